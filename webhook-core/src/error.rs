@@ -1,0 +1,93 @@
+//! What can go wrong, for callers of the inbox and for backends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::payload::InvalidPayload;
+
+/// The cause of an infrastructure error, shared by every caller of the batch that met it.
+pub type Source = Arc<dyn std::error::Error + Send + Sync>;
+
+/// Infrastructure failed, or the caller asked for what cannot be.
+///
+/// Expected outcomes (a duplicate, a lost lease) are values, never errors.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The store cannot be reached, or did not commit. Whether it committed is unknown; every
+    /// operation may be repeated.
+    #[error("store unavailable")]
+    Unavailable {
+        /// The backend's own error.
+        #[source]
+        source: Source,
+    },
+    /// The store was reached and refuses this data; repeating it will not help. Nothing of the
+    /// batch was stored.
+    #[error("store refused the data")]
+    Refused {
+        /// The backend's own error.
+        #[source]
+        source: Source,
+    },
+    /// A bounded store holds as many events as it may. Nothing of the batch was stored.
+    #[error("store is full ({capacity} events)")]
+    Full {
+        /// How many events it may hold.
+        capacity: usize,
+    },
+    /// More deliveries are waiting to be made durable than the inbox may hold.
+    #[error("too many deliveries waiting to be made durable")]
+    Overloaded,
+    /// The event was not made durable in time. It may become so yet: a redelivery settles it.
+    #[error("not made durable within {after:?}")]
+    TimedOut {
+        /// The deadline.
+        after: Duration,
+    },
+    /// The inbox is closed: its process is shutting down.
+    #[error("inbox is closed")]
+    Closed,
+    /// The delivery's payload is not one.
+    #[error(transparent)]
+    Invalid(#[from] InvalidPayload),
+}
+
+impl Error {
+    /// An [`Error::Unavailable`] caused by `source`.
+    pub fn unavailable(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Unavailable {
+            source: Arc::new(source),
+        }
+    }
+
+    /// An [`Error::Refused`] caused by `source`.
+    pub fn refused(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Refused {
+            source: Arc::new(source),
+        }
+    }
+}
+
+/// Why a kind, key or payload type's name cannot be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidName {
+    /// It has no characters.
+    #[error("must not be empty")]
+    Empty,
+    /// It is longer than its limit.
+    #[error("has {bytes} bytes, the limit is {limit}")]
+    TooLong {
+        /// Its length in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// It has a character that is not allowed in it.
+    #[error("must not contain {character:?}")]
+    Character {
+        /// The first such character.
+        character: char,
+    },
+}

@@ -1,0 +1,273 @@
+//! The event and what names it: kind, key, fingerprint, envelope and record.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::error::InvalidName;
+
+/// The longest kind, in bytes.
+pub const MAX_KIND_BYTES: usize = 64;
+
+/// The longest key, in bytes: 128 characters of four bytes each.
+pub const MAX_KEY_BYTES: usize = 512;
+
+/// Which sort of payload an event carries, and the scope of its key.
+///
+/// 1 to [`MAX_KIND_BYTES`] bytes out of `a-z`, `0-9`, `.`, `_` and `-`.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind(Cow<'static, str>);
+
+impl Kind {
+    /// Checks `kind` and takes it as a kind.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidName`] when it is empty, too long, or has another character than those allowed.
+    pub fn new(kind: impl Into<Cow<'static, str>>) -> Result<Self, InvalidName> {
+        let kind = kind.into();
+        let allowed =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+        if kind.is_empty() {
+            Err(InvalidName::Empty)
+        } else if kind.len() > MAX_KIND_BYTES {
+            Err(InvalidName::TooLong {
+                bytes: kind.len(),
+                limit: MAX_KIND_BYTES,
+            })
+        } else if let Some(character) = kind.chars().find(|c| !c.is_ascii() || !allowed(*c as u8)) {
+            Err(InvalidName::Character { character })
+        } else {
+            Ok(Self(kind))
+        }
+    }
+
+    /// The kind as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// The idempotency key: one event per (kind, key).
+///
+/// 1 to [`MAX_KEY_BYTES`] bytes of UTF-8, none of its characters a control character (so no NUL,
+/// which PostgreSQL's text cannot hold). Compared byte for byte.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Box<str>);
+
+impl Key {
+    /// Checks `key` and takes it as a key.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidName`] when it is empty, too long, or has a control character.
+    pub fn new(key: impl Into<Box<str>>) -> Result<Self, InvalidName> {
+        let key = key.into();
+        if key.is_empty() {
+            Err(InvalidName::Empty)
+        } else if key.len() > MAX_KEY_BYTES {
+            Err(InvalidName::TooLong {
+                bytes: key.len(),
+                limit: MAX_KEY_BYTES,
+            })
+        } else if let Some(character) = key.chars().find(|c| c.is_control()) {
+            Err(InvalidName::Character { character })
+        } else {
+            Ok(Self(key))
+        }
+    }
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// Digest of the content that decides between a duplicate and a conflict: SHA-256 (FIPS 180-4).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// The digest of `fields`, in their order, each with its length, so that no two lists of
+    /// fields run together.
+    pub fn of<F: AsRef<[u8]>>(fields: impl IntoIterator<Item = F>) -> Self {
+        let mut digest = Sha256::new();
+        for field in fields {
+            let field = field.as_ref();
+            digest.update((field.len() as u64).to_be_bytes());
+            digest.update(field);
+        }
+        Self(digest.finalize().into())
+    }
+
+    /// A digest read back from a store.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The digest's bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// What a backend sees of an event: names, a digest and bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// Which sort of payload.
+    pub kind: Kind,
+    /// The idempotency key within the kind.
+    pub key: Key,
+    /// Digest of the content compared.
+    pub fingerprint: Fingerprint,
+    /// The body as it was delivered, byte for byte.
+    pub body: Bytes,
+}
+
+/// Names an event for callers: its kind and its key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventRef {
+    /// Which sort of payload.
+    pub kind: Kind,
+    /// The idempotency key within the kind.
+    pub key: Key,
+}
+
+/// Names an event for its backend, which assigns it; never reused, greater for events accepted
+/// later (to within concurrent batches).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId(pub i64);
+
+/// Where an event stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// Accepted and not yet ended: waiting, due, or under a lease.
+    Processing,
+    /// Ended well. Never moves again.
+    Processed,
+    /// Ended badly. Moves only by a requeue.
+    Failed,
+}
+
+impl State {
+    /// All states.
+    pub const ALL: [Self; 3] = [Self::Processing, Self::Processed, Self::Failed];
+
+    /// The state as the wire contract spells it: `PROCESSING`, `PROCESSED` or `FAILED`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Processing => "PROCESSING",
+            Self::Processed => "PROCESSED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// All that a store knows of one event. Times are the store's clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRecord {
+    /// The backend's name for it.
+    pub id: EventId,
+    /// The envelope as first accepted.
+    pub envelope: Envelope,
+    /// Where it stands.
+    pub state: State,
+    /// Attempts begun since it was accepted or last requeued. A released attempt does not count.
+    pub attempts: u32,
+    /// When it was made durable.
+    pub accepted_at: SystemTime,
+    /// When it was settled as processed or failed; `None` while it is processing.
+    pub settled_at: Option<SystemTime>,
+    /// Why it failed, or why its last attempt is to be retried.
+    pub reason: Option<String>,
+    /// How many deliveries came with this key and other content.
+    pub conflict_count: u64,
+    /// When the last of them came.
+    pub last_conflict_at: Option<SystemTime>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_are_checked() {
+        assert_eq!(Kind::new(""), Err(InvalidName::Empty));
+        assert!(Kind::new("a".repeat(64)).is_ok());
+        assert!(matches!(
+            Kind::new("a".repeat(65)),
+            Err(InvalidName::TooLong {
+                bytes: 65,
+                limit: 64
+            })
+        ));
+        assert_eq!(
+            Kind::new("Order"),
+            Err(InvalidName::Character { character: 'O' })
+        );
+        assert!(Kind::new("orders.v2_x-y").is_ok());
+    }
+
+    #[test]
+    fn keys_are_checked() {
+        assert_eq!(Key::new(""), Err(InvalidName::Empty));
+        assert!(Key::new("é".repeat(256)).is_ok());
+        assert!(matches!(
+            Key::new("é".repeat(257)),
+            Err(InvalidName::TooLong { .. })
+        ));
+        for control in ['\0', '\n', '\u{7f}', '\u{85}'] {
+            assert_eq!(
+                Key::new(format!("a{control}")),
+                Err(InvalidName::Character { character: control })
+            );
+        }
+        assert!(Key::new("a b\u{1f4a9}").is_ok());
+    }
+
+    #[test]
+    fn fields_of_a_fingerprint_do_not_run_together() {
+        assert_ne!(Fingerprint::of(["ab", "c"]), Fingerprint::of(["a", "bc"]));
+        assert_ne!(Fingerprint::of(["ab"]), Fingerprint::of(["ab", ""]));
+        assert_eq!(Fingerprint::of(["ab", "c"]), Fingerprint::of(["ab", "c"]));
+    }
+}

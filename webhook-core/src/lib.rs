@@ -1,0 +1,34 @@
+//! A durable inbox for webhooks.
+//!
+//! A sender posts an event; the inbox makes it durable, once per (kind, key), and answers; a
+//! worker processes it later, once, whatever crashes in between. This crate holds the promises
+//! and the logic. It knows no SQL, no HTTP server and no backend: those implement [`Store`]
+//! (what senders and readers see), [`Scheduler`] (what workers see) and [`Operator`] (what only
+//! operators need).
+
+mod error;
+mod event;
+mod handler;
+mod operator;
+pub mod payload;
+mod scheduler;
+mod store;
+
+pub use error::{Error, InvalidName, Source};
+pub use event::{
+    Envelope, EventId, EventRecord, EventRef, Fingerprint, Key, Kind, MAX_KEY_BYTES,
+    MAX_KIND_BYTES, State,
+};
+pub use handler::{Event, Handled, Handler, HandlerError};
+pub use operator::{ConflictRecord, Counts, Operator, Page, Prune, Requeued, TerminalState};
+pub use payload::{FieldError, InvalidPayload, Payload};
+pub use scheduler::{
+    Attempt, Claim, Claimed, ClaimedEvent, EXHAUSTED_REASON, Extended, Fence, Lease,
+    MAX_REASON_BYTES, Outcome, Reason, Scheduler, Settled, Settlement,
+};
+pub use store::{
+    Accepted, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent, Redelivery, Store,
+};
+
+#[cfg(feature = "mocks")]
+pub use {operator::MockOperator, scheduler::MockScheduler, store::MockStore};

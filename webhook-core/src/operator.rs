@@ -1,0 +1,119 @@
+//! What only operators need of a backend.
+
+use std::num::NonZeroUsize;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::event::{EventId, EventRecord, EventRef, Fingerprint, Kind, State};
+
+/// Looks into a backend and tidies it up. No sender or worker waits for any of this.
+///
+/// Every method fails with [`Error::Unavailable`] alone, and may be dropped at any time: a
+/// change is then made wholly or not at all.
+#[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
+#[async_trait]
+pub trait Operator: Send + Sync + 'static {
+    /// How many events of `kind` stand where, in one snapshot. Costs a scan of them.
+    async fn counts(&self, kind: &Kind) -> Result<Counts, Error>;
+
+    /// The age of the oldest event of `kind` that is due and that nobody holds; `None` when there
+    /// is none. Costs an index look-up, however many are waiting.
+    async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, Error>;
+
+    /// A page of the events of `page.kind` in `page.state`, in ascending order of their ids.
+    ///
+    /// An event that moves between two pages may be missed or seen in its old state; no event is
+    /// seen twice. To read on, ask for what comes `after` the last id.
+    async fn list(&self, page: &Page) -> Result<Vec<EventRecord>, Error>;
+
+    /// The conflicting deliveries kept of `event`, the latest first: at most
+    /// [`MAX_CONFLICT_BODIES`](crate::MAX_CONFLICT_BODIES). Empty where there are none or there
+    /// is no such event.
+    async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, Error>;
+
+    /// Schedules failed events afresh, due now and with all their attempts; answer *i* is that of
+    /// event *i*. Fences go on growing, so that leases from before stay stale.
+    async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, Error>;
+
+    /// Deletes settled events, with their conflicts, and says how many: at most `prune.limit`,
+    /// the oldest first, skipping those that another call is deleting. Their keys are free again.
+    /// Call it until it answers less than the limit.
+    async fn prune(&self, prune: &Prune) -> Result<usize, Error>;
+}
+
+/// How many events stand where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// PROCESSING, not yet due.
+    pub waiting: u64,
+    /// PROCESSING, due, and held by nobody (or by a lease that ran out).
+    pub due: u64,
+    /// PROCESSING, under a lease.
+    pub leased: u64,
+    /// PROCESSED.
+    pub processed: u64,
+    /// FAILED.
+    pub failed: u64,
+}
+
+/// Which events to list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Only events of this kind.
+    pub kind: Kind,
+    /// Only events in this state.
+    pub state: State,
+    /// Only events with a greater id; `None` for the first page.
+    pub after: Option<EventId>,
+    /// At most as many.
+    pub limit: NonZeroUsize,
+}
+
+/// A delivery whose key was taken by other content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConflictRecord {
+    /// When it came, by the store's clock.
+    pub received_at: SystemTime,
+    /// Digest of its content.
+    pub fingerprint: Fingerprint,
+    /// The first [`MAX_CONFLICT_BODY_BYTES`](crate::MAX_CONFLICT_BODY_BYTES) bytes of its body.
+    pub body: Bytes,
+    /// How many bytes the body had.
+    pub body_bytes: u64,
+}
+
+/// The answer to a requeue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requeued {
+    /// It is scheduled afresh.
+    Applied,
+    /// It is not failed; nothing changed.
+    NotFailed,
+    /// There is no such event.
+    NotFound,
+}
+
+/// What to delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prune {
+    /// Only events of this kind.
+    pub kind: Kind,
+    /// Only events in this terminal state.
+    pub state: TerminalState,
+    /// Only events settled at least as long ago, by the store's clock.
+    pub older_than: Duration,
+    /// At most as many in one call.
+    pub limit: NonZeroUsize,
+}
+
+/// A state that an event stays in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TerminalState {
+    /// Ended well.
+    Processed,
+    /// Ended badly.
+    Failed,
+}

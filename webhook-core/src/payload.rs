@@ -1,0 +1,126 @@
+//! Typed payloads: what lives above the opaque envelope.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use crate::error::InvalidName;
+use crate::event::{Envelope, Fingerprint, Key, Kind};
+
+/// A sort of event: how to read it, what makes it the same event, what makes it the same content.
+///
+/// ```
+/// use serde::Deserialize;
+/// use webhook_core::{Fingerprint, InvalidPayload, Payload, payload};
+///
+/// #[derive(Deserialize)]
+/// struct Order { id: String, total_cents: u64 }
+///
+/// impl Payload for Order {
+///     const KIND: &'static str = "order";
+///     fn decode(body: &[u8]) -> Result<Self, InvalidPayload> { payload::from_json(body) }
+///     fn key(&self) -> &str { &self.id }
+///     fn fingerprint(&self) -> Fingerprint { Fingerprint::of([self.total_cents.to_be_bytes()]) }
+/// }
+/// # let body = br#"{"id":"o-1","total_cents":995}"#.as_slice();
+/// # assert_eq!(payload::seal::<Order>(body.into()).unwrap().key.as_str(), "o-1");
+/// ```
+pub trait Payload: Sized + Send + Sync + 'static {
+    /// The kind's name, as [`Kind::new`] takes it.
+    const KIND: &'static str;
+
+    /// Reads and validates a body, both when it is delivered and when it is processed.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPayload`] says all that is wrong with it.
+    fn decode(body: &[u8]) -> Result<Self, InvalidPayload>;
+
+    /// The idempotency key, as [`Key::new`] takes it.
+    fn key(&self) -> &str;
+
+    /// Digest of the content: deliveries of one key that share it are duplicates, others are
+    /// conflicts.
+    fn fingerprint(&self) -> Fingerprint;
+}
+
+/// The kind of a payload type.
+///
+/// # Panics
+///
+/// When [`Payload::KIND`] is not a valid kind, which is a mistake in the program.
+pub fn kind_of<P: Payload>() -> Kind {
+    match Kind::new(P::KIND) {
+        Ok(kind) => kind,
+        Err(error) => panic!("payload kind {:?} {error}", P::KIND),
+    }
+}
+
+/// Reads a delivered body as a `P` and puts it in its envelope.
+///
+/// # Errors
+///
+/// [`InvalidPayload`] when it does not decode, or when its key cannot be one.
+pub fn seal<P: Payload>(body: Bytes) -> Result<Envelope, InvalidPayload> {
+    let payload = P::decode(&body)?;
+    let key = Key::new(payload.key()).map_err(InvalidPayload::Key)?;
+    Ok(Envelope {
+        kind: kind_of::<P>(),
+        key,
+        fingerprint: payload.fingerprint(),
+        body,
+    })
+}
+
+/// Reads a body as JSON with serde, for a [`Payload::decode`] that needs no more.
+///
+/// # Errors
+///
+/// [`InvalidPayload::Malformed`] where the body is not JSON, [`InvalidPayload::Fields`] (without
+/// a pointer) where it is JSON of another shape.
+pub fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, InvalidPayload> {
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => InvalidPayload::Fields(vec![FieldError {
+            pointer: String::new(),
+            detail: error.to_string(),
+        }]),
+        _ => InvalidPayload::Malformed {
+            detail: error.to_string(),
+        },
+    })
+}
+
+/// Why a body is not a payload. Nothing of it was stored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidPayload {
+    /// It is not of the format at all.
+    #[error("malformed payload: {detail}")]
+    Malformed {
+        /// What is wrong, and where.
+        detail: String,
+    },
+    /// It is of the format, but fields are missing, of the wrong type or out of bounds: all of
+    /// them.
+    #[error("invalid payload: {}", list(.0))]
+    Fields(Vec<FieldError>),
+    /// Its key cannot be one.
+    #[error("invalid key: {0}")]
+    Key(InvalidName),
+}
+
+/// What is wrong with one field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldError {
+    /// Where, as a JSON pointer (RFC 6901): `/amount`. Empty for the whole document.
+    pub pointer: String,
+    /// What is wrong, as a sentence's end: `must be greater than 0`.
+    pub detail: String,
+}
+
+fn list(errors: &[FieldError]) -> String {
+    let errors: Vec<_> = errors
+        .iter()
+        .map(|error| format!("{} {}", error.pointer, error.detail))
+        .collect();
+    errors.join("; ").trim().to_owned()
+}

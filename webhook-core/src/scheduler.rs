@@ -1,0 +1,265 @@
+//! What workers see of a backend.
+
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::error::Error;
+use crate::event::{EventId, Key, Kind};
+
+/// Leases due events to workers, one attempt at a time, and ends the attempts.
+///
+/// Every lease carries a [`Fence`]. Whoever holds a stale one changes nothing.
+#[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
+#[async_trait]
+pub trait Scheduler: Send + Sync + 'static {
+    /// Leases up to `claim.limit` events of a kind that are due: the longest due first.
+    ///
+    /// # Guarantees
+    ///
+    /// - An event is leased only when its due time has passed by the store's clock, and to one
+    ///   caller at a time. It stays leased for `claim.lease`, unless extended or settled.
+    /// - The attempt is counted durably before the call returns, so a crash spends it.
+    /// - An event whose lease ran out is due again, at its old place in the order. Where
+    ///   `claim.max_attempts` of its attempts are spent, it is not leased but ends as failed, with
+    ///   [`EXHAUSTED_REASON`], and is named in [`Claimed::exhausted`]. These count towards
+    ///   `claim.limit`.
+    /// - Events of other kinds are neither touched nor waited for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`]: what was leased, if anything, comes back when the lease runs out.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for an error: what was leased meanwhile comes back when the lease runs out.
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error>;
+
+    /// Renews `leases`, each to run out `lease` from now; answer *i* is that of lease *i*.
+    ///
+    /// # Guarantees
+    ///
+    /// A lease whose fence is stale, or whose event is settled, is [`Extended::LeaseLost`] and
+    /// nothing changes. One that has run out but that nobody claimed since is renewed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`]: whether the leases were renewed is unknown.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for an error.
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error>;
+
+    /// Ends attempts; answer *i* is that of settlement *i*.
+    ///
+    /// # Guarantees
+    ///
+    /// - A settlement whose fence is stale, or whose event is settled already, is
+    ///   [`Settled::LeaseLost`] and nothing changes, whatever became of its batch-mates. Of
+    ///   several settlements of one lease in one call, the first applies.
+    /// - [`Outcome::Processed`] and [`Outcome::Failed`] are terminal and durable on return.
+    /// - [`Outcome::Retry`] makes the event due again after its delay, with the attempt spent.
+    /// - [`Outcome::Release`] makes it due again at once, at its old place in the order, as if
+    ///   the attempt had never begun: the next claim has the same attempt number, but another
+    ///   fence.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`]: whether they applied is unknown. The call may be repeated; what
+    /// had applied answers `LeaseLost` then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves each settlement either applied or not.
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error>;
+
+    /// Completes when there may be something to claim of `kind` earlier than the last claim said.
+    ///
+    /// # Guarantees
+    ///
+    /// A hint, and nothing more: it may complete for no reason, and it may be lost. A backend
+    /// without notifications completes after its own polling interval, or never.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped and called again at any time. A wake-up that falls between two calls is
+    /// kept where that costs nothing.
+    async fn ready(&self, kind: &Kind);
+}
+
+/// Why an event failed whose attempts all ended without a settlement.
+pub const EXHAUSTED_REASON: &str =
+    "attempts exhausted: the last one ended without a result (crash or lost lease)";
+
+/// A wish for work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Only events of this kind.
+    pub kind: Kind,
+    /// At most as many.
+    pub limit: NonZeroUsize,
+    /// How long each lease runs.
+    pub lease: Duration,
+    /// How many attempts an event has.
+    pub max_attempts: NonZeroU32,
+}
+
+/// What a claim brought.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Claimed {
+    /// The events leased, the longest due first.
+    pub events: Vec<ClaimedEvent>,
+    /// The keys of events that ended as failed instead, their attempts being spent.
+    pub exhausted: Vec<Key>,
+    /// How long until the next event of the kind falls due or its lease runs out, by the store's
+    /// clock: zero when more are due already, `None` when there is none at all.
+    pub next_due: Option<Duration>,
+}
+
+/// An event under lease.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimedEvent {
+    /// The right to extend and settle it.
+    pub lease: Lease,
+    /// Its key.
+    pub key: Key,
+    /// Its body, byte for byte.
+    pub body: Bytes,
+    /// How long past its due time it was leased.
+    pub lag: Duration,
+}
+
+/// The right to extend and settle one attempt at one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The event.
+    pub event: EventId,
+    /// Which attempt this is.
+    pub attempt: Attempt,
+    /// What makes this lease stale once another one exists.
+    pub fence: Fence,
+}
+
+/// The number of an attempt, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Attempt(pub NonZeroU32);
+
+impl Attempt {
+    /// The first attempt.
+    pub const FIRST: Self = Self(NonZeroU32::MIN);
+
+    /// The number, from 1.
+    pub const fn number(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Grows with every claim of an event, released and requeued ones included, and is never given
+/// out twice for one event. The attempt's number cannot serve: a release gives it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fence(pub i64);
+
+/// The answer to an extend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extended {
+    /// The lease runs on.
+    Renewed,
+    /// Somebody else holds the event, or it is settled.
+    LeaseLost,
+}
+
+/// The end of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// The attempt's lease.
+    pub lease: Lease,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Well: the event is PROCESSED.
+    Processed,
+    /// Badly, for this time.
+    Retry {
+        /// How long until the next attempt.
+        after: Duration,
+        /// Why.
+        reason: Reason,
+    },
+    /// Badly, for good: the event is FAILED.
+    Failed {
+        /// Why.
+        reason: Reason,
+    },
+    /// It never really began: handed back, and not counted.
+    Release,
+}
+
+/// The answer to a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It stands.
+    Applied,
+    /// Somebody else holds the event, or it was settled before. Nothing changed.
+    LeaseLost,
+}
+
+/// The longest reason, in bytes; what is longer is cut.
+pub const MAX_REASON_BYTES: usize = 2048;
+
+/// Why an attempt failed, in words: at most [`MAX_REASON_BYTES`] bytes, control characters
+/// replaced by spaces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason(String);
+
+impl Reason {
+    /// Cuts and cleans `reason`.
+    pub fn new(reason: impl AsRef<str>) -> Self {
+        let reason = reason.as_ref();
+        let end = reason.floor_char_boundary(MAX_REASON_BYTES);
+        Self(
+            reason[..end]
+                .chars()
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .collect(),
+        )
+    }
+
+    /// The reason as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_cut_at_a_character_and_cleaned() {
+        assert_eq!(Reason::new("a\0b\nc").as_str(), "a b c");
+        let long = Reason::new("é".repeat(MAX_REASON_BYTES));
+        assert_eq!(long.as_str().len(), MAX_REASON_BYTES);
+        let odd = Reason::new(format!("a{}", "é".repeat(MAX_REASON_BYTES)));
+        assert_eq!(odd.as_str().len(), MAX_REASON_BYTES - 1);
+    }
+}

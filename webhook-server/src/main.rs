@@ -1,0 +1,2 @@
+//! webhook-server
+fn main() {}
