@@ -6,22 +6,29 @@
 //! (what senders and readers see), [`Scheduler`] (what workers see) and [`Operator`] (what only
 //! operators need).
 
+mod backoff;
 mod error;
 mod event;
 mod handler;
+mod inbox;
 mod operator;
 pub mod payload;
+mod pipeline;
 mod scheduler;
 mod store;
+mod worker;
 
+pub use backoff::Backoff;
 pub use error::{Error, InvalidName, Source};
 pub use event::{
     Envelope, EventId, EventRecord, EventRef, Fingerprint, Key, Kind, MAX_KEY_BYTES,
     MAX_KIND_BYTES, State,
 };
 pub use handler::{Event, Handled, Handler, HandlerError};
+pub use inbox::{Inbox, InboxOptions, Receipt};
 pub use operator::{ConflictRecord, Counts, Operator, Page, Prune, Requeued, TerminalState};
 pub use payload::{FieldError, InvalidPayload, Payload};
+pub use pipeline::{Pipeline, PipelineBuilder};
 pub use scheduler::{
     Attempt, Claim, Claimed, ClaimedEvent, EXHAUSTED_REASON, Extended, Fence, Lease,
     MAX_REASON_BYTES, Outcome, Reason, Scheduler, Settled, Settlement,
@@ -29,6 +36,7 @@ pub use scheduler::{
 pub use store::{
     Accepted, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent, Redelivery, Store,
 };
+pub use worker::{Drained, Worker, WorkerOptions};
 
 #[cfg(feature = "mocks")]
 pub use {operator::MockOperator, scheduler::MockScheduler, store::MockStore};

@@ -1,0 +1,148 @@
+//! Group commit: what gathers while a flush is under way is the next batch.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::InboxOptions;
+use crate::error::Error;
+use crate::store::{Accepted, NewEvent, Store};
+
+/// A delivery that waits for its batch.
+pub(super) struct Waiting {
+    pub(super) event: NewEvent,
+    /// When its caller will have gone.
+    pub(super) deadline: Instant,
+    pub(super) answer: oneshot::Sender<Result<Accepted, Error>>,
+    /// Its share of the bytes that may be queued.
+    pub(super) _room: OwnedSemaphorePermit,
+}
+
+/// A flush ended without an answer: the store panicked.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("batch ended without an answer")]
+pub(super) struct Unanswered;
+
+/// Turns what comes through `waiting` into batches, until it is closed and empty.
+pub(super) async fn dispatch(
+    mut waiting: mpsc::Receiver<Waiting>,
+    store: Arc<dyn Store>,
+    options: InboxOptions,
+    closing: CancellationToken,
+) {
+    let max_flushes = u32::try_from(options.max_flushes.max(1)).unwrap_or(u32::MAX);
+    let flushes = Arc::new(Semaphore::new(max_flushes as usize));
+    loop {
+        let first = tokio::select! {
+            biased;
+            () = closing.cancelled(), if !waiting.is_closed() => {
+                waiting.close();
+                continue;
+            }
+            first = waiting.recv() => first,
+        };
+        let Some(first) = first else { break };
+        // The batch gathers while this waits.
+        let flush = Arc::clone(&flushes)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed");
+        let mut batch = Batch::new(first);
+        while batch.events.len() < options.max_batch && batch.bytes < options.max_batch_bytes {
+            match waiting.try_recv() {
+                Ok(next) => batch.push(next),
+                Err(_) => break,
+            }
+        }
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            batch.flush(&*store).await;
+            drop(flush);
+        });
+    }
+    // All permits are back when the last flush has answered.
+    let _ = flushes.acquire_many(max_flushes).await;
+}
+
+/// Deliveries that become durable together.
+pub(super) struct Batch {
+    events: Vec<NewEvent>,
+    callers: Vec<Caller>,
+    bytes: usize,
+}
+
+struct Caller {
+    deadline: Instant,
+    answer: oneshot::Sender<Result<Accepted, Error>>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Batch {
+    fn new(first: Waiting) -> Self {
+        let mut batch = Self {
+            events: Vec::new(),
+            callers: Vec::new(),
+            bytes: 0,
+        };
+        batch.push(first);
+        batch
+    }
+
+    /// Adds a delivery, unless its caller has been told already that it took too long. One whose
+    /// caller merely hung up stays: its event is not lost.
+    fn push(&mut self, waiting: Waiting) {
+        if waiting.deadline <= Instant::now() {
+            return;
+        }
+        self.bytes += waiting.event.envelope.body.len();
+        self.events.push(waiting.event);
+        self.callers.push(Caller {
+            deadline: waiting.deadline,
+            answer: waiting.answer,
+            _room: waiting._room,
+        });
+    }
+
+    async fn flush(self, store: &dyn Store) {
+        let Some(last_deadline) = self.callers.iter().map(|caller| caller.deadline).max() else {
+            return;
+        };
+        debug!(events = self.events.len(), bytes = self.bytes, "flushing");
+        let mut callers = self.callers.into_iter();
+        // Parts of the batch, the next one last; only what a store refuses is ever split.
+        let mut parts = vec![self.events.as_slice()];
+        while let Some(part) = parts.pop() {
+            let accepted = match timeout_at(last_deadline, store.accept(part)).await {
+                Ok(accepted) => accepted,
+                // Every caller has been told by its own deadline.
+                Err(_) => return,
+            };
+            match accepted {
+                Err(Error::Refused { .. } | Error::Full { .. }) if part.len() > 1 => {
+                    let (left, right) = part.split_at(part.len() / 2);
+                    parts.push(right);
+                    parts.push(left);
+                }
+                Ok(accepted) => {
+                    debug_assert_eq!(accepted.len(), part.len());
+                    for (accepted, caller) in accepted.into_iter().zip(&mut callers) {
+                        let _ = caller.answer.send(Ok(accepted));
+                    }
+                }
+                Err(error) => {
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        events = part.len(),
+                        "failed to make a batch durable"
+                    );
+                    for caller in callers.by_ref().take(part.len()) {
+                        let _ = caller.answer.send(Err(error.clone()));
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! The processing side: claims due events, runs their handler, settles them.
+//!
+//! ```text
+//! claim loop ──▶ one task per attempt ──▶ settler
+//!      ╰──────▶ leases held ◀── heartbeat ──╯
+//! ```
+
+mod attempt;
+mod claim;
+mod heartbeat;
+mod leases;
+mod settler;
+
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+use crate::backoff::Backoff;
+use crate::event::Kind;
+use crate::handler::Handler;
+use crate::payload::{self, Payload};
+use crate::scheduler::Scheduler;
+use leases::Leases;
+
+/// How a [`Worker`] behaves, and its limits.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// At most as many handlers running at a time, hence as many events leased. Default: 256.
+    pub concurrency: usize,
+    /// At most as many events in one claim or one settle. Default: 512.
+    pub max_batch: usize,
+    /// How long a lease runs. It is renewed four times in that time, for as long as the handler
+    /// takes; a dead worker is noticed within one lease. Default: 120 s.
+    pub lease: Duration,
+    /// How many attempts an event has before it fails. A crash spends one. Default: 10.
+    pub max_attempts: NonZeroU32,
+    /// How long until a failed attempt is followed by the next. Default: 2 s, doubling, at most
+    /// 10 min.
+    pub backoff: Backoff,
+    /// A handler that takes longer is stopped at its next await point, and its attempt has
+    /// failed. Default: 10 min.
+    pub handler_timeout: Duration,
+    /// At most as long between two looks at the store, when nothing is known to fall due.
+    /// Default: 5 s.
+    pub poll_interval: Duration,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> Self {
+        Self {
+            concurrency: 256,
+            max_batch: 512,
+            lease: Duration::from_secs(120),
+            max_attempts: NonZeroU32::new(10).expect("10 is not zero"),
+            backoff: Backoff {
+                base: Duration::from_secs(2),
+                cap: Duration::from_secs(600),
+            },
+            handler_timeout: Duration::from_secs(600),
+            poll_interval: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How long a drain waits, once its time is over, for the last settlements to be stored.
+const SETTLE_GRACE: Duration = Duration::from_secs(5);
+
+/// A running worker for the events of one kind.
+///
+/// Dropped without a [`shutdown`](Self::shutdown), it stops as if the drain time were zero, but
+/// nobody waits for it.
+pub struct Worker {
+    context: Arc<Context>,
+    claiming: JoinHandle<()>,
+    settling: JoinHandle<()>,
+    beating: JoinHandle<()>,
+}
+
+/// What the parts of one worker share.
+struct Context {
+    scheduler: Arc<dyn Scheduler>,
+    kind: Kind,
+    options: WorkerOptions,
+    leases: Leases,
+    slots: Arc<Semaphore>,
+    attempts: TaskTracker,
+    /// No more claims.
+    stop: CancellationToken,
+    /// Handlers still running are dropped and their events handed back.
+    abandon: CancellationToken,
+    /// Nothing is left to renew.
+    settled: CancellationToken,
+}
+
+/// How a drain went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drained {
+    /// Attempts cut short and handed back, not counted against their events.
+    pub released: usize,
+    /// Attempts whose end could not be stored in time; their events come back when the lease
+    /// runs out.
+    pub left: usize,
+}
+
+impl Worker {
+    /// Starts to process the events of kind `P::KIND` with `handler`.
+    ///
+    /// Zeroes in `options` count as one.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime, or when `P::KIND` is not a valid kind.
+    pub fn start<P: Payload>(
+        scheduler: Arc<dyn Scheduler>,
+        handler: impl Handler<P>,
+        options: WorkerOptions,
+    ) -> Self {
+        let concurrency = options.concurrency.clamp(1, Semaphore::MAX_PERMITS);
+        let options = WorkerOptions {
+            concurrency,
+            max_batch: options.max_batch.max(1),
+            ..options
+        };
+        let context = Arc::new(Context {
+            scheduler,
+            kind: payload::kind_of::<P>(),
+            leases: Leases::default(),
+            slots: Arc::new(Semaphore::new(concurrency)),
+            attempts: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            abandon: CancellationToken::new(),
+            settled: CancellationToken::new(),
+            options,
+        });
+        let (finished, to_settle) = mpsc::channel(concurrency);
+        let handler = Arc::new(handler);
+        Self {
+            claiming: tokio::spawn(claim::run(Arc::clone(&context), handler, finished)),
+            settling: tokio::spawn(settler::run(Arc::clone(&context), to_settle)),
+            beating: tokio::spawn(heartbeat::run(Arc::clone(&context))),
+            context,
+        }
+    }
+
+    /// Stops claiming, lets handlers finish for up to `drain`, stores how they ended, and hands
+    /// the rest back at once without spending their attempts.
+    ///
+    /// Returns after at most `drain` and a few seconds more, whatever the store does.
+    pub async fn shutdown(mut self, drain: Duration) -> Drained {
+        let context = Arc::clone(&self.context);
+        let deadline = Instant::now() + drain;
+        context.stop.cancel();
+        let finish = async {
+            // The claim under way brings leases, which must be handed back.
+            let _ = (&mut self.claiming).await;
+            context.attempts.wait().await;
+        };
+        let mut drained = Drained::default();
+        if timeout_at(deadline, finish).await.is_err() {
+            drained.released = context.leases.running();
+            info!(kind = %context.kind, released = drained.released, "drain time is over, handing back");
+            context.abandon.cancel();
+        }
+        // The settler ends when the claim loop and every attempt have dropped their sender.
+        if timeout(SETTLE_GRACE, &mut self.settling).await.is_err() {
+            drained.left = context.leases.held();
+            warn!(kind = %context.kind, left = drained.left, "could not store how the last attempts ended");
+            self.settling.abort();
+        }
+        self.claiming.abort();
+        // The settler does it itself, unless it was cut short.
+        context.settled.cancel();
+        let _ = (&mut self.beating).await;
+        drained
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.context.stop.cancel();
+        self.context.abandon.cancel();
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker")
+            .field("kind", &self.context.kind)
+            .field("options", &self.context.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// How many events the next claim may bring, given `free` slots.
+    fn claim_limit(&self, free: usize) -> NonZeroUsize {
+        NonZeroUsize::new(free.min(self.options.max_batch)).unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,64 @@
+//! The settler: how attempts ended, stored in batches.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use super::Context;
+use super::claim::{OUTAGE, OUTAGE_FLOOR};
+use crate::scheduler::{Settled, Settlement};
+
+/// An attempt that has ended.
+pub(super) type Finished = Settlement;
+
+/// Settles what comes through `finished`, until the claim loop and every attempt have ended.
+pub(super) async fn run(context: Arc<Context>, mut finished: mpsc::Receiver<Finished>) {
+    let mut batch = Vec::new();
+    while finished
+        .recv_many(&mut batch, context.options.max_batch)
+        .await
+        > 0
+    {
+        settle(&context, &mut batch).await;
+        batch.clear();
+    }
+    context.settled.cancel();
+}
+
+/// Settles a batch, again and again while the store fails and the leases last.
+async fn settle(context: &Context, batch: &mut Vec<Settlement>) {
+    let kind = &context.kind;
+    let mut failures = 0;
+    while !batch.is_empty() {
+        match context.scheduler.settle(batch).await {
+            Ok(answers) => {
+                debug_assert_eq!(answers.len(), batch.len());
+                for (settlement, answer) in batch.iter().zip(answers) {
+                    if answer == Settled::LeaseLost {
+                        let event = settlement.lease.event.0;
+                        warn!(%kind, event, "lease was lost before the attempt was settled");
+                    }
+                }
+                debug!(%kind, events = batch.len(), "settled");
+                context.leases.forget(batch.iter().map(|it| it.lease));
+                return;
+            }
+            Err(error) => {
+                failures += 1;
+                let pause = OUTAGE.delay(failures).max(OUTAGE_FLOOR);
+                warn!(%kind, events = batch.len(), error = &error as &dyn std::error::Error, ?pause, "failed to settle");
+                sleep(pause).await;
+                let length = context.options.lease;
+                let expired =
+                    batch.extract_if(.., |it| context.leases.has_expired(it.lease, length));
+                let expired: Vec<_> = expired.map(|it| it.lease).collect();
+                if !expired.is_empty() {
+                    warn!(%kind, events = expired.len(), "leases ran out before the attempts were settled");
+                    context.leases.forget(expired);
+                }
+            }
+        }
+    }
+}
