@@ -7,6 +7,8 @@
 //! operators need).
 
 mod backoff;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
 mod event;
 mod handler;
@@ -16,6 +18,7 @@ pub mod payload;
 mod pipeline;
 mod scheduler;
 mod store;
+pub mod transaction;
 mod worker;
 
 pub use backoff::Backoff;
@@ -36,6 +39,7 @@ pub use scheduler::{
 pub use store::{
     Accepted, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent, Redelivery, Store,
 };
+pub use transaction::Transaction;
 pub use worker::{Drained, Worker, WorkerOptions};
 
 #[cfg(feature = "mocks")]

@@ -1,0 +1,139 @@
+//! The body's outermost object, its members' values left as they are written.
+//!
+//! Values stay text so that amounts never pass through a float, and so that all five members can
+//! be judged, and reported, together. Skipping a value is iterative in serde_json and without a
+//! limit, hence the check of its nesting here.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserializer as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::payload::InvalidPayload;
+
+/// How deep a body may nest, its outermost object included.
+pub const MAX_NESTING: usize = 128;
+
+/// The five members, as written.
+#[derive(Default)]
+pub(super) struct Members<'a> {
+    pub(super) transaction_id: Member<'a>,
+    pub(super) source_account: Member<'a>,
+    pub(super) destination_account: Member<'a>,
+    pub(super) amount: Member<'a>,
+    pub(super) currency: Member<'a>,
+}
+
+/// A member's value, as the JSON text of it.
+#[derive(Clone, Copy, Default)]
+pub(super) enum Member<'a> {
+    #[default]
+    Missing,
+    Once(&'a str),
+    Repeated,
+}
+
+/// The members of the object that `body` is.
+pub(super) fn members(body: &[u8]) -> Result<Members<'_>, InvalidPayload> {
+    let text = str::from_utf8(body).map_err(|error| {
+        malformed(format!(
+            "must be UTF-8; byte {} is not",
+            error.valid_up_to() + 1
+        ))
+    })?;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let members = json
+        .deserialize_map(Object)
+        .and_then(|members| json.end().map(|()| members))
+        .map_err(|error| {
+            malformed(if error.is_data() {
+                error.to_string()
+            } else {
+                format!("must be JSON: {error}")
+            })
+        })?;
+    Ok(members)
+}
+
+/// The string that `raw`, a JSON value, is.
+pub(super) fn string(raw: &str) -> Result<Cow<'_, str>, String> {
+    match raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
+        None => Err("must be a string".to_owned()),
+        Some(plain) if !plain.contains('\\') => Ok(Cow::Borrowed(plain)),
+        // Its grammar was checked with the body's; what can still be wrong is what its escapes
+        // stand for.
+        Some(_) => serde_json::from_str(raw)
+            .map(Cow::Owned)
+            .map_err(|_| "must not contain a lone surrogate".to_owned()),
+    }
+}
+
+fn malformed(detail: String) -> InvalidPayload {
+    InvalidPayload::Malformed { detail }
+}
+
+struct Object;
+
+impl<'de> Visitor<'de> for Object {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Members::default();
+        // Names are taken raw as well: serde_json refuses a string with a lone surrogate, which
+        // is no reason to refuse a member that nobody reads.
+        while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+            let (name, value) = (name.get(), value.get());
+            if value.starts_with(['{', '[']) && nesting(value) >= MAX_NESTING {
+                return Err(serde::de::Error::custom(format_args!(
+                    "must not nest deeper than {MAX_NESTING}"
+                )));
+            }
+            let member = match string(name).as_deref() {
+                Ok("transaction_id") => &mut members.transaction_id,
+                Ok("source_account") => &mut members.source_account,
+                Ok("destination_account") => &mut members.destination_account,
+                Ok("amount") => &mut members.amount,
+                Ok("currency") => &mut members.currency,
+                _ => continue,
+            };
+            *member = match member {
+                Member::Missing => Member::Once(value),
+                Member::Once(_) | Member::Repeated => Member::Repeated,
+            };
+        }
+        Ok(members)
+    }
+}
+
+/// How deep `value`, which is valid JSON, nests.
+fn nesting(value: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let mut bytes = value.bytes();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' => depth -= 1,
+            b'"' => {
+                while let Some(byte) = bytes.next() {
+                    match byte {
+                        b'"' => break,
+                        b'\\' => {
+                            bytes.next();
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    deepest
+}
