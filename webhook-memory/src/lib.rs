@@ -1,1 +1,216 @@
-//! webhook-memory
+//! The in-memory backend of webhook-core.
+//!
+//! [`MemoryStore`] keeps the promises of [`Store`], [`Scheduler`] and [`Operator`] for as long as
+//! its process lives: durable means held in memory. It is meant for tests, for demonstrations and
+//! for apps whose senders redeliver after a restart.
+//!
+//! Its clock is Tokio's, so that a test under the paused clock waits thirty seconds in none.
+
+mod accept;
+mod event;
+mod operate;
+mod queue;
+mod schedule;
+mod state;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use webhook_core::{
+    Accepted, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef, Extended, Kind,
+    Lease, NewEvent, Operator, Page, Prune, Requeued, Scheduler, Settled, Settlement, Store,
+};
+
+use crate::state::State;
+
+/// How a [`MemoryStore`] is bounded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryOptions {
+    /// How many events it may hold at once, those settled included. Default: 1,000,000.
+    ///
+    /// An event costs about 400 bytes, plus its key and its body, plus the bodies of its conflicts
+    /// (at most [`MAX_CONFLICT_BODIES`](webhook_core::MAX_CONFLICT_BODIES) of at most
+    /// [`MAX_CONFLICT_BODY_BYTES`](webhook_core::MAX_CONFLICT_BODY_BYTES)).
+    pub capacity: usize,
+    /// What happens to a batch that would exceed the capacity. Default: [`WhenFull::Refuse`].
+    pub when_full: WhenFull,
+}
+
+impl Default for MemoryOptions {
+    fn default() -> Self {
+        Self {
+            capacity: 1_000_000,
+            when_full: WhenFull::default(),
+        }
+    }
+}
+
+/// What a [`MemoryStore`] does with a batch of events that would exceed its capacity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Answers [`Error::Full`] and stores nothing, until an operator prunes. No key is ever
+    /// forgotten.
+    #[default]
+    Refuse,
+    /// Forgets as many processed events as it takes, of all kinds, those settled first before
+    /// others. Their keys are free again, as after [`Operator::prune`], so a redelivery of such an
+    /// event is processed anew. Answers [`Error::Full`] where that would not make enough room:
+    /// events that wait or that failed are never forgotten.
+    EvictProcessed,
+}
+
+/// A backend in memory. Clones share their events.
+#[derive(Clone)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    clock: Clock,
+    // Held for the length of one batch, never over an await.
+    state: Mutex<State>,
+}
+
+impl MemoryStore {
+    /// An empty store, whose clock starts now.
+    pub fn new(options: MemoryOptions) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                clock: Clock::start(),
+                state: Mutex::new(State::new(options)),
+            }),
+        }
+    }
+
+    /// The state, and the time: read under the lock, so that it never runs backwards between two
+    /// holders.
+    fn lock(&self) -> (MutexGuard<'_, State>, Duration) {
+        let state = self
+            .shared
+            .state
+            .lock()
+            .expect("nothing panics while it holds the lock");
+        let now = self.shared.clock.now();
+        (state, now)
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new(MemoryOptions::default())
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (state, _) = self.lock();
+        f.debug_struct("MemoryStore")
+            .field("events", &state.len())
+            .field("options", state.options())
+            .finish()
+    }
+}
+
+/// Tokio's clock, counted from the store's creation; [`Duration`]s never overflow as instants do.
+struct Clock {
+    started: Instant,
+    started_at: SystemTime,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn system_time(&self, at: Duration) -> SystemTime {
+        self.started_at + at
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+        let (mut state, now) = self.lock();
+        state.accept(events, now)
+    }
+
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+        let (state, _) = self.lock();
+        Ok(state.find(events, &self.shared.clock))
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Scheduler for MemoryStore {
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
+        let (mut state, now) = self.lock();
+        Ok(state.claim(claim, now))
+    }
+
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+        let (mut state, now) = self.lock();
+        Ok(state.extend(leases, lease, now))
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+        let (mut state, now) = self.lock();
+        Ok(state.settle(settlements, now))
+    }
+
+    async fn ready(&self, kind: &Kind) {
+        let news = {
+            let (mut state, now) = self.lock();
+            state.news(kind, now)
+        };
+        if let Some(news) = news {
+            news.await;
+        }
+    }
+}
+
+#[async_trait]
+impl Operator for MemoryStore {
+    async fn counts(&self, kind: &Kind) -> Result<Counts, Error> {
+        let (mut state, now) = self.lock();
+        Ok(state.counts(kind, now))
+    }
+
+    async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, Error> {
+        let (mut state, now) = self.lock();
+        Ok(state.lag(kind, now))
+    }
+
+    async fn list(&self, page: &Page) -> Result<Vec<EventRecord>, Error> {
+        let (state, _) = self.lock();
+        Ok(state.list(page, &self.shared.clock))
+    }
+
+    async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, Error> {
+        let (state, _) = self.lock();
+        Ok(state.conflicts(event, &self.shared.clock))
+    }
+
+    async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, Error> {
+        let (mut state, now) = self.lock();
+        Ok(state.requeue(events, now))
+    }
+
+    async fn prune(&self, prune: &Prune) -> Result<usize, Error> {
+        let (mut state, now) = self.lock();
+        Ok(state.prune(prune, now))
+    }
+}

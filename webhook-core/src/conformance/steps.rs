@@ -1,0 +1,195 @@
+//! The steps that cases are made of.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use super::Backend;
+use crate::{
+    Accepted, Claim, Claimed, ClaimedEvent, Envelope, EventRecord, EventRef, Extended, Fingerprint,
+    Key, Kind, Lease, NewEvent, Outcome, Redelivery, Settled, Settlement,
+};
+
+/// A lease or a delay that does not run out within a case.
+pub(super) const LONG: Duration = Duration::from_secs(3600);
+
+/// A lease or a delay that is waited for.
+pub(super) const SHORT: Duration = Duration::from_millis(100);
+
+/// A time after which [`SHORT`] has passed by every clock.
+pub(super) const PAST_SHORT: Duration = Duration::from_millis(250);
+
+/// How far a backend may round times, and clocks differ in pace.
+pub(super) const TOLERANCE: Duration = Duration::from_millis(20);
+
+/// The kind that cases use where it does not matter.
+pub(super) fn kind() -> Kind {
+    kind_named("conformance")
+}
+
+pub(super) fn kind_named(kind: &'static str) -> Kind {
+    Kind::new(kind).expect("cases name valid kinds")
+}
+
+pub(super) fn key(key: &str) -> Key {
+    Key::new(key).expect("cases name valid keys")
+}
+
+pub(super) fn event_ref(name: &str) -> EventRef {
+    EventRef {
+        kind: kind(),
+        key: key(name),
+    }
+}
+
+/// A delivery that is due at once; `content` is both its body and what is compared.
+pub(super) fn event(name: &str, content: &str) -> NewEvent {
+    NewEvent {
+        envelope: Envelope {
+            kind: kind(),
+            key: key(name),
+            fingerprint: Fingerprint::of([content]),
+            body: content.to_owned().into(),
+        },
+        delay: Duration::ZERO,
+        redelivery: Redelivery::KeepFailed,
+    }
+}
+
+/// As [`event`], due later.
+pub(super) fn event_in(delay: Duration, name: &str, content: &str) -> NewEvent {
+    NewEvent {
+        delay,
+        ..event(name, content)
+    }
+}
+
+/// As [`event`], of another kind.
+pub(super) fn event_of(kind: &Kind, name: &str, content: &str) -> NewEvent {
+    let mut event = event(name, content);
+    event.envelope.kind = kind.clone();
+    event
+}
+
+/// Many deliveries of different keys, due at once.
+pub(super) fn events(count: usize) -> Vec<NewEvent> {
+    let names = (0..count).map(|number| format!("event-{number:05}"));
+    names.map(|name| event(&name, &name)).collect()
+}
+
+/// A wish for events with long leases and attempts to spare.
+pub(super) fn up_to(limit: usize) -> Claim {
+    Claim {
+        kind: kind(),
+        limit: NonZeroUsize::new(limit).expect("cases claim something"),
+        lease: LONG,
+        max_attempts: attempts(100),
+    }
+}
+
+pub(super) fn attempts(attempts: u32) -> NonZeroU32 {
+    NonZeroU32::new(attempts).expect("cases allow an attempt")
+}
+
+pub(super) fn retry(after: Duration, reason: &str) -> Outcome {
+    Outcome::Retry {
+        after,
+        reason: crate::Reason::new(reason),
+    }
+}
+
+pub(super) fn failed(reason: &str) -> Outcome {
+    Outcome::Failed {
+        reason: crate::Reason::new(reason),
+    }
+}
+
+pub(super) fn keys(events: &[ClaimedEvent]) -> Vec<&str> {
+    events.iter().map(|event| event.key.as_str()).collect()
+}
+
+impl Backend {
+    pub(super) async fn pass(&self, duration: Duration) {
+        (self.clock)(duration).await;
+    }
+
+    pub(super) async fn accept(&self, events: &[NewEvent]) -> Vec<Accepted> {
+        let accepted = self.store.accept(events).await.expect("accept");
+        assert_eq!(accepted.len(), events.len(), "one outcome per event");
+        accepted
+    }
+
+    pub(super) async fn accept_new(&self, events: &[NewEvent]) {
+        let accepted = self.accept(events).await;
+        assert!(
+            accepted.iter().all(|accepted| *accepted == Accepted::New),
+            "all keys are free: {accepted:?}"
+        );
+    }
+
+    pub(super) async fn find(&self, events: &[EventRef]) -> Vec<Option<EventRecord>> {
+        let found = self.store.find(events).await.expect("find");
+        assert_eq!(found.len(), events.len(), "one answer per event");
+        found
+    }
+
+    /// The record of an event of the usual kind.
+    pub(super) async fn record(&self, name: &str) -> EventRecord {
+        let found = self.find(&[event_ref(name)]).await.remove(0);
+        found.unwrap_or_else(|| panic!("there is no event {name:?}"))
+    }
+
+    pub(super) async fn claim(&self, claim: &Claim) -> Claimed {
+        let claimed = self.scheduler.claim(claim).await.expect("claim");
+        let taken = claimed.events.len() + claimed.exhausted.len();
+        assert!(taken <= claim.limit.get(), "{taken} taken of {claim:?}");
+        claimed
+    }
+
+    /// Claims until `count` events are leased, waiting for them to fall due. Their order is that
+    /// in which they were leased.
+    pub(super) async fn claim_within(&self, claim: &Claim, count: usize) -> Vec<ClaimedEvent> {
+        let mut events = Vec::new();
+        while events.len() < count {
+            let claimed = self.claim(claim).await;
+            let wait = claimed.next_due.unwrap_or(SHORT);
+            events.extend(claimed.events);
+            if events.len() < count && !wait.is_zero() {
+                self.pass(wait.clamp(Duration::from_millis(1), SHORT)).await;
+            }
+        }
+        events
+    }
+
+    /// Claims the one event that is due, or about to be.
+    pub(super) async fn claim_one(&self, claim: &Claim) -> ClaimedEvent {
+        let mut events = self.claim_within(claim, 1).await;
+        assert_eq!(events.len(), 1, "only one event is due");
+        events.remove(0)
+    }
+
+    pub(super) async fn extend(&self, leases: &[Lease], lease: Duration) -> Vec<Extended> {
+        let extended = self.scheduler.extend(leases, lease).await.expect("extend");
+        assert_eq!(extended.len(), leases.len(), "one answer per lease");
+        extended
+    }
+
+    pub(super) async fn settle(&self, settlements: &[Settlement]) -> Vec<Settled> {
+        let settled = self.scheduler.settle(settlements).await.expect("settle");
+        assert_eq!(settled.len(), settlements.len(), "one answer each");
+        settled
+    }
+
+    pub(super) async fn settle_one(&self, lease: Lease, outcome: Outcome) -> Settled {
+        let settled = self.settle(&[Settlement { lease, outcome }]).await;
+        settled[0]
+    }
+
+    /// Accepts an event, claims it and settles it.
+    pub(super) async fn settled(&self, name: &str, content: &str, outcome: Outcome) {
+        self.accept_new(&[event(name, content)]).await;
+        let claimed = self.claim_one(&up_to(1)).await;
+        assert_eq!(claimed.key.as_str(), name, "no other event is due");
+        let settled = self.settle_one(claimed.lease, outcome).await;
+        assert_eq!(settled, Settled::Applied);
+    }
+}

@@ -1,0 +1,103 @@
+//! Accepting events, within the capacity.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use webhook_core::{Accepted, Error, EventId, NewEvent, Redelivery};
+
+use crate::WhenFull;
+use crate::event::{Event, Stage};
+use crate::state::State;
+
+impl State {
+    pub(crate) fn accept(
+        &mut self,
+        events: &[NewEvent],
+        now: Duration,
+    ) -> Result<Vec<Accepted>, Error> {
+        let room = self.options.capacity.saturating_sub(self.len());
+        if events.len() > room && self.new_keys(events) > room + self.evictable() {
+            return Err(Error::Full {
+                capacity: self.options.capacity,
+            });
+        }
+        let answers = events.iter().map(|event| self.accept_one(event, now));
+        let answers = answers.collect();
+        // Only now, so that no event is forgotten that its batch names.
+        self.evict();
+        Ok(answers)
+    }
+
+    fn accept_one(&mut self, new: &NewEvent, now: Duration) -> Accepted {
+        let number = self.number_or_new(&new.envelope.kind);
+        let queue = &mut self.queues[number];
+        let Some(&id) = queue.keys.get(&new.envelope.key) else {
+            self.last_id += 1;
+            let id = EventId(self.last_id);
+            let event = Event::new(new, number, now);
+            queue.keys.insert(event.key.clone(), id);
+            queue.enter(id, event.due_at, event.stage);
+            self.events.insert(id, event);
+            return Accepted::New;
+        };
+        let event = self
+            .events
+            .get_mut(&id)
+            .expect("a key leaves its queue with its event");
+        if event.fingerprint != new.envelope.fingerprint {
+            let conflicts = event.conflicts.get_or_insert_default();
+            conflicts.record(&new.envelope, now);
+            return Accepted::Conflict;
+        }
+        match (event.stage, new.redelivery) {
+            (Stage::Failed { .. }, Redelivery::RequeueFailed) => {
+                self.schedule_afresh(id, now.saturating_add(new.delay));
+                Accepted::Requeued
+            }
+            _ => Accepted::Duplicate,
+        }
+    }
+
+    /// Makes a failed event pending again, with all its attempts.
+    pub(crate) fn schedule_afresh(&mut self, id: EventId, due_at: Duration) {
+        self.shift(id, |event| {
+            event.due_at = due_at;
+            event.attempts = 0;
+            event.reason = None;
+            Stage::Pending { ran_out: false }
+        });
+    }
+
+    /// How many keys of `events` are free.
+    fn new_keys(&self, events: &[NewEvent]) -> usize {
+        let free = events.iter().map(|event| &event.envelope).filter(|new| {
+            let number = self.number(&new.kind);
+            !number.is_some_and(|number| self.queues[number].keys.contains_key(&new.key))
+        });
+        let free: HashSet<_> = free.map(|new| (&new.kind, &new.key)).collect();
+        free.len()
+    }
+
+    /// How many events may be forgotten to make room.
+    fn evictable(&self) -> usize {
+        match self.options.when_full {
+            WhenFull::Refuse => 0,
+            WhenFull::EvictProcessed => {
+                let processed = self.queues.iter().map(|queue| queue.processed.len());
+                processed.sum()
+            }
+        }
+    }
+
+    /// Forgets processed events until the capacity is kept.
+    fn evict(&mut self) {
+        while self.len() > self.options.capacity {
+            let first = self
+                .queues
+                .iter()
+                .filter_map(|queue| queue.processed.front());
+            let Some(&(_, id)) = first.min() else { return };
+            self.forget(id);
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! One event as it is held, and what conflicts with it.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use webhook_core::{
+    ConflictRecord, Envelope, EventId, EventRecord, Fingerprint, Key, Kind, Lease,
+    MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent, State,
+};
+
+use crate::Clock;
+
+/// An event. Times are counted from the store's creation.
+pub(crate) struct Event {
+    /// The number of the queue of its kind.
+    pub(crate) queue: usize,
+    pub(crate) key: Key,
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) body: Bytes,
+    pub(crate) accepted_at: Duration,
+    /// Its place in the order. Claims do not change it, so that an event whose lease runs out or
+    /// is released is back where it was.
+    pub(crate) due_at: Duration,
+    pub(crate) stage: Stage,
+    pub(crate) attempts: u32,
+    /// The fence given out last.
+    pub(crate) fence: i64,
+    pub(crate) reason: Option<String>,
+    // Boxed: hardly any event has them.
+    pub(crate) conflicts: Option<Box<Conflicts>>,
+}
+
+/// Where an event stands, which is also which index of its queue holds it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Waiting, or due.
+    Pending {
+        /// Whether it comes from a lease that ran out and that nobody claimed since: its holder
+        /// may still extend and settle.
+        ran_out: bool,
+    },
+    /// Held by a lease.
+    Leased { until: Duration },
+    /// Ended well.
+    Processed { at: Duration },
+    /// Ended badly.
+    Failed { at: Duration },
+}
+
+impl Event {
+    pub(crate) fn new(new: &NewEvent, queue: usize, now: Duration) -> Self {
+        Self {
+            queue,
+            key: new.envelope.key.clone(),
+            fingerprint: new.envelope.fingerprint,
+            body: new.envelope.body.clone(),
+            accepted_at: now,
+            due_at: now.saturating_add(new.delay),
+            stage: Stage::Pending { ran_out: false },
+            attempts: 0,
+            fence: 0,
+            reason: None,
+            conflicts: None,
+        }
+    }
+
+    /// Whether `lease` is the one that may extend and settle.
+    pub(crate) fn is_held_by(&self, lease: &Lease) -> bool {
+        let held = matches!(
+            self.stage,
+            Stage::Leased { .. } | Stage::Pending { ran_out: true }
+        );
+        held && self.fence == lease.fence.0
+    }
+
+    pub(crate) fn state(&self) -> State {
+        match self.stage {
+            Stage::Pending { .. } | Stage::Leased { .. } => State::Processing,
+            Stage::Processed { .. } => State::Processed,
+            Stage::Failed { .. } => State::Failed,
+        }
+    }
+
+    pub(crate) fn record(&self, id: EventId, kind: &Kind, clock: &Clock) -> EventRecord {
+        let settled_at = match self.stage {
+            Stage::Pending { .. } | Stage::Leased { .. } => None,
+            Stage::Processed { at } | Stage::Failed { at } => Some(clock.system_time(at)),
+        };
+        let conflicts = self.conflicts.as_deref();
+        EventRecord {
+            id,
+            envelope: Envelope {
+                kind: kind.clone(),
+                key: self.key.clone(),
+                fingerprint: self.fingerprint,
+                body: self.body.clone(),
+            },
+            state: self.state(),
+            attempts: self.attempts,
+            accepted_at: clock.system_time(self.accepted_at),
+            settled_at,
+            reason: self.reason.clone(),
+            conflict_count: conflicts.map_or(0, |conflicts| conflicts.count),
+            last_conflict_at: conflicts.map(|conflicts| clock.system_time(conflicts.last_at)),
+        }
+    }
+}
+
+/// The deliveries that came with an event's key and other content.
+#[derive(Default)]
+pub(crate) struct Conflicts {
+    count: u64,
+    last_at: Duration,
+    /// The latest, in the order they came.
+    kept: VecDeque<Conflict>,
+}
+
+struct Conflict {
+    received_at: Duration,
+    fingerprint: Fingerprint,
+    body: Bytes,
+    body_bytes: u64,
+}
+
+impl Conflicts {
+    pub(crate) fn record(&mut self, delivery: &Envelope, now: Duration) {
+        self.count += 1;
+        self.last_at = now;
+        if self.kept.len() == MAX_CONFLICT_BODIES {
+            self.kept.pop_front();
+        }
+        let body = &delivery.body;
+        self.kept.push_back(Conflict {
+            received_at: now,
+            fingerprint: delivery.fingerprint,
+            body: if body.len() > MAX_CONFLICT_BODY_BYTES {
+                // A slice would keep the whole body alive.
+                Bytes::copy_from_slice(&body[..MAX_CONFLICT_BODY_BYTES])
+            } else {
+                body.clone()
+            },
+            body_bytes: body.len() as u64,
+        });
+    }
+
+    /// What is kept, the latest first.
+    pub(crate) fn records(&self, clock: &Clock) -> Vec<ConflictRecord> {
+        let records = self.kept.iter().rev().map(|conflict| ConflictRecord {
+            received_at: clock.system_time(conflict.received_at),
+            fingerprint: conflict.fingerprint,
+            body: conflict.body.clone(),
+            body_bytes: conflict.body_bytes,
+        });
+        records.collect()
+    }
+}

@@ -1,0 +1,94 @@
+//! What operators ask for.
+
+use std::ops::Bound;
+use std::time::Duration;
+
+use webhook_core::{
+    ConflictRecord, Counts, EventId, EventRecord, EventRef, Kind, Page, Prune, Requeued, State,
+    TerminalState,
+};
+
+use crate::{Clock, state};
+
+impl state::State {
+    pub(crate) fn counts(&mut self, kind: &Kind, now: Duration) -> Counts {
+        let Some(number) = self.number(kind) else {
+            return Counts::default();
+        };
+        self.expire(number, now);
+        let queue = &self.queues[number];
+        let due = queue.pending.range(..=(now, EventId(i64::MAX))).count();
+        Counts {
+            waiting: (queue.pending.len() - due) as u64,
+            due: due as u64,
+            leased: queue.leased.len() as u64,
+            processed: queue.processed.len() as u64,
+            failed: queue.failed.len() as u64,
+        }
+    }
+
+    pub(crate) fn lag(&mut self, kind: &Kind, now: Duration) -> Option<Duration> {
+        let number = self.number(kind)?;
+        self.expire(number, now);
+        let (due_at, _) = self.queues[number].pending.first()?;
+        now.checked_sub(*due_at)
+    }
+
+    pub(crate) fn list(&self, page: &Page, clock: &Clock) -> Vec<EventRecord> {
+        let Some(number) = self.number(&page.kind) else {
+            return Vec::new();
+        };
+        let from = page.after.map_or(Bound::Unbounded, Bound::Excluded);
+        let events = self.events.range((from, Bound::Unbounded));
+        let listed = events
+            .filter(|(_, event)| event.queue == number && event.state() == page.state)
+            .take(page.limit.get());
+        listed
+            .map(|(id, event)| event.record(*id, &page.kind, clock))
+            .collect()
+    }
+
+    pub(crate) fn conflicts(&self, event: &EventRef, clock: &Clock) -> Vec<ConflictRecord> {
+        let event = self.id(event).and_then(|id| self.events.get(&id));
+        let conflicts = event.and_then(|event| event.conflicts.as_deref());
+        conflicts.map_or_else(Vec::new, |conflicts| conflicts.records(clock))
+    }
+
+    pub(crate) fn requeue(&mut self, events: &[EventRef], now: Duration) -> Vec<Requeued> {
+        let answers = events.iter().map(|event| {
+            let Some(id) = self.id(event) else {
+                return Requeued::NotFound;
+            };
+            if self.events.get(&id).map(|event| event.state()) != Some(State::Failed) {
+                return Requeued::NotFailed;
+            }
+            self.schedule_afresh(id, now);
+            Requeued::Applied
+        });
+        answers.collect()
+    }
+
+    pub(crate) fn prune(&mut self, prune: &Prune, now: Duration) -> usize {
+        let Some(number) = self.number(&prune.kind) else {
+            return 0;
+        };
+        // Where the store is younger than that, nothing in it is that old.
+        let Some(latest) = now.checked_sub(prune.older_than) else {
+            return 0;
+        };
+        let mut pruned = 0;
+        while pruned < prune.limit.get() {
+            let queue = &self.queues[number];
+            let oldest = match prune.state {
+                TerminalState::Processed => queue.processed.front(),
+                TerminalState::Failed => queue.failed.first(),
+            };
+            match oldest {
+                Some(&(settled_at, id)) if settled_at <= latest => self.forget(id),
+                _ => break,
+            }
+            pruned += 1;
+        }
+        pruned
+    }
+}

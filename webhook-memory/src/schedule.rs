@@ -1,0 +1,119 @@
+//! Claiming, extending and settling.
+
+use std::time::Duration;
+
+use webhook_core::{
+    Attempt, Claim, Claimed, ClaimedEvent, EXHAUSTED_REASON, Extended, Fence, Kind, Lease, Outcome,
+    Settled, Settlement,
+};
+
+use crate::event::Stage;
+use crate::state::State;
+
+impl State {
+    pub(crate) fn claim(&mut self, claim: &Claim, now: Duration) -> Claimed {
+        let mut claimed = Claimed::default();
+        let Some(number) = self.number(&claim.kind) else {
+            return claimed;
+        };
+        self.expire(number, now);
+        let queue = &mut self.queues[number];
+        let until = now.saturating_add(claim.lease);
+        for _ in 0..claim.limit.get() {
+            let Some(&(due_at, id)) = queue.pending.first() else {
+                break;
+            };
+            if due_at > now {
+                break;
+            }
+            queue.pending.pop_first();
+            let Some(event) = self.events.get_mut(&id) else {
+                continue;
+            };
+            if event.attempts >= claim.max_attempts.get() {
+                event.reason = Some(EXHAUSTED_REASON.to_owned());
+                event.stage = Stage::Failed { at: now };
+                claimed.exhausted.push(event.key.clone());
+            } else {
+                let attempt = Attempt::FIRST.0.saturating_add(event.attempts);
+                event.attempts = attempt.get();
+                event.fence += 1;
+                event.stage = Stage::Leased { until };
+                claimed.events.push(ClaimedEvent {
+                    lease: Lease {
+                        event: id,
+                        attempt: Attempt(attempt),
+                        fence: Fence(event.fence),
+                    },
+                    key: event.key.clone(),
+                    body: event.body.clone(),
+                    lag: now - due_at,
+                });
+            }
+            queue.enter(id, due_at, event.stage);
+        }
+        claimed.next_due = queue.promise(now);
+        claimed
+    }
+
+    pub(crate) fn extend(
+        &mut self,
+        leases: &[Lease],
+        duration: Duration,
+        now: Duration,
+    ) -> Vec<Extended> {
+        let until = now.saturating_add(duration);
+        let answers = leases.iter().map(|lease| {
+            if !self.holds(lease) {
+                return Extended::LeaseLost;
+            }
+            self.shift(lease.event, |_| Stage::Leased { until });
+            Extended::Renewed
+        });
+        answers.collect()
+    }
+
+    pub(crate) fn settle(&mut self, settlements: &[Settlement], now: Duration) -> Vec<Settled> {
+        let answers = settlements.iter().map(|settlement| {
+            if !self.holds(&settlement.lease) {
+                return Settled::LeaseLost;
+            }
+            self.shift(settlement.lease.event, |event| match &settlement.outcome {
+                Outcome::Processed => {
+                    event.reason = None;
+                    Stage::Processed { at: now }
+                }
+                Outcome::Retry { after, reason } => {
+                    event.reason = Some(reason.as_str().to_owned());
+                    event.due_at = now.saturating_add(*after);
+                    Stage::Pending { ran_out: false }
+                }
+                Outcome::Failed { reason } => {
+                    event.reason = Some(reason.as_str().to_owned());
+                    Stage::Failed { at: now }
+                }
+                Outcome::Release => {
+                    event.attempts -= 1;
+                    Stage::Pending { ran_out: false }
+                }
+            });
+            Settled::Applied
+        });
+        answers.collect()
+    }
+
+    /// A future that ends when there is news of `kind`, or `None` where there is some already.
+    pub(crate) fn news(
+        &mut self,
+        kind: &Kind,
+        now: Duration,
+    ) -> Option<impl Future<Output = ()> + use<>> {
+        let number = self.number_or_new(kind);
+        self.queues[number].news(now)
+    }
+
+    fn holds(&self, lease: &Lease) -> bool {
+        let event = self.events.get(&lease.event);
+        event.is_some_and(|event| event.is_held_by(lease))
+    }
+}

@@ -1,0 +1,102 @@
+//! All that a store holds.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use webhook_core::{EventId, EventRecord, EventRef, Kind};
+
+use crate::event::{Event, Stage};
+use crate::queue::Queue;
+use crate::{Clock, MemoryOptions};
+
+/// The events and their queues. What each operation does is in the module named after it.
+pub(crate) struct State {
+    pub(crate) options: MemoryOptions,
+    pub(crate) last_id: i64,
+    pub(crate) events: BTreeMap<EventId, Event>,
+    /// One per kind ever seen. Kinds are few: each is a type of the app's.
+    pub(crate) queues: Vec<Queue>,
+    numbers: HashMap<Kind, usize>,
+}
+
+impl State {
+    pub(crate) fn new(options: MemoryOptions) -> Self {
+        Self {
+            options,
+            last_id: 0,
+            events: BTreeMap::new(),
+            queues: Vec::new(),
+            numbers: HashMap::new(),
+        }
+    }
+
+    /// How many events are held.
+    pub(crate) fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    pub(crate) fn options(&self) -> &MemoryOptions {
+        &self.options
+    }
+
+    /// The number of the queue of `kind`, if there is one.
+    pub(crate) fn number(&self, kind: &Kind) -> Option<usize> {
+        self.numbers.get(kind).copied()
+    }
+
+    /// The number of the queue of `kind`, which is made where there is none.
+    pub(crate) fn number_or_new(&mut self, kind: &Kind) -> usize {
+        self.number(kind).unwrap_or_else(|| {
+            let number = self.queues.len();
+            self.queues.push(Queue::new());
+            self.numbers.insert(kind.clone(), number);
+            number
+        })
+    }
+
+    pub(crate) fn id(&self, event: &EventRef) -> Option<EventId> {
+        let queue = &self.queues[self.number(&event.kind)?];
+        queue.keys.get(&event.key).copied()
+    }
+
+    pub(crate) fn find(&self, events: &[EventRef], clock: &Clock) -> Vec<Option<EventRecord>> {
+        let records = events.iter().map(|event| {
+            let id = self.id(event)?;
+            Some(self.events.get(&id)?.record(id, &event.kind, clock))
+        });
+        records.collect()
+    }
+
+    /// Moves an event to another stage, and so from index to index.
+    pub(crate) fn shift(&mut self, id: EventId, change: impl FnOnce(&mut Event) -> Stage) {
+        if let Some(event) = self.events.get_mut(&id) {
+            let queue = &mut self.queues[event.queue];
+            queue.leave(id, event.due_at, event.stage);
+            event.stage = change(event);
+            queue.enter(id, event.due_at, event.stage);
+        }
+    }
+
+    /// Forgets an event.
+    pub(crate) fn forget(&mut self, id: EventId) {
+        if let Some(event) = self.events.remove(&id) {
+            let queue = &mut self.queues[event.queue];
+            queue.leave(id, event.due_at, event.stage);
+            queue.keys.remove(&event.key);
+        }
+    }
+
+    /// Makes the events due again whose leases have run out, each at its old place.
+    pub(crate) fn expire(&mut self, number: usize, now: Duration) {
+        let queue = &mut self.queues[number];
+        while let Some(&(until, id)) = queue.leased.first()
+            && until <= now
+        {
+            queue.leased.pop_first();
+            if let Some(event) = self.events.get_mut(&id) {
+                event.stage = Stage::Pending { ran_out: true };
+                queue.enter(id, event.due_at, event.stage);
+            }
+        }
+    }
+}
