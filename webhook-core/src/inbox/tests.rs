@@ -1,1 +1,335 @@
+use std::sync::Mutex;
 
+use async_trait::async_trait;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::event::{Fingerprint, Kind};
+use crate::store::MockStore;
+
+/// A store whose every `accept` waits for a permit, and whose answers a mock gives.
+struct Gated {
+    gate: Semaphore,
+    entered: Notify,
+    batches: Mutex<Vec<Vec<String>>>,
+    answers: MockStore,
+}
+
+impl Gated {
+    fn new(permits: usize, answers: MockStore) -> Arc<Self> {
+        Arc::new(Self {
+            gate: Semaphore::new(permits),
+            entered: Notify::new(),
+            batches: Mutex::new(Vec::new()),
+            answers,
+        })
+    }
+
+    fn batches(&self) -> Vec<Vec<String>> {
+        self.batches.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Store for Gated {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+        let keys = events.iter().map(|it| it.envelope.key.to_string());
+        self.batches.lock().unwrap().push(keys.collect());
+        self.entered.notify_one();
+        self.gate.acquire().await.unwrap().forget();
+        self.answers.accept(events).await
+    }
+
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+        self.answers.find(events).await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.gate.acquire().await.unwrap().forget();
+        Ok(())
+    }
+}
+
+fn all_new() -> MockStore {
+    let mut store = MockStore::new();
+    store
+        .expect_accept()
+        .returning(|events| Ok(vec![Accepted::New; events.len()]));
+    store
+}
+
+/// A store that refuses every batch with the key `bad` in it.
+fn refusing_bad() -> MockStore {
+    let mut store = MockStore::new();
+    store.expect_accept().returning(|events| {
+        if events.iter().any(|it| it.envelope.key.as_str() == "bad") {
+            Err(Error::refused(std::io::Error::other("bad row")))
+        } else {
+            Ok(vec![Accepted::New; events.len()])
+        }
+    });
+    store
+}
+
+fn envelope(key: &str) -> Envelope {
+    Envelope {
+        kind: Kind::new("test").unwrap(),
+        key: Key::new(key).unwrap(),
+        fingerprint: Fingerprint::of([key]),
+        body: Bytes::copy_from_slice(key.as_bytes()),
+    }
+}
+
+fn one_flush() -> InboxOptions {
+    InboxOptions {
+        max_flushes: 1,
+        ..InboxOptions::default()
+    }
+}
+
+type Calls = JoinSet<(String, Result<Accepted, Error>)>;
+
+/// Calls `accept` for `first`, and for `keys` in their order once its flush is under way.
+async fn call(inbox: &Inbox, store: &Gated, first: &str, keys: &[&str]) -> Calls {
+    let mut calls = JoinSet::new();
+    let mut spawn = |key: &str| {
+        let (inbox, key) = (inbox.clone(), key.to_owned());
+        calls.spawn(async move {
+            let accepted = inbox.accept(envelope(&key)).await;
+            (key, accepted)
+        });
+    };
+    spawn(first);
+    store.entered.notified().await;
+    for key in keys {
+        spawn(key);
+        settle().await;
+    }
+    calls
+}
+
+/// Lets every task of this single-threaded runtime run until it waits.
+async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn accepted(calls: Calls) -> Vec<String> {
+    let mut keys = Vec::new();
+    for (key, accepted) in calls.join_all().await {
+        assert!(matches!(accepted, Ok(Accepted::New)), "{key}: {accepted:?}");
+        keys.push(key);
+    }
+    keys.sort();
+    keys
+}
+
+#[tokio::test]
+async fn a_call_alone_is_flushed_at_once() {
+    let store = Gated::new(1, all_new());
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, one_flush());
+    assert_eq!(inbox.accept(envelope("a")).await.unwrap(), Accepted::New);
+    assert_eq!(store.batches(), [["a"]]);
+}
+
+#[tokio::test]
+async fn calls_during_a_flush_become_one_batch() {
+    let store = Gated::new(0, all_new());
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, one_flush());
+    let calls = call(&inbox, &store, "first", &["a", "b", "c"]).await;
+    assert_eq!(store.batches(), [["first"]]);
+    store.gate.add_permits(2);
+    assert_eq!(accepted(calls).await, ["a", "b", "c", "first"]);
+    assert_eq!(store.batches(), [vec!["first"], vec!["a", "b", "c"]]);
+}
+
+#[tokio::test]
+async fn batches_are_bounded_in_events_and_in_bytes() {
+    for options in [
+        InboxOptions {
+            max_batch: 2,
+            ..one_flush()
+        },
+        InboxOptions {
+            max_batch_bytes: 2,
+            ..one_flush()
+        },
+    ] {
+        let store = Gated::new(0, all_new());
+        let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, options);
+        let calls = call(&inbox, &store, "1", &["a", "b", "c"]).await;
+        store.gate.add_permits(3);
+        accepted(calls).await;
+        assert_eq!(store.batches(), [vec!["1"], vec!["a", "b"], vec!["c"]]);
+    }
+}
+
+#[tokio::test]
+async fn flushes_in_parallel_are_bounded() {
+    let store = Gated::new(0, all_new());
+    let options = InboxOptions {
+        max_batch: 1,
+        max_flushes: 2,
+        ..InboxOptions::default()
+    };
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, options);
+    let calls = call(&inbox, &store, "1", &["2", "3", "4"]).await;
+    assert_eq!(store.batches().len(), 2);
+    store.gate.add_permits(4);
+    accepted(calls).await;
+    assert_eq!(store.batches().len(), 4);
+}
+
+#[tokio::test]
+async fn a_full_queue_is_answered_at_once() {
+    let store = Gated::new(0, all_new());
+    let options = InboxOptions {
+        max_queued: 2,
+        ..one_flush()
+    };
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, options);
+    // One in the flush, one with the dispatcher, two in the queue.
+    let calls = call(&inbox, &store, "1", &["2", "3", "4"]).await;
+    let refused = inbox.accept(envelope("5")).await;
+    assert!(matches!(refused, Err(Error::Overloaded)), "{refused:?}");
+    store.gate.add_permits(4);
+    accepted(calls).await;
+}
+
+#[tokio::test]
+async fn queued_bytes_are_bounded_and_given_back() {
+    let store = Gated::new(0, all_new());
+    let options = InboxOptions {
+        max_queued_bytes: 3,
+        ..one_flush()
+    };
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, options);
+    let calls = call(&inbox, &store, "1", &["2"]).await;
+    let refused = inbox.accept(envelope("33")).await;
+    assert!(matches!(refused, Err(Error::Overloaded)), "{refused:?}");
+    store.gate.add_permits(3);
+    accepted(calls).await;
+    // A body longer than the limit still fits when it is alone.
+    assert_eq!(inbox.accept(envelope("long")).await.unwrap(), Accepted::New);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_durable_in_time_is_an_error() {
+    let store = Gated::new(0, all_new());
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, one_flush());
+    let started = Instant::now();
+    let late = inbox.accept(envelope("late")).await;
+    assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
+    assert_eq!(started.elapsed().as_secs(), 3);
+    // The flush that hung is given up, and the next one finds its way.
+    settle().await;
+    store.gate.add_permits(1);
+    assert_eq!(inbox.accept(envelope("b")).await.unwrap(), Accepted::New);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_told_that_it_took_too_long_is_not_flushed() {
+    let store = Gated::new(0, all_new());
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, one_flush());
+    let calls = call(&inbox, &store, "1", &["2", "3"]).await;
+    for (_, accepted) in calls.join_all().await {
+        assert!(matches!(accepted, Err(Error::TimedOut { .. })));
+    }
+    store.gate.add_permits(1);
+    inbox.accept(envelope("4")).await.unwrap();
+    assert_eq!(store.batches(), [["1"], ["4"]]);
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_takes_nothing_with_it() {
+    let store = Gated::new(0, all_new());
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, one_flush());
+    let mut gone = call(&inbox, &store, "1", &["2"]).await;
+    gone.abort_all();
+    while gone.join_next().await.is_some() {}
+    let stays = tokio::spawn({
+        let inbox = inbox.clone();
+        async move { inbox.accept(envelope("3")).await }
+    });
+    settle().await;
+    store.gate.add_permits(2);
+    assert_eq!(stays.await.unwrap().unwrap(), Accepted::New);
+    assert_eq!(store.batches(), [vec!["1"], vec!["2", "3"]]);
+}
+
+#[tokio::test]
+async fn one_bad_event_does_not_fail_its_batch_mates() {
+    let store = Gated::new(0, refusing_bad());
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, one_flush());
+    let calls = call(&inbox, &store, "1", &["a", "b", "bad", "c", "d"]).await;
+    store.gate.add_permits(100);
+    for (key, accepted) in calls.join_all().await {
+        match key.as_str() {
+            "bad" => assert!(matches!(accepted, Err(Error::Refused { .. }))),
+            _ => assert!(matches!(accepted, Ok(Accepted::New)), "{key}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_outage_answers_the_whole_batch_and_passes() {
+    let mut answers = MockStore::new();
+    answers
+        .expect_accept()
+        .times(1)
+        .returning(|_| Err(Error::unavailable(std::io::Error::other("gone"))));
+    answers
+        .expect_accept()
+        .returning(|events| Ok(vec![Accepted::Duplicate; events.len()]));
+    let store = Gated::new(100, answers);
+    let inbox = Inbox::new(store as Arc<dyn Store>, one_flush());
+    let failed = inbox.accept(envelope("a")).await;
+    assert!(matches!(failed, Err(Error::Unavailable { .. })));
+    assert_eq!(
+        inbox.accept(envelope("a")).await.unwrap(),
+        Accepted::Duplicate
+    );
+}
+
+#[tokio::test]
+async fn a_panic_in_the_store_costs_its_batch_alone() {
+    let mut answers = MockStore::new();
+    answers.expect_accept().returning(|events| {
+        assert_ne!(events[0].envelope.key.as_str(), "bad", "on purpose");
+        Ok(vec![Accepted::New; events.len()])
+    });
+    let store = Gated::new(100, answers);
+    let inbox = Inbox::new(store as Arc<dyn Store>, one_flush());
+    let failed = inbox.accept(envelope("bad")).await;
+    assert!(matches!(failed, Err(Error::Unavailable { .. })));
+}
+
+#[tokio::test]
+async fn close_flushes_what_is_queued_and_refuses_the_rest() {
+    let store = Gated::new(0, all_new());
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, one_flush());
+    let calls = call(&inbox, &store, "1", &["2", "3"]).await;
+    let closing = tokio::spawn({
+        let inbox = inbox.clone();
+        async move { inbox.close().await }
+    });
+    settle().await;
+    assert!(!closing.is_finished());
+    store.gate.add_permits(100);
+    closing.await.unwrap();
+    assert_eq!(accepted(calls).await, ["1", "2", "3"]);
+    let refused = inbox.accept(envelope("4")).await;
+    assert!(matches!(refused, Err(Error::Closed)), "{refused:?}");
+    inbox.close().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_fails_its_ping() {
+    let store = Gated::new(0, all_new());
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, one_flush());
+    assert!(matches!(inbox.ping().await, Err(Error::TimedOut { .. })));
+    store.gate.add_permits(1);
+    inbox.ping().await.unwrap();
+}
