@@ -42,7 +42,19 @@
 //! (`start_paused = true`), where they wait for nothing.
 
 pub mod accept;
+pub mod budget;
+pub mod claim;
+pub mod conflict;
+pub mod lease;
+pub mod names;
+pub mod operator;
+pub mod pipeline;
+pub mod prune;
+pub mod redelivery;
+pub mod requeue;
+pub mod settle;
 mod steps;
+pub mod wakeup;
 
 use std::fmt;
 use std::future::Future;
@@ -141,6 +153,174 @@ macro_rules! conformance {
             accept {
                 an_empty_batch_has_no_outcomes
                 a_free_key_is_new
+                the_same_content_is_a_duplicate
+                other_content_is_a_conflict
+                the_fingerprint_alone_decides
+                a_duplicate_does_not_reschedule
+                settled_events_keep_their_keys
+                leased_events_keep_their_keys
+                repeats_within_a_batch_are_judged_in_order
+                repeats_of_a_taken_key_are_judged_by_the_store
+                the_same_key_of_another_kind_is_another_event
+                outcomes_answer_their_events
+                a_large_batch_is_accepted
+                an_accepted_event_is_found_at_once
+                an_unknown_event_is_not_found
+                ids_grow
+                times_of_acceptance_grow
+                concurrent_batches_take_each_key_once
+                concurrent_batches_compare_contents
+                concurrent_batches_with_partial_overlap
+                a_backend_at_work_answers_a_ping
+            }
+            conflict {
+                conflicts_are_listed_latest_first
+                the_latest_conflict_bodies_are_kept
+                many_conflicts_within_a_batch_are_bounded
+                long_conflict_bodies_are_cut
+                without_conflicts_none_are_listed
+                conflicts_belong_to_one_event
+            }
+            redelivery {
+                redelivery_requeues_a_failed_event
+                a_redelivered_event_is_processed
+                redelivery_of_other_content_is_a_conflict
+                redelivery_requeues_nothing_else
+                redelivery_may_keep_what_failed
+                redeliveries_within_a_batch_requeue_once
+                a_redelivered_event_waits_for_its_delay
+            }
+            claim {
+                nothing_to_claim_is_no_error
+                a_claim_brings_what_was_delivered
+                a_claim_counts_the_attempt
+                events_come_in_due_order
+                single_claims_come_in_due_order
+                a_far_event_is_not_claimed
+                events_are_never_early
+                the_lag_is_the_time_since_due
+                other_kinds_are_left_alone
+                a_claim_keeps_to_its_limit
+                a_limit_may_exceed_all_events
+                a_large_claim_brings_each_event_once
+                a_leased_event_is_not_claimed_again
+                concurrent_claimers_share_the_events
+                claims_and_accepts_may_run_at_once
+                next_due_is_that_of_the_earliest_event
+                next_due_counts_leases
+                next_due_ignores_settled_events
+                after_next_due_the_event_is_due
+            }
+            lease {
+                an_expired_lease_is_taken_over
+                a_running_lease_is_not_taken_over
+                an_expired_lease_keeps_its_place
+                a_stale_lease_changes_nothing
+                a_stale_lease_does_not_undo_a_settlement
+                an_invented_lease_holds_nothing
+                an_extended_lease_runs_on
+                an_extension_counts_from_now
+                an_expired_lease_nobody_took_is_renewed
+                an_expired_lease_nobody_took_settles
+                extend_answers_each_lease
+                many_leases_are_extended_at_once
+                concurrent_takeovers_share_the_events
+                either_the_holder_or_the_taker_wins
+            }
+            budget {
+                crashes_spend_the_attempts
+                one_attempt_allows_one_crash
+                the_last_attempt_may_settle_late
+                the_last_attempt_is_not_cut_short
+                retries_and_crashes_share_the_attempts
+                a_retry_beyond_the_attempts_is_not_leased
+                exhausted_events_count_towards_the_limit
+                a_greater_budget_gives_more_attempts
+                attempts_are_counted_per_event
+            }
+            settle {
+                a_processed_event_is_processed
+                a_failed_event_keeps_its_reason
+                reasons_of_any_length_are_kept
+                a_second_settlement_changes_nothing
+                of_two_settlements_in_a_call_the_first_applies
+                a_mixed_batch_settles_each_for_itself
+                a_large_batch_is_settled
+                concurrent_settlements_apply_once
+                a_retry_waits_for_its_delay
+                a_retry_is_the_next_attempt
+                a_retry_takes_a_new_place
+                a_retry_may_be_due_at_once
+                a_release_gives_the_attempt_back
+                releases_never_exhaust_an_event
+                a_release_gives_one_attempt_back
+                a_released_lease_is_stale
+                a_release_keeps_its_place
+                processed_is_terminal
+                failed_stays_failed
+            }
+            operator {
+                counts_say_where_events_stand
+                operators_see_one_kind_at_a_time
+                the_lag_is_that_of_the_oldest_due_event
+                an_expired_lease_counts_as_lag
+                settled_events_have_no_lag
+                lists_are_of_one_state
+                pages_list_each_event_once
+                pages_go_on_after_any_id
+            }
+            requeue {
+                a_requeued_event_starts_afresh
+                a_requeued_event_has_all_its_attempts
+                leases_from_before_a_requeue_are_stale
+                only_failed_events_are_requeued
+                requeue_goes_by_kind_and_key
+                concurrent_requeues_apply_once
+            }
+            prune {
+                a_pruned_key_is_free_again
+                pruning_is_by_state
+                pruning_is_by_age_of_the_settlement
+                pruning_takes_the_oldest_first
+                pruning_is_by_kind
+                a_requeued_event_is_not_pruned
+                leases_of_pruned_events_are_stale
+                concurrent_prunes_share_the_events
+            }
+            names {
+                similar_keys_are_different
+                keys_are_never_interpreted
+                keys_of_every_plane_are_kept
+                the_longest_keys_are_kept
+                unusual_kinds_are_kept
+                an_empty_body_is_kept
+                large_bodies_are_kept
+                bodies_need_not_be_text
+                bodies_of_every_plane_are_kept
+                bodies_are_never_interpreted
+            }
+            wakeup {
+                a_waiting_worker_gets_new_events
+                a_waiting_worker_gets_earlier_events
+                a_waiting_worker_gets_events_that_come_back
+                a_waiting_worker_takes_over
+                several_workers_may_wait
+                a_lost_wakeup_loses_no_event
+                polling_alone_finds_every_event
+                a_wait_may_be_dropped_and_begun_again
+                workers_of_other_kinds_do_not_interfere
+            }
+            pipeline {
+                a_delivery_is_processed_once_and_never_early
+                concurrent_redeliveries_are_processed_once
+                a_conflicting_delivery_changes_nothing
+                a_failing_event_is_retried_until_it_succeeds
+                a_poison_event_fails_and_others_pass
+                workers_share_the_work_and_repeat_none_of_it
+                a_dead_workers_event_is_taken_over
+                an_event_that_kills_its_workers_fails
+                what_a_drain_hands_back_is_not_spent
+                an_unreadable_payload_fails_at_once
             }
         }
     };

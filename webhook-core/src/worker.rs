@@ -161,6 +161,7 @@ impl Worker {
         let finish = async {
             // The claim under way brings leases, which must be handed back.
             let _ = (&mut self.claiming).await;
+            context.attempts.close();
             context.attempts.wait().await;
         };
         let mut drained = Drained::default();

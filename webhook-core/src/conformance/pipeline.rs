@@ -1,0 +1,325 @@
+//! The promises, from delivery to settlement: an [`Inbox`] and [`Worker`]s on the backend.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tokio::sync::Notify;
+
+use super::Backend;
+use super::steps::{LONG, SHORT, attempts};
+use crate::{
+    Accepted, Attempt, Backoff, Claim, Envelope, Event, EventRecord, Fingerprint, HandlerError,
+    Inbox, InboxOptions, InvalidPayload, Key, Payload, State, Worker, WorkerOptions, payload,
+};
+
+/// More than any case needs; the deadline of the case is what ends one that hangs.
+const DRAIN: Duration = Duration::from_secs(60);
+
+/// A payload whose body is `key=content`.
+struct Note {
+    key: String,
+    content: String,
+}
+
+impl Payload for Note {
+    const KIND: &'static str = "conformance.note";
+
+    fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
+        let malformed = |detail: &str| InvalidPayload::Malformed {
+            detail: detail.to_owned(),
+        };
+        let text = str::from_utf8(body).map_err(|_| malformed("must be UTF-8"))?;
+        let (key, content) = text.split_once('=').ok_or_else(|| malformed("needs a ="))?;
+        Ok(Self {
+            key: key.to_owned(),
+            content: content.to_owned(),
+        })
+    }
+
+    fn key(&self) -> &str {
+        &self.key
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of([&self.content])
+    }
+}
+
+/// What handlers have seen, by key.
+#[derive(Clone, Default)]
+struct Seen {
+    attempts: Arc<Mutex<BTreeMap<String, Vec<Attempt>>>>,
+    more: Arc<Notify>,
+}
+
+impl Seen {
+    fn note(&self, event: &Event<Note>) {
+        let key = event.payload.key.clone();
+        let mut seen = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.entry(key).or_default().push(event.lease.attempt);
+        self.more.notify_waiters();
+    }
+
+    fn of(&self, key: &str) -> Vec<u32> {
+        let seen = self.attempts.lock().unwrap_or_else(PoisonError::into_inner);
+        let attempts = seen.get(key).map(Vec::as_slice).unwrap_or_default();
+        attempts.iter().map(|attempt| attempt.number()).collect()
+    }
+
+    async fn wait_for(&self, key: &str) {
+        loop {
+            let more = self.more.notified();
+            if !self.of(key).is_empty() {
+                return;
+            }
+            more.await;
+        }
+    }
+}
+
+fn inbox(backend: &Backend, delay: Duration) -> Inbox {
+    let options = InboxOptions {
+        delay,
+        deadline: Duration::from_secs(60),
+        ..InboxOptions::default()
+    };
+    Inbox::new(Arc::clone(&backend.store), options)
+}
+
+/// Options under which nothing waits long.
+fn options(max_attempts: NonZeroU32) -> WorkerOptions {
+    WorkerOptions {
+        max_attempts,
+        lease: LONG,
+        backoff: Backoff {
+            base: Duration::from_millis(20),
+            cap: Duration::from_millis(50),
+        },
+        poll_interval: Duration::from_millis(200),
+        ..WorkerOptions::default()
+    }
+}
+
+/// A worker that notes what it sees and is content.
+fn content(backend: &Backend, seen: &Seen) -> Worker {
+    let seen = seen.clone();
+    let handler = move |event: Event<Note>| {
+        seen.note(&event);
+        async { Ok::<_, HandlerError>(()) }
+    };
+    Worker::start(
+        Arc::clone(&backend.scheduler),
+        handler,
+        options(attempts(3)),
+    )
+}
+
+async fn deliver(inbox: &Inbox, body: &str) -> Accepted {
+    let receipt = inbox.receive::<Note>(body.to_owned().into()).await;
+    receipt.expect("the delivery is accepted").accepted
+}
+
+/// Waits until the event of `key` is settled.
+async fn settled(backend: &Backend, inbox: &Inbox, key: &str) -> EventRecord {
+    loop {
+        let name = Key::new(key).expect("cases name valid keys");
+        let record = inbox.find::<Note>(&name).await.expect("find");
+        let record = record.unwrap_or_else(|| panic!("there is no event {key:?}"));
+        if record.state != State::Processing {
+            return record;
+        }
+        backend.pass(Duration::from_millis(10)).await;
+    }
+}
+
+/// Claims one event as a worker does that then dies, its lease running out soon.
+async fn claim_and_die(backend: &Backend, max_attempts: NonZeroU32) {
+    let claim = Claim {
+        kind: payload::kind_of::<Note>(),
+        lease: SHORT,
+        max_attempts,
+        ..super::steps::up_to(1)
+    };
+    backend.claim_one(&claim).await;
+}
+
+/// An event is processed, once, after its delay and not before.
+pub async fn a_delivery_is_processed_once_and_never_early(backend: Backend) {
+    let inbox = inbox(&backend, SHORT);
+    let seen = Seen::default();
+    let worker = content(&backend, &seen);
+    assert_eq!(deliver(&inbox, "a=1").await, Accepted::New);
+    let record = settled(&backend, &inbox, "a").await;
+    worker.shutdown(DRAIN).await;
+    assert_eq!((record.state, record.attempts), (State::Processed, 1));
+    assert_eq!(seen.of("a"), [1]);
+    let settled_at = record.settled_at.expect("it is settled");
+    let waited = settled_at.duration_since(record.accepted_at);
+    assert!(waited.is_ok_and(|waited| waited >= SHORT), "{record:?}");
+}
+
+/// However many senders deliver one event at a time, it is processed once.
+pub async fn concurrent_redeliveries_are_processed_once(backend: Backend) {
+    let inbox = inbox(&backend, Duration::ZERO);
+    let seen = Seen::default();
+    let worker = content(&backend, &seen);
+    for round in 0..5 {
+        let body = format!("key-{round}=same");
+        let accepted = join_all((0..32).map(|_| deliver(&inbox, &body))).await;
+        let new = accepted.iter().filter(|it| **it == Accepted::New).count();
+        let duplicate = accepted.iter().filter(|it| **it == Accepted::Duplicate);
+        assert_eq!((new, duplicate.count()), (1, 31));
+        let key = format!("key-{round}");
+        let record = settled(&backend, &inbox, &key).await;
+        assert_eq!(record.state, State::Processed);
+        assert_eq!(deliver(&inbox, &body).await, Accepted::Duplicate);
+        assert_eq!(seen.of(&key), [1]);
+    }
+    worker.shutdown(DRAIN).await;
+}
+
+/// The first content is what is processed; the other is told to be in conflict.
+pub async fn a_conflicting_delivery_changes_nothing(backend: Backend) {
+    let inbox = inbox(&backend, Duration::ZERO);
+    assert_eq!(deliver(&inbox, "a=first").await, Accepted::New);
+    assert_eq!(deliver(&inbox, "a=second").await, Accepted::Conflict);
+    let seen = Seen::default();
+    let worker = content(&backend, &seen);
+    let record = settled(&backend, &inbox, "a").await;
+    worker.shutdown(DRAIN).await;
+    assert_eq!(record.envelope.body, "a=first");
+    assert_eq!(record.conflict_count, 1);
+    assert_eq!(seen.of("a"), [1]);
+}
+
+/// Failures are retried until the handler is content.
+pub async fn a_failing_event_is_retried_until_it_succeeds(backend: Backend) {
+    let inbox = inbox(&backend, Duration::ZERO);
+    deliver(&inbox, "a=1").await;
+    let handler = async |event: Event<Note>| match event.lease.attempt.number() {
+        1 => Err(HandlerError::retry("first")),
+        2 => Err(HandlerError::retry_after(SHORT, "second")),
+        _ => Ok(()),
+    };
+    let scheduler = Arc::clone(&backend.scheduler);
+    let worker = Worker::start::<Note>(scheduler, handler, options(attempts(3)));
+    let record = settled(&backend, &inbox, "a").await;
+    worker.shutdown(DRAIN).await;
+    assert_eq!((record.state, record.attempts), (State::Processed, 3));
+}
+
+/// An event whose handler panics every time ends as failed, and does not stop others.
+pub async fn a_poison_event_fails_and_others_pass(backend: Backend) {
+    let inbox = inbox(&backend, Duration::ZERO);
+    deliver(&inbox, "poison=1").await;
+    deliver(&inbox, "sound=1").await;
+    let handler = async |event: Event<Note>| {
+        assert_eq!(event.payload.key, "sound", "poisoned on purpose");
+        Ok(())
+    };
+    let scheduler = Arc::clone(&backend.scheduler);
+    let worker = Worker::start::<Note>(scheduler, handler, options(attempts(3)));
+    let sound = settled(&backend, &inbox, "sound").await;
+    assert_eq!(sound.state, State::Processed);
+    let poison = settled(&backend, &inbox, "poison").await;
+    worker.shutdown(DRAIN).await;
+    assert_eq!((poison.state, poison.attempts), (State::Failed, 3));
+    let reason = poison.reason.expect("a failed event has a reason");
+    assert!(reason.contains("poisoned on purpose"), "{reason}");
+}
+
+/// Several workers share the work, and none does what another has done.
+pub async fn workers_share_the_work_and_repeat_none_of_it(backend: Backend) {
+    const EVENTS: usize = 500;
+    let inbox = inbox(&backend, Duration::ZERO);
+    let bodies: Vec<_> = (0..EVENTS).map(|n| format!("key-{n}=1")).collect();
+    join_all(bodies.iter().map(|body| deliver(&inbox, body))).await;
+    let seen = Seen::default();
+    let workers: Vec<_> = (0..3).map(|_| content(&backend, &seen)).collect();
+    for n in 0..EVENTS {
+        let key = format!("key-{n}");
+        let record = settled(&backend, &inbox, &key).await;
+        assert_eq!((record.state, record.attempts), (State::Processed, 1));
+        assert_eq!(seen.of(&key), [1]);
+    }
+    join_all(workers.into_iter().map(|worker| worker.shutdown(DRAIN))).await;
+}
+
+/// The event of a worker that died is taken over when its lease has run out.
+pub async fn a_dead_workers_event_is_taken_over(backend: Backend) {
+    let inbox = inbox(&backend, Duration::ZERO);
+    deliver(&inbox, "a=1").await;
+    claim_and_die(&backend, attempts(3)).await;
+    let seen = Seen::default();
+    let worker = content(&backend, &seen);
+    let record = settled(&backend, &inbox, "a").await;
+    worker.shutdown(DRAIN).await;
+    assert_eq!((record.state, record.attempts), (State::Processed, 2));
+    assert_eq!(seen.of("a"), [2]);
+}
+
+/// An event that kills every worker that claims it fails when its attempts are spent, and its
+/// handler does not run again.
+pub async fn an_event_that_kills_its_workers_fails(backend: Backend) {
+    let inbox = inbox(&backend, Duration::ZERO);
+    deliver(&inbox, "a=1").await;
+    for _ in 0..3 {
+        claim_and_die(&backend, attempts(3)).await;
+    }
+    let seen = Seen::default();
+    let worker = content(&backend, &seen);
+    let record = settled(&backend, &inbox, "a").await;
+    worker.shutdown(DRAIN).await;
+    assert_eq!((record.state, record.attempts), (State::Failed, 3));
+    assert_eq!(record.reason.as_deref(), Some(crate::EXHAUSTED_REASON));
+    assert!(seen.of("a").is_empty());
+}
+
+/// What a worker hands back when it is shut down is done by another at once, as if it had never
+/// been begun.
+pub async fn what_a_drain_hands_back_is_not_spent(backend: Backend) {
+    let inbox = inbox(&backend, Duration::ZERO);
+    deliver(&inbox, "a=1").await;
+    let begun = Seen::default();
+    let stuck = {
+        let begun = begun.clone();
+        move |event: Event<Note>| {
+            begun.note(&event);
+            pending::<Result<(), HandlerError>>()
+        }
+    };
+    let scheduler = Arc::clone(&backend.scheduler);
+    let worker = Worker::start(scheduler, stuck, options(attempts(1)));
+    begun.wait_for("a").await;
+    let drained = worker.shutdown(Duration::ZERO).await;
+    assert_eq!((drained.released, drained.left), (1, 0));
+    // With a single attempt and a lease of an hour, only a release lets another worker have it.
+    let seen = Seen::default();
+    let worker = content(&backend, &seen);
+    let record = settled(&backend, &inbox, "a").await;
+    worker.shutdown(DRAIN).await;
+    assert_eq!((record.state, record.attempts), (State::Processed, 1));
+    assert_eq!(seen.of("a"), [1]);
+}
+
+/// Bodies that no longer decode fail at once, with the reason.
+pub async fn an_unreadable_payload_fails_at_once(backend: Backend) {
+    let inbox = inbox(&backend, Duration::ZERO);
+    let envelope = Envelope {
+        kind: payload::kind_of::<Note>(),
+        key: Key::new("a").expect("a valid key"),
+        fingerprint: Fingerprint::of(["a"]),
+        body: "no equals sign".into(),
+    };
+    assert_eq!(inbox.accept(envelope).await.ok(), Some(Accepted::New));
+    let seen = Seen::default();
+    let worker = content(&backend, &seen);
+    let record = settled(&backend, &inbox, "a").await;
+    worker.shutdown(DRAIN).await;
+    assert_eq!((record.state, record.attempts), (State::Failed, 1));
+    assert!(record.reason.is_some_and(|it| it.contains("needs a =")));
+}
