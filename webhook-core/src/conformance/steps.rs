@@ -34,6 +34,14 @@ pub(super) fn key(key: &str) -> Key {
     Key::new(key).expect("cases name valid keys")
 }
 
+/// Names a delivery's event.
+pub(super) fn reference(event: &NewEvent) -> EventRef {
+    EventRef {
+        kind: event.envelope.kind.clone(),
+        key: event.envelope.key.clone(),
+    }
+}
+
 pub(super) fn event_ref(name: &str) -> EventRef {
     EventRef {
         kind: kind(),

@@ -1,0 +1,291 @@
+//! Claiming: what is due, the longest due first, and never twice.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::Backend;
+use super::steps::*;
+use crate::{Attempt, Claim, Claimed, NewEvent, Outcome, State};
+
+/// Where there is nothing, there is nothing to claim and nothing to wait for.
+pub async fn nothing_to_claim_is_no_error(backend: Backend) {
+    assert_eq!(backend.claim(&up_to(5)).await, Claimed::default());
+}
+
+/// A claim brings what was delivered, as a first attempt.
+pub async fn a_claim_brings_what_was_delivered(backend: Backend) {
+    let event = event("a", "the body");
+    backend.accept_new(std::slice::from_ref(&event)).await;
+    let id = backend.record("a").await.id;
+    let claimed = backend.claim_one(&up_to(1)).await;
+    assert_eq!(claimed.lease.event, id);
+    assert_eq!(claimed.lease.attempt, Attempt::FIRST);
+    assert_eq!(claimed.key, event.envelope.key);
+    assert_eq!(claimed.body, event.envelope.body);
+}
+
+/// The attempt is counted before the claim returns, so that a crash spends it.
+pub async fn a_claim_counts_the_attempt(backend: Backend) {
+    backend.accept_new(&[event("a", "1")]).await;
+    backend.claim_one(&up_to(1)).await;
+    let record = backend.record("a").await;
+    assert_eq!(record.attempts, 1);
+    assert_eq!(record.state, State::Processing);
+    assert_eq!(record.settled_at, None);
+}
+
+/// Events come in the order of their due times, not in that of their acceptance.
+pub async fn events_come_in_due_order(backend: Backend) {
+    let ms = Duration::from_millis;
+    let batch = [
+        event_in(ms(120), "third", "1"),
+        event_in(ms(180), "fourth", "1"),
+        event_in(ms(0), "first", "1"),
+        event_in(ms(60), "second", "1"),
+    ];
+    backend.accept_new(&batch).await;
+    backend.pass(ms(250)).await;
+    let claimed = backend.claim_within(&up_to(4), 4).await;
+    let expected = ["first", "second", "third", "fourth"];
+    assert_eq!(keys(&claimed), expected);
+}
+
+/// The same where each claim brings one.
+pub async fn single_claims_come_in_due_order(backend: Backend) {
+    let delays = [40, 0, 20, 60].map(Duration::from_millis);
+    for delay in delays {
+        let name = format!("due-after-{delay:?}");
+        backend.accept_new(&[event_in(delay, &name, "1")]).await;
+        backend.pass(Duration::from_millis(70)).await;
+    }
+    backend.pass(SHORT).await;
+    let claimed = backend.claim_within(&up_to(1), delays.len()).await;
+    let expected = [
+        "due-after-40ms",
+        "due-after-0ns",
+        "due-after-20ms",
+        "due-after-60ms",
+    ];
+    assert_eq!(keys(&claimed), expected, "each was due before the next");
+}
+
+/// What is due in an hour is not claimed now, and the claim says when it will be.
+pub async fn a_far_event_is_not_claimed(backend: Backend) {
+    let before = Instant::now();
+    backend.accept_new(&[event_in(LONG, "a", "1")]).await;
+    let claimed = backend.claim(&up_to(1)).await;
+    let next_due = claimed.next_due.expect("there is an event");
+    let elapsed = before.elapsed();
+    assert_eq!(claimed.events, []);
+    assert_eq!(claimed.exhausted, []);
+    assert!(next_due <= LONG + TOLERANCE, "{next_due:?}");
+    assert!(next_due + elapsed + TOLERANCE >= LONG, "{next_due:?}");
+    assert_eq!(backend.record("a").await.attempts, 0);
+}
+
+/// No event is claimed before its delay has passed by the store's clock.
+pub async fn events_are_never_early(backend: Backend) {
+    let delays = [10, 50, 100, 200].map(Duration::from_millis);
+    let batch = delays.map(|delay| event_in(delay, &format!("{delay:?}"), "1"));
+    backend.accept_new(&batch).await;
+    // Settled at once, so that the settlement's time is at most a little later than the claim's.
+    for _ in delays {
+        let claimed = backend.claim_within(&up_to(1), 1).await.remove(0);
+        backend.settle_one(claimed.lease, Outcome::Processed).await;
+    }
+    for delay in delays {
+        let record = backend.record(&format!("{delay:?}")).await;
+        let settled_at = record.settled_at.expect("it is settled");
+        let age = settled_at.duration_since(record.accepted_at);
+        let age = age.expect("settled after it was accepted");
+        assert!(age + Duration::from_millis(1) >= delay, "{record:?}");
+    }
+}
+
+/// The lag is counted from the due time.
+pub async fn the_lag_is_the_time_since_due(backend: Backend) {
+    let before = Instant::now();
+    let batch = [event("now", "1"), event_in(SHORT, "soon", "1")];
+    backend.accept_new(&batch).await;
+    backend.pass(PAST_SHORT + SHORT).await;
+    let claimed = backend.claim_within(&up_to(2), 2).await;
+    let elapsed = before.elapsed();
+    assert_eq!(keys(&claimed), ["now", "soon"]);
+    let lags = [claimed[0].lag, claimed[1].lag];
+    assert!(lags[0] >= PAST_SHORT, "{lags:?}");
+    assert!(lags[1] >= SHORT, "{lags:?}");
+    assert!(lags[0] >= lags[1], "{lags:?}");
+    assert!(lags[0] <= elapsed + TOLERANCE, "{lags:?} of {elapsed:?}");
+}
+
+/// Events of other kinds are neither claimed nor waited for.
+pub async fn other_kinds_are_left_alone(backend: Backend) {
+    let other = kind_named("other");
+    let far = NewEvent {
+        delay: LONG,
+        ..event_of(&other, "far", "1")
+    };
+    backend.accept_new(&[event_of(&other, "a", "1"), far]).await;
+    assert_eq!(backend.claim(&up_to(5)).await, Claimed::default());
+    backend.accept_new(&[event("a", "of this kind")]).await;
+    let claimed = backend.claim_one(&up_to(5)).await;
+    assert_eq!(claimed.body, "of this kind");
+    let claim = Claim {
+        kind: other,
+        ..up_to(5)
+    };
+    let claimed = backend.claim_one(&claim).await;
+    assert_eq!(claimed.body, "1");
+}
+
+/// A claim takes no more than its limit, and says that more are due.
+pub async fn a_claim_keeps_to_its_limit(backend: Backend) {
+    backend.accept_new(&events(5)).await;
+    let mut seen = HashSet::new();
+    for (limit, more) in [(2, true), (2, true), (1, false)] {
+        let claimed = backend.claim(&up_to(limit)).await;
+        assert_eq!(claimed.events.len(), limit);
+        assert_eq!(claimed.next_due == Some(Duration::ZERO), more);
+        seen.extend(claimed.events.into_iter().map(|event| event.key));
+    }
+    assert_eq!(seen.len(), 5);
+}
+
+/// A limit far beyond what there is.
+pub async fn a_limit_may_exceed_all_events(backend: Backend) {
+    backend.accept_new(&events(3)).await;
+    let claimed = backend.claim(&up_to(usize::MAX)).await;
+    assert_eq!(claimed.events.len(), 3);
+}
+
+/// Two thousand events in one claim.
+pub async fn a_large_claim_brings_each_event_once(backend: Backend) {
+    backend.accept_new(&events(2_000)).await;
+    let claimed = backend.claim(&up_to(2_000)).await.events;
+    let distinct: HashSet<_> = keys(&claimed).into_iter().collect();
+    assert_eq!(distinct.len(), 2_000);
+    assert_eq!(backend.claim(&up_to(1)).await.events, []);
+}
+
+/// What is leased is not leased to others.
+pub async fn a_leased_event_is_not_claimed_again(backend: Backend) {
+    backend
+        .accept_new(&[event("a", "1"), event("b", "1")])
+        .await;
+    let first = backend.claim(&up_to(1)).await;
+    let second = backend.claim(&up_to(2)).await;
+    assert_eq!((first.events.len(), second.events.len()), (1, 1));
+    assert_ne!(first.events[0].key, second.events[0].key);
+    assert_eq!(backend.claim(&up_to(2)).await.events, []);
+}
+
+/// Many workers that claim at once: each event is leased exactly once.
+pub async fn concurrent_claimers_share_the_events(backend: Backend) {
+    const EVENTS: usize = 400;
+    backend.accept_new(&events(EVENTS)).await;
+    let mut claimers = JoinSet::new();
+    for claimer in 0..16 {
+        let backend = backend.clone();
+        claimers.spawn(async move {
+            let mut held = Vec::new();
+            // Until nothing is due: an empty claim may only mean that others are about to
+            // commit theirs.
+            loop {
+                let claimed = backend.claim(&up_to(3 + claimer % 5)).await;
+                held.extend(claimed.events);
+                match claimed.next_due {
+                    Some(Duration::ZERO) => tokio::task::yield_now().await,
+                    _ => return held,
+                }
+            }
+        });
+    }
+    let held: Vec<_> = claimers.join_all().await.concat();
+    let distinct: HashSet<_> = keys(&held).into_iter().collect();
+    assert_eq!(held.len(), EVENTS, "none is missed, none is leased twice");
+    assert_eq!(distinct.len(), EVENTS);
+}
+
+/// Claims go on while events arrive, and miss none.
+pub async fn claims_and_accepts_may_run_at_once(backend: Backend) {
+    const BATCHES: usize = 40;
+    const BATCH: usize = 10;
+    let sender = tokio::spawn({
+        let backend = backend.clone();
+        async move {
+            for batch in events(BATCHES * BATCH).chunks(BATCH) {
+                backend.accept_new(batch).await;
+            }
+        }
+    });
+    let mut claimers = JoinSet::new();
+    for _ in 0..2 {
+        let backend = backend.clone();
+        let half = BATCHES * BATCH / 2;
+        claimers.spawn(async move {
+            let mut held = Vec::new();
+            while held.len() < half {
+                let limit = (half - held.len()).min(7);
+                held.extend(backend.claim_within(&up_to(limit), 1).await);
+            }
+            held
+        });
+    }
+    sender.await.expect("the sender ends well");
+    let held: Vec<_> = claimers.join_all().await.concat();
+    let distinct: HashSet<_> = keys(&held).into_iter().collect();
+    assert_eq!(distinct.len(), BATCHES * BATCH);
+    assert_eq!(backend.claim(&up_to(1)).await.events, []);
+}
+
+/// The next due time is that of the earliest event that waits.
+pub async fn next_due_is_that_of_the_earliest_event(backend: Backend) {
+    let before = Instant::now();
+    let batch = [event_in(2 * LONG, "b", "1"), event_in(LONG, "a", "1")];
+    backend.accept_new(&batch).await;
+    let next_due = backend.claim(&up_to(1)).await.next_due;
+    let next_due = next_due.expect("there are events");
+    assert!(next_due <= LONG + TOLERANCE, "{next_due:?}");
+    assert!(next_due + before.elapsed() + TOLERANCE >= LONG);
+}
+
+/// An event under lease may fall due when its lease runs out, also one that this claim leased.
+pub async fn next_due_counts_leases(backend: Backend) {
+    backend.accept_new(&[event("a", "1")]).await;
+    let before = Instant::now();
+    let claimed = backend.claim(&up_to(1)).await;
+    assert_eq!(claimed.events.len(), 1);
+    for claimed in [claimed, backend.claim(&up_to(1)).await] {
+        let next_due = claimed.next_due.expect("the lease may run out");
+        assert!(next_due <= LONG + TOLERANCE, "{next_due:?}");
+        assert!(next_due + before.elapsed() + TOLERANCE >= LONG);
+    }
+    let far = event_in(3 * LONG, "far", "1");
+    backend.accept_new(&[far]).await;
+    let next_due = backend.claim(&up_to(1)).await.next_due;
+    assert!(next_due.expect("as before") <= LONG + TOLERANCE);
+}
+
+/// Once all are settled there is nothing to wait for.
+pub async fn next_due_ignores_settled_events(backend: Backend) {
+    backend.settled("a", "1", Outcome::Processed).await;
+    backend.settled("b", "1", failed("broken")).await;
+    assert_eq!(backend.claim(&up_to(1)).await, Claimed::default());
+}
+
+/// Whoever sleeps for `next_due` finds the event due.
+pub async fn after_next_due_the_event_is_due(backend: Backend) {
+    backend.accept_new(&[event_in(PAST_SHORT, "a", "1")]).await;
+    let mut claimed = backend.claim(&up_to(1)).await;
+    // On a slow machine it may be due already.
+    if claimed.events.is_empty() {
+        let next_due = claimed.next_due.expect("the event waits");
+        assert!(next_due <= PAST_SHORT + TOLERANCE, "{next_due:?}");
+        backend.pass(next_due + TOLERANCE).await;
+        claimed = backend.claim(&up_to(1)).await;
+    }
+    assert_eq!(keys(&claimed.events), ["a"]);
+}

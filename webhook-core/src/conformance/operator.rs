@@ -1,0 +1,203 @@
+//! What operators see: counts, lag and lists.
+
+use std::num::NonZeroUsize;
+
+use super::Backend;
+use super::steps::*;
+use crate::{Claim, Counts, EventId, EventRecord, Kind, Outcome, Page, State};
+
+/// Every event is counted once, where it stands.
+pub async fn counts_say_where_events_stand(backend: Backend) {
+    assert_eq!(counts(&backend).await, Counts::default());
+    backend
+        .settled("processed-1", "1", Outcome::Processed)
+        .await;
+    backend
+        .settled("processed-2", "1", Outcome::Processed)
+        .await;
+    backend
+        .settled("processed-3", "1", Outcome::Processed)
+        .await;
+    backend.settled("failed-1", "1", failed("broken")).await;
+    backend.settled("failed-2", "1", failed("broken")).await;
+    backend.settled("retried", "1", retry(LONG, "later")).await;
+    backend.accept_new(&[event("expired", "1")]).await;
+    let brief = Claim {
+        lease: SHORT,
+        ..up_to(1)
+    };
+    backend.claim_one(&brief).await;
+    backend.pass(PAST_SHORT).await;
+    backend.accept_new(&events(4)).await;
+    let waiting = [event_in(LONG, "w-1", "1"), event_in(LONG, "w-2", "1")];
+    backend.accept_new(&waiting).await;
+    backend.pass(TOLERANCE).await;
+    let expected = Counts {
+        waiting: 3,
+        due: 5,
+        leased: 0,
+        processed: 3,
+        failed: 2,
+    };
+    assert_eq!(counts(&backend).await, expected);
+    assert_eq!(backend.claim(&up_to(2)).await.events.len(), 2);
+    let expected = Counts {
+        due: 3,
+        leased: 2,
+        ..expected
+    };
+    assert_eq!(counts(&backend).await, expected);
+}
+
+/// Counts, lag and lists are those of one kind.
+pub async fn operators_see_one_kind_at_a_time(backend: Backend) {
+    let other = kind_named("other");
+    let batch = [event_of(&other, "a", "1"), event_of(&other, "b", "1")];
+    backend.accept_new(&batch).await;
+    assert_eq!(counts(&backend).await, Counts::default());
+    assert_eq!(lag(&backend).await, None);
+    for state in State::ALL {
+        assert_eq!(list(&backend, &kind(), state, None, 9).await, []);
+    }
+    let listed = list(&backend, &other, State::Processing, None, 9).await;
+    assert_eq!(names(&listed), ["a", "b"]);
+}
+
+/// The lag is the age of the oldest event that is due and that nobody holds.
+pub async fn the_lag_is_that_of_the_oldest_due_event(backend: Backend) {
+    assert_eq!(lag(&backend).await, None, "there is nothing");
+    backend.accept_new(&[event_in(LONG, "far", "1")]).await;
+    assert_eq!(lag(&backend).await, None, "nothing is due");
+    backend.accept_new(&[event("old", "1")]).await;
+    backend.pass(PAST_SHORT).await;
+    backend.accept_new(&[event("new", "1")]).await;
+    backend.pass(TOLERANCE).await;
+    let oldest = lag(&backend).await.expect("there is a due event");
+    assert!(oldest >= SHORT, "{oldest:?}");
+    assert!(oldest < LONG, "{oldest:?}");
+    let held = backend.claim_one(&up_to(1)).await;
+    assert_eq!(held.key.as_str(), "old");
+    assert!(held.lag >= oldest, "both count from the due time");
+    assert!(lag(&backend).await.is_some(), "the other one is due");
+    backend.claim_one(&up_to(1)).await;
+    assert_eq!(lag(&backend).await, None, "all that is due is held");
+}
+
+/// An event whose lease ran out is held by nobody.
+pub async fn an_expired_lease_counts_as_lag(backend: Backend) {
+    backend.accept_new(&[event("a", "1")]).await;
+    let brief = Claim {
+        lease: SHORT,
+        ..up_to(1)
+    };
+    backend.claim_one(&brief).await;
+    backend.pass(PAST_SHORT).await;
+    assert!(lag(&backend).await.is_some());
+}
+
+/// Settled events have no lag.
+pub async fn settled_events_have_no_lag(backend: Backend) {
+    backend.settled("a", "1", Outcome::Processed).await;
+    backend.settled("b", "1", failed("broken")).await;
+    backend.pass(TOLERANCE).await;
+    assert_eq!(lag(&backend).await, None);
+}
+
+/// A list has the whole records of the events in one state.
+pub async fn lists_are_of_one_state(backend: Backend) {
+    backend.settled("good", "1", Outcome::Processed).await;
+    backend.settled("bad", "1", failed("broken")).await;
+    backend.accept_new(&[event("held", "1")]).await;
+    backend.claim_one(&up_to(1)).await;
+    backend.accept_new(&[event_in(LONG, "waiting", "1")]).await;
+    backend.accept(&[event("bad", "conflict")]).await;
+    let expected: [(State, &[&str]); 3] = [
+        (State::Processing, &["held", "waiting"]),
+        (State::Processed, &["good"]),
+        (State::Failed, &["bad"]),
+    ];
+    for (state, expected) in expected {
+        let listed = list(&backend, &kind(), state, None, 9).await;
+        assert_eq!(names(&listed), expected);
+        for listed in listed {
+            let name = listed.envelope.key.as_str().to_owned();
+            assert_eq!(listed, backend.record(&name).await);
+        }
+    }
+}
+
+/// Page by page, every event is listed once, in the order of the ids.
+pub async fn pages_list_each_event_once(backend: Backend) {
+    let other = kind_named("other");
+    for batch in events(50).chunks(10) {
+        backend.accept_new(batch).await;
+        let name = batch[0].envelope.key.as_str();
+        backend.accept_new(&[event_of(&other, name, "1")]).await;
+    }
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let page = list(&backend, &kind(), State::Processing, after, 7).await;
+        assert!(page.len() <= 7);
+        let Some(last) = page.last() else { break };
+        after = Some(last.id);
+        seen.extend(page);
+    }
+    assert_eq!(seen.len(), 50);
+    assert!(seen.is_sorted_by(|one, next| one.id < next.id));
+    assert!(seen.iter().all(|record| record.envelope.kind == kind()));
+    let whole = list(&backend, &kind(), State::Processing, None, 50).await;
+    assert_eq!(whole, seen, "a page takes as many as it may");
+}
+
+/// Reading on after an event that has moved or is gone.
+pub async fn pages_go_on_after_any_id(backend: Backend) {
+    for name in ["a", "b", "c", "d"] {
+        backend.accept_new(&[event(name, "1")]).await;
+    }
+    let first = list(&backend, &kind(), State::Processing, None, 2).await;
+    assert_eq!(names(&first), ["a", "b"]);
+    for claimed in backend.claim_within(&up_to(4), 4).await {
+        if claimed.key.as_str() == "b" {
+            backend.settle_one(claimed.lease, Outcome::Processed).await;
+        }
+    }
+    let after = Some(first[1].id);
+    let rest = list(&backend, &kind(), State::Processing, after, 9).await;
+    assert_eq!(names(&rest), ["c", "d"]);
+    let after = Some(EventId(i64::MAX));
+    let end = list(&backend, &kind(), State::Processing, after, 9).await;
+    assert_eq!(end, []);
+    let before = Some(EventId(i64::MIN));
+    let all = list(&backend, &kind(), State::Processing, before, usize::MAX).await;
+    assert_eq!(names(&all), ["a", "c", "d"]);
+}
+
+async fn counts(backend: &Backend) -> Counts {
+    backend.operator.counts(&kind()).await.expect("counts")
+}
+
+async fn lag(backend: &Backend) -> Option<std::time::Duration> {
+    backend.operator.lag(&kind()).await.expect("lag")
+}
+
+async fn list(
+    backend: &Backend,
+    kind: &Kind,
+    state: State,
+    after: Option<EventId>,
+    limit: usize,
+) -> Vec<EventRecord> {
+    let page = Page {
+        kind: kind.clone(),
+        state,
+        after,
+        limit: NonZeroUsize::new(limit).expect("pages have a limit"),
+    };
+    backend.operator.list(&page).await.expect("list")
+}
+
+fn names(records: &[EventRecord]) -> Vec<&str> {
+    let names = records.iter().map(|record| record.envelope.key.as_str());
+    names.collect()
+}
