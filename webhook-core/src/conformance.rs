@@ -344,3 +344,32 @@ macro_rules! __conformance_test {
         }
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    /// A case that is not listed would prove nothing.
+    #[test]
+    fn every_case_is_a_test() {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        let list = read(&source.join("conformance.rs"));
+        let list = list.split("macro_rules! conformance {").nth(1).unwrap();
+        let list = list.split("macro_rules!").next().unwrap();
+        let listed: Vec<_> = list.split_whitespace().collect();
+        let mut cases = BTreeSet::new();
+        for theme in std::fs::read_dir(source.join("conformance")).unwrap() {
+            let path = theme.unwrap().path();
+            for line in read(&path).lines() {
+                if let Some(case) = line.strip_prefix("pub async fn ") {
+                    let (case, _) = case.split_once('(').unwrap();
+                    assert!(listed.contains(&case), "{case} of {path:?} is not listed");
+                    assert!(cases.insert(case.to_owned()), "{case} is there twice");
+                }
+            }
+        }
+        assert!(cases.len() > 100);
+    }
+}

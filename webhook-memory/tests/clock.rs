@@ -1,0 +1,310 @@
+//! What only a backend on Tokio's clock can show: exact times, and wake-ups without a poll.
+
+#![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use tokio::time::{Instant, advance, timeout};
+use webhook_core::{
+    Accepted, Claim, Claimed, Envelope, EventRef, Extended, Fingerprint, Key, Kind, Lease,
+    NewEvent, Operator, Outcome, Prune, Reason, Redelivery, Requeued, Scheduler, Settled,
+    Settlement, Store, TerminalState,
+};
+use webhook_memory::MemoryStore;
+
+const SECOND: Duration = Duration::from_secs(1);
+const NANOSECOND: Duration = Duration::from_nanos(1);
+const LEASE: Duration = Duration::from_secs(120);
+
+#[tokio::test(start_paused = true)]
+async fn thirty_seconds_are_thirty_seconds() {
+    let store = MemoryStore::default();
+    store.accept(&[event("a", 30 * SECOND)]).await.unwrap();
+    assert_eq!(claim(&store).await.next_due, Some(30 * SECOND));
+    advance(30 * SECOND - NANOSECOND).await;
+    let claimed = claim(&store).await;
+    assert_eq!(claimed.events, []);
+    assert_eq!(claimed.next_due, Some(NANOSECOND));
+    assert_eq!(store.lag(&kind()).await.unwrap(), None);
+    advance(NANOSECOND).await;
+    assert_eq!(store.lag(&kind()).await.unwrap(), Some(Duration::ZERO));
+    let claimed = claim(&store).await;
+    assert_eq!(claimed.events[0].lag, Duration::ZERO);
+    assert_eq!(claimed.next_due, Some(LEASE));
+    settle(&store, claimed.events[0].lease, Outcome::Processed).await;
+    let record = store.find(&[name("a")]).await.unwrap().remove(0).unwrap();
+    assert_eq!(record.settled_at, Some(record.accepted_at + 30 * SECOND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_runs_out_to_the_nanosecond() {
+    let store = MemoryStore::default();
+    store.accept(&[event("a", SECOND)]).await.unwrap();
+    advance(3 * SECOND).await;
+    let first = claim(&store).await.events.remove(0);
+    assert_eq!(first.lag, 2 * SECOND);
+    advance(LEASE - NANOSECOND).await;
+    assert_eq!(claim(&store).await.events, []);
+    assert_eq!(store.lag(&kind()).await.unwrap(), None);
+    advance(NANOSECOND).await;
+    let second = claim(&store).await.events.remove(0);
+    assert_eq!(second.lag, 2 * SECOND + LEASE);
+    let extended = store.extend(&[second.lease], SECOND).await.unwrap();
+    assert_eq!(extended, [Extended::Renewed]);
+    assert_eq!(claim(&store).await.next_due, Some(SECOND));
+    let after = 5 * SECOND;
+    let reason = Reason::new("later");
+    settle(&store, second.lease, Outcome::Retry { after, reason }).await;
+    assert_eq!(claim(&store).await.next_due, Some(after));
+}
+
+#[tokio::test(start_paused = true)]
+async fn prune_counts_from_the_settlement() {
+    let store = MemoryStore::default();
+    store.accept(&[event("a", Duration::ZERO)]).await.unwrap();
+    advance(10 * SECOND).await;
+    let lease = claim(&store).await.events[0].lease;
+    settle(&store, lease, Outcome::Processed).await;
+    let prune = Prune {
+        kind: kind(),
+        state: TerminalState::Processed,
+        older_than: 5 * SECOND,
+        limit: NonZeroUsize::MIN,
+    };
+    advance(5 * SECOND - NANOSECOND).await;
+    assert_eq!(store.prune(&prune).await.unwrap(), 0);
+    let older_than = Duration::MAX;
+    let ancient = Prune {
+        older_than,
+        ..prune.clone()
+    };
+    assert_eq!(store.prune(&ancient).await.unwrap(), 0);
+    advance(NANOSECOND).await;
+    assert_eq!(store.prune(&prune).await.unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_beyond_all_clocks_are_never() {
+    let store = MemoryStore::default();
+    advance(SECOND).await;
+    let batch = [event("never", Duration::MAX), event("now", Duration::ZERO)];
+    store.accept(&batch).await.unwrap();
+    let wish = Claim {
+        lease: Duration::MAX,
+        ..wish()
+    };
+    let claimed = store.claim(&wish).await.unwrap();
+    assert_eq!(claimed.events.len(), 1);
+    assert!(claimed.next_due > Some(1_000_000_000 * SECOND));
+    let lease = claimed.events[0].lease;
+    let extended = store.extend(&[lease], Duration::MAX).await.unwrap();
+    assert_eq!(extended, [Extended::Renewed]);
+    let after = Duration::MAX;
+    let reason = Reason::new("never again");
+    settle(&store, lease, Outcome::Retry { after, reason }).await;
+    advance(1_000_000 * SECOND).await;
+    assert_eq!(claim(&store).await.events, []);
+    assert_eq!(store.counts(&kind()).await.unwrap().waiting, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_ends_without_a_poll() {
+    let store = MemoryStore::default();
+    let slept = waits(&store, async |store| {
+        store.accept(&[event("a", Duration::ZERO)]).await.unwrap();
+    });
+    assert!(slept.await, "an event due at once");
+    let lease = claim(&store).await.events[0].lease;
+    let slept = waits(&store, async |store| {
+        settle(store, lease, Outcome::Release).await;
+    });
+    assert!(slept.await, "a release");
+    let lease = claim(&store).await.events[0].lease;
+    let slept = waits(&store, async |store| {
+        let after = SECOND;
+        let reason = Reason::new("again");
+        settle(store, lease, Outcome::Retry { after, reason }).await;
+    });
+    assert!(slept.await, "a retry before the lease would have run out");
+    advance(SECOND).await;
+    let lease = claim(&store).await.events[0].lease;
+    let reason = Reason::new("broken");
+    settle(&store, lease, Outcome::Failed { reason }).await;
+    assert_eq!(claim(&store).await.next_due, None);
+    let slept = waits(&store, async |store| {
+        let requeued = store.requeue(&[name("a")]).await.unwrap();
+        assert_eq!(requeued, [Requeued::Applied]);
+    });
+    assert!(slept.await, "a requeue");
+    let lease = claim(&store).await.events[0].lease;
+    let slept = waits(&store, async |store| {
+        store.extend(&[lease], SECOND).await.unwrap();
+    });
+    assert!(slept.await, "a lease that was shortened");
+    let reason = Reason::new("broken");
+    settle(&store, lease, Outcome::Failed { reason }).await;
+    assert_eq!(claim(&store).await.next_due, None);
+    let slept = waits(&store, async |store| {
+        let redelivery = Redelivery::RequeueFailed;
+        let again = NewEvent {
+            redelivery,
+            ..event("a", SECOND)
+        };
+        let accepted = store.accept(&[again]).await.unwrap();
+        assert_eq!(accepted, [Accepted::Requeued]);
+    });
+    assert!(slept.await, "a redelivery of what had failed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_goes_on_where_there_is_no_news() {
+    let store = MemoryStore::default();
+    store.accept(&[event("a", 10 * SECOND)]).await.unwrap();
+    assert_eq!(claim(&store).await.next_due, Some(10 * SECOND));
+    let slept = waits(&store, async |store| {
+        store.accept(&[event("later", 11 * SECOND)]).await.unwrap();
+    });
+    assert!(!slept.await, "an event due after the one that was told");
+    let slept = waits(&store, async |store| {
+        let mut other = event("a", Duration::ZERO);
+        other.envelope.kind = Kind::new("other").unwrap();
+        store.accept(&[other]).await.unwrap();
+    });
+    assert!(!slept.await, "an event of another kind");
+    let slept = waits(&store, async |store| {
+        let again = [event("a", Duration::ZERO)];
+        let accepted = store.accept(&again).await.unwrap();
+        assert_eq!(accepted, [Accepted::Duplicate]);
+    });
+    assert!(!slept.await, "a duplicate");
+    let slept = waits(&store, async |store| {
+        store.accept(&[event("near", 9 * SECOND)]).await.unwrap();
+    });
+    assert!(slept.await, "an event due before the one that was told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn news_is_kept_for_those_who_ask_later() {
+    let store = MemoryStore::default();
+    assert_eq!(claim(&store).await, Claimed::default());
+    store.accept(&[event("a", SECOND)]).await.unwrap();
+    assert!(is_ready(&store).await);
+    assert!(is_ready(&store).await, "until the next claim");
+    assert_eq!(claim(&store).await.next_due, Some(SECOND));
+    assert!(!is_ready(&store).await);
+    advance(SECOND).await;
+    assert!(is_ready(&store).await, "it is due now");
+}
+
+#[tokio::test(start_paused = true)]
+async fn everybody_who_waits_is_woken() {
+    let store = MemoryStore::default();
+    let waiting: Vec<_> = (0..5)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move { store.ready(&kind()).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    store.accept(&[event("a", LEASE)]).await.unwrap();
+    let before = Instant::now();
+    for waiting in waiting {
+        timeout(SECOND, waiting).await.unwrap().unwrap();
+    }
+    assert_eq!(before.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_was_told_of_nothing_learns_of_anothers_lease() {
+    let store = MemoryStore::default();
+    assert_eq!(claim(&store).await, Claimed::default());
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move {
+            // Nothing but hints and what claims say keeps this worker's time.
+            let kind = kind();
+            let mut told = None;
+            loop {
+                match told {
+                    None => store.ready(&kind).await,
+                    Some(next_due) => tokio::select! {
+                        () = store.ready(&kind) => {}
+                        () = tokio::time::sleep(next_due) => {}
+                    },
+                }
+                let claimed = claim(&store).await;
+                if let Some(event) = claimed.events.first() {
+                    return event.lease.attempt.number();
+                }
+                told = claimed.next_due;
+            }
+        }
+    });
+    tokio::task::yield_now().await;
+    store.accept(&[event("a", Duration::ZERO)]).await.unwrap();
+    // Faster than the one that waits, and then it crashes.
+    assert_eq!(claim(&store).await.events.len(), 1);
+    let attempt = timeout(2 * LEASE, waiting).await.unwrap().unwrap();
+    assert_eq!(attempt, 2);
+}
+
+fn kind() -> Kind {
+    Kind::new("test").unwrap()
+}
+
+fn name(key: &str) -> EventRef {
+    EventRef {
+        kind: kind(),
+        key: Key::new(key).unwrap(),
+    }
+}
+
+fn event(key: &str, delay: Duration) -> NewEvent {
+    NewEvent {
+        envelope: Envelope {
+            kind: kind(),
+            key: Key::new(key).unwrap(),
+            fingerprint: Fingerprint::of([key]),
+            body: key.to_owned().into(),
+        },
+        delay,
+        redelivery: Redelivery::KeepFailed,
+    }
+}
+
+fn wish() -> Claim {
+    Claim {
+        kind: kind(),
+        limit: NonZeroUsize::new(10).unwrap(),
+        lease: LEASE,
+        max_attempts: NonZeroU32::new(10).unwrap(),
+    }
+}
+
+async fn claim(store: &MemoryStore) -> Claimed {
+    store.claim(&wish()).await.unwrap()
+}
+
+async fn settle(store: &MemoryStore, lease: Lease, outcome: Outcome) {
+    let settled = store.settle(&[Settlement { lease, outcome }]).await;
+    assert_eq!(settled.unwrap(), [Settled::Applied]);
+}
+
+/// Whether a wait ends at once.
+async fn is_ready(store: &MemoryStore) -> bool {
+    timeout(Duration::ZERO, store.ready(&kind())).await.is_ok()
+}
+
+/// Whether a wait that is under way ends, at once, with what is done meanwhile.
+async fn waits(store: &MemoryStore, act: impl AsyncFnOnce(&MemoryStore)) -> bool {
+    assert!(!is_ready(store).await, "there is no news before");
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move { store.ready(&kind()).await }
+    });
+    tokio::task::yield_now().await;
+    act(store).await;
+    let ended = timeout(Duration::from_millis(1), waiting).await;
+    ended.is_ok()
+}
