@@ -1,0 +1,32 @@
+# syntax=docker/dockerfile:1
+
+# docker build --tag webhook-server .
+# docker run --publish 127.0.0.1:8000:8000 webhook-server
+
+# The same Debian release as the image below: the server links its C library.
+FROM rust:1.95-slim-bookworm AS build
+WORKDIR /src
+COPY . .
+# The mounts keep the registry and what is compiled from one build to the next; they are not part
+# of the image, hence the copy.
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target,sharing=locked \
+    cargo build --release --locked --package webhook-server && \
+    cp target/release/webhook-server /usr/local/bin/
+
+# The C library, libgcc, and the certificates that TLS to a database is verified with. No shell, no
+# package manager.
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /usr/local/bin/webhook-server /usr/local/bin/
+# Its user nonroot, by number: Kubernetes cannot tell from a name that it is not root.
+USER 65532:65532
+# Where no .env lies.
+WORKDIR /
+ENV BIND_ADDR=0.0.0.0:8000
+EXPOSE 8000
+# Starts the drain: the container's stop time-out must be longer than DRAIN_SECONDS (25).
+STOPSIGNAL SIGTERM
+# Whether the process answers, not whether its database does: restarting it would not help that.
+HEALTHCHECK --interval=10s --timeout=5s --start-period=40s --start-interval=1s \
+    CMD ["webhook-server", "healthcheck"]
+ENTRYPOINT ["webhook-server"]
