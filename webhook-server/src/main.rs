@@ -1,2 +1,48 @@
-//! webhook-server
-fn main() {}
+//! `webhook-server`: see `webhook-server --help`.
+
+use std::path::Path;
+use std::process::exit;
+
+use webhook_server::config::{CommandLine, read_env_file};
+
+/// The exit code of a command line or an environment that cannot be understood.
+const USAGE: i32 = 2;
+
+/// The exit code of what could be understood and still failed.
+const FAILURE: i32 = 1;
+
+fn main() {
+    if let Err(error) = read_env_file(Path::new(".env")) {
+        let cause = std::error::Error::source(&error);
+        eprintln!(
+            "error: {error}{}",
+            cause.map_or(String::new(), |cause| format!(": {cause}"))
+        );
+        exit(USAGE);
+    }
+    let line = CommandLine::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    if let Err(error) =
+        webhook_server::start_logging(&line.config.log_level, line.config.log_format)
+    {
+        eprintln!("error: failed to start the log: {error}");
+        exit(FAILURE);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "failed to start");
+            exit(FAILURE);
+        }
+    };
+    match runtime.block_on(webhook_server::run(&line)) {
+        // Ends at once what a second signal left behind.
+        Ok(code) => exit(code),
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "failed");
+            exit(FAILURE);
+        }
+    }
+}

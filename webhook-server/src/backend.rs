@@ -1,0 +1,167 @@
+//! Where events are kept: in PostgreSQL, or in memory where no database is named.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+use tracing::{info, warn};
+use webhook_core::{Scheduler, Store};
+use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
+use webhook_postgres::{PgError, PgOptions, PgStore};
+
+use crate::config::{Config, DatabaseUrl, Migrate};
+
+/// How long to wait before the second try to reach the database; then twice as long each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// The longest wait between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// An open backend: one store, seen by senders and by workers.
+pub struct Backend {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) scheduler: Arc<dyn Scheduler>,
+    /// What is to be closed in the end.
+    database: Option<PgStore>,
+}
+
+impl Backend {
+    /// A backend of the caller's, by its two faces.
+    pub fn new(store: Arc<dyn Store>, scheduler: Arc<dyn Scheduler>) -> Self {
+        Self {
+            store,
+            scheduler,
+            database: None,
+        }
+    }
+
+    /// Opens what `config` names, waiting for it within bounds.
+    pub(crate) async fn open(config: &Config) -> Result<Self, OpenError> {
+        let Some(url) = &config.database_url else {
+            return Ok(Self::in_memory(config));
+        };
+        let database = connect(url, config).await?;
+        match config.migrate {
+            Migrate::Auto => migrate(&database).await?,
+            Migrate::Off => {
+                if let Err(error) = database.ping().await {
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "database is not ready; /readyz says when it is"
+                    );
+                }
+            }
+        }
+        Ok(Self {
+            store: Arc::new(database.clone()),
+            scheduler: Arc::new(database.clone()),
+            database: Some(database),
+        })
+    }
+
+    fn in_memory(config: &Config) -> Self {
+        warn!(
+            capacity = config.memory_capacity,
+            "DATABASE_URL is not set: events are kept IN MEMORY and do not survive a restart"
+        );
+        let store = Arc::new(MemoryStore::new(MemoryOptions {
+            capacity: config.memory_capacity,
+            when_full: WhenFull::EvictProcessed,
+        }));
+        Self::new(Arc::clone(&store) as Arc<dyn Store>, store)
+    }
+
+    /// Brings the schema of the database that `config` names up to date.
+    pub(crate) async fn migrate(config: &Config) -> Result<(), OpenError> {
+        let url = config.database_url.as_ref().ok_or(OpenError::NoDatabase)?;
+        let database = connect(url, config).await?;
+        let migrated = migrate(&database).await;
+        database.close().await;
+        migrated
+    }
+
+    pub(crate) async fn close(self) {
+        if let Some(database) = self.database {
+            database.close().await;
+        }
+    }
+}
+
+/// Tries to reach the database until the time that `config` allows is over.
+async fn connect(url: &DatabaseUrl, config: &Config) -> Result<PgStore, OpenError> {
+    let mut options: PgOptions = url.expose().parse().map_err(OpenError::Url)?;
+    options.max_connections = config.database_pool_size.get();
+    let wait = config.database_wait_seconds;
+    let started = Instant::now();
+    let deadline = started + wait;
+    // One try is made in any case.
+    let first_deadline = deadline.max(started + options.acquire_timeout);
+    info!(database = ?options, "connecting");
+    let mut pause = FIRST_PAUSE;
+    let mut attempt_deadline = first_deadline;
+    loop {
+        let connecting = PgStore::connect_with(options.clone());
+        let error = match timeout_at(attempt_deadline, connecting).await {
+            Ok(Ok(database)) => return Ok(database),
+            Ok(Err(error)) => error,
+            Err(_) => PgError::TimedOut {
+                after: started.elapsed(),
+            },
+        };
+        let now = Instant::now();
+        if now + pause >= deadline {
+            return Err(OpenError::Unreachable {
+                waited: wait,
+                source: error,
+            });
+        }
+        warn!(
+            error = &error as &dyn std::error::Error,
+            next_try_in_seconds = pause.as_secs_f64(),
+            giving_up_in_seconds = (deadline - now).as_secs_f64().round(),
+            "database not reachable yet"
+        );
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        attempt_deadline = deadline;
+    }
+}
+
+async fn migrate(database: &PgStore) -> Result<(), OpenError> {
+    database.migrate().await.map_err(OpenError::Migrate)?;
+    info!("database schema is up to date");
+    Ok(())
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend")
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// None is named.
+    #[error("DATABASE_URL is not set")]
+    NoDatabase,
+    /// Its URL is none.
+    #[error("DATABASE_URL cannot be used")]
+    Url(#[source] PgError),
+    /// It did not answer in time.
+    #[error("database not reachable within {waited:?} (DATABASE_WAIT_SECONDS)")]
+    Unreachable {
+        /// How long it had.
+        waited: Duration,
+        /// What the last try ended with.
+        #[source]
+        source: PgError,
+    },
+    /// Its schema could not be brought up to date.
+    #[error("database schema cannot be brought up to date")]
+    Migrate(#[source] PgError),
+}

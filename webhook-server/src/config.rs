@@ -1,0 +1,301 @@
+//! Configuration: flags, environment variables and `.env`, in this order of precedence.
+
+mod env_file;
+mod explain;
+mod values;
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use webhook_core::{InboxOptions, Redelivery, WorkerOptions};
+
+use crate::http::HttpOptions;
+pub use env_file::{EnvFileError, read_env_file};
+pub use values::LogFilter;
+
+/// What the command line asks for.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "webhook-server",
+    version,
+    about = "A durable inbox for webhooks.",
+    long_about = "A durable inbox for webhooks: answers 202 once a transaction is durable, and \
+        processes it later, once.\n\nEvery option is also read from its environment variable, and \
+        that from a file .env in the working directory; flags win over variables, and variables \
+        over the file. An empty variable counts as unset.",
+    args_override_self = true
+)]
+pub struct CommandLine {
+    /// What to do; nothing means to serve.
+    #[command(subcommand)]
+    pub task: Option<Task>,
+    /// How to do it.
+    #[command(flatten)]
+    pub config: Config,
+}
+
+/// What to do instead of serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Task {
+    /// Bring the database's schema up to date, and end
+    Migrate,
+}
+
+/// How the server behaves, and its limits.
+#[derive(Clone, Debug, Args)]
+#[non_exhaustive]
+pub struct Config {
+    /// PostgreSQL's URL; without one, events are kept in memory and lost with the process
+    #[arg(long, env, hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<DatabaseUrl>,
+
+    /// Address and port to listen on
+    #[arg(long, env, value_name = "IP:PORT", default_value = "127.0.0.1:8000", value_parser = values::address)]
+    pub bind_addr: SocketAddr,
+
+    /// Which half of the work to do; api and worker need a database
+    #[arg(long, env, value_enum, ignore_case = true, default_value = "all")]
+    pub role: Role,
+
+    /// How long after acceptance a transaction is processed
+    #[arg(long, env, value_name = "SECONDS", default_value = "30", value_parser = values::seconds)]
+    pub processing_delay_seconds: Duration,
+
+    /// How long a worker may be silent until others take over its transactions (the lease)
+    #[arg(long, env, value_name = "SECONDS", default_value = "120", value_parser = values::lease_seconds)]
+    pub processing_stale_timeout_seconds: Duration,
+
+    /// What to log: a level, or a filter such as info,webhook_server=debug
+    #[arg(long, env, value_name = "FILTER", default_value = "info", value_parser = values::log_filter)]
+    pub log_level: LogFilter,
+
+    /// How to log
+    #[arg(long, env, value_enum, ignore_case = true, default_value = "human")]
+    pub log_format: LogFormat,
+
+    /// Whether to bring the database's schema up to date at the start
+    #[arg(long, env, value_enum, ignore_case = true, default_value = "auto")]
+    pub migrate: Migrate,
+
+    /// How long to try to reach the database at the start
+    #[arg(long, env, value_name = "SECONDS", default_value = "30", value_parser = values::seconds)]
+    pub database_wait_seconds: Duration,
+
+    /// Most connections to the database
+    #[arg(long, env, value_name = "COUNT", default_value = "8", value_parser = values::count_u32)]
+    pub database_pool_size: NonZeroU32,
+
+    /// Most transactions kept in memory, where there is no database; processed ones make room
+    #[arg(long, env, value_name = "COUNT", default_value = "1000000", value_parser = values::count)]
+    pub memory_capacity: usize,
+
+    /// Most attempts at a transaction before it is FAILED
+    #[arg(long, env, value_name = "COUNT", default_value = "10", value_parser = values::count_u32)]
+    pub max_attempts: NonZeroU32,
+
+    /// Most transactions processed at a time
+    #[arg(long, env, value_name = "COUNT", default_value = "256", value_parser = values::count)]
+    pub worker_concurrency: usize,
+
+    /// What the redelivery of a FAILED transaction does: nothing, or process it again
+    #[arg(long, env, value_enum, ignore_case = true, default_value = "keep")]
+    pub redelivery: OnRedelivery,
+
+    /// Longest wait for the store before a delivery is answered 503
+    #[arg(long, env, value_name = "SECONDS", default_value = "3", value_parser = values::timeout_seconds)]
+    pub accept_timeout_seconds: Duration,
+
+    /// Most deliveries waiting for the store; more are answered 503
+    #[arg(long, env, value_name = "COUNT", default_value = "8192", value_parser = values::count)]
+    pub max_queued: usize,
+
+    /// Most bytes of bodies waiting for the store, and of long bodies being read; more are answered 503
+    #[arg(long, env, value_name = "BYTES", default_value = "67108864", value_parser = values::count)]
+    pub max_queued_bytes: usize,
+
+    /// Longest body; longer ones are answered 413
+    #[arg(long, env, value_name = "BYTES", default_value = "1048576", value_parser = values::count)]
+    pub max_body_bytes: usize,
+
+    /// Longest time for a body to arrive; slower ones are answered 408
+    #[arg(long, env, value_name = "SECONDS", default_value = "10", value_parser = values::timeout_seconds)]
+    pub body_timeout_seconds: Duration,
+
+    /// Longest time for a request's head to arrive, and for a connection to be idle
+    #[arg(long, env, value_name = "SECONDS", default_value = "30", value_parser = values::timeout_seconds)]
+    pub header_timeout_seconds: Duration,
+
+    /// Most connections; beyond, idle ones are closed, or the new one is answered 503
+    #[arg(long, env, value_name = "COUNT", default_value = "10000", value_parser = values::count)]
+    pub max_connections: usize,
+
+    /// How long requests and handlers may take to finish on SIGTERM or SIGINT
+    #[arg(long, env, value_name = "SECONDS", default_value = "25", value_parser = values::seconds)]
+    pub drain_seconds: Duration,
+}
+
+/// Which half of the work a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Receive and process
+    All,
+    /// Receive only
+    Api,
+    /// Process only; HTTP serves / and /readyz alone
+    Worker,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people
+    Human,
+    /// One JSON object a line
+    Json,
+}
+
+/// Whether the server migrates the database at its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Migrate {
+    /// Yes
+    Auto,
+    /// No; run `webhook-server migrate`
+    Off,
+}
+
+/// What a redelivery does to a transaction that is FAILED.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnRedelivery {
+    /// Nothing
+    Keep,
+    /// Process it again, with all its attempts
+    Requeue,
+}
+
+/// A database's URL, which holds its password: `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(String);
+
+impl DatabaseUrl {
+    /// The URL, password and all.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for DatabaseUrl {
+    fn from(url: String) -> Self {
+        Self(url)
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl CommandLine {
+    /// Reads the command line `args`, its first being the program's name, and the environment.
+    ///
+    /// # Errors
+    ///
+    /// Help and version, too, are errors here. What does not parse is one that names the
+    /// variable, the value, and what would be right.
+    pub fn read<A: Into<OsString> + Clone>(
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Self, clap::Error> {
+        Self::read_without(args, |variable| {
+            std::env::var_os(variable).is_some_and(|value| value.is_empty())
+        })
+    }
+
+    /// As [`read`](Self::read), but without those variables that are `hidden`.
+    fn read_without<A: Into<OsString> + Clone>(
+        args: impl IntoIterator<Item = A>,
+        hidden: impl Fn(&OsStr) -> bool,
+    ) -> Result<Self, clap::Error> {
+        let mut command = Self::command().mut_args(|arg| {
+            let arg = arg.global(true);
+            match arg.get_env() {
+                Some(variable) if hidden(variable) => arg.env(None::<&str>),
+                _ => arg,
+            }
+        });
+        let line = command
+            .try_get_matches_from_mut(args)
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .map_err(|error| explain::by_variable(error, &mut command))?;
+        line.config
+            .check(line.task)
+            .map_err(|wrong| command.error(ErrorKind::ArgumentConflict, wrong))?;
+        Ok(line)
+    }
+}
+
+/// What holds where neither flags nor variables say otherwise.
+impl Default for Config {
+    fn default() -> Self {
+        CommandLine::read_without(["webhook-server"], |_| true)
+            .expect("the defaults parse")
+            .config
+    }
+}
+
+impl Config {
+    /// Refuses what parses but makes no sense together.
+    fn check(&self, task: Option<Task>) -> Result<(), &'static str> {
+        match (task, self.role, &self.database_url) {
+            (Some(Task::Migrate), _, None) => {
+                Err("migrate needs DATABASE_URL (--database-url): there is nothing else to migrate")
+            }
+            (None, Role::Api | Role::Worker, None) => Err(
+                "ROLE (--role) api and worker need DATABASE_URL (--database-url): events in \
+                 memory are seen by one process only",
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// The options of the receiving side.
+    pub fn inbox_options(&self) -> InboxOptions {
+        InboxOptions {
+            delay: self.processing_delay_seconds,
+            redelivery: match self.redelivery {
+                OnRedelivery::Keep => Redelivery::KeepFailed,
+                OnRedelivery::Requeue => Redelivery::RequeueFailed,
+            },
+            max_queued: self.max_queued,
+            max_queued_bytes: self.max_queued_bytes,
+            deadline: self.accept_timeout_seconds,
+            ..InboxOptions::default()
+        }
+    }
+
+    /// The options of the processing side.
+    pub fn worker_options(&self) -> WorkerOptions {
+        WorkerOptions {
+            concurrency: self.worker_concurrency,
+            lease: self.processing_stale_timeout_seconds,
+            max_attempts: self.max_attempts,
+            ..WorkerOptions::default()
+        }
+    }
+
+    /// The limits of the HTTP side.
+    pub fn http_options(&self) -> HttpOptions {
+        HttpOptions {
+            max_body_bytes: self.max_body_bytes,
+            max_buffered_bytes: self.max_queued_bytes,
+            body_timeout: self.body_timeout_seconds,
+            header_timeout: self.header_timeout_seconds,
+            max_connections: self.max_connections,
+            ready_timeout: self.accept_timeout_seconds,
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! How values are read. Every error says what would be right.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+
+/// The longest time that can be set, in seconds: ten years.
+const MAX_SECONDS: f64 = 315_360_000.0;
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.trim().parse().map_err(|_| {
+        "expected an IP address and a port, such as 127.0.0.1:8000, 0.0.0.0:8000 or [::1]:8000"
+            .to_owned()
+    })
+}
+
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    at_least(text, 0.0)
+}
+
+pub(super) fn timeout_seconds(text: &str) -> Result<Duration, String> {
+    at_least(text, 0.001)
+}
+
+/// A lease shorter than a second would run out between two heartbeats of a busy worker.
+pub(super) fn lease_seconds(text: &str) -> Result<Duration, String> {
+    at_least(text, 1.0)
+}
+
+fn at_least(text: &str, least: f64) -> Result<Duration, String> {
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|seconds| (least..=MAX_SECONDS).contains(seconds))
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or_else(|| {
+            format!("expected a number of seconds from {least} to {MAX_SECONDS}, such as 30 or 2.5")
+        })
+}
+
+pub(super) fn count(text: &str) -> Result<usize, String> {
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|&count| count > 0)
+        .ok_or_else(|| "expected a whole number of at least 1".to_owned())
+}
+
+pub(super) fn count_u32(text: &str) -> Result<NonZeroU32, String> {
+    text.trim()
+        .parse()
+        .map_err(|_| format!("expected a whole number from 1 to {}", u32::MAX))
+}
+
+/// Which log lines are written: the text of a filter that parses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    /// The filter, made anew.
+    pub fn to_filter(&self) -> EnvFilter {
+        EnvFilter::new(&self.0)
+    }
+}
+
+/// A filter, in which a bare word must be a level: as a target, which it would be to
+/// [`EnvFilter`], a mistyped level would silence the log. Python's names of levels are understood.
+pub(super) fn log_filter(text: &str) -> Result<LogFilter, String> {
+    let wrong = || {
+        "expected off, error, warn, info, debug or trace, or a filter such as \
+         info,webhook_server=debug"
+            .to_owned()
+    };
+    let mut directives = Vec::new();
+    for directive in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
+        let is_bare = !directive.contains(['=', '[', ']', '{', '}']);
+        directives.push(match directive.to_ascii_lowercase().as_str() {
+            "warning" => "warn",
+            "critical" | "fatal" => "error",
+            lower if is_bare && lower.parse::<LevelFilter>().is_err() => return Err(wrong()),
+            _ => directive,
+        });
+    }
+    let filter = directives.join(",");
+    if filter.is_empty() || EnvFilter::try_new(&filter).is_err() {
+        return Err(wrong());
+    }
+    Ok(LogFilter(filter))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_may_be_fractions_within_bounds() {
+        assert_eq!(seconds("30"), Ok(Duration::from_secs(30)));
+        assert_eq!(seconds(" 0.25 "), Ok(Duration::from_millis(250)));
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        for wrong in [
+            "", "x", "-1", "30s", "nan", "inf", "-inf", "1e300", "1_000", "0x10",
+        ] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+        assert!(timeout_seconds("0").is_err());
+        assert!(lease_seconds("0.5").is_err());
+    }
+
+    #[test]
+    fn counts_are_whole_and_positive() {
+        assert_eq!(count("8192"), Ok(8192));
+        for wrong in ["", "0", "-1", "1.5", "1k", "99999999999999999999999"] {
+            assert!(count(wrong).is_err(), "{wrong}");
+            assert!(count_u32(wrong).is_err(), "{wrong}");
+        }
+        assert!(count_u32("4294967296").is_err());
+    }
+
+    #[test]
+    fn addresses_have_a_port() {
+        for good in ["127.0.0.1:0", "0.0.0.0:80", "[::1]:8000"] {
+            assert!(address(good).is_ok(), "{good}");
+        }
+        for wrong in [
+            "",
+            "localhost",
+            "localhost:8000",
+            "127.0.0.1",
+            ":8000",
+            "1.2.3.4:99999",
+        ] {
+            assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn levels_and_filters_are_understood_in_any_case() {
+        for (text, filter) in [
+            ("info", "info"),
+            ("INFO", "INFO"),
+            ("Warning", "warn"),
+            ("CRITICAL", "error"),
+            ("off", "off"),
+            ("info, webhook_core=debug", "info,webhook_core=debug"),
+            (
+                "warn,webhook_server::http=trace",
+                "warn,webhook_server::http=trace",
+            ),
+        ] {
+            assert_eq!(log_filter(text), Ok(LogFilter(filter.to_owned())), "{text}");
+        }
+        for wrong in [
+            "",
+            ",",
+            "verbose",
+            "info,webhook_core",
+            "webhook_core=loud",
+            "info==",
+        ] {
+            assert!(log_filter(wrong).is_err(), "{wrong}");
+        }
+    }
+}

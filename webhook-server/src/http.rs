@@ -1,0 +1,102 @@
+//! The wire: connections, requests and answers.
+//!
+//! Knows no backend and no configuration; embed it with [`Site`] and [`Listening`].
+
+mod answer;
+mod body;
+mod connection;
+mod connections;
+mod head;
+mod listening;
+mod problem;
+mod route;
+mod transactions;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use webhook_core::{Inbox, Store};
+
+pub use listening::Listening;
+
+/// The limits of the HTTP side.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// A longer body is answered 413. Default: 1 MiB.
+    pub max_body_bytes: usize,
+    /// All bodies under way may hold as many bytes together, not counting those that came in one
+    /// read; beyond it they are answered 503. Default: 64 MiB.
+    pub max_buffered_bytes: usize,
+    /// A body that takes longer is answered 408. Default: 10 s.
+    pub body_timeout: Duration,
+    /// A request's head that takes longer closes the connection, and so does the wait for the
+    /// next request. Default: 30 s.
+    pub header_timeout: Duration,
+    /// At most as many connections. Beyond it the one that has waited longest for its client
+    /// makes room; where none has waited for a second, the new one is answered 503. Default:
+    /// 10,000.
+    pub max_connections: usize,
+    /// How long `/readyz` waits for the store. Default: 3 s.
+    pub ready_timeout: Duration,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 1 << 20,
+            max_buffered_bytes: 64 << 20,
+            body_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(30),
+            max_connections: 10_000,
+            ready_timeout: Duration::from_secs(3),
+        }
+    }
+}
+
+/// What is served.
+#[derive(Debug)]
+pub struct Site {
+    /// Where deliveries go; without it only `/` and `/readyz` are served.
+    inbox: Option<Inbox>,
+    store: StoreFace,
+    options: HttpOptions,
+    draining: AtomicBool,
+    /// What is left of `max_buffered_bytes`.
+    body_room: Semaphore,
+}
+
+impl Site {
+    /// The whole contract, on `inbox`, whose store is `store`.
+    pub fn of_inbox(inbox: Inbox, store: Arc<dyn Store>, options: HttpOptions) -> Self {
+        Self::new(Some(inbox), store, options)
+    }
+
+    /// Only `/` and `/readyz`, for a process that only works.
+    pub fn of_worker(store: Arc<dyn Store>, options: HttpOptions) -> Self {
+        Self::new(None, store, options)
+    }
+
+    fn new(inbox: Option<Inbox>, store: Arc<dyn Store>, options: HttpOptions) -> Self {
+        Self {
+            inbox,
+            store: StoreFace(store),
+            draining: AtomicBool::new(false),
+            body_room: Semaphore::new(options.max_buffered_bytes.min(Semaphore::MAX_PERMITS)),
+            options,
+        }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+struct StoreFace(Arc<dyn Store>);
+
+impl std::fmt::Debug for StoreFace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("dyn Store")
+    }
+}

@@ -1,0 +1,168 @@
+//! One connection, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::connections::{Admitted, Order, Peer};
+use super::route;
+use super::{HttpOptions, Site};
+
+/// The longest head; longer ones are answered 431.
+const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// How much of a connection is read ahead: longer bodies come in pieces of it.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
+
+/// How long a connection that was answered early is read on, and what it sends dropped.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What hyper is to do on every connection.
+pub(super) fn builder(options: &HttpOptions) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(options.header_timeout)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_buf_size(MAX_BUFFER_BYTES)
+        // A client that has sent its request may close its half and still gets its answer.
+        .half_close(true)
+        // No pipeline_flush: with it hyper 1.12 never sends an answer while bytes of the client are
+        // left in its buffer, as they are after a head or a chunk that cannot be parsed.
+        // Answers are short: copied behind their heads they leave in one plain write.
+        .writev(false);
+    builder
+}
+
+/// Serves `stream` until one side ends it.
+pub(super) async fn serve(
+    stream: TcpStream,
+    admitted: Admitted,
+    builder: http1::Builder,
+    site: Arc<Site>,
+) {
+    let peer = admitted.peer();
+    let service = service_fn(|request| {
+        let (site, peer) = (Arc::clone(&site), Arc::clone(peer));
+        async move { Ok::<_, Infallible>(route::respond(&site, &peer, request).await) }
+    });
+    let io = TokioIo::new(Lingering {
+        stream,
+        peer: Arc::clone(peer),
+        until: None,
+    });
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut finishing = false;
+    let ended = poll_fn(|context| {
+        match peer.listen(context) {
+            Order::Serve => {}
+            Order::Finish => {
+                if !finishing {
+                    finishing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+            Order::Abort => return Poll::Ready(Ok(())),
+        }
+        connection.as_mut().poll(context)
+    })
+    .await;
+    if let Err(error) = ended {
+        tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "connection broke off"
+        );
+    }
+}
+
+/// Tells a client that there are too many connections, without waiting for its request.
+pub(super) async fn refuse(mut stream: TcpStream) {
+    const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
+        content-type: application/problem+json\r\n\
+        cache-control: no-store\r\n\
+        retry-after: 1\r\n\
+        content-length: 108\r\n\
+        connection: close\r\n\
+        \r\n\
+        {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
+        \"detail\":\"Too many connections; try again\"}";
+    let refused = async {
+        stream.write_all(ANSWER).await?;
+        stream.shutdown().await?;
+        // Closing with bytes unread would reset the connection, and the answer with it.
+        let mut dropped = [0; 4096];
+        while stream.read(&mut dropped).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // However it ends, the client has been told or does not listen.
+    let _ = timeout(LINGER, refused).await;
+}
+
+/// A stream that, shut down with bytes unread, reads and drops them for a while: closing at once
+/// would make the kernel reset the connection, and the client lose the answer (RFC 9112,
+/// section 9.6).
+struct Lingering {
+    stream: TcpStream,
+    peer: Arc<Peer>,
+    until: Option<Pin<Box<Sleep>>>,
+}
+
+impl AsyncRead for Lingering {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Lingering {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.until.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            if !self.peer.has_bytes_unread() {
+                return Poll::Ready(Ok(()));
+            }
+            self.until = Some(Box::pin(sleep(LINGER)));
+        }
+        let mut dropped = [0; 16 * 1024];
+        loop {
+            let over = self
+                .until
+                .as_mut()
+                .is_none_or(|until| until.as_mut().poll(context).is_ready());
+            if over {
+                return Poll::Ready(Ok(()));
+            }
+            let mut buffer = ReadBuf::new(&mut dropped);
+            match ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer)) {
+                Ok(()) if !buffer.filled().is_empty() => {}
+                _ => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! What a request's head must say: the checks that hyper leaves to its users.
+
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{StatusCode, Version};
+
+use super::problem::Problem;
+
+/// RFC 9112, section 3.2: one valid `Host`, which only HTTP/1.0 may leave out.
+pub(super) fn check_host(head: &Parts) -> Result<(), Problem> {
+    let mut hosts = head.headers.get_all(HOST).iter();
+    let wrong = match (hosts.next(), hosts.next()) {
+        (Some(host), None) if is_host(host.as_bytes()) => return Ok(()),
+        (None, _) if head.version < Version::HTTP_11 => return Ok(()),
+        (None, _) => "Host header missing",
+        (Some(_), None) => "Host header invalid",
+        (Some(_), Some(_)) => "More than one Host header",
+    };
+    Err(Problem::new(StatusCode::BAD_REQUEST, wrong).closing())
+}
+
+/// `uri-host [ ":" port ]` (RFC 9110, section 7.2), by its characters and its port.
+fn is_host(host: &[u8]) -> bool {
+    let name_end = match host {
+        [b'[', ..] => host.iter().position(|&byte| byte == b']').map(|at| at + 1),
+        _ => Some(
+            host.iter()
+                .position(|&byte| byte == b':')
+                .unwrap_or(host.len()),
+        ),
+    };
+    let Some((name, port)) = name_end.and_then(|end| host.split_at_checked(end)) else {
+        return false;
+    };
+    let name_is_good = match name {
+        [b'[', address @ .., b']'] => address
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b":.%-_~".contains(byte)),
+        _ => name
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte)),
+    };
+    let port_is_good = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    !name.is_empty() && name_is_good && port_is_good
+}
+
+/// `application/json`, or a type built on it (RFC 6839), in UTF-8 and not encoded.
+pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let wrong = match (types.next(), types.next()) {
+        (Some(one), None) if is_json(one) => {
+            if headers.get_all(CONTENT_ENCODING).iter().all(is_identity) {
+                return Ok(());
+            }
+            "Content-Encoding must be identity"
+        }
+        (None, _) => "Content-Type missing; expected application/json",
+        _ => "Content-Type must be application/json in UTF-8",
+    };
+    Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, wrong))
+}
+
+fn is_json(value: &HeaderValue) -> bool {
+    if value == "application/json" {
+        return true;
+    }
+    let Ok(text) = value.to_str() else {
+        return false;
+    };
+    let mut parts = text.split(';');
+    let media_type = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
+    let is_json_type = match media_type.strip_prefix("application/") {
+        Some("json") => true,
+        Some(subtype) => subtype
+            .strip_suffix("+json")
+            .is_some_and(|name| !name.is_empty() && name.bytes().all(is_token)),
+        None => false,
+    };
+    is_json_type && parts.all(is_harmless_parameter)
+}
+
+/// Whether a media type's parameter leaves the body in UTF-8.
+fn is_harmless_parameter(parameter: &str) -> bool {
+    let parameter = parameter.trim();
+    match parameter.split_once('=') {
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+            let value = value
+                .strip_prefix('"')
+                .and_then(|value| value.strip_suffix('"'))
+                .unwrap_or(value);
+            ["utf-8", "utf8", "us-ascii"]
+                .iter()
+                .any(|charset| value.eq_ignore_ascii_case(charset))
+        }
+        Some((name, _)) => !name.is_empty() && name.bytes().all(is_token),
+        None => parameter.is_empty(),
+    }
+}
+
+/// A character of a token (RFC 9110, section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+fn is_identity(value: &HeaderValue) -> bool {
+    value.as_bytes().eq_ignore_ascii_case(b"identity")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_told_from_what_is_none() {
+        for good in [
+            "localhost",
+            "localhost:8000",
+            "127.0.0.1:8000",
+            "[::1]",
+            "[::1]:8000",
+            "[fe80::1%25eth0]:1",
+            "example.com:",
+            "a_b.example",
+            "xn--caf-dma.example",
+        ] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "",
+            ":8000",
+            "a b",
+            "a/b",
+            "user@host",
+            "a:b",
+            "a:80:80",
+            "[::1",
+            "[::1]x",
+            "::1",
+            "a,b ",
+            "a?b",
+            "a#b",
+            "a\\b",
+            "<a>",
+            "a:123456",
+            "caf\u{e9}",
+        ] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn json_is_told_from_other_media_types() {
+        for good in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "application/json;charset=\"UTF-8\"",
+            "application/json ; charset=utf8 ; x=y",
+            "application/json;",
+            "application/vnd.acme.tx+json",
+            "application/cloudevents+json; charset=UTF-8",
+        ] {
+            assert!(is_json(&HeaderValue::from_str(good).unwrap()), "{good}");
+        }
+        for bad in [
+            "",
+            "text/json",
+            "text/plain",
+            "application/jsonx",
+            "application/json, text/plain",
+            "application/+json",
+            "application/x y+json",
+            "application/xml",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "application/json; charset=latin1",
+            "application/json; charset=utf-16",
+            "application/json; charset",
+            "json",
+            "*/*",
+        ] {
+            assert!(!is_json(&HeaderValue::from_str(bad).unwrap()), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The listener: takes connections in, and ends them all.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::connection;
+use super::connections::Connections;
+use super::{HttpOptions, Site};
+
+/// How many clients are told at a time that there are too many connections; more are dropped.
+const MAX_REFUSALS: usize = 64;
+
+/// How long to wait after the operating system had no room for a connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How much longer than any time-out a connection may wait for its client.
+const STUCK_MARGIN: Duration = Duration::from_secs(5);
+
+/// How long connections that were told to end at once may take to do so.
+const ABORT_GRACE: Duration = Duration::from_secs(1);
+
+/// A site that is being served.
+///
+/// Dropped without a [`shutdown`](Self::shutdown), it goes on.
+#[derive(Debug)]
+pub struct Listening {
+    addr: SocketAddr,
+    site: Arc<Site>,
+    connections: Arc<Connections>,
+    stop: CancellationToken,
+    accepting: JoinHandle<()>,
+}
+
+impl Listening {
+    /// Serves `site` to whoever connects to `listener`.
+    ///
+    /// # Errors
+    ///
+    /// When the listener has no address, which means that it is broken.
+    pub fn start(listener: TcpListener, site: Site) -> io::Result<Self> {
+        let addr = listener.local_addr()?;
+        let connections = Arc::new(Connections::new(site.options.max_connections));
+        let site = Arc::new(site);
+        let stop = CancellationToken::new();
+        let acceptor = Acceptor {
+            listener,
+            builder: connection::builder(&site.options),
+            site: Arc::clone(&site),
+            connections: Arc::clone(&connections),
+            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+        };
+        let accepting = tokio::spawn(acceptor.run(stop.clone()));
+        Ok(Self {
+            addr,
+            site,
+            connections,
+            stop,
+            accepting,
+        })
+    }
+
+    /// Where it listens, with the port that the system chose.
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// Takes no more connections, finishes the requests under way for up to `drain`, and closes
+    /// what is left; says how many connections that were.
+    pub async fn shutdown(self, drain: Duration) -> usize {
+        self.site.draining.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+        // The listener is closed once this task is over; it never panics.
+        let _ = self.accepting.await;
+        self.connections.finish();
+        if timeout(drain, self.connections.closed()).await.is_ok() {
+            return 0;
+        }
+        let aborted = self.connections.abort();
+        let _ = timeout(ABORT_GRACE, self.connections.closed()).await;
+        aborted
+    }
+}
+
+struct Acceptor {
+    listener: TcpListener,
+    builder: http1::Builder,
+    site: Arc<Site>,
+    connections: Arc<Connections>,
+    refusals: Arc<Semaphore>,
+}
+
+impl Acceptor {
+    async fn run(self, stop: CancellationToken) {
+        let patience = longest_wait(&self.site.options);
+        let mut sweep = interval((patience / 4).max(ACCEPT_PAUSE));
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                _ = sweep.tick() => self.connections.close_stuck(patience),
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, _)) => self.take_in(stream),
+                    Err(error) if is_of_one_connection(&error) => {}
+                    Err(error) => {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "failed to accept connections"
+                        );
+                        self.connections.make_room();
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+    }
+
+    fn take_in(&self, stream: TcpStream) {
+        // Only fails on a connection that is gone, which its task will notice.
+        let _ = stream.set_nodelay(true);
+        match self.connections.admit() {
+            Some(admitted) => {
+                let (builder, site) = (self.builder.clone(), Arc::clone(&self.site));
+                tokio::spawn(connection::serve(stream, admitted, builder, site));
+            }
+            None => {
+                tracing::debug!("too many connections");
+                if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
+                    tokio::spawn(async move {
+                        connection::refuse(stream).await;
+                        drop(permit);
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Longer than any step of a request that has a time-out of its own.
+fn longest_wait(options: &HttpOptions) -> Duration {
+    options
+        .header_timeout
+        .max(options.body_timeout)
+        .saturating_add(STUCK_MARGIN)
+}
+
+/// Whether `error` says nothing of the next connection.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}

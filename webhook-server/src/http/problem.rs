@@ -1,0 +1,161 @@
+//! Answers that went wrong: `application/problem+json` (RFC 9457).
+
+use std::borrow::Cow;
+
+use hyper::StatusCode;
+use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER};
+use serde::Serialize;
+use webhook_core::{Error, FieldError, InvalidPayload};
+
+use super::answer::{Answer, answer};
+
+/// What went wrong with a request.
+#[derive(Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    detail: Cow<'static, str>,
+    errors: Vec<FieldError>,
+    allow: Option<&'static str>,
+    retry_after_seconds: Option<u16>,
+    close: bool,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            status,
+            detail: detail.into(),
+            errors: Vec::new(),
+            allow: None,
+            retry_after_seconds: None,
+            close: false,
+        }
+    }
+
+    pub(super) fn no_such_path() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Not found")
+    }
+
+    pub(super) fn no_such_transaction() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Transaction not found")
+    }
+
+    pub(super) fn method_not_allowed(allow: &'static str) -> Self {
+        Self {
+            allow: Some(allow),
+            ..Self::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                format!("Method not allowed; allowed: {allow}"),
+            )
+        }
+    }
+
+    pub(super) fn unavailable(detail: &'static str, retry_after_seconds: u16) -> Self {
+        Self {
+            retry_after_seconds: Some(retry_after_seconds),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        }
+    }
+
+    /// A mistake of ours, of which the client is told nothing.
+    pub(super) fn internal(error: impl std::error::Error + 'static) -> Self {
+        tracing::error!(error = &error as &dyn std::error::Error, "request failed");
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error")
+    }
+
+    /// The same, and the connection is closed after it.
+    pub(super) fn closing(self) -> Self {
+        Self {
+            close: true,
+            ..self
+        }
+    }
+
+    pub(super) fn closes(&self) -> bool {
+        self.close
+    }
+
+    pub(super) fn into_answer(self) -> Answer {
+        let document = Document {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Error"),
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            errors: self.errors.iter().map(Pointed::from).collect(),
+        };
+        let body = serde_json::to_vec(&document).expect("strings and numbers are JSON");
+        let mut answer = answer(self.status, "application/problem+json", body);
+        let headers = answer.headers_mut();
+        if let Some(allow) = self.allow {
+            headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if let Some(seconds) = self.retry_after_seconds {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        answer
+    }
+}
+
+/// What a sender is told of an error of the inbox.
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Invalid(invalid) => invalid.into(),
+            Error::Unavailable { .. } => Self::unavailable("Store unavailable", 1),
+            Error::TimedOut { .. } => Self::unavailable("Store too slow", 1),
+            Error::Overloaded => Self::unavailable("Too many deliveries under way", 1),
+            Error::Closed => Self::unavailable("Shutting down", 1),
+            Error::Full { .. } => Self::unavailable("Store full", 10),
+            // The payload was validated, so that a store which refuses it shows a mistake of
+            // ours. Senders drop what is answered 4xx, and try again after a 5xx.
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<InvalidPayload> for Problem {
+    fn from(invalid: InvalidPayload) -> Self {
+        match invalid {
+            InvalidPayload::Malformed { detail } => {
+                Self::new(StatusCode::BAD_REQUEST, format!("Malformed body: {detail}"))
+            }
+            InvalidPayload::Fields(errors) => Self {
+                errors,
+                ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid transaction")
+            },
+            InvalidPayload::Key(reason) => Self {
+                errors: vec![FieldError {
+                    pointer: "/transaction_id".to_owned(),
+                    detail: reason.to_string(),
+                }],
+                ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid transaction")
+            },
+            invalid => Self::internal(invalid),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Pointed<'a>>,
+}
+
+#[derive(Serialize)]
+struct Pointed<'a> {
+    pointer: &'a str,
+    detail: &'a str,
+}
+
+impl<'a> From<&'a FieldError> for Pointed<'a> {
+    fn from(error: &'a FieldError) -> Self {
+        Self {
+            pointer: &error.pointer,
+            detail: &error.detail,
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! From a request to its answer.
+
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{Method, Request, StatusCode};
+use jiff::Timestamp;
+use percent_encoding::percent_decode_str;
+use tokio::time::timeout;
+use webhook_core::{Inbox, Key};
+
+use super::answer::{self, Answer};
+use super::connections::Peer;
+use super::problem::Problem;
+use super::{Site, body, head, transactions};
+
+const WEBHOOK_PATH: &str = "/v1/webhooks/transactions";
+const TRANSACTION_PATH: &str = "/v1/transactions/";
+
+const READ: &str = "GET, HEAD, OPTIONS";
+const WRITE: &str = "OPTIONS, POST";
+const ANY: &str = "GET, HEAD, OPTIONS, POST";
+
+/// Answers one request of `peer`.
+pub(super) async fn respond(site: &Site, peer: &Peer, request: Request<Incoming>) -> Answer {
+    peer.waits_for_client();
+    let (head, body) = request.into_parts();
+    let (answer, close) = match route(site, &head) {
+        Ok(Route::Receive(inbox)) => match body::receive(site, body).await {
+            Ok(body) => {
+                peer.waits_for_server();
+                (transactions::receive(inbox, body.bytes).await, false)
+            }
+            Err(problem) => (Err(problem), false),
+        },
+        route => {
+            let body_is_read = body::discard(site, &head, body).await;
+            peer.waits_for_server();
+            let answer = match route {
+                Ok(route) => run(site, route).await,
+                Err(problem) => Err(problem),
+            };
+            (answer, !body_is_read)
+        }
+    };
+    peer.waits_for_client();
+    let (mut answer, close) = match answer {
+        Ok(answer) => (answer, close),
+        Err(problem) => {
+            let close = close || problem.closes();
+            (problem.into_answer(), close)
+        }
+    };
+    if close {
+        peer.leaves_bytes_unread();
+        answer
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    tracing::debug!(
+        method = %head.method,
+        path = head.uri.path(),
+        status = answer.status().as_u16(),
+        "answered"
+    );
+    answer
+}
+
+/// What a request asks for.
+enum Route<'a> {
+    Health,
+    Ready,
+    Receive(&'a Inbox),
+    Show(&'a Inbox, Key),
+    Options(&'static str),
+}
+
+/// Finds the route by the path, whose query is ignored, then by the method; trailing slashes make
+/// another path.
+fn route<'a>(site: &'a Site, head: &Parts) -> Result<Route<'a>, Problem> {
+    head::check_host(head)?;
+    let path = head.uri.path();
+    match (path, &site.inbox) {
+        ("/", _) => read(&head.method, || Ok(Route::Health)),
+        ("/readyz", _) => read(&head.method, || Ok(Route::Ready)),
+        (WEBHOOK_PATH, Some(inbox)) => match head.method {
+            Method::POST => {
+                head::check_media_type(&head.headers)?;
+                Ok(Route::Receive(inbox))
+            }
+            Method::OPTIONS => Ok(Route::Options(WRITE)),
+            _ => Err(Problem::method_not_allowed(WRITE)),
+        },
+        ("*", _) if head.method == Method::OPTIONS => Ok(Route::Options(ANY)),
+        (path, Some(inbox)) => match path.strip_prefix(TRANSACTION_PATH) {
+            Some(id) if !id.is_empty() && !id.contains('/') => read(&head.method, || {
+                key(id)
+                    .map(|key| Route::Show(inbox, key))
+                    .ok_or_else(Problem::no_such_transaction)
+            }),
+            _ => Err(Problem::no_such_path()),
+        },
+        _ => Err(Problem::no_such_path()),
+    }
+}
+
+fn read<'a>(
+    method: &Method,
+    route: impl FnOnce() -> Result<Route<'a>, Problem>,
+) -> Result<Route<'a>, Problem> {
+    match *method {
+        Method::GET | Method::HEAD => route(),
+        Method::OPTIONS => Ok(Route::Options(READ)),
+        _ => Err(Problem::method_not_allowed(READ)),
+    }
+}
+
+/// The key that a path's last segment stands for. `None` where no event can have it: no key is
+/// written with a broken percent-encoding, in another encoding than UTF-8, or with a NUL.
+fn key(segment: &str) -> Option<Key> {
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        let broken = |digit: Option<u8>| !digit.is_some_and(|digit| digit.is_ascii_hexdigit());
+        if byte == b'%' && (broken(bytes.next()) || broken(bytes.next())) {
+            return None;
+        }
+    }
+    let text = percent_decode_str(segment).decode_utf8().ok()?;
+    Key::new(text).ok()
+}
+
+async fn run(site: &Site, route: Route<'_>) -> Result<Answer, Problem> {
+    match route {
+        Route::Health => Ok(answer::json(
+            StatusCode::OK,
+            format!(
+                r#"{{"status":"HEALTHY","current_time":"{:.0}"}}"#,
+                Timestamp::now()
+            ),
+        )),
+        Route::Ready => ready(site).await,
+        Route::Show(inbox, key) => transactions::show(inbox, &key).await,
+        Route::Options(allow) => Ok(answer::options(allow)),
+        Route::Receive(_) => unreachable!("a delivery is answered by its body"),
+    }
+}
+
+async fn ready(site: &Site) -> Result<Answer, Problem> {
+    if site.is_draining() {
+        return Err(Problem::unavailable("Shutting down", 1));
+    }
+    match timeout(site.options.ready_timeout, site.store.0.ping()).await {
+        Ok(Ok(())) => Ok(answer::json(StatusCode::OK, r#"{"status":"READY"}"#)),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(Problem::unavailable("Store too slow", 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_decoded_or_name_nothing() {
+        for (segment, id) in [
+            ("tx-1", Some("tx-1")),
+            ("a%2Fb", Some("a/b")),
+            ("a%2fb%20c", Some("a/b c")),
+            ("a+b", Some("a+b")),
+            ("caf%C3%A9", Some("café")),
+            ("%25zz", Some("%zz")),
+            ("%", None),
+            ("a%4", None),
+            ("a%zz", None),
+            ("%%41", None),
+            ("%ff", None),
+            ("%C3", None),
+            ("a%00b", None),
+            ("a%0A", None),
+            ("%C2%85", None),
+        ] {
+            let key = key(segment);
+            assert_eq!(key.as_ref().map(Key::as_str), id, "{segment}");
+        }
+        assert!(key(&"x".repeat(512)).is_some());
+        assert!(key(&"x".repeat(513)).is_none());
+    }
+}

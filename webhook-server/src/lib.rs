@@ -1,0 +1,20 @@
+//! webhook-server: the durable inbox as a process of its own, a thin shell around `webhook-core`.
+//!
+//! `main` parses a [`CommandLine`](config::CommandLine) and calls [`run`]. Apps and tests embed a
+//! [`Server`], or only its HTTP side: [`http::Listening`] serving a [`http::Site`].
+
+mod backend;
+pub mod config;
+mod file_limit;
+mod handler;
+pub mod http;
+mod logging;
+mod run;
+mod server;
+mod signals;
+
+pub use backend::{Backend, OpenError};
+pub use handler::LogTransaction;
+pub use logging::start as start_logging;
+pub use run::{RunError, run};
+pub use server::{Server, StartError};

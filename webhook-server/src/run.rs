@@ -1,0 +1,65 @@
+//! One process, from its start to its end.
+
+use std::io;
+
+use tracing::{info, warn};
+
+use crate::backend::{Backend, OpenError};
+use crate::config::{CommandLine, Task};
+use crate::server::{Server, StartError};
+use crate::signals::Signals;
+
+/// Does what `line` asks for, until it is done or a signal ends it; returns the exit code.
+///
+/// The first SIGINT or SIGTERM drains; the second one returns at once.
+///
+/// # Errors
+///
+/// When it cannot start.
+pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
+    let mut signals = Signals::catch().map_err(RunError::Signals)?;
+    match line.task {
+        Some(Task::Migrate) => tokio::select! {
+            migrated = Backend::migrate(&line.config) => migrated.map(|()| 0).map_err(RunError::Migrate),
+            signal = signals.next() => Ok(signal.exit_code()),
+        },
+        None => serve(line, &mut signals).await,
+    }
+}
+
+async fn serve(line: &CommandLine, signals: &mut Signals) -> Result<i32, RunError> {
+    let server = tokio::select! {
+        server = Server::start(&line.config) => server.map_err(RunError::Start)?,
+        signal = signals.next() => {
+            info!(%signal, "stopped before it was ready");
+            return Ok(0);
+        }
+    };
+    let signal = signals.next().await;
+    info!(%signal, "shutting down; a second signal stops at once");
+    tokio::select! {
+        () = server.shutdown() => {
+            info!("stopped");
+            Ok(0)
+        }
+        signal = signals.next() => {
+            warn!(%signal, "stopped at once");
+            Ok(signal.exit_code())
+        }
+    }
+}
+
+/// Why the process cannot do what it is asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Signals cannot be caught.
+    #[error("failed to catch signals")]
+    Signals(#[source] io::Error),
+    /// The server did not start.
+    #[error("failed to start")]
+    Start(#[source] StartError),
+    /// The database was not migrated.
+    #[error("failed to migrate the database")]
+    Migrate(#[source] OpenError),
+}

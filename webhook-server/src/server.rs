@@ -1,0 +1,164 @@
+//! The halves put together, as the role says.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket};
+use tracing::{info, warn};
+use webhook_core::{Drained, Inbox, Transaction, Worker};
+
+use crate::backend::{Backend, OpenError};
+use crate::config::{Config, Role};
+use crate::file_limit;
+use crate::handler::LogTransaction;
+use crate::http::{Listening, Site};
+
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// A running server.
+///
+/// Dropped without a [`shutdown`](Self::shutdown), its HTTP side goes on.
+#[derive(Debug)]
+pub struct Server {
+    listening: Listening,
+    inbox: Option<Inbox>,
+    worker: Option<Worker>,
+    backend: Backend,
+    drain: Duration,
+}
+
+impl Server {
+    /// Opens the backend that `config` names, and starts.
+    ///
+    /// # Errors
+    ///
+    /// When the address is taken or the database does not answer in time.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        // The address first: who has taken it is known at once, the database is waited for. Nobody
+        // is kept waiting in the backlog meanwhile, since the socket does not listen yet.
+        let socket = bind(config.bind_addr)?;
+        let backend = Backend::open(config).await.map_err(StartError::Backend)?;
+        Self::on(socket, backend, config)
+    }
+
+    /// Starts on a backend that is open.
+    ///
+    /// # Errors
+    ///
+    /// When the address is taken.
+    pub fn start_on(backend: Backend, config: &Config) -> Result<Self, StartError> {
+        Self::on(bind(config.bind_addr)?, backend, config)
+    }
+
+    fn on(socket: TcpSocket, backend: Backend, config: &Config) -> Result<Self, StartError> {
+        let listener = listen(socket, config)?;
+        file_limit::raise(config.max_connections);
+        let inbox = (config.role != Role::Worker)
+            .then(|| Inbox::new(Arc::clone(&backend.store), config.inbox_options()));
+        let worker = (config.role != Role::Api).then(|| {
+            Worker::start::<Transaction>(
+                Arc::clone(&backend.scheduler),
+                LogTransaction,
+                config.worker_options(),
+            )
+        });
+        let (store, options) = (Arc::clone(&backend.store), config.http_options());
+        let site = match &inbox {
+            Some(inbox) => Site::of_inbox(inbox.clone(), store, options),
+            None => Site::of_worker(store, options),
+        };
+        let listening = Listening::start(listener, site).map_err(|source| StartError::Bind {
+            addr: config.bind_addr,
+            source,
+        })?;
+        info!(
+            addr = %listening.addr(),
+            role = ?config.role,
+            processing_delay_seconds = config.processing_delay_seconds.as_secs_f64(),
+            lease_seconds = config.processing_stale_timeout_seconds.as_secs_f64(),
+            "listening"
+        );
+        Ok(Self {
+            listening,
+            inbox,
+            worker,
+            backend,
+            drain: config.drain_seconds,
+        })
+    }
+
+    /// Where it listens, with the port that the system chose.
+    pub const fn addr(&self) -> SocketAddr {
+        self.listening.addr()
+    }
+
+    /// Takes no more connections and claims no more events, lets requests and handlers finish for
+    /// up to the drain time, hands back what is left, and closes the inbox and the backend.
+    pub async fn shutdown(self) {
+        let drain = self.drain;
+        let worker = async {
+            match self.worker {
+                Some(worker) => worker.shutdown(drain).await,
+                None => Drained::default(),
+            }
+        };
+        let (cut_off, drained) = tokio::join!(self.listening.shutdown(drain), worker);
+        if let Some(inbox) = self.inbox {
+            inbox.close().await;
+        }
+        self.backend.close().await;
+        if cut_off > 0 || drained != Drained::default() {
+            warn!(
+                connections = cut_off,
+                handed_back = drained.released,
+                unsettled = drained.left,
+                "drain time was too short for all"
+            );
+        }
+    }
+}
+
+fn bind(addr: SocketAddr) -> Result<TcpSocket, StartError> {
+    let bind = || {
+        let socket = if addr.is_ipv4() {
+            TcpSocket::new_v4()?
+        } else {
+            TcpSocket::new_v6()?
+        };
+        // A restart must not wait for the connections of the process before. Elsewhere than on
+        // Unix the option would let two servers take one port.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        socket.bind(addr)?;
+        Ok(socket)
+    };
+    bind().map_err(|source| StartError::Bind { addr, source })
+}
+
+fn listen(socket: TcpSocket, config: &Config) -> Result<TcpListener, StartError> {
+    socket.listen(BACKLOG).map_err(|source| StartError::Bind {
+        addr: config.bind_addr,
+        source,
+    })
+}
+
+/// Why a server does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The address is taken, or not ours.
+    #[error("cannot listen on BIND_ADDR {addr}")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The backend cannot be opened.
+    #[error("cannot open the database")]
+    Backend(#[source] OpenError),
+}
