@@ -118,6 +118,14 @@ pub struct Config {
     #[arg(long, env, value_name = "BYTES", default_value = "67108864", value_parser = values::count)]
     pub max_queued_bytes: usize,
 
+    /// Most deliveries made durable by one statement; 1 commits each by itself
+    #[arg(long, env, value_name = "COUNT", default_value = "512", value_parser = values::count)]
+    pub max_batch: usize,
+
+    /// Most such statements under way at a time; each takes a connection
+    #[arg(long, env, value_name = "COUNT", default_value = "2", value_parser = values::count)]
+    pub max_flushes: usize,
+
     /// Longest body; longer ones are answered 413
     #[arg(long, env, value_name = "BYTES", default_value = "1048576", value_parser = values::count)]
     pub max_body_bytes: usize,
@@ -272,6 +280,8 @@ impl Config {
             },
             max_queued: self.max_queued,
             max_queued_bytes: self.max_queued_bytes,
+            max_batch: self.max_batch,
+            max_flushes: self.max_flushes,
             deadline: self.accept_timeout_seconds,
             ..InboxOptions::default()
         }

@@ -1,5 +1,7 @@
 //! The server, tested from outside: over raw sockets, and as a process.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod bad_input;
 mod connections;
 mod contract;
