@@ -1,0 +1,387 @@
+//! Databases to measure on, one per setting, and what is asked of them.
+
+mod preload;
+
+pub(crate) use preload::Preload;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use serde::Serialize;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, query, query_as, query_scalar};
+
+use crate::process;
+use crate::progress::Progress;
+use crate::recording::Point;
+
+/// So many rows are counted faster than statistics about them come.
+const CHEAP_TO_COUNT: i64 = 50_000;
+
+/// The server that `scripts/with-postgres` started.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    url: String,
+    pooler_url: Option<String>,
+    /// Where it runs on this machine: the process that all others of the server are children of.
+    pub(crate) postmaster: Option<u32>,
+    pub(crate) pooler: Option<u32>,
+    created: u32,
+}
+
+impl Cluster {
+    /// Finds it in the environment.
+    pub(crate) async fn find() -> anyhow::Result<Self> {
+        let url = std::env::var("TEST_DATABASE_URL").context("TEST_DATABASE_URL is not set")?;
+        let mut connection = connect(&url).await?;
+        let backend: i32 = query_scalar("SELECT pg_backend_pid()")
+            .fetch_one(&mut connection)
+            .await?;
+        let directory: String = query_scalar("SHOW data_directory")
+            .fetch_one(&mut connection)
+            .await?;
+        let backend = u32::try_from(backend).unwrap_or_default();
+        // A server elsewhere has process ids of its own.
+        let is_here = process::name(backend).is_some_and(|name| name.starts_with("postgres"));
+        let pid_file = std::path::Path::new(&directory).with_file_name("pgbouncer.pid");
+        Ok(Self {
+            url,
+            pooler_url: std::env::var("TEST_POOLER_URL").ok(),
+            postmaster: process::parent(backend).filter(|_| is_here),
+            pooler: std::fs::read_to_string(pid_file)
+                .ok()
+                .and_then(|pid| pid.trim().parse().ok()),
+            created: 0,
+        })
+    }
+
+    /// Connects to the server's own database, which nothing else here uses.
+    pub(crate) async fn connect(&self) -> anyhow::Result<PgConnection> {
+        connect(&self.url).await
+    }
+
+    /// An empty database.
+    pub(crate) async fn create(&mut self, purpose: &str) -> anyhow::Result<Database> {
+        self.created += 1;
+        let name = format!("load_{}_{purpose}", self.created);
+        let mut admin = self.connect().await?;
+        query(AssertSqlSafe(format!("CREATE DATABASE {name}")))
+            .execute(&mut admin)
+            .await?;
+        let url = with_database(&self.url, &name);
+        let pool = PgPoolOptions::new()
+            .max_connections(2)
+            .connect_with(url.parse::<PgConnectOptions>()?)
+            .await?;
+        Ok(Database {
+            pooler_url: self
+                .pooler_url
+                .as_deref()
+                .map(|url| with_database(url, &name)),
+            name,
+            url,
+            pool,
+        })
+    }
+
+    /// Removes a database, whoever is still connected.
+    pub(crate) async fn remove(&self, database: Database) -> anyhow::Result<()> {
+        database.pool.close().await;
+        let mut admin = self.connect().await?;
+        let drop = format!("DROP DATABASE {} WITH (FORCE)", database.name);
+        query(AssertSqlSafe(drop)).execute(&mut admin).await?;
+        Ok(())
+    }
+
+    /// Writes back what earlier runs left dirty, so that each begins alike.
+    pub(crate) async fn checkpoint(&self) -> anyhow::Result<()> {
+        query("CHECKPOINT")
+            .execute(&mut self.connect().await?)
+            .await?;
+        Ok(())
+    }
+
+    /// Transactions committed in a database so far, seen from outside of it.
+    pub(crate) async fn transactions(&self, database: &Database) -> anyhow::Result<i64> {
+        let count = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = $1";
+        Ok(query_scalar(count)
+            .bind(&database.name)
+            .fetch_one(&mut self.connect().await?)
+            .await?)
+    }
+}
+
+async fn connect(url: &str) -> anyhow::Result<PgConnection> {
+    PgConnection::connect(&with_plain_text(url))
+        .await
+        .context("failed to connect to PostgreSQL")
+}
+
+/// Another database of the same server. TLS stays off: nobody encrypts within a machine, and the
+/// cost would be somebody else's to explain.
+fn with_database(url: &str, name: &str) -> String {
+    let (address, query) = url.split_once('?').unwrap_or((url, ""));
+    let server = match address.rsplit_once('/') {
+        Some((server, _)) if !server.ends_with('/') => server,
+        _ => address,
+    };
+    let mark = if query.is_empty() { "" } else { "?" };
+    with_plain_text(&format!("{server}/{name}{mark}{query}"))
+}
+
+fn with_plain_text(url: &str) -> String {
+    if url.contains("sslmode=") {
+        return url.to_owned();
+    }
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}sslmode=disable")
+}
+
+/// One database. Clones share its connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Database {
+    name: String,
+    pub(crate) url: String,
+    pub(crate) pooler_url: Option<String>,
+    pool: PgPool,
+}
+
+/// How many events stand where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
+pub(crate) struct Counts {
+    pub(crate) events: i64,
+    pub(crate) queued: i64,
+    pub(crate) processed: i64,
+    pub(crate) failed: i64,
+}
+
+/// A table with its indexes.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+pub(crate) struct TableSize {
+    pub(crate) name: String,
+    pub(crate) table_bytes: i64,
+    pub(crate) index_bytes: i64,
+    pub(crate) live_rows: i64,
+    pub(crate) dead_rows: i64,
+}
+
+/// How long past due events were settled, in milliseconds.
+#[derive(Clone, Copy, Debug, Serialize, sqlx::FromRow)]
+pub(crate) struct Lateness {
+    pub(crate) events: i64,
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
+    /// Less than zero, if an event was settled before it was due.
+    pub(crate) min: f64,
+}
+
+/// How processing went.
+#[derive(Clone, Debug)]
+pub(crate) struct Settled {
+    pub(crate) per_second: f64,
+    pub(crate) points: Vec<Point>,
+}
+
+impl Database {
+    /// Runs statements that answer nothing.
+    pub(crate) async fn execute(&self, statements: &'static str) -> anyhow::Result<()> {
+        sqlx::raw_sql(statements).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    pub(crate) async fn counts(&self) -> anyhow::Result<Counts> {
+        Ok(query_as(
+            "SELECT (SELECT count(*) FROM webhook.events) AS events,
+                    (SELECT count(*) FROM webhook.queue) AS queued,
+                    (SELECT count(*) FROM webhook.outcomes WHERE NOT failed) AS processed,
+                    (SELECT count(*) FROM webhook.outcomes WHERE failed) AS failed",
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
+    pub(crate) async fn table_sizes(&self) -> anyhow::Result<Vec<TableSize>> {
+        Ok(query_as(
+            "SELECT relname::text AS name, pg_table_size(relid) AS table_bytes,
+                    pg_indexes_size(relid) AS index_bytes,
+                    n_live_tup AS live_rows, n_dead_tup AS dead_rows
+             FROM pg_stat_user_tables
+             WHERE schemaname = 'webhook' AND pg_table_size(relid) > 65536
+             ORDER BY 2 + 3 DESC",
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// How much WAL the server has written in its life.
+    pub(crate) async fn wal_bytes(&self) -> anyhow::Result<i64> {
+        Ok(
+            query_scalar("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint")
+                .fetch_one(&self.pool)
+                .await?,
+        )
+    }
+
+    /// The age of the oldest due event, in seconds; zero where none is.
+    pub(crate) async fn lag_seconds(&self) -> anyhow::Result<f64> {
+        Ok(query_scalar(
+            "SELECT coalesce(greatest(extract(epoch FROM clock_timestamp() - min(due_at)), 0), 0)::float8
+             FROM webhook.queue WHERE kind = 'transaction'",
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
+    /// How many events are due and not yet settled.
+    pub(crate) async fn due(&self) -> anyhow::Result<i64> {
+        Ok(
+            query_scalar("SELECT count(*) FROM webhook.queue WHERE due_at <= clock_timestamp()")
+                .fetch_one(&self.pool)
+                .await?,
+        )
+    }
+
+    /// The database's clock, to tell later what happened from now on.
+    pub(crate) async fn now_micros(&self) -> anyhow::Result<i64> {
+        Ok(
+            query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+                .fetch_one(&self.pool)
+                .await?,
+        )
+    }
+
+    /// How long past due the events were settled that fell due from `since` on.
+    pub(crate) async fn lateness(&self, since_micros: i64) -> anyhow::Result<Lateness> {
+        Ok(query_as(
+            "SELECT events, coalesce(p[1], 0) AS p50, coalesce(p[2], 0) AS p90,
+                    coalesce(p[3], 0) AS p99, coalesce(p[4], 0) AS p999, max, min
+             FROM (
+               SELECT count(*) AS events, coalesce(max(late), 0) AS max, coalesce(min(late), 0) AS min,
+                      percentile_cont(ARRAY[0.5, 0.9, 0.99, 0.999]) WITHIN GROUP (ORDER BY late) AS p
+               FROM (
+                 SELECT (extract(epoch FROM settled_at - due_at) * 1000)::float8 AS late
+                 FROM webhook.outcomes JOIN webhook.events USING (id)
+                 WHERE due_at >= timestamptz 'epoch' + $1 * interval '1 microsecond'
+               ) AS settled
+             ) AS figures",
+        )
+        .bind(since_micros)
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
+    /// The rate at which events were settled since then, from the first to the last, with points
+    /// `interval` apart.
+    pub(crate) async fn settled(
+        &self,
+        since_micros: i64,
+        interval: Duration,
+    ) -> anyhow::Result<Settled> {
+        let rows: Vec<(i64, i64, f64)> = query_as(
+            "WITH settled AS (
+               SELECT extract(epoch FROM settled_at)::float8 AS at FROM webhook.outcomes
+               WHERE settled_at >= timestamptz 'epoch' + $1 * interval '1 microsecond'
+             ), range AS (SELECT min(at) AS first, max(at) - min(at) AS seconds FROM settled)
+             SELECT floor((at - first) / $2)::bigint, count(*), max(seconds)
+             FROM settled, range GROUP BY 1 ORDER BY 1",
+        )
+        .bind(since_micros)
+        .bind(interval.as_secs_f64())
+        .fetch_all(&self.pool)
+        .await?;
+        let total: i64 = rows.iter().map(|(_, count, _)| count).sum();
+        let seconds = rows.first().map_or(0.0, |(_, _, seconds)| *seconds);
+        Ok(Settled {
+            per_second: ratio(total, seconds),
+            points: rows
+                .iter()
+                .map(|(index, count, _)| Point {
+                    at: (float(*index) + 1.0) * interval.as_secs_f64(),
+                    per_second: float(*count) / interval.as_secs_f64(),
+                    p50: 0.0,
+                    p99: 0.0,
+                    max: 0.0,
+                })
+                .collect(),
+        })
+    }
+
+    /// Waits until no more than `waiting` events are queued, of which `expected` have ended then.
+    pub(crate) async fn await_processed(
+        &self,
+        progress: &Progress,
+        expected: i64,
+        waiting: i64,
+        patience: Duration,
+    ) -> anyhow::Result<Counts> {
+        let deadline = Instant::now() + patience;
+        let mut last = (0, Instant::now());
+        progress.begin(
+            "until all are processed",
+            u64::try_from(expected).unwrap_or(1),
+        );
+        loop {
+            // Statistics cost nothing, but come late and are no proof.
+            let inserted = self.inserted_outcomes().await?;
+            if inserted != last.0 {
+                last = (inserted, Instant::now());
+            }
+            progress.at(u64::try_from(inserted).unwrap_or(0), String::new());
+            let is_cheap = expected < CHEAP_TO_COUNT;
+            if is_cheap || inserted >= expected || last.1.elapsed() > Duration::from_secs(2) {
+                let counts = self.counts().await?;
+                if counts.queued <= waiting {
+                    return Ok(counts);
+                }
+                ensure!(
+                    Instant::now() < deadline,
+                    "{} of {expected} events were still queued after {patience:?}",
+                    counts.queued
+                );
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn inserted_outcomes(&self) -> anyhow::Result<i64> {
+        Ok(query_scalar(
+            "SELECT coalesce(sum(n_tup_ins), 0)::bigint FROM pg_stat_user_tables
+             WHERE schemaname = 'webhook' AND relname = 'outcomes'",
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no count here reaches 2^52")]
+pub(crate) fn float(count: i64) -> f64 {
+    count as f64
+}
+
+fn ratio(count: i64, seconds: f64) -> f64 {
+    if seconds > 0.0 {
+        float(count) / seconds
+    } else {
+        0.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_name_another_database() {
+        assert_eq!(
+            with_database("postgres://u:p@h:1/postgres", "x"),
+            "postgres://u:p@h:1/x?sslmode=disable"
+        );
+        assert_eq!(
+            with_database("postgres://h?sslmode=require", "x"),
+            "postgres://h/x?sslmode=require"
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! Events that are there before a run begins, written by SQL as the inbox would have left them.
+
+use std::time::Duration;
+
+use sqlx::query;
+
+use super::Database;
+use crate::progress::Progress;
+
+/// What is written by one statement.
+const CHUNK: u64 = 250_000;
+
+/// Events from numbers `n`: keys in no order, bodies of 300 bytes, and due times shared by 64, as
+/// those of a batch are.
+macro_rules! new_events {
+    ($due:literal, $then:literal) => {
+        concat!(
+            "WITH new AS (
+               INSERT INTO webhook.events (kind, key, fingerprint, body, accepted_at, due_at)
+               SELECT 'transaction', key, sha256(key::bytea),
+                      rpad('{\"transaction_id\":\"' || key || '\",\"source_account\":\"acc_user_789\",'
+                        || '\"destination_account\":\"acc_merchant_456\",\"amount\":1500.50,'
+                        || '\"currency\":\"USD\",\"reference\":\"' || md5(key) || md5(key || 1), 298, 'x')::bytea
+                        || '\"}'::bytea,
+                      statement_timestamp(), ",
+            $due,
+            "  FROM (SELECT n, 'pre_' || left(md5(n::text), 16) AS key
+                     FROM generate_series($1::bigint, $2::bigint) AS n) AS numbered
+               RETURNING id, due_at
+             ) ",
+            $then
+        )
+    };
+}
+
+const DUE: &str = new_events!(
+    "statement_timestamp() - ($3::float8 - (n - n % 64) / 1000000.0) * interval '1 second'",
+    "INSERT INTO webhook.queue (id, kind, due_at) SELECT id, 'transaction', due_at FROM new"
+);
+
+const WAITING: &str = new_events!(
+    "statement_timestamp() + ($3::float8 + (n - n % 64) / 1000.0) * interval '1 second'",
+    "INSERT INTO webhook.queue (id, kind, due_at) SELECT id, 'transaction', due_at FROM new"
+);
+
+const PROCESSED: &str = new_events!(
+    "statement_timestamp() - $3::float8 * interval '1 second'",
+    "INSERT INTO webhook.outcomes (id, kind, failed, attempts, fence, settled_at)
+     SELECT id, 'transaction', false, 1, 1, due_at FROM new"
+);
+
+/// Where preloaded events stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Preload {
+    /// Due since a minute ago.
+    Due,
+    /// Due long after the run.
+    Waiting,
+    /// Done an hour ago.
+    Processed,
+}
+
+impl Database {
+    /// Writes `count` events; call it at most once per database.
+    pub(crate) async fn preload(
+        &self,
+        progress: &Progress,
+        preload: Preload,
+        count: u64,
+    ) -> anyhow::Result<()> {
+        let (statement, seconds) = match preload {
+            Preload::Due => (DUE, Duration::from_mins(1).as_secs_f64()),
+            Preload::Waiting => (WAITING, Duration::from_hours(24).as_secs_f64()),
+            Preload::Processed => (PROCESSED, Duration::from_hours(1).as_secs_f64()),
+        };
+        progress.begin("preload", count);
+        let mut from = 0;
+        while from < count {
+            let to = count.min(from + CHUNK);
+            query(statement)
+                .bind(i64::try_from(from + 1)?)
+                .bind(i64::try_from(to)?)
+                .bind(seconds)
+                .execute(&self.pool)
+                .await?;
+            from = to;
+            progress.at(from, String::new());
+        }
+        // As autovacuum would have done by the time there are that many.
+        query("VACUUM (ANALYZE)").execute(&self.pool).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! The facts a figure is worth nothing without.
+
+use std::fs;
+use std::process::Command;
+
+use serde::Serialize;
+use sqlx::{PgConnection, query_scalar};
+
+/// Where and of what the figures were measured.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Machine {
+    pub(crate) cores: usize,
+    pub(crate) processor: String,
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) system: String,
+    pub(crate) postgres: String,
+    /// Settings that differ from the defaults or that durability depends on.
+    pub(crate) settings: Vec<(String, String)>,
+    /// What kind of file system the database is on.
+    pub(crate) file_system: Option<String>,
+    pub(crate) commit: String,
+    pub(crate) command: String,
+    pub(crate) build: &'static str,
+}
+
+impl Machine {
+    pub(crate) async fn look_up(database: &mut PgConnection) -> sqlx::Result<Self> {
+        let settings: Vec<(String, String)> = sqlx::query_as(
+            "SELECT name, current_setting(name) FROM pg_settings
+             WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes', 'wal_sync_method',
+                            'shared_buffers', 'max_wal_size', 'checkpoint_timeout')
+                OR (source = 'configuration file' AND setting <> boot_val
+                    AND name !~ '^(ssl|listen|unix|log_timezone|TimeZone|Date|lc_|default_text)')
+             ORDER BY name",
+        )
+        .fetch_all(&mut *database)
+        .await?;
+        let directory: String = query_scalar("SHOW data_directory")
+            .fetch_one(&mut *database)
+            .await?;
+        Ok(Self {
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            processor: processor(),
+            memory_bytes: memory_bytes(),
+            system: output("uname", &["-srm"]),
+            postgres: query_scalar("SHOW server_version")
+                .fetch_one(database)
+                .await?,
+            settings,
+            file_system: file_system(&directory),
+            commit: commit(),
+            command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
+            build: BUILD,
+        })
+    }
+
+    /// One fact per line.
+    pub(crate) fn lines(&self) -> Vec<(&'static str, String)> {
+        let memory = self
+            .memory_bytes
+            .map_or_else(String::new, |bytes| format!(", {} GiB", bytes >> 30));
+        let settings: Vec<String> = self
+            .settings
+            .iter()
+            .map(|(name, value)| format!("{name} = {value}"))
+            .collect();
+        vec![
+            (
+                "machine",
+                format!("{} cores of {}{memory}", self.cores, self.processor),
+            ),
+            ("system", self.system.clone()),
+            (
+                "PostgreSQL",
+                format!(
+                    "{} on {}; {}",
+                    self.postgres,
+                    self.file_system
+                        .as_deref()
+                        .unwrap_or("an unknown file system"),
+                    settings.join(", ")
+                ),
+            ),
+            ("commit", format!("{}, {} build", self.commit, self.build)),
+            ("command", format!("load {}", self.command)),
+        ]
+    }
+}
+
+/// How this program, and with it the server, was built.
+pub(crate) const BUILD: &str = if cfg!(debug_assertions) {
+    "debug"
+} else {
+    "release"
+};
+
+fn processor() -> String {
+    let from_proc = fs::read_to_string("/proc/cpuinfo").ok().and_then(|info| {
+        let line = info.lines().find(|line| line.starts_with("model name"))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    });
+    from_proc.unwrap_or_else(|| output("sysctl", &["-n", "machdep.cpu.brand_string"]))
+}
+
+fn memory_bytes() -> Option<u64> {
+    let info = fs::read_to_string("/proc/meminfo").ok()?;
+    let kilobytes = info.lines().next()?.split_whitespace().nth(1)?;
+    Some(kilobytes.parse::<u64>().ok()? * 1024)
+}
+
+/// A database in memory would make durable commits look free.
+fn file_system(directory: &str) -> Option<String> {
+    let mounts = fs::read_to_string("/proc/mounts").ok()?;
+    mounts
+        .lines()
+        .filter_map(|line| {
+            let mut fields = line.split(' ').skip(1);
+            Some((fields.next()?, fields.next()?))
+        })
+        .filter(|(point, _)| std::path::Path::new(directory).starts_with(point))
+        .max_by_key(|(point, _)| point.len())
+        .map(|(_, kind)| kind.to_owned())
+}
+
+fn commit() -> String {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let commit = output("git", &["-C", root, "rev-parse", "--short=12", "HEAD"]);
+    let changes = output(
+        "git",
+        &["-C", root, "status", "--porcelain", "--untracked-files=no"],
+    );
+    if changes.is_empty() || changes == UNKNOWN {
+        commit
+    } else {
+        format!("{commit} with changes")
+    }
+}
+
+const UNKNOWN: &str = "unknown";
+
+fn output(program: &str, arguments: &[&str]) -> String {
+    Command::new(program)
+        .args(arguments)
+        .output()
+        .ok()
+        .filter(|output| output.status.success())
+        .map_or_else(
+            || UNKNOWN.to_owned(),
+            |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        )
+}

@@ -1,0 +1,95 @@
+//! The load bench: how fast the inbox is on this machine, next to what the machine can do.
+//!
+//! `cargo run --release -p benches --bin load -- --help`
+
+mod bare;
+mod bench;
+mod client;
+mod database;
+mod generator;
+mod machine;
+mod options;
+mod pgbench;
+mod process;
+mod progress;
+mod recording;
+mod report;
+mod request;
+mod scenario;
+mod server;
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command as Process, ExitCode};
+
+use anyhow::Context as _;
+use clap::Parser as _;
+
+use crate::bench::Bench;
+use crate::options::{Command, Options, Role};
+
+/// Set for the program that runs beside the throw-away PostgreSQL.
+const INSIDE: &str = "WEBHOOK_LOAD_INSIDE";
+
+fn main() -> anyhow::Result<ExitCode> {
+    let command = Command::parse();
+    if let Some(Role::Bare { listen }) = command.role {
+        bare::serve(listen)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if std::env::var_os(INSIDE).is_none() {
+        return run_with_postgres(&command.options);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run(command.options))
+}
+
+/// Runs this very program again, with PostgreSQL and PgBouncer beside it.
+fn run_with_postgres(options: &Options) -> anyhow::Result<ExitCode> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/with-postgres");
+    let mut command = Process::new(&script);
+    command.args(["--set", "shared_buffers=1GB"]);
+    for (name, value) in &options.settings {
+        command.arg("--set").arg(format!("{name}={value}"));
+    }
+    let status = command
+        .arg(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .env(INSIDE, "1")
+        .status()
+        .with_context(|| format!("failed to run {}", script.display()))?;
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let html = match &options.html {
+        Some(path) => path.clone(),
+        None => std::env::current_exe()?.with_extension("html"),
+    };
+    let json = options.json.clone();
+    let mut bench = Bench::prepare(options).await?;
+    tokio::select! {
+        () = scenario::run_all(&mut bench) => {}
+        _ = tokio::signal::ctrl_c() => bench.progress.say("interrupted: this is what there is so far"),
+    }
+    bench.progress.finish();
+
+    let mut report = bench.report;
+    report.judge();
+    report.print(&mut std::io::stdout().lock())?;
+    report.write_html(&html)?;
+    if let Some(json) = &json {
+        report.write_json(json)?;
+    }
+    writeln!(std::io::stdout(), "\nreport: {}", html.display())?;
+    // Time never fails the command; a lost event does.
+    let failures = report.failures().count();
+    if failures > 0 {
+        eprintln!("{failures} checks failed");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,215 @@
+//! What the command takes, and the sizes that follow from it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Shows how fast the inbox is on this machine, next to the limits of the machine, in one run.
+///
+/// Starts a throw-away PostgreSQL (default durability: fsync and synchronous_commit on; with
+/// 1 GB of shared buffers), builds and starts webhook-server as a process of its own, and sends it
+/// HTTP requests. Checks that every answer was 202, that every accepted event is in the database,
+/// and that all of them are processed in the end; fails where one is not. Prints tables, the
+/// targets met and missed, and writes a report with latency and throughput over time.
+///
+/// Latency under a constant rate counts from the moment a request was due to be sent, so that a
+/// server that stalls cannot hide behind a generator that waits for it.
+#[derive(Debug, Parser)]
+#[command(name = "load", args_conflicts_with_subcommands = true)]
+pub(crate) struct Command {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    #[command(subcommand)]
+    pub(crate) role: Option<Role>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    /// What to run; everything where none is named
+    #[arg(value_enum)]
+    pub(crate) scenarios: Vec<Scenario>,
+
+    /// Run everything at a small size, in well under a minute: proves that it works, and says
+    /// nothing about speed
+    #[arg(long)]
+    pub(crate) quick: bool,
+
+    /// Compare with other queues instead: the same job through each of them
+    #[arg(long)]
+    pub(crate) peers: bool,
+
+    /// Length of one measurement [default: 10]
+    #[arg(long, value_name = "S")]
+    seconds: Option<f64>,
+
+    /// Length of the sustained run [default: 600]
+    #[arg(long, value_name = "S")]
+    sustained_seconds: Option<f64>,
+
+    /// Rate of the sustained run [default: 80 % of the maximum, which is searched first]
+    #[arg(long, value_name = "PER_SECOND")]
+    pub(crate) sustained_rate: Option<f64>,
+
+    /// Connections of the ingest runs [default: 1,16,64,256,1024]
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    connections: Option<Vec<usize>>,
+
+    /// Events of a drain [default: 1000000]
+    #[arg(long, value_name = "N")]
+    drain_events: Option<u64>,
+
+    /// Events waiting in the future in the backlog scenario [default: 10000000]
+    #[arg(long, value_name = "N")]
+    waiting_events: Option<u64>,
+
+    /// Events processed before in the backlog scenario [default: 20000000]
+    #[arg(long, value_name = "N")]
+    processed_events: Option<u64>,
+
+    /// Jobs of each queue with --peers [default: 50000]
+    #[arg(long, value_name = "N")]
+    peer_jobs: Option<u64>,
+
+    /// Threads of the generator [default: one for every four cores]
+    #[arg(long, value_name = "N")]
+    pub(crate) generator_threads: Option<usize>,
+
+    /// A webhook-server to use as it is, instead of building one
+    #[arg(long, value_name = "FILE")]
+    pub(crate) server: Option<PathBuf>,
+
+    /// A variable for every webhook-server started, to compare settings; may be repeated
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) server_env: Vec<(String, String)>,
+
+    /// A further setting of PostgreSQL, to compare settings; may be repeated
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) settings: Vec<(String, String)>,
+
+    /// Write all figures to FILE, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Where the report goes [default: load.html beside the program's build]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("is not NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Role {
+    /// Be the bare server that others are compared with
+    #[command(hide = true)]
+    Bare {
+        /// Where to listen
+        listen: SocketAddr,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Scenario {
+    /// Unique events over 1 to 1024 connections; beside it a bare server, single-row inserts by
+    /// pgbench, and the same server without batching
+    Ingest,
+    /// 10, 50 and 99 % repeats, and one hot key
+    Duplicates,
+    /// A million due events through one and two worker processes
+    Drain,
+    /// In and out together at 80 % of the maximum: does latency stay flat, what grows?
+    Sustained,
+    /// With ten million events waiting, then with twenty million processed ones behind
+    Backlog,
+    /// How long past due events are settled, at 50, 1,000 and 5,000 a second, on one node and three
+    Lateness,
+    /// Processor time and queries per second with nothing to do, direct and through a pooler
+    Idle,
+    /// Bodies of 300 B, 4 KiB and 64 KiB
+    Mixed,
+    /// Ingest while a backlog of a million drains
+    Contention,
+    /// The whole pipeline in this process, on the backend in memory
+    Memory,
+}
+
+/// How much of everything.
+#[derive(Clone, Debug)]
+pub(crate) struct Scale {
+    pub(crate) warm_up: Duration,
+    pub(crate) measure: Duration,
+    pub(crate) sustained: Duration,
+    pub(crate) search_step: Duration,
+    pub(crate) connections: Vec<usize>,
+    pub(crate) pgbench_clients: Vec<usize>,
+    pub(crate) drain_events: u64,
+    pub(crate) waiting_events: u64,
+    pub(crate) processed_events: u64,
+    pub(crate) memory_events: u64,
+    pub(crate) peer_jobs: u64,
+    pub(crate) idle: Duration,
+    pub(crate) lateness_rates: Vec<u32>,
+    /// The delay of servers that take events without processing them in the same run.
+    pub(crate) parked: Duration,
+}
+
+impl Options {
+    pub(crate) fn scale(&self) -> Scale {
+        let base = if self.quick {
+            Scale {
+                warm_up: Duration::from_millis(100),
+                measure: Duration::from_millis(600),
+                sustained: Duration::from_secs(2),
+                search_step: Duration::from_millis(600),
+                connections: vec![1, 64],
+                pgbench_clients: vec![1, 64],
+                drain_events: 3_000,
+                waiting_events: 5_000,
+                processed_events: 5_000,
+                memory_events: 20_000,
+                peer_jobs: 1_000,
+                idle: Duration::from_secs(1),
+                lateness_rates: vec![50, 500],
+                parked: Duration::from_millis(500),
+            }
+        } else {
+            Scale {
+                warm_up: Duration::from_secs(2),
+                measure: Duration::from_secs(10),
+                sustained: Duration::from_mins(10),
+                search_step: Duration::from_secs(15),
+                connections: vec![1, 16, 64, 256, 1024],
+                pgbench_clients: vec![1, 16, 64],
+                drain_events: 1_000_000,
+                waiting_events: 10_000_000,
+                processed_events: 20_000_000,
+                memory_events: 1_000_000,
+                peer_jobs: 50_000,
+                idle: Duration::from_mins(1),
+                lateness_rates: vec![50, 1_000, 5_000],
+                parked: Duration::from_secs(30),
+            }
+        };
+        Scale {
+            measure: self.seconds.map_or(base.measure, Duration::from_secs_f64),
+            sustained: self
+                .sustained_seconds
+                .map_or(base.sustained, Duration::from_secs_f64),
+            connections: self.connections.clone().unwrap_or(base.connections),
+            drain_events: self.drain_events.unwrap_or(base.drain_events),
+            waiting_events: self.waiting_events.unwrap_or(base.waiting_events),
+            processed_events: self.processed_events.unwrap_or(base.processed_events),
+            peer_jobs: self.peer_jobs.unwrap_or(base.peer_jobs),
+            ..base
+        }
+    }
+
+    /// Whether a scenario was asked for.
+    pub(crate) fn wants(&self, scenario: Scenario) -> bool {
+        self.scenarios.is_empty() || self.scenarios.contains(&scenario)
+    }
+}

@@ -1,0 +1,132 @@
+//! The limit of a database that is asked to commit each event by itself.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use crate::bench::BODY_BYTES;
+use crate::database::Database;
+use crate::recording::Point;
+use crate::request;
+
+/// What an inbox comes down to that does without batches: one table, one index that decides who is
+/// new, one that finds what is due.
+const TABLE: &str = "
+    CREATE TABLE inbox (
+      id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+      kind text COLLATE \"C\" NOT NULL,
+      key text COLLATE \"C\" NOT NULL,
+      fingerprint bytea NOT NULL,
+      body bytea NOT NULL,
+      due_at timestamptz NOT NULL,
+      done boolean NOT NULL DEFAULT false,
+      UNIQUE (kind, key)
+    );
+    ALTER TABLE inbox ALTER COLUMN body SET STORAGE EXTERNAL;
+    CREATE INDEX ON inbox (due_at) WHERE NOT done;";
+
+/// Keys are in no order, as those of the HTTP requests.
+const SCRIPT: &str = r"\set id random(1, 9000000000000000000)
+INSERT INTO inbox (kind, key, fingerprint, body, due_at)
+VALUES ('transaction', 'txn_' || to_hex(:id::bigint), decode(md5(:id::text), 'hex'),
+        convert_to(:body, 'UTF8'), now() + interval '30 s')
+ON CONFLICT (kind, key) DO NOTHING;
+";
+
+/// Rows per second, and how they came over time.
+#[derive(Debug)]
+pub(crate) struct Inserted {
+    pub(crate) per_second: f64,
+    pub(crate) points: Vec<Point>,
+}
+
+/// Makes the table that [`insert`] writes to.
+pub(crate) async fn prepare(database: &Database) -> anyhow::Result<()> {
+    database.execute(TABLE).await
+}
+
+/// Inserts single rows over so many connections.
+pub(crate) async fn insert(
+    database: &Database,
+    clients: usize,
+    seconds: Duration,
+) -> anyhow::Result<Inserted> {
+    let script = std::env::temp_dir().join(format!("webhook-load-{}.sql", std::process::id()));
+    std::fs::File::create(&script)?.write_all(SCRIPT.as_bytes())?;
+    let body = String::from_utf8(request::body(0, BODY_BYTES))?;
+    let mut child = tokio::process::Command::new(program()?)
+        .args(["--no-vacuum", "--protocol=prepared", "--progress=1"])
+        .arg(format!("--client={clients}"))
+        .arg(format!("--jobs={}", clients.min(2)))
+        .arg(format!("--time={}", seconds.as_secs().max(1)))
+        .arg(format!("--define=body={body}"))
+        .arg(format!("--file={}", script.display()))
+        .arg(&database.url)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .context("failed to start pgbench")?;
+    let mut points = Vec::new();
+    let mut said = Vec::new();
+    let mut lines = BufReader::new(child.stderr.take().context("stderr is piped")?).lines();
+    while let Some(line) = lines.next_line().await? {
+        match point(&line) {
+            Some(point) => points.push(point),
+            None => said.push(line),
+        }
+    }
+    let output = child.wait_with_output().await?;
+    std::fs::remove_file(&script)?;
+    ensure!(
+        output.status.success(),
+        "pgbench failed: {}",
+        said.join("\n")
+    );
+    let summary = String::from_utf8_lossy(&output.stdout);
+    let per_second = summary
+        .lines()
+        .find_map(|line| number(line.strip_prefix("tps = ")?))
+        .with_context(|| format!("pgbench gave no rate: {summary}"))?;
+    Ok(Inserted { per_second, points })
+}
+
+/// `progress: 1.0 s, 5214.9 tps, lat 0.191 ms stddev 0.074`
+fn point(line: &str) -> Option<Point> {
+    let (at, rest) = line.strip_prefix("progress: ")?.split_once(" s, ")?;
+    Some(Point {
+        at: at.parse().ok()?,
+        per_second: number(rest)?,
+        p50: 0.0,
+        p99: 0.0,
+        max: 0.0,
+    })
+}
+
+/// The number that a text begins with.
+fn number(text: &str) -> Option<f64> {
+    text.split(' ').next()?.parse().ok()
+}
+
+/// Beside the server's programs.
+fn program() -> anyhow::Result<std::path::PathBuf> {
+    let find = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/find-or-install");
+    let output = Command::new(find).arg("postgres").output()?;
+    let directory = String::from_utf8(output.stdout)?;
+    Ok(Path::new(directory.trim_end()).join("pgbench"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_read() {
+        let point = point("progress: 2.0 s, 5214.9 tps, lat 0.191 ms stddev 0.074").unwrap();
+        assert!((point.at - 2.0).abs() < 1e-9 && (point.per_second - 5214.9).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,179 @@
+//! What was measured, and how it is shown: as tables, as JSON, as a page.
+
+mod html;
+mod table;
+mod targets;
+
+use std::io::Write;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::machine::Machine;
+use crate::process::Share;
+use crate::recording::{Answers, Latency, Point, Recorded};
+
+pub(crate) use targets::Verdict;
+
+/// Everything of one run of the command.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) machine: Machine,
+    /// Whether sizes were too small for the figures to mean anything.
+    pub(crate) quick: bool,
+    pub(crate) sections: Vec<Section>,
+    pub(crate) verdicts: Vec<Verdict>,
+}
+
+/// One scenario.
+#[derive(Debug, Serialize)]
+pub(crate) struct Section {
+    pub(crate) name: &'static str,
+    pub(crate) title: &'static str,
+    pub(crate) runs: Vec<Run>,
+    pub(crate) figures: Vec<Figure>,
+    pub(crate) series: Vec<Series>,
+    /// What went wrong: an answer that was not 202, an event that is missing.
+    pub(crate) failures: Vec<String>,
+}
+
+/// One measurement with a rate.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Run {
+    /// Unique within the report; targets name it.
+    pub(crate) name: String,
+    pub(crate) per_second: f64,
+    /// In milliseconds; `None` where nothing waited for an answer.
+    pub(crate) latency: Option<Latency>,
+    pub(crate) answers: Option<Answers>,
+    pub(crate) shares: Vec<Share>,
+    pub(crate) points: Vec<Point>,
+}
+
+/// One number.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Figure {
+    /// Unique within the report; targets name it.
+    pub(crate) name: String,
+    pub(crate) value: f64,
+    pub(crate) unit: &'static str,
+}
+
+/// One number as time passed.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Series {
+    pub(crate) title: &'static str,
+    /// Seconds from the start, and the value.
+    pub(crate) points: Vec<(f64, f64)>,
+}
+
+impl Run {
+    pub(crate) fn of(name: impl Into<String>, recorded: Recorded, shares: Vec<Share>) -> Self {
+        Self {
+            name: name.into(),
+            per_second: recorded.per_second,
+            latency: recorded.latency,
+            answers: Some(recorded.answers),
+            shares,
+            points: recorded.points,
+        }
+    }
+
+    /// A line for those who watch.
+    pub(crate) fn line(&self) -> String {
+        let latency = self.latency.map_or_else(String::new, |latency| {
+            format!(
+                ", p50 {} ms, p99 {} ms",
+                table::short(latency.p50),
+                table::short(latency.p99)
+            )
+        });
+        let shares: Vec<String> = self
+            .shares
+            .iter()
+            .map(|share| format!("{} {:.2}", share.who, share.cores))
+            .collect();
+        format!(
+            "  {}: {}/s{latency}; cores: {}",
+            self.name,
+            table::short(self.per_second),
+            shares.join(", ")
+        )
+    }
+}
+
+impl Section {
+    pub(crate) fn new(name: &'static str, title: &'static str) -> Self {
+        Self {
+            name,
+            title,
+            runs: Vec::new(),
+            figures: Vec::new(),
+            series: Vec::new(),
+            failures: Vec::new(),
+        }
+    }
+
+    pub(crate) fn figure(&mut self, name: impl Into<String>, value: f64, unit: &'static str) {
+        self.figures.push(Figure {
+            name: name.into(),
+            value,
+            unit,
+        });
+    }
+
+    /// Notes a failure unless `holds`.
+    pub(crate) fn check(&mut self, holds: bool, failure: impl FnOnce() -> String) {
+        if !holds {
+            self.failures.push(failure());
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn new(machine: Machine, quick: bool) -> Self {
+        Self {
+            machine,
+            quick,
+            sections: Vec::new(),
+            verdicts: Vec::new(),
+        }
+    }
+
+    pub(crate) fn run(&self, name: &str) -> Option<&Run> {
+        let mut runs = self.sections.iter().flat_map(|section| &section.runs);
+        runs.find(|run| run.name == name)
+    }
+
+    pub(crate) fn value(&self, name: &str) -> Option<f64> {
+        let mut figures = self.sections.iter().flat_map(|section| &section.figures);
+        Some(figures.find(|figure| figure.name == name)?.value)
+    }
+
+    /// Compares what was measured with what it should be.
+    pub(crate) fn judge(&mut self) {
+        self.verdicts = targets::judge(self);
+    }
+
+    /// All that went wrong.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = (&'static str, &String)> {
+        self.sections
+            .iter()
+            .flat_map(|section| section.failures.iter().map(|it| (section.name, it)))
+    }
+
+    /// Prints tables.
+    pub(crate) fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+        table::print(self, out)
+    }
+
+    /// Writes everything for machines.
+    pub(crate) fn write_json(&self, path: &Path) -> anyhow::Result<()> {
+        Ok(std::fs::write(path, serde_json::to_vec_pretty(self)?)?)
+    }
+
+    /// Writes a page that needs nothing else.
+    pub(crate) fn write_html(&self, path: &Path) -> anyhow::Result<()> {
+        Ok(std::fs::write(path, html::page(self))?)
+    }
+}

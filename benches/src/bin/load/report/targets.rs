@@ -1,0 +1,270 @@
+//! What the figures should be, on a machine of two cores that also runs PostgreSQL and the
+//! generator.
+
+use serde::Serialize;
+
+use super::Report;
+use crate::recording::Latency;
+
+/// A target, and what was measured.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Verdict {
+    pub(crate) figure: String,
+    pub(crate) target: f64,
+    pub(crate) bound: Bound,
+    pub(crate) unit: &'static str,
+    /// `None` where the scenario did not run.
+    pub(crate) measured: Option<f64>,
+}
+
+/// On which side of the target the figure should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) enum Bound {
+    AtLeast,
+    AtMost,
+}
+
+impl Verdict {
+    pub(crate) fn is_met(&self) -> Option<bool> {
+        self.measured.map(|measured| match self.bound {
+            Bound::AtLeast => measured >= self.target,
+            Bound::AtMost => measured <= self.target,
+        })
+    }
+
+    /// How many times as good as it should be: from 1 on it is met.
+    pub(crate) fn ratio(&self) -> Option<f64> {
+        let measured = self.measured?;
+        let ratio = match self.bound {
+            Bound::AtLeast => measured / self.target,
+            Bound::AtMost => self.target / measured,
+        };
+        ratio.is_finite().then_some(ratio)
+    }
+
+    pub(super) fn wanted(&self) -> String {
+        let bound = match self.bound {
+            Bound::AtLeast => "at least",
+            Bound::AtMost => "at most",
+        };
+        format!("{bound} {} {}", super::table::short(self.target), self.unit)
+            .trim_end()
+            .to_owned()
+    }
+
+    pub(super) fn word(&self) -> &'static str {
+        match self.is_met() {
+            Some(true) => "met",
+            Some(false) => "MISSED",
+            None => "",
+        }
+    }
+}
+
+pub(super) fn judge(report: &Report) -> Vec<Verdict> {
+    let rate = |run: &str| Some(report.run(run)?.per_second);
+    let latency = |run: &str, pick: fn(Latency) -> f64| report.run(run)?.latency.map(pick);
+    let over = |one: Option<f64>, other: Option<f64>| Some(one? / other?);
+    let value = |name: &str| report.value(name);
+    let p50 = |latency: Latency| latency.p50;
+    let p99 = |latency: Latency| latency.p99;
+
+    let at_least = |figure: &str, target, unit, measured| Verdict {
+        figure: figure.to_owned(),
+        target,
+        bound: Bound::AtLeast,
+        unit,
+        measured,
+    };
+    let at_most = |figure: &str, target, unit, measured| Verdict {
+        bound: Bound::AtMost,
+        ..at_least(figure, target, unit, measured)
+    };
+
+    let one = rate("64 connections");
+    vec![
+        at_least(
+            "202s per second, 64 connections, over pgbench's single-row inserts, 64 clients",
+            2.0,
+            "x",
+            over(one, rate("pgbench, 64 clients")),
+        ),
+        at_least(
+            "202s per second, 64 connections, over the same server with batching off",
+            3.5,
+            "x",
+            over(one, rate("64 connections, batching off")),
+        ),
+        at_least(
+            "202s per second, 256 connections, of the bare server's",
+            28.0,
+            "%",
+            over(
+                rate("256 connections"),
+                rate("bare server, 256 connections"),
+            )
+            .map(|it| it * 100.0),
+        ),
+        at_most(
+            "one connection: p50 over that with batching off",
+            1.25,
+            "x",
+            over(
+                latency("1 connection", p50),
+                latency("1 connection, batching off", p50),
+            ),
+        ),
+        at_most(
+            "p99, 64 connections",
+            8.0,
+            "ms",
+            latency("64 connections", p99),
+        ),
+        at_most(
+            "p99, 256 connections",
+            20.0,
+            "ms",
+            latency("256 connections", p99),
+        ),
+        at_least(
+            "99 % duplicates over unique events, 64 connections",
+            1.0,
+            "x",
+            over(rate("99 % repeats"), rate("no repeats, 64 connections")),
+        ),
+        at_least(
+            "a hot key over unique events, 256 connections",
+            1.0,
+            "x",
+            over(rate("hot key"), rate("no repeats, 256 connections")),
+        ),
+        at_least("drain, one worker", 30_000.0, "/s", rate("drain, 1 worker")),
+        at_least(
+            "drain, two workers",
+            30_000.0,
+            "/s",
+            rate("drain, 2 workers"),
+        ),
+        at_least("sustained, in", 10_000.0, "/s", rate("sustained")),
+        at_least(
+            "sustained, processed",
+            10_000.0,
+            "/s",
+            rate("sustained, processed"),
+        ),
+        at_most(
+            "sustained: p99 at the end over that at the start",
+            1.5,
+            "x",
+            value("sustained: p99 at the end over that at the start"),
+        ),
+        at_most(
+            "sustained: most memory",
+            100.0,
+            "MB",
+            value("sustained: most memory"),
+        ),
+        at_most(
+            "sustained: most dead rows of the second half over those of the first",
+            1.5,
+            "x",
+            value("sustained: most dead rows of the second half over those of the first"),
+        ),
+        at_least(
+            "ingest while a backlog drains, over ingest without",
+            0.5,
+            "x",
+            over(
+                rate("ingest while a backlog drains"),
+                rate("ingest without a backlog"),
+            ),
+        ),
+        at_most(
+            "p99 of ingest while a backlog drains",
+            50.0,
+            "ms",
+            latency("ingest while a backlog drains", p99),
+        ),
+        at_most(
+            "pick-up at 50/s: p50",
+            3.0,
+            "ms",
+            value("late at 50/s, 1 node: p50"),
+        ),
+        at_most(
+            "pick-up at 50/s: p99",
+            7.0,
+            "ms",
+            value("late at 50/s, 1 node: p99"),
+        ),
+        at_least(
+            "ingest with events waiting, over that into an empty table",
+            0.8,
+            "x",
+            over(rate("ingest, events waiting"), rate("ingest, empty table")),
+        ),
+        at_least(
+            "processing with events waiting, over that of an empty table",
+            0.8,
+            "x",
+            over(rate("drain, events waiting"), rate("drain, empty table")),
+        ),
+        at_least(
+            "ingest with processed events behind, over that into an empty table",
+            0.8,
+            "x",
+            over(
+                rate("ingest, events processed"),
+                rate("ingest, empty table"),
+            ),
+        ),
+        at_least(
+            "processing with processed events behind, over that of an empty table",
+            0.8,
+            "x",
+            over(rate("drain, events processed"), rate("drain, empty table")),
+        ),
+        at_most(
+            "lateness at 1,000/s: median",
+            5.0,
+            "ms",
+            value("late at 1000/s, 1 node: p50"),
+        ),
+        at_most(
+            "lateness at 1,000/s: p99",
+            50.0,
+            "ms",
+            value("late at 1000/s, 1 node: p99"),
+        ),
+        at_most(
+            "idle: processor time of the stack, of one core",
+            0.3,
+            "%",
+            value("idle, direct: processor"),
+        ),
+        at_most(
+            "idle: queries of one node",
+            1.0,
+            "/s",
+            value("idle, direct: queries"),
+        ),
+        at_most(
+            "idle through a pooler: processor time of the stack, of one core",
+            0.3,
+            "%",
+            value("idle, pooler: processor"),
+        ),
+        at_most(
+            "idle through a pooler: queries of one node",
+            1.0,
+            "/s",
+            value("idle, pooler: queries"),
+        ),
+        at_least(
+            "memory backend, whole pipeline, in process",
+            400_000.0,
+            "/s",
+            rate("memory pipeline"),
+        ),
+    ]
+}

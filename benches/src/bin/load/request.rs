@@ -1,0 +1,196 @@
+//! Requests, built once and patched in place, and the keys they carry.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The keys of one database: which have been handed out, and how the next ones look.
+///
+/// They are in no order, as the ids of real senders are, so that the unique index pays for random
+/// leaves.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    salt: u64,
+    issued: AtomicU64,
+}
+
+impl Keys {
+    pub(crate) fn new(salt: u64) -> Self {
+        Self {
+            salt,
+            issued: AtomicU64::new(0),
+        }
+    }
+
+    /// How many different keys have been handed out.
+    pub(crate) fn issued(&self) -> u64 {
+        self.issued.load(Ordering::Relaxed)
+    }
+
+    fn unique(&self) -> u64 {
+        self.scatter(self.issued.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn hot(&self) -> u64 {
+        self.issued.fetch_max(1, Ordering::Relaxed);
+        self.scatter(0)
+    }
+
+    fn repeated(&self, random: u64) -> u64 {
+        match self.issued() {
+            0 => self.unique(),
+            issued => self.scatter(random % issued),
+        }
+    }
+
+    /// SplitMix64's finaliser: one to one, so keys that differ stay different.
+    fn scatter(&self, number: u64) -> u64 {
+        mix(number.wrapping_add(self.salt))
+    }
+}
+
+/// Which keys a run sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    /// No key twice.
+    Unique,
+    /// So many percent of the requests repeat a key that was sent before.
+    Repeats {
+        /// Of all requests.
+        percent: u64,
+    },
+    /// One and the same.
+    Hot,
+}
+
+/// Draws the keys and bodies of one connection.
+#[derive(Debug)]
+pub(crate) struct Requests {
+    templates: Vec<Template>,
+    choice: Choice,
+    random: u64,
+}
+
+impl Requests {
+    /// Bodies of `sizes`, drawn evenly.
+    pub(crate) fn new(host: &str, sizes: &[usize], choice: Choice, seed: u64) -> Self {
+        Self {
+            templates: sizes
+                .iter()
+                .map(|&size| Template::new(host, size))
+                .collect(),
+            choice,
+            random: mix(seed),
+        }
+    }
+
+    /// The bytes of the next request.
+    pub(crate) fn next(&mut self, keys: &Keys) -> &[u8] {
+        let random = self.draw();
+        let key = match self.choice {
+            Choice::Unique => keys.unique(),
+            Choice::Hot => keys.hot(),
+            Choice::Repeats { percent } if random % 100 < percent => keys.repeated(self.draw()),
+            Choice::Repeats { .. } => keys.unique(),
+        };
+        let count = self.templates.len() as u64;
+        let index = if count == 1 { 0 } else { self.draw() % count };
+        let index = usize::try_from(index).expect("less than the number of templates");
+        self.templates[index].with_key(key)
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        mix(self.random)
+    }
+}
+
+fn mix(number: u64) -> u64 {
+    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+const KEY_DIGITS: usize = 16;
+const BEFORE_KEY: &str = r#"{"transaction_id":"txn_"#;
+const AFTER_KEY: &str = r#"","source_account":"acc_user_789","destination_account":"acc_merchant_456","amount":1500.50,"currency":"USD","reference":""#;
+const END: &str = r#""}"#;
+
+/// A request whose key can be exchanged without touching the rest.
+#[derive(Debug)]
+struct Template {
+    bytes: Vec<u8>,
+    key_at: usize,
+}
+
+impl Template {
+    fn new(host: &str, body_bytes: usize) -> Self {
+        let body = body(0, body_bytes);
+        let mut bytes = format!(
+            "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: {host}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
+        let key_at = bytes.len() + BEFORE_KEY.len();
+        bytes.extend_from_slice(&body);
+        Self { bytes, key_at }
+    }
+
+    fn with_key(&mut self, key: u64) -> &[u8] {
+        write_hex(&mut self.bytes[self.key_at..][..KEY_DIGITS], key);
+        &self.bytes
+    }
+}
+
+/// A transaction of (at least) so many bytes: an unknown member pads it.
+pub(crate) fn body(key: u64, body_bytes: usize) -> Vec<u8> {
+    let mut body = Vec::with_capacity(body_bytes);
+    body.extend_from_slice(BEFORE_KEY.as_bytes());
+    let key_at = body.len();
+    body.resize(key_at + KEY_DIGITS, b'0');
+    write_hex(&mut body[key_at..], key);
+    body.extend_from_slice(AFTER_KEY.as_bytes());
+    // Letters without a pattern, as nothing that compresses well is measured.
+    let mut random = 0_u64;
+    while body.len() + END.len() < body_bytes {
+        random = random.wrapping_add(1);
+        body.push(b"abcdefghijklmnopqrstuvwxyz234567"[(mix(random) & 31) as usize]);
+    }
+    body.extend_from_slice(END.as_bytes());
+    body
+}
+
+fn write_hex(digits: &mut [u8], mut number: u64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 15) as usize];
+        number >>= 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn bodies_have_their_size_and_are_transactions() {
+        use webhook_core::{Payload, Transaction};
+        for size in [300, 4096, 65_536] {
+            let body = body(7, size);
+            assert_eq!(body.len(), size);
+            let transaction = Transaction::decode(&body).unwrap();
+            assert_eq!(transaction.id(), "txn_0000000000000007");
+        }
+    }
+
+    #[test]
+    fn unique_keys_differ_and_repeats_do_not() {
+        let keys = Keys::new(42);
+        let mut unique = Requests::new("h", &[300], Choice::Unique, 1);
+        let sent: HashSet<Vec<u8>> = (0..1000).map(|_| unique.next(&keys).to_vec()).collect();
+        assert_eq!((sent.len(), keys.issued()), (1000, 1000));
+        let mut repeats = Requests::new("h", &[300], Choice::Repeats { percent: 100 }, 2);
+        assert!((0..1000).all(|_| sent.contains(repeats.next(&keys))));
+        assert_eq!(keys.issued(), 1000);
+    }
+}

@@ -1,0 +1,83 @@
+//! What is run, in which order.
+
+mod backlog;
+mod contention;
+mod drain;
+mod duplicates;
+mod idle;
+mod ingest;
+mod lateness;
+mod memory;
+mod mixed;
+mod sustained;
+
+use crate::bench::Bench;
+use crate::options::Scenario;
+use crate::report::Section;
+
+/// Runs what was asked for. A scenario that breaks down is a failure of its own; the others go on.
+pub(crate) async fn run_all(bench: &mut Bench) {
+    for scenario in [
+        Scenario::Ingest,
+        Scenario::Duplicates,
+        Scenario::Drain,
+        Scenario::Contention,
+        Scenario::Sustained,
+        Scenario::Backlog,
+        Scenario::Lateness,
+        Scenario::Idle,
+        Scenario::Mixed,
+        Scenario::Memory,
+    ] {
+        if bench.options.wants(scenario) {
+            let mut section = title(scenario);
+            bench
+                .progress
+                .say(&format!("{}: {}", section.name, section.title));
+            if let Err(error) = run(scenario, bench, &mut section).await {
+                section.failures.push(format!("{error:#}"));
+            }
+            for failure in &section.failures {
+                bench.progress.say(&format!("  FAILED: {failure}"));
+            }
+            bench.report.sections.push(section);
+        }
+    }
+}
+
+async fn run(scenario: Scenario, bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
+    match scenario {
+        Scenario::Ingest => ingest::run(bench, section).await,
+        Scenario::Duplicates => duplicates::run(bench, section).await,
+        Scenario::Drain => drain::run(bench, section).await,
+        Scenario::Contention => contention::run(bench, section).await,
+        Scenario::Sustained => sustained::run(bench, section).await,
+        Scenario::Backlog => backlog::run(bench, section).await,
+        Scenario::Lateness => lateness::run(bench, section).await,
+        Scenario::Idle => idle::run(bench, section).await,
+        Scenario::Mixed => mixed::run(bench, section).await,
+        Scenario::Memory => memory::run(bench, section).await,
+    }
+}
+
+fn title(scenario: Scenario) -> Section {
+    let (name, title) = match scenario {
+        Scenario::Ingest => (
+            "ingest",
+            "unique events until they are durable, and the limits of this machine",
+        ),
+        Scenario::Duplicates => ("duplicates", "deliveries that were seen before"),
+        Scenario::Drain => ("drain", "due events through claim, handler and settle"),
+        Scenario::Contention => ("contention", "ingest while a backlog drains"),
+        Scenario::Sustained => ("sustained", "in and out together at a constant rate"),
+        Scenario::Backlog => (
+            "backlog",
+            "beside many events that wait, and many that are done",
+        ),
+        Scenario::Lateness => ("lateness", "how long past due events are settled"),
+        Scenario::Idle => ("idle", "what it costs when nothing comes"),
+        Scenario::Mixed => ("mixed", "bodies of several sizes, 64 connections"),
+        Scenario::Memory => ("memory", "the backend in memory, in this process"),
+    };
+    Section::new(name, title)
+}

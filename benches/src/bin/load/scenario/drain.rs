@@ -1,0 +1,65 @@
+//! A backlog that was due long ago, through claim, handler and settle.
+
+use std::time::Duration;
+
+use crate::bench::{Bed, Bench, plural};
+use crate::database::{Preload, float};
+use crate::report::{Run, Section};
+use crate::server::Server;
+
+pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
+    for workers in [1, 2] {
+        let mut bed = bench.bed("drain").await?;
+        let events = bench.scale.drain_events;
+        bench.preload(&mut bed, Preload::Due, events).await?;
+        let name = format!("drain, {}", plural(workers, "worker"));
+        section.runs.push(drain(bench, &bed, name, workers).await?);
+        bench.close(bed, section).await?;
+    }
+    Ok(())
+}
+
+/// Processes all that is due and not merely waiting, with so many worker processes.
+pub(super) async fn drain(
+    bench: &mut Bench,
+    bed: &Bed,
+    name: String,
+    workers: usize,
+) -> anyhow::Result<Run> {
+    bench.cluster.checkpoint().await?;
+    let since = bed.database.now_micros().await?;
+    let wal = bed.database.wal_bytes().await?;
+    let due = bed.database.counts().await?.queued - bed.waiting;
+    let mut servers = Vec::new();
+    for _ in 0..workers {
+        servers.push(bench.serve(bed, "worker", Duration::ZERO).await?);
+    }
+    let watched = bench.watched(&servers.iter().collect::<Vec<&Server>>());
+    let before = watched.usage();
+    bench.await_processed(bed).await?;
+    let shares = watched.usage().since(&before);
+    for server in servers {
+        server.stop().await?;
+    }
+    let interval = if bench.options.quick {
+        Duration::from_millis(20)
+    } else {
+        Duration::from_secs(1)
+    };
+    let settled = bed.database.settled(since, interval).await?;
+    let wal = bed.database.wal_bytes().await? - wal;
+    let run = Run {
+        name,
+        per_second: settled.per_second,
+        latency: None,
+        answers: None,
+        shares,
+        points: settled.points,
+    };
+    bench.progress.say(&format!(
+        "{}; WAL {:.0} B/event",
+        run.line(),
+        float(wal) / float(due.max(1))
+    ));
+    Ok(run)
+}

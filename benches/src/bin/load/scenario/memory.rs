@@ -1,0 +1,102 @@
+//! The whole pipeline without a database or a socket: what the code itself costs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use bytes::Bytes;
+use tokio::task::{JoinSet, spawn_blocking};
+use webhook_core::{Accepted, Event, HandlerError, InboxOptions, Pipeline, Transaction};
+use webhook_memory::{MemoryOptions, MemoryStore};
+
+use crate::bench::{BODY_BYTES, Bench};
+use crate::report::{Run, Section};
+use crate::request;
+
+const CALLERS: usize = 256;
+
+pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
+    let events = bench.scale.memory_events;
+    bench.progress.begin("memory pipeline", 1);
+    let watched = bench.watched(&[]);
+    let before = watched.usage();
+    let (accepted, processed) = spawn_blocking(move || pipeline(events)).await??;
+    let shares = watched.usage().since(&before);
+    for (name, per_second) in [
+        ("memory pipeline", accepted),
+        ("memory pipeline, processed", processed),
+    ] {
+        let run = Run {
+            name: name.to_owned(),
+            per_second,
+            latency: None,
+            answers: None,
+            shares: shares.clone(),
+            points: Vec::new(),
+        };
+        bench.progress.say(&run.line());
+        section.runs.push(run);
+    }
+    Ok(())
+}
+
+/// Accepts `events` one call at a time from many callers while they are processed; says how many
+/// a second were accepted, and how many a second had been processed when the last one was.
+fn pipeline(events: u64) -> anyhow::Result<(f64, f64)> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let rates = runtime.block_on(async {
+        let processed = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&processed);
+        let store = MemoryStore::new(MemoryOptions {
+            capacity: usize::try_from(events)?,
+            ..MemoryOptions::default()
+        });
+        let pipeline = Pipeline::builder(store)
+            .inbox(InboxOptions {
+                delay: Duration::ZERO,
+                ..InboxOptions::default()
+            })
+            .handle(move |_: Event<Transaction>| {
+                count.fetch_add(1, Ordering::Relaxed);
+                async { Ok::<(), HandlerError>(()) }
+            })
+            .start();
+
+        let start = Instant::now();
+        let mut callers = JoinSet::new();
+        for caller in 0..CALLERS as u64 {
+            let inbox = pipeline.inbox().clone();
+            callers.spawn(async move {
+                for key in (caller..events).step_by(CALLERS) {
+                    let body = Bytes::from(request::body(key, BODY_BYTES));
+                    let receipt = inbox.receive::<Transaction>(body).await?;
+                    ensure!(receipt.accepted == Accepted::New, "{receipt:?}");
+                }
+                Ok(())
+            });
+        }
+        while let Some(caller) = callers.join_next().await {
+            caller??;
+        }
+        let accepted = start.elapsed();
+        while processed.load(Ordering::Relaxed) < events {
+            ensure!(
+                start.elapsed() < Duration::from_mins(5),
+                "not all were processed"
+            );
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let processed = start.elapsed();
+        pipeline.shutdown(Duration::from_secs(10)).await;
+        anyhow::Ok((rate(events, accepted), rate(events, processed)))
+    })?;
+    Ok(rates)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no run has 2^52 events")]
+fn rate(events: u64, time: Duration) -> f64 {
+    events as f64 / time.as_secs_f64()
+}

@@ -1,0 +1,204 @@
+//! Servers under test, as processes of their own.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::Child;
+use tokio::time::timeout;
+
+use crate::client::Client;
+use crate::machine::BUILD;
+
+const START_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// A program that was started and answers.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) pid: u32,
+    pub(crate) address: SocketAddr,
+    log: PathBuf,
+}
+
+/// Where the server is, and where logs go.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    server: PathBuf,
+    server_env: Vec<(String, String)>,
+    logs: PathBuf,
+    started: u32,
+}
+
+/// What a webhook-server is to do.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings<'a> {
+    pub(crate) role: &'static str,
+    pub(crate) delay: Duration,
+    pub(crate) database_url: &'a str,
+    /// Further options.
+    pub(crate) arguments: &'a [&'static str],
+}
+
+impl Programs {
+    /// Builds webhook-server, unless there is one to use.
+    pub(crate) fn prepare(
+        server: Option<&Path>,
+        server_env: Vec<(String, String)>,
+    ) -> anyhow::Result<Self> {
+        let build = std::env::current_exe()?;
+        let build = build.parent().context("a program has a folder")?;
+        let server = match server {
+            Some(server) => server.canonicalize().context("--server")?,
+            None => {
+                let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+                cargo.args(["build", "--quiet", "--package", "webhook-server"]);
+                cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+                if BUILD == "release" {
+                    cargo.arg("--release");
+                }
+                ensure!(cargo.status()?.success(), "failed to build webhook-server");
+                build.join("webhook-server")
+            }
+        };
+        let logs = build.join("load-logs");
+        std::fs::create_dir_all(&logs)?;
+        Ok(Self {
+            server,
+            server_env,
+            logs,
+            started: 0,
+        })
+    }
+
+    /// Creates or updates the schema of a database.
+    pub(crate) async fn migrate(&self, database_url: &str) -> anyhow::Result<()> {
+        let output = tokio::process::Command::new(&self.server)
+            .arg("migrate")
+            .env("DATABASE_URL", database_url)
+            .current_dir(&self.logs)
+            .output()
+            .await?;
+        ensure!(
+            output.status.success(),
+            "failed to migrate: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(())
+    }
+
+    /// Starts a webhook-server and waits until it is ready.
+    pub(crate) async fn serve(&mut self, settings: &Settings<'_>) -> anyhow::Result<Server> {
+        let mut command = Command::new(&self.server);
+        command
+            .env("DATABASE_URL", settings.database_url)
+            .env("ROLE", settings.role)
+            .env(
+                "PROCESSING_DELAY_SECONDS",
+                settings.delay.as_secs_f64().to_string(),
+            )
+            .env("LOG_LEVEL", "warn")
+            .args(settings.arguments)
+            .envs(self.server_env.iter().map(|(name, value)| (name, value)));
+        let address = free_address()?;
+        command.env("BIND_ADDR", address.to_string());
+        self.start(command, address, "/readyz").await
+    }
+
+    /// Starts the bare server of this program.
+    pub(crate) async fn serve_bare(&mut self) -> anyhow::Result<Server> {
+        let address = free_address()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("bare").arg(address.to_string());
+        self.start(command, address, "/").await
+    }
+
+    async fn start(
+        &mut self,
+        mut command: Command,
+        address: SocketAddr,
+        probe: &str,
+    ) -> anyhow::Result<Server> {
+        self.started += 1;
+        let log = self.logs.join(format!("server-{}.log", self.started));
+        let file = File::create(&log)?;
+        command
+            // Not where somebody keeps a .env of his own.
+            .current_dir(&self.logs)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
+        let child = tokio::process::Command::from(command)
+            .kill_on_drop(true)
+            .spawn()
+            .context("failed to start a server")?;
+        let pid = child.id().context("the process has just been started")?;
+        let mut server = Server {
+            child,
+            pid,
+            address,
+            log,
+        };
+        server.await_ready(probe).await?;
+        Ok(server)
+    }
+}
+
+impl Server {
+    async fn await_ready(&mut self, probe: &str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_LIMIT;
+        let request = format!("GET {probe} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                bail!(
+                    "a server ended at its start, {status}: {}",
+                    self.last_words()
+                );
+            }
+            if let Ok(mut client) = Client::connect(self.address).await
+                && let Ok(answer) = client.ask(request.as_bytes()).await
+                // The bare server knows no GET, but it answers.
+                && (answer.status == 200 || probe == "/")
+            {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "a server was not ready within {START_LIMIT:?}: {}",
+                self.last_words()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Ends it as an operator would, and waits for it. To be dropped is to be killed.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        kill_process(pid.context("process ids are positive")?, Signal::TERM)?;
+        let status = timeout(STOP_LIMIT, self.child.wait())
+            .await
+            .with_context(|| format!("a server did not stop within {STOP_LIMIT:?}"))??;
+        ensure!(
+            status.success(),
+            "a server ended with {status}: {}",
+            self.last_words()
+        );
+        Ok(())
+    }
+
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(10).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// An address that is free now; somebody might still take it before the server does.
+fn free_address() -> anyhow::Result<SocketAddr> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+}
