@@ -1,1 +1,259 @@
-//! webhook-postgres
+//! The PostgreSQL backend of [`webhook_core`].
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use webhook_postgres::PgStore;
+//!
+//! let store = PgStore::connect("postgresql://app:secret@localhost/app").await?;
+//! store.migrate().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! A [`PgStore`] is all three faces of a backend: [`Store`], [`Scheduler`] and [`Operator`]. It
+//! keeps to the schema `webhook` of the app's database, which [`PgStore::migrate`] makes, and to
+//! nothing else in it. The times in it are the database's.
+//!
+//! Two things only this backend can do, since app and inbox share a database:
+//! [`PgStore::accept_in`] makes events durable inside the app's own transaction, and
+//! [`PgStore::settle_in`] ends an attempt inside the transaction that does its work.
+
+mod accept;
+mod claim;
+mod connect;
+mod error;
+mod extend;
+mod find;
+mod floor;
+mod microseconds;
+mod migrate;
+mod operator;
+mod options;
+mod record;
+mod session;
+mod settle;
+#[cfg(feature = "testing")]
+pub mod testing;
+mod url;
+mod wakeup;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::postgres::PgConnection;
+use webhook_core::{
+    Accepted, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef, Extended, Kind,
+    Lease, NewEvent, Operator, Outcome, Page, Prune, Requeued, Scheduler, Settled, Settlement,
+    Store,
+};
+
+use connect::Link;
+use floor::Floors;
+use session::{Database, Session};
+use wakeup::Wakeups;
+
+pub use error::PgError;
+pub use options::{PgOptions, Pooler};
+pub use sqlx;
+pub use wakeup::{POLL_INTERVAL, POOLED_POLL_INTERVAL};
+
+/// Events in PostgreSQL. Clones share one pool.
+#[derive(Clone)]
+pub struct PgStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    database: Database,
+    wakeups: Wakeups,
+    floors: Floors,
+}
+
+impl PgStore {
+    fn over(database: Database, link: Link) -> Self {
+        let wakeups = Wakeups::new(database.clone(), link);
+        Self {
+            inner: Arc::new(Inner {
+                database,
+                wakeups,
+                floors: Floors::default(),
+            }),
+        }
+    }
+
+    /// Makes `events` durable together with what else the transaction on `connection` does: when
+    /// it is committed they are, and nothing of them is left if it is not.
+    ///
+    /// Otherwise as [`Store::accept`]. The delays count from this call, not from the commit.
+    /// Workers of this and other processes find the events within [`POLL_INTERVAL`] of the commit;
+    /// [`announce`](PgStore::announce) them then to spare that.
+    ///
+    /// Outside a transaction each of the few statements commits by itself.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Store::accept`], but that nothing is tried again. After an error the transaction
+    /// can only be rolled back.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the transaction undecided: roll it back.
+    pub async fn accept_in(
+        &self,
+        connection: &mut PgConnection,
+        events: &[NewEvent],
+    ) -> Result<Vec<Accepted>, Error> {
+        Ok(accept::accept(&mut Session::App(connection), events).await?)
+    }
+
+    /// Ends attempts together with what else the transaction on `connection` does, so that the
+    /// effect of an event happens exactly once.
+    ///
+    /// Otherwise as [`Scheduler::settle`]. A handler that gets [`Settled::LeaseLost`] must roll
+    /// its transaction back: another attempt is under way, or has done the work. One that has
+    /// committed returns [`Handled::Settled`](webhook_core::Handled::Settled). Keep the
+    /// transaction short after this call: it holds the event's row.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Scheduler::settle`], but that nothing is tried again. After an error the
+    /// transaction can only be rolled back.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the transaction undecided: roll it back.
+    pub async fn settle_in(
+        &self,
+        connection: &mut PgConnection,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Settled>, Error> {
+        let settled = settle::settle(&mut Session::App(connection), settlements).await?;
+        Ok(settled.answers)
+    }
+
+    /// [`settle_in`](PgStore::settle_in) for one attempt that ended well.
+    ///
+    /// # Errors
+    ///
+    /// As of [`settle_in`](PgStore::settle_in).
+    pub async fn settle_processed_in(
+        &self,
+        connection: &mut PgConnection,
+        lease: Lease,
+    ) -> Result<Settled, Error> {
+        let settlement = Settlement {
+            lease,
+            outcome: Outcome::Processed,
+        };
+        let answers = self.settle_in(connection, &[settlement]).await?;
+        Ok(answers.first().copied().unwrap_or(Settled::LeaseLost))
+    }
+
+    /// Wakes workers for `events` that [`accept_in`](PgStore::accept_in) took, once they are
+    /// committed.
+    pub fn announce(&self, events: &[NewEvent]) {
+        let due = events
+            .iter()
+            .map(|event| (&event.envelope.kind, event.delay));
+        self.inner.wakeups.due(due);
+    }
+
+    fn session(&self) -> Session<'_> {
+        Session::Pool(&self.inner.database)
+    }
+}
+
+impl fmt::Debug for PgStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgStore")
+            .field("database", &self.inner.database)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for PgStore {
+    /// Where a connection dies after the commit and before the answer, the statement is run
+    /// again, and what was new answers [`Accepted::Duplicate`].
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+        let answers = accept::accept(&mut self.session(), events).await?;
+        let scheduled = events.iter().zip(&answers).filter_map(|(event, answer)| {
+            matches!(answer, Accepted::New | Accepted::Requeued)
+                .then_some((&event.envelope.kind, event.delay))
+        });
+        self.inner.wakeups.due(scheduled);
+        Ok(answers)
+    }
+
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+        Ok(find::find(&mut self.session(), events).await?)
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        Ok(migrate::check(&mut self.session()).await?)
+    }
+}
+
+#[async_trait]
+impl Scheduler for PgStore {
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
+        let expecting = self.inner.wakeups.expect(&claim.kind);
+        let claimed = claim::claim(&mut self.session(), &self.inner.floors, claim).await?;
+        expecting.until(claimed.next_due);
+        Ok(claimed)
+    }
+
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+        Ok(extend::extend(&mut self.session(), leases, lease).await?)
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+        let settled = settle::settle(&mut self.session(), settlements).await?;
+        for (kind, _) in &settled.due_again {
+            self.inner.floors.forget(kind);
+        }
+        let due_again = settled
+            .due_again
+            .iter()
+            .map(|(kind, due_in)| (kind, *due_in));
+        self.inner.wakeups.due(due_again);
+        Ok(settled.answers)
+    }
+
+    async fn ready(&self, kind: &Kind) {
+        self.inner.wakeups.ready(kind).await;
+    }
+}
+
+#[async_trait]
+impl Operator for PgStore {
+    async fn counts(&self, kind: &Kind) -> Result<Counts, Error> {
+        Ok(operator::counts(&mut self.session(), kind).await?)
+    }
+
+    async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, Error> {
+        Ok(operator::lag(&mut self.session(), kind).await?)
+    }
+
+    async fn list(&self, page: &Page) -> Result<Vec<EventRecord>, Error> {
+        Ok(operator::list(&mut self.session(), page).await?)
+    }
+
+    async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, Error> {
+        Ok(operator::conflicts(&mut self.session(), event).await?)
+    }
+
+    async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, Error> {
+        let answers = operator::requeue(&mut self.session(), events).await?;
+        let requeued = events.iter().zip(&answers).filter_map(|(event, answer)| {
+            (*answer == Requeued::Applied).then_some((&event.kind, Duration::ZERO))
+        });
+        self.inner.wakeups.due(requeued);
+        Ok(answers)
+    }
+
+    async fn prune(&self, prune: &Prune) -> Result<usize, Error> {
+        Ok(operator::prune(&mut self.session(), prune).await?)
+    }
+}

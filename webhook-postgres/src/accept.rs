@@ -1,0 +1,191 @@
+//! Makes events durable, once per (kind, key).
+
+mod conflicts;
+mod redeliveries;
+
+use sqlx::Row;
+use sqlx::postgres::{PgBindIterExt, PgRow};
+use webhook_core::{Accepted, Fingerprint, NewEvent};
+
+use crate::error::PgError;
+use crate::microseconds;
+use crate::session::Session;
+
+/// How often a key is tried that somebody else had taken, and had deleted again before we could
+/// look at it.
+const MAX_TRIES: usize = 5;
+
+/// Who holds a key.
+#[derive(Clone, Copy, Debug)]
+enum Holder {
+    /// The first delivery of it in this batch.
+    New,
+    /// An event from before.
+    Stored { id: i64, fingerprint: Fingerprint },
+}
+
+/// The deliveries of one key, by their places in the batch: never none.
+type Deliveries<'a> = &'a [usize];
+
+/// One statement where every key is free, or was taken before it began. One more for each of:
+/// keys taken meanwhile, conflicts, failed events to be scheduled afresh.
+pub(crate) async fn accept(
+    session: &mut Session<'_>,
+    events: &[NewEvent],
+) -> Result<Vec<Accepted>, PgError> {
+    if events.is_empty() {
+        return Ok(Vec::new());
+    }
+    // In order of their keys, so that concurrent batches wait for each other in one order.
+    let mut places: Vec<usize> = (0..events.len()).collect();
+    places.sort_by_key(|&place| (name(&events[place]), place));
+    let keys: Vec<Deliveries<'_>> = places
+        .chunk_by(|&one, &next| name(&events[one]) == name(&events[next]))
+        .collect();
+
+    let holders = take(session, events, &keys).await?;
+    let mut answers = judge(events, &keys, &holders);
+    conflicts::record(session, events, &keys, &holders, &answers).await?;
+    redeliveries::requeue(session, events, &keys, &holders, &mut answers).await?;
+    Ok(answers)
+}
+
+/// In byte order, as `COLLATE "C"` has it.
+fn name(event: &NewEvent) -> (&str, &str) {
+    (event.envelope.kind.as_str(), event.envelope.key.as_str())
+}
+
+/// Takes the keys that are free, for the first delivery of each, and looks at who holds the others.
+async fn take(
+    session: &mut Session<'_>,
+    events: &[NewEvent],
+    keys: &[Deliveries<'_>],
+) -> Result<Vec<Holder>, PgError> {
+    let first = |key: usize| &events[keys[key][0]];
+    let firsts = |open: &[usize]| -> Vec<_> { open.iter().map(|&key| first(key)).collect() };
+    let mut holders = vec![None; keys.len()];
+    let mut open: Vec<usize> = (0..keys.len()).collect();
+    for _ in 0..MAX_TRIES {
+        let rows = insert(session, &firsts(&open)).await?;
+        if rows.is_empty() {
+            open.iter()
+                .for_each(|&key| holders[key] = Some(Holder::New));
+            break;
+        }
+        for row in &rows {
+            if let Some((place, stored)) = stored(row)? {
+                holders[open[place]] = Some(stored);
+            } else if let Some(kind) = row.try_get::<Option<&str>, _>("kind")? {
+                let new = (kind, row.try_get("key")?);
+                if let Ok(place) = open.binary_search_by(|&key| name(first(key)).cmp(&new)) {
+                    holders[open[place]] = Some(Holder::New);
+                }
+            }
+        }
+        open.retain(|&key| holders[key].is_none());
+        if open.is_empty() {
+            break;
+        }
+        // Taken while the insert ran, so that its snapshot could not see them: look again.
+        for row in &look(session, &firsts(&open)).await? {
+            if let Some((place, stored)) = stored(row)? {
+                holders[open[place]] = Some(stored);
+            }
+        }
+        open.retain(|&key| holders[key].is_none());
+        if open.is_empty() {
+            break;
+        }
+    }
+    holders
+        .into_iter()
+        .collect::<Option<_>>()
+        .ok_or(PgError::Contended)
+}
+
+async fn insert(session: &mut Session<'_>, events: &[&NewEvent]) -> Result<Vec<PgRow>, PgError> {
+    let envelopes = || events.iter().map(|event| &event.envelope);
+    session
+        .rows(include_str!("accept/insert.sql"), |query| {
+            query
+                .bind(envelopes().map(|e| e.kind.as_str()).bind_iter())
+                .bind(envelopes().map(|e| e.key.as_str()).bind_iter())
+                .bind(
+                    envelopes()
+                        .map(|e| e.fingerprint.as_bytes().as_slice())
+                        .bind_iter(),
+                )
+                .bind(envelopes().map(|e| &*e.body).bind_iter())
+                .bind(
+                    events
+                        .iter()
+                        .map(|event| microseconds::of(event.delay))
+                        .bind_iter(),
+                )
+        })
+        .await
+}
+
+/// The places, ids and fingerprints of those of `events` whose keys are taken.
+async fn look(session: &mut Session<'_>, events: &[&NewEvent]) -> Result<Vec<PgRow>, PgError> {
+    session
+        .rows(include_str!("accept/look.sql"), |query| {
+            query
+                .bind(
+                    events
+                        .iter()
+                        .map(|event| event.envelope.kind.as_str())
+                        .bind_iter(),
+                )
+                .bind(
+                    events
+                        .iter()
+                        .map(|event| event.envelope.key.as_str())
+                        .bind_iter(),
+                )
+        })
+        .await
+}
+
+/// Reads a row that tells of a stored event; `None` when it does not.
+fn stored(row: &PgRow) -> Result<Option<(usize, Holder)>, PgError> {
+    let Some(id) = row.try_get("id")? else {
+        return Ok(None);
+    };
+    let place = row.try_get("place")?;
+    let fingerprint = fingerprint(row.try_get("fingerprint")?)?;
+    Ok(Some((index(place)?, Holder::Stored { id, fingerprint })))
+}
+
+pub(crate) fn fingerprint(bytes: &[u8]) -> Result<Fingerprint, PgError> {
+    let bytes = bytes.try_into().map_err(|_| PgError::Damaged {
+        detail: format!("its fingerprint has {} bytes", bytes.len()),
+    })?;
+    Ok(Fingerprint::from_bytes(bytes))
+}
+
+/// The index of a place that SQL counts from 1.
+pub(crate) fn index(place: i64) -> Result<usize, PgError> {
+    usize::try_from(place - 1).map_err(|_| PgError::Damaged {
+        detail: format!("place {place}"),
+    })
+}
+
+/// What the deliveries are, taken in their order.
+fn judge(events: &[NewEvent], keys: &[Deliveries<'_>], holders: &[Holder]) -> Vec<Accepted> {
+    let mut answers = vec![Accepted::New; events.len()];
+    for (deliveries, holder) in keys.iter().zip(holders) {
+        let (fingerprint, repeats) = match holder {
+            Holder::New => (events[deliveries[0]].envelope.fingerprint, &deliveries[1..]),
+            Holder::Stored { fingerprint, .. } => (*fingerprint, *deliveries),
+        };
+        for &place in repeats {
+            answers[place] = if events[place].envelope.fingerprint == fingerprint {
+                Accepted::Duplicate
+            } else {
+                Accepted::Conflict
+            };
+        }
+    }
+    answers
+}

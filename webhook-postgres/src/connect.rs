@@ -1,0 +1,208 @@
+//! Opens a store: finds out what stands between, and sets the pool up.
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection, Row};
+use tokio::time::timeout;
+
+use crate::PgStore;
+use crate::error::PgError;
+use crate::options::{PgOptions, Pooler, server};
+use crate::session::{Database, Sessions};
+
+/// How long a connection may be unused before it is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long a connection lives, so that load spreads anew after a failover.
+const MAX_LIFETIME: Duration = Duration::from_secs(1800);
+
+/// How long closing waits for what is under way.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl PgStore {
+    /// Connects to the database of `url`, which is read as [`PgOptions`] says.
+    ///
+    /// The schema is not touched: see [`migrate`](PgStore::migrate).
+    ///
+    /// # Errors
+    ///
+    /// [`PgError::Url`], or those of [`connect_with`](PgStore::connect_with).
+    pub async fn connect(url: &str) -> Result<Self, PgError> {
+        Self::connect_with(url.parse()?).await
+    }
+
+    /// Connects as `options` say: opens one connection to prove that it can be done, and to find
+    /// out what stands between; the others follow when they are needed.
+    ///
+    /// # Errors
+    ///
+    /// [`PgError::Connect`] when the database cannot be reached, does not let us in, or does not
+    /// answer within [`PgOptions::acquire_timeout`]. It is not tried again.
+    pub async fn connect_with(options: PgOptions) -> Result<Self, PgError> {
+        // PgBouncer refuses this start parameter, and the statements here return no floats.
+        let connection = options.connection.clone().extra_float_digits(None);
+        let at = server(&connection);
+        let probe = probe(&connection, options.pooler);
+        let pooler = match timeout(options.acquire_timeout, probe).await {
+            Ok(Ok(pooler)) => pooler,
+            Ok(Err(source)) => return Err(PgError::Connect { server: at, source }),
+            Err(_) => {
+                return Err(PgError::Connect {
+                    server: at,
+                    source: sqlx::Error::PoolTimedOut,
+                });
+            }
+        };
+        tracing::info!(
+            server = at,
+            mode = match pooler {
+                Link::Direct => "direct: prepared statements, notifications",
+                Link::Pooled => "transaction-mode pooler: polling",
+            },
+            found = if options.pooler == Pooler::Detect {
+                "by probing"
+            } else {
+                "by option"
+            },
+            "connected to PostgreSQL"
+        );
+        let limits = PgPoolOptions::new()
+            .max_connections(options.max_connections)
+            .acquire_timeout(options.acquire_timeout)
+            .idle_timeout(IDLE_TIMEOUT)
+            .max_lifetime(MAX_LIFETIME)
+            // A dead connection is found out by its use: a round trip less for all others.
+            .test_before_acquire(false);
+        let (pool, sessions) = match pooler {
+            Link::Direct => (
+                limits
+                    .after_connect(|connection, _| {
+                        Box::pin(Database::set_up_durability(connection))
+                    })
+                    .connect_lazy_with(Database::set_up(connection, options.statement_timeout)),
+                Sessions::Own,
+            ),
+            Link::Pooled => (
+                limits.connect_lazy_with(connection.statement_cache_capacity(0)),
+                Sessions::Borrowed,
+            ),
+        };
+        let database = Database {
+            pool,
+            sessions,
+            acquire_timeout: options.acquire_timeout,
+            statement_timeout: options.statement_timeout,
+        };
+        Ok(Self::over(database, pooler))
+    }
+
+    /// Works on a pool that the app has made, and which it goes on sharing.
+    ///
+    /// Nothing is assumed of its sessions, so that every statement is wrapped in a transaction
+    /// that sets what it relies on: a few round trips more than over a pool of its own.
+    /// `options` are those of the pool's connection; its size and time-out are the pool's.
+    ///
+    /// # Errors
+    ///
+    /// As of [`connect_with`](PgStore::connect_with).
+    pub async fn from_pool(pool: PgPool, pooler: Pooler) -> Result<Self, PgError> {
+        let connection = (*pool.connect_options()).clone();
+        let options = PgOptions::new(connection.clone());
+        let acquire_timeout = pool.options().get_acquire_timeout();
+        let link = match timeout(acquire_timeout, probe(&connection, pooler)).await {
+            Ok(Ok(link)) => link,
+            Ok(Err(source)) => {
+                return Err(PgError::Connect {
+                    server: server(&connection),
+                    source,
+                });
+            }
+            Err(_) => {
+                return Err(PgError::Connect {
+                    server: server(&connection),
+                    source: sqlx::Error::PoolTimedOut,
+                });
+            }
+        };
+        let database = Database {
+            pool,
+            sessions: Sessions::Borrowed,
+            acquire_timeout,
+            statement_timeout: options.statement_timeout,
+        };
+        Ok(Self::over(database, link))
+    }
+
+    /// Closes every connection once it is free, waiting a few seconds at most. What is asked of
+    /// the store afterwards is unavailable.
+    pub async fn close(&self) {
+        self.inner.wakeups.stop();
+        if timeout(CLOSE_TIMEOUT, self.inner.database.pool.close())
+            .await
+            .is_err()
+        {
+            tracing::warn!("connections to PostgreSQL were still busy when the store closed");
+        }
+    }
+}
+
+/// What a connection turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    Direct,
+    Pooled,
+}
+
+/// Connects once, to find out whether the database can be reached, and through what.
+async fn probe(connection: &PgConnectOptions, pooler: Pooler) -> Result<Link, sqlx::Error> {
+    match pooler {
+        Pooler::None => connection
+            .connect()
+            .await?
+            .close()
+            .await
+            .map(|()| Link::Direct),
+        Pooler::Transaction => connection
+            .connect()
+            .await?
+            .close()
+            .await
+            .map(|()| Link::Pooled),
+        // A session of one's own starts with the settings that were asked for. A pooler refuses
+        // them or forgets them, since its sessions were started before.
+        Pooler::Detect => {
+            let asked = connection.clone().options([("webhook.probe", "1")]);
+            match asked.connect().await {
+                Ok(session) => detect(session).await,
+                Err(error) if refuses_options(&error) => connection
+                    .connect()
+                    .await?
+                    .close()
+                    .await
+                    .map(|()| Link::Pooled),
+                Err(error) => Err(error),
+            }
+        }
+    }
+}
+
+async fn detect(mut session: PgConnection) -> Result<Link, sqlx::Error> {
+    // The simple protocol: through a pooler, nothing may be prepared.
+    let row = sqlx::raw_sql("SELECT coalesce(current_setting('webhook.probe', true), '') = '1'")
+        .fetch_one(&mut session)
+        .await?;
+    session.close().await?;
+    Ok(if row.try_get(0)? {
+        Link::Direct
+    } else {
+        Link::Pooled
+    })
+}
+
+/// PgBouncer: `unsupported startup parameter: options`, with SQLSTATE 08P01.
+fn refuses_options(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .is_some_and(|error| error.message().contains("startup parameter"))
+}

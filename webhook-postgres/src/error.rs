@@ -1,0 +1,170 @@
+//! What can go wrong with PostgreSQL, and what the core is told of it.
+
+use std::time::Duration;
+
+/// Why the database did not do what was asked.
+///
+/// This is the source of every [`webhook_core::Error`] of this backend. No message or source
+/// names the password.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PgError {
+    /// The database URL cannot be used.
+    #[error("invalid database URL: {detail}")]
+    Url {
+        /// What is wrong, and what would be right.
+        detail: String,
+    },
+    /// The database cannot be reached.
+    #[error("cannot connect to PostgreSQL at {server}")]
+    Connect {
+        /// Host, port and database.
+        server: String,
+        /// Why not.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// There is no answer, where the time for one is bounded on this side.
+    #[error("no answer from PostgreSQL within {after:?}")]
+    TimedOut {
+        /// How long it had.
+        after: Duration,
+    },
+    /// The schema is not there, or of an older version than this program's.
+    #[error("schema `webhook` is missing or outdated: run the migration first")]
+    NotMigrated {
+        /// What the database said, where it was asked for something that is not there.
+        #[source]
+        source: Option<sqlx::Error>,
+    },
+    /// The schema was migrated by a newer version of this program.
+    #[error("schema `webhook` has version {found}, this program knows up to {known}: update it")]
+    NewerSchema {
+        /// The database's version.
+        found: i32,
+        /// This program's version.
+        known: i32,
+    },
+    /// Another process held the migration lock all the time.
+    #[error("another process is migrating, for longer than {waited:?}")]
+    MigrationLocked {
+        /// How long this one waited.
+        waited: Duration,
+    },
+    /// A migration failed; nothing of it was kept.
+    #[error("migration `{name}` failed")]
+    Migration {
+        /// Its name.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// Keys were taken by others and deleted again, faster than they could be looked at.
+    #[error("keys were taken and freed again all the time")]
+    Contended,
+    /// A stored row is not what this program writes.
+    #[error("stored event is damaged: {detail}")]
+    Damaged {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// Any other error of the database or of the connection to it.
+    #[error(transparent)]
+    Query(#[from] sqlx::Error),
+}
+
+/// What may be done about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// The connection is of no use any more; another one may be.
+    Reconnect,
+    /// The database broke a deadlock or a serialization conflict: the same again may succeed.
+    Repeat,
+    /// This data will never do.
+    Refuse,
+    /// Whatever is wrong, repeating it at once will not help.
+    Wait,
+}
+
+impl PgError {
+    pub(crate) fn remedy(&self) -> Remedy {
+        match self {
+            Self::Query(sqlx::Error::Database(error)) => {
+                error.code().map_or(Remedy::Wait, |code| of_sqlstate(&code))
+            }
+            Self::Query(
+                sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::BeginFailed
+                | sqlx::Error::WorkerCrashed,
+            ) => Remedy::Reconnect,
+            Self::Query(sqlx::Error::Encode(_)) => Remedy::Refuse,
+            _ => Remedy::Wait,
+        }
+    }
+
+    /// Tells a missing schema from other errors.
+    pub(crate) fn of_statement(error: sqlx::Error) -> Self {
+        // Undefined table, schema, column, function.
+        let undefined = ["42P01", "3F000", "42703", "42883"];
+        let code = error.as_database_error().and_then(|e| e.code());
+        if code.is_some_and(|code| undefined.contains(&&*code)) {
+            Self::NotMigrated {
+                source: Some(error),
+            }
+        } else {
+            Self::Query(error)
+        }
+    }
+}
+
+impl From<PgError> for webhook_core::Error {
+    fn from(error: PgError) -> Self {
+        match error.remedy() {
+            Remedy::Refuse => Self::refused(error),
+            Remedy::Reconnect | Remedy::Repeat | Remedy::Wait => Self::unavailable(error),
+        }
+    }
+}
+
+/// By the classes of PostgreSQL's appendix A, "PostgreSQL Error Codes".
+fn of_sqlstate(code: &str) -> Remedy {
+    match code {
+        // The server is going down, coming up, or (after a failover) became a replica.
+        "57P01" | "57P02" | "57P03" | "57P05" | "25006" => Remedy::Reconnect,
+        "40001" | "40P01" => Remedy::Repeat,
+        _ => match &code[..code.len().min(2)] {
+            "08" => Remedy::Reconnect,
+            // Data exceptions, integrity violations, program limits.
+            "22" | "23" | "54" => Remedy::Refuse,
+            _ => Remedy::Wait,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sqlstates_are_sorted() {
+        for (code, remedy) in [
+            ("57P01", Remedy::Reconnect),
+            ("08006", Remedy::Reconnect),
+            ("25006", Remedy::Reconnect),
+            ("40P01", Remedy::Repeat),
+            ("40001", Remedy::Repeat),
+            ("22021", Remedy::Refuse),
+            ("23505", Remedy::Refuse),
+            ("54000", Remedy::Refuse),
+            ("53300", Remedy::Wait),
+            ("55P03", Remedy::Wait),
+            ("57014", Remedy::Wait),
+            ("42501", Remedy::Wait),
+        ] {
+            assert_eq!(of_sqlstate(code), remedy, "{code}");
+        }
+    }
+}

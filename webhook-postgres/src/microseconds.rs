@@ -1,0 +1,48 @@
+//! Times and durations as PostgreSQL keeps them: whole microseconds.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The longest delay and the longest lease: ten thousand years, since a timestamp ends in the
+/// year 294276.
+const MAX: Duration = Duration::from_secs(10_000 * 365 * 86_400);
+
+/// `duration` in microseconds, rounded up: nothing may fall due early.
+pub(crate) fn of(duration: Duration) -> i64 {
+    let nanos = duration.min(MAX).as_nanos();
+    i64::try_from(nanos.div_ceil(1000)).expect("ten thousand years fit")
+}
+
+/// A duration that PostgreSQL computed; a negative one is none.
+pub(crate) fn duration(us: i64) -> Duration {
+    Duration::from_micros(u64::try_from(us).unwrap_or(0))
+}
+
+/// A time that PostgreSQL gave as microseconds since 1970.
+pub(crate) fn time(us: i64) -> SystemTime {
+    let distance = Duration::from_micros(us.unsigned_abs());
+    if us < 0 {
+        UNIX_EPOCH - distance
+    } else {
+        UNIX_EPOCH + distance
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_rounded_up_and_bounded() {
+        assert_eq!(of(Duration::ZERO), 0);
+        assert_eq!(of(Duration::from_nanos(1)), 1);
+        assert_eq!(of(Duration::from_nanos(1_001)), 2);
+        assert_eq!(of(Duration::MAX), of(MAX));
+        assert_eq!(duration(-5), Duration::ZERO);
+    }
+
+    #[test]
+    fn times_are_microseconds_since_1970() {
+        assert_eq!(time(1_500_000), UNIX_EPOCH + Duration::from_millis(1500));
+        assert_eq!(time(-1), UNIX_EPOCH - Duration::from_micros(1));
+    }
+}

@@ -1,0 +1,172 @@
+//! Brings the schema `webhook` up to this program's version.
+
+use std::time::Duration;
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+
+use crate::PgStore;
+use crate::error::PgError;
+use crate::session::Session;
+
+/// The migrations, in their order: version 1 is the first. None of them ever changes; what is new
+/// goes into another one.
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("create_inbox", include_str!("migrations/create_inbox.sql")),
+    (
+        "create_transactions_view",
+        include_str!("migrations/create_transactions_view.sql"),
+    ),
+];
+
+/// How long to wait for another process that is migrating.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long all of it may take.
+const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Names the advisory lock: the letters `webhook`, as a number.
+const LOCK: i64 = 0x77_6562_686f_6f6b;
+
+impl PgStore {
+    /// Makes the schema `webhook`, or brings it up to this program's version.
+    ///
+    /// All of it is one transaction. Any number of processes may call it at once: the first one
+    /// migrates, the others wait for it. Where there is nothing to do, nothing is locked, and the
+    /// role needs no more rights than to read the table `webhook.migrations`.
+    ///
+    /// # Errors
+    ///
+    /// [`PgError::NewerSchema`] when a newer version of this program has migrated before,
+    /// [`PgError::MigrationLocked`] when another process has been at it for a minute,
+    /// [`PgError::Migration`] when the database refuses.
+    pub async fn migrate(&self) -> Result<(), PgError> {
+        let database = &self.inner.database;
+        let mut checkout = database.acquire(true).await?;
+        let done = checkout
+            .during(database.answer_timeout(), async |connection| {
+                up_to_date(connection).await
+            })
+            .await??;
+        if done {
+            return Ok(());
+        }
+        checkout
+            .during(MIGRATION_TIMEOUT, async |connection| {
+                migrate(connection).await
+            })
+            .await?
+    }
+}
+
+/// Proves that the database answers and that its schema will do.
+pub(crate) async fn check(session: &mut Session<'_>) -> Result<(), PgError> {
+    let rows = session
+        .rows(
+            "SELECT max(version) AS version FROM webhook.migrations",
+            |query| query,
+        )
+        .await?;
+    let version: Option<i32> = match rows.first() {
+        Some(row) => row.try_get("version")?,
+        None => None,
+    };
+    if version.unwrap_or(0) < known() {
+        return Err(PgError::NotMigrated { source: None });
+    }
+    Ok(())
+}
+
+fn known() -> i32 {
+    i32::try_from(MIGRATIONS.len()).expect("a handful")
+}
+
+/// Errors of the connection are the outer ones.
+type Result2<T> = Result<Result<T, PgError>, sqlx::Error>;
+
+async fn up_to_date(connection: &mut PgConnection) -> Result2<bool> {
+    // The simple protocol, which a pooler forwards in one piece.
+    let there = sqlx::raw_sql("SELECT to_regclass('webhook.migrations') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await?;
+    if !there.try_get::<bool, _>(0)? {
+        return Ok(Ok(false));
+    }
+    Ok(version(connection).await?.map(|version| version == known()))
+}
+
+async fn version(connection: &mut PgConnection) -> Result2<i32> {
+    let row = sqlx::raw_sql("SELECT coalesce(max(version), 0) FROM webhook.migrations")
+        .fetch_one(connection)
+        .await?;
+    let found = row.try_get(0)?;
+    if found > known() {
+        return Ok(Err(PgError::NewerSchema {
+            found,
+            known: known(),
+        }));
+    }
+    Ok(Ok(found))
+}
+
+async fn migrate(connection: &mut PgConnection) -> Result2<()> {
+    let begin = format!(
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
+         SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
+         SET LOCAL client_min_messages = warning",
+        LOCK_TIMEOUT.as_millis(),
+        MIGRATION_TIMEOUT.as_millis(),
+    );
+    let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
+    // Held by the transaction, not by the session: a pooler has no sessions.
+    let lock = format!("SELECT pg_advisory_xact_lock({LOCK})");
+    if let Err(error) = sqlx::raw_sql(AssertSqlSafe(lock))
+        .execute(&mut *transaction)
+        .await
+    {
+        let code = error.as_database_error().and_then(|error| error.code());
+        return if code.as_deref() == Some("55P03") {
+            Ok(Err(PgError::MigrationLocked {
+                waited: LOCK_TIMEOUT,
+            }))
+        } else {
+            Err(error)
+        };
+    }
+    // A role may be allowed to make tables in a schema that somebody made for it, but no schemas.
+    let prepare = "DO $$ BEGIN \
+           IF to_regnamespace('webhook') IS NULL THEN CREATE SCHEMA webhook; END IF; \
+         END $$; \
+         CREATE TABLE IF NOT EXISTS webhook.migrations ( \
+           version integer PRIMARY KEY, \
+           name text NOT NULL, \
+           applied_at timestamptz NOT NULL DEFAULT clock_timestamp())";
+    if let Err(source) = sqlx::raw_sql(prepare).execute(&mut *transaction).await {
+        return Ok(Err(PgError::Migration {
+            name: "create_schema",
+            source,
+        }));
+    }
+    let found = match version(&mut transaction).await? {
+        Ok(found) => found,
+        Err(error) => return Ok(Err(error)),
+    };
+    for (version, (name, sql)) in (1..)
+        .zip(MIGRATIONS)
+        .filter(|(version, _)| *version > found)
+    {
+        let note =
+            format!("INSERT INTO webhook.migrations (version, name) VALUES ({version}, '{name}')");
+        let applied = async {
+            sqlx::raw_sql(sql).execute(&mut *transaction).await?;
+            sqlx::raw_sql(AssertSqlSafe(note))
+                .execute(&mut *transaction)
+                .await
+        };
+        if let Err(source) = applied.await {
+            return Ok(Err(PgError::Migration { name, source }));
+        }
+        tracing::info!(version, name, "migrated schema `webhook`");
+    }
+    transaction.commit().await?;
+    Ok(Ok(()))
+}

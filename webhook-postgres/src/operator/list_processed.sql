@@ -1,0 +1,26 @@
+-- $1 kind, $2 the id after which the page begins, $3 its length.
+WITH page AS MATERIALIZED (
+  SELECT id, failed, attempts, reason, settled_at FROM webhook.outcomes
+  WHERE id > $2::bigint AND kind = $1 AND NOT failed
+  ORDER BY id LIMIT $3::bigint
+)
+SELECT
+  page.id,
+  event.key,
+  event.fingerprint,
+  event.body,
+  (extract(epoch FROM event.accepted_at) * 1000000)::bigint AS accepted_at_us,
+  page.failed,
+  page.attempts,
+  page.reason,
+  (extract(epoch FROM page.settled_at) * 1000000)::bigint AS settled_at_us,
+  coalesce(conflict.count, 0) AS conflict_count,
+  (extract(epoch FROM conflict.last_at) * 1000000)::bigint AS last_conflict_at_us
+FROM page
+CROSS JOIN LATERAL (
+  SELECT key, fingerprint, body, accepted_at FROM webhook.events WHERE id = page.id LIMIT 1
+) AS event
+LEFT JOIN LATERAL (
+  SELECT count, last_at FROM webhook.conflicts WHERE id = page.id LIMIT 1
+) AS conflict ON true
+ORDER BY page.id

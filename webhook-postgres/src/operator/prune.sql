@@ -1,0 +1,31 @@
+-- $1 kind, $2 whether failed, $3 age in microseconds, $4 limit. Answers how many were deleted.
+--
+-- What somebody else is deleting, requeueing or recording a conflict of is skipped, not waited for.
+WITH old AS MATERIALIZED (
+  SELECT id FROM webhook.outcomes
+  WHERE kind = $1
+    AND failed = $2::boolean
+    AND settled_at <= statement_timestamp() - $3::bigint * interval '1 microsecond'
+  ORDER BY settled_at
+  LIMIT $4::bigint
+  FOR UPDATE SKIP LOCKED
+),
+free AS MATERIALIZED (
+  SELECT event.id FROM old
+  CROSS JOIN LATERAL (
+    SELECT id FROM webhook.events WHERE id = old.id FOR UPDATE SKIP LOCKED
+  ) AS event
+),
+no_bodies AS (
+  DELETE FROM webhook.conflict_bodies WHERE id = ANY (ARRAY(SELECT id FROM free))
+),
+no_conflicts AS (
+  DELETE FROM webhook.conflicts WHERE id = ANY (ARRAY(SELECT id FROM free))
+),
+no_outcomes AS (
+  DELETE FROM webhook.outcomes WHERE id = ANY (ARRAY(SELECT id FROM free))
+),
+no_events AS (
+  DELETE FROM webhook.events WHERE id = ANY (ARRAY(SELECT id FROM free)) RETURNING id
+)
+SELECT count(*) AS deleted FROM no_events

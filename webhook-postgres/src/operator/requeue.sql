@@ -1,0 +1,30 @@
+-- $1 kinds, $2 keys. Answers a row, with its place, for each event that there is; of several places
+-- of one event, the first applies.
+WITH wanted AS MATERIALIZED (
+  SELECT event.id, wanted.place
+  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted (kind, key, place)
+  CROSS JOIN LATERAL (
+    SELECT id FROM webhook.events
+    WHERE kind = wanted.kind AND key = wanted.key
+    LIMIT 1
+  ) AS event
+),
+-- Locked in order of ids, as everywhere.
+failed AS MATERIALIZED (
+  SELECT outcome.*
+  FROM (SELECT DISTINCT id FROM wanted ORDER BY id) AS once
+  CROSS JOIN LATERAL (
+    SELECT id, kind, fence FROM webhook.outcomes WHERE id = once.id AND failed FOR UPDATE
+  ) AS outcome
+),
+revoked AS (
+  DELETE FROM webhook.outcomes WHERE id = ANY (ARRAY(SELECT id FROM failed))
+),
+queued AS (
+  INSERT INTO webhook.queue (id, kind, due_at, fence)
+  SELECT id, kind, statement_timestamp(), fence FROM failed
+)
+SELECT wanted.place,
+       wanted.id IN (SELECT id FROM failed)
+         AND wanted.place = min(wanted.place) OVER (PARTITION BY wanted.id) AS applied
+FROM wanted

@@ -1,0 +1,59 @@
+//! Reads an event's record out of a row with the columns of `find.sql` and `operator/list.sql`.
+
+use bytes::Bytes;
+use sqlx::Row;
+use sqlx::postgres::PgRow;
+use webhook_core::{Envelope, EventId, EventRecord, Key, Kind, State};
+
+use crate::accept::fingerprint;
+use crate::error::PgError;
+use crate::microseconds;
+
+pub(crate) fn record(row: &PgRow, kind: Kind, key: Key) -> Result<EventRecord, PgError> {
+    let state = match row.try_get::<Option<bool>, _>("failed")? {
+        None => State::Processing,
+        Some(false) => State::Processed,
+        Some(true) => State::Failed,
+    };
+    let conflict_count: i64 = row.try_get("conflict_count")?;
+    Ok(EventRecord {
+        id: EventId(row.try_get("id")?),
+        envelope: Envelope {
+            kind,
+            key,
+            fingerprint: fingerprint(row.try_get("fingerprint")?)?,
+            body: Bytes::copy_from_slice(row.try_get("body")?),
+        },
+        state,
+        attempts: attempts(row.try_get("attempts")?)?,
+        accepted_at: microseconds::time(row.try_get("accepted_at_us")?),
+        settled_at: row
+            .try_get::<Option<i64>, _>("settled_at_us")?
+            .map(microseconds::time),
+        reason: row.try_get("reason")?,
+        conflict_count: u64::try_from(conflict_count).unwrap_or(0),
+        last_conflict_at: row
+            .try_get::<Option<i64>, _>("last_conflict_at_us")?
+            .map(microseconds::time),
+    })
+}
+
+fn attempts(stored: i32) -> Result<u32, PgError> {
+    u32::try_from(stored).map_err(|_| PgError::Damaged {
+        detail: format!("it has {stored} attempts"),
+    })
+}
+
+/// A stored key, which was checked before it was stored.
+pub(crate) fn key(stored: &str) -> Result<Key, PgError> {
+    Key::new(stored).map_err(|error| PgError::Damaged {
+        detail: format!("its key {error}"),
+    })
+}
+
+/// A stored kind, which was checked before it was stored.
+pub(crate) fn kind(stored: String) -> Result<Kind, PgError> {
+    Kind::new(stored).map_err(|error| PgError::Damaged {
+        detail: format!("its kind {error}"),
+    })
+}

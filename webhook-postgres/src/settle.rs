@@ -1,0 +1,88 @@
+//! Ends attempts.
+
+use std::time::Duration;
+
+use sqlx::Row;
+use sqlx::postgres::PgBindIterExt;
+use webhook_core::{Kind, Outcome, Settled, Settlement};
+
+use crate::accept::index;
+use crate::error::PgError;
+use crate::microseconds;
+use crate::record;
+use crate::session::Session;
+
+pub(crate) struct Answers {
+    /// Answer *i* is that of settlement *i*.
+    pub(crate) answers: Vec<Settled>,
+    /// The kinds of events that are due again, and how soon the first of them.
+    pub(crate) due_again: Vec<(Kind, Duration)>,
+}
+
+pub(crate) async fn settle(
+    session: &mut Session<'_>,
+    settlements: &[Settlement],
+) -> Result<Answers, PgError> {
+    let mut answers = vec![Settled::LeaseLost; settlements.len()];
+    let mut due_again = Vec::new();
+    if settlements.is_empty() {
+        return Ok(Answers { answers, due_again });
+    }
+    // In order of ids, so that concurrent calls lock rows in one order; the first of several for
+    // one lease.
+    let lease = |place: usize| {
+        (
+            settlements[place].lease.event,
+            settlements[place].lease.fence,
+        )
+    };
+    let mut order: Vec<usize> = (0..settlements.len()).collect();
+    order.sort_by_key(|&place| (lease(place), place));
+    order.dedup_by_key(|place| lease(*place));
+
+    let sorted = || order.iter().map(|&place| &settlements[place]);
+    let rows = session
+        .rows(include_str!("settle.sql"), |query| {
+            query
+                .bind(sorted().map(|it| it.lease.event.0).bind_iter())
+                .bind(sorted().map(|it| it.lease.fence.0).bind_iter())
+                .bind(sorted().map(|it| ending(&it.outcome)).bind_iter())
+                .bind(sorted().map(|it| delay_us(&it.outcome)).bind_iter())
+                .bind(sorted().map(|it| reason(&it.outcome)).bind_iter())
+        })
+        .await?;
+    for row in &rows {
+        for place in row.try_get::<Vec<i64>, _>("places")? {
+            answers[order[index(place)?]] = Settled::Applied;
+        }
+        if let Some(due_in_us) = row.try_get::<Option<i64>, _>("due_in_us")? {
+            let kind = record::kind(row.try_get("kind")?)?;
+            due_again.push((kind, microseconds::duration(due_in_us)));
+        }
+    }
+    Ok(Answers { answers, due_again })
+}
+
+/// As `settle.sql` numbers them.
+fn ending(outcome: &Outcome) -> i16 {
+    match outcome {
+        Outcome::Processed => 0,
+        Outcome::Failed { .. } => 1,
+        Outcome::Retry { .. } => 2,
+        Outcome::Release => 3,
+    }
+}
+
+fn delay_us(outcome: &Outcome) -> i64 {
+    match outcome {
+        Outcome::Retry { after, .. } => microseconds::of(*after),
+        Outcome::Processed | Outcome::Failed { .. } | Outcome::Release => 0,
+    }
+}
+
+fn reason(outcome: &Outcome) -> Option<&str> {
+    match outcome {
+        Outcome::Retry { reason, .. } | Outcome::Failed { reason } => Some(reason.as_str()),
+        Outcome::Processed | Outcome::Release => None,
+    }
+}

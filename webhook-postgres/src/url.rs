@@ -1,0 +1,254 @@
+//! Reads database URLs as people have them in their `.env`.
+
+use std::time::Duration;
+
+use percent_encoding::percent_decode_str;
+use sqlx::postgres::PgConnectOptions;
+
+use crate::error::PgError;
+use crate::options::{PgOptions, Pooler};
+
+/// The port on which Supabase's pooler shares connections by transaction.
+const SUPABASE_TRANSACTION_PORT: u16 = 6543;
+
+/// What sqlx reads by itself, in libpq's meaning.
+const LIBPQ: [&str; 12] = [
+    "sslmode",
+    "sslrootcert",
+    "sslcert",
+    "sslkey",
+    "application_name",
+    "options",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+];
+
+pub(crate) fn read(url: &str) -> Result<PgOptions, PgError> {
+    let (scheme, rest) = url
+        .split_once("://")
+        .ok_or_else(|| wrong("it should begin with `postgresql://`"))?;
+    let (dialect, driver) = match scheme.split_once('+') {
+        Some((dialect, driver)) => (dialect, Some(driver)),
+        None => (scheme, None),
+    };
+    if !matches!(dialect, "postgresql" | "postgres") {
+        return Err(wrong(format!(
+            "its scheme is `{dialect}`, it should be `postgresql`"
+        )));
+    }
+    if !matches!(
+        driver,
+        None | Some("psycopg" | "psycopg2" | "psycopg2cffi" | "asyncpg" | "pg8000")
+    ) {
+        return Err(wrong(format!(
+            "its driver `{}` is unknown",
+            driver.unwrap_or_default()
+        )));
+    }
+    // The last `@` ends the credentials: a `?` before it belongs to the password.
+    let query_from = rest.rfind('@').map_or(0, |at| at + 1);
+    let (address, query) = match rest[query_from..].find('?') {
+        Some(mark) => (&rest[..query_from + mark], &rest[query_from + mark + 1..]),
+        None => (rest, ""),
+    };
+
+    let mut kept = Vec::new();
+    let mut pooler = None;
+    let mut acquire_timeout = None;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, raw) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = decode(name)?;
+        let value = decode(raw)?;
+        match name.as_str() {
+            "pooler" => {
+                pooler = Some(match value.as_str() {
+                    "transaction" => Pooler::Transaction,
+                    "none" => Pooler::None,
+                    "detect" => Pooler::Detect,
+                    _ => {
+                        return Err(wrong(
+                            "`pooler` should be `transaction`, `none` or `detect`",
+                        ));
+                    }
+                });
+            }
+            "pgbouncer" => match value.as_str() {
+                "true" => pooler = pooler.or(Some(Pooler::Transaction)),
+                "false" => {}
+                _ => return Err(wrong("`pgbouncer` should be `true` or `false`")),
+            },
+            "connect_timeout" => {
+                let seconds: u32 = value
+                    .parse()
+                    .map_err(|_| wrong("`connect_timeout` should be a number of seconds"))?;
+                // Zero means for ever to libpq; here everything has a limit.
+                acquire_timeout = (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)));
+            }
+            "ssl" => kept.push(format!("sslmode={}", ssl_mode(&value))),
+            name if LIBPQ.contains(&name) || name.starts_with("options[") => {
+                kept.push(pair.to_owned());
+            }
+            name if name.starts_with("ssl") => {
+                return Err(wrong(format!("its parameter `{name}` is unknown")));
+            }
+            name => tracing::warn!(parameter = name, "unknown database URL parameter ignored"),
+        }
+    }
+    if address.contains('#') {
+        return Err(wrong("a `#` in it must be written as `%23`"));
+    }
+
+    let mut clean = format!("postgresql://{address}");
+    if !kept.is_empty() {
+        clean.push('?');
+        clean.push_str(&kept.join("&"));
+    }
+    let connection: PgConnectOptions = clean.parse().map_err(|error: sqlx::Error| {
+        // Those errors name a value at most of a parameter such as `sslmode`, or a part of the
+        // URL's form; never the credentials.
+        wrong(match error {
+            sqlx::Error::Configuration(source) => source.to_string(),
+            other => other.to_string(),
+        })
+    })?;
+    let by_port =
+        (connection.get_port() == SUPABASE_TRANSACTION_PORT).then_some(Pooler::Transaction);
+    let mut options = PgOptions::new(connection);
+    options.pooler = pooler.or(by_port).unwrap_or_default();
+    if let Some(timeout) = acquire_timeout {
+        options.acquire_timeout = timeout;
+    }
+    Ok(options)
+}
+
+/// asyncpg's `ssl`, which also takes what Python's `bool` prints.
+fn ssl_mode(value: &str) -> &str {
+    match value {
+        "true" | "True" | "1" => "require",
+        "false" | "False" | "0" => "disable",
+        mode => mode,
+    }
+}
+
+fn decode(part: &str) -> Result<String, PgError> {
+    percent_decode_str(part)
+        .decode_utf8()
+        .map(Into::into)
+        .map_err(|_| wrong("a parameter of it is not UTF-8"))
+}
+
+fn wrong(detail: impl Into<String>) -> PgError {
+    PgError::Url {
+        detail: detail.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::postgres::PgSslMode;
+
+    use super::*;
+
+    fn refused(url: &str) -> String {
+        read(url).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn urls_of_sqlalchemy_are_read() {
+        for scheme in [
+            "postgresql",
+            "postgres",
+            "postgresql+psycopg2",
+            "postgresql+psycopg",
+            "postgresql+asyncpg",
+        ] {
+            let options = read(&format!("{scheme}://app:s%40cret@db:5433/inbox")).unwrap();
+            assert_eq!(options.connection.get_host(), "db");
+            assert_eq!(options.connection.get_port(), 5433);
+            assert_eq!(options.connection.get_username(), "app");
+            assert_eq!(options.connection.get_database(), Some("inbox"));
+            assert_eq!(options.pooler, Pooler::Detect);
+        }
+    }
+
+    #[test]
+    fn asyncpg_says_ssl() {
+        for (value, mode) in [
+            ("require", PgSslMode::Require),
+            ("verify-full", PgSslMode::VerifyFull),
+            ("true", PgSslMode::Require),
+            ("false", PgSslMode::Disable),
+        ] {
+            let options = read(&format!("postgresql+asyncpg://a@b/c?ssl={value}")).unwrap();
+            assert_eq!(
+                format!("{:?}", options.connection.get_ssl_mode()),
+                format!("{mode:?}")
+            );
+        }
+    }
+
+    #[test]
+    fn the_pooler_is_named_or_known_by_its_port() {
+        let pooler = |url: &str| read(url).unwrap().pooler;
+        assert_eq!(
+            pooler("postgres://a@b/c?pooler=transaction"),
+            Pooler::Transaction
+        );
+        assert_eq!(
+            pooler("postgres://a@b/c?pgbouncer=true"),
+            Pooler::Transaction
+        );
+        assert_eq!(pooler("postgres://a@b:6543/c"), Pooler::Transaction);
+        assert_eq!(pooler("postgres://a@b:6543/c?pooler=none"), Pooler::None);
+        assert_eq!(pooler("postgres://a@b/c?pgbouncer=false"), Pooler::Detect);
+        assert!(refused("postgres://a@b/c?pooler=session").contains("`pooler` should be"));
+    }
+
+    #[test]
+    fn unknown_parameters_are_ignored_unless_they_mean_security() {
+        assert!(read("postgres://a@b/c?schema=public&channel_binding=require").is_ok());
+        assert!(refused("postgres://a@b/c?sslmod=require").contains("`sslmod` is unknown"));
+        assert!(refused("postgres://a@b/c?sslmode=requir").contains("requir"));
+    }
+
+    #[test]
+    fn no_error_names_the_password() {
+        for url in [
+            "mysql://app:hunter2@db/inbox",
+            "postgresql+odbc://app:hunter2@db/inbox",
+            "postgresql://app:hunter2@db:port/inbox",
+            "postgresql://app:hunter2#@db/inbox",
+            "postgresql://app:hunter2@db/inbox?sslmode=off",
+            "app:hunter2@db/inbox",
+        ] {
+            let message = format!("{:?}", read(url).unwrap_err());
+            assert!(!message.contains("hunter2"), "{message}");
+        }
+        let options = read("postgresql://app:hunter2@db/inbox").unwrap();
+        assert!(!format!("{options:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_question_mark_in_a_password_starts_no_query() {
+        let options = read("postgresql://app:s?cret@db/inbox?pooler=none").unwrap();
+        assert_eq!(options.connection.get_host(), "db");
+        assert_eq!(options.pooler, Pooler::None);
+    }
+
+    #[test]
+    fn the_time_to_connect_is_bounded() {
+        let timeout = |url: &str| read(url).unwrap().acquire_timeout;
+        assert_eq!(
+            timeout("postgres://a@b/c?connect_timeout=3"),
+            Duration::from_secs(3)
+        );
+        assert_eq!(
+            timeout("postgres://a@b/c?connect_timeout=0"),
+            Duration::from_secs(5)
+        );
+    }
+}

@@ -1,0 +1,144 @@
+//! Wakes workers for events that fall due earlier than they expect.
+//!
+//! Workers of this process are woken directly. Those of others are told by NOTIFY: sent after the
+//! commit and by a task of its own, since NOTIFY inside a transaction takes a lock that all
+//! commits wait for, and only for what falls due before they would look by themselves. Through a
+//! pooler there is no LISTEN, and workers look more often instead.
+
+mod listen;
+mod local;
+mod notify;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use webhook_core::Kind;
+
+use crate::connect::Link;
+use crate::session::Database;
+use local::{Expecting, Local};
+use notify::Outbox;
+
+/// How often workers look by themselves when nobody wakes them: what falls due later than that
+/// needs no notification.
+pub const POLL_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The same through a pooler, which passes no notifications on.
+pub const POOLED_POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The channel on which processes tell each other.
+const CHANNEL: &str = "webhook";
+
+pub(crate) struct Wakeups {
+    local: Arc<Local>,
+    link: Link,
+    database: Database,
+    outbox: Arc<Outbox>,
+    tasks: Mutex<Tasks>,
+}
+
+/// What runs in the background, once it is needed.
+#[derive(Default)]
+struct Tasks {
+    sending: Option<JoinHandle<()>>,
+    listening: Option<JoinHandle<()>>,
+    stopped: bool,
+}
+
+impl Wakeups {
+    pub(crate) fn new(database: Database, link: Link) -> Self {
+        Self {
+            local: Arc::default(),
+            link,
+            database,
+            outbox: Arc::new(Outbox::new()),
+            tasks: Mutex::default(),
+        }
+    }
+
+    /// Tells of committed events, by kind and how soon they fall due.
+    pub(crate) fn due<'e>(&self, events: impl Iterator<Item = (&'e Kind, Duration)>) {
+        let mut soonest: HashMap<&Kind, Duration> = HashMap::new();
+        for (kind, due_in) in events {
+            let known = soonest.entry(kind).or_insert(due_in);
+            *known = due_in.min(*known);
+        }
+        let now = Instant::now();
+        let mut sent = false;
+        for (kind, due_in) in soonest {
+            // Beyond what an instant can hold is beyond what a worker sleeps.
+            let Some(due) = now.checked_add(due_in) else {
+                continue;
+            };
+            self.local.due(kind, due);
+            if self.link == Link::Direct && due_in < POLL_INTERVAL {
+                self.outbox.put(kind, due);
+                sent = true;
+            }
+        }
+        if sent {
+            self.start_sending();
+        }
+    }
+
+    /// Notes that a claim of `kind` begins, whose answer is what workers will expect.
+    pub(crate) fn expect(&self, kind: &Kind) -> Expecting {
+        self.local.expect(kind)
+    }
+
+    /// Completes when a worker should look, earlier than it expects to.
+    pub(crate) async fn ready(&self, kind: &Kind) {
+        match self.link {
+            Link::Direct => {
+                self.start_listening();
+                self.local.woken(kind).await;
+            }
+            // Over the time or woken: either way it is time to look.
+            Link::Pooled => {
+                let _ = timeout(POOLED_POLL_INTERVAL, self.local.woken(kind)).await;
+            }
+        }
+    }
+
+    /// Ends what runs in the background, for good.
+    pub(crate) fn stop(&self) {
+        let mut tasks = self.tasks();
+        tasks.stopped = true;
+        for task in [tasks.sending.take(), tasks.listening.take()]
+            .into_iter()
+            .flatten()
+        {
+            task.abort();
+        }
+    }
+
+    fn start_sending(&self) {
+        let mut tasks = self.tasks();
+        if tasks.sending.is_none() && !tasks.stopped {
+            let sending = notify::send(self.outbox.clone(), self.database.clone());
+            tasks.sending = Some(tokio::spawn(sending));
+        }
+    }
+
+    fn start_listening(&self) {
+        let mut tasks = self.tasks();
+        if tasks.listening.is_none() && !tasks.stopped {
+            let options = self.database.pool.connect_options();
+            let listening = listen::listen(options, self.local.clone(), self.outbox.sender());
+            tasks.listening = Some(tokio::spawn(listening));
+        }
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Tasks> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Wakeups {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}

@@ -1,0 +1,220 @@
+//! The workers of this process, and what each kind's last claim told them to expect.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use webhook_core::Kind;
+
+/// The kinds that this process claims.
+#[derive(Debug, Default)]
+pub(super) struct Local {
+    kinds: Mutex<HashMap<Kind, Arc<Waiting>>>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    notify: Notify,
+    /// Workers that wait at this moment.
+    waiters: AtomicUsize,
+    expected: Mutex<Expected>,
+}
+
+#[derive(Debug, Default)]
+struct Expected {
+    /// When workers will look by themselves; `None` when they know of nothing to come.
+    at: Option<Instant>,
+    /// Claims under way, whose answers may be older than what falls due meanwhile.
+    claims: usize,
+    /// The earliest of what fell due meanwhile.
+    meanwhile: Option<Instant>,
+}
+
+impl Local {
+    /// Wakes the workers of `kind` if this is earlier than they expect.
+    pub(super) fn due(&self, kind: &Kind, due: Instant) {
+        let waiting = self.kinds().get(kind).cloned();
+        if let Some(waiting) = waiting {
+            waiting.due(due);
+        }
+    }
+
+    /// Wakes all workers: something may have been missed.
+    pub(super) fn wake_all(&self) {
+        let kinds: Vec<_> = self.kinds().values().cloned().collect();
+        kinds.iter().for_each(|waiting| waiting.wake());
+    }
+
+    pub(super) fn expect(&self, kind: &Kind) -> Expecting {
+        let waiting = self.waiting(kind);
+        waiting.expected().claims += 1;
+        Expecting { waiting }
+    }
+
+    /// Completes when the workers of `kind` are woken.
+    pub(super) async fn woken(&self, kind: &Kind) {
+        let waiting = self.waiting(kind);
+        let woken = waiting.notify.notified();
+        let _counted = Counted::new(&waiting.waiters);
+        woken.await;
+    }
+
+    fn waiting(&self, kind: &Kind) -> Arc<Waiting> {
+        let mut kinds = self.kinds();
+        match kinds.get(kind) {
+            Some(waiting) => waiting.clone(),
+            None => kinds.entry(kind.clone()).or_default().clone(),
+        }
+    }
+
+    fn kinds(&self) -> MutexGuard<'_, HashMap<Kind, Arc<Waiting>>> {
+        self.kinds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Waiting {
+    fn due(&self, due: Instant) {
+        let mut expected = self.expected();
+        if expected.claims > 0 && expected.meanwhile.is_none_or(|at| due < at) {
+            expected.meanwhile = Some(due);
+        }
+        if expected.at.is_none_or(|at| due < at) {
+            expected.at = Some(due);
+            drop(expected);
+            self.wake();
+        }
+    }
+
+    /// Wakes all that wait; where nobody does, keeps it for the next one.
+    fn wake(&self) {
+        if self.waiters.load(Ordering::Acquire) == 0 {
+            self.notify.notify_one();
+        } else {
+            self.notify.notify_waiters();
+        }
+    }
+
+    fn expected(&self) -> MutexGuard<'_, Expected> {
+        self.expected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A claim under way. Dropped without an answer, it leaves what was expected.
+#[derive(Debug)]
+pub(crate) struct Expecting {
+    waiting: Arc<Waiting>,
+}
+
+impl Expecting {
+    /// The claim said when the next event falls due.
+    pub(crate) fn until(self, next_due: Option<Duration>) {
+        let mut expected = self.waiting.expected();
+        expected.at = next_due.and_then(|next_due| Instant::now().checked_add(next_due));
+        let earlier = expected
+            .meanwhile
+            .filter(|due| expected.at.is_none_or(|at| *due < at));
+        if earlier.is_some() {
+            expected.at = earlier;
+            drop(expected);
+            self.waiting.wake();
+        }
+    }
+}
+
+impl Drop for Expecting {
+    fn drop(&mut self) {
+        let mut expected = self.waiting.expected();
+        expected.claims -= 1;
+        if expected.claims == 0 {
+            expected.meanwhile = None;
+        }
+    }
+}
+
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(100);
+
+    fn kind() -> Kind {
+        Kind::new("k").unwrap()
+    }
+
+    async fn is_woken(local: &Local) -> bool {
+        timeout(SOON, local.woken(&kind())).await.is_ok()
+    }
+
+    fn after(local: &Local, next_due: Option<Duration>) {
+        local.expect(&kind()).until(next_due);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_is_earlier_than_expected_wakes() {
+        let local = Local::default();
+        after(&local, Some(Duration::from_secs(10)));
+        local.due(&kind(), Instant::now() + Duration::from_secs(11));
+        assert!(!is_woken(&local).await);
+        local.due(&kind(), Instant::now() + Duration::from_secs(1));
+        assert!(is_woken(&local).await);
+        // It is expected by now.
+        local.due(&kind(), Instant::now() + Duration::from_secs(1));
+        assert!(!is_woken(&local).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nothing_is_expected_everything_wakes() {
+        let local = Local::default();
+        after(&local, None);
+        local.due(&kind(), Instant::now() + Duration::from_secs(3600));
+        assert!(is_woken(&local).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_falls_due_during_a_claim_is_not_lost() {
+        let local = Local::default();
+        after(&local, Some(Duration::ZERO));
+        let claim = local.expect(&kind());
+        local.due(&kind(), Instant::now() + Duration::from_secs(1));
+        assert!(!is_woken(&local).await);
+        // The claim's snapshot was older.
+        claim.until(None);
+        assert!(is_woken(&local).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_claim_that_fails_changes_nothing() {
+        let local = Local::default();
+        after(&local, None);
+        drop(local.expect(&kind()));
+        local.due(&kind(), Instant::now());
+        assert!(is_woken(&local).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn kinds_that_nobody_claims_wake_nobody() {
+        let local = Local::default();
+        local.due(&Kind::new("other").unwrap(), Instant::now());
+        assert!(!is_woken(&local).await);
+    }
+}

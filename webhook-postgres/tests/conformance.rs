@@ -1,0 +1,78 @@
+//! The conformance suite, straight to the server and through a transaction-mode pooler.
+
+use std::sync::Arc;
+
+use webhook_core::conformance::{Backend, Subject};
+use webhook_postgres::PgStore;
+use webhook_postgres::testing::TestDatabase;
+
+/// A store over a database of its own.
+struct Own {
+    database: TestDatabase,
+    store: PgStore,
+}
+
+impl Own {
+    async fn over(database: TestDatabase, url: &str) -> Self {
+        let store = PgStore::connect(url).await.unwrap();
+        store.migrate().await.unwrap();
+        Self { database, store }
+    }
+
+    fn backend(&self) -> Backend {
+        Backend::new(Arc::new(self.store.clone()))
+    }
+
+    async fn clean_up(self) {
+        self.store.close().await;
+        self.database.drop_database().await;
+    }
+}
+
+mod direct {
+    use super::*;
+
+    struct Direct(Own);
+
+    impl Subject for Direct {
+        async fn set_up() -> Self {
+            let database = TestDatabase::create().await;
+            let url = database.url().to_owned();
+            Self(Own::over(database, &url).await)
+        }
+
+        fn backend(&self) -> Backend {
+            self.0.backend()
+        }
+
+        async fn clean_up(self) {
+            self.0.clean_up().await;
+        }
+    }
+
+    webhook_core::conformance!(Direct, flavor = "multi_thread", worker_threads = 2);
+}
+
+mod pooled {
+    use super::*;
+
+    struct Pooled(Own);
+
+    impl Subject for Pooled {
+        async fn set_up() -> Self {
+            let database = TestDatabase::create().await;
+            let url = database.pooler_url().to_owned();
+            Self(Own::over(database, &url).await)
+        }
+
+        fn backend(&self) -> Backend {
+            self.0.backend()
+        }
+
+        async fn clean_up(self) {
+            self.0.clean_up().await;
+        }
+    }
+
+    webhook_core::conformance!(Pooled, flavor = "multi_thread", worker_threads = 2);
+}
