@@ -271,6 +271,7 @@ macro_rules! conformance {
             }
             requeue {
                 a_requeued_event_starts_afresh
+                a_requeued_event_takes_a_new_place
                 a_requeued_event_has_all_its_attempts
                 leases_from_before_a_requeue_are_stale
                 only_failed_events_are_requeued

@@ -1,6 +1,7 @@
 //! Accepting events, within the capacity.
 
 use std::collections::HashSet;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use webhook_core::{Accepted, Error, EventId, NewEvent, Redelivery};
@@ -31,14 +32,18 @@ impl State {
     fn accept_one(&mut self, new: &NewEvent, now: Duration) -> Accepted {
         let number = self.number_or_new(&new.envelope.kind);
         let queue = &mut self.queues[number];
-        let Some(&id) = queue.keys.get(&new.envelope.key) else {
-            self.last_id += 1;
-            let id = EventId(self.last_id);
-            let event = Event::new(new, number, now);
-            queue.keys.insert(event.key.clone(), id);
-            queue.enter(id, event.due_at, event.stage);
-            self.events.insert(id, event);
-            return Accepted::New;
+        // Most keys are new: one look-up, at the price of a needless clone for the others.
+        let id = match queue.keys.entry(new.envelope.key.clone()) {
+            Entry::Occupied(taken) => *taken.get(),
+            Entry::Vacant(free) => {
+                self.last_id += 1;
+                let id = EventId(self.last_id);
+                let event = Event::new(new, number, now);
+                free.insert(id);
+                queue.enter(id, event.due_at, event.stage);
+                self.events.insert(id, event);
+                return Accepted::New;
+            }
         };
         let event = self
             .events

@@ -31,7 +31,7 @@ use crate::state::State;
 pub struct MemoryOptions {
     /// How many events it may hold at once, those settled included. Default: 1,000,000.
     ///
-    /// An event costs about 400 bytes, plus its key and its body, plus the bodies of its conflicts
+    /// An event costs about 500 bytes, plus twice its key, its body and the bodies of its conflicts
     /// (at most [`MAX_CONFLICT_BODIES`](webhook_core::MAX_CONFLICT_BODIES) of at most
     /// [`MAX_CONFLICT_BODY_BYTES`](webhook_core::MAX_CONFLICT_BODY_BYTES)).
     pub capacity: usize,

@@ -234,12 +234,14 @@ pub async fn concurrent_takeovers_share_the_events(backend: Backend) {
             let mut held = Vec::new();
             loop {
                 let claimed = backend.claim(&up_to(9)).await;
+                let idle = claimed.events.is_empty();
                 held.extend(claimed.events);
-                match claimed.next_due {
-                    Some(next_due) if next_due < SHORT => backend.pass(next_due).await,
-                    _ => return held,
+                if claimed.next_due.is_none_or(|next_due| next_due >= SHORT) {
+                    return held;
                 }
-                tokio::task::yield_now().await;
+                if idle {
+                    backend.pass_until(claimed.next_due).await;
+                }
             }
         });
     }

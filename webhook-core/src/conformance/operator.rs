@@ -142,6 +142,7 @@ pub async fn pages_list_each_event_once(backend: Backend) {
         let Some(last) = page.last() else { break };
         after = Some(last.id);
         seen.extend(page);
+        assert!(seen.len() <= 50, "an event is listed twice");
     }
     assert_eq!(seen.len(), 50);
     assert!(seen.is_sorted_by(|one, next| one.id < next.id));

@@ -27,6 +27,16 @@ pub async fn a_requeued_event_starts_afresh(backend: Backend) {
     assert_eq!(claimed.events[0].lease.attempt, Attempt::FIRST);
 }
 
+/// A requeued event is due at the time of the requeue: what fell due before comes first.
+pub async fn a_requeued_event_takes_a_new_place(backend: Backend) {
+    backend.settled("requeued", "1", failed("broken")).await;
+    backend.accept_new(&[event("waiting", "1")]).await;
+    backend.pass(TOLERANCE).await;
+    assert_eq!(requeue(&backend, &["requeued"]).await, [Requeued::Applied]);
+    let claimed = backend.claim_within(&up_to(1), 2).await;
+    assert_eq!(keys(&claimed), ["waiting", "requeued"]);
+}
+
 /// An exhausted event has all its attempts again.
 pub async fn a_requeued_event_has_all_its_attempts(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;

@@ -169,11 +169,12 @@ async fn work(backend: &Backend, count: usize) -> Vec<ClaimedEvent> {
     let mut held = Vec::new();
     loop {
         let claimed = backend.claim(&up_to(1)).await;
+        let idle = claimed.events.is_empty();
         held.extend(claimed.events);
         if held.len() == count {
             return held;
         }
-        if claimed.next_due != Some(Duration::ZERO) {
+        if idle {
             wait(backend, claimed.next_due).await;
         }
     }
@@ -182,6 +183,8 @@ async fn work(backend: &Backend, count: usize) -> Vec<ClaimedEvent> {
 /// Waits for a hint, at most until the next event falls due, and never longer than a poll.
 async fn wait(backend: &Backend, next_due: Option<Duration>) {
     let sleep = next_due.map_or(POLL, |next_due| next_due.min(POLL));
+    // Others may hold what is due, for as long as it takes them to commit.
+    let sleep = sleep.max(Duration::from_millis(1));
     let kind = kind();
     tokio::select! {
         () = backend.scheduler.ready(&kind) => {}
