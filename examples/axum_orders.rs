@@ -1,0 +1,85 @@
+//! An axum app with a payload of its own: orders are made durable, answered, and shipped later.
+//!
+//! ```text
+//! terminal 1:  cargo run -p examples --example axum_orders
+//! terminal 2:  curl -i http://127.0.0.1:3000/orders -d '{"id":"o-1","total_cents":995}'
+//! ```
+//!
+//! Terminal 2 is answered `202` and `New`; terminal 1 prints `shipping Order { id: "o-1",
+//! total_cents: 995 }`. The same call again is answered `202` and `Duplicate`, with another total
+//! `Conflict`, with a total of `"many"` `422`; nothing is shipped twice. Ctrl-C in terminal 1 drains
+//! and ends. `BIND_ADDR` sets another address.
+//!
+//! The inbox takes the lines from `struct Order` to the end of `deliver`, and in `main` those down
+//! to `let inbox` and the one with `shutdown`: 36. The others are those of any axum app. What is held in memory
+//! goes with the process: `bare_hyper` shows how to choose PostgreSQL.
+
+#![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
+
+use std::time::Duration;
+
+use axum::{Router, extract::State, http::StatusCode, routing::post};
+use bytes::Bytes;
+use serde::Deserialize;
+use tokio::net::TcpListener;
+use webhook_core::{
+    Error, Event, Fingerprint, HandlerError, Inbox, InboxOptions, InvalidPayload, Payload,
+    Pipeline, payload,
+};
+use webhook_memory::MemoryStore;
+
+#[derive(Debug, Deserialize)]
+struct Order {
+    id: String,
+    total_cents: u64,
+}
+
+impl Payload for Order {
+    const KIND: &'static str = "order";
+
+    fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
+        payload::from_json(body)
+    }
+
+    fn key(&self) -> &str {
+        &self.id
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of([self.total_cents.to_be_bytes()])
+    }
+}
+
+async fn ship(order: Event<Order>) -> Result<(), HandlerError> {
+    println!("shipping {:?}", order.payload);
+    Ok(())
+}
+
+async fn deliver(State(inbox): State<Inbox>, body: Bytes) -> (StatusCode, String) {
+    match inbox.receive::<Order>(body).await {
+        Ok(receipt) => (StatusCode::ACCEPTED, format!("{:?}\n", receipt.accepted)),
+        Err(Error::Invalid(error)) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{error}\n")),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
+    }
+}
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let at_once = InboxOptions {
+        delay: Duration::ZERO,
+        ..InboxOptions::default()
+    };
+    let store = MemoryStore::default();
+    let pipeline = Pipeline::builder(store).inbox(at_once).handle(ship).start();
+    let inbox = pipeline.inbox().clone();
+
+    let app = Router::new().route("/orders", post(deliver));
+    let address = std::env::var("BIND_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
+    let listener = TcpListener::bind(address).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    let server = axum::serve(listener, app.with_state(inbox));
+    let stop = async { drop(tokio::signal::ctrl_c().await) };
+    server.with_graceful_shutdown(stop).await?;
+    pipeline.shutdown(Duration::from_secs(10)).await;
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! An accept-only process: makes transactions durable on PostgreSQL for `worker_only` to process.
+//!
+//! ```text
+//! terminal 1:  export DATABASE_URL=postgres://…
+//!              cargo run -p examples --example producer -- 1000
+//! ```
+//!
+//! It prints `1000 accepted: 1000 new, 0 duplicates` and ends. Run again, the same thousand are
+//! duplicates. Without a number it makes a hundred.
+
+#![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use webhook_core::{Accepted, Error, Inbox, InboxOptions, Receipt, Transaction};
+use webhook_postgres::PgStore;
+
+/// How many deliveries are under way at once; the inbox makes few commits of them.
+const CONCURRENCY: usize = 256;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL must name a database")?;
+    let count: usize = std::env::args().nth(1).map_or(Ok(100), |it| it.parse())?;
+
+    let store = PgStore::connect(&url).await?;
+    store.migrate().await?;
+    let options = InboxOptions {
+        delay: Duration::ZERO,
+        ..InboxOptions::default()
+    };
+    let inbox = Inbox::new(Arc::new(store.clone()), options);
+
+    let mut deliveries = JoinSet::new();
+    let mut tally = Tally::default();
+    for number in 0..count {
+        if deliveries.len() == CONCURRENCY {
+            finish_one(&mut deliveries, &mut tally).await?;
+        }
+        let (inbox, body) = (inbox.clone(), transaction(number));
+        deliveries.spawn(async move { inbox.receive::<Transaction>(body.into()).await });
+    }
+    while !deliveries.is_empty() {
+        finish_one(&mut deliveries, &mut tally).await?;
+    }
+    let Tally { new, duplicates } = tally;
+    println!("{count} accepted: {new} new, {duplicates} duplicates");
+    inbox.close().await;
+    store.close().await;
+    Ok(())
+}
+
+fn transaction(number: usize) -> String {
+    format!(
+        r#"{{"transaction_id":"demo-{number:06}","source_account":"A","destination_account":"B","amount":10.50,"currency":"EUR"}}"#
+    )
+}
+
+#[derive(Default)]
+struct Tally {
+    new: usize,
+    duplicates: usize,
+}
+
+/// Waits for a delivery to be answered, and counts the answer.
+async fn finish_one(
+    deliveries: &mut JoinSet<Result<Receipt, Error>>,
+    tally: &mut Tally,
+) -> Result<(), Box<dyn std::error::Error>> {
+    if let Some(delivery) = deliveries.join_next().await {
+        match delivery??.accepted {
+            Accepted::New => tally.new += 1,
+            _ => tally.duplicates += 1,
+        }
+    }
+    Ok(())
+}

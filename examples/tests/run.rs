@@ -1,0 +1,202 @@
+//! Runs every example as its header says, and looks at what comes out.
+
+mod process;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use process::{DEADLINE, Process};
+use webhook_core::{Operator, Transaction, payload};
+use webhook_postgres::PgStore;
+use webhook_postgres::sqlx::{self, PgPool};
+use webhook_postgres::testing::TestDatabase;
+
+#[test]
+fn axum_orders() {
+    let mut app = Process::start("axum_orders", &[], &[("BIND_ADDR", "127.0.0.1:0")]);
+    let address = app.line_after("listening on http://");
+
+    let order = r#"{"id":"o-1","total_cents":995}"#;
+    assert_eq!(post(&address, "/orders", order), (202, "New\n".into()));
+    let shipped = app.line_after("shipping ");
+    assert_eq!(shipped, r#"Order { id: "o-1", total_cents: 995 }"#);
+    assert_eq!(
+        post(&address, "/orders", order),
+        (202, "Duplicate\n".into())
+    );
+    let other = r#"{"id":"o-1","total_cents":996}"#;
+    assert_eq!(post(&address, "/orders", other), (202, "Conflict\n".into()));
+    let wrong = r#"{"id":"o-1","total_cents":"many"}"#;
+    assert_eq!(post(&address, "/orders", wrong).0, 422);
+
+    let rest = app.interrupt();
+    assert_eq!(rest, Vec::<String>::new(), "nothing is shipped twice");
+}
+
+#[test]
+fn bare_hyper_in_memory() {
+    bare_hyper(&[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bare_hyper_on_postgres() {
+    let database = TestDatabase::create().await;
+    let url = database.url().to_owned();
+    let run = tokio::task::spawn_blocking(move || bare_hyper(&[("DATABASE_URL", &url)]));
+    run.await.unwrap();
+    database.drop_database().await;
+}
+
+fn bare_hyper(environment: &[(&str, &str)]) {
+    let environment = [&[("BIND_ADDR", "127.0.0.1:0")], environment].concat();
+    let mut app = Process::start("bare_hyper", &[], &environment);
+    let address = app.line_after("listening on http://");
+
+    let transaction = r#"{"transaction_id":"t-1","source_account":"A",
+        "destination_account":"B","amount":10.50,"currency":"EUR"}"#;
+    let accepted = post(&address, "/transactions", transaction);
+    assert_eq!(accepted, (202, "t-1: New\n".into()));
+    assert_eq!(app.line_after("booked "), "10.50 EUR for t-1");
+    let deadline = Instant::now() + DEADLINE;
+    while get(&address, "/transactions/t-1") != (200, "t-1: PROCESSED\n".into()) {
+        assert!(Instant::now() < deadline, "the transaction is processed");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(get(&address, "/transactions/t-2").0, 404);
+    assert_eq!(post(&address, "/transactions", "{}").0, 422);
+
+    assert_eq!(app.interrupt(), ["drained, 0 handed back"]);
+}
+
+#[test]
+fn third_party_store() {
+    let mut lines = Process::start("third_party_store", &[], &[]).finish();
+    assert_eq!(lines.pop().as_deref(), Some("2 processed"));
+    lines.sort();
+    let expected = [
+        "a: Duplicate",
+        "a: New",
+        "b: New",
+        "processed a",
+        "processed b",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactional() {
+    let database = TestDatabase::create().await;
+    for run in ["first", "second"] {
+        let example = Process::start("transactional", &[], &[("DATABASE_URL", database.url())]);
+        let lines = example.finish();
+        let number = lines[0].trim_start_matches("order ");
+        let number = number.trim_end_matches("-a is placed");
+        let expected = [
+            "order 17-a is placed",
+            "order 17-b is rolled back, and so is its event",
+            "attempt 1 at shipping 17-a fails after its insert",
+            "attempt 2 at shipping 17-a is committed",
+            "order 17-a: event PROCESSED after 2 attempts, 1 shipment",
+            "order 17-b: no event, 0 shipments",
+        ];
+        let expected = expected.map(|line| line.replace("17", number));
+        assert_eq!(lines, expected, "{run} run");
+    }
+    database.drop_database().await;
+}
+
+/// Four workers, two of them killed: one that is stuck in its work, one in mid-run. Still every
+/// transaction has exactly one effect.
+#[tokio::test(flavor = "multi_thread")]
+async fn producer_and_worker_only() {
+    const EVENTS: i64 = 600;
+    let database = TestDatabase::create().await;
+    let url = ("DATABASE_URL", database.url());
+    let lease = ("PROCESSING_STALE_TIMEOUT_SECONDS", "2");
+    let produce = || Process::start("producer", &[&EVENTS.to_string()], &[url]).finish();
+    assert_eq!(produce(), ["600 accepted: 600 new, 0 duplicates"]);
+    assert_eq!(produce(), ["600 accepted: 0 new, 600 duplicates"]);
+
+    let store = PgStore::connect(database.url()).await.unwrap();
+    let kind = payload::kind_of::<Transaction>();
+    let work = |work_ms| {
+        let environment = [url, lease, ("WORK_MS", work_ms)];
+        let mut worker = Process::start("worker_only", &[], &environment);
+        assert_eq!(worker.line_after("work"), "ing");
+        worker
+    };
+    let stuck = work("3600000");
+    until("the stuck one holds events", async || {
+        store.counts(&kind).await.unwrap().leased > 0
+    })
+    .await;
+    let [victim, survivors @ ..] = [(); 3].map(|()| work("20"));
+    let app = PgPool::connect(database.url()).await.unwrap();
+    let pid = i64::from(victim.id());
+    until("the victim is in mid-run", async || {
+        let effects = sqlx::query_scalar("SELECT count(*) FROM effects WHERE process = $1");
+        let effects: i64 = effects.bind(pid).fetch_one(&app).await.unwrap();
+        effects >= 10
+    })
+    .await;
+    victim.kill();
+    stuck.kill();
+
+    until("all are processed", async || {
+        store.counts(&kind).await.unwrap().processed == EVENTS.unsigned_abs()
+    })
+    .await;
+    for worker in survivors {
+        assert_eq!(worker.interrupt(), ["drained, 0 handed back"]);
+    }
+    let (effects, transactions, retaken): (i64, i64, i64) = sqlx::query_as(
+        "SELECT count(*), count(DISTINCT transaction_id), count(*) FILTER (WHERE attempt > 1)
+         FROM effects",
+    )
+    .fetch_one(&app)
+    .await
+    .unwrap();
+    assert_eq!((effects, transactions), (EVENTS, EVENTS));
+    assert!(retaken > 0, "what the stuck one held is taken over");
+
+    app.close().await;
+    store.close().await;
+    database.drop_database().await;
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn post(address: &str, path: &str, body: &str) -> (u16, String) {
+    let length = body.len();
+    request(
+        address,
+        &format!("POST {path} HTTP/1.1\r\ncontent-length: {length}\r\n"),
+        body,
+    )
+}
+
+fn get(address: &str, path: &str) -> (u16, String) {
+    request(address, &format!("GET {path} HTTP/1.1\r\n"), "")
+}
+
+/// The status and the body of the answer.
+fn request(address: &str, head: &str, body: &str) -> (u16, String) {
+    let request = format!("{head}host: {address}\r\nconnection: close\r\n\r\n{body}");
+    let exchange = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream.write_all(request.as_bytes())?;
+        std::io::read_to_string(stream)
+    };
+    let answer = exchange().expect("the example answers");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("it has a head");
+    let status = head.split(' ').nth(1).and_then(|it| it.parse().ok());
+    (status.expect("it has a status"), body.to_owned())
+}

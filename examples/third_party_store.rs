@@ -1,0 +1,446 @@
+//! A backend that nobody here wrote: the three traits over one locked map, proved by the
+//! conformance suite.
+//!
+//! ```text
+//! cargo run -p examples --example third_party_store        # accepts and processes through it
+//! cargo test -p examples --test third_party_conformance    # proves it: every case is a test
+//! ```
+//!
+//! The first prints what became of three deliveries, `a: New`, `b: New` and `a: Duplicate`, among
+//! them `processed a` and `processed b`, and at last `2 processed`. The second, which is
+//! `tests/third_party_conformance.rs`, ends with `test result: ok`.
+//!
+//! It looks at every event for every claim, so it is for reading, not for use.
+
+#![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use webhook_core::{
+    Accepted, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts, EXHAUSTED_REASON,
+    Envelope, Error, Event, EventId, EventRecord, EventRef, Extended, Fence, Fingerprint,
+    HandlerError, InboxOptions, InvalidPayload, Kind, Lease, MAX_CONFLICT_BODIES,
+    MAX_CONFLICT_BODY_BYTES, NewEvent, Operator, Outcome, Page, Payload, Pipeline, Prune,
+    Redelivery, Requeued, Scheduler, Settled, Settlement, State, Store, TerminalState, payload,
+};
+
+/// How many events a [`MapStore`] holds at most, those settled included.
+const CAPACITY: usize = 100_000;
+
+/// A backend over one locked map. Clones share their events.
+#[derive(Clone)]
+pub(crate) struct MapStore(Arc<Shared>);
+
+struct Shared {
+    started: Instant,
+    started_at: SystemTime,
+    events: Mutex<Events>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct Events {
+    by_id: BTreeMap<EventId, Row>,
+    ids: HashMap<EventRef, EventId>,
+    last_id: i64,
+}
+
+/// One event. Times are counted from the store's creation: durations never overflow.
+struct Row {
+    envelope: Envelope,
+    accepted_at: Duration,
+    /// Its place in the order, which claims do not change.
+    due_at: Duration,
+    /// `Some` while somebody may settle it: until a lease that ran out is claimed, too.
+    leased_until: Option<Duration>,
+    /// The state it ended in, and when.
+    ended: Option<(State, Duration)>,
+    attempts: u32,
+    fence: i64,
+    reason: Option<String>,
+    conflict_count: u64,
+    conflicts: VecDeque<ConflictRecord>,
+}
+
+impl MapStore {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Shared {
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            events: Mutex::default(),
+            wake: Notify::new(),
+        }))
+    }
+
+    /// The events, and the time.
+    fn lock(&self) -> (MutexGuard<'_, Events>, Duration) {
+        let events = self.0.events.lock();
+        let events = events.expect("nothing panics while it holds the lock");
+        (events, self.0.started.elapsed())
+    }
+
+    fn system_time(&self, at: Duration) -> SystemTime {
+        self.0.started_at + at
+    }
+
+    fn record(&self, id: EventId, row: &Row) -> EventRecord {
+        EventRecord {
+            id,
+            envelope: row.envelope.clone(),
+            state: row.state(),
+            attempts: row.attempts,
+            accepted_at: self.system_time(row.accepted_at),
+            settled_at: row.ended.map(|(_, at)| self.system_time(at)),
+            reason: row.reason.clone(),
+            conflict_count: row.conflict_count,
+            last_conflict_at: row.conflicts.front().map(|it| it.received_at),
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Store for MapStore {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+        let (mut state, now) = self.lock();
+        let is_new = |event: &&NewEvent| !state.ids.contains_key(&name(&event.envelope));
+        if state.by_id.len() + events.iter().filter(is_new).count() > CAPACITY {
+            return Err(Error::Full { capacity: CAPACITY });
+        }
+        let accepted = events.iter().map(|event| {
+            let due_at = now.saturating_add(event.delay);
+            let Some(row) = state.find(&name(&event.envelope)) else {
+                state.insert(event.envelope.clone(), now, due_at);
+                return Accepted::New;
+            };
+            if row.envelope.fingerprint != event.envelope.fingerprint {
+                row.conflict(&event.envelope, self.system_time(now));
+                Accepted::Conflict
+            } else if row.state() == State::Failed && event.redelivery == Redelivery::RequeueFailed
+            {
+                row.requeue(due_at);
+                Accepted::Requeued
+            } else {
+                Accepted::Duplicate
+            }
+        });
+        let accepted = accepted.collect();
+        self.0.wake.notify_one();
+        Ok(accepted)
+    }
+
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+        let (state, _) = self.lock();
+        let records = events.iter().map(|event| {
+            let id = state.ids.get(event)?;
+            Some(self.record(*id, state.by_id.get(id)?))
+        });
+        Ok(records.collect())
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Scheduler for MapStore {
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
+        let (mut state, now) = self.lock();
+        let mut claimed = Claimed::default();
+        for id in state.due(&claim.kind, now).take(claim.limit.get()) {
+            let Some(row) = state.by_id.get_mut(&id) else {
+                continue;
+            };
+            if row.attempts >= claim.max_attempts.get() {
+                row.end(State::Failed, now, Some(EXHAUSTED_REASON.to_owned()));
+                claimed.exhausted.push(row.envelope.key.clone());
+            } else {
+                claimed.events.push(row.lease(id, claim.lease, now));
+            }
+        }
+        let pending = state.of(&claim.kind).filter(|(_, row)| row.ended.is_none());
+        let next = pending.map(|(_, row)| row.leased_until.unwrap_or(row.due_at));
+        claimed.next_due = next.min().map(|next| next.saturating_sub(now));
+        Ok(claimed)
+    }
+
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+        let (mut state, now) = self.lock();
+        let extended = leases.iter().map(|held| match state.held(held) {
+            Some(row) => {
+                row.leased_until = Some(now.saturating_add(lease));
+                Extended::Renewed
+            }
+            None => Extended::LeaseLost,
+        });
+        Ok(extended.collect())
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+        let (mut state, now) = self.lock();
+        let settled = settlements.iter().map(|Settlement { lease, outcome }| {
+            let Some(row) = state.held(lease) else {
+                return Settled::LeaseLost;
+            };
+            row.leased_until = None;
+            match outcome {
+                Outcome::Processed => row.end(State::Processed, now, None),
+                Outcome::Failed { reason } => {
+                    row.end(State::Failed, now, Some(reason.to_string()));
+                }
+                Outcome::Retry { after, reason } => {
+                    row.due_at = now.saturating_add(*after);
+                    row.reason = Some(reason.to_string());
+                }
+                Outcome::Release => row.attempts -= 1,
+            }
+            Settled::Applied
+        });
+        let settled = settled.collect();
+        self.0.wake.notify_one();
+        Ok(settled)
+    }
+
+    async fn ready(&self, _kind: &Kind) {
+        // Wakes one worker of any kind: a hint may be wrong, and may be lost.
+        self.0.wake.notified().await;
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Operator for MapStore {
+    async fn counts(&self, kind: &Kind) -> Result<Counts, Error> {
+        let (state, now) = self.lock();
+        let mut counts = Counts::default();
+        for (_, row) in state.of(kind) {
+            *match row.state() {
+                State::Processed => &mut counts.processed,
+                State::Failed => &mut counts.failed,
+                State::Processing if row.is_due(now) => &mut counts.due,
+                State::Processing if row.leased_until.is_some() => &mut counts.leased,
+                State::Processing => &mut counts.waiting,
+            } += 1;
+        }
+        Ok(counts)
+    }
+
+    async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, Error> {
+        let (state, now) = self.lock();
+        let due = state.of(kind).filter(|(_, row)| row.is_due(now));
+        Ok(due.map(|(_, row)| now - row.due_at).max())
+    }
+
+    async fn list(&self, page: &Page) -> Result<Vec<EventRecord>, Error> {
+        let (state, _) = self.lock();
+        let rows = state.of(&page.kind).filter(|(id, row)| {
+            page.after.is_none_or(|last| *id > last) && row.state() == page.state
+        });
+        let rows = rows.take(page.limit.get());
+        Ok(rows.map(|(id, row)| self.record(id, row)).collect())
+    }
+
+    async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, Error> {
+        let (mut state, _) = self.lock();
+        let row = state.find(event);
+        Ok(row.map_or_else(Vec::new, |row| row.conflicts.iter().cloned().collect()))
+    }
+
+    async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, Error> {
+        let (mut state, now) = self.lock();
+        let requeued = events.iter().map(|event| match state.find(event) {
+            None => Requeued::NotFound,
+            Some(row) if row.state() != State::Failed => Requeued::NotFailed,
+            Some(row) => {
+                row.requeue(now);
+                Requeued::Applied
+            }
+        });
+        let requeued = requeued.collect();
+        self.0.wake.notify_one();
+        Ok(requeued)
+    }
+
+    async fn prune(&self, prune: &Prune) -> Result<usize, Error> {
+        let (mut state, now) = self.lock();
+        let terminal = match prune.state {
+            TerminalState::Processed => State::Processed,
+            TerminalState::Failed => State::Failed,
+        };
+        let ended = state.of(&prune.kind).filter_map(|(id, row)| {
+            let (state, at) = row.ended?;
+            (state == terminal && now - at >= prune.older_than).then_some((at, id))
+        });
+        let mut ended: Vec<_> = ended.collect();
+        ended.sort_unstable();
+        ended.truncate(prune.limit.get());
+        for (_, id) in &ended {
+            if let Some(row) = state.by_id.remove(id) {
+                state.ids.remove(&name(&row.envelope));
+            }
+        }
+        Ok(ended.len())
+    }
+}
+
+impl Events {
+    fn insert(&mut self, envelope: Envelope, now: Duration, due_at: Duration) {
+        self.last_id += 1;
+        let id = EventId(self.last_id);
+        self.ids.insert(name(&envelope), id);
+        let row = Row {
+            envelope,
+            accepted_at: now,
+            due_at,
+            leased_until: None,
+            ended: None,
+            attempts: 0,
+            fence: 0,
+            reason: None,
+            conflict_count: 0,
+            conflicts: VecDeque::new(),
+        };
+        self.by_id.insert(id, row);
+    }
+
+    fn find(&mut self, event: &EventRef) -> Option<&mut Row> {
+        self.by_id.get_mut(self.ids.get(event)?)
+    }
+
+    /// The row that `lease` may extend and settle.
+    fn held(&mut self, lease: &Lease) -> Option<&mut Row> {
+        let row = self.by_id.get_mut(&lease.event)?;
+        (row.leased_until.is_some() && row.fence == lease.fence.0).then_some(row)
+    }
+
+    /// The rows of a kind, in the order of their ids.
+    fn of(&self, kind: &Kind) -> impl Iterator<Item = (EventId, &Row)> {
+        let rows = self.by_id.iter().map(|(id, row)| (*id, row));
+        rows.filter(move |(_, row)| row.envelope.kind == *kind)
+    }
+
+    /// What may be claimed of a kind, the longest due first.
+    fn due(&self, kind: &Kind, now: Duration) -> impl Iterator<Item = EventId> + use<> {
+        let due = self.of(kind).filter(|(_, row)| row.is_due(now));
+        let mut due: Vec<_> = due.map(|(id, row)| (row.due_at, id)).collect();
+        due.sort_unstable();
+        due.into_iter().map(|(_, id)| id)
+    }
+}
+
+impl Row {
+    fn state(&self) -> State {
+        self.ended.map_or(State::Processing, |(state, _)| state)
+    }
+
+    /// Whether it is due and held by nobody.
+    fn is_due(&self, now: Duration) -> bool {
+        self.ended.is_none() && self.leased_until.unwrap_or(self.due_at) <= now
+    }
+
+    fn lease(&mut self, id: EventId, lease: Duration, now: Duration) -> ClaimedEvent {
+        let attempt = Attempt::FIRST.0.saturating_add(self.attempts);
+        self.attempts = attempt.get();
+        self.fence += 1;
+        self.leased_until = Some(now.saturating_add(lease));
+        ClaimedEvent {
+            lease: Lease {
+                event: id,
+                attempt: Attempt(attempt),
+                fence: Fence(self.fence),
+            },
+            key: self.envelope.key.clone(),
+            body: self.envelope.body.clone(),
+            lag: now - self.due_at,
+        }
+    }
+
+    fn end(&mut self, state: State, now: Duration, reason: Option<String>) {
+        self.leased_until = None;
+        self.ended = Some((state, now));
+        self.reason = reason;
+    }
+
+    fn requeue(&mut self, due_at: Duration) {
+        self.ended = None;
+        self.attempts = 0;
+        self.reason = None;
+        self.due_at = due_at;
+    }
+
+    fn conflict(&mut self, delivery: &Envelope, received_at: SystemTime) {
+        let kept = delivery.body.len().min(MAX_CONFLICT_BODY_BYTES);
+        self.conflict_count += 1;
+        self.conflicts.truncate(MAX_CONFLICT_BODIES - 1);
+        self.conflicts.push_front(ConflictRecord {
+            received_at,
+            fingerprint: delivery.fingerprint,
+            body: Bytes::copy_from_slice(&delivery.body[..kept]),
+            body_bytes: delivery.body.len() as u64,
+        });
+    }
+}
+
+fn name(envelope: &Envelope) -> EventRef {
+    EventRef {
+        kind: envelope.kind.clone(),
+        key: envelope.key.clone(),
+    }
+}
+
+/// A payload that is its own key.
+struct Note(String);
+
+impl Payload for Note {
+    const KIND: &'static str = "note";
+
+    fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
+        Ok(Self(String::from_utf8_lossy(body).into_owned()))
+    }
+
+    fn key(&self) -> &str {
+        &self.0
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of([&self.0])
+    }
+}
+
+async fn process(event: Event<Note>) -> Result<(), HandlerError> {
+    println!("processed {}", event.payload.0);
+    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let store = MapStore::new();
+    let at_once = InboxOptions {
+        delay: Duration::ZERO,
+        ..InboxOptions::default()
+    };
+    let pipeline = Pipeline::builder(store.clone())
+        .inbox(at_once)
+        .handle(process)
+        .start();
+    for note in ["a", "b", "a"] {
+        let receipt = pipeline.inbox().receive::<Note>(note.into()).await?;
+        println!("{}: {:?}", receipt.key, receipt.accepted);
+    }
+    let mut counts = Counts::default();
+    while counts.processed < 2 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        counts = store.counts(&payload::kind_of::<Note>()).await?;
+    }
+    println!("{} processed", counts.processed);
+    pipeline.shutdown(Duration::from_secs(1)).await;
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! Both ends in the app's own transactions on PostgreSQL: an order and its event are durable
+//! together or not at all, and so are a shipment and the end of its event.
+//!
+//! ```text
+//! terminal 1:  export DATABASE_URL=postgres://…
+//!              cargo run -p examples --example transactional
+//! ```
+//!
+//! It prints what follows, the number being one of its own each time, and ends:
+//!
+//! ```text
+//! order 17-a is placed
+//! order 17-b is rolled back, and so is its event
+//! attempt 1 at shipping 17-a fails after its insert
+//! attempt 2 at shipping 17-a is committed
+//! order 17-a: event PROCESSED after 2 attempts, 1 shipment
+//! order 17-b: no event, 0 shipments
+//! ```
+
+#![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use webhook_core::{
+    Event, EventRecord, Fingerprint, Handled, Handler, HandlerError, Inbox, InboxOptions,
+    InvalidPayload, Key, NewEvent, Payload, Redelivery, Settled, State, Worker, WorkerOptions,
+    payload,
+};
+use webhook_postgres::PgStore;
+use webhook_postgres::sqlx::{self, PgPool};
+
+type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
+
+/// The app's own tables, in the schema where an app has them.
+const APP_TABLES: &str = "
+    SELECT pg_advisory_xact_lock(hashtext('transactional'));
+    CREATE TABLE IF NOT EXISTS orders (id text PRIMARY KEY);
+    CREATE TABLE IF NOT EXISTS shipments (order_id text NOT NULL REFERENCES orders)";
+
+/// The event: an order was placed.
+#[derive(Serialize, Deserialize)]
+struct OrderPlaced {
+    order_id: String,
+}
+
+impl Payload for OrderPlaced {
+    const KIND: &'static str = "order_placed";
+
+    fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
+        payload::from_json(body)
+    }
+
+    fn key(&self) -> &str {
+        &self.order_id
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of([&self.order_id])
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL must name a database")?;
+    let app = PgPool::connect(&url).await?;
+    sqlx::raw_sql(APP_TABLES).execute(&app).await?;
+    let store = PgStore::connect(&url).await?;
+    store.migrate().await?;
+
+    let run = SystemTime::now().duration_since(UNIX_EPOCH)?.as_micros();
+    let (good, bad) = (format!("{run}-a"), format!("{run}-b"));
+    place(&app, &store, &good, Payment::Taken).await?;
+    place(&app, &store, &bad, Payment::Refused).await?;
+
+    let handler = Ship {
+        app: app.clone(),
+        store: store.clone(),
+    };
+    let worker = Worker::start(Arc::new(store.clone()), handler, WorkerOptions::default());
+    let inbox = Inbox::new(Arc::new(store.clone()), InboxOptions::default());
+    report(&app, &inbox, &good).await?;
+    report(&app, &inbox, &bad).await?;
+    worker.shutdown(Duration::from_secs(10)).await;
+    Ok(())
+}
+
+/// What becomes of an order after its event is accepted.
+enum Payment {
+    Taken,
+    Refused,
+}
+
+/// The sending end: the order and its event in one transaction.
+async fn place(app: &PgPool, store: &PgStore, order: &str, payment: Payment) -> Result<()> {
+    let event = OrderPlaced {
+        order_id: order.to_owned(),
+    };
+    let event = NewEvent {
+        envelope: payload::seal::<OrderPlaced>(serde_json::to_vec(&event)?.into())?,
+        delay: Duration::ZERO,
+        redelivery: Redelivery::default(),
+    };
+    let mut transaction = app.begin().await?;
+    sqlx::query("INSERT INTO orders (id) VALUES ($1)")
+        .bind(order)
+        .execute(&mut *transaction)
+        .await?;
+    let events = [event];
+    store.accept_in(&mut transaction, &events).await?;
+    match payment {
+        Payment::Taken => {
+            transaction.commit().await?;
+            // Spares the worker its next poll.
+            store.announce(&events);
+            println!("order {order} is placed");
+        }
+        Payment::Refused => {
+            transaction.rollback().await?;
+            println!("order {order} is rolled back, and so is its event");
+        }
+    }
+    Ok(())
+}
+
+/// The processing end: the shipment and the settlement in one transaction.
+struct Ship {
+    app: PgPool,
+    store: PgStore,
+}
+
+#[async_trait]
+impl Handler<OrderPlaced> for Ship {
+    async fn handle(&self, event: Event<OrderPlaced>) -> Result<Handled, HandlerError> {
+        let order = &event.payload.order_id;
+        let attempt = event.lease.attempt;
+        let mut transaction = self.app.begin().await?;
+        sqlx::query("INSERT INTO shipments (order_id) VALUES ($1)")
+            .bind(order)
+            .execute(&mut *transaction)
+            .await?;
+        if attempt.number() == 1 {
+            println!("attempt {attempt} at shipping {order} fails after its insert");
+            return Err(HandlerError::retry_after(Duration::ZERO, "out of boxes"));
+        }
+        let settled = self
+            .store
+            .settle_processed_in(&mut transaction, event.lease)
+            .await?;
+        if settled == Settled::LeaseLost {
+            // Dropped, the transaction is rolled back: somebody else does this work.
+            return Err(HandlerError::retry("lease was lost"));
+        }
+        transaction.commit().await?;
+        println!("attempt {attempt} at shipping {order} is committed");
+        Ok(Handled::Settled)
+    }
+}
+
+async fn report(app: &PgPool, inbox: &Inbox, order: &str) -> Result<()> {
+    let event = match ended(inbox, order).await? {
+        Some(event) => format!("event {} after {} attempts", event.state, event.attempts),
+        None => "no event".to_owned(),
+    };
+    let shipments: i64 = sqlx::query_scalar("SELECT count(*) FROM shipments WHERE order_id = $1")
+        .bind(order)
+        .fetch_one(app)
+        .await?;
+    let plural = if shipments == 1 { "" } else { "s" };
+    println!("order {order}: {event}, {shipments} shipment{plural}");
+    Ok(())
+}
+
+/// The record of an order's event once it has ended; `None` where there is none.
+async fn ended(inbox: &Inbox, order: &str) -> Result<Option<EventRecord>> {
+    let key = Key::new(order)?;
+    loop {
+        match inbox.find::<OrderPlaced>(&key).await? {
+            Some(event) if event.state == State::Processing => {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            ended => return Ok(ended),
+        }
+    }
+}
