@@ -55,7 +55,6 @@ impl Server {
 
     fn on(socket: TcpSocket, backend: Backend, config: &Config) -> Result<Self, StartError> {
         let listener = listen(socket, config)?;
-        file_limit::raise(config.max_connections);
         let inbox = (config.role != Role::Worker)
             .then(|| Inbox::new(Arc::clone(&backend.store), config.inbox_options()));
         let worker = (config.role != Role::Api).then(|| {
@@ -65,7 +64,9 @@ impl Server {
                 config.worker_options(),
             )
         });
-        let (store, options) = (Arc::clone(&backend.store), config.http_options());
+        let store = Arc::clone(&backend.store);
+        let mut options = config.http_options();
+        options.max_connections = file_limit::raise(options.max_connections);
         let site = match &inbox {
             Some(inbox) => Site::of_inbox(inbox.clone(), store, options),
             None => Site::of_worker(store, options),
@@ -76,7 +77,7 @@ impl Server {
         })?;
         info!(
             addr = %listening.addr(),
-            role = ?config.role,
+            role = %config.role,
             processing_delay_seconds = config.processing_delay_seconds.as_secs_f64(),
             lease_seconds = config.processing_stale_timeout_seconds.as_secs_f64(),
             "listening"

@@ -25,8 +25,8 @@ const MAX_HEAD_BYTES: usize = 64 * 1024;
 /// How much of a connection is read ahead: longer bodies come in pieces of it.
 const MAX_BUFFER_BYTES: usize = 64 * 1024;
 
-/// How long a connection that was answered early is read on, and what it sends dropped.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long a connection that was refused is read on, and what it sends dropped.
+const REFUSAL_LINGER: Duration = Duration::from_secs(2);
 
 /// What hyper is to do on every connection.
 pub(super) fn builder(options: &HttpOptions) -> http1::Builder {
@@ -60,6 +60,7 @@ pub(super) async fn serve(
     let io = TokioIo::new(Lingering {
         stream,
         peer: Arc::clone(peer),
+        patience: site.options.body_timeout,
         until: None,
     });
     let mut connection = pin!(builder.serve_connection(io, service));
@@ -106,15 +107,17 @@ pub(super) async fn refuse(mut stream: TcpStream) {
         io::Result::Ok(())
     };
     // However it ends, the client has been told or does not listen.
-    let _ = timeout(LINGER, refused).await;
+    let _ = timeout(REFUSAL_LINGER, refused).await;
 }
 
-/// A stream that, shut down with bytes unread, reads and drops them for a while: closing at once
-/// would make the kernel reset the connection, and the client lose the answer (RFC 9112,
-/// section 9.6).
+/// A stream that, shut down before its client has closed, reads on for a while and drops what
+/// comes: closing with bytes unread would make the kernel reset the connection, and the client
+/// lose the answer (RFC 9112, section 9.6).
 struct Lingering {
     stream: TcpStream,
     peer: Arc<Peer>,
+    /// As long as the body that may be coming would have had.
+    patience: Duration,
     until: Option<Pin<Box<Sleep>>>,
 }
 
@@ -144,10 +147,10 @@ impl AsyncWrite for Lingering {
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.until.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
-            if !self.peer.has_bytes_unread() {
+            if !self.peer.may_be_sending() {
                 return Poll::Ready(Ok(()));
             }
-            self.until = Some(Box::pin(sleep(LINGER)));
+            self.until = Some(Box::pin(sleep(self.patience)));
         }
         let mut dropped = [0; 16 * 1024];
         loop {
@@ -155,7 +158,7 @@ impl AsyncWrite for Lingering {
                 .until
                 .as_mut()
                 .is_none_or(|until| until.as_mut().poll(context).is_ready());
-            if over {
+            if over || !self.peer.may_be_sending() {
                 return Poll::Ready(Ok(()));
             }
             let mut buffer = ReadBuf::new(&mut dropped);

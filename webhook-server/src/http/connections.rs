@@ -216,8 +216,11 @@ impl Peer {
         self.leaves_bytes_unread.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn has_bytes_unread(&self) -> bool {
+    /// Whether more may be coming of a connection that is being closed: not so where it is idle,
+    /// and closed because the server stops.
+    pub(super) fn may_be_sending(&self) -> bool {
         self.leaves_bytes_unread.load(Ordering::Relaxed)
+            || self.order.load(Ordering::Relaxed) == Order::Serve as u8
     }
 
     /// The order that stands; the task of `context` is woken by the next one.

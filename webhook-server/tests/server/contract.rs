@@ -9,7 +9,7 @@ use webhook_memory::MemoryStore;
 use webhook_server::config::Role;
 
 use crate::support::client::{Client, post, post_as};
-use crate::support::{config, serve, serve_on, transaction, until, with_amount};
+use crate::support::{config, serve, serve_on, transaction, with_amount};
 
 #[tokio::test]
 async fn root_is_healthy_and_tells_the_time() {
@@ -461,50 +461,4 @@ async fn head_answers_as_get_without_a_body() {
     }
     // Nothing of a body came after the heads.
     assert_eq!(client.get("/readyz").await.status, 200);
-}
-
-#[tokio::test]
-async fn a_worker_serves_its_health_alone() {
-    let mut config = config();
-    config.role = Role::Worker;
-    let server = serve(&config);
-    let mut client = Client::connect(server.addr()).await;
-    assert_eq!(client.get("/").await.status, 200);
-    assert_eq!(client.get("/readyz").await.status, 200);
-    assert_eq!(
-        client.post(transaction("tx-1")).await.problem(404),
-        "Not found"
-    );
-    assert_eq!(
-        client.get("/v1/transactions/tx-1").await.problem(404),
-        "Not found"
-    );
-}
-
-#[tokio::test]
-async fn an_api_receives_and_does_not_process() {
-    let mut config = config();
-    config.role = Role::Api;
-    config.processing_delay_seconds = Duration::ZERO;
-    let store = Arc::new(MemoryStore::default());
-    let api = serve_on(Arc::clone(&store) as _, Arc::clone(&store) as _, &config);
-    let mut client = Client::connect(api.addr()).await;
-    client
-        .post(transaction("tx-1"))
-        .await
-        .acknowledged("ACCEPTED");
-    let shown = client.get("/v1/transactions/tx-1").await.json();
-    assert_eq!(
-        (&shown["status"], &shown["attempts"]),
-        (&json!("PROCESSING"), &json!(0))
-    );
-
-    config.role = Role::Worker;
-    let worker = serve_on(Arc::clone(&store) as _, store, &config);
-    until("the worker has processed it", async || {
-        let mut client = Client::connect(api.addr()).await;
-        client.get("/v1/transactions/tx-1").await.json()["status"] == "PROCESSED"
-    })
-    .await;
-    worker.shutdown().await;
 }

@@ -8,5 +8,6 @@ mod contract;
 mod drain;
 mod faults;
 mod process;
+mod roles;
 mod slow;
 mod support;
