@@ -27,6 +27,5 @@ EXPOSE 8000
 # Starts the drain: the container's stop time-out must be longer than DRAIN_SECONDS (25).
 STOPSIGNAL SIGTERM
 # Whether the process answers, not whether its database does: restarting it would not help that.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=40s --start-interval=1s \
-    CMD ["webhook-server", "healthcheck"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=40s CMD ["webhook-server", "healthcheck"]
 ENTRYPOINT ["webhook-server"]
