@@ -44,6 +44,8 @@ pub struct CommandLine {
 pub enum Task {
     /// Bring the database's schema up to date, and end
     Migrate,
+    /// Ask the server on BIND_ADDR whether it is alive: ends with 0 if so, else with 1
+    Healthcheck,
 }
 
 /// How the server behaves, and its limits.

@@ -7,6 +7,7 @@ mod backend;
 pub mod config;
 mod file_limit;
 mod handler;
+mod healthcheck;
 pub mod http;
 mod logging;
 mod run;
@@ -15,6 +16,7 @@ mod signals;
 
 pub use backend::{Backend, OpenError};
 pub use handler::LogTransaction;
+pub use healthcheck::{Unhealthy, healthcheck};
 pub use logging::start as start_logging;
 pub use run::{RunError, run};
 pub use server::{Server, StartError};

@@ -6,6 +6,7 @@ use tracing::{info, warn};
 
 use crate::backend::{Backend, OpenError};
 use crate::config::{CommandLine, Task};
+use crate::healthcheck::{Unhealthy, healthcheck};
 use crate::server::{Server, StartError};
 use crate::signals::Signals;
 
@@ -23,6 +24,10 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
             migrated = Backend::migrate(&line.config) => migrated.map(|()| 0).map_err(RunError::Migrate),
             signal = signals.next() => Ok(signal.exit_code()),
         },
+        Some(Task::Healthcheck) => healthcheck(line.config.bind_addr)
+            .await
+            .map(|()| 0)
+            .map_err(RunError::Healthcheck),
         None => serve(line, &mut signals).await,
     }
 }
@@ -62,4 +67,7 @@ pub enum RunError {
     /// The database was not migrated.
     #[error("failed to migrate the database")]
     Migrate(#[source] OpenError),
+    /// The server that was asked is not alive.
+    #[error("not healthy")]
+    Healthcheck(#[source] Unhealthy),
 }

@@ -48,7 +48,7 @@ async fn help_explains_every_option_with_its_variable_and_default() {
             );
         }
     }
-    assert!(help.contains("migrate"));
+    assert!(help.contains("migrate") && help.contains("healthcheck"));
 }
 
 #[tokio::test]
@@ -305,4 +305,25 @@ async fn the_second_signal_stops_at_once() {
         process.signal(second);
         assert_eq!(process.ends().await.code(), Some(code));
     }
+}
+
+#[tokio::test]
+async fn the_health_check_tells_a_live_server_from_none() {
+    let mut process = webhook_server(&[]).start();
+    let addr = process.listens().await;
+    let check = || {
+        let starter = webhook_server(&["healthcheck"]).env("BIND_ADDR", &addr.to_string());
+        // Which database a server has is none of its business.
+        starter.env("ROLE", "api").output()
+    };
+    let (code, _, log) = check().await;
+    assert_eq!(code, 0, "{log}");
+    process.signal(Signal::TERM);
+    process.ends().await;
+    let (code, _, log) = check().await;
+    assert_eq!(code, 1);
+    assert!(
+        log.contains(&format!("no server answers on {addr}")),
+        "{log}"
+    );
 }

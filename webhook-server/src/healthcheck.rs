@@ -1,0 +1,92 @@
+//! Asks a running server whether it is alive: what a container's health check runs.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// Longer than a live server takes, shorter than the patience of container engines.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Asks the server that listens on `bind_addr`, from this machine, for its liveness.
+///
+/// # Errors
+///
+/// When there is no answer in time, or another than 200.
+pub async fn healthcheck(bind_addr: SocketAddr) -> Result<(), Unhealthy> {
+    let addr = reachable(bind_addr);
+    match timeout(PATIENCE, ask(addr)).await {
+        Ok(Ok(StatusCode::OK)) => Ok(()),
+        Ok(Ok(status)) => Err(Unhealthy::Status { addr, status }),
+        Ok(Err(source)) => Err(Unhealthy::Unreachable { addr, source }),
+        Err(_) => Err(Unhealthy::Silent { addr }),
+    }
+}
+
+/// Where to reach a server that listens on all addresses.
+fn reachable(bind_addr: SocketAddr) -> SocketAddr {
+    let ip = match bind_addr.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bind_addr.port())
+}
+
+async fn ask(addr: SocketAddr) -> Result<StatusCode, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TokioIo::new(TcpStream::connect(addr).await?);
+    let (mut sender, connection) = http1::handshake(stream).await?;
+    let request = Request::get("/")
+        .header(header::HOST, addr.to_string())
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())?;
+    let (answer, _) = tokio::join!(sender.send_request(request), connection);
+    Ok(answer?.status())
+}
+
+/// Why a server does not count as alive.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unhealthy {
+    /// Nobody listens, or what listens speaks no HTTP.
+    #[error("no server answers on {addr}")]
+    Unreachable {
+        /// Where it was looked for.
+        addr: SocketAddr,
+        /// What was met instead.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It listens and says nothing.
+    #[error("the server on {addr} does not answer")]
+    Silent {
+        /// Where it listens.
+        addr: SocketAddr,
+    },
+    /// It answers with something else than 200.
+    #[error("the server on {addr} answers {status}")]
+    Status {
+        /// Where it listens.
+        addr: SocketAddr,
+        /// What it answers.
+        status: StatusCode,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_on_all_addresses_is_asked_on_this_machine() {
+        let asked = |addr: &str| reachable(addr.parse().unwrap()).to_string();
+        assert_eq!(asked("0.0.0.0:8000"), "127.0.0.1:8000");
+        assert_eq!(asked("[::]:8000"), "[::1]:8000");
+        assert_eq!(asked("192.0.2.1:80"), "192.0.2.1:80");
+    }
+}
