@@ -1,0 +1,42 @@
+//! The criterion benches: what each step costs, on both backends.
+//!
+//! ```text
+//! scripts/with-postgres cargo bench -p benches               # all of them: five minutes
+//! cargo bench -p benches --bench inbox -- 'payload|memory'   # those that need no database
+//! ```
+//!
+//! Names are operation/backend/…; figures are times per batch or round, and elements (events) per
+//! second. Setting up (fresh keys, events to claim, leases to settle) is never in them.
+
+use std::sync::LazyLock;
+
+use criterion::{criterion_group, criterion_main};
+use tokio::runtime::Runtime;
+
+mod delivery;
+mod payload;
+mod pipeline;
+mod store;
+mod subject;
+
+/// As many threads as the machines have on which figures are compared.
+const WORKER_THREADS: usize = 2;
+
+static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .enable_all()
+        .build()
+        .expect("a runtime starts")
+});
+
+criterion_group!(
+    benches,
+    payload::decode_and_seal,
+    store::accept,
+    store::claim,
+    store::settle,
+    pipeline::accept,
+    pipeline::accept_to_processed,
+);
+criterion_main!(benches);

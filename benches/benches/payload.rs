@@ -1,0 +1,26 @@
+//! From a body to an envelope: parsing, validation, fingerprint.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput};
+use webhook_core::{Payload, Transaction, payload};
+
+use crate::delivery;
+
+pub(crate) fn decode_and_seal(criterion: &mut Criterion) {
+    let body = delivery::body();
+    let transaction = Transaction::decode(&body).expect("it is a transaction");
+
+    let mut group = criterion.benchmark_group("payload");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("decode", |bencher| {
+        bencher.iter(|| Transaction::decode(black_box(&body)));
+    });
+    group.bench_function("fingerprint", |bencher| {
+        bencher.iter(|| black_box(&transaction).fingerprint());
+    });
+    group.bench_function("seal", |bencher| {
+        bencher.iter(|| payload::seal::<Transaction>(black_box(body.clone())));
+    });
+    group.finish();
+}

@@ -1,0 +1,112 @@
+//! The whole way: bodies in at one end, through parsing and group commit, to handlers at the other.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+use futures_util::future::join_all;
+use tokio::sync::Semaphore;
+use webhook_core::{Event, HandlerError, Inbox, InboxOptions, Transaction, Worker, WorkerOptions};
+
+use crate::subject::{Backend, Subject};
+use crate::{RUNTIME, delivery};
+
+/// So many deliveries at once.
+const CALLERS: [usize; 3] = [1, 64, 256];
+
+/// How long the drain of an idle worker may take.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Until deliveries are answered: their events are durable, and not yet due.
+pub(crate) fn accept(criterion: &mut Criterion) {
+    measure(criterion, Way::Accept);
+}
+
+/// Until their handlers have run, in the same process.
+pub(crate) fn accept_to_processed(criterion: &mut Criterion) {
+    measure(criterion, Way::AcceptToProcessed);
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    Accept,
+    AcceptToProcessed,
+}
+
+fn measure(criterion: &mut Criterion, way: Way) {
+    let name = match way {
+        Way::Accept => "pipeline-accept",
+        Way::AcceptToProcessed => "pipeline-accept-to-processed",
+    };
+    for backend in Backend::ALL {
+        let mut group = criterion.benchmark_group(format!("{name}/{backend}"));
+        group
+            .sampling_mode(SamplingMode::Flat)
+            .sample_size(10)
+            .warm_up_time(Duration::from_millis(500))
+            .measurement_time(Duration::from_secs(3));
+        for callers in CALLERS {
+            group.throughput(Throughput::Elements(callers as u64));
+            group.bench_function(BenchmarkId::from_parameter(callers), |bencher| {
+                bencher
+                    .to_async(&*RUNTIME)
+                    .iter_custom(|rounds| time(backend, way, rounds, callers));
+            });
+        }
+        group.finish();
+    }
+}
+
+/// How long it takes that each caller delivers `rounds` times, one delivery after the other.
+async fn time(backend: Backend, way: Way, rounds: u64, callers: usize) -> Duration {
+    let rounds = usize::try_from(rounds).unwrap_or(usize::MAX);
+    let subject = Subject::set_up(backend).await;
+    let options = InboxOptions {
+        delay: match way {
+            Way::Accept => Duration::from_secs(30),
+            Way::AcceptToProcessed => Duration::ZERO,
+        },
+        deadline: Duration::from_secs(30),
+        ..InboxOptions::default()
+    };
+    let inbox = Inbox::new(subject.store.clone(), options);
+    let processed = Arc::new(Semaphore::new(0));
+    let worker = matches!(way, Way::AcceptToProcessed).then(|| {
+        let processed = Arc::clone(&processed);
+        let handler = move |_: Event<Transaction>| {
+            processed.add_permits(1);
+            async { Ok::<_, HandlerError>(()) }
+        };
+        Worker::start(subject.scheduler.clone(), handler, WorkerOptions::default())
+    });
+    let bodies: Vec<_> = (0..callers).map(|_| delivery::bodies(rounds)).collect();
+
+    let started = Instant::now();
+    let deliveries = bodies
+        .into_iter()
+        .map(|bodies| tokio::spawn(deliver(inbox.clone(), bodies)));
+    for delivered in join_all(deliveries).await {
+        delivered.expect("no caller panics");
+    }
+    if worker.is_some() {
+        let all = u32::try_from(rounds * callers).expect("a bench does not process billions");
+        let all = processed.acquire_many(all).await;
+        all.expect("the semaphore is never closed").forget();
+    }
+    let elapsed = started.elapsed();
+
+    inbox.close().await;
+    if let Some(worker) = worker {
+        worker.shutdown(DRAIN).await;
+    }
+    drop(inbox);
+    subject.clean_up().await;
+    elapsed
+}
+
+async fn deliver(inbox: Inbox, bodies: Vec<Bytes>) {
+    for body in bodies {
+        inbox.receive::<Transaction>(body).await.expect("receive");
+    }
+}

@@ -1,0 +1,181 @@
+//! The operations of a backend, by batch size and by callers at once.
+
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+use futures_util::future::join_all;
+use webhook_core::{ClaimedEvent, NewEvent, Outcome, Settlement};
+
+use crate::subject::{Backend, Subject};
+use crate::{RUNTIME, delivery};
+
+/// Callers, and the events in each batch of each of them.
+const LOADS: [(usize, usize); 8] = [
+    (1, 1),
+    (1, 16),
+    (1, 64),
+    (1, 256),
+    (1, 1024),
+    (4, 64),
+    (16, 64),
+    (64, 64),
+];
+
+/// At most as many events are made ready at a time.
+const READY: usize = 16_384;
+
+/// After as many events a backend is replaced by a fresh one.
+const REPLACE: usize = 400_000;
+
+pub(crate) fn accept(criterion: &mut Criterion) {
+    measure(criterion, Operation::Accept);
+}
+
+pub(crate) fn claim(criterion: &mut Criterion) {
+    measure(criterion, Operation::Claim);
+}
+
+pub(crate) fn settle(criterion: &mut Criterion) {
+    measure(criterion, Operation::Settle);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Operation {
+    Accept,
+    Claim,
+    Settle,
+}
+
+/// One call of an operation, made ready.
+enum Call {
+    Accept(Vec<NewEvent>),
+    Claim(usize),
+    Settle(Vec<Settlement>),
+}
+
+fn measure(criterion: &mut Criterion, operation: Operation) {
+    for backend in Backend::ALL {
+        let name = format!("{operation:?}/{backend}").to_lowercase();
+        let mut group = criterion.benchmark_group(name);
+        group
+            .sampling_mode(SamplingMode::Flat)
+            .sample_size(10)
+            .warm_up_time(Duration::from_millis(300))
+            .measurement_time(match backend {
+                Backend::Memory => Duration::from_secs(1),
+                Backend::Postgres => Duration::from_secs(2),
+            });
+        for (callers, batch) in LOADS {
+            group.throughput(Throughput::Elements((callers * batch) as u64));
+            let id = BenchmarkId::from_parameter(format!("{callers}x{batch}"));
+            group.bench_function(id, |bencher| {
+                bencher
+                    .to_async(&*RUNTIME)
+                    .iter_custom(|rounds| time(backend, operation, rounds, callers, batch));
+            });
+        }
+        group.finish();
+    }
+}
+
+/// How long it takes that each caller makes a call, `rounds` times.
+async fn time(
+    backend: Backend,
+    operation: Operation,
+    rounds: u64,
+    callers: usize,
+    batch: usize,
+) -> Duration {
+    let mut elapsed = Duration::ZERO;
+    let mut subject = Subject::set_up(backend).await;
+    let mut held = 0;
+    let mut left = usize::try_from(rounds).unwrap_or(usize::MAX);
+    while left > 0 {
+        let rounds = left.min((READY / (callers * batch)).max(1));
+        let mut ready = Vec::new();
+        for _ in 0..callers {
+            ready.push(operation.make_ready(&subject, rounds, batch).await);
+        }
+        let started = Instant::now();
+        let callers_at_work = ready.into_iter().map(|calls| {
+            let subject = subject.clone();
+            tokio::spawn(async move {
+                let mut claimed = Vec::new();
+                for call in calls {
+                    claimed.push(call.make(&subject).await);
+                }
+                claimed
+            })
+        });
+        let claimed = join_all(callers_at_work).await;
+        elapsed += started.elapsed();
+
+        // Leases left behind would make the next rounds another bench.
+        for claimed in claimed
+            .into_iter()
+            .flat_map(|it| it.expect("no caller panics"))
+        {
+            let settlements = processed(claimed);
+            subject
+                .scheduler
+                .settle(&settlements)
+                .await
+                .expect("settle");
+        }
+        left -= rounds;
+        held += rounds * callers * batch;
+        if held >= REPLACE && left > 0 {
+            subject.clean_up().await;
+            subject = Subject::set_up(backend).await;
+            held = 0;
+        }
+    }
+    subject.clean_up().await;
+    elapsed
+}
+
+impl Operation {
+    /// The calls of one caller.
+    async fn make_ready(self, subject: &Subject, rounds: usize, batch: usize) -> Vec<Call> {
+        if !matches!(self, Self::Accept) {
+            subject.accept(rounds * batch).await;
+        }
+        let mut calls = Vec::new();
+        for _ in 0..rounds {
+            calls.push(match self {
+                Self::Accept => Call::Accept(delivery::events(batch)),
+                Self::Claim => Call::Claim(batch),
+                Self::Settle => Call::Settle(processed(subject.claim(batch).await)),
+            });
+        }
+        calls
+    }
+}
+
+impl Call {
+    /// Makes the call; what it has claimed.
+    async fn make(self, subject: &Subject) -> Vec<ClaimedEvent> {
+        match self {
+            Self::Accept(events) => {
+                subject.store.accept(&events).await.expect("accept");
+            }
+            Self::Claim(limit) => return subject.claim(limit).await,
+            Self::Settle(settlements) => {
+                subject
+                    .scheduler
+                    .settle(&settlements)
+                    .await
+                    .expect("settle");
+            }
+        }
+        Vec::new()
+    }
+}
+
+fn processed(claimed: Vec<ClaimedEvent>) -> Vec<Settlement> {
+    let settlements = claimed.into_iter().map(|claimed| Settlement {
+        lease: claimed.lease,
+        outcome: Outcome::Processed,
+    });
+    settlements.collect()
+}

@@ -1,0 +1,107 @@
+//! The backends under measurement, each bench on a fresh one.
+
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+use std::time::Duration;
+
+use webhook_core::{Claim, ClaimedEvent, Scheduler, Store, Transaction, payload};
+use webhook_memory::{MemoryOptions, MemoryStore};
+use webhook_postgres::PgStore;
+use webhook_postgres::testing::TestDatabase;
+
+/// How many events are accepted at once where only what comes after is measured.
+const SET_UP_BATCH: usize = 1024;
+
+/// Which backend.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Memory,
+    Postgres,
+}
+
+impl Backend {
+    pub(crate) const ALL: [Self; 2] = [Self::Memory, Self::Postgres];
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Memory => "memory",
+            Self::Postgres => "postgres",
+        })
+    }
+}
+
+/// A backend with no events in it.
+#[derive(Clone)]
+pub(crate) struct Subject {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) scheduler: Arc<dyn Scheduler>,
+    database: Option<Arc<(PgStore, TestDatabase)>>,
+}
+
+impl Subject {
+    pub(crate) async fn set_up(backend: Backend) -> Self {
+        match backend {
+            Backend::Memory => {
+                let store = Arc::new(MemoryStore::new(MemoryOptions {
+                    capacity: usize::MAX,
+                    ..MemoryOptions::default()
+                }));
+                Self {
+                    store: store.clone(),
+                    scheduler: store,
+                    database: None,
+                }
+            }
+            Backend::Postgres => {
+                assert!(
+                    std::env::var_os("TEST_DATABASE_URL").is_some(),
+                    "TEST_DATABASE_URL is not set: run scripts/with-postgres cargo bench -p benches"
+                );
+                let database = TestDatabase::create().await;
+                let store = PgStore::connect(database.url()).await.expect("connect");
+                store.migrate().await.expect("migrate");
+                let shared = Arc::new(store.clone());
+                Self {
+                    store: shared.clone(),
+                    scheduler: shared,
+                    database: Some(Arc::new((store, database))),
+                }
+            }
+        }
+    }
+
+    pub(crate) async fn clean_up(self) {
+        let Self {
+            store,
+            scheduler,
+            database,
+        } = self;
+        drop((store, scheduler));
+        if let Some((store, database)) = database.and_then(Arc::into_inner) {
+            store.close().await;
+            database.drop_database().await;
+        }
+    }
+
+    /// Accepts as many events, all due.
+    pub(crate) async fn accept(&self, count: usize) {
+        let events = crate::delivery::events(count);
+        for batch in events.chunks(SET_UP_BATCH) {
+            self.store.accept(batch).await.expect("accept");
+        }
+    }
+
+    /// Claims up to `limit` events.
+    pub(crate) async fn claim(&self, limit: usize) -> Vec<ClaimedEvent> {
+        let claim = Claim {
+            kind: payload::kind_of::<Transaction>(),
+            limit: NonZeroUsize::new(limit).expect("something is claimed"),
+            lease: Duration::from_secs(3600),
+            max_attempts: NonZeroU32::MAX,
+        };
+        self.scheduler.claim(&claim).await.expect("claim").events
+    }
+}
