@@ -11,7 +11,16 @@ WITH due AS MATERIALIZED (
     AND (leased_until IS NULL OR leased_until <= statement_timestamp())
   ORDER BY due_at
   LIMIT $2::bigint
-  FOR UPDATE SKIP LOCKED
+  FOR NO KEY UPDATE SKIP LOCKED
+),
+-- Deleting takes a stronger lock, which may meet an extend: that one has won then.
+exhausted AS MATERIALIZED (
+  SELECT item.id
+  FROM due
+  CROSS JOIN LATERAL (
+    SELECT id FROM webhook.queue WHERE id = due.id FOR UPDATE SKIP LOCKED
+  ) AS item
+  WHERE due.attempts >= $4::integer
 ),
 leased AS (
   UPDATE webhook.queue
@@ -22,12 +31,12 @@ leased AS (
 ),
 spent AS (
   DELETE FROM webhook.queue
-  WHERE id = ANY (ARRAY(SELECT id FROM due WHERE attempts >= $4::integer))
+  WHERE id = ANY (ARRAY(SELECT id FROM exhausted))
 ),
 failed AS (
   INSERT INTO webhook.outcomes (id, kind, failed, attempts, fence, settled_at, reason)
   SELECT id, kind, true, attempts, fence, statement_timestamp(), $5::text
-  FROM due WHERE attempts >= $4::integer
+  FROM due WHERE id IN (SELECT id FROM exhausted)
 ),
 -- When the next event is to be had: at once where this batch is full and another free one is
 -- behind it; else when one falls due, or when a lease runs out: those of others, and these.
@@ -68,5 +77,5 @@ LEFT JOIN due
     SELECT key, CASE WHEN due.attempts < $4::integer THEN body END AS body
     FROM webhook.events WHERE id = due.id LIMIT 1
   ) AS event
-ON true
+ON due.attempts < $4::integer OR due.id IN (SELECT id FROM exhausted)
 ORDER BY due.due_at, due.id

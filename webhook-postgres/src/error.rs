@@ -51,6 +51,12 @@ pub enum PgError {
         /// How long this one waited.
         waited: Duration,
     },
+    /// The database holds text in another encoding than UTF-8, which cannot hold every key.
+    #[error("the database's encoding is {found}, it should be UTF8")]
+    Encoding {
+        /// Its encoding.
+        found: String,
+    },
     /// A migration failed; nothing of it was kept.
     #[error("migration `{name}` failed")]
     Migration {

@@ -28,10 +28,12 @@ mod microseconds;
 mod migrate;
 mod operator;
 mod options;
+#[cfg(test)]
+mod plans;
 mod record;
 mod session;
 mod settle;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod url;
 mod wakeup;
@@ -157,6 +159,12 @@ impl PgStore {
             .iter()
             .map(|event| (&event.envelope.kind, event.delay));
         self.inner.wakeups.due(due);
+    }
+
+    /// What stands between this process and the database, as was found out or told:
+    /// [`Pooler::None`] or [`Pooler::Transaction`].
+    pub fn pooler(&self) -> Pooler {
+        self.inner.wakeups.pooler()
     }
 
     fn session(&self) -> Session<'_> {

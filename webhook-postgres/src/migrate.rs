@@ -38,6 +38,7 @@ impl PgStore {
     ///
     /// [`PgError::NewerSchema`] when a newer version of this program has migrated before,
     /// [`PgError::MigrationLocked`] when another process has been at it for a minute,
+    /// [`PgError::Encoding`] when the database cannot hold every key,
     /// [`PgError::Migration`] when the database refuses.
     pub async fn migrate(&self) -> Result<(), PgError> {
         let database = &self.inner.database;
@@ -145,6 +146,13 @@ async fn migrate(connection: &mut PgConnection) -> Result2<()> {
             name: "create_schema",
             source,
         }));
+    }
+    let encoding = sqlx::raw_sql("SELECT current_setting('server_encoding')")
+        .fetch_one(&mut *transaction)
+        .await?;
+    let encoding: String = encoding.try_get(0)?;
+    if encoding != "UTF8" {
+        return Ok(Err(PgError::Encoding { found: encoding }));
     }
     let found = match version(&mut transaction).await? {
         Ok(found) => found,

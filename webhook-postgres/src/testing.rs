@@ -51,7 +51,7 @@ impl TestDatabase {
         let mut connection = connect(&server).await;
         run(
             &mut connection,
-            format!("CREATE DATABASE {name} TEMPLATE template0"),
+            format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"),
         )
         .await;
         close(connection).await;

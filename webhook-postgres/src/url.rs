@@ -49,12 +49,11 @@ pub(crate) fn read(url: &str) -> Result<PgOptions, PgError> {
             driver.unwrap_or_default()
         )));
     }
-    // The last `@` ends the credentials: a `?` before it belongs to the password.
-    let query_from = rest.rfind('@').map_or(0, |at| at + 1);
-    let (address, query) = match rest[query_from..].find('?') {
-        Some(mark) => (&rest[..query_from + mark], &rest[query_from + mark + 1..]),
-        None => (rest, ""),
-    };
+    let (credentials, rest) = split_credentials(rest);
+    let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
+    if address.contains('#') || query.contains('#') {
+        return Err(wrong("a `#` in it must be written as `%23`"));
+    }
 
     let mut kept = Vec::new();
     let mut pooler = None;
@@ -98,11 +97,7 @@ pub(crate) fn read(url: &str) -> Result<PgOptions, PgError> {
             name => tracing::warn!(parameter = name, "unknown database URL parameter ignored"),
         }
     }
-    if address.contains('#') {
-        return Err(wrong("a `#` in it must be written as `%23`"));
-    }
-
-    let mut clean = format!("postgresql://{address}");
+    let mut clean = format!("postgresql://{credentials}{address}");
     if !kept.is_empty() {
         clean.push('?');
         clean.push_str(&kept.join("&"));
@@ -123,6 +118,26 @@ pub(crate) fn read(url: &str) -> Result<PgOptions, PgError> {
         options.acquire_timeout = timeout;
     }
     Ok(options)
+}
+
+/// Splits off the user and the password, with their `@`, and makes them fit for a URL: passwords
+/// stand in `.env` files as they are, and SQLAlchemy takes them so.
+fn split_credentials(rest: &str) -> (String, &str) {
+    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let end = match rest[..authority].rfind('@') {
+        Some(at) => at,
+        // The password has one of those characters itself, if there is one.
+        None => match rest.find('@') {
+            Some(at) if rest[..at].contains(':') => at,
+            _ => return (String::new(), rest),
+        },
+    };
+    let (credentials, rest) = rest.split_at(end + 1);
+    let credentials = credentials
+        .replace('/', "%2F")
+        .replace('?', "%3F")
+        .replace('#', "%23");
+    (credentials, rest)
 }
 
 /// asyncpg's `ssl`, which also takes what Python's `bool` prints.
@@ -221,7 +236,7 @@ mod tests {
             "mysql://app:hunter2@db/inbox",
             "postgresql+odbc://app:hunter2@db/inbox",
             "postgresql://app:hunter2@db:port/inbox",
-            "postgresql://app:hunter2#@db/inbox",
+            "postgresql://app:hunter2@db/inbox#",
             "postgresql://app:hunter2@db/inbox?sslmode=off",
             "app:hunter2@db/inbox",
         ] {
@@ -233,10 +248,18 @@ mod tests {
     }
 
     #[test]
-    fn a_question_mark_in_a_password_starts_no_query() {
-        let options = read("postgresql://app:s?cret@db/inbox?pooler=none").unwrap();
+    fn passwords_are_taken_as_they_are() {
+        for password in ["s?cret", "s/cret", "s#cret", "s@cret", "s%3Fcret", "s:cret"] {
+            let url = format!("postgresql://app:{password}@db:5433/inbox?pooler=none");
+            let options = read(&url).unwrap();
+            assert_eq!(options.connection.get_host(), "db", "{password}");
+            assert_eq!(options.connection.get_port(), 5433, "{password}");
+            assert_eq!(options.connection.get_username(), "app", "{password}");
+            assert_eq!(options.pooler, Pooler::None, "{password}");
+        }
+        let options = read("postgresql://db/inbox?application_name=a@b").unwrap();
         assert_eq!(options.connection.get_host(), "db");
-        assert_eq!(options.pooler, Pooler::None);
+        assert_eq!(options.connection.get_application_name(), Some("a@b"));
     }
 
     #[test]

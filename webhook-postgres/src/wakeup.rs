@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 use webhook_core::Kind;
 
 use crate::connect::Link;
+use crate::options::Pooler;
 use crate::session::Database;
 use local::{Expecting, Local};
 use notify::Outbox;
@@ -56,6 +57,13 @@ impl Wakeups {
             database,
             outbox: Arc::new(Outbox::new()),
             tasks: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn pooler(&self) -> Pooler {
+        match self.link {
+            Link::Direct => Pooler::None,
+            Link::Pooled => Pooler::Transaction,
         }
     }
 

@@ -1,0 +1,143 @@
+//! The planner keeps to the indexes, whatever it has seen of the tables.
+
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Row};
+
+use crate::PgStore;
+use crate::options::PgOptions;
+use crate::session::Database;
+use crate::testing::TestDatabase;
+
+/// The statements that every event goes through, with arguments for them.
+const STATEMENTS: [(&str, &str, &str); 6] = [
+    (
+        "accept",
+        include_str!("accept/insert.sql"),
+        "ARRAY['k','k'], ARRAY['new-1','new-2'], ARRAY['','']::bytea[], ARRAY['','']::bytea[], \
+         ARRAY[0,0]::bigint[]",
+    ),
+    (
+        "look",
+        include_str!("accept/look.sql"),
+        "ARRAY['k','k'], ARRAY['1','2']",
+    ),
+    (
+        "find",
+        include_str!("find.sql"),
+        "ARRAY['k','k'], ARRAY['1','2']",
+    ),
+    (
+        "claim",
+        include_str!("claim.sql"),
+        "'k', 256, 60000000, 10, 'spent', 0",
+    ),
+    (
+        "extend",
+        include_str!("extend.sql"),
+        "ARRAY[1,2]::bigint[], ARRAY[1,1]::bigint[], 60000000",
+    ),
+    (
+        "settle",
+        include_str!("settle.sql"),
+        "ARRAY[1,2,3]::bigint[], ARRAY[1,1,1]::bigint[], ARRAY[0,1,2]::smallint[], \
+         ARRAY[0,0,0]::bigint[], ARRAY[NULL,'','']::text[]",
+    ),
+];
+
+/// As many as make a scan of all of them a thousand times dearer than a batch.
+const MANY: i64 = 300_000;
+
+async fn migrated(database: &TestDatabase) -> PgConnection {
+    let store = PgStore::connect(database.url()).await.unwrap();
+    store.migrate().await.unwrap();
+    store.close().await;
+    let options: PgOptions = database.url().parse().unwrap();
+    let connection: PgConnectOptions = options.connection;
+    Database::set_up(connection, options.statement_timeout)
+        .connect()
+        .await
+        .unwrap()
+}
+
+async fn run(connection: &mut PgConnection, sql: &str) {
+    let sql = AssertSqlSafe(sql.to_owned());
+    sqlx::raw_sql(sql).execute(connection).await.unwrap();
+}
+
+/// Prepares the statements once, as the pool's connections do, and asserts on their plans.
+async fn assert_plans(connection: &mut PgConnection, mode: &str) {
+    run(connection, "DEALLOCATE ALL").await;
+    run(connection, &format!("SET plan_cache_mode = {mode}")).await;
+    for (name, sql, arguments) in STATEMENTS {
+        run(connection, &format!("PREPARE {name} AS {sql}")).await;
+        assert_plan(connection, name, arguments).await;
+    }
+}
+
+async fn assert_plan(connection: &mut PgConnection, name: &str, arguments: &str) {
+    let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE {name}({arguments})"));
+    let rows = sqlx::raw_sql(explain).fetch_all(connection).await.unwrap();
+    let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let plan = plan.join("\n");
+    for line in plan.lines() {
+        // CTEs hold one batch, functions one array.
+        let reads_a_table = line.contains(" Scan on ")
+            && !line.contains("CTE Scan")
+            && !line.contains("Function Scan")
+            && !line.contains("Subquery Scan");
+        assert!(!reads_a_table, "{name}: {line}\n{plan}");
+    }
+    // Every index scan is narrowed by a condition: by id, by kind and due time, by kind and key.
+    let scans = plan.matches("Index Scan using").count() + plan.matches("Index Only Scan").count();
+    assert_eq!(plan.matches("Index Cond").count(), scans, "{name}\n{plan}");
+    assert!(scans > 0, "{name}\n{plan}");
+}
+
+async fn fill(connection: &mut PgConnection) {
+    run(
+        connection,
+        &format!(
+            "INSERT INTO webhook.events (kind, key, fingerprint, body, accepted_at, due_at)
+             SELECT 'k', number::text, '', '', now(), now() FROM generate_series(1, {MANY}) number;
+             INSERT INTO webhook.queue (id, kind, due_at, leased_until, fence, attempts)
+             SELECT id, kind, due_at, CASE WHEN id < 5000 THEN now() + interval '1 h' END, 1, 1
+             FROM webhook.events WHERE id % 2 = 0;
+             INSERT INTO webhook.outcomes (id, kind, failed, attempts, fence, settled_at)
+             SELECT id, kind, id % 100 = 1, 1, 1, now() FROM webhook.events WHERE id % 2 = 1"
+        ),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn every_access_is_by_index_whatever_the_planner_has_seen() {
+    let database = TestDatabase::create().await;
+    let mut connection = migrated(&database).await;
+    for mode in ["force_generic_plan", "force_custom_plan"] {
+        assert_plans(&mut connection, mode).await;
+    }
+    // Analysed while empty, as an idle queue is.
+    run(&mut connection, "VACUUM ANALYZE").await;
+    for mode in ["force_custom_plan", "force_generic_plan"] {
+        assert_plans(&mut connection, mode).await;
+    }
+    // The plans that were made for no rows, with many.
+    fill(&mut connection).await;
+    for (name, _, arguments) in STATEMENTS {
+        assert_plan(&mut connection, name, arguments).await;
+    }
+    // Never analysed since, then analysed.
+    assert_plans(&mut connection, "force_generic_plan").await;
+    run(&mut connection, "VACUUM ANALYZE").await;
+    for mode in ["force_generic_plan", "force_custom_plan"] {
+        assert_plans(&mut connection, mode).await;
+    }
+    // Idle again: settled, and analysed after that.
+    run(&mut connection, "DELETE FROM webhook.queue").await;
+    run(&mut connection, "VACUUM ANALYZE").await;
+    for mode in ["force_generic_plan", "force_custom_plan"] {
+        assert_plans(&mut connection, mode).await;
+    }
+    drop(connection);
+    database.drop_database().await;
+}

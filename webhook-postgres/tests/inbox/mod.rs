@@ -1,0 +1,119 @@
+//! What the tests of this directory begin with: a migrated store, events, claims.
+
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "each test binary uses a part of it, and not the same one"
+)]
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use webhook_core::{
+    Accepted, Claim, ClaimedEvent, Envelope, EventRecord, EventRef, Fingerprint, Key, Kind,
+    NewEvent, Redelivery, Scheduler, State, Store,
+};
+use webhook_postgres::PgStore;
+use webhook_postgres::testing::TestDatabase;
+
+/// Longer than anything takes that a test waits for.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Inbox {
+    pub(crate) database: TestDatabase,
+    pub(crate) store: PgStore,
+}
+
+impl Inbox {
+    pub(crate) async fn direct() -> Self {
+        let database = TestDatabase::create().await;
+        let url = database.url().to_owned();
+        Self::over(database, &url).await
+    }
+
+    pub(crate) async fn pooled() -> Self {
+        let database = TestDatabase::create().await;
+        let url = database.pooler_url().to_owned();
+        Self::over(database, &url).await
+    }
+
+    async fn over(database: TestDatabase, url: &str) -> Self {
+        let store = PgStore::connect(url).await.unwrap();
+        store.migrate().await.unwrap();
+        Self { database, store }
+    }
+
+    pub(crate) async fn close(self) {
+        self.store.close().await;
+        self.database.drop_database().await;
+    }
+
+    pub(crate) async fn accept(&self, key: &str) {
+        let answers = self.store.accept(&[event(key)]).await.unwrap();
+        assert_eq!(answers, [Accepted::New]);
+    }
+
+    pub(crate) async fn claim_one(&self) -> ClaimedEvent {
+        let mut claimed = self.store.claim(&claim(1)).await.unwrap();
+        assert_eq!(claimed.events.len(), 1);
+        claimed.events.remove(0)
+    }
+
+    pub(crate) async fn record(&self, key: &str) -> Option<EventRecord> {
+        let mut found = self.store.find(&[reference(key)]).await.unwrap();
+        found.remove(0)
+    }
+
+    pub(crate) async fn state(&self, key: &str) -> Option<State> {
+        self.record(key).await.map(|record| record.state)
+    }
+}
+
+pub(crate) fn kind() -> Kind {
+    Kind::new("test").unwrap()
+}
+
+pub(crate) fn event(key: &str) -> NewEvent {
+    delivery(key, "content", Duration::ZERO)
+}
+
+pub(crate) fn delivery(key: &str, body: &str, delay: Duration) -> NewEvent {
+    NewEvent {
+        envelope: Envelope {
+            kind: kind(),
+            key: Key::new(key).unwrap(),
+            fingerprint: Fingerprint::of([body]),
+            body: body.to_owned().into(),
+        },
+        delay,
+        redelivery: Redelivery::KeepFailed,
+    }
+}
+
+pub(crate) fn reference(key: &str) -> EventRef {
+    EventRef {
+        kind: kind(),
+        key: Key::new(key).unwrap(),
+    }
+}
+
+pub(crate) fn claim(limit: usize) -> Claim {
+    Claim {
+        kind: kind(),
+        limit: NonZeroUsize::new(limit).unwrap(),
+        lease: Duration::from_secs(120),
+        max_attempts: NonZeroU32::new(10).unwrap(),
+    }
+}
+
+/// Waits until `holds` does.
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    if tokio::time::timeout(DEADLINE, waiting).await.is_err() {
+        panic!("never came: {what}");
+    }
+}

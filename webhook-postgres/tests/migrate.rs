@@ -1,0 +1,164 @@
+//! Migrating: explicit, once, by whoever comes first.
+
+mod inbox;
+
+use std::error::Error as _;
+
+use inbox::{event, reference};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+use webhook_core::{Error, Store};
+use webhook_postgres::testing::TestDatabase;
+use webhook_postgres::{PgError, PgStore, sqlx};
+
+async fn run(connection: &mut PgConnection, sql: &str) {
+    let sql = AssertSqlSafe(sql.to_owned());
+    sqlx::raw_sql(sql).execute(connection).await.unwrap();
+}
+
+async fn number(connection: &mut PgConnection, sql: &str) -> i64 {
+    let sql = AssertSqlSafe(sql.to_owned());
+    sqlx::raw_sql(sql)
+        .fetch_one(connection)
+        .await
+        .unwrap()
+        .get(0)
+}
+
+/// Ten stores, each with a pool of its own as ten processes have, all at once.
+async fn ten_at_once(database: &TestDatabase, url: &str) {
+    let mut stores = Vec::new();
+    for _ in 0..10 {
+        stores.push(PgStore::connect(url).await.unwrap());
+    }
+    let migrating: Vec<_> = stores
+        .iter()
+        .cloned()
+        .map(|store| tokio::spawn(async move { store.migrate().await }))
+        .collect();
+    for migrated in migrating {
+        migrated.await.unwrap().unwrap();
+    }
+    let mut connection = database.connection().await;
+    let migrations = "SELECT count(*) FROM webhook.migrations";
+    assert_eq!(number(&mut connection, migrations).await, 2);
+    for store in stores {
+        store.ping().await.unwrap();
+        store.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_processes_may_migrate_at_once() {
+    let database = TestDatabase::create().await;
+    ten_at_once(&database, database.url()).await;
+    database.drop_database().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_processes_may_migrate_at_once_through_a_pooler() {
+    let database = TestDatabase::create().await;
+    ten_at_once(&database, database.pooler_url()).await;
+    database.drop_database().await;
+}
+
+/// Everything is in the schema `webhook`: the app's own migrations table has no part in it.
+#[tokio::test]
+async fn nothing_outside_the_schema_is_touched() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.connection().await;
+    run(
+        &mut connection,
+        "CREATE TABLE _sqlx_migrations (version bigint PRIMARY KEY, description text NOT NULL);
+         INSERT INTO _sqlx_migrations VALUES (1, 'the app''s own')",
+    )
+    .await;
+    let elsewhere = "SELECT count(*) FROM pg_class
+                     WHERE relnamespace NOT IN ('pg_toast'::regnamespace, 'pg_catalog'::regnamespace)
+                       AND relnamespace::regnamespace::text <> 'webhook'";
+    let functions = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'public'::regnamespace";
+    let before = number(&mut connection, elsewhere).await;
+    let store = PgStore::connect(database.url()).await.unwrap();
+    store.migrate().await.unwrap();
+    assert_eq!(number(&mut connection, elsewhere).await, before);
+    assert_eq!(number(&mut connection, functions).await, 0);
+    let own = "SELECT count(*) FROM _sqlx_migrations WHERE version = 1";
+    assert_eq!(number(&mut connection, own).await, 1);
+    store.close().await;
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn connecting_alone_changes_nothing() {
+    let database = TestDatabase::create().await;
+    let store = PgStore::connect(database.url()).await.unwrap();
+    for error in [
+        store.ping().await.unwrap_err(),
+        store.accept(&[event("a")]).await.unwrap_err(),
+        store.find(&[reference("a")]).await.unwrap_err(),
+    ] {
+        let Error::Unavailable { source } = &error else {
+            panic!("{error:?}");
+        };
+        let source = source.downcast_ref::<PgError>().unwrap();
+        assert!(matches!(source, PgError::NotMigrated { .. }), "{source:?}");
+        assert!(source.to_string().contains("run the migration"), "{source}");
+        assert!(error.source().is_some());
+    }
+    store.close().await;
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn an_older_program_does_not_touch_a_newer_schema() {
+    let database = TestDatabase::create().await;
+    let store = PgStore::connect(database.url()).await.unwrap();
+    store.migrate().await.unwrap();
+    let mut connection = database.connection().await;
+    run(
+        &mut connection,
+        "INSERT INTO webhook.migrations (version, name) VALUES (999, 'from_the_future')",
+    )
+    .await;
+    let error = store.migrate().await.unwrap_err();
+    assert!(
+        matches!(error, PgError::NewerSchema { found: 999, .. }),
+        "{error:?}"
+    );
+    assert!(error.to_string().contains("version 999"), "{error}");
+    store.close().await;
+    database.drop_database().await;
+}
+
+/// Where there is nothing to do, a role needs no more than to use the tables.
+#[tokio::test]
+async fn a_migrated_schema_needs_no_rights_to_change_it() {
+    let database = TestDatabase::create().await;
+    let store = PgStore::connect(database.url()).await.unwrap();
+    store.migrate().await.unwrap();
+    let mut connection = database.connection().await;
+    let role = format!("webhook_test_role_{}", std::process::id());
+    run(
+        &mut connection,
+        &format!(
+            "CREATE ROLE {role} LOGIN PASSWORD 'secret';
+             GRANT USAGE ON SCHEMA webhook TO {role};
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA webhook TO {role}"
+        ),
+    )
+    .await;
+    let mut options: webhook_postgres::PgOptions = database.url().parse().unwrap();
+    options.connection = options.connection.username(&role).password("secret");
+    let app = PgStore::connect_with(options).await.unwrap();
+    app.migrate().await.unwrap();
+    app.accept(&[event("a")]).await.unwrap();
+    assert!(app.find(&[reference("a")]).await.unwrap()[0].is_some());
+    app.close().await;
+    store.close().await;
+    run(
+        &mut connection,
+        &format!("DROP OWNED BY {role}; DROP ROLE {role}"),
+    )
+    .await;
+    drop(connection);
+    database.drop_database().await;
+}

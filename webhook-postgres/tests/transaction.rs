@@ -1,0 +1,384 @@
+//! The app's transaction and the inbox in one: accepting in it, and settling in it.
+
+mod inbox;
+
+use inbox::{DEADLINE, Inbox, delivery, event, until};
+use sqlx::{Connection, PgConnection, Row};
+use std::time::Duration;
+use webhook_core::{
+    Accepted, Extended, Outcome, Reason, Scheduler, Settled, Settlement, State, Store,
+};
+use webhook_postgres::sqlx;
+
+async fn with_ledger(inbox: &Inbox) -> PgConnection {
+    let mut connection = inbox.database.connection().await;
+    sqlx::raw_sql("CREATE TABLE ledger (entry text PRIMARY KEY)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection
+}
+
+async fn write(connection: &mut PgConnection, entry: &str) {
+    sqlx::query("INSERT INTO ledger (entry) VALUES ($1)")
+        .bind(entry)
+        .execute(connection)
+        .await
+        .unwrap();
+}
+
+async fn entries(connection: &mut PgConnection) -> i64 {
+    sqlx::query("SELECT count(*) FROM ledger")
+        .fetch_one(connection)
+        .await
+        .unwrap()
+        .get(0)
+}
+
+#[tokio::test]
+async fn an_event_is_durable_with_the_apps_transaction() {
+    let inbox = Inbox::direct().await;
+    let mut app = with_ledger(&inbox).await;
+    let mut transaction = app.begin().await.unwrap();
+    write(&mut transaction, "order").await;
+    let events = [
+        event("a"),
+        event("a"),
+        delivery("a", "other", Duration::ZERO),
+    ];
+    let answers = inbox.store.accept_in(&mut transaction, &events).await;
+    assert_eq!(
+        answers.unwrap(),
+        [Accepted::New, Accepted::Duplicate, Accepted::Conflict]
+    );
+    assert_eq!(inbox.state("a").await, None);
+    assert!(
+        inbox
+            .store
+            .claim(&inbox::claim(1))
+            .await
+            .unwrap()
+            .events
+            .is_empty()
+    );
+    transaction.commit().await.unwrap();
+    let record = inbox.record("a").await.unwrap();
+    assert_eq!(
+        (record.state, record.conflict_count),
+        (State::Processing, 1)
+    );
+    assert_eq!(inbox.claim_one().await.key.as_str(), "a");
+    inbox.close().await;
+}
+
+#[tokio::test]
+async fn a_rollback_leaves_nothing_of_the_event() {
+    let inbox = Inbox::direct().await;
+    let mut app = with_ledger(&inbox).await;
+    let mut transaction = app.begin().await.unwrap();
+    inbox
+        .store
+        .accept_in(&mut transaction, &[event("a")])
+        .await
+        .unwrap();
+    transaction.rollback().await.unwrap();
+    assert_eq!(inbox.state("a").await, None);
+    inbox.accept("a").await;
+    inbox.close().await;
+}
+
+/// The delay counts from the call, not from the beginning of a long transaction.
+#[tokio::test]
+async fn a_delay_counts_from_the_call() {
+    let inbox = Inbox::direct().await;
+    let mut app = with_ledger(&inbox).await;
+    let mut transaction = app.begin().await.unwrap();
+    write(&mut transaction, "order").await;
+    sqlx::raw_sql("SELECT pg_sleep(1.5)")
+        .execute(&mut *transaction)
+        .await
+        .unwrap();
+    let delayed = delivery("a", "content", Duration::from_secs(1));
+    inbox
+        .store
+        .accept_in(&mut transaction, &[delayed])
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    let claimed = inbox.store.claim(&inbox::claim(1)).await.unwrap();
+    // A slow machine may have taken the second away meanwhile, but not more.
+    match claimed.next_due {
+        Some(_) if claimed.events.is_empty() => {}
+        _ => assert!(claimed.events[0].lag < DEADLINE, "{claimed:?}"),
+    }
+    let record = inbox.record("a").await.unwrap();
+    let begun: f64 =
+        sqlx::query("SELECT extract(epoch FROM due_at - accepted_at)::float8 FROM webhook.events")
+            .fetch_one(&mut app)
+            .await
+            .unwrap()
+            .get(0);
+    assert!((0.999..1.001).contains(&begun), "{begun} {record:?}");
+    inbox.close().await;
+}
+
+/// A sender that meets an event in an open transaction waits for its end, and is then answered
+/// right: new after a rollback, duplicate or conflict after a commit.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn senders_wait_for_the_apps_decision() {
+    let inbox = Inbox::direct().await;
+    let mut app = with_ledger(&inbox).await;
+    for (round, commit) in [(0, true), (1, false)] {
+        let key = format!("a-{round}");
+        let mut transaction = app.begin().await.unwrap();
+        inbox
+            .store
+            .accept_in(&mut transaction, &[event(&key)])
+            .await
+            .unwrap();
+        let (store, waiting) = (inbox.store.clone(), key.clone());
+        let sender = tokio::spawn(async move {
+            let other = delivery(&waiting, "other", Duration::ZERO);
+            store.accept(&[other, event(&waiting), event("free")]).await
+        });
+        let mut onlooker = inbox.database.connection().await;
+        until("the sender waits", async || {
+            sqlx::query("SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()")
+                .fetch_optional(&mut onlooker)
+                .await
+                .unwrap()
+                .is_some()
+        })
+        .await;
+        let expected = if commit {
+            transaction.commit().await.unwrap();
+            [Accepted::Conflict, Accepted::Duplicate]
+        } else {
+            transaction.rollback().await.unwrap();
+            [Accepted::New, Accepted::Conflict]
+        };
+        assert_eq!(sender.await.unwrap().unwrap()[..2], expected);
+        assert_eq!(inbox.record(&key).await.unwrap().conflict_count, 1);
+    }
+    inbox.close().await;
+}
+
+#[tokio::test]
+async fn the_effect_and_the_settlement_are_one() {
+    let inbox = Inbox::direct().await;
+    let mut app = with_ledger(&inbox).await;
+    inbox.accept("a").await;
+    let claimed = inbox.claim_one().await;
+    let mut transaction = app.begin().await.unwrap();
+    write(&mut transaction, "a").await;
+    let settled = inbox
+        .store
+        .settle_processed_in(&mut transaction, claimed.lease)
+        .await;
+    assert_eq!(settled.unwrap(), Settled::Applied);
+    assert_eq!(inbox.state("a").await, Some(State::Processing));
+    transaction.commit().await.unwrap();
+    assert_eq!(inbox.state("a").await, Some(State::Processed));
+    assert_eq!(entries(&mut app).await, 1);
+    // What the worker does after a handler that forgot to say so changes nothing.
+    let settlement = Settlement {
+        lease: claimed.lease,
+        outcome: Outcome::Processed,
+    };
+    let again = inbox.store.settle(&[settlement]).await.unwrap();
+    assert_eq!(again, [Settled::LeaseLost]);
+    inbox.close().await;
+}
+
+/// The handler dies between its writes and its commit: neither those nor the settlement are left,
+/// and the next attempt does both.
+#[tokio::test]
+async fn a_crash_between_leaves_neither() {
+    let inbox = Inbox::direct().await;
+    let mut app = with_ledger(&inbox).await;
+    inbox.accept("a").await;
+    let mut brief = inbox::claim(1);
+    brief.lease = Duration::from_millis(50);
+    let claimed = inbox.store.claim(&brief).await.unwrap().events.remove(0);
+    let mut dying = inbox.database.connection().await;
+    let pid: i32 = sqlx::query("SELECT pg_backend_pid()")
+        .fetch_one(&mut dying)
+        .await
+        .unwrap()
+        .get(0);
+    let mut transaction = dying.begin().await.unwrap();
+    write(&mut transaction, "a").await;
+    let settled = inbox
+        .store
+        .settle_processed_in(&mut transaction, claimed.lease)
+        .await;
+    assert_eq!(settled.unwrap(), Settled::Applied);
+    sqlx::query("SELECT pg_terminate_backend($1)")
+        .bind(pid)
+        .execute(&mut app)
+        .await
+        .unwrap();
+    assert!(transaction.commit().await.is_err());
+
+    assert_eq!(entries(&mut app).await, 0);
+    let mut claimed = None;
+    until("the lease runs out", async || {
+        claimed = inbox
+            .store
+            .claim(&inbox::claim(1))
+            .await
+            .unwrap()
+            .events
+            .pop();
+        claimed.is_some()
+    })
+    .await;
+    let claimed = claimed.unwrap();
+    assert_eq!(claimed.lease.attempt.number(), 2);
+    let mut transaction = app.begin().await.unwrap();
+    write(&mut transaction, "a").await;
+    let settled = inbox
+        .store
+        .settle_processed_in(&mut transaction, claimed.lease)
+        .await;
+    assert_eq!(settled.unwrap(), Settled::Applied);
+    transaction.commit().await.unwrap();
+    assert_eq!(entries(&mut app).await, 1);
+    assert_eq!(inbox.state("a").await, Some(State::Processed));
+    inbox.close().await;
+}
+
+/// A handler that was taken for dead comes too late: its writes go with its transaction.
+#[tokio::test]
+async fn a_stale_handler_rolls_its_writes_back() {
+    let inbox = Inbox::direct().await;
+    let mut app = with_ledger(&inbox).await;
+    inbox.accept("a").await;
+    let mut brief = inbox::claim(1);
+    brief.lease = Duration::from_millis(1);
+    let stale = inbox.store.claim(&brief).await.unwrap().events.remove(0);
+    let mut taker = None;
+    until("the lease runs out", async || {
+        taker = inbox
+            .store
+            .claim(&inbox::claim(1))
+            .await
+            .unwrap()
+            .events
+            .pop();
+        taker.is_some()
+    })
+    .await;
+    let mut transaction = app.begin().await.unwrap();
+    write(&mut transaction, "by the stale one").await;
+    let settled = inbox
+        .store
+        .settle_processed_in(&mut transaction, stale.lease)
+        .await;
+    assert_eq!(settled.unwrap(), Settled::LeaseLost);
+    transaction.rollback().await.unwrap();
+    assert_eq!(entries(&mut app).await, 0);
+
+    let mut transaction = app.begin().await.unwrap();
+    write(&mut transaction, "by the taker").await;
+    let settlement = Settlement {
+        lease: taker.unwrap().lease,
+        outcome: Outcome::Failed {
+            reason: Reason::new("broken"),
+        },
+    };
+    let settled = inbox
+        .store
+        .settle_in(&mut transaction, &[settlement])
+        .await
+        .unwrap();
+    assert_eq!(settled, [Settled::Applied]);
+    transaction.commit().await.unwrap();
+    assert_eq!(inbox.state("a").await, Some(State::Failed));
+    inbox.close().await;
+}
+
+/// While one handler sits in its transaction, the leases of all others are renewed, and its own
+/// event is nobody else's, even when its lease runs out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_transaction_keeps_nobody_waiting() {
+    let inbox = Inbox::direct().await;
+    let mut app = with_ledger(&inbox).await;
+    inbox.store.accept(&[event("a"), event("b")]).await.unwrap();
+    let mut brief = inbox::claim(2);
+    brief.lease = Duration::from_millis(300);
+    let claimed = inbox.store.claim(&brief).await.unwrap().events;
+    let leases = [claimed[0].lease, claimed[1].lease];
+    let mut transaction = app.begin().await.unwrap();
+    let settled = inbox
+        .store
+        .settle_processed_in(&mut transaction, leases[0])
+        .await;
+    assert_eq!(settled.unwrap(), Settled::Applied);
+
+    let renewing = inbox.store.extend(&leases, Duration::from_millis(300));
+    let renewed = tokio::time::timeout(DEADLINE / 2, renewing)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(renewed, [Extended::Renewed; 2]);
+    // Neither waits for the transaction, nor takes what it holds.
+    until("the other lease runs out", async || {
+        let claimed = inbox.store.claim(&inbox::claim(2)).await.unwrap().events;
+        assert!(
+            claimed
+                .iter()
+                .all(|claimed| claimed.lease.event == leases[1].event)
+        );
+        !claimed.is_empty()
+    })
+    .await;
+    transaction.commit().await.unwrap();
+    let extended = inbox
+        .store
+        .extend(&leases, Duration::from_secs(1))
+        .await
+        .unwrap();
+    assert_eq!(extended, [Extended::LeaseLost; 2]);
+    inbox.close().await;
+}
+
+/// Both go through a pooler as well, on a connection of the app's that is one.
+#[tokio::test]
+async fn through_a_pooler_it_is_the_same() {
+    let inbox = Inbox::pooled().await;
+    drop(with_ledger(&inbox).await);
+    let options: webhook_postgres::PgOptions = inbox.database.pooler_url().parse().unwrap();
+    let app = sqlx::postgres::PgPoolOptions::new()
+        .max_connections(3)
+        .connect_with(
+            options
+                .connection
+                .extra_float_digits(None)
+                .statement_cache_capacity(0),
+        )
+        .await
+        .unwrap();
+    for round in 0..20 {
+        let key = format!("a-{round}");
+        let mut transaction = app.begin().await.unwrap();
+        let answers = inbox
+            .store
+            .accept_in(&mut transaction, &[event(&key)])
+            .await
+            .unwrap();
+        assert_eq!(answers, [Accepted::New]);
+        transaction.commit().await.unwrap();
+        let claimed = inbox.claim_one().await;
+        let mut transaction = app.begin().await.unwrap();
+        let settled = inbox
+            .store
+            .settle_processed_in(&mut transaction, claimed.lease)
+            .await;
+        assert_eq!(settled.unwrap(), Settled::Applied);
+        transaction.commit().await.unwrap();
+        assert_eq!(inbox.state(&key).await, Some(State::Processed));
+    }
+    app.close().await;
+    inbox.close().await;
+}
