@@ -53,18 +53,17 @@ BEGIN
       fields := delivered::json;
       source_account := webhook.trimmed(fields ->> 'source_account');
       destination_account := webhook.trimmed(fields ->> 'destination_account');
-      amount := webhook.trimmed(fields ->> 'amount')::numeric;
       currency := upper(webhook.trimmed(fields ->> 'currency') COLLATE "C");
+      -- The last one, since it may fail for itself.
+      amount := webhook.trimmed(fields ->> 'amount')::numeric;
       RETURN;
     EXCEPTION WHEN data_exception THEN
       delivered := webhook.without_bad_escapes(delivered);
     END;
   END LOOP;
 EXCEPTION WHEN OTHERS THEN
-  source_account := NULL;
-  destination_account := NULL;
-  amount := NULL;
-  currency := NULL;
+  -- Not even text.
+  RETURN;
 END
 $function$;
 

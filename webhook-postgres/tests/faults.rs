@@ -1,0 +1,365 @@
+//! Faults: connections that die, statements that wait, callers that go away.
+
+mod inbox;
+
+use std::time::{Duration, Instant};
+
+use inbox::{DEADLINE, Inbox, claim, delivery, event, reference, until};
+use sqlx::{Connection, PgConnection, Row};
+use webhook_core::{Accepted, Error, Outcome, Scheduler, Settled, Settlement, Store};
+use webhook_postgres::{PgOptions, PgStore, sqlx};
+
+/// Ends every session of the database but this one, as a restart of the server does.
+async fn end_sessions(connection: &mut PgConnection) {
+    let sql = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    sqlx::raw_sql(sql).execute(connection).await.unwrap();
+}
+
+async fn sessions(connection: &mut PgConnection, condition: &str) -> i64 {
+    let sql = format!(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND pid <> pg_backend_pid() AND {condition}"
+    );
+    let row = sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
+        .fetch_one(connection)
+        .await
+        .unwrap();
+    row.get(0)
+}
+
+/// All of the pool's connections are dead at once: nobody is answered with an error for it.
+async fn survives_dead_connections(inbox: Inbox) {
+    let mut onlooker = inbox.database.connection().await;
+    for round in 0..3 {
+        // Opens several connections.
+        let accepting: Vec<_> = (0..6)
+            .map(|number| {
+                let store = inbox.store.clone();
+                let event = event(&format!("a-{round}-{number}"));
+                tokio::spawn(async move { store.accept(&[event]).await })
+            })
+            .collect();
+        for accepted in accepting {
+            assert_eq!(accepted.await.unwrap().unwrap(), [Accepted::New]);
+        }
+        end_sessions(&mut onlooker).await;
+        let asking: Vec<_> = (0..6)
+            .map(|number| {
+                let store = inbox.store.clone();
+                let reference = reference(&format!("a-{round}-{number}"));
+                tokio::spawn(async move { store.find(&[reference]).await })
+            })
+            .collect();
+        for found in asking {
+            assert!(found.await.unwrap().unwrap()[0].is_some());
+        }
+        let claimed = inbox.store.claim(&claim(6)).await.unwrap();
+        end_sessions(&mut onlooker).await;
+        let settlements: Vec<_> = claimed
+            .events
+            .iter()
+            .map(|event| Settlement {
+                lease: event.lease,
+                outcome: Outcome::Processed,
+            })
+            .collect();
+        let settled = inbox.store.settle(&settlements).await.unwrap();
+        assert_eq!(settled, [Settled::Applied; 6]);
+    }
+    drop(onlooker);
+    inbox.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_connections_are_replaced() {
+    survives_dead_connections(Inbox::direct().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dead_connections_behind_a_pooler_are_replaced() {
+    survives_dead_connections(Inbox::pooled().await).await;
+}
+
+/// Locks a key by an insert that is not committed.
+async fn hold(connection: &mut PgConnection, key: &str) {
+    sqlx::query(
+        "INSERT INTO webhook.events (kind, key, fingerprint, body, accepted_at, due_at)
+         VALUES ('test', $1, sha256(''), '', now(), now())",
+    )
+    .bind(key)
+    .execute(connection)
+    .await
+    .unwrap();
+}
+
+/// A caller that gives up in mid-statement leaves no connection, lock or half an event behind.
+async fn survives_callers_that_go_away(inbox: Inbox, url: &str) {
+    let mut options: PgOptions = url.parse().unwrap();
+    options.max_connections = 2;
+    let store = PgStore::connect_with(options).await.unwrap();
+    let mut holder = inbox.database.connection().await;
+    let mut onlooker = inbox.database.connection().await;
+    for round in 0..4 {
+        let key = format!("held-{round}");
+        let mut transaction = holder.begin().await.unwrap();
+        hold(&mut transaction, &key).await;
+        let (giving_up, held) = (store.clone(), event(&key));
+        let caller = tokio::spawn(async move { giving_up.accept(&[held]).await });
+        until("the caller waits for the lock", async || {
+            sessions(&mut onlooker, "wait_event_type = 'Lock'").await == 1
+        })
+        .await;
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled());
+        // The other connection serves meanwhile.
+        let free = event(&format!("free-{round}"));
+        assert_eq!(store.accept(&[free]).await.unwrap(), [Accepted::New]);
+        transaction.rollback().await.unwrap();
+        until("nothing is held", async || {
+            sessions(&mut onlooker, "state <> 'idle' OR wait_event_type = 'Lock'").await == 0
+        })
+        .await;
+        // Whether the abandoned event was accepted is open; what it is now is not.
+        let again = store.accept(&[event(&key)]).await.unwrap();
+        assert!(
+            matches!(again[..], [Accepted::New | Accepted::Duplicate]),
+            "{again:?}"
+        );
+    }
+    // Both connections are there again.
+    let both = tokio::join!(store.ping(), store.ping());
+    both.0.unwrap();
+    both.1.unwrap();
+    assert!(sessions(&mut onlooker, "true").await <= 8);
+    store.close().await;
+    drop((holder, onlooker));
+    inbox.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_may_go_away() {
+    let inbox = Inbox::direct().await;
+    let url = inbox.database.url().to_owned();
+    survives_callers_that_go_away(inbox, &url).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_may_go_away_through_a_pooler() {
+    let inbox = Inbox::pooled().await;
+    let url = inbox.database.pooler_url().to_owned();
+    survives_callers_that_go_away(inbox, &url).await;
+}
+
+/// A statement that waits too long is given up by the server, and the store is as good as new.
+async fn gives_up_in_time(inbox: Inbox, url: &str) {
+    let mut options: PgOptions = url.parse().unwrap();
+    options.statement_timeout = Duration::from_millis(300);
+    let store = PgStore::connect_with(options).await.unwrap();
+    let mut holder = inbox.database.connection().await;
+    let mut transaction = holder.begin().await.unwrap();
+    hold(&mut transaction, "held").await;
+    let started = Instant::now();
+    let error = store.accept(&[event("held")]).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert!(started.elapsed() < DEADLINE);
+    transaction.rollback().await.unwrap();
+    assert_eq!(
+        store.accept(&[event("held")]).await.unwrap(),
+        [Accepted::New]
+    );
+    store.close().await;
+    drop(holder);
+    inbox.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_have_a_limit() {
+    let inbox = Inbox::direct().await;
+    let url = inbox.database.url().to_owned();
+    gives_up_in_time(inbox, &url).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_have_a_limit_through_a_pooler() {
+    let inbox = Inbox::pooled().await;
+    let url = inbox.database.pooler_url().to_owned();
+    gives_up_in_time(inbox, &url).await;
+}
+
+/// A pool that is all in use answers in time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_for_a_connection_has_a_limit() {
+    let inbox = Inbox::direct().await;
+    let mut options: PgOptions = inbox.database.url().parse().unwrap();
+    options.max_connections = 1;
+    options.acquire_timeout = Duration::from_millis(500);
+    let store = PgStore::connect_with(options).await.unwrap();
+    let mut holder = inbox.database.connection().await;
+    let mut transaction = holder.begin().await.unwrap();
+    hold(&mut transaction, "held").await;
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move { store.accept(&[event("held")]).await }
+    });
+    let mut onlooker = inbox.database.connection().await;
+    until("the only connection is in use", async || {
+        sessions(&mut onlooker, "wait_event_type = 'Lock'").await == 1
+    })
+    .await;
+    let error = store.ping().await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    transaction.commit().await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap(), [Accepted::Conflict]);
+    store.ping().await.unwrap();
+    store.close().await;
+    drop((holder, onlooker));
+    inbox.close().await;
+}
+
+/// A proxy that can be cut off stands for a network that swallows everything.
+struct Proxy {
+    port: u16,
+    open: tokio::sync::watch::Sender<bool>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Proxy {
+    async fn to(host: String, port: u16) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let own = listener.local_addr().unwrap().port();
+        let (open, opened) = tokio::sync::watch::channel(true);
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = tokio::net::TcpStream::connect((host.as_str(), port))
+                    .await
+                    .unwrap();
+                let (client_in, client_out) = client.into_split();
+                let (server_in, server_out) = server.into_split();
+                tokio::spawn(pump(client_in, server_out, opened.clone()));
+                tokio::spawn(pump(server_in, client_out, opened.clone()));
+            }
+        });
+        Self {
+            port: own,
+            open,
+            task,
+        }
+    }
+}
+
+async fn pump(
+    mut from: tokio::net::tcp::OwnedReadHalf,
+    mut to: tokio::net::tcp::OwnedWriteHalf,
+    mut open: tokio::sync::watch::Receiver<bool>,
+) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut buffer = [0; 16 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        // What is in flight when the network goes is lost only with its connection.
+        if open.wait_for(|open| *open).await.is_err()
+            || to.write_all(&buffer[..count]).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// The network swallows everything for a while: callers are answered in time, and the store comes
+/// back by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_network_is_survived() {
+    let inbox = Inbox::direct().await;
+    let options: PgOptions = inbox.database.url().parse().unwrap();
+    let server = (
+        options.connection.get_host().to_owned(),
+        options.connection.get_port(),
+    );
+    let proxy = Proxy::to(server.0, server.1).await;
+    let mut options = options;
+    options.connection = options.connection.host("127.0.0.1").port(proxy.port);
+    options.max_connections = 2;
+    options.acquire_timeout = Duration::from_secs(1);
+    options.statement_timeout = Duration::from_millis(500);
+    let store = PgStore::connect_with(options).await.unwrap();
+    store.accept(&[event("before")]).await.unwrap();
+    proxy.open.send(false).unwrap();
+    let asked: Vec<_> = (0..4)
+        .map(|number| {
+            let store = store.clone();
+            tokio::spawn(async move { store.accept(&[event(&format!("during-{number}"))]).await })
+        })
+        .collect();
+    let started = Instant::now();
+    for answered in asked {
+        let error = answered.await.unwrap().unwrap_err();
+        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    }
+    assert!(started.elapsed() < DEADLINE / 2);
+    proxy.open.send(true).unwrap();
+    until("the store is back", async || store.ping().await.is_ok()).await;
+    // Both places of the pool.
+    let events = [[event("after-1")], [event("after-2")]];
+    let both = tokio::join!(store.accept(&events[0]), store.accept(&events[1]));
+    assert_eq!(both.0.unwrap(), [Accepted::New]);
+    assert_eq!(both.1.unwrap(), [Accepted::New]);
+    store.close().await;
+    proxy.task.abort();
+    inbox.close().await;
+}
+
+/// What the database will never take is refused, and nothing of its batch is stored.
+#[tokio::test]
+async fn what_the_database_refuses_is_told_from_what_it_cannot_do_now() {
+    let inbox = Inbox::direct().await;
+    let mut connection = inbox.database.connection().await;
+    sqlx::raw_sql("ALTER TABLE webhook.events ADD CHECK (body <> 'poison')")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let poison = delivery("b", "poison", Duration::ZERO);
+    let error = inbox.store.accept(&[event("a"), poison]).await.unwrap_err();
+    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    let found = inbox
+        .store
+        .find(&[reference("a"), reference("b")])
+        .await
+        .unwrap();
+    assert_eq!(found, [None, None]);
+    drop(connection);
+    inbox.close().await;
+}
+
+/// A deadlock that somebody else's transaction takes part in is run again, not answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deadlocks_are_run_again() {
+    let inbox = Inbox::direct().await;
+    let mut options: PgOptions = inbox.database.url().parse().unwrap();
+    options.statement_timeout = DEADLINE;
+    // The server breaks the deadlock by ending the store's statement, which has waited longer.
+    options.connection = options.connection.options([("deadlock_timeout", "100ms")]);
+    let store = PgStore::connect_with(options).await.unwrap();
+    let mut app = inbox.database.connection().await;
+    sqlx::raw_sql("SET deadlock_timeout = '1h'")
+        .execute(&mut app)
+        .await
+        .unwrap();
+    let mut onlooker = inbox.database.connection().await;
+    let mut transaction = app.begin().await.unwrap();
+    hold(&mut transaction, "b").await;
+    let accepting = tokio::spawn({
+        let store = store.clone();
+        async move { store.accept(&[event("a"), event("b")]).await }
+    });
+    until("the batch holds a and waits for b", async || {
+        sessions(&mut onlooker, "wait_event_type = 'Lock'").await == 1
+    })
+    .await;
+    // Waits for a until the batch is broken off; then holds both.
+    hold(&mut transaction, "a").await;
+    transaction.rollback().await.unwrap();
+    assert_eq!(accepting.await.unwrap().unwrap(), [Accepted::New; 2]);
+    store.close().await;
+    drop((app, onlooker));
+    inbox.close().await;
+}

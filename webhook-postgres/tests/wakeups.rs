@@ -1,0 +1,228 @@
+//! Wake-ups: of this process and of others, and what they cost.
+
+mod inbox;
+
+use std::time::Duration;
+
+use inbox::{DEADLINE, Inbox, claim, delivery, event, kind, until};
+use sqlx::{PgConnection, Row};
+use tokio::time::timeout;
+use webhook_core::{Outcome, Reason, Scheduler, Settled, Settlement, Store};
+use webhook_postgres::{POLL_INTERVAL, POOLED_POLL_INTERVAL, PgStore, sqlx};
+
+/// Listening sessions, told by the last statement of each.
+async fn listeners(connection: &mut PgConnection) -> i64 {
+    let sql = "SELECT count(*) FROM pg_stat_activity
+               WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    sqlx::query(sql).fetch_one(connection).await.unwrap().get(0)
+}
+
+async fn is_ready(store: &PgStore, within: Duration) -> bool {
+    timeout(within, store.ready(&kind())).await.is_ok()
+}
+
+/// Lets `store` claim until there is nothing, and its listener be there with no wake-up left over.
+async fn listening(inbox: &Inbox, store: &PgStore) {
+    let mut connection = inbox.database.connection().await;
+    until("the listener", async || {
+        is_ready(store, Duration::from_millis(50)).await;
+        listeners(&mut connection).await == 1
+    })
+    .await;
+    until("quiet", async || {
+        store.claim(&claim(100)).await.unwrap();
+        !is_ready(store, Duration::from_millis(200)).await
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_accepted_elsewhere_wake_a_worker() {
+    let inbox = Inbox::direct().await;
+    let worker = PgStore::connect(inbox.database.url()).await.unwrap();
+    listening(&inbox, &worker).await;
+    inbox.accept("a").await;
+    assert!(is_ready(&worker, DEADLINE).await);
+
+    // So do releases and retries.
+    for outcome in [
+        Outcome::Release,
+        Outcome::Retry {
+            after: Duration::from_millis(5),
+            reason: Reason::new("later"),
+        },
+    ] {
+        let lease = worker.claim(&claim(1)).await.unwrap().events[0].lease;
+        assert!(worker.claim(&claim(1)).await.unwrap().events.is_empty());
+        until("quiet", async || {
+            !is_ready(&worker, Duration::from_millis(200)).await
+        })
+        .await;
+        let settlement = Settlement { lease, outcome };
+        let settled = inbox.store.settle(&[settlement]).await.unwrap();
+        assert_eq!(settled, [Settled::Applied]);
+        assert!(is_ready(&worker, DEADLINE).await);
+    }
+    worker.close().await;
+    inbox.close().await;
+}
+
+/// What workers will see by themselves in time is not told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_due_soon_is_not_told() {
+    let inbox = Inbox::direct().await;
+    let worker = PgStore::connect(inbox.database.url()).await.unwrap();
+    listening(&inbox, &worker).await;
+    let mut listener = sqlx::postgres::PgListener::connect(inbox.database.url())
+        .await
+        .unwrap();
+    listener.listen("webhook").await.unwrap();
+    let far = delivery("far", "content", POLL_INTERVAL);
+    inbox.store.accept(&[far]).await.unwrap();
+    let near = delivery(
+        "near",
+        "content",
+        POLL_INTERVAL - Duration::from_millis(500),
+    );
+    inbox.store.accept(&[near]).await.unwrap();
+    // One telling, of the nearer one, though it was accepted later.
+    let told = timeout(DEADLINE, listener.recv()).await.unwrap().unwrap();
+    let due_in_ms: u128 = told.payload().split(' ').nth(1).unwrap().parse().unwrap();
+    assert!(due_in_ms < POLL_INTERVAL.as_millis(), "{told:?}");
+    assert!(is_ready(&worker, DEADLINE).await);
+    let more = timeout(Duration::from_millis(300), listener.recv()).await;
+    assert!(more.is_err(), "{more:?}");
+    drop(listener);
+    worker.close().await;
+    inbox.close().await;
+}
+
+/// A thousand accepts are told in a few notifications, not in a thousand.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tellings_are_rationed() {
+    let inbox = Inbox::direct().await;
+    let mut listener = sqlx::postgres::PgListener::connect(inbox.database.url())
+        .await
+        .unwrap();
+    listener.listen("webhook").await.unwrap();
+    let started = std::time::Instant::now();
+    for number in 0..300 {
+        inbox.accept(&format!("a-{number}")).await;
+    }
+    let took = started.elapsed();
+    let mut told = 0;
+    while timeout(Duration::from_millis(500), listener.recv())
+        .await
+        .is_ok()
+    {
+        told += 1;
+    }
+    let most = took.as_millis() / 20 + 2;
+    assert!(told >= 1 && told <= most, "{told} in {took:?}");
+    drop(listener);
+    inbox.close().await;
+}
+
+/// Only who waits for work holds a listening connection.
+#[tokio::test]
+async fn a_process_that_only_accepts_does_not_listen() {
+    let inbox = Inbox::direct().await;
+    inbox.accept("a").await;
+    let mut connection = inbox.database.connection().await;
+    assert_eq!(listeners(&mut connection).await, 0);
+    assert!(!is_ready(&inbox.store, Duration::from_millis(1)).await);
+    until("the listener", async || {
+        listeners(&mut connection).await == 1
+    })
+    .await;
+    inbox.store.close().await;
+    until("its end", async || listeners(&mut connection).await == 0).await;
+    drop(connection);
+    inbox.database.drop_database().await;
+}
+
+/// A listener whose connection dies comes back, and wakes for what it may have missed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_comes_back() {
+    let inbox = Inbox::direct().await;
+    let worker = PgStore::connect(inbox.database.url()).await.unwrap();
+    listening(&inbox, &worker).await;
+    let mut connection = inbox.database.connection().await;
+    sqlx::query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND query LIKE 'LISTEN%'",
+    )
+    .execute(&mut connection)
+    .await
+    .unwrap();
+    assert!(is_ready(&worker, DEADLINE).await);
+    listening(&inbox, &worker).await;
+    inbox.accept("a").await;
+    assert!(is_ready(&worker, DEADLINE).await);
+    drop(connection);
+    worker.close().await;
+    inbox.close().await;
+}
+
+/// Through a pooler a worker looks every second, and at once for what its own process accepts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn through_a_pooler_a_worker_polls() {
+    let inbox = Inbox::pooled().await;
+    let started = std::time::Instant::now();
+    assert!(is_ready(&inbox.store, DEADLINE).await);
+    assert!(started.elapsed() >= POOLED_POLL_INTERVAL);
+    inbox.store.claim(&claim(1)).await.unwrap();
+    inbox.accept("a").await;
+    let woken = timeout(POOLED_POLL_INTERVAL / 2, inbox.store.ready(&kind())).await;
+    assert!(woken.is_ok());
+    let mut connection = inbox.database.connection().await;
+    assert_eq!(listeners(&mut connection).await, 0);
+    drop(connection);
+    inbox.close().await;
+}
+
+/// An idle node asks the database for nothing between its looks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn waiting_costs_no_queries() {
+    let inbox = Inbox::direct().await;
+    listening(&inbox, &inbox.store.clone()).await;
+    let mut connection = inbox.database.connection().await;
+    let mut commits = async || -> i64 {
+        sqlx::raw_sql("SELECT pg_stat_force_next_flush()")
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        let sql = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND pid <> pg_backend_pid()
+                     AND state_change > clock_timestamp() - interval '2 s'";
+        sqlx::query(sql)
+            .fetch_one(&mut connection)
+            .await
+            .unwrap()
+            .get(0)
+    };
+    assert!(!is_ready(&inbox.store, Duration::from_secs(3)).await);
+    assert_eq!(
+        commits().await,
+        0,
+        "no session did anything in the last two seconds"
+    );
+    drop(connection);
+    inbox.close().await;
+}
+
+/// Announced after the commit, what was accepted in the app's transaction wakes workers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_app_accepted_may_be_announced() {
+    let inbox = Inbox::direct().await;
+    let worker = PgStore::connect(inbox.database.url()).await.unwrap();
+    listening(&inbox, &worker).await;
+    let mut app = inbox.database.connection().await;
+    let events = [event("a")];
+    inbox.store.accept_in(&mut app, &events).await.unwrap();
+    inbox.store.announce(&events);
+    assert!(is_ready(&worker, DEADLINE).await);
+    drop(app);
+    worker.close().await;
+    inbox.close().await;
+}
