@@ -1,27 +1,27 @@
 //! Proves a backend: one named test per case, for any implementor of the three traits.
 //!
-//! Implement [`Subject`] for a type of your tests, name it to [`conformance!`](crate::conformance),
+//! Implement [`Subject`] for a type of your tests, name it to [`conformance!`](crate::conformance!),
 //! and every case becomes a test of its own name:
 //!
 //! ```
 //! # mod own { use webhook_core::*; use std::time::Duration; pub struct Own;
 //! # impl Own { pub async fn open() -> Self { Self } pub async fn drop_schema(&self) {} }
 //! # #[async_trait::async_trait] impl Store for Own {
-//! # async fn accept(&self, _: &[NewEvent]) -> Result<Vec<Accepted>, Error> { todo!() }
-//! # async fn find(&self, _: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> { todo!() }
-//! # async fn ping(&self) -> Result<(), Error> { todo!() } }
+//! # async fn accept(&self, _: &[NewEvent]) -> Result<Vec<Accepted>, Error> { unreachable!() }
+//! # async fn find(&self, _: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> { unreachable!() }
+//! # async fn ping(&self) -> Result<(), Error> { unreachable!() } }
 //! # #[async_trait::async_trait] impl Scheduler for Own {
-//! # async fn claim(&self, _: &Claim) -> Result<Claimed, Error> { todo!() }
-//! # async fn extend(&self, _: &[Lease], _: Duration) -> Result<Vec<Extended>, Error> { todo!() }
-//! # async fn settle(&self, _: &[Settlement]) -> Result<Vec<Settled>, Error> { todo!() }
+//! # async fn claim(&self, _: &Claim) -> Result<Claimed, Error> { unreachable!() }
+//! # async fn extend(&self, _: &[Lease], _: Duration) -> Result<Vec<Extended>, Error> { unreachable!() }
+//! # async fn settle(&self, _: &[Settlement]) -> Result<Vec<Settled>, Error> { unreachable!() }
 //! # async fn ready(&self, _: &Kind) {} }
 //! # #[async_trait::async_trait] impl Operator for Own {
-//! # async fn counts(&self, _: &Kind) -> Result<Counts, Error> { todo!() }
-//! # async fn lag(&self, _: &Kind) -> Result<Option<Duration>, Error> { todo!() }
-//! # async fn list(&self, _: &Page) -> Result<Vec<EventRecord>, Error> { todo!() }
-//! # async fn conflicts(&self, _: &EventRef) -> Result<Vec<ConflictRecord>, Error> { todo!() }
-//! # async fn requeue(&self, _: &[EventRef]) -> Result<Vec<Requeued>, Error> { todo!() }
-//! # async fn prune(&self, _: &Prune) -> Result<usize, Error> { todo!() } } }
+//! # async fn counts(&self, _: &Kind) -> Result<Counts, Error> { unreachable!() }
+//! # async fn lag(&self, _: &Kind) -> Result<Option<Duration>, Error> { unreachable!() }
+//! # async fn list(&self, _: &Page) -> Result<Vec<EventRecord>, Error> { unreachable!() }
+//! # async fn conflicts(&self, _: &EventRef) -> Result<Vec<ConflictRecord>, Error> { unreachable!() }
+//! # async fn requeue(&self, _: &[EventRef]) -> Result<Vec<Requeued>, Error> { unreachable!() }
+//! # async fn prune(&self, _: &Prune) -> Result<usize, Error> { unreachable!() } } }
 //! # use own::Own;
 //! use std::sync::Arc;
 //! use webhook_core::conformance::{Backend, Subject};

@@ -217,7 +217,8 @@ pub struct EventRecord {
     pub accepted_at: SystemTime,
     /// When it was settled as processed or failed; `None` while it is processing.
     pub settled_at: Option<SystemTime>,
-    /// Why it failed, or why its last attempt is to be retried.
+    /// Why it failed, or why its last attempt is to be retried; `None` once it is processed or
+    /// requeued.
     pub reason: Option<String>,
     /// How many deliveries came with this key and other content.
     pub conflict_count: u64,

@@ -19,8 +19,9 @@ pub trait Operator: Send + Sync + 'static {
     /// How many events of `kind` stand where, in one snapshot. Costs a scan of them.
     async fn counts(&self, kind: &Kind) -> Result<Counts, Error>;
 
-    /// The age of the oldest event of `kind` that is due and that nobody holds; `None` when there
-    /// is none. Costs an index look-up, however many are waiting.
+    /// The age of the oldest event of `kind` that is due and that nobody holds (a lease that ran
+    /// out holds nothing); `None` when there is none. Costs an index look-up, however many are
+    /// waiting.
     async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, Error>;
 
     /// A page of the events of `page.kind` in `page.state`, in ascending order of their ids.

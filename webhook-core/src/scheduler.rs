@@ -60,7 +60,9 @@ pub trait Scheduler: Send + Sync + 'static {
     ///
     /// - A settlement whose fence is stale, or whose event is settled already, is
     ///   [`Settled::LeaseLost`] and nothing changes, whatever became of its batch-mates. Of
-    ///   several settlements of one lease in one call, the first applies.
+    ///   several settlements of one lease in one call, the first applies. One whose lease has
+    ///   run out, but which nobody claimed since, applies.
+    /// - Every outcome ends the lease, those too that make the event due again.
     /// - [`Outcome::Processed`] and [`Outcome::Failed`] are terminal and durable on return.
     /// - [`Outcome::Retry`] makes the event due again after its delay, with the attempt spent.
     /// - [`Outcome::Release`] makes it due again at once, at its old place in the order, as if
@@ -129,7 +131,8 @@ pub struct ClaimedEvent {
     pub key: Key,
     /// Its body, byte for byte.
     pub body: Bytes,
-    /// How long past its due time it was leased.
+    /// How long past its due time it was leased. Leases that ran out, and releases, leave the due
+    /// time as it was.
     pub lag: Duration,
 }
 
