@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
+use crate::serve::{config, serve};
 use crate::support::client::{Client, post, post_as};
-use crate::support::{PATIENCE, config, serve, transaction, with_amount};
+use crate::support::{PATIENCE, transaction, with_amount};
 
 /// One server, one connection: after every bad request it serves the next.
 async fn client() -> Client {

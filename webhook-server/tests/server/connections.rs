@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
 
+use crate::serve::{config, serve};
 use crate::support::client::{Client, post, post_as};
-use crate::support::{config, serve, transaction, until};
+use crate::support::{transaction, until};
 
 #[tokio::test]
 async fn connections_are_kept_alive() {

@@ -8,8 +8,9 @@ use webhook_core::{Envelope, EventId, EventRecord, Fingerprint, Key, Kind, MockS
 use webhook_memory::MemoryStore;
 use webhook_server::config::Role;
 
+use crate::serve::{config, serve, serve_on};
 use crate::support::client::{Client, post, post_as};
-use crate::support::{config, serve, serve_on, transaction, with_amount};
+use crate::support::{transaction, with_amount};
 
 #[tokio::test]
 async fn root_is_healthy_and_tells_the_time() {

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use webhook_server::config::Role;
 
+use crate::faulty::{FaultyStore, Mode};
+use crate::serve::{config, serve, serve_on};
 use crate::support::client::{Client, post};
-use crate::support::faulty::{FaultyStore, Mode};
-use crate::support::{config, in_time, serve, serve_on, transaction};
+use crate::support::{in_time, transaction};
 
 #[tokio::test]
 async fn idle_connections_are_closed_and_new_ones_refused() {

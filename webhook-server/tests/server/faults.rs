@@ -6,9 +6,10 @@ use std::time::Duration;
 use webhook_server::Server;
 use webhook_server::config::Config;
 
+use crate::faulty::{FaultyStore, Mode};
+use crate::serve::{config, serve, serve_on};
 use crate::support::client::{Client, post};
-use crate::support::faulty::{FaultyStore, Mode};
-use crate::support::{config, serve_on, transaction, until};
+use crate::support::{transaction, until};
 
 fn faulty(mode: Mode) -> (Arc<FaultyStore>, Server) {
     faulty_with(mode, &config())
@@ -157,7 +158,7 @@ async fn long_bodies_are_bounded_together() {
     let mut config = config();
     config.max_queued_bytes = 200_000;
     config.body_timeout_seconds = Duration::from_secs(50);
-    let server = crate::support::serve(&config);
+    let server = serve(&config);
     let long = post(format!("{}{}", transaction("tx-1"), " ".repeat(800_000)));
     let mut holding = Client::connect(server.addr()).await;
     holding.send(&long[..190_000]).await;

@@ -7,7 +7,10 @@ mod connections;
 mod contract;
 mod drain;
 mod faults;
+mod faulty;
 mod process;
 mod roles;
+mod serve;
 mod slow;
+#[path = "../support/mod.rs"]
 mod support;

@@ -7,8 +7,9 @@ use serde_json::json;
 use webhook_memory::MemoryStore;
 use webhook_server::config::Role;
 
+use crate::serve::{config, serve, serve_on};
 use crate::support::client::Client;
-use crate::support::{config, serve, serve_on, transaction, until};
+use crate::support::{transaction, until};
 
 #[tokio::test]
 async fn a_worker_serves_its_health_alone() {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::serve::{config, serve};
 use crate::support::client::{Client, post};
-use crate::support::{config, serve, transaction};
+use crate::support::transaction;
 
 #[tokio::test]
 async fn a_slow_head_closes_the_connection() {

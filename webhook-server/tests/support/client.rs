@@ -1,5 +1,7 @@
 //! An HTTP client that sends what it is told, byte for byte.
 
+use std::borrow::Cow;
+use std::io;
 use std::net::SocketAddr;
 
 use serde_json::Value;
@@ -26,14 +28,16 @@ pub(crate) struct Reply {
 
 impl Client {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
-        let stream = in_time("connecting", TcpStream::connect(addr))
-            .await
-            .unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self {
+        Self::try_connect(addr).await.unwrap()
+    }
+
+    pub(crate) async fn try_connect(addr: SocketAddr) -> io::Result<Self> {
+        let stream = in_time("connecting", TcpStream::connect(addr)).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
             stream,
             unread: Vec::new(),
-        }
+        })
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -64,31 +68,45 @@ impl Client {
 
     /// The next reply, to anything but HEAD.
     pub(crate) async fn reply(&mut self) -> Reply {
-        let mut reply = self.reply_head().await;
+        let reply = self.try_reply().await;
+        reply.unwrap_or_else(|| panic!("closed before a reply: {:?}", self.unread_text()))
+    }
+
+    /// The same; none where the server is gone before it is whole.
+    pub(crate) async fn try_reply(&mut self) -> Option<Reply> {
+        let mut reply = self.try_reply_head().await?;
         let length = reply
             .header("content-length")
             .map_or(0, |it| it.parse().unwrap());
         while self.unread.len() < length {
-            assert!(self.read().await, "closed within a body");
+            if !self.read().await {
+                return None;
+            }
         }
         reply.body = self.unread.drain(..length).collect();
-        reply
+        Some(reply)
     }
 
     /// The next reply, which has no body, whatever its head says.
     pub(crate) async fn reply_head(&mut self) -> Reply {
+        let reply = self.try_reply_head().await;
+        reply.unwrap_or_else(|| panic!("closed before a reply: {:?}", self.unread_text()))
+    }
+
+    async fn try_reply_head(&mut self) -> Option<Reply> {
         let end = loop {
             if let Some(at) = self.unread.windows(4).position(|it| it == b"\r\n\r\n") {
                 break at;
             }
-            let before = String::from_utf8_lossy(&self.unread).into_owned();
-            assert!(self.read().await, "closed before a reply: {before:?}");
+            if !self.read().await {
+                return None;
+            }
         };
         let head: Vec<u8> = self.unread.drain(..end + 4).collect();
         let head = String::from_utf8(head).unwrap();
         let mut lines = head.trim_end().split("\r\n");
         let mut status = lines.next().unwrap().splitn(3, ' ');
-        Reply {
+        Some(Reply {
             version: status.next().unwrap().to_owned(),
             status: status.next().unwrap().parse().unwrap(),
             headers: lines
@@ -98,17 +116,17 @@ impl Client {
                 })
                 .collect(),
             body: Vec::new(),
-        }
+        })
     }
 
     /// Waits for the server to end the connection, with nothing more to read.
     pub(crate) async fn closed(&mut self) {
         while self.read().await {}
-        assert!(
-            self.unread.is_empty(),
-            "unexpected: {}",
-            String::from_utf8_lossy(&self.unread)
-        );
+        assert!(self.unread.is_empty(), "unexpected: {}", self.unread_text());
+    }
+
+    fn unread_text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.unread)
     }
 
     /// Reads more; false at the end. A reset is an end, too.

@@ -50,7 +50,7 @@ impl FaultyStore {
     /// Waits until a call is kept.
     pub(crate) async fn keeps_a_call(&self) {
         let mut kept = self.kept.subscribe();
-        super::in_time("a call", kept.wait_for(|&kept| kept > 0))
+        crate::support::in_time("a call", kept.wait_for(|&kept| kept > 0))
             .await
             .unwrap();
     }

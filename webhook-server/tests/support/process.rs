@@ -89,17 +89,20 @@ impl Starter {
 impl Process {
     /// Waits until it logs `message`, and returns that line.
     pub(crate) async fn logs(&mut self, message: &str) -> Value {
-        loop {
-            let Some(line) = in_time(message, self.log.next_line()).await.unwrap() else {
-                panic!("ended without logging {message:?}: {:#?}", self.logged);
-            };
-            let event: Value =
-                serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-            self.logged.push(line);
+        while let Some(event) = in_time(message, self.next_event()).await {
             if event["message"] == message {
                 return event;
             }
         }
+        panic!("ended without logging {message:?}: {:#?}", self.logged);
+    }
+
+    /// The next line that it logs, for as long as it runs.
+    pub(crate) async fn next_event(&mut self) -> Option<Value> {
+        let line = self.log.next_line().await.unwrap()?;
+        let event = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        self.logged.push(line);
+        Some(event)
     }
 
     /// Waits until it listens, and returns where.
@@ -112,8 +115,12 @@ impl Process {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
         let pid = i32::try_from(self.child.id().unwrap()).unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+        Pid::from_raw(pid).unwrap()
     }
 
     /// Waits until it ends, having logged what is left.
