@@ -1,0 +1,17 @@
+//! The server as a process on a real PostgreSQL, whose servers `scripts/with-postgres` starts.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod delay;
+mod kill;
+mod node;
+mod outage;
+mod pooler;
+mod proxy;
+mod roles;
+mod sender;
+mod startup;
+#[path = "../support/mod.rs"]
+#[expect(dead_code, reason = "the tests without a database need more of it")]
+mod support;
+mod view;

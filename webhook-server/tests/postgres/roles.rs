@@ -1,0 +1,44 @@
+//! Receiving and processing in processes of their own.
+
+use serde_json::json;
+use webhook_postgres::testing::TestDatabase;
+
+use crate::node::{Node, server_on, shown, until_processed};
+use crate::support::client::Client;
+use crate::support::transaction;
+
+#[tokio::test]
+async fn a_worker_takes_over_from_one_that_was_stopped() {
+    let database = TestDatabase::create().await;
+    let api_args = ["--role=api", "--processing-delay-seconds=0"];
+    let api = Node::start(server_on(database.url(), &api_args)).await;
+    let worker = async || Node::start(server_on(database.url(), &["--role=worker"])).await;
+    let mut client = Client::connect(api.addr).await;
+    let first = worker().await;
+    client
+        .post(transaction("tx-1"))
+        .await
+        .acknowledged("ACCEPTED");
+    until_processed(api.addr, "tx-1").await;
+    // Ends with exit code 0, else this fails.
+    assert_eq!(ids(first.stop().await), ["tx-1"]);
+
+    client
+        .post(transaction("tx-2"))
+        .await
+        .acknowledged("ACCEPTED");
+    let waiting = shown(api.addr, "tx-2").await;
+    assert_eq!(
+        (&waiting["status"], &waiting["attempts"]),
+        (&json!("PROCESSING"), &json!(0))
+    );
+    let second = worker().await;
+    until_processed(api.addr, "tx-2").await;
+    assert_eq!(ids(second.stop().await), ["tx-2"]);
+    assert_eq!(ids(api.stop().await), [""; 0]);
+    database.drop_database().await;
+}
+
+fn ids(handled: Vec<crate::node::Handled>) -> Vec<String> {
+    handled.into_iter().map(|run| run.transaction_id).collect()
+}

@@ -1,0 +1,93 @@
+//! How a server finds its database when it starts.
+
+use webhook_postgres::sqlx;
+use webhook_postgres::testing::TestDatabase;
+
+use crate::node::{server_on, with_parameters};
+use crate::proxy::{Network, Proxy};
+use crate::support::client::Client;
+use crate::support::transaction;
+
+#[tokio::test]
+async fn it_waits_for_a_database_that_is_not_there_yet() {
+    let database = TestDatabase::create().await;
+    for absent in [Network::Refusing, Network::Stalled] {
+        let proxy = Proxy::start(database.url(), absent);
+        let url = with_parameters(&proxy.url(database.url()), "connect_timeout=1");
+        let mut server = server_on(&url, &[]).start();
+        let waiting = server.logs("database not reachable yet").await;
+        assert!(waiting["error"].is_string(), "{waiting}");
+        assert!(waiting["giving_up_in_seconds"].as_f64() > Some(20.0));
+        server.logs("database not reachable yet").await;
+        proxy.set(Network::Up);
+        let addr = server.listens().await;
+        let reply = Client::connect(addr).await.post(transaction("tx-1")).await;
+        assert_eq!(reply.status, 202);
+    }
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn it_gives_up_with_a_reason_and_without_the_password() {
+    let database = TestDatabase::create().await;
+    let refusing = Proxy::start(database.url(), Network::Refusing);
+    let stalled = Proxy::start(database.url(), Network::Stalled);
+    let at = |url: String| with_parameters(&url, "connect_timeout=1");
+    for (url, reason) in [
+        (at(refusing.url(database.url())), "refused"),
+        (at(stalled.url(database.url())), "timed out"),
+        (
+            with_parameters(database.url(), "password=hunter2"),
+            "password authentication failed",
+        ),
+        (
+            with_parameters(database.url(), "dbname=nowhere"),
+            r#"database \"nowhere\" does not exist"#,
+        ),
+    ] {
+        for task in [&[][..], &["migrate"]] {
+            let args = [task, &["--database-wait-seconds=1"]].concat();
+            let mut server = server_on(&url, &args).start();
+            let status = server.ends().await;
+            let log = server.logged.join("\n");
+            assert_eq!(status.code(), Some(1), "{log}");
+            let last = server.logged.last().unwrap();
+            assert!(last.contains("database not reachable within 1s"), "{log}");
+            assert!(last.contains(reason), "{reason:?} is not in: {log}");
+            assert!(!log.contains("hunter2"), "{log}");
+            if let Some(password) = password(database.url()) {
+                assert!(!log.contains(password), "{log}");
+            }
+        }
+    }
+    database.drop_database().await;
+}
+
+fn password(url: &str) -> Option<&str> {
+    let (userinfo, _) = url.split_once("://")?.1.rsplit_once('@')?;
+    let (_, password) = userinfo.split_once(':')?;
+    Some(password)
+}
+
+#[tokio::test]
+async fn ten_migrations_at_once_all_succeed() {
+    let database = TestDatabase::create().await;
+    let migrations = (0..10).map(|_| server_on(database.url(), &["migrate"]).output());
+    for (code, _, log) in futures_util::future::join_all(migrations).await {
+        assert_eq!(code, 0, "{log}");
+    }
+    let mut connection = database.connection().await;
+    let names: Vec<String> =
+        sqlx::query_scalar("SELECT name FROM webhook.migrations ORDER BY version")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    assert_eq!(names, ["create_inbox", "create_transactions_view"]);
+
+    let mut server = server_on(database.url(), &["--migrate=off"]).start();
+    let addr = server.listens().await;
+    let mut client = Client::connect(addr).await;
+    let reply = client.post(transaction("tx-1")).await;
+    reply.acknowledged("ACCEPTED");
+    database.drop_database().await;
+}
