@@ -1,0 +1,76 @@
+//! Five thousand effects at full speed, each exactly once, whoever dies meanwhile.
+
+mod process;
+
+use std::time::Instant;
+
+use process::{DEADLINE, Process};
+use webhook_postgres::sqlx::{self, PgPool};
+use webhook_postgres::testing::TestDatabase;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_thousand_events_have_one_effect_each_though_a_worker_is_killed() {
+    const EVENTS: i64 = 5_000;
+    let database = TestDatabase::create().await;
+    let url = ("DATABASE_URL", database.url());
+    let lease = ("PROCESSING_STALE_TIMEOUT_SECONDS", "4");
+    let produced = Process::start("producer", &["5000"], &[url]).finish();
+    assert_eq!(produced, ["5000 accepted: 5000 new, 0 duplicates"]);
+
+    let started = Instant::now();
+    let [victim, survivors @ ..] = [(); 3].map(|()| {
+        // So long that a worker is in the middle of it whenever it is killed.
+        let environment = [url, lease, ("WORK_MS", "5")];
+        let mut worker = Process::start("worker_only", &[], &environment);
+        assert_eq!(worker.line_after("work"), "ing");
+        worker
+    });
+    let app = PgPool::connect(database.url()).await.unwrap();
+    let pid = i64::from(victim.id());
+    let by_victim = "SELECT count(*) FROM effects WHERE process = $1";
+    until(async || {
+        let effects: i64 = sqlx::query_scalar(by_victim)
+            .bind(pid)
+            .fetch_one(&app)
+            .await
+            .unwrap();
+        effects >= 100
+    })
+    .await;
+    victim.kill();
+    let left = "SELECT count(*) FROM webhook.queue";
+    let in_mid_run: i64 = sqlx::query_scalar(left).fetch_one(&app).await.unwrap();
+    assert!(in_mid_run > 0);
+    until(async || {
+        let left: i64 = sqlx::query_scalar(left).fetch_one(&app).await.unwrap();
+        left == 0
+    })
+    .await;
+    let took = started.elapsed();
+
+    let tally = "SELECT count(*), count(DISTINCT transaction_id), max(attempt),
+            count(*) FILTER (WHERE attempt > 1)
+        FROM effects";
+    let (effects, transactions, most, redone): (i64, i64, i64, i64) =
+        sqlx::query_as(tally).fetch_one(&app).await.unwrap();
+    assert_eq!((effects, transactions), (EVENTS, EVENTS));
+    assert!(redone > 0, "the victim held nothing");
+    assert_eq!(most, 2);
+    let outcomes = "SELECT count(*) FROM webhook.outcomes WHERE NOT failed";
+    let processed: i64 = sqlx::query_scalar(outcomes).fetch_one(&app).await.unwrap();
+    assert_eq!(processed, EVENTS);
+    println!("{EVENTS} effects after {took:.2?}, {redone} of them by a second attempt");
+    for worker in survivors {
+        assert_eq!(worker.interrupt(), ["drained, 0 handed back"]);
+    }
+    app.close().await;
+    database.drop_database().await;
+}
+
+async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not within {DEADLINE:?}");
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+}
