@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -66,9 +67,9 @@ impl fmt::Debug for Kind {
 /// The idempotency key: one event per (kind, key).
 ///
 /// 1 to [`MAX_KEY_BYTES`] bytes of UTF-8, none of its characters a control character (so no NUL,
-/// which PostgreSQL's text cannot hold). Compared byte for byte.
+/// which PostgreSQL's text cannot hold). Compared byte for byte; cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Box<str>);
+pub struct Key(Arc<str>);
 
 impl Key {
     /// Checks `key` and takes it as a key.
@@ -76,7 +77,7 @@ impl Key {
     /// # Errors
     ///
     /// [`InvalidName`] when it is empty, too long, or has a control character.
-    pub fn new(key: impl Into<Box<str>>) -> Result<Self, InvalidName> {
+    pub fn new(key: impl Into<Arc<str>>) -> Result<Self, InvalidName> {
         let key = key.into();
         if key.is_empty() {
             Err(InvalidName::Empty)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
 use super::settler::Finished;
@@ -25,6 +25,10 @@ pub(super) const OUTAGE_FLOOR: Duration = Duration::from_millis(20);
 
 /// Before the next claim when others hold all that is due.
 const CONTENDED: Duration = Duration::from_millis(10);
+
+/// At least as long between two claims of which the second follows a hint: a backend may give
+/// hints without end.
+const HINT_FLOOR: Duration = Duration::from_millis(1);
 
 /// With more due than slots: at most as long for a quarter of the slots to come free, so that
 /// slow handlers do not make for claims of one event.
@@ -91,7 +95,7 @@ pub(super) async fn run<P: Payload, H: Handler<P>>(
             tokio::select! {
                 biased;
                 () = context.stop.cancelled() => return,
-                () = context.scheduler.ready(&context.kind) => {}
+                () = context.scheduler.ready(&context.kind) => sleep_until(asked_at + HINT_FLOOR).await,
                 () = sleep(idle) => {}
             }
         }

@@ -371,6 +371,20 @@ async fn a_wake_up_cuts_the_sleep_short() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn hints_without_end_do_not_make_claims_without_end() {
+    let start_time = Instant::now();
+    let scheduler = Scripted::new([]);
+    let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
+    for count in 1..=10 {
+        scheduler.claimed(count, start_time).await;
+        scheduler.wake.notify_one();
+    }
+    let claims = scheduler.claimed(10, start_time).await;
+    assert!(claims.windows(2).all(|pair| pair[1] - pair[0] > 0.0009));
+    worker.shutdown(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_fails_is_asked_again_by_and_by() {
     let start_time = Instant::now();
     let down = || Err(Error::unavailable(std::io::Error::other("down")));
