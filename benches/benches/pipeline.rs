@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use tokio::sync::Semaphore;
 use webhook_core::{Event, HandlerError, Inbox, InboxOptions, Transaction, Worker, WorkerOptions};
 
-use crate::subject::{Backend, Subject};
+use crate::subject::{Backend, Subjects};
 use crate::{RUNTIME, delivery};
 
 /// So many deliveries at once.
@@ -44,24 +44,26 @@ fn measure(criterion: &mut Criterion, way: Way) {
         group
             .sampling_mode(SamplingMode::Flat)
             .sample_size(10)
-            .warm_up_time(Duration::from_millis(500))
-            .measurement_time(Duration::from_secs(3));
+            .warm_up_time(Duration::from_millis(300))
+            .measurement_time(Duration::from_secs(2));
+        let mut subjects = Subjects::of(backend);
         for callers in CALLERS {
             group.throughput(Throughput::Elements(callers as u64));
             group.bench_function(BenchmarkId::from_parameter(callers), |bencher| {
-                bencher
-                    .to_async(&*RUNTIME)
-                    .iter_custom(|rounds| time(backend, way, rounds, callers));
+                bencher.iter_custom(|rounds| {
+                    RUNTIME.block_on(time(&mut subjects, way, rounds, callers))
+                });
             });
         }
+        RUNTIME.block_on(subjects.clean_up());
         group.finish();
     }
 }
 
 /// How long it takes that each caller delivers `rounds` times, one delivery after the other.
-async fn time(backend: Backend, way: Way, rounds: u64, callers: usize) -> Duration {
+async fn time(subjects: &mut Subjects, way: Way, rounds: u64, callers: usize) -> Duration {
     let rounds = usize::try_from(rounds).unwrap_or(usize::MAX);
-    let subject = Subject::set_up(backend).await;
+    let subject = subjects.next(rounds * callers).await;
     let options = InboxOptions {
         delay: match way {
             Way::Accept => Duration::from_secs(30),
@@ -100,8 +102,6 @@ async fn time(backend: Backend, way: Way, rounds: u64, callers: usize) -> Durati
     if let Some(worker) = worker {
         worker.shutdown(DRAIN).await;
     }
-    drop(inbox);
-    subject.clean_up().await;
     elapsed
 }
 

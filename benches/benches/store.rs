@@ -6,7 +6,7 @@ use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use futures_util::future::join_all;
 use webhook_core::{ClaimedEvent, NewEvent, Outcome, Settlement};
 
-use crate::subject::{Backend, Subject};
+use crate::subject::{Backend, Subject, Subjects};
 use crate::{RUNTIME, delivery};
 
 /// Callers, and the events in each batch of each of them.
@@ -23,9 +23,6 @@ const LOADS: [(usize, usize); 8] = [
 
 /// At most as many events are made ready at a time.
 const READY: usize = 16_384;
-
-/// After as many events a backend is replaced by a fresh one.
-const REPLACE: usize = 400_000;
 
 pub(crate) fn accept(criterion: &mut Criterion) {
     measure(criterion, Operation::Accept);
@@ -65,33 +62,35 @@ fn measure(criterion: &mut Criterion, operation: Operation) {
                 Backend::Memory => Duration::from_secs(1),
                 Backend::Postgres => Duration::from_secs(2),
             });
+        let mut subjects = Subjects::of(backend);
         for (callers, batch) in LOADS {
             group.throughput(Throughput::Elements((callers * batch) as u64));
             let id = BenchmarkId::from_parameter(format!("{callers}x{batch}"));
             group.bench_function(id, |bencher| {
-                bencher
-                    .to_async(&*RUNTIME)
-                    .iter_custom(|rounds| time(backend, operation, rounds, callers, batch));
+                bencher.iter_custom(|rounds| {
+                    RUNTIME.block_on(time(&mut subjects, operation, rounds, callers, batch))
+                });
             });
         }
+        RUNTIME.block_on(subjects.clean_up());
         group.finish();
     }
 }
 
 /// How long it takes that each caller makes a call, `rounds` times.
 async fn time(
-    backend: Backend,
+    subjects: &mut Subjects,
     operation: Operation,
     rounds: u64,
     callers: usize,
     batch: usize,
 ) -> Duration {
     let mut elapsed = Duration::ZERO;
-    let mut subject = Subject::set_up(backend).await;
-    let mut held = 0;
     let mut left = usize::try_from(rounds).unwrap_or(usize::MAX);
     while left > 0 {
         let rounds = left.min((READY / (callers * batch)).max(1));
+        left -= rounds;
+        let subject = subjects.next(rounds * callers * batch).await;
         let mut ready = Vec::new();
         for _ in 0..callers {
             ready.push(operation.make_ready(&subject, rounds, batch).await);
@@ -122,15 +121,7 @@ async fn time(
                 .await
                 .expect("settle");
         }
-        left -= rounds;
-        held += rounds * callers * batch;
-        if held >= REPLACE && left > 0 {
-            subject.clean_up().await;
-            subject = Subject::set_up(backend).await;
-            held = 0;
-        }
     }
-    subject.clean_up().await;
     elapsed
 }
 

@@ -33,7 +33,51 @@ impl fmt::Display for Backend {
     }
 }
 
-/// A backend with no events in it.
+/// A backend that is replaced by a fresh one now and then, lest measurements be of its size.
+pub(crate) struct Subjects {
+    backend: Backend,
+    current: Option<Subject>,
+    held: usize,
+}
+
+/// After as many events a backend is replaced.
+const REPLACE: usize = 500_000;
+
+impl Subjects {
+    pub(crate) fn of(backend: Backend) -> Self {
+        Self {
+            backend,
+            current: None,
+            held: 0,
+        }
+    }
+
+    /// A backend to which `more` events are about to be added. It stays the same for some time:
+    /// what its first statements cost is not measured again and again.
+    pub(crate) async fn next(&mut self, more: usize) -> Subject {
+        if self.held > REPLACE {
+            self.clean_up().await;
+        }
+        self.held += more;
+        match &self.current {
+            Some(subject) => subject.clone(),
+            None => {
+                let subject = Subject::set_up(self.backend).await;
+                self.current.insert(subject).clone()
+            }
+        }
+    }
+
+    /// All subjects given out must have been dropped.
+    pub(crate) async fn clean_up(&mut self) {
+        self.held = 0;
+        if let Some(subject) = self.current.take() {
+            subject.clean_up().await;
+        }
+    }
+}
+
+/// A backend in use. Clones share their events.
 #[derive(Clone)]
 pub(crate) struct Subject {
     pub(crate) store: Arc<dyn Store>,
@@ -42,7 +86,7 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    pub(crate) async fn set_up(backend: Backend) -> Self {
+    async fn set_up(backend: Backend) -> Self {
         match backend {
             Backend::Memory => {
                 let store = Arc::new(MemoryStore::new(MemoryOptions {
@@ -73,7 +117,7 @@ impl Subject {
         }
     }
 
-    pub(crate) async fn clean_up(self) {
+    async fn clean_up(self) {
         let Self {
             store,
             scheduler,
