@@ -61,7 +61,7 @@ impl Bench {
     pub(crate) async fn prepare(options: Options) -> anyhow::Result<Self> {
         let cluster = Cluster::find().await?;
         let machine = Machine::look_up(&mut cluster.connect().await?).await?;
-        let programs = Programs::prepare(options.server.as_deref(), options.server_env.clone())?;
+        let programs = Programs::new(options.server.as_deref(), options.server_env.clone())?;
         Ok(Self {
             scale: options.scale(),
             report: Report::new(machine, options.quick),

@@ -19,6 +19,7 @@ mod scenario;
 mod server;
 
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command as Process, ExitCode};
 
@@ -54,14 +55,13 @@ fn run_with_postgres(options: &Options) -> anyhow::Result<ExitCode> {
     for (name, value) in &options.settings {
         command.arg("--set").arg(format!("{name}={value}"));
     }
-    let status = command
+    // Takes this process's place, so that signals reach the script, which must clean up.
+    let error = command
         .arg(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
         .env(INSIDE, "1")
-        .status()
-        .with_context(|| format!("failed to run {}", script.display()))?;
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(code.map_or(ExitCode::FAILURE, ExitCode::from))
+        .exec();
+    Err(error).with_context(|| format!("failed to run {}", script.display()))
 }
 
 async fn run(options: Options) -> anyhow::Result<ExitCode> {

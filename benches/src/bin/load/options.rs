@@ -151,6 +151,7 @@ pub(crate) struct Scale {
     pub(crate) processed_events: u64,
     pub(crate) memory_events: u64,
     pub(crate) peer_jobs: u64,
+    pub(crate) peer_pickups: u64,
     pub(crate) idle: Duration,
     pub(crate) lateness_rates: Vec<u32>,
     /// The delay of servers that take events without processing them in the same run.
@@ -172,6 +173,7 @@ impl Options {
                 processed_events: 5_000,
                 memory_events: 20_000,
                 peer_jobs: 1_000,
+                peer_pickups: 50,
                 idle: Duration::from_secs(1),
                 lateness_rates: vec![50, 500],
                 parked: Duration::from_millis(500),
@@ -189,6 +191,7 @@ impl Options {
                 processed_events: 20_000_000,
                 memory_events: 1_000_000,
                 peer_jobs: 50_000,
+                peer_pickups: 1_500,
                 idle: Duration::from_mins(1),
                 lateness_rates: vec![50, 1_000, 5_000],
                 parked: Duration::from_secs(30),

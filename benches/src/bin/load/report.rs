@@ -7,7 +7,7 @@ mod targets;
 use std::io::Write;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
 use crate::process::Share;
@@ -33,6 +33,7 @@ pub(crate) struct Section {
     pub(crate) runs: Vec<Run>,
     pub(crate) figures: Vec<Figure>,
     pub(crate) series: Vec<Series>,
+    pub(crate) peers: Vec<Peer>,
     /// What went wrong: an answer that was not 202, an event that is missing.
     pub(crate) failures: Vec<String>,
 }
@@ -65,6 +66,23 @@ pub(crate) struct Series {
     pub(crate) title: &'static str,
     /// Seconds from the start, and the value.
     pub(crate) points: Vec<(f64, f64)>,
+}
+
+/// A queue among others, as `benches/peers` prints it; times are in milliseconds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Peer {
+    pub(crate) queue: String,
+    pub(crate) version: String,
+    /// What differs from its defaults.
+    pub(crate) settings: String,
+    pub(crate) enqueue_per_second: f64,
+    pub(crate) drain_per_second: f64,
+    /// From the call that enqueues to the handler.
+    pub(crate) pickup_p50: f64,
+    pub(crate) pickup_p99: f64,
+    /// From that call's return to the handler.
+    pub(crate) after_enqueue_p50: f64,
+    pub(crate) after_enqueue_p99: f64,
 }
 
 impl Run {
@@ -110,6 +128,7 @@ impl Section {
             runs: Vec::new(),
             figures: Vec::new(),
             series: Vec::new(),
+            peers: Vec::new(),
             failures: Vec::new(),
         }
     }
@@ -148,6 +167,15 @@ impl Report {
     pub(crate) fn value(&self, name: &str) -> Option<f64> {
         let mut figures = self.sections.iter().flat_map(|section| &section.figures);
         Some(figures.find(|figure| figure.name == name)?.value)
+    }
+
+    /// This inbox among its peers, and the others.
+    fn peers(&self) -> Option<(&Peer, &[Peer])> {
+        let peers = self
+            .sections
+            .iter()
+            .find(|section| !section.peers.is_empty())?;
+        peers.peers.split_first()
     }
 
     /// Compares what was measured with what it should be.

@@ -9,6 +9,7 @@ mod ingest;
 mod lateness;
 mod memory;
 mod mixed;
+mod peers;
 mod sustained;
 
 use crate::bench::Bench;
@@ -17,6 +18,14 @@ use crate::report::Section;
 
 /// Runs what was asked for. A scenario that breaks down is a failure of its own; the others go on.
 pub(crate) async fn run_all(bench: &mut Bench) {
+    if bench.options.peers {
+        let mut section = Section::new("peers", "the same job through other queues");
+        if let Err(error) = peers::run(bench, &mut section).await {
+            section.failures.push(format!("{error:#}"));
+        }
+        bench.report.sections.push(section);
+        return;
+    }
     for scenario in [
         Scenario::Ingest,
         Scenario::Duplicates,

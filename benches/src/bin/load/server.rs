@@ -29,7 +29,8 @@ pub(crate) struct Server {
 /// Where the server is, and where logs go.
 #[derive(Debug)]
 pub(crate) struct Programs {
-    server: PathBuf,
+    /// Once there is one.
+    server: Option<PathBuf>,
     server_env: Vec<(String, String)>,
     logs: PathBuf,
     started: u32,
@@ -46,39 +47,40 @@ pub(crate) struct Settings<'a> {
 }
 
 impl Programs {
-    /// Builds webhook-server, unless there is one to use.
-    pub(crate) fn prepare(
+    /// Uses `server`, or builds one when it is first needed.
+    pub(crate) fn new(
         server: Option<&Path>,
         server_env: Vec<(String, String)>,
     ) -> anyhow::Result<Self> {
-        let build = std::env::current_exe()?;
-        let build = build.parent().context("a program has a folder")?;
-        let server = match server {
-            Some(server) => server.canonicalize().context("--server")?,
-            None => {
-                let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-                cargo.args(["build", "--quiet", "--package", "webhook-server"]);
-                cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-                if BUILD == "release" {
-                    cargo.arg("--release");
-                }
-                ensure!(cargo.status()?.success(), "failed to build webhook-server");
-                build.join("webhook-server")
-            }
-        };
-        let logs = build.join("load-logs");
+        let logs = build_folder()?.join("load-logs");
         std::fs::create_dir_all(&logs)?;
         Ok(Self {
-            server,
+            server: server
+                .map(|path| path.canonicalize().context("--server"))
+                .transpose()?,
             server_env,
             logs,
             started: 0,
         })
     }
 
+    fn server(&mut self) -> anyhow::Result<&Path> {
+        if self.server.is_none() {
+            let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+            cargo.args(["build", "--package", "webhook-server"]);
+            cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+            if BUILD == "release" {
+                cargo.arg("--release");
+            }
+            ensure!(cargo.status()?.success(), "failed to build webhook-server");
+            self.server = Some(build_folder()?.join("webhook-server"));
+        }
+        self.server.as_deref().context("it has just been built")
+    }
+
     /// Creates or updates the schema of a database.
-    pub(crate) async fn migrate(&self, database_url: &str) -> anyhow::Result<()> {
-        let output = tokio::process::Command::new(&self.server)
+    pub(crate) async fn migrate(&mut self, database_url: &str) -> anyhow::Result<()> {
+        let output = tokio::process::Command::new(self.server()?)
             .arg("migrate")
             .env("DATABASE_URL", database_url)
             .current_dir(&self.logs)
@@ -94,7 +96,7 @@ impl Programs {
 
     /// Starts a webhook-server and waits until it is ready.
     pub(crate) async fn serve(&mut self, settings: &Settings<'_>) -> anyhow::Result<Server> {
-        let mut command = Command::new(&self.server);
+        let mut command = Command::new(self.server()?);
         command
             .env("DATABASE_URL", settings.database_url)
             .env("ROLE", settings.role)
@@ -196,6 +198,13 @@ impl Server {
         let lines: Vec<&str> = log.lines().rev().take(10).collect();
         lines.into_iter().rev().collect::<Vec<_>>().join("\n")
     }
+}
+
+/// Where this program was built, and the server is.
+fn build_folder() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let folder = program.parent().context("a program is in a folder")?;
+    Ok(folder.to_owned())
 }
 
 /// An address that is free now; somebody might still take it before the server does.

@@ -65,11 +65,17 @@ fn push_section(page: &mut String, section: &Section) {
     for failure in &section.failures {
         let _ = writeln!(page, "<p class=\"failure\">Failed: {}</p>", escape(failure));
     }
-    for table in [table::runs(section), table::figures(section)]
-        .iter()
-        .flatten()
-    {
+    let tables = [
+        table::runs(section),
+        table::figures(section),
+        table::peers(section),
+    ];
+    for table in tables.iter().flatten() {
         push_table(page, table);
+    }
+    for peer in &section.peers {
+        let settings = format!("{} {}: {}", peer.queue, peer.version, peer.settings);
+        let _ = writeln!(page, "<p>{}</p>", escape(&settings));
     }
     for run in section.runs.iter().filter(|run| run.points.len() > 1) {
         push_charts(page, run);

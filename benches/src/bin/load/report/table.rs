@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::{Report, Run, Section};
+use super::{Peer, Report, Run, Section};
 
 /// A header, and rows as long as it is.
 pub(super) type Table = (Vec<String>, Vec<Vec<String>>);
@@ -14,8 +14,14 @@ pub(super) fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
     }
     for section in &report.sections {
         writeln!(out, "\n{}: {}", section.name, section.title)?;
-        for table in [runs(section), figures(section)].into_iter().flatten() {
+        for table in [runs(section), figures(section), peers(section)]
+            .into_iter()
+            .flatten()
+        {
             print_table(&table, out)?;
+        }
+        for peer in &section.peers {
+            writeln!(out, "  {} {}: {}", peer.queue, peer.version, peer.settings)?;
         }
         for failure in &section.failures {
             writeln!(out, "  FAILED: {failure}")?;
@@ -92,6 +98,36 @@ pub(super) fn figures(section: &Section) -> Option<Table> {
         .map(|it| vec![it.name.clone(), short(it.value), it.unit.to_owned()])
         .collect();
     (!rows.is_empty()).then_some((header, rows))
+}
+
+/// Queues, one per row, and in brackets how many times as good this inbox is.
+pub(super) fn peers(section: &Section) -> Option<Table> {
+    let (inbox, _) = section.peers.split_first()?;
+    let header = [
+        "queue",
+        "enqueued per second",
+        "drained per second",
+        "picked up after p50 ms",
+        "p99",
+        "after enqueue returned p50 ms",
+        "p99",
+    ];
+    let rows = section.peers.iter().map(|peer| {
+        let more =
+            |of: fn(&Peer) -> f64| format!("{} ({:.1}x)", short(of(peer)), of(inbox) / of(peer));
+        let less =
+            |of: fn(&Peer) -> f64| format!("{} ({:.1}x)", short(of(peer)), of(peer) / of(inbox));
+        vec![
+            format!("{} {}", peer.queue, peer.version),
+            more(|it| it.enqueue_per_second),
+            more(|it| it.drain_per_second),
+            less(|it| it.pickup_p50),
+            less(|it| it.pickup_p99),
+            short(peer.after_enqueue_p50),
+            short(peer.after_enqueue_p99),
+        ]
+    });
+    Some((header.map(str::to_owned).to_vec(), rows.collect()))
 }
 
 /// What was wanted, what was measured, and whether that will do.

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::Report;
+use super::{Peer, Report};
 use crate::recording::Latency;
 
 /// A target, and what was measured.
@@ -62,24 +62,74 @@ impl Verdict {
 }
 
 pub(super) fn judge(report: &Report) -> Vec<Verdict> {
+    match report.peers() {
+        Some((inbox, others)) => judge_among(inbox, others),
+        None => judge_alone(report),
+    }
+}
+
+fn at_least(figure: &str, target: f64, unit: &'static str, measured: Option<f64>) -> Verdict {
+    Verdict {
+        figure: figure.to_owned(),
+        target,
+        bound: Bound::AtLeast,
+        unit,
+        measured,
+    }
+}
+
+fn at_most(figure: &str, target: f64, unit: &'static str, measured: Option<f64>) -> Verdict {
+    Verdict {
+        bound: Bound::AtMost,
+        ..at_least(figure, target, unit, measured)
+    }
+}
+
+/// Against whoever is best at each.
+fn judge_among(inbox: &Peer, others: &[Peer]) -> Vec<Verdict> {
+    let over_highest = |of: fn(&Peer) -> f64| {
+        let highest = others.iter().map(of).reduce(f64::max)?;
+        Some(of(inbox) / highest)
+    };
+    let over_lowest = |of: fn(&Peer) -> f64| {
+        let lowest = others.iter().map(of).reduce(f64::min)?;
+        Some(of(inbox) / lowest)
+    };
+    vec![
+        at_least(
+            "enqueued per second over the best of the others",
+            10.0,
+            "x",
+            over_highest(|peer| peer.enqueue_per_second),
+        ),
+        at_least(
+            "drained per second over the best of the others",
+            1.5,
+            "x",
+            over_highest(|peer| peer.drain_per_second),
+        ),
+        at_most(
+            "picked up after, p50, over the best of the others",
+            1.0,
+            "x",
+            over_lowest(|peer| peer.pickup_p50),
+        ),
+        at_most(
+            "picked up after, p99, over the best of the others",
+            1.0,
+            "x",
+            over_lowest(|peer| peer.pickup_p99),
+        ),
+    ]
+}
+
+fn judge_alone(report: &Report) -> Vec<Verdict> {
     let rate = |run: &str| Some(report.run(run)?.per_second);
     let latency = |run: &str, pick: fn(Latency) -> f64| report.run(run)?.latency.map(pick);
     let over = |one: Option<f64>, other: Option<f64>| Some(one? / other?);
     let value = |name: &str| report.value(name);
     let p50 = |latency: Latency| latency.p50;
     let p99 = |latency: Latency| latency.p99;
-
-    let at_least = |figure: &str, target, unit, measured| Verdict {
-        figure: figure.to_owned(),
-        target,
-        bound: Bound::AtLeast,
-        unit,
-        measured,
-    };
-    let at_most = |figure: &str, target, unit, measured| Verdict {
-        bound: Bound::AtMost,
-        ..at_least(figure, target, unit, measured)
-    };
 
     let one = rate("64 connections");
     vec![

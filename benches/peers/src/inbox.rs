@@ -1,0 +1,88 @@
+//! The library itself, used in process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use bytes::Bytes;
+use sqlx::postgres::PgPool;
+use webhook_core::{
+    Accepted, Event, Fingerprint, HandlerError, Inbox, InboxOptions, InvalidPayload, Payload,
+    Worker, WorkerOptions, payload,
+};
+use webhook_postgres::PgStore;
+
+use crate::job::{Job, Watch};
+use crate::measure::{Aim, Peer};
+
+impl Payload for Job {
+    const KIND: &'static str = "job";
+
+    fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
+        payload::from_json(body)
+    }
+
+    fn key(&self) -> &str {
+        &self.id
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of([&self.id, &self.note])
+    }
+}
+
+pub struct Queue {
+    store: PgStore,
+    inbox: Inbox,
+}
+
+impl Peer for Queue {
+    const NAME: &'static str = "this inbox, in process";
+    const CRATE: &'static str = "webhook-postgres";
+    const SETTINGS: &'static str = "defaults, no delay";
+    const UNFINISHED: &'static str = "SELECT count(*) FROM webhook.queue";
+
+    type Sender = Inbox;
+    type Worker = Worker;
+
+    async fn open(url: &str, _: &PgPool) -> anyhow::Result<Self> {
+        let store = PgStore::connect(url).await?;
+        store.migrate().await?;
+        let options = InboxOptions {
+            delay: Duration::ZERO,
+            ..InboxOptions::default()
+        };
+        let inbox = Inbox::new(Arc::new(store.clone()), options);
+        Ok(Self { store, inbox })
+    }
+
+    fn sender(&self) -> Inbox {
+        self.inbox.clone()
+    }
+
+    async fn enqueue(inbox: &mut Inbox, job: Job) -> anyhow::Result<()> {
+        let receipt = inbox
+            .receive::<Job>(Bytes::from(serde_json::to_vec(&job)?))
+            .await?;
+        ensure!(receipt.accepted == Accepted::New, "{receipt:?}");
+        Ok(())
+    }
+
+    async fn start(&self, _: Aim, watch: Arc<Watch>) -> anyhow::Result<Worker> {
+        let handler = move |event: Event<Job>| {
+            watch.begin(&event.payload);
+            async { Ok::<(), HandlerError>(()) }
+        };
+        let scheduler = Arc::new(self.store.clone());
+        Ok(Worker::start::<Job>(
+            scheduler,
+            handler,
+            WorkerOptions::default(),
+        ))
+    }
+
+    async fn stop(&self, worker: Worker) -> anyhow::Result<()> {
+        worker.shutdown(Duration::from_secs(10)).await;
+        Ok(())
+    }
+}
