@@ -1,0 +1,134 @@
+//! One attempt: how its end is settled.
+
+use std::future::pending;
+
+use bytes::Bytes;
+
+use super::super::*;
+use super::scripted::{SECOND, Scripted, Word, brings, event, start};
+use crate::handler::{Event, Handled, HandlerError};
+use crate::scheduler::{ClaimedEvent, Outcome, Reason};
+
+/// How the worker settles a single event whose handler ends as `handler` does.
+async fn outcome_of(attempt: u32, handler: impl Handler<Word>) -> Outcome {
+    let scheduler = Scripted::new([brings([event(1, attempt)])]);
+    let worker = start(&scheduler, handler);
+    let (_, outcome) = scheduler.settled(1).await.remove(0);
+    let asked_at = Instant::now();
+    assert_eq!(worker.shutdown(60 * SECOND).await, Drained::default());
+    assert!(
+        asked_at.elapsed() < SECOND,
+        "an idle worker has nothing to wait for"
+    );
+    outcome
+}
+
+fn failed(reason: &str) -> Outcome {
+    Outcome::Failed {
+        reason: Reason::new(reason),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_see_the_event_and_settle_it_as_processed() {
+    let outcome = outcome_of(3, async |event: Event<Word>| {
+        assert_eq!(event.payload.0, "word-1");
+        assert_eq!(event.key.as_str(), "key-1");
+        assert_eq!(event.lease.attempt.number(), 3);
+        Ok(())
+    });
+    assert_eq!(outcome.await, Outcome::Processed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_are_retried_with_jitter_under_the_ceiling() {
+    let outcome = outcome_of(3, async |_: Event<Word>| {
+        Err::<(), _>(std::io::Error::other("no luck").into())
+    });
+    match outcome.await {
+        Outcome::Retry { after, reason } => {
+            assert!(after <= WorkerOptions::default().backoff.ceiling(3));
+            assert_eq!(reason.as_str(), "no luck");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_may_choose_the_delay() {
+    let outcome = outcome_of(1, async |_: Event<Word>| {
+        Err::<(), _>(HandlerError::retry_after(7 * SECOND, "busy"))
+    });
+    let expected = Outcome::Retry {
+        after: 7 * SECOND,
+        reason: Reason::new("busy"),
+    };
+    assert_eq!(outcome.await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_may_reject_for_good() {
+    let outcome = outcome_of(1, async |_: Event<Word>| {
+        Err::<(), _>(HandlerError::reject("never"))
+    });
+    assert_eq!(outcome.await, failed("never"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_attempt_fails_the_event() {
+    for remedy in [
+        HandlerError::retry("still no luck"),
+        HandlerError::retry_after(SECOND, "still no luck"),
+    ] {
+        let outcome = outcome_of(10, move |_: Event<Word>| {
+            let remedy = remedy.clone();
+            async move { Err::<(), _>(remedy) }
+        });
+        assert_eq!(outcome.await, failed("still no luck"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn panics_are_failures_like_others() {
+    let outcome = outcome_of(10, async |event: Event<Word>| {
+        assert!(event.lag > SECOND, "lag {:?}", event.lag);
+        Ok(())
+    });
+    assert_eq!(outcome.await, failed("handler panicked: lag 0ns"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn handlers_have_a_time_out() {
+    let outcome = outcome_of(10, async |_: Event<Word>| {
+        pending::<()>().await;
+        Ok(())
+    });
+    assert_eq!(outcome.await, failed("handler took longer than 600s"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn undecodable_payloads_fail_at_once() {
+    let broken = ClaimedEvent {
+        body: Bytes::from_static(b"\xff"),
+        ..event(1, 1)
+    };
+    let scheduler = Scripted::new([brings([broken])]);
+    let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
+    let expected = "stored payload is unreadable: invalid payload: /word must be text";
+    assert_eq!(scheduler.settled(1).await, [(1, failed(expected))]);
+    worker.shutdown(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_handler_has_settled_is_not_settled_again() {
+    let scheduler = Scripted::new([brings([event(1, 1), event(2, 1)])]);
+    let worker = start(&scheduler, async |event: Event<Word>| {
+        Ok(match event.lease.event.0 {
+            1 => Handled::Settled,
+            _ => Handled::Done,
+        })
+    });
+    scheduler.settled(1).await;
+    assert_eq!(worker.shutdown(SECOND).await, Drained::default());
+    assert_eq!(scheduler.settled(1).await, [(2, Outcome::Processed)]);
+}

@@ -1,0 +1,177 @@
+//! Leases held, lost and handed back.
+
+use std::future::pending;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::super::*;
+use super::scripted::{SECOND, Scripted, Word, brings, event, start};
+use crate::error::Error;
+use crate::handler::Event;
+use crate::scheduler::{Extended, MockScheduler, Outcome, Settled};
+
+#[tokio::test(start_paused = true)]
+async fn long_handlers_keep_their_lease() {
+    let mut mock = MockScheduler::new();
+    let extends = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&extends);
+    mock.expect_extend().returning(move |leases, lease| {
+        assert_eq!(lease, 120 * SECOND);
+        counted.fetch_add(1, Ordering::SeqCst);
+        Ok(vec![Extended::Renewed; leases.len()])
+    });
+    mock.expect_settle()
+        .returning(|all| Ok(vec![Settled::Applied; all.len()]));
+    let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
+    let worker = start(&scheduler, async |_: Event<Word>| {
+        sleep(299 * SECOND).await;
+        Ok(())
+    });
+    assert_eq!(scheduler.settled(1).await, [(1, Outcome::Processed)]);
+    assert_eq!(extends.load(Ordering::SeqCst), 9);
+    worker.shutdown(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_lease_stops_its_handler_and_is_not_settled() {
+    let mut mock = MockScheduler::new();
+    mock.expect_extend()
+        .returning(|leases, _| Ok(vec![Extended::LeaseLost; leases.len()]));
+    let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
+    let dropped = Arc::new(Notify::new());
+    let worker = start(&scheduler, {
+        let dropped = Arc::clone(&dropped);
+        move |_: Event<Word>| {
+            let guard = NotifyOnDrop(Arc::clone(&dropped));
+            async move {
+                let _guard = guard;
+                pending::<()>().await;
+                Ok(())
+            }
+        }
+    });
+    dropped.notified().await;
+    assert_eq!(worker.shutdown(SECOND).await, Drained::default());
+    assert_eq!(scheduler.settled(0).await, []);
+}
+
+struct NotifyOnDrop(Arc<Notify>);
+
+impl Drop for NotifyOnDrop {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn settlements_are_repeated_until_the_store_is_back() {
+    let mut mock = MockScheduler::new();
+    mock.expect_settle()
+        .times(5)
+        .returning(|_| Err(Error::unavailable(std::io::Error::other("down"))));
+    mock.expect_settle()
+        .returning(|all| Ok(vec![Settled::Applied; all.len()]));
+    let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
+    let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
+    assert_eq!(scheduler.settled(1).await, [(1, Outcome::Processed)]);
+    worker.shutdown(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn settlements_are_given_up_when_their_lease_has_run_out() {
+    let mut mock = MockScheduler::new();
+    mock.expect_settle()
+        .returning(|_| Err(Error::unavailable(std::io::Error::other("down"))));
+    mock.expect_extend()
+        .returning(|_, _| Err(Error::unavailable(std::io::Error::other("down"))));
+    let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
+    let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
+    while worker.context.leases.held() == 0 {
+        tokio::task::yield_now().await;
+    }
+    sleep(130 * SECOND).await;
+    assert_eq!(worker.context.leases.held(), 0);
+    worker.shutdown(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_lets_handlers_finish() {
+    let scheduler = Scripted::new([brings([event(1, 1)])]);
+    let started = Arc::new(Notify::new());
+    let worker = start(&scheduler, {
+        let started = Arc::clone(&started);
+        move |_: Event<Word>| {
+            started.notify_one();
+            async {
+                sleep(5 * SECOND).await;
+                Ok(())
+            }
+        }
+    });
+    started.notified().await;
+    assert_eq!(worker.shutdown(10 * SECOND).await, Drained::default());
+    assert_eq!(scheduler.settled(1).await, [(1, Outcome::Processed)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_hands_back_what_does_not_finish() {
+    let scheduler = Scripted::new([brings([event(1, 1), event(2, 1)])]);
+    let worker = start(&scheduler, async |event: Event<Word>| {
+        if event.lease.event.0 == 2 {
+            pending::<()>().await;
+        }
+        Ok(())
+    });
+    scheduler.settled(1).await;
+    let drained = worker.shutdown(10 * SECOND).await;
+    assert_eq!(
+        drained,
+        Drained {
+            released: 1,
+            left: 0
+        }
+    );
+    let expected = [(1, Outcome::Processed), (2, Outcome::Release)];
+    assert_eq!(scheduler.settled(2).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_though_the_store_does_not_answer() {
+    let mut mock = MockScheduler::new();
+    mock.expect_settle()
+        .returning(|_| Err(Error::unavailable(std::io::Error::other("down"))));
+    let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
+    let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
+    while worker.context.leases.held() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let drained = worker.shutdown(SECOND).await;
+    assert_eq!(
+        drained,
+        Drained {
+            released: 0,
+            left: 1
+        }
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_dropped_hands_back_what_runs() {
+    let scheduler = Scripted::new([brings([event(1, 1)])]);
+    let started = Arc::new(Notify::new());
+    let worker = start(&scheduler, {
+        let started = Arc::clone(&started);
+        move |_: Event<Word>| {
+            started.notify_one();
+            async {
+                pending::<()>().await;
+                Ok(())
+            }
+        }
+    });
+    started.notified().await;
+    drop(worker);
+    assert_eq!(scheduler.settled(1).await, [(1, Outcome::Release)]);
+}

@@ -1,0 +1,179 @@
+//! A scheduler that follows a script, and workers on it.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use super::super::*;
+use crate::error::Error;
+use crate::event::{EventId, Fingerprint, Key};
+use crate::payload::{FieldError, InvalidPayload};
+use crate::scheduler::{
+    Attempt, Claim, Claimed, ClaimedEvent, Extended, Fence, Lease, MockScheduler, Outcome, Settled,
+    Settlement,
+};
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+
+/// A payload that is its own key.
+#[derive(Debug)]
+pub(super) struct Word(pub(super) String);
+
+impl Payload for Word {
+    const KIND: &'static str = "word";
+
+    fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
+        match std::str::from_utf8(body) {
+            Ok(word) => Ok(Self(word.to_owned())),
+            Err(_) => Err(InvalidPayload::Fields(vec![FieldError {
+                pointer: "/word".to_owned(),
+                detail: "must be text".to_owned(),
+            }])),
+        }
+    }
+
+    fn key(&self) -> &str {
+        &self.0
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of([&self.0])
+    }
+}
+
+/// A scheduler that brings what its script says, and notes what it is told.
+pub(super) struct Scripted {
+    script: Mutex<VecDeque<Result<Claimed, Error>>>,
+    pub(super) claims: Mutex<Vec<(Instant, usize)>>,
+    settled: Mutex<Vec<(i64, Outcome)>>,
+    changed: Notify,
+    pub(super) wake: Notify,
+    /// Answers what is not scripted.
+    mock: MockScheduler,
+}
+
+impl Scripted {
+    pub(super) fn new(script: impl IntoIterator<Item = Result<Claimed, Error>>) -> Arc<Self> {
+        let mut mock = MockScheduler::new();
+        mock.expect_settle()
+            .returning(|all| Ok(vec![Settled::Applied; all.len()]));
+        mock.expect_extend()
+            .returning(|leases, _| Ok(vec![Extended::Renewed; leases.len()]));
+        Self::with(mock, script)
+    }
+
+    pub(super) fn with(
+        mock: MockScheduler,
+        script: impl IntoIterator<Item = Result<Claimed, Error>>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            script: Mutex::new(script.into_iter().collect()),
+            claims: Mutex::default(),
+            settled: Mutex::default(),
+            changed: Notify::new(),
+            wake: Notify::new(),
+            mock,
+        })
+    }
+
+    /// Waits until `count` settlements have been applied, and returns all, by event.
+    pub(super) async fn settled(&self, count: usize) -> Vec<(i64, Outcome)> {
+        loop {
+            let changed = self.changed.notified();
+            let mut settled = self.settled.lock().unwrap().clone();
+            if settled.len() >= count {
+                settled.sort_by_key(|(event, _)| *event);
+                return settled;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until `count` claims have been made, and returns when, in seconds since `start`.
+    pub(super) async fn claimed(&self, count: usize, start: Instant) -> Vec<f64> {
+        loop {
+            let changed = self.changed.notified();
+            let claims = self.claims.lock().unwrap().clone();
+            if claims.len() >= count {
+                let since = |(at, _): &(Instant, usize)| at.duration_since(start).as_secs_f64();
+                return claims.iter().map(since).collect();
+            }
+            changed.await;
+        }
+    }
+}
+
+#[async_trait]
+impl Scheduler for Scripted {
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
+        let now = Instant::now();
+        self.claims.lock().unwrap().push((now, claim.limit.get()));
+        self.changed.notify_waiters();
+        let next = self.script.lock().unwrap().pop_front();
+        next.unwrap_or_else(|| Ok(Claimed::default()))
+    }
+
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+        self.mock.extend(leases, lease).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+        let answers = self.mock.settle(settlements).await?;
+        let told = settlements
+            .iter()
+            .map(|it| (it.lease.event.0, it.outcome.clone()));
+        self.settled.lock().unwrap().extend(told);
+        self.changed.notify_waiters();
+        Ok(answers)
+    }
+
+    async fn ready(&self, _kind: &Kind) {
+        self.wake.notified().await;
+    }
+}
+
+pub(super) fn event(id: i64, attempt: u32) -> ClaimedEvent {
+    ClaimedEvent {
+        lease: Lease {
+            event: EventId(id),
+            attempt: Attempt(NonZeroU32::new(attempt).unwrap()),
+            fence: Fence(i64::from(attempt)),
+        },
+        key: Key::new(format!("key-{id}")).unwrap(),
+        body: Bytes::from(format!("word-{id}")),
+        lag: Duration::ZERO,
+    }
+}
+
+pub(super) fn brings(events: impl IntoIterator<Item = ClaimedEvent>) -> Result<Claimed, Error> {
+    Ok(Claimed {
+        events: events.into_iter().collect(),
+        ..Claimed::default()
+    })
+}
+
+pub(super) fn due_in(next_due: Duration) -> Result<Claimed, Error> {
+    Ok(Claimed {
+        next_due: Some(next_due),
+        ..Claimed::default()
+    })
+}
+
+pub(super) fn start(scheduler: &Arc<Scripted>, handler: impl Handler<Word>) -> Worker {
+    start_with(scheduler, handler, WorkerOptions::default())
+}
+
+pub(super) fn start_with(
+    scheduler: &Arc<Scripted>,
+    handler: impl Handler<Word>,
+    options: WorkerOptions,
+) -> Worker {
+    Worker::start(
+        Arc::clone(scheduler) as Arc<dyn Scheduler>,
+        handler,
+        options,
+    )
+}
