@@ -100,24 +100,24 @@ async fn connect(url: &DatabaseUrl, config: &Config) -> Result<PgStore, OpenErro
     info!(database = ?options, "connecting");
     let mut pause = FIRST_PAUSE;
     let mut attempt_deadline = first_deadline;
+    let mut reason = PgError::TimedOut { after: wait };
     loop {
         let connecting = PgStore::connect_with(options.clone());
-        let error = match timeout_at(attempt_deadline, connecting).await {
+        match timeout_at(attempt_deadline, connecting).await {
             Ok(Ok(database)) => return Ok(database),
-            Ok(Err(error)) => error,
-            Err(_) => PgError::TimedOut {
-                after: started.elapsed(),
-            },
-        };
+            Ok(Err(error)) => reason = error,
+            // Cut off by the end of the wait: what the try before ended with says more.
+            Err(_) => {}
+        }
         let now = Instant::now();
         if now + pause >= deadline {
             return Err(OpenError::Unreachable {
                 waited: wait,
-                source: error,
+                source: reason,
             });
         }
         warn!(
-            error = &error as &dyn std::error::Error,
+            error = &reason as &dyn std::error::Error,
             next_try_in_seconds = pause.as_secs_f64(),
             giving_up_in_seconds = (deadline - now).as_secs_f64().round(),
             "database not reachable yet"
@@ -157,7 +157,7 @@ pub enum OpenError {
     Unreachable {
         /// How long it had.
         waited: Duration,
-        /// What the last try ended with.
+        /// What the last try that was not cut short ended with.
         #[source]
         source: PgError,
     },
