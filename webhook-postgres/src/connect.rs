@@ -42,21 +42,10 @@ impl PgStore {
     pub async fn connect_with(options: PgOptions) -> Result<Self, PgError> {
         // PgBouncer refuses this start parameter, and the statements here return no floats.
         let connection = options.connection.clone().extra_float_digits(None);
-        let at = server(&connection);
-        let probe = probe(&connection, options.pooler);
-        let pooler = match timeout(options.acquire_timeout, probe).await {
-            Ok(Ok(pooler)) => pooler,
-            Ok(Err(source)) => return Err(PgError::Connect { server: at, source }),
-            Err(_) => {
-                return Err(PgError::Connect {
-                    server: at,
-                    source: sqlx::Error::PoolTimedOut,
-                });
-            }
-        };
+        let link = probe(&connection, options.pooler, options.acquire_timeout).await?;
         tracing::info!(
-            server = at,
-            mode = match pooler {
+            server = server(&connection),
+            mode = match link {
                 Link::Direct => "direct: prepared statements, notifications",
                 Link::Pooled => "transaction-mode pooler: polling",
             },
@@ -74,7 +63,7 @@ impl PgStore {
             .max_lifetime(MAX_LIFETIME)
             // A dead connection is found out by its use: a round trip less for all others.
             .test_before_acquire(false);
-        let (pool, sessions) = match pooler {
+        let (pool, sessions) = match link {
             Link::Direct => (
                 limits
                     .after_connect(|connection, _| {
@@ -94,42 +83,28 @@ impl PgStore {
             acquire_timeout: options.acquire_timeout,
             statement_timeout: options.statement_timeout,
         };
-        Ok(Self::over(database, pooler))
+        Ok(Self::over(database, link))
     }
 
     /// Works on a pool that the app has made, and which it goes on sharing.
     ///
     /// Nothing is assumed of its sessions, so that every statement is wrapped in a transaction
     /// that sets what it relies on: a few round trips more than over a pool of its own.
-    /// `options` are those of the pool's connection; its size and time-out are the pool's.
+    /// `pooler` is what stands between the pool and the database.
     ///
     /// # Errors
     ///
     /// As of [`connect_with`](PgStore::connect_with).
     pub async fn from_pool(pool: PgPool, pooler: Pooler) -> Result<Self, PgError> {
-        let connection = (*pool.connect_options()).clone();
-        let options = PgOptions::new(connection.clone());
+        let connection = pool.connect_options();
         let acquire_timeout = pool.options().get_acquire_timeout();
-        let link = match timeout(acquire_timeout, probe(&connection, pooler)).await {
-            Ok(Ok(link)) => link,
-            Ok(Err(source)) => {
-                return Err(PgError::Connect {
-                    server: server(&connection),
-                    source,
-                });
-            }
-            Err(_) => {
-                return Err(PgError::Connect {
-                    server: server(&connection),
-                    source: sqlx::Error::PoolTimedOut,
-                });
-            }
-        };
+        let link = probe(&connection, pooler, acquire_timeout).await?;
+        let statement_timeout = PgOptions::new((*connection).clone()).statement_timeout;
         let database = Database {
             pool,
             sessions: Sessions::Borrowed,
             acquire_timeout,
-            statement_timeout: options.statement_timeout,
+            statement_timeout,
         };
         Ok(Self::over(database, link))
     }
@@ -155,36 +130,39 @@ pub(crate) enum Link {
 }
 
 /// Connects once, to find out whether the database can be reached, and through what.
-async fn probe(connection: &PgConnectOptions, pooler: Pooler) -> Result<Link, sqlx::Error> {
-    match pooler {
-        Pooler::None => connection
-            .connect()
-            .await?
-            .close()
-            .await
-            .map(|()| Link::Direct),
-        Pooler::Transaction => connection
-            .connect()
-            .await?
-            .close()
-            .await
-            .map(|()| Link::Pooled),
-        // A session of one's own starts with the settings that were asked for. A pooler refuses
-        // them or forgets them, since its sessions were started before.
-        Pooler::Detect => {
-            let asked = connection.clone().options([("webhook.probe", "1")]);
-            match asked.connect().await {
-                Ok(session) => detect(session).await,
-                Err(error) if refuses_options(&error) => connection
-                    .connect()
-                    .await?
-                    .close()
-                    .await
-                    .map(|()| Link::Pooled),
-                Err(error) => Err(error),
+async fn probe(
+    connection: &PgConnectOptions,
+    pooler: Pooler,
+    limit: Duration,
+) -> Result<Link, PgError> {
+    let link = async {
+        match pooler {
+            Pooler::None => once(connection, Link::Direct).await,
+            Pooler::Transaction => once(connection, Link::Pooled).await,
+            // A session of one's own starts with the settings that were asked for. A pooler
+            // refuses them or forgets them, since its sessions were started before.
+            Pooler::Detect => {
+                let asking = connection.clone().options([("webhook.probe", "1")]);
+                match asking.connect().await {
+                    Ok(session) => detect(session).await,
+                    Err(error) if refuses_options(&error) => once(connection, Link::Pooled).await,
+                    Err(error) => Err(error),
+                }
             }
         }
-    }
+    };
+    timeout(limit, link)
+        .await
+        .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+        .map_err(|source| PgError::Connect {
+            server: server(connection),
+            source,
+        })
+}
+
+async fn once(connection: &PgConnectOptions, link: Link) -> Result<Link, sqlx::Error> {
+    connection.connect().await?.close().await?;
+    Ok(link)
 }
 
 async fn detect(mut session: PgConnection) -> Result<Link, sqlx::Error> {

@@ -183,7 +183,8 @@ impl fmt::Debug for PgStore {
 #[async_trait]
 impl Store for PgStore {
     /// Where a connection dies after the commit and before the answer, the statement is run
-    /// again, and what was new answers [`Accepted::Duplicate`].
+    /// again: what was new or requeued answers [`Accepted::Duplicate`] then, and a conflict may be
+    /// counted twice.
     async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
         let answers = accept::accept(&mut self.session(), events).await?;
         let scheduled = events.iter().zip(&answers).filter_map(|(event, answer)| {

@@ -1,5 +1,7 @@
 //! The conformance suite, straight to the server and through a transaction-mode pooler.
 
+#![expect(clippy::unwrap_used, reason = "a test may unwrap")]
+
 use std::sync::Arc;
 
 use webhook_core::conformance::{Backend, Subject};

@@ -1,5 +1,7 @@
 //! Faults: connections that die, statements that wait, callers that go away.
 
+#![expect(clippy::unwrap_used, reason = "a test may unwrap")]
+
 mod inbox;
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! Migrating: explicit, once, by whoever comes first.
 
+#![expect(clippy::unwrap_used, reason = "a test may unwrap")]
+
 mod inbox;
 
 use std::error::Error as _;

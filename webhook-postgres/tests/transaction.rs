@@ -1,5 +1,7 @@
 //! The app's transaction and the inbox in one: accepting in it, and settling in it.
 
+#![expect(clippy::unwrap_used, reason = "a test may unwrap")]
+
 mod inbox;
 
 use inbox::{DEADLINE, Inbox, delivery, event, until};

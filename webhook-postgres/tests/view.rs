@@ -1,5 +1,7 @@
 //! The view `webhook.transactions`, over bodies of all sorts.
 
+#![expect(clippy::unwrap_used, reason = "a test may unwrap")]
+
 mod inbox;
 
 use std::time::Duration;

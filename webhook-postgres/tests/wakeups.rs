@@ -1,5 +1,7 @@
 //! Wake-ups: of this process and of others, and what they cost.
 
+#![expect(clippy::unwrap_used, reason = "a test may unwrap")]
+
 mod inbox;
 
 use std::time::Duration;

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use webhook_core::Kind;
 
-use super::CHANNEL;
+use super::{CHANNEL, POLL_INTERVAL};
 use crate::session::{Database, Session};
 
 /// At most one statement per process in this time.
@@ -93,7 +93,8 @@ fn payload(sender: u64, kind: &Kind, due_in: Duration) -> String {
 pub(super) fn read(payload: &str, own: u64) -> Option<(Kind, Duration)> {
     let mut parts = payload.splitn(3, ' ');
     let sender = u64::from_str_radix(parts.next()?, 16).ok()?;
-    let due_in = Duration::from_millis(parts.next()?.parse().ok()?);
+    // Anybody may notify: what is told is no reason to sleep long, or to overflow.
+    let due_in = Duration::from_millis(parts.next()?.parse().ok()?).min(POLL_INTERVAL);
     let kind = Kind::new(parts.next()?.to_owned()).ok()?;
     (sender != own).then_some((kind, due_in))
 }
@@ -109,6 +110,8 @@ mod tests {
         assert_eq!(read(&told, 8), Some((kind, Duration::from_millis(1500))));
         assert_eq!(read(&told, 7), None);
         assert_eq!(read("anything else", 8), None);
+        let far = format!("7 {} orders", u64::MAX);
+        assert_eq!(read(&far, 8).map(|(_, due_in)| due_in), Some(POLL_INTERVAL));
         assert_eq!(read("", 8), None);
     }
 }

@@ -3,7 +3,8 @@
 #![allow(
     dead_code,
     clippy::allow_attributes,
-    reason = "each test binary uses a part of it, and not the same one"
+    clippy::unwrap_used,
+    reason = "each test binary uses a part of it, and not the same one; a test may unwrap"
 )]
 
 use std::num::{NonZeroU32, NonZeroUsize};
