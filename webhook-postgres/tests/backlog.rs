@@ -1,0 +1,160 @@
+//! Draining a backlog: claims begin where the last one found something, and yet nothing is left
+//! behind.
+
+#![expect(clippy::unwrap_used, reason = "a test may unwrap")]
+
+mod inbox;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use inbox::{DEADLINE, Inbox, claim, event, until};
+use sqlx::Connection;
+use webhook_core::{ClaimedEvent, Outcome, Scheduler, Settled, Settlement, Store};
+use webhook_postgres::{PgStore, sqlx};
+
+/// More than it takes for claims not to begin at the bottom any more.
+const BACKLOG: usize = 12_000;
+
+async fn fill(inbox: &Inbox, name: &str) {
+    let events: Vec<_> = (0..BACKLOG)
+        .map(|number| event(&format!("{name}-{number}")))
+        .collect();
+    for batch in events.chunks(1000) {
+        inbox.store.accept(batch).await.unwrap();
+    }
+}
+
+async fn settle(store: &PgStore, claimed: &[ClaimedEvent]) {
+    let settlements: Vec<_> = claimed
+        .iter()
+        .map(|event| Settlement {
+            lease: event.lease,
+            outcome: Outcome::Processed,
+        })
+        .collect();
+    let settled = store.settle(&settlements).await.unwrap();
+    assert!(settled.iter().all(|settled| *settled == Settled::Applied));
+}
+
+/// An old transaction keeps every settled entry in the index. What turns up among them, in the
+/// middle of a drain, is found: an event whose transaction began before and committed late, a
+/// lease of another process that ran out, a lease that was handed back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_left_behind() {
+    let inbox = Inbox::direct().await;
+    let mut old = inbox.database.connection().await;
+    let mut old = old
+        .begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ")
+        .await
+        .unwrap();
+    sqlx::raw_sql("SELECT txid_current()")
+        .execute(&mut *old)
+        .await
+        .unwrap();
+
+    let mut app = inbox.database.connection().await;
+    let mut late = app.begin().await.unwrap();
+    inbox
+        .store
+        .accept_in(&mut late, &[event("late")])
+        .await
+        .unwrap();
+    inbox.accept("crashed").await;
+    let elsewhere = PgStore::connect(inbox.database.url()).await.unwrap();
+    let mut brief = claim(1);
+    brief.lease = Duration::from_millis(700);
+    assert_eq!(elsewhere.claim(&brief).await.unwrap().events.len(), 1);
+    inbox.accept("handed-back").await;
+    let handed_back = inbox.claim_one().await.lease;
+    fill(&inbox, "a").await;
+
+    let mut attempts: HashMap<String, u32> = HashMap::new();
+    let mut drained = 0;
+    let mut late = Some(late);
+    let mut handed_back = Some(handed_back);
+    until("all are processed", async || {
+        loop {
+            let claimed = inbox.store.claim(&claim(100)).await.unwrap();
+            settle(&inbox.store, &claimed.events).await;
+            drained += claimed.events.len();
+            for event in &claimed.events {
+                let attempt = event.lease.attempt.number();
+                attempts.insert(event.key.as_str().to_owned(), attempt);
+            }
+            if drained > BACKLOG / 2
+                && let Some(late) = late.take()
+            {
+                late.commit().await.unwrap();
+                let lease = handed_back.take().unwrap();
+                let release = Settlement {
+                    lease,
+                    outcome: Outcome::Release,
+                };
+                let released = inbox.store.settle(&[release]).await.unwrap();
+                assert_eq!(released, [Settled::Applied]);
+            }
+            if claimed.events.is_empty() {
+                return attempts.len() == BACKLOG + 3;
+            }
+        }
+    })
+    .await;
+    assert_eq!(drained, BACKLOG + 3, "each of them once");
+    assert_eq!(
+        (
+            attempts["late"],
+            attempts["crashed"],
+            attempts["handed-back"]
+        ),
+        (1, 2, 1)
+    );
+    // And the queue knows that it is empty, within moments.
+    until("nothing is to come", async || {
+        inbox
+            .store
+            .claim(&claim(100))
+            .await
+            .unwrap()
+            .next_due
+            .is_none()
+    })
+    .await;
+    old.rollback().await.unwrap();
+    elsewhere.close().await;
+    inbox.close().await;
+}
+
+/// Several workers drain together: each event is one's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_share_a_backlog() {
+    let inbox = Inbox::direct().await;
+    fill(&inbox, "a").await;
+    let workers: Vec<_> = (0..4)
+        .map(|_| {
+            let store = inbox.store.clone();
+            tokio::spawn(async move {
+                let mut drained = 0;
+                loop {
+                    let claimed = store.claim(&claim(64)).await.unwrap();
+                    settle(&store, &claimed.events).await;
+                    drained += claimed.events.len();
+                    // Zero means that more is due, or may be.
+                    match claimed.next_due {
+                        None => return drained,
+                        Some(wait) => tokio::time::sleep(wait.min(Duration::from_millis(50))).await,
+                    }
+                }
+            })
+        })
+        .collect();
+    let mut drained = 0;
+    for worker in workers {
+        drained += tokio::time::timeout(DEADLINE, worker)
+            .await
+            .unwrap()
+            .unwrap();
+    }
+    assert_eq!(drained, BACKLOG);
+    inbox.close().await;
+}
