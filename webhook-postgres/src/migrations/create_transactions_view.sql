@@ -14,21 +14,17 @@ $function$;
 
 -- The text with U+FFFD for every escape that stands for no character.
 CREATE FUNCTION webhook.without_bad_escapes(body text) RETURNS text
-LANGUAGE plpgsql IMMUTABLE
+LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $function$
-BEGIN
-  -- An even number of backslashes before it are escaped ones: the escape is real.
-  body := regexp_replace(body, '(?<!\\)((?:\\\\)*)\\u0000', '\1\\ufffd', 'g');
-  -- A high surrogate without a low one behind it.
-  body := regexp_replace(body,
-    '(?<!\\)((?:\\\\)*)\\u[dD][89abAB][[:xdigit:]]{2}(?!\\u[dD][c-fC-F][[:xdigit:]]{2})',
-    '\1\\ufffd', 'g');
-  -- A low one without a high one before it.
-  RETURN regexp_replace(body,
-    '(?<!\\u[dD][89abAB][[:xdigit:]]{2})(?<!\\)((?:\\\\)*)\\u[dD][c-fC-F][[:xdigit:]]{2}',
-    '\1\\ufffd', 'g');
-END
+  -- Escape by escape, so that what an escaped backslash precedes is not taken for one: plain text, a
+  -- short escape, a pair of surrogates, any other escape.
+  SELECT coalesce(string_agg(
+    CASE WHEN found[1] ~ '^\\u(0000|[dD][89a-fA-F]..)$' THEN '\ufffd' ELSE found[1] END,
+    '' ORDER BY place), '')
+  FROM regexp_matches(body,
+    '[^\\]+|\\[^u]|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|\\u....', 'g')
+    WITH ORDINALITY AS token (found, place)
 $function$;
 
 -- The fields of a body, without the white space around them. Where it cannot be read, nulls.

@@ -8,7 +8,7 @@ use crate::support::client::Client;
 use crate::support::with_amount;
 
 /// Members that nobody asked for, and which PostgreSQL's JSON functions dislike.
-const EXTRAS: [&str; 11] = [
+const EXTRAS: [&str; 12] = [
     r#""x":"\u0000""#,
     r#""\u0000":1"#,
     r#""x":"\ud800""#,
@@ -20,6 +20,7 @@ const EXTRAS: [&str; 11] = [
     r#""x":-1e-999999999999,"x":[[[[{}]]]]"#,
     r#""x":"\ud800","y":{"z":["\u0000",1e999999]}"#,
     r#""x":"\ud83d\ude00""#,
+    r#""x":"\\ud800\udc00""#,
 ];
 
 /// Amounts as written, and what they are.
