@@ -287,8 +287,12 @@ impl Bench {
     }
 }
 
-/// `1 connection`, `2 connections`
+/// `1 connection`, `2 connections`, `2 processes`
 pub(crate) fn plural(count: usize, what: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
+    let ending = match count {
+        1 => "",
+        _ if what.ends_with('s') => "es",
+        _ => "s",
+    };
     format!("{count} {what}{ending}")
 }

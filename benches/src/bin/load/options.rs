@@ -133,6 +133,8 @@ pub(crate) enum Scenario {
     Mixed,
     /// Ingest while a backlog of a million drains
     Contention,
+    /// 1, 2 and 4 API and worker processes, and what an event costs in processor time, WAL and disk
+    Scale,
     /// The whole pipeline in this process, on the backend in memory
     Memory,
 }
@@ -144,6 +146,7 @@ pub(crate) struct Scale {
     pub(crate) measure: Duration,
     pub(crate) sustained: Duration,
     pub(crate) search_step: Duration,
+    pub(crate) probes: usize,
     pub(crate) connections: Vec<usize>,
     pub(crate) pgbench_clients: Vec<usize>,
     pub(crate) drain_events: u64,
@@ -154,6 +157,8 @@ pub(crate) struct Scale {
     pub(crate) peer_pickups: u64,
     pub(crate) idle: Duration,
     pub(crate) lateness_rates: Vec<u32>,
+    /// The delay of servers that process events in the same run.
+    pub(crate) delay: Duration,
     /// The delay of servers that take events without processing them in the same run.
     pub(crate) parked: Duration,
 }
@@ -162,10 +167,11 @@ impl Options {
     pub(crate) fn scale(&self) -> Scale {
         let base = if self.quick {
             Scale {
-                warm_up: Duration::from_millis(100),
-                measure: Duration::from_millis(600),
-                sustained: Duration::from_secs(2),
-                search_step: Duration::from_millis(600),
+                warm_up: Duration::from_millis(50),
+                measure: Duration::from_millis(300),
+                sustained: Duration::from_secs(1),
+                search_step: Duration::from_millis(300),
+                probes: 2,
                 connections: vec![1, 64],
                 pgbench_clients: vec![1, 64],
                 drain_events: 3_000,
@@ -174,8 +180,9 @@ impl Options {
                 memory_events: 20_000,
                 peer_jobs: 1_000,
                 peer_pickups: 50,
-                idle: Duration::from_secs(1),
+                idle: Duration::from_millis(600),
                 lateness_rates: vec![50, 500],
+                delay: Duration::from_millis(200),
                 parked: Duration::from_millis(500),
             }
         } else {
@@ -184,6 +191,8 @@ impl Options {
                 measure: Duration::from_secs(10),
                 sustained: Duration::from_mins(10),
                 search_step: Duration::from_secs(15),
+                // To within a sixteenth of what is reached without a pause.
+                probes: 4,
                 connections: vec![1, 16, 64, 256, 1024],
                 pgbench_clients: vec![1, 16, 64],
                 drain_events: 1_000_000,
@@ -194,6 +203,7 @@ impl Options {
                 peer_pickups: 1_500,
                 idle: Duration::from_mins(1),
                 lateness_rates: vec![50, 1_000, 5_000],
+                delay: Duration::from_secs(2),
                 parked: Duration::from_secs(30),
             }
         };

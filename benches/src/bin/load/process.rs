@@ -106,6 +106,11 @@ fn ticks(pid: u32) -> Option<(f64, f64)> {
     Some((field(11)? + field(12)?, field(13)? + field(14)?))
 }
 
+/// The processor time of this process's children that ended.
+pub(crate) fn ended_children_seconds() -> Option<f64> {
+    Some(ticks(std::process::id())?.1 / per_second())
+}
+
 fn per_second() -> f64 {
     // At most a few hundred.
     rustix::param::clock_ticks_per_second() as f64

@@ -10,6 +10,7 @@ mod lateness;
 mod memory;
 mod mixed;
 mod peers;
+mod scale;
 mod sustained;
 
 use crate::bench::Bench;
@@ -36,6 +37,7 @@ pub(crate) async fn run_all(bench: &mut Bench) {
         Scenario::Lateness,
         Scenario::Idle,
         Scenario::Mixed,
+        Scenario::Scale,
         Scenario::Memory,
     ] {
         if bench.options.wants(scenario) {
@@ -65,6 +67,7 @@ async fn run(scenario: Scenario, bench: &mut Bench, section: &mut Section) -> an
         Scenario::Lateness => lateness::run(bench, section).await,
         Scenario::Idle => idle::run(bench, section).await,
         Scenario::Mixed => mixed::run(bench, section).await,
+        Scenario::Scale => scale::run(bench, section).await,
         Scenario::Memory => memory::run(bench, section).await,
     }
 }
@@ -86,6 +89,7 @@ fn title(scenario: Scenario) -> Section {
         Scenario::Lateness => ("lateness", "how long past due events are settled"),
         Scenario::Idle => ("idle", "what it costs when nothing comes"),
         Scenario::Mixed => ("mixed", "bodies of several sizes, 64 connections"),
+        Scenario::Scale => ("scale", "several processes, and what an event costs"),
         Scenario::Memory => ("memory", "the backend in memory, in this process"),
     };
     Section::new(name, title)

@@ -62,7 +62,14 @@ fn print_table((header, rows): &Table, out: &mut impl Write) -> io::Result<()> {
 
 /// The runs of a scenario, one per row.
 pub(super) fn runs(section: &Section) -> Option<Table> {
-    const WHO: [&str; 5] = ["server", "postgres", "pooler", "generator", "machine"];
+    const WHO: [&str; 6] = [
+        "server",
+        "postgres",
+        "pooler",
+        "pgbench",
+        "generator",
+        "machine",
+    ];
     let has = |who: &str| section.runs.iter().any(|run| share(run, who).is_some());
     let shares: Vec<&str> = WHO.into_iter().filter(|who| has(who)).collect();
     let timed = section.runs.iter().any(|run| run.latency.is_some());

@@ -1,25 +1,17 @@
 //! Beside many events that wait, and then beside many that are done, everything must go on as in
 //! an empty table.
 
-use std::time::Duration;
-
 use crate::bench::Bench;
 use crate::database::{Preload, float};
 use crate::report::Section;
 use crate::scenario::drain::drain;
-
-const DELAY: Duration = Duration::from_secs(2);
 
 /// In and out together at a rate far below the maximum.
 const STEADY_PER_SECOND: f64 = 5_000.0;
 const STEADY_PER_SECOND_QUICK: f64 = 500.0;
 
 pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
-    let delay = if bench.options.quick {
-        DELAY / 8
-    } else {
-        DELAY
-    };
+    let delay = bench.scale.delay;
     let steady = if bench.options.quick {
         STEADY_PER_SECOND_QUICK
     } else {

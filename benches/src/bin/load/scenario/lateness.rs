@@ -9,17 +9,11 @@ use crate::bench::{Bench, plural};
 use crate::report::Section;
 use crate::server::Server;
 
-const DELAY: Duration = Duration::from_secs(2);
-
 /// Slow rates take longer, for a percentile needs events.
 const FEWEST_EVENTS: f64 = 1_500.0;
 
 pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
-    let delay = if bench.options.quick {
-        DELAY / 8
-    } else {
-        DELAY
-    };
+    let delay = bench.scale.delay;
     for nodes in [1, 3] {
         let mut bed = bench.bed("lateness").await?;
         let mut servers = Vec::new();

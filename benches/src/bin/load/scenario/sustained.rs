@@ -7,20 +7,11 @@ use crate::database::{Database, TableSize, float};
 use crate::process;
 use crate::report::{Run, Section, Series};
 
-const DELAY: Duration = Duration::from_secs(2);
-
 /// Of the maximum found.
 const SHARE: f64 = 0.8;
 
-/// How often the interval is halved in which the maximum lies.
-const PROBES: usize = 4;
-
 pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
-    let delay = if bench.options.quick {
-        DELAY / 8
-    } else {
-        DELAY
-    };
+    let delay = bench.scale.delay;
     let rate = match bench.options.sustained_rate {
         Some(rate) => rate,
         None => {
@@ -88,7 +79,7 @@ async fn find_maximum(
         .await?;
     let (mut low, mut high) = (0.0, run.per_second);
     section.runs.push(run);
-    for _ in 0..PROBES {
+    for _ in 0..bench.scale.probes {
         // What the last probe left behind is not this one's.
         bench.await_processed(&bed).await?;
         let rate = (low + high) / 2.0;
