@@ -1,6 +1,7 @@
 //! From a body to an envelope: parsing, validation, fingerprint.
 
 use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
 use webhook_core::{Payload, Transaction, payload};
@@ -12,7 +13,10 @@ pub(crate) fn decode_and_seal(criterion: &mut Criterion) {
     let transaction = Transaction::decode(&body).expect("it is a transaction");
 
     let mut group = criterion.benchmark_group("payload");
-    group.throughput(Throughput::Elements(1));
+    group
+        .throughput(Throughput::Elements(1))
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(2));
     group.bench_function("decode", |bencher| {
         bencher.iter(|| Transaction::decode(black_box(&body)));
     });
