@@ -77,7 +77,7 @@ pub enum PgError {
     },
     /// Any other error of the database or of the connection to it.
     #[error(transparent)]
-    Query(#[from] sqlx::Error),
+    Query(sqlx::Error),
 }
 
 /// What may be done about an error.
@@ -110,9 +110,11 @@ impl PgError {
             _ => Remedy::Wait,
         }
     }
+}
 
-    /// Tells a missing schema from other errors.
-    pub(crate) fn of_statement(error: sqlx::Error) -> Self {
+/// Tells a missing schema from other errors.
+impl From<sqlx::Error> for PgError {
+    fn from(error: sqlx::Error) -> Self {
         // Undefined table, schema, column, function.
         let undefined = ["42P01", "3F000", "42703", "42883"];
         let code = error.as_database_error().and_then(|e| e.code());

@@ -47,7 +47,7 @@ impl PgStore {
             .during(database.answer_timeout(), async |connection| {
                 up_to_date(connection).await
             })
-            .await??;
+            .await?;
         if done {
             return Ok(());
         }
@@ -55,7 +55,7 @@ impl PgStore {
             .during(MIGRATION_TIMEOUT, async |connection| {
                 migrate(connection).await
             })
-            .await?
+            .await
     }
 }
 
@@ -81,35 +81,30 @@ fn known() -> i32 {
     i32::try_from(MIGRATIONS.len()).expect("a handful")
 }
 
-/// Errors of the connection are the outer ones.
-type Result2<T> = Result<Result<T, PgError>, sqlx::Error>;
+// All of it by the simple protocol, which a pooler forwards in one piece.
 
-async fn up_to_date(connection: &mut PgConnection) -> Result2<bool> {
-    // The simple protocol, which a pooler forwards in one piece.
+async fn up_to_date(connection: &mut PgConnection) -> Result<bool, PgError> {
     let there = sqlx::raw_sql("SELECT to_regclass('webhook.migrations') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await?;
-    if !there.try_get::<bool, _>(0)? {
-        return Ok(Ok(false));
-    }
-    Ok(version(connection).await?.map(|version| version == known()))
+    Ok(there.try_get(0)? && version(connection).await? == known())
 }
 
-async fn version(connection: &mut PgConnection) -> Result2<i32> {
+async fn version(connection: &mut PgConnection) -> Result<i32, PgError> {
     let row = sqlx::raw_sql("SELECT coalesce(max(version), 0) FROM webhook.migrations")
         .fetch_one(connection)
         .await?;
     let found = row.try_get(0)?;
     if found > known() {
-        return Ok(Err(PgError::NewerSchema {
+        return Err(PgError::NewerSchema {
             found,
             known: known(),
-        }));
+        });
     }
-    Ok(Ok(found))
+    Ok(found)
 }
 
-async fn migrate(connection: &mut PgConnection) -> Result2<()> {
+async fn migrate(connection: &mut PgConnection) -> Result<(), PgError> {
     let begin = format!(
         "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
          SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
@@ -118,63 +113,77 @@ async fn migrate(connection: &mut PgConnection) -> Result2<()> {
         MIGRATION_TIMEOUT.as_millis(),
     );
     let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
-    // Held by the transaction, not by the session: a pooler has no sessions.
-    let lock = format!("SELECT pg_advisory_xact_lock({LOCK})");
-    if let Err(error) = sqlx::raw_sql(AssertSqlSafe(lock))
-        .execute(&mut *transaction)
-        .await
-    {
-        let code = error.as_database_error().and_then(|error| error.code());
-        return if code.as_deref() == Some("55P03") {
-            Ok(Err(PgError::MigrationLocked {
-                waited: LOCK_TIMEOUT,
-            }))
-        } else {
-            Err(error)
-        };
-    }
-    // A role may be allowed to make tables in a schema that somebody made for it, but no schemas.
-    let prepare = "DO $$ BEGIN \
-           IF to_regnamespace('webhook') IS NULL THEN CREATE SCHEMA webhook; END IF; \
-         END $$; \
-         CREATE TABLE IF NOT EXISTS webhook.migrations ( \
-           version integer PRIMARY KEY, \
-           name text NOT NULL, \
-           applied_at timestamptz NOT NULL DEFAULT clock_timestamp())";
-    if let Err(source) = sqlx::raw_sql(prepare).execute(&mut *transaction).await {
-        return Ok(Err(PgError::Migration {
-            name: "create_schema",
-            source,
-        }));
-    }
-    let encoding = sqlx::raw_sql("SELECT current_setting('server_encoding')")
-        .fetch_one(&mut *transaction)
-        .await?;
-    let encoding: String = encoding.try_get(0)?;
-    if encoding != "UTF8" {
-        return Ok(Err(PgError::Encoding { found: encoding }));
-    }
-    let found = match version(&mut transaction).await? {
-        Ok(found) => found,
-        Err(error) => return Ok(Err(error)),
-    };
+    lock(&mut transaction).await?;
+    check_encoding(&mut transaction).await?;
+    apply(&mut transaction, "create_schema", CREATE_SCHEMA).await?;
+    let found = version(&mut transaction).await?;
     for (version, (name, sql)) in (1..)
         .zip(MIGRATIONS)
         .filter(|(version, _)| *version > found)
     {
+        apply(&mut transaction, name, sql).await?;
         let note =
             format!("INSERT INTO webhook.migrations (version, name) VALUES ({version}, '{name}')");
-        let applied = async {
-            sqlx::raw_sql(sql).execute(&mut *transaction).await?;
-            sqlx::raw_sql(AssertSqlSafe(note))
-                .execute(&mut *transaction)
-                .await
-        };
-        if let Err(source) = applied.await {
-            return Ok(Err(PgError::Migration { name, source }));
-        }
+        sqlx::raw_sql(AssertSqlSafe(note))
+            .execute(&mut *transaction)
+            .await?;
         tracing::info!(version, name, "migrated schema `webhook`");
     }
     transaction.commit().await?;
-    Ok(Ok(()))
+    Ok(())
+}
+
+/// A role may be allowed to make tables in a schema that somebody made for it, but no schemas.
+const CREATE_SCHEMA: &str = "
+    DO $$ BEGIN
+      IF to_regnamespace('webhook') IS NULL THEN CREATE SCHEMA webhook; END IF;
+    END $$;
+    CREATE TABLE IF NOT EXISTS webhook.migrations (
+      version    integer PRIMARY KEY,
+      name       text NOT NULL,
+      applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    )";
+
+/// Held by the transaction, not by the session: a pooler has no sessions.
+async fn lock(transaction: &mut PgConnection) -> Result<(), PgError> {
+    let lock = format!("SELECT pg_advisory_xact_lock({LOCK})");
+    let locked = sqlx::raw_sql(AssertSqlSafe(lock))
+        .execute(transaction)
+        .await;
+    match locked {
+        Ok(_) => Ok(()),
+        Err(error) if is_lock_timeout(&error) => Err(PgError::MigrationLocked {
+            waited: LOCK_TIMEOUT,
+        }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// SQLSTATE 55P03, `lock_not_available`.
+fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.as_deref() == Some("55P03")
+}
+
+async fn check_encoding(transaction: &mut PgConnection) -> Result<(), PgError> {
+    let row = sqlx::raw_sql("SELECT current_setting('server_encoding')")
+        .fetch_one(transaction)
+        .await?;
+    let found: String = row.try_get(0)?;
+    if found == "UTF8" {
+        Ok(())
+    } else {
+        Err(PgError::Encoding { found })
+    }
+}
+
+async fn apply(
+    transaction: &mut PgConnection,
+    name: &'static str,
+    sql: &'static str,
+) -> Result<(), PgError> {
+    let applied = sqlx::raw_sql(sql).execute(transaction).await;
+    applied
+        .map(|_| ())
+        .map_err(|source| PgError::Migration { name, source })
 }

@@ -46,7 +46,7 @@ impl Session<'_> {
                 .persistent(false)
                 .fetch_all(&mut **connection)
                 .await
-                .map_err(PgError::of_statement),
+                .map_err(PgError::from),
         }
     }
 }
@@ -122,7 +122,7 @@ impl Database {
         connection
             .during(self.answer_timeout(), async |connection| {
                 match self.sessions {
-                    Sessions::Own => query.fetch_all(connection).await,
+                    Sessions::Own => Ok(query.fetch_all(connection).await?),
                     Sessions::Borrowed => {
                         let mut transaction = connection.begin_with(self.begin()).await?;
                         let rows = query.persistent(false).fetch_all(&mut *transaction).await?;
@@ -143,7 +143,9 @@ impl Database {
                     return Ok(checkout);
                 }
                 if checkout
-                    .during(PING_TIMEOUT, async |connection| connection.ping().await)
+                    .during(PING_TIMEOUT, async |connection| {
+                        Ok(connection.ping().await?)
+                    })
                     .await
                     .is_ok()
                 {
@@ -222,7 +224,7 @@ impl Checkout {
     pub(crate) async fn during<T>(
         &mut self,
         limit: Duration,
-        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, sqlx::Error>,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, PgError>,
     ) -> Result<T, PgError> {
         // Holds while `work` is under way: what is dropped then is still busy on the server.
         self.settles_in = limit + PING_TIMEOUT;
@@ -230,7 +232,7 @@ impl Checkout {
             return Err(PgError::Query(sqlx::Error::PoolClosed));
         };
         let result = match timeout(limit, work(connection)).await {
-            Ok(result) => result.map_err(PgError::of_statement),
+            Ok(result) => result,
             Err(_) => {
                 self.discard();
                 return Err(PgError::TimedOut { after: limit });
