@@ -1,7 +1,7 @@
 //! The criterion benches: what each step costs, on both backends.
 //!
 //! ```text
-//! scripts/with-postgres cargo bench -p benches               # all of them: five minutes
+//! scripts/with-postgres cargo bench -p benches               # all of them: three minutes
 //! cargo bench -p benches --bench inbox -- 'payload|memory'   # those that need no database
 //! ```
 //!
