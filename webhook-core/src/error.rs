@@ -68,26 +68,3 @@ impl Error {
         }
     }
 }
-
-/// Why a kind, key or payload type's name cannot be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidName {
-    /// It has no characters.
-    #[error("must not be empty")]
-    Empty,
-    /// It is longer than its limit.
-    #[error("has {bytes} bytes, the limit is {limit}")]
-    TooLong {
-        /// Its length in bytes.
-        bytes: usize,
-        /// The limit in bytes.
-        limit: usize,
-    },
-    /// It has a character that is not allowed in it.
-    #[error("must not contain {character:?}")]
-    Character {
-        /// The first such character.
-        character: char,
-    },
-}

@@ -8,8 +8,6 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::error::InvalidName;
-
 /// The longest kind, in bytes.
 pub const MAX_KIND_BYTES: usize = 64;
 
@@ -109,6 +107,29 @@ impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&*self.0, f)
     }
+}
+
+/// Why a text cannot be a kind or a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidName {
+    /// It has no characters.
+    #[error("must not be empty")]
+    Empty,
+    /// It is longer than its limit.
+    #[error("has {bytes} bytes, the limit is {limit}")]
+    TooLong {
+        /// Its length in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// It has a character that is not allowed in it.
+    #[error("must not contain {character:?}")]
+    Character {
+        /// The first such character.
+        character: char,
+    },
 }
 
 /// Digest of the content that decides between a duplicate and a conflict: SHA-256 (FIPS 180-4).

@@ -22,9 +22,9 @@ pub mod transaction;
 mod worker;
 
 pub use backoff::Backoff;
-pub use error::{Error, InvalidName, Source};
+pub use error::{Error, Source};
 pub use event::{
-    Envelope, EventId, EventRecord, EventRef, Fingerprint, Key, Kind, MAX_KEY_BYTES,
+    Envelope, EventId, EventRecord, EventRef, Fingerprint, InvalidName, Key, Kind, MAX_KEY_BYTES,
     MAX_KIND_BYTES, State,
 };
 pub use handler::{Event, Handled, Handler, HandlerError};

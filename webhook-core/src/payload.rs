@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-use crate::error::InvalidName;
-use crate::event::{Envelope, Fingerprint, Key, Kind};
+use crate::event::{Envelope, Fingerprint, InvalidName, Key, Kind};
 
 /// A sort of event: how to read it, what makes it the same event, what makes it the same content.
 ///

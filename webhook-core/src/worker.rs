@@ -9,6 +9,7 @@ mod attempt;
 mod claim;
 mod heartbeat;
 mod leases;
+mod outage;
 mod settler;
 
 use std::fmt;

@@ -7,21 +7,10 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
-use super::settler::Finished;
-use super::{Context, attempt};
-use crate::backoff::Backoff;
+use super::{Context, attempt, outage};
 use crate::handler::Handler;
 use crate::payload::Payload;
-use crate::scheduler::{Claim, ClaimedEvent, Outcome};
-
-/// Between two claims while the store fails.
-pub(super) const OUTAGE: Backoff = Backoff {
-    base: Duration::from_millis(200),
-    cap: Duration::from_secs(5),
-};
-
-/// At least as long between two tries while the store fails.
-pub(super) const OUTAGE_FLOOR: Duration = Duration::from_millis(20);
+use crate::scheduler::{Claim, ClaimedEvent, Outcome, Settlement};
 
 /// Before the next claim when others hold all that is due.
 const CONTENDED: Duration = Duration::from_millis(10);
@@ -38,7 +27,7 @@ const GATHER: Duration = Duration::from_millis(10);
 pub(super) async fn run<P: Payload, H: Handler<P>>(
     context: Arc<Context>,
     handler: Arc<H>,
-    finished: mpsc::Sender<Finished>,
+    finished: mpsc::Sender<Settlement>,
 ) {
     let mut failures = 0;
     let mut behind = false;
@@ -82,7 +71,7 @@ pub(super) async fn run<P: Payload, H: Handler<P>>(
             }
             Err(error) => {
                 failures += 1;
-                let pause = OUTAGE.delay(failures).max(OUTAGE_FLOOR);
+                let pause = outage::pause(failures);
                 warn!(kind = %context.kind, error = &error as &dyn std::error::Error, ?pause, "failed to claim");
                 drop(slots);
                 tokio::select! {
@@ -132,7 +121,7 @@ fn permits(count: usize) -> u32 {
 async fn start<P: Payload, H: Handler<P>>(
     context: &Arc<Context>,
     handler: &Arc<H>,
-    finished: &mpsc::Sender<Finished>,
+    finished: &mpsc::Sender<Settlement>,
     events: Vec<ClaimedEvent>,
     asked_at: Instant,
     mut slots: OwnedSemaphorePermit,
@@ -144,7 +133,7 @@ async fn start<P: Payload, H: Handler<P>>(
             leases.ended(lease);
             let outcome = Outcome::Release;
             // Fails only when the settler has given up; the lease runs out then.
-            let _ = finished.send(Finished { lease, outcome }).await;
+            let _ = finished.send(Settlement { lease, outcome }).await;
         }
         return;
     }
@@ -160,7 +149,7 @@ async fn start<P: Payload, H: Handler<P>>(
                 match attempt::run(&context, &*handler, claimed).await {
                     Some(outcome) => {
                         context.leases.ended(lease);
-                        let _ = finished.send(Finished { lease, outcome }).await;
+                        let _ = finished.send(Settlement { lease, outcome }).await;
                     }
                     None => context.leases.forget([lease]),
                 }

@@ -6,15 +6,11 @@ use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use super::Context;
-use super::claim::{OUTAGE, OUTAGE_FLOOR};
+use super::{Context, outage};
 use crate::scheduler::{Settled, Settlement};
 
-/// An attempt that has ended.
-pub(super) type Finished = Settlement;
-
 /// Settles what comes through `finished`, until the claim loop and every attempt have ended.
-pub(super) async fn run(context: Arc<Context>, mut finished: mpsc::Receiver<Finished>) {
+pub(super) async fn run(context: Arc<Context>, mut finished: mpsc::Receiver<Settlement>) {
     let mut batch = Vec::new();
     while finished
         .recv_many(&mut batch, context.options.max_batch)
@@ -47,7 +43,7 @@ async fn settle(context: &Context, batch: &mut Vec<Settlement>) {
             }
             Err(error) => {
                 failures += 1;
-                let pause = OUTAGE.delay(failures).max(OUTAGE_FLOOR);
+                let pause = outage::pause(failures);
                 warn!(%kind, events = batch.len(), error = &error as &dyn std::error::Error, ?pause, "failed to settle");
                 sleep(pause).await;
                 let length = context.options.lease;
