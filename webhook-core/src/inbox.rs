@@ -36,7 +36,7 @@ pub struct InboxOptions {
     /// At most as many bytes of bodies not yet answered, at least one body however long.
     /// Default: 64 MiB.
     pub max_queued_bytes: usize,
-    /// At most as many batches under way at a time. Default: 2.
+    /// At most as many batches under way at a time; more of them are smaller ones. Default: 1.
     pub max_flushes: usize,
     /// A delivery not durable after as long is answered [`Error::TimedOut`]. Default: 3 s.
     pub deadline: Duration,
@@ -51,7 +51,7 @@ impl Default for InboxOptions {
             max_batch_bytes: 4 << 20,
             max_queued: 8_192,
             max_queued_bytes: 64 << 20,
-            max_flushes: 2,
+            max_flushes: 1,
             deadline: Duration::from_secs(3),
         }
     }

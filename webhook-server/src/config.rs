@@ -125,7 +125,7 @@ pub struct Config {
     pub max_batch: usize,
 
     /// Most such statements under way at a time; each takes a connection
-    #[arg(long, env, value_name = "COUNT", default_value = "2", value_parser = values::count)]
+    #[arg(long, env, value_name = "COUNT", default_value = "1", value_parser = values::count)]
     pub max_flushes: usize,
 
     /// Longest body; longer ones are answered 413
