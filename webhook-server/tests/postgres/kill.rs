@@ -98,18 +98,29 @@ fn numbered(handled: Vec<Handled>) -> HashMap<String, u64> {
 async fn kill_within_a_settlement(node: &Node, name: &str, database: &TestDatabase) {
     let mut locking = database.connection().await;
     let mut watching = database.connection().await;
-    let mut lock = locking.begin().await.unwrap();
-    sqlx::query("LOCK TABLE webhook.outcomes IN EXCLUSIVE MODE")
-        .execute(&mut *lock)
-        .await
-        .unwrap();
+    // Claims, too, wait for this table: only a settlement is of a handler that ran.
     let waits = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) \
         WHERE application_name = $1 AND NOT granted AND relation = 'webhook.outcomes'::regclass";
-    until("it waits to settle", async || {
-        number(&mut watching, waits, name).await > 0
+    let settles = format!("{waits} AND query LIKE '%recorded AS%'");
+    let lock = loop {
+        let mut lock = locking.begin().await.unwrap();
+        sqlx::query("LOCK TABLE webhook.outcomes IN EXCLUSIVE MODE")
+            .execute(&mut *lock)
+            .await
+            .unwrap();
+        until("it waits for the table", async || {
+            number(&mut watching, waits, name).await > 0
+        })
+        .await;
+        if number(&mut watching, &settles, name).await > 0 {
+            break lock;
+        }
+        lock.rollback().await.unwrap();
+    };
+    until("what it logged is read", async || {
+        !node.handled().is_empty()
     })
     .await;
-    assert!(!node.handled().is_empty());
     node.kill();
     // What it has sent and nobody has committed dies with it, as when a machine is lost.
     let ending =
@@ -121,8 +132,8 @@ async fn kill_within_a_settlement(node: &Node, name: &str, database: &TestDataba
     lock.rollback().await.unwrap();
 }
 
-async fn number(connection: &mut PgConnection, sql: &'static str, name: &str) -> i64 {
-    let query = sqlx::query_scalar(sql).bind(name);
+async fn number(connection: &mut PgConnection, sql: &str, name: &str) -> i64 {
+    let query = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(name);
     query.fetch_one(connection).await.unwrap()
 }
 
