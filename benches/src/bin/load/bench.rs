@@ -1,5 +1,6 @@
 //! What every scenario works with: servers, databases, measurements, checks.
 
+use std::cell::RefCell;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,16 +8,17 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::task::spawn_blocking;
 
-use crate::database::{Cluster, Counts, Database, Preload};
+use crate::database::{Cluster, Database, Preload};
 use crate::generator::{Generator, Pace, Traffic};
 use crate::machine::Machine;
 use crate::options::{Options, Scale};
+use crate::pgbench;
 use crate::process::Watched;
 use crate::progress::Progress;
 use crate::recording::{Answers, Recording};
 use crate::report::{Report, Run, Section};
 use crate::request::{Choice, Keys};
-use crate::server::{Programs, Server, Settings};
+use crate::server::{Programs, Server, Settings, Variant};
 
 /// The body of a typical event.
 pub(crate) const BODY_BYTES: usize = 300;
@@ -39,8 +41,10 @@ pub(crate) struct Bench {
 #[derive(Debug)]
 pub(crate) struct Bed {
     pub(crate) database: Database,
+    /// Of the servers on it.
+    variant: Variant,
     keys: Arc<Keys>,
-    answers: Vec<Answers>,
+    answers: RefCell<Vec<Answers>>,
     /// Events written beforehand, and how many of them stay in the queue.
     preloaded: i64,
     pub(crate) waiting: i64,
@@ -55,6 +59,20 @@ pub(crate) struct Load<'a> {
     pub(crate) choice: Choice,
     pub(crate) sizes: &'a [usize],
     pub(crate) seconds: Duration,
+}
+
+/// One of those that are compared with each other.
+#[derive(Clone, Debug)]
+pub(crate) enum Party<'a> {
+    /// A webhook-server on its database.
+    Inbox { bed: &'a Bed, load: Load<'a> },
+    /// The server that stores nothing.
+    Bare { load: Load<'a> },
+    /// pgbench with so many clients, on a prepared database.
+    Inserts {
+        database: &'a Database,
+        clients: usize,
+    },
 }
 
 impl Bench {
@@ -74,12 +92,18 @@ impl Bench {
 
     /// A new database with the schema in it.
     pub(crate) async fn bed(&mut self, purpose: &str) -> anyhow::Result<Bed> {
+        self.bed_of(purpose, Variant::default()).await
+    }
+
+    /// A new database with the schema in it, and servers that are not the usual ones.
+    pub(crate) async fn bed_of(&mut self, purpose: &str, variant: Variant) -> anyhow::Result<Bed> {
         let database = self.cluster.create(purpose).await?;
-        self.programs.migrate(&database.url).await?;
+        self.programs.migrate(&variant, &database.url).await?;
         Ok(Bed {
             database,
+            variant,
             keys: Arc::new(Keys::new(u64::from(std::process::id()) << 32)),
-            answers: Vec::new(),
+            answers: RefCell::default(),
             preloaded: 0,
             waiting: 0,
         })
@@ -92,22 +116,11 @@ impl Bench {
         role: &'static str,
         delay: Duration,
     ) -> anyhow::Result<Server> {
-        self.serve_with(bed, role, delay, &[]).await
-    }
-
-    /// Starts a server on `bed` with further options.
-    pub(crate) async fn serve_with(
-        &mut self,
-        bed: &Bed,
-        role: &'static str,
-        delay: Duration,
-        arguments: &[&'static str],
-    ) -> anyhow::Result<Server> {
         let settings = Settings {
             role,
             delay,
             database_url: &bed.database.url,
-            arguments,
+            variant: &bed.variant,
         };
         self.programs.serve(&settings).await
     }
@@ -144,32 +157,75 @@ impl Bench {
     /// Sends `load`, and notes the answers in `bed`.
     pub(crate) async fn measure(
         &self,
-        bed: &mut Bed,
+        bed: &Bed,
         name: impl Into<String>,
-        load: &Load<'_>,
-    ) -> anyhow::Result<Run> {
-        let run = self.measure_with(&bed.keys, name.into(), load).await?;
-        bed.answers.extend(run.answers.clone());
-        Ok(run)
-    }
-
-    /// Sends `load` where nothing is stored.
-    pub(crate) async fn measure_bare(
-        &self,
-        name: impl Into<String>,
-        load: &Load<'_>,
-    ) -> anyhow::Result<Run> {
-        self.measure_with(&Arc::new(Keys::new(0)), name.into(), load)
-            .await
-    }
-
-    async fn measure_with(
-        &self,
-        keys: &Arc<Keys>,
-        name: String,
         load: &Load<'_>,
     ) -> anyhow::Result<Run> {
         self.cluster.checkpoint().await?;
+        let run = self.stretch(bed, name, load).await?;
+        self.progress.say(&run.line());
+        Ok(run)
+    }
+
+    /// Measures those that are compared with each other, in turns: a machine's speed drifts.
+    pub(crate) async fn in_turns(
+        &self,
+        section: &mut Section,
+        parties: &[(String, Party<'_>)],
+    ) -> anyhow::Result<()> {
+        self.cluster.checkpoint().await?;
+        for _ in 0..self.scale.turns {
+            for (name, party) in parties {
+                let run = match party {
+                    Party::Inbox { bed, load } => self.stretch(bed, name, &self.turn(load)).await?,
+                    Party::Bare { load } => {
+                        let keys = Arc::new(Keys::new(0));
+                        let run = self.send(&keys, name.clone(), &self.turn(load)).await?;
+                        let complaint = run.answers.as_ref().and_then(Answers::complaint);
+                        section.failures.extend(complaint);
+                        run
+                    }
+                    Party::Inserts { database, clients } => {
+                        let seconds = self.scale.measure / self.scale.turns;
+                        pgbench::measure(self, database, name, *clients, seconds).await?
+                    }
+                };
+                section.add(run);
+            }
+        }
+        self.say_runs(section, parties.len());
+        Ok(())
+    }
+
+    /// Says what the last so many runs came to.
+    pub(crate) fn say_runs(&self, section: &Section, count: usize) {
+        let first = section.runs.len().saturating_sub(count);
+        for run in &section.runs[first..] {
+            self.progress.say(&run.line());
+        }
+    }
+
+    /// The part of `load` that is sent in one turn.
+    pub(crate) fn turn<'a>(&self, load: &Load<'a>) -> Load<'a> {
+        Load {
+            seconds: load.seconds / self.scale.turns,
+            ..load.clone()
+        }
+    }
+
+    /// Sends `load` as a part of something longer, and notes the answers in `bed`.
+    pub(crate) async fn stretch(
+        &self,
+        bed: &Bed,
+        name: impl Into<String>,
+        load: &Load<'_>,
+    ) -> anyhow::Result<Run> {
+        let run = self.send(&bed.keys, name.into(), load).await?;
+        bed.answers.borrow_mut().extend(run.answers.clone());
+        Ok(run)
+    }
+
+    async fn send(&self, keys: &Arc<Keys>, name: String, load: &Load<'_>) -> anyhow::Result<Run> {
         let traffic = Traffic {
             targets: load.servers.iter().map(|server| server.address).collect(),
             connections: load.connections,
@@ -179,7 +235,7 @@ impl Bench {
             keys: Arc::clone(keys),
             threads: self.generator_threads(),
         };
-        let from = Instant::now() + self.scale.warm_up;
+        let from = Instant::now() + self.scale.warm_up.min(load.seconds / 4);
         let until = from + load.seconds;
         let interval = (load.seconds / 40).clamp(Duration::from_millis(50), Duration::from_secs(1));
         let recording = Arc::new(Recording::new(from, until, interval));
@@ -195,9 +251,7 @@ impl Bench {
             .await?
             .with_context(|| format!("failed to send all of \"{name}\""))?;
         let recording = Arc::into_inner(recording).context("all connections are gone")?;
-        let run = Run::of(name, recording.finish(), shares);
-        self.progress.say(&run.line());
-        Ok(run)
+        Ok(Run::of(name, recording.finish(), shares))
     }
 
     /// Moves the bar until the measurement is over.
@@ -245,22 +299,27 @@ impl Bench {
     }
 
     /// Waits until everything is processed that will fall due soon; somebody must be at it.
-    pub(crate) async fn await_processed(&self, bed: &Bed) -> anyhow::Result<Counts> {
-        let counts = bed.database.counts().await?;
-        let queued = u64::try_from(counts.queued - bed.waiting).unwrap_or(0);
-        let patience = Duration::from_mins(1) + Duration::from_secs(queued / SLOWEST_PER_SECOND);
-        let expected = counts.events - bed.waiting;
+    pub(crate) async fn await_processed(&self, bed: &Bed) -> anyhow::Result<()> {
+        let due = bed.database.queued().await? - bed.waiting;
+        self.await_settled(bed, due).await
+    }
+
+    /// Waits until the `due` events are processed that will fall due soon.
+    pub(crate) async fn await_settled(&self, bed: &Bed, due: i64) -> anyhow::Result<()> {
+        let seconds = u64::try_from(due).unwrap_or(0) / SLOWEST_PER_SECOND;
+        let patience = Duration::from_mins(1) + Duration::from_secs(seconds);
         bed.database
-            .await_processed(&self.progress, expected, bed.waiting, patience)
+            .await_processed(&self.progress, due, bed.waiting, patience)
             .await
     }
 
     /// Checks that every answer was 202 and that every event accepted is in the database, has all
     /// of them processed, checks that too, and removes the database. No server may be running.
     pub(crate) async fn close(&mut self, bed: Bed, section: &mut Section) -> anyhow::Result<()> {
-        let complaints = bed.answers.iter().filter_map(Answers::complaint);
+        let answers = bed.answers.borrow();
+        let complaints = answers.iter().filter_map(Answers::complaint);
         section.failures.extend(complaints);
-        let accepted: u64 = bed.answers.iter().map(|answers| answers.accepted).sum();
+        let accepted: u64 = answers.iter().map(|answers| answers.accepted).sum();
         let expected = i64::try_from(bed.keys.issued())? + bed.preloaded;
         section.check(accepted == bed.keys.issued(), || {
             format!(
@@ -268,6 +327,7 @@ impl Bench {
                 bed.keys.issued()
             )
         });
+        drop(answers);
         let counts = bed.database.counts().await?;
         section.check(counts.events == expected, || {
             format!(
@@ -277,8 +337,9 @@ impl Bench {
         });
 
         let worker = self.serve(&bed, "worker", Duration::ZERO).await?;
-        let counts = self.await_processed(&bed).await?;
+        self.await_processed(&bed).await?;
         worker.stop().await?;
+        let counts = bed.database.counts().await?;
         section.check(
             counts.failed == 0 && counts.processed == expected - bed.waiting,
             || format!("not everything was processed in the end: {counts:?}"),

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::server::Variant;
+
 /// Shows how fast the inbox is on this machine, next to the limits of the machine, in one run.
 ///
 /// Starts a throw-away PostgreSQL (default durability: fsync and synchronous_commit on; with
@@ -84,6 +86,12 @@ pub(crate) struct Options {
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) server_env: Vec<(String, String)>,
 
+    /// Compare webhook-servers with each other instead, given at least twice; each is settings, a
+    /// program, or a program with settings: MAX_FLUSHES=2, or target/release/webhook-server, or
+    /// both with a comma between
+    #[arg(long = "variant", value_name = "[FILE,]NAME=VALUE,…")]
+    pub(crate) variants: Vec<Variant>,
+
     /// A further setting of PostgreSQL, to compare settings; may be repeated
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) settings: Vec<(String, String)>,
@@ -144,6 +152,8 @@ pub(crate) enum Scenario {
 pub(crate) struct Scale {
     pub(crate) warm_up: Duration,
     pub(crate) measure: Duration,
+    /// What is compared is measured in so many turns.
+    pub(crate) turns: u32,
     pub(crate) sustained: Duration,
     pub(crate) search_step: Duration,
     pub(crate) probes: usize,
@@ -169,6 +179,7 @@ impl Options {
             Scale {
                 warm_up: Duration::from_millis(50),
                 measure: Duration::from_millis(300),
+                turns: 2,
                 sustained: Duration::from_secs(1),
                 search_step: Duration::from_millis(300),
                 probes: 2,
@@ -189,6 +200,7 @@ impl Options {
             Scale {
                 warm_up: Duration::from_secs(2),
                 measure: Duration::from_secs(10),
+                turns: 5,
                 sustained: Duration::from_mins(10),
                 search_step: Duration::from_secs(15),
                 // To within a sixteenth of what is reached without a pause.

@@ -8,9 +8,11 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::bench::BODY_BYTES;
+use crate::bench::{BODY_BYTES, Bench};
 use crate::database::Database;
+use crate::process::{self, Share};
 use crate::recording::Point;
+use crate::report::Run;
 use crate::request;
 
 /// What an inbox comes down to that does without batches: one table, one index that decides who is
@@ -39,9 +41,9 @@ ON CONFLICT (kind, key) DO NOTHING;
 
 /// Rows per second, and how they came over time.
 #[derive(Debug)]
-pub(crate) struct Inserted {
-    pub(crate) per_second: f64,
-    pub(crate) points: Vec<Point>,
+struct Inserted {
+    per_second: f64,
+    points: Vec<Point>,
 }
 
 /// Makes the table that [`insert`] writes to.
@@ -50,7 +52,33 @@ pub(crate) async fn prepare(database: &Database) -> anyhow::Result<()> {
 }
 
 /// Inserts single rows over so many connections.
-pub(crate) async fn insert(
+pub(crate) async fn measure(
+    bench: &Bench,
+    database: &Database,
+    name: &str,
+    clients: usize,
+    seconds: Duration,
+) -> anyhow::Result<Run> {
+    bench.progress.begin(name, 1);
+    let watched = bench.watched(&[]);
+    let before = watched.usage();
+    let children = process::ended_children_seconds();
+    let inserted = insert(database, clients, seconds).await?;
+    let mut shares = watched.usage().since(&before);
+    if let (Some(before), Some(now)) = (children, process::ended_children_seconds()) {
+        shares.push(Share {
+            who: "pgbench",
+            cores: (now - before) / seconds.as_secs_f64(),
+        });
+    }
+    Ok(Run {
+        shares,
+        points: inserted.points,
+        ..Run::counted(name, inserted.per_second, seconds.as_secs_f64())
+    })
+}
+
+async fn insert(
     database: &Database,
     clients: usize,
     seconds: Duration,

@@ -22,6 +22,19 @@ pub(crate) struct Latency {
     pub(crate) max: f64,
 }
 
+impl Latency {
+    /// Of latencies in microseconds; `None` of none.
+    pub(crate) fn of(micros: &Histogram<u64>) -> Option<Self> {
+        (!micros.is_empty()).then(|| Self {
+            p50: millis(micros, 0.5),
+            p90: millis(micros, 0.9),
+            p99: millis(micros, 0.99),
+            p999: millis(micros, 0.999),
+            max: millis(micros, 1.0),
+        })
+    }
+}
+
 /// One stretch of a run.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Point {
@@ -48,6 +61,18 @@ pub(crate) struct Answers {
 }
 
 impl Answers {
+    /// Adds those of another run.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.accepted += other.accepted;
+        self.duplicate += other.duplicate;
+        self.other += other.other;
+        for (status, count) in other.refused {
+            *self.refused.entry(status).or_default() += count;
+        }
+        self.unanswered += other.unanswered;
+        self.first_error = self.first_error.take().or(other.first_error);
+    }
+
     /// All that were 202.
     pub(crate) fn acknowledged(&self) -> u64 {
         self.accepted + self.duplicate + self.other
@@ -93,8 +118,10 @@ struct State {
 /// What a run came to.
 #[derive(Debug)]
 pub(crate) struct Recorded {
+    pub(crate) seconds: f64,
     pub(crate) per_second: f64,
-    pub(crate) latency: Option<Latency>,
+    /// In microseconds.
+    pub(crate) latency: Histogram<u64>,
     pub(crate) answers: Answers,
     pub(crate) points: Vec<Point>,
 }
@@ -168,15 +195,10 @@ impl Recording {
             state.close_stretch(self.interval);
         }
         Recorded {
+            seconds: measured.as_secs_f64(),
             #[expect(clippy::cast_precision_loss, reason = "no run has 2^52 answers")]
             per_second: state.in_time as f64 / measured.as_secs_f64(),
-            latency: (!state.latency.is_empty()).then(|| Latency {
-                p50: millis(&state.latency, 0.5),
-                p90: millis(&state.latency, 0.9),
-                p99: millis(&state.latency, 0.99),
-                p999: millis(&state.latency, 0.999),
-                max: millis(&state.latency, 1.0),
-            }),
+            latency: state.latency,
             answers: state.answers,
             points: state.points,
         }
@@ -234,7 +256,7 @@ mod tests {
         let recorded = recording.finish();
         assert_eq!(recorded.answers.accepted, 5);
         assert!((recorded.per_second - 0.5).abs() < 1e-9);
-        let latency = recorded.latency.unwrap();
+        let latency = Latency::of(&recorded.latency).unwrap();
         assert!((latency.p50 - 2000.0).abs() < 2.0, "{latency:?}");
         let rates: Vec<f64> = recorded
             .points

@@ -7,6 +7,7 @@ mod targets;
 use std::io::Write;
 use std::path::Path;
 
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
@@ -43,9 +44,14 @@ pub(crate) struct Section {
 pub(crate) struct Run {
     /// Unique within the report; targets name it.
     pub(crate) name: String,
+    /// How long it took.
+    pub(crate) seconds: f64,
     pub(crate) per_second: f64,
     /// In milliseconds; `None` where nothing waited for an answer.
     pub(crate) latency: Option<Latency>,
+    /// What `latency` sums up.
+    #[serde(skip)]
+    pub(crate) histogram: Option<Histogram<u64>>,
     pub(crate) answers: Option<Answers>,
     pub(crate) shares: Vec<Share>,
     pub(crate) points: Vec<Point>,
@@ -88,13 +94,52 @@ pub(crate) struct Peer {
 impl Run {
     pub(crate) fn of(name: impl Into<String>, recorded: Recorded, shares: Vec<Share>) -> Self {
         Self {
-            name: name.into(),
-            per_second: recorded.per_second,
-            latency: recorded.latency,
+            latency: Latency::of(&recorded.latency),
+            histogram: Some(recorded.latency),
             answers: Some(recorded.answers),
             shares,
             points: recorded.points,
+            ..Self::counted(name, recorded.per_second, recorded.seconds)
         }
+    }
+
+    /// One in which nothing waited for an answer.
+    pub(crate) fn counted(name: impl Into<String>, per_second: f64, seconds: f64) -> Self {
+        Self {
+            name: name.into(),
+            seconds,
+            per_second,
+            latency: None,
+            histogram: None,
+            answers: None,
+            shares: Vec::new(),
+            points: Vec::new(),
+        }
+    }
+
+    /// Goes on with a further stretch of the same measurement.
+    fn join(&mut self, next: Self) {
+        let before = self.seconds;
+        self.seconds += next.seconds;
+        let mean =
+            |one: f64, other: f64| (one * before + other * next.seconds) / (before + next.seconds);
+        self.per_second = mean(self.per_second, next.per_second);
+        if let (Some(all), Some(more)) = (&mut self.histogram, &next.histogram) {
+            all.add(more).expect("they have the same bounds");
+            self.latency = Latency::of(all);
+        }
+        if let (Some(all), Some(more)) = (&mut self.answers, next.answers) {
+            all.add(more);
+        }
+        for share in &mut self.shares {
+            let more = next.shares.iter().find(|more| more.who == share.who);
+            share.cores = mean(share.cores, more.map_or(0.0, |more| more.cores));
+        }
+        self.points
+            .extend(next.points.into_iter().map(|point| Point {
+                at: before + point.at,
+                ..point
+            }));
     }
 
     /// A line for those who watch.
@@ -130,6 +175,14 @@ impl Section {
             series: Vec::new(),
             peers: Vec::new(),
             failures: Vec::new(),
+        }
+    }
+
+    /// Adds a run; one of a name that is there already goes on with it.
+    pub(crate) fn add(&mut self, run: Run) {
+        match self.runs.iter_mut().find(|it| it.name == run.name) {
+            Some(known) => known.join(run),
+            None => self.runs.push(run),
         }
     }
 

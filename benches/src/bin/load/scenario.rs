@@ -12,6 +12,7 @@ mod mixed;
 mod peers;
 mod scale;
 mod sustained;
+mod variants;
 
 use crate::bench::Bench;
 use crate::options::Scenario;
@@ -22,6 +23,14 @@ pub(crate) async fn run_all(bench: &mut Bench) {
     if bench.options.peers {
         let mut section = Section::new("peers", "the same job through other queues");
         if let Err(error) = peers::run(bench, &mut section).await {
+            section.failures.push(format!("{error:#}"));
+        }
+        bench.report.sections.push(section);
+        return;
+    }
+    if !bench.options.variants.is_empty() {
+        let mut section = Section::new("variants", "several servers, in turns");
+        if let Err(error) = variants::run(bench, &mut section).await {
             section.failures.push(format!("{error:#}"));
         }
         bench.report.sections.push(section);

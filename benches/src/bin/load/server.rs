@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -42,8 +43,38 @@ pub(crate) struct Settings<'a> {
     pub(crate) role: &'static str,
     pub(crate) delay: Duration,
     pub(crate) database_url: &'a str,
-    /// Further options.
-    pub(crate) arguments: &'a [&'static str],
+    pub(crate) variant: &'a Variant,
+}
+
+/// A webhook-server that is not the usual one: `[FILE,]NAME=VALUE,…`
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Variant {
+    /// As it was given.
+    pub(crate) name: String,
+    server: Option<PathBuf>,
+    /// Variables of its environment.
+    env: Vec<(String, String)>,
+}
+
+impl FromStr for Variant {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut variant = Self {
+            name: text.to_owned(),
+            ..Self::default()
+        };
+        for part in text.split(',').filter(|part| !part.is_empty()) {
+            match part.split_once('=') {
+                Some((name, value)) => variant.env.push((name.to_owned(), value.to_owned())),
+                None => {
+                    let path = Path::new(part).canonicalize();
+                    variant.server = Some(path.map_err(|error| format!("{part}: {error}"))?);
+                }
+            }
+        }
+        Ok(variant)
+    }
 }
 
 impl Programs {
@@ -78,9 +109,20 @@ impl Programs {
         self.server.as_deref().context("it has just been built")
     }
 
+    fn server_of(&mut self, variant: &Variant) -> anyhow::Result<PathBuf> {
+        match &variant.server {
+            Some(server) => Ok(server.clone()),
+            None => Ok(self.server()?.to_owned()),
+        }
+    }
+
     /// Creates or updates the schema of a database.
-    pub(crate) async fn migrate(&mut self, database_url: &str) -> anyhow::Result<()> {
-        let output = tokio::process::Command::new(self.server()?)
+    pub(crate) async fn migrate(
+        &mut self,
+        variant: &Variant,
+        database_url: &str,
+    ) -> anyhow::Result<()> {
+        let output = tokio::process::Command::new(self.server_of(variant)?)
             .arg("migrate")
             .env("DATABASE_URL", database_url)
             .current_dir(&self.logs)
@@ -96,7 +138,7 @@ impl Programs {
 
     /// Starts a webhook-server and waits until it is ready.
     pub(crate) async fn serve(&mut self, settings: &Settings<'_>) -> anyhow::Result<Server> {
-        let mut command = Command::new(self.server()?);
+        let mut command = Command::new(self.server_of(settings.variant)?);
         command
             .env("DATABASE_URL", settings.database_url)
             .env("ROLE", settings.role)
@@ -105,8 +147,14 @@ impl Programs {
                 settings.delay.as_secs_f64().to_string(),
             )
             .env("LOG_LEVEL", "warn")
-            .args(settings.arguments)
-            .envs(self.server_env.iter().map(|(name, value)| (name, value)));
+            .envs(self.server_env.iter().map(|(name, value)| (name, value)))
+            .envs(
+                settings
+                    .variant
+                    .env
+                    .iter()
+                    .map(|(name, value)| (name, value)),
+            );
         let address = free_address()?;
         command.env("BIND_ADDR", address.to_string());
         self.start(command, address, "/readyz").await

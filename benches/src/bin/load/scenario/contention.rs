@@ -2,34 +2,46 @@
 
 use crate::bench::Bench;
 use crate::database::{Preload, float};
-use crate::report::Section;
+use crate::report::{Run, Section};
+
+const WITHOUT: &str = "ingest without a backlog";
+const WITH: &str = "ingest while a backlog drains";
 
 pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
-    for (name, events) in [
-        ("ingest without a backlog", 0),
-        ("ingest while a backlog drains", bench.scale.drain_events),
-    ] {
-        let mut bed = bench.bed("contention").await?;
-        if events > 0 {
-            bench.preload(&mut bed, Preload::Due, events).await?;
+    let mut drained_bed = bench.bed("contention").await?;
+    let events = bench.scale.drain_events;
+    bench
+        .preload(&mut drained_bed, Preload::Due, events)
+        .await?;
+    let quiet_bed = bench.bed("contention_without").await?;
+    bench.cluster.checkpoint().await?;
+
+    // New events fall due after all turns, so that only the backlog is processed in them.
+    let delay = bench.scale.parked * 2;
+    for _ in 0..bench.scale.turns {
+        for (name, bed) in [(WITHOUT, &quiet_bed), (WITH, &drained_bed)] {
+            let server = bench.serve(bed, "all", delay).await?;
+            let servers = [&server];
+            let load = bench.turn(&bench.closed(&servers, 64));
+            let since = bed.database.now_micros().await?;
+            section.add(bench.stretch(bed, name, &load).await?);
+            if name == WITH {
+                let meanwhile = bed.database.settled(since, load.seconds / 10).await?;
+                section.add(Run {
+                    points: meanwhile.points,
+                    ..Run::counted(
+                        "backlog drained meanwhile",
+                        meanwhile.per_second,
+                        meanwhile.seconds,
+                    )
+                });
+            }
+            server.stop().await?;
         }
-        // New events fall due after the run, so that only the backlog is processed in it.
-        let server = bench.serve(&bed, "all", bench.scale.parked).await?;
-        let servers = [&server];
-        let load = bench.closed(&servers, 64);
-        let since = bed.database.now_micros().await?;
-        section
-            .runs
-            .push(bench.measure(&mut bed, name, &load).await?);
-        if events > 0 {
-            let interval = load.seconds / 10;
-            let settled = bed.database.settled(since, interval).await?;
-            let left = bed.database.due().await?;
-            section.figure("backlog drained meanwhile", settled.per_second, "/s");
-            section.figure("backlog left in the end", float(left), "events");
-        }
-        server.stop().await?;
-        bench.close(bed, section).await?;
     }
-    Ok(())
+    bench.say_runs(section, 3);
+    let left = drained_bed.database.due().await?;
+    section.figure("backlog left in the end", float(left), "events");
+    bench.close(quiet_bed, section).await?;
+    bench.close(drained_bed, section).await
 }

@@ -29,14 +29,14 @@ pub(super) async fn drain(
     bench.cluster.checkpoint().await?;
     let since = bed.database.now_micros().await?;
     let wal = bed.database.wal_bytes().await?;
-    let due = bed.database.counts().await?.queued - bed.waiting;
+    let due = bed.database.queued().await? - bed.waiting;
     let mut servers = Vec::new();
     for _ in 0..workers {
         servers.push(bench.serve(bed, "worker", Duration::ZERO).await?);
     }
     let watched = bench.watched(&servers.iter().collect::<Vec<&Server>>());
     let before = watched.usage();
-    bench.await_processed(bed).await?;
+    bench.await_settled(bed, due).await?;
     let shares = watched.usage().since(&before);
     for server in servers {
         server.stop().await?;
@@ -49,12 +49,9 @@ pub(super) async fn drain(
     let settled = bed.database.settled(since, interval).await?;
     let wal = bed.database.wal_bytes().await? - wal;
     let run = Run {
-        name,
-        per_second: settled.per_second,
-        latency: None,
-        answers: None,
         shares,
         points: settled.points,
+        ..Run::counted(name, settled.per_second, settled.seconds)
     };
     bench.progress.say(&format!(
         "{}; WAL {:.0} B/event",

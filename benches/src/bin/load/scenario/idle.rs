@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::bench::Bench;
 use crate::database::float;
 use crate::report::Section;
-use crate::server::Settings;
+use crate::server::{Settings, Variant};
 
 pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
     for mode in ["direct", "pooler"] {
@@ -22,7 +22,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
             role: "all",
             delay: Duration::from_secs(30),
             database_url: &url,
-            arguments: &[],
+            variant: &Variant::default(),
         };
         let server = bench.programs.serve(&settings).await?;
         // What starting up left to do.

@@ -6,28 +6,21 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 
-use crate::bench::{Bench, plural};
-use crate::database::Database;
+use crate::bench::{Bench, Party, plural};
 use crate::pgbench;
-use crate::process::{self, Share};
-use crate::report::{Run, Section};
+use crate::report::Section;
 
 /// One commit per request, and as many of them at a time as PostgreSQL can put into one fsync by
 /// itself.
-const BATCHING_OFF: [&str; 3] = [
-    "--max-batch=1",
-    "--max-flushes=64",
-    "--database-pool-size=64",
-];
+const BATCHING_OFF: &str = "MAX_BATCH=1,MAX_FLUSHES=64,DATABASE_POOL_SIZE=64";
 
 pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
     let parked = bench.scale.parked;
-    let mut bed = bench.bed("ingest").await?;
+    let bed = bench.bed("ingest").await?;
     let server = bench.serve(&bed, "api", parked).await?;
-    let mut single_bed = bench.bed("batching_off").await?;
-    let single = bench
-        .serve_with(&single_bed, "api", parked, &BATCHING_OFF)
-        .await?;
+    let batching_off = BATCHING_OFF.parse().map_err(anyhow::Error::msg)?;
+    let single_bed = bench.bed_of("batching_off", batching_off).await?;
+    let single = bench.serve(&single_bed, "api", parked).await?;
     let bare = bench.programs.serve_bare().await?;
     let inserts = bench.cluster.create("pgbench").await?;
     pgbench::prepare(&inserts).await?;
@@ -35,36 +28,39 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     let syncs = spawn_blocking(sync_singly).await??;
     section.figure("fdatasync of 8 KiB, one after the other", syncs, "/s");
 
-    // Whatever is compared is measured one after the other: a machine's speed drifts.
     for connections in bench.scale.connections.clone() {
         let name = plural(connections, "connection");
-        let servers = [&server];
-        let load = bench.closed(&servers, connections);
-        section
-            .runs
-            .push(bench.measure(&mut bed, &name, &load).await?);
-
+        let (inbox, unbatched, limit) = ([&server], [&single], [&bare]);
+        let mut parties = vec![(
+            name.clone(),
+            Party::Inbox {
+                bed: &bed,
+                load: bench.closed(&inbox, connections),
+            },
+        )];
         if bench.scale.pgbench_clients.contains(&connections) {
-            let servers = [&single];
-            let load = bench.closed(&servers, connections);
-            let name = format!("{name}, batching off");
-            let run = bench.measure(&mut single_bed, name, &load).await?;
-            section.runs.push(run);
-
-            let name = format!("pgbench, {}", plural(connections, "client"));
-            section
-                .runs
-                .push(insert_singly(bench, &inserts, name, connections).await?);
+            parties.push((
+                format!("{name}, batching off"),
+                Party::Inbox {
+                    bed: &single_bed,
+                    load: bench.closed(&unbatched, connections),
+                },
+            ));
+            parties.push((
+                format!("pgbench, {}", plural(connections, "client")),
+                Party::Inserts {
+                    database: &inserts,
+                    clients: connections,
+                },
+            ));
         }
-
-        let servers = [&bare];
-        let load = bench.closed(&servers, connections);
-        let run = bench
-            .measure_bare(format!("bare server, {name}"), &load)
-            .await?;
-        let complaint = run.answers.as_ref().and_then(|answers| answers.complaint());
-        section.failures.extend(complaint);
-        section.runs.push(run);
+        parties.push((
+            format!("bare server, {name}"),
+            Party::Bare {
+                load: bench.closed(&limit, connections),
+            },
+        ));
+        bench.in_turns(section, &parties).await?;
     }
 
     drop(bare);
@@ -96,35 +92,4 @@ fn sync_singly() -> std::io::Result<f64> {
     let per_second = count / start.elapsed().as_secs_f64();
     std::fs::remove_file(path)?;
     Ok(per_second)
-}
-
-async fn insert_singly(
-    bench: &Bench,
-    database: &Database,
-    name: String,
-    clients: usize,
-) -> anyhow::Result<Run> {
-    bench.cluster.checkpoint().await?;
-    bench.progress.begin(&name, 1);
-    let watched = bench.watched(&[]);
-    let before = watched.usage();
-    let children = process::ended_children_seconds();
-    let inserted = pgbench::insert(database, clients, bench.scale.measure).await?;
-    let mut shares = watched.usage().since(&before);
-    if let (Some(before), Some(now)) = (children, process::ended_children_seconds()) {
-        shares.push(Share {
-            who: "pgbench",
-            cores: (now - before) / bench.scale.measure.as_secs_f64(),
-        });
-    }
-    let run = Run {
-        name,
-        per_second: inserted.per_second,
-        latency: None,
-        answers: None,
-        shares,
-        points: inserted.points,
-    };
-    bench.progress.say(&run.line());
-    Ok(run)
 }

@@ -15,7 +15,7 @@ const FEWEST_EVENTS: f64 = 1_500.0;
 pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
     let delay = bench.scale.delay;
     for nodes in [1, 3] {
-        let mut bed = bench.bed("lateness").await?;
+        let bed = bench.bed("lateness").await?;
         let mut servers = Vec::new();
         for _ in 0..nodes {
             servers.push(bench.serve(&bed, "all", delay).await?);
@@ -30,9 +30,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
             }
             let warmed_up = bench.scale.warm_up + delay;
             let since = bed.database.now_micros().await? + i64::try_from(warmed_up.as_micros())?;
-            section
-                .runs
-                .push(bench.measure(&mut bed, &name, &load).await?);
+            section.runs.push(bench.measure(&bed, &name, &load).await?);
             bench.await_processed(&bed).await?;
 
             let late = bed.database.lateness(since).await?;

@@ -28,12 +28,8 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
         ("memory pipeline, processed", processed),
     ] {
         let run = Run {
-            name: name.to_owned(),
-            per_second,
-            latency: None,
-            answers: None,
             shares: shares.clone(),
-            points: Vec::new(),
+            ..Run::counted(name, per_second, float(events) / per_second)
         };
         bench.progress.say(&run.line());
         section.runs.push(run);
@@ -91,12 +87,15 @@ fn pipeline(events: u64) -> anyhow::Result<(f64, f64)> {
         }
         let processed = start.elapsed();
         pipeline.shutdown(Duration::from_secs(10)).await;
-        anyhow::Ok((rate(events, accepted), rate(events, processed)))
+        anyhow::Ok((
+            float(events) / accepted.as_secs_f64(),
+            float(events) / processed.as_secs_f64(),
+        ))
     })?;
     Ok(rates)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no run has 2^52 events")]
-fn rate(events: u64, time: Duration) -> f64 {
-    events as f64 / time.as_secs_f64()
+fn float(events: u64) -> f64 {
+    events as f64
 }

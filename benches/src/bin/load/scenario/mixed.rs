@@ -11,7 +11,7 @@ const SIZES: [(&str, &[usize]); 4] = [
 ];
 
 pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
-    let mut bed = bench.bed("mixed").await?;
+    let bed = bench.bed("mixed").await?;
     let server = bench.serve(&bed, "api", bench.scale.parked).await?;
     let servers = [&server];
     for (name, sizes) in SIZES {
@@ -20,7 +20,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
             ..bench.closed(&servers, 64)
         };
         let run = bench
-            .measure(&mut bed, format!("bodies of {name}"), &load)
+            .measure(&bed, format!("bodies of {name}"), &load)
             .await?;
         #[expect(clippy::cast_precision_loss, reason = "sizes of bodies are small")]
         let mean_bytes = sizes.iter().sum::<usize>() as f64 / sizes.len() as f64;

@@ -14,7 +14,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     // Processing begins when the senders are done.
     let delay = Duration::ZERO;
     for processes in PROCESSES {
-        let mut bed = bench.bed("scale").await?;
+        let bed = bench.bed("scale").await?;
         let mut servers = Vec::new();
         for _ in 0..processes {
             servers.push(bench.serve(&bed, "api", delay).await?);
@@ -23,7 +23,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
         let load = bench.closed(&targets, 256);
         let name = format!("ingest, {}", plural(processes, "API process"));
         let before = Spent::so_far(bench, &bed.database).await?;
-        let run = bench.measure(&mut bed, &name, &load).await?;
+        let run = bench.measure(&bed, &name, &load).await?;
         for server in servers {
             server.stop().await?;
         }

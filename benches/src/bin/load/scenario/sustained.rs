@@ -21,7 +21,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
         }
     };
 
-    let mut bed = bench.bed("sustained").await?;
+    let bed = bench.bed("sustained").await?;
     let server = bench.serve(&bed, "all", delay).await?;
     let servers = [&server];
     let load = Load {
@@ -32,7 +32,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     let warm_up = bench.scale.warm_up + delay;
     let since = bed.database.now_micros().await? + i64::try_from(warm_up.as_micros())?;
     let wal = bed.database.wal_bytes().await?;
-    let run = bench.measure(&mut bed, "sustained", &load).await?;
+    let run = bench.measure(&bed, "sustained", &load).await?;
     let samples = sampler.await??;
     bench.await_processed(&bed).await?;
     let wal = bed.database.wal_bytes().await? - wal;
@@ -48,12 +48,8 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     report_samples(section, &samples);
     report_late(section, &bed, since).await?;
     section.runs.push(Run {
-        name: "sustained, processed".to_owned(),
-        per_second: settled.per_second,
-        latency: None,
-        answers: None,
-        shares: Vec::new(),
         points: settled.points,
+        ..Run::counted("sustained, processed", settled.per_second, settled.seconds)
     });
     section.runs.push(run);
     server.stop().await?;
@@ -66,7 +62,7 @@ async fn find_maximum(
     section: &mut Section,
     delay: Duration,
 ) -> anyhow::Result<f64> {
-    let mut bed = bench.bed("search").await?;
+    let bed = bench.bed("search").await?;
     let server = bench.serve(&bed, "all", delay).await?;
     let servers = [&server];
     let seconds = bench.scale.search_step;
@@ -75,7 +71,7 @@ async fn find_maximum(
         ..bench.closed(&servers, 64)
     };
     let run = bench
-        .measure(&mut bed, "as fast as answers come", &closed)
+        .measure(&bed, "as fast as answers come", &closed)
         .await?;
     let (mut low, mut high) = (0.0, run.per_second);
     section.runs.push(run);
@@ -88,7 +84,7 @@ async fn find_maximum(
             ..bench.open(&servers, rate)
         };
         let name = format!("probe at {rate:.0}/s");
-        let run = bench.measure(&mut bed, name, &load).await?;
+        let run = bench.measure(&bed, name, &load).await?;
         let lag = bed.database.lag_seconds().await?;
         let in_time = run.latency.is_some_and(|latency| latency.p99 < 250.0);
         if in_time && run.per_second > 0.97 * rate && lag < 1.0 {
