@@ -77,12 +77,12 @@ impl PgStore {
                 Sessions::Borrowed,
             ),
         };
-        let database = Database {
+        let database = Database::own(
             pool,
             sessions,
-            acquire_timeout: options.acquire_timeout,
-            statement_timeout: options.statement_timeout,
-        };
+            options.acquire_timeout,
+            options.statement_timeout,
+        );
         Ok(Self::over(database, link))
     }
 
@@ -100,12 +100,7 @@ impl PgStore {
         let acquire_timeout = pool.options().get_acquire_timeout();
         let link = probe(&connection, pooler, acquire_timeout).await?;
         let statement_timeout = PgOptions::new((*connection).clone()).statement_timeout;
-        let database = Database {
-            pool,
-            sessions: Sessions::Borrowed,
-            acquire_timeout,
-            statement_timeout,
-        };
+        let database = Database::shared(pool, acquire_timeout, statement_timeout);
         Ok(Self::over(database, link))
     }
 
@@ -113,7 +108,7 @@ impl PgStore {
     /// the store afterwards is unavailable.
     pub async fn close(&self) {
         self.inner.wakeups.stop();
-        if timeout(CLOSE_TIMEOUT, self.inner.database.pool.close())
+        if timeout(CLOSE_TIMEOUT, self.inner.database.close())
             .await
             .is_err()
         {

@@ -1,6 +1,9 @@
 //! Runs statements: on a pool's connection of its own, or inside an app's transaction.
 
-use std::time::Duration;
+mod spares;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgRow};
@@ -8,6 +11,7 @@ use sqlx::{AssertSqlSafe, Connection, Postgres};
 use tokio::time::{sleep, timeout};
 
 use crate::error::{PgError, Remedy};
+use spares::Spares;
 
 /// A statement with its arguments.
 pub(crate) type Query = sqlx::query::Query<'static, Postgres, PgArguments>;
@@ -85,13 +89,60 @@ const DURABLE_TRANSACTION: &str = "SELECT set_config('synchronous_commit', 'on',
 /// A pool, and how to run statements on it.
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
-    pub(crate) pool: PgPool,
-    pub(crate) sessions: Sessions,
-    pub(crate) acquire_timeout: Duration,
-    pub(crate) statement_timeout: Duration,
+    pool: PgPool,
+    sessions: Sessions,
+    acquire_timeout: Duration,
+    statement_timeout: Duration,
+    /// Where the pool is ours alone.
+    spares: Option<Arc<Spares>>,
 }
 
 impl Database {
+    /// Works on a pool that nobody else uses.
+    pub(crate) fn own(
+        pool: PgPool,
+        sessions: Sessions,
+        acquire_timeout: Duration,
+        statement_timeout: Duration,
+    ) -> Self {
+        Self {
+            pool,
+            sessions,
+            acquire_timeout,
+            statement_timeout,
+            spares: Some(Arc::default()),
+        }
+    }
+
+    /// Works on a pool that is the app's, whose connections it may need itself.
+    pub(crate) fn shared(
+        pool: PgPool,
+        acquire_timeout: Duration,
+        statement_timeout: Duration,
+    ) -> Self {
+        Self {
+            pool,
+            sessions: Sessions::Borrowed,
+            acquire_timeout,
+            statement_timeout,
+            spares: None,
+        }
+    }
+
+    /// How the pool connects.
+    pub(crate) fn connect_options(&self) -> Arc<PgConnectOptions> {
+        self.pool.connect_options()
+    }
+
+    /// Closes every connection once it is free.
+    pub(crate) async fn close(&self) {
+        let closed = self.pool.close();
+        if let Some(spares) = &self.spares {
+            spares.give_back();
+        }
+        closed.await;
+    }
+
     async fn rows(
         &self,
         sql: &'static str,
@@ -106,7 +157,12 @@ impl Database {
             };
             match error.remedy() {
                 // One dead connection means that the others are probably dead as well.
-                Remedy::Reconnect if !suspect => suspect = true,
+                Remedy::Reconnect if !suspect => {
+                    suspect = true;
+                    if let Some(spares) = &self.spares {
+                        spares.give_back();
+                    }
+                }
                 Remedy::Repeat if runs < MAX_RUNS => {
                     sleep(Duration::from_millis(5) * runs).await;
                     runs += 1;
@@ -118,8 +174,8 @@ impl Database {
     }
 
     async fn run(&self, query: Query, suspect: bool) -> Result<Vec<PgRow>, PgError> {
-        let mut connection = self.acquire(suspect).await?;
-        connection
+        let mut checkout = self.acquire(suspect).await?;
+        let rows = checkout
             .during(self.answer_timeout(), async |connection| {
                 match self.sessions {
                     Sessions::Own => Ok(query.fetch_all(connection).await?),
@@ -131,11 +187,22 @@ impl Database {
                     }
                 }
             })
-            .await
+            .await?;
+        if let Some(spares) = &self.spares {
+            spares.keep(checkout, || self.pool.is_closed());
+        }
+        Ok(rows)
     }
 
     /// A connection; a `suspect` one only after it has proved to be alive.
     pub(crate) async fn acquire(&self, suspect: bool) -> Result<Checkout, PgError> {
+        let _waiting = match &self.spares {
+            Some(spares) if !suspect => match spares.take() {
+                Ok(checkout) => return Ok(checkout),
+                Err(waiting) => Some(waiting),
+            },
+            _ => None,
+        };
         let live = async {
             loop {
                 let mut checkout = Checkout::new(self.pool.acquire().await?);
@@ -208,6 +275,8 @@ impl Database {
 /// its place in the pool for as long. Here it has a limit.
 pub(crate) struct Checkout {
     connection: Option<PoolConnection<Postgres>>,
+    /// When the pool gave it.
+    lent: Instant,
     /// How long it may take to become ready again.
     settles_in: Duration,
 }
@@ -216,6 +285,7 @@ impl Checkout {
     fn new(connection: PoolConnection<Postgres>) -> Self {
         Self {
             connection: Some(connection),
+            lent: Instant::now(),
             settles_in: PING_TIMEOUT,
         }
     }

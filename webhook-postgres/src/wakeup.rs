@@ -135,7 +135,7 @@ impl Wakeups {
     fn start_listening(&self) {
         let mut tasks = self.tasks();
         if tasks.listening.is_none() && !tasks.stopped {
-            let options = self.database.pool.connect_options();
+            let options = self.database.connect_options();
             let listening = listen::listen(options, self.local.clone(), self.outbox.sender());
             tasks.listening = Some(tokio::spawn(listening));
         }

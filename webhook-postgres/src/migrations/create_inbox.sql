@@ -18,7 +18,8 @@ CREATE TABLE webhook.events (
   -- When it first fell due.
   due_at      timestamptz NOT NULL,
   CONSTRAINT events_id PRIMARY KEY (id),
-  CONSTRAINT events_once UNIQUE (kind, key)
+  -- Keys first: they differ where kinds do not, so that most comparisons look at one column.
+  CONSTRAINT events_once UNIQUE (key, kind)
 ) WITH (
   -- No row changes, so a page may be frozen when vacuum first sees it, not in a storm later.
   autovacuum_freeze_min_age = 0
