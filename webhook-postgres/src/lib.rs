@@ -20,6 +20,7 @@
 mod accept;
 mod claim;
 mod connect;
+mod courtesy;
 mod error;
 mod extend;
 mod find;
@@ -40,7 +41,7 @@ mod wakeup;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
@@ -51,6 +52,7 @@ use webhook_core::{
 };
 
 use connect::Link;
+use courtesy::Courtesy;
 use floor::Floors;
 use session::{Database, Session};
 use wakeup::Wakeups;
@@ -70,6 +72,7 @@ struct Inner {
     database: Database,
     wakeups: Wakeups,
     floors: Floors,
+    courtesy: Courtesy,
 }
 
 impl PgStore {
@@ -80,6 +83,7 @@ impl PgStore {
                 database,
                 wakeups,
                 floors: Floors::default(),
+                courtesy: Courtesy::default(),
             }),
         }
     }
@@ -192,6 +196,7 @@ impl Store for PgStore {
                 .then_some((&event.envelope.kind, event.delay))
         });
         self.inner.wakeups.due(scheduled);
+        self.inner.courtesy.accepted();
         Ok(answers)
     }
 
@@ -206,10 +211,20 @@ impl Store for PgStore {
 
 #[async_trait]
 impl Scheduler for PgStore {
+    /// While this process accepts events, a claim that follows a full one gives way to them for a
+    /// moment, at most 50 ms.
     async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
+        let courtesy = &self.inner.courtesy;
+        let pause = courtesy.pause(&claim.kind, Instant::now());
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
+        }
+        let started = Instant::now();
         let expecting = self.inner.wakeups.expect(&claim.kind);
         let claimed = claim::claim(&mut self.session(), &self.inner.floors, claim).await?;
         expecting.until(claimed.next_due);
+        let brought = claimed.events.len() + claimed.exhausted.len();
+        courtesy.claimed(&claim.kind, started, brought == claim.limit.get());
         Ok(claimed)
     }
 

@@ -27,9 +27,9 @@ use notify::Outbox;
 /// needs no notification.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The same through a pooler, which passes no notifications on: two queries in three seconds when
+/// The same through a pooler, which passes no notifications on: one query in two seconds when
 /// idle.
-pub const POOLED_POLL_INTERVAL: Duration = Duration::from_millis(1_500);
+pub const POOLED_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The channel on which processes tell each other.
 const CHANNEL: &str = "webhook";

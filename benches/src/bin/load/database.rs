@@ -165,7 +165,7 @@ pub(crate) struct TableSize {
     pub(crate) dead_rows: i64,
 }
 
-/// How long past due events were settled, in milliseconds.
+/// How long past due something happened to events, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize, sqlx::FromRow)]
 pub(crate) struct Lateness {
     pub(crate) events: i64,
@@ -174,8 +174,30 @@ pub(crate) struct Lateness {
     pub(crate) p99: f64,
     pub(crate) p999: f64,
     pub(crate) max: f64,
-    /// Less than zero, if an event was settled before it was due.
+    /// Less than zero, if it happened to an event before it was due.
     pub(crate) min: f64,
+}
+
+/// How long past due something happened, `at`, to events that fell due since a moment.
+macro_rules! lateness {
+    ($happened:literal, $joined:literal) => {
+        concat!(
+            "SELECT events, coalesce(p[1], 0) AS p50, coalesce(p[2], 0) AS p90,
+                    coalesce(p[3], 0) AS p99, coalesce(p[4], 0) AS p999, max, min
+             FROM (
+               SELECT count(*) AS events, coalesce(max(late), 0) AS max, coalesce(min(late), 0) AS min,
+                      percentile_cont(ARRAY[0.5, 0.9, 0.99, 0.999]) WITHIN GROUP (ORDER BY late) AS p
+               FROM (
+                 SELECT (extract(epoch FROM at - due_at) * 1000)::float8 AS late
+                 FROM (",
+            $happened,
+            ") AS happened JOIN webhook.events ",
+            $joined,
+            "    WHERE due_at >= timestamptz 'epoch' + $1 * interval '1 microsecond'
+               ) AS late
+             ) AS figures"
+        )
+    };
 }
 
 /// How processing went.
@@ -257,22 +279,34 @@ impl Database {
 
     /// How long past due the events were settled that fell due from `since` on.
     pub(crate) async fn lateness(&self, since_micros: i64) -> anyhow::Result<Lateness> {
-        Ok(query_as(
-            "SELECT events, coalesce(p[1], 0) AS p50, coalesce(p[2], 0) AS p90,
-                    coalesce(p[3], 0) AS p99, coalesce(p[4], 0) AS p999, max, min
-             FROM (
-               SELECT count(*) AS events, coalesce(max(late), 0) AS max, coalesce(min(late), 0) AS min,
-                      percentile_cont(ARRAY[0.5, 0.9, 0.99, 0.999]) WITHIN GROUP (ORDER BY late) AS p
-               FROM (
-                 SELECT (extract(epoch FROM settled_at - due_at) * 1000)::float8 AS late
-                 FROM webhook.outcomes JOIN webhook.events USING (id)
-                 WHERE due_at >= timestamptz 'epoch' + $1 * interval '1 microsecond'
-               ) AS settled
-             ) AS figures",
-        )
-        .bind(since_micros)
-        .fetch_one(&self.pool)
-        .await?)
+        const SETTLED: &str = lateness!(
+            "SELECT id, settled_at AS at FROM webhook.outcomes",
+            "USING (id)"
+        );
+        Ok(query_as(SETTLED)
+            .bind(since_micros)
+            .fetch_one(&self.pool)
+            .await?)
+    }
+
+    /// How long past due the handlers of those events began, by keys and the times of their log.
+    pub(crate) async fn pick_up(
+        &self,
+        since_micros: i64,
+        keys: &[String],
+        times: &[String],
+    ) -> anyhow::Result<Lateness> {
+        const BEGUN: &str = lateness!(
+            "SELECT key, min(at::timestamptz) AS at FROM unnest($2::text[], $3::text[]) AS log (key, at)
+             GROUP BY key",
+            "USING (key)"
+        );
+        Ok(query_as(BEGUN)
+            .bind(since_micros)
+            .bind(keys)
+            .bind(times)
+            .fetch_one(&self.pool)
+            .await?)
     }
 
     /// The rate at which events were settled since then, from the first to the last, with points

@@ -52,6 +52,8 @@ fn run_with_postgres(options: &Options) -> anyhow::Result<ExitCode> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/with-postgres");
     let mut command = Process::new(&script);
     command.args(["--set", "shared_buffers=1GB"]);
+    // Its default; that of the tests would have it connect anew all the time.
+    command.args(["--set-pooler", "server_idle_timeout=600"]);
     for (name, value) in &options.settings {
         command.arg("--set").arg(format!("{name}={value}"));
     }

@@ -133,7 +133,7 @@ pub(crate) enum Scenario {
     Sustained,
     /// With ten million events waiting, then with twenty million processed ones behind
     Backlog,
-    /// How long past due events are settled, at 50, 1,000 and 5,000 a second, on one node and three
+    /// How long past due handlers begin, at 50, 1,000 and 5,000 a second, on one node and three
     Lateness,
     /// Processor time and queries per second with nothing to do, direct and through a pooler
     Idle,

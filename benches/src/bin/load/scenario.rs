@@ -95,7 +95,7 @@ fn title(scenario: Scenario) -> Section {
             "backlog",
             "beside many events that wait, and many that are done",
         ),
-        Scenario::Lateness => ("lateness", "how long past due events are settled"),
+        Scenario::Lateness => ("lateness", "how long past due handlers begin"),
         Scenario::Idle => ("idle", "what it costs when nothing comes"),
         Scenario::Mixed => ("mixed", "bodies of several sizes, 64 connections"),
         Scenario::Scale => ("scale", "several processes, and what an event costs"),

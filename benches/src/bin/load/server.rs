@@ -241,6 +241,21 @@ impl Server {
         Ok(())
     }
 
+    /// When its handlers began with which keys, by its log: keys and times.
+    pub(crate) fn begun(&self) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+        #[derive(serde::Deserialize)]
+        struct Line {
+            timestamp: String,
+            transaction_id: Option<String>,
+        }
+        let log = std::fs::read_to_string(&self.log)?;
+        Ok(log
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Line>(line).ok())
+            .filter_map(|line| Some((line.transaction_id?, line.timestamp)))
+            .unzip())
+    }
+
     fn last_words(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().rev().take(10).collect();
