@@ -1,9 +1,10 @@
 //! Workers give way to senders.
 //!
 //! A backlog drained at full speed takes the database's processors from accepts, whose senders
-//! wait for an answer, while nobody waits for the backlog. So where this process has accepted
-//! events since the last claim, and that claim was full, the next one waits for twice as long as
-//! the last one and its handlers took: about two thirds of the time are the senders'.
+//! wait for an answer, while nobody waits for the backlog. So where this process accepts events
+//! while its claims are full, claims pause: until the senders have got two events in for three that
+//! were claimed, or for twice as long as the last claim and its handlers took. The backlog thus
+//! shrinks at any rate, and at no less than a third of full speed.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,50 +13,74 @@ use std::time::{Duration, Instant};
 
 use webhook_core::Kind;
 
-/// How much longer than the last claim and its handlers.
-const SHARE: u32 = 2;
+/// How many accepted events one claimed event should leave time for.
+const ACCEPTED_PER_CLAIMED: f64 = 2.0 / 3.0;
 
-/// The longest wait before a claim.
-const LONGEST: Duration = Duration::from_millis(50);
+/// The longest pause, in times of what the last claim and its handlers took, and in any case.
+const MAX_SHARE: f64 = 2.0;
+const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 /// What accepts and claims of one process know of each other.
 #[derive(Debug, Default)]
 pub(crate) struct Courtesy {
-    accepts: AtomicU64,
+    /// How many events were accepted so far.
+    accepted: AtomicU64,
     last_claims: Mutex<HashMap<Kind, LastClaim>>,
+}
+
+/// The moment at which a claim begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begun {
+    at: Instant,
+    /// How many events had been accepted by then.
+    accepted: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct LastClaim {
-    started: Instant,
-    /// How many accepts there had been by then.
-    accepts: u64,
-    full: bool,
+    begun: Begun,
+    /// How many events it brought, if that was as many as it might.
+    brought: Option<u32>,
 }
 
 impl Courtesy {
-    /// Notes that a batch was accepted.
-    pub(crate) fn accepted(&self) {
-        self.accepts.fetch_add(1, Ordering::Relaxed);
+    /// Notes that events were accepted.
+    pub(crate) fn accepted(&self, events: usize) {
+        self.accepted.fetch_add(events as u64, Ordering::Relaxed);
     }
 
     /// How long the next claim of `kind` is to wait.
     pub(crate) fn pause(&self, kind: &Kind, now: Instant) -> Duration {
-        let accepts = self.accepts.load(Ordering::Relaxed);
-        match self.lock().get(kind) {
-            Some(last) if last.full && accepts > last.accepts => {
-                (now.saturating_duration_since(last.started) * SHARE).min(LONGEST)
+        let Some(last) = self.lock().get(kind).copied() else {
+            return Duration::ZERO;
+        };
+        let accepted = self.accepted.load(Ordering::Relaxed) - last.begun.accepted;
+        let accepted = f64::from(u32::try_from(accepted).unwrap_or(u32::MAX));
+        match last.brought {
+            Some(brought) if accepted > 0.0 => {
+                let wanted = f64::from(brought) * ACCEPTED_PER_CLAIMED;
+                let share = (wanted / accepted - 1.0).clamp(0.0, MAX_SHARE);
+                let took = now.saturating_duration_since(last.begun.at).min(MAX_PAUSE);
+                took.mul_f64(share).min(MAX_PAUSE)
             }
             _ => Duration::ZERO,
         }
     }
 
-    /// Notes a claim that began at `started`, and whether it brought as much as it might.
-    pub(crate) fn claimed(&self, kind: &Kind, started: Instant, full: bool) {
+    /// Says that a claim begins.
+    pub(crate) fn begin(&self, now: Instant) -> Begun {
+        Begun {
+            at: now,
+            accepted: self.accepted.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Notes how many events a claim brought of how many it might.
+    pub(crate) fn claimed(&self, kind: &Kind, begun: Begun, brought: usize, limit: usize) {
+        let full = brought == limit;
         let last = LastClaim {
-            started,
-            accepts: self.accepts.load(Ordering::Relaxed),
-            full,
+            begun,
+            brought: full.then(|| u32::try_from(brought).unwrap_or(u32::MAX)),
         };
         let mut claims = self.lock();
         match claims.get_mut(kind) {
@@ -76,20 +101,30 @@ impl Courtesy {
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_a_full_claim_among_accepts_is_followed_by_a_pause() {
+    const TOOK: Duration = Duration::from_millis(6);
+
+    fn pause(brought: usize, accepted: usize) -> Duration {
         let kind = Kind::new("test").unwrap();
         let courtesy = Courtesy::default();
         let start = Instant::now();
-        let later = start + Duration::from_millis(7);
-        assert_eq!(courtesy.pause(&kind, later), Duration::ZERO);
-        courtesy.claimed(&kind, start, true);
-        assert_eq!(courtesy.pause(&kind, later), Duration::ZERO);
-        courtesy.accepted();
-        assert_eq!(courtesy.pause(&kind, later), Duration::from_millis(14));
-        assert_eq!(courtesy.pause(&kind, start + 10 * LONGEST), LONGEST);
-        courtesy.claimed(&kind, start, false);
-        courtesy.accepted();
-        assert_eq!(courtesy.pause(&kind, later), Duration::ZERO);
+        assert_eq!(courtesy.pause(&kind, start), Duration::ZERO);
+        let begun = courtesy.begin(start);
+        courtesy.accepted(accepted);
+        courtesy.claimed(&kind, begun, brought, 90);
+        courtesy.pause(&kind, start + TOOK)
+    }
+
+    #[test]
+    fn only_a_full_claim_among_accepts_is_followed_by_a_pause() {
+        assert_eq!(pause(90, 0), Duration::ZERO);
+        assert_eq!(pause(89, 30), Duration::ZERO);
+        assert_eq!(pause(90, 30), TOOK);
+    }
+
+    #[test]
+    fn claims_stay_ahead_of_senders_and_never_stop() {
+        assert_eq!(pause(90, 60), Duration::ZERO);
+        assert_eq!(pause(90, 600), Duration::ZERO);
+        assert_eq!(pause(90, 1), 2 * TOOK);
     }
 }

@@ -196,7 +196,7 @@ impl Store for PgStore {
                 .then_some((&event.envelope.kind, event.delay))
         });
         self.inner.wakeups.due(scheduled);
-        self.inner.courtesy.accepted();
+        self.inner.courtesy.accepted(events.len());
         Ok(answers)
     }
 
@@ -219,12 +219,12 @@ impl Scheduler for PgStore {
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         }
-        let started = Instant::now();
+        let begun = courtesy.begin(Instant::now());
         let expecting = self.inner.wakeups.expect(&claim.kind);
         let claimed = claim::claim(&mut self.session(), &self.inner.floors, claim).await?;
         expecting.until(claimed.next_due);
         let brought = claimed.events.len() + claimed.exhausted.len();
-        courtesy.claimed(&claim.kind, started, brought == claim.limit.get());
+        courtesy.claimed(&claim.kind, begun, brought, claim.limit.get());
         Ok(claimed)
     }
 

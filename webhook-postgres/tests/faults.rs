@@ -219,6 +219,56 @@ async fn waiting_for_a_connection_has_a_limit() {
     inbox.close().await;
 }
 
+/// Few connections serve many callers: none waits for one that lies ready beside the pool.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn few_connections_serve_many_callers() {
+    let inbox = Inbox::direct().await;
+    for connections in [1, 2, 3] {
+        let mut options: PgOptions = inbox.database.url().parse().unwrap();
+        options.max_connections = connections;
+        options.acquire_timeout = DEADLINE;
+        let store = PgStore::connect_with(options).await.unwrap();
+        let callers: Vec<_> = (0..16)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move {
+                    for _ in 0..40 {
+                        store.find(&[reference("nobody")]).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for caller in callers {
+            tokio::time::timeout(DEADLINE, caller)
+                .await
+                .unwrap()
+                .unwrap();
+        }
+        store.close().await;
+    }
+    inbox.close().await;
+}
+
+/// Statements that follow one another take the same connection, and closing leaves none behind.
+#[tokio::test]
+async fn one_connection_serves_one_caller_until_the_end() {
+    let inbox = Inbox::direct().await;
+    let store = PgStore::connect(inbox.database.url()).await.unwrap();
+    let mut onlooker = inbox.database.connection().await;
+    let before = sessions(&mut onlooker, "true").await;
+    for _ in 0..20 {
+        store.find(&[reference("nobody")]).await.unwrap();
+    }
+    assert_eq!(sessions(&mut onlooker, "true").await, before + 1);
+    store.close().await;
+    until("the connection is closed", async || {
+        sessions(&mut onlooker, "true").await == before
+    })
+    .await;
+    drop(onlooker);
+    inbox.close().await;
+}
+
 /// A proxy that can be cut off stands for a network that swallows everything.
 struct Proxy {
     port: u16,

@@ -1,14 +1,15 @@
 //! Events that are there before a run begins, written by SQL as the inbox would have left them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use sqlx::query;
+use sqlx::{AssertSqlSafe, query, query_scalar, raw_sql};
 
 use super::Database;
 use crate::progress::Progress;
 
 /// What is written by one statement.
-const CHUNK: u64 = 250_000;
+const CHUNK: usize = 250_000;
 
 /// Events from numbers `n`: keys in no order, bodies of 300 bytes, and due times shared by 64, as
 /// those of a batch are.
@@ -74,18 +75,37 @@ impl Database {
             Preload::Processed => (PROCESSED, Duration::from_hours(1).as_secs_f64()),
         };
         progress.begin("preload", count);
-        let mut from = 0;
-        while from < count {
-            let to = count.min(from + CHUNK);
-            query(statement)
-                .bind(i64::try_from(from + 1)?)
-                .bind(i64::try_from(to)?)
-                .bind(seconds)
-                .execute(&self.pool)
-                .await?;
-            from = to;
-            progress.at(from, String::new());
-        }
+        // Random leaves of an index larger than memory take most of the time: build it afterwards.
+        let keys: String = query_scalar(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'events_once'",
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        query("ALTER TABLE webhook.events DROP CONSTRAINT events_once")
+            .execute(&self.pool)
+            .await?;
+        let written = AtomicU64::new(0);
+        let write = async |from: u64| -> anyhow::Result<()> {
+            for from in (from..count).step_by(2 * CHUNK) {
+                let to = count.min(from + CHUNK as u64);
+                query(statement)
+                    .bind(i64::try_from(from + 1)?)
+                    .bind(i64::try_from(to)?)
+                    .bind(seconds)
+                    .execute(&self.pool)
+                    .await?;
+                let before = written.fetch_add(to - from, Ordering::Relaxed);
+                progress.at(before + to - from, String::new());
+            }
+            Ok(())
+        };
+        tokio::try_join!(write(0), write(CHUNK as u64))?;
+        let add = format!("ALTER TABLE webhook.events ADD CONSTRAINT events_once {keys}");
+        raw_sql(AssertSqlSafe(format!(
+            "SET LOCAL maintenance_work_mem = '1GB'; {add}"
+        )))
+        .execute(&self.pool)
+        .await?;
         // As autovacuum would have done by the time there are that many.
         query("VACUUM (ANALYZE)").execute(&self.pool).await?;
         Ok(())

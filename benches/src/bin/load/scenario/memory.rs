@@ -6,8 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
-use webhook_core::{Accepted, Event, HandlerError, InboxOptions, Pipeline, Transaction};
+use webhook_core::{
+    Accepted, Envelope, Event, HandlerError, InboxOptions, Pipeline, Transaction, payload,
+};
 use webhook_memory::{MemoryOptions, MemoryStore};
 
 use crate::bench::{BODY_BYTES, Bench};
@@ -23,9 +26,11 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     let before = watched.usage();
     let (accepted, processed) = spawn_blocking(move || pipeline(events)).await??;
     let shares = watched.usage().since(&before);
+    let limit = spawn_blocking(move || hand_over(events)).await??;
     for (name, per_second) in [
         ("memory pipeline", accepted),
         ("memory pipeline, processed", processed),
+        ("bodies read, handed to another task, and answered", limit),
     ] {
         let run = Run {
             shares: shares.clone(),
@@ -93,6 +98,41 @@ fn pipeline(events: u64) -> anyhow::Result<(f64, f64)> {
         ))
     })?;
     Ok(rates)
+}
+
+/// The limit of this machine: bodies are read as by the inbox, and a task answers each caller that
+/// does nothing else. Says how many a second.
+fn hand_over(events: u64) -> anyhow::Result<f64> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let (queue, mut queued) = mpsc::channel::<(Envelope, oneshot::Sender<()>)>(CALLERS);
+        tokio::spawn(async move {
+            while let Some((_, answer)) = queued.recv().await {
+                let _ = answer.send(());
+            }
+        });
+        let start = Instant::now();
+        let mut callers = JoinSet::new();
+        for caller in 0..CALLERS as u64 {
+            let queue = queue.clone();
+            callers.spawn(async move {
+                for key in (caller..events).step_by(CALLERS) {
+                    let body = Bytes::from(request::body(key, BODY_BYTES));
+                    let envelope = payload::seal::<Transaction>(body)?;
+                    let (answer, answered) = oneshot::channel();
+                    queue.send((envelope, answer)).await?;
+                    answered.await?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        while let Some(caller) = callers.join_next().await {
+            caller??;
+        }
+        Ok(float(events) / start.elapsed().as_secs_f64())
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no run has 2^52 events")]
