@@ -26,7 +26,12 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     pgbench::prepare(&inserts).await?;
 
     let syncs = spawn_blocking(sync_singly).await??;
-    section.figure("fdatasync of 8 KiB, one after the other", syncs, "/s");
+    section.figure(
+        "fdatasync of 8 KiB, one after the other",
+        syncs.per_second,
+        "/s",
+    );
+    section.figure("fdatasync of 8 KiB: p99", syncs.p99_millis, "ms");
 
     for connections in bench.scale.connections.clone() {
         let name = plural(connections, "connection");
@@ -71,10 +76,15 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     bench.close(single_bed, section).await
 }
 
-/// How many commits a second the disk allows that share it with nobody. Where PostgreSQL writes
-/// its files, unless it was given another place.
-fn sync_singly() -> std::io::Result<f64> {
-    const LENGTH: Duration = Duration::from_millis(500);
+/// What commits a disk allows that share it with nobody.
+struct Syncs {
+    per_second: f64,
+    p99_millis: f64,
+}
+
+/// Where PostgreSQL writes its files, unless it was given another place.
+fn sync_singly() -> std::io::Result<Syncs> {
+    const LENGTH: Duration = Duration::from_secs(1);
     let path = std::env::temp_dir().join(format!("webhook-load-{}.sync", std::process::id()));
     let mut file = File::create(&path)?;
     let page = [0x5a; 8192];
@@ -82,14 +92,24 @@ fn sync_singly() -> std::io::Result<f64> {
     file.write_all(&page)?;
     file.sync_all()?;
     let start = Instant::now();
-    let mut count = 0.0;
+    let mut taken = Vec::new();
     while start.elapsed() < LENGTH {
+        let begun = Instant::now();
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&page)?;
         file.sync_data()?;
-        count += 1.0;
+        taken.push(begun.elapsed());
     }
-    let per_second = count / start.elapsed().as_secs_f64();
+    let elapsed = start.elapsed().as_secs_f64();
     std::fs::remove_file(path)?;
-    Ok(per_second)
+    taken.sort_unstable();
+    let p99 = taken[taken.len() * 99 / 100];
+    Ok(Syncs {
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "no disk syncs 2^52 times a second"
+        )]
+        per_second: taken.len() as f64 / elapsed,
+        p99_millis: p99.as_secs_f64() * 1000.0,
+    })
 }
