@@ -316,7 +316,7 @@ impl Bench {
     /// Checks that every answer was 202 and that every event accepted is in the database, has all
     /// of them processed, checks that too, and removes the database. No server may be running.
     pub(crate) async fn close(&mut self, bed: Bed, section: &mut Section) -> anyhow::Result<()> {
-        let answers = bed.answers.borrow();
+        let answers = bed.answers.take();
         let complaints = answers.iter().filter_map(Answers::complaint);
         section.failures.extend(complaints);
         let accepted: u64 = answers.iter().map(|answers| answers.accepted).sum();
@@ -327,7 +327,6 @@ impl Bench {
                 bed.keys.issued()
             )
         });
-        drop(answers);
         let counts = bed.database.counts().await?;
         section.check(counts.events == expected, || {
             format!(
