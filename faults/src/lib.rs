@@ -1,0 +1,1 @@
+//! The inbox attacked in real time: real processes, a real PostgreSQL, real faults.

@@ -1,0 +1,1 @@
+//! What is fuzzed, and the corpora that every test run replays.

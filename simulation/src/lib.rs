@@ -1,0 +1,1 @@
+//! The inbox attacked in simulated time, by seeds.
