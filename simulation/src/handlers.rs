@@ -1,0 +1,171 @@
+//! What handlers do: well or badly, by the seed.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::time::sleep;
+use webhook_core::{
+    Event, EventRef, Handled, Handler, HandlerError, Kind, Lease, Outcome, Payload, Scheduler,
+    Settled, Settlement,
+};
+
+use crate::dice::{Dice, digest, hash};
+use crate::history::{End, Fact, History, Life, Part};
+use crate::time::ticks;
+use crate::wire::{Faulty, Wire};
+
+/// The handlers of one worker.
+pub(crate) struct Script {
+    pub(crate) wire: Arc<Wire>,
+    pub(crate) history: History,
+    pub(crate) life: Life,
+    pub(crate) kind: Kind,
+    pub(crate) seed: u64,
+    /// How likely an attempt goes badly.
+    pub(crate) badly: f64,
+}
+
+/// What one attempt does, once its time is over.
+enum Act {
+    End(End),
+    Hang,
+    KillProcess,
+}
+
+#[async_trait]
+impl<P: Payload> Handler<P> for Script {
+    async fn handle(&self, event: Event<P>) -> Result<Handled, HandlerError> {
+        let lease = event.lease;
+        let event = EventRef {
+            kind: self.kind.clone(),
+            key: event.key,
+        };
+        let mut dice = self.dice(&event, lease);
+        let running = Running::begin(self, event, lease);
+        let (act, duration) = act(&mut dice, self.badly);
+        if duration > 0 {
+            sleep(ticks(duration)).await;
+        }
+        let end = match act {
+            Act::End(End::Settled) => self.settle(lease).await,
+            Act::End(end) => end,
+            Act::Hang => pending().await,
+            Act::KillProcess => {
+                self.wire.doom(self.life);
+                pending().await
+            }
+        };
+        running.end(end.clone());
+        match end {
+            End::Done => Ok(Handled::Done),
+            End::Settled => Ok(Handled::Settled),
+            End::Retry => Err(HandlerError::retry("to be tried again")),
+            End::RetryAfter(after) => Err(HandlerError::retry_after(after, "to be tried later")),
+            End::Reject => Err(HandlerError::reject("rejected")),
+            // Without the hook that prints it.
+            End::Panic => std::panic::resume_unwind(Box::new("simulated")),
+            End::Cut => unreachable!("nobody cuts itself"),
+        }
+    }
+}
+
+impl Script {
+    /// Depends on the attempt alone, not on when it is made; an event that kills its process
+    /// does so again and again.
+    fn dice(&self, event: &EventRef, lease: Lease) -> Dice {
+        let name = [hash(event.kind.as_str()), hash(event.key.as_str())];
+        let poison = digest(self.seed, &name).is_multiple_of(16);
+        let try_number = if poison {
+            0
+        } else {
+            lease.fence.0.unsigned_abs()
+        };
+        Dice::new(
+            digest(self.seed, &[name[0], name[1], try_number]),
+            "attempt",
+        )
+    }
+
+    /// Settles the event as its own, as a handler does in a transaction.
+    async fn settle(&self, lease: Lease) -> End {
+        let part = Part::Handler(self.kind.clone(), lease.event.0);
+        let store = Faulty::new(Arc::clone(&self.wire), self.life, part);
+        let outcome = Outcome::Processed;
+        match store.settle(&[Settlement { lease, outcome }]).await {
+            Ok(answers) if answers == [Settled::Applied] => End::Settled,
+            _ => End::Retry,
+        }
+    }
+}
+
+/// What an attempt does, and after how many ticks.
+fn act(dice: &mut Dice, badly: f64) -> (Act, u64) {
+    let duration = dice.pick(&[0, 0, 1, 2, 5]);
+    if !dice.chance(badly) {
+        return (
+            Act::End(dice.pick(&[&End::Done, &End::Done, &End::Settled]).clone()),
+            duration,
+        );
+    }
+    match dice.within(0..=9) {
+        0 | 1 => (Act::End(End::Retry), duration),
+        2 | 3 => {
+            let after = ticks(dice.within(0..=40));
+            (Act::End(End::RetryAfter(after)), duration)
+        }
+        4 => (Act::End(End::Reject), duration),
+        5 => (Act::End(End::Panic), duration),
+        6 => (Act::Hang, duration),
+        // Longer than a lease, and perhaps longer than handlers may take.
+        7 | 8 => (Act::End(End::Done), dice.within(30..=70)),
+        _ => (Act::KillProcess, duration),
+    }
+}
+
+/// Writes down that a handler begins, and how it ends, also where it is dropped.
+struct Running<'a> {
+    script: &'a Script,
+    event: EventRef,
+    lease: Lease,
+    ended: bool,
+}
+
+impl<'a> Running<'a> {
+    fn begin(script: &'a Script, event: EventRef, lease: Lease) -> Self {
+        script.history.write(Fact::Begun {
+            life: script.life,
+            event: event.clone(),
+            lease,
+        });
+        Self {
+            script,
+            event,
+            lease,
+            ended: false,
+        }
+    }
+
+    fn end(mut self, end: End) {
+        self.write(end);
+    }
+
+    fn write(&mut self, end: End) {
+        self.ended = true;
+        self.script.history.write(Fact::Ended {
+            life: self.script.life,
+            event: self.event.clone(),
+            lease: self.lease,
+            end,
+        });
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        // A dead process runs nothing to its end.
+        if !self.ended && !self.script.wire.is_dead(self.script.life) {
+            self.write(End::Cut);
+        }
+    }
+}

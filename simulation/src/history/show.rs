@@ -1,0 +1,167 @@
+//! A history in words.
+
+use std::fmt;
+
+use webhook_core::{Accepted, EventRef, Extended, Lease, Outcome, Settled};
+
+use super::{Answer, Call, CallId, Fact, Life, Part, Record};
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>9.3}  {}", self.at.as_secs_f64(), self.fact)
+    }
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "life {}", self.0)
+    }
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            life,
+            part,
+            verb,
+            number,
+        } = self;
+        match part {
+            Part::Inbox => write!(f, "{life} inbox {verb:?} {number}"),
+            Part::Worker(kind) => write!(f, "{life} worker {kind} {verb:?} {number}"),
+            Part::Handler(kind, event) => {
+                write!(f, "{life} handler {kind} #{event} {verb:?} {number}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Fact {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { node, life } => write!(f, "{life} starts on node {node}"),
+            Self::Crashed { life } => write!(f, "{life} CRASHES"),
+            Self::Stopping { life, drain } => write!(f, "{life} is to stop within {drain:?}"),
+            Self::Stopped { life } => write!(f, "{life} has stopped"),
+            Self::Stalled { life, ticks } => write!(f, "{life} stalls for {ticks} ticks"),
+            Self::Jumped { ticks } => write!(f, "the clock jumps by {ticks} ticks"),
+            Self::Nudged => write!(f, "spurious wake-ups"),
+            Self::Calm => write!(f, "FAULTS END"),
+            Self::Sent {
+                delivery,
+                life,
+                envelope,
+                delay,
+            } => {
+                let body = String::from_utf8_lossy(&envelope.body);
+                let kind = &envelope.kind;
+                write!(
+                    f,
+                    "delivery {delivery} of {kind} {body:?} to {life}, delay {delay:?}"
+                )
+            }
+            Self::Told { delivery, told } => {
+                write!(f, "delivery {delivery} is told {}", result(told))
+            }
+            Self::Gone { delivery } => write!(f, "delivery {delivery} goes away"),
+            Self::Read { event, asked, read } => {
+                let state = read.as_ref().map(|it| it.as_ref().map(|it| it.state));
+                let event = name(event);
+                write!(f, "{event} is read as {state:?}, asked at line {asked}")
+            }
+            Self::Called { call, what } => write!(f, "{call}: calls {what}"),
+            Self::Effect { call, what, answer } => write!(f, "{call}: EFFECT {what} -> {answer}"),
+            Self::Replied {
+                call,
+                reply: Ok(answer),
+            } => write!(f, "{call}: replied {answer}"),
+            Self::Replied {
+                call,
+                reply: Err(error),
+            } => write!(f, "{call}: FAILS, {error}"),
+            Self::Dropped { call } => write!(f, "{call}: nobody waits for it any more"),
+            Self::Lost { call } => write!(f, "{call}: is lost on the way"),
+            Self::Requeued { event } => write!(f, "an operator requeues {}", name(event)),
+            Self::Begun { life, event, lease } => {
+                write!(f, "{life} handler begins {} {}", name(event), show(lease))
+            }
+            Self::Ended {
+                life,
+                event,
+                lease,
+                end,
+            } => {
+                let (event, lease) = (name(event), show(lease));
+                write!(f, "{life} handler ends {event} {lease}: {end:?}")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accept(events) => list(f, events, |event| {
+                let body = String::from_utf8_lossy(&event.envelope.body);
+                format!("{} {body:?}", event.envelope.kind)
+            }),
+            Self::Find(events) => list(f, events, name),
+            Self::Ping => Ok(()),
+            Self::Claim(claim) => write!(f, "{} of {}", claim.limit, claim.kind),
+            Self::Extend(leases, _) => list(f, leases, show),
+            Self::Settle(settlements) => list(f, settlements, |it| {
+                let outcome = match &it.outcome {
+                    Outcome::Processed => "processed".to_owned(),
+                    Outcome::Retry { after, .. } => format!("retry after {after:?}"),
+                    Outcome::Failed { reason } => format!("failed ({reason})"),
+                    Outcome::Release => "release".to_owned(),
+                };
+                format!("{} {outcome}", show(&it.lease))
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accept(accepted) => list(f, accepted, |it: &Accepted| format!("{it:?}")),
+            Self::Find(found) => list(f, found, |it| match it {
+                Some(record) => record.state.to_string(),
+                None => "none".to_owned(),
+            }),
+            Self::Ping => write!(f, "alive"),
+            Self::Claim(claimed) => {
+                list(f, &claimed.events, |it| {
+                    format!("{} {}", it.key, show(&it.lease))
+                })?;
+                if !claimed.exhausted.is_empty() {
+                    write!(f, " exhausted {:?}", claimed.exhausted)?;
+                }
+                write!(f, " next {:?}", claimed.next_due)
+            }
+            Self::Extend(extended) => list(f, extended, |it: &Extended| format!("{it:?}")),
+            Self::Settle(settled) => list(f, settled, |it: &Settled| format!("{it:?}")),
+        }
+    }
+}
+
+fn list<T>(f: &mut fmt::Formatter<'_>, items: &[T], show: impl Fn(&T) -> String) -> fmt::Result {
+    let items: Vec<String> = items.iter().map(show).collect();
+    write!(f, "[{}]", items.join(", "))
+}
+
+fn name(event: &EventRef) -> String {
+    format!("{} {}", event.kind, event.key)
+}
+
+fn show(lease: &Lease) -> String {
+    format!("#{}.{}/{}", lease.event.0, lease.attempt, lease.fence.0)
+}
+
+fn result(told: &Result<Accepted, String>) -> String {
+    match told {
+        Ok(accepted) => format!("{accepted:?}"),
+        Err(error) => format!("an error: {error}"),
+    }
+}

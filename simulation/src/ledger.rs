@@ -1,0 +1,263 @@
+//! The history by events, and what each event must be by the contract: the oracle's own account,
+//! made from calls and their effects, not from what the store keeps.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use webhook_core::{
+    Accepted, Envelope, EventId, EventRef, Extended, Fence, Lease, NewEvent, Outcome, Redelivery,
+    Settled, State,
+};
+
+use crate::history::{Answer, Call, End, Fact, Part, Record};
+
+/// Something that befell one event.
+#[derive(Clone, Debug)]
+pub(crate) struct Line {
+    /// Its place in the history.
+    pub(crate) number: usize,
+    pub(crate) at: Duration,
+    pub(crate) step: Step,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Accepted {
+        event: NewEvent,
+        answer: Accepted,
+    },
+    Claimed {
+        lease: Lease,
+        length: Duration,
+        lag: Duration,
+    },
+    Exhausted {
+        max_attempts: u32,
+    },
+    Extended {
+        lease: Lease,
+        length: Duration,
+        answer: Extended,
+    },
+    Settled {
+        by: Part,
+        lease: Lease,
+        outcome: Outcome,
+        answer: Settled,
+    },
+    Requeued,
+    Found {
+        state: Option<State>,
+    },
+    Begun {
+        lease: Lease,
+    },
+    Ended {
+        lease: Lease,
+        end: End,
+    },
+}
+
+/// All events and what befell them.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    pub(crate) events: BTreeMap<EventRef, Vec<Line>>,
+    names: BTreeMap<EventId, EventRef>,
+}
+
+impl Ledger {
+    pub(crate) fn of(history: &[Record]) -> Self {
+        let mut ledger = Self::default();
+        for (number, record) in history.iter().enumerate() {
+            ledger.enter(number, record);
+        }
+        ledger
+    }
+
+    fn enter(&mut self, number: usize, record: &Record) {
+        let mut line = |event: &EventRef, step: Step| self.push(event, number, record.at, step);
+        match &record.fact {
+            Fact::Requeued { event } => line(event, Step::Requeued),
+            Fact::Begun { event, lease, .. } => line(event, Step::Begun { lease: *lease }),
+            Fact::Ended {
+                event, lease, end, ..
+            } => {
+                let (lease, end) = (*lease, end.clone());
+                line(event, Step::Ended { lease, end });
+            }
+            Fact::Effect { call, what, answer } => match (what, answer) {
+                (Call::Accept(events), Answer::Accept(answers)) => {
+                    for (event, answer) in events.iter().zip(answers) {
+                        let (event, answer) = (event.clone(), *answer);
+                        line(&named(&event.envelope), Step::Accepted { event, answer });
+                    }
+                }
+                (Call::Find(events), Answer::Find(found)) => {
+                    for (event, found) in events.iter().zip(found) {
+                        let state = found.as_ref().map(|record| record.state);
+                        line(event, Step::Found { state });
+                    }
+                }
+                (Call::Claim(claim), Answer::Claim(claimed)) => {
+                    let named = |key: &webhook_core::Key| EventRef {
+                        kind: claim.kind.clone(),
+                        key: key.clone(),
+                    };
+                    for it in &claimed.events {
+                        let (lease, length, lag) = (it.lease, claim.lease, it.lag);
+                        line(&named(&it.key), Step::Claimed { lease, length, lag });
+                    }
+                    for key in &claimed.exhausted {
+                        let max_attempts = claim.max_attempts.get();
+                        line(&named(key), Step::Exhausted { max_attempts });
+                    }
+                    for it in &claimed.events {
+                        self.names.insert(it.lease.event, named(&it.key));
+                    }
+                }
+                (Call::Extend(leases, length), Answer::Extend(answers)) => {
+                    for (lease, answer) in leases.iter().zip(answers) {
+                        if let Some(event) = self.names.get(&lease.event).cloned() {
+                            let (lease, length, answer) = (*lease, *length, *answer);
+                            let step = Step::Extended {
+                                lease,
+                                length,
+                                answer,
+                            };
+                            self.push(&event, number, record.at, step);
+                        }
+                    }
+                }
+                (Call::Settle(settlements), Answer::Settle(answers)) => {
+                    for (it, answer) in settlements.iter().zip(answers) {
+                        if let Some(event) = self.names.get(&it.lease.event).cloned() {
+                            let step = Step::Settled {
+                                by: call.part.clone(),
+                                lease: it.lease,
+                                outcome: it.outcome.clone(),
+                                answer: *answer,
+                            };
+                            self.push(&event, number, record.at, step);
+                        }
+                    }
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
+    fn push(&mut self, event: &EventRef, number: usize, at: Duration, step: Step) {
+        let lines = self.events.entry(event.clone()).or_default();
+        lines.push(Line { number, at, step });
+    }
+}
+
+pub(crate) fn named(envelope: &Envelope) -> EventRef {
+    EventRef {
+        kind: envelope.kind.clone(),
+        key: envelope.key.clone(),
+    }
+}
+
+/// What one event must be, by the contract.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model {
+    /// As first accepted; `None` before.
+    pub(crate) first: Option<Envelope>,
+    pub(crate) conflicts: u64,
+    pub(crate) state: Option<State>,
+    /// Attempts begun, and not given back.
+    pub(crate) attempts: u32,
+    pub(crate) due_at: Duration,
+    /// The lease given out last, and until when; `None` once it was settled.
+    pub(crate) lease: Option<(Lease, Duration)>,
+    /// The greatest fence so far.
+    pub(crate) fence: Option<Fence>,
+    /// How many attempts were handed back, by rounds: one begins when the event is accepted, and
+    /// whenever it is requeued.
+    pub(crate) released: Vec<u32>,
+    /// When the event fell due that a fence was given out for, and in which round.
+    pub(crate) claims: BTreeMap<Fence, (Duration, usize)>,
+}
+
+impl Model {
+    /// What an accept must answer.
+    pub(crate) fn accepts(&self, event: &NewEvent) -> Accepted {
+        match &self.first {
+            None => Accepted::New,
+            Some(first) if first.fingerprint != event.envelope.fingerprint => Accepted::Conflict,
+            Some(_) => match (self.state, event.redelivery) {
+                (Some(State::Failed), Redelivery::RequeueFailed) => Accepted::Requeued,
+                _ => Accepted::Duplicate,
+            },
+        }
+    }
+
+    /// Whether an extend or a settle by `lease` must have an effect.
+    pub(crate) fn holds(&self, lease: &Lease) -> bool {
+        self.state == Some(State::Processing) && self.lease.is_some_and(|(it, _)| it == *lease)
+    }
+
+    /// Takes in what happened.
+    pub(crate) fn step(&mut self, line: &Line) {
+        let at = line.at;
+        match &line.step {
+            Step::Accepted { event, .. } => match self.accepts(event) {
+                Accepted::New => {
+                    self.first = Some(event.envelope.clone());
+                    self.schedule_afresh(at + event.delay);
+                }
+                Accepted::Requeued => self.schedule_afresh(at + event.delay),
+                Accepted::Conflict => self.conflicts += 1,
+                Accepted::Duplicate => {}
+            },
+            Step::Requeued => self.schedule_afresh(at),
+            Step::Claimed { lease, length, .. } => {
+                self.attempts += 1;
+                self.lease = Some((*lease, at + *length));
+                self.fence = Some(lease.fence);
+                let round = self.released.len();
+                self.claims.insert(lease.fence, (self.due_at, round));
+            }
+            Step::Exhausted { .. } => {
+                self.lease = None;
+                self.state = Some(State::Failed);
+            }
+            Step::Extended { lease, length, .. } if self.holds(lease) => {
+                self.lease = Some((*lease, at + *length));
+            }
+            Step::Settled { lease, outcome, .. } if self.holds(lease) => {
+                self.lease = None;
+                match outcome {
+                    Outcome::Processed => self.state = Some(State::Processed),
+                    Outcome::Failed { .. } => self.state = Some(State::Failed),
+                    Outcome::Retry { after, .. } => self.due_at = at + *after,
+                    Outcome::Release => {
+                        self.attempts = self.attempts.saturating_sub(1);
+                        self.released.last_mut().into_iter().for_each(|it| *it += 1);
+                    }
+                }
+            }
+            Step::Extended { .. }
+            | Step::Settled { .. }
+            | Step::Found { .. }
+            | Step::Begun { .. }
+            | Step::Ended { .. } => {}
+        }
+    }
+
+    fn schedule_afresh(&mut self, due_at: Duration) {
+        self.state = Some(State::Processing);
+        self.attempts = 0;
+        self.released.push(0);
+        self.due_at = due_at;
+    }
+
+    /// What it is after all of `lines`.
+    pub(crate) fn after(lines: &[Line]) -> Self {
+        let mut model = Self::default();
+        lines.iter().for_each(|line| model.step(line));
+        model
+    }
+}

@@ -1,0 +1,82 @@
+//! What is sent: two kinds of payload, bodies of a key and a content.
+
+use bytes::Bytes;
+use webhook_core::{
+    Envelope, FieldError, Fingerprint, InvalidPayload, Key, Kind, Payload, payload,
+};
+
+/// A content that cannot be decoded when it is processed.
+pub(crate) const UNREADABLE: u64 = 9;
+
+/// An event of the first kind.
+#[derive(Debug)]
+pub(crate) struct Alpha(Fields);
+
+/// An event of the second kind.
+#[derive(Debug)]
+pub(crate) struct Beta(Fields);
+
+#[derive(Debug)]
+struct Fields {
+    key: String,
+    content: u64,
+}
+
+impl Fields {
+    fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
+        let fields = std::str::from_utf8(body).ok().and_then(|body| {
+            let (key, content) = body.split_once(' ')?;
+            let content = content.parse().ok().filter(|it| *it != UNREADABLE)?;
+            let key = key.to_owned();
+            Some(Self { key, content })
+        });
+        fields.ok_or_else(|| {
+            InvalidPayload::Fields(vec![FieldError {
+                pointer: String::new(),
+                detail: "is not a key and a content".to_owned(),
+            }])
+        })
+    }
+}
+
+macro_rules! payload {
+    ($payload:ident, $kind:literal) => {
+        impl Payload for $payload {
+            const KIND: &'static str = $kind;
+
+            fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
+                Fields::decode(body).map(Self)
+            }
+
+            fn key(&self) -> &str {
+                &self.0.key
+            }
+
+            fn fingerprint(&self) -> Fingerprint {
+                fingerprint(self.0.content)
+            }
+        }
+    };
+}
+
+payload!(Alpha, "alpha");
+payload!(Beta, "beta");
+
+/// The kinds there are.
+pub(crate) fn kinds() -> [Kind; 2] {
+    [payload::kind_of::<Alpha>(), payload::kind_of::<Beta>()]
+}
+
+/// The delivery of a content under a key.
+pub(crate) fn envelope(kind: &Kind, key: &Key, content: u64) -> Envelope {
+    Envelope {
+        kind: kind.clone(),
+        key: key.clone(),
+        fingerprint: fingerprint(content),
+        body: Bytes::from(format!("{key} {content}")),
+    }
+}
+
+fn fingerprint(content: u64) -> Fingerprint {
+    Fingerprint::of([content.to_be_bytes()])
+}

@@ -1,0 +1,126 @@
+//! Every limit is kept: handlers, batches, flushes, deliveries that wait.
+
+use std::collections::BTreeMap;
+
+use webhook_core::{InboxOptions, Kind, NewEvent, WorkerOptions};
+
+use super::{Wrong, wrong};
+use crate::Run;
+use crate::history::{Answer, Call, CallId, Fact, Life, Part};
+use crate::ledger::Ledger;
+use crate::payload::kinds;
+
+/// What is under way.
+#[derive(Default)]
+struct Load {
+    handlers: BTreeMap<(Life, Kind), usize>,
+    flushes: BTreeMap<Life, usize>,
+    deliveries: BTreeMap<Life, usize>,
+    /// Who waits where.
+    open: BTreeMap<u64, Life>,
+}
+
+pub(super) fn check(run: &Run, _: &Ledger) -> Result<(), Wrong> {
+    let mut load = Load::default();
+    for (number, record) in run.history.iter().enumerate() {
+        let over = match &record.fact {
+            Fact::Begun { life, event, .. } => {
+                let running = load
+                    .handlers
+                    .entry((*life, event.kind.clone()))
+                    .or_default();
+                *running += 1;
+                (*running > worker(run, &event.kind).concurrency).then_some("handlers at a time")
+            }
+            Fact::Ended { life, event, .. } => {
+                if let Some(running) = load.handlers.get_mut(&(*life, event.kind.clone())) {
+                    *running -= 1;
+                }
+                None
+            }
+            Fact::Called { call, what } => called(run, &mut load, call, what),
+            Fact::Replied { call, .. } | Fact::Dropped { call } if call.part == Part::Inbox => {
+                if let (Some(flushes), crate::history::Verb::Accept) =
+                    (load.flushes.get_mut(&call.life), call.verb)
+                {
+                    *flushes -= 1;
+                }
+                None
+            }
+            Fact::Effect {
+                what: Call::Claim(claim),
+                answer: Answer::Claim(claimed),
+                ..
+            } => {
+                let brought = claimed.events.len() + claimed.exhausted.len();
+                (brought > claim.limit.get()).then_some("events in a claim's answer")
+            }
+            Fact::Sent { delivery, life, .. } => {
+                let waiting = load.deliveries.entry(*life).or_default();
+                let over = *waiting > queue_length(&run.plan.inbox);
+                *waiting += 1;
+                load.open.insert(*delivery, *life);
+                over.then_some("deliveries waiting")
+            }
+            Fact::Told { delivery, .. } | Fact::Gone { delivery } => {
+                let life = load.open.remove(delivery);
+                if let Some(waiting) = life.and_then(|life| load.deliveries.get_mut(&life)) {
+                    *waiting -= 1;
+                }
+                None
+            }
+            _ => None,
+        };
+        if let Some(over) = over {
+            return wrong(number, format!("too many {over}"));
+        }
+    }
+    Ok(())
+}
+
+fn called(run: &Run, load: &mut Load, call: &CallId, what: &Call) -> Option<&'static str> {
+    match what {
+        Call::Accept(events) => {
+            let inbox = &run.plan.inbox;
+            let flushes = load.flushes.entry(call.life).or_default();
+            *flushes += 1;
+            let over = *flushes > inbox.max_flushes;
+            let large = events.len() > inbox.max_batch
+                || bytes_before_last(events) >= inbox.max_batch_bytes;
+            over.then_some("flushes")
+                .or(large.then_some("events in a batch"))
+        }
+        Call::Claim(claim) => {
+            let worker = worker(run, &claim.kind);
+            let limit = worker.concurrency.min(worker.max_batch);
+            (claim.limit.get() > limit).then_some("events in a claim")
+        }
+        Call::Settle(settlements) => {
+            let Part::Worker(kind) = &call.part else {
+                return None;
+            };
+            (settlements.len() > worker(run, kind).max_batch).then_some("settlements in a batch")
+        }
+        _ => None,
+    }
+}
+
+/// No event joins a batch that has so many bytes already.
+fn bytes_before_last(events: &[NewEvent]) -> usize {
+    let before = events
+        .split_last()
+        .map(|(_, before)| before)
+        .unwrap_or_default();
+    before.iter().map(|event| event.envelope.body.len()).sum()
+}
+
+/// In the queue, in the hand of who takes from it, and in flushes.
+fn queue_length(inbox: &InboxOptions) -> usize {
+    let queue = inbox.max_queued + 1 + inbox.max_flushes * inbox.max_batch;
+    // No body is empty.
+    queue.min(inbox.max_queued_bytes)
+}
+
+fn worker<'a>(run: &'a Run, kind: &Kind) -> &'a WorkerOptions {
+    &run.plan.workers[usize::from(*kind != kinds()[0])]
+}

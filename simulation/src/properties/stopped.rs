@@ -1,0 +1,47 @@
+//! A handler whose worker has learnt that the lease is lost does not run on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use webhook_core::Extended;
+
+use super::{Wrong, wrong};
+use crate::Run;
+use crate::history::{Answer, Call, End, Fact};
+use crate::ledger::Ledger;
+
+pub(super) fn check(run: &Run, _: &Ledger) -> Result<(), Wrong> {
+    let mut asked = BTreeMap::new();
+    let mut lost = BTreeSet::new();
+    for (number, record) in run.history.iter().enumerate() {
+        match &record.fact {
+            Fact::Called {
+                call,
+                what: Call::Extend(leases, _),
+            } => {
+                asked.insert(call.clone(), leases);
+            }
+            Fact::Replied {
+                call,
+                reply: Ok(Answer::Extend(answers)),
+            } => {
+                let leases = asked.get(call).into_iter().copied().flatten();
+                for (lease, answer) in leases.zip(answers) {
+                    if *answer == Extended::LeaseLost {
+                        lost.insert((call.life, lease.event, lease.fence));
+                    }
+                }
+            }
+            Fact::Ended {
+                life,
+                event,
+                lease,
+                end,
+            } if *end != End::Cut && lost.contains(&(*life, lease.event, lease.fence)) => {
+                let what = format!("a handler of {event:?} ran on without its lease");
+                return wrong(number, what);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! Once faults end, every event comes to an end, with nobody's help.
+
+use webhook_core::State;
+
+use super::{Wrong, wrong_in_the_end};
+use crate::Run;
+use crate::ledger::Ledger;
+
+pub(super) fn check(run: &Run, _: &Ledger) -> Result<(), Wrong> {
+    let open = run.listed.iter().find(|it| it.state == State::Processing);
+    if let Some(record) = open {
+        let key = &record.envelope.key;
+        return wrong_in_the_end(format!("{key} of {} is stuck", record.envelope.kind));
+    }
+    if !run.finished {
+        return wrong_in_the_end("calls or senders are stuck");
+    }
+    Ok(())
+}

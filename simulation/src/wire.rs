@@ -1,0 +1,245 @@
+//! The way between a node and the store, on which everything may go wrong.
+//!
+//! [`Faulty`] is the store as a node sees it. A call is parked until the [world](crate::world)
+//! lets it proceed; what becomes of it is decided there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::future::pending;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, oneshot};
+use webhook_core::{
+    Accepted, Claim, Claimed, Error, EventRecord, EventRef, Extended, Kind, Lease, NewEvent,
+    Scheduler, Settled, Settlement, Store,
+};
+use webhook_memory::MemoryStore;
+
+use crate::dice::{digest, hash};
+use crate::history::{Answer, Call, CallId, Life, Part, Verb};
+
+/// A call that waits to proceed.
+pub(crate) struct Parked {
+    pub(crate) id: CallId,
+    pub(crate) call: Call,
+    pub(crate) reply: oneshot::Sender<Result<Answer, Error>>,
+}
+
+/// What all ways share.
+pub(crate) struct Wire {
+    store: MemoryStore,
+    nudge: Notify,
+    seed: u64,
+    /// How likely a wake-up is lost.
+    deaf: f64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    arrived: Vec<Parked>,
+    numbers: BTreeMap<(Life, Part, Verb), u64>,
+    waits: BTreeMap<(Life, Part), u64>,
+    dead: BTreeSet<Life>,
+    doomed: Vec<Life>,
+    calm: bool,
+}
+
+impl Wire {
+    pub(crate) fn new(store: MemoryStore, seed: u64, deaf: f64) -> Self {
+        Self {
+            store,
+            nudge: Notify::new(),
+            seed,
+            deaf,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The calls that have come since, in an order that does not depend on that of their coming.
+    pub(crate) fn arrivals(&self) -> Vec<Parked> {
+        let mut arrived = std::mem::take(&mut self.lock().arrived);
+        arrived.sort_by(|a, b| a.id.cmp(&b.id));
+        arrived
+    }
+
+    /// From now on nothing of this life reaches the store.
+    pub(crate) fn bury(&self, life: Life) {
+        self.lock().dead.insert(life);
+    }
+
+    pub(crate) fn is_dead(&self, life: Life) -> bool {
+        self.lock().dead.contains(&life)
+    }
+
+    /// A handler kills its process.
+    pub(crate) fn doom(&self, life: Life) {
+        self.lock().doomed.push(life);
+    }
+
+    pub(crate) fn doomed(&self) -> Vec<Life> {
+        std::mem::take(&mut self.lock().doomed)
+    }
+
+    /// Wakes all that wait, for no reason.
+    pub(crate) fn nudge(&self) {
+        self.nudge.notify_waiters();
+    }
+
+    /// From now on no wake-up is lost; those lost before are.
+    pub(crate) fn calm(&self) {
+        self.lock().calm = true;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state
+            .lock()
+            .expect("nothing panics while it holds the lock")
+    }
+}
+
+/// The store as one part of a node sees it.
+#[derive(Clone)]
+pub(crate) struct Faulty {
+    wire: Arc<Wire>,
+    life: Life,
+    part: Part,
+}
+
+impl Faulty {
+    pub(crate) fn new(wire: Arc<Wire>, life: Life, part: Part) -> Self {
+        Self { wire, life, part }
+    }
+
+    async fn ask(&self, call: Call) -> Result<Answer, Error> {
+        let answer = self.park(call);
+        match answer {
+            // A call whose caller waits is answered, or its caller is dead.
+            Some(answer) => match answer.await {
+                Ok(answer) => answer,
+                Err(_) => pending().await,
+            },
+            None => pending().await,
+        }
+    }
+
+    fn park(&self, call: Call) -> Option<oneshot::Receiver<Result<Answer, Error>>> {
+        let mut state = self.wire.lock();
+        if state.dead.contains(&self.life) {
+            return None;
+        }
+        let (life, part, verb) = (self.life, self.part.clone(), call.verb());
+        let number = state.numbers.entry((life, part.clone(), verb)).or_default();
+        *number += 1;
+        let id = CallId {
+            life,
+            part,
+            verb,
+            number: *number,
+        };
+        let (reply, answer) = oneshot::channel();
+        state.arrived.push(Parked { id, call, reply });
+        Some(answer)
+    }
+
+    /// Whether the wake-up waited for now is lost.
+    fn is_deaf(&self) -> bool {
+        let mut state = self.wire.lock();
+        let number = state
+            .waits
+            .entry((self.life, self.part.clone()))
+            .or_default();
+        *number += 1;
+        let parts = [self.life.0, hash(&format!("{:?}", self.part)), *number];
+        let share = (digest(self.wire.seed, &parts) % 1000) as f64 / 1000.0;
+        !state.calm && share < self.wire.deaf
+    }
+}
+
+fn mismatch(answer: &Answer) -> ! {
+    unreachable!("the world answers what was asked, not {answer:?}")
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Store for Faulty {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+        match self.ask(Call::Accept(events.to_vec())).await? {
+            Answer::Accept(accepted) => Ok(accepted),
+            other => mismatch(&other),
+        }
+    }
+
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+        match self.ask(Call::Find(events.to_vec())).await? {
+            Answer::Find(found) => Ok(found),
+            other => mismatch(&other),
+        }
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        match self.ask(Call::Ping).await? {
+            Answer::Ping => Ok(()),
+            other => mismatch(&other),
+        }
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Scheduler for Faulty {
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
+        match self.ask(Call::Claim(claim.clone())).await? {
+            Answer::Claim(claimed) => Ok(claimed),
+            other => mismatch(&other),
+        }
+    }
+
+    /// Asks in an order of its own: the core's is that of a hash map.
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+        let mut order: Vec<usize> = (0..leases.len()).collect();
+        order.sort_by_key(|i| (leases[*i].event, leases[*i].fence));
+        let sorted = order.iter().map(|i| leases[*i]).collect();
+        match self.ask(Call::Extend(sorted, lease)).await? {
+            Answer::Extend(sorted) => {
+                let mut answers = sorted.clone();
+                for (i, answer) in order.into_iter().zip(sorted) {
+                    answers[i] = answer;
+                }
+                Ok(answers)
+            }
+            other => mismatch(&other),
+        }
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+        match self.ask(Call::Settle(settlements.to_vec())).await? {
+            Answer::Settle(settled) => Ok(settled),
+            other => mismatch(&other),
+        }
+    }
+
+    async fn ready(&self, kind: &Kind) {
+        let nudged = self.wire.nudge.notified();
+        if self.is_deaf() {
+            nudged.await;
+        } else {
+            tokio::select! {
+                biased;
+                () = self.wire.store.ready(kind) => {}
+                () = nudged => {}
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faulty")
+            .field("life", &self.life)
+            .field("part", &self.part)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,308 @@
+//! The world around the pipeline: what happens next, step by step.
+
+mod calls;
+mod nodes;
+mod senders;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::yield_now;
+use tokio::time::advance;
+use webhook_core::{EventRecord, EventRef, Operator, Page, State, Store};
+use webhook_memory::MemoryStore;
+
+use crate::Run;
+use crate::dice::Dice;
+use crate::history::{Fact, History, Life};
+use crate::payload::kinds;
+use crate::plan::Plan;
+use crate::time::{HINTS, MIDDLE, PAUSES, TICK, ticks};
+use crate::wire::Wire;
+use calls::Calls;
+use nodes::Node;
+use senders::Senders;
+
+/// So long without any progress, and an event that is not settled yet is stuck. Longer than all
+/// that it may wait for: a lease, a handler's time-out, a delay, a look at the store.
+const PATIENCE_TICKS: u64 = 400;
+
+/// More steps than that in one moment, and it never ends.
+const MAX_STEPS: usize = 20_000;
+
+pub(crate) struct World {
+    seed: u64,
+    plan: Plan,
+    dice: Dice,
+    tick: u64,
+    /// Faults are over.
+    calm: bool,
+    store: MemoryStore,
+    wire: Arc<Wire>,
+    history: History,
+    calls: Calls,
+    nodes: Vec<Node>,
+    lives: u64,
+    stalled: BTreeMap<Life, u64>,
+    senders: Senders,
+    /// Why the run cannot go on.
+    livelock: bool,
+}
+
+/// Where in a tick the world is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    Begin,
+    Hints,
+    Middle,
+}
+
+/// Something that the world does, as opposed to a call that proceeds.
+enum Deed {
+    Deliver,
+    Redeliver(senders::Delivery),
+    Leave,
+    Read,
+    Crash,
+    Stop,
+    Stall,
+    Nudge,
+    Requeue,
+    Start(usize),
+}
+
+impl World {
+    pub(crate) fn new(seed: u64) -> Self {
+        let plan = Plan::of(seed);
+        let store = MemoryStore::default();
+        let history = History::begin();
+        Self {
+            seed,
+            dice: Dice::new(seed, "world"),
+            tick: 0,
+            calm: false,
+            wire: Arc::new(Wire::new(store.clone(), seed, plan.faults.deaf)),
+            calls: Calls::default(),
+            nodes: (0..plan.nodes).map(|_| Node::Down { until: 0 }).collect(),
+            lives: 0,
+            stalled: BTreeMap::new(),
+            senders: Senders::new(plan.deliveries),
+            livelock: false,
+            store,
+            history,
+            plan,
+        }
+    }
+
+    /// Lets all of it happen.
+    pub(crate) async fn run(mut self) -> Run {
+        while self.tick < self.plan.faulty_ticks && !self.livelock {
+            self.pass_tick().await;
+        }
+        self.calm_down();
+        let mut progress = (self.history.len(), self.tick);
+        let finished = loop {
+            self.pass_tick().await;
+            if self.livelock {
+                break false;
+            }
+            if self.is_done().await {
+                break true;
+            }
+            let moved = self.history.progress(progress.0);
+            if moved {
+                progress.1 = self.tick;
+            }
+            progress.0 = self.history.len();
+            if self.tick > progress.1 + PATIENCE_TICKS {
+                break false;
+            }
+        };
+        let (found, listed) = (self.find_all().await, self.list_all().await);
+        Run {
+            seed: self.seed,
+            history: self.history.take(),
+            plan: self.plan,
+            finished,
+            found,
+            listed,
+        }
+    }
+
+    async fn pass_tick(&mut self) {
+        let mut deeds = self.deeds();
+        self.steps(Moment::Begin, &mut deeds).await;
+        self.pass(HINTS).await;
+        self.steps(Moment::Hints, &mut Vec::new()).await;
+        self.pass(PAUSES - HINTS).await;
+        self.pass(MIDDLE - PAUSES).await;
+        self.steps(Moment::Middle, &mut Vec::new()).await;
+        let mut count = 1;
+        if !self.calm && self.dice.chance(self.plan.faults.jump) {
+            let jumped = self.dice.within(1..=40);
+            self.history.write(Fact::Jumped { ticks: jumped });
+            count += jumped;
+        }
+        self.pass(ticks(count - 1) + TICK - MIDDLE).await;
+        self.tick += count;
+    }
+
+    /// Does and lets proceed, in a random order, until nothing is left for this moment.
+    async fn steps(&mut self, moment: Moment, deeds: &mut Vec<Deed>) {
+        for _ in 0..MAX_STEPS {
+            self.take_notice().await;
+            let calls = self.ready_calls(moment);
+            let choices = calls.len() + deeds.len();
+            if choices == 0 {
+                return;
+            }
+            let from = self.history.len();
+            let choice = self.dice.index(choices);
+            match calls.get(choice) {
+                Some(call) => self.proceed(call, moment).await,
+                None => {
+                    let deed = deeds.swap_remove(choice - calls.len());
+                    self.perform(deed).await;
+                }
+            }
+            self.quiesce().await;
+            self.history.tidy(from);
+        }
+        self.livelock = true;
+    }
+
+    /// What comes in this tick.
+    fn deeds(&mut self) -> Vec<Deed> {
+        let mut deeds = Vec::new();
+        for (number, node) in self.nodes.iter().enumerate() {
+            if matches!(node, Node::Down { until } if self.calm || *until <= self.tick) {
+                deeds.push(Deed::Start(number));
+            }
+        }
+        if self.calm {
+            return deeds;
+        }
+        let left = self.plan.faulty_ticks.saturating_sub(self.tick).max(1);
+        for _ in 0..self.senders.due(left, &mut self.dice) {
+            deeds.push(Deed::Deliver);
+        }
+        deeds.extend(
+            self.senders
+                .redeliveries(self.tick)
+                .into_iter()
+                .map(Deed::Redeliver),
+        );
+        let faults = &self.plan.faults;
+        let chances = [
+            (faults.impatience, Deed::Leave),
+            (0.2, Deed::Read),
+            (faults.crash, Deed::Crash),
+            (faults.stop, Deed::Stop),
+            (faults.stall, Deed::Stall),
+            (faults.nudge, Deed::Nudge),
+            (faults.requeue, Deed::Requeue),
+        ];
+        for (chance, deed) in chances {
+            if self.dice.chance(chance) {
+                deeds.push(deed);
+            }
+        }
+        deeds
+    }
+
+    async fn perform(&mut self, deed: Deed) {
+        match deed {
+            Deed::Deliver => self.deliver_new(),
+            Deed::Redeliver(delivery) => self.deliver(delivery),
+            Deed::Leave => self.leave(),
+            Deed::Read => self.read(),
+            Deed::Crash => self.crash_any().await,
+            Deed::Stop => self.stop_any(),
+            Deed::Stall => self.stall_any(),
+            Deed::Nudge => {
+                self.history.write(Fact::Nudged);
+                self.wire.nudge();
+            }
+            Deed::Requeue => self.requeue_any().await,
+            Deed::Start(node) => self.start(node),
+        }
+    }
+
+    /// An operator picks one of the failed events.
+    async fn requeue_any(&mut self) {
+        let mut failed = self.list_all().await;
+        failed.retain(|record| record.state == State::Failed);
+        if failed.is_empty() {
+            return;
+        }
+        let envelope = &failed[self.dice.index(failed.len())].envelope;
+        let event = EventRef {
+            kind: envelope.kind.clone(),
+            key: envelope.key.clone(),
+        };
+        let requeued = self.store.requeue(std::slice::from_ref(&event)).await;
+        requeued.expect("the memory store always answers");
+        self.history.write(Fact::Requeued { event });
+    }
+
+    /// Ends all faults: what is held up proceeds, and what lies down gets up.
+    fn calm_down(&mut self) {
+        self.history.write(Fact::Calm);
+        self.calm = true;
+        self.wire.calm();
+        self.stalled.clear();
+        self.calls.release();
+    }
+
+    /// Whether nothing is left to do.
+    async fn is_done(&self) -> bool {
+        if !self.calls.is_empty() || !self.senders.is_done() {
+            return false;
+        }
+        let settled = |record: &EventRecord| record.state != State::Processing;
+        self.list_all().await.iter().all(settled)
+    }
+
+    /// What the store knows of every event that anybody ever sent.
+    async fn find_all(&self) -> BTreeMap<EventRef, Option<EventRecord>> {
+        let sent: BTreeSet<EventRef> = self.senders.sent().clone();
+        let sent: Vec<EventRef> = sent.into_iter().collect();
+        let found = self.store.find(&sent).await;
+        let found = found.expect("the memory store always answers");
+        sent.into_iter().zip(found).collect()
+    }
+
+    /// Everything that the store holds.
+    async fn list_all(&self) -> Vec<EventRecord> {
+        let mut all = Vec::new();
+        for kind in kinds() {
+            for state in State::ALL {
+                let page = Page {
+                    kind: kind.clone(),
+                    state,
+                    after: None,
+                    limit: std::num::NonZeroUsize::MAX,
+                };
+                let listed = self.store.list(&page).await;
+                all.extend(listed.expect("the memory store always answers"));
+            }
+        }
+        all
+    }
+
+    async fn pass(&self, time: Duration) {
+        let from = self.history.len();
+        advance(time).await;
+        self.quiesce().await;
+        self.history.tidy(from);
+    }
+
+    /// Lets every task run until all of them wait. This one is woken when no other is ready; the
+    /// repetition is for those that a timer wakes, or that yield on their own account.
+    async fn quiesce(&self) {
+        for _ in 0..4 {
+            yield_now().await;
+        }
+    }
+}

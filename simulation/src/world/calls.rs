@@ -1,0 +1,273 @@
+//! What becomes of calls to the store.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use tokio::sync::oneshot;
+use webhook_core::{Error, Scheduler, Store};
+
+use super::{Moment, World};
+use crate::history::{Answer, Call, CallId, Fact, Life, Part, Verb};
+use crate::wire::Parked;
+
+/// Calls under way.
+#[derive(Default)]
+pub(super) struct Calls {
+    waiting: BTreeMap<CallId, Waiting>,
+    failures: BTreeMap<(Life, Part), Failures>,
+}
+
+struct Waiting {
+    call: Call,
+    reply: oneshot::Sender<Result<Answer, Error>>,
+    /// What it will be told; until it has taken effect, nothing.
+    told: Option<Result<Answer, Error>>,
+    /// Not before this tick.
+    until: u64,
+    /// It was held up once.
+    held: bool,
+    /// It is known that nobody waits for it any more.
+    dropped: bool,
+}
+
+/// The failures of one worker's calls, after which it pauses for a random time.
+#[derive(Default)]
+struct Failures {
+    in_a_row: BTreeMap<Verb, u32>,
+    last: Option<(u64, Verb)>,
+}
+
+/// More failures in a row might make for pauses of just five seconds.
+const MAX_FAILURES: u32 = 4;
+
+impl Calls {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Nothing is held up any longer.
+    pub(super) fn release(&mut self) {
+        self.waiting.values_mut().for_each(|it| it.until = 0);
+    }
+
+    pub(super) fn admit(&mut self, parked: Parked) {
+        let waiting = Waiting {
+            call: parked.call,
+            reply: parked.reply,
+            told: None,
+            until: 0,
+            held: false,
+            dropped: false,
+        };
+        self.waiting.insert(parked.id, waiting);
+    }
+
+    /// The calls whose callers have gone since the last look.
+    pub(super) fn dropped(&mut self) -> Vec<CallId> {
+        let gone = self.waiting.iter_mut();
+        let gone = gone.filter(|(_, it)| it.reply.is_closed() && !it.dropped);
+        gone.map(|(id, it)| {
+            it.dropped = true;
+            id.clone()
+        })
+        .collect()
+    }
+
+    /// Whether a call may fail without making the run depend on the core's own randomness: of a
+    /// worker's claims and settlements only one fails in a tick.
+    fn may_fail(&mut self, id: &CallId, tick: u64, moment: Moment) -> bool {
+        if !pauses(id) {
+            return true;
+        }
+        let failures = self.failures.entry((id.life, id.part.clone())).or_default();
+        let elsewhere = failures
+            .last
+            .is_some_and(|(at, verb)| at == tick && verb != id.verb);
+        let in_a_row = failures.in_a_row.get(&id.verb).copied().unwrap_or_default();
+        moment == Moment::Begin && !elsewhere && in_a_row < MAX_FAILURES
+    }
+
+    fn count(&mut self, id: &CallId, tick: u64, failed: bool) {
+        let failures = self.failures.entry((id.life, id.part.clone())).or_default();
+        let in_a_row = failures.in_a_row.entry(id.verb).or_default();
+        if failed {
+            *in_a_row += 1;
+            failures.last = Some((tick, id.verb));
+        } else {
+            *in_a_row = 0;
+        }
+    }
+}
+
+/// Whether its caller pauses for a random time after an error.
+fn pauses(id: &CallId) -> bool {
+    matches!(id.part, Part::Worker(_)) && matches!(id.verb, Verb::Claim | Verb::Settle)
+}
+
+impl World {
+    /// The calls that may proceed now.
+    pub(super) fn ready_calls(&mut self, moment: Moment) -> Vec<CallId> {
+        let World {
+            calls,
+            stalled,
+            tick,
+            ..
+        } = self;
+        stalled.retain(|_, until| *until > *tick);
+        let ready = calls.waiting.iter().filter(|(id, it)| {
+            let failing = matches!(it.told, Some(Err(_))) && pauses(id);
+            it.until <= *tick
+                && !stalled.contains_key(&id.life)
+                // Beats and pauses of the heart stay whole ticks apart.
+                && (moment == Moment::Begin || !(failing || id.verb == Verb::Extend))
+        });
+        ready.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Lets a call take its next step.
+    pub(super) async fn proceed(&mut self, id: &CallId, moment: Moment) {
+        let Some(mut waiting) = self.calls.waiting.remove(id) else {
+            return;
+        };
+        if let Some(told) = waiting.told.take() {
+            if told.is_err() && !self.calls.may_fail(id, self.tick, moment) {
+                waiting.told = Some(told);
+                self.hold(id, waiting, 1);
+            } else {
+                self.reply(id, waiting.reply, told);
+            }
+            return;
+        }
+        if waiting.reply.is_closed() {
+            self.abandoned(id, &waiting.call).await;
+            return;
+        }
+        let faults = self.plan.faults.clone();
+        if !self.calm {
+            if !waiting.held && self.dice.chance(faults.held) {
+                let ticks = self.dice.within(1..=faults.held_ticks);
+                waiting.held = true;
+                self.hold(id, waiting, ticks);
+                return;
+            }
+            if self.calls.may_fail(id, self.tick, moment) {
+                if id.verb == Verb::Accept && self.dice.chance(faults.full) {
+                    self.reply(id, waiting.reply, Err(Error::Full { capacity: 0 }));
+                    return;
+                }
+                if self.dice.chance(faults.before) {
+                    let error = broken("simulated: no effect");
+                    self.reply(id, waiting.reply, Err(error));
+                    return;
+                }
+            }
+        }
+        let mut told = self.effect(id, &waiting.call).await;
+        if !self.calm {
+            if self.calls.may_fail(id, self.tick, moment) && self.dice.chance(faults.after) {
+                told = Err(broken("simulated: the reply is lost"));
+            }
+            if self.dice.chance(faults.held / 2.0) {
+                let ticks = self.dice.within(1..=faults.held_ticks);
+                waiting.told = Some(told);
+                self.hold(id, waiting, ticks);
+                return;
+            }
+        }
+        self.reply(id, waiting.reply, told);
+    }
+
+    /// What was under way when its caller went away may take effect, late, or not at all.
+    async fn abandoned(&mut self, id: &CallId, call: &Call) {
+        if self.dice.chance(0.5) {
+            // Nobody hears its answer.
+            let _ = self.effect(id, call).await;
+        } else {
+            self.history.write(Fact::Lost { call: id.clone() });
+        }
+    }
+
+    /// Calls of a node that died take effect now, later, or never.
+    pub(super) async fn abandon(&mut self, life: Life) {
+        let theirs = self.calls.waiting.keys().filter(|id| id.life == life);
+        let theirs: Vec<CallId> = theirs.cloned().collect();
+        for id in theirs {
+            let Some(mut waiting) = self.calls.waiting.remove(&id) else {
+                continue;
+            };
+            if waiting.told.is_some() {
+                continue;
+            }
+            match self.dice.within(0..=2) {
+                0 => self.abandoned(&id, &waiting.call).await,
+                1 => {
+                    // Whoever waits for it is gone.
+                    (waiting.reply, _) = oneshot::channel();
+                    let ticks = self.dice.within(1..=40);
+                    self.hold(&id, waiting, ticks);
+                }
+                _ => self.history.write(Fact::Lost { call: id }),
+            }
+        }
+    }
+
+    fn hold(&mut self, id: &CallId, mut waiting: Waiting, ticks: u64) {
+        waiting.until = self.tick + ticks;
+        self.calls.waiting.insert(id.clone(), waiting);
+    }
+
+    fn reply(
+        &mut self,
+        id: &CallId,
+        reply: oneshot::Sender<Result<Answer, Error>>,
+        told: Result<Answer, Error>,
+    ) {
+        self.calls.count(id, self.tick, told.is_err());
+        if reply.is_closed() {
+            return;
+        }
+        self.history.write(Fact::Replied {
+            call: id.clone(),
+            reply: told.clone().map_err(|error| words(&error)),
+        });
+        // Open, as looked at just now.
+        let _ = reply.send(told);
+    }
+
+    /// Does in the store what the call asks for.
+    async fn effect(&mut self, id: &CallId, call: &Call) -> Result<Answer, Error> {
+        let store = &self.store;
+        let answer = match call {
+            Call::Accept(events) => Answer::Accept(store.accept(events).await?),
+            Call::Find(events) => Answer::Find(store.find(events).await?),
+            Call::Ping => {
+                store.ping().await?;
+                Answer::Ping
+            }
+            Call::Claim(claim) => Answer::Claim(store.claim(claim).await?),
+            Call::Extend(leases, lease) => Answer::Extend(store.extend(leases, *lease).await?),
+            Call::Settle(settlements) => Answer::Settle(store.settle(settlements).await?),
+        };
+        self.history.write(Fact::Effect {
+            call: id.clone(),
+            what: call.clone(),
+            answer: answer.clone(),
+        });
+        Ok(answer)
+    }
+}
+
+fn broken(why: &'static str) -> Error {
+    Error::unavailable(io::Error::other(why))
+}
+
+/// An error with its causes.
+pub(super) fn words(error: &Error) -> String {
+    let mut words = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        words = format!("{words}: {cause}");
+        source = cause.source();
+    }
+    words
+}

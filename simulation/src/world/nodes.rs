@@ -1,0 +1,196 @@
+//! Nodes: they start, die, stop and stand still.
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+use webhook_core::{Inbox, Payload, Worker};
+
+use super::World;
+use crate::handlers::Script;
+use crate::history::{Fact, Life, Part};
+use crate::payload::{Alpha, Beta};
+use crate::time::ticks;
+use crate::wire::Faulty;
+
+/// A place where one life follows another.
+pub(super) enum Node {
+    Down {
+        until: u64,
+    },
+    Up {
+        life: Life,
+        inbox: Inbox,
+        workers: [Worker; 2],
+    },
+    Stopping {
+        life: Life,
+        inbox: Inbox,
+        stopping: JoinHandle<()>,
+    },
+}
+
+impl World {
+    pub(super) fn start(&mut self, number: usize) {
+        self.lives += 1;
+        let life = Life(self.lives);
+        self.history.write(Fact::Started { node: number, life });
+        let store = Faulty::new(Arc::clone(&self.wire), life, Part::Inbox);
+        self.nodes[number] = Node::Up {
+            life,
+            inbox: Inbox::new(Arc::new(store), self.plan.inbox.clone()),
+            workers: [self.worker::<Alpha>(life, 0), self.worker::<Beta>(life, 1)],
+        };
+    }
+
+    fn worker<P: Payload>(&self, life: Life, number: usize) -> Worker {
+        let kind = webhook_core::payload::kind_of::<P>();
+        let part = Part::Worker(kind.clone());
+        let scheduler = Faulty::new(Arc::clone(&self.wire), life, part);
+        let script = Script {
+            wire: Arc::clone(&self.wire),
+            history: self.history.clone(),
+            life,
+            kind,
+            seed: self.seed,
+            badly: self.plan.faults.handlers,
+        };
+        let options = self.plan.workers[number].clone();
+        Worker::start::<P>(Arc::new(scheduler), script, options)
+    }
+
+    /// A receiver that is there, if any: perhaps one that is closing.
+    pub(super) fn any_inbox(&mut self) -> Option<(Life, Inbox)> {
+        let inboxes = self.nodes.iter().filter_map(|node| match node {
+            Node::Down { .. } => None,
+            Node::Up { life, inbox, .. } | Node::Stopping { life, inbox, .. } => {
+                Some((*life, inbox.clone()))
+            }
+        });
+        let mut inboxes: Vec<_> = inboxes.collect();
+        if inboxes.is_empty() {
+            return None;
+        }
+        let any = self.dice.index(inboxes.len());
+        Some(inboxes.swap_remove(any))
+    }
+
+    pub(super) async fn crash_any(&mut self) {
+        let lives = self.lives_now();
+        if !lives.is_empty() {
+            let (_, life) = lives[self.dice.index(lives.len())];
+            self.crash(life).await;
+        }
+    }
+
+    /// Ends a life at once. What it does from now on has no effect; what is under way may.
+    pub(super) async fn crash(&mut self, life: Life) {
+        let lives = self.lives_now();
+        let Some((number, _)) = lives.into_iter().find(|(_, it)| *it == life) else {
+            return;
+        };
+        self.history.write(Fact::Crashed { life });
+        self.wire.bury(life);
+        self.abandon(life).await;
+        self.hang_up(life);
+        let down = if self.calm {
+            0
+        } else {
+            self.dice.within(0..=20)
+        };
+        let until = self.tick + 1 + down;
+        let dead = std::mem::replace(&mut self.nodes[number], Node::Down { until });
+        if let Node::Stopping { stopping, .. } = &dead {
+            stopping.abort();
+        }
+    }
+
+    /// Stops a node in good order, or drops its parts without waiting for them.
+    pub(super) fn stop_any(&mut self) {
+        let up = self.nodes.iter().enumerate();
+        let up = up.filter(|(_, node)| matches!(node, Node::Up { .. }));
+        let up: Vec<usize> = up.map(|(number, _)| number).collect();
+        if up.is_empty() {
+            return;
+        }
+        let number = up[self.dice.index(up.len())];
+        let until = self.tick + self.dice.within(1..=10);
+        let node = std::mem::replace(&mut self.nodes[number], Node::Down { until });
+        let Node::Up {
+            life,
+            inbox,
+            workers,
+        } = node
+        else {
+            return;
+        };
+        let drain = ticks(self.dice.pick(&[0, 1, 10]));
+        self.history.write(Fact::Stopping { life, drain });
+        if self.dice.chance(0.2) {
+            // Dropped, here. Its tasks hand back what they hold.
+            return;
+        }
+        let history = self.history.clone();
+        let closing = inbox.clone();
+        let stopping = tokio::spawn(async move {
+            closing.close().await;
+            let [alpha, beta] = workers;
+            tokio::join!(alpha.shutdown(drain), beta.shutdown(drain));
+            history.write(Fact::Stopped { life });
+        });
+        self.nodes[number] = Node::Stopping {
+            life,
+            inbox,
+            stopping,
+        };
+    }
+
+    /// A node whose calls stand still, while its clock does not.
+    pub(super) fn stall_any(&mut self) {
+        let lives = self.lives_now();
+        if lives.is_empty() {
+            return;
+        }
+        let (_, life) = lives[self.dice.index(lives.len())];
+        let stalled = self.dice.within(1..=60);
+        self.history.write(Fact::Stalled {
+            life,
+            ticks: stalled,
+        });
+        self.stalled.insert(life, self.tick + stalled);
+    }
+
+    /// Takes notice of calls that came or were dropped, nodes that have stopped, and handlers that kill.
+    pub(super) async fn take_notice(&mut self) {
+        for call in self.calls.dropped() {
+            self.history.write(Fact::Dropped { call });
+        }
+        for parked in self.wire.arrivals() {
+            self.history.write(Fact::Called {
+                call: parked.id.clone(),
+                what: parked.call.clone(),
+            });
+            self.calls.admit(parked);
+        }
+        for life in self.wire.doomed() {
+            self.crash(life).await;
+            self.quiesce().await;
+        }
+        for node in &mut self.nodes {
+            if matches!(node, Node::Stopping { stopping, .. } if stopping.is_finished()) {
+                *node = Node::Down {
+                    until: self.tick + 1,
+                };
+            }
+        }
+        self.collect();
+    }
+
+    fn lives_now(&self) -> Vec<(usize, Life)> {
+        let lives = self.nodes.iter().enumerate();
+        let lives = lives.filter_map(|(number, node)| match node {
+            Node::Down { .. } => None,
+            Node::Up { life, .. } | Node::Stopping { life, .. } => Some((number, *life)),
+        });
+        lives.collect()
+    }
+}
