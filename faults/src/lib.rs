@@ -1,1 +1,26 @@
 //! The inbox attacked in real time: real processes, a real PostgreSQL, real faults.
+//!
+//! A run starts a database, nodes and senders, does something bad to them under load, and then
+//! holds three accounts against each other: what senders were told, what the database holds, and
+//! what handlers wrote into a ledger. `cargo run -p faults -- --help` says how.
+
+pub mod behaviour;
+mod book;
+pub mod failpoint;
+mod fault;
+mod folder;
+mod http;
+pub mod ledger;
+mod node;
+mod postgres;
+mod reconcile;
+pub mod report;
+mod rig;
+mod senders;
+mod stored;
+mod tools;
+
+pub use fault::{FAULTS, Fault, Unsupported};
+pub use reconcile::Tally;
+pub use rig::Run;
+pub use tools::Tools;
