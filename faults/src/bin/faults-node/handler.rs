@@ -1,0 +1,65 @@
+//! The handler: it writes down when it begins and ends, and does what the key says.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use faults::behaviour::{Behaviour, PANIC, REJECTED};
+use faults::ledger::{Ledger, Line, What};
+use rand::RngExt;
+use tokio::time::sleep;
+use webhook_core::{Event, Handled, Handler, HandlerError, Transaction};
+
+use crate::store::die;
+
+/// At most as long a handler works.
+const WORK_MS: u64 = 10;
+
+/// Longer than any lease here.
+const LONG: Duration = Duration::from_millis(2_500);
+
+/// How soon what failed once is tried again.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+pub(crate) struct LedgerHandler {
+    ledger: Arc<Ledger>,
+}
+
+impl LedgerHandler {
+    pub(crate) const fn new(ledger: Arc<Ledger>) -> Self {
+        Self { ledger }
+    }
+
+    fn write(&self, what: What, event: &Event<Transaction>) {
+        self.ledger.write(Line {
+            event: event.lease.event.0,
+            attempt: event.lease.attempt.number(),
+            fence: event.lease.fence.0,
+            lag_us: i64::try_from(event.lag.as_micros()).unwrap_or(i64::MAX),
+            key: event.key.as_str().to_owned(),
+            ..Line::of(what)
+        });
+    }
+}
+
+#[async_trait]
+impl Handler<Transaction> for LedgerHandler {
+    async fn handle(&self, event: Event<Transaction>) -> Result<Handled, HandlerError> {
+        self.write(What::Begun, &event);
+        let work = Duration::from_millis(rand::rng().random_range(0..=WORK_MS));
+        match Behaviour::of(event.key.as_str()) {
+            Behaviour::Once if event.lease.attempt.number() == 1 => {
+                return Err(HandlerError::retry_after(RETRY_AFTER, "told to fail once"));
+            }
+            Behaviour::Well | Behaviour::Once => sleep(work).await,
+            Behaviour::Long => sleep(LONG).await,
+            Behaviour::Reject => return Err(HandlerError::reject(REJECTED)),
+            Behaviour::Kill => die(),
+            Behaviour::Hang => pending().await,
+            Behaviour::Panic => panic!("{PANIC}"),
+        }
+        self.write(What::Ended, &event);
+        Ok(Handled::Done)
+    }
+}

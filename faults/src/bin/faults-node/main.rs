@@ -1,0 +1,147 @@
+//! A node under attack: an app that embeds the inbox as `webhook-server` does, whose handler keeps
+//! a ledger and misbehaves where an event's key says so, and which dies where it is told to.
+
+mod handler;
+mod store;
+
+use std::path::PathBuf;
+use std::process::exit;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser;
+use faults::failpoint::Failpoint;
+use faults::ledger::Ledger;
+use tokio::net::TcpSocket;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{Instant, sleep};
+use webhook_core::{Backoff, Drained, Inbox, Scheduler, Store, Transaction, Worker, WorkerOptions};
+use webhook_postgres::{PgOptions, PgStore};
+use webhook_server::config::{Config, Migrate, Role};
+use webhook_server::http::{Listening, Site};
+
+use handler::LedgerHandler;
+use store::Watched;
+
+/// Before the database is tried again at the start.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The options of `webhook-server`, and some more.
+#[derive(Debug, Parser)]
+struct Line {
+    #[command(flatten)]
+    config: Config,
+
+    /// Where to write down what happens
+    #[arg(long, env = "FAULTS_LEDGER")]
+    ledger: PathBuf,
+
+    /// Where to die, such as settle.before:3
+    #[arg(long, env = "FAULTS_FAILPOINT")]
+    failpoint: Option<Failpoint>,
+
+    /// A handler that takes longer has failed
+    #[arg(long, env = "FAULTS_HANDLER_TIMEOUT_MS", default_value_t = 5_000)]
+    handler_timeout_ms: u64,
+}
+
+#[tokio::main]
+async fn main() {
+    let line = Line::parse();
+    if webhook_server::start_logging(&line.config.log_level, line.config.log_format).is_err() {
+        exit(1);
+    }
+    if let Err(error) = serve(line).await {
+        tracing::error!(error = format!("{error:#}"), "failed");
+        exit(1);
+    }
+}
+
+async fn serve(line: Line) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let config = &line.config;
+    let ledger = Arc::new(Ledger::open(&line.ledger).context("cannot open the ledger")?);
+    let postgres = tokio::select! {
+        postgres = open(config) => postgres?,
+        _ = terminate.recv() => return Ok(()),
+    };
+    let store = Arc::new(Watched::new(
+        postgres.clone(),
+        Arc::clone(&ledger),
+        line.failpoint,
+    ));
+    let inbox = (config.role != Role::Worker).then(|| {
+        let store = Arc::clone(&store) as Arc<dyn Store>;
+        Inbox::new(store, config.inbox_options())
+    });
+    let worker = (config.role != Role::Api).then(|| {
+        let scheduler = Arc::clone(&store) as Arc<dyn Scheduler>;
+        Worker::start::<Transaction>(scheduler, LedgerHandler::new(ledger), worker_options(&line))
+    });
+    let site = match &inbox {
+        Some(inbox) => Site::of_inbox(inbox.clone(), store, config.http_options()),
+        None => Site::of_worker(store, config.http_options()),
+    };
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(config.bind_addr)?;
+    let listening = Listening::start(socket.listen(1024)?, site)?;
+    tracing::info!(addr = %listening.addr(), "listening");
+
+    terminate.recv().await;
+    tracing::info!("shutting down");
+    let drain = config.drain_seconds;
+    let draining = async {
+        match worker {
+            Some(worker) => worker.shutdown(drain).await,
+            None => Drained::default(),
+        }
+    };
+    let (cut_off, drained) = tokio::join!(listening.shutdown(drain), draining);
+    if let Some(inbox) = inbox {
+        inbox.close().await;
+    }
+    postgres.close().await;
+    tracing::info!(cut_off, ?drained, "stopped");
+    Ok(())
+}
+
+/// The server's options, in shorter times: a run lasts for seconds.
+fn worker_options(line: &Line) -> WorkerOptions {
+    WorkerOptions {
+        backoff: Backoff {
+            base: Duration::from_millis(100),
+            cap: Duration::from_millis(500),
+        },
+        handler_timeout: Duration::from_millis(line.handler_timeout_ms),
+        poll_interval: Duration::from_secs(1),
+        ..line.config.worker_options()
+    }
+}
+
+/// Connects and migrates, as the server does.
+async fn open(config: &Config) -> anyhow::Result<PgStore> {
+    let url = config.database_url.as_ref().context("no DATABASE_URL")?;
+    let mut options: PgOptions = url.expose().parse()?;
+    options.max_connections = config.database_pool_size.get();
+    let deadline = Instant::now() + config.database_wait_seconds;
+    loop {
+        match connect(options.clone(), config.migrate).await {
+            Ok(store) => return Ok(store),
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "database is not ready yet");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connect(options: PgOptions, migrate: Migrate) -> anyhow::Result<PgStore> {
+    let store = PgStore::connect_with(options).await?;
+    if migrate == Migrate::Auto {
+        store.migrate().await?;
+    }
+    Ok(store)
+}

@@ -1,0 +1,143 @@
+//! Between the node and its store: writes down what the store answers, and kills the process where
+//! a failpoint says so.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use faults::failpoint::{Failpoint, Moment, Operation};
+use faults::ledger::{Ledger, Line, What};
+use rand::RngExt;
+use rustix::process::{Signal, getpid, kill_process};
+use tokio::time::timeout;
+use webhook_core::{
+    Accepted, Claim, Claimed, Error, EventRecord, EventRef, Extended, Kind, Lease, NewEvent,
+    Outcome, Scheduler, Settled, Settlement, Store,
+};
+use webhook_postgres::PgStore;
+
+/// At most as long into an operation that it is not to survive: most are over sooner.
+const WITHIN_US: u64 = 3_000;
+
+pub(crate) struct Watched {
+    store: PgStore,
+    ledger: Arc<Ledger>,
+    failpoint: Option<Failpoint>,
+    /// Calls of the failpoint's operation.
+    calls: AtomicU32,
+}
+
+impl Watched {
+    pub(crate) const fn new(
+        store: PgStore,
+        ledger: Arc<Ledger>,
+        failpoint: Option<Failpoint>,
+    ) -> Self {
+        Self {
+            store,
+            ledger,
+            failpoint,
+            calls: AtomicU32::new(0),
+        }
+    }
+
+    /// Does `work`, or dies.
+    async fn step<T>(&self, operation: Operation, work: impl Future<Output = T>) -> T {
+        match self.strikes(operation) {
+            None => work.await,
+            Some(Moment::Before) => die(),
+            Some(Moment::Within) => {
+                let within = Duration::from_micros(rand::rng().random_range(0..=WITHIN_US));
+                let _ = timeout(within, work).await;
+                die()
+            }
+            Some(Moment::After) => {
+                work.await;
+                die()
+            }
+        }
+    }
+
+    fn strikes(&self, operation: Operation) -> Option<Moment> {
+        let failpoint = self.failpoint.filter(|it| it.operation == operation)?;
+        let call = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        (call == failpoint.nth).then_some(failpoint.moment)
+    }
+
+    fn settled(&self, settlement: &Settlement) {
+        let lease = settlement.lease;
+        self.ledger.write(Line {
+            event: lease.event.0,
+            attempt: lease.attempt.number(),
+            fence: lease.fence.0,
+            ..Line::of(match settlement.outcome {
+                Outcome::Processed => What::Processed,
+                Outcome::Failed { .. } => What::Failed,
+                Outcome::Retry { .. } => What::Retried,
+                Outcome::Release => What::Released,
+            })
+        });
+    }
+}
+
+/// Ends this process as the kernel does when memory runs out: nothing more of it runs.
+pub(crate) fn die() -> ! {
+    let _ = kill_process(getpid(), Signal::KILL);
+    loop {
+        std::thread::park();
+    }
+}
+
+#[async_trait]
+impl Store for Watched {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+        self.step(Operation::Accept, self.store.accept(events))
+            .await
+    }
+
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+        self.store.find(events).await
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.store.ping().await
+    }
+}
+
+#[async_trait]
+impl Scheduler for Watched {
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
+        let began = Instant::now();
+        let claimed = self.step(Operation::Claim, self.store.claim(claim)).await?;
+        if !claimed.events.is_empty() {
+            self.ledger.write(Line {
+                event: i64::try_from(claimed.events.len()).unwrap_or(i64::MAX),
+                lag_us: i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX),
+                ..Line::of(What::Claimed)
+            });
+        }
+        Ok(claimed)
+    }
+
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+        self.step(Operation::Extend, self.store.extend(leases, lease))
+            .await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+        let answers = self
+            .step(Operation::Settle, self.store.settle(settlements))
+            .await?;
+        for (settlement, answer) in settlements.iter().zip(&answers) {
+            if *answer == Settled::Applied {
+                self.settled(settlement);
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn ready(&self, kind: &Kind) {
+        self.store.ready(kind).await;
+    }
+}

@@ -1,0 +1,47 @@
+//! Deaths at each step of each operation.
+
+use rand::RngExt as _;
+
+use crate::failpoint::{Failpoint, Moment, Operation};
+use crate::reconcile::Tally;
+use crate::rig::{Rig, Run};
+
+/// How many of the operations a node survives, at most.
+const LATEST: u32 = 30;
+
+/// One node for each failpoint, and one that lives: each dies once, and is started again.
+pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = Rig::new(&run).await?;
+    rig.start_nodes(1).await?;
+    let load = rig.load();
+    rig.acknowledges(1).await?;
+    for operation in Operation::ALL {
+        for moment in Moment::ALL {
+            // Leases are extended but four times each.
+            let latest = if operation == Operation::Extend {
+                3
+            } else {
+                LATEST
+            };
+            let failpoint = Failpoint {
+                operation,
+                moment,
+                nth: rig.random.random_range(1..=latest),
+            };
+            let mut setup = rig.setup();
+            setup
+                .at_first
+                .push(("FAULTS_FAILPOINT", failpoint.to_string()));
+            rig.start(setup)?;
+        }
+    }
+    load.finish().await?;
+    // The senders, too, are to know of the new nodes.
+    let load = rig.load();
+    for node in &rig.nodes[1..] {
+        node.started(2).await?;
+    }
+    rig.healed().await?;
+    rig.notes.push(format!("{} deaths", rig.nodes.len() - 1));
+    rig.finish(load).await
+}

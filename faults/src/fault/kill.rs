@@ -1,0 +1,57 @@
+//! Processes that die without a chance to clean up.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rustix::process::Signal;
+use tokio::time::{Instant, sleep};
+
+use crate::reconcile::Tally;
+use crate::rig::{Rig, Run};
+
+/// One of three nodes, at random.
+pub(super) async fn one(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = Rig::new(&run).await?;
+    rig.start_nodes(3).await?;
+    kills(rig, |random| vec![random % 3]).await
+}
+
+/// The node that only works, of two.
+pub(super) async fn worker(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = Rig::new(&run).await?;
+    for role in ["api", "worker", "worker"] {
+        let mut setup = rig.setup();
+        setup.variables.push(("ROLE", role.to_owned()));
+        rig.start(setup)?;
+    }
+    rig.ready().await?;
+    kills(rig, |random| vec![1 + random % 2]).await
+}
+
+/// All three nodes at once.
+pub(super) async fn all(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = Rig::new(&run).await?;
+    rig.start_nodes(3).await?;
+    kills(rig, |_| vec![0, 1, 2]).await
+}
+
+/// Kills those that `choose` names, by a random number, about every second.
+async fn kills(mut rig: Rig, choose: fn(usize) -> Vec<usize>) -> anyhow::Result<Tally> {
+    let load = rig.load();
+    let end = Instant::now() + Duration::from_secs_f64(rig.run.seconds);
+    let mut kills = 0;
+    loop {
+        let pause = rig.random.random_range(300..1_200);
+        sleep(Duration::from_millis(pause)).await;
+        if kills > 0 && Instant::now() >= end {
+            break;
+        }
+        for victim in choose(rig.random.random_range(0..6)) {
+            rig.nodes[victim].signal(Signal::KILL);
+            kills += 1;
+        }
+    }
+    rig.notes.push(format!("{kills} kills"));
+    rig.healed().await?;
+    rig.finish(load).await
+}

@@ -1,0 +1,64 @@
+//! PostgreSQL goes down under load and comes up again.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use rustix::process::{Pid, Signal, kill_process};
+use sqlx::query_scalar;
+use tokio::time::sleep;
+
+use crate::reconcile::Tally;
+use crate::rig::{Rig, Run};
+
+/// Its first process is killed; the others notice and go.
+pub(super) async fn kill(run: Run) -> anyhow::Result<Tally> {
+    stops(run, Signal::KILL).await
+}
+
+/// `pg_ctl stop --mode=immediate`.
+pub(super) async fn immediate(run: Run) -> anyhow::Result<Tally> {
+    stops(run, Signal::QUIT).await
+}
+
+async fn stops(run: Run, signal: Signal) -> anyhow::Result<Tally> {
+    let mut rig = Rig::new(&run).await?;
+    rig.start_nodes(2).await?;
+    let load = rig.load();
+    let starts: Vec<_> = rig.nodes.iter().map(|node| node.starts()).collect();
+    for _ in 0..2 {
+        rig.about_during(0.5).await;
+        rig.postgres.end(signal).await?;
+        let down = rig.random.random_range(0..800);
+        sleep(Duration::from_millis(down)).await;
+        rig.postgres.resume().await?;
+        rig.healed().await?;
+    }
+    if rig.nodes.iter().map(|node| node.starts()).ne(starts) {
+        rig.violations
+            .push("a node had to be started again".to_owned());
+    }
+    rig.finish(load).await
+}
+
+/// One session's process is killed, so that the server throws out all others and recovers.
+pub(super) async fn backend(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = Rig::new(&run).await?;
+    rig.start_nodes(2).await?;
+    let load = rig.load();
+    for _ in 0..2 {
+        rig.about_during(0.5).await;
+        let mut connection = rig.postgres.connect().await?;
+        let victim: i32 = query_scalar(
+            "SELECT pid FROM pg_stat_activity WHERE usename = 'app'
+             ORDER BY state = 'active' DESC, query_start DESC LIMIT 1",
+        )
+        .fetch_one(&mut connection)
+        .await?;
+        if let Some(victim) = Pid::from_raw(victim) {
+            kill_process(victim, Signal::KILL)?;
+        }
+        rig.postgres.recovered(&mut connection).await?;
+        rig.healed().await?;
+    }
+    rig.finish(load).await
+}

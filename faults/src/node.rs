@@ -1,0 +1,248 @@
+//! A node under a supervisor that starts it again, as an operating system does.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::Command;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::http::{Client, get};
+use crate::postgres::last_lines;
+use crate::tools::free_port;
+
+/// Before a process that ended is started again.
+const RESTART_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a node may take to be ready.
+const READY_LIMIT: Duration = Duration::from_secs(40);
+
+/// How long a node may take to end, once told to.
+const STOP_LIMIT: Duration = Duration::from_secs(40);
+
+/// How to start a node.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NodeSetup {
+    pub(crate) program: PathBuf,
+    /// Its environment.
+    pub(crate) variables: Vec<(&'static str, String)>,
+    /// What is added for its first start alone.
+    pub(crate) at_first: Vec<(&'static str, String)>,
+}
+
+/// A node; killed on drop.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) name: String,
+    pub(crate) addr: SocketAddr,
+    /// Whether it takes deliveries.
+    pub(crate) accepts: bool,
+    log: PathBuf,
+    life: watch::Receiver<Life>,
+    goal: watch::Sender<Goal>,
+    supervisor: JoinHandle<anyhow::Result<()>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Life {
+    pid: Option<Pid>,
+    starts: usize,
+    ends: Vec<ExitStatus>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Goal {
+    Running,
+    /// Not to be started again when it ends.
+    Stopped,
+}
+
+impl Node {
+    /// Starts one, which logs into `folder`, and does not wait for it.
+    pub(crate) fn start(name: &str, setup: NodeSetup, folder: &Path) -> anyhow::Result<Self> {
+        let addr = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let log = folder.join(format!("{name}.log"));
+        let accepts = !setup
+            .variables
+            .iter()
+            .any(|(name, value)| *name == "ROLE" && value == "worker");
+        let (told, life) = watch::channel(Life::default());
+        let (goal, wanted) = watch::channel(Goal::Running);
+        let supervisor = Supervisor {
+            setup,
+            addr,
+            folder: folder.to_owned(),
+            log: log.clone(),
+            told,
+            wanted,
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            addr,
+            accepts,
+            log,
+            life,
+            goal,
+            supervisor: tokio::spawn(supervisor.run()),
+        })
+    }
+
+    /// Waits until it is ready.
+    pub(crate) async fn ready(&self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + READY_LIMIT;
+        while !self.is_ready().await {
+            ensure!(
+                Instant::now() < deadline,
+                "{} is not ready within {READY_LIMIT:?}: {}",
+                self.name,
+                self.last_words()
+            );
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.readiness().await == Some(200)
+    }
+
+    /// The status of its `/readyz`; none where it does not answer.
+    pub(crate) async fn readiness(&self) -> Option<u16> {
+        let mut client = Client::connect(self.addr).await?;
+        Some(client.ask(&get("/readyz")).await.ok()?.status)
+    }
+
+    /// Sends it a signal; where it is just being started again, nothing happens.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.life.borrow().pid {
+            // It may just have ended by itself.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    pub(crate) fn pid(&self) -> Option<Pid> {
+        self.life.borrow().pid
+    }
+
+    /// How often it was started.
+    pub(crate) fn starts(&self) -> usize {
+        self.life.borrow().starts
+    }
+
+    /// How it ended, each time.
+    pub(crate) fn ends(&self) -> Vec<ExitStatus> {
+        self.life.borrow().ends.clone()
+    }
+
+    /// Waits until it has been started `starts` times.
+    pub(crate) async fn started(&self, starts: usize) -> anyhow::Result<()> {
+        let mut life = self.life.clone();
+        let started = life.wait_for(|life| life.starts >= starts);
+        timeout(READY_LIMIT, started)
+            .await
+            .with_context(|| format!("{} was not started again", self.name))??;
+        Ok(())
+    }
+
+    /// Stops it with SIGTERM, for good, and waits for its end.
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        self.goal.send_replace(Goal::Stopped);
+        self.signal(Signal::TERM);
+        match timeout(STOP_LIMIT, &mut self.supervisor).await {
+            Ok(supervised) => supervised??,
+            Err(_) => bail!("{} does not stop: {}", self.name, self.last_words()),
+        }
+        let ends = self.ends();
+        if let Some(last) = ends.last()
+            && !last.success()
+            // It was told to stop before it could hear of it.
+            && last.signal() != Some(Signal::TERM.as_raw())
+        {
+            bail!("{} ended with {last}: {}", self.name, self.last_words());
+        }
+        Ok(())
+    }
+
+    /// The end of its log.
+    pub(crate) fn last_words(&self) -> String {
+        last_lines(&self.log, 8)
+    }
+
+    /// All of its log.
+    pub(crate) fn log(&self) -> String {
+        last_lines(&self.log, usize::MAX)
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // The process goes with the task that holds it.
+        self.supervisor.abort();
+    }
+}
+
+struct Supervisor {
+    setup: NodeSetup,
+    addr: SocketAddr,
+    folder: PathBuf,
+    log: PathBuf,
+    told: watch::Sender<Life>,
+    wanted: watch::Receiver<Goal>,
+}
+
+impl Supervisor {
+    async fn run(mut self) -> anyhow::Result<()> {
+        while *self.wanted.borrow() == Goal::Running {
+            let mut child = self.command()?.spawn()?;
+            let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+            self.told.send_modify(|life| {
+                life.pid = pid.and_then(Pid::from_raw);
+                life.starts += 1;
+            });
+            if *self.wanted.borrow() == Goal::Stopped {
+                // Told to stop between the look and the start: nobody has signalled this one.
+                return Ok(());
+            }
+            let status = child.wait().await?;
+            self.told.send_modify(|life| {
+                life.pid = None;
+                life.ends.push(status);
+            });
+            let stopped = self.wanted.wait_for(|goal| *goal == Goal::Stopped);
+            // Over at once where nobody wants it any more.
+            let _ = timeout(RESTART_PAUSE, stopped).await;
+        }
+        Ok(())
+    }
+
+    fn command(&self) -> anyhow::Result<Command> {
+        let log = File::options().append(true).create(true).open(&self.log)?;
+        let mut command = Command::new(&self.setup.program);
+        command
+            .env_clear()
+            .envs(
+                self.setup
+                    .variables
+                    .iter()
+                    .map(|(name, value)| (name, value)),
+            )
+            .env("BIND_ADDR", self.addr.to_string())
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true);
+        if self.told.borrow().starts == 0 {
+            let at_first = self.setup.at_first.iter();
+            command.envs(at_first.map(|(name, value)| (name, value)));
+        }
+        Ok(command)
+    }
+}

@@ -1,0 +1,124 @@
+//! What senders were told, what the database holds and what handlers wrote down, held against each
+//! other.
+
+mod handled;
+mod kept;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::book::Entries;
+use crate::ledger::{Line, What};
+use crate::stored::Stored;
+
+/// What a run is to be measured by.
+#[derive(Debug)]
+pub(crate) struct Evidence<'a> {
+    pub(crate) entries: &'a Entries,
+    pub(crate) stored: &'a [Stored],
+    pub(crate) lines: &'a [Line],
+    /// How long after acceptance events fell due.
+    pub(crate) delay: Duration,
+    pub(crate) lease: Duration,
+    pub(crate) max_attempts: u32,
+    /// Events whose stored body the run itself has changed, by the start of their keys.
+    pub(crate) spoilt: Option<&'static str>,
+}
+
+/// The figures of one run.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Tally {
+    /// Events that a 202 called durable.
+    pub acknowledged: usize,
+    /// Events sent whose senders do not know.
+    pub unknown: usize,
+    /// Events in the database.
+    pub stored: usize,
+    /// Events that ended well.
+    pub processed: usize,
+    /// Events that ended badly, each because its handler is told to fail.
+    pub failed: usize,
+    /// Events whose handler began more than once, not counting those told to fail first.
+    pub begun_twice: usize,
+    /// Requests answered 503.
+    pub unavailable: u64,
+    /// Requests without an answer.
+    pub unanswered: u64,
+    /// How long after the end of the fault every node had accepted and processed a new event.
+    pub recovery_seconds: f64,
+    /// What must not be: nothing, in a good run.
+    pub violations: Vec<String>,
+    /// What else was seen.
+    pub notes: Vec<String>,
+}
+
+/// So many violations of one sort are named; the rest is counted.
+const NAMED: usize = 5;
+
+/// Holds everything against everything.
+pub(crate) fn reconcile(evidence: &Evidence<'_>) -> Tally {
+    let entries = evidence.entries;
+    let ended = |failed: bool| {
+        let outcomes = evidence.stored.iter().filter_map(|it| it.outcome.as_ref());
+        outcomes.filter(|outcome| outcome.failed == failed).count()
+    };
+    let acknowledged = entries.sent.values().filter(|it| it.is_acknowledged());
+    let acknowledged = acknowledged.count();
+    let mut complaints = Complaints::default();
+    for odd in &entries.odd {
+        complaints.add("odd answer", odd);
+    }
+    kept::check(evidence, &mut complaints);
+    handled::check(evidence, &mut complaints);
+    Tally {
+        acknowledged,
+        unknown: entries.sent.len() - acknowledged,
+        stored: evidence.stored.len(),
+        processed: ended(false),
+        failed: ended(true),
+        begun_twice: handled::begun_twice(evidence),
+        unavailable: entries.unavailable,
+        unanswered: entries.unanswered + entries.closed_while_idle,
+        recovery_seconds: 0.0,
+        violations: complaints.into_lines(),
+        notes: Vec::new(),
+    }
+}
+
+/// Violations by their sort.
+#[derive(Debug, Default)]
+pub(crate) struct Complaints(BTreeMap<&'static str, Vec<String>>);
+
+impl Complaints {
+    pub(crate) fn add(&mut self, sort: &'static str, what: impl Into<String>) {
+        self.0.entry(sort).or_default().push(what.into());
+    }
+
+    fn into_lines(self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (sort, complaints) in self.0 {
+            for complaint in complaints.iter().take(NAMED) {
+                lines.push(format!("{sort}: {complaint}"));
+            }
+            if complaints.len() > NAMED {
+                lines.push(format!("{sort}: {} more", complaints.len() - NAMED));
+            }
+        }
+        lines
+    }
+}
+
+/// The lines of one sort.
+fn lines_of<'a>(evidence: &Evidence<'a>, what: What) -> impl Iterator<Item = &'a Line> + use<'a> {
+    evidence.lines.iter().filter(move |line| line.what == what)
+}
+
+/// A duration in the database's unit.
+fn us(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

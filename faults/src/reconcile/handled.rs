@@ -1,0 +1,114 @@
+//! Handlers begin on time, under leases that nobody else holds, and settle once.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::behaviour::Behaviour;
+use crate::ledger::{Line, What};
+use crate::stored::Stored;
+
+use super::{Complaints, Evidence, lines_of, us};
+
+pub(super) fn check(evidence: &Evidence<'_>, complaints: &mut Complaints) {
+    let by_id: HashMap<i64, &Stored> = evidence.stored.iter().map(|it| (it.id, it)).collect();
+    begun(evidence, &by_id, complaints);
+    settled(evidence, complaints);
+    ended(evidence, complaints);
+}
+
+/// Events whose handler began more than once, though it was not told to fail.
+pub(super) fn begun_twice(evidence: &Evidence<'_>) -> usize {
+    let mut begun: HashMap<i64, u32> = HashMap::new();
+    for line in lines_of(evidence, What::Begun).filter(|line| is_steady(&line.key)) {
+        *begun.entry(line.event).or_default() += 1;
+    }
+    begun.values().filter(|&&times| times > 1).count()
+}
+
+/// Whether a handler of this event settles it at the first try, unless it is interrupted.
+fn is_steady(key: &str) -> bool {
+    matches!(
+        Behaviour::of(key),
+        Behaviour::Well | Behaviour::Long | Behaviour::Reject
+    )
+}
+
+fn begun(evidence: &Evidence<'_>, by_id: &HashMap<i64, &Stored>, complaints: &mut Complaints) {
+    let mut attempts: HashMap<i64, Vec<&Line>> = HashMap::new();
+    for line in lines_of(evidence, What::Begun) {
+        let key = &line.key;
+        let Some(stored) = by_id.get(&line.event) else {
+            complaints.add("LOST", format!("{key} was handled and is not stored"));
+            continue;
+        };
+        if line.at_us < stored.due_at_us {
+            let early = stored.due_at_us - line.at_us;
+            complaints.add("EARLY", format!("{key} began {early} µs before it was due"));
+        }
+        if !(1..=evidence.max_attempts).contains(&line.attempt) {
+            complaints.add("attempts out of bounds", format!("{line:?}"));
+        }
+        attempts.entry(line.event).or_default().push(line);
+    }
+    let released: HashSet<(i64, i64)> = lines_of(evidence, What::Released)
+        .map(|line| (line.event, line.fence))
+        .collect();
+    for (event, mut lines) in attempts {
+        lines.sort_by_key(|line| line.fence);
+        for pair in lines.windows(2) {
+            let (one, next) = (pair[0], pair[1]);
+            if one.fence == next.fence {
+                complaints.add("fence given out twice", format!("{one:?}, {next:?}"));
+                continue;
+            }
+            // By the database's clock: what was due then is still due, whatever became of the lease.
+            let between_us = next.lag_us - one.lag_us;
+            let is_next = next.fence == one.fence + 1;
+            if is_next
+                && is_steady(&one.key)
+                && !released.contains(&(event, one.fence))
+                && between_us < us(evidence.lease)
+            {
+                let gap = format!("{one:?}, {next:?}: {between_us} µs apart");
+                complaints.add("STOLEN LEASE", gap);
+            }
+        }
+    }
+}
+
+/// Of all attempts at an event, one is settled for good.
+fn settled(evidence: &Evidence<'_>, complaints: &mut Complaints) {
+    let mut settled: HashMap<i64, &Line> = HashMap::new();
+    let lines = evidence.lines.iter();
+    for line in lines.filter(|it| matches!(it.what, What::Processed | What::Failed)) {
+        if let Some(other) = settled.insert(line.event, line) {
+            complaints.add("SETTLED TWICE", format!("{other:?}, {line:?}"));
+        }
+    }
+    for stored in evidence.stored {
+        let Some(outcome) = &stored.outcome else {
+            continue;
+        };
+        if let Some(line) = settled.get(&stored.id)
+            && (line.fence != outcome.fence || outcome.failed != (line.what == What::Failed))
+        {
+            let key = &stored.key;
+            complaints.add("SETTLED TWICE", format!("{key}: {line:?}, {outcome:?}"));
+        }
+    }
+}
+
+/// What is processed was handled to its end, by the attempt that settled it.
+fn ended(evidence: &Evidence<'_>, complaints: &mut Complaints) {
+    let ended: HashSet<(i64, i64)> = lines_of(evidence, What::Ended)
+        .map(|line| (line.event, line.fence))
+        .collect();
+    for stored in evidence.stored {
+        if let Some(outcome) = &stored.outcome
+            && !outcome.failed
+            && !ended.contains(&(stored.id, outcome.fence))
+        {
+            let key = &stored.key;
+            complaints.add("PROCESSED BY NOBODY", format!("{key}: {outcome:?}"));
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Accepted is stored, once, as it was sent, and has ended.
+
+use std::collections::HashMap;
+
+use crate::behaviour::Behaviour;
+use crate::book::{Content, body};
+use crate::stored::Stored;
+
+use super::{Complaints, Evidence, us};
+
+pub(super) fn check(evidence: &Evidence<'_>, complaints: &mut Complaints) {
+    let by_key: HashMap<&str, &Stored> = evidence
+        .stored
+        .iter()
+        .map(|stored| (stored.key.as_str(), stored))
+        .collect();
+    if by_key.len() != evidence.stored.len() {
+        complaints.add("key stored twice", "a key names two events");
+    }
+    for (key, sent) in &evidence.entries.sent {
+        let stored = by_key.get(key.as_str());
+        if sent.is_acknowledged() && stored.is_none() {
+            complaints.add("LOST", format!("{key} was acknowledged: {sent:?}"));
+        }
+        if sent.accepted > 1 {
+            complaints.add("accepted twice", format!("{key}: {sent:?}"));
+        }
+        if let Some(stored) = stored
+            && stored.conflicts < i64::from(sent.conflicts)
+        {
+            let count = stored.conflicts;
+            complaints.add("conflict forgotten", format!("{key}: {count} of {sent:?}"));
+        }
+        if let Some(stored) = stored
+            && stored.conflicts > 0
+            && sent.contested == 0
+        {
+            complaints.add("conflict made up", key);
+        }
+    }
+    for stored in evidence.stored {
+        of_one(evidence, stored, complaints);
+    }
+}
+
+fn of_one(evidence: &Evidence<'_>, stored: &Stored, complaints: &mut Complaints) {
+    let key = &stored.key;
+    if !evidence.entries.sent.contains_key(key) {
+        complaints.add("never sent", key);
+    }
+    let is_spoilt = evidence.spoilt.is_some_and(|start| key.starts_with(start));
+    if stored.body != body(key, Content::Own).as_bytes() && !is_spoilt {
+        complaints.add("other body", key);
+    }
+    let delay_us = stored.due_at_us - stored.accepted_at_us;
+    if delay_us != us(evidence.delay) {
+        complaints.add("other delay", format!("{key}: {delay_us} µs"));
+    }
+    match (&stored.outcome, stored.is_queued) {
+        (Some(outcome), false) => {
+            let expected = Behaviour::of(key).fails() || is_spoilt;
+            if outcome.failed != expected {
+                let how = format!("{key}: failed: {}, {:?}", outcome.failed, outcome.reason);
+                complaints.add("other end", how);
+            }
+            if outcome.failed != outcome.reason.is_some() {
+                complaints.add("no reason, or one too many", key);
+            }
+            if outcome.settled_at_us < stored.due_at_us {
+                complaints.add("EARLY", format!("{key} was settled before it was due"));
+            }
+            let attempts = u32::try_from(outcome.attempts).unwrap_or(0);
+            if !(1..=evidence.max_attempts).contains(&attempts) {
+                complaints.add("attempts out of bounds", format!("{key}: {attempts}"));
+            }
+        }
+        (None, true) => complaints.add("STUCK", key),
+        (Some(_), true) => complaints.add("settled and queued", key),
+        (None, false) => complaints.add("LOST", format!("{key} is in no queue and has not ended")),
+    }
+}

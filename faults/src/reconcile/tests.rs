@@ -1,0 +1,176 @@
+use crate::behaviour::Behaviour;
+use crate::book::{Content, Sent, body};
+use crate::stored::Outcome;
+
+use super::*;
+
+const DELAY: Duration = Duration::from_millis(200);
+const LEASE: Duration = Duration::from_secs(2);
+
+/// One event, accepted at 1 s, due at 1.2 s, processed at 1.3 s.
+struct Case {
+    entries: Entries,
+    stored: Vec<Stored>,
+    lines: Vec<Line>,
+}
+
+impl Case {
+    fn good() -> Self {
+        let key = Behaviour::Well.key(1);
+        let mut entries = Entries::default();
+        let sent = Sent {
+            accepted: 1,
+            ..Sent::default()
+        };
+        entries.sent.insert(key.clone(), sent);
+        let stored = Stored {
+            id: 7,
+            body: body(&key, Content::Own).into_bytes(),
+            key,
+            accepted_at_us: 1_000_000,
+            due_at_us: 1_200_000,
+            is_queued: false,
+            outcome: Some(Outcome {
+                failed: false,
+                attempts: 1,
+                fence: 1,
+                settled_at_us: 1_300_000,
+                reason: None,
+            }),
+            conflicts: 0,
+        };
+        Self {
+            entries,
+            stored: vec![stored],
+            lines: [What::Begun, What::Ended, What::Processed]
+                .map(|what| line(what, 1, 50_000))
+                .to_vec(),
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        reconcile(&Evidence {
+            entries: &self.entries,
+            stored: &self.stored,
+            lines: &self.lines,
+            delay: DELAY,
+            lease: LEASE,
+            max_attempts: 3,
+            spoilt: None,
+        })
+    }
+
+    #[track_caller]
+    fn complains(&self, of: &str) {
+        let violations = self.tally().violations;
+        assert!(
+            violations.iter().any(|it| it.starts_with(of)),
+            "{of} is not in {violations:?}"
+        );
+    }
+}
+
+/// A line about the event, claimed `lag_us` past due.
+fn line(what: What, fence: i64, lag_us: i64) -> Line {
+    Line {
+        event: 7,
+        attempt: u32::try_from(fence).unwrap(),
+        fence,
+        at_us: 1_200_000 + lag_us,
+        lag_us,
+        key: Behaviour::Well.key(1),
+        ..Line::of(what)
+    }
+}
+
+#[test]
+fn a_good_run_has_no_violations() {
+    let tally = Case::good().tally();
+    assert_eq!(tally.violations, Vec::<String>::new());
+    assert_eq!((tally.acknowledged, tally.processed), (1, 1));
+    assert_eq!(tally.begun_twice, 0);
+}
+
+#[test]
+fn what_was_acknowledged_is_missed() {
+    let mut case = Case::good();
+    case.stored.clear();
+    case.lines.clear();
+    case.complains("LOST");
+}
+
+#[test]
+fn what_nobody_knows_of_may_be_missing() {
+    let mut case = Case::good();
+    case.stored.clear();
+    case.lines.clear();
+    for sent in case.entries.sent.values_mut() {
+        sent.accepted = 0;
+        sent.open = 1;
+    }
+    let tally = case.tally();
+    assert_eq!(tally.violations, Vec::<String>::new());
+    assert_eq!(tally.unknown, 1);
+}
+
+#[test]
+fn what_is_still_queued_is_stuck() {
+    let mut case = Case::good();
+    case.stored[0].outcome = None;
+    case.stored[0].is_queued = true;
+    case.complains("STUCK");
+}
+
+#[test]
+fn a_handler_that_began_early_is_noticed() {
+    let mut case = Case::good();
+    case.lines[0].at_us = 1_199_999;
+    case.complains("EARLY");
+}
+
+#[test]
+fn two_attempts_that_both_settled_are_noticed() {
+    let mut case = Case::good();
+    case.lines.push(line(What::Begun, 2, 3_000_000));
+    case.lines.push(line(What::Processed, 2, 3_000_000));
+    case.complains("SETTLED TWICE");
+}
+
+#[test]
+fn another_attempt_begins_when_the_lease_has_run_out() {
+    let mut case = Case::good();
+    case.lines.push(line(What::Begun, 2, 50_000 + 2_000_000));
+    let tally = case.tally();
+    assert_eq!(tally.violations, Vec::<String>::new());
+    assert_eq!(tally.begun_twice, 1);
+}
+
+#[test]
+fn a_lease_taken_over_too_soon_is_noticed() {
+    let mut case = Case::good();
+    case.lines.push(line(What::Begun, 2, 50_000 + 1_999_999));
+    case.complains("STOLEN LEASE");
+}
+
+#[test]
+fn an_outcome_without_a_handler_is_noticed() {
+    let mut case = Case::good();
+    case.lines.clear();
+    case.complains("PROCESSED BY NOBODY");
+}
+
+#[test]
+fn a_body_that_changed_is_noticed() {
+    let mut case = Case::good();
+    case.stored[0].body = body(&case.stored[0].key, Content::Other).into_bytes();
+    case.complains("other body");
+}
+
+#[test]
+fn a_repetition_called_new_is_noticed() {
+    let mut case = Case::good();
+    for sent in case.entries.sent.values_mut() {
+        sent.accepted = 2;
+    }
+    case.complains("accepted twice");
+}

@@ -1,0 +1,191 @@
+//! Senders: a steady load, each event delivered to one node after the other until it is
+//! acknowledged; some senders give up instead.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::behaviour::Behaviour;
+use crate::book::{Book, Content, body, mixed};
+use crate::http::{Answer, Client, Failure, post};
+
+/// How many senders there are.
+const SENDERS: usize = 24;
+
+/// Before a refused or unavailable node is asked again.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// One in so many events is never sent again when nobody acknowledged it.
+const GIVES_UP: u64 = 3;
+
+/// One in so many acknowledged events is delivered once more, and one with other content.
+const REPEATED: u64 = 20;
+const CONTESTED: u64 = 50;
+
+/// A load under way; it ends with this value.
+#[derive(Debug)]
+pub(crate) struct Senders {
+    stop: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+#[derive(Debug)]
+struct Load {
+    book: Arc<Book>,
+    nodes: Vec<SocketAddr>,
+    rate: f64,
+    began: Instant,
+    first: u64,
+    next: AtomicU64,
+    stop: CancellationToken,
+}
+
+impl Senders {
+    /// Starts to deliver `rate` events a second, or fewer where that is too many, to `nodes`;
+    /// their numbers begin with `first`.
+    pub(crate) fn start(book: Arc<Book>, nodes: Vec<SocketAddr>, rate: f64, first: u64) -> Self {
+        let stop = CancellationToken::new();
+        let load = Arc::new(Load {
+            book,
+            nodes,
+            rate,
+            began: Instant::now(),
+            first,
+            next: AtomicU64::new(0),
+            stop: stop.clone(),
+        });
+        let mut tasks = JoinSet::new();
+        for sender in 0..SENDERS {
+            tasks.spawn(Sender::new(Arc::clone(&load), sender).run());
+        }
+        Self { stop, tasks }
+    }
+
+    /// Lets every sender end what it is at.
+    pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Senders {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Load {
+    /// The next event's number, when it is its time.
+    async fn next(&self) -> Option<u64> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let after = Duration::from_secs_f64(seconds(number) / self.rate);
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            () = sleep_until(self.began + after) => Some(self.first + number),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no run sends 2^52 events")]
+const fn seconds(number: u64) -> f64 {
+    number as f64
+}
+
+struct Sender {
+    load: Arc<Load>,
+    /// Which node is asked next.
+    turn: usize,
+    /// A connection to each node.
+    clients: Vec<Option<Client>>,
+}
+
+impl Sender {
+    fn new(load: Arc<Load>, turn: usize) -> Self {
+        let clients = load.nodes.iter().map(|_| None).collect();
+        Self {
+            load,
+            turn,
+            clients,
+        }
+    }
+
+    async fn run(mut self) {
+        while let Some(number) = self.load.next().await {
+            self.turn += 1;
+            let key = mixed(number).key(number);
+            let gives_up = number % GIVES_UP == 0;
+            if !self.deliver(&key, Content::Own, gives_up).await {
+                continue;
+            }
+            if number % REPEATED == 0 {
+                self.deliver(&key, Content::Own, true).await;
+            }
+            if number % CONTESTED == 0 {
+                self.deliver(&key, Content::Other, true).await;
+            }
+        }
+    }
+
+    /// Delivers until it is acknowledged, the run is over, or the sender gives up: whether it is
+    /// acknowledged.
+    async fn deliver(&mut self, key: &str, content: Content, gives_up: bool) -> bool {
+        let request = post(&body(key, content));
+        loop {
+            if let Some(answer) = self.ask(&request).await {
+                if self.load.book.note(key, content, &answer) {
+                    return true;
+                }
+                if gives_up {
+                    return false;
+                }
+            }
+            if self.load.stop.is_cancelled() {
+                return false;
+            }
+            self.turn += 1;
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Asks the node whose turn it is; none where it does not listen.
+    async fn ask(&mut self, request: &[u8]) -> Option<Result<Answer, Failure>> {
+        let turn = self.turn % self.clients.len();
+        let client = &mut self.clients[turn];
+        if client.is_none() {
+            *client = Some(Client::connect(self.load.nodes[turn]).await?);
+        }
+        let answer = client.as_mut()?.ask(request).await;
+        if !matches!(&answer, Ok(answer) if !answer.closes) {
+            *client = None;
+        }
+        Some(answer)
+    }
+}
+
+/// Delivers one event to one node until it is acknowledged.
+pub(crate) async fn deliver_to(node: SocketAddr, book: &Book, key: &str) {
+    let request = post(&body(key, Content::Own));
+    loop {
+        if let Some(mut client) = Client::connect(node).await {
+            let answer = client.ask(&request).await;
+            if book.note(key, Content::Own, &answer) {
+                return;
+            }
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// A key of an event that does as `behaviour` says, beside those of a load.
+pub(crate) fn key(behaviour: Behaviour, number: u64) -> String {
+    behaviour.key(9_000_000 + number)
+}
