@@ -24,10 +24,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use webhook_core::{
     Accepted, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts, EXHAUSTED_REASON,
-    Envelope, Error, Event, EventId, EventRecord, EventRef, Extended, Fence, Fingerprint,
-    HandlerError, InboxOptions, InvalidPayload, Kind, Lease, MAX_CONFLICT_BODIES,
-    MAX_CONFLICT_BODY_BYTES, NewEvent, Operator, Outcome, Page, Payload, Pipeline, Prune,
-    Redelivery, Requeued, Scheduler, Settled, Settlement, State, Store, TerminalState, payload,
+    Envelope, Error, Event, EventId, EventRecord, EventRef, Extended, FailedAttempt, Fence,
+    Fingerprint, HandlerError, InboxOptions, InvalidPayload, Kind, LOST_REASON, Lease,
+    MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, NewEvent, Operator, Outcome,
+    Page, Payload, Pipeline, Prune, Redelivery, Requeued, Scheduler, Settled, SettledCounts,
+    Settlement, State, Store, Strip, TerminalState, payload,
 };
 
 /// How many events a [`MapStore`] holds at most, those settled included.
@@ -65,7 +66,10 @@ struct Row {
     fence: i64,
     reason: Option<String>,
     conflict_count: u64,
+    last_conflict_at: Option<SystemTime>,
     conflicts: VecDeque<ConflictRecord>,
+    failed_attempts: VecDeque<FailedAttempt>,
+    stripped: bool,
 }
 
 impl MapStore {
@@ -93,13 +97,14 @@ impl MapStore {
         EventRecord {
             id,
             envelope: row.envelope.clone(),
+            stripped: row.stripped,
             state: row.state(),
             attempts: row.attempts,
             accepted_at: self.system_time(row.accepted_at),
             settled_at: row.ended.map(|(_, at)| self.system_time(at)),
             reason: row.reason.clone(),
             conflict_count: row.conflict_count,
-            last_conflict_at: row.conflicts.front().map(|it| it.received_at),
+            last_conflict_at: row.last_conflict_at,
         }
     }
 }
@@ -159,6 +164,9 @@ impl Scheduler for MapStore {
             let Some(row) = state.by_id.get_mut(&id) else {
                 continue;
             };
+            if let Some(ran_out) = row.leased_until {
+                row.fail(self.system_time(ran_out), LOST_REASON);
+            }
             if row.attempts >= claim.max_attempts.get() {
                 row.end(State::Failed, now, Some(EXHAUSTED_REASON.to_owned()));
                 claimed.exhausted.push(row.envelope.key.clone());
@@ -194,9 +202,11 @@ impl Scheduler for MapStore {
             match outcome {
                 Outcome::Processed => row.end(State::Processed, now, None),
                 Outcome::Failed { reason } => {
+                    row.fail(self.system_time(now), reason.as_str());
                     row.end(State::Failed, now, Some(reason.to_string()));
                 }
                 Outcome::Retry { after, reason } => {
+                    row.fail(self.system_time(now), reason.as_str());
                     row.due_at = now.saturating_add(*after);
                     row.reason = Some(reason.to_string());
                 }
@@ -239,6 +249,20 @@ impl Operator for MapStore {
         Ok(due.map(|(_, row)| now - row.due_at).max())
     }
 
+    async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, Error> {
+        let (state, now) = self.lock();
+        let mut settled = SettledCounts::default();
+        for (_, row) in state.of(kind) {
+            match row.ended {
+                Some((_, at)) if now - at > within => {}
+                Some((State::Failed, _)) => settled.failed += 1,
+                Some(_) => settled.processed += 1,
+                None => {}
+            }
+        }
+        Ok(settled)
+    }
+
     async fn list(&self, page: &Page) -> Result<Vec<EventRecord>, Error> {
         let (state, _) = self.lock();
         let rows = state.of(&page.kind).filter(|(id, row)| {
@@ -252,6 +276,14 @@ impl Operator for MapStore {
         let (mut state, _) = self.lock();
         let row = state.find(event);
         Ok(row.map_or_else(Vec::new, |row| row.conflicts.iter().cloned().collect()))
+    }
+
+    async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, Error> {
+        let (mut state, _) = self.lock();
+        let row = state.find(event);
+        Ok(row.map_or_else(Vec::new, |row| {
+            row.failed_attempts.iter().cloned().collect()
+        }))
     }
 
     async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, Error> {
@@ -275,16 +307,26 @@ impl Operator for MapStore {
             TerminalState::Processed => State::Processed,
             TerminalState::Failed => State::Failed,
         };
-        let ended = state.of(&prune.kind).filter_map(|(id, row)| {
-            let (state, at) = row.ended?;
-            (state == terminal && now - at >= prune.older_than).then_some((at, id))
-        });
-        let mut ended: Vec<_> = ended.collect();
-        ended.sort_unstable();
+        let mut ended = state.ended(&prune.kind, terminal, prune.older_than, now);
         ended.truncate(prune.limit.get());
-        for (_, id) in &ended {
+        for id in &ended {
             if let Some(row) = state.by_id.remove(id) {
                 state.ids.remove(&name(&row.envelope));
+            }
+        }
+        Ok(ended.len())
+    }
+
+    async fn strip(&self, strip: &Strip) -> Result<usize, Error> {
+        let (mut state, now) = self.lock();
+        let mut ended = state.ended(&strip.kind, State::Processed, strip.older_than, now);
+        ended.retain(|id| !state.by_id[id].stripped);
+        ended.truncate(strip.limit.get());
+        for id in &ended {
+            if let Some(row) = state.by_id.get_mut(id) {
+                row.stripped = true;
+                row.envelope.body = Bytes::new();
+                row.conflicts.clear();
             }
         }
         Ok(ended.len())
@@ -306,7 +348,10 @@ impl Events {
             fence: 0,
             reason: None,
             conflict_count: 0,
+            last_conflict_at: None,
             conflicts: VecDeque::new(),
+            failed_attempts: VecDeque::new(),
+            stripped: false,
         };
         self.by_id.insert(id, row);
     }
@@ -325,6 +370,17 @@ impl Events {
     fn of(&self, kind: &Kind) -> impl Iterator<Item = (EventId, &Row)> {
         let rows = self.by_id.iter().map(|(id, row)| (*id, row));
         rows.filter(move |(_, row)| row.envelope.kind == *kind)
+    }
+
+    /// What has been in a terminal state for `age`, stripped events first, the oldest first.
+    fn ended(&self, kind: &Kind, state: State, age: Duration, now: Duration) -> Vec<EventId> {
+        let ended = self.of(kind).filter_map(|(id, row)| {
+            let (ended, at) = row.ended?;
+            (ended == state && now - at >= age).then_some((!row.stripped, at, id))
+        });
+        let mut ended: Vec<_> = ended.collect();
+        ended.sort_unstable();
+        ended.into_iter().map(|(.., id)| id).collect()
     }
 
     /// What may be claimed of a kind, the longest due first.
@@ -376,9 +432,21 @@ impl Row {
         self.due_at = due_at;
     }
 
+    /// Keeps how the attempt that was begun last ended badly.
+    fn fail(&mut self, ended_at: SystemTime, reason: &str) {
+        let number = self.attempts.saturating_sub(1);
+        self.failed_attempts.truncate(MAX_FAILED_ATTEMPTS - 1);
+        self.failed_attempts.push_front(FailedAttempt {
+            attempt: Attempt(Attempt::FIRST.0.saturating_add(number)),
+            ended_at,
+            reason: reason.to_owned(),
+        });
+    }
+
     fn conflict(&mut self, delivery: &Envelope, received_at: SystemTime) {
         let kept = delivery.body.len().min(MAX_CONFLICT_BODY_BYTES);
         self.conflict_count += 1;
+        self.last_conflict_at = Some(received_at);
         self.conflicts.truncate(MAX_CONFLICT_BODIES - 1);
         self.conflicts.push_front(ConflictRecord {
             received_at,

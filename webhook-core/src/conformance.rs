@@ -18,10 +18,13 @@
 //! # #[async_trait::async_trait] impl Operator for Own {
 //! # async fn counts(&self, _: &Kind) -> Result<Counts, Error> { unreachable!() }
 //! # async fn lag(&self, _: &Kind) -> Result<Option<Duration>, Error> { unreachable!() }
+//! # async fn settled(&self, _: &Kind, _: Duration) -> Result<SettledCounts, Error> { unreachable!() }
 //! # async fn list(&self, _: &Page) -> Result<Vec<EventRecord>, Error> { unreachable!() }
 //! # async fn conflicts(&self, _: &EventRef) -> Result<Vec<ConflictRecord>, Error> { unreachable!() }
+//! # async fn failed_attempts(&self, _: &EventRef) -> Result<Vec<FailedAttempt>, Error> { unreachable!() }
 //! # async fn requeue(&self, _: &[EventRef]) -> Result<Vec<Requeued>, Error> { unreachable!() }
-//! # async fn prune(&self, _: &Prune) -> Result<usize, Error> { unreachable!() } } }
+//! # async fn prune(&self, _: &Prune) -> Result<usize, Error> { unreachable!() }
+//! # async fn strip(&self, _: &Strip) -> Result<usize, Error> { unreachable!() } } }
 //! # use own::Own;
 //! use std::sync::Arc;
 //! use webhook_core::conformance::{Backend, Subject};
@@ -45,6 +48,7 @@ pub mod accept;
 pub mod budget;
 pub mod claim;
 pub mod conflict;
+pub mod failed_attempts;
 pub mod lease;
 pub mod names;
 pub mod operator;
@@ -54,6 +58,7 @@ pub mod redelivery;
 pub mod requeue;
 pub mod settle;
 mod steps;
+pub mod strip;
 pub mod wakeup;
 
 use std::fmt;
@@ -268,6 +273,7 @@ macro_rules! conformance {
                 lists_are_of_one_state
                 pages_list_each_event_once
                 pages_go_on_after_any_id
+                what_was_settled_of_late_is_counted
             }
             requeue {
                 a_requeued_event_starts_afresh
@@ -287,6 +293,25 @@ macro_rules! conformance {
                 a_requeued_event_is_not_pruned
                 leases_of_pruned_events_are_stale
                 concurrent_prunes_share_the_events
+            }
+            strip {
+                a_stripped_event_has_no_body
+                a_stripped_event_keeps_its_key
+                only_processed_events_are_stripped
+                stripping_goes_by_age
+                stripped_events_are_pruned_first
+                concurrent_strips_share_the_events
+            }
+            failed_attempts {
+                what_never_failed_has_no_failed_attempts
+                failed_attempts_are_listed_latest_first
+                a_processed_event_keeps_its_failed_attempts
+                lost_attempts_are_failed_ones
+                a_late_settlement_is_kept_as_it_was
+                stale_settlements_are_not_kept
+                the_latest_failed_attempts_are_kept
+                a_requeue_keeps_the_failed_attempts
+                failed_attempts_belong_to_one_event
             }
             names {
                 similar_keys_are_different

@@ -229,8 +229,10 @@ impl fmt::Display for State {
 pub struct EventRecord {
     /// The backend's name for it.
     pub id: EventId,
-    /// The envelope as first accepted.
+    /// The envelope as first accepted; its body is empty where it is `stripped`.
     pub envelope: Envelope,
+    /// Whether its body is forgotten, its key and fingerprint kept.
+    pub stripped: bool,
     /// Where it stands.
     pub state: State,
     /// Attempts begun since it was accepted or last requeued. A released attempt does not count.

@@ -16,6 +16,7 @@ mod inbox;
 mod operator;
 pub mod payload;
 mod pipeline;
+mod retention;
 mod scheduler;
 mod store;
 pub mod transaction;
@@ -29,11 +30,15 @@ pub use event::{
 };
 pub use handler::{Event, Handled, Handler, HandlerError};
 pub use inbox::{Inbox, InboxOptions, Receipt};
-pub use operator::{ConflictRecord, Counts, Operator, Page, Prune, Requeued, TerminalState};
+pub use operator::{
+    ConflictRecord, Counts, FailedAttempt, MAX_FAILED_ATTEMPTS, Operator, Page, Prune, Requeued,
+    SettledCounts, Strip, TerminalState,
+};
 pub use payload::{FieldError, InvalidPayload, Payload};
 pub use pipeline::{Pipeline, PipelineBuilder};
+pub use retention::{Retention, Swept};
 pub use scheduler::{
-    Attempt, Claim, Claimed, ClaimedEvent, EXHAUSTED_REASON, Extended, Fence, Lease,
+    Attempt, Claim, Claimed, ClaimedEvent, EXHAUSTED_REASON, Extended, Fence, LOST_REASON, Lease,
     MAX_REASON_BYTES, Outcome, Reason, Scheduler, Settled, Settlement,
 };
 pub use store::{

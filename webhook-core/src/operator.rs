@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::error::Error;
 use crate::event::{EventId, EventRecord, EventRef, Fingerprint, Kind, State};
+use crate::scheduler::Attempt;
 
 /// Looks into a backend and tidies it up. No sender or worker waits for any of this.
 ///
@@ -24,6 +25,10 @@ pub trait Operator: Send + Sync + 'static {
     /// waiting.
     async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, Error>;
 
+    /// How many events of `kind` were settled within the last `within`, by the store's clock. Costs
+    /// a scan of those.
+    async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, Error>;
+
     /// A page of the events of `page.kind` in `page.state`, in ascending order of their ids.
     ///
     /// An event that moves between two pages may be missed or seen in its old state; no event is
@@ -35,15 +40,34 @@ pub trait Operator: Send + Sync + 'static {
     /// is no such event.
     async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, Error>;
 
+    /// The attempts at `event` that ended badly, the latest first: at most
+    /// [`MAX_FAILED_ATTEMPTS`], those of before a requeue included. Empty where there are none or
+    /// there is no such event.
+    ///
+    /// An attempt that ended without a result (a crash, a lost lease) is among them once the event
+    /// was claimed again, with [`LOST_REASON`](crate::LOST_REASON).
+    async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, Error>;
+
     /// Schedules failed events afresh, due now and with all their attempts; answer *i* is that of
     /// event *i*. Fences go on growing, so that leases from before stay stale.
     async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, Error>;
 
-    /// Deletes settled events, with their conflicts, and says how many: at most `prune.limit`,
-    /// the oldest first, skipping those that another call is deleting. Their keys are free again.
-    /// Call it until it answers less than the limit.
+    /// Deletes settled events, with all that is kept of them, and says how many: at most
+    /// `prune.limit`, those stripped before others, the oldest first, skipping those that another
+    /// call is deleting. Their keys are free again: a redelivery is a new event. Call it until it
+    /// answers less than the limit.
     async fn prune(&self, prune: &Prune) -> Result<usize, Error>;
+
+    /// Forgets the bodies of PROCESSED events, theirs and those of their conflicts, and says of
+    /// how many events: at most `strip.limit`, the oldest first, skipping those that another call
+    /// is stripping. Their keys stay taken and their fingerprints are compared as before, so that
+    /// a redelivery is still a duplicate or a conflict. Call it until it answers less than the
+    /// limit.
+    async fn strip(&self, strip: &Strip) -> Result<usize, Error>;
 }
+
+/// How many failed attempts of one event a store keeps: the latest ones.
+pub const MAX_FAILED_ATTEMPTS: usize = 16;
 
 /// How many events stand where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +81,15 @@ pub struct Counts {
     /// PROCESSED.
     pub processed: u64,
     /// FAILED.
+    pub failed: u64,
+}
+
+/// How many events were settled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SettledCounts {
+    /// As PROCESSED.
+    pub processed: u64,
+    /// As FAILED.
     pub failed: u64,
 }
 
@@ -86,6 +119,17 @@ pub struct ConflictRecord {
     pub body_bytes: u64,
 }
 
+/// An attempt that ended badly.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedAttempt {
+    /// Its number. They begin anew with a requeue.
+    pub attempt: Attempt,
+    /// When it ended, by the store's clock: when it was settled, or when its lease ran out.
+    pub ended_at: SystemTime,
+    /// Why.
+    pub reason: String,
+}
+
 /// The answer to a requeue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Requeued {
@@ -104,6 +148,17 @@ pub struct Prune {
     pub kind: Kind,
     /// Only events in this terminal state.
     pub state: TerminalState,
+    /// Only events settled at least as long ago, by the store's clock.
+    pub older_than: Duration,
+    /// At most as many in one call.
+    pub limit: NonZeroUsize,
+}
+
+/// Whose bodies to forget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Strip {
+    /// Only events of this kind.
+    pub kind: Kind,
     /// Only events settled at least as long ago, by the store's clock.
     pub older_than: Duration,
     /// At most as many in one call.

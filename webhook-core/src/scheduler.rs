@@ -27,6 +27,7 @@ pub trait Scheduler: Send + Sync + 'static {
     ///   `claim.max_attempts` of its attempts are spent, it is not leased but ends as failed, with
     ///   [`EXHAUSTED_REASON`], and is named in [`Claimed::exhausted`]. These count towards
     ///   `claim.limit`.
+    /// - The attempt whose lease ran out is kept as one that failed, with [`LOST_REASON`].
     /// - Events of other kinds are neither touched nor waited for.
     ///
     /// # Errors
@@ -96,6 +97,9 @@ pub trait Scheduler: Send + Sync + 'static {
 /// Why an event failed whose attempts all ended without a settlement.
 pub const EXHAUSTED_REASON: &str =
     "attempts exhausted: the last one ended without a result (crash or lost lease)";
+
+/// Why an attempt failed that ended without a settlement.
+pub const LOST_REASON: &str = "ended without a result (crash or lost lease)";
 
 /// A wish for work.
 #[derive(Clone, Debug, PartialEq, Eq)]

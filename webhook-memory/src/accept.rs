@@ -8,6 +8,7 @@ use webhook_core::{Accepted, Error, EventId, NewEvent, Redelivery};
 
 use crate::WhenFull;
 use crate::event::{Event, Stage};
+use crate::queue::Queue;
 use crate::state::State;
 
 impl State {
@@ -69,7 +70,7 @@ impl State {
             event.due_at = due_at;
             event.attempts = 0;
             event.reason = None;
-            Stage::Pending { ran_out: false }
+            Stage::Pending { ran_out: None }
         });
     }
 
@@ -88,7 +89,7 @@ impl State {
         match self.options.when_full {
             WhenFull::Refuse => 0,
             WhenFull::EvictProcessed => {
-                let processed = self.queues.iter().map(|queue| queue.processed.len());
+                let processed = self.queues.iter().map(Queue::processed_len);
                 processed.sum()
             }
         }
@@ -97,11 +98,8 @@ impl State {
     /// Forgets processed events until the capacity is kept.
     fn evict(&mut self) {
         while self.len() > self.options.capacity {
-            let first = self
-                .queues
-                .iter()
-                .filter_map(|queue| queue.processed.front());
-            let Some(&(_, id)) = first.min() else { return };
+            let first = self.queues.iter().filter_map(Queue::oldest_processed);
+            let Some((_, id)) = first.min() else { return };
             self.forget(id);
         }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webhook_core::{
-    ConflictRecord, Envelope, EventId, EventRecord, Fingerprint, Key, Kind, Lease,
-    MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent, State,
+    Attempt, ConflictRecord, Envelope, EventId, EventRecord, FailedAttempt, Fingerprint, Key, Kind,
+    Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, NewEvent, State,
 };
 
 use crate::Clock;
@@ -29,6 +29,7 @@ pub(crate) struct Event {
     pub(crate) reason: Option<String>,
     // Boxed: hardly any event has them.
     pub(crate) conflicts: Option<Box<Conflicts>>,
+    pub(crate) failures: Option<Box<Failures>>,
 }
 
 /// Where an event stands, which is also which index of its queue holds it.
@@ -36,14 +37,19 @@ pub(crate) struct Event {
 pub(crate) enum Stage {
     /// Waiting, or due.
     Pending {
-        /// Whether it comes from a lease that ran out and that nobody claimed since: its holder
+        /// When the lease ran out that it comes from, and that nobody claimed since: its holder
         /// may still extend and settle.
-        ran_out: bool,
+        ran_out: Option<Duration>,
     },
     /// Held by a lease.
     Leased { until: Duration },
     /// Ended well.
-    Processed { at: Duration },
+    Processed {
+        /// When.
+        at: Duration,
+        /// Whether its body is forgotten.
+        stripped: bool,
+    },
     /// Ended badly.
     Failed { at: Duration },
 }
@@ -57,19 +63,36 @@ impl Event {
             body: new.envelope.body.clone(),
             accepted_at: now,
             due_at: now.saturating_add(new.delay),
-            stage: Stage::Pending { ran_out: false },
+            stage: Stage::Pending { ran_out: None },
             attempts: 0,
             fence: 0,
             reason: None,
             conflicts: None,
+            failures: None,
         }
+    }
+
+    /// Keeps how the attempt that was begun last ended badly.
+    pub(crate) fn record_failure(&mut self, ended_at: Duration, reason: &str) {
+        let attempt = Attempt::FIRST
+            .0
+            .saturating_add(self.attempts.saturating_sub(1));
+        let failures = self.failures.get_or_insert_default();
+        if failures.0.len() == MAX_FAILED_ATTEMPTS {
+            failures.0.pop_front();
+        }
+        failures.0.push_back(Failure {
+            attempt: Attempt(attempt),
+            ended_at,
+            reason: reason.to_owned(),
+        });
     }
 
     /// Whether `lease` is the one that may extend and settle.
     pub(crate) fn is_held_by(&self, lease: &Lease) -> bool {
         let held = matches!(
             self.stage,
-            Stage::Leased { .. } | Stage::Pending { ran_out: true }
+            Stage::Leased { .. } | Stage::Pending { ran_out: Some(_) }
         );
         held && self.fence == lease.fence.0
     }
@@ -85,7 +108,7 @@ impl Event {
     pub(crate) fn record(&self, id: EventId, kind: &Kind, clock: &Clock) -> EventRecord {
         let settled_at = match self.stage {
             Stage::Pending { .. } | Stage::Leased { .. } => None,
-            Stage::Processed { at } | Stage::Failed { at } => Some(clock.system_time(at)),
+            Stage::Processed { at, .. } | Stage::Failed { at } => Some(clock.system_time(at)),
         };
         let conflicts = self.conflicts.as_deref();
         EventRecord {
@@ -96,6 +119,7 @@ impl Event {
                 fingerprint: self.fingerprint,
                 body: self.body.clone(),
             },
+            stripped: matches!(self.stage, Stage::Processed { stripped: true, .. }),
             state: self.state(),
             attempts: self.attempts,
             accepted_at: clock.system_time(self.accepted_at),
@@ -144,6 +168,11 @@ impl Conflicts {
         });
     }
 
+    /// Forgets the bodies, not their number.
+    pub(crate) fn strip(&mut self) {
+        self.kept.clear();
+    }
+
     /// What is kept, the latest first.
     pub(crate) fn records(&self, clock: &Clock) -> Vec<ConflictRecord> {
         let records = self.kept.iter().rev().map(|conflict| ConflictRecord {
@@ -151,6 +180,28 @@ impl Conflicts {
             fingerprint: conflict.fingerprint,
             body: conflict.body.clone(),
             body_bytes: conflict.body_bytes,
+        });
+        records.collect()
+    }
+}
+
+/// The latest attempts that ended badly, in their order.
+#[derive(Default)]
+pub(crate) struct Failures(VecDeque<Failure>);
+
+struct Failure {
+    attempt: Attempt,
+    ended_at: Duration,
+    reason: String,
+}
+
+impl Failures {
+    /// What is kept, the latest first.
+    pub(crate) fn records(&self, clock: &Clock) -> Vec<FailedAttempt> {
+        let records = self.0.iter().rev().map(|failure| FailedAttempt {
+            attempt: failure.attempt,
+            ended_at: clock.system_time(failure.ended_at),
+            reason: failure.reason.clone(),
         });
         records.collect()
     }

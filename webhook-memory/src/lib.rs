@@ -20,8 +20,9 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use tokio::time::Instant;
 use webhook_core::{
-    Accepted, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef, Extended, Kind,
-    Lease, NewEvent, Operator, Page, Prune, Requeued, Scheduler, Settled, Settlement, Store,
+    Accepted, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef, Extended,
+    FailedAttempt, Kind, Lease, NewEvent, Operator, Page, Prune, Requeued, Scheduler, Settled,
+    SettledCounts, Settlement, Store, Strip,
 };
 
 use crate::state::State;
@@ -31,9 +32,10 @@ use crate::state::State;
 pub struct MemoryOptions {
     /// How many events it may hold at once, those settled included. Default: 1,000,000.
     ///
-    /// An event costs about 500 bytes, plus twice its key, its body and the bodies of its conflicts
+    /// An event costs about 500 bytes, plus twice its key, its body, the bodies of its conflicts
     /// (at most [`MAX_CONFLICT_BODIES`](webhook_core::MAX_CONFLICT_BODIES) of at most
-    /// [`MAX_CONFLICT_BODY_BYTES`](webhook_core::MAX_CONFLICT_BODY_BYTES)).
+    /// [`MAX_CONFLICT_BODY_BYTES`](webhook_core::MAX_CONFLICT_BODY_BYTES)) and the reasons of its
+    /// failed attempts (at most [`MAX_FAILED_ATTEMPTS`](webhook_core::MAX_FAILED_ATTEMPTS)).
     pub capacity: usize,
     /// What happens to a batch that would exceed the capacity. Default: [`WhenFull::Refuse`].
     pub when_full: WhenFull,
@@ -194,6 +196,11 @@ impl Operator for MemoryStore {
         Ok(state.lag(kind, now))
     }
 
+    async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, Error> {
+        let (state, now) = self.lock();
+        Ok(state.settled(kind, within, now))
+    }
+
     async fn list(&self, page: &Page) -> Result<Vec<EventRecord>, Error> {
         let (state, _) = self.lock();
         Ok(state.list(page, &self.shared.clock))
@@ -204,6 +211,11 @@ impl Operator for MemoryStore {
         Ok(state.conflicts(event, &self.shared.clock))
     }
 
+    async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, Error> {
+        let (state, _) = self.lock();
+        Ok(state.failed_attempts(event, &self.shared.clock))
+    }
+
     async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, Error> {
         let (mut state, now) = self.lock();
         Ok(state.requeue(events, now))
@@ -212,5 +224,10 @@ impl Operator for MemoryStore {
     async fn prune(&self, prune: &Prune) -> Result<usize, Error> {
         let (mut state, now) = self.lock();
         Ok(state.prune(prune, now))
+    }
+
+    async fn strip(&self, strip: &Strip) -> Result<usize, Error> {
+        let (mut state, now) = self.lock();
+        Ok(state.strip(strip, now))
     }
 }

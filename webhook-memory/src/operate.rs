@@ -1,13 +1,16 @@
 //! What operators ask for.
 
+use std::collections::VecDeque;
 use std::ops::Bound;
 use std::time::Duration;
 
+use bytes::Bytes;
 use webhook_core::{
-    ConflictRecord, Counts, EventId, EventRecord, EventRef, Kind, Page, Prune, Requeued, State,
-    TerminalState,
+    ConflictRecord, Counts, EventId, EventRecord, EventRef, FailedAttempt, Kind, Page, Prune,
+    Requeued, SettledCounts, State, Strip, TerminalState,
 };
 
+use crate::event::Stage;
 use crate::{Clock, state};
 
 impl state::State {
@@ -22,7 +25,7 @@ impl state::State {
             waiting: (queue.pending.len() - due) as u64,
             due: due as u64,
             leased: queue.leased.len() as u64,
-            processed: queue.processed.len() as u64,
+            processed: queue.processed_len() as u64,
             failed: queue.failed.len() as u64,
         }
     }
@@ -32,6 +35,22 @@ impl state::State {
         self.expire(number, now);
         let (due_at, _) = self.queues[number].pending.first()?;
         now.checked_sub(*due_at)
+    }
+
+    pub(crate) fn settled(&self, kind: &Kind, within: Duration, now: Duration) -> SettledCounts {
+        let Some(number) = self.number(kind) else {
+            return SettledCounts::default();
+        };
+        let queue = &self.queues[number];
+        let since = now.saturating_sub(within);
+        let recent = |settled: &VecDeque<(Duration, EventId)>| {
+            let before = settled.partition_point(|(at, _)| *at < since);
+            (settled.len() - before) as u64
+        };
+        SettledCounts {
+            processed: recent(&queue.processed) + recent(&queue.stripped),
+            failed: queue.failed.range((since, EventId(i64::MIN))..).count() as u64,
+        }
     }
 
     pub(crate) fn list(&self, page: &Page, clock: &Clock) -> Vec<EventRecord> {
@@ -52,6 +71,12 @@ impl state::State {
         let event = self.id(event).and_then(|id| self.events.get(&id));
         let conflicts = event.and_then(|event| event.conflicts.as_deref());
         conflicts.map_or_else(Vec::new, |conflicts| conflicts.records(clock))
+    }
+
+    pub(crate) fn failed_attempts(&self, event: &EventRef, clock: &Clock) -> Vec<FailedAttempt> {
+        let event = self.id(event).and_then(|id| self.events.get(&id));
+        let failures = event.and_then(|event| event.failures.as_deref());
+        failures.map_or_else(Vec::new, |failures| failures.records(clock))
     }
 
     pub(crate) fn requeue(&mut self, events: &[EventRef], now: Duration) -> Vec<Requeued> {
@@ -80,15 +105,42 @@ impl state::State {
         while pruned < prune.limit.get() {
             let queue = &self.queues[number];
             let oldest = match prune.state {
-                TerminalState::Processed => queue.processed.front(),
-                TerminalState::Failed => queue.failed.first(),
+                TerminalState::Processed => queue.oldest_processed(),
+                TerminalState::Failed => queue.failed.first().copied(),
             };
             match oldest {
-                Some(&(settled_at, id)) if settled_at <= latest => self.forget(id),
+                Some((settled_at, id)) if settled_at <= latest => self.forget(id),
                 _ => break,
             }
             pruned += 1;
         }
         pruned
+    }
+
+    pub(crate) fn strip(&mut self, strip: &Strip, now: Duration) -> usize {
+        let Some(number) = self.number(&strip.kind) else {
+            return 0;
+        };
+        let Some(latest) = now.checked_sub(strip.older_than) else {
+            return 0;
+        };
+        let mut stripped = 0;
+        while stripped < strip.limit.get() {
+            match self.queues[number].processed.front() {
+                Some(&(settled_at, id)) if settled_at <= latest => self.shift(id, |event| {
+                    event.body = Bytes::new();
+                    if let Some(conflicts) = &mut event.conflicts {
+                        conflicts.strip();
+                    }
+                    Stage::Processed {
+                        at: settled_at,
+                        stripped: true,
+                    }
+                }),
+                _ => break,
+            }
+            stripped += 1;
+        }
+        stripped
     }
 }

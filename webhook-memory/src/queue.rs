@@ -21,6 +21,8 @@ pub(crate) struct Queue {
     pub(crate) leased: BTreeSet<(Duration, EventId)>,
     /// By settlement. Events leave at the front only, since processed ones never move again.
     pub(crate) processed: VecDeque<(Duration, EventId)>,
+    /// As `processed`: those whose bodies are forgotten. The oldest are stripped first.
+    pub(crate) stripped: VecDeque<(Duration, EventId)>,
     /// By settlement.
     pub(crate) failed: BTreeSet<(Duration, EventId)>,
     wake: Arc<Notify>,
@@ -38,6 +40,7 @@ impl Queue {
             pending: BTreeSet::new(),
             leased: BTreeSet::new(),
             processed: VecDeque::new(),
+            stripped: VecDeque::new(),
             failed: BTreeSet::new(),
             wake: Arc::new(Notify::new()),
             promised: NEVER,
@@ -56,7 +59,7 @@ impl Queue {
                 self.leased.insert((until, id));
                 self.announce(until);
             }
-            Stage::Processed { at } => self.processed.push_back((at, id)),
+            Stage::Processed { at, stripped } => self.settled_well(stripped).push_back((at, id)),
             Stage::Failed { at } => {
                 self.failed.insert((at, id));
             }
@@ -68,10 +71,28 @@ impl Queue {
         match stage {
             Stage::Pending { .. } => self.pending.remove(&(due_at, id)),
             Stage::Leased { until } => self.leased.remove(&(until, id)),
-            // Only pruning and eviction take processed events, and they take the first.
-            Stage::Processed { .. } => self.processed.pop_front().is_some(),
+            // Only stripping, pruning and eviction take processed events, and they take the first.
+            Stage::Processed { stripped, .. } => self.settled_well(stripped).pop_front().is_some(),
             Stage::Failed { at } => self.failed.remove(&(at, id)),
         };
+    }
+
+    fn settled_well(&mut self, stripped: bool) -> &mut VecDeque<(Duration, EventId)> {
+        if stripped {
+            &mut self.stripped
+        } else {
+            &mut self.processed
+        }
+    }
+
+    /// The processed event to forget first.
+    pub(crate) fn oldest_processed(&self) -> Option<(Duration, EventId)> {
+        self.stripped.front().or(self.processed.front()).copied()
+    }
+
+    /// How many events are processed.
+    pub(crate) fn processed_len(&self) -> usize {
+        self.processed.len() + self.stripped.len()
     }
 
     /// When the next event falls due or its lease runs out.

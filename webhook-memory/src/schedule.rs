@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use webhook_core::{
-    Attempt, Claim, Claimed, ClaimedEvent, EXHAUSTED_REASON, Extended, Fence, Kind, Lease, Outcome,
-    Settled, Settlement,
+    Attempt, Claim, Claimed, ClaimedEvent, EXHAUSTED_REASON, Extended, Fence, Kind, LOST_REASON,
+    Lease, Outcome, Settled, Settlement,
 };
 
 use crate::event::Stage;
@@ -30,6 +30,12 @@ impl State {
             let Some(event) = self.events.get_mut(&id) else {
                 continue;
             };
+            if let Stage::Pending {
+                ran_out: Some(ran_out),
+            } = event.stage
+            {
+                event.record_failure(ran_out, LOST_REASON);
+            }
             if event.attempts >= claim.max_attempts.get() {
                 event.reason = Some(EXHAUSTED_REASON.to_owned());
                 event.stage = Stage::Failed { at: now };
@@ -81,20 +87,25 @@ impl State {
             self.shift(settlement.lease.event, |event| match &settlement.outcome {
                 Outcome::Processed => {
                     event.reason = None;
-                    Stage::Processed { at: now }
+                    Stage::Processed {
+                        at: now,
+                        stripped: false,
+                    }
                 }
                 Outcome::Retry { after, reason } => {
+                    event.record_failure(now, reason.as_str());
                     event.reason = Some(reason.as_str().to_owned());
                     event.due_at = now.saturating_add(*after);
-                    Stage::Pending { ran_out: false }
+                    Stage::Pending { ran_out: None }
                 }
                 Outcome::Failed { reason } => {
+                    event.record_failure(now, reason.as_str());
                     event.reason = Some(reason.as_str().to_owned());
                     Stage::Failed { at: now }
                 }
                 Outcome::Release => {
                     event.attempts -= 1;
-                    Stage::Pending { ran_out: false }
+                    Stage::Pending { ran_out: None }
                 }
             });
             Settled::Applied

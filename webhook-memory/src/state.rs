@@ -94,7 +94,9 @@ impl State {
         {
             queue.leased.pop_first();
             if let Some(event) = self.events.get_mut(&id) {
-                event.stage = Stage::Pending { ran_out: true };
+                event.stage = Stage::Pending {
+                    ran_out: Some(until),
+                };
                 queue.enter(id, event.due_at, event.stage);
             }
         }

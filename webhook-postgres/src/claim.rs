@@ -1,19 +1,18 @@
 //! Leases due events.
 
-use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use webhook_core::{
-    Attempt, Claim, Claimed, ClaimedEvent, EXHAUSTED_REASON, EventId, Fence, Lease,
+    Claim, Claimed, ClaimedEvent, EXHAUSTED_REASON, EventId, Fence, LOST_REASON, Lease,
 };
 
 use crate::error::PgError;
 use crate::floor::{BOTTOM_US, Floors, Found};
 use crate::microseconds;
-use crate::record::key;
+use crate::record::{self, key};
 use crate::session::Session;
 
 /// One statement; a second one where the first began above the bottom and did not find enough.
@@ -68,6 +67,8 @@ async fn claim_from(
                 .bind(max_attempts)
                 .bind(EXHAUSTED_REASON)
                 .bind(from_us)
+                .bind(LOST_REASON)
+                .bind(record::FAILED_ATTEMPT_SLOTS)
         })
         .await?;
     let took = started.elapsed();
@@ -103,18 +104,11 @@ async fn claim_from(
 }
 
 fn event(row: &PgRow, id: i64) -> Result<ClaimedEvent, PgError> {
-    let attempt: i32 = row.try_get("attempt")?;
-    let attempt = u32::try_from(attempt)
-        .ok()
-        .and_then(NonZeroU32::new)
-        .ok_or_else(|| PgError::Damaged {
-            detail: format!("its attempt has number {attempt}"),
-        })?;
     let lag: Duration = microseconds::duration(row.try_get("lag_us")?);
     Ok(ClaimedEvent {
         lease: Lease {
             event: EventId(id),
-            attempt: Attempt(attempt),
+            attempt: record::attempt(row.try_get("attempt")?)?,
             fence: Fence(row.try_get("fence")?),
         },
         key: key(row.try_get("key")?)?,

@@ -1,10 +1,11 @@
 -- $1 kind, $2 limit, $3 lease in microseconds, $4 attempts an event has, $5 reason of those that
--- have spent them, $6 where to begin: due times from it on, in microseconds since 1970.
+-- have spent them, $6 where to begin: due times from it on, in microseconds since 1970; $7 reason of
+-- attempts whose lease ran out, $8 how many failed attempts of an event are kept.
 --
 -- Answers one row per event leased or failed, in order of due times, or a single row of nulls;
 -- `next_due_us` is the same in each of them.
 WITH due AS MATERIALIZED (
-  SELECT id, kind, due_at, attempts, fence FROM webhook.queue
+  SELECT id, kind, due_at, leased_until, attempts, fence FROM webhook.queue
   WHERE kind = $1
     AND due_at <= statement_timestamp()
     AND due_at >= timestamptz 'epoch' + $6::bigint * interval '1 microsecond'
@@ -37,6 +38,19 @@ failed AS (
   INSERT INTO webhook.outcomes (id, kind, failed, attempts, fence, settled_at, reason)
   SELECT id, kind, true, attempts, fence, statement_timestamp(), $5::text
   FROM due WHERE id IN (SELECT id FROM exhausted)
+),
+-- How the attempts before ended whose lease ran out.
+lost AS (
+  INSERT INTO webhook.failed_attempts (id, slot, fence, attempt, ended_at, reason)
+  SELECT id, fence % $8::integer, fence, attempts, leased_until, $7::text
+  FROM due
+  WHERE leased_until IS NOT NULL
+    AND (attempts < $4::integer OR id IN (SELECT id FROM exhausted))
+  ON CONFLICT (id, slot) DO UPDATE
+  SET fence = excluded.fence,
+      attempt = excluded.attempt,
+      ended_at = excluded.ended_at,
+      reason = excluded.reason
 ),
 -- When the next event is to be had: at once where this batch is full and another free one is
 -- behind it; else when one falls due, or when a lease runs out: those of others, and these.

@@ -6,6 +6,7 @@ SELECT
   event.body,
   (extract(epoch FROM event.accepted_at) * 1000000)::bigint AS accepted_at_us,
   outcome.failed,
+  coalesce(outcome.stripped, false) AS stripped,
   coalesce(outcome.attempts, item.attempts, 0) AS attempts,
   coalesce(outcome.reason, item.reason) AS reason,
   (extract(epoch FROM outcome.settled_at) * 1000000)::bigint AS settled_at_us,
@@ -21,7 +22,7 @@ LEFT JOIN LATERAL (
   SELECT attempts, reason FROM webhook.queue WHERE id = event.id LIMIT 1
 ) AS item ON true
 LEFT JOIN LATERAL (
-  SELECT failed, attempts, reason, settled_at FROM webhook.outcomes WHERE id = event.id LIMIT 1
+  SELECT failed, stripped, attempts, reason, settled_at FROM webhook.outcomes WHERE id = event.id LIMIT 1
 ) AS outcome ON true
 LEFT JOIN LATERAL (
   SELECT count, last_at FROM webhook.conflicts WHERE id = event.id LIMIT 1

@@ -46,9 +46,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 use webhook_core::{
-    Accepted, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef, Extended, Kind,
-    Lease, NewEvent, Operator, Outcome, Page, Prune, Requeued, Scheduler, Settled, Settlement,
-    Store,
+    Accepted, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef, Extended,
+    FailedAttempt, Kind, Lease, NewEvent, Operator, Outcome, Page, Prune, Requeued, Scheduler,
+    Settled, SettledCounts, Settlement, Store, Strip,
 };
 
 use connect::Link;
@@ -260,12 +260,20 @@ impl Operator for PgStore {
         Ok(operator::lag(&mut self.session(), kind).await?)
     }
 
+    async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, Error> {
+        Ok(operator::settled(&mut self.session(), kind, within).await?)
+    }
+
     async fn list(&self, page: &Page) -> Result<Vec<EventRecord>, Error> {
         Ok(operator::list(&mut self.session(), page).await?)
     }
 
     async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, Error> {
         Ok(operator::conflicts(&mut self.session(), event).await?)
+    }
+
+    async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, Error> {
+        Ok(operator::failed_attempts(&mut self.session(), event).await?)
     }
 
     async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, Error> {
@@ -279,5 +287,9 @@ impl Operator for PgStore {
 
     async fn prune(&self, prune: &Prune) -> Result<usize, Error> {
         Ok(operator::prune(&mut self.session(), prune).await?)
+    }
+
+    async fn strip(&self, strip: &Strip) -> Result<usize, Error> {
+        Ok(operator::strip(&mut self.session(), strip).await?)
     }
 }

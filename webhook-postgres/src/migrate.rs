@@ -10,12 +10,17 @@ use crate::session::Session;
 
 /// The migrations, in their order: version 1 is the first. None of them ever changes; what is new
 /// goes into another one.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     ("create_inbox", include_str!("migrations/create_inbox.sql")),
     (
         "create_transactions_view",
         include_str!("migrations/create_transactions_view.sql"),
     ),
+    (
+        "keep_failed_attempts",
+        include_str!("migrations/keep_failed_attempts.sql"),
+    ),
+    ("strip_bodies", include_str!("migrations/strip_bodies.sql")),
 ];
 
 /// How long to wait for another process that is migrating.

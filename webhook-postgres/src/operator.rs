@@ -1,15 +1,27 @@
 //! What only operators need: one operation per file.
 
+mod batches;
 mod conflicts;
 mod counts;
+mod failed_attempts;
 mod lag;
 mod list;
 mod prune;
 mod requeue;
+mod settled;
+mod strip;
 
 pub(crate) use conflicts::conflicts;
 pub(crate) use counts::counts;
+pub(crate) use failed_attempts::failed_attempts;
 pub(crate) use lag::lag;
 pub(crate) use list::list;
 pub(crate) use prune::prune;
 pub(crate) use requeue::requeue;
+pub(crate) use settled::settled;
+pub(crate) use strip::strip;
+
+/// A count that PostgreSQL gave.
+fn count(stored: i64) -> u64 {
+    u64::try_from(stored).unwrap_or(0)
+}

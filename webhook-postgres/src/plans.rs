@@ -29,7 +29,7 @@ const STATEMENTS: [(&str, &str, &str); 6] = [
     (
         "claim",
         include_str!("claim.sql"),
-        "'k', 256, 60000000, 10, 'spent', 0",
+        "'k', 256, 60000000, 10, 'spent', 0, 'lost', 16",
     ),
     (
         "extend",
@@ -40,7 +40,7 @@ const STATEMENTS: [(&str, &str, &str); 6] = [
         "settle",
         include_str!("settle.sql"),
         "ARRAY[1,2,3]::bigint[], ARRAY[1,1,1]::bigint[], ARRAY[0,1,2]::smallint[], \
-         ARRAY[0,0,0]::bigint[], ARRAY[NULL,'','']::text[]",
+         ARRAY[0,0,0]::bigint[], ARRAY[NULL,'','']::text[], 16",
     ),
 ];
 

@@ -1,9 +1,13 @@
 //! Reads an event's record out of a row with the columns of `find.sql` and `operator/list.sql`.
 
+use std::num::NonZeroU32;
+
 use bytes::Bytes;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
-use webhook_core::{Envelope, EventId, EventRecord, Key, Kind, State};
+use webhook_core::{
+    Attempt, Envelope, EventId, EventRecord, Key, Kind, MAX_FAILED_ATTEMPTS, State,
+};
 
 use crate::accept::fingerprint;
 use crate::error::PgError;
@@ -24,6 +28,7 @@ pub(crate) fn record(row: &PgRow, kind: Kind, key: Key) -> Result<EventRecord, P
             fingerprint: fingerprint(row.try_get("fingerprint")?)?,
             body: Bytes::copy_from_slice(row.try_get("body")?),
         },
+        stripped: row.try_get("stripped")?,
         state,
         attempts: attempts(row.try_get("attempts")?)?,
         accepted_at: microseconds::time(row.try_get("accepted_at_us")?),
@@ -43,6 +48,22 @@ fn attempts(stored: i32) -> Result<u32, PgError> {
         detail: format!("it has {stored} attempts"),
     })
 }
+
+/// The number of a stored attempt.
+pub(crate) fn attempt(stored: i32) -> Result<Attempt, PgError> {
+    let number = u32::try_from(stored).ok().and_then(NonZeroU32::new);
+    number.map(Attempt).ok_or_else(|| PgError::Damaged {
+        detail: format!("its attempt has number {stored}"),
+    })
+}
+
+/// How many failed attempts of an event are kept, as the statements take it.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "a handful"
+)]
+pub(crate) const FAILED_ATTEMPT_SLOTS: i32 = MAX_FAILED_ATTEMPTS as i32;
 
 /// A stored key, which was checked before it was stored.
 pub(crate) fn key(stored: &str) -> Result<Key, PgError> {

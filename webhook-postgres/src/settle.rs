@@ -49,6 +49,7 @@ pub(crate) async fn settle(
                 .bind(sorted().map(|it| ending(&it.outcome)).bind_iter())
                 .bind(sorted().map(|it| delay_us(&it.outcome)).bind_iter())
                 .bind(sorted().map(|it| reason(&it.outcome)).bind_iter())
+                .bind(record::FAILED_ATTEMPT_SLOTS)
         })
         .await?;
     for row in &rows {

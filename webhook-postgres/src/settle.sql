@@ -1,5 +1,5 @@
 -- $1 ids in ascending order, $2 fences, $3 how each ended (0 processed, 1 failed, 2 retry,
--- 3 release), $4 delays in microseconds, $5 reasons.
+-- 3 release), $4 delays in microseconds, $5 reasons, $6 how many failed attempts of an event are kept.
 --
 -- Answers, per kind, the places of the settlements that apply, and the shortest delay among those
 -- that are due again.
@@ -20,6 +20,16 @@ recorded AS (
   INSERT INTO webhook.outcomes (id, kind, failed, attempts, fence, settled_at, reason)
   SELECT id, kind, ending = 1, attempts, fence, statement_timestamp(), reason
   FROM held WHERE ending <= 1
+),
+noted AS (
+  INSERT INTO webhook.failed_attempts (id, slot, fence, attempt, ended_at, reason)
+  SELECT id, fence % $6::integer, fence, attempts, statement_timestamp(), reason
+  FROM held WHERE ending IN (1, 2)
+  ON CONFLICT (id, slot) DO UPDATE
+  SET fence = excluded.fence,
+      attempt = excluded.attempt,
+      ended_at = excluded.ended_at,
+      reason = excluded.reason
 ),
 returned AS (
   UPDATE webhook.queue

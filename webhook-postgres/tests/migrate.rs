@@ -5,10 +5,12 @@
 mod inbox;
 
 use std::error::Error as _;
+use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use inbox::{event, reference};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
-use webhook_core::{Error, Store};
+use webhook_core::{Error, EventRef, Key, Kind, Operator, State, Store, Strip};
 use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{PgError, PgStore, sqlx};
 
@@ -41,8 +43,8 @@ async fn ten_at_once(database: &TestDatabase, url: &str) {
         migrated.await.unwrap().unwrap();
     }
     let mut connection = database.connection().await;
-    let migrations = "SELECT count(*) FROM webhook.migrations";
-    assert_eq!(number(&mut connection, migrations).await, 2);
+    let repeated = "SELECT count(*) - max(version) FROM webhook.migrations";
+    assert_eq!(number(&mut connection, repeated).await, 0);
     for store in stores {
         store.ping().await.unwrap();
         store.close().await;
@@ -162,5 +164,63 @@ async fn a_migrated_schema_needs_no_rights_to_change_it() {
     )
     .await;
     drop(connection);
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn what_an_older_version_stored_is_kept() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.connection().await;
+    run(
+        &mut connection,
+        "CREATE SCHEMA webhook;
+         CREATE TABLE webhook.migrations (
+           version integer PRIMARY KEY, name text NOT NULL,
+           applied_at timestamptz NOT NULL DEFAULT clock_timestamp());
+         INSERT INTO webhook.migrations (version, name)
+         VALUES (1, 'create_inbox'), (2, 'create_transactions_view')",
+    )
+    .await;
+    run(
+        &mut connection,
+        include_str!("../src/migrations/create_inbox.sql"),
+    )
+    .await;
+    run(
+        &mut connection,
+        include_str!("../src/migrations/create_transactions_view.sql"),
+    )
+    .await;
+    run(
+        &mut connection,
+        "INSERT INTO webhook.events (kind, key, fingerprint, body, accepted_at, due_at)
+         SELECT 'note', number::text, sha256('x'), 'x', now(), now() FROM generate_series(1, 3) number;
+         INSERT INTO webhook.queue (id, kind, due_at) SELECT id, kind, due_at FROM webhook.events WHERE id > 2;
+         INSERT INTO webhook.outcomes (id, kind, failed, attempts, fence, settled_at, reason)
+         SELECT id, kind, id = 2, 1, 1, now(), CASE id WHEN 2 THEN 'broken' END
+         FROM webhook.events WHERE id <= 2",
+    )
+    .await;
+    let store = PgStore::connect(database.url()).await.unwrap();
+    assert!(store.ping().await.is_err(), "it is older");
+    store.migrate().await.unwrap();
+    store.ping().await.unwrap();
+    let kind = Kind::new("note").unwrap();
+    let named = |key: &'static str| EventRef {
+        kind: kind.clone(),
+        key: Key::new(key).unwrap(),
+    };
+    let found = store.find(&[named("1"), named("2"), named("3")]).await;
+    let states: Vec<_> = found.unwrap().into_iter().flatten().collect();
+    let states: Vec<_> = states.iter().map(|it| (it.state, it.stripped)).collect();
+    let expected = [State::Processed, State::Failed, State::Processing];
+    assert_eq!(states, expected.map(|state| (state, false)));
+    let strip = Strip {
+        kind: kind.clone(),
+        older_than: Duration::ZERO,
+        limit: NonZeroUsize::MAX,
+    };
+    assert_eq!(store.strip(&strip).await.unwrap(), 1);
+    store.close().await;
     database.drop_database().await;
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use super::Backend;
 use super::steps::*;
-use crate::{Claim, Counts, EventId, EventRecord, Kind, Outcome, Page, State};
+use crate::{Claim, Counts, EventId, EventRecord, Kind, Outcome, Page, SettledCounts, State};
 
 /// Every event is counted once, where it stands.
 pub async fn counts_say_where_events_stand(backend: Backend) {
@@ -172,6 +172,29 @@ pub async fn pages_go_on_after_any_id(backend: Backend) {
     let before = Some(EventId(i64::MIN));
     let all = list(&backend, &kind(), State::Processing, before, usize::MAX).await;
     assert_eq!(names(&all), ["a", "c", "d"]);
+}
+
+/// Settlements are counted by their age, their state and their kind.
+pub async fn what_was_settled_of_late_is_counted(backend: Backend) {
+    let settled = async |within| {
+        let settled = backend.operator.settled(&kind(), within).await;
+        settled.expect("settled")
+    };
+    assert_eq!(settled(LONG).await, SettledCounts::default());
+    for name in ["a", "b"] {
+        backend.settled(name, "1", Outcome::Processed).await;
+    }
+    backend.settled("c", "1", failed("broken")).await;
+    backend.settled("d", "1", retry(LONG, "later")).await;
+    let expected = SettledCounts {
+        processed: 2,
+        failed: 1,
+    };
+    assert_eq!(settled(LONG).await, expected);
+    let other = backend.operator.settled(&kind_named("other"), LONG).await;
+    assert_eq!(other.expect("settled"), SettledCounts::default());
+    backend.pass(PAST_SHORT).await;
+    assert_eq!(settled(SHORT).await, SettledCounts::default());
 }
 
 async fn counts(backend: &Backend) -> Counts {

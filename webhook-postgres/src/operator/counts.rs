@@ -3,6 +3,7 @@
 use sqlx::Row;
 use webhook_core::{Counts, Kind};
 
+use super::count;
 use crate::error::PgError;
 use crate::session::Session;
 
@@ -15,15 +16,11 @@ pub(crate) async fn counts(session: &mut Session<'_>, kind: &Kind) -> Result<Cou
     let Some(row) = rows.first() else {
         return Ok(Counts::default());
     };
-    let count = |name: &str| -> Result<u64, PgError> {
-        let count: i64 = row.try_get(name)?;
-        Ok(u64::try_from(count).unwrap_or(0))
-    };
     Ok(Counts {
-        waiting: count("waiting")?,
-        due: count("due")?,
-        leased: count("leased")?,
-        processed: count("processed")?,
-        failed: count("failed")?,
+        waiting: count(row.try_get("waiting")?),
+        due: count(row.try_get("due")?),
+        leased: count(row.try_get("leased")?),
+        processed: count(row.try_get("processed")?),
+        failed: count(row.try_get("failed")?),
     })
 }

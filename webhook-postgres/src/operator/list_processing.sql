@@ -1,6 +1,8 @@
 -- $1 kind, $2 the id after which the page begins, $3 its length.
 WITH page AS MATERIALIZED (
-  SELECT id, NULL::boolean AS failed, attempts, reason, NULL::timestamptz AS settled_at FROM webhook.queue
+  SELECT id, NULL::boolean AS failed, false AS stripped, attempts, reason,
+         NULL::timestamptz AS settled_at
+  FROM webhook.queue
   WHERE id > $2::bigint AND kind = $1
   ORDER BY id LIMIT $3::bigint
 )
@@ -11,6 +13,7 @@ SELECT
   event.body,
   (extract(epoch FROM event.accepted_at) * 1000000)::bigint AS accepted_at_us,
   page.failed,
+  page.stripped,
   page.attempts,
   page.reason,
   (extract(epoch FROM page.settled_at) * 1000000)::bigint AS settled_at_us,

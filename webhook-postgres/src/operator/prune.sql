@@ -1,20 +1,38 @@
 -- $1 kind, $2 whether failed, $3 age in microseconds, $4 limit. Answers how many were deleted.
 --
 -- What somebody else is deleting, requeueing or recording a conflict of is skipped, not waited for.
-WITH old AS MATERIALIZED (
+-- Bodies are stripped in the order in which events are deleted: what is stripped is the oldest.
+WITH stripped AS MATERIALIZED (
   SELECT id FROM webhook.outcomes
   WHERE kind = $1
     AND failed = $2::boolean
+    AND stripped
     AND settled_at <= statement_timestamp() - $3::bigint * interval '1 microsecond'
   ORDER BY settled_at
   LIMIT $4::bigint
   FOR UPDATE SKIP LOCKED
+),
+whole AS MATERIALIZED (
+  SELECT id FROM webhook.outcomes
+  WHERE kind = $1
+    AND failed = $2::boolean
+    AND NOT stripped
+    AND settled_at <= statement_timestamp() - $3::bigint * interval '1 microsecond'
+  ORDER BY settled_at
+  LIMIT $4::bigint - (SELECT count(*) FROM stripped)
+  FOR UPDATE SKIP LOCKED
+),
+old AS (
+  SELECT id FROM stripped UNION ALL SELECT id FROM whole
 ),
 free AS MATERIALIZED (
   SELECT event.id FROM old
   CROSS JOIN LATERAL (
     SELECT id FROM webhook.events WHERE id = old.id FOR UPDATE SKIP LOCKED
   ) AS event
+),
+no_attempts AS (
+  DELETE FROM webhook.failed_attempts WHERE id = ANY (ARRAY(SELECT id FROM free))
 ),
 no_bodies AS (
   DELETE FROM webhook.conflict_bodies WHERE id = ANY (ARRAY(SELECT id FROM free))

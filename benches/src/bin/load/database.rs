@@ -331,6 +331,7 @@ impl Database {
                SELECT extract(epoch FROM settled_at)::float8 AS at FROM webhook.outcomes
                -- As the index for pruning has them: there may be millions from before.
                WHERE kind = 'transaction' AND failed IN (false, true)
+                 AND stripped IN (false, true)
                  AND settled_at >= timestamptz 'epoch' + $1 * interval '1 microsecond'
              ), range AS (SELECT min(at) AS first, max(at) - min(at) AS seconds FROM settled)
              SELECT floor((at - first) / $2)::bigint, count(*), max(seconds)

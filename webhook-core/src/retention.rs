@@ -1,0 +1,224 @@
+//! Retention: settled events are forgotten once they are old enough.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::error::Error;
+use crate::event::Kind;
+use crate::operator::{Operator, Prune, Strip, TerminalState};
+
+/// How long settled events of one kind are kept, and how gently they are removed.
+///
+/// With an event its key is forgotten: a redelivery that comes later is a new event, and is
+/// processed again. So keep keys for longer than any sender repeats itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Whose events.
+    pub kind: Kind,
+    /// How long after its settlement a PROCESSED event keeps its body, and the bodies of its
+    /// conflicts. Only its key, its fingerprint and how it ended are kept then. As long as `keys`,
+    /// or longer: until all of it goes.
+    pub bodies: Duration,
+    /// How long after its settlement all of an event goes, PROCESSED or FAILED.
+    pub keys: Duration,
+    /// At most as many events in one call to the backend.
+    pub batch: NonZeroUsize,
+    /// How long to rest after each such call that found as many, for others' sake.
+    pub rest: Duration,
+}
+
+/// What a sweep removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Bodies of processed events, their keys being kept.
+    pub stripped: u64,
+    /// Events that were processed.
+    pub processed: u64,
+    /// Events that had failed.
+    pub failed: u64,
+}
+
+impl Retention {
+    /// Keeps all of a settled event for `keys`, then nothing; a thousand events at a time.
+    pub fn new(kind: Kind, keys: Duration) -> Self {
+        Self {
+            kind,
+            bodies: keys,
+            keys,
+            batch: NonZeroUsize::new(1_000).expect("a thousand is not zero"),
+            rest: Duration::from_millis(20),
+        }
+    }
+
+    /// Removes all that is old enough by now; tells `progress` after each batch.
+    ///
+    /// Any number of sweeps may run at once, beside any load: what one removes, another skips.
+    ///
+    /// # Errors
+    ///
+    /// The backend's. What was removed until then stays removed.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time: a batch is removed wholly or not at all.
+    pub async fn sweep(
+        &self,
+        operator: &dyn Operator,
+        mut progress: impl FnMut(&Swept),
+    ) -> Result<Swept, Error> {
+        let mut swept = Swept::default();
+        for state in [TerminalState::Processed, TerminalState::Failed] {
+            let prune = Prune {
+                kind: self.kind.clone(),
+                state,
+                older_than: self.keys,
+                limit: self.batch,
+            };
+            loop {
+                let pruned = operator.prune(&prune).await?;
+                *match state {
+                    TerminalState::Processed => &mut swept.processed,
+                    TerminalState::Failed => &mut swept.failed,
+                } += pruned as u64;
+                progress(&swept);
+                if self.is_last(pruned).await {
+                    break;
+                }
+            }
+        }
+        if self.bodies >= self.keys {
+            return Ok(swept);
+        }
+        let strip = Strip {
+            kind: self.kind.clone(),
+            older_than: self.bodies,
+            limit: self.batch,
+        };
+        loop {
+            let stripped = operator.strip(&strip).await?;
+            swept.stripped += stripped as u64;
+            progress(&swept);
+            if self.is_last(stripped).await {
+                return Ok(swept);
+            }
+        }
+    }
+
+    /// Sweeps, every `interval`, until `stop`. Errors are logged, and the next sweep tries again.
+    pub async fn run(
+        &self,
+        operator: Arc<dyn Operator>,
+        interval: Duration,
+        stop: CancellationToken,
+    ) {
+        let kind = &self.kind;
+        let sweeps = async {
+            loop {
+                match self.sweep(&*operator, |_| {}).await {
+                    Ok(swept) if swept == Swept::default() => {}
+                    Ok(Swept {
+                        stripped,
+                        processed,
+                        failed,
+                    }) => info!(%kind, stripped, processed, failed, "forgot old events"),
+                    Err(error) => {
+                        warn!(%kind, error = &error as &dyn std::error::Error, "failed to forget old events");
+                    }
+                }
+                sleep(interval).await;
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = sweeps => {}
+        }
+    }
+
+    /// Whether a batch that found so many was the last one; rests where it was not.
+    async fn is_last(&self, found: usize) -> bool {
+        if found < self.batch.get() {
+            return true;
+        }
+        sleep(self.rest).await;
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::operator::MockOperator;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn retention() -> Retention {
+        Retention {
+            bodies: DAY,
+            batch: NonZeroUsize::new(10).unwrap(),
+            ..Retention::new(Kind::new("note").unwrap(), 30 * DAY)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sweep_goes_on_until_a_batch_is_not_full() {
+        let mut operator = MockOperator::new();
+        let found = Mutex::new(vec![3, 10, 10]);
+        operator.expect_prune().returning(move |prune| {
+            assert_eq!((prune.older_than, prune.limit.get()), (30 * DAY, 10));
+            Ok(match prune.state {
+                TerminalState::Processed => found.lock().unwrap().pop().unwrap(),
+                TerminalState::Failed => 2,
+            })
+        });
+        operator.expect_strip().times(1).returning(|strip| {
+            assert_eq!((strip.older_than, strip.limit.get()), (DAY, 10));
+            Ok(4)
+        });
+        let mut told = Vec::new();
+        let retention = retention();
+        let sweep = retention.sweep(&operator, |swept| told.push(*swept));
+        let swept = sweep.await.unwrap();
+        let expected = Swept {
+            stripped: 4,
+            processed: 23,
+            failed: 2,
+        };
+        assert_eq!(swept, expected);
+        let processed: Vec<_> = told.iter().map(|swept| swept.processed).collect();
+        assert_eq!(processed, [10, 20, 23, 23, 23]);
+        assert_eq!(told.last(), Some(&expected));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_stripped_that_goes_at_once() {
+        let mut operator = MockOperator::new();
+        operator.expect_prune().times(2).returning(|_| Ok(0));
+        let whole = Retention::new(Kind::new("note").unwrap(), DAY);
+        let swept = whole.sweep(&operator, |_| {}).await.unwrap();
+        assert_eq!(swept, Swept::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_ends_a_sweep_and_not_the_sweeps() {
+        let mut operator = MockOperator::new();
+        let stop = CancellationToken::new();
+        let (stopped, mut calls) = (stop.clone(), 0);
+        operator.expect_prune().returning(move |_| {
+            calls += 1;
+            if calls == 1 {
+                return Err(Error::unavailable(std::io::Error::other("gone")));
+            }
+            stopped.cancel();
+            Ok(0)
+        });
+        operator.expect_strip().returning(|_| Ok(0));
+        retention().run(Arc::new(operator), DAY, stop).await;
+    }
+}
