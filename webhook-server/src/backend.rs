@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
-use webhook_core::{Scheduler, Store};
+use webhook_core::{Operator, Scheduler, Store};
 use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
 use webhook_postgres::{PgError, PgOptions, PgStore};
 
@@ -18,20 +18,23 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// The longest wait between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// An open backend: one store, seen by senders and by workers.
+/// An open backend: one store, seen by senders, by workers and by operators.
 pub struct Backend {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) scheduler: Arc<dyn Scheduler>,
+    /// Without one, nothing is ever forgotten.
+    pub(crate) operator: Option<Arc<dyn Operator>>,
     /// What is to be closed in the end.
     database: Option<PgStore>,
 }
 
 impl Backend {
-    /// A backend of the caller's, by its two faces.
+    /// A backend of the caller's, by its two faces; without retention.
     pub fn new(store: Arc<dyn Store>, scheduler: Arc<dyn Scheduler>) -> Self {
         Self {
             store,
             scheduler,
+            operator: None,
             database: None,
         }
     }
@@ -56,6 +59,7 @@ impl Backend {
         Ok(Self {
             store: Arc::new(database.clone()),
             scheduler: Arc::new(database.clone()),
+            operator: Some(Arc::new(database.clone())),
             database: Some(database),
         })
     }
@@ -69,7 +73,25 @@ impl Backend {
             capacity: config.memory_capacity,
             when_full: WhenFull::EvictProcessed,
         }));
-        Self::new(Arc::clone(&store) as Arc<dyn Store>, store)
+        Self {
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            scheduler: Arc::clone(&store) as Arc<dyn Scheduler>,
+            operator: Some(store),
+            database: None,
+        }
+    }
+
+    /// The database that `config` names, as it is.
+    pub(crate) async fn database(config: &Config) -> Result<PgStore, OpenError> {
+        let url = config.database_url.as_ref().ok_or(OpenError::NoDatabase)?;
+        let database = connect(url, config).await?;
+        match database.ping().await {
+            Ok(()) => Ok(database),
+            Err(error) => {
+                database.close().await;
+                Err(OpenError::NotReady(error))
+            }
+        }
     }
 
     /// Brings the schema of the database that `config` names up to date.
@@ -161,6 +183,9 @@ pub enum OpenError {
         #[source]
         source: PgError,
     },
+    /// It answers, and has not the schema of this version.
+    #[error("database is not ready")]
+    NotReady(#[source] webhook_core::Error),
     /// Its schema could not be brought up to date.
     #[error("database schema cannot be brought up to date")]
     Migrate(#[source] PgError),

@@ -11,12 +11,15 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use webhook_core::{InboxOptions, Redelivery, WorkerOptions};
+use clap::parser::ValueSource;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use webhook_core::{InboxOptions, Redelivery, Retention, Transaction, WorkerOptions, payload};
 
 use crate::http::HttpOptions;
+use crate::operate::Operate;
 pub use env_file::{EnvFileError, read_env_file};
 pub use values::LogFilter;
+pub(crate) use values::age;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, Parser)]
@@ -40,12 +43,15 @@ pub struct CommandLine {
 }
 
 /// What to do instead of serving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Task {
     /// Bring the database's schema up to date, and end
     Migrate,
     /// Ask the server on BIND_ADDR whether it is alive: ends with 0 if so, else with 1
     Healthcheck,
+    /// What operators do.
+    #[command(flatten)]
+    Operate(Operate),
 }
 
 /// How the server behaves, and its limits.
@@ -104,9 +110,19 @@ pub struct Config {
     #[arg(long, env, value_name = "COUNT", default_value = "256", value_parser = values::count)]
     pub worker_concurrency: usize,
 
-    /// What the redelivery of a FAILED transaction does: nothing, or process it again
-    #[arg(long, env, value_enum, ignore_case = true, default_value = "keep")]
-    pub redelivery: OnRedelivery,
+    /// Whether the redelivery of a FAILED transaction, with the same content, processes it again
+    #[arg(long, env, value_name = "BOOL", action = ArgAction::Set, default_value = "false", value_parser = values::boolean)]
+    pub revive_failed: bool,
+
+    /// Forget transactions by themselves as many days after they were PROCESSED or FAILED, a
+    /// minute sooner or later; unset, keep them for ever
+    #[arg(long, env, value_name = "DAYS", value_parser = values::days)]
+    pub retention_days: Option<Duration>,
+
+    /// Of PROCESSED ones forget only the bodies then, and the rest, like FAILED ones, after as
+    /// many days: until then, redeliveries are known as such
+    #[arg(long, env, value_name = "DAYS", value_parser = values::days)]
+    pub key_retention_days: Option<Duration>,
 
     /// Longest wait for the store before a delivery is answered 503
     #[arg(long, env, value_name = "SECONDS", default_value = "3", value_parser = values::timeout_seconds)]
@@ -188,15 +204,6 @@ pub enum Migrate {
     Off,
 }
 
-/// What a redelivery does to a transaction that is FAILED.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OnRedelivery {
-    /// Nothing
-    Keep,
-    /// Process it again, with all its attempts
-    Requeue,
-}
-
 /// A database's URL, which holds its password: `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(String);
@@ -247,12 +254,17 @@ impl CommandLine {
                 _ => arg,
             }
         });
-        let line = command
+        let matches = command
             .try_get_matches_from_mut(args)
-            .and_then(|matches| Self::from_arg_matches(&matches))
             .map_err(|error| explain::by_variable(error, &mut command))?;
+        let mut line = Self::from_arg_matches(&matches)
+            .map_err(|error| explain::by_variable(error, &mut command))?;
+        let is_default = matches.value_source("log_level") == Some(ValueSource::DefaultValue);
+        if is_default && matches!(line.task, Some(Task::Operate(_))) {
+            line.config.log_level = LogFilter::warnings();
+        }
         line.config
-            .check(line.task)
+            .check(line.task.as_ref())
             .map_err(|wrong| command.error(ErrorKind::ArgumentConflict, wrong))?;
         Ok(line)
     }
@@ -269,11 +281,30 @@ impl Default for Config {
 
 impl Config {
     /// Refuses what parses but makes no sense together.
-    fn check(&self, task: Option<Task>) -> Result<(), &'static str> {
+    fn check(&self, task: Option<&Task>) -> Result<(), &'static str> {
+        match (self.retention_days, self.key_retention_days) {
+            (None, Some(_)) => {
+                return Err(
+                    "KEY_RETENTION_DAYS (--key-retention-days) needs RETENTION_DAYS \
+                     (--retention-days), after which the bodies go",
+                );
+            }
+            (Some(bodies), Some(keys)) if keys < bodies => {
+                return Err(
+                    "KEY_RETENTION_DAYS (--key-retention-days) must not be less than \
+                     RETENTION_DAYS (--retention-days): a body goes with its key",
+                );
+            }
+            _ => {}
+        }
         match (task, self.role, &self.database_url) {
             (Some(Task::Migrate), _, None) => {
                 Err("migrate needs DATABASE_URL (--database-url): there is nothing else to migrate")
             }
+            (Some(Task::Operate(_)), _, None) => Err(
+                "this command needs DATABASE_URL (--database-url): a server's memory is seen by \
+                 itself only",
+            ),
             (None, Role::Api | Role::Worker, None) => Err(
                 "ROLE (--role) api and worker need DATABASE_URL (--database-url): events in \
                  memory are seen by one process only",
@@ -286,9 +317,10 @@ impl Config {
     pub fn inbox_options(&self) -> InboxOptions {
         InboxOptions {
             delay: self.processing_delay_seconds,
-            redelivery: match self.redelivery {
-                OnRedelivery::Keep => Redelivery::KeepFailed,
-                OnRedelivery::Requeue => Redelivery::RequeueFailed,
+            redelivery: if self.revive_failed {
+                Redelivery::RequeueFailed
+            } else {
+                Redelivery::KeepFailed
             },
             max_queued: self.max_queued,
             max_queued_bytes: self.max_queued_bytes,
@@ -307,6 +339,16 @@ impl Config {
             max_attempts: self.max_attempts,
             ..WorkerOptions::default()
         }
+    }
+
+    /// How long transactions are kept, where not for ever.
+    pub fn retention(&self) -> Option<Retention> {
+        let bodies = self.retention_days?;
+        let keys = self.key_retention_days.unwrap_or(bodies);
+        Some(Retention {
+            bodies,
+            ..Retention::new(payload::kind_of::<Transaction>(), keys)
+        })
     }
 
     /// The limits of the HTTP side.

@@ -10,13 +10,16 @@ mod handler;
 mod healthcheck;
 pub mod http;
 mod logging;
+mod operate;
 mod run;
 mod server;
+mod shown;
 mod signals;
 
 pub use backend::{Backend, OpenError};
 pub use handler::LogTransaction;
 pub use healthcheck::{Unhealthy, healthcheck};
 pub use logging::start as start_logging;
+pub use operate::{Operate, OperateError};
 pub use run::{RunError, run};
 pub use server::{Server, StartError};

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 use crate::backend::{Backend, OpenError};
 use crate::config::{CommandLine, Task};
 use crate::healthcheck::{Unhealthy, healthcheck};
+use crate::operate::OperateError;
 use crate::server::{Server, StartError};
 use crate::signals::Signals;
 
@@ -19,7 +20,11 @@ use crate::signals::Signals;
 /// When it cannot start.
 pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
     let mut signals = Signals::catch().map_err(RunError::Signals)?;
-    match line.task {
+    match &line.task {
+        Some(Task::Operate(operate)) => tokio::select! {
+            done = operate.run(&line.config) => done.map(|()| 0).map_err(RunError::Operate),
+            signal = signals.next() => Ok(signal.exit_code()),
+        },
         Some(Task::Migrate) => tokio::select! {
             migrated = Backend::migrate(&line.config) => migrated.map(|()| 0).map_err(RunError::Migrate),
             signal = signals.next() => Ok(signal.exit_code()),
@@ -67,6 +72,9 @@ pub enum RunError {
     /// The database was not migrated.
     #[error("failed to migrate the database")]
     Migrate(#[source] OpenError),
+    /// An operator's command failed.
+    #[error("failed")]
+    Operate(#[source] OperateError),
     /// The server that was asked is not alive.
     #[error("not healthy")]
     Healthcheck(#[source] Unhealthy),

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{info, warn};
 use webhook_core::{Drained, Inbox, Transaction, Worker};
 
@@ -18,6 +20,9 @@ use crate::http::{Listening, Site};
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
 
+/// How often what is old enough is forgotten.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
 /// A running server.
 ///
 /// Dropped without a [`shutdown`](Self::shutdown), its HTTP side goes on.
@@ -26,6 +31,7 @@ pub struct Server {
     listening: Listening,
     inbox: Option<Inbox>,
     worker: Option<Worker>,
+    forgetting: Option<Forgetting>,
     backend: Backend,
     drain: Duration,
 }
@@ -64,6 +70,9 @@ impl Server {
                 config.worker_options(),
             )
         });
+        let forgetting = (config.role != Role::Api)
+            .then(|| Forgetting::start(config, &backend))
+            .flatten();
         let store = Arc::clone(&backend.store);
         let mut options = config.http_options();
         options.max_connections = file_limit::raise(options.max_connections);
@@ -86,6 +95,7 @@ impl Server {
             listening,
             inbox,
             worker,
+            forgetting,
             backend,
             drain: config.drain_seconds,
         })
@@ -110,6 +120,9 @@ impl Server {
         if let Some(inbox) = self.inbox {
             inbox.close().await;
         }
+        if let Some(forgetting) = self.forgetting {
+            forgetting.stop().await;
+        }
         self.backend.close().await;
         if cut_off > 0 || drained != Drained::default() {
             warn!(
@@ -119,6 +132,33 @@ impl Server {
                 "drain time was too short for all"
             );
         }
+    }
+}
+
+/// Retention at work, until it is stopped or dropped.
+#[derive(Debug)]
+struct Forgetting {
+    stop: DropGuard,
+    task: JoinHandle<()>,
+}
+
+impl Forgetting {
+    fn start(config: &Config, backend: &Backend) -> Option<Self> {
+        let retention = config.retention()?;
+        let operator = Arc::clone(backend.operator.as_ref()?);
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let task =
+            tokio::spawn(async move { retention.run(operator, SWEEP_INTERVAL, stopped).await });
+        Some(Self {
+            stop: stop.drop_guard(),
+            task,
+        })
+    }
+
+    async fn stop(self) {
+        drop(self.stop);
+        let _ = self.task.await;
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use jiff::{Span, SpanRelativeTo};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 /// The longest time that can be set, in seconds: ten years.
@@ -40,6 +41,41 @@ fn at_least(text: &str, least: f64) -> Result<Duration, String> {
         })
 }
 
+/// Days, which may be fractions: an hour and a half is 0.0625.
+pub(super) fn days(text: &str) -> Result<Duration, String> {
+    const SECONDS_A_DAY: f64 = 86_400.0;
+    let most = MAX_SECONDS / SECONDS_A_DAY;
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|&days: &f64| days > 0.0 && days <= most)
+        .and_then(|days| Duration::try_from_secs_f64(days * SECONDS_A_DAY).ok())
+        .ok_or_else(|| {
+            format!("expected a number of days, more than 0 and at most {most}, such as 30 or 0.5")
+        })
+}
+
+/// An age with its unit: `90s`, `12h`, `30d`, `1w 2d`. A day has 24 hours.
+pub(crate) fn age(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected an age with its unit, such as 90m, 12h, 30d or 8w".to_owned();
+    let span: Span = text.trim().parse().map_err(|_| wrong())?;
+    let age = span
+        .to_duration(SpanRelativeTo::days_are_24_hours())
+        .map_err(|_| wrong())?;
+    Duration::try_from(age)
+        .ok()
+        .filter(|age| age.as_secs_f64() <= MAX_SECONDS)
+        .ok_or_else(wrong)
+}
+
+pub(super) fn boolean(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err("expected true or false".to_owned()),
+    }
+}
+
 pub(super) fn count(text: &str) -> Result<usize, String> {
     text.trim()
         .parse()
@@ -59,6 +95,11 @@ pub(super) fn count_u32(text: &str) -> Result<NonZeroU32, String> {
 pub struct LogFilter(String);
 
 impl LogFilter {
+    /// Only what should not be.
+    pub(super) fn warnings() -> Self {
+        Self("warn".to_owned())
+    }
+
     /// The filter, made anew.
     pub fn to_filter(&self) -> EnvFilter {
         EnvFilter::new(&self.0)
@@ -106,6 +147,48 @@ mod tests {
         }
         assert!(timeout_seconds("0").is_err());
         assert!(lease_seconds("0.5").is_err());
+    }
+
+    #[test]
+    fn ages_have_units() {
+        let hours = |hours: u64| Ok(Duration::from_secs(hours * 3_600));
+        for (text, expected) in [
+            ("90m", 1.5),
+            ("12h", 12.0),
+            ("30d", 720.0),
+            ("1w 2d", 216.0),
+        ] {
+            assert_eq!(age(text), Ok(Duration::from_secs_f64(expected * 3_600.0)));
+        }
+        assert_eq!(age(" 0s "), hours(0));
+        for wrong in [
+            "",
+            "30",
+            "d",
+            "-1d",
+            "30x",
+            "1y",
+            "1mo",
+            "9999999999d",
+            "nan",
+        ] {
+            assert!(age(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(days("0.5"), hours(12));
+        for wrong in ["", "0", "-1", "30d", "nan", "inf", "1e9"] {
+            assert!(days(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn yes_and_no_have_names() {
+        for yes in ["true", "TRUE", "1", "yes", " on "] {
+            assert_eq!(boolean(yes), Ok(true));
+        }
+        for no in ["false", "0", "No", "off"] {
+            assert_eq!(boolean(no), Ok(false));
+        }
+        assert!(boolean("maybe").is_err());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod delay;
 mod kill;
 mod node;
+mod operate;
 mod outage;
 mod pooler;
 mod proxy;

@@ -33,16 +33,20 @@ async fn it_gives_up_with_a_reason_and_without_the_password() {
     let refusing = Proxy::start(database.url(), Network::Refusing);
     let stalled = Proxy::start(database.url(), Network::Stalled);
     let at = |url: String| with_parameters(&url, "connect_timeout=1");
-    for (url, reason) in [
-        (at(refusing.url(database.url())), "refused"),
-        (at(stalled.url(database.url())), "timed out"),
+    for (url, reasons) in [
+        (at(refusing.url(database.url())), &["refused"][..]),
+        // By the connection's own time-out, or by the end of the wait, whichever is noticed first.
+        (
+            at(stalled.url(database.url())),
+            &["timed out", "no answer from PostgreSQL"],
+        ),
         (
             with_parameters(database.url(), "password=hunter2"),
-            "password authentication failed",
+            &["password authentication failed"],
         ),
         (
             with_parameters(database.url(), "dbname=nowhere"),
-            r#"database \"nowhere\" does not exist"#,
+            &[r#"database \"nowhere\" does not exist"#],
         ),
     ] {
         for task in [&[][..], &["migrate"]] {
@@ -53,7 +57,8 @@ async fn it_gives_up_with_a_reason_and_without_the_password() {
             assert_eq!(status.code(), Some(1), "{log}");
             let last = server.logged.last().unwrap();
             assert!(last.contains("database not reachable within 1s"), "{log}");
-            assert!(last.contains(reason), "{reason:?} is not in: {log}");
+            let is_told = reasons.iter().any(|reason| last.contains(reason));
+            assert!(is_told, "none of {reasons:?} is in: {log}");
             assert!(!log.contains("hunter2"), "{log}");
             if let Some(password) = password(database.url()) {
                 assert!(!log.contains(password), "{log}");
@@ -82,7 +87,13 @@ async fn ten_migrations_at_once_all_succeed() {
             .fetch_all(&mut connection)
             .await
             .unwrap();
-    assert_eq!(names, ["create_inbox", "create_transactions_view"]);
+    let expected = [
+        "create_inbox",
+        "create_transactions_view",
+        "keep_failed_attempts",
+        "strip_bodies",
+    ];
+    assert_eq!(names, expected);
 
     let mut server = server_on(database.url(), &["--migrate=off"]).start();
     let addr = server.listens().await;

@@ -177,6 +177,7 @@ async fn a_failed_transaction_is_shown_with_its_reason() {
                         fingerprint: Fingerprint::from_bytes([0; 32]),
                         body: transaction(event.key.as_str()).into(),
                     },
+                    stripped: false,
                     state: State::Failed,
                     attempts: 10,
                     accepted_at: SystemTime::UNIX_EPOCH,

@@ -25,7 +25,7 @@ async fn help_explains_every_option_with_its_variable_and_default() {
         ("MEMORY_CAPACITY", Some("1000000")),
         ("MAX_ATTEMPTS", Some("10")),
         ("WORKER_CONCURRENCY", Some("256")),
-        ("REDELIVERY", Some("keep")),
+        ("REVIVE_FAILED", Some("false")),
         ("ACCEPT_TIMEOUT_SECONDS", Some("3")),
         ("MAX_QUEUED", Some("8192")),
         ("MAX_QUEUED_BYTES", Some("67108864")),

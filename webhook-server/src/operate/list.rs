@@ -1,0 +1,98 @@
+//! Transactions of one state.
+
+use std::num::NonZeroUsize;
+
+use clap::{Args, ValueEnum};
+use webhook_core::{EventId, Operator, Page, State};
+use webhook_postgres::PgStore;
+
+use super::output::{instant, plain};
+use super::{OperateError, Output, kind};
+use crate::shown::{Shown, content};
+
+/// How many to ask for at a time: their bodies come with them.
+pub(super) const PAGE: NonZeroUsize = NonZeroUsize::new(100).expect("a hundred is not zero");
+
+/// What to list.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct List {
+    /// Only those in this state
+    #[arg(long, value_enum, ignore_case = true, default_value = "failed")]
+    state: ListedState,
+    /// At most as many
+    #[arg(long, value_name = "COUNT", default_value = "100")]
+    limit: NonZeroUsize,
+    /// Only those after the one of this number, which is the first column of the table
+    #[arg(long, value_name = "NUMBER")]
+    after: Option<i64>,
+    /// Write one JSON object a line instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// A state, as the command line names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ListedState {
+    /// Waiting, due, or under way
+    Processing,
+    /// Ended well
+    Processed,
+    /// Ended badly
+    Failed,
+}
+
+impl From<ListedState> for State {
+    fn from(state: ListedState) -> Self {
+        match state {
+            ListedState::Processing => Self::Processing,
+            ListedState::Processed => Self::Processed,
+            ListedState::Failed => Self::Failed,
+        }
+    }
+}
+
+impl List {
+    pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
+        let mut output = Output::new(self.json);
+        let mut page = Page {
+            kind: kind(),
+            state: self.state.into(),
+            after: self.after.map(EventId),
+            limit: PAGE,
+        };
+        let mut left = self.limit.get();
+        let mut is_first = true;
+        while let Some(limit) = NonZeroUsize::new(left.min(PAGE.get())) {
+            page.limit = limit;
+            let records = database.list(&page).await?;
+            for record in &records {
+                let content = content(record);
+                output.write(&Shown::of(record, content.as_ref()), |out| {
+                    if is_first {
+                        writeln!(
+                            out,
+                            "{:>10}  {:<20}  {:>8}  {:<32}  REASON",
+                            "NUMBER", "RECEIVED", "ATTEMPTS", "TRANSACTION"
+                        )?;
+                    }
+                    let row = format!(
+                        "{:>10}  {:<20}  {:>8}  {:<32}  {}",
+                        record.id.0,
+                        instant(record.accepted_at),
+                        record.attempts,
+                        plain(record.envelope.key.as_str(), 128),
+                        plain(record.reason.as_deref().unwrap_or(""), 120),
+                    );
+                    writeln!(out, "{}", row.trim_end())
+                })?;
+                is_first = false;
+            }
+            left -= records.len();
+            page.after = records.last().map(|record| record.id).or(page.after);
+            if records.len() < limit.get() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

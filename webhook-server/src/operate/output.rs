@@ -1,0 +1,83 @@
+//! What commands write, for people and for scripts, and the progress they show.
+
+use std::io::{self, StdoutLock, Write, stdout};
+use std::time::{Duration, SystemTime};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// Standard output, in one of two forms.
+pub(super) struct Output {
+    json: bool,
+    stdout: StdoutLock<'static>,
+}
+
+impl Output {
+    pub(super) fn new(json: bool) -> Self {
+        Self {
+            json,
+            stdout: stdout().lock(),
+        }
+    }
+
+    /// Writes `document` as one line of JSON, or else what `human` writes.
+    pub(super) fn write(
+        &mut self,
+        document: &impl Serialize,
+        human: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if self.json {
+            let line = serde_json::to_string(document)?;
+            writeln!(self.stdout, "{line}")?;
+        } else {
+            human(&mut self.stdout)?;
+        }
+        self.stdout.flush()
+    }
+}
+
+/// A time to the second, for people: `2026-01-02 03:04:05Z`.
+pub(super) fn instant(time: SystemTime) -> String {
+    Timestamp::try_from(time).map_or_else(
+        |_| "(no such time)".to_owned(),
+        |time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+    )
+}
+
+/// Text from elsewhere, which must not steer a terminal, cut to `width` characters.
+pub(super) fn plain(text: &str, width: usize) -> String {
+    let safe = |c: char| if c.is_control() { ' ' } else { c };
+    let mut chars = text.chars().map(safe);
+    let mut cut: String = chars.by_ref().take(width).collect();
+    if chars.next().is_some() {
+        cut.pop();
+        cut.push('…');
+    }
+    cut
+}
+
+/// A bar on standard error, which hides by itself where that is no terminal.
+pub(super) fn progress(total: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} {msg} {eta}");
+    ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// A spinner on standard error, for work whose length nobody knows.
+pub(super) fn spinner() -> ProgressBar {
+    let spinner = ProgressBar::new_spinner();
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_elsewhere_is_cut_and_cleaned() {
+        assert_eq!(plain("a\u{1b}[31mb\n", 20), "a [31mb ");
+        assert_eq!(plain("äöü", 3), "äöü");
+        assert_eq!(plain("äöüß", 3), "äö…");
+    }
+}

@@ -1,0 +1,73 @@
+//! Old transactions, forgotten.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use webhook_core::{Retention, Swept};
+use webhook_postgres::PgStore;
+
+use super::output::spinner;
+use super::{OperateError, Output, kind};
+use crate::config::age;
+
+/// What to forget, and what of it to keep.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Prune {
+    /// Only what was settled, as PROCESSED or FAILED, at least as long ago, such as 12h or 30d
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    older_than: Duration,
+    /// Of PROCESSED transactions forget only the bodies until they are this old, so that
+    /// redeliveries are still known as such; the same for FAILED ones, bodies and all
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    keep_keys: Option<Duration>,
+    /// Write one JSON object instead of a line of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    /// PROCESSED, gone.
+    processed: u64,
+    /// FAILED, gone.
+    failed: u64,
+    /// Bodies of PROCESSED ones, their keys being kept.
+    bodies: u64,
+}
+
+impl Prune {
+    pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
+        let keys = self.keep_keys.unwrap_or(self.older_than);
+        let retention = Retention {
+            bodies: self.older_than,
+            ..Retention::new(kind(), keys.max(self.older_than))
+        };
+        let spinner = spinner();
+        let swept = retention
+            .sweep(database, |swept| spinner.set_message(text(swept)))
+            .await?;
+        spinner.finish_and_clear();
+        let Swept {
+            stripped,
+            processed,
+            failed,
+        } = swept;
+        let report = Report {
+            processed,
+            failed,
+            bodies: stripped,
+        };
+        Output::new(self.json).write(&report, |out| writeln!(out, "{}", text(&swept)))?;
+        Ok(())
+    }
+}
+
+fn text(swept: &Swept) -> String {
+    let Swept {
+        stripped,
+        processed,
+        failed,
+    } = swept;
+    format!("forgot {processed} PROCESSED, {failed} FAILED, and the bodies of {stripped} more")
+}

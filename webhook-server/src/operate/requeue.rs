@@ -1,0 +1,175 @@
+//! Failed transactions, once more.
+
+use std::time::SystemTime;
+
+use clap::{ArgGroup, Args};
+use jiff::Timestamp;
+use serde::Serialize;
+use webhook_core::{EventRecord, EventRef, Key, Operator, Page, Requeued, State, Store};
+use webhook_postgres::PgStore;
+
+use super::list::PAGE;
+use super::output::progress;
+use super::{OperateError, Output, kind};
+
+/// Which ones.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(group(ArgGroup::new("which").required(true).args(["ids", "all_failed"])))]
+pub struct Requeue {
+    /// The ids of those to process again
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+    /// All that are FAILED and match the following options
+    #[arg(long)]
+    all_failed: bool,
+    /// Only those whose reason contains this text
+    #[arg(long, value_name = "TEXT", conflicts_with = "ids")]
+    reason: Option<String>,
+    /// Only those that failed at this time or later, such as 2026-01-02T03:04:05Z
+    #[arg(long, value_name = "TIME", conflicts_with = "ids")]
+    failed_after: Option<Timestamp>,
+    /// Only those that failed before this time
+    #[arg(long, value_name = "TIME", conflicts_with = "ids")]
+    failed_before: Option<Timestamp>,
+    /// Change nothing, and tell how many it would be
+    #[arg(long)]
+    dry_run: bool,
+    /// Write one JSON object instead of a line of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Default, Serialize)]
+struct Report {
+    dry_run: bool,
+    /// How many were named, or matched.
+    matched: usize,
+    requeued: usize,
+    /// Named, but in another state; or requeued by somebody else meanwhile.
+    not_failed: usize,
+    not_found: usize,
+}
+
+impl Requeue {
+    pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
+        let mut report = Report {
+            dry_run: self.dry_run,
+            ..Report::default()
+        };
+        if self.all_failed {
+            self.all_failed(database, &mut report).await?;
+        } else {
+            self.named(database, &mut report).await?;
+        }
+        Output::new(self.json).write(&report, |out| {
+            let Report {
+                matched, requeued, ..
+            } = report;
+            if self.dry_run {
+                writeln!(out, "{matched} match; none was requeued (dry run)")
+            } else {
+                writeln!(out, "{requeued} of {matched} requeued")
+            }
+        })?;
+        let refused = report.not_failed + report.not_found;
+        if refused > 0 && !self.all_failed {
+            return Err(OperateError::NotRequeued {
+                refused,
+                named: report.matched,
+            });
+        }
+        Ok(())
+    }
+
+    async fn named(&self, database: &PgStore, report: &mut Report) -> Result<(), OperateError> {
+        let mut events = Vec::new();
+        report.matched = self.ids.len();
+        for id in &self.ids {
+            match Key::new(id.trim()) {
+                Ok(key) => events.push(EventRef { kind: kind(), key }),
+                // What cannot be a key is that of no transaction.
+                Err(_) => report.not_found += 1,
+            }
+        }
+        if self.dry_run {
+            let found = database.find(&events).await?;
+            for record in found {
+                match record.map(|record| record.state) {
+                    Some(State::Failed) => {}
+                    Some(_) => report.not_failed += 1,
+                    None => report.not_found += 1,
+                }
+            }
+            report.matched -= report.not_failed + report.not_found;
+            return Ok(());
+        }
+        self.requeue(database, &events, report).await
+    }
+
+    /// A page at a time. What fails again meanwhile is not met twice.
+    async fn all_failed(
+        &self,
+        database: &PgStore,
+        report: &mut Report,
+    ) -> Result<(), OperateError> {
+        let bar = progress(database.counts(&kind()).await?.failed);
+        let mut page = Page {
+            kind: kind(),
+            state: State::Failed,
+            after: None,
+            limit: PAGE,
+        };
+        loop {
+            let records = database.list(&page).await?;
+            let matching = records.iter().filter(|record| self.matches(record));
+            let events: Vec<_> = matching
+                .map(|record| EventRef {
+                    kind: kind(),
+                    key: record.envelope.key.clone(),
+                })
+                .collect();
+            report.matched += events.len();
+            if !self.dry_run {
+                self.requeue(database, &events, report).await?;
+            }
+            bar.inc(records.len() as u64);
+            if records.len() < PAGE.get() {
+                break;
+            }
+            page.after = records.last().map(|record| record.id);
+        }
+        bar.finish_and_clear();
+        Ok(())
+    }
+
+    fn matches(&self, record: &EventRecord) -> bool {
+        let reason = record.reason.as_deref().unwrap_or("");
+        let failed_at = record.settled_at;
+        let time = |time: Timestamp| Some(SystemTime::from(time));
+        self.reason
+            .as_ref()
+            .is_none_or(|text| reason.contains(text))
+            && self
+                .failed_after
+                .is_none_or(|after| failed_at >= time(after))
+            && self
+                .failed_before
+                .is_none_or(|before| failed_at < time(before))
+    }
+
+    async fn requeue(
+        &self,
+        database: &PgStore,
+        events: &[EventRef],
+        report: &mut Report,
+    ) -> Result<(), OperateError> {
+        for answer in database.requeue(events).await? {
+            *match answer {
+                Requeued::Applied => &mut report.requeued,
+                Requeued::NotFailed => &mut report.not_failed,
+                Requeued::NotFound => &mut report.not_found,
+            } += 1;
+        }
+        Ok(())
+    }
+}

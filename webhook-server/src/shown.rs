@@ -1,0 +1,91 @@
+//! How a transaction is shown: over HTTP, and by the commands for operators.
+
+use std::fmt::Display;
+use std::time::SystemTime;
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use webhook_core::transaction::Currency;
+use webhook_core::{EventRecord, Payload, State, Transaction};
+
+/// What a stored body says; `None` where it is forgotten, or can no longer be read.
+pub(crate) fn content(record: &EventRecord) -> Option<Transaction> {
+    if record.stripped {
+        return None;
+    }
+    Transaction::decode(&record.envelope.body).ok()
+}
+
+/// A transaction and where it stands. What its body said is null where there is no body.
+#[derive(Serialize)]
+pub(crate) struct Shown<'a> {
+    transaction_id: &'a str,
+    source_account: Option<&'a str>,
+    destination_account: Option<&'a str>,
+    amount: Option<Box<RawValue>>,
+    #[serde(serialize_with = "as_text_or_null")]
+    currency: Option<Currency>,
+    status: &'static str,
+    #[serde(serialize_with = "as_instant")]
+    created_at: SystemTime,
+    #[serde(serialize_with = "as_instant_or_null")]
+    processed_at: Option<SystemTime>,
+    attempts: u32,
+    error_message: Option<&'a str>,
+    duplicate_conflict_count: u64,
+    #[serde(serialize_with = "as_instant_or_null")]
+    last_conflict_at: Option<SystemTime>,
+}
+
+impl<'a> Shown<'a> {
+    /// What is known of a transaction, and of the content that its body has.
+    pub(crate) fn of(record: &'a EventRecord, content: Option<&'a Transaction>) -> Self {
+        Self {
+            transaction_id: record.envelope.key.as_str(),
+            source_account: content.map(|it| it.source_account().as_str()),
+            destination_account: content.map(|it| it.destination_account().as_str()),
+            // A JSON number, digit by digit.
+            amount: content.and_then(|it| RawValue::from_string(it.amount().to_string()).ok()),
+            currency: content.map(Transaction::currency),
+            status: record.state.as_str(),
+            created_at: record.accepted_at,
+            processed_at: record
+                .settled_at
+                .filter(|_| record.state == State::Processed),
+            attempts: record.attempts,
+            error_message: record.reason.as_deref(),
+            duplicate_conflict_count: record.conflict_count,
+            last_conflict_at: record.last_conflict_at,
+        }
+    }
+}
+
+fn as_text_or_null<S: Serializer>(
+    text: &Option<impl Display>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match text {
+        Some(text) => serializer.collect_str(text),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds, cut and not rounded: `2026-01-02T03:04:05.678Z`.
+pub(crate) fn as_instant<S: Serializer>(
+    time: &SystemTime,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let instant = Timestamp::try_from(*time).map_err(serde::ser::Error::custom)?;
+    serializer.collect_str(&format_args!("{instant:.3}"))
+}
+
+pub(crate) fn as_instant_or_null<S: Serializer>(
+    time: &Option<SystemTime>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => as_instant(time, serializer),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,358 @@
+//! The commands for operators, and retention.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use webhook_core::{
+    Accepted, Claim, NewEvent, Outcome, Reason, Redelivery, Scheduler, Settlement, Store,
+    Transaction, payload,
+};
+use webhook_postgres::PgStore;
+use webhook_postgres::testing::TestDatabase;
+
+use crate::node::{server_on, shown, until_processed};
+use crate::support::client::Client;
+use crate::support::{transaction, until, with_amount};
+
+/// A database with transactions in it, in known states.
+struct Inbox {
+    database: TestDatabase,
+    store: PgStore,
+}
+
+impl Inbox {
+    async fn open() -> Self {
+        let database = TestDatabase::create().await;
+        let store = PgStore::connect(database.url()).await.unwrap();
+        store.migrate().await.unwrap();
+        Self { database, store }
+    }
+
+    async fn accept(&self, body: String, delay: Duration) -> Accepted {
+        let event = NewEvent {
+            envelope: payload::seal::<Transaction>(Bytes::from(body)).unwrap(),
+            delay,
+            redelivery: Redelivery::KeepFailed,
+        };
+        self.store.accept(&[event]).await.unwrap()[0]
+    }
+
+    /// Accepts a transaction and lets its attempts end so, one after the other.
+    async fn settled(&self, id: &str, outcomes: impl IntoIterator<Item = Outcome>) {
+        self.accept(transaction(id), Duration::ZERO).await;
+        for outcome in outcomes {
+            let claim = Claim {
+                kind: payload::kind_of::<Transaction>(),
+                limit: NonZeroUsize::MIN,
+                lease: Duration::from_secs(3_600),
+                max_attempts: NonZeroU32::MAX,
+            };
+            let claimed = self.store.claim(&claim).await.unwrap().events;
+            assert_eq!(claimed[0].key.as_str(), id);
+            let lease = claimed[0].lease;
+            let settlement = Settlement { lease, outcome };
+            self.store.settle(&[settlement]).await.unwrap();
+        }
+    }
+
+    /// What a command writes: its lines.
+    async fn lines(&self, args: &[&str]) -> Vec<String> {
+        let (code, out, log) = server_on(self.database.url(), args).output().await;
+        assert_eq!((code, log.as_str()), (0, ""), "{args:?}");
+        out.lines().map(str::to_owned).collect()
+    }
+
+    /// The one document that a command writes.
+    async fn json(&self, args: &[&str]) -> Value {
+        let lines = self.lines(&[args, &["--json"]].concat()).await;
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        serde_json::from_str(&lines[0]).unwrap()
+    }
+
+    async fn close(self) {
+        self.store.close().await;
+        self.database.drop_database().await;
+    }
+}
+
+fn failed(reason: &str) -> Outcome {
+    Outcome::Failed {
+        reason: Reason::new(reason),
+    }
+}
+
+fn retry(reason: &str) -> Outcome {
+    Outcome::Retry {
+        after: Duration::ZERO,
+        reason: Reason::new(reason),
+    }
+}
+
+const LONG: Duration = Duration::from_secs(3_600);
+
+#[tokio::test]
+async fn status_tells_what_stands_where() {
+    let inbox = Inbox::open().await;
+    let empty = inbox.json(&["status"]).await;
+    assert_eq!(empty["oldest"], Value::Null);
+    assert_eq!(empty["lag_seconds"], Value::Null);
+    inbox.settled("good", [Outcome::Processed]).await;
+    inbox.settled("bad", [failed("broken")]).await;
+    inbox.accept(transaction("later"), LONG).await;
+    inbox.accept(transaction("now"), Duration::ZERO).await;
+    let status = inbox.json(&["status"]).await;
+    for (name, expected) in [
+        ("waiting", 1),
+        ("due", 1),
+        ("leased", 0),
+        ("processed", 1),
+        ("failed", 1),
+    ] {
+        assert_eq!(status[name], expected, "{name} of {status}");
+    }
+    assert!(status["lag_seconds"].as_f64() >= Some(0.0));
+    assert!(status["processed_per_second"].as_f64() > Some(0.0));
+    assert_eq!(status["oldest"]["transaction_id"], "later");
+    let table = inbox.lines(&["status"]).await;
+    assert!(
+        table.iter().any(|line| line.starts_with("FAILED ")),
+        "{table:?}"
+    );
+    assert!(table.last().unwrap().contains("\"later\""), "{table:?}");
+    inbox.close().await;
+}
+
+#[tokio::test]
+async fn lists_are_of_one_state_and_can_be_read_on() {
+    let inbox = Inbox::open().await;
+    for number in 0..3 {
+        inbox
+            .settled(&format!("bad-{number}"), [failed("a\u{1b}[31mb")])
+            .await;
+    }
+    inbox.settled("good", [Outcome::Processed]).await;
+    let args = ["list", "--state", "FAILED", "--json"];
+    let lines = inbox.lines(&args).await;
+    let ids: Vec<Value> = lines
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["transaction_id"].take())
+        .collect();
+    assert_eq!(ids, ["bad-0", "bad-1", "bad-2"]);
+    let table = inbox.lines(&["list", "--limit=2"]).await;
+    assert_eq!(table.len(), 3, "{table:?}");
+    assert!(!table.concat().contains('\u{1b}'));
+    let number = table[2].split_whitespace().next().unwrap();
+    let rest = inbox.lines(&["list", "--after", number]).await;
+    assert!(rest.len() == 2 && rest[1].contains("bad-2"), "{rest:?}");
+    let good = inbox.json(&["list", "--state=processed"]).await;
+    assert_eq!(good["transaction_id"], "good");
+    assert_eq!(inbox.lines(&["list", "--state=processing"]).await.len(), 0);
+    inbox.close().await;
+}
+
+#[tokio::test]
+async fn show_has_every_failed_attempt_and_conflict() {
+    let inbox = Inbox::open().await;
+    let outcomes = [retry("first"), retry("second"), failed("third")];
+    inbox.settled("tx-1", outcomes).await;
+    let accepted = inbox.accept(with_amount("tx-1", "7"), Duration::ZERO).await;
+    assert_eq!(accepted, Accepted::Conflict);
+    let document = inbox.json(&["show", "tx-1"]).await;
+    assert_eq!(document["status"], "FAILED");
+    assert_eq!(document["error_message"], "third");
+    assert_eq!(document["body_forgotten"], false);
+    let attempts = document["failed_attempts"].as_array().unwrap();
+    let reasons: Vec<_> = attempts.iter().map(|it| &it["reason"]).collect();
+    assert_eq!(reasons, ["third", "second", "first"]);
+    assert_eq!(attempts[0]["attempt"], 3);
+    assert!(attempts[0]["ended_at"].as_str().unwrap().ends_with('Z'));
+    assert_eq!(document["duplicate_conflict_count"], 1);
+    assert_eq!(document["conflicts"][0]["body"], with_amount("tx-1", "7"));
+    let text = inbox.lines(&["show", "tx-1"]).await.join("\n");
+    for part in [
+        "FAILED since",
+        "third",
+        "second",
+        "first",
+        "conflicting deliveries: 1",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    for unknown in ["tx-2", "tx\u{1}", ""] {
+        let starter = server_on(inbox.database.url(), &["show", unknown]);
+        let (code, out, log) = starter.output().await;
+        assert_eq!((code, out.as_str()), (1, ""), "{log}");
+        assert!(log.contains("there is no transaction"), "{log}");
+    }
+    inbox.close().await;
+}
+
+#[tokio::test]
+async fn what_failed_is_requeued_by_name_or_by_match() {
+    let inbox = Inbox::open().await;
+    for (id, reason) in [
+        ("a", "timeout at bank"),
+        ("b", "no such account"),
+        ("c", "timeout"),
+    ] {
+        inbox.settled(id, [failed(reason)]).await;
+    }
+    let matching = ["requeue", "--all-failed", "--reason=timeout"];
+    let dry = inbox.json(&[&matching[..], &["--dry-run"]].concat()).await;
+    assert_eq!((&dry["matched"], &dry["requeued"]), (&json!(2), &json!(0)));
+    assert_eq!(inbox.json(&["status"]).await["failed"], 3);
+    let never = "--failed-before=2001-01-01T00:00:00Z";
+    let none = inbox.json(&[&matching[..], &[never]].concat()).await;
+    assert_eq!(none["matched"], 0);
+    let since = "--failed-after=2001-01-01T00:00:00Z";
+    let done = inbox.json(&[&matching[..], &[since]].concat()).await;
+    assert_eq!(
+        (&done["matched"], &done["requeued"]),
+        (&json!(2), &json!(2))
+    );
+    let status = inbox.json(&["status"]).await;
+    assert_eq!((&status["failed"], &status["due"]), (&json!(1), &json!(2)));
+    let named = inbox.lines(&["requeue", "b"]).await;
+    assert_eq!(named, ["1 of 1 requeued"]);
+    let starter = server_on(inbox.database.url(), &["requeue", "b", "unknown", "--json"]);
+    let (code, out, log) = starter.output().await;
+    assert_eq!(code, 1, "{log}");
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&report["not_failed"], &report["not_found"]),
+        (&json!(1), &json!(1))
+    );
+    assert!(
+        log.contains("2 of 2 transactions were not requeued"),
+        "{log}"
+    );
+    for wrong in [
+        &["requeue"][..],
+        &["requeue", "a", "--all-failed"],
+        &["requeue", "a", "--reason=x"],
+    ] {
+        let (code, ..) = server_on(inbox.database.url(), wrong).output().await;
+        assert_eq!(code, 2, "{wrong:?}");
+    }
+    inbox.close().await;
+}
+
+#[tokio::test]
+async fn what_is_old_is_pruned_and_keys_may_be_kept() {
+    let inbox = Inbox::open().await;
+    inbox.settled("good", [Outcome::Processed]).await;
+    inbox.settled("bad", [failed("broken")]).await;
+    inbox.accept(transaction("later"), LONG).await;
+    let nothing = inbox.json(&["prune", "--older-than=30d"]).await;
+    assert_eq!(nothing, json!({"processed": 0, "failed": 0, "bodies": 0}));
+    let bodies = inbox
+        .json(&["prune", "--older-than=0s", "--keep-keys=365d"])
+        .await;
+    assert_eq!(bodies, json!({"processed": 0, "failed": 0, "bodies": 1}));
+    let good = inbox.json(&["show", "good"]).await;
+    assert_eq!(
+        (&good["body_forgotten"], &good["amount"]),
+        (&json!(true), &Value::Null)
+    );
+    let again = inbox.accept(transaction("good"), LONG).await;
+    assert_eq!(again, Accepted::Duplicate);
+    let other = inbox.accept(with_amount("good", "1"), LONG).await;
+    assert_eq!(other, Accepted::Conflict);
+    let all = inbox.lines(&["prune", "--older-than=0s"]).await;
+    assert_eq!(
+        all,
+        ["forgot 1 PROCESSED, 1 FAILED, and the bodies of 0 more"]
+    );
+    let again = inbox.accept(transaction("good"), LONG).await;
+    assert_eq!(again, Accepted::New, "its key is free again");
+    for wrong in [
+        &["prune"][..],
+        &["prune", "--older-than=30"],
+        &["prune", "--older-than=-1d"],
+    ] {
+        let (code, ..) = server_on(inbox.database.url(), wrong).output().await;
+        assert_eq!(code, 2, "{wrong:?}");
+    }
+    inbox.close().await;
+}
+
+#[tokio::test]
+async fn a_server_forgets_by_itself_where_it_is_told_to() {
+    let inbox = Inbox::open().await;
+    inbox.settled("old", [Outcome::Processed]).await;
+    // A hundredth of a second.
+    let args = [
+        "--retention-days=0.0000001",
+        "--key-retention-days=365",
+        "--processing-delay-seconds=0",
+    ];
+    let mut server = server_on(inbox.database.url(), &args).start();
+    let addr = server.listens().await;
+    until("the body is forgotten", async || {
+        shown(addr, "old").await["amount"].is_null()
+    })
+    .await;
+    let old = shown(addr, "old").await;
+    assert_eq!(
+        (&old["status"], &old["currency"]),
+        (&json!("PROCESSED"), &Value::Null)
+    );
+    let mut client = Client::connect(addr).await;
+    let reply = client.post(transaction("old")).await.json();
+    assert_eq!(reply["status"], "DUPLICATE");
+    client.post(transaction("new")).await;
+    until_processed(addr, "new").await;
+    server.signal(Signal::TERM);
+    assert!(server.ends().await.success());
+    inbox.close().await;
+}
+
+#[tokio::test]
+async fn a_redelivery_revives_what_failed_where_it_is_told_to() {
+    let inbox = Inbox::open().await;
+    inbox.settled("bad", [failed("broken")]).await;
+    for (revive, status, left) in [
+        ("false", "DUPLICATE", "FAILED"),
+        ("true", "ACCEPTED", "PROCESSED"),
+    ] {
+        let flag = format!("--revive-failed={revive}");
+        let args = [flag.as_str(), "--processing-delay-seconds=0"];
+        let mut server = server_on(inbox.database.url(), &args).start();
+        let addr = server.listens().await;
+        let mut client = Client::connect(addr).await;
+        let other = client.post(with_amount("bad", "1")).await.json();
+        assert_eq!(other["status"], "CONFLICT");
+        assert_eq!(shown(addr, "bad").await["status"], "FAILED");
+        let reply = client.post(transaction("bad")).await.json();
+        assert_eq!(reply["status"], status);
+        until(left, async || shown(addr, "bad").await["status"] == left).await;
+        server.signal(Signal::TERM);
+        assert!(server.ends().await.success());
+    }
+    inbox.close().await;
+}
+
+#[tokio::test]
+async fn commands_need_a_database_with_the_schema() {
+    let database = TestDatabase::create().await;
+    for command in [
+        &["status"][..],
+        &["list"],
+        &["show", "a"],
+        &["requeue", "a"],
+        &["prune", "--older-than=1d"],
+    ] {
+        let (code, out, log) = server_on(database.url(), command).output().await;
+        assert_eq!((code, out.as_str()), (1, ""), "{log}");
+        assert!(log.contains("database is not ready"), "{log}");
+        let (code, _, log) = crate::support::process::webhook_server(command)
+            .output()
+            .await;
+        assert_eq!(code, 2, "{log}");
+        assert!(log.contains("DATABASE_URL"), "{log}");
+    }
+    database.drop_database().await;
+}
