@@ -18,6 +18,8 @@ pub mod payload;
 mod pipeline;
 mod retention;
 mod scheduler;
+#[cfg(feature = "signatures")]
+pub mod signature;
 mod store;
 pub mod transaction;
 mod worker;
