@@ -1,1 +1,26 @@
-//! What is fuzzed, and the corpora that every test run replays.
+//! What is fuzzed: everything that reads bytes from elsewhere.
+//!
+//! Each function here is a target. It takes any bytes, and panics where a property of what reads
+//! them does not hold. The same functions run in two ways:
+//!
+//! - `cargo test -p fuzz`, on stable, replays `corpus/<target>/` file by file, and then a few
+//!   thousand mutations of those files, always the same ones.
+//! - `fuzz/run <target> [seconds]` searches with libFuzzer, guided by coverage, and
+//!   `fuzz/run --keep <target>` adds what it found worth keeping to the corpus. It needs
+//!   `cargo install cargo-fuzz` and a C++ compiler, but no nightly Rust.
+//!
+//! An input that fails is left in `targets/artifacts/<target>/`. It belongs in the corpus together
+//! with the fix, under a name that says what it found.
+
+mod config;
+mod database_url;
+mod decimal;
+mod fingerprint;
+mod id_path;
+mod transaction;
+
+pub use config::config;
+pub use database_url::database_url;
+pub use fingerprint::fingerprint;
+pub use id_path::id_path;
+pub use transaction::transaction;

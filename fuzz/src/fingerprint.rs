@@ -1,0 +1,59 @@
+//! Equal content, equal fingerprint; other content, another one.
+
+mod content;
+mod spelling;
+
+use arbitrary::Unstructured;
+use webhook_core::{Payload as _, Transaction, payload};
+
+use crate::decimal::Decimal;
+use content::Content;
+
+/// Two transactions, spelled as JSON in every way that means the same, have one fingerprint
+/// exactly if their five fields, normalised, are equal.
+///
+/// The input is text: the five fields of the first in a line each, the same of the second (an empty
+/// line means the first's), and then bytes that choose the spellings.
+pub fn fingerprint(input: &[u8]) {
+    let mut lines = input.splitn(11, |&byte| byte == b'\n');
+    let mut field = || String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
+    let first: [String; 5] = std::array::from_fn(|_| field());
+    let second = first.each_ref().map(|first| match field() {
+        line if line.is_empty() => first.clone(),
+        line => line,
+    });
+    let mut choices = Unstructured::new(lines.next().unwrap_or_default());
+    let first = Content::of_lines(&first);
+    let second = Content::of_lines(&second);
+
+    let one = read(&first, &mut choices);
+    let other = read(&second, &mut choices);
+    let again = read(&first, &mut choices);
+    assert_eq!(one.fingerprint(), again.fingerprint());
+    assert_eq!(one.fingerprint() == other.fingerprint(), first == second);
+    assert_eq!(one == other, first == second);
+    assert_eq!(one.key() == other.key(), first.id == second.id);
+}
+
+/// Spells `content` somehow, and reads that.
+fn read(content: &Content, choices: &mut Unstructured<'_>) -> Transaction {
+    let json = spelling::json(content, choices);
+    let envelope = match payload::seal::<Transaction>(json.clone().into()) {
+        Ok(envelope) => envelope,
+        Err(error) => panic!("{error}: {json}"),
+    };
+    let transaction = Transaction::decode(&envelope.body).expect("was read before");
+    assert_eq!(transaction.fingerprint(), envelope.fingerprint);
+    assert_eq!(
+        Content {
+            id: transaction.id().to_owned(),
+            source_account: transaction.source_account().as_str().to_owned(),
+            destination_account: transaction.destination_account().as_str().to_owned(),
+            amount: Decimal::read(&transaction.amount().to_string()),
+            currency: transaction.currency().as_str().to_owned(),
+        },
+        *content,
+        "{json}"
+    );
+    transaction
+}

@@ -1,0 +1,165 @@
+//! Bodies as senders post them.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use webhook_core::transaction::{
+    Account, MAX_DECIMAL_PLACES, MAX_NAME_CHARS, MAX_NESTING, MAX_SIGNIFICANT_DIGITS,
+};
+use webhook_core::{Envelope, FieldError, InvalidPayload, Payload as _, Transaction, payload};
+
+use crate::decimal::Decimal;
+
+/// The members, in the order in which their errors are reported.
+const POINTERS: [&str; 5] = [
+    "/transaction_id",
+    "/source_account",
+    "/destination_account",
+    "/amount",
+    "/currency",
+];
+
+/// A body is refused with all its errors, or read exactly, within the limits, and the same again
+/// from what is stored.
+pub fn transaction(body: &[u8]) {
+    let read = payload::seal::<Transaction>(Bytes::copy_from_slice(body));
+    match &read {
+        Ok(envelope) => check_read(body, envelope),
+        Err(error) => check_refused(body, error),
+    }
+    check_white_space(body, read.is_ok());
+}
+
+fn check_read(body: &[u8], envelope: &Envelope) {
+    assert_eq!(envelope.body, body, "stored byte for byte");
+    let transaction = Transaction::decode(body).expect("reads a second time");
+    let stored = Transaction::decode(&envelope.body).expect("reads from the store");
+    assert_eq!(transaction, stored);
+    assert_eq!(transaction.fingerprint(), stored.fingerprint());
+    assert_eq!(transaction.fingerprint(), envelope.fingerprint);
+    assert_eq!(transaction.key(), envelope.key.as_str());
+    assert_eq!(transaction.id(), envelope.key.as_str());
+
+    check_name(transaction.id());
+    for account in [
+        transaction.source_account(),
+        transaction.destination_account(),
+    ] {
+        check_name(account.as_str());
+        check_masked(account);
+    }
+    let currency = transaction.currency();
+    assert_eq!(currency.as_str().len(), 3);
+    assert!(currency.as_str().bytes().all(|it| it.is_ascii_uppercase()));
+    check_amount(&transaction);
+    check_members(body, &transaction);
+}
+
+fn check_name(name: &str) {
+    assert_eq!(name, name.trim());
+    assert!((1..=MAX_NAME_CHARS).contains(&name.chars().count()));
+    assert!(!name.chars().any(char::is_control));
+}
+
+fn check_masked(account: &Account) {
+    let masked = account.masked().to_string();
+    assert_eq!(format!("{account:?}"), masked);
+    let shown = masked.strip_prefix("****").expect("masked by asterisks");
+    assert!(account.as_str().ends_with(shown));
+    assert!(shown.chars().count() <= 4);
+    assert!(shown.chars().count() * 2 <= account.as_str().chars().count());
+}
+
+fn check_amount(transaction: &Transaction) {
+    let amount = transaction.amount();
+    let shown = amount.to_string();
+    let again = shown.parse().expect("an amount reads what it writes");
+    assert_eq!(amount, again);
+    assert_eq!(again.to_string(), shown, "digits are kept");
+    let raw: &RawValue = serde_json::from_str(&shown).expect("shown as a JSON number");
+    assert_eq!(raw.get(), shown);
+
+    let decimal = amount.to_decimal();
+    assert!(decimal.is_sign_positive() && !decimal.is_zero());
+    assert!(decimal.scale() <= MAX_DECIMAL_PLACES);
+    assert!(decimal.mantissa() < 10_i128.pow(MAX_SIGNIFICANT_DIGITS));
+}
+
+/// The members as serde reads them; those few bodies that serde cannot read so are left out.
+fn check_members(body: &[u8], transaction: &Transaction) {
+    let Ok(members) = serde_json::from_slice::<HashMap<String, &RawValue>>(body) else {
+        return;
+    };
+    let raw = |name: &str| members[name].get();
+    let text = |name: &str| -> String { serde_json::from_str(raw(name)).expect("a string") };
+    assert_eq!(transaction.id(), text("transaction_id").trim());
+    assert_eq!(
+        transaction.source_account().as_str(),
+        text("source_account").trim()
+    );
+    assert_eq!(
+        transaction.destination_account().as_str(),
+        text("destination_account").trim()
+    );
+    assert_eq!(
+        transaction.currency().as_str(),
+        text("currency").trim().to_ascii_uppercase()
+    );
+    let amount = if raw("amount").starts_with('"') {
+        text("amount")
+    } else {
+        raw("amount").to_owned()
+    };
+    assert_eq!(
+        Decimal::read(amount.trim()),
+        Decimal::read(&transaction.amount().to_string()),
+        "kept exactly"
+    );
+}
+
+fn check_refused(body: &[u8], error: &InvalidPayload) {
+    assert!(!error.to_string().is_empty());
+    let json: Result<&RawValue, _> = serde_json::from_slice(body);
+    let is_object = json.is_ok_and(|it| it.get().trim_start().starts_with('{'));
+    match error {
+        InvalidPayload::Malformed { detail } => {
+            assert!(!detail.is_empty());
+            let levels = body.iter().filter(|it| b"[{".contains(it)).count();
+            assert!(
+                !is_object || levels > MAX_NESTING,
+                "a JSON object: {detail}"
+            );
+        }
+        InvalidPayload::Fields(errors) => {
+            assert!(is_object, "not a JSON object");
+            check_field_errors(errors);
+        }
+        other => panic!("no transaction is refused for {other}"),
+    }
+}
+
+/// At least one, one a member, in order.
+fn check_field_errors(errors: &[FieldError]) {
+    assert!(!errors.is_empty());
+    let mut pointers = POINTERS.iter();
+    for error in errors {
+        assert!(
+            pointers.any(|&pointer| pointer == error.pointer),
+            "{errors:?}"
+        );
+        assert!(!error.detail.is_empty());
+    }
+}
+
+/// White space around a body changes nothing.
+fn check_white_space(body: &[u8], is_good: bool) {
+    let spaced = [b" \n", body, b"\r\t"].concat();
+    match Transaction::decode(&spaced) {
+        Ok(spaced) => {
+            assert!(is_good);
+            assert_eq!(spaced, Transaction::decode(body).expect("was read before"));
+        }
+        Err(_) => assert!(!is_good),
+    }
+}

@@ -1,0 +1,68 @@
+//! Replays the corpora, and mutations of them: always the same, and for seconds only.
+
+#[path = "replay/mutation.rs"]
+mod mutation;
+
+use std::fs;
+use std::panic::catch_unwind;
+use std::path::Path;
+
+use mutation::Mutator;
+
+/// Another seed gives other mutations; the long search is libFuzzer's.
+const SEED: u64 = 4;
+
+#[test]
+fn transaction() {
+    run("transaction", fuzz::transaction, 10_000);
+}
+
+#[test]
+fn fingerprint() {
+    run("fingerprint", fuzz::fingerprint, 3_000);
+}
+
+#[test]
+fn id_path() {
+    run("id_path", fuzz::id_path, 2_000);
+}
+
+#[test]
+fn config() {
+    run("config", fuzz::config, 500);
+}
+
+#[test]
+fn database_url() {
+    run("database_url", fuzz::database_url, 5_000);
+}
+
+/// Runs `target` on every file of its corpus, and on as many mutations.
+fn run(name: &str, target: fn(&[u8]), mutations: usize) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(name);
+    let mut files: Vec<_> = fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.expect("a folder is read").path())
+        .collect();
+    assert!(!files.is_empty(), "no corpus in {}", folder.display());
+    files.sort();
+    let mut corpus = Vec::new();
+    for file in &files {
+        let input = fs::read(file).expect("a file is read");
+        check(&file.display().to_string(), target, &input);
+        corpus.push(input);
+    }
+    let mut mutator = Mutator::new(SEED);
+    for number in 0..mutations {
+        let input = mutator.next_of(&corpus);
+        check(&format!("mutation {number}"), target, &input);
+    }
+}
+
+fn check(what: &str, target: fn(&[u8]), input: &[u8]) {
+    if catch_unwind(|| target(input)).is_err() {
+        panic!("{what}: b\"{}\"", input.escape_ascii());
+    }
+}
