@@ -1,6 +1,6 @@
 //! Bodies as senders post them.
 
-use std::collections::HashMap;
+mod members;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -10,6 +10,7 @@ use webhook_core::transaction::{
 use webhook_core::{Envelope, FieldError, InvalidPayload, Payload as _, Transaction, payload};
 
 use crate::decimal::Decimal;
+use members::{Members, depth};
 
 /// The members, in the order in which their errors are reported.
 const POINTERS: [&str; 5] = [
@@ -41,6 +42,7 @@ fn check_read(body: &[u8], envelope: &Envelope) {
     assert_eq!(transaction.key(), envelope.key.as_str());
     assert_eq!(transaction.id(), envelope.key.as_str());
 
+    assert!(depth(body) <= MAX_NESTING);
     check_name(transaction.id());
     for account in [
         transaction.source_account(),
@@ -88,10 +90,10 @@ fn check_amount(transaction: &Transaction) {
 
 /// The members as serde reads them; those few bodies that serde cannot read so are left out.
 fn check_members(body: &[u8], transaction: &Transaction) {
-    let Ok(members) = serde_json::from_slice::<HashMap<String, &RawValue>>(body) else {
+    let Ok(members) = serde_json::from_slice::<Members<'_>>(body) else {
         return;
     };
-    let raw = |name: &str| members[name].get();
+    let raw = |name: &str| members.the_one(name);
     let text = |name: &str| -> String { serde_json::from_str(raw(name)).expect("a string") };
     assert_eq!(transaction.id(), text("transaction_id").trim());
     assert_eq!(
@@ -125,9 +127,8 @@ fn check_refused(body: &[u8], error: &InvalidPayload) {
     match error {
         InvalidPayload::Malformed { detail } => {
             assert!(!detail.is_empty());
-            let levels = body.iter().filter(|it| b"[{".contains(it)).count();
             assert!(
-                !is_object || levels > MAX_NESTING,
+                !is_object || depth(body) > MAX_NESTING,
                 "a JSON object: {detail}"
             );
         }
