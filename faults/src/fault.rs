@@ -1,8 +1,19 @@
 //! The faults, one per file.
 
+mod clock;
 mod failpoint;
+mod full_disk;
 mod kill;
+mod network;
+mod old_transaction;
+mod poison;
+mod pooler;
 mod postgres_stops;
+mod rights;
+mod rolling_restart;
+mod schema;
+mod standbys;
+mod starved;
 
 use std::fmt;
 use std::future::Future;
@@ -62,6 +73,116 @@ pub const FAULTS: &[Fault] = &[
         "postgres-backend",
         postgres_stops::backend,
         "SIGKILL of one session's process"
+    ),
+    fault!(
+        "cuts",
+        network::cuts,
+        "connections cut in mid-request, in mid-commit, before the answer"
+    ),
+    fault!(
+        "stall",
+        network::stalls,
+        "one node's network stalls for longer than its leases"
+    ),
+    fault!(
+        "silence",
+        network::forgets,
+        "one node's connections pass nothing any more, and do not end"
+    ),
+    fault!(
+        "pooler",
+        pooler::plain,
+        "PgBouncer in transaction mode, with fewer connections; killed"
+    ),
+    fault!(
+        "pooler-prepared",
+        pooler::prepared,
+        "the same, with support for prepared statements"
+    ),
+    fault!(
+        "full-disk",
+        full_disk::inject,
+        "PostgreSQL's disk is full for a while"
+    ),
+    fault!(
+        "no-connections",
+        starved::connections,
+        "others hold all of PostgreSQL's connections"
+    ),
+    fault!(
+        "locked",
+        starved::pool,
+        "all connections of the pools wait for a lock"
+    ),
+    fault!(
+        "no-time",
+        starved::time,
+        "statements cancelled, limits of a millisecond on the role"
+    ),
+    fault!(
+        "read-only",
+        standbys::read_only,
+        "the database's address leads to a standby"
+    ),
+    fault!(
+        "no-rights",
+        rights::inject,
+        "a role without rights, and one that loses them"
+    ),
+    fault!(
+        "half-migrated",
+        schema::half_migrated,
+        "a migration dies in the middle, on either side"
+    ),
+    fault!(
+        "newer-schema",
+        schema::newer,
+        "a schema that is newer than the server"
+    ),
+    fault!(
+        "older-schema",
+        schema::older,
+        "a schema that seems older than the server"
+    ),
+    fault!(
+        "failover",
+        standbys::failover,
+        "the primary killed, its synchronous standby promoted"
+    ),
+    fault!(
+        "rolling-restart",
+        rolling_restart::inject,
+        "three nodes restarted by SIGTERM, one after the other"
+    ),
+    fault!(
+        "poison-kill",
+        poison::kills,
+        "events whose handler kills its process"
+    ),
+    fault!(
+        "poison-hang",
+        poison::hangs,
+        "events whose handler never returns"
+    ),
+    fault!(
+        "poison-panic",
+        poison::panics,
+        "events whose handler panics"
+    ),
+    fault!(
+        "poison-body",
+        poison::bodies,
+        "stored bodies that can no longer be read"
+    ),
+    fault!(
+        "clock",
+        clock::inject,
+        "one node's clock is wrong by years, and steps by hours"
+    ),
+    fault!(
+        "old-transaction",
+        old_transaction::inject,
+        "a transaction stays open and holds vacuum back"
     ),
 ];
 

@@ -1,7 +1,6 @@
 //! Folders that go when they are no longer needed.
 
 use std::io;
-use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,20 +13,15 @@ pub(crate) struct Folder {
 }
 
 impl Folder {
-    /// An empty folder that belongs to `owner`.
-    pub(crate) fn create(purpose: &str, owner: Option<Owner>) -> io::Result<Self> {
+    /// An empty folder in `place` that belongs to `owner`.
+    pub(crate) fn create(place: &Path, purpose: &str, owner: Option<Owner>) -> io::Result<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("faults-{purpose}-{}-{number}", std::process::id());
-        // Root's own TMPDIR may be closed to others.
-        let parent = match owner {
-            Some(_) => PathBuf::from("/tmp"),
-            None => std::env::temp_dir(),
-        };
-        let path = parent.join(name);
+        let path = place.join(name);
         std::fs::create_dir(&path)?;
         if let Some(owner) = owner {
-            chown(&path, Some(owner.uid), Some(owner.gid))?;
+            owner.take(&path)?;
         }
         Ok(Self { path })
     }

@@ -1,5 +1,6 @@
 //! An HTTP client that knows in which way it failed.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -55,6 +56,12 @@ impl Client {
             unread: Vec::new(),
             answers: 0,
         })
+    }
+
+    /// Whether the server has not closed it, as far as one can see without asking.
+    pub(crate) fn is_open(&self) -> bool {
+        let read = self.stream.try_read(&mut [0]);
+        matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock)
     }
 
     /// Sends a request and reads its answer. After a failure the connection is of no use.

@@ -127,10 +127,6 @@ impl Node {
         }
     }
 
-    pub(crate) fn pid(&self) -> Option<Pid> {
-        self.life.borrow().pid
-    }
-
     /// How often it was started.
     pub(crate) fn starts(&self) -> usize {
         self.life.borrow().starts

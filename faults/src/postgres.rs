@@ -178,11 +178,12 @@ impl Postgres {
     /// The URL of the nodes' database for the nodes' role, on this server or on what stands before
     /// it at `port`.
     pub(crate) fn url_at(port: u16) -> String {
-        format!("postgres://{APP}@127.0.0.1:{port}/{DATABASE}?sslmode=disable")
+        Self::url_of(APP, port)
     }
 
-    pub(crate) fn data(&self) -> &Path {
-        &self.data
+    /// The same for another role.
+    pub(crate) fn url_of(role: &str, port: u16) -> String {
+        format!("postgres://{role}@127.0.0.1:{port}/{DATABASE}?sslmode=disable")
     }
 
     fn log_path(&self) -> PathBuf {

@@ -25,6 +25,7 @@ pub(crate) struct Evidence<'a> {
     pub(crate) max_attempts: u32,
     /// Events whose stored body the run itself has changed, by the start of their keys.
     pub(crate) spoilt: Option<&'static str>,
+    pub(crate) spends_no_attempt: bool,
 }
 
 /// The figures of one run.

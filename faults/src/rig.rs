@@ -1,6 +1,7 @@
 //! A database, nodes and senders, put together for one run of one fault.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use anyhow::{Context as _, bail};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use sqlx::query_scalar;
+use tokio::process::Command;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::behaviour::Behaviour;
@@ -27,8 +29,8 @@ pub(crate) const DELAY: Duration = Duration::from_millis(200);
 /// How long a dead node's events wait for others.
 pub(crate) const LEASE: Duration = Duration::from_millis(1_500);
 
-/// How many attempts an event has.
-pub(crate) const MAX_ATTEMPTS: u32 = 10;
+/// How many attempts an event has, where a fault says nothing else.
+const MAX_ATTEMPTS: u32 = 10;
 
 /// How long after the fault all may take to be as it was before.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
@@ -64,10 +66,21 @@ pub(crate) struct Rig {
     pub(crate) violations: Vec<String>,
     /// Events whose stored body the run itself changes, by the start of their keys.
     pub(crate) spoilt: Option<&'static str>,
+    /// How many attempts an event has.
+    pub(crate) max_attempts: u32,
+    /// Whether every event that is not told to fail has to be processed in its first attempt.
+    pub(crate) spends_no_attempt: bool,
     recovery: Duration,
     probes: u64,
     loads: u64,
     pub(crate) folder: Folder,
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) log: String,
 }
 
 impl Rig {
@@ -78,7 +91,7 @@ impl Rig {
 
     /// The same, with settings of PostgreSQL (`name=value`).
     pub(crate) async fn with_settings(run: &Run, settings: &[&str]) -> anyhow::Result<Self> {
-        let folder = Folder::create("run", run.tools.owner)?;
+        let folder = run.tools.folder("run")?;
         let data = folder.path().join("data");
         run.tools.copy_cluster(&data).await?;
         let postgres = Postgres::start(&run.tools, data, settings).await?;
@@ -97,6 +110,8 @@ impl Rig {
             notes: Vec::new(),
             violations: Vec::new(),
             spoilt: None,
+            max_attempts: MAX_ATTEMPTS,
+            spends_no_attempt: false,
             recovery: Duration::ZERO,
             probes: 0,
             loads: 0,
@@ -114,7 +129,7 @@ impl Rig {
                 "PROCESSING_STALE_TIMEOUT_SECONDS",
                 LEASE.as_secs_f64().to_string(),
             ),
-            ("MAX_ATTEMPTS", MAX_ATTEMPTS.to_string()),
+            ("MAX_ATTEMPTS", self.max_attempts.to_string()),
             ("ACCEPT_TIMEOUT_SECONDS", "1".to_owned()),
             ("DRAIN_SECONDS", "10".to_owned()),
             ("DATABASE_POOL_SIZE", "4".to_owned()),
@@ -243,6 +258,78 @@ impl Rig {
         Ok(())
     }
 
+    /// Complains where no delivery was refused: then the fault was none.
+    pub(crate) fn must_have_refused(&mut self) {
+        let unavailable = self.book.entries().unavailable;
+        if unavailable == 0 {
+            self.violations.push("the fault had no effect".to_owned());
+        }
+    }
+
+    /// Complains where senders noticed more than connections closed while idle.
+    pub(crate) fn must_not_be_noticed(&mut self) {
+        let entries = self.book.entries();
+        let (unavailable, unanswered) = (entries.unavailable, entries.unanswered);
+        // A connection that looked idle was not, if what was sent over it has been accepted.
+        let swallowed = entries.sent.values();
+        let swallowed = swallowed.filter(|it| it.accepted == 0 && it.duplicates > 0);
+        let swallowed = swallowed.count();
+        drop(entries);
+        for (count, what) in [
+            (unavailable, "requests answered 503"),
+            (unanswered, "requests cut off"),
+            (swallowed as u64, "events accepted without an answer"),
+        ] {
+            if count > 0 {
+                self.violations.push(format!("{count} {what}"));
+            }
+        }
+    }
+
+    /// Runs `webhook-server` with this environment more, to its end.
+    pub(crate) async fn server(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, String)],
+    ) -> anyhow::Result<Ended> {
+        let mut server = self.server_command(arguments);
+        server.envs(variables.iter().map(|(name, value)| (name, value)));
+        let output = timeout(RECOVERY_LIMIT, server.output())
+            .await
+            .context("the server does not end")??;
+        Ok(Ended {
+            code: output.status.code(),
+            log: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// `webhook-server` on the database.
+    pub(crate) fn server_command(&self, arguments: &[&str]) -> Command {
+        let mut server = Command::new(&self.run.tools.server);
+        server
+            .args(arguments)
+            .env_clear()
+            .env("DATABASE_URL", Postgres::url_at(self.postgres.port))
+            .env("DATABASE_WAIT_SECONDS", "1")
+            .env("BIND_ADDR", "127.0.0.1:0")
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        server
+    }
+
+    /// Complains unless a server ended with an error that says `words`.
+    pub(crate) fn must_refuse(&mut self, ended: &Ended, words: &str) {
+        if ended.code != Some(1) || !ended.log.contains(words) {
+            let log = ended.log.trim();
+            let complaint = format!(
+                "{:?} instead of a refusal with {words:?}: {log}",
+                ended.code
+            );
+            self.violations.push(complaint);
+        }
+    }
+
     /// Ends the load, waits until all is settled, stops the nodes and reconciles.
     pub(crate) async fn finish(mut self, load: Senders) -> anyhow::Result<Tally> {
         load.finish().await?;
@@ -274,8 +361,9 @@ impl Rig {
             lines: &lines,
             delay: DELAY,
             lease: LEASE,
-            max_attempts: MAX_ATTEMPTS,
+            max_attempts: self.max_attempts,
             spoilt: self.spoilt,
+            spends_no_attempt: self.spends_no_attempt,
         });
         tally.recovery_seconds = self.recovery.as_secs_f64();
         tally.notes.clone_from(&self.notes);
@@ -298,7 +386,7 @@ impl Rig {
     }
 
     /// Waits until no event is queued any more.
-    async fn drained(&self) -> anyhow::Result<()> {
+    pub(crate) async fn drained(&self) -> anyhow::Result<()> {
         let mut connection = self.postgres.connect().await?;
         let deadline = Instant::now() + DRAIN_LIMIT;
         loop {

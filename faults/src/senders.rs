@@ -160,7 +160,7 @@ impl Sender {
     async fn ask(&mut self, request: &[u8]) -> Option<Result<Answer, Failure>> {
         let turn = self.turn % self.clients.len();
         let client = &mut self.clients[turn];
-        if client.is_none() {
+        if !client.as_ref().is_some_and(Client::is_open) {
             *client = Some(Client::connect(self.load.nodes[turn]).await?);
         }
         let answer = client.as_mut()?.ask(request).await;

@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -28,6 +29,8 @@ pub struct Tools {
     pub(crate) node: PathBuf,
     pub(crate) server: PathBuf,
     pub(crate) owner: Option<Owner>,
+    /// Where folders are made.
+    place: PathBuf,
     template: Folder,
 }
 
@@ -40,24 +43,30 @@ pub(crate) struct Owner {
 
 impl Tools {
     /// Finds PostgreSQL, or installs it, and makes a cluster; `node` and `server` are the programs
-    /// `faults-node` and `faults-server`.
+    /// `faults-node` and `faults-server`, and all that is written goes to `place`.
     ///
     /// # Errors
     ///
     /// When something of it cannot be had.
-    pub async fn prepare(node: PathBuf, server: PathBuf) -> anyhow::Result<Self> {
+    pub async fn prepare(node: PathBuf, server: PathBuf, place: PathBuf) -> anyhow::Result<Self> {
         let bindir = PathBuf::from(find_or_install("postgres").await?);
         let owner = Owner::needed()?;
-        let template = Folder::create("template", owner)?;
+        let template = Folder::create(&place, "template", owner)?;
         let tools = Self {
             bindir,
             node,
             server,
             owner,
+            place,
             template,
         };
         tools.make_cluster().await?;
         Ok(tools)
+    }
+
+    /// A folder that PostgreSQL may write to.
+    pub(crate) fn folder(&self, purpose: &str) -> io::Result<Folder> {
+        Folder::create(&self.place, purpose, self.owner)
     }
 
     async fn make_cluster(&self) -> anyhow::Result<()> {
@@ -131,6 +140,11 @@ impl Tools {
 }
 
 impl Owner {
+    /// Gives it a file or a folder.
+    pub(crate) fn take(self, path: &Path) -> io::Result<()> {
+        chown(path, Some(self.uid), Some(self.gid))
+    }
+
     /// The user `postgres`, or `nobody`; none where this program is not root.
     fn needed() -> anyhow::Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
@@ -149,6 +163,15 @@ impl Owner {
         };
         let owner = find("postgres").or_else(|| find("nobody"));
         Ok(Some(owner.context("there is no user postgres or nobody")?))
+    }
+}
+
+/// Where folders are made unless it is said: root's own TMPDIR may be closed to others.
+pub fn usual_place() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        PathBuf::from("/tmp")
+    } else {
+        std::env::temp_dir()
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::Parser;
 use faults::report::{Row, table};
-use faults::{FAULTS, Fault, Run, Tools, Unsupported};
+use faults::{FAULTS, Fault, Run, Tools, Unsupported, usual_place};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::RngExt as _;
 
@@ -43,6 +43,10 @@ struct Line {
     /// The seed of the first run; those of the others follow
     #[arg(long)]
     seed: Option<u64>,
+
+    /// Where to put databases, logs and ledgers; a file system in memory is quicker
+    #[arg(long, value_name = "FOLDER")]
+    folder: Option<PathBuf>,
 
     /// Print JSON instead of a table
     #[arg(long)]
@@ -83,7 +87,9 @@ async fn attack(line: &Line) -> anyhow::Result<bool> {
     }
     let programs = build()?;
     let node = programs.join("faults-node");
-    let tools = Arc::new(Tools::prepare(node, programs.join("faults-server")).await?);
+    let server = programs.join("faults-server");
+    let place = line.folder.clone().unwrap_or_else(usual_place);
+    let tools = Arc::new(Tools::prepare(node, server, place).await?);
     let first_seed = line
         .seed
         .unwrap_or_else(|| rand::rng().random_range(0..1_000_000));
@@ -104,6 +110,9 @@ async fn attack(line: &Line) -> anyhow::Result<bool> {
                 Ok(tally) => {
                     for violation in &tally.violations {
                         progress.say(&format!("{}, seed {seed}: {violation}", fault.name));
+                    }
+                    for note in &tally.notes {
+                        progress.say(&format!("{}, seed {seed}: {note}", fault.name));
                     }
                     row.add(seed, tally);
                 }

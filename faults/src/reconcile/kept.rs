@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::behaviour::Behaviour;
+use webhook_core::EXHAUSTED_REASON;
+
+use crate::behaviour::{Behaviour, PANIC, REJECTED};
 use crate::book::{Content, body};
 use crate::stored::Stored;
 
@@ -63,8 +65,9 @@ fn of_one(evidence: &Evidence<'_>, stored: &Stored, complaints: &mut Complaints)
                 let how = format!("{key}: failed: {}, {:?}", outcome.failed, outcome.reason);
                 complaints.add("other end", how);
             }
-            if outcome.failed != outcome.reason.is_some() {
-                complaints.add("no reason, or one too many", key);
+            let reason = outcome.reason.as_deref();
+            if !is_reason(key, is_spoilt, reason) {
+                complaints.add("other reason", format!("{key}: {reason:?}"));
             }
             if outcome.settled_at_us < stored.due_at_us {
                 complaints.add("EARLY", format!("{key} was settled before it was due"));
@@ -73,9 +76,26 @@ fn of_one(evidence: &Evidence<'_>, stored: &Stored, complaints: &mut Complaints)
             if !(1..=evidence.max_attempts).contains(&attempts) {
                 complaints.add("attempts out of bounds", format!("{key}: {attempts}"));
             }
+            let is_first = attempts == 1 || Behaviour::of(key) == Behaviour::Once;
+            if evidence.spends_no_attempt && !is_first {
+                complaints.add("attempt spent", format!("{key}: {attempts}"));
+            }
         }
         (None, true) => complaints.add("STUCK", key),
         (Some(_), true) => complaints.add("settled and queued", key),
         (None, false) => complaints.add("LOST", format!("{key} is in no queue and has not ended")),
     }
+}
+
+/// Whether this is why such an event fails.
+fn is_reason(key: &str, is_spoilt: bool, reason: Option<&str>) -> bool {
+    let expected = match Behaviour::of(key) {
+        _ if is_spoilt => "unreadable",
+        Behaviour::Well | Behaviour::Long | Behaviour::Once => return reason.is_none(),
+        Behaviour::Reject => REJECTED,
+        Behaviour::Kill => EXHAUSTED_REASON,
+        Behaviour::Hang => "took longer than",
+        Behaviour::Panic => PANIC,
+    };
+    reason.is_some_and(|reason| reason.contains(expected))
 }

@@ -57,6 +57,7 @@ impl Case {
             lease: LEASE,
             max_attempts: 3,
             spoilt: None,
+            spends_no_attempt: false,
         })
     }
 

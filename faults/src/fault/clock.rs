@@ -1,0 +1,73 @@
+//! A host whose clock is wrong by hours or years, and steps.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tokio::time::{Instant, sleep};
+
+use crate::reconcile::Tally;
+use crate::rig::{Rig, Run};
+
+use super::Unsupported;
+
+/// Where packages put the library that lies about the time.
+const PLACES: [&str; 4] = [
+    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
+    "/usr/lib64/faketime/libfaketimeMT.so.1",
+    "/usr/lib/faketime/libfaketimeMT.so.1",
+];
+
+/// Ten years and more, to be seen in the log.
+const FAR: &str = "+4000d";
+
+/// One of two nodes has such a clock.
+pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
+    let library = PLACES.into_iter().find(|place| Path::new(place).exists());
+    let Some(library) = library else {
+        let reason = "libfaketime is missing: install the package faketime".to_owned();
+        return Err(Unsupported(reason).into());
+    };
+    let mut rig = Rig::new(&run).await?;
+    let clock = rig.folder.path().join("clock");
+    set(&clock, FAR)?;
+    let mut setup = rig.setup();
+    setup.variables.extend([
+        ("LD_PRELOAD", library.to_owned()),
+        ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
+        ("FAKETIME_NO_CACHE", "1".to_owned()),
+        // The clock that measures durations does not step on any system.
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
+    ]);
+    rig.start(setup)?;
+    rig.start_nodes(1).await?;
+    let log = rig.nodes[0].log();
+    if year_of(&log) <= year_of(&rig.nodes[1].log()) {
+        let right = format!("the clock is right: {log}");
+        rig.violations.push(right);
+    }
+    let load = rig.load();
+    let end = Instant::now() + Duration::from_secs_f64(run.seconds);
+    while Instant::now() < end {
+        let hours = rig.random.random_range(-48..48);
+        set(&clock, &format!("{hours:+}h"))?;
+        let pause = rig.random.random_range(50..500);
+        sleep(Duration::from_millis(pause)).await;
+    }
+    set(&clock, "+0")?;
+    rig.healed().await?;
+    rig.finish(load).await
+}
+
+/// Steps the clock, at once.
+fn set(clock: &PathBuf, offset: &str) -> std::io::Result<()> {
+    let next = clock.with_extension("next");
+    std::fs::write(&next, format!("{offset}\n"))?;
+    std::fs::rename(next, clock)
+}
+
+/// The year with which the first line of a log begins.
+fn year_of(log: &str) -> Option<u32> {
+    log.get(..4)?.parse().ok()
+}

@@ -1,0 +1,118 @@
+//! A disk without room.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::folder::Folder;
+use crate::postgres::Postgres;
+use crate::reconcile::Tally;
+use crate::rig::{Rig, Run};
+
+use super::Unsupported;
+
+/// Holds a cluster and some seconds of load.
+const SIZE: &str = "size=192m";
+
+/// The disk fills up, stays full for a while, and is cleared.
+pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
+    let disk = Disk::mount(&run)?;
+    let data = disk.path().join("data");
+    run.tools.copy_cluster(&data).await?;
+    let postgres = Postgres::start(&run.tools, data, &["max_wal_size=16MB"]).await?;
+    let folder = run.tools.folder("run")?;
+    let mut rig = Rig::on(&run, folder, postgres);
+    rig.start_nodes(2).await?;
+    let load = rig.load();
+    rig.about_during(0.3).await;
+    let end = Instant::now() + Duration::from_secs_f64(run.seconds * 0.5);
+    while Instant::now() < end {
+        // What PostgreSQL frees is taken as well.
+        fill(&disk.ballast())?;
+        sleep(Duration::from_millis(10)).await;
+    }
+    std::fs::remove_file(disk.ballast())?;
+    // Where not even WAL could be written, the server has ended itself: its supervisor's task.
+    let went_down = rig.postgres.has_ended()?;
+    if went_down {
+        rig.postgres.resume().await?;
+        rig.notes.push("PostgreSQL had ended itself".to_owned());
+    } else {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        if rig.postgres.await_answer(deadline).await.is_err() {
+            rig.postgres.resume().await?;
+        }
+    }
+    rig.healed().await?;
+    rig.must_have_refused();
+    let tally = rig.finish(load).await;
+    drop(disk);
+    tally
+}
+
+/// Makes a file longer until there is no room.
+fn fill(path: &Path) -> anyhow::Result<()> {
+    let mut file = File::options().append(true).create(true).open(path)?;
+    for chunk in [1 << 20, 1 << 16, 1 << 12] {
+        let zeroes = vec![0; chunk];
+        loop {
+            match file.write(&zeroes) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A small disk in memory, unmounted on drop.
+struct Disk {
+    /// Removed once it is unmounted.
+    folder: Folder,
+}
+
+impl Disk {
+    fn mount(run: &Run) -> anyhow::Result<Self> {
+        let folder = run.tools.folder("disk")?;
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", SIZE, "tmpfs"])
+            .arg(folder.path())
+            .output();
+        match mounted {
+            Ok(output) if output.status.success() => {
+                let disk = Self { folder };
+                if let Some(owner) = run.tools.owner {
+                    owner.take(disk.path())?;
+                }
+                Ok(disk)
+            }
+            Ok(output) => {
+                let why = String::from_utf8_lossy(&output.stderr);
+                let reason = format!("mounting a tmpfs: {}", why.trim());
+                Err(Unsupported(reason).into())
+            }
+            Err(error) => Err(Unsupported(format!("mount: {error}")).into()),
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.path().join("ballast")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a server that has just been killed may hold it for a moment.
+        let _ = Command::new("umount").arg("-l").arg(self.path()).status();
+    }
+}

@@ -1,0 +1,72 @@
+//! What a network does to connections.
+
+use std::time::Duration;
+
+use rand::RngExt as _;
+use tokio::time::{Instant, sleep};
+
+use crate::proxy::{Proxy, Where};
+use crate::reconcile::Tally;
+use crate::rig::{LEASE, Rig, Run};
+
+/// Connections are cut in mid-request, before an answer, and after a commit whose answer nobody
+/// gets: what happened is unknown each time.
+pub(super) async fn cuts(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = Rig::new(&run).await?;
+    let proxy = Proxy::start(rig.postgres.port).await?;
+    for _ in 0..2 {
+        rig.start(rig.setup_at(proxy.port))?;
+    }
+    rig.ready().await?;
+    let load = rig.load();
+    let end = Instant::now() + Duration::from_secs_f64(run.seconds);
+    let mut cuts = 0;
+    while Instant::now() < end {
+        let place = Where::ALL[rig.random.random_range(0..Where::ALL.len())];
+        proxy.cut(place);
+        cuts += 1;
+        let pause = rig.random.random_range(5..60);
+        sleep(Duration::from_millis(pause)).await;
+    }
+    proxy.cut_no_more();
+    rig.notes.push(format!("{cuts} cuts"));
+    rig.healed().await?;
+    rig.finish(load).await
+}
+
+/// One node's network stalls for longer than its leases, and goes on as if nothing had been:
+/// what that node then says of leases that others have taken over must change nothing.
+pub(super) async fn stalls(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = Rig::new(&run).await?;
+    let proxy = beside_another(&mut rig).await?;
+    let load = rig.load();
+    rig.about_during(0.3).await;
+    proxy.stall(true);
+    let longer = rig.random.random_range(200..1_500);
+    sleep(LEASE + Duration::from_millis(longer)).await;
+    proxy.stall(false);
+    rig.healed().await?;
+    rig.during(0.2).await;
+    rig.must_have_refused();
+    rig.finish(load).await
+}
+
+/// One node's connections never pass anything again, and do not end.
+pub(super) async fn forgets(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = Rig::new(&run).await?;
+    let proxy = beside_another(&mut rig).await?;
+    let load = rig.load();
+    rig.about_during(0.5).await;
+    proxy.forget();
+    rig.healed().await?;
+    rig.must_have_refused();
+    rig.finish(load).await
+}
+
+/// A node behind a proxy, and one without.
+async fn beside_another(rig: &mut Rig) -> anyhow::Result<Proxy> {
+    let proxy = Proxy::start(rig.postgres.port).await?;
+    rig.start(rig.setup_at(proxy.port))?;
+    rig.start_nodes(1).await?;
+    Ok(proxy)
+}

@@ -1,0 +1,83 @@
+//! Events that harm whoever handles them. They fail, with the reason, and their neighbours do not.
+
+use sqlx::query;
+
+use crate::behaviour::Behaviour;
+use crate::reconcile::Tally;
+use crate::rig::{Rig, Run};
+use crate::senders::{deliver_to, key};
+
+/// How many of them.
+const POISON: u64 = 2;
+
+/// Each attempt kills its process, with all that it is at.
+pub(super) async fn kills(run: Run) -> anyhow::Result<Tally> {
+    poisoned(run, Behaviour::Kill, 4).await
+}
+
+/// Each attempt never ends by itself.
+pub(super) async fn hangs(run: Run) -> anyhow::Result<Tally> {
+    poisoned(run, Behaviour::Hang, 2).await
+}
+
+/// Each attempt panics.
+pub(super) async fn panics(run: Run) -> anyhow::Result<Tally> {
+    poisoned(run, Behaviour::Panic, 4).await
+}
+
+async fn poisoned(run: Run, behaviour: Behaviour, max_attempts: u32) -> anyhow::Result<Tally> {
+    let mut rig = Rig::new(&run).await?;
+    rig.max_attempts = max_attempts;
+    for _ in 0..3 {
+        let mut setup = rig.setup();
+        // Longer than what takes long here.
+        setup
+            .variables
+            .push(("FAULTS_HANDLER_TIMEOUT_MS", "3000".to_owned()));
+        rig.start(setup)?;
+    }
+    rig.ready().await?;
+    let load = rig.load();
+    rig.about_during(0.3).await;
+    for number in 0..POISON {
+        deliver_to(rig.nodes[0].addr, &rig.book, &key(behaviour, number)).await;
+    }
+    rig.during(0.5).await;
+    load.finish().await?;
+    rig.drained().await?;
+    // No more poison: what is new is handled as ever.
+    let load = rig.load();
+    rig.healed().await?;
+    rig.during(0.2).await;
+    rig.finish(load).await
+}
+
+/// Stored bodies that can no longer be read.
+pub(super) async fn bodies(run: Run) -> anyhow::Result<Tally> {
+    const SPOILT: &str = "well-95";
+    let mut rig = Rig::new(&run).await?;
+    rig.spoilt = Some(SPOILT);
+    let mut setup = rig.setup();
+    setup.variables.push(("ROLE", "api".to_owned()));
+    rig.start(setup)?;
+    rig.ready().await?;
+    let load = rig.load();
+    rig.about_during(0.2).await;
+    for number in 0..5 {
+        let key = key(Behaviour::Well, 500_000 + number);
+        deliver_to(rig.nodes[0].addr, &rig.book, &key).await;
+    }
+    let mut connection = rig.postgres.connect().await?;
+    let bodies = [&b"{\"transaction_id\":"[..], b"", b"\xff\xfe", b"[]", b"{}"];
+    for (number, body) in (0..).zip(bodies) {
+        query("UPDATE webhook.events SET body = $1 WHERE key = $2")
+            .bind(body)
+            .bind(key(Behaviour::Well, 500_000 + number))
+            .execute(&mut connection)
+            .await?;
+    }
+    rig.start_nodes(2).await?;
+    rig.during(0.5).await;
+    rig.healed().await?;
+    rig.finish(load).await
+}

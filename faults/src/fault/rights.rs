@@ -1,0 +1,50 @@
+//! A role that may not do what it must.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use tokio::time::sleep;
+
+use crate::postgres::Postgres;
+use crate::reconcile::Tally;
+use crate::rig::{Rig, Run};
+
+const GRANT: &str = "
+    GRANT USAGE ON SCHEMA webhook TO guest;
+    GRANT ALL ON ALL TABLES IN SCHEMA webhook TO guest;
+    GRANT ALL ON ALL SEQUENCES IN SCHEMA webhook TO guest";
+
+/// A role without rights is refused; one that loses them is unavailable until it has them again.
+pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = Rig::new(&run).await?;
+    rig.postgres.execute("CREATE ROLE guest LOGIN").await?;
+    let url = Postgres::url_of("guest", rig.postgres.port);
+    let as_guest = [("DATABASE_URL", url.clone())];
+    let ended = rig.server(&[], &as_guest).await?;
+    rig.must_refuse(&ended, "permission denied");
+    let migrated = rig.server(&["migrate"], &[]).await?;
+    ensure!(migrated.code == Some(0), "{}", migrated.log);
+    // Now the schema is there, and says nothing to this role.
+    let ended = rig.server(&[], &as_guest).await?;
+    rig.must_refuse(&ended, "permission denied");
+
+    rig.postgres.execute(GRANT).await?;
+    for _ in 0..2 {
+        let mut setup = rig.setup();
+        setup.variables.push(("DATABASE_URL", url.clone()));
+        rig.start(setup)?;
+    }
+    rig.ready().await?;
+    let load = rig.load();
+    rig.about_during(0.3).await;
+    for rights in ["INSERT", "SELECT", "UPDATE, DELETE"] {
+        let revoke = format!("REVOKE {rights} ON ALL TABLES IN SCHEMA webhook FROM guest");
+        rig.postgres.execute(revoke).await?;
+        rig.about_during(0.15).await;
+    }
+    sleep(Duration::from_millis(200)).await;
+    rig.postgres.execute(GRANT).await?;
+    rig.healed().await?;
+    rig.must_have_refused();
+    rig.finish(load).await
+}

@@ -1,0 +1,52 @@
+//! Two servers, and an address that moves from one to the other.
+
+use rustix::process::Signal;
+
+use crate::proxy::Proxy;
+use crate::reconcile::Tally;
+use crate::rig::{Rig, Run};
+use crate::standby::{follow, promote};
+
+/// The first server dies, and its synchronous standby takes over.
+pub(super) async fn failover(run: Run) -> anyhow::Result<Tally> {
+    let (mut rig, proxy) = two_nodes_behind_an_address(&run).await?;
+    let standby = follow(&rig).await?;
+    let load = rig.load();
+    rig.about_during(0.5).await;
+    rig.postgres.end(Signal::KILL).await?;
+    promote(&standby).await?;
+    proxy.switch(standby.port);
+    rig.postgres = standby;
+    rig.healed().await?;
+    rig.during(0.4).await;
+    if rig.nodes.iter().any(|node| node.starts() > 1) {
+        let restarted = "a node had to be started again".to_owned();
+        rig.violations.push(restarted);
+    }
+    rig.must_have_refused();
+    rig.finish(load).await
+}
+
+/// The address leads to a standby for a while, which can be read and not be written to.
+pub(super) async fn read_only(run: Run) -> anyhow::Result<Tally> {
+    let (mut rig, proxy) = two_nodes_behind_an_address(&run).await?;
+    let standby = follow(&rig).await?;
+    let load = rig.load();
+    rig.about_during(0.3).await;
+    proxy.switch(standby.port);
+    rig.about_during(0.5).await;
+    proxy.switch(rig.postgres.port);
+    rig.healed().await?;
+    rig.must_have_refused();
+    rig.finish(load).await
+}
+
+async fn two_nodes_behind_an_address(run: &Run) -> anyhow::Result<(Rig, Proxy)> {
+    let mut rig = Rig::new(run).await?;
+    let proxy = Proxy::start(rig.postgres.port).await?;
+    for _ in 0..2 {
+        rig.start(rig.setup_at(proxy.port))?;
+    }
+    rig.ready().await?;
+    Ok((rig, proxy))
+}

@@ -1,0 +1,118 @@
+//! A database that has no connection, no answer or no time for the nodes.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use sqlx::postgres::PgConnection;
+use sqlx::{ConnectOptions as _, Connection as _, query};
+use tokio::time::{Instant, sleep};
+
+use crate::reconcile::Tally;
+use crate::rig::{Rig, Run};
+use crate::tools::APP;
+
+/// Other clients hold every connection that the server has.
+pub(super) async fn connections(run: Run) -> anyhow::Result<Tally> {
+    let settings = ["max_connections=24", "max_wal_senders=2"];
+    let mut rig = Rig::with_settings(&run, &settings).await?;
+    rig.postgres.execute("CREATE ROLE other LOGIN").await?;
+    rig.start_nodes(2).await?;
+    let load = rig.load();
+    rig.about_during(0.3).await;
+    // The nodes would be quicker to take again what they lose.
+    let limit = format!("ALTER ROLE {APP} CONNECTION LIMIT 0");
+    rig.postgres.execute(limit).await?;
+    throw_out(&rig).await?;
+    let taken = take_all(&rig).await;
+    let no_limit = format!("ALTER ROLE {APP} CONNECTION LIMIT -1");
+    rig.postgres.execute(no_limit).await?;
+    // One has to start, the other to connect again, while there is nothing to be had.
+    rig.nodes[0].signal(Signal::KILL);
+    rig.during(0.4).await;
+    rig.notes.push(format!("{} connections taken", taken.len()));
+    drop(taken);
+    rig.healed().await?;
+    rig.must_have_refused();
+    rig.finish(load).await
+}
+
+async fn take_all(rig: &Rig) -> Vec<PgConnection> {
+    let mut taken = Vec::new();
+    while let Ok(connection) = rig.postgres.options().username("other").connect().await {
+        taken.push(connection);
+    }
+    taken
+}
+
+/// Ends the nodes' sessions.
+async fn throw_out(rig: &Rig) -> anyhow::Result<()> {
+    rig.postgres
+        .execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+             WHERE usename = 'app' AND application_name <> 'harness'",
+        )
+        .await
+}
+
+/// Every connection of the pools waits for a lock.
+pub(super) async fn pool(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = Rig::new(&run).await?;
+    rig.start_nodes(2).await?;
+    let load = rig.load();
+    rig.about_during(0.3).await;
+    let mut connection = rig.postgres.connect().await?;
+    let mut lock = connection.begin().await?;
+    query("LOCK TABLE webhook.events, webhook.queue IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await?;
+    // Longer than a sender is kept waiting, and than a lease.
+    sleep(Duration::from_millis(2_500)).await;
+    lock.rollback().await?;
+    rig.healed().await?;
+    rig.must_have_refused();
+    rig.during(0.2).await;
+    rig.finish(load).await
+}
+
+/// The role may not run a statement, wait for a lock or be idle in a transaction for longer than
+/// a millisecond; and what runs nevertheless is cancelled, with the same error.
+pub(super) async fn time(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = Rig::new(&run).await?;
+    rig.start_nodes(2).await?;
+    let load = rig.load();
+    rig.about_during(0.2).await;
+    let settings = [
+        "statement_timeout",
+        "lock_timeout",
+        "idle_in_transaction_session_timeout",
+    ];
+    for setting in settings {
+        let limit = format!("ALTER ROLE {APP} SET {setting} = '1ms'");
+        rig.postgres.execute(limit).await?;
+    }
+    throw_out(&rig).await?;
+    let mut connection = rig.postgres.connect().await?;
+    let end = Instant::now() + Duration::from_secs_f64(run.seconds * 0.5);
+    while Instant::now() < end {
+        // Something to wait for, so that there is something to cancel.
+        let mut lock = connection.begin().await?;
+        query("LOCK TABLE webhook.events, webhook.queue IN EXCLUSIVE MODE")
+            .execute(&mut *lock)
+            .await?;
+        sleep(Duration::from_millis(20)).await;
+        rig.postgres
+            .execute(
+                "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
+                 WHERE usename = 'app' AND state <> 'idle'",
+            )
+            .await?;
+        lock.rollback().await?;
+        sleep(Duration::from_millis(3)).await;
+    }
+    rig.postgres
+        .execute(format!("ALTER ROLE {APP} RESET ALL"))
+        .await?;
+    rig.healed().await?;
+    rig.must_have_refused();
+    rig.finish(load).await
+}

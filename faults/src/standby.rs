@@ -1,0 +1,59 @@
+//! A second server that has all that the first one has.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use sqlx::query_scalar;
+use tokio::time::{Instant, sleep};
+
+use crate::postgres::Postgres;
+use crate::rig::Rig;
+use crate::tools::{ADMIN, run};
+
+/// How long it may take to follow, or to take over.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Starts a standby of the rig's server. From then on a commit returns when both have it.
+pub(crate) async fn follow(rig: &Rig) -> anyhow::Result<Postgres> {
+    let data = rig.folder.path().join("standby");
+    let tools = &rig.run.tools;
+    let mut backup = tools.postgres_command("pg_basebackup");
+    backup
+        .args(["--host=127.0.0.1", "--username", ADMIN, "--port"])
+        .arg(rig.postgres.port.to_string())
+        .arg("--pgdata")
+        .arg(&data)
+        .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
+    run(&mut backup).await?;
+    let standby = Postgres::start(tools, data, &[]).await?;
+    for setting in [
+        "ALTER SYSTEM SET synchronous_standby_names = '*'",
+        "SELECT pg_reload_conf()",
+    ] {
+        rig.postgres.execute(setting).await?;
+    }
+    let mut primary = rig.postgres.connect().await?;
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let synchronous: bool = query_scalar(
+            "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')",
+        )
+        .fetch_one(&mut primary)
+        .await?;
+        if synchronous {
+            return Ok(standby);
+        }
+        ensure!(Instant::now() < deadline, "{}", standby.last_words());
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Makes the standby the first server.
+pub(crate) async fn promote(standby: &Postgres) -> anyhow::Result<()> {
+    let mut connection = standby.connect().await?;
+    let promoted: bool = query_scalar("SELECT pg_promote(wait_seconds => 60)")
+        .fetch_one(&mut connection)
+        .await?;
+    ensure!(promoted, "not promoted: {}", standby.last_words());
+    Ok(())
+}
