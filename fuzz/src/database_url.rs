@@ -77,7 +77,7 @@ fn check_secrecy(before: &str, password: &str, after: &str) {
 
 /// Whether a password stands before the first `://`, and is shown as part of a wrong scheme.
 fn is_shown_so_far(before: &str, password: &str, after: &str) -> bool {
-    !before.contains("://") && format!("{password}@{after}").contains("://")
+    !before.contains("://") && format!(":{password}@{after}").contains("://")
 }
 
 /// Whether a password as it is could as well be one that ends at its `@`, and then a host and a

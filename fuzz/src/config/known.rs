@@ -39,7 +39,8 @@ pub(super) const NAMES: [&str; 26] = [
 pub(super) fn is_good(name: &str, value: &str) -> Option<bool> {
     let value = value.trim();
     let number = value.parse::<f64>();
-    let within = |least: f64, most: f64| number.is_ok_and(|it| (least..=most).contains(&it));
+    let within =
+        |least: f64, most: f64| number.as_ref().is_ok_and(|it| (least..=most).contains(it));
     let is_one_of = |values: &[&str]| values.iter().any(|it| it.eq_ignore_ascii_case(value));
     #[expect(clippy::cast_precision_loss, reason = "ten years in seconds are exact")]
     let most = MAX_SECONDS as f64;
@@ -51,11 +52,14 @@ pub(super) fn is_good(name: &str, value: &str) -> Option<bool> {
             within(0.001, most)
         }
         name if name.ends_with("_SECONDS") => within(0.0, most),
-        "RETENTION_DAYS" => within(f64::MIN_POSITIVE, most / 86_400.0),
+        // Less is so little that it may be no time at all.
+        "RETENTION_DAYS" if within(f64::from_bits(1), 1e-9) => return None,
+        "RETENTION_DAYS" => within(1e-9, most / 86_400.0),
         "DATABASE_POOL_SIZE" | "MAX_ATTEMPTS" => value.parse::<u32>().is_ok_and(|it| it > 0),
-        "MEMORY_CAPACITY" | "WORKER_CONCURRENCY" => value.parse::<usize>().is_ok_and(|it| it > 0),
-        "MAX_QUEUED" | "MAX_QUEUED_BYTES" | "MAX_BATCH" | "MAX_FLUSHES" | "MAX_BODY_BYTES"
-        | "MAX_CONNECTIONS" => value.parse::<usize>().is_ok_and(|it| it > 0),
+        "MEMORY_CAPACITY" | "WORKER_CONCURRENCY" | "MAX_QUEUED" | "MAX_QUEUED_BYTES"
+        | "MAX_BATCH" | "MAX_FLUSHES" | "MAX_BODY_BYTES" | "MAX_CONNECTIONS" => {
+            value.parse::<usize>().is_ok_and(|it| it > 0)
+        }
         // Values of words are not trimmed; filters have a grammar of their own; some values need
         // another variable beside them.
         _ => return None,

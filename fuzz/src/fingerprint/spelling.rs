@@ -70,7 +70,7 @@ pub(super) fn json(content: &Content, choices: &mut Unstructured<'_>) -> String 
     json
 }
 
-/// A number below `choices_left`; 0 where nothing is left to choose by.
+/// A number below `below`; 0 where nothing is left to choose by.
 fn pick(choices: &mut Unstructured<'_>, below: usize) -> usize {
     choices.int_in_range(0..=below - 1).unwrap_or(0)
 }
