@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! scripts/with-postgres cargo bench -p benches               # all of them: three minutes
-//! cargo bench -p benches --bench inbox -- 'payload|memory'   # those that need no database
+//! cargo bench -p benches --bench inbox -- 'payload|signature|memory'   # those that need no database
 //! ```
 //!
 //! Names are operation/backend/…; figures are times per batch or round, and elements (events) per
@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 mod delivery;
 mod payload;
 mod pipeline;
+mod signature;
 mod store;
 mod subject;
 
@@ -38,6 +39,7 @@ criterion_group!(
     config = Criterion::default().nresamples(RESAMPLES);
     targets =
         payload::decode_and_seal,
+        signature::verify,
         store::accept,
         store::claim,
         store::settle,

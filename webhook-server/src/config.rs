@@ -2,12 +2,14 @@
 
 mod env_file;
 mod explain;
+mod senders;
 mod values;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -18,6 +20,7 @@ use webhook_core::{InboxOptions, Redelivery, Retention, Transaction, WorkerOptio
 use crate::http::HttpOptions;
 use crate::operate::Operate;
 pub use env_file::{EnvFileError, read_env_file};
+pub use senders::{Secrets, SecretsError, SignatureScheme};
 pub use values::LogFilter;
 pub(crate) use values::age;
 
@@ -69,6 +72,23 @@ pub struct Config {
     /// Which half of the work to do; api and worker need a database
     #[arg(long, env, value_enum, ignore_case = true, default_value = "all")]
     pub role: Role,
+
+    /// How senders sign: none, standard-webhooks, stripe, github, razorpay, shopify, cashfree,
+    /// hmac-hex:HEADER or hmac-base64:HEADER
+    #[arg(long, env, value_name = "SCHEME", default_value = "none")]
+    pub webhook_signature_scheme: SignatureScheme,
+
+    /// The secrets that they sign with, any of them, separated by commas or white space
+    #[arg(long, env, hide_env_values = true, value_name = "SECRETS")]
+    pub webhook_secrets: Option<Secrets>,
+
+    /// A file with these secrets instead, one a line; read again on SIGHUP
+    #[arg(long, env, value_name = "FILE")]
+    pub webhook_secrets_file: Option<PathBuf>,
+
+    /// How long ago, or how far in the future, a signature may say that it was made
+    #[arg(long, env, value_name = "SECONDS", default_value = "300", value_parser = values::timeout_seconds)]
+    pub webhook_tolerance_seconds: Duration,
 
     /// How long after acceptance a transaction is processed
     #[arg(long, env, value_name = "SECONDS", default_value = "30", value_parser = values::seconds)]
@@ -282,6 +302,7 @@ impl Default for Config {
 impl Config {
     /// Refuses what parses but makes no sense together.
     fn check(&self, task: Option<&Task>) -> Result<(), &'static str> {
+        self.check_senders()?;
         match (self.retention_days, self.key_retention_days) {
             (None, Some(_)) => {
                 return Err(

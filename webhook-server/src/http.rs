@@ -6,6 +6,7 @@ mod answer;
 mod body;
 mod connection;
 mod connections;
+mod gate;
 mod head;
 mod listening;
 mod problem;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use webhook_core::{Inbox, Store};
 
+pub use gate::Gate;
 pub use listening::Listening;
 
 /// The limits of the HTTP side.
@@ -61,6 +63,7 @@ pub struct Site {
     /// Where deliveries go; without it only `/` and `/readyz` are served.
     inbox: Option<Inbox>,
     store: StoreFace,
+    gate: Arc<Gate>,
     options: HttpOptions,
     draining: AtomicBool,
     /// What is left of `max_buffered_bytes`.
@@ -78,10 +81,17 @@ impl Site {
         Self::new(None, store, options)
     }
 
+    /// Takes only deliveries that `gate` lets through.
+    #[must_use]
+    pub fn behind(self, gate: Arc<Gate>) -> Self {
+        Self { gate, ..self }
+    }
+
     fn new(inbox: Option<Inbox>, store: Arc<dyn Store>, options: HttpOptions) -> Self {
         Self {
             inbox,
             store: StoreFace(store),
+            gate: Arc::default(),
             draining: AtomicBool::new(false),
             body_room: Semaphore::new(options.max_buffered_bytes.min(Semaphore::MAX_PERMITS)),
             options,

@@ -9,7 +9,7 @@ use crate::config::{CommandLine, Task};
 use crate::healthcheck::{Unhealthy, healthcheck};
 use crate::operate::OperateError;
 use crate::server::{Server, StartError};
-use crate::signals::Signals;
+use crate::signals::{Signals, Wish};
 
 /// Does what `line` asks for, until it is done or a signal ends it; returns the exit code.
 ///
@@ -45,7 +45,13 @@ async fn serve(line: &CommandLine, signals: &mut Signals) -> Result<i32, RunErro
             return Ok(0);
         }
     };
-    let signal = signals.next().await;
+    let signal = loop {
+        match signals.wish().await {
+            Wish::Stop(signal) => break signal,
+            #[cfg(unix)]
+            Wish::Reload => server.reload(&line.config),
+        }
+    };
     info!(%signal, "shutting down; a second signal stops at once");
     tokio::select! {
         () = server.shutdown() => {

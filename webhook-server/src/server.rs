@@ -8,14 +8,14 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 use webhook_core::{Drained, Inbox, Transaction, Worker};
 
 use crate::backend::{Backend, OpenError};
-use crate::config::{Config, Role};
+use crate::config::{Config, Role, SecretsError};
 use crate::file_limit;
 use crate::handler::LogTransaction;
-use crate::http::{Listening, Site};
+use crate::http::{Gate, Listening, Site};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -32,6 +32,7 @@ pub struct Server {
     inbox: Option<Inbox>,
     worker: Option<Worker>,
     forgetting: Option<Forgetting>,
+    gate: Arc<Gate>,
     backend: Backend,
     drain: Duration,
 }
@@ -41,25 +42,32 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the address is taken or the database does not answer in time.
+    /// When the address is taken, the secrets cannot be used or the database does not answer in
+    /// time.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         // The address first: who has taken it is known at once, the database is waited for. Nobody
         // is kept waiting in the backlog meanwhile, since the socket does not listen yet.
         let socket = bind(config.bind_addr)?;
+        let gate = gate(config)?;
         let backend = Backend::open(config).await.map_err(StartError::Backend)?;
-        Self::on(socket, backend, config)
+        Self::on(socket, gate, backend, config)
     }
 
     /// Starts on a backend that is open.
     ///
     /// # Errors
     ///
-    /// When the address is taken.
+    /// When the address is taken, or the secrets cannot be used.
     pub fn start_on(backend: Backend, config: &Config) -> Result<Self, StartError> {
-        Self::on(bind(config.bind_addr)?, backend, config)
+        Self::on(bind(config.bind_addr)?, gate(config)?, backend, config)
     }
 
-    fn on(socket: TcpSocket, backend: Backend, config: &Config) -> Result<Self, StartError> {
+    fn on(
+        socket: TcpSocket,
+        gate: Arc<Gate>,
+        backend: Backend,
+        config: &Config,
+    ) -> Result<Self, StartError> {
         let listener = listen(socket, config)?;
         let inbox = (config.role != Role::Worker)
             .then(|| Inbox::new(Arc::clone(&backend.store), config.inbox_options()));
@@ -77,7 +85,7 @@ impl Server {
         let mut options = config.http_options();
         options.max_connections = file_limit::raise(options.max_connections);
         let site = match &inbox {
-            Some(inbox) => Site::of_inbox(inbox.clone(), store, options),
+            Some(inbox) => Site::of_inbox(inbox.clone(), store, options).behind(Arc::clone(&gate)),
             None => Site::of_worker(store, options),
         };
         let listening = Listening::start(listener, site).map_err(|source| StartError::Bind {
@@ -96,6 +104,7 @@ impl Server {
             inbox,
             worker,
             forgetting,
+            gate,
             backend,
             drain: config.drain_seconds,
         })
@@ -104,6 +113,24 @@ impl Server {
     /// Where it listens, with the port that the system chose.
     pub const fn addr(&self) -> SocketAddr {
         self.listening.addr()
+    }
+
+    /// Reads the secrets of `config` again. Where that fails, those from before stay, and the log
+    /// says so.
+    pub fn reload(&self, config: &Config) {
+        match config.verifier() {
+            Ok(verifier) => {
+                self.gate.replace(verifier);
+                info!("secrets read again");
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                error!(
+                    error,
+                    "failed to read the secrets again, those from before stay"
+                );
+            }
+        }
     }
 
     /// Takes no more connections and claims no more events, lets requests and handlers finish for
@@ -162,6 +189,11 @@ impl Forgetting {
     }
 }
 
+fn gate(config: &Config) -> Result<Arc<Gate>, StartError> {
+    let verifier = config.verifier().map_err(StartError::Secrets)?;
+    Ok(Arc::new(Gate::new(verifier)))
+}
+
 fn bind(addr: SocketAddr) -> Result<TcpSocket, StartError> {
     let bind = || {
         let socket = if addr.is_ipv4() {
@@ -199,6 +231,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// What is to prove who senders are cannot be used.
+    #[error("cannot know senders")]
+    Secrets(#[source] SecretsError),
     /// The backend cannot be opened.
     #[error("cannot open the database")]
     Backend(#[source] OpenError),

@@ -1,15 +1,17 @@
-//! What tells the process to stop.
+//! What tells the process to stop, or to read its secrets again.
 
 use std::fmt;
 use std::io;
 
-/// The signals that stop the process, caught.
+/// The signals, caught.
 #[derive(Debug)]
 pub(crate) struct Signals {
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
 }
 
 impl Signals {
@@ -19,6 +21,7 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
         })
     }
 
@@ -27,23 +30,44 @@ impl Signals {
         Ok(Self {})
     }
 
+    /// The next signal to stop. Those to reload are dropped meanwhile. Cancel safe.
+    pub(crate) async fn next(&mut self) -> Stop {
+        loop {
+            match self.wish().await {
+                Wish::Stop(stop) => return stop,
+                #[cfg(unix)]
+                Wish::Reload => {}
+            }
+        }
+    }
+
     /// The next signal. Cancel safe.
     #[cfg(unix)]
-    pub(crate) async fn next(&mut self) -> Stop {
+    pub(crate) async fn wish(&mut self) -> Wish {
         tokio::select! {
-            _ = self.interrupt.recv() => Stop::Interrupt,
-            _ = self.terminate.recv() => Stop::Terminate,
+            _ = self.interrupt.recv() => Wish::Stop(Stop::Interrupt),
+            _ = self.terminate.recv() => Wish::Stop(Stop::Terminate),
+            _ = self.hangup.recv() => Wish::Reload,
         }
     }
 
     /// The next signal. Cancel safe.
     #[cfg(not(unix))]
-    pub(crate) async fn next(&mut self) -> Stop {
+    pub(crate) async fn wish(&mut self) -> Wish {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-        Stop::Interrupt
+        Wish::Stop(Stop::Interrupt)
     }
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Stop(Stop),
+    /// SIGHUP.
+    #[cfg(unix)]
+    Reload,
 }
 
 /// A signal to stop.

@@ -12,8 +12,26 @@ use super::{
     Unverified, Verifier,
 };
 
-/// The prefixes of the headers: that of the specification, and that of those who came before it.
-const PREFIXES: [&str; 2] = ["webhook", "svix"];
+/// The names of the headers.
+struct Names {
+    id: &'static str,
+    timestamp: &'static str,
+    signature: &'static str,
+}
+
+/// As the specification has them.
+const NAMES: Names = Names {
+    id: "webhook-id",
+    timestamp: "webhook-timestamp",
+    signature: "webhook-signature",
+};
+
+/// As those have them who came before it.
+const OLDER_NAMES: Names = Names {
+    id: "svix-id",
+    timestamp: "svix-timestamp",
+    signature: "svix-signature",
+};
 
 /// The scheme of the Standard Webhooks specification: the headers `webhook-id`,
 /// `webhook-timestamp` and `webhook-signature` (or `svix-…`), the last a list of signatures over
@@ -92,21 +110,19 @@ fn key_bytes(bytes: &[u8]) -> Result<Zeroizing<[u8; 32]>, InvalidSecret> {
 
 impl Verifier for StandardWebhooks {
     fn verify(&self, delivery: &Delivery<'_>) -> Result<(), Unverified> {
-        let prefix = PREFIXES
-            .into_iter()
-            .find(|prefix| (delivery.header)(&format!("{prefix}-signature")).is_some())
-            .unwrap_or(PREFIXES[0]);
-        let name = |part: &str| format!("{prefix}-{part}");
-        let signatures = delivery.header(&name("signature"))?;
-        let id = delivery.header(&name("id"))?;
-        let time = delivery.header(&name("timestamp"))?;
+        let is_older = (delivery.header)(NAMES.signature).is_none()
+            && (delivery.header)(OLDER_NAMES.signature).is_some();
+        let names = if is_older { OLDER_NAMES } else { NAMES };
+        let signatures = delivery.header(names.signature)?;
+        let id = delivery.header(names.id)?;
+        let time = delivery.header(names.timestamp)?;
         if id.is_empty() || id.contains('.') {
-            return Err(Unverified::malformed(&name("id")));
+            return Err(Unverified::malformed(names.id));
         }
         let seconds = timestamp::parse(time);
-        let seconds = seconds.ok_or_else(|| Unverified::malformed(&name("timestamp")))?;
+        let seconds = seconds.ok_or_else(|| Unverified::malformed(names.timestamp))?;
         if signatures.split(' ').count() > MAX_SIGNATURES {
-            return Err(Unverified::malformed(&name("signature")));
+            return Err(Unverified::malformed(names.signature));
         }
         let at = Duration::from_secs(seconds);
         if !timestamp::is_near(at, delivery.received_at, self.tolerance) {
@@ -178,11 +194,10 @@ impl Signer for StandardWebhooks {
         if signatures.is_empty() {
             return Err(Unsigned::NoKey);
         }
-        let header = |part, value: &str| (format!("{}-{part}", PREFIXES[0]), value.to_owned());
         Ok(vec![
-            header("id", id),
-            header("timestamp", &time),
-            header("signature", &signatures.join(" ")),
+            (NAMES.id.to_owned(), id.to_owned()),
+            (NAMES.timestamp.to_owned(), time),
+            (NAMES.signature.to_owned(), signatures.join(" ")),
         ])
     }
 }

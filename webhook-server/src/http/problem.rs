@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use hyper::StatusCode;
-use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER};
+use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
 use webhook_core::{Error, FieldError, InvalidPayload};
 
@@ -17,6 +17,8 @@ pub(super) struct Problem {
     errors: Vec<FieldError>,
     allow: Option<&'static str>,
     retry_after_seconds: Option<u16>,
+    /// What an answer 401 must name (RFC 9110, section 15.5.2).
+    challenge: Option<&'static str>,
     close: bool,
 }
 
@@ -28,6 +30,7 @@ impl Problem {
             errors: Vec::new(),
             allow: None,
             retry_after_seconds: None,
+            challenge: None,
             close: false,
         }
     }
@@ -38,6 +41,14 @@ impl Problem {
 
     pub(super) fn no_such_transaction() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Transaction not found")
+    }
+
+    /// The same for every reason: who forges a signature learns nothing of how far it came.
+    pub(super) fn unauthorized() -> Self {
+        Self {
+            challenge: Some("Webhook-Signature"),
+            ..Self::new(StatusCode::UNAUTHORIZED, "Signature missing or wrong")
+        }
     }
 
     pub(super) fn method_not_allowed(allow: &'static str) -> Self {
@@ -88,6 +99,9 @@ impl Problem {
         let headers = answer.headers_mut();
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if let Some(challenge) = self.challenge {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

@@ -29,7 +29,11 @@ pub(super) async fn respond(site: &Site, peer: &Peer, request: Request<Incoming>
         Ok(Route::Receive(inbox)) => match body::receive(site, body).await {
             Ok(body) => {
                 peer.waits_for_server();
-                (transactions::receive(inbox, body.bytes).await, false)
+                let received = match site.gate.check(&head.headers, &body.bytes) {
+                    Ok(()) => transactions::receive(inbox, body.bytes).await,
+                    Err(problem) => Err(problem),
+                };
+                (received, false)
             }
             Err(problem) => (Err(problem), false),
         },

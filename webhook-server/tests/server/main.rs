@@ -11,6 +11,7 @@ mod faulty;
 mod process;
 mod roles;
 mod serve;
+mod signatures;
 mod slow;
 #[path = "../support/mod.rs"]
 mod support;

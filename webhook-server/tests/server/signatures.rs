@@ -1,0 +1,239 @@
+//! Only what its sender has signed gets in.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use rustix::process::Signal;
+use webhook_core::MockStore;
+use webhook_core::signature::Signer;
+use webhook_core::signature::{BodyHmac, BodyHmacScheme, StandardWebhooks, Stripe};
+use webhook_memory::MemoryStore;
+
+use crate::serve::{config, serve_on};
+use crate::support::client::{Client, Reply, post, post_as};
+use crate::support::process::webhook_server;
+use crate::support::{transaction, until};
+
+const OLD: &str = "whsec_b2xkIG9sZCBvbGQgb2xkIG9sZCBvbGQgb2xk";
+const NEW: &str = "whsec_bmV3IG5ldyBuZXcgbmV3IG5ldyBuZXcgbmV3";
+
+fn standard(secret: &str) -> StandardWebhooks {
+    StandardWebhooks::new([secret]).unwrap()
+}
+
+/// A delivery of `body`, signed as that of `content`.
+fn signed_as(signer: &dyn Signer, at: SystemTime, content: &str, body: &str) -> Vec<u8> {
+    let mut headers = "Content-Type: application/json\r\n".to_owned();
+    for (name, value) in signer.sign("msg_1", at, content.as_bytes()).unwrap() {
+        headers.push_str(&format!("{name}: {value}\r\n"));
+    }
+    post_as(&headers, body)
+}
+
+fn signed(signer: &dyn Signer, body: &str) -> Vec<u8> {
+    signed_as(signer, SystemTime::now(), body, body)
+}
+
+#[track_caller]
+fn assert_refused(reply: &Reply) {
+    assert_eq!(reply.problem(401), "Signature missing or wrong");
+    assert_eq!(reply.header("www-authenticate"), Some("Webhook-Signature"));
+}
+
+#[tokio::test]
+async fn each_scheme_lets_its_senders_in_and_nobody_else() {
+    let secret = "hunter2";
+    let hmac = |scheme| Box::new(BodyHmac::new(scheme, [secret]).unwrap()) as Box<dyn Signer>;
+    let schemes: [(&str, &str, Box<dyn Signer>); 8] = [
+        ("standard-webhooks", OLD, Box::new(standard(OLD))),
+        ("Stripe", secret, Box::new(Stripe::new([secret]).unwrap())),
+        ("github", secret, hmac(BodyHmacScheme::github())),
+        ("razorpay", secret, hmac(BodyHmacScheme::razorpay())),
+        ("shopify", secret, hmac(BodyHmacScheme::shopify())),
+        ("cashfree", secret, hmac(BodyHmacScheme::cashfree())),
+        (
+            "hmac-hex:X-Mine",
+            secret,
+            hmac(BodyHmacScheme::hex("X-Mine")),
+        ),
+        (
+            "hmac-base64:x-mine",
+            secret,
+            hmac(BodyHmacScheme::base64("X-Mine")),
+        ),
+    ];
+    for (scheme, secret, signer) in schemes {
+        let mut process = webhook_server(&["--webhook-signature-scheme", scheme])
+            .env("WEBHOOK_SECRETS", &format!("whsec_b3RoZXI=, {secret}"))
+            .start();
+        let mut client = Client::connect(process.listens().await).await;
+        let body = transaction("tx-1");
+        client
+            .ask(signed(&*signer, &body))
+            .await
+            .acknowledged("ACCEPTED");
+        assert_refused(&client.post(&body).await);
+        let other = transaction("tx-2");
+        let forged = signed_as(&*signer, SystemTime::now(), &body, &other);
+        assert_refused(&client.ask(forged).await);
+        client.get("/v1/transactions/tx-2").await.problem(404);
+        client
+            .ask(signed(&*signer, &body))
+            .await
+            .acknowledged("DUPLICATE");
+    }
+}
+
+#[tokio::test]
+async fn a_signature_is_looked_at_before_the_body_and_the_store() {
+    let mut config = config();
+    config.webhook_signature_scheme = "standard-webhooks".parse().unwrap();
+    config.webhook_secrets = Some(OLD.to_owned().into());
+    // A mock that expects no call.
+    let store = Arc::new(MockStore::new());
+    let server = serve_on(store, Arc::new(MemoryStore::default()), &config);
+    let mut client = Client::connect(server.addr()).await;
+    for body in ["", "{", "[]", "{}", &transaction("tx-1")] {
+        assert_refused(&client.ask(post(body)).await);
+        let forged = signed(&standard(NEW), body);
+        assert_refused(&client.ask(forged).await);
+    }
+    // Signed, its faults are told.
+    client.ask(signed(&standard(OLD), "{")).await.problem(400);
+    client.ask(signed(&standard(OLD), "{}")).await.problem(422);
+}
+
+#[tokio::test]
+async fn a_signature_has_its_time() {
+    let mut process = webhook_server(&["--webhook-tolerance-seconds=60"])
+        .env("WEBHOOK_SIGNATURE_SCHEME", "svix")
+        .env("WEBHOOK_SECRETS", OLD)
+        .start();
+    let mut client = Client::connect(process.listens().await).await;
+    let body = transaction("tx-1");
+    let now = SystemTime::now();
+    for far in [
+        now - Duration::from_secs(120),
+        now + Duration::from_secs(120),
+    ] {
+        let far = signed_as(&standard(OLD), far, &body, &body);
+        assert_refused(&client.ask(far).await);
+    }
+    let near = now - Duration::from_secs(20);
+    let near = signed_as(&standard(OLD), near, &body, &body);
+    client.ask(near).await.acknowledged("ACCEPTED");
+}
+
+#[tokio::test]
+async fn secrets_are_read_again_and_no_request_is_dropped() {
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let file = folder.join(format!("secrets-{}", std::process::id()));
+    std::fs::write(&file, format!("{OLD}\n\n")).unwrap();
+    let mut process = webhook_server(&["--log-level=trace"])
+        .env("WEBHOOK_SIGNATURE_SCHEME", "standard-webhooks")
+        .env("WEBHOOK_SECRETS_FILE", file.to_str().unwrap())
+        .start();
+    let addr = process.listens().await;
+    let mut client = Client::connect(addr).await;
+    client
+        .ask(signed(&standard(OLD), &transaction("a")))
+        .await
+        .acknowledged("ACCEPTED");
+    assert_refused(&client.ask(signed(&standard(NEW), &transaction("b"))).await);
+
+    // A request whose body is still on its way.
+    let mut slow = Client::connect(addr).await;
+    let request = signed(&standard(OLD), &transaction("slow"));
+    let (start, end) = request.split_at(request.len() - 10);
+    slow.send(start).await;
+    std::fs::write(&file, format!("{NEW}\n{OLD}\n")).unwrap();
+    process.signal(Signal::HUP);
+    process.logs("secrets read again").await;
+    slow.send(end).await;
+    slow.reply().await.acknowledged("ACCEPTED");
+    for (id, secret) in [("c", OLD), ("d", NEW)] {
+        client
+            .ask(signed(&standard(secret), &transaction(id)))
+            .await
+            .acknowledged("ACCEPTED");
+    }
+
+    // What cannot be used changes nothing.
+    std::fs::write(&file, "whsec_not base64\n").unwrap();
+    process.signal(Signal::HUP);
+    process
+        .logs("failed to read the secrets again, those from before stay")
+        .await;
+    client
+        .ask(signed(&standard(NEW), &transaction("e")))
+        .await
+        .acknowledged("ACCEPTED");
+
+    std::fs::write(&file, NEW).unwrap();
+    process.signal(Signal::HUP);
+    until("the old secret is refused", async || {
+        let reply = client.ask(signed(&standard(OLD), &transaction("f"))).await;
+        reply.status == 401
+    })
+    .await;
+    process.signal(Signal::TERM);
+    assert_eq!(process.ends().await.code(), Some(0));
+    let log = process.logged.join("\n");
+    for secret in [OLD, NEW, "b2xkIG9sZ", "bmV3IG5l"] {
+        assert!(!log.contains(secret), "{log}");
+    }
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_told_at_the_start_and_not_shown() {
+    for (variables, message) in [
+        (
+            &[("WEBHOOK_SIGNATURE_SCHEME", "paypal")][..],
+            "expected none, standard-webhooks",
+        ),
+        (
+            &[("WEBHOOK_SIGNATURE_SCHEME", "stripe")],
+            "needs WEBHOOK_SECRETS",
+        ),
+        (
+            &[("WEBHOOK_SECRETS", "hunter2")],
+            "need WEBHOOK_SIGNATURE_SCHEME",
+        ),
+        (
+            &[
+                ("WEBHOOK_SIGNATURE_SCHEME", "stripe"),
+                ("WEBHOOK_SECRETS", "hunter2"),
+                ("WEBHOOK_SECRETS_FILE", "x"),
+            ],
+            "exclude each other",
+        ),
+    ] {
+        let mut starter = webhook_server(&[]);
+        for (name, value) in variables {
+            starter = starter.env(name, value);
+        }
+        let (code, _, log) = starter.output().await;
+        assert_eq!(code, 2, "{log}");
+        assert!(log.contains(message) && !log.contains("hunter2"), "{log}");
+    }
+    for (variables, message) in [
+        (
+            ("WEBHOOK_SECRETS", "whsec_hunter2!"),
+            "a secret is not Base64",
+        ),
+        (("WEBHOOK_SECRETS", " , "), "no secret is given"),
+        (
+            ("WEBHOOK_SECRETS_FILE", "/nowhere"),
+            "cannot read WEBHOOK_SECRETS_FILE /nowhere",
+        ),
+    ] {
+        let mut process = webhook_server(&[])
+            .env("WEBHOOK_SIGNATURE_SCHEME", "standard-webhooks")
+            .env(variables.0, variables.1)
+            .start();
+        assert_eq!(process.ends().await.code(), Some(1));
+        let log = process.logged.join("\n");
+        assert!(log.contains(message) && !log.contains("hunter2"), "{log}");
+    }
+}
