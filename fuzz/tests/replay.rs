@@ -14,12 +14,12 @@ const SEED: u64 = 4;
 
 #[test]
 fn transaction() {
-    run("transaction", fuzz::transaction, 10_000);
+    run("transaction", fuzz::transaction, 5_000);
 }
 
 #[test]
 fn fingerprint() {
-    run("fingerprint", fuzz::fingerprint, 3_000);
+    run("fingerprint", fuzz::fingerprint, 2_000);
 }
 
 #[test]
@@ -34,7 +34,7 @@ fn config() {
 
 #[test]
 fn database_url() {
-    run("database_url", fuzz::database_url, 5_000);
+    run("database_url", fuzz::database_url, 3_000);
 }
 
 /// Runs `target` on every file of its corpus, and on as many mutations.
