@@ -1,8 +1,10 @@
 //! `webhook-server`: see `webhook-server --help`.
 
+use std::error::Error;
 use std::path::Path;
 use std::process::exit;
 
+use webhook_server::RunError;
 use webhook_server::config::{CommandLine, read_env_file};
 
 /// The exit code of a command line or an environment that cannot be understood.
@@ -13,11 +15,7 @@ const FAILURE: i32 = 1;
 
 fn main() {
     if let Err(error) = read_env_file(Path::new(".env")) {
-        let cause = std::error::Error::source(&error);
-        eprintln!(
-            "error: {error}{}",
-            cause.map_or(String::new(), |cause| format!(": {cause}"))
-        );
+        eprintln!("error: {}", with_causes(&error));
         exit(USAGE);
     }
     let line = CommandLine::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
@@ -33,16 +31,27 @@ fn main() {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "failed to start");
+            tracing::error!(error = &error as &dyn Error, "failed to start");
             exit(FAILURE);
         }
     };
     match runtime.block_on(webhook_server::run(&line)) {
         // Ends at once what a second signal left behind.
         Ok(code) => exit(code),
+        // Who typed a command reads a sentence, not a log.
+        Err(RunError::Operate(error)) => {
+            eprintln!("error: {}", with_causes(&error));
+            exit(FAILURE);
+        }
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "failed");
+            tracing::error!(error = &error as &dyn Error, "failed");
             exit(FAILURE);
         }
     }
+}
+
+/// `what failed: why: and why that`.
+fn with_causes(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
