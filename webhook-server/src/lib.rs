@@ -19,7 +19,7 @@ mod signals;
 pub use backend::{Backend, OpenError};
 pub use handler::LogTransaction;
 pub use healthcheck::{Unhealthy, healthcheck};
-pub use logging::start as start_logging;
+pub use logging::{start as start_logging, with_causes};
 pub use operate::{Operate, OperateError};
 pub use run::{RunError, run};
 pub use server::{Server, StartError};

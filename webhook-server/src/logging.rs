@@ -109,18 +109,22 @@ impl<M: SerializeMap> Visit for Fields<M> {
         self.entry(field, &value);
     }
 
-    /// `what failed: why: and why that`, but for causes that their error has told already.
     fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
-        let mut text = value.to_string();
-        let mut source = value.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            if !text.ends_with(&cause_text) {
-                text.push_str(": ");
-                text.push_str(&cause_text);
-            }
-            source = cause.source();
-        }
-        self.entry(field, &text);
+        self.entry(field, &with_causes(value));
     }
+}
+
+/// `what failed: why: and why that`, but for causes that their error has told already.
+pub fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
 }

@@ -4,7 +4,6 @@ use std::error::Error;
 use std::path::Path;
 use std::process::exit;
 
-use webhook_server::RunError;
 use webhook_server::config::{CommandLine, read_env_file};
 
 /// The exit code of a command line or an environment that cannot be understood.
@@ -15,7 +14,7 @@ const FAILURE: i32 = 1;
 
 fn main() {
     if let Err(error) = read_env_file(Path::new(".env")) {
-        eprintln!("error: {}", with_causes(&error));
+        eprintln!("error: {}", webhook_server::with_causes(&error));
         exit(USAGE);
     }
     let line = CommandLine::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
@@ -39,8 +38,8 @@ fn main() {
         // Ends at once what a second signal left behind.
         Ok(code) => exit(code),
         // Who typed a command reads a sentence, not a log.
-        Err(RunError::Operate(error)) => {
-            eprintln!("error: {}", with_causes(&error));
+        Err(webhook_server::RunError::Operate(error)) => {
+            eprintln!("error: {}", webhook_server::with_causes(&error));
             exit(FAILURE);
         }
         Err(error) => {
@@ -48,10 +47,4 @@ fn main() {
             exit(FAILURE);
         }
     }
-}
-
-/// `what failed: why: and why that`.
-fn with_causes(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
