@@ -4,6 +4,7 @@ mod clock;
 mod failpoint;
 mod full_disk;
 mod kill;
+mod lies;
 mod network;
 mod old_transaction;
 mod poison;
@@ -185,6 +186,10 @@ pub const FAULTS: &[Fault] = &[
         "a transaction stays open and holds vacuum back"
     ),
 ];
+
+/// What is no fault, but a node that breaks the promise: a run that finds no fault with it is worth
+/// nothing.
+pub const LIES: Fault = fault!("lies", lies::inject, "202 for what is not kept");
 
 impl Fault {
     /// Runs it once.

@@ -23,7 +23,7 @@ mod standby;
 mod stored;
 mod tools;
 
-pub use fault::{FAULTS, Fault, Unsupported};
+pub use fault::{FAULTS, Fault, LIES, Unsupported};
 pub use reconcile::Tally;
 pub use rig::Run;
 pub use tools::{Tools, usual_place};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
+use rustix::process::Pid;
 use sqlx::query_scalar;
 use tokio::time::{Instant, sleep};
 
@@ -56,4 +57,13 @@ pub(crate) async fn promote(standby: &Postgres) -> anyhow::Result<()> {
         .await?;
     ensure!(promoted, "not promoted: {}", standby.last_words());
     Ok(())
+}
+
+/// The standby's process that takes in what the first server writes.
+pub(crate) async fn receiver(standby: &Postgres) -> anyhow::Result<Pid> {
+    let mut connection = standby.connect().await?;
+    let pid: i32 = query_scalar("SELECT pid FROM pg_stat_wal_receiver")
+        .fetch_one(&mut connection)
+        .await?;
+    Pid::from_raw(pid).context("a pid is positive")
 }

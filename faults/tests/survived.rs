@@ -1,9 +1,10 @@
-//! Every fault once, at the smallest size. `cargo run -p faults` runs them at any size.
+//! Faults once each, at the smallest size. `cargo run -p faults` runs them at any size, and those too
+//! that take long by their nature, need more than every machine has, or are not survived.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use faults::{FAULTS, Run, Tools, Unsupported, usual_place};
+use faults::{FAULTS, LIES, Run, Tools, Unsupported, usual_place};
 use tokio::sync::Mutex;
 
 /// Shared by the tests that run at the same time, and gone with the last of them.
@@ -41,13 +42,7 @@ fn place() -> PathBuf {
 async fn survived(name: &str) {
     let fault = FAULTS.iter().find(|fault| fault.name == name);
     let fault = fault.expect("there is such a fault");
-    let run = Run {
-        tools: tools().await,
-        seconds: 1.5,
-        rate: 150.0,
-        seed: 1,
-    };
-    match fault.run(run).await {
+    match fault.run(smallest().await).await {
         Ok(tally) => {
             assert_eq!(tally.violations, Vec::<String>::new());
             assert!(tally.acknowledged > 0 && tally.processed > 0, "{tally:?}");
@@ -57,6 +52,22 @@ async fn survived(name: &str) {
         }
         Err(error) => panic!("{name}: {error:#}"),
     }
+}
+
+async fn smallest() -> Run {
+    Run {
+        tools: tools().await,
+        seconds: 1.5,
+        rate: 150.0,
+        seed: 1,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_acknowledged_and_not_kept_is_noticed() {
+    let tally = LIES.run(smallest().await).await.unwrap();
+    let lost = tally.violations.iter().filter(|it| it.starts_with("LOST"));
+    assert!(lost.count() > 0, "{tally:?}");
 }
 
 macro_rules! survived {

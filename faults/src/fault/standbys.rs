@@ -1,18 +1,24 @@
 //! Two servers, and an address that moves from one to the other.
 
-use rustix::process::Signal;
+use rustix::process::{Signal, kill_process};
 
 use crate::proxy::Proxy;
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
-use crate::standby::{follow, promote};
+use crate::standby::{follow, promote, receiver};
 
-/// The first server dies, and its synchronous standby takes over.
+/// The standby stops listening for a while, so that no commit returns; then the first server dies,
+/// and the standby takes over.
 pub(super) async fn failover(run: Run) -> anyhow::Result<Tally> {
     let (mut rig, proxy) = two_nodes_behind_an_address(&run).await?;
     let standby = follow(&rig).await?;
     let load = rig.load();
-    rig.about_during(0.5).await;
+    rig.about_during(0.2).await;
+    let receiver = receiver(&standby).await?;
+    kill_process(receiver, Signal::STOP)?;
+    rig.about_during(0.4).await;
+    kill_process(receiver, Signal::CONT)?;
+    rig.about_during(0.2).await;
     rig.postgres.end(Signal::KILL).await?;
     promote(&standby).await?;
     proxy.switch(standby.port);

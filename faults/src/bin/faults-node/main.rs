@@ -41,6 +41,10 @@ struct Line {
     #[arg(long, env = "FAULTS_FAILPOINT")]
     failpoint: Option<Failpoint>,
 
+    /// Call one event of each batch accepted and forget it, for a run that must notice
+    #[arg(long, env = "FAULTS_LIES")]
+    lies: bool,
+
     /// A handler that takes longer has failed
     #[arg(long, env = "FAULTS_HANDLER_TIMEOUT_MS", default_value_t = 5_000)]
     handler_timeout_ms: u64,
@@ -70,6 +74,7 @@ async fn serve(line: Line) -> anyhow::Result<()> {
         postgres.clone(),
         Arc::clone(&ledger),
         line.failpoint,
+        line.lies,
     ));
     let inbox = (config.role != Role::Worker).then(|| {
         let store = Arc::clone(&store) as Arc<dyn Store>;

@@ -26,6 +26,8 @@ pub(crate) struct Watched {
     failpoint: Option<Failpoint>,
     /// Calls of the failpoint's operation.
     calls: AtomicU32,
+    /// Whether one event of each batch is called accepted and is not.
+    lies: bool,
 }
 
 impl Watched {
@@ -33,12 +35,14 @@ impl Watched {
         store: PgStore,
         ledger: Arc<Ledger>,
         failpoint: Option<Failpoint>,
+        lies: bool,
     ) -> Self {
         Self {
             store,
             ledger,
             failpoint,
             calls: AtomicU32::new(0),
+            lies,
         }
     }
 
@@ -92,8 +96,14 @@ pub(crate) fn die() -> ! {
 #[async_trait]
 impl Store for Watched {
     async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
-        self.step(Operation::Accept, self.store.accept(events))
-            .await
+        let (told, kept) = match events.split_first() {
+            Some((_, rest)) if self.lies => (vec![Accepted::New], rest),
+            _ => (Vec::new(), events),
+        };
+        let accepted = self
+            .step(Operation::Accept, self.store.accept(kept))
+            .await?;
+        Ok([told, accepted].concat())
     }
 
     async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {

@@ -1,0 +1,17 @@
+//! What must not go unnoticed.
+
+use crate::reconcile::Tally;
+use crate::rig::{Rig, Run};
+
+/// A node answers 202 for what it does not keep.
+pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = Rig::new(&run).await?;
+    let mut setup = rig.setup();
+    setup.variables.push(("FAULTS_LIES", "true".to_owned()));
+    rig.start(setup)?;
+    rig.ready().await?;
+    rig.expects_violations = true;
+    let load = rig.load();
+    rig.during(1.0).await;
+    rig.finish(load).await
+}

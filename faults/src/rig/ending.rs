@@ -1,0 +1,170 @@
+//! How a run ends: all is as it was before, and adds up.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use sqlx::query_scalar;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::behaviour::Behaviour;
+use crate::ledger;
+use crate::reconcile::{Evidence, Tally, reconcile};
+use crate::senders::{self, Senders};
+use crate::stored;
+
+use super::{DELAY, LEASE, RECOVERY_LIMIT, Rig};
+
+/// How long after the load all may take to be settled.
+const DRAIN_LIMIT: Duration = Duration::from_secs(90);
+
+impl Rig {
+    /// The fault is over: measures how long it takes until every node has accepted a new event, and
+    /// all of these are processed.
+    pub(crate) async fn healed(&mut self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let first = self.probes;
+        let accepting: Vec<_> = self.nodes.iter().filter(|node| node.accepts).collect();
+        self.probes += u64::try_from(accepting.len())?;
+        let keys: Vec<_> = (first..self.probes)
+            .map(|number| senders::key(Behaviour::Well, number))
+            .collect();
+        let deliveries = accepting
+            .iter()
+            .zip(&keys)
+            .map(|(node, key)| senders::deliver_to(node.addr, &self.book, key));
+        let deliveries = futures_util::future::join_all(deliveries);
+        if timeout(RECOVERY_LIMIT, deliveries).await.is_err() {
+            bail!(
+                "not every node accepts within {RECOVERY_LIMIT:?}: {}",
+                self.last_words()
+            );
+        }
+        let mut connection = self.postgres.connect().await?;
+        loop {
+            let processed: i64 = query_scalar(
+                "SELECT count(*) FROM webhook.outcomes JOIN webhook.events USING (id)
+                 WHERE key = ANY ($1)",
+            )
+            .bind(&keys)
+            .fetch_one(&mut connection)
+            .await?;
+            if usize::try_from(processed)? == keys.len() {
+                break;
+            }
+            if began.elapsed() > RECOVERY_LIMIT {
+                bail!(
+                    "new events are not processed within {RECOVERY_LIMIT:?}: {}",
+                    self.last_words()
+                );
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        let recovery = began.elapsed().saturating_sub(DELAY);
+        self.recovery = self.recovery.max(recovery);
+        Ok(())
+    }
+
+    /// Complains where no delivery was refused: then the fault was none.
+    pub(crate) fn must_have_refused(&mut self) {
+        let unavailable = self.book.entries().unavailable;
+        if unavailable == 0 {
+            self.violations.push("the fault had no effect".to_owned());
+        }
+    }
+
+    /// Complains where senders noticed more than connections closed while idle.
+    pub(crate) fn must_not_be_noticed(&mut self) {
+        let entries = self.book.entries();
+        let (unavailable, unanswered) = (entries.unavailable, entries.unanswered);
+        // A connection that looked idle was not, if what was sent over it has been accepted.
+        let swallowed = entries.sent.values();
+        let swallowed = swallowed.filter(|it| it.accepted == 0 && it.duplicates > 0);
+        let swallowed = swallowed.count();
+        drop(entries);
+        for (count, what) in [
+            (unavailable, "requests answered 503"),
+            (unanswered, "requests cut off"),
+            (swallowed as u64, "events accepted without an answer"),
+        ] {
+            if count > 0 {
+                self.violations.push(format!("{count} {what}"));
+            }
+        }
+    }
+
+    /// Ends the load, waits until all is settled, stops the nodes and reconciles.
+    pub(crate) async fn finish(mut self, load: Senders) -> anyhow::Result<Tally> {
+        load.finish().await?;
+        let drained = self.drained().await;
+        for node in &mut self.nodes {
+            if let Err(error) = node.stop().await {
+                self.violations.push(format!("{error:#}"));
+            }
+        }
+        if let Err(error) = drained {
+            self.violations.push(format!("STUCK: {error:#}"));
+        }
+        let tally = self.tally().await?;
+        if !tally.violations.is_empty() && !self.expects_violations {
+            let kept = self.folder.keep();
+            eprintln!("what was left behind is kept in {}", kept.display());
+        }
+        Ok(tally)
+    }
+
+    async fn tally(&self) -> anyhow::Result<Tally> {
+        let mut connection = self.postgres.connect().await?;
+        let stored = stored::all(&mut connection).await?;
+        let strays = stored::strays(&mut connection).await?;
+        let lines = ledger::read(&self.ledger).context("the ledger is damaged")?;
+        let mut tally = reconcile(&Evidence {
+            entries: &self.book.entries(),
+            stored: &stored,
+            lines: &lines,
+            delay: DELAY,
+            lease: LEASE,
+            max_attempts: self.max_attempts,
+            spoilt: self.spoilt,
+            spends_no_attempt: self.spends_no_attempt,
+        });
+        tally.recovery_seconds = self.recovery.as_secs_f64();
+        tally.notes.clone_from(&self.notes);
+        tally.violations.extend(self.violations.iter().cloned());
+        if strays > 0 {
+            let stray = format!("{strays} rows that belong to no event");
+            tally.violations.push(stray);
+        }
+        for node in &self.nodes {
+            // A handler's panic is caught and logged by design; any other is a bug.
+            let panicked = node
+                .log()
+                .lines()
+                .filter(|line| line.contains("panicked at") && !line.contains("handler.rs"))
+                .map(|line| format!("{} panicked: {line}", node.name))
+                .next();
+            tally.violations.extend(panicked);
+        }
+        Ok(tally)
+    }
+
+    /// Waits until no event is queued any more.
+    pub(crate) async fn drained(&self) -> anyhow::Result<()> {
+        let mut connection = self.postgres.connect().await?;
+        let deadline = Instant::now() + DRAIN_LIMIT;
+        loop {
+            let queued: i64 = query_scalar("SELECT count(*) FROM webhook.queue")
+                .fetch_one(&mut connection)
+                .await?;
+            if queued == 0 {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "{queued} events are queued after {DRAIN_LIMIT:?}: {}",
+                    self.last_words()
+                );
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! The server itself, where it is to refuse something.
+
+use std::process::Stdio;
+
+use anyhow::Context as _;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::postgres::Postgres;
+
+use super::{RECOVERY_LIMIT, Rig};
+
+/// How a process ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) log: String,
+}
+
+impl Rig {
+    /// Runs `webhook-server` with this environment more, to its end.
+    pub(crate) async fn server(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, String)],
+    ) -> anyhow::Result<Ended> {
+        let mut server = self.server_command(arguments);
+        server.envs(variables.iter().map(|(name, value)| (name, value)));
+        let output = timeout(RECOVERY_LIMIT, server.output())
+            .await
+            .context("the server does not end")??;
+        Ok(Ended {
+            code: output.status.code(),
+            log: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// `webhook-server` on the database.
+    pub(crate) fn server_command(&self, arguments: &[&str]) -> Command {
+        let mut server = Command::new(&self.run.tools.server);
+        server
+            .args(arguments)
+            .env_clear()
+            .env("DATABASE_URL", Postgres::url_at(self.postgres.port))
+            .env("DATABASE_WAIT_SECONDS", "1")
+            .env("BIND_ADDR", "127.0.0.1:0")
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        server
+    }
+
+    /// Complains unless a server ended with an error that says `words`.
+    pub(crate) fn must_refuse(&mut self, ended: &Ended, words: &str) {
+        if ended.code != Some(1) || !ended.log.contains(words) {
+            let log = ended.log.trim();
+            let complaint = format!(
+                "{:?} instead of a refusal with {words:?}: {log}",
+                ended.code
+            );
+            self.violations.push(complaint);
+        }
+    }
+}
