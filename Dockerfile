@@ -1,7 +1,10 @@
 # syntax=docker/dockerfile:1
 
 # docker build --tag webhook-server .
-# docker run --publish 127.0.0.1:8000:8000 webhook-server
+# docker run --env INSECURE=true --publish 127.0.0.1:8000:8000 webhook-server
+#
+# Without signatures and tokens the server listens on a container's address only where INSECURE says that
+# something in front of it (here: that it is published to this machine alone) keeps others out.
 
 # The same Debian release as the image below: the server links its C library.
 FROM rust:1.95-slim-bookworm AS build

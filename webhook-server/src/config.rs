@@ -17,7 +17,7 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use webhook_core::{InboxOptions, Redelivery, Retention, Transaction, WorkerOptions, payload};
 
-use crate::http::HttpOptions;
+use crate::http::{HttpOptions, Scope};
 use crate::operate::Operate;
 pub use env_file::{EnvFileError, read_env_file};
 pub use senders::{Secrets, SecretsError, SignatureScheme};
@@ -52,6 +52,11 @@ pub enum Task {
     Migrate,
     /// Ask the server on BIND_ADDR whether it is alive: ends with 0 if so, else with 1
     Healthcheck,
+    /// Make a token, and write it with the digest for API_TOKENS
+    Token {
+        /// What it allows: read, or operate, which includes it
+        scope: Scope,
+    },
     /// What operators do.
     #[command(flatten)]
     Operate(Operate),
@@ -89,6 +94,20 @@ pub struct Config {
     /// How long ago, or how far in the future, a signature may say that it was made
     #[arg(long, env, value_name = "SECONDS", default_value = "300", value_parser = values::timeout_seconds)]
     pub webhook_tolerance_seconds: Duration,
+
+    /// Those who may read: the digests of their tokens, as `webhook-server token` writes them,
+    /// separated by commas or white space
+    #[arg(long, env, hide_env_values = true, value_name = "DIGESTS")]
+    pub api_tokens: Option<Secrets>,
+
+    /// A file with these digests instead, one a line; read again on SIGHUP
+    #[arg(long, env, value_name = "FILE")]
+    pub api_tokens_file: Option<PathBuf>,
+
+    /// Listen on other addresses than this machine's own without signatures and tokens, because
+    /// something in front of the server checks who comes
+    #[arg(long, env, value_parser = values::boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_name = "BOOL")]
+    pub insecure: bool,
 
     /// How long after acceptance a transaction is processed
     #[arg(long, env, value_name = "SECONDS", default_value = "30", value_parser = values::seconds)]
@@ -286,6 +305,11 @@ impl CommandLine {
         line.config
             .check(line.task.as_ref())
             .map_err(|wrong| command.error(ErrorKind::ArgumentConflict, wrong))?;
+        if line.task.is_none() {
+            line.config
+                .check_openness()
+                .map_err(|wrong| command.error(ErrorKind::MissingRequiredArgument, wrong))?;
+        }
         Ok(line)
     }
 }

@@ -11,6 +11,7 @@ mod head;
 mod listening;
 mod problem;
 mod route;
+mod tokens;
 mod transactions;
 
 use std::sync::Arc;
@@ -20,8 +21,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use webhook_core::{Inbox, Store};
 
-pub use gate::Gate;
+pub use gate::{Gate, Rules};
 pub use listening::Listening;
+pub use tokens::{Scope, TokenDigest};
 
 /// The limits of the HTTP side.
 #[derive(Clone, Debug)]
@@ -81,7 +83,7 @@ impl Site {
         Self::new(None, store, options)
     }
 
-    /// Takes only deliveries that `gate` lets through.
+    /// Takes only requests that `gate` lets through.
     #[must_use]
     pub fn behind(self, gate: Arc<Gate>) -> Self {
         Self { gate, ..self }

@@ -15,6 +15,7 @@ mod run;
 mod server;
 mod shown;
 mod signals;
+mod token;
 
 pub use backend::{Backend, OpenError};
 pub use handler::LogTransaction;

@@ -10,6 +10,7 @@ use crate::healthcheck::{Unhealthy, healthcheck};
 use crate::operate::OperateError;
 use crate::server::{Server, StartError};
 use crate::signals::{Signals, Wish};
+use crate::token;
 
 /// Does what `line` asks for, until it is done or a signal ends it; returns the exit code.
 ///
@@ -29,6 +30,7 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
             migrated = Backend::migrate(&line.config) => migrated.map(|()| 0).map_err(RunError::Migrate),
             signal = signals.next() => Ok(signal.exit_code()),
         },
+        Some(Task::Token { scope }) => token::make(*scope).map(|()| 0).map_err(RunError::Output),
         Some(Task::Healthcheck) => healthcheck(line.config.bind_addr)
             .await
             .map(|()| 0)
@@ -78,6 +80,9 @@ pub enum RunError {
     /// The database was not migrated.
     #[error("failed to migrate the database")]
     Migrate(#[source] OpenError),
+    /// Nobody takes what is written.
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
     /// An operator's command failed.
     #[error("failed")]
     Operate(#[source] OperateError),

@@ -115,19 +115,19 @@ impl Server {
         self.listening.addr()
     }
 
-    /// Reads the secrets of `config` again. Where that fails, those from before stay, and the log
+    /// Reads the secrets and tokens of `config` again. Where that fails, those from before stay, and the log
     /// says so.
     pub fn reload(&self, config: &Config) {
-        match config.verifier() {
-            Ok(verifier) => {
-                self.gate.replace(verifier);
-                info!("secrets read again");
+        match config.rules() {
+            Ok(rules) => {
+                self.gate.replace(rules);
+                info!("secrets and tokens read again");
             }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 error!(
                     error,
-                    "failed to read the secrets again, those from before stay"
+                    "failed to read secrets and tokens again, those from before stay"
                 );
             }
         }
@@ -190,8 +190,16 @@ impl Forgetting {
 }
 
 fn gate(config: &Config) -> Result<Arc<Gate>, StartError> {
-    let verifier = config.verifier().map_err(StartError::Secrets)?;
-    Ok(Arc::new(Gate::new(verifier)))
+    let rules = config.rules().map_err(StartError::Secrets)?;
+    if config.role != Role::Worker && (rules.senders.is_none() || rules.tokens.is_none()) {
+        warn!(
+            addr = %config.bind_addr,
+            anybody_may_deliver = rules.senders.is_none(),
+            anybody_may_read = rules.tokens.is_none(),
+            "open to everybody who reaches it"
+        );
+    }
+    Ok(Arc::new(Gate::new(rules)))
 }
 
 fn bind(addr: SocketAddr) -> Result<TcpSocket, StartError> {
@@ -231,8 +239,8 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
-    /// What is to prove who senders are cannot be used.
-    #[error("cannot know senders")]
+    /// What is to prove who senders and readers are cannot be used.
+    #[error("cannot know who is who")]
     Secrets(#[source] SecretsError),
     /// The backend cannot be opened.
     #[error("cannot open the database")]

@@ -1,4 +1,4 @@
-//! How senders prove who they are: the scheme of their signatures, and their secrets.
+//! How senders and readers prove who they are: signatures and their secrets, tokens.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,8 @@ use webhook_core::signature::{
     BodyHmac, BodyHmacScheme, InvalidSecret, StandardWebhooks, Stripe, Verifier,
 };
 
-use super::Config;
+use super::{Config, Role};
+use crate::http::{Rules, TokenDigest};
 
 /// How senders sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +83,9 @@ impl Config {
     pub(super) fn check_senders(&self) -> Result<(), &'static str> {
         let is_signed = self.webhook_signature_scheme != SignatureScheme::None;
         match (is_signed, &self.webhook_secrets, &self.webhook_secrets_file) {
+            _ if self.api_tokens.is_some() && self.api_tokens_file.is_some() => {
+                Err("API_TOKENS and API_TOKENS_FILE exclude each other")
+            }
             (_, Some(_), Some(_)) => {
                 Err("WEBHOOK_SECRETS and WEBHOOK_SECRETS_FILE exclude each other")
             }
@@ -95,12 +99,59 @@ impl Config {
         }
     }
 
-    /// What knows the senders, with the secrets as they are now; `None` where anybody may send.
+    /// Refuses to let everybody in by mistake.
+    pub(super) fn check_openness(&self) -> Result<(), String> {
+        let addr = self.bind_addr;
+        if self.insecure || addr.ip().is_loopback() || self.role == Role::Worker {
+            return Ok(());
+        }
+        let mut missing = Vec::new();
+        if self.webhook_signature_scheme == SignatureScheme::None {
+            missing.push("deliver (set WEBHOOK_SIGNATURE_SCHEME and WEBHOOK_SECRETS)");
+        }
+        if self.api_tokens.is_none() && self.api_tokens_file.is_none() {
+            missing.push("read (set API_TOKENS to what `webhook-server token read` writes)");
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(format!(
+            "on BIND_ADDR {addr} anybody who reaches it could {}. Where something in front of it \
+             sees to that, say --insecure (INSECURE=true)",
+            missing.join(" and ")
+        ))
+    }
+
+    /// Who may deliver and who may read, by the secrets and tokens as they are now.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or what it or the variable holds are no secrets.
-    pub fn verifier(&self) -> Result<Option<Arc<dyn Verifier>>, SecretsError> {
+    /// When a file cannot be read, or what it or a variable holds are no secrets or tokens.
+    pub fn rules(&self) -> Result<Rules, SecretsError> {
+        Ok(Rules {
+            senders: self.verifier()?,
+            tokens: self.tokens()?,
+        })
+    }
+
+    fn tokens(&self) -> Result<Option<Vec<TokenDigest>>, SecretsError> {
+        let name = "API_TOKENS_FILE";
+        let Some(words) = words(
+            self.api_tokens.as_ref(),
+            name,
+            self.api_tokens_file.as_ref(),
+        )?
+        else {
+            return Ok(None);
+        };
+        let tokens = words.iter().map(|word| {
+            let token = word.parse();
+            token.map_err(|expected| SecretsError::Token { expected })
+        });
+        tokens.collect::<Result<_, _>>().map(Some)
+    }
+
+    fn verifier(&self) -> Result<Option<Arc<dyn Verifier>>, SecretsError> {
         let tolerance = self.webhook_tolerance_seconds;
         let secrets = self.secrets()?;
         Ok(Some(match &self.webhook_signature_scheme {
@@ -116,21 +167,32 @@ impl Config {
     }
 
     fn secrets(&self) -> Result<Vec<String>, SecretsError> {
-        if let Some(file) = &self.webhook_secrets_file {
-            let text = std::fs::read_to_string(file).map_err(|source| SecretsError::File {
-                file: file.clone(),
-                source,
-            })?;
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            return Ok(lines.map(str::to_owned).collect());
-        }
-        let text = self.webhook_secrets.as_ref().map_or("", |it| &it.0);
-        let words = text.split(|c: char| c == ',' || c.is_whitespace());
-        Ok(words
-            .filter(|it| !it.is_empty())
-            .map(str::to_owned)
-            .collect())
+        let file = self.webhook_secrets_file.as_ref();
+        let secrets = words(self.webhook_secrets.as_ref(), "WEBHOOK_SECRETS_FILE", file)?;
+        Ok(secrets.unwrap_or_default())
     }
+}
+
+/// What a variable holds, separated by commas or white space, or a file, a line each.
+fn words(
+    variable: Option<&Secrets>,
+    file_name: &'static str,
+    file: Option<&PathBuf>,
+) -> Result<Option<Vec<String>>, SecretsError> {
+    if let Some(file) = file {
+        let text = std::fs::read_to_string(file).map_err(|source| SecretsError::File {
+            name: file_name,
+            file: file.clone(),
+            source,
+        })?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        return Ok(Some(lines.map(str::to_owned).collect()));
+    }
+    Ok(variable.map(|Secrets(text)| {
+        let words = text.split(|c: char| c == ',' || c.is_whitespace());
+        let words = words.filter(|word| !word.is_empty());
+        words.map(str::to_owned).collect()
+    }))
 }
 
 fn within(mut scheme: BodyHmacScheme, tolerance: Duration) -> BodyHmacScheme {
@@ -140,13 +202,15 @@ fn within(mut scheme: BodyHmacScheme, tolerance: Duration) -> BodyHmacScheme {
     scheme
 }
 
-/// Why senders cannot be known.
+/// Why senders or readers cannot be known.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretsError {
     /// The file cannot be read.
-    #[error("cannot read WEBHOOK_SECRETS_FILE {}", file.display())]
+    #[error("cannot read {name} {}", file.display())]
     File {
+        /// Its variable.
+        name: &'static str,
         /// Its path.
         file: PathBuf,
         /// What the system says.
@@ -156,6 +220,12 @@ pub enum SecretsError {
     /// What it holds are no secrets.
     #[error("WEBHOOK_SECRETS or WEBHOOK_SECRETS_FILE cannot be used")]
     Invalid(#[from] InvalidSecret),
+    /// A token is written otherwise.
+    #[error("API_TOKENS or API_TOKENS_FILE cannot be used: {expected}")]
+    Token {
+        /// What would be right.
+        expected: String,
+    },
 }
 
 #[cfg(test)]

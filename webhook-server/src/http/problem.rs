@@ -44,10 +44,17 @@ impl Problem {
     }
 
     /// The same for every reason: who forges a signature learns nothing of how far it came.
-    pub(super) fn unauthorized() -> Self {
+    pub(super) fn unsigned() -> Self {
         Self {
             challenge: Some("Webhook-Signature"),
             ..Self::new(StatusCode::UNAUTHORIZED, "Signature missing or wrong")
+        }
+    }
+
+    pub(super) fn without_token() -> Self {
+        Self {
+            challenge: Some("Bearer"),
+            ..Self::new(StatusCode::UNAUTHORIZED, "Token missing or wrong")
         }
     }
 

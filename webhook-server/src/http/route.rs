@@ -12,6 +12,7 @@ use webhook_core::{Inbox, Key};
 use super::answer::{self, Answer};
 use super::connections::Peer;
 use super::problem::Problem;
+use super::tokens::Scope;
 use super::{Site, body, head, transactions};
 
 const WEBHOOK_PATH: &str = "/v1/webhooks/transactions";
@@ -29,7 +30,7 @@ pub(super) async fn respond(site: &Site, peer: &Peer, request: Request<Incoming>
         Ok(Route::Receive(inbox)) => match body::receive(site, body).await {
             Ok(body) => {
                 peer.waits_for_server();
-                let received = match site.gate.check(&head.headers, &body.bytes) {
+                let received = match site.gate.check_sender(&head.headers, &body.bytes) {
                     Ok(()) => transactions::receive(inbox, body.bytes).await,
                     Err(problem) => Err(problem),
                 };
@@ -98,6 +99,7 @@ fn route<'a>(site: &'a Site, head: &Parts) -> Result<Route<'a>, Problem> {
         ("*", _) if head.method == Method::OPTIONS => Ok(Route::Options(ANY)),
         (path, Some(inbox)) => match path.strip_prefix(TRANSACTION_PATH) {
             Some(id) if !id.is_empty() && !id.contains('/') => read(&head.method, || {
+                site.gate.check_token(&head.headers, Scope::Read)?;
                 key(id)
                     .map(|key| Route::Show(inbox, key))
                     .ok_or_else(Problem::no_such_transaction)

@@ -148,7 +148,7 @@ async fn secrets_are_read_again_and_no_request_is_dropped() {
     slow.send(start).await;
     std::fs::write(&file, format!("{NEW}\n{OLD}\n")).unwrap();
     process.signal(Signal::HUP);
-    process.logs("secrets read again").await;
+    process.logs("secrets and tokens read again").await;
     slow.send(end).await;
     slow.reply().await.acknowledged("ACCEPTED");
     for (id, secret) in [("c", OLD), ("d", NEW)] {
@@ -162,7 +162,7 @@ async fn secrets_are_read_again_and_no_request_is_dropped() {
     std::fs::write(&file, "whsec_not base64\n").unwrap();
     process.signal(Signal::HUP);
     process
-        .logs("failed to read the secrets again, those from before stay")
+        .logs("failed to read secrets and tokens again, those from before stay")
         .await;
     client
         .ask(signed(&standard(NEW), &transaction("e")))

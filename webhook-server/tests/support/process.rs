@@ -70,10 +70,15 @@ impl Starter {
     }
 
     /// Starts it on a port of its own, with its log in JSON, whatever else is set.
-    pub(crate) fn start(mut self) -> Process {
+    pub(crate) fn start(self) -> Process {
+        self.start_on("127.0.0.1:0")
+    }
+
+    /// The same, on this address.
+    pub(crate) fn start_on(mut self, addr: &str) -> Process {
         let mut child = self
             .command
-            .args(["--bind-addr=127.0.0.1:0", "--log-format=json"])
+            .args(["--bind-addr", addr, "--log-format=json"])
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();

@@ -1,0 +1,154 @@
+//! Who may read, and where a server listens that lets everybody in.
+
+use rustix::process::Signal;
+
+use crate::support::client::Client;
+use crate::support::process::webhook_server;
+use crate::support::{transaction, until};
+
+/// A token and its digest, as the command makes them.
+async fn token(scope: &str) -> (String, String) {
+    let (code, out, log) = webhook_server(&["token", scope]).output().await;
+    assert_eq!(code, 0, "{log}");
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[1].starts_with("wht_") && lines[1].len() > 60, "{out}");
+    assert!(lines[3].starts_with(&format!("{scope}:")), "{out}");
+    (lines[1].to_owned(), lines[3].to_owned())
+}
+
+fn get(path: &str, headers: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n")
+}
+
+#[tokio::test]
+async fn transactions_are_shown_to_those_with_a_token() {
+    let (reader, reads) = token("read").await;
+    let (operator, operates) = token("operate").await;
+    let mut process = webhook_server(&[])
+        .env("API_TOKENS", &format!("{reads}, {operates}"))
+        .start();
+    let mut client = Client::connect(process.listens().await).await;
+    client
+        .post(transaction("tx-1"))
+        .await
+        .acknowledged("ACCEPTED");
+    for token in [&reader, &operator] {
+        let headers = format!("Authorization: Bearer {token}\r\n");
+        let reply = client.ask(get("/v1/transactions/tx-1", &headers)).await;
+        assert_eq!(reply.status, 200);
+        client
+            .ask(get("/v1/transactions/tx-2", &headers))
+            .await
+            .problem(404);
+    }
+    let digest = format!("Authorization: Bearer {reads}\r\n");
+    for headers in [
+        "",
+        "Authorization: Bearer wht_00\r\n",
+        "Authorization: Basic eDp5\r\n",
+        &digest,
+    ] {
+        for id in ["tx-1", "tx-2", "%zz"] {
+            let reply = client
+                .ask(get(&format!("/v1/transactions/{id}"), headers))
+                .await;
+            assert_eq!(
+                reply.problem(401),
+                "Token missing or wrong",
+                "{headers} {id}"
+            );
+            assert_eq!(reply.header("www-authenticate"), Some("Bearer"));
+        }
+    }
+    for path in ["/", "/readyz"] {
+        assert_eq!(client.get(path).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn tokens_are_read_again_and_never_logged() {
+    let (old, reads_old) = token("read").await;
+    let (new, reads_new) = token("read").await;
+    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let file = folder.join(format!("tokens-{}", std::process::id()));
+    std::fs::write(&file, &reads_old).unwrap();
+    let mut process = webhook_server(&["--log-level=trace"])
+        .env("API_TOKENS_FILE", file.to_str().unwrap())
+        .start();
+    let mut client = Client::connect(process.listens().await).await;
+    client
+        .post(transaction("tx-1"))
+        .await
+        .acknowledged("ACCEPTED");
+    let mut status = async |token: &str| {
+        let headers = format!("Authorization: Bearer {token}\r\n");
+        client
+            .ask(get("/v1/transactions/tx-1", &headers))
+            .await
+            .status
+    };
+    assert_eq!((status(&old).await, status(&new).await), (200, 401));
+    std::fs::write(&file, &reads_new).unwrap();
+    process.signal(Signal::HUP);
+    until("the new token is known", async || status(&new).await == 200).await;
+    assert_eq!(status(&old).await, 401);
+    process.signal(Signal::TERM);
+    assert_eq!(process.ends().await.code(), Some(0));
+    let log = process.logged.join("\n");
+    for secret in [&old, &new, &reads_old[5..], &reads_new[5..]] {
+        assert!(!log.contains(secret), "{log}");
+    }
+    std::fs::remove_file(&file).unwrap();
+}
+
+#[tokio::test]
+async fn nobody_lets_everybody_in_by_mistake() {
+    let (_, reads) = token("read").await;
+    let sign = ["--webhook-signature-scheme=github", "--webhook-secrets=s"];
+    let read = format!("--api-tokens={reads}");
+    for (args, missing) in [
+        (
+            &[][..],
+            &["WEBHOOK_SIGNATURE_SCHEME", "API_TOKENS", "--insecure"][..],
+        ),
+        (&sign, &["API_TOKENS"]),
+        (&[read.as_str()], &["WEBHOOK_SIGNATURE_SCHEME"]),
+    ] {
+        let args = [&["--bind-addr=0.0.0.0:0"][..], args].concat();
+        let (code, _, log) = webhook_server(&args).output().await;
+        assert_eq!(code, 2, "{log}");
+        for missing in missing {
+            assert!(log.contains(missing), "{missing}: {log}");
+        }
+    }
+    for args in [
+        &[sign[0], sign[1], &read][..],
+        &["--insecure"],
+        &["--insecure=true"],
+    ] {
+        let mut process = webhook_server(args).start_on("0.0.0.0:0");
+        process.listens().await;
+        process.signal(Signal::TERM);
+        assert_eq!(process.ends().await.code(), Some(0));
+    }
+    let mut process = webhook_server(&[]).start();
+    let open = process.logs("open to everybody who reaches it").await;
+    assert_eq!(open["anybody_may_deliver"], true);
+    assert_eq!(open["anybody_may_read"], true);
+}
+
+#[tokio::test]
+async fn tokens_that_are_none_are_told_and_not_shown() {
+    for wrong in ["hunter2", "read:hunter2", "write:00"] {
+        let mut process = webhook_server(&[]).env("API_TOKENS", wrong).start();
+        assert_eq!(process.ends().await.code(), Some(1));
+        let log = process.logged.join("\n");
+        assert!(
+            log.contains("as `webhook-server token` writes them"),
+            "{log}"
+        );
+        assert!(!log.contains("hunter2"), "{log}");
+    }
+    let (code, ..) = webhook_server(&["token", "everything"]).output().await;
+    assert_eq!(code, 2);
+}
