@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use webhook_core::{Inbox, Store};
 
+pub use connection::serve_stream;
 pub use gate::{Gate, Rules};
 pub use listening::Listening;
 pub use tokens::{Scope, TokenDigest};

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep, timeout};
 
-use super::connections::{Admitted, Order, Peer};
+use super::connections::{Admitted, Connections, Order, Peer};
 use super::route;
 use super::{HttpOptions, Site};
 
@@ -45,9 +45,21 @@ pub(super) fn builder(options: &HttpOptions) -> http1::Builder {
     builder
 }
 
+/// Serves `site` over one stream of the caller's, which need not be a socket, until one side ends
+/// it.
+///
+/// It is outside of every [`Listening`](super::Listening): no limit counts it, no shutdown ends it,
+/// and a client that does not read its answers is waited for.
+pub async fn serve_stream(site: Arc<Site>, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let alone = Arc::new(Connections::new(1));
+    if let Some(admitted) = alone.admit() {
+        serve(stream, admitted, builder(&site.options), site).await;
+    }
+}
+
 /// Serves `stream` until one side ends it.
 pub(super) async fn serve(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     admitted: Admitted,
     builder: http1::Builder,
     site: Arc<Site>,
@@ -113,15 +125,15 @@ pub(super) async fn refuse(mut stream: TcpStream) {
 /// A stream that, shut down before its client has closed, reads on for a while and drops what
 /// comes: closing with bytes unread would make the kernel reset the connection, and the client
 /// lose the answer (RFC 9112, section 9.6).
-struct Lingering {
-    stream: TcpStream,
+struct Lingering<S> {
+    stream: S,
     peer: Arc<Peer>,
     /// As long as the body that may be coming would have had.
     patience: Duration,
     until: Option<Pin<Box<Sleep>>>,
 }
 
-impl AsyncRead for Lingering {
+impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -131,7 +143,7 @@ impl AsyncRead for Lingering {
     }
 }
 
-impl AsyncWrite for Lingering {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
