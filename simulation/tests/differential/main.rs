@@ -1,0 +1,95 @@
+//! PostgreSQL does what the memory backend does, operation by operation.
+//!
+//! Random sequences of operations run against both; what they answer, what is found after each
+//! operation, and what both hold in the end, must be the same. A sequence that differs is shrunk to the shortest that does.
+//!
+//! Both run on real clocks, so delays and leases are over at once, or not for an hour; and nothing
+//! is due at the same instant as anything else, so that every order is the same.
+//!
+//! ```text
+//! scripts/with-postgres --volatile cargo test -p simulation --test differential
+//! PROPTEST_CASES=10000 scripts/with-postgres --volatile cargo test -p simulation --test differential
+//! ```
+
+#![expect(clippy::unwrap_used, reason = "a test may unwrap")]
+
+mod operation;
+mod pair;
+
+use std::time::Duration;
+
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use tokio::time::sleep;
+use webhook_postgres::PgStore;
+use webhook_postgres::testing::TestDatabase;
+
+use operation::Operation;
+use pair::Pair;
+
+/// How many sequences, where `PROPTEST_CASES` says nothing else.
+const CASES: u32 = 250;
+
+/// Longer than what is over at once.
+const MOMENT: Duration = Duration::from_millis(3);
+
+#[test]
+fn both_backends_answer_alike() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let runtime = runtime.unwrap();
+    let (database, store) = runtime.block_on(async {
+        let database = TestDatabase::create().await;
+        let store = PgStore::connect(database.url()).await.unwrap();
+        store.migrate().await.unwrap();
+        (database, store)
+    });
+    let mut config = Config {
+        failure_persistence: None,
+        max_shrink_iters: 2_000,
+        ..Config::default()
+    };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = CASES;
+    }
+    let ran = TestRunner::new(config).run(&operation::sequences(), |sequence| {
+        runtime.block_on(compare(&store, &sequence))
+    });
+    runtime.block_on(async {
+        store.close().await;
+        database.drop_database().await;
+    });
+    if let Err(error) = ran {
+        panic!("{error}");
+    }
+}
+
+async fn compare(store: &PgStore, sequence: &[Operation]) -> Result<(), TestCaseError> {
+    let mut pair = Pair::new(store);
+    for (number, operation) in sequence.iter().enumerate() {
+        let fail = |what: &str, (memory, postgres): (String, String)| {
+            TestCaseError::fail(format!(
+                "{what} {number}, {operation:?}\n  memory:   {memory}\n  postgres: {postgres}"
+            ))
+        };
+        let answers = pair.apply(operation).await;
+        sleep(MOMENT).await;
+        if answers.0 != answers.1 {
+            return Err(fail("answers to operation", answers));
+        }
+        let views = pair.glance().await;
+        if views.0 != views.1 {
+            return Err(fail("what is found after operation", views));
+        }
+    }
+    // Shrinking finds the operation from which on it differs.
+    let views = pair.inspect().await;
+    if views.0 != views.1 {
+        let (memory, postgres) = views;
+        return Err(TestCaseError::fail(format!(
+            "what is held in the end\n  memory:   {memory}\n  postgres: {postgres}"
+        )));
+    }
+    Ok(())
+}

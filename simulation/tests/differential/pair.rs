@@ -1,0 +1,296 @@
+//! Both backends, and how what they say compares.
+
+use std::fmt::Debug;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use webhook_core::{
+    Claim, Claimed, Envelope, EventRef, Fingerprint, Key, Kind, Lease, NewEvent, Operator, Outcome,
+    Page, Prune, Reason, Redelivery, Scheduler, Settlement, State, Store, Strip, TerminalState,
+};
+use webhook_memory::MemoryStore;
+use webhook_postgres::PgStore;
+
+use crate::operation::{Delivery, End, KEYS, KINDS, Length, Name, Operation};
+
+pub(crate) struct Pair<'a> {
+    memory: MemoryStore,
+    postgres: &'a PgStore,
+    kinds: [Kind; KINDS],
+    /// Those that were given out, in their order.
+    leases: Vec<Leases>,
+}
+
+/// One lease, as each backend calls it.
+#[derive(Clone, Copy)]
+struct Leases {
+    memory: Lease,
+    postgres: Lease,
+}
+
+/// What both say, in words.
+type Both = (String, String);
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+impl<'a> Pair<'a> {
+    /// Both empty: PostgreSQL as to these kinds.
+    pub(crate) fn new(postgres: &'a PgStore) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let kind = |i: usize| Kind::new(format!("kind{i}-{number}")).unwrap();
+        Self {
+            memory: MemoryStore::default(),
+            postgres,
+            kinds: [kind(0), kind(1)],
+            leases: Vec::new(),
+        }
+    }
+
+    /// Does it to both: what they answer.
+    pub(crate) async fn apply(&mut self, operation: &Operation) -> Both {
+        let (memory, postgres) = (&self.memory, self.postgres);
+        match operation {
+            Operation::Accept(deliveries) => {
+                let events = deliveries.iter().enumerate();
+                let mut events: Vec<_> = events.map(|(i, it)| self.event(i, it)).collect();
+                if events.len() > 1 {
+                    // PostgreSQL requeues a batch's failed events after it inserted the new ones,
+                    // in another statement: their order is its own.
+                    let revived = events
+                        .iter_mut()
+                        .filter(|it| it.redelivery != Redelivery::KeepFailed);
+                    revived.for_each(|it| it.delay = HOUR);
+                }
+                both(memory.accept(&events).await, postgres.accept(&events).await)
+            }
+            Operation::Claim {
+                kind,
+                limit,
+                lease,
+                max_attempts,
+            } => {
+                let claim = Claim {
+                    kind: self.kinds[*kind].clone(),
+                    limit: NonZeroUsize::new(*limit).unwrap(),
+                    lease: length(*lease, 1000),
+                    max_attempts: NonZeroU32::new(*max_attempts).unwrap(),
+                };
+                let memory = memory.claim(&claim).await.unwrap();
+                let postgres = postgres.claim(&claim).await.unwrap();
+                let said = (claimed(&memory), claimed(&postgres));
+                let leases = memory.events.iter().zip(&postgres.events);
+                self.leases.extend(leases.map(|(memory, postgres)| Leases {
+                    memory: memory.lease,
+                    postgres: postgres.lease,
+                }));
+                said
+            }
+            Operation::Extend { leases, lease } => {
+                let leases: Vec<_> = leases.iter().filter_map(|i| self.lease(*i)).collect();
+                let length = length(*lease, 1000);
+                let [ours, theirs] = split(&leases);
+                let ours = memory.extend(&ours, length).await;
+                both(ours, postgres.extend(&theirs, length).await)
+            }
+            Operation::Settle(ends) => {
+                let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+                for (i, (lease, end)) in ends.iter().enumerate() {
+                    let Some(lease) = self.lease(*lease) else {
+                        continue;
+                    };
+                    let settlement = |lease| Settlement {
+                        lease,
+                        outcome: outcome(*end, i),
+                    };
+                    ours.push(settlement(lease.memory));
+                    theirs.push(settlement(lease.postgres));
+                }
+                let ours = memory.settle(&ours).await;
+                both(ours, postgres.settle(&theirs).await)
+            }
+            Operation::Requeue(name) => {
+                let events = [self.event_ref(*name)];
+                let ours = memory.requeue(&events).await;
+                both(ours, postgres.requeue(&events).await)
+            }
+            Operation::Prune {
+                kind,
+                failed,
+                older_than,
+            } => {
+                let prune = Prune {
+                    kind: self.kinds[*kind].clone(),
+                    state: match failed {
+                        true => TerminalState::Failed,
+                        false => TerminalState::Processed,
+                    },
+                    older_than: length(*older_than, 0),
+                    limit: ALL,
+                };
+                both(memory.prune(&prune).await, postgres.prune(&prune).await)
+            }
+            Operation::Strip { kind, older_than } => {
+                let strip = Strip {
+                    kind: self.kinds[*kind].clone(),
+                    older_than: length(*older_than, 0),
+                    limit: ALL,
+                };
+                both(memory.strip(&strip).await, postgres.strip(&strip).await)
+            }
+        }
+    }
+
+    /// What both find.
+    pub(crate) async fn glance(&self) -> Both {
+        (
+            self.found(&self.memory).await,
+            self.found(self.postgres).await,
+        )
+    }
+
+    /// All that both hold.
+    pub(crate) async fn inspect(&self) -> Both {
+        (
+            self.held(&self.memory).await,
+            self.held(self.postgres).await,
+        )
+    }
+
+    async fn found(&self, store: &impl Store) -> String {
+        let mut view = String::new();
+        let events = self.names();
+        let found = store.find(&events).await.unwrap();
+        for (event, record) in events.iter().zip(found) {
+            let Some(it) = record else { continue };
+            let settled = it.settled_at.is_some();
+            let (key, body, stripped) = (&event.key, &it.envelope.body, it.stripped);
+            let (state, attempts, reason) = (it.state, it.attempts, it.reason);
+            let (conflicts, last) = (it.conflict_count, it.last_conflict_at.is_some());
+            view += &format!(
+                "\n    {key} {state} {attempts} {reason:?} {body:?} stripped {stripped} settled \
+                 {settled} conflicts {conflicts} last {last}"
+            );
+        }
+        view
+    }
+
+    async fn held(&self, store: &impl Operator) -> String {
+        let mut view = String::new();
+        for event in self.names() {
+            let kept = store.conflicts(&event).await.unwrap();
+            let kept = kept.into_iter().map(|it| (it.body, it.body_bytes));
+            let failed = store.failed_attempts(&event).await.unwrap();
+            let failed = failed
+                .into_iter()
+                .map(|it| (it.attempt.number(), it.reason));
+            let (kept, failed): (Vec<_>, Vec<_>) = (kept.collect(), failed.collect());
+            view += &format!("\n    {} {kept:?} {failed:?}", event.key);
+        }
+        for kind in &self.kinds {
+            let counts = store.counts(kind).await.unwrap();
+            let lag = store.lag(kind).await.unwrap().is_some();
+            let settled = store.settled(kind, HOUR).await.unwrap();
+            view += &format!("\n    {counts:?} lag {lag} {settled:?}");
+            for state in State::ALL {
+                let page = Page {
+                    kind: kind.clone(),
+                    state,
+                    after: None,
+                    limit: ALL,
+                };
+                let listed = store.list(&page).await.unwrap();
+                let mut keys: Vec<_> = listed.into_iter().map(|it| it.envelope.key).collect();
+                // Within one batch, ids are as the backend likes.
+                keys.sort();
+                view += &format!(" {keys:?}");
+            }
+        }
+        view
+    }
+
+    fn event(&self, place: usize, delivery: &Delivery) -> NewEvent {
+        let EventRef { kind, key } = self.event_ref(delivery.name);
+        let content = delivery.content;
+        NewEvent {
+            envelope: Envelope {
+                kind,
+                key,
+                fingerprint: Fingerprint::of([[content]]),
+                body: Bytes::from(format!("content {content}")),
+            },
+            delay: length(delivery.delay, place),
+            redelivery: match delivery.revives {
+                true => Redelivery::RequeueFailed,
+                false => Redelivery::KeepFailed,
+            },
+        }
+    }
+
+    fn names(&self) -> Vec<EventRef> {
+        let names = (0..KINDS).flat_map(|kind| (0..KEYS).map(move |key| Name { kind, key }));
+        names.map(|name| self.event_ref(name)).collect()
+    }
+
+    fn event_ref(&self, name: Name) -> EventRef {
+        EventRef {
+            kind: self.kinds[name.kind].clone(),
+            key: Key::new(format!("key{}", name.key)).unwrap(),
+        }
+    }
+
+    /// The lease given out as long ago.
+    fn lease(&self, back: usize) -> Option<Leases> {
+        let place = self.leases.len().checked_sub(back + 1)?;
+        Some(self.leases[place])
+    }
+}
+
+/// No limit.
+const ALL: NonZeroUsize = NonZeroUsize::new(1000).unwrap();
+
+/// A length, told apart from others of its call by `place` microseconds.
+fn length(length: Length, place: usize) -> Duration {
+    let place = Duration::from_micros(u64::try_from(place).unwrap());
+    match length {
+        Length::Moment => place,
+        Length::Hour => HOUR + place,
+    }
+}
+
+fn outcome(end: End, place: usize) -> Outcome {
+    let reason = Reason::new(format!("reason {place}"));
+    match end {
+        End::Processed => Outcome::Processed,
+        End::Failed => Outcome::Failed { reason },
+        End::Retry(after) => Outcome::Retry {
+            after: length(after, place),
+            reason,
+        },
+        End::Release => Outcome::Release,
+    }
+}
+
+/// What does not depend on the exact time.
+fn claimed(claimed: &Claimed) -> String {
+    let events = claimed.events.iter();
+    let events: Vec<_> = events
+        .map(|it| (it.key.clone(), it.lease.attempt.number(), it.body.clone()))
+        .collect();
+    let mut exhausted = claimed.exhausted.clone();
+    exhausted.sort();
+    let soon = claimed.next_due.map(|due| due < HOUR / 2);
+    format!("{events:?}, exhausted {exhausted:?}, next soon {soon:?}")
+}
+
+fn split(leases: &[Leases]) -> [Vec<Lease>; 2] {
+    let ours = leases.iter().map(|lease| lease.memory);
+    let theirs = leases.iter().map(|lease| lease.postgres);
+    [ours.collect(), theirs.collect()]
+}
+
+fn both(memory: Result<impl Debug, impl Debug>, postgres: Result<impl Debug, impl Debug>) -> Both {
+    (format!("{memory:?}"), format!("{postgres:?}"))
+}
