@@ -104,6 +104,7 @@ pub(super) async fn refuse(mut stream: TcpStream) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
         content-type: application/problem+json\r\n\
         cache-control: no-store\r\n\
+        x-content-type-options: nosniff\r\n\
         retry-after: 1\r\n\
         content-length: 108\r\n\
         connection: close\r\n\

@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::in_time;
+use super::{in_time, secrets};
 
 /// One connection.
 pub(crate) struct Client {
@@ -41,6 +41,7 @@ impl Client {
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        secrets::keep_headers(bytes.as_ref());
         in_time("sending", self.stream.write_all(bytes.as_ref()))
             .await
             .unwrap();
@@ -84,6 +85,7 @@ impl Client {
             }
         }
         reply.body = self.unread.drain(..length).collect();
+        reply.assert_is_safe();
         Some(reply)
     }
 
@@ -150,6 +152,21 @@ impl Reply {
 
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+
+    /// Asserts that it says nothing of what serves it, and leaves nothing to guess and to store.
+    fn assert_is_safe(&self) {
+        for name in ["server", "x-powered-by", "via"] {
+            assert_eq!(self.header(name), None, "{self:?}");
+        }
+        // RFC 9110, section 6.6.1.
+        let needs_date = (200..500).contains(&self.status);
+        assert!(!needs_date || self.header("date").is_some(), "{self:?}");
+        if !self.body.is_empty() {
+            assert!(self.header("content-type").is_some(), "{self:?}");
+            assert_eq!(self.header("x-content-type-options"), Some("nosniff"));
+            assert_eq!(self.header("cache-control"), Some("no-store"));
+        }
     }
 
     /// Asserts that this is a problem of RFC 9457 with `status`, and returns its detail.

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod process;
+pub(crate) mod secrets;
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,22 +1,30 @@
 //! The server as a process of its own.
+//!
+//! Whatever a test is about, its server logs all that it can, and every line is looked at: a secret,
+//! a whole account number, a panic, an answer 500 or a control character in it fails the test.
 
+use std::io::{BufRead, BufReader, PipeReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::in_time;
+use super::{in_time, secrets};
 
 /// A running `webhook-server`, killed on drop.
 pub(crate) struct Process {
     child: Child,
-    log: Lines<BufReader<ChildStderr>>,
-    /// What it has logged so far.
+    log: UnboundedReceiver<String>,
+    /// Reads the log to its end, and returns what is wrong with it.
+    watch: Option<JoinHandle<Vec<String>>>,
+    shows_details: bool,
+    /// What it has logged so far; debug and trace only where the test asked for them.
     pub(crate) logged: Vec<String>,
 }
 
@@ -24,6 +32,7 @@ pub(crate) struct Process {
 pub(crate) struct Starter {
     command: Command,
     directory: PathBuf,
+    sets_level: bool,
 }
 
 /// `webhook-server` with these arguments.
@@ -42,11 +51,23 @@ pub(crate) fn webhook_server(args: &[&str]) -> Starter {
         .current_dir(&directory)
         .stdin(Stdio::null())
         .kill_on_drop(true);
-    Starter { command, directory }
+    for arg in args {
+        if let Some((flag, value)) = arg.split_once('=') {
+            let variable = flag.trim_start_matches('-').replace('-', "_");
+            secrets::keep_setting(&variable.to_uppercase(), value);
+        }
+    }
+    Starter {
+        command,
+        directory,
+        sets_level: args.iter().any(|arg| arg.starts_with("--log-level")),
+    }
 }
 
 impl Starter {
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        secrets::keep_setting(name, value);
+        self.sets_level |= name == "LOG_LEVEL";
         self.command.env(name, value);
         self
     }
@@ -62,10 +83,14 @@ impl Starter {
         let output = in_time("the process's end", self.command.output())
             .await
             .unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        for line in log.lines() {
+            assert_eq!(secrets::fault(line), None, "{line}");
+        }
         (
             output.status.code().unwrap(),
             String::from_utf8(output.stdout).unwrap(),
-            String::from_utf8(output.stderr).unwrap(),
+            log,
         )
     }
 
@@ -75,20 +100,57 @@ impl Starter {
     }
 
     /// The same, on this address.
-    pub(crate) fn start_on(mut self, addr: &str) -> Process {
-        let mut child = self
+    pub(crate) fn start_on(self, addr: &str) -> Process {
+        self.spawn(addr, "json")
+    }
+
+    /// Starts it on a port of its own, with its log for people.
+    pub(crate) fn start_for_people(self) -> Process {
+        self.spawn("127.0.0.1:0", "human")
+    }
+
+    fn spawn(mut self, addr: &str, log_format: &str) -> Process {
+        let (log, stderr) = std::io::pipe().unwrap();
+        if !self.sets_level {
+            self.command.env("LOG_LEVEL", "trace");
+        }
+        let child = self
             .command
-            .args(["--bind-addr", addr, "--log-format=json"])
-            .stderr(Stdio::piped())
+            .args(["--bind-addr", addr, "--log-format", log_format])
+            .stderr(Stdio::from(stderr))
             .spawn()
             .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        // Unbounded, or a test that does not read the log would hold up the server.
+        let (sender, lines) = unbounded_channel();
         Process {
             child,
-            log,
+            log: lines,
+            watch: Some(std::thread::spawn(move || watch(log, &sender))),
+            shows_details: self.sets_level,
             logged: Vec::new(),
         }
     }
+}
+
+/// Passes on the lines of `log`; returns those with which something is wrong.
+fn watch(log: PipeReader, lines: &UnboundedSender<String>) -> Vec<String> {
+    let mut faults = Vec::new();
+    for line in BufReader::new(log).split(b'\n') {
+        let line = String::from_utf8_lossy(&line.unwrap()).into_owned();
+        if let Some(fault) = secrets::fault(&line) {
+            faults.push(format!("{fault}: {line}"));
+        }
+        // The test may have ended.
+        let _ = lines.send(line);
+    }
+    faults
+}
+
+fn is_detail(line: &str) -> bool {
+    let start = line.get(..80).unwrap_or(line);
+    [r#""level":"DEBUG""#, r#""level":"TRACE""#, " DEBUG ", " TRACE "]
+        .iter()
+        .any(|level| start.contains(level))
 }
 
 impl Process {
@@ -104,10 +166,19 @@ impl Process {
 
     /// The next line that it logs, for as long as it runs.
     pub(crate) async fn next_event(&mut self) -> Option<Value> {
-        let line = self.log.next_line().await.unwrap()?;
+        let line = self.next_line().await?;
         let event = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
         self.logged.push(line);
         Some(event)
+    }
+
+    async fn next_line(&mut self) -> Option<String> {
+        loop {
+            let line = self.log.recv().await?;
+            if self.shows_details || !is_detail(&line) {
+                return Some(line);
+            }
+        }
     }
 
     /// Waits until it listens, and returns where.
@@ -130,14 +201,31 @@ impl Process {
 
     /// Waits until it ends, having logged what is left.
     pub(crate) async fn ends(&mut self) -> ExitStatus {
-        while let Some(line) = in_time("the log's end", self.log.next_line())
-            .await
-            .unwrap()
-        {
+        while let Some(line) = in_time("the log's end", self.next_line()).await {
             self.logged.push(line);
         }
-        in_time("the process's end", self.child.wait())
+        let status = in_time("the process's end", self.child.wait())
             .await
-            .unwrap()
+            .unwrap();
+        self.assert_log();
+        status
+    }
+
+    /// Fails the test where something is wrong with the log, which has ended.
+    fn assert_log(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            let faults = watch.join().unwrap();
+            assert!(faults.is_empty(), "{faults:#?}");
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            // It may have ended by itself.
+            let _ = self.child.start_kill();
+            self.assert_log();
+        }
     }
 }
