@@ -30,6 +30,8 @@ const LIBPQ: [&str; 12] = [
 pub(crate) fn read(url: &str) -> Result<PgOptions, PgError> {
     let (scheme, rest) = url
         .split_once("://")
+        // Else it may be a password that has these characters.
+        .filter(|(scheme, _)| is_scheme(scheme))
         .ok_or_else(|| wrong("it should begin with `postgresql://`"))?;
     let (dialect, driver) = match scheme.split_once('+') {
         Some((dialect, driver)) => (dialect, Some(driver)),
@@ -49,17 +51,28 @@ pub(crate) fn read(url: &str) -> Result<PgOptions, PgError> {
             driver.unwrap_or_default()
         )));
     }
-    let (credentials, rest) = split_credentials(rest);
+    let (credentials, rest) = split_credentials(rest)?;
     let (address, query) = rest.split_once('?').unwrap_or((rest, ""));
     if address.contains('#') || query.contains('#') {
         return Err(wrong("a `#` in it must be written as `%23`"));
     }
+    if address.contains('@') {
+        return Err(unclear());
+    }
+    if url.contains('\0') || url.contains("%00") {
+        return Err(wrong("it must not hold a NUL"));
+    }
+    // Else these may be parts of a password.
+    let names_are_clear = !query.contains('@');
 
     let mut kept = Vec::new();
     let mut pooler = None;
     let mut acquire_timeout = None;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, raw) = pair.split_once('=').unwrap_or((pair, ""));
+        if name.contains('@') {
+            return Err(unclear());
+        }
         let name = decode(name)?;
         let value = decode(raw)?;
         match name.as_str() {
@@ -92,9 +105,16 @@ pub(crate) fn read(url: &str) -> Result<PgOptions, PgError> {
                 kept.push(pair.to_owned());
             }
             name if name.starts_with("ssl") => {
-                return Err(wrong(format!("its parameter `{name}` is unknown")));
+                return Err(wrong(if names_are_clear {
+                    format!("its parameter `{name}` is unknown")
+                } else {
+                    "a parameter that begins with `ssl` is unknown".to_owned()
+                }));
             }
-            name => tracing::warn!(parameter = name, "unknown database URL parameter ignored"),
+            name => tracing::warn!(
+                parameter = names_are_clear.then_some(name),
+                "unknown database URL parameter ignored"
+            ),
         }
     }
     let mut clean = format!("postgresql://{credentials}{address}");
@@ -120,24 +140,49 @@ pub(crate) fn read(url: &str) -> Result<PgOptions, PgError> {
     Ok(options)
 }
 
+/// Letters, digits and what may stand between them (RFC 3986, section 3.1; SQLAlchemy has `_` too).
+fn is_scheme(text: &str) -> bool {
+    let may_hold = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte);
+    text.bytes().all(may_hold)
+}
+
 /// Splits off the user and the password, with their `@`, and makes them fit for a URL: passwords
 /// stand in `.env` files as they are, and SQLAlchemy takes them so.
-fn split_credentials(rest: &str) -> (String, &str) {
-    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let end = match rest[..authority].rfind('@') {
-        Some(at) => at,
-        // The password has one of those characters itself, if there is one.
-        None => match rest.find('@') {
-            Some(at) if rest[..at].contains(':') => at,
-            _ => return (String::new(), rest),
-        },
+fn split_credentials(rest: &str) -> Result<(String, &str), PgError> {
+    let authority = &rest[..authority_end(rest)];
+    let end = match (authority.rfind('@'), rest.find('@')) {
+        (Some(at), _) => at,
+        (None, Some(at)) if authority.contains(':') && !authority.starts_with('[') => {
+            if is_host_and_port(authority) && is_in_value(&rest[..at]) {
+                return Err(unclear());
+            }
+            // The password has one of the characters that end an authority.
+            let further = &rest[at..];
+            at + further[..authority_end(further)].rfind('@').unwrap_or(0)
+        }
+        _ => return Ok((String::new(), rest)),
     };
     let (credentials, rest) = rest.split_at(end + 1);
     let credentials = credentials
         .replace('/', "%2F")
         .replace('?', "%3F")
         .replace('#', "%23");
-    (credentials, rest)
+    Ok((credentials, rest))
+}
+
+fn authority_end(text: &str) -> usize {
+    text.find(['/', '?', '#']).unwrap_or(text.len())
+}
+
+fn is_host_and_port(authority: &str) -> bool {
+    let port = authority.split_once(':').map_or("", |(_, port)| port);
+    !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Whether what follows `text` may be a parameter's value.
+fn is_in_value(text: &str) -> bool {
+    text.split_once('?')
+        .is_some_and(|(_, query)| query.contains('='))
 }
 
 /// asyncpg's `ssl`, which also takes what Python's `bool` prints.
@@ -154,6 +199,15 @@ fn decode(part: &str) -> Result<String, PgError> {
         .decode_utf8()
         .map(Into::into)
         .map_err(|_| wrong("a parameter of it is not UTF-8"))
+}
+
+/// What may be a password and a host, or neither, is not guessed at: a wrong guess would connect to
+/// another host, and show a part of the password as its name.
+fn unclear() -> PgError {
+    wrong(
+        "which `@` ends its credentials is not clear: any other must be written as `%40`, and a `/` \
+         or `?` in its password as `%2F` or `%3F`",
+    )
 }
 
 fn wrong(detail: impl Into<String>) -> PgError {
@@ -239,6 +293,12 @@ mod tests {
             "postgresql://app:hunter2@db/inbox#",
             "postgresql://app:hunter2@db/inbox?sslmode=off",
             "app:hunter2@db/inbox",
+            "app:hunter2://@db/inbox",
+            "postgresql+app:hunter2://@db/inbox",
+            "postgresql://app:p@ss/hunter2@db/inbox",
+            "postgresql://app:p@hunter2/ss@db/inbox",
+            "postgresql://app:p@hunter2?ss@db/inbox",
+            "postgresql://app:p@ss?sslhunter2=x@db/inbox",
         ] {
             let message = format!("{:?}", read(url).unwrap_err());
             assert!(!message.contains("hunter2"), "{message}");
@@ -249,7 +309,9 @@ mod tests {
 
     #[test]
     fn passwords_are_taken_as_they_are() {
-        for password in ["s?cret", "s/cret", "s#cret", "s@cret", "s%3Fcret", "s:cret"] {
+        for password in [
+            "s?cret", "s/cret", "s#cret", "s@cret", "s%3Fcret", "s:cret", "s/c@ret", "1/2?cret",
+        ] {
             let url = format!("postgresql://app:{password}@db:5433/inbox?pooler=none");
             let options = read(&url).unwrap();
             assert_eq!(options.connection.get_host(), "db", "{password}");
@@ -260,6 +322,35 @@ mod tests {
         let options = read("postgresql://db/inbox?application_name=a@b").unwrap();
         assert_eq!(options.connection.get_host(), "db");
         assert_eq!(options.connection.get_application_name(), Some("a@b"));
+    }
+
+    #[test]
+    fn what_follows_a_host_is_no_password() {
+        for address in ["[::1]", "[::1]:5432"] {
+            let url = format!("postgresql://{address}/inbox?user=a@b");
+            let options = read(&url).unwrap();
+            assert_eq!(options.connection.get_host(), "[::1]", "{url}");
+            assert_eq!(options.connection.get_username(), "a@b", "{url}");
+        }
+        let options = read("postgresql:///inbox?host=/run/a:b&user=a@b").unwrap();
+        assert_eq!(options.connection.get_username(), "a@b");
+        for unclear in [
+            "postgresql://db:5432/inbox?user=a@b",
+            "postgresql://db/in@box",
+            "postgresql://db/inbox?us@er=a",
+        ] {
+            assert!(refused(unclear).contains("`%40`"), "{unclear}");
+        }
+        let options = read("postgresql://db:5432/inbox?user=a%40b").unwrap();
+        assert_eq!(options.connection.get_username(), "a@b");
+        assert_eq!(options.connection.get_host(), "db");
+    }
+
+    #[test]
+    fn no_part_holds_a_nul() {
+        for url in ["postgresql://a%00b@db/c", "postgresql://a@db/c?dbname=x\0"] {
+            assert!(refused(url).contains("NUL"), "{url:?}");
+        }
     }
 
     #[test]
