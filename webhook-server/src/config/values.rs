@@ -50,6 +50,8 @@ pub(super) fn days(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|&days: &f64| days > 0.0 && days <= most)
         .and_then(|days| Duration::try_from_secs_f64(days * SECONDS_A_DAY).ok())
+        // What is less than half a nanosecond.
+        .filter(|age| !age.is_zero())
         .ok_or_else(|| {
             format!("expected a number of days, more than 0 and at most {most}, such as 30 or 0.5")
         })
@@ -175,7 +177,7 @@ mod tests {
             assert!(age(wrong).is_err(), "{wrong}");
         }
         assert_eq!(days("0.5"), hours(12));
-        for wrong in ["", "0", "-1", "30d", "nan", "inf", "1e9"] {
+        for wrong in ["", "0", "-1", "30d", "nan", "inf", "1e9", "1e-300", "1e-15"] {
             assert!(days(wrong).is_err(), "{wrong}");
         }
     }
