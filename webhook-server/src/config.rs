@@ -134,7 +134,7 @@ pub struct Config {
     pub database_wait_seconds: Duration,
 
     /// Most connections to the database
-    #[arg(long, env, value_name = "COUNT", default_value = "8", value_parser = values::count_u32)]
+    #[arg(long, env, value_name = "COUNT", default_value = "8", value_parser = values::connections)]
     pub database_pool_size: NonZeroU32,
 
     /// Most transactions kept in memory, where there is no database; processed ones make room

@@ -86,6 +86,15 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "expected a whole number of at least 1".to_owned())
 }
 
+/// At most as many as PostgreSQL can ever have (its `MAX_BACKENDS`): a pool sets room aside for each.
+pub(super) fn connections(text: &str) -> Result<NonZeroU32, String> {
+    const MOST: u32 = 0x3_FFFF;
+    count_u32(text)
+        .ok()
+        .filter(|count| count.get() <= MOST)
+        .ok_or_else(|| format!("expected a whole number from 1 to {MOST}"))
+}
+
 pub(super) fn count_u32(text: &str) -> Result<NonZeroU32, String> {
     text.trim()
         .parse()
@@ -201,6 +210,10 @@ mod tests {
             assert!(count_u32(wrong).is_err(), "{wrong}");
         }
         assert!(count_u32("4294967296").is_err());
+        assert_eq!(connections(" 8 ").map(NonZeroU32::get), Ok(8));
+        for wrong in ["0", "262144", "4294967295", "x"] {
+            assert!(connections(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]
