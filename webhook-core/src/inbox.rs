@@ -93,7 +93,7 @@ impl Inbox {
     ///
     /// Outside a Tokio runtime.
     pub fn new(store: Arc<dyn Store>, options: InboxOptions) -> Self {
-        let (queue, waiting) = mpsc::channel(options.max_queued.max(1));
+        let (queue, waiting) = mpsc::channel(options.max_queued.clamp(1, Semaphore::MAX_PERMITS));
         let byte_limit = options.max_queued_bytes.min(Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             store,

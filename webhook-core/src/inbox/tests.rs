@@ -51,6 +51,22 @@ impl Store for Gated {
     }
 }
 
+#[tokio::test]
+async fn limits_may_be_as_large_as_numbers_are() {
+    let options = InboxOptions {
+        max_queued: usize::MAX,
+        max_queued_bytes: usize::MAX,
+        max_batch: usize::MAX,
+        max_batch_bytes: usize::MAX,
+        max_flushes: usize::MAX,
+        ..InboxOptions::default()
+    };
+    let store = Gated::new(1, all_new());
+    let inbox = Inbox::new(store, options);
+    assert_eq!(inbox.accept(envelope("a")).await.unwrap(), Accepted::New);
+    inbox.close().await;
+}
+
 fn all_new() -> MockStore {
     let mut store = MockStore::new();
     store
