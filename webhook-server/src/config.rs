@@ -286,6 +286,7 @@ impl CommandLine {
         args: impl IntoIterator<Item = A>,
         hidden: impl Fn(&OsStr) -> bool,
     ) -> Result<Self, clap::Error> {
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
         let mut command = Self::command().mut_args(|arg| {
             let arg = arg.global(true);
             match arg.get_env() {
@@ -294,10 +295,10 @@ impl CommandLine {
             }
         });
         let matches = command
-            .try_get_matches_from_mut(args)
-            .map_err(|error| explain::by_variable(error, &mut command))?;
+            .try_get_matches_from_mut(&args)
+            .map_err(|error| explain::by_variable(error, &args, &mut command))?;
         let mut line = Self::from_arg_matches(&matches)
-            .map_err(|error| explain::by_variable(error, &mut command))?;
+            .map_err(|error| explain::by_variable(error, &args, &mut command))?;
         let is_default = matches.value_source("log_level") == Some(ValueSource::DefaultValue);
         if is_default && matches!(line.task, Some(Task::Operate(_))) {
             line.config.log_level = LogFilter::warnings();
