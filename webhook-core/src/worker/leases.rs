@@ -24,19 +24,31 @@ struct Held {
     handler: Option<AbortHandle>,
 }
 
+impl Held {
+    /// Stops the handler, if one runs.
+    fn stop(self) {
+        if let Some(handler) = self.handler.filter(|_| self.running) {
+            handler.abort();
+        }
+    }
+}
+
 impl Leases {
-    /// Notes leases whose handlers are about to start.
+    /// Notes leases whose handlers are about to start. An event that is held already was claimed
+    /// again after its lease ran out: the handler of before is stopped.
     pub(super) fn hold(&self, leases: impl IntoIterator<Item = Lease>, renewed_at: Instant) {
         let mut held = self.lock();
-        held.extend(leases.into_iter().map(|lease| {
+        for lease in leases {
             let it = Held {
                 lease,
                 renewed_at,
                 running: true,
                 handler: None,
             };
-            (lease.event, it)
-        }));
+            if let Some(before) = held.insert(lease.event, it) {
+                before.stop();
+            }
+        }
     }
 
     /// Notes how to stop the handlers of leases, some of which may have ended already.
@@ -73,8 +85,8 @@ impl Leases {
         if !find(&mut held, lease).is_some_and(|it| it.running) {
             return false;
         }
-        if let Some(handler) = held.remove(&lease.event).and_then(|it| it.handler) {
-            handler.abort();
+        if let Some(it) = held.remove(&lease.event) {
+            it.stop();
         }
         true
     }

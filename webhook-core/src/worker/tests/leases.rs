@@ -57,6 +57,24 @@ async fn a_lost_lease_stops_its_handler_and_is_not_settled() {
     assert_eq!(scheduler.settled(0).await, []);
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_event_claimed_again_stops_its_handler_of_before() {
+    // No beat of the heart comes in between.
+    let scheduler = Scripted::new([brings([event(1, 1)]), brings([event(1, 2)])]);
+    let worker = start(&scheduler, async |event: Event<Word>| {
+        if event.lease.attempt.number() == 1 {
+            sleep(20 * SECOND).await;
+        }
+        sleep(SECOND).await;
+        Ok(())
+    });
+    assert_eq!(scheduler.settled(1).await, [(1, Outcome::Processed)]);
+    sleep(30 * SECOND).await;
+    assert_eq!(scheduler.settled(1).await, [(1, Outcome::Processed)]);
+    assert_eq!(worker.context.leases.held(), 0);
+    worker.shutdown(SECOND).await;
+}
+
 struct NotifyOnDrop(Arc<Notify>);
 
 impl Drop for NotifyOnDrop {
