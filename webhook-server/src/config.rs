@@ -2,7 +2,9 @@
 
 mod env_file;
 mod explain;
+mod rates;
 mod senders;
+mod tls;
 mod values;
 
 use std::ffi::{OsStr, OsString};
@@ -20,7 +22,9 @@ use webhook_core::{InboxOptions, Redelivery, Retention, Transaction, WorkerOptio
 use crate::http::{HttpOptions, Scope};
 use crate::operate::Operate;
 pub use env_file::{EnvFileError, read_env_file};
+pub use rates::{ForwardedHeader, Networks, Rates};
 pub use senders::{Secrets, SecretsError, SignatureScheme};
+pub use tls::{TlsError, TlsFiles};
 pub use values::LogFilter;
 pub(crate) use values::age;
 
@@ -108,6 +112,19 @@ pub struct Config {
     /// something in front of the server checks who comes
     #[arg(long, env, value_parser = values::boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_name = "BOOL")]
     pub insecure: bool,
+
+    /// Another address and port, for operators alone; without it their routes are on BIND_ADDR,
+    /// for those with a token of the scope operate
+    #[arg(long, env, value_name = "IP:PORT", value_parser = values::address)]
+    pub operator_addr: Option<SocketAddr>,
+
+    /// Who encrypts.
+    #[command(flatten)]
+    pub tls: TlsFiles,
+
+    /// How often clients may ask.
+    #[command(flatten)]
+    pub rates: Rates,
 
     /// How long after acceptance a transaction is processed
     #[arg(long, env, value_name = "SECONDS", default_value = "30", value_parser = values::seconds)]
@@ -328,6 +345,8 @@ impl Config {
     /// Refuses what parses but makes no sense together.
     fn check(&self, task: Option<&Task>) -> Result<(), &'static str> {
         self.check_senders()?;
+        self.tls.check()?;
+        self.rates.check()?;
         match (self.retention_days, self.key_retention_days) {
             (None, Some(_)) => {
                 return Err(
@@ -406,6 +425,7 @@ impl Config {
             header_timeout: self.header_timeout_seconds,
             max_connections: self.max_connections,
             ready_timeout: self.accept_timeout_seconds,
+            rates: self.rates.options(),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Asks a running server whether it is alive: what a container's health check runs.
 
+mod anyone;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,20 +11,40 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper::{Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::config::Config;
+
+type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Longer than a live server takes, shorter than the patience of container engines.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Asks the server that listens on `bind_addr`, from this machine, for its liveness.
+/// Asks the server of this configuration, from this machine, for its liveness. Where it speaks TLS,
+/// any certificate will do: nothing is told, and what is asked is whether there is an answer.
 ///
 /// # Errors
 ///
 /// When there is no answer in time, or another than 200.
-pub async fn healthcheck(bind_addr: SocketAddr) -> Result<(), Unhealthy> {
-    let addr = reachable(bind_addr);
-    match timeout(PATIENCE, ask(addr)).await {
+pub async fn healthcheck(config: &Config) -> Result<(), Unhealthy> {
+    let addr = reachable(config.bind_addr);
+    let asked = async {
+        let stream = TcpStream::connect(addr).await?;
+        if config.tls.tls_cert_file.is_none() {
+            return ask(addr, stream).await;
+        }
+        let connector = TlsConnector::from(Arc::new(anyone::client()?));
+        let stream = connector.connect(addr.ip().into(), stream).await?;
+        match ask(addr, stream).await {
+            // It answers: that it talks to those alone who have a certificate.
+            Err(error) if anyone::wants_certificate(&*error) => Ok(StatusCode::OK),
+            asked => asked,
+        }
+    };
+    match timeout(PATIENCE, asked).await {
         Ok(Ok(StatusCode::OK)) => Ok(()),
         Ok(Ok(status)) => Err(Unhealthy::Status { addr, status }),
         Ok(Err(source)) => Err(Unhealthy::Unreachable { addr, source }),
@@ -39,15 +62,21 @@ fn reachable(bind_addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, bind_addr.port())
 }
 
-async fn ask(addr: SocketAddr) -> Result<StatusCode, Box<dyn std::error::Error + Send + Sync>> {
-    let stream = TokioIo::new(TcpStream::connect(addr).await?);
-    let (mut sender, connection) = http1::handshake(stream).await?;
+async fn ask<S>(addr: SocketAddr, stream: S) -> Result<StatusCode, AnyError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get("/")
         .header(header::HOST, addr.to_string())
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())?;
-    let (answer, _) = tokio::join!(sender.send_request(request), connection);
-    Ok(answer?.status())
+    let (answer, ended) = tokio::join!(sender.send_request(request), connection);
+    match answer {
+        Ok(answer) => Ok(answer.status()),
+        // Of the two, the connection knows more.
+        Err(error) => Err(ended.err().unwrap_or(error).into()),
+    }
 }
 
 /// Why a server does not count as alive.
@@ -60,7 +89,7 @@ pub enum Unhealthy {
         /// Where it was looked for.
         addr: SocketAddr,
         /// What was met instead.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: AnyError,
     },
     /// It listens and says nothing.
     #[error("the server on {addr} does not answer")]

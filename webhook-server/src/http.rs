@@ -9,8 +9,12 @@ mod connections;
 mod gate;
 mod head;
 mod listening;
+mod operator;
 mod problem;
+mod rates;
+mod refusals;
 mod route;
+mod tls;
 mod tokens;
 mod transactions;
 
@@ -18,12 +22,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rates::Rates;
 use tokio::sync::Semaphore;
-use webhook_core::{Inbox, Store};
+use webhook_core::{Inbox, Operator, Store};
 
 pub use connection::serve_stream;
 pub use gate::{Gate, Rules};
 pub use listening::Listening;
+pub use rates::{Forwarding, Network, RateOptions};
+pub use tls::Tls;
 pub use tokens::{Scope, TokenDigest};
 
 /// The limits of the HTTP side.
@@ -45,6 +52,8 @@ pub struct HttpOptions {
     pub max_connections: usize,
     /// How long `/readyz` waits for the store. Default: 3 s.
     pub ready_timeout: Duration,
+    /// How often clients may ask; more is answered 429.
+    pub rates: RateOptions,
 }
 
 impl Default for HttpOptions {
@@ -56,6 +65,7 @@ impl Default for HttpOptions {
             header_timeout: Duration::from_secs(30),
             max_connections: 10_000,
             ready_timeout: Duration::from_secs(3),
+            rates: RateOptions::default(),
         }
     }
 }
@@ -65,8 +75,10 @@ impl Default for HttpOptions {
 pub struct Site {
     /// Where deliveries go; without it only `/` and `/readyz` are served.
     inbox: Option<Inbox>,
-    store: StoreFace,
+    store: Face<dyn Store>,
+    operator: Option<Face<dyn Operator>>,
     gate: Arc<Gate>,
+    rates: Rates,
     options: HttpOptions,
     draining: AtomicBool,
     /// What is left of `max_buffered_bytes`.
@@ -79,9 +91,18 @@ impl Site {
         Self::new(Some(inbox), store, options)
     }
 
-    /// Only `/` and `/readyz`, for a process that only works.
-    pub fn of_worker(store: Arc<dyn Store>, options: HttpOptions) -> Self {
+    /// Only `/`, `/readyz`, and what is added to them.
+    pub fn without_inbox(store: Arc<dyn Store>, options: HttpOptions) -> Self {
         Self::new(None, store, options)
+    }
+
+    /// Serves operators, too, of whom the gate knows a token: `/v1/operator/`.
+    #[must_use]
+    pub fn for_operators(self, operator: Arc<dyn Operator>) -> Self {
+        Self {
+            operator: Some(Face(operator)),
+            ..self
+        }
     }
 
     /// Takes only requests that `gate` lets through.
@@ -93,8 +114,10 @@ impl Site {
     fn new(inbox: Option<Inbox>, store: Arc<dyn Store>, options: HttpOptions) -> Self {
         Self {
             inbox,
-            store: StoreFace(store),
+            store: Face(store),
+            operator: None,
             gate: Arc::default(),
+            rates: Rates::new(options.rates.clone()),
             draining: AtomicBool::new(false),
             body_room: Semaphore::new(options.max_buffered_bytes.min(Semaphore::MAX_PERMITS)),
             options,
@@ -106,10 +129,11 @@ impl Site {
     }
 }
 
-struct StoreFace(Arc<dyn Store>);
+/// A backend's face, which says nothing of itself.
+struct Face<T: ?Sized>(Arc<T>);
 
-impl std::fmt::Debug for StoreFace {
+impl<T: ?Sized> std::fmt::Debug for Face<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("dyn Store")
+        f.write_str(std::any::type_name::<T>())
     }
 }

@@ -9,7 +9,7 @@ mod show;
 mod status;
 
 use clap::Subcommand;
-use webhook_core::{Error, Kind, Transaction, payload};
+use webhook_core::Error;
 use webhook_postgres::PgStore;
 
 use crate::backend::{Backend, OpenError};
@@ -86,9 +86,4 @@ pub enum OperateError {
     /// Nobody takes what is written.
     #[error("cannot write to standard output")]
     Output(#[from] std::io::Error),
-}
-
-/// The kind of event that transactions are.
-fn kind() -> Kind {
-    payload::kind_of::<Transaction>()
 }

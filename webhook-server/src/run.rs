@@ -31,7 +31,7 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
             signal = signals.next() => Ok(signal.exit_code()),
         },
         Some(Task::Token { scope }) => token::make(*scope).map(|()| 0).map_err(RunError::Output),
-        Some(Task::Healthcheck) => healthcheck(line.config.bind_addr)
+        Some(Task::Healthcheck) => healthcheck(&line.config)
             .await
             .map(|()| 0)
             .map_err(RunError::Healthcheck),

@@ -5,20 +5,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
-use tracing::{error, info, warn};
+use tracing::{error, field, info, warn};
 use webhook_core::{Drained, Inbox, Transaction, Worker};
 
 use crate::backend::{Backend, OpenError};
-use crate::config::{Config, Role, SecretsError};
+use crate::config::{Config, Role, SecretsError, TlsError};
 use crate::file_limit;
 use crate::handler::LogTransaction;
-use crate::http::{Gate, Listening, Site};
+use crate::http::{Gate, Listening, Site, Tls};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
+
+/// How many connections operators may have on an address of their own.
+const OPERATORS_CONNECTIONS: usize = 64;
 
 /// How often what is old enough is forgotten.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -29,10 +32,11 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Server {
     listening: Listening,
+    for_operators: Option<Listening>,
     inbox: Option<Inbox>,
     worker: Option<Worker>,
     forgetting: Option<Forgetting>,
-    gate: Arc<Gate>,
+    access: Access,
     backend: Backend,
     drain: Duration,
 }
@@ -42,33 +46,37 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When the address is taken, the secrets cannot be used or the database does not answer in
-    /// time.
+    /// When an address is taken, secrets or certificates cannot be used, or the database does not
+    /// answer in time.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        // The address first: who has taken it is known at once, the database is waited for. Nobody
-        // is kept waiting in the backlog meanwhile, since the socket does not listen yet.
-        let socket = bind(config.bind_addr)?;
-        let gate = gate(config)?;
+        // The addresses first: who has taken one is known at once, the database is waited for.
+        // Nobody is kept waiting in the backlog meanwhile, since no socket listens yet.
+        let sockets = Sockets::bind(config)?;
+        let access = Access::read(config)?;
         let backend = Backend::open(config).await.map_err(StartError::Backend)?;
-        Self::on(socket, gate, backend, config)
+        Self::on(sockets, access, backend, config)
     }
 
     /// Starts on a backend that is open.
     ///
     /// # Errors
     ///
-    /// When the address is taken, or the secrets cannot be used.
+    /// When an address is taken, or secrets or certificates cannot be used.
     pub fn start_on(backend: Backend, config: &Config) -> Result<Self, StartError> {
-        Self::on(bind(config.bind_addr)?, gate(config)?, backend, config)
+        Self::on(
+            Sockets::bind(config)?,
+            Access::read(config)?,
+            backend,
+            config,
+        )
     }
 
     fn on(
-        socket: TcpSocket,
-        gate: Arc<Gate>,
+        sockets: Sockets,
+        access: Access,
         backend: Backend,
         config: &Config,
     ) -> Result<Self, StartError> {
-        let listener = listen(socket, config)?;
         let inbox = (config.role != Role::Worker)
             .then(|| Inbox::new(Arc::clone(&backend.store), config.inbox_options()));
         let worker = (config.role != Role::Api).then(|| {
@@ -84,16 +92,29 @@ impl Server {
         let store = Arc::clone(&backend.store);
         let mut options = config.http_options();
         options.max_connections = file_limit::raise(options.max_connections);
-        let site = match &inbox {
-            Some(inbox) => Site::of_inbox(inbox.clone(), store, options).behind(Arc::clone(&gate)),
-            None => Site::of_worker(store, options),
+        let mut site = match &inbox {
+            Some(inbox) => Site::of_inbox(inbox.clone(), store, options),
+            None => Site::without_inbox(store, options),
         };
-        let listening = Listening::start(listener, site).map_err(|source| StartError::Bind {
-            addr: config.bind_addr,
-            source,
-        })?;
+        let mut for_operators = None;
+        if let Some(operator) = backend.operator.clone() {
+            match sockets.for_operators {
+                Some(socket) => {
+                    let mut options = config.http_options();
+                    options.max_connections = OPERATORS_CONNECTIONS;
+                    let site = Site::without_inbox(Arc::clone(&backend.store), options);
+                    let site = site.for_operators(operator);
+                    for_operators = Some(access.serve(socket, site)?);
+                }
+                None if inbox.is_some() => site = site.for_operators(operator),
+                None => {}
+            }
+        }
+        let listening = access.serve(sockets.for_all, site)?;
         info!(
             addr = %listening.addr(),
+            operator_addr = for_operators.as_ref().map(|it| field::display(it.addr())),
+            tls = access.tls.is_some(),
             role = %config.role,
             processing_delay_seconds = config.processing_delay_seconds.as_secs_f64(),
             lease_seconds = config.processing_stale_timeout_seconds.as_secs_f64(),
@@ -101,10 +122,11 @@ impl Server {
         );
         Ok(Self {
             listening,
+            for_operators,
             inbox,
             worker,
             forgetting,
-            gate,
+            access,
             backend,
             drain: config.drain_seconds,
         })
@@ -115,19 +137,16 @@ impl Server {
         self.listening.addr()
     }
 
-    /// Reads the secrets and tokens of `config` again. Where that fails, those from before stay, and the log
-    /// says so.
+    /// Reads secrets, tokens and certificates of `config` again. Where that fails, all those from
+    /// before stay, and the log says so.
     pub fn reload(&self, config: &Config) {
-        match config.rules() {
-            Ok(rules) => {
-                self.gate.replace(rules);
-                info!("secrets and tokens read again");
-            }
+        match self.access.reload(config) {
+            Ok(()) => info!("secrets, tokens and certificates read again"),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 error!(
                     error,
-                    "failed to read secrets and tokens again, those from before stay"
+                    "failed to read secrets, tokens and certificates again, those from before stay"
                 );
             }
         }
@@ -143,7 +162,15 @@ impl Server {
                 None => Drained::default(),
             }
         };
-        let (cut_off, drained) = tokio::join!(self.listening.shutdown(drain), worker);
+        let for_operators = async {
+            match self.for_operators {
+                Some(listening) => listening.shutdown(drain).await,
+                None => 0,
+            }
+        };
+        let (cut_off, operators_cut_off, drained) =
+            tokio::join!(self.listening.shutdown(drain), for_operators, worker);
+        let cut_off = cut_off + operators_cut_off;
         if let Some(inbox) = self.inbox {
             inbox.close().await;
         }
@@ -189,41 +216,103 @@ impl Forgetting {
     }
 }
 
-fn gate(config: &Config) -> Result<Arc<Gate>, StartError> {
-    let rules = config.rules().map_err(StartError::Secrets)?;
-    if config.role != Role::Worker && (rules.senders.is_none() || rules.tokens.is_none()) {
-        warn!(
-            addr = %config.bind_addr,
-            anybody_may_deliver = rules.senders.is_none(),
-            anybody_may_read = rules.tokens.is_none(),
-            "open to everybody who reaches it"
-        );
+/// Who may come, and how they are listened to.
+#[derive(Debug)]
+struct Access {
+    gate: Arc<Gate>,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Access {
+    fn read(config: &Config) -> Result<Self, StartError> {
+        let rules = config.rules().map_err(StartError::Secrets)?;
+        if config.role != Role::Worker && (rules.senders.is_none() || rules.tokens.is_none()) {
+            warn!(
+                addr = %config.bind_addr,
+                anybody_may_deliver = rules.senders.is_none(),
+                anybody_may_read = rules.tokens.is_none(),
+                "open to everybody who reaches it"
+            );
+        }
+        let gate = Gate::new(rules);
+        if let (Some(addr), false) = (config.operator_addr, gate.knows_operators()) {
+            return Err(StartError::NoOperator { addr });
+        }
+        let tls = config.tls.read().map_err(StartError::Tls)?;
+        Ok(Self {
+            gate: Arc::new(gate),
+            tls: tls.map(|tls| Arc::new(Tls::new(tls))),
+        })
     }
-    Ok(Arc::new(Gate::new(rules)))
-}
 
-fn bind(addr: SocketAddr) -> Result<TcpSocket, StartError> {
-    let bind = || {
-        let socket = if addr.is_ipv4() {
-            TcpSocket::new_v4()?
-        } else {
-            TcpSocket::new_v6()?
+    /// Replaces what has changed, all of it or nothing.
+    fn reload(&self, config: &Config) -> Result<(), StartError> {
+        let rules = config.rules().map_err(StartError::Secrets)?;
+        let fresh = config.tls.read().map_err(StartError::Tls)?;
+        self.gate.replace(rules);
+        if let (Some(tls), Some(fresh)) = (&self.tls, fresh) {
+            tls.replace(fresh);
+        }
+        Ok(())
+    }
+
+    /// Listens to those who may come.
+    fn serve(&self, bound: Bound, site: Site) -> Result<Listening, StartError> {
+        let site = site.behind(Arc::clone(&self.gate));
+        let Bound { name, addr, socket } = bound;
+        let serve = || {
+            let listener = socket.listen(BACKLOG)?;
+            match &self.tls {
+                None => Listening::start(listener, site),
+                Some(tls) => Listening::start_tls(listener, Arc::clone(tls), site),
+            }
         };
-        // A restart must not wait for the connections of the process before. Elsewhere than on
-        // Unix the option would let two servers take one port.
-        #[cfg(unix)]
-        socket.set_reuseaddr(true)?;
-        socket.bind(addr)?;
-        Ok(socket)
-    };
-    bind().map_err(|source| StartError::Bind { addr, source })
+        serve().map_err(|source| StartError::Bind { name, addr, source })
+    }
 }
 
-fn listen(socket: TcpSocket, config: &Config) -> Result<TcpListener, StartError> {
-    socket.listen(BACKLOG).map_err(|source| StartError::Bind {
-        addr: config.bind_addr,
-        source,
-    })
+/// The addresses, taken.
+struct Sockets {
+    for_all: Bound,
+    for_operators: Option<Bound>,
+}
+
+/// A socket that does not listen yet.
+struct Bound {
+    name: &'static str,
+    addr: SocketAddr,
+    socket: TcpSocket,
+}
+
+impl Sockets {
+    fn bind(config: &Config) -> Result<Self, StartError> {
+        let for_operators = config.operator_addr;
+        Ok(Self {
+            for_all: Bound::to("BIND_ADDR", config.bind_addr)?,
+            for_operators: for_operators
+                .map(|addr| Bound::to("OPERATOR_ADDR", addr))
+                .transpose()?,
+        })
+    }
+}
+
+impl Bound {
+    fn to(name: &'static str, addr: SocketAddr) -> Result<Self, StartError> {
+        let bind = || {
+            let socket = if addr.is_ipv4() {
+                TcpSocket::new_v4()?
+            } else {
+                TcpSocket::new_v6()?
+            };
+            // A restart must not wait for the connections of the process before. Elsewhere than on
+            // Unix the option would let two servers take one port.
+            #[cfg(unix)]
+            socket.set_reuseaddr(true)?;
+            socket.bind(addr)?;
+            Ok(Self { name, addr, socket })
+        };
+        bind().map_err(|source| StartError::Bind { name, addr, source })
+    }
 }
 
 /// Why a server does not start.
@@ -231,8 +320,10 @@ fn listen(socket: TcpSocket, config: &Config) -> Result<TcpListener, StartError>
 #[non_exhaustive]
 pub enum StartError {
     /// The address is taken, or not ours.
-    #[error("cannot listen on BIND_ADDR {addr}")]
+    #[error("cannot listen on {name} {addr}")]
     Bind {
+        /// Its variable.
+        name: &'static str,
         /// The address.
         addr: SocketAddr,
         /// What the system says.
@@ -242,6 +333,18 @@ pub enum StartError {
     /// What is to prove who senders and readers are cannot be used.
     #[error("cannot know who is who")]
     Secrets(#[source] SecretsError),
+    /// Operators have an address, and nobody is one.
+    #[error(
+        "OPERATOR_ADDR {addr} is of no use without a token in API_TOKENS or API_TOKENS_FILE that \
+         `webhook-server token operate` made"
+    )]
+    NoOperator {
+        /// Their address.
+        addr: SocketAddr,
+    },
+    /// Certificates or keys cannot be used.
+    #[error("cannot speak TLS")]
+    Tls(#[source] TlsError),
     /// The backend cannot be opened.
     #[error("cannot open the database")]
     Backend(#[source] OpenError),

@@ -1,5 +1,8 @@
 //! How a transaction is shown: over HTTP, and by the commands for operators.
 
+mod details;
+mod status;
+
 use std::fmt::Display;
 use std::time::SystemTime;
 
@@ -7,7 +10,15 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use webhook_core::transaction::Currency;
-use webhook_core::{EventRecord, Payload, State, Transaction};
+use webhook_core::{EventRecord, Kind, Payload, State, Transaction, payload};
+
+pub(crate) use details::Details;
+pub(crate) use status::StatusReport;
+
+/// The kind of event that transactions are.
+pub(crate) fn kind() -> Kind {
+    payload::kind_of::<Transaction>()
+}
 
 /// What a stored body says; `None` where it is forgotten, or can no longer be read.
 pub(crate) fn content(record: &EventRecord) -> Option<Transaction> {

@@ -11,7 +11,7 @@ use webhook_core::signature::{
     BodyHmac, BodyHmacScheme, InvalidSecret, StandardWebhooks, Stripe, Verifier,
 };
 
-use super::{Config, Role};
+use super::{Config, Role, values};
 use crate::http::{Rules, TokenDigest};
 
 /// How senders sign.
@@ -188,11 +188,7 @@ fn words(
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
         return Ok(Some(lines.map(str::to_owned).collect()));
     }
-    Ok(variable.map(|Secrets(text)| {
-        let words = text.split(|c: char| c == ',' || c.is_whitespace());
-        let words = words.filter(|word| !word.is_empty());
-        words.map(str::to_owned).collect()
-    }))
+    Ok(variable.map(|Secrets(text)| values::words(text).map(str::to_owned).collect()))
 }
 
 fn within(mut scheme: BodyHmacScheme, tolerance: Duration) -> BodyHmacScheme {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use super::Networks;
 use jiff::{Span, SpanRelativeTo};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
@@ -76,6 +77,20 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
         "false" | "no" | "off" | "0" => Ok(false),
         _ => Err("expected true or false".to_owned()),
     }
+}
+
+/// Networks, separated by commas or white space.
+pub(super) fn networks(text: &str) -> Result<Networks, String> {
+    words(text)
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .map(Networks)
+}
+
+/// What is separated by commas or white space.
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    let words = text.split(|c: char| c == ',' || c.is_whitespace());
+    words.filter(|word| !word.is_empty())
 }
 
 pub(super) fn count(text: &str) -> Result<usize, String> {

@@ -14,6 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use super::connections::{Admitted, Connections, Order, Peer};
 use super::route;
@@ -52,8 +53,37 @@ pub(super) fn builder(options: &HttpOptions) -> http1::Builder {
 /// and a client that does not read its answers is waited for.
 pub async fn serve_stream(site: Arc<Site>, stream: impl AsyncRead + AsyncWrite + Unpin) {
     let alone = Arc::new(Connections::new(1));
-    if let Some(admitted) = alone.admit() {
+    if let Some(admitted) = alone.admit(None) {
         serve(stream, admitted, builder(&site.options), site).await;
+    }
+}
+
+/// Serves `stream` once its client has shaken hands, for which it has as long as for a request's
+/// head.
+pub(super) async fn serve_tls(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    admitted: Admitted,
+    builder: http1::Builder,
+    site: Arc<Site>,
+) {
+    let peer = admitted.peer();
+    let mut handshake = pin!(timeout(
+        site.options.header_timeout,
+        acceptor.accept(stream)
+    ));
+    let shaken = poll_fn(|context| match peer.listen(context) {
+        Order::Serve => handshake.as_mut().poll(context).map(Some),
+        Order::Finish | Order::Abort => Poll::Ready(None),
+    });
+    match shaken.await {
+        Some(Ok(Ok(stream))) => serve(stream, admitted, builder, site).await,
+        Some(Ok(Err(error))) => tracing::debug!(
+            error = &error as &dyn std::error::Error,
+            "TLS handshake failed"
+        ),
+        Some(Err(_)) => tracing::debug!("TLS handshake took too long"),
+        None => {}
     }
 }
 

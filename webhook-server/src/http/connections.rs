@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Waker};
@@ -43,8 +44,8 @@ impl Connections {
         }
     }
 
-    /// Takes a new connection in. `None` where there are too many, and none that could make room.
-    pub(super) fn admit(self: &Arc<Self>) -> Option<Admitted> {
+    /// Takes a new connection in, of the client that has `addr`. `None` where there are too many, and none that could make room.
+    pub(super) fn admit(self: &Arc<Self>, addr: Option<IpAddr>) -> Option<Admitted> {
         let now = self.now();
         let mut table = self.lock();
         if table.peers.len() >= self.limit && !table.make_room(now) {
@@ -53,6 +54,7 @@ impl Connections {
         let id = table.next_id;
         table.next_id += 1;
         let peer = Arc::new(Peer {
+            addr,
             waiting_since: AtomicU64::new(now),
             started: self.started,
             order: AtomicU8::new(Order::Serve as u8),
@@ -178,6 +180,7 @@ impl Drop for Admitted {
 
 /// One connection, as it is seen from outside its task.
 pub(super) struct Peer {
+    addr: Option<IpAddr>,
     /// Milliseconds after the start; [`NOT_WAITING`] while the server is at work.
     waiting_since: AtomicU64,
     started: Instant,
@@ -200,6 +203,11 @@ pub(super) enum Order {
 }
 
 impl Peer {
+    /// The other end's address, where there is a network in between.
+    pub(super) const fn addr(&self) -> Option<IpAddr> {
+        self.addr
+    }
+
     /// From now on it is the client's turn: to send, or to read its answer.
     pub(super) fn waits_for_client(&self) {
         let now = millis(self.started.elapsed());

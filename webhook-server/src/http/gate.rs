@@ -1,6 +1,5 @@
 //! Who may deliver, and who may read.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -8,6 +7,7 @@ use hyper::HeaderMap;
 use webhook_core::signature::{Delivery, Verifier};
 
 use super::problem::Problem;
+use super::refusals::Refusals;
 use super::tokens::{self, Scope, TokenDigest};
 
 /// Who may do what.
@@ -25,7 +25,7 @@ pub struct Rules {
 #[derive(Debug, Default)]
 pub struct Gate {
     rules: RwLock<Arc<Rules>>,
-    refused: AtomicU64,
+    refused: Refusals,
 }
 
 impl Gate {
@@ -33,7 +33,7 @@ impl Gate {
     pub fn new(rules: Rules) -> Self {
         Self {
             rules: RwLock::new(Arc::new(rules)),
-            refused: AtomicU64::new(0),
+            refused: Refusals::default(),
         }
     }
 
@@ -44,7 +44,7 @@ impl Gate {
 
     /// How many requests were refused so far.
     pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
+        self.refused.count()
     }
 
     pub(super) fn check_sender(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
@@ -54,7 +54,7 @@ impl Gate {
         let header = |name: &str| headers.get(name).map(|value| value.as_bytes());
         let delivery = Delivery::new(&header, body, SystemTime::now());
         senders.verify(&delivery).map_err(|reason| {
-            self.note_refusal("delivery", &reason);
+            self.refused.note("delivery", reason);
             Problem::unsigned()
         })
     }
@@ -62,25 +62,30 @@ impl Gate {
     pub(super) fn check_token(&self, headers: &HeaderMap, scope: Scope) -> Result<(), Problem> {
         match &self.rules().tokens {
             Some(known) if !tokens::allow(known, scope, headers) => {
-                self.note_refusal(scope, &"no such token");
+                self.refused.note(scope, "no such token");
                 Err(Problem::without_token())
             }
             _ => Ok(()),
         }
     }
 
+    /// Operators always need a token: where no token allows it, nobody is one.
+    pub(super) fn check_operator(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        if !self.knows_operators() {
+            return Err(Problem::no_such_path());
+        }
+        self.check_token(headers, Scope::Operate)
+    }
+
+    /// Whether there is a token for operators.
+    pub fn knows_operators(&self) -> bool {
+        let rules = self.rules();
+        let mut tokens = rules.tokens.iter().flatten();
+        tokens.any(|token| token.scope() == Scope::Operate)
+    }
+
     fn rules(&self) -> Arc<Rules> {
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&rules)
-    }
-
-    /// The client is told nothing of the reason; to flood the log must not be so easy either.
-    fn note_refusal(&self, request: impl std::fmt::Display, reason: &dyn std::fmt::Display) {
-        let refused = self.refused.fetch_add(1, Ordering::Relaxed) + 1;
-        if refused.is_power_of_two() {
-            tracing::warn!(%request, %reason, refused, "requests refused: not by whom they should be");
-        } else {
-            tracing::debug!(%request, %reason, refused, "request refused");
-        }
     }
 }

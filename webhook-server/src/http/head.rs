@@ -1,13 +1,66 @@
 //! What a request's head must say: the checks that hyper leaves to its users.
 
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
+use hyper::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING,
+};
 use hyper::http::request::Parts;
-use hyper::{StatusCode, Version};
+use hyper::http::uri::Scheme;
+use hyper::{Method, StatusCode, Version};
 
 use super::problem::Problem;
 
+/// The longest path with its query; RFC 9112, section 3, wants 8,000 bytes at least.
+const MAX_TARGET_BYTES: usize = 16 * 1024;
+
+/// Refuses what is malformed whatever it asks for.
+///
+/// Every refusal closes the connection: whoever sent this may see the next request begin elsewhere.
+pub(super) fn check(head: &Parts) -> Result<(), Problem> {
+    check_host(head)?;
+    check_target(head)?;
+    check_transfer_coding(&head.headers)
+}
+
+/// The forms of RFC 9112, section 3.2.
+fn check_target(head: &Parts) -> Result<(), Problem> {
+    let uri = &head.uri;
+    let target_bytes = uri.path_and_query().map_or(0, |it| it.as_str().len());
+    if target_bytes > MAX_TARGET_BYTES {
+        let detail = format!("Request target longer than {MAX_TARGET_BYTES} bytes");
+        return Err(Problem::new(StatusCode::URI_TOO_LONG, detail).closing());
+    }
+    let is_good = match (uri.scheme(), uri.authority()) {
+        // Nobody is let in by a name before the host: RFC 9110, section 4.2.4.
+        (Some(scheme), Some(authority)) => {
+            [Scheme::HTTP, Scheme::HTTPS].contains(scheme) && !authority.as_str().contains('@')
+        }
+        (None, None) => uri.path() != "*" || head.method == Method::OPTIONS,
+        // The form of CONNECT.
+        _ => head.method == Method::CONNECT,
+    };
+    if is_good {
+        Ok(())
+    } else {
+        Err(Problem::new(StatusCode::BAD_REQUEST, "Request target invalid").closing())
+    }
+}
+
+/// hyper takes whatever ends with `chunked`; what the codings before it made of the body, nobody
+/// undoes (RFC 9112, section 6.1).
+fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => {
+            let detail = "Transfer-Encoding must be chunked, once";
+            Err(Problem::new(StatusCode::NOT_IMPLEMENTED, detail).closing())
+        }
+    }
+}
+
 /// RFC 9112, section 3.2: one valid `Host`, which only HTTP/1.0 may leave out.
-pub(super) fn check_host(head: &Parts) -> Result<(), Problem> {
+fn check_host(head: &Parts) -> Result<(), Problem> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let wrong = match (hosts.next(), hosts.next()) {
         (Some(host), None) if is_host(host.as_bytes()) => return Ok(()),

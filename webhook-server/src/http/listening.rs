@@ -1,7 +1,7 @@
 //! The listener: takes connections in, and ends them all.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection;
 use super::connections::Connections;
-use super::{HttpOptions, Site};
+use super::{HttpOptions, Site, Tls};
 
 /// How many clients are told at a time that there are too many connections; more are dropped.
 const MAX_REFUSALS: usize = 64;
@@ -48,12 +48,26 @@ impl Listening {
     ///
     /// When the listener has no address, which means that it is broken.
     pub fn start(listener: TcpListener, site: Site) -> io::Result<Self> {
+        Self::begin(listener, None, site)
+    }
+
+    /// The same, for those alone who speak TLS.
+    ///
+    /// # Errors
+    ///
+    /// When the listener has no address.
+    pub fn start_tls(listener: TcpListener, tls: Arc<Tls>, site: Site) -> io::Result<Self> {
+        Self::begin(listener, Some(tls), site)
+    }
+
+    fn begin(listener: TcpListener, tls: Option<Arc<Tls>>, site: Site) -> io::Result<Self> {
         let addr = listener.local_addr()?;
         let connections = Arc::new(Connections::new(site.options.max_connections));
         let site = Arc::new(site);
         let stop = CancellationToken::new();
         let acceptor = Acceptor {
             listener,
+            tls,
             builder: connection::builder(&site.options),
             site: Arc::clone(&site),
             connections: Arc::clone(&connections),
@@ -93,6 +107,7 @@ impl Listening {
 
 struct Acceptor {
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     builder: http1::Builder,
     site: Arc<Site>,
     connections: Arc<Connections>,
@@ -110,7 +125,7 @@ impl Acceptor {
                 () = stop.cancelled() => return,
                 _ = sweep.tick() => self.connections.close_stuck(patience),
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, _)) => self.take_in(stream),
+                    Ok((stream, addr)) => self.take_in(stream, addr.ip()),
                     Err(error) if is_of_one_connection(&error) => {}
                     Err(error) => {
                         tracing::warn!(
@@ -125,16 +140,30 @@ impl Acceptor {
         }
     }
 
-    fn take_in(&self, stream: TcpStream) {
+    fn take_in(&self, stream: TcpStream, addr: IpAddr) {
         // Only fails on a connection that is gone, which its task will notice.
         let _ = stream.set_nodelay(true);
-        match self.connections.admit() {
+        match self.connections.admit(Some(addr)) {
             Some(admitted) => {
                 let (builder, site) = (self.builder.clone(), Arc::clone(&self.site));
-                tokio::spawn(connection::serve(stream, admitted, builder, site));
+                match &self.tls {
+                    None => {
+                        tokio::spawn(connection::serve(stream, admitted, builder, site));
+                    }
+                    Some(tls) => {
+                        let acceptor = tls.acceptor();
+                        let serving =
+                            connection::serve_tls(stream, acceptor, admitted, builder, site);
+                        tokio::spawn(serving);
+                    }
+                }
             }
             None => {
                 tracing::debug!("too many connections");
+                // An answer in plain text would be noise to those who shake hands.
+                if self.tls.is_some() {
+                    return;
+                }
                 if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
                     tokio::spawn(async move {
                         connection::refuse(stream).await;

@@ -35,6 +35,10 @@ impl Problem {
         }
     }
 
+    pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
     pub(super) fn no_such_path() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Not found")
     }
@@ -65,6 +69,13 @@ impl Problem {
                 StatusCode::METHOD_NOT_ALLOWED,
                 format!("Method not allowed; allowed: {allow}"),
             )
+        }
+    }
+
+    pub(super) fn too_many_requests(retry_after_seconds: u16) -> Self {
+        Self {
+            retry_after_seconds: Some(retry_after_seconds),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests")
         }
     }
 

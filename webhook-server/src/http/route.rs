@@ -13,7 +13,7 @@ use super::answer::{self, Answer};
 use super::connections::Peer;
 use super::problem::Problem;
 use super::tokens::Scope;
-use super::{Site, body, head, transactions};
+use super::{Site, body, head, operator, transactions};
 
 const WEBHOOK_PATH: &str = "/v1/webhooks/transactions";
 const TRANSACTION_PATH: &str = "/v1/transactions/";
@@ -26,7 +26,7 @@ const ANY: &str = "GET, HEAD, OPTIONS, POST";
 pub(super) async fn respond(site: &Site, peer: &Peer, request: Request<Incoming>) -> Answer {
     peer.waits_for_client();
     let (head, body) = request.into_parts();
-    let (answer, close) = match route(site, &head) {
+    let (answer, close) = match route(site, peer, &head) {
         Ok(Route::Receive(inbox)) => match body::receive(site, body).await {
             Ok(body) => {
                 peer.waits_for_server();
@@ -72,30 +72,39 @@ pub(super) async fn respond(site: &Site, peer: &Peer, request: Request<Incoming>
 }
 
 /// What a request asks for.
-enum Route<'a> {
+pub(super) enum Route<'a> {
     Health,
     Ready,
     Receive(&'a Inbox),
     Show(&'a Inbox, Key),
+    Operate(operator::Asked),
     Options(&'static str),
 }
 
 /// Finds the route by the path, whose query is ignored, then by the method; trailing slashes make
 /// another path.
-fn route<'a>(site: &'a Site, head: &Parts) -> Result<Route<'a>, Problem> {
-    head::check_host(head)?;
+fn route<'a>(site: &'a Site, peer: &Peer, head: &Parts) -> Result<Route<'a>, Problem> {
+    head::check(head)?;
+    if head.method == Method::CONNECT {
+        // What follows may be meant for a tunnel.
+        return Err(Problem::method_not_allowed(ANY).closing());
+    }
     let path = head.uri.path();
+    // Whoever looks after the server must be able to, however many others come.
+    if !matches!(path, "/" | "/readyz") {
+        site.rates.check(peer.addr(), &head.headers)?;
+    }
+    if let (Some(path), Some(_)) = (path.strip_prefix(operator::PREFIX), &site.operator) {
+        site.gate.check_operator(&head.headers)?;
+        return operator::route(head, path);
+    }
     match (path, &site.inbox) {
         ("/", _) => read(&head.method, || Ok(Route::Health)),
         ("/readyz", _) => read(&head.method, || Ok(Route::Ready)),
-        (WEBHOOK_PATH, Some(inbox)) => match head.method {
-            Method::POST => {
-                head::check_media_type(&head.headers)?;
-                Ok(Route::Receive(inbox))
-            }
-            Method::OPTIONS => Ok(Route::Options(WRITE)),
-            _ => Err(Problem::method_not_allowed(WRITE)),
-        },
+        (WEBHOOK_PATH, Some(inbox)) => write(&head.method, || {
+            head::check_media_type(&head.headers)?;
+            Ok(Route::Receive(inbox))
+        }),
         ("*", _) if head.method == Method::OPTIONS => Ok(Route::Options(ANY)),
         (path, Some(inbox)) => match path.strip_prefix(TRANSACTION_PATH) {
             Some(id) if !id.is_empty() && !id.contains('/') => read(&head.method, || {
@@ -110,7 +119,7 @@ fn route<'a>(site: &'a Site, head: &Parts) -> Result<Route<'a>, Problem> {
     }
 }
 
-fn read<'a>(
+pub(super) fn read<'a>(
     method: &Method,
     route: impl FnOnce() -> Result<Route<'a>, Problem>,
 ) -> Result<Route<'a>, Problem> {
@@ -121,9 +130,20 @@ fn read<'a>(
     }
 }
 
+pub(super) fn write<'a>(
+    method: &Method,
+    route: impl FnOnce() -> Result<Route<'a>, Problem>,
+) -> Result<Route<'a>, Problem> {
+    match *method {
+        Method::POST => route(),
+        Method::OPTIONS => Ok(Route::Options(WRITE)),
+        _ => Err(Problem::method_not_allowed(WRITE)),
+    }
+}
+
 /// The key that a path's last segment stands for. `None` where no event can have it: no key is
 /// written with a broken percent-encoding, in another encoding than UTF-8, or with a NUL.
-fn key(segment: &str) -> Option<Key> {
+pub(super) fn key(segment: &str) -> Option<Key> {
     let mut bytes = segment.bytes();
     while let Some(byte) = bytes.next() {
         let broken = |digit: Option<u8>| !digit.is_some_and(|digit| digit.is_ascii_hexdigit());
@@ -146,6 +166,10 @@ async fn run(site: &Site, route: Route<'_>) -> Result<Answer, Problem> {
         )),
         Route::Ready => ready(site).await,
         Route::Show(inbox, key) => transactions::show(inbox, &key).await,
+        Route::Operate(asked) => match &site.operator {
+            Some(operator) => operator::answer(&*site.store.0, &*operator.0, asked).await,
+            None => Err(Problem::no_such_path()),
+        },
         Route::Options(allow) => Ok(answer::options(allow)),
         Route::Receive(_) => unreachable!("a delivery is answered by its body"),
     }

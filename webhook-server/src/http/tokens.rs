@@ -53,6 +53,11 @@ impl TokenDigest {
             digest: Sha256::digest(token).into(),
         }
     }
+
+    /// What the token allows.
+    pub const fn scope(&self) -> Scope {
+        self.scope
+    }
 }
 
 /// As it stands in a configuration: `read:`, and 64 hexadecimal digits.

@@ -41,7 +41,7 @@ pub(super) async fn show(inbox: &Inbox, key: &Key) -> Result<Answer, Problem> {
     document(StatusCode::OK, &Shown::of(&record, content.as_ref()))
 }
 
-fn document(status: StatusCode, document: &impl Serialize) -> Result<Answer, Problem> {
+pub(super) fn document(status: StatusCode, document: &impl Serialize) -> Result<Answer, Problem> {
     let mut body = Vec::with_capacity(256);
     serde_json::to_writer(&mut body, document).map_err(Problem::internal)?;
     Ok(json(status, body))

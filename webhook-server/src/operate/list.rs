@@ -7,8 +7,8 @@ use webhook_core::{EventId, Operator, Page, State};
 use webhook_postgres::PgStore;
 
 use super::output::{instant, plain};
-use super::{OperateError, Output, kind};
-use crate::shown::{Shown, content};
+use super::{OperateError, Output};
+use crate::shown::{Shown, content, kind};
 
 /// How many to ask for at a time: their bodies come with them.
 pub(super) const PAGE: NonZeroUsize = NonZeroUsize::new(100).expect("a hundred is not zero");

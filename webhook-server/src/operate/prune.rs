@@ -8,8 +8,9 @@ use webhook_core::{Retention, Swept};
 use webhook_postgres::PgStore;
 
 use super::output::spinner;
-use super::{OperateError, Output, kind};
+use super::{OperateError, Output};
 use crate::config::age;
+use crate::shown::kind;
 
 /// What to forget, and what of it to keep.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]

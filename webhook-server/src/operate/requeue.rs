@@ -10,7 +10,8 @@ use webhook_postgres::PgStore;
 
 use super::list::PAGE;
 use super::output::progress;
-use super::{OperateError, Output, kind};
+use super::{OperateError, Output};
+use crate::shown::kind;
 
 /// Which ones.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]

@@ -1,18 +1,14 @@
 //! One transaction, with all that is known of it.
 
 use std::io::{self, Write};
-use std::time::SystemTime;
 
 use clap::Args;
-use serde::Serialize;
-use webhook_core::{
-    ConflictRecord, EventRecord, EventRef, FailedAttempt, Key, Operator, State, Store,
-};
+use webhook_core::{ConflictRecord, EventRecord, FailedAttempt, Key, State};
 use webhook_postgres::PgStore;
 
 use super::output::{instant, plain};
-use super::{OperateError, Output, kind};
-use crate::shown::{Shown, as_instant, content};
+use super::{OperateError, Output};
+use crate::shown::Details;
 
 /// What to show.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -25,56 +21,19 @@ pub struct Show {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    #[serde(flatten)]
-    transaction: Shown<'a>,
-    body_forgotten: bool,
-    failed_attempts: Vec<Attempt<'a>>,
-    conflicts: Vec<Conflict>,
-}
-
-#[derive(Serialize)]
-struct Attempt<'a> {
-    attempt: u32,
-    #[serde(serialize_with = "as_instant")]
-    ended_at: SystemTime,
-    reason: &'a str,
-}
-
-#[derive(Serialize)]
-struct Conflict {
-    #[serde(serialize_with = "as_instant")]
-    received_at: SystemTime,
-    body_bytes: u64,
-    /// What is kept of it, with U+FFFD for what is not UTF-8.
-    body: String,
-}
-
 impl Show {
     pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
         let not_found = || OperateError::NotFound {
             id: self.id.clone(),
         };
-        let event = EventRef {
-            kind: kind(),
-            // What cannot be a key is that of no transaction.
-            key: Key::new(self.id.trim()).map_err(|_| not_found())?,
-        };
-        let found = database.find(std::slice::from_ref(&event)).await?;
-        let record = found.into_iter().flatten().next().ok_or_else(not_found)?;
-        let attempts = database.failed_attempts(&event).await?;
-        let conflicts = database.conflicts(&event).await?;
-        let content = content(&record);
-        let document = Document {
-            transaction: Shown::of(&record, content.as_ref()),
-            body_forgotten: record.stripped,
-            failed_attempts: attempts.iter().map(Attempt::of).collect(),
-            conflicts: conflicts.iter().map(Conflict::of).collect(),
-        };
-        Output::new(self.json).write(&document, |out| {
-            write_record(out, &record)?;
-            match &content {
+        // What cannot be a key is that of no transaction.
+        let key = Key::new(self.id.trim()).map_err(|_| not_found())?;
+        let details = Details::find(database, database, key).await?;
+        let details = details.ok_or_else(not_found)?;
+        Output::new(self.json).write(&details.document(), |out| {
+            let record = &details.record;
+            write_record(out, record)?;
+            match &details.content {
                 Some(content) => writeln!(
                     out,
                     "{} {} from {:?} to {:?}",
@@ -86,30 +45,10 @@ impl Show {
                 None if record.stripped => writeln!(out, "its body is forgotten")?,
                 None => writeln!(out, "its body cannot be read")?,
             }
-            write_attempts(out, &attempts)?;
-            write_conflicts(out, &record, &conflicts)
+            write_attempts(out, &details.attempts)?;
+            write_conflicts(out, record, &details.conflicts)
         })?;
         Ok(())
-    }
-}
-
-impl<'a> Attempt<'a> {
-    fn of(attempt: &'a FailedAttempt) -> Self {
-        Self {
-            attempt: attempt.attempt.number(),
-            ended_at: attempt.ended_at,
-            reason: &attempt.reason,
-        }
-    }
-}
-
-impl Conflict {
-    fn of(conflict: &ConflictRecord) -> Self {
-        Self {
-            received_at: conflict.received_at,
-            body_bytes: conflict.body_bytes,
-            body: String::from_utf8_lossy(&conflict.body).into_owned(),
-        }
     }
 }
 

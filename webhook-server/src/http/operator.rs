@@ -1,0 +1,196 @@
+//! What operators see, and do, over HTTP.
+
+use std::num::NonZeroUsize;
+
+use hyper::StatusCode;
+use hyper::http::request::Parts;
+use serde::Serialize;
+use webhook_core::{EventId, EventRef, Key, Operator, Page, Requeued, State, Store};
+
+use super::answer::Answer;
+use super::problem::Problem;
+use super::route::{Route, key, read, write};
+use super::transactions::document;
+use crate::shown::{Details, Shown, StatusReport, content, kind};
+
+/// What all of their paths begin with.
+pub(super) const PREFIX: &str = "/v1/operator/";
+
+/// How many transactions a page has, where the operator does not say; bodies come with them.
+const PAGE: NonZeroUsize = NonZeroUsize::new(100).expect("a hundred is not zero");
+
+/// How many it has at most.
+const MAX_PAGE: usize = 1000;
+
+/// What an operator asks for.
+pub(super) enum Asked {
+    Status,
+    List(Page),
+    Show(Key),
+    Requeue(Key),
+}
+
+/// Finds it by what comes after [`PREFIX`].
+pub(super) fn route<'a>(head: &Parts, path: &str) -> Result<Route<'a>, Problem> {
+    let known = |id: &str| key(id).ok_or_else(Problem::no_such_transaction);
+    let segments: Vec<_> = path.split('/').collect();
+    let method = &head.method;
+    match segments[..] {
+        ["status"] => read(method, || Ok(Route::Operate(Asked::Status))),
+        ["transactions"] => read(method, || {
+            let page = page(head.uri.query().unwrap_or(""))?;
+            Ok(Route::Operate(Asked::List(page)))
+        }),
+        ["transactions", id] if !id.is_empty() => {
+            read(method, || Ok(Route::Operate(Asked::Show(known(id)?))))
+        }
+        ["transactions", id, "requeue"] if !id.is_empty() => {
+            write(method, || Ok(Route::Operate(Asked::Requeue(known(id)?))))
+        }
+        _ => Err(Problem::no_such_path()),
+    }
+}
+
+/// Which transactions to list: `state=failed&limit=100&after=42`.
+fn page(query: &str) -> Result<Page, Problem> {
+    let mut page = Page {
+        kind: kind(),
+        state: State::Failed,
+        after: None,
+        limit: PAGE,
+    };
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let expected = match &*name {
+            "state" => {
+                let state = State::ALL
+                    .into_iter()
+                    .find(|state| state.as_str().eq_ignore_ascii_case(&value));
+                state
+                    .map(|state| page.state = state)
+                    .ok_or("processing, processed or failed")
+            }
+            "limit" => {
+                let limit = value
+                    .parse()
+                    .ok()
+                    .filter(|it: &NonZeroUsize| it.get() <= MAX_PAGE);
+                limit
+                    .map(|limit| page.limit = limit)
+                    .ok_or("a number from 1 to 1000")
+            }
+            "after" => value
+                .parse()
+                .map(|number| page.after = Some(EventId(number)))
+                .map_err(|_| "the number of a transaction"),
+            _ => {
+                return Err(Problem::bad_request(
+                    "Query: only state, limit and after are known",
+                ));
+            }
+        };
+        expected.map_err(|expected| {
+            Problem::bad_request(format!("Query: {name} must be {expected}"))
+        })?;
+    }
+    Ok(page)
+}
+
+/// Does it.
+pub(super) async fn answer(
+    store: &dyn Store,
+    operator: &dyn Operator,
+    asked: Asked,
+) -> Result<Answer, Problem> {
+    match asked {
+        Asked::Status => document(StatusCode::OK, &StatusReport::of(operator).await?),
+        Asked::List(page) => list(operator, &page).await,
+        Asked::Show(key) => {
+            let details = Details::find(store, operator, key).await?;
+            let details = details.ok_or_else(Problem::no_such_transaction)?;
+            document(StatusCode::OK, &details.document())
+        }
+        Asked::Requeue(key) => requeue(operator, key).await,
+    }
+}
+
+/// A page, and where the next one begins.
+#[derive(Serialize)]
+struct Listed<'a> {
+    transactions: Vec<Shown<'a>>,
+    /// What to ask for `after`; null where there is no more.
+    next_after: Option<i64>,
+}
+
+async fn list(operator: &dyn Operator, page: &Page) -> Result<Answer, Problem> {
+    let records = operator.list(page).await?;
+    let contents: Vec<_> = records.iter().map(content).collect();
+    let shown = records.iter().zip(&contents);
+    let is_last = records.len() < page.limit.get();
+    document(
+        StatusCode::OK,
+        &Listed {
+            transactions: shown
+                .map(|(record, content)| Shown::of(record, content.as_ref()))
+                .collect(),
+            next_after: records
+                .last()
+                .filter(|_| !is_last)
+                .map(|record| record.id.0),
+        },
+    )
+}
+
+#[derive(Serialize)]
+struct Scheduled<'a> {
+    transaction_id: &'a str,
+    status: &'static str,
+}
+
+async fn requeue(operator: &dyn Operator, key: Key) -> Result<Answer, Problem> {
+    let event = EventRef { kind: kind(), key };
+    match operator.requeue(std::slice::from_ref(&event)).await?[..] {
+        [Requeued::Applied] => {
+            tracing::info!(transaction_id = ?event.key.as_str(), "requeued by an operator");
+            document(
+                StatusCode::OK,
+                &Scheduled {
+                    transaction_id: event.key.as_str(),
+                    status: State::Processing.as_str(),
+                },
+            )
+        }
+        [Requeued::NotFailed] => Err(Problem::new(
+            StatusCode::CONFLICT,
+            "Only a FAILED transaction can be processed again",
+        )),
+        _ => Err(Problem::no_such_transaction()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_asked_for_by_name() {
+        let asked = page("state=processed&limit=7&after=42").unwrap();
+        assert_eq!(asked.state, State::Processed);
+        assert_eq!((asked.limit.get(), asked.after), (7, Some(EventId(42))));
+        let asked = page("").unwrap();
+        assert_eq!(
+            (asked.state, asked.limit, asked.after),
+            (State::Failed, PAGE, None)
+        );
+        for wrong in [
+            "state=lost",
+            "limit=0",
+            "limit=1001",
+            "limit=-1",
+            "after=x",
+            "page=2",
+            "a%00",
+        ] {
+            assert!(page(wrong).is_err(), "{wrong}");
+        }
+    }
+}

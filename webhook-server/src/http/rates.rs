@@ -1,0 +1,134 @@
+//! How often clients may ask.
+
+mod buckets;
+mod forwarded;
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::middleware::NoOpMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{NotUntil, Quota, RateLimiter};
+use hyper::HeaderMap;
+
+use self::buckets::Buckets;
+pub use self::forwarded::{Forwarding, Network};
+use super::problem::Problem;
+use super::refusals::Refusals;
+
+/// How often clients may ask, in requests a second; as many may come at once. `/` and `/readyz`
+/// are not counted.
+#[derive(Clone, Debug, Default)]
+pub struct RateOptions {
+    /// All clients together. Default: no limit.
+    pub all: Option<NonZeroU32>,
+    /// The clients of one address, or of one IPv6 network of 64 bits. Default: no limit.
+    ///
+    /// Addresses are counted in 65,536 buckets, into which they fall by chance: memory stays the
+    /// same however many there are, and addresses of one bucket share its limit.
+    pub each: Option<NonZeroU32>,
+    /// Whose word on a client's address is believed.
+    pub forwarding: Forwarding,
+}
+
+/// What is left of the limits.
+#[derive(Debug)]
+pub(super) struct Rates {
+    clock: DefaultClock,
+    all: Option<RateLimiter<NotKeyed, InMemoryState, DefaultClock, NoOpMiddleware>>,
+    each: Option<RateLimiter<IpAddr, Buckets, DefaultClock, NoOpMiddleware>>,
+    forwarding: Forwarding,
+    refusals: Refusals,
+}
+
+impl Rates {
+    pub(super) fn new(options: RateOptions) -> Self {
+        let clock = DefaultClock::default();
+        let each = options.each.map(|each| {
+            RateLimiter::new(Quota::per_second(each), Buckets::default(), clock.clone())
+        });
+        Self {
+            all: options
+                .all
+                .map(|all| RateLimiter::direct(Quota::per_second(all))),
+            each,
+            clock,
+            forwarding: options.forwarding,
+            refusals: Refusals::default(),
+        }
+    }
+
+    /// Lets a request pass that came from `peer`, unless it is one too many. Where there is no
+    /// address, all such count as one.
+    pub(super) fn check(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Result<(), Problem> {
+        if let Some(each) = &self.each {
+            let peer = peer.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+            let client = self.forwarding.client(peer, headers);
+            let checked = each.check_key(&client);
+            checked.map_err(|until| self.refuse(&until, &client))?;
+        }
+        if let Some(all) = &self.all {
+            let checked = all.check();
+            checked.map_err(|until| self.refuse(&until, &"all clients"))?;
+        }
+        Ok(())
+    }
+
+    fn refuse(
+        &self,
+        until: &NotUntil<<DefaultClock as Clock>::Instant>,
+        who: &dyn std::fmt::Display,
+    ) -> Problem {
+        self.refusals
+            .note(format_args!("of {who}"), "too many of them");
+        let wait = until.wait_time_from(self.clock.now());
+        let seconds = u16::try_from(wait.as_secs().saturating_add(1)).unwrap_or(u16::MAX);
+        Problem::too_many_requests(seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn each_address_has_a_limit_and_all_have_one() {
+        let limit = |limit| NonZeroU32::new(limit);
+        let rates = Rates::new(RateOptions {
+            all: limit(1_000_000),
+            each: limit(2),
+            ..RateOptions::default()
+        });
+        let none = HeaderMap::new();
+        let mut passed = |address| {
+            (0..50)
+                .filter(|_| rates.check(Some(ip(address)), &none).is_ok())
+                .count()
+        };
+        // A second may pass meanwhile on a busy machine, not ten.
+        assert!((2..20).contains(&passed("192.0.2.1")));
+        assert!((2..20).contains(&passed("192.0.2.2")));
+        let rates = Rates::new(RateOptions {
+            all: limit(2),
+            ..RateOptions::default()
+        });
+        let passed = (0..50_u8).filter(|i| {
+            rates
+                .check(Some(IpAddr::from([192, 0, 2, *i])), &none)
+                .is_ok()
+        });
+        assert!((2..20).contains(&passed.count()));
+        assert!(rates.refusals.count() > 30);
+    }
+
+    #[test]
+    fn without_limits_nobody_is_refused() {
+        let rates = Rates::new(RateOptions::default());
+        assert!((0..1000).all(|_| rates.check(None, &HeaderMap::new()).is_ok()));
+    }
+}

@@ -1,0 +1,211 @@
+//! Which address a request comes from, where proxies are in between.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use hyper::HeaderMap;
+use hyper::header::{FORWARDED, HeaderName};
+use ipnet::IpNet;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Whose word on a client's address is believed, and where it stands.
+///
+/// Only one header is read: most proxies write one, and pass the other on as the client sent it.
+#[derive(Clone, Debug, Default)]
+pub struct Forwarding {
+    /// Where the proxies are.
+    pub proxies: Vec<Network>,
+    /// `Forwarded` (RFC 7239) instead of `X-Forwarded-For`.
+    pub standard: bool,
+}
+
+/// Addresses that begin with the same bits: `10.0.0.0/8`, or one alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network(IpNet);
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let alone = || text.parse::<IpAddr>().map(IpNet::from).ok();
+        let network = text.parse().ok().or_else(alone);
+        let network = network.map(|network: IpNet| Self(network.trunc()));
+        network.ok_or_else(|| "expected an address, or a network such as 10.0.0.0/8".to_owned())
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Forwarding {
+    /// The address that is nearest to us of those that are no proxy of ours: from `peer` on, each
+    /// proxy says who asked it. Where one says nothing that can be read, it is the proxy's own.
+    pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let mut client = peer.to_canonical();
+        if !self.trusts(client) {
+            return client;
+        }
+        let name = if self.standard {
+            FORWARDED
+        } else {
+            X_FORWARDED_FOR
+        };
+        let lines = headers.get_all(name).iter().rev();
+        for line in lines {
+            let Ok(line) = line.to_str() else {
+                return client;
+            };
+            for element in split(line, ',').into_iter().rev() {
+                if !self.trusts(client) {
+                    return client;
+                }
+                let said = if self.standard {
+                    node(element)
+                } else {
+                    address(element.trim())
+                };
+                match said {
+                    Some(said) => client = said,
+                    None => return client,
+                }
+            }
+        }
+        client
+    }
+
+    fn trusts(&self, client: IpAddr) -> bool {
+        self.proxies
+            .iter()
+            .any(|Network(network)| network.contains(&client))
+    }
+}
+
+/// The address in an element of `Forwarded`: `for="[2001:db8::1]:4711";proto=https`.
+fn node(element: &str) -> Option<IpAddr> {
+    let mut pairs = split(element, ';')
+        .into_iter()
+        .filter_map(|pair| pair.split_once('='));
+    let (_, node) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
+    let node = node.trim();
+    let unquoted = node
+        .strip_prefix('"')
+        .and_then(|node| node.strip_suffix('"'));
+    address(unquoted.unwrap_or(node))
+}
+
+/// An address, with or without a port, an IPv6 one with or without brackets.
+fn address(text: &str) -> Option<IpAddr> {
+    let bracketed = || text.strip_prefix('[')?.strip_suffix(']')?.parse().ok();
+    let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
+    let address: IpAddr = text.parse().ok().or_else(bracketed).or_else(with_port)?;
+    Some(address.to_canonical())
+}
+
+/// What `separator` separates, where it is in no quoted string.
+fn split(text: &str, separator: char) -> Vec<&str> {
+    let (mut quoted, mut escaped) = (false, false);
+    text.split(|c: char| {
+        let is_quote = c == '"' && !escaped;
+        escaped = quoted && !escaped && c == '\\';
+        quoted ^= is_quote;
+        c == separator && !quoted
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(forwarding: &Forwarding, peer: &str, name: &'static str, lines: &[&str]) -> String {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(name, line.parse().unwrap());
+        }
+        forwarding
+            .client(peer.parse().unwrap(), &headers)
+            .to_string()
+    }
+
+    fn behind(proxies: &[&str], standard: bool) -> Forwarding {
+        let proxies = proxies.iter().map(|it| it.parse().unwrap()).collect();
+        Forwarding { proxies, standard }
+    }
+
+    #[test]
+    fn only_proxies_are_believed() {
+        let forwarding = behind(&["10.0.0.0/8", "2001:db8:1::/48"], false);
+        let client = |peer, lines: &[&str]| client(&forwarding, peer, "x-forwarded-for", lines);
+        for (peer, lines, expected) in [
+            ("192.0.2.9", &["198.51.100.1"][..], "192.0.2.9"),
+            ("10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
+            ("::ffff:10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            // What the client itself wrote stands to the left of what the proxy saw.
+            ("10.0.0.1", &["203.0.113.7, 198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["203.0.113.7", "198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["198.51.100.1, 10.9.9.9"], "198.51.100.1"),
+            (
+                "10.0.0.1",
+                &["198.51.100.1", "10.9.9.9,10.8.8.8"],
+                "198.51.100.1",
+            ),
+            ("10.0.0.1", &["nonsense"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1, nonsense"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1,"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1:4711"], "198.51.100.1"),
+            ("2001:db8:1::1", &["2001:db8::7"], "2001:db8::7"),
+            ("10.0.0.1", &["[2001:db8::7]"], "2001:db8::7"),
+            ("10.0.0.1", &["[2001:db8::7]:80"], "2001:db8::7"),
+            ("10.0.0.1", &["10.0.0.2"], "10.0.0.2"),
+        ] {
+            assert_eq!(client(peer, lines), expected, "{peer} {lines:?}");
+        }
+        let forged = &["198.51.100.1"];
+        let other = super::tests::client(&forwarding, "10.0.0.1", "forwarded", forged);
+        assert_eq!(other, "10.0.0.1", "the other header is not read");
+    }
+
+    #[test]
+    fn forwarded_is_read_as_rfc_7239_has_it() {
+        let forwarding = behind(&["10.0.0.0/8"], true);
+        let client = |lines: &[&str]| client(&forwarding, "10.0.0.1", "forwarded", lines);
+        for (lines, expected) in [
+            (&["for=192.0.2.43"][..], "192.0.2.43"),
+            (&["For=\"[2001:db8:cafe::17]:4711\""], "2001:db8:cafe::17"),
+            (&["for=192.0.2.60;proto=http;by=203.0.113.43"], "192.0.2.60"),
+            (&["proto=http; for=192.0.2.60"], "192.0.2.60"),
+            (&["for=192.0.2.43, for=198.51.100.17"], "198.51.100.17"),
+            (&["for=192.0.2.43, for=10.1.1.1"], "192.0.2.43"),
+            (&["for=\"a,b;for=1.2.3.4\", for=10.1.1.1"], "10.1.1.1"),
+            (&["for=unknown"], "10.0.0.1"),
+            (&["for=_hidden"], "10.0.0.1"),
+            (&["by=192.0.2.1"], "10.0.0.1"),
+            (&["for=\"192.0.2.43"], "10.0.0.1"),
+            (&[""], "10.0.0.1"),
+        ] {
+            assert_eq!(client(lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn networks_are_read() {
+        for (text, shown) in [
+            ("10.0.0.0/8", Some("10.0.0.0/8")),
+            ("10.1.2.3/8", Some("10.0.0.0/8")),
+            ("192.0.2.1", Some("192.0.2.1/32")),
+            ("::1", Some("::1/128")),
+            ("10.0.0.0/33", None),
+            ("10.0.0", None),
+            ("", None),
+        ] {
+            let network = text.parse::<Network>().ok().map(|it| it.to_string());
+            assert_eq!(network.as_deref(), shown, "{text}");
+        }
+    }
+}
