@@ -1,0 +1,87 @@
+//! An event's fields, for people: the message, then `name=value` each.
+
+use std::error::Error;
+use std::fmt::{self, Debug};
+
+use tracing::field::{Field, Visit};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::Writer;
+
+use super::escape::is_plain;
+use super::with_causes;
+
+/// Values are quoted where they could be taken for more than a value.
+pub(super) struct Fields;
+
+impl<'writer> FormatFields<'writer> for Fields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut visitor = Visitor {
+            writer,
+            separator: "",
+            result: Ok(()),
+        };
+        fields.record(&mut visitor);
+        visitor.result
+    }
+}
+
+struct Visitor<'writer> {
+    writer: Writer<'writer>,
+    separator: &'static str,
+    result: fmt::Result,
+}
+
+impl Visitor<'_> {
+    fn write(&mut self, field: &Field, value: &str) -> fmt::Result {
+        let name = field.name();
+        // Of the crate `log`, and written elsewhere.
+        if name.starts_with("log.") {
+            return Ok(());
+        }
+        self.writer.write_str(self.separator)?;
+        self.separator = " ";
+        if name == "message" {
+            return self.writer.write_str(&on_one_line(value));
+        }
+        let name = name.strip_prefix("r#").unwrap_or(name);
+        if is_word(value) {
+            write!(self.writer, "{name}={value}")
+        } else {
+            write!(self.writer, "{name}={value:?}")
+        }
+    }
+}
+
+impl Visit for Visitor<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.record_str(field, &format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if self.result.is_ok() {
+            self.result = self.write(field, value);
+        }
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn Error + 'static)) {
+        self.record_str(field, &with_causes(value));
+    }
+}
+
+fn is_word(value: &str) -> bool {
+    let is_inner = |c: char| is_plain(c) && !c.is_whitespace() && !"\"=".contains(c);
+    !value.is_empty() && value.chars().all(is_inner)
+}
+
+fn on_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_plain(c) {
+            line.push(c);
+        } else {
+            line.extend(c.escape_default());
+        }
+    }
+    line
+}
