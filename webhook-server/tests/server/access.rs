@@ -4,17 +4,8 @@ use rustix::process::Signal;
 
 use crate::support::client::Client;
 use crate::support::process::webhook_server;
+use crate::support::signed::token;
 use crate::support::{transaction, until};
-
-/// A token and its digest, as the command makes them.
-async fn token(scope: &str) -> (String, String) {
-    let (code, out, log) = webhook_server(&["token", scope]).output().await;
-    assert_eq!(code, 0, "{log}");
-    let lines: Vec<&str> = out.lines().collect();
-    assert!(lines[1].starts_with("wht_") && lines[1].len() > 60, "{out}");
-    assert!(lines[3].starts_with(&format!("{scope}:")), "{out}");
-    (lines[1].to_owned(), lines[3].to_owned())
-}
 
 fn get(path: &str, headers: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n")

@@ -9,6 +9,7 @@ mod contract;
 mod drain;
 mod faults;
 mod faulty;
+mod hardening;
 mod process;
 mod roles;
 mod serve;

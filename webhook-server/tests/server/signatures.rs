@@ -10,8 +10,9 @@ use webhook_core::signature::{BodyHmac, BodyHmacScheme, StandardWebhooks, Stripe
 use webhook_memory::MemoryStore;
 
 use crate::serve::{config, serve_on};
-use crate::support::client::{Client, Reply, post, post_as};
+use crate::support::client::{Client, Reply, post};
 use crate::support::process::webhook_server;
+use crate::support::signed::{signed, signed_as};
 use crate::support::{transaction, until};
 
 const OLD: &str = "whsec_b2xkIG9sZCBvbGQgb2xkIG9sZCBvbGQgb2xk";
@@ -19,19 +20,6 @@ const NEW: &str = "whsec_bmV3IG5ldyBuZXcgbmV3IG5ldyBuZXcgbmV3";
 
 fn standard(secret: &str) -> StandardWebhooks {
     StandardWebhooks::new([secret]).unwrap()
-}
-
-/// A delivery of `body`, signed as that of `content`.
-fn signed_as(signer: &dyn Signer, at: SystemTime, content: &str, body: &str) -> Vec<u8> {
-    let mut headers = "Content-Type: application/json\r\n".to_owned();
-    for (name, value) in signer.sign("msg_1", at, content.as_bytes()).unwrap() {
-        headers.push_str(&format!("{name}: {value}\r\n"));
-    }
-    post_as(&headers, body)
-}
-
-fn signed(signer: &dyn Signer, body: &str) -> Vec<u8> {
-    signed_as(signer, SystemTime::now(), body, body)
 }
 
 #[track_caller]
@@ -148,7 +136,9 @@ async fn secrets_are_read_again_and_no_request_is_dropped() {
     slow.send(start).await;
     std::fs::write(&file, format!("{NEW}\n{OLD}\n")).unwrap();
     process.signal(Signal::HUP);
-    process.logs("secrets and tokens read again").await;
+    process
+        .logs("secrets, tokens and certificates read again")
+        .await;
     slow.send(end).await;
     slow.reply().await.acknowledged("ACCEPTED");
     for (id, secret) in [("c", OLD), ("d", NEW)] {
@@ -162,7 +152,7 @@ async fn secrets_are_read_again_and_no_request_is_dropped() {
     std::fs::write(&file, "whsec_not base64\n").unwrap();
     process.signal(Signal::HUP);
     process
-        .logs("failed to read secrets and tokens again, those from before stay")
+        .logs("failed to read secrets, tokens and certificates again, those from before stay")
         .await;
     client
         .ask(signed(&standard(NEW), &transaction("e")))

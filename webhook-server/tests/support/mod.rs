@@ -3,6 +3,8 @@
 pub(crate) mod client;
 pub(crate) mod process;
 pub(crate) mod secrets;
+pub(crate) mod signed;
+pub(crate) mod suite;
 
 use std::future::Future;
 use std::time::Duration;

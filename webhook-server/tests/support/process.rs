@@ -24,6 +24,7 @@ pub(crate) struct Process {
     /// Reads the log to its end, and returns what is wrong with it.
     watch: Option<JoinHandle<Vec<String>>>,
     shows_details: bool,
+    is_for_people: bool,
     /// What it has logged so far; debug and trace only where the test asked for them.
     pub(crate) logged: Vec<String>,
 }
@@ -127,6 +128,7 @@ impl Starter {
             log: lines,
             watch: Some(std::thread::spawn(move || watch(log, &sender))),
             shows_details: self.sets_level,
+            is_for_people: log_format == "human",
             logged: Vec::new(),
         }
     }
@@ -148,9 +150,14 @@ fn watch(log: PipeReader, lines: &UnboundedSender<String>) -> Vec<String> {
 
 fn is_detail(line: &str) -> bool {
     let start = line.get(..80).unwrap_or(line);
-    [r#""level":"DEBUG""#, r#""level":"TRACE""#, " DEBUG ", " TRACE "]
-        .iter()
-        .any(|level| start.contains(level))
+    [
+        r#""level":"DEBUG""#,
+        r#""level":"TRACE""#,
+        " DEBUG ",
+        " TRACE ",
+    ]
+    .iter()
+    .any(|level| start.contains(level))
 }
 
 impl Process {
@@ -172,7 +179,8 @@ impl Process {
         Some(event)
     }
 
-    async fn next_line(&mut self) -> Option<String> {
+    /// The next line, as it is, that the test wants to see.
+    pub(crate) async fn next_line(&mut self) -> Option<String> {
         loop {
             let line = self.log.recv().await?;
             if self.shows_details || !is_detail(&line) {
@@ -183,6 +191,14 @@ impl Process {
 
     /// Waits until it listens, and returns where.
     pub(crate) async fn listens(&mut self) -> SocketAddr {
+        if self.is_for_people {
+            loop {
+                let line = in_time("listening", self.next_line()).await.unwrap();
+                if let Some((_, addr)) = line.split_once("listening addr=") {
+                    return addr.split(' ').next().unwrap().parse().unwrap();
+                }
+            }
+        }
         self.logs("listening").await["addr"]
             .as_str()
             .unwrap()

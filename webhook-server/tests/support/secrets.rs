@@ -81,9 +81,13 @@ pub(crate) fn fault(line: &str) -> Option<&'static str> {
         .any(|part| line.contains(part))
     {
         Some("tells of an answer 500")
-    } else if line.chars().any(char::is_control) {
-        Some("has control characters")
+    } else if line.chars().any(is_unprintable) {
+        Some("has characters that do not show themselves")
     } else {
         None
     }
+}
+
+fn is_unprintable(c: char) -> bool {
+    c.is_control() || (!c.is_ascii() && c.escape_debug().len() > 1)
 }

@@ -1,0 +1,50 @@
+//! SECURITY.md shows the cases.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::GROUPS;
+use super::case::{Case, End};
+
+const BEGIN: &str = "<!-- Written by the tests, from their cases: BLESS=1 cargo test -p webhook-server --test server document -->\n";
+const END: &str = "<!-- Until here. -->\n";
+
+#[test]
+fn the_document_shows_the_cases() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../SECURITY.md");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(BEGIN).unwrap();
+    let (shown, after) = rest.split_once(END).unwrap();
+    let tables = tables();
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&path, [before, BEGIN, &tables, END, after].concat()).unwrap();
+    } else {
+        assert!(shown == tables, "SECURITY.md does not show:\n{tables}");
+    }
+}
+
+fn tables() -> String {
+    let mut text = String::new();
+    for group in &GROUPS {
+        let title = group.title;
+        write!(
+            text,
+            "\n#### {title}\n\n| Sent | Answer | Why |\n|---|---|---|\n"
+        )
+        .unwrap();
+        for case in (group.cases)() {
+            let name = case.name.replace('|', "\\|");
+            writeln!(text, "| {name} | {} | {} |", answer(&case), case.why).unwrap();
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn answer(case: &Case) -> String {
+    let mut words: Vec<String> = case.answers.iter().map(u16::to_string).collect();
+    if matches!(case.end, End::Closed) {
+        words.push("closed".to_owned());
+    }
+    words.join(", ")
+}

@@ -1,0 +1,340 @@
+//! Where a request ends: what two servers in a row may see in two ways.
+
+use crate::support::transaction;
+
+use super::case::{Case, GOOD, case, chunk, delivery, get_with, good_with, smuggled};
+
+const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
+
+/// One body, whole, in chunks.
+fn in_chunks() -> Vec<u8> {
+    [chunk(transaction(GOOD)), b"0\r\n\r\n".to_vec()].concat()
+}
+
+/// A delivery in chunks, with these lines in its head, and another behind it.
+fn chunked_then_smuggled(lines: &str) -> Vec<u8> {
+    delivery(lines, [in_chunks(), smuggled()].concat())
+}
+
+/// A delivery whose length these lines tell, and another behind it.
+fn sized_then_smuggled(lines: &str) -> Vec<u8> {
+    delivery(lines, [transaction(GOOD).into_bytes(), smuggled()].concat())
+}
+
+pub(super) fn lengths() -> Vec<Case> {
+    let length = transaction(GOOD).len();
+    let hidden = [b"0\r\n\r\n".to_vec(), smuggled()].concat();
+    let both =
+        "RFC 9112, 6.1 and 6.3: Transfer-Encoding alone counts, and the connection is closed";
+    let no_number = "RFC 9112, 6.3: an invalid Content-Length cannot be recovered from";
+    let mut cases = vec![
+        case(
+            "`Content-Length` over all, `Transfer-Encoding: chunked` over nothing, a request behind it (CL.TE)",
+            delivery(&format!("Content-Length: {}\r\n{CHUNKED}", hidden.len()), &hidden),
+        )
+        .ends_with(&[400], both),
+        case(
+            "the same, `Transfer-Encoding` first",
+            delivery(&format!("{CHUNKED}Content-Length: {}\r\n", hidden.len()), &hidden),
+        )
+        .ends_with(&[400], both),
+        case(
+            "a request as the only chunk, `Content-Length: 4` (TE.CL)",
+            delivery(
+                &format!("Content-Length: 4\r\n{CHUNKED}"),
+                [chunk(smuggled()), b"0\r\n\r\n".to_vec()].concat(),
+            ),
+        )
+        .ends_with(&[400], both),
+        case(
+            "a good body in chunks beside any `Content-Length`, a request behind it",
+            chunked_then_smuggled(&format!("Content-Length: {length}\r\n{CHUNKED}")),
+        )
+        .ends_with(&[202], both),
+        case(
+            "`Content-Length` twice, different",
+            sized_then_smuggled(&format!("Content-Length: {length}\r\nContent-Length: 4\r\n")),
+        )
+        .ends_with(&[400], no_number),
+        case(
+            "`Content-Length` twice, the same",
+            delivery(
+                &format!("Content-Length: {length}\r\nContent-Length: {length}\r\n"),
+                transaction(GOOD),
+            ),
+        )
+        .gets(&[202], "RFC 9110, 8.6: may be taken as one"),
+        case(
+            "`Content-Length` with zeros before it",
+            delivery(&format!("Content-Length: 00{length}\r\n"), transaction(GOOD)),
+        )
+        .gets(&[202], "RFC 9110, 8.6: digits, decimal"),
+        case(
+            "`Content-Length` between blanks and tabs",
+            delivery(&format!("Content-Length: \t {length} \t\r\n"), transaction(GOOD)),
+        )
+        .gets(&[202], "RFC 9112, 5: optional white space around a value"),
+    ];
+    for value in [
+        format!("{length}, {length}"),
+        format!("{length}, 4"),
+        format!("+{length}"),
+        "-1".to_owned(),
+        "0x10".to_owned(),
+        "1e3".to_owned(),
+        "1 0".to_owned(),
+        "99999999999999999999999".to_owned(),
+        String::new(),
+    ] {
+        let name = format!("`Content-Length: {value}`").replace(": `", ":` (empty)");
+        let name = name.replace(&length.to_string(), "N");
+        let bytes = sized_then_smuggled(&format!("Content-Length: {value}\r\n"));
+        cases.push(case(name, bytes).ends_with(&[400], no_number));
+    }
+    cases.extend([
+        case(
+            "no length, and a body all the same",
+            delivery("", format!("{}\r\n\r\n", transaction(GOOD))),
+        )
+        .ends_with(&[400, 400], "RFC 9112, 6.3: the body is empty; what follows is no request"),
+        case(
+            "a GET whose body is a request",
+            [
+                get_with(&format!("Content-Length: {}\r\n", smuggled().len())).into_bytes(),
+                smuggled(),
+            ]
+            .concat(),
+        )
+        .gets(&[200], "RFC 9110, 9.3.1: read and dropped"),
+        case(
+            "a GET whose body, in chunks, is a request",
+            [
+                get_with(CHUNKED).into_bytes(),
+                chunk(smuggled()),
+                b"0\r\n\r\n".to_vec(),
+            ]
+            .concat(),
+        )
+        .ends_with(&[200], "RFC 9112, 9.3: not read, so the connection is closed"),
+        case(
+            "a POST to another path whose body is a request",
+            [
+                format!(
+                    "POST /nope HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+                    smuggled().len()
+                )
+                .into_bytes(),
+                smuggled(),
+            ]
+            .concat(),
+        )
+        .gets(&[404], "RFC 9112, 9.3: read and dropped"),
+        case(
+            "the same with `Expect: 100-continue`, the body sent at once",
+            [
+                format!(
+                    "POST /nope HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+                    smuggled().len()
+                )
+                .into_bytes(),
+                smuggled(),
+            ]
+            .concat(),
+        )
+        .ends_with(&[404], "RFC 9110, 10.1.1: whether a body comes is not known, so the connection is closed"),
+    ]);
+    cases
+}
+
+pub(super) fn transfer_codings() -> Vec<Case> {
+    let length = transaction(GOOD).len();
+    let not_last = "RFC 9112, 6.3: where `chunked` is not last, the length cannot be known";
+    let unknown = "RFC 9112, 6.1: a coding not understood, or `chunked` more than once";
+    let syntax = "RFC 9112, 5.1 and 5.2: no white space before the colon, no folded lines";
+    let mut cases = Vec::new();
+    for line in [
+        "Transfer-Encoding: chunked",
+        "transfer-encoding: Chunked",
+        "Transfer-Encoding: \t chunked \t",
+    ] {
+        let bytes = delivery(&format!("{line}\r\n"), in_chunks());
+        let name = format!("`{line}`").replace('\t', "\\t");
+        cases.push(case(name, bytes).gets(&[202], "RFC 9112, 7: names of codings, in any case"));
+    }
+    for (lines, answer, why) in [
+        ("Transfer-Encoding: chunked, chunked", &[501], unknown),
+        (
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            &[501],
+            unknown,
+        ),
+        ("Transfer-Encoding: gzip, chunked", &[501], unknown),
+        ("Transfer-Encoding: identity, chunked", &[501], unknown),
+        (
+            "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked",
+            &[501],
+            unknown,
+        ),
+        ("Transfer-Encoding: xchunked, chunked", &[501], unknown),
+        ("Transfer-Encoding: ,chunked", &[501], unknown),
+        ("Transfer-Encoding: xchunked", &[400], not_last),
+        ("Transfer-Encoding: chunkedx", &[400], not_last),
+        ("Transfer-Encoding: chunked, gzip", &[400], not_last),
+        (
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+            &[400],
+            not_last,
+        ),
+        ("Transfer-Encoding: identity", &[400], not_last),
+        ("Transfer-Encoding: \"chunked\"", &[400], not_last),
+        ("Transfer-Encoding: chunked;q=1", &[400], not_last),
+        ("Transfer-Encoding: chunked,", &[400], not_last),
+        ("Transfer-Encoding:", &[400], not_last),
+        ("Transfer-Encoding : chunked", &[400], syntax),
+        ("Transfer-Encoding\t: chunked", &[400], syntax),
+        (" Transfer-Encoding: chunked", &[400], syntax),
+        ("X: y\r\n Transfer-Encoding: chunked", &[400], syntax),
+        ("Transfer-Encoding:\r\n chunked", &[400], syntax),
+        (
+            "Transfer-Encoding: \u{b}chunked",
+            &[400],
+            "RFC 9110, 5.5: no control characters",
+        ),
+        (
+            "Transfer-Encoding\0: chunked",
+            &[400],
+            "RFC 9110, 5.6.2: no control characters in names",
+        ),
+    ] {
+        let name = lines.escape_debug().to_string().replace("\\\"", "\"");
+        let bytes = chunked_then_smuggled(&format!("{lines}\r\n"));
+        cases.push(case(format!("`{name}`"), bytes).ends_with(answer, why));
+    }
+    cases.extend([
+        case(
+            "`Transfer_Encoding: chunked` beside a `Content-Length`",
+            good_with("Transfer_Encoding: chunked\r\n"),
+        )
+        .gets(&[202], "RFC 9110, 5.1: another field, not known"),
+        case(
+            "`X: y\\nTransfer-Encoding: chunked` beside a `Content-Length`",
+            chunked_then_smuggled(&format!(
+                "Content-Length: {length}\r\nX: y\nTransfer-Encoding: chunked\r\n"
+            )),
+        )
+        .ends_with(
+            &[202],
+            "RFC 9112, 2.2: a bare LF ends a line, so both are there, and the connection is closed",
+        ),
+        case(
+            "`X: y\\rTransfer-Encoding: chunked`",
+            chunked_then_smuggled(&format!(
+                "Content-Length: {length}\r\nX: y\rTransfer-Encoding: chunked\r\n"
+            )),
+        )
+        .ends_with(&[400], "RFC 9112, 2.2: a bare CR is invalid"),
+        case(
+            "`Transfer-Encoding: chunked` in HTTP/1.0",
+            String::from_utf8(chunked_then_smuggled(CHUNKED))
+                .unwrap()
+                .replacen("HTTP/1.1", "HTTP/1.0", 1),
+        )
+        .ends_with(&[400], "RFC 9112, 6.1: the framing is faulty"),
+    ]);
+    cases
+}
+
+pub(super) fn chunks() -> Vec<Case> {
+    let body = transaction(GOOD);
+    let length = body.len();
+    let grammar = "RFC 9112, 7.1: not a chunk";
+    let ignored =
+        "RFC 9110, 6.5.1: trailers that would change framing, routing or rights are ignored";
+    let chunked = |rest: String| delivery(CHUNKED, rest);
+    let extended =
+        |extension: &str| chunked(format!("{length:x};{extension}\r\n{body}\r\n0\r\n\r\n"));
+    let with_trailers =
+        |trailers: &str| chunked(format!("{length:x}\r\n{body}\r\n0\r\n{trailers}\r\n"));
+    let mut cases = Vec::new();
+    for (name, size) in [
+        ("a chunk's size with `0x`", format!("0x{length:x}\r\n")),
+        ("a chunk's size with a sign", format!("+{length:x}\r\n")),
+        ("a chunk's size after a blank", format!(" {length:x}\r\n")),
+        ("no chunk's size", "\r\n".to_owned()),
+        (
+            "a chunk's size beyond 64 bits",
+            format!("{length:017x}\r\n").replacen('0', "1", 1),
+        ),
+        ("a chunk's size, then a bare LF", format!("{length:x}\n")),
+        ("a chunk's size, then a bare CR", format!("{length:x}\r")),
+        (
+            "a chunk longer than its size",
+            format!("{:x}\r\n", length - 1),
+        ),
+        (
+            "a chunk shorter than its size",
+            format!("{:x}\r\n", length + 1),
+        ),
+    ] {
+        let bytes = [chunked(format!("{size}{body}\r\n0\r\n\r\n")), smuggled()].concat();
+        cases.push(case(name, bytes).ends_with(&[400], grammar));
+    }
+    cases.extend([
+        case(
+            "chunks' sizes with zeros before and blanks behind",
+            chunked(format!("000{length:X} \t\r\n{body}\r\n00\r\n\r\n")),
+        )
+        .gets(
+            &[202],
+            "RFC 9112, 7.1 and 7.1.1: hexadecimal digits, then bad white space",
+        ),
+        case("a chunk's extensions", extended("a=b;c=\"d\";e"))
+            .gets(&[202], "RFC 9112, 7.1.1: unknown ones are ignored"),
+        case(
+            "chunks' extensions of 16,383 bytes together",
+            extended(&"x".repeat(16_383)),
+        )
+        .gets(&[202], "RFC 9112, 7.1.1: limited"),
+        case(
+            "chunks' extensions of 16,384 bytes",
+            extended(&"x".repeat(16_384)),
+        )
+        .ends_with(&[400], "RFC 9112, 7.1.1: limited"),
+        case("a bare LF in a chunk's extension", extended("a\nb")).ends_with(&[400], grammar),
+        case("a bare CR in a chunk's extension", extended("a\rb")).ends_with(&[400], grammar),
+        case("100 trailers", with_trailers(&"x: y\r\n".repeat(100)))
+            .gets(&[202], "RFC 9112, 7.1.2: read and dropped"),
+        case("101 trailers", with_trailers(&"x: y\r\n".repeat(101)))
+            .ends_with(&[400], "RFC 9112, 7.1.2: limited, as headers are"),
+        case(
+            "trailers of 64 KiB",
+            with_trailers(&format!("x: {}\r\n", "y".repeat(65_536))),
+        )
+        .ends_with(&[400], "RFC 9112, 7.1.2: limited, as headers are"),
+        case(
+            "a trailer `Content-Length: 4`",
+            with_trailers("Content-Length: 4\r\n"),
+        )
+        .gets(&[202], ignored),
+        case(
+            "a trailer `Transfer-Encoding: chunked`",
+            with_trailers(CHUNKED),
+        )
+        .gets(&[202], ignored),
+        case("a trailer `Host: b`", with_trailers("Host: b\r\n")).gets(&[202], ignored),
+        case("a trailer without a colon", with_trailers("broken\r\n"))
+            .ends_with(&[400], "RFC 9112, 7.1.2: not a field"),
+        case("a folded trailer", with_trailers("x: y\r\n z\r\n"))
+            .ends_with(&[400], "RFC 9112, 5.2: no folded lines"),
+        case(
+            "the last chunk, then a bare LF",
+            [
+                chunked(format!("{length:x}\r\n{body}\r\n0\n\n")),
+                smuggled(),
+            ]
+            .concat(),
+        )
+        .ends_with(&[400], grammar),
+    ]);
+    cases
+}

@@ -1,0 +1,161 @@
+//! Clients that take their time, or say too much.
+
+use crate::support::client::post;
+use crate::support::transaction;
+
+use super::case::{Case, GET, SMUGGLED, Then, case, chunk, delivery, good_with, smuggled};
+
+/// The arguments of the server that these cases meet, so that they take no longer than they must.
+pub(super) const ARGS: [&str; 2] = ["--header-timeout-seconds=1", "--body-timeout-seconds=1"];
+
+pub(super) fn slow() -> Vec<Case> {
+    let silence =
+        "RFC 9112, 9.5: closed when the time-out is over, which 408 may and need not tell";
+    let too_slow = "RFC 9110, 15.5.9";
+    let whole = smuggled();
+    let part = || whole[..whole.len() - 1].to_vec();
+    vec![
+        case("nothing", "").ends_with(&[], silence),
+        case("half a request line", "GET").ends_with(&[], silence),
+        case("half a head", "GET / HTTP/1.1\r\nHost: a\r\nX").ends_with(&[], silence),
+        case(
+            "half a head, then a byte every 50 ms",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: ",
+        )
+        .then(Then::Dribbles(b'x'))
+        .ends_with(&[], silence),
+        case("empty lines, one every 50 ms", "")
+            .then(Then::Dribbles(b'\n'))
+            .ends_with(&[], silence),
+        case("half a body", part()).ends_with(&[408], too_slow),
+        case(
+            "a body, a byte every 50 ms",
+            delivery("Content-Length: 100000\r\n", "{"),
+        )
+        .then(Then::Dribbles(b' '))
+        .ends_with(&[408], too_slow),
+        case(
+            "a chunk's extension, a byte every 50 ms",
+            delivery("Transfer-Encoding: chunked\r\n", "1;"),
+        )
+        .then(Then::Dribbles(b'x'))
+        .ends_with(&[408], too_slow),
+        case(
+            "trailers, a byte every 50 ms",
+            delivery(
+                "Transfer-Encoding: chunked\r\n",
+                [chunk(transaction(SMUGGLED)), b"0\r\nx: ".to_vec()].concat(),
+            ),
+        )
+        .then(Then::Dribbles(b'x'))
+        .ends_with(&[408], too_slow),
+        case(
+            "a body that nobody asked for, a byte every 50 ms",
+            "POST /nope HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n",
+        )
+        .then(Then::Dribbles(b'x'))
+        .ends_with(
+            &[404],
+            "RFC 9112, 9.6: answered, and closed, when the time-out is over",
+        ),
+        case("`Expect: 100-continue`, and no body", {
+            let head =
+                "Content-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 9\r\n";
+            format!("POST /v1/webhooks/transactions HTTP/1.1\r\nHost: a\r\n{head}\r\n")
+        })
+        .ends_with(&[100, 408], "RFC 9110, 10.1.1 and 15.5.9"),
+        case("a request, and no other", GET).ends_with(&[200], silence),
+        case(
+            "requests without end, whose answers it does not read",
+            GET.repeat(1_000),
+        )
+        .then(Then::NeverReads)
+        .ends_with(&[], "RFC 9112, 9.5: closed 5 s after the longer time-out"),
+    ]
+}
+
+pub(super) fn half_closed() -> Vec<Case> {
+    let incomplete = "RFC 9112, 8: incomplete, so not executed";
+    let whole = smuggled();
+    vec![
+        case("a request", GET)
+            .then(Then::ClosesItsHalf)
+            .ends_with(&[200], "RFC 9112, 9.6: answered, then closed"),
+        case("two deliveries", good_with("").repeat(2))
+            .then(Then::ClosesItsHalf)
+            .ends_with(&[202, 202], "RFC 9112, 9.6: answered, then closed"),
+        case("nothing", "")
+            .then(Then::ClosesItsHalf)
+            .ends_with(&[], "RFC 9112, 9.6"),
+        case("half a head", &whole[..20])
+            .then(Then::ClosesItsHalf)
+            .ends_with(&[], incomplete),
+        case("half a body", &whole[..whole.len() - 1])
+            .then(Then::ClosesItsHalf)
+            .ends_with(&[400], incomplete),
+        case(
+            "chunks without the last one",
+            delivery(
+                "Transfer-Encoding: chunked\r\n",
+                chunk(transaction(SMUGGLED)),
+            ),
+        )
+        .then(Then::ClosesItsHalf)
+        .ends_with(&[400], incomplete),
+    ]
+}
+
+pub(super) fn long() -> Vec<Case> {
+    let too_long =
+        "RFC 9110, 15.5.14; the rest is read for a while, so that a client still sending sees it";
+    let million = " ".repeat(1 << 20);
+    let padded = |id: &str, bytes: usize| {
+        let body = transaction(id);
+        let blanks = " ".repeat(bytes - body.len());
+        post(body + &blanks)
+    };
+    vec![
+        case("a body of 1 MiB", padded("long", 1 << 20))
+            .gets(&[202], "the limit is `MAX_BODY_BYTES`"),
+        case("a byte more", padded(SMUGGLED, (1 << 20) + 1)).ends_with(&[413], too_long),
+        case("10 MiB", padded(SMUGGLED, 10 << 20)).ends_with(&[413], too_long),
+        case(
+            "10 MiB with `Expect: 100-continue`, not waited for",
+            delivery(
+                "Expect: 100-continue\r\nContent-Length: 10485760\r\n",
+                million.repeat(10),
+            ),
+        )
+        .ends_with(&[413], too_long),
+        case(
+            "10 MiB in chunks",
+            delivery("Transfer-Encoding: chunked\r\n", chunk(&million).repeat(10)),
+        )
+        .ends_with(&[413], too_long),
+        case(
+            "a chunk of 2^64 - 1 bytes, of which 2 MiB come",
+            delivery(
+                "Transfer-Encoding: chunked\r\n",
+                format!("ffffffffffffffff\r\n{}", million.repeat(2)),
+            ),
+        )
+        .ends_with(&[413], too_long),
+        case(
+            "a body of 2^64 - 1 bytes, as `Content-Length` says",
+            delivery("Content-Length: 18446744073709551615\r\n", ""),
+        )
+        .ends_with(&[431], "RFC 9110, 8.6: more than can be counted"),
+        case(
+            "a body of 2^60 bytes, as `Content-Length` says",
+            delivery("Content-Length: 1152921504606846976\r\n", ""),
+        )
+        .ends_with(&[413], too_long),
+        case(
+            "100,000 blanks, each in a chunk of its own",
+            delivery("Transfer-Encoding: chunked\r\n", {
+                "1\r\n \r\n".repeat(100_000) + "0\r\n\r\n"
+            }),
+        )
+        .gets(&[400], "RFC 9112, 7.1: chunks may be of any size; not JSON"),
+    ]
+}
