@@ -21,7 +21,9 @@ pub trait Scheduler: Send + Sync + 'static {
     /// # Guarantees
     ///
     /// - An event is leased only when its due time has passed by the store's clock, and to one
-    ///   caller at a time. It stays leased for `claim.lease`, unless extended or settled.
+    ///   caller at a time. It stays leased for `claim.lease`, unless extended or settled; where its
+    ///   lease before ran out, for up to twice as long, so that events lost together with a process
+    ///   need not come back together.
     /// - The attempt is counted durably before the call returns, so a crash spends it.
     /// - An event whose lease ran out is due again, at its old place in the order. Where
     ///   `claim.max_attempts` of its attempts are spent, it is not leased but ends as failed, with
@@ -108,7 +110,7 @@ pub struct Claim {
     pub kind: Kind,
     /// At most as many.
     pub limit: NonZeroUsize,
-    /// How long each lease runs.
+    /// How long each lease runs, at least: see [`Scheduler::claim`].
     pub lease: Duration,
     /// How many attempts an event has.
     pub max_attempts: NonZeroU32,

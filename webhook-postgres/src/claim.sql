@@ -23,9 +23,13 @@ exhausted AS MATERIALIZED (
   ) AS item
   WHERE due.attempts >= $4::integer
 ),
+-- Events that were lost together, with their process, are taken over together, and one that kills
+-- its process would take the same others with it each time, until all have spent their attempts. So
+-- a lease that follows a lost one runs for up to twice as long: what is lost again comes back apart.
 leased AS (
   UPDATE webhook.queue
-  SET leased_until = statement_timestamp() + $3::bigint * interval '1 microsecond',
+  SET leased_until = statement_timestamp() + $3::bigint * interval '1 microsecond'
+        * CASE WHEN leased_until IS NULL THEN 1 ELSE 1 + random() END,
       attempts = attempts + 1,
       fence = fence + 1
   WHERE id = ANY (ARRAY(SELECT id FROM due WHERE attempts < $4::integer))

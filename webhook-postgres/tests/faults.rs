@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use inbox::{DEADLINE, Inbox, claim, delivery, event, reference, until};
 use sqlx::{Connection, PgConnection, Row};
-use webhook_core::{Accepted, Error, Outcome, Scheduler, Settled, Settlement, Store};
+use webhook_core::{Accepted, Claim, Error, Outcome, Scheduler, Settled, Settlement, Store};
 use webhook_postgres::{PgOptions, PgStore, sqlx};
 
 /// Ends every session of the database but this one, as a restart of the server does.
@@ -81,6 +81,41 @@ async fn dead_connections_are_replaced() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_connections_behind_a_pooler_are_replaced() {
     survives_dead_connections(Inbox::pooled().await).await;
+}
+
+/// What was lost together, the killer among it, comes back apart when it is lost once more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn events_lost_together_are_not_lost_together_again() {
+    const EVENTS: usize = 20;
+    let inbox = Inbox::direct().await;
+    let events: Vec<_> = (0..EVENTS).map(|it| event(&format!("a-{it}"))).collect();
+    inbox.store.accept(&events).await.unwrap();
+    let briefly = Claim {
+        lease: Duration::from_millis(1),
+        ..claim(EVENTS)
+    };
+    let claimed = inbox.store.claim(&briefly).await.unwrap();
+    assert_eq!(claimed.events.len(), EVENTS);
+    let mut taken_over = 0;
+    let lease = claim(EVENTS).lease;
+    until("every event is taken over", async || {
+        let claimed = inbox.store.claim(&claim(EVENTS)).await.unwrap();
+        taken_over += claimed.events.len();
+        taken_over == EVENTS
+    })
+    .await;
+    let mut onlooker = inbox.database.connection().await;
+    let sql = "SELECT count(DISTINCT leased_until),
+                      extract(epoch FROM min(leased_until) - now())::double precision,
+                      extract(epoch FROM max(leased_until) - now())::double precision
+               FROM webhook.queue";
+    let row = sqlx::raw_sql(sql).fetch_one(&mut onlooker).await.unwrap();
+    let (ends, first, last): (i64, f64, f64) = (row.get(0), row.get(1), row.get(2));
+    assert_eq!(usize::try_from(ends).unwrap(), EVENTS);
+    let lease = lease.as_secs_f64();
+    assert!(first > lease - DEADLINE.as_secs_f64() && last < 2.0 * lease + 1.0);
+    drop(onlooker);
+    inbox.close().await;
 }
 
 /// Locks a key by an insert that is not committed.
