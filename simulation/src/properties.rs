@@ -3,6 +3,7 @@
 mod answered;
 mod bounded;
 mod conflict;
+mod drained;
 mod durable;
 mod early;
 mod fenced;
@@ -50,7 +51,7 @@ struct Wrong {
 
 type Check = fn(&Run, &Ledger) -> Result<(), Wrong>;
 
-const ALL: [(&str, Check); 13] = [
+const ALL: [(&str, Check); 14] = [
     ("durable", durable::check),
     ("answered", answered::check),
     ("once", once::check),
@@ -59,6 +60,7 @@ const ALL: [(&str, Check); 13] = [
     ("early", early::check),
     ("fenced", fenced::check),
     ("stopped", stopped::check),
+    ("drained", drained::check),
     ("honest", honest::check),
     ("bounded", bounded::check),
     ("terminal", terminal::check),

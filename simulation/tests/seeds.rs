@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use simulation::Run;
 
 /// How many seeds; more by the environment variable `SIMULATION_SEEDS`.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 1_000;
 
 #[test]
 fn every_property_holds() {

@@ -1,4 +1,5 @@
-//! A handler whose worker has learnt that the lease is lost does not run on.
+//! A handler whose worker has learnt that the lease is lost does not run on: from an extension, or
+//! from a claim that brought the event again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +13,7 @@ use crate::ledger::Ledger;
 pub(super) fn check(run: &Run, _: &Ledger) -> Result<(), Wrong> {
     let mut asked = BTreeMap::new();
     let mut lost = BTreeSet::new();
+    let mut latest = BTreeMap::new();
     for (number, record) in run.history.iter().enumerate() {
         match &record.fact {
             Fact::Called {
@@ -31,12 +33,23 @@ pub(super) fn check(run: &Run, _: &Ledger) -> Result<(), Wrong> {
                     }
                 }
             }
+            Fact::Replied {
+                call,
+                reply: Ok(Answer::Claim(claimed)),
+            } => {
+                for it in &claimed.events {
+                    latest.insert((call.life, it.lease.event), it.lease.fence);
+                }
+            }
             Fact::Ended {
                 life,
                 event,
                 lease,
                 end,
-            } if *end != End::Cut && lost.contains(&(*life, lease.event, lease.fence)) => {
+            } if *end != End::Cut
+                && (lost.contains(&(*life, lease.event, lease.fence))
+                    || latest.get(&(*life, lease.event)) > Some(&lease.fence)) =>
+            {
                 let what = format!("a handler of {event:?} ran on without its lease");
                 return wrong(number, what);
             }

@@ -1,6 +1,7 @@
 //! Nodes: they start, die, stop and stand still.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use webhook_core::{Inbox, Payload, Worker};
@@ -124,11 +125,13 @@ impl World {
             return;
         };
         let drain = ticks(self.dice.pick(&[0, 1, 10]));
-        self.history.write(Fact::Stopping { life, drain });
         if self.dice.chance(0.2) {
-            // Dropped, here. Its tasks hand back what they hold.
+            // Dropped, here. Its tasks hand back what they hold, at once.
+            let drain = Duration::ZERO;
+            self.history.write(Fact::Stopping { life, drain });
             return;
         }
+        self.history.write(Fact::Stopping { life, drain });
         let history = self.history.clone();
         let closing = inbox.clone();
         let stopping = tokio::spawn(async move {
