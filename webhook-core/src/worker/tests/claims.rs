@@ -9,7 +9,7 @@ use super::super::*;
 use super::scripted::{SECOND, Scripted, Word, brings, due_in, event, start, start_with};
 use crate::error::Error;
 use crate::handler::Event;
-use crate::scheduler::Outcome;
+use crate::scheduler::{Claimed, Outcome};
 
 #[tokio::test(start_paused = true)]
 async fn claims_ask_for_no_more_than_the_free_slots() {
@@ -62,6 +62,39 @@ async fn the_worker_sleeps_exactly_until_the_next_event_is_due() {
     let rounded: Vec<_> = claims.iter().map(|at| at.round()).collect();
     // Then the polling interval: before the 60 s, and when nothing is known to fall due.
     assert_eq!(rounded, [0.0, 3.0, 4.0, 9.0, 14.0]);
+    worker.shutdown(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_full_of_exhausted_events_is_followed_at_once() {
+    let start_time = Instant::now();
+    let exhausted = Ok(Claimed {
+        exhausted: vec![event(1, 1).key],
+        ..Claimed::default()
+    });
+    let scheduler = Scripted::new([exhausted, brings([event(2, 1)])]);
+    let options = WorkerOptions {
+        concurrency: 1,
+        ..WorkerOptions::default()
+    };
+    let worker = start_with(&scheduler, async |_: Event<Word>| Ok(()), options);
+    assert_eq!(scheduler.settled(1).await, [(2, Outcome::Processed)]);
+    assert!(start_time.elapsed() < SECOND);
+    worker.shutdown(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn limits_of_zero_are_taken_as_one() {
+    let scheduler = Scripted::new([brings([event(1, 1)]), brings([event(2, 1)])]);
+    let options = WorkerOptions {
+        concurrency: 0,
+        max_batch: 0,
+        ..WorkerOptions::default()
+    };
+    let worker = start_with(&scheduler, async |_: Event<Word>| Ok(()), options);
+    scheduler.settled(2).await;
+    let limits = scheduler.claims.lock().unwrap().clone();
+    assert!(limits.iter().all(|(_, limit)| *limit == 1));
     worker.shutdown(SECOND).await;
 }
 
