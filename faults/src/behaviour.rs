@@ -5,6 +5,8 @@
 pub enum Behaviour {
     /// Works for some milliseconds.
     Well,
+    /// Does its work and settles it in one transaction.
+    Booked,
     /// Works for longer than a lease.
     Long,
     /// Fails the first time.
@@ -27,8 +29,9 @@ pub const PANIC: &str = "told to panic";
 
 impl Behaviour {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Well,
+        Self::Booked,
         Self::Long,
         Self::Once,
         Self::Reject,
@@ -59,6 +62,7 @@ impl Behaviour {
     const fn word(self) -> &'static str {
         match self {
             Self::Well => "well",
+            Self::Booked => "booked",
             Self::Long => "long",
             Self::Once => "once",
             Self::Reject => "reject",

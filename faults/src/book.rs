@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::behaviour::Behaviour;
 use crate::http::{Answer, Failure};
 
 /// All deliveries of a run.
@@ -135,14 +134,4 @@ pub(crate) fn body(key: &str, content: Content) -> String {
     format!(
         r#"{{"transaction_id":"{key}","source_account":"DE89370400440532013000","destination_account":"GB29NWBK60161331926819","amount":1500.{cents:02},"currency":"{currency}"}}"#
     )
-}
-
-/// What event `number` of a load does: most do well.
-pub(crate) const fn mixed(number: u64) -> Behaviour {
-    match number % 100 {
-        17 => Behaviour::Long,
-        31 | 62 => Behaviour::Once,
-        83 => Behaviour::Reject,
-        _ => Behaviour::Well,
-    }
 }

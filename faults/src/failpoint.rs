@@ -25,6 +25,8 @@ pub enum Operation {
     Extend,
     /// `Scheduler::settle`.
     Settle,
+    /// `PgStore::settle_in`, with the commit of a handler's own transaction.
+    Book,
 }
 
 /// When the process dies.
@@ -40,7 +42,13 @@ pub enum Moment {
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Accept, Self::Claim, Self::Extend, Self::Settle];
+    pub const ALL: [Self; 5] = [
+        Self::Accept,
+        Self::Claim,
+        Self::Extend,
+        Self::Settle,
+        Self::Book,
+    ];
 
     const fn word(self) -> &'static str {
         match self {
@@ -48,6 +56,7 @@ impl Operation {
             Self::Claim => "claim",
             Self::Extend => "extend",
             Self::Settle => "settle",
+            Self::Book => "book",
         }
     }
 }

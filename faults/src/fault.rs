@@ -30,17 +30,23 @@ pub struct Fault {
     pub name: &'static str,
     /// What happens.
     pub about: &'static str,
+    /// Why no test runs it, where none does.
+    pub no_test: Option<&'static str>,
     inject: fn(Run) -> Injected,
 }
 
 type Injected = Pin<Box<dyn Future<Output = anyhow::Result<Tally>> + Send>>;
 
-/// A fault out of an async function.
+/// A fault out of an async function, and why no test runs it.
 macro_rules! fault {
     ($name:literal, $inject:path, $about:literal) => {
+        fault!($name, $inject, $about, None)
+    };
+    ($name:literal, $inject:path, $about:literal, $no_test:expr) => {
         Fault {
             name: $name,
             about: $about,
+            no_test: $no_test,
             inject: |run| Box::pin($inject(run)),
         }
     };
@@ -50,15 +56,20 @@ macro_rules! fault {
 pub const FAULTS: &[Fault] = &[
     fault!("kill-node", kill::one, "SIGKILL of a node, again and again"),
     fault!(
+        "kill-api",
+        kill::api,
+        "SIGKILL of one of two nodes that only accept"
+    ),
+    fault!(
         "kill-worker",
         kill::worker,
-        "SIGKILL of a node that only works"
+        "SIGKILL of one of two nodes that only work"
     ),
     fault!("kill-all", kill::all, "SIGKILL of all nodes at once"),
     fault!(
         "failpoints",
         failpoint::inject,
-        "a node dies before, within or after accept, claim, extend, settle"
+        "a node dies before, within or after accept, claim, extend, settle, settle_in"
     ),
     fault!(
         "postgres-kill",
@@ -78,7 +89,7 @@ pub const FAULTS: &[Fault] = &[
     fault!(
         "cuts",
         network::cuts,
-        "connections cut in mid-request, in mid-commit, before the answer"
+        "connections cut in mid-statement, in mid-commit, before the answer"
     ),
     fault!(
         "stall",
@@ -98,7 +109,8 @@ pub const FAULTS: &[Fault] = &[
     fault!(
         "pooler-prepared",
         pooler::prepared,
-        "the same, with support for prepared statements"
+        "the same, with support for prepared statements",
+        Some("needs PgBouncer 1.21")
     ),
     fault!(
         "full-disk",
@@ -152,8 +164,13 @@ pub const FAULTS: &[Fault] = &[
     ),
     fault!(
         "rolling-restart",
-        rolling_restart::inject,
+        rolling_restart::of_nodes,
         "three nodes restarted by SIGTERM, one after the other"
+    ),
+    fault!(
+        "rolling-restart-server",
+        rolling_restart::of_servers,
+        "the same with webhook-server itself"
     ),
     fault!(
         "poison-kill",
@@ -183,7 +200,8 @@ pub const FAULTS: &[Fault] = &[
     fault!(
         "old-transaction",
         old_transaction::inject,
-        "a transaction stays open and holds vacuum back"
+        "a transaction stays open and holds vacuum back",
+        Some("seconds show nothing of it")
     ),
 ];
 
@@ -192,6 +210,11 @@ pub const FAULTS: &[Fault] = &[
 pub const LIES: Fault = fault!("lies", lies::inject, "202 for what is not kept");
 
 impl Fault {
+    /// The name of the test that runs it.
+    pub fn test_name(&self) -> String {
+        self.name.replace('-', "_")
+    }
+
     /// Runs it once.
     ///
     /// # Errors

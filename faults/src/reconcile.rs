@@ -1,6 +1,7 @@
 //! What senders were told, what the database holds and what handlers wrote down, held against each
 //! other.
 
+mod effects;
 mod handled;
 mod kept;
 
@@ -18,6 +19,8 @@ use crate::stored::Stored;
 pub(crate) struct Evidence<'a> {
     pub(crate) entries: &'a Entries,
     pub(crate) stored: &'a [Stored],
+    /// What handlers did in the database: the event and the fence of each.
+    pub(crate) effects: &'a [(i64, i64)],
     pub(crate) lines: &'a [Line],
     /// How long after acceptance events fell due.
     pub(crate) delay: Duration,
@@ -25,7 +28,10 @@ pub(crate) struct Evidence<'a> {
     pub(crate) max_attempts: u32,
     /// Events whose stored body the run itself has changed, by the start of their keys.
     pub(crate) spoilt: Option<&'static str>,
+    /// Whether no event may have needed a second attempt, but for those told to fail.
     pub(crate) spends_no_attempt: bool,
+    /// Whether handlers wrote down what they did.
+    pub(crate) keeps_ledger: bool,
 }
 
 /// The figures of one run.
@@ -43,6 +49,12 @@ pub struct Tally {
     pub failed: usize,
     /// Events whose handler began more than once, not counting those told to fail first.
     pub begun_twice: usize,
+    /// Events whose handler ended well more than once: what it does outside of the database it did
+    /// twice.
+    pub done_twice: usize,
+    /// What handlers did in the transactions that settled their events; never twice, or it is a
+    /// violation.
+    pub effects: usize,
     /// Requests answered 503.
     pub unavailable: u64,
     /// Requests without an answer.
@@ -72,7 +84,10 @@ pub(crate) fn reconcile(evidence: &Evidence<'_>) -> Tally {
         complaints.add("odd answer", odd);
     }
     kept::check(evidence, &mut complaints);
-    handled::check(evidence, &mut complaints);
+    if evidence.keeps_ledger {
+        handled::check(evidence, &mut complaints);
+        effects::check(evidence, &mut complaints);
+    }
     Tally {
         acknowledged,
         unknown: entries.sent.len() - acknowledged,
@@ -80,6 +95,8 @@ pub(crate) fn reconcile(evidence: &Evidence<'_>) -> Tally {
         processed: ended(false),
         failed: ended(true),
         begun_twice: handled::begun_twice(evidence),
+        done_twice: handled::done_twice(evidence),
+        effects: evidence.effects.len(),
         unavailable: entries.unavailable,
         unanswered: entries.unanswered + entries.closed_while_idle,
         recovery_seconds: 0.0,

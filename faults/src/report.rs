@@ -4,17 +4,24 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use crate::fault::Fault;
 use crate::reconcile::Tally;
 
 /// What became of all runs of one fault.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// The fault.
     pub fault: &'static str,
+    /// What happens.
+    pub what: &'static str,
+    /// The test that runs it, or why there is none.
+    pub test: String,
     /// How many runs came to their end.
     pub runs: usize,
     /// The sums of all runs; of the recovery times the longest.
     pub total: Tally,
+    /// The recovery time of each run, in seconds.
+    pub recoveries: Vec<f64>,
     /// Runs that came to no end, and why.
     pub broken: Vec<String>,
     /// Why this machine cannot run it.
@@ -23,16 +30,27 @@ pub struct Row {
 
 impl Row {
     /// A row without runs.
-    pub fn new(fault: &'static str) -> Self {
+    pub fn new(fault: &Fault) -> Self {
+        let test = match fault.no_test {
+            None => format!("`{}`", fault.test_name()),
+            Some(why) => format!("long run only: {why}"),
+        };
         Self {
-            fault,
-            ..Self::default()
+            fault: fault.name,
+            what: fault.about,
+            test,
+            runs: 0,
+            total: Tally::default(),
+            recoveries: Vec::new(),
+            broken: Vec::new(),
+            skipped: None,
         }
     }
 
     /// Adds a run, which had this seed.
     pub fn add(&mut self, seed: u64, tally: Tally) {
         self.runs += 1;
+        self.recoveries.push(tally.recovery_seconds);
         let total = &mut self.total;
         total.acknowledged += tally.acknowledged;
         total.unknown += tally.unknown;
@@ -40,6 +58,8 @@ impl Row {
         total.processed += tally.processed;
         total.failed += tally.failed;
         total.begun_twice += tally.begun_twice;
+        total.done_twice += tally.done_twice;
+        total.effects += tally.effects;
         total.unavailable += tally.unavailable;
         total.unanswered += tally.unanswered;
         total.recovery_seconds = total.recovery_seconds.max(tally.recovery_seconds);
@@ -52,36 +72,47 @@ impl Row {
     pub fn is_good(&self) -> bool {
         self.broken.is_empty() && self.total.violations.is_empty()
     }
+
+    fn median_recovery_seconds(&self) -> f64 {
+        let mut sorted = self.recoveries.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+    }
+
+    fn verdict(&self) -> &'static str {
+        match (&self.skipped, self.is_good()) {
+            (Some(_), _) => " SKIPPED",
+            (None, true) => "",
+            (None, false) => " FAILED",
+        }
+    }
 }
 
 /// The rows as a table in Markdown.
 pub fn table(rows: &[Row]) -> String {
     let mut text = String::from(
-        "| fault | runs | acked | unknown | stored | processed | failed | begun twice | 503 | unanswered | recovery, longest | |\n\
-         |---|---|---|---|---|---|---|---|---|---|---|---|\n",
+        "| fault | what | runs | acked | stored | processed | failed | duplicates of effect \
+         | recovery, median | longest | test |\n\
+         |---|---|---|---|---|---|---|---|---|---|---|\n",
     );
     for row in rows {
         let total = &row.total;
-        let verdict = match (&row.skipped, row.is_good()) {
-            (Some(_), _) => "SKIPPED",
-            (None, true) => "ok",
-            (None, false) => "FAILED",
-        };
         // Writing to a string cannot fail.
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {:.2} s | {verdict} |",
+            "| {}{} | {} | {} | {} | {} | {} | {} | {} | {:.2} s | {:.2} s | {} |",
             row.fault,
+            row.verdict(),
+            row.what,
             row.runs,
             total.acknowledged,
-            total.unknown,
             total.stored,
             total.processed,
             total.failed,
-            total.begun_twice,
-            total.unavailable,
-            total.unanswered,
+            total.done_twice,
+            row.median_recovery_seconds(),
             total.recovery_seconds,
+            row.test,
         );
     }
     text

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::time::{Instant, sleep};
@@ -16,13 +16,13 @@ use crate::book::Book;
 use crate::folder::Folder;
 use crate::node::{Node, NodeSetup};
 use crate::postgres::Postgres;
-use crate::senders::Senders;
+use crate::senders::{Mix, Senders, mixed};
 use crate::tools::Tools;
 
 /// How long after acceptance events fall due.
 pub(crate) const DELAY: Duration = Duration::from_millis(200);
 
-/// How long a dead node's events wait for others.
+/// How long a dead node's events wait for others, where a fault says nothing else.
 pub(crate) const LEASE: Duration = Duration::from_millis(1_500);
 
 /// How many attempts an event has, where a fault says nothing else.
@@ -61,8 +61,16 @@ pub(crate) struct Rig {
     pub(crate) spoilt: Option<&'static str>,
     /// How many attempts an event has.
     pub(crate) max_attempts: u32,
+    /// How long a dead node's events wait for others.
+    pub(crate) lease: Duration,
+    /// How long a sender is kept waiting before it gets a 503.
+    pub(crate) patience: Duration,
+    /// What is sent.
+    pub(crate) mix: Mix,
     /// Whether every event that is not told to fail has to be processed in its first attempt.
     pub(crate) spends_no_attempt: bool,
+    /// Whether handlers write down what they do, and do as keys say; those of `webhook-server` do not.
+    pub(crate) keeps_ledger: bool,
     /// Whether a run without violations would be a bad one.
     pub(crate) expects_violations: bool,
     recovery: Duration,
@@ -99,7 +107,11 @@ impl Rig {
             violations: Vec::new(),
             spoilt: None,
             max_attempts: MAX_ATTEMPTS,
+            lease: LEASE,
+            patience: Duration::from_secs(1),
+            mix: mixed,
             spends_no_attempt: false,
+            keeps_ledger: true,
             expects_violations: false,
             recovery: Duration::ZERO,
             probes: 0,
@@ -116,10 +128,13 @@ impl Rig {
             ("PROCESSING_DELAY_SECONDS", DELAY.as_secs_f64().to_string()),
             (
                 "PROCESSING_STALE_TIMEOUT_SECONDS",
-                LEASE.as_secs_f64().to_string(),
+                self.lease.as_secs_f64().to_string(),
             ),
             ("MAX_ATTEMPTS", self.max_attempts.to_string()),
-            ("ACCEPT_TIMEOUT_SECONDS", "1".to_owned()),
+            (
+                "ACCEPT_TIMEOUT_SECONDS",
+                self.patience.as_secs_f64().to_string(),
+            ),
             ("DRAIN_SECONDS", "10".to_owned()),
             ("DATABASE_POOL_SIZE", "4".to_owned()),
             ("LOG_LEVEL", "info".to_owned()),
@@ -162,16 +177,17 @@ impl Rig {
 
     /// Begins to send to the nodes that accept.
     pub(crate) fn load(&mut self) -> Senders {
-        self.load_of(self.run.rate)
-    }
-
-    /// The same, so many events a second.
-    pub(crate) fn load_of(&mut self, rate: f64) -> Senders {
         let accepting = self.nodes.iter().filter(|node| node.accepts);
         let addrs = accepting.map(|node| node.addr).collect();
         let first = self.loads * 1_000_000;
         self.loads += 1;
-        Senders::start(Arc::clone(&self.book), addrs, rate, first)
+        Senders::start(
+            Arc::clone(&self.book),
+            addrs,
+            self.run.rate,
+            first,
+            self.mix,
+        )
     }
 
     /// Waits for this share of the time that a run's load lasts.
@@ -196,6 +212,27 @@ impl Rig {
                     self.last_words()
                 );
             }
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// Whether a fault is to go on: until `end`, and until some delivery has been refused. One that
+    /// nobody notices is none.
+    pub(crate) fn goes_on(&self, end: Instant) -> anyhow::Result<bool> {
+        let is_noticed = self.book.entries().unavailable > 0;
+        let now = Instant::now();
+        ensure!(
+            is_noticed || now < end + RECOVERY_LIMIT,
+            "the fault has no effect within {RECOVERY_LIMIT:?}"
+        );
+        Ok(now < end || !is_noticed)
+    }
+
+    /// Waits until some delivery has been refused.
+    pub(crate) async fn refuses(&self) -> anyhow::Result<()> {
+        let end = Instant::now();
+        while self.goes_on(end)? {
             sleep(Duration::from_millis(5)).await;
         }
         Ok(())

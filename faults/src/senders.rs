@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::behaviour::Behaviour;
-use crate::book::{Book, Content, body, mixed};
+use crate::book::{Book, Content, body};
 use crate::http::{Answer, Client, Failure, post};
 
 /// How many senders there are.
@@ -41,14 +41,24 @@ struct Load {
     rate: f64,
     began: Instant,
     first: u64,
+    mix: Mix,
     next: AtomicU64,
     stop: CancellationToken,
 }
 
+/// What event `number` of a load does.
+pub(crate) type Mix = fn(number: u64) -> Behaviour;
+
 impl Senders {
     /// Starts to deliver `rate` events a second, or fewer where that is too many, to `nodes`;
     /// their numbers begin with `first`.
-    pub(crate) fn start(book: Arc<Book>, nodes: Vec<SocketAddr>, rate: f64, first: u64) -> Self {
+    pub(crate) fn start(
+        book: Arc<Book>,
+        nodes: Vec<SocketAddr>,
+        rate: f64,
+        first: u64,
+        mix: Mix,
+    ) -> Self {
         let stop = CancellationToken::new();
         let load = Arc::new(Load {
             book,
@@ -56,6 +66,7 @@ impl Senders {
             rate,
             began: Instant::now(),
             first,
+            mix,
             next: AtomicU64::new(0),
             stop: stop.clone(),
         });
@@ -121,7 +132,7 @@ impl Sender {
     async fn run(mut self) {
         while let Some(number) = self.load.next().await {
             self.turn += 1;
-            let key = mixed(number).key(number);
+            let key = (self.load.mix)(number).key(number);
             let gives_up = number % GIVES_UP == 0;
             if !self.deliver(&key, Content::Own, gives_up).await {
                 continue;
@@ -169,6 +180,29 @@ impl Sender {
         }
         Some(answer)
     }
+}
+
+/// A load of every sort that does no harm: most events do well.
+pub(crate) const fn mixed(number: u64) -> Behaviour {
+    match number % 100 {
+        17 => Behaviour::Long,
+        _ => brief(number),
+    }
+}
+
+/// The same without what takes long.
+pub(crate) const fn brief(number: u64) -> Behaviour {
+    match number % 100 {
+        31 | 62 => Behaviour::Once,
+        83 => Behaviour::Reject,
+        rest if rest % 5 == 4 => Behaviour::Booked,
+        _ => Behaviour::Well,
+    }
+}
+
+/// A load of one sort.
+pub(crate) const fn well(_: u64) -> Behaviour {
+    Behaviour::Well
 }
 
 /// Delivers one event to one node until it is acknowledged.

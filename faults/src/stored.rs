@@ -70,6 +70,12 @@ pub(crate) async fn all(connection: &mut PgConnection) -> anyhow::Result<Vec<Sto
         .collect()
 }
 
+/// What handlers did in the database: the event and the fence of each.
+pub(crate) async fn effects(connection: &mut PgConnection) -> anyhow::Result<Vec<(i64, i64)>> {
+    let effects = sqlx::query_as("SELECT event, fence FROM public.effects");
+    Ok(effects.fetch_all(connection).await?)
+}
+
 /// How many rows belong to no event: of the queue and of the outcomes.
 pub(crate) async fn strays(connection: &mut PgConnection) -> anyhow::Result<i64> {
     Ok(sqlx::query_scalar(

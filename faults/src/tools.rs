@@ -108,6 +108,13 @@ impl Tools {
                 .await?;
         }
         drop(maintenance);
+        // Nothing here keeps an effect from happening twice.
+        postgres
+            .execute(
+                "CREATE TABLE public.effects (event bigint NOT NULL, fence bigint NOT NULL);
+                 GRANT ALL ON public.effects TO public",
+            )
+            .await?;
         postgres.stop().await
     }
 

@@ -40,7 +40,7 @@ fn place() -> PathBuf {
 }
 
 async fn survived(name: &str) {
-    let fault = FAULTS.iter().find(|fault| fault.name == name);
+    let fault = FAULTS.iter().find(|fault| fault.test_name() == name);
     let fault = fault.expect("there is such a fault");
     match fault.run(smallest().await).await {
         Ok(tally) => {
@@ -71,38 +71,54 @@ async fn what_is_acknowledged_and_not_kept_is_noticed() {
 }
 
 macro_rules! survived {
-    ($($test:ident: $name:literal,)*) => {
+    ($($test:ident,)*) => {
+        const TESTS: &[&str] = &[$(stringify!($test)),*];
+
         $(
             #[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                survived($name).await;
+                survived(stringify!($test)).await;
             }
         )*
     };
 }
 
+#[test]
+fn every_fault_has_a_test_or_says_why_not() {
+    for fault in FAULTS {
+        let is_tested = TESTS.contains(&fault.test_name().as_str());
+        assert_ne!(is_tested, fault.no_test.is_some(), "{fault:?}");
+    }
+}
+
 survived! {
-    kill_node: "kill-node",
-    kill_worker: "kill-worker",
-    kill_all: "kill-all",
-    failpoints: "failpoints",
-    postgres_kill: "postgres-kill",
-    postgres_backend: "postgres-backend",
-    cuts: "cuts",
-    stall: "stall",
-    pooler: "pooler",
-    full_disk: "full-disk",
-    no_connections: "no-connections",
-    locked: "locked",
-    no_time: "no-time",
-    read_only: "read-only",
-    no_rights: "no-rights",
-    half_migrated: "half-migrated",
-    newer_schema: "newer-schema",
-    older_schema: "older-schema",
-    failover: "failover",
-    rolling_restart: "rolling-restart",
-    poison_panic: "poison-panic",
-    poison_body: "poison-body",
-    clock: "clock",
+    kill_node,
+    kill_api,
+    kill_worker,
+    kill_all,
+    failpoints,
+    postgres_kill,
+    postgres_immediate,
+    postgres_backend,
+    cuts,
+    stall,
+    silence,
+    pooler,
+    full_disk,
+    no_connections,
+    locked,
+    no_time,
+    read_only,
+    no_rights,
+    half_migrated,
+    newer_schema,
+    older_schema,
+    failover,
+    rolling_restart,
+    rolling_restart_server,
+    poison_kill,
+    poison_hang,
+    poison_panic,
+    poison_body,
+    clock,
 }

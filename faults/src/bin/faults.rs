@@ -96,7 +96,7 @@ async fn attack(line: &Line) -> anyhow::Result<bool> {
     let progress = Progress::new(u64::from(line.runs) * u64::try_from(chosen.len())?);
     let mut rows = Vec::new();
     for fault in chosen {
-        let mut row = Row::new(fault.name);
+        let mut row = Row::new(fault);
         for number in 0..line.runs {
             let seed = first_seed + u64::from(number);
             progress.at(fault, number, seed);

@@ -1,6 +1,6 @@
 //! A host whose clock is wrong by hours or years, and steps.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rand::RngExt as _;
@@ -8,33 +8,24 @@ use tokio::time::{Instant, sleep};
 
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
+use crate::tools::find_or_install;
 
 use super::Unsupported;
-
-/// Where packages put the library that lies about the time.
-const PLACES: [&str; 4] = [
-    "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1",
-    "/usr/lib64/faketime/libfaketimeMT.so.1",
-    "/usr/lib/faketime/libfaketimeMT.so.1",
-];
 
 /// Ten years and more, to be seen in the log.
 const FAR: &str = "+4000d";
 
 /// One of two nodes has such a clock.
 pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
-    let library = PLACES.into_iter().find(|place| Path::new(place).exists());
-    let Some(library) = library else {
-        let reason = "libfaketime is missing: install the package faketime".to_owned();
-        return Err(Unsupported(reason).into());
-    };
+    let library = find_or_install("faketime")
+        .await
+        .map_err(|error| Unsupported(format!("{error:#}")))?;
     let mut rig = Rig::new(&run).await?;
     let clock = rig.folder.path().join("clock");
     set(&clock, FAR)?;
     let mut setup = rig.setup();
     setup.variables.extend([
-        ("LD_PRELOAD", library.to_owned()),
+        ("LD_PRELOAD", library),
         ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
         ("FAKETIME_NO_CACHE", "1".to_owned()),
         // The clock that measures durations does not step on any system.

@@ -11,17 +11,16 @@ const LATEST: u32 = 30;
 
 /// One node for each failpoint, and one that lives: each dies once, and is started again.
 pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::with_settings(&run, &["max_connections=200"]).await?;
     rig.start_nodes(1).await?;
     let load = rig.load();
     rig.acknowledges(1).await?;
     for operation in Operation::ALL {
         for moment in Moment::ALL {
-            // Leases are extended but four times each.
-            let latest = if operation == Operation::Extend {
-                3
-            } else {
-                LATEST
+            let latest = match operation {
+                // Few leases are extended, and few events booked by each of so many nodes.
+                Operation::Extend | Operation::Book => 3,
+                Operation::Accept | Operation::Claim | Operation::Settle => LATEST,
             };
             let failpoint = Failpoint {
                 operation,

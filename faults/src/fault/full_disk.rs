@@ -30,7 +30,7 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     let load = rig.load();
     rig.about_during(0.3).await;
     let end = Instant::now() + Duration::from_secs_f64(run.seconds * 0.5);
-    while Instant::now() < end {
+    while rig.goes_on(end)? {
         // What PostgreSQL frees is taken as well.
         fill(&disk.ballast())?;
         sleep(Duration::from_millis(10)).await;
@@ -48,7 +48,6 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
         }
     }
     rig.healed().await?;
-    rig.must_have_refused();
     let tally = rig.finish(load).await;
     drop(disk);
     tally

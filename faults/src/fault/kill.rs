@@ -16,15 +16,15 @@ pub(super) async fn one(run: Run) -> anyhow::Result<Tally> {
     kills(rig, |random| vec![random % 3]).await
 }
 
-/// The node that only works, of two.
+/// One of two nodes that only accept.
+pub(super) async fn api(run: Run) -> anyhow::Result<Tally> {
+    let rig = of_roles(&run, ["api", "api", "worker"]).await?;
+    kills(rig, |random| vec![random % 2]).await
+}
+
+/// One of two nodes that only work.
 pub(super) async fn worker(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
-    for role in ["api", "worker", "worker"] {
-        let mut setup = rig.setup();
-        setup.variables.push(("ROLE", role.to_owned()));
-        rig.start(setup)?;
-    }
-    rig.ready().await?;
+    let rig = of_roles(&run, ["api", "worker", "worker"]).await?;
     kills(rig, |random| vec![1 + random % 2]).await
 }
 
@@ -33,6 +33,17 @@ pub(super) async fn all(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     rig.start_nodes(3).await?;
     kills(rig, |_| vec![0, 1, 2]).await
+}
+
+async fn of_roles(run: &Run, roles: [&str; 3]) -> anyhow::Result<Rig> {
+    let mut rig = Rig::new(run).await?;
+    for role in roles {
+        let mut setup = rig.setup();
+        setup.variables.push(("ROLE", role.to_owned()));
+        rig.start(setup)?;
+    }
+    rig.ready().await?;
+    Ok(rig)
 }
 
 /// Kills those that `choose` names, by a random number, about every second.

@@ -1,39 +1,52 @@
 //! Events that harm whoever handles them. They fail, with the reason, and their neighbours do not.
 
+use std::time::Duration;
+
 use sqlx::query;
 
 use crate::behaviour::Behaviour;
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
-use crate::senders::{deliver_to, key};
+use crate::senders::{brief, deliver_to, key};
 
 /// How many of them.
 const POISON: u64 = 2;
 
-/// Each attempt kills its process, with all that it is at.
+/// How long any handler may take that is not meant to take too long.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// Each attempt kills its process, with all that it is at. With as many attempts as events usually
+/// have: what is beside the poison loses some of its own.
 pub(super) async fn kills(run: Run) -> anyhow::Result<Tally> {
-    poisoned(run, Behaviour::Kill, 4).await
+    poisoned(run, Behaviour::Kill, 10, LONGEST).await
 }
 
 /// Each attempt never ends by itself.
 pub(super) async fn hangs(run: Run) -> anyhow::Result<Tally> {
-    poisoned(run, Behaviour::Hang, 2).await
+    poisoned(run, Behaviour::Hang, 3, Duration::from_secs(2)).await
 }
 
 /// Each attempt panics.
 pub(super) async fn panics(run: Run) -> anyhow::Result<Tally> {
-    poisoned(run, Behaviour::Panic, 4).await
+    poisoned(run, Behaviour::Panic, 4, LONGEST).await
 }
 
-async fn poisoned(run: Run, behaviour: Behaviour, max_attempts: u32) -> anyhow::Result<Tally> {
+async fn poisoned(
+    run: Run,
+    behaviour: Behaviour,
+    max_attempts: u32,
+    limit: Duration,
+) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     rig.max_attempts = max_attempts;
+    // What takes long would come too near to the limit on a busy machine.
+    rig.mix = brief;
     for _ in 0..3 {
         let mut setup = rig.setup();
-        // Longer than what takes long here.
+        let limit_ms = limit.as_millis().to_string();
         setup
             .variables
-            .push(("FAULTS_HANDLER_TIMEOUT_MS", "3000".to_owned()));
+            .push(("FAULTS_HANDLER_TIMEOUT_MS", limit_ms));
         rig.start(setup)?;
     }
     rig.ready().await?;

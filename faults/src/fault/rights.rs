@@ -1,9 +1,6 @@
 //! A role that may not do what it must.
 
-use std::time::Duration;
-
 use anyhow::ensure;
-use tokio::time::sleep;
 
 use crate::postgres::Postgres;
 use crate::reconcile::Tally;
@@ -42,9 +39,8 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
         rig.postgres.execute(revoke).await?;
         rig.about_during(0.15).await;
     }
-    sleep(Duration::from_millis(200)).await;
+    rig.refuses().await?;
     rig.postgres.execute(GRANT).await?;
     rig.healed().await?;
-    rig.must_have_refused();
     rig.finish(load).await
 }

@@ -1,14 +1,45 @@
 //! What is no fault at all: nodes are restarted one after the other.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use rustix::process::Signal;
 
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
+use crate::senders::well;
 
 /// By SIGTERM, three nodes under load: senders notice nothing, and no attempt is spent.
-pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
+pub(super) async fn of_nodes(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = patient(&run).await?;
     rig.start_nodes(3).await?;
+    one_by_one(rig).await
+}
+
+/// The same with `webhook-server`, whose handler keeps no ledger.
+pub(super) async fn of_servers(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = patient(&run).await?;
+    rig.keeps_ledger = false;
+    rig.mix = well;
+    for _ in 0..3 {
+        let mut setup = rig.setup();
+        setup.program.clone_from(&run.tools.server);
+        rig.start(setup)?;
+    }
+    rig.ready().await?;
+    one_by_one(rig).await
+}
+
+/// Where nothing fails, nothing is late either, however busy the machine is.
+async fn patient(run: &Run) -> anyhow::Result<Rig> {
+    let mut rig = Rig::new(run).await?;
+    rig.lease = Duration::from_secs(60);
+    rig.patience = Duration::from_secs(7);
+    Ok(rig)
+}
+
+async fn one_by_one(mut rig: Rig) -> anyhow::Result<Tally> {
+    rig.spends_no_attempt = true;
     let load = rig.load();
     for node in 0..rig.nodes.len() {
         rig.about_during(0.15).await;
@@ -20,17 +51,16 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     rig.during(0.2).await;
     rig.healed().await?;
     rig.must_not_be_noticed();
-    let (book, ends) = (rig.book.clone(), rig.nodes.iter().flat_map(|it| it.ends()));
+    let ends = rig.nodes.iter().flat_map(|node| node.ends());
     let bad: Vec<_> = ends.filter(|status| !status.success()).collect();
     if !bad.is_empty() {
         rig.violations.push(format!("nodes ended with {bad:?}"));
     }
-    rig.spends_no_attempt = true;
+    let book = Arc::clone(&rig.book);
     let mut tally = rig.finish(load).await?;
-    let entries = book.entries();
-    tally.notes.push(format!(
-        "{} connections closed while idle",
-        entries.closed_while_idle
-    ));
+    let closed = book.entries().closed_while_idle;
+    tally
+        .notes
+        .push(format!("{closed} connections closed while idle"));
     Ok(tally)
 }

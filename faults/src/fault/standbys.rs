@@ -17,6 +17,7 @@ pub(super) async fn failover(run: Run) -> anyhow::Result<Tally> {
     let receiver = receiver(&standby).await?;
     kill_process(receiver, Signal::STOP)?;
     rig.about_during(0.4).await;
+    rig.refuses().await?;
     kill_process(receiver, Signal::CONT)?;
     rig.about_during(0.2).await;
     rig.postgres.end(Signal::KILL).await?;
@@ -29,7 +30,6 @@ pub(super) async fn failover(run: Run) -> anyhow::Result<Tally> {
         let restarted = "a node had to be started again".to_owned();
         rig.violations.push(restarted);
     }
-    rig.must_have_refused();
     rig.finish(load).await
 }
 
@@ -41,9 +41,9 @@ pub(super) async fn read_only(run: Run) -> anyhow::Result<Tally> {
     rig.about_during(0.3).await;
     proxy.switch(standby.port);
     rig.about_during(0.5).await;
+    rig.refuses().await?;
     proxy.switch(rig.postgres.port);
     rig.healed().await?;
-    rig.must_have_refused();
     rig.finish(load).await
 }
 

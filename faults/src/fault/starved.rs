@@ -29,10 +29,10 @@ pub(super) async fn connections(run: Run) -> anyhow::Result<Tally> {
     // One has to start, the other to connect again, while there is nothing to be had.
     rig.nodes[0].signal(Signal::KILL);
     rig.during(0.4).await;
+    rig.refuses().await?;
     rig.notes.push(format!("{} connections taken", taken.len()));
     drop(taken);
     rig.healed().await?;
-    rig.must_have_refused();
     rig.finish(load).await
 }
 
@@ -65,11 +65,11 @@ pub(super) async fn pool(run: Run) -> anyhow::Result<Tally> {
     query("LOCK TABLE webhook.events, webhook.queue IN ACCESS EXCLUSIVE MODE")
         .execute(&mut *lock)
         .await?;
-    // Longer than a sender is kept waiting, and than a lease.
-    sleep(Duration::from_millis(2_500)).await;
+    // Longer than a lease.
+    sleep(rig.lease + Duration::from_secs(1)).await;
+    rig.refuses().await?;
     lock.rollback().await?;
     rig.healed().await?;
-    rig.must_have_refused();
     rig.during(0.2).await;
     rig.finish(load).await
 }
@@ -93,7 +93,7 @@ pub(super) async fn time(run: Run) -> anyhow::Result<Tally> {
     throw_out(&rig).await?;
     let mut connection = rig.postgres.connect().await?;
     let end = Instant::now() + Duration::from_secs_f64(run.seconds * 0.5);
-    while Instant::now() < end {
+    while rig.goes_on(end)? {
         // Something to wait for, so that there is something to cancel.
         let mut lock = connection.begin().await?;
         query("LOCK TABLE webhook.events, webhook.queue IN EXCLUSIVE MODE")
@@ -113,6 +113,5 @@ pub(super) async fn time(run: Run) -> anyhow::Result<Tally> {
         .execute(format!("ALTER ROLE {APP} RESET ALL"))
         .await?;
     rig.healed().await?;
-    rig.must_have_refused();
     rig.finish(load).await
 }

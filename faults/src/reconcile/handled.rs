@@ -17,18 +17,30 @@ pub(super) fn check(evidence: &Evidence<'_>, complaints: &mut Complaints) {
 
 /// Events whose handler began more than once, though it was not told to fail.
 pub(super) fn begun_twice(evidence: &Evidence<'_>) -> usize {
-    let mut begun: HashMap<i64, u32> = HashMap::new();
-    for line in lines_of(evidence, What::Begun).filter(|line| is_steady(&line.key)) {
-        *begun.entry(line.event).or_default() += 1;
+    let lines = lines_of(evidence, What::Begun);
+    repeated(lines.filter(|line| is_steady(&line.key)))
+}
+
+/// Events whose handler ended well more than once, and had its effect outside of the database.
+pub(super) fn done_twice(evidence: &Evidence<'_>) -> usize {
+    let lines = lines_of(evidence, What::Ended);
+    repeated(lines.filter(|line| Behaviour::of(&line.key) != Behaviour::Booked))
+}
+
+/// How many events have more than one line.
+fn repeated<'a>(lines: impl Iterator<Item = &'a Line>) -> usize {
+    let mut counts: HashMap<i64, u32> = HashMap::new();
+    for line in lines {
+        *counts.entry(line.event).or_default() += 1;
     }
-    begun.values().filter(|&&times| times > 1).count()
+    counts.values().filter(|&&times| times > 1).count()
 }
 
 /// Whether a handler of this event settles it at the first try, unless it is interrupted.
 fn is_steady(key: &str) -> bool {
     matches!(
         Behaviour::of(key),
-        Behaviour::Well | Behaviour::Long | Behaviour::Reject
+        Behaviour::Well | Behaviour::Booked | Behaviour::Long | Behaviour::Reject
     )
 }
 
@@ -49,7 +61,8 @@ fn begun(evidence: &Evidence<'_>, by_id: &HashMap<i64, &Stored>, complaints: &mu
         }
         attempts.entry(line.event).or_default().push(line);
     }
-    let released: HashSet<(i64, i64)> = lines_of(evidence, What::Released)
+    let handed_back: HashSet<(i64, i64)> = lines_of(evidence, What::Released)
+        .chain(lines_of(evidence, What::Retried))
         .map(|line| (line.event, line.fence))
         .collect();
     for (event, mut lines) in attempts {
@@ -65,7 +78,7 @@ fn begun(evidence: &Evidence<'_>, by_id: &HashMap<i64, &Stored>, complaints: &mu
             let is_next = next.fence == one.fence + 1;
             if is_next
                 && is_steady(&one.key)
-                && !released.contains(&(event, one.fence))
+                && !handed_back.contains(&(event, one.fence))
                 && between_us < us(evidence.lease)
             {
                 let gap = format!("{one:?}, {next:?}: {between_us} µs apart");

@@ -91,7 +91,9 @@ fn of_one(evidence: &Evidence<'_>, stored: &Stored, complaints: &mut Complaints)
 fn is_reason(key: &str, is_spoilt: bool, reason: Option<&str>) -> bool {
     let expected = match Behaviour::of(key) {
         _ if is_spoilt => "unreadable",
-        Behaviour::Well | Behaviour::Long | Behaviour::Once => return reason.is_none(),
+        Behaviour::Well | Behaviour::Booked | Behaviour::Long | Behaviour::Once => {
+            return reason.is_none();
+        }
         Behaviour::Reject => REJECTED,
         Behaviour::Kill => EXHAUSTED_REASON,
         Behaviour::Hang => "took longer than",

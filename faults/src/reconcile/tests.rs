@@ -11,6 +11,7 @@ const LEASE: Duration = Duration::from_secs(2);
 struct Case {
     entries: Entries,
     stored: Vec<Stored>,
+    effects: Vec<(i64, i64)>,
     lines: Vec<Line>,
 }
 
@@ -42,22 +43,40 @@ impl Case {
         Self {
             entries,
             stored: vec![stored],
+            effects: Vec::new(),
             lines: [What::Begun, What::Ended, What::Processed]
                 .map(|what| line(what, 1, 50_000))
                 .to_vec(),
         }
     }
 
+    /// The same event, whose handler settles it together with its effect.
+    fn booked() -> Self {
+        let mut case = Self::good();
+        let key = Behaviour::Booked.key(1);
+        let sent = case.entries.sent.pop_first().unwrap().1;
+        case.entries.sent.insert(key.clone(), sent);
+        case.stored[0].body = body(&key, Content::Own).into_bytes();
+        for line in &mut case.lines {
+            line.key.clone_from(&key);
+        }
+        case.stored[0].key = key;
+        case.effects.push((7, 1));
+        case
+    }
+
     fn tally(&self) -> Tally {
         reconcile(&Evidence {
             entries: &self.entries,
             stored: &self.stored,
+            effects: &self.effects,
             lines: &self.lines,
             delay: DELAY,
             lease: LEASE,
             max_attempts: 3,
             spoilt: None,
             spends_no_attempt: false,
+            keeps_ledger: true,
         })
     }
 
@@ -90,6 +109,20 @@ fn a_good_run_has_no_violations() {
     assert_eq!(tally.violations, Vec::<String>::new());
     assert_eq!((tally.acknowledged, tally.processed), (1, 1));
     assert_eq!(tally.begun_twice, 0);
+}
+
+#[test]
+fn what_is_booked_has_its_effect_once() {
+    let mut case = Case::booked();
+    assert_eq!(case.tally().violations, Vec::<String>::new());
+    case.effects.push((7, 1));
+    case.complains("NOT ONE EFFECT");
+    case.effects.clear();
+    case.complains("NOT ONE EFFECT");
+    case.effects.push((7, 2));
+    case.complains("NOT ONE EFFECT");
+    case.effects[0].0 = 8;
+    case.complains("EFFECT OF NOTHING");
 }
 
 #[test]

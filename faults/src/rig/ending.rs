@@ -12,7 +12,7 @@ use crate::reconcile::{Evidence, Tally, reconcile};
 use crate::senders::{self, Senders};
 use crate::stored;
 
-use super::{DELAY, LEASE, RECOVERY_LIMIT, Rig};
+use super::{DELAY, RECOVERY_LIMIT, Rig};
 
 /// How long after the load all may take to be settled.
 const DRAIN_LIMIT: Duration = Duration::from_secs(90);
@@ -64,14 +64,6 @@ impl Rig {
         Ok(())
     }
 
-    /// Complains where no delivery was refused: then the fault was none.
-    pub(crate) fn must_have_refused(&mut self) {
-        let unavailable = self.book.entries().unavailable;
-        if unavailable == 0 {
-            self.violations.push("the fault had no effect".to_owned());
-        }
-    }
-
     /// Complains where senders noticed more than connections closed while idle.
     pub(crate) fn must_not_be_noticed(&mut self) {
         let entries = self.book.entries();
@@ -116,16 +108,19 @@ impl Rig {
         let mut connection = self.postgres.connect().await?;
         let stored = stored::all(&mut connection).await?;
         let strays = stored::strays(&mut connection).await?;
+        let effects = stored::effects(&mut connection).await?;
         let lines = ledger::read(&self.ledger).context("the ledger is damaged")?;
         let mut tally = reconcile(&Evidence {
             entries: &self.book.entries(),
             stored: &stored,
+            effects: &effects,
             lines: &lines,
             delay: DELAY,
-            lease: LEASE,
+            lease: self.lease,
             max_attempts: self.max_attempts,
             spoilt: self.spoilt,
             spends_no_attempt: self.spends_no_attempt,
+            keeps_ledger: self.keeps_ledger,
         });
         tally.recovery_seconds = self.recovery.as_secs_f64();
         tally.notes.clone_from(&self.notes);

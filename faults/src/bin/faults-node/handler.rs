@@ -9,9 +9,9 @@ use faults::behaviour::{Behaviour, PANIC, REJECTED};
 use faults::ledger::{Ledger, Line, What};
 use rand::RngExt;
 use tokio::time::sleep;
-use webhook_core::{Event, Handled, Handler, HandlerError, Transaction};
+use webhook_core::{Event, Handled, Handler, HandlerError, Settled, Transaction};
 
-use crate::store::die;
+use crate::store::{Watched, die};
 
 /// At most as long a handler works.
 const WORK_MS: u64 = 10;
@@ -22,13 +22,32 @@ const LONG: Duration = Duration::from_millis(2_500);
 /// How soon what failed once is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// Before a transaction that has failed is tried again.
+const PAUSE: Duration = Duration::from_millis(50);
+
 pub(crate) struct LedgerHandler {
     ledger: Arc<Ledger>,
+    store: Arc<Watched>,
 }
 
 impl LedgerHandler {
-    pub(crate) const fn new(ledger: Arc<Ledger>) -> Self {
-        Self { ledger }
+    pub(crate) const fn new(ledger: Arc<Ledger>, store: Arc<Watched>) -> Self {
+        Self { ledger, store }
+    }
+
+    /// Tried until it is known what became of it: where nobody heard of a commit, the lease that it
+    /// ended is lost to the next try.
+    async fn book(&self, event: &Event<Transaction>) -> Result<Handled, HandlerError> {
+        loop {
+            match self.store.book(event.lease).await {
+                Ok(Settled::Applied) => return Ok(Handled::Settled),
+                Ok(Settled::LeaseLost) => return Err(HandlerError::retry("lease was lost")),
+                Err(error) => {
+                    tracing::debug!(error = format!("{error:#}"), "not booked");
+                    sleep(PAUSE).await;
+                }
+            }
+        }
     }
 
     fn write(&self, what: What, event: &Event<Transaction>) {
@@ -53,6 +72,11 @@ impl Handler<Transaction> for LedgerHandler {
                 return Err(HandlerError::retry_after(RETRY_AFTER, "told to fail once"));
             }
             Behaviour::Well | Behaviour::Once => sleep(work).await,
+            Behaviour::Booked => {
+                sleep(work).await;
+                self.write(What::Ended, &event);
+                return self.book(&event).await;
+            }
             Behaviour::Long => sleep(LONG).await,
             Behaviour::Reject => return Err(HandlerError::reject(REJECTED)),
             Behaviour::Kill => die(),

@@ -1,6 +1,7 @@
 //! A node under attack: an app that embeds the inbox as `webhook-server` does, whose handler keeps
 //! a ledger and misbehaves where an event's key says so, and which dies where it is told to.
 
+mod books;
 mod handler;
 mod store;
 
@@ -21,6 +22,7 @@ use webhook_postgres::{PgOptions, PgStore};
 use webhook_server::config::{Config, Migrate, Role};
 use webhook_server::http::{Listening, Site};
 
+use books::Books;
 use handler::LedgerHandler;
 use store::Watched;
 
@@ -70,8 +72,10 @@ async fn serve(line: Line) -> anyhow::Result<()> {
         postgres = open(config) => postgres?,
         _ = terminate.recv() => return Ok(()),
     };
+    let books = Books::new(postgres.clone(), options(config)?.connection);
     let store = Arc::new(Watched::new(
         postgres.clone(),
+        books,
         Arc::clone(&ledger),
         line.failpoint,
         line.lies,
@@ -82,11 +86,12 @@ async fn serve(line: Line) -> anyhow::Result<()> {
     });
     let worker = (config.role != Role::Api).then(|| {
         let scheduler = Arc::clone(&store) as Arc<dyn Scheduler>;
-        Worker::start::<Transaction>(scheduler, LedgerHandler::new(ledger), worker_options(&line))
+        let handler = LedgerHandler::new(ledger, Arc::clone(&store));
+        Worker::start::<Transaction>(scheduler, handler, worker_options(&line))
     });
     let site = match &inbox {
         Some(inbox) => Site::of_inbox(inbox.clone(), store, config.http_options()),
-        None => Site::of_worker(store, config.http_options()),
+        None => Site::without_inbox(store, config.http_options()),
     };
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
@@ -127,9 +132,7 @@ fn worker_options(line: &Line) -> WorkerOptions {
 
 /// Connects and migrates, as the server does.
 async fn open(config: &Config) -> anyhow::Result<PgStore> {
-    let url = config.database_url.as_ref().context("no DATABASE_URL")?;
-    let mut options: PgOptions = url.expose().parse()?;
-    options.max_connections = config.database_pool_size.get();
+    let options = options(config)?;
     let deadline = Instant::now() + config.database_wait_seconds;
     loop {
         match connect(options.clone(), config.migrate).await {
@@ -141,6 +144,13 @@ async fn open(config: &Config) -> anyhow::Result<PgStore> {
             }
         }
     }
+}
+
+fn options(config: &Config) -> anyhow::Result<PgOptions> {
+    let url = config.database_url.as_ref().context("no DATABASE_URL")?;
+    let mut options: PgOptions = url.expose().parse()?;
+    options.max_connections = config.database_pool_size.get();
+    Ok(options)
 }
 
 async fn connect(options: PgOptions, migrate: Migrate) -> anyhow::Result<PgStore> {

@@ -17,11 +17,14 @@ use webhook_core::{
 };
 use webhook_postgres::PgStore;
 
+use crate::books::Books;
+
 /// At most as long into an operation that it is not to survive: most are over sooner.
 const WITHIN_US: u64 = 3_000;
 
 pub(crate) struct Watched {
     store: PgStore,
+    books: Books,
     ledger: Arc<Ledger>,
     failpoint: Option<Failpoint>,
     /// Calls of the failpoint's operation.
@@ -33,17 +36,31 @@ pub(crate) struct Watched {
 impl Watched {
     pub(crate) const fn new(
         store: PgStore,
+        books: Books,
         ledger: Arc<Ledger>,
         failpoint: Option<Failpoint>,
         lies: bool,
     ) -> Self {
         Self {
             store,
+            books,
             ledger,
             failpoint,
             calls: AtomicU32::new(0),
             lies,
         }
+    }
+
+    /// Does an event's work and settles it, in one transaction.
+    pub(crate) async fn book(&self, lease: Lease) -> anyhow::Result<Settled> {
+        let settled = self.step(Operation::Book, self.books.book(lease)).await?;
+        if settled == Settled::Applied {
+            self.settled(&Settlement {
+                lease,
+                outcome: Outcome::Processed,
+            });
+        }
+        Ok(settled)
     }
 
     /// Does `work`, or dies.

@@ -1,0 +1,83 @@
+//! The app's own table, written by handlers in the transaction that settles their event.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, query};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use webhook_core::{Lease, Settled};
+use webhook_postgres::PgStore;
+
+/// At most so many transactions at once.
+const CONNECTIONS: usize = 2;
+
+/// How long one may take: a network that swallows everything must not hold a handler for ever.
+const LIMIT: Duration = Duration::from_secs(1);
+
+pub(crate) struct Books {
+    store: PgStore,
+    options: PgConnectOptions,
+    permits: Semaphore,
+    /// Those that have done well, for others to use.
+    idle: Mutex<Vec<PgConnection>>,
+}
+
+impl Books {
+    pub(crate) fn new(store: PgStore, options: PgConnectOptions) -> Self {
+        Self {
+            store,
+            // As a transaction-mode pooler wants it.
+            options: options.extra_float_digits(None).statement_cache_capacity(0),
+            permits: Semaphore::new(CONNECTIONS),
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Writes the event's effect down and settles it, both or neither. After an error nobody knows
+    /// which.
+    pub(crate) async fn book(&self, lease: Lease) -> anyhow::Result<Settled> {
+        let _permit = self.permits.acquire().await?;
+        timeout(LIMIT, async {
+            let idle = self.idle().pop();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => self.options.connect().await?,
+            };
+            let settled = self.book_on(&mut connection, lease).await?;
+            self.idle().push(connection);
+            Ok(settled)
+        })
+        .await
+        .context("the transaction takes too long")?
+    }
+
+    async fn book_on(
+        &self,
+        connection: &mut PgConnection,
+        lease: Lease,
+    ) -> anyhow::Result<Settled> {
+        let mut transaction = connection.begin().await?;
+        query("INSERT INTO public.effects (event, fence) VALUES ($1, $2)")
+            .bind(lease.event.0)
+            .bind(lease.fence.0)
+            .persistent(false)
+            .execute(&mut *transaction)
+            .await?;
+        let settled = self
+            .store
+            .settle_processed_in(&mut transaction, lease)
+            .await?;
+        match settled {
+            Settled::Applied => transaction.commit().await?,
+            Settled::LeaseLost => transaction.rollback().await?,
+        }
+        Ok(settled)
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<PgConnection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
