@@ -10,10 +10,14 @@ mod drain;
 mod faults;
 mod faulty;
 mod hardening;
+mod json_corpus;
+mod operator;
 mod process;
+mod rates;
 mod roles;
 mod serve;
 mod signatures;
 mod slow;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;

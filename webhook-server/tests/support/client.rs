@@ -5,14 +5,14 @@ use std::io;
 use std::net::SocketAddr;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{in_time, secrets};
 
 /// One connection.
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) stream: S,
     /// Read, and not yet part of a reply.
     unread: Vec<u8>,
 }
@@ -34,10 +34,16 @@ impl Client {
     pub(crate) async fn try_connect(addr: SocketAddr) -> io::Result<Self> {
         let stream = in_time("connecting", TcpStream::connect(addr)).await?;
         stream.set_nodelay(true)?;
-        Ok(Self {
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub(crate) const fn over(stream: S) -> Self {
+        Self {
             stream,
             unread: Vec::new(),
-        })
+        }
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {

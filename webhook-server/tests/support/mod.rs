@@ -5,6 +5,7 @@ pub(crate) mod process;
 pub(crate) mod secrets;
 pub(crate) mod signed;
 pub(crate) mod suite;
+pub(crate) mod tls;
 
 use std::future::Future;
 use std::time::Duration;

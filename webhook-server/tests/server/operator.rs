@@ -1,0 +1,236 @@
+//! What operators see and do over HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use webhook_core::{
+    Claim, Inbox, InboxOptions, Outcome, Reason, Scheduler, Settlement, Store, Transaction, payload,
+};
+use webhook_memory::MemoryStore;
+use webhook_server::http::{Gate, HttpOptions, Listening, Rules, Scope, Site, TokenDigest};
+
+use crate::support::client::{Client, Reply};
+use crate::support::process::webhook_server;
+use crate::support::signed::token;
+use crate::support::{transaction, with_amount};
+
+/// A client with a token.
+struct Operator {
+    client: Client,
+    token: String,
+}
+
+impl Operator {
+    async fn ask(&mut self, method: &str, path: &str) -> Reply {
+        let request = format!(
+            "{method} /v1/operator/{path} HTTP/1.1\r\nHost: test\r\n\
+             Authorization: Bearer {}\r\n\r\n",
+            self.token
+        );
+        self.client.ask(request).await
+    }
+
+    async fn get(&mut self, path: &str) -> Value {
+        let reply = self.ask("GET", path).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        reply.json()
+    }
+}
+
+#[tokio::test]
+async fn operators_see_where_transactions_stand() {
+    let (token, digest) = token("operate").await;
+    let mut process = webhook_server(&["--processing-delay-seconds=3600"])
+        .env("API_TOKENS", &digest)
+        .start();
+    let client = Client::connect(process.listens().await).await;
+    let mut operator = Operator { client, token };
+    for i in 0..3 {
+        let delivered = operator.client.post(transaction(&format!("tx/{i}"))).await;
+        delivered.acknowledged("ACCEPTED");
+    }
+    let conflicting = operator.client.post(with_amount("tx/0", "7")).await;
+    conflicting.acknowledged("CONFLICT");
+
+    let status = operator.get("status").await;
+    assert_eq!(status["waiting"], 3);
+    assert_eq!(status["processed"], 0);
+    assert_eq!(status["oldest"]["transaction_id"], "tx/0");
+
+    assert_eq!(
+        operator.get("transactions").await,
+        json!({"transactions": [], "next_after": null})
+    );
+    let first = operator.get("transactions?state=processing&limit=2").await;
+    let ids = |page: &Value| -> Vec<Value> {
+        let page = page["transactions"].as_array().unwrap();
+        page.iter().map(|it| it["transaction_id"].clone()).collect()
+    };
+    assert_eq!(ids(&first), ["tx/0", "tx/1"]);
+    let next = format!(
+        "transactions?state=PROCESSING&after={}",
+        first["next_after"]
+    );
+    let second = operator.get(&next).await;
+    assert_eq!(ids(&second), ["tx/2"]);
+    assert_eq!(second["next_after"], Value::Null);
+
+    let shown = operator.ask("GET", "transactions/tx%2F0").await;
+    assert!(
+        shown.text().contains(r#""amount":1500.50,"#),
+        "{}",
+        shown.text()
+    );
+    let shown = shown.json();
+    assert_eq!(shown["status"], "PROCESSING");
+    assert_eq!(shown["failed_attempts"], json!([]));
+    let conflict = shown["conflicts"][0]["body"].as_str().unwrap();
+    assert!(conflict.contains(r#""amount":7"#), "{conflict}");
+
+    let waits = operator.ask("POST", "transactions/tx%2F0/requeue").await;
+    assert_eq!(
+        waits.problem(409),
+        "Only a FAILED transaction can be processed again"
+    );
+    operator
+        .ask("POST", "transactions/tx-9/requeue")
+        .await
+        .problem(404);
+    operator.ask("GET", "transactions/tx-9").await.problem(404);
+    operator
+        .ask("GET", "transactions?limit=0")
+        .await
+        .problem(400);
+    operator.ask("GET", "nothing").await.problem(404);
+    operator.ask("GET", "").await.problem(404);
+    let get = operator.ask("GET", "transactions/tx-9/requeue").await;
+    assert_eq!(
+        (get.status, get.header("allow")),
+        (405, Some("OPTIONS, POST"))
+    );
+}
+
+#[tokio::test]
+async fn only_operators_are_served() {
+    let (reader, reads) = token("read").await;
+    let (_, operates) = token("operate").await;
+    let mut process = webhook_server(&[]).start();
+    let mut client = Client::connect(process.listens().await).await;
+    let paths = ["status", "transactions", "transactions/a", "nothing"];
+    for path in paths {
+        // Nobody can be one, not even here.
+        client
+            .get(&format!("/v1/operator/{path}"))
+            .await
+            .problem(404);
+    }
+    let tokens = format!("{reads} {operates}");
+    let mut process = webhook_server(&[]).env("API_TOKENS", &tokens).start();
+    let mut client = Client::connect(process.listens().await).await;
+    for path in paths {
+        client
+            .get(&format!("/v1/operator/{path}"))
+            .await
+            .problem(401);
+    }
+    let mut reader = Operator {
+        client,
+        token: reader,
+    };
+    for path in paths {
+        let reply = reader.ask("GET", path).await;
+        assert_eq!(reply.problem(401), "Token missing or wrong");
+        reader.ask("POST", path).await.problem(401);
+    }
+    reader
+        .ask("POST", "transactions/a/requeue")
+        .await
+        .problem(401);
+}
+
+#[tokio::test]
+async fn operators_can_have_an_address_of_their_own() {
+    let (token, digest) = token("operate").await;
+    let mut process = webhook_server(&["--operator-addr=127.0.0.1:0"])
+        .env("API_TOKENS", &digest)
+        .start();
+    let event = process.logs("listening").await;
+    let addr = |name: &str| event[name].as_str().unwrap().parse().unwrap();
+    let mut everybody = Operator {
+        client: Client::connect(addr("addr")).await,
+        token: token.clone(),
+    };
+    everybody.ask("GET", "status").await.problem(404);
+    let mut operator = Operator {
+        client: Client::connect(addr("operator_addr")).await,
+        token,
+    };
+    assert_eq!(operator.get("status").await["failed"], 0);
+    assert_eq!(operator.client.get("/readyz").await.status, 200);
+    operator.client.post(transaction("tx-1")).await.problem(404);
+
+    let (code, _, log) =
+        webhook_server(&["--bind-addr=127.0.0.1:0", "--operator-addr=127.0.0.1:0"])
+            .output()
+            .await;
+    assert_eq!(code, 1);
+    assert!(log.contains("webhook-server token operate"), "{log}");
+}
+
+#[tokio::test]
+async fn operators_set_failed_transactions_going_again() {
+    let store = Arc::new(MemoryStore::default());
+    let options = InboxOptions {
+        delay: Duration::ZERO,
+        ..InboxOptions::default()
+    };
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, options);
+    inbox
+        .receive::<Transaction>(transaction("tx-1").into())
+        .await
+        .unwrap();
+    let claim = Claim {
+        kind: payload::kind_of::<Transaction>(),
+        limit: std::num::NonZeroUsize::MIN,
+        lease: Duration::from_secs(60),
+        max_attempts: std::num::NonZeroU32::MIN,
+    };
+    let claimed = store.claim(&claim).await.unwrap();
+    let settlement = Settlement {
+        lease: claimed.events[0].lease,
+        outcome: Outcome::Failed {
+            reason: Reason::new("account closed"),
+        },
+    };
+    store.settle(&[settlement]).await.unwrap();
+    let gate = Gate::new(Rules {
+        senders: None,
+        tokens: Some(vec![TokenDigest::of(Scope::Operate, "secret")]),
+    });
+    let site = Site::of_inbox(
+        inbox,
+        Arc::clone(&store) as Arc<dyn Store>,
+        HttpOptions::default(),
+    )
+    .for_operators(store)
+    .behind(Arc::new(gate));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listening = Listening::start(listener, site).unwrap();
+    let mut operator = Operator {
+        client: Client::connect(listening.addr()).await,
+        token: "secret".to_owned(),
+    };
+    let failed = operator.get("transactions").await;
+    assert_eq!(failed["transactions"][0]["error_message"], "account closed");
+    let shown = operator.get("transactions/tx-1").await;
+    assert_eq!(shown["failed_attempts"][0]["reason"], "account closed");
+    let requeued = operator.ask("POST", "transactions/tx-1/requeue").await;
+    assert_eq!(
+        requeued.json(),
+        json!({"transaction_id": "tx-1", "status": "PROCESSING"})
+    );
+    assert_eq!(operator.get("status").await["due"], 1);
+    listening.shutdown(Duration::ZERO).await;
+}

@@ -1,0 +1,252 @@
+//! TLS that the server ends itself.
+
+use std::net::SocketAddr;
+
+use rustix::process::Signal;
+use rustls::ProtocolVersion;
+use rustls::version::{TLS12, TLS13};
+
+use crate::support::client::Client;
+use crate::support::process::{Process, Starter, webhook_server};
+use crate::support::tls::{Authority, Files, Identity, certificate};
+use crate::support::transaction;
+
+fn server(files: &Files, identity: &Identity) -> Starter {
+    command(&[], files, identity)
+}
+
+fn command(args: &[&str], files: &Files, identity: &Identity) -> Starter {
+    webhook_server(args)
+        .env("TLS_CERT_FILE", &files.write("cert.pem", &identity.cert))
+        .env("TLS_KEY_FILE", &files.write("key.pem", &identity.key))
+}
+
+#[tokio::test]
+async fn the_contract_holds_over_tls_1_2_and_1_3() {
+    let (authority, files) = (Authority::new(), Files::new());
+    let mut process = server(&files, &authority.issue()).start();
+    let addr = process.listens().await;
+    for (version, expected) in [
+        (&TLS12, ProtocolVersion::TLSv1_2),
+        (&TLS13, ProtocolVersion::TLSv1_3),
+    ] {
+        let config = authority.client(&[version], None);
+        let mut client = Client::shake(addr, config).await.unwrap();
+        let (_, session) = client.stream.get_ref();
+        assert_eq!(session.protocol_version(), Some(expected));
+        assert_eq!(session.alpn_protocol(), Some(&b"http/1.1"[..]));
+        let id = format!("{expected:?}");
+        let delivered = client.post(transaction(&id)).await;
+        delivered.acknowledged("ACCEPTED");
+        let shown = client.get(&format!("/v1/transactions/{id}")).await;
+        assert_eq!(shown.status, 200);
+        // Longer than one record.
+        let long = "x".repeat(200_000);
+        client.post(long).await.problem(400);
+        // Closed with notice, so that nobody else can have cut it short.
+        client
+            .ask("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+            .await;
+        client.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn who_speaks_no_tls_gets_no_answer() {
+    let (authority, files) = (Authority::new(), Files::new());
+    let mut process = server(&files, &authority.issue()).start();
+    let addr = process.listens().await;
+    for noise in [
+        "GET / HTTP/1.1\r\nHost: test\r\n\r\n",
+        "\0\0\0\0",
+        "\u{16}\u{3}\u{1}\u{2}\0",
+    ] {
+        let mut client = Client::connect(addr).await;
+        client.send(noise).await;
+        tokio::io::AsyncWriteExt::shutdown(&mut client.stream)
+            .await
+            .unwrap();
+        let mut answer = Vec::new();
+        let _ = tokio::io::AsyncReadExt::read_to_end(&mut client.stream, &mut answer).await;
+        assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    }
+    let other = Authority::new().client(&[&TLS13], None);
+    assert!(
+        Client::shake(addr, other).await.is_err(),
+        "signed by another"
+    );
+    let config = authority.client(&[&TLS13], None);
+    let mut client = Client::shake(addr, config).await.unwrap();
+    assert_eq!(client.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn who_never_ends_the_handshake_is_not_waited_for() {
+    let (authority, files) = (Authority::new(), Files::new());
+    let mut process = server(&files, &authority.issue())
+        .env("HEADER_TIMEOUT_SECONDS", "0.2")
+        .start();
+    let addr = process.listens().await;
+    Client::connect(addr).await.closed().await;
+    process.signal(Signal::TERM);
+    assert!(process.ends().await.success());
+
+    let mut process = server(&files, &authority.issue()).start();
+    let _silent = Client::connect(process.listens().await).await;
+    process.signal(Signal::TERM);
+    assert!(process.ends().await.success());
+    assert!(
+        !process
+            .logged
+            .iter()
+            .any(|it| it.contains("drain time was too short"))
+    );
+}
+
+#[tokio::test]
+async fn certificates_are_read_again_and_no_connection_is_dropped() {
+    let (authority, files) = (Authority::new(), Files::new());
+    let (old, new) = (authority.issue(), authority.issue());
+    let mut process = server(&files, &old).start();
+    let addr = process.listens().await;
+    let shown = async || {
+        let client = Client::shake(addr, authority.client(&[&TLS13], None))
+            .await
+            .unwrap();
+        let (_, session) = client.stream.get_ref();
+        session.peer_certificates().unwrap()[0].clone()
+    };
+    let config = authority.client(&[&TLS13], None);
+    let mut client = Client::shake(addr, config).await.unwrap();
+    assert_eq!(client.get("/").await.status, 200);
+    assert_eq!(shown().await, certificate(&old.cert));
+    files.write("cert.pem", &new.cert);
+    process.signal(Signal::HUP);
+    let failed = "failed to read secrets, tokens and certificates again, those from before stay";
+    process.logs(failed).await;
+    assert_eq!(
+        shown().await,
+        certificate(&old.cert),
+        "the key is still the old one"
+    );
+    files.write("key.pem", &new.key);
+    process.signal(Signal::HUP);
+    process
+        .logs("secrets, tokens and certificates read again")
+        .await;
+    assert_eq!(shown().await, certificate(&new.cert));
+    assert_eq!(client.get("/").await.status, 200);
+}
+
+#[tokio::test]
+async fn clients_show_a_certificate_where_they_must() {
+    let (authority, files) = (Authority::new(), Files::new());
+    let (clients, stranger) = (Authority::new(), Authority::new());
+    let roots = files.write("clients.pem", &clients.pem());
+    let identity = authority.issue();
+    let mut process = server(&files, &identity)
+        .env("TLS_CLIENT_CA_FILE", &roots)
+        .start();
+    let addr = process.listens().await;
+    let known = clients.issue();
+    for version in [&TLS12, &TLS13] {
+        let config = authority.client(&[version], Some(&known));
+        let mut client = Client::shake(addr, config).await.unwrap();
+        assert_eq!(client.get("/").await.status, 200);
+        for identity in [None, Some(&stranger.issue())] {
+            let config = authority.client(&[version], identity);
+            // By TLS 1.3 a client learns of it when it reads.
+            if let Ok(mut client) = Client::shake(addr, config).await {
+                client
+                    .send_some("GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+                    .await;
+                assert!(client.try_reply().await.is_none());
+            }
+        }
+    }
+    is_seen_alive_and_dead(process, addr, &|| {
+        command(&["healthcheck"], &files, &identity).env("TLS_CLIENT_CA_FILE", &roots)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_with_tls_is_found_healthy() {
+    let (authority, files) = (Authority::new(), Files::new());
+    let identity = authority.issue();
+    let mut process = server(&files, &identity).start();
+    let addr = process.listens().await;
+    is_seen_alive_and_dead(process, addr, &|| {
+        command(&["healthcheck"], &files, &identity)
+    })
+    .await;
+}
+
+async fn is_seen_alive_and_dead(mut process: Process, addr: SocketAddr, ask: &dyn Fn() -> Starter) {
+    let asked = || ask().env("BIND_ADDR", &addr.to_string()).output();
+    let (code, _, log) = asked().await;
+    assert_eq!(code, 0, "{log}");
+    process.signal(Signal::TERM);
+    process.ends().await;
+    let (code, _, log) = asked().await;
+    assert_eq!(code, 1, "{log}");
+}
+
+#[tokio::test]
+async fn what_makes_no_tls_is_told_by_its_name() {
+    let (authority, files) = (Authority::new(), Files::new());
+    let (identity, other) = (authority.issue(), authority.issue());
+    let cert = files.write("cert.pem", &identity.cert);
+    let key = files.write("key.pem", &identity.key);
+    let other_key = files.write("other.pem", &other.key);
+    let none = files.write("none.pem", "no certificate\n");
+    for (variables, expected) in [
+        (
+            &[("TLS_CERT_FILE", &cert)][..],
+            "TLS_CERT_FILE (--tls-cert-file) needs TLS_KEY_FILE",
+        ),
+        (
+            &[("TLS_KEY_FILE", &key)],
+            "TLS_KEY_FILE (--tls-key-file) needs TLS_CERT_FILE",
+        ),
+        (
+            &[("TLS_CLIENT_CA_FILE", &cert)],
+            "needs TLS_CERT_FILE and TLS_KEY_FILE",
+        ),
+        (
+            &[("TLS_CERT_FILE", &none), ("TLS_KEY_FILE", &key)],
+            "cannot use TLS_CERT_FILE",
+        ),
+        (
+            &[("TLS_CERT_FILE", &cert), ("TLS_KEY_FILE", &none)],
+            "cannot use TLS_KEY_FILE",
+        ),
+        (
+            &[
+                ("TLS_CERT_FILE", &cert),
+                ("TLS_KEY_FILE", &"/nowhere".to_owned()),
+            ],
+            "cannot use TLS_KEY_FILE /nowhere",
+        ),
+        (
+            &[("TLS_CERT_FILE", &cert), ("TLS_KEY_FILE", &other_key)],
+            "cannot use the certificates and the key",
+        ),
+        (
+            &[
+                ("TLS_CERT_FILE", &cert),
+                ("TLS_KEY_FILE", &key),
+                ("TLS_CLIENT_CA_FILE", &none),
+            ],
+            "cannot use TLS_CLIENT_CA_FILE",
+        ),
+    ] {
+        let mut starter = webhook_server(&["--bind-addr=127.0.0.1:0"]);
+        for (name, value) in variables {
+            starter = starter.env(name, value);
+        }
+        let (code, _, log) = starter.output().await;
+        assert_ne!(code, 0);
+        assert!(log.contains(expected), "{log}");
+    }
+}
