@@ -11,6 +11,7 @@ mod faults;
 mod faulty;
 mod hardening;
 mod json_corpus;
+mod json_corpus;
 mod operator;
 mod process;
 mod rates;
