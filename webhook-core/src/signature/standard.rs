@@ -164,7 +164,7 @@ impl StandardWebhooks {
 }
 
 impl Signer for StandardWebhooks {
-    /// With every secret and every private key.
+    /// With every secret and every private key, as far as a receiver looks at their signatures.
     fn sign(
         &self,
         id: &str,
@@ -190,7 +190,7 @@ impl Signer for StandardWebhooks {
             let signature = Encoding::Base64.encode(&key.sign(&content).to_bytes());
             format!("v1a,{signature}")
         });
-        let signatures: Vec<String> = macs.chain(signed).collect();
+        let signatures: Vec<String> = macs.chain(signed).take(MAX_SIGNATURES).collect();
         if signatures.is_empty() {
             return Err(Unsigned::NoKey);
         }

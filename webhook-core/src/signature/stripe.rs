@@ -75,7 +75,7 @@ impl Verifier for Stripe {
 }
 
 impl Signer for Stripe {
-    /// With every secret. Stripe's scheme has no place for the id.
+    /// With every secret, as far as a receiver looks at their signatures. Stripe's scheme has no place for the id.
     fn sign(
         &self,
         _id: &str,
@@ -85,7 +85,7 @@ impl Signer for Stripe {
         let since_epoch = timestamp::since_epoch(at).ok_or(Unsigned::Time)?;
         let time = since_epoch.as_secs().to_string();
         let mut value = format!("t={time}");
-        for key in &self.keys {
+        for key in self.keys.iter().take(MAX_SIGNATURES) {
             let tag = key.tag(&[time.as_bytes(), b".", body]);
             value.push_str(",v1=");
             value.push_str(&Encoding::Hex.encode(&tag));

@@ -363,6 +363,18 @@ fn public_keys_verify_and_private_ones_sign() {
 }
 
 #[test]
+fn no_more_is_signed_than_is_looked_at() {
+    let now = at(1_700_000_000);
+    let secrets = || (0..=MAX_SIGNATURES).map(|number| format!("secret{number:02}"));
+    let scheme = StandardWebhooks::new(secrets()).unwrap();
+    let sent = signed(&scheme, now, b"{}");
+    assert_eq!(verify(&scheme, &sent, b"{}", now), Ok(()));
+    let scheme = Stripe::new(secrets()).unwrap();
+    let sent = signed(&scheme, now, b"{}");
+    assert_eq!(verify(&scheme, &sent, b"{}", now), Ok(()));
+}
+
+#[test]
 fn ids_that_could_be_disputed_are_refused() {
     let now = at(1_700_000_000);
     let scheme = StandardWebhooks::new([PUBLISHED_SECRET]).unwrap();
