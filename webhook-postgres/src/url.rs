@@ -62,6 +62,11 @@ pub(crate) fn read(url: &str) -> Result<PgOptions, PgError> {
     if url.contains('\0') || url.contains("%00") {
         return Err(wrong("it must not hold a NUL"));
     }
+    let path = address.split_once('/').map_or("", |(_, path)| path);
+    if decode(path)?.split('/').any(|it| matches!(it, "." | "..")) {
+        // They would be resolved, as in a file's path, and the database would be another one.
+        return Err(wrong("its database must not be named `.` or `..`"));
+    }
     // Else these may be parts of a password.
     let names_are_clear = !query.contains('@');
 
@@ -198,7 +203,7 @@ fn decode(part: &str) -> Result<String, PgError> {
     percent_decode_str(part)
         .decode_utf8()
         .map(Into::into)
-        .map_err(|_| wrong("a parameter of it is not UTF-8"))
+        .map_err(|_| wrong("a part of it is not UTF-8"))
 }
 
 /// What may be a password and a host, or neither, is not guessed at: a wrong guess would connect to
@@ -344,6 +349,16 @@ mod tests {
         let options = read("postgresql://db:5432/inbox?user=a%40b").unwrap();
         assert_eq!(options.connection.get_username(), "a@b");
         assert_eq!(options.connection.get_host(), "db");
+    }
+
+    #[test]
+    fn a_database_is_no_path() {
+        for name in [".", "..", "%2E%2e", "a/../b"] {
+            let message = refused(&format!("postgresql://app@db/{name}"));
+            assert!(message.contains("its database"), "{message}");
+        }
+        let options = read("postgresql://app@db/%2Fa.b").unwrap();
+        assert_eq!(options.connection.get_database(), Some("/a.b"));
     }
 
     #[test]
