@@ -11,7 +11,6 @@ mod faults;
 mod faulty;
 mod hardening;
 mod json_corpus;
-mod json_corpus;
 mod operator;
 mod process;
 mod rates;
