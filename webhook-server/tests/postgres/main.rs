@@ -4,6 +4,8 @@
 
 mod delay;
 mod kill;
+mod least_rights;
+mod logs;
 mod node;
 mod operate;
 mod outage;
