@@ -31,13 +31,14 @@ fn signer(scheme: &str, secret: &str) -> Box<dyn Signer> {
 /// Asks it all of the server that `starter` starts, which processes at once; its log is looked at as
 /// every server's.
 pub(crate) async fn run(starter: Starter, scheme: &str, secret: &str) {
-    let (token, digest) = token("read").await;
+    let (reader, reads) = token("read").await;
+    let (operator, operates) = token("operate").await;
     let password = "a-password-of-the-suite";
     secrets::keep(password);
     let mut process = starter
         .env("WEBHOOK_SIGNATURE_SCHEME", scheme)
         .env("WEBHOOK_SECRETS", &secret.replace(' ', "-"))
-        .env("API_TOKENS", &digest)
+        .env("API_TOKENS", &format!("{reads} {operates}"))
         .start();
     let addr = process.listens().await;
     let signer = signer(scheme, &secret.replace(' ', "-"));
@@ -84,7 +85,7 @@ pub(crate) async fn run(starter: Starter, scheme: &str, secret: &str) {
     let get = |path: &str, authorization: &str| {
         format!("GET {path} HTTP/1.1\r\nHost: test\r\n{authorization}\r\n")
     };
-    let bearer = format!("Authorization: Bearer {token}\r\n");
+    let bearer = format!("Authorization: Bearer {reader}\r\n");
     let path = "/v1/transactions/tx-1";
     assert_eq!(client.ask(get(path, &bearer)).await.status, 200);
     client
@@ -94,19 +95,34 @@ pub(crate) async fn run(starter: Starter, scheme: &str, secret: &str) {
     for wrong in [
         String::new(),
         bearer.repeat(2),
-        format!("Authorization: Bearer {token}x\r\n"),
-        format!("Authorization: Basic {token}\r\n"),
-        format!("Authorization: {token}\r\n"),
-        format!("X-Api-Key: {token}\r\nCookie: session={password}\r\n"),
+        format!("Authorization: Bearer {reader}x\r\n"),
+        format!("Authorization: Basic {reader}\r\n"),
+        format!("Authorization: {reader}\r\n"),
+        format!("X-Api-Key: {reader}\r\nCookie: session={password}\r\n"),
     ] {
         client.ask(get(path, &wrong)).await.problem(401);
     }
+    let operating = format!("Authorization: Bearer {operator}\r\n");
+    for (what, status) in [
+        ("status", 200),
+        ("transactions?state=processed", 200),
+        ("transactions?state=DE89370400440532013000", 400),
+        ("transactions/tx-1", 200),
+        ("transactions/none", 404),
+        ("transactions/tx-1/requeue", 405),
+    ] {
+        let path = format!("/v1/operator/{what}");
+        let reply = client.ask(get(&path, &operating)).await;
+        assert_eq!(reply.status, status, "{path}");
+        client.ask(get(&path, &bearer)).await.problem(401);
+    }
     // Where secrets should not be, and are.
-    let query = format!("{path}?access_token={token}&password={password}");
+    let query = format!("{path}?access_token={reader}&password={password}");
     client.ask(get(&query, "")).await.problem(401);
     let target = format!("http://user:{password}@test{path}");
-    let mut other = Client::connect(addr).await;
-    other.ask(get(&target, &bearer)).await.problem(400);
+    let mut closed = Client::connect(addr).await;
+    closed.ask(get(&target, &bearer)).await.problem(400);
+    drop(closed);
 
     for (head, status) in [
         (

@@ -1,0 +1,52 @@
+//! No request and no command makes a log tell a secret.
+
+use std::time::Duration;
+
+use webhook_core::{NewEvent, Redelivery, Store, Transaction, payload};
+use webhook_postgres::PgStore;
+use webhook_postgres::testing::TestDatabase;
+
+use crate::node::server_on;
+use crate::support::{suite, transaction};
+
+#[tokio::test]
+async fn no_request_and_no_command_makes_the_log_tell_a_secret() {
+    let database = TestDatabase::create().await;
+    let (code, _, log) = server_on(database.url(), &["migrate", "--log-level=trace"])
+        .output()
+        .await;
+    assert_eq!(code, 0, "{log}");
+
+    // Cannot be read any more, so that its handler fails.
+    let store = PgStore::connect(database.url()).await.unwrap();
+    let mut envelope = payload::seal::<Transaction>(transaction("spoilt").into()).unwrap();
+    envelope.body = transaction("spoilt").replace('}', "").into();
+    let event = NewEvent {
+        envelope,
+        delay: Duration::ZERO,
+        redelivery: Redelivery::KeepFailed,
+    };
+    store.accept(&[event]).await.unwrap();
+
+    let args = ["--processing-delay-seconds=0", "--max-attempts=1"];
+    let (scheme, secret) = suite::SCHEMES[0];
+    suite::run(server_on(database.url(), &args), scheme, secret).await;
+
+    for command in [
+        &["status"][..],
+        &["list", "--state=failed"],
+        &["list", "--state=processed", "--json"],
+        &["show", "tx-1"],
+        &["show", "spoilt"],
+        &["requeue", "spoilt"],
+        &["requeue", "--all-failed"],
+        &["prune", "--older-than=0s"],
+    ] {
+        let args = [command, &["--log-level=trace"]].concat();
+        let (code, _, log) = server_on(database.url(), &args).output().await;
+        assert_eq!(code, 0, "{args:?}: {log}");
+        assert!(log.contains(" DEBUG "), "{args:?}: {log}");
+    }
+    store.close().await;
+    database.drop_database().await;
+}
