@@ -99,6 +99,16 @@ async fn limits_of_zero_are_taken_as_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn events_that_others_are_just_claiming_are_asked_for_again_after_a_pause() {
+    let start_time = Instant::now();
+    let scheduler = Scripted::new([due_in(Duration::ZERO), due_in(Duration::ZERO)]);
+    let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
+    let claims = scheduler.claimed(3, start_time).await;
+    assert!(claims.windows(2).all(|pair| pair[1] - pair[0] > 0.009));
+    worker.shutdown(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wake_up_cuts_the_sleep_short() {
     let start_time = Instant::now();
     let scheduler = Scripted::new([due_in(3 * SECOND), brings([event(1, 1)])]);
@@ -135,5 +145,7 @@ async fn a_store_that_fails_is_asked_again_by_and_by() {
     let claims = scheduler.claimed(21, start_time).await;
     assert!(claims.windows(2).all(|pair| pair[1] - pair[0] > 0.0199));
     assert!(claims.windows(2).all(|pair| pair[1] - pair[0] <= 5.01));
+    // The pauses grow, whatever the jitter.
+    assert!(claims.windows(2).any(|pair| pair[1] - pair[0] > 0.5));
     worker.shutdown(SECOND).await;
 }

@@ -35,12 +35,61 @@ async fn long_handlers_keep_their_lease() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_failed_beat_is_repeated_before_the_lease_runs_out() {
+    let mut mock = MockScheduler::new();
+    let beats = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let noted = Arc::clone(&beats);
+    mock.expect_extend().returning(move |leases, _| {
+        noted.lock().unwrap().push(Instant::now());
+        match noted.lock().unwrap().len() {
+            1 => Err(Error::unavailable(std::io::Error::other("down"))),
+            _ => Ok(vec![Extended::Renewed; leases.len()]),
+        }
+    });
+    mock.expect_settle()
+        .returning(|all| Ok(vec![Settled::Applied; all.len()]));
+    let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
+    let worker = start(&scheduler, async |_: Event<Word>| {
+        sleep(119 * SECOND).await;
+        Ok(())
+    });
+    scheduler.settled(1).await;
+    let beats = beats.lock().unwrap().clone();
+    assert!(beats[1] - beats[0] < 10 * SECOND);
+    worker.shutdown(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_settlement_is_repeated_for_as_long_as_its_lease_was_renewed() {
+    let mut mock = MockScheduler::new();
+    mock.expect_extend()
+        .returning(|leases, _| Ok(vec![Extended::Renewed; leases.len()]));
+    mock.expect_settle()
+        .times(1)
+        .returning(|_| Err(Error::unavailable(std::io::Error::other("down"))));
+    mock.expect_settle()
+        .returning(|all| Ok(vec![Settled::Applied; all.len()]));
+    let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
+    let worker = start(&scheduler, async |_: Event<Word>| {
+        sleep(299 * SECOND).await;
+        Ok(())
+    });
+    while worker.context.leases.held() == 0 {
+        tokio::task::yield_now().await;
+    }
+    sleep(310 * SECOND).await;
+    assert_eq!(scheduler.settled(0).await, [(1, Outcome::Processed)]);
+    worker.shutdown(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_lease_stops_its_handler_and_is_not_settled() {
     let mut mock = MockScheduler::new();
     mock.expect_extend()
         .returning(|leases, _| Ok(vec![Extended::LeaseLost; leases.len()]));
     let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
     let dropped = Arc::new(Notify::new());
+    let started_at = Instant::now();
     let worker = start(&scheduler, {
         let dropped = Arc::clone(&dropped);
         move |_: Event<Word>| {
@@ -53,6 +102,8 @@ async fn a_lost_lease_stops_its_handler_and_is_not_settled() {
         }
     });
     dropped.notified().await;
+    // By the first beat of the heart, not by the handler's time-out.
+    assert!(started_at.elapsed() < 120 * SECOND);
     assert_eq!(worker.shutdown(SECOND).await, Drained::default());
     assert_eq!(scheduler.settled(0).await, []);
 }
@@ -135,9 +186,9 @@ async fn a_drain_lets_handlers_finish() {
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_hands_back_what_does_not_finish() {
-    let scheduler = Scripted::new([brings([event(1, 1), event(2, 1)])]);
+    let scheduler = Scripted::new([brings((1..=3).map(|id| event(id, 1)))]);
     let worker = start(&scheduler, async |event: Event<Word>| {
-        if event.lease.event.0 == 2 {
+        if event.lease.event.0 > 1 {
             pending::<()>().await;
         }
         Ok(())
@@ -147,12 +198,16 @@ async fn a_drain_hands_back_what_does_not_finish() {
     assert_eq!(
         drained,
         Drained {
-            released: 1,
+            released: 2,
             left: 0
         }
     );
-    let expected = [(1, Outcome::Processed), (2, Outcome::Release)];
-    assert_eq!(scheduler.settled(2).await, expected);
+    let expected = [
+        (1, Outcome::Processed),
+        (2, Outcome::Release),
+        (3, Outcome::Release),
+    ];
+    assert_eq!(scheduler.settled(3).await, expected);
 }
 
 #[tokio::test(start_paused = true)]
