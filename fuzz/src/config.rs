@@ -1,43 +1,45 @@
 //! Configuration values, as they come by flag; by variable they are read the same way.
 
 mod known;
+mod started;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use webhook_server::config::{CommandLine, Config};
+use webhook_server::with_causes;
 
-use known::{MAX_SECONDS, NAMES, is_good};
+use known::{MAX_SECONDS, SETTINGS, Setting, is_good};
 
-/// In place of a password, which no message may show.
+/// In place of a secret, which no message may show.
 const SECRET: &str = "hunter2";
 
-/// A command line is read within the documented bounds, or refused by an error that names the
-/// variable and the value.
+/// A command line is read within the documented bounds, and can be started with; or it is refused
+/// by an error that names the variable and the value, and no secret.
 ///
 /// The input is an argument a line.
 pub fn config(input: &[u8]) {
     let args: Vec<OsString> = input.split(|&byte| byte == b'\n').map(os_string).collect();
     let program = OsString::from("webhook-server");
     let line = CommandLine::read([program].iter().chain(&args));
-    match &line {
+    let shown = match &line {
         Ok(line) => {
             check_bounds(&line.config);
-            let debug = format!("{line:?}");
-            assert!(!shows_secret(&args, &debug), "{debug}");
+            check_use(&line.config);
+            format!("{line:?} {}", rules_of(&line.config))
         }
-        Err(error) => {
-            let message = error.to_string();
-            assert!(!message.trim().is_empty());
-            assert!(!shows_secret(&args, &message), "{message}");
-        }
-    }
+        Err(error) => error.to_string(),
+    };
+    assert!(!shown.trim().is_empty());
+    assert!(
+        !holds_secret_alone(&args) || !shown.contains(SECRET),
+        "{shown}"
+    );
     if let [arg] = args.as_slice()
-        && let Some((name, value)) = setting(&arg.to_string_lossy())
-        && !is_unnamed_so_far(name, arg)
+        && let Some((setting, value)) = setting(&arg.to_string_lossy())
     {
-        check_setting(name, value, line.as_ref().err());
+        check_setting(setting, value, line.as_ref().err());
     }
 }
 
@@ -51,59 +53,77 @@ fn os_string(bytes: &[u8]) -> OsString {
     String::from_utf8_lossy(bytes).into_owned().into()
 }
 
-/// Whose errors do not name the variable: a switch that may have a value, and what is not UTF-8.
-fn is_unnamed_so_far(name: &str, arg: &OsStr) -> bool {
-    name == "REVIVE_FAILED" || arg.to_str().is_none()
-}
-
 /// The one variable that `arg` sets by its flag, and the value.
-fn setting(arg: &str) -> Option<(&'static str, &str)> {
-    let (flag, value) = arg.strip_prefix("--")?.split_once('=')?;
-    let name = NAMES.iter().find(|name| flag_of(name) == flag)?;
-    Some((name, value))
-}
-
-fn flag_of(name: &str) -> String {
-    name.to_ascii_lowercase().replace('_', "-")
+fn setting(arg: &str) -> Option<(&'static Setting, &str)> {
+    let (flag, value) = arg.split_once('=')?;
+    let setting = SETTINGS.iter().find(|setting| setting.flag == flag)?;
+    Some((setting, value))
 }
 
 /// A value alone is taken exactly if it is good, and the error says what it is about.
-fn check_setting(name: &str, value: &str, error: Option<&clap::Error>) {
+fn check_setting(setting: &Setting, value: &str, error: Option<&clap::Error>) {
+    let Setting { variable, flag, .. } = setting;
     let Some(error) = error else {
-        assert_ne!(is_good(name, value), Some(false), "{name}={value:?}");
+        assert_ne!(
+            is_good(variable, value),
+            Some(false),
+            "{variable}={value:?}"
+        );
         return;
     };
     let message = error.to_string();
-    assert!(message.contains(name), "{name} is not named: {message}");
     assert!(
-        message.contains(&format!("--{}", flag_of(name))),
-        "{message}"
+        message.contains(variable),
+        "{variable} is not named: {message}"
     );
-    if error.kind() == ErrorKind::ValueValidation {
-        assert_ne!(is_good(name, value), Some(true), "{message}");
-        assert!(
-            message.contains(&format!("{value:?}")),
-            "{value:?} is not named: {message}"
-        );
-        assert!(message.contains("expected"), "{message}");
+    match error.kind() {
+        ErrorKind::ValueValidation => {
+            assert_ne!(is_good(variable, value), Some(true), "{message}");
+            let shown = format!("{value:?}");
+            assert!(
+                message.contains(&shown),
+                "{value:?} is not named: {message}"
+            );
+            assert!(message.contains("expected"), "{message}");
+            assert!(message.contains(flag.as_str()), "{message}");
+        }
+        ErrorKind::InvalidUtf8 => assert!(message.contains(flag.as_str()), "{message}"),
+        _ => {}
     }
 }
 
-/// Whether `text` shows a password that came with the database's URL and nowhere else.
-fn shows_secret(args: &[OsString], text: &str) -> bool {
-    let is_url = |arg: &OsString| {
-        arg.to_str()
-            .is_some_and(|arg| arg.starts_with("--database-url="))
+/// Whether what is to be kept secret, and nothing else, holds the mark.
+fn holds_secret_alone(args: &[OsString]) -> bool {
+    let secrets = || SETTINGS.iter().filter(|setting| setting.is_secret);
+    let is_secret = |at: usize| {
+        let (before, arg) = (at.checked_sub(1).map(|at| &args[at]), &args[at]);
+        secrets().any(|Setting { flag, .. }| {
+            let joined = arg.as_encoded_bytes().strip_prefix(flag.as_bytes());
+            joined.is_some_and(|rest| rest.starts_with(b"="))
+                || before.is_some_and(|before| before == flag.as_str())
+        })
     };
-    let (urls, others): (Vec<_>, Vec<_>) = args.iter().partition(|arg| is_url(arg));
-    let holds_secret = |arg: &&OsString| arg.to_string_lossy().contains(SECRET);
-    urls.iter().any(holds_secret) && !others.iter().any(holds_secret) && text.contains(SECRET)
+    let is_marked = |at: &usize| args[*at].to_string_lossy().contains(SECRET);
+    let marked: Vec<usize> = (0..args.len()).filter(is_marked).collect();
+    // Behind a `--` nothing is a flag, nor its value.
+    !marked.is_empty() && marked.into_iter().all(is_secret) && !args.iter().any(|arg| arg == "--")
+}
+
+/// Who may deliver and read by `config`, or why that is not known, but for what files say.
+fn rules_of(config: &Config) -> String {
+    let mut config = config.clone();
+    (config.webhook_secrets_file, config.api_tokens_file) = (None, None);
+    match config.rules() {
+        Ok(rules) => format!("{rules:?}"),
+        Err(error) => format!("{} {error:?}", with_causes(&error)),
+    }
 }
 
 fn check_bounds(config: &Config) {
     let most = Duration::from_secs(MAX_SECONDS);
     for (least, seconds) in [
         (0, config.processing_delay_seconds),
+        (1, config.webhook_tolerance_seconds),
         (1_000, config.processing_stale_timeout_seconds),
         (0, config.database_wait_seconds),
         (1, config.accept_timeout_seconds),
@@ -126,7 +146,7 @@ fn check_bounds(config: &Config) {
         assert!(count > 0);
     }
     for age in [config.retention_days, config.key_retention_days] {
-        assert!(age.is_none_or(|age| age <= most));
+        assert!(age.is_none_or(|age| !age.is_zero() && age <= most));
     }
     if let (Some(bodies), Some(keys)) = (config.retention_days, config.key_retention_days) {
         assert!(bodies <= keys);
@@ -135,13 +155,16 @@ fn check_bounds(config: &Config) {
         config.retention().is_some(),
         config.retention_days.is_some()
     );
+}
 
+/// What was taken can be used.
+fn check_use(config: &Config) {
     let worker = config.worker_options();
     assert_eq!(worker.lease, config.processing_stale_timeout_seconds);
     assert_eq!(worker.max_attempts, config.max_attempts);
     let inbox = config.inbox_options();
     assert_eq!(inbox.delay, config.processing_delay_seconds);
     assert_eq!(config.http_options().max_body_bytes, config.max_body_bytes);
-    // A filter that was taken can be made.
     drop(config.log_level.to_filter());
+    started::check(config);
 }

@@ -16,11 +16,15 @@ mod config;
 mod database_url;
 mod decimal;
 mod fingerprint;
+mod http;
 mod id_path;
+mod signature;
 mod transaction;
 
 pub use config::config;
 pub use database_url::database_url;
 pub use fingerprint::fingerprint;
+pub use http::http;
 pub use id_path::id_path;
+pub use signature::signature;
 pub use transaction::transaction;

@@ -1,6 +1,7 @@
 //! Bodies as senders post them.
 
 mod members;
+mod valid;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -11,6 +12,7 @@ use webhook_core::{Envelope, FieldError, InvalidPayload, Payload as _, Transacti
 
 use crate::decimal::Decimal;
 use members::{Members, depth};
+pub(crate) use valid::is_transaction;
 
 /// The members, in the order in which their errors are reported.
 const POINTERS: [&str; 5] = [
@@ -93,7 +95,7 @@ fn check_members(body: &[u8], transaction: &Transaction) {
     let Ok(members) = serde_json::from_slice::<Members<'_>>(body) else {
         return;
     };
-    let raw = |name: &str| members.the_one(name);
+    let raw = |name: &str| members.the_one(name).expect("there once");
     let text = |name: &str| -> String { serde_json::from_str(raw(name)).expect("a string") };
     assert_eq!(transaction.id(), text("transaction_id").trim());
     assert_eq!(

@@ -23,6 +23,16 @@ fn fingerprint() {
 }
 
 #[test]
+fn http() {
+    run("http", fuzz::http, 1_000);
+}
+
+#[test]
+fn signature() {
+    run("signature", fuzz::signature, 1_000);
+}
+
+#[test]
 fn id_path() {
     run("id_path", fuzz::id_path, 2_000);
 }

@@ -1,39 +1,33 @@
 //! The variables, and which of their values are good.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
+
+use clap::CommandFactory as _;
+use webhook_server::config::CommandLine;
 
 /// The longest time that can be set: ten years.
 pub(super) const MAX_SECONDS: u64 = 315_360_000;
 
-/// Every variable; its flag is the same in small letters, with hyphens.
-pub(super) const NAMES: [&str; 26] = [
-    "DATABASE_URL",
-    "BIND_ADDR",
-    "ROLE",
-    "PROCESSING_DELAY_SECONDS",
-    "PROCESSING_STALE_TIMEOUT_SECONDS",
-    "LOG_LEVEL",
-    "LOG_FORMAT",
-    "MIGRATE",
-    "DATABASE_WAIT_SECONDS",
-    "DATABASE_POOL_SIZE",
-    "MEMORY_CAPACITY",
-    "MAX_ATTEMPTS",
-    "WORKER_CONCURRENCY",
-    "REVIVE_FAILED",
-    "RETENTION_DAYS",
-    "KEY_RETENTION_DAYS",
-    "ACCEPT_TIMEOUT_SECONDS",
-    "MAX_QUEUED",
-    "MAX_QUEUED_BYTES",
-    "MAX_BATCH",
-    "MAX_FLUSHES",
-    "MAX_BODY_BYTES",
-    "BODY_TIMEOUT_SECONDS",
-    "HEADER_TIMEOUT_SECONDS",
-    "MAX_CONNECTIONS",
-    "DRAIN_SECONDS",
-];
+/// What can be set by a variable and a flag alike.
+pub(super) struct Setting {
+    pub(super) variable: String,
+    pub(super) flag: String,
+    pub(super) is_secret: bool,
+}
+
+/// All of them, as the command line has them.
+pub(super) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
+    let command = CommandLine::command();
+    let settings = command.get_arguments().filter_map(|arg| {
+        Some(Setting {
+            variable: arg.get_env()?.to_str()?.to_owned(),
+            flag: format!("--{}", arg.get_long()?),
+            is_secret: arg.is_hide_env_values_set(),
+        })
+    });
+    settings.collect()
+});
 
 /// Whether `value` is one that the variable `name` may have, where that is easily said.
 pub(super) fn is_good(name: &str, value: &str) -> Option<bool> {
@@ -45,17 +39,26 @@ pub(super) fn is_good(name: &str, value: &str) -> Option<bool> {
     #[expect(clippy::cast_precision_loss, reason = "ten years in seconds are exact")]
     let most = MAX_SECONDS as f64;
     Some(match name {
-        "BIND_ADDR" => value.parse::<SocketAddr>().is_ok(),
-        "REVIVE_FAILED" => is_one_of(&["true", "yes", "on", "1", "false", "no", "off", "0"]),
-        "PROCESSING_STALE_TIMEOUT_SECONDS" => within(1.0, most),
-        "ACCEPT_TIMEOUT_SECONDS" | "BODY_TIMEOUT_SECONDS" | "HEADER_TIMEOUT_SECONDS" => {
-            within(0.001, most)
+        "BIND_ADDR" => value.parse::<SocketAddr>().is_ok_and(|it| {
+            // Elsewhere, who may deliver and read has to be set beside it.
+            it.ip().is_loopback()
+        }),
+        "REVIVE_FAILED" | "INSECURE" => {
+            is_one_of(&["true", "yes", "on", "1", "false", "no", "off", "0"])
         }
-        name if name.ends_with("_SECONDS") => within(0.0, most),
-        // Less is so little that it may be no time at all.
-        "RETENTION_DAYS" if within(f64::from_bits(1), 1e-9) => return None,
-        "RETENTION_DAYS" => within(1e-9, most / 86_400.0),
-        "DATABASE_POOL_SIZE" | "MAX_ATTEMPTS" => value.parse::<u32>().is_ok_and(|it| it > 0),
+        "PROCESSING_STALE_TIMEOUT_SECONDS" => within(1.0, most),
+        "ACCEPT_TIMEOUT_SECONDS"
+        | "BODY_TIMEOUT_SECONDS"
+        | "HEADER_TIMEOUT_SECONDS"
+        | "WEBHOOK_TOLERANCE_SECONDS" => within(0.001, most),
+        "PROCESSING_DELAY_SECONDS" | "DATABASE_WAIT_SECONDS" | "DRAIN_SECONDS" => within(0.0, most),
+        // Around half a nanosecond it depends on how that is rounded.
+        "RETENTION_DAYS" if within(1e-15, 1e-14) => return None,
+        "RETENTION_DAYS" => within(1e-14, most / 86_400.0),
+        "DATABASE_POOL_SIZE" => value
+            .parse::<u32>()
+            .is_ok_and(|it| (1..262_144).contains(&it)),
+        "MAX_ATTEMPTS" => value.parse::<u32>().is_ok_and(|it| it > 0),
         "MEMORY_CAPACITY" | "WORKER_CONCURRENCY" | "MAX_QUEUED" | "MAX_QUEUED_BYTES"
         | "MAX_BATCH" | "MAX_FLUSHES" | "MAX_BODY_BYTES" | "MAX_CONNECTIONS" => {
             value.parse::<usize>().is_ok_and(|it| it > 0)

@@ -9,13 +9,12 @@ use serde_json::value::RawValue;
 pub(super) struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Members<'a> {
-    /// The JSON text of the one value that `name` has.
-    pub(super) fn the_one(&self, name: &str) -> &'a str {
+    /// The JSON text of the value that `name` has; `None` where it has none, or several.
+    pub(super) fn the_one(&self, name: &str) -> Option<&'a str> {
         let mut values = self.0.iter().filter(|(known, _)| known == name);
         match (values.next(), values.next()) {
-            (Some((_, value)), None) => value.get(),
-            (None, _) => panic!("{name} is missing"),
-            (Some(_), Some(_)) => panic!("{name} is repeated"),
+            (Some((_, value)), None) => Some(value.get()),
+            _ => None,
         }
     }
 }

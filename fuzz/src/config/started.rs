@@ -1,0 +1,51 @@
+//! The parts of a server on a memory of their own, with the limits that a configuration sets.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+use tokio::runtime::{Builder, Runtime};
+use webhook_core::{Inbox, Scheduler, Store, Transaction, Worker};
+use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
+use webhook_server::LogTransaction;
+use webhook_server::config::Config;
+use webhook_server::http::{Site, serve_stream};
+
+/// They start, answer, and stop.
+pub(super) fn check(config: &Config) {
+    thread_local! {
+        static RUNTIME: RefCell<Runtime> = RefCell::new(
+            Builder::new_current_thread()
+                .enable_all()
+                .start_paused(true)
+                .build()
+                .expect("a runtime starts"),
+        );
+    }
+    RUNTIME.with_borrow(|runtime| runtime.block_on(start_and_stop(config)));
+}
+
+async fn start_and_stop(config: &Config) {
+    let memory = Arc::new(MemoryStore::new(MemoryOptions {
+        capacity: config.memory_capacity,
+        when_full: WhenFull::EvictProcessed,
+    }));
+    let store: Arc<dyn Store> = Arc::clone(&memory) as _;
+    let scheduler: Arc<dyn Scheduler> = memory;
+    let worker = Worker::start::<Transaction>(scheduler, LogTransaction, config.worker_options());
+    let inbox = Inbox::new(Arc::clone(&store), config.inbox_options());
+    let site = Site::of_inbox(inbox.clone(), store, config.http_options());
+
+    let (mut client, stream) = duplex(4096);
+    let serving = tokio::spawn(serve_stream(Arc::new(site), stream));
+    let request = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    client.write_all(request).await.expect("it listens");
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).await.expect("it answers");
+    assert!(answer.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    serving.await.expect("it does not panic");
+
+    inbox.close().await;
+    worker.shutdown(Duration::ZERO).await;
+}

@@ -1,0 +1,144 @@
+//! Whatever a client sends over a connection.
+
+mod answers;
+mod requests;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::yield_now;
+use tokio::time::timeout;
+use webhook_core::{Inbox, InboxOptions, Operator as _, Store, Transaction, payload};
+use webhook_memory::{MemoryOptions, MemoryStore};
+use webhook_server::http::{HttpOptions, Site, serve_stream};
+
+use crate::transaction::is_transaction;
+use answers::Answer;
+use requests::Request;
+
+/// Short enough for an input to be longer.
+const MAX_BODY_BYTES: usize = 1024;
+
+/// Room for the answers to the longest input: nobody reads before all is written.
+const PIPE_BYTES: usize = 1 << 20;
+
+/// Longer than everything that the server waits for, on a clock that is wound forward.
+const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How a client begins that speaks HTTP/2 without asking (RFC 9113, section 3.4).
+const H2: &[u8] = b"PRI * HTTP/2.0";
+
+/// What a client does when it has sent everything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// It closes its half of the connection.
+    Close,
+    /// It waits.
+    Stay,
+}
+
+/// A connection gets an answer for every request that can be told from the next, or is closed; and
+/// the inbox holds what was acknowledged, all of it valid, and nothing else.
+///
+/// The input is what the client sends. How that is cut into pieces changes nothing.
+pub fn http(input: &[u8]) {
+    thread_local! {
+        static RUNTIME: RefCell<Runtime> = RefCell::new(
+            Builder::new_current_thread()
+                .enable_all()
+                .start_paused(true)
+                .build()
+                .expect("a runtime starts"),
+        );
+    }
+    let requests = requests::of(input);
+    let check = |pieces: &[&[u8]], then| {
+        let (answers, stored) =
+            RUNTIME.with_borrow(|runtime| runtime.block_on(serve(pieces, then)));
+        check_answers(&requests, &answers, stored);
+        answers
+            .iter()
+            .map(|answer| answer.status)
+            .collect::<Vec<_>>()
+    };
+    let whole = check(&[input], Then::Close);
+    // Somewhere else in every input, and always at the same place in this one.
+    let sum = input.iter().map(|&byte| usize::from(byte)).sum::<usize>();
+    let (first, second) = input.split_at(sum % (input.len() + 1));
+    let cut = check(&[first, second], Then::Close);
+    // hyper closes without an answer where it reads the preface of HTTP/2 at once, else it says 400.
+    let is_http2 = input.windows(H2.len()).any(|window| window == H2);
+    assert!(is_http2 || cut == whole, "{cut:?} {whole:?}");
+    check(&[first, second], Then::Stay);
+}
+
+/// Serves a client on an inbox of its own; what it was answered, and how many events are stored.
+async fn serve(pieces: &[&[u8]], then: Then) -> (Vec<Answer>, u64) {
+    let memory = Arc::new(MemoryStore::new(MemoryOptions::default()));
+    let store: Arc<dyn Store> = Arc::clone(&memory) as _;
+    let inbox = Inbox::new(Arc::clone(&store), InboxOptions::default());
+    let options = HttpOptions {
+        max_body_bytes: MAX_BODY_BYTES,
+        ..HttpOptions::default()
+    };
+    let site = Arc::new(Site::of_inbox(inbox.clone(), store, options));
+    let (mut client, stream) = duplex(PIPE_BYTES);
+    let serving = tokio::spawn(serve_stream(site, stream));
+    for piece in pieces {
+        // Where the server has closed already, the rest is for nobody.
+        let _ = client.write_all(piece).await;
+        for _ in 0..8 {
+            yield_now().await;
+        }
+    }
+    if then == Then::Close {
+        let _ = client.shutdown().await;
+    }
+    let mut bytes = Vec::new();
+    let ended = timeout(PATIENCE, client.read_to_end(&mut bytes)).await;
+    ended.expect("it ends").expect("a pipe does not break");
+    drop(client);
+    timeout(PATIENCE, serving)
+        .await
+        .expect("it ends")
+        .expect("it does not panic");
+    inbox.close().await;
+    let kind = payload::kind_of::<Transaction>();
+    let counts = memory.counts(&kind).await.expect("a memory answers");
+    (answers::of(&bytes), counts.waiting + counts.due)
+}
+
+fn check_answers(requests: &[Request], answers: &[Answer], stored: u64) {
+    let mut new = 0;
+    // A number of 1xx comes before the answer to the same request.
+    let last = answers.iter().filter(|answer| !answer.is_interim());
+    for (number, answer) in last.enumerate() {
+        answer.check();
+        let request = requests.get(number);
+        if answer.status == 202 {
+            let body = request.and_then(Request::delivered);
+            let body = body.unwrap_or_else(|| panic!("request {number} delivers nothing"));
+            assert_ne!(
+                is_transaction(body),
+                Some(false),
+                "{:?}",
+                body.escape_ascii().to_string()
+            );
+            new += u64::from(answer.member("status") == "ACCEPTED");
+        }
+        // Else it is refused for its body's sake.
+        let is_refused = answer.status == 422 || answer.detail().starts_with("Malformed body");
+        if is_refused && let Some(body) = request.and_then(Request::delivered) {
+            assert_ne!(
+                is_transaction(body),
+                Some(true),
+                "{:?}",
+                body.escape_ascii().to_string()
+            );
+        }
+    }
+    assert_eq!(new, stored, "stored is what is acknowledged");
+}

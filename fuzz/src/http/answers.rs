@@ -1,0 +1,118 @@
+//! What the server sends, read by code that is not its own.
+
+use serde_json::Value;
+
+/// More headers than any answer has.
+const MAX_HEADERS: usize = 32;
+
+/// The statuses that an answer may have: never 500.
+const STATUSES: [u16; 14] = [
+    100, 200, 202, 204, 400, 404, 405, 408, 413, 414, 415, 422, 431, 503,
+];
+
+/// One answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+/// All answers that `bytes` are, whole and with nothing between or behind them.
+pub(super) fn of(mut bytes: &[u8]) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    while !bytes.is_empty() {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut head = httparse::Response::new(&mut headers);
+        let parsed = head.parse(bytes);
+        let Ok(httparse::Status::Complete(end)) = parsed else {
+            panic!("no answer: {parsed:?} {}", bytes.escape_ascii());
+        };
+        assert_eq!(head.version, Some(1));
+        let text = |value: &[u8]| String::from_utf8(value.to_vec()).expect("headers in ASCII");
+        let headers: Vec<_> = head
+            .headers
+            .iter()
+            .map(|header| (header.name.to_ascii_lowercase(), text(header.value)))
+            .collect();
+        let mut answer = Answer {
+            status: head.code.expect("a status"),
+            headers,
+            body: Vec::new(),
+        };
+        bytes = &bytes[end..];
+        let length = answer.length();
+        // To a HEAD there is no body; no body begins like a head.
+        if length > 0 && !bytes.is_empty() && !bytes.starts_with(b"HTTP/") {
+            let (body, rest) = bytes.split_at_checked(length).expect("the whole body");
+            (answer.body, bytes) = (body.to_vec(), rest);
+        }
+        answers.push(answer);
+    }
+    answers
+}
+
+impl Answer {
+    /// Whether the answer proper follows (RFC 9110, section 15.2).
+    pub(super) fn is_interim(&self) -> bool {
+        self.status < 200
+    }
+
+    /// What holds for every answer.
+    pub(super) fn check(&self) {
+        assert!(STATUSES.contains(&self.status), "{self:?}");
+        if self.body.is_empty() {
+            return;
+        }
+        let is_problem = self.status >= 400;
+        let subtype = if is_problem { "problem+json" } else { "json" };
+        let media_type = format!("application/{subtype}");
+        assert_eq!(self.header("content-type"), Some(media_type.as_str()));
+        assert_eq!(self.header("cache-control"), Some("no-store"));
+        if is_problem {
+            assert_eq!(self.document()["status"], self.status);
+            assert!(!self.detail().is_empty());
+        }
+        if self.status == 202 {
+            assert_eq!(self.document()["acknowledged"], true);
+        }
+    }
+
+    /// The text that a member of the body is.
+    pub(super) fn member(&self, name: &str) -> String {
+        match &self.document()[name] {
+            Value::String(text) => text.clone(),
+            other => panic!("{name} is {other}"),
+        }
+    }
+
+    /// What a problem's body says; empty where there is none.
+    pub(super) fn detail(&self) -> String {
+        if self.status >= 400 && !self.body.is_empty() {
+            self.member("detail")
+        } else {
+            String::new()
+        }
+    }
+
+    fn document(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("a body in JSON")
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|(known, _)| known == name);
+        let value = values.next().map(|(_, value)| value.as_str());
+        assert!(values.next().is_none(), "{name} is repeated: {self:?}");
+        value
+    }
+
+    fn length(&self) -> usize {
+        assert_eq!(self.header("transfer-encoding"), None);
+        let length = self.header("content-length");
+        assert!(
+            length.is_some() || [100, 204].contains(&self.status),
+            "an answer without an end: {self:?}"
+        );
+        length.map_or(0, |length| length.parse().expect("a length"))
+    }
+}

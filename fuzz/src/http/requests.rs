@@ -1,0 +1,134 @@
+//! The requests that a connection's bytes are, read by code that is not the server's.
+
+/// As many as hyper takes.
+const MAX_HEADERS: usize = 100;
+
+const DELIVERIES: &str = "/v1/webhooks/transactions";
+
+/// One request.
+pub(super) struct Request {
+    method: String,
+    target: String,
+    media_types: Vec<Vec<u8>>,
+    body: Vec<u8>,
+}
+
+/// All requests that `bytes` begin with, each with the whole of its body.
+pub(super) fn of(mut bytes: &[u8]) -> Vec<Request> {
+    let mut requests = Vec::new();
+    while let Some((request, rest)) = next(bytes) {
+        requests.push(request);
+        bytes = rest;
+    }
+    requests
+}
+
+impl Request {
+    /// The body, where that is what is to be accepted.
+    pub(super) fn delivered(&self) -> Option<&[u8]> {
+        let is_json = matches!(self.media_types.as_slice(), [one] if is_json(one));
+        let is_delivery = self.method == "POST" && path(&self.target) == DELIVERIES && is_json;
+        is_delivery.then_some(self.body.as_slice())
+    }
+}
+
+fn next(bytes: &[u8]) -> Option<(Request, &[u8])> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut head = httparse::Request::new(&mut headers);
+    let Ok(httparse::Status::Complete(end)) = head.parse(bytes) else {
+        return None;
+    };
+    let values = |name: &str| -> Vec<Vec<u8>> {
+        let headers = head.headers.iter();
+        let headers = headers.filter(|header| header.name.eq_ignore_ascii_case(name));
+        headers.map(|header| header.value.to_vec()).collect()
+    };
+    let rest = &bytes[end..];
+    let (body, rest) = match values("transfer-encoding").last() {
+        Some(codings) => {
+            let last = codings.rsplit(|&byte| byte == b',').next()?.trim_ascii();
+            if !last.eq_ignore_ascii_case(b"chunked") {
+                return None;
+            }
+            chunked(rest)?
+        }
+        None => {
+            let length = length(&values("content-length"))?;
+            let (body, rest) = rest.split_at_checked(length)?;
+            (body.to_vec(), rest)
+        }
+    };
+    let request = Request {
+        method: head.method?.to_owned(),
+        target: head.path?.to_owned(),
+        media_types: values("content-type"),
+        body,
+    };
+    Some((request, rest))
+}
+
+/// RFC 9112, section 6.2: one number, however often it is said.
+fn length(values: &[Vec<u8>]) -> Option<usize> {
+    let Some(first) = values.first() else {
+        return Some(0);
+    };
+    let is_same = values.iter().all(|value| value == first);
+    let is_number = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
+    (is_same && is_number).then(|| str::from_utf8(first).ok()?.parse().ok())?
+}
+
+/// RFC 9112, section 7.1.
+fn chunked(mut bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut body = Vec::new();
+    loop {
+        let (size, rest) = line(bytes)?;
+        let size = size.split(|&byte| byte == b';').next()?.trim_ascii();
+        if size.is_empty() || !size.iter().all(u8::is_ascii_hexdigit) {
+            return None;
+        }
+        let size = usize::from_str_radix(str::from_utf8(size).ok()?, 16).ok()?;
+        if size == 0 {
+            return Some((body, behind_trailers(rest)?));
+        }
+        let (data, rest) = rest.split_at_checked(size)?;
+        body.extend_from_slice(data);
+        bytes = rest.strip_prefix(b"\r\n")?;
+    }
+}
+
+fn behind_trailers(mut bytes: &[u8]) -> Option<&[u8]> {
+    loop {
+        let (trailer, rest) = line(bytes)?;
+        if trailer.is_empty() {
+            return Some(rest);
+        }
+        bytes = rest;
+    }
+}
+
+fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
+    Some((&bytes[..end], &bytes[end + 2..]))
+}
+
+/// RFC 9112, section 3.2: the path of a target in origin or in absolute form.
+fn path(target: &str) -> &str {
+    let origin = match target.split_once("://") {
+        Some((scheme, rest)) if scheme.bytes().all(|it| it.is_ascii_alphanumeric()) => {
+            rest.find('/').map_or("/", |at| &rest[at..])
+        }
+        _ => target,
+    };
+    origin.split(['?', '#']).next().unwrap_or_default()
+}
+
+/// `application/json` or a type that is written in it, with whatever parameters.
+fn is_json(media_type: &[u8]) -> bool {
+    let essence = media_type.split(|&byte| byte == b';').next();
+    let essence = essence
+        .unwrap_or_default()
+        .trim_ascii()
+        .to_ascii_lowercase();
+    essence == b"application/json"
+        || essence.starts_with(b"application/") && essence.ends_with(b"+json")
+}

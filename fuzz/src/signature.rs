@@ -1,0 +1,200 @@
+//! Signatures of senders, genuine, tampered with, and made up.
+
+mod reference;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use webhook_core::signature::{Delivery, Unsigned, Unverified};
+
+use reference::{MAX_SECRETS, NOW_SECONDS, SCHEMES, Scheme, TOLERANCE_SECONDS};
+
+type Headers = Vec<(String, Vec<u8>)>;
+
+/// What a signer signs is accepted, for as long as it is fresh; nothing else is, whatever is
+/// changed of it.
+///
+/// The input is a byte that chooses the scheme, one for the number of secrets, two for a bit that
+/// is flipped, and two for a shift of the clock; then text: an id in a line, a time in a line, and
+/// headers as lines up to an empty one. What follows is the body.
+pub fn signature(input: &[u8]) {
+    let Some((&[scheme, secrets, a, b, c, d], text)) = input.split_first_chunk() else {
+        return;
+    };
+    let (scheme, secrets) = (
+        &SCHEMES[usize::from(scheme) % SCHEMES.len()],
+        secrets % MAX_SECRETS + 1,
+    );
+    let (flip, shift) = (u16::from_be_bytes([a, b]), i16::from_be_bytes([c, d]));
+    let mut lines = Lines(text);
+    let (id, time) = (lines.next_line(), lines.next_line());
+    let (id, time) = (String::from_utf8_lossy(id), String::from_utf8_lossy(time));
+    let made_up = lines.headers();
+    let body = lines.0;
+
+    let case = Case {
+        scheme,
+        secrets,
+        body,
+    };
+    case.check(&made_up, at(NOW_SECONDS));
+    case.check_time(&time);
+    if let Some(signed) = case.check_signer(&id) {
+        case.check_freshness(&signed, shift);
+        case.check_tampering(&signed, usize::from(flip), &made_up);
+    }
+}
+
+struct Lines<'a>(&'a [u8]);
+
+impl<'a> Lines<'a> {
+    fn next_line(&mut self) -> &'a [u8] {
+        let end = self.0.iter().position(|&byte| byte == b'\n');
+        let (line, rest) = self.0.split_at(end.unwrap_or(self.0.len()));
+        self.0 = rest.get(1..).unwrap_or_default();
+        line
+    }
+
+    fn headers(&mut self) -> Headers {
+        let mut headers = Headers::new();
+        loop {
+            let line = self.next_line();
+            if line.is_empty() {
+                return headers;
+            }
+            let end = line.iter().position(|&byte| byte == b':');
+            let (name, value) = line.split_at(end.unwrap_or(line.len()));
+            let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+            headers.push((
+                name,
+                value.get(1..).unwrap_or_default().trim_ascii().to_vec(),
+            ));
+        }
+    }
+}
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn value<'a>(headers: &'a Headers, name: &str) -> Option<&'a [u8]> {
+    let mut values = headers.iter().filter(|(known, _)| known == name);
+    values.next().map(|(_, value)| value.as_slice())
+}
+
+/// Some secrets of one scheme, and a body.
+struct Case<'a> {
+    scheme: &'a Scheme,
+    secrets: u8,
+    body: &'a [u8],
+}
+
+impl Case<'_> {
+    fn verify(&self, headers: &Headers, body: &[u8], now: SystemTime) -> Result<(), Unverified> {
+        let header = |name: &str| value(headers, name);
+        self.scheme
+            .verifier(self.secrets)
+            .verify(&Delivery::new(&header, body, now))
+    }
+
+    /// Whatever the headers are: what is accepted was signed.
+    fn check(&self, headers: &Headers, now: SystemTime) {
+        if self.verify(headers, self.body, now).is_ok() {
+            assert!(
+                self.scheme.is_signed(self.secrets, headers, self.body, now),
+                "{headers:?}"
+            );
+        }
+    }
+
+    /// A time that was signed with the secret, but is none, or not near.
+    fn check_time(&self, time: &str) {
+        let Some(headers) = self.scheme.signed_at(time, self.body) else {
+            return;
+        };
+        let is_time = (1..=14).contains(&time.len()) && time.bytes().all(|it| it.is_ascii_digit());
+        let is_near = |time: u128| {
+            let tolerance = u128::from(TOLERANCE_SECONDS) * self.scheme.units_a_second();
+            (u128::from(NOW_SECONDS) * self.scheme.units_a_second()).abs_diff(time) <= tolerance
+        };
+        let is_good = is_time && time.parse().is_ok_and(is_near);
+        let verified = self.verify(&headers, self.body, at(NOW_SECONDS));
+        assert_eq!(verified.is_ok(), is_good, "{headers:?}");
+    }
+
+    /// What is signed under `id` is accepted.
+    fn check_signer(&self, id: &str) -> Option<Headers> {
+        let signer = self.scheme.signer(self.secrets);
+        let before = UNIX_EPOCH - Duration::from_millis(1);
+        assert!(signer.sign("id", before, self.body).is_err() || !self.scheme.has_time());
+        let is_refused = self.scheme.has_id() && !is_id(id);
+        let signed = match signer.sign(id, at(NOW_SECONDS), self.body) {
+            Ok(signed) => signed,
+            Err(error) => {
+                assert!(is_refused && error == Unsigned::Id, "{error:?} {id:?}");
+                return None;
+            }
+        };
+        assert!(!is_refused);
+        let to_bytes = |(name, value): (String, String)| (name, value.into_bytes());
+        let signed: Headers = signed.into_iter().map(to_bytes).collect();
+        assert_eq!(self.verify(&signed, self.body, at(NOW_SECONDS)), Ok(()));
+        assert!(
+            self.scheme
+                .is_signed(self.secrets, &signed, self.body, at(NOW_SECONDS))
+        );
+        Some(signed)
+    }
+
+    /// Accepted as long as the clock is no further away than the tolerance.
+    fn check_freshness(&self, signed: &Headers, shift: i16) {
+        let (past, shift) = (shift < 0, u64::from(shift.unsigned_abs()));
+        let now = if past {
+            NOW_SECONDS - shift
+        } else {
+            NOW_SECONDS + shift
+        };
+        let expected = if self.scheme.has_time() && shift > TOLERANCE_SECONDS {
+            Err(Unverified::TooFar)
+        } else {
+            Ok(())
+        };
+        assert_eq!(self.verify(signed, self.body, at(now)), expected);
+        if self.scheme.has_time() {
+            let before = UNIX_EPOCH - Duration::from_secs(shift + 1);
+            assert!(self.verify(signed, self.body, before).is_err());
+        }
+    }
+
+    /// Another body is refused, and so is any other header that does not mean the same.
+    fn check_tampering(&self, signed: &Headers, flip: usize, made_up: &Headers) {
+        let now = at(NOW_SECONDS);
+        let longer = [self.body, b" "].concat();
+        assert!(self.verify(signed, &longer, now).is_err());
+        if !self.body.is_empty() {
+            let mut other = self.body.to_vec();
+            other[flip / 8 % self.body.len()] ^= 1 << (flip % 8);
+            assert!(self.verify(signed, &other, now).is_err());
+            assert!(self.verify(signed, &self.body[1..], now).is_err());
+        }
+        for place in 0..signed.len() {
+            let mut other = signed.clone();
+            let value = &mut other[place].1;
+            let at = flip / 8 % value.len();
+            value[at] ^= 1 << (flip % 8);
+            self.check(&other, now);
+            other.remove(place);
+            assert!(self.verify(&other, self.body, now).is_err(), "{other:?}");
+        }
+        // The first value of a name counts.
+        let mixed = [made_up.as_slice(), signed].concat();
+        self.check(&mixed, now);
+    }
+}
+
+/// What a header may hold, but for full stops.
+fn is_id(id: &str) -> bool {
+    !id.is_empty()
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'.')
+}

@@ -1,0 +1,366 @@
+//! The schemes as their senders describe them, signed here without the code that is under test.
+
+use std::sync::LazyLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use ed25519_dalek::{Signer as _, SigningKey};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use webhook_core::signature::{
+    BodyHmac, BodyHmacScheme, Signer, StandardWebhooks, Stripe, TimestampHeader, TimestampUnit,
+    Verifier,
+};
+
+use super::{Headers, value};
+
+/// What the time is.
+pub(super) const NOW_SECONDS: u64 = 1_800_000_000;
+
+/// How far from it a signature may be.
+pub(super) const TOLERANCE_SECONDS: u64 = 300;
+
+/// More secrets than a delivery may have signatures.
+pub(super) const MAX_SECRETS: u8 = 20;
+
+/// One way to sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Standard { publics: bool, macs: bool },
+    Stripe,
+    Body(Preset),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Preset {
+    GitHub,
+    Razorpay,
+    Shopify,
+    Cashfree,
+    /// Seconds, and a full stop between them and the body.
+    Own,
+}
+
+/// A scheme, with 1 to [`MAX_SECRETS`] secrets.
+pub(super) struct Scheme {
+    form: Form,
+    parties: Vec<Party>,
+}
+
+/// Both ends of a scheme.
+struct Party {
+    verifier: Box<dyn Verifier>,
+    signer: Box<dyn Signer>,
+}
+
+pub(super) static SCHEMES: LazyLock<Vec<Scheme>> = LazyLock::new(|| {
+    let forms = [
+        Form::Standard {
+            publics: false,
+            macs: true,
+        },
+        Form::Standard {
+            publics: true,
+            macs: false,
+        },
+        Form::Standard {
+            publics: true,
+            macs: true,
+        },
+        Form::Stripe,
+        Form::Body(Preset::GitHub),
+        Form::Body(Preset::Razorpay),
+        Form::Body(Preset::Shopify),
+        Form::Body(Preset::Cashfree),
+        Form::Body(Preset::Own),
+    ];
+    forms.into_iter().map(Scheme::new).collect()
+});
+
+impl Scheme {
+    fn new(form: Form) -> Self {
+        let parties = (1..=MAX_SECRETS).map(|count| Party {
+            verifier: Self::verifier_of(form, count),
+            signer: Self::signer_of(form, count),
+        });
+        Self {
+            form,
+            parties: parties.collect(),
+        }
+    }
+
+    fn verifier_of(form: Form, count: u8) -> Box<dyn Verifier> {
+        match form {
+            // Public keys alone where keys are public.
+            Form::Standard { publics, macs } => Box::new(standard(publics, macs, count, |key| {
+                format!("whpk_{}", STANDARD.encode(key.verifying_key().as_bytes()))
+            })),
+            Form::Stripe => Box::new(stripe(count)),
+            Form::Body(preset) => Box::new(body_hmac(preset, count)),
+        }
+    }
+
+    fn signer_of(form: Form, count: u8) -> Box<dyn Signer> {
+        match form {
+            Form::Standard { publics, macs } => Box::new(standard(publics, macs, count, |key| {
+                format!("whsk_{}", STANDARD.encode(key.as_bytes()))
+            })),
+            Form::Stripe => Box::new(stripe(count)),
+            Form::Body(preset) => Box::new(body_hmac(preset, count)),
+        }
+    }
+
+    pub(super) fn verifier(&self, secrets: u8) -> &dyn Verifier {
+        &*self.parties[usize::from(secrets) - 1].verifier
+    }
+
+    pub(super) fn signer(&self, secrets: u8) -> &dyn Signer {
+        &*self.parties[usize::from(secrets) - 1].signer
+    }
+
+    pub(super) fn has_id(&self) -> bool {
+        matches!(self.form, Form::Standard { .. })
+    }
+
+    pub(super) fn has_time(&self) -> bool {
+        match self.form {
+            Form::Standard { .. } | Form::Stripe => true,
+            Form::Body(preset) => preset.time_header().is_some(),
+        }
+    }
+
+    pub(super) fn units_a_second(&self) -> u128 {
+        if self.form == Form::Body(Preset::Cashfree) {
+            1000
+        } else {
+            1
+        }
+    }
+
+    /// Headers with `time`, whatever that is, which the first secret has signed. `None` where none
+    /// is signed, or no header can hold it.
+    pub(super) fn signed_at(&self, time: &str, body: &[u8]) -> Option<Headers> {
+        if !self.has_time() || !time.is_ascii() {
+            return None;
+        }
+        let signature = self.signatures(1, b"id", time.as_bytes(), body).remove(0);
+        let header = |name: &str, value: String| (name.to_owned(), value.into_bytes());
+        Some(match self.form {
+            Form::Standard { .. } => vec![
+                header("webhook-id", "id".to_owned()),
+                header("webhook-timestamp", time.to_owned()),
+                header("webhook-signature", signature),
+            ],
+            // Both end the time there.
+            Form::Stripe if time.contains(',') => return None,
+            Form::Stripe => vec![header("stripe-signature", format!("t={time},{signature}"))],
+            Form::Body(preset) => vec![
+                header(preset.time_header()?, time.to_owned()),
+                header(preset.header(), signature),
+            ],
+        })
+    }
+
+    /// Whether `headers` hold a signature of one of the secrets over what they say and `body`, of
+    /// a time near `now`. It looks for the text of one anywhere in its header.
+    pub(super) fn is_signed(
+        &self,
+        secrets: u8,
+        headers: &Headers,
+        body: &[u8],
+        now: SystemTime,
+    ) -> bool {
+        let text = |name: &str| {
+            let value = value(headers, name)?;
+            str::from_utf8(value).ok().map(str::to_owned)
+        };
+        let (id, time, tags) = match self.form {
+            Form::Standard { .. } => {
+                let is_older = value(headers, "webhook-signature").is_none();
+                let name =
+                    |part: &str| format!("{}-{part}", if is_older { "svix" } else { "webhook" });
+                (
+                    text(&name("id")),
+                    text(&name("timestamp")),
+                    text(&name("signature")),
+                )
+            }
+            Form::Stripe => {
+                let tags = text("stripe-signature");
+                let time = tags.as_deref().and_then(|tags| {
+                    let mut items = tags.split(',').filter_map(|item| item.split_once('='));
+                    items
+                        .find(|(name, _)| name.trim() == "t")
+                        .map(|(_, time)| time.to_owned())
+                });
+                (Some(String::new()), time, tags)
+            }
+            Form::Body(preset) => {
+                let time = preset.time_header().map_or(Some(String::new()), text);
+                (Some(String::new()), time, text(preset.header()))
+            }
+        };
+        let (Some(id), Some(time), Some(tags)) = (id, time, tags) else {
+            return false;
+        };
+        let signatures = self.signatures(secrets, id.as_bytes(), time.as_bytes(), body);
+        let holds = |signature: &String| {
+            // White space may stand around Stripe's `=`.
+            let signature = signature.strip_prefix("v1=").unwrap_or(signature);
+            let signature = signature.trim_end_matches('=');
+            if self.is_hex() {
+                tags.to_ascii_lowercase()
+                    .contains(&signature.to_ascii_lowercase())
+            } else {
+                tags.contains(signature)
+            }
+        };
+        let is_id = !self.has_id() || !id.is_empty() && !id.contains('.');
+        is_id && self.is_near(&time, now) && signatures.iter().any(holds)
+    }
+
+    fn is_hex(&self) -> bool {
+        use Preset::{GitHub, Own, Razorpay};
+        matches!(
+            self.form,
+            Form::Stripe | Form::Body(GitHub | Razorpay | Own)
+        )
+    }
+
+    fn is_near(&self, time: &str, now: SystemTime) -> bool {
+        if !self.has_time() {
+            return true;
+        }
+        let Ok(number) = time.parse::<u64>() else {
+            return false;
+        };
+        let time = if self.units_a_second() == 1000 {
+            Duration::from_millis(number)
+        } else {
+            Duration::from_secs(number)
+        };
+        let now = now.duration_since(UNIX_EPOCH);
+        now.is_ok_and(|now| now.abs_diff(time) <= Duration::from_secs(TOLERANCE_SECONDS))
+    }
+
+    /// As they stand in the header, each by one of the secrets.
+    fn signatures(&self, secrets: u8, id: &[u8], time: &[u8], body: &[u8]) -> Vec<String> {
+        let numbers = 0..secrets;
+        match self.form {
+            Form::Standard { publics, macs } => {
+                let content = [id, b".", time, b".", body].concat();
+                let by_mac = numbers.clone().filter(|_| macs).map(|number| {
+                    format!("v1,{}", STANDARD.encode(tag(&secret(number), &content)))
+                });
+                let by_key = numbers.filter(|_| publics).map(|number| {
+                    let signature = key(number).sign(&content).to_bytes();
+                    format!("v1a,{}", STANDARD.encode(signature))
+                });
+                by_mac.chain(by_key).collect()
+            }
+            Form::Stripe => {
+                let content = [time, b".", body].concat();
+                let sign = |number| hex::encode(tag(text_secret(number).as_bytes(), &content));
+                numbers
+                    .map(|number| format!("v1={}", sign(number)))
+                    .collect()
+            }
+            Form::Body(preset) => {
+                let separator: &[u8] = if preset == Preset::Own { b"." } else { b"" };
+                let content = [time, separator, body].concat();
+                let sign = |number| {
+                    let tag = tag(text_secret(number).as_bytes(), &content);
+                    match preset {
+                        Preset::GitHub => format!("sha256={}", hex::encode(tag)),
+                        Preset::Shopify | Preset::Cashfree => STANDARD.encode(tag),
+                        Preset::Razorpay | Preset::Own => hex::encode(tag),
+                    }
+                };
+                numbers.map(sign).collect()
+            }
+        }
+    }
+}
+
+impl Preset {
+    fn header(self) -> &'static str {
+        match self {
+            Self::GitHub => "x-hub-signature-256",
+            Self::Razorpay => "x-razorpay-signature",
+            Self::Shopify => "x-shopify-hmac-sha256",
+            Self::Cashfree => "x-webhook-signature",
+            Self::Own => "x-signature",
+        }
+    }
+
+    fn time_header(self) -> Option<&'static str> {
+        match self {
+            Self::Cashfree => Some("x-webhook-timestamp"),
+            Self::Own => Some("x-time"),
+            Self::GitHub | Self::Razorpay | Self::Shopify => None,
+        }
+    }
+}
+
+fn secret(number: u8) -> Vec<u8> {
+    vec![number + 1; 24 + usize::from(number)]
+}
+
+/// Taken as it is by those schemes whose secrets are texts.
+fn text_secret(number: u8) -> String {
+    format!("whsec_{}", STANDARD_NO_PAD.encode(secret(number)))
+}
+
+fn key(number: u8) -> SigningKey {
+    SigningKey::from_bytes(&[number + 101; 32])
+}
+
+fn tag(secret: &[u8], content: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("any length will do");
+    mac.update(content);
+    mac.finalize().into_bytes().into()
+}
+
+fn standard(
+    publics: bool,
+    macs: bool,
+    count: u8,
+    write: impl Fn(&SigningKey) -> String,
+) -> StandardWebhooks {
+    let by_mac = (0..count).filter(|_| macs).map(text_secret_of_bytes);
+    let by_key = (0..count)
+        .filter(|_| publics)
+        .map(|number| write(&key(number)));
+    let scheme = StandardWebhooks::new(by_mac.chain(by_key)).expect("good secrets");
+    scheme.within(Duration::from_secs(TOLERANCE_SECONDS))
+}
+
+/// The secret's bytes are what signs.
+fn text_secret_of_bytes(number: u8) -> String {
+    format!("whsec_{}", STANDARD.encode(secret(number)))
+}
+
+fn stripe(count: u8) -> Stripe {
+    let scheme = Stripe::new((0..count).map(text_secret)).expect("good secrets");
+    scheme.within(Duration::from_secs(TOLERANCE_SECONDS))
+}
+
+fn body_hmac(preset: Preset, count: u8) -> BodyHmac {
+    let scheme = match preset {
+        Preset::GitHub => BodyHmacScheme::github(),
+        Preset::Razorpay => BodyHmacScheme::razorpay(),
+        Preset::Shopify => BodyHmacScheme::shopify(),
+        Preset::Cashfree => BodyHmacScheme::cashfree(),
+        Preset::Own => BodyHmacScheme {
+            timestamp: Some(TimestampHeader {
+                header: "x-time".to_owned(),
+                unit: TimestampUnit::Seconds,
+                separator: ".".to_owned(),
+                tolerance: Duration::from_secs(TOLERANCE_SECONDS),
+            }),
+            ..BodyHmacScheme::hex("X-Signature")
+        },
+    };
+    BodyHmac::new(scheme, (0..count).map(text_secret)).expect("good secrets")
+}

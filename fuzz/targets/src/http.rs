@@ -1,0 +1,4 @@
+//! `fuzz::http` for libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::http(input));
