@@ -6,6 +6,7 @@ mod access;
 mod bad_input;
 mod connections;
 mod contract;
+mod documents;
 mod drain;
 mod faults;
 mod faulty;
