@@ -13,6 +13,7 @@ mod http;
 pub mod ledger;
 mod node;
 mod pooler;
+mod port;
 mod postgres;
 mod proxy;
 mod reconcile;

@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::http::{Client, get};
+use crate::port::Port;
 use crate::postgres::last_lines;
-use crate::tools::free_port;
 
 /// Before a process that ended is started again.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
@@ -44,6 +44,7 @@ pub(crate) struct Node {
     pub(crate) addr: SocketAddr,
     /// Whether it takes deliveries.
     pub(crate) accepts: bool,
+    _port: Port,
     log: PathBuf,
     life: watch::Receiver<Life>,
     goal: watch::Sender<Goal>,
@@ -67,7 +68,8 @@ enum Goal {
 impl Node {
     /// Starts one, which logs into `folder`, and does not wait for it.
     pub(crate) fn start(name: &str, setup: NodeSetup, folder: &Path) -> anyhow::Result<Self> {
-        let addr = SocketAddr::from(([127, 0, 0, 1], free_port()?));
+        let port = Port::reserve()?;
+        let addr = SocketAddr::from(([127, 0, 0, 1], port.number));
         let log = folder.join(format!("{name}.log"));
         let accepts = !setup
             .variables
@@ -87,6 +89,7 @@ impl Node {
             name: name.to_owned(),
             addr,
             accepts,
+            _port: port,
             log,
             life,
             goal,

@@ -9,8 +9,9 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
 
+use crate::port::Port;
 use crate::postgres::last_lines;
-use crate::tools::{APP, Tools, find_or_install, free_port};
+use crate::tools::{APP, Tools, find_or_install};
 
 /// How long it may take to listen.
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -21,6 +22,7 @@ pub(crate) struct Pooler {
     pgbouncer: Command,
     child: Option<Child>,
     pub(crate) port: u16,
+    _reserved: Port,
     log: PathBuf,
 }
 
@@ -49,7 +51,8 @@ impl Pooler {
         settings: &str,
     ) -> anyhow::Result<Self> {
         let program = find_or_install("pgbouncer").await?;
-        let port = free_port()?;
+        let reserved = Port::reserve()?;
+        let port = reserved.number;
         let (ini, users) = (folder.join("pgbouncer.ini"), folder.join("users.txt"));
         std::fs::write(&users, format!("\"{APP}\" \"\"\n"))?;
         let config = format!(
@@ -77,6 +80,7 @@ impl Pooler {
             pgbouncer,
             child: None,
             port,
+            _reserved: reserved,
             log: folder.join("pgbouncer.log"),
         };
         pooler.resume().await?;

@@ -11,7 +11,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::tools::{ADMIN, APP, DATABASE, Tools, free_port};
+use crate::port::Port;
+use crate::tools::{ADMIN, APP, DATABASE, Tools};
 
 /// How long it may take to come up, recovery included.
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -26,6 +27,7 @@ pub(crate) struct Postgres {
     child: Option<Child>,
     data: PathBuf,
     pub(crate) port: u16,
+    _reserved: Port,
 }
 
 impl Postgres {
@@ -35,7 +37,8 @@ impl Postgres {
         data: PathBuf,
         settings: &[&str],
     ) -> anyhow::Result<Self> {
-        let port = free_port()?;
+        let reserved = Port::reserve()?;
+        let port = reserved.number;
         let mut postgres = tools.postgres_command("postgres");
         postgres
             .arg("-D")
@@ -50,6 +53,7 @@ impl Postgres {
             child: None,
             data,
             port,
+            _reserved: reserved,
         };
         server.resume().await?;
         Ok(server)

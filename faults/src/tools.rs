@@ -205,16 +205,3 @@ pub(crate) async fn run(command: &mut Command) -> anyhow::Result<()> {
     );
     Ok(())
 }
-
-/// A port of 127.0.0.1 that is free now, below those that systems hand out by themselves.
-pub(crate) fn free_port() -> io::Result<u16> {
-    use rand::RngExt;
-    loop {
-        let port = rand::rng().random_range(20_000..30_000);
-        match std::net::TcpListener::bind(("127.0.0.1", port)) {
-            Ok(_) => return Ok(port),
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
