@@ -1,9 +1,5 @@
 //! Connections: kept alive, pipelined, half closed, hung up, and too many.
 
-use std::time::Duration;
-
-use tokio::io::AsyncWriteExt;
-
 use crate::serve::{config, serve};
 use crate::support::client::{Client, post, post_as};
 use crate::support::{transaction, until};
@@ -141,16 +137,6 @@ async fn an_early_answer_leaves_the_connection_usable() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_sent_all_may_close_its_half() {
-    let server = serve(&config());
-    let mut client = Client::connect(server.addr()).await;
-    client.send(post(transaction("tx-1"))).await;
-    client.stream.shutdown().await.unwrap();
-    client.reply().await.acknowledged("ACCEPTED");
-    client.closed().await;
-}
-
-#[tokio::test]
 async fn a_client_that_hangs_up_after_sending_loses_nothing() {
     let server = serve(&config());
     for round in 0..50 {
@@ -170,22 +156,6 @@ async fn a_client_that_hangs_up_after_sending_loses_nothing() {
             .await
             .acknowledged("DUPLICATE");
     }
-}
-
-#[tokio::test]
-async fn a_client_that_hangs_up_within_its_body_leaves_nothing() {
-    let server = serve(&config());
-    let whole = post(transaction("tx-1"));
-    let mut client = Client::connect(server.addr()).await;
-    client.send(&whole[..whole.len() - 1]).await;
-    client.stream.shutdown().await.unwrap();
-    assert_eq!(
-        client.reply().await.problem(400),
-        "Body incomplete or badly framed"
-    );
-    client.closed().await;
-    let mut client = Client::connect(server.addr()).await;
-    assert_eq!(client.get("/v1/transactions/tx-1").await.status, 404);
 }
 
 #[tokio::test]
@@ -238,19 +208,4 @@ async fn idle_connections_make_room_for_new_ones() {
     for mut client in idle {
         client.closed().await;
     }
-}
-
-#[tokio::test]
-async fn a_client_that_does_not_read_does_not_stay() {
-    let mut config = config();
-    config.header_timeout_seconds = Duration::from_millis(50);
-    config.body_timeout_seconds = Duration::from_millis(50);
-    let server = serve(&config);
-    let mut client = Client::connect(server.addr()).await;
-    let requests = "GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(1000);
-    // Writes until nothing more fits anywhere, then until the server has closed.
-    crate::support::in_time("the server closes", async {
-        while client.stream.write_all(requests.as_bytes()).await.is_ok() {}
-    })
-    .await;
 }

@@ -7,43 +7,6 @@ use crate::support::client::{Client, post};
 use crate::support::transaction;
 
 #[tokio::test]
-async fn a_slow_head_closes_the_connection() {
-    let mut config = config();
-    config.header_timeout_seconds = Duration::from_millis(100);
-    let server = serve(&config);
-    for partial in ["", "GET", "GET / HTTP/1.1\r\nHost: a\r\nX"] {
-        let mut client = Client::connect(server.addr()).await;
-        client.send(partial).await;
-        client.closed().await;
-    }
-}
-
-#[tokio::test]
-async fn a_byte_at_a_time_does_not_keep_a_head_alive() {
-    let mut config = config();
-    config.header_timeout_seconds = Duration::from_millis(200);
-    let server = serve(&config);
-    let mut client = Client::connect(server.addr()).await;
-    let dribble = async {
-        for byte in b"GET / HTTP/1.1\r\nHost: a\r\n"
-            .iter()
-            .chain([b'x'; 1 << 20].iter())
-        {
-            client.send_some([*byte]).await;
-            tokio::time::sleep(Duration::from_millis(5)).await;
-            if client
-                .stream
-                .try_read(&mut [0])
-                .is_ok_and(|bytes| bytes == 0)
-            {
-                return;
-            }
-        }
-    };
-    crate::support::in_time("the server closes", dribble).await;
-}
-
-#[tokio::test]
 async fn a_slow_body_is_answered_408() {
     let mut config = config();
     config.body_timeout_seconds = Duration::from_millis(100);
@@ -56,20 +19,6 @@ async fn a_slow_body_is_answered_408() {
     client.closed().await;
     let mut client = Client::connect(server.addr()).await;
     assert_eq!(client.get("/v1/transactions/tx-1").await.status, 404);
-}
-
-#[tokio::test]
-async fn an_idle_connection_is_closed_and_others_live_on() {
-    let mut config = config();
-    config.header_timeout_seconds = Duration::from_millis(100);
-    let server = serve(&config);
-    let mut client = Client::connect(server.addr()).await;
-    assert_eq!(client.get("/").await.status, 200);
-    client.closed().await;
-    assert_eq!(
-        Client::connect(server.addr()).await.get("/").await.status,
-        200
-    );
 }
 
 #[tokio::test]
