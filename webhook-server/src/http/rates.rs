@@ -105,7 +105,7 @@ mod tests {
             ..RateOptions::default()
         });
         let none = HeaderMap::new();
-        let mut passed = |address| {
+        let passed = |address| {
             (0..50)
                 .filter(|_| rates.check(Some(ip(address)), &none).is_ok())
                 .count()

@@ -30,8 +30,12 @@ pub(crate) fn keep_setting(variable: &str, value: &str) {
             for part in value.split(['?', '&']) {
                 let userinfo = part.rsplit_once('@').map_or("", |(userinfo, _)| userinfo);
                 let (_, userinfo) = userinfo.split_once("://").unwrap_or_default();
-                userinfo.split_once(':').map(|(_, password)| keep(password));
-                part.strip_prefix("password=").map(keep);
+                if let Some((_, password)) = userinfo.split_once(':') {
+                    keep(password);
+                }
+                if let Some(password) = part.strip_prefix("password=") {
+                    keep(password);
+                }
             }
         }
         "WEBHOOK_SECRETS" => {
