@@ -133,6 +133,12 @@ fn the_published_vector_of_hmac_sha256() {
         let body = b"what do ya want for nothing?";
         assert_eq!(verify(&verifier, &sent, body, at(0)), Ok(()));
     }
+    let verifier = BodyHmac::new(BodyHmacScheme::shopify(), ["Jefe"]).unwrap();
+    let made = signed(&verifier, at(0), b"what do ya want for nothing?");
+    assert_eq!(
+        made["x-shopify-hmac-sha256"],
+        "W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM="
+    );
 }
 
 #[test]
@@ -208,9 +214,56 @@ fn signatures_are_of_their_time() {
             assert!(verify(&*scheme, &other, b"{}", now).is_err(), "{scheme:?}");
         }
     }
-    let patient = Stripe::new(["s"]).unwrap().within(Duration::MAX);
-    let sent = signed(&patient, at(0), b"{}");
-    assert_eq!(verify(&patient, &sent, b"{}", now), Ok(()));
+}
+
+#[test]
+fn the_tolerance_may_be_chosen() {
+    let now = at(1_700_000_000);
+    let within = |tolerance| -> [Box<dyn Both>; 2] {
+        [
+            Box::new(Stripe::new(["s"]).unwrap().within(tolerance)),
+            Box::new(
+                StandardWebhooks::new([PUBLISHED_SECRET])
+                    .unwrap()
+                    .within(tolerance),
+            ),
+        ]
+    };
+    for patient in within(Duration::MAX) {
+        let sent = signed(&*patient, at(0), b"{}");
+        assert_eq!(verify(&*patient, &sent, b"{}", now), Ok(()));
+    }
+    for strict in within(Duration::from_secs(1)) {
+        let sent = signed(&*strict, now, b"{}");
+        for (seconds, expected) in [(1, Ok(())), (2, Err(Unverified::TooFar))] {
+            let later = now + Duration::from_secs(seconds);
+            assert_eq!(verify(&*strict, &sent, b"{}", later), expected);
+        }
+    }
+}
+
+/// Otherwise a proxy that checks the one set and a handler that reads the other could differ.
+#[test]
+fn the_older_names_count_only_where_the_newer_signature_is_missing() {
+    let scheme = StandardWebhooks::new([PUBLISHED_SECRET]).unwrap();
+    let now = at(1_700_000_000);
+    let newer = signed(&scheme, now, b"{}");
+    let older: Headers = newer
+        .iter()
+        .map(|(name, value)| (name.replace("webhook-", "svix-"), value.clone()))
+        .collect();
+    assert_eq!(verify(&scheme, &older, b"{}", now), Ok(()));
+    let both: Headers = newer.into_iter().chain(older).collect();
+    let changed = |name| with(both.clone(), name, "v1,AAAA");
+    let verified = verify(&scheme, &changed("svix-signature"), b"{}", now);
+    assert_eq!(verified, Ok(()));
+    let verified = verify(&scheme, &changed("webhook-signature"), b"{}", now);
+    assert_eq!(verified, Err(Unverified::NoMatch));
+    let missing = Unverified::Missing {
+        header: "webhook-signature".to_owned(),
+    };
+    let verified = verify(&scheme, &Headers::new(), b"{}", now);
+    assert_eq!(verified, Err(missing));
 }
 
 #[test]
@@ -366,12 +419,25 @@ fn public_keys_verify_and_private_ones_sign() {
 fn no_more_is_signed_than_is_looked_at() {
     let now = at(1_700_000_000);
     let secrets = || (0..=MAX_SIGNATURES).map(|number| format!("secret{number:02}"));
-    let scheme = StandardWebhooks::new(secrets()).unwrap();
-    let sent = signed(&scheme, now, b"{}");
-    assert_eq!(verify(&scheme, &sent, b"{}", now), Ok(()));
-    let scheme = Stripe::new(secrets()).unwrap();
-    let sent = signed(&scheme, now, b"{}");
-    assert_eq!(verify(&scheme, &sent, b"{}", now), Ok(()));
+    let schemes: [(Box<dyn Both>, _, _); 2] = [
+        (
+            Box::new(StandardWebhooks::new(secrets()).unwrap()),
+            "webhook-signature",
+            " v1,AAAA",
+        ),
+        (
+            Box::new(Stripe::new(secrets()).unwrap()),
+            "stripe-signature",
+            ",v1=00",
+        ),
+    ];
+    for (scheme, header, another) in schemes {
+        let sent = signed(&*scheme, now, b"{}");
+        assert_eq!(verify(&*scheme, &sent, b"{}", now), Ok(()));
+        let value = format!("{}{another}", sent[header]);
+        let more = with(sent, header, &value);
+        assert_eq!(verify(&*scheme, &more, b"{}", now), malformed(header));
+    }
 }
 
 #[test]
