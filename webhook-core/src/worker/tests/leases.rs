@@ -151,8 +151,12 @@ async fn settlements_are_repeated_until_the_store_is_back() {
 #[tokio::test(start_paused = true)]
 async fn settlements_are_given_up_when_their_lease_has_run_out() {
     let mut mock = MockScheduler::new();
-    mock.expect_settle()
-        .returning(|_| Err(Error::unavailable(std::io::Error::other("down"))));
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&tries);
+    mock.expect_settle().returning(move |_| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        Err(Error::unavailable(std::io::Error::other("down")))
+    });
     mock.expect_extend()
         .returning(|_, _| Err(Error::unavailable(std::io::Error::other("down"))));
     let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
@@ -162,6 +166,9 @@ async fn settlements_are_given_up_when_their_lease_has_run_out() {
     }
     sleep(130 * SECOND).await;
     assert_eq!(worker.context.leases.held(), 0);
+    // Every 5 s at the longest; 600 times if the pauses did not grow.
+    let tries = tries.load(Ordering::SeqCst);
+    assert!((24..500).contains(&tries), "{tries} tries");
     worker.shutdown(SECOND).await;
 }
 
@@ -226,6 +233,33 @@ async fn a_drain_ends_though_the_store_does_not_answer() {
         Drained {
             released: 0,
             left: 1
+        }
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_only_waits_for_its_settlement_is_not_handed_back() {
+    let mut mock = MockScheduler::new();
+    let asked = Arc::new(Notify::new());
+    let asking = Arc::clone(&asked);
+    mock.expect_settle().returning(move |_| {
+        asking.notify_one();
+        Err(Error::unavailable(std::io::Error::other("down")))
+    });
+    let scheduler = Scripted::with(mock, [brings([event(1, 1), event(2, 1)])]);
+    let worker = start(&scheduler, async |event: Event<Word>| {
+        if event.lease.event.0 > 1 {
+            pending::<()>().await;
+        }
+        Ok(())
+    });
+    asked.notified().await;
+    let drained = worker.shutdown(SECOND).await;
+    assert_eq!(
+        drained,
+        Drained {
+            released: 1,
+            left: 2
         }
     );
 }

@@ -18,6 +18,9 @@ use crate::scheduler::{
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
+/// Longer than any test takes by its paused clock: what does not come by then never will.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
 /// A payload that is its own key.
 #[derive(Debug)]
 pub(super) struct Word(pub(super) String);
@@ -81,28 +84,32 @@ impl Scripted {
 
     /// Waits until `count` settlements have been applied, and returns all, by event.
     pub(super) async fn settled(&self, count: usize) -> Vec<(i64, Outcome)> {
-        loop {
-            let changed = self.changed.notified();
-            let mut settled = self.settled.lock().unwrap().clone();
-            if settled.len() >= count {
-                settled.sort_by_key(|(event, _)| *event);
-                return settled;
-            }
-            changed.await;
-        }
+        let mut settled = self.at_least(count, &self.settled).await;
+        settled.sort_by_key(|(event, _)| *event);
+        settled
     }
 
     /// Waits until `count` claims have been made, and returns when, in seconds since `start`.
     pub(super) async fn claimed(&self, count: usize, start: Instant) -> Vec<f64> {
-        loop {
-            let changed = self.changed.notified();
-            let claims = self.claims.lock().unwrap().clone();
-            if claims.len() >= count {
-                let since = |(at, _): &(Instant, usize)| at.duration_since(start).as_secs_f64();
-                return claims.iter().map(since).collect();
+        let claims = self.at_least(count, &self.claims).await;
+        let since = |(at, _): &(Instant, usize)| at.duration_since(start).as_secs_f64();
+        claims.iter().map(since).collect()
+    }
+
+    /// Waits until there are `count` of `noted`, and returns all.
+    async fn at_least<T: Clone>(&self, count: usize, noted: &Mutex<Vec<T>>) -> Vec<T> {
+        let enough = async {
+            loop {
+                let changed = self.changed.notified();
+                let noted = noted.lock().unwrap().clone();
+                if noted.len() >= count {
+                    return noted;
+                }
+                changed.await;
             }
-            changed.await;
-        }
+        };
+        let enough = timeout(PATIENCE, enough).await;
+        enough.unwrap_or_else(|_| panic!("fewer than {count} came"))
     }
 }
 
