@@ -151,7 +151,10 @@ impl Retention {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
     use std::sync::Mutex;
+
+    use tracing::{Event, Level, Metadata, Subscriber, span};
 
     use super::*;
     use crate::operator::MockOperator;
@@ -206,19 +209,46 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_error_ends_a_sweep_and_not_the_sweeps() {
+    async fn sweeps_go_on_and_only_what_happened_is_logged() {
         let mut operator = MockOperator::new();
+        // An error ends its sweep, and not the sweeps; then nothing is found, then something.
+        let gone = Err(Error::unavailable(std::io::Error::other("gone")));
+        let mut found = VecDeque::from([gone, Ok(0), Ok(0), Ok(3), Ok(0)]);
+        operator
+            .expect_prune()
+            .times(found.len())
+            .returning(move |_| found.pop_front().unwrap());
+        let levels = Levels::default();
+        let _guard = tracing::subscriber::set_default(levels.clone());
+        let whole = Retention::new(Kind::new("note").unwrap(), DAY);
         let stop = CancellationToken::new();
-        let (stopped, mut calls) = (stop.clone(), 0);
-        operator.expect_prune().returning(move |_| {
-            calls += 1;
-            if calls == 1 {
-                return Err(Error::unavailable(std::io::Error::other("gone")));
-            }
-            stopped.cancel();
-            Ok(0)
+        tokio::join!(whole.run(Arc::new(operator), DAY, stop.clone()), async {
+            sleep(3 * DAY - Duration::from_secs(1)).await;
+            stop.cancel();
         });
-        operator.expect_strip().returning(|_| Ok(0));
-        retention().run(Arc::new(operator), DAY, stop).await;
+        assert_eq!(*levels.0.lock().unwrap(), [Level::WARN, Level::INFO]);
+    }
+
+    /// Notes the level of each line that is logged.
+    #[derive(Clone, Default)]
+    struct Levels(Arc<Mutex<Vec<Level>>>);
+
+    impl Subscriber for Levels {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn event(&self, event: &Event<'_>) {
+            self.0.lock().unwrap().push(*event.metadata().level());
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
     }
 }
