@@ -295,4 +295,24 @@ mod tests {
         assert_ne!(Fingerprint::of(["ab"]), Fingerprint::of(["ab", ""]));
         assert_eq!(Fingerprint::of(["ab", "c"]), Fingerprint::of(["ab", "c"]));
     }
+
+    #[test]
+    fn fingerprints_come_back_from_their_bytes() {
+        let fingerprint = Fingerprint::of(["ab", "c"]);
+        let digest = "601d5476e2ccfe2c87a2bba7a322659734a05749d5b5aa781f513e4912db0d5f";
+        assert_eq!(format!("{fingerprint:?}"), digest);
+        let bytes = *fingerprint.as_bytes();
+        assert_eq!(bytes[..3], [0x60, 0x1d, 0x54]);
+        assert_eq!(Fingerprint::from_bytes(bytes), fingerprint);
+    }
+
+    #[test]
+    fn names_and_states_are_shown_as_they_are() {
+        let (kind, key) = (Kind::new("order").unwrap(), Key::new("o-1").unwrap());
+        assert_eq!(format!("{kind} {kind:?}"), "order \"order\"");
+        assert_eq!(format!("{key} {key:?}"), "o-1 \"o-1\"");
+        assert_eq!((kind.as_str(), key.as_str()), ("order", "o-1"));
+        let states = State::ALL.map(|state| state.to_string());
+        assert_eq!(states, ["PROCESSING", "PROCESSED", "FAILED"]);
+    }
 }

@@ -123,3 +123,29 @@ fn list(errors: &[FieldError]) -> String {
         .collect();
     errors.join("; ").trim().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_of_another_shape_is_told_from_what_is_not_json() {
+        assert_eq!(from_json::<[u8; 2]>(b"[1, 2]"), Ok([1, 2]));
+        for (body, is_json) in [
+            (&b"{}"[..], true),
+            (b"[1]", true),
+            (b"[1, 256]", true),
+            (b"[1, \"2\"]", true),
+            (b"", false),
+            (b"[1, 2", false),
+            (b"[1, 2] 3", false),
+            (b"\xff", false),
+        ] {
+            match from_json::<[u8; 2]>(body).unwrap_err() {
+                InvalidPayload::Fields(fields) if is_json => assert_eq!(fields[0].pointer, ""),
+                InvalidPayload::Malformed { .. } if !is_json => {}
+                other => panic!("{other}"),
+            }
+        }
+    }
+}

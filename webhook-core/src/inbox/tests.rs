@@ -1,12 +1,14 @@
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::event::{Fingerprint, Kind};
+use crate::event::{EventId, Fingerprint, Kind, State};
 use crate::store::MockStore;
+use crate::transaction::Transaction;
 
 /// A store whose every `accept` waits for a permit, and whose answers a mock gives.
 struct Gated {
@@ -348,4 +350,33 @@ async fn a_store_that_hangs_fails_its_ping() {
     assert!(matches!(inbox.ping().await, Err(Error::TimedOut { .. })));
     store.gate.add_permits(1);
     inbox.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_record_is_found_by_the_kind_of_its_payload_and_its_key() {
+    let mut answers = MockStore::new();
+    answers.expect_find().returning(|events| {
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].kind.as_str(), Transaction::KIND);
+        Ok(vec![(events[0].key.as_str() == "a").then(record)])
+    });
+    let inbox = Inbox::new(Gated::new(0, answers), one_flush());
+    let find = async |key| inbox.find::<Transaction>(&Key::new(key).unwrap()).await;
+    assert_eq!(find("a").await.unwrap(), Some(record()));
+    assert_eq!(find("b").await.unwrap(), None);
+}
+
+fn record() -> EventRecord {
+    EventRecord {
+        id: EventId(1),
+        envelope: envelope("a"),
+        stripped: false,
+        state: State::Processing,
+        attempts: 0,
+        accepted_at: SystemTime::UNIX_EPOCH,
+        settled_at: None,
+        reason: None,
+        conflict_count: 0,
+        last_conflict_at: None,
+    }
 }
