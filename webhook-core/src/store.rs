@@ -32,6 +32,13 @@ pub trait Store: Send + Sync + 'static {
     /// - [`Redelivery::RequeueFailed`] on an event whose stored state is failed and whose
     ///   fingerprint is the same moves it back to processing: [`Accepted::Requeued`].
     ///
+    /// # Left to the backend
+    ///
+    /// - The delays of requeued events may be counted from a later instant within the call than
+    ///   those of new ones, so either may fall due first where their delays hardly differ.
+    /// - The ids of new events need not follow their order in `events`, nor does the order in
+    ///   which those due at the same instant are claimed.
+    ///
     /// # Errors
     ///
     /// An error answers the whole call: no caller may be told that its event is durable. The call
