@@ -234,8 +234,12 @@ impl Scheduler for PgStore {
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
         let settled = settle::settle(&mut self.session(), settlements).await?;
-        for (kind, _) in &settled.due_again {
-            self.inner.floors.forget(kind);
+        // What is released stands where it stood. What is due again later than now stands above
+        // every floor: a floor is below what was due when it was claimed.
+        for (kind, due_in) in &settled.due_again {
+            if due_in.is_zero() {
+                self.inner.floors.forget(kind);
+            }
         }
         let due_again = settled
             .due_again
