@@ -6,8 +6,8 @@ use serde_json::Value;
 const MAX_HEADERS: usize = 32;
 
 /// The statuses that an answer may have: never 500.
-const STATUSES: [u16; 14] = [
-    100, 200, 202, 204, 400, 404, 405, 408, 413, 414, 415, 422, 431, 503,
+const STATUSES: [u16; 15] = [
+    100, 200, 202, 204, 400, 404, 405, 408, 413, 414, 415, 422, 431, 501, 503,
 ];
 
 /// One answer.
@@ -28,7 +28,8 @@ pub(super) fn of(mut bytes: &[u8]) -> Vec<Answer> {
         let Ok(httparse::Status::Complete(end)) = parsed else {
             panic!("no answer: {parsed:?} {}", bytes.escape_ascii());
         };
-        assert_eq!(head.version, Some(1));
+        // Who asks in HTTP/1.0 is answered so.
+        assert!(matches!(head.version, Some(0 | 1)), "{:?}", head.version);
         let text = |value: &[u8]| String::from_utf8(value.to_vec()).expect("headers in ASCII");
         let headers: Vec<_> = head
             .headers
@@ -56,6 +57,12 @@ impl Answer {
     /// Whether the answer proper follows (RFC 9110, section 15.2).
     pub(super) fn is_interim(&self) -> bool {
         self.status < 200
+    }
+
+    /// Whether it refuses what did not become a request: the server's own refusals say why, but
+    /// to a HEAD.
+    pub(super) fn is_of_hyper(&self) -> bool {
+        matches!(self.status, 400 | 414 | 431) && self.body.is_empty()
     }
 
     /// What holds for every answer.

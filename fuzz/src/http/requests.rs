@@ -72,9 +72,14 @@ fn length(values: &[Vec<u8>]) -> Option<usize> {
     let Some(first) = values.first() else {
         return Some(0);
     };
-    let is_same = values.iter().all(|value| value == first);
-    let is_number = !first.is_empty() && first.iter().all(u8::is_ascii_digit);
-    (is_same && is_number).then(|| str::from_utf8(first).ok()?.parse().ok())?
+    let length = number(first)?;
+    let is_same = |value: &Vec<u8>| number(value) == Some(length);
+    values.iter().all(is_same).then_some(length)
+}
+
+fn number(value: &[u8]) -> Option<usize> {
+    let is_number = value.iter().all(u8::is_ascii_digit);
+    is_number.then(|| str::from_utf8(value).ok()?.parse().ok())?
 }
 
 /// RFC 9112, section 7.1.
