@@ -314,6 +314,34 @@ fn hostile_times_are_refusals() {
 }
 
 #[test]
+fn a_time_is_one_to_fourteen_digits() {
+    for (text, number) in [
+        ("0", Some(0)),
+        ("1700000000", Some(1_700_000_000)),
+        ("99999999999999", Some(99_999_999_999_999)),
+        ("100000000000000", None),
+        ("+1700000000", None),
+        ("1700000000 ", None),
+        ("", None),
+    ] {
+        assert_eq!(timestamp::parse(text), number, "{text:?}");
+    }
+}
+
+#[test]
+fn a_time_given_twice_is_refused() {
+    let now = at(1_700_000_000);
+    let scheme = Stripe::new(["s"]).unwrap();
+    let sent = signed(&scheme, now, b"{}");
+    for time in ["t=1700000000", "t=0"] {
+        let value = format!("{time},{}", sent["stripe-signature"]);
+        let twice = with(sent.clone(), "stripe-signature", &value);
+        let verified = verify(&scheme, &twice, b"{}", now);
+        assert_eq!(verified, malformed("stripe-signature"));
+    }
+}
+
+#[test]
 fn hostile_signatures_are_refusals() {
     let now = at(1_700_000_000);
     let many = "v1,AAAA ".repeat(10_000);
