@@ -27,7 +27,7 @@ use operation::Operation;
 use pair::Pair;
 
 /// How many sequences, where `PROPTEST_CASES` says nothing else.
-const CASES: u32 = 250;
+const CASES: u32 = 200;
 
 /// Longer than what is over at once.
 const MOMENT: Duration = Duration::from_millis(3);
