@@ -244,7 +244,9 @@ fn currencies_are_three_ascii_letters() {
         (r#""\u0055sD""#, "USD"),
         (r#""XXX""#, "XXX"),
     ] {
-        assert_eq!(good(with("currency", written)).currency().as_str(), read);
+        let currency = good(with("currency", written)).currency();
+        assert_eq!(currency.as_str(), read);
+        assert_eq!(currency.to_string(), read);
     }
     for wrong in [
         r#""""#,
