@@ -92,7 +92,8 @@ impl Config {
             (true, None, None) => Err("WEBHOOK_SIGNATURE_SCHEME needs WEBHOOK_SECRETS \
                  (--webhook-secrets) or WEBHOOK_SECRETS_FILE (--webhook-secrets-file)"),
             (false, Some(_), _) | (false, _, Some(_)) => {
-                Err("WEBHOOK_SECRETS need WEBHOOK_SIGNATURE_SCHEME \
+                Err("WEBHOOK_SECRETS (--webhook-secrets) and WEBHOOK_SECRETS_FILE \
+                 (--webhook-secrets-file) need WEBHOOK_SIGNATURE_SCHEME \
                  (--webhook-signature-scheme): how do senders sign?")
             }
             _ => Ok(()),
