@@ -91,11 +91,11 @@ impl Config {
             }
             (true, None, None) => Err("WEBHOOK_SIGNATURE_SCHEME needs WEBHOOK_SECRETS \
                  (--webhook-secrets) or WEBHOOK_SECRETS_FILE (--webhook-secrets-file)"),
-            (false, Some(_), _) | (false, _, Some(_)) => {
-                Err("WEBHOOK_SECRETS (--webhook-secrets) and WEBHOOK_SECRETS_FILE \
+            (false, Some(_), _) | (false, _, Some(_)) => Err(
+                "WEBHOOK_SECRETS (--webhook-secrets) and WEBHOOK_SECRETS_FILE \
                  (--webhook-secrets-file) need WEBHOOK_SIGNATURE_SCHEME \
-                 (--webhook-signature-scheme): how do senders sign?")
-            }
+                 (--webhook-signature-scheme): how do senders sign?",
+            ),
             _ => Ok(()),
         }
     }
