@@ -3,18 +3,17 @@
 mod answers;
 mod requests;
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
-use tokio::runtime::{Builder, Runtime};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 use webhook_core::{Inbox, InboxOptions, Operator as _, Store, Transaction, payload};
 use webhook_memory::{MemoryOptions, MemoryStore};
 use webhook_server::http::{HttpOptions, Site, serve_stream};
 
+use crate::paused;
 use crate::transaction::is_transaction;
 use answers::Answer;
 use requests::Request;
@@ -42,19 +41,9 @@ enum Then {
 ///
 /// The input is what the client sends. How that is cut into pieces changes nothing.
 pub fn http(input: &[u8]) {
-    thread_local! {
-        static RUNTIME: RefCell<Runtime> = RefCell::new(
-            Builder::new_current_thread()
-                .enable_all()
-                .start_paused(true)
-                .build()
-                .expect("a runtime starts"),
-        );
-    }
     let requests = requests::of(input);
     let check = |pieces: &[&[u8]], then| {
-        let (mut answers, stored) =
-            RUNTIME.with_borrow(|runtime| runtime.block_on(serve(pieces, then)));
+        let (mut answers, stored) = paused::block_on(serve(pieces, then));
         check_answers(&requests, &answers, stored);
         // What is no request, hyper answers or not, depending on how much of it comes at once.
         answers.pop_if(|last| last.is_of_hyper());

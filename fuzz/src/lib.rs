@@ -18,6 +18,7 @@ mod decimal;
 mod fingerprint;
 mod http;
 mod id_path;
+mod paused;
 mod signature;
 mod transaction;
 

@@ -234,13 +234,12 @@ impl Access {
                 "open to everybody who reaches it"
             );
         }
-        let gate = Gate::new(rules);
-        if let (Some(addr), false) = (config.operator_addr, gate.knows_operators()) {
+        if let (Some(addr), false) = (config.operator_addr, rules.know_operators()) {
             return Err(StartError::NoOperator { addr });
         }
         let tls = config.tls.read().map_err(StartError::Tls)?;
         Ok(Self {
-            gate: Arc::new(gate),
+            gate: Arc::new(Gate::new(rules)),
             tls: tls.map(|tls| Arc::new(Tls::new(tls))),
         })
     }

@@ -1,29 +1,20 @@
 //! The parts of a server on a memory of their own, with the limits that a configuration sets.
 
-use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
-use tokio::runtime::{Builder, Runtime};
 use webhook_core::{Inbox, Scheduler, Store, Transaction, Worker};
 use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
 use webhook_server::LogTransaction;
 use webhook_server::config::Config;
 use webhook_server::http::{Site, serve_stream};
 
+use crate::paused;
+
 /// They start, answer, and stop.
 pub(super) fn check(config: &Config) {
-    thread_local! {
-        static RUNTIME: RefCell<Runtime> = RefCell::new(
-            Builder::new_current_thread()
-                .enable_all()
-                .start_paused(true)
-                .build()
-                .expect("a runtime starts"),
-        );
-    }
-    RUNTIME.with_borrow(|runtime| runtime.block_on(start_and_stop(config)));
+    paused::block_on(start_and_stop(config));
 }
 
 async fn start_and_stop(config: &Config) {

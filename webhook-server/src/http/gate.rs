@@ -19,6 +19,14 @@ pub struct Rules {
     pub tokens: Option<Vec<TokenDigest>>,
 }
 
+impl Rules {
+    /// Whether there is a token for operators.
+    pub fn know_operators(&self) -> bool {
+        let mut tokens = self.tokens.iter().flatten();
+        tokens.any(|token| token.scope() == Scope::Operate)
+    }
+}
+
 /// Lets through what its rules allow.
 ///
 /// They can be replaced at any time: a request is judged by those that it finds.
@@ -61,27 +69,33 @@ impl Gate {
 
     pub(super) fn check_token(&self, headers: &HeaderMap, scope: Scope) -> Result<(), Problem> {
         match &self.rules().tokens {
-            Some(known) if !tokens::allow(known, scope, headers) => {
-                self.refused.note(scope, "no such token");
-                Err(Problem::without_token())
-            }
-            _ => Ok(()),
+            Some(known) => self.check_known(known, headers, scope),
+            None => Ok(()),
         }
     }
 
     /// Operators always need a token: where no token allows it, nobody is one.
     pub(super) fn check_operator(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        if !self.knows_operators() {
-            return Err(Problem::no_such_path());
+        let rules = self.rules();
+        match &rules.tokens {
+            Some(known) if rules.know_operators() => {
+                self.check_known(known, headers, Scope::Operate)
+            }
+            _ => Err(Problem::no_such_path()),
         }
-        self.check_token(headers, Scope::Operate)
     }
 
-    /// Whether there is a token for operators.
-    pub fn knows_operators(&self) -> bool {
-        let rules = self.rules();
-        let mut tokens = rules.tokens.iter().flatten();
-        tokens.any(|token| token.scope() == Scope::Operate)
+    fn check_known(
+        &self,
+        known: &[TokenDigest],
+        headers: &HeaderMap,
+        scope: Scope,
+    ) -> Result<(), Problem> {
+        if tokens::allow(known, scope, headers) {
+            return Ok(());
+        }
+        self.refused.note(scope, "no such token");
+        Err(Problem::without_token())
     }
 
     fn rules(&self) -> Arc<Rules> {

@@ -31,22 +31,26 @@ pub(super) enum Asked {
 }
 
 /// Finds it by what comes after [`PREFIX`].
-pub(super) fn route<'a>(head: &Parts, path: &str) -> Result<Route<'a>, Problem> {
+pub(super) fn route<'a>(
+    operator: &'a dyn Operator,
+    head: &Parts,
+    path: &str,
+) -> Result<Route<'a>, Problem> {
     let known = |id: &str| key(id).ok_or_else(Problem::no_such_transaction);
     let segments: Vec<_> = path.split('/').collect();
     let method = &head.method;
     match segments[..] {
-        ["status"] => read(method, || Ok(Route::Operate(Asked::Status))),
+        ["status"] => read(method, || Ok(Route::Operate(operator, Asked::Status))),
         ["transactions"] => read(method, || {
             let page = page(head.uri.query().unwrap_or(""))?;
-            Ok(Route::Operate(Asked::List(page)))
+            Ok(Route::Operate(operator, Asked::List(page)))
         }),
-        ["transactions", id] if !id.is_empty() => {
-            read(method, || Ok(Route::Operate(Asked::Show(known(id)?))))
-        }
-        ["transactions", id, "requeue"] if !id.is_empty() => {
-            write(method, || Ok(Route::Operate(Asked::Requeue(known(id)?))))
-        }
+        ["transactions", id] if !id.is_empty() => read(method, || {
+            Ok(Route::Operate(operator, Asked::Show(known(id)?)))
+        }),
+        ["transactions", id, "requeue"] if !id.is_empty() => write(method, || {
+            Ok(Route::Operate(operator, Asked::Requeue(known(id)?)))
+        }),
         _ => Err(Problem::no_such_path()),
     }
 }

@@ -7,7 +7,7 @@ use hyper::{Method, Request, StatusCode};
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
-use webhook_core::{Inbox, Key};
+use webhook_core::{Inbox, Key, Operator};
 
 use super::answer::{self, Answer};
 use super::connections::Peer;
@@ -77,7 +77,7 @@ pub(super) enum Route<'a> {
     Ready,
     Receive(&'a Inbox),
     Show(&'a Inbox, Key),
-    Operate(operator::Asked),
+    Operate(&'a dyn Operator, operator::Asked),
     Options(&'static str),
 }
 
@@ -94,9 +94,9 @@ fn route<'a>(site: &'a Site, peer: &Peer, head: &Parts) -> Result<Route<'a>, Pro
     if !matches!(path, "/" | "/readyz") {
         site.rates.check(peer.addr(), &head.headers)?;
     }
-    if let (Some(path), Some(_)) = (path.strip_prefix(operator::PREFIX), &site.operator) {
+    if let (Some(path), Some(operator)) = (path.strip_prefix(operator::PREFIX), &site.operator) {
         site.gate.check_operator(&head.headers)?;
-        return operator::route(head, path);
+        return operator::route(&*operator.0, head, path);
     }
     match (path, &site.inbox) {
         ("/", _) => read(&head.method, || Ok(Route::Health)),
@@ -166,10 +166,7 @@ async fn run(site: &Site, route: Route<'_>) -> Result<Answer, Problem> {
         )),
         Route::Ready => ready(site).await,
         Route::Show(inbox, key) => transactions::show(inbox, &key).await,
-        Route::Operate(asked) => match &site.operator {
-            Some(operator) => operator::answer(&*site.store.0, &*operator.0, asked).await,
-            None => Err(Problem::no_such_path()),
-        },
+        Route::Operate(operator, asked) => operator::answer(&*site.store.0, operator, asked).await,
         Route::Options(allow) => Ok(answer::options(allow)),
         Route::Receive(_) => unreachable!("a delivery is answered by its body"),
     }

@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 
 use crate::support::client::Client;
+use crate::support::files::Files;
 use crate::support::process::webhook_server;
 use crate::support::signed::token;
 use crate::support::{transaction, until};
@@ -60,11 +61,10 @@ async fn transactions_are_shown_to_those_with_a_token() {
 async fn tokens_are_read_again_and_never_logged() {
     let (old, reads_old) = token("read").await;
     let (new, reads_new) = token("read").await;
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let file = folder.join(format!("tokens-{}", std::process::id()));
-    std::fs::write(&file, &reads_old).unwrap();
+    let files = Files::new();
+    let file = files.write("tokens", &reads_old);
     let mut process = webhook_server(&["--log-level=trace"])
-        .env("API_TOKENS_FILE", file.to_str().unwrap())
+        .env("API_TOKENS_FILE", &file)
         .start();
     let mut client = Client::connect(process.listens().await).await;
     client
@@ -79,7 +79,7 @@ async fn tokens_are_read_again_and_never_logged() {
             .status
     };
     assert_eq!((status(&old).await, status(&new).await), (200, 401));
-    std::fs::write(&file, &reads_new).unwrap();
+    files.write("tokens", &reads_new);
     process.signal(Signal::HUP);
     until("the new token is known", async || status(&new).await == 200).await;
     assert_eq!(status(&old).await, 401);
@@ -89,7 +89,6 @@ async fn tokens_are_read_again_and_never_logged() {
     for secret in [&old, &new, &reads_old[5..], &reads_new[5..]] {
         assert!(!log.contains(secret), "{log}");
     }
-    std::fs::remove_file(&file).unwrap();
 }
 
 #[tokio::test]

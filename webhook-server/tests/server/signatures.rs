@@ -11,6 +11,7 @@ use webhook_memory::MemoryStore;
 
 use crate::serve::{config, serve_on};
 use crate::support::client::{Client, Reply, post};
+use crate::support::files::Files;
 use crate::support::process::webhook_server;
 use crate::support::signed::{signed, signed_as};
 use crate::support::{transaction, until};
@@ -114,12 +115,11 @@ async fn a_signature_has_its_time() {
 
 #[tokio::test]
 async fn secrets_are_read_again_and_no_request_is_dropped() {
-    let folder = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let file = folder.join(format!("secrets-{}", std::process::id()));
-    std::fs::write(&file, format!("{OLD}\n\n")).unwrap();
+    let files = Files::new();
+    let file = files.write("secrets", &format!("{OLD}\n\n"));
     let mut process = webhook_server(&["--log-level=trace"])
         .env("WEBHOOK_SIGNATURE_SCHEME", "standard-webhooks")
-        .env("WEBHOOK_SECRETS_FILE", file.to_str().unwrap())
+        .env("WEBHOOK_SECRETS_FILE", &file)
         .start();
     let addr = process.listens().await;
     let mut client = Client::connect(addr).await;
@@ -134,7 +134,7 @@ async fn secrets_are_read_again_and_no_request_is_dropped() {
     let request = signed(&standard(OLD), &transaction("slow"));
     let (start, end) = request.split_at(request.len() - 10);
     slow.send(start).await;
-    std::fs::write(&file, format!("{NEW}\n{OLD}\n")).unwrap();
+    files.write("secrets", &format!("{NEW}\n{OLD}\n"));
     process.signal(Signal::HUP);
     process
         .logs("secrets, tokens and certificates read again")
@@ -149,7 +149,7 @@ async fn secrets_are_read_again_and_no_request_is_dropped() {
     }
 
     // What cannot be used changes nothing.
-    std::fs::write(&file, "whsec_not base64\n").unwrap();
+    files.write("secrets", "whsec_not base64\n");
     process.signal(Signal::HUP);
     process
         .logs("failed to read secrets, tokens and certificates again, those from before stay")
@@ -159,7 +159,7 @@ async fn secrets_are_read_again_and_no_request_is_dropped() {
         .await
         .acknowledged("ACCEPTED");
 
-    std::fs::write(&file, NEW).unwrap();
+    files.write("secrets", NEW);
     process.signal(Signal::HUP);
     until("the old secret is refused", async || {
         let reply = client.ask(signed(&standard(OLD), &transaction("f"))).await;
@@ -172,7 +172,6 @@ async fn secrets_are_read_again_and_no_request_is_dropped() {
     for secret in [OLD, NEW, "b2xkIG9sZ", "bmV3IG5l"] {
         assert!(!log.contains(secret), "{log}");
     }
-    std::fs::remove_file(&file).unwrap();
 }
 
 #[tokio::test]

@@ -7,8 +7,9 @@ use rustls::ProtocolVersion;
 use rustls::version::{TLS12, TLS13};
 
 use crate::support::client::Client;
+use crate::support::files::Files;
 use crate::support::process::{Process, Starter, webhook_server};
-use crate::support::tls::{Authority, Files, Identity, certificate};
+use crate::support::tls::{Authority, Identity, certificate};
 use crate::support::transaction;
 
 fn server(files: &Files, identity: &Identity) -> Starter {

@@ -1,6 +1,7 @@
 //! The server as a process, and a client that talks to it: what both test targets need.
 
 pub(crate) mod client;
+pub(crate) mod files;
 pub(crate) mod process;
 pub(crate) mod secrets;
 pub(crate) mod signed;

@@ -1,9 +1,7 @@
 //! Certificates, made anew for each test, and clients that believe them.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
@@ -89,34 +87,5 @@ impl Client<TlsStream<TcpStream>> {
         let connector = TlsConnector::from(Arc::new(config));
         let shaking = connector.connect(addr.ip().into(), stream);
         Ok(Self::over(in_time("shaking hands", shaking).await?))
-    }
-}
-
-/// Files of one test.
-pub(crate) struct Files {
-    folder: PathBuf,
-}
-
-impl Files {
-    pub(crate) fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("tls-{}-{number}", std::process::id());
-        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        std::fs::create_dir_all(&folder).unwrap();
-        Self { folder }
-    }
-
-    /// Writes one, and says where it is.
-    pub(crate) fn write(&self, name: &str, text: &str) -> String {
-        let file = self.folder.join(name);
-        std::fs::write(&file, text).unwrap();
-        file.into_os_string().into_string().unwrap()
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
