@@ -10,7 +10,7 @@ use webhook_core::{Operator, Scheduler, Store};
 use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
 use webhook_postgres::{PgError, PgOptions, PgStore};
 
-use crate::config::{Config, DatabaseUrl, Migrate};
+use crate::config::{Config, DatabaseUrl, Migrate, SecretsError};
 
 /// How long to wait before the second try to reach the database; then twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -41,10 +41,10 @@ impl Backend {
 
     /// Opens what `config` names, waiting for it within bounds.
     pub(crate) async fn open(config: &Config) -> Result<Self, OpenError> {
-        let Some(url) = &config.database_url else {
+        let Some(url) = database_url(config).await? else {
             return Ok(Self::in_memory(config));
         };
-        let database = connect(url, config).await?;
+        let database = connect(&url, config).await?;
         match config.migrate {
             Migrate::Auto => migrate(&database).await?,
             Migrate::Off => {
@@ -83,8 +83,8 @@ impl Backend {
 
     /// The database that `config` names, as it is.
     pub(crate) async fn database(config: &Config) -> Result<PgStore, OpenError> {
-        let url = config.database_url.as_ref().ok_or(OpenError::NoDatabase)?;
-        let database = connect(url, config).await?;
+        let url = database_url(config).await?.ok_or(OpenError::NoDatabase)?;
+        let database = connect(&url, config).await?;
         match database.ping().await {
             Ok(()) => Ok(database),
             Err(error) => {
@@ -96,8 +96,8 @@ impl Backend {
 
     /// Brings the schema of the database that `config` names up to date.
     pub(crate) async fn migrate(config: &Config) -> Result<(), OpenError> {
-        let url = config.database_url.as_ref().ok_or(OpenError::NoDatabase)?;
-        let database = connect(url, config).await?;
+        let url = database_url(config).await?.ok_or(OpenError::NoDatabase)?;
+        let database = connect(&url, config).await?;
         let migrated = migrate(&database).await;
         database.close().await;
         migrated
@@ -108,6 +108,14 @@ impl Backend {
             database.close().await;
         }
     }
+}
+
+/// The database's URL, whose file is read where it holds up no task.
+async fn database_url(config: &Config) -> Result<Option<DatabaseUrl>, OpenError> {
+    let config = config.clone();
+    let reading = tokio::task::spawn_blocking(move || config.read_database_url());
+    let read = reading.await.map_err(OpenError::UrlTask)?;
+    read.map_err(OpenError::UrlFile)
 }
 
 /// Tries to reach the database until the time that `config` allows is over.
@@ -171,6 +179,12 @@ pub enum OpenError {
     /// None is named.
     #[error("DATABASE_URL is not set")]
     NoDatabase,
+    /// The file that holds its URL cannot be used.
+    #[error("cannot read the database's URL")]
+    UrlFile(#[source] SecretsError),
+    /// The task that reads the file did not end.
+    #[error("failed to read the database's URL")]
+    UrlTask(#[source] tokio::task::JoinError),
     /// Its URL is none.
     #[error("DATABASE_URL cannot be used")]
     Url(#[source] PgError),

@@ -1,11 +1,17 @@
 //! Configuration: flags, environment variables and `.env`, in this order of precedence.
 
+mod credentials;
 mod env_file;
 mod explain;
+mod files;
+mod pem;
 mod rates;
+mod secret;
 mod senders;
+mod text;
 mod tls;
 mod values;
+mod warnings;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -21,9 +27,14 @@ use webhook_core::{InboxOptions, Redelivery, Retention, Transaction, WorkerOptio
 
 use crate::http::{HttpOptions, Scope};
 use crate::operate::Operate;
+pub use credentials::{LineProblem, SecretsError};
 pub use env_file::{EnvFileError, read_env_file};
+pub use files::FileError;
+pub use pem::PemError;
 pub use rates::{ForwardedHeader, Networks, Rates};
-pub use senders::{Secrets, SecretsError, SignatureScheme};
+pub use secret::{DatabaseUrl, Secrets};
+pub use senders::SignatureScheme;
+pub use text::TextError;
 pub use tls::{TlsError, TlsFiles};
 pub use values::LogFilter;
 pub(crate) use values::age;
@@ -74,6 +85,10 @@ pub struct Config {
     #[arg(long, env, hide_env_values = true, value_name = "URL")]
     pub database_url: Option<DatabaseUrl>,
 
+    /// A file that holds the URL, in place of DATABASE_URL
+    #[arg(long, env, value_name = "FILE")]
+    pub database_url_file: Option<PathBuf>,
+
     /// Address and port to listen on
     #[arg(long, env, value_name = "IP:PORT", default_value = "127.0.0.1:8000", value_parser = values::address)]
     pub bind_addr: SocketAddr,
@@ -87,11 +102,11 @@ pub struct Config {
     #[arg(long, env, value_name = "SCHEME", default_value = "none")]
     pub webhook_signature_scheme: SignatureScheme,
 
-    /// The secrets that they sign with, any of them, separated by commas or white space
+    /// The secrets that they sign with, any of them, one per line
     #[arg(long, env, hide_env_values = true, value_name = "SECRETS")]
     pub webhook_secrets: Option<Secrets>,
 
-    /// A file with these secrets instead, one a line; read again on SIGHUP
+    /// A file that holds these secrets, one per line; read again on SIGHUP
     #[arg(long, env, value_name = "FILE")]
     pub webhook_secrets_file: Option<PathBuf>,
 
@@ -260,29 +275,6 @@ pub enum Migrate {
     Off,
 }
 
-/// A database's URL, which holds its password: `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct DatabaseUrl(String);
-
-impl DatabaseUrl {
-    /// The URL, password and all.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for DatabaseUrl {
-    fn from(url: String) -> Self {
-        Self(url)
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
 impl CommandLine {
     /// Reads the command line `args`, its first being the program's name, and the environment.
     ///
@@ -362,20 +354,28 @@ impl Config {
             }
             _ => {}
         }
-        match (task, self.role, &self.database_url) {
-            (Some(Task::Migrate), _, None) => {
+        if self.database_url.is_some() && self.database_url_file.is_some() {
+            return Err("DATABASE_URL and DATABASE_URL_FILE exclude each other");
+        }
+        match (task, self.role, self.has_database()) {
+            (Some(Task::Migrate), _, false) => {
                 Err("migrate needs DATABASE_URL (--database-url): there is nothing else to migrate")
             }
-            (Some(Task::Operate(_)), _, None) => Err(
+            (Some(Task::Operate(_)), _, false) => Err(
                 "this command needs DATABASE_URL (--database-url): a server's memory is seen by \
                  itself only",
             ),
-            (None, Role::Api | Role::Worker, None) => Err(
+            (None, Role::Api | Role::Worker, false) => Err(
                 "ROLE (--role) api and worker need DATABASE_URL (--database-url): events in \
                  memory are seen by one process only",
             ),
             _ => Ok(()),
         }
+    }
+
+    /// Whether events are kept in a database, and not in memory.
+    pub const fn has_database(&self) -> bool {
+        self.database_url.is_some() || self.database_url_file.is_some()
     }
 
     /// The options of the receiving side.

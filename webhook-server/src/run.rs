@@ -1,6 +1,7 @@
 //! One process, from its start to its end.
 
 use std::io;
+use std::pin::pin;
 
 use tracing::{info, warn};
 
@@ -9,7 +10,7 @@ use crate::config::{CommandLine, Task};
 use crate::healthcheck::{Unhealthy, healthcheck};
 use crate::operate::OperateError;
 use crate::server::{Server, StartError};
-use crate::signals::{Signals, Wish};
+use crate::signals::{Signals, Stop, Wish};
 use crate::token;
 
 /// Does what `line` asks for, until it is done or a signal ends it; returns the exit code.
@@ -47,13 +48,7 @@ async fn serve(line: &CommandLine, signals: &mut Signals) -> Result<i32, RunErro
             return Ok(0);
         }
     };
-    let signal = loop {
-        match signals.wish().await {
-            Wish::Stop(signal) => break signal,
-            #[cfg(unix)]
-            Wish::Reload => server.reload(&line.config),
-        }
-    };
+    let signal = stop_signal(&server, line, signals).await;
     info!(%signal, "shutting down; a second signal stops at once");
     tokio::select! {
         () = server.shutdown() => {
@@ -63,6 +58,35 @@ async fn serve(line: &CommandLine, signals: &mut Signals) -> Result<i32, RunErro
         signal = signals.next() => {
             warn!(%signal, "stopped at once");
             Ok(signal.exit_code())
+        }
+    }
+}
+
+/// Waits for a signal to stop, and reloads on each signal to reload. Files are read meanwhile, so
+/// that one that takes its time delays no stop.
+async fn stop_signal(server: &Server, line: &CommandLine, signals: &mut Signals) -> Stop {
+    let mut is_stale = false;
+    loop {
+        if is_stale {
+            is_stale = false;
+            let mut reload = pin!(server.reload(&line.config));
+            loop {
+                tokio::select! {
+                    () = &mut reload => break,
+                    wish = signals.wish() => match wish {
+                        Wish::Stop(stop) => return stop,
+                        // The files may have changed since they were read.
+                        #[cfg(unix)]
+                        Wish::Reload => is_stale = true,
+                    },
+                }
+            }
+        } else {
+            match signals.wish().await {
+                Wish::Stop(stop) => return stop,
+                #[cfg(unix)]
+                Wish::Reload => is_stale = true,
+            }
         }
     }
 }

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use tokio::net::TcpSocket;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, field, info, warn};
 use webhook_core::{Drained, Inbox, Transaction, Worker};
@@ -15,7 +16,7 @@ use crate::backend::{Backend, OpenError};
 use crate::config::{Config, Role, SecretsError, TlsError};
 use crate::file_limit;
 use crate::handler::LogTransaction;
-use crate::http::{Gate, Listening, Site, Tls};
+use crate::http::{Gate, Listening, Rules, Site, Tls};
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -52,7 +53,7 @@ impl Server {
         // The addresses first: who has taken one is known at once, the database is waited for.
         // Nobody is kept waiting in the backlog meanwhile, since no socket listens yet.
         let sockets = Sockets::bind(config)?;
-        let access = Access::read(config)?;
+        let access = blocking(config, Access::read).await?;
         let backend = Backend::open(config).await.map_err(StartError::Backend)?;
         Self::on(sockets, access, backend, config)
     }
@@ -139,9 +140,20 @@ impl Server {
 
     /// Reads secrets, tokens and certificates of `config` again. Where that fails, all those from
     /// before stay, and the log says so.
-    pub fn reload(&self, config: &Config) {
-        match self.access.reload(config) {
-            Ok(()) => info!("secrets, tokens and certificates read again"),
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, it changes nothing.
+    pub async fn reload(&self, config: &Config) {
+        let read = blocking(config, |config| {
+            let rules = config.rules().map_err(StartError::Secrets)?;
+            Ok((rules, config.tls.read().map_err(StartError::Tls)?))
+        });
+        match read.await {
+            Ok((rules, tls)) => {
+                self.access.replace(rules, tls);
+                info!("secrets, tokens and certificates read again");
+            }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 error!(
@@ -216,6 +228,16 @@ impl Forgetting {
     }
 }
 
+/// Runs `read`, which reads files, where it holds up no task: a file may be a pipe that nobody
+/// writes to, or on a network that does not answer.
+async fn blocking<T: Send + 'static>(
+    config: &Config,
+    read: impl FnOnce(&Config) -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    let config = config.clone();
+    tokio::task::spawn_blocking(move || read(&config)).await?
+}
+
 /// Who may come, and how they are listened to.
 #[derive(Debug)]
 struct Access {
@@ -226,13 +248,8 @@ struct Access {
 impl Access {
     fn read(config: &Config) -> Result<Self, StartError> {
         let rules = config.rules().map_err(StartError::Secrets)?;
-        if config.role != Role::Worker && (rules.senders.is_none() || rules.tokens.is_none()) {
-            warn!(
-                addr = %config.bind_addr,
-                anybody_may_deliver = rules.senders.is_none(),
-                anybody_may_read = rules.tokens.is_none(),
-                "open to everybody who reaches it"
-            );
+        for warning in config.warnings() {
+            warn!("{warning}");
         }
         if let (Some(addr), false) = (config.operator_addr, rules.know_operators()) {
             return Err(StartError::NoOperator { addr });
@@ -244,15 +261,12 @@ impl Access {
         })
     }
 
-    /// Replaces what has changed, all of it or nothing.
-    fn reload(&self, config: &Config) -> Result<(), StartError> {
-        let rules = config.rules().map_err(StartError::Secrets)?;
-        let fresh = config.tls.read().map_err(StartError::Tls)?;
+    /// Judges new requests by `rules`, and meets new connections with `tls`.
+    fn replace(&self, rules: Rules, tls: Option<ServerConfig>) {
         self.gate.replace(rules);
-        if let (Some(tls), Some(fresh)) = (&self.tls, fresh) {
-            tls.replace(fresh);
+        if let (Some(held), Some(fresh)) = (&self.tls, tls) {
+            held.replace(fresh);
         }
-        Ok(())
     }
 
     /// Listens to those who may come.
@@ -330,7 +344,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// What is to prove who senders and readers are cannot be used.
-    #[error("cannot know who is who")]
+    #[error("invalid webhook secrets or API tokens")]
     Secrets(#[source] SecretsError),
     /// Operators have an address, and nobody is one.
     #[error(
@@ -347,4 +361,7 @@ pub enum StartError {
     /// The backend cannot be opened.
     #[error("cannot open the database")]
     Backend(#[source] OpenError),
+    /// The task that reads files did not end.
+    #[error("failed to read files")]
+    Files(#[from] JoinError),
 }

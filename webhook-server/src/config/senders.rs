@@ -1,18 +1,10 @@
 //! How senders and readers prove who they are: signatures and their secrets, tokens.
 
-use std::fmt;
-use std::io;
-use std::path::PathBuf;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::time::Duration;
 
-use webhook_core::signature::{
-    BodyHmac, BodyHmacScheme, InvalidSecret, StandardWebhooks, Stripe, Verifier,
-};
+use webhook_core::signature::BodyHmacScheme;
 
-use super::{Config, Role, values};
-use crate::http::{Rules, TokenDigest};
+use super::{Config, Role};
 
 /// How senders sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,22 +54,6 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_token)
 }
 
-/// Secrets, one after the other; `Debug` does not show them.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secrets(String);
-
-impl From<String> for Secrets {
-    fn from(secrets: String) -> Self {
-        Self(secrets)
-    }
-}
-
-impl fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
 impl Config {
     /// Refuses a scheme without secrets, and secrets without a scheme.
     pub(super) fn check_senders(&self) -> Result<(), &'static str> {
@@ -100,10 +76,15 @@ impl Config {
         }
     }
 
-    /// Refuses to let everybody in by mistake.
+    /// Refuses to let everybody in by mistake. A client that shows a certificate has proved who it
+    /// is.
     pub(super) fn check_openness(&self) -> Result<(), String> {
         let addr = self.bind_addr;
-        if self.insecure || addr.ip().is_loopback() || self.role == Role::Worker {
+        let is_safe = self.insecure
+            || addr.ip().is_loopback()
+            || self.role == Role::Worker
+            || self.tls.tls_client_ca_file.is_some();
+        if is_safe {
             return Ok(());
         }
         let mut missing = Vec::new();
@@ -122,107 +103,6 @@ impl Config {
             missing.join(" and ")
         ))
     }
-
-    /// Who may deliver and who may read, by the secrets and tokens as they are now.
-    ///
-    /// # Errors
-    ///
-    /// When a file cannot be read, or what it or a variable holds are no secrets or tokens.
-    pub fn rules(&self) -> Result<Rules, SecretsError> {
-        Ok(Rules {
-            senders: self.verifier()?,
-            tokens: self.tokens()?,
-        })
-    }
-
-    fn tokens(&self) -> Result<Option<Vec<TokenDigest>>, SecretsError> {
-        let name = "API_TOKENS_FILE";
-        let Some(words) = words(
-            self.api_tokens.as_ref(),
-            name,
-            self.api_tokens_file.as_ref(),
-        )?
-        else {
-            return Ok(None);
-        };
-        let tokens = words.iter().map(|word| {
-            let token = word.parse();
-            token.map_err(|expected| SecretsError::Token { expected })
-        });
-        tokens.collect::<Result<_, _>>().map(Some)
-    }
-
-    fn verifier(&self) -> Result<Option<Arc<dyn Verifier>>, SecretsError> {
-        let tolerance = self.webhook_tolerance_seconds;
-        let secrets = self.secrets()?;
-        Ok(Some(match &self.webhook_signature_scheme {
-            SignatureScheme::None => return Ok(None),
-            SignatureScheme::StandardWebhooks => {
-                Arc::new(StandardWebhooks::new(secrets)?.within(tolerance))
-            }
-            SignatureScheme::Stripe => Arc::new(Stripe::new(secrets)?.within(tolerance)),
-            SignatureScheme::BodyHmac(scheme) => {
-                Arc::new(BodyHmac::new(within(scheme.clone(), tolerance), secrets)?)
-            }
-        }))
-    }
-
-    fn secrets(&self) -> Result<Vec<String>, SecretsError> {
-        let file = self.webhook_secrets_file.as_ref();
-        let secrets = words(self.webhook_secrets.as_ref(), "WEBHOOK_SECRETS_FILE", file)?;
-        Ok(secrets.unwrap_or_default())
-    }
-}
-
-/// What a variable holds, separated by commas or white space, or a file, a line each.
-fn words(
-    variable: Option<&Secrets>,
-    file_name: &'static str,
-    file: Option<&PathBuf>,
-) -> Result<Option<Vec<String>>, SecretsError> {
-    if let Some(file) = file {
-        let text = std::fs::read_to_string(file).map_err(|source| SecretsError::File {
-            name: file_name,
-            file: file.clone(),
-            source,
-        })?;
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        return Ok(Some(lines.map(str::to_owned).collect()));
-    }
-    Ok(variable.map(|Secrets(text)| values::words(text).map(str::to_owned).collect()))
-}
-
-fn within(mut scheme: BodyHmacScheme, tolerance: Duration) -> BodyHmacScheme {
-    if let Some(timestamp) = &mut scheme.timestamp {
-        timestamp.tolerance = tolerance;
-    }
-    scheme
-}
-
-/// Why senders or readers cannot be known.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SecretsError {
-    /// The file cannot be read.
-    #[error("cannot read {name} {}", file.display())]
-    File {
-        /// Its variable.
-        name: &'static str,
-        /// Its path.
-        file: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// What it holds are no secrets.
-    #[error("WEBHOOK_SECRETS or WEBHOOK_SECRETS_FILE cannot be used")]
-    Invalid(#[from] InvalidSecret),
-    /// A token is written otherwise.
-    #[error("API_TOKENS or API_TOKENS_FILE cannot be used: {expected}")]
-    Token {
-        /// What would be right.
-        expected: String,
-    },
 }
 
 #[cfg(test)]

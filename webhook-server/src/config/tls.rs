@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use clap::Args;
 use rustls::crypto::ring;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
+
+use super::files::{self, FileError, Guard};
+use super::pem::{self, PemError};
 
 /// The files, in PEM. Read again on SIGHUP.
 #[derive(Clone, Debug, Default, Args)]
@@ -49,18 +50,19 @@ impl TlsFiles {
         }
     }
 
-    /// What the files say; `None` where there is no TLS.
+    /// The settings of TLS that the files describe; `None` where there is no TLS. Blocks while it
+    /// reads.
     ///
     /// # Errors
     ///
-    /// When a file cannot be read, holds nothing of its sort, or key and certificate are no pair.
+    /// When a file cannot be read, or holds no key or certificate, or key and certificate do not
+    /// belong together. No error quotes a file.
     pub fn read(&self) -> Result<Option<ServerConfig>, TlsError> {
         let (Some(cert_file), Some(key_file)) = (&self.tls_cert_file, &self.tls_key_file) else {
             return Ok(None);
         };
-        let chain = certificates("TLS_CERT_FILE", cert_file)?;
-        let key = PrivateKeyDer::from_pem_file(key_file)
-            .map_err(|source| TlsError::file("TLS_KEY_FILE", key_file, source))?;
+        let chain = read("TLS_CERT_FILE", cert_file, Guard::Trust, pem::certificates)?;
+        let key = read("TLS_KEY_FILE", key_file, Guard::Secret, pem::private_key)?;
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?;
@@ -68,7 +70,7 @@ impl TlsFiles {
             None => builder.with_no_client_auth(),
             Some(file) => {
                 let mut roots = RootCertStore::empty();
-                for root in certificates("TLS_CLIENT_CA_FILE", file)? {
+                for root in read("TLS_CLIENT_CA_FILE", file, Guard::Trust, pem::certificates)? {
                     roots.add(root)?;
                 }
                 let verifier =
@@ -80,29 +82,51 @@ impl TlsFiles {
     }
 }
 
-fn certificates(name: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect);
-    let read: Vec<_> = read.map_err(|source| TlsError::file(name, file, source))?;
-    if read.is_empty() {
-        return Err(TlsError::file(name, file, pem::Error::NoItemsFound));
-    }
-    Ok(read)
+/// What `parse` finds in the file at `path`.
+fn read<T>(
+    name: &'static str,
+    path: &Path,
+    guard: Guard,
+    parse: impl Fn(&str) -> Result<T, PemError>,
+) -> Result<T, TlsError> {
+    let file = || path.to_owned();
+    let text = files::read(name, path, guard).map_err(|source| TlsError::File {
+        name,
+        file: file(),
+        source,
+    })?;
+    parse(&text).map_err(|source| TlsError::Pem {
+        name,
+        file: file(),
+        source,
+    })
 }
 
 /// Why there can be no TLS.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// A file cannot be read, or holds something else.
-    #[error("cannot use {name} {}", file.display())]
+    /// A file cannot be read.
+    #[error("cannot use {name}{}", files::shown(file))]
     File {
         /// Its variable.
         name: &'static str,
         /// Its path.
         file: PathBuf,
-        /// What is wrong with it.
+        /// Why it cannot be read.
         #[source]
-        source: pem::Error,
+        source: FileError,
+    },
+    /// A file does not hold what its variable asks for.
+    #[error("cannot use {name}{}", files::shown(file))]
+    Pem {
+        /// Its variable.
+        name: &'static str,
+        /// Its path.
+        file: PathBuf,
+        /// What is wrong with its content.
+        #[source]
+        source: PemError,
     },
     /// Key and certificate are no pair, or of a sort that is not supported.
     #[error("cannot use the certificates and the key")]
@@ -110,14 +134,4 @@ pub enum TlsError {
     /// The roots of clients' certificates are none.
     #[error("cannot use the certificates in TLS_CLIENT_CA_FILE")]
     Clients(#[from] VerifierBuilderError),
-}
-
-impl TlsError {
-    fn file(name: &'static str, file: &Path, source: pem::Error) -> Self {
-        Self::File {
-            name,
-            file: file.to_owned(),
-            source,
-        }
-    }
 }

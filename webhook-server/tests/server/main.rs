@@ -16,6 +16,7 @@ mod operator;
 mod process;
 mod rates;
 mod roles;
+mod secret_files;
 mod serve;
 mod signatures;
 mod slow;

@@ -19,10 +19,28 @@ impl Files {
     }
 
     /// Writes one, and says where it is.
-    pub(crate) fn write(&self, name: &str, text: &str) -> String {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> String {
+        let file = self.path(name);
+        std::fs::write(&file, content).unwrap();
+        file
+    }
+
+    /// Where a file of this name would be.
+    pub(crate) fn path(&self, name: &str) -> String {
         let file = self.folder.join(name);
-        std::fs::write(&file, text).unwrap();
         file.into_os_string().into_string().unwrap()
+    }
+
+    /// Makes a named pipe, and says where it is.
+    pub(crate) fn pipe(&self, name: &str) -> String {
+        let file = self.path(name);
+        rustix::fs::mkfifoat(
+            rustix::fs::CWD,
+            &file,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        )
+        .unwrap();
+        file
     }
 }
 

@@ -206,6 +206,18 @@ impl Process {
             .unwrap()
     }
 
+    /// Waits until a signal no longer ends it by itself.
+    pub(crate) async fn signals_are_caught(&self) {
+        let path = format!("/proc/{}/status", self.pid());
+        super::until("signals are caught", async || {
+            let status = std::fs::read_to_string(&path).unwrap();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+            let caught = u64::from_str_radix(caught.unwrap().trim(), 16).unwrap();
+            caught & (1 << (Signal::TERM.as_raw() - 1)) != 0
+        })
+        .await;
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).unwrap();
     }

@@ -39,7 +39,7 @@ pub(crate) fn keep_setting(variable: &str, value: &str) {
             }
         }
         "WEBHOOK_SECRETS" => {
-            for secret in value.split([',', ' ']) {
+            for secret in value.lines() {
                 keep(secret.strip_prefix("whsec_").unwrap_or(secret));
             }
         }

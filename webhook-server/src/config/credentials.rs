@@ -1,0 +1,331 @@
+//! Secrets of senders and digests of tokens, read from variables and files.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use webhook_core::signature::{
+    BodyHmac, BodyHmacScheme, InvalidSecret, StandardWebhooks, Stripe, Verifier,
+};
+use zeroize::Zeroizing;
+
+use super::files::{self, FileError, Guard};
+use super::secret::Secrets;
+use super::{Config, DatabaseUrl, SignatureScheme, text, values};
+use crate::http::{Rules, TokenDigest};
+
+/// How the secrets of the Standard Webhooks specification begin.
+const PREFIXES: [&str; 3] = ["whsec_", "whsk_", "whpk_"];
+
+impl Config {
+    /// Who may deliver and who may read, by the secrets and tokens as they are now. Blocks while it
+    /// reads files.
+    ///
+    /// # Errors
+    ///
+    /// When a file cannot be read, or a file or a variable holds something else than secrets or
+    /// tokens. No error quotes them.
+    pub fn rules(&self) -> Result<Rules, SecretsError> {
+        Ok(Rules {
+            senders: self.verifier()?,
+            tokens: self.tokens()?,
+        })
+    }
+
+    /// The database's URL, from its variable or its file. Blocks while it reads the file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or does not hold one line.
+    pub fn read_database_url(&self) -> Result<Option<DatabaseUrl>, SecretsError> {
+        let Some(path) = &self.database_url_file else {
+            return Ok(self.database_url.clone());
+        };
+        let name = "DATABASE_URL_FILE";
+        let text = files::read(name, path, Guard::Secret)?;
+        let mut lines = text::lines(&text);
+        let (Some((_, line)), None) = (lines.next(), lines.next()) else {
+            return Err(SecretsError::NotOneLine { name });
+        };
+        let url = text::assigned("DATABASE_URL", line).unwrap_or(line);
+        Ok(Some(text::value(url).to_owned().into()))
+    }
+
+    fn tokens(&self) -> Result<Option<Vec<TokenDigest>>, SecretsError> {
+        let (variable, file) = (self.api_tokens.as_ref(), self.api_tokens_file.as_deref());
+        let names = ["API_TOKENS", "API_TOKENS_FILE"];
+        let Some((name, text)) = read(names, variable, file, Guard::Trust)? else {
+            return Ok(None);
+        };
+        // No token contains a backslash.
+        let text = Zeroizing::new(text.replace("\\n", "\n"));
+        let mut tokens = Vec::new();
+        for (line, content) in text::lines(&text) {
+            if content.starts_with('#') {
+                continue;
+            }
+            let content = unassigned(names, content);
+            for word in values::words(content) {
+                let token = text::value(word).parse();
+                let token = token.map_err(|expected| SecretsError::Token {
+                    name,
+                    line,
+                    expected,
+                })?;
+                tokens.push(token);
+            }
+        }
+        if tokens.is_empty() {
+            return Err(SecretsError::NoToken { name });
+        }
+        Ok(Some(tokens))
+    }
+
+    fn verifier(&self) -> Result<Option<Arc<dyn Verifier>>, SecretsError> {
+        let tolerance = self.webhook_tolerance_seconds;
+        let scheme = &self.webhook_signature_scheme;
+        if *scheme == SignatureScheme::None {
+            return Ok(None);
+        }
+        let secrets = self.secrets()?;
+        let secrets = secrets.iter().map(|secret| secret.as_str());
+        Ok(Some(match scheme {
+            SignatureScheme::None => return Ok(None),
+            SignatureScheme::StandardWebhooks => {
+                let secrets = secrets.map(without_version);
+                Arc::new(StandardWebhooks::new(secrets)?.within(tolerance))
+            }
+            SignatureScheme::Stripe => Arc::new(Stripe::new(secrets)?.within(tolerance)),
+            SignatureScheme::BodyHmac(scheme) => {
+                Arc::new(BodyHmac::new(within(scheme.clone(), tolerance), secrets)?)
+            }
+        }))
+    }
+
+    /// One secret a line.
+    fn secrets(&self) -> Result<Vec<Zeroizing<String>>, SecretsError> {
+        let (variable, file) = (
+            self.webhook_secrets.as_ref(),
+            self.webhook_secrets_file.as_deref(),
+        );
+        let names = ["WEBHOOK_SECRETS", "WEBHOOK_SECRETS_FILE"];
+        let Some((name, text)) = read(names, variable, file, Guard::Secret)? else {
+            return Ok(Vec::new());
+        };
+        let lines = text::lines(without_outer_quotes(&text));
+        let secrets = lines.map(|(line, content)| {
+            let secret = secret_of(unassigned(names, content));
+            secret.map_err(|problem| SecretsError::Line {
+                name,
+                line,
+                problem,
+            })
+        });
+        secrets.collect()
+    }
+}
+
+/// What the variable holds, or the file that is named in its place; and under which of `names`.
+fn read(
+    names: [&'static str; 2],
+    variable: Option<&Secrets>,
+    file: Option<&Path>,
+    guard: Guard,
+) -> Result<Option<(&'static str, Zeroizing<String>)>, SecretsError> {
+    if let Some(path) = file {
+        let text = files::read(names[1], path, guard)?;
+        return Ok(Some((names[1], text)));
+    }
+    let Some(variable) = variable else {
+        return Ok(None);
+    };
+    let text = text::decode(variable.expose().as_bytes());
+    let text = text.map_err(|_| SecretsError::Nul { name: names[0] })?;
+    Ok(Some((names[0], text)))
+}
+
+/// The value, where `line` was copied from an env file that sets one of `names`.
+fn unassigned<'a>(names: [&str; 2], line: &'a str) -> &'a str {
+    let mut values = names.iter().filter_map(|name| text::assigned(name, line));
+    values.next().unwrap_or(line)
+}
+
+/// `text` without quotation marks around several lines at once.
+fn without_outer_quotes(text: &str) -> &str {
+    let trimmed = text::trim(text);
+    match text::unquoted(trimmed) {
+        Some(inner) if inner.contains('\n') && !inner.contains(['"', '\'']) => inner,
+        _ => text,
+    }
+}
+
+/// The secret that a line holds. In quotation marks it is taken as it is.
+fn secret_of(line: &str) -> Result<Zeroizing<String>, LineProblem> {
+    let quoted = text::unquoted(line);
+    let secret = quoted.unwrap_or(line);
+    let problem = if secret.contains(text::is_unseen) {
+        LineProblem::Unseen
+    } else if is_list(secret) {
+        LineProblem::List
+    } else if quoted.is_some() {
+        return Ok(Zeroizing::new(secret.to_owned()));
+    } else if text::has_lone_quote(line) {
+        LineProblem::Quote
+    } else if text::is_assignment(line) {
+        LineProblem::Assignment
+    } else if line.starts_with("{\"") || line.starts_with("[\"") {
+        LineProblem::Json
+    } else {
+        return Ok(Zeroizing::new(secret.to_owned()));
+    };
+    Err(problem)
+}
+
+/// Whether `secret` is several secrets in one line, as far as that can be seen.
+fn is_list(secret: &str) -> bool {
+    let spread = Zeroizing::new(secret.replace("\\n", "\n"));
+    let parts = spread.split(|c: char| c.is_whitespace() || [',', ';', '|'].contains(&c));
+    let marked = parts.filter(|part| PREFIXES.iter().any(|prefix| part.starts_with(prefix)));
+    marked.count() > 1
+}
+
+/// A secret as Supabase writes it, `v1,whsec_…`, without its version.
+fn without_version(secret: &str) -> &str {
+    match secret.strip_prefix("v1,") {
+        Some(rest) if PREFIXES.iter().any(|prefix| rest.starts_with(prefix)) => rest,
+        _ => secret,
+    }
+}
+
+fn within(mut scheme: BodyHmacScheme, tolerance: Duration) -> BodyHmacScheme {
+    if let Some(timestamp) = &mut scheme.timestamp {
+        timestamp.tolerance = tolerance;
+    }
+    scheme
+}
+
+/// Why the secrets of senders, the tokens of readers or the URL of the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretsError {
+    /// A file cannot be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A variable contains NUL characters.
+    #[error("{name} contains NUL characters")]
+    Nul {
+        /// The variable.
+        name: &'static str,
+    },
+    /// A file must hold one value, and holds none or several.
+    #[error("the file of {name} must hold one line, the URL")]
+    NotOneLine {
+        /// Its variable.
+        name: &'static str,
+    },
+    /// A line holds no secret, or not a secret alone.
+    #[error("cannot use {name}: line {line} {problem}")]
+    Line {
+        /// The variable.
+        name: &'static str,
+        /// The number of the line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: LineProblem,
+    },
+    /// The secrets are none of their scheme.
+    #[error("WEBHOOK_SECRETS or WEBHOOK_SECRETS_FILE cannot be used")]
+    Invalid(#[from] InvalidSecret),
+    /// A token is written otherwise.
+    #[error("API_TOKENS or API_TOKENS_FILE cannot be used: line {line} of {name}: {expected}")]
+    Token {
+        /// The variable.
+        name: &'static str,
+        /// The number of the line, from 1.
+        line: usize,
+        /// What would be right.
+        expected: String,
+    },
+    /// There is a place for tokens, and no token in it.
+    #[error(
+        "{name} holds no token, so that nobody could read: add what `webhook-server token read` \
+         writes, or unset {name}"
+    )]
+    NoToken {
+        /// The variable.
+        name: &'static str,
+    },
+}
+
+/// What is wrong with a line that should hold a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LineProblem {
+    /// A quotation mark lacks its partner.
+    #[error(
+        "begins or ends with a quotation mark that has no partner; remove it, or put the whole \
+         secret into quotation marks"
+    )]
+    Quote,
+    /// It contains what nobody sees.
+    #[error("contains a character that cannot be seen; type the secret or copy it again")]
+    Unseen,
+    /// It is a line of an env file.
+    #[error(
+        "assigns to a variable; write the secret alone, or in quotation marks if all of it is \
+         the secret"
+    )]
+    Assignment,
+    /// It holds several secrets.
+    #[error("holds several secrets; write one secret per line")]
+    List,
+    /// It is JSON.
+    #[error("is JSON; write the secret alone, or in quotation marks if all of it is the secret")]
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_secret() {
+        for (line, expected) in [
+            ("It's a Secret to Everybody", "It's a Secret to Everybody"),
+            ("a,b c;d|e", "a,b c;d|e"),
+            ("\"quoted, once\"", "quoted, once"),
+            ("'A_B=c'", "A_B=c"),
+            ("#hash", "#hash"),
+            ("pässwörd ✓", "pässwörd ✓"),
+            ("v1,whsec_abc", "v1,whsec_abc"),
+        ] {
+            let secret = secret_of(line).unwrap();
+            assert_eq!(*secret, expected, "{line}");
+        }
+        for (line, problem) in [
+            ("\"cut off", LineProblem::Quote),
+            ("cut off\"", LineProblem::Quote),
+            ("zero\u{200b}width", LineProblem::Unseen),
+            ("no\u{a0}break", LineProblem::Unseen),
+            ("tab\there", LineProblem::Unseen),
+            ("STRIPE_SECRET=abc", LineProblem::Assignment),
+            ("whsec_a,whsec_b", LineProblem::List),
+            ("whsec_a whsec_b", LineProblem::List),
+            ("whsec_a\\nwhsec_b", LineProblem::List),
+            ("v1,whsec_a|v1,whsec_b", LineProblem::List),
+            ("{\"secret\":\"x\"}", LineProblem::Json),
+        ] {
+            assert_eq!(secret_of(line), Err(problem), "{line}");
+        }
+        assert_eq!(without_version("v1,whsec_abc"), "whsec_abc");
+        assert_eq!(without_version("v1,abc"), "v1,abc");
+    }
+
+    #[test]
+    fn quotation_marks_around_several_lines_are_removed() {
+        assert_eq!(without_outer_quotes("\"a\nb\"\n"), "a\nb");
+        let each = "\"a\"\n\"b\"";
+        assert_eq!(without_outer_quotes(each), each);
+        assert_eq!(without_outer_quotes("\"a\""), "\"a\"");
+    }
+}

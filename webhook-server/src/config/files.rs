@@ -1,0 +1,213 @@
+//! Reads files within limits of size and time, whatever their paths lead to.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use tracing::warn;
+use zeroize::Zeroizing;
+
+use super::secret::looks_secret;
+use super::text::{self, TextError};
+
+/// The largest file that is read, in bytes. A bundle of all public authorities has a fifth of it.
+const MAX_FILE_BYTES: usize = 1 << 20;
+
+/// How long a pipe may take to deliver its content.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait before a pipe that had nothing to read is read again.
+const PIPE_PAUSE: Duration = Duration::from_millis(10);
+
+/// Who may have access to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guard {
+    /// Only its owner, because it holds secrets.
+    Secret,
+    /// Others may read and not write, because it says whom to trust.
+    Trust,
+}
+
+impl Guard {
+    /// The mode bits that a file should not have.
+    const fn unwanted(self) -> u32 {
+        match self {
+            Self::Secret => 0o077,
+            Self::Trust => 0o022,
+        }
+    }
+}
+
+/// A text file, read.
+pub(super) struct TextFile {
+    pub(super) text: Zeroizing<String>,
+    /// A sentence about who else has access to the file, where others have.
+    pub(super) exposure: Option<String>,
+}
+
+/// Reads the text file at `path`, which the variable `name` names, and logs a warning where others
+/// have access to it that should not. Blocks for up to [`READ_TIMEOUT`] where it is a pipe.
+pub(super) fn read(
+    name: &'static str,
+    path: &Path,
+    guard: Guard,
+) -> Result<Zeroizing<String>, FileError> {
+    let file = read_quietly(name, path, guard)?;
+    if let Some(exposure) = &file.exposure {
+        warn!("{exposure}");
+    }
+    Ok(file.text)
+}
+
+/// The same, without a log.
+pub(super) fn read_quietly(
+    name: &'static str,
+    path: &Path,
+    guard: Guard,
+) -> Result<TextFile, FileError> {
+    let wrong = |problem| FileError::new(name, path, problem);
+    let io = |source| wrong(FileProblem::Io(source));
+    let mut file = open(path).map_err(io)?;
+    let metadata = file.metadata().map_err(io)?;
+    if metadata.is_dir() {
+        return Err(wrong(FileProblem::Directory));
+    }
+    let is_regular = metadata.is_file();
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES + 1));
+    read_bounded(&mut file, !is_regular, &mut bytes).map_err(wrong)?;
+    Ok(TextFile {
+        text: text::decode(&bytes).map_err(|error| wrong(FileProblem::Text(error)))?,
+        exposure: is_regular
+            .then(|| exposure(name, path, &metadata, guard))
+            .flatten(),
+    })
+}
+
+/// Opens without waiting for a writer, where it is a named pipe.
+#[cfg(unix)]
+fn open(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    let nonblocking = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let flags = i32::try_from(nonblocking.bits()).map_err(io::Error::other)?;
+    File::options().read(true).custom_flags(flags).open(path)
+}
+
+#[cfg(not(unix))]
+fn open(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// Reads to the end. What is no regular file (`may_wait`) may have nothing yet, or no writer yet.
+fn read_bounded(file: &mut File, may_wait: bool, bytes: &mut Vec<u8>) -> Result<(), FileProblem> {
+    let deadline = Instant::now() + READ_TIMEOUT;
+    let mut buffer = Zeroizing::new([0; 8192]);
+    loop {
+        match file.read(&mut *buffer) {
+            Ok(0) if !may_wait || !bytes.is_empty() => return Ok(()),
+            Ok(length) if length > 0 => {
+                bytes.extend_from_slice(&buffer[..length]);
+                if bytes.len() > MAX_FILE_BYTES {
+                    return Err(FileProblem::TooLong);
+                }
+                continue;
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(FileProblem::Io(error)),
+        }
+        if Instant::now() >= deadline {
+            return Err(FileProblem::TimedOut);
+        }
+        sleep(PIPE_PAUSE);
+    }
+}
+
+#[cfg(unix)]
+fn exposure(name: &str, path: &Path, metadata: &std::fs::Metadata, guard: Guard) -> Option<String> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & guard.unwanted() == 0 {
+        return None;
+    }
+    let (verb, advice) = match guard {
+        Guard::Secret => ("use", "u=rw,go="),
+        Guard::Trust => ("change", "go-w"),
+    };
+    let path = path.display();
+    Some(format!(
+        "other users of this machine may {verb} the file of {name}, {path} (mode {mode:04o}): run \
+         chmod {advice} on it"
+    ))
+}
+
+#[cfg(not(unix))]
+fn exposure(_: &str, _: &Path, _: &std::fs::Metadata, _: Guard) -> Option<String> {
+    None
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {name}{}", shown(path))]
+pub struct FileError {
+    name: &'static str,
+    path: PathBuf,
+    #[source]
+    problem: FileProblem,
+}
+
+impl FileError {
+    fn new(name: &'static str, path: &Path, problem: FileProblem) -> Self {
+        Self {
+            name,
+            path: path.to_owned(),
+            problem,
+        }
+    }
+
+    /// Whether there is no such file.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(&self.problem, FileProblem::Io(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+enum FileProblem {
+    #[error(transparent)]
+    Io(io::Error),
+    #[error("it is a directory; name a file")]
+    Directory,
+    #[error("it has more than {MAX_FILE_BYTES} bytes")]
+    TooLong,
+    #[error("it is a pipe or a device, and did not end within {READ_TIMEOUT:?}")]
+    TimedOut,
+    #[error(transparent)]
+    Text(TextError),
+}
+
+/// ` PATH`, unless it may be a secret that somebody gave in place of its file: it is shown where
+/// there is such a file, or its directory is named and exists.
+pub(super) fn shown(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
+    let is_path = path.exists() || parent.is_some_and(Path::is_dir);
+    if is_path && !text.contains(text::is_unseen) && !looks_secret_path(&text) {
+        return format!(" {text}");
+    }
+    ", which does not name a file in an existing directory".to_owned()
+}
+
+/// File names may well contain the word "secret".
+fn looks_secret_path(text: &str) -> bool {
+    looks_secret(
+        &text
+            .to_ascii_lowercase()
+            .replace("secret", "")
+            .replace("password", ""),
+    )
+}

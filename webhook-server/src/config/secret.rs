@@ -1,0 +1,100 @@
+//! Values that nothing may show; the memory that holds them is wiped when they are dropped.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+/// Secrets or digests as a variable holds them; `Debug` does not show them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secrets(Zeroizing<String>);
+
+impl Secrets {
+    pub(super) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secrets {
+    fn from(secrets: String) -> Self {
+        Self(Zeroizing::new(secrets))
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A database's URL, which holds its password: `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DatabaseUrl(Zeroizing<String>);
+
+impl DatabaseUrl {
+    /// The URL, including its password.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the URL seems to hold a password, in any of the places where PostgreSQL reads one.
+    pub(super) fn holds_password(&self) -> bool {
+        let after_scheme = self.0.split_once("://").map_or(&**self.0, |(_, rest)| rest);
+        let has_user_info = after_scheme
+            .rsplit_once('@')
+            .is_some_and(|(user_info, _)| user_info.contains(':'));
+        has_user_info || after_scheme.to_ascii_lowercase().contains("password=")
+    }
+}
+
+impl From<String> for DatabaseUrl {
+    fn from(url: String) -> Self {
+        Self(Zeroizing::new(url))
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// How many characters a value may have to be quoted in an error.
+const MAX_QUOTED_CHARS: usize = 200;
+
+/// Whether an error must not quote `value`, because it looks like a secret that was given in the
+/// wrong place.
+pub(super) fn looks_secret(value: &str) -> bool {
+    let lower = value.to_ascii_lowercase();
+    let is_marked = [
+        "whsec_",
+        "whsk_",
+        "wht_",
+        "-----begin",
+        "password",
+        "secret",
+    ]
+    .iter()
+    .any(|mark| lower.contains(mark));
+    let has_user_info = lower.contains("://") && lower.contains('@');
+    is_marked || has_user_info || value.chars().count() > MAX_QUOTED_CHARS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_in_database_urls_are_found() {
+        for (url, holds) in [
+            ("postgres://app:hunter2@db/app", true),
+            ("postgres://db/app?user=app&password=hunter2", true),
+            ("host=db password=hunter2", true),
+            ("postgres://app@db:5432/app", false),
+            ("postgres://db:5432/app", false),
+        ] {
+            let url = DatabaseUrl::from(url.to_owned());
+            assert_eq!(url.holds_password(), holds, "{}", url.expose());
+            assert_eq!(format!("{url:?}"), "***");
+        }
+    }
+}

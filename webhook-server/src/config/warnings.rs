@@ -1,0 +1,98 @@
+//! Sentences about settings that work and are dangerous.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{Config, Role, SignatureScheme};
+
+/// A signature may be this old, or more, where a captured delivery can be replayed for long.
+const LONG_TOLERANCE: Duration = Duration::from_secs(600);
+
+impl Config {
+    /// What an operator should know of this configuration, and what to do about it.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.role != Role::Worker {
+            self.warn_of_openness(&mut warnings);
+        }
+        let tolerance = self.webhook_tolerance_seconds;
+        if self.has_timestamps() && tolerance > LONG_TOLERANCE {
+            warnings.push(format!(
+                "WEBHOOK_TOLERANCE_SECONDS is {}: for that long a captured delivery can be sent \
+                 again; set at most {}",
+                tolerance.as_secs_f64(),
+                LONG_TOLERANCE.as_secs()
+            ));
+        }
+        if self.tls.tls_cert_file.is_none() {
+            self.warn_of_plain_text(&mut warnings);
+        }
+        if self.holds_comma() {
+            warnings.push(
+                "WEBHOOK_SECRETS contains a comma, which is part of the secret: to give several \
+                 secrets, write one per line"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+
+    fn warn_of_openness(&self, warnings: &mut Vec<String>) {
+        let addr = self.bind_addr;
+        let whoever = if self.tls.tls_client_ca_file.is_some() {
+            "every client with a certificate"
+        } else {
+            "anybody who reaches the server"
+        };
+        if self.webhook_signature_scheme == SignatureScheme::None {
+            warnings.push(format!(
+                "{whoever} may deliver to {addr}: set WEBHOOK_SIGNATURE_SCHEME and WEBHOOK_SECRETS \
+                 to accept signed deliveries only"
+            ));
+        }
+        if !self.has_tokens() {
+            warnings.push(format!(
+                "{whoever} may read transactions on {addr}: set API_TOKENS to what \
+                 `webhook-server token read` writes"
+            ));
+        }
+    }
+
+    fn warn_of_plain_text(&self, warnings: &mut Vec<String>) {
+        let is_public = |addr: SocketAddr| !addr.ip().is_loopback();
+        let advice = "set TLS_CERT_FILE and TLS_KEY_FILE, or have a proxy on this machine encrypt";
+        if let Some(addr) = self.operator_addr.filter(|addr| is_public(*addr)) {
+            warnings.push(format!(
+                "OPERATOR_ADDR {addr} is reached without TLS, so that the network sees the tokens \
+                 of operators: {advice}"
+            ));
+        }
+        if self.role != Role::Worker && self.has_tokens() && is_public(self.bind_addr) {
+            warnings.push(format!(
+                "BIND_ADDR {} is reached without TLS, so that the network sees the tokens of \
+                 readers: {advice}",
+                self.bind_addr
+            ));
+        }
+    }
+
+    const fn has_tokens(&self) -> bool {
+        self.api_tokens.is_some() || self.api_tokens_file.is_some()
+    }
+
+    /// Whether signatures name the time at which they were made.
+    pub(super) fn has_timestamps(&self) -> bool {
+        match &self.webhook_signature_scheme {
+            SignatureScheme::None => false,
+            SignatureScheme::StandardWebhooks | SignatureScheme::Stripe => true,
+            SignatureScheme::BodyHmac(scheme) => scheme.timestamp.is_some(),
+        }
+    }
+
+    /// Whether the variable may be a list of secrets, which commas once separated.
+    fn holds_comma(&self) -> bool {
+        let is_standard = self.webhook_signature_scheme == SignatureScheme::StandardWebhooks;
+        let secrets = self.webhook_secrets.as_ref();
+        !is_standard && secrets.is_some_and(|secrets| secrets.expose().contains(','))
+    }
+}
