@@ -1,11 +1,14 @@
 //! Configuration: flags, environment variables and `.env`, in this order of precedence.
 
+mod command_line;
 mod credentials;
 mod env_file;
+mod environment;
 mod explain;
 mod files;
 mod pem;
 mod rates;
+mod replay;
 mod secret;
 mod senders;
 mod text;
@@ -13,22 +16,19 @@ mod tls;
 mod values;
 mod warnings;
 
-use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
-use clap::parser::ValueSource;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use webhook_core::{InboxOptions, Redelivery, Retention, Transaction, WorkerOptions, payload};
 
-use crate::http::{HttpOptions, Scope};
-use crate::operate::Operate;
+use crate::http::HttpOptions;
+pub use command_line::{CommandLine, Task};
 pub use credentials::{LineProblem, SecretsError};
-pub use env_file::{EnvFileError, read_env_file};
+pub use env_file::EnvFileError;
 pub use files::FileError;
 pub use pem::PemError;
 pub use rates::{ForwardedHeader, Networks, Rates};
@@ -38,44 +38,6 @@ pub use text::TextError;
 pub use tls::{TlsError, TlsFiles};
 pub use values::LogFilter;
 pub(crate) use values::age;
-
-/// What the command line asks for.
-#[derive(Clone, Debug, Parser)]
-#[command(
-    name = "webhook-server",
-    version,
-    about = "A durable inbox for webhooks.",
-    long_about = "A durable inbox for webhooks: answers 202 once a transaction is durable, and \
-        processes it later, once.\n\nEvery option is also read from its environment variable, and \
-        that from a file .env in the working directory; flags win over variables, and variables \
-        over the file. An empty variable counts as unset.",
-    args_override_self = true
-)]
-pub struct CommandLine {
-    /// What to do; nothing means to serve.
-    #[command(subcommand)]
-    pub task: Option<Task>,
-    /// How to do it.
-    #[command(flatten)]
-    pub config: Config,
-}
-
-/// What to do instead of serving.
-#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
-pub enum Task {
-    /// Bring the database's schema up to date, and end
-    Migrate,
-    /// Ask the server on BIND_ADDR whether it is alive: ends with 0 if so, else with 1
-    Healthcheck,
-    /// Make a token, and write it with the digest for API_TOKENS
-    Token {
-        /// What it allows: read, or operate, which includes it
-        scope: Scope,
-    },
-    /// What operators do.
-    #[command(flatten)]
-    Operate(Operate),
-}
 
 /// How the server behaves, and its limits.
 #[derive(Clone, Debug, Args)]
@@ -275,61 +237,10 @@ pub enum Migrate {
     Off,
 }
 
-impl CommandLine {
-    /// Reads the command line `args`, its first being the program's name, and the environment.
-    ///
-    /// # Errors
-    ///
-    /// Help and version, too, are errors here. What does not parse is one that names the
-    /// variable, the value, and what would be right.
-    pub fn read<A: Into<OsString> + Clone>(
-        args: impl IntoIterator<Item = A>,
-    ) -> Result<Self, clap::Error> {
-        Self::read_without(args, |variable| {
-            std::env::var_os(variable).is_some_and(|value| value.is_empty())
-        })
-    }
-
-    /// As [`read`](Self::read), but without those variables that are `hidden`.
-    fn read_without<A: Into<OsString> + Clone>(
-        args: impl IntoIterator<Item = A>,
-        hidden: impl Fn(&OsStr) -> bool,
-    ) -> Result<Self, clap::Error> {
-        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-        let mut command = Self::command().mut_args(|arg| {
-            let arg = arg.global(true);
-            match arg.get_env() {
-                Some(variable) if hidden(variable) => arg.env(None::<&str>),
-                _ => arg,
-            }
-        });
-        let matches = command
-            .try_get_matches_from_mut(&args)
-            .map_err(|error| explain::by_variable(error, &args, &mut command))?;
-        let mut line = Self::from_arg_matches(&matches)
-            .map_err(|error| explain::by_variable(error, &args, &mut command))?;
-        let is_default = matches.value_source("log_level") == Some(ValueSource::DefaultValue);
-        if is_default && matches!(line.task, Some(Task::Operate(_))) {
-            line.config.log_level = LogFilter::warnings();
-        }
-        line.config
-            .check(line.task.as_ref())
-            .map_err(|wrong| command.error(ErrorKind::ArgumentConflict, wrong))?;
-        if line.task.is_none() {
-            line.config
-                .check_openness()
-                .map_err(|wrong| command.error(ErrorKind::MissingRequiredArgument, wrong))?;
-        }
-        Ok(line)
-    }
-}
-
 /// What holds where neither flags nor variables say otherwise.
 impl Default for Config {
     fn default() -> Self {
-        CommandLine::read_without(["webhook-server"], |_| true)
-            .expect("the defaults parse")
-            .config
+        command_line::defaults()
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod backend;
 pub mod config;
+mod core_dumps;
 mod file_limit;
 mod handler;
 mod healthcheck;
@@ -18,6 +19,7 @@ mod signals;
 mod token;
 
 pub use backend::{Backend, OpenError};
+pub use core_dumps::forbid_core_dumps;
 pub use handler::LogTransaction;
 pub use healthcheck::{Unhealthy, healthcheck};
 pub use logging::{start as start_logging, with_causes};

@@ -4,20 +4,15 @@ use std::error::Error;
 use std::path::Path;
 use std::process::exit;
 
-use webhook_server::config::{CommandLine, read_env_file};
-
-/// The exit code of a command line or an environment that cannot be understood.
-const USAGE: i32 = 2;
+use webhook_server::config::CommandLine;
 
 /// The exit code of what could be understood and still failed.
 const FAILURE: i32 = 1;
 
 fn main() {
-    if let Err(error) = read_env_file(Path::new(".env")) {
-        eprintln!("error: {}", webhook_server::with_causes(&error));
-        exit(USAGE);
-    }
-    let line = CommandLine::read(std::env::args_os()).unwrap_or_else(|error| error.exit());
+    webhook_server::forbid_core_dumps();
+    let line = CommandLine::read_with_env_file(std::env::args_os(), Path::new(".env"))
+        .unwrap_or_else(|error| error.exit());
     if let Err(error) =
         webhook_server::start_logging(&line.config.log_level, line.config.log_format)
     {

@@ -22,6 +22,9 @@ use crate::token;
 /// When it cannot start.
 pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
     let mut signals = Signals::catch().map_err(RunError::Signals)?;
+    for warning in &line.warnings {
+        warn!("{warning}");
+    }
     match &line.task {
         Some(Task::Operate(operate)) => tokio::select! {
             done = operate.run(&line.config) => done.map(|()| 0).map_err(RunError::Operate),

@@ -1,46 +1,289 @@
 //! The file `.env`.
 
-use std::io;
+use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Reads the variables of the file at `path`, where there is one, into the environment; those set
-/// already stay as they are. To be called before there are threads.
-///
-/// # Errors
-///
-/// When there is a file but it cannot be read. The error does not quote it: it holds secrets.
-pub fn read_env_file(path: &Path) -> Result<(), EnvFileError> {
-    match dotenvy::from_path(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.not_found() => Ok(()),
-        Err(dotenvy::Error::Io(source)) => Err(EnvFileError::Unreadable(source)),
-        Err(_) => {
-            let text = std::fs::read_to_string(path).map_err(EnvFileError::Unreadable)?;
-            Err(EnvFileError::Malformed {
-                line: first_malformed(&text),
-            })
+use zeroize::Zeroizing;
+
+use super::files::{self, FileError, Guard};
+use super::{DatabaseUrl, text};
+
+/// The most lines that a value in quotation marks has.
+const MAX_VALUE_LINES: usize = 200;
+
+/// The variables whose values may be secrets: a line that follows one may be the rest of it.
+const SECRET: [&str; 3] = ["DATABASE_URL", "WEBHOOK_SECRETS", "API_TOKENS"];
+
+/// How a line that is not understood is treated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Strictness {
+    /// As an error, where it may set an option.
+    Strict,
+    /// It is ignored.
+    Lenient,
+}
+
+/// What the file sets.
+#[derive(Debug, Default)]
+pub(super) struct EnvFile {
+    /// The variables; of several values for one, the last.
+    pub(super) values: BTreeMap<String, Zeroizing<String>>,
+    /// Sentences for the log.
+    pub(super) warnings: Vec<String>,
+}
+
+/// Reads the file at `path`, where there is one. `known` are the variables of options.
+pub(super) fn read(
+    path: &Path,
+    known: &[&str],
+    strictness: Strictness,
+) -> Result<EnvFile, EnvFileError> {
+    let file = match files::read_quietly("the file", path, Guard::Secret) {
+        Ok(file) => file,
+        Err(error) if error.is_not_found() || strictness == Strictness::Lenient => {
+            return Ok(EnvFile::default());
         }
+        Err(error) => return Err(EnvFileError::Unreadable(error)),
+    };
+    let mut read = parse(&file.text, known, strictness)?;
+    let holds_secret = read.values.contains_key("WEBHOOK_SECRETS")
+        || read
+            .values
+            .get("DATABASE_URL")
+            .is_some_and(|url| DatabaseUrl::from(url.to_string()).holds_password());
+    if holds_secret {
+        read.warnings.extend(file.exposure);
+    }
+    Ok(read)
+}
+
+impl EnvFile {
+    /// Puts those variables into the environment that are not `known` and not set there, such as
+    /// `PGSSLROOTCERT`.
+    pub(super) fn export(&self, known: &[&str]) {
+        let is_unset = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
+        let mut assignments = Zeroizing::new(String::new());
+        for (name, value) in &self.values {
+            if known.contains(&name.as_str()) || value.is_empty() || !is_unset(name) {
+                continue;
+            }
+            assignments.push_str(name);
+            assignments.push_str("=\"");
+            for c in value.chars() {
+                match c {
+                    '\n' => assignments.push_str("\\n"),
+                    '\\' | '"' | '$' => assignments.extend(['\\', c]),
+                    c => assignments.push(c),
+                }
+            }
+            assignments.push_str("\"\n");
+        }
+        // It is well-formed, so that nothing can fail.
+        let _ = dotenvy::from_read_override(assignments.as_bytes());
     }
 }
 
-/// Why `.env` cannot be used.
+/// Why `.env` cannot be used. No error quotes it, since it holds secrets.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvFileError {
     /// It is there and cannot be read.
-    #[error("cannot read .env")]
-    Unreadable(#[source] io::Error),
+    #[error("cannot use .env")]
+    Unreadable(#[source] FileError),
     /// A line of it is not understood.
     #[error("cannot understand .env, line {line}: values with spaces, $ or # need single quotes")]
     Malformed {
         /// Which line, from 1.
         line: usize,
     },
+    /// A value names a variable that is not set, and would lose that part.
+    #[error(
+        "cannot understand .env, line {line}: the $ in it names a variable that is not set; put \
+         the value into single quotes"
+    )]
+    Unset {
+        /// Which line, from 1.
+        line: usize,
+    },
 }
 
-/// The number of the first line that is none by itself.
-fn first_malformed(text: &str) -> usize {
-    let lines = text.lines();
-    let is_good = |line: &str| dotenvy::from_read_iter(line.as_bytes()).all(|it| it.is_ok());
-    lines.take_while(|line| is_good(line)).count() + 1
+fn parse(text: &str, known: &[&str], strictness: Strictness) -> Result<EnvFile, EnvFileError> {
+    let is_strict = strictness == Strictness::Strict;
+    let lines: Vec<&str> = text.lines().collect();
+    let mut file = EnvFile::default();
+    let mut good = Zeroizing::new(String::with_capacity(text.len() + 1));
+    let mut follows_secret = false;
+    let mut at = 0;
+    while let Some(line) = lines.get(at) {
+        let number = at + 1;
+        let bare = text::trim(line);
+        if bare.is_empty() || bare.starts_with('#') {
+            at += 1;
+            continue;
+        }
+        let name = name_of(bare);
+        let Some(length) = value_length(&lines[at..], known) else {
+            let may_set_option = match name {
+                Some(name) => mentions(name, known),
+                None => follows_secret || mentions(bare, known) || bare.contains("whsec_"),
+            };
+            if is_strict && may_set_option {
+                return Err(EnvFileError::Malformed { line: number });
+            }
+            file.warnings.push(format!(
+                "line {number} of .env is not understood and sets nothing: put values with spaces, \
+                 $ or # into single quotes"
+            ));
+            at += 1;
+            continue;
+        };
+        let entry = Zeroizing::new(lines[at..at + length].join("\n"));
+        let is_known = name.is_some_and(|name| known.contains(&name));
+        if is_strict && is_known && loses_variable(&entry, &good) {
+            return Err(EnvFileError::Unset { line: number });
+        }
+        good.push_str(text::trim(&entry));
+        good.push('\n');
+        follows_secret = name.is_some_and(|name| SECRET.contains(&name));
+        at += length;
+    }
+    for (name, value) in dotenvy::from_read_iter(good.as_bytes()).flatten() {
+        file.values.insert(name, Zeroizing::new(value));
+    }
+    Ok(file)
+}
+
+/// The name in `NAME=…` and `export NAME=…`.
+fn name_of(line: &str) -> Option<&str> {
+    let line = line.strip_prefix("export ").unwrap_or(line);
+    let name = line.split_once('=')?.0.trim();
+    let is_name = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+    is_name.then_some(name)
+}
+
+/// Whether `text` contains the name of one of the `known` variables, however it is spelled.
+fn mentions(text: &str, known: &[&str]) -> bool {
+    let text = text.to_ascii_uppercase().replace('-', "_");
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut words = text.split(|c: char| !is_part(c));
+    words.any(|word| known.contains(&word))
+}
+
+/// How many of `lines` the assignment takes with which they begin, where they begin with one.
+fn value_length(lines: &[&str], known: &[&str]) -> Option<usize> {
+    let is_open = lines[0].contains(['"', '\'']);
+    let most = if is_open { MAX_VALUE_LINES } else { 1 };
+    let mut entry = Zeroizing::new(String::new());
+    for (at, line) in lines.iter().take(most).enumerate() {
+        // Where a quotation mark is missing, the value must not swallow other options.
+        if at > 0 && name_of(text::trim(line)).is_some_and(|name| known.contains(&name)) {
+            return None;
+        }
+        entry.push_str(line);
+        if is_assignment(&entry) {
+            return Some(at + 1);
+        }
+        entry.push('\n');
+    }
+    None
+}
+
+fn is_assignment(entry: &str) -> bool {
+    let entry = Zeroizing::new(format!("{}\n", text::trim(entry)));
+    let mut read = dotenvy::from_read_iter(entry.as_bytes());
+    matches!((read.next(), read.next()), (Some(Ok(_)), None))
+}
+
+/// Whether a `$` in `entry` names a variable that neither the environment nor the entries `before`
+/// set.
+fn loses_variable(entry: &str, before: &str) -> bool {
+    let (mut is_single, mut is_double) = (false, false);
+    let mut chars = entry.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '\\' if !is_single => drop(chars.next()),
+            '\'' if !is_double => is_single = !is_single,
+            '"' if !is_single => is_double = !is_double,
+            '$' if !is_single => {
+                let rest = entry[at + 1..].trim_start_matches('{');
+                let end = rest.find(|c: char| !c.is_alphanumeric());
+                let name = &rest[..end.unwrap_or(rest.len())];
+                let is_before = || before.lines().any(|line| name_of(line) == Some(name));
+                if name.is_empty() || (std::env::var_os(name).is_none() && !is_before()) {
+                    return true;
+                }
+            }
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KNOWN: [&str; 4] = ["DATABASE_URL", "LOG_LEVEL", "WEBHOOK_SECRETS", "API_TOKENS"];
+
+    fn read(text: &str) -> Result<EnvFile, EnvFileError> {
+        parse(text, &KNOWN, Strictness::Strict)
+    }
+
+    #[test]
+    fn the_last_value_of_a_variable_counts() {
+        let file = read("LOG_LEVEL=info\n# x\nexport LOG_LEVEL = 'debug' # y\nOTHER=\n").unwrap();
+        assert_eq!(*file.values["LOG_LEVEL"], "debug");
+        assert_eq!(*file.values["OTHER"], "");
+        assert!(file.warnings.is_empty());
+        let file = read("LOG_LEVEL=info\nLOG_LEVEL=\n").unwrap();
+        assert_eq!(*file.values["LOG_LEVEL"], "");
+    }
+
+    #[test]
+    fn values_may_have_several_lines_and_variables() {
+        let text = "WEBHOOK_SECRETS=\"one\ntwo\"\nHOST=db\nDATABASE_URL=postgres://$HOST/x \n\
+                    API_TOKENS='a$b'";
+        let file = read(text).unwrap();
+        assert_eq!(*file.values["WEBHOOK_SECRETS"], "one\ntwo");
+        assert_eq!(*file.values["DATABASE_URL"], "postgres://db/x");
+        assert_eq!(*file.values["API_TOKENS"], "a$b");
+    }
+
+    #[test]
+    fn a_bad_line_that_may_set_an_option_is_an_error() {
+        for (text, expected) in [
+            ("LOG_LEVEL=info\nDATABASE_URL=a b\n", 2),
+            ("\n\nDATABASE_URL: postgres://db\n", 3),
+            ("database-url=x\n", 1),
+            ("DATABASE_URL=\"postgres://db\nLOG_LEVEL=\"info\"\n", 1),
+            ("WEBHOOK_SECRETS=one\ntwo\n", 2),
+            ("A=1\nwhsec_abc\n", 2),
+            ("OTHER=a b\nDATABASE_URL=it's\n", 2),
+        ] {
+            match read(text) {
+                Err(EnvFileError::Malformed { line }) => assert_eq!(line, expected, "{text}"),
+                other => panic!("{text}: {other:?}"),
+            }
+            let lenient = parse(text, &KNOWN, Strictness::Lenient).unwrap();
+            assert!(!lenient.warnings.is_empty(), "{text}");
+        }
+        for text in [
+            "DATABASE_URL=postgres://u:p$unset_here@db\n",
+            "DATABASE_URL=a$\n",
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(matches!(error, EnvFileError::Unset { line: 1 }), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_line_of_another_program_is_a_warning() {
+        let file = read("{\"json\": 1}\nCMD=run $DATABASE_URL now\nLOG_LEVEL=info\n").unwrap();
+        assert_eq!(*file.values["LOG_LEVEL"], "info");
+        let numbers: Vec<_> = file.warnings.iter().map(|it| &it[..6]).collect();
+        assert_eq!(numbers, ["line 1", "line 2"]);
+    }
 }

@@ -8,19 +8,61 @@ use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{Arg, Command, CommandFactory};
 
 use super::CommandLine;
+use super::secret::looks_secret;
 
-/// The same error, by the name of its variable where it is about a value.
-pub(super) fn by_variable(error: Error, args: &[OsString], command: &mut Command) -> Error {
-    let kind = error.kind();
-    if kind == ErrorKind::InvalidUtf8
-        && let Some(name) = not_utf8(args)
-    {
-        // It may be a secret.
-        return command.error(kind, format!("the value of {name} is not UTF-8"));
+/// The same error, by the name of its variable where it is about a value, and without anything that
+/// may be a secret.
+pub(super) fn error(error: Error, args: &[OsString], command: &mut Command) -> Error {
+    match error.kind() {
+        ErrorKind::InvalidUtf8 => match not_utf8(args) {
+            // It may be a secret.
+            Some(name) => command.error(
+                ErrorKind::InvalidUtf8,
+                format!("the value of {name} is not UTF-8"),
+            ),
+            None => error,
+        },
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => unknown(&error, command),
+        ErrorKind::InvalidValue | ErrorKind::ValueValidation => value(error, command),
+        _ => error,
     }
-    if !matches!(kind, ErrorKind::InvalidValue | ErrorKind::ValueValidation) {
-        return error;
+}
+
+/// An argument that is not known. It is quoted where it is a flag; anything else may be a secret
+/// with blanks that the shell has split, or a database's URL without its flag.
+fn unknown(error: &Error, command: &mut Command) -> Error {
+    let context = |kinds: [ContextKind; 2]| kinds.into_iter().find_map(|kind| error.get(kind));
+    let given = match context([ContextKind::InvalidArg, ContextKind::InvalidSubcommand]) {
+        Some(ContextValue::String(given)) => given.as_str(),
+        _ => "",
+    };
+    let flag = given.split(['=', ' ']).next().unwrap_or_default();
+    let is_flag = flag.strip_prefix("--").is_some_and(|name| {
+        name.bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+    });
+    let mut message = if is_flag {
+        format!("unexpected argument {flag}")
+    } else {
+        "unexpected argument, which is not shown since it may be a secret: put values with blanks \
+         into quotation marks"
+            .to_owned()
+    };
+    let similar = match context([ContextKind::SuggestedArg, ContextKind::SuggestedSubcommand]) {
+        Some(ContextValue::String(similar)) => vec![similar.as_str()],
+        Some(ContextValue::Strings(similar)) => similar.iter().map(String::as_str).collect(),
+        _ => Vec::new(),
+    };
+    if !similar.is_empty() {
+        message.push_str("; did you mean ");
+        message.push_str(&similar.join(" or "));
+        message.push('?');
     }
+    command.error(error.kind(), message)
+}
+
+/// A value that does not parse.
+fn value(error: Error, command: &mut Command) -> Error {
     let (Some(ContextValue::String(arg)), Some(ContextValue::String(value))) = (
         error.get(ContextKind::InvalidArg),
         error.get(ContextKind::InvalidValue),
@@ -29,10 +71,10 @@ pub(super) fn by_variable(error: Error, args: &[OsString], command: &mut Command
     };
     // As in `--flag <VALUE>` and `--flag[=<VALUE>]`.
     let flag = arg.split([' ', '[', '=']).next().unwrap_or(arg);
-    let variable = CommandLine::command()
+    let documented = CommandLine::command();
+    let known = documented
         .get_arguments()
-        .find(|known| known.get_long() == flag.strip_prefix("--"))
-        .and_then(named);
+        .find(|known| known.get_long() == flag.strip_prefix("--"));
     let expected = match (
         error.get(ContextKind::ValidValue),
         std::error::Error::source(&error),
@@ -43,8 +85,13 @@ pub(super) fn by_variable(error: Error, args: &[OsString], command: &mut Command
         (_, Some(reason)) => reason.to_string(),
         _ => return error,
     };
-    let name = variable.unwrap_or_else(|| flag.to_owned());
-    let message = format!("invalid value {value:?} for {name}: {expected}");
+    let name = known.and_then(named).unwrap_or_else(|| flag.to_owned());
+    let is_secret = known.is_some_and(Arg::is_hide_env_values_set) || looks_secret(value);
+    let message = if is_secret {
+        format!("invalid value for {name}, which is not shown: {expected}")
+    } else {
+        format!("invalid value {value:?} for {name}: {expected}")
+    };
     command.error(ErrorKind::ValueValidation, message)
 }
 
@@ -54,7 +101,7 @@ fn named(known: &Arg) -> Option<String> {
     Some(format!("{} (--{flag})", variable.to_string_lossy()))
 }
 
-/// The variable whose value is not UTF-8, and its flag.
+/// The variable whose value is not UTF-8, and its flag. Variables are flags among `args`, too.
 fn not_utf8(args: &[OsString]) -> Option<String> {
     let command = CommandLine::command();
     let is_text = |known: &&Arg| known.get_value_parser().type_id() != TypeId::of::<PathBuf>();
@@ -68,20 +115,18 @@ fn not_utf8(args: &[OsString]) -> Option<String> {
         });
         is_bad.then(|| named(known))?
     };
-    let by_variable = |known: &Arg| {
-        let value = std::env::var_os(known.get_env()?)?;
-        value.to_str().is_none().then(|| named(known))?
-    };
-    known.find_map(|known| by_flag(known).or_else(|| by_variable(known)))
+    known.find_map(by_flag)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::environment::Environment;
 
     fn refused(args: &[OsString]) -> String {
         let program = OsString::from("webhook-server");
-        let read = CommandLine::read_without([program].iter().chain(args), |_| true);
+        let read =
+            CommandLine::read_in([program].iter().chain(args), |_| Ok(Environment::default()));
         read.unwrap_err().to_string()
     }
 
@@ -90,6 +135,32 @@ mod tests {
         let message = refused(&["--insecure=maybe".into()]);
         assert!(message.contains("INSECURE (--insecure)"), "{message}");
         assert!(message.contains(r#""maybe""#), "{message}");
+    }
+
+    #[test]
+    fn unknown_arguments_are_not_shown_where_they_may_be_secrets() {
+        for args in [
+            &["postgres://app:hunter2@db/app"][..],
+            &["--webhook-secrets", "a", "hunter2"],
+            &["--webhook-secret=hunter2"],
+            &["--database-urll=postgres://app:hunter2@db/app"],
+            &["-xhunter2"],
+            &["status", "hunter2"],
+            &["--insecure", "hunter2"],
+            &["--bind-addr=postgres://app:hunter2@db/app"],
+            &["--role", "whsec_hunter2"],
+        ] {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            let message = refused(&args);
+            assert!(!message.contains("unter2"), "{message}");
+        }
+        let message = refused(&["--bind-adr=x".into()]);
+        assert!(
+            message.contains("--bind-adr; did you mean --bind-addr?"),
+            "{message}"
+        );
+        let message = refused(&["stauts".into()]);
+        assert!(message.contains("did you mean status?"), "{message}");
     }
 
     #[test]

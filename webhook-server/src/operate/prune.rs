@@ -22,6 +22,9 @@ pub struct Prune {
     /// redeliveries are still known as such; the same for FAILED ones, bodies and all
     #[arg(long, value_name = "AGE", value_parser = age)]
     keep_keys: Option<Duration>,
+    /// Forget keys even where a captured delivery could then be sent again
+    #[arg(long)]
+    force: bool,
     /// Write one JSON object instead of a line of text
     #[arg(long)]
     json: bool,
@@ -38,11 +41,21 @@ struct Report {
 }
 
 impl Prune {
-    pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
+    /// How old a transaction is when its key is forgotten.
+    pub(crate) fn key_age(&self) -> Duration {
         let keys = self.keep_keys.unwrap_or(self.older_than);
+        keys.max(self.older_than)
+    }
+
+    /// Whether keys are forgotten however soon that is.
+    pub(crate) const fn is_forced(&self) -> bool {
+        self.force
+    }
+
+    pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
         let retention = Retention {
             bodies: self.older_than,
-            ..Retention::new(kind(), keys.max(self.older_than))
+            ..Retention::new(kind(), self.key_age())
         };
         let spinner = spinner();
         let swept = retention

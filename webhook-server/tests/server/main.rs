@@ -8,6 +8,7 @@ mod connections;
 mod contract;
 mod documents;
 mod drain;
+mod environment;
 mod faults;
 mod faulty;
 mod hardening;

@@ -226,37 +226,6 @@ async fn variables_win_over_the_file_and_flags_over_variables() {
 }
 
 #[tokio::test]
-async fn empty_variables_count_as_unset() {
-    let mut starter = webhook_server(&[]).env_file("DATABASE_URL=postgresql://127.0.0.1:1/none\n");
-    for variable in [
-        "DATABASE_URL",
-        "BIND_ADDR",
-        "ROLE",
-        "PROCESSING_DELAY_SECONDS",
-        "LOG_LEVEL",
-        "LOG_FORMAT",
-        "MAX_CONNECTIONS",
-    ] {
-        starter = starter.env(variable, "");
-    }
-    let mut process = starter.start();
-    let listening = process.logs("listening").await;
-    assert_eq!(listening["processing_delay_seconds"], json!(30.0));
-    assert!(process.logged.join("").contains("IN MEMORY"));
-}
-
-#[tokio::test]
-async fn an_env_file_that_cannot_be_read_ends_it_without_quoting_it() {
-    let (code, _, error) = webhook_server(&[])
-        .env_file("LOG_LEVEL=info\nDATABASE_URL=postgresql://app:hunter2 x@db/app\n")
-        .output()
-        .await;
-    assert_eq!(code, 2, "{error}");
-    assert!(error.contains(".env, line 2"), "{error}");
-    assert!(!error.contains("hunter2"), "{error}");
-}
-
-#[tokio::test]
 async fn human_logs_are_plain_where_nobody_watches() {
     let (_, _, log) = webhook_server(&["--bind-addr=256.0.0.1:0"]).output().await;
     assert!(log.starts_with("error: invalid value"), "{log}");

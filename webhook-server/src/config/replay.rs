@@ -1,0 +1,53 @@
+//! Keys that are forgotten too early let captured deliveries in again.
+
+use std::time::Duration;
+
+use super::{Config, SignatureScheme, Task};
+use crate::operate::Operate;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// How long keys are kept at least, where signatures do not expire.
+const LEAST_WITHOUT_TIMESTAMP: Duration = Duration::from_secs(30 * DAY.as_secs());
+
+impl Config {
+    /// How long the key of an event must be known, so that a captured delivery of it is told from a
+    /// new one; `None` where deliveries are not signed.
+    fn least_key_retention(&self) -> Option<Duration> {
+        match self.webhook_signature_scheme {
+            SignatureScheme::None => None,
+            _ if self.has_timestamps() => Some(self.webhook_tolerance_seconds * 2),
+            _ => Some(LEAST_WITHOUT_TIMESTAMP),
+        }
+    }
+
+    /// Refuses to forget keys earlier than that.
+    pub(super) fn check_replays(&self, task: Option<&Task>) -> Result<(), String> {
+        let Some(least) = self.least_key_retention() else {
+            return Ok(());
+        };
+        let days = least.as_secs_f64() / DAY.as_secs_f64();
+        let reason = format!(
+            "signatures of WEBHOOK_SIGNATURE_SCHEME protect from replays for as long as keys are \
+             kept, which must be at least {days:.4} days"
+        );
+        match task {
+            None => match self.retention() {
+                Some(retention) if retention.keys < least => Err(format!(
+                    "RETENTION_DAYS or KEY_RETENTION_DAYS is too short: {reason}. Set \
+                     KEY_RETENTION_DAYS (--key-retention-days) to that or more"
+                )),
+                _ => Ok(()),
+            },
+            Some(Task::Operate(Operate::Prune(prune)))
+                if prune.key_age() < least && !prune.is_forced() =>
+            {
+                Err(format!(
+                    "this would forget keys too early: {reason}. Set --keep-keys to that or more, \
+                     or say --force"
+                ))
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
