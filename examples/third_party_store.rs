@@ -24,15 +24,18 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use webhook_core::{
     Accepted, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts, EXHAUSTED_REASON,
-    Envelope, Error, Event, EventId, EventRecord, EventRef, Extended, FailedAttempt, Fence,
-    Fingerprint, HandlerError, InboxOptions, InvalidPayload, Kind, LOST_REASON, Lease,
-    MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, NewEvent, Operator, Outcome,
-    Page, Payload, Pipeline, Prune, Redelivery, Requeued, Scheduler, Settled, SettledCounts,
-    Settlement, State, Store, Strip, TerminalState, payload,
+    Envelope, Error, Event, EventId, EventRecord, EventRef, EventSummary, Extended, FailedAttempt,
+    Fence, Fingerprint, HandlerError, InboxOptions, InvalidPayload, Kind, LOST_REASON, Lease,
+    MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MadeDue, NewEvent, Operator,
+    Outcome, Page, Payload, Pipeline, Prune, Redelivery, Requeued, RunningLeases, Scheduler,
+    Settled, SettledCounts, Settlement, State, Store, Strip, TerminalState, payload,
 };
 
 /// How many events a [`MapStore`] holds at most, those settled included.
 const CAPACITY: usize = 100_000;
+
+/// The latest time that a record shows, counted from the store's creation: a thousand years.
+const LATEST_SHOWN: Duration = Duration::from_secs(1_000 * 365 * 24 * 3_600);
 
 /// A backend over one locked map. Clones share their events.
 #[derive(Clone)]
@@ -90,10 +93,10 @@ impl MapStore {
     }
 
     fn system_time(&self, at: Duration) -> SystemTime {
-        self.0.started_at + at
+        self.0.started_at + at.min(LATEST_SHOWN)
     }
 
-    fn record(&self, id: EventId, row: &Row) -> EventRecord {
+    fn record(&self, id: EventId, row: &Row, now: Duration) -> EventRecord {
         EventRecord {
             id,
             envelope: row.envelope.clone(),
@@ -101,6 +104,8 @@ impl MapStore {
             state: row.state(),
             attempts: row.attempts,
             accepted_at: self.system_time(row.accepted_at),
+            due_at: row.ended.is_none().then(|| self.system_time(row.due_at)),
+            leased_until: row.held_until(now).map(|at| self.system_time(at)),
             settled_at: row.ended.map(|(_, at)| self.system_time(at)),
             reason: row.reason.clone(),
             conflict_count: row.conflict_count,
@@ -141,10 +146,10 @@ impl Store for MapStore {
     }
 
     async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
-        let (state, _) = self.lock();
+        let (state, now) = self.lock();
         let records = events.iter().map(|event| {
             let id = state.ids.get(event)?;
-            Some(self.record(*id, state.by_id.get(id)?))
+            Some(self.record(*id, state.by_id.get(id)?, now))
         });
         Ok(records.collect())
     }
@@ -263,13 +268,18 @@ impl Operator for MapStore {
         Ok(settled)
     }
 
-    async fn list(&self, page: &Page) -> Result<Vec<EventRecord>, Error> {
-        let (state, _) = self.lock();
+    async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, Error> {
+        let (state, now) = self.lock();
         let rows = state.of(&page.kind).filter(|(id, row)| {
-            page.after.is_none_or(|last| *id > last) && row.state() == page.state
+            page.after.is_none_or(|last| *id > last)
+                && row.state() == page.state
+                && page
+                    .held_for_over
+                    .is_none_or(|over| row.is_held_for_over(over, now))
         });
         let rows = rows.take(page.limit.get());
-        Ok(rows.map(|(id, row)| self.record(id, row)).collect())
+        let records = rows.map(|(id, row)| self.record(id, row, now));
+        Ok(records.map(|record| record.summary()).collect())
     }
 
     async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, Error> {
@@ -299,6 +309,21 @@ impl Operator for MapStore {
         let requeued = requeued.collect();
         self.0.wake.notify_one();
         Ok(requeued)
+    }
+
+    async fn make_due(
+        &self,
+        events: &[EventRef],
+        leases: RunningLeases,
+    ) -> Result<Vec<MadeDue>, Error> {
+        let (mut state, now) = self.lock();
+        let answers = events.iter().map(|event| match state.find(event) {
+            None => MadeDue::NotFound,
+            Some(row) => row.make_due(leases, now),
+        });
+        let answers = answers.collect();
+        self.0.wake.notify_one();
+        Ok(answers)
     }
 
     async fn prune(&self, prune: &Prune) -> Result<usize, Error> {
@@ -399,7 +424,35 @@ impl Row {
 
     /// Whether it is due and held by nobody.
     fn is_due(&self, now: Duration) -> bool {
-        self.ended.is_none() && self.leased_until.unwrap_or(self.due_at) <= now
+        self.ended.is_none() && self.due_at <= now && self.held_until(now).is_none()
+    }
+
+    /// Until when somebody holds it.
+    fn held_until(&self, now: Duration) -> Option<Duration> {
+        self.leased_until.filter(|until| *until > now)
+    }
+
+    /// Whether nobody can claim it for longer than `over`.
+    fn is_held_for_over(&self, over: Duration, now: Duration) -> bool {
+        let from = self.due_at.max(self.held_until(now).unwrap_or_default());
+        self.ended.is_none() && from.saturating_sub(now) > over
+    }
+
+    fn make_due(&mut self, leases: RunningLeases, now: Duration) -> MadeDue {
+        if self.ended.is_some() {
+            return MadeDue::Settled;
+        }
+        if self.is_due(now) {
+            return MadeDue::AlreadyDue;
+        }
+        if self.held_until(now).is_some() {
+            if leases == RunningLeases::Keep {
+                return MadeDue::Leased;
+            }
+            self.leased_until = Some(now);
+        }
+        self.due_at = self.due_at.min(now);
+        MadeDue::Applied
     }
 
     fn lease(&mut self, id: EventId, lease: Duration, now: Duration) -> ClaimedEvent {

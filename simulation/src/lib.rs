@@ -24,7 +24,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use webhook_core::{EventRecord, EventRef};
+use webhook_core::{EventRecord, EventRef, EventSummary};
 
 pub use history::{Answer, Call, CallId, End, Fact, Life, Part, Record, Verb};
 pub use plan::{Faults, Plan};
@@ -44,7 +44,7 @@ pub struct Run {
     /// What the store knew in the end of every event ever sent.
     pub found: BTreeMap<EventRef, Option<EventRecord>>,
     /// All that the store held in the end.
-    pub listed: Vec<EventRecord>,
+    pub listed: Vec<EventSummary>,
 }
 
 impl Run {

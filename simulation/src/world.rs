@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::task::yield_now;
 use tokio::time::advance;
-use webhook_core::{EventRecord, EventRef, Operator, Page, State, Store};
+use webhook_core::{EventRecord, EventRef, EventSummary, Operator, Page, State, Store};
 use webhook_memory::MemoryStore;
 
 use crate::Run;
@@ -236,11 +236,7 @@ impl World {
         if failed.is_empty() {
             return;
         }
-        let envelope = &failed[self.dice.index(failed.len())].envelope;
-        let event = EventRef {
-            kind: envelope.kind.clone(),
-            key: envelope.key.clone(),
-        };
+        let event = failed[self.dice.index(failed.len())].event.clone();
         let requeued = self.store.requeue(std::slice::from_ref(&event)).await;
         requeued.expect("the memory store always answers");
         self.history.write(Fact::Requeued { event });
@@ -260,7 +256,7 @@ impl World {
         if !self.calls.is_empty() || !self.senders.is_done() {
             return false;
         }
-        let settled = |record: &EventRecord| record.state != State::Processing;
+        let settled = |record: &EventSummary| record.state != State::Processing;
         self.list_all().await.iter().all(settled)
     }
 
@@ -274,7 +270,7 @@ impl World {
     }
 
     /// Everything that the store holds.
-    async fn list_all(&self) -> Vec<EventRecord> {
+    async fn list_all(&self) -> Vec<EventSummary> {
         let mut all = Vec::new();
         for kind in kinds() {
             for state in State::ALL {
@@ -282,6 +278,7 @@ impl World {
                     kind: kind.clone(),
                     state,
                     after: None,
+                    held_for_over: None,
                     limit: std::num::NonZeroUsize::MAX,
                 };
                 let listed = self.store.list(&page).await;

@@ -19,10 +19,11 @@
 //! # async fn counts(&self, _: &Kind) -> Result<Counts, Error> { unreachable!() }
 //! # async fn lag(&self, _: &Kind) -> Result<Option<Duration>, Error> { unreachable!() }
 //! # async fn settled(&self, _: &Kind, _: Duration) -> Result<SettledCounts, Error> { unreachable!() }
-//! # async fn list(&self, _: &Page) -> Result<Vec<EventRecord>, Error> { unreachable!() }
+//! # async fn list(&self, _: &Page) -> Result<Vec<EventSummary>, Error> { unreachable!() }
 //! # async fn conflicts(&self, _: &EventRef) -> Result<Vec<ConflictRecord>, Error> { unreachable!() }
 //! # async fn failed_attempts(&self, _: &EventRef) -> Result<Vec<FailedAttempt>, Error> { unreachable!() }
 //! # async fn requeue(&self, _: &[EventRef]) -> Result<Vec<Requeued>, Error> { unreachable!() }
+//! # async fn make_due(&self, _: &[EventRef], _: RunningLeases) -> Result<Vec<MadeDue>, Error> { unreachable!() }
 //! # async fn prune(&self, _: &Prune) -> Result<usize, Error> { unreachable!() }
 //! # async fn strip(&self, _: &Strip) -> Result<usize, Error> { unreachable!() } } }
 //! # use own::Own;
@@ -50,6 +51,7 @@ pub mod claim;
 pub mod conflict;
 pub mod failed_attempts;
 pub mod lease;
+pub mod make_due;
 pub mod names;
 pub mod operator;
 pub mod pipeline;
@@ -284,6 +286,19 @@ macro_rules! conformance {
                 requeue_goes_by_kind_and_key
                 concurrent_requeues_apply_once
             }
+            make_due {
+                a_waiting_event_becomes_due_now
+                made_due_events_keep_attempts_reason_and_fence
+                events_that_do_not_wait_are_not_made_due
+                running_leases_end_only_on_demand
+                an_ended_lease_is_stale_once_its_event_is_claimed
+                the_holder_of_an_ended_lease_may_settle_until_then
+                an_ended_lease_counts_as_a_lost_attempt
+                make_due_goes_by_kind_and_key
+                concurrent_calls_make_each_event_due_once
+                lists_say_when_events_are_due
+                lists_select_events_that_are_held_for_long
+            }
             prune {
                 a_pruned_key_is_free_again
                 pruning_is_by_state
@@ -329,6 +344,7 @@ macro_rules! conformance {
                 a_waiting_worker_gets_new_events
                 a_waiting_worker_gets_earlier_events
                 a_waiting_worker_gets_events_that_come_back
+                a_waiting_worker_gets_an_event_made_due
                 a_waiting_worker_takes_over
                 several_workers_may_wait
                 a_lost_wakeup_loses_no_event

@@ -239,10 +239,71 @@ pub struct EventRecord {
     pub attempts: u32,
     /// When it was made durable.
     pub accepted_at: SystemTime,
+    /// When it falls due, or fell due; `None` once it is settled.
+    pub due_at: Option<SystemTime>,
+    /// When the lease ends under which a worker holds it; `None` where nobody holds it. A lease
+    /// that ran out holds nothing.
+    pub leased_until: Option<SystemTime>,
     /// When it was settled as processed or failed; `None` while it is processing.
     pub settled_at: Option<SystemTime>,
     /// Why it failed, or why its last attempt is to be retried; `None` once it is processed or
     /// requeued.
+    pub reason: Option<String>,
+    /// How many deliveries came with this key and other content.
+    pub conflict_count: u64,
+    /// When the last of them came.
+    pub last_conflict_at: Option<SystemTime>,
+}
+
+impl EventRecord {
+    /// The record without its body, as [`Operator::list`](crate::Operator::list) gives it.
+    pub fn summary(&self) -> EventSummary {
+        EventSummary {
+            id: self.id,
+            event: EventRef {
+                kind: self.envelope.kind.clone(),
+                key: self.envelope.key.clone(),
+            },
+            fingerprint: self.envelope.fingerprint,
+            stripped: self.stripped,
+            state: self.state,
+            attempts: self.attempts,
+            accepted_at: self.accepted_at,
+            due_at: self.due_at,
+            leased_until: self.leased_until,
+            settled_at: self.settled_at,
+            reason: self.reason.clone(),
+            conflict_count: self.conflict_count,
+            last_conflict_at: self.last_conflict_at,
+        }
+    }
+}
+
+/// An [`EventRecord`] without its body: small, whatever the sender sent, so that a page of many
+/// events fits into memory. Each field has the meaning of the record's field of that name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventSummary {
+    /// The backend's name for it.
+    pub id: EventId,
+    /// Its kind and its key.
+    pub event: EventRef,
+    /// Digest of the content compared.
+    pub fingerprint: Fingerprint,
+    /// Whether its body is forgotten, its key and fingerprint kept.
+    pub stripped: bool,
+    /// Where it stands.
+    pub state: State,
+    /// Attempts begun since it was accepted or last requeued.
+    pub attempts: u32,
+    /// When it was made durable.
+    pub accepted_at: SystemTime,
+    /// When it falls due, or fell due; `None` once it is settled.
+    pub due_at: Option<SystemTime>,
+    /// When the lease ends under which a worker holds it; `None` where nobody holds it.
+    pub leased_until: Option<SystemTime>,
+    /// When it was settled as processed or failed; `None` while it is processing.
+    pub settled_at: Option<SystemTime>,
+    /// Why it failed, or why its last attempt is to be retried.
     pub reason: Option<String>,
     /// How many deliveries came with this key and other content.
     pub conflict_count: u64,

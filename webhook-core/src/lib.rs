@@ -27,14 +27,14 @@ mod worker;
 pub use backoff::Backoff;
 pub use error::{Error, Source};
 pub use event::{
-    Envelope, EventId, EventRecord, EventRef, Fingerprint, InvalidName, Key, Kind, MAX_KEY_BYTES,
-    MAX_KIND_BYTES, State,
+    Envelope, EventId, EventRecord, EventRef, EventSummary, Fingerprint, InvalidName, Key, Kind,
+    MAX_KEY_BYTES, MAX_KIND_BYTES, State,
 };
 pub use handler::{Event, Handled, Handler, HandlerError};
 pub use inbox::{Inbox, InboxOptions, Receipt};
 pub use operator::{
-    ConflictRecord, Counts, FailedAttempt, MAX_FAILED_ATTEMPTS, Operator, Page, Prune, Requeued,
-    SettledCounts, Strip, TerminalState,
+    ConflictRecord, Counts, FailedAttempt, MAX_FAILED_ATTEMPTS, MadeDue, Operator, Page, Prune,
+    Requeued, RunningLeases, SettledCounts, Strip, TerminalState,
 };
 pub use payload::{FieldError, InvalidPayload, Payload};
 pub use pipeline::{Pipeline, PipelineBuilder};

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::Error;
-use crate::event::{EventId, EventRecord, EventRef, Fingerprint, Kind, State};
+use crate::event::{EventId, EventRef, EventSummary, Fingerprint, Kind, State};
 use crate::scheduler::Attempt;
 
 /// Looks into a backend and tidies it up. No sender or worker waits for any of this.
@@ -29,11 +29,12 @@ pub trait Operator: Send + Sync + 'static {
     /// a scan of those.
     async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, Error>;
 
-    /// A page of the events of `page.kind` in `page.state`, in ascending order of their ids.
+    /// A page of the events of `page.kind` in `page.state`, in ascending order of their ids. It
+    /// loads no bodies: [`Store::find`](crate::Store::find) has them.
     ///
     /// An event that moves between two pages may be missed or seen in its old state; no event is
     /// seen twice. To read on, ask for what comes `after` the last id.
-    async fn list(&self, page: &Page) -> Result<Vec<EventRecord>, Error>;
+    async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, Error>;
 
     /// The conflicting deliveries kept of `event`, the latest first: at most
     /// [`MAX_CONFLICT_BODIES`](crate::MAX_CONFLICT_BODIES). Empty where there are none or there
@@ -51,6 +52,19 @@ pub trait Operator: Send + Sync + 'static {
     /// Schedules failed events afresh, due now and with all their attempts; answer *i* is that of
     /// event *i*. Fences go on growing, so that leases from before stay stale.
     async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, Error>;
+
+    /// Makes events that wait due now, such as those that were scheduled while the store's clock
+    /// was ahead; answer *i* is that of event *i*. Attempts and fences stay as they are.
+    ///
+    /// With [`RunningLeases::End`] it also ends the leases of events that somebody holds, as if
+    /// they ran out now: the event is due, its attempt counts as lost once it is claimed again, and
+    /// the fence makes what its holder settles after that stale. A holder that is alive may run
+    /// beside the next one, and may renew its lease until another claims the event.
+    async fn make_due(
+        &self,
+        events: &[EventRef],
+        leases: RunningLeases,
+    ) -> Result<Vec<MadeDue>, Error>;
 
     /// Deletes settled events, with all that is kept of them, and says how many: at most
     /// `prune.limit`, those stripped before others, the oldest first, skipping those that another
@@ -102,6 +116,9 @@ pub struct Page {
     pub state: State,
     /// Only events with a greater id; `None` for the first page.
     pub after: Option<EventId>,
+    /// Only events that nobody can claim for longer than this, by the store's clock: they fall due
+    /// later, or a lease on them ends later. `None` for all; settled events never match.
+    pub held_for_over: Option<Duration>,
     /// At most as many.
     pub limit: NonZeroUsize,
 }
@@ -137,6 +154,30 @@ pub enum Requeued {
     Applied,
     /// It is not failed; nothing changed.
     NotFailed,
+    /// There is no such event.
+    NotFound,
+}
+
+/// What [`Operator::make_due`] does with leases that have not run out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunningLeases {
+    /// Leaves them, and their events, as they are.
+    Keep,
+    /// Ends them.
+    End,
+}
+
+/// The answer to [`Operator::make_due`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MadeDue {
+    /// It is due now, and nobody holds it.
+    Applied,
+    /// It was due already, and nobody held it; nothing changed.
+    AlreadyDue,
+    /// A worker holds it; nothing changed.
+    Leased,
+    /// It is settled; nothing changed.
+    Settled,
     /// There is no such event.
     NotFound,
 }

@@ -105,7 +105,32 @@ impl Event {
         }
     }
 
-    pub(crate) fn record(&self, id: EventId, kind: &Kind, clock: &Clock) -> EventRecord {
+    /// How long until it can be claimed: zero once it is due and held by nobody; `None` where it is
+    /// settled.
+    pub(crate) fn claimable_in(&self, now: Duration) -> Option<Duration> {
+        let from = match self.stage {
+            Stage::Pending { .. } => self.due_at,
+            Stage::Leased { until } => self.due_at.max(until),
+            Stage::Processed { .. } | Stage::Failed { .. } => return None,
+        };
+        Some(from.saturating_sub(now))
+    }
+
+    /// Until when somebody holds it, if anybody does at `now`.
+    pub(crate) fn leased_until(&self, now: Duration) -> Option<Duration> {
+        match self.stage {
+            Stage::Leased { until } if until > now => Some(until),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn record(
+        &self,
+        id: EventId,
+        kind: &Kind,
+        clock: &Clock,
+        now: Duration,
+    ) -> EventRecord {
         let settled_at = match self.stage {
             Stage::Pending { .. } | Stage::Leased { .. } => None,
             Stage::Processed { at, .. } | Stage::Failed { at } => Some(clock.system_time(at)),
@@ -123,6 +148,8 @@ impl Event {
             state: self.state(),
             attempts: self.attempts,
             accepted_at: clock.system_time(self.accepted_at),
+            due_at: (self.state() == State::Processing).then(|| clock.system_time(self.due_at)),
+            leased_until: self.leased_until(now).map(|at| clock.system_time(at)),
             settled_at,
             reason: self.reason.clone(),
             conflict_count: conflicts.map_or(0, |conflicts| conflicts.count),

@@ -20,9 +20,9 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use tokio::time::Instant;
 use webhook_core::{
-    Accepted, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef, Extended,
-    FailedAttempt, Kind, Lease, NewEvent, Operator, Page, Prune, Requeued, Scheduler, Settled,
-    SettledCounts, Settlement, Store, Strip,
+    Accepted, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef, EventSummary,
+    Extended, FailedAttempt, Kind, Lease, MadeDue, NewEvent, Operator, Page, Prune, Requeued,
+    RunningLeases, Scheduler, Settled, SettledCounts, Settlement, Store, Strip,
 };
 
 use crate::state::State;
@@ -116,6 +116,9 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
+/// The latest time that a record shows, counted from the store's creation: a thousand years.
+const LATEST_SHOWN: Duration = Duration::from_secs(1_000 * 365 * 24 * 3_600);
+
 /// Tokio's clock, counted from the store's creation; [`Duration`]s never overflow as instants do.
 struct Clock {
     started: Instant,
@@ -135,7 +138,8 @@ impl Clock {
     }
 
     fn system_time(&self, at: Duration) -> SystemTime {
-        self.started_at + at
+        // A due time may lie further ahead than the system's clock can show.
+        self.started_at + at.min(LATEST_SHOWN)
     }
 }
 
@@ -147,8 +151,8 @@ impl Store for MemoryStore {
     }
 
     async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
-        let (state, _) = self.lock();
-        Ok(state.find(events, &self.shared.clock))
+        let (state, now) = self.lock();
+        Ok(state.find(events, &self.shared.clock, now))
     }
 
     async fn ping(&self) -> Result<(), Error> {
@@ -201,9 +205,9 @@ impl Operator for MemoryStore {
         Ok(state.settled(kind, within, now))
     }
 
-    async fn list(&self, page: &Page) -> Result<Vec<EventRecord>, Error> {
-        let (state, _) = self.lock();
-        Ok(state.list(page, &self.shared.clock))
+    async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, Error> {
+        let (state, now) = self.lock();
+        Ok(state.list(page, &self.shared.clock, now))
     }
 
     async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, Error> {
@@ -219,6 +223,15 @@ impl Operator for MemoryStore {
     async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, Error> {
         let (mut state, now) = self.lock();
         Ok(state.requeue(events, now))
+    }
+
+    async fn make_due(
+        &self,
+        events: &[EventRef],
+        leases: RunningLeases,
+    ) -> Result<Vec<MadeDue>, Error> {
+        let (mut state, now) = self.lock();
+        Ok(state.make_due(events, leases, now))
     }
 
     async fn prune(&self, prune: &Prune) -> Result<usize, Error> {

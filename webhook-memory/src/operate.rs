@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webhook_core::{
-    ConflictRecord, Counts, EventId, EventRecord, EventRef, FailedAttempt, Kind, Page, Prune,
-    Requeued, SettledCounts, State, Strip, TerminalState,
+    ConflictRecord, Counts, EventId, EventRef, EventSummary, FailedAttempt, Kind, MadeDue, Page,
+    Prune, Requeued, RunningLeases, SettledCounts, State, Strip, TerminalState,
 };
 
 use crate::event::Stage;
@@ -53,7 +53,7 @@ impl state::State {
         }
     }
 
-    pub(crate) fn list(&self, page: &Page, clock: &Clock) -> Vec<EventRecord> {
+    pub(crate) fn list(&self, page: &Page, clock: &Clock, now: Duration) -> Vec<EventSummary> {
         let Some(number) = self.number(&page.kind) else {
             return Vec::new();
         };
@@ -61,9 +61,13 @@ impl state::State {
         let events = self.events.range((from, Bound::Unbounded));
         let listed = events
             .filter(|(_, event)| event.queue == number && event.state() == page.state)
+            .filter(|(_, event)| {
+                page.held_for_over
+                    .is_none_or(|over| event.claimable_in(now).is_some_and(|wait| wait > over))
+            })
             .take(page.limit.get());
         listed
-            .map(|(id, event)| event.record(*id, &page.kind, clock))
+            .map(|(id, event)| event.record(*id, &page.kind, clock, now).summary())
             .collect()
     }
 
@@ -89,6 +93,38 @@ impl state::State {
             }
             self.schedule_afresh(id, now);
             Requeued::Applied
+        });
+        answers.collect()
+    }
+
+    pub(crate) fn make_due(
+        &mut self,
+        events: &[EventRef],
+        leases: RunningLeases,
+        now: Duration,
+    ) -> Vec<MadeDue> {
+        let answers = events.iter().map(|event| {
+            let Some((id, event)) = self
+                .id(event)
+                .and_then(|id| Some((id, self.events.get(&id)?)))
+            else {
+                return MadeDue::NotFound;
+            };
+            match event.stage {
+                Stage::Processed { .. } | Stage::Failed { .. } => return MadeDue::Settled,
+                Stage::Leased { until } if until <= now => return MadeDue::AlreadyDue,
+                Stage::Leased { .. } if leases == RunningLeases::Keep => return MadeDue::Leased,
+                Stage::Pending { .. } if event.due_at <= now => return MadeDue::AlreadyDue,
+                Stage::Leased { .. } | Stage::Pending { .. } => {}
+            }
+            self.shift(id, |event| {
+                event.due_at = event.due_at.min(now);
+                match event.stage {
+                    Stage::Leased { .. } => Stage::Pending { ran_out: Some(now) },
+                    stage => stage,
+                }
+            });
+            MadeDue::Applied
         });
         answers.collect()
     }

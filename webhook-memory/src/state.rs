@@ -59,10 +59,15 @@ impl State {
         queue.keys.get(&event.key).copied()
     }
 
-    pub(crate) fn find(&self, events: &[EventRef], clock: &Clock) -> Vec<Option<EventRecord>> {
+    pub(crate) fn find(
+        &self,
+        events: &[EventRef],
+        clock: &Clock,
+        now: Duration,
+    ) -> Vec<Option<EventRecord>> {
         let records = events.iter().map(|event| {
             let id = self.id(event)?;
-            Some(self.events.get(&id)?.record(id, &event.kind, clock))
+            Some(self.events.get(&id)?.record(id, &event.kind, clock, now))
         });
         records.collect()
     }

@@ -107,13 +107,15 @@ impl PgStore {
     /// Closes every connection once it is free, waiting a few seconds at most. What is asked of
     /// the store afterwards is unavailable.
     pub async fn close(&self) {
-        self.inner.wakeups.stop();
+        self.inner.wakeups.flush().await;
         if timeout(CLOSE_TIMEOUT, self.inner.database.close())
             .await
             .is_err()
         {
             tracing::warn!("connections to PostgreSQL were still busy when the store closed");
         }
+        // Last: a notification under way holds a connection until it is sent.
+        self.inner.wakeups.stop();
     }
 }
 

@@ -26,8 +26,7 @@ pub(crate) async fn find(
     let mut found = vec![None; events.len()];
     for row in &rows {
         let place = index(row.try_get("place")?)?;
-        let EventRef { kind, key } = events[place].clone();
-        found[place] = Some(record(row, kind, key)?);
+        found[place] = Some(record(row, events[place].clone())?);
     }
     Ok(found)
 }

@@ -5,6 +5,8 @@ SELECT
   event.fingerprint,
   event.body,
   (extract(epoch FROM event.accepted_at) * 1000000)::bigint AS accepted_at_us,
+  (extract(epoch FROM item.due_at) * 1000000)::bigint AS due_at_us,
+  (extract(epoch FROM item.leased_until) * 1000000)::bigint AS leased_until_us,
   outcome.failed,
   coalesce(outcome.stripped, false) AS stripped,
   coalesce(outcome.attempts, item.attempts, 0) AS attempts,
@@ -19,7 +21,9 @@ CROSS JOIN LATERAL (
   LIMIT 1
 ) AS event
 LEFT JOIN LATERAL (
-  SELECT attempts, reason FROM webhook.queue WHERE id = event.id LIMIT 1
+  SELECT attempts, reason, due_at,
+         CASE WHEN leased_until > statement_timestamp() THEN leased_until END AS leased_until
+  FROM webhook.queue WHERE id = event.id LIMIT 1
 ) AS item ON true
 LEFT JOIN LATERAL (
   SELECT failed, stripped, attempts, reason, settled_at FROM webhook.outcomes WHERE id = event.id LIMIT 1

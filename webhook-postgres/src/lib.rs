@@ -46,9 +46,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use sqlx::postgres::PgConnection;
 use webhook_core::{
-    Accepted, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef, Extended,
-    FailedAttempt, Kind, Lease, NewEvent, Operator, Outcome, Page, Prune, Requeued, Scheduler,
-    Settled, SettledCounts, Settlement, Store, Strip,
+    Accepted, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef, EventSummary,
+    Extended, FailedAttempt, Kind, Lease, MadeDue, NewEvent, Operator, Outcome, Page, Prune,
+    Requeued, RunningLeases, Scheduler, Settled, SettledCounts, Settlement, Store, Strip,
 };
 
 use connect::Link;
@@ -268,7 +268,7 @@ impl Operator for PgStore {
         Ok(operator::settled(&mut self.session(), kind, within).await?)
     }
 
-    async fn list(&self, page: &Page) -> Result<Vec<EventRecord>, Error> {
+    async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, Error> {
         Ok(operator::list(&mut self.session(), page).await?)
     }
 
@@ -286,6 +286,27 @@ impl Operator for PgStore {
             (*answer == Requeued::Applied).then_some((&event.kind, Duration::ZERO))
         });
         self.inner.wakeups.due(requeued);
+        Ok(answers)
+    }
+
+    async fn make_due(
+        &self,
+        events: &[EventRef],
+        leases: RunningLeases,
+    ) -> Result<Vec<MadeDue>, Error> {
+        let answers = operator::make_due(&mut self.session(), events, leases).await?;
+        let made_due = || {
+            let answered = events.iter().zip(&answers);
+            answered.filter_map(|(event, answer)| {
+                (*answer == MadeDue::Applied).then_some((&event.kind, Duration::ZERO))
+            })
+        };
+        // An event whose lease ends stands where it stood, and a floor from when the clock was
+        // ahead may be above all that is due now.
+        for (kind, _) in made_due() {
+            self.inner.floors.forget(kind);
+        }
+        self.inner.wakeups.due(made_due());
         Ok(answers)
     }
 

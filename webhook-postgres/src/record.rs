@@ -1,45 +1,83 @@
-//! Reads an event's record out of a row with the columns of `find.sql` and `operator/list.sql`.
+//! Reads an event's record or summary out of a row of `find.sql` or `operator/list_*.sql`.
 
 use std::num::NonZeroU32;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use webhook_core::{
-    Attempt, Envelope, EventId, EventRecord, Key, Kind, MAX_FAILED_ATTEMPTS, State,
+    Attempt, Envelope, EventId, EventRecord, EventRef, EventSummary, Key, Kind,
+    MAX_FAILED_ATTEMPTS, State,
 };
 
 use crate::accept::fingerprint;
 use crate::error::PgError;
 use crate::microseconds;
 
-pub(crate) fn record(row: &PgRow, kind: Kind, key: Key) -> Result<EventRecord, PgError> {
+pub(crate) fn record(row: &PgRow, event: EventRef) -> Result<EventRecord, PgError> {
+    let EventSummary {
+        id,
+        event: EventRef { kind, key },
+        fingerprint,
+        stripped,
+        state,
+        attempts,
+        accepted_at,
+        due_at,
+        leased_until,
+        settled_at,
+        reason,
+        conflict_count,
+        last_conflict_at,
+    } = summary(row, event)?;
+    Ok(EventRecord {
+        id,
+        envelope: Envelope {
+            kind,
+            key,
+            fingerprint,
+            body: Bytes::copy_from_slice(row.try_get("body")?),
+        },
+        stripped,
+        state,
+        attempts,
+        accepted_at,
+        due_at,
+        leased_until,
+        settled_at,
+        reason,
+        conflict_count,
+        last_conflict_at,
+    })
+}
+
+pub(crate) fn summary(row: &PgRow, event: EventRef) -> Result<EventSummary, PgError> {
     let state = match row.try_get::<Option<bool>, _>("failed")? {
         None => State::Processing,
         Some(false) => State::Processed,
         Some(true) => State::Failed,
     };
+    let time = |column: &str| -> Result<Option<SystemTime>, PgError> {
+        Ok(row
+            .try_get::<Option<i64>, _>(column)?
+            .map(microseconds::time))
+    };
     let conflict_count: i64 = row.try_get("conflict_count")?;
-    Ok(EventRecord {
+    Ok(EventSummary {
         id: EventId(row.try_get("id")?),
-        envelope: Envelope {
-            kind,
-            key,
-            fingerprint: fingerprint(row.try_get("fingerprint")?)?,
-            body: Bytes::copy_from_slice(row.try_get("body")?),
-        },
+        event,
+        fingerprint: fingerprint(row.try_get("fingerprint")?)?,
         stripped: row.try_get("stripped")?,
         state,
         attempts: attempts(row.try_get("attempts")?)?,
         accepted_at: microseconds::time(row.try_get("accepted_at_us")?),
-        settled_at: row
-            .try_get::<Option<i64>, _>("settled_at_us")?
-            .map(microseconds::time),
+        due_at: time("due_at_us")?,
+        leased_until: time("leased_until_us")?,
+        settled_at: time("settled_at_us")?,
         reason: row.try_get("reason")?,
         conflict_count: u64::try_from(conflict_count).unwrap_or(0),
-        last_conflict_at: row
-            .try_get::<Option<i64>, _>("last_conflict_at_us")?
-            .map(microseconds::time),
+        last_conflict_at: time("last_conflict_at_us")?,
     })
 }
 

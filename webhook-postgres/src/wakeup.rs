@@ -31,6 +31,9 @@ pub const POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// idle.
 pub const POOLED_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How long closing a store waits for its last notifications.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The channel on which processes tell each other.
 const CHANNEL: &str = "webhook";
 
@@ -109,6 +112,15 @@ impl Wakeups {
             Link::Pooled => {
                 let _ = timeout(POOLED_POLL_INTERVAL, self.local.woken(kind)).await;
             }
+        }
+    }
+
+    /// Sends the notifications that wait, so that a process that ends at once, as a command does,
+    /// still wakes the workers of others.
+    pub(crate) async fn flush(&self) {
+        let sent = notify::send_once(&self.outbox, &self.database);
+        if timeout(FLUSH_TIMEOUT, sent).await.is_err() {
+            tracing::debug!("workers elsewhere could not be notified in time");
         }
     }
 

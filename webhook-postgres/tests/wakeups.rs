@@ -9,7 +9,10 @@ use std::time::Duration;
 use inbox::{DEADLINE, Inbox, claim, delivery, event, kind, until};
 use sqlx::{PgConnection, Row};
 use tokio::time::timeout;
-use webhook_core::{Outcome, Reason, Scheduler, Settled, Settlement, Store};
+use webhook_core::{
+    EventRef, Key, MadeDue, Operator, Outcome, Reason, RunningLeases, Scheduler, Settled,
+    Settlement, Store,
+};
 use webhook_postgres::{POLL_INTERVAL, POOLED_POLL_INTERVAL, PgStore, sqlx};
 
 /// Listening sessions, told by the last statement of each.
@@ -64,6 +67,35 @@ async fn events_accepted_elsewhere_wake_a_worker() {
         let settled = inbox.store.settle(&[settlement]).await.unwrap();
         assert_eq!(settled, [Settled::Applied]);
         assert!(is_ready(&worker, DEADLINE).await);
+    }
+    worker.close().await;
+    inbox.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_that_makes_an_event_due_wakes_workers_before_it_ends() {
+    let inbox = Inbox::direct().await;
+    let worker = PgStore::connect(inbox.database.url()).await.unwrap();
+    listening(&inbox, &worker).await;
+    for key in ["a", "b", "c"] {
+        let mut far = event(key);
+        far.delay = Duration::from_secs(3_600);
+        inbox.store.accept(&[far]).await.unwrap();
+        until("quiet", async || {
+            worker.claim(&claim(1)).await.unwrap();
+            !is_ready(&worker, Duration::from_millis(200)).await
+        })
+        .await;
+        let command = PgStore::connect(inbox.database.url()).await.unwrap();
+        let reference = EventRef {
+            kind: kind(),
+            key: Key::new(key).unwrap(),
+        };
+        let made_due = command.make_due(&[reference], RunningLeases::Keep).await;
+        assert_eq!(made_due.unwrap(), [MadeDue::Applied]);
+        command.close().await;
+        assert!(is_ready(&worker, DEADLINE).await);
+        assert_eq!(worker.claim(&claim(1)).await.unwrap().events.len(), 1);
     }
     worker.close().await;
     inbox.close().await;

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use webhook_core::transaction::Currency;
-use webhook_core::{EventRecord, Kind, Payload, State, Transaction, payload};
+use webhook_core::{EventRecord, EventSummary, Kind, Payload, State, Transaction, payload};
 
 pub(crate) use details::Details;
 pub(crate) use status::StatusReport;
@@ -72,6 +72,49 @@ impl<'a> Shown<'a> {
     }
 }
 
+/// A transaction in a list: where it stands, without what its body says.
+#[derive(Serialize)]
+pub(crate) struct Listed<'a> {
+    number: i64,
+    transaction_id: &'a str,
+    status: &'static str,
+    #[serde(serialize_with = "as_instant")]
+    created_at: SystemTime,
+    #[serde(serialize_with = "as_instant_or_null")]
+    due_at: Option<SystemTime>,
+    #[serde(serialize_with = "as_instant_or_null")]
+    leased_until: Option<SystemTime>,
+    #[serde(serialize_with = "as_instant_or_null")]
+    processed_at: Option<SystemTime>,
+    #[serde(serialize_with = "as_instant_or_null")]
+    failed_at: Option<SystemTime>,
+    attempts: u32,
+    error_message: Option<&'a str>,
+    duplicate_conflict_count: u64,
+    #[serde(serialize_with = "as_instant_or_null")]
+    last_conflict_at: Option<SystemTime>,
+}
+
+impl<'a> Listed<'a> {
+    pub(crate) fn of(summary: &'a EventSummary) -> Self {
+        let settled_as = |state| summary.settled_at.filter(|_| summary.state == state);
+        Self {
+            number: summary.id.0,
+            transaction_id: summary.event.key.as_str(),
+            status: summary.state.as_str(),
+            created_at: summary.accepted_at,
+            due_at: summary.due_at,
+            leased_until: summary.leased_until,
+            processed_at: settled_as(State::Processed),
+            failed_at: settled_as(State::Failed),
+            attempts: summary.attempts,
+            error_message: summary.reason.as_deref(),
+            duplicate_conflict_count: summary.conflict_count,
+            last_conflict_at: summary.last_conflict_at,
+        }
+    }
+}
+
 fn as_text_or_null<S: Serializer>(
     text: &Option<impl Display>,
     serializer: S,
@@ -87,7 +130,8 @@ pub(crate) fn as_instant<S: Serializer>(
     time: &SystemTime,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let instant = Timestamp::try_from(*time).map_err(serde::ser::Error::custom)?;
+    // A store's clock may be set to any year; the calendar ends with 9999.
+    let instant = Timestamp::try_from(*time).unwrap_or(Timestamp::MAX);
     serializer.collect_str(&format_args!("{instant:.3}"))
 }
 

@@ -158,6 +158,8 @@ impl Store for EveryId {
             state: State::Processing,
             attempts: 0,
             accepted_at: SystemTime::UNIX_EPOCH,
+            due_at: Some(SystemTime::UNIX_EPOCH),
+            leased_until: None,
             settled_at: None,
             reason: None,
             conflict_count: 0,

@@ -19,6 +19,10 @@ pub(crate) enum Operation {
     },
     Settle(Vec<(usize, End)>),
     Requeue(Name),
+    MakeDue {
+        names: Vec<Name>,
+        ends_leases: bool,
+    },
     Prune {
         kind: usize,
         failed: bool,
@@ -82,6 +86,8 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(leases, lease)| Operation::Extend { leases, lease }),
         5 => vec((lease, end()), 1..4).prop_map(Operation::Settle),
         1 => name().prop_map(Operation::Requeue),
+        2 => (vec(name(), 1..4), any::<bool>())
+            .prop_map(|(names, ends_leases)| Operation::MakeDue { names, ends_leases }),
         1 => (kind(), any::<bool>(), length())
             .prop_map(|(kind, failed, older_than)| Operation::Prune { kind, failed, older_than }),
         1 => (kind(), length()).prop_map(|(kind, older_than)| Operation::Strip { kind, older_than }),

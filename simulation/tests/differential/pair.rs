@@ -3,12 +3,13 @@
 use std::fmt::Debug;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use webhook_core::{
     Claim, Claimed, Envelope, EventRef, Fingerprint, Key, Kind, Lease, NewEvent, Operator, Outcome,
-    Page, Prune, Reason, Redelivery, Scheduler, Settlement, State, Store, Strip, TerminalState,
+    Page, Prune, Reason, Redelivery, RunningLeases, Scheduler, Settlement, State, Store, Strip,
+    TerminalState,
 };
 use webhook_memory::MemoryStore;
 use webhook_postgres::PgStore;
@@ -116,6 +117,15 @@ impl<'a> Pair<'a> {
                 let ours = memory.requeue(&events).await;
                 both(ours, postgres.requeue(&events).await)
             }
+            Operation::MakeDue { names, ends_leases } => {
+                let events: Vec<_> = names.iter().map(|name| self.event_ref(*name)).collect();
+                let leases = match ends_leases {
+                    true => RunningLeases::End,
+                    false => RunningLeases::Keep,
+                };
+                let ours = memory.make_due(&events, leases).await;
+                both(ours, postgres.make_due(&events, leases).await)
+            }
             Operation::Prune {
                 kind,
                 failed,
@@ -166,12 +176,17 @@ impl<'a> Pair<'a> {
         for (event, record) in events.iter().zip(found) {
             let Some(it) = record else { continue };
             let settled = it.settled_at.is_some();
+            // Both by the same clock, here.
+            let soon = it
+                .due_at
+                .map(|due_at| due_at < SystemTime::now() + HOUR / 2);
+            let leased = it.leased_until.is_some();
             let (key, body, stripped) = (&event.key, &it.envelope.body, it.stripped);
             let (state, attempts, reason) = (it.state, it.attempts, it.reason);
             let (conflicts, last) = (it.conflict_count, it.last_conflict_at.is_some());
             view += &format!(
-                "\n    {key} {state} {attempts} {reason:?} {body:?} stripped {stripped} settled \
-                 {settled} conflicts {conflicts} last {last}"
+                "\n    {key} {state} {attempts} {reason:?} {body:?} stripped {stripped} due soon \
+                 {soon:?} leased {leased} settled {settled} conflicts {conflicts} last {last}"
             );
         }
         view
@@ -199,13 +214,22 @@ impl<'a> Pair<'a> {
                     kind: kind.clone(),
                     state,
                     after: None,
+                    held_for_over: None,
                     limit: ALL,
                 };
                 let listed = store.list(&page).await.unwrap();
-                let mut keys: Vec<_> = listed.into_iter().map(|it| it.envelope.key).collect();
+                let mut keys: Vec<_> = listed.into_iter().map(|it| it.event.key).collect();
                 // Within one batch, ids are as the backend likes.
                 keys.sort();
                 view += &format!(" {keys:?}");
+                let page = Page {
+                    held_for_over: Some(HOUR / 2),
+                    ..page
+                };
+                let listed = store.list(&page).await.unwrap();
+                let mut keys: Vec<_> = listed.into_iter().map(|it| it.event.key).collect();
+                keys.sort();
+                view += &format!(" held {keys:?}");
             }
         }
         view

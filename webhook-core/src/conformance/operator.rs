@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use super::Backend;
 use super::steps::*;
-use crate::{Claim, Counts, EventId, EventRecord, Kind, Outcome, Page, SettledCounts, State};
+use crate::{Claim, Counts, EventId, EventSummary, Kind, Outcome, Page, SettledCounts, State};
 
 /// Every event is counted once, where it stands.
 pub async fn counts_say_where_events_stand(backend: Backend) {
@@ -103,7 +103,7 @@ pub async fn settled_events_have_no_lag(backend: Backend) {
     assert_eq!(lag(&backend).await, None);
 }
 
-/// A list has the whole records of the events in one state.
+/// A list has the summaries of the events in one state.
 pub async fn lists_are_of_one_state(backend: Backend) {
     backend.settled("good", "1", Outcome::Processed).await;
     backend.settled("bad", "1", failed("broken")).await;
@@ -120,8 +120,8 @@ pub async fn lists_are_of_one_state(backend: Backend) {
         let listed = list(&backend, &kind(), state, None, 9).await;
         assert_eq!(names(&listed), expected);
         for listed in listed {
-            let name = listed.envelope.key.as_str().to_owned();
-            assert_eq!(listed, backend.record(&name).await);
+            let name = listed.event.key.as_str().to_owned();
+            assert_eq!(listed, backend.record(&name).await.summary());
         }
     }
 }
@@ -146,7 +146,7 @@ pub async fn pages_list_each_event_once(backend: Backend) {
     }
     assert_eq!(seen.len(), 50);
     assert!(seen.is_sorted_by(|one, next| one.id < next.id));
-    assert!(seen.iter().all(|record| record.envelope.kind == kind()));
+    assert!(seen.iter().all(|record| record.event.kind == kind()));
     let whole = list(&backend, &kind(), State::Processing, None, 50).await;
     assert_eq!(whole, seen, "a page takes as many as it may");
 }
@@ -211,17 +211,18 @@ async fn list(
     state: State,
     after: Option<EventId>,
     limit: usize,
-) -> Vec<EventRecord> {
+) -> Vec<EventSummary> {
     let page = Page {
         kind: kind.clone(),
         state,
         after,
+        held_for_over: None,
         limit: NonZeroUsize::new(limit).expect("pages have a limit"),
     };
     backend.operator.list(&page).await.expect("list")
 }
 
-fn names(records: &[EventRecord]) -> Vec<&str> {
-    let names = records.iter().map(|record| record.envelope.key.as_str());
+fn names(records: &[EventSummary]) -> Vec<&str> {
+    let names = records.iter().map(|record| record.event.key.as_str());
     names.collect()
 }

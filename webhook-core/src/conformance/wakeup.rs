@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::Backend;
 use super::steps::*;
-use crate::{ClaimedEvent, Outcome};
+use crate::{ClaimedEvent, MadeDue, Outcome, RunningLeases};
 
 /// How long a worker sleeps where nothing wakes it.
 const POLL: Duration = Duration::from_millis(200);
@@ -53,6 +53,23 @@ pub async fn a_waiting_worker_gets_events_that_come_back(backend: Backend) {
             assert_eq!(requeued.expect("requeue"), [crate::Requeued::Applied]);
         }
         assert_eq!(keys(&worker.await.expect("it ends well")), [name]);
+    }
+}
+
+/// An event that an operator makes due, or whose lease an operator ends, reaches a waiting worker.
+pub async fn a_waiting_worker_gets_an_event_made_due(backend: Backend) {
+    backend.accept_new(&[event_in(LONG, "a", "1")]).await;
+    for attempt in 1..=2 {
+        assert_eq!(backend.claim(&up_to(1)).await.events, []);
+        let worker = waiting(&backend, 1);
+        backend.pass(TOLERANCE).await;
+        let made_due = backend
+            .operator
+            .make_due(&[event_ref("a")], RunningLeases::End)
+            .await;
+        assert_eq!(made_due.expect("make_due"), [MadeDue::Applied]);
+        let claimed = worker.await.expect("the worker ends well");
+        assert_eq!(claimed[0].lease.attempt.number(), attempt);
     }
 }
 

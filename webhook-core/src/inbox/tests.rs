@@ -374,6 +374,8 @@ fn record() -> EventRecord {
         state: State::Processing,
         attempts: 0,
         accepted_at: SystemTime::UNIX_EPOCH,
+        due_at: Some(SystemTime::UNIX_EPOCH),
+        leased_until: None,
         settled_at: None,
         reason: None,
         conflict_count: 0,

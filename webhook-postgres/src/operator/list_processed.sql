@@ -1,15 +1,19 @@
--- $1 kind, $2 the id after which the page begins, $3 its length.
+-- $1 kind, $2 the id after which the page begins, $3 its length, $4 as of list_processing.sql:
+-- settled events never match it.
 WITH page AS MATERIALIZED (
-  SELECT id, failed, stripped, attempts, reason, settled_at FROM webhook.outcomes
-  WHERE id > $2::bigint AND kind = $1 AND NOT failed
+  SELECT id, failed, stripped, attempts, reason, settled_at,
+         NULL::timestamptz AS due_at, NULL::timestamptz AS leased_until
+  FROM webhook.outcomes
+  WHERE id > $2::bigint AND kind = $1 AND NOT failed AND $4::bigint IS NULL
   ORDER BY id LIMIT $3::bigint
 )
 SELECT
   page.id,
   event.key,
   event.fingerprint,
-  event.body,
   (extract(epoch FROM event.accepted_at) * 1000000)::bigint AS accepted_at_us,
+  (extract(epoch FROM page.due_at) * 1000000)::bigint AS due_at_us,
+  (extract(epoch FROM page.leased_until) * 1000000)::bigint AS leased_until_us,
   page.failed,
   page.stripped,
   page.attempts,
@@ -19,7 +23,7 @@ SELECT
   (extract(epoch FROM conflict.last_at) * 1000000)::bigint AS last_conflict_at_us
 FROM page
 CROSS JOIN LATERAL (
-  SELECT key, fingerprint, body, accepted_at FROM webhook.events WHERE id = page.id LIMIT 1
+  SELECT key, fingerprint, accepted_at FROM webhook.events WHERE id = page.id LIMIT 1
 ) AS event
 LEFT JOIN LATERAL (
   SELECT count, last_at FROM webhook.conflicts WHERE id = page.id LIMIT 1

@@ -67,20 +67,26 @@ impl Outbox {
 pub(super) async fn send(outbox: Arc<Outbox>, database: Database) {
     loop {
         outbox.filled.notified().await;
-        let payloads = outbox.take();
-        if !payloads.is_empty() {
-            let sent = Session::Pool(&database)
-                .rows(
-                    "SELECT pg_notify('webhook', payload) FROM unnest($1::text[]) AS payload",
-                    |query| query.bind(payloads.iter().map(String::as_str).bind_iter()),
-                )
-                .await;
-            // A hint that is lost costs a delay of one polling interval.
-            if let Err(error) = sent {
-                tracing::debug!(%error, "workers elsewhere could not be notified");
-            }
-        }
+        send_once(&outbox, &database).await;
         sleep(NOTIFY_INTERVAL).await;
+    }
+}
+
+/// Sends what is in `outbox` now.
+pub(super) async fn send_once(outbox: &Outbox, database: &Database) {
+    let payloads = outbox.take();
+    if payloads.is_empty() {
+        return;
+    }
+    let sent = Session::Pool(database)
+        .rows(
+            "SELECT pg_notify('webhook', payload) FROM unnest($1::text[]) AS payload",
+            |query| query.bind(payloads.iter().map(String::as_str).bind_iter()),
+        )
+        .await;
+    // A hint that is lost costs a delay of one polling interval.
+    if let Err(error) = sent {
+        tracing::debug!(%error, "workers elsewhere could not be notified");
     }
 }
 

@@ -11,12 +11,12 @@ use super::answer::Answer;
 use super::problem::Problem;
 use super::route::{Route, key, read, write};
 use super::transactions::document;
-use crate::shown::{Details, Shown, StatusReport, content, kind};
+use crate::shown::{Details, Listed, StatusReport, kind};
 
 /// What all of their paths begin with.
 pub(super) const PREFIX: &str = "/v1/operator/";
 
-/// How many transactions a page has, where the operator does not say; bodies come with them.
+/// How many transactions a page has, where the operator does not say.
 const PAGE: NonZeroUsize = NonZeroUsize::new(100).expect("a hundred is not zero");
 
 /// How many it has at most.
@@ -61,6 +61,7 @@ fn page(query: &str) -> Result<Page, Problem> {
         kind: kind(),
         state: State::Failed,
         after: None,
+        held_for_over: None,
         limit: PAGE,
     };
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
@@ -119,23 +120,19 @@ pub(super) async fn answer(
 
 /// A page, and where the next one begins.
 #[derive(Serialize)]
-struct Listed<'a> {
-    transactions: Vec<Shown<'a>>,
+struct ListedPage<'a> {
+    transactions: Vec<Listed<'a>>,
     /// What to ask for `after`; null where there is no more.
     next_after: Option<i64>,
 }
 
 async fn list(operator: &dyn Operator, page: &Page) -> Result<Answer, Problem> {
     let records = operator.list(page).await?;
-    let contents: Vec<_> = records.iter().map(content).collect();
-    let shown = records.iter().zip(&contents);
     let is_last = records.len() < page.limit.get();
     document(
         StatusCode::OK,
-        &Listed {
-            transactions: shown
-                .map(|(record, content)| Shown::of(record, content.as_ref()))
-                .collect(),
+        &ListedPage {
+            transactions: records.iter().map(Listed::of).collect(),
             next_after: records
                 .last()
                 .filter(|_| !is_last)

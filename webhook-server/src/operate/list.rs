@@ -8,9 +8,9 @@ use webhook_postgres::PgStore;
 
 use super::output::{instant, plain};
 use super::{OperateError, Output};
-use crate::shown::{Shown, content, kind};
+use crate::shown::{Listed, kind};
 
-/// How many to ask for at a time: their bodies come with them.
+/// How many to ask for at a time.
 pub(super) const PAGE: NonZeroUsize = NonZeroUsize::new(100).expect("a hundred is not zero");
 
 /// What to list.
@@ -41,6 +41,17 @@ pub enum ListedState {
     Failed,
 }
 
+impl ListedState {
+    /// What the second time in the table is.
+    fn time_column(self) -> &'static str {
+        match self {
+            Self::Processing => "DUE",
+            Self::Processed => "PROCESSED",
+            Self::Failed => "FAILED",
+        }
+    }
+}
+
 impl From<ListedState> for State {
     fn from(state: ListedState) -> Self {
         match state {
@@ -58,6 +69,7 @@ impl List {
             kind: kind(),
             state: self.state.into(),
             after: self.after.map(EventId),
+            held_for_over: None,
             limit: PAGE,
         };
         let mut left = self.limit.get();
@@ -66,21 +78,28 @@ impl List {
             page.limit = limit;
             let records = database.list(&page).await?;
             for record in &records {
-                let content = content(record);
-                output.write(&Shown::of(record, content.as_ref()), |out| {
+                output.write(&Listed::of(record), |out| {
                     if is_first {
                         writeln!(
                             out,
-                            "{:>10}  {:<20}  {:>8}  {:<32}  REASON",
-                            "NUMBER", "RECEIVED", "ATTEMPTS", "TRANSACTION"
+                            "{:>10}  {:<20}  {:<20}  {:>8}  {:<32}  REASON",
+                            "NUMBER",
+                            "RECEIVED",
+                            self.state.time_column(),
+                            "ATTEMPTS",
+                            "TRANSACTION"
                         )?;
                     }
                     let row = format!(
-                        "{:>10}  {:<20}  {:>8}  {:<32}  {}",
+                        "{:>10}  {:<20}  {:<20}  {:>8}  {:<32}  {}",
                         record.id.0,
                         instant(record.accepted_at),
+                        record
+                            .settled_at
+                            .or(record.due_at)
+                            .map_or_else(String::new, instant),
                         record.attempts,
-                        plain(record.envelope.key.as_str(), 128),
+                        plain(record.event.key.as_str(), 128),
                         plain(record.reason.as_deref().unwrap_or(""), 120),
                     );
                     writeln!(out, "{}", row.trim_end())

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 use serde::Serialize;
-use webhook_core::{EventRecord, EventRef, Key, Operator, Page, Requeued, State, Store};
+use webhook_core::{EventRef, EventSummary, Key, Operator, Page, Requeued, State, Store};
 use webhook_postgres::PgStore;
 
 use super::list::PAGE;
@@ -118,17 +118,13 @@ impl Requeue {
             kind: kind(),
             state: State::Failed,
             after: None,
+            held_for_over: None,
             limit: PAGE,
         };
         loop {
             let records = database.list(&page).await?;
             let matching = records.iter().filter(|record| self.matches(record));
-            let events: Vec<_> = matching
-                .map(|record| EventRef {
-                    kind: kind(),
-                    key: record.envelope.key.clone(),
-                })
-                .collect();
+            let events: Vec<_> = matching.map(|record| record.event.clone()).collect();
             report.matched += events.len();
             if !self.dry_run {
                 self.requeue(database, &events, report).await?;
@@ -143,7 +139,7 @@ impl Requeue {
         Ok(())
     }
 
-    fn matches(&self, record: &EventRecord) -> bool {
+    fn matches(&self, record: &EventSummary) -> bool {
         let reason = record.reason.as_deref().unwrap_or("");
         let failed_at = record.settled_at;
         let time = |time: Timestamp| Some(SystemTime::from(time));

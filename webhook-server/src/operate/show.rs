@@ -65,6 +65,13 @@ fn write_record(out: &mut dyn Write, record: &EventRecord) -> io::Result<()> {
         instant(record.accepted_at),
         record.attempts
     )?;
+    if let Some(due_at) = record.due_at {
+        write!(out, "due {}", instant(due_at))?;
+        if let Some(until) = record.leased_until {
+            write!(out, ", under way, lease until {}", instant(until))?;
+        }
+        writeln!(out)?;
+    }
     if let (Some(reason), State::Failed) = (&record.reason, record.state) {
         writeln!(out, "reason: {}", plain(reason, usize::MAX))?;
     }

@@ -7,7 +7,7 @@ use webhook_core::{
     ConflictRecord, Error, EventRecord, EventRef, FailedAttempt, Key, Operator, Store, Transaction,
 };
 
-use super::{Shown, as_instant, content, kind};
+use super::{Shown, as_instant, as_instant_or_null, content, kind};
 
 /// All of it, as it was found.
 pub(crate) struct Details {
@@ -21,6 +21,10 @@ pub(crate) struct Details {
 pub(crate) struct Document<'a> {
     #[serde(flatten)]
     transaction: Shown<'a>,
+    #[serde(serialize_with = "as_instant_or_null")]
+    due_at: Option<SystemTime>,
+    #[serde(serialize_with = "as_instant_or_null")]
+    leased_until: Option<SystemTime>,
     body_forgotten: bool,
     failed_attempts: Vec<Attempt<'a>>,
     conflicts: Vec<Conflict>,
@@ -68,6 +72,8 @@ impl Details {
     pub(crate) fn document(&self) -> Document<'_> {
         Document {
             transaction: Shown::of(&self.record, self.content.as_ref()),
+            due_at: self.record.due_at,
+            leased_until: self.record.leased_until,
             body_forgotten: self.record.stripped,
             failed_attempts: self.attempts.iter().map(Attempt::of).collect(),
             conflicts: self.conflicts.iter().map(Conflict::of).collect(),

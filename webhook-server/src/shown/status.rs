@@ -52,10 +52,11 @@ impl StatusReport {
             kind,
             state: State::Processing,
             after: None,
+            held_for_over: None,
             limit: NonZeroUsize::MIN,
         };
         let oldest = operator.list(&first).await?.pop().map(|record| Oldest {
-            transaction_id: record.envelope.key.as_str().to_owned(),
+            transaction_id: record.event.key.as_str().to_owned(),
             created_at: record.accepted_at,
             attempts: record.attempts,
         });

@@ -181,6 +181,8 @@ async fn a_failed_transaction_is_shown_with_its_reason() {
                     state: State::Failed,
                     attempts: 10,
                     accepted_at: SystemTime::UNIX_EPOCH,
+                    due_at: None,
+                    leased_until: None,
                     settled_at: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_999)),
                     reason: Some("bank said \"no\"".to_owned()),
                     conflict_count: 3,

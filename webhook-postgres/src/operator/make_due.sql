@@ -1,0 +1,41 @@
+-- $1 kinds, $2 keys, $3 whether leases that have not run out end. Answers a row, with its place, for
+-- each event that there is; of several places of one event, the first applies.
+WITH wanted AS MATERIALIZED (
+  SELECT event.id, wanted.place
+  FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted (kind, key, place)
+  CROSS JOIN LATERAL (
+    SELECT id FROM webhook.events
+    WHERE kind = wanted.kind AND key = wanted.key
+    LIMIT 1
+  ) AS event
+),
+-- Locked in order of ids, as everywhere.
+queued AS MATERIALIZED (
+  SELECT item.*
+  FROM (SELECT DISTINCT id FROM wanted ORDER BY id) AS once
+  CROSS JOIN LATERAL (
+    SELECT id,
+           due_at > statement_timestamp() AS waits,
+           coalesce(leased_until > statement_timestamp(), false) AS leased
+    FROM webhook.queue WHERE id = once.id FOR NO KEY UPDATE
+  ) AS item
+),
+moved AS MATERIALIZED (
+  SELECT id FROM queued WHERE CASE WHEN leased THEN $3::boolean ELSE waits END
+),
+-- A lease that ends here is as one that ran out: it is not null, so that the next claim records the
+-- attempt as lost.
+changed AS (
+  UPDATE webhook.queue
+  SET due_at = least(due_at, statement_timestamp()),
+      leased_until = CASE WHEN leased_until > statement_timestamp() THEN statement_timestamp()
+                          ELSE leased_until END
+  WHERE id = ANY (ARRAY(SELECT id FROM moved))
+)
+SELECT wanted.place,
+       wanted.id IN (SELECT id FROM moved)
+         AND wanted.place = min(wanted.place) OVER (PARTITION BY wanted.id) AS applied,
+       queued.id IS NULL AS settled,
+       coalesce(queued.leased AND NOT $3::boolean, false) AS kept
+FROM wanted
+LEFT JOIN queued ON queued.id = wanted.id
