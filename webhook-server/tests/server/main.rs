@@ -18,6 +18,7 @@ mod process;
 mod rates;
 mod roles;
 mod secret_files;
+mod secret_leaks;
 mod serve;
 mod signatures;
 mod slow;

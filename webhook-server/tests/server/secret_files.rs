@@ -20,7 +20,7 @@ fn written(text: &str) -> Vec<Vec<u8>> {
         units.into_iter().flat_map(bytes).collect()
     };
     let mut written: Vec<Vec<u8>> = [
-        format!("{text}"),
+        text.to_owned(),
         format!("{text}\n"),
         format!("\u{feff}{text}\r\n"),
         format!("{text}\r"),

@@ -116,7 +116,7 @@ async fn a_signature_has_its_time() {
 #[tokio::test]
 async fn secrets_are_read_again_and_no_request_is_dropped() {
     let files = Files::new();
-    let file = files.write("secrets", &format!("{OLD}\n\n"));
+    let file = files.write("secrets", format!("{OLD}\n\n"));
     let mut process = webhook_server(&["--log-level=trace"])
         .env("WEBHOOK_SIGNATURE_SCHEME", "standard-webhooks")
         .env("WEBHOOK_SECRETS_FILE", &file)
@@ -134,7 +134,7 @@ async fn secrets_are_read_again_and_no_request_is_dropped() {
     let request = signed(&standard(OLD), &transaction("slow"));
     let (start, end) = request.split_at(request.len() - 10);
     slow.send(start).await;
-    files.write("secrets", &format!("{NEW}\n{OLD}\n"));
+    files.write("secrets", format!("{NEW}\n{OLD}\n"));
     process.signal(Signal::HUP);
     process
         .logs("secrets, tokens and certificates read again")

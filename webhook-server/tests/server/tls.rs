@@ -143,7 +143,7 @@ async fn certificates_are_read_again_and_no_connection_is_dropped() {
 async fn clients_show_a_certificate_where_they_must() {
     let (authority, files) = (Authority::new(), Files::new());
     let (clients, stranger) = (Authority::new(), Authority::new());
-    let roots = files.write("clients.pem", &clients.pem());
+    let roots = files.write("clients.pem", clients.pem());
     let identity = authority.issue();
     let mut process = server(&files, &identity)
         .env("TLS_CLIENT_CA_FILE", &roots)

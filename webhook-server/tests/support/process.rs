@@ -74,8 +74,8 @@ impl Starter {
     }
 
     /// Writes the file `.env`.
-    pub(crate) fn env_file(self, text: &str) -> Self {
-        std::fs::write(self.directory.join(".env"), text).unwrap();
+    pub(crate) fn env_file(self, content: impl AsRef<[u8]>) -> Self {
+        std::fs::write(self.directory.join(".env"), content).unwrap();
         self
     }
 
