@@ -266,3 +266,16 @@ async fn dangerous_settings_are_warned_of() {
         assert!(log.contains(warning), "{log}");
     }
 }
+
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn core_dumps_are_forbidden() {
+    let mut process = webhook_server(&[]).start();
+    process.listens().await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", process.pid())).unwrap();
+    let limit = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"));
+    let soft = limit.unwrap().split_whitespace().nth(4).unwrap();
+    assert!(["0", "1"].contains(&soft), "{limits}");
+}

@@ -172,6 +172,28 @@ async fn clients_show_a_certificate_where_they_must() {
 }
 
 #[tokio::test]
+async fn client_certificates_prove_who_senders_are() {
+    let (authority, clients, files) = (Authority::new(), Authority::new(), Files::new());
+    let roots = files.write("clients.pem", clients.pem());
+    let identity = authority.issue();
+    let mut process = server(&files, &identity)
+        .env("TLS_CLIENT_CA_FILE", &roots)
+        .start_on("0.0.0.0:0");
+    process.listens().await;
+    let log = process.logged.join("\n");
+    assert!(
+        log.contains("every client with a certificate may read transactions"),
+        "{log}"
+    );
+    let (code, _, log) = server(&files, &identity)
+        .env("BIND_ADDR", "0.0.0.0:0")
+        .output()
+        .await;
+    assert_eq!(code, 2);
+    assert!(log.contains("--insecure"), "{log}");
+}
+
+#[tokio::test]
 async fn a_server_with_tls_is_found_healthy() {
     let (authority, files) = (Authority::new(), Files::new());
     let identity = authority.issue();
