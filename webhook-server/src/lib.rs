@@ -3,6 +3,7 @@
 //! `main` parses a [`CommandLine`](config::CommandLine) and calls [`run`]. Apps and tests embed a
 //! [`Server`], or only its HTTP side: [`http::Listening`] serving a [`http::Site`].
 
+mod audit;
 mod backend;
 pub mod config;
 mod core_dumps;

@@ -7,6 +7,9 @@ mod escape;
 mod human;
 mod json;
 
+pub(crate) use escape::escaped;
+pub(crate) use json::Escaping;
+
 use std::error::Error;
 use std::io::{IsTerminal, stderr};
 

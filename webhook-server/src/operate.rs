@@ -2,6 +2,8 @@
 //! old ones.
 
 mod list;
+mod make_due;
+mod named;
 mod output;
 mod prune;
 mod requeue;
@@ -14,6 +16,7 @@ use webhook_postgres::PgStore;
 
 use crate::backend::{Backend, OpenError};
 use crate::config::Config;
+use crate::logging::escaped;
 use output::Output;
 
 /// What an operator asks for. All of it needs DATABASE_URL, and none of it a running server.
@@ -27,6 +30,8 @@ pub enum Operate {
     Show(show::Show),
     /// Process failed transactions again, due now and with all their attempts
     Requeue(requeue::Requeue),
+    /// Make waiting transactions due now, such as those accepted while the database's clock was ahead
+    MakeDue(make_due::MakeDue),
     /// Forget transactions that were settled long ago
     Prune(prune::Prune),
 }
@@ -54,6 +59,7 @@ impl Operate {
             Self::List(list) => list.run(database).await,
             Self::Show(show) => show.run(database).await,
             Self::Requeue(requeue) => requeue.run(database).await,
+            Self::MakeDue(make_due) => make_due.run(database).await,
             Self::Prune(prune) => prune.run(database).await,
         }
     }
@@ -70,7 +76,7 @@ pub enum OperateError {
     #[error("the database failed")]
     Database(#[from] Error),
     /// There is no such transaction.
-    #[error("there is no transaction {id:?}")]
+    #[error("there is no transaction \"{}\"", escaped(id))]
     NotFound {
         /// Its id, as it was asked for.
         id: String,
@@ -78,6 +84,17 @@ pub enum OperateError {
     /// Not all of those that were named could be requeued.
     #[error("{refused} of {named} transactions were not requeued: unknown, or not FAILED")]
     NotRequeued {
+        /// How many were not.
+        refused: usize,
+        /// How many were named.
+        named: usize,
+    },
+    /// Not all of those that were named could be made due.
+    #[error(
+        "{refused} of {named} transactions were not made due: unknown, settled, or held by a worker \
+         (--leased ends leases)"
+    )]
+    NotMadeDue {
         /// How many were not.
         refused: usize,
         /// How many were named.

@@ -5,8 +5,9 @@ use std::pin::pin;
 
 use tracing::{info, warn};
 
+use crate::audit::Audit;
 use crate::backend::{Backend, OpenError};
-use crate::config::{CommandLine, Task};
+use crate::config::{CommandLine, Config, Task};
 use crate::healthcheck::{Unhealthy, healthcheck};
 use crate::operate::OperateError;
 use crate::server::{Server, StartError};
@@ -31,7 +32,7 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
             signal = signals.next() => Ok(signal.exit_code()),
         },
         Some(Task::Migrate) => tokio::select! {
-            migrated = Backend::migrate(&line.config) => migrated.map(|()| 0).map_err(RunError::Migrate),
+            migrated = migrate(&line.config) => migrated.map(|()| 0).map_err(RunError::Migrate),
             signal = signals.next() => Ok(signal.exit_code()),
         },
         Some(Task::Token { scope }) => token::make(*scope).map(|()| 0).map_err(RunError::Output),
@@ -41,6 +42,13 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
             .map_err(RunError::Healthcheck),
         None => serve(line, &mut signals).await,
     }
+}
+
+async fn migrate(config: &Config) -> Result<(), OpenError> {
+    let audit = Audit::begin("migrate", &"");
+    Backend::migrate(config).await?;
+    audit.end(&"migrated");
+    Ok(())
 }
 
 async fn serve(line: &CommandLine, signals: &mut Signals) -> Result<i32, RunError> {

@@ -1,6 +1,7 @@
 //! How a transaction is shown: over HTTP, and by the commands for operators.
 
 mod details;
+mod ids;
 mod status;
 
 use std::fmt::Display;
@@ -13,6 +14,7 @@ use webhook_core::transaction::Currency;
 use webhook_core::{EventRecord, EventSummary, Kind, Payload, State, Transaction, payload};
 
 pub(crate) use details::Details;
+pub(crate) use ids::{shown_id, typed_id};
 pub(crate) use status::StatusReport;
 
 /// The kind of event that transactions are.

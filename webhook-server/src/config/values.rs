@@ -121,9 +121,9 @@ pub(super) fn count_u32(text: &str) -> Result<NonZeroU32, String> {
 pub struct LogFilter(String);
 
 impl LogFilter {
-    /// Only what should not be.
+    /// What a command logs by default: warnings, and its own audit line.
     pub(super) fn warnings() -> Self {
-        Self("warn".to_owned())
+        Self("warn,webhook_server::audit=info".to_owned())
     }
 
     /// The filter, made anew.

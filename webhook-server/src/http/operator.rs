@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 use hyper::StatusCode;
 use hyper::http::request::Parts;
 use serde::Serialize;
-use webhook_core::{EventId, EventRef, Key, Operator, Page, Requeued, State, Store};
+use webhook_core::{
+    EventId, EventRef, Key, MadeDue, Operator, Page, Requeued, RunningLeases, State, Store,
+};
 
 use super::answer::Answer;
 use super::problem::Problem;
@@ -28,6 +30,7 @@ pub(super) enum Asked {
     List(Page),
     Show(Key),
     Requeue(Key),
+    MakeDue(Key, RunningLeases),
 }
 
 /// Finds it by what comes after [`PREFIX`].
@@ -51,8 +54,28 @@ pub(super) fn route<'a>(
         ["transactions", id, "requeue"] if !id.is_empty() => write(method, || {
             Ok(Route::Operate(operator, Asked::Requeue(known(id)?)))
         }),
+        ["transactions", id, "make-due"] if !id.is_empty() => write(method, || {
+            let leases = leases(head.uri.query().unwrap_or(""))?;
+            Ok(Route::Operate(operator, Asked::MakeDue(known(id)?, leases)))
+        }),
         _ => Err(Problem::no_such_path()),
     }
+}
+
+/// Whether leases that have not run out end: `leased=true`.
+fn leases(query: &str) -> Result<RunningLeases, Problem> {
+    let mut leases = RunningLeases::Keep;
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        leases = match (&*name, &*value) {
+            ("leased", "true") => RunningLeases::End,
+            ("leased", "false") => RunningLeases::Keep,
+            ("leased", _) => {
+                return Err(Problem::bad_request("Query: leased must be true or false"));
+            }
+            _ => return Err(Problem::bad_request("Query: only leased is known")),
+        };
+    }
+    Ok(leases)
 }
 
 /// Which transactions to list: `state=failed&limit=100&after=42`.
@@ -115,6 +138,7 @@ pub(super) async fn answer(
             document(StatusCode::OK, &details.document())
         }
         Asked::Requeue(key) => requeue(operator, key).await,
+        Asked::MakeDue(key, leases) => make_due(operator, key, leases).await,
     }
 }
 
@@ -164,6 +188,38 @@ async fn requeue(operator: &dyn Operator, key: Key) -> Result<Answer, Problem> {
             StatusCode::CONFLICT,
             "Only a FAILED transaction can be processed again",
         )),
+        _ => Err(Problem::no_such_transaction()),
+    }
+}
+
+async fn make_due(
+    operator: &dyn Operator,
+    key: Key,
+    leases: RunningLeases,
+) -> Result<Answer, Problem> {
+    let event = EventRef { kind: kind(), key };
+    let conflict = |detail| Err(Problem::new(StatusCode::CONFLICT, detail));
+    match operator
+        .make_due(std::slice::from_ref(&event), leases)
+        .await?[..]
+    {
+        [answer @ (MadeDue::Applied | MadeDue::AlreadyDue)] => {
+            if answer == MadeDue::Applied {
+                tracing::info!(transaction_id = ?event.key.as_str(), "made due by an operator");
+            }
+            document(
+                StatusCode::OK,
+                &Scheduled {
+                    transaction_id: event.key.as_str(),
+                    status: State::Processing.as_str(),
+                },
+            )
+        }
+        [MadeDue::Leased] => conflict(
+            "A worker holds the transaction; leased=true ends its lease, and a worker that is alive \
+             may then process it twice",
+        ),
+        [MadeDue::Settled] => conflict("Only a PROCESSING transaction can be made due"),
         _ => Err(Problem::no_such_transaction()),
     }
 }

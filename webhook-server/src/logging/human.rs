@@ -8,7 +8,7 @@ use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
-use super::escape::is_plain;
+use super::escape::{escaped, is_plain};
 use super::with_causes;
 
 /// Values are quoted where they could be taken for more than a value.
@@ -42,7 +42,7 @@ impl Visitor<'_> {
         self.writer.write_str(self.separator)?;
         self.separator = " ";
         if name == "message" {
-            return self.writer.write_str(&on_one_line(value));
+            return self.writer.write_str(&escaped(value));
         }
         let name = name.strip_prefix("r#").unwrap_or(name);
         if is_word(value) {
@@ -72,16 +72,4 @@ impl Visit for Visitor<'_> {
 fn is_word(value: &str) -> bool {
     let is_inner = |c: char| is_plain(c) && !c.is_whitespace() && !"\"=".contains(c);
     !value.is_empty() && value.chars().all(is_inner)
-}
-
-fn on_one_line(text: &str) -> String {
-    let mut line = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_plain(c) {
-            line.push(c);
-        } else {
-            line.extend(c.escape_default());
-        }
-    }
-    line
 }

@@ -98,7 +98,7 @@ impl<M: SerializeMap> Visit for Fields<M> {
 }
 
 /// Compact JSON, in which more is escaped than JSON itself asks for.
-struct Escaping;
+pub(crate) struct Escaping;
 
 impl Formatter for Escaping {
     fn write_string_fragment<W: io::Write + ?Sized>(

@@ -8,7 +8,7 @@ use webhook_postgres::PgStore;
 
 use super::output::{instant, plain};
 use super::{OperateError, Output};
-use crate::shown::{Listed, kind};
+use crate::shown::{Listed, kind, shown_id};
 
 /// How many to ask for at a time.
 pub(super) const PAGE: NonZeroUsize = NonZeroUsize::new(100).expect("a hundred is not zero");
@@ -99,7 +99,7 @@ impl List {
                             .or(record.due_at)
                             .map_or_else(String::new, instant),
                         record.attempts,
-                        plain(record.event.key.as_str(), 128),
+                        shown_id(record.event.key.as_str()),
                         plain(record.reason.as_deref().unwrap_or(""), 120),
                     );
                     writeln!(out, "{}", row.trim_end())

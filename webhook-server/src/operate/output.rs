@@ -7,6 +7,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::logging::{Escaping, escaped};
+
 /// Standard output, in one of two forms.
 pub(super) struct Output {
     json: bool,
@@ -21,15 +23,17 @@ impl Output {
         }
     }
 
-    /// Writes `document` as one line of JSON, or else what `human` writes.
+    /// Writes `document` as one line of JSON, or else what `human` writes. In JSON characters that
+    /// steer a terminal or cannot be seen are `\\u` escapes, which parsers read as the characters.
     pub(super) fn write(
         &mut self,
         document: &impl Serialize,
         human: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()> {
         if self.json {
-            let line = serde_json::to_string(document)?;
-            writeln!(self.stdout, "{line}")?;
+            let line = &mut self.stdout;
+            document.serialize(&mut serde_json::Serializer::with_formatter(line, Escaping))?;
+            writeln!(self.stdout)?;
         } else {
             human(&mut self.stdout)?;
         }
@@ -47,14 +51,14 @@ pub(super) fn instant(time: SystemTime) -> String {
 
 /// Text from elsewhere, which must not steer a terminal, cut to `width` characters.
 pub(super) fn plain(text: &str, width: usize) -> String {
-    let safe = |c: char| if c.is_control() { ' ' } else { c };
-    let mut chars = text.chars().map(safe);
-    let mut cut: String = chars.by_ref().take(width).collect();
-    if chars.next().is_some() {
-        cut.pop();
-        cut.push('…');
+    match text.char_indices().nth(width) {
+        None => escaped(text).into_owned(),
+        Some(_) => {
+            let end = text.char_indices().nth(width.saturating_sub(1));
+            let end = end.map_or(text.len(), |(at, _)| at);
+            format!("{}…", escaped(&text[..end]))
+        }
     }
-    cut
 }
 
 /// A bar on standard error, which hides by itself where that is no terminal.
@@ -76,7 +80,8 @@ mod tests {
 
     #[test]
     fn text_from_elsewhere_is_cut_and_cleaned() {
-        assert_eq!(plain("a\u{1b}[31mb\n", 20), "a [31mb ");
+        assert_eq!(plain("a\u{1b}[31mb\n", 20), "a\\u{1b}[31mb\\n");
+        assert_eq!(plain("\u{202e}abc", 3), "\\u{202e}a…");
         assert_eq!(plain("äöü", 3), "äöü");
         assert_eq!(plain("äöüß", 3), "äö…");
     }

@@ -9,6 +9,7 @@ use webhook_postgres::PgStore;
 
 use super::output::spinner;
 use super::{OperateError, Output};
+use crate::audit::Audit;
 use crate::config::age;
 use crate::shown::kind;
 
@@ -53,6 +54,7 @@ impl Prune {
     }
 
     pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
+        let audit = Audit::begin("prune", self);
         let retention = Retention {
             bodies: self.older_than,
             ..Retention::new(kind(), self.key_age())
@@ -72,6 +74,7 @@ impl Prune {
             failed,
             bodies: stripped,
         };
+        audit.end(&report);
         Output::new(self.json).write(&report, |out| writeln!(out, "{}", text(&swept)))?;
         Ok(())
     }

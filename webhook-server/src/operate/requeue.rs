@@ -5,12 +5,14 @@ use std::time::SystemTime;
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 use serde::Serialize;
-use webhook_core::{EventRef, EventSummary, Key, Operator, Page, Requeued, State, Store};
+use webhook_core::{EventRef, EventSummary, Operator, Page, Requeued, State, Store};
 use webhook_postgres::PgStore;
 
 use super::list::PAGE;
+use super::named::{self, NAMED_AT_ONCE};
 use super::output::progress;
 use super::{OperateError, Output};
+use crate::audit::Audit;
 use crate::shown::kind;
 
 /// Which ones.
@@ -53,6 +55,7 @@ struct Report {
 
 impl Requeue {
     pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
+        let audit = (!self.dry_run).then(|| Audit::begin("requeue", self));
         let mut report = Report {
             dry_run: self.dry_run,
             ..Report::default()
@@ -61,6 +64,9 @@ impl Requeue {
             self.all_failed(database, &mut report).await?;
         } else {
             self.named(database, &mut report).await?;
+        }
+        if let Some(audit) = audit {
+            audit.end(&report);
         }
         Output::new(self.json).write(&report, |out| {
             let Report {
@@ -83,28 +89,26 @@ impl Requeue {
     }
 
     async fn named(&self, database: &PgStore, report: &mut Report) -> Result<(), OperateError> {
-        let mut events = Vec::new();
+        let events = named::events(&self.ids);
         report.matched = self.ids.len();
-        for id in &self.ids {
-            match Key::new(id.trim()) {
-                Ok(key) => events.push(EventRef { kind: kind(), key }),
-                // What cannot be a key is that of no transaction.
-                Err(_) => report.not_found += 1,
+        report.not_found = self.ids.len() - events.len();
+        for events in events.chunks(NAMED_AT_ONCE) {
+            if !self.dry_run {
+                self.requeue(database, events, report).await?;
+                continue;
             }
-        }
-        if self.dry_run {
-            let found = database.find(&events).await?;
-            for record in found {
+            for record in database.find(events).await? {
                 match record.map(|record| record.state) {
                     Some(State::Failed) => {}
                     Some(_) => report.not_failed += 1,
                     None => report.not_found += 1,
                 }
             }
-            report.matched -= report.not_failed + report.not_found;
-            return Ok(());
         }
-        self.requeue(database, &events, report).await
+        if self.dry_run {
+            report.matched -= report.not_failed + report.not_found;
+        }
+        Ok(())
     }
 
     /// A page at a time. What fails again meanwhile is not met twice.

@@ -3,17 +3,17 @@
 use std::io::{self, Write};
 
 use clap::Args;
-use webhook_core::{ConflictRecord, EventRecord, FailedAttempt, Key, State};
+use webhook_core::{ConflictRecord, EventRecord, FailedAttempt, State};
 use webhook_postgres::PgStore;
 
 use super::output::{instant, plain};
 use super::{OperateError, Output};
-use crate::shown::Details;
+use crate::shown::{Details, shown_id, typed_id};
 
 /// What to show.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Show {
-    /// The transaction's id
+    /// The transaction's id, as it is or as the other commands show it (\u{202e} for U+202E)
     #[arg(value_name = "ID")]
     id: String,
     /// Write one JSON object instead of text
@@ -27,7 +27,7 @@ impl Show {
             id: self.id.clone(),
         };
         // What cannot be a key is that of no transaction.
-        let key = Key::new(self.id.trim()).map_err(|_| not_found())?;
+        let key = typed_id(&self.id).map_err(|_| not_found())?;
         let details = Details::find(database, database, key).await?;
         let details = details.ok_or_else(not_found)?;
         Output::new(self.json).write(&details.document(), |out| {
@@ -36,11 +36,11 @@ impl Show {
             match &details.content {
                 Some(content) => writeln!(
                     out,
-                    "{} {} from {:?} to {:?}",
+                    "{} {} from \"{}\" to \"{}\"",
                     content.amount(),
                     content.currency(),
-                    content.source_account().as_str(),
-                    content.destination_account().as_str(),
+                    shown_id(content.source_account().as_str()),
+                    shown_id(content.destination_account().as_str()),
                 )?,
                 None if record.stripped => writeln!(out, "its body is forgotten")?,
                 None => writeln!(out, "its body cannot be read")?,
@@ -53,7 +53,11 @@ impl Show {
 }
 
 fn write_record(out: &mut dyn Write, record: &EventRecord) -> io::Result<()> {
-    writeln!(out, "transaction {:?}", record.envelope.key.as_str())?;
+    writeln!(
+        out,
+        "transaction \"{}\"",
+        shown_id(record.envelope.key.as_str())
+    )?;
     write!(out, "{}", record.state)?;
     match record.settled_at {
         Some(settled_at) => write!(out, " since {}", instant(settled_at))?,

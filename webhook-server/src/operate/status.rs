@@ -7,7 +7,7 @@ use webhook_postgres::PgStore;
 
 use super::output::instant;
 use super::{OperateError, Output};
-use crate::shown::StatusReport;
+use crate::shown::{StatusReport, shown_id};
 
 /// What to tell.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -51,8 +51,8 @@ fn write(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
     if let Some(oldest) = &report.oldest {
         writeln!(
             out,
-            "the oldest still PROCESSING is {:?}, received {}, attempts {}",
-            oldest.transaction_id,
+            "the oldest still PROCESSING is \"{}\", received {}, attempts {}",
+            shown_id(&oldest.transaction_id),
             instant(oldest.created_at),
             oldest.attempts,
         )?;

@@ -58,10 +58,15 @@ impl Inbox {
         }
     }
 
-    /// What a command writes: its lines.
+    /// What a command writes: its lines. Those that change something leave one line in the log.
     async fn lines(&self, args: &[&str]) -> Vec<String> {
         let (code, out, log) = server_on(self.database.url(), args).output().await;
-        assert_eq!((code, log.as_str()), (0, ""), "{args:?}");
+        assert_eq!(code, 0, "{args:?}: {log}");
+        let changes = ["requeue", "make-due", "prune"].contains(&args[0]);
+        let is_audited = changes && !args.contains(&"--dry-run");
+        let audit = log.contains("an operator ran a command") && log.contains(args[0]);
+        assert_eq!(log.lines().count(), usize::from(is_audited), "{log}");
+        assert_eq!(audit, is_audited, "{args:?}: {log}");
         out.lines().map(str::to_owned).collect()
     }
 
@@ -241,6 +246,116 @@ async fn what_failed_is_requeued_by_name_or_by_match() {
 }
 
 #[tokio::test]
+async fn waiting_transactions_are_made_due_by_name_or_by_match() {
+    let inbox = Inbox::open().await;
+    inbox.accept(transaction("far"), 24 * LONG).await;
+    inbox.accept(transaction("near"), LONG / 2).await;
+    inbox.accept(transaction("held"), Duration::ZERO).await;
+    let claim = Claim {
+        kind: payload::kind_of::<Transaction>(),
+        limit: NonZeroUsize::MIN,
+        lease: 24 * LONG,
+        max_attempts: NonZeroU32::MAX,
+    };
+    assert_eq!(inbox.store.claim(&claim).await.unwrap().events.len(), 1);
+    let matching = ["make-due", "--all", "--due-in-more-than=1h"];
+    let dry = inbox.json(&[&matching[..], &["--dry-run"]].concat()).await;
+    assert_eq!((&dry["matched"], &dry["made_due"]), (&json!(1), &json!(0)));
+    let status = inbox.json(&["status"]).await;
+    assert_eq!((&status["waiting"], &status["due"]), (&json!(2), &json!(0)));
+    let done = inbox.json(&matching).await;
+    assert_eq!(
+        (&done["matched"], &done["made_due"]),
+        (&json!(1), &json!(1))
+    );
+    let far = inbox.json(&["show", "far"]).await;
+    assert!(far["due_at"].as_str().unwrap().ends_with('Z'), "{far}");
+    assert_eq!(far["leased_until"], Value::Null);
+
+    let (code, out, log) = server_on(inbox.database.url(), &["make-due", "held", "near", "no"])
+        .output()
+        .await;
+    assert_eq!((code, out.as_str()), (1, "1 of 3 made due\n"), "{log}");
+    assert!(
+        log.contains("2 of 3 transactions were not made due"),
+        "{log}"
+    );
+    assert!(inbox.json(&["show", "held"]).await["leased_until"].is_string());
+    let leased = [&matching[..], &["--leased"]].concat();
+    assert_eq!(inbox.lines(&leased).await, ["1 of 1 made due"]);
+    let status = inbox.json(&["status"]).await;
+    assert_eq!((&status["leased"], &status["due"]), (&json!(0), &json!(3)));
+    let listed = inbox.lines(&["list", "--state=processing"]).await;
+    assert!(listed[0].contains("DUE"), "{listed:?}");
+    for wrong in [
+        &["make-due"][..],
+        &["make-due", "a", "--all"],
+        &["make-due", "a", "--due-in-more-than=1h"],
+        &["make-due", "--all", "--due-in-more-than=1"],
+    ] {
+        let (code, ..) = server_on(inbox.database.url(), wrong).output().await;
+        assert_eq!(code, 2, "{wrong:?}");
+    }
+    inbox.close().await;
+}
+
+/// An id that hides itself or turns the text around it.
+const HIDING: &str = "tx\u{202e}\u{200b}\u{e0041}\u{3164}z";
+
+#[tokio::test]
+async fn hidden_characters_of_ids_are_escaped_and_can_be_typed_back() {
+    let inbox = Inbox::open().await;
+    inbox.settled(HIDING, [failed("a\u{2066}b\u{1b}c")]).await;
+    let shown = r"tx\u{202e}\u{200b}\u{e0041}\u{3164}z";
+    for args in [
+        &["list"][..],
+        &["list", "--json"],
+        &["show", shown],
+        &["show", HIDING],
+        &["show", shown, "--json"],
+    ] {
+        let lines = inbox.lines(args).await.concat();
+        let hidden = lines.chars().find(|c| !c.is_ascii());
+        assert_eq!(hidden, None, "{args:?}: {lines}");
+        let names = if args.contains(&"--json") {
+            r"tx\u202e\u200b\udb40\udc41\u3164z"
+        } else {
+            shown
+        };
+        assert!(lines.contains(names), "{args:?}: {lines}");
+    }
+    let document = inbox.json(&["show", shown]).await;
+    assert_eq!(document["transaction_id"], HIDING);
+    assert_eq!(inbox.lines(&["requeue", shown]).await, ["1 of 1 requeued"]);
+    let status = inbox.lines(&["status"]).await.concat();
+    assert!(status.contains(shown), "{status}");
+    inbox.close().await;
+}
+
+#[tokio::test]
+async fn commands_that_change_something_say_who_ran_them() {
+    let inbox = Inbox::open().await;
+    inbox.settled("bad", [failed("broken")]).await;
+    let url = inbox.database.url();
+    for (args, result) in [
+        (&["migrate"][..], "migrated"),
+        (&["requeue", "bad", "unknown"], r#""requeued":1"#),
+        (&["make-due", "bad"], r#""already_due":1"#),
+        (&["prune", "--older-than=30d"], r#""processed":0"#),
+    ] {
+        let args = [args, &["--log-format=json"]].concat();
+        let (_, _, log) = server_on(url, &args).output().await;
+        let line = log.lines().find(|line| line.contains("operator ran"));
+        let line: Value = serde_json::from_str(line.unwrap_or_else(|| panic!("{log}"))).unwrap();
+        assert_eq!(line["action"], args[0]);
+        assert!(line["uid"].is_u64(), "{line}");
+        assert!(line["result"].as_str().unwrap().contains(result), "{line}");
+        assert!(!log.contains(url), "{log}");
+    }
+    inbox.close().await;
+}
+
+#[tokio::test]
 async fn what_is_old_is_pruned_and_keys_may_be_kept() {
     let inbox = Inbox::open().await;
     inbox.settled("good", [Outcome::Processed]).await;
@@ -343,6 +458,7 @@ async fn commands_need_a_database_with_the_schema() {
         &["list"],
         &["show", "a"],
         &["requeue", "a"],
+        &["make-due", "a"],
         &["prune", "--older-than=1d"],
     ] {
         let (code, out, log) = server_on(database.url(), command).output().await;

@@ -89,6 +89,26 @@ async fn operators_see_where_transactions_stand() {
     let conflict = shown["conflicts"][0]["body"].as_str().unwrap();
     assert!(conflict.contains(r#""amount":7"#), "{conflict}");
 
+    let listed = &first["transactions"][0];
+    assert!(listed["due_at"].is_string(), "{listed}");
+    assert_eq!(listed.get("amount"), None, "lists have no bodies: {listed}");
+    let made_due = operator.ask("POST", "transactions/tx%2F1/make-due").await;
+    assert_eq!(
+        made_due.json(),
+        json!({"transaction_id": "tx/1", "status": "PROCESSING"})
+    );
+    operator
+        .ask("POST", "transactions/tx-9/make-due")
+        .await
+        .problem(404);
+    operator
+        .ask("POST", "transactions/tx%2F1/make-due?leased=maybe")
+        .await
+        .problem(400);
+    operator
+        .ask("GET", "transactions/tx%2F1/make-due")
+        .await
+        .problem(405);
     let waits = operator.ask("POST", "transactions/tx%2F0/requeue").await;
     assert_eq!(
         waits.problem(409),
@@ -214,7 +234,7 @@ async fn operators_set_failed_transactions_going_again() {
         Arc::clone(&store) as Arc<dyn Store>,
         HttpOptions::default(),
     )
-    .for_operators(store)
+    .for_operators(Arc::clone(&store) as Arc<dyn webhook_core::Operator>)
     .behind(Arc::new(gate));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listening = Listening::start(listener, site).unwrap();
@@ -231,6 +251,16 @@ async fn operators_set_failed_transactions_going_again() {
         requeued.json(),
         json!({"transaction_id": "tx-1", "status": "PROCESSING"})
     );
+    assert_eq!(operator.get("status").await["due"], 1);
+
+    // A lease that a clock which was ahead made long ends only on demand.
+    store.claim(&claim).await.unwrap();
+    let held = operator.ask("POST", "transactions/tx-1/make-due").await;
+    assert!(held.problem(409).contains("leased=true"));
+    let ended = operator
+        .ask("POST", "transactions/tx-1/make-due?leased=true")
+        .await;
+    assert_eq!(ended.status, 200);
     assert_eq!(operator.get("status").await["due"], 1);
     listening.shutdown(Duration::ZERO).await;
 }

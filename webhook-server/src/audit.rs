@@ -1,0 +1,126 @@
+//! Who changed what by a command: a line of the log for each.
+
+use std::fmt::Debug;
+
+use serde::Serialize;
+
+/// How many characters of a command's arguments a line keeps: ids can be many.
+const MAX_ARGUMENTS: usize = 2_000;
+
+/// A command under way. The line is written when it ends, however it ends.
+pub(crate) struct Audit {
+    action: &'static str,
+    arguments: String,
+    is_written: bool,
+}
+
+impl Audit {
+    /// The command `action` begins, as `arguments` say. They must not hold a secret.
+    pub(crate) fn begin(action: &'static str, arguments: &impl Debug) -> Self {
+        let mut arguments = format!("{arguments:?}");
+        if let Some((end, _)) = arguments.char_indices().nth(MAX_ARGUMENTS) {
+            arguments.truncate(end);
+            arguments.push('…');
+        }
+        Self {
+            action,
+            arguments,
+            is_written: false,
+        }
+    }
+
+    /// The command has done what `result` says.
+    pub(crate) fn end(mut self, result: &impl Serialize) {
+        self.write(&serde_json::to_string(result).unwrap_or_else(|_| "unknown".to_owned()));
+    }
+
+    fn write(&mut self, result: &str) {
+        self.is_written = true;
+        let Who {
+            user,
+            uid,
+            sudo_user,
+        } = Who::is_here();
+        tracing::info!(
+            action = self.action,
+            user,
+            uid,
+            sudo_user,
+            arguments = self.arguments,
+            result,
+            "an operator ran a command"
+        );
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        if !self.is_written {
+            self.write("failed or interrupted: a part of it may be done");
+        }
+    }
+}
+
+/// The user of the operating system who runs this process.
+struct Who {
+    user: Option<String>,
+    uid: Option<u32>,
+    /// Who became that user with sudo.
+    sudo_user: Option<String>,
+}
+
+impl Who {
+    #[cfg(unix)]
+    fn is_here() -> Self {
+        let uid = rustix::process::getuid().as_raw();
+        Self {
+            // Not $USER, which says what its owner likes.
+            user: std::fs::read_to_string("/etc/passwd")
+                .ok()
+                .and_then(|users| name_of(uid, &users)),
+            uid: Some(uid),
+            sudo_user: std::env::var("SUDO_USER").ok(),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn is_here() -> Self {
+        Self {
+            user: std::env::var("USERNAME").ok(),
+            uid: None,
+            sudo_user: None,
+        }
+    }
+}
+
+/// The name that `users`, a file like /etc/passwd, gives `uid`.
+#[cfg(unix)]
+fn name_of(uid: u32, users: &str) -> Option<String> {
+    let user = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let number: u32 = fields.nth(1)?.parse().ok()?;
+        (number == uid).then_some(name)
+    });
+    user.map(str::to_owned)
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_names_are_found_by_number() {
+        let users =
+            "# comment\n\nroot:x:0:0:root:/root:/bin/sh\nbroken:x\nana:x:1000:1000::/:/bin/sh\n";
+        assert_eq!(name_of(0, users).as_deref(), Some("root"));
+        assert_eq!(name_of(1_000, users).as_deref(), Some("ana"));
+        assert_eq!(name_of(7, users), None);
+    }
+
+    #[test]
+    fn long_arguments_are_cut() {
+        let audit = Audit::begin("requeue", &"x".repeat(10_000));
+        assert_eq!(audit.arguments.chars().count(), MAX_ARGUMENTS + 1);
+    }
+}
