@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use tokio::net::TcpSocket;
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, field, info, warn};
 use webhook_core::{Drained, Inbox, Transaction, Worker};
@@ -23,6 +24,10 @@ const BACKLOG: u32 = 1024;
 
 /// How many connections operators may have on an address of their own.
 const OPERATORS_CONNECTIONS: usize = 64;
+
+/// How long all files of secrets, tokens and certificates may take to be read. A file system on a
+/// network may never answer.
+const FILES_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often what is old enough is forgotten.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
@@ -235,7 +240,11 @@ async fn blocking<T: Send + 'static>(
     read: impl FnOnce(&Config) -> Result<T, StartError> + Send + 'static,
 ) -> Result<T, StartError> {
     let config = config.clone();
-    tokio::task::spawn_blocking(move || read(&config)).await?
+    let reading = tokio::task::spawn_blocking(move || read(&config));
+    match timeout(FILES_TIMEOUT, reading).await {
+        Ok(read) => read?,
+        Err(_) => Err(StartError::FilesTimedOut),
+    }
 }
 
 /// Who may come, and how they are listened to.
@@ -361,7 +370,13 @@ pub enum StartError {
     /// The backend cannot be opened.
     #[error("cannot open the database")]
     Backend(#[source] OpenError),
-    /// The task that reads files did not end.
+    /// The task that reads files panicked.
     #[error("failed to read files")]
     Files(#[from] JoinError),
+    /// A file of secrets, tokens or certificates cannot be read in time.
+    #[error(
+        "the files of secrets, tokens and certificates were not read within {FILES_TIMEOUT:?}: is \
+         their file system reachable?"
+    )]
+    FilesTimedOut,
 }

@@ -122,6 +122,10 @@ impl CommandLine {
         line.check(&mut command)?;
         line.warnings = environment.warnings;
         line.warnings.extend(exposed(&by_flags, &line.config));
+        if let Some(task) = &line.task {
+            let warning = line.config.unknown_replay_warning(Some(task));
+            line.warnings.extend(warning);
+        }
         Ok(line)
     }
 

@@ -66,13 +66,12 @@ impl Config {
             }
             let content = unassigned(names, content);
             for word in values::words(content) {
-                let token = text::value(word).parse();
-                let token = token.map_err(|expected| SecretsError::Token {
+                let token = digest(text::value(word));
+                tokens.push(token.map_err(|expected| SecretsError::Token {
                     name,
                     line,
                     expected,
-                })?;
-                tokens.push(token);
+                })?);
             }
         }
         if tokens.is_empty() {
@@ -123,6 +122,18 @@ impl Config {
         });
         secrets.collect()
     }
+}
+
+/// The digest that `word` is.
+fn digest(word: &str) -> Result<TokenDigest, String> {
+    if word.starts_with("wht_") {
+        return Err(
+            "this is a token; give its digest, which `webhook-server token` wrote \
+                    beside it"
+                .to_owned(),
+        );
+    }
+    word.parse()
 }
 
 /// What the variable holds, or the file that is named in its place; and under which of `names`.

@@ -76,7 +76,7 @@ pub(super) fn read_quietly(
     }
     let is_regular = metadata.is_file();
     let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES + 1));
-    read_bounded(&mut file, !is_regular, &mut bytes).map_err(wrong)?;
+    read_bounded(&mut file, is_pipe(&metadata), &mut bytes).map_err(wrong)?;
     Ok(TextFile {
         text: text::decode(&bytes).map_err(|error| wrong(FileProblem::Text(error)))?,
         exposure: is_regular
@@ -100,13 +100,23 @@ fn open(path: &Path) -> io::Result<File> {
     File::open(path)
 }
 
-/// Reads to the end. What is no regular file (`may_wait`) may have nothing yet, or no writer yet.
-fn read_bounded(file: &mut File, may_wait: bool, bytes: &mut Vec<u8>) -> Result<(), FileProblem> {
+#[cfg(unix)]
+fn is_pipe(metadata: &std::fs::Metadata) -> bool {
+    std::os::unix::fs::FileTypeExt::is_fifo(&metadata.file_type())
+}
+
+#[cfg(not(unix))]
+fn is_pipe(_: &std::fs::Metadata) -> bool {
+    false
+}
+
+/// Reads to the end. A pipe may have no writer yet, and looks then as if it were at its end.
+fn read_bounded(file: &mut File, is_pipe: bool, bytes: &mut Vec<u8>) -> Result<(), FileProblem> {
     let deadline = Instant::now() + READ_TIMEOUT;
     let mut buffer = Zeroizing::new([0; 8192]);
     loop {
         match file.read(&mut *buffer) {
-            Ok(0) if !may_wait || !bytes.is_empty() => return Ok(()),
+            Ok(0) if !is_pipe || !bytes.is_empty() => return Ok(()),
             Ok(length) if length > 0 => {
                 bytes.extend_from_slice(&buffer[..length]);
                 if bytes.len() > MAX_FILE_BYTES {
@@ -184,7 +194,7 @@ enum FileProblem {
     Directory,
     #[error("it has more than {MAX_FILE_BYTES} bytes")]
     TooLong,
-    #[error("it is a pipe or a device, and did not end within {READ_TIMEOUT:?}")]
+    #[error("it is a pipe or a device, and delivered no complete content within {READ_TIMEOUT:?}")]
     TimedOut,
     #[error(transparent)]
     Text(TextError),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Config, SignatureScheme, Task};
+use super::{Config, Role, SignatureScheme, Task};
 use crate::operate::Operate;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -19,6 +19,25 @@ impl Config {
             _ if self.has_timestamps() => Some(self.webhook_tolerance_seconds * 2),
             _ => Some(LEAST_WITHOUT_TIMESTAMP),
         }
+    }
+
+    /// A warning where keys are forgotten early by a process that does not know how senders sign: a
+    /// worker beside receivers, or a command.
+    pub(super) fn unknown_replay_warning(&self, task: Option<&Task>) -> Option<String> {
+        let keys = match task {
+            Some(Task::Operate(Operate::Prune(prune))) if !prune.is_forced() => prune.key_age(),
+            None if self.role == Role::Worker => self.retention()?.keys,
+            _ => return None,
+        };
+        let is_unknown = self.webhook_signature_scheme == SignatureScheme::None;
+        (is_unknown && keys < LEAST_WITHOUT_TIMESTAMP).then(|| {
+            format!(
+                "keys are forgotten after {:.4} days: a captured delivery that was signed without a \
+                 time is then taken as new; keep keys for at least 30 days, unless senders sign the \
+                 time (standard-webhooks, stripe, cashfree)",
+                keys.as_secs_f64() / DAY.as_secs_f64()
+            )
+        })
     }
 
     /// Refuses to forget keys earlier than that.

@@ -233,6 +233,27 @@ async fn keys_are_kept_for_as_long_as_signatures_can_be_replayed() {
 }
 
 #[tokio::test]
+async fn keys_forgotten_early_are_warned_of_where_the_scheme_is_unknown() {
+    let warning = "a captured delivery that was signed without a time is then taken as new";
+    for (args, is_warned) in [
+        (&["--role=worker", "--retention-days=29"][..], true),
+        (&["--role=worker", "--retention-days=30"], false),
+        (&["prune", "--older-than=29d"], true),
+        (&["prune", "--older-than=29d", "--force"], false),
+        (&["prune", "--older-than=30d"], false),
+    ] {
+        let (code, _, log) = webhook_server(args)
+            .env("BIND_ADDR", "127.0.0.1:0")
+            .env("DATABASE_URL", "postgresql://127.0.0.1:1/none")
+            .env("DATABASE_WAIT_SECONDS", "0")
+            .output()
+            .await;
+        assert_eq!(code, 1, "{log}");
+        assert_eq!(log.contains(warning), is_warned, "{args:?}: {log}");
+    }
+}
+
+#[tokio::test]
 async fn dangerous_settings_are_warned_of() {
     for (settings, warning) in [
         (

@@ -206,7 +206,7 @@ async fn a_pipe_without_a_writer_does_not_delay_a_stop() {
     assert_eq!(process.ends().await.code(), Some(0));
     let log = process.logged.join("\n");
     assert!(
-        log.contains("stopped") && !log.contains("did not end within"),
+        log.contains("stopped") && !log.contains("no complete content"),
         "{log}"
     );
 }
@@ -231,6 +231,10 @@ async fn files_without_end_and_directories_are_refused() {
     for (path, expected) in [
         ("/dev/zero".to_owned(), "it has more than 1048576 bytes"),
         (
+            files.pipe("pipe"),
+            "delivered no complete content within 5s",
+        ),
+        (
             files.write("long", "x\n".repeat(1 << 20)),
             "it has more than 1048576 bytes",
         ),
@@ -250,6 +254,20 @@ async fn files_without_end_and_directories_are_refused() {
             assert!(log.contains(expected) && log.contains(name), "{log}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_pipe_that_nobody_writes_to_is_given_up() {
+    let files = Files::new();
+    let mut process = webhook_server(&[])
+        .env("API_TOKENS_FILE", &files.pipe("pipe"))
+        .start();
+    assert_eq!(process.ends().await.code(), Some(1));
+    let log = process.logged.join("\n");
+    assert!(
+        log.contains("delivered no complete content within 5s"),
+        "{log}"
+    );
 }
 
 #[tokio::test]
