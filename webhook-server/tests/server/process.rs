@@ -69,7 +69,7 @@ async fn wrong_values_are_named_with_what_would_be_right() {
         let flag = format!("--{}", variable.to_lowercase().replace('_', "-"));
         let by_variable = webhook_server(&[]).env(variable, value);
         let by_flag = webhook_server(&[&format!("{flag}={value}")]);
-        let by_file = webhook_server(&[]).env_file(&format!("{variable}={value}\n"));
+        let by_file = webhook_server(&[]).env_file(format!("{variable}={value}\n"));
         for starter in [by_variable, by_flag, by_file] {
             let (code, _, error) = starter.output().await;
             assert_eq!(code, 2, "{error}");
