@@ -52,14 +52,25 @@ async fn migrate(config: &Config) -> Result<(), OpenError> {
 }
 
 async fn serve(line: &CommandLine, signals: &mut Signals) -> Result<i32, RunError> {
-    let server = tokio::select! {
-        server = Server::start(&line.config) => server.map_err(RunError::Start)?,
-        signal = signals.next() => {
-            info!(%signal, "stopped before it was ready");
-            return Ok(0);
+    let mut is_stale = false;
+    let server = {
+        let mut starting = pin!(Server::start(&line.config));
+        loop {
+            tokio::select! {
+                server = &mut starting => break server.map_err(RunError::Start)?,
+                wish = signals.wish() => match wish {
+                    Wish::Stop(signal) => {
+                        info!(%signal, "stopped before it was ready");
+                        return Ok(0);
+                    }
+                    // The files may have been read already.
+                    #[cfg(unix)]
+                    Wish::Reload => is_stale = true,
+                },
+            }
         }
     };
-    let signal = stop_signal(&server, line, signals).await;
+    let signal = stop_signal(&server, line, signals, is_stale).await;
     info!(%signal, "shutting down; a second signal stops at once");
     tokio::select! {
         () = server.shutdown() => {
@@ -73,10 +84,14 @@ async fn serve(line: &CommandLine, signals: &mut Signals) -> Result<i32, RunErro
     }
 }
 
-/// Waits for a signal to stop, and reloads on each signal to reload. Files are read meanwhile, so
-/// that one that takes its time delays no stop.
-async fn stop_signal(server: &Server, line: &CommandLine, signals: &mut Signals) -> Stop {
-    let mut is_stale = false;
+/// Waits for a signal to stop, and reloads on each signal to reload, or at once where `is_stale`.
+/// Files are read meanwhile, so that one that takes its time delays no stop.
+async fn stop_signal(
+    server: &Server,
+    line: &CommandLine,
+    signals: &mut Signals,
+    mut is_stale: bool,
+) -> Stop {
     loop {
         if is_stale {
             is_stale = false;

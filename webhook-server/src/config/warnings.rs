@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Config, Role, SignatureScheme};
+use super::{Config, Role, SignatureScheme, text};
 
 /// A signature may be this old, or more, where a captured delivery can be replayed for long.
 const LONG_TOLERANCE: Duration = Duration::from_secs(600);
@@ -28,10 +28,10 @@ impl Config {
         if self.tls.tls_cert_file.is_none() {
             self.warn_of_plain_text(&mut warnings);
         }
-        if self.holds_comma() {
+        if self.may_hold_list() {
             warnings.push(
-                "WEBHOOK_SECRETS contains a comma, which is part of the secret: to give several \
-                 secrets, write one per line"
+                "WEBHOOK_SECRETS contains a comma or the characters \\n, which are part of the \
+                 secret: to give several secrets, write one per line, or a file"
                     .to_owned(),
             );
         }
@@ -90,10 +90,11 @@ impl Config {
         }
     }
 
-    /// Whether the variable may be a list of secrets, which commas once separated.
-    fn holds_comma(&self) -> bool {
+    /// Whether the variable may be a list of secrets in one line, which is taken as one secret.
+    fn may_hold_list(&self) -> bool {
         let is_standard = self.webhook_signature_scheme == SignatureScheme::StandardWebhooks;
+        let is_list = |secret: &str| secret.contains(',') || secret.contains("\\n");
         let secrets = self.webhook_secrets.as_ref();
-        !is_standard && secrets.is_some_and(|secrets| secrets.expose().contains(','))
+        !is_standard && secrets.is_some_and(|secrets| is_list(text::value(secrets.expose())))
     }
 }

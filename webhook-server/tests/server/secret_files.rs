@@ -92,7 +92,7 @@ async fn a_secret_may_contain_blanks_and_commas() {
         let warned = process
             .logged
             .join("\n")
-            .contains("WEBHOOK_SECRETS contains a comma");
+            .contains("WEBHOOK_SECRETS contains a comma or");
         assert_eq!(warned, name == "WEBHOOK_SECRETS");
     }
 }
@@ -209,6 +209,25 @@ async fn a_pipe_without_a_writer_does_not_delay_a_stop() {
         log.contains("stopped") && !log.contains("no complete content"),
         "{log}"
     );
+}
+
+#[tokio::test]
+async fn a_reload_that_comes_during_the_start_is_made_after_it() {
+    let files = Files::new();
+    let (pipe, (_, digest)) = (files.pipe("pipe"), token("read").await);
+    let mut process = webhook_server(&[]).env("API_TOKENS_FILE", &pipe).start();
+    process.signals_are_caught().await;
+    process.signal(Signal::HUP);
+    let write = || {
+        let (pipe, digest) = (pipe.clone(), digest.clone());
+        tokio::task::spawn_blocking(move || std::fs::write(pipe, digest))
+    };
+    write().await.unwrap().unwrap();
+    process.listens().await;
+    write().await.unwrap().unwrap();
+    process
+        .logs("secrets, tokens and certificates read again")
+        .await;
 }
 
 #[tokio::test]
