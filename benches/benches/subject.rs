@@ -91,6 +91,7 @@ impl Subject {
             Backend::Memory => {
                 let store = Arc::new(MemoryStore::new(MemoryOptions {
                     capacity: usize::MAX,
+                    max_bytes: usize::MAX,
                     ..MemoryOptions::default()
                 }));
                 Self {

@@ -135,6 +135,7 @@ fn check_bounds(config: &Config) {
     }
     for count in [
         config.memory_capacity,
+        config.memory_max_bytes,
         config.worker_concurrency,
         config.max_queued,
         config.max_queued_bytes,

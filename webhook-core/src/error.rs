@@ -30,8 +30,9 @@ pub enum Error {
         #[source]
         source: Source,
     },
-    /// A bounded store holds as many events as it may. Nothing of the batch was stored.
-    #[error("store is full ({capacity} events)")]
+    /// A bounded store holds as many events, or as many bytes, as it may. Nothing of the batch was
+    /// stored.
+    #[error("store is full: it holds {capacity} events, or as many bytes as it may")]
     Full {
         /// How many events it may hold.
         capacity: usize,

@@ -1,13 +1,13 @@
 //! Accepting events, within the capacity.
 
-use std::collections::HashSet;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use webhook_core::{Accepted, Error, EventId, NewEvent, Redelivery};
 
 use crate::WhenFull;
-use crate::event::{Event, Stage};
+use crate::event::{Event, Stage, conflict_bytes, new_bytes};
 use crate::queue::Queue;
 use crate::state::State;
 
@@ -18,7 +18,8 @@ impl State {
         now: Duration,
     ) -> Result<Vec<Accepted>, Error> {
         let room = self.options.capacity.saturating_sub(self.len());
-        if events.len() > room && self.new_keys(events) > room + self.evictable() {
+        let is_full = events.len() > room && self.new_keys(events) > room + self.evictable();
+        if is_full || !self.has_bytes_for(events) {
             return Err(Error::Full {
                 capacity: self.options.capacity,
             });
@@ -42,6 +43,7 @@ impl State {
                 let event = Event::new(new, number, now);
                 free.insert(id);
                 queue.enter(id, event.due_at, event.stage);
+                self.held.add(&event);
                 self.events.insert(id, event);
                 return Accepted::New;
             }
@@ -51,8 +53,10 @@ impl State {
             .get_mut(&id)
             .expect("a key leaves its queue with its event");
         if event.fingerprint != new.envelope.fingerprint {
+            self.held.remove(event);
             let conflicts = event.conflicts.get_or_insert_default();
             conflicts.record(&new.envelope, now);
+            self.held.add(event);
             return Accepted::Conflict;
         }
         match (event.stage, new.redelivery) {
@@ -84,6 +88,51 @@ impl State {
         free.len()
     }
 
+    /// Whether there are bytes enough for what `events` would add.
+    fn has_bytes_for(&self, events: &[NewEvent]) -> bool {
+        let room = self.options.max_bytes.saturating_sub(self.held.total);
+        let most = events.iter().map(|event| new_bytes(&event.envelope));
+        if most.sum::<usize>() <= room {
+            return true;
+        }
+        let evictable = match self.options.when_full {
+            WhenFull::Refuse => 0,
+            WhenFull::EvictProcessed => self.held.processed,
+        };
+        // Where reasons take more than there may be, forgetting must make up for them first.
+        let excess = self.held.total.saturating_sub(self.options.max_bytes);
+        let added = self.added_bytes(events);
+        added == 0 || added + excess <= room + evictable
+    }
+
+    /// What `events` would add at most: new keys and conflicts.
+    fn added_bytes(&self, events: &[NewEvent]) -> usize {
+        let mut firsts = HashMap::new();
+        let mut added = 0;
+        for NewEvent { envelope, .. } in events {
+            let name = (&envelope.kind, &envelope.key);
+            let stored = || {
+                let queue = &self.queues[self.number(&envelope.kind)?];
+                let event = self.events.get(queue.keys.get(&envelope.key)?)?;
+                Some(event.fingerprint)
+            };
+            match firsts.entry(name) {
+                Entry::Occupied(first) if *first.get() == envelope.fingerprint => {}
+                Entry::Occupied(_) => added += conflict_bytes(envelope),
+                Entry::Vacant(free) => {
+                    let stored = stored();
+                    free.insert(stored.unwrap_or(envelope.fingerprint));
+                    added += match stored {
+                        None => new_bytes(envelope),
+                        Some(stored) if stored == envelope.fingerprint => 0,
+                        Some(_) => conflict_bytes(envelope),
+                    };
+                }
+            }
+        }
+        added
+    }
+
     /// How many events may be forgotten to make room.
     fn evictable(&self) -> usize {
         match self.options.when_full {
@@ -97,7 +146,10 @@ impl State {
 
     /// Forgets processed events until the capacity is kept.
     fn evict(&mut self) {
-        while self.len() > self.options.capacity {
+        if self.options.when_full == WhenFull::Refuse {
+            return;
+        }
+        while self.len() > self.options.capacity || self.held.total > self.options.max_bytes {
             let first = self.queues.iter().filter_map(Queue::oldest_processed);
             let Some((_, id)) = first.min() else { return };
             self.forget(id);

@@ -54,7 +54,35 @@ pub(crate) enum Stage {
     Failed { at: Duration },
 }
 
+/// What an event counts as beside its parts: its row, and its places in the indexes.
+const EVENT_BYTES: usize = 500;
+
+/// What a conflict or a failed attempt counts as beside its body or its reason.
+const RECORD_BYTES: usize = 100;
+
+/// What an event of `envelope` counts as at first.
+pub(crate) fn new_bytes(envelope: &Envelope) -> usize {
+    EVENT_BYTES + 2 * envelope.key.as_str().len() + envelope.body.len()
+}
+
+/// What a conflicting delivery counts as at most.
+pub(crate) fn conflict_bytes(delivery: &Envelope) -> usize {
+    RECORD_BYTES + delivery.body.len().min(MAX_CONFLICT_BODY_BYTES)
+}
+
 impl Event {
+    /// What it counts as, with all that is kept of it.
+    pub(crate) fn bytes(&self) -> usize {
+        let conflicts = self.conflicts.as_deref();
+        let failures = self.failures.as_deref();
+        EVENT_BYTES
+            + 2 * self.key.as_str().len()
+            + self.body.len()
+            + self.reason.as_ref().map_or(0, String::len)
+            + conflicts.map_or(0, Conflicts::bytes)
+            + failures.map_or(0, Failures::bytes)
+    }
+
     pub(crate) fn new(new: &NewEvent, queue: usize, now: Duration) -> Self {
         Self {
             queue,
@@ -195,6 +223,11 @@ impl Conflicts {
         });
     }
 
+    fn bytes(&self) -> usize {
+        let kept = self.kept.iter();
+        kept.map(|it| RECORD_BYTES + it.body.len()).sum()
+    }
+
     /// Forgets the bodies, not their number.
     pub(crate) fn strip(&mut self) {
         self.kept.clear();
@@ -223,6 +256,11 @@ struct Failure {
 }
 
 impl Failures {
+    fn bytes(&self) -> usize {
+        let kept = self.0.iter();
+        kept.map(|it| RECORD_BYTES + it.reason.len()).sum()
+    }
+
     /// What is kept, the latest first.
     pub(crate) fn records(&self, clock: &Clock) -> Vec<FailedAttempt> {
         let records = self.0.iter().rev().map(|failure| FailedAttempt {

@@ -32,12 +32,18 @@ use crate::state::State;
 pub struct MemoryOptions {
     /// How many events it may hold at once, those settled included. Default: 1,000,000.
     ///
-    /// An event costs about 500 bytes, plus twice its key, its body, the bodies of its conflicts
-    /// (at most [`MAX_CONFLICT_BODIES`](webhook_core::MAX_CONFLICT_BODIES) of at most
-    /// [`MAX_CONFLICT_BODY_BYTES`](webhook_core::MAX_CONFLICT_BODY_BYTES)) and the reasons of its
-    /// failed attempts (at most [`MAX_FAILED_ATTEMPTS`](webhook_core::MAX_FAILED_ATTEMPTS)).
     pub capacity: usize,
-    /// What happens to a batch that would exceed the capacity. Default: [`WhenFull::Refuse`].
+    /// How many bytes its events may take at once, those settled included. Default: 1 GiB.
+    ///
+    /// An event counts as 500 bytes, plus twice its key, its body, its reason, the bodies of its
+    /// conflicts (at most [`MAX_CONFLICT_BODIES`](webhook_core::MAX_CONFLICT_BODIES) of at most
+    /// [`MAX_CONFLICT_BODY_BYTES`](webhook_core::MAX_CONFLICT_BODY_BYTES)) and the reasons of its
+    /// failed attempts (at most [`MAX_FAILED_ATTEMPTS`](webhook_core::MAX_FAILED_ATTEMPTS)); each of
+    /// these counts as 100 bytes more. A conflict needs room as a new event does. Only reasons may
+    /// exceed this, since an attempt that ended must be settled: batches are refused then until
+    /// there is room again.
+    pub max_bytes: usize,
+    /// What happens to a batch that would exceed the capacity, in events or in bytes. Default: [`WhenFull::Refuse`].
     pub when_full: WhenFull,
 }
 
@@ -45,6 +51,7 @@ impl Default for MemoryOptions {
     fn default() -> Self {
         Self {
             capacity: 1_000_000,
+            max_bytes: 1 << 30,
             when_full: WhenFull::default(),
         }
     }
@@ -111,6 +118,7 @@ impl fmt::Debug for MemoryStore {
         let (state, _) = self.lock();
         f.debug_struct("MemoryStore")
             .field("events", &state.len())
+            .field("bytes", &state.held.total)
             .field("options", state.options())
             .finish()
     }

@@ -30,6 +30,7 @@ impl State {
             let Some(event) = self.events.get_mut(&id) else {
                 continue;
             };
+            self.held.remove(event);
             if let Stage::Pending {
                 ran_out: Some(ran_out),
             } = event.stage
@@ -56,6 +57,7 @@ impl State {
                     lag: now - due_at,
                 });
             }
+            self.held.add(event);
             queue.enter(id, due_at, event.stage);
         }
         claimed.next_due = queue.promise(now);

@@ -9,10 +9,39 @@ use crate::event::{Event, Stage};
 use crate::queue::Queue;
 use crate::{Clock, MemoryOptions};
 
+/// How many bytes the events count as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct HeldBytes {
+    pub(crate) total: usize,
+    /// Those of processed events, which may be forgotten to make room.
+    pub(crate) processed: usize,
+}
+
+impl HeldBytes {
+    /// Counts an event, as it is now.
+    pub(crate) fn add(&mut self, event: &Event) {
+        let bytes = event.bytes();
+        self.total += bytes;
+        if matches!(event.stage, Stage::Processed { .. }) {
+            self.processed += bytes;
+        }
+    }
+
+    /// Takes an event out of the count, before it changes or goes.
+    pub(crate) fn remove(&mut self, event: &Event) {
+        let bytes = event.bytes();
+        self.total -= bytes;
+        if matches!(event.stage, Stage::Processed { .. }) {
+            self.processed -= bytes;
+        }
+    }
+}
+
 /// The events and their queues. What each operation does is in the module named after it.
 pub(crate) struct State {
     pub(crate) options: MemoryOptions,
     pub(crate) last_id: i64,
+    pub(crate) held: HeldBytes,
     pub(crate) events: BTreeMap<EventId, Event>,
     /// One per kind ever seen. Kinds are few: each is a type of the app's.
     pub(crate) queues: Vec<Queue>,
@@ -24,6 +53,7 @@ impl State {
         Self {
             options,
             last_id: 0,
+            held: HeldBytes::default(),
             events: BTreeMap::new(),
             queues: Vec::new(),
             numbers: HashMap::new(),
@@ -77,7 +107,9 @@ impl State {
         if let Some(event) = self.events.get_mut(&id) {
             let queue = &mut self.queues[event.queue];
             queue.leave(id, event.due_at, event.stage);
+            self.held.remove(event);
             event.stage = change(event);
+            self.held.add(event);
             queue.enter(id, event.due_at, event.stage);
         }
     }
@@ -85,6 +117,7 @@ impl State {
     /// Forgets an event.
     pub(crate) fn forget(&mut self, id: EventId) {
         if let Some(event) = self.events.remove(&id) {
+            self.held.remove(&event);
             let queue = &mut self.queues[event.queue];
             queue.leave(id, event.due_at, event.stage);
             queue.keys.remove(&event.key);

@@ -13,11 +13,13 @@ use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
 
 const REFUSING: MemoryOptions = MemoryOptions {
     capacity: 3,
+    max_bytes: usize::MAX,
     when_full: WhenFull::Refuse,
 };
 
 const EVICTING: MemoryOptions = MemoryOptions {
     capacity: 3,
+    max_bytes: usize::MAX,
     when_full: WhenFull::EvictProcessed,
 };
 
@@ -25,6 +27,7 @@ const EVICTING: MemoryOptions = MemoryOptions {
 fn by_default_no_key_is_forgotten() {
     let options = MemoryOptions::default();
     assert_eq!(options.capacity, 1_000_000);
+    assert_eq!(options.max_bytes, 1 << 30);
     assert_eq!(options.when_full, WhenFull::Refuse);
 }
 
@@ -196,6 +199,158 @@ async fn an_evicting_store_goes_on_for_ever() {
     }
     let counts = store.counts(&kind()).await.unwrap();
     assert_eq!(counts.processed, 3);
+}
+
+/// Room for two events with bodies of 10,000 bytes, not for three.
+const SMALL: MemoryOptions = MemoryOptions {
+    capacity: 1_000,
+    max_bytes: 25_000,
+    when_full: WhenFull::Refuse,
+};
+
+const LARGE: usize = 10_000;
+
+fn large(key: &str, filler: &str) -> NewEvent {
+    let mut event = event(key, filler);
+    event.envelope.body = filler.repeat(LARGE).into();
+    event
+}
+
+#[tokio::test]
+async fn bodies_beyond_the_byte_limit_are_refused_as_a_batch() {
+    let store = MemoryStore::new(SMALL);
+    let three = ["a", "b", "c"].map(|key| large(key, "x"));
+    let refused = store.accept(&three).await;
+    assert!(matches!(refused, Err(Error::Full { .. })));
+    assert_eq!(held(&store, &["a", "b", "c"]).await, [""; 0]);
+    store.accept(&three[..2]).await.unwrap();
+    let refused = store.accept(&three[2..]).await;
+    assert!(matches!(refused, Err(Error::Full { .. })));
+    let again = store.accept(&[large("a", "x"), large("b", "x")]).await;
+    assert_eq!(
+        again.unwrap(),
+        [Accepted::Duplicate; 2],
+        "they need no room"
+    );
+    store.accept(&[event("small", "1")]).await.unwrap();
+}
+
+#[tokio::test]
+async fn keys_and_bodies_of_conflicts_count_as_bytes() {
+    let store = MemoryStore::new(SMALL);
+    store.accept(&[event("a", "first")]).await.unwrap();
+    let mut conflicts = 0;
+    while store
+        .accept(&[large("a", &conflicts.to_string())])
+        .await
+        .is_ok()
+    {
+        conflicts += 1;
+        assert!(conflicts < 3, "the limit holds");
+    }
+    assert_eq!(conflicts, 2);
+    let a = store.find(&[name("a")]).await.unwrap().remove(0).unwrap();
+    assert_eq!(a.conflict_count, 2, "nothing of a refused batch is kept");
+    // A batch whose own deliveries conflict needs room for all of them.
+    let store = MemoryStore::new(SMALL);
+    let batch = ["1", "2", "3"].map(|filler| large("a", filler));
+    let refused = store.accept(&batch).await;
+    assert!(matches!(refused, Err(Error::Full { .. })));
+    let store = MemoryStore::new(MemoryOptions {
+        max_bytes: 2_000,
+        ..SMALL
+    });
+    let long = "k".repeat(500);
+    store.accept(&[event(&long, "1")]).await.unwrap();
+    let refused = store.accept(&[event(&long[1..], "1")]).await;
+    assert!(matches!(refused, Err(Error::Full { .. })));
+}
+
+#[tokio::test]
+async fn reasons_of_failed_attempts_count_as_bytes() {
+    let store = MemoryStore::new(MemoryOptions {
+        max_bytes: 10_000,
+        ..SMALL
+    });
+    store.accept(&[event("a", "1")]).await.unwrap();
+    for _ in 0..4 {
+        let lease = store.claim(&claim()).await.unwrap().events[0].lease;
+        let outcome = Outcome::Retry {
+            after: Duration::ZERO,
+            reason: Reason::new("r".repeat(2_000)),
+        };
+        let settled = store
+            .settle(&[Settlement { lease, outcome }])
+            .await
+            .unwrap();
+        assert_eq!(settled, [webhook_core::Settled::Applied]);
+    }
+    let refused = store.accept(&[event("b", "1")]).await;
+    assert!(matches!(refused, Err(Error::Full { .. })));
+    let again = store.accept(&[event("a", "1")]).await.unwrap();
+    assert_eq!(again, [Accepted::Duplicate]);
+}
+
+#[tokio::test]
+async fn eviction_makes_room_in_bytes() {
+    let store = MemoryStore::new(MemoryOptions {
+        when_full: WhenFull::EvictProcessed,
+        ..SMALL
+    });
+    for key in ["a", "b", "c", "d"] {
+        store.accept(&[large(key, "x")]).await.unwrap();
+        let lease = store.claim(&claim()).await.unwrap().events[0].lease;
+        let outcome = Outcome::Processed;
+        store
+            .settle(&[Settlement { lease, outcome }])
+            .await
+            .unwrap();
+    }
+    assert_eq!(held(&store, &["a", "b", "c", "d"]).await, ["c", "d"]);
+    let three = ["e", "f", "g"].map(|key| large(key, "x"));
+    let refused = store.accept(&three).await;
+    assert!(matches!(refused, Err(Error::Full { .. })));
+    assert_eq!(
+        held(&store, &["c", "d"]).await,
+        ["c", "d"],
+        "in vain is not at all"
+    );
+    store.accept(&three[..2]).await.unwrap();
+    assert_eq!(held(&store, &["c", "d", "e", "f"]).await, ["e", "f"]);
+}
+
+#[tokio::test]
+async fn pruned_and_stripped_events_give_their_bytes_back() {
+    let store = MemoryStore::new(SMALL);
+    for round in 0..20 {
+        let key = round.to_string();
+        store.accept(&[large(&key, "x")]).await.unwrap();
+        let conflicting = large(&key, "y");
+        store.accept(&[conflicting]).await.unwrap();
+        let lease = store.claim(&claim()).await.unwrap().events[0].lease;
+        let outcome = Outcome::Processed;
+        store
+            .settle(&[Settlement { lease, outcome }])
+            .await
+            .unwrap();
+        let strip = webhook_core::Strip {
+            kind: kind(),
+            older_than: Duration::ZERO,
+            limit: NonZeroUsize::MIN,
+        };
+        assert_eq!(store.strip(&strip).await.unwrap(), 1);
+        if round % 2 == 1 {
+            let prune = Prune {
+                kind: kind(),
+                state: TerminalState::Processed,
+                older_than: Duration::ZERO,
+                limit: NonZeroUsize::new(2).unwrap(),
+            };
+            assert_eq!(store.prune(&prune).await.unwrap(), 2);
+            let empty = format!("{store:?}");
+            assert!(empty.contains("bytes: 0"), "{empty}");
+        }
+    }
 }
 
 fn kind() -> Kind {

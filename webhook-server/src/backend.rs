@@ -67,10 +67,12 @@ impl Backend {
     fn in_memory(config: &Config) -> Self {
         warn!(
             capacity = config.memory_capacity,
+            max_bytes = config.memory_max_bytes,
             "DATABASE_URL is not set: events are kept IN MEMORY and do not survive a restart"
         );
         let store = Arc::new(MemoryStore::new(MemoryOptions {
             capacity: config.memory_capacity,
+            max_bytes: config.memory_max_bytes,
             when_full: WhenFull::EvictProcessed,
         }));
         Self {

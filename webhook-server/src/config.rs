@@ -135,6 +135,10 @@ pub struct Config {
     #[arg(long, env, value_name = "COUNT", default_value = "1000000", value_parser = values::count)]
     pub memory_capacity: usize,
 
+    /// Most bytes of transactions kept in memory, with their conflicts and reasons; processed ones make room
+    #[arg(long, env, value_name = "BYTES", default_value = "268435456", value_parser = values::count)]
+    pub memory_max_bytes: usize,
+
     /// Most attempts at a transaction before it is FAILED
     #[arg(long, env, value_name = "COUNT", default_value = "10", value_parser = values::count_u32)]
     pub max_attempts: NonZeroU32,

@@ -59,10 +59,9 @@ pub(super) fn is_good(name: &str, value: &str) -> Option<bool> {
             .parse::<u32>()
             .is_ok_and(|it| (1..262_144).contains(&it)),
         "MAX_ATTEMPTS" => value.parse::<u32>().is_ok_and(|it| it > 0),
-        "MEMORY_CAPACITY" | "WORKER_CONCURRENCY" | "MAX_QUEUED" | "MAX_QUEUED_BYTES"
-        | "MAX_BATCH" | "MAX_FLUSHES" | "MAX_BODY_BYTES" | "MAX_CONNECTIONS" => {
-            value.parse::<usize>().is_ok_and(|it| it > 0)
-        }
+        "MEMORY_CAPACITY" | "MEMORY_MAX_BYTES" | "WORKER_CONCURRENCY" | "MAX_QUEUED"
+        | "MAX_QUEUED_BYTES" | "MAX_BATCH" | "MAX_FLUSHES" | "MAX_BODY_BYTES"
+        | "MAX_CONNECTIONS" => value.parse::<usize>().is_ok_and(|it| it > 0),
         // Values of words are not trimmed; filters have a grammar of their own; some values need
         // another variable beside them.
         _ => return None,

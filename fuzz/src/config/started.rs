@@ -20,6 +20,7 @@ pub(super) fn check(config: &Config) {
 async fn start_and_stop(config: &Config) {
     let memory = Arc::new(MemoryStore::new(MemoryOptions {
         capacity: config.memory_capacity,
+        max_bytes: config.memory_max_bytes,
         when_full: WhenFull::EvictProcessed,
     }));
     let store: Arc<dyn Store> = Arc::clone(&memory) as _;

@@ -19,8 +19,10 @@ pub(crate) enum Operation {
     },
     Settle(Vec<(usize, End)>),
     Requeue(Name),
+    /// One event, so that nothing falls due at the same instant as anything else.
     MakeDue {
-        names: Vec<Name>,
+        name: Name,
+        times: usize,
         ends_leases: bool,
     },
     Prune {
@@ -86,8 +88,8 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(leases, lease)| Operation::Extend { leases, lease }),
         5 => vec((lease, end()), 1..4).prop_map(Operation::Settle),
         1 => name().prop_map(Operation::Requeue),
-        2 => (vec(name(), 1..4), any::<bool>())
-            .prop_map(|(names, ends_leases)| Operation::MakeDue { names, ends_leases }),
+        2 => (name(), 1..3_usize, any::<bool>())
+            .prop_map(|(name, times, ends_leases)| Operation::MakeDue { name, times, ends_leases }),
         1 => (kind(), any::<bool>(), length())
             .prop_map(|(kind, failed, older_than)| Operation::Prune { kind, failed, older_than }),
         1 => (kind(), length()).prop_map(|(kind, older_than)| Operation::Strip { kind, older_than }),

@@ -117,8 +117,12 @@ impl<'a> Pair<'a> {
                 let ours = memory.requeue(&events).await;
                 both(ours, postgres.requeue(&events).await)
             }
-            Operation::MakeDue { names, ends_leases } => {
-                let events: Vec<_> = names.iter().map(|name| self.event_ref(*name)).collect();
+            Operation::MakeDue {
+                name,
+                times,
+                ends_leases,
+            } => {
+                let events = vec![self.event_ref(*name); *times];
                 let leases = match ends_leases {
                     true => RunningLeases::End,
                     false => RunningLeases::Keep,

@@ -53,6 +53,7 @@ fn pipeline(events: u64) -> anyhow::Result<(f64, f64)> {
         let count = Arc::clone(&processed);
         let store = MemoryStore::new(MemoryOptions {
             capacity: usize::try_from(events)?,
+            max_bytes: usize::MAX,
             ..MemoryOptions::default()
         });
         let pipeline = Pipeline::builder(store)
