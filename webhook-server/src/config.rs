@@ -9,6 +9,8 @@ mod files;
 mod pem;
 mod rates;
 mod replay;
+#[cfg(test)]
+mod robustness;
 mod secret;
 mod senders;
 mod text;

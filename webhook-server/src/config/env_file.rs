@@ -11,6 +11,9 @@ use super::{DatabaseUrl, text};
 /// The most lines that a value in quotation marks has.
 const MAX_VALUE_LINES: usize = 200;
 
+/// The most lines that are warned of one by one.
+const MAX_WARNINGS: usize = 10;
+
 /// The variables whose values may be secrets: a line that follows one may be the rest of it.
 const SECRET: [&str; 3] = ["DATABASE_URL", "WEBHOOK_SECRETS", "API_TOKENS"];
 
@@ -107,12 +110,17 @@ pub enum EnvFileError {
     },
 }
 
-fn parse(text: &str, known: &[&str], strictness: Strictness) -> Result<EnvFile, EnvFileError> {
+/// What `text` sets, as the file would.
+pub(super) fn parse(
+    text: &str,
+    known: &[&str],
+    strictness: Strictness,
+) -> Result<EnvFile, EnvFileError> {
     let is_strict = strictness == Strictness::Strict;
     let lines: Vec<&str> = text.lines().collect();
     let mut file = EnvFile::default();
     let mut good = Zeroizing::new(String::with_capacity(text.len() + 1));
-    let mut follows_secret = false;
+    let (mut follows_secret, mut ignored) = (false, 0);
     let mut at = 0;
     while let Some(line) = lines.get(at) {
         let number = at + 1;
@@ -130,10 +138,13 @@ fn parse(text: &str, known: &[&str], strictness: Strictness) -> Result<EnvFile, 
             if is_strict && may_set_option {
                 return Err(EnvFileError::Malformed { line: number });
             }
-            file.warnings.push(format!(
-                "line {number} of .env is not understood and sets nothing: put values with spaces, \
-                 $ or # into single quotes"
-            ));
+            ignored += 1;
+            if ignored <= MAX_WARNINGS {
+                file.warnings.push(format!(
+                    "line {number} of .env is not understood and sets nothing: put values with \
+                     spaces, $ or # into single quotes"
+                ));
+            }
             at += 1;
             continue;
         };
@@ -146,6 +157,11 @@ fn parse(text: &str, known: &[&str], strictness: Strictness) -> Result<EnvFile, 
         good.push('\n');
         follows_secret = name.is_some_and(|name| SECRET.contains(&name));
         at += length;
+    }
+    if let Some(more) = ignored.checked_sub(MAX_WARNINGS).filter(|more| *more > 0) {
+        file.warnings.push(format!(
+            "{more} more lines of .env are not understood and set nothing"
+        ));
     }
     for (name, value) in dotenvy::from_read_iter(good.as_bytes()).flatten() {
         file.values.insert(name, Zeroizing::new(value));
@@ -285,5 +301,8 @@ mod tests {
         assert_eq!(*file.values["LOG_LEVEL"], "info");
         let numbers: Vec<_> = file.warnings.iter().map(|it| &it[..6]).collect();
         assert_eq!(numbers, ["line 1", "line 2"]);
+        let file = read(&"no line\n".repeat(13)).unwrap();
+        assert_eq!(file.warnings.len(), 11);
+        assert!(file.warnings[10].starts_with("3 more lines"));
     }
 }

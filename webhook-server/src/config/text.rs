@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 #[non_exhaustive]
 pub enum TextError {
     /// The bytes are in no encoding that is understood.
-    #[error("it is not UTF-8 text; save it as UTF-8")]
+    #[error("it is not UTF-8 text; save it as UTF-8 (and keys and certificates as PEM)")]
     NotUtf8,
     /// The byte-order mark announces UTF-16, and the rest is not UTF-16.
     #[error("it begins like UTF-16 text and is damaged; save it as UTF-8")]
