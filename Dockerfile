@@ -7,7 +7,7 @@
 # something in front of it (here: that it is published to this machine alone) keeps others out.
 
 # The same Debian release as the image below: the server links its C library.
-FROM rust:1.95-slim-bookworm AS build
+FROM rust:1.95-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082 AS build
 WORKDIR /src
 COPY . .
 # The mounts keep the registry and what is compiled from one build to the next; they are not part
@@ -19,7 +19,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 
 # The C library, libgcc, and the certificates that TLS to a database is verified with. No shell, no
 # package manager.
-FROM gcr.io/distroless/cc-debian12:nonroot
+FROM gcr.io/distroless/cc-debian12:nonroot@sha256:9dac0a79194e45a7da0158a9c6da57b217585af0786db3845d1f0ec1a0dd182f
 COPY --from=build /usr/local/bin/webhook-server /usr/local/bin/
 # Its user nonroot, by number: Kubernetes cannot tell from a name that it is not root.
 USER 65532:65532

@@ -45,7 +45,7 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
 }
 
 async fn migrate(config: &Config) -> Result<(), OpenError> {
-    let audit = Audit::begin("migrate", &"");
+    let audit = Audit::begin("migrate", &format_args!("none"));
     Backend::migrate(config).await?;
     audit.end(&"migrated");
     Ok(())

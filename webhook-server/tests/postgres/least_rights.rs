@@ -18,6 +18,94 @@ fn sql_of_readme() -> String {
     blocks.next().unwrap().to_owned()
 }
 
+/// The statements of `sql`, without comments and the commands of psql.
+fn statements(sql: &str) -> String {
+    let lines = sql.lines();
+    let lines = lines.filter(|line| !line.starts_with("--") && !line.starts_with('\\'));
+    lines.collect::<Vec<_>>().join("\n").trim().to_owned()
+}
+
+#[test]
+fn containers_grant_what_the_readme_grants() {
+    let readme = sql_of_readme();
+    let (role, grants) = readme.split_once('\n').unwrap();
+    assert!(role.starts_with("CREATE ROLE"), "{role}");
+    let containers = include_str!("../../../containers/grants.sql");
+    assert_eq!(statements(containers), grants.trim());
+}
+
+#[tokio::test]
+async fn the_roles_of_the_containers_migrate_and_serve() {
+    let database = TestDatabase::create().await;
+    let mut superuser = database.connection().await;
+    let name: String = sqlx::query_scalar("SELECT current_database()")
+        .fetch_one(&mut superuser)
+        .await
+        .unwrap();
+    let id = RandomState::new().hash_one(0);
+    let (owner, app) = (
+        format!("webhook_owner_{id:x}"),
+        format!("webhook_app_{id:x}"),
+    );
+    let of_this_run = |sql: &str| {
+        statements(sql)
+            .replace("webhook_owner", &owner)
+            .replace("webhook_app", &app)
+            .replace(":\"DBNAME\"", &format!("\"{name}\""))
+            .replace(":'owner_password'", "'owner'")
+            .replace(":'app_password'", "'app'")
+            // The superuser belongs to all tests.
+            .replace("ALTER ROLE CURRENT_USER PASSWORD NULL;", "")
+    };
+    let roles = of_this_run(include_str!("../../../containers/roles.sql"));
+    sqlx::raw_sql(AssertSqlSafe(roles))
+        .execute(&mut superuser)
+        .await
+        .unwrap();
+    let as_owner = with_parameters(database.url(), &format!("user={owner}&password=owner"));
+    let as_app = with_parameters(database.url(), &format!("user={app}&password=app"));
+    // Twice, as each start does.
+    for _ in 0..2 {
+        let migrated = server_on(&as_owner, &["migrate"]).output().await;
+        assert_eq!(migrated.0, 0, "{}", migrated.2);
+        let grants = of_this_run(include_str!("../../../containers/grants.sql"));
+        let sql = format!("SET ROLE {owner}; {grants}; RESET ROLE");
+        sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(&mut superuser)
+            .await
+            .unwrap();
+    }
+    let args = ["--migrate=off", "--processing-delay-seconds=0"];
+    let mut process = server_on(&as_app, &args).start();
+    let addr = process.listens().await;
+    let mut client = Client::connect(addr).await;
+    client
+        .post(transaction("tx-1"))
+        .await
+        .acknowledged("ACCEPTED");
+    until_processed(addr, "tx-1").await;
+    let (code, _, log) = server_on(&as_app, &["make-due", "--all"]).output().await;
+    assert_eq!(code, 0, "{log}");
+    let attributes: (bool, bool, bool) = sqlx::query_as(
+        "SELECT bool_or(rolsuper), bool_or(rolcreaterole), bool_or(rolcreatedb) FROM pg_roles
+         WHERE rolname IN ($1, $2)",
+    )
+    .bind(&owner)
+    .bind(&app)
+    .fetch_one(&mut superuser)
+    .await
+    .unwrap();
+    assert_eq!(attributes, (false, false, false));
+    drop(process);
+    let sql = format!("DROP OWNED BY {app}; DROP OWNED BY {owner}; DROP ROLE {owner}, {app}");
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(&mut superuser)
+        .await
+        .unwrap();
+    drop(superuser);
+    database.drop_database().await;
+}
+
 #[tokio::test]
 async fn a_role_that_may_only_read_and_write_rows_is_enough() {
     let database = TestDatabase::create().await;
@@ -51,6 +139,7 @@ async fn a_role_that_may_only_read_and_write_rows_is_enough() {
         &["list", "--state=processed"],
         &["show", "tx-1"],
         &["requeue", "--all-failed"],
+        &["make-due", "--all", "--leased"],
         &["prune", "--older-than=1ms", "--keep-keys=1d"],
         &["prune", "--older-than=1ms"],
     ] {
