@@ -88,7 +88,8 @@ impl Event {
             queue,
             key: new.envelope.key.clone(),
             fingerprint: new.envelope.fingerprint,
-            body: new.envelope.body.clone(),
+            // A slice of a receive buffer would keep all of it alive, which no limit counts.
+            body: Bytes::copy_from_slice(&new.envelope.body),
             accepted_at: now,
             due_at: now.saturating_add(new.delay),
             stage: Stage::Pending { ran_out: None },
@@ -213,12 +214,8 @@ impl Conflicts {
         self.kept.push_back(Conflict {
             received_at: now,
             fingerprint: delivery.fingerprint,
-            body: if body.len() > MAX_CONFLICT_BODY_BYTES {
-                // A slice would keep the whole body alive.
-                Bytes::copy_from_slice(&body[..MAX_CONFLICT_BODY_BYTES])
-            } else {
-                body.clone()
-            },
+            // A slice would keep the whole body alive, and the buffer that it came in.
+            body: Bytes::copy_from_slice(&body[..body.len().min(MAX_CONFLICT_BODY_BYTES)]),
             body_bytes: body.len() as u64,
         });
     }

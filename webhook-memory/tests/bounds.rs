@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use webhook_core::{
     Accepted, Claim, Envelope, Error, EventRef, Fingerprint, Key, Kind, NewEvent, Operator,
     Outcome, Prune, Reason, Redelivery, Scheduler, Settlement, State, Store, TerminalState,
@@ -289,6 +291,35 @@ async fn reasons_of_failed_attempts_count_as_bytes() {
     assert!(matches!(refused, Err(Error::Full { .. })));
     let again = store.accept(&[event("a", "1")]).await.unwrap();
     assert_eq!(again, [Accepted::Duplicate]);
+}
+
+#[tokio::test]
+async fn stored_bodies_do_not_keep_the_buffers_alive_that_they_came_in() {
+    struct Buffer {
+        _held: Arc<()>,
+    }
+
+    impl AsRef<[u8]> for Buffer {
+        fn as_ref(&self) -> &[u8] {
+            b"a body, and much beside it"
+        }
+    }
+
+    let store = MemoryStore::new(SMALL);
+    let (first, second) = (Arc::new(()), Arc::new(()));
+    for (buffer, content) in [(&first, "1"), (&second, "2")] {
+        let mut event = event("a", content);
+        let buffer = Bytes::from_owner(Buffer {
+            _held: Arc::clone(buffer),
+        });
+        event.envelope.body = buffer.slice(..6);
+        store.accept(&[event]).await.unwrap();
+    }
+    assert_eq!(store.conflicts(&name("a")).await.unwrap().len(), 1);
+    assert_eq!(
+        (Arc::strong_count(&first), Arc::strong_count(&second)),
+        (1, 1)
+    );
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use crate::options::PgOptions;
 use crate::session::Database;
 use crate::testing::TestDatabase;
 
-/// The statements that every event goes through, with arguments for them.
-const STATEMENTS: [(&str, &str, &str); 6] = [
+/// The statements that every event goes through, and one that operators use on many, with arguments for them.
+const STATEMENTS: [(&str, &str, &str); 7] = [
     (
         "accept",
         include_str!("accept/insert.sql"),
@@ -41,6 +41,11 @@ const STATEMENTS: [(&str, &str, &str); 6] = [
         include_str!("settle.sql"),
         "ARRAY[1,2,3]::bigint[], ARRAY[1,1,1]::bigint[], ARRAY[0,1,2]::smallint[], \
          ARRAY[0,0,0]::bigint[], ARRAY[NULL,'','']::text[], 16",
+    ),
+    (
+        "make_due",
+        include_str!("operator/make_due.sql"),
+        "ARRAY['k','k'], ARRAY['1','2'], true",
     ),
 ];
 
