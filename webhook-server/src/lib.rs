@@ -23,7 +23,7 @@ pub use backend::{Backend, OpenError};
 pub use core_dumps::forbid_core_dumps;
 pub use handler::LogTransaction;
 pub use healthcheck::{Unhealthy, healthcheck};
-pub use logging::{start as start_logging, with_causes};
+pub use logging::{printable, start as start_logging, with_causes};
 pub use operate::{Operate, OperateError};
 pub use run::{RunError, run};
 pub use server::{Server, StartError};

@@ -36,6 +36,12 @@ pub fn start(filter: &LogFilter, format: LogFormat) -> Result<(), TryInitError> 
     }
 }
 
+/// What a terminal shows of an error: [`with_causes`], with every character escaped that would
+/// steer the terminal or cannot be seen.
+pub fn printable(error: &dyn Error) -> String {
+    escaped(&with_causes(error)).into_owned()
+}
+
 /// `what failed: why: and why that`, but for causes that their error has told already.
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();

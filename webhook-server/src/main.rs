@@ -34,7 +34,7 @@ fn main() {
         Ok(code) => exit(code),
         // Who typed a command reads a sentence, not a log.
         Err(webhook_server::RunError::Operate(error)) => {
-            eprintln!("error: {}", webhook_server::with_causes(&error));
+            eprintln!("error: {}", webhook_server::printable(&error));
             exit(FAILURE);
         }
         Err(error) => {

@@ -16,7 +16,6 @@ use webhook_postgres::PgStore;
 
 use crate::backend::{Backend, OpenError};
 use crate::config::Config;
-use crate::logging::escaped;
 use output::Output;
 
 /// What an operator asks for. All of it needs DATABASE_URL, and none of it a running server.
@@ -76,7 +75,7 @@ pub enum OperateError {
     #[error("the database failed")]
     Database(#[from] Error),
     /// There is no such transaction.
-    #[error("there is no transaction \"{}\"", escaped(id))]
+    #[error("there is no transaction \"{id}\"")]
     NotFound {
         /// Its id, as it was asked for.
         id: String,

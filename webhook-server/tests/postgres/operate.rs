@@ -357,6 +357,10 @@ async fn hidden_characters_of_ids_are_escaped_and_can_be_typed_back() {
     assert_eq!(inbox.lines(&["requeue", shown]).await, ["1 of 1 requeued"]);
     let status = inbox.lines(&["status"]).await.concat();
     assert!(status.contains(shown), "{status}");
+    let unknown = server_on(inbox.database.url(), &["show", "no\u{202e}\u{1b}"]);
+    let (code, _, log) = unknown.output().await;
+    assert_eq!(code, 1);
+    assert!(log.contains(r"no\u{202e}\u{1b}"), "{log}");
     inbox.close().await;
 }
 
