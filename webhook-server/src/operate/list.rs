@@ -10,8 +10,8 @@ use super::output::{instant, plain};
 use super::{OperateError, Output};
 use crate::shown::{Listed, kind, shown_id};
 
-/// How many to ask for at a time.
-pub(super) const PAGE: NonZeroUsize = NonZeroUsize::new(100).expect("a hundred is not zero");
+/// How many to ask for at a time: two or three kilobytes each at most.
+pub(super) const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).expect("a thousand is not zero");
 
 /// What to list.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
