@@ -1,5 +1,3 @@
-# syntax=docker/dockerfile:1
-
 # docker build --tag webhook-server .
 # docker run --env INSECURE=true --publish 127.0.0.1:8000:8000 webhook-server
 #
