@@ -13,6 +13,7 @@ async fn help_explains_every_option_with_its_variable_and_default() {
     assert_eq!(code, 0);
     for (variable, default) in [
         ("DATABASE_URL", None),
+        ("DATABASE_URL_FILE", None),
         ("BIND_ADDR", Some("127.0.0.1:8000")),
         ("ROLE", Some("all")),
         ("PROCESSING_DELAY_SECONDS", Some("30")),
