@@ -14,6 +14,12 @@ use super::secret::Secrets;
 use super::{Config, DatabaseUrl, SignatureScheme, text, values};
 use crate::http::{Rules, TokenDigest};
 
+/// The fewest bytes of a key, by the Standard Webhooks specification.
+const MIN_KEY_BYTES: usize = 24;
+
+/// The fewest bytes of a secret that other schemes take as text.
+const MIN_SECRET_BYTES: usize = 8;
+
 /// How the secrets of the Standard Webhooks specification begin.
 const PREFIXES: [&str; 3] = ["whsec_", "whsk_", "whpk_"];
 
@@ -86,9 +92,9 @@ impl Config {
         if *scheme == SignatureScheme::None {
             return Ok(None);
         }
-        let secrets = self.secrets()?;
-        let secrets = secrets.iter().map(|secret| secret.as_str());
-        Ok(Some(match scheme {
+        let all = self.secrets()?;
+        let secrets = all.iter().map(|secret| secret.as_str());
+        let verifier: Arc<dyn Verifier> = match scheme {
             SignatureScheme::None => return Ok(None),
             SignatureScheme::StandardWebhooks => {
                 let secrets = secrets.map(without_version);
@@ -98,7 +104,23 @@ impl Config {
             SignatureScheme::BodyHmac(scheme) => {
                 Arc::new(BodyHmac::new(within(scheme.clone(), tolerance), secrets)?)
             }
-        }))
+        };
+        if !self.insecure {
+            let is_standard = *scheme == SignatureScheme::StandardWebhooks;
+            let min_bytes = if is_standard {
+                MIN_KEY_BYTES
+            } else {
+                MIN_SECRET_BYTES
+            };
+            let length = |secret: &str| match is_standard {
+                true => key_bytes(without_version(secret)),
+                false => secret.len(),
+            };
+            if all.iter().any(|secret| length(secret) < min_bytes) {
+                return Err(SecretsError::TooShort { min_bytes });
+            }
+        }
+        Ok(Some(verifier))
     }
 
     /// One secret a line.
@@ -208,6 +230,13 @@ fn without_version(secret: &str) -> &str {
     }
 }
 
+/// How many bytes the Base64 of a Standard Webhooks secret stands for.
+fn key_bytes(secret: &str) -> usize {
+    let mut keys = PREFIXES.iter().filter_map(|it| secret.strip_prefix(it));
+    let base64 = keys.next().unwrap_or(secret).trim_end_matches('=');
+    base64.len() * 3 / 4
+}
+
 fn within(mut scheme: BodyHmacScheme, tolerance: Duration) -> BodyHmacScheme {
     if let Some(timestamp) = &mut scheme.timestamp {
         timestamp.tolerance = tolerance;
@@ -247,6 +276,15 @@ pub enum SecretsError {
     /// The secrets are none of their scheme.
     #[error("WEBHOOK_SECRETS or WEBHOOK_SECRETS_FILE cannot be used")]
     Invalid(#[from] InvalidSecret),
+    /// A secret is too short to be one.
+    #[error(
+        "a secret in WEBHOOK_SECRETS or WEBHOOK_SECRETS_FILE has fewer than {min_bytes} bytes, \
+         which can be guessed: have the sender make a longer one, or say --insecure (INSECURE=true)"
+    )]
+    TooShort {
+        /// The fewest bytes that it may have.
+        min_bytes: usize,
+    },
     /// A token is written otherwise.
     #[error("API_TOKENS or API_TOKENS_FILE cannot be used: line {line} of {name}: {expected}")]
     Token {

@@ -94,7 +94,10 @@ async fn tokens_are_read_again_and_never_logged() {
 #[tokio::test]
 async fn nobody_lets_everybody_in_by_mistake() {
     let (_, reads) = token("read").await;
-    let sign = ["--webhook-signature-scheme=github", "--webhook-secrets=s"];
+    let sign = [
+        "--webhook-signature-scheme=github",
+        "--webhook-secrets=a-secret",
+    ];
     let read = format!("--api-tokens={reads}");
     for (args, missing) in [
         (

@@ -31,7 +31,7 @@ fn assert_refused(reply: &Reply) {
 
 #[tokio::test]
 async fn each_scheme_lets_its_senders_in_and_nobody_else() {
-    let secret = "hunter2";
+    let secret = "hunter2-hunter2";
     let hmac = |scheme| Box::new(BodyHmac::new(scheme, [secret]).unwrap()) as Box<dyn Signer>;
     let schemes: [(&str, &str, Box<dyn Signer>); 8] = [
         ("standard-webhooks", OLD, Box::new(standard(OLD))),
@@ -53,7 +53,10 @@ async fn each_scheme_lets_its_senders_in_and_nobody_else() {
     ];
     for (scheme, secret, signer) in schemes {
         let mut process = webhook_server(&["--webhook-signature-scheme", scheme])
-            .env("WEBHOOK_SECRETS", &format!("whsec_b3RoZXI=\n{secret}"))
+            .env(
+                "WEBHOOK_SECRETS",
+                &format!("whsec_b3RoZXIgb3RoZXIgb3RoZXIgb3RoZXIgb3RoZXI=\n{secret}"),
+            )
             .start();
         let mut client = Client::connect(process.listens().await).await;
         let body = transaction("tx-1");
@@ -224,5 +227,40 @@ async fn what_cannot_be_used_is_told_at_the_start_and_not_shown() {
         assert_eq!(process.ends().await.code(), Some(1));
         let log = process.logged.join("\n");
         assert!(log.contains(message) && !log.contains("hunter2"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn secrets_that_are_too_short_need_the_insecure_flag() {
+    let standard = |bytes: usize| format!("whsec_{}", "YWJj".repeat(bytes / 3));
+    for (scheme, secret, min_bytes) in [
+        ("standard-webhooks", standard(21), Some(24)),
+        ("standard-webhooks", standard(24), None),
+        (
+            "standard-webhooks",
+            format!("v1,{}", standard(21)),
+            Some(24),
+        ),
+        ("stripe", "1234567".to_owned(), Some(8)),
+        ("stripe", "12345678".to_owned(), None),
+        ("github", "a".to_owned(), Some(8)),
+        ("cashfree", "1234567".to_owned(), Some(8)),
+    ] {
+        for insecure in [false, true] {
+            let mut process = webhook_server(&[])
+                .env("WEBHOOK_SIGNATURE_SCHEME", scheme)
+                .env("WEBHOOK_SECRETS", &secret)
+                .env("INSECURE", &insecure.to_string())
+                .start();
+            match min_bytes.filter(|_| !insecure) {
+                None => drop(process.listens().await),
+                Some(min_bytes) => {
+                    assert_eq!(process.ends().await.code(), Some(1), "{scheme}");
+                    let log = process.logged.join("\n");
+                    let expected = format!("has fewer than {min_bytes} bytes");
+                    assert!(log.contains(&expected), "{log}");
+                }
+            }
+        }
     }
 }

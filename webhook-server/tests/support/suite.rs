@@ -14,7 +14,7 @@ use super::{secrets, transaction, with_amount};
 pub(crate) const SCHEMES: [(&str, &str); 3] = [
     (
         "standard-webhooks",
-        "whsec_c3VpdGUgc3VpdGUgc3VpdGUgc3VpdGU=",
+        "whsec_c3VpdGUgc3VpdGUgc3VpdGUgc3VpdGUh",
     ),
     ("stripe", "a secret of the suite's for Stripe"),
     ("github", "a secret of the suite's for GitHub"),
