@@ -62,6 +62,7 @@ pub mod settle;
 mod steps;
 pub mod strip;
 pub mod wakeup;
+mod watched;
 
 use std::fmt;
 use std::future::Future;
@@ -73,6 +74,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::{Operator, Scheduler, Store};
+use watched::{Failure, Watched};
 
 /// How long a case may take before it counts as hanging.
 ///
@@ -130,14 +132,27 @@ impl fmt::Debug for Backend {
 ///
 /// # Panics
 ///
-/// When the case fails, or takes longer than [`CASE_DEADLINE`].
+/// When the case fails, takes longer than [`CASE_DEADLINE`], or the backend's scheduler answers
+/// several calls in a row with an error.
 pub async fn run<S, F>(case: impl FnOnce(Backend) -> F)
 where
     S: Subject,
     F: Future<Output = ()>,
 {
     let subject = S::set_up().await;
-    let case = tokio::time::timeout(CASE_DEADLINE, case(subject.backend()));
+    let mut backend = subject.backend();
+    let (scheduler, mut failures) = Watched::new(backend.scheduler);
+    backend.scheduler = scheduler;
+    let case = tokio::time::timeout(CASE_DEADLINE, case(backend));
+    let case = async {
+        tokio::select! {
+            biased;
+            ended = case => ended,
+            Some(Failure { method, error }) = failures.recv() => {
+                panic!("`Scheduler::{method}` keeps failing: {error:?}")
+            }
+        }
+    };
     let ended = AssertUnwindSafe(case).catch_unwind().await;
     subject.clean_up().await;
     match ended {

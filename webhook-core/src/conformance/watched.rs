@@ -1,0 +1,76 @@
+//! Ends a case whose backend keeps failing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use crate::{Claim, Claimed, Error, Extended, Kind, Lease, Scheduler, Settled, Settlement};
+
+/// How many calls in a row may fail. A worker would go on trying, and the case would seem to hang.
+const MAX_FAILURES: u32 = 3;
+
+/// Passes every call on to a scheduler, and tells when too many of them failed in a row.
+pub(super) struct Watched {
+    scheduler: Arc<dyn Scheduler>,
+    failures: AtomicU32,
+    told: mpsc::UnboundedSender<Failure>,
+}
+
+/// A call that failed once too often.
+pub(super) struct Failure {
+    pub(super) method: &'static str,
+    pub(super) error: Error,
+}
+
+impl Watched {
+    pub(super) fn new(
+        scheduler: Arc<dyn Scheduler>,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Failure>) {
+        let (told, failures) = mpsc::unbounded_channel();
+        let watched = Arc::new(Self {
+            scheduler,
+            failures: AtomicU32::new(0),
+            told,
+        });
+        (watched, failures)
+    }
+
+    fn watch<T>(&self, method: &'static str, answer: Result<T, Error>) -> Result<T, Error> {
+        match &answer {
+            Ok(_) => self.failures.store(0, Ordering::Relaxed),
+            Err(error) => {
+                if self.failures.fetch_add(1, Ordering::Relaxed) + 1 == MAX_FAILURES {
+                    // The case may have ended.
+                    let _ = self.told.send(Failure {
+                        method,
+                        error: error.clone(),
+                    });
+                }
+            }
+        }
+        answer
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Scheduler for Watched {
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
+        self.watch("claim", self.scheduler.claim(claim).await)
+    }
+
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+        self.watch("extend", self.scheduler.extend(leases, lease).await)
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+        self.watch("settle", self.scheduler.settle(settlements).await)
+    }
+
+    async fn ready(&self, kind: &Kind) {
+        self.scheduler.ready(kind).await;
+    }
+}

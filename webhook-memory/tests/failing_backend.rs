@@ -1,0 +1,58 @@
+//! The conformance suite on a backend that cannot claim.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use webhook_core::conformance::{self, Backend, Subject};
+use webhook_core::{Claim, Claimed, Error, Extended, Kind, Lease, Scheduler, Settled, Settlement};
+use webhook_memory::MemoryStore;
+
+/// A scheduler that always fails to claim.
+struct Unclaimable(Arc<MemoryStore>);
+
+#[async_trait]
+impl Scheduler for Unclaimable {
+    async fn claim(&self, _: &Claim) -> Result<Claimed, Error> {
+        Err(Error::unavailable(std::io::Error::other("out of order")))
+    }
+
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+        self.0.extend(leases, lease).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+        self.0.settle(settlements).await
+    }
+
+    async fn ready(&self, kind: &Kind) {
+        self.0.ready(kind).await;
+    }
+}
+
+struct Failing(Arc<MemoryStore>);
+
+impl Subject for Failing {
+    async fn set_up() -> Self {
+        Self(Arc::default())
+    }
+
+    fn backend(&self) -> Backend {
+        Backend {
+            scheduler: Arc::new(Unclaimable(Arc::clone(&self.0))),
+            ..Backend::new(Arc::clone(&self.0))
+        }
+    }
+
+    async fn clean_up(self) {}
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic(
+    expected = "`Scheduler::claim` keeps failing: Unavailable { source: Custom { kind: \
+                           Other, error: \"out of order\" } }"
+)]
+async fn a_case_with_a_worker_says_that_claims_fail() {
+    conformance::run::<Failing, _>(conformance::pipeline::a_poison_event_fails_and_others_pass)
+        .await;
+}
