@@ -30,6 +30,8 @@ pub(crate) struct Script {
 enum Act {
     End(End),
     Hang,
+    /// Panics when it is dropped: outside the handler, where its time-out ends it.
+    HangAndPanic,
     KillProcess,
 }
 
@@ -51,6 +53,10 @@ impl<P: Payload> Handler<P> for Script {
             Act::End(End::Settled) => self.settle(lease).await,
             Act::End(end) => end,
             Act::Hang => pending().await,
+            Act::HangAndPanic => {
+                let _bomb = Bomb(self);
+                pending().await
+            }
             Act::KillProcess => {
                 self.wire.doom(self.life);
                 pending().await
@@ -116,10 +122,23 @@ fn act(dice: &mut Dice, badly: f64) -> (Act, u64) {
         }
         4 => (Act::End(End::Reject), duration),
         5 => (Act::End(End::Panic), duration),
+        6 if dice.chance(0.5) => (Act::HangAndPanic, duration),
         6 => (Act::Hang, duration),
         // Longer than a lease, and perhaps longer than handlers may take.
         7 | 8 => (Act::End(End::Done), dice.within(30..=70)),
         _ => (Act::KillProcess, duration),
+    }
+}
+
+/// Panics when it is dropped, unless its process is dead.
+struct Bomb<'a>(&'a Script);
+
+impl Drop for Bomb<'_> {
+    fn drop(&mut self) {
+        if !self.0.wire.is_dead(self.0.life) {
+            // Without the hook that prints it.
+            std::panic::resume_unwind(Box::new("simulated"));
+        }
     }
 }
 

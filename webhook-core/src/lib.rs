@@ -14,6 +14,7 @@ mod event;
 mod handler;
 mod inbox;
 mod operator;
+mod panics;
 pub mod payload;
 mod pipeline;
 mod retention;

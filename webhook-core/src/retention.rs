@@ -11,6 +11,7 @@ use tracing::{info, warn};
 use crate::error::Error;
 use crate::event::Kind;
 use crate::operator::{Operator, Prune, Strip, TerminalState};
+use crate::panics::{caught, logging};
 
 /// How long settled events of one kind are kept, and how gently they are removed.
 ///
@@ -119,15 +120,19 @@ impl Retention {
         let kind = &self.kind;
         let sweeps = async {
             loop {
-                match self.sweep(&*operator, |_| {}).await {
+                match caught(self.sweep(&*operator, |_| {})).await {
                     Ok(swept) if swept == Swept::default() => {}
                     Ok(Swept {
                         stripped,
                         processed,
                         failed,
-                    }) => info!(%kind, stripped, processed, failed, "forgot old events"),
+                    }) => {
+                        logging(|| info!(%kind, stripped, processed, failed, "forgot old events"))
+                    }
                     Err(error) => {
-                        warn!(%kind, error = &error as &dyn std::error::Error, "failed to forget old events");
+                        logging(
+                            || warn!(%kind, error = &error as &dyn std::error::Error, "failed to forget old events"),
+                        );
                     }
                 }
                 sleep(interval).await;

@@ -27,6 +27,7 @@ use tracing::{info, warn};
 use crate::backoff::Backoff;
 use crate::event::Kind;
 use crate::handler::Handler;
+use crate::panics::logging;
 use crate::payload::{self, Payload};
 use crate::scheduler::Scheduler;
 use leases::Leases;
@@ -168,13 +169,17 @@ impl Worker {
         let mut drained = Drained::default();
         if timeout_at(deadline, finish).await.is_err() {
             drained.released = context.leases.running();
-            info!(kind = %context.kind, released = drained.released, "drain time is over, handing back");
+            logging(
+                || info!(kind = %context.kind, released = drained.released, "drain time is over, handing back"),
+            );
             context.abandon.cancel();
         }
         // The settler ends when the claim loop and every attempt have dropped their sender.
         if timeout(SETTLE_GRACE, &mut self.settling).await.is_err() {
             drained.left = context.leases.held();
-            warn!(kind = %context.kind, left = drained.left, "could not store how the last attempts ended");
+            logging(
+                || warn!(kind = %context.kind, left = drained.left, "could not store how the last attempts ended"),
+            );
             self.settling.abort();
         }
         self.claiming.abort();

@@ -9,6 +9,7 @@ use tracing::{debug, warn};
 
 use super::InboxOptions;
 use crate::error::Error;
+use crate::panics::{caught, logging};
 use crate::store::{Accepted, NewEvent, Store};
 
 /// A delivery that waits for its batch.
@@ -110,12 +111,12 @@ impl Batch {
         let Some(last_deadline) = self.callers.iter().map(|caller| caller.deadline).max() else {
             return;
         };
-        debug!(events = self.events.len(), bytes = self.bytes, "flushing");
+        logging(|| debug!(events = self.events.len(), bytes = self.bytes, "flushing"));
         let mut callers = self.callers.into_iter();
         // Parts of the batch, the next one last; only what a store refuses is ever split.
         let mut parts = vec![self.events.as_slice()];
         while let Some(part) = parts.pop() {
-            let accepted = match timeout_at(last_deadline, store.accept(part)).await {
+            let accepted = match timeout_at(last_deadline, caught(store.accept(part))).await {
                 Ok(accepted) => accepted,
                 // Every caller has been told by its own deadline.
                 Err(_) => return,
@@ -133,14 +134,16 @@ impl Batch {
                     }
                 }
                 Err(error) => {
-                    warn!(
-                        error = &error as &dyn std::error::Error,
-                        events = part.len(),
-                        "failed to make a batch durable"
-                    );
                     for caller in callers.by_ref().take(part.len()) {
                         let _ = caller.answer.send(Err(error.clone()));
                     }
+                    logging(|| {
+                        warn!(
+                            error = &error as &dyn std::error::Error,
+                            events = part.len(),
+                            "failed to make a batch durable"
+                        );
+                    });
                 }
             }
         }

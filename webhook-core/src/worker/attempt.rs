@@ -1,20 +1,113 @@
 //! One attempt at one event: its handler, and what may go wrong in it.
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::Context;
 use crate::event::Key;
 use crate::handler::{Event, Handled, Handler, HandlerError, Remedy};
+use crate::panics::{logging, message};
 use crate::payload::Payload;
-use crate::scheduler::{Attempt, ClaimedEvent, Outcome, Reason};
+use crate::scheduler::{Attempt, ClaimedEvent, Lease, Outcome, Settlement};
+
+/// Runs the handler on `claimed`, and has the settler store how that ended.
+pub(super) async fn run<P: Payload>(
+    context: Arc<Context>,
+    handler: &impl Handler<P>,
+    claimed: ClaimedEvent,
+    finished: mpsc::Sender<Settlement>,
+) {
+    let unsettled = Unsettled {
+        context,
+        lease: claimed.lease,
+        finished,
+        ended: false,
+    };
+    match attempt(&unsettled.context, handler, claimed).await {
+        Some(outcome) => unsettled.settle(outcome).await,
+        None => unsettled.settled_by_handler(),
+    }
+}
+
+/// An attempt whose end is not yet on its way to the settler.
+///
+/// Dropped before, it still ends the attempt: otherwise the heartbeat would go on renewing a lease
+/// on whose event nobody works.
+struct Unsettled {
+    context: Arc<Context>,
+    lease: Lease,
+    finished: mpsc::Sender<Settlement>,
+    ended: bool,
+}
+
+impl Unsettled {
+    async fn settle(mut self, outcome: Outcome) {
+        let lease = self.lease;
+        self.context.leases.ended(lease);
+        let sent = self.finished.send(Settlement { lease, outcome }).await;
+        self.ended = true;
+        if sent.is_err() {
+            // The settler has given up: the lease must run out.
+            self.context.leases.forget([lease]);
+        }
+    }
+
+    fn settled_by_handler(mut self) {
+        self.ended = true;
+        self.context.leases.forget([self.lease]);
+    }
+
+    /// How an attempt ends whose task ended by itself. A panic spends the attempt, so that an event
+    /// that always causes one fails in the end; a task that was aborted gives it back.
+    fn outcome(&self) -> Outcome {
+        if std::thread::panicking() {
+            let error = HandlerError::retry("attempt panicked outside its handler");
+            self.context.remedy(self.lease.attempt, error)
+        } else {
+            Outcome::Release
+        }
+    }
+}
+
+impl Drop for Unsettled {
+    /// Logs nothing: a second panic would end the process.
+    fn drop(&mut self) {
+        // A lease that was lost is no longer held, and is somebody else's to settle.
+        if self.ended || !self.context.leases.holds(self.lease) {
+            return;
+        }
+        self.context.leases.ended(self.lease);
+        let settlement = Settlement {
+            lease: self.lease,
+            outcome: self.outcome(),
+        };
+        let settlement = match self.finished.try_send(settlement) {
+            Ok(()) => return,
+            Err(TrySendError::Full(settlement)) => settlement,
+            Err(TrySendError::Closed(_)) => return self.context.leases.forget([self.lease]),
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => {
+                let finished = self.finished.clone();
+                let sending = async move {
+                    // Fails only where the settler has given up; it forgets the lease.
+                    let _ = finished.send(settlement).await;
+                };
+                self.context.attempts.spawn_on(sending, &runtime);
+            }
+            Err(_) => self.context.leases.forget([self.lease]),
+        }
+    }
+}
 
 /// Runs the handler on `claimed` and says how to settle; `None` where the handler has done so.
-pub(super) async fn run<P: Payload>(
+async fn attempt<P: Payload>(
     context: &Context,
     handler: &impl Handler<P>,
     claimed: ClaimedEvent,
@@ -27,11 +120,11 @@ pub(super) async fn run<P: Payload>(
         biased;
         handled = timeout(limit, handling) => match handled {
             Ok(Ok(Ok(Handled::Done))) => {
-                debug!(kind = %context.kind, %key, %attempt, "processed");
+                logging(|| debug!(kind = %context.kind, %key, %attempt, "processed"));
                 return Some(Outcome::Processed);
             }
             Ok(Ok(Ok(Handled::Settled))) => {
-                debug!(kind = %context.kind, %key, %attempt, "processed and settled by its handler");
+                logging(|| debug!(kind = %context.kind, %key, %attempt, "processed and settled by its handler"));
                 return None;
             }
             Ok(Ok(Err(error))) => error,
@@ -40,7 +133,9 @@ pub(super) async fn run<P: Payload>(
         },
         () = context.abandon.cancelled() => return Some(Outcome::Release),
     };
-    Some(remedy(context, &key, attempt, error))
+    let outcome = context.remedy(attempt, error);
+    logging(|| log_failure(context, &key, attempt, &outcome));
+    Some(outcome)
 }
 
 async fn handle<P: Payload>(
@@ -58,36 +153,33 @@ async fn handle<P: Payload>(
     handler.handle(event).await
 }
 
-/// What is to become of an event whose attempt failed.
-fn remedy(context: &Context, key: &Key, attempt: Attempt, error: HandlerError) -> Outcome {
-    let HandlerError { reason, remedy } = error;
-    let max_attempts = context.options.max_attempts;
-    let after = match remedy {
-        Remedy::Reject => None,
-        _ if attempt.0 >= max_attempts => None,
-        Remedy::RetryAfter(after) => Some(after),
-        Remedy::Retry => Some(context.options.backoff.delay(attempt.number())),
-    };
-    let kind = &context.kind;
-    match after {
-        Some(after) => {
-            warn!(%kind, %key, %attempt, %max_attempts, %reason, ?after, "attempt failed, will retry");
-            Outcome::Retry { after, reason }
-        }
-        None => {
-            warn!(%kind, %key, %attempt, %max_attempts, %reason, "event failed");
-            Outcome::Failed { reason }
+impl Context {
+    /// How to settle `attempt`, which ended with `error`.
+    fn remedy(&self, attempt: Attempt, error: HandlerError) -> Outcome {
+        let HandlerError { reason, remedy } = error;
+        let after = match remedy {
+            Remedy::Reject => None,
+            _ if attempt.0 >= self.options.max_attempts => None,
+            Remedy::RetryAfter(after) => Some(after),
+            Remedy::Retry => Some(self.options.backoff.delay(attempt.number())),
+        };
+        match after {
+            Some(after) => Outcome::Retry { after, reason },
+            None => Outcome::Failed { reason },
         }
     }
 }
 
-/// The words of a panic, as far as it has any.
-fn message(panic: &(dyn Any + Send)) -> Reason {
-    Reason::new(
-        panic
-            .downcast_ref::<&str>()
-            .copied()
-            .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("(no message)"),
-    )
+fn log_failure(context: &Context, key: &Key, attempt: Attempt, outcome: &Outcome) {
+    let kind = &context.kind;
+    let max_attempts = context.options.max_attempts;
+    match outcome {
+        Outcome::Retry { after, reason } => {
+            warn!(%kind, %key, %attempt, %max_attempts, %reason, ?after, "attempt failed, will retry");
+        }
+        Outcome::Failed { reason } => {
+            warn!(%kind, %key, %attempt, %max_attempts, %reason, "event failed");
+        }
+        Outcome::Processed | Outcome::Release => {}
+    }
 }

@@ -1,14 +1,18 @@
 //! The claim loop: as many events as there are free slots, exactly when the next one falls due.
 
+use std::future::pending;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
 use super::{Context, attempt, outage};
 use crate::handler::Handler;
+use crate::panics::{caught, logging};
 use crate::payload::Payload;
 use crate::scheduler::{Claim, ClaimedEvent, Outcome, Settlement};
 
@@ -45,11 +49,13 @@ pub(super) async fn run<P: Payload, H: Handler<P>>(
         };
         let asked_at = Instant::now();
         // Not cut short by a stop: leases that nobody knows of would have to run out.
-        let idle = match context.scheduler.claim(&claim).await {
+        let idle = match caught(context.scheduler.claim(&claim)).await {
             Ok(claimed) => {
                 failures = 0;
                 for key in &claimed.exhausted {
-                    warn!(kind = %context.kind, %key, "event failed: attempts exhausted by crashes or lost leases");
+                    logging(
+                        || warn!(kind = %context.kind, %key, "event failed: attempts exhausted by crashes or lost leases"),
+                    );
                 }
                 let brought = claimed.events.len() + claimed.exhausted.len();
                 behind = brought >= claim.limit.get();
@@ -72,7 +78,9 @@ pub(super) async fn run<P: Payload, H: Handler<P>>(
             Err(error) => {
                 failures += 1;
                 let pause = outage::pause(failures);
-                warn!(kind = %context.kind, error = &error as &dyn std::error::Error, ?pause, "failed to claim");
+                logging(
+                    || warn!(kind = %context.kind, error = &error as &dyn std::error::Error, ?pause, "failed to claim"),
+                );
                 drop(slots);
                 tokio::select! {
                     () = context.stop.cancelled() => return,
@@ -84,10 +92,18 @@ pub(super) async fn run<P: Payload, H: Handler<P>>(
             tokio::select! {
                 biased;
                 () = context.stop.cancelled() => return,
-                () = context.scheduler.ready(&context.kind) => sleep_until(asked_at + HINT_FLOOR).await,
+                () = ready(&context) => sleep_until(asked_at + HINT_FLOOR).await,
                 () = sleep(idle) => {}
             }
         }
+    }
+}
+
+/// Waits for a hint of the backend, in vain where the backend panics: the worker polls.
+async fn ready(context: &Context) {
+    let hint = context.scheduler.ready(&context.kind);
+    if AssertUnwindSafe(hint).catch_unwind().await.is_err() {
+        pending::<()>().await;
     }
 }
 
@@ -132,8 +148,10 @@ async fn start<P: Payload, H: Handler<P>>(
         for ClaimedEvent { lease, .. } in events {
             leases.ended(lease);
             let outcome = Outcome::Release;
-            // Fails only when the settler has given up; the lease runs out then.
-            let _ = finished.send(Settlement { lease, outcome }).await;
+            if finished.send(Settlement { lease, outcome }).await.is_err() {
+                // The settler has given up: the lease must run out.
+                leases.forget([lease]);
+            }
         }
         return;
     }
@@ -146,13 +164,7 @@ async fn start<P: Payload, H: Handler<P>>(
                 (Arc::clone(context), Arc::clone(handler), finished.clone());
             let attempts = context.attempts.clone();
             let attempt = attempts.spawn(async move {
-                match attempt::run(&context, &*handler, claimed).await {
-                    Some(outcome) => {
-                        context.leases.ended(lease);
-                        let _ = finished.send(Settlement { lease, outcome }).await;
-                    }
-                    None => context.leases.forget([lease]),
-                }
+                attempt::run(context, &*handler, claimed, finished).await;
                 drop(slot);
             });
             (lease, attempt.abort_handle())

@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::Context;
+use crate::panics::{caught, logging};
 use crate::scheduler::Extended;
 
 /// Beats in one lease.
@@ -39,11 +40,7 @@ async fn renew(context: &Context, age: Duration) -> bool {
     }
     let kind = &context.kind;
     let asked_at = Instant::now();
-    match context
-        .scheduler
-        .extend(&leases, context.options.lease)
-        .await
-    {
+    match caught(context.scheduler.extend(&leases, context.options.lease)).await {
         Ok(answers) => {
             debug_assert_eq!(answers.len(), leases.len());
             for (lease, answer) in leases.into_iter().zip(answers) {
@@ -52,7 +49,9 @@ async fn renew(context: &Context, age: Duration) -> bool {
                     Extended::LeaseLost => {
                         if context.leases.lose(lease) {
                             let event = lease.event.0;
-                            warn!(%kind, event, "lease was lost, its handler is stopped");
+                            logging(
+                                || warn!(%kind, event, "lease was lost, its handler is stopped"),
+                            );
                         }
                     }
                 }
@@ -60,7 +59,9 @@ async fn renew(context: &Context, age: Duration) -> bool {
             true
         }
         Err(error) => {
-            warn!(%kind, leases = leases.len(), error = &error as &dyn std::error::Error, "failed to renew leases");
+            logging(
+                || warn!(%kind, leases = leases.len(), error = &error as &dyn std::error::Error, "failed to renew leases"),
+            );
             false
         }
     }

@@ -113,6 +113,11 @@ impl Leases {
         find(&mut self.lock(), lease).is_none_or(|it| it.renewed_at.elapsed() >= length)
     }
 
+    /// Whether `lease` is held, and not lost, forgotten or replaced by a later one.
+    pub(super) fn holds(&self, lease: Lease) -> bool {
+        find(&mut self.lock(), lease).is_some()
+    }
+
     /// How many leases are held.
     pub(super) fn held(&self) -> usize {
         self.lock().len()

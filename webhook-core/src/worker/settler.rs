@@ -7,6 +7,7 @@ use tokio::time::sleep;
 use tracing::{debug, warn};
 
 use super::{Context, outage};
+use crate::panics::{caught, logging};
 use crate::scheduler::{Settled, Settlement};
 
 /// Settles what comes through `finished`, until the claim loop and every attempt have ended.
@@ -28,30 +29,36 @@ async fn settle(context: &Context, batch: &mut Vec<Settlement>) {
     let kind = &context.kind;
     let mut failures = 0;
     while !batch.is_empty() {
-        match context.scheduler.settle(batch).await {
+        match caught(context.scheduler.settle(batch)).await {
             Ok(answers) => {
                 debug_assert_eq!(answers.len(), batch.len());
                 for (settlement, answer) in batch.iter().zip(answers) {
                     if answer == Settled::LeaseLost {
                         let event = settlement.lease.event.0;
-                        warn!(%kind, event, "lease was lost before the attempt was settled");
+                        logging(
+                            || warn!(%kind, event, "lease was lost before the attempt was settled"),
+                        );
                     }
                 }
-                debug!(%kind, events = batch.len(), "settled");
                 context.leases.forget(batch.iter().map(|it| it.lease));
+                logging(|| debug!(%kind, events = batch.len(), "settled"));
                 return;
             }
             Err(error) => {
                 failures += 1;
                 let pause = outage::pause(failures);
-                warn!(%kind, events = batch.len(), error = &error as &dyn std::error::Error, ?pause, "failed to settle");
+                logging(
+                    || warn!(%kind, events = batch.len(), error = &error as &dyn std::error::Error, ?pause, "failed to settle"),
+                );
                 sleep(pause).await;
                 let length = context.options.lease;
                 let expired =
                     batch.extract_if(.., |it| context.leases.has_expired(it.lease, length));
                 let expired: Vec<_> = expired.map(|it| it.lease).collect();
                 if !expired.is_empty() {
-                    warn!(%kind, events = expired.len(), "leases ran out before the attempts were settled");
+                    logging(
+                        || warn!(%kind, events = expired.len(), "leases ran out before the attempts were settled"),
+                    );
                     context.leases.forget(expired);
                 }
             }

@@ -1,4 +1,5 @@
 mod attempts;
 mod claims;
 mod leases;
+mod panics;
 mod scripted;

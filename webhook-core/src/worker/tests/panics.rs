@@ -1,0 +1,156 @@
+//! Panics outside handlers: no event is left with a lease that is renewed for ever.
+
+use std::future::pending;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use tracing::subscriber::set_default;
+use tracing::{Metadata, Subscriber, span};
+
+use super::super::*;
+use super::scripted::{SECOND, Scripted, Word, brings, event, start};
+use crate::error::Error;
+use crate::handler::{Event, HandlerError};
+use crate::scheduler::{Claim, Claimed, Extended, Lease, Outcome, Settled, Settlement};
+
+/// Panics when it is dropped.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("on purpose");
+        }
+    }
+}
+
+/// Panics at each line that is logged.
+struct PanickingSubscriber;
+
+impl Subscriber for PanickingSubscriber {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        panic!("the log is broken");
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+async fn hangs_with_a_bomb(_: Event<Word>) -> Result<(), HandlerError> {
+    let _bomb = Bomb;
+    pending::<()>().await;
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_outside_the_handler_spends_the_attempt_at_once() {
+    // The handler's time is over; dropping it panics.
+    let scheduler = Scripted::new([brings([event(1, 1), event(2, 10)])]);
+    let worker = start(&scheduler, hangs_with_a_bomb);
+    let settled = scheduler.settled(2).await;
+    let expected = "attempt panicked outside its handler";
+    match &settled[0] {
+        (1, Outcome::Retry { reason, .. }) => assert_eq!(reason.as_str(), expected),
+        other => panic!("{other:?}"),
+    }
+    match &settled[1] {
+        (2, Outcome::Failed { reason }) => assert_eq!(reason.as_str(), expected),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(worker.context.leases.held(), 0);
+    assert_eq!(worker.shutdown(SECOND).await, Drained::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_of_attempts_that_panicked_are_free_again() {
+    let scheduler = Scripted::new((1..=600).map(|id| brings([event(id, 1)])));
+    let worker = start(&scheduler, hangs_with_a_bomb);
+    assert_eq!(scheduler.settled(600).await.len(), 600);
+    assert_eq!(worker.shutdown(SECOND).await, Drained::default());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_panics_changes_no_outcome() {
+    let _log = set_default(PanickingSubscriber);
+    let scheduler = Scripted::new([brings([event(1, 1), event(2, 10)])]);
+    let worker = start(&scheduler, async |event: Event<Word>| {
+        match event.lease.event.0 {
+            1 => Ok(()),
+            _ => Err(HandlerError::retry("no luck")),
+        }
+    });
+    let settled = scheduler.settled(2).await;
+    assert_eq!(settled[0], (1, Outcome::Processed));
+    assert!(matches!(settled[1], (2, Outcome::Failed { .. })));
+    assert_eq!(worker.shutdown(SECOND).await, Drained::default());
+}
+
+/// Panics at the first call of each method.
+struct PanicsAtFirst {
+    scripted: Arc<Scripted>,
+    claims: AtomicU32,
+    extends: AtomicU32,
+    settles: AtomicU32,
+}
+
+fn panic_at_first(calls: &AtomicU32) {
+    assert!(calls.fetch_add(1, Ordering::SeqCst) > 0, "on purpose");
+}
+
+#[async_trait]
+impl Scheduler for PanicsAtFirst {
+    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
+        panic_at_first(&self.claims);
+        self.scripted.claim(claim).await
+    }
+
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+        panic_at_first(&self.extends);
+        self.scripted.extend(leases, lease).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+        panic_at_first(&self.settles);
+        self.scripted.settle(settlements).await
+    }
+
+    async fn ready(&self, _: &Kind) {
+        panic!("on purpose");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_that_panics_is_asked_again() {
+    let scripted = Scripted::new([brings([event(1, 1)])]);
+    let scheduler = Arc::new(PanicsAtFirst {
+        scripted: Arc::clone(&scripted),
+        claims: AtomicU32::new(0),
+        extends: AtomicU32::new(0),
+        settles: AtomicU32::new(0),
+    });
+    let handler = async |_: Event<Word>| {
+        tokio::time::sleep(299 * SECOND).await;
+        Ok(())
+    };
+    let worker = Worker::start(
+        Arc::clone(&scheduler) as _,
+        handler,
+        WorkerOptions::default(),
+    );
+    assert_eq!(scripted.settled(1).await, [(1, Outcome::Processed)]);
+    assert!(scheduler.extends.load(Ordering::SeqCst) > 1);
+    assert_eq!(worker.shutdown(SECOND).await, Drained::default());
+}
