@@ -23,7 +23,10 @@ pub use backend::{Backend, OpenError};
 pub use core_dumps::forbid_core_dumps;
 pub use handler::LogTransaction;
 pub use healthcheck::{Unhealthy, healthcheck};
-pub use logging::{printable, start as start_logging, with_causes};
+pub use logging::{
+    LogError, dropped_log_lines, flush_log, print_to_stderr, printable, start as start_logging,
+    with_causes,
+};
 pub use operate::{Operate, OperateError};
 pub use run::{RunError, run};
 pub use server::{Server, StartError};

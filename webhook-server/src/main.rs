@@ -1,10 +1,12 @@
 //! `webhook-server`: see `webhook-server --help`.
 
 use std::error::Error;
+use std::io::{IsTerminal, stderr};
 use std::path::Path;
 use std::process::exit;
 
 use webhook_server::config::CommandLine;
+use webhook_server::{flush_log, print_to_stderr};
 
 /// The exit code of what could be understood and still failed.
 const FAILURE: i32 = 1;
@@ -12,12 +14,15 @@ const FAILURE: i32 = 1;
 fn main() {
     webhook_server::forbid_core_dumps();
     let line = CommandLine::read_with_env_file(std::env::args_os(), Path::new(".env"))
-        .unwrap_or_else(|error| error.exit());
+        .unwrap_or_else(|error| end(explain(&error)));
     if let Err(error) =
         webhook_server::start_logging(&line.config.log_level, line.config.log_format)
     {
-        eprintln!("error: failed to start the log: {error}");
-        exit(FAILURE);
+        print_to_stderr(&format!(
+            "error: failed to start the log: {}",
+            webhook_server::printable(&error)
+        ));
+        end(FAILURE);
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -26,20 +31,39 @@ fn main() {
         Ok(runtime) => runtime,
         Err(error) => {
             tracing::error!(error = &error as &dyn Error, "failed to start");
-            exit(FAILURE);
+            end(FAILURE);
         }
     };
     match runtime.block_on(webhook_server::run(&line)) {
-        // Ends at once what a second signal left behind.
-        Ok(code) => exit(code),
-        // Who typed a command reads a sentence, not a log.
+        Ok(code) => end(code),
+        // Whoever typed a command reads a sentence, not a log.
         Err(webhook_server::RunError::Operate(error)) => {
-            eprintln!("error: {}", webhook_server::printable(&error));
-            exit(FAILURE);
+            print_to_stderr(&format!("error: {}", webhook_server::printable(&error)));
+            end(FAILURE);
         }
         Err(error) => {
             tracing::error!(error = &error as &dyn Error, "failed");
-            exit(FAILURE);
+            end(FAILURE);
         }
     }
+}
+
+/// Ends the process at once, whatever a second signal left behind.
+fn end(code: i32) -> ! {
+    flush_log();
+    exit(code)
+}
+
+/// Prints help, the version, or why the command line cannot be understood; returns the exit code.
+fn explain(error: &clap::Error) -> i32 {
+    let text = error.render();
+    if !error.use_stderr() {
+        // The exit code is the same where nobody reads it.
+        let _ = error.print();
+    } else if stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        print_to_stderr(&text.ansi().to_string());
+    } else {
+        print_to_stderr(&text.to_string());
+    }
+    error.exit_code()
 }

@@ -9,6 +9,7 @@ use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
 use super::escape::{escaped, is_plain};
+use super::value::text_of;
 use super::with_causes;
 
 /// Values are quoted where they could be taken for more than a value.
@@ -55,7 +56,7 @@ impl Visitor<'_> {
 
 impl Visit for Visitor<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.record_str(field, &format!("{value:?}"));
+        self.record_str(field, &text_of(value));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {

@@ -14,6 +14,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::escape::is_plain;
+use super::value::text_of;
 use super::with_causes;
 
 /// One object a line: `timestamp`, `level`, `target`, then the event's own fields, `message` among
@@ -69,7 +70,7 @@ impl<M: SerializeMap> Fields<M> {
 
 impl<M: SerializeMap> Visit for Fields<M> {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.entry(field, &format_args!("{value:?}"));
+        self.entry(field, &text_of(value));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {

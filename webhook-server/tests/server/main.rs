@@ -13,6 +13,7 @@ mod faults;
 mod faulty;
 mod hardening;
 mod json_corpus;
+mod log_sink;
 mod operator;
 mod process;
 mod rates;

@@ -95,6 +95,11 @@ impl Starter {
         )
     }
 
+    /// The command, for a test that reads its output in another way.
+    pub(crate) fn into_command(self) -> Command {
+        self.command
+    }
+
     /// Starts it on a port of its own, with its log in JSON, whatever else is set.
     pub(crate) fn start(self) -> Process {
         self.start_on("127.0.0.1:0")
