@@ -5,6 +5,7 @@ mod failpoint;
 mod full_disk;
 mod kill;
 mod lies;
+mod log_sink;
 mod network;
 mod old_transaction;
 mod poison;
@@ -171,6 +172,11 @@ pub const FAULTS: &[Fault] = &[
         "rolling-restart-server",
         rolling_restart::of_servers,
         "the same with webhook-server itself"
+    ),
+    fault!(
+        "log-sink",
+        log_sink::unwritable,
+        "standard error closed, stalled and full; one node killed"
     ),
     fault!(
         "poison-kill",

@@ -1,6 +1,7 @@
 //! A node under a supervisor that starts it again, as an operating system does.
 
 use std::fs::File;
+use std::io::PipeReader;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,20 @@ pub(crate) struct NodeSetup {
     pub(crate) variables: Vec<(&'static str, String)>,
     /// What is added for its first start alone.
     pub(crate) at_first: Vec<(&'static str, String)>,
+    pub(crate) log_sink: LogSink,
+}
+
+/// Where a node's standard error leads.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum LogSink {
+    #[default]
+    File,
+    /// A pipe whose reader has gone.
+    Closed,
+    /// A pipe whose reader reads nothing.
+    Stalled,
+    /// A disk without room.
+    Full,
 }
 
 /// A node; killed on drop.
@@ -84,6 +99,7 @@ impl Node {
             log: log.clone(),
             told,
             wanted,
+            stalled: Vec::new(),
         };
         Ok(Self {
             name: name.to_owned(),
@@ -194,6 +210,8 @@ struct Supervisor {
     log: PathBuf,
     told: watch::Sender<Life>,
     wanted: watch::Receiver<Goal>,
+    /// The readers of [`LogSink::Stalled`], which must stay open.
+    stalled: Vec<PipeReader>,
 }
 
 impl Supervisor {
@@ -221,8 +239,18 @@ impl Supervisor {
         Ok(())
     }
 
-    fn command(&self) -> anyhow::Result<Command> {
+    fn command(&mut self) -> anyhow::Result<Command> {
         let log = File::options().append(true).create(true).open(&self.log)?;
+        let stderr = match self.setup.log_sink {
+            LogSink::File => Stdio::from(log.try_clone()?),
+            LogSink::Closed => Stdio::from(std::io::pipe()?.1),
+            LogSink::Stalled => {
+                let (reader, writer) = std::io::pipe()?;
+                self.stalled.push(reader);
+                Stdio::from(writer)
+            }
+            LogSink::Full => Stdio::from(File::options().write(true).open("/dev/full")?),
+        };
         let mut command = Command::new(&self.setup.program);
         command
             .env_clear()
@@ -235,8 +263,8 @@ impl Supervisor {
             .env("BIND_ADDR", self.addr.to_string())
             .current_dir(&self.folder)
             .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
+            .stdout(log)
+            .stderr(stderr)
             .kill_on_drop(true);
         if self.told.borrow().starts == 0 {
             let at_first = self.setup.at_first.iter();

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::book::Book;
 use crate::folder::Folder;
-use crate::node::{Node, NodeSetup};
+use crate::node::{LogSink, Node, NodeSetup};
 use crate::postgres::Postgres;
 use crate::senders::{Mix, Senders, mixed};
 use crate::tools::Tools;
@@ -143,6 +143,7 @@ impl Rig {
             program: self.run.tools.node.clone(),
             variables,
             at_first: Vec::new(),
+            log_sink: LogSink::default(),
         }
     }
 

@@ -116,6 +116,7 @@ survived! {
     failover,
     rolling_restart,
     rolling_restart_server,
+    log_sink,
     poison_kill,
     poison_hang,
     poison_panic,

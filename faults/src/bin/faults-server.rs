@@ -15,9 +15,13 @@ fn main() {
         exit(1);
     };
     match runtime.block_on(webhook_server::run(&line)) {
-        Ok(code) => exit(code),
+        Ok(code) => {
+            webhook_server::flush_log();
+            exit(code)
+        }
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "failed");
+            webhook_server::flush_log();
             exit(1);
         }
     }

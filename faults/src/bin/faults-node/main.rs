@@ -60,8 +60,10 @@ async fn main() {
     }
     if let Err(error) = serve(line).await {
         tracing::error!(error = format!("{error:#}"), "failed");
+        webhook_server::flush_log();
         exit(1);
     }
+    webhook_server::flush_log();
 }
 
 async fn serve(line: Line) -> anyhow::Result<()> {
