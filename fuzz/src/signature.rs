@@ -90,10 +90,19 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn verify(&self, headers: &Headers, body: &[u8], now: SystemTime) -> Result<(), Unverified> {
-        let header = |name: &str| value(headers, name);
-        self.scheme
-            .verifier(self.secrets)
-            .verify(&Delivery::new(&header, body, now))
+        let header = |name: &str| {
+            let values = headers.iter().filter(|(known, _)| known == name);
+            values.map(|(_, value)| value.as_slice()).collect()
+        };
+        let verifier = self.scheme.verifier(self.secrets);
+        let verified = verifier.verify(&Delivery::new(&header, body, now));
+        // The headers alone are refused only where the delivery is, and for the same reason.
+        if let Err(refused) = verifier.check_headers(&header, now) {
+            assert_eq!(verified, Err(refused));
+        }
+        let verified = verified?;
+        assert!(verified.secret_index < verifier.secret_count());
+        Ok(())
     }
 
     /// Whatever the headers are: what is accepted was signed.
@@ -185,9 +194,17 @@ impl Case<'_> {
             other.remove(place);
             assert!(self.verify(&other, self.body, now).is_err(), "{other:?}");
         }
-        // The first value of a name counts.
+        // A second value of a header that is looked at is refused.
         let mixed = [made_up.as_slice(), signed].concat();
         self.check(&mixed, now);
+        for place in 0..signed.len() {
+            let twice = [signed.as_slice(), &signed[place..=place]].concat();
+            let verified = self.verify(&twice, self.body, now);
+            assert!(
+                matches!(verified, Err(Unverified::Repeated { .. })),
+                "{twice:?}"
+            );
+        }
     }
 }
 

@@ -1,33 +1,43 @@
 //! Who sent it: signatures of webhooks, verified over the raw body and its headers.
 //!
-//! A [`Verifier`] knows nothing of HTTP libraries: it looks headers up by name. With any of them,
-//! before anything of the body is read:
+//! A [`Verifier`] knows nothing of HTTP libraries: a closure looks headers up by name, and collects
+//! *all* values of a header, so that a header that is given twice is seen and refused:
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # use std::{collections::HashMap, time::SystemTime};
-//! # let headers: HashMap<&str, &str> = HashMap::new();
+//! # use std::time::SystemTime;
+//! # let headers: Vec<(&str, &str)> = Vec::new();
 //! # let body: &[u8] = b"{}";
 //! use webhook_core::signature::{Delivery, StandardWebhooks, Verifier};
 //!
 //! let verifier = StandardWebhooks::new(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])?;
-//! let header = |name: &str| headers.get(name).map(|value| value.as_bytes());
+//! let header = |name: &str| {
+//!     let values = headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
+//!     values.map(|(_, value)| value.as_bytes()).collect()
+//! };
+//! // Optional: refuses most forgeries before the body is read.
+//! let checked = verifier.check_headers(&header, SystemTime::now());
 //! let verified = verifier.verify(&Delivery::new(&header, body, SystemTime::now()));
-//! # assert!(verified.is_err());
+//! # assert!(checked.is_err() && verified.is_err());
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! Schemes: [`StandardWebhooks`] (and Svix), [`Stripe`], and [`BodyHmac`] with presets for GitHub,
-//! Razorpay, Shopify and Cashfree. Each takes several secrets at once, for rotation, and signs as
-//! well: for tests, and for senders.
+//! With the crate `http` (hyper, axum) the closure is
+//! `|name: &str| headers.get_all(name).iter().map(|value| value.as_bytes()).collect()`.
 //!
-//! What is compared is compared in constant time; secrets are wiped from memory when they are
-//! dropped, and no `Debug` shows them.
+//! Schemes: [`StandardWebhooks`] (and Svix), [`Stripe`], and [`BodyHmac`] with presets for GitHub,
+//! Razorpay, Shopify and Cashfree. Each takes several secrets at once, for rotation, tells which of
+//! them matched, and signs as well: for tests, and for senders.
+//!
+//! Signatures are compared in constant time. Secrets are wiped from memory when they are dropped, and
+//! no `Debug` and no error shows any part of them. Constructors refuse secrets that are too short to
+//! be safe, unless they are told otherwise ([`SecretLength::Unchecked`]).
 
 mod body_hmac;
 mod encoding;
 mod mac;
+mod secret;
 mod standard;
 mod stripe;
 mod timestamp;
@@ -37,7 +47,8 @@ use std::time::{Duration, SystemTime};
 
 pub use body_hmac::{BodyHmac, BodyHmacScheme, TimestampHeader, TimestampUnit};
 pub use encoding::Encoding;
-pub use standard::StandardWebhooks;
+pub use secret::{InvalidSecret, MIN_KEY_BYTES, MIN_SECRET_BYTES, SecretLength};
+pub use standard::{MAX_PUBLIC_KEYS, StandardWebhooks};
 pub use stripe::Stripe;
 
 /// How far a signature's time may be from now, in both directions, where nothing else is said.
@@ -46,15 +57,54 @@ pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 /// At most as many signatures are looked at in one header; one with more is refused.
 pub const MAX_SIGNATURES: usize = 16;
 
+/// The most pairs of a signature and a public key that are tried for one delivery. A forged delivery
+/// costs no more verifications than this.
+pub const MAX_PUBLIC_KEY_CHECKS: usize = 4;
+
 /// Knows a sender by its signature.
 pub trait Verifier: fmt::Debug + Send + Sync + 'static {
-    /// Whether one of the secrets has signed this delivery, and of late.
+    /// Checks the headers alone, before the body is read: the scheme's headers must be there, once
+    /// each, well-formed and signed in time, and one signature must be of a form that could match.
+    /// The check uses no key and costs less than a microsecond.
+    ///
+    /// `Ok` does not mean that the delivery is genuine; only [`verify`](Self::verify) knows that.
     ///
     /// # Errors
     ///
-    /// Why not, for the log; tell the sender nothing of it. Whatever the delivery holds, this does
-    /// not panic.
-    fn verify(&self, delivery: &Delivery<'_>) -> Result<(), Unverified>;
+    /// The reason for which [`verify`](Self::verify) would refuse the delivery whatever its body is.
+    fn check_headers(
+        &self,
+        headers: &HeaderLookup<'_>,
+        received_at: SystemTime,
+    ) -> Result<(), Unverified>;
+
+    /// Verifies that one of the secrets has signed this delivery, and recently. Makes the same checks
+    /// as [`check_headers`](Self::check_headers) first, and does a bounded amount of work: one
+    /// HMAC for each secret, and at most [`MAX_PUBLIC_KEY_CHECKS`] verifications by public keys.
+    ///
+    /// # Errors
+    ///
+    /// The reason, for the log; do not tell the sender. Whatever the delivery holds, this does not
+    /// panic.
+    fn verify(&self, delivery: &Delivery<'_>) -> Result<Verified, Unverified>;
+
+    /// The number of secrets; [`Verified::secret_index`] is less.
+    fn secret_count(&self) -> usize;
+}
+
+/// What is known of a delivery that was verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Verified {
+    /// The secret that matched, by its position among those that the constructor took, from 0. When
+    /// several match, the first.
+    pub secret_index: usize,
+}
+
+impl Verified {
+    const fn by(secret_index: usize) -> Self {
+        Self { secret_index }
+    }
 }
 
 /// Signs as a sender does.
@@ -73,37 +123,76 @@ pub trait Signer: fmt::Debug + Send + Sync + 'static {
     ) -> Result<Vec<(String, String)>, Unsigned>;
 }
 
-/// Looks a header up by its name in lower case; its first value, where there are several.
-pub type HeaderLookup<'a> = dyn Fn(&str) -> Option<&'a [u8]> + 'a;
+/// Looks up all values of a header by its name in lower case.
+pub type HeaderLookup<'a> = dyn Fn(&str) -> HeaderValues<'a> + 'a;
+
+/// The values of one header; collected from an iterator over all of them, in any order.
+///
+/// A verifier must know of a second value, or it could check one while a proxy or a handler reads
+/// the other. So there is no conversion from an `Option`: look up all values, not the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderValues<'a> {
+    /// The header is not there.
+    Missing,
+    /// The header is there once, with this value.
+    Once(&'a [u8]),
+    /// The header is there several times, with the same or with other values.
+    Repeated,
+}
+
+impl<'a> FromIterator<&'a [u8]> for HeaderValues<'a> {
+    fn from_iter<I: IntoIterator<Item = &'a [u8]>>(values: I) -> Self {
+        let mut values = values.into_iter();
+        match (values.next(), values.next()) {
+            (None, _) => Self::Missing,
+            (Some(value), None) => Self::Once(value),
+            (Some(_), Some(_)) => Self::Repeated,
+        }
+    }
+}
+
+/// The value of the header `name`, in ASCII, where it is there.
+fn optional_header<'a>(
+    headers: &HeaderLookup<'a>,
+    name: &str,
+) -> Result<Option<&'a str>, Unverified> {
+    match headers(name) {
+        HeaderValues::Missing => Ok(None),
+        HeaderValues::Repeated => Err(Unverified::Repeated {
+            header: name.to_owned(),
+        }),
+        HeaderValues::Once(value) => str::from_utf8(value)
+            .ok()
+            .filter(|value| value.is_ascii())
+            .map(Some)
+            .ok_or_else(|| Unverified::malformed(name)),
+    }
+}
+
+/// The value of the header `name`, in ASCII, which must be there.
+fn required_header<'a>(headers: &HeaderLookup<'a>, name: &str) -> Result<&'a str, Unverified> {
+    let missing = || Unverified::Missing {
+        header: name.to_owned(),
+    };
+    optional_header(headers, name)?.ok_or_else(missing)
+}
 
 /// What is verified: a request as it came.
 #[derive(Clone, Copy)]
 pub struct Delivery<'a> {
-    header: &'a HeaderLookup<'a>,
+    headers: &'a HeaderLookup<'a>,
     body: &'a [u8],
     received_at: SystemTime,
 }
 
 impl<'a> Delivery<'a> {
     /// A request with these headers and this body, byte for byte, received at that time.
-    pub fn new(header: &'a HeaderLookup<'a>, body: &'a [u8], received_at: SystemTime) -> Self {
+    pub fn new(headers: &'a HeaderLookup<'a>, body: &'a [u8], received_at: SystemTime) -> Self {
         Self {
-            header,
+            headers,
             body,
             received_at,
         }
-    }
-
-    /// The value of a header that must be there, in ASCII.
-    fn header(&self, name: &str) -> Result<&'a str, Unverified> {
-        let missing = || Unverified::Missing {
-            header: name.to_owned(),
-        };
-        let value = (self.header)(name).ok_or_else(missing)?;
-        std::str::from_utf8(value)
-            .ok()
-            .filter(|value| value.is_ascii())
-            .ok_or_else(|| Unverified::malformed(name))
     }
 }
 
@@ -123,6 +212,12 @@ pub enum Unverified {
     /// A header is missing.
     #[error("header {header} is missing")]
     Missing {
+        /// Its name.
+        header: String,
+    },
+    /// A header is given more than once, or in two spellings with different values.
+    #[error("header {header} is given more than once")]
+    Repeated {
         /// Its name.
         header: String,
     },
@@ -146,24 +241,6 @@ impl Unverified {
             header: header.to_owned(),
         }
     }
-}
-
-/// Why a text cannot be a secret.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidSecret {
-    /// There is none.
-    #[error("no secret is given")]
-    None,
-    /// It has no characters, or stands for no bytes.
-    #[error("a secret is empty")]
-    Empty,
-    /// It should be Base64, after its prefix, and is not.
-    #[error("a secret is not Base64")]
-    NotBase64,
-    /// It should be an Ed25519 key of 32 bytes (or 64, where it is a private one), and is not.
-    #[error("a key is not an Ed25519 key")]
-    NotEd25519,
 }
 
 /// Why nothing was signed.

@@ -5,12 +5,14 @@ use std::time::{Duration, SystemTime};
 use super::mac::{self, MacKey};
 use super::timestamp;
 use super::{
-    DEFAULT_TOLERANCE, Delivery, Encoding, InvalidSecret, Signer, Unsigned, Unverified, Verifier,
+    DEFAULT_TOLERANCE, Delivery, Encoding, HeaderLookup, InvalidSecret, SecretLength, Signer,
+    Unsigned, Unverified, Verified, Verifier, required_header,
 };
 
 /// HMAC-SHA256 over the body alone, or over a time and the body.
 ///
-/// Without a time, who has seen a delivery can send it again; the inbox then knows it by its key.
+/// Without a time, whoever has seen a delivery can send it again; the inbox then knows it by its key,
+/// for as long as it keeps the key.
 #[derive(Clone, Debug)]
 pub struct BodyHmac {
     keys: Vec<MacKey>,
@@ -125,44 +127,87 @@ impl BodyHmac {
     ///
     /// # Errors
     ///
-    /// When there is no secret, or an empty one.
+    /// When there is no secret, or one of fewer than [`MIN_SECRET_BYTES`](super::MIN_SECRET_BYTES)
+    /// bytes.
     pub fn new<S: AsRef<str>>(
         scheme: BodyHmacScheme,
         secrets: impl IntoIterator<Item = S>,
     ) -> Result<Self, InvalidSecret> {
-        let keys = mac::keys(secrets)?;
+        Self::with_length(scheme, SecretLength::Checked, secrets)
+    }
+
+    /// Does the same with secrets of any length, where `length` says so.
+    ///
+    /// # Errors
+    ///
+    /// When there is no secret, an empty one, or one that is too short.
+    pub fn with_length<S: AsRef<str>>(
+        scheme: BodyHmacScheme,
+        length: SecretLength,
+        secrets: impl IntoIterator<Item = S>,
+    ) -> Result<Self, InvalidSecret> {
+        let keys = mac::keys(secrets, length)?;
         Ok(Self { keys, scheme })
     }
 }
 
-impl Verifier for BodyHmac {
-    fn verify(&self, delivery: &Delivery<'_>) -> Result<(), Unverified> {
+/// What the headers say.
+struct Signed<'a> {
+    time: Option<&'a str>,
+    tags: Vec<Vec<u8>>,
+}
+
+impl BodyHmac {
+    fn parse<'a>(
+        &self,
+        headers: &HeaderLookup<'a>,
+        received_at: SystemTime,
+    ) -> Result<Signed<'a>, Unverified> {
         let scheme = &self.scheme;
         let malformed = || Unverified::malformed(&scheme.header);
-        let value = delivery.header(&scheme.header)?.trim();
+        let value = required_header(headers, &scheme.header)?.trim();
         let tag = value.strip_prefix(&scheme.prefix).ok_or_else(malformed)?;
-        let tag = scheme.encoding.decode(tag).ok_or_else(malformed)?;
-        let mut parts = Vec::with_capacity(3);
-        if let Some(TimestampHeader {
-            header,
-            unit,
-            separator,
-            tolerance,
-        }) = &scheme.timestamp
-        {
-            let time = delivery.header(header)?;
-            let number = timestamp::parse(time).ok_or_else(|| Unverified::malformed(header))?;
-            if !timestamp::is_near(unit.duration(number), delivery.received_at, *tolerance) {
+        let tags = mac::decode_tags(scheme.encoding, [tag]);
+        if tags.is_empty() {
+            return Err(malformed());
+        }
+        let mut time = None;
+        if let Some(timestamp) = &scheme.timestamp {
+            let header = &timestamp.header;
+            let text = required_header(headers, header)?;
+            let number = timestamp::parse(text).ok_or_else(|| Unverified::malformed(header))?;
+            let at = timestamp.unit.duration(number);
+            if !timestamp::is_near(at, received_at, timestamp.tolerance) {
                 return Err(Unverified::TooFar);
             }
-            parts.extend([time.as_bytes(), separator.as_bytes()]);
+            time = Some(text);
+        }
+        Ok(Signed { time, tags })
+    }
+}
+
+impl Verifier for BodyHmac {
+    fn check_headers(
+        &self,
+        headers: &HeaderLookup<'_>,
+        received_at: SystemTime,
+    ) -> Result<(), Unverified> {
+        self.parse(headers, received_at).map(drop)
+    }
+
+    fn verify(&self, delivery: &Delivery<'_>) -> Result<Verified, Unverified> {
+        let Signed { time, tags } = self.parse(delivery.headers, delivery.received_at)?;
+        let mut parts = Vec::with_capacity(3);
+        if let (Some(time), Some(timestamp)) = (time, &self.scheme.timestamp) {
+            parts.extend([time.as_bytes(), timestamp.separator.as_bytes()]);
         }
         parts.push(delivery.body);
-        if mac::any_matches(&self.keys, &parts, &[tag]) {
-            Ok(())
-        } else {
-            Err(Unverified::NoMatch)
-        }
+        let secret_index = mac::find_match(self.keys.iter().enumerate(), &parts, &tags);
+        secret_index.map(Verified::by).ok_or(Unverified::NoMatch)
+    }
+
+    fn secret_count(&self) -> usize {
+        self.keys.len()
     }
 }
 

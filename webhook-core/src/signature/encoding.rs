@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use zeroize::Zeroizing;
 
 /// RFC 4648 section 4, with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -25,6 +26,22 @@ impl Encoding {
             Self::Hex => hex::decode(text).ok(),
             Self::Base64 => BASE64.decode(text).ok(),
         }
+    }
+
+    /// Decodes a secret into memory that is wiped when it is dropped, also where it fails.
+    pub(super) fn decode_secret(self, text: &str) -> Option<Zeroizing<Vec<u8>>> {
+        // Room for all of it at once: a buffer that grows would leave copies behind.
+        let mut bytes = Zeroizing::new(vec![0; text.len()]);
+        let decoded_bytes = match self {
+            Self::Hex => {
+                let half = text.len() / 2;
+                hex::decode_to_slice(text, &mut bytes[..half]).ok()?;
+                half
+            }
+            Self::Base64 => BASE64.decode_slice_unchecked(text, &mut bytes).ok()?,
+        };
+        bytes.truncate(decoded_bytes);
+        Some(bytes)
     }
 
     pub(super) fn encode(self, bytes: &[u8]) -> String {

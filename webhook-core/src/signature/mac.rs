@@ -4,9 +4,9 @@ use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use subtle::{Choice, ConstantTimeEq};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
-use super::InvalidSecret;
+use super::{Encoding, InvalidSecret, MIN_SECRET_BYTES, SecretLength};
 
 /// The length of a tag, in bytes.
 const TAG_BYTES: usize = 32;
@@ -16,12 +16,9 @@ const TAG_BYTES: usize = 32;
 pub(super) struct MacKey(Hmac<Sha256>);
 
 impl MacKey {
-    pub(super) fn new(secret: &[u8]) -> Result<Self, InvalidSecret> {
-        if secret.is_empty() {
-            return Err(InvalidSecret::Empty);
-        }
-        let keyed = Hmac::new_from_slice(secret).expect("HMAC takes keys of any length");
-        Ok(Self(keyed))
+    /// A key of `secret`, which is not empty.
+    pub(super) fn new(secret: &[u8]) -> Self {
+        Self(Hmac::new_from_slice(secret).expect("HMAC takes keys of any length"))
     }
 
     /// The tag of `parts`, one after the other.
@@ -37,11 +34,14 @@ impl MacKey {
 /// A key for each of `secrets`, taken as they are.
 pub(super) fn keys<S: AsRef<str>>(
     secrets: impl IntoIterator<Item = S>,
+    length: SecretLength,
 ) -> Result<Vec<MacKey>, InvalidSecret> {
-    let keys = secrets
-        .into_iter()
-        .map(|it| MacKey::new(it.as_ref().as_bytes()));
-    let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    let mut keys = Vec::new();
+    for secret in secrets {
+        let secret = secret.as_ref().as_bytes();
+        length.check(secret, MIN_SECRET_BYTES)?;
+        keys.push(MacKey::new(secret));
+    }
     if keys.is_empty() {
         return Err(InvalidSecret::None);
     }
@@ -54,14 +54,37 @@ impl fmt::Debug for MacKey {
     }
 }
 
-/// Whether one of `keys` makes one of `tags` out of `parts`. Takes as long whichever it is.
-pub(super) fn any_matches(keys: &[MacKey], parts: &[&[u8]], tags: &[Vec<u8>]) -> bool {
-    let mut matches = Choice::from(0);
-    for key in keys {
+/// Those of `values` that can be tags.
+pub(super) fn decode_tags<'a>(
+    encoding: Encoding,
+    values: impl IntoIterator<Item = &'a str>,
+) -> Vec<Vec<u8>> {
+    let tags = values
+        .into_iter()
+        .filter_map(|value| encoding.decode(value));
+    tags.filter(|tag| tag.len() == TAG_BYTES).collect()
+}
+
+/// The number of the first of `keys` that makes one of `tags` out of `parts`. Takes as long whichever
+/// it is, and whether there is one.
+pub(super) fn find_match<'a>(
+    keys: impl IntoIterator<Item = (usize, &'a MacKey)>,
+    parts: &[&[u8]],
+    tags: &[Vec<u8>],
+) -> Option<usize> {
+    let (mut is_found, mut found) = (Choice::from(0), 0_u64);
+    for (number, key) in keys {
         let made = key.tag(parts);
+        let mut matches = Choice::from(0);
         for tag in tags {
             matches |= made.as_slice().ct_eq(tag);
         }
+        found.conditional_assign(&(number as u64), matches & !is_found);
+        is_found |= matches;
     }
-    matches.into()
+    if is_found.into() {
+        usize::try_from(found).ok()
+    } else {
+        None
+    }
 }

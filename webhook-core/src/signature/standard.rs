@@ -8,9 +8,13 @@ use zeroize::Zeroizing;
 use super::mac::{self, MacKey};
 use super::timestamp;
 use super::{
-    DEFAULT_TOLERANCE, Delivery, Encoding, InvalidSecret, MAX_SIGNATURES, Signer, Unsigned,
-    Unverified, Verifier,
+    DEFAULT_TOLERANCE, Delivery, Encoding, HeaderLookup, InvalidSecret, MAX_PUBLIC_KEY_CHECKS,
+    MAX_SIGNATURES, MIN_KEY_BYTES, SecretLength, Signer, Unsigned, Unverified, Verified, Verifier,
+    optional_header, required_header,
 };
+
+/// The most public and private keys that one verifier takes, so that a signature is tried with each.
+pub const MAX_PUBLIC_KEYS: usize = MAX_PUBLIC_KEY_CHECKS;
 
 /// The names of the headers.
 struct Names {
@@ -38,38 +42,59 @@ const OLDER_NAMES: Names = Names {
 /// id, time and body with full stops between them. `v1` is HMAC-SHA256, `v1a` Ed25519; other versions
 /// are ignored.
 ///
+/// `svix-…` headers count where there is no `webhook-signature`. Where a header comes in both
+/// spellings, both must have the same value: otherwise a proxy or a handler could read another one
+/// than was verified.
+///
 /// An id with a full stop is refused: where it ends could be disputed.
 #[derive(Clone, Debug)]
 pub struct StandardWebhooks {
-    macs: Vec<MacKey>,
-    publics: Vec<VerifyingKey>,
+    /// Each with the position of its secret, as all keys here.
+    macs: Vec<(usize, MacKey)>,
+    publics: Vec<(usize, VerifyingKey)>,
     privates: Vec<SigningKey>,
+    secret_count: usize,
     tolerance: Duration,
 }
 
 impl StandardWebhooks {
     /// Verifies by any of `secrets`, within [`DEFAULT_TOLERANCE`]: `whsec_…`, the same without its
-    /// prefix, public keys `whpk_…`, and private ones `whsk_…`, which can sign.
+    /// prefix, public keys `whpk_…`, and private ones `whsk_…`, which can sign. The version may stand
+    /// before them, as Supabase writes it: `v1,whsec_…`.
     ///
     /// # Errors
     ///
-    /// When there is no secret, or what follows the prefix is not Base64, or not a key.
+    /// When there is no secret, or what follows the prefix is not Base64, not a key, or shorter than
+    /// [`MIN_KEY_BYTES`]; or when there are more than [`MAX_PUBLIC_KEYS`] public and private keys.
     pub fn new<S: AsRef<str>>(secrets: impl IntoIterator<Item = S>) -> Result<Self, InvalidSecret> {
+        Self::with_length(SecretLength::Checked, secrets)
+    }
+
+    /// Does the same with secrets of any length, where `length` says so.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new) has them, but for the length where it is not checked.
+    pub fn with_length<S: AsRef<str>>(
+        length: SecretLength,
+        secrets: impl IntoIterator<Item = S>,
+    ) -> Result<Self, InvalidSecret> {
         let mut scheme = Self {
             macs: Vec::new(),
             publics: Vec::new(),
             privates: Vec::new(),
+            secret_count: 0,
             tolerance: DEFAULT_TOLERANCE,
         };
-        let mut is_empty = true;
         for secret in secrets {
-            scheme.add(secret.as_ref())?;
-            is_empty = false;
+            scheme.add(secret.as_ref(), length)?;
+            scheme.secret_count += 1;
         }
-        if is_empty {
-            return Err(InvalidSecret::None);
+        match scheme.secret_count {
+            0 => Err(InvalidSecret::None),
+            _ if scheme.publics.len() > MAX_PUBLIC_KEYS => Err(InvalidSecret::TooManyKeys),
+            _ => Ok(scheme),
         }
-        Ok(scheme)
     }
 
     /// Takes signatures made at most as long ago, or as far in the future.
@@ -78,26 +103,32 @@ impl StandardWebhooks {
         Self { tolerance, ..self }
     }
 
-    fn add(&mut self, secret: &str) -> Result<(), InvalidSecret> {
-        let decode = |text: &str| {
-            let bytes = Encoding::Base64.decode(text);
-            bytes.map(Zeroizing::new).ok_or(InvalidSecret::NotBase64)
+    fn add(&mut self, secret: &str, length: SecretLength) -> Result<(), InvalidSecret> {
+        let decode = |text| {
+            let bytes = Encoding::Base64.decode_secret(text);
+            bytes.ok_or(InvalidSecret::NotBase64)
         };
-        if let Some(key) = secret.strip_prefix("whpk_") {
+        let position = self.secret_count;
+        let unversioned = |version, prefix| {
+            let secret = secret.strip_prefix(version).unwrap_or(secret);
+            secret.strip_prefix(prefix)
+        };
+        if let Some(key) = unversioned("v1a,", "whpk_") {
             let key = key_bytes(&decode(key)?)?;
             let key = VerifyingKey::from_bytes(&key).map_err(|_| InvalidSecret::NotEd25519)?;
-            self.publics.push(key);
-        } else if let Some(key) = secret.strip_prefix("whsk_") {
+            self.publics.push((position, key));
+        } else if let Some(key) = unversioned("v1a,", "whsk_") {
             // Some write the public half behind the private one.
             let bytes = decode(key)?;
             let seed = bytes.get(..32).filter(|_| [32, 64].contains(&bytes.len()));
             let seed = key_bytes(seed.ok_or(InvalidSecret::NotEd25519)?)?;
             let key = SigningKey::from_bytes(&seed);
-            self.publics.push(key.verifying_key());
+            self.publics.push((position, key.verifying_key()));
             self.privates.push(key);
         } else {
-            let secret = secret.strip_prefix("whsec_").unwrap_or(secret);
-            self.macs.push(MacKey::new(&decode(secret)?)?);
+            let key = decode(unversioned("v1,", "whsec_").unwrap_or(secret))?;
+            length.check(&key, MIN_KEY_BYTES)?;
+            self.macs.push((position, MacKey::new(&key)));
         }
         Ok(())
     }
@@ -108,58 +139,131 @@ fn key_bytes(bytes: &[u8]) -> Result<Zeroizing<[u8; 32]>, InvalidSecret> {
     Ok(Zeroizing::new(bytes))
 }
 
-impl Verifier for StandardWebhooks {
-    fn verify(&self, delivery: &Delivery<'_>) -> Result<(), Unverified> {
-        let is_older = (delivery.header)(NAMES.signature).is_none()
-            && (delivery.header)(OLDER_NAMES.signature).is_some();
-        let names = if is_older { OLDER_NAMES } else { NAMES };
-        let signatures = delivery.header(names.signature)?;
-        let id = delivery.header(names.id)?;
-        let time = delivery.header(names.timestamp)?;
+/// What the headers say.
+struct Signed<'a> {
+    id: &'a str,
+    time: &'a str,
+    /// Tags of HMACs, of the version `v1`.
+    tags: Vec<Vec<u8>>,
+    /// Signatures of the version `v1a`.
+    signatures: Vec<Signature>,
+}
+
+impl StandardWebhooks {
+    fn parse<'a>(
+        &self,
+        headers: &HeaderLookup<'a>,
+        received_at: SystemTime,
+    ) -> Result<Signed<'a>, Unverified> {
+        let is_older = optional_header(headers, NAMES.signature)?.is_none()
+            && optional_header(headers, OLDER_NAMES.signature)?.is_some();
+        let (names, others) = if is_older {
+            (OLDER_NAMES, NAMES)
+        } else {
+            (NAMES, OLDER_NAMES)
+        };
+        let read = |name: &str, other: &str| {
+            let value = required_header(headers, name)?;
+            match optional_header(headers, other)? {
+                Some(second) if second != value => Err(Unverified::Repeated {
+                    header: name.to_owned(),
+                }),
+                _ => Ok(value),
+            }
+        };
+        let list = read(names.signature, others.signature)?;
+        let id = read(names.id, others.id)?;
+        let time = read(names.timestamp, others.timestamp)?;
         if id.is_empty() || id.contains('.') {
             return Err(Unverified::malformed(names.id));
         }
         let seconds = timestamp::parse(time);
         let seconds = seconds.ok_or_else(|| Unverified::malformed(names.timestamp))?;
-        if signatures.split(' ').count() > MAX_SIGNATURES {
+        if list.split(' ').count() > MAX_SIGNATURES {
             return Err(Unverified::malformed(names.signature));
         }
         let at = Duration::from_secs(seconds);
-        if !timestamp::is_near(at, delivery.received_at, self.tolerance) {
+        if !timestamp::is_near(at, received_at, self.tolerance) {
             return Err(Unverified::TooFar);
         }
-        let parts = [id.as_bytes(), b".", time.as_bytes(), b".", delivery.body];
-        let of_version = |version: &str| {
-            let of_version = signatures.split(' ').filter_map(|signature| {
+        let of_version = |version| {
+            list.split(' ').filter_map(move |signature| {
                 let (name, value) = signature.split_once(',')?;
                 (name == version).then_some(value)
-            });
-            // What is no signature matches nothing.
-            let decoded = of_version.filter_map(|value| Encoding::Base64.decode(value));
-            decoded.collect::<Vec<_>>()
+            })
         };
-        let matches = mac::any_matches(&self.macs, &parts, &of_version("v1"))
-            || self.any_signed(&parts, &of_version("v1a"));
-        if matches {
-            Ok(())
+        // Whatever is not a signature, or of a version for which there is no key, matches nothing.
+        let tags = if self.macs.is_empty() {
+            Vec::new()
         } else {
-            Err(Unverified::NoMatch)
+            mac::decode_tags(Encoding::Base64, of_version("v1"))
+        };
+        let signatures = if self.publics.is_empty() {
+            Vec::new()
+        } else {
+            let decoded = of_version("v1a").filter_map(|value| Encoding::Base64.decode(value));
+            decoded
+                .filter_map(|bytes| Signature::from_slice(&bytes).ok())
+                .collect()
+        };
+        if tags.is_empty() && signatures.is_empty() {
+            return Err(Unverified::NoMatch);
         }
+        Ok(Signed {
+            id,
+            time,
+            tags,
+            signatures,
+        })
+    }
+
+    /// The position of the first key that made one of `signatures`, of those pairs that are tried.
+    fn find_signer(&self, parts: &[&[u8]], signatures: &[Signature]) -> Option<usize> {
+        if signatures.is_empty() {
+            return None;
+        }
+        let content = parts.concat();
+        let pairs = signatures
+            .iter()
+            .flat_map(|signature| self.publics.iter().map(move |public| (signature, public)));
+        pairs
+            .take(MAX_PUBLIC_KEY_CHECKS)
+            .find(|(signature, (_, key))| key.verify_strict(&content, signature).is_ok())
+            .map(|(_, &(position, _))| position)
     }
 }
 
-impl StandardWebhooks {
-    fn any_signed(&self, parts: &[&[u8]], signatures: &[Vec<u8>]) -> bool {
-        if self.publics.is_empty() || signatures.is_empty() {
-            return false;
-        }
-        let content = parts.concat();
-        let signatures = signatures.iter().map(Vec::as_slice);
-        let mut signatures = signatures.filter_map(|it| Signature::from_slice(it).ok());
-        signatures.any(|signature| {
-            let mut keys = self.publics.iter();
-            keys.any(|key| key.verify_strict(&content, &signature).is_ok())
-        })
+impl Verifier for StandardWebhooks {
+    fn check_headers(
+        &self,
+        headers: &HeaderLookup<'_>,
+        received_at: SystemTime,
+    ) -> Result<(), Unverified> {
+        self.parse(headers, received_at).map(drop)
+    }
+
+    fn verify(&self, delivery: &Delivery<'_>) -> Result<Verified, Unverified> {
+        let Signed {
+            id,
+            time,
+            tags,
+            signatures,
+        } = self.parse(delivery.headers, delivery.received_at)?;
+        let parts = [id.as_bytes(), b".", time.as_bytes(), b".", delivery.body];
+        let macs = self.macs.iter().map(|(position, key)| (*position, key));
+        let by_mac = if tags.is_empty() {
+            None
+        } else {
+            mac::find_match(macs, &parts, &tags)
+        };
+        by_mac
+            .or_else(|| self.find_signer(&parts, &signatures))
+            .map(Verified::by)
+            .ok_or(Unverified::NoMatch)
+    }
+
+    fn secret_count(&self) -> usize {
+        self.secret_count
     }
 }
 
@@ -181,7 +285,7 @@ impl Signer for StandardWebhooks {
         let since_epoch = timestamp::since_epoch(at).ok_or(Unsigned::Time)?;
         let time = since_epoch.as_secs().to_string();
         let parts = [id.as_bytes(), b".", time.as_bytes(), b".", body];
-        let macs = self.macs.iter().map(|key| {
+        let macs = self.macs.iter().map(|(_, key)| {
             let tag = Encoding::Base64.encode(&key.tag(&parts));
             format!("v1,{tag}")
         });

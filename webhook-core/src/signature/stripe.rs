@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use super::mac::{self, MacKey};
 use super::timestamp;
 use super::{
-    DEFAULT_TOLERANCE, Delivery, Encoding, InvalidSecret, MAX_SIGNATURES, Signer, Unsigned,
-    Unverified, Verifier,
+    DEFAULT_TOLERANCE, Delivery, Encoding, HeaderLookup, InvalidSecret, MAX_SIGNATURES,
+    SecretLength, Signer, Unsigned, Unverified, Verified, Verifier, required_header,
 };
 
 const HEADER: &str = "stripe-signature";
@@ -26,10 +26,23 @@ impl Stripe {
     ///
     /// # Errors
     ///
-    /// When there is no secret, or an empty one.
+    /// When there is no secret, or one of fewer than [`MIN_SECRET_BYTES`](super::MIN_SECRET_BYTES)
+    /// bytes.
     pub fn new<S: AsRef<str>>(secrets: impl IntoIterator<Item = S>) -> Result<Self, InvalidSecret> {
+        Self::with_length(SecretLength::Checked, secrets)
+    }
+
+    /// Does the same with secrets of any length, where `length` says so.
+    ///
+    /// # Errors
+    ///
+    /// When there is no secret, an empty one, or one that is too short.
+    pub fn with_length<S: AsRef<str>>(
+        length: SecretLength,
+        secrets: impl IntoIterator<Item = S>,
+    ) -> Result<Self, InvalidSecret> {
         Ok(Self {
-            keys: mac::keys(secrets)?,
+            keys: mac::keys(secrets, length)?,
             tolerance: DEFAULT_TOLERANCE,
         })
     }
@@ -41,36 +54,63 @@ impl Stripe {
     }
 }
 
-impl Verifier for Stripe {
-    fn verify(&self, delivery: &Delivery<'_>) -> Result<(), Unverified> {
+/// What the header says.
+struct Signed<'a> {
+    time: &'a str,
+    tags: Vec<Vec<u8>>,
+}
+
+impl Stripe {
+    fn parse<'a>(
+        &self,
+        headers: &HeaderLookup<'a>,
+        received_at: SystemTime,
+    ) -> Result<Signed<'a>, Unverified> {
         let malformed = || Unverified::malformed(HEADER);
         let mut time = None;
-        let mut tags = Vec::new();
-        for item in delivery.header(HEADER)?.split(',') {
+        let mut values = Vec::new();
+        for item in required_header(headers, HEADER)?.split(',') {
             let (name, value) = item.split_once('=').ok_or_else(malformed)?;
             match name.trim() {
                 "t" if time.is_some() => return Err(malformed()),
                 "t" => time = Some(value),
-                // What is no tag matches none.
-                "v1" => tags.extend(Encoding::Hex.decode(value.trim())),
+                "v1" if values.len() == MAX_SIGNATURES => return Err(malformed()),
+                "v1" => values.push(value.trim()),
                 _ => {}
             }
         }
         let time = time.ok_or_else(malformed)?;
         let seconds = timestamp::parse(time).ok_or_else(malformed)?;
-        if tags.len() > MAX_SIGNATURES {
-            return Err(malformed());
-        }
         let at = Duration::from_secs(seconds);
-        if !timestamp::is_near(at, delivery.received_at, self.tolerance) {
+        if !timestamp::is_near(at, received_at, self.tolerance) {
             return Err(Unverified::TooFar);
         }
-        let parts = [time.as_bytes(), b".", delivery.body];
-        if mac::any_matches(&self.keys, &parts, &tags) {
-            Ok(())
-        } else {
-            Err(Unverified::NoMatch)
+        let tags = mac::decode_tags(Encoding::Hex, values);
+        if tags.is_empty() {
+            return Err(Unverified::NoMatch);
         }
+        Ok(Signed { time, tags })
+    }
+}
+
+impl Verifier for Stripe {
+    fn check_headers(
+        &self,
+        headers: &HeaderLookup<'_>,
+        received_at: SystemTime,
+    ) -> Result<(), Unverified> {
+        self.parse(headers, received_at).map(drop)
+    }
+
+    fn verify(&self, delivery: &Delivery<'_>) -> Result<Verified, Unverified> {
+        let Signed { time, tags } = self.parse(delivery.headers, delivery.received_at)?;
+        let parts = [time.as_bytes(), b".", delivery.body];
+        let secret_index = mac::find_match(self.keys.iter().enumerate(), &parts, &tags);
+        secret_index.map(Verified::by).ok_or(Unverified::NoMatch)
+    }
+
+    fn secret_count(&self) -> usize {
+        self.keys.len()
     }
 }
 

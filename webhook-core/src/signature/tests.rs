@@ -29,8 +29,33 @@ fn verify(
     body: &[u8],
     now: SystemTime,
 ) -> Result<(), Unverified> {
-    let header = |name: &str| headers.get(name).map(|value| value.as_bytes());
-    verifier.verify(&Delivery::new(&header, body, now))
+    verify_pairs(verifier, &pairs(headers), body, now).map(drop)
+}
+
+/// Verifies headers that may repeat. Asserts that the check of the headers alone refuses nothing that
+/// is genuine, and gives no other reason.
+fn verify_pairs(
+    verifier: &dyn Verifier,
+    pairs: &[(&str, &str)],
+    body: &[u8],
+    now: SystemTime,
+) -> Result<usize, Unverified> {
+    let header = |name: &str| {
+        let values = pairs.iter().filter(|(known, _)| *known == name);
+        values.map(|(_, value)| value.as_bytes()).collect()
+    };
+    let verified = verifier.verify(&Delivery::new(&header, body, now));
+    if let Err(refused) = verifier.check_headers(&header, now) {
+        assert_eq!(verified, Err(refused));
+    }
+    verified.map(|it| it.secret_index)
+}
+
+fn pairs(headers: &Headers) -> Vec<(&str, &str)> {
+    let pairs = headers.iter();
+    pairs
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
 }
 
 fn signed(signer: &dyn Signer, now: SystemTime, body: &[u8]) -> Headers {
@@ -52,7 +77,7 @@ fn malformed(header: &str) -> Result<(), Unverified> {
 
 /// One of each scheme, and the headers that hold its signature and its time.
 fn schemes() -> Vec<(Box<dyn Both>, &'static str, Option<&'static str>)> {
-    let body = |scheme| Box::new(BodyHmac::new(scheme, ["secret"]).unwrap());
+    let body = |scheme| Box::new(BodyHmac::new(scheme, ["a secret of text"]).unwrap());
     vec![
         (
             Box::new(StandardWebhooks::new([PUBLISHED_SECRET]).unwrap()),
@@ -65,7 +90,7 @@ fn schemes() -> Vec<(Box<dyn Both>, &'static str, Option<&'static str>)> {
             Some("webhook-timestamp"),
         ),
         (
-            Box::new(Stripe::new(["whsec_secret"]).unwrap()),
+            Box::new(Stripe::new(["whsec_a_secret_of_stripe"]).unwrap()),
             "stripe-signature",
             None,
         ),
@@ -93,6 +118,10 @@ impl<T: Verifier + Signer> Both for T {}
 
 fn private(seed: u8) -> String {
     format!("whsk_{}", Encoding::Base64.encode(&[seed; 32]))
+}
+
+fn mac_secret(seed: u8) -> String {
+    format!("whsec_{}", Encoding::Base64.encode(&[seed; 24]))
 }
 
 #[test]
@@ -126,14 +155,21 @@ fn the_published_vector_of_github() {
 /// RFC 4231, test case 2.
 #[test]
 fn the_published_vector_of_hmac_sha256() {
-    let verifier = BodyHmac::new(BodyHmacScheme::razorpay(), ["Jefe"]).unwrap();
+    let verifier = BodyHmac::with_length(
+        BodyHmacScheme::razorpay(),
+        SecretLength::Unchecked,
+        ["Jefe"],
+    )
+    .unwrap();
     let tag = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
     for tag in [tag.to_owned(), tag.to_uppercase()] {
         let sent = headers(&[("x-razorpay-signature", &tag)]);
         let body = b"what do ya want for nothing?";
         assert_eq!(verify(&verifier, &sent, body, at(0)), Ok(()));
     }
-    let verifier = BodyHmac::new(BodyHmacScheme::shopify(), ["Jefe"]).unwrap();
+    let verifier =
+        BodyHmac::with_length(BodyHmacScheme::shopify(), SecretLength::Unchecked, ["Jefe"])
+            .unwrap();
     let made = signed(&verifier, at(0), b"what do ya want for nothing?");
     assert_eq!(
         made["x-shopify-hmac-sha256"],
@@ -221,7 +257,7 @@ fn the_tolerance_may_be_chosen() {
     let now = at(1_700_000_000);
     let within = |tolerance| -> [Box<dyn Both>; 2] {
         [
-            Box::new(Stripe::new(["s"]).unwrap().within(tolerance)),
+            Box::new(Stripe::new(["a secret"]).unwrap().within(tolerance)),
             Box::new(
                 StandardWebhooks::new([PUBLISHED_SECRET])
                     .unwrap()
@@ -240,30 +276,6 @@ fn the_tolerance_may_be_chosen() {
             assert_eq!(verify(&*strict, &sent, b"{}", later), expected);
         }
     }
-}
-
-/// Otherwise a proxy that checks the one set and a handler that reads the other could differ.
-#[test]
-fn the_older_names_count_only_where_the_newer_signature_is_missing() {
-    let scheme = StandardWebhooks::new([PUBLISHED_SECRET]).unwrap();
-    let now = at(1_700_000_000);
-    let newer = signed(&scheme, now, b"{}");
-    let older: Headers = newer
-        .iter()
-        .map(|(name, value)| (name.replace("webhook-", "svix-"), value.clone()))
-        .collect();
-    assert_eq!(verify(&scheme, &older, b"{}", now), Ok(()));
-    let both: Headers = newer.into_iter().chain(older).collect();
-    let changed = |name| with(both.clone(), name, "v1,AAAA");
-    let verified = verify(&scheme, &changed("svix-signature"), b"{}", now);
-    assert_eq!(verified, Ok(()));
-    let verified = verify(&scheme, &changed("webhook-signature"), b"{}", now);
-    assert_eq!(verified, Err(Unverified::NoMatch));
-    let missing = Unverified::Missing {
-        header: "webhook-signature".to_owned(),
-    };
-    let verified = verify(&scheme, &Headers::new(), b"{}", now);
-    assert_eq!(verified, Err(missing));
 }
 
 #[test]
@@ -331,7 +343,7 @@ fn a_time_is_one_to_fourteen_digits() {
 #[test]
 fn a_time_given_twice_is_refused() {
     let now = at(1_700_000_000);
-    let scheme = Stripe::new(["s"]).unwrap();
+    let scheme = Stripe::new(["a secret"]).unwrap();
     let sent = signed(&scheme, now, b"{}");
     for time in ["t=1700000000", "t=0"] {
         let value = format!("{time},{}", sent["stripe-signature"]);
@@ -372,7 +384,12 @@ fn hostile_signatures_are_refusals() {
             assert!(verified.is_err(), "{scheme:?}: {text:?}");
         }
         let raw = [0xff, 0xfe];
-        let header = |name: &str| (name == signature).then_some(&raw[..]);
+        let header = |name: &str| {
+            (name == signature)
+                .then_some(&raw[..])
+                .into_iter()
+                .collect()
+        };
         let delivery = Delivery::new(&header, b"{}", now);
         assert!(scheme.verify(&delivery).is_err());
     }
@@ -381,7 +398,8 @@ fn hostile_signatures_are_refusals() {
 #[test]
 fn any_of_several_secrets_will_do() {
     let now = at(1_700_000_000);
-    let (old, new) = ("whsec_b2xkIG9sZCBvbGQ=", "whsec_bmV3IG5ldyBuZXc=");
+    let (old, new) = (mac_secret(1), mac_secret(2));
+    let (old, new) = (old.as_str(), new.as_str());
     let both = StandardWebhooks::new([new, old]).unwrap();
     for one in [old, new] {
         let one = StandardWebhooks::new([one]).unwrap();
@@ -392,11 +410,11 @@ fn any_of_several_secrets_will_do() {
         assert_eq!(sent["webhook-signature"].split(' ').count(), 2);
         assert_eq!(verify(&one, &sent, b"{}", now), Ok(()));
     }
-    let other = StandardWebhooks::new(["whsec_b3RoZXI="]).unwrap();
+    let other = StandardWebhooks::new([mac_secret(3)]).unwrap();
     let sent = signed(&other, now, b"{}");
     assert_eq!(verify(&both, &sent, b"{}", now), Err(Unverified::NoMatch));
-    let stripe = Stripe::new(["a", "b"]).unwrap();
-    for one in ["a", "b"] {
+    let stripe = Stripe::new(["secret a", "secret b"]).unwrap();
+    for one in ["secret a", "secret b"] {
         let sent = signed(&Stripe::new([one]).unwrap(), now, b"{}");
         assert_eq!(verify(&stripe, &sent, b"{}", now), Ok(()));
         let sent = signed(&stripe, now, b"{}");
@@ -446,7 +464,8 @@ fn public_keys_verify_and_private_ones_sign() {
 #[test]
 fn no_more_is_signed_than_is_looked_at() {
     let now = at(1_700_000_000);
-    let secrets = || (0..=MAX_SIGNATURES).map(|number| format!("secret{number:02}"));
+    let secrets =
+        || (0..=MAX_SIGNATURES).map(|number| format!("a+secret+of+{number:02}+thirty+two+letter"));
     let schemes: [(Box<dyn Both>, _, _); 2] = [
         (
             Box::new(StandardWebhooks::new(secrets()).unwrap()),
@@ -489,11 +508,15 @@ fn ids_that_could_be_disputed_are_refused() {
 
 #[test]
 fn cashfree_signs_milliseconds_and_the_body() {
-    let verifier = BodyHmac::new(BodyHmacScheme::cashfree(), ["secret"]).unwrap();
+    let verifier = BodyHmac::new(BodyHmacScheme::cashfree(), ["a secret of text"]).unwrap();
     let now = UNIX_EPOCH + Duration::from_millis(1_746_427_759_733);
     let made = signed(&verifier, now, b"{\"a\":1}");
     assert_eq!(made["x-webhook-timestamp"], "1746427759733");
-    let plain = BodyHmac::new(BodyHmacScheme::base64("x-webhook-signature"), ["secret"]).unwrap();
+    let plain = BodyHmac::new(
+        BodyHmacScheme::base64("x-webhook-signature"),
+        ["a secret of text"],
+    )
+    .unwrap();
     let joined = signed(&plain, now, b"1746427759733{\"a\":1}");
     assert_eq!(made["x-webhook-signature"], joined["x-webhook-signature"]);
     assert_eq!(verify(&verifier, &made, b"{\"a\":1}", now), Ok(()));
@@ -530,16 +553,263 @@ fn what_is_no_secret_is_told() {
 }
 
 #[test]
+fn short_secrets_are_refused_unless_the_caller_allows_them() {
+    fn key(bytes: usize) -> String {
+        Encoding::Base64.encode(&vec![7; bytes])
+    }
+    let standard = |length, bytes| StandardWebhooks::with_length(length, [key(bytes)]).map(drop);
+    let stripe = |length, bytes| Stripe::with_length(length, ["x".repeat(bytes)]).map(drop);
+    let body = |length, bytes| {
+        let secrets = ["x".repeat(bytes)];
+        BodyHmac::with_length(BodyHmacScheme::github(), length, secrets).map(drop)
+    };
+    let too_short = |min_bytes| Err(InvalidSecret::TooShort { min_bytes });
+    for bytes in [1, 7, 8, 23, 24, 64] {
+        let expected = |min_bytes| {
+            if bytes < min_bytes {
+                too_short(min_bytes)
+            } else {
+                Ok(())
+            }
+        };
+        assert_eq!(standard(SecretLength::Checked, bytes), expected(24));
+        assert_eq!(stripe(SecretLength::Checked, bytes), expected(8));
+        assert_eq!(body(SecretLength::Checked, bytes), expected(8));
+        for unchecked in [standard, stripe, body] as [fn(_, _) -> _; 3] {
+            assert_eq!(unchecked(SecretLength::Unchecked, bytes), Ok(()));
+        }
+    }
+    for unchecked in [standard, stripe, body] as [fn(_, _) -> _; 3] {
+        let empty = unchecked(SecretLength::Unchecked, 0);
+        assert_eq!(empty, Err(InvalidSecret::Empty));
+    }
+    // One short secret among good ones is found, too.
+    let mixed = StandardWebhooks::new([key(24), key(3)]).map(drop);
+    assert_eq!(mixed, too_short(24));
+}
+
+#[test]
+fn secrets_may_be_written_with_their_version() {
+    let now = at(1_700_000_000);
+    let private = private(9);
+    let plain = StandardWebhooks::new([PUBLISHED_SECRET, &private]).unwrap();
+    let versions = [format!("v1,{PUBLISHED_SECRET}"), format!("v1a,{private}")];
+    let versioned = StandardWebhooks::new(versions).unwrap();
+    let sent = signed(&plain, now, b"{}");
+    assert_eq!(sent, signed(&versioned, now, b"{}"));
+    for wrong in [
+        "v2,whsec_",
+        "v1,v1,whsec_",
+        "v1a,whsec_",
+        "V1,whsec_",
+        "v1 whsec_",
+    ] {
+        let secret = PUBLISHED_SECRET.replace("whsec_", wrong);
+        let refused = StandardWebhooks::new([secret]).map(drop);
+        assert_eq!(refused, Err(InvalidSecret::NotBase64), "{wrong}");
+    }
+}
+
+#[test]
+fn the_position_of_the_matching_secret_is_told() {
+    let now = at(1_700_000_000);
+    let secrets = [mac_secret(1), private(2), mac_secret(3), private(4)];
+    let all = StandardWebhooks::new(&secrets).unwrap();
+    assert_eq!(all.secret_count(), 4);
+    for (position, secret) in secrets.iter().enumerate() {
+        let sent = signed(&StandardWebhooks::new([secret]).unwrap(), now, b"{}");
+        assert_eq!(verify_pairs(&all, &pairs(&sent), b"{}", now), Ok(position));
+    }
+    let texts = ["secret a", "secret b", "secret c"];
+    let stripe = Stripe::new(texts).unwrap();
+    let github = BodyHmac::new(BodyHmacScheme::github(), texts).unwrap();
+    assert_eq!((stripe.secret_count(), github.secret_count()), (3, 3));
+    for (position, text) in texts.into_iter().enumerate() {
+        let sent = signed(&Stripe::new([text]).unwrap(), now, b"{}");
+        let verified = verify_pairs(&stripe, &pairs(&sent), b"{}", now);
+        assert_eq!(verified, Ok(position));
+        let one = BodyHmac::new(BodyHmacScheme::github(), [text]).unwrap();
+        let sent = signed(&one, now, b"{}");
+        let verified = verify_pairs(&github, &pairs(&sent), b"{}", now);
+        assert_eq!(verified, Ok(position));
+    }
+    // Several match: the first is told.
+    let twice = Stripe::new(["secret a", "secret b", "secret b"]).unwrap();
+    let sent = signed(&twice, now, b"{}");
+    assert_eq!(verify_pairs(&twice, &pairs(&sent), b"{}", now), Ok(0));
+    let sent = signed(&Stripe::new(["secret b"]).unwrap(), now, b"{}");
+    assert_eq!(verify_pairs(&twice, &pairs(&sent), b"{}", now), Ok(1));
+}
+
+#[test]
+fn a_header_given_twice_is_refused_whatever_its_values_are() {
+    let now = at(1_700_000_000);
+    for (scheme, ..) in schemes() {
+        let sent = signed(&*scheme, now, b"{}");
+        for (name, value) in &sent {
+            let repeated = Unverified::Repeated {
+                header: name.clone(),
+            };
+            for second in [value.as_str(), "", "0", "v1,AAAA", "\u{fffd}"] {
+                for first_place in [true, false] {
+                    let mut twice = pairs(&sent);
+                    let place = if first_place { 0 } else { twice.len() };
+                    twice.insert(place, (name, second));
+                    let verified = verify_pairs(&*scheme, &twice, b"{}", now);
+                    assert_eq!(verified, Err(repeated.clone()), "{scheme:?} {twice:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Otherwise a proxy that checks the one spelling and a handler that reads the other could differ.
+#[test]
+fn two_spellings_of_a_header_must_agree() {
+    let now = at(1_700_000_000);
+    let scheme = StandardWebhooks::new([PUBLISHED_SECRET]).unwrap();
+    let newer = signed(&scheme, now, b"{}");
+    let to_older = |name: &str| name.replace("webhook-", "svix-");
+    let older: Headers = newer
+        .iter()
+        .map(|(name, value)| (to_older(name), value.clone()))
+        .collect();
+    assert_eq!(verify(&scheme, &older, b"{}", now), Ok(()));
+    let both: Headers = newer.clone().into_iter().chain(older.clone()).collect();
+    assert_eq!(verify(&scheme, &both, b"{}", now), Ok(()));
+    for name in both.keys() {
+        let changed = with(both.clone(), name, "1700000001");
+        let verified = verify(&scheme, &changed, b"{}", now);
+        assert!(
+            matches!(verified, Err(Unverified::Repeated { .. })),
+            "{name}"
+        );
+        // One spelling alone must be complete.
+        let mut split = newer.clone();
+        if let Some(value) = split.remove(name) {
+            split.insert(to_older(name), value);
+            assert!(verify(&scheme, &split, b"{}", now).is_err(), "{name}");
+        }
+        let mut twice = pairs(&both);
+        twice.push((name, &both[name]));
+        let verified = verify_pairs(&scheme, &twice, b"{}", now);
+        assert!(
+            matches!(verified, Err(Unverified::Repeated { .. })),
+            "{name}"
+        );
+    }
+    let missing = Unverified::Missing {
+        header: "webhook-signature".to_owned(),
+    };
+    let verified = verify(&scheme, &Headers::new(), b"{}", now);
+    assert_eq!(verified, Err(missing));
+}
+
+#[test]
+fn forged_headers_are_refused_before_the_body_is_read() {
+    let now = at(1_700_000_000);
+    let check = |scheme: &dyn Verifier, headers: &Headers, now| {
+        let header = |name: &str| {
+            let value = headers.get(name).map(|value| value.as_bytes());
+            value.into_iter().collect()
+        };
+        scheme.check_headers(&header, now)
+    };
+    for (scheme, signature, time) in schemes() {
+        let sent = signed(&*scheme, now, b"{}");
+        assert_eq!(check(&*scheme, &sent, now), Ok(()));
+        for header in sent.keys() {
+            let mut without = sent.clone();
+            without.remove(header);
+            let checked = check(&*scheme, &without, now);
+            assert!(matches!(checked, Err(Unverified::Missing { .. })));
+        }
+        for forged in [
+            "",
+            "v1,AAAA",
+            "v1a,AAAA",
+            "v9,AAAA",
+            "sha256=00",
+            "t=1700000000,v1=00",
+        ] {
+            let forged = with(sent.clone(), signature, forged);
+            assert!(check(&*scheme, &forged, now).is_err(), "{scheme:?}");
+        }
+        if time.is_some() || signature == "stripe-signature" {
+            let late = now + Duration::from_secs(301);
+            assert_eq!(check(&*scheme, &sent, late), Err(Unverified::TooFar));
+        }
+    }
+    // A signature of a version for which there is no key.
+    let mac = StandardWebhooks::new([PUBLISHED_SECRET]).unwrap();
+    let public = StandardWebhooks::new([private(1)]).unwrap();
+    let of_public = signed(&public, now, b"{}");
+    assert_eq!(check(&mac, &of_public, now), Err(Unverified::NoMatch));
+    let of_mac = signed(&mac, now, b"{}");
+    assert_eq!(check(&public, &of_mac, now), Err(Unverified::NoMatch));
+}
+
+#[test]
+fn few_pairs_of_signature_and_public_key_are_tried() {
+    let now = at(1_700_000_000);
+    let keys = |count| (1..=count).map(private);
+    let most = u8::try_from(MAX_PUBLIC_KEYS).unwrap();
+    let too_many = StandardWebhooks::new(keys(most + 1)).map(drop);
+    assert_eq!(too_many, Err(InvalidSecret::TooManyKeys));
+    let all = StandardWebhooks::new(keys(most)).unwrap();
+    // A signature alone is tried with every key.
+    for seed in 1..=most {
+        let sent = signed(&StandardWebhooks::new([private(seed)]).unwrap(), now, b"{}");
+        assert_eq!(verify(&all, &sent, b"{}", now), Ok(()));
+    }
+    // Two keys and two signatures, as in a rotation, are tried in every pair.
+    let two = StandardWebhooks::new(keys(2)).unwrap();
+    let genuine = signed(&StandardWebhooks::new([private(2)]).unwrap(), now, b"{}");
+    let forged = format!("v1a,{}", Encoding::Base64.encode(&[1; 64]));
+    let after = |count: usize| {
+        let list = format!(
+            "{} {}",
+            vec![forged.clone(); count].join(" "),
+            genuine["webhook-signature"]
+        );
+        with(genuine.clone(), "webhook-signature", &list)
+    };
+    assert_eq!(verify(&two, &after(1), b"{}", now), Ok(()));
+    for count in [MAX_PUBLIC_KEY_CHECKS, MAX_SIGNATURES - 1] {
+        let verified = verify(&two, &after(count), b"{}", now);
+        assert_eq!(verified, Err(Unverified::NoMatch));
+    }
+}
+
+#[test]
+fn errors_show_no_part_of_a_secret() {
+    for secret in [
+        "whsec_hunter2!hunter2!",
+        "hunter2",
+        "whpk_hunter2",
+        "whsk_hunter2~",
+        "v1,whsec_hunter2",
+        "whsec_hunter2=hunter2",
+    ] {
+        let error = StandardWebhooks::new([secret]).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        for part in ["hunter", "!", "~", "=", "104", "0x"] {
+            assert!(!shown.contains(part), "{shown}");
+        }
+    }
+}
+
+#[test]
 fn no_secret_is_shown() {
     let shown = [
         format!(
             "{:?}",
             StandardWebhooks::new([PUBLISHED_SECRET, &private(65)]).unwrap()
         ),
-        format!("{:?}", Stripe::new(["hunter2"]).unwrap()),
+        format!("{:?}", Stripe::new(["hunter2hunter2"]).unwrap()),
         format!(
             "{:?}",
-            BodyHmac::new(BodyHmacScheme::github(), ["hunter2"]).unwrap()
+            BodyHmac::new(BodyHmacScheme::github(), ["hunter2hunter2"]).unwrap()
         ),
     ];
     for shown in shown {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use webhook_core::signature::{
-    BodyHmac, BodyHmacScheme, InvalidSecret, StandardWebhooks, Stripe, Verifier,
+    BodyHmac, BodyHmacScheme, InvalidSecret, SecretLength, StandardWebhooks, Stripe, Verifier,
 };
 use zeroize::Zeroizing;
 
@@ -94,16 +94,22 @@ impl Config {
         }
         let all = self.secrets()?;
         let secrets = all.iter().map(|secret| secret.as_str());
+        // Lengths are checked below, where the error can name the variable and --insecure.
+        let length = SecretLength::Unchecked;
         let verifier: Arc<dyn Verifier> = match scheme {
             SignatureScheme::None => return Ok(None),
             SignatureScheme::StandardWebhooks => {
                 let secrets = secrets.map(without_version);
-                Arc::new(StandardWebhooks::new(secrets)?.within(tolerance))
+                Arc::new(StandardWebhooks::with_length(length, secrets)?.within(tolerance))
             }
-            SignatureScheme::Stripe => Arc::new(Stripe::new(secrets)?.within(tolerance)),
-            SignatureScheme::BodyHmac(scheme) => {
-                Arc::new(BodyHmac::new(within(scheme.clone(), tolerance), secrets)?)
+            SignatureScheme::Stripe => {
+                Arc::new(Stripe::with_length(length, secrets)?.within(tolerance))
             }
+            SignatureScheme::BodyHmac(scheme) => Arc::new(BodyHmac::with_length(
+                within(scheme.clone(), tolerance),
+                length,
+                secrets,
+            )?),
         };
         if !self.insecure {
             let is_standard = *scheme == SignatureScheme::StandardWebhooks;

@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use hyper::HeaderMap;
-use webhook_core::signature::{Delivery, Verifier};
+use webhook_core::signature::{Delivery, HeaderValues, Unverified, Verifier};
 
 use super::problem::Problem;
 use super::refusals::Refusals;
@@ -55,16 +55,20 @@ impl Gate {
         self.refused.count()
     }
 
+    /// Refuses a delivery that is not its sender's.
     pub(super) fn check_sender(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
         let Some(senders) = &self.rules().senders else {
             return Ok(());
         };
-        let header = |name: &str| headers.get(name).map(|value| value.as_bytes());
+        let header = |name: &str| values(headers, name);
         let delivery = Delivery::new(&header, body, SystemTime::now());
-        senders.verify(&delivery).map_err(|reason| {
-            self.refused.note("delivery", reason);
-            Problem::unsigned()
-        })
+        let verified = senders.verify(&delivery).map(drop);
+        verified.map_err(|reason| self.refuse_sender(&reason))
+    }
+
+    fn refuse_sender(&self, reason: &Unverified) -> Problem {
+        self.refused.note("delivery", reason);
+        Problem::unsigned()
     }
 
     pub(super) fn check_token(&self, headers: &HeaderMap, scope: Scope) -> Result<(), Problem> {
@@ -102,4 +106,10 @@ impl Gate {
         let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&rules)
     }
+}
+
+/// All values of the header `name`.
+fn values<'a>(headers: &'a HeaderMap, name: &str) -> HeaderValues<'a> {
+    let values = headers.get_all(name).iter();
+    values.map(|value| value.as_bytes()).collect()
 }
