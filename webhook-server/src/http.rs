@@ -12,17 +12,20 @@ mod listening;
 mod operator;
 mod problem;
 mod rates;
+mod ready;
 mod refusals;
 mod route;
 mod tls;
 mod tokens;
 mod transactions;
+mod verify;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rates::Rates;
+use ready::ReadyProbe;
 use tokio::sync::Semaphore;
 use webhook_core::{Inbox, Operator, Store};
 
@@ -83,6 +86,9 @@ pub struct Site {
     draining: AtomicBool,
     /// What is left of `max_buffered_bytes`.
     body_room: Semaphore,
+    /// What is left of the verifications of long bodies.
+    verifying: Arc<Semaphore>,
+    ready: ReadyProbe,
 }
 
 impl Site {
@@ -120,6 +126,8 @@ impl Site {
             rates: Rates::new(options.rates.clone()),
             draining: AtomicBool::new(false),
             body_room: Semaphore::new(options.max_buffered_bytes.min(Semaphore::MAX_PERMITS)),
+            verifying: Arc::new(Semaphore::new(verify::MAX_CONCURRENT)),
+            ready: ReadyProbe::default(),
             options,
         }
     }

@@ -11,7 +11,8 @@ use crate::http::{Forwarding, Network, RateOptions};
 #[derive(Clone, Debug, Args)]
 #[non_exhaustive]
 pub struct Rates {
-    /// Most requests a second of all clients together; more are answered 429
+    /// Most requests a second of all clients together whose signature or token is good; more are
+    /// answered 429
     #[arg(long, env, value_name = "COUNT", value_parser = values::count_u32)]
     pub rate_limit: Option<NonZeroU32>,
 

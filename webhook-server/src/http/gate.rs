@@ -55,6 +55,22 @@ impl Gate {
         self.refused.count()
     }
 
+    /// Whether senders sign.
+    pub(super) fn verifies_senders(&self) -> bool {
+        self.rules().senders.is_some()
+    }
+
+    /// Refuses a delivery whose headers alone show that no sender signed it, before its body is
+    /// read.
+    pub(super) fn check_signature_headers(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let Some(senders) = &self.rules().senders else {
+            return Ok(());
+        };
+        let header = |name: &str| values(headers, name);
+        let checked = senders.check_headers(&header, SystemTime::now());
+        checked.map_err(|reason| self.refuse_sender(&reason))
+    }
+
     /// Refuses a delivery that is not its sender's.
     pub(super) fn check_sender(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
         let Some(senders) = &self.rules().senders else {

@@ -21,7 +21,7 @@ use super::refusals::Refusals;
 /// are not counted.
 #[derive(Clone, Debug, Default)]
 pub struct RateOptions {
-    /// All clients together. Default: no limit.
+    /// All requests together whose signature or token is good. Default: no limit.
     pub all: Option<NonZeroU32>,
     /// The clients of one address, or of one IPv6 network of 64 bits. Default: no limit.
     ///
@@ -59,15 +59,24 @@ impl Rates {
         }
     }
 
-    /// Lets a request pass that came from `peer`, unless it is one too many. Where there is no
-    /// address, all such count as one.
-    pub(super) fn check(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> Result<(), Problem> {
+    /// Lets a request pass that came from `peer`, unless its client sent too many. Where there is
+    /// no address, all such count as one.
+    pub(super) fn check_sender(
+        &self,
+        peer: Option<IpAddr>,
+        headers: &HeaderMap,
+    ) -> Result<(), Problem> {
         if let Some(each) = &self.each {
             let peer = peer.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
             let client = self.forwarding.client(peer, headers);
             let checked = each.check_key(&client);
             checked.map_err(|until| self.refuse(&until, &client))?;
         }
+        Ok(())
+    }
+
+    /// Lets a verified request pass, unless all clients together sent too many.
+    pub(super) fn check_all(&self) -> Result<(), Problem> {
         if let Some(all) = &self.all {
             let checked = all.check();
             checked.map_err(|until| self.refuse(&until, &"all clients"))?;
@@ -107,7 +116,7 @@ mod tests {
         let none = HeaderMap::new();
         let passed = |address| {
             (0..50)
-                .filter(|_| rates.check(Some(ip(address)), &none).is_ok())
+                .filter(|_| rates.check_sender(Some(ip(address)), &none).is_ok())
                 .count()
         };
         // A second may pass meanwhile on a busy machine, not ten.
@@ -117,11 +126,7 @@ mod tests {
             all: limit(2),
             ..RateOptions::default()
         });
-        let passed = (0..50_u8).filter(|i| {
-            rates
-                .check(Some(IpAddr::from([192, 0, 2, *i])), &none)
-                .is_ok()
-        });
+        let passed = (0..50_u8).filter(|_| rates.check_all().is_ok());
         assert!((2..20).contains(&passed.count()));
         assert!(rates.refusals.count() > 30);
     }
@@ -129,6 +134,8 @@ mod tests {
     #[test]
     fn without_limits_nobody_is_refused() {
         let rates = Rates::new(RateOptions::default());
-        assert!((0..1000).all(|_| rates.check(None, &HeaderMap::new()).is_ok()));
+        assert!((0..1000).all(|_| {
+            rates.check_sender(None, &HeaderMap::new()).is_ok() && rates.check_all().is_ok()
+        }));
     }
 }

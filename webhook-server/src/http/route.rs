@@ -6,14 +6,14 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
-use tokio::time::timeout;
 use webhook_core::{Inbox, Key, Operator};
 
 use super::answer::{self, Answer};
 use super::connections::Peer;
 use super::problem::Problem;
+use super::ready::Readiness;
 use super::tokens::Scope;
-use super::{Site, body, head, operator, transactions};
+use super::{Site, body, head, operator, transactions, verify};
 
 const WEBHOOK_PATH: &str = "/v1/webhooks/transactions";
 const TRANSACTION_PATH: &str = "/v1/transactions/";
@@ -27,10 +27,10 @@ pub(super) async fn respond(site: &Site, peer: &Peer, request: Request<Incoming>
     peer.waits_for_client();
     let (head, body) = request.into_parts();
     let (answer, close) = match route(site, peer, &head) {
-        Ok(Route::Receive(inbox)) => match body::receive(site, body).await {
+        Ok(Route::Receive(inbox)) => match body::receive(site, peer, body).await {
             Ok(body) => {
                 peer.waits_for_server();
-                let received = match site.gate.check_sender(&head.headers, &body.bytes) {
+                let received = match verify::check_sender(site, &head.headers, &body.bytes).await {
                     Ok(()) => transactions::receive(inbox, body.bytes).await,
                     Err(problem) => Err(problem),
                 };
@@ -92,10 +92,11 @@ fn route<'a>(site: &'a Site, peer: &Peer, head: &Parts) -> Result<Route<'a>, Pro
     let path = head.uri.path();
     // Whoever looks after the server must be able to, however many others come.
     if !matches!(path, "/" | "/readyz") {
-        site.rates.check(peer.addr(), &head.headers)?;
+        site.rates.check_sender(peer.addr(), &head.headers)?;
     }
     if let (Some(path), Some(operator)) = (path.strip_prefix(operator::PREFIX), &site.operator) {
         site.gate.check_operator(&head.headers)?;
+        site.rates.check_all()?;
         return operator::route(&*operator.0, head, path);
     }
     match (path, &site.inbox) {
@@ -103,12 +104,14 @@ fn route<'a>(site: &'a Site, peer: &Peer, head: &Parts) -> Result<Route<'a>, Pro
         ("/readyz", _) => read(&head.method, || Ok(Route::Ready)),
         (WEBHOOK_PATH, Some(inbox)) => write(&head.method, || {
             head::check_media_type(&head.headers)?;
+            site.gate.check_signature_headers(&head.headers)?;
             Ok(Route::Receive(inbox))
         }),
         ("*", _) if head.method == Method::OPTIONS => Ok(Route::Options(ANY)),
         (path, Some(inbox)) => match path.strip_prefix(TRANSACTION_PATH) {
             Some(id) if !id.is_empty() && !id.contains('/') => read(&head.method, || {
                 site.gate.check_token(&head.headers, Scope::Read)?;
+                site.rates.check_all()?;
                 key(id)
                     .map(|key| Route::Show(inbox, key))
                     .ok_or_else(Problem::no_such_transaction)
@@ -176,10 +179,11 @@ async fn ready(site: &Site) -> Result<Answer, Problem> {
     if site.is_draining() {
         return Err(Problem::unavailable("Shutting down", 1));
     }
-    match timeout(site.options.ready_timeout, site.store.0.ping()).await {
-        Ok(Ok(())) => Ok(answer::json(StatusCode::OK, r#"{"status":"READY"}"#)),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(Problem::unavailable("Store too slow", 1)),
+    let limit = site.options.ready_timeout;
+    match site.ready.check(&site.store.0, limit).await {
+        Readiness::Ready => Ok(answer::json(StatusCode::OK, r#"{"status":"READY"}"#)),
+        Readiness::Unavailable => Err(Problem::unavailable("Store unavailable", 1)),
+        Readiness::TooSlow => Err(Problem::unavailable("Store too slow", 1)),
     }
 }
 

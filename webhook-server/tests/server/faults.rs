@@ -85,9 +85,15 @@ async fn the_server_recovers_with_its_store() {
     for mode in [Mode::Down, Mode::Hanging] {
         store.set(mode);
         client.post(transaction("meanwhile")).await.unavailable();
-        client.get("/readyz").await.unavailable();
+        until("it is not ready", async || {
+            client.get("/readyz").await.status == 503
+        })
+        .await;
         store.set(Mode::Up);
-        assert_eq!(client.get("/readyz").await.status, 200);
+        until("it is ready", async || {
+            client.get("/readyz").await.status == 200
+        })
+        .await;
     }
     assert_eq!(client.post(transaction("meanwhile")).await.status, 202);
     for id in ["before", "meanwhile"] {

@@ -264,3 +264,28 @@ async fn secrets_that_are_too_short_need_the_insecure_flag() {
         }
     }
 }
+
+#[tokio::test]
+async fn unsigned_delivery_is_refused_before_its_body_is_read() {
+    let mut process = webhook_server(&["--webhook-signature-scheme=standard-webhooks"])
+        .env("WEBHOOK_SECRETS", NEW)
+        .start();
+    let addr = process.listens().await;
+    let body = transaction("tx-1");
+    let at = SystemTime::now() - Duration::from_secs(3600);
+    let late = standard(NEW).sign("msg", at, body.as_bytes()).unwrap();
+    let late: String = late
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    for headers in ["", "webhook-signature: v1,AAAA\r\n", &late] {
+        // The body never comes, so that only a refusal by the headers can be the answer.
+        let head = format!(
+            "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{headers}Content-Length: 900000\r\n\r\n"
+        );
+        let mut client = Client::connect(addr).await;
+        let reply = client.ask(head).await;
+        assert_refused(&reply);
+        assert_eq!(reply.header("connection"), Some("close"));
+    }
+}

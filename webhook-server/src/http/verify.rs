@@ -1,0 +1,41 @@
+//! Verifying signatures without holding up other requests.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::HeaderMap;
+
+use super::Site;
+use super::problem::Problem;
+
+/// Longer bodies are verified on a blocking thread: hashing 64 KiB takes about as long as the rest
+/// of a request.
+const MAX_INLINE_BYTES: usize = 64 * 1024;
+
+/// How many long bodies are verified at a time.
+pub(super) const MAX_CONCURRENT: usize = 2;
+
+/// Refuses a delivery that no sender signed, and then one over the limit of all requests: only
+/// what is verified counts towards it.
+pub(super) async fn check_sender(
+    site: &Site,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<(), Problem> {
+    if body.len() <= MAX_INLINE_BYTES || !site.gate.verifies_senders() {
+        site.gate.check_sender(headers, body)?;
+    } else {
+        let permit = Arc::clone(&site.verifying)
+            .acquire_owned()
+            .await
+            .map_err(Problem::internal)?;
+        let (gate, headers, body) = (Arc::clone(&site.gate), headers.clone(), body.clone());
+        let verified = tokio::task::spawn_blocking(move || {
+            let verified = gate.check_sender(&headers, &body);
+            drop(permit);
+            verified
+        });
+        verified.await.map_err(Problem::internal)??;
+    }
+    site.rates.check_all()
+}
