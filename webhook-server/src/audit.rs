@@ -1,21 +1,33 @@
-//! Who changed what by a command: a line of the log for each.
+//! What operators did, by commands and over HTTP: a line of the log for each action.
 
 use std::fmt::Debug;
+use std::net::IpAddr;
 
 use serde::Serialize;
 
 /// How many characters of a command's arguments a line keeps: ids can be many.
 const MAX_ARGUMENTS: usize = 2_000;
 
-/// A command under way. The line is written when it ends, however it ends.
+/// An action under way. The line is written when it ends, however it ends.
 pub(crate) struct Audit {
     action: &'static str,
     arguments: String,
+    /// Who asked for it over HTTP; `None` for a command.
+    caller: Option<Caller>,
     is_written: bool,
 }
 
+/// An operator who asks over HTTP.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    /// The name of the token, or what tells it apart.
+    pub(crate) token: String,
+    /// The address of the client, where there is a network in between.
+    pub(crate) addr: Option<IpAddr>,
+}
+
 impl Audit {
-    /// The command `action` begins, as `arguments` say. They must not hold a secret.
+    /// The action `action` begins, as `arguments` say. They must not hold a secret.
     pub(crate) fn begin(action: &'static str, arguments: &impl Debug) -> Self {
         let mut arguments = format!("{arguments:?}");
         if let Some((end, _)) = arguments.char_indices().nth(MAX_ARGUMENTS) {
@@ -25,17 +37,35 @@ impl Audit {
         Self {
             action,
             arguments,
+            caller: None,
             is_written: false,
         }
     }
 
-    /// The command has done what `result` says.
+    /// The same, where `caller` asked for it over HTTP.
+    pub(crate) fn by(mut self, caller: Caller) -> Self {
+        self.caller = Some(caller);
+        self
+    }
+
+    /// The action has done what `result` says.
     pub(crate) fn end(mut self, result: &impl Serialize) {
         self.write(&serde_json::to_string(result).unwrap_or_else(|_| "unknown".to_owned()));
     }
 
     fn write(&mut self, result: &str) {
         self.is_written = true;
+        if let Some(Caller { token, addr }) = &self.caller {
+            tracing::info!(
+                action = self.action,
+                token,
+                addr = addr.map(tracing::field::display),
+                arguments = self.arguments,
+                result,
+                "an operator made a request"
+            );
+            return;
+        }
         let Who {
             user,
             uid,

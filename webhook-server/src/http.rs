@@ -20,6 +20,7 @@ mod tokens;
 mod transactions;
 mod verify;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -34,7 +35,7 @@ pub use gate::{Gate, Rules};
 pub use listening::Listening;
 pub use rates::{Forwarding, Network, RateOptions};
 pub use tls::Tls;
-pub use tokens::{Scope, TokenDigest};
+pub use tokens::{Scope, TokenDigest, TokenName};
 
 /// The limits of the HTTP side.
 #[derive(Clone, Debug)]
@@ -130,6 +131,12 @@ impl Site {
             ready: ReadyProbe::default(),
             options,
         }
+    }
+
+    /// Lets a verified request of `client` pass, unless all clients together sent too many.
+    fn check_rate_of_all(&self, client: Option<IpAddr>) -> Result<(), problem::Problem> {
+        let checked = self.rates.check_all();
+        checked.inspect_err(|_| self.gate.note_too_many(client))
     }
 
     fn is_draining(&self) -> bool {

@@ -35,7 +35,9 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
             migrated = migrate(&line.config) => migrated.map(|()| 0).map_err(RunError::Migrate),
             signal = signals.next() => Ok(signal.exit_code()),
         },
-        Some(Task::Token { scope }) => token::make(*scope).map(|()| 0).map_err(RunError::Output),
+        Some(Task::Token { scope, name }) => token::make(*scope, name.as_ref())
+            .map(|()| 0)
+            .map_err(RunError::Output),
         Some(Task::Healthcheck) => healthcheck(&line.config)
             .await
             .map(|()| 0)

@@ -32,6 +32,9 @@ const FILES_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often what is old enough is forgotten.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How often refusals are summed up in the log.
+const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
+
 /// A running server.
 ///
 /// Dropped without a [`shutdown`](Self::shutdown), its HTTP side goes on.
@@ -42,6 +45,7 @@ pub struct Server {
     inbox: Option<Inbox>,
     worker: Option<Worker>,
     forgetting: Option<Forgetting>,
+    summaries: Summaries,
     access: Access,
     backend: Backend,
     drain: Duration,
@@ -132,6 +136,7 @@ impl Server {
             inbox,
             worker,
             forgetting,
+            summaries: Summaries::start(Arc::clone(&access.gate)),
             access,
             backend,
             drain: config.drain_seconds,
@@ -194,6 +199,8 @@ impl Server {
         if let Some(forgetting) = self.forgetting {
             forgetting.stop().await;
         }
+        drop(self.summaries);
+        self.access.gate.log_refusals();
         self.backend.close().await;
         if cut_off > 0 || drained != Drained::default() {
             warn!(
@@ -230,6 +237,27 @@ impl Forgetting {
     async fn stop(self) {
         drop(self.stop);
         let _ = self.task.await;
+    }
+}
+
+/// A task that sums up refusals in the log each minute, until it is dropped.
+#[derive(Debug)]
+struct Summaries(JoinHandle<()>);
+
+impl Summaries {
+    fn start(gate: Arc<Gate>) -> Self {
+        Self(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SUMMARY_INTERVAL).await;
+                gate.log_refusals();
+            }
+        }))
+    }
+}
+
+impl Drop for Summaries {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::io::{self, Write, stdout};
 
-use crate::http::{Scope, TokenDigest};
+use crate::http::{Scope, TokenDigest, TokenName};
 
-/// Writes a new token and its digest.
-pub(crate) fn make(scope: Scope) -> io::Result<()> {
+/// Writes a new token and its digest, which has `name`.
+pub(crate) fn make(scope: Scope, name: Option<&TokenName>) -> io::Result<()> {
     let secret: [u8; 32] = rand::random();
     let token = format!("wht_{}", hex::encode(secret));
-    let digest = TokenDigest::of(scope, &token);
+    let mut digest = TokenDigest::of(scope, &token);
+    if let Some(name) = name {
+        digest = digest.named(name.clone());
+    }
     let mut out = stdout().lock();
     writeln!(
         out,

@@ -9,7 +9,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcomma
 
 use super::environment::Environment;
 use super::{Config, EnvFileError, LogFilter, explain};
-use crate::http::Scope;
+use crate::http::{Scope, TokenName};
 use crate::operate::Operate;
 
 /// What the command line asks for.
@@ -47,6 +47,9 @@ pub enum Task {
     Token {
         /// What it allows: read, or operate, which includes it
         scope: Scope,
+        /// A name for the log: who uses the token, or for what
+        #[arg(long)]
+        name: Option<TokenName>,
     },
     /// What operators do.
     #[command(flatten)]

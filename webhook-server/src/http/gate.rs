@@ -1,5 +1,7 @@
 //! Who may deliver, and who may read.
 
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -7,7 +9,7 @@ use hyper::HeaderMap;
 use webhook_core::signature::{Delivery, HeaderValues, Unverified, Verifier};
 
 use super::problem::Problem;
-use super::refusals::Refusals;
+use super::refusals::{Kind, Refusals};
 use super::tokens::{self, Scope, TokenDigest};
 
 /// Who may do what.
@@ -27,12 +29,29 @@ impl Rules {
     }
 }
 
+/// Rules, and how often each secret among them has verified a delivery.
+#[derive(Debug, Default)]
+struct Held {
+    rules: Rules,
+    verified: Vec<AtomicU64>,
+}
+
+impl Held {
+    fn new(rules: Rules) -> Self {
+        let secrets = rules.senders.as_ref().map_or(0, |it| it.secret_count());
+        Self {
+            rules,
+            verified: (0..secrets).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+}
+
 /// Lets through what its rules allow.
 ///
 /// They can be replaced at any time: a request is judged by those that it finds.
 #[derive(Debug, Default)]
 pub struct Gate {
-    rules: RwLock<Arc<Rules>>,
+    rules: RwLock<Arc<Held>>,
     refused: Refusals,
 }
 
@@ -40,14 +59,14 @@ impl Gate {
     /// A gate with these rules.
     pub fn new(rules: Rules) -> Self {
         Self {
-            rules: RwLock::new(Arc::new(rules)),
+            rules: RwLock::new(Arc::new(Held::new(rules))),
             refused: Refusals::default(),
         }
     }
 
     /// Judges by `rules` from now on.
     pub fn replace(&self, rules: Rules) {
-        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(rules);
+        *self.rules.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Held::new(rules));
     }
 
     /// How many requests were refused so far.
@@ -57,70 +76,117 @@ impl Gate {
 
     /// Whether senders sign.
     pub(super) fn verifies_senders(&self) -> bool {
-        self.rules().senders.is_some()
+        self.held().rules.senders.is_some()
+    }
+
+    /// How many deliveries each secret has verified since the rules were set, by its position.
+    pub fn verified_by_secret(&self) -> Vec<u64> {
+        let held = self.held();
+        let counts = held.verified.iter();
+        counts.map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Logs how many requests were refused since the last call, why and of whom, and which secrets
+    /// verify deliveries; nothing where nothing was refused.
+    pub fn log_refusals(&self) {
+        self.refused.log_summary(&self.verified_by_secret());
     }
 
     /// Refuses a delivery whose headers alone show that no sender signed it, before its body is
     /// read.
-    pub(super) fn check_signature_headers(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let Some(senders) = &self.rules().senders else {
+    pub(super) fn check_signature_headers(
+        &self,
+        client: Option<IpAddr>,
+        headers: &HeaderMap,
+    ) -> Result<(), Problem> {
+        let Some(senders) = &self.held().rules.senders else {
             return Ok(());
         };
         let header = |name: &str| values(headers, name);
         let checked = senders.check_headers(&header, SystemTime::now());
-        checked.map_err(|reason| self.refuse_sender(&reason))
+        checked.map_err(|reason| self.refuse_sender(client, &reason))
     }
 
     /// Refuses a delivery that is not its sender's.
-    pub(super) fn check_sender(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Problem> {
-        let Some(senders) = &self.rules().senders else {
+    pub(super) fn check_sender(
+        &self,
+        client: Option<IpAddr>,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<(), Problem> {
+        let held = self.held();
+        let Some(senders) = &held.rules.senders else {
             return Ok(());
         };
         let header = |name: &str| values(headers, name);
         let delivery = Delivery::new(&header, body, SystemTime::now());
-        let verified = senders.verify(&delivery).map(drop);
-        verified.map_err(|reason| self.refuse_sender(&reason))
+        let verified = senders.verify(&delivery);
+        let verified = verified.map_err(|reason| self.refuse_sender(client, &reason))?;
+        if let Some(count) = held.verified.get(verified.secret_index) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
     }
 
-    fn refuse_sender(&self, reason: &Unverified) -> Problem {
-        self.refused.note("delivery", reason);
+    fn refuse_sender(&self, client: Option<IpAddr>, reason: &Unverified) -> Problem {
+        self.refused.note(Kind::Signature, client, reason);
         Problem::unsigned()
     }
 
-    pub(super) fn check_token(&self, headers: &HeaderMap, scope: Scope) -> Result<(), Problem> {
-        match &self.rules().tokens {
-            Some(known) => self.check_known(known, headers, scope),
+    /// Counts a request of `client` that is one too many.
+    pub(super) fn note_too_many(&self, client: Option<IpAddr>) {
+        self.refused.note(Kind::Rate, client, &"too many of them");
+    }
+
+    pub(super) fn check_token(
+        &self,
+        client: Option<IpAddr>,
+        headers: &HeaderMap,
+        scope: Scope,
+    ) -> Result<(), Problem> {
+        match &self.held().rules.tokens {
+            Some(known) => self.check_known(known, client, headers, scope).map(drop),
             None => Ok(()),
         }
     }
 
-    /// Operators always need a token: where no token allows it, nobody is one.
-    pub(super) fn check_operator(&self, headers: &HeaderMap) -> Result<(), Problem> {
-        let rules = self.rules();
+    /// Operators always need a token: where no token allows it, nobody is one. Returns what the log
+    /// calls the token.
+    pub(super) fn check_operator(
+        &self,
+        client: Option<IpAddr>,
+        headers: &HeaderMap,
+    ) -> Result<String, Problem> {
+        let rules = &self.held().rules;
         match &rules.tokens {
             Some(known) if rules.know_operators() => {
-                self.check_known(known, headers, Scope::Operate)
+                let token = self.check_known(known, client, headers, Scope::Operate)?;
+                Ok(token.label())
             }
             _ => Err(Problem::no_such_path()),
         }
     }
 
-    fn check_known(
+    fn check_known<'a>(
         &self,
-        known: &[TokenDigest],
+        known: &'a [TokenDigest],
+        client: Option<IpAddr>,
         headers: &HeaderMap,
         scope: Scope,
-    ) -> Result<(), Problem> {
-        if tokens::allow(known, scope, headers) {
-            return Ok(());
-        }
-        self.refused.note(scope, "no such token");
-        Err(Problem::without_token())
+    ) -> Result<&'a TokenDigest, Problem> {
+        tokens::allow(known, scope, headers).ok_or_else(|| {
+            let kind = match scope {
+                Scope::Read => Kind::ReadToken,
+                Scope::Operate => Kind::OperateToken,
+            };
+            self.refused.note(kind, client, &"no such token");
+            Problem::without_token()
+        })
     }
 
-    fn rules(&self) -> Arc<Rules> {
-        let rules = self.rules.read().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&rules)
+    fn held(&self) -> Arc<Held> {
+        let held = self.rules.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&held)
     }
 }
 

@@ -6,13 +6,15 @@ use hyper::StatusCode;
 use hyper::http::request::Parts;
 use serde::Serialize;
 use webhook_core::{
-    EventId, EventRef, Key, MadeDue, Operator, Page, Requeued, RunningLeases, State, Store,
+    EventId, EventRef, Key, MadeDue, Operator, Page, Requeued, RunningLeases, State,
 };
 
+use super::Site;
 use super::answer::Answer;
 use super::problem::Problem;
 use super::route::{Route, key, read, write};
 use super::transactions::document;
+use crate::audit::{Audit, Caller};
 use crate::shown::{Details, Listed, StatusReport, kind};
 
 /// What all of their paths begin with.
@@ -25,6 +27,7 @@ const PAGE: NonZeroUsize = NonZeroUsize::new(100).expect("a hundred is not zero"
 const MAX_PAGE: usize = 1000;
 
 /// What an operator asks for.
+#[derive(Debug)]
 pub(super) enum Asked {
     Status,
     List(Page),
@@ -36,27 +39,27 @@ pub(super) enum Asked {
 /// Finds it by what comes after [`PREFIX`].
 pub(super) fn route<'a>(
     operator: &'a dyn Operator,
+    caller: Caller,
     head: &Parts,
     path: &str,
 ) -> Result<Route<'a>, Problem> {
+    let operate = |asked| Ok(Route::Operate(operator, caller, asked));
     let known = |id: &str| key(id).ok_or_else(Problem::no_such_transaction);
     let segments: Vec<_> = path.split('/').collect();
     let method = &head.method;
     match segments[..] {
-        ["status"] => read(method, || Ok(Route::Operate(operator, Asked::Status))),
+        ["status"] => read(method, || operate(Asked::Status)),
         ["transactions"] => read(method, || {
             let page = page(head.uri.query().unwrap_or(""))?;
-            Ok(Route::Operate(operator, Asked::List(page)))
+            operate(Asked::List(page))
         }),
-        ["transactions", id] if !id.is_empty() => read(method, || {
-            Ok(Route::Operate(operator, Asked::Show(known(id)?)))
-        }),
-        ["transactions", id, "requeue"] if !id.is_empty() => write(method, || {
-            Ok(Route::Operate(operator, Asked::Requeue(known(id)?)))
-        }),
+        ["transactions", id] if !id.is_empty() => read(method, || operate(Asked::Show(known(id)?))),
+        ["transactions", id, "requeue"] if !id.is_empty() => {
+            write(method, || operate(Asked::Requeue(known(id)?)))
+        }
         ["transactions", id, "make-due"] if !id.is_empty() => write(method, || {
             let leases = leases(head.uri.query().unwrap_or(""))?;
-            Ok(Route::Operate(operator, Asked::MakeDue(known(id)?, leases)))
+            operate(Asked::MakeDue(known(id)?, leases))
         }),
         _ => Err(Problem::no_such_path()),
     }
@@ -123,14 +126,68 @@ fn page(query: &str) -> Result<Page, Problem> {
     Ok(page)
 }
 
-/// Does it.
+impl Asked {
+    /// What the log calls it.
+    const fn action(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::List(_) => "list",
+            Self::Show(_) => "show",
+            Self::Requeue(_) => "requeue",
+            Self::MakeDue(..) => "make-due",
+        }
+    }
+}
+
+/// Does what `caller` asks for, and logs it.
 pub(super) async fn answer(
-    store: &dyn Store,
+    site: &Site,
     operator: &dyn Operator,
+    caller: Caller,
     asked: Asked,
 ) -> Result<Answer, Problem> {
+    let audit = Audit::begin(asked.action(), &asked).by(caller);
+    let answer = act(site, operator, asked).await;
+    audit.end(&match &answer {
+        Ok(answer) => Ended {
+            status: answer.status().as_u16(),
+            detail: None,
+        },
+        Err(problem) => Ended {
+            status: problem.status().as_u16(),
+            detail: Some(problem.detail()),
+        },
+    });
+    answer
+}
+
+/// What the log tells of an answer.
+#[derive(Serialize)]
+struct Ended<'a> {
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
+}
+
+/// The store's status, and what this server alone knows.
+#[derive(Serialize)]
+struct ServerStatus {
+    #[serde(flatten)]
+    report: StatusReport,
+    /// How many deliveries each secret has verified since the secrets were read, by its position.
+    verified_by_secret: Vec<u64>,
+}
+
+async fn act(site: &Site, operator: &dyn Operator, asked: Asked) -> Result<Answer, Problem> {
+    let store = &*site.store.0;
     match asked {
-        Asked::Status => document(StatusCode::OK, &StatusReport::of(operator).await?),
+        Asked::Status => document(
+            StatusCode::OK,
+            &ServerStatus {
+                report: StatusReport::of(operator).await?,
+                verified_by_secret: site.gate.verified_by_secret(),
+            },
+        ),
         Asked::List(page) => list(operator, &page).await,
         Asked::Show(key) => {
             let details = Details::find(store, operator, key).await?;
@@ -174,16 +231,13 @@ struct Scheduled<'a> {
 async fn requeue(operator: &dyn Operator, key: Key) -> Result<Answer, Problem> {
     let event = EventRef { kind: kind(), key };
     match operator.requeue(std::slice::from_ref(&event)).await?[..] {
-        [Requeued::Applied] => {
-            tracing::info!(transaction_id = ?event.key.as_str(), "requeued by an operator");
-            document(
-                StatusCode::OK,
-                &Scheduled {
-                    transaction_id: event.key.as_str(),
-                    status: State::Processing.as_str(),
-                },
-            )
-        }
+        [Requeued::Applied] => document(
+            StatusCode::OK,
+            &Scheduled {
+                transaction_id: event.key.as_str(),
+                status: State::Processing.as_str(),
+            },
+        ),
         [Requeued::NotFailed] => Err(Problem::new(
             StatusCode::CONFLICT,
             "Only a FAILED transaction can be processed again",
@@ -203,18 +257,13 @@ async fn make_due(
         .make_due(std::slice::from_ref(&event), leases)
         .await?[..]
     {
-        [answer @ (MadeDue::Applied | MadeDue::AlreadyDue)] => {
-            if answer == MadeDue::Applied {
-                tracing::info!(transaction_id = ?event.key.as_str(), "made due by an operator");
-            }
-            document(
-                StatusCode::OK,
-                &Scheduled {
-                    transaction_id: event.key.as_str(),
-                    status: State::Processing.as_str(),
-                },
-            )
-        }
+        [MadeDue::Applied | MadeDue::AlreadyDue] => document(
+            StatusCode::OK,
+            &Scheduled {
+                transaction_id: event.key.as_str(),
+                status: State::Processing.as_str(),
+            },
+        ),
         [MadeDue::Leased] => conflict(
             "A worker holds the transaction; leased=true ends its lease, and a worker that is alive \
              may then process it twice",

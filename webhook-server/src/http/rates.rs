@@ -15,7 +15,6 @@ use hyper::HeaderMap;
 use self::buckets::Buckets;
 pub use self::forwarded::{Forwarding, Network};
 use super::problem::Problem;
-use super::refusals::Refusals;
 
 /// How often clients may ask, in requests a second; as many may come at once. `/` and `/readyz`
 /// are not counted.
@@ -39,7 +38,6 @@ pub(super) struct Rates {
     all: Option<RateLimiter<NotKeyed, InMemoryState, DefaultClock, NoOpMiddleware>>,
     each: Option<RateLimiter<IpAddr, Buckets, DefaultClock, NoOpMiddleware>>,
     forwarding: Forwarding,
-    refusals: Refusals,
 }
 
 impl Rates {
@@ -55,7 +53,6 @@ impl Rates {
             each,
             clock,
             forwarding: options.forwarding,
-            refusals: Refusals::default(),
         }
     }
 
@@ -70,7 +67,7 @@ impl Rates {
             let peer = peer.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
             let client = self.forwarding.client(peer, headers);
             let checked = each.check_key(&client);
-            checked.map_err(|until| self.refuse(&until, &client))?;
+            checked.map_err(|until| self.refuse(&until))?;
         }
         Ok(())
     }
@@ -79,18 +76,17 @@ impl Rates {
     pub(super) fn check_all(&self) -> Result<(), Problem> {
         if let Some(all) = &self.all {
             let checked = all.check();
-            checked.map_err(|until| self.refuse(&until, &"all clients"))?;
+            checked.map_err(|until| self.refuse(&until))?;
         }
         Ok(())
     }
 
-    fn refuse(
-        &self,
-        until: &NotUntil<<DefaultClock as Clock>::Instant>,
-        who: &dyn std::fmt::Display,
-    ) -> Problem {
-        self.refusals
-            .note(format_args!("of {who}"), "too many of them");
+    /// The client of a request that came from `peer`.
+    pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+        self.forwarding.client(peer, headers)
+    }
+
+    fn refuse(&self, until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Problem {
         let wait = until.wait_time_from(self.clock.now());
         let seconds = u16::try_from(wait.as_secs().saturating_add(1)).unwrap_or(u16::MAX);
         Problem::too_many_requests(seconds)
@@ -128,7 +124,6 @@ mod tests {
         });
         let passed = (0..50_u8).filter(|_| rates.check_all().is_ok());
         assert!((2..20).contains(&passed.count()));
-        assert!(rates.refusals.count() > 30);
     }
 
     #[test]

@@ -1,25 +1,165 @@
 //! Who is turned away, counted and logged.
 
+use std::collections::HashMap;
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-/// How many requests were refused for one sort of reasons.
+/// How many refusals have lines of their own between two summaries. Whoever is refused must not be
+/// able to flood the log.
+const MAX_LINES: u64 = 10;
+
+/// How many addresses are counted at once. One more takes the place, and the count, of one with the
+/// fewest refusals, so that those who are refused most stay.
+const MAX_ADDRESSES: usize = 256;
+
+/// How many addresses a summary names.
+const MAX_NAMED: usize = 10;
+
+/// What requests are refused for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Signature,
+    ReadToken,
+    OperateToken,
+    Rate,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [
+        Self::Signature,
+        Self::ReadToken,
+        Self::OperateToken,
+        Self::Rate,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Signature => "signature",
+            Self::ReadToken => "read token",
+            Self::OperateToken => "operate token",
+            Self::Rate => "rate limit",
+        }
+    }
+}
+
+/// How many requests were refused, and since the last summary, of whom.
 #[derive(Debug, Default)]
-pub(super) struct Refusals(AtomicU64);
+pub(super) struct Refusals {
+    all: AtomicU64,
+    recent: Mutex<Recent>,
+}
+
+/// What was refused since the last summary.
+#[derive(Debug, Default)]
+struct Recent {
+    by_kind: [u64; Kind::ALL.len()],
+    by_address: HashMap<IpAddr, u64>,
+}
+
+impl Recent {
+    fn count(&self) -> u64 {
+        self.by_kind.iter().sum()
+    }
+
+    fn add(&mut self, kind: Kind, client: Option<IpAddr>) {
+        self.by_kind[kind as usize] += 1;
+        let Some(client) = client else {
+            return;
+        };
+        let mut count = 0;
+        if self.by_address.len() == MAX_ADDRESSES && !self.by_address.contains_key(&client) {
+            let fewest = self.by_address.iter().min_by_key(|(_, count)| **count);
+            if let Some((&addr, &fewest)) = fewest {
+                self.by_address.remove(&addr);
+                count = fewest;
+            }
+        }
+        *self.by_address.entry(client).or_insert(count) += 1;
+    }
+
+    /// Each kind with its count.
+    fn kinds(&self) -> String {
+        let kinds = Kind::ALL.into_iter().zip(self.by_kind);
+        let kinds = kinds.filter(|(_, count)| *count > 0);
+        let kinds = kinds.map(|(kind, count)| format!("{}: {count}", kind.as_str()));
+        kinds.collect::<Vec<_>>().join(", ")
+    }
+
+    /// The addresses with the most refusals, and their counts.
+    fn addresses(&self) -> String {
+        let mut addresses: Vec<_> = self.by_address.iter().collect();
+        addresses.sort_by_key(|&(addr, count)| (std::cmp::Reverse(*count), *addr));
+        let named = addresses.into_iter().take(MAX_NAMED);
+        let named = named.map(|(addr, count)| format!("{addr}: {count}"));
+        named.collect::<Vec<_>>().join(", ")
+    }
+}
 
 impl Refusals {
     pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.all.load(Ordering::Relaxed)
     }
 
-    /// Counts one more. Whoever is refused must not be able to flood the log either: of all
-    /// refusals it tells the first, the second, the fourth and so on.
-    pub(super) fn note(&self, request: impl Display, reason: impl Display) {
-        let refused = self.0.fetch_add(1, Ordering::Relaxed) + 1;
-        if refused.is_power_of_two() {
-            tracing::warn!(%request, %reason, refused, "requests refused");
+    /// Counts one more. The first ones since the last summary have lines of their own.
+    pub(super) fn note(&self, kind: Kind, client: Option<IpAddr>, reason: &dyn Display) {
+        self.all.fetch_add(1, Ordering::Relaxed);
+        let recent = {
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            recent.add(kind, client);
+            recent.count()
+        };
+        let kind = kind.as_str();
+        let addr = client.map(tracing::field::display);
+        if recent <= MAX_LINES {
+            tracing::warn!(kind, addr, %reason, "request refused");
         } else {
-            tracing::debug!(%request, %reason, refused, "request refused");
+            tracing::debug!(kind, addr, %reason, "request refused");
         }
+    }
+
+    /// Logs what was refused since the last summary, if anything was.
+    pub(super) fn log_summary(&self, verified_by_secret: &[u64]) {
+        let recent = {
+            let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *recent)
+        };
+        if recent.count() > 0 {
+            tracing::warn!(
+                refused = recent.count(),
+                kinds = recent.kinds(),
+                addresses = recent.addresses(),
+                ?verified_by_secret,
+                "requests refused since the last summary"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[test]
+    fn many_addresses_keep_memory_bounded_and_the_busiest_is_named() {
+        let mut recent = Recent::default();
+        let busy = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
+        for i in 0..10_000_u32 {
+            recent.add(Kind::Signature, busy);
+            recent.add(Kind::Rate, Some(Ipv4Addr::from(i).into()));
+        }
+        recent.add(Kind::ReadToken, None);
+        assert_eq!(recent.by_address.len(), MAX_ADDRESSES);
+        assert_eq!(recent.count(), 20_001);
+        assert_eq!(
+            recent.kinds(),
+            "signature: 10000, read token: 1, rate limit: 10000"
+        );
+        let addresses = recent.addresses();
+        assert!(addresses.starts_with("192.0.2.1: 10000, "), "{addresses}");
+        assert_eq!(addresses.split(", ").count(), MAX_NAMED);
     }
 }

@@ -1,5 +1,7 @@
 //! From a request to its answer.
 
+use std::net::IpAddr;
+
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
@@ -14,6 +16,7 @@ use super::problem::Problem;
 use super::ready::Readiness;
 use super::tokens::Scope;
 use super::{Site, body, head, operator, transactions, verify};
+use crate::audit::Caller;
 
 const WEBHOOK_PATH: &str = "/v1/webhooks/transactions";
 const TRANSACTION_PATH: &str = "/v1/transactions/";
@@ -30,7 +33,9 @@ pub(super) async fn respond(site: &Site, peer: &Peer, request: Request<Incoming>
         Ok(Route::Receive(inbox)) => match body::receive(site, peer, body).await {
             Ok(body) => {
                 peer.waits_for_server();
-                let received = match verify::check_sender(site, &head.headers, &body.bytes).await {
+                let client = client(site, peer, &head);
+                let checked = verify::check_sender(site, client, &head.headers, &body.bytes);
+                let received = match checked.await {
                     Ok(()) => transactions::receive(inbox, body.bytes).await,
                     Err(problem) => Err(problem),
                 };
@@ -71,13 +76,19 @@ pub(super) async fn respond(site: &Site, peer: &Peer, request: Request<Incoming>
     answer
 }
 
+/// The address of the client, as far as proxies that are trusted tell it.
+fn client(site: &Site, peer: &Peer, head: &Parts) -> Option<IpAddr> {
+    let addr = peer.addr()?;
+    Some(site.rates.client(addr, &head.headers))
+}
+
 /// What a request asks for.
 pub(super) enum Route<'a> {
     Health,
     Ready,
     Receive(&'a Inbox),
     Show(&'a Inbox, Key),
-    Operate(&'a dyn Operator, operator::Asked),
+    Operate(&'a dyn Operator, Caller, operator::Asked),
     Options(&'static str),
 }
 
@@ -90,28 +101,34 @@ fn route<'a>(site: &'a Site, peer: &Peer, head: &Parts) -> Result<Route<'a>, Pro
         return Err(Problem::method_not_allowed(ANY).closing());
     }
     let path = head.uri.path();
+    let client = client(site, peer, head);
     // Whoever looks after the server must be able to, however many others come.
     if !matches!(path, "/" | "/readyz") {
-        site.rates.check_sender(peer.addr(), &head.headers)?;
+        let checked = site.rates.check_sender(peer.addr(), &head.headers);
+        checked.inspect_err(|_| site.gate.note_too_many(client))?;
     }
     if let (Some(path), Some(operator)) = (path.strip_prefix(operator::PREFIX), &site.operator) {
-        site.gate.check_operator(&head.headers)?;
-        site.rates.check_all()?;
-        return operator::route(&*operator.0, head, path);
+        let token = site.gate.check_operator(client, &head.headers)?;
+        site.check_rate_of_all(client)?;
+        let caller = Caller {
+            token,
+            addr: client,
+        };
+        return operator::route(&*operator.0, caller, head, path);
     }
     match (path, &site.inbox) {
         ("/", _) => read(&head.method, || Ok(Route::Health)),
         ("/readyz", _) => read(&head.method, || Ok(Route::Ready)),
         (WEBHOOK_PATH, Some(inbox)) => write(&head.method, || {
             head::check_media_type(&head.headers)?;
-            site.gate.check_signature_headers(&head.headers)?;
+            site.gate.check_signature_headers(client, &head.headers)?;
             Ok(Route::Receive(inbox))
         }),
         ("*", _) if head.method == Method::OPTIONS => Ok(Route::Options(ANY)),
         (path, Some(inbox)) => match path.strip_prefix(TRANSACTION_PATH) {
             Some(id) if !id.is_empty() && !id.contains('/') => read(&head.method, || {
-                site.gate.check_token(&head.headers, Scope::Read)?;
-                site.rates.check_all()?;
+                site.gate.check_token(client, &head.headers, Scope::Read)?;
+                site.check_rate_of_all(client)?;
                 key(id)
                     .map(|key| Route::Show(inbox, key))
                     .ok_or_else(Problem::no_such_transaction)
@@ -169,7 +186,9 @@ async fn run(site: &Site, route: Route<'_>) -> Result<Answer, Problem> {
         )),
         Route::Ready => ready(site).await,
         Route::Show(inbox, key) => transactions::show(inbox, &key).await,
-        Route::Operate(operator, asked) => operator::answer(&*site.store.0, operator, asked).await,
+        Route::Operate(operator, caller, asked) => {
+            operator::answer(site, operator, caller, asked).await
+        }
         Route::Options(allow) => Ok(answer::options(allow)),
         Route::Receive(_) => unreachable!("a delivery is answered by its body"),
     }

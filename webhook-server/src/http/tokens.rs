@@ -6,7 +6,7 @@ use std::str::FromStr;
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
-use subtle::{Choice, ConstantTimeEq};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 /// What a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -38,9 +38,38 @@ impl fmt::Display for Scope {
     }
 }
 
+/// The most characters of a token's name.
+const MAX_NAME_CHARS: usize = 64;
+
+/// The name of a token: 1 to 64 letters, digits, full stops, hyphens and underscores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenName(String);
+
+impl FromStr for TokenName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_known = |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c);
+        if (1..=MAX_NAME_CHARS).contains(&text.len()) && text.chars().all(is_known) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!(
+                "expected 1 to {MAX_NAME_CHARS} letters, digits, full stops, hyphens and underscores"
+            ))
+        }
+    }
+}
+
+impl fmt::Display for TokenName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A token by its SHA-256 digest. A token is as long and as random as a key: its digest needs no salt.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenDigest {
+    name: Option<TokenName>,
     scope: Scope,
     digest: [u8; 32],
 }
@@ -49,8 +78,26 @@ impl TokenDigest {
     /// That of `token`.
     pub fn of(scope: Scope, token: &str) -> Self {
         Self {
+            name: None,
             scope,
             digest: Sha256::digest(token).into(),
+        }
+    }
+
+    /// The same, with a name for the log.
+    #[must_use]
+    pub fn named(self, name: TokenName) -> Self {
+        Self {
+            name: Some(name),
+            ..self
+        }
+    }
+
+    /// The name, or where there is none, the first digits of the digest.
+    pub(super) fn label(&self) -> String {
+        match &self.name {
+            Some(name) => name.to_string(),
+            None => format!("unnamed, digest {}…", hex::encode(&self.digest[..4])),
         }
     }
 
@@ -60,47 +107,72 @@ impl TokenDigest {
     }
 }
 
-/// As it stands in a configuration: `read:`, and 64 hexadecimal digits.
+/// As it stands in a configuration: `read:`, and 64 hexadecimal digits; with a name, `ci:read:` and
+/// the digits.
 impl FromStr for TokenDigest {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             "expected read: or operate: and the 64 hexadecimal digits of a token's SHA-256 digest, \
-             as `webhook-server token` writes them"
+             with a name and a colon before them if it has a name, as `webhook-server token` writes \
+             them"
                 .to_owned()
         };
-        let (scope, digits) = text.split_once(':').ok_or_else(wrong)?;
+        let (scope, digits) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let (name, scope) = match scope.rsplit_once(':') {
+            Some((name, scope)) => (Some(name.parse().map_err(|_| wrong())?), scope),
+            None => (None, scope),
+        };
         let mut digest = [0; 32];
         hex::decode_to_slice(digits, &mut digest).map_err(|_| wrong())?;
         let scope = scope.parse().map_err(|_| wrong())?;
-        Ok(Self { scope, digest })
+        Ok(Self {
+            name,
+            scope,
+            digest,
+        })
     }
 }
 
 impl fmt::Display for TokenDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.name {
+            write!(f, "{name}:")?;
+        }
         write!(f, "{}:{}", self.scope, hex::encode(self.digest))
     }
 }
 
 impl fmt::Debug for TokenDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.name {
+            write!(f, "{name}:")?;
+        }
         write!(f, "{}:***", self.scope)
     }
 }
 
-/// Whether the request brings a token that allows `scope`. Takes as long whichever token it is.
-pub(super) fn allow(known: &[TokenDigest], scope: Scope, headers: &HeaderMap) -> bool {
-    let Some(token) = bearer(headers) else {
-        return false;
-    };
+/// The token among `known` that the request brings, if it allows `scope`. Takes as long whichever
+/// token it is.
+pub(super) fn allow<'a>(
+    known: &'a [TokenDigest],
+    scope: Scope,
+    headers: &HeaderMap,
+) -> Option<&'a TokenDigest> {
+    let token = bearer(headers)?;
     let presented: [u8; 32] = Sha256::digest(token).into();
-    let mut allowed = Choice::from(0);
-    for token in known.iter().filter(|token| token.scope >= scope) {
-        allowed |= token.digest.ct_eq(&presented);
+    let mut is_allowed = Choice::from(0);
+    let mut found = 0;
+    for (index, token) in (0_u64..).zip(known) {
+        if token.scope >= scope {
+            let is_same = token.digest.ct_eq(&presented);
+            found.conditional_assign(&index, is_same);
+            is_allowed |= is_same;
+        }
     }
-    allowed.into()
+    let found = usize::try_from(found).ok()?;
+    bool::from(is_allowed).then(|| known.get(found)).flatten()
 }
 
 /// The one token that a request brings.
@@ -146,11 +218,32 @@ mod tests {
             (with(&["Bearer reader", "Bearer reader"]), false, false),
             (with(&[]), false, false),
         ] {
-            assert_eq!(allow(&known, Scope::Read, &headers), reads, "{headers:?}");
+            let read = allow(&known, Scope::Read, &headers);
+            assert_eq!(read.is_some(), reads, "{headers:?}");
             let operate = allow(&known, Scope::Operate, &headers);
-            assert_eq!(operate, operates, "{headers:?}");
+            assert_eq!(operate.is_some(), operates, "{headers:?}");
         }
-        assert!(!allow(&[], Scope::Read, &with(&["Bearer reader"])));
+        assert!(allow(&[], Scope::Read, &with(&["Bearer reader"])).is_none());
+        let found = allow(&known, Scope::Read, &with(&["Bearer operator"]));
+        assert_eq!(found, Some(&known[1]));
+    }
+
+    #[test]
+    fn digests_may_have_names() {
+        let digest = TokenDigest::of(Scope::Read, "abc");
+        assert_eq!(digest.label(), "unnamed, digest ba7816bf…");
+        for name in ["ci", "read", "ana.b-c_d", &"x".repeat(64)] {
+            let text = format!("{name}:{digest}");
+            let named: TokenDigest = text.parse().unwrap();
+            assert_eq!(named.label(), name);
+            assert_eq!(named.to_string(), text);
+            assert_eq!(format!("{named:?}"), format!("{name}:read:***"));
+        }
+        for name in ["", "a b", "a:b", "caf\u{e9}", "a\u{1b}[m", &"x".repeat(65)] {
+            let text = format!("{name}:{digest}");
+            assert!(text.parse::<TokenDigest>().is_err(), "{name}");
+            assert!(name.parse::<TokenName>().is_err(), "{name}");
+        }
     }
 
     #[test]

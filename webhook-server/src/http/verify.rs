@@ -1,5 +1,6 @@
 //! Verifying signatures without holding up other requests.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,11 +20,12 @@ pub(super) const MAX_CONCURRENT: usize = 2;
 /// what is verified counts towards it.
 pub(super) async fn check_sender(
     site: &Site,
+    client: Option<IpAddr>,
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<(), Problem> {
     if body.len() <= MAX_INLINE_BYTES || !site.gate.verifies_senders() {
-        site.gate.check_sender(headers, body)?;
+        site.gate.check_sender(client, headers, body)?;
     } else {
         let permit = Arc::clone(&site.verifying)
             .acquire_owned()
@@ -31,11 +33,11 @@ pub(super) async fn check_sender(
             .map_err(Problem::internal)?;
         let (gate, headers, body) = (Arc::clone(&site.gate), headers.clone(), body.clone());
         let verified = tokio::task::spawn_blocking(move || {
-            let verified = gate.check_sender(&headers, &body);
+            let verified = gate.check_sender(client, &headers, &body);
             drop(permit);
             verified
         });
         verified.await.map_err(Problem::internal)??;
     }
-    site.rates.check_all()
+    site.check_rate_of_all(client)
 }

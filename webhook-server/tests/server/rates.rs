@@ -87,7 +87,7 @@ async fn all_together_have_a_limit_and_a_refused_delivery_is_not_kept() {
         }
     };
     assert_eq!(shown, 404);
-    process.logs("requests refused").await;
+    process.logs("request refused").await;
 }
 
 #[tokio::test]

@@ -10,11 +10,17 @@ use super::secrets;
 
 /// A token and its digest, as the command makes them.
 pub(crate) async fn token(scope: &str) -> (String, String) {
-    let (code, out, log) = webhook_server(&["token", scope]).output().await;
+    token_with(&[scope], &format!("{scope}:")).await
+}
+
+/// The same, made with these arguments; its digest begins with `start`.
+pub(crate) async fn token_with(args: &[&str], start: &str) -> (String, String) {
+    let args = [&["token"], args].concat();
+    let (code, out, log) = webhook_server(&args).output().await;
     assert_eq!(code, 0, "{log}");
     let lines: Vec<&str> = out.lines().collect();
     assert!(lines[1].starts_with("wht_") && lines[1].len() > 60, "{out}");
-    assert!(lines[3].starts_with(&format!("{scope}:")), "{out}");
+    assert!(lines[3].starts_with(start), "{out}");
     secrets::keep(lines[1]);
     (lines[1].to_owned(), lines[3].to_owned())
 }
