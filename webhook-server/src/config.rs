@@ -191,13 +191,22 @@ pub struct Config {
     #[arg(long, env, value_name = "SECONDS", default_value = "10", value_parser = values::timeout_seconds)]
     pub body_timeout_seconds: Duration,
 
-    /// Longest time for a request's head to arrive, and for a connection to be idle
+    /// Longest time for a request's head, or for a connection's first request, to arrive
     #[arg(long, env, value_name = "SECONDS", default_value = "30", value_parser = values::timeout_seconds)]
     pub header_timeout_seconds: Duration,
+
+    /// How long a connection may wait for its next request: longer than load balancers keep theirs
+    #[arg(long, env, value_name = "SECONDS", default_value = "75", value_parser = values::timeout_seconds)]
+    pub keep_alive_seconds: Duration,
 
     /// Most connections; beyond, idle ones are closed, or the new one is answered 503
     #[arg(long, env, value_name = "COUNT", default_value = "10000", value_parser = values::count)]
     pub max_connections: usize,
+
+    /// Most connections of one address, or of one IPv6 network of 64 bits; trusted proxies have no
+    /// such limit. Unset: all but 64 of MAX_CONNECTIONS
+    #[arg(long, env, value_name = "COUNT", value_parser = values::count)]
+    pub max_connections_per_address: Option<usize>,
 
     /// How long requests and handlers may take to finish on SIGTERM or SIGINT
     #[arg(long, env, value_name = "SECONDS", default_value = "25", value_parser = values::seconds)]
@@ -255,7 +264,6 @@ impl Config {
     fn check(&self, task: Option<&Task>) -> Result<(), &'static str> {
         self.check_senders()?;
         self.tls.check()?;
-        self.rates.check()?;
         match (self.retention_days, self.key_retention_days) {
             (None, Some(_)) => {
                 return Err(
@@ -340,7 +348,9 @@ impl Config {
             max_buffered_bytes: self.max_queued_bytes,
             body_timeout: self.body_timeout_seconds,
             header_timeout: self.header_timeout_seconds,
+            keep_alive_timeout: self.keep_alive_seconds,
             max_connections: self.max_connections,
+            max_connections_per_address: self.max_connections_per_address,
             ready_timeout: self.accept_timeout_seconds,
             rates: self.rates.options(),
         }

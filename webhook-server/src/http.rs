@@ -48,12 +48,19 @@ pub struct HttpOptions {
     /// A body that takes longer is answered 408. Default: 10 s.
     pub body_timeout: Duration,
     /// A request's head that takes longer closes the connection, and so does the wait for the
-    /// next request. Default: 30 s.
+    /// first request. Default: 30 s.
     pub header_timeout: Duration,
+    /// How long a connection may wait for its next request. Default: 75 s, since load balancers
+    /// keep connections for 60 s.
+    pub keep_alive_timeout: Duration,
     /// At most as many connections. Beyond it the one that has waited longest for its client
-    /// makes room; where none has waited for a second, the new one is answered 503. Default:
+    /// makes room; where none has waited for a second, one of the address that holds most.
+    /// Where that is of no use, the new one is answered 503. Default:
     /// 10,000.
     pub max_connections: usize,
+    /// At most as many connections of one address, or of one IPv6 network of 64 bits, that is no
+    /// trusted proxy. Default: all but 64.
+    pub max_connections_per_address: Option<usize>,
     /// How long `/readyz` waits for the store. Default: 3 s.
     pub ready_timeout: Duration,
     /// How often clients may ask; more is answered 429.
@@ -67,7 +74,9 @@ impl Default for HttpOptions {
             max_buffered_bytes: 64 << 20,
             body_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(30),
+            keep_alive_timeout: Duration::from_secs(75),
             max_connections: 10_000,
+            max_connections_per_address: None,
             ready_timeout: Duration::from_secs(3),
             rates: RateOptions::default(),
         }

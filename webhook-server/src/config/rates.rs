@@ -50,17 +50,6 @@ pub enum ForwardedHeader {
 }
 
 impl Rates {
-    /// Refuses what makes no sense together.
-    pub(super) const fn check(&self) -> Result<(), &'static str> {
-        match (&self.trusted_proxies, self.rate_limit_per_sender) {
-            (Some(_), None) => Err(
-                "TRUSTED_PROXIES (--trusted-proxies) needs RATE_LIMIT_PER_SENDER \
-                 (--rate-limit-per-sender): for nothing else is it asked who a client is",
-            ),
-            _ => Ok(()),
-        }
-    }
-
     pub(super) fn options(&self) -> RateOptions {
         RateOptions {
             all: self.rate_limit,

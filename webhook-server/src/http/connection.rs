@@ -13,12 +13,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use super::connections::{Admitted, Connections, Order, Peer};
+use super::connections::{Admitted, Connections, Order, Peer, Phase};
 use super::route;
-use super::{HttpOptions, Site};
+use super::{Forwarding, Site};
 
 /// The longest head; longer ones are answered 431.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
@@ -30,11 +30,13 @@ const MAX_BUFFER_BYTES: usize = 64 * 1024;
 const REFUSAL_LINGER: Duration = Duration::from_secs(2);
 
 /// What hyper is to do on every connection.
-pub(super) fn builder(options: &HttpOptions) -> http1::Builder {
+pub(super) fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        .header_read_timeout(options.header_timeout)
+        // It would count from the end of the answer before: `serve` tells a slow head from an idle
+        // connection.
+        .header_read_timeout(None)
         .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(MAX_BUFFER_BYTES)
         // A client that has sent its request may close its half and still gets its answer.
@@ -52,9 +54,9 @@ pub(super) fn builder(options: &HttpOptions) -> http1::Builder {
 /// It is outside of every [`Listening`](super::Listening): no limit counts it, no shutdown ends it,
 /// and a client that does not read its answers is waited for.
 pub async fn serve_stream(site: Arc<Site>, stream: impl AsyncRead + AsyncWrite + Unpin) {
-    let alone = Arc::new(Connections::new(1));
+    let alone = Arc::new(Connections::new(1, None, Forwarding::default()));
     if let Some(admitted) = alone.admit(None) {
-        serve(stream, admitted, builder(&site.options), site).await;
+        serve(stream, admitted, builder(), site).await;
     }
 }
 
@@ -97,7 +99,12 @@ pub(super) async fn serve(
     let peer = admitted.peer();
     let service = service_fn(|request| {
         let (site, peer) = (Arc::clone(&site), Arc::clone(peer));
-        async move { Ok::<_, Infallible>(route::respond(&site, &peer, request).await) }
+        async move {
+            peer.begins(Phase::Busy);
+            let answer = route::respond(&site, &peer, request).await;
+            peer.begins(Phase::Idle);
+            Ok::<_, Infallible>(answer)
+        }
     });
     let io = TokioIo::new(Lingering {
         stream,
@@ -106,6 +113,9 @@ pub(super) async fn serve(
         until: None,
     });
     let mut connection = pin!(builder.serve_connection(io, service));
+    let (head_limit, idle_limit) = (site.options.header_timeout, site.options.keep_alive_timeout);
+    peer.begins(Phase::Head);
+    let mut timer = pin!(sleep(head_limit));
     let mut finishing = false;
     let ended = poll_fn(|context| {
         match peer.listen(context) {
@@ -118,7 +128,21 @@ pub(super) async fn serve(
             }
             Order::Abort => return Poll::Ready(Ok(())),
         }
-        connection.as_mut().poll(context)
+        if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+            return Poll::Ready(ended);
+        }
+        while let Some(due) = peer.due(head_limit, idle_limit).map(Instant::from_std) {
+            if due < timer.deadline() {
+                timer.as_mut().reset(due);
+            }
+            ready!(timer.as_mut().poll(context));
+            if due <= Instant::now() {
+                tracing::debug!("connection closed: its client took too long");
+                return Poll::Ready(Ok(()));
+            }
+            timer.as_mut().reset(due);
+        }
+        Poll::Pending
     })
     .await;
     if let Err(error) = ended {
@@ -170,7 +194,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.peer.receives_bytes();
+        }
+        read
     }
 }
 

@@ -1,6 +1,7 @@
 //! All open connections: their limit, who has to make room, and how they end.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -11,17 +12,30 @@ use std::time::{Duration, Instant};
 use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
+use super::rates::{Forwarding, network_bits};
+
 /// How long a connection may wait for its client before it may have to make room for another.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// How many connections make room at a time, so that looking for them stays cheap when many come.
 const MAX_EVICTED: usize = 64;
 
+/// The same, where the new connection is of the very address that holds most.
+const SHORT_GRACE: Duration = Duration::from_millis(100);
+
+/// How many slots only connections from this machine may take: its health checks.
+const RESERVED_FOR_LOOPBACK: usize = 8;
+
+/// How many slots one address leaves to others, where no other cap is set.
+const LEFT_TO_OTHERS: usize = 64;
+
 /// The open connections.
 #[derive(Debug)]
 pub(super) struct Connections {
     table: Mutex<Table>,
     limit: usize,
+    per_address: usize,
+    forwarding: Forwarding,
     started: Instant,
     emptied: Notify,
 }
@@ -29,16 +43,29 @@ pub(super) struct Connections {
 #[derive(Debug, Default)]
 struct Table {
     peers: HashMap<u64, Arc<Peer>>,
+    /// How many connections each address has, or each IPv6 network of 64 bits; `None` stands for
+    /// trusted proxies, which have no cap.
+    held: HashMap<Option<u128>, usize>,
     next_id: u64,
     /// Before then nobody is found that could make room, in milliseconds.
     full_until: u64,
 }
 
 impl Connections {
-    pub(super) fn new(limit: usize) -> Self {
+    /// At most `limit` connections, of which at most `per_address` are of one address that is no
+    /// trusted proxy of `forwarding`.
+    pub(super) fn new(limit: usize, per_address: Option<usize>, forwarding: Forwarding) -> Self {
+        let limit = limit.max(1);
+        let left = if limit > 2 * LEFT_TO_OTHERS {
+            LEFT_TO_OTHERS
+        } else {
+            0
+        };
         Self {
             table: Mutex::default(),
-            limit: limit.max(1),
+            per_address: per_address.unwrap_or(limit - left).max(1),
+            limit,
+            forwarding,
             started: Instant::now(),
             emptied: Notify::new(),
         }
@@ -47,15 +74,39 @@ impl Connections {
     /// Takes a new connection in, of the client that has `addr`. `None` where there are too many, and none that could make room.
     pub(super) fn admit(self: &Arc<Self>, addr: Option<IpAddr>) -> Option<Admitted> {
         let now = self.now();
+        let client = addr
+            .map(|addr| addr.to_canonical())
+            .filter(|addr| !self.forwarding.trusts(*addr))
+            .map(network_bits);
+        let is_local = addr.is_none_or(|addr| addr.to_canonical().is_loopback());
+        let limit = if is_local || self.limit <= LEFT_TO_OTHERS {
+            self.limit
+        } else {
+            self.limit - RESERVED_FOR_LOOPBACK
+        };
         let mut table = self.lock();
-        if table.peers.len() >= self.limit && !table.make_room(now) {
+        if client.is_some()
+            && table.held(client) >= self.per_address
+            && !table.take_one_of(client, now)
+        {
             return None;
         }
+        if table.peers.len() >= limit
+            && !table.make_room(now)
+            && !table.take_from_largest(client, now)
+        {
+            return None;
+        }
+        *table.held.entry(client).or_default() += 1;
         let id = table.next_id;
         table.next_id += 1;
         let peer = Arc::new(Peer {
             addr,
+            client,
+            is_verified: AtomicBool::new(false),
             waiting_since: AtomicU64::new(now),
+            phase: AtomicU8::new(Phase::Head as u8),
+            phase_since: AtomicU64::new(now),
             started: self.started,
             order: AtomicU8::new(Order::Serve as u8),
             leaves_bytes_unread: AtomicBool::new(false),
@@ -143,14 +194,72 @@ impl Table {
             waiting.truncate(MAX_EVICTED);
         }
         for (_, id) in &waiting {
-            if let Some(peer) = self.peers.remove(id) {
-                peer.order(Order::Abort);
-            }
+            self.evict(*id);
         }
         if waiting.is_empty() {
             self.full_until = now + millis(GRACE / 10);
         }
         !waiting.is_empty()
+    }
+
+    /// Closes connections of the address that holds most, for one of `newcomer`, which must hold
+    /// fewer or be that address itself; returns whether there were any.
+    fn take_from_largest(&mut self, newcomer: Option<u128>, now: u64) -> bool {
+        let counts = self.held.iter().filter(|(client, _)| client.is_some());
+        let Some((&largest, &count)) = counts.max_by_key(|&(_, count)| *count) else {
+            return false;
+        };
+        if largest == newcomer {
+            return self.take_one_of(largest, now);
+        }
+        let more = count.saturating_sub(self.held(newcomer));
+        more > 1 && self.take_from(largest, (more / 2).min(MAX_EVICTED), now)
+    }
+
+    /// Closes the connection of `client` that has waited longest, for another of the same; returns
+    /// whether one has waited for [`SHORT_GRACE`].
+    fn take_one_of(&mut self, client: Option<u128>, now: u64) -> bool {
+        now.checked_sub(millis(SHORT_GRACE))
+            .is_some_and(|newest| self.take_from(client, 1, newest))
+    }
+
+    /// Closes up to `count` connections of `client` that have waited since `newest` or longer, and
+    /// have brought nothing verified; those that have waited longest come first.
+    fn take_from(&mut self, client: Option<u128>, count: usize, newest: u64) -> bool {
+        let mut waiting: Vec<(u64, u64)> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.client == client && !peer.is_verified.load(Ordering::Relaxed))
+            .map(|(&id, peer)| (peer.waiting_since.load(Ordering::Relaxed), id))
+            .filter(|&(since, _)| since <= newest)
+            .collect();
+        waiting.sort_unstable();
+        waiting.truncate(count);
+        for (_, id) in &waiting {
+            self.evict(*id);
+        }
+        !waiting.is_empty()
+    }
+
+    fn evict(&mut self, id: u64) {
+        if let Some(peer) = self.remove(id) {
+            peer.order(Order::Abort);
+        }
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Arc<Peer>> {
+        let peer = self.peers.remove(&id)?;
+        if let Entry::Occupied(mut held) = self.held.entry(peer.client) {
+            *held.get_mut() -= 1;
+            if *held.get() == 0 {
+                held.remove();
+            }
+        }
+        Some(peer)
+    }
+
+    fn held(&self, client: Option<u128>) -> usize {
+        self.held.get(&client).copied().unwrap_or_default()
     }
 }
 
@@ -171,7 +280,7 @@ impl Admitted {
 impl Drop for Admitted {
     fn drop(&mut self) {
         let mut table = self.connections.lock();
-        table.peers.remove(&self.id);
+        table.remove(self.id);
         if table.peers.is_empty() {
             self.connections.emptied.notify_waiters();
         }
@@ -181,8 +290,14 @@ impl Drop for Admitted {
 /// One connection, as it is seen from outside its task.
 pub(super) struct Peer {
     addr: Option<IpAddr>,
+    /// Whose connections it counts among.
+    client: Option<u128>,
+    /// Whether it has brought a delivery whose signature is good.
+    is_verified: AtomicBool,
     /// Milliseconds after the start; [`NOT_WAITING`] while the server is at work.
     waiting_since: AtomicU64,
+    phase: AtomicU8,
+    phase_since: AtomicU64,
     started: Instant,
     order: AtomicU8,
     leaves_bytes_unread: AtomicBool,
@@ -202,6 +317,17 @@ pub(super) enum Order {
     Abort = 2,
 }
 
+/// What a connection is at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It receives the head of a request, or waits for its first.
+    Head = 0,
+    /// It waits for its next request.
+    Idle = 1,
+    /// It receives a body, or the server is at work.
+    Busy = 2,
+}
+
 impl Peer {
     /// The other end's address, where there is a network in between.
     pub(super) const fn addr(&self) -> Option<IpAddr> {
@@ -217,6 +343,36 @@ impl Peer {
     /// From now on it is the server's turn.
     pub(super) fn waits_for_server(&self) {
         self.waiting_since.store(NOT_WAITING, Ordering::Relaxed);
+    }
+
+    /// Notes that `phase` begins.
+    pub(super) fn begins(&self, phase: Phase) {
+        let now = millis(self.started.elapsed());
+        self.phase_since.store(now, Ordering::Relaxed);
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Notes that bytes came: where the connection was idle, they begin the next request's head.
+    pub(super) fn receives_bytes(&self) {
+        if self.phase.load(Ordering::Relaxed) == Phase::Idle as u8 {
+            self.begins(Phase::Head);
+        }
+    }
+
+    /// When the connection is to be closed unless it has gone on by then.
+    pub(super) fn due(&self, head: Duration, idle: Duration) -> Option<Instant> {
+        let limit = match self.phase.load(Ordering::Relaxed) {
+            phase if phase == Phase::Head as u8 => head,
+            phase if phase == Phase::Idle as u8 => idle,
+            _ => return None,
+        };
+        let since = Duration::from_millis(self.phase_since.load(Ordering::Relaxed));
+        self.started.checked_add(since)?.checked_add(limit)
+    }
+
+    /// Notes that the connection has brought what its sender signed.
+    pub(super) fn is_verified(&self) {
+        self.is_verified.store(true, Ordering::Relaxed);
     }
 
     /// Notes that an answer goes out before its request was read to the end.
@@ -259,4 +415,70 @@ impl fmt::Debug for Peer {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(NOT_WAITING - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> Option<IpAddr> {
+        Some(text.parse().unwrap())
+    }
+
+    fn fill(connections: &Arc<Connections>, addr: &str, count: usize) -> Vec<Admitted> {
+        (0..count)
+            .filter_map(|_| connections.admit(ip(addr)))
+            .collect()
+    }
+
+    #[test]
+    fn address_that_holds_most_makes_room_for_others() {
+        let connections = Arc::new(Connections::new(200, None, Forwarding::default()));
+        let attacker = fill(&connections, "192.0.2.1", 500);
+        assert_eq!(attacker.len(), 200 - LEFT_TO_OTHERS);
+        for number in 0..100_u8 {
+            let sender = format!("198.51.100.{number}");
+            assert!(connections.admit(ip(&sender)).is_some(), "{sender}");
+        }
+        let senders: Vec<_> = (0..100_u8)
+            .filter_map(|number| connections.admit(ip(&format!("198.51.100.{number}"))))
+            .collect();
+        assert_eq!(senders.len(), 100);
+        assert!(connections.lock().peers.len() <= 200);
+    }
+
+    #[test]
+    fn verified_connections_are_not_taken_for_others_of_their_address() {
+        let connections = Arc::new(Connections::new(100, Some(10), Forwarding::default()));
+        let sender = fill(&connections, "192.0.2.1", 10);
+        for admitted in &sender {
+            admitted.peer().is_verified();
+        }
+        assert!(connections.admit(ip("192.0.2.1")).is_none());
+        assert!(connections.admit(ip("192.0.2.2")).is_some());
+    }
+
+    #[test]
+    fn trusted_proxies_have_no_cap_and_ipv6_networks_share_one() {
+        let forwarding = Forwarding {
+            proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            standard: false,
+        };
+        let connections = Arc::new(Connections::new(100, Some(10), forwarding));
+        let proxied = fill(&connections, "::ffff:10.0.0.1", 50);
+        assert_eq!(proxied.len(), 50);
+        let first = fill(&connections, "2001:db8::1", 6);
+        let second = fill(&connections, "2001:db8::2", 6);
+        assert_eq!(first.len() + second.len(), 10);
+    }
+
+    #[test]
+    fn health_checks_of_this_machine_have_slots_of_their_own() {
+        let connections = Arc::new(Connections::new(100, None, Forwarding::default()));
+        let others: Vec<_> = (0..200_u8)
+            .filter_map(|number| connections.admit(ip(&format!("192.0.2.{number}"))))
+            .collect();
+        assert_eq!(others.len(), 100 - RESERVED_FOR_LOOPBACK);
+        assert!(connections.admit(ip("127.0.0.1")).is_some());
+    }
 }

@@ -62,13 +62,17 @@ impl Listening {
 
     fn begin(listener: TcpListener, tls: Option<Arc<Tls>>, site: Site) -> io::Result<Self> {
         let addr = listener.local_addr()?;
-        let connections = Arc::new(Connections::new(site.options.max_connections));
+        let connections = Arc::new(Connections::new(
+            site.options.max_connections,
+            site.options.max_connections_per_address,
+            site.options.rates.forwarding.clone(),
+        ));
         let site = Arc::new(site);
         let stop = CancellationToken::new();
         let acceptor = Acceptor {
             listener,
             tls,
-            builder: connection::builder(&site.options),
+            builder: connection::builder(),
             site: Arc::clone(&site),
             connections: Arc::clone(&connections),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
@@ -180,6 +184,7 @@ fn longest_wait(options: &HttpOptions) -> Duration {
     options
         .header_timeout
         .max(options.body_timeout)
+        .max(options.keep_alive_timeout)
         .saturating_add(STUCK_MARGIN)
 }
 

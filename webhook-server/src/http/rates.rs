@@ -13,6 +13,7 @@ use governor::{NotUntil, Quota, RateLimiter};
 use hyper::HeaderMap;
 
 use self::buckets::Buckets;
+pub(super) use self::buckets::network_bits;
 pub use self::forwarded::{Forwarding, Network};
 use super::problem::Problem;
 

@@ -36,7 +36,12 @@ pub(super) async fn respond(site: &Site, peer: &Peer, request: Request<Incoming>
                 let client = client(site, peer, &head);
                 let checked = verify::check_sender(site, client, &head.headers, &body.bytes);
                 let received = match checked.await {
-                    Ok(()) => transactions::receive(inbox, body.bytes).await,
+                    Ok(()) => {
+                        if site.gate.verifies_senders() {
+                            peer.is_verified();
+                        }
+                        transactions::receive(inbox, body.bytes).await
+                    }
                     Err(problem) => Err(problem),
                 };
                 (received, false)

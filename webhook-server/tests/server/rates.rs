@@ -104,7 +104,6 @@ async fn what_is_no_limit_is_told_by_its_name() {
             "10.0.0.0/99",
             "expected an address, or a network such as 10.0.0.0/8",
         ),
-        ("TRUSTED_PROXIES", "10.0.0.1", "needs RATE_LIMIT_PER_SENDER"),
         (
             "FORWARDED_HEADER",
             "via",

@@ -22,6 +22,26 @@ async fn a_slow_body_is_answered_408() {
 }
 
 #[tokio::test]
+async fn idle_connection_outlives_the_time_out_of_a_head_and_a_slow_head_does_not() {
+    let mut config = config();
+    config.header_timeout_seconds = Duration::from_millis(300);
+    config.keep_alive_seconds = Duration::from_secs(600);
+    let server = serve(&config);
+    let mut client = Client::connect(server.addr()).await;
+    assert_eq!(client.get("/").await.status, 200);
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    assert_eq!(client.get("/").await.status, 200);
+    client.send("GET / HTTP/1.1\r\nHo").await;
+    client.closed().await;
+
+    config.keep_alive_seconds = Duration::from_millis(100);
+    let server = serve(&config);
+    let mut client = Client::connect(server.addr()).await;
+    assert_eq!(client.get("/").await.status, 200);
+    client.closed().await;
+}
+
+#[tokio::test]
 async fn slow_clients_do_not_hold_up_others() {
     let mut config = config();
     config.processing_delay_seconds = Duration::ZERO;

@@ -1,7 +1,7 @@
 //! What is known of each address, in as much memory for many as for few.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed, StateStore};
@@ -30,17 +30,17 @@ impl Default for Buckets {
 
 impl Buckets {
     fn bucket(&self, client: IpAddr) -> usize {
-        let bits = match client.to_canonical() {
-            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-            IpAddr::V6(address) => network(address),
-        };
-        let hash = self.hash.hash_one(bits);
+        let hash = self.hash.hash_one(network_bits(client));
         usize::try_from(hash % BUCKETS as u64).expect("a bucket's number is small")
     }
 }
 
-const fn network(address: Ipv6Addr) -> u128 {
-    address.to_bits() & NETWORK
+/// What stands for a client: its address, or its IPv6 network of 64 bits.
+pub(in crate::http) fn network_bits(client: IpAddr) -> u128 {
+    match client.to_canonical() {
+        IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(address) => address.to_bits() & NETWORK,
+    }
 }
 
 impl StateStore for Buckets {

@@ -78,7 +78,7 @@ impl Forwarding {
         client
     }
 
-    fn trusts(&self, client: IpAddr) -> bool {
+    pub(in crate::http) fn trusts(&self, client: IpAddr) -> bool {
         self.proxies
             .iter()
             .any(|Network(network)| network.contains(&client))

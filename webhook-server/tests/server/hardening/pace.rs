@@ -6,7 +6,11 @@ use crate::support::transaction;
 use super::case::{Case, GET, SMUGGLED, Then, case, chunk, delivery, good_with, smuggled};
 
 /// The arguments of the server that these cases meet, so that they take no longer than they must.
-pub(super) const ARGS: [&str; 2] = ["--header-timeout-seconds=1", "--body-timeout-seconds=1"];
+pub(super) const ARGS: [&str; 3] = [
+    "--header-timeout-seconds=1",
+    "--body-timeout-seconds=1",
+    "--keep-alive-seconds=1",
+];
 
 pub(super) fn slow() -> Vec<Case> {
     let silence =
