@@ -141,7 +141,16 @@ pub(crate) async fn run(starter: Starter, scheme: &str, secret: &str) {
         let mut client = Client::connect(addr).await;
         assert_eq!(client.ask(head).await.status, status);
     }
-    let chunked = "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    // Signed, since a body that nobody signed is not read.
+    let signature = signer.sign("msg_1", now, body.as_bytes()).unwrap();
+    let signature: String = signature
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    let chunked = format!(
+        "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: test\r\n\
+         Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n{signature}\r\n"
+    );
     for rest in [
         format!("{body}\r\n"),
         format!("{:x};{password}\n{body}", body.len()),
@@ -152,7 +161,7 @@ pub(crate) async fn run(starter: Starter, scheme: &str, secret: &str) {
         ),
     ] {
         let mut client = Client::connect(addr).await;
-        client.ask([chunked, &rest].concat()).await.problem(400);
+        client.ask([&*chunked, &rest].concat()).await.problem(400);
     }
     let headers = format!("Content-Type: text/{password}\r\n{bearer}");
     client.ask(post_as(&headers, &body)).await.problem(415);
