@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::PgStore;
 use crate::error::PgError;
-use crate::options::{PgOptions, Pooler, server};
+use crate::options::{Durability, PgOptions, Pooler, server};
 use crate::session::{Database, Sessions};
 
 /// How long a connection may be unused before it is closed.
@@ -63,11 +63,17 @@ impl PgStore {
             .max_lifetime(MAX_LIFETIME)
             // A dead connection is found out by its use: a round trip less for all others.
             .test_before_acquire(false);
+        let durability = options.durability;
+        if durability == Durability::Asynchronous {
+            tracing::warn!(
+                "durability=asynchronous: a crash of PostgreSQL loses acknowledged events"
+            );
+        }
         let (pool, sessions) = match link {
             Link::Direct => (
                 limits
-                    .after_connect(|connection, _| {
-                        Box::pin(Database::set_up_durability(connection))
+                    .after_connect(move |connection, _| {
+                        Box::pin(Database::set_up_durability(connection, durability))
                     })
                     .connect_lazy_with(Database::set_up(connection, options.statement_timeout)),
                 Sessions::Own,
@@ -82,6 +88,7 @@ impl PgStore {
             sessions,
             options.acquire_timeout,
             options.statement_timeout,
+            durability,
         );
         Ok(Self::over(database, link))
     }
@@ -153,7 +160,7 @@ async fn probe(
         .unwrap_or(Err(sqlx::Error::PoolTimedOut))
         .map_err(|source| PgError::Connect {
             server: server(connection),
-            source,
+            source: source.into(),
         })
 }
 
@@ -164,11 +171,13 @@ async fn once(connection: &PgConnectOptions, link: Link) -> Result<Link, sqlx::E
 
 async fn detect(mut session: PgConnection) -> Result<Link, sqlx::Error> {
     // The simple protocol: through a pooler, nothing may be prepared.
-    let row = sqlx::raw_sql("SELECT coalesce(current_setting('webhook.probe', true), '') = '1'")
+    let row = sqlx::raw_sql("SELECT pg_catalog.current_setting('webhook.probe', true)")
         .fetch_one(&mut session)
         .await?;
     session.close().await?;
-    Ok(if row.try_get(0)? {
+    // Compared here: an operator in SQL would be resolved by the search path of the database.
+    let probe: Option<String> = row.try_get(0)?;
+    Ok(if probe.as_deref() == Some("1") {
         Link::Direct
     } else {
         Link::Pooled

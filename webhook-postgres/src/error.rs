@@ -1,5 +1,7 @@
 //! What can go wrong with PostgreSQL, and what the core is told of it.
 
+use std::error::Error;
+use std::fmt;
 use std::time::Duration;
 
 /// Why the database did not do what was asked.
@@ -22,7 +24,7 @@ pub enum PgError {
         server: String,
         /// Why not.
         #[source]
-        source: sqlx::Error,
+        source: DatabaseError,
     },
     /// There is no answer, where the time for one is bounded on this side.
     #[error("no answer from PostgreSQL within {after:?}")]
@@ -31,11 +33,15 @@ pub enum PgError {
         after: Duration,
     },
     /// The schema is not there, or of an older version than this program's.
-    #[error("schema `webhook` is missing or outdated: run the migration first")]
+    #[error(
+        "schema `webhook` is missing or outdated, or it belongs to another program: run the \
+         migration (`webhook-server migrate`), which creates it, updates it, or says what is wrong \
+         with it"
+    )]
     NotMigrated {
         /// What the database said, where it was asked for something that is not there.
         #[source]
-        source: Option<sqlx::Error>,
+        source: Option<DatabaseError>,
     },
     /// The schema was migrated by a newer version of this program.
     #[error("schema `webhook` has version {found}, this program knows up to {known}: update it")]
@@ -64,7 +70,7 @@ pub enum PgError {
         name: &'static str,
         /// Why.
         #[source]
-        source: sqlx::Error,
+        source: DatabaseError,
     },
     /// Keys were taken by others and deleted again, faster than they could be looked at.
     #[error("keys were taken and freed again all the time")]
@@ -75,9 +81,35 @@ pub enum PgError {
         /// What is wrong with it.
         detail: String,
     },
+    /// The database refuses writes.
+    #[error(
+        "the database is read-only: it is a standby, or an operator has set \
+         default_transaction_read_only"
+    )]
+    ReadOnly {
+        /// What the database said.
+        #[source]
+        source: DatabaseError,
+    },
+    /// The next ids are taken, as after a switch of a logical replica.
+    #[error(
+        "the sequence of webhook.events is behind the ids in use: run the migration \
+         (`webhook-server migrate`), which sets it right"
+    )]
+    SequenceBehind {
+        /// What the database said.
+        #[source]
+        source: DatabaseError,
+    },
+    /// The schema holds something that this program has not made, or belongs to another role.
+    #[error("schema `webhook` is not safe to use: {detail}")]
+    ForeignSchema {
+        /// Which object, and what to do about it.
+        detail: String,
+    },
     /// Any other error of the database or of the connection to it.
     #[error(transparent)]
-    Query(sqlx::Error),
+    Query(DatabaseError),
 }
 
 /// What may be done about an error.
@@ -93,37 +125,84 @@ pub(crate) enum Remedy {
     Wait,
 }
 
+/// What sqlx reports, without the line of PostgreSQL's source code that it appends to messages.
+#[derive(Debug)]
+pub struct DatabaseError(sqlx::Error);
+
+impl DatabaseError {
+    /// The error of sqlx.
+    pub fn as_sqlx(&self) -> &sqlx::Error {
+        &self.0
+    }
+}
+
+impl From<sqlx::Error> for DatabaseError {
+    fn from(error: sqlx::Error) -> Self {
+        Self(error)
+    }
+}
+
+impl fmt::Display for DatabaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            sqlx::Error::Database(error) => {
+                write!(f, "error returned from database: {}", error.message())
+            }
+            error => error.fmt(f),
+        }
+    }
+}
+
+impl Error for DatabaseError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match &self.0 {
+            // Its message is this one's.
+            sqlx::Error::Database(_) => None,
+            error => error.source(),
+        }
+    }
+}
+
 impl PgError {
     pub(crate) fn remedy(&self) -> Remedy {
-        match self {
-            Self::Query(sqlx::Error::Database(error)) => {
+        let error = match self {
+            // A session may keep it longer than the database: another one may be able to write.
+            Self::ReadOnly { .. } => return Remedy::Reconnect,
+            Self::Query(error) => error.as_sqlx(),
+            _ => return Remedy::Wait,
+        };
+        match error {
+            sqlx::Error::Database(error) => {
                 error.code().map_or(Remedy::Wait, |code| of_sqlstate(&code))
             }
-            Self::Query(
-                sqlx::Error::Io(_)
-                | sqlx::Error::Tls(_)
-                | sqlx::Error::Protocol(_)
-                | sqlx::Error::BeginFailed
-                | sqlx::Error::WorkerCrashed,
-            ) => Remedy::Reconnect,
-            Self::Query(sqlx::Error::Encode(_)) => Remedy::Refuse,
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::BeginFailed
+            | sqlx::Error::WorkerCrashed => Remedy::Reconnect,
+            sqlx::Error::Encode(_) => Remedy::Refuse,
             _ => Remedy::Wait,
         }
     }
 }
 
-/// Tells a missing schema from other errors.
+/// Tells causes that an operator can remove from other errors.
 impl From<sqlx::Error> for PgError {
     fn from(error: sqlx::Error) -> Self {
-        // Undefined table, schema, column, function.
-        let undefined = ["42P01", "3F000", "42703", "42883"];
-        let code = error.as_database_error().and_then(|e| e.code());
-        if code.is_some_and(|code| undefined.contains(&&*code)) {
-            Self::NotMigrated {
-                source: Some(error),
-            }
-        } else {
-            Self::Query(error)
+        let (code, constraint) = match error.as_database_error() {
+            Some(found) => (found.code(), found.constraint().map(str::to_owned)),
+            None => (None, None),
+        };
+        let code = code.map(|code| code.into_owned());
+        let source = DatabaseError(error);
+        match (code.as_deref(), constraint.as_deref()) {
+            // Undefined table, schema, column, function.
+            (Some("42P01" | "3F000" | "42703" | "42883"), _) => Self::NotMigrated {
+                source: Some(source),
+            },
+            (Some("25006"), _) => Self::ReadOnly { source },
+            (Some("23505"), Some("events_id" | "queue_id")) => Self::SequenceBehind { source },
+            _ => Self::Query(source),
         }
     }
 }
@@ -140,8 +219,8 @@ impl From<PgError> for webhook_core::Error {
 /// By the classes of PostgreSQL's appendix A, "PostgreSQL Error Codes".
 fn of_sqlstate(code: &str) -> Remedy {
     match code {
-        // The server is going down, coming up, or (after a failover) became a replica.
-        "57P01" | "57P02" | "57P03" | "57P05" | "25006" => Remedy::Reconnect,
+        // The server is going down or coming up.
+        "57P01" | "57P02" | "57P03" | "57P05" => Remedy::Reconnect,
         "40001" | "40P01" => Remedy::Repeat,
         _ => match &code[..code.len().min(2)] {
             "08" => Remedy::Reconnect,
@@ -161,7 +240,6 @@ mod tests {
         for (code, remedy) in [
             ("57P01", Remedy::Reconnect),
             ("08006", Remedy::Reconnect),
-            ("25006", Remedy::Reconnect),
             ("40P01", Remedy::Repeat),
             ("40001", Remedy::Repeat),
             ("22021", Remedy::Refuse),

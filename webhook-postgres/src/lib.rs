@@ -57,8 +57,8 @@ use floor::Floors;
 use session::{Database, Session};
 use wakeup::Wakeups;
 
-pub use error::PgError;
-pub use options::{PgOptions, Pooler};
+pub use error::{DatabaseError, PgError};
+pub use options::{Durability, PgOptions, Pooler};
 pub use sqlx;
 pub use wakeup::{POLL_INTERVAL, POOLED_POLL_INTERVAL};
 
@@ -95,7 +95,8 @@ impl PgStore {
     /// Workers of this and other processes find the events within [`POLL_INTERVAL`] of the commit;
     /// [`announce`](PgStore::announce) them then to spare that.
     ///
-    /// Outside a transaction each of the few statements commits by itself.
+    /// Outside a transaction they are committed by this call. The transaction commits durably, even
+    /// where the app has `synchronous_commit` off; its other settings stay as they are.
     ///
     /// # Errors
     ///
@@ -110,7 +111,10 @@ impl PgStore {
         connection: &mut PgConnection,
         events: &[NewEvent],
     ) -> Result<Vec<Accepted>, Error> {
-        Ok(accept::accept(&mut Session::App(connection), events).await?)
+        let answers = session::app::within(&self.inner.database, connection, async |session| {
+            accept::accept(session, events).await
+        });
+        Ok(answers.await?)
     }
 
     /// Ends attempts together with what else the transaction on `connection` does, so that the
@@ -134,8 +138,10 @@ impl PgStore {
         connection: &mut PgConnection,
         settlements: &[Settlement],
     ) -> Result<Vec<Settled>, Error> {
-        let settled = settle::settle(&mut Session::App(connection), settlements).await?;
-        Ok(settled.answers)
+        let settled = session::app::within(&self.inner.database, connection, async |session| {
+            settle::settle(session, settlements).await
+        });
+        Ok(settled.await?.answers)
     }
 
     /// [`settle_in`](PgStore::settle_in) for one attempt that ended well.

@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use crate::PgStore;
 use crate::error::PgError;
-use crate::session::Session;
+use crate::session::{Database, Session};
 
 /// The migrations, in their order: version 1 is the first. None of them ever changes; what is new
 /// goes into another one.
@@ -50,7 +50,12 @@ impl PgStore {
         let mut checkout = database.acquire(true).await?;
         let done = checkout
             .during(database.answer_timeout(), async |connection| {
-                up_to_date(connection).await
+                let mut transaction = connection
+                    .begin_with(database.begin_on_any_session())
+                    .await?;
+                let done = up_to_date(&mut transaction).await?;
+                transaction.commit().await?;
+                Ok(done)
             })
             .await?;
         if done {
@@ -58,7 +63,7 @@ impl PgStore {
         }
         checkout
             .during(MIGRATION_TIMEOUT, async |connection| {
-                migrate(connection).await
+                migrate(database, connection).await
             })
             .await
     }
@@ -109,11 +114,12 @@ async fn version(connection: &mut PgConnection) -> Result<i32, PgError> {
     Ok(found)
 }
 
-async fn migrate(connection: &mut PgConnection) -> Result<(), PgError> {
+async fn migrate(database: &Database, connection: &mut PgConnection) -> Result<(), PgError> {
     let begin = format!(
-        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; \
-         SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
-         SET LOCAL client_min_messages = warning",
+        "{}; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
+         SET LOCAL client_min_messages = warning; SET LOCAL check_function_bodies = on; \
+         SET LOCAL default_table_access_method = heap",
+        database.begin_on_any_session().0,
         LOCK_TIMEOUT.as_millis(),
         MIGRATION_TIMEOUT.as_millis(),
     );
@@ -188,7 +194,8 @@ async fn apply(
     sql: &'static str,
 ) -> Result<(), PgError> {
     let applied = sqlx::raw_sql(sql).execute(transaction).await;
-    applied
-        .map(|_| ())
-        .map_err(|source| PgError::Migration { name, source })
+    applied.map(|_| ()).map_err(|source| PgError::Migration {
+        name,
+        source: source.into(),
+    })
 }

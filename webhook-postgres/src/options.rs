@@ -33,6 +33,20 @@ pub struct PgOptions {
     pub acquire_timeout: Duration,
     /// How long one statement may take, waiting for locks included. Default: 10 s.
     pub statement_timeout: Duration,
+    /// When a commit counts as done. Default: [`Durability::Synchronous`].
+    pub durability: Durability,
+}
+
+/// When a commit counts as done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is on disk, whatever the settings of the server, database and role say:
+    /// `synchronous_commit = off` counts as `on`, and other values apply as they are.
+    #[default]
+    Synchronous,
+    /// Before it is on disk (`synchronous_commit = off`): a crash of PostgreSQL loses events that
+    /// were acknowledged in the last moments before it.
+    Asynchronous,
 }
 
 /// What stands between a process and its database.
@@ -58,6 +72,7 @@ impl PgOptions {
             max_connections: 8,
             acquire_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
+            durability: Durability::default(),
         }
     }
 }
@@ -71,6 +86,7 @@ impl PgOptions {
 ///   asyncpg's name for `sslmode`.
 /// - `pooler=transaction`, `pooler=none` and `pooler=detect` say what stands between;
 ///   `pgbouncer=true` and port 6543 mean `transaction`.
+/// - `durability=asynchronous` is [`Durability::Asynchronous`].
 /// - `connect_timeout` is [`PgOptions::acquire_timeout`] in seconds.
 /// - Any other parameter is ignored with a warning, but one that begins with `ssl` is an error,
 ///   lest a typing error lower the security of the connection.
@@ -93,6 +109,7 @@ impl fmt::Debug for PgOptions {
             .field("max_connections", &self.max_connections)
             .field("acquire_timeout", &self.acquire_timeout)
             .field("statement_timeout", &self.statement_timeout)
+            .field("durability", &self.durability)
             .finish()
     }
 }

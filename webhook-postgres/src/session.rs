@@ -1,5 +1,7 @@
 //! Runs statements: on a pool's connection of its own, or inside an app's transaction.
 
+pub(crate) mod app;
+mod settings;
 mod spares;
 
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use sqlx::{AssertSqlSafe, Connection, Postgres};
 use tokio::time::{sleep, timeout};
 
 use crate::error::{PgError, Remedy};
+use crate::options::Durability;
 use spares::Spares;
 
 /// A statement with its arguments.
@@ -58,7 +61,7 @@ impl Session<'_> {
 /// Whose sessions the pool's connections are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sessions {
-    /// Ours alone, with [`SETTINGS`] from their start: statements stay prepared, and each is a
+    /// Ours alone, with the settings of [`settings`] from their start: statements stay prepared, and each is a
     /// transaction by itself.
     Own,
     /// Another one for each transaction (a pooler's), or with settings that are the app's: each
@@ -67,25 +70,6 @@ pub(crate) enum Sessions {
     Borrowed,
 }
 
-/// What the statements here rely on.
-///
-/// Plans may be made while a table is empty and be kept until it is huge: only index scans, in
-/// the index's order, are right for both. The JIT compiler must not be started by what the
-/// planner imagines the other ones to cost.
-const SETTINGS: [(&str, &str); 3] = [
-    ("enable_seqscan", "off"),
-    ("enable_bitmapscan", "off"),
-    ("jit", "off"),
-];
-
-/// Turns `synchronous_commit` on where the server or the role has it off: what is answered as
-/// durable must be. Any other value is, and stays. This one is for a session, the other one for a
-/// transaction.
-const DURABLE_SESSION: &str = "SELECT set_config('synchronous_commit', 'on', false) \
-    WHERE current_setting('synchronous_commit') = 'off'";
-const DURABLE_TRANSACTION: &str = "SELECT set_config('synchronous_commit', 'on', true) \
-    WHERE current_setting('synchronous_commit') = 'off'";
-
 /// A pool, and how to run statements on it.
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
@@ -93,6 +77,7 @@ pub(crate) struct Database {
     sessions: Sessions,
     acquire_timeout: Duration,
     statement_timeout: Duration,
+    durability: Durability,
     /// Where the pool is ours alone.
     spares: Option<Arc<Spares>>,
 }
@@ -104,12 +89,14 @@ impl Database {
         sessions: Sessions,
         acquire_timeout: Duration,
         statement_timeout: Duration,
+        durability: Durability,
     ) -> Self {
         Self {
             pool,
             sessions,
             acquire_timeout,
             statement_timeout,
+            durability,
             spares: Some(Arc::default()),
         }
     }
@@ -125,6 +112,7 @@ impl Database {
             sessions: Sessions::Borrowed,
             acquire_timeout,
             statement_timeout,
+            durability: Durability::default(),
             spares: None,
         }
     }
@@ -222,7 +210,7 @@ impl Database {
         };
         timeout(self.acquire_timeout, live)
             .await
-            .map_err(|_| PgError::Query(sqlx::Error::PoolTimedOut))?
+            .map_err(|_| PgError::from(sqlx::Error::PoolTimedOut))?
     }
 
     /// How long to wait for the answer to a statement.
@@ -232,16 +220,18 @@ impl Database {
 
     /// Begins a transaction with everything it needs, in one round trip.
     pub(crate) fn begin(&self) -> AssertSqlSafe<String> {
-        let mut sql = String::from("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;");
-        if self.sessions == Sessions::Borrowed {
-            let timeout_ms = self.statement_timeout.as_millis();
-            sql.push_str(&format!("SET LOCAL statement_timeout = {timeout_ms};"));
-            for (name, value) in SETTINGS {
-                sql.push_str(&format!("SET LOCAL {name} = {value};"));
-            }
-            sql.push_str(DURABLE_TRANSACTION);
+        match self.sessions {
+            Sessions::Own => AssertSqlSafe(settings::BEGIN.to_owned()),
+            Sessions::Borrowed => self.begin_on_any_session(),
         }
-        AssertSqlSafe(sql)
+    }
+
+    /// Begins a transaction on a session whose settings are unknown.
+    pub(crate) fn begin_on_any_session(&self) -> AssertSqlSafe<String> {
+        AssertSqlSafe(settings::begin_and_set(
+            self.statement_timeout,
+            self.durability,
+        ))
     }
 
     /// The options of [`Sessions::Own`], for a connection's start.
@@ -249,19 +239,15 @@ impl Database {
         options: PgConnectOptions,
         statement_timeout: Duration,
     ) -> PgConnectOptions {
-        let timeout_ms = statement_timeout.as_millis().to_string();
-        options.options(SETTINGS).options([
-            ("statement_timeout", timeout_ms.as_str()),
-            ("default_transaction_isolation", "read committed"),
-            ("default_transaction_read_only", "off"),
-        ])
+        options.options(settings::of_own_session(statement_timeout))
     }
 
     /// What a connection of [`Sessions::Own`] has to run once.
     pub(crate) async fn set_up_durability(
         connection: &mut PgConnection,
+        durability: Durability,
     ) -> Result<(), sqlx::Error> {
-        sqlx::raw_sql(DURABLE_SESSION)
+        sqlx::raw_sql(settings::once_per_session(durability))
             .execute(connection)
             .await
             .map(|_| ())
@@ -299,7 +285,7 @@ impl Checkout {
         // Holds while `work` is under way: what is dropped then is still busy on the server.
         self.settles_in = limit + PING_TIMEOUT;
         let Some(connection) = self.connection.as_mut() else {
-            return Err(PgError::Query(sqlx::Error::PoolClosed));
+            return Err(PgError::from(sqlx::Error::PoolClosed));
         };
         let result = match timeout(limit, work(connection)).await {
             Ok(result) => result,
@@ -329,13 +315,16 @@ impl Drop for Checkout {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
-        // Without a runtime the pool is gone as well.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            // Dropped when the time is over, it closes the connection and frees its place.
-            let settled = timeout(self.settles_in, connection.return_to_pool());
-            runtime.spawn(async move {
-                let _ = settled.await;
-            });
-        }
+        // sqlx returns and closes pooled connections in a task, and spawning one panics without a
+        // runtime. A detached connection closes its socket instead.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            drop(connection.detach());
+            return;
+        };
+        // Dropped when the time is over, it closes the connection and frees its place.
+        let settled = timeout(self.settles_in, connection.return_to_pool());
+        runtime.spawn(async move {
+            let _ = settled.await;
+        });
     }
 }

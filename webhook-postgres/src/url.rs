@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::error::PgError;
-use crate::options::{PgOptions, Pooler};
+use crate::options::{Durability, PgOptions, Pooler};
 
 /// The port on which Supabase's pooler shares connections by transaction.
 const SUPABASE_TRANSACTION_PORT: u16 = 6543;
@@ -73,6 +73,7 @@ pub(crate) fn read(url: &str) -> Result<PgOptions, PgError> {
     let mut kept = Vec::new();
     let mut pooler = None;
     let mut acquire_timeout = None;
+    let mut durability = Durability::default();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, raw) = pair.split_once('=').unwrap_or((pair, ""));
         if name.contains('@') {
@@ -98,6 +99,17 @@ pub(crate) fn read(url: &str) -> Result<PgOptions, PgError> {
                 "false" => {}
                 _ => return Err(wrong("`pgbouncer` should be `true` or `false`")),
             },
+            "durability" => {
+                durability = match value.as_str() {
+                    "synchronous" => Durability::Synchronous,
+                    "asynchronous" => Durability::Asynchronous,
+                    _ => {
+                        return Err(wrong(
+                            "`durability` should be `synchronous` or `asynchronous`",
+                        ));
+                    }
+                };
+            }
             "connect_timeout" => {
                 let seconds: u32 = value
                     .parse()
@@ -139,6 +151,7 @@ pub(crate) fn read(url: &str) -> Result<PgOptions, PgError> {
         (connection.get_port() == SUPABASE_TRANSACTION_PORT).then_some(Pooler::Transaction);
     let mut options = PgOptions::new(connection);
     options.pooler = pooler.or(by_port).unwrap_or_default();
+    options.durability = durability;
     if let Some(timeout) = acquire_timeout {
         options.acquire_timeout = timeout;
     }
