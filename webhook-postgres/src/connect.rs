@@ -115,10 +115,11 @@ impl PgStore {
     /// the store afterwards is unavailable.
     pub async fn close(&self) {
         self.inner.wakeups.flush().await;
-        if timeout(CLOSE_TIMEOUT, self.inner.database.close())
-            .await
-            .is_err()
-        {
+        let closing = async {
+            self.inner.database.close().await;
+            self.inner.probe.close().await;
+        };
+        if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
             tracing::warn!("connections to PostgreSQL were still busy when the store closed");
         }
         // Last: a notification under way holds a connection until it is sent.

@@ -87,9 +87,9 @@ pub enum PgError {
          default_transaction_read_only"
     )]
     ReadOnly {
-        /// What the database said.
+        /// What the database said, where it refused a statement.
         #[source]
-        source: DatabaseError,
+        source: Option<DatabaseError>,
     },
     /// The next ids are taken, as after a switch of a logical replica.
     #[error(
@@ -200,7 +200,9 @@ impl From<sqlx::Error> for PgError {
             (Some("42P01" | "3F000" | "42703" | "42883"), _) => Self::NotMigrated {
                 source: Some(source),
             },
-            (Some("25006"), _) => Self::ReadOnly { source },
+            (Some("25006"), _) => Self::ReadOnly {
+                source: Some(source),
+            },
             (Some("23505"), Some("events_id" | "queue_id")) => Self::SequenceBehind { source },
             _ => Self::Query(source),
         }

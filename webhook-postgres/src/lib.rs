@@ -31,6 +31,7 @@ mod operator;
 mod options;
 #[cfg(test)]
 mod plans;
+mod probe;
 mod record;
 mod session;
 mod settle;
@@ -54,6 +55,7 @@ use webhook_core::{
 use connect::Link;
 use courtesy::Courtesy;
 use floor::Floors;
+use probe::Probe;
 use session::{Database, Session};
 use wakeup::Wakeups;
 
@@ -73,6 +75,7 @@ struct Inner {
     wakeups: Wakeups,
     floors: Floors,
     courtesy: Courtesy,
+    probe: Probe,
 }
 
 impl PgStore {
@@ -84,6 +87,7 @@ impl PgStore {
                 wakeups,
                 floors: Floors::default(),
                 courtesy: Courtesy::default(),
+                probe: Probe::default(),
             }),
         }
     }
@@ -210,8 +214,10 @@ impl Store for PgStore {
         Ok(find::find(&mut self.session(), events).await?)
     }
 
+    /// On a connection of its own, one call at a time. Logs when `fsync` or `full_page_writes` goes
+    /// off. A read-only database is unavailable.
     async fn ping(&self) -> Result<(), Error> {
-        Ok(migrate::check(&mut self.session()).await?)
+        Ok(self.inner.probe.ping(&self.inner.database).await?)
     }
 }
 

@@ -1,12 +1,14 @@
 //! Brings the schema `webhook` up to this program's version.
 
+mod sequence;
+
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use crate::PgStore;
 use crate::error::PgError;
-use crate::session::{Database, Session};
+use crate::session::Database;
 
 /// The migrations, in their order: version 1 is the first. None of them ever changes; what is new
 /// goes into another one.
@@ -37,13 +39,16 @@ impl PgStore {
     ///
     /// All of it is one transaction. Any number of processes may call it at once: the first one
     /// migrates, the others wait for it. Where there is nothing to do, nothing is locked, and the
-    /// role needs no more rights than to read the table `webhook.migrations`.
+    /// role needs no more rights than to read the table `webhook.migrations`. A sequence that is
+    /// behind the ids in use is repaired.
     ///
     /// # Errors
     ///
     /// [`PgError::NewerSchema`] when a newer version of this program has migrated before,
     /// [`PgError::MigrationLocked`] when another process has been at it for a minute,
-    /// [`PgError::Encoding`] when the database cannot hold every key,
+    /// [`PgError::ForeignSchema`] when the schema belongs to a role that this one is no member of and
+    /// that neither is a superuser nor owns the database, or when it holds what this program has not
+    /// made: relations, functions, triggers, rules, policies. [`PgError::Encoding`] when the database cannot hold every key,
     /// [`PgError::Migration`] when the database refuses.
     pub async fn migrate(&self) -> Result<(), PgError> {
         let database = &self.inner.database;
@@ -69,18 +74,11 @@ impl PgStore {
     }
 }
 
-/// Proves that the database answers and that its schema will do.
-pub(crate) async fn check(session: &mut Session<'_>) -> Result<(), PgError> {
-    let rows = session
-        .rows(
-            "SELECT max(version) AS version FROM webhook.migrations",
-            |query| query,
-        )
-        .await?;
-    let version: Option<i32> = match rows.first() {
-        Some(row) => row.try_get("version")?,
-        None => None,
-    };
+/// Reads the version of the schema.
+pub(crate) const VERSION: &str = "(SELECT max(version) FROM webhook.migrations)";
+
+/// Judges what [`VERSION`] answered.
+pub(crate) fn check_version(version: Option<i32>) -> Result<(), PgError> {
     if version.unwrap_or(0) < known() {
         return Err(PgError::NotMigrated { source: None });
     }
@@ -97,7 +95,10 @@ async fn up_to_date(connection: &mut PgConnection) -> Result<bool, PgError> {
     let there = sqlx::raw_sql("SELECT to_regclass('webhook.migrations') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await?;
-    Ok(there.try_get(0)? && version(connection).await? == known())
+    if !there.try_get(0)? || version(connection).await? != known() {
+        return Ok(false);
+    }
+    Ok(!sequence::is_behind(connection).await?)
 }
 
 async fn version(connection: &mut PgConnection) -> Result<i32, PgError> {
@@ -125,6 +126,7 @@ async fn migrate(database: &Database, connection: &mut PgConnection) -> Result<(
     );
     let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
     lock(&mut transaction).await?;
+    refuse_foreign(&mut transaction).await?;
     check_encoding(&mut transaction).await?;
     apply(&mut transaction, "create_schema", CREATE_SCHEMA).await?;
     let found = version(&mut transaction).await?;
@@ -140,8 +142,27 @@ async fn migrate(database: &Database, connection: &mut PgConnection) -> Result<(
             .await?;
         tracing::info!(version, name, "migrated schema `webhook`");
     }
+    sequence::repair(&mut transaction).await?;
     transaction.commit().await?;
     Ok(())
+}
+
+/// Refuses a schema that somebody else can change, or has put things into.
+async fn refuse_foreign(transaction: &mut PgConnection) -> Result<(), PgError> {
+    let rows = sqlx::raw_sql(include_str!("migrate/foreign.sql"))
+        .fetch_all(transaction)
+        .await?;
+    let details: Vec<String> = rows
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()?;
+    if details.is_empty() {
+        Ok(())
+    } else {
+        Err(PgError::ForeignSchema {
+            detail: details.join("; "),
+        })
+    }
 }
 
 /// A role may be allowed to make tables in a schema that somebody made for it, but no schemas.

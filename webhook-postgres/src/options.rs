@@ -27,7 +27,7 @@ pub struct PgOptions {
     /// What stands between this process and the database. Default: [`Pooler::Detect`].
     pub pooler: Pooler,
     /// At most as many connections at once. Default: 8. A worker or an API node that need not
-    /// wait for a pooler holds one more, to be notified.
+    /// wait for a pooler holds one more, to be notified, and one that is pinged another one.
     pub max_connections: u32,
     /// How long an operation may wait for a connection, opening one included. Default: 5 s.
     pub acquire_timeout: Duration,

@@ -122,6 +122,10 @@ impl Database {
         self.pool.connect_options()
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.pool.is_closed()
+    }
+
     /// Closes every connection once it is free.
     pub(crate) async fn close(&self) {
         let closed = self.pool.close();

@@ -117,7 +117,6 @@ async fn a_store_may_share_the_apps_pool() {
     let options: PgOptions = inbox.database.url().parse().unwrap();
     let odd = options.connection.options([
         ("default_transaction_isolation", "serializable"),
-        ("default_transaction_read_only", "on"),
         ("synchronous_commit", "off"),
         ("plan_cache_mode", "force_generic_plan"),
     ]);

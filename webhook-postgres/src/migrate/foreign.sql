@@ -1,0 +1,55 @@
+-- What makes the schema `webhook` unsafe to use: a row for each, by what it is, its name, and what to
+-- do.
+WITH schema AS (
+  SELECT oid, nspowner FROM pg_catalog.pg_namespace WHERE nspname = 'webhook'
+),
+trusted AS (
+  SELECT role.oid FROM pg_catalog.pg_roles AS role
+  WHERE role.rolsuper
+     OR pg_catalog.pg_has_role(current_user, role.oid, 'USAGE')
+     OR role.oid = (SELECT datdba FROM pg_catalog.pg_database
+                    WHERE datname = pg_catalog.current_database())
+),
+relation AS (
+  SELECT class.* FROM pg_catalog.pg_class AS class JOIN schema ON class.relnamespace = schema.oid
+),
+ours (name) AS (
+  VALUES ('migrations'), ('events'), ('queue'), ('outcomes'), ('conflicts'), ('conflict_bodies'),
+         ('failed_attempts'), ('transactions')
+)
+SELECT 'it belongs to the role ' || pg_catalog.pg_get_userbyid(nspowner)
+       || ', which this role is no member of; to trust it, give it to the role that migrates: '
+       || 'ALTER SCHEMA webhook OWNER TO …' AS detail
+FROM schema WHERE nspowner NOT IN (SELECT oid FROM trusted)
+UNION ALL
+SELECT 'the relation webhook.' || relname || ' belongs to the role '
+       || pg_catalog.pg_get_userbyid(relowner) || ', which this role is no member of'
+FROM relation WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND relowner NOT IN (SELECT oid FROM trusted)
+UNION ALL
+SELECT 'the relation webhook.' || relname || ' is another program''s: move or drop it'
+FROM relation
+WHERE relkind IN ('r', 'p', 'v', 'm', 'f')
+  AND (relname NOT IN (SELECT name FROM ours)
+       OR relkind <> CASE relname WHEN 'transactions' THEN 'v' ELSE 'r' END)
+UNION ALL
+SELECT 'the trigger ' || tgname || ' is on webhook.' || relname || ': drop it'
+FROM pg_catalog.pg_trigger JOIN relation ON tgrelid = relation.oid WHERE NOT tgisinternal
+UNION ALL
+SELECT 'the rule ' || rulename || ' is on webhook.' || relname || ': drop it'
+FROM pg_catalog.pg_rewrite JOIN relation ON ev_class = relation.oid WHERE rulename <> '_RETURN'
+UNION ALL
+SELECT 'the row security policy ' || polname || ' is on webhook.' || relname || ': drop it'
+FROM pg_catalog.pg_policy JOIN relation ON polrelid = relation.oid
+UNION ALL
+SELECT 'row security is enabled on webhook.' || relname || ': disable it'
+FROM relation WHERE relrowsecurity
+UNION ALL
+SELECT 'a table inherits from webhook.' || relname || ': drop it'
+FROM pg_catalog.pg_inherits JOIN relation ON inhparent = relation.oid WHERE relkind = 'r'
+UNION ALL
+SELECT 'the function webhook.' || proname || ' is another program''s: move or drop it'
+FROM pg_catalog.pg_proc JOIN schema ON pronamespace = schema.oid
+WHERE proname NOT IN ('trimmed', 'without_bad_escapes', 'transaction_fields')
+   OR proowner NOT IN (SELECT oid FROM trusted)
+ORDER BY detail
+LIMIT 5

@@ -1,0 +1,93 @@
+//! Looks after the database on a connection of its own, apart from those that accept.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use crate::error::PgError;
+use crate::migrate;
+use crate::session::Database;
+
+/// One probe at a time, so that probes never hold more than one connection.
+#[derive(Default)]
+pub(crate) struct Probe {
+    connection: Mutex<Option<PgConnection>>,
+    /// Whether a crash of the server's machine may lose commits.
+    unsafe_settings: AtomicBool,
+}
+
+impl Probe {
+    /// Proves that the database answers, takes writes and has the schema.
+    pub(crate) async fn ping(&self, database: &Database) -> Result<(), PgError> {
+        let work = async {
+            let mut kept = self.connection.lock().await;
+            if database.is_closed() {
+                return Err(sqlx::Error::PoolClosed.into());
+            }
+            // Taken out: a probe that is dropped on its way leaves no connection in mid-statement.
+            if let Some(mut connection) = kept.take()
+                && self.look(database, &mut connection).await.is_ok()
+            {
+                *kept = Some(connection);
+                return Ok(());
+            }
+            let mut connection = database.connect_options().connect().await?;
+            self.look(database, &mut connection).await?;
+            *kept = Some(connection);
+            Ok(())
+        };
+        let limit = database.answer_timeout();
+        timeout(limit, work)
+            .await
+            .unwrap_or(Err(PgError::TimedOut { after: limit }))
+    }
+
+    /// Closes the connection, if there is one.
+    pub(crate) async fn close(&self) {
+        if let Some(connection) = self.connection.lock().await.take() {
+            // Whatever it says, the connection is gone.
+            let _ = connection.close().await;
+        }
+    }
+
+    async fn look(
+        &self,
+        database: &Database,
+        connection: &mut PgConnection,
+    ) -> Result<(), PgError> {
+        let sql = format!(
+            "SELECT {} AS version, current_setting('transaction_read_only') = 'on' AS read_only, \
+             current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on' AS safe",
+            migrate::VERSION
+        );
+        let mut transaction = connection.begin_with(database.begin()).await?;
+        let row = sqlx::raw_sql(AssertSqlSafe(sql))
+            .fetch_one(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        self.note_safety(row.try_get("safe")?);
+        migrate::check_version(row.try_get("version")?)?;
+        if row.try_get("read_only")? {
+            return Err(PgError::ReadOnly { source: None });
+        }
+        Ok(())
+    }
+
+    /// Logs changes alone.
+    fn note_safety(&self, safe: bool) {
+        if self.unsafe_settings.swap(!safe, Ordering::Relaxed) != safe {
+            return;
+        }
+        if safe {
+            tracing::info!("PostgreSQL has fsync and full_page_writes on again");
+        } else {
+            tracing::warn!(
+                "PostgreSQL has fsync or full_page_writes off: a crash of its machine loses \
+                 acknowledged events or damages the database; turn both on"
+            );
+        }
+    }
+}

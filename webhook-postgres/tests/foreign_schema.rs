@@ -1,0 +1,189 @@
+//! A schema `webhook` that others have made or changed, sequences that are behind, and the probe.
+
+#![expect(clippy::unwrap_used, reason = "a test may unwrap")]
+
+mod inbox;
+
+use inbox::{Inbox, event, until};
+use sqlx::{AssertSqlSafe, PgConnection, Row};
+use webhook_core::{Accepted, Error, Store};
+use webhook_postgres::testing::TestDatabase;
+use webhook_postgres::{PgError, PgOptions, PgStore, sqlx};
+
+async fn run(connection: &mut PgConnection, sql: &str) {
+    let sql = AssertSqlSafe(sql.to_owned());
+    sqlx::raw_sql(sql).execute(connection).await.unwrap();
+}
+
+/// What `migrate` says where somebody has run `sql` before.
+async fn refused_after(sql: &str) -> String {
+    let database = TestDatabase::create().await;
+    let mut connection = database.connection().await;
+    run(&mut connection, sql).await;
+    let store = PgStore::connect(database.url()).await.unwrap();
+    let error = store.migrate().await.unwrap_err();
+    assert!(matches!(error, PgError::ForeignSchema { .. }), "{error:?}");
+    store.close().await;
+    database.drop_database().await;
+    error.to_string()
+}
+
+#[tokio::test]
+async fn migrate_refuses_what_it_has_not_made_and_names_it() {
+    let table = "CREATE SCHEMA webhook; CREATE TABLE webhook.events (id bigint);";
+    for (sql, named) in [
+        (
+            "CREATE SCHEMA webhook; CREATE TABLE webhook.orders (id bigint)",
+            "webhook.orders",
+        ),
+        (
+            "CREATE SCHEMA webhook; CREATE FUNCTION webhook.f() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+            "function webhook.f",
+        ),
+        (
+            &format!(
+                "{table} CREATE FUNCTION public.t() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+                 CREATE TRIGGER swallow BEFORE INSERT ON webhook.events FOR EACH ROW EXECUTE FUNCTION public.t()"
+            ),
+            "trigger swallow",
+        ),
+        (
+            &format!("{table} CREATE RULE drop_all AS ON INSERT TO webhook.events DO INSTEAD NOTHING"),
+            "rule drop_all",
+        ),
+        (
+            &format!("{table} CREATE POLICY hidden ON webhook.events USING (false)"),
+            "policy hidden",
+        ),
+        (
+            &format!("{table} ALTER TABLE webhook.events ENABLE ROW LEVEL SECURITY"),
+            "row security is enabled",
+        ),
+        (
+            &format!("{table} CREATE TABLE public.child () INHERITS (webhook.events)"),
+            "inherits from webhook.events",
+        ),
+    ] {
+        let message = refused_after(sql).await;
+        assert!(message.contains(named), "{named}: {message}");
+    }
+}
+
+/// A role that may create schemas makes ours first; one whom an administrator prepares it for may.
+#[tokio::test]
+async fn migrate_refuses_a_schema_of_another_role_but_takes_one_made_for_it() {
+    let id = std::process::id();
+    let (us, them) = (
+        format!("webhook_test_us_{id}"),
+        format!("webhook_test_them_{id}"),
+    );
+    let database = TestDatabase::create().await;
+    let mut connection = database.connection().await;
+    run(
+        &mut connection,
+        &format!(
+            "CREATE ROLE {us} LOGIN PASSWORD 'secret'; CREATE ROLE {them};
+             CREATE SCHEMA webhook AUTHORIZATION {them};
+             GRANT ALL ON SCHEMA webhook TO {us}"
+        ),
+    )
+    .await;
+    let mut options: PgOptions = database.url().parse().unwrap();
+    options.connection = options.connection.username(&us).password("secret");
+    let store = PgStore::connect_with(options).await.unwrap();
+    let error = store.migrate().await.unwrap_err().to_string();
+    assert!(
+        error.contains(&them) && error.contains("ALTER SCHEMA"),
+        "{error}"
+    );
+    // The administrator of these tests is a superuser.
+    run(
+        &mut connection,
+        "ALTER SCHEMA webhook OWNER TO CURRENT_USER",
+    )
+    .await;
+    run(
+        &mut connection,
+        &format!("GRANT ALL ON SCHEMA webhook TO {us}"),
+    )
+    .await;
+    store.migrate().await.unwrap();
+    store.ping().await.unwrap();
+    store.close().await;
+    run(
+        &mut connection,
+        &format!("DROP OWNED BY {us}, {them}; DROP ROLE {us}, {them}"),
+    )
+    .await;
+    drop(connection);
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn sequence_that_is_behind_is_unavailable_until_migrate_repairs_it() {
+    let inbox = Inbox::direct().await;
+    for key in ["a", "b", "c"] {
+        inbox.accept(key).await;
+    }
+    let mut connection = inbox.database.connection().await;
+    run(
+        &mut connection,
+        "SELECT setval('webhook.events_id_seq', 1, false)",
+    )
+    .await;
+    let error = inbox.store.accept(&[event("d")]).await.unwrap_err();
+    let Error::Unavailable { source } = &error else {
+        panic!("{error:?}");
+    };
+    let source = source.downcast_ref::<PgError>().unwrap();
+    assert!(
+        matches!(source, PgError::SequenceBehind { .. }),
+        "{source:?}"
+    );
+    assert!(
+        source.to_string().contains("webhook-server migrate"),
+        "{source}"
+    );
+    let (one, two) = tokio::join!(inbox.store.migrate(), inbox.store.migrate());
+    one.unwrap();
+    two.unwrap();
+    let answers = inbox.store.accept(&[event("e"), event("a")]).await.unwrap();
+    assert_eq!(answers, [Accepted::New, Accepted::Duplicate]);
+    inbox.close().await;
+}
+
+/// All connections of the pool are in use, and the one of the probe has died once.
+#[tokio::test]
+async fn ping_uses_a_connection_of_its_own_and_replaces_a_dead_one() {
+    let inbox = Inbox::direct().await;
+    let mut options: PgOptions = inbox.database.url().parse().unwrap();
+    options.max_connections = 1;
+    let store = PgStore::connect_with(options).await.unwrap();
+    let mut connection = inbox.database.connection().await;
+    run(&mut connection, "BEGIN; LOCK TABLE webhook.events").await;
+    let accepting = tokio::spawn({
+        let store = store.clone();
+        async move { store.accept(&[event("a")]).await }
+    });
+    let mut watcher = inbox.database.connection().await;
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until("an accept that waits", async || {
+        let row = sqlx::raw_sql(waiting)
+            .fetch_one(&mut watcher)
+            .await
+            .unwrap();
+        row.get::<i64, _>(0) == 1
+    })
+    .await;
+    store.ping().await.unwrap();
+    let kill = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+                WHERE datname = current_database() AND state = 'idle' AND pid <> pg_backend_pid()";
+    run(&mut watcher, kill).await;
+    store.ping().await.unwrap();
+    run(&mut connection, "COMMIT").await;
+    accepting.await.unwrap().unwrap();
+    store.close().await;
+    assert!(store.ping().await.is_err(), "it is closed");
+    inbox.close().await;
+}
