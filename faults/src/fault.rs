@@ -14,6 +14,7 @@ mod postgres_stops;
 mod rights;
 mod rolling_restart;
 mod schema;
+mod settings;
 mod standbys;
 mod starved;
 
@@ -142,6 +143,16 @@ pub const FAULTS: &[Fault] = &[
         "no-rights",
         rights::inject,
         "a role without rights, and one that loses them"
+    ),
+    fault!(
+        "settings-reloaded",
+        settings::reloaded,
+        "synchronous_commit and other settings changed by a reload, then SIGKILL of PostgreSQL"
+    ),
+    fault!(
+        "hostile-role",
+        settings::hostile_role,
+        "a role without rights plants operators and functions in the search path"
     ),
     fault!(
         "half-migrated",

@@ -110,6 +110,8 @@ survived! {
     no_time,
     read_only,
     no_rights,
+    settings_reloaded,
+    hostile_role,
     half_migrated,
     newer_schema,
     older_schema,
