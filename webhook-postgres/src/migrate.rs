@@ -31,6 +31,9 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long all of it may take.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// How many foreign objects one error names.
+const MAX_DETAILS: usize = 5;
+
 /// Names the advisory lock: the letters `webhook`, as a number.
 const LOCK: i64 = 0x77_6562_686f_6f6b;
 
@@ -39,7 +42,8 @@ impl PgStore {
     ///
     /// All of it is one transaction. Any number of processes may call it at once: the first one
     /// migrates, the others wait for it. Where there is nothing to do, nothing is locked, and the
-    /// role needs no more rights than to read the table `webhook.migrations`. A sequence that is
+    /// role needs no more rights than to read the table `webhook.migrations`; objects of other programs are
+    /// refused then as well, but owners are not looked at. A sequence that is
     /// behind the ids in use is repaired.
     ///
     /// # Errors
@@ -92,6 +96,8 @@ fn known() -> i32 {
 // All of it by the simple protocol, which a pooler forwards in one piece.
 
 async fn up_to_date(connection: &mut PgConnection) -> Result<bool, PgError> {
+    // Before the version, which another program's table does not tell.
+    refuse_foreign(connection, Owners::Any).await?;
     let there = sqlx::raw_sql("SELECT to_regclass('webhook.migrations') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await?;
@@ -126,7 +132,7 @@ async fn migrate(database: &Database, connection: &mut PgConnection) -> Result<(
     );
     let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
     lock(&mut transaction).await?;
-    refuse_foreign(&mut transaction).await?;
+    refuse_foreign(&mut transaction, Owners::Trusted).await?;
     check_encoding(&mut transaction).await?;
     apply(&mut transaction, "create_schema", CREATE_SCHEMA).await?;
     let found = version(&mut transaction).await?;
@@ -147,15 +153,27 @@ async fn migrate(database: &Database, connection: &mut PgConnection) -> Result<(
     Ok(())
 }
 
-/// Refuses a schema that somebody else can change, or has put things into.
-async fn refuse_foreign(transaction: &mut PgConnection) -> Result<(), PgError> {
+/// Whose schema and objects are accepted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owners {
+    /// Anybody's: a role that only uses a migrated schema is seldom a member of its owner.
+    Any,
+    /// This role's, a superuser's and the database owner's.
+    Trusted,
+}
+
+/// Refuses a schema that holds what this program has not made, or whose owner is not trusted.
+async fn refuse_foreign(connection: &mut PgConnection, owners: Owners) -> Result<(), PgError> {
     let rows = sqlx::raw_sql(include_str!("migrate/foreign.sql"))
-        .fetch_all(transaction)
+        .fetch_all(connection)
         .await?;
-    let details: Vec<String> = rows
-        .iter()
-        .map(|row| row.try_get(0))
-        .collect::<Result<_, _>>()?;
+    let mut details: Vec<String> = Vec::new();
+    for row in &rows {
+        if owners == Owners::Trusted || !row.try_get::<bool, _>("by_owner")? {
+            details.push(row.try_get("detail")?);
+        }
+    }
+    details.truncate(MAX_DETAILS);
     if details.is_empty() {
         Ok(())
     } else {

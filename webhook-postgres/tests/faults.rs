@@ -244,8 +244,10 @@ async fn waiting_for_a_connection_has_a_limit() {
         sessions(&mut onlooker, "wait_event_type = 'Lock'").await == 1
     })
     .await;
-    let error = store.ping().await.unwrap_err();
+    let error = store.accept(&[event("other")]).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    // The probe has a connection of its own.
+    store.ping().await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap(), [Accepted::Conflict]);
     store.ping().await.unwrap();

@@ -60,12 +60,54 @@ async fn migrate_refuses_what_it_has_not_made_and_names_it() {
             "row security is enabled",
         ),
         (
+            "CREATE SCHEMA webhook; CREATE TABLE webhook.migrations (id bigint)",
+            "webhook.migrations is another program's",
+        ),
+        (
             &format!("{table} CREATE TABLE public.child () INHERITS (webhook.events)"),
             "inherits from webhook.events",
         ),
     ] {
         let message = refused_after(sql).await;
         assert!(message.contains(named), "{named}: {message}");
+    }
+}
+
+/// What is put into a migrated schema is refused by a migration that has nothing else to do.
+#[tokio::test]
+async fn migrate_refuses_what_was_added_to_a_migrated_schema() {
+    let function = "CREATE FUNCTION public.t() RETURNS trigger LANGUAGE plpgsql AS
+                    'BEGIN RETURN NULL; END';";
+    for (add, remove, named) in [
+        (
+            format!(
+                "{function} CREATE TRIGGER swallow BEFORE INSERT ON webhook.events
+                 FOR EACH ROW EXECUTE FUNCTION public.t()"
+            ),
+            "DROP TRIGGER swallow ON webhook.events",
+            "trigger swallow",
+        ),
+        (
+            "ALTER TABLE webhook.queue ENABLE ROW LEVEL SECURITY".to_owned(),
+            "ALTER TABLE webhook.queue DISABLE ROW LEVEL SECURITY",
+            "row security is enabled on webhook.queue",
+        ),
+        (
+            "CREATE RULE nothing AS ON INSERT TO webhook.queue DO INSTEAD NOTHING".to_owned(),
+            "DROP RULE nothing ON webhook.queue",
+            "rule nothing",
+        ),
+    ] {
+        let inbox = Inbox::direct().await;
+        let mut connection = inbox.database.connection().await;
+        run(&mut connection, &add).await;
+        let error = inbox.store.migrate().await.unwrap_err();
+        assert!(matches!(error, PgError::ForeignSchema { .. }), "{error:?}");
+        assert!(error.to_string().contains(named), "{error}");
+        run(&mut connection, remove).await;
+        inbox.store.migrate().await.unwrap();
+        drop(connection);
+        inbox.close().await;
     }
 }
 

@@ -256,3 +256,76 @@ fn store_may_be_dropped_after_its_runtime() {
     drop(store);
     drop(database);
 }
+
+/// A role without rights on the schema may create in `public`, as before PostgreSQL 15, and every
+/// role searches `public` first.
+#[tokio::test]
+async fn role_that_may_create_in_public_gets_no_code_run_by_ours() {
+    let database = TestDatabase::create().await;
+    let mut owner = database.connection().await;
+    let mallory = format!("webhook_test_mallory_{}", std::process::id());
+    run(
+        &mut owner,
+        &format!(
+            "GRANT CREATE ON SCHEMA public TO PUBLIC; CREATE ROLE {mallory};
+             CREATE TABLE public.stolen (who text, what text); GRANT ALL ON public.stolen TO PUBLIC"
+        ),
+    )
+    .await;
+    set_on_database(&mut owner, &[("search_path", "public, pg_catalog")]).await;
+    let mut traps = format!("SET ROLE {mallory};");
+    for name in [
+        "text",
+        "bigint",
+        "integer",
+        "boolean",
+        "timestamptz",
+        "bytea",
+    ] {
+        traps.push_str(&format!(
+            "CREATE FUNCTION public.steal(a {name}, b {name}) RETURNS boolean LANGUAGE plpgsql AS
+               $$ BEGIN INSERT INTO public.stolen VALUES (current_user, a::pg_catalog.text);
+                  RETURN true; END $$;"
+        ));
+        for operator in ["=", "<", "<=", ">", ">=", "<>"] {
+            traps.push_str(&format!(
+                "CREATE OPERATOR public.{operator} (LEFTARG = {name}, RIGHTARG = {name},
+                   FUNCTION = public.steal);"
+            ));
+        }
+    }
+    for name in ["now()", "statement_timestamp()", "clock_timestamp()"] {
+        traps.push_str(&format!(
+            "CREATE FUNCTION public.{name} RETURNS timestamptz LANGUAGE plpgsql AS
+               $$ BEGIN INSERT INTO public.stolen VALUES (current_user, 'time');
+                  RETURN pg_catalog.clock_timestamp(); END $$;"
+        ));
+    }
+    traps.push_str("RESET ROLE");
+    run(&mut owner, &traps).await;
+    for (url, key) in [(database.url(), "a"), (database.pooler_url(), "b")] {
+        let store = PgStore::connect(url).await.unwrap();
+        store.migrate().await.unwrap();
+        store.accept(&[event(key)]).await.unwrap();
+        store.accept(&[event(key)]).await.unwrap();
+        store.find(&[inbox::reference(key)]).await.unwrap();
+        webhook_core::Scheduler::claim(&store, &inbox::claim(2))
+            .await
+            .unwrap();
+        store.ping().await.unwrap();
+        store.close().await;
+    }
+    let stolen = "SELECT pg_catalog.count(*)::pg_catalog.text FROM public.stolen";
+    assert_eq!(text(&mut owner, stolen).await, "0");
+    // The traps do work: a session with the database's path falls into one.
+    let mut victim = database.connection().await;
+    run(&mut victim, "SELECT 'x'::text = 'y'::text").await;
+    assert_eq!(text(&mut victim, stolen).await, "1");
+    run(
+        &mut owner,
+        &format!("DROP OWNED BY {mallory}; DROP ROLE {mallory}"),
+    )
+    .await;
+    drop((owner, victim));
+    database.drop_database().await;
+}

@@ -1,5 +1,5 @@
 -- What makes the schema `webhook` unsafe to use: a row for each, by what it is, its name, and what to
--- do.
+-- do; and whether that is an owner alone, which a role that only uses the tables need not trust.
 WITH schema AS (
   SELECT oid, nspowner FROM pg_catalog.pg_namespace WHERE nspname = 'webhook'
 ),
@@ -19,37 +19,50 @@ ours (name) AS (
 )
 SELECT 'it belongs to the role ' || pg_catalog.pg_get_userbyid(nspowner)
        || ', which this role is no member of; to trust it, give it to the role that migrates: '
-       || 'ALTER SCHEMA webhook OWNER TO …' AS detail
+       || 'ALTER SCHEMA webhook OWNER TO …' AS detail,
+       true AS by_owner
 FROM schema WHERE nspowner NOT IN (SELECT oid FROM trusted)
 UNION ALL
 SELECT 'the relation webhook.' || relname || ' belongs to the role '
-       || pg_catalog.pg_get_userbyid(relowner) || ', which this role is no member of'
+       || pg_catalog.pg_get_userbyid(relowner) || ', which this role is no member of', true
 FROM relation WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND relowner NOT IN (SELECT oid FROM trusted)
 UNION ALL
-SELECT 'the relation webhook.' || relname || ' is another program''s: move or drop it'
+SELECT 'the relation webhook.' || relname || ' is another program''s: move or drop it', false
 FROM relation
 WHERE relkind IN ('r', 'p', 'v', 'm', 'f')
   AND (relname NOT IN (SELECT name FROM ours)
        OR relkind <> CASE relname WHEN 'transactions' THEN 'v' ELSE 'r' END)
 UNION ALL
-SELECT 'the trigger ' || tgname || ' is on webhook.' || relname || ': drop it'
+SELECT 'the trigger ' || tgname || ' is on webhook.' || relname || ': drop it', false
 FROM pg_catalog.pg_trigger JOIN relation ON tgrelid = relation.oid WHERE NOT tgisinternal
 UNION ALL
-SELECT 'the rule ' || rulename || ' is on webhook.' || relname || ': drop it'
+SELECT 'the rule ' || rulename || ' is on webhook.' || relname || ': drop it', false
 FROM pg_catalog.pg_rewrite JOIN relation ON ev_class = relation.oid WHERE rulename <> '_RETURN'
 UNION ALL
-SELECT 'the row security policy ' || polname || ' is on webhook.' || relname || ': drop it'
+SELECT 'the row security policy ' || polname || ' is on webhook.' || relname || ': drop it', false
 FROM pg_catalog.pg_policy JOIN relation ON polrelid = relation.oid
 UNION ALL
-SELECT 'row security is enabled on webhook.' || relname || ': disable it'
+SELECT 'row security is enabled on webhook.' || relname || ': disable it', false
 FROM relation WHERE relrowsecurity
 UNION ALL
-SELECT 'a table inherits from webhook.' || relname || ': drop it'
+SELECT 'a table inherits from webhook.' || relname || ': drop it', false
 FROM pg_catalog.pg_inherits JOIN relation ON inhparent = relation.oid WHERE relkind = 'r'
 UNION ALL
-SELECT 'the function webhook.' || proname || ' is another program''s: move or drop it'
+SELECT 'the function webhook.' || proname || ' is another program''s: move or drop it', false
 FROM pg_catalog.pg_proc JOIN schema ON pronamespace = schema.oid
 WHERE proname NOT IN ('trimmed', 'without_bad_escapes', 'transaction_fields')
-   OR proowner NOT IN (SELECT oid FROM trusted)
+UNION ALL
+SELECT 'the function webhook.' || proname || ' belongs to the role '
+       || pg_catalog.pg_get_userbyid(proowner) || ', which this role is no member of', true
+FROM pg_catalog.pg_proc JOIN schema ON pronamespace = schema.oid
+WHERE proname IN ('trimmed', 'without_bad_escapes', 'transaction_fields')
+  AND proowner NOT IN (SELECT oid FROM trusted)
+UNION ALL
+SELECT 'the table webhook.migrations is another program''s, since it has no integer column `version`: '
+       || 'move or drop it', false
+FROM relation
+WHERE relname = 'migrations' AND NOT EXISTS (
+  SELECT FROM pg_catalog.pg_attribute
+  WHERE attrelid = relation.oid AND attname = 'version' AND NOT attisdropped
+    AND atttypid = 'pg_catalog.int4'::pg_catalog.regtype)
 ORDER BY detail
-LIMIT 5

@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::local::Local;
 use super::{CHANNEL, POLL_INTERVAL, notify};
+use crate::error::DatabaseError;
 
 /// A connection that was silent for as long is asked whether it still lives.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -34,6 +35,7 @@ pub(super) async fn listen(options: Arc<PgConnectOptions>, local: Arc<Local>, ow
         let connected = Instant::now();
         let pool = pool.clone().connect_lazy_with((*options).clone());
         let Err(error) = hear(PgListener::connect_with(&pool), &local, own).await;
+        let error = DatabaseError::from(error);
         tracing::debug!(%error, "no notifications for a while");
         pause = if connected.elapsed() > LONGEST_PAUSE {
             FIRST_PAUSE
