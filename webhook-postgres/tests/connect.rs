@@ -184,6 +184,11 @@ async fn what_is_accepted_is_durable_whatever_the_database_prefers() {
             .unwrap();
         assert_eq!(seen.get::<&str, _>(0), "on");
         store.close().await;
+        // A migration refuses triggers that are not its own.
+        sqlx::raw_sql("DROP TRIGGER see ON webhook.events")
+            .execute(&mut connection)
+            .await
+            .unwrap();
     }
     drop(connection);
     database.drop_database().await;

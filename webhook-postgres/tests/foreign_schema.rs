@@ -111,6 +111,24 @@ async fn migrate_refuses_what_was_added_to_a_migrated_schema() {
     }
 }
 
+/// A role named `webhook` makes its own tables in the schema of that name.
+#[tokio::test]
+async fn tables_that_the_app_makes_in_a_migrated_schema_are_left_alone() {
+    let inbox = Inbox::direct().await;
+    let mut connection = inbox.database.connection().await;
+    run(
+        &mut connection,
+        "CREATE TABLE webhook.orders (id bigint);
+         CREATE FUNCTION webhook.total() RETURNS trigger LANGUAGE plpgsql AS
+           'BEGIN RETURN NULL; END';
+         CREATE TRIGGER total AFTER INSERT ON webhook.orders EXECUTE FUNCTION webhook.total()",
+    )
+    .await;
+    inbox.store.migrate().await.unwrap();
+    drop(connection);
+    inbox.close().await;
+}
+
 /// A role that may create schemas makes ours first; one whom an administrator prepares it for may.
 #[tokio::test]
 async fn migrate_refuses_a_schema_of_another_role_but_takes_one_made_for_it() {

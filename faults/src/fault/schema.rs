@@ -154,7 +154,7 @@ pub(super) async fn older(run: Run) -> anyhow::Result<Tally> {
     let ended = rig.server(&["migrate"], &[]).await?;
     rig.must_refuse(&ended, "already exists");
     let ended = rig.server(&["status"], &[]).await?;
-    rig.must_refuse(&ended, "run the migration first");
+    rig.must_refuse(&ended, "run the migration");
     let mut setup = rig.setup();
     setup.variables.push(("MIGRATE", "off".to_owned()));
     rig.start(setup)?;

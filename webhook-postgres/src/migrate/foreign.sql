@@ -13,6 +13,14 @@ trusted AS (
 relation AS (
   SELECT class.* FROM pg_catalog.pg_class AS class JOIN schema ON class.relnamespace = schema.oid
 ),
+-- What an app's role adds to a migrated schema is the app's: a role named `webhook` makes its tables
+-- there, since a search path begins with the schema that is named like the role.
+migrated (is_so) AS (
+  SELECT EXISTS (
+    SELECT FROM relation JOIN pg_catalog.pg_attribute ON attrelid = relation.oid
+    WHERE relname = 'migrations' AND attname = 'version' AND NOT attisdropped
+      AND atttypid = 'pg_catalog.int4'::pg_catalog.regtype)
+),
 ours (name) AS (
   VALUES ('migrations'), ('events'), ('queue'), ('outcomes'), ('conflicts'), ('conflict_bodies'),
          ('failed_attempts'), ('transactions')
@@ -28,41 +36,39 @@ SELECT 'the relation webhook.' || relname || ' belongs to the role '
 FROM relation WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND relowner NOT IN (SELECT oid FROM trusted)
 UNION ALL
 SELECT 'the relation webhook.' || relname || ' is another program''s: move or drop it', false
-FROM relation
+FROM relation, migrated
 WHERE relkind IN ('r', 'p', 'v', 'm', 'f')
-  AND (relname NOT IN (SELECT name FROM ours)
-       OR relkind <> CASE relname WHEN 'transactions' THEN 'v' ELSE 'r' END)
+  AND CASE WHEN relname IN (SELECT name FROM ours)
+           THEN relkind <> CASE relname WHEN 'transactions' THEN 'v' ELSE 'r' END
+           ELSE NOT migrated.is_so END
 UNION ALL
 SELECT 'the trigger ' || tgname || ' is on webhook.' || relname || ': drop it', false
-FROM pg_catalog.pg_trigger JOIN relation ON tgrelid = relation.oid WHERE NOT tgisinternal
+FROM pg_catalog.pg_trigger JOIN relation ON tgrelid = relation.oid WHERE NOT tgisinternal AND relname IN (SELECT name FROM ours)
 UNION ALL
 SELECT 'the rule ' || rulename || ' is on webhook.' || relname || ': drop it', false
-FROM pg_catalog.pg_rewrite JOIN relation ON ev_class = relation.oid WHERE rulename <> '_RETURN'
+FROM pg_catalog.pg_rewrite JOIN relation ON ev_class = relation.oid WHERE rulename <> '_RETURN' AND relname IN (SELECT name FROM ours)
 UNION ALL
 SELECT 'the row security policy ' || polname || ' is on webhook.' || relname || ': drop it', false
 FROM pg_catalog.pg_policy JOIN relation ON polrelid = relation.oid
+WHERE relname IN (SELECT name FROM ours)
 UNION ALL
 SELECT 'row security is enabled on webhook.' || relname || ': disable it', false
-FROM relation WHERE relrowsecurity
+FROM relation WHERE relrowsecurity AND relname IN (SELECT name FROM ours)
 UNION ALL
 SELECT 'a table inherits from webhook.' || relname || ': drop it', false
-FROM pg_catalog.pg_inherits JOIN relation ON inhparent = relation.oid WHERE relkind = 'r'
+FROM pg_catalog.pg_inherits JOIN relation ON inhparent = relation.oid WHERE relkind = 'r' AND relname IN (SELECT name FROM ours)
 UNION ALL
 SELECT 'the function webhook.' || proname || ' is another program''s: move or drop it', false
-FROM pg_catalog.pg_proc JOIN schema ON pronamespace = schema.oid
-WHERE proname NOT IN ('trimmed', 'without_bad_escapes', 'transaction_fields')
+FROM migrated, pg_catalog.pg_proc JOIN schema ON pronamespace = schema.oid
+WHERE proname NOT IN ('trimmed', 'without_bad_escapes', 'transaction_fields') AND NOT migrated.is_so
 UNION ALL
 SELECT 'the function webhook.' || proname || ' belongs to the role '
        || pg_catalog.pg_get_userbyid(proowner) || ', which this role is no member of', true
 FROM pg_catalog.pg_proc JOIN schema ON pronamespace = schema.oid
-WHERE proname IN ('trimmed', 'without_bad_escapes', 'transaction_fields')
-  AND proowner NOT IN (SELECT oid FROM trusted)
+WHERE proowner NOT IN (SELECT oid FROM trusted)
 UNION ALL
 SELECT 'the table webhook.migrations is another program''s, since it has no integer column `version`: '
        || 'move or drop it', false
-FROM relation
-WHERE relname = 'migrations' AND NOT EXISTS (
-  SELECT FROM pg_catalog.pg_attribute
-  WHERE attrelid = relation.oid AND attname = 'version' AND NOT attisdropped
-    AND atttypid = 'pg_catalog.int4'::pg_catalog.regtype)
+FROM relation, migrated
+WHERE relname = 'migrations' AND NOT migrated.is_so
 ORDER BY detail

@@ -131,7 +131,7 @@ pub(super) async fn serve(
         if let Poll::Ready(ended) = connection.as_mut().poll(context) {
             return Poll::Ready(ended);
         }
-        while let Some(due) = peer.due(head_limit, idle_limit).map(Instant::from_std) {
+        while let Some(due) = peer.due(head_limit, idle_limit) {
             if due < timer.deadline() {
                 timer.as_mut().reset(due);
             }
