@@ -29,6 +29,10 @@ const MAX_BUFFER_BYTES: usize = 64 * 1024;
 /// How long a connection that was refused is read on, and what it sends dropped.
 const REFUSAL_LINGER: Duration = Duration::from_secs(2);
 
+/// How long after its start a connection may bring its first request though the server stops: hyper
+/// closes one that has sent nothing at once, while its request may be on its way.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
+
 /// What hyper is to do on every connection.
 pub(super) fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
@@ -114,22 +118,30 @@ pub(super) async fn serve(
     });
     let mut connection = pin!(builder.serve_connection(io, service));
     let (head_limit, idle_limit) = (site.options.header_timeout, site.options.keep_alive_timeout);
-    peer.begins(Phase::Head);
+    peer.begins(Phase::First);
     let mut timer = pin!(sleep(head_limit));
+    let mut first_request_grace = pin!(sleep(FIRST_REQUEST_GRACE));
     let mut finishing = false;
     let ended = poll_fn(|context| {
-        match peer.listen(context) {
-            Order::Serve => {}
-            Order::Finish => {
-                if !finishing {
-                    finishing = true;
-                    connection.as_mut().graceful_shutdown();
-                }
+        loop {
+            let finish = match peer.listen(context) {
+                Order::Serve => false,
+                Order::Finish => !finishing,
+                Order::Abort => return Poll::Ready(Ok(())),
+            };
+            let is_young = finish
+                && peer.awaits_first_request()
+                && first_request_grace.as_mut().poll(context).is_pending();
+            if finish && !is_young {
+                finishing = true;
+                connection.as_mut().graceful_shutdown();
             }
-            Order::Abort => return Poll::Ready(Ok(())),
-        }
-        if let Poll::Ready(ended) = connection.as_mut().poll(context) {
-            return Poll::Ready(ended);
+            if let Poll::Ready(ended) = connection.as_mut().poll(context) {
+                return Poll::Ready(ended);
+            }
+            if !is_young || peer.awaits_first_request() {
+                break;
+            }
         }
         while let Some(due) = peer.due(head_limit, idle_limit) {
             if due < timer.deadline() {

@@ -106,7 +106,7 @@ impl Connections {
             client,
             is_verified: AtomicBool::new(false),
             waiting_since: AtomicU64::new(now),
-            phase: AtomicU8::new(Phase::Head as u8),
+            phase: AtomicU8::new(Phase::First as u8),
             phase_since: AtomicU64::new(now),
             started: self.started,
             order: AtomicU8::new(Order::Serve as u8),
@@ -321,12 +321,14 @@ pub(super) enum Order {
 /// What a connection is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// It receives the head of a request, or waits for its first.
+    /// It receives the head of a request.
     Head = 0,
     /// It waits for its next request.
     Idle = 1,
     /// It receives a body, or the server is at work.
     Busy = 2,
+    /// It waits for its first request, or receives the head of it.
+    First = 3,
 }
 
 impl Peer {
@@ -360,12 +362,17 @@ impl Peer {
         }
     }
 
+    /// Whether no request has come yet.
+    pub(super) fn awaits_first_request(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == Phase::First as u8
+    }
+
     /// When the connection is to be closed unless it has gone on by then.
     pub(super) fn due(&self, head: Duration, idle: Duration) -> Option<Instant> {
         let limit = match self.phase.load(Ordering::Relaxed) {
-            phase if phase == Phase::Head as u8 => head,
+            phase if phase == Phase::Busy as u8 => return None,
             phase if phase == Phase::Idle as u8 => idle,
-            _ => return None,
+            _ => head,
         };
         let since = Duration::from_millis(self.phase_since.load(Ordering::Relaxed));
         self.started.checked_add(since)?.checked_add(limit)

@@ -20,6 +20,13 @@ use super::{HttpOptions, Site, Tls};
 /// How many clients are told at a time that there are too many connections; more are dropped.
 const MAX_REFUSALS: usize = 64;
 
+/// How long the listener, told to stop, waits for connections that the operating system has made
+/// for it already: closing it would reset them.
+const BACKLOG_PAUSE: Duration = Duration::from_millis(10);
+
+/// How many of those it takes in.
+const MAX_BACKLOG: usize = 1024;
+
 /// How long to wait after the operating system had no room for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -126,7 +133,7 @@ impl Acceptor {
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.take_in_backlog().await,
                 _ = sweep.tick() => self.connections.close_stuck(patience),
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, addr)) => self.take_in(stream, addr.ip()),
@@ -140,6 +147,16 @@ impl Acceptor {
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },
+            }
+        }
+    }
+
+    async fn take_in_backlog(&self) {
+        for _ in 0..MAX_BACKLOG {
+            match timeout(BACKLOG_PAUSE, self.listener.accept()).await {
+                Ok(Ok((stream, addr))) => self.take_in(stream, addr.ip()),
+                Ok(Err(error)) if is_of_one_connection(&error) => {}
+                Ok(Err(_)) | Err(_) => return,
             }
         }
     }
