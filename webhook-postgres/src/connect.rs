@@ -1,8 +1,10 @@
 //! Opens a store: finds out what stands between, and sets the pool up.
 
+use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
 use sqlx::{ConnectOptions, Connection, Row};
 use tokio::time::timeout;
 
@@ -42,6 +44,7 @@ impl PgStore {
     pub async fn connect_with(options: PgOptions) -> Result<Self, PgError> {
         // PgBouncer refuses this start parameter, and the statements here return no floats.
         let connection = options.connection.clone().extra_float_digits(None);
+        warn_of_plain_text(&connection);
         let link = probe(&connection, options.pooler, options.acquire_timeout).await?;
         tracing::info!(
             server = server(&connection),
@@ -146,14 +149,7 @@ async fn probe(
             Pooler::Transaction => once(connection, Link::Pooled).await,
             // A session of one's own starts with the settings that were asked for. A pooler
             // refuses them or forgets them, since its sessions were started before.
-            Pooler::Detect => {
-                let asking = connection.clone().options([("webhook.probe", "1")]);
-                match asking.connect().await {
-                    Ok(session) => detect(session).await,
-                    Err(error) if refuses_options(&error) => once(connection, Link::Pooled).await,
-                    Err(error) => Err(error),
-                }
-            }
+            Pooler::Detect => ask(connection).await,
         }
     };
     timeout(limit, link)
@@ -161,8 +157,23 @@ async fn probe(
         .unwrap_or(Err(sqlx::Error::PoolTimedOut))
         .map_err(|source| PgError::Connect {
             server: server(connection),
-            source: source.into(),
+            source: without_password(source).into(),
         })
+}
+
+/// Connects with a setting in the start-up packet. A server that lets us in only without it is a
+/// pooler, whatever words it refused it in; asked twice, lest a connection that broke tells the same.
+async fn ask(connection: &PgConnectOptions) -> Result<Link, sqlx::Error> {
+    let asking = connection.clone().options([("webhook.probe", "1")]);
+    match asking.connect().await {
+        Ok(session) => return detect(session).await,
+        Err(error) if may_refuse_options(&error) => once(connection, Link::Pooled).await?,
+        Err(error) => return Err(error),
+    };
+    match asking.connect().await {
+        Ok(session) => detect(session).await,
+        Err(_) => Ok(Link::Pooled),
+    }
 }
 
 async fn once(connection: &PgConnectOptions, link: Link) -> Result<Link, sqlx::Error> {
@@ -185,9 +196,75 @@ async fn detect(mut session: PgConnection) -> Result<Link, sqlx::Error> {
     })
 }
 
-/// PgBouncer: `unsupported startup parameter: options`, with SQLSTATE 08P01.
-fn refuses_options(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .is_some_and(|error| error.message().contains("startup parameter"))
+/// Whether an error may mean that the settings in the start-up packet are refused: any but those that
+/// say something else.
+fn may_refuse_options(error: &sqlx::Error) -> bool {
+    let other = ["28P01", "3D000", "57P03", "53300"];
+    match error {
+        sqlx::Error::Database(error) => !error.code().is_some_and(|it| other.contains(&&*it)),
+        sqlx::Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+        ),
+        sqlx::Error::Protocol(_) => true,
+        _ => false,
+    }
+}
+
+/// sqlx's error about a password that SASLprep does not take shows one of its characters.
+fn without_password(error: sqlx::Error) -> sqlx::Error {
+    match error {
+        sqlx::Error::Configuration(source) if source.to_string().contains("saslprep") => {
+            sqlx::Error::Configuration(
+                "the user or the password has characters that SASLprep (RFC 4013) does not allow, such \
+                 as emoji: give the role another password"
+                    .into(),
+            )
+        }
+        other => other,
+    }
+}
+
+impl PgError {
+    /// Whether connecting fails in the same way until somebody changes the URL, the role or the
+    /// server: a wrong password, an unknown database, a certificate that is not trusted.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Url { .. } => true,
+            Self::Connect { source, .. } => match source.as_sqlx() {
+                sqlx::Error::Database(error) => {
+                    let codes = ["28P01", "28000", "3D000", "42501"];
+                    error.code().is_some_and(|code| codes.contains(&&*code))
+                }
+                sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => true,
+                // So says rustls of a certificate.
+                sqlx::Error::Io(error) => error.kind() == ErrorKind::InvalidData,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
+/// Warns of a connection over a network that somebody in between could read or take over.
+fn warn_of_plain_text(connection: &PgConnectOptions) {
+    let host = connection.get_host();
+    let is_here = connection.get_socket().is_some()
+        || host.starts_with('/')
+        || host == "localhost"
+        || host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback());
+    let mode = connection.get_ssl_mode();
+    if !is_here
+        && matches!(
+            mode,
+            PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer
+        )
+    {
+        tracing::warn!(
+            host,
+            sslmode = ?mode,
+            "the connection to PostgreSQL may be unencrypted, and its password read by others: add \
+             sslmode=verify-full to DATABASE_URL"
+        );
+    }
 }

@@ -82,14 +82,17 @@ impl PgOptions {
 /// Those of SQLAlchemy (`postgresql+psycopg2://`, `+psycopg`, `+asyncpg`) are taken as well.
 ///
 /// - `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `application_name`, `options`, `host`,
-///   `hostaddr`, `port`, `dbname`, `user`, `password` mean what they mean to libpq; `ssl` is
-///   asyncpg's name for `sslmode`.
+///   `hostaddr`, `port`, `dbname`, `user`, `password` mean what they mean to libpq, except that the
+///   system's authorities are trusted beside those of `sslrootcert`; `ssl` is asyncpg's name for `sslmode`.
+/// - `sslmode=require` with `sslrootcert` verifies as `verify-ca`.
+/// - `channel_binding=require` is kept by `sslmode=verify-full`, to which it raises the mode: there is no
+///   SCRAM-SHA-256-PLUS, and a verified server leaves nobody in between.
 /// - `pooler=transaction`, `pooler=none` and `pooler=detect` say what stands between;
 ///   `pgbouncer=true` and port 6543 mean `transaction`.
 /// - `durability=asynchronous` is [`Durability::Asynchronous`].
 /// - `connect_timeout` is [`PgOptions::acquire_timeout`] in seconds.
-/// - Any other parameter is ignored with a warning, but one that begins with `ssl` is an error,
-///   lest a typing error lower the security of the connection.
+/// - Parameters that cannot be kept are errors, such as `require_auth`, `gssencmode=require`, `service` and several
+///   hosts, and so are unknown ones. The same holds for libpq's environment variables, such as `PGREQUIREAUTH`.
 impl FromStr for PgOptions {
     type Err = PgError;
 

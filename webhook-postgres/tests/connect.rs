@@ -95,6 +95,110 @@ async fn a_silent_server_is_given_up() {
     silent.abort();
 }
 
+/// A pooler that refuses settings in the start-up packet, with a SQLSTATE and words of its own or by
+/// closing the connection, and otherwise passes everything on.
+#[tokio::test]
+async fn pooler_that_refuses_options_is_detected_by_behaviour() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let database = TestDatabase::create().await;
+    let options: PgOptions = database.url().parse().unwrap();
+    let server = (
+        options.connection.get_host().to_owned(),
+        options.connection.get_port(),
+    );
+    for refusal in [Some("0A000"), Some("XX000"), Some("28000"), None] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = server.clone();
+        let pooler = tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let server = server.clone();
+                tokio::spawn(async move {
+                    let length = client.read_u32().await.unwrap();
+                    let mut packet = vec![0; usize::try_from(length).unwrap() - 4];
+                    client.read_exact(&mut packet).await.unwrap();
+                    if packet.windows(9).any(|it| it == b"\0options\0") {
+                        if let Some(code) = refusal {
+                            let fields = format!("SFATAL\0VFATAL\0C{code}\0Mthat will not do\0\0");
+                            client.write_u8(b'E').await.unwrap();
+                            let length = u32::try_from(fields.len() + 4).unwrap();
+                            client.write_u32(length).await.unwrap();
+                            client.write_all(fields.as_bytes()).await.unwrap();
+                        }
+                        return;
+                    }
+                    let mut server = tokio::net::TcpStream::connect(server).await.unwrap();
+                    server.write_u32(length).await.unwrap();
+                    server.write_all(&packet).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+        let mut through = options.clone();
+        through.connection = through
+            .connection
+            .host("127.0.0.1")
+            .port(port)
+            .ssl_mode(sqlx::postgres::PgSslMode::Disable);
+        let store = PgStore::connect_with(through).await.unwrap();
+        assert_eq!(store.pooler(), Pooler::Transaction, "{refusal:?}");
+        store.close().await;
+        pooler.abort();
+    }
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn only_lasting_failures_are_permanent() {
+    let database = TestDatabase::create().await;
+    let mut options: PgOptions = database.url().parse().unwrap();
+    let right = options.connection.clone();
+    options.connection = right.clone().database("no_database_by_this_name");
+    let error = PgStore::connect_with(options.clone()).await.unwrap_err();
+    assert!(error.is_permanent(), "{error:?}");
+    options.connection = right.password("wrong");
+    let error = PgStore::connect_with(options.clone()).await.unwrap_err();
+    assert!(error.is_permanent(), "{error:?}");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    options.connection = options.connection.host("127.0.0.1").port(port);
+    let error = PgStore::connect_with(options).await.unwrap_err();
+    assert!(!error.is_permanent(), "{error:?}");
+    database.drop_database().await;
+}
+
+/// sqlx's own error shows the character that SASLprep does not take.
+#[tokio::test]
+async fn error_about_saslprep_shows_no_character_of_the_password() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // Asks for SCRAM, up to where a client needs the password.
+    let server = tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let steps: [&[u8]; 2] = [
+                b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0",
+                b"R\0\0\0\x19\0\0\0\x0br=x,s=c2FsdA==,i=1",
+            ];
+            for step in steps {
+                let _ = client.read(&mut [0; 1024]).await;
+                let _ = client.write_all(step).await;
+            }
+            let _ = client.read(&mut [0; 1024]).await;
+        }
+    });
+    let url = format!("postgres://app:%F0%9F%A6%80crab@127.0.0.1:{port}/d?sslmode=disable");
+    let error = PgStore::connect(&url).await.unwrap_err();
+    let told = format!("{error:?} {:?}", error.source().map(ToString::to_string));
+    for part in ["\u{1f980}", "1f980", "129408", "crab"] {
+        assert!(!told.contains(part), "{told}");
+    }
+    assert!(told.contains("SASLprep"), "{told}");
+    assert!(error.is_permanent(), "{told}");
+    server.abort();
+}
+
 #[tokio::test]
 async fn a_wrong_password_is_an_error_that_does_not_repeat_it() {
     let database = TestDatabase::create().await;
@@ -216,9 +320,26 @@ async fn tls_is_as_sslmode_says() {
     assert!(encrypted("ssl=require").await.unwrap());
     let trusted = format!("sslmode=verify-full&sslrootcert={authority}");
     assert!(encrypted(&trusted).await.unwrap());
+    assert!(
+        encrypted(&trusted.replace("verify-full", "require"))
+            .await
+            .unwrap()
+    );
+    let bound = format!("sslmode=require&channel_binding=require&sslrootcert={authority}");
+    assert!(encrypted(&bound).await.unwrap());
     // Nobody else has signed it.
-    let error = encrypted("sslmode=verify-full").await.unwrap_err();
-    assert!(matches!(error, PgError::Connect { .. }), "{error:?}");
+    let other = std::env::temp_dir().join(format!("webhook-other-ca-{}.crt", std::process::id()));
+    std::fs::write(&other, OTHER_AUTHORITY).unwrap();
+    for query in [
+        "sslmode=verify-full".to_owned(),
+        "sslmode=require&channel_binding=require".to_owned(),
+        format!("sslmode=require&sslrootcert={}", other.display()),
+    ] {
+        let error = encrypted(&query).await.unwrap_err();
+        assert!(matches!(error, PgError::Connect { .. }), "{error:?}");
+        assert!(error.is_permanent(), "{query}: {error:?}");
+    }
+    std::fs::remove_file(&other).unwrap();
     database.drop_database().await;
 }
 
@@ -236,3 +357,18 @@ async fn a_closed_store_is_unavailable() {
     assert!(started.elapsed() < Duration::from_secs(5));
     inbox.database.drop_database().await;
 }
+
+/// The certificate of an authority that has signed nothing.
+const OTHER_AUTHORITY: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBjzCCATWgAwIBAgIUNMwojn5GrNSbALpPpqk9fbYT904wCgYIKoZIzj0EAwIw
+HDEaMBgGA1UEAwwRYW5vdGhlciBhdXRob3JpdHkwIBcNMjYxMTI1MDgwOTA0WhgP
+MjEyNjExMDEwODA5MDRaMBwxGjAYBgNVBAMMEWFub3RoZXIgYXV0aG9yaXR5MFkw
+EwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEVBlF0+AVkQDMCvE7ipxJ1myyzFbPvd1p
+t1Q75Xz5cA5EDgrNtoA/2c+Xzw5JyyvxnYMN8RJAIfDwmVjU9G2JSKNTMFEwHQYD
+VR0OBBYEFN9pUyUzztA6mqHO36GhJBNxCnVYMB8GA1UdIwQYMBaAFN9pUyUzztA6
+mqHO36GhJBNxCnVYMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIh
+AOZVZ4QwTFwlA1q2A0y5LyiIAFFgcRBWplnJRhHon+HFAiBiJgI1nJ9HyNT/ev3K
+Ef3+KkkJMNia5Nkn1/2x/g29zQ==
+-----END CERTIFICATE-----
+";

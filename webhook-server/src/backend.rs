@@ -137,6 +137,7 @@ async fn connect(url: &DatabaseUrl, config: &Config) -> Result<PgStore, OpenErro
         let connecting = PgStore::connect_with(options.clone());
         match timeout_at(attempt_deadline, connecting).await {
             Ok(Ok(database)) => return Ok(database),
+            Ok(Err(error)) if error.is_permanent() => return Err(OpenError::Refused(error)),
             Ok(Err(error)) => reason = error,
             // Cut off by the end of the wait: what the try before ended with says more.
             Err(_) => {}
@@ -190,6 +191,11 @@ pub enum OpenError {
     /// Its URL is none.
     #[error("DATABASE_URL cannot be used")]
     Url(#[source] PgError),
+    /// It refused us, and would again: a wrong password, an unknown database, an untrusted certificate.
+    #[error(
+        "the database refuses the connection, and will until DATABASE_URL, the role or the server changes"
+    )]
+    Refused(#[source] PgError),
     /// It did not answer in time.
     #[error("database not reachable within {waited:?} (DATABASE_WAIT_SECONDS)")]
     Unreachable {
