@@ -84,7 +84,8 @@ impl PgOptions {
 /// - `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `application_name`, `options`, `host`,
 ///   `hostaddr`, `port`, `dbname`, `user`, `password` mean what they mean to libpq, except that the
 ///   system's authorities are trusted beside those of `sslrootcert`; `ssl` is asyncpg's name for `sslmode`.
-/// - `sslmode=require` with `sslrootcert` verifies as `verify-ca`.
+/// - `sslmode=require` and `sslmode=verify-ca` with `sslrootcert` verify as `verify-full`, which is stricter than
+///   libpq: without the host's name, a certificate of any public authority would do. Sockets use no TLS.
 /// - `channel_binding=require` is kept by `sslmode=verify-full`, to which it raises the mode: there is no
 ///   SCRAM-SHA-256-PLUS, and a verified server leaves nobody in between.
 /// - `pooler=transaction`, `pooler=none` and `pooler=detect` say what stands between;

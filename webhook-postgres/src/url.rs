@@ -5,7 +5,7 @@ mod parameters;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::error::PgError;
 use crate::options::{Durability, PgOptions, Pooler};
@@ -189,8 +189,11 @@ fn connection(
     }
     let names = HONOURED.into_iter().chain(["host", "port", "hostaddr"]);
     let mut query = Vec::new();
+    let trusts_system = parameters.value("sslrootcert") == Some("system");
     for name in names {
-        if let Some(value) = parameters.value(name) {
+        if let Some(value) = parameters.value(name)
+            && !(trusts_system && name == "sslrootcert")
+        {
             query.push((name, value));
         }
     }
@@ -204,10 +207,19 @@ fn connection(
         .into_iter()
         .map(|(name, value)| format!("{}={}", encoded(name), encoded(value)))
         .collect();
-    format!("postgresql://?{}", query.join("&"))
+    let mut connection: PgConnectOptions = format!("postgresql://?{}", query.join("&"))
         .parse()
         // Each part was checked before, and sqlx's error may show one.
-        .map_err(|_: sqlx::Error| wrong("one of its parameters has a value that cannot be used"))
+        .map_err(|_: sqlx::Error| wrong("one of its parameters has a value that cannot be used"))?;
+    if trusts_system {
+        // sqlx takes `system` in PGSSLROOTCERT for the name of a file; none is added to the system's.
+        connection = connection.ssl_root_cert_from_pem(Vec::new());
+    }
+    if connection.get_socket().is_some() || connection.get_host().starts_with('/') {
+        // libpq ignores `sslmode` for sockets, and servers offer no TLS there.
+        connection = connection.ssl_mode(PgSslMode::Disable);
+    }
+    Ok(connection)
 }
 
 fn several_hosts() -> PgError {
@@ -287,8 +299,6 @@ fn wrong(detail: impl Into<String>) -> PgError {
 
 #[cfg(test)]
 mod tests {
-    use sqlx::postgres::PgSslMode;
-
     use super::*;
 
     fn refused(url: &str) -> String {
@@ -384,7 +394,10 @@ mod tests {
             assert!(read_in(&url, |_| None).is_err(), "{parameter}");
         }
         for (parameters, expected) in [
-            ("sslmode=require&sslrootcert=/ca", "VerifyCa"),
+            // sqlx's `VerifyCa` would take any name from a public authority.
+            ("sslmode=require&sslrootcert=/ca", "VerifyFull"),
+            ("sslmode=verify-ca&sslrootcert=/ca", "VerifyFull"),
+            ("sslmode=verify-full&host=/run/x", "Disable"),
             ("sslmode=require&channel_binding=require", "VerifyFull"),
             ("channel_binding=require", "VerifyFull"),
             ("channel_binding=prefer&sslmode=disable", "Disable"),
@@ -414,6 +427,16 @@ mod tests {
                 .to_string();
             assert!(error.contains(name), "{error}");
         }
+        let both = |asked: &str| match asked {
+            "PGSSLROOTCERT" => Some("/ca".to_owned()),
+            "PGSSLMODE" => Some("require".to_owned()),
+            _ => None,
+        };
+        let options = read_in("postgres://a@b/c", both).unwrap();
+        assert!(matches!(
+            options.connection.get_ssl_mode(),
+            PgSslMode::VerifyFull
+        ));
         let options = with("PGCHANNELBINDING", "require", "postgres://a@b/c").unwrap();
         assert!(matches!(
             options.connection.get_ssl_mode(),

@@ -182,12 +182,9 @@ impl Parameters {
     ) -> Result<(), PgError> {
         for (variable_name, name) in ENVIRONMENT {
             let is_set = self.values.contains_key(name);
-            match variable(variable_name).filter(|value| !is_set && !value.is_empty()) {
-                Some(value) => {
-                    check(name, &value, variable_name)?;
-                    self.set(name, value);
-                }
-                None => {}
+            if let Some(value) = variable(variable_name).filter(|it| !is_set && !it.is_empty()) {
+                check(name, &value, variable_name)?;
+                self.set(name, value);
             }
         }
         Ok(())
@@ -201,7 +198,6 @@ impl Parameters {
             if !matches!(mode.as_deref(), None | Some("verify-full")) {
                 return Err(wrong("`sslrootcert=system` needs `sslmode=verify-full`"));
             }
-            self.values.remove("sslrootcert");
             self.set("sslmode", "verify-full".to_owned());
         }
         // libpq looks there as well.
@@ -217,7 +213,11 @@ impl Parameters {
             self.set("sslrootcert", root.to_string_lossy().into_owned());
         }
         match (mode.as_deref(), self.value("sslrootcert")) {
-            (Some("require"), Some(_)) => self.set("sslmode", "verify-ca".to_owned()),
+            // To libpq both mean `verify-ca`. sqlx trusts the system's authorities beside the given one,
+            // so without a look at the name any certificate of a public authority would do.
+            (Some("require" | "verify-ca"), Some(_)) => {
+                self.set("sslmode", "verify-full".to_owned());
+            }
             (Some("verify-ca"), None) => {
                 return Err(wrong(
                     "`sslmode=verify-ca` needs `sslrootcert`: without it any certificate of a public \
