@@ -31,7 +31,7 @@ const REFUSAL_LINGER: Duration = Duration::from_secs(2);
 
 /// How long after its start a connection may bring its first request though the server stops: hyper
 /// closes one that has sent nothing at once, while its request may be on its way.
-const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(2);
 
 /// What hyper is to do on every connection.
 pub(super) fn builder() -> http1::Builder {

@@ -22,7 +22,7 @@ const MAX_REFUSALS: usize = 64;
 
 /// How long the listener, told to stop, waits for connections that the operating system has made
 /// for it already: closing it would reset them.
-const BACKLOG_PAUSE: Duration = Duration::from_millis(10);
+const BACKLOG_PAUSE: Duration = Duration::from_millis(50);
 
 /// How many of those it takes in.
 const MAX_BACKLOG: usize = 1024;
