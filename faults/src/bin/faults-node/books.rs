@@ -17,6 +17,9 @@ const CONNECTIONS: usize = 2;
 /// How long one may take: a network that swallows everything must not hold a handler for ever.
 const LIMIT: Duration = Duration::from_secs(1);
 
+/// Where the network swallows everything, PostgreSQL ends the transaction, which holds the event.
+const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '5s'";
+
 pub(crate) struct Books {
     store: PgStore,
     options: PgConnectOptions,
@@ -59,7 +62,7 @@ impl Books {
         connection: &mut PgConnection,
         lease: Lease,
     ) -> anyhow::Result<Settled> {
-        let mut transaction = connection.begin().await?;
+        let mut transaction = connection.begin_with(BEGIN).await?;
         query("INSERT INTO public.effects (event, fence) VALUES ($1, $2)")
             .bind(lease.event.0)
             .bind(lease.fence.0)
