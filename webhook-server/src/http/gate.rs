@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use hyper::HeaderMap;
-use webhook_core::signature::{Delivery, HeaderValues, Unverified, Verifier};
+use webhook_core::signature::{Delivery, HeaderValues, Unverified, Verified, Verifier};
 
 use super::problem::Problem;
 use super::refusals::{Kind, Refusals};
@@ -107,16 +107,16 @@ impl Gate {
         checked.map_err(|reason| self.refuse_sender(client, &reason))
     }
 
-    /// Refuses a delivery that is not its sender's.
+    /// Refuses a delivery that is not its sender's. `None` where senders do not sign.
     pub(super) fn check_sender(
         &self,
         client: Option<IpAddr>,
         headers: &HeaderMap,
         body: &[u8],
-    ) -> Result<(), Problem> {
+    ) -> Result<Option<Verified>, Problem> {
         let held = self.held();
         let Some(senders) = &held.rules.senders else {
-            return Ok(());
+            return Ok(None);
         };
         let header = |name: &str| values(headers, name);
         let delivery = Delivery::new(&header, body, SystemTime::now());
@@ -125,7 +125,7 @@ impl Gate {
         if let Some(count) = held.verified.get(verified.secret_index) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(())
+        Ok(Some(verified))
     }
 
     fn refuse_sender(&self, client: Option<IpAddr>, reason: &Unverified) -> Problem {

@@ -29,15 +29,15 @@ const ANY: &str = "GET, HEAD, OPTIONS, POST";
 pub(super) async fn respond(site: &Site, peer: &Peer, request: Request<Incoming>) -> Answer {
     peer.waits_for_client();
     let (head, body) = request.into_parts();
-    let (answer, close) = match route(site, peer, &head) {
+    let client = client(site, peer, &head);
+    let (answer, close) = match route(site, client, &head) {
         Ok(Route::Receive(inbox)) => match body::receive(site, peer, body).await {
             Ok(body) => {
                 peer.waits_for_server();
-                let client = client(site, peer, &head);
                 let checked = verify::check_sender(site, client, &head.headers, &body.bytes);
                 let received = match checked.await {
-                    Ok(()) => {
-                        if site.gate.verifies_senders() {
+                    Ok(verified) => {
+                        if verified.is_some() {
                             peer.is_verified();
                         }
                         transactions::receive(inbox, body.bytes).await
@@ -99,17 +99,16 @@ pub(super) enum Route<'a> {
 
 /// Finds the route by the path, whose query is ignored, then by the method; trailing slashes make
 /// another path.
-fn route<'a>(site: &'a Site, peer: &Peer, head: &Parts) -> Result<Route<'a>, Problem> {
+fn route<'a>(site: &'a Site, client: Option<IpAddr>, head: &Parts) -> Result<Route<'a>, Problem> {
     head::check(head)?;
     if head.method == Method::CONNECT {
         // What follows may be meant for a tunnel.
         return Err(Problem::method_not_allowed(ANY).closing());
     }
     let path = head.uri.path();
-    let client = client(site, peer, head);
     // Whoever looks after the server must be able to, however many others come.
     if !matches!(path, "/" | "/readyz") {
-        let checked = site.rates.check_sender(peer.addr(), &head.headers);
+        let checked = site.rates.check_sender(client);
         checked.inspect_err(|_| site.gate.note_too_many(client))?;
     }
     if let (Some(path), Some(operator)) = (path.strip_prefix(operator::PREFIX), &site.operator) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
+use webhook_core::signature::Verified;
 
 use super::Site;
 use super::problem::Problem;
@@ -17,15 +18,15 @@ const MAX_INLINE_BYTES: usize = 64 * 1024;
 pub(super) const MAX_CONCURRENT: usize = 2;
 
 /// Refuses a delivery that no sender signed, and then one over the limit of all requests: only
-/// what is verified counts towards it.
+/// verified ones count towards it. `None` where senders do not sign.
 pub(super) async fn check_sender(
     site: &Site,
     client: Option<IpAddr>,
     headers: &HeaderMap,
     body: &Bytes,
-) -> Result<(), Problem> {
-    if body.len() <= MAX_INLINE_BYTES || !site.gate.verifies_senders() {
-        site.gate.check_sender(client, headers, body)?;
+) -> Result<Option<Verified>, Problem> {
+    let verified = if body.len() <= MAX_INLINE_BYTES || !site.gate.verifies_senders() {
+        site.gate.check_sender(client, headers, body)?
     } else {
         let permit = Arc::clone(&site.verifying)
             .acquire_owned()
@@ -37,7 +38,8 @@ pub(super) async fn check_sender(
             drop(permit);
             verified
         });
-        verified.await.map_err(Problem::internal)??;
-    }
-    site.check_rate_of_all(client)
+        verified.await.map_err(Problem::internal)??
+    };
+    site.check_rate_of_all(client)?;
+    Ok(verified)
 }
