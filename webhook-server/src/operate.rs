@@ -5,6 +5,7 @@ mod list;
 mod make_due;
 mod named;
 mod output;
+mod pages;
 mod prune;
 mod requeue;
 mod show;

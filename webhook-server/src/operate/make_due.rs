@@ -9,8 +9,7 @@ use webhook_postgres::PgStore;
 
 use super::list::PAGE;
 use super::named::{self, NAMED_AT_ONCE};
-use super::output::progress;
-use super::{OperateError, Output};
+use super::{OperateError, Output, pages};
 use crate::audit::Audit;
 use crate::config::age;
 use crate::shown::kind;
@@ -138,35 +137,28 @@ impl MakeDue {
         Ok(())
     }
 
-    /// A page at a time.
     async fn all(&self, database: &PgStore, report: &mut Report) -> Result<(), OperateError> {
         let counts = database.counts(&kind()).await?;
-        let bar = progress(counts.waiting + counts.leased);
-        let mut page = Page {
+        let page = Page {
             kind: kind(),
             state: State::Processing,
             after: None,
             held_for_over: Some(self.due_in_more_than.unwrap_or_default()),
             limit: PAGE,
         };
-        loop {
-            let records = database.list(&page).await?;
+        let total = counts.waiting + counts.leased;
+        pages::each(database, page, total, async |records| {
             let matching = records
                 .iter()
                 .filter(|record| self.leased || record.leased_until.is_none());
             let events: Vec<_> = matching.map(|record| record.event.clone()).collect();
             report.matched += events.len();
-            if !self.dry_run {
-                self.make_due(database, &events, report).await?;
+            if self.dry_run {
+                return Ok(());
             }
-            bar.inc(records.len() as u64);
-            if records.len() < PAGE.get() {
-                break;
-            }
-            page.after = records.last().map(|record| record.id);
-        }
-        bar.finish_and_clear();
-        Ok(())
+            self.make_due(database, &events, report).await
+        })
+        .await
     }
 
     async fn make_due(

@@ -10,8 +10,7 @@ use webhook_postgres::PgStore;
 
 use super::list::PAGE;
 use super::named::{self, NAMED_AT_ONCE};
-use super::output::progress;
-use super::{OperateError, Output};
+use super::{OperateError, Output, pages};
 use crate::audit::Audit;
 use crate::shown::kind;
 
@@ -111,36 +110,29 @@ impl Requeue {
         Ok(())
     }
 
-    /// A page at a time. What fails again meanwhile is not met twice.
     async fn all_failed(
         &self,
         database: &PgStore,
         report: &mut Report,
     ) -> Result<(), OperateError> {
-        let bar = progress(database.counts(&kind()).await?.failed);
-        let mut page = Page {
+        let total = database.counts(&kind()).await?.failed;
+        let page = Page {
             kind: kind(),
             state: State::Failed,
             after: None,
             held_for_over: None,
             limit: PAGE,
         };
-        loop {
-            let records = database.list(&page).await?;
+        pages::each(database, page, total, async |records| {
             let matching = records.iter().filter(|record| self.matches(record));
             let events: Vec<_> = matching.map(|record| record.event.clone()).collect();
             report.matched += events.len();
-            if !self.dry_run {
-                self.requeue(database, &events, report).await?;
+            if self.dry_run {
+                return Ok(());
             }
-            bar.inc(records.len() as u64);
-            if records.len() < PAGE.get() {
-                break;
-            }
-            page.after = records.last().map(|record| record.id);
-        }
-        bar.finish_and_clear();
-        Ok(())
+            self.requeue(database, &events, report).await
+        })
+        .await
     }
 
     fn matches(&self, record: &EventSummary) -> bool {
