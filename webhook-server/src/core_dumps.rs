@@ -2,7 +2,7 @@
 
 /// Keeps the system from writing this process's memory to disk when it crashes.
 #[cfg(unix)]
-pub fn forbid_core_dumps() {
+pub(crate) fn forbid_core_dumps() {
     use rustix::process::{Resource, getrlimit, setrlimit};
 
     let mut limit = getrlimit(Resource::Core);
@@ -16,4 +16,4 @@ pub fn forbid_core_dumps() {
 
 /// There is no such limit.
 #[cfg(not(unix))]
-pub const fn forbid_core_dumps() {}
+pub(crate) const fn forbid_core_dumps() {}

@@ -1,6 +1,6 @@
 //! webhook-server: the durable inbox as a process of its own, a thin shell around `webhook-core`.
 //!
-//! `main` parses a [`CommandLine`](config::CommandLine) and calls [`run`]. Apps and tests embed a
+//! [`main`] parses a [`CommandLine`](config::CommandLine) and calls [`run`]. Apps and tests embed a
 //! [`Server`], or only its HTTP side: [`http::Listening`] serving a [`http::Site`].
 
 mod audit;
@@ -13,6 +13,7 @@ mod healthcheck;
 pub mod http;
 mod logging;
 mod operate;
+mod program;
 mod run;
 mod server;
 mod shown;
@@ -20,13 +21,10 @@ mod signals;
 mod token;
 
 pub use backend::{Backend, OpenError};
-pub use core_dumps::forbid_core_dumps;
 pub use handler::LogTransaction;
 pub use healthcheck::{Unhealthy, healthcheck};
-pub use logging::{
-    LogError, dropped_log_lines, flush_log, print_to_stderr, printable, start as start_logging,
-    with_causes,
-};
+pub use logging::{LogError, dropped_log_lines, flush_log, start as start_logging, with_causes};
 pub use operate::{Operate, OperateError};
+pub use program::main;
 pub use run::{RunError, run};
 pub use server::{Server, StartError};

@@ -67,7 +67,7 @@ pub enum LogError {
 
 /// Writes `text` to standard error in the same way as the log, for what has to be said before
 /// there is a log, and for commands. Ends the line where `text` does not.
-pub fn print_to_stderr(text: &str) {
+pub(crate) fn print_to_stderr(text: &str) {
     // Without a thread there is nobody who could wait for the reader.
     if let Ok(queue) = standard_error(LogFormat::Human) {
         let end = if text.ends_with('\n') { "" } else { "\n" };
@@ -124,7 +124,7 @@ fn report(format: LogFormat, Dropped { lines, since }: Dropped) -> String {
 
 /// What a terminal shows of an error: [`with_causes`], with every character escaped that would
 /// steer the terminal or cannot be seen.
-pub fn printable(error: &dyn Error) -> String {
+pub(crate) fn printable(error: &dyn Error) -> String {
     escaped(&with_causes(error)).into_owned()
 }
 

@@ -1,0 +1,70 @@
+//! The program `webhook-server`, from its command line to its exit code.
+
+use std::error::Error;
+use std::io::{IsTerminal, stderr};
+use std::path::Path;
+use std::process::exit;
+
+use crate::config::CommandLine;
+use crate::core_dumps::forbid_core_dumps;
+use crate::logging::{flush_log, print_to_stderr, printable, start as start_logging};
+use crate::run::{RunError, run};
+
+/// The exit code of what could be understood and still failed.
+const FAILURE: i32 = 1;
+
+/// Runs the program that the command line of this process asks for, and ends the process.
+pub fn main() -> ! {
+    forbid_core_dumps();
+    let line = CommandLine::read_with_env_file(std::env::args_os(), Path::new(".env"))
+        .unwrap_or_else(|error| end(explain(&error)));
+    if let Err(error) = start_logging(&line.config.log_level, line.config.log_format) {
+        print_to_stderr(&format!(
+            "error: failed to start the log: {}",
+            printable(&error)
+        ));
+        end(FAILURE);
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn Error, "failed to start");
+            end(FAILURE);
+        }
+    };
+    match runtime.block_on(run(&line)) {
+        Ok(code) => end(code),
+        // Whoever typed a command reads a sentence, not a log.
+        Err(RunError::Operate(error)) => {
+            print_to_stderr(&format!("error: {}", printable(&error)));
+            end(FAILURE);
+        }
+        Err(error) => {
+            tracing::error!(error = &error as &dyn Error, "failed");
+            end(FAILURE);
+        }
+    }
+}
+
+/// Ends the process at once, whatever a second signal left behind.
+fn end(code: i32) -> ! {
+    flush_log();
+    exit(code)
+}
+
+/// Prints help, the version, or why the command line cannot be understood; returns the exit code.
+fn explain(error: &clap::Error) -> i32 {
+    let text = error.render();
+    if !error.use_stderr() {
+        // The exit code is the same where nobody reads it.
+        let _ = error.print();
+    } else if stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
+        print_to_stderr(&text.ansi().to_string());
+    } else {
+        print_to_stderr(&text.to_string());
+    }
+    error.exit_code()
+}
