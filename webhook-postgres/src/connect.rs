@@ -225,27 +225,6 @@ fn without_password(error: sqlx::Error) -> sqlx::Error {
     }
 }
 
-impl PgError {
-    /// Whether connecting fails in the same way until somebody changes the URL, the role or the
-    /// server: a wrong password, an unknown database, a certificate that is not trusted.
-    pub fn is_permanent(&self) -> bool {
-        match self {
-            Self::Url { .. } => true,
-            Self::Connect { source, .. } => match source.as_sqlx() {
-                sqlx::Error::Database(error) => {
-                    let codes = ["28P01", "28000", "3D000", "42501"];
-                    error.code().is_some_and(|code| codes.contains(&&*code))
-                }
-                sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => true,
-                // So says rustls of a certificate.
-                sqlx::Error::Io(error) => error.kind() == ErrorKind::InvalidData,
-                _ => false,
-            },
-            _ => false,
-        }
-    }
-}
-
 /// Warns of a connection over a network that somebody in between could read or take over.
 fn warn_of_plain_text(connection: &PgConnectOptions) {
     let host = connection.get_host();

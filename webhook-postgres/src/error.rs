@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::ErrorKind;
 use std::time::Duration;
 
 /// Why the database did not do what was asked.
@@ -164,6 +165,25 @@ impl Error for DatabaseError {
 }
 
 impl PgError {
+    /// Whether connecting fails in the same way until somebody changes the URL, the role or the
+    /// server: a wrong password, an unknown database, a certificate that is not trusted.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Url { .. } => true,
+            Self::Connect { source, .. } => match source.as_sqlx() {
+                sqlx::Error::Database(error) => {
+                    let codes = ["28P01", "28000", "3D000", "42501"];
+                    error.code().is_some_and(|code| codes.contains(&&*code))
+                }
+                sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => true,
+                // So says rustls of a certificate.
+                sqlx::Error::Io(error) => error.kind() == ErrorKind::InvalidData,
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
     pub(crate) fn remedy(&self) -> Remedy {
         let error = match self {
             // A session may keep it longer than the database: another one may be able to write.
