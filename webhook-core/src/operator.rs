@@ -158,7 +158,7 @@ pub enum Requeued {
     NotFound,
 }
 
-/// What [`Operator::make_due`] does with leases that have not run out.
+/// How [`Operator::make_due`] treats leases that have not run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunningLeases {
     /// Leaves them, and their events, as they are.

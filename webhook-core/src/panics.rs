@@ -39,7 +39,7 @@ pub(crate) fn message(panic: &(dyn Any + Send)) -> Reason {
 /// Drops what a panic carried, which may panic once more.
 fn forget(panic: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        // Whoever panics a third time leaks a few bytes.
+        // A third panic would escape, so a few bytes leak instead.
         std::mem::forget(again);
     }
 }

@@ -92,7 +92,7 @@ pub trait Verifier: fmt::Debug + Send + Sync + 'static {
     fn secret_count(&self) -> usize;
 }
 
-/// What is known of a delivery that was verified.
+/// The outcome of verifying a genuine delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verified {

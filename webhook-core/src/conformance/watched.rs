@@ -16,7 +16,7 @@ const MAX_FAILURES: u32 = 3;
 pub(super) struct Watched {
     scheduler: Arc<dyn Scheduler>,
     failures: AtomicU32,
-    told: mpsc::UnboundedSender<Failure>,
+    told: mpsc::Sender<Failure>,
 }
 
 /// A call that failed once too often.
@@ -26,10 +26,9 @@ pub(super) struct Failure {
 }
 
 impl Watched {
-    pub(super) fn new(
-        scheduler: Arc<dyn Scheduler>,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Failure>) {
-        let (told, failures) = mpsc::unbounded_channel();
+    pub(super) fn new(scheduler: Arc<dyn Scheduler>) -> (Arc<Self>, mpsc::Receiver<Failure>) {
+        // The first failure ends the case.
+        let (told, failures) = mpsc::channel(1);
         let watched = Arc::new(Self {
             scheduler,
             failures: AtomicU32::new(0),
@@ -43,8 +42,8 @@ impl Watched {
             Ok(_) => self.failures.store(0, Ordering::Relaxed),
             Err(error) => {
                 if self.failures.fetch_add(1, Ordering::Relaxed) + 1 == MAX_FAILURES {
-                    // The case may have ended.
-                    let _ = self.told.send(Failure {
+                    // One may have been told already, or the case may have ended.
+                    let _ = self.told.try_send(Failure {
                         method,
                         error: error.clone(),
                     });

@@ -22,7 +22,7 @@ pub(super) struct Waiting {
     pub(super) _room: OwnedSemaphorePermit,
 }
 
-/// A flush ended without an answer: the store panicked.
+/// A flush ended without an answer: its runtime is shutting down.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("batch ended without an answer")]
 pub(super) struct Unanswered;

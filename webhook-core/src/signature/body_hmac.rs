@@ -151,7 +151,7 @@ impl BodyHmac {
     }
 }
 
-/// What the headers say.
+/// The parsed headers of a delivery.
 struct Signed<'a> {
     time: Option<&'a str>,
     tags: Vec<Vec<u8>>,

@@ -16,7 +16,7 @@ pub enum SecretLength {
     #[default]
     Checked,
     /// They take any secret that is not empty: for tests, and for senders whose secrets are short.
-    /// Whoever sees one delivery can find a short secret by trying.
+    /// A short secret can be found by trying, with one delivery to compare.
     Unchecked,
 }
 

@@ -139,7 +139,7 @@ fn key_bytes(bytes: &[u8]) -> Result<Zeroizing<[u8; 32]>, InvalidSecret> {
     Ok(Zeroizing::new(bytes))
 }
 
-/// What the headers say.
+/// The parsed headers of a delivery.
 struct Signed<'a> {
     id: &'a str,
     time: &'a str,

@@ -54,7 +54,7 @@ impl Stripe {
     }
 }
 
-/// What the header says.
+/// The parsed header of a delivery.
 struct Signed<'a> {
     time: &'a str,
     tags: Vec<Vec<u8>>,
