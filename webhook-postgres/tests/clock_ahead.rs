@@ -7,12 +7,12 @@ mod inbox;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use inbox::{Inbox, claim, kind};
+use inbox::{Inbox, claim, kind, until};
 use webhook_core::{
     Attempt, EventRef, Extended, Key, LOST_REASON, MadeDue, Operator, Page, RunningLeases,
     Scheduler, State,
 };
-use webhook_postgres::sqlx;
+use webhook_postgres::sqlx::{self, Connection};
 
 /// Moves the times of all events, as if they had been written while the clock was a day ahead.
 async fn set_clock_back(inbox: &Inbox) {
@@ -103,5 +103,47 @@ async fn an_expired_lease_on_an_event_due_far_ahead_is_no_obstacle() {
     assert_eq!(make_due(&inbox, "a", keep).await, MadeDue::AlreadyDue);
     let claimed = inbox.store.claim(&claim(1)).await.unwrap().events;
     assert_eq!(claimed[0].lease.attempt.number(), 2);
+    inbox.close().await;
+}
+
+/// The second began before the first made the event due, and waits for its lock.
+#[tokio::test]
+async fn operators_that_wait_for_each_other_move_an_event_once() {
+    let inbox = Inbox::direct().await;
+    inbox.accept("leased").await;
+    assert_eq!(inbox.store.claim(&claim(1)).await.unwrap().events.len(), 1);
+    inbox.accept("waiting").await;
+    set_clock_back(&inbox).await;
+    let mut first = inbox.database.connection().await;
+    let mut onlooker = inbox.database.connection().await;
+    for key in ["leased", "waiting"] {
+        let mut transaction = first.begin().await.unwrap();
+        sqlx::raw_sql("SELECT FROM webhook.queue FOR UPDATE")
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        let store = inbox.store.clone();
+        let event = inbox::reference(key);
+        let second =
+            tokio::spawn(async move { store.make_due(&[event], RunningLeases::End).await });
+        until("the second operator waits", async || {
+            let waits = "SELECT FROM pg_stat_activity
+                         WHERE wait_event_type = 'Lock' AND datname = current_database()";
+            let found = sqlx::raw_sql(waits).fetch_optional(&mut onlooker).await;
+            found.unwrap().is_some()
+        })
+        .await;
+        let made_due = "UPDATE webhook.queue
+                        SET due_at = least(due_at, clock_timestamp()),
+                            leased_until = least(leased_until, clock_timestamp())";
+        sqlx::raw_sql(made_due)
+            .execute(&mut *transaction)
+            .await
+            .unwrap();
+        transaction.commit().await.unwrap();
+        let answer = second.await.unwrap().unwrap();
+        assert_eq!(answer, [MadeDue::AlreadyDue], "{key}");
+        set_clock_back(&inbox).await;
+    }
     inbox.close().await;
 }

@@ -9,14 +9,15 @@ WITH wanted AS MATERIALIZED (
     LIMIT 1
   ) AS event
 ),
--- Locked in order of ids, as everywhere.
+-- Locked in order of ids, as everywhere. Compared with the time after the lock, not with that at which
+-- the statement began: whoever held the lock may have made the event due since then.
 queued AS MATERIALIZED (
   SELECT item.*
   FROM (SELECT DISTINCT id FROM wanted ORDER BY id) AS once
   CROSS JOIN LATERAL (
     SELECT id,
-           due_at > statement_timestamp() AS waits,
-           coalesce(leased_until > statement_timestamp(), false) AS leased
+           due_at > clock_timestamp() AS waits,
+           coalesce(leased_until > clock_timestamp(), false) AS leased
     FROM webhook.queue WHERE id = once.id FOR NO KEY UPDATE
   ) AS item
 ),
