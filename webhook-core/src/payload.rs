@@ -72,12 +72,14 @@ pub fn seal<P: Payload>(body: Bytes) -> Result<Envelope, InvalidPayload> {
 
 /// Reads a body as JSON with serde, for a [`Payload::decode`] that needs no more.
 ///
+/// A byte-order mark before the JSON text is ignored, as RFC 8259, section 8.1 allows.
+///
 /// # Errors
 ///
 /// [`InvalidPayload::Malformed`] where the body is not JSON, [`InvalidPayload::Fields`] (without
 /// a pointer) where it is JSON of another shape.
 pub fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, InvalidPayload> {
-    serde_json::from_slice(body).map_err(|error| match error.classify() {
+    serde_json::from_slice(without_byte_order_mark(body)).map_err(|error| match error.classify() {
         serde_json::error::Category::Data => InvalidPayload::Fields(vec![FieldError {
             pointer: String::new(),
             detail: error.to_string(),
@@ -86,6 +88,11 @@ pub fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, InvalidPayload> 
             detail: error.to_string(),
         },
     })
+}
+
+/// The JSON text in `body`: all of it but for one byte-order mark at its beginning.
+pub(crate) fn without_byte_order_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
 /// Why a body is not a payload. Nothing of it was stored.
@@ -131,12 +138,18 @@ mod tests {
     #[test]
     fn json_of_another_shape_is_told_from_what_is_not_json() {
         assert_eq!(from_json::<[u8; 2]>(b"[1, 2]"), Ok([1, 2]));
+        assert_eq!(
+            from_json::<[u8; 2]>("\u{feff}[1, 2]".as_bytes()),
+            Ok([1, 2])
+        );
         for (body, is_json) in [
             (&b"{}"[..], true),
             (b"[1]", true),
             (b"[1, 256]", true),
             (b"[1, \"2\"]", true),
             (b"", false),
+            (b"\xef\xbb\xbf", false),
+            (b"\xef\xbb\xbf\xef\xbb\xbf[1, 2]", false),
             (b"[1, 2", false),
             (b"[1, 2] 3", false),
             (b"\xff", false),

@@ -12,7 +12,7 @@ use crate::session::Database;
 
 /// The migrations, in their order: version 1 is the first. None of them ever changes; what is new
 /// goes into another one.
-const MIGRATIONS: [(&str, &str); 4] = [
+const MIGRATIONS: [(&str, &str); 5] = [
     ("create_inbox", include_str!("migrations/create_inbox.sql")),
     (
         "create_transactions_view",
@@ -23,6 +23,10 @@ const MIGRATIONS: [(&str, &str); 4] = [
         include_str!("migrations/keep_failed_attempts.sql"),
     ),
     ("strip_bodies", include_str!("migrations/strip_bodies.sql")),
+    (
+        "read_marked_bodies",
+        include_str!("migrations/read_marked_bodies.sql"),
+    ),
 ];
 
 /// How long to wait for another process that is migrating.

@@ -186,11 +186,21 @@ async fn what_an_older_version_stored_is_kept() {
         include_str!("../src/migrations/create_inbox.sql"),
     )
     .await;
+    // On a search path that begins with another role's schema.
+    run(
+        &mut connection,
+        "CREATE FUNCTION public.look_alike(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+         CREATE OPERATOR public.= (LEFTARG = text, RIGHTARG = text, FUNCTION = public.look_alike);
+         SET search_path = public, pg_catalog",
+    )
+    .await;
     run(
         &mut connection,
         include_str!("../src/migrations/create_transactions_view.sql"),
     )
     .await;
+    run(&mut connection, "RESET search_path").await;
+    assert!(view_definition(&mut connection).await.contains("public"));
     run(
         &mut connection,
         "INSERT INTO webhook.events (kind, key, fingerprint, body, accepted_at, due_at)
@@ -221,6 +231,14 @@ async fn what_an_older_version_stored_is_kept() {
         limit: NonZeroUsize::MAX,
     };
     assert_eq!(store.strip(&strip).await.unwrap(), 1);
+    let view = view_definition(&mut connection).await;
+    assert!(!view.contains("public"), "{view}");
     store.close().await;
     database.drop_database().await;
+}
+
+async fn view_definition(connection: &mut PgConnection) -> String {
+    let sql = "SELECT pg_get_viewdef('webhook.transactions'::regclass)";
+    let row = sqlx::raw_sql(sql).fetch_one(connection).await.unwrap();
+    row.get(0)
 }

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::payload::InvalidPayload;
+use crate::payload::{InvalidPayload, without_byte_order_mark};
 
 /// How deep a body may nest, its outermost object included.
 pub const MAX_NESTING: usize = 128;
@@ -36,10 +36,12 @@ pub(super) enum Member<'a> {
 
 /// The members of the object that `body` is.
 pub(super) fn members(body: &[u8]) -> Result<Members<'_>, InvalidPayload> {
-    let text = str::from_utf8(body).map_err(|error| {
+    let text = without_byte_order_mark(body);
+    let skipped_bytes = body.len() - text.len();
+    let text = str::from_utf8(text).map_err(|error| {
         malformed(format!(
             "must be UTF-8; byte {} is not",
-            error.valid_up_to() + 1
+            skipped_bytes + error.valid_up_to() + 1
         ))
     })?;
     let mut json = serde_json::Deserializer::from_str(text);

@@ -364,7 +364,18 @@ fn what_is_not_a_json_object_is_malformed() {
     for trailing in ["x", "{}", ",", "\0", "]", "}"] {
         malformed(format!("{whole}{trailing}"));
     }
-    malformed(format!("\u{feff}{whole}"));
+    for misplaced in [
+        "\u{feff}".to_owned(),
+        format!("\u{feff}\u{feff}{whole}"),
+        format!(" \u{feff}{whole}"),
+        format!("{whole}\u{feff}"),
+        format!("\u{fffe}{whole}"),
+    ] {
+        malformed(misplaced);
+    }
+    let marked = format!("\u{feff}{whole}");
+    good(&marked);
+    assert_eq!(good(&marked).fingerprint(), good(&whole).fingerprint());
     malformed(format!("[{whole}]"));
     good(format!(" \t\r\n{whole}\r\n\t "));
     for end in 0..whole.len() {

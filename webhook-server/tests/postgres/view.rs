@@ -51,6 +51,9 @@ async fn odd_bodies_are_rows_like_others() {
         client.post(body).await.acknowledged("ACCEPTED");
         expected.push((id, "12.50".to_owned()));
     }
+    let marked = format!("\u{feff}{}", with_amount("marked", "12.50"));
+    client.post(marked).await.acknowledged("ACCEPTED");
+    expected.push(("marked".to_owned(), "12.50".to_owned()));
     let zeros = format!("0.{}1e20001", "0".repeat(20_000));
     let amounts = AMOUNTS.into_iter().chain([(zeros.as_str(), "1")]);
     for (number, (written, amount)) in amounts.enumerate() {
