@@ -11,6 +11,7 @@ mod head;
 mod listening;
 mod operator;
 mod problem;
+mod quoted;
 mod rates;
 mod ready;
 mod refusals;

@@ -8,6 +8,7 @@ use hyper::http::uri::Scheme;
 use hyper::{Method, StatusCode, Version};
 
 use super::problem::Problem;
+use super::quoted::{split, unquoted};
 
 /// The longest path with its query; RFC 9112, section 3, wants 8,000 bytes at least.
 const MAX_TARGET_BYTES: usize = 16 * 1024;
@@ -121,10 +122,9 @@ fn is_json(value: &HeaderValue) -> bool {
     if value == "application/json" {
         return true;
     }
-    let Ok(text) = value.to_str() else {
-        return false;
-    };
-    let mut parts = text.split(';');
+    // A quoted string may hold bytes that are no text; they matter to nobody here.
+    let text = String::from_utf8_lossy(value.as_bytes());
+    let mut parts = split(&text, ';').into_iter();
     let media_type = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_json_type = match media_type.strip_prefix("application/") {
         Some("json") => true,
@@ -136,22 +136,23 @@ fn is_json(value: &HeaderValue) -> bool {
     is_json_type && parts.all(is_harmless_parameter)
 }
 
-/// Whether a media type's parameter leaves the body in UTF-8.
+/// Whether a media type's parameter (RFC 9110, section 5.6.6) leaves the body in UTF-8. A value
+/// may hold what would have to be quoted, but for a comma, which begins another media type.
 fn is_harmless_parameter(parameter: &str) -> bool {
     let parameter = parameter.trim();
-    match parameter.split_once('=') {
-        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
-            let value = value
-                .strip_prefix('"')
-                .and_then(|value| value.strip_suffix('"'))
-                .unwrap_or(value);
-            ["utf-8", "utf8", "us-ascii"]
-                .iter()
-                .any(|charset| value.eq_ignore_ascii_case(charset))
-        }
-        Some((name, _)) => !name.is_empty() && name.bytes().all(is_token),
-        None => parameter.is_empty(),
+    let Some((name, written)) = parameter.split_once('=') else {
+        return parameter.is_empty();
+    };
+    let Some(value) = unquoted(written) else {
+        return false;
+    };
+    if name.eq_ignore_ascii_case("charset") {
+        return ["utf-8", "utf8", "us-ascii"]
+            .iter()
+            .any(|charset| value.eq_ignore_ascii_case(charset));
     }
+    let is_one = written.starts_with('"') || !written.contains(',');
+    is_one && !name.is_empty() && name.bytes().all(is_token)
 }
 
 /// A character of a token (RFC 9110, section 5.6.2).
@@ -214,11 +215,21 @@ mod tests {
             "application/json;charset=\"UTF-8\"",
             "application/json ; charset=utf8 ; x=y",
             "application/json;",
+            "application/json;;charset=utf-8;",
+            "application/json; v=\"a;b\"",
+            "application/json; v=\"a;charset=latin1\"; charset=utf-8",
+            "application/json; v=\"a\\\";charset=latin1\"",
+            "application/json; v=\"a, b\"",
+            "application/json; charset=\"u\\tf-8\"",
+            "application/json; v=\"\"",
+            "application/json; profile=https://example.com/x",
             "application/vnd.acme.tx+json",
             "application/cloudevents+json; charset=UTF-8",
         ] {
             assert!(is_json(&HeaderValue::from_str(good).unwrap()), "{good}");
         }
+        let not_text = HeaderValue::from_bytes(b"application/json; v=\"\xe9;\xff\"").unwrap();
+        assert!(is_json(&not_text));
         for bad in [
             "",
             "text/json",
@@ -233,6 +244,16 @@ mod tests {
             "application/json; charset=latin1",
             "application/json; charset=utf-16",
             "application/json; charset",
+            "application/json; charset=",
+            "application/json; charset = utf-16",
+            "application/json; charset=\"utf-16\"",
+            "application/json; v=\"a;b\"; charset=latin1",
+            "application/json; v=\"a;b",
+            "application/json; v=a\"b\"",
+            "application/json; v=\"a\"b",
+            "application/json; v=x, text/plain",
+            "application/json; =x",
+            "application/json; v v=x",
             "json",
             "*/*",
         ] {

@@ -8,6 +8,8 @@ use hyper::HeaderMap;
 use hyper::header::{FORWARDED, HeaderName};
 use ipnet::IpNet;
 
+use crate::http::quoted::{split, unquoted};
+
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Whose word on a client's address is believed, and where it stands.
@@ -91,11 +93,7 @@ fn node(element: &str) -> Option<IpAddr> {
         .into_iter()
         .filter_map(|pair| pair.split_once('='));
     let (_, node) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
-    let node = node.trim();
-    let unquoted = node
-        .strip_prefix('"')
-        .and_then(|node| node.strip_suffix('"'));
-    address(unquoted.unwrap_or(node))
+    address(&unquoted(node.trim())?)
 }
 
 /// An address, with or without a port, an IPv6 one with or without brackets.
@@ -104,18 +102,6 @@ fn address(text: &str) -> Option<IpAddr> {
     let with_port = || text.parse().ok().map(|address: SocketAddr| address.ip());
     let address: IpAddr = text.parse().ok().or_else(bracketed).or_else(with_port)?;
     Some(address.to_canonical())
-}
-
-/// What `separator` separates, where it is in no quoted string.
-fn split(text: &str, separator: char) -> Vec<&str> {
-    let (mut quoted, mut escaped) = (false, false);
-    text.split(|c: char| {
-        let is_quote = c == '"' && !escaped;
-        escaped = quoted && !escaped && c == '\\';
-        quoted ^= is_quote;
-        c == separator && !quoted
-    })
-    .collect()
 }
 
 #[cfg(test)]
