@@ -116,13 +116,13 @@ impl Client {
 
 /// A request without a body.
 pub(crate) fn get(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nHost: faults\r\n\r\n").into_bytes()
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
 }
 
 /// A delivery.
 pub(crate) fn post(body: &str) -> Vec<u8> {
     format!(
-        "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: faults\r\n\
+        "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: localhost\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )

@@ -87,8 +87,9 @@ pub struct Config {
     #[arg(long, env, value_name = "FILE")]
     pub api_tokens_file: Option<PathBuf>,
 
-    /// Listen on other addresses than this machine's own without signatures and tokens, because
-    /// something in front of the server checks who comes
+    /// Listen anywhere, and answer everybody, without signatures and tokens, because something in
+    /// front of the server checks who comes. Without it, a server that needs neither answers
+    /// programs on this machine only: no pages of other origins, and nothing that a proxy forwards
     #[arg(long, env, value_parser = values::boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_name = "BOOL")]
     pub insecure: bool,
 

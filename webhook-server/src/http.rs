@@ -9,6 +9,7 @@ mod connections;
 mod gate;
 mod head;
 mod listening;
+mod local;
 mod operator;
 mod problem;
 mod quoted;
@@ -32,7 +33,7 @@ use tokio::sync::Semaphore;
 use webhook_core::{Inbox, Operator, Store};
 
 pub use connection::serve_stream;
-pub use gate::{Gate, Rules};
+pub use gate::{Gate, OpenTo, Rules};
 pub use listening::Listening;
 pub use rates::{Forwarding, Network, RateOptions};
 pub use tls::Tls;

@@ -29,6 +29,7 @@ impl Config {
         Ok(Rules {
             senders: self.verifier()?,
             tokens: self.tokens()?,
+            open_to: self.open_to(),
         })
     }
 

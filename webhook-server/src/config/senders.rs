@@ -5,6 +5,7 @@ use std::str::FromStr;
 use webhook_core::signature::BodyHmacScheme;
 
 use super::{Config, Role};
+use crate::http::OpenTo;
 
 /// How senders sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,14 +77,21 @@ impl Config {
         }
     }
 
-    /// Refuses to let everybody in by mistake. A client that shows a certificate has proved who it
-    /// is.
+    /// Who may do what takes no proof. A client that shows a certificate has proved who it is.
+    pub(super) const fn open_to(&self) -> OpenTo {
+        if self.insecure || self.tls.tls_client_ca_file.is_some() {
+            OpenTo::Everybody
+        } else {
+            OpenTo::ThisMachine
+        }
+    }
+
+    /// Refuses to let everybody in by mistake.
     pub(super) fn check_openness(&self) -> Result<(), String> {
         let addr = self.bind_addr;
-        let is_safe = self.insecure
+        let is_safe = self.open_to() == OpenTo::Everybody
             || addr.ip().is_loopback()
-            || self.role == Role::Worker
-            || self.tls.tls_client_ca_file.is_some();
+            || self.role == Role::Worker;
         if is_safe {
             return Ok(());
         }

@@ -6,8 +6,10 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use hyper::HeaderMap;
+use hyper::http::request::Parts;
 use webhook_core::signature::{Delivery, HeaderValues, Unverified, Verified, Verifier};
 
+use super::local;
 use super::problem::Problem;
 use super::refusals::{Kind, Refusals};
 use super::tokens::{self, Scope, TokenDigest};
@@ -15,10 +17,24 @@ use super::tokens::{self, Scope, TokenDigest};
 /// Who may do what.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    /// Knows who may deliver; without one, anybody may.
+    /// Knows who may deliver; without one, everybody may whom `open_to` names.
     pub senders: Option<Arc<dyn Verifier>>,
-    /// Those who may read; `None` where anybody may.
+    /// Those who may read; without them, everybody may whom `open_to` names.
     pub tokens: Option<Vec<TokenDigest>>,
+    /// Who may do what takes no proof.
+    pub open_to: OpenTo,
+}
+
+/// Who may deliver where senders do not sign, and read where readers have no tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OpenTo {
+    /// Programs on this machine, and no page in a browser and no proxy on it: the host is a
+    /// loopback one, and no header shows another origin or a proxy. Other requests are answered
+    /// 403. For addresses that only this machine reaches.
+    #[default]
+    ThisMachine,
+    /// Everybody, because something else checks who comes: a proxy, or client certificates.
+    Everybody,
 }
 
 impl Rules {
@@ -93,16 +109,17 @@ impl Gate {
     }
 
     /// Refuses a delivery whose headers alone show that no sender signed it, before its body is
-    /// read.
+    /// read. Where senders do not sign, refuses whoever the server is not open to.
     pub(super) fn check_signature_headers(
         &self,
         client: Option<IpAddr>,
-        headers: &HeaderMap,
+        head: &Parts,
     ) -> Result<(), Problem> {
-        let Some(senders) = &self.held().rules.senders else {
-            return Ok(());
+        let rules = &self.held().rules;
+        let Some(senders) = &rules.senders else {
+            return self.check_open(rules, client, head);
         };
-        let header = |name: &str| values(headers, name);
+        let header = |name: &str| values(&head.headers, name);
         let checked = senders.check_headers(&header, SystemTime::now());
         checked.map_err(|reason| self.refuse_sender(client, &reason))
     }
@@ -141,13 +158,33 @@ impl Gate {
     pub(super) fn check_token(
         &self,
         client: Option<IpAddr>,
-        headers: &HeaderMap,
+        head: &Parts,
         scope: Scope,
     ) -> Result<(), Problem> {
-        match &self.held().rules.tokens {
-            Some(known) => self.check_known(known, client, headers, scope).map(drop),
-            None => Ok(()),
+        let rules = &self.held().rules;
+        match &rules.tokens {
+            Some(known) => {
+                let known = self.check_known(known, client, &head.headers, scope);
+                known.map(drop)
+            }
+            None => self.check_open(rules, client, head),
         }
+    }
+
+    /// Refuses whoever may not do what takes no proof.
+    fn check_open(
+        &self,
+        rules: &Rules,
+        client: Option<IpAddr>,
+        head: &Parts,
+    ) -> Result<(), Problem> {
+        if rules.open_to == OpenTo::Everybody {
+            return Ok(());
+        }
+        local::check(head).map_err(|reason| {
+            self.refused.note(Kind::NotLocal, client, &reason);
+            Problem::not_local(&reason)
+        })
     }
 
     /// Operators always need a token: where no token allows it, nobody is one. Returns what the log

@@ -8,6 +8,7 @@ use serde::Serialize;
 use webhook_core::{Error, FieldError, InvalidPayload};
 
 use super::answer::{Answer, answer};
+use super::local::NotLocal;
 
 /// What went wrong with a request.
 #[derive(Debug)]
@@ -68,6 +69,13 @@ impl Problem {
             challenge: Some("Bearer"),
             ..Self::new(StatusCode::UNAUTHORIZED, "Token missing or wrong")
         }
+    }
+
+    pub(super) fn not_local(reason: &NotLocal) -> Self {
+        let detail = format!(
+            "Without signatures or tokens, only programs on this machine may ask: {reason}"
+        );
+        Self::new(StatusCode::FORBIDDEN, detail)
     }
 
     pub(super) fn method_not_allowed(allow: &'static str) -> Self {

@@ -24,14 +24,16 @@ pub(super) enum Kind {
     ReadToken,
     OperateToken,
     Rate,
+    NotLocal,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Signature,
         Self::ReadToken,
         Self::OperateToken,
         Self::Rate,
+        Self::NotLocal,
     ];
 
     const fn as_str(self) -> &'static str {
@@ -40,6 +42,7 @@ impl Kind {
             Self::ReadToken => "read token",
             Self::OperateToken => "operate token",
             Self::Rate => "rate limit",
+            Self::NotLocal => "not from this machine",
         }
     }
 }

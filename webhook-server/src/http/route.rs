@@ -125,13 +125,13 @@ fn route<'a>(site: &'a Site, client: Option<IpAddr>, head: &Parts) -> Result<Rou
         ("/readyz", _) => read(&head.method, || Ok(Route::Ready)),
         (WEBHOOK_PATH, Some(inbox)) => write(&head.method, || {
             head::check_media_type(&head.headers)?;
-            site.gate.check_signature_headers(client, &head.headers)?;
+            site.gate.check_signature_headers(client, head)?;
             Ok(Route::Receive(inbox))
         }),
         ("*", _) if head.method == Method::OPTIONS => Ok(Route::Options(ANY)),
         (path, Some(inbox)) => match path.strip_prefix(TRANSACTION_PATH) {
             Some(id) if !id.is_empty() && !id.contains('/') => read(&head.method, || {
-                site.gate.check_token(client, &head.headers, Scope::Read)?;
+                site.gate.check_token(client, head, Scope::Read)?;
                 site.check_rate_of_all(client)?;
                 key(id)
                     .map(|key| Route::Show(inbox, key))

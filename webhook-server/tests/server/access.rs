@@ -9,7 +9,7 @@ use crate::support::signed::token;
 use crate::support::{transaction, until};
 
 fn get(path: &str, headers: &str) -> String {
-    format!("GET {path} HTTP/1.1\r\nHost: test\r\n{headers}\r\n")
+    format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")
 }
 
 #[tokio::test]
@@ -88,6 +88,101 @@ async fn tokens_are_read_again_and_never_logged() {
     let log = process.logged.join("\n");
     for secret in [&old, &new, &reads_old[5..], &reads_new[5..]] {
         assert!(!log.contains(secret), "{log}");
+    }
+}
+
+/// Headers of requests that a program on this machine does not make, and what their refusal names.
+const NOT_LOCAL: [(&str, &str); 8] = [
+    ("Host: inbox.example\r\n", "Host"),
+    ("Host: 127.0.0.1.nip.io\r\n", "Host"),
+    ("Host: 0.0.0.0\r\n", "Host"),
+    (
+        "Host: localhost\r\nOrigin: https://evil.example\r\n",
+        "Origin",
+    ),
+    ("Host: localhost\r\nOrigin: null\r\n", "Origin"),
+    (
+        "Host: localhost\r\nSec-Fetch-Site: cross-site\r\n",
+        "Sec-Fetch-Site",
+    ),
+    (
+        "Host: localhost\r\nX-Forwarded-For: 192.0.2.1\r\n",
+        "x-forwarded-for",
+    ),
+    (
+        "Host: localhost\r\nForwarded: for=192.0.2.1\r\n",
+        "forwarded",
+    ),
+];
+
+fn open_requests(headers: &str) -> [String; 2] {
+    let body = transaction("tx-1");
+    let length = body.len();
+    [
+        format!(
+            "POST /v1/webhooks/transactions HTTP/1.1\r\n{headers}\
+             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+        ),
+        format!("GET /v1/transactions/tx-1 HTTP/1.1\r\n{headers}\r\n"),
+    ]
+}
+
+#[tokio::test]
+async fn an_open_server_answers_programs_on_its_machine_only() {
+    let mut process = webhook_server(&[])
+        .env("TRUSTED_PROXIES", "127.0.0.1")
+        .start();
+    let mut client = Client::connect(process.listens().await).await;
+    for (headers, named) in NOT_LOCAL {
+        for request in open_requests(headers) {
+            let detail = client.ask(request).await.problem(403);
+            assert!(detail.contains(named), "{headers:?}: {detail}");
+        }
+        // Health tells nothing, and load balancers ask for it by any name.
+        let health = format!("GET / HTTP/1.1\r\n{headers}\r\n");
+        assert_eq!(client.ask(health).await.status, 200, "{headers:?}");
+    }
+    assert_eq!(client.get("/v1/transactions/tx-1").await.status, 404);
+    for headers in [
+        "Host: 127.0.0.1:8000\r\n",
+        "Host: [::1]:8000\r\nOrigin: http://[::1]:8000\r\nSec-Fetch-Site: same-origin\r\n",
+    ] {
+        let [delivery, read] = open_requests(headers);
+        assert_eq!(client.ask(delivery).await.status, 202, "{headers:?}");
+        assert_eq!(client.ask(read).await.status, 200, "{headers:?}");
+    }
+    process.signal(Signal::TERM);
+    assert_eq!(process.ends().await.code(), Some(0));
+    let log = process.logged.join("\n");
+    assert!(log.contains("not from this machine: 16"), "{log}");
+}
+
+/// What proves who comes stands for itself, whatever the way here.
+#[tokio::test]
+async fn who_proves_itself_may_come_from_anywhere() {
+    let (reader, reads) = token("read").await;
+    let sign = [
+        "--webhook-signature-scheme=github",
+        "--webhook-secrets=a-secret",
+    ];
+    let read = format!("--api-tokens={reads}");
+    for (args, statuses) in [
+        (vec![sign[0], sign[1]], [401, 403]),
+        (vec![read.as_str()], [403, 404]),
+        (vec!["--insecure"], [202, 200]),
+    ] {
+        let mut process = webhook_server(&args).start();
+        let mut client = Client::connect(process.listens().await).await;
+        for (headers, _) in NOT_LOCAL {
+            let headers = format!("{headers}Authorization: Bearer {reader}\r\n");
+            for (request, status) in open_requests(&headers).iter().zip(statuses) {
+                assert_eq!(
+                    client.ask(request).await.status,
+                    status,
+                    "{args:?} {headers:?}"
+                );
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::support::transaction;
 use webhook_core::signature::{BodyHmac, BodyHmacScheme};
 
 fn with_token(method: &str, path: &str, token: &str) -> String {
-    format!("{method} {path} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\n\r\n")
+    format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n")
 }
 
 #[tokio::test]

@@ -154,7 +154,7 @@ async fn deep_nesting() {
 async fn chunked_bodies() {
     let mut client = client().await;
     let body = transaction("tx-1");
-    let head = "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head = "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
     let mut request = head.to_owned();
     for chunk in body.as_bytes().chunks(10) {
         let text = std::str::from_utf8(chunk).unwrap();

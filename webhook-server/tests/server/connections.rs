@@ -20,7 +20,7 @@ async fn connections_are_closed_when_the_client_asks() {
     let server = serve(&config());
     let mut client = Client::connect(server.addr()).await;
     let reply = client
-        .ask("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .ask("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         .await;
     assert_eq!(reply.status, 200);
     assert_eq!(reply.header("connection"), Some("close"));
@@ -34,11 +34,12 @@ async fn pipelined_requests_are_answered_in_their_order() {
     let mut requests = Vec::new();
     for round in 0..40 {
         requests.extend(post(transaction(&format!("tx-{round}"))));
-        requests.extend(b"GET /nope HTTP/1.1\r\nHost: a\r\n\r\n");
+        requests.extend(b"GET /nope HTTP/1.1\r\nHost: localhost\r\n\r\n");
         requests.extend(post("not json"));
         requests.extend(post_as("", transaction("x")));
-        requests
-            .extend(format!("GET /v1/transactions/tx-{round} HTTP/1.1\r\nHost: a\r\n\r\n").bytes());
+        requests.extend(
+            format!("GET /v1/transactions/tx-{round} HTTP/1.1\r\nHost: localhost\r\n\r\n").bytes(),
+        );
     }
     client.send(requests).await;
     for round in 0..40 {
@@ -82,7 +83,7 @@ async fn whoever_expects_100_is_asked_for_the_body() {
     for status in ["ACCEPTED", "DUPLICATE"] {
         client
             .send(format!(
-                "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
                 body.len()
             ))
             .await;
@@ -108,7 +109,7 @@ async fn whoever_expects_100_is_refused_without_it() {
         let mut client = Client::connect(server.addr()).await;
         let reply = client
             .ask(format!(
-                "POST {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n\r\n"
+                "POST {path} HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n\r\n"
             ))
             .await;
         reply.problem(status);
@@ -169,7 +170,9 @@ async fn too_many_connections_are_told_so() {
     assert_eq!(second.get("/").await.status, 200);
     let mut third = Client::connect(server.addr()).await;
     // Refused, unless the machine is so slow that the others count as idle by now.
-    third.send_some("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    third
+        .send_some("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
     let reply = third.reply().await;
     if reply.status != 200 {
         assert_eq!(reply.unavailable(), "Too many connections; try again");
@@ -177,7 +180,9 @@ async fn too_many_connections_are_told_so() {
         drop(first);
         until("there is room again", async || {
             let mut fourth = Client::connect(server.addr()).await;
-            fourth.send_some("GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+            fourth
+                .send_some("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                .await;
             fourth.reply().await.status == 200
         })
         .await;
@@ -193,7 +198,7 @@ async fn idle_connections_make_room_for_new_ones() {
     for partial in [
         "",
         "GET / HTTP/1.1\r\nHo",
-        "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+        "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
     ] {
         let mut client = Client::connect(server.addr()).await;
         client.send(partial).await;

@@ -34,7 +34,9 @@ async fn requests_under_way_are_finished() {
     client.send(post(transaction("tx-1"))).await;
     store.keeps_a_call().await;
     let mut probe = Client::connect(server.addr()).await;
-    probe.send("GET /readyz HTTP/1.1\r\nHost: a\r\n").await;
+    probe
+        .send("GET /readyz HTTP/1.1\r\nHost: localhost\r\n")
+        .await;
     assert_eq!(client_is_served(&server).await, 200);
     let shutdown = tokio::spawn(server.shutdown());
     // A request begun before is answered, and readiness is gone.

@@ -25,7 +25,7 @@ struct Operator {
 impl Operator {
     async fn ask(&mut self, method: &str, path: &str) -> Reply {
         let request = format!(
-            "{method} /v1/operator/{path} HTTP/1.1\r\nHost: test\r\n\
+            "{method} /v1/operator/{path} HTTP/1.1\r\nHost: localhost\r\n\
              Authorization: Bearer {}\r\n\r\n",
             self.token
         );
@@ -226,8 +226,8 @@ async fn operators_set_failed_transactions_going_again() {
     };
     store.settle(&[settlement]).await.unwrap();
     let gate = Gate::new(Rules {
-        senders: None,
         tokens: Some(vec![TokenDigest::of(Scope::Operate, "secret")]),
+        ..Rules::default()
     });
     let site = Site::of_inbox(
         inbox,

@@ -5,7 +5,9 @@ use crate::support::process::webhook_server;
 use crate::support::transaction;
 
 fn from(client: &str) -> String {
-    format!("GET /v1/transactions/tx-1 HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: {client}\r\n\r\n")
+    format!(
+        "GET /v1/transactions/tx-1 HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {client}\r\n\r\n"
+    )
 }
 
 /// How many of 60 requests pass, where a hundredth of a second passes for each at most.
@@ -25,7 +27,7 @@ async fn passed(client: &mut Client, request: &str) -> usize {
 
 #[tokio::test]
 async fn one_sender_does_not_keep_others_out() {
-    let mut process = webhook_server(&[])
+    let mut process = webhook_server(&["--insecure"])
         .env("RATE_LIMIT_PER_SENDER", "10")
         .env("TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8")
         .start();
@@ -52,7 +54,7 @@ async fn one_sender_does_not_keep_others_out() {
 
 #[tokio::test]
 async fn nobody_is_believed_who_is_no_proxy() {
-    let mut process = webhook_server(&[])
+    let mut process = webhook_server(&["--insecure"])
         .env("RATE_LIMIT_PER_SENDER", "10")
         .start();
     let mut client = Client::connect(process.listens().await).await;

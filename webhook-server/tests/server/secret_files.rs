@@ -118,7 +118,7 @@ async fn tokens_are_understood_however_they_were_written() {
     let files = Files::new();
     let (reader, digest) = token("read").await;
     let request = format!(
-        "GET /v1/transactions/none HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {reader}\r\n\r\n"
+        "GET /v1/transactions/none HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {reader}\r\n\r\n"
     );
     for content in written(&digest) {
         let file = files.write("tokens", &content);
@@ -163,7 +163,7 @@ async fn an_emptied_file_changes_nothing() {
         .start();
     let mut client = Client::connect(process.listens().await).await;
     let request = format!(
-        "GET /v1/transactions/none HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {reader}\r\n\r\n"
+        "GET /v1/transactions/none HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {reader}\r\n\r\n"
     );
     for (name, content) in [("tokens", &digest[..]), ("secrets", SECRET)] {
         for empty in ["", "\n", "\u{feff}\r\n", "# nobody\n"] {

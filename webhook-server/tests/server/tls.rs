@@ -46,7 +46,7 @@ async fn the_contract_holds_over_tls_1_2_and_1_3() {
         client.post(long).await.problem(400);
         // Closed with notice, so that nobody else can have cut it short.
         client
-            .ask("GET / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
+            .ask("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             .await;
         client.closed().await;
     }
@@ -58,7 +58,7 @@ async fn who_speaks_no_tls_gets_no_answer() {
     let mut process = server(&files, &authority.issue()).start();
     let addr = process.listens().await;
     for noise in [
-        "GET / HTTP/1.1\r\nHost: test\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
         "\0\0\0\0",
         "\u{16}\u{3}\u{1}\u{2}\0",
     ] {
@@ -159,7 +159,7 @@ async fn clients_show_a_certificate_where_they_must() {
             // By TLS 1.3 a client learns of it when it reads.
             if let Ok(mut client) = Client::shake(addr, config).await {
                 client
-                    .send_some("GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+                    .send_some("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
                     .await;
                 assert!(client.try_reply().await.is_none());
             }

@@ -65,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> Reply {
-        self.ask(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"))
+        self.ask(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n"))
             .await
     }
 
@@ -217,7 +217,7 @@ pub(crate) fn post(body: impl AsRef<[u8]>) -> Vec<u8> {
 pub(crate) fn post_as(headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
     let mut request = format!(
-        "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: test\r\n{headers}Content-Length: {}\r\n\r\n",
+        "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: localhost\r\n{headers}Content-Length: {}\r\n\r\n",
         body.len()
     )
     .into_bytes();

@@ -83,7 +83,7 @@ pub(crate) async fn run(starter: Starter, scheme: &str, secret: &str) {
     }
 
     let get = |path: &str, authorization: &str| {
-        format!("GET {path} HTTP/1.1\r\nHost: test\r\n{authorization}\r\n")
+        format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{authorization}\r\n")
     };
     let bearer = format!("Authorization: Bearer {reader}\r\n");
     let path = "/v1/transactions/tx-1";
@@ -127,7 +127,7 @@ pub(crate) async fn run(starter: Starter, scheme: &str, secret: &str) {
     for (head, status) in [
         (
             format!(
-                "GET / HTTP/1.1\r\nHost: test\r\n{}\0\r\n\r\n",
+                "GET / HTTP/1.1\r\nHost: localhost\r\n{}\0\r\n\r\n",
                 bearer.trim_end()
             ),
             400,
@@ -148,7 +148,7 @@ pub(crate) async fn run(starter: Starter, scheme: &str, secret: &str) {
         .map(|(name, value)| format!("{name}: {value}\r\n"))
         .collect();
     let chunked = format!(
-        "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: test\r\n\
+        "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: localhost\r\n\
          Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n{signature}\r\n"
     );
     for rest in [

@@ -163,16 +163,16 @@ pub(super) async fn assert_unharmed(addr: SocketAddr, name: &str) {
 }
 
 /// A request that is answered 200.
-pub(super) const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+pub(super) const GET: &str = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
 
 /// A GET of this target.
 pub(super) fn get(target: &str) -> String {
-    format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n")
+    format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }
 
 /// A GET of `/` with these lines in its head.
 pub(super) fn get_with(lines: &str) -> String {
-    format!("GET / HTTP/1.1\r\nHost: a\r\n{lines}\r\n")
+    format!("GET / HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n")
 }
 
 /// The delivery that must not be accepted.
@@ -183,7 +183,7 @@ pub(super) fn smuggled() -> Vec<u8> {
 /// The head of a delivery with these lines, and then `rest`.
 pub(super) fn delivery(lines: &str, rest: impl AsRef<[u8]>) -> Vec<u8> {
     let head = format!(
-        "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n{lines}\r\n"
+        "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{lines}\r\n"
     );
     [head.as_bytes(), rest.as_ref()].concat()
 }

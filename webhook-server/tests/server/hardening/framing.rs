@@ -120,7 +120,7 @@ pub(super) fn lengths() -> Vec<Case> {
             "a POST to another path whose body is a request",
             [
                 format!(
-                    "POST /nope HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+                    "POST /nope HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n",
                     smuggled().len()
                 )
                 .into_bytes(),
@@ -133,7 +133,7 @@ pub(super) fn lengths() -> Vec<Case> {
             "the same with `Expect: 100-continue`, the body sent at once",
             [
                 format!(
-                    "POST /nope HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
+                    "POST /nope HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
                     smuggled().len()
                 )
                 .into_bytes(),

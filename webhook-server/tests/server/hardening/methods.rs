@@ -40,7 +40,7 @@ pub(super) fn protocols() -> Vec<Case> {
         .ends_with(&[405], "RFC 9110, 9.3.6: no tunnel; what follows may have been meant for one"),
         case(
             "`TRACE /`",
-            "TRACE / HTTP/1.1\r\nHost: a\r\nCookie: c\r\n\r\n",
+            "TRACE / HTTP/1.1\r\nHost: localhost\r\nCookie: c\r\n\r\n",
         )
         .gets(&[405], "RFC 9110, 9.3.8: nothing is echoed"),
         case(
@@ -64,11 +64,11 @@ pub(super) fn in_a_row() -> Vec<Case> {
                 good_with(""),
                 get("/nope").into_bytes(),
                 delivery("Content-Length: 1\r\n", "{"),
-                b"DELETE / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+                b"DELETE / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
                 GET.into(),
                 good_with("X: y\r\n"),
                 good_with("Content-Encoding: gzip\r\n"),
-                b"OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+                b"OPTIONS / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(),
             ]
             .concat(),
         )

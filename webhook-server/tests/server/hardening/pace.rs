@@ -21,10 +21,10 @@ pub(super) fn slow() -> Vec<Case> {
     vec![
         case("nothing", "").ends_with(&[], silence),
         case("half a request line", "GET").ends_with(&[], silence),
-        case("half a head", "GET / HTTP/1.1\r\nHost: a\r\nX").ends_with(&[], silence),
+        case("half a head", "GET / HTTP/1.1\r\nHost: localhost\r\nX").ends_with(&[], silence),
         case(
             "half a head, then a byte every 50 ms",
-            "GET / HTTP/1.1\r\nHost: a\r\nX: ",
+            "GET / HTTP/1.1\r\nHost: localhost\r\nX: ",
         )
         .then(Then::Dribbles(b'x'))
         .ends_with(&[], silence),
@@ -55,7 +55,7 @@ pub(super) fn slow() -> Vec<Case> {
         .ends_with(&[408], too_slow),
         case(
             "a body that nobody asked for, a byte every 50 ms",
-            "POST /nope HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n",
+            "POST /nope HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n",
         )
         .then(Then::Dribbles(b'x'))
         .ends_with(
@@ -65,7 +65,7 @@ pub(super) fn slow() -> Vec<Case> {
         case("`Expect: 100-continue`, and no body", {
             let head =
                 "Content-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 9\r\n";
-            format!("POST /v1/webhooks/transactions HTTP/1.1\r\nHost: a\r\n{head}\r\n")
+            format!("POST /v1/webhooks/transactions HTTP/1.1\r\nHost: localhost\r\n{head}\r\n")
         })
         .ends_with(&[100, 408], "RFC 9110, 10.1.1 and 15.5.9"),
         case("a request, and no other", GET).ends_with(&[200], silence),

@@ -30,8 +30,11 @@ pub(super) fn targets() -> Vec<Case> {
             "GET http://b.example/ HTTP/1.1\r\n\r\n",
         )
         .ends_with(&[400], "RFC 9112, 3.2: a `Host` in every request"),
-        case("`OPTIONS *`", "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n")
-            .gets(&[204], "RFC 9112, 3.2.4: asterisk-form"),
+        case(
+            "`OPTIONS *`",
+            "OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        )
+        .gets(&[204], "RFC 9112, 3.2.4: asterisk-form"),
     ];
     for (target, why) in [
         ("*", "RFC 9112, 3.2.4: asterisk-form is that of OPTIONS"),
@@ -67,7 +70,7 @@ pub(super) fn targets() -> Vec<Case> {
     cases.extend([
         case(
             "a target that is not UTF-8",
-            then_smuggled(b"GET /\xff HTTP/1.1\r\nHost: a\r\n\r\n"),
+            then_smuggled(b"GET /\xff HTTP/1.1\r\nHost: localhost\r\n\r\n"),
         )
         .ends_with(&[400], line),
         case("a target in UTF-8, `GET /café`", get("/café")).gets(
@@ -114,7 +117,10 @@ pub(super) fn lines() -> Vec<Case> {
         ),
         case(
             "a method of 1,000 letters",
-            format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "A".repeat(1_000)),
+            format!(
+                "{} / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+                "A".repeat(1_000)
+            ),
         )
         .gets(&[405], "RFC 9110, 9.1: a token like any"),
         case("`get /`", GET.replace("GET", "get"))
@@ -123,12 +129,12 @@ pub(super) fn lines() -> Vec<Case> {
     for (request, why) in [
         ("hello\r\n\r\n", line),
         ("GET /\r\n\r\n", line),
-        ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", line),
-        ("GET\t/ HTTP/1.1\r\nHost: a\r\n\r\n", line),
-        ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n", line),
+        ("GET  / HTTP/1.1\r\nHost: localhost\r\n\r\n", line),
+        ("GET\t/ HTTP/1.1\r\nHost: localhost\r\n\r\n", line),
+        ("GET / HTTP/1.1 \r\nHost: localhost\r\n\r\n", line),
         ("GET / HTTP/1.1\rHost: a\r\n\r\n", line),
-        (" GET / HTTP/1.1\r\nHost: a\r\n\r\n", line),
-        ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", line),
+        (" GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", line),
+        ("G@T / HTTP/1.1\r\nHost: localhost\r\n\r\n", line),
         ("GET / http/1.1\r\nHost: a\r\n\r\n", version),
         ("GET / HTTP/1.2\r\nHost: a\r\n\r\n", version),
         ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", version),
@@ -262,5 +268,5 @@ pub(super) fn headers() -> Vec<Case> {
 }
 
 fn get_bytes(line: &[u8]) -> Vec<u8> {
-    [b"GET / HTTP/1.1\r\nHost: a\r\n", line, b"\r\n"].concat()
+    [b"GET / HTTP/1.1\r\nHost: localhost\r\n", line, b"\r\n"].concat()
 }
