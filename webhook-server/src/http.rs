@@ -4,6 +4,7 @@
 
 mod answer;
 mod body;
+mod body_room;
 mod connection;
 mod connections;
 mod gate;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use body_room::BodyRoom;
 use rates::Rates;
 use ready::ReadyProbe;
 use tokio::sync::Semaphore;
@@ -44,8 +46,9 @@ pub use tokens::{Scope, TokenDigest, TokenName};
 pub struct HttpOptions {
     /// A longer body is answered 413. Default: 1 MiB.
     pub max_body_bytes: usize,
-    /// All bodies under way may hold as many bytes together, not counting those that came in one
-    /// read; beyond it they are answered 503. Default: 64 MiB.
+    /// All bodies under way may hold so many bytes together, and those of one address, or of one
+    /// IPv6 network of 64 bits, a quarter of it; the first 8 KiB of each are not counted. The last
+    /// eighth is for bodies of up to 64 KiB. Beyond that they are answered 503. Default: 64 MiB.
     pub max_buffered_bytes: usize,
     /// A body that takes longer is answered 408. Default: 10 s.
     pub body_timeout: Duration,
@@ -96,8 +99,7 @@ pub struct Site {
     rates: Rates,
     options: HttpOptions,
     draining: AtomicBool,
-    /// What is left of `max_buffered_bytes`.
-    body_room: Semaphore,
+    body_room: BodyRoom,
     /// What is left of the verifications of long bodies.
     verifying: Arc<Semaphore>,
     ready: ReadyProbe,
@@ -137,7 +139,7 @@ impl Site {
             gate: Arc::default(),
             rates: Rates::new(options.rates.clone()),
             draining: AtomicBool::new(false),
-            body_room: Semaphore::new(options.max_buffered_bytes.min(Semaphore::MAX_PERMITS)),
+            body_room: BodyRoom::new(options.max_buffered_bytes),
             verifying: Arc::new(Semaphore::new(verify::MAX_CONCURRENT)),
             ready: ReadyProbe::default(),
             options,

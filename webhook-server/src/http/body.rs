@@ -1,5 +1,6 @@
 //! Reading a request's body within its limits.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,19 +9,16 @@ use hyper::StatusCode;
 use hyper::body::{Body, Incoming};
 use hyper::header::{CONTENT_LENGTH, EXPECT};
 use hyper::http::request::Parts;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Site;
+use super::body_room::{FREE_BYTES, Share};
 use super::connections::Peer;
 use super::problem::Problem;
 
 /// A body that nobody asked for is read to its end, so that the connection can live on, only
 /// where it is as short as this.
 const MAX_DISCARDED_BYTES: u64 = 64 * 1024;
-
-/// What a body's declared length may make us set aside before it has come.
-const MAX_FIRST_ALLOCATION: usize = 64 * 1024;
 
 /// A body that comes in more pieces than this must come in pieces of [`MIN_PIECE_BYTES`] on
 /// average: each costs about as much as a small request.
@@ -32,16 +30,10 @@ const MIN_PIECE_BYTES: usize = 64;
 /// How many bytes a second a body must bring, once half of its time-out is over.
 const MIN_BYTES_PER_SECOND: u32 = 1_024;
 
-/// Bodies of up to as many bytes may use all of the room.
-const MAX_SMALL_BYTES: usize = 64 * 1024;
-
-/// The part of the room that is reserved for small bodies: one in as many.
-const RESERVED_FRACTION: usize = 8;
-
 /// A body, and its share of the bytes that all bodies may hold.
 pub(super) struct Received<'a> {
     pub(super) bytes: Bytes,
-    _room: Option<SemaphorePermit<'a>>,
+    _share: Share<'a>,
 }
 
 /// Reads all of `body`.
@@ -51,6 +43,7 @@ pub(super) struct Received<'a> {
 pub(super) async fn receive<'a>(
     site: &'a Site,
     peer: &Peer,
+    client: Option<IpAddr>,
     body: Incoming,
 ) -> Result<Received<'a>, Problem> {
     let limit = site.options.max_body_bytes;
@@ -58,7 +51,8 @@ pub(super) async fn receive<'a>(
     if declared > limit as u64 {
         return Err(too_long(limit));
     }
-    match timeout(site.options.body_timeout, collect(site, peer, body)).await {
+    let share = site.body_room.share(client);
+    match timeout(site.options.body_timeout, collect(site, peer, share, body)).await {
         Ok(received) => received,
         Err(_) => Err(too_slow(format!(
             "Body not received within {} s",
@@ -70,17 +64,16 @@ pub(super) async fn receive<'a>(
 async fn collect<'a>(
     site: &'a Site,
     peer: &Peer,
+    mut share: Share<'a>,
     mut body: Incoming,
 ) -> Result<Received<'a>, Problem> {
     let limit = site.options.max_body_bytes;
-    let room = &site.body_room;
     let grace_ends = Instant::now() + site.options.body_timeout / 2;
     let mut pieces = 0_usize;
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(limit);
     // Copied out of the connection's buffer, which is far larger than most bodies: an event that
     // waits in memory would keep all of it.
     let mut bytes = Vec::new();
-    let mut held: Option<SemaphorePermit<'_>> = None;
     loop {
         let received = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let due = grace_ends + Duration::from_secs(received.into()) / MIN_BYTES_PER_SECOND;
@@ -112,40 +105,19 @@ async fn collect<'a>(
             ))
             .closing());
         }
+        if !share.grow_to(bytes.len() + data.len()) {
+            return Err(no_room());
+        }
         if bytes.is_empty() {
-            bytes.reserve_exact(declared.clamp(data.len(), MAX_FIRST_ALLOCATION.max(data.len())));
-        } else {
-            let is_small = bytes.len() + data.len() <= MAX_SMALL_BYTES;
-            if !is_small
-                && room.available_permits() < site.options.max_buffered_bytes / RESERVED_FRACTION
-            {
-                return Err(no_room());
-            }
-            hold(room, &mut held, data.len())?;
+            // What a body says of its length may set aside no more than what is not counted.
+            bytes.reserve_exact(declared.min(FREE_BYTES).max(data.len()));
         }
         bytes.extend_from_slice(&data);
     }
     Ok(Received {
         bytes: bytes.into(),
-        _room: held,
+        _share: share,
     })
-}
-
-/// Adds `bytes` to what is `taken` of `room`.
-fn hold<'a>(
-    room: &'a Semaphore,
-    taken: &mut Option<SemaphorePermit<'a>>,
-    bytes: usize,
-) -> Result<(), Problem> {
-    let permits = u32::try_from(bytes)
-        .ok()
-        .and_then(|bytes| room.try_acquire_many(bytes).ok())
-        .ok_or_else(no_room)?;
-    match taken {
-        Some(taken) => taken.merge(permits),
-        None => *taken = Some(permits),
-    }
-    Ok(())
 }
 
 /// Reads and drops a body that is not wanted; says whether the connection can live on.

@@ -21,10 +21,10 @@ use super::route;
 use super::{Forwarding, Site};
 
 /// The longest head; longer ones are answered 431.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// How much of a connection is read ahead: longer bodies come in pieces of it.
-const MAX_BUFFER_BYTES: usize = 64 * 1024;
+const MAX_BUFFER_BYTES: usize = 16 * 1024;
 
 /// How long a connection that was refused is read on, and what it sends dropped.
 const REFUSAL_LINGER: Duration = Duration::from_secs(2);

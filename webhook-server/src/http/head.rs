@@ -11,7 +11,7 @@ use super::problem::Problem;
 use super::quoted::{split, unquoted};
 
 /// The longest path with its query; RFC 9112, section 3, wants 8,000 bytes at least.
-const MAX_TARGET_BYTES: usize = 16 * 1024;
+const MAX_TARGET_BYTES: usize = 8 * 1024;
 
 /// Refuses what is malformed whatever it asks for.
 ///

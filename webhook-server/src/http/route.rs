@@ -31,7 +31,7 @@ pub(super) async fn respond(site: &Site, peer: &Peer, request: Request<Incoming>
     let (head, body) = request.into_parts();
     let client = client(site, peer, &head);
     let (answer, close) = match route(site, client, &head) {
-        Ok(Route::Receive(inbox)) => match body::receive(site, peer, body).await {
+        Ok(Route::Receive(inbox)) => match body::receive(site, peer, client, body).await {
             Ok(body) => {
                 peer.waits_for_server();
                 let checked = verify::check_sender(site, client, &head.headers, &body.bytes);

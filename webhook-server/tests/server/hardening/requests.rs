@@ -3,10 +3,10 @@
 use super::case::{Case, GET, case, get, get_with, good_with, smuggled};
 
 /// The longest head, that of hyper's buffer.
-const MAX_HEAD_BYTES: usize = 64 * 1024;
+const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// The longest target.
-const MAX_TARGET_BYTES: usize = 16 * 1024;
+const MAX_TARGET_BYTES: usize = 8 * 1024;
 
 /// `request`, and another behind it.
 fn then_smuggled(request: impl AsRef<[u8]>) -> Vec<u8> {
@@ -87,7 +87,7 @@ pub(super) fn targets() -> Vec<Case> {
             &[404],
             "RFC 3986, 6.2.2.2: fixed paths are compared as they are",
         ),
-        case("a target of 16 KiB", get(&path(MAX_TARGET_BYTES)))
+        case("a target of 8 KiB", get(&path(MAX_TARGET_BYTES)))
             .gets(&[404], "RFC 9112, 3: 8,000 bytes at least"),
         case(
             "a longer one",
@@ -250,7 +250,7 @@ pub(super) fn headers() -> Vec<Case> {
             then_smuggled(get_with(&"x: y\r\n".repeat(10_000))),
         )
         .ends_with(&[431], flood),
-        case("a head of 64 KiB", padded(MAX_HEAD_BYTES))
+        case("a head of 16 KiB", padded(MAX_HEAD_BYTES))
             .gets(&[200], "RFC 9110, 5.4: limits are ours"),
         case("a longer one", then_smuggled(padded(MAX_HEAD_BYTES + 1))).ends_with(&[431], flood),
         case(
