@@ -64,6 +64,10 @@ impl Node {
         let addr = process.listens().await;
         let pid = process.pid();
         let (sender, handled) = watch::channel(Vec::new());
+        // A worker may handle an event before the server listens.
+        for line in process.logged.drain(..) {
+            note(&serde_json::from_str(&line).unwrap(), &sender);
+        }
         let reading = tokio::spawn(async move { read(&mut process, &sender).await });
         Self {
             addr,
@@ -101,15 +105,20 @@ async fn read(process: &mut Process, handled: &watch::Sender<Vec<Handled>>) {
     while let Some(event) = process.next_event().await {
         // Many lines come, and nobody asks for them again.
         process.logged.clear();
-        if event["message"] == "transaction processed" {
-            let run = Handled {
-                transaction_id: event["transaction_id"].as_str().unwrap().to_owned(),
-                attempt: event["attempt"].as_u64().unwrap(),
-            };
-            handled.send_modify(|handled| handled.push(run));
-        }
+        note(&event, handled);
     }
     let status = process.ends().await;
     let killed = status.signal() == Some(Signal::KILL.as_raw());
     assert!(killed || status.success(), "it ended with {status}");
+}
+
+/// Keeps the handler's run that `event` tells of, if it does.
+fn note(event: &Value, handled: &watch::Sender<Vec<Handled>>) {
+    if event["message"] == "transaction processed" {
+        let run = Handled {
+            transaction_id: event["transaction_id"].as_str().unwrap().to_owned(),
+            attempt: event["attempt"].as_u64().unwrap(),
+        };
+        handled.send_modify(|handled| handled.push(run));
+    }
 }
