@@ -1,5 +1,7 @@
 //! Connecting: what stands between is found out, and what goes wrong is said.
 
+#![expect(clippy::unwrap_used, reason = "a test may unwrap")]
+
 mod inbox;
 
 use std::error::Error as _;
@@ -258,21 +260,37 @@ async fn a_store_may_share_the_apps_pool() {
 /// Where the database's default is to lose the last commits in a crash, a store's sessions do not.
 #[tokio::test]
 async fn what_is_accepted_is_durable_whatever_the_database_prefers() {
+    assert_commits("off", None, "on").await;
+}
+
+#[tokio::test]
+async fn asynchronous_durability_commits_asynchronously() {
+    assert_commits("on", Some("durability=asynchronous"), "off").await;
+}
+
+/// Asserts that a store commits with `synchronous_commit` set to `expected`, where the database's
+/// default is `default` and the store's URL has `parameter`.
+async fn assert_commits(default: &str, parameter: Option<&str>, expected: &str) {
     let database = TestDatabase::create().await;
     let mut connection = database.connection().await;
-    sqlx::raw_sql(
+    let set_up = format!(
         "DO $$ BEGIN
-           EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database());
+           EXECUTE format('ALTER DATABASE %I SET synchronous_commit = {default}', current_database());
          END $$;
          CREATE TABLE seen (setting text);
          CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS
-           'BEGIN INSERT INTO public.seen VALUES (current_setting(''synchronous_commit'')); RETURN NULL; END'",
-    )
-    .execute(&mut connection)
-    .await
-    .unwrap();
+           'BEGIN INSERT INTO public.seen VALUES (current_setting(''synchronous_commit'')); RETURN NULL; END'"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(set_up))
+        .execute(&mut connection)
+        .await
+        .unwrap();
     for url in [database.url(), database.pooler_url()] {
-        let store = PgStore::connect(url).await.unwrap();
+        let mark = if url.contains('?') { '&' } else { '?' };
+        let parameter = parameter.map_or(String::new(), |it| format!("{mark}{it}"));
+        let store = PgStore::connect(&format!("{url}{parameter}"))
+            .await
+            .unwrap();
         store.migrate().await.unwrap();
         sqlx::raw_sql(
             "TRUNCATE seen, webhook.events, webhook.queue;
@@ -286,7 +304,7 @@ async fn what_is_accepted_is_durable_whatever_the_database_prefers() {
             .fetch_one(&mut connection)
             .await
             .unwrap();
-        assert_eq!(seen.get::<&str, _>(0), "on");
+        assert_eq!(seen.get::<&str, _>(0), expected);
         store.close().await;
         // A migration refuses triggers that are not its own.
         sqlx::raw_sql("DROP TRIGGER see ON webhook.events")

@@ -45,16 +45,15 @@ impl Backend {
             return Ok(Self::in_memory(config));
         };
         let database = connect(&url, config).await?;
-        match config.migrate {
-            Migrate::Auto => migrate(&database).await?,
-            Migrate::Off => {
-                if let Err(error) = database.ping().await {
-                    warn!(
-                        error = &error as &dyn std::error::Error,
-                        "database is not ready; /readyz says when it is"
-                    );
-                }
-            }
+        if config.migrate == Migrate::Auto {
+            migrate(&database).await?;
+        }
+        // Also logs settings of the database that may lose commits.
+        if let Err(error) = database.ping().await {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "database is not ready; /readyz says when it is"
+            );
         }
         Ok(Self {
             store: Arc::new(database.clone()),

@@ -9,6 +9,8 @@ mod logs;
 mod node;
 mod operate;
 mod outage;
+#[path = "../../../webhook-postgres/tests/own_server/mod.rs"]
+mod own_server;
 mod pooler;
 mod proxy;
 mod roles;

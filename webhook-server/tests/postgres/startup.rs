@@ -1,12 +1,13 @@
 //! How a server finds its database when it starts.
 
-use webhook_postgres::sqlx;
+use webhook_postgres::sqlx::{self, AssertSqlSafe, Connection, PgConnection};
 use webhook_postgres::testing::TestDatabase;
 
 use crate::node::{server_on, with_parameters};
+use crate::own_server::OwnServer;
 use crate::proxy::{Network, Proxy};
 use crate::support::client::Client;
-use crate::support::transaction;
+use crate::support::{transaction, until};
 
 #[tokio::test]
 async fn it_waits_for_a_database_that_is_not_there_yet() {
@@ -111,5 +112,58 @@ async fn ten_migrations_at_once_all_succeed() {
     let mut client = Client::connect(addr).await;
     let reply = client.post(transaction("tx-1")).await;
     reply.acknowledged("ACCEPTED");
+    database.drop_database().await;
+}
+
+/// Only the server's own configuration sets these two, so they are changed on a server of this test.
+#[tokio::test]
+async fn start_warns_of_fsync_or_full_page_writes_off() {
+    const WARNING: &str = "PostgreSQL has fsync or full_page_writes off";
+    let own = OwnServer::start(&[]);
+    let mut admin = PgConnection::connect(own.url()).await.unwrap();
+    for (fsync, full_page_writes) in [("on", "on"), ("off", "on"), ("on", "off")] {
+        for (name, value) in [("fsync", fsync), ("full_page_writes", full_page_writes)] {
+            set_on_server(&mut admin, name, value).await;
+        }
+        for args in [&[][..], &["--migrate=off"]] {
+            let mut server = server_on(own.url(), args).start();
+            server.listens().await;
+            let log = server.logged.join("\n");
+            let is_safe = (fsync, full_page_writes) == ("on", "on");
+            assert_eq!(log.contains(WARNING), !is_safe, "{args:?}: {log}");
+        }
+    }
+}
+
+/// Changes a setting of the server's configuration, and waits until it applies.
+async fn set_on_server(admin: &mut PgConnection, name: &str, value: &str) {
+    let set = format!("ALTER SYSTEM SET {name} = {value}");
+    for sql in [&*set, "SELECT pg_reload_conf()"] {
+        let sql = AssertSqlSafe(sql.to_owned());
+        sqlx::raw_sql(sql).execute(&mut *admin).await.unwrap();
+    }
+    until(&set, async || {
+        let shown: String = sqlx::query_scalar("SELECT current_setting($1)")
+            .bind(name)
+            .fetch_one(&mut *admin)
+            .await
+            .unwrap();
+        shown == value
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn start_names_asynchronous_durability() {
+    let database = TestDatabase::create().await;
+    const WARNING: &str =
+        "durability=asynchronous: a crash of PostgreSQL loses acknowledged events";
+    for (durability, is_warned) in [("asynchronous", true), ("synchronous", false)] {
+        let url = with_parameters(database.url(), &format!("durability={durability}"));
+        let mut server = server_on(&url, &[]).start();
+        server.listens().await;
+        let log = server.logged.join("\n");
+        assert_eq!(log.contains(WARNING), is_warned, "{log}");
+    }
     database.drop_database().await;
 }
