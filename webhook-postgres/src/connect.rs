@@ -227,23 +227,83 @@ fn without_password(error: sqlx::Error) -> sqlx::Error {
 
 /// Warns of a connection over a network that somebody in between could read or take over.
 fn warn_of_plain_text(connection: &PgConnectOptions) {
+    if may_be_read_by_others(connection) {
+        tracing::warn!(
+            host = connection.get_host(),
+            sslmode = ?connection.get_ssl_mode(),
+            "the connection to PostgreSQL may be unencrypted, and its password read by others: add \
+             sslmode=verify-full to DATABASE_URL"
+        );
+    }
+}
+
+/// Whether the connection may cross a network without TLS.
+fn may_be_read_by_others(connection: &PgConnectOptions) -> bool {
     let host = connection.get_host();
     let is_here = connection.get_socket().is_some()
         || host.starts_with('/')
         || host == "localhost"
         || host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback());
-    let mode = connection.get_ssl_mode();
-    if !is_here
+    !is_here
         && matches!(
-            mode,
+            connection.get_ssl_mode(),
             PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Prefer
         )
-    {
-        tracing::warn!(
-            host,
-            sslmode = ?mode,
-            "the connection to PostgreSQL may be unencrypted, and its password read by others: add \
-             sslmode=verify-full to DATABASE_URL"
-        );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_text_is_warned_of_unless_the_server_is_on_this_machine() {
+        let warned = |url: &str| {
+            let options: PgOptions = url.parse().unwrap();
+            may_be_read_by_others(&options.connection)
+        };
+        for mode in ["disable", "allow", "prefer"] {
+            for (host, is_warned) in [
+                ("db", true),
+                ("db.internal:5433", true),
+                ("192.0.2.1", true),
+                ("10.0.0.1", true),
+                ("[2001:db8::1]", true),
+                ("[fe80::1%25eth0]", true),
+                ("0.0.0.0", true),
+                ("localhost.example", true),
+                ("%2Frun%2Fpostgresql", false),
+                ("localhost", false),
+                ("localhost:5433", false),
+                ("127.0.0.1", false),
+                ("127.8.9.1", false),
+                ("[::1]:5433", false),
+            ] {
+                let url = format!("postgresql://app@{host}/inbox?sslmode={mode}");
+                assert_eq!(warned(&url), is_warned, "{url}");
+            }
+            let url = format!("postgresql://app@/inbox?host=/run/x&sslmode={mode}");
+            assert!(!warned(&url), "{url}");
+            let url = format!("postgresql://app@/inbox?hostaddr=192.0.2.1&sslmode={mode}");
+            assert!(warned(&url), "{url}");
+        }
+        // As an app may build them without a URL.
+        let built = PgConnectOptions::new().ssl_mode(PgSslMode::Prefer);
+        for socket in [
+            built.clone().host("/run/x"),
+            built.clone().host("db").socket("/run/x"),
+        ] {
+            assert!(!may_be_read_by_others(&socket), "{socket:?}");
+        }
+        for tls in [
+            "sslmode=require",
+            "sslmode=verify-full",
+            "sslmode=verify-ca&sslrootcert=/ca",
+            "sslmode=require&channel_binding=require",
+        ] {
+            assert!(
+                !warned(&format!("postgresql://app@db/inbox?{tls}")),
+                "{tls}"
+            );
+        }
     }
 }

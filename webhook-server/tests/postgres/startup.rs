@@ -167,3 +167,24 @@ async fn start_names_asynchronous_durability() {
     }
     database.drop_database().await;
 }
+
+/// No other host is needed: connecting to 0.0.0.0 reaches this machine, and is no loopback address.
+#[tokio::test]
+async fn start_warns_of_plain_text_to_another_host() {
+    const WARNING: &str = "the connection to PostgreSQL may be unencrypted";
+    let database = TestDatabase::create().await;
+    for (host, mode, is_warned) in [
+        ("0.0.0.0", "disable", true),
+        ("0.0.0.0", "require", false),
+        ("127.0.0.1", "disable", false),
+    ] {
+        let proxy = Proxy::start(database.url(), Network::Up);
+        let parameters = format!("host={host}&sslmode={mode}");
+        let url = with_parameters(&proxy.url(database.url()), &parameters);
+        let mut server = server_on(&url, &[]).start();
+        server.listens().await;
+        let log = server.logged.join("\n");
+        assert_eq!(log.contains(WARNING), is_warned, "{host} {mode}: {log}");
+    }
+    database.drop_database().await;
+}
