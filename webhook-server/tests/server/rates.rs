@@ -1,7 +1,10 @@
 //! How often clients may ask.
 
-use crate::support::client::Client;
+use webhook_core::signature::StandardWebhooks;
+
+use crate::support::client::{Client, post};
 use crate::support::process::webhook_server;
+use crate::support::signed::signed;
 use crate::support::transaction;
 
 fn from(client: &str) -> String {
@@ -115,5 +118,40 @@ async fn what_is_no_limit_is_told_by_its_name() {
         let (code, _, log) = webhook_server(&[]).env(name, value).output().await;
         assert_eq!(code, 2, "{log}");
         assert!(log.contains(expected), "{log}");
+    }
+}
+
+/// Else whoever can reach the server could shut out its senders.
+#[tokio::test]
+async fn only_verified_deliveries_count_towards_the_limit_of_all() {
+    const SECRET: &str = "whsec_b2xkIG9sZCBvbGQgb2xkIG9sZCBvbGQgb2xk";
+    const OTHER: &str = "whsec_bmV3IG5ldyBuZXcgbmV3IG5ldyBuZXcgbmV3";
+    let mut process = webhook_server(&[])
+        .env("RATE_LIMIT", "2")
+        .env("WEBHOOK_SIGNATURE_SCHEME", "standard-webhooks")
+        .env("WEBHOOK_SECRETS", SECRET)
+        .start();
+    let mut client = Client::connect(process.listens().await).await;
+    let signer = StandardWebhooks::new([SECRET]).unwrap();
+    let forger = StandardWebhooks::new([OTHER]).unwrap();
+    let short = transaction("forged");
+    // Long enough to be verified on another thread.
+    let long = format!("{short}{}", " ".repeat(100_000));
+    for round in 0..60 {
+        let unsigned = post(&short);
+        let forged = signed(&forger, if round % 2 == 0 { &short } else { &long });
+        client.ask(unsigned).await.problem(401);
+        client.ask(forged).await.problem(401);
+    }
+    let first = client.ask(signed(&signer, &transaction("tx-1"))).await;
+    first.acknowledged("ACCEPTED");
+    // Two a second are fewer than these, unless all take half a minute.
+    for body in [transaction("tx-1"), long.replace("forged", "tx-2")] {
+        let mut refused = 0;
+        for _ in 0..60 {
+            let reply = client.ask(signed(&signer, &body)).await;
+            refused += usize::from(reply.status == 429);
+        }
+        assert!(refused > 0, "none of 60 deliveries was refused");
     }
 }
