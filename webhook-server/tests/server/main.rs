@@ -27,3 +27,4 @@ mod slow;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+mod verification;
