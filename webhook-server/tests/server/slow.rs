@@ -1,6 +1,13 @@
 //! Clients that take their time.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio::io::{DuplexStream, duplex};
+use tokio::time::sleep;
+use webhook_core::{Inbox, InboxOptions, Store};
+use webhook_memory::MemoryStore;
+use webhook_server::http::{HttpOptions, Site, serve_stream};
 
 use crate::serve::{config, serve};
 use crate::support::client::{Client, post};
@@ -63,4 +70,64 @@ async fn slow_clients_do_not_hold_up_others() {
     for client in &mut slow {
         client.ask("}").await.acknowledged("ACCEPTED");
     }
+}
+
+/// A client on a paused clock, of a server that gives bodies an hour.
+fn client_with_an_hour() -> Client<DuplexStream> {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+    let inbox = Inbox::new(Arc::clone(&store), InboxOptions::default());
+    let options = HttpOptions {
+        body_timeout: Duration::from_secs(3600),
+        ..HttpOptions::default()
+    };
+    let (client, stream) = duplex(1 << 20);
+    let site = Arc::new(Site::of_inbox(inbox, store, options));
+    tokio::spawn(serve_stream(site, stream));
+    Client::over(client)
+}
+
+/// Half of the time-out has no minimum rate; then 1,024 bytes must have come for every second.
+#[tokio::test(start_paused = true)]
+async fn body_below_the_minimum_rate_is_answered_408() {
+    let whole = post(transaction("tx-1") + &" ".repeat(1 << 19));
+    let (start, rest) = whole.split_at(500);
+    let mut client = client_with_an_hour();
+    client.send(start).await;
+    let started = tokio::time::Instant::now();
+    let mut pieces = rest.chunks(100);
+    let reply = loop {
+        client.send(pieces.next().unwrap()).await;
+        let next = sleep(Duration::from_secs(10));
+        tokio::select! {
+            reply = client.reply() => break reply,
+            () = next => {}
+        }
+    };
+    assert_eq!(reply.problem(408), "Body slower than 1024 bytes a second");
+    let minutes = started.elapsed().as_secs() / 60;
+    assert_eq!(minutes, 30, "half of the time-out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn body_above_the_minimum_rate_has_all_of_the_time_out() {
+    let whole = post(transaction("tx-1") + &" ".repeat(1 << 19));
+    let (last, start) = whole.split_last().unwrap();
+    let mut client = client_with_an_hour();
+    // What came before half of the time-out counts: half a mebibyte is enough for 8 minutes more.
+    client.send(start).await;
+    sleep(Duration::from_secs(38 * 60)).await;
+    client.send([*last]).await;
+    client.reply().await.acknowledged("ACCEPTED");
+
+    // 1,500 bytes a second, for ten minutes: never behind.
+    let whole = post(transaction("tx-2") + &" ".repeat(900_000));
+    let pieces: Vec<_> = whole.chunks(15_000).collect();
+    let mut client = client_with_an_hour();
+    client.send(pieces[0]).await;
+    sleep(Duration::from_secs(29 * 60)).await;
+    for piece in &pieces[1..] {
+        client.send(piece).await;
+        sleep(Duration::from_secs(10)).await;
+    }
+    client.reply().await.acknowledged("ACCEPTED");
 }
