@@ -293,3 +293,118 @@ fn the_time_to_connect_is_bounded() {
         Duration::from_secs(5)
     );
 }
+
+/// Random passwords; each `seed` has its own. Words have none of these letters in a row, so that
+/// four of them appear nowhere by chance. Other characters stand alone between letters.
+fn random_password(seed: u64, others: &[char]) -> String {
+    const LETTERS: &[u8] = b"GHJKMNPQRSTVWXZghjkmnpqrstvwxz";
+    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut next = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let mut password = String::new();
+    for _ in 0..4 {
+        for _ in 0..next(3) + 3 {
+            password.push(char::from(LETTERS[next(LETTERS.len())]));
+        }
+        if !others.is_empty() {
+            password.push(others[next(others.len())]);
+        }
+    }
+    password
+}
+
+/// The four characters of `secret` that `text` shows.
+fn shown_of(secret: &str, text: &str) -> Option<String> {
+    let characters: Vec<char> = secret.chars().collect();
+    let mut runs = characters.windows(4).map(String::from_iter);
+    runs.find(|run| text.contains(run))
+}
+
+/// What is shown of an outcome, in every way.
+fn told(outcome: &Result<PgOptions, PgError>) -> String {
+    match outcome {
+        Ok(options) => format!("{options:?} {options:#?}"),
+        Err(error) => format!("{error} {error:?} {error:#?}"),
+    }
+}
+
+#[test]
+fn no_part_of_a_password_is_shown() {
+    // `{}` is the password.
+    const SURROUNDINGS: [&str; 34] = [
+        "postgresql://app:{}@db/inbox",
+        "postgresql://app:{}@db:5433/inbox?sslmode=require",
+        "postgres://app:{}@/inbox?host=/run/x",
+        "postgresql+psycopg2://app:{}@[::1]:5433/inbox",
+        "postgresql://app@db/inbox?password={}",
+        "postgresql://db/inbox?user=app&password={}&sslmode=require",
+        "postgresql://app:{}@db:port/inbox",
+        "postgresql://app:{}@db:0/inbox",
+        "postgresql://app:{}@db:65536/inbox",
+        "postgresql://app:{}@[::1/inbox",
+        "postgresql://app:{}@h1,h2/inbox",
+        "postgresql://app:{}@db/inbox#x",
+        "postgresql://app:{}@db/in@box",
+        "postgresql://app:{}@db/inbox?sslmode=off",
+        "postgresql://app:{}@db/inbox?SSLMODE=require",
+        "postgresql://app:{}@db/inbox?sslmod=require",
+        "postgresql://app:{}@db/inbox?require_auth=md5",
+        "postgresql://app:{}@db/inbox?hostaddr=db",
+        "postgresql://app:{}@db/inbox?pooler=session",
+        "postgresql://app:{}@db/inbox?durability=some",
+        "postgresql://app:{}@db/inbox?connect_timeout=soon",
+        "postgresql://app:{}@db/inbox?sslmode=verify-ca",
+        "postgresql://app:{}@db/inbox?application_name=%ff",
+        "postgresql://app:{}@db/inbox?dbname=%00",
+        "postgresql://app@db/inbox?password={}&sslmod=x",
+        "postgresql://app@db/inbox?passwort={}&sslmode=off",
+        "mysql://app:{}@db/inbox",
+        "postgresql+odbc://app:{}@db/inbox",
+        "postgresql:app:{}@db/inbox",
+        "postgresql:/app:{}@db/inbox",
+        "app:{}@db/inbox",
+        "{}",
+        "{}@db/inbox",
+        "host=db user=app password={} dbname=inbox",
+    ];
+    let mut good = 0;
+    for seed in 1..=60 {
+        for others in [
+            &[][..],
+            &[
+                '!', '$', '*', '~', '_', '-', '.', ';', '|', '^', '<', ' ', '"', '\'', '\\',
+            ],
+            &['@', '/', '?', '#', '%', ':', '&', '=', '[', ']', ',', '+'],
+            &['ß', '\u{1f980}', '\u{0}', '\n', '\u{200b}'],
+        ] {
+            let password = random_password(seed, others);
+            let encoded = utf8_percent_encode(&password, NON_ALPHANUMERIC).to_string();
+            for surroundings in SURROUNDINGS {
+                for written in [&password, &encoded] {
+                    let outcome = read_in(&surroundings.replace("{}", written), |_| None);
+                    good += usize::from(outcome.is_ok());
+                    let told = told(&outcome);
+                    for secret in [&password, &encoded] {
+                        let shown = shown_of(secret, &told);
+                        assert_eq!(shown, None, "{surroundings} {password:?}: {told}");
+                    }
+                }
+            }
+        }
+    }
+    // Both kinds of outcomes are looked at.
+    assert!(good > 1_000, "{good}");
+    let all = 60 * 4 * 2 * SURROUNDINGS.len();
+    assert!(good < all / 2, "{good} of {all}");
+}
+
+#[test]
+fn part_of_a_password_that_is_shown_is_found() {
+    let password = random_password(1, &['@']);
+    let part: String = password.chars().skip(5).take(4).collect();
+    assert_eq!(shown_of(&password, &format!("xx{part}yy")), Some(part));
+}

@@ -269,3 +269,43 @@ async fn no_part_of_an_env_file_is_shown() {
         }
     }
 }
+
+/// Where nobody listens, and in URLs that cannot be read.
+#[tokio::test]
+async fn no_part_of_a_database_password_is_shown() {
+    let files = Files::new();
+    for secret in (1..=SECRETS).map(secret) {
+        let (one, two) = secret.split_at(64);
+        for password in [
+            secret.clone(),
+            format!("{one}@{two}"),
+            format!("{one}/{two}"),
+            format!("{one}?{two}"),
+            format!("{one}#{two}"),
+            format!("{one}%{two}"),
+            format!("{one}:{two}"),
+            format!("{one}%40{two}"),
+            format!("{one}%F0%9F%A6%80{two}"),
+            format!("{one}%ff{two}"),
+        ] {
+            for url in [
+                format!("postgresql://app:{password}@127.0.0.1:1/app"),
+                format!("postgresql://app@127.0.0.1:1/app?password={password}"),
+                format!("postgresql://app:{password}@127.0.0.1:port/app"),
+                format!("postgresql://app:{password}@127.0.0.1:1/app?sslmode=off"),
+                format!("postgresql://app:{password}@127.0.0.1:1,127.0.0.1:2/app"),
+                format!("postgres:app:{password}@127.0.0.1:1/app"),
+                format!("mysql://app:{password}@127.0.0.1:1/app"),
+                format!("app:{password}@127.0.0.1:1/app"),
+            ] {
+                assert_refused(&secret, server(&[]).env("DATABASE_URL", &url), &url).await;
+            }
+        }
+        let url = format!("postgresql://app:{secret}@127.0.0.1:1/app");
+        let file = files.write("url", &url);
+        for args in [&[][..], &["migrate"], &["status"]] {
+            let starter = server(args).env("DATABASE_URL_FILE", &file);
+            assert_refused(&secret, starter, &url).await;
+        }
+    }
+}
