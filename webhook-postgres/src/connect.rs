@@ -12,6 +12,7 @@ use crate::PgStore;
 use crate::error::PgError;
 use crate::options::{Durability, PgOptions, Pooler, server};
 use crate::session::{Database, Sessions};
+use crate::tls_files::TlsFile;
 
 /// How long a connection may be unused before it is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
@@ -39,11 +40,13 @@ impl PgStore {
     ///
     /// # Errors
     ///
+    /// [`PgError::TlsFile`] when a certificate or key that the URL names cannot be used,
     /// [`PgError::Connect`] when the database cannot be reached, does not let us in, or does not
     /// answer within [`PgOptions::acquire_timeout`]. It is not tried again.
     pub async fn connect_with(options: PgOptions) -> Result<Self, PgError> {
         // PgBouncer refuses this start parameter, and the statements here return no floats.
         let connection = options.connection.clone().extra_float_digits(None);
+        check_tls_files(&options).await?;
         warn_of_plain_text(&connection);
         let link = probe(&connection, options.pooler, options.acquire_timeout).await?;
         tracing::info!(
@@ -127,6 +130,24 @@ impl PgStore {
         }
         // Last: a notification under way holds a connection until it is sent.
         self.inner.wakeups.stop();
+    }
+}
+
+/// Checks the files of certificates and keys that the connection will read.
+async fn check_tls_files(options: &PgOptions) -> Result<(), PgError> {
+    let mode = options.connection.get_ssl_mode();
+    let files = options.tls_files.iter().filter(|file| file.is_used(mode));
+    let files: Vec<_> = files.cloned().collect();
+    if files.is_empty() {
+        return Ok(());
+    }
+    // A file system on a network may never answer.
+    let checking = tokio::task::spawn_blocking(move || files.iter().try_for_each(TlsFile::check));
+    let after = options.acquire_timeout;
+    match timeout(after, checking).await {
+        Ok(Ok(checked)) => checked,
+        Ok(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
+        Err(_) => Err(PgError::TimedOut { after }),
     }
 }
 

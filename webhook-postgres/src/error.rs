@@ -18,6 +18,19 @@ pub enum PgError {
         /// What is wrong, and what would be right.
         detail: String,
     },
+    /// A file of certificates or keys that the database URL or the environment names cannot be used.
+    #[error("cannot use {file} of `{parameter}`: {problem}")]
+    TlsFile {
+        /// The parameter that names it: `sslrootcert`, `sslcert` or `sslkey`.
+        parameter: &'static str,
+        /// Its path, unless it may hold a secret by mistake.
+        file: String,
+        /// What is wrong with it.
+        problem: &'static str,
+        /// What the system says, where the file cannot be read.
+        #[source]
+        source: Option<std::io::Error>,
+    },
     /// The database cannot be reached.
     #[error("cannot connect to PostgreSQL at {server}")]
     Connect {
@@ -166,10 +179,11 @@ impl Error for DatabaseError {
 
 impl PgError {
     /// Whether connecting fails in the same way until somebody changes the URL, the role or the
-    /// server: a wrong password, an unknown database, a certificate that is not trusted.
+    /// server: a wrong password, an unknown database, a certificate that is not trusted or is
+    /// missing.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Url { .. } => true,
+            Self::Url { .. } | Self::TlsFile { .. } => true,
             Self::Connect { source, .. } => match source.as_sqlx() {
                 sqlx::Error::Database(error) => {
                     let codes = ["28P01", "28000", "3D000", "42501"];

@@ -37,6 +37,7 @@ mod session;
 mod settle;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod tls_files;
 mod url;
 mod wakeup;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::error::PgError;
+use crate::tls_files::TlsFile;
 use crate::url;
 
 /// How a [`PgStore`](crate::PgStore) connects, and its limits.
@@ -35,6 +36,8 @@ pub struct PgOptions {
     pub statement_timeout: Duration,
     /// When a commit counts as done. Default: [`Durability::Synchronous`].
     pub durability: Durability,
+    /// The files of certificates and keys that the URL names.
+    pub(crate) tls_files: Vec<TlsFile>,
 }
 
 /// When a commit counts as done.
@@ -73,6 +76,7 @@ impl PgOptions {
             acquire_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
             durability: Durability::default(),
+            tls_files: Vec::new(),
         }
     }
 }

@@ -110,6 +110,7 @@ fn read_in(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<PgOpt
         (options.connection.get_port() == SUPABASE_TRANSACTION_PORT).then_some(Pooler::Transaction);
     options.pooler = pooler.or(by_port).unwrap_or_default();
     options.durability = durability;
+    options.tls_files = parameters.tls_files();
     if let Some(timeout) = acquire_timeout {
         options.acquire_timeout = timeout;
     }

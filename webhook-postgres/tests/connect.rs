@@ -361,6 +361,109 @@ async fn tls_is_as_sslmode_says() {
     database.drop_database().await;
 }
 
+/// Files of certificates and keys are looked at before anybody is connected to.
+#[tokio::test]
+async fn unusable_tls_files_are_lasting_errors_that_name_them() {
+    let folder = std::env::temp_dir().join(format!("webhook-tls-files-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let write = |name: &str, content: &str| {
+        std::fs::write(path(name), content).unwrap();
+        path(name)
+    };
+    let cert = write("good.crt", OTHER_AUTHORITY);
+    let key = write(
+        "good.key",
+        "-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n",
+    );
+    let encrypted = write("encrypted.key", "-----BEGIN ENCRYPTED PRIVATE KEY-----\n");
+    let (empty, text) = (write("empty", ""), write("text", "MIIBjzCCATWgAwIBAgIU"));
+    let (missing, directory) = (path("missing"), folder.to_str().unwrap().to_owned());
+    let below = format!("{cert}/x");
+    let error_with = async |query: &str| {
+        let url = format!("postgresql://app:hunter2@127.0.0.1:1/inbox?{query}");
+        PgStore::connect(&url).await.unwrap_err()
+    };
+    for (file, problem) in [
+        (&missing, "it cannot be read"),
+        (&below, "it cannot be read"),
+        (&directory, "it is not a regular file"),
+        (&empty, "it holds no"),
+        (&text, "it holds no"),
+    ] {
+        for (parameter, query) in [
+            (
+                "sslrootcert",
+                format!("sslmode=verify-full&sslrootcert={file}"),
+            ),
+            ("sslrootcert", format!("sslmode=require&sslrootcert={file}")),
+            (
+                "sslcert",
+                format!("sslmode=require&sslcert={file}&sslkey={key}"),
+            ),
+            (
+                "sslkey",
+                format!("sslmode=require&sslcert={cert}&sslkey={file}"),
+            ),
+            (
+                "sslkey",
+                format!("sslmode=prefer&sslcert={cert}&sslkey={file}"),
+            ),
+        ] {
+            let error = error_with(&query).await;
+            let expected = format!("cannot use the file {file} of `{parameter}`: {problem}");
+            assert!(error.to_string().starts_with(&expected), "{query}: {error}");
+            assert!(error.is_permanent(), "{query}");
+            assert_eq!(error.source().is_some(), problem == "it cannot be read");
+        }
+    }
+    for query in [
+        format!("sslmode=require&sslcert={cert}&sslkey={cert}"),
+        format!("sslmode=require&sslcert={cert}&sslkey={encrypted}"),
+        format!("sslmode=require&sslcert={key}&sslkey={key}"),
+        format!("sslmode=verify-full&sslrootcert={key}"),
+    ] {
+        let error = error_with(&query).await;
+        assert!(
+            matches!(error, PgError::TlsFile { .. }),
+            "{query}: {error:?}"
+        );
+    }
+    // Good ones, and those that nobody reads.
+    for query in [
+        format!("sslmode=verify-full&sslrootcert={cert}&sslcert={cert}&sslkey={key}"),
+        format!("sslmode=disable&sslrootcert={missing}&sslcert={missing}&sslkey={missing}"),
+        format!("sslmode=prefer&sslrootcert={missing}"),
+        "sslrootcert=system".to_owned(),
+    ] {
+        let error = error_with(&query).await;
+        assert!(
+            matches!(error, PgError::Connect { .. }),
+            "{query}: {error:?}"
+        );
+        assert!(!error.is_permanent(), "{query}: {error:?}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn key_given_in_place_of_its_file_is_not_shown() {
+    for parameter in [
+        "sslkey=-----BEGIN%20PRIVATE%20KEY-----%0AGHJKMN",
+        "sslkey=GHJKMN/pqrstv",
+        "sslkey=/GHJKMN/pqrstv",
+        "sslkey=GHJKMN",
+        "sslcert=-----BEGIN%20PRIVATE%20KEY-----%20GHJKMN",
+        "sslcert=x%0AGHJKMN",
+    ] {
+        let url = format!("postgresql://app@127.0.0.1:1/d?sslmode=require&{parameter}");
+        let error = PgStore::connect(&url).await.unwrap_err();
+        let told = format!("{error} {error:?}");
+        assert!(matches!(error, PgError::TlsFile { .. }), "{told}");
+        assert!(!told.contains("GHJK"), "{told}");
+    }
+}
+
 /// Once closed, a store is unavailable, at once.
 #[tokio::test]
 async fn a_closed_store_is_unavailable() {

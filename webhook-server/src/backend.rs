@@ -136,6 +136,7 @@ async fn connect(url: &DatabaseUrl, config: &Config) -> Result<PgStore, OpenErro
         let connecting = PgStore::connect_with(options.clone());
         match timeout_at(attempt_deadline, connecting).await {
             Ok(Ok(database)) => return Ok(database),
+            Ok(Err(error @ PgError::TlsFile { .. })) => return Err(OpenError::Url(error)),
             Ok(Err(error)) if error.is_permanent() => return Err(OpenError::Refused(error)),
             Ok(Err(error)) => reason = error,
             // Cut off by the end of the wait: what the try before ended with says more.
@@ -187,7 +188,7 @@ pub enum OpenError {
     /// The task that reads the file did not end.
     #[error("failed to read the database's URL")]
     UrlTask(#[source] tokio::task::JoinError),
-    /// Its URL is none.
+    /// Its URL is none, or names files that cannot be used.
     #[error("DATABASE_URL cannot be used")]
     Url(#[source] PgError),
     /// It refused us, and would again: a wrong password, an unknown database, an untrusted certificate.

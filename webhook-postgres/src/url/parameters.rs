@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::wrong;
 use crate::error::PgError;
+use crate::tls_files::TlsFile;
 
 /// Parameters that are passed on to sqlx, which honours them.
 pub(super) const HONOURED: [&str; 8] = [
@@ -109,10 +110,12 @@ const REFUSED: [&str; 14] = [
 ];
 
 /// The environment variables that stand in for parameters which the URL does not set. sqlx reads those of
-/// the host, the user, the database, the password, and the certificates by itself.
-const ENVIRONMENT: [(&str, &str); 17] = [
+/// the host, the user, the database and the password by itself.
+const ENVIRONMENT: [(&str, &str); 19] = [
     ("PGSSLMODE", "sslmode"),
     ("PGSSLROOTCERT", "sslrootcert"),
+    ("PGSSLCERT", "sslcert"),
+    ("PGSSLKEY", "sslkey"),
     ("PGCHANNELBINDING", "channel_binding"),
     ("PGREQUIREAUTH", "require_auth"),
     ("PGREQUIREPEER", "requirepeer"),
@@ -182,12 +185,28 @@ impl Parameters {
     ) -> Result<(), PgError> {
         for (variable_name, name) in ENVIRONMENT {
             let is_set = self.values.contains_key(name);
-            if let Some(value) = variable(variable_name).filter(|it| !is_set && !it.is_empty()) {
+            // sqlx takes the certificate and the key themselves in place of their files.
+            let is_pem = |it: &str| {
+                matches!(name, "sslcert" | "sslkey") && it.trim_start().starts_with("-----BEGIN")
+            };
+            if let Some(value) =
+                variable(variable_name).filter(|it| !is_set && !it.is_empty() && !is_pem(it))
+            {
                 check(name, &value, variable_name)?;
                 self.set(name, value);
             }
         }
         Ok(())
+    }
+
+    /// The files of certificates and keys.
+    pub(super) fn tls_files(&self) -> Vec<TlsFile> {
+        let named = ["sslrootcert", "sslcert", "sslkey"]
+            .into_iter()
+            .filter_map(|name| Some((name, self.value(name)?)))
+            // Not a file: the authorities of the system.
+            .filter(|named| *named != ("sslrootcert", "system"));
+        named.map(|(name, path)| TlsFile::new(name, path)).collect()
     }
 
     /// Raises `sslmode` to what the other parameters promise.

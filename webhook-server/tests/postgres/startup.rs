@@ -7,6 +7,7 @@ use crate::node::{server_on, with_parameters};
 use crate::own_server::OwnServer;
 use crate::proxy::{Network, Proxy};
 use crate::support::client::Client;
+use crate::support::files::Files;
 use crate::support::{transaction, until};
 
 #[tokio::test]
@@ -37,6 +38,13 @@ async fn it_gives_up_with_a_reason_and_without_the_password() {
     const UNREACHABLE: (&str, &str) = ("1", "database not reachable within 1s");
     // Final: it does not wait for as long as it may.
     const REFUSED: (&str, &str) = ("3600", "the database refuses the connection");
+    const UNUSABLE: (&str, &str) = ("3600", "DATABASE_URL cannot be used");
+    let files = Files::new();
+    let verified = |file: &str| {
+        let parameters = format!("sslmode=verify-full&sslrootcert={file}");
+        with_parameters(&refusing.url(database.url()), &parameters)
+    };
+    let (missing, empty) = (files.path("missing.crt"), files.write("empty.crt", ""));
     for (url, (wait, summary), reasons) in [
         (
             at(refusing.url(database.url())),
@@ -58,6 +66,20 @@ async fn it_gives_up_with_a_reason_and_without_the_password() {
             with_parameters(database.url(), "dbname=nowhere"),
             REFUSED,
             &[r#"database \"nowhere\" does not exist"#],
+        ),
+        (
+            verified(&missing),
+            UNUSABLE,
+            &[&*format!(
+                "cannot use the file {missing} of `sslrootcert`: it cannot be read: No such file"
+            )],
+        ),
+        (
+            verified(&empty),
+            UNUSABLE,
+            &[&*format!(
+                "cannot use the file {empty} of `sslrootcert`: it holds no certificate in PEM"
+            )],
         ),
     ] {
         for task in [&[][..], &["migrate"]] {
