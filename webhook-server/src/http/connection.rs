@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::connections::{Admitted, Connections, Order, Peer, Phase};
 use super::route;
+use super::tls::shake;
 use super::{Forwarding, Site};
 
 /// The longest head; longer ones are answered 431.
@@ -76,14 +77,15 @@ pub(super) async fn serve_tls(
     let peer = admitted.peer();
     let mut handshake = pin!(timeout(
         site.options.header_timeout,
-        acceptor.accept(stream)
+        shake(acceptor, stream)
     ));
     let shaken = poll_fn(|context| match peer.listen(context) {
         Order::Serve => handshake.as_mut().poll(context).map(Some),
         Order::Finish | Order::Abort => Poll::Ready(None),
     });
     match shaken.await {
-        Some(Ok(Ok(stream))) => serve(stream, admitted, builder, site).await,
+        // Boxed, since the future has room for it more than once.
+        Some(Ok(Ok(stream))) => serve(Box::new(stream), admitted, builder, site).await,
         Some(Ok(Err(error))) => tracing::debug!(
             error = &error as &dyn std::error::Error,
             "TLS handshake failed"

@@ -1,10 +1,18 @@
 //! TLS, ended by the server itself.
 
-use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::task::{Context, Poll};
+use std::{fmt, io};
 
 use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// How much a client may send before it has shaken hands: chains of certificates and post-quantum
+/// key shares included. rustls would hold 64 KiB of it.
+const MAX_HANDSHAKE_BYTES: usize = 24 * 1024;
 
 /// How connections are encrypted.
 ///
@@ -29,6 +37,62 @@ impl Tls {
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         let config = self.config.read().unwrap_or_else(PoisonError::into_inner);
         TlsAcceptor::from(Arc::clone(&config))
+    }
+}
+
+/// Shakes hands with the client of `stream`.
+pub(super) async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
+    acceptor: TlsAcceptor,
+    stream: S,
+) -> io::Result<TlsStream<Limited<S>>> {
+    let stream = Limited {
+        stream,
+        left_bytes: Some(MAX_HANDSHAKE_BYTES),
+    };
+    let mut shaken = acceptor.accept(stream).await?;
+    shaken.get_mut().0.left_bytes = None;
+    Ok(shaken)
+}
+
+/// A stream of which no more may be read than a handshake needs, until it is over.
+pub(super) struct Limited<S> {
+    stream: S,
+    left_bytes: Option<usize>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Limited<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.left_bytes == Some(0) {
+            let detail = format!("handshake longer than {MAX_HANDSHAKE_BYTES} bytes");
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, detail)));
+        }
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let read_bytes = buffer.filled().len() - before;
+        self.left_bytes = self.left_bytes.map(|left| left.saturating_sub(read_bytes));
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Limited<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
 

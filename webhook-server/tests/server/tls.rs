@@ -139,6 +139,23 @@ async fn certificates_are_read_again_and_no_connection_is_dropped() {
     assert_eq!(client.get("/").await.status, 200);
 }
 
+/// A handshake's messages may say that they have up to 16 MiB.
+#[tokio::test]
+async fn a_handshake_without_end_is_not_kept() {
+    let (authority, files) = (Authority::new(), Files::new());
+    let mut process = server(&files, &authority.issue())
+        .env("HEADER_TIMEOUT_SECONDS", "3600")
+        .start();
+    let mut client = Client::connect(process.listens().await).await;
+    // The beginning of a ClientHello (RFC 8446, section 4) of 60,000 bytes, in records of 1,000.
+    client.send([22, 3, 1, 0, 4, 1, 0, 0xea, 0x60]).await;
+    let record = [&[22, 3, 1, 3, 0xe8][..], &[3; 1_000]].concat();
+    for _ in 0..59 {
+        client.send_some(&record).await;
+    }
+    client.closed().await;
+}
+
 #[tokio::test]
 async fn clients_show_a_certificate_where_they_must() {
     let (authority, files) = (Authority::new(), Files::new());
