@@ -434,7 +434,7 @@ async fn unusable_tls_files_are_lasting_errors_that_name_them() {
         format!("sslmode=verify-full&sslrootcert={cert}&sslcert={cert}&sslkey={key}"),
         format!("sslmode=disable&sslrootcert={missing}&sslcert={missing}&sslkey={missing}"),
         format!("sslmode=prefer&sslrootcert={missing}"),
-        "sslrootcert=system".to_owned(),
+        "sslmode=verify-full&sslrootcert=system".to_owned(),
     ] {
         let error = error_with(&query).await;
         assert!(
