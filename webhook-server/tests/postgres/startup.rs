@@ -126,6 +126,7 @@ async fn ten_migrations_at_once_all_succeed() {
         "create_transactions_view",
         "keep_failed_attempts",
         "strip_bodies",
+        "read_marked_bodies",
     ];
     assert_eq!(names, expected);
 

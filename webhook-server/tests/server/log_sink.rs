@@ -104,9 +104,9 @@ async fn a_stalled_log_does_not_stop_the_work_and_tells_what_it_lost() {
     for log in LOGS {
         let (server, mut reader) = Server::start(log).await;
         // More than a pipe and the queue hold: 64 KiB and 4 MiB.
-        let long = format!("/{}", "x".repeat(15_000));
+        let long = format!("/{}", "x".repeat(7_500));
         let mut client = Client::connect(server.addr).await;
-        let lines = if log[1].ends_with("trace") { 400 } else { 0 };
+        let lines = if log[1].ends_with("trace") { 800 } else { 0 };
         for _ in 0..lines {
             assert_eq!(client.get(&long).await.status, 404);
         }
