@@ -96,6 +96,7 @@ impl PgOptions {
 ///   `pgbouncer=true` and port 6543 mean `transaction`.
 /// - `durability=asynchronous` is [`Durability::Asynchronous`].
 /// - `connect_timeout` is [`PgOptions::acquire_timeout`] in seconds.
+/// - `hostaddr`, or PGHOSTADDR, is where to connect to; a host beside it is then of no use, and cannot be verified.
 /// - Parameters that cannot be kept are errors, such as `require_auth`, `gssencmode=require`, `service` and several
 ///   hosts, and so are unknown ones. The same holds for libpq's environment variables, such as `PGREQUIREAUTH`.
 impl FromStr for PgOptions {

@@ -192,8 +192,11 @@ fn connection(
     let mut query = Vec::new();
     let trusts_system = parameters.value("sslrootcert") == Some("system");
     for name in names {
+        // sqlx would connect to the socket of a host that is a folder.
+        let is_replaced = name == "host" && address.is_some();
         if let Some(value) = parameters.value(name)
             && !(trusts_system && name == "sslrootcert")
+            && !is_replaced
         {
             query.push((name, value));
         }

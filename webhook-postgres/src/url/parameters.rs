@@ -82,6 +82,18 @@ const KEPT_BY_VALUE: [(&str, &[&str]); 14] = [
     ),
 ];
 
+/// Parameters whose empty value is an error, as it is to libpq: a variable that was to give the value
+/// was not set. Other empty parameters count as not given.
+const NEVER_EMPTY: [&str; 7] = [
+    "sslmode",
+    "ssl",
+    "channel_binding",
+    "gssencmode",
+    "sslnegotiation",
+    "sslcertmode",
+    "target_session_attrs",
+];
+
 const MODES: [&str; 6] = [
     "disable",
     "allow",
@@ -111,7 +123,8 @@ const REFUSED: [&str; 14] = [
 
 /// The environment variables that stand in for parameters which the URL does not set. sqlx reads those of
 /// the host, the user, the database and the password by itself.
-const ENVIRONMENT: [(&str, &str); 19] = [
+const ENVIRONMENT: [(&str, &str); 20] = [
+    ("PGHOSTADDR", "hostaddr"),
     ("PGSSLMODE", "sslmode"),
     ("PGSSLROOTCERT", "sslrootcert"),
     ("PGSSLCERT", "sslcert"),
@@ -246,7 +259,8 @@ impl Parameters {
             _ => {}
         }
         if self.value("channel_binding") == Some("require") {
-            let is_socket = self.value("host").is_some_and(|host| host.starts_with('/'));
+            let is_socket = self.value("hostaddr").is_none()
+                && self.value("host").is_some_and(|host| host.starts_with('/'));
             if is_off || is_socket {
                 return Err(wrong(
                     "`channel_binding=require` needs TLS: `sslmode=verify-full`",
@@ -259,7 +273,8 @@ impl Parameters {
         let names_both = self.value("host").is_some() && self.value("hostaddr").is_some();
         if names_both && self.value("sslmode") == Some("verify-full") {
             return Err(wrong(
-                "`hostaddr` beside a host cannot be verified by `sslmode=verify-full`: leave `hostaddr` out",
+                "`hostaddr` (or PGHOSTADDR) beside a host cannot be verified by \
+                 `sslmode=verify-full`: leave `hostaddr` out",
             ));
         }
         Ok(())
@@ -268,7 +283,7 @@ impl Parameters {
 
 /// Refuses what would not be kept; `shown` is the name in the error.
 fn check(name: &str, value: &str, shown: &str) -> Result<(), PgError> {
-    if value.is_empty() {
+    if value.is_empty() && !NEVER_EMPTY.contains(&name) {
         return Ok(());
     }
     if REFUSED.contains(&name) {

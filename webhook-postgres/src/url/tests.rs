@@ -88,6 +88,12 @@ fn security_parameters_are_kept_or_refused() {
         "sslmode=verify-ca",
         "sslmode=require&sslrootcert=system",
         "host=/run/x&channel_binding=require",
+        "sslmode=",
+        "sslmode",
+        "ssl=",
+        "channel_binding=",
+        "gssencmode=",
+        "target_session_attrs=",
     ] {
         let url = format!("postgres://a@b/c?{parameter}");
         assert!(read_in(&url, |_| None).is_err(), "{parameter}");
@@ -201,6 +207,33 @@ fn addresses_mean_what_they_mean_to_libpq() {
     ] {
         assert!(read(url).is_err(), "{url}");
     }
+}
+
+#[test]
+fn address_takes_precedence_over_the_host() {
+    let in_environment = |asked: &str| (asked == "PGHOSTADDR").then(|| "192.0.2.1".to_owned());
+    for url in [
+        "postgresql://u@db/d?sslmode=require",
+        "postgresql://u@/d?host=/run/x&sslmode=require",
+        "postgresql:///d?sslmode=require",
+    ] {
+        let options = read_in(url, in_environment).unwrap();
+        assert_eq!(options.connection.get_host(), "192.0.2.1", "{url}");
+        assert_eq!(options.connection.get_socket(), None, "{url}");
+        assert!(
+            !matches!(options.connection.get_ssl_mode(), PgSslMode::Disable),
+            "{url}"
+        );
+    }
+    let url = "postgresql://u@db/d?hostaddr=192.0.2.2";
+    let options = read_in(url, in_environment).unwrap();
+    assert_eq!(options.connection.get_host(), "192.0.2.2");
+    let error = read_in("postgresql://u@db/d?sslmode=verify-full", in_environment).unwrap_err();
+    assert!(error.to_string().contains("PGHOSTADDR"), "{error}");
+    let error = read_in("postgresql://u@db/d", |asked| {
+        (asked == "PGHOSTADDR").then(|| "db2".to_owned())
+    });
+    assert!(error.unwrap_err().to_string().contains("hostaddr"));
 }
 
 #[test]

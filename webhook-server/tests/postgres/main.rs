@@ -13,6 +13,7 @@ mod outage;
 mod own_server;
 mod pooler;
 mod proxy;
+mod psql;
 mod roles;
 mod sender;
 mod startup;
