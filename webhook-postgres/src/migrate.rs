@@ -47,8 +47,8 @@ impl PgStore {
     /// All of it is one transaction. Any number of processes may call it at once: the first one
     /// migrates, the others wait for it. Where there is nothing to do, nothing is locked, and the
     /// role needs no more rights than to read the table `webhook.migrations`; objects of other programs are
-    /// refused then as well, but owners are not looked at. A sequence that is
-    /// behind the ids in use is repaired.
+    /// refused then as well, and so are untrusted owners where the role may create schemas. A sequence
+    /// that is behind the ids in use is repaired.
     ///
     /// # Errors
     ///
@@ -160,7 +160,8 @@ async fn migrate(database: &Database, connection: &mut PgConnection) -> Result<(
 /// Whose schema and objects are accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Owners {
-    /// Anybody's: a role that only uses a migrated schema is seldom a member of its owner.
+    /// Anybody's, unless this role may create schemas: a role that only uses a migrated schema is
+    /// seldom a member of its owner.
     Any,
     /// This role's, a superuser's and the database owner's.
     Trusted,

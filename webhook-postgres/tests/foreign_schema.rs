@@ -179,6 +179,85 @@ async fn migrate_refuses_a_schema_of_another_role_but_takes_one_made_for_it() {
     database.drop_database().await;
 }
 
+/// The whole schema at the current version, made by a role that was faster, and open to everybody.
+#[tokio::test]
+async fn look_alike_of_a_migrated_schema_is_refused_by_a_role_that_would_have_made_it() {
+    let id = std::process::id();
+    let (us, them) = (
+        format!("webhook_test_migrator_{id}"),
+        format!("webhook_test_squatter_{id}"),
+    );
+    let database = TestDatabase::create().await;
+    let mut admin = database.connection().await;
+    run(
+        &mut admin,
+        &format!(
+            "CREATE ROLE {us} LOGIN PASSWORD 'secret'; CREATE ROLE {them} LOGIN PASSWORD 'secret';
+             DO $$ BEGIN
+               EXECUTE format('GRANT CREATE ON DATABASE %I TO {us}, {them}', current_database());
+             END $$"
+        ),
+    )
+    .await;
+    let connect = async |role: &str| {
+        let mut options: PgOptions = database.url().parse().unwrap();
+        options.connection = options.connection.username(role).password("secret");
+        PgStore::connect_with(options).await.unwrap()
+    };
+    let theirs = connect(&them).await;
+    theirs.migrate().await.unwrap();
+    run(
+        &mut admin,
+        "GRANT USAGE ON SCHEMA webhook TO PUBLIC;
+         GRANT ALL ON ALL TABLES IN SCHEMA webhook TO PUBLIC;
+         GRANT ALL ON ALL SEQUENCES IN SCHEMA webhook TO PUBLIC",
+    )
+    .await;
+    let ours = connect(&us).await;
+    let error = ours.migrate().await.unwrap_err();
+    assert!(matches!(error, PgError::ForeignSchema { .. }), "{error:?}");
+    assert!(error.to_string().contains(&them), "{error}");
+    // One object that is left to them is refused as well.
+    run(
+        &mut admin,
+        &format!(
+            "GRANT {us} TO CURRENT_USER; REASSIGN OWNED BY {them} TO {us};
+             ALTER TABLE webhook.events OWNER TO {them}"
+        ),
+    )
+    .await;
+    let error = ours.migrate().await.unwrap_err().to_string();
+    assert!(
+        error.contains("webhook.events") && error.contains(&them),
+        "{error}"
+    );
+    run(
+        &mut admin,
+        &format!("ALTER TABLE webhook.events OWNER TO {us}"),
+    )
+    .await;
+    ours.migrate().await.unwrap();
+    // To a role that only uses the tables the owner is whoever its administrator chose.
+    run(
+        &mut admin,
+        &format!("REASSIGN OWNED BY {us} TO {them}; DROP OWNED BY {us}"),
+    )
+    .await;
+    let user = connect(&us).await;
+    user.migrate().await.unwrap();
+    user.accept(&[event("a")]).await.unwrap();
+    for store in [theirs, ours, user] {
+        store.close().await;
+    }
+    run(
+        &mut admin,
+        &format!("DROP OWNED BY {us}, {them}; DROP ROLE {us}, {them}"),
+    )
+    .await;
+    drop(admin);
+    database.drop_database().await;
+}
+
 #[tokio::test]
 async fn sequence_that_is_behind_is_unavailable_until_migrate_repairs_it() {
     let inbox = Inbox::direct().await;

@@ -1,5 +1,6 @@
 -- What makes the schema `webhook` unsafe to use: a row for each, by what it is, its name, and what to
--- do; and whether that is an owner alone, which a role that only uses the tables need not trust.
+-- do; and whether that is an owner alone, which a role that only uses the tables need not trust. A role
+-- that may create schemas must: it would have made this one, had not another role been first.
 WITH schema AS (
   SELECT oid, nspowner FROM pg_catalog.pg_namespace WHERE nspname = 'webhook'
 ),
@@ -9,6 +10,9 @@ trusted AS (
      OR pg_catalog.pg_has_role(current_user, role.oid, 'USAGE')
      OR role.oid = (SELECT datdba FROM pg_catalog.pg_database
                     WHERE datname = pg_catalog.current_database())
+),
+user_of_tables (needs_no_trust) AS (
+  SELECT NOT pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')
 ),
 relation AS (
   SELECT class.* FROM pg_catalog.pg_class AS class JOIN schema ON class.relnamespace = schema.oid
@@ -28,12 +32,12 @@ ours (name) AS (
 SELECT 'it belongs to the role ' || pg_catalog.pg_get_userbyid(nspowner)
        || ', which this role is no member of; to trust it, give it to the role that migrates: '
        || 'ALTER SCHEMA webhook OWNER TO …' AS detail,
-       true AS by_owner
-FROM schema WHERE nspowner NOT IN (SELECT oid FROM trusted)
+       needs_no_trust AS by_owner
+FROM user_of_tables, schema WHERE nspowner NOT IN (SELECT oid FROM trusted)
 UNION ALL
 SELECT 'the relation webhook.' || relname || ' belongs to the role '
-       || pg_catalog.pg_get_userbyid(relowner) || ', which this role is no member of', true
-FROM relation WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND relowner NOT IN (SELECT oid FROM trusted)
+       || pg_catalog.pg_get_userbyid(relowner) || ', which this role is no member of', needs_no_trust
+FROM user_of_tables, relation WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND relowner NOT IN (SELECT oid FROM trusted)
 UNION ALL
 SELECT 'the relation webhook.' || relname || ' is another program''s: move or drop it', false
 FROM relation, migrated
@@ -63,8 +67,8 @@ FROM migrated, pg_catalog.pg_proc JOIN schema ON pronamespace = schema.oid
 WHERE proname NOT IN ('trimmed', 'without_bad_escapes', 'transaction_fields') AND NOT migrated.is_so
 UNION ALL
 SELECT 'the function webhook.' || proname || ' belongs to the role '
-       || pg_catalog.pg_get_userbyid(proowner) || ', which this role is no member of', true
-FROM pg_catalog.pg_proc JOIN schema ON pronamespace = schema.oid
+       || pg_catalog.pg_get_userbyid(proowner) || ', which this role is no member of', needs_no_trust
+FROM user_of_tables, pg_catalog.pg_proc JOIN schema ON pronamespace = schema.oid
 WHERE proowner NOT IN (SELECT oid FROM trusted)
 UNION ALL
 SELECT 'the table webhook.migrations is another program''s, since it has no integer column `version`: '
