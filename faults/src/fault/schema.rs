@@ -144,10 +144,10 @@ pub(super) async fn older(run: Run) -> anyhow::Result<Tally> {
     let load = rig.load();
     rig.about_during(0.2).await;
     let mut connection = rig.postgres.connect().await?;
-    let (version, name): (i32, String) = sqlx::query_as(
-        "DELETE FROM webhook.migrations
-         WHERE version = (SELECT max(version) FROM webhook.migrations)
-         RETURNING version, name",
+    // Of all migrations, since the latest ones may be such that they can be run again.
+    let (versions, names): (Vec<i32>, Vec<String>) = sqlx::query_as(
+        "WITH gone AS (DELETE FROM webhook.migrations RETURNING version, name)
+         SELECT array_agg(version), array_agg(name) FROM gone",
     )
     .fetch_one(&mut connection)
     .await?;
@@ -170,9 +170,9 @@ pub(super) async fn older(run: Run) -> anyhow::Result<Tally> {
         let ready = format!("/readyz of a node without its schema: {readiness:?}");
         rig.violations.push(ready);
     }
-    query("INSERT INTO webhook.migrations (version, name) VALUES ($1, $2)")
-        .bind(version)
-        .bind(name)
+    query("INSERT INTO webhook.migrations (version, name) SELECT * FROM unnest($1, $2)")
+        .bind(versions)
+        .bind(names)
         .execute(&mut connection)
         .await?;
     rig.ready().await?;
