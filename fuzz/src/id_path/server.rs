@@ -34,6 +34,8 @@ pub(super) enum Answer {
     NotFound(String),
     /// 400: not a path at all.
     BadRequest,
+    /// 414: longer than any path of an id.
+    TooLong,
 }
 
 impl Server {
@@ -131,6 +133,7 @@ impl Answer {
             Some("200") => Self::Shown(text("transaction_id")),
             Some("404") => Self::NotFound(text("detail")),
             Some("400") => Self::BadRequest,
+            Some("414") => Self::TooLong,
             _ => panic!("unexpected: {head}"),
         }
     }

@@ -8,6 +8,7 @@ use crate::decimal::Decimal;
 
 /// Whether `body` is a transaction; `None` where serde cannot tell.
 pub(crate) fn is_transaction(body: &[u8]) -> Option<bool> {
+    let body = super::text_of(body);
     let Ok(text) = str::from_utf8(body) else {
         return Some(false);
     };
