@@ -23,8 +23,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use webhook_core::{
-    Error, Event, Fingerprint, HandlerError, Inbox, InboxOptions, InvalidPayload, Payload,
-    Pipeline, payload,
+    Error, Event, Fingerprint, HandlerError, Inbox, InvalidPayload, Payload, Pipeline, payload,
 };
 use webhook_memory::MemoryStore;
 
@@ -65,12 +64,9 @@ async fn deliver(State(inbox): State<Inbox>, body: Bytes) -> (StatusCode, String
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let at_once = InboxOptions {
-        delay: Duration::ZERO,
-        ..InboxOptions::default()
-    };
-    let store = MemoryStore::default();
-    let pipeline = Pipeline::builder(store).inbox(at_once).handle(ship).start();
+    let pipeline = Pipeline::builder(MemoryStore::default())
+        .handle(ship)
+        .start();
     let inbox = pipeline.inbox().clone();
 
     let app = Router::new().route("/orders", post(deliver));

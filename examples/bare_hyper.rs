@@ -27,7 +27,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
 use webhook_core::{
-    Error, Event, HandlerError, Inbox, InboxOptions, Key, Pipeline, PipelineBuilder, Transaction,
+    Error, Event, HandlerError, Inbox, Key, Pipeline, PipelineBuilder, Transaction,
 };
 use webhook_memory::MemoryStore;
 use webhook_postgres::PgStore;
@@ -42,14 +42,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let pipeline = backend()
-        .await?
-        .inbox(InboxOptions {
-            delay: Duration::ZERO,
-            ..InboxOptions::default()
-        })
-        .handle(book)
-        .start();
+    let pipeline = backend().await?.handle(book).start();
 
     let address = std::env::var("BIND_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(address).await?;

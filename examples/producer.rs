@@ -11,7 +11,6 @@
 #![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::task::JoinSet;
 use webhook_core::{Accepted, Error, Inbox, InboxOptions, Receipt, Transaction};
@@ -27,11 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let store = PgStore::connect(&url).await?;
     store.migrate().await?;
-    let options = InboxOptions {
-        delay: Duration::ZERO,
-        ..InboxOptions::default()
-    };
-    let inbox = Inbox::new(Arc::new(store.clone()), options);
+    let inbox = Inbox::new(Arc::new(store.clone()), InboxOptions::default());
 
     let mut deliveries = JoinSet::new();
     let mut tally = Tally::default();

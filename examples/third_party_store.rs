@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use webhook_core::{
     Accepted, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts, EXHAUSTED_REASON,
     Envelope, Error, Event, EventId, EventRecord, EventRef, EventSummary, Extended, FailedAttempt,
-    Fence, Fingerprint, HandlerError, InboxOptions, InvalidPayload, Kind, LOST_REASON, Lease,
+    Fence, Fingerprint, HandlerError, InvalidPayload, Kind, LOST_REASON, Lease,
     MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MadeDue, NewEvent, Operator,
     Outcome, Page, Payload, Pipeline, Prune, Redelivery, Requeued, RunningLeases, Scheduler,
     Settled, SettledCounts, Settlement, State, Store, Strip, TerminalState, payload,
@@ -544,14 +544,7 @@ async fn process(event: Event<Note>) -> Result<(), HandlerError> {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let store = MapStore::new();
-    let at_once = InboxOptions {
-        delay: Duration::ZERO,
-        ..InboxOptions::default()
-    };
-    let pipeline = Pipeline::builder(store.clone())
-        .inbox(at_once)
-        .handle(process)
-        .start();
+    let pipeline = Pipeline::builder(store.clone()).handle(process).start();
     for note in ["a", "b", "a"] {
         let receipt = pipeline.inbox().receive::<Note>(note.into()).await?;
         println!("{}: {:?}", receipt.key, receipt.accepted);

@@ -22,7 +22,7 @@ use flush::Waiting;
 /// How an [`Inbox`] behaves, and its limits.
 #[derive(Clone, Debug)]
 pub struct InboxOptions {
-    /// How long after acceptance an event falls due. Default: 30 s.
+    /// How long after acceptance an event falls due. Default: zero.
     pub delay: Duration,
     /// What a redelivery does to an event that failed. Default: nothing.
     pub redelivery: Redelivery,
@@ -45,7 +45,7 @@ pub struct InboxOptions {
 impl Default for InboxOptions {
     fn default() -> Self {
         Self {
-            delay: Duration::from_secs(30),
+            delay: Duration::ZERO,
             redelivery: Redelivery::default(),
             max_batch: 512,
             max_batch_bytes: 4 << 20,
