@@ -22,7 +22,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use webhook_core::{
     Event, EventRecord, Fingerprint, Handled, Handler, HandlerError, Inbox, InboxOptions,
@@ -131,11 +130,10 @@ struct Ship {
     store: PgStore,
 }
 
-#[async_trait]
 impl Handler<OrderPlaced> for Ship {
     async fn handle(&self, event: Event<OrderPlaced>) -> Result<Handled, HandlerError> {
         let order = &event.payload.order_id;
-        let attempt = event.lease.attempt;
+        let attempt = event.attempt();
         let mut transaction = self.app.begin().await?;
         sqlx::query("INSERT INTO shipments (order_id) VALUES ($1)")
             .bind(order)

@@ -25,7 +25,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use webhook_core::{
     Event, Handled, Handler, HandlerError, Settled, Transaction, Worker, WorkerOptions,
 };
@@ -87,7 +86,6 @@ struct WriteEffect {
     work: Duration,
 }
 
-#[async_trait]
 impl Handler<Transaction> for WriteEffect {
     async fn handle(&self, event: Event<Transaction>) -> Result<Handled, HandlerError> {
         let mut transaction = self.app.begin().await?;

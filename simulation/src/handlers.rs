@@ -3,7 +3,6 @@
 use std::future::pending;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use tokio::time::sleep;
 use webhook_core::{
     Event, EventRef, Handled, Handler, HandlerError, Kind, Lease, Outcome, Payload, Scheduler,
@@ -35,7 +34,6 @@ enum Act {
     KillProcess,
 }
 
-#[async_trait]
 impl<P: Payload> Handler<P> for Script {
     async fn handle(&self, event: Event<P>) -> Result<Handled, HandlerError> {
         let lease = event.lease;

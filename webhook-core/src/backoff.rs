@@ -1,11 +1,12 @@
 //! How long to wait before trying again.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use rand::RngExt;
 
-/// Exponential backoff with full jitter: before try *n* + 1 a random time between zero and
-/// `base` × 2^(*n* − 1), at most `cap`.
+/// Exponential backoff with equal jitter: before try *n* + 1 a random time between half of
+/// `base` × 2^(*n* − 1), at most `cap`, and all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Backoff {
     /// The longest wait after the first failure.
@@ -25,7 +26,21 @@ impl Backoff {
     /// A random wait after `failures` failures in a row, from 1.
     pub fn delay(&self, failures: u32) -> Duration {
         self.ceiling(failures)
-            .mul_f64(rand::rng().random_range(0.0..=1.0))
+            .mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+
+    /// How long it takes from the first of so many tries to the last, where each fails at once: at
+    /// least, and at most.
+    pub fn span(&self, tries: u32) -> RangeInclusive<Duration> {
+        let mut longest = Duration::ZERO;
+        let mut failures = 1;
+        while failures < tries && self.ceiling(failures) < self.cap {
+            longest = longest.saturating_add(self.ceiling(failures));
+            failures += 1;
+        }
+        let capped = self.cap.saturating_mul(tries.saturating_sub(failures));
+        let longest = longest.saturating_add(capped);
+        longest / 2..=longest
     }
 }
 
@@ -49,10 +64,27 @@ mod tests {
     }
 
     #[test]
-    fn the_jitter_is_full() {
+    fn the_jitter_is_half_of_the_wait() {
         let delays: Vec<_> = (0..1000).map(|_| BACKOFF.delay(3)).collect();
-        assert!(delays.iter().all(|delay| *delay <= Duration::from_secs(8)));
-        assert!(delays.iter().any(|delay| *delay < Duration::from_secs(2)));
-        assert!(delays.iter().any(|delay| *delay > Duration::from_secs(6)));
+        let bounds = Duration::from_secs(4)..=Duration::from_secs(8);
+        assert!(delays.iter().all(|delay| bounds.contains(delay)));
+        assert!(delays.iter().any(|delay| *delay < Duration::from_secs(5)));
+        assert!(delays.iter().any(|delay| *delay > Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn a_span_is_the_sum_of_the_waits() {
+        for tries in 0..40 {
+            let waits = (1..tries).map(|failures| BACKOFF.ceiling(failures));
+            let longest: Duration = waits.sum();
+            assert_eq!(BACKOFF.span(tries), longest / 2..=longest, "{tries}");
+        }
+        let for_ever = BACKOFF.span(u32::MAX);
+        assert!(*for_ever.start() > Duration::from_secs(1 << 40));
+        let at_once = Backoff {
+            base: Duration::ZERO,
+            cap: Duration::ZERO,
+        };
+        assert_eq!(at_once.span(u32::MAX), Duration::ZERO..=Duration::ZERO);
     }
 }

@@ -377,7 +377,8 @@ macro_rules! conformance {
                 a_dead_workers_event_is_taken_over
                 an_event_that_kills_its_workers_fails
                 what_a_drain_hands_back_is_not_spent
-                an_unreadable_payload_fails_at_once
+                an_unreadable_payload_spends_its_attempts
+                an_unreadable_payload_is_left_to_another_version
             }
         }
     };

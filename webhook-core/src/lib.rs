@@ -31,7 +31,7 @@ pub use event::{
     Envelope, EventId, EventRecord, EventRef, EventSummary, Fingerprint, InvalidName, Key, Kind,
     MAX_KEY_BYTES, MAX_KIND_BYTES, State,
 };
-pub use handler::{Event, Handled, Handler, HandlerError};
+pub use handler::{Event, Handled, Handler, HandlerError, sharing};
 pub use inbox::{Inbox, InboxOptions, Receipt};
 pub use operator::{
     ConflictRecord, Counts, FailedAttempt, MAX_FAILED_ATTEMPTS, MadeDue, Operator, Page, Prune,

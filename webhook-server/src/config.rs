@@ -142,8 +142,8 @@ pub struct Config {
     #[arg(long, env, value_name = "BYTES", default_value = "268435456", value_parser = values::count)]
     pub memory_max_bytes: usize,
 
-    /// Most attempts at a transaction before it is FAILED
-    #[arg(long, env, value_name = "COUNT", default_value = "10", value_parser = values::count_u32)]
+    /// Most attempts at a transaction before it is FAILED; 25 last for 44 to 89 hours, 10 for 8 to 17 minutes
+    #[arg(long, env, value_name = "COUNT", default_value = "25", value_parser = values::count_u32)]
     pub max_attempts: NonZeroU32,
 
     /// Most transactions processed at a time

@@ -1,13 +1,11 @@
 //! The stock handler: the delay stands for the work.
 
-use async_trait::async_trait;
 use webhook_core::{Event, Handled, Handler, HandlerError, Transaction};
 
 /// Marks a transaction processed when it falls due, and logs it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LogTransaction;
 
-#[async_trait]
 impl Handler<Transaction> for LogTransaction {
     async fn handle(&self, event: Event<Transaction>) -> Result<Handled, HandlerError> {
         let transaction = &event.payload;
@@ -17,7 +15,7 @@ impl Handler<Transaction> for LogTransaction {
             currency = %transaction.currency(),
             source_account = %transaction.source_account().masked(),
             destination_account = %transaction.destination_account().masked(),
-            attempt = event.lease.attempt.0.get(),
+            attempt = event.attempt().number(),
             lag_ms = u64::try_from(event.lag.as_millis()).unwrap_or(u64::MAX),
             "transaction processed"
         );

@@ -306,20 +306,76 @@ pub async fn what_a_drain_hands_back_is_not_spent(backend: Backend) {
     assert_eq!(seen.of("a"), [1]);
 }
 
-/// Bodies that no longer decode fail at once, with the reason.
-pub async fn an_unreadable_payload_fails_at_once(backend: Backend) {
-    let inbox = inbox(&backend, Duration::ZERO);
+/// The same kind, of a version of the app that reads every body.
+struct Lenient(String);
+
+impl Payload for Lenient {
+    const KIND: &'static str = Note::KIND;
+
+    fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
+        Ok(Self(String::from_utf8_lossy(body).into_owned()))
+    }
+
+    fn key(&self) -> &str {
+        &self.0
+    }
+
+    fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of([&self.0])
+    }
+}
+
+async fn accept_unreadable(inbox: &Inbox, key: &str) {
     let envelope = Envelope {
         kind: payload::kind_of::<Note>(),
-        key: Key::new("a").expect("a valid key"),
-        fingerprint: Fingerprint::of(["a"]),
+        key: Key::new(key).expect("a valid key"),
+        fingerprint: Fingerprint::of([key]),
         body: "no equals sign".into(),
     };
     assert_eq!(inbox.accept(envelope).await.ok(), Some(Accepted::New));
+}
+
+/// A body that does not decode is retried, and the event fails with the reason in the end.
+pub async fn an_unreadable_payload_spends_its_attempts(backend: Backend) {
+    let inbox = inbox(&backend, Duration::ZERO);
+    accept_unreadable(&inbox, "a").await;
     let seen = Seen::default();
     let worker = content(&backend, &seen);
     let record = settled(&backend, &inbox, "a").await;
     worker.shutdown(DRAIN).await;
-    assert_eq!((record.state, record.attempts), (State::Failed, 1));
+    assert_eq!((record.state, record.attempts), (State::Failed, 3));
     assert!(record.reason.is_some_and(|it| it.contains("needs a =")));
+    assert!(seen.of("a").is_empty());
+}
+
+/// What one version of an app cannot read, another one processes later, as in a rolling deploy.
+pub async fn an_unreadable_payload_is_left_to_another_version(backend: Backend) {
+    let inbox = inbox(&backend, Duration::ZERO);
+    accept_unreadable(&inbox, "a").await;
+    let options = WorkerOptions {
+        backoff: Backoff {
+            base: Duration::from_millis(400),
+            cap: Duration::from_millis(400),
+        },
+        ..options(attempts(1_000))
+    };
+    let scheduler = Arc::clone(&backend.scheduler);
+    let strict = async |_: Event<Note>| Ok(());
+    let strict = Worker::start(scheduler, strict, options.clone());
+    let name = Key::new("a").expect("a valid key");
+    loop {
+        let record = inbox.find::<Note>(&name).await.expect("find");
+        if record.is_some_and(|it| it.attempts > 0) {
+            break;
+        }
+        backend.pass(Duration::from_millis(10)).await;
+    }
+    strict.shutdown(DRAIN).await;
+    let scheduler = Arc::clone(&backend.scheduler);
+    let lenient = async |_: Event<Lenient>| Ok(());
+    let lenient = Worker::start(scheduler, lenient, options);
+    let record = settled(&backend, &inbox, "a").await;
+    lenient.shutdown(DRAIN).await;
+    assert_eq!(record.state, State::Processed);
+    assert!(record.attempts >= 2);
 }

@@ -114,7 +114,7 @@ async fn attempt<P: Payload>(
 ) -> Option<Outcome> {
     let attempt = claimed.lease.attempt;
     let key = claimed.key.clone();
-    let handling = AssertUnwindSafe(handle(handler, claimed)).catch_unwind();
+    let handling = AssertUnwindSafe(handle(context, handler, claimed)).catch_unwind();
     let limit = context.options.handler_timeout;
     let error = tokio::select! {
         biased;
@@ -139,15 +139,20 @@ async fn attempt<P: Payload>(
 }
 
 async fn handle<P: Payload>(
+    context: &Context,
     handler: &impl Handler<P>,
     claimed: ClaimedEvent,
 ) -> Result<Handled, HandlerError> {
+    // Another version of the app may read it: the one that accepted it, or the next one.
     let payload = P::decode(&claimed.body)
-        .map_err(|error| HandlerError::reject(format!("stored payload is unreadable: {error}")))?;
+        .map_err(|error| HandlerError::retry(format!("stored payload is unreadable: {error}")))?;
     let event = Event {
         payload,
+        body: claimed.body,
+        kind: context.kind.clone(),
         key: claimed.key,
         lease: claimed.lease,
+        max_attempts: context.options.max_attempts,
         lag: claimed.lag,
     };
     handler.handle(event).await
@@ -156,7 +161,7 @@ async fn handle<P: Payload>(
 impl Context {
     /// How to settle `attempt`, which ended with `error`.
     fn remedy(&self, attempt: Attempt, error: HandlerError) -> Outcome {
-        let HandlerError { reason, remedy } = error;
+        let HandlerError { reason, remedy, .. } = error;
         let after = match remedy {
             Remedy::Reject => None,
             _ if attempt.0 >= self.options.max_attempts => None,

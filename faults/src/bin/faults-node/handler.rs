@@ -4,7 +4,6 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use faults::behaviour::{Behaviour, PANIC, REJECTED};
 use faults::ledger::{Ledger, Line, What};
 use rand::RngExt;
@@ -62,7 +61,6 @@ impl LedgerHandler {
     }
 }
 
-#[async_trait]
 impl Handler<Transaction> for LedgerHandler {
     async fn handle(&self, event: Event<Transaction>) -> Result<Handled, HandlerError> {
         self.write(What::Begun, &event);

@@ -5,7 +5,7 @@ use std::future::pending;
 use bytes::Bytes;
 
 use super::super::*;
-use super::scripted::{SECOND, Scripted, Word, brings, event, start};
+use super::scripted::{LAST_ATTEMPT, SECOND, Scripted, Word, brings, event, start};
 use crate::handler::{Event, Handled, HandlerError};
 use crate::scheduler::{ClaimedEvent, Outcome, Reason};
 
@@ -34,10 +34,23 @@ async fn handlers_see_the_event_and_settle_it_as_processed() {
     let outcome = outcome_of(3, async |event: Event<Word>| {
         assert_eq!(event.payload.0, "word-1");
         assert_eq!(event.key.as_str(), "key-1");
-        assert_eq!(event.lease.attempt.number(), 3);
+        assert_eq!(event.attempt().number(), 3);
+        assert_eq!(event.max_attempts.get(), LAST_ATTEMPT);
+        assert!(!event.is_last_attempt());
+        assert_eq!(event.kind.as_str(), Word::KIND);
+        assert_eq!(event.body, "word-1");
         Ok(())
     });
     assert_eq!(outcome.await, Outcome::Processed);
+}
+
+/// Nobody repeats what was acknowledged, so that an outage of days must not fail it.
+#[test]
+fn the_default_attempts_last_for_about_three_days() {
+    let options = WorkerOptions::default();
+    let span = options.backoff.span(options.max_attempts.get());
+    let hours = |duration: &Duration| duration.as_secs() / 3600;
+    assert_eq!((hours(span.start()), hours(span.end())), (44, 89));
 }
 
 #[tokio::test(start_paused = true)]
@@ -47,7 +60,8 @@ async fn errors_are_retried_with_jitter_under_the_ceiling() {
     });
     match outcome.await {
         Outcome::Retry { after, reason } => {
-            assert!(after <= WorkerOptions::default().backoff.ceiling(3));
+            let ceiling = WorkerOptions::default().backoff.ceiling(3);
+            assert!((ceiling / 2..=ceiling).contains(&after), "{after:?}");
             assert_eq!(reason.as_str(), "no luck");
         }
         other => panic!("{other:?}"),
@@ -80,7 +94,7 @@ async fn the_last_attempt_fails_the_event() {
         HandlerError::retry("still no luck"),
         HandlerError::retry_after(SECOND, "still no luck"),
     ] {
-        let outcome = outcome_of(10, move |_: Event<Word>| {
+        let outcome = outcome_of(LAST_ATTEMPT, move |_: Event<Word>| {
             let remedy = remedy.clone();
             async move { Err::<(), _>(remedy) }
         });
@@ -90,7 +104,7 @@ async fn the_last_attempt_fails_the_event() {
 
 #[tokio::test(start_paused = true)]
 async fn panics_are_failures_like_others() {
-    let outcome = outcome_of(10, async |event: Event<Word>| {
+    let outcome = outcome_of(LAST_ATTEMPT, async |event: Event<Word>| {
         assert!(event.lag > SECOND, "lag {:?}", event.lag);
         Ok(())
     });
@@ -99,7 +113,7 @@ async fn panics_are_failures_like_others() {
 
 #[tokio::test(start_paused = true)]
 async fn handlers_have_a_time_out() {
-    let outcome = outcome_of(10, async |_: Event<Word>| {
+    let outcome = outcome_of(LAST_ATTEMPT, async |_: Event<Word>| {
         pending::<()>().await;
         Ok(())
     });
@@ -107,15 +121,21 @@ async fn handlers_have_a_time_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn undecodable_payloads_fail_at_once() {
-    let broken = ClaimedEvent {
+async fn undecodable_payloads_are_retried_until_the_attempts_are_spent() {
+    let broken = |id, attempt| ClaimedEvent {
         body: Bytes::from_static(b"\xff"),
-        ..event(1, 1)
+        ..event(id, attempt)
     };
-    let scheduler = Scripted::new([brings([broken])]);
+    let scheduler = Scripted::new([brings([broken(1, 1), broken(2, LAST_ATTEMPT)])]);
     let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
+    let mut settled = scheduler.settled(2).await;
+    settled.sort_by_key(|(id, _)| *id);
     let expected = "stored payload is unreadable: invalid payload: /word must be text";
-    assert_eq!(scheduler.settled(1).await, [(1, failed(expected))]);
+    match &settled[0] {
+        (1, Outcome::Retry { reason, .. }) => assert_eq!(reason.as_str(), expected),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(settled[1], (2, failed(expected)));
     worker.shutdown(SECOND).await;
 }
 

@@ -8,7 +8,7 @@ use tracing::subscriber::set_default;
 use tracing::{Metadata, Subscriber, span};
 
 use super::super::*;
-use super::scripted::{SECOND, Scripted, Word, brings, event, start};
+use super::scripted::{LAST_ATTEMPT, SECOND, Scripted, Word, brings, event, start};
 use crate::error::Error;
 use crate::handler::{Event, HandlerError};
 use crate::scheduler::{Claim, Claimed, Extended, Lease, Outcome, Settled, Settlement};
@@ -58,7 +58,7 @@ async fn hangs_with_a_bomb(_: Event<Word>) -> Result<(), HandlerError> {
 #[tokio::test(start_paused = true)]
 async fn a_panic_outside_the_handler_spends_the_attempt_at_once() {
     // The handler's time is over; dropping it panics.
-    let scheduler = Scripted::new([brings([event(1, 1), event(2, 10)])]);
+    let scheduler = Scripted::new([brings([event(1, 1), event(2, LAST_ATTEMPT)])]);
     let worker = start(&scheduler, hangs_with_a_bomb);
     let settled = scheduler.settled(2).await;
     let expected = "attempt panicked outside its handler";
@@ -85,7 +85,7 @@ async fn slots_of_attempts_that_panicked_are_free_again() {
 #[tokio::test(start_paused = true)]
 async fn a_log_that_panics_changes_no_outcome() {
     let _log = set_default(PanickingSubscriber);
-    let scheduler = Scripted::new([brings([event(1, 1), event(2, 10)])]);
+    let scheduler = Scripted::new([brings([event(1, 1), event(2, LAST_ATTEMPT)])]);
     let worker = start(&scheduler, async |event: Event<Word>| {
         match event.lease.event.0 {
             1 => Ok(()),

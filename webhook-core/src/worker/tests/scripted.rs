@@ -16,6 +16,9 @@ use crate::scheduler::{
     Settlement,
 };
 
+/// With the default options.
+pub(super) const LAST_ATTEMPT: u32 = 25;
+
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// Longer than any test takes by its paused clock: what does not come by then never will.
