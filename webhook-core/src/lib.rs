@@ -17,6 +17,7 @@ mod operator;
 mod panics;
 pub mod payload;
 mod pipeline;
+mod pointers;
 mod retention;
 mod scheduler;
 #[cfg(feature = "signatures")]
@@ -26,13 +27,13 @@ pub mod transaction;
 mod worker;
 
 pub use backoff::Backoff;
-pub use error::{Error, Source};
+pub use error::{Error, ErrorKind, Source};
 pub use event::{
     Envelope, EventId, EventRecord, EventRef, EventSummary, Fingerprint, InvalidName, Key, Kind,
     MAX_KEY_BYTES, MAX_KIND_BYTES, State,
 };
 pub use handler::{Event, Handled, Handler, HandlerError, sharing};
-pub use inbox::{Inbox, InboxOptions, Receipt};
+pub use inbox::{Inbox, InboxOptions, Receipt, Reserved};
 pub use operator::{
     ConflictRecord, Counts, FailedAttempt, MAX_FAILED_ATTEMPTS, MadeDue, Operator, Page, Prune,
     Requeued, RunningLeases, SettledCounts, Strip, TerminalState,

@@ -1,4 +1,4 @@
-//! The conformance suite, in paused time and in real time on several threads.
+//! The conformance suite, in paused time, in real time on several threads, and behind pointers.
 
 use std::sync::Arc;
 
@@ -17,6 +17,25 @@ impl Subject for Memory {
     }
 
     async fn clean_up(self) {}
+}
+
+/// Pointers to backends are backends.
+struct BehindPointers(Arc<Box<Arc<MemoryStore>>>);
+
+impl Subject for BehindPointers {
+    async fn set_up() -> Self {
+        Self(Arc::default())
+    }
+
+    fn backend(&self) -> Backend {
+        Backend::new(self.0.clone())
+    }
+
+    async fn clean_up(self) {}
+}
+
+mod behind_pointers {
+    webhook_core::conformance!(super::BehindPointers, start_paused = true);
 }
 
 mod paused_time {
