@@ -23,7 +23,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use webhook_core::{
-    Error, Event, Fingerprint, HandlerError, Inbox, InvalidPayload, Payload, Pipeline, payload,
+    ErrorKind, Event, Fingerprint, HandlerError, Inbox, InvalidPayload, Payload, Pipeline, payload,
 };
 use webhook_memory::MemoryStore;
 
@@ -55,11 +55,16 @@ async fn ship(order: Event<Order>) -> Result<(), HandlerError> {
 }
 
 async fn deliver(State(inbox): State<Inbox>, body: Bytes) -> (StatusCode, String) {
-    match inbox.receive::<Order>(body).await {
-        Ok(receipt) => (StatusCode::ACCEPTED, format!("{:?}\n", receipt.accepted)),
-        Err(Error::Invalid(error)) => (StatusCode::UNPROCESSABLE_ENTITY, format!("{error}\n")),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")),
-    }
+    let error = match inbox.receive::<Order>(body).await {
+        Ok(receipt) => return (StatusCode::ACCEPTED, format!("{:?}\n", receipt.accepted)),
+        Err(error) => error,
+    };
+    let status = match error.kind() {
+        ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        ErrorKind::Temporary => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (status, format!("{error}\n"))
 }
 
 #[tokio::main]

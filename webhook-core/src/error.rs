@@ -54,7 +54,32 @@ pub enum Error {
     Invalid(#[from] InvalidPayload),
 }
 
+/// Whose fault an [`Error`] is, and hence what to answer to the sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The sender's: it must not send the same again (HTTP 422).
+    Invalid,
+    /// Nobody's for long: the sender should try again (HTTP 503 with `Retry-After`).
+    Temporary,
+    /// Ours: the sender did nothing wrong, and should try again all the same (HTTP 500).
+    Internal,
+}
+
 impl Error {
+    /// Whose fault it is.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::Refused { .. } => ErrorKind::Internal,
+            Self::Unavailable { .. }
+            | Self::Full { .. }
+            | Self::Overloaded
+            | Self::TimedOut { .. }
+            | Self::Closed => ErrorKind::Temporary,
+        }
+    }
+
     /// An [`Error::Unavailable`] caused by `source`.
     pub fn unavailable(source: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Unavailable {

@@ -28,8 +28,6 @@ impl Kind {
     /// [`InvalidName`] when it is empty, too long, or has another character than those allowed.
     pub fn new(kind: impl Into<Cow<'static, str>>) -> Result<Self, InvalidName> {
         let kind = kind.into();
-        let allowed =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
         if kind.is_empty() {
             Err(InvalidName::Empty)
         } else if kind.len() > MAX_KIND_BYTES {
@@ -37,11 +35,40 @@ impl Kind {
                 bytes: kind.len(),
                 limit: MAX_KIND_BYTES,
             })
-        } else if let Some(character) = kind.chars().find(|c| !c.is_ascii() || !allowed(*c as u8)) {
+        } else if let Some(character) = kind
+            .chars()
+            .find(|c| !c.is_ascii() || !Self::allows(*c as u8))
+        {
             Err(InvalidName::Character { character })
         } else {
             Ok(Self(kind))
         }
+    }
+
+    /// Takes `kind` as a kind; in a `const` it is checked when the program is compiled.
+    ///
+    /// # Panics
+    ///
+    /// When it is not a valid kind.
+    pub const fn from_static(kind: &'static str) -> Self {
+        let bytes = kind.as_bytes();
+        assert!(
+            !bytes.is_empty() && bytes.len() <= MAX_KIND_BYTES,
+            "a kind must have 1 to 64 bytes"
+        );
+        let mut at = 0;
+        while at < bytes.len() {
+            assert!(
+                Self::allows(bytes[at]),
+                "a kind must consist of a-z, 0-9, '.', '_' and '-'"
+            );
+            at += 1;
+        }
+        Self(Cow::Borrowed(kind))
+    }
+
+    const fn allows(byte: u8) -> bool {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-')
     }
 
     /// The kind as text.

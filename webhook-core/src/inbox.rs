@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
+use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -77,6 +79,95 @@ struct Shared {
     tasks: TaskTracker,
 }
 
+impl Shared {
+    /// What an envelope takes of `max_queued_bytes`: something, and no more than there is.
+    fn bytes_of(&self, envelope: &Envelope) -> u32 {
+        let limit = self.options.max_queued_bytes.max(1);
+        let bytes = envelope.body.len().clamp(1, limit);
+        u32::try_from(bytes).unwrap_or(u32::MAX)
+    }
+
+    fn waiting(
+        &self,
+        envelope: Envelope,
+        delay: Duration,
+        room: OwnedSemaphorePermit,
+    ) -> (Waiting, Answered) {
+        let after = self.options.deadline;
+        let deadline = Instant::now() + after;
+        let (answer, answered) = oneshot::channel();
+        let waiting = Waiting {
+            event: NewEvent {
+                envelope,
+                delay,
+                redelivery: self.options.redelivery,
+            },
+            deadline,
+            answer,
+            _room: room,
+        };
+        let answered = Answered {
+            answered,
+            deadline,
+            after,
+        };
+        (waiting, answered)
+    }
+}
+
+/// The answer to an event that is queued.
+struct Answered {
+    answered: oneshot::Receiver<Result<Accepted, Error>>,
+    deadline: Instant,
+    after: Duration,
+}
+
+impl Answered {
+    async fn wait(self) -> Result<Accepted, Error> {
+        match timeout_at(self.deadline, self.answered).await {
+            Ok(Ok(accepted)) => accepted,
+            Ok(Err(_)) => Err(Error::unavailable(flush::Unanswered)),
+            Err(_) => Err(Error::TimedOut { after: self.after }),
+        }
+    }
+}
+
+/// A place in an inbox's queue, see [`Inbox::reserve`].
+///
+/// [`Inbox::close`] waits until it is used or dropped.
+pub struct Reserved {
+    slot: OwnedPermit<Waiting>,
+    shared: Arc<Shared>,
+}
+
+impl Reserved {
+    /// Makes an event durable, due after the delay of the inbox's options. Waits for room for its
+    /// body; the deadline counts from then on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Inbox::accept`], but for [`Error::Overloaded`] and [`Error::Closed`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Inbox::accept`].
+    pub async fn accept(self, envelope: Envelope) -> Result<Accepted, Error> {
+        let room = Arc::clone(&self.shared.queued_bytes);
+        let room = room.acquire_many_owned(self.shared.bytes_of(&envelope));
+        let room = room.await.expect("the semaphore is never closed");
+        let delay = self.shared.options.delay;
+        let (waiting, answered) = self.shared.waiting(envelope, delay, room);
+        self.slot.send(waiting);
+        answered.wait().await
+    }
+}
+
+impl fmt::Debug for Reserved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reserved").finish_non_exhaustive()
+    }
+}
+
 /// What became of a delivery, and under which key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Receipt {
@@ -94,7 +185,7 @@ impl Inbox {
     /// Outside a Tokio runtime.
     pub fn new(store: Arc<dyn Store>, options: InboxOptions) -> Self {
         let (queue, waiting) = mpsc::channel(options.max_queued.clamp(1, Semaphore::MAX_PERMITS));
-        let byte_limit = options.max_queued_bytes.min(Semaphore::MAX_PERMITS);
+        let byte_limit = options.max_queued_bytes.clamp(1, Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             store,
             queued_bytes: Arc::new(Semaphore::new(byte_limit)),
@@ -160,38 +251,56 @@ impl Inbox {
         envelope: Envelope,
         delay: Duration,
     ) -> Result<Accepted, Error> {
-        let options = &self.shared.options;
-        let deadline = Instant::now() + options.deadline;
-        let bytes = envelope
-            .body
-            .len()
-            .clamp(1, options.max_queued_bytes.max(1));
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let Ok(room) = Arc::clone(&self.shared.queued_bytes).try_acquire_many_owned(bytes) else {
+        let room = Arc::clone(&self.shared.queued_bytes);
+        let bytes = self.shared.bytes_of(&envelope);
+        let Ok(room) = room.try_acquire_many_owned(bytes) else {
             return Err(Error::Overloaded);
         };
-        let (answer, answered) = oneshot::channel();
-        let waiting = Waiting {
-            event: NewEvent {
-                envelope,
-                delay,
-                redelivery: options.redelivery,
-            },
-            deadline,
-            answer,
-            _room: room,
-        };
+        let (waiting, answered) = self.shared.waiting(envelope, delay, room);
         self.queue.try_send(waiting).map_err(|error| match error {
             TrySendError::Full(_) => Error::Overloaded,
             TrySendError::Closed(_) => Error::Closed,
         })?;
-        match timeout_at(deadline, answered).await {
-            Ok(Ok(accepted)) => accepted,
-            Ok(Err(_)) => Err(Error::unavailable(flush::Unanswered)),
-            Err(_) => Err(Error::TimedOut {
-                after: options.deadline,
-            }),
-        }
+        answered.wait().await
+    }
+
+    /// Waits for a place in the queue, however long that takes: for consumers, who would rather wait
+    /// than be answered [`Error::Overloaded`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Closed`] after [`close`](Self::close).
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time; it loses its place among those that wait.
+    pub async fn reserve(&self) -> Result<Reserved, Error> {
+        let slot = self.queue.clone().reserve_owned();
+        Ok(Reserved {
+            slot: slot.await.map_err(|_| Error::Closed)?,
+            shared: Arc::clone(&self.shared),
+        })
+    }
+
+    /// Makes many events durable, in as few batches as may be; answer *i* is that of envelope *i*.
+    /// Waits for room in the queue.
+    ///
+    /// # Errors
+    ///
+    /// Each event has an answer of its own, as that of [`accept`](Self::accept), but for
+    /// [`Error::Overloaded`]: one that the store refuses fails alone.
+    ///
+    /// # Cancel safety
+    ///
+    /// An event once queued is made durable; how many were queued is unknown.
+    pub async fn accept_all(
+        &self,
+        envelopes: impl IntoIterator<Item = Envelope>,
+    ) -> Vec<Result<Accepted, Error>> {
+        let accepts = envelopes
+            .into_iter()
+            .map(async |envelope| self.reserve().await?.accept(envelope).await);
+        join_all(accepts).await
     }
 
     /// The record of one event, within the deadline.

@@ -44,14 +44,23 @@ pub trait Payload: Sized + Send + Sync + 'static {
 
 /// The kind of a payload type.
 ///
-/// # Panics
+/// A [`Payload::KIND`] that is not a valid kind does not compile:
 ///
-/// When [`Payload::KIND`] is not a valid kind, which is a mistake in the program.
+/// ```compile_fail,E0080
+/// # use webhook_core::{Fingerprint, InvalidPayload, Payload};
+/// struct Order;
+///
+/// impl Payload for Order {
+///     const KIND: &'static str = "Order.Placed";
+/// #     fn decode(_: &[u8]) -> Result<Self, InvalidPayload> { Ok(Self) }
+/// #     fn key(&self) -> &str { "" }
+/// #     fn fingerprint(&self) -> Fingerprint { Fingerprint::of([""]) }
+/// }
+///
+/// webhook_core::payload::kind_of::<Order>();
+/// ```
 pub fn kind_of<P: Payload>() -> Kind {
-    match Kind::new(P::KIND) {
-        Ok(kind) => kind,
-        Err(error) => panic!("payload kind {:?} {error}", P::KIND),
-    }
+    const { Kind::from_static(P::KIND) }
 }
 
 /// Reads a delivered body as a `P` and puts it in its envelope.

@@ -1,12 +1,14 @@
 //! From a backend and a handler to a running inbox.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::event::Kind;
 use crate::handler::Handler;
 use crate::inbox::{Inbox, InboxOptions};
-use crate::payload::Payload;
+use crate::payload::{self, Payload};
 use crate::scheduler::Scheduler;
 use crate::store::Store;
 use crate::worker::{Drained, Worker, WorkerOptions};
@@ -60,7 +62,7 @@ pub struct PipelineBuilder {
     store: Arc<dyn Store>,
     scheduler: Arc<dyn Scheduler>,
     inbox: InboxOptions,
-    workers: Vec<StartWorker>,
+    workers: Vec<(Kind, StartWorker)>,
 }
 
 type StartWorker = Box<dyn FnOnce(Arc<dyn Scheduler>) -> Worker + Send>;
@@ -88,9 +90,9 @@ impl PipelineBuilder {
         options: WorkerOptions,
         handler: impl Handler<P>,
     ) -> Self {
-        self.workers.push(Box::new(move |scheduler| {
-            Worker::start::<P>(scheduler, handler, options)
-        }));
+        let start = move |scheduler| Worker::start::<P>(scheduler, handler, options);
+        self.workers
+            .push((payload::kind_of::<P>(), Box::new(start)));
         self
     }
 
@@ -98,10 +100,15 @@ impl PipelineBuilder {
     ///
     /// # Panics
     ///
-    /// Outside a Tokio runtime, or when a payload's kind is not a valid one.
+    /// Outside a Tokio runtime, or when a kind has two handlers, which would share its events at
+    /// random.
     pub fn start(self) -> Pipeline {
+        let mut kinds = HashSet::new();
+        for (kind, _) in &self.workers {
+            assert!(kinds.insert(kind), "kind {kind} has two handlers");
+        }
         let scheduler = self.scheduler;
-        let start = |start: StartWorker| start(Arc::clone(&scheduler));
+        let start = |(_, start): (Kind, StartWorker)| start(Arc::clone(&scheduler));
         Pipeline {
             inbox: Inbox::new(self.store, self.inbox),
             workers: self.workers.into_iter().map(start).collect(),
@@ -115,5 +122,31 @@ impl fmt::Debug for PipelineBuilder {
             .field("inbox", &self.inbox)
             .field("workers", &self.workers.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scheduler::MockScheduler;
+    use crate::store::MockStore;
+    use crate::{Event, HandlerError, Transaction};
+
+    #[test]
+    #[should_panic(expected = "kind transaction has two handlers")]
+    fn two_handlers_of_one_kind_are_refused() {
+        async fn ignore(_: Event<Transaction>) -> Result<(), HandlerError> {
+            Ok(())
+        }
+        let builder = PipelineBuilder {
+            store: Arc::new(MockStore::new()),
+            scheduler: Arc::new(MockScheduler::new()),
+            inbox: InboxOptions::default(),
+            workers: Vec::new(),
+        };
+        builder
+            .handle::<Transaction>(ignore)
+            .handle::<Transaction>(ignore)
+            .start();
     }
 }

@@ -120,7 +120,7 @@ impl Worker {
     ///
     /// # Panics
     ///
-    /// Outside a Tokio runtime, or when `P::KIND` is not a valid kind.
+    /// Outside a Tokio runtime.
     pub fn start<P: Payload>(
         scheduler: Arc<dyn Scheduler>,
         handler: impl Handler<P>,

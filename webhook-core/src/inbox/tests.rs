@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::error::ErrorKind;
 use crate::event::{EventId, Fingerprint, Kind, State};
 use crate::store::MockStore;
 use crate::transaction::Transaction;
@@ -104,6 +105,87 @@ fn one_flush() -> InboxOptions {
         max_flushes: 1,
         ..InboxOptions::default()
     }
+}
+
+#[tokio::test]
+async fn a_reserved_place_waits_for_room_and_keeps_it() {
+    let store = Gated::new(0, all_new());
+    let options = InboxOptions {
+        max_queued: 1,
+        ..one_flush()
+    };
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, options);
+    let mut calls = call(&inbox, &store, "a", &["b", "c"]).await;
+    // One is flushed, one has been taken for the next batch, and one waits.
+    let overloaded = inbox.accept(envelope("d")).await;
+    assert!(
+        matches!(overloaded, Err(Error::Overloaded)),
+        "{overloaded:?}"
+    );
+    let reserving = {
+        let inbox = inbox.clone();
+        tokio::spawn(async move { inbox.reserve().await })
+    };
+    settle().await;
+    assert!(!reserving.is_finished());
+    store.gate.add_permits(9);
+    let place = reserving.await.unwrap().unwrap();
+    while let Some(call) = calls.join_next().await {
+        assert_eq!(call.unwrap().1.unwrap(), Accepted::New);
+    }
+    let overloaded = inbox.accept(envelope("d")).await;
+    assert!(
+        matches!(overloaded, Err(Error::Overloaded)),
+        "it is reserved"
+    );
+    assert_eq!(place.accept(envelope("d")).await.unwrap(), Accepted::New);
+    inbox.close().await;
+    assert!(matches!(inbox.reserve().await, Err(Error::Closed)));
+}
+
+#[tokio::test]
+async fn many_are_accepted_in_few_batches_and_answered_each() {
+    let store = Gated::new(99, refusing_bad());
+    let options = InboxOptions {
+        max_queued: 3,
+        max_queued_bytes: 5,
+        ..one_flush()
+    };
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, options);
+    let keys: Vec<_> = (0..20)
+        .map(|number| {
+            if number == 7 {
+                "bad".to_owned()
+            } else {
+                format!("{number}")
+            }
+        })
+        .collect();
+    let answers = inbox.accept_all(keys.iter().map(|key| envelope(key))).await;
+    for (key, answer) in keys.iter().zip(answers) {
+        match answer {
+            Ok(accepted) => assert_eq!(accepted, Accepted::New, "{key}"),
+            Err(error) => assert_eq!((&**key, error.kind()), ("bad", ErrorKind::Internal)),
+        }
+    }
+    assert!(store.batches().len() < 20, "{:?}", store.batches());
+    assert!(inbox.accept_all([]).await.is_empty());
+    inbox.close().await;
+    let closed = inbox.accept_all([envelope("late")]).await;
+    assert!(matches!(closed[..], [Err(Error::Closed)]), "{closed:?}");
+}
+
+#[tokio::test]
+async fn zero_bytes_of_room_count_as_one() {
+    let options = InboxOptions {
+        max_queued_bytes: 0,
+        ..one_flush()
+    };
+    let inbox = Inbox::new(Gated::new(9, all_new()), options);
+    assert_eq!(inbox.accept(envelope("a")).await.unwrap(), Accepted::New);
+    let answers = inbox.accept_all([envelope("b"), envelope("long")]).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    inbox.close().await;
 }
 
 type Calls = JoinSet<(String, Result<Accepted, Error>)>;
