@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::OwnedPermit;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::error::Error;
 use crate::event::{Envelope, EventRecord, EventRef, Key};
@@ -64,6 +65,9 @@ impl Default for InboxOptions {
 /// Concurrent calls coalesce into one [`Store::accept`]: alone, a call is flushed at once; while
 /// the flushes allowed are under way, the next batch gathers. Each caller is answered after the
 /// commit of its own batch. Cheap to clone; all clones share one queue.
+///
+/// It may be called from any runtime: it asks the store on the one that it was made on, which must
+/// outlive it.
 #[derive(Clone)]
 pub struct Inbox {
     queue: mpsc::Sender<Waiting>,
@@ -72,6 +76,8 @@ pub struct Inbox {
 
 struct Shared {
     store: Arc<dyn Store>,
+    /// Where the store is asked.
+    runtime: Handle,
     options: InboxOptions,
     /// What is left of `max_queued_bytes`.
     queued_bytes: Arc<Semaphore>,
@@ -188,6 +194,7 @@ impl Inbox {
         let byte_limit = options.max_queued_bytes.clamp(1, Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
             store,
+            runtime: Handle::current(),
             queued_bytes: Arc::new(Semaphore::new(byte_limit)),
             options,
             closing: CancellationToken::new(),
@@ -313,8 +320,9 @@ impl Inbox {
             kind: payload::kind_of::<P>(),
             key: key.clone(),
         };
-        let found = self.bounded(self.shared.store.find(&[event])).await?;
-        Ok(found.into_iter().next().flatten())
+        let store = Arc::clone(&self.shared.store);
+        let found = self.bounded(async move { store.find(&[event]).await });
+        Ok(found.await?.into_iter().next().flatten())
     }
 
     /// Whether the store answers, within the deadline.
@@ -323,7 +331,8 @@ impl Inbox {
     ///
     /// [`Error::TimedOut`], or the store's own.
     pub async fn ping(&self) -> Result<(), Error> {
-        self.bounded(self.shared.store.ping()).await
+        let store = Arc::clone(&self.shared.store);
+        self.bounded(async move { store.ping().await }).await
     }
 
     /// Refuses new deliveries, makes durable those that are queued, and returns when all are
@@ -333,11 +342,19 @@ impl Inbox {
         self.shared.tasks.wait().await;
     }
 
-    async fn bounded<T>(&self, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    /// What the store answers within the deadline. It is asked on the runtime that the inbox was made
+    /// on: a connection that a backend opens belongs to the runtime that opens it, and the caller's
+    /// may end before the inbox is closed, as those of actix-web's threads do.
+    async fn bounded<T: Send + 'static>(
+        &self,
+        answer: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
         let after = self.shared.options.deadline;
-        timeout(after, answer)
-            .await
-            .unwrap_or(Err(Error::TimedOut { after }))
+        let asking = self.shared.runtime.spawn(timeout(after, answer));
+        match AbortOnDropHandle::new(asking).await {
+            Ok(answered) => answered.unwrap_or(Err(Error::TimedOut { after })),
+            Err(ended) => Err(Error::unavailable(ended)),
+        }
     }
 }
 

@@ -175,6 +175,68 @@ async fn many_are_accepted_in_few_batches_and_answered_each() {
     assert!(matches!(closed[..], [Err(Error::Closed)]), "{closed:?}");
 }
 
+/// Notes on which thread it is asked.
+struct Threads(Mutex<Vec<Option<String>>>);
+
+impl Threads {
+    fn note(&self) {
+        let name = std::thread::current().name().map(str::to_owned);
+        self.0.lock().unwrap().push(name);
+    }
+}
+
+#[async_trait]
+impl Store for Threads {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+        self.note();
+        Ok(vec![Accepted::New; events.len()])
+    }
+
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+        self.note();
+        Ok(vec![None; events.len()])
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        self.note();
+        panic!("on purpose")
+    }
+}
+
+#[test]
+fn the_store_is_asked_on_the_runtime_of_the_inbox() {
+    let own = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("own")
+        .enable_all()
+        .build()
+        .unwrap();
+    let store = Arc::new(Threads(Mutex::default()));
+    let inbox = {
+        let _own = own.enter();
+        Inbox::new(
+            Arc::clone(&store) as Arc<dyn Store>,
+            InboxOptions::default(),
+        )
+    };
+    let caller = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    caller.block_on(async {
+        assert_eq!(inbox.accept(envelope("a")).await.unwrap(), Accepted::New);
+        let found = inbox.find::<Transaction>(&Key::new("a").unwrap()).await;
+        assert!(found.unwrap().is_none());
+        let panicked = inbox.ping().await;
+        assert!(
+            matches!(panicked, Err(Error::Unavailable { .. })),
+            "{panicked:?}"
+        );
+    });
+    let threads = store.0.lock().unwrap().clone();
+    assert_eq!(threads, vec![Some("own".to_owned()); 3]);
+}
+
 #[tokio::test]
 async fn zero_bytes_of_room_count_as_one() {
     let options = InboxOptions {
