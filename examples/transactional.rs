@@ -25,11 +25,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use webhook_core::{
     Event, EventRecord, Fingerprint, Handled, Handler, HandlerError, Inbox, InboxOptions,
-    InvalidPayload, Key, NewEvent, Payload, Redelivery, Settled, State, Worker, WorkerOptions,
-    payload,
+    InvalidPayload, Key, NewEvent, Payload, Redelivery, State, Worker, WorkerOptions, payload,
 };
 use webhook_postgres::PgStore;
-use webhook_postgres::sqlx::{self, PgPool};
+use webhook_postgres::sqlx::{self, PgConnection, PgPool};
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
@@ -134,26 +133,20 @@ impl Handler<OrderPlaced> for Ship {
     async fn handle(&self, event: Event<OrderPlaced>) -> Result<Handled, HandlerError> {
         let order = &event.payload.order_id;
         let attempt = event.attempt();
-        let mut transaction = self.app.begin().await?;
-        sqlx::query("INSERT INTO shipments (order_id) VALUES ($1)")
-            .bind(order)
-            .execute(&mut *transaction)
-            .await?;
-        if attempt.number() == 1 {
-            println!("attempt {attempt} at shipping {order} fails after its insert");
-            return Err(HandlerError::retry_after(Duration::ZERO, "out of boxes"));
-        }
-        let settled = self
-            .store
-            .settle_processed_in(&mut transaction, event.lease)
-            .await?;
-        if settled == Settled::LeaseLost {
-            // Dropped, the transaction is rolled back: somebody else does this work.
-            return Err(HandlerError::retry("lease was lost"));
-        }
-        transaction.commit().await?;
+        let ship = async |transaction: &mut PgConnection| {
+            sqlx::query("INSERT INTO shipments (order_id) VALUES ($1)")
+                .bind(order)
+                .execute(transaction)
+                .await?;
+            if attempt.number() == 1 {
+                println!("attempt {attempt} at shipping {order} fails after its insert");
+                return Err(HandlerError::retry_after(Duration::ZERO, "out of boxes"));
+            }
+            Ok(())
+        };
+        let handled = self.store.settle_with(&self.app, event.lease, ship).await?;
         println!("attempt {attempt} at shipping {order} is committed");
-        Ok(Handled::Settled)
+        Ok(handled)
     }
 }
 

@@ -15,7 +15,8 @@
 //!
 //! Two things only this backend can do, since app and inbox share a database:
 //! [`PgStore::accept_in`] makes events durable inside the app's own transaction, and
-//! [`PgStore::settle_in`] ends an attempt inside the transaction that does its work.
+//! [`PgStore::settle_with`] and [`PgStore::settle_in`] end an attempt inside the transaction that does its
+//! work.
 
 mod accept;
 mod claim;
@@ -46,11 +47,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgPool};
 use webhook_core::{
     Accepted, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef, EventSummary,
-    Extended, FailedAttempt, Kind, Lease, MadeDue, NewEvent, Operator, Outcome, Page, Prune,
-    Requeued, RunningLeases, Scheduler, Settled, SettledCounts, Settlement, Store, Strip,
+    Extended, FailedAttempt, Handled, HandlerError, Kind, Lease, MadeDue, NewEvent, Operator,
+    Outcome, Page, Prune, Requeued, RunningLeases, Scheduler, Settled, SettledCounts, Settlement,
+    Store, Strip,
 };
 
 use connect::Link;
@@ -167,6 +169,57 @@ impl PgStore {
         };
         let answers = self.settle_in(connection, &[settlement]).await?;
         Ok(answers.first().copied().unwrap_or(Settled::LeaseLost))
+    }
+
+    /// Has `effect` do the work of the event that `lease` is of, in a transaction on a connection of
+    /// `app`, and settles the event as processed in the same transaction: the effect happens exactly
+    /// once. What this returns is what a handler returns:
+    ///
+    /// ```no_run
+    /// # use webhook_core::{Event, Handled, HandlerError, Payload};
+    /// # use webhook_postgres::{PgStore, sqlx};
+    /// async fn ship<P: Payload>(
+    ///     (app, store): (sqlx::PgPool, PgStore),
+    ///     event: Event<P>,
+    /// ) -> Result<Handled, HandlerError> {
+    ///     let ship = async |transaction: &mut sqlx::PgConnection| {
+    ///         sqlx::query("INSERT INTO shipments (order_id) VALUES ($1)")
+    ///             .bind(event.key.as_str())
+    ///             .execute(transaction)
+    ///             .await?;
+    ///         Ok(())
+    ///     };
+    ///     store.settle_with(&app, event.lease, ship).await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What `effect` returns, a retry where the database fails or the lease is lost. The transaction
+    /// is rolled back then. After an error of the commit it is unknown whether it was committed; the
+    /// retry finds the event settled where it was.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future rolls the transaction back, unless it is being committed.
+    pub async fn settle_with(
+        &self,
+        app: &PgPool,
+        lease: Lease,
+        effect: impl AsyncFnOnce(&mut PgConnection) -> Result<(), HandlerError>,
+    ) -> Result<Handled, HandlerError> {
+        let mut transaction = app.begin().await?;
+        effect(&mut *transaction).await?;
+        match self.settle_processed_in(&mut transaction, lease).await? {
+            Settled::Applied => {
+                transaction.commit().await?;
+                Ok(Handled::Settled)
+            }
+            Settled::LeaseLost => {
+                transaction.rollback().await?;
+                Err(HandlerError::retry("lease was lost"))
+            }
+        }
     }
 
     /// Wakes workers for `events` that [`accept_in`](PgStore::accept_in) took, once they are

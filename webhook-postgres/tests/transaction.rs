@@ -8,7 +8,8 @@ use inbox::{DEADLINE, Inbox, delivery, event, until};
 use sqlx::{Connection, PgConnection, Row};
 use std::time::Duration;
 use webhook_core::{
-    Accepted, Extended, Outcome, Reason, Scheduler, Settled, Settlement, State, Store,
+    Accepted, Extended, Handled, HandlerError, Outcome, Reason, Scheduler, Settled, Settlement,
+    State, Store,
 };
 use webhook_postgres::sqlx;
 
@@ -189,6 +190,49 @@ async fn the_effect_and_the_settlement_are_one() {
     };
     let again = inbox.store.settle(&[settlement]).await.unwrap();
     assert_eq!(again, [Settled::LeaseLost]);
+    inbox.close().await;
+}
+
+#[tokio::test]
+async fn an_effect_is_settled_with_its_event_or_rolled_back() {
+    let inbox = Inbox::direct().await;
+    let mut app = with_ledger(&inbox).await;
+    let pool = sqlx::PgPool::connect(inbox.database.url()).await.unwrap();
+    inbox.accept("a").await;
+    let mut brief = inbox::claim(1);
+    brief.lease = Duration::from_millis(1);
+    let lost = inbox.store.claim(&brief).await.unwrap().events.remove(0);
+    let mut held = None;
+    until("the lease runs out", async || {
+        let claimed = inbox.store.claim(&inbox::claim(1)).await.unwrap();
+        held = claimed.events.into_iter().next();
+        held.is_some()
+    })
+    .await;
+    let held = held.unwrap();
+    let book = async |transaction: &mut PgConnection| {
+        write(transaction, "a").await;
+        Ok(())
+    };
+    let handled = inbox.store.settle_with(&pool, lost.lease, book).await;
+    assert_eq!(handled, Err(HandlerError::retry("lease was lost")));
+    assert_eq!(entries(&mut app).await, 0);
+    let book_and_fail = async |transaction: &mut PgConnection| {
+        write(transaction, "a").await;
+        Err(HandlerError::reject("no such account"))
+    };
+    let handled = inbox
+        .store
+        .settle_with(&pool, held.lease, book_and_fail)
+        .await;
+    assert_eq!(handled, Err(HandlerError::reject("no such account")));
+    assert_eq!(entries(&mut app).await, 0);
+    assert_eq!(inbox.state("a").await, Some(State::Processing));
+    let handled = inbox.store.settle_with(&pool, held.lease, book).await;
+    assert_eq!(handled, Ok(Handled::Settled));
+    assert_eq!(entries(&mut app).await, 1);
+    assert_eq!(inbox.state("a").await, Some(State::Processed));
+    pool.close().await;
     inbox.close().await;
 }
 
