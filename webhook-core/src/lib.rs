@@ -53,3 +53,8 @@ pub use worker::{Drained, Worker, WorkerOptions};
 
 #[cfg(feature = "mocks")]
 pub use {operator::MockOperator, scheduler::MockScheduler, store::MockStore};
+
+/// Compiles and runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -252,3 +252,8 @@ impl Operator for MemoryStore {
         Ok(state.strip(strip, now))
     }
 }
+
+/// Compiles and runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -386,3 +386,8 @@ impl Operator for PgStore {
         Ok(operator::strip(&mut self.session(), strip).await?)
     }
 }
+
+/// Compiles and runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -28,3 +28,8 @@ pub use operate::{Operate, OperateError};
 pub use program::main;
 pub use run::{RunError, run};
 pub use server::{Server, StartError};
+
+/// Compiles and runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
