@@ -1,10 +1,95 @@
 //! A durable inbox for webhooks.
 //!
-//! A sender posts an event; the inbox makes it durable, once per (kind, key), and answers; a
-//! worker processes it later, once, whatever crashes in between. This crate holds the promises
-//! and the logic. It knows no SQL, no HTTP server and no backend: those implement [`Store`]
-//! (what senders and readers see), [`Scheduler`] (what workers see) and [`Operator`] (what only
-//! operators need).
+//! An [`Inbox`] stores each event once per kind and key before it acknowledges it. A [`Worker`] processes
+//! the event when it is due, and again after a failure or a crash, until it succeeds or its attempts are
+//! spent. A [`Pipeline`] is both in one process.
+//!
+//! This crate contains no SQL, no HTTP server and no backend. A backend implements [`Store`] (for senders and
+//! readers), [`Scheduler`] (for workers) and [`Operator`] (for operators): `webhook-postgres` keeps events in
+//! PostgreSQL, `webhook-memory` in memory.
+//!
+//! # Example
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use webhook_core::{
+//!     Accepted, Event, Fingerprint, HandlerError, InvalidPayload, Payload, Pipeline, payload,
+//! };
+//! use webhook_memory::MemoryStore;
+//!
+//! #[derive(serde::Deserialize)]
+//! struct Order {
+//!     id: String,
+//!     total_cents: u64,
+//! }
+//!
+//! impl Payload for Order {
+//!     const KIND: &'static str = "order";
+//!
+//!     fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
+//!         payload::from_json(body)
+//!     }
+//!
+//!     // Events with the same key are the same event.
+//!     fn key(&self) -> &str {
+//!         &self.id
+//!     }
+//!
+//!     // A redelivery with another fingerprint is a conflict.
+//!     fn fingerprint(&self) -> Fingerprint {
+//!         Fingerprint::of([self.total_cents.to_be_bytes()])
+//!     }
+//! }
+//!
+//! async fn ship(order: Event<Order>) -> Result<(), HandlerError> {
+//!     println!("shipping order {}", order.payload.id);
+//!     Ok(())
+//! }
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), webhook_core::Error> {
+//! let pipeline = Pipeline::builder(MemoryStore::default()).handle(ship).start();
+//! let inbox = pipeline.inbox();
+//!
+//! // Once `receive` has returned, the event is stored: acknowledge it.
+//! let receipt = inbox.receive::<Order>(r#"{"id": "o-1", "total_cents": 995}"#.into()).await?;
+//! assert_eq!(receipt.accepted, Accepted::New);
+//!
+//! let receipt = inbox.receive::<Order>(r#"{"total_cents": 995, "id": "o-1"}"#.into()).await?;
+//! assert_eq!(receipt.accepted, Accepted::Duplicate);
+//!
+//! let receipt = inbox.receive::<Order>(r#"{"id": "o-1", "total_cents": 1}"#.into()).await?;
+//! assert_eq!(receipt.accepted, Accepted::Conflict);
+//!
+//! pipeline.shutdown(Duration::from_secs(10)).await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to start
+//!
+//! | To | see |
+//! |---|---|
+//! | accept and process events in one process | [`Pipeline`] |
+//! | only accept, or only process them | [`Inbox`], [`Worker`] |
+//! | define an event | [`Payload`], and [`Transaction`] for a complete one |
+//! | process events | [`Handler`], [`WorkerOptions`], [`Backoff`] |
+//! | verify who sent an event | [`signature`] |
+//! | list, requeue and prune events | [`Operator`], [`Retention`] |
+//! | write a backend | [`Store`], [`Scheduler`], [`Operator`], and [`conformance!`](crate::conformance!) to test it |
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | Feature | Adds |
+//! |---|---|
+//! | `signatures` | [`signature`]: verifies and makes signatures of webhooks |
+//! | `conformance` | [`conformance!`](crate::conformance!): the tests that every backend must pass |
+//! | `mocks` | [`MockStore`], [`MockScheduler`] and [`MockOperator`], made by mockall |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backoff;
 #[cfg(feature = "conformance")]

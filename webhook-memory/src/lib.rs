@@ -4,7 +4,11 @@
 //! its process lives: durable means held in memory. It is meant for tests, for demonstrations and
 //! for apps whose senders redeliver after a restart.
 //!
-//! Its clock is Tokio's, so that a test under the paused clock waits thirty seconds in none.
+//! Its clock is Tokio's, so a test with a paused clock does not wait for events to become due.
+//!
+//! This crate has no features.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accept;
 mod event;

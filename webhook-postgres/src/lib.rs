@@ -17,6 +17,16 @@
 //! [`PgStore::accept_in`] makes events durable inside the app's own transaction, and
 //! [`PgStore::settle_with`] and [`PgStore::settle_in`] end an attempt inside the transaction that does its
 //! work.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | Feature | Adds |
+//! |---|---|
+//! | `testing` | [`testing`]: a database of its own for each test |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accept;
 mod claim;

@@ -2,6 +2,10 @@
 //!
 //! [`main`] parses a [`CommandLine`](config::CommandLine) and calls [`run`]. Apps and tests embed a
 //! [`Server`], or only its HTTP side: [`http::Listening`] serving a [`http::Site`].
+//!
+//! This crate has no features.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod audit;
 mod backend;
