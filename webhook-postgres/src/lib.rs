@@ -139,7 +139,7 @@ impl PgStore {
     ///
     /// Otherwise as [`Scheduler::settle`]. A handler that gets [`Settled::LeaseLost`] must roll
     /// its transaction back: another attempt is under way, or has done the work. One that has
-    /// committed returns [`Handled::Settled`](webhook_core::Handled::Settled). Keep the
+    /// committed returns [`Handled::Settled`]. Keep the
     /// transaction short after this call: it holds the event's row. Set PostgreSQL's
     /// `idle_in_transaction_session_timeout` for it: where the network swallows the commit, the server
     /// holds the row until it notices, and nobody else can claim the event.
