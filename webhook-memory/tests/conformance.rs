@@ -24,7 +24,7 @@ impl Subject for Memory {
     clippy::redundant_allocation,
     reason = "the test is about pointers to pointers"
 )]
-struct BehindPointers(Arc<Box<Arc<MemoryStore>>>);
+struct BehindPointers(Arc<MemoryStore>);
 
 impl Subject for BehindPointers {
     async fn set_up() -> Self {
@@ -32,7 +32,7 @@ impl Subject for BehindPointers {
     }
 
     fn backend(&self) -> Backend {
-        Backend::new(self.0.clone())
+        Backend::new(Arc::new(Box::new(self.0.clone())))
     }
 
     async fn clean_up(self) {}
