@@ -58,10 +58,10 @@ pub struct HttpOptions {
     /// How long a connection may wait for its next request. Default: 75 s, since load balancers
     /// keep connections for 60 s.
     pub keep_alive_timeout: Duration,
-    /// At most as many connections. Beyond it the one that has waited longest for its client
-    /// makes room; where none has waited for a second, one of the address that holds most.
-    /// Where that is of no use, the new one is answered 503. Default:
-    /// 10,000.
+    /// The most connections. Beyond it those that have waited longest for their clients make room;
+    /// where none has waited for a second, those of the address that holds most, which come first
+    /// where it holds more than half of all. Where that is of no use, the new one is answered 503.
+    /// Default: 10,000.
     pub max_connections: usize,
     /// At most as many connections of one address, or of one IPv6 network of 64 bits, that is no
     /// trusted proxy. Default: all but 64.

@@ -92,10 +92,7 @@ impl Connections {
         {
             return None;
         }
-        if table.peers.len() >= limit
-            && !table.make_room(now)
-            && !table.take_from_largest(client, now)
-        {
+        if table.peers.len() >= limit && !table.make_room_for(client, limit, now) {
             return None;
         }
         *table.held.entry(client).or_default() += 1;
@@ -203,11 +200,32 @@ impl Table {
         !waiting.is_empty()
     }
 
+    /// Closes connections for one of `newcomer`; says whether there were any to close.
+    ///
+    /// Another address that holds more than half of all goes first. Those of others that are idle
+    /// may be of senders, who would have to connect again because of it.
+    fn make_room_for(&mut self, newcomer: Option<u128>, limit: usize, now: u64) -> bool {
+        let is_most_of_another = self
+            .largest()
+            .is_some_and(|(largest, count)| largest != newcomer && count > limit / 2);
+        if is_most_of_another {
+            self.take_from_largest(newcomer, now) || self.make_room(now)
+        } else {
+            self.make_room(now) || self.take_from_largest(newcomer, now)
+        }
+    }
+
+    /// The address that holds most, which is no trusted proxy, and how many it holds.
+    fn largest(&self) -> Option<(Option<u128>, usize)> {
+        let counts = self.held.iter().filter(|(client, _)| client.is_some());
+        let largest = counts.max_by_key(|&(_, count)| *count);
+        largest.map(|(&client, &count)| (client, count))
+    }
+
     /// Closes connections of the address that holds most, for one of `newcomer`, which must hold
     /// fewer or be that address itself; returns whether there were any.
     fn take_from_largest(&mut self, newcomer: Option<u128>, now: u64) -> bool {
-        let counts = self.held.iter().filter(|(client, _)| client.is_some());
-        let Some((&largest, &count)) = counts.max_by_key(|&(_, count)| *count) else {
+        let Some((largest, count)) = self.largest() else {
             return false;
         };
         if largest == newcomer {
@@ -453,6 +471,30 @@ mod tests {
             .collect();
         assert_eq!(senders.len(), 100);
         assert!(connections.lock().peers.len() <= 200);
+    }
+
+    /// The attacker keeps its connections busy, the sender's waits for its next delivery.
+    #[tokio::test(start_paused = true)]
+    async fn idle_connections_of_others_outlive_an_address_that_holds_most() {
+        let connections = Arc::new(Connections::new(200, None, Forwarding::default()));
+        let sender = fill(&connections, "198.51.100.1", 1);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let attacker = fill(&connections, "192.0.2.1", 200 - LEFT_TO_OTHERS);
+        let rest: Vec<_> = (0..80_u8)
+            .filter_map(|number| connections.admit(ip(&format!("203.0.113.{number}"))))
+            .collect();
+        assert_eq!(rest.len(), 80);
+        let is_open = |admitted: &Admitted| {
+            let order = admitted.peer().order.load(Ordering::Relaxed);
+            order == Order::Serve as u8
+        };
+        assert!(sender.iter().all(is_open));
+        assert!(attacker.iter().filter(|it| is_open(it)).count() < attacker.len());
+        // Where nobody holds most, the idlest goes.
+        drop(attacker);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let more = fill(&connections, "198.51.100.2", 150);
+        assert!(more.len() > 50 && !sender.iter().all(is_open));
     }
 
     #[test]
