@@ -20,10 +20,6 @@ impl Subject for Memory {
 }
 
 /// Pointers to backends are backends.
-#[expect(
-    clippy::redundant_allocation,
-    reason = "the test is about pointers to pointers"
-)]
 struct BehindPointers(Arc<MemoryStore>);
 
 impl Subject for BehindPointers {

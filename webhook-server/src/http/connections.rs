@@ -208,11 +208,9 @@ impl Table {
         let is_most_of_another = self
             .largest()
             .is_some_and(|(largest, count)| largest != newcomer && count > limit / 2);
-        if is_most_of_another {
-            self.take_from_largest(newcomer, now) || self.make_room(now)
-        } else {
-            self.make_room(now) || self.take_from_largest(newcomer, now)
-        }
+        (is_most_of_another && self.take_from_largest(newcomer, now))
+            || self.make_room(now)
+            || self.take_from_largest(newcomer, now)
     }
 
     /// The address that holds most, which is no trusted proxy, and how many it holds.
