@@ -216,6 +216,10 @@ impl Scheduler for MapStore {
                     row.reason = Some(reason.to_string());
                 }
                 Outcome::Release => row.attempts -= 1,
+                Outcome::Postpone { after } => {
+                    row.attempts -= 1;
+                    row.due_at = now.saturating_add(*after);
+                }
             }
             Settled::Applied
         });

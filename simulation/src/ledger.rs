@@ -237,6 +237,11 @@ impl Model {
                         self.attempts = self.attempts.saturating_sub(1);
                         self.released.last_mut().into_iter().for_each(|it| *it += 1);
                     }
+                    Outcome::Postpone { after } => {
+                        self.attempts = self.attempts.saturating_sub(1);
+                        self.released.last_mut().into_iter().for_each(|it| *it += 1);
+                        self.due_at = at + *after;
+                    }
                 }
             }
             Step::Extended { .. }

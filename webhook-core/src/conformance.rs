@@ -278,6 +278,7 @@ macro_rules! conformance {
                 a_release_gives_one_attempt_back
                 a_released_lease_is_stale
                 a_release_keeps_its_place
+                a_postponed_event_waits_and_keeps_its_attempts
                 processed_is_terminal
                 failed_stays_failed
             }

@@ -273,6 +273,8 @@ pub(crate) enum Remedy {
     Retry,
     /// Try again after this long.
     RetryAfter(Duration),
+    /// Try again after this long, and do not count this attempt.
+    Postpone(Duration),
     /// Fail for good.
     Reject,
 }
@@ -286,6 +288,15 @@ impl HandlerError {
     /// Try again `after` this long, instead of when the retry policy says. The attempt is spent.
     pub fn retry_after(after: Duration, reason: impl AsRef<str>) -> Self {
         Self::new(reason, Remedy::RetryAfter(after))
+    }
+
+    /// Try again `after` this long, as if this attempt had never begun: it is not counted. For what
+    /// says nothing of the event: a throttle, or a service that is known to be down.
+    ///
+    /// An event that is postponed for ever never fails. Choose the delay with care: each attempt
+    /// costs a claim and a settlement.
+    pub fn postpone(after: Duration, reason: impl AsRef<str>) -> Self {
+        Self::new(reason, Remedy::Postpone(after))
     }
 
     /// Fail the event for good, whatever attempts are left.
@@ -312,9 +323,14 @@ impl HandlerError {
     /// nothing is retried.
     pub fn delay(&self) -> Option<Duration> {
         match self.remedy {
-            Remedy::RetryAfter(after) => Some(after),
+            Remedy::RetryAfter(after) | Remedy::Postpone(after) => Some(after),
             Remedy::Retry | Remedy::Reject => None,
         }
+    }
+
+    /// Whether the attempt is not counted.
+    pub fn is_postponement(&self) -> bool {
+        matches!(self.remedy, Remedy::Postpone(_))
     }
 
     fn new(reason: impl AsRef<str>, remedy: Remedy) -> Self {
@@ -407,6 +423,10 @@ mod tests {
         assert_eq!(later.reason(), "busy");
         assert_ne!(later, HandlerError::retry("busy"));
         assert_ne!(later, HandlerError::retry_after(Duration::ZERO, "busy"));
+        let postponed = HandlerError::postpone(Duration::from_secs(7), "busy");
+        assert_eq!(postponed.delay(), later.delay());
+        assert!(postponed.is_postponement() && !later.is_postponement());
+        assert_ne!(postponed, later);
         let rejection = HandlerError::reject("never");
         assert!(rejection.is_rejection() && rejection.source().is_none());
         assert_ne!(rejection, HandlerError::reject("ever"));

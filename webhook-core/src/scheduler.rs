@@ -71,6 +71,7 @@ pub trait Scheduler: Send + Sync + 'static {
     /// - [`Outcome::Release`] makes it due again at once, at its old place in the order, as if
     ///   the attempt had never begun: the next claim has the same attempt number, but another
     ///   fence.
+    /// - [`Outcome::Postpone`] makes it due again after its delay, and is otherwise as a release.
     ///
     /// # Errors
     ///
@@ -215,6 +216,12 @@ pub enum Outcome {
     },
     /// It never really began: handed back, and not counted.
     Release,
+    /// The same, but the event is not due again for a while: what it needs is throttled, or known to
+    /// be down.
+    Postpone {
+        /// How long until the next attempt.
+        after: Duration,
+    },
 }
 
 /// The answer to a settlement.

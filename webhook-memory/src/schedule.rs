@@ -109,6 +109,11 @@ impl State {
                     event.attempts -= 1;
                     Stage::Pending { ran_out: None }
                 }
+                Outcome::Postpone { after } => {
+                    event.attempts -= 1;
+                    event.due_at = now.saturating_add(*after);
+                    Stage::Pending { ran_out: None }
+                }
             });
             Settled::Applied
         });

@@ -71,12 +71,13 @@ fn ending(outcome: &Outcome) -> i16 {
         Outcome::Failed { .. } => 1,
         Outcome::Retry { .. } => 2,
         Outcome::Release => 3,
+        Outcome::Postpone { .. } => 4,
     }
 }
 
 fn delay_us(outcome: &Outcome) -> i64 {
     match outcome {
-        Outcome::Retry { after, .. } => microseconds::of(*after),
+        Outcome::Retry { after, .. } | Outcome::Postpone { after } => microseconds::of(*after),
         Outcome::Processed | Outcome::Failed { .. } | Outcome::Release => 0,
     }
 }
@@ -84,6 +85,6 @@ fn delay_us(outcome: &Outcome) -> i64 {
 fn reason(outcome: &Outcome) -> Option<&str> {
     match outcome {
         Outcome::Retry { reason, .. } | Outcome::Failed { reason } => Some(reason.as_str()),
-        Outcome::Processed | Outcome::Release => None,
+        Outcome::Processed | Outcome::Release | Outcome::Postpone { .. } => None,
     }
 }

@@ -1,5 +1,5 @@
 -- $1 ids in ascending order, $2 fences, $3 how each ended (0 processed, 1 failed, 2 retry,
--- 3 release), $4 delays in microseconds, $5 reasons, $6 how many failed attempts of an event are kept.
+-- 3 release, 4 postpone), $4 delays in microseconds, $5 reasons, $6 how many failed attempts of an event are kept.
 --
 -- Answers, per kind, the places of the settlements that apply, and the shortest delay among those
 -- that are due again.
@@ -35,15 +35,15 @@ returned AS (
   UPDATE webhook.queue
   SET leased_until = NULL,
       due_at = CASE held.ending
-        WHEN 2 THEN statement_timestamp() + held.delay_us * interval '1 microsecond'
-        ELSE held.due_at
+        WHEN 3 THEN held.due_at
+        ELSE statement_timestamp() + held.delay_us * interval '1 microsecond'
       END,
-      attempts = held.attempts - CASE held.ending WHEN 3 THEN 1 ELSE 0 END,
+      attempts = held.attempts - CASE held.ending WHEN 2 THEN 0 ELSE 1 END,
       reason = CASE held.ending WHEN 2 THEN held.reason ELSE queue.reason END
   FROM held
   WHERE queue.id = held.id
     AND queue.id = ANY (ARRAY(SELECT id FROM held WHERE ending >= 2))
 )
 SELECT kind, array_agg(place) AS places,
-       min(CASE ending WHEN 2 THEN delay_us ELSE 0 END) FILTER (WHERE ending >= 2) AS due_in_us
+       min(CASE ending WHEN 3 THEN 0 ELSE delay_us END) FILTER (WHERE ending >= 2) AS due_in_us
 FROM held GROUP BY kind

@@ -115,6 +115,7 @@ impl fmt::Display for Call {
                     Outcome::Retry { after, .. } => format!("retry after {after:?}"),
                     Outcome::Failed { reason } => format!("failed ({reason})"),
                     Outcome::Release => "release".to_owned(),
+                    Outcome::Postpone { after } => format!("postpone by {after:?}"),
                 };
                 format!("{} {outcome}", show(&it.lease))
             }),

@@ -52,7 +52,8 @@ fn is_right(by: &Part, outcome: &Outcome, handler: Option<&Option<End>>, last: b
     match (outcome, handler) {
         (Outcome::Processed, Some(Some(Done))) => true,
         // The body could not be decoded.
-        (Outcome::Failed { .. }, None) => true,
+        (Outcome::Failed { .. }, None) => last,
+        (Outcome::Retry { .. }, None) => !last,
         (Outcome::Failed { .. }, Some(Some(Reject))) => true,
         (Outcome::Failed { .. }, Some(Some(Retry | RetryAfter(_) | Panic | Cut))) => last,
         (Outcome::Retry { after, .. }, Some(Some(RetryAfter(asked)))) => !last && after == asked,

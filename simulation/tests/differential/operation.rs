@@ -70,6 +70,7 @@ pub(crate) enum End {
     Failed,
     Retry(Length),
     Release,
+    Postpone(Length),
 }
 
 pub(crate) fn sequences() -> impl Strategy<Value = Vec<Operation>> {
@@ -125,5 +126,6 @@ fn end() -> impl Strategy<Value = End> {
         2 => Just(End::Failed),
         2 => length().prop_map(End::Retry),
         1 => Just(End::Release),
+        1 => length().prop_map(End::Postpone),
     ]
 }

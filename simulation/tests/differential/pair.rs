@@ -298,6 +298,9 @@ fn outcome(end: End, place: usize) -> Outcome {
             reason,
         },
         End::Release => Outcome::Release,
+        End::Postpone(after) => Outcome::Postpone {
+            after: length(after, place),
+        },
     }
 }
 

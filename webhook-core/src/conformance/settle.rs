@@ -333,6 +333,39 @@ pub async fn a_release_keeps_its_place(backend: Backend) {
     assert_eq!(keys(&claimed), ["first", "second"]);
 }
 
+/// A postponed event has its attempt back, and is not due before its delay is over.
+pub async fn a_postponed_event_waits_and_keeps_its_attempts(backend: Backend) {
+    backend.accept_new(&[event("a", "1")]).await;
+    let claim = Claim {
+        max_attempts: attempts(2),
+        ..up_to(1)
+    };
+    let first = backend.claim_one(&claim).await;
+    let outcome = retry(Duration::ZERO, "not yet");
+    backend.settle_one(first.lease, outcome).await;
+    for _ in 0..3 {
+        let claimed = backend.claim_one(&claim).await;
+        assert_eq!(claimed.lease.attempt.number(), 2);
+        let postponed = Outcome::Postpone { after: SHORT };
+        let settled = backend.settle_one(claimed.lease, postponed).await;
+        assert_eq!(settled, Settled::Applied);
+        let stale = backend.settle_one(claimed.lease, Outcome::Processed).await;
+        assert_eq!(stale, Settled::LeaseLost);
+        let record = backend.record("a").await;
+        assert_eq!((record.state, record.attempts), (State::Processing, 1));
+        assert_eq!(record.reason.as_deref(), Some("not yet"));
+        backend.pass(PAST_SHORT).await;
+    }
+    let claimed = backend.claim_one(&claim).await;
+    let postponed = Outcome::Postpone { after: LONG };
+    backend.settle_one(claimed.lease, postponed).await;
+    let waiting = backend.claim(&claim).await;
+    assert_eq!((waiting.events, waiting.exhausted), (vec![], vec![]));
+    assert!(waiting.next_due.is_some_and(|due| due > LONG - TOLERANCE));
+    let failed = backend.operator.failed_attempts(&event_ref("a")).await;
+    assert_eq!(failed.expect("failed attempts").len(), 1);
+}
+
 /// PROCESSED never moves: not by a settlement, an extension, a requeue or a redelivery.
 pub async fn processed_is_terminal(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
@@ -376,12 +409,13 @@ pub async fn failed_stays_failed(backend: Backend) {
     assert_eq!(backend.record("a").await, before);
 }
 
-fn outcomes() -> [Outcome; 4] {
+fn outcomes() -> [Outcome; 5] {
     [
         Outcome::Processed,
         failed("failed"),
         retry(LONG, "later"),
         Outcome::Release,
+        Outcome::Postpone { after: LONG },
     ]
 }
 

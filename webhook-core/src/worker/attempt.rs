@@ -7,14 +7,14 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::Context;
 use crate::event::Key;
 use crate::handler::{Event, Handled, Handler, HandlerError, Remedy};
 use crate::panics::{logging, message};
 use crate::payload::Payload;
-use crate::scheduler::{Attempt, ClaimedEvent, Lease, Outcome, Settlement};
+use crate::scheduler::{Attempt, ClaimedEvent, Lease, Outcome, Reason, Settlement};
 
 /// Runs the handler on `claimed`, and has the settler store how that ended.
 pub(super) async fn run<P: Payload>(
@@ -133,8 +133,9 @@ async fn attempt<P: Payload>(
         },
         () = context.abandon.cancelled() => return Some(Outcome::Release),
     };
+    let reason = error.reason.clone();
     let outcome = context.remedy(attempt, error);
-    logging(|| log_failure(context, &key, attempt, &outcome));
+    logging(|| log_failure(context, &key, attempt, &reason, &outcome));
     Some(outcome)
 }
 
@@ -163,6 +164,7 @@ impl Context {
     fn remedy(&self, attempt: Attempt, error: HandlerError) -> Outcome {
         let HandlerError { reason, remedy, .. } = error;
         let after = match remedy {
+            Remedy::Postpone(after) => return Outcome::Postpone { after },
             Remedy::Reject => None,
             _ if attempt.0 >= self.options.max_attempts => None,
             Remedy::RetryAfter(after) => Some(after),
@@ -175,15 +177,18 @@ impl Context {
     }
 }
 
-fn log_failure(context: &Context, key: &Key, attempt: Attempt, outcome: &Outcome) {
+fn log_failure(context: &Context, key: &Key, attempt: Attempt, reason: &Reason, outcome: &Outcome) {
     let kind = &context.kind;
     let max_attempts = context.options.max_attempts;
     match outcome {
-        Outcome::Retry { after, reason } => {
+        Outcome::Retry { after, .. } => {
             warn!(%kind, %key, %attempt, %max_attempts, %reason, ?after, "attempt failed, will retry");
         }
-        Outcome::Failed { reason } => {
+        Outcome::Failed { .. } => {
             warn!(%kind, %key, %attempt, %max_attempts, %reason, "event failed");
+        }
+        Outcome::Postpone { after } => {
+            info!(%kind, %key, %attempt, %reason, ?after, "attempt postponed");
         }
         Outcome::Processed | Outcome::Release => {}
     }

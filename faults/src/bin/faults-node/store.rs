@@ -96,7 +96,7 @@ impl Watched {
                 Outcome::Processed => What::Processed,
                 Outcome::Failed { .. } => What::Failed,
                 Outcome::Retry { .. } => What::Retried,
-                Outcome::Release => What::Released,
+                Outcome::Release | Outcome::Postpone { .. } => What::Released,
             })
         });
     }

@@ -81,6 +81,15 @@ async fn handlers_may_choose_the_delay() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_postponed_attempt_is_not_counted_even_if_it_is_the_last() {
+    let outcome = outcome_of(LAST_ATTEMPT, async |_: Event<Word>| {
+        Err::<(), _>(HandlerError::postpone(7 * SECOND, "throttled"))
+    });
+    let expected = Outcome::Postpone { after: 7 * SECOND };
+    assert_eq!(outcome.await, expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn handlers_may_reject_for_good() {
     let outcome = outcome_of(1, async |_: Event<Word>| {
         Err::<(), _>(HandlerError::reject("never"))
