@@ -20,11 +20,14 @@
 //!
 //! # Features
 //!
-//! None is on by default.
-//!
 //! | Feature | Adds |
 //! |---|---|
+//! | `tls-rustls-ring-native-roots` (default) | TLS by rustls and ring, with the certificates that the system trusts |
 //! | `testing` | [`testing`]: a database of its own for each test |
+//!
+//! For another TLS library or other certificates, turn the default features off and turn on one of sqlx's
+//! `tls-*` features on the app's own dependency on sqlx. Without any, `sslmode=require` and above are errors
+//! when connecting, and `sslmode=prefer`, the default, connects in plain text.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
