@@ -245,7 +245,11 @@ impl Reason {
     /// Cuts and cleans `reason`.
     pub fn new(reason: impl AsRef<str>) -> Self {
         let reason = reason.as_ref();
-        let end = reason.floor_char_boundary(MAX_REASON_BYTES);
+        // `str::floor_char_boundary` needs Rust 1.91.
+        let mut end = reason.len().min(MAX_REASON_BYTES);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
         Self(
             reason[..end]
                 .chars()
