@@ -25,7 +25,7 @@ async fn help_explains_every_option_with_its_variable_and_default() {
         ("DATABASE_POOL_SIZE", Some("8")),
         ("MEMORY_CAPACITY", Some("1000000")),
         ("MEMORY_MAX_BYTES", Some("268435456")),
-        ("MAX_ATTEMPTS", Some("10")),
+        ("MAX_ATTEMPTS", Some("25")),
         ("WORKER_CONCURRENCY", Some("256")),
         ("REVIVE_FAILED", Some("false")),
         ("ACCEPT_TIMEOUT_SECONDS", Some("3")),
