@@ -1,9 +1,12 @@
 //! An [`Arc`] and a [`Box`] of a backend are backends.
+//!
+//! The methods are written as `async_trait` would expand them, and hand on the future of the backend:
+//! with `async fn` each call would put it into a box of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
+use futures_util::future::BoxFuture;
 
 use crate::error::Error;
 use crate::event::{EventRecord, EventRef, EventSummary, Kind};
@@ -16,91 +19,217 @@ use crate::store::{Accepted, NewEvent, Store};
 
 macro_rules! forward {
     ($pointer:ident) => {
-        #[async_trait]
         #[deny(clippy::missing_trait_methods)]
         impl<T: Store + ?Sized> Store for $pointer<T> {
-            async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
-                (**self).accept(events).await
+            fn accept<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                events: &'life1 [NewEvent],
+            ) -> BoxFuture<'async_trait, Result<Vec<Accepted>, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).accept(events)
             }
 
-            async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
-                (**self).find(events).await
+            fn find<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                events: &'life1 [EventRef],
+            ) -> BoxFuture<'async_trait, Result<Vec<Option<EventRecord>>, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).find(events)
             }
 
-            async fn ping(&self) -> Result<(), Error> {
-                (**self).ping().await
+            fn ping<'life0, 'async_trait>(
+                &'life0 self,
+            ) -> BoxFuture<'async_trait, Result<(), Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+            {
+                (**self).ping()
             }
         }
 
-        #[async_trait]
         #[deny(clippy::missing_trait_methods)]
         impl<T: Scheduler + ?Sized> Scheduler for $pointer<T> {
-            async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
-                (**self).claim(claim).await
+            fn claim<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                claim: &'life1 Claim,
+            ) -> BoxFuture<'async_trait, Result<Claimed, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).claim(claim)
             }
 
-            async fn extend(
-                &self,
-                leases: &[Lease],
+            fn extend<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                leases: &'life1 [Lease],
                 lease: Duration,
-            ) -> Result<Vec<Extended>, Error> {
-                (**self).extend(leases, lease).await
+            ) -> BoxFuture<'async_trait, Result<Vec<Extended>, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).extend(leases, lease)
             }
 
-            async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
-                (**self).settle(settlements).await
+            fn settle<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                settlements: &'life1 [Settlement],
+            ) -> BoxFuture<'async_trait, Result<Vec<Settled>, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).settle(settlements)
             }
 
-            async fn ready(&self, kind: &Kind) {
-                (**self).ready(kind).await;
+            fn ready<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                kind: &'life1 Kind,
+            ) -> BoxFuture<'async_trait, ()>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).ready(kind)
             }
         }
 
-        #[async_trait]
         #[deny(clippy::missing_trait_methods)]
         impl<T: Operator + ?Sized> Operator for $pointer<T> {
-            async fn counts(&self, kind: &Kind) -> Result<Counts, Error> {
-                (**self).counts(kind).await
+            fn counts<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                kind: &'life1 Kind,
+            ) -> BoxFuture<'async_trait, Result<Counts, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).counts(kind)
             }
 
-            async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, Error> {
-                (**self).lag(kind).await
+            fn lag<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                kind: &'life1 Kind,
+            ) -> BoxFuture<'async_trait, Result<Option<Duration>, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).lag(kind)
             }
 
-            async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, Error> {
-                (**self).settled(kind, within).await
+            fn settled<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                kind: &'life1 Kind,
+                within: Duration,
+            ) -> BoxFuture<'async_trait, Result<SettledCounts, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).settled(kind, within)
             }
 
-            async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, Error> {
-                (**self).list(page).await
+            fn list<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                page: &'life1 Page,
+            ) -> BoxFuture<'async_trait, Result<Vec<EventSummary>, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).list(page)
             }
 
-            async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, Error> {
-                (**self).conflicts(event).await
+            fn conflicts<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                event: &'life1 EventRef,
+            ) -> BoxFuture<'async_trait, Result<Vec<ConflictRecord>, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).conflicts(event)
             }
 
-            async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, Error> {
-                (**self).failed_attempts(event).await
+            fn failed_attempts<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                event: &'life1 EventRef,
+            ) -> BoxFuture<'async_trait, Result<Vec<FailedAttempt>, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).failed_attempts(event)
             }
 
-            async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, Error> {
-                (**self).requeue(events).await
+            fn requeue<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                events: &'life1 [EventRef],
+            ) -> BoxFuture<'async_trait, Result<Vec<Requeued>, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).requeue(events)
             }
 
-            async fn make_due(
-                &self,
-                events: &[EventRef],
+            fn make_due<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                events: &'life1 [EventRef],
                 leases: RunningLeases,
-            ) -> Result<Vec<MadeDue>, Error> {
-                (**self).make_due(events, leases).await
+            ) -> BoxFuture<'async_trait, Result<Vec<MadeDue>, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).make_due(events, leases)
             }
 
-            async fn prune(&self, prune: &Prune) -> Result<usize, Error> {
-                (**self).prune(prune).await
+            fn prune<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                prune: &'life1 Prune,
+            ) -> BoxFuture<'async_trait, Result<usize, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).prune(prune)
             }
 
-            async fn strip(&self, strip: &Strip) -> Result<usize, Error> {
-                (**self).strip(strip).await
+            fn strip<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                strip: &'life1 Strip,
+            ) -> BoxFuture<'async_trait, Result<usize, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).strip(strip)
             }
         }
     };
