@@ -54,20 +54,22 @@ pub enum Error {
     Invalid(#[from] InvalidPayload),
 }
 
-/// Whose fault an [`Error`] is, and hence what to answer to the sender.
+/// The class of an [`Error`], which decides the answer to the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The sender's: it must not send the same again (HTTP 422).
+    /// The delivery is invalid: its sender must not send it again (HTTP 422).
     Invalid,
-    /// Nobody's for long: the sender should try again (HTTP 503 with `Retry-After`).
+    /// The inbox or its store is busy or unavailable: the sender should try again (HTTP 503 with
+    /// `Retry-After`).
     Temporary,
-    /// Ours: the sender did nothing wrong, and should try again all the same (HTTP 500).
+    /// The store refuses a valid delivery, which is a mistake in the app or the backend: the sender
+    /// should try again (HTTP 500).
     Internal,
 }
 
 impl Error {
-    /// Whose fault it is.
+    /// Its class: invalid, temporary or internal.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid(_) => ErrorKind::Invalid,

@@ -86,7 +86,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// What an envelope takes of `max_queued_bytes`: something, and no more than there is.
+    /// How many of `max_queued_bytes` an envelope takes: at least one, and at most all of them.
     fn bytes_of(&self, envelope: &Envelope) -> u32 {
         let limit = self.options.max_queued_bytes.max(1);
         let bytes = envelope.body.len().clamp(1, limit);
@@ -342,7 +342,7 @@ impl Inbox {
         self.shared.tasks.wait().await;
     }
 
-    /// What the store answers within the deadline. It is asked on the runtime that the inbox was made
+    /// Waits for an answer of the store until the deadline. Asks it on the runtime that the inbox was made
     /// on: a connection that a backend opens belongs to the runtime that opens it, and the caller's
     /// may end before the inbox is closed, as those of actix-web's threads do.
     async fn bounded<T: Send + 'static>(

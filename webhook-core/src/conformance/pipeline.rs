@@ -348,7 +348,8 @@ pub async fn an_unreadable_payload_spends_its_attempts(backend: Backend) {
     assert!(seen.of("a").is_empty());
 }
 
-/// What one version of an app cannot read, another one processes later, as in a rolling deploy.
+/// A body that one version of an app cannot read is processed later by another one, as in a rolling
+/// deploy.
 pub async fn an_unreadable_payload_is_left_to_another_version(backend: Backend) {
     let inbox = inbox(&backend, Duration::ZERO);
     accept_unreadable(&inbox, "a").await;
