@@ -3,11 +3,10 @@
 
 mod list;
 mod make_due;
-mod named;
 mod output;
-mod pages;
 mod prune;
 mod requeue;
+mod reschedule;
 mod show;
 mod status;
 

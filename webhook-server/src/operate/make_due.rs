@@ -4,13 +4,14 @@ use std::time::{Duration, SystemTime};
 
 use clap::{ArgGroup, Args};
 use serde::Serialize;
-use webhook_core::{EventRecord, EventRef, MadeDue, Operator, Page, RunningLeases, State, Store};
+use webhook_core::{
+    Counts, EventRecord, EventRef, EventSummary, MadeDue, Operator, Page, RunningLeases, State,
+};
 use webhook_postgres::PgStore;
 
+use super::OperateError;
 use super::list::PAGE;
-use super::named::{self, NAMED_AT_ONCE};
-use super::{OperateError, Output, pages};
-use crate::audit::Audit;
+use super::reschedule::{self, Mode, Reschedule, Which};
 use crate::config::age;
 use crate::shown::kind;
 
@@ -32,19 +33,12 @@ pub struct MakeDue {
     /// worker that is alive may run the same transaction beside the next one
     #[arg(long)]
     leased: bool,
-    /// Change nothing, and tell how many it would be
-    #[arg(long)]
-    dry_run: bool,
-    /// Write one JSON object instead of a line of text
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    mode: Mode,
 }
 
 #[derive(Default, Serialize)]
-struct Report {
-    dry_run: bool,
-    /// How many were named, or matched.
-    matched: usize,
+pub(super) struct Answers {
     made_due: usize,
     already_due: usize,
     /// Held by a worker, and left alone.
@@ -54,122 +48,96 @@ struct Report {
     not_found: usize,
 }
 
-impl Report {
-    fn count(&mut self, answer: MadeDue) {
-        *match answer {
-            MadeDue::Applied => &mut self.made_due,
-            MadeDue::AlreadyDue => &mut self.already_due,
-            MadeDue::Leased => &mut self.leased,
-            MadeDue::Settled => &mut self.settled,
-            MadeDue::NotFound => &mut self.not_found,
-        } += 1;
+impl MakeDue {
+    pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
+        reschedule::run(self, database).await
     }
 }
 
-impl MakeDue {
-    pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
-        let audit = (!self.dry_run).then(|| Audit::begin("make-due", self));
-        let mut report = Report {
-            dry_run: self.dry_run,
-            ..Report::default()
-        };
+impl Reschedule for MakeDue {
+    const ACTION: &'static str = "make-due";
+    const DONE: &'static str = "made due";
+
+    type Answer = MadeDue;
+    type Answers = Answers;
+
+    const NOT_FOUND: MadeDue = MadeDue::NotFound;
+
+    fn which(&self) -> Which<'_> {
         if self.all {
-            self.all(database, &mut report).await?;
+            Which::All
         } else {
-            self.named(database, &mut report).await?;
+            Which::Named(&self.ids)
         }
-        if let Some(audit) = audit {
-            audit.end(&report);
-        }
-        Output::new(self.json).write(&report, |out| {
-            let Report {
-                matched, made_due, ..
-            } = report;
-            if self.dry_run {
-                writeln!(out, "{matched} match; none was made due (dry run)")
-            } else {
-                writeln!(out, "{made_due} of {matched} made due")
-            }
-        })?;
-        let refused = report.leased + report.settled + report.not_found;
-        if refused > 0 && !self.all {
-            return Err(OperateError::NotMadeDue {
-                refused,
-                named: self.ids.len(),
-            });
-        }
-        Ok(())
     }
 
-    fn leases(&self) -> RunningLeases {
-        if self.leased {
+    fn mode(&self) -> &Mode {
+        &self.mode
+    }
+
+    async fn apply(
+        &self,
+        database: &PgStore,
+        events: &[EventRef],
+    ) -> Result<Vec<MadeDue>, OperateError> {
+        let leases = if self.leased {
             RunningLeases::End
         } else {
             RunningLeases::Keep
+        };
+        Ok(database.make_due(events, leases).await?)
+    }
+
+    fn refusal(&self, record: &EventRecord) -> Option<MadeDue> {
+        if record.state != State::Processing {
+            Some(MadeDue::Settled)
+        } else if record.leased_until.is_some() && !self.leased {
+            Some(MadeDue::Leased)
+        } else if is_due(record) {
+            Some(MadeDue::AlreadyDue)
+        } else {
+            None
         }
     }
 
-    async fn named(&self, database: &PgStore, report: &mut Report) -> Result<(), OperateError> {
-        let events = named::events(&self.ids);
-        report.matched = self.ids.len();
-        report.not_found = self.ids.len() - events.len();
-        for events in events.chunks(NAMED_AT_ONCE) {
-            if !self.dry_run {
-                self.make_due(database, events, report).await?;
-                continue;
-            }
-            for record in database.find(events).await? {
-                match record {
-                    None => report.not_found += 1,
-                    Some(record) if record.state != State::Processing => report.settled += 1,
-                    Some(record) if record.leased_until.is_some() && !self.leased => {
-                        report.leased += 1;
-                    }
-                    Some(record) if is_due(&record) => report.already_due += 1,
-                    Some(_) => {}
-                }
-            }
-        }
-        if self.dry_run {
-            let others = report.already_due + report.leased + report.settled + report.not_found;
-            report.matched -= others;
-        }
-        Ok(())
-    }
-
-    async fn all(&self, database: &PgStore, report: &mut Report) -> Result<(), OperateError> {
-        let counts = database.counts(&kind()).await?;
-        let page = Page {
+    fn page(&self) -> Page {
+        Page {
             kind: kind(),
             state: State::Processing,
             after: None,
             held_for_over: Some(self.due_in_more_than.unwrap_or_default()),
             limit: PAGE,
-        };
-        let total = counts.waiting + counts.leased;
-        pages::each(database, page, total, async |records| {
-            let matching = records
-                .iter()
-                .filter(|record| self.leased || record.leased_until.is_none());
-            let events: Vec<_> = matching.map(|record| record.event.clone()).collect();
-            report.matched += events.len();
-            if self.dry_run {
-                return Ok(());
-            }
-            self.make_due(database, &events, report).await
-        })
-        .await
+        }
     }
 
-    async fn make_due(
-        &self,
-        database: &PgStore,
-        events: &[EventRef],
-        report: &mut Report,
-    ) -> Result<(), OperateError> {
-        let answers = database.make_due(events, self.leases()).await?;
-        answers.into_iter().for_each(|answer| report.count(answer));
-        Ok(())
+    fn total(&self, counts: &Counts) -> u64 {
+        counts.waiting + counts.leased
+    }
+
+    fn matches(&self, summary: &EventSummary) -> bool {
+        self.leased || summary.leased_until.is_none()
+    }
+
+    fn count(answers: &mut Answers, answer: MadeDue) {
+        *match answer {
+            MadeDue::Applied => &mut answers.made_due,
+            MadeDue::AlreadyDue => &mut answers.already_due,
+            MadeDue::Leased => &mut answers.leased,
+            MadeDue::Settled => &mut answers.settled,
+            MadeDue::NotFound => &mut answers.not_found,
+        } += 1;
+    }
+
+    fn done(answers: &Answers) -> usize {
+        answers.made_due
+    }
+
+    fn refused(answers: &Answers) -> usize {
+        answers.leased + answers.settled + answers.not_found
+    }
+
+    fn error(refused: usize, named: usize) -> OperateError {
+        OperateError::NotMadeDue { refused, named }
     }
 }
 

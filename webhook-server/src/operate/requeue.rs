@@ -5,13 +5,12 @@ use std::time::SystemTime;
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 use serde::Serialize;
-use webhook_core::{EventRef, EventSummary, Operator, Page, Requeued, State, Store};
+use webhook_core::{Counts, EventRecord, EventRef, EventSummary, Operator, Page, Requeued, State};
 use webhook_postgres::PgStore;
 
+use super::OperateError;
 use super::list::PAGE;
-use super::named::{self, NAMED_AT_ONCE};
-use super::{OperateError, Output, pages};
-use crate::audit::Audit;
+use super::reschedule::{self, Mode, Reschedule, Which};
 use crate::shown::kind;
 
 /// Which ones.
@@ -33,19 +32,12 @@ pub struct Requeue {
     /// Only those that failed before this time
     #[arg(long, value_name = "TIME", conflicts_with = "ids")]
     failed_before: Option<Timestamp>,
-    /// Change nothing, and tell how many it would be
-    #[arg(long)]
-    dry_run: bool,
-    /// Write one JSON object instead of a line of text
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    mode: Mode,
 }
 
 #[derive(Default, Serialize)]
-struct Report {
-    dry_run: bool,
-    /// How many were named, or matched.
-    matched: usize,
+pub(super) struct Answers {
     requeued: usize,
     /// Named, but in another state; or requeued by somebody else meanwhile.
     not_failed: usize,
@@ -54,90 +46,60 @@ struct Report {
 
 impl Requeue {
     pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
-        let audit = (!self.dry_run).then(|| Audit::begin("requeue", self));
-        let mut report = Report {
-            dry_run: self.dry_run,
-            ..Report::default()
-        };
+        reschedule::run(self, database).await
+    }
+}
+
+impl Reschedule for Requeue {
+    const ACTION: &'static str = "requeue";
+    const DONE: &'static str = "requeued";
+
+    type Answer = Requeued;
+    type Answers = Answers;
+
+    const NOT_FOUND: Requeued = Requeued::NotFound;
+
+    fn which(&self) -> Which<'_> {
         if self.all_failed {
-            self.all_failed(database, &mut report).await?;
+            Which::All
         } else {
-            self.named(database, &mut report).await?;
+            Which::Named(&self.ids)
         }
-        if let Some(audit) = audit {
-            audit.end(&report);
-        }
-        Output::new(self.json).write(&report, |out| {
-            let Report {
-                matched, requeued, ..
-            } = report;
-            if self.dry_run {
-                writeln!(out, "{matched} match; none was requeued (dry run)")
-            } else {
-                writeln!(out, "{requeued} of {matched} requeued")
-            }
-        })?;
-        let refused = report.not_failed + report.not_found;
-        if refused > 0 && !self.all_failed {
-            return Err(OperateError::NotRequeued {
-                refused,
-                named: report.matched,
-            });
-        }
-        Ok(())
     }
 
-    async fn named(&self, database: &PgStore, report: &mut Report) -> Result<(), OperateError> {
-        let events = named::events(&self.ids);
-        report.matched = self.ids.len();
-        report.not_found = self.ids.len() - events.len();
-        for events in events.chunks(NAMED_AT_ONCE) {
-            if !self.dry_run {
-                self.requeue(database, events, report).await?;
-                continue;
-            }
-            for record in database.find(events).await? {
-                match record.map(|record| record.state) {
-                    Some(State::Failed) => {}
-                    Some(_) => report.not_failed += 1,
-                    None => report.not_found += 1,
-                }
-            }
-        }
-        if self.dry_run {
-            report.matched -= report.not_failed + report.not_found;
-        }
-        Ok(())
+    fn mode(&self) -> &Mode {
+        &self.mode
     }
 
-    async fn all_failed(
+    async fn apply(
         &self,
         database: &PgStore,
-        report: &mut Report,
-    ) -> Result<(), OperateError> {
-        let total = database.counts(&kind()).await?.failed;
-        let page = Page {
+        events: &[EventRef],
+    ) -> Result<Vec<Requeued>, OperateError> {
+        Ok(database.requeue(events).await?)
+    }
+
+    fn refusal(&self, record: &EventRecord) -> Option<Requeued> {
+        (record.state != State::Failed).then_some(Requeued::NotFailed)
+    }
+
+    fn page(&self) -> Page {
+        Page {
             kind: kind(),
             state: State::Failed,
             after: None,
             held_for_over: None,
             limit: PAGE,
-        };
-        pages::each(database, page, total, async |records| {
-            let matching = records.iter().filter(|record| self.matches(record));
-            let events: Vec<_> = matching.map(|record| record.event.clone()).collect();
-            report.matched += events.len();
-            if self.dry_run {
-                return Ok(());
-            }
-            self.requeue(database, &events, report).await
-        })
-        .await
+        }
     }
 
-    fn matches(&self, record: &EventSummary) -> bool {
-        let reason = record.reason.as_deref().unwrap_or("");
-        let failed_at = record.settled_at;
+    fn total(&self, counts: &Counts) -> u64 {
+        counts.failed
+    }
+
+    fn matches(&self, summary: &EventSummary) -> bool {
+        let reason = summary.reason.as_deref().unwrap_or("");
+        let failed_at = summary.settled_at;
         let time = |time: Timestamp| Some(SystemTime::from(time));
         self.reason
             .as_ref()
@@ -150,19 +112,23 @@ impl Requeue {
                 .is_none_or(|before| failed_at < time(before))
     }
 
-    async fn requeue(
-        &self,
-        database: &PgStore,
-        events: &[EventRef],
-        report: &mut Report,
-    ) -> Result<(), OperateError> {
-        for answer in database.requeue(events).await? {
-            *match answer {
-                Requeued::Applied => &mut report.requeued,
-                Requeued::NotFailed => &mut report.not_failed,
-                Requeued::NotFound => &mut report.not_found,
-            } += 1;
-        }
-        Ok(())
+    fn count(answers: &mut Answers, answer: Requeued) {
+        *match answer {
+            Requeued::Applied => &mut answers.requeued,
+            Requeued::NotFailed => &mut answers.not_failed,
+            Requeued::NotFound => &mut answers.not_found,
+        } += 1;
+    }
+
+    fn done(answers: &Answers) -> usize {
+        answers.requeued
+    }
+
+    fn refused(answers: &Answers) -> usize {
+        answers.not_failed + answers.not_found
+    }
+
+    fn error(refused: usize, named: usize) -> OperateError {
+        OperateError::NotRequeued { refused, named }
     }
 }

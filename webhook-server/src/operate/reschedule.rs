@@ -1,0 +1,210 @@
+//! Commands that schedule transactions anew: those that are named, or all that match.
+
+use std::fmt::Debug;
+
+use clap::Args;
+use serde::Serialize;
+use webhook_core::{Counts, EventRecord, EventRef, EventSummary, Operator, Page, Store};
+use webhook_postgres::PgStore;
+
+use super::output::progress;
+use super::{OperateError, Output};
+use crate::audit::Audit;
+use crate::shown::{kind, typed_id};
+
+/// How many events one call to the database names. Bodies come with what is found, so it is few.
+const NAMED_AT_ONCE: usize = 16;
+
+/// A command that schedules transactions anew.
+pub(super) trait Reschedule: Debug {
+    /// What the log calls it.
+    const ACTION: &'static str;
+
+    /// What it does to a transaction, as in "3 of 4 requeued".
+    const DONE: &'static str;
+
+    /// The answer of the database for one event.
+    type Answer;
+
+    /// How often each answer was given.
+    type Answers: Default + Serialize;
+
+    /// The answer for an event that there is not.
+    const NOT_FOUND: Self::Answer;
+
+    /// Which transactions are asked for.
+    fn which(&self) -> Which<'_>;
+
+    /// How it is done and reported.
+    fn mode(&self) -> &Mode;
+
+    /// Asks the database to schedule `events` anew.
+    async fn apply(
+        &self,
+        database: &PgStore,
+        events: &[EventRef],
+    ) -> Result<Vec<Self::Answer>, OperateError>;
+
+    /// The answer that would be given for a transaction instead of scheduling it anew; `None` where
+    /// it would be scheduled.
+    fn refusal(&self, record: &EventRecord) -> Option<Self::Answer>;
+
+    /// The first page of those among which [`matches`](Self::matches) decides.
+    fn page(&self) -> Page;
+
+    /// How many transactions all the pages have, about.
+    fn total(&self, counts: &Counts) -> u64;
+
+    /// Whether a transaction of a page is asked for.
+    fn matches(&self, summary: &EventSummary) -> bool;
+
+    /// Counts an answer.
+    fn count(answers: &mut Self::Answers, answer: Self::Answer);
+
+    /// How many were scheduled anew.
+    fn done(answers: &Self::Answers) -> usize;
+
+    /// How many were not as they must be.
+    fn refused(answers: &Self::Answers) -> usize;
+
+    /// The error where some of those that were named were refused.
+    fn error(refused: usize, named: usize) -> OperateError;
+}
+
+/// Which transactions are asked for.
+pub(super) enum Which<'a> {
+    /// Those with these ids.
+    Named(&'a [String]),
+    /// All that match.
+    All,
+}
+
+/// How such a command is done and reported.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub(super) struct Mode {
+    /// Change nothing, and tell how many it would be
+    #[arg(long)]
+    dry_run: bool,
+    /// Write one JSON object instead of a line of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report<A> {
+    dry_run: bool,
+    /// How many were named, or matched; of a dry run, those that would be scheduled anew.
+    matched: usize,
+    #[serde(flatten)]
+    answers: A,
+}
+
+/// Runs `command`, and writes what came of it.
+pub(super) async fn run<C: Reschedule>(
+    command: &C,
+    database: &PgStore,
+) -> Result<(), OperateError> {
+    let &Mode { dry_run, json } = command.mode();
+    let audit = (!dry_run).then(|| Audit::begin(C::ACTION, command));
+    let mut report = Report {
+        dry_run,
+        matched: 0,
+        answers: C::Answers::default(),
+    };
+    match command.which() {
+        Which::Named(ids) => named(command, ids, database, &mut report).await?,
+        Which::All => all(command, database, &mut report).await?,
+    }
+    if let Some(audit) = audit {
+        audit.end(&report);
+    }
+    Output::new(json).write(&report, |out| {
+        let matched = report.matched;
+        if report.dry_run {
+            writeln!(out, "{matched} match; none was {} (dry run)", C::DONE)
+        } else {
+            let done = C::done(&report.answers);
+            writeln!(out, "{done} of {matched} {}", C::DONE)
+        }
+    })?;
+    match (command.which(), C::refused(&report.answers)) {
+        (Which::Named(ids), refused) if refused > 0 => Err(C::error(refused, ids.len())),
+        _ => Ok(()),
+    }
+}
+
+async fn named<C: Reschedule>(
+    command: &C,
+    ids: &[String],
+    database: &PgStore,
+    report: &mut Report<C::Answers>,
+) -> Result<(), OperateError> {
+    let mut events = Vec::with_capacity(ids.len());
+    let mut refusals = Vec::new();
+    for id in ids {
+        // What cannot be a key is that of no transaction.
+        match typed_id(id) {
+            Ok(key) => events.push(EventRef { kind: kind(), key }),
+            Err(_) => refusals.push(C::NOT_FOUND),
+        }
+    }
+    for events in events.chunks(NAMED_AT_ONCE) {
+        if report.dry_run {
+            let records = database.find(events).await?;
+            refusals.extend(records.into_iter().filter_map(|record| match record {
+                Some(record) => command.refusal(&record),
+                None => Some(C::NOT_FOUND),
+            }));
+        } else {
+            apply(command, database, events, report).await?;
+        }
+    }
+    report.matched = ids.len();
+    if report.dry_run {
+        report.matched -= refusals.len();
+    }
+    refusals
+        .into_iter()
+        .for_each(|refusal| C::count(&mut report.answers, refusal));
+    Ok(())
+}
+
+/// Goes through all the pages, and shows progress. An event that is moved to another state is not met
+/// twice.
+async fn all<C: Reschedule>(
+    command: &C,
+    database: &PgStore,
+    report: &mut Report<C::Answers>,
+) -> Result<(), OperateError> {
+    let mut page = command.page();
+    let counts = database.counts(&page.kind).await?;
+    let bar = progress(command.total(&counts));
+    loop {
+        let summaries = database.list(&page).await?;
+        let matching = summaries.iter().filter(|summary| command.matches(summary));
+        let events: Vec<_> = matching.map(|summary| summary.event.clone()).collect();
+        report.matched += events.len();
+        if !report.dry_run {
+            apply(command, database, &events, report).await?;
+        }
+        bar.inc(summaries.len() as u64);
+        if summaries.len() < page.limit.get() {
+            break;
+        }
+        page.after = summaries.last().map(|summary| summary.id);
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+async fn apply<C: Reschedule>(
+    command: &C,
+    database: &PgStore,
+    events: &[EventRef],
+    report: &mut Report<C::Answers>,
+) -> Result<(), OperateError> {
+    for answer in command.apply(database, events).await? {
+        C::count(&mut report.answers, answer);
+    }
+    Ok(())
+}
