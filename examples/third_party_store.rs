@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use webhook_core::{
     Accepted, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts, EXHAUSTED_REASON,
     Envelope, Error, Event, EventId, EventRecord, EventRef, EventSummary, Extended, FailedAttempt,
-    Fence, Fingerprint, HandlerError, InvalidPayload, Kind, LOST_REASON, Lease,
+    Fence, Fingerprint, HandlerError, Headers, InvalidPayload, Kind, LOST_REASON, Lease,
     MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MadeDue, NewEvent, Operator,
     Outcome, Page, Payload, Pipeline, Prune, Redelivery, Requeued, RunningLeases, Scheduler,
     Settled, SettledCounts, Settlement, State, Store, Strip, TerminalState, payload,
@@ -176,7 +176,12 @@ impl Scheduler for MapStore {
                 row.end(State::Failed, now, Some(EXHAUSTED_REASON.to_owned()));
                 claimed.exhausted.push(row.envelope.key.clone());
             } else {
-                claimed.events.push(row.lease(id, claim.lease, now));
+                claimed.events.push(row.lease(
+                    id,
+                    claim.lease,
+                    self.system_time(row.accepted_at),
+                    now,
+                ));
             }
         }
         let pending = state.of(&claim.kind).filter(|(_, row)| row.ended.is_none());
@@ -354,6 +359,7 @@ impl Operator for MapStore {
         for id in &ended {
             if let Some(row) = state.by_id.get_mut(id) {
                 row.stripped = true;
+                row.envelope.headers = Headers::new();
                 row.envelope.body = Bytes::new();
                 row.conflicts.clear();
             }
@@ -459,21 +465,28 @@ impl Row {
         MadeDue::Applied
     }
 
-    fn lease(&mut self, id: EventId, lease: Duration, now: Duration) -> ClaimedEvent {
+    fn lease(
+        &mut self,
+        id: EventId,
+        lease: Duration,
+        accepted_at: SystemTime,
+        now: Duration,
+    ) -> ClaimedEvent {
         let attempt = Attempt::FIRST.0.saturating_add(self.attempts);
         self.attempts = attempt.get();
         self.fence += 1;
         self.leased_until = Some(now.saturating_add(lease));
-        ClaimedEvent {
-            lease: Lease {
-                event: id,
-                attempt: Attempt(attempt),
-                fence: Fence(self.fence),
-            },
-            key: self.envelope.key.clone(),
-            body: self.envelope.body.clone(),
-            lag: now - self.due_at,
-        }
+        let lease = Lease {
+            event: id,
+            attempt: Attempt(attempt),
+            fence: Fence(self.fence),
+        };
+        let Envelope {
+            key, headers, body, ..
+        } = self.envelope.clone();
+        ClaimedEvent::new(lease, key, body, accepted_at)
+            .with_headers(headers)
+            .with_lag(now - self.due_at)
     }
 
     fn end(&mut self, state: State, now: Duration, reason: Option<String>) {

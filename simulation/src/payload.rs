@@ -69,12 +69,12 @@ pub(crate) fn kinds() -> [Kind; 2] {
 
 /// The delivery of a content under a key.
 pub(crate) fn envelope(kind: &Kind, key: &Key, content: u64) -> Envelope {
-    Envelope {
-        kind: kind.clone(),
-        key: key.clone(),
-        fingerprint: fingerprint(content),
-        body: Bytes::from(format!("{key} {content}")),
-    }
+    Envelope::new(
+        kind.clone(),
+        key.clone(),
+        fingerprint(content),
+        Bytes::from(format!("{key} {content}")),
+    )
 }
 
 fn fingerprint(content: u64) -> Fingerprint {

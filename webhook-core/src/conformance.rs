@@ -50,6 +50,7 @@ pub mod budget;
 pub mod claim;
 pub mod conflict;
 pub mod failed_attempts;
+pub mod headers;
 pub mod lease;
 pub mod make_due;
 pub mod names;
@@ -194,6 +195,12 @@ macro_rules! conformance {
                 concurrent_batches_compare_contents
                 concurrent_batches_with_partial_overlap
                 a_backend_at_work_answers_a_ping
+            }
+            headers {
+                headers_are_kept_as_they_came
+                headers_are_not_compared
+                later_attempts_have_the_same_headers
+                a_stripped_event_has_no_headers
             }
             conflict {
                 conflicts_are_listed_latest_first

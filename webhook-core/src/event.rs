@@ -8,6 +8,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::headers::Headers;
+
 /// The longest kind, in bytes.
 pub const MAX_KIND_BYTES: usize = 64;
 
@@ -195,6 +197,7 @@ impl fmt::Debug for Fingerprint {
 
 /// What a backend sees of an event: names, a digest and bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Envelope {
     /// Which sort of payload.
     pub kind: Kind,
@@ -202,8 +205,34 @@ pub struct Envelope {
     pub key: Key,
     /// Digest of the content compared.
     pub fingerprint: Fingerprint,
+    /// The headers kept with it. They are not compared.
+    pub headers: Headers,
     /// The body as it was delivered, byte for byte.
     pub body: Bytes,
+}
+
+impl Envelope {
+    /// An envelope without headers.
+    pub const fn new(kind: Kind, key: Key, fingerprint: Fingerprint, body: Bytes) -> Self {
+        Self {
+            kind,
+            key,
+            fingerprint,
+            headers: Headers::new(),
+            body,
+        }
+    }
+
+    /// The same with these headers instead.
+    #[must_use]
+    pub fn with_headers(self, headers: Headers) -> Self {
+        Self { headers, ..self }
+    }
+
+    /// How many bytes its sender chose the number of: its headers and its body.
+    pub(crate) fn content_len(&self) -> usize {
+        self.headers.as_encoded().len() + self.body.len()
+    }
 }
 
 /// Names an event for callers: its kind and its key.
@@ -256,9 +285,9 @@ impl fmt::Display for State {
 pub struct EventRecord {
     /// The backend's name for it.
     pub id: EventId,
-    /// The envelope as first accepted; its body is empty where it is `stripped`.
+    /// The envelope as first accepted; without headers and body where it is `stripped`.
     pub envelope: Envelope,
-    /// Whether its body is forgotten, its key and fingerprint kept.
+    /// Whether its headers and its body are forgotten, its key and fingerprint kept.
     pub stripped: bool,
     /// Where it stands.
     pub state: State,
@@ -292,6 +321,7 @@ impl EventRecord {
                 key: self.envelope.key.clone(),
             },
             fingerprint: self.envelope.fingerprint,
+            headers: self.envelope.headers.clone(),
             stripped: self.stripped,
             state: self.state,
             attempts: self.attempts,
@@ -316,7 +346,9 @@ pub struct EventSummary {
     pub event: EventRef,
     /// Digest of the content compared.
     pub fingerprint: Fingerprint,
-    /// Whether its body is forgotten, its key and fingerprint kept.
+    /// The headers kept with it.
+    pub headers: Headers,
+    /// Whether its headers and its body are forgotten, its key and fingerprint kept.
     pub stripped: bool,
     /// Where it stands.
     pub state: State,

@@ -5,11 +5,12 @@ use std::fmt::{self, Write as _};
 use std::future::Future;
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
 use crate::event::{EventId, Key, Kind};
+use crate::headers::Headers;
 use crate::payload::{self, Payload};
 use crate::scheduler::{Attempt, Fence, Lease, Reason};
 use crate::worker::WorkerOptions;
@@ -149,7 +150,9 @@ where
 pub struct Event<P> {
     /// What was delivered.
     pub payload: P,
-    /// The same, byte for byte.
+    /// The headers kept with it.
+    pub headers: Headers,
+    /// Its body, byte for byte.
     pub body: Bytes,
     /// Its kind.
     pub kind: Kind,
@@ -160,13 +163,16 @@ pub struct Event<P> {
     pub lease: Lease,
     /// How many attempts the worker gives an event.
     pub max_attempts: NonZeroU32,
+    /// When it was accepted, by the store's clock.
+    pub accepted_at: SystemTime,
     /// How long past its due time it was claimed.
     pub lag: Duration,
 }
 
 impl<P> Event<P> {
-    /// The first attempt at an event of `payload`, for tests of handlers: with an empty body, a lease
-    /// that no store knows, no lag, and as many attempts as a worker gives an event by default.
+    /// The first attempt at an event of `payload`, for tests of handlers: accepted now, with
+    /// an empty body, no headers, a lease that no store knows, no lag, and as many attempts as a worker
+    /// gives an event by default.
     ///
     /// # Panics
     ///
@@ -181,6 +187,7 @@ impl<P> Event<P> {
         };
         Self {
             payload,
+            headers: Headers::new(),
             body: Bytes::new(),
             kind: payload::kind_of::<P>(),
             key,
@@ -190,6 +197,7 @@ impl<P> Event<P> {
                 fence: Fence(0),
             },
             max_attempts: WorkerOptions::default().max_attempts,
+            accepted_at: SystemTime::now(),
             lag: Duration::ZERO,
         }
     }
@@ -199,6 +207,21 @@ impl<P> Event<P> {
     pub fn with_body(self, body: impl Into<Bytes>) -> Self {
         let body = body.into();
         Self { body, ..self }
+    }
+
+    /// The same with these headers.
+    #[must_use]
+    pub fn with_headers(self, headers: Headers) -> Self {
+        Self { headers, ..self }
+    }
+
+    /// The same, accepted at another time.
+    #[must_use]
+    pub fn with_accepted_at(self, accepted_at: SystemTime) -> Self {
+        Self {
+            accepted_at,
+            ..self
+        }
     }
 
     /// The same on attempt `number`, from 1; zero counts as one. Where there are fewer attempts, it
@@ -224,6 +247,11 @@ impl<P> Event<P> {
     #[must_use]
     pub fn with_lag(self, lag: Duration) -> Self {
         Self { lag, ..self }
+    }
+
+    /// The store's name for the event.
+    pub fn id(&self) -> EventId {
+        self.lease.event
     }
 
     /// Which attempt this is.

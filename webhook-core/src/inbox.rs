@@ -31,12 +31,12 @@ pub struct InboxOptions {
     pub redelivery: Redelivery,
     /// At most as many events in one batch. Default: 512.
     pub max_batch: usize,
-    /// No event joins a batch whose bodies have as many bytes already. Default: 4 MiB.
+    /// No event joins a batch whose bodies and headers have as many bytes already. Default: 4 MiB.
     pub max_batch_bytes: usize,
     /// At most as many deliveries waiting for their batch; one more is answered
     /// [`Error::Overloaded`] at once. Default: 8,192.
     pub max_queued: usize,
-    /// At most as many bytes of bodies not yet answered, at least one body however long.
+    /// At most as many bytes of bodies and headers not yet answered, at least one body however long.
     /// Default: 64 MiB.
     pub max_queued_bytes: usize,
     /// At most as many batches under way at a time; more of them are smaller ones. Default: 1.
@@ -89,7 +89,7 @@ impl Shared {
     /// How many of `max_queued_bytes` an envelope takes: at least one, and at most all of them.
     fn bytes_of(&self, envelope: &Envelope) -> u32 {
         let limit = self.options.max_queued_bytes.max(1);
-        let bytes = envelope.body.len().clamp(1, limit);
+        let bytes = envelope.content_len().clamp(1, limit);
         u32::try_from(bytes).unwrap_or(u32::MAX)
     }
 

@@ -97,6 +97,7 @@ pub mod conformance;
 mod error;
 mod event;
 mod handler;
+mod headers;
 mod inbox;
 mod operator;
 mod panics;
@@ -118,6 +119,7 @@ pub use event::{
     MAX_KEY_BYTES, MAX_KIND_BYTES, State,
 };
 pub use handler::{Event, Handled, Handler, HandlerError, sharing};
+pub use headers::{Headers, InvalidHeader, MAX_HEADERS, MAX_HEADERS_BYTES};
 pub use inbox::{Inbox, InboxOptions, Receipt, Reserved};
 pub use operator::{
     ConflictRecord, Counts, FailedAttempt, MAX_FAILED_ATTEMPTS, MadeDue, Operator, Page, Prune,

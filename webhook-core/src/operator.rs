@@ -72,7 +72,7 @@ pub trait Operator: Send + Sync + 'static {
     /// answers less than the limit.
     async fn prune(&self, prune: &Prune) -> Result<usize, Error>;
 
-    /// Forgets the bodies of PROCESSED events, theirs and those of their conflicts, and says of
+    /// Forgets the headers and bodies of PROCESSED events, theirs and those of their conflicts, and says of
     /// how many events: at most `strip.limit`, the oldest first, skipping those that another call
     /// is stripping. Their keys stay taken and their fingerprints are compared as before, so that
     /// a redelivery is still a duplicate or a conflict. Call it until it answers less than the

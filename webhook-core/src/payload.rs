@@ -71,12 +71,12 @@ pub fn kind_of<P: Payload>() -> Kind {
 pub fn seal<P: Payload>(body: Bytes) -> Result<Envelope, InvalidPayload> {
     let payload = P::decode(&body)?;
     let key = Key::new(payload.key()).map_err(InvalidPayload::Key)?;
-    Ok(Envelope {
-        kind: kind_of::<P>(),
+    Ok(Envelope::new(
+        kind_of::<P>(),
         key,
-        fingerprint: payload.fingerprint(),
+        payload.fingerprint(),
         body,
-    })
+    ))
 }
 
 /// Reads a body as JSON with serde, for a [`Payload::decode`] that needs no more.

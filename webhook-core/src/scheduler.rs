@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::Error;
 use crate::event::{EventId, Key, Kind};
+use crate::headers::Headers;
 
 /// Leases due events to workers, one attempt at a time, and ends the attempts.
 ///
@@ -131,16 +132,47 @@ pub struct Claimed {
 
 /// An event under lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClaimedEvent {
     /// The right to extend and settle it.
     pub lease: Lease,
     /// Its key.
     pub key: Key,
+    /// The headers kept with it.
+    pub headers: Headers,
     /// Its body, byte for byte.
     pub body: Bytes,
+    /// When it was accepted, by the store's clock.
+    pub accepted_at: SystemTime,
     /// How long past its due time it was leased. Leases that ran out, and releases, leave the due
     /// time as it was.
     pub lag: Duration,
+}
+
+impl ClaimedEvent {
+    /// An event without headers that was leased as soon as it fell due.
+    pub const fn new(lease: Lease, key: Key, body: Bytes, accepted_at: SystemTime) -> Self {
+        Self {
+            lease,
+            key,
+            headers: Headers::new(),
+            body,
+            accepted_at,
+            lag: Duration::ZERO,
+        }
+    }
+
+    /// The same with these headers.
+    #[must_use]
+    pub fn with_headers(self, headers: Headers) -> Self {
+        Self { headers, ..self }
+    }
+
+    /// The same, leased `lag` past its due time.
+    #[must_use]
+    pub fn with_lag(self, lag: Duration) -> Self {
+        Self { lag, ..self }
+    }
 }
 
 /// The right to extend and settle one attempt at one event.

@@ -27,6 +27,7 @@ pub trait Store: Send + Sync + 'static {
     ///   The same: [`Accepted::Duplicate`], nothing changes. Another: [`Accepted::Conflict`], the
     ///   stored event is untouched, and its conflict count, last time and body are recorded
     ///   (bodies within [`MAX_CONFLICT_BODIES`] and [`MAX_CONFLICT_BODY_BYTES`]).
+    /// - The headers of the first delivery are kept, byte for byte. They are not compared.
     /// - Repeats of one key *within* `events` are judged in their order: the first may be new, a
     ///   later one is its duplicate or its conflict.
     /// - [`Redelivery::RequeueFailed`] on an event whose stored state is failed and whose

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webhook_core::{
-    Attempt, ConflictRecord, Envelope, EventId, EventRecord, FailedAttempt, Fingerprint, Key, Kind,
-    Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, NewEvent, State,
+    Attempt, ConflictRecord, Envelope, EventId, EventRecord, FailedAttempt, Fingerprint, Headers,
+    Key, Kind, Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, NewEvent,
+    State,
 };
 
 use crate::Clock;
@@ -17,6 +18,7 @@ pub(crate) struct Event {
     pub(crate) queue: usize,
     pub(crate) key: Key,
     pub(crate) fingerprint: Fingerprint,
+    pub(crate) headers: Headers,
     pub(crate) body: Bytes,
     pub(crate) accepted_at: Duration,
     /// Its place in the order. Claims do not change it, so that an event whose lease runs out or
@@ -62,7 +64,10 @@ const RECORD_BYTES: usize = 100;
 
 /// What an event of `envelope` counts as at first.
 pub(crate) fn new_bytes(envelope: &Envelope) -> usize {
-    EVENT_BYTES + 2 * envelope.key.as_str().len() + envelope.body.len()
+    EVENT_BYTES
+        + 2 * envelope.key.as_str().len()
+        + envelope.headers.as_encoded().len()
+        + envelope.body.len()
 }
 
 /// What a conflicting delivery counts as at most.
@@ -77,6 +82,7 @@ impl Event {
         let failures = self.failures.as_deref();
         EVENT_BYTES
             + 2 * self.key.as_str().len()
+            + self.headers.as_encoded().len()
             + self.body.len()
             + self.reason.as_ref().map_or(0, String::len)
             + conflicts.map_or(0, Conflicts::bytes)
@@ -89,6 +95,7 @@ impl Event {
             key: new.envelope.key.clone(),
             fingerprint: new.envelope.fingerprint,
             // A slice of a receive buffer would keep all of it alive, which no limit counts.
+            headers: new.envelope.headers.to_owned_buffer(),
             body: Bytes::copy_from_slice(&new.envelope.body),
             accepted_at: now,
             due_at: now.saturating_add(new.delay),
@@ -167,12 +174,13 @@ impl Event {
         let conflicts = self.conflicts.as_deref();
         EventRecord {
             id,
-            envelope: Envelope {
-                kind: kind.clone(),
-                key: self.key.clone(),
-                fingerprint: self.fingerprint,
-                body: self.body.clone(),
-            },
+            envelope: Envelope::new(
+                kind.clone(),
+                self.key.clone(),
+                self.fingerprint,
+                self.body.clone(),
+            )
+            .with_headers(self.headers.clone()),
             stripped: matches!(self.stage, Stage::Processed { stripped: true, .. }),
             state: self.state(),
             attempts: self.attempts,

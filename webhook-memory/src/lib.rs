@@ -176,7 +176,7 @@ impl Store for MemoryStore {
 impl Scheduler for MemoryStore {
     async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
         let (mut state, now) = self.lock();
-        Ok(state.claim(claim, now))
+        Ok(state.claim(claim, &self.shared.clock, now))
     }
 
     async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {

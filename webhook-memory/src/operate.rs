@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webhook_core::{
-    ConflictRecord, Counts, EventId, EventRef, EventSummary, FailedAttempt, Kind, MadeDue, Page,
-    Prune, Requeued, RunningLeases, SettledCounts, State, Strip, TerminalState,
+    ConflictRecord, Counts, EventId, EventRef, EventSummary, FailedAttempt, Headers, Kind, MadeDue,
+    Page, Prune, Requeued, RunningLeases, SettledCounts, State, Strip, TerminalState,
 };
 
 use crate::event::Stage;
@@ -164,6 +164,7 @@ impl state::State {
         while stripped < strip.limit.get() {
             match self.queues[number].processed.front() {
                 Some(&(settled_at, id)) if settled_at <= latest => self.shift(id, |event| {
+                    event.headers = Headers::new();
                     event.body = Bytes::new();
                     if let Some(conflicts) = &mut event.conflicts {
                         conflicts.strip();

@@ -7,11 +7,12 @@ use webhook_core::{
     Lease, Outcome, Settled, Settlement,
 };
 
+use crate::Clock;
 use crate::event::Stage;
 use crate::state::State;
 
 impl State {
-    pub(crate) fn claim(&mut self, claim: &Claim, now: Duration) -> Claimed {
+    pub(crate) fn claim(&mut self, claim: &Claim, clock: &Clock, now: Duration) -> Claimed {
         let mut claimed = Claimed::default();
         let Some(number) = self.number(&claim.kind) else {
             return claimed;
@@ -46,16 +47,17 @@ impl State {
                 event.attempts = attempt.get();
                 event.fence += 1;
                 event.stage = Stage::Leased { until };
-                claimed.events.push(ClaimedEvent {
-                    lease: Lease {
-                        event: id,
-                        attempt: Attempt(attempt),
-                        fence: Fence(event.fence),
-                    },
-                    key: event.key.clone(),
-                    body: event.body.clone(),
-                    lag: now - due_at,
-                });
+                let lease = Lease {
+                    event: id,
+                    attempt: Attempt(attempt),
+                    fence: Fence(event.fence),
+                };
+                let accepted_at = clock.system_time(event.accepted_at);
+                claimed.events.push(
+                    ClaimedEvent::new(lease, event.key.clone(), event.body.clone(), accepted_at)
+                        .with_headers(event.headers.clone())
+                        .with_lag(now - due_at),
+                );
             }
             self.held.add(event);
             queue.enter(id, due_at, event.stage);

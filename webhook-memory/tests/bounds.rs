@@ -397,12 +397,12 @@ fn name(key: &str) -> EventRef {
 
 fn event(key: &str, content: &str) -> NewEvent {
     NewEvent {
-        envelope: Envelope {
-            kind: kind(),
-            key: Key::new(key).unwrap(),
-            fingerprint: Fingerprint::of([content]),
-            body: content.to_owned().into(),
-        },
+        envelope: Envelope::new(
+            kind(),
+            Key::new(key).unwrap(),
+            Fingerprint::of([content]),
+            content.to_owned().into(),
+        ),
         delay: Duration::ZERO,
         redelivery: Redelivery::KeepFailed,
     }

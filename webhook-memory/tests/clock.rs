@@ -262,12 +262,12 @@ fn name(key: &str) -> EventRef {
 
 fn event(key: &str, delay: Duration) -> NewEvent {
     NewEvent {
-        envelope: Envelope {
-            kind: kind(),
-            key: Key::new(key).unwrap(),
-            fingerprint: Fingerprint::of([key]),
-            body: key.to_owned().into(),
-        },
+        envelope: Envelope::new(
+            kind(),
+            Key::new(key).unwrap(),
+            Fingerprint::of([key]),
+            key.to_owned().into(),
+        ),
         delay,
         redelivery: Redelivery::KeepFailed,
     }

@@ -96,12 +96,12 @@ fn kind() -> Kind {
 
 fn event(number: usize) -> NewEvent {
     NewEvent {
-        envelope: Envelope {
-            kind: kind(),
-            key: Key::new(number.to_string()).unwrap(),
-            fingerprint: Fingerprint::of(["content"]),
-            body: "body".into(),
-        },
+        envelope: Envelope::new(
+            kind(),
+            Key::new(number.to_string()).unwrap(),
+            Fingerprint::of(["content"]),
+            "body".into(),
+        ),
         delay: Duration::ZERO,
         redelivery: Redelivery::KeepFailed,
     }

@@ -105,6 +105,12 @@ async fn take(
 
 async fn insert(session: &mut Session<'_>, events: &[&NewEvent]) -> Result<Vec<PgRow>, PgError> {
     let envelopes = || events.iter().map(|event| &event.envelope);
+    let headers = || envelopes().map(|e| e.headers.as_encoded().as_ref());
+    let headers: Vec<Option<&[u8]>> = if headers().all(<[u8]>::is_empty) {
+        Vec::new()
+    } else {
+        headers().map(|it| (!it.is_empty()).then_some(it)).collect()
+    };
     session
         .rows(include_str!("accept/insert.sql"), |query| {
             query
@@ -122,6 +128,7 @@ async fn insert(session: &mut Session<'_>, events: &[&NewEvent]) -> Result<Vec<P
                         .map(|event| microseconds::of(event.delay))
                         .bind_iter(),
                 )
+                .bind(headers.iter().copied().bind_iter())
         })
         .await
 }

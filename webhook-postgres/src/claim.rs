@@ -105,14 +105,16 @@ async fn claim_from(
 
 fn event(row: &PgRow, id: i64) -> Result<ClaimedEvent, PgError> {
     let lag: Duration = microseconds::duration(row.try_get("lag_us")?);
-    Ok(ClaimedEvent {
-        lease: Lease {
-            event: EventId(id),
-            attempt: record::attempt(row.try_get("attempt")?)?,
-            fence: Fence(row.try_get("fence")?),
-        },
-        key: key(row.try_get("key")?)?,
-        body: Bytes::copy_from_slice(row.try_get("body")?),
-        lag,
-    })
+    let lease = Lease {
+        event: EventId(id),
+        attempt: record::attempt(row.try_get("attempt")?)?,
+        fence: Fence(row.try_get("fence")?),
+    };
+    let key = key(row.try_get("key")?)?;
+    let body = Bytes::copy_from_slice(row.try_get("body")?);
+    let accepted_at = microseconds::time(row.try_get("accepted_at_us")?);
+    let event = ClaimedEvent::new(lease, key, body, accepted_at);
+    Ok(event
+        .with_headers(record::headers(row.try_get("headers")?)?)
+        .with_lag(lag))
 }

@@ -86,13 +86,15 @@ SELECT
   due.fence + 1 AS fence,
   due.attempts >= $4::integer AS spent,
   event.key,
+  event.headers,
   event.body,
+  (extract(epoch FROM event.accepted_at) * 1000000)::bigint AS accepted_at_us,
   (extract(epoch FROM due.due_at) * 1000000)::bigint AS due_us,
   (extract(epoch FROM statement_timestamp() - due.due_at) * 1000000)::bigint AS lag_us
 FROM next
 LEFT JOIN due
   CROSS JOIN LATERAL (
-    SELECT key, CASE WHEN due.attempts < $4::integer THEN body END AS body
+    SELECT key, headers, accepted_at, CASE WHEN due.attempts < $4::integer THEN body END AS body
     FROM webhook.events WHERE id = due.id LIMIT 1
   ) AS event
 ON due.attempts < $4::integer OR due.id IN (SELECT id FROM exhausted)

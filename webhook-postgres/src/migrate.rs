@@ -12,7 +12,7 @@ use crate::session::Database;
 
 /// The migrations, in their order: version 1 is the first. None of them ever changes; what is new
 /// goes into another one.
-const MIGRATIONS: [(&str, &str); 5] = [
+const MIGRATIONS: [(&str, &str); 6] = [
     ("create_inbox", include_str!("migrations/create_inbox.sql")),
     (
         "create_transactions_view",
@@ -27,6 +27,7 @@ const MIGRATIONS: [(&str, &str); 5] = [
         "read_marked_bodies",
         include_str!("migrations/read_marked_bodies.sql"),
     ),
+    ("keep_headers", include_str!("migrations/keep_headers.sql")),
 ];
 
 /// How long to wait for another process that is migrating.

@@ -14,7 +14,7 @@ const STATEMENTS: [(&str, &str, &str); 7] = [
         "accept",
         include_str!("accept/insert.sql"),
         "ARRAY['k','k'], ARRAY['new-1','new-2'], ARRAY['','']::bytea[], ARRAY['','']::bytea[], \
-         ARRAY[0,0]::bigint[]",
+         ARRAY[0,0]::bigint[], '{}'::bytea[]",
     ),
     (
         "look",

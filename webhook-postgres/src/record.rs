@@ -7,7 +7,7 @@ use bytes::Bytes;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use webhook_core::{
-    Attempt, Envelope, EventId, EventRecord, EventRef, EventSummary, Key, Kind,
+    Attempt, Envelope, EventId, EventRecord, EventRef, EventSummary, Headers, Key, Kind,
     MAX_FAILED_ATTEMPTS, State,
 };
 
@@ -20,6 +20,7 @@ pub(crate) fn record(row: &PgRow, event: EventRef) -> Result<EventRecord, PgErro
         id,
         event: EventRef { kind, key },
         fingerprint,
+        headers,
         stripped,
         state,
         attempts,
@@ -33,12 +34,13 @@ pub(crate) fn record(row: &PgRow, event: EventRef) -> Result<EventRecord, PgErro
     } = summary(row, event)?;
     Ok(EventRecord {
         id,
-        envelope: Envelope {
+        envelope: Envelope::new(
             kind,
             key,
             fingerprint,
-            body: Bytes::copy_from_slice(row.try_get("body")?),
-        },
+            Bytes::copy_from_slice(row.try_get("body")?),
+        )
+        .with_headers(headers),
         stripped,
         state,
         attempts,
@@ -68,6 +70,7 @@ pub(crate) fn summary(row: &PgRow, event: EventRef) -> Result<EventSummary, PgEr
         id: EventId(row.try_get("id")?),
         event,
         fingerprint: fingerprint(row.try_get("fingerprint")?)?,
+        headers: headers(row.try_get("headers")?)?,
         stripped: row.try_get("stripped")?,
         state,
         attempts: attempts(row.try_get("attempts")?)?,
@@ -102,6 +105,16 @@ pub(crate) fn attempt(stored: i32) -> Result<Attempt, PgError> {
     reason = "a handful"
 )]
 pub(crate) const FAILED_ATTEMPT_SLOTS: i32 = MAX_FAILED_ATTEMPTS as i32;
+
+/// Stored headers, which were checked before they were stored; null for none.
+pub(crate) fn headers(stored: Option<&[u8]>) -> Result<Headers, PgError> {
+    let Some(stored) = stored else {
+        return Ok(Headers::new());
+    };
+    Headers::from_encoded(Bytes::copy_from_slice(stored)).map_err(|error| PgError::Damaged {
+        detail: format!("its headers: {error}"),
+    })
+}
 
 /// A stored key, which was checked before it was stored.
 pub(crate) fn key(stored: &str) -> Result<Key, PgError> {

@@ -16,12 +16,12 @@ use webhook_postgres::sqlx;
 
 fn transaction(key: &str, body: &str) -> NewEvent {
     NewEvent {
-        envelope: Envelope {
-            kind: Kind::new(Transaction::KIND).unwrap(),
-            key: Key::new(key).unwrap(),
-            fingerprint: Fingerprint::of([body]),
-            body: body.to_owned().into(),
-        },
+        envelope: Envelope::new(
+            Kind::new(Transaction::KIND).unwrap(),
+            Key::new(key).unwrap(),
+            Fingerprint::of([body]),
+            body.to_owned().into(),
+        ),
         delay: Duration::ZERO,
         redelivery: Redelivery::KeepFailed,
     }
@@ -106,13 +106,9 @@ async fn fields_are_read_out_of_the_body() {
         case(other.to_owned(), "-|-|-|-");
     }
     case("not JSON".to_owned(), "-|-|-|-");
-    events.push(NewEvent {
-        envelope: Envelope {
-            body: vec![0xff, 0, 0xfe].into(),
-            ..transaction("bytes", "").envelope
-        },
-        ..transaction("bytes", "")
-    });
+    let mut bytes = transaction("bytes", "");
+    bytes.envelope.body = vec![0xff, 0, 0xfe].into();
+    events.push(bytes);
     inbox.store.accept(&events).await.unwrap();
     let mut connection = inbox.database.connection().await;
     for (key, body, fields) in expected {

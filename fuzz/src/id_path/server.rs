@@ -151,12 +151,12 @@ impl Store for EveryId {
     async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
         let record = |event: &EventRef| EventRecord {
             id: EventId(1),
-            envelope: Envelope {
-                kind: event.kind.clone(),
-                key: event.key.clone(),
-                fingerprint: Fingerprint::from_bytes([0; 32]),
-                body: Bytes::from_static(BODY),
-            },
+            envelope: Envelope::new(
+                event.kind.clone(),
+                event.key.clone(),
+                Fingerprint::from_bytes([0; 32]),
+                Bytes::from_static(BODY),
+            ),
             stripped: false,
             state: State::Processing,
             attempts: 0,

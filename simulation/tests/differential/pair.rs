@@ -243,12 +243,12 @@ impl<'a> Pair<'a> {
         let EventRef { kind, key } = self.event_ref(delivery.name);
         let content = delivery.content;
         NewEvent {
-            envelope: Envelope {
+            envelope: Envelope::new(
                 kind,
                 key,
-                fingerprint: Fingerprint::of([[content]]),
-                body: Bytes::from(format!("content {content}")),
-            },
+                Fingerprint::of([[content]]),
+                Bytes::from(format!("content {content}")),
+            ),
             delay: length(delivery.delay, place),
             redelivery: match delivery.revives {
                 true => Redelivery::RequeueFailed,

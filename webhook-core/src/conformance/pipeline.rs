@@ -326,12 +326,12 @@ impl Payload for Lenient {
 }
 
 async fn accept_unreadable(inbox: &Inbox, key: &str) {
-    let envelope = Envelope {
-        kind: payload::kind_of::<Note>(),
-        key: Key::new(key).expect("a valid key"),
-        fingerprint: Fingerprint::of([key]),
-        body: "no equals sign".into(),
-    };
+    let envelope = Envelope::new(
+        payload::kind_of::<Note>(),
+        Key::new(key).expect("a valid key"),
+        Fingerprint::of([key]),
+        "no equals sign".into(),
+    );
     assert_eq!(inbox.accept(envelope).await.ok(), Some(Accepted::New));
 }
 

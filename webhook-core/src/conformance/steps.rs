@@ -52,12 +52,12 @@ pub(super) fn event_ref(name: &str) -> EventRef {
 /// A delivery that is due at once; `content` is both its body and what is compared.
 pub(super) fn event(name: &str, content: &str) -> NewEvent {
     NewEvent {
-        envelope: Envelope {
-            kind: kind(),
-            key: key(name),
-            fingerprint: Fingerprint::of([content]),
-            body: content.to_owned().into(),
-        },
+        envelope: Envelope::new(
+            kind(),
+            key(name),
+            Fingerprint::of([content]),
+            content.to_owned().into(),
+        ),
         delay: Duration::ZERO,
         redelivery: Redelivery::KeepFailed,
     }

@@ -98,7 +98,7 @@ impl Batch {
         if waiting.deadline <= Instant::now() {
             return;
         }
-        self.bytes += waiting.event.envelope.body.len();
+        self.bytes += waiting.event.envelope.content_len();
         self.events.push(waiting.event);
         self.callers.push(Caller {
             deadline: waiting.deadline,

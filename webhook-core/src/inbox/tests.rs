@@ -92,12 +92,12 @@ fn refusing_bad() -> MockStore {
 }
 
 fn envelope(key: &str) -> Envelope {
-    Envelope {
-        kind: Kind::new("test").unwrap(),
-        key: Key::new(key).unwrap(),
-        fingerprint: Fingerprint::of([key]),
-        body: Bytes::copy_from_slice(key.as_bytes()),
-    }
+    Envelope::new(
+        Kind::new("test").unwrap(),
+        Key::new(key).unwrap(),
+        Fingerprint::of([key]),
+        Bytes::copy_from_slice(key.as_bytes()),
+    )
 }
 
 fn one_flush() -> InboxOptions {

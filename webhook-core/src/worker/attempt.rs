@@ -149,11 +149,13 @@ async fn handle<P: Payload>(
         .map_err(|error| HandlerError::retry(format!("stored payload is unreadable: {error}")))?;
     let event = Event {
         payload,
+        headers: claimed.headers,
         body: claimed.body,
         kind: context.kind.clone(),
         key: claimed.key,
         lease: claimed.lease,
         max_attempts: context.options.max_attempts,
+        accepted_at: claimed.accepted_at,
         lag: claimed.lag,
     };
     handler.handle(event).await

@@ -1,15 +1,16 @@
--- $1 kinds, $2 keys, $3 fingerprints, $4 bodies, $5 delays in microseconds: no key twice, and in
--- order of (kind, key), so that concurrent batches wait for each other in one order.
+-- $1 kinds, $2 keys, $3 fingerprints, $4 bodies, $5 delays in microseconds, $6 headers, or
+-- an empty array where no event has any: no key twice, and in order of (kind, key), so that concurrent
+-- batches wait for each other in one order.
 --
 -- Answers nothing at all when every event is new. Otherwise: a row with place 0, the names of the
 -- new ones, and the place, id and fingerprint of those whose key was taken. A key taken by a row
 -- that was committed while this ran is in neither list: this statement's snapshot cannot see it.
 WITH new AS (
-  INSERT INTO webhook.events (kind, key, fingerprint, body, accepted_at, due_at)
-  SELECT kind, key, fingerprint, body, statement_timestamp(),
+  INSERT INTO webhook.events (kind, key, fingerprint, headers, body, accepted_at, due_at)
+  SELECT kind, key, fingerprint, headers, body, statement_timestamp(),
          statement_timestamp() + delay_us * interval '1 microsecond'
-  FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[])
-    AS event (kind, key, fingerprint, body, delay_us)
+  FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[], $6::bytea[])
+    AS event (kind, key, fingerprint, body, delay_us, headers)
   ON CONFLICT (kind, key) DO NOTHING
   RETURNING id, kind, key, due_at
 ),

@@ -11,6 +11,7 @@ SELECT
   page.id,
   event.key,
   event.fingerprint,
+  event.headers,
   (extract(epoch FROM event.accepted_at) * 1000000)::bigint AS accepted_at_us,
   (extract(epoch FROM page.due_at) * 1000000)::bigint AS due_at_us,
   (extract(epoch FROM page.leased_until) * 1000000)::bigint AS leased_until_us,
@@ -23,7 +24,7 @@ SELECT
   (extract(epoch FROM conflict.last_at) * 1000000)::bigint AS last_conflict_at_us
 FROM page
 CROSS JOIN LATERAL (
-  SELECT key, fingerprint, accepted_at FROM webhook.events WHERE id = page.id LIMIT 1
+  SELECT key, fingerprint, headers, accepted_at FROM webhook.events WHERE id = page.id LIMIT 1
 ) AS event
 LEFT JOIN LATERAL (
   SELECT count, last_at FROM webhook.conflicts WHERE id = page.id LIMIT 1

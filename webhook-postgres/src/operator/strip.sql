@@ -22,6 +22,6 @@ marked AS (
   UPDATE webhook.outcomes SET stripped = true WHERE id = ANY (ARRAY(SELECT id FROM free))
 ),
 emptied AS (
-  UPDATE webhook.events SET body = '' WHERE id = ANY (ARRAY(SELECT id FROM free)) RETURNING id
+  UPDATE webhook.events SET headers = NULL, body = '' WHERE id = ANY (ARRAY(SELECT id FROM free)) RETURNING id
 )
 SELECT count(*) AS forgotten FROM emptied

@@ -80,12 +80,12 @@ pub(crate) fn event(key: &str) -> NewEvent {
 
 pub(crate) fn delivery(key: &str, body: &str, delay: Duration) -> NewEvent {
     NewEvent {
-        envelope: Envelope {
-            kind: kind(),
-            key: Key::new(key).unwrap(),
-            fingerprint: Fingerprint::of([body]),
-            body: body.to_owned().into(),
-        },
+        envelope: Envelope::new(
+            kind(),
+            Key::new(key).unwrap(),
+            Fingerprint::of([body]),
+            body.to_owned().into(),
+        ),
         delay,
         redelivery: Redelivery::KeepFailed,
     }

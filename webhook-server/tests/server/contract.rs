@@ -171,12 +171,12 @@ async fn a_failed_transaction_is_shown_with_its_reason() {
             .map(|event| {
                 Some(EventRecord {
                     id: EventId(1),
-                    envelope: Envelope {
-                        kind: Kind::new("transaction").unwrap(),
-                        key: Key::new(event.key.as_str()).unwrap(),
-                        fingerprint: Fingerprint::from_bytes([0; 32]),
-                        body: transaction(event.key.as_str()).into(),
-                    },
+                    envelope: Envelope::new(
+                        Kind::new("transaction").unwrap(),
+                        Key::new(event.key.as_str()).unwrap(),
+                        Fingerprint::from_bytes([0; 32]),
+                        transaction(event.key.as_str()).into(),
+                    ),
                     stripped: false,
                     state: State::Failed,
                     attempts: 10,

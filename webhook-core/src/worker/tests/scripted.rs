@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -146,16 +147,14 @@ impl Scheduler for Scripted {
 }
 
 pub(super) fn event(id: i64, attempt: u32) -> ClaimedEvent {
-    ClaimedEvent {
-        lease: Lease {
-            event: EventId(id),
-            attempt: Attempt(NonZeroU32::new(attempt).unwrap()),
-            fence: Fence(i64::from(attempt)),
-        },
-        key: Key::new(format!("key-{id}")).unwrap(),
-        body: Bytes::from(format!("word-{id}")),
-        lag: Duration::ZERO,
-    }
+    let lease = Lease {
+        event: EventId(id),
+        attempt: Attempt(NonZeroU32::new(attempt).unwrap()),
+        fence: Fence(i64::from(attempt)),
+    };
+    let key = Key::new(format!("key-{id}")).unwrap();
+    let body = Bytes::from(format!("word-{id}"));
+    ClaimedEvent::new(lease, key, body, SystemTime::UNIX_EPOCH)
 }
 
 pub(super) fn brings(events: impl IntoIterator<Item = ClaimedEvent>) -> Result<Claimed, Error> {
