@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, Throughput};
-use webhook_core::signature::{
+use webhook_sources::signature::{
     BodyHmac, BodyHmacScheme, Delivery, Signer, StandardWebhooks, Stripe, Verifier,
 };
 

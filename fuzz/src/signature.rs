@@ -4,7 +4,7 @@ mod reference;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use webhook_core::signature::{Delivery, Unsigned, Unverified};
+use webhook_sources::signature::{Delivery, Unsigned, Unverified};
 
 use reference::{MAX_SECRETS, NOW_SECONDS, SCHEMES, Scheme, TOLERANCE_SECONDS};
 

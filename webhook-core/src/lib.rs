@@ -75,7 +75,7 @@
 //! | only accept, or only process them | [`Inbox`], [`Worker`] |
 //! | define an event | [`Payload`], and [`Transaction`] for a complete one |
 //! | process events | [`Handler`], [`WorkerOptions`], [`Backoff`] |
-//! | verify who sent an event | [`signature`] |
+//! | verify who sent an event | the crate `webhook-sources` |
 //! | list, requeue and prune events | [`Operator`], [`Retention`] |
 //! | write a backend | [`Store`], [`Scheduler`], [`Operator`], and [`conformance!`](crate::conformance!) to test it |
 //!
@@ -85,7 +85,6 @@
 //!
 //! | Feature | Adds |
 //! |---|---|
-//! | `signatures` | [`signature`]: verifies and makes signatures of webhooks |
 //! | `conformance` | [`conformance!`](crate::conformance!): the tests that every backend must pass |
 //! | `mocks` | [`MockStore`], [`MockScheduler`] and [`MockOperator`], made by mockall |
 
@@ -106,8 +105,6 @@ mod pipeline;
 mod pointers;
 mod retention;
 mod scheduler;
-#[cfg(feature = "signatures")]
-pub mod signature;
 mod store;
 pub mod transaction;
 mod worker;

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use ed25519_dalek::{Signer as _, SigningKey};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
-use webhook_core::signature::{
+use webhook_sources::signature::{
     BodyHmac, BodyHmacScheme, Signer, StandardWebhooks, Stripe, TimestampHeader, TimestampUnit,
     Verifier,
 };

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use webhook_core::signature::{
+use webhook_sources::signature::{
     BodyHmac, BodyHmacScheme, InvalidSecret, SecretLength, StandardWebhooks, Stripe, Verifier,
 };
 use zeroize::Zeroizing;

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use webhook_core::signature::BodyHmacScheme;
+use webhook_sources::signature::BodyHmacScheme;
 
 use super::{Config, Role};
 use crate::http::OpenTo;

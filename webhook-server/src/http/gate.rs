@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use hyper::HeaderMap;
 use hyper::http::request::Parts;
-use webhook_core::signature::{Delivery, HeaderValues, Unverified, Verified, Verifier};
+use webhook_sources::signature::{Delivery, HeaderValues, Unverified, Verified, Verifier};
 
 use super::local;
 use super::problem::Problem;

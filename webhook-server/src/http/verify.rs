@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use webhook_core::signature::Verified;
+use webhook_sources::signature::Verified;
 
 use super::Site;
 use super::problem::Problem;

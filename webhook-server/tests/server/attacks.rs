@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
-use webhook_core::signature::Stripe;
+use webhook_sources::signature::Stripe;
 
 use crate::support::client::{Client, post_as};
 use crate::support::process::{Process, Starter, webhook_server};

@@ -7,7 +7,7 @@ use crate::support::client::{Client, post_as};
 use crate::support::process::webhook_server;
 use crate::support::signed::{signed, token_with};
 use crate::support::transaction;
-use webhook_core::signature::{BodyHmac, BodyHmacScheme};
+use webhook_sources::signature::{BodyHmac, BodyHmacScheme};
 
 fn with_token(method: &str, path: &str, token: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n")

@@ -1,6 +1,6 @@
 //! How often clients may ask.
 
-use webhook_core::signature::StandardWebhooks;
+use webhook_sources::signature::StandardWebhooks;
 
 use crate::support::client::{Client, post};
 use crate::support::process::webhook_server;

@@ -2,7 +2,7 @@
 //! reading them may cost.
 
 use rustix::process::Signal;
-use webhook_core::signature::{BodyHmac, BodyHmacScheme, Signer, StandardWebhooks};
+use webhook_sources::signature::{BodyHmac, BodyHmacScheme, Signer, StandardWebhooks};
 
 use crate::support::client::Client;
 use crate::support::files::Files;

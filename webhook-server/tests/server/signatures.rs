@@ -5,9 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
 use webhook_core::MockStore;
-use webhook_core::signature::Signer;
-use webhook_core::signature::{BodyHmac, BodyHmacScheme, StandardWebhooks, Stripe};
 use webhook_memory::MemoryStore;
+use webhook_sources::signature::Signer;
+use webhook_sources::signature::{BodyHmac, BodyHmacScheme, StandardWebhooks, Stripe};
 
 use crate::serve::{config, serve_on};
 use crate::support::client::{Client, Reply, post};

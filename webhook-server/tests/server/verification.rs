@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 use tokio::io::duplex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
-use webhook_core::signature::{Delivery, HeaderLookup, Unverified, Verified, Verifier};
 use webhook_core::{Inbox, InboxOptions, Store};
 use webhook_memory::MemoryStore;
 use webhook_server::http::{Gate, HttpOptions, Rules, Site, serve_stream};
+use webhook_sources::signature::{Delivery, HeaderLookup, Unverified, Verified, Verifier};
 
 use crate::support::client::{Client, post};
 use crate::support::{PATIENCE, in_time};

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use webhook_core::signature::Signer;
+use webhook_sources::signature::Signer;
 
 use super::client::post_as;
 use super::process::webhook_server;

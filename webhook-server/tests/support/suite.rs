@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
-use webhook_core::signature::{BodyHmac, BodyHmacScheme, Signer, StandardWebhooks, Stripe};
+use webhook_sources::signature::{BodyHmac, BodyHmacScheme, Signer, StandardWebhooks, Stripe};
 
 use super::client::{Client, post_as};
 use super::process::Starter;

@@ -8,7 +8,7 @@
 //! # use std::time::SystemTime;
 //! # let headers: Vec<(&str, &str)> = Vec::new();
 //! # let body: &[u8] = b"{}";
-//! use webhook_core::signature::{Delivery, StandardWebhooks, Verifier};
+//! use webhook_sources::signature::{Delivery, StandardWebhooks, Verifier};
 //!
 //! let verifier = StandardWebhooks::new(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])?;
 //! let header = |name: &str| {
