@@ -23,11 +23,11 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 use webhook_core::{
-    ErrorKind, Event, Fingerprint, HandlerError, Inbox, InvalidPayload, Payload, Pipeline, payload,
+    ErrorKind, Event, HandlerError, Headers, Identity, Inbox, InvalidPayload, Payload, Pipeline,
 };
 use webhook_memory::MemoryStore;
 
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct Order {
     id: String,
     total_cents: u64,
@@ -36,21 +36,19 @@ struct Order {
 impl Payload for Order {
     const KIND: &'static str = "order";
 
-    fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
-        payload::from_json(body)
+    // Events with the same id are the same event; with another total, a redelivery is a conflict.
+    fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
+        Identity::of_json(body, "/id", &["/total_cents"])
     }
 
-    fn key(&self) -> &str {
-        &self.id
-    }
-
-    fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of([self.total_cents.to_be_bytes()])
+    fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
+        Ok(serde_json::from_slice(body)?)
     }
 }
 
 async fn ship(order: Event<Order>) -> Result<(), HandlerError> {
-    println!("shipping {:?}", order.payload);
+    let Order { id, total_cents } = order.payload;
+    println!("shipping order {id} of {total_cents} cents");
     Ok(())
 }
 

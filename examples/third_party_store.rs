@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use webhook_core::{
     Accepted, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts, EXHAUSTED_REASON,
     Envelope, Error, Event, EventId, EventRecord, EventRef, EventSummary, Extended, FailedAttempt,
-    Fence, Fingerprint, HandlerError, Headers, InvalidPayload, Kind, LOST_REASON, Lease,
+    Fence, Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Kind, LOST_REASON, Lease,
     MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MadeDue, NewEvent, Operator,
     Outcome, Page, Payload, Pipeline, Prune, Redelivery, Requeued, RunningLeases, Scheduler,
     Settled, SettledCounts, Settlement, State, Store, Strip, TerminalState, payload,
@@ -540,16 +540,12 @@ struct Note(String);
 impl Payload for Note {
     const KIND: &'static str = "note";
 
-    fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
+    fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
+        Identity::new(String::from_utf8_lossy(body), Fingerprint::of([body]))
+    }
+
+    fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
         Ok(Self(String::from_utf8_lossy(body).into_owned()))
-    }
-
-    fn key(&self) -> &str {
-        &self.0
-    }
-
-    fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of([&self.0])
     }
 }
 

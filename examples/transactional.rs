@@ -24,8 +24,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use webhook_core::{
-    Event, EventRecord, Fingerprint, Handled, Handler, HandlerError, Inbox, InboxOptions,
-    InvalidPayload, Key, NewEvent, Payload, Redelivery, State, Worker, WorkerOptions, payload,
+    Event, EventRecord, Handled, Handler, HandlerError, Headers, Identity, Inbox, InboxOptions,
+    IntoEnvelope, InvalidPayload, Key, NewEvent, Payload, Redelivery, State, Worker, WorkerOptions,
 };
 use webhook_postgres::PgStore;
 use webhook_postgres::sqlx::{self, PgConnection, PgPool};
@@ -47,16 +47,12 @@ struct OrderPlaced {
 impl Payload for OrderPlaced {
     const KIND: &'static str = "order_placed";
 
-    fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
-        payload::from_json(body)
+    fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
+        Identity::of_json(body, "/order_id", &["/order_id"])
     }
 
-    fn key(&self) -> &str {
-        &self.order_id
-    }
-
-    fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of([&self.order_id])
+    fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
+        Ok(serde_json::from_slice(body)?)
     }
 }
 
@@ -77,7 +73,7 @@ async fn main() -> Result<()> {
         app: app.clone(),
         store: store.clone(),
     };
-    let worker = Worker::start(Arc::new(store.clone()), handler, WorkerOptions::default());
+    let worker = Worker::start(Arc::new(store.clone()), WorkerOptions::default(), handler);
     let inbox = Inbox::new(Arc::new(store.clone()), InboxOptions::default());
     report(&app, &inbox, &good).await?;
     report(&app, &inbox, &bad).await?;
@@ -97,7 +93,7 @@ async fn place(app: &PgPool, store: &PgStore, order: &str, payment: Payment) -> 
         order_id: order.to_owned(),
     };
     let event = NewEvent {
-        envelope: payload::seal::<OrderPlaced>(serde_json::to_vec(&event)?.into())?,
+        envelope: (&event).into_envelope()?,
         delay: Duration::ZERO,
         redelivery: Redelivery::default(),
     };

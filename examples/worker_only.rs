@@ -69,7 +69,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         lease,
         ..WorkerOptions::default()
     };
-    let worker = Worker::start(Arc::new(store.clone()), handler, options);
+    let worker = Worker::start(Arc::new(store.clone()), options, handler);
     println!("working");
 
     tokio::signal::ctrl_c().await?;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use webhook_core::{NewEvent, Redelivery, Transaction, payload};
+use webhook_core::{Envelope, Headers, NewEvent, Redelivery, Transaction};
 
 /// A transaction that no delivery before had, of about 300 bytes.
 pub(crate) fn body() -> Bytes {
@@ -25,7 +25,7 @@ pub(crate) fn bodies(count: usize) -> Vec<Bytes> {
 pub(crate) fn events(count: usize) -> Vec<NewEvent> {
     let bodies = (0..count).map(|_| body());
     let events = bodies.map(|body| NewEvent {
-        envelope: payload::seal::<Transaction>(body).expect("it is a transaction"),
+        envelope: Envelope::of::<Transaction>(body, Headers::new()).expect("it is a transaction"),
         delay: Duration::ZERO,
         redelivery: Redelivery::KeepFailed,
     });

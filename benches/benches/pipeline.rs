@@ -80,7 +80,7 @@ async fn time(subjects: &mut Subjects, way: Way, rounds: u64, callers: usize) ->
             processed.add_permits(1);
             async { Ok::<_, HandlerError>(()) }
         };
-        Worker::start(subject.scheduler.clone(), handler, WorkerOptions::default())
+        Worker::start(subject.scheduler.clone(), WorkerOptions::default(), handler)
     });
     let bodies: Vec<_> = (0..callers).map(|_| delivery::bodies(rounds)).collect();
 

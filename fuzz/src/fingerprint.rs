@@ -4,7 +4,7 @@ mod content;
 mod spelling;
 
 use arbitrary::Unstructured;
-use webhook_core::{Payload as _, Transaction, payload};
+use webhook_core::{Envelope, Headers, Transaction};
 
 use crate::decimal::Decimal;
 use content::Content;
@@ -32,17 +32,17 @@ pub fn fingerprint(input: &[u8]) {
     assert_eq!(one.fingerprint(), again.fingerprint());
     assert_eq!(one.fingerprint() == other.fingerprint(), first == second);
     assert_eq!(one == other, first == second);
-    assert_eq!(one.key() == other.key(), first.id == second.id);
+    assert_eq!(one.id() == other.id(), first.id == second.id);
 }
 
 /// Spells `content` somehow, and reads that.
 fn read(content: &Content, choices: &mut Unstructured<'_>) -> Transaction {
     let json = spelling::json(content, choices);
-    let envelope = match payload::seal::<Transaction>(json.clone().into()) {
+    let envelope = match Envelope::of::<Transaction>(json.clone().into(), Headers::new()) {
         Ok(envelope) => envelope,
         Err(error) => panic!("{error}: {json}"),
     };
-    let transaction = Transaction::decode(&envelope.body).expect("was read before");
+    let transaction = Transaction::from_json(&envelope.body).expect("was read before");
     assert_eq!(transaction.fingerprint(), envelope.fingerprint);
     assert_eq!(
         Content {

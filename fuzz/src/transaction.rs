@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use webhook_core::transaction::{
     Account, MAX_DECIMAL_PLACES, MAX_NAME_CHARS, MAX_NESTING, MAX_SIGNIFICANT_DIGITS,
 };
-use webhook_core::{Envelope, FieldError, InvalidPayload, Payload as _, Transaction, payload};
+use webhook_core::{Envelope, FieldError, Headers, InvalidPayload, Transaction};
 
 use crate::decimal::Decimal;
 use members::{Members, depth};
@@ -26,7 +26,7 @@ const POINTERS: [&str; 5] = [
 /// A body is refused with all its errors, or read exactly, within the limits, and the same again
 /// from what is stored.
 pub fn transaction(body: &[u8]) {
-    let read = payload::seal::<Transaction>(Bytes::copy_from_slice(body));
+    let read = Envelope::of::<Transaction>(Bytes::copy_from_slice(body), Headers::new());
     match &read {
         Ok(envelope) => check_read(body, envelope),
         Err(error) => check_refused(body, error),
@@ -41,12 +41,12 @@ fn text_of(body: &[u8]) -> &[u8] {
 
 fn check_read(body: &[u8], envelope: &Envelope) {
     assert_eq!(envelope.body, body, "stored byte for byte");
-    let transaction = Transaction::decode(body).expect("reads a second time");
-    let stored = Transaction::decode(&envelope.body).expect("reads from the store");
+    let transaction = Transaction::from_json(body).expect("reads a second time");
+    let stored = Transaction::from_json(&envelope.body).expect("reads from the store");
     assert_eq!(transaction, stored);
     assert_eq!(transaction.fingerprint(), stored.fingerprint());
     assert_eq!(transaction.fingerprint(), envelope.fingerprint);
-    assert_eq!(transaction.key(), envelope.key.as_str());
+    assert_eq!(transaction.id(), envelope.key.as_str());
     assert_eq!(transaction.id(), envelope.key.as_str());
 
     let text = text_of(body);
@@ -167,10 +167,13 @@ fn check_white_space(body: &[u8], is_good: bool) {
     let text = text_of(body);
     let mark = &body[..body.len() - text.len()];
     let spaced = [mark, b" \n", text, b"\r\t"].concat();
-    match Transaction::decode(&spaced) {
+    match Transaction::from_json(&spaced) {
         Ok(spaced) => {
             assert!(is_good);
-            assert_eq!(spaced, Transaction::decode(body).expect("was read before"));
+            assert_eq!(
+                spaced,
+                Transaction::from_json(body).expect("was read before")
+            );
         }
         Err(_) => assert!(!is_good),
     }

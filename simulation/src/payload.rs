@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use webhook_core::{
-    Envelope, FieldError, Fingerprint, InvalidPayload, Key, Kind, Payload, payload,
+    Envelope, FieldError, Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Key, Kind,
+    Payload, payload,
 };
 
 /// A content that cannot be decoded when it is processed.
@@ -10,13 +11,12 @@ pub(crate) const UNREADABLE: u64 = 9;
 
 /// An event of the first kind.
 #[derive(Debug)]
-pub(crate) struct Alpha(Fields);
+pub(crate) struct Alpha;
 
 /// An event of the second kind.
 #[derive(Debug)]
-pub(crate) struct Beta(Fields);
+pub(crate) struct Beta;
 
-#[derive(Debug)]
 struct Fields {
     key: String,
     content: u64,
@@ -44,16 +44,14 @@ macro_rules! payload {
         impl Payload for $payload {
             const KIND: &'static str = $kind;
 
-            fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
-                Fields::decode(body).map(Self)
+            fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
+                let fields = Fields::decode(body)?;
+                Identity::new(fields.key, fingerprint(fields.content))
             }
 
-            fn key(&self) -> &str {
-                &self.0.key
-            }
-
-            fn fingerprint(&self) -> Fingerprint {
-                fingerprint(self.0.content)
+            fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
+                Fields::decode(body)?;
+                Ok(Self)
             }
         }
     };

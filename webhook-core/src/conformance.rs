@@ -387,6 +387,8 @@ macro_rules! conformance {
                 what_a_drain_hands_back_is_not_spent
                 an_unreadable_payload_spends_its_attempts
                 an_unreadable_payload_is_left_to_another_version
+                a_raw_handler_sees_what_was_delivered
+                handlers_accept_events_that_follow
             }
         }
     };

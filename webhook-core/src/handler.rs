@@ -11,11 +11,12 @@ use bytes::Bytes;
 
 use crate::event::{EventId, Key, Kind};
 use crate::headers::Headers;
+use crate::inbox::Inbox;
 use crate::payload::{self, Payload};
 use crate::scheduler::{Attempt, Fence, Lease, Reason};
 use crate::worker::WorkerOptions;
 
-/// Processes events of one payload type.
+/// Processes events of one payload type, or of no type: [`RawEvent`]s.
 ///
 /// A handler runs at least once per event, and again after a crash or a lost lease; its effects
 /// happen exactly once where it makes them in one transaction with the settlement (see the
@@ -27,16 +28,17 @@ use crate::worker::WorkerOptions;
 ///
 /// ```
 /// use webhook_core::{Event, Handled, Handler, HandlerError, Payload, sharing};
-/// # use webhook_core::{Fingerprint, InvalidPayload};
+/// # use webhook_core::{Fingerprint, Headers, Identity, InvalidPayload};
 /// # #[derive(Debug)]
 /// # struct Order(String);
 /// # impl Payload for Order {
 /// #     const KIND: &'static str = "order";
-/// #     fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
+/// #     fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
+/// #         Identity::new(String::from_utf8_lossy(body), Fingerprint::of([body]))
+/// #     }
+/// #     fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
 /// #         Ok(Self(String::from_utf8_lossy(body).into_owned()))
 /// #     }
-/// #     fn key(&self) -> &str { &self.0 }
-/// #     fn fingerprint(&self) -> Fingerprint { Fingerprint::of([&self.0]) }
 /// # }
 ///
 /// #[derive(Clone)]
@@ -65,16 +67,17 @@ use crate::worker::WorkerOptions;
 /// [`Event::new`] makes an event of a payload, and [`HandlerError`]s can be compared:
 ///
 /// ```
-/// # use webhook_core::{Event, Fingerprint, HandlerError, InvalidPayload, Payload};
+/// # use webhook_core::{Event, Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Payload};
 /// # #[derive(Debug)]
 /// # struct Order(String);
 /// # impl Payload for Order {
 /// #     const KIND: &'static str = "order";
-/// #     fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
+/// #     fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
+/// #         Identity::new(String::from_utf8_lossy(body), Fingerprint::of([body]))
+/// #     }
+/// #     fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
 /// #         Ok(Self(String::from_utf8_lossy(body).into_owned()))
 /// #     }
-/// #     fn key(&self) -> &str { &self.0 }
-/// #     fn fingerprint(&self) -> Fingerprint { Fingerprint::of([&self.0]) }
 /// # }
 /// async fn ship(event: Event<Order>) -> Result<(), HandlerError> {
 ///     if event.is_last_attempt() {
@@ -95,7 +98,7 @@ use crate::worker::WorkerOptions;
 ///
 /// The future is dropped at an await point when its time-out passes, when its lease is lost, or
 /// when the drain time of a shutdown is over.
-pub trait Handler<P: Payload>: Send + Sync + 'static {
+pub trait Handler<P>: Send + Sync + 'static {
     /// Processes one attempt at one event.
     ///
     /// # Errors
@@ -109,7 +112,7 @@ pub trait Handler<P: Payload>: Send + Sync + 'static {
 
 impl<P, F, R, T> Handler<P> for F
 where
-    P: Payload,
+    P: Send + 'static,
     F: Fn(Event<P>) -> R + Send + Sync + 'static,
     R: Future<Output = Result<T, HandlerError>> + Send,
     T: Into<Handled>,
@@ -123,7 +126,7 @@ where
     }
 }
 
-impl<P: Payload, H: Handler<P>> Handler<P> for Arc<H> {
+impl<P: Send + 'static, H: Handler<P>> Handler<P> for Arc<H> {
     fn handle(
         &self,
         event: Event<P>,
@@ -135,7 +138,7 @@ impl<P: Payload, H: Handler<P>> Handler<P> for Arc<H> {
 /// A handler that calls `handler` with a clone of `state`, which is best an [`Arc`], and the event.
 pub fn sharing<P, S, F, R, T>(state: S, handler: F) -> impl Handler<P>
 where
-    P: Payload,
+    P: Send + 'static,
     S: Clone + Send + Sync + 'static,
     F: Fn(S, Event<P>) -> R + Send + Sync + 'static,
     R: Future<Output = Result<T, HandlerError>> + Send,
@@ -167,30 +170,39 @@ pub struct Event<P> {
     pub accepted_at: SystemTime,
     /// How long past its due time it was claimed.
     pub lag: Duration,
+    pub(crate) inbox: Option<Inbox>,
+}
+
+/// An event as it was accepted: of a kind that is known only when the program runs, or whose handler
+/// reads the body itself.
+pub type RawEvent = Event<()>;
+
+impl RawEvent {
+    /// As [`Event::new`], without a payload.
+    pub fn raw(kind: Kind, body: impl Into<Bytes>) -> Self {
+        Self::of_kind(kind, ()).with_body(body)
+    }
 }
 
 impl<P> Event<P> {
-    /// The first attempt at an event of `payload`, for tests of handlers: accepted now, with
-    /// an empty body, no headers, a lease that no store knows, no lag, and as many attempts as a worker
+    /// The first attempt at an event of `payload`, for tests of handlers: accepted now, with the key
+    /// `test`, an empty body, no headers, a lease that no store knows, no lag, and as many attempts as a worker
     /// gives an event by default.
     ///
-    /// # Panics
-    ///
-    /// When the payload's key or kind is not a valid one.
     pub fn new(payload: P) -> Self
     where
         P: Payload,
     {
-        let key = match Key::new(payload.key()) {
-            Ok(key) => key,
-            Err(error) => panic!("payload key {:?} {error}", payload.key()),
-        };
+        Self::of_kind(payload::kind_of::<P>(), payload)
+    }
+
+    fn of_kind(kind: Kind, payload: P) -> Self {
         Self {
             payload,
             headers: Headers::new(),
             body: Bytes::new(),
-            kind: payload::kind_of::<P>(),
-            key,
+            kind,
+            key: Key::new("test").expect("a valid key"),
             lease: Lease {
                 event: EventId(0),
                 attempt: Attempt::FIRST,
@@ -198,6 +210,7 @@ impl<P> Event<P> {
             },
             max_attempts: WorkerOptions::default().max_attempts,
             accepted_at: SystemTime::now(),
+            inbox: None,
             lag: Duration::ZERO,
         }
     }
@@ -207,6 +220,21 @@ impl<P> Event<P> {
     pub fn with_body(self, body: impl Into<Bytes>) -> Self {
         let body = body.into();
         Self { body, ..self }
+    }
+
+    /// The same with this key.
+    #[must_use]
+    pub fn with_key(self, key: Key) -> Self {
+        Self { key, ..self }
+    }
+
+    /// The same with this inbox for follow-up events.
+    #[must_use]
+    pub fn with_inbox(self, inbox: Inbox) -> Self {
+        Self {
+            inbox: Some(inbox),
+            ..self
+        }
     }
 
     /// The same with these headers.
@@ -252,6 +280,12 @@ impl<P> Event<P> {
     /// The store's name for the event.
     pub fn id(&self) -> EventId {
         self.lease.event
+    }
+
+    /// The inbox of the pipeline, for events that follow from this one. `None` where a worker runs
+    /// without a pipeline.
+    pub fn inbox(&self) -> Option<&Inbox> {
+        self.inbox.as_ref()
     }
 
     /// Which attempt this is.
@@ -359,6 +393,14 @@ impl HandlerError {
     /// Whether the attempt is not counted.
     pub fn is_postponement(&self) -> bool {
         matches!(self.remedy, Remedy::Postpone(_))
+    }
+
+    /// The same with `what` before its reason.
+    pub(crate) fn prefixed(self, what: &str) -> Self {
+        Self {
+            reason: Reason::new(format!("{what}: {}", self.reason)),
+            ..self
+        }
     }
 
     fn new(reason: impl AsRef<str>, remedy: Remedy) -> Self {

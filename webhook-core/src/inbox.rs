@@ -18,7 +18,8 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::error::Error;
 use crate::event::{Envelope, EventRecord, EventRef, Key};
-use crate::payload::{self, Payload};
+use crate::headers::Headers;
+use crate::payload::{self, IntoEnvelope, Payload};
 use crate::store::{Accepted, NewEvent, Redelivery, Store};
 use flush::Waiting;
 
@@ -157,7 +158,8 @@ impl Reserved {
     /// # Cancel safety
     ///
     /// As [`Inbox::accept`].
-    pub async fn accept(self, envelope: Envelope) -> Result<Accepted, Error> {
+    pub async fn accept(self, event: impl IntoEnvelope) -> Result<Accepted, Error> {
+        let envelope = event.into_envelope()?;
         let room = Arc::clone(&self.shared.queued_bytes);
         let room = room.acquire_many_owned(self.shared.bytes_of(&envelope));
         let room = room.await.expect("the semaphore is never closed");
@@ -210,7 +212,7 @@ impl Inbox {
         Self { queue, shared }
     }
 
-    /// Reads a delivered body as a `P` and makes it durable.
+    /// Identifies a delivered body as a `P` and makes it durable.
     ///
     /// # Errors
     ///
@@ -220,16 +222,35 @@ impl Inbox {
     ///
     /// As [`accept`](Self::accept).
     pub async fn receive<P: Payload>(&self, body: Bytes) -> Result<Receipt, Error> {
-        let envelope = payload::seal::<P>(body)?;
+        self.receive_with::<P>(body, Headers::new()).await
+    }
+
+    /// As [`receive`](Self::receive), and keeps `headers` with the event.
+    ///
+    /// # Errors
+    ///
+    /// As [`receive`](Self::receive).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`accept`](Self::accept).
+    pub async fn receive_with<P: Payload>(
+        &self,
+        body: Bytes,
+        headers: Headers,
+    ) -> Result<Receipt, Error> {
+        let envelope = Envelope::of::<P>(body, headers)?;
         let key = envelope.key.clone();
         let accepted = self.accept(envelope).await?;
         Ok(Receipt { key, accepted })
     }
 
-    /// Makes an event durable, due after the delay of the options.
+    /// Makes an event durable, due after the delay of the options: an [`Envelope`], or `&payload` of a
+    /// payload that serde can write.
     ///
     /// # Errors
     ///
+    /// - [`Error::Invalid`] when it cannot be put in an envelope.
     /// - [`Error::Overloaded`], at once, when the queue is full.
     /// - [`Error::TimedOut`] when it was not durable by the deadline.
     /// - [`Error::Closed`] after [`close`](Self::close).
@@ -240,8 +261,8 @@ impl Inbox {
     ///
     /// A caller that goes away changes nothing: an event once queued is made durable, and so are
     /// its batch-mates.
-    pub async fn accept(&self, envelope: Envelope) -> Result<Accepted, Error> {
-        self.accept_after(envelope, self.shared.options.delay).await
+    pub async fn accept(&self, event: impl IntoEnvelope) -> Result<Accepted, Error> {
+        self.accept_after(event, self.shared.options.delay).await
     }
 
     /// Makes an event durable, due after `delay`; otherwise as [`accept`](Self::accept).
@@ -255,9 +276,10 @@ impl Inbox {
     /// As [`accept`](Self::accept).
     pub async fn accept_after(
         &self,
-        envelope: Envelope,
+        event: impl IntoEnvelope,
         delay: Duration,
     ) -> Result<Accepted, Error> {
+        let envelope = event.into_envelope()?;
         let room = Arc::clone(&self.shared.queued_bytes);
         let bytes = self.shared.bytes_of(&envelope);
         let Ok(room) = room.try_acquire_many_owned(bytes) else {
@@ -289,7 +311,7 @@ impl Inbox {
         })
     }
 
-    /// Makes many events durable, in as few batches as may be; answer *i* is that of envelope *i*.
+    /// Makes many events durable, in as few batches as may be; answer *i* is that of event *i*.
     /// Waits for room in the queue.
     ///
     /// # Errors
@@ -302,11 +324,11 @@ impl Inbox {
     /// An event once queued is made durable; how many were queued is unknown.
     pub async fn accept_all(
         &self,
-        envelopes: impl IntoIterator<Item = Envelope>,
+        events: impl IntoIterator<Item = impl IntoEnvelope>,
     ) -> Vec<Result<Accepted, Error>> {
-        let accepts = envelopes
+        let accepts = events
             .into_iter()
-            .map(async |envelope| self.reserve().await?.accept(envelope).await);
+            .map(async |event| self.reserve().await?.accept(event).await);
         join_all(accepts).await
     }
 

@@ -14,7 +14,7 @@
 //! use std::time::Duration;
 //!
 //! use webhook_core::{
-//!     Accepted, Event, Fingerprint, HandlerError, InvalidPayload, Payload, Pipeline, payload,
+//!     Accepted, Event, HandlerError, Headers, Identity, InvalidPayload, Payload, Pipeline,
 //! };
 //! use webhook_memory::MemoryStore;
 //!
@@ -27,18 +27,13 @@
 //! impl Payload for Order {
 //!     const KIND: &'static str = "order";
 //!
-//!     fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
-//!         payload::from_json(body)
+//!     // Events with the same id are the same event; with another total, a redelivery is a conflict.
+//!     fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
+//!         Identity::of_json(body, "/id", &["/total_cents"])
 //!     }
 //!
-//!     // Events with the same key are the same event.
-//!     fn key(&self) -> &str {
-//!         &self.id
-//!     }
-//!
-//!     // A redelivery with another fingerprint is a conflict.
-//!     fn fingerprint(&self) -> Fingerprint {
-//!         Fingerprint::of([self.total_cents.to_be_bytes()])
+//!     fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
+//!         Ok(serde_json::from_slice(body)?)
 //!     }
 //! }
 //!
@@ -115,14 +110,14 @@ pub use event::{
     Envelope, EventId, EventRecord, EventRef, EventSummary, Fingerprint, InvalidName, Key, Kind,
     MAX_KEY_BYTES, MAX_KIND_BYTES, State,
 };
-pub use handler::{Event, Handled, Handler, HandlerError, sharing};
+pub use handler::{Event, Handled, Handler, HandlerError, RawEvent, sharing};
 pub use headers::{Headers, InvalidHeader, MAX_HEADERS, MAX_HEADERS_BYTES};
 pub use inbox::{Inbox, InboxOptions, Receipt, Reserved};
 pub use operator::{
     ConflictRecord, Counts, FailedAttempt, MAX_FAILED_ATTEMPTS, MadeDue, Operator, Page, Prune,
     Requeued, RunningLeases, SettledCounts, Strip, TerminalState,
 };
-pub use payload::{FieldError, InvalidPayload, Payload};
+pub use payload::{FieldError, Identity, IntoEnvelope, InvalidPayload, Payload};
 pub use pipeline::{Pipeline, PipelineBuilder};
 pub use retention::{Retention, Swept};
 pub use scheduler::{

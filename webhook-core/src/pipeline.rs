@@ -11,7 +11,7 @@ use crate::inbox::{Inbox, InboxOptions};
 use crate::payload::{self, Payload};
 use crate::scheduler::Scheduler;
 use crate::store::Store;
-use crate::worker::{Drained, Worker, WorkerOptions};
+use crate::worker::{Decode, Drained, Worker, WorkerOptions};
 
 /// Both halves in one process: an [`Inbox`], and a [`Worker`] for each kind that has a handler.
 ///
@@ -26,9 +26,14 @@ impl Pipeline {
     /// Starts to put a pipeline together on `backend`.
     pub fn builder(backend: impl Store + Scheduler) -> PipelineBuilder {
         let backend = Arc::new(backend);
+        Self::builder_of(Arc::clone(&backend) as Arc<dyn Store>, backend)
+    }
+
+    /// As [`builder`](Self::builder), with the two faces of a backend apart.
+    pub fn builder_of(store: Arc<dyn Store>, scheduler: Arc<dyn Scheduler>) -> PipelineBuilder {
         PipelineBuilder {
-            store: Arc::clone(&backend) as Arc<dyn Store>,
-            scheduler: backend,
+            store,
+            scheduler,
             inbox: InboxOptions::default(),
             workers: Vec::new(),
         }
@@ -65,7 +70,7 @@ pub struct PipelineBuilder {
     workers: Vec<(Kind, StartWorker)>,
 }
 
-type StartWorker = Box<dyn FnOnce(Arc<dyn Scheduler>) -> Worker + Send>;
+type StartWorker = Box<dyn FnOnce(Arc<dyn Scheduler>, Inbox) -> Worker + Send>;
 
 impl PipelineBuilder {
     /// Takes `options` for the inbox instead of the defaults.
@@ -90,10 +95,35 @@ impl PipelineBuilder {
         options: WorkerOptions,
         handler: impl Handler<P>,
     ) -> Self {
-        let start = move |scheduler| Worker::start::<P>(scheduler, handler, options);
-        self.workers
-            .push((payload::kind_of::<P>(), Box::new(start)));
+        self.add(payload::kind_of::<P>(), options, P::decode, handler);
         self
+    }
+
+    /// Processes the events of `kind` with `handler`, as they were accepted. For kinds that are known
+    /// only when the program runs.
+    #[must_use]
+    pub fn handle_raw(
+        mut self,
+        kind: Kind,
+        options: WorkerOptions,
+        handler: impl Handler<()>,
+    ) -> Self {
+        self.add(kind, options, |_, _| Ok(()), handler);
+        self
+    }
+
+    fn add<P: Send + 'static>(
+        &mut self,
+        kind: Kind,
+        options: WorkerOptions,
+        decode: Decode<P>,
+        handler: impl Handler<P>,
+    ) {
+        let of_kind = kind.clone();
+        let start = move |scheduler, inbox| {
+            Worker::start_with(scheduler, kind, options, Some(inbox), decode, handler)
+        };
+        self.workers.push((of_kind, Box::new(start)));
     }
 
     /// Starts to accept and to process.
@@ -108,10 +138,11 @@ impl PipelineBuilder {
             assert!(kinds.insert(kind), "kind {kind} has two handlers");
         }
         let scheduler = self.scheduler;
-        let start = |(_, start): (Kind, StartWorker)| start(Arc::clone(&scheduler));
+        let inbox = Inbox::new(self.store, self.inbox);
+        let start = |(_, start): (Kind, StartWorker)| start(Arc::clone(&scheduler), inbox.clone());
         Pipeline {
-            inbox: Inbox::new(self.store, self.inbox),
             workers: self.workers.into_iter().map(start).collect(),
+            inbox,
         }
     }
 }
@@ -138,13 +169,7 @@ mod tests {
         async fn ignore(_: Event<Transaction>) -> Result<(), HandlerError> {
             Ok(())
         }
-        let builder = PipelineBuilder {
-            store: Arc::new(MockStore::new()),
-            scheduler: Arc::new(MockScheduler::new()),
-            inbox: InboxOptions::default(),
-            workers: Vec::new(),
-        };
-        builder
+        Pipeline::builder_of(Arc::new(MockStore::new()), Arc::new(MockScheduler::new()))
             .handle::<Transaction>(ignore)
             .handle::<Transaction>(ignore)
             .start();

@@ -3,6 +3,7 @@
 mod amount;
 mod json;
 
+use crate::{HandlerError, Headers, Identity};
 use std::fmt;
 
 use crate::event::Fingerprint;
@@ -77,10 +78,13 @@ impl Transaction {
     }
 }
 
-impl Payload for Transaction {
-    const KIND: &'static str = "transaction";
-
-    fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
+impl Transaction {
+    /// Reads and validates a body.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidPayload`] says all that is wrong with it.
+    pub fn from_json(body: &[u8]) -> Result<Self, InvalidPayload> {
         let members = json::members(body)?;
         let mut errors = Vec::new();
         let id = read("/transaction_id", members.transaction_id, name, &mut errors);
@@ -105,11 +109,8 @@ impl Payload for Transaction {
         }
     }
 
-    fn key(&self) -> &str {
-        &self.id
-    }
-
-    fn fingerprint(&self) -> Fingerprint {
+    /// Digest of its five fields, normalised.
+    pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of([
             self.id.as_bytes(),
             self.source_account.as_str().as_bytes(),
@@ -117,6 +118,19 @@ impl Payload for Transaction {
             &self.amount.canonical_bytes(),
             self.currency.as_str().as_bytes(),
         ])
+    }
+}
+
+impl Payload for Transaction {
+    const KIND: &'static str = "transaction";
+
+    fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
+        let transaction = Self::from_json(body)?;
+        Identity::new(transaction.id(), transaction.fingerprint())
+    }
+
+    fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
+        Ok(Self::from_json(body)?)
     }
 }
 

@@ -26,7 +26,9 @@ use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::event::Kind;
-use crate::handler::Handler;
+use crate::handler::{Handler, HandlerError};
+use crate::headers::Headers;
+use crate::inbox::Inbox;
 use crate::panics::logging;
 use crate::payload::{self, Payload};
 use crate::scheduler::Scheduler;
@@ -91,6 +93,8 @@ pub struct Worker {
 struct Context {
     scheduler: Arc<dyn Scheduler>,
     kind: Kind,
+    /// What handlers find in their events.
+    inbox: Option<Inbox>,
     options: WorkerOptions,
     leases: Leases,
     slots: Arc<Semaphore>,
@@ -101,6 +105,15 @@ struct Context {
     abandon: CancellationToken,
     /// Nothing is left to renew.
     settled: CancellationToken,
+}
+
+/// Reads an event's payload out of its body and its headers.
+pub(crate) type Decode<P> = fn(&[u8], &Headers) -> Result<P, HandlerError>;
+
+/// What an attempt does.
+struct Handling<P, H> {
+    decode: Decode<P>,
+    handler: H,
 }
 
 /// How a drain went.
@@ -123,8 +136,35 @@ impl Worker {
     /// Outside a Tokio runtime.
     pub fn start<P: Payload>(
         scheduler: Arc<dyn Scheduler>,
-        handler: impl Handler<P>,
         options: WorkerOptions,
+        handler: impl Handler<P>,
+    ) -> Self {
+        let kind = payload::kind_of::<P>();
+        Self::start_with(scheduler, kind, options, None, P::decode, handler)
+    }
+
+    /// Starts to process the events of `kind` with `handler`, as they were accepted; otherwise as
+    /// [`start`](Self::start). For kinds that are known only when the program runs.
+    ///
+    /// # Panics
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_raw(
+        scheduler: Arc<dyn Scheduler>,
+        kind: Kind,
+        options: WorkerOptions,
+        handler: impl Handler<()>,
+    ) -> Self {
+        Self::start_with(scheduler, kind, options, None, |_, _| Ok(()), handler)
+    }
+
+    pub(crate) fn start_with<P: Send + 'static>(
+        scheduler: Arc<dyn Scheduler>,
+        kind: Kind,
+        options: WorkerOptions,
+        inbox: Option<Inbox>,
+        decode: Decode<P>,
+        handler: impl Handler<P>,
     ) -> Self {
         let concurrency = options.concurrency.clamp(1, Semaphore::MAX_PERMITS);
         let options = WorkerOptions {
@@ -134,7 +174,8 @@ impl Worker {
         };
         let context = Arc::new(Context {
             scheduler,
-            kind: payload::kind_of::<P>(),
+            kind,
+            inbox,
             leases: Leases::default(),
             slots: Arc::new(Semaphore::new(concurrency)),
             attempts: TaskTracker::new(),
@@ -144,9 +185,9 @@ impl Worker {
             options,
         });
         let (finished, to_settle) = mpsc::channel(concurrency);
-        let handler = Arc::new(handler);
+        let handling = Arc::new(Handling { handler, decode });
         Self {
-            claiming: tokio::spawn(claim::run(Arc::clone(&context), handler, finished)),
+            claiming: tokio::spawn(claim::run(Arc::clone(&context), handling, finished)),
             settling: tokio::spawn(settler::run(Arc::clone(&context), to_settle)),
             beating: tokio::spawn(heartbeat::run(Arc::clone(&context))),
             context,

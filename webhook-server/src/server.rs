@@ -92,8 +92,8 @@ impl Server {
         let worker = (config.role != Role::Api).then(|| {
             Worker::start::<Transaction>(
                 Arc::clone(&backend.scheduler),
-                LogTransaction,
                 config.worker_options(),
+                LogTransaction,
             )
         });
         let forgetting = (config.role != Role::Api)

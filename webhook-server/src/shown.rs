@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use webhook_core::transaction::Currency;
-use webhook_core::{EventRecord, EventSummary, Kind, Payload, State, Transaction, payload};
+use webhook_core::{EventRecord, EventSummary, Kind, State, Transaction, payload};
 
 pub(crate) use details::Details;
 pub(crate) use ids::{shown_id, typed_id};
@@ -27,7 +27,7 @@ pub(crate) fn content(record: &EventRecord) -> Option<Transaction> {
     if record.stripped {
         return None;
     }
-    Transaction::decode(&record.envelope.body).ok()
+    Transaction::from_json(&record.envelope.body).ok()
 }
 
 /// A transaction and where it stands. What its body said is null where there is no body.

@@ -6,10 +6,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use bytes::Bytes;
 use sqlx::postgres::PgPool;
-use webhook_core::{
-    Accepted, Event, Fingerprint, HandlerError, Inbox, InboxOptions, InvalidPayload, Payload,
-    Worker, WorkerOptions, payload,
-};
+use webhook_core::{Accepted, Event, Fingerprint, HandlerError, Headers, Identity, Inbox, InboxOptions, InvalidPayload, Payload, Worker, WorkerOptions, payload};
 use webhook_postgres::PgStore;
 
 use crate::job::{Job, Watch};
@@ -18,16 +15,14 @@ use crate::measure::{Aim, Peer};
 impl Payload for Job {
     const KIND: &'static str = "job";
 
-    fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
-        payload::from_json(body)
+    fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
+        let job: Self = payload::from_json(body)?;
+        let fingerprint = Fingerprint::of([&job.id, &job.note]);
+        Identity::new(job.id, fingerprint)
     }
 
-    fn key(&self) -> &str {
-        &self.id
-    }
-
-    fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of([&self.id, &self.note])
+    fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
+        Ok(payload::from_json(body)?)
     }
 }
 
@@ -74,11 +69,7 @@ impl Peer for Queue {
             async { Ok::<(), HandlerError>(()) }
         };
         let scheduler = Arc::new(self.store.clone());
-        Ok(Worker::start::<Job>(
-            scheduler,
-            handler,
-            WorkerOptions::default(),
-        ))
+        Ok(Worker::start::<Job>(scheduler, WorkerOptions::default(), handler))
     }
 
     async fn stop(&self, worker: Worker) -> anyhow::Result<()> {

@@ -25,7 +25,7 @@ async fn start_and_stop(config: &Config) {
     }));
     let store: Arc<dyn Store> = Arc::clone(&memory) as _;
     let scheduler: Arc<dyn Scheduler> = memory;
-    let worker = Worker::start::<Transaction>(scheduler, LogTransaction, config.worker_options());
+    let worker = Worker::start::<Transaction>(scheduler, config.worker_options(), LogTransaction);
     let inbox = Inbox::new(Arc::clone(&store), config.inbox_options());
     let site = Site::of_inbox(inbox.clone(), store, config.http_options());
 

@@ -56,7 +56,7 @@ impl World {
             badly: self.plan.faults.handlers,
         };
         let options = self.plan.workers[number].clone();
-        Worker::start::<P>(Arc::new(scheduler), script, options)
+        Worker::start::<P>(Arc::new(scheduler), options, script)
     }
 
     /// A receiver that is there, if any: perhaps one that is closing.

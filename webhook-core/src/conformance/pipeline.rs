@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::Backend;
 use super::steps::{LONG, SHORT, attempts};
 use crate::{
     Accepted, Attempt, Backoff, Claim, Envelope, Event, EventRecord, Fingerprint, HandlerError,
-    Inbox, InboxOptions, InvalidPayload, Key, Payload, State, Worker, WorkerOptions, payload,
+    Headers, Identity, Inbox, InboxOptions, InvalidPayload, Key, Payload, Pipeline,
+    PipelineBuilder, RawEvent, State, Worker, WorkerOptions, payload,
 };
 
 /// More than any case needs; the deadline of the case is what ends one that hangs.
@@ -25,10 +26,8 @@ struct Note {
     content: String,
 }
 
-impl Payload for Note {
-    const KIND: &'static str = "conformance.note";
-
-    fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
+impl Note {
+    fn read(body: &[u8]) -> Result<Self, InvalidPayload> {
         let malformed = |detail: &str| InvalidPayload::Malformed {
             detail: detail.to_owned(),
         };
@@ -39,13 +38,18 @@ impl Payload for Note {
             content: content.to_owned(),
         })
     }
+}
 
-    fn key(&self) -> &str {
-        &self.key
+impl Payload for Note {
+    const KIND: &'static str = "conformance.note";
+
+    fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
+        let note = Self::read(body)?;
+        Identity::new(note.key, Fingerprint::of([&note.content]))
     }
 
-    fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of([&self.content])
+    fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
+        Ok(Self::read(body)?)
     }
 }
 
@@ -113,8 +117,8 @@ fn content(backend: &Backend, seen: &Seen) -> Worker {
     };
     Worker::start(
         Arc::clone(&backend.scheduler),
-        handler,
         options(attempts(3)),
+        handler,
     )
 }
 
@@ -206,7 +210,7 @@ pub async fn a_failing_event_is_retried_until_it_succeeds(backend: Backend) {
         _ => Ok(()),
     };
     let scheduler = Arc::clone(&backend.scheduler);
-    let worker = Worker::start::<Note>(scheduler, handler, options(attempts(3)));
+    let worker = Worker::start::<Note>(scheduler, options(attempts(3)), handler);
     let record = settled(&backend, &inbox, "a").await;
     worker.shutdown(DRAIN).await;
     assert_eq!((record.state, record.attempts), (State::Processed, 3));
@@ -222,7 +226,7 @@ pub async fn a_poison_event_fails_and_others_pass(backend: Backend) {
         Ok(())
     };
     let scheduler = Arc::clone(&backend.scheduler);
-    let worker = Worker::start::<Note>(scheduler, handler, options(attempts(3)));
+    let worker = Worker::start::<Note>(scheduler, options(attempts(3)), handler);
     let sound = settled(&backend, &inbox, "sound").await;
     assert_eq!(sound.state, State::Processed);
     let poison = settled(&backend, &inbox, "poison").await;
@@ -293,7 +297,7 @@ pub async fn what_a_drain_hands_back_is_not_spent(backend: Backend) {
         }
     };
     let scheduler = Arc::clone(&backend.scheduler);
-    let worker = Worker::start(scheduler, stuck, options(attempts(1)));
+    let worker = Worker::start(scheduler, options(attempts(1)), stuck);
     begun.wait_for("a").await;
     let drained = worker.shutdown(Duration::ZERO).await;
     assert_eq!((drained.released, drained.left), (1, 0));
@@ -307,21 +311,17 @@ pub async fn what_a_drain_hands_back_is_not_spent(backend: Backend) {
 }
 
 /// The same kind, of a version of the app that reads every body.
-struct Lenient(String);
+struct Lenient;
 
 impl Payload for Lenient {
     const KIND: &'static str = Note::KIND;
 
-    fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
-        Ok(Self(String::from_utf8_lossy(body).into_owned()))
+    fn identify(body: &[u8], headers: &Headers) -> Result<Identity, InvalidPayload> {
+        Note::identify(body, headers)
     }
 
-    fn key(&self) -> &str {
-        &self.0
-    }
-
-    fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of([&self.0])
+    fn decode(_: &[u8], _: &Headers) -> Result<Self, HandlerError> {
+        Ok(Self)
     }
 }
 
@@ -362,7 +362,7 @@ pub async fn an_unreadable_payload_is_left_to_another_version(backend: Backend) 
     };
     let scheduler = Arc::clone(&backend.scheduler);
     let strict = async |_: Event<Note>| Ok(());
-    let strict = Worker::start(scheduler, strict, options.clone());
+    let strict = Worker::start(scheduler, options.clone(), strict);
     let name = Key::new("a").expect("a valid key");
     loop {
         let record = inbox.find::<Note>(&name).await.expect("find");
@@ -374,9 +374,71 @@ pub async fn an_unreadable_payload_is_left_to_another_version(backend: Backend) 
     strict.shutdown(DRAIN).await;
     let scheduler = Arc::clone(&backend.scheduler);
     let lenient = async |_: Event<Lenient>| Ok(());
-    let lenient = Worker::start(scheduler, lenient, options);
+    let lenient = Worker::start(scheduler, options, lenient);
     let record = settled(&backend, &inbox, "a").await;
     lenient.shutdown(DRAIN).await;
     assert_eq!(record.state, State::Processed);
     assert!(record.attempts >= 2);
+}
+
+fn pipeline(backend: &Backend) -> PipelineBuilder {
+    let store = Arc::clone(&backend.store);
+    Pipeline::builder_of(store, Arc::clone(&backend.scheduler)).inbox(InboxOptions {
+        deadline: Duration::from_secs(60),
+        ..InboxOptions::default()
+    })
+}
+
+/// A handler of raw events has the body and the headers byte for byte, and knows which event it is.
+pub async fn a_raw_handler_sees_what_was_delivered(backend: Backend) {
+    let (tell, mut told) = mpsc::channel(1);
+    let handler = move |event: RawEvent| {
+        let tell = tell.clone();
+        async move { Ok::<_, HandlerError>(tell.send(event).await?) }
+    };
+    let kind = payload::kind_of::<Note>();
+    let options = options(attempts(3));
+    let pipeline = pipeline(&backend).handle_raw(kind.clone(), options, handler);
+    let pipeline = pipeline.start();
+    let body: &[u8] = b"a=\xff\0";
+    let headers = Headers::try_from_iter([("X-Type", b"\xff")]).expect("valid headers");
+    let envelope = Envelope::new(
+        kind.clone(),
+        Key::new("a").expect("a valid key"),
+        Fingerprint::of([body]),
+        body.into(),
+    );
+    let envelope = envelope.with_headers(headers.clone());
+    let accepted = pipeline.inbox().accept(envelope).await;
+    assert_eq!(accepted.expect("accept"), Accepted::New);
+    let event = told.recv().await.expect("the handler runs");
+    let record = settled(&backend, pipeline.inbox(), "a").await;
+    pipeline.shutdown(DRAIN).await;
+    assert_eq!((event.kind.clone(), event.key.as_str()), (kind, "a"));
+    assert_eq!((&*event.body, &event.headers), (body, &headers));
+    assert_eq!((event.id(), event.attempt().number()), (record.id, 1));
+    assert_eq!(event.accepted_at, record.accepted_at);
+    assert_eq!(record.state, State::Processed);
+}
+
+/// A handler accepts further events through the inbox of its pipeline.
+pub async fn handlers_accept_events_that_follow(backend: Backend) {
+    let seen = Seen::default();
+    let note = seen.clone();
+    let handler = move |event: Event<Note>| {
+        note.note(&event);
+        async move {
+            if event.payload.content == "first" {
+                let inbox = event.inbox().ok_or("no inbox")?;
+                inbox.receive::<Note>("b=second".into()).await?;
+            }
+            Ok::<_, HandlerError>(())
+        }
+    };
+    let pipeline = pipeline(&backend).handle_with(options(attempts(3)), handler);
+    let pipeline = pipeline.start();
+    deliver(pipeline.inbox(), "a=first").await;
+    seen.wait_for("b").await;
+    assert_eq!(settled(&backend, pipeline.inbox(), "b").await.attempts, 1);
+    pipeline.shutdown(DRAIN).await;
 }

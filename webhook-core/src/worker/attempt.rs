@@ -9,17 +9,16 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::Context;
+use super::{Context, Handling};
 use crate::event::Key;
 use crate::handler::{Event, Handled, Handler, HandlerError, Remedy};
 use crate::panics::{logging, message};
-use crate::payload::Payload;
 use crate::scheduler::{Attempt, ClaimedEvent, Lease, Outcome, Reason, Settlement};
 
 /// Runs the handler on `claimed`, and has the settler store how that ended.
-pub(super) async fn run<P: Payload>(
+pub(super) async fn run<P: Send + 'static, H: Handler<P>>(
     context: Arc<Context>,
-    handler: &impl Handler<P>,
+    handling: &Handling<P, H>,
     claimed: ClaimedEvent,
     finished: mpsc::Sender<Settlement>,
 ) {
@@ -29,7 +28,7 @@ pub(super) async fn run<P: Payload>(
         finished,
         ended: false,
     };
-    match attempt(&unsettled.context, handler, claimed).await {
+    match attempt(&unsettled.context, handling, claimed).await {
         Some(outcome) => unsettled.settle(outcome).await,
         None => unsettled.settled_by_handler(),
     }
@@ -107,14 +106,14 @@ impl Drop for Unsettled {
 }
 
 /// Runs the handler on `claimed` and says how to settle; `None` where the handler has done so.
-async fn attempt<P: Payload>(
+async fn attempt<P: Send + 'static, H: Handler<P>>(
     context: &Context,
-    handler: &impl Handler<P>,
+    handling: &Handling<P, H>,
     claimed: ClaimedEvent,
 ) -> Option<Outcome> {
     let attempt = claimed.lease.attempt;
     let key = claimed.key.clone();
-    let handling = AssertUnwindSafe(handle(context, handler, claimed)).catch_unwind();
+    let handling = AssertUnwindSafe(handle(context, handling, claimed)).catch_unwind();
     let limit = context.options.handler_timeout;
     let error = tokio::select! {
         biased;
@@ -139,14 +138,13 @@ async fn attempt<P: Payload>(
     Some(outcome)
 }
 
-async fn handle<P: Payload>(
+async fn handle<P: Send + 'static, H: Handler<P>>(
     context: &Context,
-    handler: &impl Handler<P>,
+    handling: &Handling<P, H>,
     claimed: ClaimedEvent,
 ) -> Result<Handled, HandlerError> {
-    // Another version of the app may read it: the one that accepted it, or the next one.
-    let payload = P::decode(&claimed.body)
-        .map_err(|error| HandlerError::retry(format!("stored payload is unreadable: {error}")))?;
+    let payload = (handling.decode)(&claimed.body, &claimed.headers)
+        .map_err(|error| error.prefixed("stored payload is unreadable"))?;
     let event = Event {
         payload,
         headers: claimed.headers,
@@ -157,8 +155,9 @@ async fn handle<P: Payload>(
         max_attempts: context.options.max_attempts,
         accepted_at: claimed.accepted_at,
         lag: claimed.lag,
+        inbox: context.inbox.clone(),
     };
-    handler.handle(event).await
+    handling.handler.handle(event).await
 }
 
 impl Context {

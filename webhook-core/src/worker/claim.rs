@@ -10,10 +10,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
-use super::{Context, attempt, outage};
+use super::{Context, Handling, attempt, outage};
 use crate::handler::Handler;
 use crate::panics::{caught, logging};
-use crate::payload::Payload;
 use crate::scheduler::{Claim, ClaimedEvent, Outcome, Settlement};
 
 /// Before the next claim when others hold all that is due.
@@ -28,9 +27,9 @@ const HINT_FLOOR: Duration = Duration::from_millis(1);
 const GATHER: Duration = Duration::from_millis(10);
 
 /// Claims and starts attempts until the worker is stopped.
-pub(super) async fn run<P: Payload, H: Handler<P>>(
+pub(super) async fn run<P: Send + 'static, H: Handler<P>>(
     context: Arc<Context>,
-    handler: Arc<H>,
+    handling: Arc<Handling<P, H>>,
     finished: mpsc::Sender<Settlement>,
 ) {
     let mut failures = 0;
@@ -61,7 +60,7 @@ pub(super) async fn run<P: Payload, H: Handler<P>>(
                 behind = brought >= claim.limit.get();
                 start(
                     &context,
-                    &handler,
+                    &handling,
                     &finished,
                     claimed.events,
                     asked_at,
@@ -134,9 +133,9 @@ fn permits(count: usize) -> u32 {
 }
 
 /// Starts an attempt at each of `events`, or hands them back where the worker is stopping.
-async fn start<P: Payload, H: Handler<P>>(
+async fn start<P: Send + 'static, H: Handler<P>>(
     context: &Arc<Context>,
-    handler: &Arc<H>,
+    handling: &Arc<Handling<P, H>>,
     finished: &mpsc::Sender<Settlement>,
     events: Vec<ClaimedEvent>,
     asked_at: Instant,
@@ -160,11 +159,11 @@ async fn start<P: Payload, H: Handler<P>>(
         .map(|claimed| {
             let slot = slots.split(1);
             let lease = claimed.lease;
-            let (context, handler, finished) =
-                (Arc::clone(context), Arc::clone(handler), finished.clone());
+            let (context, handling, finished) =
+                (Arc::clone(context), Arc::clone(handling), finished.clone());
             let attempts = context.attempts.clone();
             let attempt = attempts.spawn(async move {
-                attempt::run(context, &*handler, claimed, finished).await;
+                attempt::run(context, &*handling, claimed, finished).await;
                 drop(slot);
             });
             (lease, attempt.abort_handle())

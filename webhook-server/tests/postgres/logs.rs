@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use webhook_core::{NewEvent, Redelivery, Store, Transaction, payload};
+use webhook_core::{Envelope, Headers, NewEvent, Redelivery, Store, Transaction};
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
 
@@ -19,7 +19,8 @@ async fn no_request_and_no_command_makes_the_log_tell_a_secret() {
 
     // Cannot be read any more, so that its handler fails.
     let store = PgStore::connect(database.url()).await.unwrap();
-    let mut envelope = payload::seal::<Transaction>(transaction("spoilt").into()).unwrap();
+    let mut envelope =
+        Envelope::of::<Transaction>(transaction("spoilt").into(), Headers::new()).unwrap();
     envelope.body = transaction("spoilt").replace('}', "").into();
     let event = NewEvent {
         envelope,

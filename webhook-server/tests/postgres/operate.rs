@@ -7,8 +7,8 @@ use bytes::Bytes;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use webhook_core::{
-    Accepted, Claim, NewEvent, Outcome, Reason, Redelivery, Scheduler, Settlement, Store,
-    Transaction, payload,
+    Accepted, Claim, Envelope, Headers, NewEvent, Outcome, Reason, Redelivery, Scheduler,
+    Settlement, Store, Transaction, payload,
 };
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
@@ -33,7 +33,7 @@ impl Inbox {
 
     async fn accept(&self, body: String, delay: Duration) -> Accepted {
         let event = NewEvent {
-            envelope: payload::seal::<Transaction>(Bytes::from(body)).unwrap(),
+            envelope: Envelope::of::<Transaction>(Bytes::from(body), Headers::new()).unwrap(),
             delay,
             redelivery: Redelivery::KeepFailed,
         };

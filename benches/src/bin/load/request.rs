@@ -174,11 +174,11 @@ mod tests {
 
     #[test]
     fn bodies_have_their_size_and_are_transactions() {
-        use webhook_core::{Payload, Transaction};
+        use webhook_core::Transaction;
         for size in [300, 4096, 65_536] {
             let body = body(7, size);
             assert_eq!(body.len(), size);
-            let transaction = Transaction::decode(&body).unwrap();
+            let transaction = Transaction::from_json(&body).unwrap();
             assert_eq!(transaction.id(), "txn_0000000000000007");
         }
     }

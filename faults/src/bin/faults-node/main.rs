@@ -89,7 +89,7 @@ async fn serve(line: Line) -> anyhow::Result<()> {
     let worker = (config.role != Role::Api).then(|| {
         let scheduler = Arc::clone(&store) as Arc<dyn Scheduler>;
         let handler = LedgerHandler::new(ledger, Arc::clone(&store));
-        Worker::start::<Transaction>(scheduler, handler, worker_options(&line))
+        Worker::start::<Transaction>(scheduler, worker_options(&line), handler)
     });
     let site = match &inbox {
         Some(inbox) => Site::of_inbox(inbox.clone(), store, config.http_options()),

@@ -147,8 +147,8 @@ async fn a_backend_that_panics_is_asked_again() {
     };
     let worker = Worker::start(
         Arc::clone(&scheduler) as _,
-        handler,
         WorkerOptions::default(),
+        handler,
     );
     assert_eq!(scripted.settled(1).await, [(1, Outcome::Processed)]);
     assert!(scheduler.extends.load(Ordering::SeqCst) > 1);

@@ -11,7 +11,8 @@ use tokio::sync::Notify;
 use super::super::*;
 use crate::error::Error;
 use crate::event::{EventId, Fingerprint, Key};
-use crate::payload::{FieldError, InvalidPayload};
+use crate::headers::Headers;
+use crate::payload::{FieldError, Identity, InvalidPayload};
 use crate::scheduler::{
     Attempt, Claim, Claimed, ClaimedEvent, Extended, Fence, Lease, MockScheduler, Outcome, Settled,
     Settlement,
@@ -32,22 +33,18 @@ pub(super) struct Word(pub(super) String);
 impl Payload for Word {
     const KIND: &'static str = "word";
 
-    fn decode(body: &[u8]) -> Result<Self, InvalidPayload> {
+    fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
+        Identity::new(String::from_utf8_lossy(body), Fingerprint::of([body]))
+    }
+
+    fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
         match std::str::from_utf8(body) {
             Ok(word) => Ok(Self(word.to_owned())),
             Err(_) => Err(InvalidPayload::Fields(vec![FieldError {
                 pointer: "/word".to_owned(),
                 detail: "must be text".to_owned(),
-            }])),
+            }]))?,
         }
-    }
-
-    fn key(&self) -> &str {
-        &self.0
-    }
-
-    fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of([&self.0])
     }
 }
 
@@ -182,7 +179,7 @@ pub(super) fn start_with(
 ) -> Worker {
     Worker::start(
         Arc::clone(scheduler) as Arc<dyn Scheduler>,
-        handler,
         options,
+        handler,
     )
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
 use webhook_core::{
-    Accepted, Envelope, Event, HandlerError, InboxOptions, Pipeline, Transaction, payload,
+    Accepted, Envelope, Event, HandlerError, Headers, InboxOptions, Pipeline, Transaction,
 };
 use webhook_memory::{MemoryOptions, MemoryStore};
 
@@ -121,7 +121,7 @@ fn hand_over(events: u64) -> anyhow::Result<f64> {
             callers.spawn(async move {
                 for key in (caller..events).step_by(CALLERS) {
                     let body = Bytes::from(request::body(key, BODY_BYTES));
-                    let envelope = payload::seal::<Transaction>(body)?;
+                    let envelope = Envelope::of::<Transaction>(body, Headers::new())?;
                     let (answer, answered) = oneshot::channel();
                     queue.send((envelope, answer)).await?;
                     answered.await?;
