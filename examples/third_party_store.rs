@@ -112,6 +112,34 @@ impl MapStore {
             last_conflict_at: row.last_conflict_at,
         }
     }
+
+    /// Leases events of one kind.
+    fn claim_one(&self, state: &mut Events, claim: &Claim, now: Duration) -> Claimed {
+        let mut claimed = Claimed::default();
+        for id in state.due(&claim.kind, now).take(claim.limit.get()) {
+            let Some(row) = state.by_id.get_mut(&id) else {
+                continue;
+            };
+            if let Some(ran_out) = row.leased_until {
+                row.fail(self.system_time(ran_out), LOST_REASON);
+            }
+            if row.attempts >= claim.max_attempts.get() {
+                row.end(State::Failed, now, Some(EXHAUSTED_REASON.to_owned()));
+                claimed.exhausted.push(row.envelope.key.clone());
+            } else {
+                claimed.events.push(row.lease(
+                    id,
+                    claim.lease,
+                    self.system_time(row.accepted_at),
+                    now,
+                ));
+            }
+        }
+        let pending = state.of(&claim.kind).filter(|(_, row)| row.ended.is_none());
+        let next = pending.map(|(_, row)| row.leased_until.unwrap_or(row.due_at));
+        claimed.next_due = next.min().map(|next| next.saturating_sub(now));
+        claimed
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -162,32 +190,12 @@ impl Store for MapStore {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Scheduler for MapStore {
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
         let (mut state, now) = self.lock();
-        let mut claimed = Claimed::default();
-        for id in state.due(&claim.kind, now).take(claim.limit.get()) {
-            let Some(row) = state.by_id.get_mut(&id) else {
-                continue;
-            };
-            if let Some(ran_out) = row.leased_until {
-                row.fail(self.system_time(ran_out), LOST_REASON);
-            }
-            if row.attempts >= claim.max_attempts.get() {
-                row.end(State::Failed, now, Some(EXHAUSTED_REASON.to_owned()));
-                claimed.exhausted.push(row.envelope.key.clone());
-            } else {
-                claimed.events.push(row.lease(
-                    id,
-                    claim.lease,
-                    self.system_time(row.accepted_at),
-                    now,
-                ));
-            }
-        }
-        let pending = state.of(&claim.kind).filter(|(_, row)| row.ended.is_none());
-        let next = pending.map(|(_, row)| row.leased_until.unwrap_or(row.due_at));
-        claimed.next_due = next.min().map(|next| next.saturating_sub(now));
-        Ok(claimed)
+        let claimed = claims
+            .iter()
+            .map(|claim| self.claim_one(&mut state, claim, now));
+        Ok(claimed.collect())
     }
 
     async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
@@ -233,9 +241,14 @@ impl Scheduler for MapStore {
         Ok(settled)
     }
 
-    async fn ready(&self, _kind: &Kind) {
+    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
         // Wakes one worker of any kind: a hint may be wrong, and may be lost.
         self.0.wake.notified().await;
+        (0..kinds.len()).collect()
+    }
+
+    fn pause_before_claim(&self, _kind: &Kind) -> Duration {
+        Duration::ZERO
     }
 }
 

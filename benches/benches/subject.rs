@@ -147,6 +147,11 @@ impl Subject {
             lease: Duration::from_secs(3600),
             max_attempts: NonZeroU32::MAX,
         };
-        self.scheduler.claim(&claim).await.expect("claim").events
+        self.scheduler
+            .claim(std::slice::from_ref(&claim))
+            .await
+            .expect("claim")
+            .remove(0)
+            .events
     }
 }

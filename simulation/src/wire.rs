@@ -190,11 +190,17 @@ impl Store for Faulty {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Scheduler for Faulty {
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
-        match self.ask(Call::Claim(claim.clone())).await? {
-            Answer::Claim(claimed) => Ok(claimed),
-            other => mismatch(&other),
+    /// One call for each kind. Where one fails, what the others brought comes back when its leases
+    /// run out.
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+        let mut answers = Vec::new();
+        for claim in claims {
+            match self.ask(Call::Claim(claim.clone())).await? {
+                Answer::Claim(claimed) => answers.push(claimed),
+                other => mismatch(&other),
+            }
         }
+        Ok(answers)
     }
 
     /// Asks in an order of its own: the core's is that of a hash map.
@@ -221,17 +227,22 @@ impl Scheduler for Faulty {
         }
     }
 
-    async fn ready(&self, kind: &Kind) {
+    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
         let nudged = self.wire.nudge.notified();
         if self.is_deaf() {
             nudged.await;
         } else {
             tokio::select! {
                 biased;
-                () = self.wire.store.ready(kind) => {}
+                places = self.wire.store.wait_for_work(kinds) => return places,
                 () = nudged => {}
             }
         }
+        (0..kinds.len()).collect()
+    }
+
+    fn pause_before_claim(&self, kind: &Kind) -> Duration {
+        self.wire.store.pause_before_claim(kind)
     }
 }
 

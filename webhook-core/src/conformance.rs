@@ -11,10 +11,10 @@
 //! # async fn find(&self, _: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> { unreachable!() }
 //! # async fn ping(&self) -> Result<(), Error> { unreachable!() } }
 //! # #[async_trait::async_trait] impl Scheduler for Own {
-//! # async fn claim(&self, _: &Claim) -> Result<Claimed, Error> { unreachable!() }
+//! # async fn claim(&self, _: &[Claim]) -> Result<Vec<Claimed>, Error> { unreachable!() }
 //! # async fn extend(&self, _: &[Lease], _: Duration) -> Result<Vec<Extended>, Error> { unreachable!() }
 //! # async fn settle(&self, _: &[Settlement]) -> Result<Vec<Settled>, Error> { unreachable!() }
-//! # async fn ready(&self, _: &Kind) {} }
+//! # async fn wait_for_work(&self, _: &[Kind]) -> Vec<usize> { unreachable!() } }
 //! # #[async_trait::async_trait] impl Operator for Own {
 //! # async fn counts(&self, _: &Kind) -> Result<Counts, Error> { unreachable!() }
 //! # async fn lag(&self, _: &Kind) -> Result<Option<Duration>, Error> { unreachable!() }
@@ -51,6 +51,7 @@ pub mod claim;
 pub mod conflict;
 pub mod failed_attempts;
 pub mod headers;
+pub mod kinds;
 pub mod lease;
 pub mod make_due;
 pub mod names;
@@ -239,6 +240,15 @@ macro_rules! conformance {
                 next_due_counts_leases
                 next_due_ignores_settled_events
                 after_next_due_the_event_is_due
+            }
+            kinds {
+                no_claims_have_no_answers
+                claims_are_answered_in_their_order
+                no_kind_starves_another
+                each_kind_has_its_own_lease_and_attempts
+                next_due_is_told_of_each_kind
+                two_hundred_kinds_are_claimed_in_one_call
+                a_wait_for_many_kinds_names_some_of_them
             }
             lease {
                 an_expired_lease_is_taken_over

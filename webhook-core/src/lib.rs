@@ -88,6 +88,7 @@
 mod backoff;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod courtesy;
 mod error;
 mod event;
 mod handler;
@@ -102,6 +103,7 @@ mod retention;
 mod scheduler;
 mod store;
 pub mod transaction;
+pub mod wakeup;
 mod worker;
 
 pub use backoff::Backoff;
@@ -128,7 +130,7 @@ pub use store::{
     Accepted, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent, Redelivery, Store,
 };
 pub use transaction::Transaction;
-pub use worker::{Drained, Worker, WorkerOptions};
+pub use worker::{Drained, Worker, WorkerBuilder, WorkerOptions};
 
 #[cfg(feature = "mocks")]
 pub use {operator::MockOperator, scheduler::MockScheduler, store::MockStore};

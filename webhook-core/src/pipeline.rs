@@ -1,6 +1,5 @@
 //! From a backend and a handler to a running inbox.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,18 +7,18 @@ use std::time::Duration;
 use crate::event::Kind;
 use crate::handler::Handler;
 use crate::inbox::{Inbox, InboxOptions};
-use crate::payload::{self, Payload};
+use crate::payload::Payload;
 use crate::scheduler::Scheduler;
 use crate::store::Store;
-use crate::worker::{Decode, Drained, Worker, WorkerOptions};
+use crate::worker::{Drained, Worker, WorkerBuilder, WorkerOptions};
 
-/// Both halves in one process: an [`Inbox`], and a [`Worker`] for each kind that has a handler.
+/// Both halves in one process: an [`Inbox`], and a [`Worker`] for the kinds that have a handler.
 ///
 /// A process that only accepts takes an [`Inbox`] alone; one that only processes, a [`Worker`].
 #[derive(Debug)]
 pub struct Pipeline {
     inbox: Inbox,
-    workers: Vec<Worker>,
+    worker: Option<Worker>,
 }
 
 impl Pipeline {
@@ -35,7 +34,7 @@ impl Pipeline {
             store,
             scheduler,
             inbox: InboxOptions::default(),
-            workers: Vec::new(),
+            worker: Worker::builder(),
         }
     }
 
@@ -48,17 +47,10 @@ impl Pipeline {
     /// for up to `drain`, and hands the rest back.
     pub async fn shutdown(self, drain: Duration) -> Drained {
         self.inbox.close().await;
-        let drains = self
-            .workers
-            .into_iter()
-            .map(|worker| worker.shutdown(drain));
-        let drained = futures_util::future::join_all(drains).await;
-        drained
-            .into_iter()
-            .fold(Drained::default(), |sum, it| Drained {
-                released: sum.released + it.released,
-                left: sum.left + it.left,
-            })
+        match self.worker {
+            Some(worker) => worker.shutdown(drain).await,
+            None => Drained::default(),
+        }
     }
 }
 
@@ -67,10 +59,8 @@ pub struct PipelineBuilder {
     store: Arc<dyn Store>,
     scheduler: Arc<dyn Scheduler>,
     inbox: InboxOptions,
-    workers: Vec<(Kind, StartWorker)>,
+    worker: WorkerBuilder,
 }
-
-type StartWorker = Box<dyn FnOnce(Arc<dyn Scheduler>, Inbox) -> Worker + Send>;
 
 impl PipelineBuilder {
     /// Takes `options` for the inbox instead of the defaults.
@@ -90,40 +80,21 @@ impl PipelineBuilder {
 
     /// Processes the events of kind `P::KIND` with `handler`.
     #[must_use]
-    pub fn handle_with<P: Payload>(
-        mut self,
-        options: WorkerOptions,
-        handler: impl Handler<P>,
-    ) -> Self {
-        self.add(payload::kind_of::<P>(), options, P::decode, handler);
-        self
+    pub fn handle_with<P: Payload>(self, options: WorkerOptions, handler: impl Handler<P>) -> Self {
+        Self {
+            worker: self.worker.handle(options, handler),
+            ..self
+        }
     }
 
     /// Processes the events of `kind` with `handler`, as they were accepted. For kinds that are known
     /// only when the program runs.
     #[must_use]
-    pub fn handle_raw(
-        mut self,
-        kind: Kind,
-        options: WorkerOptions,
-        handler: impl Handler<()>,
-    ) -> Self {
-        self.add(kind, options, |_, _| Ok(()), handler);
-        self
-    }
-
-    fn add<P: Send + 'static>(
-        &mut self,
-        kind: Kind,
-        options: WorkerOptions,
-        decode: Decode<P>,
-        handler: impl Handler<P>,
-    ) {
-        let of_kind = kind.clone();
-        let start = move |scheduler, inbox| {
-            Worker::start_with(scheduler, kind, options, Some(inbox), decode, handler)
-        };
-        self.workers.push((of_kind, Box::new(start)));
+    pub fn handle_raw(self, kind: Kind, options: WorkerOptions, handler: impl Handler<()>) -> Self {
+        Self {
+            worker: self.worker.handle_raw(kind, options, handler),
+            ..self
+        }
     }
 
     /// Starts to accept and to process.
@@ -133,17 +104,12 @@ impl PipelineBuilder {
     /// Outside a Tokio runtime, or when a kind has two handlers, which would share its events at
     /// random.
     pub fn start(self) -> Pipeline {
-        let mut kinds = HashSet::new();
-        for (kind, _) in &self.workers {
-            assert!(kinds.insert(kind), "kind {kind} has two handlers");
-        }
-        let scheduler = self.scheduler;
+        self.worker.assert_distinct();
         let inbox = Inbox::new(self.store, self.inbox);
-        let start = |(_, start): (Kind, StartWorker)| start(Arc::clone(&scheduler), inbox.clone());
-        Pipeline {
-            workers: self.workers.into_iter().map(start).collect(),
-            inbox,
-        }
+        let has_handlers = self.worker.kinds().next().is_some();
+        let worker =
+            has_handlers.then(|| self.worker.start_with(self.scheduler, Some(inbox.clone())));
+        Pipeline { inbox, worker }
     }
 }
 
@@ -151,7 +117,7 @@ impl fmt::Debug for PipelineBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PipelineBuilder")
             .field("inbox", &self.inbox)
-            .field("workers", &self.workers.len())
+            .field("worker", &self.worker)
             .finish_non_exhaustive()
     }
 }

@@ -60,14 +60,14 @@ macro_rules! forward {
         impl<T: Scheduler + ?Sized> Scheduler for $pointer<T> {
             fn claim<'life0, 'life1, 'async_trait>(
                 &'life0 self,
-                claim: &'life1 Claim,
-            ) -> BoxFuture<'async_trait, Result<Claimed, Error>>
+                claims: &'life1 [Claim],
+            ) -> BoxFuture<'async_trait, Result<Vec<Claimed>, Error>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
                 'life1: 'async_trait,
             {
-                (**self).claim(claim)
+                (**self).claim(claims)
             }
 
             fn extend<'life0, 'life1, 'async_trait>(
@@ -95,16 +95,20 @@ macro_rules! forward {
                 (**self).settle(settlements)
             }
 
-            fn ready<'life0, 'life1, 'async_trait>(
+            fn wait_for_work<'life0, 'life1, 'async_trait>(
                 &'life0 self,
-                kind: &'life1 Kind,
-            ) -> BoxFuture<'async_trait, ()>
+                kinds: &'life1 [Kind],
+            ) -> BoxFuture<'async_trait, Vec<usize>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
                 'life1: 'async_trait,
             {
-                (**self).ready(kind)
+                (**self).wait_for_work(kinds)
+            }
+
+            fn pause_before_claim(&self, kind: &Kind) -> Duration {
+                (**self).pause_before_claim(kind)
             }
         }
 

@@ -17,21 +17,26 @@ use crate::headers::Headers;
 #[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
 #[async_trait]
 pub trait Scheduler: Send + Sync + 'static {
-    /// Leases up to `claim.limit` events of a kind that are due: the longest due first.
+    /// Leases events that are due, up to `limit` of each kind asked for: the longest due first.
+    /// Answer *i* is that of claim *i*. One call serves all kinds that a process works on.
+    ///
+    /// No kind may occur in two of `claims`.
     ///
     /// # Guarantees
     ///
     /// - An event is leased only when its due time has passed by the store's clock, and to one
-    ///   caller at a time. It stays leased for `claim.lease`, unless extended or settled; where its
+    ///   caller at a time. It stays leased for the `lease` of the claim, unless extended or settled; where its
     ///   lease before ran out, for up to twice as long, so that events lost together with a process
     ///   need not come back together.
     /// - The attempt is counted durably before the call returns, so a crash spends it.
     /// - An event whose lease ran out is due again, at its old place in the order. Where
-    ///   `claim.max_attempts` of its attempts are spent, it is not leased but ends as failed, with
-    ///   [`EXHAUSTED_REASON`], and is named in [`Claimed::exhausted`]. These count towards
-    ///   `claim.limit`.
+    ///   `max_attempts` of its attempts are spent, it is not leased but ends as failed, with
+    ///   [`EXHAUSTED_REASON`], and is named in [`Claimed::exhausted`]. These count towards the
+    ///   `limit`.
     /// - The attempt whose lease ran out is kept as one that failed, with [`LOST_REASON`].
-    /// - Events of other kinds are neither touched nor waited for.
+    /// - Events of other kinds are neither touched nor waited for. However many events of one kind
+    ///   are due, those of another one are leased up to its own limit.
+    /// - The call does not wait for events to fall due.
     ///
     /// # Errors
     ///
@@ -40,7 +45,7 @@ pub trait Scheduler: Send + Sync + 'static {
     /// # Cancel safety
     ///
     /// As for an error: what was leased meanwhile comes back when the lease runs out.
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error>;
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error>;
 
     /// Renews `leases`, each to run out `lease` from now; answer *i* is that of lease *i*.
     ///
@@ -84,7 +89,8 @@ pub trait Scheduler: Send + Sync + 'static {
     /// Dropping the future leaves each settlement either applied or not.
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error>;
 
-    /// Completes when there may be something to claim of `kind` earlier than the last claim said.
+    /// Completes when there may be something to claim of some of `kinds` earlier than their last claims
+    /// said, with the places of these in `kinds`.
     ///
     /// # Guarantees
     ///
@@ -95,7 +101,17 @@ pub trait Scheduler: Send + Sync + 'static {
     ///
     /// May be dropped and called again at any time. A wake-up that falls between two calls is
     /// kept where that costs nothing.
-    async fn ready(&self, kind: &Kind);
+    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize>;
+
+    /// How long a worker that had more due than it could take should wait before it claims events of
+    /// `kind` again. Zero where a backend does not say otherwise.
+    ///
+    /// For a store whose claims take from accepts what they need: see
+    /// [`courtesy`](crate::courtesy).
+    fn pause_before_claim(&self, kind: &Kind) -> Duration {
+        let _ = kind;
+        Duration::ZERO
+    }
 }
 
 /// Why an event failed whose attempts all ended without a settlement.
@@ -105,7 +121,7 @@ pub const EXHAUSTED_REASON: &str =
 /// Why an attempt failed that ended without a settlement.
 pub const LOST_REASON: &str = "ended without a result (crash or lost lease)";
 
-/// A wish for work.
+/// A wish for work of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Only events of this kind.
@@ -118,7 +134,7 @@ pub struct Claim {
     pub max_attempts: NonZeroU32,
 }
 
-/// What a claim brought.
+/// What a claim of one kind brought.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Claimed {
     /// The events leased, the longest due first.

@@ -12,12 +12,13 @@ mod leases;
 mod outage;
 mod settler;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -26,12 +27,14 @@ use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::event::Kind;
-use crate::handler::{Handler, HandlerError};
+use crate::handler::Handler;
 use crate::headers::Headers;
 use crate::inbox::Inbox;
 use crate::panics::logging;
 use crate::payload::{self, Payload};
-use crate::scheduler::Scheduler;
+use crate::scheduler::{Claim, Scheduler};
+use attempt::{Handling, StartAttempt};
+use claim::Claiming;
 use leases::Leases;
 
 /// How a [`Worker`] behaves, and its limits.
@@ -78,7 +81,11 @@ impl Default for WorkerOptions {
 /// How long a drain waits, once its time is over, for the last settlements to be stored.
 const SETTLE_GRACE: Duration = Duration::from_secs(5);
 
-/// A running worker for the events of one kind.
+/// A running worker for the events of one or more kinds.
+///
+/// It claims the events of all its kinds together, so that a process of many kinds asks its store no
+/// more often than a process of one. Each kind has its own options, and no kind keeps another one
+/// waiting.
 ///
 /// Dropped without a [`shutdown`](Self::shutdown), it stops as if the drain time were zero, but
 /// nobody waits for it.
@@ -92,12 +99,10 @@ pub struct Worker {
 /// What the parts of one worker share.
 struct Context {
     scheduler: Arc<dyn Scheduler>,
-    kind: Kind,
     /// What handlers find in their events.
     inbox: Option<Inbox>,
-    options: WorkerOptions,
+    kinds: Vec<Arc<Served>>,
     leases: Leases,
-    slots: Arc<Semaphore>,
     attempts: TaskTracker,
     /// No more claims.
     stop: CancellationToken,
@@ -107,13 +112,14 @@ struct Context {
     settled: CancellationToken,
 }
 
-/// Reads an event's payload out of its body and its headers.
-pub(crate) type Decode<P> = fn(&[u8], &Headers) -> Result<P, HandlerError>;
-
-/// What an attempt does.
-struct Handling<P, H> {
-    decode: Decode<P>,
-    handler: H,
+/// A kind whose events are processed.
+struct Served {
+    kind: Kind,
+    options: WorkerOptions,
+    slots: Arc<Semaphore>,
+    attempts: Arc<dyn StartAttempt>,
+    /// There may be something to claim earlier than was known.
+    hint: Notify,
 }
 
 /// How a drain went.
@@ -126,7 +132,111 @@ pub struct Drained {
     pub left: usize,
 }
 
+/// Puts a [`Worker`] together: which kinds it processes, and how.
+pub struct WorkerBuilder {
+    kinds: Vec<Served>,
+}
+
+impl WorkerBuilder {
+    /// Processes the events of kind `P::KIND` with `handler`.
+    #[must_use]
+    pub fn handle<P: Payload>(self, options: WorkerOptions, handler: impl Handler<P>) -> Self {
+        let decode = P::decode;
+        self.serve(
+            payload::kind_of::<P>(),
+            options,
+            Handling { decode, handler },
+        )
+    }
+
+    /// Processes the events of `kind` with `handler`, as they were accepted. For kinds that are known
+    /// only when the program runs.
+    #[must_use]
+    pub fn handle_raw(self, kind: Kind, options: WorkerOptions, handler: impl Handler<()>) -> Self {
+        let decode = |_: &[u8], _: &Headers| Ok(());
+        self.serve(kind, options, Handling { decode, handler })
+    }
+
+    fn serve(
+        mut self,
+        kind: Kind,
+        options: WorkerOptions,
+        attempts: impl StartAttempt + 'static,
+    ) -> Self {
+        let concurrency = options.concurrency.clamp(1, Semaphore::MAX_PERMITS);
+        self.kinds.push(Served {
+            kind,
+            slots: Arc::new(Semaphore::new(concurrency)),
+            options: WorkerOptions {
+                concurrency,
+                max_batch: options.max_batch.max(1),
+                ..options
+            },
+            attempts: Arc::new(attempts),
+            hint: Notify::new(),
+        });
+        self
+    }
+
+    /// The kinds that have a handler.
+    pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.kinds.iter().map(|served| &served.kind)
+    }
+
+    /// Starts to process.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime, or when a kind has two handlers, which would share its events at
+    /// random.
+    pub fn start(self, scheduler: Arc<dyn Scheduler>) -> Worker {
+        self.start_with(scheduler, None)
+    }
+
+    /// Panics where a kind has two handlers.
+    pub(crate) fn assert_distinct(&self) {
+        let mut kinds = HashSet::new();
+        for kind in self.kinds() {
+            assert!(kinds.insert(kind), "kind {kind} has two handlers");
+        }
+    }
+
+    pub(crate) fn start_with(self, scheduler: Arc<dyn Scheduler>, inbox: Option<Inbox>) -> Worker {
+        self.assert_distinct();
+        let slots: usize = self.kinds.iter().map(|it| it.options.concurrency).sum();
+        let (finished, to_settle) = mpsc::channel(slots.clamp(1, Semaphore::MAX_PERMITS));
+        let context = Arc::new(Context {
+            scheduler,
+            inbox,
+            kinds: self.kinds.into_iter().map(Arc::new).collect(),
+            leases: Leases::default(),
+            attempts: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            abandon: CancellationToken::new(),
+            settled: CancellationToken::new(),
+        });
+        let claiming = Claiming::new(Arc::clone(&context), finished);
+        Worker {
+            claiming: tokio::spawn(claiming.run()),
+            settling: tokio::spawn(settler::run(Arc::clone(&context), to_settle)),
+            beating: tokio::spawn(heartbeat::run(Arc::clone(&context))),
+            context,
+        }
+    }
+}
+
+impl fmt::Debug for WorkerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.kinds).finish()
+    }
+}
+
 impl Worker {
+    /// Starts to put a worker together.
+    pub const fn builder() -> WorkerBuilder {
+        WorkerBuilder { kinds: Vec::new() }
+    }
+
     /// Starts to process the events of kind `P::KIND` with `handler`.
     ///
     /// Zeroes in `options` count as one.
@@ -139,59 +249,7 @@ impl Worker {
         options: WorkerOptions,
         handler: impl Handler<P>,
     ) -> Self {
-        let kind = payload::kind_of::<P>();
-        Self::start_with(scheduler, kind, options, None, P::decode, handler)
-    }
-
-    /// Starts to process the events of `kind` with `handler`, as they were accepted; otherwise as
-    /// [`start`](Self::start). For kinds that are known only when the program runs.
-    ///
-    /// # Panics
-    ///
-    /// As [`start`](Self::start).
-    pub fn start_raw(
-        scheduler: Arc<dyn Scheduler>,
-        kind: Kind,
-        options: WorkerOptions,
-        handler: impl Handler<()>,
-    ) -> Self {
-        Self::start_with(scheduler, kind, options, None, |_, _| Ok(()), handler)
-    }
-
-    pub(crate) fn start_with<P: Send + 'static>(
-        scheduler: Arc<dyn Scheduler>,
-        kind: Kind,
-        options: WorkerOptions,
-        inbox: Option<Inbox>,
-        decode: Decode<P>,
-        handler: impl Handler<P>,
-    ) -> Self {
-        let concurrency = options.concurrency.clamp(1, Semaphore::MAX_PERMITS);
-        let options = WorkerOptions {
-            concurrency,
-            max_batch: options.max_batch.max(1),
-            ..options
-        };
-        let context = Arc::new(Context {
-            scheduler,
-            kind,
-            inbox,
-            leases: Leases::default(),
-            slots: Arc::new(Semaphore::new(concurrency)),
-            attempts: TaskTracker::new(),
-            stop: CancellationToken::new(),
-            abandon: CancellationToken::new(),
-            settled: CancellationToken::new(),
-            options,
-        });
-        let (finished, to_settle) = mpsc::channel(concurrency);
-        let handling = Arc::new(Handling { handler, decode });
-        Self {
-            claiming: tokio::spawn(claim::run(Arc::clone(&context), handling, finished)),
-            settling: tokio::spawn(settler::run(Arc::clone(&context), to_settle)),
-            beating: tokio::spawn(heartbeat::run(Arc::clone(&context))),
-            context,
-        }
+        Self::builder().handle(options, handler).start(scheduler)
     }
 
     /// Stops claiming, lets handlers finish for up to `drain`, stores how they ended, and hands
@@ -211,17 +269,23 @@ impl Worker {
         let mut drained = Drained::default();
         if timeout_at(deadline, finish).await.is_err() {
             drained.released = context.leases.running();
-            logging(
-                || info!(kind = %context.kind, released = drained.released, "drain time is over, handing back"),
-            );
+            logging(|| {
+                info!(
+                    released = drained.released,
+                    "drain time is over, handing back"
+                )
+            });
             context.abandon.cancel();
         }
         // The settler ends when the claim loop and every attempt have dropped their sender.
         if timeout(SETTLE_GRACE, &mut self.settling).await.is_err() {
             drained.left = context.leases.held();
-            logging(
-                || warn!(kind = %context.kind, left = drained.left, "could not store how the last attempts ended"),
-            );
+            logging(|| {
+                warn!(
+                    left = drained.left,
+                    "could not store how the last attempts ended"
+                )
+            });
             self.settling.abort();
         }
         self.claiming.abort();
@@ -242,16 +306,29 @@ impl Drop for Worker {
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker")
-            .field("kind", &self.context.kind)
-            .field("options", &self.context.options)
+            .field("kinds", &self.context.kinds)
             .finish_non_exhaustive()
     }
 }
 
-impl Context {
-    /// How many events the next claim may bring, given `free` slots.
-    fn claim_limit(&self, free: usize) -> NonZeroUsize {
-        NonZeroUsize::new(free.min(self.options.max_batch)).unwrap_or(NonZeroUsize::MIN)
+impl fmt::Debug for Served {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Served")
+            .field("kind", &self.kind)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Served {
+    /// Asks for at most `limit` events.
+    fn claim(&self, limit: usize) -> Claim {
+        Claim {
+            kind: self.kind.clone(),
+            limit: NonZeroUsize::new(limit).unwrap_or(NonZeroUsize::MIN),
+            lease: self.options.lease,
+            max_attempts: self.options.max_attempts,
+        }
     }
 }
 

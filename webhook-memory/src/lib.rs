@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use webhook_core::{
     Accepted, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef, EventSummary,
     Extended, FailedAttempt, Kind, Lease, MadeDue, NewEvent, Operator, Page, Prune, Requeued,
-    RunningLeases, Scheduler, Settled, SettledCounts, Settlement, Store, Strip,
+    RunningLeases, Scheduler, Settled, SettledCounts, Settlement, Store, Strip, wakeup,
 };
 
 use crate::state::State;
@@ -174,9 +174,12 @@ impl Store for MemoryStore {
 
 #[async_trait]
 impl Scheduler for MemoryStore {
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
         let (mut state, now) = self.lock();
-        Ok(state.claim(claim, &self.shared.clock, now))
+        let claimed = claims
+            .iter()
+            .map(|claim| state.claim(claim, &self.shared.clock, now));
+        Ok(claimed.collect())
     }
 
     async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
@@ -189,14 +192,18 @@ impl Scheduler for MemoryStore {
         Ok(state.settle(settlements, now))
     }
 
-    async fn ready(&self, kind: &Kind) {
-        let news = {
+    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
+        let news: Vec<_> = {
             let (mut state, now) = self.lock();
-            state.news(kind, now)
+            let news = kinds.iter().map(|kind| state.news(kind, now));
+            news.collect()
         };
-        if let Some(news) = news {
-            news.await;
-        }
+        wakeup::any(news.into_iter().map(async |news| {
+            if let Some(news) = news {
+                news.await;
+            }
+        }))
+        .await
     }
 }
 

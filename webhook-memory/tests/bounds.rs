@@ -98,7 +98,7 @@ async fn a_store_may_have_no_room_at_all() {
     let refused = store.accept(&[event("a", "1")]).await;
     assert!(matches!(refused, Err(Error::Full { capacity: 0 })));
     assert_eq!(store.accept(&[]).await.unwrap(), []);
-    assert_eq!(store.claim(&claim()).await.unwrap().events, []);
+    assert_eq!(store.claim(&[claim()]).await.unwrap().remove(0).events, []);
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn eviction_forgets_what_was_processed_first() {
         .accept(&["a", "b", "c"].map(|name| event(name, "1")))
         .await
         .unwrap();
-    let claimed = store.claim(&claim()).await.unwrap().events;
+    let claimed = store.claim(&[claim()]).await.unwrap().remove(0).events;
     // Settled in another order than accepted.
     for wanted in ["b", "c", "a"] {
         let lease = claimed
@@ -135,7 +135,7 @@ async fn eviction_forgets_what_was_processed_first() {
 async fn eviction_spares_what_waits_is_leased_or_failed() {
     let store = MemoryStore::new(EVICTING);
     store.accept(&[event("failed", "1")]).await.unwrap();
-    let lease = store.claim(&claim()).await.unwrap().events[0].lease;
+    let lease = store.claim(&[claim()]).await.unwrap().remove(0).events[0].lease;
     let reason = Reason::new("broken");
     let outcome = Outcome::Failed { reason };
     store
@@ -143,7 +143,16 @@ async fn eviction_spares_what_waits_is_leased_or_failed() {
         .await
         .unwrap();
     store.accept(&[event("leased", "1")]).await.unwrap();
-    assert_eq!(store.claim(&claim()).await.unwrap().events.len(), 1);
+    assert_eq!(
+        store
+            .claim(&[claim()])
+            .await
+            .unwrap()
+            .remove(0)
+            .events
+            .len(),
+        1
+    );
     store.accept(&[event("due", "1")]).await.unwrap();
     let refused = store.accept(&[event("new", "1")]).await;
     assert!(matches!(refused, Err(Error::Full { capacity: 3 })));
@@ -276,7 +285,7 @@ async fn reasons_of_failed_attempts_count_as_bytes() {
     });
     store.accept(&[event("a", "1")]).await.unwrap();
     for _ in 0..4 {
-        let lease = store.claim(&claim()).await.unwrap().events[0].lease;
+        let lease = store.claim(&[claim()]).await.unwrap().remove(0).events[0].lease;
         let outcome = Outcome::Retry {
             after: Duration::ZERO,
             reason: Reason::new("r".repeat(2_000)),
@@ -330,7 +339,7 @@ async fn eviction_makes_room_in_bytes() {
     });
     for key in ["a", "b", "c", "d"] {
         store.accept(&[large(key, "x")]).await.unwrap();
-        let lease = store.claim(&claim()).await.unwrap().events[0].lease;
+        let lease = store.claim(&[claim()]).await.unwrap().remove(0).events[0].lease;
         let outcome = Outcome::Processed;
         store
             .settle(&[Settlement { lease, outcome }])
@@ -358,7 +367,7 @@ async fn pruned_and_stripped_events_give_their_bytes_back() {
         store.accept(&[large(&key, "x")]).await.unwrap();
         let conflicting = large(&key, "y");
         store.accept(&[conflicting]).await.unwrap();
-        let lease = store.claim(&claim()).await.unwrap().events[0].lease;
+        let lease = store.claim(&[claim()]).await.unwrap().remove(0).events[0].lease;
         let outcome = Outcome::Processed;
         store
             .settle(&[Settlement { lease, outcome }])
@@ -420,7 +429,7 @@ fn claim() -> Claim {
 async fn process(store: &MemoryStore, key: &str) {
     let accepted = store.accept(&[event(key, "1")]).await.unwrap();
     assert_eq!(accepted, [Accepted::New]);
-    let lease = store.claim(&claim()).await.unwrap().events[0].lease;
+    let lease = store.claim(&[claim()]).await.unwrap().remove(0).events[0].lease;
     let outcome = Outcome::Processed;
     store
         .settle(&[Settlement { lease, outcome }])

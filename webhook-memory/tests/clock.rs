@@ -94,7 +94,11 @@ async fn times_beyond_all_clocks_are_never() {
         lease: Duration::MAX,
         ..wish()
     };
-    let claimed = store.claim(&wish).await.unwrap();
+    let claimed = store
+        .claim(std::slice::from_ref(&wish))
+        .await
+        .unwrap()
+        .remove(0);
     assert_eq!(claimed.events.len(), 1);
     assert!(claimed.next_due > Some(1_000_000_000 * SECOND));
     let lease = claimed.events[0].lease;
@@ -203,7 +207,7 @@ async fn everybody_who_waits_is_woken() {
     let waiting: Vec<_> = (0..5)
         .map(|_| {
             let store = store.clone();
-            tokio::spawn(async move { store.ready(&kind()).await })
+            tokio::spawn(async move { store.wait_for_work(&[kind()]).await })
         })
         .collect();
     tokio::task::yield_now().await;
@@ -227,9 +231,9 @@ async fn whoever_was_told_of_nothing_learns_of_anothers_lease() {
             let mut told = None;
             loop {
                 match told {
-                    None => store.ready(&kind).await,
+                    None => drop(store.wait_for_work(std::slice::from_ref(&kind)).await),
                     Some(next_due) => tokio::select! {
-                        () = store.ready(&kind) => {}
+                        _ = store.wait_for_work(std::slice::from_ref(&kind)) => {}
                         () = tokio::time::sleep(next_due) => {}
                     },
                 }
@@ -283,7 +287,7 @@ fn wish() -> Claim {
 }
 
 async fn claim(store: &MemoryStore) -> Claimed {
-    store.claim(&wish()).await.unwrap()
+    store.claim(&[wish()]).await.unwrap().remove(0)
 }
 
 async fn settle(store: &MemoryStore, lease: Lease, outcome: Outcome) {
@@ -293,7 +297,9 @@ async fn settle(store: &MemoryStore, lease: Lease, outcome: Outcome) {
 
 /// Whether a wait ends at once.
 async fn is_ready(store: &MemoryStore) -> bool {
-    timeout(Duration::ZERO, store.ready(&kind())).await.is_ok()
+    timeout(Duration::ZERO, store.wait_for_work(&[kind()]))
+        .await
+        .is_ok()
 }
 
 /// Whether a wait that is under way ends, at once, with what is done meanwhile.
@@ -301,7 +307,7 @@ async fn waits(store: &MemoryStore, act: impl AsyncFnOnce(&MemoryStore)) -> bool
     assert!(!is_ready(store).await, "there is no news before");
     let waiting = tokio::spawn({
         let store = store.clone();
-        async move { store.ready(&kind()).await }
+        async move { store.wait_for_work(&[kind()]).await }
     });
     tokio::task::yield_now().await;
     act(store).await;

@@ -13,7 +13,7 @@ struct Unclaimable(Arc<MemoryStore>);
 
 #[async_trait]
 impl Scheduler for Unclaimable {
-    async fn claim(&self, _: &Claim) -> Result<Claimed, Error> {
+    async fn claim(&self, _: &[Claim]) -> Result<Vec<Claimed>, Error> {
         Err(Error::unavailable(std::io::Error::other("out of order")))
     }
 
@@ -25,8 +25,12 @@ impl Scheduler for Unclaimable {
         self.0.settle(settlements).await
     }
 
-    async fn ready(&self, kind: &Kind) {
-        self.0.ready(kind).await;
+    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
+        self.0.wait_for_work(kinds).await
+    }
+
+    fn pause_before_claim(&self, kind: &Kind) -> Duration {
+        self.0.pause_before_claim(kind)
     }
 }
 

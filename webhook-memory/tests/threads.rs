@@ -46,7 +46,7 @@ fn threads_that_send_and_work_at_once_process_each_event_once() {
             let (store, processed) = (&store, &processed);
             scope.spawn(move || {
                 loop {
-                    let claimed = block_on(store.claim(&claim())).unwrap().events;
+                    let claimed = block_on(store.claim(&[claim()])).unwrap().remove(0).events;
                     let settlements: Vec<_> = claimed
                         .iter()
                         .map(|event| Settlement {

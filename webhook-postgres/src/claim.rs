@@ -1,89 +1,153 @@
 //! Leases due events.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sqlx::Row;
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgBindIterExt, PgRow};
 use webhook_core::{
     Claim, Claimed, ClaimedEvent, EXHAUSTED_REASON, EventId, Fence, LOST_REASON, Lease,
 };
 
+use crate::accept::index;
 use crate::error::PgError;
 use crate::floor::{BOTTOM_US, Floors, Found};
 use crate::microseconds;
 use crate::record::{self, key};
 use crate::session::Session;
 
-/// One statement; a second one where the first began above the bottom and did not find enough.
+/// One statement for all kinds; a second one for those of which the first began above the bottom and
+/// did not find enough. Of a kind that is named twice, the first claim alone brings something.
 pub(crate) async fn claim(
     session: &mut Session<'_>,
     floors: &Floors,
-    claim: &Claim,
-) -> Result<Claimed, PgError> {
-    let from_us = floors.start(&claim.kind, Instant::now());
-    let mut claimed = claim_from(session, floors, claim, claim.limit.get(), from_us).await?;
-    let found = claimed.events.len() + claimed.exhausted.len();
-    if from_us == BOTTOM_US || found == claim.limit.get() {
-        return Ok(claimed);
+    claims: &[Claim],
+) -> Result<Vec<Claimed>, PgError> {
+    let now = Instant::now();
+    let mut wishes: Vec<Wish<'_>> = claims
+        .iter()
+        .enumerate()
+        .map(|(place, claim)| Wish {
+            place,
+            claim,
+            limit: claim.limit.get(),
+            from_us: floors.start(&claim.kind, now),
+        })
+        .collect();
+    wishes.sort_by(|one, other| one.claim.kind.cmp(&other.claim.kind));
+    wishes.dedup_by(|later, first| later.claim.kind == first.claim.kind);
+
+    let mut answers = vec![Claimed::default(); claims.len()];
+    claim_from(session, floors, &wishes, &mut answers).await?;
+    let mut below: Vec<Wish<'_>> = Vec::new();
+    for wish in wishes {
+        let claimed = &mut answers[wish.place];
+        let found = claimed.events.len() + claimed.exhausted.len();
+        if wish.from_us == BOTTOM_US || found >= wish.limit {
+            continue;
+        }
+        let rest = floors.until_bottom(&wish.claim.kind, Instant::now());
+        // Nothing is known of what is below: come back when it may be looked at.
+        claimed.next_due = Some(claimed.next_due.map_or(rest, |due| due.min(rest)));
+        if rest.is_zero() {
+            below.push(Wish {
+                limit: wish.limit - found,
+                from_us: BOTTOM_US,
+                ..wish
+            });
+        }
     }
-    let rest = floors.until_bottom(&claim.kind, Instant::now());
-    if rest.is_zero() {
-        let limit = claim.limit.get() - found;
-        match claim_from(session, floors, claim, limit, BOTTOM_US).await {
-            Ok(mut below) => {
-                below.events.append(&mut claimed.events);
-                below
-                    .events
-                    .sort_by_key(|event| std::cmp::Reverse(event.lag));
-                below.exhausted.append(&mut claimed.exhausted);
-                return Ok(below);
+    if !below.is_empty() {
+        let mut found = vec![Claimed::default(); claims.len()];
+        match claim_from(session, floors, &below, &mut found).await {
+            Ok(()) => {
+                for wish in below {
+                    let from_below = mem::take(&mut found[wish.place]);
+                    merge(&mut answers[wish.place], from_below);
+                }
             }
             // What is leased already is worth more than the error, which will come again.
             Err(error) => tracing::debug!(%error, "claim from the bottom failed"),
         }
     }
-    // Nothing is known of what is below: come back when it may be looked at.
-    claimed.next_due = Some(claimed.next_due.map_or(rest, |due| due.min(rest)));
-    Ok(claimed)
+    Ok(answers)
 }
 
+/// A claim of one kind.
+#[derive(Clone, Copy)]
+struct Wish<'a> {
+    /// Its place among the claims.
+    place: usize,
+    claim: &'a Claim,
+    limit: usize,
+    /// Where to begin.
+    from_us: i64,
+}
+
+/// Adds what a claim from the bottom brought, which knows when the next event falls due.
+fn merge(claimed: &mut Claimed, below: Claimed) {
+    claimed.next_due = below.next_due;
+    claimed.exhausted.extend(below.exhausted);
+    claimed.events.extend(below.events);
+    claimed
+        .events
+        .sort_by_key(|event| std::cmp::Reverse(event.lag));
+}
+
+/// Runs the statement for `wishes`, which are in order of their kinds, and puts what it brings where
+/// their places are in `answers`.
 async fn claim_from(
     session: &mut Session<'_>,
     floors: &Floors,
-    claim: &Claim,
-    limit: usize,
-    from_us: i64,
-) -> Result<Claimed, PgError> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let max_attempts = i32::try_from(claim.max_attempts.get()).unwrap_or(i32::MAX);
+    wishes: &[Wish<'_>],
+    answers: &mut [Claimed],
+) -> Result<(), PgError> {
+    let limits = || {
+        wishes
+            .iter()
+            .map(|it| i64::try_from(it.limit).unwrap_or(i64::MAX))
+    };
+    let attempts = |wish: &Wish<'_>| i32::try_from(wish.claim.max_attempts.get());
     let started = Instant::now();
     let rows = session
         .rows(include_str!("claim.sql"), |query| {
             query
-                .bind(claim.kind.as_str().to_owned())
-                .bind(limit)
-                .bind(microseconds::of(claim.lease))
-                .bind(max_attempts)
+                .bind(wishes.iter().map(|it| it.claim.kind.as_str()).bind_iter())
+                .bind(limits().bind_iter())
+                .bind(
+                    wishes
+                        .iter()
+                        .map(|it| microseconds::of(it.claim.lease))
+                        .bind_iter(),
+                )
+                .bind(
+                    wishes
+                        .iter()
+                        .map(|it| attempts(it).unwrap_or(i32::MAX))
+                        .bind_iter(),
+                )
+                .bind(wishes.iter().map(|it| it.from_us).bind_iter())
                 .bind(EXHAUSTED_REASON)
-                .bind(from_us)
                 .bind(LOST_REASON)
                 .bind(record::FAILED_ATTEMPT_SLOTS)
         })
         .await?;
-    let took = started.elapsed();
+    // What it took for one of the kinds.
+    let took = started.elapsed() / u32::try_from(wishes.len().max(1)).unwrap_or(u32::MAX);
 
-    let mut claimed = Claimed::default();
-    let mut first_us = None;
+    let mut firsts_us = vec![None; wishes.len()];
     for row in &rows {
+        let wish = index(row.try_get("place")?)?;
+        let claimed = &mut answers[wishes[wish].place];
         claimed.next_due = row
             .try_get::<Option<i64>, _>("next_due_us")?
             .map(microseconds::duration);
         let Some(id) = row.try_get::<Option<i64>, _>("id")? else {
             continue;
         };
-        if first_us.is_none() {
-            first_us = Some(row.try_get("due_us")?);
+        if firsts_us[wish].is_none() {
+            firsts_us[wish] = Some(row.try_get("due_us")?);
         }
         if row.try_get("spent")? {
             claimed.exhausted.push(key(row.try_get("key")?)?);
@@ -91,16 +155,18 @@ async fn claim_from(
             claimed.events.push(event(row, id)?);
         }
     }
-    let events = claimed.events.len() + claimed.exhausted.len();
-    let found = Found {
-        started,
-        took,
-        lease: claim.lease,
-        first_us,
-        events,
-    };
-    floors.note(&claim.kind, from_us, found);
-    Ok(claimed)
+    for (wish, first_us) in wishes.iter().zip(firsts_us) {
+        let claimed = &answers[wish.place];
+        let found = Found {
+            started,
+            took,
+            lease: wish.claim.lease,
+            first_us,
+            events: claimed.events.len() + claimed.exhausted.len(),
+        };
+        floors.note(&wish.claim.kind, wish.from_us, found);
+    }
+    Ok(())
 }
 
 fn event(row: &PgRow, id: i64) -> Result<ClaimedEvent, PgError> {

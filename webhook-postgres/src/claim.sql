@@ -1,18 +1,30 @@
--- $1 kind, $2 limit, $3 lease in microseconds, $4 attempts an event has, $5 reason of those that
--- have spent them, $6 where to begin: due times from it on, in microseconds since 1970; $7 reason of
--- attempts whose lease ran out, $8 how many failed attempts of an event are kept.
+-- $1 kinds, in ascending order, none of them twice; of each of them: $2 limit, $3 lease in
+-- microseconds, $4 attempts an event has, $5 where to begin: due times from it on, in microseconds since
+-- 1970. Of all: $6 reason of events that have spent their attempts, $7 reason of attempts whose lease
+-- ran out, $8 how many failed attempts of an event are kept.
 --
--- Answers one row per event leased or failed, in order of due times, or a single row of nulls;
--- `next_due_us` is the same in each of them.
-WITH due AS MATERIALIZED (
-  SELECT id, kind, due_at, leased_until, attempts, fence FROM webhook.queue
-  WHERE kind = $1
-    AND due_at <= statement_timestamp()
-    AND due_at >= timestamptz 'epoch' + $6::bigint * interval '1 microsecond'
-    AND (leased_until IS NULL OR leased_until <= statement_timestamp())
-  ORDER BY due_at
-  LIMIT $2::bigint
-  FOR NO KEY UPDATE SKIP LOCKED
+-- Answers one row per event leased or failed, by the place of its kind and in order of due times, or a
+-- single row of nulls for a kind; `next_due_us` is the same in all rows of a kind.
+WITH wish AS MATERIALIZED (
+  SELECT place, kind COLLATE "C" AS kind, max_events, max_attempts,
+         lease_us * interval '1 microsecond' AS lease,
+         timestamptz 'epoch' + from_us * interval '1 microsecond' AS from_at
+  FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::integer[], $5::bigint[])
+    WITH ORDINALITY AS wish (kind, max_events, lease_us, max_attempts, from_us, place)
+),
+due AS MATERIALIZED (
+  SELECT item.*, wish.place, wish.max_attempts
+  FROM wish
+  CROSS JOIN LATERAL (
+    SELECT id, kind, due_at, leased_until, attempts, fence FROM webhook.queue
+    WHERE kind = wish.kind
+      AND due_at <= statement_timestamp()
+      AND due_at >= wish.from_at
+      AND (leased_until IS NULL OR leased_until <= statement_timestamp())
+    ORDER BY due_at
+    LIMIT wish.max_events
+    FOR NO KEY UPDATE SKIP LOCKED
+  ) AS item
 ),
 -- Deleting takes a stronger lock, which may meet an extend: that one has won then.
 exhausted AS MATERIALIZED (
@@ -21,18 +33,22 @@ exhausted AS MATERIALIZED (
   CROSS JOIN LATERAL (
     SELECT id FROM webhook.queue WHERE id = due.id FOR UPDATE SKIP LOCKED
   ) AS item
-  WHERE due.attempts >= $4::integer
+  WHERE due.attempts >= due.max_attempts
 ),
 -- Events that were lost together, with their process, are taken over together, and one that kills
 -- its process would take the same others with it each time, until all have spent their attempts. So
 -- a lease that follows a lost one runs for up to twice as long: what is lost again comes back apart.
+--
+-- The kinds are in order, so the lease of an event's kind is found without a join, whose plan might
+-- be a scan.
 leased AS (
   UPDATE webhook.queue
-  SET leased_until = statement_timestamp() + $3::bigint * interval '1 microsecond'
+  SET leased_until = statement_timestamp()
+        + ($3::bigint[])[width_bucket(kind, $1::text[] COLLATE "C")] * interval '1 microsecond'
         * CASE WHEN leased_until IS NULL THEN 1 ELSE 1 + random() END,
       attempts = attempts + 1,
       fence = fence + 1
-  WHERE id = ANY (ARRAY(SELECT id FROM due WHERE attempts < $4::integer))
+  WHERE id = ANY (ARRAY(SELECT id FROM due WHERE attempts < max_attempts))
 ),
 spent AS (
   DELETE FROM webhook.queue
@@ -40,7 +56,7 @@ spent AS (
 ),
 failed AS (
   INSERT INTO webhook.outcomes (id, kind, failed, attempts, fence, settled_at, reason)
-  SELECT id, kind, true, attempts, fence, statement_timestamp(), $5::text
+  SELECT id, kind, true, attempts, fence, statement_timestamp(), $6::text
   FROM due WHERE id IN (SELECT id FROM exhausted)
 ),
 -- How the attempts before ended whose lease ran out.
@@ -49,42 +65,49 @@ lost AS (
   SELECT id, fence % $8::integer, fence, attempts, leased_until, $7::text
   FROM due
   WHERE leased_until IS NOT NULL
-    AND (attempts < $4::integer OR id IN (SELECT id FROM exhausted))
+    AND (attempts < max_attempts OR id IN (SELECT id FROM exhausted))
   ON CONFLICT (id, slot) DO UPDATE
   SET fence = excluded.fence,
       attempt = excluded.attempt,
       ended_at = excluded.ended_at,
       reason = excluded.reason
 ),
--- When the next event is to be had: at once where this batch is full and another free one is
--- behind it; else when one falls due, or when a lease runs out: those of others, and these.
+found AS MATERIALIZED (
+  SELECT place, count(*) AS events, max(due_at) AS last_due_at,
+         bool_or(attempts < max_attempts) AS is_leased
+  FROM due GROUP BY place
+),
+-- When the next event of a kind is to be had: at once where its limit is reached and another free one
+-- is behind it; else when one falls due, or when a lease runs out: those of others, and these.
 next AS MATERIALIZED (
-  SELECT CASE
-    WHEN (SELECT count(*) FROM due) = $2::bigint AND EXISTS (
+  SELECT wish.place, CASE
+    WHEN found.events = wish.max_events AND EXISTS (
       SELECT FROM webhook.queue
-      WHERE kind = $1
+      WHERE kind = wish.kind
         AND due_at <= statement_timestamp()
-        AND due_at >= (SELECT max(due_at) FROM due)
+        AND due_at >= found.last_due_at
         AND (leased_until IS NULL OR leased_until <= statement_timestamp())
         AND id NOT IN (SELECT id FROM due)
       LIMIT 1
     ) THEN statement_timestamp()
     ELSE least(
-      (SELECT min(due_at) FROM webhook.queue WHERE kind = $1 AND due_at > statement_timestamp()),
+      (SELECT min(due_at) FROM webhook.queue
+       WHERE kind = wish.kind AND due_at > statement_timestamp()),
       (SELECT min(leased_until) FROM webhook.queue
-       WHERE kind = $1 AND due_at <= statement_timestamp()
+       WHERE kind = wish.kind AND due_at <= statement_timestamp()
          AND leased_until > statement_timestamp()),
-      (SELECT statement_timestamp() + $3::bigint * interval '1 microsecond'
-       FROM due WHERE attempts < $4::integer LIMIT 1)
+      CASE WHEN found.is_leased THEN statement_timestamp() + wish.lease END
     )
   END AS due_at
+  FROM wish LEFT JOIN found ON found.place = wish.place
 )
 SELECT
+  next.place,
   (extract(epoch FROM next.due_at - statement_timestamp()) * 1000000)::bigint AS next_due_us,
   due.id,
   due.attempts + 1 AS attempt,
   due.fence + 1 AS fence,
-  due.attempts >= $4::integer AS spent,
+  due.attempts >= due.max_attempts AS spent,
   event.key,
   event.headers,
   event.body,
@@ -94,8 +117,9 @@ SELECT
 FROM next
 LEFT JOIN due
   CROSS JOIN LATERAL (
-    SELECT key, headers, accepted_at, CASE WHEN due.attempts < $4::integer THEN body END AS body
+    SELECT key, headers, accepted_at, CASE WHEN due.attempts < due.max_attempts THEN body END AS body
     FROM webhook.events WHERE id = due.id LIMIT 1
   ) AS event
-ON due.attempts < $4::integer OR due.id IN (SELECT id FROM exhausted)
-ORDER BY due.due_at, due.id
+ON due.place = next.place
+  AND (due.attempts < due.max_attempts OR due.id IN (SELECT id FROM exhausted))
+ORDER BY next.place, due.due_at, due.id

@@ -34,7 +34,6 @@
 mod accept;
 mod claim;
 mod connect;
-mod courtesy;
 mod error;
 mod extend;
 mod find;
@@ -69,11 +68,11 @@ use webhook_core::{
 };
 
 use connect::Link;
-use courtesy::Courtesy;
 use floor::Floors;
 use probe::Probe;
 use session::{Database, Session};
 use wakeup::Wakeups;
+use webhook_core::courtesy::Courtesy;
 
 pub use error::{DatabaseError, PgError};
 pub use options::{Durability, PgOptions, Pooler};
@@ -292,20 +291,22 @@ impl Store for PgStore {
 
 #[async_trait]
 impl Scheduler for PgStore {
-    /// While this process accepts events, a claim that follows a full one gives way to them for a
-    /// moment, at most 50 ms.
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
-        let courtesy = &self.inner.courtesy;
-        let pause = courtesy.pause(&claim.kind, Instant::now());
-        if !pause.is_zero() {
-            tokio::time::sleep(pause).await;
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+        if claims.is_empty() {
+            return Ok(Vec::new());
         }
-        let begun = courtesy.begin(Instant::now());
-        let expecting = self.inner.wakeups.expect(&claim.kind);
-        let claimed = claim::claim(&mut self.session(), &self.inner.floors, claim).await?;
-        expecting.until(claimed.next_due);
-        let brought = claimed.events.len() + claimed.exhausted.len();
-        courtesy.claimed(&claim.kind, begun, brought, claim.limit.get());
+        let begun = self.inner.courtesy.begin(Instant::now());
+        let wakeups = &self.inner.wakeups;
+        let expecting: Vec<_> = claims.iter().map(|it| wakeups.expect(&it.kind)).collect();
+        let claimed = claim::claim(&mut self.session(), &self.inner.floors, claims).await?;
+        for ((claim, expecting), claimed) in claims.iter().zip(expecting).zip(&claimed) {
+            expecting.until(claimed.next_due);
+            let brought = claimed.events.len() + claimed.exhausted.len();
+            let limit = claim.limit.get();
+            self.inner
+                .courtesy
+                .claimed(&claim.kind, begun, brought, limit);
+        }
         Ok(claimed)
     }
 
@@ -330,8 +331,14 @@ impl Scheduler for PgStore {
         Ok(settled.answers)
     }
 
-    async fn ready(&self, kind: &Kind) {
-        self.inner.wakeups.ready(kind).await;
+    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
+        self.inner.wakeups.wait(kinds).await
+    }
+
+    /// While this process accepts events, a worker that is behind gives way to them for a moment, at
+    /// most 50 ms.
+    fn pause_before_claim(&self, kind: &Kind) -> Duration {
+        self.inner.courtesy.pause(kind, Instant::now())
     }
 }
 

@@ -29,7 +29,8 @@ const STATEMENTS: [(&str, &str, &str); 7] = [
     (
         "claim",
         include_str!("claim.sql"),
-        "'k', 256, 60000000, 10, 'spent', 0, 'lost', 16",
+        "ARRAY['j','k'], ARRAY[1,256]::bigint[], ARRAY[60000000,60000000]::bigint[], \
+         ARRAY[10,10]::integer[], ARRAY[0,0]::bigint[], 'spent', 'lost', 16",
     ),
     (
         "extend",

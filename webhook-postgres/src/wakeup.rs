@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use webhook_core::Kind;
+use webhook_core::{Kind, wakeup};
 
 use crate::connect::Link;
 use crate::options::Pooler;
@@ -101,16 +101,19 @@ impl Wakeups {
         self.local.expect(kind)
     }
 
-    /// Completes when a worker should look, earlier than it expects to.
-    pub(crate) async fn ready(&self, kind: &Kind) {
+    /// Completes when a worker should look at some of `kinds`, earlier than it expects to, with their
+    /// places.
+    pub(crate) async fn wait(&self, kinds: &[Kind]) -> Vec<usize> {
+        let woken = wakeup::any(kinds.iter().map(|kind| self.local.woken(kind)));
         match self.link {
             Link::Direct => {
                 self.start_listening();
-                self.local.woken(kind).await;
+                woken.await
             }
-            // Over the time or woken: either way it is time to look.
+            // When the time is over, it is time to look at all of them.
             Link::Pooled => {
-                let _ = timeout(POOLED_POLL_INTERVAL, self.local.woken(kind)).await;
+                let woken = timeout(POOLED_POLL_INTERVAL, woken).await;
+                woken.unwrap_or_else(|_| (0..kinds.len()).collect())
             }
         }
     }

@@ -64,7 +64,16 @@ async fn nothing_is_left_behind() {
     let elsewhere = PgStore::connect(inbox.database.url()).await.unwrap();
     let mut brief = claim(1);
     brief.lease = Duration::from_millis(700);
-    assert_eq!(elsewhere.claim(&brief).await.unwrap().events.len(), 1);
+    assert_eq!(
+        elsewhere
+            .claim(std::slice::from_ref(&brief))
+            .await
+            .unwrap()
+            .remove(0)
+            .events
+            .len(),
+        1
+    );
     inbox.accept("handed-back").await;
     let handed_back = inbox.claim_one().await.lease;
     fill(&inbox, "a").await;
@@ -75,7 +84,7 @@ async fn nothing_is_left_behind() {
     let mut handed_back = Some(handed_back);
     until("all are processed", async || {
         loop {
-            let claimed = inbox.store.claim(&claim(100)).await.unwrap();
+            let claimed = inbox.store.claim(&[claim(100)]).await.unwrap().remove(0);
             settle(&inbox.store, &claimed.events).await;
             drained += claimed.events.len();
             for event in &claimed.events {
@@ -113,9 +122,10 @@ async fn nothing_is_left_behind() {
     until("nothing is to come", async || {
         inbox
             .store
-            .claim(&claim(100))
+            .claim(&[claim(100)])
             .await
             .unwrap()
+            .remove(0)
             .next_due
             .is_none()
     })
@@ -136,7 +146,7 @@ async fn workers_share_a_backlog() {
             tokio::spawn(async move {
                 let mut drained = 0;
                 loop {
-                    let claimed = store.claim(&claim(64)).await.unwrap();
+                    let claimed = store.claim(&[claim(64)]).await.unwrap().remove(0);
                     settle(&store, &claimed.events).await;
                     drained += claimed.events.len();
                     // Zero means that more is due, or may be.

@@ -36,16 +36,23 @@ async fn make_due(inbox: &Inbox, key: &str, leases: RunningLeases) -> MadeDue {
 async fn events_and_leases_from_a_clock_ahead_are_found_and_made_due() {
     let inbox = Inbox::direct().await;
     inbox.accept("leased").await;
-    let held = inbox.store.claim(&claim(1)).await.unwrap().events;
+    let held = inbox
+        .store
+        .claim(&[claim(1)])
+        .await
+        .unwrap()
+        .remove(0)
+        .events;
     assert_eq!(held.len(), 1);
     inbox.accept("waiting").await;
     set_clock_back(&inbox).await;
     assert!(
         inbox
             .store
-            .claim(&claim(9))
+            .claim(&[claim(9)])
             .await
             .unwrap()
+            .remove(0)
             .events
             .is_empty()
     );
@@ -64,13 +71,25 @@ async fn events_and_leases_from_a_clock_ahead_are_found_and_made_due() {
     let keep = RunningLeases::Keep;
     assert_eq!(make_due(&inbox, "waiting", keep).await, MadeDue::Applied);
     assert_eq!(make_due(&inbox, "leased", keep).await, MadeDue::Leased);
-    let claimed = inbox.store.claim(&claim(9)).await.unwrap().events;
+    let claimed = inbox
+        .store
+        .claim(&[claim(9)])
+        .await
+        .unwrap()
+        .remove(0)
+        .events;
     assert_eq!(claimed.len(), 1);
     assert_eq!(claimed[0].lease.attempt, Attempt::FIRST);
 
     let end = RunningLeases::End;
     assert_eq!(make_due(&inbox, "leased", end).await, MadeDue::Applied);
-    let claimed = inbox.store.claim(&claim(9)).await.unwrap().events;
+    let claimed = inbox
+        .store
+        .claim(&[claim(9)])
+        .await
+        .unwrap()
+        .remove(0)
+        .events;
     assert_eq!(claimed[0].key.as_str(), "leased");
     assert_eq!(claimed[0].lease.attempt.number(), 2);
     let extended = inbox
@@ -92,7 +111,17 @@ async fn events_and_leases_from_a_clock_ahead_are_found_and_made_due() {
 async fn an_expired_lease_on_an_event_due_far_ahead_is_no_obstacle() {
     let inbox = Inbox::direct().await;
     inbox.accept("a").await;
-    assert_eq!(inbox.store.claim(&claim(1)).await.unwrap().events.len(), 1);
+    assert_eq!(
+        inbox
+            .store
+            .claim(&[claim(1)])
+            .await
+            .unwrap()
+            .remove(0)
+            .events
+            .len(),
+        1
+    );
     set_clock_back(&inbox).await;
     let mut connection = inbox.database.connection().await;
     let expired = sqlx::raw_sql("UPDATE webhook.queue SET leased_until = now() - interval '1 s'");
@@ -101,7 +130,13 @@ async fn an_expired_lease_on_an_event_due_far_ahead_is_no_obstacle() {
     let keep = RunningLeases::Keep;
     assert_eq!(make_due(&inbox, "a", keep).await, MadeDue::Applied);
     assert_eq!(make_due(&inbox, "a", keep).await, MadeDue::AlreadyDue);
-    let claimed = inbox.store.claim(&claim(1)).await.unwrap().events;
+    let claimed = inbox
+        .store
+        .claim(&[claim(1)])
+        .await
+        .unwrap()
+        .remove(0)
+        .events;
     assert_eq!(claimed[0].lease.attempt.number(), 2);
     inbox.close().await;
 }
@@ -111,7 +146,17 @@ async fn an_expired_lease_on_an_event_due_far_ahead_is_no_obstacle() {
 async fn operators_that_wait_for_each_other_move_an_event_once() {
     let inbox = Inbox::direct().await;
     inbox.accept("leased").await;
-    assert_eq!(inbox.store.claim(&claim(1)).await.unwrap().events.len(), 1);
+    assert_eq!(
+        inbox
+            .store
+            .claim(&[claim(1)])
+            .await
+            .unwrap()
+            .remove(0)
+            .events
+            .len(),
+        1
+    );
     inbox.accept("waiting").await;
     set_clock_back(&inbox).await;
     let mut first = inbox.database.connection().await;

@@ -56,7 +56,7 @@ async fn survives_dead_connections(inbox: Inbox) {
         for found in asking {
             assert!(found.await.unwrap().unwrap()[0].is_some());
         }
-        let claimed = inbox.store.claim(&claim(6)).await.unwrap();
+        let claimed = inbox.store.claim(&[claim(6)]).await.unwrap().remove(0);
         end_sessions(&mut onlooker).await;
         let settlements: Vec<_> = claimed
             .events
@@ -94,12 +94,17 @@ async fn events_lost_together_are_not_lost_together_again() {
         lease: Duration::from_millis(1),
         ..claim(EVENTS)
     };
-    let claimed = inbox.store.claim(&briefly).await.unwrap();
+    let claimed = inbox
+        .store
+        .claim(std::slice::from_ref(&briefly))
+        .await
+        .unwrap()
+        .remove(0);
     assert_eq!(claimed.events.len(), EVENTS);
     let mut taken_over = 0;
     let lease = claim(EVENTS).lease;
     until("every event is taken over", async || {
-        let claimed = inbox.store.claim(&claim(EVENTS)).await.unwrap();
+        let claimed = inbox.store.claim(&[claim(EVENTS)]).await.unwrap().remove(0);
         taken_over += claimed.events.len();
         taken_over == EVENTS
     })

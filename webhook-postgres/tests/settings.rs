@@ -75,8 +75,8 @@ async fn works_with(url: &str, database: &TestDatabase) {
         store.accept(&[event("a")]).await.unwrap(),
         [Accepted::Duplicate]
     );
-    let claimed = webhook_core::Scheduler::claim(&store, &inbox::claim(2)).await;
-    assert_eq!(claimed.unwrap().events.len(), 2);
+    let claimed = webhook_core::Scheduler::claim(&store, &[inbox::claim(2)]).await;
+    assert_eq!(claimed.unwrap()[0].events.len(), 2);
     store.close().await;
 }
 
@@ -224,7 +224,7 @@ async fn row_security_is_an_error_and_hides_nothing() {
     let mut options: webhook_postgres::PgOptions = inbox.database.url().parse().unwrap();
     options.connection = options.connection.username(&role).password("secret");
     let app = PgStore::connect_with(options).await.unwrap();
-    let error = webhook_core::Scheduler::claim(&app, &inbox::claim(1))
+    let error = webhook_core::Scheduler::claim(&app, &[inbox::claim(1)])
         .await
         .unwrap_err();
     assert!(
@@ -309,7 +309,7 @@ async fn role_that_may_create_in_public_gets_no_code_run_by_ours() {
         store.accept(&[event(key)]).await.unwrap();
         store.accept(&[event(key)]).await.unwrap();
         store.find(&[inbox::reference(key)]).await.unwrap();
-        webhook_core::Scheduler::claim(&store, &inbox::claim(2))
+        webhook_core::Scheduler::claim(&store, &[inbox::claim(2)])
             .await
             .unwrap();
         store.ping().await.unwrap();

@@ -58,9 +58,10 @@ async fn an_event_is_durable_with_the_apps_transaction() {
     assert!(
         inbox
             .store
-            .claim(&inbox::claim(1))
+            .claim(&[inbox::claim(1)])
             .await
             .unwrap()
+            .remove(0)
             .events
             .is_empty()
     );
@@ -108,7 +109,12 @@ async fn a_delay_counts_from_the_call() {
         .await
         .unwrap();
     transaction.commit().await.unwrap();
-    let claimed = inbox.store.claim(&inbox::claim(1)).await.unwrap();
+    let claimed = inbox
+        .store
+        .claim(&[inbox::claim(1)])
+        .await
+        .unwrap()
+        .remove(0);
     // A slow machine may have taken the second away meanwhile, but not more.
     match claimed.next_due {
         Some(_) if claimed.events.is_empty() => {}
@@ -201,10 +207,22 @@ async fn an_effect_is_settled_with_its_event_or_rolled_back() {
     inbox.accept("a").await;
     let mut brief = inbox::claim(1);
     brief.lease = Duration::from_millis(1);
-    let lost = inbox.store.claim(&brief).await.unwrap().events.remove(0);
+    let lost = inbox
+        .store
+        .claim(std::slice::from_ref(&brief))
+        .await
+        .unwrap()
+        .remove(0)
+        .events
+        .remove(0);
     let mut held = None;
     until("the lease runs out", async || {
-        let claimed = inbox.store.claim(&inbox::claim(1)).await.unwrap();
+        let claimed = inbox
+            .store
+            .claim(&[inbox::claim(1)])
+            .await
+            .unwrap()
+            .remove(0);
         held = claimed.events.into_iter().next();
         held.is_some()
     })
@@ -245,7 +263,14 @@ async fn a_crash_between_leaves_neither() {
     inbox.accept("a").await;
     let mut brief = inbox::claim(1);
     brief.lease = Duration::from_millis(50);
-    let claimed = inbox.store.claim(&brief).await.unwrap().events.remove(0);
+    let claimed = inbox
+        .store
+        .claim(std::slice::from_ref(&brief))
+        .await
+        .unwrap()
+        .remove(0)
+        .events
+        .remove(0);
     let mut dying = inbox.database.connection().await;
     let pid: i32 = sqlx::query("SELECT pg_backend_pid()")
         .fetch_one(&mut dying)
@@ -271,9 +296,10 @@ async fn a_crash_between_leaves_neither() {
     until("the lease runs out", async || {
         claimed = inbox
             .store
-            .claim(&inbox::claim(1))
+            .claim(&[inbox::claim(1)])
             .await
             .unwrap()
+            .remove(0)
             .events
             .pop();
         claimed.is_some()
@@ -302,14 +328,22 @@ async fn a_stale_handler_rolls_its_writes_back() {
     inbox.accept("a").await;
     let mut brief = inbox::claim(1);
     brief.lease = Duration::from_millis(1);
-    let stale = inbox.store.claim(&brief).await.unwrap().events.remove(0);
+    let stale = inbox
+        .store
+        .claim(std::slice::from_ref(&brief))
+        .await
+        .unwrap()
+        .remove(0)
+        .events
+        .remove(0);
     let mut taker = None;
     until("the lease runs out", async || {
         taker = inbox
             .store
-            .claim(&inbox::claim(1))
+            .claim(&[inbox::claim(1)])
             .await
             .unwrap()
+            .remove(0)
             .events
             .pop();
         taker.is_some()
@@ -353,7 +387,13 @@ async fn a_long_transaction_keeps_nobody_waiting() {
     inbox.store.accept(&[event("a"), event("b")]).await.unwrap();
     let mut brief = inbox::claim(2);
     brief.lease = Duration::from_millis(300);
-    let claimed = inbox.store.claim(&brief).await.unwrap().events;
+    let claimed = inbox
+        .store
+        .claim(std::slice::from_ref(&brief))
+        .await
+        .unwrap()
+        .remove(0)
+        .events;
     let leases = [claimed[0].lease, claimed[1].lease];
     let mut transaction = app.begin().await.unwrap();
     let settled = inbox
@@ -370,7 +410,13 @@ async fn a_long_transaction_keeps_nobody_waiting() {
     assert_eq!(renewed, [Extended::Renewed; 2]);
     // Neither waits for the transaction, nor takes what it holds.
     until("the other lease runs out", async || {
-        let claimed = inbox.store.claim(&inbox::claim(2)).await.unwrap().events;
+        let claimed = inbox
+            .store
+            .claim(&[inbox::claim(2)])
+            .await
+            .unwrap()
+            .remove(0)
+            .events;
         assert!(
             claimed
                 .iter()

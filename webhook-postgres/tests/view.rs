@@ -147,7 +147,13 @@ async fn a_transaction_is_where_its_event_is() {
         kind: Kind::new(Transaction::KIND).unwrap(),
         ..inbox::claim(3)
     };
-    let claimed = inbox.store.claim(&claim).await.unwrap().events;
+    let claimed = inbox
+        .store
+        .claim(std::slice::from_ref(&claim))
+        .await
+        .unwrap()
+        .remove(0)
+        .events;
     let settlements: Vec<_> = claimed
         .iter()
         .map(|event| Settlement {

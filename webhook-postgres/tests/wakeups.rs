@@ -23,7 +23,9 @@ async fn listeners(connection: &mut PgConnection) -> i64 {
 }
 
 async fn is_ready(store: &PgStore, within: Duration) -> bool {
-    timeout(within, store.ready(&kind())).await.is_ok()
+    timeout(within, store.wait_for_work(&[kind()]))
+        .await
+        .is_ok()
 }
 
 /// Lets `store` claim until there is nothing, and its listener be there with no wake-up left over.
@@ -35,7 +37,7 @@ async fn listening(inbox: &Inbox, store: &PgStore) {
     })
     .await;
     until("quiet", async || {
-        store.claim(&claim(100)).await.unwrap();
+        store.claim(&[claim(100)]).await.unwrap().remove(0);
         !is_ready(store, Duration::from_millis(200)).await
     })
     .await;
@@ -57,8 +59,16 @@ async fn events_accepted_elsewhere_wake_a_worker() {
             reason: Reason::new("later"),
         },
     ] {
-        let lease = worker.claim(&claim(1)).await.unwrap().events[0].lease;
-        assert!(worker.claim(&claim(1)).await.unwrap().events.is_empty());
+        let lease = worker.claim(&[claim(1)]).await.unwrap().remove(0).events[0].lease;
+        assert!(
+            worker
+                .claim(&[claim(1)])
+                .await
+                .unwrap()
+                .remove(0)
+                .events
+                .is_empty()
+        );
         until("quiet", async || {
             !is_ready(&worker, Duration::from_millis(200)).await
         })
@@ -82,7 +92,7 @@ async fn a_command_that_makes_an_event_due_wakes_workers_before_it_ends() {
         far.delay = Duration::from_secs(3_600);
         inbox.store.accept(&[far]).await.unwrap();
         until("quiet", async || {
-            worker.claim(&claim(1)).await.unwrap();
+            worker.claim(&[claim(1)]).await.unwrap().remove(0);
             !is_ready(&worker, Duration::from_millis(200)).await
         })
         .await;
@@ -95,7 +105,16 @@ async fn a_command_that_makes_an_event_due_wakes_workers_before_it_ends() {
         assert_eq!(made_due.unwrap(), [MadeDue::Applied]);
         command.close().await;
         assert!(is_ready(&worker, DEADLINE).await);
-        assert_eq!(worker.claim(&claim(1)).await.unwrap().events.len(), 1);
+        assert_eq!(
+            worker
+                .claim(&[claim(1)])
+                .await
+                .unwrap()
+                .remove(0)
+                .events
+                .len(),
+            1
+        );
     }
     worker.close().await;
     inbox.close().await;
@@ -205,9 +224,13 @@ async fn through_a_pooler_a_worker_polls() {
     let started = std::time::Instant::now();
     assert!(is_ready(&inbox.store, DEADLINE).await);
     assert!(started.elapsed() >= POOLED_POLL_INTERVAL);
-    inbox.store.claim(&claim(1)).await.unwrap();
+    inbox.store.claim(&[claim(1)]).await.unwrap().remove(0);
     inbox.accept("a").await;
-    let woken = timeout(POOLED_POLL_INTERVAL / 2, inbox.store.ready(&kind())).await;
+    let woken = timeout(
+        POOLED_POLL_INTERVAL / 2,
+        inbox.store.wait_for_work(&[kind()]),
+    )
+    .await;
     assert!(woken.is_ok());
     let mut connection = inbox.database.connection().await;
     assert_eq!(listeners(&mut connection).await, 0);

@@ -244,7 +244,10 @@ impl World {
                 store.ping().await?;
                 Answer::Ping
             }
-            Call::Claim(claim) => Answer::Claim(store.claim(claim).await?),
+            Call::Claim(claim) => {
+                let claimed = store.claim(std::slice::from_ref(claim)).await?;
+                Answer::Claim(claimed.into_iter().next().unwrap_or_default())
+            }
             Call::Extend(leases, lease) => Answer::Extend(store.extend(leases, *lease).await?),
             Call::Settle(settlements) => Answer::Settle(store.settle(settlements).await?),
         };

@@ -79,8 +79,16 @@ impl<'a> Pair<'a> {
                     lease: length(*lease, 1000),
                     max_attempts: NonZeroU32::new(*max_attempts).unwrap(),
                 };
-                let memory = memory.claim(&claim).await.unwrap();
-                let postgres = postgres.claim(&claim).await.unwrap();
+                let memory = memory
+                    .claim(std::slice::from_ref(&claim))
+                    .await
+                    .unwrap()
+                    .remove(0);
+                let postgres = postgres
+                    .claim(std::slice::from_ref(&claim))
+                    .await
+                    .unwrap()
+                    .remove(0);
                 let said = (claimed(&memory), claimed(&postgres));
                 let leases = memory.events.iter().zip(&postgres.events);
                 self.leases.extend(leases.map(|(memory, postgres)| Leases {

@@ -1,6 +1,7 @@
 //! The steps that cases are made of.
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::slice;
 use std::time::Duration;
 
 use super::Backend;
@@ -153,8 +154,14 @@ impl Backend {
         found.unwrap_or_else(|| panic!("there is no event {name:?}"))
     }
 
+    pub(super) async fn claim_all(&self, claims: &[Claim]) -> Vec<Claimed> {
+        let claimed = self.scheduler.claim(claims).await.expect("claim");
+        assert_eq!(claimed.len(), claims.len(), "one answer per claim");
+        claimed
+    }
+
     pub(super) async fn claim(&self, claim: &Claim) -> Claimed {
-        let claimed = self.scheduler.claim(claim).await.expect("claim");
+        let claimed = self.claim_all(slice::from_ref(claim)).await.remove(0);
         let taken = claimed.events.len() + claimed.exhausted.len();
         assert!(taken <= claim.limit.get(), "{taken} taken of {claim:?}");
         claimed

@@ -123,13 +123,13 @@ pub async fn polling_alone_finds_every_event(backend: Backend) {
 
 /// A wait may be given up at any time and begun again, by several at once.
 pub async fn a_wait_may_be_dropped_and_begun_again(backend: Backend) {
-    let kind = kind();
+    let kinds = [kind()];
     for _ in 0..50 {
-        let _ = backend.scheduler.ready(&kind).now_or_never();
+        let _ = backend.scheduler.wait_for_work(&kinds).now_or_never();
     }
     for turn in 0..10 {
-        let mut dropped = backend.scheduler.ready(&kind);
-        let mut kept = backend.scheduler.ready(&kind);
+        let mut dropped = backend.scheduler.wait_for_work(&kinds);
+        let mut kept = backend.scheduler.wait_for_work(&kinds);
         let _ = (&mut dropped).now_or_never();
         let ended = (&mut kept).now_or_never().is_some();
         drop(dropped);
@@ -137,7 +137,7 @@ pub async fn a_wait_may_be_dropped_and_begun_again(backend: Backend) {
         backend.accept_new(&[event(&name, "1")]).await;
         if !ended {
             tokio::select! {
-                () = kept => {}
+                _ = kept => {}
                 () = backend.pass(POLL) => {}
             }
         }
@@ -157,10 +157,11 @@ pub async fn workers_of_other_kinds_do_not_interfere(backend: Backend) {
             ..up_to(5)
         };
         async move {
+            let kinds = [claim.kind.clone()];
             loop {
                 backend.pass(Duration::from_millis(1)).await;
                 tokio::select! {
-                    () = backend.scheduler.ready(&claim.kind) => {}
+                    _ = backend.scheduler.wait_for_work(&kinds) => {}
                     () = backend.pass(POLL) => {}
                 }
                 let claimed = backend.claim(&claim).await.events;
@@ -203,9 +204,9 @@ async fn work(backend: &Backend, count: usize) -> Vec<ClaimedEvent> {
 async fn wait(backend: &Backend, next_due: Option<Duration>) {
     // Hints may come for nothing, and may never end.
     backend.pass(Duration::from_millis(1)).await;
-    let kind = kind();
+    let kinds = [kind()];
     tokio::select! {
-        () = backend.scheduler.ready(&kind) => {}
+        _ = backend.scheduler.wait_for_work(&kinds) => {}
         () = backend.pass(next_due.map_or(POLL, |next_due| next_due.min(POLL))) => {}
     }
 }

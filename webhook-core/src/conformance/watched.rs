@@ -57,8 +57,8 @@ impl Watched {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Scheduler for Watched {
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
-        self.watch("claim", self.scheduler.claim(claim).await)
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+        self.watch("claim", self.scheduler.claim(claims).await)
     }
 
     async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
@@ -69,7 +69,11 @@ impl Scheduler for Watched {
         self.watch("settle", self.scheduler.settle(settlements).await)
     }
 
-    async fn ready(&self, kind: &Kind) {
-        self.scheduler.ready(kind).await;
+    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
+        self.scheduler.wait_for_work(kinds).await
+    }
+
+    fn pause_before_claim(&self, kind: &Kind) -> Duration {
+        self.scheduler.pause_before_claim(kind)
     }
 }

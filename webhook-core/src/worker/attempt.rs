@@ -4,33 +4,69 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tracing::{debug, info, warn};
 
-use super::{Context, Handling};
+use super::{Context, Served};
 use crate::event::Key;
 use crate::handler::{Event, Handled, Handler, HandlerError, Remedy};
+use crate::headers::Headers;
 use crate::panics::{logging, message};
 use crate::scheduler::{Attempt, ClaimedEvent, Lease, Outcome, Reason, Settlement};
 
-/// Runs the handler on `claimed`, and has the settler store how that ended.
-pub(super) async fn run<P: Send + 'static, H: Handler<P>>(
-    context: Arc<Context>,
-    handling: &Handling<P, H>,
-    claimed: ClaimedEvent,
-    finished: mpsc::Sender<Settlement>,
-) {
-    let unsettled = Unsettled {
-        context,
-        lease: claimed.lease,
-        finished,
-        ended: false,
-    };
-    match attempt(&unsettled.context, handling, claimed).await {
-        Some(outcome) => unsettled.settle(outcome).await,
-        None => unsettled.settled_by_handler(),
+/// Reads an event's payload out of its body and its headers.
+type Decode<P> = fn(&[u8], &Headers) -> Result<P, HandlerError>;
+
+/// What is done with the events of a kind.
+pub(super) struct Handling<P, H> {
+    pub(super) decode: Decode<P>,
+    pub(super) handler: H,
+}
+
+/// Starts attempts at the events of a kind, whatever their payload is.
+pub(super) trait StartAttempt: Send + Sync {
+    /// Starts an attempt at `claimed`, which holds `slot` until it ends, and has the settler store how
+    /// it ended.
+    fn start(
+        self: Arc<Self>,
+        context: &Arc<Context>,
+        served: &Arc<Served>,
+        claimed: ClaimedEvent,
+        slot: Option<OwnedSemaphorePermit>,
+        finished: mpsc::Sender<Settlement>,
+    ) -> AbortHandle;
+}
+
+impl<P: Send + 'static, H: Handler<P>> StartAttempt for Handling<P, H> {
+    fn start(
+        self: Arc<Self>,
+        context: &Arc<Context>,
+        served: &Arc<Served>,
+        claimed: ClaimedEvent,
+        slot: Option<OwnedSemaphorePermit>,
+        finished: mpsc::Sender<Settlement>,
+    ) -> AbortHandle {
+        let unsettled = Unsettled {
+            context: Arc::clone(context),
+            served: Arc::clone(served),
+            lease: claimed.lease,
+            finished,
+            ended: false,
+        };
+        let attempt = context.attempts.spawn(async move {
+            let Unsettled {
+                context, served, ..
+            } = &unsettled;
+            match attempt(context, served, &*self, claimed).await {
+                Some(outcome) => unsettled.settle(outcome).await,
+                None => unsettled.settled_by_handler(),
+            }
+            drop(slot);
+        });
+        attempt.abort_handle()
     }
 }
 
@@ -40,6 +76,7 @@ pub(super) async fn run<P: Send + 'static, H: Handler<P>>(
 /// on whose event nobody works.
 struct Unsettled {
     context: Arc<Context>,
+    served: Arc<Served>,
     lease: Lease,
     finished: mpsc::Sender<Settlement>,
     ended: bool,
@@ -67,7 +104,7 @@ impl Unsettled {
     fn outcome(&self) -> Outcome {
         if std::thread::panicking() {
             let error = HandlerError::retry("attempt panicked outside its handler");
-            self.context.remedy(self.lease.attempt, error)
+            self.served.remedy(self.lease.attempt, error)
         } else {
             Outcome::Release
         }
@@ -108,22 +145,24 @@ impl Drop for Unsettled {
 /// Runs the handler on `claimed` and says how to settle; `None` where the handler has done so.
 async fn attempt<P: Send + 'static, H: Handler<P>>(
     context: &Context,
+    served: &Served,
     handling: &Handling<P, H>,
     claimed: ClaimedEvent,
 ) -> Option<Outcome> {
+    let kind = &served.kind;
     let attempt = claimed.lease.attempt;
     let key = claimed.key.clone();
-    let handling = AssertUnwindSafe(handle(context, handling, claimed)).catch_unwind();
-    let limit = context.options.handler_timeout;
+    let handling = AssertUnwindSafe(handle(context, served, handling, claimed)).catch_unwind();
+    let limit = served.options.handler_timeout;
     let error = tokio::select! {
         biased;
         handled = timeout(limit, handling) => match handled {
             Ok(Ok(Ok(Handled::Done))) => {
-                logging(|| debug!(kind = %context.kind, %key, %attempt, "processed"));
+                logging(|| debug!(%kind, %key, %attempt, "processed"));
                 return Some(Outcome::Processed);
             }
             Ok(Ok(Ok(Handled::Settled))) => {
-                logging(|| debug!(kind = %context.kind, %key, %attempt, "processed and settled by its handler"));
+                logging(|| debug!(%kind, %key, %attempt, "processed and settled by its handler"));
                 return None;
             }
             Ok(Ok(Err(error))) => error,
@@ -133,13 +172,14 @@ async fn attempt<P: Send + 'static, H: Handler<P>>(
         () = context.abandon.cancelled() => return Some(Outcome::Release),
     };
     let reason = error.reason.clone();
-    let outcome = context.remedy(attempt, error);
-    logging(|| log_failure(context, &key, attempt, &reason, &outcome));
+    let outcome = served.remedy(attempt, error);
+    logging(|| log_failure(served, &key, attempt, &reason, &outcome));
     Some(outcome)
 }
 
 async fn handle<P: Send + 'static, H: Handler<P>>(
     context: &Context,
+    served: &Served,
     handling: &Handling<P, H>,
     claimed: ClaimedEvent,
 ) -> Result<Handled, HandlerError> {
@@ -149,10 +189,10 @@ async fn handle<P: Send + 'static, H: Handler<P>>(
         payload,
         headers: claimed.headers,
         body: claimed.body,
-        kind: context.kind.clone(),
+        kind: served.kind.clone(),
         key: claimed.key,
         lease: claimed.lease,
-        max_attempts: context.options.max_attempts,
+        max_attempts: served.options.max_attempts,
         accepted_at: claimed.accepted_at,
         lag: claimed.lag,
         inbox: context.inbox.clone(),
@@ -160,7 +200,7 @@ async fn handle<P: Send + 'static, H: Handler<P>>(
     handling.handler.handle(event).await
 }
 
-impl Context {
+impl Served {
     /// How to settle `attempt`, which ended with `error`.
     fn remedy(&self, attempt: Attempt, error: HandlerError) -> Outcome {
         let HandlerError { reason, remedy, .. } = error;
@@ -178,9 +218,9 @@ impl Context {
     }
 }
 
-fn log_failure(context: &Context, key: &Key, attempt: Attempt, reason: &Reason, outcome: &Outcome) {
-    let kind = &context.kind;
-    let max_attempts = context.options.max_attempts;
+fn log_failure(served: &Served, key: &Key, attempt: Attempt, reason: &Reason, outcome: &Outcome) {
+    let kind = &served.kind;
+    let max_attempts = served.options.max_attempts;
     match outcome {
         Outcome::Retry { after, .. } => {
             warn!(%kind, %key, %attempt, %max_attempts, %reason, ?after, "attempt failed, will retry");

@@ -1,19 +1,24 @@
-//! The claim loop: as many events as there are free slots, exactly when the next one falls due.
+//! The claim loop: of each kind as many events as it has free slots, exactly when the next one falls
+//! due, and of all kinds that want some in one call.
 
 use std::future::pending;
-use std::panic::AssertUnwindSafe;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
-use super::{Context, Handling, attempt, outage};
-use crate::handler::Handler;
+use super::{Context, Served, outage};
+use crate::event::Kind;
 use crate::panics::{caught, logging};
-use crate::scheduler::{Claim, ClaimedEvent, Outcome, Settlement};
+use crate::scheduler::{Claim, Claimed, Outcome, Settlement};
 
 /// Before the next claim when others hold all that is due.
 const CONTENDED: Duration = Duration::from_millis(10);
@@ -26,103 +31,345 @@ const HINT_FLOOR: Duration = Duration::from_millis(1);
 /// slow handlers do not make for claims of one event.
 const GATHER: Duration = Duration::from_millis(10);
 
-/// Claims and starts attempts until the worker is stopped.
-pub(super) async fn run<P: Send + 'static, H: Handler<P>>(
+/// A kind that wants events, and its free slots.
+struct Wanting {
+    /// Its place among the kinds.
+    place: usize,
+    slots: OwnedSemaphorePermit,
+}
+
+/// When to claim a kind again.
+#[derive(Clone, Copy)]
+struct Next {
+    at: Instant,
+    /// When it was claimed last.
+    asked_at: Instant,
+    /// Whether it had more due than slots.
+    behind: bool,
+    /// Whether nothing is known to fall due then.
+    poll: bool,
+}
+
+/// The claim loop of a worker.
+pub(super) struct Claiming {
     context: Arc<Context>,
-    handling: Arc<Handling<P, H>>,
     finished: mpsc::Sender<Settlement>,
-) {
-    let mut failures = 0;
-    let mut behind = false;
-    loop {
-        let slots = tokio::select! {
-            biased;
-            () = context.stop.cancelled() => return,
-            slots = free_slots(&context, behind) => slots,
+    /// By the places of the kinds.
+    next: Vec<Next>,
+    /// One future for each kind that has not been asked: it ends when the kind wants events.
+    waiting: FuturesUnordered<BoxFuture<'static, Wanting>>,
+    /// The kinds that sleep until their time comes.
+    idle: Vec<bool>,
+    /// The kinds that `hint` tells of.
+    listened: Vec<bool>,
+    hint: BoxFuture<'static, Vec<usize>>,
+    failures: u32,
+}
+
+impl Claiming {
+    pub(super) fn new(context: Arc<Context>, finished: mpsc::Sender<Settlement>) -> Self {
+        let now = Instant::now();
+        let next = Next {
+            at: now,
+            asked_at: now,
+            behind: false,
+            poll: false,
         };
-        let claim = Claim {
-            kind: context.kind.clone(),
-            limit: context.claim_limit(slots.num_permits()),
-            lease: context.options.lease,
-            max_attempts: context.options.max_attempts,
-        };
-        let asked_at = Instant::now();
-        // Not cut short by a stop: leases that nobody knows of would have to run out.
-        let idle = match caught(context.scheduler.claim(&claim)).await {
-            Ok(claimed) => {
-                failures = 0;
-                for key in &claimed.exhausted {
-                    logging(
-                        || warn!(kind = %context.kind, %key, "event failed: attempts exhausted by crashes or lost leases"),
-                    );
-                }
-                let brought = claimed.events.len() + claimed.exhausted.len();
-                behind = brought >= claim.limit.get();
-                start(
-                    &context,
-                    &handling,
-                    &finished,
-                    claimed.events,
-                    asked_at,
-                    slots,
-                )
-                .await;
-                match claimed.next_due {
-                    _ if behind => Duration::ZERO,
-                    Some(Duration::ZERO) if brought == 0 => CONTENDED,
-                    Some(next_due) => next_due.min(context.options.poll_interval),
-                    None => context.options.poll_interval,
-                }
-            }
-            Err(error) => {
-                failures += 1;
-                let pause = outage::pause(failures);
-                logging(
-                    || warn!(kind = %context.kind, error = &error as &dyn std::error::Error, ?pause, "failed to claim"),
-                );
-                drop(slots);
-                tokio::select! {
-                    () = context.stop.cancelled() => return,
-                    () = sleep(pause) => continue,
-                }
-            }
-        };
-        if !idle.is_zero() {
-            tokio::select! {
+        let kinds = context.kinds.len();
+        Self {
+            next: vec![next; kinds],
+            context,
+            finished,
+            waiting: FuturesUnordered::new(),
+            idle: vec![false; kinds],
+            listened: vec![false; kinds],
+            hint: never(),
+            failures: 0,
+        }
+    }
+
+    /// Claims and starts attempts until the worker is stopped.
+    pub(super) async fn run(mut self) {
+        let context = Arc::clone(&self.context);
+        for place in 0..context.kinds.len() {
+            self.wait(place);
+        }
+        loop {
+            self.listen();
+            let first = tokio::select! {
                 biased;
                 () = context.stop.cancelled() => return,
-                () = ready(&context) => sleep_until(asked_at + HINT_FLOOR).await,
-                () = sleep(idle) => {}
+                Some(first) = unconstrained(self.waiting.next()) => first,
+                places = &mut self.hint => {
+                    self.hint = never();
+                    self.hinted(&places);
+                    continue;
+                }
+            };
+            let mut wanting = vec![first];
+            // All that want events now, however many: the task's budget would part them.
+            while let Some(Some(more)) = unconstrained(self.waiting.next()).now_or_never() {
+                wanting.push(more);
+            }
+            for Wanting { place, .. } in &wanting {
+                self.idle[*place] = false;
+            }
+            self.claim(wanting).await;
+        }
+    }
+
+    /// Has the backend tell of work for the kinds that sleep.
+    fn listen(&mut self) {
+        while self.idle != self.listened {
+            self.listened.clone_from(&self.idle);
+            let mut next = hint(&self.context, &self.idle);
+            // The next one listens before the last one is given up, so that no hint is lost.
+            let next_over = (&mut next).now_or_never();
+            let last_over = mem::replace(&mut self.hint, next).now_or_never();
+            if next_over.is_some() {
+                self.hint = never();
+            }
+            for places in [next_over, last_over].into_iter().flatten() {
+                self.hinted(&places);
             }
         }
     }
-}
 
-/// Waits for a hint of the backend, in vain where the backend panics: the worker polls.
-async fn ready(context: &Context) {
-    let hint = context.scheduler.ready(&context.kind);
-    if AssertUnwindSafe(hint).catch_unwind().await.is_err() {
-        pending::<()>().await;
+    /// Has kinds claim soon of which a hint tells; all that sleep, where it tells of none of them.
+    fn hinted(&mut self, places: &[usize]) {
+        let told = |place: &usize| places.contains(place) && self.idle[*place];
+        let mut woken: Vec<usize> = (0..self.idle.len()).filter(told).collect();
+        if woken.is_empty() {
+            woken = (0..self.idle.len())
+                .filter(|place| self.idle[*place])
+                .collect();
+        }
+        for place in woken {
+            self.idle[place] = false;
+            self.context.kinds[place].hint.notify_one();
+        }
+    }
+
+    async fn claim(&mut self, wanting: Vec<Wanting>) {
+        let context = Arc::clone(&self.context);
+        let claims = claims(&context, &wanting);
+        let asked_at = Instant::now();
+        // Not cut short by a stop: leases that nobody knows of would have to run out.
+        match caught(context.scheduler.claim(&claims)).await {
+            Ok(claimed) => {
+                debug_assert_eq!(claimed.len(), claims.len());
+                self.failures = 0;
+                for ((wanting, claim), claimed) in wanting.into_iter().zip(&claims).zip(claimed) {
+                    let Wanting { place, slots } = wanting;
+                    self.next[place] = self.next(place, claim, &claimed, asked_at);
+                    self.start(place, claimed, asked_at, slots).await;
+                    self.wait(place);
+                }
+            }
+            Err(error) => {
+                self.failures += 1;
+                let pause = outage::pause(self.failures);
+                logging(|| {
+                    warn!(
+                        kinds = claims.len(),
+                        error = &error as &dyn std::error::Error,
+                        ?pause,
+                        "failed to claim"
+                    )
+                });
+                for Wanting { place, slots } in wanting {
+                    drop(slots);
+                    self.wait(place);
+                }
+                tokio::select! {
+                    () = context.stop.cancelled() => {}
+                    () = sleep(pause) => {}
+                }
+            }
+        }
+    }
+
+    /// When to claim a kind again of which `claimed` was brought.
+    fn next(&self, place: usize, claim: &Claim, claimed: &Claimed, asked_at: Instant) -> Next {
+        let now = Instant::now();
+        let interval = self.context.kinds[place].options.poll_interval;
+        let brought = claimed.events.len() + claimed.exhausted.len();
+        let behind = brought >= claim.limit.get();
+        let known = match claimed.next_due {
+            _ if behind => Some(Duration::ZERO),
+            Some(Duration::ZERO) if brought == 0 => Some(CONTENDED),
+            next_due => next_due.filter(|next_due| *next_due <= interval),
+        };
+        Next {
+            at: known.map_or_else(|| self.poll_at(place, now, interval), |known| now + known),
+            asked_at,
+            behind,
+            poll: known.is_none(),
+        }
+    }
+
+    /// When to look at a kind of which nothing is known to fall due: together with another one,
+    /// so that many kinds are asked no more often than one is.
+    fn poll_at(&self, place: usize, now: Instant, interval: Duration) -> Instant {
+        let (earliest, latest) = (now + interval / 2, now + interval);
+        let others = self.next.iter().enumerate();
+        let polls = others.filter(|(other, next)| *other != place && next.poll);
+        let shared = polls
+            .map(|(_, next)| next.at)
+            .filter(|at| (earliest..=latest).contains(at));
+        shared.min().unwrap_or(latest)
+    }
+
+    /// Starts an attempt at each event, or hands them back where the worker is stopping.
+    async fn start(
+        &mut self,
+        place: usize,
+        claimed: Claimed,
+        asked_at: Instant,
+        mut slots: OwnedSemaphorePermit,
+    ) {
+        let context = &self.context;
+        let served = &context.kinds[place];
+        let kind = &served.kind;
+        for key in &claimed.exhausted {
+            logging(
+                || warn!(%kind, %key, "event failed: attempts exhausted by crashes or lost leases"),
+            );
+        }
+        if claimed.events.is_empty() {
+            return;
+        }
+        let leases = claimed.events.iter().map(|event| event.lease);
+        context.leases.hold(leases, served.options.lease, asked_at);
+        if context.stop.is_cancelled() {
+            for event in claimed.events {
+                let lease = event.lease;
+                context.leases.ended(lease);
+                let outcome = Outcome::Release;
+                let settlement = Settlement { lease, outcome };
+                if self.finished.send(settlement).await.is_err() {
+                    // The settler has given up: the lease must run out.
+                    context.leases.forget([lease]);
+                }
+            }
+            return;
+        }
+        let handlers: Vec<_> = claimed
+            .events
+            .into_iter()
+            .map(|event| {
+                let lease = event.lease;
+                let (slot, finished) = (slots.split(1), self.finished.clone());
+                let attempts = Arc::clone(&served.attempts);
+                let attempt = attempts.start(context, served, event, slot, finished);
+                (lease, attempt)
+            })
+            .collect();
+        context.leases.started(handlers);
+    }
+
+    /// Waits until a kind wants events.
+    fn wait(&mut self, place: usize) {
+        let served = Arc::clone(&self.context.kinds[place]);
+        let scheduler = Arc::clone(&self.context.scheduler);
+        let next = self.next[place];
+        let is_idle = next.at > Instant::now();
+        self.idle[place] = is_idle;
+        // A hint from before the last claim.
+        let _ = served.hint.notified().now_or_never();
+        self.waiting.push(Box::pin(async move {
+            if is_idle {
+                tokio::select! {
+                    biased;
+                    () = sleep_until(next.at) => {}
+                    () = served.hint.notified() => sleep_until(next.asked_at + HINT_FLOOR).await,
+                }
+            }
+            let slots = free_slots(&served, next.behind).await;
+            if next.behind {
+                // Without a pause where the backend panics.
+                let pause = AssertUnwindSafe(|| scheduler.pause_before_claim(&served.kind));
+                let pause = catch_unwind(pause).unwrap_or_default();
+                if !pause.is_zero() {
+                    sleep(pause).await;
+                }
+            }
+            Wanting { place, slots }
+        }));
     }
 }
 
+/// What to ask for: of each kind as many events as it has slots, and of all together one batch,
+/// of which no kind has more than its share while others want theirs.
+fn claims(context: &Context, wanting: &[Wanting]) -> Vec<Claim> {
+    let options = wanting
+        .iter()
+        .map(|wanting| &context.kinds[wanting.place].options);
+    let batch = options.map(|options| options.max_batch).max().unwrap_or(1);
+    let share = (batch / wanting.len().max(1)).max(1);
+    let wishes: Vec<usize> = wanting
+        .iter()
+        .map(|wanting| {
+            let options = &context.kinds[wanting.place].options;
+            wanting.slots.num_permits().min(options.max_batch)
+        })
+        .collect();
+    let shared: usize = wishes.iter().map(|&wish| wish.min(share)).sum();
+    let mut left = batch.saturating_sub(shared);
+    let claims = wanting.iter().zip(wishes).map(|(wanting, wish)| {
+        let served = &context.kinds[wanting.place];
+        let more = wish.saturating_sub(share).min(left);
+        left -= more;
+        served.claim(wish.min(share) + more)
+    });
+    claims.collect()
+}
+
+/// Ends with a hint of the backend for the kinds that are `idle`, and tells of which; never where the
+/// backend panics: the worker polls.
+fn hint(context: &Context, idle: &[bool]) -> BoxFuture<'static, Vec<usize>> {
+    let places: Vec<usize> = (0..idle.len()).filter(|place| idle[*place]).collect();
+    if places.is_empty() {
+        return never();
+    }
+    let kinds = places
+        .iter()
+        .map(|place| context.kinds[*place].kind.clone());
+    let kinds: Vec<Kind> = kinds.collect();
+    let scheduler = Arc::clone(&context.scheduler);
+    let hint = AssertUnwindSafe(async move { scheduler.wait_for_work(&kinds).await });
+    Box::pin(async move {
+        match hint.catch_unwind().await {
+            Ok(over) => over
+                .iter()
+                .filter_map(|it| places.get(*it).copied())
+                .collect(),
+            Err(_) => pending().await,
+        }
+    })
+}
+
+fn never() -> BoxFuture<'static, Vec<usize>> {
+    Box::pin(pending())
+}
+
 /// Waits for a free slot and takes all that are free, up to one claim's worth.
-async fn free_slots(context: &Context, behind: bool) -> OwnedSemaphorePermit {
+async fn free_slots(served: &Served, behind: bool) -> OwnedSemaphorePermit {
     const NEVER_CLOSED: &str = "the semaphore is never closed";
-    let mut slots = Arc::clone(&context.slots)
+    let mut slots = Arc::clone(&served.slots)
         .acquire_owned()
         .await
         .expect(NEVER_CLOSED);
-    let limit = context.options.concurrency.min(context.options.max_batch);
+    let limit = served.options.concurrency.min(served.options.max_batch);
     if behind {
-        let more = Arc::clone(&context.slots).acquire_many_owned(permits(limit / 4));
+        let more = Arc::clone(&served.slots).acquire_many_owned(permits(limit / 4));
         if let Ok(more) = timeout(GATHER, more).await {
             slots.merge(more.expect(NEVER_CLOSED));
         }
     }
-    let free = context.slots.available_permits();
+    let free = served.slots.available_permits();
     let more = permits(free.min(limit.saturating_sub(slots.num_permits())));
-    if let Ok(more) = Arc::clone(&context.slots).try_acquire_many_owned(more) {
+    if let Ok(more) = Arc::clone(&served.slots).try_acquire_many_owned(more) {
         slots.merge(more);
     }
     slots
@@ -130,44 +377,4 @@ async fn free_slots(context: &Context, behind: bool) -> OwnedSemaphorePermit {
 
 fn permits(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-/// Starts an attempt at each of `events`, or hands them back where the worker is stopping.
-async fn start<P: Send + 'static, H: Handler<P>>(
-    context: &Arc<Context>,
-    handling: &Arc<Handling<P, H>>,
-    finished: &mpsc::Sender<Settlement>,
-    events: Vec<ClaimedEvent>,
-    asked_at: Instant,
-    mut slots: OwnedSemaphorePermit,
-) {
-    let leases = &context.leases;
-    leases.hold(events.iter().map(|event| event.lease), asked_at);
-    if context.stop.is_cancelled() {
-        for ClaimedEvent { lease, .. } in events {
-            leases.ended(lease);
-            let outcome = Outcome::Release;
-            if finished.send(Settlement { lease, outcome }).await.is_err() {
-                // The settler has given up: the lease must run out.
-                leases.forget([lease]);
-            }
-        }
-        return;
-    }
-    let handlers: Vec<_> = events
-        .into_iter()
-        .map(|claimed| {
-            let slot = slots.split(1);
-            let lease = claimed.lease;
-            let (context, handling, finished) =
-                (Arc::clone(context), Arc::clone(handling), finished.clone());
-            let attempts = context.attempts.clone();
-            let attempt = attempts.spawn(async move {
-                attempt::run(context, &*handling, claimed, finished).await;
-                drop(slot);
-            });
-            (lease, attempt.abort_handle())
-        })
-        .collect();
-    leases.started(handlers);
 }

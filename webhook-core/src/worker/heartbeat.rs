@@ -8,14 +8,16 @@ use tracing::warn;
 
 use super::Context;
 use crate::panics::{caught, logging};
-use crate::scheduler::Extended;
+use crate::scheduler::{Extended, Lease};
 
 /// Beats in one lease.
 const BEATS: u32 = 4;
 
 /// Renews leases until all attempts are settled.
 pub(super) async fn run(context: Arc<Context>) {
-    let beat = (context.options.lease / BEATS).max(Duration::from_millis(1));
+    let lengths = context.kinds.iter().map(|served| served.options.lease);
+    let shortest = lengths.min().unwrap_or(Duration::MAX);
+    let beat = beat_of(shortest);
     let mut pause = beat;
     loop {
         tokio::select! {
@@ -24,7 +26,7 @@ pub(super) async fn run(context: Arc<Context>) {
             () = sleep(pause) => {}
         }
         // After a failure there is still time for some tries before the leases run out.
-        pause = if renew(&context, beat / 2).await {
+        pause = if renew(&context, beat).await {
             beat
         } else {
             beat / BEATS
@@ -32,15 +34,28 @@ pub(super) async fn run(context: Arc<Context>) {
     }
 }
 
-/// Renews every lease not renewed for `age`: whether the store answered.
-async fn renew(context: &Context, age: Duration) -> bool {
-    let leases = context.leases.older_than(age);
-    if leases.is_empty() {
-        return true;
+/// How often leases of a length are renewed.
+fn beat_of(length: Duration) -> Duration {
+    (length / BEATS).max(Duration::from_millis(1))
+}
+
+/// Renews the leases whose time to be renewed is nearer than half a `beat`: whether the store
+/// answered.
+async fn renew(context: &Context, beat: Duration) -> bool {
+    let old = context
+        .leases
+        .older_than(|length| beat_of(length).saturating_sub(beat / 2));
+    let mut answered = true;
+    for (length, leases) in old {
+        answered &= renew_all(context, leases, length).await;
     }
-    let kind = &context.kind;
+    answered
+}
+
+/// Renews leases of one length.
+async fn renew_all(context: &Context, leases: Vec<Lease>, length: Duration) -> bool {
     let asked_at = Instant::now();
-    match caught(context.scheduler.extend(&leases, context.options.lease)).await {
+    match caught(context.scheduler.extend(&leases, length)).await {
         Ok(answers) => {
             debug_assert_eq!(answers.len(), leases.len());
             for (lease, answer) in leases.into_iter().zip(answers) {
@@ -49,9 +64,7 @@ async fn renew(context: &Context, age: Duration) -> bool {
                     Extended::LeaseLost => {
                         if context.leases.lose(lease) {
                             let event = lease.event.0;
-                            logging(
-                                || warn!(%kind, event, "lease was lost, its handler is stopped"),
-                            );
+                            logging(|| warn!(event, "lease was lost, its handler is stopped"));
                         }
                     }
                 }
@@ -59,9 +72,13 @@ async fn renew(context: &Context, age: Duration) -> bool {
             true
         }
         Err(error) => {
-            logging(
-                || warn!(%kind, leases = leases.len(), error = &error as &dyn std::error::Error, "failed to renew leases"),
-            );
+            logging(|| {
+                warn!(
+                    leases = leases.len(),
+                    error = &error as &dyn std::error::Error,
+                    "failed to renew leases"
+                )
+            });
             false
         }
     }

@@ -1,6 +1,6 @@
 //! The leases a worker holds: what a heartbeat renews.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub(super) struct Leases(Mutex<HashMap<EventId, Held>>);
 
 struct Held {
     lease: Lease,
+    /// How long it runs after each renewal.
+    length: Duration,
     /// Not later than when the store counted the lease from.
     renewed_at: Instant,
     /// Whether the handler has not ended yet.
@@ -36,11 +38,17 @@ impl Held {
 impl Leases {
     /// Notes leases whose handlers are about to start. An event that is held already was claimed
     /// again after its lease ran out: the handler of before is stopped.
-    pub(super) fn hold(&self, leases: impl IntoIterator<Item = Lease>, renewed_at: Instant) {
+    pub(super) fn hold(
+        &self,
+        leases: impl IntoIterator<Item = Lease>,
+        length: Duration,
+        renewed_at: Instant,
+    ) {
         let mut held = self.lock();
         for lease in leases {
             let it = Held {
                 lease,
+                length,
                 renewed_at,
                 running: true,
                 handler: None,
@@ -98,19 +106,24 @@ impl Leases {
         }
     }
 
-    /// The leases last renewed at least `age` ago.
-    pub(super) fn older_than(&self, age: Duration) -> Vec<Lease> {
+    /// The leases last renewed at least as long ago as `age` says for their length, by length.
+    pub(super) fn older_than(
+        &self,
+        age: impl Fn(Duration) -> Duration,
+    ) -> BTreeMap<Duration, Vec<Lease>> {
         let now = Instant::now();
-        self.lock()
-            .values()
-            .filter(|it| now.duration_since(it.renewed_at) >= age)
-            .map(|it| it.lease)
-            .collect()
+        let mut old = BTreeMap::<_, Vec<_>>::new();
+        for it in self.lock().values() {
+            if now.duration_since(it.renewed_at) >= age(it.length) {
+                old.entry(it.length).or_default().push(it.lease);
+            }
+        }
+        old
     }
 
-    /// Whether `lease`, of a length, has surely run out by the worker's own clock.
-    pub(super) fn has_expired(&self, lease: Lease, length: Duration) -> bool {
-        find(&mut self.lock(), lease).is_none_or(|it| it.renewed_at.elapsed() >= length)
+    /// Whether `lease` has surely run out by the worker's own clock.
+    pub(super) fn has_expired(&self, lease: Lease) -> bool {
+        find(&mut self.lock(), lease).is_none_or(|it| it.renewed_at.elapsed() >= it.length)
     }
 
     /// Whether `lease` is held, and not lost, forgotten or replaced by a later one.

@@ -12,12 +12,10 @@ use crate::scheduler::{Settled, Settlement};
 
 /// Settles what comes through `finished`, until the claim loop and every attempt have ended.
 pub(super) async fn run(context: Arc<Context>, mut finished: mpsc::Receiver<Settlement>) {
+    let batches = context.kinds.iter().map(|served| served.options.max_batch);
+    let max_batch = batches.max().unwrap_or(1);
     let mut batch = Vec::new();
-    while finished
-        .recv_many(&mut batch, context.options.max_batch)
-        .await
-        > 0
-    {
+    while finished.recv_many(&mut batch, max_batch).await > 0 {
         settle(&context, &mut batch).await;
         batch.clear();
     }
@@ -26,7 +24,6 @@ pub(super) async fn run(context: Arc<Context>, mut finished: mpsc::Receiver<Sett
 
 /// Settles a batch, again and again while the store fails and the leases last.
 async fn settle(context: &Context, batch: &mut Vec<Settlement>) {
-    let kind = &context.kind;
     let mut failures = 0;
     while !batch.is_empty() {
         match caught(context.scheduler.settle(batch)).await {
@@ -35,30 +32,34 @@ async fn settle(context: &Context, batch: &mut Vec<Settlement>) {
                 for (settlement, answer) in batch.iter().zip(answers) {
                     if answer == Settled::LeaseLost {
                         let event = settlement.lease.event.0;
-                        logging(
-                            || warn!(%kind, event, "lease was lost before the attempt was settled"),
-                        );
+                        logging(|| warn!(event, "lease was lost before the attempt was settled"));
                     }
                 }
                 context.leases.forget(batch.iter().map(|it| it.lease));
-                logging(|| debug!(%kind, events = batch.len(), "settled"));
+                logging(|| debug!(events = batch.len(), "settled"));
                 return;
             }
             Err(error) => {
                 failures += 1;
                 let pause = outage::pause(failures);
-                logging(
-                    || warn!(%kind, events = batch.len(), error = &error as &dyn std::error::Error, ?pause, "failed to settle"),
-                );
+                logging(|| {
+                    warn!(
+                        events = batch.len(),
+                        error = &error as &dyn std::error::Error,
+                        ?pause,
+                        "failed to settle"
+                    )
+                });
                 sleep(pause).await;
-                let length = context.options.lease;
-                let expired =
-                    batch.extract_if(.., |it| context.leases.has_expired(it.lease, length));
+                let expired = batch.extract_if(.., |it| context.leases.has_expired(it.lease));
                 let expired: Vec<_> = expired.map(|it| it.lease).collect();
                 if !expired.is_empty() {
-                    logging(
-                        || warn!(%kind, events = expired.len(), "leases ran out before the attempts were settled"),
-                    );
+                    logging(|| {
+                        warn!(
+                            events = expired.len(),
+                            "leases ran out before the attempts were settled"
+                        )
+                    });
                     context.leases.forget(expired);
                 }
             }

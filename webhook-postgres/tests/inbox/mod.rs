@@ -55,7 +55,7 @@ impl Inbox {
     }
 
     pub(crate) async fn claim_one(&self) -> ClaimedEvent {
-        let mut claimed = self.store.claim(&claim(1)).await.unwrap();
+        let mut claimed = self.store.claim(&[claim(1)]).await.unwrap().remove(0);
         assert_eq!(claimed.events.len(), 1);
         claimed.events.remove(0)
     }

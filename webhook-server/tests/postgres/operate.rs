@@ -50,7 +50,13 @@ impl Inbox {
                 lease: Duration::from_secs(3_600),
                 max_attempts: NonZeroU32::MAX,
             };
-            let claimed = self.store.claim(&claim).await.unwrap().events;
+            let claimed = self
+                .store
+                .claim(std::slice::from_ref(&claim))
+                .await
+                .unwrap()
+                .remove(0)
+                .events;
             assert_eq!(claimed[0].key.as_str(), id);
             let lease = claimed[0].lease;
             let settlement = Settlement { lease, outcome };
@@ -259,7 +265,17 @@ async fn waiting_transactions_are_made_due_by_name_or_by_match() {
         lease: 24 * LONG,
         max_attempts: NonZeroU32::MAX,
     };
-    assert_eq!(inbox.store.claim(&claim).await.unwrap().events.len(), 1);
+    assert_eq!(
+        inbox
+            .store
+            .claim(std::slice::from_ref(&claim))
+            .await
+            .unwrap()
+            .remove(0)
+            .events
+            .len(),
+        1
+    );
     let matching = ["make-due", "--all", "--due-in-more-than=1h"];
     let dry = inbox.json(&[&matching[..], &["--dry-run"]].concat()).await;
     assert_eq!((&dry["matched"], &dry["made_due"]), (&json!(1), &json!(0)));

@@ -89,9 +89,9 @@ impl Store for FaultyStore {
 
 #[async_trait]
 impl Scheduler for FaultyStore {
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
         self.pass().await?;
-        self.inner.claim(claim).await
+        self.inner.claim(claims).await
     }
 
     async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
@@ -104,7 +104,11 @@ impl Scheduler for FaultyStore {
         self.inner.settle(settlements).await
     }
 
-    async fn ready(&self, kind: &Kind) {
-        self.inner.ready(kind).await;
+    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
+        self.inner.wait_for_work(kinds).await
+    }
+
+    fn pause_before_claim(&self, kind: &Kind) -> Duration {
+        self.inner.pause_before_claim(kind)
     }
 }

@@ -217,7 +217,11 @@ async fn operators_set_failed_transactions_going_again() {
         lease: Duration::from_secs(60),
         max_attempts: std::num::NonZeroU32::MIN,
     };
-    let claimed = store.claim(&claim).await.unwrap();
+    let claimed = store
+        .claim(std::slice::from_ref(&claim))
+        .await
+        .unwrap()
+        .remove(0);
     let settlement = Settlement {
         lease: claimed.events[0].lease,
         outcome: Outcome::Failed {
@@ -254,7 +258,11 @@ async fn operators_set_failed_transactions_going_again() {
     assert_eq!(operator.get("status").await["due"], 1);
 
     // A lease that a clock which was ahead made long ends only on demand.
-    store.claim(&claim).await.unwrap();
+    store
+        .claim(std::slice::from_ref(&claim))
+        .await
+        .unwrap()
+        .remove(0);
     let held = operator.ask("POST", "transactions/tx-1/make-due").await;
     assert!(held.problem(409).contains("leased=true"));
     let ended = operator

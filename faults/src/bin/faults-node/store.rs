@@ -134,12 +134,15 @@ impl Store for Watched {
 
 #[async_trait]
 impl Scheduler for Watched {
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
         let began = Instant::now();
-        let claimed = self.step(Operation::Claim, self.store.claim(claim)).await?;
-        if !claimed.events.is_empty() {
+        let claimed = self
+            .step(Operation::Claim, self.store.claim(claims))
+            .await?;
+        let events: usize = claimed.iter().map(|it| it.events.len()).sum();
+        if events > 0 {
             self.ledger.write(Line {
-                event: i64::try_from(claimed.events.len()).unwrap_or(i64::MAX),
+                event: i64::try_from(events).unwrap_or(i64::MAX),
                 lag_us: i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX),
                 ..Line::of(What::Claimed)
             });
@@ -164,7 +167,11 @@ impl Scheduler for Watched {
         Ok(answers)
     }
 
-    async fn ready(&self, kind: &Kind) {
-        self.store.ready(kind).await;
+    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
+        self.store.wait_for_work(kinds).await
+    }
+
+    fn pause_before_claim(&self, kind: &Kind) -> Duration {
+        self.store.pause_before_claim(kind)
     }
 }

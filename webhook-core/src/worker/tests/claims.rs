@@ -1,15 +1,17 @@
 //! The claim loop: how much it asks for, and when.
 
+use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::Notify;
+use async_trait::async_trait;
 use tokio::time::sleep;
 
 use super::super::*;
 use super::scripted::{SECOND, Scripted, Word, brings, due_in, event, start, start_with};
 use crate::error::Error;
-use crate::handler::Event;
-use crate::scheduler::{Claimed, Outcome};
+use crate::handler::{Event, HandlerError, RawEvent};
+use crate::scheduler::{Claimed, Extended, Lease, MockScheduler, Outcome, Settled, Settlement};
 
 #[tokio::test(start_paused = true)]
 async fn claims_ask_for_no_more_than_the_free_slots() {
@@ -148,4 +150,194 @@ async fn a_store_that_fails_is_asked_again_by_and_by() {
     // The pauses grow, whatever the jitter.
     assert!(claims.windows(2).any(|pair| pair[1] - pair[0] > 0.5));
     worker.shutdown(SECOND).await;
+}
+
+/// Answers each kind with what there is of it, and notes what was asked for, and when.
+struct Stock {
+    left: Mutex<HashMap<Kind, i64>>,
+    asked: Mutex<Vec<(Instant, Vec<Claim>)>>,
+    hint: Notify,
+    hinted: Mutex<Vec<usize>>,
+    mock: MockScheduler,
+}
+
+impl Stock {
+    fn of(left: impl IntoIterator<Item = (Kind, i64)>) -> Arc<Self> {
+        let mut mock = MockScheduler::new();
+        mock.expect_settle()
+            .returning(|all| Ok(vec![Settled::Applied; all.len()]));
+        Arc::new(Self {
+            left: Mutex::new(left.into_iter().collect()),
+            asked: Mutex::default(),
+            hint: Notify::new(),
+            hinted: Mutex::default(),
+            mock,
+        })
+    }
+
+    fn asked(&self) -> Vec<(Instant, Vec<Claim>)> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+#[async_trait]
+impl Scheduler for Stock {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+        let mut asked = self.asked.lock().unwrap();
+        asked.push((Instant::now(), claims.to_vec()));
+        let mut stock = self.left.lock().unwrap();
+        let claimed = claims.iter().enumerate().map(|(place, claim)| {
+            let left = stock.entry(claim.kind.clone()).or_default();
+            let limit = i64::try_from(claim.limit.get()).unwrap();
+            let count = limit.min(*left);
+            *left -= count;
+            let id = i64::try_from(asked.len() * 100_000 + place * 1_000).unwrap();
+            Claimed {
+                events: (0..count).map(|number| event(id + number, 1)).collect(),
+                ..Claimed::default()
+            }
+        });
+        Ok(claimed.collect())
+    }
+
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+        self.mock.extend(leases, lease).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+        self.mock.settle(settlements).await
+    }
+
+    async fn wait_for_work(&self, _: &[Kind]) -> Vec<usize> {
+        self.hint.notified().await;
+        self.hinted.lock().unwrap().clone()
+    }
+}
+
+fn kind_number(number: usize) -> Kind {
+    Kind::new(format!("kind-{number:03}")).unwrap()
+}
+
+/// A worker of as many kinds, all with the same options.
+fn worker_of(kinds: usize, options: &WorkerOptions, stock: &Arc<Stock>) -> Worker {
+    let builder = (0..kinds).fold(Worker::builder(), |builder, number| {
+        let handler = async |_: RawEvent| Ok::<_, HandlerError>(());
+        builder.handle_raw(kind_number(number), options.clone(), handler)
+    });
+    builder.start(Arc::clone(stock) as Arc<dyn Scheduler>)
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_idle_kinds_are_asked_for_as_often_as_one() {
+    let mut calls = Vec::new();
+    for kinds in [1, 200] {
+        let stock = Stock::of([]);
+        let worker = worker_of(kinds, &WorkerOptions::default(), &stock);
+        sleep(60 * SECOND).await;
+        // Kinds that were asked for at other times are asked for together again in the end.
+        let shaken: Vec<_> = (0..kinds).step_by(7).collect();
+        for place in &shaken {
+            *stock.hinted.lock().unwrap() = vec![*place];
+            stock.hint.notify_one();
+            sleep(SECOND / 20).await;
+        }
+        sleep(30 * SECOND).await;
+        let before = stock.asked().len();
+        sleep(600 * SECOND).await;
+        calls.push(stock.asked().len() - before);
+        let (_, last) = stock.asked().pop().unwrap();
+        assert_eq!(last.len(), kinds, "all of them in one call");
+        worker.shutdown(SECOND).await;
+    }
+    assert_eq!(calls[0], 120, "one each five seconds");
+    assert!(calls[1] <= calls[0] * 11 / 10, "{calls:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn kinds_that_all_have_much_to_do_share_a_batch() {
+    let stock = Stock::of((0..200).map(|number| (kind_number(number), 50)));
+    let worker = worker_of(200, &WorkerOptions::default(), &stock);
+    while stock.left.lock().unwrap().values().any(|left| *left > 0) {
+        sleep(Duration::from_millis(1)).await;
+    }
+    worker.shutdown(SECOND).await;
+    for (_, claims) in stock.asked() {
+        let limits: Vec<_> = claims.iter().map(|claim| claim.limit.get()).collect();
+        assert!(limits.iter().sum::<usize>() <= 512, "{limits:?}");
+        if limits.len() == 200 {
+            assert!(limits[1..].iter().all(|limit| *limit == 2), "{limits:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_with_much_to_do_does_not_keep_another_one_waiting() {
+    let stock = Stock::of([(kind_number(0), 1_000_000)]);
+    let options = WorkerOptions {
+        concurrency: 2,
+        ..WorkerOptions::default()
+    };
+    let builder = Worker::builder().handle_raw(kind_number(0), options.clone(), {
+        async |_: RawEvent| {
+            sleep(SECOND / 100).await;
+            Ok::<_, HandlerError>(())
+        }
+    });
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let builder = builder.handle_raw(kind_number(1), options, move |_: RawEvent| {
+        let tell = tell.clone();
+        async move { Ok::<_, HandlerError>(tell.send(Instant::now())?) }
+    });
+    let worker = builder.start(Arc::clone(&stock) as Arc<dyn Scheduler>);
+    for _ in 0..10 {
+        sleep(SECOND).await;
+        stock.left.lock().unwrap().insert(kind_number(1), 1);
+        let before = Instant::now();
+        *stock.hinted.lock().unwrap() = vec![1];
+        stock.hint.notify_one();
+        let at = told.recv().await.unwrap();
+        assert!(at - before < SECOND / 10, "{:?}", at - before);
+    }
+    // Each keeps to its own slots.
+    for (_, claims) in stock.asked() {
+        assert!(claims.iter().all(|claim| claim.limit.get() <= 2));
+    }
+    worker.shutdown(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_kind_has_its_own_options() {
+    let stock = Stock::of([]);
+    let builder = [(3, 60), (700, 120)].into_iter().enumerate().fold(
+        Worker::builder(),
+        |builder, (number, (concurrency, lease))| {
+            let options = WorkerOptions {
+                concurrency,
+                lease: lease * SECOND,
+                max_attempts: NonZeroU32::new(lease).unwrap(),
+                ..WorkerOptions::default()
+            };
+            let handler = async |_: RawEvent| Ok::<_, HandlerError>(());
+            builder.handle_raw(kind_number(number), options, handler)
+        },
+    );
+    let worker = builder.start(Arc::clone(&stock) as Arc<dyn Scheduler>);
+    sleep(SECOND).await;
+    worker.shutdown(SECOND).await;
+    let (_, claims) = stock.asked().remove(0);
+    for (claim, (limit, lease)) in claims.iter().zip([(3, 60), (509, 120)]) {
+        assert_eq!(claim.limit.get(), limit);
+        assert_eq!(claim.lease, lease * SECOND);
+        assert_eq!(claim.max_attempts.get(), lease);
+    }
+}
+
+#[test]
+#[should_panic(expected = "kind word has two handlers")]
+fn two_handlers_of_one_kind_are_refused() {
+    let handler = async |_: Event<Word>| Ok::<_, HandlerError>(());
+    let _ = Worker::builder()
+        .handle(WorkerOptions::default(), handler)
+        .handle(WorkerOptions::default(), handler)
+        .start(Stock::of([]));
 }

@@ -112,9 +112,9 @@ fn panic_at_first(calls: &AtomicU32) {
 
 #[async_trait]
 impl Scheduler for PanicsAtFirst {
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
         panic_at_first(&self.claims);
-        self.scripted.claim(claim).await
+        self.scripted.claim(claims).await
     }
 
     async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
@@ -127,7 +127,7 @@ impl Scheduler for PanicsAtFirst {
         self.scripted.settle(settlements).await
     }
 
-    async fn ready(&self, _: &Kind) {
+    async fn wait_for_work(&self, _: &[Kind]) -> Vec<usize> {
         panic!("on purpose");
     }
 }

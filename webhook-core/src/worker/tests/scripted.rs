@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::super::*;
 use crate::error::Error;
 use crate::event::{EventId, Fingerprint, Key};
+use crate::handler::HandlerError;
 use crate::headers::Headers;
 use crate::payload::{FieldError, Identity, InvalidPayload};
 use crate::scheduler::{
@@ -116,12 +117,14 @@ impl Scripted {
 
 #[async_trait]
 impl Scheduler for Scripted {
-    async fn claim(&self, claim: &Claim) -> Result<Claimed, Error> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
         let now = Instant::now();
-        self.claims.lock().unwrap().push((now, claim.limit.get()));
+        let limit = claims[0].limit.get();
+        self.claims.lock().unwrap().push((now, limit));
         self.changed.notify_waiters();
         let next = self.script.lock().unwrap().pop_front();
         next.unwrap_or_else(|| Ok(Claimed::default()))
+            .map(|claimed| vec![claimed])
     }
 
     async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
@@ -138,8 +141,9 @@ impl Scheduler for Scripted {
         Ok(answers)
     }
 
-    async fn ready(&self, _kind: &Kind) {
+    async fn wait_for_work(&self, _: &[Kind]) -> Vec<usize> {
         self.wake.notified().await;
+        vec![0]
     }
 }
 

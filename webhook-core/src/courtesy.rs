@@ -1,7 +1,7 @@
-//! Workers give way to senders.
+//! Help for whoever writes a backend: workers give way to senders.
 //!
-//! A backlog drained at full speed takes the database's processors from accepts, whose senders
-//! wait for an answer, while nobody waits for the backlog. So where this process accepts events
+//! A backlog processed at full speed takes the store's processors from accepts, whose senders
+//! wait for an answer, while nobody waits for the backlog. So where a process accepts events
 //! while its claims are full, claims pause: until the senders have got two events in for three that
 //! were claimed, or for twice as long as the last claim and its handlers took. The backlog thus
 //! shrinks at any rate, and at no less than a third of full speed.
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use webhook_core::Kind;
+use crate::event::Kind;
 
 /// How many accepted events one claimed event should leave time for.
 const ACCEPTED_PER_CLAIMED: f64 = 2.0 / 3.0;
@@ -20,17 +20,18 @@ const ACCEPTED_PER_CLAIMED: f64 = 2.0 / 3.0;
 const MAX_SHARE: f64 = 2.0;
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
-/// What accepts and claims of one process know of each other.
+/// What accepts and claims of one process know of each other, for
+/// [`Scheduler::pause_before_claim`](crate::Scheduler::pause_before_claim).
 #[derive(Debug, Default)]
-pub(crate) struct Courtesy {
+pub struct Courtesy {
     /// How many events were accepted so far.
     accepted: AtomicU64,
     last_claims: Mutex<HashMap<Kind, LastClaim>>,
 }
 
-/// The moment at which a claim begins.
+/// The moment at which a claim began.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Begun {
+pub struct Begun {
     at: Instant,
     /// How many events had been accepted by then.
     accepted: u64,
@@ -45,12 +46,12 @@ struct LastClaim {
 
 impl Courtesy {
     /// Notes that events were accepted.
-    pub(crate) fn accepted(&self, events: usize) {
+    pub fn accepted(&self, events: usize) {
         self.accepted.fetch_add(events as u64, Ordering::Relaxed);
     }
 
-    /// How long the next claim of `kind` is to wait.
-    pub(crate) fn pause(&self, kind: &Kind, now: Instant) -> Duration {
+    /// How long the next claim of `kind` is to wait: at most 50 ms.
+    pub fn pause(&self, kind: &Kind, now: Instant) -> Duration {
         let Some(last) = self.lock().get(kind).copied() else {
             return Duration::ZERO;
         };
@@ -68,15 +69,15 @@ impl Courtesy {
     }
 
     /// Says that a claim begins.
-    pub(crate) fn begin(&self, now: Instant) -> Begun {
+    pub fn begin(&self, now: Instant) -> Begun {
         Begun {
             at: now,
             accepted: self.accepted.load(Ordering::Relaxed),
         }
     }
 
-    /// Notes how many events a claim brought of how many it might.
-    pub(crate) fn claimed(&self, kind: &Kind, begun: Begun, brought: usize, limit: usize) {
+    /// Notes that a claim of `kind` brought as many events of how many it might.
+    pub fn claimed(&self, kind: &Kind, begun: Begun, brought: usize, limit: usize) {
         let full = brought == limit;
         let last = LastClaim {
             begun,
