@@ -14,7 +14,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -255,6 +255,12 @@ impl Scheduler for MapStore {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Operator for MapStore {
+    async fn kinds(&self) -> Result<Vec<Kind>, Error> {
+        let (state, _) = self.lock();
+        let kinds = state.by_id.values().map(|row| row.envelope.kind.clone());
+        Ok(BTreeSet::from_iter(kinds).into_iter().collect())
+    }
+
     async fn counts(&self, kind: &Kind) -> Result<Counts, Error> {
         let (state, now) = self.lock();
         let mut counts = Counts::default();

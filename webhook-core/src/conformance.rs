@@ -16,6 +16,7 @@
 //! # async fn settle(&self, _: &[Settlement]) -> Result<Vec<Settled>, Error> { unreachable!() }
 //! # async fn wait_for_work(&self, _: &[Kind]) -> Vec<usize> { unreachable!() } }
 //! # #[async_trait::async_trait] impl Operator for Own {
+//! # async fn kinds(&self) -> Result<Vec<Kind>, Error> { unreachable!() }
 //! # async fn counts(&self, _: &Kind) -> Result<Counts, Error> { unreachable!() }
 //! # async fn lag(&self, _: &Kind) -> Result<Option<Duration>, Error> { unreachable!() }
 //! # async fn settled(&self, _: &Kind, _: Duration) -> Result<SettledCounts, Error> { unreachable!() }
@@ -300,6 +301,9 @@ macro_rules! conformance {
                 failed_stays_failed
             }
             operator {
+                kinds_are_sorted_without_duplicates
+                kinds_include_those_of_settled_events
+                pruned_kinds_are_forgotten
                 counts_say_where_events_stand
                 operators_see_one_kind_at_a_time
                 the_lag_is_that_of_the_oldest_due_event

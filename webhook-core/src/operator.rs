@@ -17,6 +17,14 @@ use crate::scheduler::Attempt;
 #[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
 #[async_trait]
 pub trait Operator: Send + Sync + 'static {
+    /// The kinds of all events in the store, in ascending order and without duplicates, from one
+    /// snapshot.
+    ///
+    /// A kind is listed as long as the store keeps one of its events, even if all of them are settled or
+    /// stripped. It is no longer listed once its last event is [pruned](Operator::prune). Costs a few
+    /// index look-ups for each kind, however many events there are.
+    async fn kinds(&self) -> Result<Vec<Kind>, Error>;
+
     /// How many events of `kind` stand where, in one snapshot. Costs a scan of them.
     async fn counts(&self, kind: &Kind) -> Result<Counts, Error>;
 

@@ -114,6 +114,16 @@ macro_rules! forward {
 
         #[deny(clippy::missing_trait_methods)]
         impl<T: Operator + ?Sized> Operator for $pointer<T> {
+            fn kinds<'life0, 'async_trait>(
+                &'life0 self,
+            ) -> BoxFuture<'async_trait, Result<Vec<Kind>, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+            {
+                (**self).kinds()
+            }
+
             fn counts<'life0, 'life1, 'async_trait>(
                 &'life0 self,
                 kind: &'life1 Kind,

@@ -209,6 +209,11 @@ impl Scheduler for MemoryStore {
 
 #[async_trait]
 impl Operator for MemoryStore {
+    async fn kinds(&self) -> Result<Vec<Kind>, Error> {
+        let (state, _) = self.lock();
+        Ok(state.kinds())
+    }
+
     async fn counts(&self, kind: &Kind) -> Result<Counts, Error> {
         let (mut state, now) = self.lock();
         Ok(state.counts(kind, now))

@@ -84,6 +84,15 @@ impl State {
         })
     }
 
+    /// The kinds that have events, in ascending order.
+    pub(crate) fn kinds(&self) -> Vec<Kind> {
+        let kept = self.numbers.iter();
+        let kept = kept.filter(|(_, number)| !self.queues[**number].keys.is_empty());
+        let mut kinds: Vec<_> = kept.map(|(kind, _)| kind.clone()).collect();
+        kinds.sort_unstable();
+        kinds
+    }
+
     pub(crate) fn id(&self, event: &EventRef) -> Option<EventId> {
         let queue = &self.queues[self.number(&event.kind)?];
         queue.keys.get(&event.key).copied()

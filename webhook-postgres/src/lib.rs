@@ -344,6 +344,10 @@ impl Scheduler for PgStore {
 
 #[async_trait]
 impl Operator for PgStore {
+    async fn kinds(&self) -> Result<Vec<Kind>, Error> {
+        Ok(operator::kinds(&mut self.session()).await?)
+    }
+
     async fn counts(&self, kind: &Kind) -> Result<Counts, Error> {
         Ok(operator::counts(&mut self.session(), kind).await?)
     }

@@ -8,8 +8,9 @@ use crate::options::PgOptions;
 use crate::session::Database;
 use crate::testing::TestDatabase;
 
-/// The statements that every event goes through, and one that operators use on many, with arguments for them.
-const STATEMENTS: [(&str, &str, &str); 7] = [
+/// The statements that every event goes through, and those for operators that must not read every event,
+/// with arguments for them.
+const STATEMENTS: [(&str, &str, &str); 8] = [
     (
         "accept",
         include_str!("accept/insert.sql"),
@@ -48,6 +49,7 @@ const STATEMENTS: [(&str, &str, &str); 7] = [
         include_str!("operator/make_due.sql"),
         "ARRAY['k','k'], ARRAY['1','2'], true",
     ),
+    ("kinds", include_str!("operator/kinds.sql"), ""),
 ];
 
 /// As many as make a scan of all of them a thousand times dearer than a batch.
@@ -81,14 +83,19 @@ async fn assert_plans(connection: &mut PgConnection, mode: &str) {
 }
 
 async fn assert_plan(connection: &mut PgConnection, name: &str, arguments: &str) {
-    let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE {name}({arguments})"));
+    let arguments = match arguments {
+        "" => String::new(),
+        arguments => format!("({arguments})"),
+    };
+    let explain = AssertSqlSafe(format!("EXPLAIN EXECUTE {name}{arguments}"));
     let rows = sqlx::raw_sql(explain).fetch_all(connection).await.unwrap();
     let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
     let plan = plan.join("\n");
     for line in plan.lines() {
-        // CTEs hold one batch, functions one array.
+        // CTEs hold one batch or the kinds, work tables one kind, functions one array.
         let reads_a_table = line.contains(" Scan on ")
             && !line.contains("CTE Scan")
+            && !line.contains("WorkTable Scan")
             && !line.contains("Function Scan")
             && !line.contains("Subquery Scan");
         assert!(!reads_a_table, "{name}: {line}\n{plan}");

@@ -216,6 +216,10 @@ impl<'a> Pair<'a> {
             let (kept, failed): (Vec<_>, Vec<_>) = (kept.collect(), failed.collect());
             view += &format!("\n    {} {kept:?} {failed:?}", event.key);
         }
+        // The database has the kinds of other cases, too.
+        let mut kinds = store.kinds().await.unwrap();
+        kinds.retain(|kind| self.kinds.contains(kind));
+        view += &format!("\n    {kinds:?}");
         for kind in &self.kinds {
             let counts = store.counts(kind).await.unwrap();
             let lag = store.lag(kind).await.unwrap().is_some();

@@ -1,10 +1,73 @@
 //! What operators see: counts, lag and lists.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use super::Backend;
 use super::steps::*;
-use crate::{Claim, Counts, EventId, EventSummary, Kind, Outcome, Page, SettledCounts, State};
+use crate::{
+    Claim, Counts, EventId, EventSummary, Kind, NewEvent, Outcome, Page, Prune, SettledCounts,
+    State, TerminalState,
+};
+
+/// Kinds are listed once each, in ascending order of their bytes.
+pub async fn kinds_are_sorted_without_duplicates(backend: Backend) {
+    assert_eq!(kinds(&backend).await, [""; 0]);
+    let sorted = ["a", "a-b", "a.b", "a0", "a_b", "aa", "b"];
+    for name in sorted.iter().rev() {
+        let kind = kind_named(name);
+        let later = NewEvent {
+            delay: LONG,
+            ..event_of(&kind, "later", "1")
+        };
+        backend
+            .accept_new(&[event_of(&kind, "now", "1"), later])
+            .await;
+    }
+    assert_eq!(kinds(&backend).await, sorted);
+    backend.claim_one(&one_of("a-b")).await;
+    assert_eq!(kinds(&backend).await, sorted, "an event is held");
+}
+
+/// A kind is listed even if all its events are settled, whether they were processed or failed.
+pub async fn kinds_include_those_of_settled_events(backend: Backend) {
+    settled_of(&backend, "failed", failed("broken")).await;
+    settled_of(&backend, "processed", Outcome::Processed).await;
+    settled_of(&backend, "both", Outcome::Processed).await;
+    settled_of(&backend, "both", failed("broken")).await;
+    settled_of(&backend, "mixed", Outcome::Processed).await;
+    let waiting = ["mixed", "waiting"].map(|name| event_of(&kind_named(name), "waiting", "1"));
+    backend.accept_new(&waiting).await;
+    let expected = ["both", "failed", "mixed", "processed", "waiting"];
+    assert_eq!(kinds(&backend).await, expected);
+}
+
+/// A kind is no longer listed once its last event is pruned, and is listed again after the next accept.
+pub async fn pruned_kinds_are_forgotten(backend: Backend) {
+    settled_of(&backend, "failed", failed("broken")).await;
+    settled_of(&backend, "processed", Outcome::Processed).await;
+    settled_of(&backend, "both", Outcome::Processed).await;
+    settled_of(&backend, "both", failed("broken")).await;
+    let prune = async |name, state| {
+        let prune = Prune {
+            kind: kind_named(name),
+            state,
+            older_than: Duration::ZERO,
+            limit: NonZeroUsize::MAX,
+        };
+        let pruned = backend.operator.prune(&prune).await.expect("prune");
+        assert_eq!(pruned, 1, "{name}");
+    };
+    prune("processed", TerminalState::Processed).await;
+    prune("both", TerminalState::Processed).await;
+    assert_eq!(kinds(&backend).await, ["both", "failed"]);
+    prune("both", TerminalState::Failed).await;
+    prune("failed", TerminalState::Failed).await;
+    assert_eq!(kinds(&backend).await, [""; 0]);
+    let again = event_of(&kind_named("both"), "again", "1");
+    backend.accept_new(&[again]).await;
+    assert_eq!(kinds(&backend).await, ["both"]);
+}
 
 /// Every event is counted once, where it stands.
 pub async fn counts_say_where_events_stand(backend: Backend) {
@@ -197,11 +260,33 @@ pub async fn what_was_settled_of_late_is_counted(backend: Backend) {
     assert_eq!(settled(SHORT).await, SettledCounts::default());
 }
 
+/// Accepts an event of the kind `name`, claims it and settles it.
+async fn settled_of(backend: &Backend, name: &'static str, outcome: Outcome) {
+    let key = format!("{outcome:?}");
+    let event = event_of(&kind_named(name), &key, "1");
+    backend.accept_new(&[event]).await;
+    let claimed = backend.claim_one(&one_of(name)).await;
+    backend.settle_one(claimed.lease, outcome).await;
+}
+
+/// Parameters of a claim for one event of the kind `name`.
+fn one_of(name: &'static str) -> Claim {
+    Claim {
+        kind: kind_named(name),
+        ..up_to(1)
+    }
+}
+
+async fn kinds(backend: &Backend) -> Vec<String> {
+    let kinds = backend.operator.kinds().await.expect("kinds");
+    kinds.iter().map(Kind::to_string).collect()
+}
+
 async fn counts(backend: &Backend) -> Counts {
     backend.operator.counts(&kind()).await.expect("counts")
 }
 
-async fn lag(backend: &Backend) -> Option<std::time::Duration> {
+async fn lag(backend: &Backend) -> Option<Duration> {
     backend.operator.lag(&kind()).await.expect("lag")
 }
 
