@@ -1,8 +1,9 @@
-//! The commands for operators: look into the database, set failed transactions going again, forget
-//! old ones.
+//! The commands for operators: look into the database, set failed events going again, forget old
+//! ones.
 
 mod list;
 mod make_due;
+mod of_kind;
 mod output;
 mod prune;
 mod requeue;
@@ -11,27 +12,28 @@ mod show;
 mod status;
 
 use clap::Subcommand;
-use webhook_core::Error;
+use webhook_core::{Error, Kind};
 use webhook_postgres::PgStore;
 
 use crate::backend::{Backend, OpenError};
 use crate::config::Config;
+use crate::shown::{noun, transaction_kind};
 use output::Output;
 
 /// What an operator asks for. All of it needs DATABASE_URL, and none of it a running server.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Operate {
-    /// Tell how many transactions stand where, how late they are and how fast they are processed
+    /// Tell how many events stand where, how late they are and how fast they are processed
     Status(status::Status),
-    /// List transactions of one state, the oldest first
+    /// List events of one state, the oldest first
     List(list::List),
-    /// Show one transaction: its state, its failed attempts, its conflicting deliveries
+    /// Show one event: its state, its body, its failed attempts, its conflicting deliveries
     Show(show::Show),
-    /// Process failed transactions again, due now and with all their attempts
+    /// Process failed events again, due now and with all their attempts
     Requeue(requeue::Requeue),
-    /// Make waiting transactions due now, such as those accepted while the database's clock was ahead
+    /// Make waiting events due now, such as those accepted while the database's clock was ahead
     MakeDue(make_due::MakeDue),
-    /// Forget transactions that were settled long ago
+    /// Forget events that were settled long ago
     Prune(prune::Prune),
 }
 
@@ -74,15 +76,23 @@ pub enum OperateError {
     /// The database does not do it.
     #[error("the database failed")]
     Database(#[from] Error),
-    /// There is no such transaction.
-    #[error("there is no transaction \"{id}\"")]
+    /// There is no such event.
+    #[error("there is no {} \"{id}\"{}", noun(kind), of_kind(kind))]
     NotFound {
-        /// Its id, as it was asked for.
+        /// Its kind.
+        kind: Kind,
+        /// Its key, as it was asked for.
         id: String,
     },
     /// Not all of those that were named could be requeued.
-    #[error("{refused} of {named} transactions were not requeued: unknown, or not FAILED")]
+    #[error(
+        "{refused} of {named} {}s{} were not requeued: unknown, or not FAILED",
+        noun(kind),
+        of_kind(kind)
+    )]
     NotRequeued {
+        /// Their kind.
+        kind: Kind,
         /// How many were not.
         refused: usize,
         /// How many were named.
@@ -90,10 +100,14 @@ pub enum OperateError {
     },
     /// Not all of those that were named could be made due.
     #[error(
-        "{refused} of {named} transactions were not made due: unknown, settled, or held by a worker \
-         (--leased ends leases)"
+        "{refused} of {named} {}s{} were not made due: unknown, settled, or held by a worker \
+         (--leased ends leases)",
+        noun(kind),
+        of_kind(kind)
     )]
     NotMadeDue {
+        /// Their kind.
+        kind: Kind,
         /// How many were not.
         refused: usize,
         /// How many were named.
@@ -102,4 +116,13 @@ pub enum OperateError {
     /// Nobody takes what is written.
     #[error("cannot write to standard output")]
     Output(#[from] std::io::Error),
+}
+
+/// What follows the word for an event of `kind`, where that does not tell the kind.
+fn of_kind(kind: &Kind) -> String {
+    if *kind == transaction_kind() {
+        String::new()
+    } else {
+        format!(" of kind {kind}")
+    }
 }

@@ -1,9 +1,15 @@
-//! How a transaction is shown: over HTTP, and by the commands for operators.
+//! How events are shown: over HTTP, and by the commands for operators.
+//!
+//! A transaction is shown with the fields of its body. An event of any other kind belongs to an app that
+//! embeds the crates; its body is shown as it is.
 
+mod body;
 mod details;
 mod ids;
+mod names;
 mod status;
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::time::SystemTime;
 
@@ -13,18 +19,30 @@ use serde_json::value::RawValue;
 use webhook_core::transaction::Currency;
 use webhook_core::{EventRecord, EventSummary, Kind, State, Transaction, payload};
 
+pub(crate) use body::{Body, BodyMembers};
 pub(crate) use details::Details;
-pub(crate) use ids::{shown_id, typed_id};
+pub(crate) use ids::{EXPECTED_KIND, shown_id, typed_key, typed_kind};
+pub(crate) use names::Name;
 pub(crate) use status::StatusReport;
 
 /// The kind of event that transactions are.
-pub(crate) fn kind() -> Kind {
+pub(crate) fn transaction_kind() -> Kind {
     payload::kind_of::<Transaction>()
 }
 
-/// What a stored body says; `None` where it is forgotten, or can no longer be read.
+/// The word for an event of `kind`.
+pub(crate) fn noun(kind: &Kind) -> &'static str {
+    if *kind == transaction_kind() {
+        "transaction"
+    } else {
+        "event"
+    }
+}
+
+/// What a stored body says; `None` where it is forgotten, can no longer be read, or is not the body of a
+/// transaction.
 pub(crate) fn content(record: &EventRecord) -> Option<Transaction> {
-    if record.stripped {
+    if record.stripped || record.envelope.kind != transaction_kind() {
         return None;
     }
     Transaction::from_json(&record.envelope.body).ok()
@@ -74,11 +92,66 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// A transaction in a list: where it stands, without what its body says.
+/// An event of another kind than transactions, and where it stands. The body is null where it is
+/// forgotten.
+#[derive(Serialize)]
+struct ShownEvent<'a> {
+    #[serde(flatten)]
+    name: Name<'a>,
+    status: &'static str,
+    #[serde(serialize_with = "as_instant")]
+    created_at: SystemTime,
+    #[serde(serialize_with = "as_instant_or_null")]
+    processed_at: Option<SystemTime>,
+    attempts: u32,
+    error_message: Option<&'a str>,
+    duplicate_conflict_count: u64,
+    #[serde(serialize_with = "as_instant_or_null")]
+    last_conflict_at: Option<SystemTime>,
+    headers: Vec<Header<'a>>,
+    #[serde(flatten)]
+    body: BodyMembers<'a>,
+}
+
+/// A header that was kept with an event.
+#[derive(Serialize)]
+struct Header<'a> {
+    name: &'a str,
+    /// With U+FFFD for what is not UTF-8.
+    value: Cow<'a, str>,
+}
+
+impl<'a> ShownEvent<'a> {
+    fn of(record: &'a EventRecord) -> Self {
+        let envelope = &record.envelope;
+        let headers = envelope.headers.iter();
+        Self {
+            name: Name::of(&envelope.kind, &envelope.key).numbered(record.id),
+            status: record.state.as_str(),
+            created_at: record.accepted_at,
+            processed_at: record
+                .settled_at
+                .filter(|_| record.state == State::Processed),
+            attempts: record.attempts,
+            error_message: record.reason.as_deref(),
+            duplicate_conflict_count: record.conflict_count,
+            last_conflict_at: record.last_conflict_at,
+            headers: headers
+                .map(|(name, value)| Header {
+                    name,
+                    value: String::from_utf8_lossy(value),
+                })
+                .collect(),
+            body: (!record.stripped).then(|| Body::of(&envelope.body)).into(),
+        }
+    }
+}
+
+/// An event in a list: where it stands, without what its body says.
 #[derive(Serialize)]
 pub(crate) struct Listed<'a> {
-    number: i64,
-    transaction_id: &'a str,
+    #[serde(flatten)]
+    name: Name<'a>,
     status: &'static str,
     #[serde(serialize_with = "as_instant")]
     created_at: SystemTime,
@@ -101,8 +174,7 @@ impl<'a> Listed<'a> {
     pub(crate) fn of(summary: &'a EventSummary) -> Self {
         let settled_as = |state| summary.settled_at.filter(|_| summary.state == state);
         Self {
-            number: summary.id.0,
-            transaction_id: summary.event.key.as_str(),
+            name: Name::of(&summary.event.kind, &summary.event.key).numbered(summary.id),
             status: summary.state.as_str(),
             created_at: summary.accepted_at,
             due_at: summary.due_at,

@@ -22,14 +22,16 @@ impl Config {
     }
 
     /// A warning where keys are forgotten early by a process that does not know how senders sign: a
-    /// worker beside receivers, or a command.
+    /// worker beside receivers, or a command. No process knows it for an app's own events.
     pub(super) fn unknown_replay_warning(&self, task: Option<&Task>) -> Option<String> {
-        let keys = match task {
-            Some(Task::Operate(Operate::Prune(prune))) if !prune.is_forced() => prune.key_age(),
-            None if self.role == Role::Worker => self.retention()?.keys,
+        let is_unset = self.webhook_signature_scheme == SignatureScheme::None;
+        let (keys, is_unknown) = match task {
+            Some(Task::Operate(Operate::Prune(prune))) if !prune.is_forced() => {
+                (prune.key_age(), is_unset || !prune.is_of_transactions())
+            }
+            None if self.role == Role::Worker => (self.retention()?.keys, is_unset),
             _ => return None,
         };
-        let is_unknown = self.webhook_signature_scheme == SignatureScheme::None;
         (is_unknown && keys < LEAST_WITHOUT_TIMESTAMP).then(|| {
             format!(
                 "keys are forgotten after {:.4} days: a captured delivery that was signed without a \
@@ -59,7 +61,7 @@ impl Config {
                 _ => Ok(()),
             },
             Some(Task::Operate(Operate::Prune(prune)))
-                if prune.key_age() < least && !prune.is_forced() =>
+                if prune.is_of_transactions() && prune.key_age() < least && !prune.is_forced() =>
             {
                 Err(format!(
                     "this would forget keys too early: {reason}. Set --keep-keys to that or more, \

@@ -6,7 +6,7 @@ use hyper::StatusCode;
 use hyper::http::request::Parts;
 use serde::Serialize;
 use webhook_core::{
-    EventId, EventRef, Key, MadeDue, Operator, Page, Requeued, RunningLeases, State,
+    EventId, EventRef, Kind, MadeDue, Operator, Page, Requeued, RunningLeases, State,
 };
 
 use super::Site;
@@ -15,12 +15,12 @@ use super::problem::Problem;
 use super::route::{Route, key, read, write};
 use super::transactions::document;
 use crate::audit::{Audit, Caller};
-use crate::shown::{Details, Listed, StatusReport, kind};
+use crate::shown::{Details, EXPECTED_KIND, Listed, Name, StatusReport, noun, transaction_kind};
 
 /// What all of their paths begin with.
 pub(super) const PREFIX: &str = "/v1/operator/";
 
-/// How many transactions a page has, where the operator does not say.
+/// How many events a page has, where the operator does not say.
 const PAGE: NonZeroUsize = NonZeroUsize::new(100).expect("a hundred is not zero");
 
 /// How many it has at most.
@@ -29,11 +29,11 @@ const MAX_PAGE: usize = 1000;
 /// What an operator asks for.
 #[derive(Debug)]
 pub(super) enum Asked {
-    Status,
+    Status(Kind),
     List(Page),
-    Show(Key),
-    Requeue(Key),
-    MakeDue(Key, RunningLeases),
+    Show(EventRef),
+    Requeue(EventRef),
+    MakeDue(EventRef, RunningLeases),
 }
 
 /// Finds it by what comes after [`PREFIX`].
@@ -44,58 +44,102 @@ pub(super) fn route<'a>(
     path: &str,
 ) -> Result<Route<'a>, Problem> {
     let operate = |asked| Ok(Route::Operate(operator, caller, asked));
-    let known = |id: &str| key(id).ok_or_else(Problem::no_such_transaction);
+    let query = head.uri.query().unwrap_or("");
     let segments: Vec<_> = path.split('/').collect();
     let method = &head.method;
     match segments[..] {
-        ["status"] => read(method, || operate(Asked::Status)),
-        ["transactions"] => read(method, || {
-            let page = page(head.uri.query().unwrap_or(""))?;
-            operate(Asked::List(page))
-        }),
-        ["transactions", id] if !id.is_empty() => read(method, || operate(Asked::Show(known(id)?))),
-        ["transactions", id, "requeue"] if !id.is_empty() => {
-            write(method, || operate(Asked::Requeue(known(id)?)))
+        ["status"] => read(method, || operate(Asked::Status(of_kind(query)?))),
+        ["transactions"] => read(method, || operate(Asked::List(page(query)?))),
+        ["transactions", id] if !id.is_empty() => {
+            read(method, || operate(Asked::Show(event(of_kind(query)?, id)?)))
         }
+        ["transactions", id, "requeue"] if !id.is_empty() => write(method, || {
+            operate(Asked::Requeue(event(of_kind(query)?, id)?))
+        }),
         ["transactions", id, "make-due"] if !id.is_empty() => write(method, || {
-            let leases = leases(head.uri.query().unwrap_or(""))?;
-            operate(Asked::MakeDue(known(id)?, leases))
+            let (kind, leases) = leases(query)?;
+            operate(Asked::MakeDue(event(kind, id)?, leases))
         }),
         _ => Err(Problem::no_such_path()),
     }
 }
 
-/// Whether leases that have not run out end: `leased=true`.
-fn leases(query: &str) -> Result<RunningLeases, Problem> {
-    let mut leases = RunningLeases::Keep;
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        leases = match (&*name, &*value) {
-            ("leased", "true") => RunningLeases::End,
-            ("leased", "false") => RunningLeases::Keep,
-            ("leased", _) => {
-                return Err(Problem::bad_request("Query: leased must be true or false"));
-            }
-            _ => return Err(Problem::bad_request("Query: only leased is known")),
-        };
+/// The event of `kind` whose key `segment` stands for.
+fn event(kind: Kind, segment: &str) -> Result<EventRef, Problem> {
+    match key(segment) {
+        Some(key) => Ok(EventRef { kind, key }),
+        None => Err(no_such(&kind)),
     }
-    Ok(leases)
 }
 
-/// Which transactions to list: `state=failed&limit=100&after=42`.
+fn no_such(kind: &Kind) -> Problem {
+    if *kind == transaction_kind() {
+        Problem::no_such_transaction()
+    } else {
+        Problem::no_such_event()
+    }
+}
+
+/// Reads `query`, and returns its kind: that of transactions unless it says `kind=stripe`. `other` reads
+/// each other parameter. It returns `None` for an unknown one, and says what is expected where a value is
+/// wrong.
+fn parameters(
+    query: &str,
+    known: &str,
+    mut other: impl FnMut(&str, &str) -> Option<Result<(), &'static str>>,
+) -> Result<Kind, Problem> {
+    let mut kind = transaction_kind();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let read = if name == "kind" {
+            let read = Kind::new(value.into_owned()).map(|read| kind = read);
+            Some(read.map_err(|_| EXPECTED_KIND))
+        } else {
+            other(&name, &value)
+        };
+        let read =
+            read.ok_or_else(|| Problem::bad_request(format!("Query: only {known} known")))?;
+        read.map_err(|expected| Problem::bad_request(format!("Query: {name} must be {expected}")))?;
+    }
+    Ok(kind)
+}
+
+/// The kind alone: `kind=stripe`.
+fn of_kind(query: &str) -> Result<Kind, Problem> {
+    parameters(query, "kind is", |_, _| None)
+}
+
+/// Whether leases that have not run out end: `leased=true`.
+fn leases(query: &str) -> Result<(Kind, RunningLeases), Problem> {
+    let mut leases = RunningLeases::Keep;
+    let kind = parameters(query, "kind and leased are", |name, value| {
+        (name == "leased").then(|| {
+            leases = match value {
+                "true" => RunningLeases::End,
+                "false" => RunningLeases::Keep,
+                _ => return Err("true or false"),
+            };
+            Ok(())
+        })
+    })?;
+    Ok((kind, leases))
+}
+
+/// Which events to list: `kind=stripe&state=failed&limit=100&after=42`.
 fn page(query: &str) -> Result<Page, Problem> {
     let mut page = Page {
-        kind: kind(),
+        kind: transaction_kind(),
         state: State::Failed,
         after: None,
         held_for_over: None,
         limit: PAGE,
     };
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        let expected = match &*name {
+    let known = "kind, state, limit and after are";
+    page.kind = parameters(query, known, |name, value| {
+        Some(match name {
             "state" => {
                 let state = State::ALL
                     .into_iter()
-                    .find(|state| state.as_str().eq_ignore_ascii_case(&value));
+                    .find(|state| state.as_str().eq_ignore_ascii_case(value));
                 state
                     .map(|state| page.state = state)
                     .ok_or("processing, processed or failed")
@@ -112,17 +156,10 @@ fn page(query: &str) -> Result<Page, Problem> {
             "after" => value
                 .parse()
                 .map(|number| page.after = Some(EventId(number)))
-                .map_err(|_| "the number of a transaction"),
-            _ => {
-                return Err(Problem::bad_request(
-                    "Query: only state, limit and after are known",
-                ));
-            }
-        };
-        expected.map_err(|expected| {
-            Problem::bad_request(format!("Query: {name} must be {expected}"))
-        })?;
-    }
+                .map_err(|_| "the number of an event"),
+            _ => return None,
+        })
+    })?;
     Ok(page)
 }
 
@@ -130,7 +167,7 @@ impl Asked {
     /// What the log calls it.
     const fn action(&self) -> &'static str {
         match self {
-            Self::Status => "status",
+            Self::Status(_) => "status",
             Self::List(_) => "list",
             Self::Show(_) => "show",
             Self::Requeue(_) => "requeue",
@@ -174,6 +211,8 @@ struct Ended<'a> {
 struct ServerStatus {
     #[serde(flatten)]
     report: StatusReport,
+    /// The kinds of all events, not only the one that is reported.
+    all_kinds: Vec<String>,
     /// How many deliveries each secret has verified since the secrets were read, by its position.
     verified_by_secret: Vec<u64>,
 }
@@ -181,39 +220,59 @@ struct ServerStatus {
 async fn act(site: &Site, operator: &dyn Operator, asked: Asked) -> Result<Answer, Problem> {
     let store = &*site.store.0;
     match asked {
-        Asked::Status => document(
+        Asked::Status(kind) => document(
             StatusCode::OK,
             &ServerStatus {
-                report: StatusReport::of(operator).await?,
+                report: StatusReport::of(operator, kind).await?,
+                all_kinds: operator
+                    .kinds()
+                    .await?
+                    .iter()
+                    .map(Kind::to_string)
+                    .collect(),
                 verified_by_secret: site.gate.verified_by_secret(),
             },
         ),
         Asked::List(page) => list(operator, &page).await,
-        Asked::Show(key) => {
-            let details = Details::find(store, operator, key).await?;
-            let details = details.ok_or_else(Problem::no_such_transaction)?;
+        Asked::Show(event) => {
+            let details = Details::find(store, operator, &event).await?;
+            let details = details.ok_or_else(|| no_such(&event.kind))?;
             document(StatusCode::OK, &details.document())
         }
-        Asked::Requeue(key) => requeue(operator, key).await,
-        Asked::MakeDue(key, leases) => make_due(operator, key, leases).await,
+        Asked::Requeue(event) => requeue(operator, &event).await,
+        Asked::MakeDue(event, leases) => make_due(operator, &event, leases).await,
     }
 }
 
 /// A page, and where the next one begins.
 #[derive(Serialize)]
 struct ListedPage<'a> {
-    transactions: Vec<Listed<'a>>,
+    #[serde(flatten)]
+    events: ListedEvents<'a>,
     /// What to ask for `after`; null where there is no more.
     next_after: Option<i64>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "lowercase")]
+enum ListedEvents<'a> {
+    Transactions(Vec<Listed<'a>>),
+    /// Events of any other kind.
+    Events(Vec<Listed<'a>>),
 }
 
 async fn list(operator: &dyn Operator, page: &Page) -> Result<Answer, Problem> {
     let records = operator.list(page).await?;
     let is_last = records.len() < page.limit.get();
+    let events = records.iter().map(Listed::of).collect();
     document(
         StatusCode::OK,
         &ListedPage {
-            transactions: records.iter().map(Listed::of).collect(),
+            events: if page.kind == transaction_kind() {
+                ListedEvents::Transactions(events)
+            } else {
+                ListedEvents::Events(events)
+            },
             next_after: records
                 .last()
                 .filter(|_| !is_last)
@@ -224,52 +283,49 @@ async fn list(operator: &dyn Operator, page: &Page) -> Result<Answer, Problem> {
 
 #[derive(Serialize)]
 struct Scheduled<'a> {
-    transaction_id: &'a str,
+    #[serde(flatten)]
+    name: Name<'a>,
     status: &'static str,
 }
 
-async fn requeue(operator: &dyn Operator, key: Key) -> Result<Answer, Problem> {
-    let event = EventRef { kind: kind(), key };
-    match operator.requeue(std::slice::from_ref(&event)).await?[..] {
-        [Requeued::Applied] => document(
-            StatusCode::OK,
-            &Scheduled {
-                transaction_id: event.key.as_str(),
-                status: State::Processing.as_str(),
-            },
-        ),
+impl<'a> Scheduled<'a> {
+    fn of(event: &'a EventRef) -> Self {
+        Self {
+            name: Name::of(&event.kind, &event.key),
+            status: State::Processing.as_str(),
+        }
+    }
+}
+
+async fn requeue(operator: &dyn Operator, event: &EventRef) -> Result<Answer, Problem> {
+    match operator.requeue(std::slice::from_ref(event)).await?[..] {
+        [Requeued::Applied] => document(StatusCode::OK, &Scheduled::of(event)),
         [Requeued::NotFailed] => Err(Problem::new(
             StatusCode::CONFLICT,
-            "Only a FAILED transaction can be processed again",
+            format!("Only a FAILED {} can be processed again", noun(&event.kind)),
         )),
-        _ => Err(Problem::no_such_transaction()),
+        _ => Err(no_such(&event.kind)),
     }
 }
 
 async fn make_due(
     operator: &dyn Operator,
-    key: Key,
+    event: &EventRef,
     leases: RunningLeases,
 ) -> Result<Answer, Problem> {
-    let event = EventRef { kind: kind(), key };
+    let noun = noun(&event.kind);
     let conflict = |detail| Err(Problem::new(StatusCode::CONFLICT, detail));
     match operator
-        .make_due(std::slice::from_ref(&event), leases)
+        .make_due(std::slice::from_ref(event), leases)
         .await?[..]
     {
-        [MadeDue::Applied | MadeDue::AlreadyDue] => document(
-            StatusCode::OK,
-            &Scheduled {
-                transaction_id: event.key.as_str(),
-                status: State::Processing.as_str(),
-            },
-        ),
-        [MadeDue::Leased] => conflict(
-            "A worker holds the transaction; leased=true ends its lease, and a worker that is alive \
-             may then process it twice",
-        ),
-        [MadeDue::Settled] => conflict("Only a PROCESSING transaction can be made due"),
-        _ => Err(Problem::no_such_transaction()),
+        [MadeDue::Applied | MadeDue::AlreadyDue] => document(StatusCode::OK, &Scheduled::of(event)),
+        [MadeDue::Leased] => conflict(format!(
+            "A worker holds the {noun}; leased=true ends its lease, and a worker that is alive may \
+             then process it twice"
+        )),
+        [MadeDue::Settled] => conflict(format!("Only a PROCESSING {noun} can be made due")),
+        _ => Err(no_such(&event.kind)),
     }
 }
 
@@ -287,7 +343,14 @@ mod tests {
             (asked.state, asked.limit, asked.after),
             (State::Failed, PAGE, None)
         );
+        assert_eq!(asked.kind, transaction_kind());
+        assert_eq!(page("kind=a.b_c-0").unwrap().kind.as_str(), "a.b_c-0");
         for wrong in [
+            "kind=",
+            "kind=A",
+            "kind=a%00",
+            "kind=caf%C3%A9",
+            "kinds=a",
             "state=lost",
             "limit=0",
             "limit=1001",

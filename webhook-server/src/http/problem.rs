@@ -52,6 +52,10 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "Not found")
     }
 
+    pub(super) fn no_such_event() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "Event not found")
+    }
+
     pub(super) fn no_such_transaction() -> Self {
         Self::new(StatusCode::NOT_FOUND, "Transaction not found")
     }

@@ -98,7 +98,7 @@ impl<M: SerializeMap> Visit for Fields<M> {
     }
 }
 
-/// Compact JSON, in which more is escaped than JSON itself asks for.
+/// Compact JSON on one line, in which more is escaped than JSON itself asks for.
 pub(crate) struct Escaping;
 
 impl Formatter for Escaping {
@@ -116,5 +116,22 @@ impl Formatter for Escaping {
             rest = &rest[at + c.len_utf8()..];
         }
         writer.write_all(rest.as_bytes())
+    }
+
+    /// Writes JSON from elsewhere. Tabs and line breaks occur only between its tokens, where a space
+    /// means the same; all other characters to escape are within strings.
+    fn write_raw_fragment<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut lines = fragment.split(['\t', '\n', '\r']);
+        if let Some(first) = lines.next() {
+            self.write_string_fragment(writer, first)?;
+        }
+        lines.try_for_each(|line| {
+            writer.write_all(b" ")?;
+            self.write_string_fragment(writer, line)
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! Transactions of one state.
+//! Events of one state.
 
 use std::num::NonZeroUsize;
 
@@ -6,9 +6,10 @@ use clap::{Args, ValueEnum};
 use webhook_core::{EventId, Operator, Page, State};
 use webhook_postgres::PgStore;
 
+use super::of_kind::OfKind;
 use super::output::{instant, plain};
 use super::{OperateError, Output};
-use crate::shown::{Listed, kind, shown_id};
+use crate::shown::{Listed, noun, shown_id};
 
 /// How many to ask for at a time: two or three kilobytes each at most.
 pub(super) const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).expect("a thousand is not zero");
@@ -16,6 +17,8 @@ pub(super) const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).expect("a thousan
 /// What to list.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct List {
+    #[command(flatten)]
+    of: OfKind,
     /// Only those in this state
     #[arg(long, value_enum, ignore_case = true, default_value = "failed")]
     state: ListedState,
@@ -66,7 +69,7 @@ impl List {
     pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
         let mut output = Output::new(self.json);
         let mut page = Page {
-            kind: kind(),
+            kind: self.of.kind.clone(),
             state: self.state.into(),
             after: self.after.map(EventId),
             held_for_over: None,
@@ -87,7 +90,7 @@ impl List {
                             "RECEIVED",
                             self.state.time_column(),
                             "ATTEMPTS",
-                            "TRANSACTION"
+                            noun(&self.of.kind).to_uppercase()
                         )?;
                     }
                     let row = format!(

@@ -1,11 +1,12 @@
-//! Transactions that wait, made due now.
+//! Events that wait, made due now.
 
 use std::time::{Duration, SystemTime};
 
 use clap::{ArgGroup, Args};
 use serde::Serialize;
 use webhook_core::{
-    Counts, EventRecord, EventRef, EventSummary, MadeDue, Operator, Page, RunningLeases, State,
+    Counts, EventRecord, EventRef, EventSummary, Kind, MadeDue, Operator, Page, RunningLeases,
+    State,
 };
 use webhook_postgres::PgStore;
 
@@ -13,13 +14,12 @@ use super::OperateError;
 use super::list::PAGE;
 use super::reschedule::{self, Mode, Reschedule, Which};
 use crate::config::age;
-use crate::shown::kind;
 
 /// Which ones.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(group(ArgGroup::new("which").required(true).args(["ids", "all"])))]
 pub struct MakeDue {
-    /// The ids of those to make due, as they are or as the other commands show them
+    /// The ids of the transactions, or the keys of the events, to make due, as they are or as the other commands show them
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// All that wait and match the following option
@@ -30,7 +30,7 @@ pub struct MakeDue {
     #[arg(long, value_name = "AGE", value_parser = age, conflicts_with = "ids")]
     due_in_more_than: Option<Duration>,
     /// Also end the leases of those that a worker holds. Only for leases whose worker is gone: a
-    /// worker that is alive may run the same transaction beside the next one
+    /// worker that is alive may run the same event beside the next one
     #[arg(long)]
     leased: bool,
     #[command(flatten)]
@@ -102,7 +102,7 @@ impl Reschedule for MakeDue {
 
     fn page(&self) -> Page {
         Page {
-            kind: kind(),
+            kind: self.mode.kind().clone(),
             state: State::Processing,
             after: None,
             held_for_over: Some(self.due_in_more_than.unwrap_or_default()),
@@ -136,8 +136,12 @@ impl Reschedule for MakeDue {
         answers.leased + answers.settled + answers.not_found
     }
 
-    fn error(refused: usize, named: usize) -> OperateError {
-        OperateError::NotMadeDue { refused, named }
+    fn error(kind: Kind, refused: usize, named: usize) -> OperateError {
+        OperateError::NotMadeDue {
+            kind,
+            refused,
+            named,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Old transactions, forgotten.
+//! Old events, forgotten.
 
 use std::time::Duration;
 
@@ -7,19 +7,22 @@ use serde::Serialize;
 use webhook_core::{Retention, Swept};
 use webhook_postgres::PgStore;
 
+use super::of_kind::OfKind;
 use super::output::spinner;
 use super::{OperateError, Output};
 use crate::audit::Audit;
 use crate::config::age;
-use crate::shown::kind;
+use crate::shown::transaction_kind;
 
 /// What to forget, and what of it to keep.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Prune {
+    #[command(flatten)]
+    of: OfKind,
     /// Only what was settled, as PROCESSED or FAILED, at least as long ago, such as 12h or 30d
     #[arg(long, value_name = "AGE", value_parser = age)]
     older_than: Duration,
-    /// Of PROCESSED transactions forget only the bodies until they are this old, so that
+    /// Of PROCESSED events forget only the bodies until they are this old, so that
     /// redeliveries are still known as such; the same for FAILED ones, bodies and all
     #[arg(long, value_name = "AGE", value_parser = age)]
     keep_keys: Option<Duration>,
@@ -42,10 +45,16 @@ struct Report {
 }
 
 impl Prune {
-    /// How old a transaction is when its key is forgotten.
+    /// How old an event is when its key is forgotten.
     pub(crate) fn key_age(&self) -> Duration {
         let keys = self.keep_keys.unwrap_or(self.older_than);
         keys.max(self.older_than)
+    }
+
+    /// Whether the events are transactions. The configuration tells how their senders sign, and nothing of
+    /// the senders of other events.
+    pub(crate) fn is_of_transactions(&self) -> bool {
+        self.of.kind == transaction_kind()
     }
 
     /// Whether keys are forgotten however soon that is.
@@ -57,7 +66,7 @@ impl Prune {
         let audit = Audit::begin("prune", self);
         let retention = Retention {
             bodies: self.older_than,
-            ..Retention::new(kind(), self.key_age())
+            ..Retention::new(self.of.kind.clone(), self.key_age())
         };
         let spinner = spinner();
         let swept = retention

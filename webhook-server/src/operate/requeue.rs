@@ -1,23 +1,24 @@
-//! Failed transactions, once more.
+//! Failed events, once more.
 
 use std::time::SystemTime;
 
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 use serde::Serialize;
-use webhook_core::{Counts, EventRecord, EventRef, EventSummary, Operator, Page, Requeued, State};
+use webhook_core::{
+    Counts, EventRecord, EventRef, EventSummary, Kind, Operator, Page, Requeued, State,
+};
 use webhook_postgres::PgStore;
 
 use super::OperateError;
 use super::list::PAGE;
 use super::reschedule::{self, Mode, Reschedule, Which};
-use crate::shown::kind;
 
 /// Which ones.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(group(ArgGroup::new("which").required(true).args(["ids", "all_failed"])))]
 pub struct Requeue {
-    /// The ids of those to process again
+    /// The ids of the transactions, or the keys of the events, to process again
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// All that are FAILED and match the following options
@@ -85,7 +86,7 @@ impl Reschedule for Requeue {
 
     fn page(&self) -> Page {
         Page {
-            kind: kind(),
+            kind: self.mode.kind().clone(),
             state: State::Failed,
             after: None,
             held_for_over: None,
@@ -128,7 +129,11 @@ impl Reschedule for Requeue {
         answers.not_failed + answers.not_found
     }
 
-    fn error(refused: usize, named: usize) -> OperateError {
-        OperateError::NotRequeued { refused, named }
+    fn error(kind: Kind, refused: usize, named: usize) -> OperateError {
+        OperateError::NotRequeued {
+            kind,
+            refused,
+            named,
+        }
     }
 }

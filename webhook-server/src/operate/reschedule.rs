@@ -1,26 +1,27 @@
-//! Commands that schedule transactions anew: those that are named, or all that match.
+//! Commands that schedule events anew: those that are named, or all that match.
 
 use std::fmt::Debug;
 
 use clap::Args;
 use serde::Serialize;
-use webhook_core::{Counts, EventRecord, EventRef, EventSummary, Operator, Page, Store};
+use webhook_core::{Counts, EventRecord, EventRef, EventSummary, Kind, Operator, Page, Store};
 use webhook_postgres::PgStore;
 
+use super::of_kind::OfKind;
 use super::output::progress;
 use super::{OperateError, Output};
 use crate::audit::Audit;
-use crate::shown::{kind, typed_id};
+use crate::shown::typed_key;
 
 /// How many events one call to the database names. Bodies come with what is found, so it is few.
 const NAMED_AT_ONCE: usize = 16;
 
-/// A command that schedules transactions anew.
+/// A command that schedules events anew.
 pub(super) trait Reschedule: Debug {
     /// What the log calls it.
     const ACTION: &'static str;
 
-    /// What it does to a transaction, as in "3 of 4 requeued".
+    /// What it does to an event, as in "3 of 4 requeued".
     const DONE: &'static str;
 
     /// The answer of the database for one event.
@@ -32,10 +33,10 @@ pub(super) trait Reschedule: Debug {
     /// The answer for an event that there is not.
     const NOT_FOUND: Self::Answer;
 
-    /// Which transactions are asked for.
+    /// The events that were selected.
     fn which(&self) -> Which<'_>;
 
-    /// How it is done and reported.
+    /// The options that such commands share.
     fn mode(&self) -> &Mode;
 
     /// Asks the database to schedule `events` anew.
@@ -45,17 +46,17 @@ pub(super) trait Reschedule: Debug {
         events: &[EventRef],
     ) -> Result<Vec<Self::Answer>, OperateError>;
 
-    /// The answer that would be given for a transaction instead of scheduling it anew; `None` where
+    /// The answer that would be given for an event instead of scheduling it anew; `None` where
     /// it would be scheduled.
     fn refusal(&self, record: &EventRecord) -> Option<Self::Answer>;
 
-    /// The first page of those among which [`matches`](Self::matches) decides.
+    /// The first page of the events that [`matches`](Self::matches) selects from.
     fn page(&self) -> Page;
 
-    /// How many transactions all the pages have, about.
+    /// About how many events all pages have together.
     fn total(&self, counts: &Counts) -> u64;
 
-    /// Whether a transaction of a page is asked for.
+    /// Whether an event of a page is selected.
     fn matches(&self, summary: &EventSummary) -> bool;
 
     /// Counts an answer.
@@ -64,14 +65,14 @@ pub(super) trait Reschedule: Debug {
     /// How many were scheduled anew.
     fn done(answers: &Self::Answers) -> usize;
 
-    /// How many were not as they must be.
+    /// How many were refused.
     fn refused(answers: &Self::Answers) -> usize;
 
     /// The error where some of those that were named were refused.
-    fn error(refused: usize, named: usize) -> OperateError;
+    fn error(kind: Kind, refused: usize, named: usize) -> OperateError;
 }
 
-/// Which transactions are asked for.
+/// The events that were selected.
 pub(super) enum Which<'a> {
     /// Those with these ids.
     Named(&'a [String]),
@@ -79,15 +80,23 @@ pub(super) enum Which<'a> {
     All,
 }
 
-/// How such a command is done and reported.
+/// Options that all these commands have.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub(super) struct Mode {
+    #[command(flatten)]
+    of: OfKind,
     /// Change nothing, and tell how many it would be
     #[arg(long)]
     dry_run: bool,
     /// Write one JSON object instead of a line of text
     #[arg(long)]
     json: bool,
+}
+
+impl Mode {
+    pub(super) const fn kind(&self) -> &Kind {
+        &self.of.kind
+    }
 }
 
 #[derive(Serialize)]
@@ -104,7 +113,11 @@ pub(super) async fn run<C: Reschedule>(
     command: &C,
     database: &PgStore,
 ) -> Result<(), OperateError> {
-    let &Mode { dry_run, json } = command.mode();
+    let &Mode {
+        dry_run,
+        json,
+        ref of,
+    } = command.mode();
     let audit = (!dry_run).then(|| Audit::begin(C::ACTION, command));
     let mut report = Report {
         dry_run,
@@ -128,7 +141,9 @@ pub(super) async fn run<C: Reschedule>(
         }
     })?;
     match (command.which(), C::refused(&report.answers)) {
-        (Which::Named(ids), refused) if refused > 0 => Err(C::error(refused, ids.len())),
+        (Which::Named(ids), refused) if refused > 0 => {
+            Err(C::error(of.kind.clone(), refused, ids.len()))
+        }
         _ => Ok(()),
     }
 }
@@ -141,10 +156,14 @@ async fn named<C: Reschedule>(
 ) -> Result<(), OperateError> {
     let mut events = Vec::with_capacity(ids.len());
     let mut refusals = Vec::new();
+    let kind = command.mode().kind();
     for id in ids {
-        // What cannot be a key is that of no transaction.
-        match typed_id(id) {
-            Ok(key) => events.push(EventRef { kind: kind(), key }),
+        // What cannot be a key is that of no event.
+        match typed_key(kind, id) {
+            Ok(key) => events.push(EventRef {
+                kind: kind.clone(),
+                key,
+            }),
             Err(_) => refusals.push(C::NOT_FOUND),
         }
     }

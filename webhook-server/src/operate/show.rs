@@ -1,21 +1,26 @@
-//! One transaction, with all that is known of it.
+//! One event, with all that is known of it.
 
 use std::io::{self, Write};
 
 use clap::Args;
-use webhook_core::{ConflictRecord, EventRecord, FailedAttempt, State};
+use webhook_core::{EventRecord, EventRef, FailedAttempt, State};
 use webhook_postgres::PgStore;
 
+use super::of_kind::OfKind;
 use super::output::{instant, plain};
 use super::{OperateError, Output};
-use crate::shown::{Details, shown_id, typed_id};
+use crate::logging::escaped;
+use crate::shown::{Body, Details, shown_id, typed_key};
 
 /// What to show.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Show {
-    /// The transaction's id, as it is or as the other commands show it (\u{202e} for U+202E)
+    /// The transaction's id or the event's key, as it is or as the other commands show it (\u{202e} for
+    /// U+202E)
     #[arg(value_name = "ID")]
     id: String,
+    #[command(flatten)]
+    of: OfKind,
     /// Write one JSON object instead of text
     #[arg(long)]
     json: bool,
@@ -23,12 +28,17 @@ pub struct Show {
 
 impl Show {
     pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
+        let kind = &self.of.kind;
         let not_found = || OperateError::NotFound {
+            kind: kind.clone(),
             id: self.id.clone(),
         };
-        // What cannot be a key is that of no transaction.
-        let key = typed_id(&self.id).map_err(|_| not_found())?;
-        let details = Details::find(database, database, key).await?;
+        // What cannot be a key is that of no event.
+        let event = EventRef {
+            key: typed_key(kind, &self.id).map_err(|_| not_found())?,
+            kind: kind.clone(),
+        };
+        let details = Details::find(database, database, &event).await?;
         let details = details.ok_or_else(not_found)?;
         Output::new(self.json).write(&details.document(), |out| {
             let record = &details.record;
@@ -43,10 +53,11 @@ impl Show {
                     shown_id(content.destination_account().as_str()),
                 )?,
                 None if record.stripped => writeln!(out, "its body is forgotten")?,
-                None => writeln!(out, "its body cannot be read")?,
+                None if details.is_of_transaction() => writeln!(out, "its body cannot be read")?,
+                None => write_content(out, record)?,
             }
             write_attempts(out, &details.attempts)?;
-            write_conflicts(out, record, &details.conflicts)
+            write_conflicts(out, &details)
         })?;
         Ok(())
     }
@@ -55,7 +66,8 @@ impl Show {
 fn write_record(out: &mut dyn Write, record: &EventRecord) -> io::Result<()> {
     writeln!(
         out,
-        "transaction \"{}\"",
+        "{} \"{}\"",
+        record.envelope.kind,
         shown_id(record.envelope.key.as_str())
     )?;
     write!(out, "{}", record.state)?;
@@ -82,6 +94,19 @@ fn write_record(out: &mut dyn Write, record: &EventRecord) -> io::Result<()> {
     Ok(())
 }
 
+/// The headers and the body of an event that is no transaction.
+fn write_content(out: &mut dyn Write, record: &EventRecord) -> io::Result<()> {
+    for (name, value) in record.envelope.headers.iter() {
+        let value = String::from_utf8_lossy(value);
+        writeln!(out, "header {}: {}", escaped(name), escaped(&value))?;
+    }
+    if record.envelope.body.is_empty() {
+        return writeln!(out, "its body is empty");
+    }
+    let body = Body::of(&record.envelope.body);
+    writeln!(out, "body ({}): {}", body.encoding(), body.line())
+}
+
 fn write_attempts(out: &mut dyn Write, attempts: &[FailedAttempt]) -> io::Result<()> {
     if !attempts.is_empty() {
         writeln!(out, "failed attempts, the latest first:")?;
@@ -94,11 +119,10 @@ fn write_attempts(out: &mut dyn Write, attempts: &[FailedAttempt]) -> io::Result
     Ok(())
 }
 
-fn write_conflicts(
-    out: &mut dyn Write,
-    record: &EventRecord,
-    conflicts: &[ConflictRecord],
-) -> io::Result<()> {
+fn write_conflicts(out: &mut dyn Write, details: &Details) -> io::Result<()> {
+    let Details {
+        record, conflicts, ..
+    } = details;
     if record.conflict_count > 0 {
         let (all, kept) = (record.conflict_count, conflicts.len());
         writeln!(
@@ -107,9 +131,13 @@ fn write_conflicts(
         )?;
     }
     for conflict in conflicts {
-        let body = String::from_utf8_lossy(&conflict.body);
-        let received_at = instant(conflict.received_at);
-        writeln!(out, "  {received_at}  {}", plain(&body, 400))?;
+        let body = if details.is_of_transaction() {
+            plain(&String::from_utf8_lossy(&conflict.body), 400)
+        } else {
+            let body = Body::of_conflict(conflict);
+            format!("{}: {}", body.encoding(), plain(&body.line(), 400))
+        };
+        writeln!(out, "  {}  {body}", instant(conflict.received_at))?;
     }
     Ok(())
 }

@@ -1,17 +1,22 @@
-//! How many transactions stand where, written.
+//! How many events stand where, written.
 
 use std::io::{self, Write};
 
 use clap::Args;
+use serde::Serialize;
+use webhook_core::{Kind, Operator};
 use webhook_postgres::PgStore;
 
 use super::output::instant;
 use super::{OperateError, Output};
-use crate::shown::{StatusReport, shown_id};
+use crate::shown::{StatusReport, shown_id, typed_kind};
 
 /// What to tell.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Status {
+    /// Only events of this kind, such as transaction. Without it, every kind in the database is shown
+    #[arg(long, value_parser = typed_kind)]
+    kind: Option<Kind>,
     /// Write one JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -19,13 +24,39 @@ pub struct Status {
 
 impl Status {
     pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
-        let report = StatusReport::of(database).await?;
-        Output::new(self.json).write(&report, |out| write(&report, out))?;
+        let mut output = Output::new(self.json);
+        if let Some(kind) = &self.kind {
+            let report = StatusReport::of(database, kind.clone()).await?;
+            output.write(&report, |out| write(&report, out))?;
+            return Ok(());
+        }
+        let mut all = StatusOfAll { kinds: Vec::new() };
+        for kind in database.kinds().await? {
+            all.kinds.push(StatusReport::of(database, kind).await?);
+        }
+        output.write(&all, |out| {
+            if all.kinds.is_empty() {
+                writeln!(out, "there are no events")?;
+            }
+            for (number, report) in all.kinds.iter().enumerate() {
+                if number > 0 {
+                    writeln!(out)?;
+                }
+                write(report, out)?;
+            }
+            Ok(())
+        })?;
         Ok(())
     }
 }
 
+#[derive(Serialize)]
+struct StatusOfAll {
+    kinds: Vec<StatusReport>,
+}
+
 fn write(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{:<24} {:>12}", "KIND", report.kind.as_str())?;
     let lag = report.lag_seconds.map_or(String::new(), |lag| {
         format!("the oldest has been for {lag:.1} s")
     });
@@ -52,7 +83,7 @@ fn write(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
             "the oldest still PROCESSING is \"{}\", received {}, attempts {}",
-            shown_id(&oldest.transaction_id),
+            shown_id(oldest.event.key.as_str()),
             instant(oldest.created_at),
             oldest.attempts,
         )?;

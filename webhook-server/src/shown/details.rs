@@ -1,17 +1,21 @@
-//! One transaction, with all that is known of it.
+//! One event, with all that is known of it.
 
+use std::borrow::Cow;
 use std::time::SystemTime;
 
 use serde::Serialize;
 use webhook_core::{
-    ConflictRecord, Error, EventRecord, EventRef, FailedAttempt, Key, Operator, Store, Transaction,
+    ConflictRecord, Error, EventRecord, EventRef, FailedAttempt, Operator, Store, Transaction,
 };
 
-use super::{Shown, as_instant, as_instant_or_null, content, kind};
+use super::{
+    Body, BodyMembers, Shown, ShownEvent, as_instant, as_instant_or_null, content, transaction_kind,
+};
 
 /// All of it, as it was found.
 pub(crate) struct Details {
     pub(crate) record: EventRecord,
+    /// What its body says, where it is a transaction that can be read.
     pub(crate) content: Option<Transaction>,
     pub(crate) attempts: Vec<FailedAttempt>,
     pub(crate) conflicts: Vec<ConflictRecord>,
@@ -20,14 +24,21 @@ pub(crate) struct Details {
 #[derive(Serialize)]
 pub(crate) struct Document<'a> {
     #[serde(flatten)]
-    transaction: Shown<'a>,
+    event: ShownAs<'a>,
     #[serde(serialize_with = "as_instant_or_null")]
     due_at: Option<SystemTime>,
     #[serde(serialize_with = "as_instant_or_null")]
     leased_until: Option<SystemTime>,
     body_forgotten: bool,
     failed_attempts: Vec<Attempt<'a>>,
-    conflicts: Vec<Conflict>,
+    conflicts: Vec<Conflict<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ShownAs<'a> {
+    Transaction(Shown<'a>),
+    Event(ShownEvent<'a>),
 }
 
 #[derive(Serialize)]
@@ -39,28 +50,37 @@ struct Attempt<'a> {
 }
 
 #[derive(Serialize)]
-struct Conflict {
+struct Conflict<'a> {
     #[serde(serialize_with = "as_instant")]
     received_at: SystemTime,
     body_bytes: u64,
-    /// What is kept of it, with U+FFFD for what is not UTF-8.
-    body: String,
+    #[serde(flatten)]
+    body: ConflictBody<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ConflictBody<'a> {
+    /// What is kept of the body of a transaction, with U+FFFD for what is not UTF-8.
+    Transaction {
+        body: Cow<'a, str>,
+    },
+    Event(BodyMembers<'a>),
 }
 
 impl Details {
-    /// Those of the transaction that has `key`; `None` where there is none.
+    /// Those of `event`; `None` where there is no such event.
     pub(crate) async fn find(
         store: &dyn Store,
         operator: &dyn Operator,
-        key: Key,
+        event: &EventRef,
     ) -> Result<Option<Self>, Error> {
-        let event = EventRef { kind: kind(), key };
-        let found = store.find(std::slice::from_ref(&event)).await?;
+        let found = store.find(std::slice::from_ref(event)).await?;
         let Some(record) = found.into_iter().flatten().next() else {
             return Ok(None);
         };
-        let attempts = operator.failed_attempts(&event).await?;
-        let conflicts = operator.conflicts(&event).await?;
+        let attempts = operator.failed_attempts(event).await?;
+        let conflicts = operator.conflicts(event).await?;
         Ok(Some(Self {
             content: content(&record),
             record,
@@ -69,14 +89,27 @@ impl Details {
         }))
     }
 
+    pub(crate) fn is_of_transaction(&self) -> bool {
+        self.record.envelope.kind == transaction_kind()
+    }
+
     pub(crate) fn document(&self) -> Document<'_> {
+        let is_of_transaction = self.is_of_transaction();
         Document {
-            transaction: Shown::of(&self.record, self.content.as_ref()),
+            event: if is_of_transaction {
+                ShownAs::Transaction(Shown::of(&self.record, self.content.as_ref()))
+            } else {
+                ShownAs::Event(ShownEvent::of(&self.record))
+            },
             due_at: self.record.due_at,
             leased_until: self.record.leased_until,
             body_forgotten: self.record.stripped,
             failed_attempts: self.attempts.iter().map(Attempt::of).collect(),
-            conflicts: self.conflicts.iter().map(Conflict::of).collect(),
+            conflicts: self
+                .conflicts
+                .iter()
+                .map(|conflict| Conflict::of(conflict, is_of_transaction))
+                .collect(),
         }
     }
 }
@@ -91,12 +124,18 @@ impl<'a> Attempt<'a> {
     }
 }
 
-impl Conflict {
-    fn of(conflict: &ConflictRecord) -> Self {
+impl<'a> Conflict<'a> {
+    fn of(conflict: &'a ConflictRecord, is_of_transaction: bool) -> Self {
         Self {
             received_at: conflict.received_at,
             body_bytes: conflict.body_bytes,
-            body: String::from_utf8_lossy(&conflict.body).into_owned(),
+            body: if is_of_transaction {
+                ConflictBody::Transaction {
+                    body: String::from_utf8_lossy(&conflict.body),
+                }
+            } else {
+                ConflictBody::Event(Some(Body::of_conflict(conflict)).into())
+            },
         }
     }
 }

@@ -1,10 +1,14 @@
-//! Ids as people see and type them.
+//! Ids, keys and kinds as people see and type them.
 
 use std::borrow::Cow;
 
-use webhook_core::{InvalidName, Key};
+use webhook_core::{InvalidName, Key, Kind};
 
+use super::transaction_kind;
 use crate::logging::escaped;
+
+/// What a kind must be.
+pub(crate) const EXPECTED_KIND: &str = "1 to 64 characters of a-z, 0-9, '.', '_' and '-'";
 
 /// What begins an escaped character.
 const ESCAPE: &str = "\\u{";
@@ -13,7 +17,7 @@ const ESCAPE: &str = "\\u{";
 const BACKSLASH: &str = "\\u{5c}";
 
 /// An id as it is shown: characters that steer a terminal or cannot be seen are escaped, so that
-/// `\u{202e}` stands for U+202E. [`typed_id`] reads it back.
+/// `\u{202e}` stands for U+202E. [`typed_key`] reads it back.
 pub(crate) fn shown_id(id: &str) -> String {
     if !id.contains(ESCAPE) {
         return escaped(id).into_owned();
@@ -22,14 +26,28 @@ pub(crate) fn shown_id(id: &str) -> String {
     parts.join(&format!("{BACKSLASH}u{{"))
 }
 
-/// The key of an id that was typed: as it is, or as [`shown_id`] shows it.
+/// A kind that was typed.
 ///
 /// # Errors
 ///
-/// When it is the id of no transaction, since none can have it.
-pub(crate) fn typed_id(text: &str) -> Result<Key, InvalidName> {
+/// What would be right.
+pub(crate) fn typed_kind(text: &str) -> Result<Kind, String> {
+    Kind::new(text.to_owned()).map_err(|_| format!("expected {EXPECTED_KIND}"))
+}
+
+/// The key of an event of `kind` that was typed: as it is, or as [`shown_id`] shows it. Around the id of
+/// a transaction, which neither begins nor ends with white space, white space is ignored.
+///
+/// # Errors
+///
+/// When it is the key of no event, since none can have it.
+pub(crate) fn typed_key(kind: &Kind, text: &str) -> Result<Key, InvalidName> {
     let mut id = String::with_capacity(text.len());
-    let mut rest = text.trim();
+    let mut rest = if *kind == transaction_kind() {
+        text.trim()
+    } else {
+        text
+    };
     while let Some(at) = rest.find(ESCAPE) {
         id.push_str(&rest[..at]);
         rest = &rest[at..];
@@ -55,6 +73,10 @@ pub(crate) fn typed_id(text: &str) -> Result<Key, InvalidName> {
 mod tests {
     use super::*;
 
+    fn typed(id: &str) -> Result<Key, InvalidName> {
+        typed_key(&transaction_kind(), id)
+    }
+
     #[test]
     fn ids_are_read_back_as_they_are_shown() {
         for id in [
@@ -69,12 +91,31 @@ mod tests {
             "a\u{3164}b",
         ] {
             let shown = shown_id(id);
-            assert_eq!(typed_id(&shown).unwrap().as_str(), id, "{shown}");
+            assert_eq!(typed(&shown).unwrap().as_str(), id, "{shown}");
             assert!(!shown.contains('\u{202e}'));
         }
         assert_eq!(shown_id("a\u{202e}b"), "a\\u{202e}b");
-        assert_eq!(typed_id(" a\u{202e}b ").unwrap().as_str(), "a\u{202e}b");
-        assert!(typed_id("\\u{0}").is_err());
-        assert!(typed_id("").is_err());
+        assert_eq!(typed(" a\u{202e}b ").unwrap().as_str(), "a\u{202e}b");
+        assert!(typed("\\u{0}").is_err());
+        assert!(typed("").is_err());
+    }
+
+    #[test]
+    fn keys_of_other_kinds_keep_their_white_space() {
+        let key = typed_key(&Kind::from_static("stripe"), " a\\u{202e} ");
+        assert_eq!(key.unwrap().as_str(), " a\u{202e} ");
+    }
+
+    #[test]
+    fn kinds_are_checked() {
+        let longest = "x".repeat(webhook_core::MAX_KIND_BYTES);
+        for kind in ["stripe", "github.v2_x-y", "0", &longest] {
+            assert_eq!(typed_kind(kind).unwrap().as_str(), kind);
+        }
+        for wrong in ["", "Stripe", "a b", "caf\u{e9}", &format!("{longest}x")] {
+            assert_eq!(typed_kind(wrong), Err(format!("expected {EXPECTED_KIND}")));
+        }
+        let limit = format!("1 to {} ", webhook_core::MAX_KIND_BYTES);
+        assert!(EXPECTED_KIND.starts_with(&limit));
     }
 }

@@ -1,12 +1,12 @@
-//! How many transactions stand where.
+//! How many events stand where.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
-use serde::Serialize;
-use webhook_core::{Counts, Error, Operator, Page, State};
+use serde::{Serialize, Serializer};
+use webhook_core::{Counts, Error, EventRef, Kind, Operator, Page, State};
 
-use super::{as_instant, kind};
+use super::{Name, as_instant};
 
 /// How long "of late" is.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -14,7 +14,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Counts are of one moment, the rest of a moment later.
 #[derive(Serialize)]
 pub(crate) struct StatusReport {
-    kind: &'static str,
+    #[serde(serialize_with = "as_text")]
+    pub(crate) kind: Kind,
     pub(crate) waiting: u64,
     pub(crate) due: u64,
     pub(crate) leased: u64,
@@ -30,15 +31,16 @@ pub(crate) struct StatusReport {
 
 #[derive(Serialize)]
 pub(crate) struct Oldest {
-    pub(crate) transaction_id: String,
+    #[serde(flatten, serialize_with = "as_name")]
+    pub(crate) event: EventRef,
     #[serde(serialize_with = "as_instant")]
     pub(crate) created_at: SystemTime,
     pub(crate) attempts: u32,
 }
 
 impl StatusReport {
-    pub(crate) async fn of(operator: &dyn Operator) -> Result<Self, Error> {
-        let kind = kind();
+    /// That of the events of `kind`.
+    pub(crate) async fn of(operator: &dyn Operator, kind: Kind) -> Result<Self, Error> {
         let Counts {
             waiting,
             due,
@@ -49,14 +51,14 @@ impl StatusReport {
         let lag = operator.lag(&kind).await?;
         let settled = operator.settled(&kind, MINUTE).await?;
         let first = Page {
-            kind,
+            kind: kind.clone(),
             state: State::Processing,
             after: None,
             held_for_over: None,
             limit: NonZeroUsize::MIN,
         };
         let oldest = operator.list(&first).await?.pop().map(|record| Oldest {
-            transaction_id: record.event.key.as_str().to_owned(),
+            event: record.event,
             created_at: record.accepted_at,
             attempts: record.attempts,
         });
@@ -66,7 +68,7 @@ impl StatusReport {
         )]
         let rate = |count: u64| count as f64 / MINUTE.as_secs_f64();
         Ok(Self {
-            kind: "transaction",
+            kind,
             waiting,
             due,
             leased,
@@ -78,4 +80,12 @@ impl StatusReport {
             failed_per_second: rate(settled.failed),
         })
     }
+}
+
+fn as_text<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(kind.as_str())
+}
+
+fn as_name<S: Serializer>(event: &EventRef, serializer: S) -> Result<S::Ok, S::Error> {
+    Name::of(&event.kind, &event.key).serialize(serializer)
 }

@@ -4,6 +4,7 @@
 
 mod delay;
 mod kill;
+mod kinds;
 mod least_rights;
 mod logs;
 mod node;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use webhook_core::{
-    Accepted, Claim, Envelope, Headers, NewEvent, Outcome, Reason, Redelivery, Scheduler,
+    Accepted, Claim, Envelope, Headers, Kind, NewEvent, Outcome, Reason, Redelivery, Scheduler,
     Settlement, Store, Transaction, payload,
 };
 use webhook_postgres::PgStore;
@@ -17,14 +17,14 @@ use crate::node::{server_on, shown, until_processed};
 use crate::support::client::Client;
 use crate::support::{transaction, until, with_amount};
 
-/// A database with transactions in it, in known states.
-struct Inbox {
-    database: TestDatabase,
-    store: PgStore,
+/// A database with events in it, in known states.
+pub(crate) struct Inbox {
+    pub(crate) database: TestDatabase,
+    pub(crate) store: PgStore,
 }
 
 impl Inbox {
-    async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         let database = TestDatabase::create().await;
         let store = PgStore::connect(database.url()).await.unwrap();
         store.migrate().await.unwrap();
@@ -32,8 +32,13 @@ impl Inbox {
     }
 
     async fn accept(&self, body: String, delay: Duration) -> Accepted {
+        let envelope = Envelope::of::<Transaction>(Bytes::from(body), Headers::new()).unwrap();
+        self.accept_envelope(envelope, delay).await
+    }
+
+    pub(crate) async fn accept_envelope(&self, envelope: Envelope, delay: Duration) -> Accepted {
         let event = NewEvent {
-            envelope: Envelope::of::<Transaction>(Bytes::from(body), Headers::new()).unwrap(),
+            envelope,
             delay,
             redelivery: Redelivery::KeepFailed,
         };
@@ -43,9 +48,20 @@ impl Inbox {
     /// Accepts a transaction and lets its attempts end so, one after the other.
     async fn settled(&self, id: &str, outcomes: impl IntoIterator<Item = Outcome>) {
         self.accept(transaction(id), Duration::ZERO).await;
+        let kind = payload::kind_of::<Transaction>();
+        self.settle(&kind, id, outcomes).await;
+    }
+
+    /// Lets the attempts at the event that is due end so, one after the other.
+    pub(crate) async fn settle(
+        &self,
+        kind: &Kind,
+        key: &str,
+        outcomes: impl IntoIterator<Item = Outcome>,
+    ) {
         for outcome in outcomes {
             let claim = Claim {
-                kind: payload::kind_of::<Transaction>(),
+                kind: kind.clone(),
                 limit: NonZeroUsize::MIN,
                 lease: Duration::from_secs(3_600),
                 max_attempts: NonZeroU32::MAX,
@@ -57,7 +73,7 @@ impl Inbox {
                 .unwrap()
                 .remove(0)
                 .events;
-            assert_eq!(claimed[0].key.as_str(), id);
+            assert_eq!(claimed[0].key.as_str(), key);
             let lease = claimed[0].lease;
             let settlement = Settlement { lease, outcome };
             self.store.settle(&[settlement]).await.unwrap();
@@ -65,7 +81,7 @@ impl Inbox {
     }
 
     /// What a command writes: its lines. Those that change something leave one line in the log.
-    async fn lines(&self, args: &[&str]) -> Vec<String> {
+    pub(crate) async fn lines(&self, args: &[&str]) -> Vec<String> {
         let (code, out, log) = server_on(self.database.url(), args).output().await;
         assert_eq!(code, 0, "{args:?}: {log}");
         let changes = ["requeue", "make-due", "prune"].contains(&args[0]);
@@ -79,19 +95,24 @@ impl Inbox {
     }
 
     /// The one document that a command writes.
-    async fn json(&self, args: &[&str]) -> Value {
+    pub(crate) async fn json(&self, args: &[&str]) -> Value {
         let lines = self.lines(&[args, &["--json"]].concat()).await;
         assert_eq!(lines.len(), 1, "{lines:?}");
         serde_json::from_str(&lines[0]).unwrap()
     }
 
-    async fn close(self) {
+    /// Where the transactions stand.
+    async fn status(&self) -> Value {
+        self.json(&["status", "--kind=transaction"]).await
+    }
+
+    pub(crate) async fn close(self) {
         self.store.close().await;
         self.database.drop_database().await;
     }
 }
 
-fn failed(reason: &str) -> Outcome {
+pub(crate) fn failed(reason: &str) -> Outcome {
     Outcome::Failed {
         reason: Reason::new(reason),
     }
@@ -104,19 +125,19 @@ fn retry(reason: &str) -> Outcome {
     }
 }
 
-const LONG: Duration = Duration::from_secs(3_600);
+pub(crate) const LONG: Duration = Duration::from_secs(3_600);
 
 #[tokio::test]
 async fn status_tells_what_stands_where() {
     let inbox = Inbox::open().await;
-    let empty = inbox.json(&["status"]).await;
+    let empty = inbox.status().await;
     assert_eq!(empty["oldest"], Value::Null);
     assert_eq!(empty["lag_seconds"], Value::Null);
     inbox.settled("good", [Outcome::Processed]).await;
     inbox.settled("bad", [failed("broken")]).await;
     inbox.accept(transaction("later"), LONG).await;
     inbox.accept(transaction("now"), Duration::ZERO).await;
-    let status = inbox.json(&["status"]).await;
+    let status = inbox.status().await;
     for (name, expected) in [
         ("waiting", 1),
         ("due", 1),
@@ -216,7 +237,7 @@ async fn what_failed_is_requeued_by_name_or_by_match() {
     let matching = ["requeue", "--all-failed", "--reason=timeout"];
     let dry = inbox.json(&[&matching[..], &["--dry-run"]].concat()).await;
     assert_eq!((&dry["matched"], &dry["requeued"]), (&json!(2), &json!(0)));
-    assert_eq!(inbox.json(&["status"]).await["failed"], 3);
+    assert_eq!(inbox.status().await["failed"], 3);
     let never = "--failed-before=2001-01-01T00:00:00Z";
     let none = inbox.json(&[&matching[..], &[never]].concat()).await;
     assert_eq!(none["matched"], 0);
@@ -226,7 +247,7 @@ async fn what_failed_is_requeued_by_name_or_by_match() {
         (&done["matched"], &done["requeued"]),
         (&json!(2), &json!(2))
     );
-    let status = inbox.json(&["status"]).await;
+    let status = inbox.status().await;
     assert_eq!((&status["failed"], &status["due"]), (&json!(1), &json!(2)));
     let named = inbox.lines(&["requeue", "b"]).await;
     assert_eq!(named, ["1 of 1 requeued"]);
@@ -279,7 +300,7 @@ async fn waiting_transactions_are_made_due_by_name_or_by_match() {
     let matching = ["make-due", "--all", "--due-in-more-than=1h"];
     let dry = inbox.json(&[&matching[..], &["--dry-run"]].concat()).await;
     assert_eq!((&dry["matched"], &dry["made_due"]), (&json!(1), &json!(0)));
-    let status = inbox.json(&["status"]).await;
+    let status = inbox.status().await;
     assert_eq!((&status["waiting"], &status["due"]), (&json!(2), &json!(0)));
     let done = inbox.json(&matching).await;
     assert_eq!(
@@ -301,7 +322,7 @@ async fn waiting_transactions_are_made_due_by_name_or_by_match() {
     assert!(inbox.json(&["show", "held"]).await["leased_until"].is_string());
     let leased = [&matching[..], &["--leased"]].concat();
     assert_eq!(inbox.lines(&leased).await, ["1 of 1 made due"]);
-    let status = inbox.json(&["status"]).await;
+    let status = inbox.status().await;
     assert_eq!((&status["leased"], &status["due"]), (&json!(0), &json!(3)));
     let listed = inbox.lines(&["list", "--state=processing"]).await;
     assert!(listed[0].contains("DUE"), "{listed:?}");

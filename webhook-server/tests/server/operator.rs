@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use webhook_core::{
-    Claim, Inbox, InboxOptions, Outcome, Reason, Scheduler, Settlement, Store, Transaction, payload,
+    Claim, Envelope, Fingerprint, Headers, Inbox, InboxOptions, Key, Kind, NewEvent, Outcome,
+    Reason, Redelivery, Scheduler, Settlement, Store, Transaction, payload,
 };
 use webhook_memory::MemoryStore;
 use webhook_server::http::{Gate, HttpOptions, Listening, Rules, Scope, Site, TokenDigest};
@@ -132,6 +133,178 @@ async fn operators_see_where_transactions_stand() {
     );
 }
 
+fn claim_of(kind: Kind) -> Claim {
+    Claim {
+        kind,
+        limit: std::num::NonZeroUsize::MIN,
+        lease: Duration::from_secs(60),
+        max_attempts: std::num::NonZeroU32::MIN,
+    }
+}
+
+/// Accepts an event, and lets its one attempt fail.
+async fn fail(store: &MemoryStore, envelope: Envelope) {
+    let claim = claim_of(envelope.kind.clone());
+    let event = NewEvent {
+        envelope,
+        delay: Duration::ZERO,
+        redelivery: Redelivery::KeepFailed,
+    };
+    store.accept(&[event]).await.unwrap();
+    let claimed = store.claim(&[claim]).await.unwrap().remove(0);
+    let settlement = Settlement {
+        lease: claimed.events[0].lease,
+        outcome: Outcome::Failed {
+            reason: Reason::new("account closed"),
+        },
+    };
+    store.settle(&[settlement]).await.unwrap();
+}
+
+fn sealed(id: &str) -> Envelope {
+    Envelope::of::<Transaction>(transaction(id).into(), Headers::new()).unwrap()
+}
+
+/// A server for operators over `store`, and one of them.
+async fn operated(store: &Arc<MemoryStore>) -> (Listening, Operator) {
+    let gate = Gate::new(Rules {
+        tokens: Some(vec![TokenDigest::of(Scope::Operate, "secret")]),
+        ..Rules::default()
+    });
+    let inbox = Inbox::new(Arc::clone(store) as Arc<dyn Store>, InboxOptions::default());
+    let site = Site::of_inbox(
+        inbox,
+        Arc::clone(store) as Arc<dyn Store>,
+        HttpOptions::default(),
+    )
+    .for_operators(Arc::clone(store) as Arc<dyn webhook_core::Operator>)
+    .behind(Arc::new(gate));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listening = Listening::start(listener, site).unwrap();
+    let operator = Operator {
+        client: Client::connect(listening.addr()).await,
+        token: "secret".to_owned(),
+    };
+    (listening, operator)
+}
+
+/// The same, over an event of kind `stripe` and a transaction, both FAILED and both with the key `a/1`.
+async fn with_two_kinds() -> (Listening, Operator) {
+    let store = Arc::new(MemoryStore::default());
+    let own = Envelope::new(
+        Kind::from_static("stripe"),
+        Key::new("a/1").unwrap(),
+        Fingerprint::of(["1"]),
+        r#"{"b": 1.50, "a": 1}"#.into(),
+    );
+    fail(&store, own).await;
+    fail(&store, sealed("a/1")).await;
+    operated(&store).await
+}
+
+#[tokio::test]
+async fn operators_see_and_requeue_events_of_the_kind_they_ask_for() {
+    let (listening, mut operator) = with_two_kinds().await;
+    for (query, kind) in [("", "transaction"), ("?kind=stripe", "stripe")] {
+        let status = operator.get(&format!("status{query}")).await;
+        assert_eq!(
+            (&status["kind"], &status["failed"]),
+            (&json!(kind), &json!(1))
+        );
+        assert_eq!(status["all_kinds"], json!(["stripe", "transaction"]));
+    }
+    let page = operator.get("transactions?kind=stripe").await;
+    assert_eq!(page.get("transactions"), None, "{page}");
+    let listed = &page["events"][0];
+    assert_eq!(
+        (&listed["kind"], &listed["key"]),
+        (&json!("stripe"), &json!("a/1"))
+    );
+    assert_eq!(page["events"].as_array().unwrap().len(), 1);
+    let after = format!("transactions?kind=stripe&after={}", listed["id"]);
+    assert_eq!(
+        operator.get(&after).await,
+        json!({"events": [], "next_after": null})
+    );
+
+    let shown = operator.ask("GET", "transactions/a%2F1?kind=stripe").await;
+    let body = r#""body":{"b": 1.50, "a": 1},"body_encoding":"json""#;
+    assert!(shown.text().contains(body), "{}", shown.text());
+    let shown = shown.json();
+    assert_eq!(
+        (&shown["kind"], &shown["key"]),
+        (&json!("stripe"), &json!("a/1"))
+    );
+    assert_eq!(shown["error_message"], "account closed");
+    assert_eq!(shown["failed_attempts"][0]["reason"], "account closed");
+    let shown = operator.get("transactions/a%2F1").await;
+    assert_eq!(
+        (&shown["transaction_id"], shown.get("key")),
+        (&json!("a/1"), None)
+    );
+
+    let requeue = "transactions/a%2F1/requeue?kind=stripe";
+    let requeued = operator.ask("POST", requeue).await;
+    assert_eq!(
+        requeued.json(),
+        json!({"kind": "stripe", "key": "a/1", "status": "PROCESSING"})
+    );
+    assert_eq!(operator.get("status?kind=stripe").await["due"], 1);
+    assert_eq!(
+        operator.get("status").await["failed"],
+        1,
+        "the transaction stays FAILED"
+    );
+    let made_due = operator
+        .ask(
+            "POST",
+            "transactions/a%2F1/make-due?kind=stripe&leased=true",
+        )
+        .await;
+    assert_eq!(made_due.json()["key"], "a/1");
+    let again = operator.ask("POST", requeue).await;
+    assert_eq!(
+        again.problem(409),
+        "Only a FAILED event can be processed again"
+    );
+    listening.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn invalid_kinds_and_unknown_parameters_are_answered_400() {
+    let (listening, mut operator) = with_two_kinds().await;
+    for (method, path) in [
+        ("GET", "status"),
+        ("GET", "transactions"),
+        ("GET", "transactions/a%2F1"),
+        ("POST", "transactions/a%2F1/requeue"),
+        ("POST", "transactions/a%2F1/make-due"),
+    ] {
+        for wrong in ["", "Stripe", "a%20b", "a%00", "caf%C3%A9", &"x".repeat(65)] {
+            let reply = operator.ask(method, &format!("{path}?kind={wrong}")).await;
+            assert_eq!(
+                reply.problem(400),
+                "Query: kind must be 1 to 64 characters of a-z, 0-9, '.', '_' and '-'"
+            );
+        }
+        let reply = operator.ask(method, &format!("{path}?kinds=stripe")).await;
+        assert!(
+            reply.problem(400).starts_with("Query: only kind"),
+            "{method} {path}"
+        );
+    }
+    for path in [
+        "transactions/b?kind=stripe",
+        "transactions/a%2F1?kind=github",
+        "transactions/%00?kind=a",
+    ] {
+        let reply = operator.ask("GET", path).await;
+        assert_eq!(reply.problem(404), "Event not found", "{path}");
+    }
+    assert_eq!(operator.get("status?kind=github").await["failed"], 0);
+    listening.shutdown(Duration::ZERO).await;
+}
+
 #[tokio::test]
 async fn only_operators_are_served() {
     let (reader, reads) = token("read").await;
@@ -202,50 +375,8 @@ async fn operators_can_have_an_address_of_their_own() {
 #[tokio::test]
 async fn operators_set_failed_transactions_going_again() {
     let store = Arc::new(MemoryStore::default());
-    let options = InboxOptions {
-        delay: Duration::ZERO,
-        ..InboxOptions::default()
-    };
-    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, options);
-    inbox
-        .receive::<Transaction>(transaction("tx-1").into())
-        .await
-        .unwrap();
-    let claim = Claim {
-        kind: payload::kind_of::<Transaction>(),
-        limit: std::num::NonZeroUsize::MIN,
-        lease: Duration::from_secs(60),
-        max_attempts: std::num::NonZeroU32::MIN,
-    };
-    let claimed = store
-        .claim(std::slice::from_ref(&claim))
-        .await
-        .unwrap()
-        .remove(0);
-    let settlement = Settlement {
-        lease: claimed.events[0].lease,
-        outcome: Outcome::Failed {
-            reason: Reason::new("account closed"),
-        },
-    };
-    store.settle(&[settlement]).await.unwrap();
-    let gate = Gate::new(Rules {
-        tokens: Some(vec![TokenDigest::of(Scope::Operate, "secret")]),
-        ..Rules::default()
-    });
-    let site = Site::of_inbox(
-        inbox,
-        Arc::clone(&store) as Arc<dyn Store>,
-        HttpOptions::default(),
-    )
-    .for_operators(Arc::clone(&store) as Arc<dyn webhook_core::Operator>)
-    .behind(Arc::new(gate));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let listening = Listening::start(listener, site).unwrap();
-    let mut operator = Operator {
-        client: Client::connect(listening.addr()).await,
-        token: "secret".to_owned(),
-    };
+    fail(&store, sealed("tx-1")).await;
+    let (listening, mut operator) = operated(&store).await;
     let failed = operator.get("transactions").await;
     assert_eq!(failed["transactions"][0]["error_message"], "account closed");
     let shown = operator.get("transactions/tx-1").await;
@@ -258,11 +389,8 @@ async fn operators_set_failed_transactions_going_again() {
     assert_eq!(operator.get("status").await["due"], 1);
 
     // A lease that a clock which was ahead made long ends only on demand.
-    store
-        .claim(std::slice::from_ref(&claim))
-        .await
-        .unwrap()
-        .remove(0);
+    let claim = claim_of(payload::kind_of::<Transaction>());
+    store.claim(&[claim]).await.unwrap();
     let held = operator.ask("POST", "transactions/tx-1/make-due").await;
     assert!(held.problem(409).contains("leased=true"));
     let ended = operator

@@ -1,0 +1,54 @@
+//! How events are named in documents.
+
+use serde::Serialize;
+use webhook_core::{EventId, Key, Kind};
+
+use super::transaction_kind;
+
+/// Names a transaction by its id, and any other event by its kind and its key.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum Name<'a> {
+    /// Of kind `transaction`.
+    Transaction {
+        /// The number that the store gave it, which orders lists.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        number: Option<i64>,
+        transaction_id: &'a str,
+    },
+    /// Of any other kind.
+    Event {
+        kind: &'a str,
+        key: &'a str,
+        /// The number that the store gave it, which orders lists.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<i64>,
+    },
+}
+
+impl<'a> Name<'a> {
+    pub(crate) fn of(kind: &'a Kind, key: &'a Key) -> Self {
+        let (kind_text, key) = (kind.as_str(), key.as_str());
+        if *kind == transaction_kind() {
+            Self::Transaction {
+                number: None,
+                transaction_id: key,
+            }
+        } else {
+            Self::Event {
+                kind: kind_text,
+                key,
+                id: None,
+            }
+        }
+    }
+
+    /// The same, with the number that the store gave the event.
+    pub(crate) fn numbered(mut self, EventId(event_id): EventId) -> Self {
+        match &mut self {
+            Self::Transaction { number, .. } => *number = Some(event_id),
+            Self::Event { id, .. } => *id = Some(event_id),
+        }
+        self
+    }
+}
