@@ -12,7 +12,7 @@ use crate::session::Database;
 
 /// The migrations, in their order: version 1 is the first. None of them ever changes; what is new
 /// goes into another one.
-const MIGRATIONS: [(&str, &str); 6] = [
+const MIGRATIONS: [(&str, &str); 7] = [
     ("create_inbox", include_str!("migrations/create_inbox.sql")),
     (
         "create_transactions_view",
@@ -28,6 +28,10 @@ const MIGRATIONS: [(&str, &str); 6] = [
         include_str!("migrations/read_marked_bodies.sql"),
     ),
     ("keep_headers", include_str!("migrations/keep_headers.sql")),
+    (
+        "create_inbox_view",
+        include_str!("migrations/create_inbox_view.sql"),
+    ),
 ];
 
 /// How long to wait for another process that is migrating.

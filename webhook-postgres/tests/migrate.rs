@@ -200,7 +200,8 @@ async fn what_an_older_version_stored_is_kept() {
     )
     .await;
     run(&mut connection, "RESET search_path").await;
-    assert!(view_definition(&mut connection).await.contains("public"));
+    let transactions = view_definition(&mut connection, "transactions").await;
+    assert!(transactions.contains("public"), "{transactions}");
     run(
         &mut connection,
         "INSERT INTO webhook.events (kind, key, fingerprint, body, accepted_at, due_at)
@@ -231,14 +232,18 @@ async fn what_an_older_version_stored_is_kept() {
         limit: NonZeroUsize::MAX,
     };
     assert_eq!(store.strip(&strip).await.unwrap(), 1);
-    let view = view_definition(&mut connection).await;
-    assert!(!view.contains("public"), "{view}");
+    for view in ["transactions", "inbox"] {
+        let definition = view_definition(&mut connection, view).await;
+        assert!(!definition.contains("public"), "{definition}");
+    }
     store.close().await;
     database.drop_database().await;
 }
 
-async fn view_definition(connection: &mut PgConnection) -> String {
-    let sql = "SELECT pg_get_viewdef('webhook.transactions'::regclass)";
-    let row = sqlx::raw_sql(sql).fetch_one(connection).await.unwrap();
-    row.get(0)
+async fn view_definition(connection: &mut PgConnection, view: &str) -> String {
+    let sql = format!("SELECT pg_get_viewdef('webhook.{view}'::regclass)");
+    let definition = sqlx::raw_sql(AssertSqlSafe(sql))
+        .fetch_one(connection)
+        .await;
+    definition.unwrap().get(0)
 }

@@ -312,8 +312,12 @@ async fn role_that_may_create_in_public_gets_no_code_run_by_ours() {
         webhook_core::Scheduler::claim(&store, &[inbox::claim(2)])
             .await
             .unwrap();
+        webhook_core::Operator::kinds(&store).await.unwrap();
         store.ping().await.unwrap();
         store.close().await;
+    }
+    for view in ["transactions", "inbox"] {
+        run(&mut owner, &format!("SELECT * FROM webhook.{view}")).await;
     }
     let stolen = "SELECT pg_catalog.count(*)::pg_catalog.text FROM public.stolen";
     assert_eq!(text(&mut owner, stolen).await, "0");

@@ -1,16 +1,17 @@
-//! The view `webhook.transactions`, over bodies of all sorts.
+//! The views `webhook.transactions`, over bodies of all sorts, and `webhook.inbox`, over all kinds.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
 mod inbox;
 
-use std::time::Duration;
+use std::num::NonZeroUsize;
+use std::time::{Duration, SystemTime};
 
 use inbox::Inbox;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use webhook_core::{
-    Claim, Envelope, Fingerprint, Key, Kind, NewEvent, Outcome, Payload, Reason, Redelivery,
-    Scheduler, Settlement, Store, Transaction,
+    Accepted, Claim, Envelope, EventRef, Fingerprint, Key, Kind, NewEvent, Operator, Outcome,
+    Payload, Reason, Redelivery, Scheduler, Settlement, Store, Strip, Transaction,
 };
 use webhook_postgres::sqlx;
 
@@ -203,6 +204,154 @@ async fn only_transactions_are_in_it() {
     let plan = sqlx::raw_sql(
         "SET enable_seqscan = off;
          EXPLAIN SELECT * FROM webhook.transactions WHERE transaction_id = 't'",
+    );
+    let plan = plan.fetch_all(&mut connection).await.unwrap();
+    let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();
+    assert!(plan.join("\n").contains("events_once"), "{plan:#?}");
+    drop(connection);
+    inbox.close().await;
+}
+
+/// Not JSON, and not even text.
+const BYTES: [u8; 4] = [0, 0xff, b'{', 0xfe];
+
+fn event_of(kind: &'static str, key: &str, body: &'static [u8], delay: Duration) -> NewEvent {
+    NewEvent {
+        envelope: Envelope::new(
+            Kind::from_static(kind),
+            Key::new(key).unwrap(),
+            Fingerprint::of([body]),
+            body.into(),
+        ),
+        delay,
+        redelivery: Redelivery::KeepFailed,
+    }
+}
+
+/// Accepts an event that is due, and ends its first attempt so.
+async fn attempted(inbox: &Inbox, event: NewEvent, outcome: Outcome) {
+    let claim = Claim {
+        kind: event.envelope.kind.clone(),
+        ..inbox::claim(1)
+    };
+    assert_eq!(inbox.store.accept(&[event]).await.unwrap(), [Accepted::New]);
+    let lease = inbox.store.claim(&[claim]).await.unwrap()[0].events[0].lease;
+    let settlement = Settlement { lease, outcome };
+    inbox.store.settle(&[settlement]).await.unwrap();
+}
+
+/// The rows of `webhook.inbox` say what the store says of the same events.
+#[tokio::test]
+async fn every_event_of_every_kind_is_in_the_inbox() {
+    let inbox = Inbox::direct().await;
+    let broken = || Outcome::Failed {
+        reason: Reason::new("broken"),
+    };
+    let busy = Outcome::Retry {
+        after: Duration::from_secs(60),
+        reason: Reason::new("busy"),
+    };
+    let now = Duration::ZERO;
+    attempted(&inbox, event_of("a.b-c", "1", &BYTES, now), broken()).await;
+    attempted(
+        &inbox,
+        event_of("stripe", "1", b"{}", now),
+        Outcome::Processed,
+    )
+    .await;
+    attempted(&inbox, event_of("stripe", "2", b"", now), busy).await;
+    attempted(
+        &inbox,
+        event_of("stripped", "1", b"body", now),
+        Outcome::Processed,
+    )
+    .await;
+    let later = Duration::from_secs(3_600);
+    let waiting = [
+        event_of("stripe", "later", b"{\"a\": 1}", later),
+        transaction("1", "{}"),
+    ];
+    inbox.store.accept(&waiting).await.unwrap();
+    let other = [event_of("a.b-c", "1", b"other", now)];
+    assert_eq!(
+        inbox.store.accept(&other).await.unwrap(),
+        [Accepted::Conflict]
+    );
+    let strip = Strip {
+        kind: Kind::from_static("stripped"),
+        older_than: now,
+        limit: NonZeroUsize::MAX,
+    };
+    assert_eq!(inbox.store.strip(&strip).await.unwrap(), 1);
+
+    let mut connection = inbox.database.connection().await;
+    let sql = "SELECT *, extract(epoch FROM accepted_at)::float8 AS accepted,
+                      extract(epoch FROM due_at)::float8 AS due,
+                      extract(epoch FROM settled_at)::float8 AS settled,
+                      extract(epoch FROM last_conflict_at)::float8 AS last_conflict
+               FROM webhook.inbox ORDER BY kind, key";
+    let rows = sqlx::query(sql).fetch_all(&mut connection).await.unwrap();
+    let events = [
+        ("a.b-c", "1"),
+        ("stripe", "1"),
+        ("stripe", "2"),
+        ("stripe", "later"),
+        ("stripped", "1"),
+        ("transaction", "1"),
+    ];
+    assert_eq!(rows.len(), events.len());
+    for (row, (kind, key)) in rows.iter().zip(events) {
+        assert_eq!((row.get("kind"), row.get("key")), (kind, key));
+        let event = EventRef {
+            kind: Kind::new(kind).unwrap(),
+            key: Key::new(key).unwrap(),
+        };
+        let record = inbox.store.find(&[event]).await.unwrap().remove(0).unwrap();
+        assert_eq!(row.get::<i64, _>("id"), record.id.0);
+        assert_eq!(
+            row.get::<&str, _>("status"),
+            record.state.as_str(),
+            "{record:?}"
+        );
+        assert_eq!(
+            i64::from(row.get::<i32, _>("attempts")),
+            i64::from(record.attempts)
+        );
+        assert_eq!(row.get::<Option<String>, _>("reason"), record.reason);
+        let conflicts = row.get::<i64, _>("conflict_count");
+        assert_eq!(u64::try_from(conflicts).unwrap(), record.conflict_count);
+        let body = row.get::<Option<Vec<u8>>, _>("body");
+        let kept = (!record.stripped).then(|| record.envelope.body.to_vec());
+        assert_eq!(body, kept, "{record:?}");
+        for (column, expected) in [
+            ("accepted", Some(record.accepted_at)),
+            ("due", record.due_at),
+            ("settled", record.settled_at),
+            ("last_conflict", record.last_conflict_at),
+        ] {
+            let seconds = row.get::<Option<f64>, _>(column);
+            let at = seconds.map(|it| SystemTime::UNIX_EPOCH + Duration::from_secs_f64(it));
+            assert_eq!(at.is_some(), expected.is_some(), "{column} of {record:?}");
+            if let (Some(at), Some(expected)) = (at, expected) {
+                let apart = at.duration_since(expected).or(expected.duration_since(at));
+                assert!(
+                    apart.unwrap() < Duration::from_micros(2),
+                    "{column}: {at:?} {expected:?}"
+                );
+            }
+        }
+    }
+    drop(connection);
+    inbox.close().await;
+}
+
+#[tokio::test]
+async fn one_event_of_the_inbox_is_found_by_index() {
+    let inbox = Inbox::direct().await;
+    let mut connection = inbox.database.connection().await;
+    let plan = sqlx::raw_sql(
+        "SET enable_seqscan = off;
+         EXPLAIN SELECT * FROM webhook.inbox WHERE kind = 'stripe' AND key = 'evt_1'",
     );
     let plan = plan.fetch_all(&mut connection).await.unwrap();
     let plan: Vec<String> = plan.iter().map(|row| row.get(0)).collect();

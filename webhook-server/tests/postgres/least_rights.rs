@@ -148,6 +148,13 @@ async fn a_role_that_may_only_read_and_write_rows_is_enough() {
     }
     client.get("/v1/transactions/tx-1").await.problem(404);
 
+    for view in ["transactions", "inbox"] {
+        let sql = format!("SET ROLE {role}; SELECT * FROM webhook.{view}; RESET ROLE");
+        sqlx::raw_sql(AssertSqlSafe(sql))
+            .execute(&mut owner)
+            .await
+            .unwrap();
+    }
     for forbidden in [
         "CREATE TABLE webhook.mine ()",
         "DROP TABLE webhook.queue",

@@ -127,6 +127,8 @@ async fn ten_migrations_at_once_all_succeed() {
         "keep_failed_attempts",
         "strip_bodies",
         "read_marked_bodies",
+        "keep_headers",
+        "create_inbox_view",
     ];
     assert_eq!(names, expected);
 
