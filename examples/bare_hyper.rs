@@ -1,17 +1,18 @@
-//! An app with its own hyper server and the product's own payload, in memory or on PostgreSQL.
+//! An app with its own hyper server, in memory or on PostgreSQL.
 //!
 //! ```text
 //! terminal 1:  cargo run -p examples --example bare_hyper
-//! terminal 2:  curl -i http://127.0.0.1:3000/transactions -d '{"transaction_id":"t-1",
-//!                "source_account":"A","destination_account":"B","amount":10.50,"currency":"EUR"}'
-//!              curl -i http://127.0.0.1:3000/transactions/t-1
+//! terminal 2:  curl -i http://127.0.0.1:3000/orders -d '{"id":"o-1","total_cents":1050}'
+//!              curl -i http://127.0.0.1:3000/orders/o-1
 //! ```
 //!
-//! The first call is answered `202` and `t-1: New`, the second `200` and `t-1: PROCESSED`; terminal
-//! 1 prints `booked 10.50 EUR for t-1`. Ctrl-C in terminal 1 drains and ends. `BIND_ADDR` sets
+//! The first call is answered `202` and `o-1: New`, the second `200` and `o-1: PROCESSED`; terminal
+//! 1 prints `shipped o-1 for 1050 cents`. Ctrl-C in terminal 1 drains and ends. `BIND_ADDR` sets
 //! another address. With `DATABASE_URL=postgres://…` in terminal 1 events outlive the process.
 
 #![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
+
+mod order;
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -26,11 +27,11 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpListener;
-use webhook_core::{
-    Error, Event, HandlerError, Inbox, Key, Pipeline, PipelineBuilder, Transaction,
-};
+use webhook_core::{Error, Event, HandlerError, Inbox, Key, Pipeline, PipelineBuilder};
 use webhook_memory::MemoryStore;
 use webhook_postgres::PgStore;
+
+use order::Order;
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
@@ -42,7 +43,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let pipeline = backend().await?.handle(book).start();
+    let pipeline = backend().await?.handle(ship).start();
 
     let address = std::env::var("BIND_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(address).await?;
@@ -66,10 +67,9 @@ async fn backend() -> Result<PipelineBuilder, Box<dyn std::error::Error>> {
     }
 }
 
-async fn book(event: Event<Transaction>) -> Result<(), HandlerError> {
-    let transaction = event.payload;
-    let (amount, currency) = (transaction.amount(), transaction.currency());
-    println!("booked {amount} {currency} for {}", transaction.id());
+async fn ship(event: Event<Order>) -> Result<(), HandlerError> {
+    let Order { id, total_cents } = event.payload;
+    println!("shipped {id} for {total_cents} cents");
     Ok(())
 }
 
@@ -108,8 +108,8 @@ async fn serve(listener: TcpListener, inbox: &Inbox) {
 async fn answer(inbox: &Inbox, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path().to_owned();
     let (status, text) = match (request.method(), path.as_str()) {
-        (&Method::POST, "/transactions") => deliver(inbox, request.into_body()).await,
-        (&Method::GET, path) => match path.strip_prefix("/transactions/") {
+        (&Method::POST, "/orders") => deliver(inbox, request.into_body()).await,
+        (&Method::GET, path) => match path.strip_prefix("/orders/") {
             Some(id) => status(inbox, id).await,
             None => not_found(),
         },
@@ -127,7 +127,7 @@ async fn deliver(inbox: &Inbox, body: Incoming) -> (StatusCode, String) {
         Ok(Err(error)) => return (StatusCode::BAD_REQUEST, error.to_string()),
         Err(_) => return (StatusCode::REQUEST_TIMEOUT, "body too slow".to_owned()),
     };
-    match inbox.receive::<Transaction>(body).await {
+    match inbox.receive::<Order>(body).await {
         Ok(receipt) => {
             let text = format!("{}: {:?}", receipt.key, receipt.accepted);
             (StatusCode::ACCEPTED, text)
@@ -141,7 +141,7 @@ async fn status(inbox: &Inbox, id: &str) -> (StatusCode, String) {
     let Ok(key) = Key::new(id) else {
         return not_found();
     };
-    match inbox.find::<Transaction>(&key).await {
+    match inbox.find::<Order>(&key).await {
         Ok(Some(record)) => (StatusCode::OK, format!("{key}: {}", record.state)),
         Ok(None) => not_found(),
         Err(error) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),

@@ -1,4 +1,4 @@
-//! An accept-only process: makes transactions durable on PostgreSQL for `worker_only` to process.
+//! An accept-only process: makes orders durable on PostgreSQL for `worker_only` to process.
 //!
 //! ```text
 //! terminal 1:  export DATABASE_URL=postgres://…
@@ -10,11 +10,15 @@
 
 #![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
 
+mod order;
+
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
-use webhook_core::{Accepted, Error, Inbox, InboxOptions, Receipt, Transaction};
+use webhook_core::{Accepted, Error, Inbox, InboxOptions};
 use webhook_postgres::PgStore;
+
+use order::Order;
 
 /// How many deliveries are under way at once; the inbox makes few commits of them.
 const CONCURRENCY: usize = 256;
@@ -34,8 +38,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         if deliveries.len() == CONCURRENCY {
             finish_one(&mut deliveries, &mut tally).await?;
         }
-        let (inbox, body) = (inbox.clone(), transaction(number));
-        deliveries.spawn(async move { inbox.receive::<Transaction>(body.into()).await });
+        let inbox = inbox.clone();
+        let order = Order {
+            id: format!("demo-{number:06}"),
+            total_cents: 1050,
+        };
+        deliveries.spawn(async move { inbox.accept(&order).await });
     }
     while !deliveries.is_empty() {
         finish_one(&mut deliveries, &mut tally).await?;
@@ -47,12 +55,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-fn transaction(number: usize) -> String {
-    format!(
-        r#"{{"transaction_id":"demo-{number:06}","source_account":"A","destination_account":"B","amount":10.50,"currency":"EUR"}}"#
-    )
-}
-
 #[derive(Default)]
 struct Tally {
     new: usize,
@@ -61,11 +63,11 @@ struct Tally {
 
 /// Waits for a delivery to be answered, and counts the answer.
 async fn finish_one(
-    deliveries: &mut JoinSet<Result<Receipt, Error>>,
+    deliveries: &mut JoinSet<Result<Accepted, Error>>,
     tally: &mut Tally,
 ) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(delivery) = deliveries.join_next().await {
-        match delivery??.accepted {
+        match delivery?? {
             Accepted::New => tally.new += 1,
             _ => tally.duplicates += 1,
         }

@@ -8,37 +8,39 @@
 //! terminal 3:  the same as terminal 2
 //! ```
 //!
-//! A worker prints `working`, and writes one row into the table `effects` for each transaction, in
-//! one database transaction with the settlement. Kill one with `kill -9`: within a lease the others
-//! take over what it held, and still no transaction has two rows:
+//! A worker prints `working`, and writes one row into the table `effects` for each order, in one
+//! database transaction with the settlement. Kill one with `kill -9`: within a lease the others
+//! take over what it held, and still no order has two rows:
 //!
 //! ```text
-//! SELECT count(*), count(DISTINCT transaction_id) FROM effects;
+//! SELECT count(*), count(DISTINCT order_id) FROM effects;
 //! ```
 //!
 //! Ctrl-C drains: it prints `drained, 0 handed back` and ends. `WORK_MS` is how long the work of one
-//! transaction takes (default 0), `PROCESSING_STALE_TIMEOUT_SECONDS` how long a lease runs (default
+//! order takes (default 0), `PROCESSING_STALE_TIMEOUT_SECONDS` how long a lease runs (default
 //! 120).
 
 #![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
 
+mod order;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use webhook_core::{
-    Event, Handled, Handler, HandlerError, Settled, Transaction, Worker, WorkerOptions,
-};
+use webhook_core::{Event, Handled, Handler, HandlerError, Settled, Worker, WorkerOptions};
 use webhook_postgres::PgStore;
 use webhook_postgres::sqlx::{self, PgPool, postgres::PgPoolOptions};
+
+use order::Order;
 
 /// How many handlers run at once. Each holds a connection for as long as its work takes.
 const CONCURRENCY: u32 = 8;
 
-/// No unique constraint: that each transaction has one row is what the fence is for.
+/// No unique constraint: that each order has one row is what the fence is for.
 const EFFECTS: &str = "
     SELECT pg_advisory_xact_lock(hashtext('effects'));
     CREATE TABLE IF NOT EXISTS effects (
-        transaction_id text NOT NULL,
+        order_id text NOT NULL,
         attempt bigint NOT NULL,
         process bigint NOT NULL,
         created_at timestamptz NOT NULL DEFAULT clock_timestamp()
@@ -86,11 +88,11 @@ struct WriteEffect {
     work: Duration,
 }
 
-impl Handler<Transaction> for WriteEffect {
-    async fn handle(&self, event: Event<Transaction>) -> Result<Handled, HandlerError> {
+impl Handler<Order> for WriteEffect {
+    async fn handle(&self, event: Event<Order>) -> Result<Handled, HandlerError> {
         let mut transaction = self.app.begin().await?;
-        sqlx::query("INSERT INTO effects (transaction_id, attempt, process) VALUES ($1, $2, $3)")
-            .bind(event.payload.id())
+        sqlx::query("INSERT INTO effects (order_id, attempt, process) VALUES ($1, $2, $3)")
+            .bind(&event.payload.id)
             .bind(i64::from(event.lease.attempt.number()))
             .bind(i64::from(std::process::id()))
             .execute(&mut *transaction)

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use webhook_core::{Envelope, Headers, NewEvent, Redelivery, Transaction};
+use webhook_core::{Envelope, Headers, NewEvent, Redelivery};
+use webhook_server::transaction::Transaction;
 
 /// A transaction that no delivery before had, of about 300 bytes.
 pub(crate) fn body() -> Bytes {

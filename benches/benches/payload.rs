@@ -4,7 +4,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput};
-use webhook_core::{Envelope, Headers, Transaction};
+use webhook_core::{Envelope, Headers};
+use webhook_server::transaction::Transaction;
 
 use crate::delivery;
 

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use futures_util::future::join_all;
 use tokio::sync::Semaphore;
-use webhook_core::{Event, HandlerError, Inbox, InboxOptions, Transaction, Worker, WorkerOptions};
+use webhook_core::{Event, HandlerError, Inbox, InboxOptions, Worker, WorkerOptions};
+use webhook_server::transaction::Transaction;
 
 use crate::subject::{Backend, Subjects};
 use crate::{RUNTIME, delivery};

@@ -5,10 +5,11 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
-use webhook_core::{Claim, ClaimedEvent, Scheduler, Store, Transaction, payload};
+use webhook_core::{Claim, ClaimedEvent, Scheduler, Store, payload};
 use webhook_memory::{MemoryOptions, MemoryStore};
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
+use webhook_server::transaction::Transaction;
 
 /// How many events are accepted at once where only what comes after is measured.
 const SET_UP_BATCH: usize = 1024;

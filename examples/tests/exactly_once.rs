@@ -48,12 +48,12 @@ async fn five_thousand_events_have_one_effect_each_though_a_worker_is_killed() {
     .await;
     let took = started.elapsed();
 
-    let tally = "SELECT count(*), count(DISTINCT transaction_id), max(attempt),
+    let tally = "SELECT count(*), count(DISTINCT order_id), max(attempt),
             count(*) FILTER (WHERE attempt > 1)
         FROM effects";
-    let (effects, transactions, most, redone): (i64, i64, i64, i64) =
+    let (effects, orders, most, redone): (i64, i64, i64, i64) =
         sqlx::query_as(tally).fetch_one(&app).await.unwrap();
-    assert_eq!((effects, transactions), (EVENTS, EVENTS));
+    assert_eq!((effects, orders), (EVENTS, EVENTS));
     assert!(redone > 0, "the victim held nothing");
     assert_eq!(most, 2);
     let outcomes = "SELECT count(*) FROM webhook.outcomes WHERE NOT failed";

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use process::{DEADLINE, Process};
-use webhook_core::{Operator, Transaction, payload};
+use webhook_core::{Kind, Operator};
 use webhook_postgres::PgStore;
 use webhook_postgres::sqlx::{self, PgPool};
 use webhook_postgres::testing::TestDatabase;
@@ -53,18 +53,17 @@ fn bare_hyper(environment: &[(&str, &str)]) {
     let mut app = Process::start("bare_hyper", &[], &environment);
     let address = app.line_after("listening on http://");
 
-    let transaction = r#"{"transaction_id":"t-1","source_account":"A",
-        "destination_account":"B","amount":10.50,"currency":"EUR"}"#;
-    let accepted = post(&address, "/transactions", transaction);
-    assert_eq!(accepted, (202, "t-1: New\n".into()));
-    assert_eq!(app.line_after("booked "), "10.50 EUR for t-1");
+    let order = r#"{"id":"o-1","total_cents":1050}"#;
+    let accepted = post(&address, "/orders", order);
+    assert_eq!(accepted, (202, "o-1: New\n".into()));
+    assert_eq!(app.line_after("shipped "), "o-1 for 1050 cents");
     let deadline = Instant::now() + DEADLINE;
-    while get(&address, "/transactions/t-1") != (200, "t-1: PROCESSED\n".into()) {
-        assert!(Instant::now() < deadline, "the transaction is processed");
+    while get(&address, "/orders/o-1") != (200, "o-1: PROCESSED\n".into()) {
+        assert!(Instant::now() < deadline, "the order is processed");
         std::thread::sleep(Duration::from_millis(10));
     }
-    assert_eq!(get(&address, "/transactions/t-2").0, 404);
-    assert_eq!(post(&address, "/transactions", "{}").0, 422);
+    assert_eq!(get(&address, "/orders/o-2").0, 404);
+    assert_eq!(post(&address, "/orders", "{}").0, 422);
 
     assert_eq!(app.interrupt(), ["drained, 0 handed back"]);
 }
@@ -107,7 +106,7 @@ async fn transactional() {
 }
 
 /// Four workers, two of them killed: one that is stuck in its work, one in mid-run. Still every
-/// transaction has exactly one effect.
+/// order has exactly one effect.
 #[tokio::test(flavor = "multi_thread")]
 async fn producer_and_worker_only() {
     const EVENTS: i64 = 600;
@@ -119,7 +118,7 @@ async fn producer_and_worker_only() {
     assert_eq!(produce(), ["600 accepted: 0 new, 600 duplicates"]);
 
     let store = PgStore::connect(database.url()).await.unwrap();
-    let kind = payload::kind_of::<Transaction>();
+    let kind = Kind::from_static("order");
     let work = |work_ms| {
         let environment = [url, lease, ("WORK_MS", work_ms)];
         let mut worker = Process::start("worker_only", &[], &environment);
@@ -150,14 +149,14 @@ async fn producer_and_worker_only() {
     for worker in survivors {
         assert_eq!(worker.interrupt(), ["drained, 0 handed back"]);
     }
-    let (effects, transactions, retaken): (i64, i64, i64) = sqlx::query_as(
-        "SELECT count(*), count(DISTINCT transaction_id), count(*) FILTER (WHERE attempt > 1)
+    let (effects, orders, retaken): (i64, i64, i64) = sqlx::query_as(
+        "SELECT count(*), count(DISTINCT order_id), count(*) FILTER (WHERE attempt > 1)
          FROM effects",
     )
     .fetch_one(&app)
     .await
     .unwrap();
-    assert_eq!((effects, transactions), (EVENTS, EVENTS));
+    assert_eq!((effects, orders), (EVENTS, EVENTS));
     assert!(retaken > 0, "what the stuck one held is taken over");
 
     app.close().await;

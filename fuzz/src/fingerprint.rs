@@ -4,7 +4,8 @@ mod content;
 mod spelling;
 
 use arbitrary::Unstructured;
-use webhook_core::{Envelope, Headers, Transaction};
+use webhook_core::{Envelope, Headers};
+use webhook_server::transaction::Transaction;
 
 use crate::decimal::Decimal;
 use content::Content;

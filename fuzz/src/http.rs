@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::task::yield_now;
 use tokio::time::timeout;
-use webhook_core::{Inbox, InboxOptions, Operator as _, Store, Transaction, payload};
+use webhook_core::{Inbox, InboxOptions, Operator as _, Store, payload};
 use webhook_memory::{MemoryOptions, MemoryStore};
 use webhook_server::http::{Gate, HttpOptions, OpenTo, Rules, Site, serve_stream};
+use webhook_server::transaction::Transaction;
 
 use crate::paused;
 use crate::transaction::is_transaction;

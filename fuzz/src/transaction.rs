@@ -5,10 +5,11 @@ mod valid;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use webhook_core::transaction::{
+use webhook_core::{Envelope, FieldError, Headers, InvalidPayload};
+use webhook_server::transaction::Transaction;
+use webhook_server::transaction::{
     Account, MAX_DECIMAL_PLACES, MAX_NAME_CHARS, MAX_NESTING, MAX_SIGNIFICANT_DIGITS,
 };
-use webhook_core::{Envelope, FieldError, Headers, InvalidPayload, Transaction};
 
 use crate::decimal::Decimal;
 use members::{Members, depth};

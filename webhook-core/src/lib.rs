@@ -68,7 +68,7 @@
 //! |---|---|
 //! | accept and process events in one process | [`Pipeline`] |
 //! | only accept, or only process them | [`Inbox`], [`Worker`] |
-//! | define an event | [`Payload`], and [`Transaction`] for a complete one |
+//! | define an event | [`Payload`], [`Identity`] |
 //! | process events | [`Handler`], [`WorkerOptions`], [`Backoff`] |
 //! | verify who sent an event | the crate `webhook-sources` |
 //! | list, requeue and prune events | [`Operator`], [`Retention`] |
@@ -100,9 +100,10 @@ pub mod payload;
 mod pipeline;
 mod pointers;
 mod retention;
+#[cfg(test)]
+mod sample;
 mod scheduler;
 mod store;
-pub mod transaction;
 pub mod wakeup;
 mod worker;
 
@@ -129,7 +130,6 @@ pub use scheduler::{
 pub use store::{
     Accepted, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent, Redelivery, Store,
 };
-pub use transaction::Transaction;
 pub use worker::{Drained, Worker, WorkerBuilder, WorkerOptions};
 
 #[cfg(feature = "mocks")]

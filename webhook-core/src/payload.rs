@@ -208,7 +208,10 @@ pub fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, InvalidPayload> 
 }
 
 /// The JSON text in `body`: all of it but for one byte-order mark at its beginning.
-pub(crate) fn without_byte_order_mark(body: &[u8]) -> &[u8] {
+///
+/// [`from_json`] and [`Identity::of_json`] call it; a [`Payload`] that reads JSON in another way calls it first, so that
+/// it takes the same bodies.
+pub fn without_byte_order_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 

@@ -125,19 +125,20 @@ impl fmt::Debug for PipelineBuilder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sample::Word;
     use crate::scheduler::MockScheduler;
     use crate::store::MockStore;
-    use crate::{Event, HandlerError, Transaction};
+    use crate::{Event, HandlerError};
 
     #[test]
-    #[should_panic(expected = "kind transaction has two handlers")]
+    #[should_panic(expected = "kind word has two handlers")]
     fn two_handlers_of_one_kind_are_refused() {
-        async fn ignore(_: Event<Transaction>) -> Result<(), HandlerError> {
+        async fn ignore(_: Event<Word>) -> Result<(), HandlerError> {
             Ok(())
         }
         Pipeline::builder_of(Arc::new(MockStore::new()), Arc::new(MockScheduler::new()))
-            .handle::<Transaction>(ignore)
-            .handle::<Transaction>(ignore)
+            .handle::<Word>(ignore)
+            .handle::<Word>(ignore)
             .start();
     }
 }

@@ -11,14 +11,16 @@ use inbox::Inbox;
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use webhook_core::{
     Accepted, Claim, Envelope, EventRef, Fingerprint, Key, Kind, NewEvent, Operator, Outcome,
-    Payload, Reason, Redelivery, Scheduler, Settlement, Store, Strip, Transaction,
+    Reason, Redelivery, Scheduler, Settlement, Store, Strip,
 };
 use webhook_postgres::sqlx;
+
+const KIND: Kind = Kind::from_static("transaction");
 
 fn transaction(key: &str, body: &str) -> NewEvent {
     NewEvent {
         envelope: Envelope::new(
-            Kind::new(Transaction::KIND).unwrap(),
+            KIND,
             Key::new(key).unwrap(),
             Fingerprint::of([body]),
             body.to_owned().into(),
@@ -145,7 +147,7 @@ async fn a_transaction_is_where_its_event_is() {
         "PROCESSING|-|0|-"
     );
     let claim = Claim {
-        kind: Kind::new(Transaction::KIND).unwrap(),
+        kind: KIND,
         ..inbox::claim(3)
     };
     let claimed = inbox

@@ -25,9 +25,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
-use webhook_core::{InboxOptions, Redelivery, Retention, Transaction, WorkerOptions, payload};
+use webhook_core::{InboxOptions, Redelivery, Retention, WorkerOptions, payload};
 
 use crate::http::HttpOptions;
+use crate::transaction::Transaction;
 pub use command_line::{CommandLine, Task};
 pub use credentials::{LineProblem, SecretsError};
 pub use env_file::EnvFileError;

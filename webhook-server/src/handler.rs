@@ -1,6 +1,8 @@
 //! The stock handler: the delay stands for the work.
 
-use webhook_core::{Event, Handled, Handler, HandlerError, Transaction};
+use webhook_core::{Event, Handled, Handler, HandlerError};
+
+use crate::transaction::Transaction;
 
 /// Marks a transaction processed when it falls due, and logs it.
 #[derive(Clone, Copy, Debug, Default)]

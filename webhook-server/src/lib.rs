@@ -23,6 +23,7 @@ mod server;
 mod shown;
 mod signals;
 mod token;
+pub mod transaction;
 
 pub use backend::{Backend, OpenError};
 pub use handler::LogTransaction;

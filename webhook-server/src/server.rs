@@ -11,13 +11,14 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, field, info, warn};
-use webhook_core::{Drained, Inbox, Transaction, Worker};
+use webhook_core::{Drained, Inbox, Worker};
 
 use crate::backend::{Backend, OpenError};
 use crate::config::{Config, Role, SecretsError, TlsError};
 use crate::file_limit;
 use crate::handler::LogTransaction;
 use crate::http::{Gate, Listening, Rules, Site, Tls};
+use crate::transaction::Transaction;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;

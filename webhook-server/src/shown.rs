@@ -16,8 +16,9 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-use webhook_core::transaction::Currency;
-use webhook_core::{EventRecord, EventSummary, Kind, State, Transaction, payload};
+use webhook_core::{EventRecord, EventSummary, Kind, State, payload};
+
+use crate::transaction::{Currency, Transaction};
 
 pub(crate) use body::{Body, BodyMembers};
 pub(crate) use details::Details;

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
-use webhook_core::{Inbox, Scheduler, Store, Transaction, Worker};
+use webhook_core::{Inbox, Scheduler, Store, Worker};
 use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
 use webhook_server::LogTransaction;
 use webhook_server::config::Config;
 use webhook_server::http::{Site, serve_stream};
+use webhook_server::transaction::Transaction;
 
 use crate::paused;
 

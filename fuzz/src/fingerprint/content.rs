@@ -1,6 +1,6 @@
 //! A transaction's five fields, normalised.
 
-use webhook_core::transaction::{MAX_DECIMAL_PLACES, MAX_NAME_CHARS, MAX_SIGNIFICANT_DIGITS};
+use webhook_server::transaction::{MAX_DECIMAL_PLACES, MAX_NAME_CHARS, MAX_SIGNIFICANT_DIGITS};
 
 use crate::decimal::Decimal;
 

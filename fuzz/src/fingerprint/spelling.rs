@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use arbitrary::Unstructured;
-use webhook_core::transaction::{MAX_DECIMAL_PLACES, MAX_SIGNIFICANT_DIGITS};
+use webhook_server::transaction::{MAX_DECIMAL_PLACES, MAX_SIGNIFICANT_DIGITS};
 
 use super::content::Content;
 use crate::decimal::Decimal;

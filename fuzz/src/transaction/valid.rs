@@ -1,7 +1,7 @@
 //! Which bodies are transactions, said without the code that is under test.
 
 use serde_json::value::RawValue;
-use webhook_core::transaction::MAX_NESTING;
+use webhook_server::transaction::MAX_NESTING;
 
 use super::members::{Members, depth};
 use crate::decimal::Decimal;

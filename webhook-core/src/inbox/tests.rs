@@ -8,8 +8,9 @@ use tokio::task::JoinSet;
 use super::*;
 use crate::error::ErrorKind;
 use crate::event::{EventId, Fingerprint, Kind, State};
+use crate::payload::Payload;
+use crate::sample::Word;
 use crate::store::MockStore;
-use crate::transaction::Transaction;
 
 /// A store whose every `accept` waits for a permit, and whose answers a mock gives.
 struct Gated {
@@ -225,7 +226,7 @@ fn the_store_is_asked_on_the_runtime_of_the_inbox() {
         .unwrap();
     caller.block_on(async {
         assert_eq!(inbox.accept(envelope("a")).await.unwrap(), Accepted::New);
-        let found = inbox.find::<Transaction>(&Key::new("a").unwrap()).await;
+        let found = inbox.find::<Word>(&Key::new("a").unwrap()).await;
         assert!(found.unwrap().is_none());
         let panicked = inbox.ping().await;
         assert!(
@@ -501,11 +502,11 @@ async fn a_record_is_found_by_the_kind_of_its_payload_and_its_key() {
     let mut answers = MockStore::new();
     answers.expect_find().returning(|events| {
         assert_eq!(events.len(), 1);
-        assert_eq!(events[0].kind.as_str(), Transaction::KIND);
+        assert_eq!(events[0].kind.as_str(), Word::KIND);
         Ok(vec![(events[0].key.as_str() == "a").then(record)])
     });
     let inbox = Inbox::new(Gated::new(0, answers), one_flush());
-    let find = async |key| inbox.find::<Transaction>(&Key::new(key).unwrap()).await;
+    let find = async |key| inbox.find::<Word>(&Key::new(key).unwrap()).await;
     assert_eq!(find("a").await.unwrap(), Some(record()));
     assert_eq!(find("b").await.unwrap(), None);
 }

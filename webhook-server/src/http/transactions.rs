@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde::Serialize;
-use webhook_core::{Accepted, Inbox, Key, Transaction};
+use webhook_core::{Accepted, Inbox, Key};
 
 use super::answer::{Answer, json};
 use super::problem::Problem;
 use crate::shown::{Shown, content};
+use crate::transaction::Transaction;
 
 /// Makes a delivery durable, and says what became of it.
 pub(super) async fn receive(inbox: &Inbox, body: Bytes) -> Result<Answer, Problem> {

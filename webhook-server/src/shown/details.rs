@@ -4,13 +4,12 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use serde::Serialize;
-use webhook_core::{
-    ConflictRecord, Error, EventRecord, EventRef, FailedAttempt, Operator, Store, Transaction,
-};
+use webhook_core::{ConflictRecord, Error, EventRecord, EventRef, FailedAttempt, Operator, Store};
 
 use super::{
     Body, BodyMembers, Shown, ShownEvent, as_instant, as_instant_or_null, content, transaction_kind,
 };
+use crate::transaction::Transaction;
 
 /// All of it, as it was found.
 pub(crate) struct Details {

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use webhook_core::{
-    Accepted, Envelope, Fingerprint, Headers, Key, Kind, Operator, Outcome, Transaction,
-};
+use webhook_core::{Accepted, Envelope, Fingerprint, Headers, Key, Kind, Operator, Outcome};
+use webhook_server::transaction::Transaction;
 
 use crate::node::server_on;
 use crate::operate::{Inbox, LONG, failed};

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use webhook_core::{Envelope, Headers, NewEvent, Redelivery, Store, Transaction};
+use webhook_core::{Envelope, Headers, NewEvent, Redelivery, Store};
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
+use webhook_server::transaction::Transaction;
 
 use crate::node::server_on;
 use crate::support::{suite, transaction};

@@ -8,10 +8,11 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use webhook_core::{
     Accepted, Claim, Envelope, Headers, Kind, NewEvent, Outcome, Reason, Redelivery, Scheduler,
-    Settlement, Store, Transaction, payload,
+    Settlement, Store, payload,
 };
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
+use webhook_server::transaction::Transaction;
 
 use crate::node::{server_on, shown, until_processed};
 use crate::support::client::Client;

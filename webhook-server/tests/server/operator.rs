@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use webhook_core::{
     Claim, Envelope, Fingerprint, Headers, Inbox, InboxOptions, Key, Kind, NewEvent, Outcome,
-    Reason, Redelivery, Scheduler, Settlement, Store, Transaction, payload,
+    Reason, Redelivery, Scheduler, Settlement, Store, payload,
 };
 use webhook_memory::MemoryStore;
 use webhook_server::http::{Gate, HttpOptions, Listening, Rules, Scope, Site, TokenDigest};
+use webhook_server::transaction::Transaction;
 
 use crate::support::client::{Client, Reply};
 use crate::support::process::webhook_server;

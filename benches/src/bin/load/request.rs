@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn bodies_have_their_size_and_are_transactions() {
-        use webhook_core::Transaction;
+        use webhook_server::transaction::Transaction;
         for size in [300, 4096, 65_536] {
             let body = body(7, size);
             assert_eq!(body.len(), size);

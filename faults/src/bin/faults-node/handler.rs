@@ -8,7 +8,8 @@ use faults::behaviour::{Behaviour, PANIC, REJECTED};
 use faults::ledger::{Ledger, Line, What};
 use rand::RngExt;
 use tokio::time::sleep;
-use webhook_core::{Event, Handled, Handler, HandlerError, Settled, Transaction};
+use webhook_core::{Event, Handled, Handler, HandlerError, Settled};
+use webhook_server::transaction::Transaction;
 
 use crate::store::{Watched, die};
 

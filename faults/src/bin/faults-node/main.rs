@@ -17,10 +17,11 @@ use faults::ledger::Ledger;
 use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
-use webhook_core::{Backoff, Drained, Inbox, Scheduler, Store, Transaction, Worker, WorkerOptions};
+use webhook_core::{Backoff, Drained, Inbox, Scheduler, Store, Worker, WorkerOptions};
 use webhook_postgres::{PgOptions, PgStore};
 use webhook_server::config::{Config, Migrate, Role};
 use webhook_server::http::{Listening, Site};
+use webhook_server::transaction::Transaction;
 
 use books::Books;
 use handler::LedgerHandler;

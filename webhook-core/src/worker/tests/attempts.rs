@@ -5,8 +5,9 @@ use std::future::pending;
 use bytes::Bytes;
 
 use super::super::*;
-use super::scripted::{LAST_ATTEMPT, SECOND, Scripted, Word, brings, event, start};
+use super::scripted::{LAST_ATTEMPT, SECOND, Scripted, brings, event, start};
 use crate::handler::{Event, Handled, HandlerError};
+use crate::sample::Word;
 use crate::scheduler::{ClaimedEvent, Outcome, Reason};
 
 /// How the worker settles a single event whose handler ends as `handler` does.

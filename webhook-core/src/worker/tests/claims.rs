@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use tokio::time::sleep;
 
 use super::super::*;
-use super::scripted::{SECOND, Scripted, Word, brings, due_in, event, start, start_with};
+use super::scripted::{SECOND, Scripted, brings, due_in, event, start, start_with};
 use crate::error::Error;
 use crate::handler::{Event, HandlerError, RawEvent};
+use crate::sample::Word;
 use crate::scheduler::{Claimed, Extended, Lease, MockScheduler, Outcome, Settled, Settlement};
 
 #[tokio::test(start_paused = true)]

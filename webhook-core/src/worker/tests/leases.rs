@@ -7,9 +7,10 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::super::*;
-use super::scripted::{SECOND, Scripted, Word, brings, event, start};
+use super::scripted::{SECOND, Scripted, brings, event, start};
 use crate::error::Error;
 use crate::handler::Event;
+use crate::sample::Word;
 use crate::scheduler::{Extended, MockScheduler, Outcome, Settled};
 
 #[tokio::test(start_paused = true)]

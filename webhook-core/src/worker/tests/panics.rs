@@ -8,9 +8,10 @@ use tracing::subscriber::set_default;
 use tracing::{Metadata, Subscriber, span};
 
 use super::super::*;
-use super::scripted::{LAST_ATTEMPT, SECOND, Scripted, Word, brings, event, start};
+use super::scripted::{LAST_ATTEMPT, SECOND, Scripted, brings, event, start};
 use crate::error::Error;
 use crate::handler::{Event, HandlerError};
+use crate::sample::Word;
 use crate::scheduler::{Claim, Claimed, Extended, Lease, Outcome, Settled, Settlement};
 
 /// Panics when it is dropped.

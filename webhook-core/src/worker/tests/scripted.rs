@@ -10,10 +10,8 @@ use tokio::sync::Notify;
 
 use super::super::*;
 use crate::error::Error;
-use crate::event::{EventId, Fingerprint, Key};
-use crate::handler::HandlerError;
-use crate::headers::Headers;
-use crate::payload::{FieldError, Identity, InvalidPayload};
+use crate::event::{EventId, Key};
+use crate::sample::Word;
 use crate::scheduler::{
     Attempt, Claim, Claimed, ClaimedEvent, Extended, Fence, Lease, MockScheduler, Outcome, Settled,
     Settlement,
@@ -26,28 +24,6 @@ pub(super) const SECOND: Duration = Duration::from_secs(1);
 
 /// Longer than any test takes by its paused clock: what does not come by then never will.
 const PATIENCE: Duration = Duration::from_secs(3600);
-
-/// A payload that is its own key.
-#[derive(Debug)]
-pub(super) struct Word(pub(super) String);
-
-impl Payload for Word {
-    const KIND: &'static str = "word";
-
-    fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
-        Identity::new(String::from_utf8_lossy(body), Fingerprint::of([body]))
-    }
-
-    fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
-        match std::str::from_utf8(body) {
-            Ok(word) => Ok(Self(word.to_owned())),
-            Err(_) => Err(InvalidPayload::Fields(vec![FieldError {
-                pointer: "/word".to_owned(),
-                detail: "must be text".to_owned(),
-            }]))?,
-        }
-    }
-}
 
 /// A scheduler that brings what its script says, and notes what it is told.
 pub(super) struct Scripted {

@@ -8,10 +8,9 @@ use anyhow::ensure;
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinSet, spawn_blocking};
-use webhook_core::{
-    Accepted, Envelope, Event, HandlerError, Headers, InboxOptions, Pipeline, Transaction,
-};
+use webhook_core::{Accepted, Envelope, Event, HandlerError, Headers, InboxOptions, Pipeline};
 use webhook_memory::{MemoryOptions, MemoryStore};
+use webhook_server::transaction::Transaction;
 
 use crate::bench::{BODY_BYTES, Bench};
 use crate::report::{Run, Section};

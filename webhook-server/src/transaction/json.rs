@@ -10,7 +10,8 @@ use std::fmt;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::payload::{InvalidPayload, without_byte_order_mark};
+use webhook_core::InvalidPayload;
+use webhook_core::payload::without_byte_order_mark;
 
 /// How deep a body may nest, its outermost object included.
 pub const MAX_NESTING: usize = 128;

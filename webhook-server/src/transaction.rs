@@ -1,13 +1,13 @@
-//! The product's own payload: a transfer of money between two accounts.
+//! The payload that the server takes: a transfer of money between two accounts.
 
 mod amount;
 mod json;
 
-use crate::{HandlerError, Headers, Identity};
 use std::fmt;
 
-use crate::event::Fingerprint;
-use crate::payload::{FieldError, InvalidPayload, Payload};
+use webhook_core::{
+    FieldError, Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Payload,
+};
 
 pub use amount::{Amount, InvalidAmount, MAX_DECIMAL_PLACES, MAX_SIGNIFICANT_DIGITS};
 pub use json::MAX_NESTING;
@@ -35,7 +35,7 @@ pub const MAX_NAME_CHARS: usize = 128;
 /// between deliveries is the five members, normalised: `1500`, `1500.0` and `"1.5e3"` are one
 /// amount, `eur` and `EUR` one currency.
 ///
-/// What [`decode`](Payload::decode) makes of odd bodies:
+/// What [`from_json`](Self::from_json) makes of odd bodies:
 ///
 /// - Malformed: what is not JSON in UTF-8 (a byte order mark included), what is not an object,
 ///   and what nests deeper than [`MAX_NESTING`].
