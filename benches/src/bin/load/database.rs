@@ -359,6 +359,23 @@ impl Database {
         })
     }
 
+    /// Gives all events, which are in the queue, to so many kinds: `kind-0` and so on.
+    pub(crate) async fn spread_over_kinds(&self, kinds: usize) -> anyhow::Result<()> {
+        let spread = format!(
+            "UPDATE webhook.events SET kind = 'kind-' || id % {kinds};
+             UPDATE webhook.queue SET kind = 'kind-' || id % {kinds}"
+        );
+        sqlx::raw_sql(AssertSqlSafe(spread))
+            .execute(&self.pool)
+            .await?;
+        // Without the rows from before.
+        for table in ["webhook.events", "webhook.queue"] {
+            let vacuum = format!("VACUUM (FULL, ANALYZE) {table}");
+            query(AssertSqlSafe(vacuum)).execute(&self.pool).await?;
+        }
+        Ok(())
+    }
+
     /// How many events are not yet settled.
     pub(crate) async fn queued(&self) -> anyhow::Result<i64> {
         Ok(query_scalar("SELECT count(*) FROM webhook.queue")

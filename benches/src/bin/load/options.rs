@@ -137,6 +137,8 @@ pub(crate) enum Scenario {
     Lateness,
     /// Processor time and queries per second with nothing to do, direct and through a pooler
     Idle,
+    /// Events of one kind and of 200 through one worker in this process, and both with nothing to do
+    Kinds,
     /// Bodies of 300 B, 4 KiB and 64 KiB
     Mixed,
     /// Ingest while a backlog of a million drains

@@ -6,6 +6,7 @@ mod drain;
 mod duplicates;
 mod idle;
 mod ingest;
+mod kinds;
 mod lateness;
 mod memory;
 mod mixed;
@@ -45,6 +46,7 @@ pub(crate) async fn run_all(bench: &mut Bench) {
         Scenario::Backlog,
         Scenario::Lateness,
         Scenario::Idle,
+        Scenario::Kinds,
         Scenario::Mixed,
         Scenario::Scale,
         Scenario::Memory,
@@ -75,6 +77,7 @@ async fn run(scenario: Scenario, bench: &mut Bench, section: &mut Section) -> an
         Scenario::Backlog => backlog::run(bench, section).await,
         Scenario::Lateness => lateness::run(bench, section).await,
         Scenario::Idle => idle::run(bench, section).await,
+        Scenario::Kinds => kinds::run(bench, section).await,
         Scenario::Mixed => mixed::run(bench, section).await,
         Scenario::Scale => scale::run(bench, section).await,
         Scenario::Memory => memory::run(bench, section).await,
@@ -96,6 +99,10 @@ fn title(scenario: Scenario) -> Section {
             "beside many events that wait, and many that are done",
         ),
         Scenario::Lateness => ("lateness", "how long past due handlers begin"),
+        Scenario::Kinds => (
+            "kinds",
+            "a worker of many kinds beside one of a single kind",
+        ),
         Scenario::Idle => ("idle", "what it costs when nothing comes"),
         Scenario::Mixed => ("mixed", "bodies of several sizes, 64 connections"),
         Scenario::Scale => ("scale", "several processes, and what an event costs"),

@@ -320,6 +320,21 @@ fn judge_alone(report: &Report) -> Vec<Verdict> {
             value("idle, pooler: queries"),
         ),
         at_least(
+            "200 kinds: drain, beside one kind",
+            0.9,
+            "x",
+            value("kinds: drain of 200 beside one"),
+        ),
+        at_most(
+            "200 kinds: queries with nothing to do, beside one kind",
+            1.1,
+            "x",
+            over(
+                value("idle, 200 kinds: queries"),
+                value("idle, 1 kind: queries"),
+            ),
+        ),
+        at_least(
             "memory backend, whole pipeline, in process",
             400_000.0,
             "/s",

@@ -1,0 +1,107 @@
+//! A worker of many kinds beside one of a single kind, both in this process, with as many slots.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use webhook_core::{HandlerError, Kind, RawEvent, Worker, WorkerOptions};
+use webhook_postgres::PgStore;
+
+use crate::bench::{Bench, plural};
+use crate::database::{Preload, float};
+use crate::report::{Run, Section};
+
+/// How many kinds are beside a single one.
+const MANY: usize = 200;
+
+/// How long a drain may stand still.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
+    let mut best = [0.0_f64; 2];
+    // In turns, since the machine is not always equally fast.
+    for _ in 0..bench.scale.turns.min(3) {
+        for (kinds, best) in [1, MANY].into_iter().zip(&mut best) {
+            let per_second = one(bench, section, kinds).await?;
+            *best = best.max(per_second);
+        }
+    }
+    section.figure(
+        "kinds: drain of 200 beside one",
+        best[1] / best[0].max(f64::MIN_POSITIVE),
+        "x",
+    );
+    Ok(())
+}
+
+/// Drains the events of so many kinds, then has nothing to do; says how many events a second.
+async fn one(bench: &mut Bench, section: &mut Section, kinds: usize) -> anyhow::Result<f64> {
+    let mut bed = bench.bed("kinds").await?;
+    let events = bench.scale.drain_events.min(300_000);
+    bench.preload(&mut bed, Preload::Due, events).await?;
+    bed.database.spread_over_kinds(kinds).await?;
+    bench.cluster.checkpoint().await?;
+
+    let store = PgStore::connect(&bed.database.url).await?;
+    let processed = Arc::new(AtomicU64::new(0));
+    let options = WorkerOptions::default();
+    let builder = (0..kinds).try_fold(Worker::builder(), |builder, number| {
+        let processed = Arc::clone(&processed);
+        let handler = move |_: RawEvent| {
+            processed.fetch_add(1, Ordering::Relaxed);
+            async { Ok::<(), HandlerError>(()) }
+        };
+        let kind = Kind::new(format!("kind-{number}"))?;
+        anyhow::Ok(builder.handle_raw(kind, options.clone(), handler))
+    })?;
+    bench
+        .progress
+        .begin(&format!("drain, {}", plural(kinds, "kind")), events);
+    let start = Instant::now();
+    let worker = builder.start(Arc::new(store.clone()));
+    let mut last = (0, start);
+    while last.0 < events {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        let now = processed.load(Ordering::Relaxed);
+        if now > last.0 {
+            last = (now, Instant::now());
+            bench.progress.at(now, String::new());
+        }
+        ensure!(
+            last.1.elapsed() < PATIENCE,
+            "{} of {events} were processed",
+            last.0
+        );
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let per_second = float(i64::try_from(events)?) / seconds;
+    let run = Run::counted(
+        format!("drain, {}", plural(kinds, "kind")),
+        per_second,
+        seconds,
+    );
+    bench.progress.say(&run.line());
+    section.runs.push(run);
+
+    let length = bench.scale.idle.min(Duration::from_secs(20));
+    tokio::time::sleep(length / 6).await;
+    let transactions = bench.cluster.transactions(&bed.database).await?;
+    tokio::time::sleep(length).await;
+    let transactions = bench.cluster.transactions(&bed.database).await? - transactions;
+    let queries = float(transactions) / length.as_secs_f64();
+    bench.progress.say(&format!(
+        "  idle, {}: {queries:.2} queries/s",
+        plural(kinds, "kind")
+    ));
+    section.figure(
+        format!("idle, {}: queries", plural(kinds, "kind")),
+        queries,
+        "/s",
+    );
+
+    worker.shutdown(Duration::from_secs(10)).await;
+    store.close().await;
+    bench.close(bed, section).await?;
+    Ok(per_second)
+}
