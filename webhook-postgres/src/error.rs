@@ -65,6 +65,19 @@ pub enum PgError {
         /// This program's version.
         known: i32,
     },
+    /// A line of migrations was migrated by a newer version of this program.
+    #[error(
+        "schema `webhook` has version {found} of the migrations `{line}`, this program knows up to \
+         {known}: update it"
+    )]
+    NewerLine {
+        /// The line's name.
+        line: &'static str,
+        /// The database's version.
+        found: i32,
+        /// This program's version.
+        known: i32,
+    },
     /// Another process held the migration lock all the time.
     #[error("another process is migrating, for longer than {waited:?}")]
     MigrationLocked {

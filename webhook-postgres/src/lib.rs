@@ -11,7 +11,8 @@
 //!
 //! A [`PgStore`] is all three faces of a backend: [`Store`], [`Scheduler`] and [`Operator`]. It
 //! keeps to the schema `webhook` of the app's database, which [`PgStore::migrate`] makes, and to
-//! nothing else in it. The times in it are the database's.
+//! nothing else in it. The times in it are the database's. An app that adds views or tables of its own to the
+//! schema makes them by a [`MigrationLine`].
 //!
 //! Two things only this backend can do, since app and inbox share a database:
 //! [`PgStore::accept_in`] makes events durable inside the app's own transaction, and
@@ -75,6 +76,7 @@ use wakeup::Wakeups;
 use webhook_core::courtesy::Courtesy;
 
 pub use error::{DatabaseError, PgError};
+pub use migrate::MigrationLine;
 pub use options::{Durability, PgOptions, Pooler};
 pub use sqlx;
 pub use wakeup::{POLL_INTERVAL, POOLED_POLL_INTERVAL};

@@ -1,5 +1,6 @@
 //! Brings the schema `webhook` up to this program's version.
 
+mod line;
 mod sequence;
 
 use std::time::Duration;
@@ -10,25 +11,33 @@ use crate::PgStore;
 use crate::error::PgError;
 use crate::session::Database;
 
-/// The migrations, in their order: version 1 is the first. None of them ever changes; what is new
-/// goes into another one.
-const MIGRATIONS: [(&str, &str); 7] = [
-    ("create_inbox", include_str!("migrations/create_inbox.sql")),
+pub use line::MigrationLine;
+
+/// The migrations, each with its version, in their order. None of them ever changes; what is new goes
+/// into another one. Versions 2 and 5 have become migrations of a [`MigrationLine`] of `webhook-server`.
+const MIGRATIONS: [(i32, &str, &str); 5] = [
     (
-        "create_transactions_view",
-        include_str!("migrations/create_transactions_view.sql"),
+        1,
+        "create_inbox",
+        include_str!("migrations/create_inbox.sql"),
     ),
     (
+        3,
         "keep_failed_attempts",
         include_str!("migrations/keep_failed_attempts.sql"),
     ),
-    ("strip_bodies", include_str!("migrations/strip_bodies.sql")),
     (
-        "read_marked_bodies",
-        include_str!("migrations/read_marked_bodies.sql"),
+        4,
+        "strip_bodies",
+        include_str!("migrations/strip_bodies.sql"),
     ),
-    ("keep_headers", include_str!("migrations/keep_headers.sql")),
     (
+        6,
+        "keep_headers",
+        include_str!("migrations/keep_headers.sql"),
+    ),
+    (
+        7,
         "create_inbox_view",
         include_str!("migrations/create_inbox_view.sql"),
     ),
@@ -57,13 +66,26 @@ impl PgStore {
     ///
     /// # Errors
     ///
-    /// [`PgError::NewerSchema`] when a newer version of this program has migrated before,
+    /// [`PgError::NewerSchema`] when a newer version of this library has migrated before,
     /// [`PgError::MigrationLocked`] when another process has been at it for a minute,
     /// [`PgError::ForeignSchema`] when the schema belongs to a role that this one is no member of and
     /// that neither is a superuser nor owns the database, or when it holds what this program has not
     /// made: relations, functions, triggers, rules, policies. [`PgError::Encoding`] when the database cannot hold every key,
     /// [`PgError::Migration`] when the database refuses.
     pub async fn migrate(&self) -> Result<(), PgError> {
+        self.migrate_with(&[]).await
+    }
+
+    /// Does the same with further lines of migrations, in one transaction: all of it is done, or none.
+    ///
+    /// Lines of other programs are left alone: a database may be migrated with a line by one program and
+    /// without it by another.
+    ///
+    /// # Errors
+    ///
+    /// As [`migrate`](Self::migrate), and [`PgError::NewerLine`] when a newer version of the program has
+    /// migrated one of `lines` before.
+    pub async fn migrate_with(&self, lines: &[MigrationLine]) -> Result<(), PgError> {
         let database = &self.inner.database;
         let mut checkout = database.acquire(true).await?;
         let done = checkout
@@ -71,7 +93,7 @@ impl PgStore {
                 let mut transaction = connection
                     .begin_with(database.begin_on_any_session())
                     .await?;
-                let done = up_to_date(&mut transaction).await?;
+                let done = up_to_date(&mut transaction, lines).await?;
                 transaction.commit().await?;
                 Ok(done)
             })
@@ -81,7 +103,7 @@ impl PgStore {
         }
         checkout
             .during(MIGRATION_TIMEOUT, async |connection| {
-                migrate(database, connection).await
+                migrate(database, connection, lines).await
             })
             .await
     }
@@ -99,18 +121,24 @@ pub(crate) fn check_version(version: Option<i32>) -> Result<(), PgError> {
 }
 
 fn known() -> i32 {
-    i32::try_from(MIGRATIONS.len()).expect("a handful")
+    MIGRATIONS[MIGRATIONS.len() - 1].0
 }
 
 // All of it by the simple protocol, which a pooler forwards in one piece.
 
-async fn up_to_date(connection: &mut PgConnection) -> Result<bool, PgError> {
+async fn up_to_date(
+    connection: &mut PgConnection,
+    lines: &[MigrationLine],
+) -> Result<bool, PgError> {
     // Before the version, which another program's table does not tell.
     refuse_foreign(connection, Owners::Any).await?;
     let there = sqlx::raw_sql("SELECT to_regclass('webhook.migrations') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await?;
     if !there.try_get(0)? || version(connection).await? != known() {
+        return Ok(false);
+    }
+    if !line::are_up_to_date(connection, lines).await? {
         return Ok(false);
     }
     Ok(!sequence::is_behind(connection).await?)
@@ -130,7 +158,11 @@ async fn version(connection: &mut PgConnection) -> Result<i32, PgError> {
     Ok(found)
 }
 
-async fn migrate(database: &Database, connection: &mut PgConnection) -> Result<(), PgError> {
+async fn migrate(
+    database: &Database,
+    connection: &mut PgConnection,
+    lines: &[MigrationLine],
+) -> Result<(), PgError> {
     let begin = format!(
         "{}; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; \
          SET LOCAL client_min_messages = warning; SET LOCAL check_function_bodies = on; \
@@ -145,9 +177,9 @@ async fn migrate(database: &Database, connection: &mut PgConnection) -> Result<(
     check_encoding(&mut transaction).await?;
     apply(&mut transaction, "create_schema", CREATE_SCHEMA).await?;
     let found = version(&mut transaction).await?;
-    for (version, (name, sql)) in (1..)
-        .zip(MIGRATIONS)
-        .filter(|(version, _)| *version > found)
+    for (version, name, sql) in MIGRATIONS
+        .into_iter()
+        .filter(|(version, ..)| *version > found)
     {
         apply(&mut transaction, name, sql).await?;
         let note =
@@ -157,6 +189,7 @@ async fn migrate(database: &Database, connection: &mut PgConnection) -> Result<(
             .await?;
         tracing::info!(version, name, "migrated schema `webhook`");
     }
+    line::migrate(&mut transaction, lines).await?;
     sequence::repair(&mut transaction).await?;
     transaction.commit().await?;
     Ok(())

@@ -11,6 +11,7 @@ use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
 use webhook_postgres::{PgError, PgOptions, PgStore};
 
 use crate::config::{Config, DatabaseUrl, Migrate, SecretsError};
+use crate::transaction;
 
 /// How long to wait before the second try to reach the database; then twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -162,7 +163,8 @@ async fn connect(url: &DatabaseUrl, config: &Config) -> Result<PgStore, OpenErro
 }
 
 async fn migrate(database: &PgStore) -> Result<(), OpenError> {
-    database.migrate().await.map_err(OpenError::Migrate)?;
+    let migrated = database.migrate_with(&[transaction::VIEW]).await;
+    migrated.map_err(OpenError::Migrate)?;
     info!("database schema is up to date");
     Ok(())
 }

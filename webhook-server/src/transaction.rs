@@ -2,6 +2,7 @@
 
 mod amount;
 mod json;
+mod view;
 
 use std::fmt;
 
@@ -12,6 +13,7 @@ use webhook_core::{
 pub use amount::{Amount, InvalidAmount, MAX_DECIMAL_PLACES, MAX_SIGNIFICANT_DIGITS};
 pub use json::MAX_NESTING;
 pub use rust_decimal::Decimal;
+pub use view::VIEW;
 
 use json::Member;
 

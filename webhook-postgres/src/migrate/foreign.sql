@@ -27,7 +27,7 @@ migrated (is_so) AS (
 ),
 ours (name) AS (
   VALUES ('migrations'), ('events'), ('queue'), ('outcomes'), ('conflicts'), ('conflict_bodies'),
-         ('failed_attempts'), ('transactions'), ('inbox')
+         ('failed_attempts'), ('inbox'), ('line_migrations')
 )
 SELECT 'it belongs to the role ' || pg_catalog.pg_get_userbyid(nspowner)
        || ', which this role is no member of; to trust it, give it to the role that migrates: '
@@ -43,7 +43,7 @@ SELECT 'the relation webhook.' || relname || ' is another program''s: move or dr
 FROM relation, migrated
 WHERE relkind IN ('r', 'p', 'v', 'm', 'f')
   AND CASE WHEN relname IN (SELECT name FROM ours)
-           THEN relkind <> CASE WHEN relname IN ('transactions', 'inbox') THEN 'v' ELSE 'r' END
+           THEN relkind <> CASE relname WHEN 'inbox' THEN 'v' ELSE 'r' END
            ELSE NOT migrated.is_so END
 UNION ALL
 SELECT 'the trigger ' || tgname || ' is on webhook.' || relname || ': drop it', false
@@ -64,7 +64,7 @@ FROM pg_catalog.pg_inherits JOIN relation ON inhparent = relation.oid WHERE relk
 UNION ALL
 SELECT 'the function webhook.' || proname || ' is another program''s: move or drop it', false
 FROM migrated, pg_catalog.pg_proc JOIN schema ON pronamespace = schema.oid
-WHERE proname NOT IN ('trimmed', 'without_bad_escapes', 'transaction_fields') AND NOT migrated.is_so
+WHERE NOT migrated.is_so
 UNION ALL
 SELECT 'the function webhook.' || proname || ' belongs to the role '
        || pg_catalog.pg_get_userbyid(proowner) || ', which this role is no member of', needs_no_trust

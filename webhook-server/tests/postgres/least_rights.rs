@@ -161,6 +161,7 @@ async fn a_role_that_may_only_read_and_write_rows_is_enough() {
         "ALTER TABLE webhook.events DROP COLUMN body",
         "TRUNCATE webhook.events",
         "DELETE FROM webhook.migrations",
+        "DELETE FROM webhook.line_migrations",
     ] {
         let sql = format!("SET ROLE {role}; {forbidden}");
         let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut owner).await;

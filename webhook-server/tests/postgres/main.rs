@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod delay;
+mod former_schema;
+#[path = "../../../webhook-postgres/tests/inbox/mod.rs"]
+mod inbox;
 mod kill;
 mod kinds;
 mod least_rights;
@@ -22,3 +25,4 @@ mod startup;
 #[expect(dead_code, reason = "the tests without a database need more of it")]
 mod support;
 mod view;
+mod view_columns;

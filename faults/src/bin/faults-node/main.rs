@@ -21,7 +21,7 @@ use webhook_core::{Backoff, Drained, Inbox, Scheduler, Store, Worker, WorkerOpti
 use webhook_postgres::{PgOptions, PgStore};
 use webhook_server::config::{Config, Migrate, Role};
 use webhook_server::http::{Listening, Site};
-use webhook_server::transaction::Transaction;
+use webhook_server::transaction::{Transaction, VIEW};
 
 use books::Books;
 use handler::LedgerHandler;
@@ -159,7 +159,7 @@ fn options(config: &Config) -> anyhow::Result<PgOptions> {
 async fn connect(options: PgOptions, migrate: Migrate) -> anyhow::Result<PgStore> {
     let store = PgStore::connect_with(options).await?;
     if migrate == Migrate::Auto {
-        store.migrate().await?;
+        store.migrate_with(&[VIEW]).await?;
     }
     Ok(store)
 }
