@@ -403,6 +403,9 @@ macro_rules! conformance {
                 an_unreadable_payload_is_left_to_another_version
                 a_raw_handler_sees_what_was_delivered
                 handlers_accept_events_that_follow
+                handlers_accept_events_until_they_end
+                an_idle_pipeline_has_nothing_left_to_do
+                a_pipeline_forgets_old_events
             }
         }
     };

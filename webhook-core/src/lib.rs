@@ -94,6 +94,7 @@ mod event;
 mod handler;
 mod headers;
 mod inbox;
+mod observer;
 mod operator;
 mod panics;
 pub mod payload;
@@ -116,6 +117,7 @@ pub use event::{
 pub use handler::{Event, Handled, Handler, HandlerError, RawEvent, sharing};
 pub use headers::{Headers, InvalidHeader, MAX_HEADERS, MAX_HEADERS_BYTES};
 pub use inbox::{Inbox, InboxOptions, Receipt, Reserved};
+pub use observer::{AttemptEnd, Observed, Observer};
 pub use operator::{
     ConflictRecord, Counts, FailedAttempt, MAX_FAILED_ATTEMPTS, MadeDue, Operator, Page, Prune,
     Requeued, RunningLeases, SettledCounts, Strip, TerminalState,

@@ -4,10 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio_util::task::AbortOnDropHandle;
+
 use crate::event::Kind;
 use crate::handler::Handler;
 use crate::inbox::{Inbox, InboxOptions};
+use crate::observer::Observer;
+use crate::operator::Operator;
 use crate::payload::Payload;
+use crate::retention::Retention;
 use crate::scheduler::Scheduler;
 use crate::store::Store;
 use crate::worker::{Drained, Worker, WorkerBuilder, WorkerOptions};
@@ -19,6 +24,8 @@ use crate::worker::{Drained, Worker, WorkerBuilder, WorkerOptions};
 pub struct Pipeline {
     inbox: Inbox,
     worker: Option<Worker>,
+    /// Stopped when they are dropped, which is harmless at any time.
+    retention: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Pipeline {
@@ -35,6 +42,7 @@ impl Pipeline {
             scheduler,
             inbox: InboxOptions::default(),
             worker: Worker::builder(),
+            retention: Vec::new(),
         }
     }
 
@@ -43,14 +51,41 @@ impl Pipeline {
         &self.inbox
     }
 
-    /// Refuses new deliveries, makes durable what is queued, stops claiming, lets handlers finish
-    /// for up to `drain`, and hands the rest back.
-    pub async fn shutdown(self, drain: Duration) -> Drained {
-        self.inbox.close().await;
-        match self.worker {
-            Some(worker) => worker.shutdown(drain).await,
-            None => Drained::default(),
+    /// Waits until there is nothing left to do, see [`Worker::idle`].
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn idle(&self) {
+        if let Some(worker) = &self.worker {
+            worker.idle().await;
         }
+    }
+
+    /// Stops claiming, lets handlers finish for up to `drain` and hands the rest back; then refuses
+    /// new deliveries and makes durable what is queued, so that handlers accept events that follow until
+    /// they end. Old events are no longer forgotten from the beginning.
+    pub async fn shutdown(self, drain: Duration) -> Drained {
+        self.shutdown_with(drain, async {}).await.0
+    }
+
+    /// As [`shutdown`](Self::shutdown), and meanwhile waits for `senders`, before deliveries are
+    /// refused: for a server that answers its last requests at the same time as handlers end.
+    pub async fn shutdown_with<T>(
+        self,
+        drain: Duration,
+        senders: impl Future<Output = T>,
+    ) -> (Drained, T) {
+        drop(self.retention);
+        let worker = async {
+            match self.worker {
+                Some(worker) => worker.shutdown(drain).await,
+                None => Drained::default(),
+            }
+        };
+        let ended = tokio::join!(worker, senders);
+        self.inbox.close().await;
+        ended
     }
 }
 
@@ -60,6 +95,7 @@ pub struct PipelineBuilder {
     scheduler: Arc<dyn Scheduler>,
     inbox: InboxOptions,
     worker: WorkerBuilder,
+    retention: Vec<(Arc<dyn Operator>, Retention)>,
 }
 
 impl PipelineBuilder {
@@ -97,6 +133,22 @@ impl PipelineBuilder {
         }
     }
 
+    /// Tells `observer` of attempts and failures, beside those that were named before.
+    #[must_use]
+    pub fn observer(self, observer: impl Observer) -> Self {
+        Self {
+            worker: self.worker.observer(observer),
+            ..self
+        }
+    }
+
+    /// Forgets settled events as `retention` says, again and again.
+    #[must_use]
+    pub fn retain(mut self, operator: Arc<dyn Operator>, retention: Retention) -> Self {
+        self.retention.push((operator, retention));
+        self
+    }
+
     /// Starts to accept and to process.
     ///
     /// # Panics
@@ -109,7 +161,15 @@ impl PipelineBuilder {
         let has_handlers = self.worker.kinds().next().is_some();
         let worker =
             has_handlers.then(|| self.worker.start_with(self.scheduler, Some(inbox.clone())));
-        Pipeline { inbox, worker }
+        let sweep = |(operator, retention): (_, Retention)| {
+            let sweeps = async move { retention.run(operator).await };
+            AbortOnDropHandle::new(tokio::spawn(sweeps))
+        };
+        Pipeline {
+            inbox,
+            worker,
+            retention: self.retention.into_iter().map(sweep).collect(),
+        }
     }
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::error::Error;
@@ -31,6 +30,8 @@ pub struct Retention {
     pub batch: NonZeroUsize,
     /// How long to rest after each such call that found as many, for others' sake.
     pub rest: Duration,
+    /// How long after a sweep the next one begins. Default: a minute.
+    pub interval: Duration,
 }
 
 /// What a sweep removed.
@@ -53,6 +54,7 @@ impl Retention {
             keys,
             batch: NonZeroUsize::new(1_000).expect("a thousand is not zero"),
             rest: Duration::from_millis(20),
+            interval: Duration::from_secs(60),
         }
     }
 
@@ -110,37 +112,25 @@ impl Retention {
         }
     }
 
-    /// Sweeps, every `interval`, until `stop`. Errors are logged, and the next sweep tries again.
-    pub async fn run(
-        &self,
-        operator: Arc<dyn Operator>,
-        interval: Duration,
-        stop: CancellationToken,
-    ) {
+    /// Sweeps, again and again, until it is dropped. Errors are logged, and the next sweep tries
+    /// again.
+    pub async fn run(&self, operator: Arc<dyn Operator>) {
         let kind = &self.kind;
-        let sweeps = async {
-            loop {
-                match caught(self.sweep(&*operator, |_| {})).await {
-                    Ok(swept) if swept == Swept::default() => {}
-                    Ok(Swept {
-                        stripped,
-                        processed,
-                        failed,
-                    }) => {
-                        logging(|| info!(%kind, stripped, processed, failed, "forgot old events"))
-                    }
-                    Err(error) => {
-                        logging(
-                            || warn!(%kind, error = &error as &dyn std::error::Error, "failed to forget old events"),
-                        );
-                    }
+        loop {
+            match caught(self.sweep(&*operator, |_| {})).await {
+                Ok(swept) if swept == Swept::default() => {}
+                Ok(Swept {
+                    stripped,
+                    processed,
+                    failed,
+                }) => logging(|| info!(%kind, stripped, processed, failed, "forgot old events")),
+                Err(error) => {
+                    logging(
+                        || warn!(%kind, error = &error as &dyn std::error::Error, "failed to forget old events"),
+                    );
                 }
-                sleep(interval).await;
             }
-        };
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = sweeps => {}
+            sleep(self.interval).await;
         }
     }
 
@@ -159,6 +149,7 @@ mod tests {
     use std::collections::VecDeque;
     use std::sync::Mutex;
 
+    use tokio::time::timeout;
     use tracing::{Event, Level, Metadata, Subscriber, span};
 
     use super::*;
@@ -225,12 +216,13 @@ mod tests {
             .returning(move |_| found.pop_front().unwrap());
         let levels = Levels::default();
         let _guard = tracing::subscriber::set_default(levels.clone());
-        let whole = Retention::new(Kind::new("note").unwrap(), DAY);
-        let stop = CancellationToken::new();
-        tokio::join!(whole.run(Arc::new(operator), DAY, stop.clone()), async {
-            sleep(4 * DAY - Duration::from_secs(1)).await;
-            stop.cancel();
-        });
+        let whole = Retention {
+            interval: DAY,
+            ..Retention::new(Kind::new("note").unwrap(), DAY)
+        };
+        let sweeps = whole.run(Arc::new(operator));
+        let four_days = 4 * DAY - Duration::from_secs(1);
+        assert!(timeout(four_days, sweeps).await.is_err());
         assert_eq!(
             *levels.0.lock().unwrap(),
             [Level::WARN, Level::INFO, Level::INFO]

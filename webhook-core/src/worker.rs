@@ -11,6 +11,7 @@ mod heartbeat;
 mod leases;
 mod outage;
 mod settler;
+mod span;
 
 use std::collections::HashSet;
 use std::fmt;
@@ -18,9 +19,9 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -30,6 +31,7 @@ use crate::event::Kind;
 use crate::handler::Handler;
 use crate::headers::Headers;
 use crate::inbox::Inbox;
+use crate::observer::Observer;
 use crate::panics::logging;
 use crate::payload::{self, Payload};
 use crate::scheduler::{Claim, Scheduler};
@@ -78,6 +80,9 @@ impl Default for WorkerOptions {
     }
 }
 
+/// How often a worker that is to become idle is looked at.
+const IDLE_POLL: Duration = Duration::from_millis(10);
+
 /// How long a drain waits, once its time is over, for the last settlements to be stored.
 const SETTLE_GRACE: Duration = Duration::from_secs(5);
 
@@ -102,6 +107,7 @@ struct Context {
     /// What handlers find in their events.
     inbox: Option<Inbox>,
     kinds: Vec<Arc<Served>>,
+    observers: Vec<Arc<dyn Observer>>,
     leases: Leases,
     attempts: TaskTracker,
     /// No more claims.
@@ -120,6 +126,16 @@ struct Served {
     attempts: Arc<dyn StartAttempt>,
     /// There may be something to claim earlier than was known.
     hint: Notify,
+    claims: watch::Sender<Claims>,
+}
+
+/// What the claims of a kind have found.
+#[derive(Clone, Copy, Debug, Default)]
+struct Claims {
+    /// How many were answered.
+    answered: u64,
+    /// Whether the last one found nothing, neither now nor to come.
+    is_empty: bool,
 }
 
 /// How a drain went.
@@ -135,6 +151,7 @@ pub struct Drained {
 /// Puts a [`Worker`] together: which kinds it processes, and how.
 pub struct WorkerBuilder {
     kinds: Vec<Served>,
+    observers: Vec<Arc<dyn Observer>>,
 }
 
 impl WorkerBuilder {
@@ -157,6 +174,13 @@ impl WorkerBuilder {
         self.serve(kind, options, Handling { decode, handler })
     }
 
+    /// Tells `observer` of attempts and failures, beside those that were named before.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observers.push(Arc::new(observer));
+        self
+    }
+
     fn serve(
         mut self,
         kind: Kind,
@@ -174,6 +198,7 @@ impl WorkerBuilder {
             },
             attempts: Arc::new(attempts),
             hint: Notify::new(),
+            claims: watch::Sender::new(Claims::default()),
         });
         self
     }
@@ -209,6 +234,7 @@ impl WorkerBuilder {
             scheduler,
             inbox,
             kinds: self.kinds.into_iter().map(Arc::new).collect(),
+            observers: self.observers,
             leases: Leases::default(),
             attempts: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -227,14 +253,19 @@ impl WorkerBuilder {
 
 impl fmt::Debug for WorkerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.kinds).finish()
+        f.debug_struct("WorkerBuilder")
+            .field("kinds", &self.kinds)
+            .finish_non_exhaustive()
     }
 }
 
 impl Worker {
     /// Starts to put a worker together.
     pub const fn builder() -> WorkerBuilder {
-        WorkerBuilder { kinds: Vec::new() }
+        WorkerBuilder {
+            kinds: Vec::new(),
+            observers: Vec::new(),
+        }
     }
 
     /// Starts to process the events of kind `P::KIND` with `handler`.
@@ -250,6 +281,41 @@ impl Worker {
         handler: impl Handler<P>,
     ) -> Self {
         Self::builder().handle(options, handler).start(scheduler)
+    }
+
+    /// Waits until there is nothing left to do: no event of its kinds waits, is due, or is under a
+    /// lease, also of other workers. For tests and for jobs that end.
+    ///
+    /// Events that are accepted meanwhile are waited for, too; so are retries, however late they
+    /// are.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn idle(&self) {
+        let mut claims: Vec<_> = self
+            .context
+            .kinds
+            .iter()
+            .map(|it| it.claims.subscribe())
+            .collect();
+        loop {
+            let mut is_idle = true;
+            for (served, claims) in self.context.kinds.iter().zip(&mut claims) {
+                // A claim that began before is answered first, so two of them.
+                for _ in 0..2 {
+                    let answered = claims.borrow_and_update().answered;
+                    served.hint.notify_one();
+                    let next = claims.wait_for(|claims| claims.answered > answered);
+                    next.await.expect("the worker holds the sender");
+                }
+                is_idle &= claims.borrow().is_empty;
+            }
+            if is_idle && self.context.leases.held() == 0 {
+                return;
+            }
+            sleep(IDLE_POLL).await;
+        }
     }
 
     /// Stops claiming, lets handlers finish for up to `drain`, stores how they ended, and hands
@@ -317,6 +383,15 @@ impl fmt::Debug for Served {
             .field("kind", &self.kind)
             .field("options", &self.options)
             .finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// Tells the observers. One that panics changes nothing else.
+    fn observe(&self, tell: impl Fn(&dyn Observer)) {
+        for observer in &self.observers {
+            logging(|| tell(&**observer));
+        }
     }
 }
 

@@ -9,9 +9,8 @@ use rustls::ServerConfig;
 use tokio::net::TcpSocket;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
-use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::{error, field, info, warn};
-use webhook_core::{Drained, Inbox, Worker};
+use webhook_core::{Drained, Pipeline};
 
 use crate::backend::{Backend, OpenError};
 use crate::config::{Config, Role, SecretsError, TlsError};
@@ -30,9 +29,6 @@ const OPERATORS_CONNECTIONS: usize = 64;
 /// network may never answer.
 const FILES_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often what is old enough is forgotten.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-
 /// How often refusals are summed up in the log.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -43,9 +39,7 @@ const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Server {
     listening: Listening,
     for_operators: Option<Listening>,
-    inbox: Option<Inbox>,
-    worker: Option<Worker>,
-    forgetting: Option<Forgetting>,
+    pipeline: Pipeline,
     summaries: Summaries,
     access: Access,
     backend: Backend,
@@ -88,18 +82,8 @@ impl Server {
         backend: Backend,
         config: &Config,
     ) -> Result<Self, StartError> {
-        let inbox = (config.role != Role::Worker)
-            .then(|| Inbox::new(Arc::clone(&backend.store), config.inbox_options()));
-        let worker = (config.role != Role::Api).then(|| {
-            Worker::start::<Transaction>(
-                Arc::clone(&backend.scheduler),
-                config.worker_options(),
-                LogTransaction,
-            )
-        });
-        let forgetting = (config.role != Role::Api)
-            .then(|| Forgetting::start(config, &backend))
-            .flatten();
+        let pipeline = pipeline(&backend, config);
+        let inbox = (config.role != Role::Worker).then(|| pipeline.inbox().clone());
         let store = Arc::clone(&backend.store);
         let mut options = config.http_options();
         options.max_connections = file_limit::raise(options.max_connections);
@@ -134,9 +118,7 @@ impl Server {
         Ok(Self {
             listening,
             for_operators,
-            inbox,
-            worker,
-            forgetting,
+            pipeline,
             summaries: Summaries::start(Arc::clone(&access.gate)),
             access,
             backend,
@@ -179,27 +161,16 @@ impl Server {
     /// up to the drain time, hands back what is left, and closes the inbox and the backend.
     pub async fn shutdown(self) {
         let drain = self.drain;
-        let worker = async {
-            match self.worker {
-                Some(worker) => worker.shutdown(drain).await,
-                None => Drained::default(),
-            }
-        };
         let for_operators = async {
             match self.for_operators {
                 Some(listening) => listening.shutdown(drain).await,
                 None => 0,
             }
         };
-        let (cut_off, operators_cut_off, drained) =
-            tokio::join!(self.listening.shutdown(drain), for_operators, worker);
+        let listening = async { tokio::join!(self.listening.shutdown(drain), for_operators) };
+        let (drained, (cut_off, operators_cut_off)) =
+            self.pipeline.shutdown_with(drain, listening).await;
         let cut_off = cut_off + operators_cut_off;
-        if let Some(inbox) = self.inbox {
-            inbox.close().await;
-        }
-        if let Some(forgetting) = self.forgetting {
-            forgetting.stop().await;
-        }
         drop(self.summaries);
         self.access.gate.log_refusals();
         self.backend.close().await;
@@ -214,31 +185,19 @@ impl Server {
     }
 }
 
-/// Retention at work, until it is stopped or dropped.
-#[derive(Debug)]
-struct Forgetting {
-    stop: DropGuard,
-    task: JoinHandle<()>,
-}
-
-impl Forgetting {
-    fn start(config: &Config, backend: &Backend) -> Option<Self> {
-        let retention = config.retention()?;
-        let operator = Arc::clone(backend.operator.as_ref()?);
-        let stop = CancellationToken::new();
-        let stopped = stop.clone();
-        let task =
-            tokio::spawn(async move { retention.run(operator, SWEEP_INTERVAL, stopped).await });
-        Some(Self {
-            stop: stop.drop_guard(),
-            task,
-        })
+/// What the role of this process accepts, processes and forgets.
+fn pipeline(backend: &Backend, config: &Config) -> Pipeline {
+    let (store, scheduler) = (&backend.store, &backend.scheduler);
+    let pipeline = Pipeline::builder_of(Arc::clone(store), Arc::clone(scheduler))
+        .inbox(config.inbox_options());
+    if config.role == Role::Api {
+        return pipeline.start();
     }
-
-    async fn stop(self) {
-        drop(self.stop);
-        let _ = self.task.await;
+    let mut pipeline = pipeline.handle_with::<Transaction>(config.worker_options(), LogTransaction);
+    if let (Some(retention), Some(operator)) = (config.retention(), &backend.operator) {
+        pipeline = pipeline.retain(Arc::clone(operator), retention);
     }
+    pipeline.start()
 }
 
 /// A task that sums up refusals in the log each minute, until it is dropped.

@@ -12,9 +12,9 @@ use tokio::sync::{Notify, mpsc};
 use super::Backend;
 use super::steps::{LONG, SHORT, attempts};
 use crate::{
-    Accepted, Attempt, Backoff, Claim, Envelope, Event, EventRecord, Fingerprint, HandlerError,
-    Headers, Identity, Inbox, InboxOptions, InvalidPayload, Key, Payload, Pipeline,
-    PipelineBuilder, RawEvent, State, Worker, WorkerOptions, payload,
+    Accepted, Attempt, Backoff, Claim, Envelope, Event, EventRecord, EventRef, Fingerprint,
+    HandlerError, Headers, Identity, Inbox, InboxOptions, InvalidPayload, Key, Payload, Pipeline,
+    PipelineBuilder, RawEvent, Retention, State, Worker, WorkerOptions, payload,
 };
 
 /// More than any case needs; the deadline of the case is what ends one that hangs.
@@ -440,5 +440,104 @@ pub async fn handlers_accept_events_that_follow(backend: Backend) {
     deliver(pipeline.inbox(), "a=first").await;
     seen.wait_for("b").await;
     assert_eq!(settled(&backend, pipeline.inbox(), "b").await.attempts, 1);
+    pipeline.shutdown(DRAIN).await;
+}
+
+/// A pipeline is idle once all that was accepted has ended, with its retries and what followed.
+pub async fn an_idle_pipeline_has_nothing_left_to_do(backend: Backend) {
+    let seen = Seen::default();
+    let note = seen.clone();
+    let handler = move |event: Event<Note>| {
+        note.note(&event);
+        async move {
+            match event.payload.content.as_str() {
+                "fails once" if event.attempt().number() == 1 => Err("no luck")?,
+                "is followed" => {
+                    let inbox = event.inbox().ok_or("no inbox")?;
+                    inbox.receive::<Note>("d=follows".into()).await?;
+                }
+                _ => {}
+            }
+            Ok::<_, HandlerError>(())
+        }
+    };
+    let pipeline = pipeline(&backend).handle_with(options(attempts(3)), handler);
+    let pipeline = pipeline.start();
+    pipeline.idle().await;
+    for body in ["a=succeeds", "b=fails once", "c=is followed"] {
+        deliver(pipeline.inbox(), body).await;
+    }
+    let late = Envelope::of::<Note>("e=late".into(), Headers::new()).expect("a note");
+    let accepted = pipeline.inbox().accept_after(late, SHORT).await;
+    accepted.expect("accept");
+    pipeline.idle().await;
+    let seen = ["a", "b", "c", "d", "e"].map(|key| seen.of(key));
+    assert_eq!(seen, [vec![1], vec![1, 2], vec![1], vec![1], vec![1]]);
+    pipeline.shutdown(DRAIN).await;
+}
+
+/// A shutdown waits for handlers, which may accept events until they end, and then for what is
+/// queued.
+pub async fn handlers_accept_events_until_they_end(backend: Backend) {
+    let started = Arc::new(Notify::new());
+    let (begun, go_on) = (Arc::clone(&started), Arc::new(Notify::new()));
+    let released = Arc::clone(&go_on);
+    let handler = move |event: Event<Note>| {
+        let (begun, go_on) = (Arc::clone(&begun), Arc::clone(&go_on));
+        async move {
+            begun.notify_one();
+            go_on.notified().await;
+            let inbox = event.inbox().ok_or("no inbox")?;
+            inbox.receive::<Note>("b=follows".into()).await?;
+            Ok::<_, HandlerError>(())
+        }
+    };
+    let pipeline = pipeline(&backend).handle_with(options(attempts(3)), handler);
+    let pipeline = pipeline.start();
+    let inbox = pipeline.inbox().clone();
+    deliver(&inbox, "a=1").await;
+    started.notified().await;
+    let senders = async {
+        // The last requests come while handlers run.
+        deliver(&inbox, "c=last").await;
+        released.notify_one();
+    };
+    let (drained, ()) = pipeline.shutdown_with(DRAIN, senders).await;
+    assert_eq!(drained, crate::Drained::default());
+    let refused = inbox.receive::<Note>("d=late".into()).await;
+    assert!(matches!(refused, Err(crate::Error::Closed)));
+    let states = ["a", "b", "c"].map(|key| EventRef {
+        kind: payload::kind_of::<Note>(),
+        key: Key::new(key).expect("a valid key"),
+    });
+    let states = backend.find(&states).await.into_iter().flatten();
+    let states: Vec<_> = states.map(|record| record.state).collect();
+    let expected = [State::Processed, State::Processing, State::Processing];
+    assert_eq!(states, expected);
+}
+
+/// A pipeline forgets old events by itself, until it is shut down.
+pub async fn a_pipeline_forgets_old_events(backend: Backend) {
+    let kind = payload::kind_of::<Note>();
+    let retention = Retention {
+        interval: Duration::from_millis(10),
+        ..Retention::new(kind, Duration::ZERO)
+    };
+    let handler = async |_: Event<Note>| Ok::<_, HandlerError>(());
+    let pipeline = pipeline(&backend)
+        .handle_with(options(attempts(3)), handler)
+        .retain(Arc::clone(&backend.operator), retention)
+        .start();
+    deliver(pipeline.inbox(), "a=1").await;
+    let key = Key::new("a").expect("a valid key");
+    while pipeline
+        .inbox()
+        .find::<Note>(&key)
+        .await
+        .expect("find")
+        .is_some()
+    {
+        backend.pass(Duration::from_millis(10)).await;
+    }
     pipeline.shutdown(DRAIN).await;
 }

@@ -1,19 +1,18 @@
 //! One attempt at one event: its handler, and what may go wrong in it.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::AbortHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use super::{Context, Served};
+use super::{Context, Served, span};
 use crate::event::Key;
 use crate::handler::{Event, Handled, Handler, HandlerError, Remedy};
 use crate::headers::Headers;
+use crate::observer::{AttemptEnd, Observed};
 use crate::panics::{logging, message};
 use crate::scheduler::{Attempt, ClaimedEvent, Lease, Outcome, Reason, Settlement};
 
@@ -152,7 +151,43 @@ async fn attempt<P: Send + 'static, H: Handler<P>>(
     let kind = &served.kind;
     let attempt = claimed.lease.attempt;
     let key = claimed.key.clone();
-    let handling = AssertUnwindSafe(handle(context, served, handling, claimed)).catch_unwind();
+    let observed = Observed {
+        kind,
+        key: &key,
+        attempt: Some((claimed.lease.event, attempt)),
+        lag: claimed.lag,
+    };
+    let began = Instant::now();
+    context.observe(|observer| observer.attempt_started(&observed));
+    let outcome = outcome(context, served, handling, claimed, &key).await;
+    context.observe(|observer| {
+        let took = began.elapsed();
+        let end = outcome
+            .as_ref()
+            .map_or(AttemptEnd::Processed, AttemptEnd::of);
+        observer.attempt_ended(&observed, end, took);
+        if let AttemptEnd::Failed { reason } = end {
+            observer.event_failed(&observed, reason);
+        }
+    });
+    outcome
+}
+
+async fn outcome<P: Send + 'static, H: Handler<P>>(
+    context: &Context,
+    served: &Served,
+    handling: &Handling<P, H>,
+    claimed: ClaimedEvent,
+    key: &Key,
+) -> Option<Outcome> {
+    let kind = &served.kind;
+    let attempt = claimed.lease.attempt;
+    let handling = span::within(
+        kind,
+        key,
+        attempt,
+        handle(context, served, handling, claimed),
+    );
     let limit = served.options.handler_timeout;
     let error = tokio::select! {
         biased;
@@ -173,7 +208,7 @@ async fn attempt<P: Send + 'static, H: Handler<P>>(
     };
     let reason = error.reason.clone();
     let outcome = served.remedy(attempt, error);
-    logging(|| log_failure(served, &key, attempt, &reason, &outcome));
+    logging(|| log_failure(served, key, attempt, &reason, &outcome));
     Some(outcome)
 }
 

@@ -17,8 +17,9 @@ use tracing::warn;
 
 use super::{Context, Served, outage};
 use crate::event::Kind;
+use crate::observer::Observed;
 use crate::panics::{caught, logging};
-use crate::scheduler::{Claim, Claimed, Outcome, Settlement};
+use crate::scheduler::{Claim, Claimed, EXHAUSTED_REASON, Outcome, Settlement};
 
 /// Before the next claim when others hold all that is due.
 const CONTENDED: Duration = Duration::from_millis(10);
@@ -162,8 +163,13 @@ impl Claiming {
                 for ((wanting, claim), claimed) in wanting.into_iter().zip(&claims).zip(claimed) {
                     let Wanting { place, slots } = wanting;
                     self.next[place] = self.next(place, claim, &claimed, asked_at);
+                    let is_empty = claimed == Claimed::default();
                     self.start(place, claimed, asked_at, slots).await;
                     self.wait(place);
+                    context.kinds[place].claims.send_modify(|claims| {
+                        claims.answered += 1;
+                        claims.is_empty = is_empty;
+                    });
                 }
             }
             Err(error) => {
@@ -235,6 +241,13 @@ impl Claiming {
             logging(
                 || warn!(%kind, %key, "event failed: attempts exhausted by crashes or lost leases"),
             );
+            let observed = Observed {
+                kind,
+                key,
+                attempt: None,
+                lag: Duration::ZERO,
+            };
+            context.observe(|observer| observer.event_failed(&observed, EXHAUSTED_REASON));
         }
         if claimed.events.is_empty() {
             return;

@@ -1,5 +1,6 @@
 mod attempts;
 mod claims;
 mod leases;
+mod observers;
 mod panics;
 mod scripted;

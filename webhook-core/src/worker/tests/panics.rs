@@ -155,3 +155,58 @@ async fn a_backend_that_panics_is_asked_again() {
     assert!(scheduler.extends.load(Ordering::SeqCst) > 1);
     assert_eq!(worker.shutdown(SECOND).await, Drained::default());
 }
+
+/// Panics whatever a span needs of it.
+struct SpanBomb;
+
+impl Subscriber for SpanBomb {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {}
+
+    fn enter(&self, _: &span::Id) {
+        panic!("the log is broken");
+    }
+
+    fn exit(&self, _: &span::Id) {
+        panic!("the log is broken");
+    }
+
+    fn try_close(&self, _: span::Id) -> bool {
+        panic!("the log is broken");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_span_that_panics_changes_no_outcome() {
+    let _log = set_default(SpanBomb);
+    let script = [event(1, 1), event(2, 1), event(3, LAST_ATTEMPT)];
+    let scheduler = Scripted::new([brings(script)]);
+    let worker = start(&scheduler, async |event: Event<Word>| {
+        tokio::task::yield_now().await;
+        match event.id().0 {
+            1 => Ok(()),
+            2 => panic!("of its own"),
+            _ => Err(HandlerError::retry("no luck")),
+        }
+    });
+    let settled = scheduler.settled(3).await;
+    assert_eq!(settled[0], (1, Outcome::Processed));
+    let reasons = settled[1..].iter().map(|(_, outcome)| match outcome {
+        Outcome::Retry { reason, .. } | Outcome::Failed { reason } => reason.as_str(),
+        other => panic!("{other:?}"),
+    });
+    let expected = ["handler panicked: of its own", "no luck"];
+    assert_eq!(reasons.collect::<Vec<_>>(), expected);
+    assert_eq!(worker.shutdown(SECOND).await, Drained::default());
+}

@@ -1,0 +1,40 @@
+//! The span of an attempt, in which its handler logs.
+
+use std::any::Any;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::task::Poll;
+
+use tracing::{Span, info_span};
+
+use crate::event::{Key, Kind};
+use crate::panics::logging;
+use crate::scheduler::Attempt;
+
+/// Runs `handling` in a span of the name `attempt`, with the fields `kind`, `key` and `attempt`, and
+/// catches its panics. A subscriber that panics changes nothing else.
+pub(super) async fn within<F: Future>(
+    kind: &Kind,
+    key: &Key,
+    attempt: Attempt,
+    handling: F,
+) -> Result<F::Output, Box<dyn Any + Send>> {
+    let mut span = Span::none();
+    logging(|| span = info_span!("attempt", %kind, %key, %attempt));
+    let mut handling = pin!(handling);
+    let ended = poll_fn(|context| {
+        let mut entered = None;
+        logging(|| entered = Some(span.enter()));
+        let polled = catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(context)));
+        logging(|| drop(entered));
+        match polled {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(handled)) => Poll::Ready(Ok(handled)),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    })
+    .await;
+    logging(|| drop(span));
+    ended
+}
