@@ -5,10 +5,10 @@
 //! terminal 2:  curl -i http://127.0.0.1:3000/orders -d '{"id":"o-1","total_cents":995}'
 //! ```
 //!
-//! Terminal 2 is answered `202` and `New`; terminal 1 prints `shipping Order { id: "o-1",
-//! total_cents: 995 }`. The same call again is answered `202` and `Duplicate`, with another total
-//! `Conflict`, with a total of `"many"` `422`; nothing is shipped twice. Ctrl-C in terminal 1 drains
-//! and ends. `BIND_ADDR` sets another address.
+//! Terminal 2 is answered `202` and `New`; terminal 1 prints `shipping order o-1 of 995 cents`. The
+//! same call again is answered `202` and `Duplicate`, with another total `Conflict`, without an id
+//! `422`; nothing is shipped twice. Ctrl-C in terminal 1 drains and ends. `BIND_ADDR` sets another
+//! address.
 //!
 //! The inbox takes the lines from `struct Order` to the end of `deliver`, and in `main` those down
 //! to `let inbox` and the one with `shutdown`: 36. The others are those of any axum app. What is held in memory
