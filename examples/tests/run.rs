@@ -4,13 +4,14 @@ mod process;
 
 use std::io::Write;
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use process::{DEADLINE, Process};
 use webhook_core::{Kind, Operator};
 use webhook_postgres::PgStore;
 use webhook_postgres::sqlx::{self, PgPool};
 use webhook_postgres::testing::TestDatabase;
+use webhook_sources::signature::{BodyHmac, BodyHmacScheme, Signer, Stripe};
 
 #[test]
 fn axum_orders() {
@@ -32,6 +33,88 @@ fn axum_orders() {
 
     let rest = app.interrupt();
     assert_eq!(rest, Vec::<String>::new(), "nothing is shipped twice");
+}
+
+#[test]
+fn axum_webhooks_in_memory() {
+    axum_webhooks(&[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn axum_webhooks_on_postgres() {
+    let database = TestDatabase::create().await;
+    let url = database.url().to_owned();
+    let run = tokio::task::spawn_blocking(move || axum_webhooks(&[("DATABASE_URL", &url)]));
+    run.await.unwrap();
+    let app = PgPool::connect(database.url()).await.unwrap();
+    let cents: i64 = sqlx::query_scalar("SELECT cents FROM orders WHERE id = 'o-1'")
+        .fetch_one(&app)
+        .await
+        .unwrap();
+    assert_eq!(cents, 995, "a payment counts once");
+    app.close().await;
+    database.drop_database().await;
+}
+
+fn axum_webhooks(environment: &[(&str, &str)]) {
+    const SECRET: &str = "whsec_0123456789abcdef0123456789abcdef";
+    let own = [
+        ("BIND_ADDR", "127.0.0.1:0"),
+        ("STRIPE_SECRET", SECRET),
+        ("GITHUB_SECRET", SECRET),
+    ];
+    let environment = [&own[..], environment].concat();
+    let mut app = Process::start("axum_webhooks", &[], &environment);
+    let address = app.line_after("listening on http://");
+    let deliver = |path: &str, signer: &dyn Signer, headers: &str, body: &str| {
+        let signature = signer.sign("", SystemTime::now(), body.as_bytes());
+        let (name, value) = signature.expect("there is a key").remove(0);
+        let headers = format!("{headers}{name}: {value}\r\n");
+        post_with(&address, path, &headers, body).0
+    };
+
+    let github = BodyHmac::new(BodyHmacScheme::github(), [SECRET]).expect("it is long enough");
+    let headers = "X-GitHub-Delivery: d-1\r\nX-GitHub-Event: pull_request\r\n";
+    let opened = r#"{"action":"opened","pull_request":{"title":"Fix a typo"}}"#;
+    for _ in 0..2 {
+        let status = deliver("/webhooks/github", &github, headers, opened);
+        assert_eq!(status, 202);
+    }
+    assert_eq!(app.line_after("pull request "), "opened: Fix a typo");
+    assert_eq!(deliver("/webhooks/github", &github, "", opened), 422);
+    assert_eq!(post(&address, "/webhooks/github", opened).0, 401);
+    let refused = app.line_after("refused: ");
+    assert_eq!(refused, "header x-hub-signature-256 is missing");
+
+    let stripe = Stripe::new([SECRET]).expect("it is long enough");
+    let paid = |id: &str, order: &str| {
+        let body = format!(
+            r#"{{"id":"{id}","type":"payment_intent.succeeded","data":{{"object":
+                {{"amount_received":995,"metadata":{{"order":"{order}"}}}}}}}}"#
+        );
+        deliver("/webhooks/stripe", &stripe, "", &body)
+    };
+    assert_eq!(paid("evt_1", "o-1"), 202);
+    assert_eq!(paid("evt_1", "o-1"), 202);
+    assert_eq!(paid("evt_2", "o-2"), 202);
+    let unknown = r#"{"id":"evt_3","type":"a.new.type","data":{}}"#;
+    assert_eq!(deliver("/webhooks/stripe", &stripe, "", unknown), 202);
+
+    let failed = r#"[{"attempts":1,"key":"evt_2","reason":"no order o-2"}]"#;
+    for requeues in 0..2 {
+        let deadline = Instant::now() + DEADLINE;
+        while get(&address, "/operator/stripe/failed") != (200, failed.into()) {
+            assert!(Instant::now() < deadline, "evt_2 fails");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        if requeues == 0 {
+            assert_eq!(post(&address, "/operator/stripe/evt_2/requeue", "").0, 204);
+        }
+    }
+    assert_eq!(post(&address, "/operator/stripe/evt_1/requeue", "").0, 409);
+    assert_eq!(get(&address, "/operator/Stripe/failed").0, 404);
+
+    assert_eq!(app.interrupt(), Vec::<String>::new());
 }
 
 #[test]
@@ -173,10 +256,15 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 }
 
 fn post(address: &str, path: &str, body: &str) -> (u16, String) {
+    post_with(address, path, "", body)
+}
+
+/// A POST with `headers`, each of which ends with a line break.
+fn post_with(address: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
     let length = body.len();
     request(
         address,
-        &format!("POST {path} HTTP/1.1\r\ncontent-length: {length}\r\n"),
+        &format!("POST {path} HTTP/1.1\r\ncontent-length: {length}\r\n{headers}"),
         body,
     )
 }
