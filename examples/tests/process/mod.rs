@@ -55,12 +55,16 @@ impl Process {
 
     /// The rest of the next line, which must begin with `prefix`.
     pub(crate) fn line_after(&mut self, prefix: &str) -> String {
-        let name = self.name;
-        let line = self.lines.recv_timeout(DEADLINE);
-        let line = line.unwrap_or_else(|error| panic!("no line {prefix:?} of {name}: {error}"));
+        let line = self.next_line(prefix);
         let rest = line.strip_prefix(prefix);
-        rest.unwrap_or_else(|| panic!("{name} says {line:?} instead of {prefix:?}"))
+        rest.unwrap_or_else(|| panic!("{} says {line:?} instead of {prefix:?}", self.name))
             .to_owned()
+    }
+
+    /// The next line, where one like `expected` is waited for.
+    pub(crate) fn next_line(&mut self, expected: &str) -> String {
+        let line = self.lines.recv_timeout(DEADLINE);
+        line.unwrap_or_else(|error| panic!("no line {expected:?} of {}: {error}", self.name))
     }
 
     /// The process's id.
@@ -75,7 +79,12 @@ impl Process {
 
     /// Presses Ctrl-C; what it says then.
     pub(crate) fn interrupt(self) -> Vec<String> {
-        kill_process(Pid::from_child(&self.child), Signal::INT).expect("it is running");
+        self.stop(Signal::INT)
+    }
+
+    /// Sends `signal`, on which it must end well; what it says then.
+    pub(crate) fn stop(self, signal: Signal) -> Vec<String> {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is running");
         self.finish()
     }
 
