@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use crate::PgStore;
 use crate::error::PgError;
 use crate::options::{Durability, PgOptions, Pooler, server};
+use crate::schema::Schema;
 use crate::session::{Database, Sessions};
 use crate::tls_files::TlsFile;
 
@@ -95,6 +96,7 @@ impl PgStore {
             options.acquire_timeout,
             options.statement_timeout,
             durability,
+            options.schema,
         );
         Ok(Self::over(database, link))
     }
@@ -109,11 +111,24 @@ impl PgStore {
     ///
     /// As of [`connect_with`](PgStore::connect_with).
     pub async fn from_pool(pool: PgPool, pooler: Pooler) -> Result<Self, PgError> {
+        Self::from_pool_in(pool, pooler, Schema::default()).await
+    }
+
+    /// As [`from_pool`](Self::from_pool), for the inbox in another schema.
+    ///
+    /// # Errors
+    ///
+    /// As of [`connect_with`](PgStore::connect_with).
+    pub async fn from_pool_in(
+        pool: PgPool,
+        pooler: Pooler,
+        schema: Schema,
+    ) -> Result<Self, PgError> {
         let connection = pool.connect_options();
         let acquire_timeout = pool.options().get_acquire_timeout();
         let link = probe(&connection, pooler, acquire_timeout).await?;
         let statement_timeout = PgOptions::new((*connection).clone()).statement_timeout;
-        let database = Database::shared(pool, acquire_timeout, statement_timeout);
+        let database = Database::shared(pool, acquire_timeout, statement_timeout, schema);
         Ok(Self::over(database, link))
     }
 

@@ -48,7 +48,7 @@ pub enum PgError {
     },
     /// The schema is not there, or of an older version than this program's.
     #[error(
-        "schema `webhook` is missing or outdated, or it belongs to another program: run the \
+        "the inbox's schema is missing or outdated, or it belongs to another program: run the \
          migration (`webhook-server migrate`), which creates it, updates it, or says what is wrong \
          with it"
     )]
@@ -58,7 +58,7 @@ pub enum PgError {
         source: Option<DatabaseError>,
     },
     /// The schema was migrated by a newer version of this program.
-    #[error("schema `webhook` has version {found}, this program knows up to {known}: update it")]
+    #[error("the inbox's schema has version {found}, this program knows up to {known}: update it")]
     NewerSchema {
         /// The database's version.
         found: i32,
@@ -67,7 +67,7 @@ pub enum PgError {
     },
     /// A line of migrations was migrated by a newer version of this program.
     #[error(
-        "schema `webhook` has version {found} of the migrations `{line}`, this program knows up to \
+        "the inbox's schema has version {found} of the migrations `{line}`, this program knows up to \
          {known}: update it"
     )]
     NewerLine {
@@ -120,7 +120,7 @@ pub enum PgError {
     },
     /// The next ids are taken, as after a switch of a logical replica.
     #[error(
-        "the sequence of webhook.events is behind the ids in use: run the migration \
+        "the sequence of events is behind the ids in use: run the migration \
          (`webhook-server migrate`), which sets it right"
     )]
     SequenceBehind {
@@ -129,7 +129,7 @@ pub enum PgError {
         source: DatabaseError,
     },
     /// The schema holds something that this program has not made, or belongs to another role.
-    #[error("schema `webhook` is not safe to use: {detail}")]
+    #[error("the inbox's schema is not safe to use: {detail}")]
     ForeignSchema {
         /// Which object, and what to do about it.
         detail: String,

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A [`PgStore`] is all three faces of a backend: [`Store`], [`Scheduler`] and [`Operator`]. It
-//! keeps to the schema `webhook` of the app's database, which [`PgStore::migrate`] makes, and to
-//! nothing else in it. The times in it are the database's. An app that adds views or tables of its own to the
+//! keeps to one schema of the app's database, which [`PgStore::migrate`] makes, and to nothing else in
+//! it: `webhook`, or another one ([`PgOptions::schema`]), so that a database may have several inboxes. The times in it are the database's. An app that adds views or tables of its own to the
 //! schema makes them by a [`MigrationLine`].
 //!
 //! Two things only this backend can do, since app and inbox share a database:
@@ -47,6 +47,7 @@ mod options;
 mod plans;
 mod probe;
 mod record;
+mod schema;
 mod session;
 mod settle;
 #[cfg(any(test, feature = "testing"))]
@@ -78,6 +79,7 @@ use webhook_core::courtesy::Courtesy;
 pub use error::{DatabaseError, PgError};
 pub use migrate::MigrationLine;
 pub use options::{Durability, PgOptions, Pooler};
+pub use schema::{InvalidSchema, Schema};
 pub use sqlx;
 pub use wakeup::{POLL_INTERVAL, POOLED_POLL_INTERVAL};
 

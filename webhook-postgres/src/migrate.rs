@@ -1,4 +1,4 @@
-//! Brings the schema `webhook` up to this program's version.
+//! Brings the inbox's schema up to this program's version.
 
 mod line;
 mod sequence;
@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 
 use crate::PgStore;
 use crate::error::PgError;
+use crate::schema::Schema;
 use crate::session::Database;
 
 pub use line::MigrationLine;
@@ -56,7 +57,7 @@ const MAX_DETAILS: usize = 5;
 const LOCK: i64 = 0x77_6562_686f_6f6b;
 
 impl PgStore {
-    /// Makes the schema `webhook`, or brings it up to this program's version.
+    /// Makes the inbox's schema, or brings it up to this program's version.
     ///
     /// All of it is one transaction. Any number of processes may call it at once: the first one
     /// migrates, the others wait for it. Where there is nothing to do, nothing is locked, and the
@@ -93,7 +94,7 @@ impl PgStore {
                 let mut transaction = connection
                     .begin_with(database.begin_on_any_session())
                     .await?;
-                let done = up_to_date(&mut transaction, lines).await?;
+                let done = up_to_date(database.schema(), &mut transaction, lines).await?;
                 transaction.commit().await?;
                 Ok(done)
             })
@@ -127,25 +128,26 @@ fn known() -> i32 {
 // All of it by the simple protocol, which a pooler forwards in one piece.
 
 async fn up_to_date(
+    schema: &Schema,
     connection: &mut PgConnection,
     lines: &[MigrationLine],
 ) -> Result<bool, PgError> {
     // Before the version, which another program's table does not tell.
-    refuse_foreign(connection, Owners::Any).await?;
-    let there = sqlx::raw_sql("SELECT to_regclass('webhook.migrations') IS NOT NULL")
+    refuse_foreign(schema, connection, Owners::Any).await?;
+    let there = sqlx::raw_sql(schema.sql("SELECT to_regclass('webhook.migrations') IS NOT NULL"))
         .fetch_one(&mut *connection)
         .await?;
-    if !there.try_get(0)? || version(connection).await? != known() {
+    if !there.try_get(0)? || version(schema, connection).await? != known() {
         return Ok(false);
     }
-    if !line::are_up_to_date(connection, lines).await? {
+    if !line::are_up_to_date(schema, connection, lines).await? {
         return Ok(false);
     }
-    Ok(!sequence::is_behind(connection).await?)
+    Ok(!sequence::is_behind(schema, connection).await?)
 }
 
-async fn version(connection: &mut PgConnection) -> Result<i32, PgError> {
-    let row = sqlx::raw_sql("SELECT coalesce(max(version), 0) FROM webhook.migrations")
+async fn version(schema: &Schema, connection: &mut PgConnection) -> Result<i32, PgError> {
+    let row = sqlx::raw_sql(schema.sql("SELECT coalesce(max(version), 0) FROM webhook.migrations"))
         .fetch_one(connection)
         .await?;
     let found = row.try_get(0)?;
@@ -171,26 +173,27 @@ async fn migrate(
         LOCK_TIMEOUT.as_millis(),
         MIGRATION_TIMEOUT.as_millis(),
     );
+    let schema = database.schema();
     let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
     lock(&mut transaction).await?;
-    refuse_foreign(&mut transaction, Owners::Trusted).await?;
+    refuse_foreign(schema, &mut transaction, Owners::Trusted).await?;
     check_encoding(&mut transaction).await?;
-    apply(&mut transaction, "create_schema", CREATE_SCHEMA).await?;
-    let found = version(&mut transaction).await?;
+    apply(schema, &mut transaction, "create_schema", CREATE_SCHEMA).await?;
+    let found = version(schema, &mut transaction).await?;
     for (version, name, sql) in MIGRATIONS
         .into_iter()
         .filter(|(version, ..)| *version > found)
     {
-        apply(&mut transaction, name, sql).await?;
+        apply(schema, &mut transaction, name, sql).await?;
         let note =
             format!("INSERT INTO webhook.migrations (version, name) VALUES ({version}, '{name}')");
-        sqlx::raw_sql(AssertSqlSafe(note))
+        sqlx::raw_sql(schema.sql_of(note))
             .execute(&mut *transaction)
             .await?;
-        tracing::info!(version, name, "migrated schema `webhook`");
+        tracing::info!(%schema, version, name, "migrated the inbox's schema");
     }
-    line::migrate(&mut transaction, lines).await?;
-    sequence::repair(&mut transaction).await?;
+    line::migrate(schema, &mut transaction, lines).await?;
+    sequence::repair(schema, &mut transaction).await?;
     transaction.commit().await?;
     Ok(())
 }
@@ -206,8 +209,12 @@ enum Owners {
 }
 
 /// Refuses a schema that holds what this program has not made, or whose owner is not trusted.
-async fn refuse_foreign(connection: &mut PgConnection, owners: Owners) -> Result<(), PgError> {
-    let rows = sqlx::raw_sql(include_str!("migrate/foreign.sql"))
+async fn refuse_foreign(
+    schema: &Schema,
+    connection: &mut PgConnection,
+    owners: Owners,
+) -> Result<(), PgError> {
+    let rows = sqlx::raw_sql(schema.sql(include_str!("migrate/foreign.sql")))
         .fetch_all(connection)
         .await?;
     let mut details: Vec<String> = Vec::new();
@@ -271,11 +278,12 @@ async fn check_encoding(transaction: &mut PgConnection) -> Result<(), PgError> {
 }
 
 async fn apply(
+    schema: &Schema,
     transaction: &mut PgConnection,
     name: &'static str,
     sql: &'static str,
 ) -> Result<(), PgError> {
-    let applied = sqlx::raw_sql(sql).execute(transaction).await;
+    let applied = sqlx::raw_sql(schema.sql(sql)).execute(transaction).await;
     applied.map(|_| ()).map_err(|source| PgError::Migration {
         name,
         source: source.into(),

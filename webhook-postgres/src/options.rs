@@ -7,6 +7,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::error::PgError;
+use crate::schema::Schema;
 use crate::tls_files::TlsFile;
 use crate::url;
 
@@ -36,6 +37,8 @@ pub struct PgOptions {
     pub statement_timeout: Duration,
     /// When a commit counts as done. Default: [`Durability::Synchronous`].
     pub durability: Durability,
+    /// Where the inbox is in the database. Default: `webhook`.
+    pub schema: Schema,
     /// The files of certificates and keys that the URL names.
     pub(crate) tls_files: Vec<TlsFile>,
 }
@@ -76,6 +79,7 @@ impl PgOptions {
             acquire_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),
             durability: Durability::default(),
+            schema: Schema::default(),
             tls_files: Vec::new(),
         }
     }
@@ -95,6 +99,7 @@ impl PgOptions {
 /// - `pooler=transaction`, `pooler=none` and `pooler=detect` say what stands between;
 ///   `pgbouncer=true` and port 6543 mean `transaction`.
 /// - `durability=asynchronous` is [`Durability::Asynchronous`].
+/// - `schema=orders_inbox` is [`PgOptions::schema`].
 /// - `connect_timeout` is [`PgOptions::acquire_timeout`] in seconds.
 /// - `hostaddr`, or PGHOSTADDR, is where to connect to; a host beside it is then of no use, and cannot be verified.
 /// - Parameters that cannot be kept are errors, such as `require_auth`, `gssencmode=require`, `service` and several
@@ -119,6 +124,7 @@ impl fmt::Debug for PgOptions {
             .field("acquire_timeout", &self.acquire_timeout)
             .field("statement_timeout", &self.statement_timeout)
             .field("durability", &self.durability)
+            .field("schema", &self.schema)
             .finish()
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+use sqlx::{ConnectOptions, Connection, Row};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -64,7 +64,7 @@ impl Probe {
             migrate::VERSION
         );
         let mut transaction = connection.begin_with(database.begin()).await?;
-        let row = sqlx::raw_sql(AssertSqlSafe(sql))
+        let row = sqlx::raw_sql(database.schema().sql_of(sql))
             .fetch_one(&mut *transaction)
             .await?;
         transaction.commit().await?;

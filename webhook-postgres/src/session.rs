@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::error::{PgError, Remedy};
 use crate::options::Durability;
+use crate::schema::Schema;
 use spares::Spares;
 
 /// A statement with its arguments.
@@ -33,7 +34,7 @@ pub(crate) enum Session<'c> {
     /// Each on a connection of the pool, as a transaction of its own.
     Pool(&'c Database),
     /// All inside the transaction that the app has open on this connection, if it has one.
-    App(&'c mut PgConnection),
+    App(&'c mut PgConnection, &'c Schema),
 }
 
 impl Session<'_> {
@@ -49,7 +50,7 @@ impl Session<'_> {
         match self {
             Self::Pool(database) => database.rows(sql, bind).await,
             // The app's connection may go through a pooler: nothing may stay prepared on it.
-            Self::App(connection) => bind(sqlx::query(sql))
+            Self::App(connection, schema) => bind(sqlx::query(schema.sql(sql)))
                 .persistent(false)
                 .fetch_all(&mut **connection)
                 .await
@@ -78,6 +79,7 @@ pub(crate) struct Database {
     acquire_timeout: Duration,
     statement_timeout: Duration,
     durability: Durability,
+    schema: Schema,
     /// Where the pool is ours alone.
     spares: Option<Arc<Spares>>,
 }
@@ -90,6 +92,7 @@ impl Database {
         acquire_timeout: Duration,
         statement_timeout: Duration,
         durability: Durability,
+        schema: Schema,
     ) -> Self {
         Self {
             pool,
@@ -97,6 +100,7 @@ impl Database {
             acquire_timeout,
             statement_timeout,
             durability,
+            schema,
             spares: Some(Arc::default()),
         }
     }
@@ -106,15 +110,22 @@ impl Database {
         pool: PgPool,
         acquire_timeout: Duration,
         statement_timeout: Duration,
+        schema: Schema,
     ) -> Self {
         Self {
             pool,
+            schema,
             sessions: Sessions::Borrowed,
             acquire_timeout,
             statement_timeout,
             durability: Durability::default(),
             spares: None,
         }
+    }
+
+    /// Where the inbox is.
+    pub(crate) const fn schema(&self) -> &Schema {
+        &self.schema
     }
 
     /// How the pool connects.
@@ -143,7 +154,10 @@ impl Database {
         let mut suspect = false;
         let mut runs = 1;
         loop {
-            let error = match self.run(bind(sqlx::query(sql)), suspect).await {
+            let error = match self
+                .run(bind(sqlx::query(self.schema.sql(sql))), suspect)
+                .await
+            {
                 Ok(rows) => return Ok(rows),
                 Err(error) => error,
             };

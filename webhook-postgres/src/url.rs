@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 
 use crate::error::PgError;
 use crate::options::{Durability, PgOptions, Pooler};
+use crate::schema::Schema;
 use parameters::{HONOURED, Parameters};
 
 /// The port on which Supabase's pooler shares connections by transaction.
@@ -48,6 +49,7 @@ fn read_in(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<PgOpt
     let mut pooler = None;
     let mut acquire_timeout = None;
     let mut durability = Durability::default();
+    let mut schema = Schema::default();
     let mut session_options = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, raw) = pair.split_once('=').unwrap_or((pair, ""));
@@ -85,6 +87,14 @@ fn read_in(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<PgOpt
                     }
                 };
             }
+            "schema" => {
+                schema = Schema::new(&value).map_err(|_| {
+                    wrong(
+                        "`schema` should have 1 to 48 characters out of a-z, 0-9 and _, and begin \
+                         neither with a digit nor with pg_",
+                    )
+                })?;
+            }
             "connect_timeout" => {
                 let seconds: u32 = value
                     .parse()
@@ -110,6 +120,7 @@ fn read_in(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<PgOpt
         (options.connection.get_port() == SUPABASE_TRANSACTION_PORT).then_some(Pooler::Transaction);
     options.pooler = pooler.or(by_port).unwrap_or_default();
     options.durability = durability;
+    options.schema = schema;
     options.tls_files = parameters.tls_files();
     if let Some(timeout) = acquire_timeout {
         options.acquire_timeout = timeout;

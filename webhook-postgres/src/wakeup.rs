@@ -34,9 +34,6 @@ pub const POOLED_POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// How long closing a store waits for its last notifications.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The channel on which processes tell each other.
-const CHANNEL: &str = "webhook";
-
 pub(crate) struct Wakeups {
     local: Arc<Local>,
     link: Link,
@@ -151,7 +148,9 @@ impl Wakeups {
         let mut tasks = self.tasks();
         if tasks.listening.is_none() && !tasks.stopped {
             let options = self.database.connect_options();
-            let listening = listen::listen(options, self.local.clone(), self.outbox.sender());
+            let channel = self.database.schema().channel();
+            let (local, sender) = (self.local.clone(), self.outbox.sender());
+            let listening = listen::listen(options, channel, local, sender);
             tasks.listening = Some(tokio::spawn(listening));
         }
     }

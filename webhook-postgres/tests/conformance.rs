@@ -1,4 +1,5 @@
-//! The conformance suite, straight to the server and through a transaction-mode pooler.
+//! The conformance suite, straight to the server, and through a transaction-mode pooler in a schema of
+//! another name.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -63,7 +64,10 @@ mod pooled {
     impl Subject for Pooled {
         async fn set_up() -> Self {
             let database = TestDatabase::create().await;
-            let url = database.pooler_url().to_owned();
+            // A reserved word of SQL, too.
+            let url = database.pooler_url();
+            let separator = if url.contains('?') { '&' } else { '?' };
+            let url = format!("{url}{separator}schema=user");
             Self(Own::over(database, &url).await)
         }
 

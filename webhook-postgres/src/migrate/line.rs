@@ -1,12 +1,13 @@
-//! Migrations of programs that add objects of their own to the schema `webhook`.
+//! Migrations of programs that add objects of their own to the inbox's schema.
 
-use sqlx::{AssertSqlSafe, PgConnection, Row};
+use sqlx::{PgConnection, Row};
 
 use super::apply;
 use crate::error::PgError;
+use crate::schema::Schema;
 
 /// A line of migrations beside the library's own, for a program that adds objects of its own to the
-/// schema `webhook`: a view over its events, for example. See [`PgStore::migrate_with`].
+/// inbox's schema: a view over its events, for example. See [`PgStore::migrate_with`].
 ///
 /// Its migrations run in their order, each once in a database, after the library's own and in the same
 /// transaction. The table `webhook.line_migrations` records them. A migration that has run anywhere must
@@ -36,7 +37,8 @@ pub struct MigrationLine {
     /// Tells it from the lines of other programs that use the same schema.
     pub name: &'static str,
     /// The name and the SQL of each migration; version 1 is the first. The SQL runs with the search path of
-    /// the library's own migrations, so it must name the schema of what it makes and uses.
+    /// the library's own migrations, so it must name the schema of what it makes and uses. It names `webhook`, which stands for the
+    /// schema of the inbox, whatever its name is.
     pub migrations: &'static [(&'static str, &'static str)],
 }
 
@@ -56,6 +58,7 @@ const MOVED_VERSIONS: &str = "2, 5";
 
 /// Whether there is nothing to do for any of `lines`.
 pub(super) async fn are_up_to_date(
+    schema: &Schema,
     connection: &mut PgConnection,
     lines: &[MigrationLine],
 ) -> Result<bool, PgError> {
@@ -63,6 +66,7 @@ pub(super) async fn are_up_to_date(
         return Ok(true);
     }
     if !flag(
+        schema,
         connection,
         "SELECT to_regclass('webhook.line_migrations') IS NOT NULL".to_owned(),
     )
@@ -71,7 +75,7 @@ pub(super) async fn are_up_to_date(
         return Ok(false);
     }
     for line in lines {
-        if version(connection, line).await? != known(line) {
+        if version(schema, connection, line).await? != known(line) {
             return Ok(false);
         }
     }
@@ -80,15 +84,16 @@ pub(super) async fn are_up_to_date(
 
 /// Brings each of `lines` up to date, inside a transaction, where the library's own migrations have run.
 pub(super) async fn migrate(
+    schema: &Schema,
     transaction: &mut PgConnection,
     lines: &[MigrationLine],
 ) -> Result<(), PgError> {
     if lines.is_empty() {
         return Ok(());
     }
-    apply(transaction, "create_line_migrations", CREATE_TABLE).await?;
+    apply(schema, transaction, "create_line_migrations", CREATE_TABLE).await?;
     for line in lines {
-        let found = version(transaction, line).await?;
+        let found = version(schema, transaction, line).await?;
         for (version, (name, sql)) in (1..)
             .zip(line.migrations)
             .filter(|(version, _)| *version > found)
@@ -98,8 +103,8 @@ pub(super) async fn migrate(
                  WHERE version IN ({MOVED_VERSIONS}) AND name = {})",
                 literal(name)
             );
-            if !flag(transaction, has_run).await? {
-                apply(transaction, name, sql).await?;
+            if !flag(schema, transaction, has_run).await? {
+                apply(schema, transaction, name, sql).await?;
             }
             let note = format!(
                 "INSERT INTO webhook.line_migrations (line, version, name)
@@ -107,10 +112,10 @@ pub(super) async fn migrate(
                 literal(line.name),
                 literal(name)
             );
-            sqlx::raw_sql(AssertSqlSafe(note))
+            sqlx::raw_sql(schema.sql_of(note))
                 .execute(&mut *transaction)
                 .await?;
-            tracing::info!(line = line.name, version, name, "migrated schema `webhook`");
+            tracing::info!(%schema, line = line.name, version, name, "migrated the inbox's schema");
         }
     }
     Ok(())
@@ -121,12 +126,16 @@ fn known(line: &MigrationLine) -> i32 {
 }
 
 /// The last version of `line` that the database has.
-async fn version(connection: &mut PgConnection, line: &MigrationLine) -> Result<i32, PgError> {
+async fn version(
+    schema: &Schema,
+    connection: &mut PgConnection,
+    line: &MigrationLine,
+) -> Result<i32, PgError> {
     let sql = format!(
         "SELECT coalesce(max(version), 0) FROM webhook.line_migrations WHERE line = {}",
         literal(line.name)
     );
-    let row = sqlx::raw_sql(AssertSqlSafe(sql))
+    let row = sqlx::raw_sql(schema.sql_of(sql))
         .fetch_one(connection)
         .await?;
     let found = row.try_get(0)?;
@@ -140,8 +149,12 @@ async fn version(connection: &mut PgConnection, line: &MigrationLine) -> Result<
     Ok(found)
 }
 
-async fn flag(connection: &mut PgConnection, sql: String) -> Result<bool, PgError> {
-    let row = sqlx::raw_sql(AssertSqlSafe(sql))
+async fn flag(
+    schema: &Schema,
+    connection: &mut PgConnection,
+    sql: String,
+) -> Result<bool, PgError> {
+    let row = sqlx::raw_sql(schema.sql_of(sql))
         .fetch_one(connection)
         .await?;
     Ok(row.try_get(0)?)

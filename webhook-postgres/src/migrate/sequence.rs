@@ -5,15 +5,19 @@
 use sqlx::{PgConnection, Row};
 
 use crate::error::PgError;
+use crate::schema::Schema;
 
 /// Whether the next id may be in use. A role that may not read the sequence cannot tell, nor could
 /// it repair anything.
-pub(super) async fn is_behind(connection: &mut PgConnection) -> Result<bool, PgError> {
-    let readable = sqlx::raw_sql(
+pub(super) async fn is_behind(
+    schema: &Schema,
+    connection: &mut PgConnection,
+) -> Result<bool, PgError> {
+    let readable = sqlx::raw_sql(schema.sql(
         "SELECT coalesce(has_sequence_privilege('webhook.events_id_seq', 'SELECT'), false)
          AND coalesce(has_table_privilege('webhook.events', 'SELECT'), false)
          WHERE to_regclass('webhook.events_id_seq') IS NOT NULL",
-    )
+    ))
     .fetch_optional(&mut *connection)
     .await?;
     let Some(readable) = readable else {
@@ -22,11 +26,11 @@ pub(super) async fn is_behind(connection: &mut PgConnection) -> Result<bool, PgE
     if !readable.try_get::<bool, _>(0)? {
         return Ok(false);
     }
-    let row = sqlx::raw_sql(
+    let row = sqlx::raw_sql(schema.sql(
         "SELECT coalesce((SELECT max(id) FROM webhook.events), 0)
                 >= CASE WHEN is_called THEN last_value + 1 ELSE last_value END
          FROM webhook.events_id_seq",
-    )
+    ))
     .fetch_one(connection)
     .await?;
     Ok(row.try_get(0)?)
@@ -40,11 +44,12 @@ const REPAIR: &str = "
       (SELECT last_value FROM webhook.events_id_seq)))";
 
 /// Inside a transaction.
-pub(super) async fn repair(transaction: &mut PgConnection) -> Result<(), PgError> {
-    if is_behind(transaction).await? {
-        super::apply(transaction, "repair_sequence", REPAIR).await?;
+pub(super) async fn repair(schema: &Schema, transaction: &mut PgConnection) -> Result<(), PgError> {
+    if is_behind(schema, transaction).await? {
+        super::apply(schema, transaction, "repair_sequence", REPAIR).await?;
         tracing::warn!(
-            "the sequence of webhook.events was behind the ids in use; moved it past them"
+            %schema,
+            "the sequence of events was behind the ids in use; moved it past them"
         );
     }
     Ok(())

@@ -17,7 +17,7 @@ pub(crate) async fn within<T>(
     work: impl AsyncFnOnce(&mut Session<'_>) -> Result<T, PgError>,
 ) -> Result<T, PgError> {
     if enter(connection, database.durability).await? {
-        let result = work(&mut Session::App(connection)).await;
+        let result = work(&mut Session::App(connection, database.schema())).await;
         // After an error of the database only a rollback is possible, which restores as well.
         let left = leave(connection).await;
         let value = result?;
@@ -27,7 +27,7 @@ pub(crate) async fn within<T>(
     let mut transaction = connection
         .begin_with(database.begin_on_any_session())
         .await?;
-    let value = work(&mut Session::App(&mut transaction)).await?;
+    let value = work(&mut Session::App(&mut transaction, database.schema())).await?;
     transaction.commit().await?;
     Ok(value)
 }

@@ -368,7 +368,7 @@ fn told(outcome: &Result<PgOptions, PgError>) -> String {
 #[test]
 fn no_part_of_a_password_is_shown() {
     // `{}` is the password.
-    const SURROUNDINGS: [&str; 34] = [
+    const SURROUNDINGS: [&str; 37] = [
         "postgresql://app:{}@db/inbox",
         "postgresql://app:{}@db:5433/inbox?sslmode=require",
         "postgres://app:{}@/inbox?host=/run/x",
@@ -389,6 +389,9 @@ fn no_part_of_a_password_is_shown() {
         "postgresql://app:{}@db/inbox?hostaddr=db",
         "postgresql://app:{}@db/inbox?pooler=session",
         "postgresql://app:{}@db/inbox?durability=some",
+        "postgresql://app:{}@db/inbox?schema=",
+        "postgresql://app:{}@db/inbox?schema=Orders",
+        "postgresql://app:{}@db/inbox?schema=pg_orders",
         "postgresql://app:{}@db/inbox?connect_timeout=soon",
         "postgresql://app:{}@db/inbox?sslmode=verify-ca",
         "postgresql://app:{}@db/inbox?application_name=%ff",

@@ -9,7 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::local::Local;
-use super::{CHANNEL, POLL_INTERVAL, notify};
+use super::{POLL_INTERVAL, notify};
 use crate::error::DatabaseError;
 
 /// A connection that was silent for as long is asked whether it still lives.
@@ -24,7 +24,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = POLL_INTERVAL;
 
 /// Listens for as long as it runs, on a connection of its own.
-pub(super) async fn listen(options: Arc<PgConnectOptions>, local: Arc<Local>, own: u64) {
+pub(super) async fn listen(
+    options: Arc<PgConnectOptions>,
+    channel: String,
+    local: Arc<Local>,
+    own: u64,
+) {
     let pool = PgPoolOptions::new()
         .max_connections(1)
         .acquire_timeout(ANSWER_TIMEOUT)
@@ -34,7 +39,7 @@ pub(super) async fn listen(options: Arc<PgConnectOptions>, local: Arc<Local>, ow
     loop {
         let connected = Instant::now();
         let pool = pool.clone().connect_lazy_with((*options).clone());
-        let Err(error) = hear(PgListener::connect_with(&pool), &local, own).await;
+        let Err(error) = hear(PgListener::connect_with(&pool), &channel, &local, own).await;
         let error = DatabaseError::from(error);
         tracing::debug!(%error, "no notifications for a while");
         pause = if connected.elapsed() > LONGEST_PAUSE {
@@ -49,12 +54,13 @@ pub(super) async fn listen(options: Arc<PgConnectOptions>, local: Arc<Local>, ow
 /// Ends when the connection does.
 async fn hear(
     connecting: impl Future<Output = Result<PgListener, sqlx::Error>>,
+    channel: &str,
     local: &Local,
     own: u64,
 ) -> Result<Infallible, sqlx::Error> {
     let mut listener = connecting.await?;
     listener.eager_reconnect(false);
-    listener.listen(CHANNEL).await?;
+    listener.listen(channel).await?;
     // What was told while nobody listened is lost.
     local.wake_all();
     loop {

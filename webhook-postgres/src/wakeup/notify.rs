@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use webhook_core::Kind;
 
-use super::{CHANNEL, POLL_INTERVAL};
+use super::POLL_INTERVAL;
 use crate::session::{Database, Session};
 
 /// At most one statement per process in this time.
@@ -29,7 +29,7 @@ impl Outbox {
     pub(super) fn new() -> Self {
         Self {
             // The keys of the standard hasher are the standard library's random numbers.
-            sender: RandomState::new().hash_one(CHANNEL),
+            sender: RandomState::new().hash_one("sender"),
             due: Mutex::default(),
             filled: Notify::new(),
         }
@@ -80,8 +80,12 @@ pub(super) async fn send_once(outbox: &Outbox, database: &Database) {
     }
     let sent = Session::Pool(database)
         .rows(
-            "SELECT pg_notify('webhook', payload) FROM unnest($1::text[]) AS payload",
-            |query| query.bind(payloads.iter().map(String::as_str).bind_iter()),
+            "SELECT pg_notify($2::text, payload) FROM unnest($1::text[]) AS payload",
+            |query| {
+                query
+                    .bind(payloads.iter().map(String::as_str).bind_iter())
+                    .bind(database.schema().channel())
+            },
         )
         .await;
     // A hint that is lost costs a delay of one polling interval.

@@ -1,0 +1,158 @@
+//! Several inboxes in one database, each in a schema of its own.
+
+#![expect(clippy::unwrap_used, reason = "a test may unwrap")]
+
+mod inbox;
+
+use std::time::Duration;
+
+use sqlx::{Connection, Row};
+use tokio::time::timeout;
+use webhook_core::{Accepted, Operator, Outcome, Scheduler, Settlement, Store};
+use webhook_postgres::testing::TestDatabase;
+use webhook_postgres::{MigrationLine, PgOptions, PgStore, Pooler, Schema, sqlx};
+
+use inbox::{DEADLINE, claim, event, kind, reference};
+
+const LINE: MigrationLine = MigrationLine {
+    name: "reports",
+    migrations: &[(
+        "create_keys_view",
+        "CREATE VIEW webhook.keys AS SELECT key FROM webhook.events",
+    )],
+};
+
+async fn store_in(database: &TestDatabase, schema: &str) -> PgStore {
+    let mut options: PgOptions = database.url().parse().unwrap();
+    options.schema = Schema::new(schema).unwrap();
+    let store = PgStore::connect_with(options).await.unwrap();
+    store.migrate_with(&[LINE]).await.unwrap();
+    store
+}
+
+async fn settle(store: &PgStore) {
+    let claimed = store.claim(&[claim(9)]).await.unwrap().remove(0);
+    let settlements: Vec<_> = claimed
+        .events
+        .iter()
+        .map(|event| Settlement {
+            lease: event.lease,
+            outcome: Outcome::Processed,
+        })
+        .collect();
+    store.settle(&settlements).await.unwrap();
+}
+
+#[tokio::test]
+async fn inboxes_in_one_database_know_nothing_of_each_other() {
+    let database = TestDatabase::create().await;
+    let stores = [
+        store_in(&database, "webhook").await,
+        store_in(&database, "orders").await,
+        store_in(&database, "table").await,
+    ];
+    // A key that another inbox has is free.
+    for (count, store) in (1..).zip(&stores) {
+        for number in 0..count {
+            let answers = store.accept(&[event(&format!("key-{number}"))]).await;
+            assert_eq!(answers.unwrap(), [Accepted::New]);
+        }
+    }
+    for (count, store) in (1..).zip(&stores) {
+        let counts = store.counts(&kind()).await.unwrap();
+        assert_eq!((counts.due, counts.processed), (count, 0));
+    }
+    settle(&stores[1]).await;
+    let processed = stores
+        .each_ref()
+        .map(async |store| store.counts(&kind()).await.unwrap().processed);
+    let mut counts = Vec::new();
+    for processed in processed {
+        counts.push(processed.await);
+    }
+    assert_eq!(counts, [0, 2, 0]);
+    // Each has the objects of its line, and its own rows in them.
+    let mut connection = database.connection().await;
+    for (schema, expected) in [("webhook", 1_i64), ("orders", 2), ("\"table\"", 3)] {
+        let sql = format!("SELECT count(*) FROM {schema}.keys");
+        let row = sqlx::raw_sql(sqlx::AssertSqlSafe(sql));
+        let row = row.fetch_one(&mut connection).await.unwrap();
+        assert_eq!(row.get::<i64, _>(0), expected, "{schema}");
+    }
+    for store in stores {
+        store.close().await;
+    }
+    drop(connection);
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn wake_ups_stay_within_an_inbox() {
+    let database = TestDatabase::create().await;
+    let waiting = store_in(&database, "orders").await;
+    let (same, other) = (
+        store_in(&database, "orders").await,
+        store_in(&database, "webhook").await,
+    );
+    let kinds = [kind()];
+    waiting.claim(&[claim(1)]).await.unwrap();
+    // Listening begins with a hint of what may have been missed.
+    let _ = timeout(Duration::from_secs(1), waiting.wait_for_work(&kinds)).await;
+    waiting.claim(&[claim(1)]).await.unwrap();
+    other.accept(&[event("a")]).await.unwrap();
+    let woken = timeout(Duration::from_millis(500), waiting.wait_for_work(&kinds)).await;
+    assert!(woken.is_err(), "woken by another inbox");
+    same.accept(&[event("a")]).await.unwrap();
+    let woken = timeout(DEADLINE, waiting.wait_for_work(&kinds)).await;
+    assert_eq!(woken.unwrap(), [0]);
+    for store in [waiting, same, other] {
+        store.close().await;
+    }
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn an_inbox_takes_part_in_an_apps_transaction() {
+    let database = TestDatabase::create().await;
+    let options = database.url().parse().unwrap();
+    let pool = sqlx::PgPool::connect_lazy_with(options);
+    let schema: Schema = "orders".parse().unwrap();
+    let store = PgStore::from_pool_in(pool.clone(), Pooler::None, schema);
+    let store = store.await.unwrap();
+    store.migrate().await.unwrap();
+    let mut connection = database.connection().await;
+    let mut transaction = connection.begin().await.unwrap();
+    store
+        .accept_in(&mut transaction, &[event("a")])
+        .await
+        .unwrap();
+    assert_eq!(store.find(&[reference("a")]).await.unwrap(), [None]);
+    transaction.commit().await.unwrap();
+    let claimed = store.claim(&[claim(1)]).await.unwrap().remove(0);
+    let lease = claimed.events[0].lease;
+    let mut transaction = connection.begin().await.unwrap();
+    let settled = store.settle_processed_in(&mut transaction, lease).await;
+    settled.unwrap();
+    transaction.commit().await.unwrap();
+    assert_eq!(store.counts(&kind()).await.unwrap().processed, 1);
+    drop(connection);
+    store.close().await;
+    pool.close().await;
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn what_others_have_in_the_schema_is_refused_whatever_its_name() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.connection().await;
+    let sql = "CREATE SCHEMA orders; CREATE TABLE orders.parcels ()";
+    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+    let mut options: PgOptions = database.url().parse().unwrap();
+    options.schema = Schema::new("orders").unwrap();
+    let store = PgStore::connect_with(options).await.unwrap();
+    let error = store.migrate().await.unwrap_err().to_string();
+    assert!(error.contains("\"orders\".parcels"), "{error}");
+    store.close().await;
+    drop(connection);
+    database.drop_database().await;
+}
