@@ -53,6 +53,7 @@ struct Events {
     by_id: BTreeMap<EventId, Row>,
     ids: HashMap<EventRef, EventId>,
     last_id: i64,
+    paused: BTreeSet<Kind>,
 }
 
 /// One event. Times are counted from the store's creation: durations never overflow.
@@ -116,6 +117,9 @@ impl MapStore {
     /// Leases events of one kind.
     fn claim_one(&self, state: &mut Events, claim: &Claim, now: Duration) -> Claimed {
         let mut claimed = Claimed::default();
+        if state.paused.contains(&claim.kind) {
+            return claimed;
+        }
         for id in state.due(&claim.kind, now).take(claim.limit.get()) {
             let Some(row) = state.by_id.get_mut(&id) else {
                 continue;
@@ -384,6 +388,23 @@ impl Operator for MapStore {
             }
         }
         Ok(ended.len())
+    }
+
+    async fn pause(&self, kind: &Kind) -> Result<bool, Error> {
+        let (mut state, _) = self.lock();
+        Ok(state.paused.insert(kind.clone()))
+    }
+
+    async fn resume(&self, kind: &Kind) -> Result<bool, Error> {
+        let (mut state, _) = self.lock();
+        let was_paused = state.paused.remove(kind);
+        self.0.wake.notify_one();
+        Ok(was_paused)
+    }
+
+    async fn paused(&self) -> Result<Vec<Kind>, Error> {
+        let (state, _) = self.lock();
+        Ok(state.paused.iter().cloned().collect())
     }
 }
 

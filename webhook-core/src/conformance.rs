@@ -26,7 +26,10 @@
 //! # async fn requeue(&self, _: &[EventRef]) -> Result<Vec<Requeued>, Error> { unreachable!() }
 //! # async fn make_due(&self, _: &[EventRef], _: RunningLeases) -> Result<Vec<MadeDue>, Error> { unreachable!() }
 //! # async fn prune(&self, _: &Prune) -> Result<usize, Error> { unreachable!() }
-//! # async fn strip(&self, _: &Strip) -> Result<usize, Error> { unreachable!() } } }
+//! # async fn strip(&self, _: &Strip) -> Result<usize, Error> { unreachable!() }
+//! # async fn pause(&self, _: &Kind) -> Result<bool, Error> { unreachable!() }
+//! # async fn resume(&self, _: &Kind) -> Result<bool, Error> { unreachable!() }
+//! # async fn paused(&self) -> Result<Vec<Kind>, Error> { unreachable!() } } }
 //! # use own::Own;
 //! use std::sync::Arc;
 //! use webhook_core::conformance::{Backend, Subject};
@@ -57,6 +60,7 @@ pub mod lease;
 pub mod make_due;
 pub mod names;
 pub mod operator;
+pub mod pause;
 pub mod pipeline;
 pub mod prune;
 pub mod redelivery;
@@ -354,6 +358,20 @@ macro_rules! conformance {
                 stripped_events_are_pruned_first
                 concurrent_strips_share_the_events
             }
+            pause {
+                a_paused_kind_accepts_and_is_not_claimed
+                a_resume_brings_everything_in_due_order
+                running_attempts_end_as_usual_while_paused
+                retries_of_a_paused_kind_wait
+                nothing_is_exhausted_while_paused
+                pauses_and_resumes_say_whether_they_changed_something
+                paused_kinds_are_sorted_and_need_no_events
+                other_kinds_are_claimed_in_the_same_call
+                requeued_events_of_a_paused_kind_wait
+                events_made_due_of_a_paused_kind_wait
+                no_claim_after_a_pause_brings_events
+                concurrent_pauses_apply_once
+            }
             failed_attempts {
                 what_never_failed_has_no_failed_attempts
                 failed_attempts_are_listed_latest_first
@@ -382,6 +400,7 @@ macro_rules! conformance {
                 a_waiting_worker_gets_earlier_events
                 a_waiting_worker_gets_events_that_come_back
                 a_waiting_worker_gets_an_event_made_due
+                a_waiting_worker_gets_the_events_of_a_resumed_kind
                 a_waiting_worker_takes_over
                 several_workers_may_wait
                 a_lost_wakeup_loses_no_event

@@ -86,6 +86,27 @@ pub trait Operator: Send + Sync + 'static {
     /// a redelivery is still a duplicate or a conflict. Call it until it answers less than the
     /// limit.
     async fn strip(&self, strip: &Strip) -> Result<usize, Error>;
+
+    /// Pauses `kind`: its events are accepted as before, but none of them is claimed until the kind is
+    /// [resumed](Operator::resume). Answers whether the kind was not paused before.
+    ///
+    /// A pause holds for all processes and outlives them, as durably as the store's events. It needs no event:
+    /// a kind that the store has never seen can be paused.
+    ///
+    /// It takes effect with the next claim: a call of [`Scheduler::claim`](crate::Scheduler::claim) that began
+    /// before this one returned may still lease events; one that begins later does not. Attempts that are
+    /// running go on: their leases are extended and settled as usual, and a retry waits for the resume, as
+    /// does whatever is requeued or made due meanwhile.
+    async fn pause(&self, kind: &Kind) -> Result<bool, Error>;
+
+    /// Ends the pause of `kind`, and answers whether there was one.
+    ///
+    /// What fell due meanwhile, and events whose leases ran out meanwhile, are claimed in their usual
+    /// order. Workers find them within their polling interval, or at once where the backend wakes them.
+    async fn resume(&self, kind: &Kind) -> Result<bool, Error>;
+
+    /// The kinds that are paused, in ascending order, whether or not they have events.
+    async fn paused(&self) -> Result<Vec<Kind>, Error>;
 }
 
 /// How many failed attempts of one event a store keeps: the latest ones.

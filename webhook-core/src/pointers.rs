@@ -245,6 +245,40 @@ macro_rules! forward {
             {
                 (**self).strip(strip)
             }
+
+            fn pause<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                kind: &'life1 Kind,
+            ) -> BoxFuture<'async_trait, Result<bool, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).pause(kind)
+            }
+
+            fn resume<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                kind: &'life1 Kind,
+            ) -> BoxFuture<'async_trait, Result<bool, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).resume(kind)
+            }
+
+            fn paused<'life0, 'async_trait>(
+                &'life0 self,
+            ) -> BoxFuture<'async_trait, Result<Vec<Kind>, Error>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+            {
+                (**self).paused()
+            }
         }
     };
 }

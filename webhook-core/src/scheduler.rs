@@ -36,6 +36,8 @@ pub trait Scheduler: Send + Sync + 'static {
     /// - The attempt whose lease ran out is kept as one that failed, with [`LOST_REASON`].
     /// - Events of other kinds are neither touched nor waited for. However many events of one kind
     ///   are due, those of another one are leased up to its own limit.
+    /// - No event of a kind that was [paused](crate::Operator::pause) before the call began is leased or
+    ///   ended: the answer is [`Claimed::default`], which tells of no next due time.
     /// - The call does not wait for events to fall due.
     ///
     /// # Errors
@@ -142,7 +144,8 @@ pub struct Claimed {
     /// The keys of events that ended as failed instead, their attempts being spent.
     pub exhausted: Vec<Key>,
     /// How long until the next event of the kind falls due or its lease runs out, by the store's
-    /// clock: zero when more are due already, `None` when there is none at all.
+    /// clock: zero when more are due already, `None` when there is none at all or the kind is
+    /// paused.
     pub next_due: Option<Duration>,
 }
 

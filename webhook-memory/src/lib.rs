@@ -267,6 +267,21 @@ impl Operator for MemoryStore {
         let (mut state, now) = self.lock();
         Ok(state.strip(strip, now))
     }
+
+    async fn pause(&self, kind: &Kind) -> Result<bool, Error> {
+        let (mut state, _) = self.lock();
+        Ok(state.pause(kind))
+    }
+
+    async fn resume(&self, kind: &Kind) -> Result<bool, Error> {
+        let (mut state, _) = self.lock();
+        Ok(state.resume(kind))
+    }
+
+    async fn paused(&self) -> Result<Vec<Kind>, Error> {
+        let (state, _) = self.lock();
+        Ok(state.paused())
+    }
 }
 
 /// Compiles and runs the example of the README.

@@ -180,4 +180,14 @@ impl state::State {
         }
         stripped
     }
+
+    pub(crate) fn pause(&mut self, kind: &Kind) -> bool {
+        let number = self.number_or_new(kind);
+        self.queues[number].pause()
+    }
+
+    pub(crate) fn resume(&mut self, kind: &Kind) -> bool {
+        let number = self.number(kind);
+        number.is_some_and(|number| self.queues[number].resume())
+    }
 }

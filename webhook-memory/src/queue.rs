@@ -1,6 +1,7 @@
 //! The events of one kind, by key and in the orders in which they are wanted.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub(crate) struct Queue {
     promised: Duration,
     /// Whether something fell due earlier than promised since. Kept for those who ask later.
     broken: bool,
+    paused: bool,
 }
 
 impl Queue {
@@ -45,6 +47,7 @@ impl Queue {
             wake: Arc::new(Notify::new()),
             promised: NEVER,
             broken: false,
+            paused: false,
         }
     }
 
@@ -110,9 +113,30 @@ impl Queue {
         any.then(|| self.promised.saturating_sub(now))
     }
 
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Says whether it was not paused before. Nobody is woken until it is resumed, and then everybody
+    /// where there is anything to come.
+    pub(crate) fn pause(&mut self) -> bool {
+        self.promised = NEVER;
+        self.broken = false;
+        !mem::replace(&mut self.paused, true)
+    }
+
+    /// Says whether it was paused.
+    pub(crate) fn resume(&mut self) -> bool {
+        let was_paused = mem::replace(&mut self.paused, false);
+        if was_paused {
+            self.announce(self.next_at());
+        }
+        was_paused
+    }
+
     /// Wakes who waits where `at` is earlier than they were told.
     fn announce(&mut self, at: Duration) {
-        if at < self.promised && !self.broken {
+        if at < self.promised && !self.broken && !self.paused {
             self.broken = true;
             self.wake.notify_waiters();
         }
@@ -120,7 +144,7 @@ impl Queue {
 
     /// A future that ends with the next announcement, or `None` where there is news already.
     pub(crate) fn news(&self, now: Duration) -> Option<impl Future<Output = ()> + use<>> {
-        let news = self.broken || self.next_at() <= now;
+        let news = !self.paused && (self.broken || self.next_at() <= now);
         (!news).then(|| Arc::clone(&self.wake).notified_owned())
     }
 }

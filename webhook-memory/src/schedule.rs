@@ -17,6 +17,9 @@ impl State {
         let Some(number) = self.number(&claim.kind) else {
             return claimed;
         };
+        if self.queues[number].is_paused() {
+            return claimed;
+        }
         self.expire(number, now);
         let queue = &mut self.queues[number];
         let until = now.saturating_add(claim.lease);

@@ -86,9 +86,18 @@ impl State {
 
     /// The kinds that have events, in ascending order.
     pub(crate) fn kinds(&self) -> Vec<Kind> {
-        let kept = self.numbers.iter();
-        let kept = kept.filter(|(_, number)| !self.queues[**number].keys.is_empty());
-        let mut kinds: Vec<_> = kept.map(|(kind, _)| kind.clone()).collect();
+        self.kinds_where(|queue| !queue.keys.is_empty())
+    }
+
+    /// The kinds that are paused, in ascending order.
+    pub(crate) fn paused(&self) -> Vec<Kind> {
+        self.kinds_where(Queue::is_paused)
+    }
+
+    fn kinds_where(&self, holds: impl Fn(&Queue) -> bool) -> Vec<Kind> {
+        let numbers = self.numbers.iter();
+        let matching = numbers.filter(|(_, number)| holds(&self.queues[**number]));
+        let mut kinds: Vec<_> = matching.map(|(kind, _)| kind.clone()).collect();
         kinds.sort_unstable();
         kinds
     }

@@ -1,6 +1,5 @@
 //! Leases due events.
 
-use std::mem;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,12 +17,13 @@ use crate::record::{self, key};
 use crate::session::Session;
 
 /// One statement for all kinds; a second one for those of which the first began above the bottom and
-/// did not find enough. Of a kind that is named twice, the first claim alone brings something.
+/// did not find enough. Of a kind that is named twice, the first claim alone brings something. `None` for
+/// a kind that is paused.
 pub(crate) async fn claim(
     session: &mut Session<'_>,
     floors: &Floors,
     claims: &[Claim],
-) -> Result<Vec<Claimed>, PgError> {
+) -> Result<Vec<Option<Claimed>>, PgError> {
     let now = Instant::now();
     let mut wishes: Vec<Wish<'_>> = claims
         .iter()
@@ -38,11 +38,13 @@ pub(crate) async fn claim(
     wishes.sort_by(|one, other| one.claim.kind.cmp(&other.claim.kind));
     wishes.dedup_by(|later, first| later.claim.kind == first.claim.kind);
 
-    let mut answers = vec![Claimed::default(); claims.len()];
+    let mut answers = vec![None; claims.len()];
     claim_from(session, floors, &wishes, &mut answers).await?;
     let mut below: Vec<Wish<'_>> = Vec::new();
     for wish in wishes {
-        let claimed = &mut answers[wish.place];
+        let Some(claimed) = &mut answers[wish.place] else {
+            continue;
+        };
         let found = claimed.events.len() + claimed.exhausted.len();
         if wish.from_us == BOTTOM_US || found >= wish.limit {
             continue;
@@ -59,12 +61,16 @@ pub(crate) async fn claim(
         }
     }
     if !below.is_empty() {
-        let mut found = vec![Claimed::default(); claims.len()];
+        let mut found = vec![None; claims.len()];
         match claim_from(session, floors, &below, &mut found).await {
             Ok(()) => {
                 for wish in below {
-                    let from_below = mem::take(&mut found[wish.place]);
-                    merge(&mut answers[wish.place], from_below);
+                    // Nothing is merged where the kind was paused meanwhile.
+                    if let (Some(claimed), Some(from_below)) =
+                        (&mut answers[wish.place], found[wish.place].take())
+                    {
+                        merge(claimed, from_below);
+                    }
                 }
             }
             // What is leased already is worth more than the error, which will come again.
@@ -96,12 +102,12 @@ fn merge(claimed: &mut Claimed, below: Claimed) {
 }
 
 /// Runs the statement for `wishes`, which are in order of their kinds, and puts what it brings where
-/// their places are in `answers`.
+/// their places are in `answers`: `None` stays where a kind is paused.
 async fn claim_from(
     session: &mut Session<'_>,
     floors: &Floors,
     wishes: &[Wish<'_>],
-    answers: &mut [Claimed],
+    answers: &mut [Option<Claimed>],
 ) -> Result<(), PgError> {
     let limits = || {
         wishes
@@ -139,7 +145,7 @@ async fn claim_from(
     let mut firsts_us = vec![None; wishes.len()];
     for row in &rows {
         let wish = index(row.try_get("place")?)?;
-        let claimed = &mut answers[wishes[wish].place];
+        let claimed = answers[wishes[wish].place].get_or_insert_default();
         claimed.next_due = row
             .try_get::<Option<i64>, _>("next_due_us")?
             .map(microseconds::duration);
@@ -156,7 +162,11 @@ async fn claim_from(
         }
     }
     for (wish, first_us) in wishes.iter().zip(firsts_us) {
-        let claimed = &answers[wish.place];
+        let Some(claimed) = &answers[wish.place] else {
+            // After the resume, leases that ran out meanwhile stand below the floor.
+            floors.forget(&wish.claim.kind);
+            continue;
+        };
         let found = Found {
             started,
             took,

@@ -304,6 +304,10 @@ impl Scheduler for PgStore {
         let expecting: Vec<_> = claims.iter().map(|it| wakeups.expect(&it.kind)).collect();
         let claimed = claim::claim(&mut self.session(), &self.inner.floors, claims).await?;
         for ((claim, expecting), claimed) in claims.iter().zip(expecting).zip(&claimed) {
+            let Some(claimed) = claimed else {
+                expecting.found_paused();
+                continue;
+            };
             expecting.until(claimed.next_due);
             let brought = claimed.events.len() + claimed.exhausted.len();
             let limit = claim.limit.get();
@@ -311,7 +315,7 @@ impl Scheduler for PgStore {
                 .courtesy
                 .claimed(&claim.kind, begun, brought, limit);
         }
-        Ok(claimed)
+        Ok(claimed.into_iter().map(Option::unwrap_or_default).collect())
     }
 
     async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
@@ -412,6 +416,28 @@ impl Operator for PgStore {
 
     async fn strip(&self, strip: &Strip) -> Result<usize, Error> {
         Ok(operator::strip(&mut self.session(), strip).await?)
+    }
+
+    /// Workers of a version that does not know pauses go on claiming events: during a rolling upgrade, a
+    /// pause is complete once the last of them has ended.
+    ///
+    /// Where a connection dies after the commit and before the answer, the statement is run again and
+    /// answers that the kind was paused before.
+    async fn pause(&self, kind: &Kind) -> Result<bool, Error> {
+        Ok(operator::pause(&mut self.session(), kind).await?)
+    }
+
+    /// Wakes the workers of this process and of others. Where a connection dies after the commit and before
+    /// the answer, the statement is run again and answers that there was no pause.
+    async fn resume(&self, kind: &Kind) -> Result<bool, Error> {
+        let was_paused = operator::resume(&mut self.session(), kind).await?;
+        // Even where it was not: an earlier call may have ended the pause without its answer.
+        self.inner.wakeups.resumed(kind);
+        Ok(was_paused)
+    }
+
+    async fn paused(&self) -> Result<Vec<Kind>, Error> {
+        Ok(operator::paused(&mut self.session()).await?)
     }
 }
 

@@ -16,7 +16,7 @@ pub use line::MigrationLine;
 
 /// The migrations, each with its version, in their order. None of them ever changes; what is new goes
 /// into another one. Versions 2 and 5 have become migrations of a [`MigrationLine`] of `webhook-server`.
-const MIGRATIONS: [(i32, &str, &str); 5] = [
+const MIGRATIONS: [(i32, &str, &str); 6] = [
     (
         1,
         "create_inbox",
@@ -42,6 +42,7 @@ const MIGRATIONS: [(i32, &str, &str); 5] = [
         "create_inbox_view",
         include_str!("migrations/create_inbox_view.sql"),
     ),
+    (8, "pause_kinds", include_str!("migrations/pause_kinds.sql")),
 ];
 
 /// How long to wait for another process that is migrating.

@@ -10,7 +10,7 @@ use crate::testing::TestDatabase;
 
 /// The statements that every event goes through, and those for operators that must not read every event,
 /// with arguments for them.
-const STATEMENTS: [(&str, &str, &str); 8] = [
+const STATEMENTS: [(&str, &str, &str); 9] = [
     (
         "accept",
         include_str!("accept/insert.sql"),
@@ -50,6 +50,7 @@ const STATEMENTS: [(&str, &str, &str); 8] = [
         "ARRAY['k','k'], ARRAY['1','2'], true",
     ),
     ("kinds", include_str!("operator/kinds.sql"), ""),
+    ("resume", include_str!("operator/resume.sql"), "'k'"),
 ];
 
 /// As many as make a scan of all of them a thousand times dearer than a batch.
@@ -116,7 +117,9 @@ async fn fill(connection: &mut PgConnection) {
              SELECT id, kind, due_at, CASE WHEN id < 5000 THEN now() + interval '1 h' END, 1, 1
              FROM webhook.events WHERE id % 2 = 0;
              INSERT INTO webhook.outcomes (id, kind, failed, attempts, fence, settled_at)
-             SELECT id, kind, id % 100 = 1, 1, 1, now() FROM webhook.events WHERE id % 2 = 1"
+             SELECT id, kind, id % 100 = 1, 1, 1, now() FROM webhook.events WHERE id % 2 = 1;
+             INSERT INTO webhook.paused_kinds (kind, paused_at)
+             SELECT 'paused-' || number, now() FROM generate_series(1, 10000) number"
         ),
     )
     .await;

@@ -93,6 +93,15 @@ impl Wakeups {
         }
     }
 
+    /// Tells that `kind` is no longer paused.
+    pub(crate) fn resumed(&self, kind: &Kind) {
+        self.local.resumed(kind);
+        if self.link == Link::Direct {
+            self.outbox.put_resumed(kind);
+            self.start_sending();
+        }
+    }
+
     /// Notes that a claim of `kind` begins, whose answer is what workers will expect.
     pub(crate) fn expect(&self, kind: &Kind) -> Expecting {
         self.local.expect(kind)

@@ -64,6 +64,10 @@ async fn migrate_refuses_what_it_has_not_made_and_names_it() {
             "webhook.migrations is another program's",
         ),
         (
+            "CREATE SCHEMA webhook; CREATE VIEW webhook.paused_kinds AS SELECT ''::text AS kind",
+            "webhook.paused_kinds is another program's",
+        ),
+        (
             "CREATE SCHEMA webhook; CREATE TABLE webhook.inbox (id bigint)",
             "webhook.inbox is another program's",
         ),

@@ -208,6 +208,14 @@ impl Backend {
         settled[0]
     }
 
+    pub(super) async fn pause(&self, kind: &Kind) -> bool {
+        self.operator.pause(kind).await.expect("pause")
+    }
+
+    pub(super) async fn resume(&self, kind: &Kind) -> bool {
+        self.operator.resume(kind).await.expect("resume")
+    }
+
     /// Accepts an event, claims it and settles it.
     pub(super) async fn settled(&self, name: &str, content: &str, outcome: Outcome) {
         self.accept_new(&[event(name, content)]).await;

@@ -56,6 +56,20 @@ pub async fn a_waiting_worker_gets_events_that_come_back(backend: Backend) {
     }
 }
 
+/// What waited for the end of a pause reaches a worker that waits.
+pub async fn a_waiting_worker_gets_the_events_of_a_resumed_kind(backend: Backend) {
+    for name in ["a", "b"] {
+        assert!(backend.pause(&kind()).await);
+        let worker = waiting(&backend, 1);
+        backend.pass(TOLERANCE).await;
+        backend.accept_new(&[event(name, "1")]).await;
+        backend.pass(POLL).await;
+        assert!(!worker.is_finished(), "it is paused");
+        assert!(backend.resume(&kind()).await);
+        assert_eq!(keys(&worker.await.expect("it ends well")), [name]);
+    }
+}
+
 /// An event that an operator makes due, or whose lease an operator ends, reaches a waiting worker.
 pub async fn a_waiting_worker_gets_an_event_made_due(backend: Backend) {
     backend.accept_new(&[event_in(LONG, "a", "1")]).await;

@@ -1,4 +1,4 @@
-//! Hears of events that fall due soon, from other processes.
+//! Hears of events that fall due soon, and of kinds that are resumed, from other processes.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::local::Local;
+use super::notify::News;
 use super::{POLL_INTERVAL, notify};
 use crate::error::DatabaseError;
 
@@ -65,11 +66,11 @@ async fn hear(
     local.wake_all();
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
-            Ok(Ok(Some(told))) => {
-                if let Some((kind, due_in)) = notify::read(told.payload(), own) {
-                    local.due(&kind, Instant::now() + due_in);
-                }
-            }
+            Ok(Ok(Some(told))) => match notify::read(told.payload(), own) {
+                Some((kind, News::DueIn(due_in))) => local.due(&kind, Instant::now() + due_in),
+                Some((kind, News::Resumed)) => local.resumed(&kind),
+                None => {}
+            },
             Ok(Ok(None)) => return Err(sqlx::Error::WorkerCrashed),
             Ok(Err(error)) => return Err(error),
             Err(_) => {

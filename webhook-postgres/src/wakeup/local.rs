@@ -31,6 +31,10 @@ struct Expected {
     claims: usize,
     /// The earliest of what fell due meanwhile.
     meanwhile: Option<Instant>,
+    /// Whether the last claim found the kind paused: nothing wakes a worker then but the resume.
+    paused: bool,
+    /// How often the kind was resumed: a claim that began before the last time may find it paused.
+    resumes: u64,
 }
 
 impl Local {
@@ -42,6 +46,14 @@ impl Local {
         }
     }
 
+    /// Wakes the workers of `kind`, whose pause is over.
+    pub(super) fn resumed(&self, kind: &Kind) {
+        let waiting = self.kinds().get(kind).cloned();
+        if let Some(waiting) = waiting {
+            waiting.resumed();
+        }
+    }
+
     /// Wakes all workers: something may have been missed.
     pub(super) fn wake_all(&self) {
         let kinds: Vec<_> = self.kinds().values().cloned().collect();
@@ -50,8 +62,12 @@ impl Local {
 
     pub(super) fn expect(&self, kind: &Kind) -> Expecting {
         let waiting = self.waiting(kind);
-        waiting.expected().claims += 1;
-        Expecting { waiting }
+        let resumes = {
+            let mut expected = waiting.expected();
+            expected.claims += 1;
+            expected.resumes
+        };
+        Expecting { waiting, resumes }
     }
 
     /// Completes when the workers of `kind` are woken.
@@ -81,11 +97,19 @@ impl Waiting {
         if expected.claims > 0 && expected.meanwhile.is_none_or(|at| due < at) {
             expected.meanwhile = Some(due);
         }
-        if expected.at.is_none_or(|at| due < at) {
+        if !expected.paused && expected.at.is_none_or(|at| due < at) {
             expected.at = Some(due);
             drop(expected);
             self.wake();
         }
+    }
+
+    fn resumed(&self) {
+        let mut expected = self.expected();
+        expected.resumes += 1;
+        expected.paused = false;
+        drop(expected);
+        self.wake();
     }
 
     /// Wakes all that wait; where nobody does, keeps it for the next one.
@@ -106,12 +130,15 @@ impl Waiting {
 #[derive(Debug)]
 pub(crate) struct Expecting {
     waiting: Arc<Waiting>,
+    /// How often the kind had been resumed when the claim began.
+    resumes: u64,
 }
 
 impl Expecting {
     /// The claim said when the next event falls due.
     pub(crate) fn until(self, next_due: Option<Duration>) {
         let mut expected = self.waiting.expected();
+        expected.paused = false;
         expected.at = next_due.and_then(|next_due| Instant::now().checked_add(next_due));
         let earlier = expected
             .meanwhile
@@ -120,6 +147,19 @@ impl Expecting {
             expected.at = earlier;
             drop(expected);
             self.waiting.wake();
+        }
+    }
+
+    /// The claim found the kind paused: nothing is to be expected before it is resumed.
+    pub(crate) fn found_paused(self) {
+        let mut expected = self.waiting.expected();
+        expected.at = None;
+        if expected.resumes != self.resumes {
+            // The claim's snapshot was older.
+            drop(expected);
+            self.waiting.wake();
+        } else {
+            expected.paused = true;
         }
     }
 }
@@ -209,6 +249,35 @@ mod tests {
         drop(local.expect(&kind()));
         local.due(&kind(), Instant::now());
         assert!(is_woken(&local).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_resume_wakes_workers_of_a_paused_kind() {
+        let local = Local::default();
+        local.expect(&kind()).found_paused();
+        local.due(&kind(), Instant::now());
+        assert!(!is_woken(&local).await);
+        local.resumed(&kind());
+        assert!(is_woken(&local).await);
+        local.due(&kind(), Instant::now());
+        assert!(is_woken(&local).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_resume_during_a_claim_is_not_lost() {
+        let local = Local::default();
+        let claim = local.expect(&kind());
+        local.resumed(&kind());
+        assert!(is_woken(&local).await);
+        // The claim's snapshot was older.
+        claim.found_paused();
+        assert!(is_woken(&local).await);
+        local.due(&kind(), Instant::now());
+        assert!(is_woken(&local).await);
+        // The next pause is another one.
+        local.expect(&kind()).found_paused();
+        local.due(&kind(), Instant::now());
+        assert!(!is_woken(&local).await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
-//! Tells other processes of events that fall due soon.
+//! Tells other processes of events that fall due soon, and of kinds that are resumed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,13 +16,31 @@ use crate::session::{Database, Session};
 /// At most one statement per process in this time.
 const NOTIFY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What is to be told: the earliest due time of each kind.
+/// What a process tells others of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// An event falls due so soon.
+    DueIn(Duration),
+    /// Its pause is over. A process that does not know pauses cannot read this, and need not.
+    Resumed,
+}
+
+/// What stands for [`News::Resumed`] in a payload.
+const RESUMED: &str = "resumed";
+
+/// What is to be told: the earliest due time of each kind, and the kinds that are resumed.
 #[derive(Debug)]
 pub(super) struct Outbox {
     /// Names this process in what it tells, so that it need not listen to itself.
     sender: u64,
-    due: Mutex<HashMap<Kind, Instant>>,
+    waiting: Mutex<Waiting>,
     filled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    due: HashMap<Kind, Instant>,
+    resumed: HashSet<Kind>,
 }
 
 impl Outbox {
@@ -30,7 +48,7 @@ impl Outbox {
         Self {
             // The keys of the standard hasher are the standard library's random numbers.
             sender: RandomState::new().hash_one("sender"),
-            due: Mutex::default(),
+            waiting: Mutex::default(),
             filled: Notify::new(),
         }
     }
@@ -40,26 +58,36 @@ impl Outbox {
     }
 
     pub(super) fn put(&self, kind: &Kind, due: Instant) {
-        let mut waiting = self.due();
-        match waiting.get_mut(kind) {
+        let mut waiting = self.waiting();
+        match waiting.due.get_mut(kind) {
             Some(known) => *known = due.min(*known),
             None => {
-                waiting.insert(kind.clone(), due);
+                waiting.due.insert(kind.clone(), due);
             }
         }
         self.filled.notify_one();
     }
 
-    fn take(&self) -> Vec<String> {
-        let now = Instant::now();
-        let due = std::mem::take(&mut *self.due());
-        due.into_iter()
-            .map(|(kind, due)| payload(self.sender, &kind, due.saturating_duration_since(now)))
-            .collect()
+    pub(super) fn put_resumed(&self, kind: &Kind) {
+        self.waiting().resumed.insert(kind.clone());
+        self.filled.notify_one();
     }
 
-    fn due(&self) -> MutexGuard<'_, HashMap<Kind, Instant>> {
-        self.due.lock().unwrap_or_else(PoisonError::into_inner)
+    fn take(&self) -> Vec<String> {
+        let now = Instant::now();
+        let Waiting { due, resumed } = std::mem::take(&mut *self.waiting());
+        let due = due.iter().map(|(kind, due)| {
+            let due_in = due.saturating_duration_since(now);
+            payload(self.sender, kind, News::DueIn(due_in))
+        });
+        let resumed = resumed
+            .iter()
+            .map(|kind| payload(self.sender, kind, News::Resumed));
+        due.chain(resumed).collect()
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -94,19 +122,25 @@ pub(super) async fn send_once(outbox: &Outbox, database: &Database) {
     }
 }
 
-/// `sender due-in-milliseconds kind`.
-fn payload(sender: u64, kind: &Kind, due_in: Duration) -> String {
-    format!("{sender:x} {} {kind}", due_in.as_millis())
+/// `sender due-in-milliseconds kind`, or `sender resumed kind`.
+fn payload(sender: u64, kind: &Kind, news: News) -> String {
+    match news {
+        News::DueIn(due_in) => format!("{sender:x} {} {kind}", due_in.as_millis()),
+        News::Resumed => format!("{sender:x} {RESUMED} {kind}"),
+    }
 }
 
 /// Reads a payload of somebody else than `own`.
-pub(super) fn read(payload: &str, own: u64) -> Option<(Kind, Duration)> {
+pub(super) fn read(payload: &str, own: u64) -> Option<(Kind, News)> {
     let mut parts = payload.splitn(3, ' ');
     let sender = u64::from_str_radix(parts.next()?, 16).ok()?;
-    // Anybody may notify: what is told is no reason to sleep long, or to overflow.
-    let due_in = Duration::from_millis(parts.next()?.parse().ok()?).min(POLL_INTERVAL);
+    let news = match parts.next()? {
+        RESUMED => News::Resumed,
+        // Anybody may notify: what is told is no reason to sleep long, or to overflow.
+        due_in => News::DueIn(Duration::from_millis(due_in.parse().ok()?).min(POLL_INTERVAL)),
+    };
     let kind = Kind::new(parts.next()?.to_owned()).ok()?;
-    (sender != own).then_some((kind, due_in))
+    (sender != own).then_some((kind, news))
 }
 
 #[cfg(test)]
@@ -116,12 +150,17 @@ mod tests {
     #[test]
     fn payloads_are_read_by_others_than_their_sender() {
         let kind = Kind::new("orders").unwrap();
-        let told = payload(7, &kind, Duration::from_millis(1500));
-        assert_eq!(read(&told, 8), Some((kind, Duration::from_millis(1500))));
+        let told = payload(7, &kind, News::DueIn(Duration::from_millis(1500)));
+        let due_in = News::DueIn(Duration::from_millis(1500));
+        assert_eq!(read(&told, 8), Some((kind.clone(), due_in)));
+        assert_eq!(read(&told, 7), None);
+        let told = payload(7, &kind, News::Resumed);
+        assert_eq!(read(&told, 8), Some((kind, News::Resumed)));
         assert_eq!(read(&told, 7), None);
         assert_eq!(read("anything else", 8), None);
         let far = format!("7 {} orders", u64::MAX);
-        assert_eq!(read(&far, 8).map(|(_, due_in)| due_in), Some(POLL_INTERVAL));
+        let latest = News::DueIn(POLL_INTERVAL);
+        assert_eq!(read(&far, 8).map(|(_, news)| news), Some(latest));
         assert_eq!(read("", 8), None);
     }
 }

@@ -50,7 +50,11 @@ impl Inbox {
     }
 
     pub(crate) async fn accept(&self, key: &str) {
-        let answers = self.store.accept(&[event(key)]).await.unwrap();
+        Self::accept_by(&self.store, key).await;
+    }
+
+    pub(crate) async fn accept_by(store: &PgStore, key: &str) {
+        let answers = store.accept(&[event(key)]).await.unwrap();
         assert_eq!(answers, [Accepted::New]);
     }
 

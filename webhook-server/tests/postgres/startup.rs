@@ -127,6 +127,7 @@ async fn ten_migrations_at_once_all_succeed() {
         "strip_bodies",
         "keep_headers",
         "create_inbox_view",
+        "pause_kinds",
     ];
     assert_eq!(names, expected);
     let lines: Vec<(String, String)> =

@@ -1,0 +1,3 @@
+-- $1 kind. Answers a row if it was paused.
+DELETE FROM webhook.paused_kinds WHERE kind = $1
+RETURNING kind
