@@ -5,6 +5,7 @@ mod list;
 mod make_due;
 mod of_kind;
 mod output;
+mod pause;
 mod prune;
 mod requeue;
 mod reschedule;
@@ -33,6 +34,10 @@ pub enum Operate {
     Requeue(requeue::Requeue),
     /// Make waiting events due now, such as those accepted while the database's clock was ahead
     MakeDue(make_due::MakeDue),
+    /// Pause kinds of events: they are accepted as before, and not processed until they are resumed
+    Pause(pause::Kinds),
+    /// Resume kinds of events that were paused
+    Resume(pause::Kinds),
     /// Forget events that were settled long ago
     Prune(prune::Prune),
 }
@@ -61,6 +66,8 @@ impl Operate {
             Self::Show(show) => show.run(database).await,
             Self::Requeue(requeue) => requeue.run(database).await,
             Self::MakeDue(make_due) => make_due.run(database).await,
+            Self::Pause(kinds) => kinds.pause(database).await,
+            Self::Resume(kinds) => kinds.resume(database).await,
             Self::Prune(prune) => prune.run(database).await,
         }
     }

@@ -7,6 +7,7 @@ mod body;
 mod details;
 mod ids;
 mod names;
+mod pause;
 mod status;
 
 use std::borrow::Cow;
@@ -24,6 +25,7 @@ pub(crate) use body::{Body, BodyMembers};
 pub(crate) use details::Details;
 pub(crate) use ids::{EXPECTED_KIND, shown_id, typed_key, typed_kind};
 pub(crate) use names::Name;
+pub(crate) use pause::{PausedKind, PausedKinds};
 pub(crate) use status::StatusReport;
 
 /// The kind of event that transactions are.

@@ -15,7 +15,9 @@ use super::problem::Problem;
 use super::route::{Route, key, read, write};
 use super::transactions::document;
 use crate::audit::{Audit, Caller};
-use crate::shown::{Details, EXPECTED_KIND, Listed, Name, StatusReport, noun, transaction_kind};
+use crate::shown::{
+    Details, EXPECTED_KIND, Listed, Name, PausedKind, StatusReport, noun, transaction_kind,
+};
 
 /// What all of their paths begin with.
 pub(super) const PREFIX: &str = "/v1/operator/";
@@ -34,6 +36,8 @@ pub(super) enum Asked {
     Show(EventRef),
     Requeue(EventRef),
     MakeDue(EventRef, RunningLeases),
+    Pause(Kind),
+    Resume(Kind),
 }
 
 /// Finds it by what comes after [`PREFIX`].
@@ -60,7 +64,29 @@ pub(super) fn route<'a>(
             let (kind, leases) = leases(query)?;
             operate(Asked::MakeDue(event(kind, id)?, leases))
         }),
+        ["kinds", kind, "pause"] if !kind.is_empty() => write(method, || {
+            no_parameters(query)?;
+            operate(Asked::Pause(named(kind)?))
+        }),
+        ["kinds", kind, "resume"] if !kind.is_empty() => write(method, || {
+            no_parameters(query)?;
+            operate(Asked::Resume(named(kind)?))
+        }),
         _ => Err(Problem::no_such_path()),
+    }
+}
+
+/// The kind that `segment` stands for.
+fn named(segment: &str) -> Result<Kind, Problem> {
+    let kind = key(segment).and_then(|key| Kind::new(key.as_str().to_owned()).ok());
+    kind.ok_or_else(|| Problem::bad_request(format!("Path: the kind must be {EXPECTED_KIND}")))
+}
+
+fn no_parameters(query: &str) -> Result<(), Problem> {
+    if query.is_empty() {
+        Ok(())
+    } else {
+        Err(Problem::bad_request("Query: no parameter is known"))
     }
 }
 
@@ -172,6 +198,8 @@ impl Asked {
             Self::Show(_) => "show",
             Self::Requeue(_) => "requeue",
             Self::MakeDue(..) => "make-due",
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
         }
     }
 }
@@ -213,6 +241,8 @@ struct ServerStatus {
     report: StatusReport,
     /// The kinds of all events, not only the one that is reported.
     all_kinds: Vec<String>,
+    /// The kinds that are paused, those without events included.
+    paused_kinds: Vec<String>,
     /// How many deliveries each secret has verified since the secrets were read, by its position.
     verified_by_secret: Vec<u64>,
 }
@@ -224,12 +254,8 @@ async fn act(site: &Site, operator: &dyn Operator, asked: Asked) -> Result<Answe
             StatusCode::OK,
             &ServerStatus {
                 report: StatusReport::of(operator, kind).await?,
-                all_kinds: operator
-                    .kinds()
-                    .await?
-                    .iter()
-                    .map(Kind::to_string)
-                    .collect(),
+                all_kinds: names(&operator.kinds().await?),
+                paused_kinds: names(&operator.paused().await?),
                 verified_by_secret: site.gate.verified_by_secret(),
             },
         ),
@@ -241,7 +267,19 @@ async fn act(site: &Site, operator: &dyn Operator, asked: Asked) -> Result<Answe
         }
         Asked::Requeue(event) => requeue(operator, &event).await,
         Asked::MakeDue(event, leases) => make_due(operator, &event, leases).await,
+        Asked::Pause(kind) => {
+            let changed = operator.pause(&kind).await?;
+            document(StatusCode::OK, &PausedKind::paused(&kind, changed))
+        }
+        Asked::Resume(kind) => {
+            let changed = operator.resume(&kind).await?;
+            document(StatusCode::OK, &PausedKind::resumed(&kind, changed))
+        }
     }
+}
+
+fn names(kinds: &[Kind]) -> Vec<String> {
+    kinds.iter().map(Kind::to_string).collect()
 }
 
 /// A page, and where the next one begins.

@@ -14,7 +14,8 @@ use crate::shown::{StatusReport, shown_id, typed_kind};
 /// What to tell.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Status {
-    /// Only events of this kind, such as transaction. Without it, every kind in the database is shown
+    /// Only events of this kind, such as transaction. Without it, every kind in the database is shown, and
+    /// every kind that is paused
     #[arg(long, value_parser = typed_kind)]
     kind: Option<Kind>,
     /// Write one JSON object instead of a table
@@ -31,7 +32,12 @@ impl Status {
             return Ok(());
         }
         let mut all = StatusOfAll { kinds: Vec::new() };
-        for kind in database.kinds().await? {
+        // A paused kind is shown without events, too.
+        let mut kinds = database.kinds().await?;
+        kinds.extend(database.paused().await?);
+        kinds.sort_unstable();
+        kinds.dedup();
+        for kind in kinds {
             all.kinds.push(StatusReport::of(database, kind).await?);
         }
         output.write(&all, |out| {
@@ -56,7 +62,13 @@ struct StatusOfAll {
 }
 
 fn write(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{:<24} {:>12}", "KIND", report.kind.as_str())?;
+    let pause = if report.paused {
+        "paused until it is resumed"
+    } else {
+        ""
+    };
+    let kind = format!("{:<24} {:>12}  {pause}", "KIND", report.kind.as_str());
+    writeln!(out, "{}", kind.trim_end())?;
     let lag = report.lag_seconds.map_or(String::new(), |lag| {
         format!("the oldest has been for {lag:.1} s")
     });

@@ -16,6 +16,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) struct StatusReport {
     #[serde(serialize_with = "as_text")]
     pub(crate) kind: Kind,
+    /// Whether nothing of it is claimed until it is resumed.
+    pub(crate) paused: bool,
     pub(crate) waiting: u64,
     pub(crate) due: u64,
     pub(crate) leased: u64,
@@ -48,6 +50,7 @@ impl StatusReport {
             processed,
             failed,
         } = operator.counts(&kind).await?;
+        let paused = operator.paused().await?.contains(&kind);
         let lag = operator.lag(&kind).await?;
         let settled = operator.settled(&kind, MINUTE).await?;
         let first = Page {
@@ -69,6 +72,7 @@ impl StatusReport {
         let rate = |count: u64| count as f64 / MINUTE.as_secs_f64();
         Ok(Self {
             kind,
+            paused,
             waiting,
             due,
             leased,

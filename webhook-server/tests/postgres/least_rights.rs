@@ -140,6 +140,8 @@ async fn a_role_that_may_only_read_and_write_rows_is_enough() {
         &["show", "tx-1"],
         &["requeue", "--all-failed"],
         &["make-due", "--all", "--leased"],
+        &["pause", "--kind=transaction"],
+        &["resume", "--kind=transaction"],
         &["prune", "--older-than=1ms", "--keep-keys=1d"],
         &["prune", "--older-than=1ms"],
     ] {

@@ -15,6 +15,7 @@ mod operate;
 mod outage;
 #[path = "../../../webhook-postgres/tests/own_server/mod.rs"]
 mod own_server;
+mod pause;
 mod pooler;
 mod proxy;
 mod psql;

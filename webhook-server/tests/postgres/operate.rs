@@ -32,7 +32,7 @@ impl Inbox {
         Self { database, store }
     }
 
-    async fn accept(&self, body: String, delay: Duration) -> Accepted {
+    pub(crate) async fn accept(&self, body: String, delay: Duration) -> Accepted {
         let envelope = Envelope::of::<Transaction>(Bytes::from(body), Headers::new()).unwrap();
         self.accept_envelope(envelope, delay).await
     }
@@ -85,7 +85,7 @@ impl Inbox {
     pub(crate) async fn lines(&self, args: &[&str]) -> Vec<String> {
         let (code, out, log) = server_on(self.database.url(), args).output().await;
         assert_eq!(code, 0, "{args:?}: {log}");
-        let changes = ["requeue", "make-due", "prune"].contains(&args[0]);
+        let changes = ["requeue", "make-due", "pause", "resume", "prune"].contains(&args[0]);
         let is_audited = changes && !args.contains(&"--dry-run");
         let lines = |text: &str| log.lines().filter(|line| line.contains(text)).count();
         let audited = lines("an operator ran a command");
@@ -411,6 +411,8 @@ async fn commands_that_change_something_say_who_ran_them() {
         (&["migrate"][..], "migrated"),
         (&["requeue", "bad", "unknown"], r#""requeued":1"#),
         (&["make-due", "bad"], r#""already_due":1"#),
+        (&["pause", "--kind=stripe"], r#""changed":true"#),
+        (&["resume", "--kind=github"], r#""changed":false"#),
         (&["prune", "--older-than=30d"], r#""processed":0"#),
     ] {
         let args = [args, &["--log-format=json"]].concat();
@@ -529,6 +531,8 @@ async fn commands_need_a_database_with_the_schema() {
         &["show", "a"],
         &["requeue", "a"],
         &["make-due", "a"],
+        &["pause", "--kind=a"],
+        &["resume", "--kind=a"],
         &["prune", "--older-than=1d"],
     ] {
         let (code, out, log) = server_on(database.url(), command).output().await;

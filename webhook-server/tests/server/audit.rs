@@ -38,6 +38,8 @@ async fn each_request_of_an_operator_is_logged_with_token_address_and_result() {
             404,
             "make-due",
         ),
+        (&named, "POST", "kinds/stripe/pause", 200, "pause"),
+        (&named, "POST", "kinds/stripe/resume", 200, "resume"),
     ] {
         let path = format!("/v1/operator/{path}");
         let reply = client.ask(with_token(method, &path, token)).await;
@@ -57,6 +59,10 @@ async fn each_request_of_an_operator_is_logged_with_token_address_and_result() {
         if path.contains("tx-") {
             let arguments = line["arguments"].as_str().unwrap();
             assert!(arguments.contains(&path[26..30]), "{arguments}");
+        }
+        if path.contains("stripe") {
+            let arguments = line["arguments"].as_str().unwrap();
+            assert!(arguments.contains("stripe"), "{arguments}");
         }
     }
 }

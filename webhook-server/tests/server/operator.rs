@@ -16,7 +16,7 @@ use webhook_server::transaction::Transaction;
 use crate::support::client::{Client, Reply};
 use crate::support::process::webhook_server;
 use crate::support::signed::token;
-use crate::support::{transaction, with_amount};
+use crate::support::{transaction, until, with_amount};
 
 /// A client with a token.
 struct Operator {
@@ -272,6 +272,78 @@ async fn operators_see_and_requeue_events_of_the_kind_they_ask_for() {
 }
 
 #[tokio::test]
+async fn a_paused_kind_is_accepted_and_processed_after_the_resume() {
+    let (token, digest) = token("operate").await;
+    let mut process = webhook_server(&["--processing-delay-seconds=0"])
+        .env("API_TOKENS", &digest)
+        .start();
+    let client = Client::connect(process.listens().await).await;
+    let mut operator = Operator { client, token };
+    for changed in [true, false] {
+        let paused = operator.ask("POST", "kinds/transaction/pause").await;
+        let expected = json!({"kind": "transaction", "paused": true, "changed": changed});
+        assert_eq!((paused.status, paused.json()), (200, expected));
+    }
+    operator.ask("POST", "kinds/%73tripe/pause").await.json();
+    operator
+        .client
+        .post(transaction("tx-1"))
+        .await
+        .acknowledged("ACCEPTED");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let status = operator.get("status").await;
+    assert_eq!(status["paused"], true);
+    assert_eq!(status["paused_kinds"], json!(["stripe", "transaction"]));
+    assert_eq!(status["all_kinds"], json!(["transaction"]));
+    assert_eq!(
+        (&status["due"], &status["processed"]),
+        (&json!(1), &json!(0))
+    );
+    for changed in [true, false] {
+        let resumed = operator.ask("POST", "kinds/transaction/resume").await;
+        let expected = json!({"kind": "transaction", "paused": false, "changed": changed});
+        assert_eq!((resumed.status, resumed.json()), (200, expected));
+    }
+    until("it is processed", async || {
+        operator.get("status").await["processed"] == 1
+    })
+    .await;
+    let status = operator.get("status").await;
+    assert_eq!(status["paused"], false);
+    assert_eq!(status["paused_kinds"], json!(["stripe"]));
+}
+
+#[tokio::test]
+async fn pauses_name_a_kind_and_are_posted() {
+    let (listening, mut operator) = with_two_kinds().await;
+    for action in ["pause", "resume"] {
+        for wrong in ["Stripe", "a%20b", "a%00", "caf%C3%A9", "%", &"x".repeat(65)] {
+            let reply = operator
+                .ask("POST", &format!("kinds/{wrong}/{action}"))
+                .await;
+            assert_eq!(
+                reply.problem(400),
+                "Path: the kind must be 1 to 64 characters of a-z, 0-9, '.', '_' and '-'"
+            );
+        }
+        for path in [format!("kinds//{action}"), format!("kinds/a/b/{action}")] {
+            operator.ask("POST", &path).await.problem(404);
+        }
+        let path = format!("kinds/stripe/{action}");
+        let reply = operator.ask("POST", &format!("{path}?kind=stripe")).await;
+        assert_eq!(reply.problem(400), "Query: no parameter is known");
+        let reply = operator.ask("GET", &path).await;
+        assert_eq!(
+            (reply.status, reply.header("allow")),
+            (405, Some("OPTIONS, POST"))
+        );
+    }
+    let status = operator.get("status").await;
+    assert_eq!(status["paused_kinds"], json!([]));
+    listening.shutdown(Duration::ZERO).await;
+}
+
+#[tokio::test]
 async fn invalid_kinds_and_unknown_parameters_are_answered_400() {
     let (listening, mut operator) = with_two_kinds().await;
     for (method, path) in [
@@ -338,6 +410,10 @@ async fn only_operators_are_served() {
         assert_eq!(reply.problem(401), "Token missing or wrong");
         reader.ask("POST", path).await.problem(401);
     }
+    reader
+        .ask("POST", "kinds/transaction/pause")
+        .await
+        .problem(401);
     reader
         .ask("POST", "transactions/a/requeue")
         .await

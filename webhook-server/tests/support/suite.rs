@@ -110,6 +110,7 @@ pub(crate) async fn run(starter: Starter, scheme: &str, secret: &str) {
         ("transactions/tx-1", 200),
         ("transactions/none", 404),
         ("transactions/tx-1/requeue", 405),
+        ("kinds/transaction/pause", 405),
     ] {
         let path = format!("/v1/operator/{what}");
         let reply = client.ask(get(&path, &operating)).await;

@@ -1,0 +1,64 @@
+//! Kinds that are not processed for a while.
+
+use clap::Args;
+use webhook_core::{Kind, Operator};
+use webhook_postgres::PgStore;
+
+use super::{OperateError, Output};
+use crate::audit::Audit;
+use crate::shown::{PausedKind, PausedKinds, typed_kind};
+
+/// Which kinds.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Kinds {
+    /// A kind of events, such as transaction. May be given several times
+    #[arg(
+        long = "kind",
+        value_name = "KIND",
+        required = true,
+        value_parser = typed_kind
+    )]
+    kinds: Vec<Kind>,
+    /// Write one JSON object instead of sentences
+    #[arg(long)]
+    json: bool,
+}
+
+impl Kinds {
+    pub(super) async fn pause(&self, database: &PgStore) -> Result<(), OperateError> {
+        let audit = Audit::begin("pause", &self.kinds);
+        let mut paused = PausedKinds::default();
+        for kind in &self.kinds {
+            let changed = database.pause(kind).await?;
+            paused.kinds.push(PausedKind::paused(kind, changed));
+        }
+        self.end(audit, &paused)
+    }
+
+    pub(super) async fn resume(&self, database: &PgStore) -> Result<(), OperateError> {
+        let audit = Audit::begin("resume", &self.kinds);
+        let mut resumed = PausedKinds::default();
+        for kind in &self.kinds {
+            let changed = database.resume(kind).await?;
+            resumed.kinds.push(PausedKind::resumed(kind, changed));
+        }
+        self.end(audit, &resumed)
+    }
+
+    fn end(&self, audit: Audit, done: &PausedKinds<'_>) -> Result<(), OperateError> {
+        audit.end(done);
+        Output::new(self.json).write(done, |out| {
+            for kind in &done.kinds {
+                let said = match (kind.paused, kind.changed) {
+                    (true, true) => "paused",
+                    (true, false) => "was paused already",
+                    (false, true) => "resumed",
+                    (false, false) => "was not paused",
+                };
+                writeln!(out, "{}: {said}", kind.kind)?;
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
