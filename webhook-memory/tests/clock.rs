@@ -188,6 +188,31 @@ async fn a_wait_goes_on_where_there_is_no_news() {
     assert!(slept.await, "an event due before the one that was told");
 }
 
+/// Whether the worker was told of the pause by a claim or began to wait before it.
+#[tokio::test(start_paused = true)]
+async fn only_a_resume_wakes_workers_of_a_paused_kind() {
+    for has_claimed in [true, false] {
+        let store = MemoryStore::default();
+        assert!(store.pause(&kind()).await.unwrap());
+        if has_claimed {
+            assert_eq!(claim(&store).await, Claimed::default());
+        }
+        let goes_on = !waits(&store, async |store| {
+            store.accept(&[event("a", Duration::ZERO)]).await.unwrap();
+        })
+        .await;
+        assert!(goes_on, "{has_claimed}");
+        assert!(!is_ready(&store).await, "{has_claimed}");
+        let is_woken = waits(&store, async |store| {
+            assert!(store.resume(&kind()).await.unwrap());
+        })
+        .await;
+        assert!(is_woken, "{has_claimed}");
+        assert!(is_ready(&store).await, "{has_claimed}");
+        assert_eq!(claim(&store).await.events.len(), 1);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn news_is_kept_for_those_who_ask_later() {
     let store = MemoryStore::default();
