@@ -34,6 +34,8 @@ pub(crate) enum Operation {
         kind: usize,
         older_than: Length,
     },
+    Pause(usize),
+    Resume(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -94,6 +96,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => (kind(), any::<bool>(), length())
             .prop_map(|(kind, failed, older_than)| Operation::Prune { kind, failed, older_than }),
         1 => (kind(), length()).prop_map(|(kind, older_than)| Operation::Strip { kind, older_than }),
+        1 => kind().prop_map(Operation::Pause),
+        2 => kind().prop_map(Operation::Resume),
     ]
 }
 

@@ -162,6 +162,14 @@ impl<'a> Pair<'a> {
                 };
                 both(memory.strip(&strip).await, postgres.strip(&strip).await)
             }
+            Operation::Pause(kind) => {
+                let kind = &self.kinds[*kind];
+                both(memory.pause(kind).await, postgres.pause(kind).await)
+            }
+            Operation::Resume(kind) => {
+                let kind = &self.kinds[*kind];
+                both(memory.resume(kind).await, postgres.resume(kind).await)
+            }
         }
     }
 
@@ -219,7 +227,9 @@ impl<'a> Pair<'a> {
         // The database has the kinds of other cases, too.
         let mut kinds = store.kinds().await.unwrap();
         kinds.retain(|kind| self.kinds.contains(kind));
-        view += &format!("\n    {kinds:?}");
+        let mut paused = store.paused().await.unwrap();
+        paused.retain(|kind| self.kinds.contains(kind));
+        view += &format!("\n    {kinds:?} paused {paused:?}");
         for kind in &self.kinds {
             let counts = store.counts(kind).await.unwrap();
             let lag = store.lag(kind).await.unwrap().is_some();
