@@ -80,8 +80,11 @@ impl Default for WorkerOptions {
     }
 }
 
-/// How often a worker that is to become idle is looked at.
+/// How often a worker that is to become idle is looked at, while it has something to do.
 const IDLE_POLL: Duration = Duration::from_millis(10);
+
+/// How often it is looked at while nothing is due. Another worker may hold what is not.
+const IDLE_POLL_MAX: Duration = Duration::from_secs(1);
 
 /// How long a drain waits, once its time is over, for the last settlements to be stored.
 const SETTLE_GRACE: Duration = Duration::from_secs(5);
@@ -136,6 +139,8 @@ struct Claims {
     answered: u64,
     /// Whether the last one found nothing, neither now nor to come.
     is_empty: bool,
+    /// How long it was until the next event, as the last one says.
+    next_due: Option<Duration>,
 }
 
 /// How a drain went.
@@ -301,6 +306,7 @@ impl Worker {
             .collect();
         loop {
             let mut is_idle = true;
+            let mut pause = IDLE_POLL_MAX;
             for (served, claims) in self.context.kinds.iter().zip(&mut claims) {
                 // A claim that began before is answered first, so two of them.
                 for _ in 0..2 {
@@ -309,12 +315,18 @@ impl Worker {
                     let next = claims.wait_for(|claims| claims.answered > answered);
                     next.await.expect("the worker holds the sender");
                 }
-                is_idle &= claims.borrow().is_empty;
+                let Claims {
+                    is_empty, next_due, ..
+                } = *claims.borrow();
+                is_idle &= is_empty;
+                pause = pause.min(next_due.unwrap_or(pause));
             }
-            if is_idle && self.context.leases.held() == 0 {
+            if self.context.leases.held() > 0 {
+                pause = IDLE_POLL;
+            } else if is_idle {
                 return;
             }
-            sleep(IDLE_POLL).await;
+            sleep(pause.max(IDLE_POLL)).await;
         }
     }
 

@@ -164,11 +164,13 @@ impl Claiming {
                     let Wanting { place, slots } = wanting;
                     self.next[place] = self.next(place, claim, &claimed, asked_at);
                     let is_empty = claimed == Claimed::default();
+                    let next_due = claimed.next_due;
                     self.start(place, claimed, asked_at, slots).await;
                     self.wait(place);
                     context.kinds[place].claims.send_modify(|claims| {
                         claims.answered += 1;
                         claims.is_empty = is_empty;
+                        claims.next_due = next_due;
                     });
                 }
             }
