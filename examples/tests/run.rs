@@ -152,6 +152,34 @@ fn bare_hyper(environment: &[(&str, &str)]) {
 }
 
 #[test]
+fn consumer_in_memory() {
+    let lines = Process::start("consumer", &[], &[]).finish();
+    let expected = [
+        "1000 records: 990 new, 0 duplicates, 10 dead letters",
+        "500 records: 0 new, 495 duplicates, 5 dead letters",
+        "990 measurements, sum 494010, and 10 dead letters are processed",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumer_on_postgres() {
+    let database = TestDatabase::create().await;
+    for (new, processed) in [
+        (990, "990 measurements, sum 494010"),
+        (0, "0 measurements, sum 0"),
+    ] {
+        let url = [("DATABASE_URL", database.url())];
+        let lines = Process::start("consumer", &[], &url).finish();
+        let duplicates = 990 - new;
+        let all = format!("1000 records: {new} new, {duplicates} duplicates, 10 dead letters");
+        assert_eq!(lines[0], all);
+        assert!(lines[2].starts_with(processed), "{}", lines[2]);
+    }
+    database.drop_database().await;
+}
+
+#[test]
 fn third_party_store() {
     let mut lines = Process::start("third_party_store", &[], &[]).finish();
     assert_eq!(lines.pop().as_deref(), Some("2 processed"));
