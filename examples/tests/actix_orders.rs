@@ -6,8 +6,8 @@ mod process;
 use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Barrier, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,10 @@ use webhook_postgres::testing::TestDatabase;
 const ROUNDS: usize = 6;
 
 /// How many senders there are at a time.
-const SENDERS: usize = 8;
+const SENDERS: usize = 24;
+
+/// How many orders each of them asks for before it sends any.
+const FINDS: usize = 20;
 
 /// How many handlers are running when the app is told to end.
 const RUNNING: u64 = 100;
@@ -92,7 +95,14 @@ async fn under_load(
 ) -> (Vec<String>, Vec<String>) {
     let acknowledged = Mutex::new(Vec::new());
     let senders = AtomicUsize::new(0);
+    let all_are_there = Barrier::new(SENDERS);
     let send = || {
+        // First of all, so that finding orders is what opens the connections of the app's pool.
+        all_are_there.wait();
+        for _ in 0..FINDS {
+            let missing = request(&address, "GET /orders/missing HTTP/1.1\r\n", "");
+            assert_eq!(missing.expect("it answers"), 404);
+        }
         let sender = senders.fetch_add(1, Ordering::Relaxed);
         for number in 0.. {
             let id = format!("{round}-{sender}-{number}");
