@@ -75,9 +75,11 @@ async fn main() -> Result<()> {
     };
     let worker = Worker::start(Arc::new(store.clone()), WorkerOptions::default(), handler);
     let inbox = Inbox::new(Arc::new(store.clone()), InboxOptions::default());
+    ended(&inbox, &good).await?;
+    // The handler may still be about to print that it has committed.
+    worker.shutdown(Duration::from_secs(10)).await;
     report(&app, &inbox, &good).await?;
     report(&app, &inbox, &bad).await?;
-    worker.shutdown(Duration::from_secs(10)).await;
     Ok(())
 }
 
