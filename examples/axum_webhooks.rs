@@ -35,8 +35,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use webhook_core::{
-    Error, ErrorKind, Event, EventRef, Fingerprint, Handled, Handler, HandlerError, Headers,
-    Identity, Inbox, InvalidPayload, Key, Kind, Operator, Page, Payload, Pipeline, Requeued,
+    Admin, Error, ErrorKind, Event, EventRef, Fingerprint, Handled, Handler, HandlerError, Headers,
+    Identity, Inbox, InvalidPayload, Key, Kind, Page, Payload, Pipeline, Requeued,
 };
 use webhook_memory::MemoryStore;
 use webhook_postgres::PgStore;
@@ -150,7 +150,7 @@ fn review(event: &Value) -> anyhow::Result<()> {
 
 struct App {
     inbox: Inbox,
-    operator: Arc<dyn Operator>,
+    operator: Arc<dyn Admin>,
     stripe: Stripe,
     github: BodyHmac,
 }
@@ -241,8 +241,7 @@ async fn main() -> anyhow::Result<()> {
     let stripe_verifier = Stripe::new([secret("STRIPE_SECRET")?])?;
     let github_verifier = BodyHmac::new(BodyHmacScheme::github(), [secret("GITHUB_SECRET")?])?;
 
-    let (builder, operator, orders): (_, Arc<dyn Operator>, _) = match std::env::var("DATABASE_URL")
-    {
+    let (builder, operator, orders): (_, Arc<dyn Admin>, _) = match std::env::var("DATABASE_URL") {
         Ok(url) => {
             let store = PgStore::connect(&url).await?;
             store.migrate().await?;

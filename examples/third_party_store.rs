@@ -23,12 +23,12 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use webhook_core::{
-    Accepted, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts, EXHAUSTED_REASON,
-    Envelope, Error, Event, EventId, EventRecord, EventRef, EventSummary, Extended, FailedAttempt,
-    Fence, Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Kind, LOST_REASON, Lease,
-    MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MadeDue, NewEvent, Operator,
-    Outcome, Page, Payload, Pipeline, Prune, Redelivery, Requeued, RunningLeases, Scheduler,
-    Settled, SettledCounts, Settlement, State, Store, Strip, TerminalState, payload,
+    Accepted, Admin, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts,
+    EXHAUSTED_REASON, Envelope, Error, Event, EventId, EventRecord, EventRef, EventSummary,
+    Extended, FailedAttempt, Fence, Fingerprint, HandlerError, Headers, Identity, InvalidPayload,
+    Kind, LOST_REASON, Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS,
+    MadeDue, NewEvent, OnFailed, Outcome, Page, Payload, Pipeline, Prune, Requeued, RunningLeases,
+    Scheduler, Settled, SettledCounts, Settlement, State, Store, Strip, TerminalState, payload,
 };
 
 /// How many events a [`MapStore`] holds at most, those settled included.
@@ -164,8 +164,7 @@ impl Store for MapStore {
             if row.envelope.fingerprint != event.envelope.fingerprint {
                 row.conflict(&event.envelope, self.system_time(now));
                 Accepted::Conflict
-            } else if row.state() == State::Failed && event.redelivery == Redelivery::RequeueFailed
-            {
+            } else if row.state() == State::Failed && event.on_failed == OnFailed::Requeue {
                 row.requeue(due_at);
                 Accepted::Requeued
             } else {
@@ -258,7 +257,7 @@ impl Scheduler for MapStore {
 
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
-impl Operator for MapStore {
+impl Admin for MapStore {
     async fn kinds(&self) -> Result<Vec<Kind>, Error> {
         let (state, _) = self.lock();
         let kinds = state.by_id.values().map(|row| row.envelope.kind.clone());

@@ -25,7 +25,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use webhook_core::{
     Event, EventRecord, Handled, Handler, HandlerError, Headers, Identity, Inbox, InboxOptions,
-    IntoEnvelope, InvalidPayload, Key, NewEvent, Payload, Redelivery, State, Worker, WorkerOptions,
+    IntoEnvelope, InvalidPayload, Key, NewEvent, OnFailed, Payload, State, Worker, WorkerOptions,
 };
 use webhook_postgres::PgStore;
 use webhook_postgres::sqlx::{self, PgConnection, PgPool};
@@ -97,7 +97,7 @@ async fn place(app: &PgPool, store: &PgStore, order: &str, payment: Payment) -> 
     let event = NewEvent {
         envelope: (&event).into_envelope()?,
         delay: Duration::ZERO,
-        redelivery: Redelivery::default(),
+        on_failed: OnFailed::default(),
     };
     let mut transaction = app.begin().await?;
     sqlx::query("INSERT INTO orders (id) VALUES ($1)")
@@ -110,7 +110,7 @@ async fn place(app: &PgPool, store: &PgStore, order: &str, payment: Payment) -> 
         Payment::Taken => {
             transaction.commit().await?;
             // Spares the worker its next poll.
-            store.announce(&events);
+            store.notify(&events);
             println!("order {order} is placed");
         }
         Payment::Refused => {

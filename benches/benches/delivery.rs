@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use webhook_core::{Envelope, Headers, NewEvent, Redelivery};
+use webhook_core::{Envelope, Headers, NewEvent, OnFailed};
 use webhook_server::transaction::Transaction;
 
 /// A transaction that no delivery before had, of about 300 bytes.
@@ -28,7 +28,7 @@ pub(crate) fn events(count: usize) -> Vec<NewEvent> {
     let events = bodies.map(|body| NewEvent {
         envelope: Envelope::of::<Transaction>(body, Headers::new()).expect("it is a transaction"),
         delay: Duration::ZERO,
-        redelivery: Redelivery::KeepFailed,
+        on_failed: OnFailed::Keep,
     });
     events.collect()
 }

@@ -70,7 +70,7 @@ async fn time(subjects: &mut Subjects, way: Way, rounds: u64, callers: usize) ->
             Way::Accept => Duration::from_secs(30),
             Way::AcceptToProcessed => Duration::ZERO,
         },
-        deadline: Duration::from_secs(30),
+        accept_timeout: Duration::from_secs(30),
         ..InboxOptions::default()
     };
     let inbox = Inbox::new(subject.store.clone(), options);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use process::{DEADLINE, Process};
 use rustix::process::Signal;
-use webhook_core::{Counts, EventRef, Key, Kind, Operator, State, Store};
+use webhook_core::{Admin, Counts, EventRef, Key, Kind, State, Store};
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
 

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant, SystemTime};
 
 use process::{DEADLINE, Process};
-use webhook_core::{Kind, Operator};
+use webhook_core::{Admin, Kind};
 use webhook_postgres::PgStore;
 use webhook_postgres::sqlx::{self, PgPool};
 use webhook_postgres::testing::TestDatabase;

@@ -12,9 +12,9 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use webhook_core::conformance::{Backend, Subject};
 use webhook_core::{
-    Accepted, Error, ErrorKind, Event, EventRecord, EventRef, Handled, Handler, HandlerError,
-    Headers, Identity, Inbox, InboxOptions, InvalidPayload, MockStore, NewEvent, Operator, Payload,
-    Pipeline, Requeued, State, Store,
+    Accepted, Admin, Error, ErrorKind, Event, EventRecord, EventRef, Handled, Handler,
+    HandlerError, Headers, Identity, Inbox, InboxOptions, InvalidPayload, MockStore, NewEvent,
+    Payload, Pipeline, Requeued, State, Store,
 };
 use webhook_memory::MemoryStore;
 

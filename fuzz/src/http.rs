@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 use tokio::task::yield_now;
 use tokio::time::timeout;
-use webhook_core::{Inbox, InboxOptions, Operator as _, Store, payload};
+use webhook_core::{Admin as _, Inbox, InboxOptions, Store, payload};
 use webhook_memory::{MemoryOptions, MemoryStore};
 use webhook_server::http::{Gate, HttpOptions, OpenTo, Rules, Site, serve_stream};
 use webhook_server::transaction::Transaction;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use webhook_core::{
-    Accepted, Envelope, EventId, EventRef, Extended, Fence, Lease, NewEvent, Outcome, Redelivery,
+    Accepted, Envelope, EventId, EventRef, Extended, Fence, Lease, NewEvent, OnFailed, Outcome,
     Settled, State,
 };
 
@@ -187,8 +187,8 @@ impl Model {
         match &self.first {
             None => Accepted::New,
             Some(first) if first.fingerprint != event.envelope.fingerprint => Accepted::Conflict,
-            Some(_) => match (self.state, event.redelivery) {
-                (Some(State::Failed), Redelivery::RequeueFailed) => Accepted::Requeued,
+            Some(_) => match (self.state, event.on_failed) {
+                (Some(State::Failed), OnFailed::Requeue) => Accepted::Requeued,
                 _ => Accepted::Duplicate,
             },
         }

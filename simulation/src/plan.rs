@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use webhook_core::{Backoff, InboxOptions, Redelivery, WorkerOptions};
+use webhook_core::{Backoff, InboxOptions, OnFailed, WorkerOptions};
 
 use crate::dice::Dice;
 use crate::time::ticks;
@@ -75,13 +75,13 @@ impl Plan {
             keys: dice.within(1..=20),
             inbox: InboxOptions {
                 delay: Duration::ZERO,
-                redelivery: dice.pick(&[Redelivery::KeepFailed, Redelivery::RequeueFailed]),
+                on_failed: dice.pick(&[OnFailed::Keep, OnFailed::Requeue]),
                 max_batch: dice.pick(&[1, 2, 4, 512]),
                 max_batch_bytes: dice.pick(&[6, 4 << 20]),
                 max_queued: dice.pick(&[1, 3, 100]),
                 max_queued_bytes: dice.pick(&[20, 64 << 20]),
-                max_flushes: dice.pick(&[1, 1, 2]),
-                deadline: ticks(dice.within(1..=4)),
+                max_concurrent_flushes: dice.pick(&[1, 1, 2]),
+                accept_timeout: ticks(dice.within(1..=4)),
             },
             workers: [worker(dice), worker(dice)],
             faults: Faults {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::task::yield_now;
 use tokio::time::advance;
-use webhook_core::{EventRecord, EventRef, EventSummary, Operator, Page, State, Store};
+use webhook_core::{Admin, EventRecord, EventRef, EventSummary, Page, State, Store};
 use webhook_memory::MemoryStore;
 
 use crate::Run;

@@ -15,7 +15,7 @@
 //! # async fn extend(&self, _: &[Lease], _: Duration) -> Result<Vec<Extended>, Error> { unreachable!() }
 //! # async fn settle(&self, _: &[Settlement]) -> Result<Vec<Settled>, Error> { unreachable!() }
 //! # async fn wait_for_work(&self, _: &[Kind]) -> Vec<usize> { unreachable!() } }
-//! # #[async_trait::async_trait] impl Operator for Own {
+//! # #[async_trait::async_trait] impl Admin for Own {
 //! # async fn kinds(&self) -> Result<Vec<Kind>, Error> { unreachable!() }
 //! # async fn counts(&self, _: &Kind) -> Result<Counts, Error> { unreachable!() }
 //! # async fn lag(&self, _: &Kind) -> Result<Option<Duration>, Error> { unreachable!() }
@@ -80,7 +80,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
-use crate::{Operator, Scheduler, Store};
+use crate::{Admin, Scheduler, Store};
 use watched::{Failure, Watched};
 
 /// How long a case may take before it counts as hanging.
@@ -108,7 +108,7 @@ pub struct Backend {
     /// What workers see.
     pub scheduler: Arc<dyn Scheduler>,
     /// What operators see.
-    pub operator: Arc<dyn Operator>,
+    pub operator: Arc<dyn Admin>,
     /// Lets time pass by the backend's clock.
     pub clock: Clock,
 }
@@ -119,7 +119,7 @@ pub type Clock = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 impl Backend {
     /// A backend that is all three, whose clock is the real one or Tokio's: sleeping lets its
     /// time pass. For any other clock set the field.
-    pub fn new<B: Store + Scheduler + Operator>(backend: Arc<B>) -> Self {
+    pub fn new<B: Store + Scheduler + Admin>(backend: Arc<B>) -> Self {
         Self {
             store: backend.clone(),
             scheduler: backend.clone(),

@@ -312,7 +312,7 @@ pub struct EventRecord {
 }
 
 impl EventRecord {
-    /// The record without its body, as [`Operator::list`](crate::Operator::list) gives it.
+    /// The record without its body, as [`Admin::list`](crate::Admin::list) gives it.
     pub fn summary(&self) -> EventSummary {
         EventSummary {
             id: self.id,

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::event::{Envelope, EventRecord, EventRef, Key};
 use crate::headers::Headers;
 use crate::payload::{self, IntoEnvelope, Payload};
-use crate::store::{Accepted, NewEvent, Redelivery, Store};
+use crate::store::{Accepted, NewEvent, OnFailed, Store};
 use flush::Waiting;
 
 /// How an [`Inbox`] behaves, and its limits.
@@ -29,7 +29,7 @@ pub struct InboxOptions {
     /// How long after acceptance an event falls due. Default: zero.
     pub delay: Duration,
     /// What a redelivery does to an event that failed. Default: nothing.
-    pub redelivery: Redelivery,
+    pub on_failed: OnFailed,
     /// At most as many events in one batch. Default: 512.
     pub max_batch: usize,
     /// No event joins a batch whose bodies and headers have as many bytes already. Default: 4 MiB.
@@ -41,22 +41,22 @@ pub struct InboxOptions {
     /// Default: 64 MiB.
     pub max_queued_bytes: usize,
     /// At most as many batches under way at a time; more of them are smaller ones. Default: 1.
-    pub max_flushes: usize,
+    pub max_concurrent_flushes: usize,
     /// A delivery not durable after as long is answered [`Error::TimedOut`]. Default: 3 s.
-    pub deadline: Duration,
+    pub accept_timeout: Duration,
 }
 
 impl Default for InboxOptions {
     fn default() -> Self {
         Self {
             delay: Duration::ZERO,
-            redelivery: Redelivery::default(),
+            on_failed: OnFailed::default(),
             max_batch: 512,
             max_batch_bytes: 4 << 20,
             max_queued: 8_192,
             max_queued_bytes: 64 << 20,
-            max_flushes: 1,
-            deadline: Duration::from_secs(3),
+            max_concurrent_flushes: 1,
+            accept_timeout: Duration::from_secs(3),
         }
     }
 }
@@ -100,14 +100,14 @@ impl Shared {
         delay: Duration,
         room: OwnedSemaphorePermit,
     ) -> (Waiting, Answered) {
-        let after = self.options.deadline;
+        let after = self.options.accept_timeout;
         let deadline = Instant::now() + after;
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting {
             event: NewEvent {
                 envelope,
                 delay,
-                redelivery: self.options.redelivery,
+                on_failed: self.options.on_failed,
             },
             deadline,
             answer,
@@ -371,7 +371,7 @@ impl Inbox {
         &self,
         answer: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        let after = self.shared.options.deadline;
+        let after = self.shared.options.accept_timeout;
         let asking = self.shared.runtime.spawn(timeout(after, answer));
         match AbortOnDropHandle::new(asking).await {
             Ok(answered) => answered.unwrap_or(Err(Error::TimedOut { after })),

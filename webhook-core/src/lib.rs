@@ -5,7 +5,7 @@
 //! spent. A [`Pipeline`] is both in one process.
 //!
 //! This crate contains no SQL, no HTTP server and no backend. A backend implements [`Store`] (for senders and
-//! readers), [`Scheduler`] (for workers) and [`Operator`] (for operators): `webhook-postgres` keeps events in
+//! readers), [`Scheduler`] (for workers) and [`Admin`] (for operators): `webhook-postgres` keeps events in
 //! PostgreSQL, `webhook-memory` in memory.
 //!
 //! # Example
@@ -71,8 +71,8 @@
 //! | define an event | [`Payload`], [`Identity`] |
 //! | process events | [`Handler`], [`WorkerOptions`], [`Backoff`] |
 //! | verify who sent an event | the crate `webhook-sources` |
-//! | list, requeue and prune events | [`Operator`], [`Retention`] |
-//! | write a backend | [`Store`], [`Scheduler`], [`Operator`], and [`conformance!`](crate::conformance!) to test it |
+//! | list, requeue and prune events | [`Admin`], [`Retention`] |
+//! | write a backend | [`Store`], [`Scheduler`], [`Admin`], and [`conformance!`](crate::conformance!) to test it |
 //!
 //! # Features
 //!
@@ -81,14 +81,13 @@
 //! | Feature | Adds |
 //! |---|---|
 //! | `conformance` | [`conformance!`](crate::conformance!): the tests that every backend must pass |
-//! | `mocks` | [`MockStore`], [`MockScheduler`] and [`MockOperator`], made by mockall |
+//! | `mocks` | [`MockStore`], [`MockScheduler`] and [`MockAdmin`], made by mockall |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod backoff;
 #[cfg(feature = "conformance")]
 pub mod conformance;
-pub mod courtesy;
 mod error;
 mod event;
 mod handler;
@@ -105,6 +104,7 @@ mod retention;
 mod sample;
 mod scheduler;
 mod store;
+pub mod throttle;
 pub mod wakeup;
 mod worker;
 
@@ -119,7 +119,7 @@ pub use headers::{Headers, InvalidHeader, MAX_HEADERS, MAX_HEADERS_BYTES};
 pub use inbox::{Inbox, InboxOptions, Receipt, Reserved};
 pub use observer::{AttemptEnd, Observed, Observer};
 pub use operator::{
-    ConflictRecord, Counts, FailedAttempt, MAX_FAILED_ATTEMPTS, MadeDue, Operator, Page, Prune,
+    Admin, ConflictRecord, Counts, FailedAttempt, MAX_FAILED_ATTEMPTS, MadeDue, Page, Prune,
     Requeued, RunningLeases, SettledCounts, Strip, TerminalState,
 };
 pub use payload::{FieldError, Identity, IntoEnvelope, InvalidPayload, Payload};
@@ -130,12 +130,12 @@ pub use scheduler::{
     MAX_REASON_BYTES, Outcome, Reason, Scheduler, Settled, Settlement,
 };
 pub use store::{
-    Accepted, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent, Redelivery, Store,
+    Accepted, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent, OnFailed, Store,
 };
 pub use worker::{Drained, Worker, WorkerBuilder, WorkerOptions};
 
 #[cfg(feature = "mocks")]
-pub use {operator::MockOperator, scheduler::MockScheduler, store::MockStore};
+pub use {operator::MockAdmin, scheduler::MockScheduler, store::MockStore};
 
 /// Compiles and runs the example of the README.
 #[cfg(doctest)]

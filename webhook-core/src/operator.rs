@@ -16,12 +16,12 @@ use crate::scheduler::Attempt;
 /// change is then made wholly or not at all.
 #[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
 #[async_trait]
-pub trait Operator: Send + Sync + 'static {
+pub trait Admin: Send + Sync + 'static {
     /// The kinds of all events in the store, in ascending order and without duplicates, from one
     /// snapshot.
     ///
     /// A kind is listed as long as the store keeps one of its events, even if all of them are settled or
-    /// stripped. It is no longer listed once its last event is [pruned](Operator::prune). Costs a few
+    /// stripped. It is no longer listed once its last event is [pruned](Admin::prune). Costs a few
     /// index look-ups for each kind, however many events there are.
     async fn kinds(&self) -> Result<Vec<Kind>, Error>;
 
@@ -88,7 +88,7 @@ pub trait Operator: Send + Sync + 'static {
     async fn strip(&self, strip: &Strip) -> Result<usize, Error>;
 
     /// Pauses `kind`: its events are accepted as before, but none of them is claimed until the kind is
-    /// [resumed](Operator::resume). Answers whether the kind was not paused before.
+    /// [resumed](Admin::resume). Answers whether the kind was not paused before.
     ///
     /// A pause holds for all processes and outlives them, as durably as the store's events. It needs no event:
     /// a kind that the store has never seen can be paused.
@@ -187,7 +187,7 @@ pub enum Requeued {
     NotFound,
 }
 
-/// How [`Operator::make_due`] treats leases that have not run out.
+/// How [`Admin::make_due`] treats leases that have not run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunningLeases {
     /// Leaves them, and their events, as they are.
@@ -196,7 +196,7 @@ pub enum RunningLeases {
     End,
 }
 
-/// The answer to [`Operator::make_due`].
+/// The answer to [`Admin::make_due`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MadeDue {
     /// It is due now, and nobody holds it.

@@ -10,7 +10,7 @@ use crate::event::Kind;
 use crate::handler::Handler;
 use crate::inbox::{Inbox, InboxOptions};
 use crate::observer::Observer;
-use crate::operator::Operator;
+use crate::operator::Admin;
 use crate::payload::Payload;
 use crate::retention::Retention;
 use crate::scheduler::Scheduler;
@@ -95,7 +95,7 @@ pub struct PipelineBuilder {
     scheduler: Arc<dyn Scheduler>,
     inbox: InboxOptions,
     worker: WorkerBuilder,
-    retention: Vec<(Arc<dyn Operator>, Retention)>,
+    retention: Vec<(Arc<dyn Admin>, Retention)>,
 }
 
 impl PipelineBuilder {
@@ -144,7 +144,7 @@ impl PipelineBuilder {
 
     /// Forgets settled events as `retention` says, again and again.
     #[must_use]
-    pub fn retain(mut self, operator: Arc<dyn Operator>, retention: Retention) -> Self {
+    pub fn retain(mut self, operator: Arc<dyn Admin>, retention: Retention) -> Self {
         self.retention.push((operator, retention));
         self
     }

@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use crate::error::Error;
 use crate::event::{EventRecord, EventRef, EventSummary, Kind};
 use crate::operator::{
-    ConflictRecord, Counts, FailedAttempt, MadeDue, Operator, Page, Prune, Requeued, RunningLeases,
+    Admin, ConflictRecord, Counts, FailedAttempt, MadeDue, Page, Prune, Requeued, RunningLeases,
     SettledCounts, Strip,
 };
 use crate::scheduler::{Claim, Claimed, Extended, Lease, Scheduler, Settled, Settlement};
@@ -113,7 +113,7 @@ macro_rules! forward {
         }
 
         #[deny(clippy::missing_trait_methods)]
-        impl<T: Operator + ?Sized> Operator for $pointer<T> {
+        impl<T: Admin + ?Sized> Admin for $pointer<T> {
             fn kinds<'life0, 'async_trait>(
                 &'life0 self,
             ) -> BoxFuture<'async_trait, Result<Vec<Kind>, Error>>

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use crate::error::Error;
 use crate::event::Kind;
-use crate::operator::{Operator, Prune, Strip, TerminalState};
+use crate::operator::{Admin, Prune, Strip, TerminalState};
 use crate::panics::{caught, logging};
 
 /// How long settled events of one kind are kept, and how gently they are removed.
@@ -71,7 +71,7 @@ impl Retention {
     /// May be dropped at any time: a batch is removed wholly or not at all.
     pub async fn sweep(
         &self,
-        operator: &dyn Operator,
+        operator: &dyn Admin,
         mut progress: impl FnMut(&Swept),
     ) -> Result<Swept, Error> {
         let mut swept = Swept::default();
@@ -114,7 +114,7 @@ impl Retention {
 
     /// Sweeps, again and again, until it is dropped. Errors are logged, and the next sweep tries
     /// again.
-    pub async fn run(&self, operator: Arc<dyn Operator>) {
+    pub async fn run(&self, operator: Arc<dyn Admin>) {
         let kind = &self.kind;
         loop {
             match caught(self.sweep(&*operator, |_| {})).await {
@@ -153,7 +153,7 @@ mod tests {
     use tracing::{Event, Level, Metadata, Subscriber, span};
 
     use super::*;
-    use crate::operator::MockOperator;
+    use crate::operator::MockAdmin;
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -167,7 +167,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_sweep_goes_on_until_a_batch_is_not_full() {
-        let mut operator = MockOperator::new();
+        let mut operator = MockAdmin::new();
         let found = Mutex::new(vec![3, 10, 10]);
         operator.expect_prune().returning(move |prune| {
             assert_eq!((prune.older_than, prune.limit.get()), (30 * DAY, 10));
@@ -197,7 +197,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_is_stripped_that_goes_at_once() {
-        let mut operator = MockOperator::new();
+        let mut operator = MockAdmin::new();
         operator.expect_prune().times(2).returning(|_| Ok(0));
         let whole = Retention::new(Kind::new("note").unwrap(), DAY);
         let swept = whole.sweep(&operator, |_| {}).await.unwrap();
@@ -206,7 +206,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn sweeps_go_on_and_only_what_happened_is_logged() {
-        let mut operator = MockOperator::new();
+        let mut operator = MockAdmin::new();
         // An error ends its sweep, not the sweeps. Then nothing is found, then something, twice.
         let gone = Err(Error::unavailable(std::io::Error::other("gone")));
         let mut found = VecDeque::from([gone, Ok(0), Ok(0), Ok(3), Ok(0), Ok(0), Ok(1)]);

@@ -36,7 +36,7 @@ pub trait Scheduler: Send + Sync + 'static {
     /// - The attempt whose lease ran out is kept as one that failed, with [`LOST_REASON`].
     /// - Events of other kinds are neither touched nor waited for. However many events of one kind
     ///   are due, those of another one are leased up to its own limit.
-    /// - No event of a kind that was [paused](crate::Operator::pause) before the call began is leased or
+    /// - No event of a kind that was [paused](crate::Admin::pause) before the call began is leased or
     ///   ended: the answer is [`Claimed::default`], which tells of no next due time.
     /// - The call does not wait for events to fall due.
     ///
@@ -109,7 +109,7 @@ pub trait Scheduler: Send + Sync + 'static {
     /// `kind` again. Zero where a backend does not say otherwise.
     ///
     /// For a store whose claims take from accepts what they need: see
-    /// [`courtesy`](crate::courtesy).
+    /// [`throttle`](crate::throttle).
     fn pause_before_claim(&self, kind: &Kind) -> Duration {
         let _ = kind;
         Duration::ZERO

@@ -30,7 +30,7 @@ pub trait Store: Send + Sync + 'static {
     /// - The headers of the first delivery are kept, byte for byte. They are not compared.
     /// - Repeats of one key *within* `events` are judged in their order: the first may be new, a
     ///   later one is its duplicate or its conflict.
-    /// - [`Redelivery::RequeueFailed`] on an event whose stored state is failed and whose
+    /// - [`OnFailed::Requeue`] on an event whose stored state is failed and whose
     ///   fingerprint is the same moves it back to processing: [`Accepted::Requeued`].
     ///
     /// # Left to the backend
@@ -94,17 +94,17 @@ pub struct NewEvent {
     /// How long after acceptance it falls due.
     pub delay: Duration,
     /// What a redelivery does to an event that failed.
-    pub redelivery: Redelivery,
+    pub on_failed: OnFailed,
 }
 
 /// What a delivery of the same content does to an event that is FAILED.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Redelivery {
+pub enum OnFailed {
     /// Nothing: it is a duplicate like any other.
     #[default]
-    KeepFailed,
+    Keep,
     /// Schedules it afresh, with all its attempts and the delivery's delay.
-    RequeueFailed,
+    Requeue,
 }
 
 /// What became of a delivery. Each of these is durable, and a success for the sender.

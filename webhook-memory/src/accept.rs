@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use webhook_core::{Accepted, Error, EventId, NewEvent, Redelivery};
+use webhook_core::{Accepted, Error, EventId, NewEvent, OnFailed};
 
 use crate::WhenFull;
 use crate::event::{Event, Stage, conflict_bytes, new_bytes};
@@ -59,8 +59,8 @@ impl State {
             self.held.add(event);
             return Accepted::Conflict;
         }
-        match (event.stage, new.redelivery) {
-            (Stage::Failed { .. }, Redelivery::RequeueFailed) => {
+        match (event.stage, new.on_failed) {
+            (Stage::Failed { .. }, OnFailed::Requeue) => {
                 self.schedule_afresh(id, now.saturating_add(new.delay));
                 Accepted::Requeued
             }

@@ -1,6 +1,6 @@
 //! The in-memory backend of webhook-core.
 //!
-//! [`MemoryStore`] keeps the promises of [`Store`], [`Scheduler`] and [`Operator`] for as long as
+//! [`MemoryStore`] keeps the promises of [`Store`], [`Scheduler`] and [`Admin`] for as long as
 //! its process lives: durable means held in memory. It is meant for tests, for demonstrations and
 //! for apps whose senders redeliver after a restart.
 //!
@@ -24,8 +24,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use tokio::time::Instant;
 use webhook_core::{
-    Accepted, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef, EventSummary,
-    Extended, FailedAttempt, Kind, Lease, MadeDue, NewEvent, Operator, Page, Prune, Requeued,
+    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef,
+    EventSummary, Extended, FailedAttempt, Kind, Lease, MadeDue, NewEvent, Page, Prune, Requeued,
     RunningLeases, Scheduler, Settled, SettledCounts, Settlement, Store, Strip, wakeup,
 };
 
@@ -69,7 +69,7 @@ pub enum WhenFull {
     #[default]
     Refuse,
     /// Forgets as many processed events as it takes, of all kinds, those settled first before
-    /// others. Their keys are free again, as after [`Operator::prune`], so a redelivery of such an
+    /// others. Their keys are free again, as after [`Admin::prune`], so a redelivery of such an
     /// event is processed anew. Answers [`Error::Full`] where that would not make enough room:
     /// events that wait or that failed are never forgotten.
     EvictProcessed,
@@ -208,7 +208,7 @@ impl Scheduler for MemoryStore {
 }
 
 #[async_trait]
-impl Operator for MemoryStore {
+impl Admin for MemoryStore {
     async fn kinds(&self) -> Result<Vec<Kind>, Error> {
         let (state, _) = self.lock();
         Ok(state.kinds())

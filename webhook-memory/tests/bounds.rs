@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webhook_core::{
-    Accepted, Claim, Envelope, Error, EventRef, Fingerprint, Key, Kind, NewEvent, Operator,
-    Outcome, Prune, Reason, Redelivery, Scheduler, Settlement, State, Store, TerminalState,
+    Accepted, Admin, Claim, Envelope, Error, EventRef, Fingerprint, Key, Kind, NewEvent, OnFailed,
+    Outcome, Prune, Reason, Scheduler, Settlement, State, Store, TerminalState,
 };
 use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
 
@@ -413,7 +413,7 @@ fn event(key: &str, content: &str) -> NewEvent {
             content.to_owned().into(),
         ),
         delay: Duration::ZERO,
-        redelivery: Redelivery::KeepFailed,
+        on_failed: OnFailed::Keep,
     }
 }
 

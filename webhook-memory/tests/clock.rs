@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::time::{Instant, advance, timeout};
 use webhook_core::{
-    Accepted, Claim, Claimed, Envelope, EventRef, Extended, Fingerprint, Key, Kind, Lease,
-    NewEvent, Operator, Outcome, Prune, Reason, Redelivery, Requeued, Scheduler, Settled,
-    Settlement, Store, TerminalState,
+    Accepted, Admin, Claim, Claimed, Envelope, EventRef, Extended, Fingerprint, Key, Kind, Lease,
+    NewEvent, OnFailed, Outcome, Prune, Reason, Requeued, Scheduler, Settled, Settlement, Store,
+    TerminalState,
 };
 use webhook_memory::MemoryStore;
 
@@ -150,9 +150,9 @@ async fn a_wait_ends_without_a_poll() {
     settle(&store, lease, Outcome::Failed { reason }).await;
     assert_eq!(claim(&store).await.next_due, None);
     let slept = waits(&store, async |store| {
-        let redelivery = Redelivery::RequeueFailed;
+        let redelivery = OnFailed::Requeue;
         let again = NewEvent {
-            redelivery,
+            on_failed: redelivery,
             ..event("a", SECOND)
         };
         let accepted = store.accept(&[again]).await.unwrap();
@@ -298,7 +298,7 @@ fn event(key: &str, delay: Duration) -> NewEvent {
             key.to_owned().into(),
         ),
         delay,
-        redelivery: Redelivery::KeepFailed,
+        on_failed: OnFailed::Keep,
     }
 }
 

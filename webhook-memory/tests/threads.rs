@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use webhook_core::{
-    Accepted, Claim, Counts, Envelope, Fingerprint, Key, Kind, NewEvent, Operator, Outcome,
-    Redelivery, Scheduler, Settled, Settlement, Store,
+    Accepted, Admin, Claim, Counts, Envelope, Fingerprint, Key, Kind, NewEvent, OnFailed, Outcome,
+    Scheduler, Settled, Settlement, Store,
 };
 use webhook_memory::MemoryStore;
 
@@ -103,7 +103,7 @@ fn event(number: usize) -> NewEvent {
             "body".into(),
         ),
         delay: Duration::ZERO,
-        redelivery: Redelivery::KeepFailed,
+        on_failed: OnFailed::Keep,
     }
 }
 

@@ -9,7 +9,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A [`PgStore`] is all three faces of a backend: [`Store`], [`Scheduler`] and [`Operator`]. It
+//! A [`PgStore`] is all three faces of a backend: [`Store`], [`Scheduler`] and [`Admin`]. It
 //! keeps to one schema of the app's database, which [`PgStore::migrate`] makes, and to nothing else in
 //! it: `webhook`, or another one ([`PgOptions::schema`]), so that a database may have several inboxes. The times in it are the database's. An app that adds views or tables of its own to the
 //! schema makes them by a [`MigrationLine`].
@@ -63,8 +63,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnection, PgPool};
 use webhook_core::{
-    Accepted, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef, EventSummary,
-    Extended, FailedAttempt, Handled, HandlerError, Kind, Lease, MadeDue, NewEvent, Operator,
+    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef,
+    EventSummary, Extended, FailedAttempt, Handled, HandlerError, Kind, Lease, MadeDue, NewEvent,
     Outcome, Page, Prune, Requeued, RunningLeases, Scheduler, Settled, SettledCounts, Settlement,
     Store, Strip,
 };
@@ -74,7 +74,7 @@ use floor::Floors;
 use probe::Probe;
 use session::{Database, Session};
 use wakeup::Wakeups;
-use webhook_core::courtesy::Courtesy;
+use webhook_core::throttle::Throttle;
 
 pub use error::{DatabaseError, PgError};
 pub use migrate::MigrationLine;
@@ -93,7 +93,7 @@ struct Inner {
     database: Database,
     wakeups: Wakeups,
     floors: Floors,
-    courtesy: Courtesy,
+    throttle: Throttle,
     probe: Probe,
 }
 
@@ -105,7 +105,7 @@ impl PgStore {
                 database,
                 wakeups,
                 floors: Floors::default(),
-                courtesy: Courtesy::default(),
+                throttle: Throttle::default(),
                 probe: Probe::default(),
             }),
         }
@@ -116,7 +116,7 @@ impl PgStore {
     ///
     /// Otherwise as [`Store::accept`]. The delays count from this call, not from the commit.
     /// Workers of this and other processes find the events within [`POLL_INTERVAL`] of the commit;
-    /// [`announce`](PgStore::announce) them then to spare that.
+    /// [`notify`](PgStore::notify) them then to spare that.
     ///
     /// Outside a transaction they are committed by this call. The transaction commits durably, even
     /// where the app has `synchronous_commit` off; its other settings stay as they are.
@@ -240,7 +240,7 @@ impl PgStore {
 
     /// Wakes workers for `events` that [`accept_in`](PgStore::accept_in) took, once they are
     /// committed.
-    pub fn announce(&self, events: &[NewEvent]) {
+    pub fn notify(&self, events: &[NewEvent]) {
         let due = events
             .iter()
             .map(|event| (&event.envelope.kind, event.delay));
@@ -278,7 +278,7 @@ impl Store for PgStore {
                 .then_some((&event.envelope.kind, event.delay))
         });
         self.inner.wakeups.due(scheduled);
-        self.inner.courtesy.accepted(events.len());
+        self.inner.throttle.accepted(events.len());
         Ok(answers)
     }
 
@@ -299,7 +299,7 @@ impl Scheduler for PgStore {
         if claims.is_empty() {
             return Ok(Vec::new());
         }
-        let begun = self.inner.courtesy.begin(Instant::now());
+        let begun = self.inner.throttle.begin(Instant::now());
         let wakeups = &self.inner.wakeups;
         let expecting: Vec<_> = claims.iter().map(|it| wakeups.expect(&it.kind)).collect();
         let claimed = claim::claim(&mut self.session(), &self.inner.floors, claims).await?;
@@ -312,7 +312,7 @@ impl Scheduler for PgStore {
             let brought = claimed.events.len() + claimed.exhausted.len();
             let limit = claim.limit.get();
             self.inner
-                .courtesy
+                .throttle
                 .claimed(&claim.kind, begun, brought, limit);
         }
         Ok(claimed.into_iter().map(Option::unwrap_or_default).collect())
@@ -346,12 +346,12 @@ impl Scheduler for PgStore {
     /// While this process accepts events, a worker that is behind gives way to them for a moment, at
     /// most 50 ms.
     fn pause_before_claim(&self, kind: &Kind) -> Duration {
-        self.inner.courtesy.pause(kind, Instant::now())
+        self.inner.throttle.pause(kind, Instant::now())
     }
 }
 
 #[async_trait]
-impl Operator for PgStore {
+impl Admin for PgStore {
     async fn kinds(&self) -> Result<Vec<Kind>, Error> {
         Ok(operator::kinds(&mut self.session()).await?)
     }

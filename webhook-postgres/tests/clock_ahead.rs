@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use inbox::{Inbox, claim, kind, until};
 use webhook_core::{
-    Attempt, EventRef, Extended, Key, LOST_REASON, MadeDue, Operator, Page, RunningLeases,
-    Scheduler, State,
+    Admin, Attempt, EventRef, Extended, Key, LOST_REASON, MadeDue, Page, RunningLeases, Scheduler,
+    State,
 };
 use webhook_postgres::sqlx::{self, Connection};
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use inbox::{event, reference};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
-use webhook_core::{Error, EventRef, Key, Kind, Operator, State, Store, Strip};
+use webhook_core::{Admin, Error, EventRef, Key, Kind, State, Store, Strip};
 use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{PgError, PgStore, sqlx};
 

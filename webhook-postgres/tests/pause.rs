@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use inbox::{DEADLINE, Inbox, claim, kind, until};
 use tokio::time::timeout;
-use webhook_core::{Claimed, Operator, Scheduler};
+use webhook_core::{Admin, Claimed, Scheduler};
 use webhook_postgres::{POOLED_POLL_INTERVAL, PgStore};
 
 async fn claimed(store: &PgStore) -> Claimed {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::{Connection, Row};
 use tokio::time::timeout;
-use webhook_core::{Accepted, Operator, Outcome, Scheduler, Settlement, Store};
+use webhook_core::{Accepted, Admin, Outcome, Scheduler, Settlement, Store};
 use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{MigrationLine, PgOptions, PgStore, Pooler, Schema, sqlx};
 

@@ -329,7 +329,7 @@ async fn role_that_may_create_in_public_gets_no_code_run_by_ours() {
         webhook_core::Scheduler::claim(&store, &[inbox::claim(2)])
             .await
             .unwrap();
-        webhook_core::Operator::kinds(&store).await.unwrap();
+        webhook_core::Admin::kinds(&store).await.unwrap();
         store.ping().await.unwrap();
         store.close().await;
     }

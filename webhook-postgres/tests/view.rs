@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use inbox::Inbox;
 use sqlx::Row;
 use webhook_core::{
-    Accepted, Claim, Envelope, EventRef, Fingerprint, Key, Kind, NewEvent, Operator, Outcome,
-    Reason, Redelivery, Scheduler, Settlement, Store, Strip,
+    Accepted, Admin, Claim, Envelope, EventRef, Fingerprint, Key, Kind, NewEvent, OnFailed,
+    Outcome, Reason, Scheduler, Settlement, Store, Strip,
 };
 use webhook_postgres::sqlx;
 
@@ -27,7 +27,7 @@ fn event_of(kind: &'static str, key: &str, body: &'static [u8], delay: Duration)
             body.into(),
         ),
         delay,
-        redelivery: Redelivery::KeepFailed,
+        on_failed: OnFailed::Keep,
     }
 }
 

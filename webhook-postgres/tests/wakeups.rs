@@ -10,8 +10,8 @@ use inbox::{DEADLINE, Inbox, claim, delivery, event, kind, until};
 use sqlx::{PgConnection, Row};
 use tokio::time::timeout;
 use webhook_core::{
-    EventRef, Key, MadeDue, Operator, Outcome, Reason, RunningLeases, Scheduler, Settled,
-    Settlement, Store,
+    Admin, EventRef, Key, MadeDue, Outcome, Reason, RunningLeases, Scheduler, Settled, Settlement,
+    Store,
 };
 use webhook_postgres::{POLL_INTERVAL, POOLED_POLL_INTERVAL, PgStore, sqlx};
 
@@ -277,7 +277,7 @@ async fn what_the_app_accepted_may_be_announced() {
     let mut app = inbox.database.connection().await;
     let events = [event("a")];
     inbox.store.accept_in(&mut app, &events).await.unwrap();
-    inbox.store.announce(&events);
+    inbox.store.notify(&events);
     assert!(is_ready(&worker, DEADLINE).await);
     drop(app);
     worker.close().await;

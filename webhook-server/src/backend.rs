@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
-use webhook_core::{Operator, Scheduler, Store};
+use webhook_core::{Admin, Scheduler, Store};
 use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
 use webhook_postgres::{PgError, PgOptions, PgStore};
 
@@ -24,7 +24,7 @@ pub struct Backend {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) scheduler: Arc<dyn Scheduler>,
     /// Without one, nothing is ever forgotten.
-    pub(crate) operator: Option<Arc<dyn Operator>>,
+    pub(crate) operator: Option<Arc<dyn Admin>>,
     /// What is to be closed in the end.
     database: Option<PgStore>,
 }

@@ -25,7 +25,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
-use webhook_core::{InboxOptions, Redelivery, Retention, WorkerOptions, payload};
+use webhook_core::{InboxOptions, OnFailed, Retention, WorkerOptions, payload};
 
 use crate::http::HttpOptions;
 use crate::transaction::Transaction;
@@ -309,16 +309,16 @@ impl Config {
     pub fn inbox_options(&self) -> InboxOptions {
         InboxOptions {
             delay: self.processing_delay_seconds,
-            redelivery: if self.revive_failed {
-                Redelivery::RequeueFailed
+            on_failed: if self.revive_failed {
+                OnFailed::Requeue
             } else {
-                Redelivery::KeepFailed
+                OnFailed::Keep
             },
             max_queued: self.max_queued,
             max_queued_bytes: self.max_queued_bytes,
             max_batch: self.max_batch,
-            max_flushes: self.max_flushes,
-            deadline: self.accept_timeout_seconds,
+            max_concurrent_flushes: self.max_flushes,
+            accept_timeout: self.accept_timeout_seconds,
             ..InboxOptions::default()
         }
     }

@@ -32,7 +32,7 @@ use body_room::BodyRoom;
 use rates::Rates;
 use ready::ReadyProbe;
 use tokio::sync::Semaphore;
-use webhook_core::{Inbox, Operator, Store};
+use webhook_core::{Admin, Inbox, Store};
 
 pub use connection::serve_stream;
 pub use gate::{Gate, OpenTo, Rules};
@@ -94,7 +94,7 @@ pub struct Site {
     /// Where deliveries go; without it only `/` and `/readyz` are served.
     inbox: Option<Inbox>,
     store: Face<dyn Store>,
-    operator: Option<Face<dyn Operator>>,
+    operator: Option<Face<dyn Admin>>,
     gate: Arc<Gate>,
     rates: Rates,
     options: HttpOptions,
@@ -118,7 +118,7 @@ impl Site {
 
     /// Serves operators, too, of whom the gate knows a token: `/v1/operator/`.
     #[must_use]
-    pub fn for_operators(self, operator: Arc<dyn Operator>) -> Self {
+    pub fn for_operators(self, operator: Arc<dyn Admin>) -> Self {
         Self {
             operator: Some(Face(operator)),
             ..self

@@ -25,7 +25,7 @@ pub(super) fn check(run: &Run, _: &Ledger) -> Result<(), Wrong> {
                     return wrong(number, format!("delivery {delivery} is answered twice"));
                 };
                 let jumped = jumped_at.is_some_and(|at| at >= sent_at);
-                if record.at - sent_at > run.plan.inbox.deadline && !jumped {
+                if record.at - sent_at > run.plan.inbox.accept_timeout && !jumped {
                     return wrong(number, format!("delivery {delivery} is answered late"));
                 }
             }

@@ -84,7 +84,7 @@ fn called(run: &Run, load: &mut Load, call: &CallId, what: &Call) -> Option<&'st
             let inbox = &run.plan.inbox;
             let flushes = load.flushes.entry(call.life).or_default();
             *flushes += 1;
-            let over = *flushes > inbox.max_flushes;
+            let over = *flushes > inbox.max_concurrent_flushes;
             let large = events.len() > inbox.max_batch
                 || bytes_before_last(events) >= inbox.max_batch_bytes;
             over.then_some("flushes")
@@ -116,7 +116,7 @@ fn bytes_before_last(events: &[NewEvent]) -> usize {
 
 /// In the queue, in the hand of who takes from it, and in flushes.
 fn queue_length(inbox: &InboxOptions) -> usize {
-    let queue = inbox.max_queued + 1 + inbox.max_flushes * inbox.max_batch;
+    let queue = inbox.max_queued + 1 + inbox.max_concurrent_flushes * inbox.max_batch;
     // No body is empty.
     queue.min(inbox.max_queued_bytes)
 }

@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use webhook_core::{
-    Claim, Claimed, Envelope, EventRef, Fingerprint, Key, Kind, Lease, NewEvent, Operator, Outcome,
-    Page, Prune, Reason, Redelivery, RunningLeases, Scheduler, Settlement, State, Store, Strip,
+    Admin, Claim, Claimed, Envelope, EventRef, Fingerprint, Key, Kind, Lease, NewEvent, OnFailed,
+    Outcome, Page, Prune, Reason, RunningLeases, Scheduler, Settlement, State, Store, Strip,
     TerminalState,
 };
 use webhook_memory::MemoryStore;
@@ -62,7 +62,7 @@ impl<'a> Pair<'a> {
                     // in another statement: their order is its own.
                     let revived = events
                         .iter_mut()
-                        .filter(|it| it.redelivery != Redelivery::KeepFailed);
+                        .filter(|it| it.on_failed != OnFailed::Keep);
                     revived.for_each(|it| it.delay = HOUR);
                 }
                 both(memory.accept(&events).await, postgres.accept(&events).await)
@@ -212,7 +212,7 @@ impl<'a> Pair<'a> {
         view
     }
 
-    async fn held(&self, store: &impl Operator) -> String {
+    async fn held(&self, store: &impl Admin) -> String {
         let mut view = String::new();
         for event in self.names() {
             let kept = store.conflicts(&event).await.unwrap();
@@ -272,9 +272,9 @@ impl<'a> Pair<'a> {
                 Bytes::from(format!("content {content}")),
             ),
             delay: length(delivery.delay, place),
-            redelivery: match delivery.revives {
-                true => Redelivery::RequeueFailed,
-                false => Redelivery::KeepFailed,
+            on_failed: match delivery.revives {
+                true => OnFailed::Requeue,
+                false => OnFailed::Keep,
             },
         }
     }

@@ -88,7 +88,7 @@ impl Seen {
 fn inbox(backend: &Backend, delay: Duration) -> Inbox {
     let options = InboxOptions {
         delay,
-        deadline: Duration::from_secs(60),
+        accept_timeout: Duration::from_secs(60),
         ..InboxOptions::default()
     };
     Inbox::new(Arc::clone(&backend.store), options)
@@ -384,7 +384,7 @@ pub async fn an_unreadable_payload_is_left_to_another_version(backend: Backend) 
 fn pipeline(backend: &Backend) -> PipelineBuilder {
     let store = Arc::clone(&backend.store);
     Pipeline::builder_of(store, Arc::clone(&backend.scheduler)).inbox(InboxOptions {
-        deadline: Duration::from_secs(60),
+        accept_timeout: Duration::from_secs(60),
         ..InboxOptions::default()
     })
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Backend;
 use super::steps::*;
-use crate::{Accepted, Attempt, Counts, NewEvent, Outcome, Redelivery, Settled, State};
+use crate::{Accepted, Attempt, Counts, NewEvent, OnFailed, Outcome, Settled, State};
 
 /// The same content schedules a failed event afresh, with the delivery's delay.
 pub async fn redelivery_requeues_a_failed_event(backend: Backend) {
@@ -132,7 +132,7 @@ pub async fn a_redelivered_event_waits_for_its_delay(backend: Backend) {
 /// A delivery, due at once, that requeues what failed.
 fn requeueing(name: &str, content: &str) -> NewEvent {
     NewEvent {
-        redelivery: Redelivery::RequeueFailed,
+        on_failed: OnFailed::Requeue,
         ..event_in(Duration::ZERO, name, content)
     }
 }

@@ -381,7 +381,7 @@ pub async fn processed_is_terminal(backend: Backend) {
     let requeued = backend.operator.requeue(&[event_ref("a")]).await;
     assert_eq!(requeued.expect("requeue"), [Requeued::NotFailed]);
     let mut again = event("a", "1");
-    again.redelivery = crate::Redelivery::RequeueFailed;
+    again.on_failed = crate::OnFailed::Requeue;
     assert_eq!(backend.accept(&[again]).await, [Accepted::Duplicate]);
     backend.pass(PAST_SHORT).await;
     assert_eq!(backend.claim(&up_to(1)).await, crate::Claimed::default());

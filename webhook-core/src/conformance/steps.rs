@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Backend;
 use crate::{
     Accepted, Claim, Claimed, ClaimedEvent, Envelope, EventRecord, EventRef, Extended, Fingerprint,
-    Key, Kind, Lease, NewEvent, Outcome, Redelivery, Settled, Settlement,
+    Key, Kind, Lease, NewEvent, OnFailed, Outcome, Settled, Settlement,
 };
 
 /// A lease or a delay that does not run out within a case.
@@ -60,7 +60,7 @@ pub(super) fn event(name: &str, content: &str) -> NewEvent {
             content.to_owned().into(),
         ),
         delay: Duration::ZERO,
-        redelivery: Redelivery::KeepFailed,
+        on_failed: OnFailed::Keep,
     }
 }
 

@@ -34,8 +34,9 @@ pub(super) async fn dispatch(
     options: InboxOptions,
     closing: CancellationToken,
 ) {
-    let max_flushes = u32::try_from(options.max_flushes.max(1)).unwrap_or(u32::MAX);
-    let flushes = Arc::new(Semaphore::new(max_flushes as usize));
+    let max_concurrent_flushes =
+        u32::try_from(options.max_concurrent_flushes.max(1)).unwrap_or(u32::MAX);
+    let flushes = Arc::new(Semaphore::new(max_concurrent_flushes as usize));
     loop {
         let first = tokio::select! {
             biased;
@@ -65,7 +66,7 @@ pub(super) async fn dispatch(
         });
     }
     // All permits are back when the last flush has answered.
-    let _ = flushes.acquire_many(max_flushes).await;
+    let _ = flushes.acquire_many(max_concurrent_flushes).await;
 }
 
 /// Deliveries that become durable together.

@@ -62,7 +62,7 @@ async fn limits_may_be_as_large_as_numbers_are() {
         max_queued_bytes: usize::MAX,
         max_batch: usize::MAX,
         max_batch_bytes: usize::MAX,
-        max_flushes: usize::MAX,
+        max_concurrent_flushes: usize::MAX,
         ..InboxOptions::default()
     };
     let store = Gated::new(1, all_new());
@@ -103,7 +103,7 @@ fn envelope(key: &str) -> Envelope {
 
 fn one_flush() -> InboxOptions {
     InboxOptions {
-        max_flushes: 1,
+        max_concurrent_flushes: 1,
         ..InboxOptions::default()
     }
 }
@@ -334,7 +334,7 @@ async fn flushes_in_parallel_are_bounded() {
     let store = Gated::new(0, all_new());
     let options = InboxOptions {
         max_batch: 1,
-        max_flushes: 2,
+        max_concurrent_flushes: 2,
         ..InboxOptions::default()
     };
     let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, options);

@@ -2,7 +2,7 @@
 
 use sqlx::Row;
 use sqlx::postgres::PgBindIterExt;
-use webhook_core::{Accepted, NewEvent, Redelivery};
+use webhook_core::{Accepted, NewEvent, OnFailed};
 
 use super::{Deliveries, Holder};
 use crate::error::PgError;
@@ -26,7 +26,7 @@ pub(super) async fn requeue(
             };
             let asks = |&&place: &&usize| {
                 answers[place] == Accepted::Duplicate
-                    && events[place].redelivery == Redelivery::RequeueFailed
+                    && events[place].on_failed == OnFailed::Requeue
             };
             deliveries.iter().find(asks).map(|&place| (id, place))
         })

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use webhook_core::{
     Accepted, Claim, ClaimedEvent, Envelope, EventRecord, EventRef, Fingerprint, Key, Kind,
-    NewEvent, Redelivery, Scheduler, State, Store,
+    NewEvent, OnFailed, Scheduler, State, Store,
 };
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
@@ -91,7 +91,7 @@ pub(crate) fn delivery(key: &str, body: &str, delay: Duration) -> NewEvent {
             body.to_owned().into(),
         ),
         delay,
-        redelivery: Redelivery::KeepFailed,
+        on_failed: OnFailed::Keep,
     }
 }
 

@@ -5,9 +5,7 @@ use std::num::NonZeroUsize;
 use hyper::StatusCode;
 use hyper::http::request::Parts;
 use serde::Serialize;
-use webhook_core::{
-    EventId, EventRef, Kind, MadeDue, Operator, Page, Requeued, RunningLeases, State,
-};
+use webhook_core::{Admin, EventId, EventRef, Kind, MadeDue, Page, Requeued, RunningLeases, State};
 
 use super::Site;
 use super::answer::Answer;
@@ -42,7 +40,7 @@ pub(super) enum Asked {
 
 /// Finds it by what comes after [`PREFIX`].
 pub(super) fn route<'a>(
-    operator: &'a dyn Operator,
+    operator: &'a dyn Admin,
     caller: Caller,
     head: &Parts,
     path: &str,
@@ -207,7 +205,7 @@ impl Asked {
 /// Does what `caller` asks for, and logs it.
 pub(super) async fn answer(
     site: &Site,
-    operator: &dyn Operator,
+    operator: &dyn Admin,
     caller: Caller,
     asked: Asked,
 ) -> Result<Answer, Problem> {
@@ -247,7 +245,7 @@ struct ServerStatus {
     verified_by_secret: Vec<u64>,
 }
 
-async fn act(site: &Site, operator: &dyn Operator, asked: Asked) -> Result<Answer, Problem> {
+async fn act(site: &Site, operator: &dyn Admin, asked: Asked) -> Result<Answer, Problem> {
     let store = &*site.store.0;
     match asked {
         Asked::Status(kind) => document(
@@ -299,7 +297,7 @@ enum ListedEvents<'a> {
     Events(Vec<Listed<'a>>),
 }
 
-async fn list(operator: &dyn Operator, page: &Page) -> Result<Answer, Problem> {
+async fn list(operator: &dyn Admin, page: &Page) -> Result<Answer, Problem> {
     let records = operator.list(page).await?;
     let is_last = records.len() < page.limit.get();
     let events = records.iter().map(Listed::of).collect();
@@ -335,7 +333,7 @@ impl<'a> Scheduled<'a> {
     }
 }
 
-async fn requeue(operator: &dyn Operator, event: &EventRef) -> Result<Answer, Problem> {
+async fn requeue(operator: &dyn Admin, event: &EventRef) -> Result<Answer, Problem> {
     match operator.requeue(std::slice::from_ref(event)).await?[..] {
         [Requeued::Applied] => document(StatusCode::OK, &Scheduled::of(event)),
         [Requeued::NotFailed] => Err(Problem::new(
@@ -347,7 +345,7 @@ async fn requeue(operator: &dyn Operator, event: &EventRef) -> Result<Answer, Pr
 }
 
 async fn make_due(
-    operator: &dyn Operator,
+    operator: &dyn Admin,
     event: &EventRef,
     leases: RunningLeases,
 ) -> Result<Answer, Problem> {

@@ -8,7 +8,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
-use webhook_core::{Inbox, Key, Operator};
+use webhook_core::{Admin, Inbox, Key};
 
 use super::answer::{self, Answer};
 use super::connections::Peer;
@@ -93,7 +93,7 @@ pub(super) enum Route<'a> {
     Ready,
     Receive(&'a Inbox),
     Show(&'a Inbox, Key),
-    Operate(&'a dyn Operator, Caller, operator::Asked),
+    Operate(&'a dyn Admin, Caller, operator::Asked),
     Options(&'static str),
 }
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
-use webhook_core::{EventId, Operator, Page, State};
+use webhook_core::{Admin, EventId, Page, State};
 use webhook_postgres::PgStore;
 
 use super::of_kind::OfKind;

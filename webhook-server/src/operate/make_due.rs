@@ -5,8 +5,7 @@ use std::time::{Duration, SystemTime};
 use clap::{ArgGroup, Args};
 use serde::Serialize;
 use webhook_core::{
-    Counts, EventRecord, EventRef, EventSummary, Kind, MadeDue, Operator, Page, RunningLeases,
-    State,
+    Admin, Counts, EventRecord, EventRef, EventSummary, Kind, MadeDue, Page, RunningLeases, State,
 };
 use webhook_postgres::PgStore;
 

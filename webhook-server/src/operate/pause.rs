@@ -1,7 +1,7 @@
 //! Kinds that are not processed for a while.
 
 use clap::Args;
-use webhook_core::{Kind, Operator};
+use webhook_core::{Admin, Kind};
 use webhook_postgres::PgStore;
 
 use super::{OperateError, Output};

@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 use serde::Serialize;
 use webhook_core::{
-    Counts, EventRecord, EventRef, EventSummary, Kind, Operator, Page, Requeued, State,
+    Admin, Counts, EventRecord, EventRef, EventSummary, Kind, Page, Requeued, State,
 };
 use webhook_postgres::PgStore;
 

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use clap::Args;
 use serde::Serialize;
-use webhook_core::{Counts, EventRecord, EventRef, EventSummary, Kind, Operator, Page, Store};
+use webhook_core::{Admin, Counts, EventRecord, EventRef, EventSummary, Kind, Page, Store};
 use webhook_postgres::PgStore;
 
 use super::of_kind::OfKind;

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 use serde::Serialize;
-use webhook_core::{Kind, Operator};
+use webhook_core::{Admin, Kind};
 use webhook_postgres::PgStore;
 
 use super::output::instant;

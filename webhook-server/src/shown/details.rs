@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use serde::Serialize;
-use webhook_core::{ConflictRecord, Error, EventRecord, EventRef, FailedAttempt, Operator, Store};
+use webhook_core::{Admin, ConflictRecord, Error, EventRecord, EventRef, FailedAttempt, Store};
 
 use super::{
     Body, BodyMembers, Shown, ShownEvent, as_instant, as_instant_or_null, content, transaction_kind,
@@ -71,7 +71,7 @@ impl Details {
     /// Those of `event`; `None` where there is no such event.
     pub(crate) async fn find(
         store: &dyn Store,
-        operator: &dyn Operator,
+        operator: &dyn Admin,
         event: &EventRef,
     ) -> Result<Option<Self>, Error> {
         let found = store.find(std::slice::from_ref(event)).await?;

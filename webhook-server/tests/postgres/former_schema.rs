@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use webhook_core::{
-    Accepted, EventRecord, EventRef, Key, Kind, Operator, Outcome, Requeued, Scheduler, Settled,
+    Accepted, Admin, EventRecord, EventRef, Key, Kind, Outcome, Requeued, Scheduler, Settled,
     Settlement, State, Store, Strip,
 };
 use webhook_postgres::sqlx::{self, AssertSqlSafe, PgConnection};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use webhook_core::{Accepted, Envelope, Fingerprint, Headers, Key, Kind, Operator, Outcome};
+use webhook_core::{Accepted, Admin, Envelope, Fingerprint, Headers, Key, Kind, Outcome};
 use webhook_server::transaction::Transaction;
 
 use crate::node::server_on;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use webhook_core::{Envelope, Headers, NewEvent, Redelivery, Store};
+use webhook_core::{Envelope, Headers, NewEvent, OnFailed, Store};
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
 use webhook_server::transaction::Transaction;
@@ -26,7 +26,7 @@ async fn no_request_and_no_command_makes_the_log_tell_a_secret() {
     let event = NewEvent {
         envelope,
         delay: Duration::ZERO,
-        redelivery: Redelivery::KeepFailed,
+        on_failed: OnFailed::Keep,
     };
     store.accept(&[event]).await.unwrap();
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use webhook_core::{
-    Accepted, Claim, Envelope, Headers, Kind, NewEvent, Outcome, Reason, Redelivery, Scheduler,
+    Accepted, Claim, Envelope, Headers, Kind, NewEvent, OnFailed, Outcome, Reason, Scheduler,
     Settlement, Store, payload,
 };
 use webhook_postgres::PgStore;
@@ -41,7 +41,7 @@ impl Inbox {
         let event = NewEvent {
             envelope,
             delay,
-            redelivery: Redelivery::KeepFailed,
+            on_failed: OnFailed::Keep,
         };
         self.store.accept(&[event]).await.unwrap()[0]
     }

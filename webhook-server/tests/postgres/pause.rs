@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
-use webhook_core::Operator;
+use webhook_core::Admin;
 
 use crate::node::{server_on, until_processed};
 use crate::operate::Inbox;

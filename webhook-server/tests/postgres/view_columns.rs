@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use webhook_core::{
-    Claim, Envelope, Fingerprint, Key, NewEvent, Outcome, Reason, Redelivery, Scheduler,
-    Settlement, Store, payload,
+    Claim, Envelope, Fingerprint, Key, NewEvent, OnFailed, Outcome, Reason, Scheduler, Settlement,
+    Store, payload,
 };
 use webhook_postgres::sqlx::{self, AssertSqlSafe, PgConnection, Row};
 use webhook_server::transaction::{Transaction, VIEW};
@@ -27,7 +27,7 @@ fn transaction(key: &str, body: &str) -> NewEvent {
             body.to_owned().into(),
         ),
         delay: Duration::ZERO,
-        redelivery: Redelivery::KeepFailed,
+        on_failed: OnFailed::Keep,
     }
 }
 

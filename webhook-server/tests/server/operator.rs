@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use webhook_core::{
-    Claim, Envelope, Fingerprint, Headers, Inbox, InboxOptions, Key, Kind, NewEvent, Outcome,
-    Reason, Redelivery, Scheduler, Settlement, Store, payload,
+    Claim, Envelope, Fingerprint, Headers, Inbox, InboxOptions, Key, Kind, NewEvent, OnFailed,
+    Outcome, Reason, Scheduler, Settlement, Store, payload,
 };
 use webhook_memory::MemoryStore;
 use webhook_server::http::{Gate, HttpOptions, Listening, Rules, Scope, Site, TokenDigest};
@@ -149,7 +149,7 @@ async fn fail(store: &MemoryStore, envelope: Envelope) {
     let event = NewEvent {
         envelope,
         delay: Duration::ZERO,
-        redelivery: Redelivery::KeepFailed,
+        on_failed: OnFailed::Keep,
     };
     store.accept(&[event]).await.unwrap();
     let claimed = store.claim(&[claim]).await.unwrap().remove(0);
@@ -178,7 +178,7 @@ async fn operated(store: &Arc<MemoryStore>) -> (Listening, Operator) {
         Arc::clone(store) as Arc<dyn Store>,
         HttpOptions::default(),
     )
-    .for_operators(Arc::clone(store) as Arc<dyn webhook_core::Operator>)
+    .for_operators(Arc::clone(store) as Arc<dyn webhook_core::Admin>)
     .behind(Arc::new(gate));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listening = Listening::start(listener, site).unwrap();

@@ -23,7 +23,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 /// What accepts and claims of one process know of each other, for
 /// [`Scheduler::pause_before_claim`](crate::Scheduler::pause_before_claim).
 #[derive(Debug, Default)]
-pub struct Courtesy {
+pub struct Throttle {
     /// How many events were accepted so far.
     accepted: AtomicU64,
     last_claims: Mutex<HashMap<Kind, LastClaim>>,
@@ -44,7 +44,7 @@ struct LastClaim {
     brought: Option<u32>,
 }
 
-impl Courtesy {
+impl Throttle {
     /// Notes that events were accepted.
     pub fn accepted(&self, events: usize) {
         self.accepted.fetch_add(events as u64, Ordering::Relaxed);
@@ -106,13 +106,13 @@ mod tests {
 
     fn pause(brought: usize, accepted: usize) -> Duration {
         let kind = Kind::new("test").unwrap();
-        let courtesy = Courtesy::default();
+        let throttle = Throttle::default();
         let start = Instant::now();
-        assert_eq!(courtesy.pause(&kind, start), Duration::ZERO);
-        let begun = courtesy.begin(start);
-        courtesy.accepted(accepted);
-        courtesy.claimed(&kind, begun, brought, 90);
-        courtesy.pause(&kind, start + TOOK)
+        assert_eq!(throttle.pause(&kind, start), Duration::ZERO);
+        let begun = throttle.begin(start);
+        throttle.accepted(accepted);
+        throttle.claimed(&kind, begun, brought, 90);
+        throttle.pause(&kind, start + TOOK)
     }
 
     #[test]
