@@ -25,6 +25,9 @@ const SENDERS: usize = 24;
 /// How many orders each of them asks for before it sends any.
 const FINDS: usize = 20;
 
+/// How long a handler runs: longer than actix takes to end its threads, so that attempts are settled after that.
+const WORK_MS: &str = "2500";
+
 /// How many handlers are running when the app is told to end.
 const RUNNING: u64 = 100;
 
@@ -40,7 +43,7 @@ async fn terminations_under_load_lose_nothing_and_cut_no_connection() {
 
     let mut acknowledged = HashSet::new();
     for round in 0..ROUNDS {
-        let app = start(database.url(), "300");
+        let app = start(database.url(), WORK_MS);
         let stop = until_counts(&store, |counts| counts.leased >= RUNNING);
         let (ids, log) = under_load(app, round, stop).await;
         assert!(ids.len() as u64 >= RUNNING, "{} acknowledged", ids.len());
@@ -125,6 +128,12 @@ async fn under_load(
         thread::scope(|scope| {
             for _ in 0..SENDERS {
                 scope.spawn(send);
+            }
+            // What an earlier round left is being handled from the beginning.
+            let deadline = Instant::now() + DEADLINE;
+            while (acknowledged.lock().expect("no sender panics").len() as u64) < RUNNING {
+                assert!(Instant::now() < deadline, "orders are acknowledged");
+                thread::sleep(Duration::from_millis(10));
             }
             tokio::runtime::Handle::current().block_on(stop);
             app.stop(Signal::TERM)
