@@ -159,7 +159,7 @@ mod tests {
             message.contains("--bind-adr; did you mean --bind-addr?"),
             "{message}"
         );
-        let message = refused(&["stauts".into()]);
+        let message = refused(&["statuss".into()]);
         assert!(message.contains("did you mean status?"), "{message}");
     }
 
