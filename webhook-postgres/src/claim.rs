@@ -146,10 +146,9 @@ async fn claim_from(
     for row in &rows {
         let wish = index(row.try_get("place")?)?;
         let claimed = answers[wishes[wish].place].get_or_insert_default();
-        claimed.next_due = row
-            .try_get::<Option<i64>, _>("next_due_us")?
-            .map(microseconds::duration);
         let Some(id) = row.try_get::<Option<i64>, _>("id")? else {
+            let next_due_us: Option<i64> = row.try_get("next_due_us")?;
+            claimed.next_due = next_due_us.map(microseconds::duration);
             continue;
         };
         if firsts_us[wish].is_none() {

@@ -3,9 +3,9 @@
 -- 1970. Of all: $6 reason of events that have spent their attempts, $7 reason of attempts whose lease
 -- ran out, $8 how many failed attempts of an event are kept.
 --
--- Answers one row per event leased or failed, by the place of its kind and in order of due times, or a
--- single row of nulls for a kind; `next_due_us` is the same in all rows of a kind. Answers no row for a
--- kind that is paused.
+-- Answers for each kind, by its place, one row of nulls with `next_due_us`, and one row per event leased
+-- or failed, in order of due times; nothing for a kind that is paused. No join is of kinds and events: the
+-- planner expects one of each, and would compare each with each.
 WITH wish AS MATERIALIZED (
   SELECT place, kind COLLATE "C" AS kind, max_events, max_attempts,
          lease_us * interval '1 microsecond' AS lease,
@@ -17,7 +17,7 @@ WITH wish AS MATERIALIZED (
          WHERE paused.kind = wish.kind COLLATE "C" LIMIT 1) IS NULL
 ),
 due AS MATERIALIZED (
-  SELECT item.*, wish.place, wish.max_attempts
+  SELECT item.*, wish.place, wish.max_events, wish.max_attempts, wish.lease
   FROM wish
   CROSS JOIN LATERAL (
     SELECT id, kind, due_at, leased_until, attempts, fence FROM webhook.queue
@@ -77,53 +77,71 @@ lost AS (
       reason = excluded.reason
 ),
 found AS MATERIALIZED (
-  SELECT place, count(*) AS events, max(due_at) AS last_due_at,
+  SELECT place, kind, max_events, lease, count(*) AS events, max(due_at) AS last_due_at,
          bool_or(attempts < max_attempts) AS is_leased
-  FROM due GROUP BY place
+  FROM due GROUP BY place, kind, max_events, lease
 ),
 -- When the next event of a kind is to be had: at once where its limit is reached and another free one
 -- is behind it; else when one falls due, or when a lease runs out: those of others, and these.
 next AS MATERIALIZED (
-  SELECT wish.place, CASE
-    WHEN found.events = wish.max_events AND EXISTS (
+  SELECT asked.place, CASE
+    WHEN asked.events = asked.max_events AND EXISTS (
       SELECT FROM webhook.queue
-      WHERE kind = wish.kind
+      WHERE kind = asked.kind
         AND due_at <= statement_timestamp()
-        AND due_at >= found.last_due_at
+        AND due_at >= asked.last_due_at
         AND (leased_until IS NULL OR leased_until <= statement_timestamp())
         AND id NOT IN (SELECT id FROM due)
       LIMIT 1
     ) THEN statement_timestamp()
     ELSE least(
       (SELECT min(due_at) FROM webhook.queue
-       WHERE kind = wish.kind AND due_at > statement_timestamp()),
+       WHERE kind = asked.kind AND due_at > statement_timestamp()),
       (SELECT min(leased_until) FROM webhook.queue
-       WHERE kind = wish.kind AND due_at <= statement_timestamp()
+       WHERE kind = asked.kind AND due_at <= statement_timestamp()
          AND leased_until > statement_timestamp()),
-      CASE WHEN found.is_leased THEN statement_timestamp() + wish.lease END
+      CASE WHEN asked.is_leased THEN statement_timestamp() + asked.lease END
     )
   END AS due_at
-  FROM wish LEFT JOIN found ON found.place = wish.place
+  FROM (
+    SELECT place, kind, max_events, lease, events, last_due_at, is_leased FROM found
+    UNION ALL
+    SELECT place, kind, max_events, lease, 0, NULL, false FROM wish
+    WHERE place <> ALL (ARRAY(SELECT place FROM found))
+  ) AS asked
 )
 SELECT
-  next.place,
-  (extract(epoch FROM next.due_at - statement_timestamp()) * 1000000)::bigint AS next_due_us,
+  place,
+  (extract(epoch FROM due_at - statement_timestamp()) * 1000000)::bigint AS next_due_us,
+  NULL::bigint AS id,
+  NULL::integer AS attempt,
+  NULL::bigint AS fence,
+  NULL::boolean AS spent,
+  NULL AS key,
+  NULL::bytea AS headers,
+  NULL::bytea AS body,
+  NULL::bigint AS accepted_at_us,
+  NULL::bigint AS due_us,
+  NULL::bigint AS lag_us
+FROM next
+UNION ALL
+SELECT
+  due.place,
+  NULL,
   due.id,
-  due.attempts + 1 AS attempt,
-  due.fence + 1 AS fence,
-  due.attempts >= due.max_attempts AS spent,
+  due.attempts + 1,
+  due.fence + 1,
+  due.attempts >= due.max_attempts,
   event.key,
   event.headers,
   event.body,
-  (extract(epoch FROM event.accepted_at) * 1000000)::bigint AS accepted_at_us,
-  (extract(epoch FROM due.due_at) * 1000000)::bigint AS due_us,
-  (extract(epoch FROM statement_timestamp() - due.due_at) * 1000000)::bigint AS lag_us
-FROM next
-LEFT JOIN due
-  CROSS JOIN LATERAL (
-    SELECT key, headers, accepted_at, CASE WHEN due.attempts < due.max_attempts THEN body END AS body
-    FROM webhook.events WHERE id = due.id LIMIT 1
-  ) AS event
-ON due.place = next.place
-  AND (due.attempts < due.max_attempts OR due.id IN (SELECT id FROM exhausted))
-ORDER BY next.place, due.due_at, due.id
+  (extract(epoch FROM event.accepted_at) * 1000000)::bigint,
+  (extract(epoch FROM due.due_at) * 1000000)::bigint,
+  (extract(epoch FROM statement_timestamp() - due.due_at) * 1000000)::bigint
+FROM due
+CROSS JOIN LATERAL (
+  SELECT key, headers, accepted_at, CASE WHEN due.attempts < due.max_attempts THEN body END AS body
+  FROM webhook.events WHERE id = due.id LIMIT 1
+) AS event
+WHERE due.attempts < due.max_attempts OR due.id IN (SELECT id FROM exhausted)
+ORDER BY place, due_us, id
