@@ -109,30 +109,22 @@ async fn claim_from(
     wishes: &[Wish<'_>],
     answers: &mut [Option<Claimed>],
 ) -> Result<(), PgError> {
-    let limits = || {
-        wishes
-            .iter()
-            .map(|it| i64::try_from(it.limit).unwrap_or(i64::MAX))
-    };
-    let attempts = |wish: &Wish<'_>| i32::try_from(wish.claim.max_attempts.get());
+    let limit = |wish: &Wish<'_>| i64::try_from(wish.limit).unwrap_or(i64::MAX);
+    let max_attempts =
+        |wish: &Wish<'_>| i32::try_from(wish.claim.max_attempts.get()).unwrap_or(i32::MAX);
     let started = Instant::now();
     let rows = session
         .rows(include_str!("claim.sql"), |query| {
             query
                 .bind(wishes.iter().map(|it| it.claim.kind.as_str()).bind_iter())
-                .bind(limits().bind_iter())
+                .bind(wishes.iter().map(limit).bind_iter())
                 .bind(
                     wishes
                         .iter()
                         .map(|it| microseconds::of(it.claim.lease))
                         .bind_iter(),
                 )
-                .bind(
-                    wishes
-                        .iter()
-                        .map(|it| attempts(it).unwrap_or(i32::MAX))
-                        .bind_iter(),
-                )
+                .bind(wishes.iter().map(max_attempts).bind_iter())
                 .bind(wishes.iter().map(|it| it.from_us).bind_iter())
                 .bind(EXHAUSTED_REASON)
                 .bind(LOST_REASON)
