@@ -31,7 +31,7 @@ const WORK_MS: &str = "2500";
 /// How many handlers are running when the app is told to end.
 const RUNNING: u64 = 100;
 
-/// What no log may say: the first of a connection whose runtime has ended, the second of an attempt whose
+/// Messages that must not be in a log: the first of a connection whose runtime has ended, the second of an attempt whose
 /// settlement was stored, but not answered.
 const COMPLAINTS: [&str; 2] = ["being shutdown", "lease was lost"];
 
@@ -129,7 +129,7 @@ async fn under_load(
             for _ in 0..SENDERS {
                 scope.spawn(send);
             }
-            // What an earlier round left is being handled from the beginning.
+            // Events of an earlier round are being handled from the beginning.
             let deadline = Instant::now() + DEADLINE;
             while (acknowledged.lock().expect("no sender panics").len() as u64) < RUNNING {
                 assert!(Instant::now() < deadline, "orders are acknowledged");

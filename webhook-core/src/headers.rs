@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_header_may_be_is_refused() {
+    fn invalid_names_and_values_are_refused() {
         for name in ["", "a b", "a:b", "a\n", "é", "a\0", "(a)", "a/b", "\"", ","] {
             let error = Headers::try_from_iter([(name, "1")]).unwrap_err();
             assert_eq!(error, InvalidHeader::Name { name: name.into() });

@@ -31,7 +31,7 @@ fn odd() -> Headers {
     Headers::try_from_iter(headers).expect("valid headers")
 }
 
-/// As many, and as long, as may be.
+/// The most headers, and the longest, that an event may have.
 fn most() -> Headers {
     let value = vec![b'x'; MAX_HEADERS_BYTES / MAX_HEADERS - 6];
     let names = (0..MAX_HEADERS).map(|number| format!("h-{number:02}"));

@@ -113,7 +113,7 @@ pub async fn next_due_is_told_of_each_kind(backend: Backend) {
     }
 }
 
-/// As many kinds as an app may have, in one call.
+/// One call claims the events of two hundred kinds.
 pub async fn two_hundred_kinds_are_claimed_in_one_call(backend: Backend) {
     let kinds: Vec<_> = (0..200)
         .map(|number| Kind::new(format!("kind-{number}")).expect("cases name valid kinds"))

@@ -56,7 +56,7 @@ pub async fn a_waiting_worker_gets_events_that_come_back(backend: Backend) {
     }
 }
 
-/// What waited for the end of a pause reaches a worker that waits.
+/// A resume brings the events of a paused kind to a worker that waits.
 pub async fn a_waiting_worker_gets_the_events_of_a_resumed_kind(backend: Backend) {
     for name in ["a", "b"] {
         assert!(backend.pause(&kind()).await);
