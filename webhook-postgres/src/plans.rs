@@ -1,16 +1,15 @@
 //! The planner keeps to the indexes, whatever it has seen of the tables.
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
 use crate::PgStore;
 use crate::options::PgOptions;
-use crate::session::Database;
+use crate::session::{Database, Session};
 use crate::testing::TestDatabase;
 
-/// The statements that every event goes through, and those for operators that must not read every event,
-/// with arguments for them.
-const STATEMENTS: [(&str, &str, &str); 9] = [
+/// The statements whose plans are kept, with arguments for them.
+const STATEMENTS: [(&str, &str, &str); 19] = [
     (
         "accept",
         include_str!("accept/insert.sql"),
@@ -48,6 +47,45 @@ const STATEMENTS: [(&str, &str, &str); 9] = [
         "make_due",
         include_str!("operator/make_due.sql"),
         "ARRAY['k','k'], ARRAY['1','2'], true",
+    ),
+    (
+        "requeue_failed",
+        include_str!("accept/requeue_failed.sql"),
+        "ARRAY[1,2]::bigint[], ARRAY[0,0]::bigint[]",
+    ),
+    (
+        "record_conflicts",
+        include_str!("accept/record_conflicts.sql"),
+        "ARRAY[1,2]::bigint[], ARRAY[1,1]::bigint[], ARRAY[1,2]::bigint[], ARRAY[0,0]::bigint[], \
+         ARRAY['','']::bytea[], ARRAY['','']::bytea[], ARRAY[0,0]::bigint[], 16",
+    ),
+    (
+        "requeue",
+        include_str!("operator/requeue.sql"),
+        "ARRAY['k','k'], ARRAY['1','2']",
+    ),
+    (
+        "conflicts",
+        include_str!("operator/conflicts.sql"),
+        "'k', '1'",
+    ),
+    (
+        "failed_attempts",
+        include_str!("operator/failed_attempts.sql"),
+        "'k', '1'",
+    ),
+    ("counts", include_str!("operator/counts.sql"), "'k'"),
+    ("lag", include_str!("operator/lag.sql"), "'k'"),
+    ("settled", include_str!("operator/settled.sql"), "'k', 1000"),
+    (
+        "strip",
+        include_str!("operator/strip.sql"),
+        "'k', 1000, 100",
+    ),
+    (
+        "prune",
+        include_str!("operator/prune.sql"),
+        "'k', false, 1000, 100",
     ),
     ("kinds", include_str!("operator/kinds.sql"), ""),
     ("resume", include_str!("operator/resume.sql"), "'k'"),
@@ -155,5 +193,32 @@ async fn every_access_is_by_index_whatever_the_planner_has_seen() {
         assert_plans(&mut connection, mode).await;
     }
     drop(connection);
+    database.drop_database().await;
+}
+
+/// A page of a rare kind is best found by that kind, one of a frequent kind by the ids.
+#[tokio::test]
+async fn plans_are_kept_but_for_statements_that_need_their_own() {
+    const MODE: &str = "SELECT pg_catalog.current_setting('plan_cache_mode') AS mode";
+    let database = TestDatabase::create().await;
+    for (url, kept) in [
+        (database.url(), "force_generic_plan"),
+        // Nothing stays prepared there.
+        (database.pooler_url(), "force_custom_plan"),
+    ] {
+        let store = PgStore::connect(url).await.unwrap();
+        let mut session = Session::Pool(&store.inner.database);
+        let mode = |rows: Vec<PgRow>| rows[0].get::<String, _>("mode");
+        for _ in 0..2 {
+            let rows = session.rows(MODE, |query| query).await.unwrap();
+            assert_eq!(mode(rows), kept, "{url}");
+            let rows = session
+                .rows_planned_anew(MODE, |query| query)
+                .await
+                .unwrap();
+            assert_eq!(mode(rows), "force_custom_plan", "{url}");
+        }
+        store.close().await;
+    }
     database.drop_database().await;
 }

@@ -29,6 +29,15 @@ const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// How much longer than the server a client waits for its answer.
 const ANSWER_GRACE: Duration = Duration::from_secs(3);
 
+/// Which plan a statement runs by.
+#[derive(Clone, Copy)]
+enum Plan {
+    /// One that fits all arguments, made once for each connection.
+    Kept,
+    /// One for these arguments.
+    Anew,
+}
+
 /// Where statements run.
 pub(crate) enum Session<'c> {
     /// Each on a connection of the pool, as a transaction of its own.
@@ -47,8 +56,27 @@ impl Session<'_> {
         sql: &'static str,
         bind: impl Fn(Query) -> Query + Send,
     ) -> Result<Vec<PgRow>, PgError> {
+        self.rows_by(sql, Plan::Kept, bind).await
+    }
+
+    /// As [`rows`](Self::rows), with a plan for these very arguments: for statements whose best plan
+    /// depends on how frequent a kind is.
+    pub(crate) async fn rows_planned_anew(
+        &mut self,
+        sql: &'static str,
+        bind: impl Fn(Query) -> Query + Send,
+    ) -> Result<Vec<PgRow>, PgError> {
+        self.rows_by(sql, Plan::Anew, bind).await
+    }
+
+    async fn rows_by(
+        &mut self,
+        sql: &'static str,
+        plan: Plan,
+        bind: impl Fn(Query) -> Query + Send,
+    ) -> Result<Vec<PgRow>, PgError> {
         match self {
-            Self::Pool(database) => database.rows(sql, bind).await,
+            Self::Pool(database) => database.rows(sql, plan, bind).await,
             // The app's connection may go through a pooler: nothing may stay prepared on it.
             Self::App(connection, schema) => bind(sqlx::query(schema.sql(sql)))
                 .persistent(false)
@@ -149,13 +177,14 @@ impl Database {
     async fn rows(
         &self,
         sql: &'static str,
+        plan: Plan,
         bind: impl Fn(Query) -> Query + Send,
     ) -> Result<Vec<PgRow>, PgError> {
         let mut suspect = false;
         let mut runs = 1;
         loop {
             let error = match self
-                .run(bind(sqlx::query(self.schema.sql(sql))), suspect)
+                .run(bind(sqlx::query(self.schema.sql(sql))), plan, suspect)
                 .await
             {
                 Ok(rows) => return Ok(rows),
@@ -179,14 +208,20 @@ impl Database {
         }
     }
 
-    async fn run(&self, query: Query, suspect: bool) -> Result<Vec<PgRow>, PgError> {
+    async fn run(&self, query: Query, plan: Plan, suspect: bool) -> Result<Vec<PgRow>, PgError> {
         let mut checkout = self.acquire(suspect).await?;
         let rows = checkout
             .during(self.answer_timeout(), async |connection| {
-                match self.sessions {
-                    Sessions::Own => Ok(query.fetch_all(connection).await?),
-                    Sessions::Borrowed => {
-                        let mut transaction = connection.begin_with(self.begin()).await?;
+                let begin = match (self.sessions, plan) {
+                    (Sessions::Own, Plan::Kept) => None,
+                    (Sessions::Own, Plan::Anew) => Some(settings::begin_and_plan_anew()),
+                    // There, every statement is planned when it runs.
+                    (Sessions::Borrowed, _) => Some(self.begin()),
+                };
+                match begin {
+                    None => Ok(query.fetch_all(connection).await?),
+                    Some(begin) => {
+                        let mut transaction = connection.begin_with(begin).await?;
                         let rows = query.persistent(false).fetch_all(&mut *transaction).await?;
                         transaction.commit().await?;
                         Ok(rows)

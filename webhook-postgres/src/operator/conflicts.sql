@@ -4,7 +4,6 @@ SELECT
   kept.fingerprint,
   kept.body,
   kept.body_bytes
-FROM webhook.events AS event
-JOIN webhook.conflict_bodies AS kept ON kept.id = event.id
-WHERE event.kind = $1 AND event.key = $2
+FROM webhook.conflict_bodies AS kept
+WHERE kept.id = (SELECT id FROM webhook.events WHERE kind = $1 AND key = $2)
 ORDER BY kept.number DESC

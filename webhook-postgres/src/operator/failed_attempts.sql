@@ -3,7 +3,6 @@ SELECT
   kept.attempt,
   (extract(epoch FROM kept.ended_at) * 1000000)::bigint AS ended_at_us,
   kept.reason
-FROM webhook.events AS event
-JOIN webhook.failed_attempts AS kept ON kept.id = event.id
-WHERE event.kind = $1 AND event.key = $2
+FROM webhook.failed_attempts AS kept
+WHERE kept.id = (SELECT id FROM webhook.events WHERE kind = $1 AND key = $2)
 ORDER BY kept.fence DESC

@@ -19,7 +19,7 @@ pub(crate) async fn list(
     };
     let EventId(after) = page.after.unwrap_or(EventId(0));
     let rows = session
-        .rows(sql, |query| {
+        .rows_planned_anew(sql, |query| {
             query
                 .bind(page.kind.as_str().to_owned())
                 .bind(after)

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use sqlx::AssertSqlSafe;
+
 use super::ANSWER_GRACE;
 use crate::options::Durability;
 
@@ -31,6 +33,14 @@ pub(super) const STATEMENTS: [(&str, &str); 11] = [
     ("transform_null_equals", "off"),
     ("IntervalStyle", "postgres"),
 ];
+
+/// Statements that stay prepared keep the plan that they got first. Otherwise the planner makes five
+/// plans for the arguments at hand, and goes on to do so for as long as it takes them for the cheaper ones:
+/// a plan for a batch of one always looks cheaper, and to make one takes longer than to run it.
+const KEEP_PLANS: (&str, &str) = ("plan_cache_mode", "force_generic_plan");
+
+/// What does not stay prepared is planned anyway, so for the arguments at hand.
+const PLAN_ANEW: &str = "SET LOCAL plan_cache_mode = force_custom_plan;";
 
 /// `default_transaction_read_only` is not set: where it is on, an operator has frozen the database.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;";
@@ -81,8 +91,14 @@ pub(super) fn once_per_transaction(durability: Durability) -> &'static str {
 /// The settings for the start packet of a session.
 pub(super) fn of_own_session(statement_timeout: Duration) -> Vec<(&'static str, String)> {
     let mut settings = of_sessions(statement_timeout);
+    settings.push((KEEP_PLANS.0, KEEP_PLANS.1.to_owned()));
     settings.push(("default_transaction_isolation", "read committed".to_owned()));
     settings
+}
+
+/// Begins a transaction on a session that has [`of_own_session`], with plans for the arguments at hand.
+pub(super) fn begin_and_plan_anew() -> AssertSqlSafe<String> {
+    AssertSqlSafe(format!("{BEGIN} {PLAN_ANEW}"))
 }
 
 /// Begins a transaction and sets all of it.
@@ -91,6 +107,7 @@ pub(super) fn begin_and_set(statement_timeout: Duration, durability: Durability)
     for (name, value) in of_sessions(statement_timeout) {
         sql.push_str(&format!("SET LOCAL {name} = {value};"));
     }
+    sql.push_str(PLAN_ANEW);
     sql.push_str(once_per_transaction(durability));
     sql
 }
@@ -100,7 +117,6 @@ fn of_sessions(statement_timeout: Duration) -> Vec<(&'static str, String)> {
     let idle = statement_timeout + ANSWER_GRACE;
     let mut settings = Vec::from(statements);
     settings.extend([
-        ("plan_cache_mode", "auto".to_owned()),
         ("lock_timeout", "0".to_owned()),
         (
             "statement_timeout",
