@@ -410,7 +410,7 @@ impl Admin for MapStore {
 impl Events {
     fn insert(&mut self, envelope: Envelope, now: Duration, due_at: Duration) {
         self.last_id += 1;
-        let id = EventId(self.last_id);
+        let id = EventId::new(self.last_id);
         self.ids.insert(name(&envelope), id);
         let row = Row {
             envelope,
@@ -437,7 +437,7 @@ impl Events {
     /// The row that `lease` may extend and settle.
     fn held(&mut self, lease: &Lease) -> Option<&mut Row> {
         let row = self.by_id.get_mut(&lease.event)?;
-        (row.leased_until.is_some() && row.fence == lease.fence.0).then_some(row)
+        (row.leased_until.is_some() && row.fence == lease.fence.get()).then_some(row)
     }
 
     /// The rows of a kind, in the order of their ids.
@@ -511,14 +511,14 @@ impl Row {
         accepted_at: SystemTime,
         now: Duration,
     ) -> ClaimedEvent {
-        let attempt = Attempt::FIRST.0.saturating_add(self.attempts);
+        let attempt = Attempt::FIRST.get().saturating_add(self.attempts);
         self.attempts = attempt.get();
         self.fence += 1;
         self.leased_until = Some(now.saturating_add(lease));
         let lease = Lease {
             event: id,
-            attempt: Attempt(attempt),
-            fence: Fence(self.fence),
+            attempt: Attempt::new(attempt),
+            fence: Fence::new(self.fence),
         };
         let Envelope {
             key, headers, body, ..
@@ -546,7 +546,7 @@ impl Row {
         let number = self.attempts.saturating_sub(1);
         self.failed_attempts.truncate(MAX_FAILED_ATTEMPTS - 1);
         self.failed_attempts.push_front(FailedAttempt {
-            attempt: Attempt(Attempt::FIRST.0.saturating_add(number)),
+            attempt: Attempt::new(Attempt::FIRST.get().saturating_add(number)),
             ended_at,
             reason: reason.to_owned(),
         });

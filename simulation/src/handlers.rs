@@ -83,7 +83,7 @@ impl Script {
         let try_number = if poison {
             0
         } else {
-            lease.fence.0.unsigned_abs()
+            lease.fence.get().unsigned_abs()
         };
         Dice::new(
             digest(self.seed, &[name[0], name[1], try_number]),
@@ -93,7 +93,7 @@ impl Script {
 
     /// Settles the event as its own, as a handler does in a transaction.
     async fn settle(&self, lease: Lease) -> End {
-        let part = Part::Handler(self.kind.clone(), lease.event.0);
+        let part = Part::Handler(self.kind.clone(), lease.event.get());
         let store = Faulty::new(Arc::clone(&self.wire), self.life, part);
         let outcome = Outcome::Processed;
         match store.settle(&[Settlement { lease, outcome }]).await {

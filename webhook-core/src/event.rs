@@ -247,7 +247,19 @@ pub struct EventRef {
 /// Names an event for its backend, which assigns it; never reused, greater for events accepted
 /// later (to within concurrent batches).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EventId(pub i64);
+pub struct EventId(i64);
+
+impl EventId {
+    /// The name that a backend gave an event, or read back from where it keeps it.
+    pub const fn new(id: i64) -> Self {
+        Self(id)
+    }
+
+    /// The name as its backend gave it.
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+}
 
 /// Where an event stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

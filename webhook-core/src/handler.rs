@@ -204,9 +204,9 @@ impl<P> Event<P> {
             kind,
             key: Key::new("test").expect("a valid key"),
             lease: Lease {
-                event: EventId(0),
+                event: EventId::new(0),
                 attempt: Attempt::FIRST,
-                fence: Fence(0),
+                fence: Fence::new(0),
             },
             max_attempts: WorkerOptions::default().max_attempts,
             accepted_at: SystemTime::now(),
@@ -257,7 +257,7 @@ impl<P> Event<P> {
     #[must_use]
     pub fn on_attempt(mut self, number: u32) -> Self {
         let number = NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
-        self.lease.attempt = Attempt(number);
+        self.lease.attempt = Attempt::new(number);
         self.max_attempts = self.max_attempts.max(number);
         self
     }
@@ -295,7 +295,7 @@ impl<P> Event<P> {
 
     /// Whether the event fails for good where this attempt fails.
     pub fn is_last_attempt(&self) -> bool {
-        self.lease.attempt.0 >= self.max_attempts
+        self.lease.attempt.get() >= self.max_attempts
     }
 }
 

@@ -207,11 +207,21 @@ pub struct Lease {
 
 /// The number of an attempt, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Attempt(pub NonZeroU32);
+pub struct Attempt(NonZeroU32);
 
 impl Attempt {
     /// The first attempt.
     pub const FIRST: Self = Self(NonZeroU32::MIN);
+
+    /// The attempt of this number.
+    pub const fn new(number: NonZeroU32) -> Self {
+        Self(number)
+    }
+
+    /// The number, from 1, for arithmetic that must not make it zero.
+    pub const fn get(self) -> NonZeroU32 {
+        self.0
+    }
 
     /// The number, from 1.
     pub const fn number(self) -> u32 {
@@ -228,7 +238,19 @@ impl fmt::Display for Attempt {
 /// Grows with every claim of an event, released and requeued ones included, and is never given
 /// out twice for one event. The attempt's number cannot serve: a release gives it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Fence(pub i64);
+pub struct Fence(i64);
+
+impl Fence {
+    /// The fence that a backend gave a lease, or read back from where it keeps it.
+    pub const fn new(fence: i64) -> Self {
+        Self(fence)
+    }
+
+    /// The fence as its backend gave it.
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+}
 
 /// The answer to an extend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

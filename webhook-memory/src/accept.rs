@@ -39,7 +39,7 @@ impl State {
             Entry::Occupied(taken) => *taken.get(),
             Entry::Vacant(free) => {
                 self.last_id += 1;
-                let id = EventId(self.last_id);
+                let id = EventId::new(self.last_id);
                 let event = Event::new(new, number, now);
                 free.insert(id);
                 queue.enter(id, event.due_at, event.stage);

@@ -111,14 +111,14 @@ impl Event {
     /// Keeps how the attempt that was begun last ended badly.
     pub(crate) fn record_failure(&mut self, ended_at: Duration, reason: &str) {
         let attempt = Attempt::FIRST
-            .0
+            .get()
             .saturating_add(self.attempts.saturating_sub(1));
         let failures = self.failures.get_or_insert_default();
         if failures.0.len() == MAX_FAILED_ATTEMPTS {
             failures.0.pop_front();
         }
         failures.0.push_back(Failure {
-            attempt: Attempt(attempt),
+            attempt: Attempt::new(attempt),
             ended_at,
             reason: reason.to_owned(),
         });
@@ -130,7 +130,7 @@ impl Event {
             self.stage,
             Stage::Leased { .. } | Stage::Pending { ran_out: Some(_) }
         );
-        held && self.fence == lease.fence.0
+        held && self.fence == lease.fence.get()
     }
 
     pub(crate) fn state(&self) -> State {

@@ -20,7 +20,10 @@ impl state::State {
         };
         self.expire(number, now);
         let queue = &self.queues[number];
-        let due = queue.pending.range(..=(now, EventId(i64::MAX))).count();
+        let due = queue
+            .pending
+            .range(..=(now, EventId::new(i64::MAX)))
+            .count();
         Counts {
             waiting: (queue.pending.len() - due) as u64,
             due: due as u64,
@@ -49,7 +52,10 @@ impl state::State {
         };
         SettledCounts {
             processed: recent(&queue.processed) + recent(&queue.stripped),
-            failed: queue.failed.range((since, EventId(i64::MIN))..).count() as u64,
+            failed: queue
+                .failed
+                .range((since, EventId::new(i64::MIN))..)
+                .count() as u64,
         }
     }
 

@@ -46,14 +46,14 @@ impl State {
                 event.stage = Stage::Failed { at: now };
                 claimed.exhausted.push(event.key.clone());
             } else {
-                let attempt = Attempt::FIRST.0.saturating_add(event.attempts);
+                let attempt = Attempt::FIRST.get().saturating_add(event.attempts);
                 event.attempts = attempt.get();
                 event.fence += 1;
                 event.stage = Stage::Leased { until };
                 let lease = Lease {
                     event: id,
-                    attempt: Attempt(attempt),
-                    fence: Fence(event.fence),
+                    attempt: Attempt::new(attempt),
+                    fence: Fence::new(event.fence),
                 };
                 let accepted_at = clock.system_time(event.accepted_at);
                 claimed.events.push(

@@ -33,8 +33,8 @@ pub(crate) async fn extend(
             .rows(include_str!("extend.sql"), |query| {
                 let sorted = || open.iter().map(|&place| &leases[place]);
                 query
-                    .bind(sorted().map(|lease| lease.event.0).bind_iter())
-                    .bind(sorted().map(|lease| lease.fence.0).bind_iter())
+                    .bind(sorted().map(|lease| lease.event.get()).bind_iter())
+                    .bind(sorted().map(|lease| lease.fence.get()).bind_iter())
                     .bind(microseconds::of(lease))
             })
             .await?;

@@ -67,7 +67,7 @@ pub(crate) fn summary(row: &PgRow, event: EventRef) -> Result<EventSummary, PgEr
     };
     let conflict_count: i64 = row.try_get("conflict_count")?;
     Ok(EventSummary {
-        id: EventId(row.try_get("id")?),
+        id: EventId::new(row.try_get("id")?),
         event,
         fingerprint: fingerprint(row.try_get("fingerprint")?)?,
         headers: headers(row.try_get("headers")?)?,
@@ -93,7 +93,7 @@ fn attempts(stored: i32) -> Result<u32, PgError> {
 /// The number of a stored attempt.
 pub(crate) fn attempt(stored: i32) -> Result<Attempt, PgError> {
     let number = u32::try_from(stored).ok().and_then(NonZeroU32::new);
-    number.map(Attempt).ok_or_else(|| PgError::Damaged {
+    number.map(Attempt::new).ok_or_else(|| PgError::Damaged {
         detail: format!("its attempt has number {stored}"),
     })
 }

@@ -44,8 +44,8 @@ pub(crate) async fn settle(
     let rows = session
         .rows(include_str!("settle.sql"), |query| {
             query
-                .bind(sorted().map(|it| it.lease.event.0).bind_iter())
-                .bind(sorted().map(|it| it.lease.fence.0).bind_iter())
+                .bind(sorted().map(|it| it.lease.event.get()).bind_iter())
+                .bind(sorted().map(|it| it.lease.fence.get()).bind_iter())
                 .bind(sorted().map(|it| ending(&it.outcome)).bind_iter())
                 .bind(sorted().map(|it| delay_us(&it.outcome)).bind_iter())
                 .bind(sorted().map(|it| reason(&it.outcome)).bind_iter())

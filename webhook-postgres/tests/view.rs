@@ -110,7 +110,7 @@ async fn every_event_of_every_kind_is_in_the_inbox() {
             key: Key::new(key).unwrap(),
         };
         let record = inbox.store.find(&[event]).await.unwrap().remove(0).unwrap();
-        assert_eq!(row.get::<i64, _>("id"), record.id.0);
+        assert_eq!(row.get::<i64, _>("id"), record.id.get());
         assert_eq!(
             row.get::<&str, _>("status"),
             record.state.as_str(),

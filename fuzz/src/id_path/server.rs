@@ -150,7 +150,7 @@ impl Store for EveryId {
 
     async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
         let record = |event: &EventRef| EventRecord {
-            id: EventId(1),
+            id: EventId::new(1),
             envelope: Envelope::new(
                 event.kind.clone(),
                 event.key.clone(),

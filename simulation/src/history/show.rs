@@ -157,7 +157,12 @@ fn name(event: &EventRef) -> String {
 }
 
 fn show(lease: &Lease) -> String {
-    format!("#{}.{}/{}", lease.event.0, lease.attempt, lease.fence.0)
+    format!(
+        "#{}.{}/{}",
+        lease.event.get(),
+        lease.attempt,
+        lease.fence.get()
+    )
 }
 
 fn result(told: &Result<Accepted, String>) -> String {

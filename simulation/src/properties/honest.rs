@@ -29,7 +29,7 @@ pub(super) fn check(run: &Run, ledger: &Ledger) -> Result<(), Wrong> {
             answer: Settled::Applied,
         } => {
             let worker = usize::from(event.kind != kinds()[0]);
-            let last = Attempt(run.plan.workers[worker].max_attempts) <= lease.attempt;
+            let last = Attempt::new(run.plan.workers[worker].max_attempts) <= lease.attempt;
             let handler = handlers.get(&(lease.event, lease.fence));
             if is_right(by, outcome, handler, last) {
                 return Ok(());

@@ -98,9 +98,9 @@ pub async fn an_invented_lease_holds_nothing(backend: Backend) {
     let lease = |event: EventId, fence: i64| Lease {
         event,
         attempt: Attempt::FIRST,
-        fence: Fence(fence),
+        fence: Fence::new(fence),
     };
-    let (a, fence) = (held[0].lease.event, held[0].lease.fence.0);
+    let (a, fence) = (held[0].lease.event, held[0].lease.fence.get());
     let invented = [
         lease(a, fence + 1),
         lease(a, fence - 1),
@@ -109,8 +109,8 @@ pub async fn an_invented_lease_holds_nothing(backend: Backend) {
         lease(waiting.id, 0),
         lease(waiting.id, 1),
         lease(waiting.id, fence),
-        lease(EventId(i64::MAX), fence),
-        lease(EventId(-1), fence),
+        lease(EventId::new(i64::MAX), fence),
+        lease(EventId::new(-1), fence),
     ];
     let extended = backend.extend(&invented, SHORT).await;
     assert_eq!(extended, [Extended::LeaseLost; 9]);

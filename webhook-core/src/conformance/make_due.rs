@@ -35,7 +35,7 @@ pub async fn made_due_events_keep_attempts_reason_and_fence(backend: Backend) {
     assert_eq!(backend.record("a").await, expected);
     let claimed = backend.claim_one(&up_to(1)).await;
     assert_eq!(claimed.lease.attempt.number(), 2);
-    assert!(claimed.lease.fence.0 >= 2, "{:?}", claimed.lease);
+    assert!(claimed.lease.fence.get() >= 2, "{:?}", claimed.lease);
     let settled = backend.settle_one(claimed.lease, Outcome::Processed).await;
     assert_eq!(settled, Settled::Applied);
 }

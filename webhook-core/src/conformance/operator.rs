@@ -229,10 +229,10 @@ pub async fn pages_go_on_after_any_id(backend: Backend) {
     let after = Some(first[1].id);
     let rest = list(&backend, &kind(), State::Processing, after, 9).await;
     assert_eq!(names(&rest), ["c", "d"]);
-    let after = Some(EventId(i64::MAX));
+    let after = Some(EventId::new(i64::MAX));
     let end = list(&backend, &kind(), State::Processing, after, 9).await;
     assert_eq!(end, []);
-    let before = Some(EventId(i64::MIN));
+    let before = Some(EventId::new(i64::MIN));
     let all = list(&backend, &kind(), State::Processing, before, usize::MAX).await;
     assert_eq!(names(&all), ["a", "c", "d"]);
 }

@@ -513,7 +513,7 @@ async fn a_record_is_found_by_the_kind_of_its_payload_and_its_key() {
 
 fn record() -> EventRecord {
     EventRecord {
-        id: EventId(1),
+        id: EventId::new(1),
         envelope: envelope("a"),
         stripped: false,
         state: State::Processing,

@@ -242,7 +242,7 @@ impl Served {
         let after = match remedy {
             Remedy::Postpone(after) => return Outcome::Postpone { after },
             Remedy::Reject => None,
-            _ if attempt.0 >= self.options.max_attempts => None,
+            _ if attempt.get() >= self.options.max_attempts => None,
             Remedy::RetryAfter(after) => Some(after),
             Remedy::Retry => Some(self.options.backoff.delay(attempt.number())),
         };

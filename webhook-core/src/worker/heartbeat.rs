@@ -63,7 +63,7 @@ async fn renew_all(context: &Context, leases: Vec<Lease>, length: Duration) -> b
                     Extended::Renewed => context.leases.renewed(lease, asked_at),
                     Extended::LeaseLost => {
                         if context.leases.lose(lease) {
-                            let event = lease.event.0;
+                            let event = lease.event.get();
                             logging(|| warn!(event, "lease was lost, its handler is stopped"));
                         }
                     }

@@ -31,7 +31,7 @@ async fn settle(context: &Context, batch: &mut Vec<Settlement>) {
                 debug_assert_eq!(answers.len(), batch.len());
                 for (settlement, answer) in batch.iter().zip(answers) {
                     if answer == Settled::LeaseLost {
-                        let event = settlement.lease.event.0;
+                        let event = settlement.lease.event.get();
                         logging(|| warn!(event, "lease was lost before the attempt was settled"));
                     }
                 }

@@ -17,7 +17,7 @@ pub(crate) async fn list(
         State::Processed => include_str!("list_processed.sql"),
         State::Failed => include_str!("list_failed.sql"),
     };
-    let EventId(after) = page.after.unwrap_or(EventId(0));
+    let after = page.after.map_or(0, EventId::get);
     let rows = session
         .rows_planned_anew(sql, |query| {
             query

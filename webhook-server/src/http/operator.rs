@@ -179,7 +179,7 @@ fn page(query: &str) -> Result<Page, Problem> {
             }
             "after" => value
                 .parse()
-                .map(|number| page.after = Some(EventId(number)))
+                .map(|number| page.after = Some(EventId::new(number)))
                 .map_err(|_| "the number of an event"),
             _ => return None,
         })
@@ -312,7 +312,7 @@ async fn list(operator: &dyn Admin, page: &Page) -> Result<Answer, Problem> {
             next_after: records
                 .last()
                 .filter(|_| !is_last)
-                .map(|record| record.id.0),
+                .map(|record| record.id.get()),
         },
     )
 }
@@ -373,7 +373,10 @@ mod tests {
     fn pages_are_asked_for_by_name() {
         let asked = page("state=processed&limit=7&after=42").unwrap();
         assert_eq!(asked.state, State::Processed);
-        assert_eq!((asked.limit.get(), asked.after), (7, Some(EventId(42))));
+        assert_eq!(
+            (asked.limit.get(), asked.after),
+            (7, Some(EventId::new(42)))
+        );
         let asked = page("").unwrap();
         assert_eq!(
             (asked.state, asked.limit, asked.after),

@@ -71,7 +71,7 @@ impl List {
         let mut page = Page {
             kind: self.of.kind.clone(),
             state: self.state.into(),
-            after: self.after.map(EventId),
+            after: self.after.map(EventId::new),
             held_for_over: None,
             limit: PAGE,
         };
@@ -95,7 +95,7 @@ impl List {
                     }
                     let row = format!(
                         "{:>10}  {:<20}  {:<20}  {:>8}  {:<32}  {}",
-                        record.id.0,
+                        record.id.get(),
                         instant(record.accepted_at),
                         record
                             .settled_at

@@ -44,10 +44,10 @@ impl<'a> Name<'a> {
     }
 
     /// The same, with the number that the store gave the event.
-    pub(crate) fn numbered(mut self, EventId(event_id): EventId) -> Self {
+    pub(crate) fn numbered(mut self, event_id: EventId) -> Self {
         match &mut self {
-            Self::Transaction { number, .. } => *number = Some(event_id),
-            Self::Event { id, .. } => *id = Some(event_id),
+            Self::Transaction { number, .. } => *number = Some(event_id.get()),
+            Self::Event { id, .. } => *id = Some(event_id.get()),
         }
         self
     }

@@ -170,7 +170,7 @@ async fn a_failed_transaction_is_shown_with_its_reason() {
             .iter()
             .map(|event| {
                 Some(EventRecord {
-                    id: EventId(1),
+                    id: EventId::new(1),
                     envelope: Envelope::new(
                         Kind::new("transaction").unwrap(),
                         Key::new(event.key.as_str()).unwrap(),

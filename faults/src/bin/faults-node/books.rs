@@ -64,8 +64,8 @@ impl Books {
     ) -> anyhow::Result<Settled> {
         let mut transaction = connection.begin_with(BEGIN).await?;
         query("INSERT INTO public.effects (event, fence) VALUES ($1, $2)")
-            .bind(lease.event.0)
-            .bind(lease.fence.0)
+            .bind(lease.event.get())
+            .bind(lease.fence.get())
             .persistent(false)
             .execute(&mut *transaction)
             .await?;

@@ -52,9 +52,9 @@ impl LedgerHandler {
 
     fn write(&self, what: What, event: &Event<Transaction>) {
         self.ledger.write(Line {
-            event: event.lease.event.0,
+            event: event.lease.event.get(),
             attempt: event.lease.attempt.number(),
-            fence: event.lease.fence.0,
+            fence: event.lease.fence.get(),
             lag_us: i64::try_from(event.lag.as_micros()).unwrap_or(i64::MAX),
             key: event.key.as_str().to_owned(),
             ..Line::of(what)

@@ -89,9 +89,9 @@ impl Watched {
     fn settled(&self, settlement: &Settlement) {
         let lease = settlement.lease;
         self.ledger.write(Line {
-            event: lease.event.0,
+            event: lease.event.get(),
             attempt: lease.attempt.number(),
-            fence: lease.fence.0,
+            fence: lease.fence.get(),
             ..Line::of(match settlement.outcome {
                 Outcome::Processed => What::Processed,
                 Outcome::Failed { .. } => What::Failed,

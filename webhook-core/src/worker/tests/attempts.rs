@@ -153,7 +153,7 @@ async fn undecodable_payloads_are_retried_until_the_attempts_are_spent() {
 async fn what_a_handler_has_settled_is_not_settled_again() {
     let scheduler = Scripted::new([brings([event(1, 1), event(2, 1)])]);
     let worker = start(&scheduler, async |event: Event<Word>| {
-        Ok(match event.lease.event.0 {
+        Ok(match event.lease.event.get() {
             1 => Handled::Settled,
             _ => Handled::Done,
         })

@@ -196,7 +196,7 @@ async fn a_drain_lets_handlers_finish() {
 async fn a_drain_hands_back_what_does_not_finish() {
     let scheduler = Scripted::new([brings((1..=3).map(|id| event(id, 1)))]);
     let worker = start(&scheduler, async |event: Event<Word>| {
-        if event.lease.event.0 > 1 {
+        if event.lease.event.get() > 1 {
             pending::<()>().await;
         }
         Ok(())
@@ -249,7 +249,7 @@ async fn what_only_waits_for_its_settlement_is_not_handed_back() {
     });
     let scheduler = Scripted::with(mock, [brings([event(1, 1), event(2, 1)])]);
     let worker = start(&scheduler, async |event: Event<Word>| {
-        if event.lease.event.0 > 1 {
+        if event.lease.event.get() > 1 {
             pending::<()>().await;
         }
         Ok(())

@@ -64,7 +64,7 @@ impl Observer for Broken {
 }
 
 async fn by_id(event: Event<Word>) -> Result<(), HandlerError> {
-    match event.id().0 {
+    match event.id().get() {
         1 => {
             sleep(SECOND).await;
             Ok(())
@@ -176,7 +176,7 @@ async fn handlers_log_in_a_span_that_names_their_event() {
     let scheduler = Scripted::new([brings([event(1, 1), event(2, 3)])]);
     let worker = super::scripted::start(&scheduler, async |event: Event<Word>| {
         // One after the other, each at two polls.
-        sleep(SECOND * u32::try_from(event.id().0).unwrap()).await;
+        sleep(SECOND * u32::try_from(event.id().get()).unwrap()).await;
         tracing::info!("shipping {}", event.key);
         Ok(())
     });

@@ -88,7 +88,7 @@ async fn a_log_that_panics_changes_no_outcome() {
     let _log = set_default(PanickingSubscriber);
     let scheduler = Scripted::new([brings([event(1, 1), event(2, LAST_ATTEMPT)])]);
     let worker = start(&scheduler, async |event: Event<Word>| {
-        match event.lease.event.0 {
+        match event.lease.event.get() {
             1 => Ok(()),
             _ => Err(HandlerError::retry("no luck")),
         }
@@ -194,7 +194,7 @@ async fn a_span_that_panics_changes_no_outcome() {
     let scheduler = Scripted::new([brings(script)]);
     let worker = start(&scheduler, async |event: Event<Word>| {
         tokio::task::yield_now().await;
-        match event.id().0 {
+        match event.id().get() {
             1 => Ok(()),
             2 => panic!("of its own"),
             _ => Err(HandlerError::retry("no luck")),

@@ -111,7 +111,7 @@ impl Scheduler for Scripted {
         let answers = self.mock.settle(settlements).await?;
         let told = settlements
             .iter()
-            .map(|it| (it.lease.event.0, it.outcome.clone()));
+            .map(|it| (it.lease.event.get(), it.outcome.clone()));
         self.settled.lock().unwrap().extend(told);
         self.changed.notify_waiters();
         Ok(answers)
@@ -125,9 +125,9 @@ impl Scheduler for Scripted {
 
 pub(super) fn event(id: i64, attempt: u32) -> ClaimedEvent {
     let lease = Lease {
-        event: EventId(id),
-        attempt: Attempt(NonZeroU32::new(attempt).unwrap()),
-        fence: Fence(i64::from(attempt)),
+        event: EventId::new(id),
+        attempt: Attempt::new(NonZeroU32::new(attempt).unwrap()),
+        fence: Fence::new(i64::from(attempt)),
     };
     let key = Key::new(format!("key-{id}")).unwrap();
     let body = Bytes::from(format!("word-{id}"));
