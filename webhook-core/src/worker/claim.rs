@@ -1,7 +1,8 @@
 //! The claim loop: of each kind as many events as it has free slots, exactly when the next one falls
 //! due, and of all kinds that want some in one call.
 
-use std::future::pending;
+use std::collections::VecDeque;
+use std::future::{pending, ready};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -32,6 +33,11 @@ const HINT_FLOOR: Duration = Duration::from_millis(1);
 /// slow handlers do not make for claims of one event.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// Of kinds that have more due than slots: at least as many events of each in one claim, and no more
+/// kinds than that allows. To look at a kind costs a store about as much as to lease an event, so that
+/// a few events of each of many kinds would cost twice as much.
+const MIN_SHARE: usize = 32;
+
 /// A kind that wants events, and its free slots.
 struct Wanting {
     /// Its place among the kinds.
@@ -59,6 +65,8 @@ pub(super) struct Claiming {
     next: Vec<Next>,
     /// One future for each kind that has not been asked: it ends when the kind wants events.
     waiting: FuturesUnordered<BoxFuture<'static, Wanting>>,
+    /// The kinds that want events and have not been asked, in the order of their turns.
+    queue: VecDeque<Wanting>,
     /// The kinds that sleep until their time comes.
     idle: Vec<bool>,
     /// The kinds that `hint` tells of.
@@ -82,6 +90,7 @@ impl Claiming {
             context,
             finished,
             waiting: FuturesUnordered::new(),
+            queue: VecDeque::new(),
             idle: vec![false; kinds],
             listened: vec![false; kinds],
             hint: never(),
@@ -97,26 +106,53 @@ impl Claiming {
         }
         loop {
             self.listen();
-            let first = tokio::select! {
+            tokio::select! {
                 biased;
                 () = context.stop.cancelled() => return,
-                Some(first) = unconstrained(self.waiting.next()) => first,
+                // Before kinds that want events again and again.
                 places = &mut self.hint => {
                     self.hint = never();
                     self.hinted(&places);
                     continue;
                 }
-            };
-            let mut wanting = vec![first];
+                Some(first) = unconstrained(self.waiting.next()) => self.want(first),
+                () = ready(()), if !self.queue.is_empty() => {}
+            }
             // All that want events now, however many: the task's budget would part them.
             while let Some(Some(more)) = unconstrained(self.waiting.next()).now_or_never() {
-                wanting.push(more);
+                self.want(more);
             }
-            for Wanting { place, .. } in &wanting {
-                self.idle[*place] = false;
-            }
+            let wanting = self.next_turn();
             self.claim(wanting).await;
         }
+    }
+
+    fn want(&mut self, wanting: Wanting) {
+        self.idle[wanting.place] = false;
+        self.queue.push_back(wanting);
+    }
+
+    /// The kinds to ask now: all that want events, but for those beyond a number that have more due
+    /// than slots, which have the next turns.
+    fn next_turn(&mut self) -> Vec<Wanting> {
+        let kinds = &self.context.kinds;
+        let batches = self
+            .queue
+            .iter()
+            .map(|it| kinds[it.place].options.max_batch);
+        let mut turns = (batches.max().unwrap_or(1) / MIN_SHARE).max(1);
+        let mut wanting = Vec::with_capacity(self.queue.len());
+        for it in mem::take(&mut self.queue) {
+            if self.next[it.place].behind {
+                if turns == 0 {
+                    self.queue.push_back(it);
+                    continue;
+                }
+                turns -= 1;
+            }
+            wanting.push(it);
+        }
+        wanting
     }
 
     /// Has the backend tell of work for the kinds that sleep.

@@ -272,6 +272,60 @@ async fn kinds_that_all_have_much_to_do_share_a_batch() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn kinds_that_have_much_to_do_take_turns() {
+    const BUSY: usize = 100;
+    let busy = (0..BUSY).map(|number| (kind_number(number), 1_000_000));
+    let stock = Stock::of(busy);
+    let options = WorkerOptions {
+        concurrency: 64,
+        ..WorkerOptions::default()
+    };
+    let builder = (0..BUSY).fold(Worker::builder(), |builder, number| {
+        let handler = async |_: RawEvent| {
+            sleep(SECOND / 4).await;
+            Ok::<_, HandlerError>(())
+        };
+        builder.handle_raw(kind_number(number), options.clone(), handler)
+    });
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let quiet = kind_number(BUSY);
+    let builder = builder.handle_raw(
+        quiet.clone(),
+        WorkerOptions::default(),
+        move |_: RawEvent| {
+            let tell = tell.clone();
+            async move { Ok::<_, HandlerError>(tell.send(())?) }
+        },
+    );
+    let worker = builder.start(Arc::clone(&stock) as Arc<dyn Scheduler>);
+    for _ in 0..5 {
+        sleep(SECOND).await;
+        let before = stock.asked().len();
+        stock.left.lock().unwrap().insert(quiet.clone(), 1);
+        *stock.hinted.lock().unwrap() = vec![BUSY];
+        stock.hint.notify_one();
+        told.recv().await.unwrap();
+        let asked = &stock.asked()[before..];
+        let turn = asked
+            .iter()
+            .position(|(_, claims)| claims.iter().any(|claim| claim.kind == quiet));
+        assert!(turn.is_some_and(|turn| turn <= 3), "{turn:?}");
+    }
+    worker.shutdown(SECOND).await;
+    let mut turns = HashMap::<Kind, usize>::new();
+    for (_, claims) in &stock.asked()[1..] {
+        let busy: Vec<_> = claims.iter().filter(|claim| claim.kind != quiet).collect();
+        assert!(busy.len() <= 16, "{}", busy.len());
+        for claim in busy {
+            *turns.entry(claim.kind.clone()).or_default() += 1;
+        }
+    }
+    let (fewest, most) = (turns.values().min().unwrap(), turns.values().max().unwrap());
+    assert_eq!(turns.len(), BUSY);
+    assert!(*fewest > 5 && *most <= 2 * fewest, "{fewest} to {most}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_kind_with_much_to_do_does_not_keep_another_one_waiting() {
     let stock = Stock::of([(kind_number(0), 1_000_000)]);
     let options = WorkerOptions {
