@@ -222,7 +222,9 @@ async fn requeue(
     }
 }
 
-fn refusal(error: Error) -> Refusal {
+/// Takes errors of the inbox, and of the store where an operator asks it.
+fn refusal(error: impl Into<Error>) -> Refusal {
+    let error = error.into();
     let status = match error.kind() {
         ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorKind::Temporary => StatusCode::SERVICE_UNAVAILABLE,

@@ -24,11 +24,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use webhook_core::{
     Accepted, Admin, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts,
-    EXHAUSTED_REASON, Envelope, Error, Event, EventId, EventRecord, EventRef, EventSummary,
-    Extended, FailedAttempt, Fence, Fingerprint, HandlerError, Headers, Identity, InvalidPayload,
-    Kind, LOST_REASON, Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS,
-    MadeDue, NewEvent, OnFailed, Outcome, Page, Payload, Pipeline, Prune, Requeued, RunningLeases,
-    Scheduler, Settled, SettledCounts, Settlement, State, Store, Strip, TerminalState, payload,
+    EXHAUSTED_REASON, Envelope, Event, EventId, EventRecord, EventRef, EventSummary, Extended,
+    FailedAttempt, Fence, Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Kind,
+    LOST_REASON, Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MadeDue,
+    NewEvent, OnFailed, Outcome, Page, Payload, Pipeline, Prune, Requeued, RunningLeases,
+    Scheduler, Settled, SettledCounts, Settlement, State, Store, StoreError, Strip, TerminalState,
+    payload,
 };
 
 /// How many events a [`MapStore`] holds at most, those settled included.
@@ -149,11 +150,11 @@ impl MapStore {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Store for MapStore {
-    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
         let (mut state, now) = self.lock();
         let is_new = |event: &&NewEvent| !state.ids.contains_key(&name(&event.envelope));
         if state.by_id.len() + events.iter().filter(is_new).count() > CAPACITY {
-            return Err(Error::Full { capacity: CAPACITY });
+            return Err(StoreError::Full { capacity: CAPACITY });
         }
         let accepted = events.iter().map(|event| {
             let due_at = now.saturating_add(event.delay);
@@ -176,7 +177,7 @@ impl Store for MapStore {
         Ok(accepted)
     }
 
-    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
         let (state, now) = self.lock();
         let records = events.iter().map(|event| {
             let id = state.ids.get(event)?;
@@ -185,7 +186,7 @@ impl Store for MapStore {
         Ok(records.collect())
     }
 
-    async fn ping(&self) -> Result<(), Error> {
+    async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
     }
 }
@@ -193,7 +194,7 @@ impl Store for MapStore {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Scheduler for MapStore {
-    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         let (mut state, now) = self.lock();
         let claimed = claims
             .iter()
@@ -201,7 +202,7 @@ impl Scheduler for MapStore {
         Ok(claimed.collect())
     }
 
-    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
         let (mut state, now) = self.lock();
         let extended = leases.iter().map(|held| match state.held(held) {
             Some(row) => {
@@ -213,7 +214,7 @@ impl Scheduler for MapStore {
         Ok(extended.collect())
     }
 
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         let (mut state, now) = self.lock();
         let settled = settlements.iter().map(|Settlement { lease, outcome }| {
             let Some(row) = state.held(lease) else {
@@ -258,13 +259,13 @@ impl Scheduler for MapStore {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Admin for MapStore {
-    async fn kinds(&self) -> Result<Vec<Kind>, Error> {
+    async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
         let (state, _) = self.lock();
         let kinds = state.by_id.values().map(|row| row.envelope.kind.clone());
         Ok(BTreeSet::from_iter(kinds).into_iter().collect())
     }
 
-    async fn counts(&self, kind: &Kind) -> Result<Counts, Error> {
+    async fn counts(&self, kind: &Kind) -> Result<Counts, StoreError> {
         let (state, now) = self.lock();
         let mut counts = Counts::default();
         for (_, row) in state.of(kind) {
@@ -279,13 +280,13 @@ impl Admin for MapStore {
         Ok(counts)
     }
 
-    async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, Error> {
+    async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, StoreError> {
         let (state, now) = self.lock();
         let due = state.of(kind).filter(|(_, row)| row.is_due(now));
         Ok(due.map(|(_, row)| now - row.due_at).max())
     }
 
-    async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, Error> {
+    async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, StoreError> {
         let (state, now) = self.lock();
         let mut settled = SettledCounts::default();
         for (_, row) in state.of(kind) {
@@ -299,7 +300,7 @@ impl Admin for MapStore {
         Ok(settled)
     }
 
-    async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, Error> {
+    async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, StoreError> {
         let (state, now) = self.lock();
         let rows = state.of(&page.kind).filter(|(id, row)| {
             page.after.is_none_or(|last| *id > last)
@@ -313,13 +314,13 @@ impl Admin for MapStore {
         Ok(records.map(|record| record.summary()).collect())
     }
 
-    async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, Error> {
+    async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError> {
         let (mut state, _) = self.lock();
         let row = state.find(event);
         Ok(row.map_or_else(Vec::new, |row| row.conflicts.iter().cloned().collect()))
     }
 
-    async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, Error> {
+    async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, StoreError> {
         let (mut state, _) = self.lock();
         let row = state.find(event);
         Ok(row.map_or_else(Vec::new, |row| {
@@ -327,7 +328,7 @@ impl Admin for MapStore {
         }))
     }
 
-    async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, Error> {
+    async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, StoreError> {
         let (mut state, now) = self.lock();
         let requeued = events.iter().map(|event| match state.find(event) {
             None => Requeued::NotFound,
@@ -346,7 +347,7 @@ impl Admin for MapStore {
         &self,
         events: &[EventRef],
         leases: RunningLeases,
-    ) -> Result<Vec<MadeDue>, Error> {
+    ) -> Result<Vec<MadeDue>, StoreError> {
         let (mut state, now) = self.lock();
         let answers = events.iter().map(|event| match state.find(event) {
             None => MadeDue::NotFound,
@@ -357,7 +358,7 @@ impl Admin for MapStore {
         Ok(answers)
     }
 
-    async fn prune(&self, prune: &Prune) -> Result<usize, Error> {
+    async fn prune(&self, prune: &Prune) -> Result<usize, StoreError> {
         let (mut state, now) = self.lock();
         let terminal = match prune.state {
             TerminalState::Processed => State::Processed,
@@ -373,7 +374,7 @@ impl Admin for MapStore {
         Ok(ended.len())
     }
 
-    async fn strip(&self, strip: &Strip) -> Result<usize, Error> {
+    async fn strip(&self, strip: &Strip) -> Result<usize, StoreError> {
         let (mut state, now) = self.lock();
         let mut ended = state.ended(&strip.kind, State::Processed, strip.older_than, now);
         ended.retain(|id| !state.by_id[id].stripped);
@@ -389,19 +390,19 @@ impl Admin for MapStore {
         Ok(ended.len())
     }
 
-    async fn pause(&self, kind: &Kind) -> Result<bool, Error> {
+    async fn pause(&self, kind: &Kind) -> Result<bool, StoreError> {
         let (mut state, _) = self.lock();
         Ok(state.paused.insert(kind.clone()))
     }
 
-    async fn resume(&self, kind: &Kind) -> Result<bool, Error> {
+    async fn resume(&self, kind: &Kind) -> Result<bool, StoreError> {
         let (mut state, _) = self.lock();
         let was_paused = state.paused.remove(kind);
         self.0.wake.notify_one();
         Ok(was_paused)
     }
 
-    async fn paused(&self) -> Result<Vec<Kind>, Error> {
+    async fn paused(&self) -> Result<Vec<Kind>, StoreError> {
         let (state, _) = self.lock();
         Ok(state.paused.iter().cloned().collect())
     }

@@ -12,9 +12,9 @@ use serde::Deserialize;
 use tokio::time::Instant;
 use webhook_core::conformance::{Backend, Subject};
 use webhook_core::{
-    Accepted, Admin, Error, ErrorKind, Event, EventRecord, EventRef, Handled, Handler,
-    HandlerError, Headers, Identity, Inbox, InboxOptions, InvalidPayload, MockStore, NewEvent,
-    Payload, Pipeline, Requeued, State, Store,
+    Accepted, Admin, ErrorKind, Event, EventRecord, EventRef, Handled, Handler, HandlerError,
+    Headers, Identity, Inbox, InboxOptions, InvalidPayload, MockStore, NewEvent, Payload, Pipeline,
+    Requeued, State, Store, StoreError,
 };
 use webhook_memory::MemoryStore;
 
@@ -163,7 +163,7 @@ async fn failed_orders_can_be_requeued() {
 #[tokio::test]
 async fn senders_try_again_when_the_store_is_down() {
     let mut store = MockStore::new();
-    let down = || Error::unavailable(std::io::Error::other("down"));
+    let down = || StoreError::unavailable(std::io::Error::other("down"));
     store.expect_accept().once().returning(move |_| Err(down()));
     let inbox = Inbox::new(Arc::new(store), InboxOptions::default());
     assert_eq!(deliver(&inbox, BODY).await, 503);
@@ -188,17 +188,17 @@ impl<S> Counting<S> {
 
 #[async_trait]
 impl<S: Store> Store for Counting<S> {
-    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
         let accepted = self.inner.accept(events).await?;
         self.accepted.fetch_add(accepted.len(), Ordering::Relaxed);
         Ok(accepted)
     }
 
-    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
         self.inner.find(events).await
     }
 
-    async fn ping(&self) -> Result<(), Error> {
+    async fn ping(&self) -> Result<(), StoreError> {
         self.inner.ping().await
     }
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
 use webhook_core::{
-    Accepted, Claim, Claimed, Error, EventRecord, EventRef, Extended, Kind, Lease, NewEvent,
-    Scheduler, Settled, Settlement, Store,
+    Accepted, Claim, Claimed, EventRecord, EventRef, Extended, Kind, Lease, NewEvent, Scheduler,
+    Settled, Settlement, Store, StoreError,
 };
 use webhook_memory::MemoryStore;
 
@@ -24,7 +24,7 @@ use crate::history::{Answer, Call, CallId, Life, Part, Verb};
 pub(crate) struct Parked {
     pub(crate) id: CallId,
     pub(crate) call: Call,
-    pub(crate) reply: oneshot::Sender<Result<Answer, Error>>,
+    pub(crate) reply: oneshot::Sender<Result<Answer, StoreError>>,
 }
 
 /// What all ways share.
@@ -113,7 +113,7 @@ impl Faulty {
         Self { wire, life, part }
     }
 
-    async fn ask(&self, call: Call) -> Result<Answer, Error> {
+    async fn ask(&self, call: Call) -> Result<Answer, StoreError> {
         let answer = self.park(call);
         match answer {
             // A call whose caller waits is answered, or its caller is dead.
@@ -125,7 +125,7 @@ impl Faulty {
         }
     }
 
-    fn park(&self, call: Call) -> Option<oneshot::Receiver<Result<Answer, Error>>> {
+    fn park(&self, call: Call) -> Option<oneshot::Receiver<Result<Answer, StoreError>>> {
         let mut state = self.wire.lock();
         if state.dead.contains(&self.life) {
             return None;
@@ -165,21 +165,21 @@ fn mismatch(answer: &Answer) -> ! {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Store for Faulty {
-    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
         match self.ask(Call::Accept(events.to_vec())).await? {
             Answer::Accept(accepted) => Ok(accepted),
             other => mismatch(&other),
         }
     }
 
-    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
         match self.ask(Call::Find(events.to_vec())).await? {
             Answer::Find(found) => Ok(found),
             other => mismatch(&other),
         }
     }
 
-    async fn ping(&self) -> Result<(), Error> {
+    async fn ping(&self) -> Result<(), StoreError> {
         match self.ask(Call::Ping).await? {
             Answer::Ping => Ok(()),
             other => mismatch(&other),
@@ -192,7 +192,7 @@ impl Store for Faulty {
 impl Scheduler for Faulty {
     /// One call for each kind. Where one fails, what the others brought comes back when its leases
     /// run out.
-    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         let mut answers = Vec::new();
         for claim in claims {
             match self.ask(Call::Claim(claim.clone())).await? {
@@ -204,7 +204,7 @@ impl Scheduler for Faulty {
     }
 
     /// Asks in an order of its own: the core's is that of a hash map.
-    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
         let mut order: Vec<usize> = (0..leases.len()).collect();
         order.sort_by_key(|i| (leases[*i].event, leases[*i].fence));
         let sorted = order.iter().map(|i| leases[*i]).collect();
@@ -220,7 +220,7 @@ impl Scheduler for Faulty {
         }
     }
 
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         match self.ask(Call::Settle(settlements.to_vec())).await? {
             Answer::Settle(settled) => Ok(settled),
             other => mismatch(&other),

@@ -7,29 +7,29 @@
 //! # mod own { use webhook_core::*; use std::time::Duration; pub struct Own;
 //! # impl Own { pub async fn open() -> Self { Self } pub async fn drop_schema(&self) {} }
 //! # #[async_trait::async_trait] impl Store for Own {
-//! # async fn accept(&self, _: &[NewEvent]) -> Result<Vec<Accepted>, Error> { unreachable!() }
-//! # async fn find(&self, _: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> { unreachable!() }
-//! # async fn ping(&self) -> Result<(), Error> { unreachable!() } }
+//! # async fn accept(&self, _: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> { unreachable!() }
+//! # async fn find(&self, _: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> { unreachable!() }
+//! # async fn ping(&self) -> Result<(), StoreError> { unreachable!() } }
 //! # #[async_trait::async_trait] impl Scheduler for Own {
-//! # async fn claim(&self, _: &[Claim]) -> Result<Vec<Claimed>, Error> { unreachable!() }
-//! # async fn extend(&self, _: &[Lease], _: Duration) -> Result<Vec<Extended>, Error> { unreachable!() }
-//! # async fn settle(&self, _: &[Settlement]) -> Result<Vec<Settled>, Error> { unreachable!() }
+//! # async fn claim(&self, _: &[Claim]) -> Result<Vec<Claimed>, StoreError> { unreachable!() }
+//! # async fn extend(&self, _: &[Lease], _: Duration) -> Result<Vec<Extended>, StoreError> { unreachable!() }
+//! # async fn settle(&self, _: &[Settlement]) -> Result<Vec<Settled>, StoreError> { unreachable!() }
 //! # async fn wait_for_work(&self, _: &[Kind]) -> Vec<usize> { unreachable!() } }
 //! # #[async_trait::async_trait] impl Admin for Own {
-//! # async fn kinds(&self) -> Result<Vec<Kind>, Error> { unreachable!() }
-//! # async fn counts(&self, _: &Kind) -> Result<Counts, Error> { unreachable!() }
-//! # async fn lag(&self, _: &Kind) -> Result<Option<Duration>, Error> { unreachable!() }
-//! # async fn settled(&self, _: &Kind, _: Duration) -> Result<SettledCounts, Error> { unreachable!() }
-//! # async fn list(&self, _: &Page) -> Result<Vec<EventSummary>, Error> { unreachable!() }
-//! # async fn conflicts(&self, _: &EventRef) -> Result<Vec<ConflictRecord>, Error> { unreachable!() }
-//! # async fn failed_attempts(&self, _: &EventRef) -> Result<Vec<FailedAttempt>, Error> { unreachable!() }
-//! # async fn requeue(&self, _: &[EventRef]) -> Result<Vec<Requeued>, Error> { unreachable!() }
-//! # async fn make_due(&self, _: &[EventRef], _: RunningLeases) -> Result<Vec<MadeDue>, Error> { unreachable!() }
-//! # async fn prune(&self, _: &Prune) -> Result<usize, Error> { unreachable!() }
-//! # async fn strip(&self, _: &Strip) -> Result<usize, Error> { unreachable!() }
-//! # async fn pause(&self, _: &Kind) -> Result<bool, Error> { unreachable!() }
-//! # async fn resume(&self, _: &Kind) -> Result<bool, Error> { unreachable!() }
-//! # async fn paused(&self) -> Result<Vec<Kind>, Error> { unreachable!() } } }
+//! # async fn kinds(&self) -> Result<Vec<Kind>, StoreError> { unreachable!() }
+//! # async fn counts(&self, _: &Kind) -> Result<Counts, StoreError> { unreachable!() }
+//! # async fn lag(&self, _: &Kind) -> Result<Option<Duration>, StoreError> { unreachable!() }
+//! # async fn settled(&self, _: &Kind, _: Duration) -> Result<SettledCounts, StoreError> { unreachable!() }
+//! # async fn list(&self, _: &Page) -> Result<Vec<EventSummary>, StoreError> { unreachable!() }
+//! # async fn conflicts(&self, _: &EventRef) -> Result<Vec<ConflictRecord>, StoreError> { unreachable!() }
+//! # async fn failed_attempts(&self, _: &EventRef) -> Result<Vec<FailedAttempt>, StoreError> { unreachable!() }
+//! # async fn requeue(&self, _: &[EventRef]) -> Result<Vec<Requeued>, StoreError> { unreachable!() }
+//! # async fn make_due(&self, _: &[EventRef], _: RunningLeases) -> Result<Vec<MadeDue>, StoreError> { unreachable!() }
+//! # async fn prune(&self, _: &Prune) -> Result<usize, StoreError> { unreachable!() }
+//! # async fn strip(&self, _: &Strip) -> Result<usize, StoreError> { unreachable!() }
+//! # async fn pause(&self, _: &Kind) -> Result<bool, StoreError> { unreachable!() }
+//! # async fn resume(&self, _: &Kind) -> Result<bool, StoreError> { unreachable!() }
+//! # async fn paused(&self) -> Result<Vec<Kind>, StoreError> { unreachable!() } } }
 //! # use own::Own;
 //! use std::sync::Arc;
 //! use webhook_core::conformance::{Backend, Subject};

@@ -8,12 +8,13 @@ use crate::payload::InvalidPayload;
 /// The cause of an infrastructure error, shared by every caller of the batch that met it.
 pub type Source = Arc<dyn std::error::Error + Send + Sync>;
 
-/// Infrastructure failed, or the caller asked for what cannot be.
+/// A backend failed: the error of [`Store`](crate::Store), [`Scheduler`](crate::Scheduler) and
+/// [`Admin`](crate::Admin).
 ///
 /// Expected outcomes (a duplicate, a lost lease) are values, never errors.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum StoreError {
     /// The store cannot be reached, or did not commit. Whether it committed is unknown; every
     /// operation may be repeated.
     #[error("store unavailable")]
@@ -37,6 +38,33 @@ pub enum Error {
         /// How many events it may hold.
         capacity: usize,
     },
+}
+
+impl StoreError {
+    /// An [`StoreError::Unavailable`] caused by `source`.
+    pub fn unavailable(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Unavailable {
+            source: Arc::new(source),
+        }
+    }
+
+    /// An [`StoreError::Refused`] caused by `source`.
+    pub fn refused(source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Refused {
+            source: Arc::new(source),
+        }
+    }
+}
+
+/// An [`Inbox`](crate::Inbox) failed, or its caller asked for what cannot be.
+///
+/// Expected outcomes (a duplicate, a conflict) are values, never errors.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The inbox's store failed. Message and causes are those of the store's error.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// More deliveries are waiting to be made durable than the inbox may hold.
     #[error("too many deliveries waiting to be made durable")]
     Overloaded,
@@ -73,26 +101,50 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid(_) => ErrorKind::Invalid,
-            Self::Refused { .. } => ErrorKind::Internal,
-            Self::Unavailable { .. }
-            | Self::Full { .. }
+            Self::Store(StoreError::Refused { .. }) => ErrorKind::Internal,
+            Self::Store(StoreError::Unavailable { .. } | StoreError::Full { .. })
             | Self::Overloaded
             | Self::TimedOut { .. }
             | Self::Closed => ErrorKind::Temporary,
         }
     }
+}
 
-    /// An [`Error::Unavailable`] caused by `source`.
-    pub fn unavailable(source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::Unavailable {
-            source: Arc::new(source),
-        }
-    }
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+    use std::io;
 
-    /// An [`Error::Refused`] caused by `source`.
-    pub fn refused(source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self::Refused {
-            source: Arc::new(source),
+    use super::*;
+
+    #[test]
+    fn errors_of_the_store_keep_their_messages_and_causes() {
+        let refused = StoreError::refused(io::Error::other("bad row"));
+        let unavailable = StoreError::unavailable(io::Error::other("gone"));
+        let full = StoreError::Full { capacity: 7 };
+        let full_message = "store is full: it holds 7 events, or as many bytes as it may";
+        for (error, message, cause, kind) in [
+            (
+                unavailable,
+                "store unavailable",
+                Some("gone"),
+                ErrorKind::Temporary,
+            ),
+            (
+                refused,
+                "store refused the data",
+                Some("bad row"),
+                ErrorKind::Internal,
+            ),
+            (full, full_message, None, ErrorKind::Temporary),
+        ] {
+            let inbox_error = Error::from(error.clone());
+            assert_eq!(error.to_string(), message);
+            assert_eq!(inbox_error.to_string(), message);
+            assert_eq!(error.source().map(ToString::to_string).as_deref(), cause);
+            let inbox_cause = inbox_error.source().map(ToString::to_string);
+            assert_eq!(inbox_cause.as_deref(), cause);
+            assert_eq!(inbox_error.kind(), kind);
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
-use crate::error::Error;
+use crate::error::{Error, StoreError};
 use crate::event::{Envelope, EventRecord, EventRef, Key};
 use crate::headers::Headers;
 use crate::payload::{self, IntoEnvelope, Payload};
@@ -133,7 +133,7 @@ impl Answered {
     async fn wait(self) -> Result<Accepted, Error> {
         match timeout_at(self.deadline, self.answered).await {
             Ok(Ok(accepted)) => accepted,
-            Ok(Err(_)) => Err(Error::unavailable(flush::Unanswered)),
+            Ok(Err(_)) => Err(StoreError::unavailable(flush::Unanswered).into()),
             Err(_) => Err(Error::TimedOut { after: self.after }),
         }
     }
@@ -254,8 +254,8 @@ impl Inbox {
     /// - [`Error::Overloaded`], at once, when the queue is full.
     /// - [`Error::TimedOut`] when it was not durable by the deadline.
     /// - [`Error::Closed`] after [`close`](Self::close).
-    /// - The store's own error. After `Unavailable` and `TimedOut` the event may be durable all
-    ///   the same; a redelivery settles it.
+    /// - [`Error::Store`] when the store failed. After [`StoreError::Unavailable`] and
+    ///   [`Error::TimedOut`] the event may be durable all the same; a redelivery settles it.
     ///
     /// # Cancel safety
     ///
@@ -336,7 +336,7 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`], or the store's own.
+    /// [`Error::TimedOut`], or [`Error::Store`] when the store failed.
     pub async fn find<P: Payload>(&self, key: &Key) -> Result<Option<EventRecord>, Error> {
         let event = EventRef {
             kind: payload::kind_of::<P>(),
@@ -351,7 +351,7 @@ impl Inbox {
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`], or the store's own.
+    /// [`Error::TimedOut`], or [`Error::Store`] when the store failed.
     pub async fn ping(&self) -> Result<(), Error> {
         let store = Arc::clone(&self.shared.store);
         self.bounded(async move { store.ping().await }).await
@@ -369,13 +369,14 @@ impl Inbox {
     /// may end before the inbox is closed, as those of actix-web's threads do.
     async fn bounded<T: Send + 'static>(
         &self,
-        answer: impl Future<Output = Result<T, Error>> + Send + 'static,
+        answer: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, Error> {
         let after = self.shared.options.accept_timeout;
         let asking = self.shared.runtime.spawn(timeout(after, answer));
         match AbortOnDropHandle::new(asking).await {
-            Ok(answered) => answered.unwrap_or(Err(Error::TimedOut { after })),
-            Err(ended) => Err(Error::unavailable(ended)),
+            Ok(Ok(answered)) => Ok(answered?),
+            Ok(Err(_)) => Err(Error::TimedOut { after }),
+            Err(ended) => Err(StoreError::unavailable(ended).into()),
         }
     }
 }

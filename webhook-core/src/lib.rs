@@ -109,7 +109,7 @@ pub mod wakeup;
 mod worker;
 
 pub use backoff::Backoff;
-pub use error::{Error, ErrorKind, Source};
+pub use error::{Error, ErrorKind, Source, StoreError};
 pub use event::{
     Envelope, EventId, EventRecord, EventRef, EventSummary, Fingerprint, InvalidName, Key, Kind,
     MAX_KEY_BYTES, MAX_KIND_BYTES, State,

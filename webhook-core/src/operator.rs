@@ -6,13 +6,13 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::error::Error;
+use crate::error::StoreError;
 use crate::event::{EventId, EventRef, EventSummary, Fingerprint, Kind, State};
 use crate::scheduler::Attempt;
 
 /// Looks into a backend and tidies it up. No sender or worker waits for any of this.
 ///
-/// Every method fails with [`Error::Unavailable`] alone, and may be dropped at any time: a
+/// Every method fails with [`StoreError::Unavailable`] alone, and may be dropped at any time: a
 /// change is then made wholly or not at all.
 #[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
 #[async_trait]
@@ -23,31 +23,31 @@ pub trait Admin: Send + Sync + 'static {
     /// A kind is listed as long as the store keeps one of its events, even if all of them are settled or
     /// stripped. It is no longer listed once its last event is [pruned](Admin::prune). Costs a few
     /// index look-ups for each kind, however many events there are.
-    async fn kinds(&self) -> Result<Vec<Kind>, Error>;
+    async fn kinds(&self) -> Result<Vec<Kind>, StoreError>;
 
     /// How many events of `kind` stand where, in one snapshot. Costs a scan of them.
-    async fn counts(&self, kind: &Kind) -> Result<Counts, Error>;
+    async fn counts(&self, kind: &Kind) -> Result<Counts, StoreError>;
 
     /// The age of the oldest event of `kind` that is due and that nobody holds (a lease that ran
     /// out holds nothing); `None` when there is none. Costs an index look-up, however many are
     /// waiting.
-    async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, Error>;
+    async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, StoreError>;
 
     /// How many events of `kind` were settled within the last `within`, by the store's clock. Costs
     /// a scan of those.
-    async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, Error>;
+    async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, StoreError>;
 
     /// A page of the events of `page.kind` in `page.state`, in ascending order of their ids. It
     /// loads no bodies: [`Store::find`](crate::Store::find) has them.
     ///
     /// An event that moves between two pages may be missed or seen in its old state; no event is
     /// seen twice. To read on, ask for what comes `after` the last id.
-    async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, Error>;
+    async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, StoreError>;
 
     /// The conflicting deliveries kept of `event`, the latest first: at most
     /// [`MAX_CONFLICT_BODIES`](crate::MAX_CONFLICT_BODIES). Empty where there are none or there
     /// is no such event.
-    async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, Error>;
+    async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError>;
 
     /// The attempts at `event` that ended badly, the latest first: at most
     /// [`MAX_FAILED_ATTEMPTS`], those of before a requeue included. Empty where there are none or
@@ -55,11 +55,11 @@ pub trait Admin: Send + Sync + 'static {
     ///
     /// An attempt that ended without a result (a crash, a lost lease) is among them once the event
     /// was claimed again, with [`LOST_REASON`](crate::LOST_REASON).
-    async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, Error>;
+    async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, StoreError>;
 
     /// Schedules failed events afresh, due now and with all their attempts; answer *i* is that of
     /// event *i*. Fences go on growing, so that leases from before stay stale.
-    async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, Error>;
+    async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, StoreError>;
 
     /// Makes events that wait due now, such as those that were scheduled while the store's clock
     /// was ahead; answer *i* is that of event *i*. Attempts and fences stay as they are.
@@ -72,20 +72,20 @@ pub trait Admin: Send + Sync + 'static {
         &self,
         events: &[EventRef],
         leases: RunningLeases,
-    ) -> Result<Vec<MadeDue>, Error>;
+    ) -> Result<Vec<MadeDue>, StoreError>;
 
     /// Deletes settled events, with all that is kept of them, and says how many: at most
     /// `prune.limit`, those stripped before others, the oldest first, skipping those that another
     /// call is deleting. Their keys are free again: a redelivery is a new event. Call it until it
     /// answers less than the limit.
-    async fn prune(&self, prune: &Prune) -> Result<usize, Error>;
+    async fn prune(&self, prune: &Prune) -> Result<usize, StoreError>;
 
     /// Forgets the headers and bodies of PROCESSED events, theirs and those of their conflicts, and says of
     /// how many events: at most `strip.limit`, the oldest first, skipping those that another call
     /// is stripping. Their keys stay taken and their fingerprints are compared as before, so that
     /// a redelivery is still a duplicate or a conflict. Call it until it answers less than the
     /// limit.
-    async fn strip(&self, strip: &Strip) -> Result<usize, Error>;
+    async fn strip(&self, strip: &Strip) -> Result<usize, StoreError>;
 
     /// Pauses `kind`: its events are accepted as before, but none of them is claimed until the kind is
     /// [resumed](Admin::resume). Answers whether the kind was not paused before.
@@ -97,16 +97,16 @@ pub trait Admin: Send + Sync + 'static {
     /// before this one returned may still lease events; one that begins later does not. Attempts that are
     /// running go on: their leases are extended and settled as usual, and a retry waits for the resume, as
     /// does whatever is requeued or made due meanwhile.
-    async fn pause(&self, kind: &Kind) -> Result<bool, Error>;
+    async fn pause(&self, kind: &Kind) -> Result<bool, StoreError>;
 
     /// Ends the pause of `kind`, and answers whether there was one.
     ///
     /// What fell due meanwhile, and events whose leases ran out meanwhile, are claimed in their usual
     /// order. Workers find them within their polling interval, or at once where the backend wakes them.
-    async fn resume(&self, kind: &Kind) -> Result<bool, Error>;
+    async fn resume(&self, kind: &Kind) -> Result<bool, StoreError>;
 
     /// The kinds that are paused, in ascending order, whether or not they have events.
-    async fn paused(&self) -> Result<Vec<Kind>, Error>;
+    async fn paused(&self) -> Result<Vec<Kind>, StoreError>;
 }
 
 /// How many failed attempts of one event a store keeps: the latest ones.

@@ -6,15 +6,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures_util::FutureExt;
 
-use crate::error::Error;
+use crate::error::StoreError;
 use crate::scheduler::Reason;
 
-/// Awaits a call to a backend. Where the backend panics, the answer is [`Error::Unavailable`], as
+/// Awaits a call to a backend. Where the backend panics, the answer is [`StoreError::Unavailable`], as
 /// for every other failure of which nobody knows how far it came.
-pub(crate) async fn caught<T>(call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+pub(crate) async fn caught<T>(
+    call: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
     match AssertUnwindSafe(call).catch_unwind().await {
         Ok(answer) => answer,
-        Err(panic) => Err(Error::unavailable(BackendPanicked(message(&*panic)))),
+        Err(panic) => Err(StoreError::unavailable(BackendPanicked(message(&*panic)))),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::error::Error;
+use crate::error::StoreError;
 use crate::event::{EventRecord, EventRef, EventSummary, Kind};
 use crate::operator::{
     Admin, ConflictRecord, Counts, FailedAttempt, MadeDue, Page, Prune, Requeued, RunningLeases,
@@ -24,7 +24,7 @@ macro_rules! forward {
             fn accept<'life0, 'life1, 'async_trait>(
                 &'life0 self,
                 events: &'life1 [NewEvent],
-            ) -> BoxFuture<'async_trait, Result<Vec<Accepted>, Error>>
+            ) -> BoxFuture<'async_trait, Result<Vec<Accepted>, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -36,7 +36,7 @@ macro_rules! forward {
             fn find<'life0, 'life1, 'async_trait>(
                 &'life0 self,
                 events: &'life1 [EventRef],
-            ) -> BoxFuture<'async_trait, Result<Vec<Option<EventRecord>>, Error>>
+            ) -> BoxFuture<'async_trait, Result<Vec<Option<EventRecord>>, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -47,7 +47,7 @@ macro_rules! forward {
 
             fn ping<'life0, 'async_trait>(
                 &'life0 self,
-            ) -> BoxFuture<'async_trait, Result<(), Error>>
+            ) -> BoxFuture<'async_trait, Result<(), StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -61,7 +61,7 @@ macro_rules! forward {
             fn claim<'life0, 'life1, 'async_trait>(
                 &'life0 self,
                 claims: &'life1 [Claim],
-            ) -> BoxFuture<'async_trait, Result<Vec<Claimed>, Error>>
+            ) -> BoxFuture<'async_trait, Result<Vec<Claimed>, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -74,7 +74,7 @@ macro_rules! forward {
                 &'life0 self,
                 leases: &'life1 [Lease],
                 lease: Duration,
-            ) -> BoxFuture<'async_trait, Result<Vec<Extended>, Error>>
+            ) -> BoxFuture<'async_trait, Result<Vec<Extended>, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -86,7 +86,7 @@ macro_rules! forward {
             fn settle<'life0, 'life1, 'async_trait>(
                 &'life0 self,
                 settlements: &'life1 [Settlement],
-            ) -> BoxFuture<'async_trait, Result<Vec<Settled>, Error>>
+            ) -> BoxFuture<'async_trait, Result<Vec<Settled>, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -116,7 +116,7 @@ macro_rules! forward {
         impl<T: Admin + ?Sized> Admin for $pointer<T> {
             fn kinds<'life0, 'async_trait>(
                 &'life0 self,
-            ) -> BoxFuture<'async_trait, Result<Vec<Kind>, Error>>
+            ) -> BoxFuture<'async_trait, Result<Vec<Kind>, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -127,7 +127,7 @@ macro_rules! forward {
             fn counts<'life0, 'life1, 'async_trait>(
                 &'life0 self,
                 kind: &'life1 Kind,
-            ) -> BoxFuture<'async_trait, Result<Counts, Error>>
+            ) -> BoxFuture<'async_trait, Result<Counts, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -139,7 +139,7 @@ macro_rules! forward {
             fn lag<'life0, 'life1, 'async_trait>(
                 &'life0 self,
                 kind: &'life1 Kind,
-            ) -> BoxFuture<'async_trait, Result<Option<Duration>, Error>>
+            ) -> BoxFuture<'async_trait, Result<Option<Duration>, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -152,7 +152,7 @@ macro_rules! forward {
                 &'life0 self,
                 kind: &'life1 Kind,
                 within: Duration,
-            ) -> BoxFuture<'async_trait, Result<SettledCounts, Error>>
+            ) -> BoxFuture<'async_trait, Result<SettledCounts, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -164,7 +164,7 @@ macro_rules! forward {
             fn list<'life0, 'life1, 'async_trait>(
                 &'life0 self,
                 page: &'life1 Page,
-            ) -> BoxFuture<'async_trait, Result<Vec<EventSummary>, Error>>
+            ) -> BoxFuture<'async_trait, Result<Vec<EventSummary>, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -176,7 +176,7 @@ macro_rules! forward {
             fn conflicts<'life0, 'life1, 'async_trait>(
                 &'life0 self,
                 event: &'life1 EventRef,
-            ) -> BoxFuture<'async_trait, Result<Vec<ConflictRecord>, Error>>
+            ) -> BoxFuture<'async_trait, Result<Vec<ConflictRecord>, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -188,7 +188,7 @@ macro_rules! forward {
             fn failed_attempts<'life0, 'life1, 'async_trait>(
                 &'life0 self,
                 event: &'life1 EventRef,
-            ) -> BoxFuture<'async_trait, Result<Vec<FailedAttempt>, Error>>
+            ) -> BoxFuture<'async_trait, Result<Vec<FailedAttempt>, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -200,7 +200,7 @@ macro_rules! forward {
             fn requeue<'life0, 'life1, 'async_trait>(
                 &'life0 self,
                 events: &'life1 [EventRef],
-            ) -> BoxFuture<'async_trait, Result<Vec<Requeued>, Error>>
+            ) -> BoxFuture<'async_trait, Result<Vec<Requeued>, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -213,7 +213,7 @@ macro_rules! forward {
                 &'life0 self,
                 events: &'life1 [EventRef],
                 leases: RunningLeases,
-            ) -> BoxFuture<'async_trait, Result<Vec<MadeDue>, Error>>
+            ) -> BoxFuture<'async_trait, Result<Vec<MadeDue>, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -225,7 +225,7 @@ macro_rules! forward {
             fn prune<'life0, 'life1, 'async_trait>(
                 &'life0 self,
                 prune: &'life1 Prune,
-            ) -> BoxFuture<'async_trait, Result<usize, Error>>
+            ) -> BoxFuture<'async_trait, Result<usize, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -237,7 +237,7 @@ macro_rules! forward {
             fn strip<'life0, 'life1, 'async_trait>(
                 &'life0 self,
                 strip: &'life1 Strip,
-            ) -> BoxFuture<'async_trait, Result<usize, Error>>
+            ) -> BoxFuture<'async_trait, Result<usize, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -249,7 +249,7 @@ macro_rules! forward {
             fn pause<'life0, 'life1, 'async_trait>(
                 &'life0 self,
                 kind: &'life1 Kind,
-            ) -> BoxFuture<'async_trait, Result<bool, Error>>
+            ) -> BoxFuture<'async_trait, Result<bool, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -261,7 +261,7 @@ macro_rules! forward {
             fn resume<'life0, 'life1, 'async_trait>(
                 &'life0 self,
                 kind: &'life1 Kind,
-            ) -> BoxFuture<'async_trait, Result<bool, Error>>
+            ) -> BoxFuture<'async_trait, Result<bool, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
@@ -272,7 +272,7 @@ macro_rules! forward {
 
             fn paused<'life0, 'async_trait>(
                 &'life0 self,
-            ) -> BoxFuture<'async_trait, Result<Vec<Kind>, Error>>
+            ) -> BoxFuture<'async_trait, Result<Vec<Kind>, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,

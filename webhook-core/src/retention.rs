@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use crate::error::Error;
+use crate::error::StoreError;
 use crate::event::Kind;
 use crate::operator::{Admin, Prune, Strip, TerminalState};
 use crate::panics::{caught, logging};
@@ -73,7 +73,7 @@ impl Retention {
         &self,
         operator: &dyn Admin,
         mut progress: impl FnMut(&Swept),
-    ) -> Result<Swept, Error> {
+    ) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
         for state in [TerminalState::Processed, TerminalState::Failed] {
             let prune = Prune {
@@ -208,7 +208,7 @@ mod tests {
     async fn sweeps_go_on_and_only_what_happened_is_logged() {
         let mut operator = MockAdmin::new();
         // An error ends its sweep, not the sweeps. Then nothing is found, then something, twice.
-        let gone = Err(Error::unavailable(std::io::Error::other("gone")));
+        let gone = Err(StoreError::unavailable(std::io::Error::other("gone")));
         let mut found = VecDeque::from([gone, Ok(0), Ok(0), Ok(3), Ok(0), Ok(0), Ok(1)]);
         operator
             .expect_prune()

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use crate::error::Error;
+use crate::error::StoreError;
 use crate::event::{EventId, Key, Kind};
 use crate::headers::Headers;
 
@@ -42,12 +42,12 @@ pub trait Scheduler: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`]: what was leased, if anything, comes back when the lease runs out.
+    /// [`StoreError::Unavailable`]: what was leased, if anything, comes back when the lease runs out.
     ///
     /// # Cancel safety
     ///
     /// As for an error: what was leased meanwhile comes back when the lease runs out.
-    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error>;
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError>;
 
     /// Renews `leases`, each to run out `lease` from now; answer *i* is that of lease *i*.
     ///
@@ -58,12 +58,12 @@ pub trait Scheduler: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`]: whether the leases were renewed is unknown.
+    /// [`StoreError::Unavailable`]: whether the leases were renewed is unknown.
     ///
     /// # Cancel safety
     ///
     /// As for an error.
-    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error>;
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError>;
 
     /// Ends attempts; answer *i* is that of settlement *i*.
     ///
@@ -83,13 +83,13 @@ pub trait Scheduler: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`]: whether they applied is unknown. The call may be repeated; what
+    /// [`StoreError::Unavailable`]: whether they applied is unknown. The call may be repeated; what
     /// had applied answers `LeaseLost` then.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future leaves each settlement either applied or not.
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error>;
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError>;
 
     /// Completes when there may be something to claim of some of `kinds` earlier than their last claims
     /// said, with the places of these in `kinds`.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::error::Error;
+use crate::error::StoreError;
 use crate::event::{Envelope, EventRecord, EventRef};
 
 /// Makes events durable, once per (kind, key), and finds them again.
@@ -43,7 +43,7 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     ///
     /// An error answers the whole call: no caller may be told that its event is durable. The call
-    /// may be repeated, since keys make it idempotent. [`Error::Refused`] and [`Error::Full`]
+    /// may be repeated, since keys make it idempotent. [`StoreError::Refused`] and [`StoreError::Full`]
     /// promise that nothing was stored, so that the caller can find the culprit by asking for
     /// each event alone.
     ///
@@ -51,7 +51,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// Dropping the future leaves every event either wholly accepted or not at all; which is
     /// unknown. No lock or connection stays behind.
-    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error>;
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError>;
 
     /// The records of `events`; answer *i* is `None` where the store knows no event *i*.
     ///
@@ -61,23 +61,23 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] when the store cannot answer.
+    /// [`StoreError::Unavailable`] when the store cannot answer.
     ///
     /// # Cancel safety
     ///
     /// Reads only; may be dropped at any time.
-    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error>;
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError>;
 
     /// Asks the store for a sign of life, in the cheapest way that proves it can answer.
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] when it cannot.
+    /// [`StoreError::Unavailable`] when it cannot.
     ///
     /// # Cancel safety
     ///
     /// Reads only; may be dropped at any time.
-    async fn ping(&self) -> Result<(), Error>;
+    async fn ping(&self) -> Result<(), StoreError>;
 }
 
 /// How many conflicting bodies of one event a store keeps: the latest ones.

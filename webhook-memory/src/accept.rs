@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use webhook_core::{Accepted, Error, EventId, NewEvent, OnFailed};
+use webhook_core::{Accepted, EventId, NewEvent, OnFailed, StoreError};
 
 use crate::WhenFull;
 use crate::event::{Event, Stage, conflict_bytes, new_bytes};
@@ -16,11 +16,11 @@ impl State {
         &mut self,
         events: &[NewEvent],
         now: Duration,
-    ) -> Result<Vec<Accepted>, Error> {
+    ) -> Result<Vec<Accepted>, StoreError> {
         let room = self.options.capacity.saturating_sub(self.len());
         let is_full = events.len() > room && self.new_keys(events) > room + self.evictable();
         if is_full || !self.has_bytes_for(events) {
-            return Err(Error::Full {
+            return Err(StoreError::Full {
                 capacity: self.options.capacity,
             });
         }

@@ -24,9 +24,9 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use tokio::time::Instant;
 use webhook_core::{
-    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef,
-    EventSummary, Extended, FailedAttempt, Kind, Lease, MadeDue, NewEvent, Page, Prune, Requeued,
-    RunningLeases, Scheduler, Settled, SettledCounts, Settlement, Store, Strip, wakeup,
+    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, EventRecord, EventRef, EventSummary,
+    Extended, FailedAttempt, Kind, Lease, MadeDue, NewEvent, Page, Prune, Requeued, RunningLeases,
+    Scheduler, Settled, SettledCounts, Settlement, Store, StoreError, Strip, wakeup,
 };
 
 use crate::state::State;
@@ -64,13 +64,13 @@ impl Default for MemoryOptions {
 /// What a [`MemoryStore`] does with a batch of events that would exceed its capacity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum WhenFull {
-    /// Answers [`Error::Full`] and stores nothing, until an operator prunes. No key is ever
+    /// Answers [`StoreError::Full`] and stores nothing, until an operator prunes. No key is ever
     /// forgotten.
     #[default]
     Refuse,
     /// Forgets as many processed events as it takes, of all kinds, those settled first before
     /// others. Their keys are free again, as after [`Admin::prune`], so a redelivery of such an
-    /// event is processed anew. Answers [`Error::Full`] where that would not make enough room:
+    /// event is processed anew. Answers [`StoreError::Full`] where that would not make enough room:
     /// events that wait or that failed are never forgotten.
     EvictProcessed,
 }
@@ -157,24 +157,24 @@ impl Clock {
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
         let (mut state, now) = self.lock();
         state.accept(events, now)
     }
 
-    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
         let (state, now) = self.lock();
         Ok(state.find(events, &self.shared.clock, now))
     }
 
-    async fn ping(&self) -> Result<(), Error> {
+    async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
     }
 }
 
 #[async_trait]
 impl Scheduler for MemoryStore {
-    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         let (mut state, now) = self.lock();
         let claimed = claims
             .iter()
@@ -182,12 +182,12 @@ impl Scheduler for MemoryStore {
         Ok(claimed.collect())
     }
 
-    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
         let (mut state, now) = self.lock();
         Ok(state.extend(leases, lease, now))
     }
 
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         let (mut state, now) = self.lock();
         Ok(state.settle(settlements, now))
     }
@@ -209,42 +209,42 @@ impl Scheduler for MemoryStore {
 
 #[async_trait]
 impl Admin for MemoryStore {
-    async fn kinds(&self) -> Result<Vec<Kind>, Error> {
+    async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
         let (state, _) = self.lock();
         Ok(state.kinds())
     }
 
-    async fn counts(&self, kind: &Kind) -> Result<Counts, Error> {
+    async fn counts(&self, kind: &Kind) -> Result<Counts, StoreError> {
         let (mut state, now) = self.lock();
         Ok(state.counts(kind, now))
     }
 
-    async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, Error> {
+    async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, StoreError> {
         let (mut state, now) = self.lock();
         Ok(state.lag(kind, now))
     }
 
-    async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, Error> {
+    async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, StoreError> {
         let (state, now) = self.lock();
         Ok(state.settled(kind, within, now))
     }
 
-    async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, Error> {
+    async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, StoreError> {
         let (state, now) = self.lock();
         Ok(state.list(page, &self.shared.clock, now))
     }
 
-    async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, Error> {
+    async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError> {
         let (state, _) = self.lock();
         Ok(state.conflicts(event, &self.shared.clock))
     }
 
-    async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, Error> {
+    async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, StoreError> {
         let (state, _) = self.lock();
         Ok(state.failed_attempts(event, &self.shared.clock))
     }
 
-    async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, Error> {
+    async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, StoreError> {
         let (mut state, now) = self.lock();
         Ok(state.requeue(events, now))
     }
@@ -253,32 +253,32 @@ impl Admin for MemoryStore {
         &self,
         events: &[EventRef],
         leases: RunningLeases,
-    ) -> Result<Vec<MadeDue>, Error> {
+    ) -> Result<Vec<MadeDue>, StoreError> {
         let (mut state, now) = self.lock();
         Ok(state.make_due(events, leases, now))
     }
 
-    async fn prune(&self, prune: &Prune) -> Result<usize, Error> {
+    async fn prune(&self, prune: &Prune) -> Result<usize, StoreError> {
         let (mut state, now) = self.lock();
         Ok(state.prune(prune, now))
     }
 
-    async fn strip(&self, strip: &Strip) -> Result<usize, Error> {
+    async fn strip(&self, strip: &Strip) -> Result<usize, StoreError> {
         let (mut state, now) = self.lock();
         Ok(state.strip(strip, now))
     }
 
-    async fn pause(&self, kind: &Kind) -> Result<bool, Error> {
+    async fn pause(&self, kind: &Kind) -> Result<bool, StoreError> {
         let (mut state, _) = self.lock();
         Ok(state.pause(kind))
     }
 
-    async fn resume(&self, kind: &Kind) -> Result<bool, Error> {
+    async fn resume(&self, kind: &Kind) -> Result<bool, StoreError> {
         let (mut state, _) = self.lock();
         Ok(state.resume(kind))
     }
 
-    async fn paused(&self) -> Result<Vec<Kind>, Error> {
+    async fn paused(&self) -> Result<Vec<Kind>, StoreError> {
         let (state, _) = self.lock();
         Ok(state.paused())
     }

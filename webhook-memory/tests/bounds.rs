@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webhook_core::{
-    Accepted, Admin, Claim, Envelope, Error, EventRef, Fingerprint, Key, Kind, NewEvent, OnFailed,
-    Outcome, Prune, Reason, Scheduler, Settlement, State, Store, TerminalState,
+    Accepted, Admin, Claim, Envelope, EventRef, Fingerprint, Key, Kind, NewEvent, OnFailed,
+    Outcome, Prune, Reason, Scheduler, Settlement, State, Store, StoreError, TerminalState,
 };
 use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
 
@@ -43,7 +43,7 @@ async fn a_full_store_refuses_the_whole_batch() {
     let refused = store
         .accept(&[event("c", "1"), event("a", "2"), event("d", "1")])
         .await;
-    assert!(matches!(refused, Err(Error::Full { capacity: 3 })));
+    assert!(matches!(refused, Err(StoreError::Full { capacity: 3 })));
     assert_eq!(held(&store, &["a", "b", "c", "d"]).await, ["a", "b"]);
     let a = store.find(&[name("a")]).await.unwrap().remove(0).unwrap();
     assert_eq!(a.conflict_count, 0, "nothing of the batch was stored");
@@ -76,7 +76,7 @@ async fn settled_events_take_room_until_they_are_pruned() {
         process(&store, name).await;
     }
     let refused = store.accept(&[event("d", "1")]).await;
-    assert!(matches!(refused, Err(Error::Full { .. })));
+    assert!(matches!(refused, Err(StoreError::Full { .. })));
     let prune = Prune {
         kind: kind(),
         state: TerminalState::Processed,
@@ -96,7 +96,7 @@ async fn a_store_may_have_no_room_at_all() {
         ..REFUSING
     });
     let refused = store.accept(&[event("a", "1")]).await;
-    assert!(matches!(refused, Err(Error::Full { capacity: 0 })));
+    assert!(matches!(refused, Err(StoreError::Full { capacity: 0 })));
     assert_eq!(store.accept(&[]).await.unwrap(), []);
     assert_eq!(store.claim(&[claim()]).await.unwrap().remove(0).events, []);
 }
@@ -155,7 +155,7 @@ async fn eviction_spares_what_waits_is_leased_or_failed() {
     );
     store.accept(&[event("due", "1")]).await.unwrap();
     let refused = store.accept(&[event("new", "1")]).await;
-    assert!(matches!(refused, Err(Error::Full { capacity: 3 })));
+    assert!(matches!(refused, Err(StoreError::Full { capacity: 3 })));
     let all = ["failed", "leased", "due", "new"];
     assert_eq!(held(&store, &all).await, ["failed", "leased", "due"]);
 }
@@ -168,7 +168,7 @@ async fn eviction_makes_room_for_a_whole_batch_or_not_at_all() {
     store.accept(&[event("c", "1")]).await.unwrap();
     let three = ["d", "e", "f"].map(|name| event(name, "1"));
     let refused = store.accept(&three).await;
-    assert!(matches!(refused, Err(Error::Full { .. })));
+    assert!(matches!(refused, Err(StoreError::Full { .. })));
     let all = ["a", "b", "c", "d", "e", "f"];
     assert_eq!(held(&store, &all).await, ["a", "b", "c"]);
     store.accept(&three[..2]).await.unwrap();
@@ -232,11 +232,11 @@ async fn bodies_beyond_the_byte_limit_are_refused_as_a_batch() {
     let store = MemoryStore::new(SMALL);
     let three = ["a", "b", "c"].map(|key| large(key, "x"));
     let refused = store.accept(&three).await;
-    assert!(matches!(refused, Err(Error::Full { .. })));
+    assert!(matches!(refused, Err(StoreError::Full { .. })));
     assert_eq!(held(&store, &["a", "b", "c"]).await, [""; 0]);
     store.accept(&three[..2]).await.unwrap();
     let refused = store.accept(&three[2..]).await;
-    assert!(matches!(refused, Err(Error::Full { .. })));
+    assert!(matches!(refused, Err(StoreError::Full { .. })));
     let again = store.accept(&[large("a", "x"), large("b", "x")]).await;
     assert_eq!(
         again.unwrap(),
@@ -266,7 +266,7 @@ async fn keys_and_bodies_of_conflicts_count_as_bytes() {
     let store = MemoryStore::new(SMALL);
     let batch = ["1", "2", "3"].map(|filler| large("a", filler));
     let refused = store.accept(&batch).await;
-    assert!(matches!(refused, Err(Error::Full { .. })));
+    assert!(matches!(refused, Err(StoreError::Full { .. })));
     let store = MemoryStore::new(MemoryOptions {
         max_bytes: 2_000,
         ..SMALL
@@ -274,7 +274,7 @@ async fn keys_and_bodies_of_conflicts_count_as_bytes() {
     let long = "k".repeat(500);
     store.accept(&[event(&long, "1")]).await.unwrap();
     let refused = store.accept(&[event(&long[1..], "1")]).await;
-    assert!(matches!(refused, Err(Error::Full { .. })));
+    assert!(matches!(refused, Err(StoreError::Full { .. })));
 }
 
 #[tokio::test]
@@ -297,7 +297,7 @@ async fn reasons_of_failed_attempts_count_as_bytes() {
         assert_eq!(settled, [webhook_core::Settled::Applied]);
     }
     let refused = store.accept(&[event("b", "1")]).await;
-    assert!(matches!(refused, Err(Error::Full { .. })));
+    assert!(matches!(refused, Err(StoreError::Full { .. })));
     let again = store.accept(&[event("a", "1")]).await.unwrap();
     assert_eq!(again, [Accepted::Duplicate]);
 }
@@ -349,7 +349,7 @@ async fn eviction_makes_room_in_bytes() {
     assert_eq!(held(&store, &["a", "b", "c", "d"]).await, ["c", "d"]);
     let three = ["e", "f", "g"].map(|key| large(key, "x"));
     let refused = store.accept(&three).await;
-    assert!(matches!(refused, Err(Error::Full { .. })));
+    assert!(matches!(refused, Err(StoreError::Full { .. })));
     assert_eq!(
         held(&store, &["c", "d"]).await,
         ["c", "d"],

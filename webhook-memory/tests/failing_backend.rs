@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use webhook_core::conformance::{self, Backend, Subject};
-use webhook_core::{Claim, Claimed, Error, Extended, Kind, Lease, Scheduler, Settled, Settlement};
+use webhook_core::{
+    Claim, Claimed, Extended, Kind, Lease, Scheduler, Settled, Settlement, StoreError,
+};
 use webhook_memory::MemoryStore;
 
 /// A scheduler that always fails to claim.
@@ -13,15 +15,17 @@ struct Unclaimable(Arc<MemoryStore>);
 
 #[async_trait]
 impl Scheduler for Unclaimable {
-    async fn claim(&self, _: &[Claim]) -> Result<Vec<Claimed>, Error> {
-        Err(Error::unavailable(std::io::Error::other("out of order")))
+    async fn claim(&self, _: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
+        Err(StoreError::unavailable(std::io::Error::other(
+            "out of order",
+        )))
     }
 
-    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
         self.0.extend(leases, lease).await
     }
 
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         self.0.settle(settlements).await
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Why the database did not do what was asked.
 ///
-/// This is the source of every [`webhook_core::Error`] of this backend. No message or source
+/// This is the source of every [`webhook_core::StoreError`] of this backend. No message or source
 /// names the password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -256,7 +256,7 @@ impl From<sqlx::Error> for PgError {
     }
 }
 
-impl From<PgError> for webhook_core::Error {
+impl From<PgError> for webhook_core::StoreError {
     fn from(error: PgError) -> Self {
         match error.remedy() {
             Remedy::Refuse => Self::refused(error),

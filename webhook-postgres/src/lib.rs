@@ -63,10 +63,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnection, PgPool};
 use webhook_core::{
-    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, Error, EventRecord, EventRef,
-    EventSummary, Extended, FailedAttempt, Handled, HandlerError, Kind, Lease, MadeDue, NewEvent,
-    Outcome, Page, Prune, Requeued, RunningLeases, Scheduler, Settled, SettledCounts, Settlement,
-    Store, Strip,
+    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, EventRecord, EventRef, EventSummary,
+    Extended, FailedAttempt, Handled, HandlerError, Kind, Lease, MadeDue, NewEvent, Outcome, Page,
+    Prune, Requeued, RunningLeases, Scheduler, Settled, SettledCounts, Settlement, Store,
+    StoreError, Strip,
 };
 
 use connect::Link;
@@ -133,7 +133,7 @@ impl PgStore {
         &self,
         connection: &mut PgConnection,
         events: &[NewEvent],
-    ) -> Result<Vec<Accepted>, Error> {
+    ) -> Result<Vec<Accepted>, StoreError> {
         let answers = session::app::within(&self.inner.database, connection, async |session| {
             accept::accept(session, events).await
         });
@@ -162,7 +162,7 @@ impl PgStore {
         &self,
         connection: &mut PgConnection,
         settlements: &[Settlement],
-    ) -> Result<Vec<Settled>, Error> {
+    ) -> Result<Vec<Settled>, StoreError> {
         let settled = session::app::within(&self.inner.database, connection, async |session| {
             settle::settle(session, settlements).await
         });
@@ -178,7 +178,7 @@ impl PgStore {
         &self,
         connection: &mut PgConnection,
         lease: Lease,
-    ) -> Result<Settled, Error> {
+    ) -> Result<Settled, StoreError> {
         let settlement = Settlement {
             lease,
             outcome: Outcome::Processed,
@@ -271,7 +271,7 @@ impl Store for PgStore {
     /// Where a connection dies after the commit and before the answer, the statement is run
     /// again: what was new or requeued answers [`Accepted::Duplicate`] then, and a conflict may be
     /// counted twice.
-    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
         let answers = accept::accept(&mut self.session(), events).await?;
         let scheduled = events.iter().zip(&answers).filter_map(|(event, answer)| {
             matches!(answer, Accepted::New | Accepted::Requeued)
@@ -282,20 +282,20 @@ impl Store for PgStore {
         Ok(answers)
     }
 
-    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
         Ok(find::find(&mut self.session(), events).await?)
     }
 
     /// On a connection of its own, one call at a time. Logs when `fsync` or `full_page_writes` goes
     /// off. A read-only database is unavailable.
-    async fn ping(&self) -> Result<(), Error> {
+    async fn ping(&self) -> Result<(), StoreError> {
         Ok(self.inner.probe.ping(&self.inner.database).await?)
     }
 }
 
 #[async_trait]
 impl Scheduler for PgStore {
-    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         if claims.is_empty() {
             return Ok(Vec::new());
         }
@@ -318,11 +318,11 @@ impl Scheduler for PgStore {
         Ok(claimed.into_iter().map(Option::unwrap_or_default).collect())
     }
 
-    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
         Ok(extend::extend(&mut self.session(), leases, lease).await?)
     }
 
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         let settled = settle::settle(&mut self.session(), settlements).await?;
         // What is released stands where it stood. What is due again later than now stands above
         // every floor: a floor is below what was due when it was claimed.
@@ -352,35 +352,35 @@ impl Scheduler for PgStore {
 
 #[async_trait]
 impl Admin for PgStore {
-    async fn kinds(&self) -> Result<Vec<Kind>, Error> {
+    async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
         Ok(operator::kinds(&mut self.session()).await?)
     }
 
-    async fn counts(&self, kind: &Kind) -> Result<Counts, Error> {
+    async fn counts(&self, kind: &Kind) -> Result<Counts, StoreError> {
         Ok(operator::counts(&mut self.session(), kind).await?)
     }
 
-    async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, Error> {
+    async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, StoreError> {
         Ok(operator::lag(&mut self.session(), kind).await?)
     }
 
-    async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, Error> {
+    async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, StoreError> {
         Ok(operator::settled(&mut self.session(), kind, within).await?)
     }
 
-    async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, Error> {
+    async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, StoreError> {
         Ok(operator::list(&mut self.session(), page).await?)
     }
 
-    async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, Error> {
+    async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError> {
         Ok(operator::conflicts(&mut self.session(), event).await?)
     }
 
-    async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, Error> {
+    async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, StoreError> {
         Ok(operator::failed_attempts(&mut self.session(), event).await?)
     }
 
-    async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, Error> {
+    async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, StoreError> {
         let answers = operator::requeue(&mut self.session(), events).await?;
         let requeued = events.iter().zip(&answers).filter_map(|(event, answer)| {
             (*answer == Requeued::Applied).then_some((&event.kind, Duration::ZERO))
@@ -393,7 +393,7 @@ impl Admin for PgStore {
         &self,
         events: &[EventRef],
         leases: RunningLeases,
-    ) -> Result<Vec<MadeDue>, Error> {
+    ) -> Result<Vec<MadeDue>, StoreError> {
         let answers = operator::make_due(&mut self.session(), events, leases).await?;
         let made_due = || {
             let answered = events.iter().zip(&answers);
@@ -410,11 +410,11 @@ impl Admin for PgStore {
         Ok(answers)
     }
 
-    async fn prune(&self, prune: &Prune) -> Result<usize, Error> {
+    async fn prune(&self, prune: &Prune) -> Result<usize, StoreError> {
         Ok(operator::prune(&mut self.session(), prune).await?)
     }
 
-    async fn strip(&self, strip: &Strip) -> Result<usize, Error> {
+    async fn strip(&self, strip: &Strip) -> Result<usize, StoreError> {
         Ok(operator::strip(&mut self.session(), strip).await?)
     }
 
@@ -423,20 +423,20 @@ impl Admin for PgStore {
     ///
     /// Where a connection dies after the commit and before the answer, the statement is run again and
     /// answers that the kind was paused before.
-    async fn pause(&self, kind: &Kind) -> Result<bool, Error> {
+    async fn pause(&self, kind: &Kind) -> Result<bool, StoreError> {
         Ok(operator::pause(&mut self.session(), kind).await?)
     }
 
     /// Wakes the workers of this process and of others. Where a connection dies after the commit and before
     /// the answer, the statement is run again and answers that there was no pause.
-    async fn resume(&self, kind: &Kind) -> Result<bool, Error> {
+    async fn resume(&self, kind: &Kind) -> Result<bool, StoreError> {
         let was_paused = operator::resume(&mut self.session(), kind).await?;
         // Even where it was not: an earlier call may have ended the pause without its answer.
         self.inner.wakeups.resumed(kind);
         Ok(was_paused)
     }
 
-    async fn paused(&self) -> Result<Vec<Kind>, Error> {
+    async fn paused(&self) -> Result<Vec<Kind>, StoreError> {
         Ok(operator::paused(&mut self.session()).await?)
     }
 }

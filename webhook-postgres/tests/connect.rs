@@ -472,7 +472,7 @@ async fn a_closed_store_is_unavailable() {
     let started = Instant::now();
     let error = inbox.store.accept(&[event("a")]).await.unwrap_err();
     assert!(
-        matches!(error, webhook_core::Error::Unavailable { .. }),
+        matches!(error, webhook_core::StoreError::Unavailable { .. }),
         "{error:?}"
     );
     assert!(started.elapsed() < Duration::from_secs(5));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use inbox::{DEADLINE, Inbox, claim, delivery, event, reference, until};
 use sqlx::{Connection, PgConnection, Row};
-use webhook_core::{Accepted, Claim, Error, Outcome, Scheduler, Settled, Settlement, Store};
+use webhook_core::{Accepted, Claim, Outcome, Scheduler, Settled, Settlement, Store, StoreError};
 use webhook_postgres::{PgOptions, PgStore, sqlx};
 
 /// Ends every session of the database but this one, as a restart of the server does.
@@ -203,7 +203,7 @@ async fn gives_up_in_time(inbox: Inbox, url: &str) {
     hold(&mut transaction, "held").await;
     let started = Instant::now();
     let error = store.accept(&[event("held")]).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
     assert!(started.elapsed() < DEADLINE);
     transaction.rollback().await.unwrap();
     assert_eq!(
@@ -250,7 +250,7 @@ async fn waiting_for_a_connection_has_a_limit() {
     })
     .await;
     let error = store.accept(&[event("other")]).await.unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
     // The probe has a connection of its own.
     store.ping().await.unwrap();
     transaction.commit().await.unwrap();
@@ -387,7 +387,7 @@ async fn a_silent_network_is_survived() {
     let started = Instant::now();
     for answered in asked {
         let error = answered.await.unwrap().unwrap_err();
-        assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
     }
     assert!(started.elapsed() < DEADLINE / 2);
     proxy.open.send(true).unwrap();
@@ -413,7 +413,7 @@ async fn what_the_database_refuses_is_told_from_what_it_cannot_do_now() {
         .unwrap();
     let poison = delivery("b", "poison", Duration::ZERO);
     let error = inbox.store.accept(&[event("a"), poison]).await.unwrap_err();
-    assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
     let found = inbox
         .store
         .find(&[reference("a"), reference("b")])

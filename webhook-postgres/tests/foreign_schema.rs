@@ -6,7 +6,7 @@ mod inbox;
 
 use inbox::{Inbox, event, until};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
-use webhook_core::{Accepted, Error, Store};
+use webhook_core::{Accepted, Store, StoreError};
 use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{PgError, PgOptions, PgStore, sqlx};
 
@@ -279,7 +279,7 @@ async fn sequence_that_is_behind_is_unavailable_until_migrate_repairs_it() {
     )
     .await;
     let error = inbox.store.accept(&[event("d")]).await.unwrap_err();
-    let Error::Unavailable { source } = &error else {
+    let StoreError::Unavailable { source } = &error else {
         panic!("{error:?}");
     };
     let source = source.downcast_ref::<PgError>().unwrap();

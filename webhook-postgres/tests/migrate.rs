@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use inbox::{event, reference};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
-use webhook_core::{Admin, Error, EventRef, Key, Kind, State, Store, Strip};
+use webhook_core::{Admin, EventRef, Key, Kind, State, Store, StoreError, Strip};
 use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{PgError, PgStore, sqlx};
 
@@ -120,7 +120,7 @@ async fn connecting_alone_changes_nothing() {
         store.accept(&[event("a")]).await.unwrap_err(),
         store.find(&[reference("a")]).await.unwrap_err(),
     ] {
-        let Error::Unavailable { source } = &error else {
+        let StoreError::Unavailable { source } = &error else {
             panic!("{error:?}");
         };
         let source = source.downcast_ref::<PgError>().unwrap();

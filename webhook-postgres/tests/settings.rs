@@ -8,7 +8,7 @@ use std::error::Error as _;
 
 use inbox::{Inbox, event};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
-use webhook_core::{Accepted, Error, State, Store};
+use webhook_core::{Accepted, State, Store, StoreError};
 use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{MigrationLine, PgError, PgStore, sqlx};
 
@@ -148,8 +148,8 @@ async fn settings_of_the_app_are_restored_after_accept_in() {
     inbox.close().await;
 }
 
-fn cause(error: &Error) -> &PgError {
-    let Error::Unavailable { source } = error else {
+fn cause(error: &StoreError) -> &PgError {
+    let StoreError::Unavailable { source } = error else {
         panic!("{error:?}");
     };
     source.downcast_ref::<PgError>().unwrap()

@@ -209,7 +209,7 @@ pub enum OpenError {
     },
     /// It answers, and has not the schema of this version.
     #[error("database is not ready")]
-    NotReady(#[source] webhook_core::Error),
+    NotReady(#[source] webhook_core::StoreError),
     /// Its schema could not be brought up to date.
     #[error("database schema cannot be brought up to date")]
     Migrate(#[source] PgError),

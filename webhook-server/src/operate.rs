@@ -13,7 +13,7 @@ mod show;
 mod status;
 
 use clap::Subcommand;
-use webhook_core::{Error, Kind};
+use webhook_core::{Kind, StoreError};
 use webhook_postgres::PgStore;
 
 use crate::backend::{Backend, OpenError};
@@ -82,7 +82,7 @@ pub enum OperateError {
     Open(#[source] OpenError),
     /// The database does not do it.
     #[error("the database failed")]
-    Database(#[from] Error),
+    Database(#[from] StoreError),
     /// There is no such event.
     #[error("there is no {} \"{id}\"{}", noun(kind), of_kind(kind))]
     NotFound {

@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use webhook_core::{
-    Accepted, Envelope, Error, EventId, EventRecord, EventRef, Fingerprint, Inbox, InboxOptions,
-    NewEvent, State, Store,
+    Accepted, Envelope, EventId, EventRecord, EventRef, Fingerprint, Inbox, InboxOptions, NewEvent,
+    State, Store, StoreError,
 };
 use webhook_server::http::{HttpOptions, Listening, Site};
 
@@ -144,11 +144,11 @@ struct EveryId;
 
 #[async_trait]
 impl Store for EveryId {
-    async fn accept(&self, _: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+    async fn accept(&self, _: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
         unreachable!("nothing is posted")
     }
 
-    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
         let record = |event: &EventRef| EventRecord {
             id: EventId::new(1),
             envelope: Envelope::new(
@@ -171,7 +171,7 @@ impl Store for EveryId {
         Ok(events.iter().map(record).map(Some).collect())
     }
 
-    async fn ping(&self) -> Result<(), Error> {
+    async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
     }
 }

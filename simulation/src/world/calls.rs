@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use tokio::sync::oneshot;
-use webhook_core::{Error, Scheduler, Store};
+use webhook_core::{Scheduler, Store, StoreError};
 
 use super::{Moment, World};
 use crate::history::{Answer, Call, CallId, Fact, Life, Part, Verb};
@@ -19,9 +19,9 @@ pub(super) struct Calls {
 
 struct Waiting {
     call: Call,
-    reply: oneshot::Sender<Result<Answer, Error>>,
+    reply: oneshot::Sender<Result<Answer, StoreError>>,
     /// What it will be told; until it has taken effect, nothing.
-    told: Option<Result<Answer, Error>>,
+    told: Option<Result<Answer, StoreError>>,
     /// Not before this tick.
     until: u64,
     /// It was held up once.
@@ -152,7 +152,7 @@ impl World {
             }
             if self.calls.may_fail(id, self.tick, moment) {
                 if id.verb == Verb::Accept && self.dice.chance(faults.full) {
-                    self.reply(id, waiting.reply, Err(Error::Full { capacity: 0 }));
+                    self.reply(id, waiting.reply, Err(StoreError::Full { capacity: 0 }));
                     return;
                 }
                 if self.dice.chance(faults.before) {
@@ -219,8 +219,8 @@ impl World {
     fn reply(
         &mut self,
         id: &CallId,
-        reply: oneshot::Sender<Result<Answer, Error>>,
-        told: Result<Answer, Error>,
+        reply: oneshot::Sender<Result<Answer, StoreError>>,
+        told: Result<Answer, StoreError>,
     ) {
         self.calls.count(id, self.tick, told.is_err());
         if reply.is_closed() {
@@ -235,7 +235,7 @@ impl World {
     }
 
     /// Does in the store what the call asks for.
-    async fn effect(&mut self, id: &CallId, call: &Call) -> Result<Answer, Error> {
+    async fn effect(&mut self, id: &CallId, call: &Call) -> Result<Answer, StoreError> {
         let store = &self.store;
         let answer = match call {
             Call::Accept(events) => Answer::Accept(store.accept(events).await?),
@@ -260,14 +260,14 @@ impl World {
     }
 }
 
-fn broken(why: &'static str) -> Error {
-    Error::unavailable(io::Error::other(why))
+fn broken(why: &'static str) -> StoreError {
+    StoreError::unavailable(io::Error::other(why))
 }
 
 /// An error with its causes.
-pub(super) fn words(error: &Error) -> String {
+pub(super) fn words(error: &(dyn std::error::Error + 'static)) -> String {
     let mut words = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(cause) = source {
         words = format!("{words}: {cause}");
         source = cause.source();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use crate::{Claim, Claimed, Error, Extended, Kind, Lease, Scheduler, Settled, Settlement};
+use crate::{Claim, Claimed, Extended, Kind, Lease, Scheduler, Settled, Settlement, StoreError};
 
 /// How many calls in a row may fail. A worker would go on trying, and the case would seem to hang.
 const MAX_FAILURES: u32 = 3;
@@ -22,7 +22,7 @@ pub(super) struct Watched {
 /// A call that failed once too often.
 pub(super) struct Failure {
     pub(super) method: &'static str,
-    pub(super) error: Error,
+    pub(super) error: StoreError,
 }
 
 impl Watched {
@@ -37,7 +37,11 @@ impl Watched {
         (watched, failures)
     }
 
-    fn watch<T>(&self, method: &'static str, answer: Result<T, Error>) -> Result<T, Error> {
+    fn watch<T>(
+        &self,
+        method: &'static str,
+        answer: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         match &answer {
             Ok(_) => self.failures.store(0, Ordering::Relaxed),
             Err(error) => {
@@ -57,15 +61,15 @@ impl Watched {
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Scheduler for Watched {
-    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         self.watch("claim", self.scheduler.claim(claims).await)
     }
 
-    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
         self.watch("extend", self.scheduler.extend(leases, lease).await)
     }
 
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         self.watch("settle", self.scheduler.settle(settlements).await)
     }
 

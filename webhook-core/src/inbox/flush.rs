@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::InboxOptions;
-use crate::error::Error;
+use crate::error::{Error, StoreError};
 use crate::panics::{caught, logging};
 use crate::store::{Accepted, NewEvent, Store};
 
@@ -123,7 +123,7 @@ impl Batch {
                 Err(_) => return,
             };
             match accepted {
-                Err(Error::Refused { .. } | Error::Full { .. }) if part.len() > 1 => {
+                Err(StoreError::Refused { .. } | StoreError::Full { .. }) if part.len() > 1 => {
                     let (left, right) = part.split_at(part.len() / 2);
                     parts.push(right);
                     parts.push(left);
@@ -136,7 +136,7 @@ impl Batch {
                 }
                 Err(error) => {
                     for caller in callers.by_ref().take(part.len()) {
-                        let _ = caller.answer.send(Err(error.clone()));
+                        let _ = caller.answer.send(Err(error.clone().into()));
                     }
                     logging(|| {
                         warn!(

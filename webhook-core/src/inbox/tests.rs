@@ -37,7 +37,7 @@ impl Gated {
 
 #[async_trait]
 impl Store for Gated {
-    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
         let keys = events.iter().map(|it| it.envelope.key.to_string());
         self.batches.lock().unwrap().push(keys.collect());
         self.entered.notify_one();
@@ -45,11 +45,11 @@ impl Store for Gated {
         self.answers.accept(events).await
     }
 
-    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
         self.answers.find(events).await
     }
 
-    async fn ping(&self) -> Result<(), Error> {
+    async fn ping(&self) -> Result<(), StoreError> {
         self.gate.acquire().await.unwrap().forget();
         Ok(())
     }
@@ -84,7 +84,7 @@ fn refusing_bad() -> MockStore {
     let mut store = MockStore::new();
     store.expect_accept().returning(|events| {
         if events.iter().any(|it| it.envelope.key.as_str() == "bad") {
-            Err(Error::refused(std::io::Error::other("bad row")))
+            Err(StoreError::refused(std::io::Error::other("bad row")))
         } else {
             Ok(vec![Accepted::New; events.len()])
         }
@@ -188,17 +188,17 @@ impl Threads {
 
 #[async_trait]
 impl Store for Threads {
-    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
         self.note();
         Ok(vec![Accepted::New; events.len()])
     }
 
-    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
         self.note();
         Ok(vec![None; events.len()])
     }
 
-    async fn ping(&self) -> Result<(), Error> {
+    async fn ping(&self) -> Result<(), StoreError> {
         self.note();
         panic!("on purpose")
     }
@@ -230,7 +230,7 @@ fn the_store_is_asked_on_the_runtime_of_the_inbox() {
         assert!(found.unwrap().is_none());
         let panicked = inbox.ping().await;
         assert!(
-            matches!(panicked, Err(Error::Unavailable { .. })),
+            matches!(panicked, Err(Error::Store(StoreError::Unavailable { .. }))),
             "{panicked:?}"
         );
     });
@@ -430,7 +430,10 @@ async fn one_bad_event_does_not_fail_its_batch_mates() {
     store.gate.add_permits(100);
     for (key, accepted) in calls.join_all().await {
         match key.as_str() {
-            "bad" => assert!(matches!(accepted, Err(Error::Refused { .. }))),
+            "bad" => assert!(matches!(
+                accepted,
+                Err(Error::Store(StoreError::Refused { .. }))
+            )),
             _ => assert!(matches!(accepted, Ok(Accepted::New)), "{key}"),
         }
     }
@@ -442,14 +445,17 @@ async fn an_outage_answers_the_whole_batch_and_passes() {
     answers
         .expect_accept()
         .times(1)
-        .returning(|_| Err(Error::unavailable(std::io::Error::other("gone"))));
+        .returning(|_| Err(StoreError::unavailable(std::io::Error::other("gone"))));
     answers
         .expect_accept()
         .returning(|events| Ok(vec![Accepted::Duplicate; events.len()]));
     let store = Gated::new(100, answers);
     let inbox = Inbox::new(store as Arc<dyn Store>, one_flush());
     let failed = inbox.accept(envelope("a")).await;
-    assert!(matches!(failed, Err(Error::Unavailable { .. })));
+    assert!(matches!(
+        failed,
+        Err(Error::Store(StoreError::Unavailable { .. }))
+    ));
     assert_eq!(
         inbox.accept(envelope("a")).await.unwrap(),
         Accepted::Duplicate
@@ -466,7 +472,10 @@ async fn a_panic_in_the_store_costs_its_batch_alone() {
     let store = Gated::new(100, answers);
     let inbox = Inbox::new(store as Arc<dyn Store>, one_flush());
     let failed = inbox.accept(envelope("bad")).await;
-    assert!(matches!(failed, Err(Error::Unavailable { .. })));
+    assert!(matches!(
+        failed,
+        Err(Error::Store(StoreError::Unavailable { .. }))
+    ));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use hyper::StatusCode;
 use hyper::header::{ALLOW, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use serde::Serialize;
-use webhook_core::{Error, FieldError, InvalidPayload};
+use webhook_core::{Error, FieldError, InvalidPayload, StoreError};
 
 use super::answer::{Answer, answer};
 use super::local::NotLocal;
@@ -153,11 +153,21 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
             Error::Invalid(invalid) => invalid.into(),
-            Error::Unavailable { .. } => Self::unavailable("Store unavailable", 1),
+            Error::Store(error) => error.into(),
             Error::TimedOut { .. } => Self::unavailable("Store too slow", 1),
             Error::Overloaded => Self::unavailable("Too many deliveries under way", 1),
             Error::Closed => Self::unavailable("Shutting down", 1),
-            Error::Full { .. } => Self::unavailable("Store full", 10),
+            error => Self::internal(error),
+        }
+    }
+}
+
+/// What a client is told of an error of the store.
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable { .. } => Self::unavailable("Store unavailable", 1),
+            StoreError::Full { .. } => Self::unavailable("Store full", 10),
             // The payload was validated, so that a store which refuses it shows a mistake of
             // ours. Senders drop what is answered 4xx, and try again after a 5xx.
             error => Self::internal(error),

@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use serde::Serialize;
-use webhook_core::{Admin, ConflictRecord, Error, EventRecord, EventRef, FailedAttempt, Store};
+use webhook_core::{
+    Admin, ConflictRecord, EventRecord, EventRef, FailedAttempt, Store, StoreError,
+};
 
 use super::{
     Body, BodyMembers, Shown, ShownEvent, as_instant, as_instant_or_null, content, transaction_kind,
@@ -73,7 +75,7 @@ impl Details {
         store: &dyn Store,
         operator: &dyn Admin,
         event: &EventRef,
-    ) -> Result<Option<Self>, Error> {
+    ) -> Result<Option<Self>, StoreError> {
         let found = store.find(std::slice::from_ref(event)).await?;
         let Some(record) = found.into_iter().flatten().next() else {
             return Ok(None);

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
 use serde::{Serialize, Serializer};
-use webhook_core::{Admin, Counts, Error, EventRef, Kind, Page, State};
+use webhook_core::{Admin, Counts, EventRef, Kind, Page, State, StoreError};
 
 use super::{Name, as_instant};
 
@@ -42,7 +42,7 @@ pub(crate) struct Oldest {
 
 impl StatusReport {
     /// That of the events of `kind`.
-    pub(crate) async fn of(operator: &dyn Admin, kind: Kind) -> Result<Self, Error> {
+    pub(crate) async fn of(operator: &dyn Admin, kind: Kind) -> Result<Self, StoreError> {
         let Counts {
             waiting,
             due,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 use webhook_core::{
-    Accepted, Claim, Claimed, Error, EventRecord, EventRef, Extended, Kind, Lease, NewEvent,
-    Scheduler, Settled, Settlement, Store,
+    Accepted, Claim, Claimed, EventRecord, EventRef, Extended, Kind, Lease, NewEvent, Scheduler,
+    Settled, Settlement, Store, StoreError,
 };
 use webhook_memory::MemoryStore;
 
@@ -55,7 +55,7 @@ impl FaultyStore {
             .unwrap();
     }
 
-    async fn pass(&self) -> Result<(), Error> {
+    async fn pass(&self) -> Result<(), StoreError> {
         let mut mode = self.mode.subscribe();
         if *mode.borrow() == Mode::Hanging {
             self.kept.send_modify(|kept| *kept += 1);
@@ -63,43 +63,43 @@ impl FaultyStore {
         let mode = *mode.wait_for(|&mode| mode != Mode::Hanging).await.unwrap();
         match mode {
             Mode::Up | Mode::Hanging => Ok(()),
-            Mode::Down => Err(Error::unavailable(std::io::Error::other("down"))),
-            Mode::Refusing => Err(Error::refused(std::io::Error::other("refused"))),
-            Mode::Full => Err(Error::Full { capacity: 7 }),
+            Mode::Down => Err(StoreError::unavailable(std::io::Error::other("down"))),
+            Mode::Refusing => Err(StoreError::refused(std::io::Error::other("refused"))),
+            Mode::Full => Err(StoreError::Full { capacity: 7 }),
         }
     }
 }
 
 #[async_trait]
 impl Store for FaultyStore {
-    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
         self.pass().await?;
         self.inner.accept(events).await
     }
 
-    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
         self.pass().await?;
         self.inner.find(events).await
     }
 
-    async fn ping(&self) -> Result<(), Error> {
+    async fn ping(&self) -> Result<(), StoreError> {
         self.pass().await
     }
 }
 
 #[async_trait]
 impl Scheduler for FaultyStore {
-    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         self.pass().await?;
         self.inner.claim(claims).await
     }
 
-    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
         self.pass().await?;
         self.inner.extend(leases, lease).await
     }
 
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         self.pass().await?;
         self.inner.settle(settlements).await
     }

@@ -12,8 +12,8 @@ use rand::RngExt;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::time::timeout;
 use webhook_core::{
-    Accepted, Claim, Claimed, Error, EventRecord, EventRef, Extended, Kind, Lease, NewEvent,
-    Outcome, Scheduler, Settled, Settlement, Store,
+    Accepted, Claim, Claimed, EventRecord, EventRef, Extended, Kind, Lease, NewEvent, Outcome,
+    Scheduler, Settled, Settlement, Store, StoreError,
 };
 use webhook_postgres::PgStore;
 
@@ -112,7 +112,7 @@ pub(crate) fn die() -> ! {
 
 #[async_trait]
 impl Store for Watched {
-    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, Error> {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
         let (told, kept) = match events.split_first() {
             Some((_, rest)) if self.lies => (vec![Accepted::New], rest),
             _ => (Vec::new(), events),
@@ -123,18 +123,18 @@ impl Store for Watched {
         Ok([told, accepted].concat())
     }
 
-    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, Error> {
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
         self.store.find(events).await
     }
 
-    async fn ping(&self) -> Result<(), Error> {
+    async fn ping(&self) -> Result<(), StoreError> {
         self.store.ping().await
     }
 }
 
 #[async_trait]
 impl Scheduler for Watched {
-    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         let began = Instant::now();
         let claimed = self
             .step(Operation::Claim, self.store.claim(claims))
@@ -150,12 +150,12 @@ impl Scheduler for Watched {
         Ok(claimed)
     }
 
-    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
         self.step(Operation::Extend, self.store.extend(leases, lease))
             .await
     }
 
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         let answers = self
             .step(Operation::Settle, self.store.settle(settlements))
             .await?;

@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::super::*;
 use super::scripted::{SECOND, Scripted, brings, due_in, event, start, start_with};
-use crate::error::Error;
+use crate::error::StoreError;
 use crate::handler::{Event, HandlerError, RawEvent};
 use crate::sample::Word;
 use crate::scheduler::{Claimed, Extended, Lease, MockScheduler, Outcome, Settled, Settlement};
@@ -140,7 +140,7 @@ async fn hints_without_end_do_not_make_claims_without_end() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_is_asked_again_by_and_by() {
     let start_time = Instant::now();
-    let down = || Err(Error::unavailable(std::io::Error::other("down")));
+    let down = || Err(StoreError::unavailable(std::io::Error::other("down")));
     let script = (0..20).map(|_| down()).chain([brings([event(1, 1)])]);
     let scheduler = Scripted::new(script);
     let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
@@ -183,7 +183,7 @@ impl Stock {
 
 #[async_trait]
 impl Scheduler for Stock {
-    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         let mut asked = self.asked.lock().unwrap();
         asked.push((Instant::now(), claims.to_vec()));
         let mut stock = self.left.lock().unwrap();
@@ -201,11 +201,11 @@ impl Scheduler for Stock {
         Ok(claimed.collect())
     }
 
-    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
         self.mock.extend(leases, lease).await
     }
 
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         self.mock.settle(settlements).await
     }
 

@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::super::*;
 use super::scripted::{SECOND, Scripted, brings, event, start};
-use crate::error::Error;
+use crate::error::StoreError;
 use crate::handler::Event;
 use crate::sample::Word;
 use crate::scheduler::{Extended, MockScheduler, Outcome, Settled};
@@ -43,7 +43,7 @@ async fn a_failed_beat_is_repeated_before_the_lease_runs_out() {
     mock.expect_extend().returning(move |leases, _| {
         noted.lock().unwrap().push(Instant::now());
         match noted.lock().unwrap().len() {
-            1 => Err(Error::unavailable(std::io::Error::other("down"))),
+            1 => Err(StoreError::unavailable(std::io::Error::other("down"))),
             _ => Ok(vec![Extended::Renewed; leases.len()]),
         }
     });
@@ -67,7 +67,7 @@ async fn a_settlement_is_repeated_for_as_long_as_its_lease_was_renewed() {
         .returning(|leases, _| Ok(vec![Extended::Renewed; leases.len()]));
     mock.expect_settle()
         .times(1)
-        .returning(|_| Err(Error::unavailable(std::io::Error::other("down"))));
+        .returning(|_| Err(StoreError::unavailable(std::io::Error::other("down"))));
     mock.expect_settle()
         .returning(|all| Ok(vec![Settled::Applied; all.len()]));
     let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
@@ -140,7 +140,7 @@ async fn settlements_are_repeated_until_the_store_is_back() {
     let mut mock = MockScheduler::new();
     mock.expect_settle()
         .times(5)
-        .returning(|_| Err(Error::unavailable(std::io::Error::other("down"))));
+        .returning(|_| Err(StoreError::unavailable(std::io::Error::other("down"))));
     mock.expect_settle()
         .returning(|all| Ok(vec![Settled::Applied; all.len()]));
     let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
@@ -156,10 +156,10 @@ async fn settlements_are_given_up_when_their_lease_has_run_out() {
     let counted = Arc::clone(&tries);
     mock.expect_settle().returning(move |_| {
         counted.fetch_add(1, Ordering::SeqCst);
-        Err(Error::unavailable(std::io::Error::other("down")))
+        Err(StoreError::unavailable(std::io::Error::other("down")))
     });
     mock.expect_extend()
-        .returning(|_, _| Err(Error::unavailable(std::io::Error::other("down"))));
+        .returning(|_, _| Err(StoreError::unavailable(std::io::Error::other("down"))));
     let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
     let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
     while worker.context.leases.held() == 0 {
@@ -222,7 +222,7 @@ async fn a_drain_hands_back_what_does_not_finish() {
 async fn a_drain_ends_though_the_store_does_not_answer() {
     let mut mock = MockScheduler::new();
     mock.expect_settle()
-        .returning(|_| Err(Error::unavailable(std::io::Error::other("down"))));
+        .returning(|_| Err(StoreError::unavailable(std::io::Error::other("down"))));
     let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
     let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
     while worker.context.leases.held() == 0 {
@@ -245,7 +245,7 @@ async fn what_only_waits_for_its_settlement_is_not_handed_back() {
     let asking = Arc::clone(&asked);
     mock.expect_settle().returning(move |_| {
         asking.notify_one();
-        Err(Error::unavailable(std::io::Error::other("down")))
+        Err(StoreError::unavailable(std::io::Error::other("down")))
     });
     let scheduler = Scripted::with(mock, [brings([event(1, 1), event(2, 1)])]);
     let worker = start(&scheduler, async |event: Event<Word>| {

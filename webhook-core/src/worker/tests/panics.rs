@@ -9,7 +9,7 @@ use tracing::{Metadata, Subscriber, span};
 
 use super::super::*;
 use super::scripted::{LAST_ATTEMPT, SECOND, Scripted, brings, event, start};
-use crate::error::Error;
+use crate::error::StoreError;
 use crate::handler::{Event, HandlerError};
 use crate::sample::Word;
 use crate::scheduler::{Claim, Claimed, Extended, Lease, Outcome, Settled, Settlement};
@@ -113,17 +113,17 @@ fn panic_at_first(calls: &AtomicU32) {
 
 #[async_trait]
 impl Scheduler for PanicsAtFirst {
-    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         panic_at_first(&self.claims);
         self.scripted.claim(claims).await
     }
 
-    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
         panic_at_first(&self.extends);
         self.scripted.extend(leases, lease).await
     }
 
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         panic_at_first(&self.settles);
         self.scripted.settle(settlements).await
     }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::super::*;
-use crate::error::Error;
+use crate::error::StoreError;
 use crate::event::{EventId, Key};
 use crate::sample::Word;
 use crate::scheduler::{
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(3600);
 
 /// A scheduler that brings what its script says, and notes what it is told.
 pub(super) struct Scripted {
-    script: Mutex<VecDeque<Result<Claimed, Error>>>,
+    script: Mutex<VecDeque<Result<Claimed, StoreError>>>,
     pub(super) claims: Mutex<Vec<(Instant, usize)>>,
     settled: Mutex<Vec<(i64, Outcome)>>,
     changed: Notify,
@@ -37,7 +37,7 @@ pub(super) struct Scripted {
 }
 
 impl Scripted {
-    pub(super) fn new(script: impl IntoIterator<Item = Result<Claimed, Error>>) -> Arc<Self> {
+    pub(super) fn new(script: impl IntoIterator<Item = Result<Claimed, StoreError>>) -> Arc<Self> {
         let mut mock = MockScheduler::new();
         mock.expect_settle()
             .returning(|all| Ok(vec![Settled::Applied; all.len()]));
@@ -48,7 +48,7 @@ impl Scripted {
 
     pub(super) fn with(
         mock: MockScheduler,
-        script: impl IntoIterator<Item = Result<Claimed, Error>>,
+        script: impl IntoIterator<Item = Result<Claimed, StoreError>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             script: Mutex::new(script.into_iter().collect()),
@@ -93,7 +93,7 @@ impl Scripted {
 
 #[async_trait]
 impl Scheduler for Scripted {
-    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, Error> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         let now = Instant::now();
         let limit = claims[0].limit.get();
         self.claims.lock().unwrap().push((now, limit));
@@ -103,11 +103,11 @@ impl Scheduler for Scripted {
             .map(|claimed| vec![claimed])
     }
 
-    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, Error> {
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
         self.mock.extend(leases, lease).await
     }
 
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, Error> {
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         let answers = self.mock.settle(settlements).await?;
         let told = settlements
             .iter()
@@ -134,14 +134,16 @@ pub(super) fn event(id: i64, attempt: u32) -> ClaimedEvent {
     ClaimedEvent::new(lease, key, body, SystemTime::UNIX_EPOCH)
 }
 
-pub(super) fn brings(events: impl IntoIterator<Item = ClaimedEvent>) -> Result<Claimed, Error> {
+pub(super) fn brings(
+    events: impl IntoIterator<Item = ClaimedEvent>,
+) -> Result<Claimed, StoreError> {
     Ok(Claimed {
         events: events.into_iter().collect(),
         ..Claimed::default()
     })
 }
 
-pub(super) fn due_in(next_due: Duration) -> Result<Claimed, Error> {
+pub(super) fn due_in(next_due: Duration) -> Result<Claimed, StoreError> {
     Ok(Claimed {
         next_due: Some(next_due),
         ..Claimed::default()
