@@ -35,8 +35,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use webhook_core::{
-    Admin, Error, ErrorKind, Event, EventRef, Fingerprint, Handled, Handler, HandlerError, Headers,
-    Identity, Inbox, InvalidPayload, Key, Kind, Page, Payload, Pipeline, Requeued,
+    Admin, Error, ErrorKind, Event, EventRef, FailureReason, Fingerprint, Handled, Handler,
+    HandlerError, Headers, Identity, Inbox, InvalidPayload, Key, Kind, Page, Payload, Pipeline,
+    Requeued,
 };
 use webhook_memory::MemoryStore;
 use webhook_postgres::PgStore;
@@ -201,7 +202,7 @@ async fn failed(State(app): Shared, Path(kind): Path<String>) -> Answer<Json<Vec
         json!({
             "key": event.event.key.as_str(),
             "attempts": event.attempts,
-            "reason": event.reason,
+            "reason": event.reason.as_ref().map(FailureReason::as_str),
         })
     });
     Ok(Json(shown.collect()))

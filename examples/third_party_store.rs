@@ -23,13 +23,12 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use webhook_core::{
-    Accepted, Admin, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts,
-    EXHAUSTED_REASON, Envelope, Event, EventId, EventRecord, EventRef, EventSummary, Extended,
-    FailedAttempt, Fence, Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Kind,
-    LOST_REASON, Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MadeDue,
-    NewEvent, OnFailed, Outcome, Page, Payload, Pipeline, Prune, Requeued, RunningLeases,
-    Scheduler, Settled, SettledCounts, Settlement, State, Store, StoreError, Strip, TerminalState,
-    payload,
+    Accepted, Admin, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts, Envelope,
+    Event, EventId, EventRecord, EventRef, EventSummary, Extended, FailedAttempt, FailureReason,
+    Fence, Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Kind, Lease,
+    MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MadeDue, NewEvent, OnFailed,
+    Outcome, Page, Payload, Pipeline, Prune, Requeued, RunningLeases, Scheduler, Settled,
+    SettledCounts, Settlement, State, Store, StoreError, Strip, TerminalState, payload,
 };
 
 /// How many events a [`MapStore`] holds at most, those settled included.
@@ -69,7 +68,7 @@ struct Row {
     ended: Option<(State, Duration)>,
     attempts: u32,
     fence: i64,
-    reason: Option<String>,
+    reason: Option<FailureReason>,
     conflict_count: u64,
     last_conflict_at: Option<SystemTime>,
     conflicts: VecDeque<ConflictRecord>,
@@ -126,10 +125,10 @@ impl MapStore {
                 continue;
             };
             if let Some(ran_out) = row.leased_until {
-                row.fail(self.system_time(ran_out), LOST_REASON);
+                row.fail(self.system_time(ran_out), FailureReason::Lost);
             }
             if row.attempts >= claim.max_attempts.get() {
-                row.end(State::Failed, now, Some(EXHAUSTED_REASON.to_owned()));
+                row.end(State::Failed, now, Some(FailureReason::Exhausted));
                 claimed.exhausted.push(row.envelope.key.clone());
             } else {
                 claimed.events.push(row.lease(
@@ -224,13 +223,13 @@ impl Scheduler for MapStore {
             match outcome {
                 Outcome::Processed => row.end(State::Processed, now, None),
                 Outcome::Failed { reason } => {
-                    row.fail(self.system_time(now), reason.as_str());
-                    row.end(State::Failed, now, Some(reason.to_string()));
+                    row.fail(self.system_time(now), reason.clone().into());
+                    row.end(State::Failed, now, Some(reason.clone().into()));
                 }
                 Outcome::Retry { after, reason } => {
-                    row.fail(self.system_time(now), reason.as_str());
+                    row.fail(self.system_time(now), reason.clone().into());
                     row.due_at = now.saturating_add(*after);
-                    row.reason = Some(reason.to_string());
+                    row.reason = Some(reason.clone().into());
                 }
                 Outcome::Release => row.attempts -= 1,
                 Outcome::Postpone { after } => {
@@ -529,7 +528,7 @@ impl Row {
             .with_lag(now - self.due_at)
     }
 
-    fn end(&mut self, state: State, now: Duration, reason: Option<String>) {
+    fn end(&mut self, state: State, now: Duration, reason: Option<FailureReason>) {
         self.leased_until = None;
         self.ended = Some((state, now));
         self.reason = reason;
@@ -543,13 +542,13 @@ impl Row {
     }
 
     /// Keeps how the attempt that was begun last ended badly.
-    fn fail(&mut self, ended_at: SystemTime, reason: &str) {
+    fn fail(&mut self, ended_at: SystemTime, reason: FailureReason) {
         let number = self.attempts.saturating_sub(1);
         self.failed_attempts.truncate(MAX_FAILED_ATTEMPTS - 1);
         self.failed_attempts.push_front(FailedAttempt {
             attempt: Attempt::new(Attempt::FIRST.get().saturating_add(number)),
             ended_at,
-            reason: reason.to_owned(),
+            reason,
         });
     }
 

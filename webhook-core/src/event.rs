@@ -9,6 +9,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::headers::Headers;
+use crate::scheduler::FailureReason;
 
 /// The longest kind, in bytes.
 pub const MAX_KIND_BYTES: usize = 64;
@@ -316,7 +317,7 @@ pub struct EventRecord {
     pub settled_at: Option<SystemTime>,
     /// Why it failed, or why its last attempt is to be retried; `None` once it is processed or
     /// requeued.
-    pub reason: Option<String>,
+    pub reason: Option<FailureReason>,
     /// How many deliveries came with this key and other content.
     pub conflict_count: u64,
     /// When the last of them came.
@@ -375,7 +376,7 @@ pub struct EventSummary {
     /// When it was settled as processed or failed; `None` while it is processing.
     pub settled_at: Option<SystemTime>,
     /// Why it failed, or why its last attempt is to be retried.
-    pub reason: Option<String>,
+    pub reason: Option<FailureReason>,
     /// How many deliveries came with this key and other content.
     pub conflict_count: u64,
     /// When the last of them came.

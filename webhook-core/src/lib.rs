@@ -126,8 +126,8 @@ pub use payload::{FieldError, Identity, IntoEnvelope, InvalidPayload, Payload};
 pub use pipeline::{Pipeline, PipelineBuilder};
 pub use retention::{Retention, Swept};
 pub use scheduler::{
-    Attempt, Claim, Claimed, ClaimedEvent, EXHAUSTED_REASON, Extended, Fence, LOST_REASON, Lease,
-    MAX_REASON_BYTES, Outcome, Reason, Scheduler, Settled, Settlement,
+    Attempt, Claim, Claimed, ClaimedEvent, Extended, FailureReason, Fence, Lease, MAX_REASON_BYTES,
+    Outcome, Reason, Scheduler, Settled, Settlement,
 };
 pub use store::{
     Accepted, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent, OnFailed, Store,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::event::{EventId, Key, Kind};
-use crate::scheduler::{Attempt, Outcome};
+use crate::scheduler::{Attempt, FailureReason, Outcome};
 
 /// Is told what a [`Worker`](crate::Worker) does: see
 /// [`WorkerBuilder::observer`](crate::WorkerBuilder::observer).
@@ -15,13 +15,13 @@ use crate::scheduler::{Attempt, Outcome};
 /// use std::sync::atomic::{AtomicU64, Ordering};
 /// use std::time::Duration;
 ///
-/// use webhook_core::{AttemptEnd, Observed, Observer};
+/// use webhook_core::{FailureReason, Observed, Observer};
 ///
 /// #[derive(Default)]
 /// struct Failures(AtomicU64);
 ///
 /// impl Observer for Failures {
-///     fn event_failed(&self, event: &Observed<'_>, reason: &str) {
+///     fn event_failed(&self, event: &Observed<'_>, reason: &FailureReason) {
 ///         self.0.fetch_add(1, Ordering::Relaxed);
 ///         eprintln!("event {} of kind {} failed: {reason}", event.key, event.kind);
 ///     }
@@ -41,7 +41,7 @@ pub trait Observer: Send + Sync + 'static {
 
     /// An event is to fail for good: its handler rejected it, or its attempts are spent. Called after
     /// [`attempt_ended`](Self::attempt_ended), and for events whose attempts were all lost.
-    fn event_failed(&self, event: &Observed<'_>, reason: &str) {
+    fn event_failed(&self, event: &Observed<'_>, reason: &FailureReason) {
         let _ = (event, reason);
     }
 }
@@ -72,12 +72,12 @@ pub enum AttemptEnd<'a> {
         /// How long until then.
         after: Duration,
         /// Why.
-        reason: &'a str,
+        reason: &'a FailureReason,
     },
     /// Badly, and the event fails.
     Failed {
         /// Why.
-        reason: &'a str,
+        reason: &'a FailureReason,
     },
     /// It is not counted, and the event is tried again after a while.
     Postponed {
@@ -88,19 +88,20 @@ pub enum AttemptEnd<'a> {
     Released,
 }
 
-impl<'a> AttemptEnd<'a> {
-    pub(crate) fn of(outcome: &'a Outcome) -> Self {
+impl AttemptEnd<'_> {
+    /// Calls `tell` with how an attempt ended that is settled with `outcome`.
+    pub(crate) fn tell(outcome: &Outcome, tell: impl FnOnce(AttemptEnd<'_>)) {
         match outcome {
-            Outcome::Processed => Self::Processed,
-            Outcome::Retry { after, reason } => Self::Retry {
+            Outcome::Processed => tell(AttemptEnd::Processed),
+            Outcome::Retry { after, reason } => tell(AttemptEnd::Retry {
                 after: *after,
-                reason: reason.as_str(),
-            },
-            Outcome::Failed { reason } => Self::Failed {
-                reason: reason.as_str(),
-            },
-            Outcome::Postpone { after } => Self::Postponed { after: *after },
-            Outcome::Release => Self::Released,
+                reason: &reason.clone().into(),
+            }),
+            Outcome::Failed { reason } => tell(AttemptEnd::Failed {
+                reason: &reason.clone().into(),
+            }),
+            Outcome::Postpone { after } => tell(AttemptEnd::Postponed { after: *after }),
+            Outcome::Release => tell(AttemptEnd::Released),
         }
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use crate::error::StoreError;
 use crate::event::{EventId, EventRef, EventSummary, Fingerprint, Kind, State};
-use crate::scheduler::Attempt;
+use crate::scheduler::{Attempt, FailureReason};
 
 /// Looks into a backend and tidies it up. No sender or worker waits for any of this.
 ///
@@ -54,7 +54,7 @@ pub trait Admin: Send + Sync + 'static {
     /// there is no such event.
     ///
     /// An attempt that ended without a result (a crash, a lost lease) is among them once the event
-    /// was claimed again, with [`LOST_REASON`](crate::LOST_REASON).
+    /// was claimed again, with [`FailureReason::Lost`].
     async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, StoreError>;
 
     /// Schedules failed events afresh, due now and with all their attempts; answer *i* is that of
@@ -173,7 +173,7 @@ pub struct FailedAttempt {
     /// When it ended, by the store's clock: when it was settled, or when its lease ran out.
     pub ended_at: SystemTime,
     /// Why.
-    pub reason: String,
+    pub reason: FailureReason,
 }
 
 /// The answer to a requeue.

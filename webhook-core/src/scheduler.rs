@@ -31,9 +31,10 @@ pub trait Scheduler: Send + Sync + 'static {
     /// - The attempt is counted durably before the call returns, so a crash spends it.
     /// - An event whose lease ran out is due again, at its old place in the order. Where
     ///   `max_attempts` of its attempts are spent, it is not leased but ends as failed, with
-    ///   [`EXHAUSTED_REASON`], and is named in [`Claimed::exhausted`]. These count towards the
+    ///   [`FailureReason::Exhausted`], and is named in [`Claimed::exhausted`]. These count towards the
     ///   `limit`.
-    /// - The attempt whose lease ran out is kept as one that failed, with [`LOST_REASON`].
+    /// - The attempt whose lease ran out is kept as one that failed, with
+    ///   [`FailureReason::Lost`].
     /// - Events of other kinds are neither touched nor waited for. However many events of one kind
     ///   are due, those of another one are leased up to its own limit.
     /// - No event of a kind that was [paused](crate::Admin::pause) before the call began is leased or
@@ -115,13 +116,6 @@ pub trait Scheduler: Send + Sync + 'static {
         Duration::ZERO
     }
 }
-
-/// Why an event failed whose attempts all ended without a settlement.
-pub const EXHAUSTED_REASON: &str =
-    "attempts exhausted: the last one ended without a result (crash or lost lease)";
-
-/// Why an attempt failed that ended without a settlement.
-pub const LOST_REASON: &str = "ended without a result (crash or lost lease)";
 
 /// A wish for work of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -343,6 +337,61 @@ impl fmt::Display for Reason {
     }
 }
 
+/// Why an attempt or an event failed.
+///
+/// # How it is stored
+///
+/// A backend stores [`as_str`](Self::as_str), the text that people see, and reads it back with
+/// [`from_stored`](Self::from_stored): no backend compares texts. The texts of `Lost` and `Exhausted` never
+/// change. An error with exactly such a text is read back as that reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FailureReason {
+    /// The attempt ended with this error: its handler's, a panic, a time-out, or a payload that cannot
+    /// be read.
+    Error(Reason),
+    /// The attempt ended without a settlement: its process crashed, or its lease ran out.
+    Lost,
+    /// The event's attempts are spent, and the last one ended without a settlement.
+    Exhausted,
+}
+
+impl FailureReason {
+    const LOST: &str = "ended without a result (crash or lost lease)";
+    const EXHAUSTED: &str =
+        "attempts exhausted: the last one ended without a result (crash or lost lease)";
+
+    /// The reason whose [text](Self::as_str) a backend stored.
+    pub fn from_stored(text: impl AsRef<str>) -> Self {
+        match text.as_ref() {
+            Self::LOST => Self::Lost,
+            Self::EXHAUSTED => Self::Exhausted,
+            text => Self::Error(Reason::new(text)),
+        }
+    }
+
+    /// The reason as text, at most [`MAX_REASON_BYTES`] bytes.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Error(reason) => reason.as_str(),
+            Self::Lost => Self::LOST,
+            Self::Exhausted => Self::EXHAUSTED,
+        }
+    }
+}
+
+impl From<Reason> for FailureReason {
+    fn from(reason: Reason) -> Self {
+        Self::Error(reason)
+    }
+}
+
+impl fmt::Display for FailureReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -354,5 +403,21 @@ mod tests {
         assert_eq!(long.as_str().len(), MAX_REASON_BYTES);
         let odd = Reason::new(format!("a{}", "é".repeat(MAX_REASON_BYTES)));
         assert_eq!(odd.as_str().len(), MAX_REASON_BYTES - 1);
+    }
+
+    #[test]
+    fn reasons_of_failures_come_back_from_their_texts() {
+        let lost = "ended without a result (crash or lost lease)";
+        let exhausted =
+            "attempts exhausted: the last one ended without a result (crash or lost lease)";
+        for (reason, text) in [
+            (FailureReason::Lost, lost),
+            (FailureReason::Exhausted, exhausted),
+            (FailureReason::Error(Reason::new("no luck")), "no luck"),
+            (FailureReason::Error(Reason::new("")), ""),
+        ] {
+            assert_eq!((reason.as_str(), reason.to_string().as_str()), (text, text));
+            assert_eq!(FailureReason::from_stored(text), reason);
+        }
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webhook_core::{
-    Attempt, ConflictRecord, Envelope, EventId, EventRecord, FailedAttempt, Fingerprint, Headers,
-    Key, Kind, Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, NewEvent,
-    State,
+    Attempt, ConflictRecord, Envelope, EventId, EventRecord, FailedAttempt, FailureReason,
+    Fingerprint, Headers, Key, Kind, Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES,
+    MAX_FAILED_ATTEMPTS, NewEvent, State,
 };
 
 use crate::Clock;
@@ -28,7 +28,7 @@ pub(crate) struct Event {
     pub(crate) attempts: u32,
     /// The fence given out last.
     pub(crate) fence: i64,
-    pub(crate) reason: Option<String>,
+    pub(crate) reason: Option<FailureReason>,
     // Boxed: hardly any event has them.
     pub(crate) conflicts: Option<Box<Conflicts>>,
     pub(crate) failures: Option<Box<Failures>>,
@@ -84,7 +84,7 @@ impl Event {
             + 2 * self.key.as_str().len()
             + self.headers.as_encoded().len()
             + self.body.len()
-            + self.reason.as_ref().map_or(0, String::len)
+            + self.reason.as_ref().map_or(0, |it| it.as_str().len())
             + conflicts.map_or(0, Conflicts::bytes)
             + failures.map_or(0, Failures::bytes)
     }
@@ -109,7 +109,7 @@ impl Event {
     }
 
     /// Keeps how the attempt that was begun last ended badly.
-    pub(crate) fn record_failure(&mut self, ended_at: Duration, reason: &str) {
+    pub(crate) fn record_failure(&mut self, ended_at: Duration, reason: FailureReason) {
         let attempt = Attempt::FIRST
             .get()
             .saturating_add(self.attempts.saturating_sub(1));
@@ -120,7 +120,7 @@ impl Event {
         failures.0.push_back(Failure {
             attempt: Attempt::new(attempt),
             ended_at,
-            reason: reason.to_owned(),
+            reason,
         });
     }
 
@@ -257,13 +257,13 @@ pub(crate) struct Failures(VecDeque<Failure>);
 struct Failure {
     attempt: Attempt,
     ended_at: Duration,
-    reason: String,
+    reason: FailureReason,
 }
 
 impl Failures {
     fn bytes(&self) -> usize {
         let kept = self.0.iter();
-        kept.map(|it| RECORD_BYTES + it.reason.len()).sum()
+        kept.map(|it| RECORD_BYTES + it.reason.as_str().len()).sum()
     }
 
     /// What is kept, the latest first.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use webhook_core::{
-    Attempt, Claim, Claimed, ClaimedEvent, EXHAUSTED_REASON, Extended, Fence, Kind, LOST_REASON,
-    Lease, Outcome, Settled, Settlement,
+    Attempt, Claim, Claimed, ClaimedEvent, Extended, FailureReason, Fence, Kind, Lease, Outcome,
+    Settled, Settlement,
 };
 
 use crate::Clock;
@@ -39,10 +39,10 @@ impl State {
                 ran_out: Some(ran_out),
             } = event.stage
             {
-                event.record_failure(ran_out, LOST_REASON);
+                event.record_failure(ran_out, FailureReason::Lost);
             }
             if event.attempts >= claim.max_attempts.get() {
-                event.reason = Some(EXHAUSTED_REASON.to_owned());
+                event.reason = Some(FailureReason::Exhausted);
                 event.stage = Stage::Failed { at: now };
                 claimed.exhausted.push(event.key.clone());
             } else {
@@ -100,14 +100,14 @@ impl State {
                     }
                 }
                 Outcome::Retry { after, reason } => {
-                    event.record_failure(now, reason.as_str());
-                    event.reason = Some(reason.as_str().to_owned());
+                    event.record_failure(now, reason.clone().into());
+                    event.reason = Some(reason.clone().into());
                     event.due_at = now.saturating_add(*after);
                     Stage::Pending { ran_out: None }
                 }
                 Outcome::Failed { reason } => {
-                    event.record_failure(now, reason.as_str());
-                    event.reason = Some(reason.as_str().to_owned());
+                    event.record_failure(now, reason.clone().into());
+                    event.reason = Some(reason.clone().into());
                     Stage::Failed { at: now }
                 }
                 Outcome::Release => {

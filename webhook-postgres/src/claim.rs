@@ -5,9 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use sqlx::Row;
 use sqlx::postgres::{PgBindIterExt, PgRow};
-use webhook_core::{
-    Claim, Claimed, ClaimedEvent, EXHAUSTED_REASON, EventId, Fence, LOST_REASON, Lease,
-};
+use webhook_core::{Claim, Claimed, ClaimedEvent, EventId, FailureReason, Fence, Lease};
 
 use crate::accept::index;
 use crate::error::PgError;
@@ -126,8 +124,8 @@ async fn claim_from(
                 )
                 .bind(wishes.iter().map(max_attempts).bind_iter())
                 .bind(wishes.iter().map(|it| it.from_us).bind_iter())
-                .bind(EXHAUSTED_REASON)
-                .bind(LOST_REASON)
+                .bind(FailureReason::Exhausted.as_str())
+                .bind(FailureReason::Lost.as_str())
                 .bind(record::FAILED_ATTEMPT_SLOTS)
         })
         .await?;

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use webhook_core::{
-    Attempt, Envelope, EventId, EventRecord, EventRef, EventSummary, Headers, Key, Kind,
-    MAX_FAILED_ATTEMPTS, State,
+    Attempt, Envelope, EventId, EventRecord, EventRef, EventSummary, FailureReason, Headers, Key,
+    Kind, MAX_FAILED_ATTEMPTS, State,
 };
 
 use crate::accept::fingerprint;
@@ -78,7 +78,9 @@ pub(crate) fn summary(row: &PgRow, event: EventRef) -> Result<EventSummary, PgEr
         due_at: time("due_at_us")?,
         leased_until: time("leased_until_us")?,
         settled_at: time("settled_at_us")?,
-        reason: row.try_get("reason")?,
+        reason: row
+            .try_get::<Option<&str>, _>("reason")?
+            .map(FailureReason::from_stored),
         conflict_count: u64::try_from(conflict_count).unwrap_or(0),
         last_conflict_at: time("last_conflict_at_us")?,
     })

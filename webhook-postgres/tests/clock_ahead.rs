@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use inbox::{Inbox, claim, kind, until};
 use webhook_core::{
-    Admin, Attempt, EventRef, Extended, Key, LOST_REASON, MadeDue, Page, RunningLeases, Scheduler,
-    State,
+    Admin, Attempt, EventRef, Extended, FailureReason, Key, MadeDue, Page, RunningLeases,
+    Scheduler, State,
 };
 use webhook_postgres::sqlx::{self, Connection};
 
@@ -102,7 +102,7 @@ async fn events_and_leases_from_a_clock_ahead_are_found_and_made_due() {
         key: Key::new("leased").unwrap(),
     };
     let lost = inbox.store.failed_attempts(&lost).await.unwrap();
-    assert_eq!(lost[0].reason, LOST_REASON);
+    assert_eq!(lost[0].reason, FailureReason::Lost);
     assert_eq!(inbox.store.list(&page).await.unwrap(), []);
     inbox.close().await;
 }

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use inbox::Inbox;
 use sqlx::Row;
 use webhook_core::{
-    Accepted, Admin, Claim, Envelope, EventRef, Fingerprint, Key, Kind, NewEvent, OnFailed,
-    Outcome, Reason, Scheduler, Settlement, Store, Strip,
+    Accepted, Admin, Claim, Envelope, EventRef, FailureReason, Fingerprint, Key, Kind, NewEvent,
+    OnFailed, Outcome, Reason, Scheduler, Settlement, Store, Strip,
 };
 use webhook_postgres::sqlx;
 
@@ -120,7 +120,8 @@ async fn every_event_of_every_kind_is_in_the_inbox() {
             i64::from(row.get::<i32, _>("attempts")),
             i64::from(record.attempts)
         );
-        assert_eq!(row.get::<Option<String>, _>("reason"), record.reason);
+        let reason = record.reason.as_ref().map(FailureReason::as_str);
+        assert_eq!(row.get::<Option<&str>, _>("reason"), reason);
         let conflicts = row.get::<i64, _>("conflict_count");
         assert_eq!(u64::try_from(conflicts).unwrap(), record.conflict_count);
         let body = row.get::<Option<Vec<u8>>, _>("body");

@@ -17,7 +17,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-use webhook_core::{EventRecord, EventSummary, Kind, State, payload};
+use webhook_core::{EventRecord, EventSummary, FailureReason, Kind, State, payload};
 
 use crate::transaction::{Currency, Transaction};
 
@@ -88,7 +88,7 @@ impl<'a> Shown<'a> {
                 .settled_at
                 .filter(|_| record.state == State::Processed),
             attempts: record.attempts,
-            error_message: record.reason.as_deref(),
+            error_message: record.reason.as_ref().map(FailureReason::as_str),
             duplicate_conflict_count: record.conflict_count,
             last_conflict_at: record.last_conflict_at,
         }
@@ -136,7 +136,7 @@ impl<'a> ShownEvent<'a> {
                 .settled_at
                 .filter(|_| record.state == State::Processed),
             attempts: record.attempts,
-            error_message: record.reason.as_deref(),
+            error_message: record.reason.as_ref().map(FailureReason::as_str),
             duplicate_conflict_count: record.conflict_count,
             last_conflict_at: record.last_conflict_at,
             headers: headers
@@ -185,7 +185,7 @@ impl<'a> Listed<'a> {
             processed_at: settled_as(State::Processed),
             failed_at: settled_as(State::Failed),
             attempts: summary.attempts,
-            error_message: summary.reason.as_deref(),
+            error_message: summary.reason.as_ref().map(FailureReason::as_str),
             duplicate_conflict_count: summary.conflict_count,
             last_conflict_at: summary.last_conflict_at,
         }

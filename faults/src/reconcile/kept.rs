@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use webhook_core::EXHAUSTED_REASON;
+use webhook_core::FailureReason;
 
 use crate::behaviour::{Behaviour, PANIC, REJECTED};
 use crate::book::{Content, body};
@@ -95,7 +95,7 @@ fn is_reason(key: &str, is_spoilt: bool, reason: Option<&str>) -> bool {
             return reason.is_none();
         }
         Behaviour::Reject => REJECTED,
-        Behaviour::Kill => EXHAUSTED_REASON,
+        Behaviour::Kill => FailureReason::Exhausted.as_str(),
         Behaviour::Hang => "took longer than",
         Behaviour::Panic => PANIC,
     };

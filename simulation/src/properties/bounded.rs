@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use webhook_core::State;
+use webhook_core::{FailureReason, State};
 
 use super::{Wrong, each, wrong, wrong_in_the_end};
 use crate::Run;
@@ -64,7 +64,7 @@ pub(super) fn check(run: &Run, ledger: &Ledger) -> Result<(), Wrong> {
         if attempts != right {
             return wrong_in_the_end(format!("{event:?} has {attempts} attempts of {right}"));
         }
-        let reason = found.reason.as_deref().unwrap_or_default();
+        let reason = found.reason.as_ref().map_or("", FailureReason::as_str);
         if found.state == State::Failed && reason.is_empty() {
             return wrong_in_the_end(format!("{event:?} failed for no reason"));
         }

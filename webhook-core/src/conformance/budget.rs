@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Backend;
 use super::steps::*;
 use crate::{
-    Attempt, Claim, Claimed, EXHAUSTED_REASON, Extended, Key, Lease, Outcome, Settled, State,
+    Attempt, Claim, Claimed, Extended, FailureReason, Key, Lease, Outcome, Settled, State,
 };
 
 /// An event whose every attempt crashes fails, with a reason, and is never leased again.
@@ -22,7 +22,7 @@ pub async fn crashes_spend_the_attempts(backend: Backend) {
     let record = backend.record("a").await;
     assert_eq!(record.state, State::Failed);
     assert_eq!(record.attempts, 3);
-    assert_eq!(record.reason.as_deref(), Some(EXHAUSTED_REASON));
+    assert_eq!(record.reason, Some(FailureReason::Exhausted));
     assert!(record.settled_at.expect("it is settled") >= record.accepted_at);
     backend.pass(PAST_SHORT).await;
     assert_eq!(backend.claim(&up_to(1)).await, Claimed::default());
@@ -77,7 +77,7 @@ pub async fn retries_and_crashes_share_the_attempts(backend: Backend) {
     assert_eq!(third.lease.attempt.number(), 3);
     assert_eq!(exhausted(&backend, &crashing(1, 3), 1).await, [key("a")]);
     let record = backend.record("a").await;
-    assert_eq!(record.reason.as_deref(), Some(EXHAUSTED_REASON));
+    assert_eq!(record.reason, Some(FailureReason::Exhausted));
 }
 
 /// An event that waits for a retry it may not have is not leased.

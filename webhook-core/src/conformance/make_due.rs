@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Backend;
 use super::steps::*;
 use crate::{
-    Claim, EventRef, Extended, LOST_REASON, MadeDue, Outcome, Page, RunningLeases, Settled, State,
+    Claim, EventRef, Extended, FailureReason, MadeDue, Outcome, Page, RunningLeases, Settled, State,
 };
 
 /// An event that waits is due at the time of the call: what fell due before comes first.
@@ -135,7 +135,7 @@ pub async fn an_ended_lease_counts_as_a_lost_attempt(backend: Backend) {
     assert_eq!(backend.record("a").await.state, State::Failed);
     let kept = backend.operator.failed_attempts(&event_ref("a")).await;
     let kept = kept.expect("failed attempts");
-    assert_eq!((kept.len(), kept[0].reason.as_str()), (1, LOST_REASON));
+    assert_eq!((kept.len(), &kept[0].reason), (1, &FailureReason::Lost));
 }
 
 /// An event of another kind with the same key is another event.

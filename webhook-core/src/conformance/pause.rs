@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::Backend;
 use super::steps::*;
 use crate::{
-    Accepted, Claim, Claimed, Counts, Extended, Kind, LOST_REASON, MadeDue, Outcome, Requeued,
+    Accepted, Claim, Claimed, Counts, Extended, FailureReason, Kind, MadeDue, Outcome, Requeued,
     RunningLeases, Settled, State,
 };
 
@@ -57,8 +57,8 @@ pub async fn a_resume_brings_everything_in_due_order(backend: Backend) {
     assert!(claimed[0].lease.fence > lost.lease.fence);
     let failed = backend.operator.failed_attempts(&event_ref("leased")).await;
     let failed = failed.expect("failed attempts");
-    let reasons: Vec<_> = failed.iter().map(|it| &*it.reason).collect();
-    assert_eq!(reasons, [LOST_REASON]);
+    let reasons: Vec<_> = failed.iter().map(|it| &it.reason).collect();
+    assert_eq!(reasons, [&FailureReason::Lost]);
     let next_due = backend.claim(&up_to(9)).await.next_due;
     assert!(next_due.is_some(), "one is due later");
 }

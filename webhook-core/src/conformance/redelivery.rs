@@ -56,7 +56,7 @@ pub async fn redelivery_of_other_content_is_a_conflict(backend: Backend) {
     assert_eq!(accepted, [Accepted::Conflict]);
     let record = backend.record("a").await;
     assert_eq!(record.state, State::Failed);
-    assert_eq!(record.reason.as_deref(), Some("broken"));
+    assert_eq!(record.reason, Some(error("broken")));
     assert_eq!(record.conflict_count, 1);
 }
 

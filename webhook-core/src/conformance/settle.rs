@@ -30,7 +30,7 @@ pub async fn a_failed_event_keeps_its_reason(backend: Backend) {
     let record = backend.record("a").await;
     assert_eq!(record.state, State::Failed);
     assert_eq!(record.attempts, 1);
-    assert_eq!(record.reason.as_deref(), Some(reason));
+    assert_eq!(record.reason, Some(error(reason)));
     assert!(record.settled_at.expect("it is settled") >= record.accepted_at);
 }
 
@@ -39,7 +39,7 @@ pub async fn reasons_of_any_length_are_kept(backend: Backend) {
     let long = "é".repeat(crate::MAX_REASON_BYTES / 2);
     for (name, reason) in [("long", long.as_str()), ("empty", "")] {
         backend.settled(name, "1", failed(reason)).await;
-        assert_eq!(backend.record(name).await.reason.as_deref(), Some(reason));
+        assert_eq!(backend.record(name).await.reason, Some(error(reason)));
     }
 }
 
@@ -129,7 +129,7 @@ pub async fn a_mixed_batch_settles_each_for_itself(backend: Backend) {
         let record = backend.record(name).await;
         assert_eq!(record.state, state, "{name}");
         assert_eq!(record.attempts, attempts, "{name}");
-        assert_eq!(record.reason.as_deref(), reason, "{name}");
+        assert_eq!(record.reason, reason.map(error), "{name}");
     }
     let settled = backend.settle_one(taken, Outcome::Processed).await;
     assert_eq!(settled, Settled::Applied);
@@ -182,7 +182,7 @@ pub async fn concurrent_settlements_apply_once(backend: Backend) {
         let winner = applied.iter().find(|(event, _)| *event == lease.event);
         let (_, winner) = winner.expect("one settlement applied");
         let record = backend.record(key.as_str()).await;
-        assert_eq!(record.reason, Some(format!("by {winner}")));
+        assert_eq!(record.reason, Some(error(&format!("by {winner}"))));
     }
 }
 
@@ -193,7 +193,7 @@ pub async fn a_retry_waits_for_its_delay(backend: Backend) {
     assert_eq!(record.state, State::Processing);
     assert_eq!(record.attempts, 1);
     assert_eq!(record.settled_at, None);
-    assert_eq!(record.reason.as_deref(), Some("not yet"));
+    assert_eq!(record.reason, Some(error("not yet")));
     let claimed = backend.claim(&up_to(1)).await;
     assert_eq!(claimed.events, []);
     let next_due = claimed.next_due.expect("the retry waits");
@@ -215,7 +215,7 @@ pub async fn a_retry_is_the_next_attempt(backend: Backend) {
     assert!(second.lease.fence > first.lease.fence);
     let since_due = (before.elapsed() + TOLERANCE).saturating_sub(SHORT);
     assert!(second.lag <= since_due, "counted from the retry");
-    assert_eq!(backend.record("a").await.reason.as_deref(), Some("not yet"));
+    assert_eq!(backend.record("a").await.reason, Some(error("not yet")));
     backend.settle_one(second.lease, Outcome::Processed).await;
     let record = backend.record("a").await;
     assert_eq!(record.state, State::Processed);
@@ -292,7 +292,7 @@ pub async fn a_release_gives_one_attempt_back(backend: Backend) {
     backend.settle_one(second.lease, Outcome::Release).await;
     let record = backend.record("a").await;
     assert_eq!(record.attempts, 1);
-    assert_eq!(record.reason.as_deref(), Some("not yet"));
+    assert_eq!(record.reason, Some(error("not yet")));
     let third = backend.claim_one(&up_to(1)).await;
     assert_eq!(third.lease.attempt.number(), 2);
     let fences = [first, second, third].map(|claimed| claimed.lease.fence);
@@ -353,7 +353,7 @@ pub async fn a_postponed_event_waits_and_keeps_its_attempts(backend: Backend) {
         assert_eq!(stale, Settled::LeaseLost);
         let record = backend.record("a").await;
         assert_eq!((record.state, record.attempts), (State::Processing, 1));
-        assert_eq!(record.reason.as_deref(), Some("not yet"));
+        assert_eq!(record.reason, Some(error("not yet")));
         backend.pass(PAST_SHORT).await;
     }
     let claimed = backend.claim_one(&claim).await;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::Backend;
 use crate::{
-    Accepted, Claim, Claimed, ClaimedEvent, Envelope, EventRecord, EventRef, Extended, Fingerprint,
-    Key, Kind, Lease, NewEvent, OnFailed, Outcome, Settled, Settlement,
+    Accepted, Claim, Claimed, ClaimedEvent, Envelope, EventRecord, EventRef, Extended,
+    FailureReason, Fingerprint, Key, Kind, Lease, NewEvent, OnFailed, Outcome, Settled, Settlement,
 };
 
 /// A lease or a delay that does not run out within a case.
@@ -110,6 +110,11 @@ pub(super) fn failed(reason: &str) -> Outcome {
     Outcome::Failed {
         reason: crate::Reason::new(reason),
     }
+}
+
+/// Why an attempt failed that was settled with this reason.
+pub(super) fn error(reason: &str) -> FailureReason {
+    crate::Reason::new(reason).into()
 }
 
 pub(super) fn keys(events: &[ClaimedEvent]) -> Vec<&str> {

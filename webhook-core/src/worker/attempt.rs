@@ -160,15 +160,13 @@ async fn attempt<P: Send + 'static, H: Handler<P>>(
     let began = Instant::now();
     context.observe(|observer| observer.attempt_started(&observed));
     let outcome = outcome(context, served, handling, claimed, &key).await;
-    context.observe(|observer| {
-        let took = began.elapsed();
-        let end = outcome
-            .as_ref()
-            .map_or(AttemptEnd::Processed, AttemptEnd::of);
-        observer.attempt_ended(&observed, end, took);
-        if let AttemptEnd::Failed { reason } = end {
-            observer.event_failed(&observed, reason);
-        }
+    AttemptEnd::tell(outcome.as_ref().unwrap_or(&Outcome::Processed), |end| {
+        context.observe(|observer| {
+            observer.attempt_ended(&observed, end, began.elapsed());
+            if let AttemptEnd::Failed { reason } = end {
+                observer.event_failed(&observed, reason);
+            }
+        });
     });
     outcome
 }

@@ -20,7 +20,7 @@ use super::{Context, Served, outage};
 use crate::event::Kind;
 use crate::observer::Observed;
 use crate::panics::{caught, logging};
-use crate::scheduler::{Claim, Claimed, EXHAUSTED_REASON, Outcome, Settlement};
+use crate::scheduler::{Claim, Claimed, FailureReason, Outcome, Settlement};
 
 /// Before the next claim when others hold all that is due.
 const CONTENDED: Duration = Duration::from_millis(10);
@@ -285,7 +285,7 @@ impl Claiming {
                 attempt: None,
                 lag: Duration::ZERO,
             };
-            context.observe(|observer| observer.event_failed(&observed, EXHAUSTED_REASON));
+            context.observe(|observer| observer.event_failed(&observed, &FailureReason::Exhausted));
         }
         if claimed.events.is_empty() {
             return;

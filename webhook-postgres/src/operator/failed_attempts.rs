@@ -1,7 +1,7 @@
 //! The attempts kept of an event that ended badly.
 
 use sqlx::Row;
-use webhook_core::{EventRef, FailedAttempt};
+use webhook_core::{EventRef, FailedAttempt, FailureReason};
 
 use crate::error::PgError;
 use crate::microseconds;
@@ -24,7 +24,7 @@ pub(crate) async fn failed_attempts(
             Ok(FailedAttempt {
                 attempt: record::attempt(row.try_get("attempt")?)?,
                 ended_at: microseconds::time(row.try_get("ended_at_us")?),
-                reason: row.try_get("reason")?,
+                reason: FailureReason::from_stored(row.try_get::<&str, _>("reason")?),
             })
         })
         .collect()

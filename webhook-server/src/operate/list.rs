@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
-use webhook_core::{Admin, EventId, Page, State};
+use webhook_core::{Admin, EventId, FailureReason, Page, State};
 use webhook_postgres::PgStore;
 
 use super::of_kind::OfKind;
@@ -103,7 +103,10 @@ impl List {
                             .map_or_else(String::new, instant),
                         record.attempts,
                         shown_id(record.event.key.as_str()),
-                        plain(record.reason.as_deref().unwrap_or(""), 120),
+                        plain(
+                            record.reason.as_ref().map_or("", FailureReason::as_str),
+                            120
+                        ),
                     );
                     writeln!(out, "{}", row.trim_end())
                 })?;

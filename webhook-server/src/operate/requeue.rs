@@ -6,7 +6,7 @@ use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 use serde::Serialize;
 use webhook_core::{
-    Admin, Counts, EventRecord, EventRef, EventSummary, Kind, Page, Requeued, State,
+    Admin, Counts, EventRecord, EventRef, EventSummary, FailureReason, Kind, Page, Requeued, State,
 };
 use webhook_postgres::PgStore;
 
@@ -99,7 +99,7 @@ impl Reschedule for Requeue {
     }
 
     fn matches(&self, summary: &EventSummary) -> bool {
-        let reason = summary.reason.as_deref().unwrap_or("");
+        let reason = summary.reason.as_ref().map_or("", FailureReason::as_str);
         let failed_at = summary.settled_at;
         let time = |time: Timestamp| Some(SystemTime::from(time));
         self.reason

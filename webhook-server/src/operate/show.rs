@@ -89,7 +89,7 @@ fn write_record(out: &mut dyn Write, record: &EventRecord) -> io::Result<()> {
         writeln!(out)?;
     }
     if let (Some(reason), State::Failed) = (&record.reason, record.state) {
-        writeln!(out, "reason: {}", plain(reason, usize::MAX))?;
+        writeln!(out, "reason: {}", plain(reason.as_str(), usize::MAX))?;
     }
     Ok(())
 }
@@ -112,7 +112,7 @@ fn write_attempts(out: &mut dyn Write, attempts: &[FailedAttempt]) -> io::Result
         writeln!(out, "failed attempts, the latest first:")?;
     }
     for attempt in attempts {
-        let reason = plain(&attempt.reason, usize::MAX);
+        let reason = plain(attempt.reason.as_str(), usize::MAX);
         let ended_at = instant(attempt.ended_at);
         writeln!(out, "  {:>3}  {ended_at}  {reason}", attempt.attempt)?;
     }

@@ -120,7 +120,7 @@ impl<'a> Attempt<'a> {
         Self {
             attempt: attempt.attempt.number(),
             ended_at: attempt.ended_at,
-            reason: &attempt.reason,
+            reason: attempt.reason.as_str(),
         }
     }
 }

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use webhook_core::{
-    Accepted, Admin, EventRecord, EventRef, Key, Kind, Outcome, Requeued, Scheduler, Settled,
-    Settlement, State, Store, Strip,
+    Accepted, Admin, EventRecord, EventRef, FailureReason, Key, Kind, Outcome, Requeued, Scheduler,
+    Settled, Settlement, State, Store, Strip,
 };
 use webhook_postgres::sqlx::{self, AssertSqlSafe, PgConnection};
 use webhook_postgres::testing::TestDatabase;
@@ -210,7 +210,11 @@ async fn assert_usable(database: &TestDatabase) {
     ] {
         let record = record(&store, key).await;
         assert_eq!(
-            (record.state, record.attempts, record.reason.as_deref()),
+            (
+                record.state,
+                record.attempts,
+                record.reason.as_ref().map(FailureReason::as_str)
+            ),
             (state, attempts, reason),
             "{key}"
         );

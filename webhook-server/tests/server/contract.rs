@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use webhook_core::{Envelope, EventId, EventRecord, Fingerprint, Key, Kind, MockStore, State};
+use webhook_core::{
+    Envelope, EventId, EventRecord, Fingerprint, Key, Kind, MockStore, Reason, State,
+};
 use webhook_memory::MemoryStore;
 use webhook_server::config::Role;
 
@@ -184,7 +186,7 @@ async fn a_failed_transaction_is_shown_with_its_reason() {
                     due_at: None,
                     leased_until: None,
                     settled_at: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_999)),
-                    reason: Some("bank said \"no\"".to_owned()),
+                    reason: Some(Reason::new("bank said \"no\"").into()),
                     conflict_count: 3,
                     last_conflict_at: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1)),
                 })

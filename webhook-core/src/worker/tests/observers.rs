@@ -12,7 +12,7 @@ use super::scripted::{LAST_ATTEMPT, SECOND, Scripted, brings, event};
 use crate::handler::{Event, HandlerError};
 use crate::observer::{AttemptEnd, Observed};
 use crate::sample::Word;
-use crate::scheduler::{Claimed, EXHAUSTED_REASON};
+use crate::scheduler::{Claimed, FailureReason};
 
 /// Notes what it is told.
 #[derive(Clone, Default)]
@@ -41,8 +41,8 @@ impl Observer for Notes {
         }
     }
 
-    fn event_failed(&self, event: &Observed<'_>, reason: &str) {
-        self.note(event, format_args!("for good: {reason}"));
+    fn event_failed(&self, event: &Observed<'_>, reason: &FailureReason) {
+        self.note(event, format_args!("for good: {reason:?}"));
     }
 }
 
@@ -58,7 +58,7 @@ impl Observer for Broken {
         panic!("the observer is broken");
     }
 
-    fn event_failed(&self, _: &Observed<'_>, _: &str) {
+    fn event_failed(&self, _: &Observed<'_>, _: &FailureReason) {
         panic!("the observer is broken");
     }
 }
@@ -108,12 +108,12 @@ async fn observers_are_told_how_attempts_end() {
             "word key-1 Some(1) processed in 1s".to_owned(),
             "word key-2 Some(1) retry: no luck".to_owned(),
             "word key-3 Some(1) failed: never".to_owned(),
-            "word key-3 Some(1) for good: never".to_owned(),
+            "word key-3 Some(1) for good: Error(Reason(\"never\"))".to_owned(),
             "word key-4 Some(1) later: 1s".to_owned(),
             "word key-5 Some(1) retry: handler panicked: oh no".to_owned(),
             "word key-6 Some(1) released".to_owned(),
             "word key-7 Some(25) released".to_owned(),
-            format!("word key-9 None for good: {EXHAUSTED_REASON}"),
+            "word key-9 None for good: Exhausted".to_owned(),
         ]
     );
 }
