@@ -28,7 +28,7 @@ use webhook_core::{
     Fence, Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Kind, Lease,
     MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MadeDue, NewEvent, OnFailed,
     Outcome, Page, Payload, Pipeline, Prune, Requeued, RunningLeases, Scheduler, Settled,
-    SettledCounts, Settlement, State, Store, StoreError, Strip, TerminalState, payload,
+    SettledCounts, Settlement, State, Store, StoreError, DeleteBodies, TerminalState, payload,
 };
 
 /// How many events a [`MapStore`] holds at most, those settled included.
@@ -73,7 +73,7 @@ struct Row {
     last_conflict_at: Option<SystemTime>,
     conflicts: VecDeque<ConflictRecord>,
     failed_attempts: VecDeque<FailedAttempt>,
-    stripped: bool,
+    body_deleted: bool,
 }
 
 impl MapStore {
@@ -101,7 +101,7 @@ impl MapStore {
         EventRecord {
             id,
             envelope: row.envelope.clone(),
-            stripped: row.stripped,
+            body_deleted: row.body_deleted,
             state: row.state(),
             attempts: row.attempts,
             accepted_at: self.system_time(row.accepted_at),
@@ -373,14 +373,14 @@ impl Admin for MapStore {
         Ok(ended.len())
     }
 
-    async fn strip(&self, strip: &Strip) -> Result<usize, StoreError> {
+    async fn delete_bodies(&self, delete: &DeleteBodies) -> Result<usize, StoreError> {
         let (mut state, now) = self.lock();
-        let mut ended = state.ended(&strip.kind, State::Processed, strip.older_than, now);
-        ended.retain(|id| !state.by_id[id].stripped);
-        ended.truncate(strip.limit.get());
+        let mut ended = state.ended(&delete.kind, State::Processed, delete.older_than, now);
+        ended.retain(|id| !state.by_id[id].body_deleted);
+        ended.truncate(delete.limit.get());
         for id in &ended {
             if let Some(row) = state.by_id.get_mut(id) {
-                row.stripped = true;
+                row.body_deleted = true;
                 row.envelope.headers = Headers::new();
                 row.envelope.body = Bytes::new();
                 row.conflicts.clear();
@@ -425,7 +425,7 @@ impl Events {
             last_conflict_at: None,
             conflicts: VecDeque::new(),
             failed_attempts: VecDeque::new(),
-            stripped: false,
+            body_deleted: false,
         };
         self.by_id.insert(id, row);
     }
@@ -446,11 +446,11 @@ impl Events {
         rows.filter(move |(_, row)| row.envelope.kind == *kind)
     }
 
-    /// What has been in a terminal state for `age`, stripped events first, the oldest first.
+    /// What has been in a terminal state for `age`, events without bodies first, the oldest first.
     fn ended(&self, kind: &Kind, state: State, age: Duration, now: Duration) -> Vec<EventId> {
         let ended = self.of(kind).filter_map(|(id, row)| {
             let (ended, at) = row.ended?;
-            (ended == state && now - at >= age).then_some((!row.stripped, at, id))
+            (ended == state && now - at >= age).then_some((!row.body_deleted, at, id))
         });
         let mut ended: Vec<_> = ended.collect();
         ended.sort_unstable();

@@ -26,7 +26,7 @@
 //! # async fn requeue(&self, _: &[EventRef]) -> Result<Vec<Requeued>, StoreError> { unreachable!() }
 //! # async fn make_due(&self, _: &[EventRef], _: RunningLeases) -> Result<Vec<MadeDue>, StoreError> { unreachable!() }
 //! # async fn prune(&self, _: &Prune) -> Result<usize, StoreError> { unreachable!() }
-//! # async fn strip(&self, _: &Strip) -> Result<usize, StoreError> { unreachable!() }
+//! # async fn delete_bodies(&self, _: &DeleteBodies) -> Result<usize, StoreError> { unreachable!() }
 //! # async fn pause(&self, _: &Kind) -> Result<bool, StoreError> { unreachable!() }
 //! # async fn resume(&self, _: &Kind) -> Result<bool, StoreError> { unreachable!() }
 //! # async fn paused(&self) -> Result<Vec<Kind>, StoreError> { unreachable!() } } }
@@ -53,6 +53,7 @@ pub mod accept;
 pub mod budget;
 pub mod claim;
 pub mod conflict;
+pub mod delete_bodies;
 pub mod failed_attempts;
 pub mod headers;
 pub mod kinds;
@@ -67,7 +68,6 @@ pub mod redelivery;
 pub mod requeue;
 pub mod settle;
 mod steps;
-pub mod strip;
 pub mod wakeup;
 mod watched;
 
@@ -206,7 +206,7 @@ macro_rules! conformance {
                 headers_are_kept_as_they_came
                 headers_are_not_compared
                 later_attempts_have_the_same_headers
-                a_stripped_event_has_no_headers
+                deleted_bodies_take_their_headers_along
             }
             conflict {
                 conflicts_are_listed_latest_first
@@ -350,13 +350,13 @@ macro_rules! conformance {
                 leases_of_pruned_events_are_stale
                 concurrent_prunes_share_the_events
             }
-            strip {
-                a_stripped_event_has_no_body
-                a_stripped_event_keeps_its_key
-                only_processed_events_are_stripped
-                stripping_goes_by_age
-                stripped_events_are_pruned_first
-                concurrent_strips_share_the_events
+            delete_bodies {
+                a_deleted_body_is_gone
+                an_event_whose_body_is_deleted_keeps_its_key
+                only_processed_events_lose_their_bodies
+                bodies_are_deleted_by_age
+                events_without_bodies_are_pruned_first
+                concurrent_calls_share_the_bodies
             }
             pause {
                 a_paused_kind_accepts_and_is_not_claimed
@@ -424,7 +424,7 @@ macro_rules! conformance {
                 handlers_accept_events_that_follow
                 handlers_accept_events_until_they_end
                 an_idle_pipeline_has_nothing_left_to_do
-                a_pipeline_forgets_old_events
+                a_pipeline_deletes_old_events
             }
         }
     };

@@ -298,10 +298,10 @@ impl fmt::Display for State {
 pub struct EventRecord {
     /// The backend's name for it.
     pub id: EventId,
-    /// The envelope as first accepted; without headers and body where it is `stripped`.
+    /// The envelope as first accepted; without headers and body where `body_deleted`.
     pub envelope: Envelope,
-    /// Whether its headers and its body are forgotten, its key and fingerprint kept.
-    pub stripped: bool,
+    /// Whether its headers and its body are deleted, its key and fingerprint kept.
+    pub body_deleted: bool,
     /// Where it stands.
     pub state: State,
     /// Attempts begun since it was accepted or last requeued. A released attempt does not count.
@@ -335,7 +335,7 @@ impl EventRecord {
             },
             fingerprint: self.envelope.fingerprint,
             headers: self.envelope.headers.clone(),
-            stripped: self.stripped,
+            body_deleted: self.body_deleted,
             state: self.state,
             attempts: self.attempts,
             accepted_at: self.accepted_at,
@@ -361,8 +361,8 @@ pub struct EventSummary {
     pub fingerprint: Fingerprint,
     /// The headers kept with it.
     pub headers: Headers,
-    /// Whether its headers and its body are forgotten, its key and fingerprint kept.
-    pub stripped: bool,
+    /// Whether its headers and its body are deleted, its key and fingerprint kept.
+    pub body_deleted: bool,
     /// Where it stands.
     pub state: State,
     /// Attempts begun since it was accepted or last requeued.

@@ -119,8 +119,8 @@ pub use headers::{Headers, InvalidHeader, MAX_HEADERS, MAX_HEADERS_BYTES};
 pub use inbox::{Inbox, InboxOptions, Receipt, Reserved};
 pub use observer::{AttemptEnd, Observed, Observer};
 pub use operator::{
-    Admin, ConflictRecord, Counts, FailedAttempt, MAX_FAILED_ATTEMPTS, MadeDue, Page, Prune,
-    Requeued, RunningLeases, SettledCounts, Strip, TerminalState,
+    Admin, ConflictRecord, Counts, DeleteBodies, FailedAttempt, MAX_FAILED_ATTEMPTS, MadeDue, Page,
+    Prune, Requeued, RunningLeases, SettledCounts, TerminalState,
 };
 pub use payload::{FieldError, Identity, IntoEnvelope, InvalidPayload, Payload};
 pub use pipeline::{Pipeline, PipelineBuilder};

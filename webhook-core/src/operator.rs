@@ -20,8 +20,8 @@ pub trait Admin: Send + Sync + 'static {
     /// The kinds of all events in the store, in ascending order and without duplicates, from one
     /// snapshot.
     ///
-    /// A kind is listed as long as the store keeps one of its events, even if all of them are settled or
-    /// stripped. It is no longer listed once its last event is [pruned](Admin::prune). Costs a few
+    /// A kind is listed as long as the store keeps one of its events, even if all of them are settled
+    /// and their bodies deleted. It is no longer listed once its last event is [pruned](Admin::prune). Costs a few
     /// index look-ups for each kind, however many events there are.
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError>;
 
@@ -75,17 +75,17 @@ pub trait Admin: Send + Sync + 'static {
     ) -> Result<Vec<MadeDue>, StoreError>;
 
     /// Deletes settled events, with all that is kept of them, and says how many: at most
-    /// `prune.limit`, those stripped before others, the oldest first, skipping those that another
+    /// `prune.limit`, those without bodies before others, the oldest first, skipping those that another
     /// call is deleting. Their keys are free again: a redelivery is a new event. Call it until it
     /// answers less than the limit.
     async fn prune(&self, prune: &Prune) -> Result<usize, StoreError>;
 
-    /// Forgets the headers and bodies of PROCESSED events, theirs and those of their conflicts, and says of
-    /// how many events: at most `strip.limit`, the oldest first, skipping those that another call
-    /// is stripping. Their keys stay taken and their fingerprints are compared as before, so that
+    /// Deletes the headers and bodies of PROCESSED events, theirs and those of their conflicts, and says of
+    /// how many events: at most `delete.limit`, the oldest first, skipping those that another call
+    /// is at. Their keys stay taken and their fingerprints are compared as before, so that
     /// a redelivery is still a duplicate or a conflict. Call it until it answers less than the
     /// limit.
-    async fn strip(&self, strip: &Strip) -> Result<usize, StoreError>;
+    async fn delete_bodies(&self, delete: &DeleteBodies) -> Result<usize, StoreError>;
 
     /// Pauses `kind`: its events are accepted as before, but none of them is claimed until the kind is
     /// [resumed](Admin::resume). Answers whether the kind was not paused before.
@@ -224,9 +224,9 @@ pub struct Prune {
     pub limit: NonZeroUsize,
 }
 
-/// Whose bodies to forget.
+/// Whose bodies to delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Strip {
+pub struct DeleteBodies {
     /// Only events of this kind.
     pub kind: Kind,
     /// Only events settled at least as long ago, by the store's clock.

@@ -64,7 +64,7 @@ impl Pipeline {
 
     /// Stops claiming, lets handlers finish for up to `drain` and hands the rest back; then refuses
     /// new deliveries and makes durable what is queued, so that handlers accept events that follow until
-    /// they end. Old events are no longer forgotten from the beginning.
+    /// they end. Old events are no longer deleted from the beginning.
     pub async fn shutdown(self, drain: Duration) -> Drained {
         self.shutdown_with(drain, async {}).await.0
     }

@@ -11,8 +11,8 @@ use futures_util::future::BoxFuture;
 use crate::error::StoreError;
 use crate::event::{EventRecord, EventRef, EventSummary, Kind};
 use crate::operator::{
-    Admin, ConflictRecord, Counts, FailedAttempt, MadeDue, Page, Prune, Requeued, RunningLeases,
-    SettledCounts, Strip,
+    Admin, ConflictRecord, Counts, DeleteBodies, FailedAttempt, MadeDue, Page, Prune, Requeued,
+    RunningLeases, SettledCounts,
 };
 use crate::scheduler::{Claim, Claimed, Extended, Lease, Scheduler, Settled, Settlement};
 use crate::store::{Accepted, NewEvent, Store};
@@ -234,16 +234,16 @@ macro_rules! forward {
                 (**self).prune(prune)
             }
 
-            fn strip<'life0, 'life1, 'async_trait>(
+            fn delete_bodies<'life0, 'life1, 'async_trait>(
                 &'life0 self,
-                strip: &'life1 Strip,
+                delete: &'life1 DeleteBodies,
             ) -> BoxFuture<'async_trait, Result<usize, StoreError>>
             where
                 Self: 'async_trait,
                 'life0: 'async_trait,
                 'life1: 'async_trait,
             {
-                (**self).strip(strip)
+                (**self).delete_bodies(delete)
             }
 
             fn pause<'life0, 'life1, 'async_trait>(

@@ -1,4 +1,4 @@
-//! Retention: settled events are forgotten once they are old enough.
+//! Retention: settled events are deleted once they are old enough.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -9,27 +9,27 @@ use tracing::{info, warn};
 
 use crate::error::StoreError;
 use crate::event::Kind;
-use crate::operator::{Admin, Prune, Strip, TerminalState};
+use crate::operator::{Admin, DeleteBodies, Prune, TerminalState};
 use crate::panics::{caught, logging};
 
 /// How long settled events of one kind are kept, and how gently they are removed.
 ///
-/// With an event its key is forgotten: a redelivery that comes later is a new event, and is
+/// With an event its key is deleted: a redelivery that comes later is a new event, and is
 /// processed again. So keep keys for longer than any sender repeats itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Whose events.
     pub kind: Kind,
     /// How long after its settlement a PROCESSED event keeps its body, and the bodies of its
-    /// conflicts. Only its key, its fingerprint and how it ended are kept then. As long as `keys`,
+    /// conflicts. Only its key, its fingerprint and how it ended are kept then. As long as `keep_keys`,
     /// or longer: until all of it goes.
-    pub bodies: Duration,
+    pub keep_bodies: Duration,
     /// How long after its settlement all of an event goes, PROCESSED or FAILED.
-    pub keys: Duration,
+    pub keep_keys: Duration,
     /// At most as many events in one call to the backend.
-    pub batch: NonZeroUsize,
-    /// How long to rest after each such call that found as many, for others' sake.
-    pub rest: Duration,
+    pub batch_size: NonZeroUsize,
+    /// How long to pause after each such call that found as many, for others' sake.
+    pub pause: Duration,
     /// How long after a sweep the next one begins. Default: a minute.
     pub interval: Duration,
 }
@@ -38,7 +38,7 @@ pub struct Retention {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Bodies of processed events, their keys being kept.
-    pub stripped: u64,
+    pub bodies: u64,
     /// Events that were processed.
     pub processed: u64,
     /// Events that had failed.
@@ -46,14 +46,14 @@ pub struct Swept {
 }
 
 impl Retention {
-    /// Keeps all of a settled event for `keys`, then nothing; a thousand events at a time.
-    pub fn new(kind: Kind, keys: Duration) -> Self {
+    /// Keeps all of a settled event for `keep`, then nothing; a thousand events at a time.
+    pub fn new(kind: Kind, keep: Duration) -> Self {
         Self {
             kind,
-            bodies: keys,
-            keys,
-            batch: NonZeroUsize::new(1_000).expect("a thousand is not zero"),
-            rest: Duration::from_millis(20),
+            keep_bodies: keep,
+            keep_keys: keep,
+            batch_size: NonZeroUsize::new(1_000).expect("a thousand is not zero"),
+            pause: Duration::from_millis(20),
             interval: Duration::from_secs(60),
         }
     }
@@ -79,8 +79,8 @@ impl Retention {
             let prune = Prune {
                 kind: self.kind.clone(),
                 state,
-                older_than: self.keys,
-                limit: self.batch,
+                older_than: self.keep_keys,
+                limit: self.batch_size,
             };
             loop {
                 let pruned = operator.prune(&prune).await?;
@@ -94,19 +94,19 @@ impl Retention {
                 }
             }
         }
-        if self.bodies >= self.keys {
+        if self.keep_bodies >= self.keep_keys {
             return Ok(swept);
         }
-        let strip = Strip {
+        let delete = DeleteBodies {
             kind: self.kind.clone(),
-            older_than: self.bodies,
-            limit: self.batch,
+            older_than: self.keep_bodies,
+            limit: self.batch_size,
         };
         loop {
-            let stripped = operator.strip(&strip).await?;
-            swept.stripped += stripped as u64;
+            let deleted = operator.delete_bodies(&delete).await?;
+            swept.bodies += deleted as u64;
             progress(&swept);
-            if self.is_last(stripped).await {
+            if self.is_last(deleted).await {
                 return Ok(swept);
             }
         }
@@ -120,13 +120,13 @@ impl Retention {
             match caught(self.sweep(&*operator, |_| {})).await {
                 Ok(swept) if swept == Swept::default() => {}
                 Ok(Swept {
-                    stripped,
+                    bodies,
                     processed,
                     failed,
-                }) => logging(|| info!(%kind, stripped, processed, failed, "forgot old events")),
+                }) => logging(|| info!(%kind, bodies, processed, failed, "deleted old events")),
                 Err(error) => {
                     logging(
-                        || warn!(%kind, error = &error as &dyn std::error::Error, "failed to forget old events"),
+                        || warn!(%kind, error = &error as &dyn std::error::Error, "failed to delete old events"),
                     );
                 }
             }
@@ -134,12 +134,12 @@ impl Retention {
         }
     }
 
-    /// Whether a batch that found so many was the last one; rests where it was not.
+    /// Whether a batch that found so many was the last one; pauses where it was not.
     async fn is_last(&self, found: usize) -> bool {
-        if found < self.batch.get() {
+        if found < self.batch_size.get() {
             return true;
         }
-        sleep(self.rest).await;
+        sleep(self.pause).await;
         false
     }
 }
@@ -159,8 +159,8 @@ mod tests {
 
     fn retention() -> Retention {
         Retention {
-            bodies: DAY,
-            batch: NonZeroUsize::new(10).unwrap(),
+            keep_bodies: DAY,
+            batch_size: NonZeroUsize::new(10).unwrap(),
             ..Retention::new(Kind::new("note").unwrap(), 30 * DAY)
         }
     }
@@ -176,16 +176,19 @@ mod tests {
                 TerminalState::Failed => 2,
             })
         });
-        operator.expect_strip().times(1).returning(|strip| {
-            assert_eq!((strip.older_than, strip.limit.get()), (DAY, 10));
-            Ok(4)
-        });
+        operator
+            .expect_delete_bodies()
+            .times(1)
+            .returning(|delete| {
+                assert_eq!((delete.older_than, delete.limit.get()), (DAY, 10));
+                Ok(4)
+            });
         let mut told = Vec::new();
         let retention = retention();
         let sweep = retention.sweep(&operator, |swept| told.push(*swept));
         let swept = sweep.await.unwrap();
         let expected = Swept {
-            stripped: 4,
+            bodies: 4,
             processed: 23,
             failed: 2,
         };
@@ -196,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_is_stripped_that_goes_at_once() {
+    async fn no_body_is_deleted_of_events_that_go_at_once() {
         let mut operator = MockAdmin::new();
         operator.expect_prune().times(2).returning(|_| Ok(0));
         let whole = Retention::new(Kind::new("note").unwrap(), DAY);

@@ -150,7 +150,7 @@ pub struct Drained {
     pub released: usize,
     /// Attempts whose end could not be stored in time; their events come back when the lease
     /// runs out.
-    pub left: usize,
+    pub unsettled: usize,
 }
 
 /// Puts a [`Worker`] together: which kinds it processes, and how.
@@ -357,10 +357,10 @@ impl Worker {
         }
         // The settler ends when the claim loop and every attempt have dropped their sender.
         if timeout(SETTLE_GRACE, &mut self.settling).await.is_err() {
-            drained.left = context.leases.held();
+            drained.unsettled = context.leases.held();
             logging(|| {
                 warn!(
-                    left = drained.left,
+                    unsettled = drained.unsettled,
                     "could not store how the last attempts ended"
                 )
             });

@@ -49,8 +49,8 @@ pub(crate) enum Stage {
     Processed {
         /// When.
         at: Duration,
-        /// Whether its body is forgotten.
-        stripped: bool,
+        /// Whether its body is deleted.
+        body_deleted: bool,
     },
     /// Ended badly.
     Failed { at: Duration },
@@ -181,7 +181,13 @@ impl Event {
                 self.body.clone(),
             )
             .with_headers(self.headers.clone()),
-            stripped: matches!(self.stage, Stage::Processed { stripped: true, .. }),
+            body_deleted: matches!(
+                self.stage,
+                Stage::Processed {
+                    body_deleted: true,
+                    ..
+                }
+            ),
             state: self.state(),
             attempts: self.attempts,
             accepted_at: clock.system_time(self.accepted_at),
@@ -233,8 +239,8 @@ impl Conflicts {
         kept.map(|it| RECORD_BYTES + it.body.len()).sum()
     }
 
-    /// Forgets the bodies, not their number.
-    pub(crate) fn strip(&mut self) {
+    /// Deletes the bodies, not their number.
+    pub(crate) fn delete_bodies(&mut self) {
         self.kept.clear();
     }
 

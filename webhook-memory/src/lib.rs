@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use webhook_core::{
     Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, EventRecord, EventRef, EventSummary,
     Extended, FailedAttempt, Kind, Lease, MadeDue, NewEvent, Page, Prune, Requeued, RunningLeases,
-    Scheduler, Settled, SettledCounts, Settlement, Store, StoreError, Strip, wakeup,
+    Scheduler, Settled, SettledCounts, Settlement, Store, StoreError, DeleteBodies, wakeup,
 };
 
 use crate::state::State;
@@ -263,9 +263,9 @@ impl Admin for MemoryStore {
         Ok(state.prune(prune, now))
     }
 
-    async fn strip(&self, strip: &Strip) -> Result<usize, StoreError> {
+    async fn delete_bodies(&self, delete: &DeleteBodies) -> Result<usize, StoreError> {
         let (mut state, now) = self.lock();
-        Ok(state.strip(strip, now))
+        Ok(state.delete_bodies(delete, now))
     }
 
     async fn pause(&self, kind: &Kind) -> Result<bool, StoreError> {

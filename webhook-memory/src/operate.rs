@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webhook_core::{
-    ConflictRecord, Counts, EventId, EventRef, EventSummary, FailedAttempt, Headers, Kind, MadeDue,
-    Page, Prune, Requeued, RunningLeases, SettledCounts, State, Strip, TerminalState,
+    ConflictRecord, Counts, DeleteBodies, EventId, EventRef, EventSummary, FailedAttempt, Headers,
+    Kind, MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State, TerminalState,
 };
 
 use crate::event::Stage;
@@ -51,7 +51,7 @@ impl state::State {
             (settled.len() - before) as u64
         };
         SettledCounts {
-            processed: recent(&queue.processed) + recent(&queue.stripped),
+            processed: recent(&queue.processed) + recent(&queue.without_bodies),
             failed: queue
                 .failed
                 .range((since, EventId::new(i64::MIN))..)
@@ -159,32 +159,32 @@ impl state::State {
         pruned
     }
 
-    pub(crate) fn strip(&mut self, strip: &Strip, now: Duration) -> usize {
-        let Some(number) = self.number(&strip.kind) else {
+    pub(crate) fn delete_bodies(&mut self, delete: &DeleteBodies, now: Duration) -> usize {
+        let Some(number) = self.number(&delete.kind) else {
             return 0;
         };
-        let Some(latest) = now.checked_sub(strip.older_than) else {
+        let Some(latest) = now.checked_sub(delete.older_than) else {
             return 0;
         };
-        let mut stripped = 0;
-        while stripped < strip.limit.get() {
+        let mut deleted = 0;
+        while deleted < delete.limit.get() {
             match self.queues[number].processed.front() {
                 Some(&(settled_at, id)) if settled_at <= latest => self.shift(id, |event| {
                     event.headers = Headers::new();
                     event.body = Bytes::new();
                     if let Some(conflicts) = &mut event.conflicts {
-                        conflicts.strip();
+                        conflicts.delete_bodies();
                     }
                     Stage::Processed {
                         at: settled_at,
-                        stripped: true,
+                        body_deleted: true,
                     }
                 }),
                 _ => break,
             }
-            stripped += 1;
+            deleted += 1;
         }
-        stripped
+        deleted
     }
 
     pub(crate) fn pause(&mut self, kind: &Kind) -> bool {

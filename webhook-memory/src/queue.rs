@@ -22,8 +22,8 @@ pub(crate) struct Queue {
     pub(crate) leased: BTreeSet<(Duration, EventId)>,
     /// By settlement. Events leave at the front only, since processed ones never move again.
     pub(crate) processed: VecDeque<(Duration, EventId)>,
-    /// As `processed`: those whose bodies are forgotten. The oldest are stripped first.
-    pub(crate) stripped: VecDeque<(Duration, EventId)>,
+    /// As `processed`: those whose bodies are deleted. The oldest bodies go first.
+    pub(crate) without_bodies: VecDeque<(Duration, EventId)>,
     /// By settlement.
     pub(crate) failed: BTreeSet<(Duration, EventId)>,
     wake: Arc<Notify>,
@@ -42,7 +42,7 @@ impl Queue {
             pending: BTreeSet::new(),
             leased: BTreeSet::new(),
             processed: VecDeque::new(),
-            stripped: VecDeque::new(),
+            without_bodies: VecDeque::new(),
             failed: BTreeSet::new(),
             wake: Arc::new(Notify::new()),
             promised: NEVER,
@@ -62,7 +62,9 @@ impl Queue {
                 self.leased.insert((until, id));
                 self.announce(until);
             }
-            Stage::Processed { at, stripped } => self.settled_well(stripped).push_back((at, id)),
+            Stage::Processed { at, body_deleted } => {
+                self.settled_well(body_deleted).push_back((at, id))
+            }
             Stage::Failed { at } => {
                 self.failed.insert((at, id));
             }
@@ -74,15 +76,17 @@ impl Queue {
         match stage {
             Stage::Pending { .. } => self.pending.remove(&(due_at, id)),
             Stage::Leased { until } => self.leased.remove(&(until, id)),
-            // Only stripping, pruning and eviction take processed events, and they take the first.
-            Stage::Processed { stripped, .. } => self.settled_well(stripped).pop_front().is_some(),
+            // Only pruning, eviction and the deletion of bodies take processed events, and they take the first.
+            Stage::Processed { body_deleted, .. } => {
+                self.settled_well(body_deleted).pop_front().is_some()
+            }
             Stage::Failed { at } => self.failed.remove(&(at, id)),
         };
     }
 
-    fn settled_well(&mut self, stripped: bool) -> &mut VecDeque<(Duration, EventId)> {
-        if stripped {
-            &mut self.stripped
+    fn settled_well(&mut self, body_deleted: bool) -> &mut VecDeque<(Duration, EventId)> {
+        if body_deleted {
+            &mut self.without_bodies
         } else {
             &mut self.processed
         }
@@ -90,12 +94,15 @@ impl Queue {
 
     /// The processed event to forget first.
     pub(crate) fn oldest_processed(&self) -> Option<(Duration, EventId)> {
-        self.stripped.front().or(self.processed.front()).copied()
+        self.without_bodies
+            .front()
+            .or(self.processed.front())
+            .copied()
     }
 
     /// How many events are processed.
     pub(crate) fn processed_len(&self) -> usize {
-        self.processed.len() + self.stripped.len()
+        self.processed.len() + self.without_bodies.len()
     }
 
     /// When the next event falls due or its lease runs out.

@@ -96,7 +96,7 @@ impl State {
                     event.reason = None;
                     Stage::Processed {
                         at: now,
-                        stripped: false,
+                        body_deleted: false,
                     }
                 }
                 Outcome::Retry { after, reason } => {

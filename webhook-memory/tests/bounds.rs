@@ -360,7 +360,7 @@ async fn eviction_makes_room_in_bytes() {
 }
 
 #[tokio::test]
-async fn pruned_and_stripped_events_give_their_bytes_back() {
+async fn pruned_events_and_deleted_bodies_give_their_bytes_back() {
     let store = MemoryStore::new(SMALL);
     for round in 0..20 {
         let key = round.to_string();
@@ -373,12 +373,12 @@ async fn pruned_and_stripped_events_give_their_bytes_back() {
             .settle(&[Settlement { lease, outcome }])
             .await
             .unwrap();
-        let strip = webhook_core::Strip {
+        let delete = webhook_core::DeleteBodies {
             kind: kind(),
             older_than: Duration::ZERO,
             limit: NonZeroUsize::MIN,
         };
-        assert_eq!(store.strip(&strip).await.unwrap(), 1);
+        assert_eq!(store.delete_bodies(&delete).await.unwrap(), 1);
         if round % 2 == 1 {
             let prune = Prune {
                 kind: kind(),

@@ -66,7 +66,7 @@ use webhook_core::{
     Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, EventRecord, EventRef, EventSummary,
     Extended, FailedAttempt, Handled, HandlerError, Kind, Lease, MadeDue, NewEvent, Outcome, Page,
     Prune, Requeued, RunningLeases, Scheduler, Settled, SettledCounts, Settlement, Store,
-    StoreError, Strip,
+    StoreError, DeleteBodies,
 };
 
 use connect::Link;
@@ -414,8 +414,8 @@ impl Admin for PgStore {
         Ok(operator::prune(&mut self.session(), prune).await?)
     }
 
-    async fn strip(&self, strip: &Strip) -> Result<usize, StoreError> {
-        Ok(operator::strip(&mut self.session(), strip).await?)
+    async fn delete_bodies(&self, delete: &DeleteBodies) -> Result<usize, StoreError> {
+        Ok(operator::delete_bodies(&mut self.session(), delete).await?)
     }
 
     /// Workers of a version that does not know pauses go on claiming events: during a rolling upgrade, a

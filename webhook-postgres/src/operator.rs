@@ -3,6 +3,7 @@
 mod batches;
 mod conflicts;
 mod counts;
+mod delete_bodies;
 mod failed_attempts;
 mod kinds;
 mod lag;
@@ -12,10 +13,10 @@ mod pause;
 mod prune;
 mod requeue;
 mod settled;
-mod strip;
 
 pub(crate) use conflicts::conflicts;
 pub(crate) use counts::counts;
+pub(crate) use delete_bodies::delete_bodies;
 pub(crate) use failed_attempts::failed_attempts;
 pub(crate) use kinds::kinds;
 pub(crate) use lag::lag;
@@ -25,7 +26,6 @@ pub(crate) use pause::{pause, paused, resume};
 pub(crate) use prune::prune;
 pub(crate) use requeue::requeue;
 pub(crate) use settled::settled;
-pub(crate) use strip::strip;
 
 /// A count that PostgreSQL gave.
 fn count(stored: i64) -> u64 {

@@ -78,8 +78,8 @@ const STATEMENTS: [(&str, &str, &str); 19] = [
     ("lag", include_str!("operator/lag.sql"), "'k'"),
     ("settled", include_str!("operator/settled.sql"), "'k', 1000"),
     (
-        "strip",
-        include_str!("operator/strip.sql"),
+        "delete_bodies",
+        include_str!("operator/delete_bodies.sql"),
         "'k', 1000, 100",
     ),
     (

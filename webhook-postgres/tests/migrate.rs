@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use inbox::{event, reference};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
-use webhook_core::{Admin, EventRef, Key, Kind, State, Store, StoreError, Strip};
+use webhook_core::{Admin, EventRef, Key, Kind, State, Store, StoreError, DeleteBodies};
 use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{PgError, PgStore, sqlx};
 
@@ -236,15 +236,18 @@ async fn what_an_older_version_stored_is_kept() {
     };
     let found = store.find(&[named("1"), named("2"), named("3")]).await;
     let states: Vec<_> = found.unwrap().into_iter().flatten().collect();
-    let states: Vec<_> = states.iter().map(|it| (it.state, it.stripped)).collect();
+    let states: Vec<_> = states
+        .iter()
+        .map(|it| (it.state, it.body_deleted))
+        .collect();
     let expected = [State::Processed, State::Failed, State::Processing];
     assert_eq!(states, expected.map(|state| (state, false)));
-    let strip = Strip {
+    let delete = DeleteBodies {
         kind: kind.clone(),
         older_than: Duration::ZERO,
         limit: NonZeroUsize::MAX,
     };
-    assert_eq!(store.strip(&strip).await.unwrap(), 1);
+    assert_eq!(store.delete_bodies(&delete).await.unwrap(), 1);
     let view = "SELECT pg_get_viewdef('webhook.inbox'::regclass)";
     let view: String = sqlx::query_scalar(view)
         .fetch_one(&mut connection)

@@ -11,7 +11,7 @@ use inbox::Inbox;
 use sqlx::Row;
 use webhook_core::{
     Accepted, Admin, Claim, Envelope, EventRef, FailureReason, Fingerprint, Key, Kind, NewEvent,
-    OnFailed, Outcome, Reason, Scheduler, Settlement, Store, Strip,
+    OnFailed, Outcome, Reason, Scheduler, Settlement, Store, DeleteBodies,
 };
 use webhook_postgres::sqlx;
 
@@ -80,12 +80,12 @@ async fn every_event_of_every_kind_is_in_the_inbox() {
         inbox.store.accept(&other).await.unwrap(),
         [Accepted::Conflict]
     );
-    let strip = Strip {
+    let delete = DeleteBodies {
         kind: Kind::from_static("stripped"),
         older_than: now,
         limit: NonZeroUsize::MAX,
     };
-    assert_eq!(inbox.store.strip(&strip).await.unwrap(), 1);
+    assert_eq!(inbox.store.delete_bodies(&delete).await.unwrap(), 1);
 
     let mut connection = inbox.database.connection().await;
     let sql = "SELECT *, extract(epoch FROM accepted_at)::float8 AS accepted,
@@ -125,7 +125,7 @@ async fn every_event_of_every_kind_is_in_the_inbox() {
         let conflicts = row.get::<i64, _>("conflict_count");
         assert_eq!(u64::try_from(conflicts).unwrap(), record.conflict_count);
         let body = row.get::<Option<Vec<u8>>, _>("body");
-        let kept = (!record.stripped).then(|| record.envelope.body.to_vec());
+        let kept = (!record.body_deleted).then(|| record.envelope.body.to_vec());
         assert_eq!(body, kept, "{record:?}");
         for (column, expected) in [
             ("accepted", Some(record.accepted_at)),

@@ -23,7 +23,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 pub struct Backend {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) scheduler: Arc<dyn Scheduler>,
-    /// Without one, nothing is ever forgotten.
+    /// Without one, nothing is ever deleted.
     pub(crate) operator: Option<Arc<dyn Admin>>,
     /// What is to be closed in the end.
     database: Option<PgStore>,

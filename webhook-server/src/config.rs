@@ -155,12 +155,12 @@ pub struct Config {
     #[arg(long, env, value_name = "BOOL", action = ArgAction::Set, default_value = "false", value_parser = values::boolean)]
     pub revive_failed: bool,
 
-    /// Forget transactions by themselves as many days after they were PROCESSED or FAILED, a
+    /// Delete transactions by themselves as many days after they were PROCESSED or FAILED, a
     /// minute sooner or later; unset, keep them for ever
     #[arg(long, env, value_name = "DAYS", value_parser = values::days)]
     pub retention_days: Option<Duration>,
 
-    /// Of PROCESSED ones forget only the bodies then, and the rest, like FAILED ones, after as
+    /// Of PROCESSED ones delete only the bodies then, and the rest, like FAILED ones, after as
     /// many days: until then, redeliveries are known as such
     #[arg(long, env, value_name = "DAYS", value_parser = values::days)]
     pub key_retention_days: Option<Duration>,
@@ -335,10 +335,10 @@ impl Config {
 
     /// How long transactions are kept, where not for ever.
     pub fn retention(&self) -> Option<Retention> {
-        let bodies = self.retention_days?;
-        let keys = self.key_retention_days.unwrap_or(bodies);
+        let keep_bodies = self.retention_days?;
+        let keys = self.key_retention_days.unwrap_or(keep_bodies);
         Some(Retention {
-            bodies,
+            keep_bodies,
             ..Retention::new(payload::kind_of::<Transaction>(), keys)
         })
     }

@@ -1,4 +1,4 @@
-//! The commands for operators: look into the database, set failed events going again, forget old
+//! The commands for operators: look into the database, set failed events going again, delete old
 //! ones.
 
 mod list;
@@ -38,7 +38,7 @@ pub enum Operate {
     Pause(pause::Kinds),
     /// Resume kinds of events that were paused
     Resume(pause::Kinds),
-    /// Forget events that were settled long ago
+    /// Delete events that were settled long ago
     Prune(prune::Prune),
 }
 

@@ -178,14 +178,14 @@ impl Server {
             warn!(
                 connections = cut_off,
                 handed_back = drained.released,
-                unsettled = drained.left,
+                unsettled = drained.unsettled,
                 "drain time was too short for all"
             );
         }
     }
 }
 
-/// What the role of this process accepts, processes and forgets.
+/// What the role of this process accepts, processes and deletes.
 fn pipeline(backend: &Backend, config: &Config) -> Pipeline {
     let (store, scheduler) = (&backend.store, &backend.scheduler);
     let pipeline = Pipeline::builder_of(Arc::clone(store), Arc::clone(scheduler))

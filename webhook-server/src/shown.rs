@@ -42,10 +42,10 @@ pub(crate) fn noun(kind: &Kind) -> &'static str {
     }
 }
 
-/// What a stored body says; `None` where it is forgotten, can no longer be read, or is not the body of a
+/// What a stored body says; `None` where it is deleted, can no longer be read, or is not the body of a
 /// transaction.
 pub(crate) fn content(record: &EventRecord) -> Option<Transaction> {
-    if record.stripped || record.envelope.kind != transaction_kind() {
+    if record.body_deleted || record.envelope.kind != transaction_kind() {
         return None;
     }
     Transaction::from_json(&record.envelope.body).ok()
@@ -96,7 +96,7 @@ impl<'a> Shown<'a> {
 }
 
 /// An event of another kind than transactions, and where it stands. The body is null where it is
-/// forgotten.
+/// deleted.
 #[derive(Serialize)]
 struct ShownEvent<'a> {
     #[serde(flatten)]
@@ -145,7 +145,9 @@ impl<'a> ShownEvent<'a> {
                     value: String::from_utf8_lossy(value),
                 })
                 .collect(),
-            body: (!record.stripped).then(|| Body::of(&envelope.body)).into(),
+            body: (!record.body_deleted)
+                .then(|| Body::of(&envelope.body))
+                .into(),
         }
     }
 }

@@ -157,7 +157,7 @@ impl Store for EveryId {
                 Fingerprint::from_bytes([0; 32]),
                 Bytes::from_static(BODY),
             ),
-            stripped: false,
+            body_deleted: false,
             state: State::Processing,
             attempts: 0,
             accepted_at: SystemTime::UNIX_EPOCH,

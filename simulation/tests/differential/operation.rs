@@ -30,7 +30,7 @@ pub(crate) enum Operation {
         failed: bool,
         older_than: Length,
     },
-    Strip {
+    DeleteBodies {
         kind: usize,
         older_than: Length,
     },
@@ -95,7 +95,7 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(name, times, ends_leases)| Operation::MakeDue { name, times, ends_leases }),
         1 => (kind(), any::<bool>(), length())
             .prop_map(|(kind, failed, older_than)| Operation::Prune { kind, failed, older_than }),
-        1 => (kind(), length()).prop_map(|(kind, older_than)| Operation::Strip { kind, older_than }),
+        1 => (kind(), length()).prop_map(|(kind, older_than)| Operation::DeleteBodies { kind, older_than }),
         1 => kind().prop_map(Operation::Pause),
         2 => kind().prop_map(Operation::Resume),
     ]

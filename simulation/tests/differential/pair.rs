@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use webhook_core::{
-    Admin, Claim, Claimed, Envelope, EventRef, Fingerprint, Key, Kind, Lease, NewEvent, OnFailed,
-    Outcome, Page, Prune, Reason, RunningLeases, Scheduler, Settlement, State, Store, Strip,
-    TerminalState,
+    Admin, Claim, Claimed, DeleteBodies, Envelope, EventRef, Fingerprint, Key, Kind, Lease,
+    NewEvent, OnFailed, Outcome, Page, Prune, Reason, RunningLeases, Scheduler, Settlement, State,
+    Store, TerminalState,
 };
 use webhook_memory::MemoryStore;
 use webhook_postgres::PgStore;
@@ -154,13 +154,16 @@ impl<'a> Pair<'a> {
                 };
                 both(memory.prune(&prune).await, postgres.prune(&prune).await)
             }
-            Operation::Strip { kind, older_than } => {
-                let strip = Strip {
+            Operation::DeleteBodies { kind, older_than } => {
+                let delete = DeleteBodies {
                     kind: self.kinds[*kind].clone(),
                     older_than: length(*older_than, 0),
                     limit: ALL,
                 };
-                both(memory.strip(&strip).await, postgres.strip(&strip).await)
+                both(
+                    memory.delete_bodies(&delete).await,
+                    postgres.delete_bodies(&delete).await,
+                )
             }
             Operation::Pause(kind) => {
                 let kind = &self.kinds[*kind];
@@ -201,7 +204,7 @@ impl<'a> Pair<'a> {
                 .due_at
                 .map(|due_at| due_at < SystemTime::now() + HOUR / 2);
             let leased = it.leased_until.is_some();
-            let (key, body, stripped) = (&event.key, &it.envelope.body, it.stripped);
+            let (key, body, stripped) = (&event.key, &it.envelope.body, it.body_deleted);
             let (state, attempts, reason) = (it.state, it.attempts, it.reason);
             let (conflicts, last) = (it.conflict_count, it.last_conflict_at.is_some());
             view += &format!(

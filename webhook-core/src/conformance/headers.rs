@@ -120,16 +120,23 @@ pub async fn later_attempts_have_the_same_headers(backend: Backend) {
     assert_eq!(backend.claim_one(&up_to(1)).await.headers, odd());
 }
 
-/// A stripped event has no headers: they may say as much as its body.
-pub async fn a_stripped_event_has_no_headers(backend: Backend) {
+/// Headers are deleted with the body: they may say as much.
+pub async fn deleted_bodies_take_their_headers_along(backend: Backend) {
     backend.accept_new(&[with_headers("a", odd())]).await;
     let event = backend.claim_one(&up_to(1)).await;
     backend.settle_one(event.lease, Outcome::Processed).await;
-    let strip = crate::Strip {
+    let delete = crate::DeleteBodies {
         kind: kind(),
         older_than: Duration::ZERO,
         limit: up_to(1).limit,
     };
-    assert_eq!(backend.operator.strip(&strip).await.expect("strip"), 1);
+    assert_eq!(
+        backend
+            .operator
+            .delete_bodies(&delete)
+            .await
+            .expect("delete bodies"),
+        1
+    );
     assert_eq!(backend.record("a").await.envelope.headers, Headers::new());
 }

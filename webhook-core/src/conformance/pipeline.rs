@@ -300,7 +300,7 @@ pub async fn what_a_drain_hands_back_is_not_spent(backend: Backend) {
     let worker = Worker::start(scheduler, options(attempts(1)), stuck);
     begun.wait_for("a").await;
     let drained = worker.shutdown(Duration::ZERO).await;
-    assert_eq!((drained.released, drained.left), (1, 0));
+    assert_eq!((drained.released, drained.unsettled), (1, 0));
     // With a single attempt and a lease of an hour, only a release lets another worker have it.
     let seen = Seen::default();
     let worker = content(&backend, &seen);
@@ -520,8 +520,8 @@ pub async fn handlers_accept_events_until_they_end(backend: Backend) {
     assert_eq!(states, expected);
 }
 
-/// A pipeline forgets old events by itself, until it is shut down.
-pub async fn a_pipeline_forgets_old_events(backend: Backend) {
+/// A pipeline deletes old events by itself, until it is shut down.
+pub async fn a_pipeline_deletes_old_events(backend: Backend) {
     let kind = payload::kind_of::<Note>();
     let retention = Retention {
         interval: Duration::from_millis(10),

@@ -524,7 +524,7 @@ fn record() -> EventRecord {
     EventRecord {
         id: EventId::new(1),
         envelope: envelope("a"),
-        stripped: false,
+        body_deleted: false,
         state: State::Processing,
         attempts: 0,
         accepted_at: SystemTime::UNIX_EPOCH,

@@ -1,7 +1,7 @@
 -- $1 kind, $2 whether failed, $3 age in microseconds, $4 limit. Answers how many were deleted.
 --
 -- What somebody else is deleting, requeueing or recording a conflict of is skipped, not waited for.
--- Bodies are stripped in the order in which events are deleted: what is stripped is the oldest.
+-- Bodies are deleted in the order in which events are: those without bodies (`stripped`) are the oldest.
 WITH stripped AS MATERIALIZED (
   SELECT id FROM webhook.outcomes
   WHERE kind = $1

@@ -1,4 +1,4 @@
-//! Keys that are forgotten too early let captured deliveries in again.
+//! Keys that are deleted too early let captured deliveries in again.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ impl Config {
         }
     }
 
-    /// A warning where keys are forgotten early by a process that does not know how senders sign: a
+    /// A warning where keys are deleted early by a process that does not know how senders sign: a
     /// worker beside receivers, or a command. No process knows it for an app's own events.
     pub(super) fn unknown_replay_warning(&self, task: Option<&Task>) -> Option<String> {
         let is_unset = self.webhook_signature_scheme == SignatureScheme::None;
@@ -29,12 +29,12 @@ impl Config {
             Some(Task::Operate(Operate::Prune(prune))) if !prune.is_forced() => {
                 (prune.key_age(), is_unset || !prune.is_of_transactions())
             }
-            None if self.role == Role::Worker => (self.retention()?.keys, is_unset),
+            None if self.role == Role::Worker => (self.retention()?.keep_keys, is_unset),
             _ => return None,
         };
         (is_unknown && keys < LEAST_WITHOUT_TIMESTAMP).then(|| {
             format!(
-                "keys are forgotten after {:.4} days: a captured delivery that was signed without a \
+                "keys are deleted after {:.4} days: a captured delivery that was signed without a \
                  time is then taken as new; keep keys for at least 30 days, unless senders sign the \
                  time (standard-webhooks, stripe, cashfree)",
                 keys.as_secs_f64() / DAY.as_secs_f64()
@@ -42,7 +42,7 @@ impl Config {
         })
     }
 
-    /// Refuses to forget keys earlier than that.
+    /// Refuses to delete keys earlier than that.
     pub(super) fn check_replays(&self, task: Option<&Task>) -> Result<(), String> {
         let Some(least) = self.least_key_retention() else {
             return Ok(());
@@ -54,7 +54,7 @@ impl Config {
         );
         match task {
             None => match self.retention() {
-                Some(retention) if retention.keys < least => Err(format!(
+                Some(retention) if retention.keep_keys < least => Err(format!(
                     "RETENTION_DAYS or KEY_RETENTION_DAYS is too short: {reason}. Set \
                      KEY_RETENTION_DAYS (--key-retention-days) to that or more"
                 )),
@@ -64,7 +64,7 @@ impl Config {
                 if prune.is_of_transactions() && prune.key_age() < least && !prune.is_forced() =>
             {
                 Err(format!(
-                    "this would forget keys too early: {reason}. Set --keep-keys to that or more, \
+                    "this would delete keys too early: {reason}. Set --keep-keys to that or more, \
                      or say --force"
                 ))
             }

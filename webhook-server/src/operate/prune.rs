@@ -1,4 +1,4 @@
-//! Old events, forgotten.
+//! Deletes old events.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::audit::Audit;
 use crate::config::age;
 use crate::shown::transaction_kind;
 
-/// What to forget, and what of it to keep.
+/// What to delete, and what of it to keep.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Prune {
     #[command(flatten)]
@@ -22,11 +22,11 @@ pub struct Prune {
     /// Only what was settled, as PROCESSED or FAILED, at least as long ago, such as 12h or 30d
     #[arg(long, value_name = "AGE", value_parser = age)]
     older_than: Duration,
-    /// Of PROCESSED events forget only the bodies until they are this old, so that
+    /// Of PROCESSED events delete only the bodies until they are this old, so that
     /// redeliveries are still known as such; the same for FAILED ones, bodies and all
     #[arg(long, value_name = "AGE", value_parser = age)]
     keep_keys: Option<Duration>,
-    /// Forget keys even where a captured delivery could then be sent again
+    /// Delete keys even where a captured delivery could then be sent again
     #[arg(long)]
     force: bool,
     /// Write one JSON object instead of a line of text
@@ -45,7 +45,7 @@ struct Report {
 }
 
 impl Prune {
-    /// How old an event is when its key is forgotten.
+    /// How old an event is when its key is deleted.
     pub(crate) fn key_age(&self) -> Duration {
         let keys = self.keep_keys.unwrap_or(self.older_than);
         keys.max(self.older_than)
@@ -57,7 +57,7 @@ impl Prune {
         self.of.kind == transaction_kind()
     }
 
-    /// Whether keys are forgotten however soon that is.
+    /// Whether keys are deleted however soon that is.
     pub(crate) const fn is_forced(&self) -> bool {
         self.force
     }
@@ -65,7 +65,7 @@ impl Prune {
     pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
         let audit = Audit::begin("prune", self);
         let retention = Retention {
-            bodies: self.older_than,
+            keep_bodies: self.older_than,
             ..Retention::new(self.of.kind.clone(), self.key_age())
         };
         let spinner = spinner();
@@ -74,14 +74,14 @@ impl Prune {
             .await?;
         spinner.finish_and_clear();
         let Swept {
-            stripped,
+            bodies,
             processed,
             failed,
         } = swept;
         let report = Report {
             processed,
             failed,
-            bodies: stripped,
+            bodies,
         };
         audit.end(&report);
         Output::new(self.json).write(&report, |out| writeln!(out, "{}", text(&swept)))?;
@@ -91,9 +91,9 @@ impl Prune {
 
 fn text(swept: &Swept) -> String {
     let Swept {
-        stripped,
+        bodies,
         processed,
         failed,
     } = swept;
-    format!("forgot {processed} PROCESSED, {failed} FAILED, and the bodies of {stripped} more")
+    format!("deleted {processed} PROCESSED, {failed} FAILED, and the bodies of {bodies} more")
 }

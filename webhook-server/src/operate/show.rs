@@ -52,7 +52,7 @@ impl Show {
                     shown_id(content.source_account().as_str()),
                     shown_id(content.destination_account().as_str()),
                 )?,
-                None if record.stripped => writeln!(out, "its body is forgotten")?,
+                None if record.body_deleted => writeln!(out, "its body is deleted")?,
                 None if details.is_of_transaction() => writeln!(out, "its body cannot be read")?,
                 None => write_content(out, record)?,
             }

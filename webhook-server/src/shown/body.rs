@@ -19,7 +19,7 @@ pub(crate) enum Body<'a> {
     Base64(String),
 }
 
-/// A body as documents have it: null where it is forgotten.
+/// A body as documents have it: null where it is deleted.
 #[derive(Serialize)]
 pub(crate) struct BodyMembers<'a> {
     body: Option<Body<'a>>,

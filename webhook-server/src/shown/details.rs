@@ -30,7 +30,7 @@ pub(crate) struct Document<'a> {
     due_at: Option<SystemTime>,
     #[serde(serialize_with = "as_instant_or_null")]
     leased_until: Option<SystemTime>,
-    body_forgotten: bool,
+    body_deleted: bool,
     failed_attempts: Vec<Attempt<'a>>,
     conflicts: Vec<Conflict<'a>>,
 }
@@ -104,7 +104,7 @@ impl Details {
             },
             due_at: self.record.due_at,
             leased_until: self.record.leased_until,
-            body_forgotten: self.record.stripped,
+            body_deleted: self.record.body_deleted,
             failed_attempts: self.attempts.iter().map(Attempt::of).collect(),
             conflicts: self
                 .conflicts

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use webhook_core::{
     Accepted, Admin, EventRecord, EventRef, FailureReason, Key, Kind, Outcome, Requeued, Scheduler,
-    Settled, Settlement, State, Store, Strip,
+    Settled, Settlement, State, Store, DeleteBodies,
 };
 use webhook_postgres::sqlx::{self, AssertSqlSafe, PgConnection};
 use webhook_postgres::testing::TestDatabase;
@@ -218,7 +218,7 @@ async fn assert_usable(database: &TestDatabase) {
             (state, attempts, reason),
             "{key}"
         );
-        assert_eq!(record.stripped, key == "stripped");
+        assert_eq!(record.body_deleted, key == "stripped");
         assert_eq!(record.envelope.body.is_empty(), key == "stripped");
         assert_eq!(record.leased_until.is_some(), key == "leased");
         assert_eq!(
@@ -269,12 +269,12 @@ async fn assert_usable(database: &TestDatabase) {
         store.requeue(&[of_kind("failed")]).await.unwrap(),
         [Requeued::Applied]
     );
-    let strip = Strip {
+    let delete = DeleteBodies {
         kind: kind(),
         older_than: Duration::ZERO,
         limit: NonZeroUsize::MAX,
     };
-    assert_eq!(store.strip(&strip).await.unwrap(), 3);
+    assert_eq!(store.delete_bodies(&delete).await.unwrap(), 3);
     store.close().await;
 }
 

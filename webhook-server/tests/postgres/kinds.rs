@@ -187,7 +187,7 @@ async fn bodies_are_shown_as_what_they_are() {
         );
         assert!(document[0].is_ascii(), "{document:?}");
         let document: Value = serde_json::from_str(&document[0]).unwrap();
-        assert_eq!(document["body_forgotten"], false);
+        assert_eq!(document["body_deleted"], false);
         if encoding == "text" {
             assert_eq!(document["body"].as_str().unwrap().as_bytes(), body);
         }
@@ -199,7 +199,7 @@ async fn bodies_are_shown_as_what_they_are() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_empty_or_forgotten_are_told_apart() {
+async fn bodies_that_are_empty_or_deleted_are_told_apart() {
     let inbox = Inbox::open().await;
     inbox
         .settled_event(event("own", "stripped", "{}"), Outcome::Processed)
@@ -209,19 +209,14 @@ async fn bodies_that_are_empty_or_forgotten_are_told_apart() {
     inbox.accept_envelope(event("own", "empty", ""), LONG).await;
     for (key, body, encoding, line) in [
         ("empty", json!(""), json!("text"), "its body is empty"),
-        (
-            "stripped",
-            Value::Null,
-            Value::Null,
-            "its body is forgotten",
-        ),
+        ("stripped", Value::Null, Value::Null, "its body is deleted"),
     ] {
         let document = inbox.json(&["show", key, "--kind=own"]).await;
         assert_eq!(
             (&document["body"], &document["body_encoding"]),
             (&body, &encoding)
         );
-        assert_eq!(document["body_forgotten"], key == "stripped");
+        assert_eq!(document["body_deleted"], key == "stripped");
         let text = inbox.lines(&["show", key, "--kind=own"]).await;
         assert!(text.contains(&line.to_owned()), "{text:?}");
     }
@@ -396,10 +391,10 @@ async fn prune_touches_only_its_kind() {
             .settled_event(event(kind, "bad", "{}"), failed("broken"))
             .await;
     }
-    let forgotten = inbox
+    let deleted = inbox
         .json(&["prune", "--older-than=0s", "--kind=stripe"])
         .await;
-    assert_eq!(forgotten, json!({"processed": 1, "failed": 1, "bodies": 0}));
+    assert_eq!(deleted, json!({"processed": 1, "failed": 1, "bodies": 0}));
     let kinds = inbox.store.kinds().await.unwrap();
     assert_eq!(kinds, [kind("github")]);
     assert_eq!(inbox.counts_of("github").await, [0, 0, 1, 1]);
@@ -411,10 +406,7 @@ async fn prune_touches_only_its_kind() {
     let args = [&["prune", "--older-than=1d", "--kind=github"], &scheme[..]].concat();
     let (code, _, log) = server_on(inbox.database.url(), &args).output().await;
     assert_eq!(code, 0, "{log}");
-    assert!(
-        log.contains("keys are forgotten after 1.0000 days"),
-        "{log}"
-    );
+    assert!(log.contains("keys are deleted after 1.0000 days"), "{log}");
     let args = [&["prune", "--older-than=1d"], &scheme[..]].concat();
     let (code, log) = inbox.fails(&args).await;
     assert_eq!(code, 2, "{log}");

@@ -198,7 +198,7 @@ async fn show_has_every_failed_attempt_and_conflict() {
     let document = inbox.json(&["show", "tx-1"]).await;
     assert_eq!(document["status"], "FAILED");
     assert_eq!(document["error_message"], "third");
-    assert_eq!(document["body_forgotten"], false);
+    assert_eq!(document["body_deleted"], false);
     let attempts = document["failed_attempts"].as_array().unwrap();
     let reasons: Vec<_> = attempts.iter().map(|it| &it["reason"]).collect();
     assert_eq!(reasons, ["third", "second", "first"]);
@@ -441,7 +441,7 @@ async fn what_is_old_is_pruned_and_keys_may_be_kept() {
     assert_eq!(bodies, json!({"processed": 0, "failed": 0, "bodies": 1}));
     let good = inbox.json(&["show", "good"]).await;
     assert_eq!(
-        (&good["body_forgotten"], &good["amount"]),
+        (&good["body_deleted"], &good["amount"]),
         (&json!(true), &Value::Null)
     );
     let again = inbox.accept(transaction("good"), LONG).await;
@@ -451,7 +451,7 @@ async fn what_is_old_is_pruned_and_keys_may_be_kept() {
     let all = inbox.lines(&["prune", "--older-than=0s"]).await;
     assert_eq!(
         all,
-        ["forgot 1 PROCESSED, 1 FAILED, and the bodies of 0 more"]
+        ["deleted 1 PROCESSED, 1 FAILED, and the bodies of 0 more"]
     );
     let again = inbox.accept(transaction("good"), LONG).await;
     assert_eq!(again, Accepted::New, "its key is free again");
@@ -467,7 +467,7 @@ async fn what_is_old_is_pruned_and_keys_may_be_kept() {
 }
 
 #[tokio::test]
-async fn a_server_forgets_by_itself_where_it_is_told_to() {
+async fn a_server_deletes_old_events_by_itself_where_it_is_told_to() {
     let inbox = Inbox::open().await;
     inbox.settled("old", [Outcome::Processed]).await;
     // A hundredth of a second.
@@ -478,7 +478,7 @@ async fn a_server_forgets_by_itself_where_it_is_told_to() {
     ];
     let mut server = server_on(inbox.database.url(), &args).start();
     let addr = server.listens().await;
-    until("the body is forgotten", async || {
+    until("the body is deleted", async || {
         shown(addr, "old").await["amount"].is_null()
     })
     .await;

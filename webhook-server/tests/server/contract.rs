@@ -179,7 +179,7 @@ async fn a_failed_transaction_is_shown_with_its_reason() {
                         Fingerprint::from_bytes([0; 32]),
                         transaction(event.key.as_str()).into(),
                     ),
-                    stripped: false,
+                    body_deleted: false,
                     state: State::Failed,
                     attempts: 10,
                     accepted_at: SystemTime::UNIX_EPOCH,

@@ -225,7 +225,7 @@ async fn keys_are_kept_for_as_long_as_signatures_can_be_replayed() {
             .await;
         assert_eq!(code, if is_refused { 2 } else { 1 }, "{error}");
         assert_eq!(
-            error.contains("forget keys too early"),
+            error.contains("delete keys too early"),
             is_refused,
             "{error}"
         );
@@ -233,7 +233,7 @@ async fn keys_are_kept_for_as_long_as_signatures_can_be_replayed() {
 }
 
 #[tokio::test]
-async fn keys_forgotten_early_are_warned_of_where_the_scheme_is_unknown() {
+async fn keys_deleted_early_are_warned_of_where_the_scheme_is_unknown() {
     let warning = "a captured delivery that was signed without a time is then taken as new";
     for (args, is_warned) in [
         (&["--role=worker", "--retention-days=29"][..], true),

@@ -1,6 +1,6 @@
--- $1 kind, $2 age in microseconds, $3 limit. Answers of how many events the bodies were forgotten.
+-- $1 kind, $2 age in microseconds, $3 limit. Answers of how many events the bodies were deleted.
 --
--- What somebody else is stripping, deleting or recording a conflict of is skipped, not waited for.
+-- What somebody else is deleting or recording a conflict of is skipped, not waited for.
 WITH old AS MATERIALIZED (
   SELECT id FROM webhook.outcomes
   WHERE kind = $1 AND NOT failed AND NOT stripped
@@ -24,4 +24,4 @@ marked AS (
 emptied AS (
   UPDATE webhook.events SET headers = NULL, body = '' WHERE id = ANY (ARRAY(SELECT id FROM free)) RETURNING id
 )
-SELECT count(*) AS forgotten FROM emptied
+SELECT count(*) AS deleted FROM emptied

@@ -1,4 +1,4 @@
-//! Stripping: the bodies of processed events go, their keys stay.
+//! The bodies of processed events are deleted; their keys stay.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use tokio::task::JoinSet;
 
 use super::Backend;
 use super::steps::*;
-use crate::{Accepted, Outcome, Prune, State, Strip, TerminalState};
+use crate::{Accepted, DeleteBodies, Outcome, Prune, State, TerminalState};
 
-/// A stripped event has no body; the rest of its record is as before.
-pub async fn a_stripped_event_has_no_body(backend: Backend) {
+/// The rest of the event's record is as before.
+pub async fn a_deleted_body_is_gone(backend: Backend) {
     backend.settled("a", "1", Outcome::Processed).await;
     let before = backend.record("a").await;
-    assert!(!before.stripped);
-    assert_eq!(strip(&backend, &all()).await, 1);
+    assert!(!before.body_deleted);
+    assert_eq!(delete_bodies(&backend, &all()).await, 1);
     let mut expected = before;
-    expected.stripped = true;
+    expected.body_deleted = true;
     expected.envelope.body = bytes::Bytes::new();
     assert_eq!(backend.record("a").await, expected);
     let page = crate::Page {
@@ -30,10 +30,10 @@ pub async fn a_stripped_event_has_no_body(backend: Backend) {
 }
 
 /// Its key is still taken: the same content is a duplicate, other content a conflict.
-pub async fn a_stripped_event_keeps_its_key(backend: Backend) {
+pub async fn an_event_whose_body_is_deleted_keeps_its_key(backend: Backend) {
     backend.settled("a", "1", Outcome::Processed).await;
     backend.accept(&[event("a", "conflict")]).await;
-    assert_eq!(strip(&backend, &all()).await, 1);
+    assert_eq!(delete_bodies(&backend, &all()).await, 1);
     let conflicts = backend.operator.conflicts(&event_ref("a")).await;
     assert_eq!(conflicts.expect("conflicts"), [], "their bodies go too");
     assert_eq!(backend.record("a").await.conflict_count, 1);
@@ -42,65 +42,69 @@ pub async fn a_stripped_event_keeps_its_key(backend: Backend) {
     assert_eq!(backend.accept(&again).await, answers);
     let record = backend.record("a").await;
     assert_eq!((record.state, record.conflict_count), (State::Processed, 2));
-    assert!(record.stripped);
+    assert!(record.body_deleted);
     assert_eq!(backend.claim(&up_to(1)).await.events, []);
 }
 
-/// Only what is processed is stripped: the rest may need its body.
-pub async fn only_processed_events_are_stripped(backend: Backend) {
+/// All other events may need their bodies.
+pub async fn only_processed_events_lose_their_bodies(backend: Backend) {
     backend.settled("failed", "1", failed("broken")).await;
     backend.accept_new(&[event("leased", "1")]).await;
     backend.claim_one(&up_to(1)).await;
     backend.accept_new(&[event("due", "1")]).await;
     backend.accept_new(&[event_in(LONG, "waiting", "1")]).await;
-    assert_eq!(strip(&backend, &all()).await, 0);
+    assert_eq!(delete_bodies(&backend, &all()).await, 0);
     for name in ["failed", "leased", "due", "waiting"] {
         let record = backend.record(name).await;
-        assert!(!record.stripped, "{name}");
+        assert!(!record.body_deleted, "{name}");
         assert_eq!(record.envelope.body, "1", "{name}");
     }
 }
 
 /// Each event once, the oldest first, no more than asked for, none that is too young, none of
 /// another kind.
-pub async fn stripping_goes_by_age(backend: Backend) {
+pub async fn bodies_are_deleted_by_age(backend: Backend) {
     for name in ["first", "second", "third"] {
         backend.settled(name, "1", Outcome::Processed).await;
         backend.pass(Duration::from_millis(5)).await;
     }
-    let young = Strip {
+    let young = DeleteBodies {
         older_than: LONG,
         ..all()
     };
-    assert_eq!(strip(&backend, &young).await, 0);
-    let elsewhere = Strip {
+    assert_eq!(delete_bodies(&backend, &young).await, 0);
+    let elsewhere = DeleteBodies {
         kind: kind_named("other"),
         ..all()
     };
-    assert_eq!(strip(&backend, &elsewhere).await, 0);
-    let two = Strip {
+    assert_eq!(delete_bodies(&backend, &elsewhere).await, 0);
+    let two = DeleteBodies {
         limit: up_to(2).limit,
         ..all()
     };
-    for (stripped, gone) in [(2, 2), (1, 3), (0, 3)] {
-        assert_eq!(strip(&backend, &two).await, stripped);
+    for (deleted, gone) in [(2, 2), (1, 3), (0, 3)] {
+        assert_eq!(delete_bodies(&backend, &two).await, deleted);
         for (number, name) in ["first", "second", "third"].into_iter().enumerate() {
-            assert_eq!(backend.record(name).await.stripped, number < gone, "{name}");
+            assert_eq!(
+                backend.record(name).await.body_deleted,
+                number < gone,
+                "{name}"
+            );
         }
     }
 }
 
-/// What is stripped is pruned like the rest, and before it.
-pub async fn stripped_events_are_pruned_first(backend: Backend) {
+/// An event without its body is pruned like the rest, and before it.
+pub async fn events_without_bodies_are_pruned_first(backend: Backend) {
     for name in ["old", "young"] {
         backend.settled(name, "1", Outcome::Processed).await;
         backend.pass(Duration::from_millis(5)).await;
     }
-    let one = Strip {
+    let one = DeleteBodies {
         limit: up_to(1).limit,
         ..all()
     };
-    assert_eq!(strip(&backend, &one).await, 1);
+    assert_eq!(delete_bodies(&backend, &one).await, 1);
     let counts = backend.operator.counts(&kind()).await.expect("counts");
     assert_eq!(counts.processed, 2);
     for (gone, left) in [("old", 1), ("young", 0)] {
@@ -118,27 +122,27 @@ pub async fn stripped_events_are_pruned_first(backend: Backend) {
     assert_eq!(backend.accept(&[event("old", "2")]).await, [Accepted::New]);
 }
 
-/// Calls that strip and prune at once, and redeliveries meanwhile: nothing is counted twice.
-pub async fn concurrent_strips_share_the_events(backend: Backend) {
+/// Several calls at once, and redeliveries meanwhile: nothing is counted twice.
+pub async fn concurrent_calls_share_the_bodies(backend: Backend) {
     const EVENTS: usize = 100;
     let batch = events(EVENTS);
     backend.accept_new(&batch).await;
     for claimed in backend.claim_within(&up_to(EVENTS), EVENTS).await {
         backend.settle_one(claimed.lease, Outcome::Processed).await;
     }
-    let mut strippers = JoinSet::new();
+    let mut tasks = JoinSet::new();
     for _ in 0..4 {
         let backend = backend.clone();
-        strippers.spawn(async move {
-            let some = Strip {
+        tasks.spawn(async move {
+            let some = DeleteBodies {
                 limit: up_to(7).limit,
                 ..all()
             };
-            let mut stripped = 0;
+            let mut deleted = 0;
             loop {
-                match strip(&backend, &some).await {
-                    0 => return stripped,
-                    count => stripped += count,
+                match delete_bodies(&backend, &some).await {
+                    0 => return deleted,
+                    count => deleted += count,
                 }
             }
         });
@@ -147,26 +151,30 @@ pub async fn concurrent_strips_share_the_events(backend: Backend) {
         let again = backend.accept(std::slice::from_ref(event)).await;
         assert_eq!(again, [Accepted::Duplicate]);
     }
-    let stripped: usize = strippers.join_all().await.into_iter().sum();
-    // A call skips what others are stripping, so all of them may end before the last is done.
-    let rest = strip(&backend, &all()).await;
-    assert_eq!(stripped + rest, EVENTS);
+    let deleted: usize = tasks.join_all().await.into_iter().sum();
+    // A call skips the events that others are at, so all of them may end before the last is done.
+    let rest = delete_bodies(&backend, &all()).await;
+    assert_eq!(deleted + rest, EVENTS);
 }
 
 /// All processed events of the usual kind, up to a thousand.
-fn all() -> Strip {
-    Strip {
+fn all() -> DeleteBodies {
+    DeleteBodies {
         kind: kind(),
         older_than: Duration::ZERO,
         limit: up_to(1_000).limit,
     }
 }
 
-async fn strip(backend: &Backend, strip: &Strip) -> usize {
-    let stripped = backend.operator.strip(strip).await.expect("strip");
+async fn delete_bodies(backend: &Backend, delete: &DeleteBodies) -> usize {
+    let deleted = backend
+        .operator
+        .delete_bodies(delete)
+        .await
+        .expect("delete bodies");
     assert!(
-        stripped <= strip.limit.get(),
-        "{stripped} stripped of {strip:?}"
+        deleted <= delete.limit.get(),
+        "{deleted} bodies deleted by {delete:?}"
     );
-    stripped
+    deleted
 }
