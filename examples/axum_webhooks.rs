@@ -190,13 +190,9 @@ fn verify(sender: &impl Verifier, headers: &HeaderMap, body: &[u8]) -> Answer<()
 }
 
 async fn failed(State(app): Shared, Path(kind): Path<String>) -> Answer<Json<Vec<Value>>> {
-    let page = Page {
-        kind: Kind::new(kind).map_err(not_found)?,
-        state: webhook_core::State::Failed,
-        after: None,
-        held_for_over: None,
-        limit: NonZeroUsize::new(100).expect("100 is not zero"),
-    };
+    let kind = Kind::new(kind).map_err(not_found)?;
+    let limit = NonZeroUsize::new(100).expect("100 is not zero");
+    let page = Page::new(kind, webhook_core::State::Failed, limit);
     let events = app.operator.list(&page).await.map_err(refusal)?;
     let shown = events.iter().map(|event| {
         json!({

@@ -23,12 +23,12 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use webhook_core::{
-    Accepted, Admin, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts, Envelope,
-    Event, EventId, EventRecord, EventRef, EventSummary, Extended, FailedAttempt, FailureReason,
-    Fence, Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Kind, Lease,
-    MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MadeDue, NewEvent, OnFailed,
-    Outcome, Page, Payload, Pipeline, Prune, Requeued, RunningLeases, Scheduler, Settled,
-    SettledCounts, Settlement, State, Store, StoreError, DeleteBodies, TerminalState, payload,
+    Accepted, Admin, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts, DeleteBodies,
+    Envelope, Event, EventId, EventRecord, EventRef, EventSummary, Extended, FailedAttempt,
+    FailureReason, Fence, Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Kind,
+    Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MadeDue, NewEvent,
+    OnFailed, Outcome, Page, Payload, Pipeline, Prune, Requeued, RunningLeases, Scheduler, Settled,
+    SettledCounts, Settlement, State, Store, StoreError, TerminalState, payload,
 };
 
 /// How many events a [`MapStore`] holds at most, those settled included.
@@ -98,20 +98,17 @@ impl MapStore {
     }
 
     fn record(&self, id: EventId, row: &Row, now: Duration) -> EventRecord {
-        EventRecord {
-            id,
-            envelope: row.envelope.clone(),
-            body_deleted: row.body_deleted,
-            state: row.state(),
-            attempts: row.attempts,
-            accepted_at: self.system_time(row.accepted_at),
-            due_at: row.ended.is_none().then(|| self.system_time(row.due_at)),
-            leased_until: row.held_until(now).map(|at| self.system_time(at)),
-            settled_at: row.ended.map(|(_, at)| self.system_time(at)),
-            reason: row.reason.clone(),
-            conflict_count: row.conflict_count,
-            last_conflict_at: row.last_conflict_at,
-        }
+        let accepted_at = self.system_time(row.accepted_at);
+        let mut record = EventRecord::new(id, row.envelope.clone(), row.state(), accepted_at);
+        record.body_deleted = row.body_deleted;
+        record.attempts = row.attempts;
+        record.due_at = row.ended.is_none().then(|| self.system_time(row.due_at));
+        record.leased_until = row.held_until(now).map(|at| self.system_time(at));
+        record.settled_at = row.ended.map(|(_, at)| self.system_time(at));
+        record.reason.clone_from(&row.reason);
+        record.conflict_count = row.conflict_count;
+        record.last_conflict_at = row.last_conflict_at;
+        record
     }
 
     /// Leases events of one kind.

@@ -274,13 +274,7 @@ impl World {
         let mut all = Vec::new();
         for kind in kinds() {
             for state in State::ALL {
-                let page = Page {
-                    kind: kind.clone(),
-                    state,
-                    after: None,
-                    held_for_over: None,
-                    limit: std::num::NonZeroUsize::MAX,
-                };
+                let page = Page::new(kind.clone(), state, std::num::NonZeroUsize::MAX);
                 let listed = self.store.list(&page).await;
                 all.extend(listed.expect("the memory store always answers"));
             }

@@ -295,6 +295,7 @@ impl fmt::Display for State {
 
 /// All that a store knows of one event. Times are the store's clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EventRecord {
     /// The backend's name for it.
     pub id: EventId,
@@ -325,6 +326,30 @@ pub struct EventRecord {
 }
 
 impl EventRecord {
+    /// The record of an event of which no attempt has begun, and that no delivery conflicts with. It has no
+    /// due time; a backend sets that, and whatever else it knows.
+    pub const fn new(
+        id: EventId,
+        envelope: Envelope,
+        state: State,
+        accepted_at: SystemTime,
+    ) -> Self {
+        Self {
+            id,
+            envelope,
+            body_deleted: false,
+            state,
+            attempts: 0,
+            accepted_at,
+            due_at: None,
+            leased_until: None,
+            settled_at: None,
+            reason: None,
+            conflict_count: 0,
+            last_conflict_at: None,
+        }
+    }
+
     /// The record without its body, as [`Admin::list`](crate::Admin::list) gives it.
     pub fn summary(&self) -> EventSummary {
         EventSummary {
@@ -352,6 +377,7 @@ impl EventRecord {
 /// An [`EventRecord`] without its body: small, whatever the sender sent, so that a page of many
 /// events fits into memory. Each field has the meaning of the record's field of that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EventSummary {
     /// The backend's name for it.
     pub id: EventId,
@@ -381,6 +407,54 @@ pub struct EventSummary {
     pub conflict_count: u64,
     /// When the last of them came.
     pub last_conflict_at: Option<SystemTime>,
+}
+
+impl EventSummary {
+    /// The summary of an event of which no attempt has begun, without headers, as
+    /// [`EventRecord::new`].
+    pub const fn new(
+        id: EventId,
+        event: EventRef,
+        fingerprint: Fingerprint,
+        state: State,
+        accepted_at: SystemTime,
+    ) -> Self {
+        Self {
+            id,
+            event,
+            fingerprint,
+            headers: Headers::new(),
+            body_deleted: false,
+            state,
+            attempts: 0,
+            accepted_at,
+            due_at: None,
+            leased_until: None,
+            settled_at: None,
+            reason: None,
+            conflict_count: 0,
+            last_conflict_at: None,
+        }
+    }
+
+    /// The record that this is the summary of, with its body.
+    pub fn with_body(self, body: Bytes) -> EventRecord {
+        let EventRef { kind, key } = self.event;
+        EventRecord {
+            id: self.id,
+            envelope: Envelope::new(kind, key, self.fingerprint, body).with_headers(self.headers),
+            body_deleted: self.body_deleted,
+            state: self.state,
+            attempts: self.attempts,
+            accepted_at: self.accepted_at,
+            due_at: self.due_at,
+            leased_until: self.leased_until,
+            settled_at: self.settled_at,
+            reason: self.reason,
+            conflict_count: self.conflict_count,
+            last_conflict_at: self.last_conflict_at,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -138,6 +138,7 @@ pub struct SettledCounts {
 
 /// Which events to list.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Page {
     /// Only events of this kind.
     pub kind: Kind,
@@ -150,6 +151,37 @@ pub struct Page {
     pub held_for_over: Option<Duration>,
     /// At most as many.
     pub limit: NonZeroUsize,
+}
+
+impl Page {
+    /// The first `limit` events of `kind` in `state`.
+    pub const fn new(kind: Kind, state: State, limit: NonZeroUsize) -> Self {
+        Self {
+            kind,
+            state,
+            after: None,
+            held_for_over: None,
+            limit,
+        }
+    }
+
+    /// The same, of events with an id greater than `after`.
+    #[must_use]
+    pub fn after(self, after: EventId) -> Self {
+        Self {
+            after: Some(after),
+            ..self
+        }
+    }
+
+    /// The same, of events that nobody can claim for longer than `least`.
+    #[must_use]
+    pub fn held_for_over(self, least: Duration) -> Self {
+        Self {
+            held_for_over: Some(least),
+            ..self
+        }
+    }
 }
 
 /// A delivery whose key was taken by other content.

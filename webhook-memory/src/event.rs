@@ -172,32 +172,33 @@ impl Event {
             Stage::Processed { at, .. } | Stage::Failed { at } => Some(clock.system_time(at)),
         };
         let conflicts = self.conflicts.as_deref();
-        EventRecord {
+        let envelope = Envelope::new(
+            kind.clone(),
+            self.key.clone(),
+            self.fingerprint,
+            self.body.clone(),
+        );
+        let mut record = EventRecord::new(
             id,
-            envelope: Envelope::new(
-                kind.clone(),
-                self.key.clone(),
-                self.fingerprint,
-                self.body.clone(),
-            )
-            .with_headers(self.headers.clone()),
-            body_deleted: matches!(
-                self.stage,
-                Stage::Processed {
-                    body_deleted: true,
-                    ..
-                }
-            ),
-            state: self.state(),
-            attempts: self.attempts,
-            accepted_at: clock.system_time(self.accepted_at),
-            due_at: (self.state() == State::Processing).then(|| clock.system_time(self.due_at)),
-            leased_until: self.leased_until(now).map(|at| clock.system_time(at)),
-            settled_at,
-            reason: self.reason.clone(),
-            conflict_count: conflicts.map_or(0, |conflicts| conflicts.count),
-            last_conflict_at: conflicts.map(|conflicts| clock.system_time(conflicts.last_at)),
-        }
+            envelope.with_headers(self.headers.clone()),
+            self.state(),
+            clock.system_time(self.accepted_at),
+        );
+        record.body_deleted = matches!(
+            self.stage,
+            Stage::Processed {
+                body_deleted: true,
+                ..
+            }
+        );
+        record.attempts = self.attempts;
+        record.due_at = (self.state() == State::Processing).then(|| clock.system_time(self.due_at));
+        record.leased_until = self.leased_until(now).map(|at| clock.system_time(at));
+        record.settled_at = settled_at;
+        record.reason.clone_from(&self.reason);
+        record.conflict_count = conflicts.map_or(0, |conflicts| conflicts.count);
+        record.last_conflict_at = conflicts.map(|conflicts| clock.system_time(conflicts.last_at));
+        record
     }
 }
 

@@ -24,9 +24,9 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use tokio::time::Instant;
 use webhook_core::{
-    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, EventRecord, EventRef, EventSummary,
-    Extended, FailedAttempt, Kind, Lease, MadeDue, NewEvent, Page, Prune, Requeued, RunningLeases,
-    Scheduler, Settled, SettledCounts, Settlement, Store, StoreError, DeleteBodies, wakeup,
+    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, DeleteBodies, EventRecord, EventRef,
+    EventSummary, Extended, FailedAttempt, Kind, Lease, MadeDue, NewEvent, Page, Prune, Requeued,
+    RunningLeases, Scheduler, Settled, SettledCounts, Settlement, Store, StoreError, wakeup,
 };
 
 use crate::state::State;

@@ -63,10 +63,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnection, PgPool};
 use webhook_core::{
-    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, EventRecord, EventRef, EventSummary,
-    Extended, FailedAttempt, Handled, HandlerError, Kind, Lease, MadeDue, NewEvent, Outcome, Page,
-    Prune, Requeued, RunningLeases, Scheduler, Settled, SettledCounts, Settlement, Store,
-    StoreError, DeleteBodies,
+    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, DeleteBodies, EventRecord, EventRef,
+    EventSummary, Extended, FailedAttempt, Handled, HandlerError, Kind, Lease, MadeDue, NewEvent,
+    Outcome, Page, Prune, Requeued, RunningLeases, Scheduler, Settled, SettledCounts, Settlement,
+    Store, StoreError,
 };
 
 use connect::Link;

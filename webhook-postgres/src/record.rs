@@ -7,8 +7,8 @@ use bytes::Bytes;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use webhook_core::{
-    Attempt, Envelope, EventId, EventRecord, EventRef, EventSummary, FailureReason, Headers, Key,
-    Kind, MAX_FAILED_ATTEMPTS, State,
+    Attempt, EventId, EventRecord, EventRef, EventSummary, FailureReason, Headers, Key, Kind,
+    MAX_FAILED_ATTEMPTS, State,
 };
 
 use crate::accept::fingerprint;
@@ -16,42 +16,8 @@ use crate::error::PgError;
 use crate::microseconds;
 
 pub(crate) fn record(row: &PgRow, event: EventRef) -> Result<EventRecord, PgError> {
-    let EventSummary {
-        id,
-        event: EventRef { kind, key },
-        fingerprint,
-        headers,
-        body_deleted,
-        state,
-        attempts,
-        accepted_at,
-        due_at,
-        leased_until,
-        settled_at,
-        reason,
-        conflict_count,
-        last_conflict_at,
-    } = summary(row, event)?;
-    Ok(EventRecord {
-        id,
-        envelope: Envelope::new(
-            kind,
-            key,
-            fingerprint,
-            Bytes::copy_from_slice(row.try_get("body")?),
-        )
-        .with_headers(headers),
-        body_deleted,
-        state,
-        attempts,
-        accepted_at,
-        due_at,
-        leased_until,
-        settled_at,
-        reason,
-        conflict_count,
-        last_conflict_at,
-    })
+    let body = Bytes::copy_from_slice(row.try_get("body")?);
+    Ok(summary(row, event)?.with_body(body))
 }
 
 pub(crate) fn summary(row: &PgRow, event: EventRef) -> Result<EventSummary, PgError> {
@@ -66,24 +32,25 @@ pub(crate) fn summary(row: &PgRow, event: EventRef) -> Result<EventSummary, PgEr
             .map(microseconds::time))
     };
     let conflict_count: i64 = row.try_get("conflict_count")?;
-    Ok(EventSummary {
-        id: EventId::new(row.try_get("id")?),
+    let mut summary = EventSummary::new(
+        EventId::new(row.try_get("id")?),
         event,
-        fingerprint: fingerprint(row.try_get("fingerprint")?)?,
-        headers: headers(row.try_get("headers")?)?,
-        body_deleted: row.try_get("stripped")?,
+        fingerprint(row.try_get("fingerprint")?)?,
         state,
-        attempts: attempts(row.try_get("attempts")?)?,
-        accepted_at: microseconds::time(row.try_get("accepted_at_us")?),
-        due_at: time("due_at_us")?,
-        leased_until: time("leased_until_us")?,
-        settled_at: time("settled_at_us")?,
-        reason: row
-            .try_get::<Option<&str>, _>("reason")?
-            .map(FailureReason::from_stored),
-        conflict_count: u64::try_from(conflict_count).unwrap_or(0),
-        last_conflict_at: time("last_conflict_at_us")?,
-    })
+        microseconds::time(row.try_get("accepted_at_us")?),
+    );
+    summary.headers = headers(row.try_get("headers")?)?;
+    summary.body_deleted = row.try_get("stripped")?;
+    summary.attempts = attempts(row.try_get("attempts")?)?;
+    summary.due_at = time("due_at_us")?;
+    summary.leased_until = time("leased_until_us")?;
+    summary.settled_at = time("settled_at_us")?;
+    summary.reason = row
+        .try_get::<Option<&str>, _>("reason")?
+        .map(FailureReason::from_stored);
+    summary.conflict_count = u64::try_from(conflict_count).unwrap_or(0);
+    summary.last_conflict_at = time("last_conflict_at_us")?;
+    Ok(summary)
 }
 
 fn attempts(stored: i32) -> Result<u32, PgError> {

@@ -57,13 +57,8 @@ async fn events_and_leases_from_a_clock_ahead_are_found_and_made_due() {
             .is_empty()
     );
 
-    let page = Page {
-        kind: kind(),
-        state: State::Processing,
-        after: None,
-        held_for_over: Some(Duration::from_secs(3_600)),
-        limit: NonZeroUsize::new(9).unwrap(),
-    };
+    let page = Page::new(kind(), State::Processing, NonZeroUsize::new(9).unwrap())
+        .held_for_over(Duration::from_secs(3_600));
     let listed = inbox.store.list(&page).await.unwrap();
     let keys: Vec<_> = listed.iter().map(|it| it.event.key.as_str()).collect();
     assert_eq!(keys, ["leased", "waiting"]);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use inbox::{event, reference};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
-use webhook_core::{Admin, EventRef, Key, Kind, State, Store, StoreError, DeleteBodies};
+use webhook_core::{Admin, DeleteBodies, EventRef, Key, Kind, State, Store, StoreError};
 use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{PgError, PgStore, sqlx};
 

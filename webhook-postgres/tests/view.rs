@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use inbox::Inbox;
 use sqlx::Row;
 use webhook_core::{
-    Accepted, Admin, Claim, Envelope, EventRef, FailureReason, Fingerprint, Key, Kind, NewEvent,
-    OnFailed, Outcome, Reason, Scheduler, Settlement, Store, DeleteBodies,
+    Accepted, Admin, Claim, DeleteBodies, Envelope, EventRef, FailureReason, Fingerprint, Key,
+    Kind, NewEvent, OnFailed, Outcome, Reason, Scheduler, Settlement, Store,
 };
 use webhook_postgres::sqlx;
 

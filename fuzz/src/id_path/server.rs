@@ -149,24 +149,18 @@ impl Store for EveryId {
     }
 
     async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
-        let record = |event: &EventRef| EventRecord {
-            id: EventId::new(1),
-            envelope: Envelope::new(
+        let record = |event: &EventRef| {
+            let envelope = Envelope::new(
                 event.kind.clone(),
                 event.key.clone(),
                 Fingerprint::from_bytes([0; 32]),
                 Bytes::from_static(BODY),
-            ),
-            body_deleted: false,
-            state: State::Processing,
-            attempts: 0,
-            accepted_at: SystemTime::UNIX_EPOCH,
-            due_at: Some(SystemTime::UNIX_EPOCH),
-            leased_until: None,
-            settled_at: None,
-            reason: None,
-            conflict_count: 0,
-            last_conflict_at: None,
+            );
+            let accepted_at = SystemTime::UNIX_EPOCH;
+            let mut record =
+                EventRecord::new(EventId::new(1), envelope, State::Processing, accepted_at);
+            record.due_at = Some(accepted_at);
+            record
         };
         Ok(events.iter().map(record).map(Some).collect())
     }

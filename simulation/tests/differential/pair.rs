@@ -239,22 +239,13 @@ impl<'a> Pair<'a> {
             let settled = store.settled(kind, HOUR).await.unwrap();
             view += &format!("\n    {counts:?} lag {lag} {settled:?}");
             for state in State::ALL {
-                let page = Page {
-                    kind: kind.clone(),
-                    state,
-                    after: None,
-                    held_for_over: None,
-                    limit: ALL,
-                };
+                let page = Page::new(kind.clone(), state, ALL);
                 let listed = store.list(&page).await.unwrap();
                 let mut keys: Vec<_> = listed.into_iter().map(|it| it.event.key).collect();
                 // Within one batch, ids are as the backend likes.
                 keys.sort();
                 view += &format!(" {keys:?}");
-                let page = Page {
-                    held_for_over: Some(HOUR / 2),
-                    ..page
-                };
+                let page = page.held_for_over(HOUR / 2);
                 let listed = store.list(&page).await.unwrap();
                 let mut keys: Vec<_> = listed.into_iter().map(|it| it.event.key).collect();
                 keys.sort();

@@ -18,13 +18,7 @@ pub async fn a_deleted_body_is_gone(backend: Backend) {
     expected.body_deleted = true;
     expected.envelope.body = bytes::Bytes::new();
     assert_eq!(backend.record("a").await, expected);
-    let page = crate::Page {
-        kind: kind(),
-        state: State::Processed,
-        after: None,
-        held_for_over: None,
-        limit: all().limit,
-    };
+    let page = crate::Page::new(kind(), State::Processed, all().limit);
     let listed = backend.operator.list(&page).await.expect("list");
     assert_eq!(listed, [expected.summary()]);
 }

@@ -73,13 +73,7 @@ pub async fn headers_are_kept_as_they_came(backend: Backend) {
 }
 
 async fn listed_with_headers(backend: &Backend, state: State, names: &[&str]) {
-    let page = Page {
-        kind: kind(),
-        state,
-        after: None,
-        held_for_over: None,
-        limit: up_to(10).limit,
-    };
+    let page = Page::new(kind(), state, up_to(10).limit);
     let listed = backend.operator.list(&page).await.expect("list");
     assert_eq!(listed.len(), names.len());
     for summary in listed {

@@ -256,12 +256,10 @@ async fn list(backend: &Backend, held_for_over: Option<Duration>) -> Vec<crate::
 }
 
 fn page(held_for_over: Option<Duration>) -> Page {
+    let limit = NonZeroUsize::new(100).expect("it is not zero");
     Page {
-        kind: kind(),
-        state: State::Processing,
-        after: None,
         held_for_over,
-        limit: NonZeroUsize::new(100).expect("it is not zero"),
+        ..Page::new(kind(), State::Processing, limit)
     }
 }
 

@@ -297,12 +297,10 @@ async fn list(
     after: Option<EventId>,
     limit: usize,
 ) -> Vec<EventSummary> {
+    let limit = NonZeroUsize::new(limit).expect("pages have a limit");
     let page = Page {
-        kind: kind.clone(),
-        state,
         after,
-        held_for_over: None,
-        limit: NonZeroUsize::new(limit).expect("pages have a limit"),
+        ..Page::new(kind.clone(), state, limit)
     };
     backend.operator.list(&page).await.expect("list")
 }

@@ -521,18 +521,11 @@ async fn a_record_is_found_by_the_kind_of_its_payload_and_its_key() {
 }
 
 fn record() -> EventRecord {
-    EventRecord {
-        id: EventId::new(1),
-        envelope: envelope("a"),
-        body_deleted: false,
-        state: State::Processing,
-        attempts: 0,
-        accepted_at: SystemTime::UNIX_EPOCH,
-        due_at: Some(SystemTime::UNIX_EPOCH),
-        leased_until: None,
-        settled_at: None,
-        reason: None,
-        conflict_count: 0,
-        last_conflict_at: None,
-    }
+    let accepted_at = SystemTime::UNIX_EPOCH;
+    EventRecord::new(
+        EventId::new(1),
+        envelope("a"),
+        State::Processing,
+        accepted_at,
+    )
 }

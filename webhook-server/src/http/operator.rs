@@ -150,13 +150,7 @@ fn leases(query: &str) -> Result<(Kind, RunningLeases), Problem> {
 
 /// Which events to list: `kind=stripe&state=failed&limit=100&after=42`.
 fn page(query: &str) -> Result<Page, Problem> {
-    let mut page = Page {
-        kind: transaction_kind(),
-        state: State::Failed,
-        after: None,
-        held_for_over: None,
-        limit: PAGE,
-    };
+    let mut page = Page::new(transaction_kind(), State::Failed, PAGE);
     let known = "kind, state, limit and after are";
     page.kind = parameters(query, known, |name, value| {
         Some(match name {

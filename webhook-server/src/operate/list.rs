@@ -68,13 +68,8 @@ impl From<ListedState> for State {
 impl List {
     pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
         let mut output = Output::new(self.json);
-        let mut page = Page {
-            kind: self.of.kind.clone(),
-            state: self.state.into(),
-            after: self.after.map(EventId::new),
-            held_for_over: None,
-            limit: PAGE,
-        };
+        let mut page = Page::new(self.of.kind.clone(), self.state.into(), PAGE);
+        page.after = self.after.map(EventId::new);
         let mut left = self.limit.get();
         let mut is_first = true;
         while let Some(limit) = NonZeroUsize::new(left.min(PAGE.get())) {

@@ -100,13 +100,8 @@ impl Reschedule for MakeDue {
     }
 
     fn page(&self) -> Page {
-        Page {
-            kind: self.mode.kind().clone(),
-            state: State::Processing,
-            after: None,
-            held_for_over: Some(self.due_in_more_than.unwrap_or_default()),
-            limit: PAGE,
-        }
+        Page::new(self.mode.kind().clone(), State::Processing, PAGE)
+            .held_for_over(self.due_in_more_than.unwrap_or_default())
     }
 
     fn total(&self, counts: &Counts) -> u64 {

@@ -85,13 +85,7 @@ impl Reschedule for Requeue {
     }
 
     fn page(&self) -> Page {
-        Page {
-            kind: self.mode.kind().clone(),
-            state: State::Failed,
-            after: None,
-            held_for_over: None,
-            limit: PAGE,
-        }
+        Page::new(self.mode.kind().clone(), State::Failed, PAGE)
     }
 
     fn total(&self, counts: &Counts) -> u64 {

@@ -53,13 +53,7 @@ impl StatusReport {
         let paused = operator.paused().await?.contains(&kind);
         let lag = operator.lag(&kind).await?;
         let settled = operator.settled(&kind, MINUTE).await?;
-        let first = Page {
-            kind: kind.clone(),
-            state: State::Processing,
-            after: None,
-            held_for_over: None,
-            limit: NonZeroUsize::MIN,
-        };
+        let first = Page::new(kind.clone(), State::Processing, NonZeroUsize::MIN);
         let oldest = operator.list(&first).await?.pop().map(|record| Oldest {
             event: record.event,
             created_at: record.accepted_at,

@@ -5,8 +5,8 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use webhook_core::{
-    Accepted, Admin, EventRecord, EventRef, FailureReason, Key, Kind, Outcome, Requeued, Scheduler,
-    Settled, Settlement, State, Store, DeleteBodies,
+    Accepted, Admin, DeleteBodies, EventRecord, EventRef, FailureReason, Key, Kind, Outcome,
+    Requeued, Scheduler, Settled, Settlement, State, Store,
 };
 use webhook_postgres::sqlx::{self, AssertSqlSafe, PgConnection};
 use webhook_postgres::testing::TestDatabase;

@@ -171,25 +171,21 @@ async fn a_failed_transaction_is_shown_with_its_reason() {
         Ok(events
             .iter()
             .map(|event| {
-                Some(EventRecord {
-                    id: EventId::new(1),
-                    envelope: Envelope::new(
-                        Kind::new("transaction").unwrap(),
-                        Key::new(event.key.as_str()).unwrap(),
-                        Fingerprint::from_bytes([0; 32]),
-                        transaction(event.key.as_str()).into(),
-                    ),
-                    body_deleted: false,
-                    state: State::Failed,
-                    attempts: 10,
-                    accepted_at: SystemTime::UNIX_EPOCH,
-                    due_at: None,
-                    leased_until: None,
-                    settled_at: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_999)),
-                    reason: Some(Reason::new("bank said \"no\"").into()),
-                    conflict_count: 3,
-                    last_conflict_at: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1)),
-                })
+                let envelope = Envelope::new(
+                    Kind::new("transaction").unwrap(),
+                    Key::new(event.key.as_str()).unwrap(),
+                    Fingerprint::from_bytes([0; 32]),
+                    transaction(event.key.as_str()).into(),
+                );
+                let accepted_at = SystemTime::UNIX_EPOCH;
+                let mut record =
+                    EventRecord::new(EventId::new(1), envelope, State::Failed, accepted_at);
+                record.attempts = 10;
+                record.settled_at = Some(accepted_at + Duration::from_millis(1_999));
+                record.reason = Some(Reason::new("bank said \"no\"").into());
+                record.conflict_count = 3;
+                record.last_conflict_at = Some(accepted_at + Duration::from_secs(1));
+                Some(record)
             })
             .collect())
     });

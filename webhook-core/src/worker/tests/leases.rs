@@ -207,7 +207,7 @@ async fn a_drain_hands_back_what_does_not_finish() {
         drained,
         Drained {
             released: 2,
-            left: 0
+            unsettled: 0
         }
     );
     let expected = [
@@ -233,7 +233,7 @@ async fn a_drain_ends_though_the_store_does_not_answer() {
         drained,
         Drained {
             released: 0,
-            left: 1
+            unsettled: 1
         }
     );
 }
@@ -260,7 +260,7 @@ async fn what_only_waits_for_its_settlement_is_not_handed_back() {
         drained,
         Drained {
             released: 1,
-            left: 2
+            unsettled: 2
         }
     );
 }
