@@ -35,6 +35,8 @@ pub(super) struct Outbox {
     sender: u64,
     waiting: Mutex<Waiting>,
     filled: Notify,
+    /// Held while something is sent: whoever ends the process waits for that, too.
+    sending: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -50,6 +52,7 @@ impl Outbox {
             sender: RandomState::new().hash_one("sender"),
             waiting: Mutex::default(),
             filled: Notify::new(),
+            sending: tokio::sync::Mutex::default(),
         }
     }
 
@@ -100,8 +103,9 @@ pub(super) async fn send(outbox: Arc<Outbox>, database: Database) {
     }
 }
 
-/// Sends what is in `outbox` now.
+/// Sends what is in `outbox` now, after what is being sent.
 pub(super) async fn send_once(outbox: &Outbox, database: &Database) {
+    let _sending = outbox.sending.lock().await;
     let payloads = outbox.take();
     if payloads.is_empty() {
         return;
@@ -146,6 +150,23 @@ pub(super) fn read(payload: &str, own: u64) -> Option<(Kind, News)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PgStore;
+    use crate::testing::TestDatabase;
+
+    #[tokio::test]
+    async fn who_sends_waits_for_what_is_being_sent() {
+        let database = TestDatabase::create().await;
+        let store = PgStore::connect(database.url()).await.unwrap();
+        let outbox = Outbox::new();
+        let sending = outbox.sending.lock().await;
+        let mut sent = std::pin::pin!(send_once(&outbox, &store.inner.database));
+        let early = tokio::time::timeout(Duration::from_millis(50), &mut sent).await;
+        assert!(early.is_err(), "it did not wait");
+        drop(sending);
+        sent.await;
+        store.close().await;
+        database.drop_database().await;
+    }
 
     #[test]
     fn payloads_are_read_by_others_than_their_sender() {
