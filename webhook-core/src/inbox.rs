@@ -1,6 +1,7 @@
 //! The receiving side: concurrent deliveries become few, large, durable batches.
 
 mod flush;
+mod unhandled;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::headers::Headers;
 use crate::payload::{self, IntoEnvelope, Payload};
 use crate::store::{Accepted, NewEvent, OnFailed, Store};
 use flush::Waiting;
+pub(crate) use unhandled::Unhandled;
 
 /// How an [`Inbox`] behaves, and its limits.
 #[derive(Clone, Debug)]
@@ -84,6 +86,8 @@ struct Shared {
     queued_bytes: Arc<Semaphore>,
     closing: CancellationToken,
     tasks: TaskTracker,
+    /// In a pipeline that has handlers.
+    unhandled: Option<Unhandled>,
 }
 
 impl Shared {
@@ -100,6 +104,9 @@ impl Shared {
         delay: Duration,
         room: OwnedSemaphorePermit,
     ) -> (Waiting, Answered) {
+        if let Some(unhandled) = &self.unhandled {
+            unhandled.accepting(&envelope.kind);
+        }
         let after = self.options.accept_timeout;
         let deadline = Instant::now() + after;
         let (answer, answered) = oneshot::channel();
@@ -192,6 +199,14 @@ impl Inbox {
     ///
     /// Outside a Tokio runtime.
     pub fn new(store: Arc<dyn Store>, options: InboxOptions) -> Self {
+        Self::new_with(store, options, None)
+    }
+
+    pub(crate) fn new_with(
+        store: Arc<dyn Store>,
+        options: InboxOptions,
+        unhandled: Option<Unhandled>,
+    ) -> Self {
         let (queue, waiting) = mpsc::channel(options.max_queued.clamp(1, Semaphore::MAX_PERMITS));
         let byte_limit = options.max_queued_bytes.clamp(1, Semaphore::MAX_PERMITS);
         let shared = Arc::new(Shared {
@@ -201,6 +216,7 @@ impl Inbox {
             options,
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
+            unhandled,
         });
         shared.tasks.spawn(flush::dispatch(
             waiting,

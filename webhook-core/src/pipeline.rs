@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::event::Kind;
 use crate::handler::Handler;
-use crate::inbox::{Inbox, InboxOptions};
+use crate::inbox::{Inbox, InboxOptions, Unhandled};
 use crate::observer::Observer;
 use crate::operator::Admin;
 use crate::payload::Payload;
@@ -142,7 +142,7 @@ impl PipelineBuilder {
         }
     }
 
-    /// Forgets settled events as `retention` says, again and again.
+    /// Deletes settled events as `retention` says, again and again.
     #[must_use]
     pub fn retain(mut self, operator: Arc<dyn Admin>, retention: Retention) -> Self {
         self.retention.push((operator, retention));
@@ -151,14 +151,18 @@ impl PipelineBuilder {
 
     /// Starts to accept and to process.
     ///
+    /// If it has handlers and accepts an event of a kind without one, it logs so, once for each kind: another
+    /// process may have the handler, or it was forgotten.
+    ///
     /// # Panics
     ///
     /// Outside a Tokio runtime, or when a kind has two handlers, which would share its events at
     /// random.
     pub fn start(self) -> Pipeline {
         self.worker.assert_distinct();
-        let inbox = Inbox::new(self.store, self.inbox);
         let has_handlers = self.worker.kinds().next().is_some();
+        let unhandled = has_handlers.then(|| Unhandled::but(self.worker.kinds()));
+        let inbox = Inbox::new_with(self.store, self.inbox, unhandled);
         let worker =
             has_handlers.then(|| self.worker.start_with(self.scheduler, Some(inbox.clone())));
         let sweep = |(operator, retention): (_, Retention)| {
@@ -184,11 +188,80 @@ impl fmt::Debug for PipelineBuilder {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use tracing::field::{Field, Visit};
+    use tracing::subscriber::set_default;
+    use tracing::{Metadata, Subscriber, span};
+
     use super::*;
+    use crate::event::{Envelope, Fingerprint, Key};
     use crate::sample::Word;
-    use crate::scheduler::MockScheduler;
-    use crate::store::MockStore;
+    use crate::scheduler::{Claimed, MockScheduler};
+    use crate::store::{Accepted, MockStore};
     use crate::{Event, HandlerError};
+
+    /// Notes the kinds that lines name.
+    #[derive(Clone, Default)]
+    struct KindsLogged(Arc<Mutex<Vec<String>>>);
+
+    impl Visit for KindsLogged {
+        fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+            if field.name() == "kind" {
+                self.0.lock().unwrap().push(format!("{value:?}"));
+            }
+        }
+    }
+
+    impl Subscriber for KindsLogged {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.is_event() && *metadata.level() == tracing::Level::WARN
+        }
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            event.record(&mut self.clone());
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+        fn enter(&self, _: &span::Id) {}
+        fn exit(&self, _: &span::Id) {}
+    }
+
+    #[tokio::test]
+    async fn a_kind_without_a_handler_is_logged_once() {
+        let mut store = MockStore::new();
+        store
+            .expect_accept()
+            .returning(|events| Ok(vec![Accepted::New; events.len()]));
+        let mut scheduler = MockScheduler::new();
+        scheduler
+            .expect_claim()
+            .returning(|claims| Ok(vec![Claimed::default(); claims.len()]));
+        scheduler.expect_wait_for_work().returning(|_| Vec::new());
+        let logged = KindsLogged::default();
+        let _log = set_default(logged.clone());
+        let pipeline = Pipeline::builder_of(Arc::new(store), Arc::new(scheduler))
+            .handle::<Word>(async |_: Event<Word>| Ok::<_, HandlerError>(()))
+            .start();
+        for (number, kind) in ["word", "orders", "bills", "orders"]
+            .into_iter()
+            .enumerate()
+        {
+            let key = Key::new(number.to_string()).unwrap();
+            let fingerprint = Fingerprint::of(["content"]);
+            let kind = Kind::new(kind).unwrap();
+            let envelope = Envelope::new(kind, key, fingerprint, "body".into());
+            let accepted = pipeline.inbox().accept(envelope).await.unwrap();
+            assert_eq!(accepted, Accepted::New);
+        }
+        assert_eq!(*logged.0.lock().unwrap(), ["orders", "bills"]);
+        pipeline.shutdown(Duration::ZERO).await;
+    }
 
     #[test]
     #[should_panic(expected = "kind word has two handlers")]
