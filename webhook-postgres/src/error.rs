@@ -84,6 +84,20 @@ pub enum PgError {
         /// How long this one waited.
         waited: Duration,
     },
+    /// Transactions of others held a table that a migration changes all the time; nothing of the migration was kept.
+    #[error(
+        "migration `{name}` has waited for more than {waited:?} for other transactions that use the inbox's \
+         tables: end them (pg_stat_activity shows them), and migrate again"
+    )]
+    MigrationBlocked {
+        /// The migration's name.
+        name: &'static str,
+        /// How long it tried.
+        waited: Duration,
+        /// What the database said.
+        #[source]
+        source: DatabaseError,
+    },
     /// The database holds text in another encoding than UTF-8, which cannot hold every key.
     #[error("the database's encoding is {found}, it should be UTF8")]
     Encoding {

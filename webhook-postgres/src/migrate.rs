@@ -6,6 +6,7 @@ mod sequence;
 use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
+use tokio::time::{Instant, sleep};
 
 use crate::PgStore;
 use crate::error::PgError;
@@ -45,8 +46,18 @@ const MIGRATIONS: [(i32, &str, &str); 6] = [
     (8, "pause_kinds", include_str!("migrations/pause_kinds.sql")),
 ];
 
-/// How long to wait for another process that is migrating.
+/// How long to wait for another process that is migrating, and for transactions that use a table which a
+/// migration changes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a migration waits at once for a lock on a table. Every statement that comes later and uses the table
+/// waits behind it, so this is shorter than `webhook-server` keeps a sender waiting. It is longer than
+/// PostgreSQL's default `deadlock_timeout` of a second, after which an autovacuum is cancelled that holds
+/// the lock.
+const TABLE_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the statements that waited behind a migration may run before it tries again.
+const TABLE_LOCK_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long all of it may take.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
@@ -66,10 +77,15 @@ impl PgStore {
     /// refused then as well, and so are untrusted owners where the role may create schemas. A sequence
     /// that is behind the ids in use is repaired.
     ///
+    /// Processes of an older version may use the inbox meanwhile and go on afterwards. Where a transaction of
+    /// somebody else holds a table that a migration changes, such as that of a dump, the migration lets other
+    /// statements pass and tries again, for a minute.
+    ///
     /// # Errors
     ///
     /// [`PgError::NewerSchema`] when a newer version of this library has migrated before,
     /// [`PgError::MigrationLocked`] when another process has been at it for a minute,
+    /// [`PgError::MigrationBlocked`] when another transaction has held one of the tables for as long,
     /// [`PgError::ForeignSchema`] when the schema belongs to a role that this one is no member of and
     /// that neither is a superuser nor owns the database, or when it holds what this program has not
     /// made: relations, functions, triggers, rules, policies. [`PgError::Encoding`] when the database cannot hold every key,
@@ -175,28 +191,92 @@ async fn migrate(
         MIGRATION_TIMEOUT.as_millis(),
     );
     let schema = database.schema();
-    let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
-    lock(&mut transaction).await?;
-    refuse_foreign(schema, &mut transaction, Owners::Trusted).await?;
-    check_encoding(&mut transaction).await?;
-    apply(schema, &mut transaction, "create_schema", CREATE_SCHEMA).await?;
-    let found = version(schema, &mut transaction).await?;
+    let started = Instant::now();
+    loop {
+        let mut transaction = connection.begin_with(AssertSqlSafe(begin.clone())).await?;
+        lock(&mut transaction).await?;
+        let (name, source) = match apply_all(schema, &mut transaction, lines).await {
+            Ok(applied) => {
+                transaction.commit().await?;
+                for Applied {
+                    line,
+                    version,
+                    name,
+                } in applied
+                {
+                    tracing::info!(%schema, line, version, name, "migrated the inbox's schema");
+                }
+                return Ok(());
+            }
+            Err(PgError::Migration { name, source }) if is_lock_timeout(source.as_sqlx()) => {
+                (name, source)
+            }
+            Err(error) => return Err(error),
+        };
+        // Now, not with the next try: so the locks are free during the pause.
+        transaction.rollback().await?;
+        if started.elapsed() >= LOCK_TIMEOUT {
+            return Err(PgError::MigrationBlocked {
+                name,
+                waited: LOCK_TIMEOUT,
+                source,
+            });
+        }
+        tracing::warn!(
+            %schema,
+            migration = name,
+            next_try_in_seconds = TABLE_LOCK_PAUSE.as_secs(),
+            "another transaction holds a table that the migration changes; trying again"
+        );
+        sleep(TABLE_LOCK_PAUSE).await;
+    }
+}
+
+/// A migration that has run.
+struct Applied {
+    /// The line that it belongs to, where it is not the library's own.
+    line: Option<&'static str>,
+    version: i32,
+    name: &'static str,
+}
+
+/// Runs all migrations that the database has not, in the transaction that holds the lock.
+async fn apply_all(
+    schema: &Schema,
+    transaction: &mut PgConnection,
+    lines: &[MigrationLine],
+) -> Result<Vec<Applied>, PgError> {
+    let limit = format!(
+        "SET LOCAL lock_timeout = {}",
+        TABLE_LOCK_TIMEOUT.as_millis()
+    );
+    sqlx::raw_sql(AssertSqlSafe(limit))
+        .execute(&mut *transaction)
+        .await?;
+    refuse_foreign(schema, transaction, Owners::Trusted).await?;
+    check_encoding(transaction).await?;
+    apply(schema, transaction, "create_schema", CREATE_SCHEMA).await?;
+    let found = version(schema, transaction).await?;
+    let mut applied = Vec::new();
     for (version, name, sql) in MIGRATIONS
         .into_iter()
         .filter(|(version, ..)| *version > found)
     {
-        apply(schema, &mut transaction, name, sql).await?;
+        apply(schema, transaction, name, sql).await?;
         let note =
             format!("INSERT INTO webhook.migrations (version, name) VALUES ({version}, '{name}')");
         sqlx::raw_sql(schema.sql_of(note))
             .execute(&mut *transaction)
             .await?;
-        tracing::info!(%schema, version, name, "migrated the inbox's schema");
+        applied.push(Applied {
+            line: None,
+            version,
+            name,
+        });
     }
-    line::migrate(schema, &mut transaction, lines).await?;
-    sequence::repair(schema, &mut transaction).await?;
-    transaction.commit().await?;
-    Ok(())
+    applied.extend(line::migrate(schema, transaction, lines).await?);
+    sequence::repair(schema, transaction).await?;
+    Ok(applied)
 }
 
 /// Whose schema and objects are accepted.

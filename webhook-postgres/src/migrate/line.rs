@@ -2,7 +2,7 @@
 
 use sqlx::{PgConnection, Row};
 
-use super::apply;
+use super::{Applied, apply};
 use crate::error::PgError;
 use crate::schema::Schema;
 
@@ -87,9 +87,10 @@ pub(super) async fn migrate(
     schema: &Schema,
     transaction: &mut PgConnection,
     lines: &[MigrationLine],
-) -> Result<(), PgError> {
+) -> Result<Vec<Applied>, PgError> {
+    let mut applied = Vec::new();
     if lines.is_empty() {
-        return Ok(());
+        return Ok(applied);
     }
     apply(schema, transaction, "create_line_migrations", CREATE_TABLE).await?;
     for line in lines {
@@ -115,10 +116,14 @@ pub(super) async fn migrate(
             sqlx::raw_sql(schema.sql_of(note))
                 .execute(&mut *transaction)
                 .await?;
-            tracing::info!(%schema, line = line.name, version, name, "migrated the inbox's schema");
+            applied.push(Applied {
+                line: Some(line.name),
+                version,
+                name,
+            });
         }
     }
-    Ok(())
+    Ok(applied)
 }
 
 fn known(line: &MigrationLine) -> i32 {

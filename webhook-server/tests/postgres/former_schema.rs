@@ -51,7 +51,7 @@ const FORMER: [(&str, &str); 7] = [
 ];
 
 /// Makes the schema as it was after so many migrations.
-async fn make_former_schema(connection: &mut PgConnection, versions: usize) {
+pub(crate) async fn make_former_schema(connection: &mut PgConnection, versions: usize) {
     run(
         connection,
         "CREATE SCHEMA webhook;
@@ -106,7 +106,7 @@ const ROWS: [&str; 8] = [
     "waiting A B 12.50 EUR PROCESSING - 0",
 ];
 
-async fn run(connection: &mut PgConnection, sql: &str) {
+pub(crate) async fn run(connection: &mut PgConnection, sql: &str) {
     let sql = AssertSqlSafe(sql.to_owned());
     sqlx::raw_sql(sql).execute(connection).await.unwrap();
 }
@@ -120,7 +120,7 @@ async fn rows_of_view(connection: &mut PgConnection) -> Vec<String> {
     sqlx::query_scalar(sql).fetch_all(connection).await.unwrap()
 }
 
-async fn number(connection: &mut PgConnection, sql: &str) -> i64 {
+pub(crate) async fn number(connection: &mut PgConnection, sql: &str) -> i64 {
     let sql = AssertSqlSafe(sql.to_owned());
     sqlx::query_scalar(sql).fetch_one(connection).await.unwrap()
 }

@@ -25,5 +25,6 @@ mod startup;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "the tests without a database need more of it")]
 mod support;
+mod upgrade;
 mod view;
 mod view_columns;

@@ -1,0 +1,35 @@
+-- What the release before runs, whose schema has version 5: kept as it was, for the tests of an upgrade.
+--
+-- $1 kinds, $2 keys, $3 fingerprints, $4 bodies, $5 delays in microseconds: no key twice, and in
+-- order of (kind, key), so that concurrent batches wait for each other in one order.
+--
+-- Answers nothing at all when every event is new. Otherwise: a row with place 0, the names of the
+-- new ones, and the place, id and fingerprint of those whose key was taken. A key taken by a row
+-- that was committed while this ran is in neither list: this statement's snapshot cannot see it.
+WITH new AS (
+  INSERT INTO webhook.events (kind, key, fingerprint, body, accepted_at, due_at)
+  SELECT kind, key, fingerprint, body, statement_timestamp(),
+         statement_timestamp() + delay_us * interval '1 microsecond'
+  FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[])
+    AS event (kind, key, fingerprint, body, delay_us)
+  ON CONFLICT (kind, key) DO NOTHING
+  RETURNING id, kind, key, due_at
+),
+queued AS (
+  INSERT INTO webhook.queue (id, kind, due_at) SELECT id, kind, due_at FROM new
+)
+SELECT 0::bigint AS place, NULL AS kind, NULL AS key, NULL::bigint AS id, NULL::bytea AS fingerprint
+WHERE (SELECT count(*) FROM new) < cardinality($2)
+UNION ALL
+SELECT NULL, kind, key, NULL, NULL
+FROM new
+WHERE (SELECT count(*) FROM new) < cardinality($2)
+UNION ALL
+SELECT event.place, NULL, NULL, taken.id, taken.fingerprint
+FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS event (kind, key, place)
+CROSS JOIN LATERAL (
+  SELECT id, fingerprint FROM webhook.events
+  WHERE kind = event.kind AND key = event.key
+  LIMIT 1
+) AS taken
+WHERE (SELECT count(*) FROM new) < cardinality($2)
