@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::http::{Answer, Failure};
 
@@ -21,6 +24,10 @@ pub(crate) struct Entries {
     pub(crate) closed_while_idle: u64,
     /// Answers that no sender should get.
     pub(crate) odd: Vec<String>,
+    /// When the latest 202 came.
+    latest: Option<Instant>,
+    /// The longest time between two of them, whichever node they came from.
+    pub(crate) longest_pause: Duration,
 }
 
 /// What became of the deliveries of one event.
@@ -54,6 +61,15 @@ impl Sent {
     }
 }
 
+impl Entries {
+    fn time_acknowledgement(&mut self) {
+        let now = Instant::now();
+        if let Some(latest) = self.latest.replace(now) {
+            self.longest_pause = self.longest_pause.max(now - latest);
+        }
+    }
+}
+
 impl Book {
     /// Notes an answer, or that there was none: whether it was a 202.
     pub(crate) fn note(
@@ -63,6 +79,9 @@ impl Book {
         answer: &Result<Answer, Failure>,
     ) -> bool {
         let mut entries = self.entries();
+        if matches!(answer, Ok(answer) if answer.status == 202) {
+            entries.time_acknowledgement();
+        }
         let sent = entries.sent.entry(key.to_owned()).or_default();
         if content == Content::Other {
             sent.contested += 1;

@@ -17,6 +17,7 @@ mod schema;
 mod settings;
 mod standbys;
 mod starved;
+mod upgrade;
 
 use std::fmt;
 use std::future::Future;
@@ -183,6 +184,11 @@ pub const FAULTS: &[Fault] = &[
         "rolling-restart-server",
         rolling_restart::of_servers,
         "the same with webhook-server itself"
+    ),
+    fault!(
+        "upgrade",
+        upgrade::one_by_one,
+        "three servers of the release before (--from) replaced one after the other, by SIGTERM and SIGKILL"
     ),
     fault!(
         "log-sink",

@@ -166,14 +166,23 @@ impl Node {
         Ok(())
     }
 
-    /// Stops it with SIGTERM, for good, and waits for its end.
-    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+    /// Kills it with SIGKILL, for good, and waits for its end.
+    pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
+        self.end(Signal::KILL).await
+    }
+
+    async fn end(&mut self, signal: Signal) -> anyhow::Result<()> {
         self.goal.send_replace(Goal::Stopped);
-        self.signal(Signal::TERM);
+        self.signal(signal);
         match timeout(STOP_LIMIT, &mut self.supervisor).await {
-            Ok(supervised) => supervised??,
+            Ok(supervised) => Ok(supervised??),
             Err(_) => bail!("{} does not stop: {}", self.name, self.last_words()),
         }
+    }
+
+    /// Stops it with SIGTERM, for good, and waits for its end.
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        self.end(Signal::TERM).await?;
         let ends = self.ends();
         if let Some(last) = ends.last()
             && !last.success()

@@ -42,6 +42,8 @@ pub struct Run {
     pub rate: f64,
     /// What the random choices follow from.
     pub seed: u64,
+    /// The server that is upgraded: of the release before, or else the current one.
+    pub former_server: Option<PathBuf>,
 }
 
 /// What a fault attacks.
@@ -76,6 +78,8 @@ pub(crate) struct Rig {
     recovery: Duration,
     probes: u64,
     loads: u64,
+    /// How many nodes were started so far, those included that are gone.
+    started: usize,
     pub(crate) folder: Folder,
 }
 
@@ -116,6 +120,7 @@ impl Rig {
             recovery: Duration::ZERO,
             probes: 0,
             loads: 0,
+            started: 0,
             folder,
         }
     }
@@ -154,7 +159,8 @@ impl Rig {
 
     /// Starts a node, and does not wait for it.
     pub(crate) fn start(&mut self, setup: NodeSetup) -> anyhow::Result<()> {
-        let name = format!("node-{}", self.nodes.len());
+        let name = format!("node-{}", self.started);
+        self.started += 1;
         let node = Node::start(&name, setup, self.folder.path())?;
         self.nodes.push(node);
         Ok(())

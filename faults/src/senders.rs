@@ -1,9 +1,10 @@
 //! Senders: a steady load, each event delivered to one node after the other until it is
 //! acknowledged; some senders give up instead.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -30,14 +31,14 @@ const CONTESTED: u64 = 50;
 /// A load under way; it ends with this value.
 #[derive(Debug)]
 pub(crate) struct Senders {
-    stop: CancellationToken,
+    load: Arc<Load>,
     tasks: JoinSet<()>,
 }
 
 #[derive(Debug)]
 struct Load {
     book: Arc<Book>,
-    nodes: Vec<SocketAddr>,
+    nodes: Mutex<Vec<SocketAddr>>,
     rate: f64,
     began: Instant,
     first: u64,
@@ -59,27 +60,36 @@ impl Senders {
         first: u64,
         mix: Mix,
     ) -> Self {
-        let stop = CancellationToken::new();
         let load = Arc::new(Load {
             book,
-            nodes,
+            nodes: Mutex::new(nodes),
             rate,
             began: Instant::now(),
             first,
             mix,
             next: AtomicU64::new(0),
-            stop: stop.clone(),
+            stop: CancellationToken::new(),
         });
         let mut tasks = JoinSet::new();
         for sender in 0..SENDERS {
             tasks.spawn(Sender::new(Arc::clone(&load), sender).run());
         }
-        Self { stop, tasks }
+        Self { load, tasks }
+    }
+
+    /// Delivers to this node, too, from now on.
+    pub(crate) fn add(&self, node: SocketAddr) {
+        self.load.nodes().push(node);
+    }
+
+    /// Delivers to this node no more. A delivery that is under way ends as it may.
+    pub(crate) fn remove(&self, node: SocketAddr) {
+        self.load.nodes().retain(|known| *known != node);
     }
 
     /// Lets every sender end what it is at.
     pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
-        self.stop.cancel();
+        self.load.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {
             ended?;
         }
@@ -89,7 +99,7 @@ impl Senders {
 
 impl Drop for Senders {
     fn drop(&mut self) {
-        self.stop.cancel();
+        self.load.stop.cancel();
     }
 }
 
@@ -104,6 +114,17 @@ impl Load {
             () = sleep_until(self.began + after) => Some(self.first + number),
         }
     }
+
+    fn nodes(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
+        // Whatever panicked, addresses are addresses.
+        self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node whose turn it is.
+    fn node(&self, turn: usize) -> SocketAddr {
+        let nodes = self.nodes();
+        nodes[turn % nodes.len()]
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "no run sends 2^52 events")]
@@ -115,17 +136,16 @@ struct Sender {
     load: Arc<Load>,
     /// Which node is asked next.
     turn: usize,
-    /// A connection to each node.
-    clients: Vec<Option<Client>>,
+    /// A connection to each node that has been asked.
+    clients: HashMap<SocketAddr, Client>,
 }
 
 impl Sender {
     fn new(load: Arc<Load>, turn: usize) -> Self {
-        let clients = load.nodes.iter().map(|_| None).collect();
         Self {
             load,
             turn,
-            clients,
+            clients: HashMap::new(),
         }
     }
 
@@ -169,14 +189,14 @@ impl Sender {
 
     /// Asks the node whose turn it is; none where it does not listen.
     async fn ask(&mut self, request: &[u8]) -> Option<Result<Answer, Failure>> {
-        let turn = self.turn % self.clients.len();
-        let client = &mut self.clients[turn];
-        if !client.as_ref().is_some_and(Client::is_open) {
-            *client = Some(Client::connect(self.load.nodes[turn]).await?);
-        }
-        let answer = client.as_mut()?.ask(request).await;
-        if !matches!(&answer, Ok(answer) if !answer.closes) {
-            *client = None;
+        let node = self.load.node(self.turn);
+        let mut client = match self.clients.remove(&node) {
+            Some(client) if client.is_open() => client,
+            _ => Client::connect(node).await?,
+        };
+        let answer = client.ask(request).await;
+        if matches!(&answer, Ok(answer) if !answer.closes) {
+            self.clients.insert(node, client);
         }
         Some(answer)
     }
@@ -207,11 +227,16 @@ pub(crate) const fn well(_: u64) -> Behaviour {
 
 /// Delivers one event to one node until it is acknowledged.
 pub(crate) async fn deliver_to(node: SocketAddr, book: &Book, key: &str) {
-    let request = post(&body(key, Content::Own));
+    deliver_content_to(node, book, key, Content::Own).await;
+}
+
+/// Does the same with this content.
+pub(crate) async fn deliver_content_to(node: SocketAddr, book: &Book, key: &str, content: Content) {
+    let request = post(&body(key, content));
     loop {
         if let Some(mut client) = Client::connect(node).await {
             let answer = client.ask(&request).await;
-            if book.note(key, Content::Own, &answer) {
+            if book.note(key, content, &answer) {
                 return;
             }
         }

@@ -60,6 +60,7 @@ async fn smallest() -> Run {
         seconds: 1.5,
         rate: 150.0,
         seed: 1,
+        former_server: None,
     }
 }
 
@@ -118,6 +119,7 @@ survived! {
     failover,
     rolling_restart,
     rolling_restart_server,
+    upgrade,
     log_sink,
     poison_kill,
     poison_hang,

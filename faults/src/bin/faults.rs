@@ -44,6 +44,13 @@ struct Line {
     #[arg(long)]
     seed: Option<u64>,
 
+    /// The `webhook-server` of the release before, which `upgrade` replaces by the current one; unless said, it
+    /// replaces the current one by itself. To build it:
+    /// `git worktree add ../former COMMIT && cd ../former && cargo build --release --locked -p webhook-server`;
+    /// the program is `../former/target/release/webhook-server`
+    #[arg(long, value_name = "PROGRAM")]
+    from: Option<PathBuf>,
+
     /// Where to put databases, logs and ledgers; a file system in memory is quicker
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
@@ -105,6 +112,7 @@ async fn attack(line: &Line) -> anyhow::Result<bool> {
                 seconds: line.seconds,
                 rate: line.rate,
                 seed,
+                former_server: line.from.clone(),
             };
             match fault.run(run).await {
                 Ok(tally) => {
