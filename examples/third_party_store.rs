@@ -212,12 +212,12 @@ impl Scheduler for MapStore {
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         let (mut state, now) = self.lock();
-        let settled = settlements.iter().map(|Settlement { lease, outcome }| {
-            let Some(row) = state.held(lease) else {
+        let settled = settlements.iter().map(|settlement| {
+            let Some(row) = state.held(&settlement.lease) else {
                 return Settled::LeaseLost;
             };
             row.leased_until = None;
-            match outcome {
+            match &settlement.outcome {
                 Outcome::Processed => row.end(State::Processed, now, None),
                 Outcome::Failed { reason } => {
                     row.fail(self.system_time(now), reason.clone().into());
@@ -512,11 +512,7 @@ impl Row {
         self.attempts = attempt.get();
         self.fence += 1;
         self.leased_until = Some(now.saturating_add(lease));
-        let lease = Lease {
-            event: id,
-            attempt: Attempt::new(attempt),
-            fence: Fence::new(self.fence),
-        };
+        let lease = Lease::new(id, Attempt::new(attempt), Fence::new(self.fence));
         let Envelope {
             key, headers, body, ..
         } = self.envelope.clone();
@@ -542,11 +538,11 @@ impl Row {
     fn fail(&mut self, ended_at: SystemTime, reason: FailureReason) {
         let number = self.attempts.saturating_sub(1);
         self.failed_attempts.truncate(MAX_FAILED_ATTEMPTS - 1);
-        self.failed_attempts.push_front(FailedAttempt {
-            attempt: Attempt::new(Attempt::FIRST.get().saturating_add(number)),
+        self.failed_attempts.push_front(FailedAttempt::new(
+            Attempt::new(Attempt::FIRST.get().saturating_add(number)),
             ended_at,
             reason,
-        });
+        ));
     }
 
     fn conflict(&mut self, delivery: &Envelope, received_at: SystemTime) {
@@ -554,12 +550,12 @@ impl Row {
         self.conflict_count += 1;
         self.last_conflict_at = Some(received_at);
         self.conflicts.truncate(MAX_CONFLICT_BODIES - 1);
-        self.conflicts.push_front(ConflictRecord {
+        self.conflicts.push_front(ConflictRecord::new(
             received_at,
-            fingerprint: delivery.fingerprint,
-            body: Bytes::copy_from_slice(&delivery.body[..kept]),
-            body_bytes: delivery.body.len() as u64,
-        });
+            delivery.fingerprint,
+            Bytes::copy_from_slice(&delivery.body[..kept]),
+            delivery.body.len() as u64,
+        ));
     }
 }
 

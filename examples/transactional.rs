@@ -25,7 +25,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use webhook_core::{
     Event, EventRecord, Handled, Handler, HandlerError, Headers, Identity, Inbox, InboxOptions,
-    IntoEnvelope, InvalidPayload, Key, NewEvent, OnFailed, Payload, State, Worker, WorkerOptions,
+    IntoEnvelope, InvalidPayload, Key, NewEvent, Payload, State, Worker, WorkerOptions,
 };
 use webhook_postgres::PgStore;
 use webhook_postgres::sqlx::{self, PgConnection, PgPool};
@@ -94,11 +94,7 @@ async fn place(app: &PgPool, store: &PgStore, order: &str, payment: Payment) -> 
     let event = OrderPlaced {
         order_id: order.to_owned(),
     };
-    let event = NewEvent {
-        envelope: (&event).into_envelope()?,
-        delay: Duration::ZERO,
-        on_failed: OnFailed::default(),
-    };
+    let event = NewEvent::new((&event).into_envelope()?, Duration::ZERO);
     let mut transaction = app.begin().await?;
     sqlx::query("INSERT INTO orders (id) VALUES ($1)")
         .bind(order)

@@ -66,11 +66,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         store: store.clone(),
         work,
     };
-    let options = WorkerOptions {
-        concurrency: CONCURRENCY as usize,
-        lease,
-        ..WorkerOptions::default()
-    };
+    let options = WorkerOptions::default()
+        .with_concurrency(CONCURRENCY as usize)
+        .with_lease(lease);
     let worker = Worker::start(Arc::new(store.clone()), options, handler);
     println!("working");
 

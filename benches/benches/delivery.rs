@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use webhook_core::{Envelope, Headers, NewEvent, OnFailed};
+use webhook_core::{Envelope, Headers, NewEvent};
 use webhook_server::transaction::Transaction;
 
 /// A transaction that no delivery before had, of about 300 bytes.
@@ -25,10 +25,11 @@ pub(crate) fn bodies(count: usize) -> Vec<Bytes> {
 /// As many events with fresh keys, due at once.
 pub(crate) fn events(count: usize) -> Vec<NewEvent> {
     let bodies = (0..count).map(|_| body());
-    let events = bodies.map(|body| NewEvent {
-        envelope: Envelope::of::<Transaction>(body, Headers::new()).expect("it is a transaction"),
-        delay: Duration::ZERO,
-        on_failed: OnFailed::Keep,
+    let events = bodies.map(|body| {
+        NewEvent::new(
+            Envelope::of::<Transaction>(body, Headers::new()).expect("it is a transaction"),
+            Duration::ZERO,
+        )
     });
     events.collect()
 }

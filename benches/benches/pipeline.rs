@@ -65,14 +65,12 @@ fn measure(criterion: &mut Criterion, way: Way) {
 async fn time(subjects: &mut Subjects, way: Way, rounds: u64, callers: usize) -> Duration {
     let rounds = usize::try_from(rounds).unwrap_or(usize::MAX);
     let subject = subjects.next(rounds * callers).await;
-    let options = InboxOptions {
-        delay: match way {
+    let options = InboxOptions::default()
+        .with_delay(match way {
             Way::Accept => Duration::from_secs(30),
             Way::AcceptToProcessed => Duration::ZERO,
-        },
-        accept_timeout: Duration::from_secs(30),
-        ..InboxOptions::default()
-    };
+        })
+        .with_accept_timeout(Duration::from_secs(30));
     let inbox = Inbox::new(subject.store.clone(), options);
     let processed = Arc::new(Semaphore::new(0));
     let worker = matches!(way, Way::AcceptToProcessed).then(|| {

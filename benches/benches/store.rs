@@ -164,9 +164,8 @@ impl Call {
 }
 
 fn processed(claimed: Vec<ClaimedEvent>) -> Vec<Settlement> {
-    let settlements = claimed.into_iter().map(|claimed| Settlement {
-        lease: claimed.lease,
-        outcome: Outcome::Processed,
-    });
+    let settlements = claimed
+        .into_iter()
+        .map(|claimed| Settlement::new(claimed.lease, Outcome::Processed));
     settlements.collect()
 }

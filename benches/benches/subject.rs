@@ -90,11 +90,11 @@ impl Subject {
     async fn set_up(backend: Backend) -> Self {
         match backend {
             Backend::Memory => {
-                let store = Arc::new(MemoryStore::new(MemoryOptions {
-                    capacity: usize::MAX,
-                    max_bytes: usize::MAX,
-                    ..MemoryOptions::default()
-                }));
+                let store = Arc::new(MemoryStore::new(
+                    MemoryOptions::default()
+                        .with_capacity(usize::MAX)
+                        .with_max_bytes(usize::MAX),
+                ));
                 Self {
                     store: store.clone(),
                     scheduler: store,
@@ -142,12 +142,12 @@ impl Subject {
 
     /// Claims up to `limit` events.
     pub(crate) async fn claim(&self, limit: usize) -> Vec<ClaimedEvent> {
-        let claim = Claim {
-            kind: payload::kind_of::<Transaction>(),
-            limit: NonZeroUsize::new(limit).expect("something is claimed"),
-            lease: Duration::from_secs(3600),
-            max_attempts: NonZeroU32::MAX,
-        };
+        let claim = Claim::new(
+            payload::kind_of::<Transaction>(),
+            NonZeroUsize::new(limit).expect("something is claimed"),
+            Duration::from_secs(3600),
+            NonZeroU32::MAX,
+        );
         self.scheduler
             .claim(std::slice::from_ref(&claim))
             .await

@@ -96,7 +96,7 @@ impl Script {
         let part = Part::Handler(self.kind.clone(), lease.event.get());
         let store = Faulty::new(Arc::clone(&self.wire), self.life, part);
         let outcome = Outcome::Processed;
-        match store.settle(&[Settlement { lease, outcome }]).await {
+        match store.settle(&[Settlement::new(lease, outcome)]).await {
             Ok(answers) if answers == [Settled::Applied] => End::Settled,
             _ => End::Retry,
         }

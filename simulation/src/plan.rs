@@ -73,16 +73,15 @@ impl Plan {
             faulty_ticks: dice.within(20..=200),
             deliveries: dice.within(1..=80),
             keys: dice.within(1..=20),
-            inbox: InboxOptions {
-                delay: Duration::ZERO,
-                on_failed: dice.pick(&[OnFailed::Keep, OnFailed::Requeue]),
-                max_batch: dice.pick(&[1, 2, 4, 512]),
-                max_batch_bytes: dice.pick(&[6, 4 << 20]),
-                max_queued: dice.pick(&[1, 3, 100]),
-                max_queued_bytes: dice.pick(&[20, 64 << 20]),
-                max_concurrent_flushes: dice.pick(&[1, 1, 2]),
-                accept_timeout: ticks(dice.within(1..=4)),
-            },
+            inbox: InboxOptions::default()
+                .with_delay(Duration::ZERO)
+                .with_on_failed(dice.pick(&[OnFailed::Keep, OnFailed::Requeue]))
+                .with_max_batch(dice.pick(&[1, 2, 4, 512]))
+                .with_max_batch_bytes(dice.pick(&[6, 4 << 20]))
+                .with_max_queued(dice.pick(&[1, 3, 100]))
+                .with_max_queued_bytes(dice.pick(&[20, 64 << 20]))
+                .with_max_concurrent_flushes(dice.pick(&[1, 1, 2]))
+                .with_accept_timeout(ticks(dice.within(1..=4))),
             workers: [worker(dice), worker(dice)],
             faults: Faults {
                 before: dice.pick(&[0.0, 0.02, 0.1, 0.3]),
@@ -106,19 +105,15 @@ impl Plan {
 }
 
 fn worker(dice: &mut Dice) -> WorkerOptions {
-    WorkerOptions {
-        concurrency: dice.pick(&[1, 2, 4, 16]),
-        max_batch: dice.pick(&[1, 2, 512]),
+    WorkerOptions::default()
+        .with_concurrency(dice.pick(&[1, 2, 4, 16]))
+        .with_max_batch(dice.pick(&[1, 2, 512]))
         // A quarter of a quarter is a whole number of ticks: the beats of the heart, and its
         // pause after a failure.
-        lease: ticks(dice.pick(&[16, 32])),
-        max_attempts: NonZeroU32::MIN.saturating_add(dice.pick(&[0, 1, 2, 4])),
+        .with_lease(ticks(dice.pick(&[16, 32])))
+        .with_max_attempts(NonZeroU32::MIN.saturating_add(dice.pick(&[0, 1, 2, 4])))
         // The jitter of the core's own policy comes from the system; handlers ask for delays.
-        backoff: Backoff {
-            base: Duration::ZERO,
-            cap: Duration::ZERO,
-        },
-        handler_timeout: ticks(dice.within(4..=60)),
-        poll_interval: ticks(dice.within(1..=30)),
-    }
+        .with_backoff(Backoff::new(Duration::ZERO, Duration::ZERO))
+        .with_handler_timeout(ticks(dice.within(4..=60)))
+        .with_poll_interval(ticks(dice.within(1..=30)))
 }

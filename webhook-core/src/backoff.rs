@@ -8,6 +8,7 @@ use rand::RngExt;
 /// Exponential backoff with equal jitter: before try *n* + 1 a random time between half of
 /// `base` × 2^(*n* − 1), at most `cap`, and all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Backoff {
     /// The longest wait after the first failure.
     pub base: Duration,
@@ -16,6 +17,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// Waits of at most `base` after the first failure, doubled by each further one, at most `cap`.
+    pub const fn new(base: Duration, cap: Duration) -> Self {
+        Self { base, cap }
+    }
+
     /// The longest wait after `failures` failures in a row, from 1.
     pub fn ceiling(&self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1);

@@ -301,6 +301,7 @@ impl<P> Event<P> {
 
 /// How a handler ended well.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Handled {
     /// The work is done: the worker settles the event as processed.
     #[default]

@@ -21,12 +21,22 @@ use crate::error::{Error, StoreError};
 use crate::event::{Envelope, EventRecord, EventRef, Key};
 use crate::headers::Headers;
 use crate::payload::{self, IntoEnvelope, Payload};
+use crate::setters::setters;
 use crate::store::{Accepted, NewEvent, OnFailed, Store};
 use flush::Waiting;
 pub(crate) use unhandled::Unhandled;
 
 /// How an [`Inbox`] behaves, and its limits.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use webhook_core::InboxOptions;
+/// let options = InboxOptions::default()
+///     .with_delay(Duration::from_secs(30))
+///     .with_max_queued(1_000);
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct InboxOptions {
     /// How long after acceptance an event falls due. Default: zero.
     pub delay: Duration,
@@ -46,6 +56,19 @@ pub struct InboxOptions {
     pub max_concurrent_flushes: usize,
     /// A delivery not durable after as long is answered [`Error::TimedOut`]. Default: 3 s.
     pub accept_timeout: Duration,
+}
+
+impl InboxOptions {
+    setters! {
+        with_delay delay: Duration;
+        with_on_failed on_failed: OnFailed;
+        with_max_batch max_batch: usize;
+        with_max_batch_bytes max_batch_bytes: usize;
+        with_max_queued max_queued: usize;
+        with_max_queued_bytes max_queued_bytes: usize;
+        with_max_concurrent_flushes max_concurrent_flushes: usize;
+        with_accept_timeout accept_timeout: Duration;
+    }
 }
 
 impl Default for InboxOptions {
@@ -185,6 +208,7 @@ impl fmt::Debug for Reserved {
 
 /// What became of a delivery, and under which key.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Receipt {
     /// The delivery's idempotency key.
     pub key: Key,

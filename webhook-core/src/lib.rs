@@ -103,6 +103,7 @@ mod retention;
 #[cfg(test)]
 mod sample;
 mod scheduler;
+mod setters;
 mod store;
 pub mod throttle;
 pub mod wakeup;

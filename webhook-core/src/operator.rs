@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::error::StoreError;
 use crate::event::{EventId, EventRef, EventSummary, Fingerprint, Kind, State};
 use crate::scheduler::{Attempt, FailureReason};
+use crate::setters::setters;
 
 /// Looks into a backend and tidies it up. No sender or worker waits for any of this.
 ///
@@ -114,6 +115,7 @@ pub const MAX_FAILED_ATTEMPTS: usize = 16;
 
 /// How many events stand where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Counts {
     /// PROCESSING, not yet due.
     pub waiting: u64,
@@ -127,13 +129,31 @@ pub struct Counts {
     pub failed: u64,
 }
 
+impl Counts {
+    setters! {
+        with_waiting waiting: u64;
+        with_due due: u64;
+        with_leased leased: u64;
+        with_processed processed: u64;
+        with_failed failed: u64;
+    }
+}
+
 /// How many events were settled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SettledCounts {
     /// As PROCESSED.
     pub processed: u64,
     /// As FAILED.
     pub failed: u64,
+}
+
+impl SettledCounts {
+    setters! {
+        with_processed processed: u64;
+        with_failed failed: u64;
+    }
 }
 
 /// Which events to list.
@@ -186,6 +206,7 @@ impl Page {
 
 /// A delivery whose key was taken by other content.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ConflictRecord {
     /// When it came, by the store's clock.
     pub received_at: SystemTime,
@@ -197,8 +218,26 @@ pub struct ConflictRecord {
     pub body_bytes: u64,
 }
 
+impl ConflictRecord {
+    /// A delivery of this content, received at that time, of whose body of `body_bytes` bytes `body` is kept.
+    pub const fn new(
+        received_at: SystemTime,
+        fingerprint: Fingerprint,
+        body: Bytes,
+        body_bytes: u64,
+    ) -> Self {
+        Self {
+            received_at,
+            fingerprint,
+            body,
+            body_bytes,
+        }
+    }
+}
+
 /// An attempt that ended badly.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FailedAttempt {
     /// Its number. They begin anew with a requeue.
     pub attempt: Attempt,
@@ -206,6 +245,17 @@ pub struct FailedAttempt {
     pub ended_at: SystemTime,
     /// Why.
     pub reason: FailureReason,
+}
+
+impl FailedAttempt {
+    /// An attempt that ended at that time, for this reason.
+    pub const fn new(attempt: Attempt, ended_at: SystemTime, reason: FailureReason) -> Self {
+        Self {
+            attempt,
+            ended_at,
+            reason,
+        }
+    }
 }
 
 /// The answer to a requeue.
@@ -245,6 +295,7 @@ pub enum MadeDue {
 
 /// What to delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Prune {
     /// Only events of this kind.
     pub kind: Kind,
@@ -256,8 +307,26 @@ pub struct Prune {
     pub limit: NonZeroUsize,
 }
 
+impl Prune {
+    /// At most `limit` events of `kind` that have been in `state` for `older_than` or longer.
+    pub const fn new(
+        kind: Kind,
+        state: TerminalState,
+        older_than: Duration,
+        limit: NonZeroUsize,
+    ) -> Self {
+        Self {
+            kind,
+            state,
+            older_than,
+            limit,
+        }
+    }
+}
+
 /// Whose bodies to delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DeleteBodies {
     /// Only events of this kind.
     pub kind: Kind,
@@ -265,6 +334,17 @@ pub struct DeleteBodies {
     pub older_than: Duration,
     /// At most as many in one call.
     pub limit: NonZeroUsize,
+}
+
+impl DeleteBodies {
+    /// The bodies of at most `limit` events of `kind` that were settled `older_than` ago or earlier.
+    pub const fn new(kind: Kind, older_than: Duration, limit: NonZeroUsize) -> Self {
+        Self {
+            kind,
+            older_than,
+            limit,
+        }
+    }
 }
 
 /// A state that an event stays in.

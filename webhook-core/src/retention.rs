@@ -11,12 +11,14 @@ use crate::error::StoreError;
 use crate::event::Kind;
 use crate::operator::{Admin, DeleteBodies, Prune, TerminalState};
 use crate::panics::{caught, logging};
+use crate::setters::setters;
 
 /// How long settled events of one kind are kept, and how gently they are removed.
 ///
 /// With an event its key is deleted: a redelivery that comes later is a new event, and is
 /// processed again. So keep keys for longer than any sender repeats itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Retention {
     /// Whose events.
     pub kind: Kind,
@@ -36,6 +38,7 @@ pub struct Retention {
 
 /// What a sweep removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Swept {
     /// Bodies of processed events, their keys being kept.
     pub bodies: u64,
@@ -56,6 +59,13 @@ impl Retention {
             pause: Duration::from_millis(20),
             interval: Duration::from_secs(60),
         }
+    }
+
+    setters! {
+        with_keep_bodies keep_bodies: Duration;
+        with_batch_size batch_size: NonZeroUsize;
+        with_pause pause: Duration;
+        with_interval interval: Duration;
     }
 
     /// Removes all that is old enough by now; tells `progress` after each batch.

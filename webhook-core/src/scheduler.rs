@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::error::StoreError;
 use crate::event::{EventId, Key, Kind};
 use crate::headers::Headers;
+use crate::setters::setters;
 
 /// Leases due events to workers, one attempt at a time, and ends the attempts.
 ///
@@ -119,6 +120,7 @@ pub trait Scheduler: Send + Sync + 'static {
 
 /// A wish for work of one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Claim {
     /// Only events of this kind.
     pub kind: Kind,
@@ -130,8 +132,33 @@ pub struct Claim {
     pub max_attempts: NonZeroU32,
 }
 
+impl Claim {
+    /// At most `limit` events of `kind`, each leased for `lease`, that have `max_attempts` attempts.
+    pub const fn new(
+        kind: Kind,
+        limit: NonZeroUsize,
+        lease: Duration,
+        max_attempts: NonZeroU32,
+    ) -> Self {
+        Self {
+            kind,
+            limit,
+            lease,
+            max_attempts,
+        }
+    }
+
+    setters! {
+        with_kind kind: Kind;
+        with_limit limit: NonZeroUsize;
+        with_lease lease: Duration;
+        with_max_attempts max_attempts: NonZeroU32;
+    }
+}
+
 /// What a claim of one kind brought.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Claimed {
     /// The events leased, the longest due first.
     pub events: Vec<ClaimedEvent>,
@@ -141,6 +168,14 @@ pub struct Claimed {
     /// clock: zero when more are due already, `None` when there is none at all or the kind is
     /// paused.
     pub next_due: Option<Duration>,
+}
+
+impl Claimed {
+    setters! {
+        with_events events: Vec<ClaimedEvent>;
+        with_exhausted exhausted: Vec<Key>;
+        with_next_due next_due: Option<Duration>;
+    }
 }
 
 /// An event under lease.
@@ -190,6 +225,7 @@ impl ClaimedEvent {
 
 /// The right to extend and settle one attempt at one event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Lease {
     /// The event.
     pub event: EventId,
@@ -197,6 +233,17 @@ pub struct Lease {
     pub attempt: Attempt,
     /// What makes this lease stale once another one exists.
     pub fence: Fence,
+}
+
+impl Lease {
+    /// A lease on this attempt at this event, which is stale once there is another fence.
+    pub const fn new(event: EventId, attempt: Attempt, fence: Fence) -> Self {
+        Self {
+            event,
+            attempt,
+            fence,
+        }
+    }
 }
 
 /// The number of an attempt, from 1.
@@ -257,11 +304,19 @@ pub enum Extended {
 
 /// The end of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Settlement {
     /// The attempt's lease.
     pub lease: Lease,
     /// How it ended.
     pub outcome: Outcome,
+}
+
+impl Settlement {
+    /// The end of the attempt that `lease` is of.
+    pub const fn new(lease: Lease, outcome: Outcome) -> Self {
+        Self { lease, outcome }
+    }
 }
 
 /// How an attempt ended.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use crate::error::StoreError;
 use crate::event::{Envelope, EventRecord, EventRef};
+use crate::setters::setters;
 
 /// Makes events durable, once per (kind, key), and finds them again.
 ///
@@ -88,6 +89,7 @@ pub const MAX_CONFLICT_BODY_BYTES: usize = 64 * 1024;
 
 /// An event to be made durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NewEvent {
     /// What is delivered.
     pub envelope: Envelope,
@@ -95,6 +97,22 @@ pub struct NewEvent {
     pub delay: Duration,
     /// What a redelivery does to an event that failed.
     pub on_failed: OnFailed,
+}
+
+impl NewEvent {
+    /// An event that falls due `delay` after acceptance, and whose redeliveries change nothing.
+    pub const fn new(envelope: Envelope, delay: Duration) -> Self {
+        Self {
+            envelope,
+            delay,
+            on_failed: OnFailed::Keep,
+        }
+    }
+
+    setters! {
+        with_delay delay: Duration;
+        with_on_failed on_failed: OnFailed;
+    }
 }
 
 /// What a delivery of the same content does to an event that is FAILED.

@@ -35,12 +35,22 @@ use crate::observer::Observer;
 use crate::panics::logging;
 use crate::payload::{self, Payload};
 use crate::scheduler::{Claim, Scheduler};
+use crate::setters::setters;
 use attempt::{Handling, StartAttempt};
 use claim::Claiming;
 use leases::Leases;
 
 /// How a [`Worker`] behaves, and its limits.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use webhook_core::WorkerOptions;
+/// let options = WorkerOptions::default()
+///     .with_concurrency(8)
+///     .with_handler_timeout(Duration::from_secs(60));
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct WorkerOptions {
     /// At most as many handlers running at a time, hence as many events leased. Default: 256.
     pub concurrency: usize,
@@ -61,6 +71,18 @@ pub struct WorkerOptions {
     /// At most as long between two looks at the store, when nothing is known to fall due.
     /// Default: 5 s.
     pub poll_interval: Duration,
+}
+
+impl WorkerOptions {
+    setters! {
+        with_concurrency concurrency: usize;
+        with_max_batch max_batch: usize;
+        with_lease lease: Duration;
+        with_max_attempts max_attempts: NonZeroU32;
+        with_backoff backoff: Backoff;
+        with_handler_timeout handler_timeout: Duration;
+        with_poll_interval poll_interval: Duration;
+    }
 }
 
 impl Default for WorkerOptions {
@@ -145,6 +167,7 @@ struct Claims {
 
 /// How a drain went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Drained {
     /// Attempts cut short and handed back, not counted against their events.
     pub released: usize,

@@ -247,11 +247,13 @@ impl Conflicts {
 
     /// What is kept, the latest first.
     pub(crate) fn records(&self, clock: &Clock) -> Vec<ConflictRecord> {
-        let records = self.kept.iter().rev().map(|conflict| ConflictRecord {
-            received_at: clock.system_time(conflict.received_at),
-            fingerprint: conflict.fingerprint,
-            body: conflict.body.clone(),
-            body_bytes: conflict.body_bytes,
+        let records = self.kept.iter().rev().map(|conflict| {
+            ConflictRecord::new(
+                clock.system_time(conflict.received_at),
+                conflict.fingerprint,
+                conflict.body.clone(),
+                conflict.body_bytes,
+            )
         });
         records.collect()
     }
@@ -275,10 +277,12 @@ impl Failures {
 
     /// What is kept, the latest first.
     pub(crate) fn records(&self, clock: &Clock) -> Vec<FailedAttempt> {
-        let records = self.0.iter().rev().map(|failure| FailedAttempt {
-            attempt: failure.attempt,
-            ended_at: clock.system_time(failure.ended_at),
-            reason: failure.reason.clone(),
+        let records = self.0.iter().rev().map(|failure| {
+            FailedAttempt::new(
+                failure.attempt,
+                clock.system_time(failure.ended_at),
+                failure.reason.clone(),
+            )
         });
         records.collect()
     }

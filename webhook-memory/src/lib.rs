@@ -33,6 +33,7 @@ use crate::state::State;
 
 /// How a [`MemoryStore`] is bounded.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MemoryOptions {
     /// How many events it may hold at once, those settled included. Default: 1,000,000.
     ///
@@ -51,6 +52,26 @@ pub struct MemoryOptions {
     pub when_full: WhenFull,
 }
 
+impl MemoryOptions {
+    /// The same with another [`capacity`](field@Self::capacity).
+    #[must_use]
+    pub fn with_capacity(self, capacity: usize) -> Self {
+        Self { capacity, ..self }
+    }
+
+    /// The same with another [`max_bytes`](field@Self::max_bytes).
+    #[must_use]
+    pub fn with_max_bytes(self, max_bytes: usize) -> Self {
+        Self { max_bytes, ..self }
+    }
+
+    /// The same with another [`when_full`](field@Self::when_full).
+    #[must_use]
+    pub fn with_when_full(self, when_full: WhenFull) -> Self {
+        Self { when_full, ..self }
+    }
+}
+
 impl Default for MemoryOptions {
     fn default() -> Self {
         Self {
@@ -63,6 +84,7 @@ impl Default for MemoryOptions {
 
 /// What a [`MemoryStore`] does with a batch of events that would exceed its capacity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WhenFull {
     /// Answers [`StoreError::Full`] and stores nothing, until an operator prunes. No key is ever
     /// forgotten.

@@ -24,13 +24,12 @@ impl state::State {
             .pending
             .range(..=(now, EventId::new(i64::MAX)))
             .count();
-        Counts {
-            waiting: (queue.pending.len() - due) as u64,
-            due: due as u64,
-            leased: queue.leased.len() as u64,
-            processed: queue.processed_len() as u64,
-            failed: queue.failed.len() as u64,
-        }
+        Counts::default()
+            .with_waiting((queue.pending.len() - due) as u64)
+            .with_due(due as u64)
+            .with_leased(queue.leased.len() as u64)
+            .with_processed(queue.processed_len() as u64)
+            .with_failed(queue.failed.len() as u64)
     }
 
     pub(crate) fn lag(&mut self, kind: &Kind, now: Duration) -> Option<Duration> {
@@ -50,13 +49,14 @@ impl state::State {
             let before = settled.partition_point(|(at, _)| *at < since);
             (settled.len() - before) as u64
         };
-        SettledCounts {
-            processed: recent(&queue.processed) + recent(&queue.without_bodies),
-            failed: queue
-                .failed
-                .range((since, EventId::new(i64::MIN))..)
-                .count() as u64,
-        }
+        SettledCounts::default()
+            .with_processed(recent(&queue.processed) + recent(&queue.without_bodies))
+            .with_failed(
+                queue
+                    .failed
+                    .range((since, EventId::new(i64::MIN))..)
+                    .count() as u64,
+            )
     }
 
     pub(crate) fn list(&self, page: &Page, clock: &Clock, now: Duration) -> Vec<EventSummary> {

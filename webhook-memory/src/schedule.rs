@@ -50,11 +50,7 @@ impl State {
                 event.attempts = attempt.get();
                 event.fence += 1;
                 event.stage = Stage::Leased { until };
-                let lease = Lease {
-                    event: id,
-                    attempt: Attempt::new(attempt),
-                    fence: Fence::new(event.fence),
-                };
+                let lease = Lease::new(id, Attempt::new(attempt), Fence::new(event.fence));
                 let accepted_at = clock.system_time(event.accepted_at);
                 claimed.events.push(
                     ClaimedEvent::new(lease, event.key.clone(), event.body.clone(), accepted_at)

@@ -8,22 +8,24 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webhook_core::{
-    Accepted, Admin, Claim, Envelope, EventRef, Fingerprint, Key, Kind, NewEvent, OnFailed,
-    Outcome, Prune, Reason, Scheduler, Settlement, State, Store, StoreError, TerminalState,
+    Accepted, Admin, Claim, Envelope, EventRef, Fingerprint, Key, Kind, NewEvent, Outcome, Prune,
+    Reason, Scheduler, Settlement, State, Store, StoreError, TerminalState,
 };
 use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
 
-const REFUSING: MemoryOptions = MemoryOptions {
-    capacity: 3,
-    max_bytes: usize::MAX,
-    when_full: WhenFull::Refuse,
-};
+fn refusing() -> MemoryOptions {
+    MemoryOptions::default()
+        .with_capacity(3)
+        .with_max_bytes(usize::MAX)
+        .with_when_full(WhenFull::Refuse)
+}
 
-const EVICTING: MemoryOptions = MemoryOptions {
-    capacity: 3,
-    max_bytes: usize::MAX,
-    when_full: WhenFull::EvictProcessed,
-};
+fn evicting() -> MemoryOptions {
+    MemoryOptions::default()
+        .with_capacity(3)
+        .with_max_bytes(usize::MAX)
+        .with_when_full(WhenFull::EvictProcessed)
+}
 
 #[test]
 fn by_default_no_key_is_forgotten() {
@@ -35,7 +37,7 @@ fn by_default_no_key_is_forgotten() {
 
 #[tokio::test]
 async fn a_full_store_refuses_the_whole_batch() {
-    let store = MemoryStore::new(REFUSING);
+    let store = MemoryStore::new(refusing());
     store
         .accept(&[event("a", "1"), event("b", "1")])
         .await
@@ -51,7 +53,7 @@ async fn a_full_store_refuses_the_whole_batch() {
 
 #[tokio::test]
 async fn only_new_keys_need_room() {
-    let store = MemoryStore::new(REFUSING);
+    let store = MemoryStore::new(refusing());
     store
         .accept(&[event("a", "1"), event("b", "1")])
         .await
@@ -71,18 +73,18 @@ async fn only_new_keys_need_room() {
 
 #[tokio::test]
 async fn settled_events_take_room_until_they_are_pruned() {
-    let store = MemoryStore::new(REFUSING);
+    let store = MemoryStore::new(refusing());
     for name in ["a", "b", "c"] {
         process(&store, name).await;
     }
     let refused = store.accept(&[event("d", "1")]).await;
     assert!(matches!(refused, Err(StoreError::Full { .. })));
-    let prune = Prune {
-        kind: kind(),
-        state: TerminalState::Processed,
-        older_than: Duration::ZERO,
-        limit: NonZeroUsize::MIN,
-    };
+    let prune = Prune::new(
+        kind(),
+        TerminalState::Processed,
+        Duration::ZERO,
+        NonZeroUsize::MIN,
+    );
     assert_eq!(store.prune(&prune).await.unwrap(), 1);
     let accepted = store.accept(&[event("d", "1")]).await.unwrap();
     assert_eq!(accepted, [Accepted::New]);
@@ -91,10 +93,7 @@ async fn settled_events_take_room_until_they_are_pruned() {
 
 #[tokio::test]
 async fn a_store_may_have_no_room_at_all() {
-    let store = MemoryStore::new(MemoryOptions {
-        capacity: 0,
-        ..REFUSING
-    });
+    let store = MemoryStore::new(refusing().with_capacity(0));
     let refused = store.accept(&[event("a", "1")]).await;
     assert!(matches!(refused, Err(StoreError::Full { capacity: 0 })));
     assert_eq!(store.accept(&[]).await.unwrap(), []);
@@ -103,7 +102,7 @@ async fn a_store_may_have_no_room_at_all() {
 
 #[tokio::test]
 async fn eviction_forgets_what_was_processed_first() {
-    let store = MemoryStore::new(EVICTING);
+    let store = MemoryStore::new(evicting());
     store
         .accept(&["a", "b", "c"].map(|name| event(name, "1")))
         .await
@@ -118,7 +117,7 @@ async fn eviction_forgets_what_was_processed_first() {
             .lease;
         let outcome = Outcome::Processed;
         store
-            .settle(&[Settlement { lease, outcome }])
+            .settle(&[Settlement::new(lease, outcome)])
             .await
             .unwrap();
     }
@@ -133,13 +132,13 @@ async fn eviction_forgets_what_was_processed_first() {
 
 #[tokio::test]
 async fn eviction_spares_what_waits_is_leased_or_failed() {
-    let store = MemoryStore::new(EVICTING);
+    let store = MemoryStore::new(evicting());
     store.accept(&[event("failed", "1")]).await.unwrap();
     let lease = store.claim(&[claim()]).await.unwrap().remove(0).events[0].lease;
     let reason = Reason::new("broken");
     let outcome = Outcome::Failed { reason };
     store
-        .settle(&[Settlement { lease, outcome }])
+        .settle(&[Settlement::new(lease, outcome)])
         .await
         .unwrap();
     store.accept(&[event("leased", "1")]).await.unwrap();
@@ -162,7 +161,7 @@ async fn eviction_spares_what_waits_is_leased_or_failed() {
 
 #[tokio::test]
 async fn eviction_makes_room_for_a_whole_batch_or_not_at_all() {
-    let store = MemoryStore::new(EVICTING);
+    let store = MemoryStore::new(evicting());
     process(&store, "a").await;
     process(&store, "b").await;
     store.accept(&[event("c", "1")]).await.unwrap();
@@ -177,7 +176,7 @@ async fn eviction_makes_room_for_a_whole_batch_or_not_at_all() {
 
 #[tokio::test]
 async fn a_batch_is_judged_before_anything_is_evicted_for_it() {
-    let store = MemoryStore::new(EVICTING);
+    let store = MemoryStore::new(evicting());
     for name in ["a", "b", "c"] {
         process(&store, name).await;
     }
@@ -191,7 +190,7 @@ async fn a_batch_is_judged_before_anything_is_evicted_for_it() {
 
 #[tokio::test]
 async fn eviction_looks_at_all_kinds() {
-    let store = MemoryStore::new(EVICTING);
+    let store = MemoryStore::new(evicting());
     process(&store, "a").await;
     let mut other = ["x", "y", "z"].map(|name| event(name, "1"));
     for event in &mut other {
@@ -204,7 +203,7 @@ async fn eviction_looks_at_all_kinds() {
 
 #[tokio::test]
 async fn an_evicting_store_goes_on_for_ever() {
-    let store = MemoryStore::new(EVICTING);
+    let store = MemoryStore::new(evicting());
     for number in 0..100 {
         process(&store, &number.to_string()).await;
     }
@@ -213,11 +212,12 @@ async fn an_evicting_store_goes_on_for_ever() {
 }
 
 /// Room for two events with bodies of 10,000 bytes, not for three.
-const SMALL: MemoryOptions = MemoryOptions {
-    capacity: 1_000,
-    max_bytes: 25_000,
-    when_full: WhenFull::Refuse,
-};
+fn small() -> MemoryOptions {
+    MemoryOptions::default()
+        .with_capacity(1_000)
+        .with_max_bytes(25_000)
+        .with_when_full(WhenFull::Refuse)
+}
 
 const LARGE: usize = 10_000;
 
@@ -229,7 +229,7 @@ fn large(key: &str, filler: &str) -> NewEvent {
 
 #[tokio::test]
 async fn bodies_beyond_the_byte_limit_are_refused_as_a_batch() {
-    let store = MemoryStore::new(SMALL);
+    let store = MemoryStore::new(small());
     let three = ["a", "b", "c"].map(|key| large(key, "x"));
     let refused = store.accept(&three).await;
     assert!(matches!(refused, Err(StoreError::Full { .. })));
@@ -248,7 +248,7 @@ async fn bodies_beyond_the_byte_limit_are_refused_as_a_batch() {
 
 #[tokio::test]
 async fn keys_and_bodies_of_conflicts_count_as_bytes() {
-    let store = MemoryStore::new(SMALL);
+    let store = MemoryStore::new(small());
     store.accept(&[event("a", "first")]).await.unwrap();
     let mut conflicts = 0;
     while store
@@ -263,14 +263,11 @@ async fn keys_and_bodies_of_conflicts_count_as_bytes() {
     let a = store.find(&[name("a")]).await.unwrap().remove(0).unwrap();
     assert_eq!(a.conflict_count, 2, "nothing of a refused batch is kept");
     // A batch whose own deliveries conflict needs room for all of them.
-    let store = MemoryStore::new(SMALL);
+    let store = MemoryStore::new(small());
     let batch = ["1", "2", "3"].map(|filler| large("a", filler));
     let refused = store.accept(&batch).await;
     assert!(matches!(refused, Err(StoreError::Full { .. })));
-    let store = MemoryStore::new(MemoryOptions {
-        max_bytes: 2_000,
-        ..SMALL
-    });
+    let store = MemoryStore::new(small().with_max_bytes(2_000));
     let long = "k".repeat(500);
     store.accept(&[event(&long, "1")]).await.unwrap();
     let refused = store.accept(&[event(&long[1..], "1")]).await;
@@ -279,10 +276,7 @@ async fn keys_and_bodies_of_conflicts_count_as_bytes() {
 
 #[tokio::test]
 async fn reasons_of_failed_attempts_count_as_bytes() {
-    let store = MemoryStore::new(MemoryOptions {
-        max_bytes: 10_000,
-        ..SMALL
-    });
+    let store = MemoryStore::new(small().with_max_bytes(10_000));
     store.accept(&[event("a", "1")]).await.unwrap();
     for _ in 0..4 {
         let lease = store.claim(&[claim()]).await.unwrap().remove(0).events[0].lease;
@@ -291,7 +285,7 @@ async fn reasons_of_failed_attempts_count_as_bytes() {
             reason: Reason::new("r".repeat(2_000)),
         };
         let settled = store
-            .settle(&[Settlement { lease, outcome }])
+            .settle(&[Settlement::new(lease, outcome)])
             .await
             .unwrap();
         assert_eq!(settled, [webhook_core::Settled::Applied]);
@@ -314,7 +308,7 @@ async fn stored_bodies_do_not_keep_the_buffers_alive_that_they_came_in() {
         }
     }
 
-    let store = MemoryStore::new(SMALL);
+    let store = MemoryStore::new(small());
     let (first, second) = (Arc::new(()), Arc::new(()));
     for (buffer, content) in [(&first, "1"), (&second, "2")] {
         let mut event = event("a", content);
@@ -333,16 +327,13 @@ async fn stored_bodies_do_not_keep_the_buffers_alive_that_they_came_in() {
 
 #[tokio::test]
 async fn eviction_makes_room_in_bytes() {
-    let store = MemoryStore::new(MemoryOptions {
-        when_full: WhenFull::EvictProcessed,
-        ..SMALL
-    });
+    let store = MemoryStore::new(small().with_when_full(WhenFull::EvictProcessed));
     for key in ["a", "b", "c", "d"] {
         store.accept(&[large(key, "x")]).await.unwrap();
         let lease = store.claim(&[claim()]).await.unwrap().remove(0).events[0].lease;
         let outcome = Outcome::Processed;
         store
-            .settle(&[Settlement { lease, outcome }])
+            .settle(&[Settlement::new(lease, outcome)])
             .await
             .unwrap();
     }
@@ -361,7 +352,7 @@ async fn eviction_makes_room_in_bytes() {
 
 #[tokio::test]
 async fn pruned_events_and_deleted_bodies_give_their_bytes_back() {
-    let store = MemoryStore::new(SMALL);
+    let store = MemoryStore::new(small());
     for round in 0..20 {
         let key = round.to_string();
         store.accept(&[large(&key, "x")]).await.unwrap();
@@ -370,22 +361,18 @@ async fn pruned_events_and_deleted_bodies_give_their_bytes_back() {
         let lease = store.claim(&[claim()]).await.unwrap().remove(0).events[0].lease;
         let outcome = Outcome::Processed;
         store
-            .settle(&[Settlement { lease, outcome }])
+            .settle(&[Settlement::new(lease, outcome)])
             .await
             .unwrap();
-        let delete = webhook_core::DeleteBodies {
-            kind: kind(),
-            older_than: Duration::ZERO,
-            limit: NonZeroUsize::MIN,
-        };
+        let delete = webhook_core::DeleteBodies::new(kind(), Duration::ZERO, NonZeroUsize::MIN);
         assert_eq!(store.delete_bodies(&delete).await.unwrap(), 1);
         if round % 2 == 1 {
-            let prune = Prune {
-                kind: kind(),
-                state: TerminalState::Processed,
-                older_than: Duration::ZERO,
-                limit: NonZeroUsize::new(2).unwrap(),
-            };
+            let prune = Prune::new(
+                kind(),
+                TerminalState::Processed,
+                Duration::ZERO,
+                NonZeroUsize::new(2).unwrap(),
+            );
             assert_eq!(store.prune(&prune).await.unwrap(), 2);
             let empty = format!("{store:?}");
             assert!(empty.contains("bytes: 0"), "{empty}");
@@ -405,25 +392,24 @@ fn name(key: &str) -> EventRef {
 }
 
 fn event(key: &str, content: &str) -> NewEvent {
-    NewEvent {
-        envelope: Envelope::new(
+    NewEvent::new(
+        Envelope::new(
             kind(),
             Key::new(key).unwrap(),
             Fingerprint::of([content]),
             content.to_owned().into(),
         ),
-        delay: Duration::ZERO,
-        on_failed: OnFailed::Keep,
-    }
+        Duration::ZERO,
+    )
 }
 
 fn claim() -> Claim {
-    Claim {
-        kind: kind(),
-        limit: NonZeroUsize::new(10).unwrap(),
-        lease: Duration::from_secs(3600),
-        max_attempts: NonZeroU32::new(10).unwrap(),
-    }
+    Claim::new(
+        kind(),
+        NonZeroUsize::new(10).unwrap(),
+        Duration::from_secs(3600),
+        NonZeroU32::new(10).unwrap(),
+    )
 }
 
 async fn process(store: &MemoryStore, key: &str) {
@@ -432,7 +418,7 @@ async fn process(store: &MemoryStore, key: &str) {
     let lease = store.claim(&[claim()]).await.unwrap().remove(0).events[0].lease;
     let outcome = Outcome::Processed;
     store
-        .settle(&[Settlement { lease, outcome }])
+        .settle(&[Settlement::new(lease, outcome)])
         .await
         .unwrap();
     let record = store.find(&[name(key)]).await.unwrap().remove(0);

@@ -66,19 +66,16 @@ async fn prune_counts_from_the_settlement() {
     advance(10 * SECOND).await;
     let lease = claim(&store).await.events[0].lease;
     settle(&store, lease, Outcome::Processed).await;
-    let prune = Prune {
-        kind: kind(),
-        state: TerminalState::Processed,
-        older_than: 5 * SECOND,
-        limit: NonZeroUsize::MIN,
-    };
+    let prune = Prune::new(
+        kind(),
+        TerminalState::Processed,
+        5 * SECOND,
+        NonZeroUsize::MIN,
+    );
     advance(5 * SECOND - NANOSECOND).await;
     assert_eq!(store.prune(&prune).await.unwrap(), 0);
-    let older_than = Duration::MAX;
-    let ancient = Prune {
-        older_than,
-        ..prune.clone()
-    };
+    let mut ancient = prune.clone();
+    ancient.older_than = Duration::MAX;
     assert_eq!(store.prune(&ancient).await.unwrap(), 0);
     advance(NANOSECOND).await;
     assert_eq!(store.prune(&prune).await.unwrap(), 1);
@@ -90,10 +87,7 @@ async fn times_beyond_all_clocks_are_never() {
     advance(SECOND).await;
     let batch = [event("never", Duration::MAX), event("now", Duration::ZERO)];
     store.accept(&batch).await.unwrap();
-    let wish = Claim {
-        lease: Duration::MAX,
-        ..wish()
-    };
+    let wish = wish().with_lease(Duration::MAX);
     let claimed = store
         .claim(std::slice::from_ref(&wish))
         .await
@@ -151,10 +145,7 @@ async fn a_wait_ends_without_a_poll() {
     assert_eq!(claim(&store).await.next_due, None);
     let slept = waits(&store, async |store| {
         let redelivery = OnFailed::Requeue;
-        let again = NewEvent {
-            on_failed: redelivery,
-            ..event("a", SECOND)
-        };
+        let again = event("a", SECOND).with_on_failed(redelivery);
         let accepted = store.accept(&[again]).await.unwrap();
         assert_eq!(accepted, [Accepted::Requeued]);
     });
@@ -290,25 +281,24 @@ fn name(key: &str) -> EventRef {
 }
 
 fn event(key: &str, delay: Duration) -> NewEvent {
-    NewEvent {
-        envelope: Envelope::new(
+    NewEvent::new(
+        Envelope::new(
             kind(),
             Key::new(key).unwrap(),
             Fingerprint::of([key]),
             key.to_owned().into(),
         ),
         delay,
-        on_failed: OnFailed::Keep,
-    }
+    )
 }
 
 fn wish() -> Claim {
-    Claim {
-        kind: kind(),
-        limit: NonZeroUsize::new(10).unwrap(),
-        lease: LEASE,
-        max_attempts: NonZeroU32::new(10).unwrap(),
-    }
+    Claim::new(
+        kind(),
+        NonZeroUsize::new(10).unwrap(),
+        LEASE,
+        NonZeroU32::new(10).unwrap(),
+    )
 }
 
 async fn claim(store: &MemoryStore) -> Claimed {
@@ -316,7 +306,7 @@ async fn claim(store: &MemoryStore) -> Claimed {
 }
 
 async fn settle(store: &MemoryStore, lease: Lease, outcome: Outcome) {
-    let settled = store.settle(&[Settlement { lease, outcome }]).await;
+    let settled = store.settle(&[Settlement::new(lease, outcome)]).await;
     assert_eq!(settled.unwrap(), [Settled::Applied]);
 }
 

@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use webhook_core::{
-    Accepted, Admin, Claim, Counts, Envelope, Fingerprint, Key, Kind, NewEvent, OnFailed, Outcome,
-    Scheduler, Settled, Settlement, Store,
+    Accepted, Admin, Claim, Counts, Envelope, Fingerprint, Key, Kind, NewEvent, Outcome, Scheduler,
+    Settled, Settlement, Store,
 };
 use webhook_memory::MemoryStore;
 
@@ -49,10 +49,7 @@ fn threads_that_send_and_work_at_once_process_each_event_once() {
                     let claimed = block_on(store.claim(&[claim()])).unwrap().remove(0).events;
                     let settlements: Vec<_> = claimed
                         .iter()
-                        .map(|event| Settlement {
-                            lease: event.lease,
-                            outcome: Outcome::Processed,
-                        })
+                        .map(|event| Settlement::new(event.lease, Outcome::Processed))
                         .collect();
                     let settled = block_on(store.settle(&settlements)).unwrap();
                     assert!(settled.iter().all(|it| *it == Settled::Applied));
@@ -73,10 +70,7 @@ fn threads_that_send_and_work_at_once_process_each_event_once() {
     assert_eq!(new.into_inner().unwrap(), EVENTS);
     let processed = processed.into_inner().unwrap();
     assert!(processed.values().all(|times| *times == 1));
-    let expected = Counts {
-        processed: EVENTS as u64,
-        ..Counts::default()
-    };
+    let expected = Counts::default().with_processed(EVENTS as u64);
     assert_eq!(block_on(store.counts(&kind())).unwrap(), expected);
 }
 
@@ -95,23 +89,22 @@ fn kind() -> Kind {
 }
 
 fn event(number: usize) -> NewEvent {
-    NewEvent {
-        envelope: Envelope::new(
+    NewEvent::new(
+        Envelope::new(
             kind(),
             Key::new(number.to_string()).unwrap(),
             Fingerprint::of(["content"]),
             "body".into(),
         ),
-        delay: Duration::ZERO,
-        on_failed: OnFailed::Keep,
-    }
+        Duration::ZERO,
+    )
 }
 
 fn claim() -> Claim {
-    Claim {
-        kind: kind(),
-        limit: NonZeroUsize::new(61).unwrap(),
-        lease: Duration::from_secs(3600),
-        max_attempts: NonZeroU32::MIN,
-    }
+    Claim::new(
+        kind(),
+        NonZeroUsize::new(61).unwrap(),
+        Duration::from_secs(3600),
+        NonZeroU32::MIN,
+    )
 }

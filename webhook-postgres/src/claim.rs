@@ -170,11 +170,11 @@ async fn claim_from(
 
 fn event(row: &PgRow, id: i64) -> Result<ClaimedEvent, PgError> {
     let lag: Duration = microseconds::duration(row.try_get("lag_us")?);
-    let lease = Lease {
-        event: EventId::new(id),
-        attempt: record::attempt(row.try_get("attempt")?)?,
-        fence: Fence::new(row.try_get("fence")?),
-    };
+    let lease = Lease::new(
+        EventId::new(id),
+        record::attempt(row.try_get("attempt")?)?,
+        Fence::new(row.try_get("fence")?),
+    );
     let key = key(row.try_get("key")?)?;
     let body = Bytes::copy_from_slice(row.try_get("body")?);
     let accepted_at = microseconds::time(row.try_get("accepted_at_us")?);

@@ -179,10 +179,7 @@ impl PgStore {
         connection: &mut PgConnection,
         lease: Lease,
     ) -> Result<Settled, StoreError> {
-        let settlement = Settlement {
-            lease,
-            outcome: Outcome::Processed,
-        };
+        let settlement = Settlement::new(lease, Outcome::Processed);
         let answers = self.settle_in(connection, &[settlement]).await?;
         Ok(answers.first().copied().unwrap_or(Settled::LeaseLost))
     }

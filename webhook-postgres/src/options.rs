@@ -45,6 +45,7 @@ pub struct PgOptions {
 
 /// When a commit counts as done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Durability {
     /// When it is on disk, whatever the settings of the server, database and role say:
     /// `synchronous_commit = off` counts as `on`, and other values apply as they are.
@@ -57,6 +58,7 @@ pub enum Durability {
 
 /// What stands between a process and its database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Pooler {
     /// Find out when connecting.
     #[default]

@@ -28,10 +28,7 @@ async fn fill(inbox: &Inbox, name: &str) {
 async fn settle(store: &PgStore, claimed: &[ClaimedEvent]) {
     let settlements: Vec<_> = claimed
         .iter()
-        .map(|event| Settlement {
-            lease: event.lease,
-            outcome: Outcome::Processed,
-        })
+        .map(|event| Settlement::new(event.lease, Outcome::Processed))
         .collect();
     let settled = store.settle(&settlements).await.unwrap();
     assert!(settled.iter().all(|settled| *settled == Settled::Applied));
@@ -96,10 +93,7 @@ async fn nothing_is_left_behind() {
             {
                 late.commit().await.unwrap();
                 let lease = handed_back.take().unwrap();
-                let release = Settlement {
-                    lease,
-                    outcome: Outcome::Release,
-                };
+                let release = Settlement::new(lease, Outcome::Release);
                 let released = inbox.store.settle(&[release]).await.unwrap();
                 assert_eq!(released, [Settled::Applied]);
             }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use inbox::{DEADLINE, Inbox, claim, delivery, event, reference, until};
 use sqlx::{Connection, PgConnection, Row};
-use webhook_core::{Accepted, Claim, Outcome, Scheduler, Settled, Settlement, Store, StoreError};
+use webhook_core::{Accepted, Outcome, Scheduler, Settled, Settlement, Store, StoreError};
 use webhook_postgres::{PgOptions, PgStore, sqlx};
 
 /// Ends every session of the database but this one, as a restart of the server does.
@@ -61,10 +61,7 @@ async fn survives_dead_connections(inbox: Inbox) {
         let settlements: Vec<_> = claimed
             .events
             .iter()
-            .map(|event| Settlement {
-                lease: event.lease,
-                outcome: Outcome::Processed,
-            })
+            .map(|event| Settlement::new(event.lease, Outcome::Processed))
             .collect();
         let settled = inbox.store.settle(&settlements).await.unwrap();
         assert_eq!(settled, [Settled::Applied; 6]);
@@ -90,10 +87,7 @@ async fn events_lost_together_are_not_lost_together_again() {
     let inbox = Inbox::direct().await;
     let events: Vec<_> = (0..EVENTS).map(|it| event(&format!("a-{it}"))).collect();
     inbox.store.accept(&events).await.unwrap();
-    let briefly = Claim {
-        lease: Duration::from_millis(1),
-        ..claim(EVENTS)
-    };
+    let briefly = claim(EVENTS).with_lease(Duration::from_millis(1));
     let claimed = inbox
         .store
         .claim(std::slice::from_ref(&briefly))

@@ -242,11 +242,7 @@ async fn what_an_older_version_stored_is_kept() {
         .collect();
     let expected = [State::Processed, State::Failed, State::Processing];
     assert_eq!(states, expected.map(|state| (state, false)));
-    let delete = DeleteBodies {
-        kind: kind.clone(),
-        older_than: Duration::ZERO,
-        limit: NonZeroUsize::MAX,
-    };
+    let delete = DeleteBodies::new(kind.clone(), Duration::ZERO, NonZeroUsize::MAX);
     assert_eq!(store.delete_bodies(&delete).await.unwrap(), 1);
     let view = "SELECT pg_get_viewdef('webhook.inbox'::regclass)";
     let view: String = sqlx::query_scalar(view)

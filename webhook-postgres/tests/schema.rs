@@ -35,10 +35,7 @@ async fn settle(store: &PgStore) {
     let settlements: Vec<_> = claimed
         .events
         .iter()
-        .map(|event| Settlement {
-            lease: event.lease,
-            outcome: Outcome::Processed,
-        })
+        .map(|event| Settlement::new(event.lease, Outcome::Processed))
         .collect();
     store.settle(&settlements).await.unwrap();
 }

@@ -190,10 +190,7 @@ async fn the_effect_and_the_settlement_are_one() {
     assert_eq!(inbox.state("a").await, Some(State::Processed));
     assert_eq!(entries(&mut app).await, 1);
     // What the worker does after a handler that forgot to say so changes nothing.
-    let settlement = Settlement {
-        lease: claimed.lease,
-        outcome: Outcome::Processed,
-    };
+    let settlement = Settlement::new(claimed.lease, Outcome::Processed);
     let again = inbox.store.settle(&[settlement]).await.unwrap();
     assert_eq!(again, [Settled::LeaseLost]);
     inbox.close().await;
@@ -361,12 +358,12 @@ async fn a_stale_handler_rolls_its_writes_back() {
 
     let mut transaction = app.begin().await.unwrap();
     write(&mut transaction, "by the taker").await;
-    let settlement = Settlement {
-        lease: taker.unwrap().lease,
-        outcome: Outcome::Failed {
+    let settlement = Settlement::new(
+        taker.unwrap().lease,
+        Outcome::Failed {
             reason: Reason::new("broken"),
         },
-    };
+    );
     let settled = inbox
         .store
         .settle_in(&mut transaction, &[settlement])

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use inbox::Inbox;
 use sqlx::Row;
 use webhook_core::{
-    Accepted, Admin, Claim, DeleteBodies, Envelope, EventRef, FailureReason, Fingerprint, Key,
-    Kind, NewEvent, OnFailed, Outcome, Reason, Scheduler, Settlement, Store,
+    Accepted, Admin, DeleteBodies, Envelope, EventRef, FailureReason, Fingerprint, Key, Kind,
+    NewEvent, Outcome, Reason, Scheduler, Settlement, Store,
 };
 use webhook_postgres::sqlx;
 
@@ -19,27 +19,23 @@ use webhook_postgres::sqlx;
 const BYTES: [u8; 4] = [0, 0xff, b'{', 0xfe];
 
 fn event_of(kind: &'static str, key: &str, body: &'static [u8], delay: Duration) -> NewEvent {
-    NewEvent {
-        envelope: Envelope::new(
+    NewEvent::new(
+        Envelope::new(
             Kind::from_static(kind),
             Key::new(key).unwrap(),
             Fingerprint::of([body]),
             body.into(),
         ),
         delay,
-        on_failed: OnFailed::Keep,
-    }
+    )
 }
 
 /// Accepts an event that is due, and ends its first attempt so.
 async fn attempted(inbox: &Inbox, event: NewEvent, outcome: Outcome) {
-    let claim = Claim {
-        kind: event.envelope.kind.clone(),
-        ..inbox::claim(1)
-    };
+    let claim = inbox::claim(1).with_kind(event.envelope.kind.clone());
     assert_eq!(inbox.store.accept(&[event]).await.unwrap(), [Accepted::New]);
     let lease = inbox.store.claim(&[claim]).await.unwrap()[0].events[0].lease;
-    let settlement = Settlement { lease, outcome };
+    let settlement = Settlement::new(lease, outcome);
     inbox.store.settle(&[settlement]).await.unwrap();
 }
 
@@ -80,11 +76,7 @@ async fn every_event_of_every_kind_is_in_the_inbox() {
         inbox.store.accept(&other).await.unwrap(),
         [Accepted::Conflict]
     );
-    let delete = DeleteBodies {
-        kind: Kind::from_static("stripped"),
-        older_than: now,
-        limit: NonZeroUsize::MAX,
-    };
+    let delete = DeleteBodies::new(Kind::from_static("stripped"), now, NonZeroUsize::MAX);
     assert_eq!(inbox.store.delete_bodies(&delete).await.unwrap(), 1);
 
     let mut connection = inbox.database.connection().await;

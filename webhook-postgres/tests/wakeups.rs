@@ -73,7 +73,7 @@ async fn events_accepted_elsewhere_wake_a_worker() {
             !is_ready(&worker, Duration::from_millis(200)).await
         })
         .await;
-        let settlement = Settlement { lease, outcome };
+        let settlement = Settlement::new(lease, outcome);
         let settled = inbox.store.settle(&[settlement]).await.unwrap();
         assert_eq!(settled, [Settled::Applied]);
         assert!(is_ready(&worker, DEADLINE).await);

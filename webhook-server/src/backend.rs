@@ -70,11 +70,12 @@ impl Backend {
             max_bytes = config.memory_max_bytes,
             "DATABASE_URL is not set: events are kept IN MEMORY and do not survive a restart"
         );
-        let store = Arc::new(MemoryStore::new(MemoryOptions {
-            capacity: config.memory_capacity,
-            max_bytes: config.memory_max_bytes,
-            when_full: WhenFull::EvictProcessed,
-        }));
+        let store = Arc::new(MemoryStore::new(
+            MemoryOptions::default()
+                .with_capacity(config.memory_capacity)
+                .with_max_bytes(config.memory_max_bytes)
+                .with_when_full(WhenFull::EvictProcessed),
+        ));
         Self {
             store: Arc::clone(&store) as Arc<dyn Store>,
             scheduler: Arc::clone(&store) as Arc<dyn Scheduler>,

@@ -307,40 +307,33 @@ impl Config {
 
     /// The options of the receiving side.
     pub fn inbox_options(&self) -> InboxOptions {
-        InboxOptions {
-            delay: self.processing_delay_seconds,
-            on_failed: if self.revive_failed {
+        InboxOptions::default()
+            .with_delay(self.processing_delay_seconds)
+            .with_on_failed(if self.revive_failed {
                 OnFailed::Requeue
             } else {
                 OnFailed::Keep
-            },
-            max_queued: self.max_queued,
-            max_queued_bytes: self.max_queued_bytes,
-            max_batch: self.max_batch,
-            max_concurrent_flushes: self.max_flushes,
-            accept_timeout: self.accept_timeout_seconds,
-            ..InboxOptions::default()
-        }
+            })
+            .with_max_queued(self.max_queued)
+            .with_max_queued_bytes(self.max_queued_bytes)
+            .with_max_batch(self.max_batch)
+            .with_max_concurrent_flushes(self.max_flushes)
+            .with_accept_timeout(self.accept_timeout_seconds)
     }
 
     /// The options of the processing side.
     pub fn worker_options(&self) -> WorkerOptions {
-        WorkerOptions {
-            concurrency: self.worker_concurrency,
-            lease: self.processing_stale_timeout_seconds,
-            max_attempts: self.max_attempts,
-            ..WorkerOptions::default()
-        }
+        WorkerOptions::default()
+            .with_concurrency(self.worker_concurrency)
+            .with_lease(self.processing_stale_timeout_seconds)
+            .with_max_attempts(self.max_attempts)
     }
 
     /// How long transactions are kept, where not for ever.
     pub fn retention(&self) -> Option<Retention> {
         let keep_bodies = self.retention_days?;
         let keys = self.key_retention_days.unwrap_or(keep_bodies);
-        Some(Retention {
-            keep_bodies,
-            ..Retention::new(payload::kind_of::<Transaction>(), keys)
-        })
+        Some(Retention::new(payload::kind_of::<Transaction>(), keys).with_keep_bodies(keep_bodies))
     }
 
     /// The limits of the HTTP side.

@@ -43,10 +43,7 @@ impl Peer for Queue {
     async fn open(url: &str, _: &PgPool) -> anyhow::Result<Self> {
         let store = PgStore::connect(url).await?;
         store.migrate().await?;
-        let options = InboxOptions {
-            delay: Duration::ZERO,
-            ..InboxOptions::default()
-        };
+        let options = InboxOptions::default().with_delay(Duration::ZERO);
         let inbox = Inbox::new(Arc::new(store.clone()), options);
         Ok(Self { store, inbox })
     }

@@ -19,11 +19,12 @@ pub(super) fn check(config: &Config) {
 }
 
 async fn start_and_stop(config: &Config) {
-    let memory = Arc::new(MemoryStore::new(MemoryOptions {
-        capacity: config.memory_capacity,
-        max_bytes: config.memory_max_bytes,
-        when_full: WhenFull::EvictProcessed,
-    }));
+    let memory = Arc::new(MemoryStore::new(
+        MemoryOptions::default()
+            .with_capacity(config.memory_capacity)
+            .with_max_bytes(config.memory_max_bytes)
+            .with_when_full(WhenFull::EvictProcessed),
+    ));
     let store: Arc<dyn Store> = Arc::clone(&memory) as _;
     let scheduler: Arc<dyn Scheduler> = memory;
     let worker = Worker::start::<Transaction>(scheduler, config.worker_options(), LogTransaction);

@@ -73,12 +73,12 @@ impl<'a> Pair<'a> {
                 lease,
                 max_attempts,
             } => {
-                let claim = Claim {
-                    kind: self.kinds[*kind].clone(),
-                    limit: NonZeroUsize::new(*limit).unwrap(),
-                    lease: length(*lease, 1000),
-                    max_attempts: NonZeroU32::new(*max_attempts).unwrap(),
-                };
+                let claim = Claim::new(
+                    self.kinds[*kind].clone(),
+                    NonZeroUsize::new(*limit).unwrap(),
+                    length(*lease, 1000),
+                    NonZeroU32::new(*max_attempts).unwrap(),
+                );
                 let memory = memory
                     .claim(std::slice::from_ref(&claim))
                     .await
@@ -110,10 +110,7 @@ impl<'a> Pair<'a> {
                     let Some(lease) = self.lease(*lease) else {
                         continue;
                     };
-                    let settlement = |lease| Settlement {
-                        lease,
-                        outcome: outcome(*end, i),
-                    };
+                    let settlement = |lease| Settlement::new(lease, outcome(*end, i));
                     ours.push(settlement(lease.memory));
                     theirs.push(settlement(lease.postgres));
                 }
@@ -143,23 +140,20 @@ impl<'a> Pair<'a> {
                 failed,
                 older_than,
             } => {
-                let prune = Prune {
-                    kind: self.kinds[*kind].clone(),
-                    state: match failed {
+                let prune = Prune::new(
+                    self.kinds[*kind].clone(),
+                    match failed {
                         true => TerminalState::Failed,
                         false => TerminalState::Processed,
                     },
-                    older_than: length(*older_than, 0),
-                    limit: ALL,
-                };
+                    length(*older_than, 0),
+                    ALL,
+                );
                 both(memory.prune(&prune).await, postgres.prune(&prune).await)
             }
             Operation::DeleteBodies { kind, older_than } => {
-                let delete = DeleteBodies {
-                    kind: self.kinds[*kind].clone(),
-                    older_than: length(*older_than, 0),
-                    limit: ALL,
-                };
+                let delete =
+                    DeleteBodies::new(self.kinds[*kind].clone(), length(*older_than, 0), ALL);
                 both(
                     memory.delete_bodies(&delete).await,
                     postgres.delete_bodies(&delete).await,
@@ -258,19 +252,19 @@ impl<'a> Pair<'a> {
     fn event(&self, place: usize, delivery: &Delivery) -> NewEvent {
         let EventRef { kind, key } = self.event_ref(delivery.name);
         let content = delivery.content;
-        NewEvent {
-            envelope: Envelope::new(
+        NewEvent::new(
+            Envelope::new(
                 kind,
                 key,
                 Fingerprint::of([[content]]),
                 Bytes::from(format!("content {content}")),
             ),
-            delay: length(delivery.delay, place),
-            on_failed: match delivery.revives {
-                true => OnFailed::Requeue,
-                false => OnFailed::Keep,
-            },
-        }
+            length(delivery.delay, place),
+        )
+        .with_on_failed(match delivery.revives {
+            true => OnFailed::Requeue,
+            false => OnFailed::Keep,
+        })
     }
 
     fn names(&self) -> Vec<EventRef> {

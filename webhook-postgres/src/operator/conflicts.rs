@@ -23,12 +23,12 @@ pub(crate) async fn conflicts(
     rows.iter()
         .map(|row| {
             let body_bytes: i64 = row.try_get("body_bytes")?;
-            Ok(ConflictRecord {
-                received_at: microseconds::time(row.try_get("received_at_us")?),
-                fingerprint: fingerprint(row.try_get("fingerprint")?)?,
-                body: Bytes::copy_from_slice(row.try_get("body")?),
-                body_bytes: u64::try_from(body_bytes).unwrap_or(0),
-            })
+            Ok(ConflictRecord::new(
+                microseconds::time(row.try_get("received_at_us")?),
+                fingerprint(row.try_get("fingerprint")?)?,
+                Bytes::copy_from_slice(row.try_get("body")?),
+                u64::try_from(body_bytes).unwrap_or(0),
+            ))
         })
         .collect()
 }

@@ -16,11 +16,10 @@ pub(crate) async fn counts(session: &mut Session<'_>, kind: &Kind) -> Result<Cou
     let Some(row) = rows.first() else {
         return Ok(Counts::default());
     };
-    Ok(Counts {
-        waiting: count(row.try_get("waiting")?),
-        due: count(row.try_get("due")?),
-        leased: count(row.try_get("leased")?),
-        processed: count(row.try_get("processed")?),
-        failed: count(row.try_get("failed")?),
-    })
+    Ok(Counts::default()
+        .with_waiting(count(row.try_get("waiting")?))
+        .with_due(count(row.try_get("due")?))
+        .with_leased(count(row.try_get("leased")?))
+        .with_processed(count(row.try_get("processed")?))
+        .with_failed(count(row.try_get("failed")?)))
 }

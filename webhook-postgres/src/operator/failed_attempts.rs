@@ -21,11 +21,11 @@ pub(crate) async fn failed_attempts(
         .await?;
     rows.iter()
         .map(|row| {
-            Ok(FailedAttempt {
-                attempt: record::attempt(row.try_get("attempt")?)?,
-                ended_at: microseconds::time(row.try_get("ended_at_us")?),
-                reason: FailureReason::from_stored(row.try_get::<&str, _>("reason")?),
-            })
+            Ok(FailedAttempt::new(
+                record::attempt(row.try_get("attempt")?)?,
+                microseconds::time(row.try_get("ended_at_us")?),
+                FailureReason::from_stored(row.try_get::<&str, _>("reason")?),
+            ))
         })
         .collect()
 }

@@ -25,8 +25,7 @@ pub(crate) async fn settled(
     let Some(row) = rows.first() else {
         return Ok(SettledCounts::default());
     };
-    Ok(SettledCounts {
-        processed: count(row.try_get("processed")?),
-        failed: count(row.try_get("failed")?),
-    })
+    Ok(SettledCounts::default()
+        .with_processed(count(row.try_get("processed")?))
+        .with_failed(count(row.try_get("failed")?)))
 }

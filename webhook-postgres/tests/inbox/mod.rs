@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use webhook_core::{
     Accepted, Claim, ClaimedEvent, Envelope, EventRecord, EventRef, Fingerprint, Key, Kind,
-    NewEvent, OnFailed, Scheduler, State, Store,
+    NewEvent, Scheduler, State, Store,
 };
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
@@ -83,16 +83,15 @@ pub(crate) fn event(key: &str) -> NewEvent {
 }
 
 pub(crate) fn delivery(key: &str, body: &str, delay: Duration) -> NewEvent {
-    NewEvent {
-        envelope: Envelope::new(
+    NewEvent::new(
+        Envelope::new(
             kind(),
             Key::new(key).unwrap(),
             Fingerprint::of([body]),
             body.to_owned().into(),
         ),
         delay,
-        on_failed: OnFailed::Keep,
-    }
+    )
 }
 
 pub(crate) fn reference(key: &str) -> EventRef {
@@ -103,12 +102,12 @@ pub(crate) fn reference(key: &str) -> EventRef {
 }
 
 pub(crate) fn claim(limit: usize) -> Claim {
-    Claim {
-        kind: kind(),
-        limit: NonZeroUsize::new(limit).unwrap(),
-        lease: Duration::from_secs(120),
-        max_attempts: NonZeroU32::new(10).unwrap(),
-    }
+    Claim::new(
+        kind(),
+        NonZeroUsize::new(limit).unwrap(),
+        Duration::from_secs(120),
+        NonZeroU32::new(10).unwrap(),
+    )
 }
 
 /// Waits until `holds` does.

@@ -64,10 +64,8 @@ impl Prune {
 
     pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
         let audit = Audit::begin("prune", self);
-        let retention = Retention {
-            keep_bodies: self.older_than,
-            ..Retention::new(self.of.kind.clone(), self.key_age())
-        };
+        let retention =
+            Retention::new(self.of.kind.clone(), self.key_age()).with_keep_bodies(self.older_than);
         let spinner = spinner();
         let swept = retention
             .sweep(database, |swept| spinner.set_message(text(swept)))
@@ -77,6 +75,7 @@ impl Prune {
             bodies,
             processed,
             failed,
+            ..
         } = swept;
         let report = Report {
             processed,
@@ -94,6 +93,7 @@ fn text(swept: &Swept) -> String {
         bodies,
         processed,
         failed,
+        ..
     } = swept;
     format!("deleted {processed} PROCESSED, {failed} FAILED, and the bodies of {bodies} more")
 }

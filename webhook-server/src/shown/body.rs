@@ -174,12 +174,12 @@ mod tests {
     #[test]
     fn a_conflicting_body_may_be_cut_within_a_character() {
         let shown = |body: &'static [u8], body_bytes| {
-            let conflict = ConflictRecord {
-                received_at: SystemTime::UNIX_EPOCH,
-                fingerprint: Fingerprint::from_bytes([0; 32]),
-                body: Bytes::from_static(body),
+            let conflict = ConflictRecord::new(
+                SystemTime::UNIX_EPOCH,
+                Fingerprint::from_bytes([0; 32]),
+                Bytes::from_static(body),
                 body_bytes,
-            };
+            );
             document(Body::of_conflict(&conflict))
         };
         let text = r#"{"body":"\"a","body_encoding":"text"}"#;

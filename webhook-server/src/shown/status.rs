@@ -49,6 +49,7 @@ impl StatusReport {
             leased,
             processed,
             failed,
+            ..
         } = operator.counts(&kind).await?;
         let paused = operator.paused().await?.contains(&kind);
         let lag = operator.lag(&kind).await?;

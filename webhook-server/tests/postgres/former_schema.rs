@@ -256,10 +256,7 @@ async fn assert_usable(database: &TestDatabase) {
     let claimed = claimed.events;
     let keys: Vec<_> = claimed.iter().map(|event| event.key.as_str()).collect();
     assert_eq!(keys, ["due"]);
-    let settlement = Settlement {
-        lease: claimed[0].lease,
-        outcome: Outcome::Processed,
-    };
+    let settlement = Settlement::new(claimed[0].lease, Outcome::Processed);
     assert_eq!(
         store.settle(&[settlement]).await.unwrap(),
         [Settled::Applied]
@@ -269,11 +266,7 @@ async fn assert_usable(database: &TestDatabase) {
         store.requeue(&[of_kind("failed")]).await.unwrap(),
         [Requeued::Applied]
     );
-    let delete = DeleteBodies {
-        kind: kind(),
-        older_than: Duration::ZERO,
-        limit: NonZeroUsize::MAX,
-    };
+    let delete = DeleteBodies::new(kind(), Duration::ZERO, NonZeroUsize::MAX);
     assert_eq!(store.delete_bodies(&delete).await.unwrap(), 3);
     store.close().await;
 }

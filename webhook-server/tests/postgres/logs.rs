@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use webhook_core::{Envelope, Headers, NewEvent, OnFailed, Store};
+use webhook_core::{Envelope, Headers, NewEvent, Store};
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
 use webhook_server::transaction::Transaction;
@@ -23,11 +23,7 @@ async fn no_request_and_no_command_makes_the_log_tell_a_secret() {
     let mut envelope =
         Envelope::of::<Transaction>(transaction("spoilt").into(), Headers::new()).unwrap();
     envelope.body = transaction("spoilt").replace('}', "").into();
-    let event = NewEvent {
-        envelope,
-        delay: Duration::ZERO,
-        on_failed: OnFailed::Keep,
-    };
+    let event = NewEvent::new(envelope, Duration::ZERO);
     store.accept(&[event]).await.unwrap();
 
     let args = ["--processing-delay-seconds=0", "--max-attempts=1"];

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use webhook_core::{
-    Accepted, Claim, Envelope, Headers, Kind, NewEvent, OnFailed, Outcome, Reason, Scheduler,
-    Settlement, Store, payload,
+    Accepted, Claim, Envelope, Headers, Kind, NewEvent, Outcome, Reason, Scheduler, Settlement,
+    Store, payload,
 };
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
@@ -38,11 +38,7 @@ impl Inbox {
     }
 
     pub(crate) async fn accept_envelope(&self, envelope: Envelope, delay: Duration) -> Accepted {
-        let event = NewEvent {
-            envelope,
-            delay,
-            on_failed: OnFailed::Keep,
-        };
+        let event = NewEvent::new(envelope, delay);
         self.store.accept(&[event]).await.unwrap()[0]
     }
 
@@ -61,12 +57,12 @@ impl Inbox {
         outcomes: impl IntoIterator<Item = Outcome>,
     ) {
         for outcome in outcomes {
-            let claim = Claim {
-                kind: kind.clone(),
-                limit: NonZeroUsize::MIN,
-                lease: Duration::from_secs(3_600),
-                max_attempts: NonZeroU32::MAX,
-            };
+            let claim = Claim::new(
+                kind.clone(),
+                NonZeroUsize::MIN,
+                Duration::from_secs(3_600),
+                NonZeroU32::MAX,
+            );
             let claimed = self
                 .store
                 .claim(std::slice::from_ref(&claim))
@@ -76,7 +72,7 @@ impl Inbox {
                 .events;
             assert_eq!(claimed[0].key.as_str(), key);
             let lease = claimed[0].lease;
-            let settlement = Settlement { lease, outcome };
+            let settlement = Settlement::new(lease, outcome);
             self.store.settle(&[settlement]).await.unwrap();
         }
     }
@@ -281,12 +277,12 @@ async fn waiting_transactions_are_made_due_by_name_or_by_match() {
     inbox.accept(transaction("far"), 24 * LONG).await;
     inbox.accept(transaction("near"), LONG / 2).await;
     inbox.accept(transaction("held"), Duration::ZERO).await;
-    let claim = Claim {
-        kind: payload::kind_of::<Transaction>(),
-        limit: NonZeroUsize::MIN,
-        lease: 24 * LONG,
-        max_attempts: NonZeroU32::MAX,
-    };
+    let claim = Claim::new(
+        payload::kind_of::<Transaction>(),
+        NonZeroUsize::MIN,
+        24 * LONG,
+        NonZeroU32::MAX,
+    );
     assert_eq!(
         inbox
             .store

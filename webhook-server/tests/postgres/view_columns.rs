@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use webhook_core::{
-    Claim, Envelope, Fingerprint, Key, NewEvent, OnFailed, Outcome, Reason, Scheduler, Settlement,
-    Store, payload,
+    Envelope, Fingerprint, Key, NewEvent, Outcome, Reason, Scheduler, Settlement, Store, payload,
 };
 use webhook_postgres::sqlx::{self, AssertSqlSafe, PgConnection, Row};
 use webhook_server::transaction::{Transaction, VIEW};
@@ -19,16 +18,15 @@ async fn inbox_with_view() -> Inbox {
 }
 
 fn transaction(key: &str, body: &str) -> NewEvent {
-    NewEvent {
-        envelope: Envelope::new(
+    NewEvent::new(
+        Envelope::new(
             payload::kind_of::<Transaction>(),
             Key::new(key).unwrap(),
             Fingerprint::of([body]),
             body.to_owned().into(),
         ),
-        delay: Duration::ZERO,
-        on_failed: OnFailed::Keep,
-    }
+        Duration::ZERO,
+    )
 }
 
 /// The columns of a transaction as text, nulls as `-`.
@@ -147,10 +145,7 @@ async fn a_transaction_is_where_its_event_is() {
         row(&mut connection, "bad", columns).await,
         "PROCESSING|-|0|-"
     );
-    let claim = Claim {
-        kind: payload::kind_of::<Transaction>(),
-        ..inbox::claim(3)
-    };
+    let claim = inbox::claim(3).with_kind(payload::kind_of::<Transaction>());
     let claimed = inbox
         .store
         .claim(std::slice::from_ref(&claim))
@@ -160,18 +155,20 @@ async fn a_transaction_is_where_its_event_is() {
         .events;
     let settlements: Vec<_> = claimed
         .iter()
-        .map(|event| Settlement {
-            lease: event.lease,
-            outcome: match event.key.as_str() {
-                "good" => Outcome::Processed,
-                "bad" => Outcome::Failed {
-                    reason: Reason::new("broken"),
+        .map(|event| {
+            Settlement::new(
+                event.lease,
+                match event.key.as_str() {
+                    "good" => Outcome::Processed,
+                    "bad" => Outcome::Failed {
+                        reason: Reason::new("broken"),
+                    },
+                    _ => Outcome::Retry {
+                        after: Duration::from_secs(60),
+                        reason: Reason::new("busy"),
+                    },
                 },
-                _ => Outcome::Retry {
-                    after: Duration::from_secs(60),
-                    reason: Reason::new("busy"),
-                },
-            },
+            )
         })
         .collect();
     inbox.store.settle(&settlements).await.unwrap();

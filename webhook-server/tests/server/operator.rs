@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use webhook_core::{
-    Claim, Envelope, Fingerprint, Headers, Inbox, InboxOptions, Key, Kind, NewEvent, OnFailed,
-    Outcome, Reason, Scheduler, Settlement, Store, payload,
+    Claim, Envelope, Fingerprint, Headers, Inbox, InboxOptions, Key, Kind, NewEvent, Outcome,
+    Reason, Scheduler, Settlement, Store, payload,
 };
 use webhook_memory::MemoryStore;
 use webhook_server::http::{Gate, HttpOptions, Listening, Rules, Scope, Site, TokenDigest};
@@ -135,30 +135,26 @@ async fn operators_see_where_transactions_stand() {
 }
 
 fn claim_of(kind: Kind) -> Claim {
-    Claim {
+    Claim::new(
         kind,
-        limit: std::num::NonZeroUsize::MIN,
-        lease: Duration::from_secs(60),
-        max_attempts: std::num::NonZeroU32::MIN,
-    }
+        std::num::NonZeroUsize::MIN,
+        Duration::from_secs(60),
+        std::num::NonZeroU32::MIN,
+    )
 }
 
 /// Accepts an event, and lets its one attempt fail.
 async fn fail(store: &MemoryStore, envelope: Envelope) {
     let claim = claim_of(envelope.kind.clone());
-    let event = NewEvent {
-        envelope,
-        delay: Duration::ZERO,
-        on_failed: OnFailed::Keep,
-    };
+    let event = NewEvent::new(envelope, Duration::ZERO);
     store.accept(&[event]).await.unwrap();
     let claimed = store.claim(&[claim]).await.unwrap().remove(0);
-    let settlement = Settlement {
-        lease: claimed.events[0].lease,
-        outcome: Outcome::Failed {
+    let settlement = Settlement::new(
+        claimed.events[0].lease,
+        Outcome::Failed {
             reason: Reason::new("account closed"),
         },
-    };
+    );
     store.settle(&[settlement]).await.unwrap();
 }
 

@@ -47,6 +47,7 @@ pub struct TimestampHeader {
 
 /// What a time counts, since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum TimestampUnit {
     /// Whole seconds.
     Seconds,

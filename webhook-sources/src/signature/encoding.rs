@@ -13,6 +13,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// How a signature is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Encoding {
     /// Two hexadecimal digits a byte, of either case; written in lower case.
     Hex,

@@ -10,6 +10,7 @@ pub const MIN_SECRET_BYTES: usize = 8;
 
 /// Whether constructors refuse secrets that are too short to be safe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SecretLength {
     /// They refuse keys of fewer than [`MIN_KEY_BYTES`] bytes for Standard Webhooks, and secrets of
     /// fewer than [`MIN_SECRET_BYTES`] bytes elsewhere.

@@ -122,15 +122,14 @@ async fn serve(line: Line) -> anyhow::Result<()> {
 
 /// The server's options, in shorter times: a run lasts for seconds.
 fn worker_options(line: &Line) -> WorkerOptions {
-    WorkerOptions {
-        backoff: Backoff {
-            base: Duration::from_millis(100),
-            cap: Duration::from_millis(500),
-        },
-        handler_timeout: Duration::from_millis(line.handler_timeout_ms),
-        poll_interval: Duration::from_secs(1),
-        ..line.config.worker_options()
-    }
+    line.config
+        .worker_options()
+        .with_backoff(Backoff::new(
+            Duration::from_millis(100),
+            Duration::from_millis(500),
+        ))
+        .with_handler_timeout(Duration::from_millis(line.handler_timeout_ms))
+        .with_poll_interval(Duration::from_secs(1))
 }
 
 /// Connects and migrates, as the server does.

@@ -55,10 +55,7 @@ impl Watched {
     pub(crate) async fn book(&self, lease: Lease) -> anyhow::Result<Settled> {
         let settled = self.step(Operation::Book, self.books.book(lease)).await?;
         if settled == Settled::Applied {
-            self.settled(&Settlement {
-                lease,
-                outcome: Outcome::Processed,
-            });
+            self.settled(&Settlement::new(lease, Outcome::Processed));
         }
         Ok(settled)
     }

@@ -50,16 +50,13 @@ fn pipeline(events: u64) -> anyhow::Result<(f64, f64)> {
     let rates = runtime.block_on(async {
         let processed = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&processed);
-        let store = MemoryStore::new(MemoryOptions {
-            capacity: usize::try_from(events)?,
-            max_bytes: usize::MAX,
-            ..MemoryOptions::default()
-        });
+        let store = MemoryStore::new(
+            MemoryOptions::default()
+                .with_capacity(usize::try_from(events)?)
+                .with_max_bytes(usize::MAX),
+        );
         let pipeline = Pipeline::builder(store)
-            .inbox(InboxOptions {
-                delay: Duration::ZERO,
-                ..InboxOptions::default()
-            })
+            .inbox(InboxOptions::default().with_delay(Duration::ZERO))
             .handle(move |_: Event<Transaction>| {
                 count.fetch_add(1, Ordering::Relaxed);
                 async { Ok::<(), HandlerError>(()) }
