@@ -18,17 +18,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use webhook_core::bytes::Bytes;
 use webhook_core::{
     Accepted, Admin, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts, DeleteBodies,
     Envelope, Event, EventId, EventRecord, EventRef, EventSummary, Extended, FailedAttempt,
     FailureReason, Fence, Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Kind,
     Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MadeDue, NewEvent,
     OnFailed, Outcome, Page, Payload, Pipeline, Prune, Requeued, RunningLeases, Scheduler, Settled,
-    SettledCounts, Settlement, State, Store, StoreError, TerminalState, payload,
+    SettledCounts, Settlement, State, Store, StoreError, TerminalState, async_trait, payload,
 };
 
 /// How many events a [`MapStore`] holds at most, those settled included.

@@ -6,16 +6,16 @@
 //! ```
 //! # mod own { use webhook_core::*; use std::time::Duration; pub struct Own;
 //! # impl Own { pub async fn open() -> Self { Self } pub async fn drop_schema(&self) {} }
-//! # #[async_trait::async_trait] impl Store for Own {
+//! # #[async_trait] impl Store for Own {
 //! # async fn accept(&self, _: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> { unreachable!() }
 //! # async fn find(&self, _: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> { unreachable!() }
 //! # async fn ping(&self) -> Result<(), StoreError> { unreachable!() } }
-//! # #[async_trait::async_trait] impl Scheduler for Own {
+//! # #[async_trait] impl Scheduler for Own {
 //! # async fn claim(&self, _: &[Claim]) -> Result<Vec<Claimed>, StoreError> { unreachable!() }
 //! # async fn extend(&self, _: &[Lease], _: Duration) -> Result<Vec<Extended>, StoreError> { unreachable!() }
 //! # async fn settle(&self, _: &[Settlement]) -> Result<Vec<Settled>, StoreError> { unreachable!() }
 //! # async fn wait_for_work(&self, _: &[Kind]) -> Vec<usize> { unreachable!() } }
-//! # #[async_trait::async_trait] impl Admin for Own {
+//! # #[async_trait] impl Admin for Own {
 //! # async fn kinds(&self) -> Result<Vec<Kind>, StoreError> { unreachable!() }
 //! # async fn counts(&self, _: &Kind) -> Result<Counts, StoreError> { unreachable!() }
 //! # async fn lag(&self, _: &Kind) -> Result<Option<Duration>, StoreError> { unreachable!() }

@@ -72,7 +72,7 @@
 //! | process events | [`Handler`], [`WorkerOptions`], [`Backoff`] |
 //! | verify who sent an event | the crate `webhook-sources` |
 //! | list, requeue and prune events | [`Admin`], [`Retention`] |
-//! | write a backend | [`Store`], [`Scheduler`], [`Admin`], and [`conformance!`](crate::conformance!) to test it |
+//! | write a backend | [`Store`], [`Scheduler`], [`Admin`], and [`conformance!`](crate::conformance!) to test it; `async_trait` and `bytes` are re-exported |
 //!
 //! # Features
 //!
@@ -134,6 +134,14 @@ pub use store::{
     Accepted, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent, OnFailed, Store,
 };
 pub use worker::{Drained, Worker, WorkerBuilder, WorkerOptions};
+
+/// The attribute that implementations of [`Store`], [`Scheduler`] and [`Admin`] need, so that a backend
+/// need not depend on the crate of that name.
+#[doc(no_inline)]
+pub use async_trait::async_trait;
+/// The crate of [`Bytes`](bytes::Bytes), the type of bodies, in the version that this API has.
+#[doc(no_inline)]
+pub use bytes;
 
 #[cfg(feature = "mocks")]
 pub use {operator::MockAdmin, scheduler::MockScheduler, store::MockStore};
