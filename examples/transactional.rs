@@ -25,7 +25,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use webhook_core::{
     Event, EventRecord, Handled, Handler, HandlerError, Headers, Identity, Inbox, InboxOptions,
-    IntoEnvelope, InvalidPayload, Key, NewEvent, Payload, State, Worker, WorkerOptions,
+    InvalidPayload, Key, Payload, State, Worker, WorkerOptions,
 };
 use webhook_postgres::PgStore;
 use webhook_postgres::sqlx::{self, PgConnection, PgPool};
@@ -94,19 +94,17 @@ async fn place(app: &PgPool, store: &PgStore, order: &str, payment: Payment) -> 
     let event = OrderPlaced {
         order_id: order.to_owned(),
     };
-    let event = NewEvent::new((&event).into_envelope()?, Duration::ZERO);
     let mut transaction = app.begin().await?;
     sqlx::query("INSERT INTO orders (id) VALUES ($1)")
         .bind(order)
         .execute(&mut *transaction)
         .await?;
-    let events = [event];
-    store.accept_in(&mut transaction, &events).await?;
+    store.accept_in(&mut transaction, &event).await?;
     match payment {
         Payment::Taken => {
             transaction.commit().await?;
             // Spares the worker its next poll.
-            store.notify(&events);
+            store.notify_kind::<OrderPlaced>();
             println!("order {order} is placed");
         }
         Payment::Refused => {

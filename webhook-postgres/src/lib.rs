@@ -15,7 +15,7 @@
 //! schema makes them by a [`MigrationLine`].
 //!
 //! Two things only this backend can do, since app and inbox share a database:
-//! [`PgStore::accept_in`] makes events durable inside the app's own transaction, and
+//! [`PgStore::accept_in`] makes an event durable inside the app's own transaction, and
 //! [`PgStore::settle_with`] and [`PgStore::settle_in`] end an attempt inside the transaction that does its
 //! work.
 //!
@@ -63,10 +63,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use sqlx::postgres::{PgConnection, PgPool};
 use webhook_core::{
-    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, DeleteBodies, EventRecord, EventRef,
-    EventSummary, Extended, FailedAttempt, Handled, HandlerError, Kind, Lease, MadeDue, NewEvent,
-    Outcome, Page, Prune, Requeued, RunningLeases, Scheduler, Settled, SettledCounts, Settlement,
-    Store, StoreError,
+    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, DeleteBodies, Error, EventRecord,
+    EventRef, EventSummary, Extended, FailedAttempt, Handled, HandlerError, IntoEnvelope, Kind,
+    Lease, MadeDue, NewEvent, Outcome, Page, Payload, Prune, Requeued, RunningLeases, Scheduler,
+    Settled, SettledCounts, Settlement, Store, StoreError, payload,
 };
 
 use connect::Link;
@@ -111,6 +111,55 @@ impl PgStore {
         }
     }
 
+    /// Makes an event durable together with what else the transaction on `connection` does: a payload that
+    /// serde can write as JSON, or an [`Envelope`](webhook_core::Envelope). It is due at once.
+    ///
+    /// ```no_run
+    /// # use webhook_core::{HandlerError, Headers, Identity, InvalidPayload, Payload};
+    /// # use webhook_postgres::{PgStore, sqlx};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct OrderPlaced { id: String }
+    /// # impl Payload for OrderPlaced {
+    /// #     const KIND: &'static str = "order-placed";
+    /// #     fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
+    /// #         Identity::of_json(body, "/id", &[])
+    /// #     }
+    /// #     fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
+    /// #         Ok(serde_json::from_slice(body)?)
+    /// #     }
+    /// # }
+    /// # async fn place(app: &sqlx::PgPool, store: &PgStore) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut transaction = app.begin().await?;
+    /// sqlx::query("INSERT INTO orders (id) VALUES ('o-1')").execute(&mut *transaction).await?;
+    /// store.accept_in(&mut transaction, &OrderPlaced { id: "o-1".into() }).await?;
+    /// transaction.commit().await?;
+    /// store.notify_kind::<OrderPlaced>();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Otherwise as [`accept_all_in`](PgStore::accept_all_in), which takes delays.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the payload cannot be written or identified; the transaction is as it was then.
+    /// Otherwise as of [`accept_all_in`](PgStore::accept_all_in).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the transaction undecided: roll it back.
+    pub async fn accept_in(
+        &self,
+        connection: &mut PgConnection,
+        event: impl IntoEnvelope,
+    ) -> Result<Accepted, Error> {
+        let event = NewEvent::new(event.into_envelope()?, Duration::ZERO);
+        let answers = self.accept_all_in(connection, &[event]).await?;
+        let [accepted] = answers[..] else {
+            unreachable!("one event has one answer")
+        };
+        Ok(accepted)
+    }
+
     /// Makes `events` durable together with what else the transaction on `connection` does: when
     /// it is committed they are, and nothing of them is left if it is not.
     ///
@@ -129,7 +178,7 @@ impl PgStore {
     /// # Cancel safety
     ///
     /// Dropping the future leaves the transaction undecided: roll it back.
-    pub async fn accept_in(
+    pub async fn accept_all_in(
         &self,
         connection: &mut PgConnection,
         events: &[NewEvent],
@@ -235,7 +284,16 @@ impl PgStore {
         }
     }
 
-    /// Wakes workers for `events` that [`accept_in`](PgStore::accept_in) took, once they are
+    /// Wakes workers for events of kind `P::KIND` that [`accept_in`](PgStore::accept_in) took, once they
+    /// are committed.
+    pub fn notify_kind<P: Payload>(&self) {
+        let kind = payload::kind_of::<P>();
+        self.inner
+            .wakeups
+            .due([(&kind, Duration::ZERO)].into_iter());
+    }
+
+    /// Wakes workers for `events` that [`accept_all_in`](PgStore::accept_all_in) took, once they are
     /// committed.
     pub fn notify(&self, events: &[NewEvent]) {
         let due = events

@@ -54,7 +54,7 @@ async fn nothing_is_left_behind() {
     let mut late = app.begin().await.unwrap();
     inbox
         .store
-        .accept_in(&mut late, &[event("late")])
+        .accept_all_in(&mut late, &[event("late")])
         .await
         .unwrap();
     inbox.accept("crashed").await;

@@ -120,7 +120,7 @@ async fn an_inbox_takes_part_in_an_apps_transaction() {
     let mut connection = database.connection().await;
     let mut transaction = connection.begin().await.unwrap();
     store
-        .accept_in(&mut transaction, &[event("a")])
+        .accept_all_in(&mut transaction, &[event("a")])
         .await
         .unwrap();
     assert_eq!(store.find(&[reference("a")]).await.unwrap(), [None]);

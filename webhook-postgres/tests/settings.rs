@@ -112,7 +112,7 @@ async fn settings_of_the_app_are_restored_after_accept_in() {
             run(&mut app, "BEGIN").await;
             inbox
                 .store
-                .accept_in(&mut app, &[event(key)])
+                .accept_all_in(&mut app, &[event(key)])
                 .await
                 .unwrap();
             assert_eq!(text(&mut app, path).await, "public, pg_catalog");
@@ -123,7 +123,7 @@ async fn settings_of_the_app_are_restored_after_accept_in() {
             let mut transaction = app.begin().await.unwrap();
             inbox
                 .store
-                .accept_in(&mut transaction, &[event(key)])
+                .accept_all_in(&mut transaction, &[event(key)])
                 .await
                 .unwrap();
             assert_eq!(text(&mut transaction, path).await, "public, pg_catalog");
@@ -137,7 +137,7 @@ async fn settings_of_the_app_are_restored_after_accept_in() {
     // Without a transaction it commits by itself.
     inbox
         .store
-        .accept_in(&mut app, &[event("c")])
+        .accept_all_in(&mut app, &[event("c")])
         .await
         .unwrap();
     assert_eq!(inbox.state("c").await, Some(State::Processing));

@@ -8,8 +8,8 @@ use inbox::{DEADLINE, Inbox, delivery, event, until};
 use sqlx::{Connection, PgConnection, Row};
 use std::time::Duration;
 use webhook_core::{
-    Accepted, Extended, Handled, HandlerError, Outcome, Reason, Scheduler, Settled, Settlement,
-    State, Store,
+    Accepted, Error, EventRef, Extended, Handled, HandlerError, Headers, Identity, InvalidPayload,
+    Key, Kind, Outcome, Payload, Reason, Scheduler, Settled, Settlement, State, Store,
 };
 use webhook_postgres::sqlx;
 
@@ -49,7 +49,7 @@ async fn an_event_is_durable_with_the_apps_transaction() {
         event("a"),
         delivery("a", "other", Duration::ZERO),
     ];
-    let answers = inbox.store.accept_in(&mut transaction, &events).await;
+    let answers = inbox.store.accept_all_in(&mut transaction, &events).await;
     assert_eq!(
         answers.unwrap(),
         [Accepted::New, Accepted::Duplicate, Accepted::Conflict]
@@ -82,7 +82,7 @@ async fn a_rollback_leaves_nothing_of_the_event() {
     let mut transaction = app.begin().await.unwrap();
     inbox
         .store
-        .accept_in(&mut transaction, &[event("a")])
+        .accept_all_in(&mut transaction, &[event("a")])
         .await
         .unwrap();
     transaction.rollback().await.unwrap();
@@ -105,7 +105,7 @@ async fn a_delay_counts_from_the_call() {
     let delayed = delivery("a", "content", Duration::from_secs(1));
     inbox
         .store
-        .accept_in(&mut transaction, &[delayed])
+        .accept_all_in(&mut transaction, &[delayed])
         .await
         .unwrap();
     transaction.commit().await.unwrap();
@@ -142,7 +142,7 @@ async fn senders_wait_for_the_apps_decision() {
         let mut transaction = app.begin().await.unwrap();
         inbox
             .store
-            .accept_in(&mut transaction, &[event(&key)])
+            .accept_all_in(&mut transaction, &[event(&key)])
             .await
             .unwrap();
         let (store, waiting) = (inbox.store.clone(), key.clone());
@@ -453,7 +453,7 @@ async fn through_a_pooler_it_is_the_same() {
         let mut transaction = app.begin().await.unwrap();
         let answers = inbox
             .store
-            .accept_in(&mut transaction, &[event(&key)])
+            .accept_all_in(&mut transaction, &[event(&key)])
             .await
             .unwrap();
         assert_eq!(answers, [Accepted::New]);
@@ -469,5 +469,50 @@ async fn through_a_pooler_it_is_the_same() {
         assert_eq!(inbox.state(&key).await, Some(State::Processed));
     }
     app.close().await;
+    inbox.close().await;
+}
+
+#[derive(serde::Serialize)]
+struct Placed {
+    id: String,
+}
+
+impl Payload for Placed {
+    const KIND: &'static str = "placed";
+
+    fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
+        Identity::of_json(body, "/id", &[])
+    }
+
+    fn decode(_: &[u8], _: &Headers) -> Result<Self, HandlerError> {
+        unreachable!("no worker takes it")
+    }
+}
+
+#[tokio::test]
+async fn a_payload_is_accepted_with_the_apps_transaction() {
+    let inbox = Inbox::direct().await;
+    let mut app = with_ledger(&inbox).await;
+    let placed = |id: &str| Placed { id: id.to_owned() };
+    for (key, commits) in [("a", true), ("b", false)] {
+        let mut transaction = app.begin().await.unwrap();
+        let accepted = inbox.store.accept_in(&mut transaction, &placed(key)).await;
+        assert_eq!(accepted.unwrap(), Accepted::New);
+        let again = inbox.store.accept_in(&mut transaction, &placed(key)).await;
+        assert_eq!(again.unwrap(), Accepted::Duplicate);
+        // Nothing is written of what is not a payload.
+        let refused = inbox.store.accept_in(&mut transaction, &placed("")).await;
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+        if commits {
+            transaction.commit().await.unwrap();
+            inbox.store.notify_kind::<Placed>();
+        } else {
+            transaction.rollback().await.unwrap();
+        }
+        let kind = Kind::from_static(Placed::KIND);
+        let key = Key::new(key).unwrap();
+        let found = inbox.store.find(&[EventRef { kind, key }]).await.unwrap();
+        assert_eq!(found[0].is_some(), commits);
+    }
     inbox.close().await;
 }

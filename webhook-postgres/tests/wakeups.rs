@@ -276,7 +276,7 @@ async fn what_the_app_accepted_may_be_announced() {
     listening(&inbox, &worker).await;
     let mut app = inbox.database.connection().await;
     let events = [event("a")];
-    inbox.store.accept_in(&mut app, &events).await.unwrap();
+    inbox.store.accept_all_in(&mut app, &events).await.unwrap();
     inbox.store.notify(&events);
     assert!(is_ready(&worker, DEADLINE).await);
     drop(app);
