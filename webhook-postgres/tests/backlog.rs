@@ -81,7 +81,7 @@ async fn nothing_is_left_behind() {
     let mut handed_back = Some(handed_back);
     until("all are processed", async || {
         loop {
-            let claimed = inbox.store.claim(&[claim(100)]).await.unwrap().remove(0);
+            let claimed = inbox::claim_up_to(&inbox.store, 100).await;
             settle(&inbox.store, &claimed.events).await;
             drained += claimed.events.len();
             for event in &claimed.events {
@@ -114,12 +114,8 @@ async fn nothing_is_left_behind() {
     );
     // And the queue knows that it is empty, within moments.
     until("nothing is to come", async || {
-        inbox
-            .store
-            .claim(&[claim(100)])
+        inbox::claim_up_to(&inbox.store, 100)
             .await
-            .unwrap()
-            .remove(0)
             .next_due
             .is_none()
     })
@@ -140,7 +136,7 @@ async fn workers_share_a_backlog() {
             tokio::spawn(async move {
                 let mut drained = 0;
                 loop {
-                    let claimed = store.claim(&[claim(64)]).await.unwrap().remove(0);
+                    let claimed = inbox::claim_up_to(&store, 64).await;
                     settle(&store, &claimed.events).await;
                     drained += claimed.events.len();
                     // Zero means that more is due, or may be.

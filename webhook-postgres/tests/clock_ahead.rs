@@ -7,7 +7,7 @@ mod inbox;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use inbox::{Inbox, claim, kind, until};
+use inbox::{Inbox, kind, until};
 use webhook_core::{
     Admin, Attempt, EventRef, Extended, FailureReason, Key, MadeDue, Page, RunningLeases,
     Scheduler, State,
@@ -36,26 +36,11 @@ async fn make_due(inbox: &Inbox, key: &str, leases: RunningLeases) -> MadeDue {
 async fn events_and_leases_from_a_clock_ahead_are_found_and_made_due() {
     let inbox = Inbox::direct().await;
     inbox.accept("leased").await;
-    let held = inbox
-        .store
-        .claim(&[claim(1)])
-        .await
-        .unwrap()
-        .remove(0)
-        .events;
+    let held = inbox::claim_up_to(&inbox.store, 1).await.events;
     assert_eq!(held.len(), 1);
     inbox.accept("waiting").await;
     set_clock_back(&inbox).await;
-    assert!(
-        inbox
-            .store
-            .claim(&[claim(9)])
-            .await
-            .unwrap()
-            .remove(0)
-            .events
-            .is_empty()
-    );
+    assert!(inbox::claim_up_to(&inbox.store, 9).await.events.is_empty());
 
     let page = Page::new(kind(), State::Processing, NonZeroUsize::new(9).unwrap())
         .held_for_over(Duration::from_secs(3_600));
@@ -66,25 +51,13 @@ async fn events_and_leases_from_a_clock_ahead_are_found_and_made_due() {
     let keep = RunningLeases::Keep;
     assert_eq!(make_due(&inbox, "waiting", keep).await, MadeDue::Applied);
     assert_eq!(make_due(&inbox, "leased", keep).await, MadeDue::Leased);
-    let claimed = inbox
-        .store
-        .claim(&[claim(9)])
-        .await
-        .unwrap()
-        .remove(0)
-        .events;
+    let claimed = inbox::claim_up_to(&inbox.store, 9).await.events;
     assert_eq!(claimed.len(), 1);
     assert_eq!(claimed[0].lease.attempt, Attempt::FIRST);
 
     let end = RunningLeases::End;
     assert_eq!(make_due(&inbox, "leased", end).await, MadeDue::Applied);
-    let claimed = inbox
-        .store
-        .claim(&[claim(9)])
-        .await
-        .unwrap()
-        .remove(0)
-        .events;
+    let claimed = inbox::claim_up_to(&inbox.store, 9).await.events;
     assert_eq!(claimed[0].key.as_str(), "leased");
     assert_eq!(claimed[0].lease.attempt.number(), 2);
     let extended = inbox
@@ -106,17 +79,7 @@ async fn events_and_leases_from_a_clock_ahead_are_found_and_made_due() {
 async fn an_expired_lease_on_an_event_due_far_ahead_is_no_obstacle() {
     let inbox = Inbox::direct().await;
     inbox.accept("a").await;
-    assert_eq!(
-        inbox
-            .store
-            .claim(&[claim(1)])
-            .await
-            .unwrap()
-            .remove(0)
-            .events
-            .len(),
-        1
-    );
+    assert_eq!(inbox::claim_up_to(&inbox.store, 1).await.events.len(), 1);
     set_clock_back(&inbox).await;
     let mut connection = inbox.database.connection().await;
     let expired = sqlx::raw_sql("UPDATE webhook.queue SET leased_until = now() - interval '1 s'");
@@ -125,13 +88,7 @@ async fn an_expired_lease_on_an_event_due_far_ahead_is_no_obstacle() {
     let keep = RunningLeases::Keep;
     assert_eq!(make_due(&inbox, "a", keep).await, MadeDue::Applied);
     assert_eq!(make_due(&inbox, "a", keep).await, MadeDue::AlreadyDue);
-    let claimed = inbox
-        .store
-        .claim(&[claim(1)])
-        .await
-        .unwrap()
-        .remove(0)
-        .events;
+    let claimed = inbox::claim_up_to(&inbox.store, 1).await.events;
     assert_eq!(claimed[0].lease.attempt.number(), 2);
     inbox.close().await;
 }
@@ -141,17 +98,7 @@ async fn an_expired_lease_on_an_event_due_far_ahead_is_no_obstacle() {
 async fn operators_that_wait_for_each_other_move_an_event_once() {
     let inbox = Inbox::direct().await;
     inbox.accept("leased").await;
-    assert_eq!(
-        inbox
-            .store
-            .claim(&[claim(1)])
-            .await
-            .unwrap()
-            .remove(0)
-            .events
-            .len(),
-        1
-    );
+    assert_eq!(inbox::claim_up_to(&inbox.store, 1).await.events.len(), 1);
     inbox.accept("waiting").await;
     set_clock_back(&inbox).await;
     let mut first = inbox.database.connection().await;

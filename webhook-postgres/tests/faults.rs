@@ -56,7 +56,7 @@ async fn survives_dead_connections(inbox: Inbox) {
         for found in asking {
             assert!(found.await.unwrap().unwrap()[0].is_some());
         }
-        let claimed = inbox.store.claim(&[claim(6)]).await.unwrap().remove(0);
+        let claimed = inbox::claim_up_to(&inbox.store, 6).await;
         end_sessions(&mut onlooker).await;
         let settlements: Vec<_> = claimed
             .events
@@ -98,7 +98,7 @@ async fn events_lost_together_are_not_lost_together_again() {
     let mut taken_over = 0;
     let lease = claim(EVENTS).lease;
     until("every event is taken over", async || {
-        let claimed = inbox.store.claim(&[claim(EVENTS)]).await.unwrap().remove(0);
+        let claimed = inbox::claim_up_to(&inbox.store, EVENTS).await;
         taken_over += claimed.events.len();
         taken_over == EVENTS
     })

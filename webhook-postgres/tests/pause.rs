@@ -6,13 +6,13 @@ mod inbox;
 
 use std::time::Duration;
 
-use inbox::{DEADLINE, Inbox, claim, kind, until};
+use inbox::{DEADLINE, Inbox, kind, until};
 use tokio::time::timeout;
 use webhook_core::{Admin, Claimed, Scheduler};
 use webhook_postgres::{POOLED_POLL_INTERVAL, PgStore};
 
 async fn claimed(store: &PgStore) -> Claimed {
-    store.claim(&[claim(10)]).await.unwrap().remove(0)
+    inbox::claim_up_to(store, 10).await
 }
 
 async fn is_ready(store: &PgStore, within: Duration) -> bool {

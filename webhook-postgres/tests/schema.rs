@@ -31,7 +31,7 @@ async fn store_in(database: &TestDatabase, schema: &str) -> PgStore {
 }
 
 async fn settle(store: &PgStore) {
-    let claimed = store.claim(&[claim(9)]).await.unwrap().remove(0);
+    let claimed = inbox::claim_up_to(store, 9).await;
     let settlements: Vec<_> = claimed
         .events
         .iter()
@@ -125,7 +125,7 @@ async fn an_inbox_takes_part_in_an_apps_transaction() {
         .unwrap();
     assert_eq!(store.find(&[reference("a")]).await.unwrap(), [None]);
     transaction.commit().await.unwrap();
-    let claimed = store.claim(&[claim(1)]).await.unwrap().remove(0);
+    let claimed = inbox::claim_up_to(&store, 1).await;
     let lease = claimed.events[0].lease;
     let mut transaction = connection.begin().await.unwrap();
     let settled = store.settle_processed_in(&mut transaction, lease).await;

@@ -55,16 +55,7 @@ async fn an_event_is_durable_with_the_apps_transaction() {
         [Accepted::New, Accepted::Duplicate, Accepted::Conflict]
     );
     assert_eq!(inbox.state("a").await, None);
-    assert!(
-        inbox
-            .store
-            .claim(&[inbox::claim(1)])
-            .await
-            .unwrap()
-            .remove(0)
-            .events
-            .is_empty()
-    );
+    assert!(inbox::claim_up_to(&inbox.store, 1).await.events.is_empty());
     transaction.commit().await.unwrap();
     let record = inbox.record("a").await.unwrap();
     assert_eq!(
@@ -109,12 +100,7 @@ async fn a_delay_counts_from_the_call() {
         .await
         .unwrap();
     transaction.commit().await.unwrap();
-    let claimed = inbox
-        .store
-        .claim(&[inbox::claim(1)])
-        .await
-        .unwrap()
-        .remove(0);
+    let claimed = inbox::claim_up_to(&inbox.store, 1).await;
     // A slow machine may have taken the second away meanwhile, but not more.
     match claimed.next_due {
         Some(_) if claimed.events.is_empty() => {}
@@ -214,12 +200,7 @@ async fn an_effect_is_settled_with_its_event_or_rolled_back() {
         .remove(0);
     let mut held = None;
     until("the lease runs out", async || {
-        let claimed = inbox
-            .store
-            .claim(&[inbox::claim(1)])
-            .await
-            .unwrap()
-            .remove(0);
+        let claimed = inbox::claim_up_to(&inbox.store, 1).await;
         held = claimed.events.into_iter().next();
         held.is_some()
     })
@@ -291,14 +272,7 @@ async fn a_crash_between_leaves_neither() {
     assert_eq!(entries(&mut app).await, 0);
     let mut claimed = None;
     until("the lease runs out", async || {
-        claimed = inbox
-            .store
-            .claim(&[inbox::claim(1)])
-            .await
-            .unwrap()
-            .remove(0)
-            .events
-            .pop();
+        claimed = inbox::claim_up_to(&inbox.store, 1).await.events.pop();
         claimed.is_some()
     })
     .await;
@@ -335,14 +309,7 @@ async fn a_stale_handler_rolls_its_writes_back() {
         .remove(0);
     let mut taker = None;
     until("the lease runs out", async || {
-        taker = inbox
-            .store
-            .claim(&[inbox::claim(1)])
-            .await
-            .unwrap()
-            .remove(0)
-            .events
-            .pop();
+        taker = inbox::claim_up_to(&inbox.store, 1).await.events.pop();
         taker.is_some()
     })
     .await;
@@ -407,13 +374,7 @@ async fn a_long_transaction_keeps_nobody_waiting() {
     assert_eq!(renewed, [Extended::Renewed; 2]);
     // Neither waits for the transaction, nor takes what it holds.
     until("the other lease runs out", async || {
-        let claimed = inbox
-            .store
-            .claim(&[inbox::claim(2)])
-            .await
-            .unwrap()
-            .remove(0)
-            .events;
+        let claimed = inbox::claim_up_to(&inbox.store, 2).await.events;
         assert!(
             claimed
                 .iter()

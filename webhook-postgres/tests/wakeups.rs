@@ -6,7 +6,7 @@ mod inbox;
 
 use std::time::Duration;
 
-use inbox::{DEADLINE, Inbox, claim, delivery, event, kind, until};
+use inbox::{DEADLINE, Inbox, delivery, event, kind, until};
 use sqlx::{PgConnection, Row};
 use tokio::time::timeout;
 use webhook_core::{
@@ -37,7 +37,7 @@ async fn listening(inbox: &Inbox, store: &PgStore) {
     })
     .await;
     until("quiet", async || {
-        store.claim(&[claim(100)]).await.unwrap().remove(0);
+        inbox::claim_up_to(store, 100).await;
         !is_ready(store, Duration::from_millis(200)).await
     })
     .await;
@@ -59,16 +59,8 @@ async fn events_accepted_elsewhere_wake_a_worker() {
             reason: Reason::new("later"),
         },
     ] {
-        let lease = worker.claim(&[claim(1)]).await.unwrap().remove(0).events[0].lease;
-        assert!(
-            worker
-                .claim(&[claim(1)])
-                .await
-                .unwrap()
-                .remove(0)
-                .events
-                .is_empty()
-        );
+        let lease = inbox::claim_up_to(&worker, 1).await.events[0].lease;
+        assert!(inbox::claim_up_to(&worker, 1).await.events.is_empty());
         until("quiet", async || {
             !is_ready(&worker, Duration::from_millis(200)).await
         })
@@ -92,7 +84,7 @@ async fn a_command_that_makes_an_event_due_wakes_workers_before_it_ends() {
         far.delay = Duration::from_secs(3_600);
         inbox.store.accept(&[far]).await.unwrap();
         until("quiet", async || {
-            worker.claim(&[claim(1)]).await.unwrap().remove(0);
+            inbox::claim_up_to(&worker, 1).await;
             !is_ready(&worker, Duration::from_millis(200)).await
         })
         .await;
@@ -105,16 +97,7 @@ async fn a_command_that_makes_an_event_due_wakes_workers_before_it_ends() {
         assert_eq!(made_due.unwrap(), [MadeDue::Applied]);
         command.close().await;
         assert!(is_ready(&worker, DEADLINE).await);
-        assert_eq!(
-            worker
-                .claim(&[claim(1)])
-                .await
-                .unwrap()
-                .remove(0)
-                .events
-                .len(),
-            1
-        );
+        assert_eq!(inbox::claim_up_to(&worker, 1).await.events.len(), 1);
     }
     worker.close().await;
     inbox.close().await;
@@ -224,7 +207,7 @@ async fn through_a_pooler_a_worker_polls() {
     let started = std::time::Instant::now();
     assert!(is_ready(&inbox.store, DEADLINE).await);
     assert!(started.elapsed() >= POOLED_POLL_INTERVAL);
-    inbox.store.claim(&[claim(1)]).await.unwrap().remove(0);
+    inbox::claim_up_to(&inbox.store, 1).await;
     inbox.accept("a").await;
     let woken = timeout(
         POOLED_POLL_INTERVAL / 2,

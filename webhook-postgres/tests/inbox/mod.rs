@@ -11,8 +11,8 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use webhook_core::{
-    Accepted, Claim, ClaimedEvent, Envelope, EventRecord, EventRef, Fingerprint, Key, Kind,
-    NewEvent, Scheduler, State, Store,
+    Accepted, Claim, Claimed, ClaimedEvent, Envelope, EventRecord, EventRef, Fingerprint, Key,
+    Kind, NewEvent, Scheduler, State, Store,
 };
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
@@ -59,7 +59,7 @@ impl Inbox {
     }
 
     pub(crate) async fn claim_one(&self) -> ClaimedEvent {
-        let mut claimed = self.store.claim(&[claim(1)]).await.unwrap().remove(0);
+        let mut claimed = claim_up_to(&self.store, 1).await;
         assert_eq!(claimed.events.len(), 1);
         claimed.events.remove(0)
     }
@@ -99,6 +99,12 @@ pub(crate) fn reference(key: &str) -> EventRef {
         kind: kind(),
         key: Key::new(key).unwrap(),
     }
+}
+
+/// Claims up to `limit` events of the usual kind.
+pub(crate) async fn claim_up_to(store: &PgStore, limit: usize) -> Claimed {
+    let mut claimed = store.claim(&[claim(limit)]).await.unwrap();
+    claimed.remove(0)
 }
 
 pub(crate) fn claim(limit: usize) -> Claim {
