@@ -15,6 +15,9 @@ use crate::support::{PATIENCE, in_time, transaction, until};
 /// The version of the former release's schema.
 const FORMER_VERSION: usize = 5;
 
+/// Finds the version of a database.
+const VERSION: &str = "SELECT max(version)::bigint FROM webhook.migrations";
+
 /// How many of its processes there are.
 const FORMER_PROCESSES: i32 = 3;
 
@@ -154,6 +157,13 @@ impl Former {
     }
 }
 
+/// What an app of the current release does first.
+async fn migrate(url: String) {
+    let store = PgStore::connect(&url).await.unwrap();
+    store.migrate().await.unwrap();
+    store.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn former_release_works_on_while_the_schema_is_migrated() {
     let database = TestDatabase::create().await;
@@ -183,14 +193,7 @@ async fn former_release_works_on_while_the_schema_is_migrated() {
     each_works_on("the former release works").await;
 
     // An app and a server of the current release come at the same time.
-    let migrating = tokio::spawn({
-        let url = database.url().to_owned();
-        async move {
-            let store = PgStore::connect(&url).await.unwrap();
-            store.migrate().await.unwrap();
-            store.close().await;
-        }
-    });
+    let migrating = tokio::spawn(migrate(database.url().to_owned()));
     let node = Node::start(server_on(database.url(), &["--processing-delay-seconds=0"])).await;
     in_time("the app migrates", migrating).await.unwrap();
     each_works_on("the former release works beside the current one").await;
@@ -256,14 +259,7 @@ async fn migration_that_waits_for_a_reader_lets_others_pass() {
     let mut reader = database.connection().await;
     run(&mut reader, "BEGIN; SELECT FROM webhook.events").await;
 
-    let migrating = tokio::spawn({
-        let url = database.url().to_owned();
-        async move {
-            let store = PgStore::connect(&url).await.unwrap();
-            store.migrate().await.unwrap();
-            store.close().await;
-        }
-    });
+    let migrating = tokio::spawn(migrate(database.url().to_owned()));
     until("the migration waits for the reader", async || {
         const WAITING: &str = "SELECT count(*) FROM pg_locks
              WHERE relation = 'webhook.events'::regclass AND NOT granted";
@@ -278,12 +274,11 @@ async fn migration_that_waits_for_a_reader_lets_others_pass() {
         former.settle(&leased).await;
     }
     assert!(!migrating.is_finished());
-    let version = "SELECT max(version)::bigint FROM webhook.migrations";
-    assert_eq!(number(&mut connection, version).await, 5);
+    assert_eq!(number(&mut connection, VERSION).await, 5);
 
     run(&mut reader, "COMMIT").await;
     in_time("the migration ends", migrating).await.unwrap();
-    assert!(number(&mut connection, version).await > 5);
+    assert!(number(&mut connection, VERSION).await > 5);
     database.drop_database().await;
 }
 
@@ -308,8 +303,7 @@ async fn blocked_migration_ends_with_an_error_and_changes_nothing() {
         ),
         "{error:?}"
     );
-    let version = "SELECT max(version)::bigint FROM webhook.migrations";
-    assert_eq!(number(&mut connection, version).await, 5);
+    assert_eq!(number(&mut connection, VERSION).await, 5);
     run(&mut reader, "COMMIT").await;
     store.migrate().await.unwrap();
     store.close().await;
