@@ -41,14 +41,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// An [`StoreError::Unavailable`] caused by `source`.
+    /// A [`StoreError::Unavailable`] caused by `source`.
     pub fn unavailable(source: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Unavailable {
             source: Arc::new(source),
         }
     }
 
-    /// An [`StoreError::Refused`] caused by `source`.
+    /// A [`StoreError::Refused`] caused by `source`.
     pub fn refused(source: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self::Refused {
             source: Arc::new(source),

@@ -288,9 +288,8 @@ impl PgStore {
     /// are committed.
     pub fn notify_kind<P: Payload>(&self) {
         let kind = payload::kind_of::<P>();
-        self.inner
-            .wakeups
-            .due([(&kind, Duration::ZERO)].into_iter());
+        let due = std::iter::once((&kind, Duration::ZERO));
+        self.inner.wakeups.due(due);
     }
 
     /// Wakes workers for `events` that [`accept_all_in`](PgStore::accept_all_in) took, once they are
