@@ -6,7 +6,10 @@ use std::time::Duration;
 use anyhow::ensure;
 use bytes::Bytes;
 use sqlx::postgres::PgPool;
-use webhook_core::{Accepted, Event, Fingerprint, HandlerError, Headers, Identity, Inbox, InboxOptions, InvalidPayload, Payload, Worker, WorkerOptions, payload};
+use webhook_core::{
+    Accepted, Event, Fingerprint, HandlerError, Headers, Identity, Inbox, InboxOptions,
+    InvalidPayload, Payload, Worker, WorkerOptions, payload,
+};
 use webhook_postgres::PgStore;
 
 use crate::job::{Job, Watch};
@@ -34,7 +37,8 @@ pub struct Queue {
 impl Peer for Queue {
     const NAME: &'static str = "this inbox, in process";
     const CRATE: &'static str = "webhook-postgres";
-    const SETTINGS: &'static str = "defaults, no delay";
+    const SETTINGS: &'static str =
+        "no delay; drain: concurrency 4,096 in batches of up to 2,048; pick-up: defaults";
     const UNFINISHED: &'static str = "SELECT count(*) FROM webhook.queue";
 
     type Sender = Inbox;
@@ -60,13 +64,19 @@ impl Peer for Queue {
         Ok(())
     }
 
-    async fn start(&self, _: Aim, watch: Arc<Watch>) -> anyhow::Result<Worker> {
+    async fn start(&self, aim: Aim, watch: Arc<Watch>) -> anyhow::Result<Worker> {
         let handler = move |event: Event<Job>| {
             watch.begin(&event.payload);
             async { Ok::<(), HandlerError>(()) }
         };
         let scheduler = Arc::new(self.store.clone());
-        Ok(Worker::start::<Job>(scheduler, WorkerOptions::default(), handler))
+        let options = match aim {
+            Aim::Throughput => WorkerOptions::default()
+                .with_concurrency(4096)
+                .with_max_batch(2048),
+            Aim::Latency => WorkerOptions::default(),
+        };
+        Ok(Worker::start::<Job>(scheduler, options, handler))
     }
 
     async fn stop(&self, worker: Worker) -> anyhow::Result<()> {
