@@ -5,8 +5,8 @@
 //!
 //! - `cargo test -p fuzz`, on stable, replays `corpus/<target>/` file by file, and then a few
 //!   thousand mutations of those files, always the same ones.
-//! - `fuzz/run <target> [seconds]` searches with libFuzzer, guided by coverage, and
-//!   `fuzz/run --keep <target>` adds what it found worth keeping to the corpus. It needs
+//! - `verification/fuzz/run <target> [seconds]` searches with libFuzzer, guided by coverage, and
+//!   `verification/fuzz/run --keep <target>` adds what it found worth keeping to the corpus. It needs
 //!   `cargo install cargo-fuzz` and a C++ compiler, but no nightly Rust.
 //!
 //! An input that fails is left in `targets/artifacts/<target>/`. It belongs in the corpus together

@@ -184,7 +184,7 @@ pub fn usual_place() -> PathBuf {
 
 /// Where a tool is, as the script says.
 pub(crate) async fn find_or_install(tool: &str) -> anyhow::Result<String> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/find-or-install");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/find-or-install");
     let found = Command::new(script).arg(tool).output().await?;
     ensure!(
         found.status.success(),
