@@ -255,6 +255,6 @@ impl Report {
 
     /// Writes a page that needs nothing else.
     pub(crate) fn write_html(&self, path: &Path) -> anyhow::Result<()> {
-        Ok(std::fs::write(path, html::page(self))?)
+        Ok(std::fs::write(path, html::page(self)?)?)
     }
 }

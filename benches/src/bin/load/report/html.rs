@@ -2,18 +2,20 @@
 
 mod chart;
 
-use std::fmt::Write as _;
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use plotters::style::RGBColor;
 
 use super::table::{self, Table};
 use super::{Report, Run, Section};
+use crate::recording::Point;
 use chart::{Chart, Line, Scale};
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #6b7280; --rule: #d5d9df; --paper: #fff;
-  --one: #2563eb; --two: #d97706; --three: #b91c1c; --good: #15803d; --bad: #b91c1c; }
+  --good: #15803d; --bad: #b91c1c; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e8eb; --soft: #9aa3af; --rule: #3a4049; --paper: #16181c;
-    --one: #7aa7ff; --two: #f2b45c; --three: #f28b82; --good: #6fcf8a; --bad: #f28b82; } }
+    --good: #6fcf8a; --bad: #f28b82; } }
 body { margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: var(--ink);
   background: var(--paper); font: 15px/1.5 system-ui, sans-serif; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
@@ -23,134 +25,138 @@ dt { color: var(--soft); float: left; width: 7rem; } dd { margin-left: 8rem; }
 h3 { margin: 1.5rem 0 .2rem; font-size: 1rem; }
 .charts { display: flex; flex-wrap: wrap; gap: 1rem; }
 .met { color: var(--good); } .missed, .failure { color: var(--bad); font-weight: 600; }
-svg { width: 34rem; max-width: 100%; height: auto; }
-svg text { fill: var(--soft); font-size: 11px; }
-svg .rule { stroke: var(--rule); } svg polyline { fill: none; stroke-width: 1.5; }
-svg .one { stroke: var(--one); } svg .two { stroke: var(--two); } svg .three { stroke: var(--three); }
-svg text.one { fill: var(--one); stroke: none; } svg text.two { fill: var(--two); stroke: none; }
-svg text.three { fill: var(--three); stroke: none; }
+svg { max-width: 100%; height: auto; }
 ";
 
-pub(super) fn page(report: &Report) -> String {
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\">\
-         <title>Load bench</title><style>{STYLE}</style>\n<h1>Load bench</h1>\n<dl>"
-    );
-    for (name, fact) in report.machine.lines() {
-        let _ = write!(page, "<dt>{name}</dt><dd>{}</dd>", escape(&fact));
-    }
-    page.push_str("</dl>\n");
-    if report.quick {
-        page.push_str("<p class=\"failure\">Too small to mean anything: --quick</p>\n");
-    }
-    if let Some(verdicts) = table::verdicts(report) {
-        page.push_str("<h2>Targets</h2>\n");
-        push_table(&mut page, &verdicts);
-    }
-    for section in &report.sections {
-        push_section(&mut page, section);
-    }
-    page.push_str("</html>\n");
-    page
+// Readable on light and on dark paper.
+const BLUE: RGBColor = RGBColor(59, 130, 246);
+const ORANGE: RGBColor = RGBColor(217, 119, 6);
+const RED: RGBColor = RGBColor(220, 38, 38);
+
+pub(super) fn page(report: &Report) -> anyhow::Result<String> {
+    let sections: Vec<Markup> = report
+        .sections
+        .iter()
+        .map(section)
+        .collect::<anyhow::Result<_>>()?;
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width";
+                title { "Load bench" }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                h1 { "Load bench" }
+                dl {
+                    @for (name, fact) in report.machine.lines() { dt { (name) } dd { (fact) } }
+                }
+                @if report.quick {
+                    p.failure { "--quick: too small for the figures to mean anything" }
+                }
+                @if let Some(verdicts) = table::verdicts(report) {
+                    h2 { "Targets" }
+                    (rows(&verdicts))
+                }
+                @for section in sections { (section) }
+            }
+        }
+    };
+    Ok(page.into_string())
 }
 
-fn push_section(page: &mut String, section: &Section) {
-    let _ = writeln!(
-        page,
-        "<h2>{}</h2><p>{}</p>",
-        escape(section.name),
-        escape(section.title)
-    );
-    for failure in &section.failures {
-        let _ = writeln!(page, "<p class=\"failure\">Failed: {}</p>", escape(failure));
-    }
+fn section(section: &Section) -> anyhow::Result<Markup> {
     let tables = [
         table::runs(section),
         table::figures(section),
         table::peers(section),
     ];
-    for table in tables.iter().flatten() {
-        push_table(page, table);
-    }
-    for peer in &section.peers {
-        let settings = format!("{} {}: {}", peer.queue, peer.version, peer.settings);
-        let _ = writeln!(page, "<p>{}</p>", escape(&settings));
-    }
-    for run in section.runs.iter().filter(|run| run.points.len() > 1) {
-        push_charts(page, run);
-    }
-    page.push_str("<div class=\"charts\">");
-    for series in &section.series {
-        let chart = Chart {
-            title: series.title,
-            scale: Scale::FromZero,
-            lines: vec![Line {
+    let runs: Vec<(&str, Vec<String>)> = section
+        .runs
+        .iter()
+        .filter(|run| run.points.len() > 1)
+        .map(|run| Ok((run.name.as_str(), charts(run)?)))
+        .collect::<anyhow::Result<_>>()?;
+    let series: Vec<String> = section
+        .series
+        .iter()
+        .map(|series| {
+            let line = Line {
                 name: series.title,
-                class: "one",
+                colour: BLUE,
                 points: series.points.clone(),
-            }],
-        };
-        page.push_str(&chart.svg());
-    }
-    page.push_str("</div>\n");
+            };
+            let lines = vec![line];
+            let (title, scale) = (series.title, Scale::Linear);
+            Chart {
+                title,
+                scale,
+                lines,
+            }
+            .svg()
+        })
+        .collect::<anyhow::Result<_>>()?;
+    Ok(html! {
+        h2 { (section.name) }
+        p { (section.title) }
+        @for failure in &section.failures { p.failure { "Failed: " (failure) } }
+        @for table in tables.iter().flatten() { (rows(table)) }
+        @for peer in &section.peers {
+            p { (peer.queue) " " (peer.version) ": " (peer.settings) }
+        }
+        @for (name, charts) in runs {
+            h3 { (name) }
+            div.charts { @for svg in charts { (PreEscaped(svg)) } }
+        }
+        div.charts { @for svg in series { (PreEscaped(svg)) } }
+    })
 }
 
-fn push_charts(page: &mut String, run: &Run) {
-    let line = |name, class, value: fn(&crate::recording::Point) -> f64| Line {
+/// Throughput over time and, where callers waited for answers, latency.
+fn charts(run: &Run) -> anyhow::Result<Vec<String>> {
+    let line = |name, colour, value: fn(&Point) -> f64| Line {
         name,
-        class,
+        colour,
         points: run
             .points
             .iter()
             .map(|point| (point.at, value(point)))
             .collect(),
     };
-    let _ = write!(page, "<h3>{}</h3><div class=\"charts\">", escape(&run.name));
     let throughput = Chart {
         title: "per second",
-        scale: Scale::FromZero,
-        lines: vec![line("rate", "one", |point| point.per_second)],
+        scale: Scale::Linear,
+        lines: vec![line("rate", BLUE, |point| point.per_second)],
     };
-    page.push_str(&throughput.svg());
-    if run.latency.is_some() {
-        let latency = Chart {
-            title: "latency, ms",
-            scale: Scale::Logarithmic,
-            lines: vec![
-                line("p50", "one", |point| point.p50),
-                line("p99", "two", |point| point.p99),
-                line("max", "three", |point| point.max),
-            ],
-        };
-        page.push_str(&latency.svg());
-    }
-    page.push_str("</div>\n");
+    let latency = run.latency.map(|_| Chart {
+        title: "latency, ms",
+        scale: Scale::Logarithmic,
+        lines: vec![
+            line("p50", BLUE, |point| point.p50),
+            line("p99", ORANGE, |point| point.p99),
+            line("max", RED, |point| point.max),
+        ],
+    });
+    [Some(throughput), latency]
+        .iter()
+        .flatten()
+        .map(Chart::svg)
+        .collect()
 }
 
-fn push_table(page: &mut String, (header, rows): &Table) {
-    page.push_str("<table><tr>");
-    for cell in header {
-        let _ = write!(page, "<th>{}</th>", escape(cell));
-    }
-    page.push_str("</tr>\n");
-    for row in rows {
-        page.push_str("<tr>");
-        for cell in row {
-            let class = match cell.as_str() {
-                "met" => " class=\"met\"",
-                "MISSED" => " class=\"missed\"",
-                _ => "",
-            };
-            let _ = write!(page, "<td{class}>{}</td>", escape(cell));
+fn rows((header, rows): &Table) -> Markup {
+    html! {
+        table {
+            tr { @for cell in header { th { (cell) } } }
+            @for row in rows {
+                tr {
+                    @for cell in row {
+                        td.met[cell == "met"].missed[cell == "MISSED"] { (cell) }
+                    }
+                }
+            }
         }
-        page.push_str("</tr>\n");
     }
-    page.push_str("</table>\n");
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
