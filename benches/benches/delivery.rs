@@ -1,4 +1,4 @@
-//! Deliveries to measure with.
+//! The deliveries that the benches send.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use webhook_core::{Envelope, Headers, NewEvent};
 use webhook_server::transaction::Transaction;
 
-/// A transaction that no delivery before had, of about 300 bytes.
+/// A transaction with a fresh key; about 300 bytes.
 pub(crate) fn body() -> Bytes {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -17,12 +17,12 @@ pub(crate) fn body() -> Bytes {
     body.into()
 }
 
-/// As many [`body`]s.
+/// Makes `count` [`body`]s.
 pub(crate) fn bodies(count: usize) -> Vec<Bytes> {
     (0..count).map(|_| body()).collect()
 }
 
-/// As many events with fresh keys, due at once.
+/// Makes `count` events with fresh keys, due at once.
 pub(crate) fn events(count: usize) -> Vec<NewEvent> {
     let bodies = (0..count).map(|_| body());
     let events = bodies.map(|body| {

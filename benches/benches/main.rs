@@ -20,7 +20,7 @@ mod signature;
 mod store;
 mod subject;
 
-/// As many threads as the machines have on which figures are compared.
+/// The number of cores of the machines whose figures are compared.
 const WORKER_THREADS: usize = 2;
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
@@ -31,7 +31,8 @@ static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
         .expect("a runtime starts")
 });
 
-/// For intervals as narrow as ten samples allow; the default takes longer than measuring does.
+/// How often criterion resamples. Ten samples allow no narrower intervals, and its default takes
+/// longer than the measurement.
 const RESAMPLES: usize = 10_000;
 
 criterion_group!(

@@ -13,18 +13,18 @@ use webhook_server::transaction::Transaction;
 use crate::subject::{Backend, Subjects};
 use crate::{RUNTIME, delivery};
 
-/// So many deliveries at once.
+/// How many deliveries are sent at once.
 const CALLERS: [usize; 3] = [1, 64, 256];
 
 /// How long the drain of an idle worker may take.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Until deliveries are answered: their events are durable, and not yet due.
+/// From the delivery to its answer. The event is durable then, and not yet due.
 pub(crate) fn accept(criterion: &mut Criterion) {
     measure(criterion, Way::Accept);
 }
 
-/// Until their handlers have run, in the same process.
+/// From the delivery to the end of its handler, in the same process.
 pub(crate) fn accept_to_processed(criterion: &mut Criterion) {
     measure(criterion, Way::AcceptToProcessed);
 }
@@ -61,7 +61,7 @@ fn measure(criterion: &mut Criterion, way: Way) {
     }
 }
 
-/// How long it takes that each caller delivers `rounds` times, one delivery after the other.
+/// Measures how long the callers take to make `rounds` deliveries each, one after the other.
 async fn time(subjects: &mut Subjects, way: Way, rounds: u64, callers: usize) -> Duration {
     let rounds = usize::try_from(rounds).unwrap_or(usize::MAX);
     let subject = subjects.next(rounds * callers).await;

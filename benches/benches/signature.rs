@@ -1,6 +1,6 @@
-//! What it costs to know a sender: verifying signatures of a body of 1 KiB.
+//! The cost of verifying a signature over a body of 1 KiB.
 //!
-//! To be compared with the processor time of an accepted request, which `load scale` prints.
+//! Compare it with the processor time of an accepted request, which `load scale` prints.
 
 use std::hint::black_box;
 use std::time::{Duration, SystemTime};

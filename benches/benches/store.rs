@@ -1,4 +1,4 @@
-//! The operations of a backend, by batch size and by callers at once.
+//! The operations of a backend, by batch size and by number of concurrent callers.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use webhook_core::{ClaimedEvent, NewEvent, Outcome, Settlement};
 use crate::subject::{Backend, Subject, Subjects};
 use crate::{RUNTIME, delivery};
 
-/// Callers, and the events in each batch of each of them.
+/// The number of callers, and the number of events in each of their batches.
 const LOADS: [(usize, usize); 8] = [
     (1, 1),
     (1, 16),
@@ -21,7 +21,7 @@ const LOADS: [(usize, usize); 8] = [
     (64, 64),
 ];
 
-/// At most as many events are made ready at a time.
+/// The most events that are prepared at a time.
 const READY: usize = 16_384;
 
 pub(crate) fn accept(criterion: &mut Criterion) {
@@ -43,7 +43,7 @@ enum Operation {
     Settle,
 }
 
-/// One call of an operation, made ready.
+/// One prepared call of an operation.
 enum Call {
     Accept(Vec<NewEvent>),
     Claim(usize),
@@ -77,7 +77,7 @@ fn measure(criterion: &mut Criterion, operation: Operation) {
     }
 }
 
-/// How long it takes that each caller makes a call, `rounds` times.
+/// Measures `rounds` rounds; in each, every caller makes one call.
 async fn time(
     subjects: &mut Subjects,
     operation: Operation,
@@ -109,7 +109,7 @@ async fn time(
         let claimed = join_all(callers_at_work).await;
         elapsed += started.elapsed();
 
-        // Leases left behind would make the next rounds another bench.
+        // Leases that stay behind would change what the next rounds measure.
         for claimed in claimed
             .into_iter()
             .flat_map(|it| it.expect("no caller panics"))
@@ -126,7 +126,7 @@ async fn time(
 }
 
 impl Operation {
-    /// The calls of one caller.
+    /// Prepares the calls of one caller.
     async fn make_ready(self, subject: &Subject, rounds: usize, batch: usize) -> Vec<Call> {
         if !matches!(self, Self::Accept) {
             subject.accept(rounds * batch).await;
@@ -144,7 +144,7 @@ impl Operation {
 }
 
 impl Call {
-    /// Makes the call; what it has claimed.
+    /// Makes the call, and returns what it claimed.
     async fn make(self, subject: &Subject) -> Vec<ClaimedEvent> {
         match self {
             Self::Accept(events) => {

@@ -1,4 +1,4 @@
-//! The backends under measurement, each bench on a fresh one.
+//! The backends that are measured. Each bench gets a fresh one.
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -11,10 +11,10 @@ use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
 use webhook_server::transaction::Transaction;
 
-/// How many events are accepted at once where only what comes after is measured.
+/// How many events are accepted in one call while a measurement is prepared.
 const SET_UP_BATCH: usize = 1024;
 
-/// Which backend.
+/// A kind of backend.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
     Memory,
@@ -34,14 +34,15 @@ impl fmt::Display for Backend {
     }
 }
 
-/// A backend that is replaced by a fresh one now and then, lest measurements be of its size.
+/// A backend that is replaced by a fresh one now and then, so that its size does not distort the
+/// figures.
 pub(crate) struct Subjects {
     backend: Backend,
     current: Option<Subject>,
     held: usize,
 }
 
-/// After as many events a backend is replaced.
+/// A backend is replaced after this number of events.
 const REPLACE: usize = 500_000;
 
 impl Subjects {
@@ -53,8 +54,8 @@ impl Subjects {
         }
     }
 
-    /// A backend to which `more` events are about to be added. It stays the same for some time:
-    /// what its first statements cost is not measured again and again.
+    /// Returns a backend that has room for `more` events. It stays the same for some time, so that
+    /// the cost of its first statements is not measured again and again.
     pub(crate) async fn next(&mut self, more: usize) -> Subject {
         if self.held > REPLACE {
             self.clean_up().await;
@@ -69,7 +70,7 @@ impl Subjects {
         }
     }
 
-    /// All subjects given out must have been dropped.
+    /// Every subject that was handed out must have been dropped.
     pub(crate) async fn clean_up(&mut self) {
         self.held = 0;
         if let Some(subject) = self.current.take() {
@@ -132,7 +133,7 @@ impl Subject {
         }
     }
 
-    /// Accepts as many events, all due.
+    /// Accepts `count` events, all due.
     pub(crate) async fn accept(&self, count: usize) {
         let events = crate::delivery::events(count);
         for batch in events.chunks(SET_UP_BATCH) {

@@ -1,4 +1,4 @@
-//! The limit of HTTP and JSON: a hyper server that parses the body and answers 202, and no more.
+//! The limit of HTTP and JSON: a hyper server that only parses the body and answers 202.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
-/// What the server must look at; the rest of the object is skipped.
+/// The members that the server reads; the rest of the object is skipped.
 #[derive(Deserialize)]
 #[expect(dead_code, reason = "parsing them is the work that is measured")]
 struct Body<'a> {

@@ -1,4 +1,4 @@
-//! What every scenario works with: servers, databases, measurements, checks.
+//! The tools of every scenario: servers, databases, measurements, checks.
 
 use std::cell::RefCell;
 use std::num::NonZeroUsize;
@@ -23,10 +23,10 @@ use crate::server::{Programs, Server, Settings, Variant};
 /// The body of a typical event.
 pub(crate) const BODY_BYTES: usize = 300;
 
-/// How many events are processed in a second, at the very least.
+/// The least number of events that a worker must process in a second.
 const SLOWEST_PER_SECOND: u64 = 500;
 
-/// All that a scenario needs.
+/// Everything that a scenario needs.
 #[derive(Debug)]
 pub(crate) struct Bench {
     pub(crate) options: Options,
@@ -37,20 +37,20 @@ pub(crate) struct Bench {
     pub(crate) report: Report,
 }
 
-/// A database, and what was sent to it.
+/// A database, and a record of the requests sent to it.
 #[derive(Debug)]
 pub(crate) struct Bed {
     pub(crate) database: Database,
-    /// Of the servers on it.
+    /// The program and the settings of the servers on it.
     variant: Variant,
     keys: Arc<Keys>,
     answers: RefCell<Vec<Answers>>,
-    /// Events written beforehand, and how many of them stay in the queue.
+    /// How many events were written beforehand, and how many of them stay in the queue.
     preloaded: i64,
     pub(crate) waiting: i64,
 }
 
-/// What to send in one measurement, and to whom.
+/// The requests of one measurement, and the servers that they go to.
 #[derive(Clone, Debug)]
 pub(crate) struct Load<'a> {
     pub(crate) servers: &'a [&'a Server],
@@ -61,14 +61,14 @@ pub(crate) struct Load<'a> {
     pub(crate) seconds: Duration,
 }
 
-/// One of those that are compared with each other.
+/// One side of a comparison.
 #[derive(Clone, Debug)]
 pub(crate) enum Party<'a> {
-    /// A webhook-server on its database.
+    /// A webhook-server with its database.
     Inbox { bed: &'a Bed, load: Load<'a> },
     /// The server that stores nothing.
     Bare { load: Load<'a> },
-    /// pgbench with so many clients, on a prepared database.
+    /// pgbench with this number of clients, on a prepared database.
     Inserts {
         database: &'a Database,
         clients: usize,
@@ -90,12 +90,12 @@ impl Bench {
         })
     }
 
-    /// A new database with the schema in it.
+    /// Creates a database with the schema.
     pub(crate) async fn bed(&mut self, purpose: &str) -> anyhow::Result<Bed> {
         self.bed_of(purpose, Variant::default()).await
     }
 
-    /// A new database with the schema in it, and servers that are not the usual ones.
+    /// Creates a database with the schema, for servers other than the usual ones.
     pub(crate) async fn bed_of(&mut self, purpose: &str, variant: Variant) -> anyhow::Result<Bed> {
         let database = self.cluster.create(purpose).await?;
         self.programs.migrate(&variant, &database.url).await?;
@@ -145,7 +145,7 @@ impl Bench {
         }
     }
 
-    /// Whose processor time counts while these servers run.
+    /// The processes whose processor time is measured while these servers run.
     pub(crate) fn watched(&self, servers: &[&Server]) -> Watched {
         Watched {
             servers: servers.iter().map(|server| server.pid).collect(),
@@ -154,7 +154,7 @@ impl Bench {
         }
     }
 
-    /// Sends `load`, and notes the answers in `bed`.
+    /// Sends `load`, and records the answers in `bed`.
     pub(crate) async fn measure(
         &self,
         bed: &Bed,
@@ -167,7 +167,7 @@ impl Bench {
         Ok(run)
     }
 
-    /// Measures those that are compared with each other, in turns: a machine's speed drifts.
+    /// Measures the sides of a comparison in turns, since a machine's speed drifts.
     pub(crate) async fn in_turns(
         &self,
         section: &mut Section,
@@ -197,7 +197,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Says what the last so many runs came to.
+    /// Prints the results of the last `count` runs.
     pub(crate) fn say_runs(&self, section: &Section, count: usize) {
         let first = section.runs.len().saturating_sub(count);
         for run in &section.runs[first..] {
@@ -205,7 +205,7 @@ impl Bench {
         }
     }
 
-    /// The part of `load` that is sent in one turn.
+    /// Returns the part of `load` that is sent in one turn.
     pub(crate) fn turn<'a>(&self, load: &Load<'a>) -> Load<'a> {
         Load {
             seconds: load.seconds / self.scale.turns,
@@ -213,7 +213,7 @@ impl Bench {
         }
     }
 
-    /// Sends `load` as a part of something longer, and notes the answers in `bed`.
+    /// Sends `load` as a part of a longer measurement, and records the answers in `bed`.
     pub(crate) async fn stretch(
         &self,
         bed: &Bed,
@@ -298,13 +298,13 @@ impl Bench {
         Ok(())
     }
 
-    /// Waits until everything is processed that will fall due soon; somebody must be at it.
+    /// Waits until every event that falls due soon is processed. A worker must be running.
     pub(crate) async fn await_processed(&self, bed: &Bed) -> anyhow::Result<()> {
         let due = bed.database.queued().await? - bed.waiting;
         self.await_settled(bed, due).await
     }
 
-    /// Waits until the `due` events are processed that will fall due soon.
+    /// Waits until the `due` events that fall due soon are processed.
     pub(crate) async fn await_settled(&self, bed: &Bed, due: i64) -> anyhow::Result<()> {
         let seconds = u64::try_from(due).unwrap_or(0) / SLOWEST_PER_SECOND;
         let patience = Duration::from_mins(1) + Duration::from_secs(seconds);

@@ -1,4 +1,4 @@
-//! A connection that sends one request after the other and reads no more of an answer than it must.
+//! A connection that sends one request after the other and reads only what it needs of each answer.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,12 +10,12 @@ use tokio::net::TcpStream;
 /// The largest answer taken; the longest expected is a problem document of a few hundred bytes.
 const MAX_ANSWER_BYTES: usize = 16 * 1024;
 
-/// What an answer said.
+/// An answer, as far as it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     /// The status code.
     pub(crate) status: u16,
-    /// What became of the event, where the status is 202.
+    /// The `status` member of the body, if the status code is 202.
     pub(crate) said: Said,
 }
 
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_an_error() {
+    fn malformed_answer_is_an_error() {
         assert!(parse(b"HTTP/1.1 20\r\n\r\n").is_err());
         assert!(parse(b"HTTP/1.1 202 Accepted\r\n\r\n").is_err());
         assert!(parse(b"SMTP\r\n\r\n").is_err());

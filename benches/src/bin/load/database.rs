@@ -1,4 +1,4 @@
-//! Databases to measure on, one per setting, and what is asked of them.
+//! The databases of the measurements, one per setting, and the queries on them.
 
 mod preload;
 
@@ -19,7 +19,7 @@ use crate::recording::Point;
 /// The SQLSTATE of insufficient_privilege.
 const FORBIDDEN: &str = "42501";
 
-/// So many rows are counted faster than statistics about them come.
+/// Up to this number of rows, counting them is faster than waiting for statistics about them.
 const CHEAP_TO_COUNT: i64 = 50_000;
 
 /// The server that `scripts/with-postgres` started.
@@ -27,21 +27,21 @@ const CHEAP_TO_COUNT: i64 = 50_000;
 pub(crate) struct Cluster {
     url: String,
     pooler_url: Option<String>,
-    /// Where it runs on this machine: the process that all others of the server are children of.
+    /// The process id of its postmaster, if it runs on this machine.
     pub(crate) postmaster: Option<u32>,
     pub(crate) pooler: Option<u32>,
     created: u32,
 }
 
 impl Cluster {
-    /// Finds it in the environment.
+    /// Reads its address from the environment.
     pub(crate) async fn find() -> anyhow::Result<Self> {
         let url = std::env::var("TEST_DATABASE_URL").context("TEST_DATABASE_URL is not set")?;
         let mut connection = connect(&url).await?;
         let backend: i32 = query_scalar("SELECT pg_backend_pid()")
             .fetch_one(&mut connection)
             .await?;
-        // Only for those who may read all settings; without it there is no pooler to watch.
+        // Only roles that may read all settings see it. Without it no pooler is watched.
         let directory: Option<String> = query_scalar("SHOW data_directory")
             .fetch_one(&mut connection)
             .await
@@ -61,12 +61,12 @@ impl Cluster {
         })
     }
 
-    /// Connects to the server's own database, which nothing else here uses.
+    /// Connects to the server's maintenance database, which nothing else here uses.
     pub(crate) async fn connect(&self) -> anyhow::Result<PgConnection> {
         connect(&self.url).await
     }
 
-    /// An empty database.
+    /// Creates an empty database.
     pub(crate) async fn create(&mut self, purpose: &str) -> anyhow::Result<Database> {
         self.created += 1;
         let name = format!("load_{}_{purpose}", self.created);
@@ -90,7 +90,7 @@ impl Cluster {
         })
     }
 
-    /// Removes a database, whoever is still connected.
+    /// Drops a database, even if sessions are still connected.
     pub(crate) async fn remove(&self, database: Database) -> anyhow::Result<()> {
         database.pool.close().await;
         let mut admin = self.connect().await?;
@@ -99,19 +99,19 @@ impl Cluster {
         Ok(())
     }
 
-    /// Writes back what earlier runs left dirty, so that each begins alike.
+    /// Writes back the dirty pages of earlier runs, so that every run begins alike.
     pub(crate) async fn checkpoint(&self) -> anyhow::Result<()> {
         match query("CHECKPOINT")
             .execute(&mut self.connect().await?)
             .await
         {
-            // Somebody else's server, who writes back when it pleases him.
+            // This role must not ask the server for a checkpoint; go on without one.
             Err(sqlx::Error::Database(error)) if error.code() == Some(FORBIDDEN.into()) => Ok(()),
             result => Ok(result.map(|_| ())?),
         }
     }
 
-    /// Transactions committed in a database so far, seen from outside of it.
+    /// Returns how many transactions have been committed in a database, asked from another one.
     pub(crate) async fn transactions(&self, database: &Database) -> anyhow::Result<i64> {
         let count = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = $1";
         Ok(query_scalar(count)
@@ -127,8 +127,8 @@ async fn connect(url: &str) -> anyhow::Result<PgConnection> {
         .context("failed to connect to PostgreSQL")
 }
 
-/// Another database of the same server. TLS stays off: nobody encrypts within a machine, and the
-/// cost would be somebody else's to explain.
+/// Returns the URL of another database of the same server. TLS is off: its cost within one machine
+/// would say nothing about the inbox.
 fn with_database(url: &str, name: &str) -> String {
     let (address, query) = url.split_once('?').unwrap_or((url, ""));
     let server = match address.rsplit_once('/') {
@@ -156,7 +156,7 @@ pub(crate) struct Database {
     pool: PgPool,
 }
 
-/// How many events stand where.
+/// The number of events in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, sqlx::FromRow)]
 pub(crate) struct Counts {
     pub(crate) events: i64,
@@ -175,7 +175,7 @@ pub(crate) struct TableSize {
     pub(crate) dead_rows: i64,
 }
 
-/// How long past due something happened to events, in milliseconds.
+/// How long past their due time events reached some point, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize, sqlx::FromRow)]
 pub(crate) struct Lateness {
     pub(crate) events: i64,
@@ -184,11 +184,12 @@ pub(crate) struct Lateness {
     pub(crate) p99: f64,
     pub(crate) p999: f64,
     pub(crate) max: f64,
-    /// Less than zero, if it happened to an event before it was due.
+    /// Negative if an event reached it before it was due.
     pub(crate) min: f64,
 }
 
-/// How long past due something happened, `at`, to events that fell due since a moment.
+/// Selects how long past their due time events reached `at`, for events that fell due since a
+/// moment.
 macro_rules! lateness {
     ($happened:literal, $joined:literal) => {
         concat!(
@@ -210,17 +211,17 @@ macro_rules! lateness {
     };
 }
 
-/// How processing went.
+/// The course of processing.
 #[derive(Clone, Debug)]
 pub(crate) struct Settled {
-    /// From the first to the last.
+    /// The time from the first settled event to the last.
     pub(crate) seconds: f64,
     pub(crate) per_second: f64,
     pub(crate) points: Vec<Point>,
 }
 
 impl Database {
-    /// Runs statements that answer nothing.
+    /// Runs statements that return no rows.
     pub(crate) async fn execute(&self, statements: &'static str) -> anyhow::Result<()> {
         sqlx::raw_sql(statements).execute(&self.pool).await?;
         Ok(())
@@ -250,7 +251,7 @@ impl Database {
         .await?)
     }
 
-    /// How much WAL the server has written in its life.
+    /// Returns how much WAL the server has written since it was created.
     pub(crate) async fn wal_bytes(&self) -> anyhow::Result<i64> {
         Ok(
             query_scalar("SELECT pg_wal_lsn_diff(pg_current_wal_insert_lsn(), '0/0')::bigint")
@@ -259,7 +260,7 @@ impl Database {
         )
     }
 
-    /// The age of the oldest due event, in seconds; zero where none is.
+    /// Returns the age of the oldest due event in seconds, or zero if none is due.
     pub(crate) async fn lag_seconds(&self) -> anyhow::Result<f64> {
         Ok(query_scalar(
             "SELECT coalesce(greatest(extract(epoch FROM clock_timestamp() - min(due_at)), 0), 0)::float8
@@ -269,7 +270,7 @@ impl Database {
         .await?)
     }
 
-    /// How many events are due and not yet settled.
+    /// Counts the events that are due and not yet settled.
     pub(crate) async fn due(&self) -> anyhow::Result<i64> {
         Ok(
             query_scalar("SELECT count(*) FROM webhook.queue WHERE due_at <= clock_timestamp()")
@@ -278,7 +279,7 @@ impl Database {
         )
     }
 
-    /// The database's clock, to tell later what happened from now on.
+    /// Reads the database's clock, for queries about what happens from now on.
     pub(crate) async fn now_micros(&self) -> anyhow::Result<i64> {
         Ok(
             query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
@@ -287,7 +288,8 @@ impl Database {
         )
     }
 
-    /// How long past due the events were settled that fell due from `since` on.
+    /// Returns how long past their due time events were settled, for those that fell due from
+    /// `since` on.
     pub(crate) async fn lateness(&self, since_micros: i64) -> anyhow::Result<Lateness> {
         const SETTLED: &str = lateness!(
             "SELECT id, settled_at AS at FROM webhook.outcomes",
@@ -299,7 +301,8 @@ impl Database {
             .await?)
     }
 
-    /// How long past due the handlers of those events began, by keys and the times of their log.
+    /// Returns how long past their due time the handlers of those events began, from the keys and
+    /// times in the log.
     pub(crate) async fn pick_up(
         &self,
         since_micros: i64,
@@ -319,8 +322,8 @@ impl Database {
             .await?)
     }
 
-    /// The rate at which events were settled since then, from the first to the last, with points
-    /// `interval` apart.
+    /// Returns the rate at which events were settled since then, from the first to the last, with
+    /// one point per `interval`.
     pub(crate) async fn settled(
         &self,
         since_micros: i64,
@@ -359,7 +362,7 @@ impl Database {
         })
     }
 
-    /// Gives all events, which are in the queue, to so many kinds: `kind-0` and so on.
+    /// Spreads all events, which must be in the queue, over `kinds` kinds: `kind-0` and so on.
     pub(crate) async fn spread_over_kinds(&self, kinds: usize) -> anyhow::Result<()> {
         let spread = format!(
             "UPDATE webhook.events SET kind = 'kind-' || id % {kinds};
@@ -368,7 +371,7 @@ impl Database {
         sqlx::raw_sql(AssertSqlSafe(spread))
             .execute(&self.pool)
             .await?;
-        // Without the rows from before.
+        // Remove the rows that the update left dead.
         for table in ["webhook.events", "webhook.queue"] {
             let vacuum = format!("VACUUM (FULL, ANALYZE) {table}");
             query(AssertSqlSafe(vacuum)).execute(&self.pool).await?;
@@ -376,7 +379,7 @@ impl Database {
         Ok(())
     }
 
-    /// How many events are not yet settled.
+    /// Counts the events that are not yet settled.
     pub(crate) async fn queued(&self) -> anyhow::Result<i64> {
         Ok(query_scalar("SELECT count(*) FROM webhook.queue")
             .fetch_one(&self.pool)
@@ -397,8 +400,8 @@ impl Database {
         let mut last = (before, Instant::now());
         progress.begin("until all are processed", u64::try_from(due).unwrap_or(1));
         loop {
-            // Statistics cost nothing, but come late and are no proof; counting disturbs those
-            // who are at work.
+            // Statistics cost nothing, but they come late and prove nothing. Counting slows the
+            // workers down.
             let inserted = self.inserted_outcomes().await?;
             if inserted != last.0 {
                 last = (inserted, Instant::now());

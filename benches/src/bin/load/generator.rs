@@ -19,13 +19,13 @@ use crate::client::Client;
 use crate::recording::Recording;
 use crate::request::{Choice, Keys, Requests};
 
-/// How long a connection, and the last answers, may take until they count as lost.
+/// How long connecting may take, and how long the last answers may take, until they count as lost.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The pacer looks at the clock no more often: a wake-up costs microseconds.
+/// The shortest interval at which the pacer looks at the clock; a wake-up costs microseconds.
 const TICK: Duration = Duration::from_micros(250);
 
-/// What to send, and how.
+/// Which requests to send, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Traffic {
     /// Connections are spread evenly over these.
@@ -33,7 +33,7 @@ pub(crate) struct Traffic {
     pub(crate) connections: usize,
     pub(crate) pace: Pace,
     pub(crate) choice: Choice,
-    /// Of the bodies, drawn evenly.
+    /// The sizes of the bodies, drawn evenly.
     pub(crate) sizes: Vec<usize>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) threads: NonZeroUsize,
@@ -42,21 +42,21 @@ pub(crate) struct Traffic {
 /// When requests are sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Pace {
-    /// Each connection sends the next one when it has its answer.
+    /// Each connection sends its next request when the last one is answered.
     Closed,
-    /// So many per second, whatever becomes of them. A request that must wait for a connection
-    /// has been late since it was due.
+    /// A constant number per second, whether they are answered or not. The latency of a request
+    /// that has to wait for a connection counts from when it was due.
     Open(f64),
 }
 
-/// A run under way.
+/// A run that has started.
 #[derive(Debug)]
 pub(crate) struct Generator {
     threads: Vec<thread::JoinHandle<anyhow::Result<()>>>,
 }
 
 impl Generator {
-    /// Connects, and sends until `until`.
+    /// Connects, and sends requests until `until`.
     pub(crate) fn start(
         traffic: &Traffic,
         recording: &Arc<Recording>,
@@ -222,7 +222,7 @@ impl Arrivals {
         self.start + Duration::from_secs_f64(number as f64 / self.rate)
     }
 
-    /// When the next request was due to be sent, once that is; `None` after the last.
+    /// Waits until the next request is due, and returns when that was; `None` after the last.
     async fn next(&self) -> Option<Instant> {
         loop {
             let due = self.due.load(Ordering::Acquire);
@@ -233,7 +233,7 @@ impl Arrivals {
                 });
             match taken {
                 Ok(number) => {
-                    // Permits do not add up: whoever is woken wakes the next.
+                    // Permits do not add up, so the connection that is woken wakes the next one.
                     if number + 1 < due {
                         self.news.notify_one();
                     }
@@ -248,7 +248,7 @@ impl Arrivals {
         }
     }
 
-    /// Makes requests due as time passes, until all are. Blocks.
+    /// Makes requests due as time passes, until the last one is. Blocks.
     fn release(&self) {
         let mut number = 0;
         while number < self.total {

@@ -1,4 +1,4 @@
-//! The facts a figure is worth nothing without.
+//! The machine and the settings that the figures belong to.
 
 use std::fs;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use serde::Serialize;
 use sqlx::{PgConnection, query_scalar};
 
-/// Where and of what the figures were measured.
+/// The machine, the database and the build that were measured.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Machine {
     pub(crate) cores: usize,
@@ -16,7 +16,7 @@ pub(crate) struct Machine {
     pub(crate) postgres: String,
     /// Settings that differ from the defaults or that durability depends on.
     pub(crate) settings: Vec<(String, String)>,
-    /// What kind of file system the database is on.
+    /// The type of the file system that the database is on.
     pub(crate) file_system: Option<String>,
     pub(crate) commit: String,
     pub(crate) command: String,
@@ -87,7 +87,7 @@ impl Machine {
     }
 }
 
-/// How this program, and with it the server, was built.
+/// The profile with which this program and the server were built.
 pub(crate) const BUILD: &str = if cfg!(debug_assertions) {
     "debug"
 } else {

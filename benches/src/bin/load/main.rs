@@ -52,12 +52,12 @@ fn run_with_postgres(options: &Options) -> anyhow::Result<ExitCode> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/with-postgres");
     let mut command = Process::new(&script);
     command.args(["--set", "shared_buffers=1GB"]);
-    // Its default; that of the tests would have it connect anew all the time.
+    // PgBouncer's default. With the value of the tests it would reconnect all the time.
     command.args(["--set-pooler", "server_idle_timeout=600"]);
     for (name, value) in &options.settings {
         command.arg("--set").arg(format!("{name}={value}"));
     }
-    // Takes this process's place, so that signals reach the script, which must clean up.
+    // Replaces this process, so that signals reach the script, which must clean up.
     let error = command
         .arg(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
@@ -87,7 +87,7 @@ async fn run(options: Options) -> anyhow::Result<ExitCode> {
         report.write_json(json)?;
     }
     writeln!(std::io::stdout(), "\nreport: {}", html.display())?;
-    // Time never fails the command; a lost event does.
+    // A missed target does not fail the command; a lost event does.
     let failures = report.failures().count();
     if failures > 0 {
         eprintln!("{failures} checks failed");

@@ -1,4 +1,4 @@
-//! What the command takes, and the sizes that follow from it.
+//! The arguments of the command, and the sizes that follow from them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -29,12 +29,12 @@ pub(crate) struct Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// What to run; everything where none is named
+    /// The scenarios to run [default: all of them]
     #[arg(value_enum)]
     pub(crate) scenarios: Vec<Scenario>,
 
-    /// Run everything at a small size, in well under a minute: proves that it works, and says
-    /// nothing about speed
+    /// Run everything at a small size, in well under a minute. This shows that everything works and
+    /// says nothing about speed
     #[arg(long)]
     pub(crate) quick: bool,
 
@@ -78,21 +78,21 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N")]
     pub(crate) generator_threads: Option<usize>,
 
-    /// A webhook-server to use as it is, instead of building one
+    /// The webhook-server to run, instead of building one
     #[arg(long, value_name = "FILE")]
     pub(crate) server: Option<PathBuf>,
 
-    /// A variable for every webhook-server started, to compare settings; may be repeated
+    /// An environment variable for every webhook-server that is started; may be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) server_env: Vec<(String, String)>,
 
-    /// Compare webhook-servers with each other instead, given at least twice; each is settings, a
-    /// program, or a program with settings: MAX_FLUSHES=2, or target/release/webhook-server, or
-    /// both with a comma between
+    /// Compare webhook-servers with each other; give it at least twice. Each is settings
+    /// (MAX_FLUSHES=2), a program (target/release/webhook-server), or a program and settings with
+    /// commas between them
     #[arg(long = "variant", value_name = "[FILE,]NAME=VALUE,…")]
     pub(crate) variants: Vec<Variant>,
 
-    /// A further setting of PostgreSQL, to compare settings; may be repeated
+    /// A setting of PostgreSQL, such as wal_compression=on; may be repeated
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) settings: Vec<(String, String)>,
 
@@ -100,7 +100,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
 
-    /// Where the report goes [default: load.html beside the program's build]
+    /// Write the report to FILE [default: load.html beside this program]
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
 }
@@ -112,32 +112,35 @@ fn pair(text: &str) -> Result<(String, String), String> {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Role {
-    /// Be the bare server that others are compared with
+    /// Run the bare server that the others are compared with
     #[command(hide = true)]
     Bare {
-        /// Where to listen
+        /// The address to listen on
         listen: SocketAddr,
     },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
-    /// Unique events over 1 to 1024 connections; beside it a bare server, single-row inserts by
-    /// pgbench, and the same server without batching
+    /// Unique events over 1 to 1024 connections, compared with a bare server, with single-row
+    /// inserts by pgbench, and with the same server without batching
     Ingest,
     /// 10, 50 and 99 % repeats, and one hot key
     Duplicates,
     /// A million due events through one and two worker processes
     Drain,
-    /// In and out together at 80 % of the maximum: does latency stay flat, what grows?
+    /// Ingest and processing together at 80 % of the maximum: whether latency stays flat, and what
+    /// grows
     Sustained,
-    /// With ten million events waiting, then with twenty million processed ones behind
+    /// Ingest and drain beside ten million waiting events, then beside twenty million processed
+    /// ones
     Backlog,
     /// How long past due handlers begin, at 50, 1,000 and 5,000 a second, on one node and three
     Lateness,
     /// Processor time and queries per second with nothing to do, direct and through a pooler
     Idle,
-    /// Events of one kind and of 200 through one worker in this process, and both with nothing to do
+    /// One worker with one kind of events and with 200, in this process: drain, and queries while
+    /// idle
     Kinds,
     /// Bodies of 300 B, 4 KiB and 64 KiB
     Mixed,
@@ -149,12 +152,12 @@ pub(crate) enum Scenario {
     Memory,
 }
 
-/// How much of everything.
+/// The sizes of the scenarios.
 #[derive(Clone, Debug)]
 pub(crate) struct Scale {
     pub(crate) warm_up: Duration,
     pub(crate) measure: Duration,
-    /// What is compared is measured in so many turns.
+    /// In how many turns the sides of a comparison are measured.
     pub(crate) turns: u32,
     pub(crate) sustained: Duration,
     pub(crate) search_step: Duration,
@@ -205,7 +208,7 @@ impl Options {
                 turns: 5,
                 sustained: Duration::from_mins(10),
                 search_step: Duration::from_secs(15),
-                // To within a sixteenth of what is reached without a pause.
+                // Precise to a sixteenth of the maximum.
                 probes: 4,
                 connections: vec![1, 16, 64, 256, 1024],
                 pgbench_clients: vec![1, 16, 64],
@@ -235,7 +238,7 @@ impl Options {
         }
     }
 
-    /// Whether a scenario was asked for.
+    /// Returns whether a scenario was chosen.
     pub(crate) fn wants(&self, scenario: Scenario) -> bool {
         self.scenarios.is_empty() || self.scenarios.contains(&scenario)
     }

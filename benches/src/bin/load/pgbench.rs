@@ -1,4 +1,4 @@
-//! The limit of a database that is asked to commit each event by itself.
+//! The limit of a database that commits each event by itself.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -15,8 +15,8 @@ use crate::recording::Point;
 use crate::report::Run;
 use crate::request;
 
-/// What an inbox comes down to that does without batches: one table, one index that decides who is
-/// new, one that finds what is due.
+/// The minimum of an inbox without batches: one table, one index that decides which keys are new,
+/// and one that finds due events.
 const TABLE: &str = "
     CREATE TABLE inbox (
       id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -31,7 +31,7 @@ const TABLE: &str = "
     ALTER TABLE inbox ALTER COLUMN body SET STORAGE EXTERNAL;
     CREATE INDEX ON inbox (due_at) WHERE NOT done;";
 
-/// Keys are in no order, as those of the HTTP requests.
+/// Inserts one event. Keys are random, like those of the HTTP requests.
 const SCRIPT: &str = r"\set id random(1, 9000000000000000000)
 INSERT INTO inbox (kind, key, fingerprint, body, due_at)
 VALUES ('transaction', 'txn_' || to_hex(:id::bigint), decode(md5(:id::text), 'hex'),
@@ -39,19 +39,19 @@ VALUES ('transaction', 'txn_' || to_hex(:id::bigint), decode(md5(:id::text), 'he
 ON CONFLICT (kind, key) DO NOTHING;
 ";
 
-/// Rows per second, and how they came over time.
+/// The rows per second, overall and over time.
 #[derive(Debug)]
 struct Inserted {
     per_second: f64,
     points: Vec<Point>,
 }
 
-/// Makes the table that [`insert`] writes to.
+/// Creates the table that [`insert`] writes to.
 pub(crate) async fn prepare(database: &Database) -> anyhow::Result<()> {
     database.execute(TABLE).await
 }
 
-/// Inserts single rows over so many connections.
+/// Inserts single rows over `clients` connections.
 pub(crate) async fn measure(
     bench: &Bench,
     database: &Database,
@@ -135,12 +135,12 @@ fn point(line: &str) -> Option<Point> {
     })
 }
 
-/// The number that a text begins with.
+/// Parses the number at the start of a text.
 fn number(text: &str) -> Option<f64> {
     text.split(' ').next()?.parse().ok()
 }
 
-/// Beside the server's programs.
+/// The path of pgbench, beside the server's programs.
 fn program() -> anyhow::Result<std::path::PathBuf> {
     let find = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/find-or-install");
     let output = Command::new(find).arg("postgres").output()?;

@@ -1,6 +1,6 @@
-//! What processes use, read from /proc, so that one sees who is the bottleneck.
+//! The processor time and memory of processes, read from /proc, which show the bottleneck.
 //!
-//! Elsewhere than on Linux there is no /proc, and nothing is known.
+//! Systems without /proc (all but Linux) show nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-/// How many cores somebody kept busy on average.
+/// How many cores a group of processes kept busy on average.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Share {
     pub(crate) who: &'static str,
     pub(crate) cores: f64,
 }
 
-/// Whose processor time is counted.
+/// The processes whose processor time is counted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Watched {
     pub(crate) servers: Vec<u32>,
@@ -23,7 +23,7 @@ pub(crate) struct Watched {
     pub(crate) pooler: Option<u32>,
 }
 
-/// Processor time up to a moment.
+/// The processor time used up to a moment.
 #[derive(Debug)]
 pub(crate) struct Usage {
     taken: Instant,
@@ -54,7 +54,7 @@ impl Watched {
 }
 
 impl Usage {
-    /// Who used how much since `earlier`.
+    /// Returns how much each group used since `earlier`.
     pub(crate) fn since(&self, earlier: &Self) -> Vec<Share> {
         let elapsed = (self.taken - earlier.taken).as_secs_f64();
         self.seconds
@@ -70,7 +70,7 @@ impl Usage {
     }
 }
 
-/// The memory a process has in use.
+/// Returns the resident memory of a process.
 pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status
@@ -80,21 +80,21 @@ pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
     Some(kilobytes * 1024)
 }
 
-/// A process's parent.
+/// Returns the parent of a process.
 pub(crate) fn parent(pid: u32) -> Option<u32> {
     stat(pid)?.get(1)?.parse().ok()
 }
 
-/// A process's name.
+/// Returns the name of a process.
 pub(crate) fn name(pid: u32) -> Option<String> {
     let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     Some(name.trim_end().to_owned())
 }
 
-/// The fields of /proc/PID/stat from the state on (proc(5) calls it field 3).
+/// Returns the fields of /proc/PID/stat from the state on (field 3 in proc(5)).
 fn stat(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // A name may contain anything, closing parentheses too.
+    // A name may contain any character, even closing parentheses.
     let fields = &stat[stat.rfind(')')? + 1..];
     Some(fields.split_whitespace().map(str::to_owned).collect())
 }
@@ -120,7 +120,7 @@ fn own_seconds(pid: u32) -> Option<f64> {
     Some(ticks(pid)?.0 / per_second())
 }
 
-/// A process with its children, those that ended included.
+/// The processor time of a process and its children, including those that ended.
 fn family_seconds(pid: u32) -> Option<f64> {
     let (own, ended) = ticks(pid)?;
     let children = fs::read_dir("/proc").ok()?.filter_map(|entry| {
@@ -131,7 +131,7 @@ fn family_seconds(pid: u32) -> Option<f64> {
     Some((own + ended + living) / per_second())
 }
 
-/// Everything but idling and waiting for disks.
+/// The processor time of the machine, without idling and waiting for disks.
 fn machine_seconds() -> Option<f64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     let fields: Vec<f64> = stat

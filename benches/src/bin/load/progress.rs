@@ -1,4 +1,4 @@
-//! What one sees while it runs: a bar on a terminal, a line per run elsewhere.
+//! Progress: a bar on a terminal, a line per run elsewhere.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -18,7 +18,7 @@ impl Progress {
         Self { bar }
     }
 
-    /// Begins a stretch of known length, in whatever it is counted.
+    /// Begins a phase of `length` steps.
     pub(crate) fn begin(&self, what: &str, length: u64) {
         let style = "{spinner} {prefix} {bar:30} {percent:>3} %  {elapsed}  {wide_msg}";
         self.bar
@@ -30,13 +30,13 @@ impl Progress {
         self.bar.set_position(0);
     }
 
-    /// Says how far it is.
+    /// Sets how many steps are done.
     pub(crate) fn at(&self, position: u64, message: String) {
         self.bar.set_position(position);
         self.bar.set_message(message);
     }
 
-    /// Leaves a line behind.
+    /// Prints a line above the bar.
     pub(crate) fn say(&self, line: &str) {
         if std::io::stderr().is_terminal() {
             self.bar.println(line);

@@ -1,4 +1,4 @@
-//! Latencies and answers of one run, as they come in.
+//! Records the latencies and answers of one run.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::client::{Answer, Said};
 
-/// No latency is longer: what is, counts as this.
+/// The longest latency that is recorded; longer ones count as this one.
 const MAX_MICROS: u64 = 120_000_000;
 
 /// Percentiles in milliseconds.
@@ -23,7 +23,7 @@ pub(crate) struct Latency {
 }
 
 impl Latency {
-    /// Of latencies in microseconds; `None` of none.
+    /// Summarises latencies in microseconds; `None` if there are none.
     pub(crate) fn of(micros: &Histogram<u64>) -> Option<Self> {
         (!micros.is_empty()).then(|| Self {
             p50: millis(micros, 0.5),
@@ -35,7 +35,7 @@ impl Latency {
     }
 }
 
-/// One stretch of a run.
+/// One interval of a run.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Point {
     /// When it ended, in seconds from the start of the measurement.
@@ -46,16 +46,16 @@ pub(crate) struct Point {
     pub(crate) max: f64,
 }
 
-/// All answers of a run, those of the warm-up included.
+/// All answers of a run, including those of the warm-up.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Answers {
     pub(crate) accepted: u64,
     pub(crate) duplicate: u64,
     /// 202, but neither accepted nor duplicate.
     pub(crate) other: u64,
-    /// How many of each other status.
+    /// The number of answers with each other status.
     pub(crate) refused: BTreeMap<u16, u64>,
-    /// Requests that got no answer, and why the first of them did not.
+    /// The number of requests that got no answer, and the first error.
     pub(crate) unanswered: u64,
     pub(crate) first_error: Option<String>,
 }
@@ -73,12 +73,12 @@ impl Answers {
         self.first_error = self.first_error.take().or(other.first_error);
     }
 
-    /// All that were 202.
+    /// Returns the number of answers that were 202.
     pub(crate) fn acknowledged(&self) -> u64 {
         self.accepted + self.duplicate + self.other
     }
 
-    /// What was not 202, in words.
+    /// Describes the answers that were not 202.
     pub(crate) fn complaint(&self) -> Option<String> {
         let refused = self
             .refused
@@ -105,29 +105,29 @@ pub(crate) struct Recording {
 #[derive(Debug)]
 struct State {
     answers: Answers,
-    /// Of requests that were due to be sent within the measurement.
+    /// The latencies of requests that were due to be sent within the measurement.
     latency: Histogram<u64>,
     /// How many answers came within the measurement.
     in_time: u64,
-    /// Answers of the interval under way.
+    /// The answers of the current interval.
     stretch: Histogram<u32>,
     stretch_index: u32,
     points: Vec<Point>,
 }
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 pub(crate) struct Recorded {
     pub(crate) seconds: f64,
     pub(crate) per_second: f64,
-    /// In microseconds.
+    /// The latencies in microseconds.
     pub(crate) latency: Histogram<u64>,
     pub(crate) answers: Answers,
     pub(crate) points: Vec<Point>,
 }
 
 impl Recording {
-    /// Measures between the two instants, with points about as far apart as `interval`.
+    /// Measures between the two instants, with about one point per `interval`.
     pub(crate) fn new(from: Instant, until: Instant, interval: Duration) -> Self {
         Self {
             from,
@@ -144,7 +144,7 @@ impl Recording {
         }
     }
 
-    /// Notes the answer to a request that was due to be sent at `intended` and came `now`.
+    /// Records an answer that came `now`, to a request that was due to be sent at `intended`.
     pub(crate) fn answered(&self, intended: Instant, now: Instant, answer: Answer) {
         let mut state = self.lock();
         let answers = &mut state.answers;
@@ -172,14 +172,14 @@ impl Recording {
         }
     }
 
-    /// Notes a request that got no answer.
+    /// Records a request that got no answer.
     pub(crate) fn failed(&self, error: &dyn std::error::Error) {
         let answers = &mut self.lock().answers;
         answers.unanswered += 1;
         answers.first_error.get_or_insert_with(|| error.to_string());
     }
 
-    /// How many answers were 202 so far, and the latest point.
+    /// Returns how many answers were 202 so far, and the latest point.
     pub(crate) fn so_far(&self) -> (u64, Option<Point>) {
         let state = self.lock();
         (state.answers.acknowledged(), state.points.last().copied())
@@ -243,7 +243,7 @@ mod tests {
     };
 
     #[test]
-    fn only_what_falls_into_the_measurement_counts() {
+    fn answers_outside_of_the_measurement_do_not_count() {
         let from = Instant::now() + Duration::from_secs(10);
         let second = Duration::from_secs(1);
         let recording = Recording::new(from, from + 4 * second, second);

@@ -1,4 +1,4 @@
-//! What was measured, and how it is shown: as tables, as JSON, as a page.
+//! The results, and how they are shown: as tables, as JSON and as an HTML page.
 
 mod html;
 mod table;
@@ -16,7 +16,7 @@ use crate::recording::{Answers, Latency, Point, Recorded};
 
 pub(crate) use targets::Verdict;
 
-/// Everything of one run of the command.
+/// The results of one run of the command.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
@@ -26,7 +26,7 @@ pub(crate) struct Report {
     pub(crate) verdicts: Vec<Verdict>,
 }
 
-/// One scenario.
+/// The results of one scenario.
 #[derive(Debug, Serialize)]
 pub(crate) struct Section {
     pub(crate) name: &'static str,
@@ -35,7 +35,7 @@ pub(crate) struct Section {
     pub(crate) figures: Vec<Figure>,
     pub(crate) series: Vec<Series>,
     pub(crate) peers: Vec<Peer>,
-    /// What went wrong: an answer that was not 202, an event that is missing.
+    /// Failures, such as an answer that was not 202, or a missing event.
     pub(crate) failures: Vec<String>,
 }
 
@@ -44,12 +44,12 @@ pub(crate) struct Section {
 pub(crate) struct Run {
     /// Unique within the report; targets name it.
     pub(crate) name: String,
-    /// How long it took.
+    /// How long the run took.
     pub(crate) seconds: f64,
     pub(crate) per_second: f64,
-    /// In milliseconds; `None` where nothing waited for an answer.
+    /// In milliseconds; `None` if nothing waited for an answer.
     pub(crate) latency: Option<Latency>,
-    /// What `latency` sums up.
+    /// The distribution that `latency` summarises.
     #[serde(skip)]
     pub(crate) histogram: Option<Histogram<u64>>,
     pub(crate) answers: Option<Answers>,
@@ -57,7 +57,7 @@ pub(crate) struct Run {
     pub(crate) points: Vec<Point>,
 }
 
-/// One number.
+/// A number other than a rate.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figure {
     /// Unique within the report; targets name it.
@@ -66,7 +66,7 @@ pub(crate) struct Figure {
     pub(crate) unit: &'static str,
 }
 
-/// One number as time passed.
+/// A number over time.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Series {
     pub(crate) title: &'static str,
@@ -79,14 +79,14 @@ pub(crate) struct Series {
 pub(crate) struct Peer {
     pub(crate) queue: String,
     pub(crate) version: String,
-    /// What differs from its defaults.
+    /// The settings that differ from its defaults.
     pub(crate) settings: String,
     pub(crate) enqueue_per_second: f64,
     pub(crate) drain_per_second: f64,
-    /// From the call that enqueues to the handler.
+    /// The time from the call that enqueues to the start of the handler.
     pub(crate) pickup_p50: f64,
     pub(crate) pickup_p99: f64,
-    /// From that call's return to the handler.
+    /// The time from the return of that call to the start of the handler.
     pub(crate) after_enqueue_p50: f64,
     pub(crate) after_enqueue_p99: f64,
 }
@@ -103,7 +103,7 @@ impl Run {
         }
     }
 
-    /// One in which nothing waited for an answer.
+    /// Makes a run in which nothing waited for an answer.
     pub(crate) fn counted(name: impl Into<String>, per_second: f64, seconds: f64) -> Self {
         Self {
             name: name.into(),
@@ -117,7 +117,7 @@ impl Run {
         }
     }
 
-    /// Goes on with a further stretch of the same measurement.
+    /// Adds a later part of the same measurement.
     fn join(&mut self, next: Self) {
         let before = self.seconds;
         self.seconds += next.seconds;
@@ -142,7 +142,7 @@ impl Run {
             }));
     }
 
-    /// A line for those who watch.
+    /// Returns a line that summarises the run.
     pub(crate) fn line(&self) -> String {
         let latency = self.latency.map_or_else(String::new, |latency| {
             format!(
@@ -178,7 +178,7 @@ impl Section {
         }
     }
 
-    /// Adds a run; one of a name that is there already goes on with it.
+    /// Adds a run, or joins it to the run of the same name.
     pub(crate) fn add(&mut self, run: Run) {
         match self.runs.iter_mut().find(|it| it.name == run.name) {
             Some(known) => known.join(run),
@@ -194,7 +194,7 @@ impl Section {
         });
     }
 
-    /// Notes a failure unless `holds`.
+    /// Records a failure unless `holds`.
     pub(crate) fn check(&mut self, holds: bool, failure: impl FnOnce() -> String) {
         if !holds {
             self.failures.push(failure());
@@ -222,7 +222,7 @@ impl Report {
         Some(figures.find(|figure| figure.name == name)?.value)
     }
 
-    /// This inbox among its peers, and the others.
+    /// Returns this inbox, and the queues that it is compared with.
     fn peers(&self) -> Option<(&Peer, &[Peer])> {
         let peers = self
             .sections
@@ -231,29 +231,29 @@ impl Report {
         peers.peers.split_first()
     }
 
-    /// Compares what was measured with what it should be.
+    /// Compares the figures with the targets.
     pub(crate) fn judge(&mut self) {
         self.verdicts = targets::judge(self);
     }
 
-    /// All that went wrong.
+    /// Returns all failures, each with the name of its section.
     pub(crate) fn failures(&self) -> impl Iterator<Item = (&'static str, &String)> {
         self.sections
             .iter()
             .flat_map(|section| section.failures.iter().map(|it| (section.name, it)))
     }
 
-    /// Prints tables.
+    /// Prints the results as tables.
     pub(crate) fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
         table::print(self, out)
     }
 
-    /// Writes everything for machines.
+    /// Writes the results as JSON.
     pub(crate) fn write_json(&self, path: &Path) -> anyhow::Result<()> {
         Ok(std::fs::write(path, serde_json::to_vec_pretty(self)?)?)
     }
 
-    /// Writes a page that needs nothing else.
+    /// Writes the results as an HTML page without external resources.
     pub(crate) fn write_html(&self, path: &Path) -> anyhow::Result<()> {
         Ok(std::fs::write(path, html::page(self)?)?)
     }

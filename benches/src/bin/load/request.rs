@@ -1,11 +1,11 @@
-//! Requests, built once and patched in place, and the keys they carry.
+//! Requests, built once and patched in place, and their keys.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The keys of one database: which have been handed out, and how the next ones look.
+/// Hands out the keys of one database.
 ///
-/// They are in no order, as the ids of real senders are, so that the unique index pays for random
-/// leaves.
+/// Keys are random, as the ids of real senders are, so that the cost of random inserts into the
+/// unique index is measured.
 #[derive(Debug)]
 pub(crate) struct Keys {
     salt: u64,
@@ -20,7 +20,7 @@ impl Keys {
         }
     }
 
-    /// How many different keys have been handed out.
+    /// Returns how many different keys have been handed out.
     pub(crate) fn issued(&self) -> u64 {
         self.issued.load(Ordering::Relaxed)
     }
@@ -41,27 +41,27 @@ impl Keys {
         }
     }
 
-    /// SplitMix64's finaliser: one to one, so keys that differ stay different.
+    /// SplitMix64's finaliser. It is one to one, so different numbers give different keys.
     fn scatter(&self, number: u64) -> u64 {
         mix(number.wrapping_add(self.salt))
     }
 }
 
-/// Which keys a run sends.
+/// How often a run repeats keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Choice {
-    /// No key twice.
+    /// Every key is new.
     Unique,
-    /// So many percent of the requests repeat a key that was sent before.
+    /// Some requests repeat a key that was sent before.
     Repeats {
-        /// Of all requests.
+        /// The percentage of those requests.
         percent: u64,
     },
-    /// One and the same.
+    /// All requests have the same key.
     Hot,
 }
 
-/// Draws the keys and bodies of one connection.
+/// Makes the requests of one connection.
 #[derive(Debug)]
 pub(crate) struct Requests {
     templates: Vec<Template>,
@@ -70,7 +70,7 @@ pub(crate) struct Requests {
 }
 
 impl Requests {
-    /// Bodies of `sizes`, drawn evenly.
+    /// Draws bodies evenly from `sizes`.
     pub(crate) fn new(host: &str, sizes: &[usize], choice: Choice, seed: u64) -> Self {
         Self {
             templates: sizes
@@ -82,7 +82,7 @@ impl Requests {
         }
     }
 
-    /// The bytes of the next request.
+    /// Returns the bytes of the next request.
     pub(crate) fn next(&mut self, keys: &Keys) -> &[u8] {
         let random = self.draw();
         let key = match self.choice {
@@ -114,7 +114,7 @@ const BEFORE_KEY: &str = r#"{"transaction_id":"txn_"#;
 const AFTER_KEY: &str = r#"","source_account":"acc_user_789","destination_account":"acc_merchant_456","amount":1500.50,"currency":"USD","reference":""#;
 const END: &str = r#""}"#;
 
-/// A request whose key can be exchanged without touching the rest.
+/// A request whose key can be replaced in place.
 #[derive(Debug)]
 struct Template {
     bytes: Vec<u8>,
@@ -141,7 +141,7 @@ impl Template {
     }
 }
 
-/// A transaction of (at least) so many bytes: an unknown member pads it.
+/// Makes a transaction of at least `bytes` bytes; an unknown member pads it.
 pub(crate) fn body(key: u64, body_bytes: usize) -> Vec<u8> {
     let mut body = Vec::with_capacity(body_bytes);
     body.extend_from_slice(BEFORE_KEY.as_bytes());
@@ -149,7 +149,7 @@ pub(crate) fn body(key: u64, body_bytes: usize) -> Vec<u8> {
     body.resize(key_at + KEY_DIGITS, b'0');
     write_hex(&mut body[key_at..], key);
     body.extend_from_slice(AFTER_KEY.as_bytes());
-    // Letters without a pattern, as nothing that compresses well is measured.
+    // Random letters, since a body that compresses well would distort the figures.
     let mut random = 0_u64;
     while body.len() + END.len() < body_bytes {
         random = random.wrapping_add(1);

@@ -1,4 +1,4 @@
-//! What is run, in which order.
+//! Runs the scenarios in order.
 
 mod backlog;
 mod contention;
@@ -19,7 +19,7 @@ use crate::bench::Bench;
 use crate::options::Scenario;
 use crate::report::Section;
 
-/// Runs what was asked for. A scenario that breaks down is a failure of its own; the others go on.
+/// Runs the chosen scenarios. The failure of one does not stop the others.
 pub(crate) async fn run_all(bench: &mut Bench) {
     if bench.options.peers {
         let mut section = Section::new("peers", "the same job through other queues");
@@ -90,20 +90,23 @@ fn title(scenario: Scenario) -> Section {
             "ingest",
             "unique events until they are durable, and the limits of this machine",
         ),
-        Scenario::Duplicates => ("duplicates", "deliveries that were seen before"),
+        Scenario::Duplicates => ("duplicates", "repeated deliveries"),
         Scenario::Drain => ("drain", "due events through claim, handler and settle"),
         Scenario::Contention => ("contention", "ingest while a backlog drains"),
-        Scenario::Sustained => ("sustained", "in and out together at a constant rate"),
+        Scenario::Sustained => (
+            "sustained",
+            "ingest and processing together at a constant rate",
+        ),
         Scenario::Backlog => (
             "backlog",
-            "beside many events that wait, and many that are done",
+            "ingest and drain beside many waiting events, and beside many processed ones",
         ),
         Scenario::Lateness => ("lateness", "how long past due handlers begin"),
         Scenario::Kinds => (
             "kinds",
-            "a worker of many kinds beside one of a single kind",
+            "a worker of 200 kinds compared with a worker of one",
         ),
-        Scenario::Idle => ("idle", "what it costs when nothing comes"),
+        Scenario::Idle => ("idle", "processor time and queries with nothing to do"),
         Scenario::Mixed => ("mixed", "bodies of several sizes, 64 connections"),
         Scenario::Scale => ("scale", "several processes, and what an event costs"),
         Scenario::Memory => ("memory", "the backend in memory, in this process"),

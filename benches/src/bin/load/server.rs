@@ -1,4 +1,4 @@
-//! Servers under test, as processes of their own.
+//! The servers under test, each a process of its own.
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
@@ -18,7 +18,7 @@ use crate::machine::BUILD;
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
-/// A program that was started and answers.
+/// A running server.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
@@ -27,17 +27,17 @@ pub(crate) struct Server {
     log: PathBuf,
 }
 
-/// Where the server is, and where logs go.
+/// Starts servers.
 #[derive(Debug)]
 pub(crate) struct Programs {
-    /// Once there is one.
+    /// The program, once it is known.
     server: Option<PathBuf>,
     server_env: Vec<(String, String)>,
     logs: PathBuf,
     started: u32,
 }
 
-/// What a webhook-server is to do.
+/// The role of a webhook-server.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings<'a> {
     pub(crate) role: &'static str,
@@ -46,13 +46,13 @@ pub(crate) struct Settings<'a> {
     pub(crate) variant: &'a Variant,
 }
 
-/// A webhook-server that is not the usual one: `[FILE,]NAME=VALUE,…`
+/// A webhook-server with another program or other settings: `[FILE,]NAME=VALUE,…`
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Variant {
-    /// As it was given.
+    /// The argument as it was given.
     pub(crate) name: String,
     server: Option<PathBuf>,
-    /// Variables of its environment.
+    /// The variables of its environment.
     env: Vec<(String, String)>,
 }
 
@@ -178,7 +178,7 @@ impl Programs {
         let log = self.logs.join(format!("server-{}.log", self.started));
         let file = File::create(&log)?;
         command
-            // Not where somebody keeps a .env of his own.
+            // In a folder without a .env file.
             .current_dir(&self.logs)
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
@@ -212,7 +212,7 @@ impl Server {
             }
             if let Ok(mut client) = Client::connect(self.address).await
                 && let Ok(answer) = client.ask(request.as_bytes()).await
-                // The bare server knows no GET, but it answers.
+                // The bare server refuses GET, but that is an answer.
                 && (answer.status == 200 || probe == "/")
             {
                 return Ok(());
@@ -226,7 +226,7 @@ impl Server {
         }
     }
 
-    /// Ends it as an operator would, and waits for it. To be dropped is to be killed.
+    /// Stops the server with SIGTERM, and waits until it has ended. Dropping it kills it.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         kill_process(pid.context("process ids are positive")?, Signal::TERM)?;
@@ -241,7 +241,7 @@ impl Server {
         Ok(())
     }
 
-    /// When its handlers began with which keys, by its log: keys and times.
+    /// Returns the keys that its handlers began with and when they did, from its log.
     pub(crate) fn begun(&self) -> anyhow::Result<(Vec<String>, Vec<String>)> {
         #[derive(serde::Deserialize)]
         struct Line {
@@ -263,14 +263,14 @@ impl Server {
     }
 }
 
-/// Where this program was built, and the server is.
+/// The folder of this program, which the server is built into, too.
 fn build_folder() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?;
     let folder = program.parent().context("a program is in a folder")?;
     Ok(folder.to_owned())
 }
 
-/// An address that is free now; somebody might still take it before the server does.
+/// Returns an address that is free now. Another process might take it before the server does.
 fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }

@@ -1,4 +1,4 @@
-//! Events that are there before a run begins, written by SQL as the inbox would have left them.
+//! Events that exist before a run begins, written by SQL as the inbox would have left them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,11 +8,11 @@ use sqlx::{AssertSqlSafe, query, query_scalar, raw_sql};
 use super::Database;
 use crate::progress::Progress;
 
-/// What is written by one statement.
+/// How many events one statement writes.
 const CHUNK: usize = 250_000;
 
-/// Events from numbers `n`: keys in no order, bodies of 300 bytes, and due times shared by 64, as
-/// those of a batch are.
+/// Makes events from numbers `n`: with random keys, bodies of 300 bytes, and one due time for every
+/// 64, as a batch has.
 macro_rules! new_events {
     ($due:literal, $then:literal) => {
         concat!(
@@ -50,14 +50,14 @@ const PROCESSED: &str = new_events!(
      SELECT id, 'transaction', false, 1, 1, due_at FROM new"
 );
 
-/// Where preloaded events stand.
+/// The state of preloaded events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Preload {
     /// Due since a minute ago.
     Due,
     /// Due long after the run.
     Waiting,
-    /// Done an hour ago.
+    /// Processed an hour ago.
     Processed,
 }
 
@@ -75,7 +75,8 @@ impl Database {
             Preload::Processed => (PROCESSED, Duration::from_hours(1).as_secs_f64()),
         };
         progress.begin("preload", count);
-        // Random leaves of an index larger than memory take most of the time: build it afterwards.
+        // Inserting random keys into an index larger than memory would take most of the time: build
+        // it afterwards.
         let keys: String = query_scalar(
             "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'events_once'",
         )
@@ -106,7 +107,7 @@ impl Database {
         )))
         .execute(&self.pool)
         .await?;
-        // As autovacuum would have done by the time there are that many.
+        // Autovacuum would have run by the time a table is this large.
         query("VACUUM (ANALYZE)").execute(&self.pool).await?;
         Ok(())
     }

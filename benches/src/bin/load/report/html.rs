@@ -1,4 +1,4 @@
-//! A page that needs nothing else: no script, no font, no picture from elsewhere.
+//! The report as an HTML page without scripts and without external fonts or images.
 
 mod chart;
 

@@ -1,10 +1,10 @@
-//! Tables for a terminal.
+//! The report as tables for a terminal.
 
 use std::io::{self, Write};
 
 use super::{Peer, Report, Run, Section};
 
-/// A header, and rows as long as it is.
+/// A header, and rows of the same length.
 pub(super) type Table = (Vec<String>, Vec<Vec<String>>);
 
 pub(super) fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
@@ -60,7 +60,7 @@ fn print_table((header, rows): &Table, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
-/// The runs of a scenario, one per row.
+/// Returns the runs of a scenario, one per row.
 pub(super) fn runs(section: &Section) -> Option<Table> {
     const WHO: [&str; 6] = [
         "server",
@@ -96,7 +96,7 @@ pub(super) fn runs(section: &Section) -> Option<Table> {
     (!rows.is_empty()).then_some((header, rows))
 }
 
-/// The other figures of a scenario.
+/// Returns the other figures of a scenario, one per row.
 pub(super) fn figures(section: &Section) -> Option<Table> {
     let header = ["figure", "value", "unit"].map(str::to_owned).to_vec();
     let rows: Vec<_> = section
@@ -107,7 +107,7 @@ pub(super) fn figures(section: &Section) -> Option<Table> {
     (!rows.is_empty()).then_some((header, rows))
 }
 
-/// Queues, one per row, and in brackets how many times as good this inbox is.
+/// Returns the queues, one per row; in parentheses is how many times better this inbox is.
 pub(super) fn peers(section: &Section) -> Option<Table> {
     let (inbox, _) = section.peers.split_first()?;
     let header = [
@@ -137,7 +137,7 @@ pub(super) fn peers(section: &Section) -> Option<Table> {
     Some((header.map(str::to_owned).to_vec(), rows.collect()))
 }
 
-/// What was wanted, what was measured, and whether that will do.
+/// Returns the targets, the figures measured for them, and whether they were met.
 pub(super) fn verdicts(report: &Report) -> Option<Table> {
     let header = ["target", "wanted", "measured", "ratio", ""];
     let rows: Vec<_> = report
@@ -166,7 +166,8 @@ fn share(run: &Run, who: &str) -> Option<f64> {
     Some(run.shares.iter().find(|share| share.who == who)?.cores)
 }
 
-/// Three digits, or all that there are before the point, in groups.
+/// Formats a number with three significant digits, or with all digits before the point, in groups
+/// of three.
 pub(super) fn short(number: f64) -> String {
     let magnitude = number.abs();
     if magnitude == 0.0 {

@@ -1,23 +1,22 @@
-//! What the figures should be, on a machine of two cores that also runs PostgreSQL and the
-//! generator.
+//! The targets. They hold for a machine of two cores that also runs PostgreSQL and the generator.
 
 use serde::Serialize;
 
 use super::{Peer, Report};
 use crate::recording::Latency;
 
-/// A target, and what was measured.
+/// A target, and the figure measured for it.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) figure: String,
     pub(crate) target: f64,
     pub(crate) bound: Bound,
     pub(crate) unit: &'static str,
-    /// `None` where the scenario did not run.
+    /// `None` if the scenario did not run.
     pub(crate) measured: Option<f64>,
 }
 
-/// On which side of the target the figure should be.
+/// Whether the target is a lower or an upper bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub(crate) enum Bound {
     AtLeast,
@@ -32,7 +31,7 @@ impl Verdict {
         })
     }
 
-    /// How many times as good as it should be: from 1 on it is met.
+    /// How many times better the figure is than the target. The target is met from 1 on.
     pub(crate) fn ratio(&self) -> Option<f64> {
         let measured = self.measured?;
         let ratio = match self.bound {
@@ -85,7 +84,7 @@ fn at_most(figure: &str, target: f64, unit: &'static str, measured: Option<f64>)
     }
 }
 
-/// Against whoever is best at each.
+/// Compares this inbox with the best of the other queues, figure by figure.
 fn judge_among(inbox: &Peer, others: &[Peer]) -> Vec<Verdict> {
     let over_highest = |of: fn(&Peer) -> f64| {
         let highest = others.iter().map(of).reduce(f64::max)?;

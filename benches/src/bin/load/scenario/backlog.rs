@@ -1,12 +1,12 @@
-//! Beside many events that wait, and then beside many that are done, everything must go on as in
-//! an empty table.
+//! Ingest and drain beside many waiting events, and then beside many processed ones, must be as
+//! fast as in an empty table.
 
 use crate::bench::{Bed, Bench};
 use crate::database::{Preload, float};
 use crate::report::Section;
 use crate::scenario::drain::drain;
 
-/// In and out together at a rate far below the maximum.
+/// The rate of ingest and processing together, far below the maximum.
 const STEADY_PER_SECOND: f64 = 5_000.0;
 const STEADY_PER_SECOND_QUICK: f64 = 500.0;
 

@@ -1,4 +1,4 @@
-//! Senders must get their answer while a backlog drains.
+//! Ingest must stay fast while a backlog drains.
 
 use crate::bench::Bench;
 use crate::database::{Preload, float};

@@ -1,4 +1,4 @@
-//! A backlog that was due long ago, through claim, handler and settle.
+//! How fast workers claim, handle and settle a backlog.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     Ok(())
 }
 
-/// Processes all that is due and not merely waiting, with so many worker processes.
+/// Processes every due event with `workers` worker processes.
 pub(super) async fn drain(
     bench: &mut Bench,
     bed: &Bed,

@@ -1,4 +1,4 @@
-//! Deliveries that were seen before must cost no more than new ones.
+//! Repeated deliveries must cost no more than new ones.
 
 use crate::bench::{Bench, Load, Party};
 use crate::report::Section;

@@ -1,4 +1,4 @@
-//! What the whole stack costs when nothing comes.
+//! The processor time and the queries of the whole stack while it has nothing to do.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
             variant: &Variant::default(),
         };
         let server = bench.programs.serve(&settings).await?;
-        // What starting up left to do.
+        // Let the work of starting up finish first.
         bench.cluster.checkpoint().await?;
         let length = bench.scale.idle;
         tokio::time::sleep(length / 6).await;

@@ -1,4 +1,4 @@
-//! Unique events over ever more connections, each time next to the limits.
+//! Ingest of unique events over more and more connections, compared with the machine's limits.
 
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -76,19 +76,19 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     bench.close(single_bed, section).await
 }
 
-/// What commits a disk allows that share it with nobody.
+/// How many commits per second the disk allows if nothing else uses it.
 struct Syncs {
     per_second: f64,
     p99_millis: f64,
 }
 
-/// Where PostgreSQL writes its files, unless it was given another place.
+/// The folder for PostgreSQL's files, unless another one is set.
 fn sync_singly() -> std::io::Result<Syncs> {
     const LENGTH: Duration = Duration::from_secs(1);
     let path = std::env::temp_dir().join(format!("webhook-load-{}.sync", std::process::id()));
     let mut file = File::create(&path)?;
     let page = [0x5a; 8192];
-    // Allocated beforehand, as WAL segments are.
+    // Allocate the file beforehand, as PostgreSQL does with WAL segments.
     file.write_all(&page)?;
     file.sync_all()?;
     let start = Instant::now();

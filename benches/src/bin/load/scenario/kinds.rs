@@ -1,4 +1,5 @@
-//! A worker of many kinds beside one of a single kind, both in this process, with as many slots.
+//! A worker of many kinds compared with a worker of one, both in this process and with the same
+//! number of slots.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,15 +13,15 @@ use crate::bench::{Bench, plural};
 use crate::database::{Preload, float};
 use crate::report::{Run, Section};
 
-/// How many kinds are beside a single one.
+/// The number of kinds that is compared with one kind.
 const MANY: usize = 200;
 
-/// How long a drain may stand still.
+/// How long a drain may make no progress.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
     let mut best = [0.0_f64; 2];
-    // In turns, since the machine is not always equally fast.
+    // In turns, since a machine's speed drifts.
     for _ in 0..bench.scale.turns.min(3) {
         for (kinds, best) in [1, MANY].into_iter().zip(&mut best) {
             let per_second = one(bench, section, kinds).await?;
@@ -35,7 +36,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     Ok(())
 }
 
-/// Drains the events of so many kinds, then has nothing to do; says how many events a second.
+/// Drains the events of `kinds` kinds, then idles. Returns the events drained per second.
 async fn one(bench: &mut Bench, section: &mut Section, kinds: usize) -> anyhow::Result<f64> {
     let mut bed = bench.bed("kinds").await?;
     let events = bench.scale.drain_events.min(300_000);

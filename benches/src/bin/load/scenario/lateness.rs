@@ -1,5 +1,5 @@
-//! How long past due handlers begin, by the server's log: the time to pick an event up, to commit
-//! the claim, and to start the handler.
+//! How long past the due time handlers begin, according to the server's log: the time to notice
+//! that an event is due, to commit the claim, and to start the handler.
 
 use std::time::Duration;
 
@@ -7,10 +7,11 @@ use crate::bench::{Bench, plural};
 use crate::report::Section;
 use crate::server::Server;
 
-/// As servers log by default, for machines.
+/// The default log level, in JSON.
 const LOGGING: &str = "LOG_LEVEL=info,LOG_FORMAT=json";
 
-/// Slow rates take longer, for a percentile needs events.
+/// The least number of events of a run, since a percentile needs enough of them; low rates take
+/// longer.
 const FEWEST_EVENTS: f64 = 1_500.0;
 
 pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! The whole pipeline without a database or a socket: what the code itself costs.
+//! The whole pipeline without a database or a socket, which shows the cost of the code itself.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,8 +41,8 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     Ok(())
 }
 
-/// Accepts `events` one call at a time from many callers while they are processed; says how many
-/// a second were accepted, and how many a second had been processed when the last one was.
+/// Accepts `events`, one per call, from many callers while they are processed. Returns how many
+/// were accepted per second, and how many were processed per second.
 fn pipeline(events: u64) -> anyhow::Result<(f64, f64)> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -97,8 +97,8 @@ fn pipeline(events: u64) -> anyhow::Result<(f64, f64)> {
     Ok(rates)
 }
 
-/// The limit of this machine: bodies are read as by the inbox, and a task answers each caller that
-/// does nothing else. Says how many a second.
+/// The limit of this machine: bodies are parsed as the inbox does, and handed to a task that only
+/// answers the caller. Returns how many per second.
 fn hand_over(events: u64) -> anyhow::Result<f64> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -1,4 +1,4 @@
-//! More processes on one database, and what an event costs: figures to plan capacity with.
+//! Several processes on one database, and the cost of an event: the figures for capacity planning.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     Ok(())
 }
 
-/// What the database has done in its life.
+/// The counters of the database since it was created.
 #[derive(Clone, Copy, Debug)]
 struct Spent {
     wal_bytes: i64,

@@ -1,4 +1,4 @@
-//! In and out together for long, at a rate somewhat below the maximum.
+//! Ingest and processing together for a long time, at a rate below the maximum.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use crate::database::{Database, TableSize, float};
 use crate::process;
 use crate::report::{Run, Section, Series};
 
-/// Of the maximum found.
+/// The share of the maximum at which the sustained run sends.
 const SHARE: f64 = 0.8;
 
 pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
@@ -56,7 +56,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     bench.close(bed, section).await
 }
 
-/// The highest rate at which senders get their answer in time and the queue does not grow.
+/// Finds the highest rate at which senders are answered in time and the queue does not grow.
 async fn find_maximum(
     bench: &mut Bench,
     section: &mut Section,
@@ -76,7 +76,7 @@ async fn find_maximum(
     let (mut low, mut high) = (0.0, run.per_second);
     section.runs.push(run);
     for _ in 0..bench.scale.probes {
-        // What the last probe left behind is not this one's.
+        // Let the events of the last probe be processed first.
         bench.await_processed(&bed).await?;
         let rate = (low + high) / 2.0;
         let load = Load {
@@ -97,14 +97,14 @@ async fn find_maximum(
     }
     server.stop().await?;
     bench.close(bed, section).await?;
-    // Where even the slowest probe was too fast.
+    // Even the slowest probe was too fast.
     Ok(if low > 0.0 { low } else { high / 2.0 })
 }
 
-/// What grows, at one moment.
+/// The sizes that may grow, at one moment.
 #[derive(Clone, Debug)]
 struct Sample {
-    /// In seconds from the start.
+    /// Seconds from the start.
     at: f64,
     resident_bytes: f64,
     dead_rows: f64,
@@ -130,7 +130,7 @@ async fn sample(database: Database, server: u32, length: Duration) -> anyhow::Re
     Ok(samples)
 }
 
-/// The median p99 of the last fifth over that of the first.
+/// Compares the median p99 of the last fifth of the run with that of the first.
 fn report_flatness(section: &mut Section, run: &Run) {
     let fifth = (run.points.len() / 5).max(1);
     let p99 = |points: &[crate::recording::Point]| {
@@ -175,7 +175,7 @@ fn report_samples(section: &mut Section, samples: &[Sample]) {
     section.figure("sustained: dead rows at the end", last.dead_rows, "rows");
     section.figure("sustained: most dead rows", most(|it| it.dead_rows), "rows");
     section.figure("sustained: most lag", most(|it| it.lag_seconds), "s");
-    // Dead rows come and go with vacuum: compare the most of each half.
+    // Vacuum removes dead rows now and then: compare the maximum of each half.
     let (early, late) = samples.split_at(samples.len() / 2);
     let dead = |half: &[Sample]| half.iter().map(|it| it.dead_rows).fold(1.0, f64::max);
     section.figure(

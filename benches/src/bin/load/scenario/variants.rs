@@ -1,4 +1,4 @@
-//! Webhook-servers that differ in their settings or in their code, next to each other.
+//! webhook-servers with different settings or different code, compared with each other.
 
 use std::time::Duration;
 
