@@ -34,11 +34,11 @@
 
 mod accept;
 mod claim;
+mod claim_cursor;
 mod connect;
 mod error;
 mod extend;
 mod find;
-mod floor;
 mod microseconds;
 mod migrate;
 mod operator;
@@ -69,8 +69,8 @@ use webhook_core::{
     Settled, SettledCounts, Settlement, Store, StoreError, payload,
 };
 
+use claim_cursor::ClaimCursors;
 use connect::Link;
-use floor::Floors;
 use probe::Probe;
 use session::{Database, Session};
 use wakeup::Wakeups;
@@ -92,7 +92,7 @@ pub struct PgStore {
 struct Inner {
     database: Database,
     wakeups: Wakeups,
-    floors: Floors,
+    claim_cursors: ClaimCursors,
     throttle: Throttle,
     probe: Probe,
 }
@@ -104,7 +104,7 @@ impl PgStore {
             inner: Arc::new(Inner {
                 database,
                 wakeups,
-                floors: Floors::default(),
+                claim_cursors: ClaimCursors::default(),
                 throttle: Throttle::default(),
                 probe: Probe::default(),
             }),
@@ -356,7 +356,7 @@ impl Scheduler for PgStore {
         let begun = self.inner.throttle.begin(Instant::now());
         let wakeups = &self.inner.wakeups;
         let expecting: Vec<_> = claims.iter().map(|it| wakeups.expect(&it.kind)).collect();
-        let claimed = claim::claim(&mut self.session(), &self.inner.floors, claims).await?;
+        let claimed = claim::claim(&mut self.session(), &self.inner.claim_cursors, claims).await?;
         for ((claim, expecting), claimed) in claims.iter().zip(expecting).zip(&claimed) {
             let Some(claimed) = claimed else {
                 expecting.found_paused();
@@ -378,11 +378,11 @@ impl Scheduler for PgStore {
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         let settled = settle::settle(&mut self.session(), settlements).await?;
-        // What is released stands where it stood. What is due again later than now stands above
-        // every floor: a floor is below what was due when it was claimed.
+        // A released event keeps its due time, which may be before the cursor. An event that is due
+        // again later than now stands after every cursor.
         for (kind, due_in) in &settled.due_again {
             if due_in.is_zero() {
-                self.inner.floors.forget(kind);
+                self.inner.claim_cursors.reset(kind);
             }
         }
         let due_again = settled
@@ -455,10 +455,10 @@ impl Admin for PgStore {
                 (*answer == MadeDue::Applied).then_some((&event.kind, Duration::ZERO))
             })
         };
-        // An event whose lease ends stands where it stood, and a floor from when the clock was
-        // ahead may be above all that is due now.
+        // An event whose lease ends keeps its due time, and a cursor from when the clock was ahead may
+        // be after all events that are due now.
         for (kind, _) in made_due() {
-            self.inner.floors.forget(kind);
+            self.inner.claim_cursors.reset(kind);
         }
         self.inner.wakeups.due(made_due());
         Ok(answers)
