@@ -1,8 +1,8 @@
 //! Runs statements: on a pool's connection of its own, or inside an app's transaction.
 
 pub(crate) mod app;
+mod idle_connections;
 mod settings;
-mod spares;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::error::{PgError, Remedy};
 use crate::options::Durability;
 use crate::schema::Schema;
-use spares::Spares;
+use idle_connections::IdleConnections;
 
 /// A statement with its arguments.
 pub(crate) type Query = sqlx::query::Query<'static, Postgres, PgArguments>;
@@ -108,8 +108,8 @@ pub(crate) struct Database {
     statement_timeout: Duration,
     durability: Durability,
     schema: Schema,
-    /// Where the pool is ours alone.
-    spares: Option<Arc<Spares>>,
+    /// Only for a pool that the app does not share.
+    idle: Option<Arc<IdleConnections>>,
 }
 
 impl Database {
@@ -129,7 +129,7 @@ impl Database {
             statement_timeout,
             durability,
             schema,
-            spares: Some(Arc::default()),
+            idle: Some(Arc::default()),
         }
     }
 
@@ -147,7 +147,7 @@ impl Database {
             acquire_timeout,
             statement_timeout,
             durability: Durability::default(),
-            spares: None,
+            idle: None,
         }
     }
 
@@ -168,8 +168,8 @@ impl Database {
     /// Closes every connection once it is free.
     pub(crate) async fn close(&self) {
         let closed = self.pool.close();
-        if let Some(spares) = &self.spares {
-            spares.give_back();
+        if let Some(idle) = &self.idle {
+            idle.give_back();
         }
         closed.await;
     }
@@ -194,8 +194,8 @@ impl Database {
                 // One dead connection means that the others are probably dead as well.
                 Remedy::Reconnect if !suspect => {
                     suspect = true;
-                    if let Some(spares) = &self.spares {
-                        spares.give_back();
+                    if let Some(idle) = &self.idle {
+                        idle.give_back();
                     }
                 }
                 Remedy::Repeat if runs < MAX_RUNS => {
@@ -229,16 +229,16 @@ impl Database {
                 }
             })
             .await?;
-        if let Some(spares) = &self.spares {
-            spares.keep(checkout, || self.pool.is_closed());
+        if let Some(idle) = &self.idle {
+            idle.keep(checkout, || self.pool.is_closed());
         }
         Ok(rows)
     }
 
     /// A connection; a `suspect` one only after it has proved to be alive.
     pub(crate) async fn acquire(&self, suspect: bool) -> Result<Checkout, PgError> {
-        let _waiting = match &self.spares {
-            Some(spares) if !suspect => match spares.take() {
+        let _waiting = match &self.idle {
+            Some(idle) if !suspect => match idle.take() {
                 Ok(checkout) => return Ok(checkout),
                 Err(waiting) => Some(waiting),
             },
