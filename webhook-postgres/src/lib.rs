@@ -33,6 +33,7 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod accept;
+mod admin;
 mod claim;
 mod claim_cursor;
 mod connect;
@@ -41,7 +42,6 @@ mod extend;
 mod find;
 mod microseconds;
 mod migrate;
-mod operator;
 mod options;
 #[cfg(test)]
 mod plans;
@@ -407,35 +407,35 @@ impl Scheduler for PgStore {
 #[async_trait]
 impl Admin for PgStore {
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
-        Ok(operator::kinds(&mut self.session()).await?)
+        Ok(admin::kinds(&mut self.session()).await?)
     }
 
     async fn counts(&self, kind: &Kind) -> Result<Counts, StoreError> {
-        Ok(operator::counts(&mut self.session(), kind).await?)
+        Ok(admin::counts(&mut self.session(), kind).await?)
     }
 
     async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, StoreError> {
-        Ok(operator::lag(&mut self.session(), kind).await?)
+        Ok(admin::lag(&mut self.session(), kind).await?)
     }
 
     async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, StoreError> {
-        Ok(operator::settled(&mut self.session(), kind, within).await?)
+        Ok(admin::settled(&mut self.session(), kind, within).await?)
     }
 
     async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, StoreError> {
-        Ok(operator::list(&mut self.session(), page).await?)
+        Ok(admin::list(&mut self.session(), page).await?)
     }
 
     async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError> {
-        Ok(operator::conflicts(&mut self.session(), event).await?)
+        Ok(admin::conflicts(&mut self.session(), event).await?)
     }
 
     async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, StoreError> {
-        Ok(operator::failed_attempts(&mut self.session(), event).await?)
+        Ok(admin::failed_attempts(&mut self.session(), event).await?)
     }
 
     async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, StoreError> {
-        let answers = operator::requeue(&mut self.session(), events).await?;
+        let answers = admin::requeue(&mut self.session(), events).await?;
         let requeued = events.iter().zip(&answers).filter_map(|(event, answer)| {
             (*answer == Requeued::Applied).then_some((&event.kind, Duration::ZERO))
         });
@@ -448,7 +448,7 @@ impl Admin for PgStore {
         events: &[EventRef],
         leases: RunningLeases,
     ) -> Result<Vec<MadeDue>, StoreError> {
-        let answers = operator::make_due(&mut self.session(), events, leases).await?;
+        let answers = admin::make_due(&mut self.session(), events, leases).await?;
         let made_due = || {
             let answered = events.iter().zip(&answers);
             answered.filter_map(|(event, answer)| {
@@ -465,11 +465,11 @@ impl Admin for PgStore {
     }
 
     async fn prune(&self, prune: &Prune) -> Result<usize, StoreError> {
-        Ok(operator::prune(&mut self.session(), prune).await?)
+        Ok(admin::prune(&mut self.session(), prune).await?)
     }
 
     async fn delete_bodies(&self, delete: &DeleteBodies) -> Result<usize, StoreError> {
-        Ok(operator::delete_bodies(&mut self.session(), delete).await?)
+        Ok(admin::delete_bodies(&mut self.session(), delete).await?)
     }
 
     /// Workers of a version that does not know pauses go on claiming events: during a rolling upgrade, a
@@ -478,20 +478,20 @@ impl Admin for PgStore {
     /// Where a connection dies after the commit and before the answer, the statement is run again and
     /// answers that the kind was paused before.
     async fn pause(&self, kind: &Kind) -> Result<bool, StoreError> {
-        Ok(operator::pause(&mut self.session(), kind).await?)
+        Ok(admin::pause(&mut self.session(), kind).await?)
     }
 
     /// Wakes the workers of this process and of others. Where a connection dies after the commit and before
     /// the answer, the statement is run again and answers that there was no pause.
     async fn resume(&self, kind: &Kind) -> Result<bool, StoreError> {
-        let was_paused = operator::resume(&mut self.session(), kind).await?;
+        let was_paused = admin::resume(&mut self.session(), kind).await?;
         // Even where it was not: an earlier call may have ended the pause without its answer.
         self.inner.wakeups.resumed(kind);
         Ok(was_paused)
     }
 
     async fn paused(&self) -> Result<Vec<Kind>, StoreError> {
-        Ok(operator::paused(&mut self.session()).await?)
+        Ok(admin::paused(&mut self.session()).await?)
     }
 }
 

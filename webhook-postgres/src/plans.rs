@@ -45,7 +45,7 @@ const STATEMENTS: [(&str, &str, &str); 19] = [
     ),
     (
         "make_due",
-        include_str!("operator/make_due.sql"),
+        include_str!("admin/make_due.sql"),
         "ARRAY['k','k'], ARRAY['1','2'], true",
     ),
     (
@@ -61,34 +61,30 @@ const STATEMENTS: [(&str, &str, &str); 19] = [
     ),
     (
         "requeue",
-        include_str!("operator/requeue.sql"),
+        include_str!("admin/requeue.sql"),
         "ARRAY['k','k'], ARRAY['1','2']",
     ),
-    (
-        "conflicts",
-        include_str!("operator/conflicts.sql"),
-        "'k', '1'",
-    ),
+    ("conflicts", include_str!("admin/conflicts.sql"), "'k', '1'"),
     (
         "failed_attempts",
-        include_str!("operator/failed_attempts.sql"),
+        include_str!("admin/failed_attempts.sql"),
         "'k', '1'",
     ),
-    ("counts", include_str!("operator/counts.sql"), "'k'"),
-    ("lag", include_str!("operator/lag.sql"), "'k'"),
-    ("settled", include_str!("operator/settled.sql"), "'k', 1000"),
+    ("counts", include_str!("admin/counts.sql"), "'k'"),
+    ("lag", include_str!("admin/lag.sql"), "'k'"),
+    ("settled", include_str!("admin/settled.sql"), "'k', 1000"),
     (
         "delete_bodies",
-        include_str!("operator/delete_bodies.sql"),
+        include_str!("admin/delete_bodies.sql"),
         "'k', 1000, 100",
     ),
     (
         "prune",
-        include_str!("operator/prune.sql"),
+        include_str!("admin/prune.sql"),
         "'k', false, 1000, 100",
     ),
-    ("kinds", include_str!("operator/kinds.sql"), ""),
-    ("resume", include_str!("operator/resume.sql"), "'k'"),
+    ("kinds", include_str!("admin/kinds.sql"), ""),
+    ("resume", include_str!("admin/resume.sql"), "'k'"),
 ];
 
 /// As many as make a scan of all of them a thousand times dearer than a batch.

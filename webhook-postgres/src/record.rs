@@ -1,4 +1,4 @@
-//! Reads an event's record or summary out of a row of `find.sql` or `operator/list_*.sql`.
+//! Reads an event's record or summary out of a row of `find.sql` or `admin/list_*.sql`.
 
 use std::num::NonZeroU32;
 use std::time::SystemTime;

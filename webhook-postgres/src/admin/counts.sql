@@ -1,4 +1,4 @@
--- $1 kind. Answers one row.
+-- $1 kind. Returns one row.
 SELECT queued.*, ended.*
 FROM (
   SELECT

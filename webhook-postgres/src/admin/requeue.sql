@@ -1,5 +1,5 @@
--- $1 kinds, $2 keys. Answers a row, with its place, for each event that there is; of several places
--- of one event, the first applies.
+-- $1 kinds, $2 keys. Returns a row for each event that exists, with its place in the parameters. If an
+-- event is named several times, its first place applies.
 WITH wanted AS MATERIALIZED (
   SELECT event.id, wanted.place
   FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted (kind, key, place)
@@ -9,7 +9,7 @@ WITH wanted AS MATERIALIZED (
     LIMIT 1
   ) AS event
 ),
--- Locked in order of ids, as everywhere.
+-- Locked in order of ids, as in all statements.
 failed AS MATERIALIZED (
   SELECT outcome.*
   FROM (SELECT DISTINCT id FROM wanted ORDER BY id) AS once

@@ -1,4 +1,4 @@
--- $1 kind. Answers one row, or none.
+-- $1 kind. Returns the age of the oldest event that is due and not leased: one row or none.
 SELECT (extract(epoch FROM statement_timestamp() - due_at) * 1000000)::bigint AS lag_us
 FROM webhook.queue
 WHERE kind = $1

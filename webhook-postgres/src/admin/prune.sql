@@ -1,7 +1,7 @@
--- $1 kind, $2 whether failed, $3 age in microseconds, $4 limit. Answers how many were deleted.
+-- $1 kind, $2 whether failed, $3 age in microseconds, $4 limit. Returns the number of deleted events.
 --
--- What somebody else is deleting, requeueing or recording a conflict of is skipped, not waited for.
--- Bodies are deleted in the order in which events are: those without bodies (`stripped`) are the oldest.
+-- Events that another transaction deletes, requeues or records a conflict of are skipped, not waited for.
+-- Bodies are deleted in the same order as events: events without bodies (`stripped`) are the oldest.
 WITH stripped AS MATERIALIZED (
   SELECT id FROM webhook.outcomes
   WHERE kind = $1

@@ -1,5 +1,5 @@
--- $1 kind, $2 time in microseconds. Answers one row. Every column of the index is named, so that only
--- what was settled within that time is read.
+-- $1 kind, $2 time in microseconds. Returns one row. The condition names every column of the index,
+-- so that only events settled within that time are read.
 SELECT
   count(*) FILTER (WHERE NOT failed) AS processed,
   count(*) FILTER (WHERE failed) AS failed

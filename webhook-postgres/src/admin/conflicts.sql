@@ -1,4 +1,4 @@
--- $1 kind, $2 key. Answers the bodies kept, the latest first.
+-- $1 kind, $2 key. Returns the conflicting bodies that are kept, the latest first.
 SELECT
   (extract(epoch FROM kept.received_at) * 1000000)::bigint AS received_at_us,
   kept.fingerprint,

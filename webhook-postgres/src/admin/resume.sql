@@ -1,3 +1,3 @@
--- $1 kind. Answers a row if it was paused.
+-- $1 kind. Returns a row if the kind was paused.
 DELETE FROM webhook.paused_kinds WHERE kind = $1
 RETURNING kind

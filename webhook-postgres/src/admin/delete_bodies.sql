@@ -1,6 +1,6 @@
--- $1 kind, $2 age in microseconds, $3 limit. Answers of how many events the bodies were deleted.
+-- $1 kind, $2 age in microseconds, $3 limit. Returns the number of events whose bodies were deleted.
 --
--- What somebody else is deleting or recording a conflict of is skipped, not waited for.
+-- Events that another transaction deletes or records a conflict of are skipped, not waited for.
 WITH old AS MATERIALIZED (
   SELECT id FROM webhook.outcomes
   WHERE kind = $1 AND NOT failed AND NOT stripped

@@ -1,4 +1,4 @@
--- $1 kind, $2 key. Answers the attempts kept, the latest first.
+-- $1 kind, $2 key. Returns the failed attempts that are kept, the latest first.
 SELECT
   kept.attempt,
   (extract(epoch FROM kept.ended_at) * 1000000)::bigint AS ended_at_us,

@@ -1,5 +1,5 @@
--- $1 kinds, $2 keys, $3 whether leases that have not run out end. Answers a row, with its place, for
--- each event that there is; of several places of one event, the first applies.
+-- $1 kinds, $2 keys, $3 whether to end leases that have not expired. Returns a row for each event that
+-- exists, with its place in the parameters. If an event is named several times, its first place applies.
 WITH wanted AS MATERIALIZED (
   SELECT event.id, wanted.place
   FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted (kind, key, place)

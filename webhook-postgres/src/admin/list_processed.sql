@@ -1,10 +1,13 @@
--- $1 kind, $2 the id after which the page begins, $3 its length, $4 as of list_processing.sql:
--- settled events never match it.
+-- $1 kind, $2 the id after which the page begins, $3 the length of the page, $4 the same as in
+-- list_processing.sql: settled events never match it.
+--
+-- This file differs from list_failed.sql in one condition. It is no parameter, since the planner uses the
+-- partial index of failed events only for a literal `failed`.
 WITH page AS MATERIALIZED (
   SELECT id, failed, stripped, attempts, reason, settled_at,
          NULL::timestamptz AS due_at, NULL::timestamptz AS leased_until
   FROM webhook.outcomes
-  WHERE id > $2::bigint AND kind = $1 AND failed AND $4::bigint IS NULL
+  WHERE id > $2::bigint AND kind = $1 AND NOT failed AND $4::bigint IS NULL
   ORDER BY id LIMIT $3::bigint
 )
 SELECT

@@ -1,4 +1,4 @@
--- Answers the kinds of all events, in ascending order.
+-- Returns the kinds of all events, in ascending order.
 --
 -- It steps from each kind to the next one with two index look-ups, since DISTINCT would read every
 -- event. No kind is empty, so '' comes before all of them.

@@ -1,10 +1,14 @@
--- $1 kind, $2 the id after which the page begins, $3 its length, $4 as of list_processing.sql:
--- settled events never match it.
+-- $1 kind, $2 the id after which the page begins, $3 the length of the page, $4 null, or microseconds:
+-- then only events that nobody can claim for longer than this.
 WITH page AS MATERIALIZED (
-  SELECT id, failed, stripped, attempts, reason, settled_at,
-         NULL::timestamptz AS due_at, NULL::timestamptz AS leased_until
-  FROM webhook.outcomes
-  WHERE id > $2::bigint AND kind = $1 AND NOT failed AND $4::bigint IS NULL
+  SELECT id, NULL::boolean AS failed, false AS stripped, attempts, reason,
+         NULL::timestamptz AS settled_at, due_at,
+         CASE WHEN leased_until > statement_timestamp() THEN leased_until END AS leased_until
+  FROM webhook.queue
+  WHERE id > $2::bigint AND kind = $1
+    AND ($4::bigint IS NULL
+      OR greatest(due_at, leased_until)
+           > statement_timestamp() + $4::bigint * interval '1 microsecond')
   ORDER BY id LIMIT $3::bigint
 )
 SELECT
