@@ -8,11 +8,11 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSs
 use sqlx::{ConnectOptions, Connection, Row};
 use tokio::time::timeout;
 
-use crate::PgStore;
 use crate::error::PgError;
 use crate::options::{Durability, PgOptions, Pooler, server};
 use crate::schema::Schema;
-use crate::session::{Database, Sessions};
+use crate::session::{Database, Link, Sessions};
+use crate::store::PgStore;
 use crate::tls_files::TlsFile;
 
 /// How long a connection may be unused before it is closed.
@@ -164,13 +164,6 @@ async fn check_tls_files(options: &PgOptions) -> Result<(), PgError> {
         Ok(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
         Err(_) => Err(PgError::TimedOut { after }),
     }
-}
-
-/// What a connection turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Link {
-    Direct,
-    Pooled,
 }
 
 /// Connects once, to find out whether the database can be reached, and through what.

@@ -8,10 +8,10 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row};
 use tokio::time::{Instant, sleep};
 
-use crate::PgStore;
 use crate::error::PgError;
 use crate::schema::Schema;
 use crate::session::Database;
+use crate::store::PgStore;
 
 pub use line::MigrationLine;
 

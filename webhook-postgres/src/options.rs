@@ -1,19 +1,16 @@
 //! How a store connects.
 
 use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 
-use crate::error::PgError;
 use crate::schema::Schema;
 use crate::tls_files::TlsFile;
-use crate::url;
 
 /// How a [`PgStore`](crate::PgStore) connects, and its limits.
 ///
-/// Made from a URL, and changed field by field:
+/// Parse them from a URL, and change single fields:
 ///
 /// ```
 /// # use webhook_postgres::PgOptions;
@@ -84,33 +81,6 @@ impl PgOptions {
             schema: Schema::default(),
             tls_files: Vec::new(),
         }
-    }
-}
-
-/// Reads a database URL: `postgresql://user:password@host:port/database?parameter=value`.
-///
-/// Those of SQLAlchemy (`postgresql+psycopg2://`, `+psycopg`, `+asyncpg`) are taken as well.
-///
-/// - `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `application_name`, `options`, `host`,
-///   `hostaddr`, `port`, `dbname`, `user`, `password` mean what they mean to libpq, except that the
-///   system's authorities are trusted beside those of `sslrootcert`; `ssl` is asyncpg's name for `sslmode`.
-/// - `sslmode=require` and `sslmode=verify-ca` with `sslrootcert` verify as `verify-full`, which is stricter than
-///   libpq: without the host's name, a certificate of any public authority would do. Sockets use no TLS.
-/// - `channel_binding=require` is kept by `sslmode=verify-full`, to which it raises the mode: there is no
-///   SCRAM-SHA-256-PLUS, and a verified server leaves nobody in between.
-/// - `pooler=transaction`, `pooler=none` and `pooler=detect` say what stands between;
-///   `pgbouncer=true` and port 6543 mean `transaction`.
-/// - `durability=asynchronous` is [`Durability::Asynchronous`].
-/// - `schema=orders_inbox` is [`PgOptions::schema`].
-/// - `connect_timeout` is [`PgOptions::acquire_timeout`] in seconds.
-/// - `hostaddr`, or PGHOSTADDR, is where to connect to; a host beside it is then of no use, and cannot be verified.
-/// - Parameters that cannot be kept are errors, such as `require_auth`, `gssencmode=require`, `service` and several
-///   hosts, and so are unknown ones. The same holds for libpq's environment variables, such as `PGREQUIREAUTH`.
-impl FromStr for PgOptions {
-    type Err = PgError;
-
-    fn from_str(url: &str) -> Result<Self, PgError> {
-        url::read(url)
     }
 }
 

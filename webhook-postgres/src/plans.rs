@@ -3,9 +3,9 @@
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
-use crate::PgStore;
 use crate::options::PgOptions;
 use crate::session::{Database, Session};
+use crate::store::PgStore;
 use crate::testing::TestDatabase;
 
 /// The statements whose plans are kept, with arguments for them.

@@ -1,4 +1,4 @@
-//! Runs statements: on a pool's connection of its own, or inside an app's transaction.
+//! Runs statements on a connection of the pool, or inside a transaction of the app.
 
 pub(crate) mod app;
 mod idle_connections;
@@ -20,36 +20,36 @@ use idle_connections::IdleConnections;
 /// A statement with its arguments.
 pub(crate) type Query = sqlx::query::Query<'static, Postgres, PgArguments>;
 
-/// How often a statement that met a deadlock or a serialization conflict is run in all.
+/// How many times a statement runs at most when it meets deadlocks or serialization conflicts.
 const MAX_RUNS: u32 = 5;
 
-/// How long a connection has to prove that it is alive.
+/// How long a connection may take to answer a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How much longer than the server a client waits for its answer.
+/// How much longer than the server's `statement_timeout` this process waits for an answer.
 const ANSWER_GRACE: Duration = Duration::from_secs(3);
 
-/// Which plan a statement runs by.
+/// Which query plan a statement uses.
 #[derive(Clone, Copy)]
 enum Plan {
-    /// One that fits all arguments, made once for each connection.
+    /// A generic plan for all arguments, made once per connection.
     Kept,
-    /// One for these arguments.
+    /// A plan for these arguments, made each time.
     Anew,
 }
 
 /// Where statements run.
 pub(crate) enum Session<'c> {
-    /// Each on a connection of the pool, as a transaction of its own.
+    /// Each statement on a connection of the pool, as a transaction of its own.
     Pool(&'c Database),
-    /// All inside the transaction that the app has open on this connection, if it has one.
+    /// All statements inside the transaction that the app has open on this connection, if it has one.
     App(&'c mut PgConnection, &'c Schema),
 }
 
 impl Session<'_> {
-    /// Runs `sql` with the arguments that `bind` gives it, to its end.
+    /// Runs `sql` with the arguments that `bind` gives it, and returns all rows.
     ///
-    /// On the pool it is run again on a fresh connection where the first one was dead, and after
+    /// On the pool, the statement runs again on a fresh connection if the first connection was dead, and after
     /// a deadlock: statements must be such that a second run does no harm.
     pub(crate) async fn rows(
         &mut self,
@@ -59,8 +59,8 @@ impl Session<'_> {
         self.rows_by(sql, Plan::Kept, bind).await
     }
 
-    /// As [`rows`](Self::rows), with a plan for these very arguments: for statements whose best plan
-    /// depends on how frequent a kind is.
+    /// Like [`rows`](Self::rows), with a plan for these arguments: for statements whose best plan depends on
+    /// how frequent a kind is.
     pub(crate) async fn rows_planned_anew(
         &mut self,
         sql: &'static str,
@@ -87,15 +87,29 @@ impl Session<'_> {
     }
 }
 
-/// Whose sessions the pool's connections are.
+/// Whether a transaction-mode pooler stands between this process and the database. It decides whether
+/// notifications arrive.
+///
+/// [`Sessions`] says something else: how statements run on the pool. The two differ for a pool that the app
+/// shares, which may be [`Link::Direct`] and is always [`Sessions::Borrowed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// A connection keeps its session: LISTEN works.
+    Direct,
+    /// A transaction-mode pooler gives each transaction another session: workers poll.
+    Pooled,
+}
+
+/// Whether the sessions of the pool keep their settings and prepared statements between statements of ours.
+/// [`Link`] says how it differs from this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sessions {
-    /// Ours alone, with the settings of [`settings`] from their start: statements stay prepared, and each is a
-    /// transaction by itself.
+    /// Yes: nobody else uses them, and they have the settings of [`settings`] from their start. Statements
+    /// stay prepared, and each is a transaction by itself.
     Own,
-    /// Another one for each transaction (a pooler's), or with settings that are the app's: each
-    /// statement is wrapped in a transaction, which also brings the two round trips of preparing
-    /// and executing it to one server.
+    /// No: a pooler gives each transaction another session, or the app has settings of its own in them. Each
+    /// statement is wrapped in a transaction that sets what it needs, and that also makes sure that one server
+    /// prepares and executes it.
     Borrowed,
 }
 
@@ -113,7 +127,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Works on a pool that nobody else uses.
+    /// Uses a pool that belongs to this store alone.
     pub(crate) fn own(
         pool: PgPool,
         sessions: Sessions,
@@ -133,7 +147,7 @@ impl Database {
         }
     }
 
-    /// Works on a pool that is the app's, whose connections it may need itself.
+    /// Uses a pool of the app, which may need the connections itself.
     pub(crate) fn shared(
         pool: PgPool,
         acquire_timeout: Duration,
@@ -151,12 +165,12 @@ impl Database {
         }
     }
 
-    /// Where the inbox is.
+    /// The schema of the inbox.
     pub(crate) const fn schema(&self) -> &Schema {
         &self.schema
     }
 
-    /// How the pool connects.
+    /// The options with which the pool connects.
     pub(crate) fn connect_options(&self) -> Arc<PgConnectOptions> {
         self.pool.connect_options()
     }
@@ -204,7 +218,7 @@ impl Database {
                 }
                 _ => return Err(error),
             }
-            tracing::debug!(%error, "statement is run again");
+            tracing::debug!(%error, "statement failed, running it again");
         }
     }
 
@@ -215,7 +229,7 @@ impl Database {
                 let begin = match (self.sessions, plan) {
                     (Sessions::Own, Plan::Kept) => None,
                     (Sessions::Own, Plan::Anew) => Some(settings::begin_and_plan_anew()),
-                    // There, every statement is planned when it runs.
+                    // Without prepared statements, each one is planned when it runs.
                     (Sessions::Borrowed, _) => Some(self.begin()),
                 };
                 match begin {
@@ -235,7 +249,7 @@ impl Database {
         Ok(rows)
     }
 
-    /// A connection; a `suspect` one only after it has proved to be alive.
+    /// Takes a connection. With `suspect`, it is pinged first.
     pub(crate) async fn acquire(&self, suspect: bool) -> Result<Checkout, PgError> {
         let _waiting = match &self.idle {
             Some(idle) if !suspect => match idle.take() {

@@ -1,7 +1,8 @@
-//! Reads database URLs as people have them in their `.env`.
+//! Parses database URLs, in the spellings that `.env` files contain.
 
 mod parameters;
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -15,11 +16,37 @@ use parameters::{HONOURED, Parameters};
 /// The port on which Supabase's pooler shares connections by transaction.
 const SUPABASE_TRANSACTION_PORT: u16 = 6543;
 
-pub(crate) fn read(url: &str) -> Result<PgOptions, PgError> {
-    read_in(url, |name| std::env::var(name).ok())
+/// Parses a database URL: `postgresql://user:password@host:port/database?parameter=value`.
+///
+/// SQLAlchemy's URLs (`postgresql+psycopg2://`, `+psycopg`, `+asyncpg`) are accepted as well.
+///
+/// - `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `application_name`, `options`, `host`, `hostaddr`,
+///   `port`, `dbname`, `user` and `password` have libpq's meaning, except that the system's certificate
+///   authorities are trusted in addition to those of `sslrootcert`. `ssl` is asyncpg's name for `sslmode`.
+/// - `sslmode=require` and `sslmode=verify-ca` with `sslrootcert` verify as `verify-full` does, which is
+///   stricter than libpq: without a check of the host name, a certificate from any public authority would be
+///   accepted. Unix sockets use no TLS.
+/// - `channel_binding=require` raises `sslmode` to `verify-full`: there is no SCRAM-SHA-256-PLUS, and a
+///   verified server excludes a man in the middle as well.
+/// - `pooler=transaction`, `pooler=none` and `pooler=detect` set [`PgOptions::pooler`]; `pgbouncer=true` and
+///   port 6543 mean `transaction`.
+/// - `durability=asynchronous` sets [`Durability::Asynchronous`].
+/// - `schema=orders_inbox` sets [`PgOptions::schema`].
+/// - `connect_timeout` sets [`PgOptions::acquire_timeout`], in seconds.
+/// - `hostaddr`, or PGHOSTADDR, is the address to connect to. A host that is given as well is not used, and
+///   cannot be verified.
+/// - Unknown parameters are errors, and so are parameters that cannot be honoured, such as `require_auth`,
+///   `gssencmode=require`, `service` and several hosts. The same holds for libpq's environment variables, such
+///   as `PGREQUIREAUTH`.
+impl FromStr for PgOptions {
+    type Err = PgError;
+
+    fn from_str(url: &str) -> Result<Self, PgError> {
+        read_in(url, |name| std::env::var(name).ok())
+    }
 }
 
-/// Reads `url`, in the environment that `variable` gives.
+/// Parses `url`; `variable` reads environment variables.
 fn read_in(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<PgOptions, PgError> {
     let url = unwrapped(url);
     let rest = after_scheme(url)?;
@@ -44,7 +71,7 @@ fn read_in(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<PgOpt
     parameters.set("port", decode(port)?);
     parameters.set("dbname", decode(database)?);
 
-    // Else a name may be a part of a password.
+    // Otherwise a name may be part of a password.
     let may_name = !query.contains('@') && !query.contains("password");
     let mut pooler = None;
     let mut acquire_timeout = None;
@@ -65,16 +92,14 @@ fn read_in(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<PgOpt
                     "none" => Pooler::None,
                     "detect" => Pooler::Detect,
                     _ => {
-                        return Err(wrong(
-                            "`pooler` should be `transaction`, `none` or `detect`",
-                        ));
+                        return Err(wrong("`pooler` must be `transaction`, `none` or `detect`"));
                     }
                 });
             }
             "pgbouncer" => match value.as_str() {
                 "true" => pooler = pooler.or(Some(Pooler::Transaction)),
                 "false" => {}
-                _ => return Err(wrong("`pgbouncer` should be `true` or `false`")),
+                _ => return Err(wrong("`pgbouncer` must be `true` or `false`")),
             },
             "durability" => {
                 durability = match value.as_str() {
@@ -82,7 +107,7 @@ fn read_in(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<PgOpt
                     "asynchronous" => Durability::Asynchronous,
                     _ => {
                         return Err(wrong(
-                            "`durability` should be `synchronous` or `asynchronous`",
+                            "`durability` must be `synchronous` or `asynchronous`",
                         ));
                     }
                 };
@@ -90,7 +115,7 @@ fn read_in(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<PgOpt
             "schema" => {
                 schema = Schema::new(&value).map_err(|_| {
                     wrong(
-                        "`schema` should have 1 to 48 characters out of a-z, 0-9 and _, and begin \
+                        "`schema` must have 1 to 48 characters out of a-z, 0-9 and _, and begin \
                          neither with a digit nor with pg_",
                     )
                 })?;
@@ -98,8 +123,8 @@ fn read_in(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<PgOpt
             "connect_timeout" => {
                 let seconds: u32 = value
                     .parse()
-                    .map_err(|_| wrong("`connect_timeout` should be a number of seconds"))?;
-                // Zero means for ever to libpq; here everything has a limit.
+                    .map_err(|_| wrong("`connect_timeout` must be a number of seconds"))?;
+                // To libpq, 0 means no limit; here everything has one.
                 acquire_timeout = (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)));
             }
             "ssl" => {
@@ -108,7 +133,7 @@ fn read_in(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<PgOpt
             }
             "options" => session_options.push((name, value)),
             _ if name.starts_with("options[") => session_options.push((name, value)),
-            // An empty part keeps what the address says.
+            // An empty parameter does not replace the part of the address.
             "host" | "port" | "dbname" | "user" | "password" if value.is_empty() => {}
             _ => parameters.take(&name, value, may_name)?,
         }
@@ -128,22 +153,22 @@ fn read_in(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<PgOpt
     Ok(options)
 }
 
-/// Removes what is pasted along with a URL: white space, a byte order mark, quotation marks.
+/// Removes what is often pasted along with a URL: white space, a byte order mark, quotation marks.
 fn unwrapped(url: &str) -> &str {
     let url = url.trim_start_matches('\u{feff}').trim();
     let within = |mark: char| url.strip_prefix(mark)?.strip_suffix(mark);
     within('"').or_else(|| within('\'')).unwrap_or(url).trim()
 }
 
-/// What follows the scheme. No error shows the scheme, since it may be a part of a password.
+/// Returns the part after the scheme. No error shows the scheme, since it may be part of a password.
 fn after_scheme(url: &str) -> Result<&str, PgError> {
     let (scheme, rest) = url
         .split_once("://")
-        // Else it may be a password that has these characters.
+        // Otherwise it may be a password with these characters.
         .filter(|(scheme, _)| is_scheme(scheme))
         .ok_or_else(|| {
             wrong(
-                "it should begin with `postgresql://`; keywords and values (`host=… dbname=…`) are \
+                "it must begin with `postgresql://`; keywords and values (`host=… dbname=…`) are \
                  not supported",
             )
         })?;
@@ -152,15 +177,15 @@ fn after_scheme(url: &str) -> Result<&str, PgError> {
         None => (scheme, None),
     };
     if !matches!(dialect, "postgresql" | "postgres") {
-        return Err(wrong("its scheme is another one than `postgresql`"));
+        return Err(wrong("its scheme is not `postgresql`"));
     }
     match driver {
         None | Some("psycopg" | "psycopg2" | "psycopg2cffi" | "asyncpg" | "pg8000") => Ok(rest),
-        Some(_) => Err(wrong("its driver, after the `+`, is unknown: leave it out")),
+        Some(_) => Err(wrong("its driver, after the `+`, is unknown: remove it")),
     }
 }
 
-/// Splits the host from the port; an IPv6 address stands in brackets, which are not a part of it.
+/// Splits the host from the port. An IPv6 address is written in brackets, which are not part of it.
 fn split_host(authority: &str) -> Result<(&str, &str), PgError> {
     if authority.contains(',') {
         return Err(several_hosts());
@@ -168,7 +193,7 @@ fn split_host(authority: &str) -> Result<(&str, &str), PgError> {
     let Some(bracketed) = authority.strip_prefix('[') else {
         return Ok(authority.split_once(':').unwrap_or((authority, "")));
     };
-    let broken = || wrong("the IPv6 address in it should be written as `[::1]` or `[::1]:5432`");
+    let broken = || wrong("the IPv6 address in it must be written as `[::1]` or `[::1]:5432`");
     let (host, rest) = bracketed.split_once(']').ok_or_else(broken)?;
     match rest.strip_prefix(':') {
         Some(port) => Ok((host, port)),
@@ -177,8 +202,8 @@ fn split_host(authority: &str) -> Result<(&str, &str), PgError> {
     }
 }
 
-/// Hands the parameters to sqlx, by its URLs: only these look for a password in `~/.pgpass`. All are
-/// parameters of the query, so that no rule for hosts and paths changes them.
+/// Passes the parameters to sqlx in a URL, since only then sqlx looks for a password in `~/.pgpass`. All are
+/// query parameters, so that no rule for hosts and paths changes them.
 fn connection(
     parameters: &Parameters,
     session_options: &[(String, String)],
@@ -186,7 +211,7 @@ fn connection(
     if let Some(port) = parameters.value("port")
         && !matches!(port.parse::<u16>(), Ok(1..))
     {
-        return Err(wrong("its port should be a number from 1 to 65535"));
+        return Err(wrong("its port must be a number from 1 to 65535"));
     }
     let hosts = ["host", "hostaddr", "port"];
     if hosts
@@ -197,13 +222,13 @@ fn connection(
     }
     let address = parameters.value("hostaddr");
     if address.is_some_and(|it| it.parse::<std::net::IpAddr>().is_err()) {
-        return Err(wrong("`hostaddr` should be an IP address"));
+        return Err(wrong("`hostaddr` must be an IP address"));
     }
     let names = HONOURED.into_iter().chain(["host", "port", "hostaddr"]);
     let mut query = Vec::new();
     let trusts_system = parameters.value("sslrootcert") == Some("system");
     for name in names {
-        // sqlx would connect to the socket of a host that is a folder.
+        // sqlx would connect to a socket if the host were a folder.
         let is_replaced = name == "host" && address.is_some();
         if let Some(value) = parameters.value(name)
             && !(trusts_system && name == "sslrootcert")
@@ -224,10 +249,11 @@ fn connection(
         .collect();
     let mut connection: PgConnectOptions = format!("postgresql://?{}", query.join("&"))
         .parse()
-        // Each part was checked before, and sqlx's error may show one.
+        // Each parameter was checked before, and sqlx's error may show one.
         .map_err(|_: sqlx::Error| wrong("one of its parameters has a value that cannot be used"))?;
     if trusts_system {
-        // sqlx takes `system` in PGSSLROOTCERT for the name of a file; none is added to the system's.
+        // sqlx would read `system` in PGSSLROOTCERT as the name of a file. Nothing is added to the system's
+        // authorities.
         connection = connection.ssl_root_cert_from_pem(Vec::new());
     }
     if connection.get_socket().is_some() || connection.get_host().starts_with('/') {
@@ -241,14 +267,14 @@ fn several_hosts() -> PgError {
     wrong("it names several hosts, which are not supported: name one, or a proxy in front of them")
 }
 
-/// Letters, digits and what may stand between them (RFC 3986, section 3.1; SQLAlchemy has `_` too).
+/// Whether `text` has only the characters of a scheme (RFC 3986, section 3.1; SQLAlchemy uses `_` too).
 fn is_scheme(text: &str) -> bool {
     let may_hold = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte);
     text.bytes().all(may_hold)
 }
 
-/// Splits off the user and the password, without their `@`: passwords stand in `.env` files
-/// as they are, and SQLAlchemy takes them so.
+/// Splits off the user and the password, without the `@`. The password may be unencoded, as it often is in
+/// `.env` files, and as SQLAlchemy accepts it.
 fn split_credentials(rest: &str) -> Result<(&str, &str), PgError> {
     let authority = &rest[..authority_end(rest)];
     let end = match (authority.rfind('@'), rest.find('@')) {
@@ -257,7 +283,7 @@ fn split_credentials(rest: &str) -> Result<(&str, &str), PgError> {
             if is_host_and_port(authority) && is_in_value(&rest[..at]) {
                 return Err(unclear());
             }
-            // The password has one of the characters that end an authority.
+            // The password contains one of the characters that end an authority.
             let further = &rest[at..];
             at + further[..authority_end(further)].rfind('@').unwrap_or(0)
         }
@@ -275,13 +301,13 @@ fn is_host_and_port(authority: &str) -> bool {
     !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Whether what follows `text` may be a parameter's value.
+/// Whether the part after `text` may be the value of a parameter.
 fn is_in_value(text: &str) -> bool {
     text.split_once('?')
         .is_some_and(|(_, query)| query.contains('='))
 }
 
-/// asyncpg's `ssl`, which also takes what Python's `bool` prints.
+/// The `sslmode` for a value of asyncpg's `ssl`, which may also be a Python `bool`.
 fn ssl_mode(value: &str) -> &str {
     match value {
         "true" | "True" | "1" => "require",
@@ -297,12 +323,12 @@ fn decode(part: &str) -> Result<String, PgError> {
         .map_err(|_| wrong("a part of it is not UTF-8"))
 }
 
-/// What may be a password and a host, or neither, is not guessed at: a wrong guess would connect to
-/// another host, and show a part of the password as its name.
+/// The error for a URL that can be read in two ways. A guess might connect to another host, and show part of
+/// the password as the host's name.
 fn unclear() -> PgError {
     wrong(
-        "which `@` ends its credentials is not clear: any other must be written as `%40`, and a `/` \
-         or `?` in its password as `%2F` or `%3F`",
+        "it is ambiguous which `@` ends the user and password: write an `@` in the password as `%40`, and a \
+         `/` or `?` in it as `%2F` or `%3F`",
     )
 }
 

@@ -17,9 +17,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use webhook_core::{Kind, wakeup};
 
-use crate::connect::Link;
 use crate::options::Pooler;
-use crate::session::Database;
+use crate::session::{Database, Link};
 use local::{Expecting, Local};
 use notify::Outbox;
 

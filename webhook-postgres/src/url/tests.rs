@@ -1,5 +1,9 @@
 use super::*;
 
+fn read(url: &str) -> Result<PgOptions, PgError> {
+    url.parse()
+}
+
 fn refused(url: &str) -> String {
     read(url).unwrap_err().to_string()
 }
@@ -52,7 +56,7 @@ fn the_pooler_is_named_or_known_by_its_port() {
     assert_eq!(pooler("postgres://a@b:6543/c"), Pooler::Transaction);
     assert_eq!(pooler("postgres://a@b:6543/c?pooler=none"), Pooler::None);
     assert_eq!(pooler("postgres://a@b/c?pgbouncer=false"), Pooler::Detect);
-    assert!(refused("postgres://a@b/c?pooler=session").contains("`pooler` should be"));
+    assert!(refused("postgres://a@b/c?pooler=session").contains("`pooler` must be"));
 }
 
 fn mode(url: &str) -> String {

@@ -1,0 +1,434 @@
+//! [`PgStore`]: the backend, and the three traits that it implements.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use sqlx::postgres::{PgConnection, PgPool};
+use webhook_core::throttle::Throttle;
+use webhook_core::{
+    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, DeleteBodies, Error, EventRecord,
+    EventRef, EventSummary, Extended, FailedAttempt, Handled, HandlerError, IntoEnvelope, Kind,
+    Lease, MadeDue, NewEvent, Outcome, Page, Payload, Prune, Requeued, RunningLeases, Scheduler,
+    Settled, SettledCounts, Settlement, Store, StoreError, payload,
+};
+
+use crate::claim_cursor::ClaimCursors;
+use crate::options::Pooler;
+use crate::probe::Probe;
+use crate::session::{self, Database, Link, Session};
+use crate::wakeup::Wakeups;
+use crate::{accept, admin, claim, extend, find, settle};
+
+/// Events in PostgreSQL. Clones share one pool.
+#[derive(Clone)]
+pub struct PgStore {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) database: Database,
+    pub(crate) wakeups: Wakeups,
+    claim_cursors: ClaimCursors,
+    throttle: Throttle,
+    pub(crate) probe: Probe,
+}
+
+impl PgStore {
+    pub(crate) fn over(database: Database, link: Link) -> Self {
+        let wakeups = Wakeups::new(database.clone(), link);
+        Self {
+            inner: Arc::new(Inner {
+                database,
+                wakeups,
+                claim_cursors: ClaimCursors::default(),
+                throttle: Throttle::default(),
+                probe: Probe::default(),
+            }),
+        }
+    }
+
+    /// Makes an event durable together with what else the transaction on `connection` does: a payload that
+    /// serde can write as JSON, or an [`Envelope`](webhook_core::Envelope). It is due at once.
+    ///
+    /// ```no_run
+    /// # use webhook_core::{HandlerError, Headers, Identity, InvalidPayload, Payload};
+    /// # use webhook_postgres::{PgStore, sqlx};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct OrderPlaced { id: String }
+    /// # impl Payload for OrderPlaced {
+    /// #     const KIND: &'static str = "order-placed";
+    /// #     fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
+    /// #         Identity::of_json(body, "/id", &[])
+    /// #     }
+    /// #     fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
+    /// #         Ok(serde_json::from_slice(body)?)
+    /// #     }
+    /// # }
+    /// # async fn place(app: &sqlx::PgPool, store: &PgStore) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut transaction = app.begin().await?;
+    /// sqlx::query("INSERT INTO orders (id) VALUES ('o-1')").execute(&mut *transaction).await?;
+    /// store.accept_in(&mut transaction, &OrderPlaced { id: "o-1".into() }).await?;
+    /// transaction.commit().await?;
+    /// store.notify_kind::<OrderPlaced>();
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Otherwise as [`accept_all_in`](PgStore::accept_all_in), which takes delays.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the payload cannot be written or identified; the transaction is as it was then.
+    /// Otherwise as of [`accept_all_in`](PgStore::accept_all_in).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the transaction undecided: roll it back.
+    pub async fn accept_in(
+        &self,
+        connection: &mut PgConnection,
+        event: impl IntoEnvelope,
+    ) -> Result<Accepted, Error> {
+        let event = NewEvent::new(event.into_envelope()?, Duration::ZERO);
+        let answers = self.accept_all_in(connection, &[event]).await?;
+        let [accepted] = answers[..] else {
+            unreachable!("one event has one answer")
+        };
+        Ok(accepted)
+    }
+
+    /// Makes `events` durable together with what else the transaction on `connection` does: when
+    /// it is committed they are, and nothing of them is left if it is not.
+    ///
+    /// Otherwise as [`Store::accept`]. The delays count from this call, not from the commit.
+    /// Workers of this and other processes find the events within [`POLL_INTERVAL`](crate::POLL_INTERVAL) of the commit;
+    /// [`notify`](PgStore::notify) them then to spare that.
+    ///
+    /// Outside a transaction they are committed by this call. The transaction commits durably, even
+    /// where the app has `synchronous_commit` off; its other settings stay as they are.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Store::accept`], but that nothing is tried again. After an error the transaction
+    /// can only be rolled back.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the transaction undecided: roll it back.
+    pub async fn accept_all_in(
+        &self,
+        connection: &mut PgConnection,
+        events: &[NewEvent],
+    ) -> Result<Vec<Accepted>, StoreError> {
+        let answers = session::app::within(&self.inner.database, connection, async |session| {
+            accept::accept(session, events).await
+        });
+        Ok(answers.await?)
+    }
+
+    /// Ends attempts together with what else the transaction on `connection` does, so that the
+    /// effect of an event happens exactly once.
+    ///
+    /// Otherwise as [`Scheduler::settle`]. A handler that gets [`Settled::LeaseLost`] must roll
+    /// its transaction back: another attempt is under way, or has done the work. One that has
+    /// committed returns [`Handled::Settled`]. Keep the
+    /// transaction short after this call: it holds the event's row. Set PostgreSQL's
+    /// `idle_in_transaction_session_timeout` for it: where the network swallows the commit, the server
+    /// holds the row until it notices, and nobody else can claim the event.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Scheduler::settle`], but that nothing is tried again. After an error the
+    /// transaction can only be rolled back.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the transaction undecided: roll it back.
+    pub async fn settle_in(
+        &self,
+        connection: &mut PgConnection,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Settled>, StoreError> {
+        let settled = session::app::within(&self.inner.database, connection, async |session| {
+            settle::settle(session, settlements).await
+        });
+        Ok(settled.await?.answers)
+    }
+
+    /// [`settle_in`](PgStore::settle_in) for one attempt that ended well.
+    ///
+    /// # Errors
+    ///
+    /// As of [`settle_in`](PgStore::settle_in).
+    pub async fn settle_processed_in(
+        &self,
+        connection: &mut PgConnection,
+        lease: Lease,
+    ) -> Result<Settled, StoreError> {
+        let settlement = Settlement::new(lease, Outcome::Processed);
+        let answers = self.settle_in(connection, &[settlement]).await?;
+        Ok(answers.first().copied().unwrap_or(Settled::LeaseLost))
+    }
+
+    /// Has `effect` do the work of the event that `lease` is of, in a transaction on a connection of
+    /// `app`, and settles the event as processed in the same transaction: the effect happens exactly
+    /// once. What this returns is what a handler returns:
+    ///
+    /// ```no_run
+    /// # use webhook_core::{Event, Handled, HandlerError, Payload};
+    /// # use webhook_postgres::{PgStore, sqlx};
+    /// async fn ship<P: Payload>(
+    ///     (app, store): (sqlx::PgPool, PgStore),
+    ///     event: Event<P>,
+    /// ) -> Result<Handled, HandlerError> {
+    ///     let ship = async |transaction: &mut sqlx::PgConnection| {
+    ///         sqlx::query("INSERT INTO shipments (order_id) VALUES ($1)")
+    ///             .bind(event.key.as_str())
+    ///             .execute(transaction)
+    ///             .await?;
+    ///         Ok(())
+    ///     };
+    ///     store.settle_with(&app, event.lease, ship).await
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What `effect` returns, a retry where the database fails or the lease is lost. The transaction
+    /// is rolled back then. After an error of the commit it is unknown whether it was committed; the
+    /// retry finds the event settled where it was.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future rolls the transaction back, unless it is being committed.
+    pub async fn settle_with(
+        &self,
+        app: &PgPool,
+        lease: Lease,
+        effect: impl AsyncFnOnce(&mut PgConnection) -> Result<(), HandlerError>,
+    ) -> Result<Handled, HandlerError> {
+        let mut transaction = app.begin().await?;
+        effect(&mut *transaction).await?;
+        match self.settle_processed_in(&mut transaction, lease).await? {
+            Settled::Applied => {
+                transaction.commit().await?;
+                Ok(Handled::Settled)
+            }
+            Settled::LeaseLost => {
+                transaction.rollback().await?;
+                Err(HandlerError::retry("lease was lost"))
+            }
+        }
+    }
+
+    /// Wakes workers for events of kind `P::KIND` that [`accept_in`](PgStore::accept_in) took, once they
+    /// are committed.
+    pub fn notify_kind<P: Payload>(&self) {
+        let kind = payload::kind_of::<P>();
+        let due = std::iter::once((&kind, Duration::ZERO));
+        self.inner.wakeups.due(due);
+    }
+
+    /// Wakes workers for `events` that [`accept_all_in`](PgStore::accept_all_in) took, once they are
+    /// committed.
+    pub fn notify(&self, events: &[NewEvent]) {
+        let due = events
+            .iter()
+            .map(|event| (&event.envelope.kind, event.delay));
+        self.inner.wakeups.due(due);
+    }
+
+    /// What stands between this process and the database, as was found out or told:
+    /// [`Pooler::None`] or [`Pooler::Transaction`].
+    pub fn pooler(&self) -> Pooler {
+        self.inner.wakeups.pooler()
+    }
+
+    pub(crate) fn session(&self) -> Session<'_> {
+        Session::Pool(&self.inner.database)
+    }
+}
+
+impl fmt::Debug for PgStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PgStore")
+            .field("database", &self.inner.database)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Store for PgStore {
+    /// Where a connection dies after the commit and before the answer, the statement is run
+    /// again: what was new or requeued answers [`Accepted::Duplicate`] then, and a conflict may be
+    /// counted twice.
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
+        let answers = accept::accept(&mut self.session(), events).await?;
+        let scheduled = events.iter().zip(&answers).filter_map(|(event, answer)| {
+            matches!(answer, Accepted::New | Accepted::Requeued)
+                .then_some((&event.envelope.kind, event.delay))
+        });
+        self.inner.wakeups.due(scheduled);
+        self.inner.throttle.accepted(events.len());
+        Ok(answers)
+    }
+
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
+        Ok(find::find(&mut self.session(), events).await?)
+    }
+
+    /// On a connection of its own, one call at a time. Logs when `fsync` or `full_page_writes` goes
+    /// off. A read-only database is unavailable.
+    async fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.inner.probe.ping(&self.inner.database).await?)
+    }
+}
+
+#[async_trait]
+impl Scheduler for PgStore {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        let begun = self.inner.throttle.begin(Instant::now());
+        let wakeups = &self.inner.wakeups;
+        let expecting: Vec<_> = claims.iter().map(|it| wakeups.expect(&it.kind)).collect();
+        let claimed = claim::claim(&mut self.session(), &self.inner.claim_cursors, claims).await?;
+        for ((claim, expecting), claimed) in claims.iter().zip(expecting).zip(&claimed) {
+            let Some(claimed) = claimed else {
+                expecting.found_paused();
+                continue;
+            };
+            expecting.until(claimed.next_due);
+            let brought = claimed.events.len() + claimed.exhausted.len();
+            let limit = claim.limit.get();
+            self.inner
+                .throttle
+                .claimed(&claim.kind, begun, brought, limit);
+        }
+        Ok(claimed.into_iter().map(Option::unwrap_or_default).collect())
+    }
+
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
+        Ok(extend::extend(&mut self.session(), leases, lease).await?)
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
+        let settled = settle::settle(&mut self.session(), settlements).await?;
+        // A released event keeps its due time, which may be before the cursor. An event that is due
+        // again later than now stands after every cursor.
+        for (kind, due_in) in &settled.due_again {
+            if due_in.is_zero() {
+                self.inner.claim_cursors.reset(kind);
+            }
+        }
+        let due_again = settled
+            .due_again
+            .iter()
+            .map(|(kind, due_in)| (kind, *due_in));
+        self.inner.wakeups.due(due_again);
+        Ok(settled.answers)
+    }
+
+    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
+        self.inner.wakeups.wait(kinds).await
+    }
+
+    /// While this process accepts events, a worker that is behind gives way to them for a moment, at
+    /// most 50 ms.
+    fn pause_before_claim(&self, kind: &Kind) -> Duration {
+        self.inner.throttle.pause(kind, Instant::now())
+    }
+}
+
+#[async_trait]
+impl Admin for PgStore {
+    async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
+        Ok(admin::kinds(&mut self.session()).await?)
+    }
+
+    async fn counts(&self, kind: &Kind) -> Result<Counts, StoreError> {
+        Ok(admin::counts(&mut self.session(), kind).await?)
+    }
+
+    async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, StoreError> {
+        Ok(admin::lag(&mut self.session(), kind).await?)
+    }
+
+    async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, StoreError> {
+        Ok(admin::settled(&mut self.session(), kind, within).await?)
+    }
+
+    async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, StoreError> {
+        Ok(admin::list(&mut self.session(), page).await?)
+    }
+
+    async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError> {
+        Ok(admin::conflicts(&mut self.session(), event).await?)
+    }
+
+    async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, StoreError> {
+        Ok(admin::failed_attempts(&mut self.session(), event).await?)
+    }
+
+    async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, StoreError> {
+        let answers = admin::requeue(&mut self.session(), events).await?;
+        let requeued = events.iter().zip(&answers).filter_map(|(event, answer)| {
+            (*answer == Requeued::Applied).then_some((&event.kind, Duration::ZERO))
+        });
+        self.inner.wakeups.due(requeued);
+        Ok(answers)
+    }
+
+    async fn make_due(
+        &self,
+        events: &[EventRef],
+        leases: RunningLeases,
+    ) -> Result<Vec<MadeDue>, StoreError> {
+        let answers = admin::make_due(&mut self.session(), events, leases).await?;
+        let made_due = || {
+            let answered = events.iter().zip(&answers);
+            answered.filter_map(|(event, answer)| {
+                (*answer == MadeDue::Applied).then_some((&event.kind, Duration::ZERO))
+            })
+        };
+        // An event whose lease ends keeps its due time, and a cursor from when the clock was ahead may
+        // be after all events that are due now.
+        for (kind, _) in made_due() {
+            self.inner.claim_cursors.reset(kind);
+        }
+        self.inner.wakeups.due(made_due());
+        Ok(answers)
+    }
+
+    async fn prune(&self, prune: &Prune) -> Result<usize, StoreError> {
+        Ok(admin::prune(&mut self.session(), prune).await?)
+    }
+
+    async fn delete_bodies(&self, delete: &DeleteBodies) -> Result<usize, StoreError> {
+        Ok(admin::delete_bodies(&mut self.session(), delete).await?)
+    }
+
+    /// Workers of a version that does not know pauses go on claiming events: during a rolling upgrade, a
+    /// pause is complete once the last of them has ended.
+    ///
+    /// Where a connection dies after the commit and before the answer, the statement is run again and
+    /// answers that the kind was paused before.
+    async fn pause(&self, kind: &Kind) -> Result<bool, StoreError> {
+        Ok(admin::pause(&mut self.session(), kind).await?)
+    }
+
+    /// Wakes the workers of this process and of others. Where a connection dies after the commit and before
+    /// the answer, the statement is run again and answers that there was no pause.
+    async fn resume(&self, kind: &Kind) -> Result<bool, StoreError> {
+        let was_paused = admin::resume(&mut self.session(), kind).await?;
+        // Even where it was not: an earlier call may have ended the pause without its answer.
+        self.inner.wakeups.resumed(kind);
+        Ok(was_paused)
+    }
+
+    async fn paused(&self) -> Result<Vec<Kind>, StoreError> {
+        Ok(admin::paused(&mut self.session()).await?)
+    }
+}
