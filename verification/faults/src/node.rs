@@ -8,16 +8,17 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use testkit::port::Port;
+use testkit::process::{Process, last_lines};
+use testkit::wait::Limit;
 use tokio::process::Command;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::http::{Client, get};
-use crate::port::Port;
-use crate::postgres::last_lines;
 
 /// Before a process that ended is started again.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
@@ -84,7 +85,7 @@ impl Node {
     /// Starts one, which logs into `folder`, and does not wait for it.
     pub(crate) fn start(name: &str, setup: NodeSetup, folder: &Path) -> anyhow::Result<Self> {
         let port = Port::reserve()?;
-        let addr = SocketAddr::from(([127, 0, 0, 1], port.number));
+        let addr = port.addr();
         let log = folder.join(format!("{name}.log"));
         let accepts = !setup
             .variables
@@ -115,15 +116,11 @@ impl Node {
 
     /// Waits until it is ready.
     pub(crate) async fn ready(&self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + READY_LIMIT;
+        let limit = Limit::of(READY_LIMIT);
         while !self.is_ready().await {
-            ensure!(
-                Instant::now() < deadline,
-                "{} is not ready within {READY_LIMIT:?}: {}",
-                self.name,
-                self.last_words()
-            );
-            sleep(Duration::from_millis(20)).await;
+            limit
+                .pause(|| format!("{} is ready: {}", self.name, self.last_words()))
+                .await?;
         }
         Ok(())
     }
@@ -226,17 +223,16 @@ struct Supervisor {
 impl Supervisor {
     async fn run(mut self) -> anyhow::Result<()> {
         while *self.wanted.borrow() == Goal::Running {
-            let mut child = self.command()?.spawn()?;
-            let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
+            let mut process = Process::spawn("a node", &mut self.command()?)?;
             self.told.send_modify(|life| {
-                life.pid = pid.and_then(Pid::from_raw);
+                life.pid = process.pid();
                 life.starts += 1;
             });
             if *self.wanted.borrow() == Goal::Stopped {
                 // Told to stop between the look and the start: nobody has signalled this one.
                 return Ok(());
             }
-            let status = child.wait().await?;
+            let status = process.wait().await?;
             self.told.send_modify(|life| {
                 life.pid = None;
                 life.ends.push(status);
@@ -273,8 +269,7 @@ impl Supervisor {
             .current_dir(&self.folder)
             .stdin(Stdio::null())
             .stdout(log)
-            .stderr(stderr)
-            .kill_on_drop(true);
+            .stderr(stderr);
         if self.told.borrow().starts == 0 {
             let at_first = self.setup.at_first.iter();
             command.envs(at_first.map(|(name, value)| (name, value)));

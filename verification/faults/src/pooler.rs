@@ -1,26 +1,30 @@
 //! PgBouncer in transaction mode.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
+use rustix::process::Signal;
+use testkit::port::Port;
+use testkit::process::{Process, last_lines, log_to};
+use testkit::tools::find_or_install;
+use testkit::wait::Limit;
 use tokio::net::TcpStream;
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep};
+use tokio::process::Command;
 
-use crate::port::Port;
-use crate::postgres::last_lines;
-use crate::tools::{APP, Tools, find_or_install};
+use crate::tools::{APP, Tools};
 
 /// How long it may take to listen.
 const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long it may take to end once it is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// A pooler; killed on drop.
 #[derive(Debug)]
 pub(crate) struct Pooler {
     pgbouncer: Command,
-    child: Option<Child>,
+    process: Option<Process>,
     pub(crate) port: u16,
     _reserved: Port,
     log: PathBuf,
@@ -52,7 +56,7 @@ impl Pooler {
     ) -> anyhow::Result<Self> {
         let program = find_or_install("pgbouncer").await?;
         let reserved = Port::reserve()?;
-        let port = reserved.number;
+        let port = reserved.number();
         let (ini, users) = (folder.join("pgbouncer.ini"), folder.join("users.txt"));
         std::fs::write(&users, format!("\"{APP}\" \"\"\n"))?;
         let config = format!(
@@ -78,7 +82,7 @@ impl Pooler {
         pgbouncer.arg("-q").arg(&ini);
         let mut pooler = Self {
             pgbouncer,
-            child: None,
+            process: None,
             port,
             _reserved: reserved,
             log: folder.join("pgbouncer.log"),
@@ -89,25 +93,21 @@ impl Pooler {
 
     /// Starts it, again, and waits until it listens.
     pub(crate) async fn resume(&mut self) -> anyhow::Result<()> {
-        let log = File::options().append(true).create(true).open(&self.log)?;
-        self.pgbouncer.stdout(log.try_clone()?).stderr(log);
-        self.child = Some(self.pgbouncer.spawn()?);
-        let deadline = Instant::now() + START_LIMIT;
+        log_to(&mut self.pgbouncer, &self.log)?;
+        self.process = Some(Process::spawn("PgBouncer", &mut self.pgbouncer)?);
+        let limit = Limit::of(START_LIMIT);
         while TcpStream::connect(("127.0.0.1", self.port)).await.is_err() {
-            ensure!(
-                Instant::now() < deadline,
-                "PgBouncer does not listen: {}",
-                last_lines(&self.log, 8)
-            );
-            sleep(Duration::from_millis(10)).await;
+            limit
+                .pause(|| format!("PgBouncer listens: {}", last_lines(&self.log, 8)))
+                .await?;
         }
         Ok(())
     }
 
     /// Kills it.
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
-        let child = self.child.as_mut().context("PgBouncer does not run")?;
-        child.kill().await?;
+        let process = self.process.as_mut().context("PgBouncer does not run")?;
+        process.end(Signal::KILL, STOP_LIMIT).await?;
         Ok(())
     }
 }

@@ -1,17 +1,18 @@
 //! One PostgreSQL server, to be stopped in every way there is.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep, timeout};
+use testkit::port::Port;
+use testkit::process::{Process, last_lines, log_to};
+use testkit::wait::Limit;
+use tokio::process::Command;
+use tokio::time::{sleep, timeout};
 
-use crate::port::Port;
 use crate::tools::{ADMIN, APP, DATABASE, Tools};
 
 /// How long it may take to come up, recovery included.
@@ -24,7 +25,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Postgres {
     postgres: Command,
-    child: Option<Child>,
+    process: Option<Process>,
     data: PathBuf,
     pub(crate) port: u16,
     _reserved: Port,
@@ -38,7 +39,7 @@ impl Postgres {
         settings: &[&str],
     ) -> anyhow::Result<Self> {
         let reserved = Port::reserve()?;
-        let port = reserved.number;
+        let port = reserved.number();
         let mut postgres = tools.postgres_command("postgres");
         postgres
             .arg("-D")
@@ -50,7 +51,7 @@ impl Postgres {
         }
         let mut server = Self {
             postgres,
-            child: None,
+            process: None,
             data,
             port,
             _reserved: reserved,
@@ -61,13 +62,13 @@ impl Postgres {
 
     /// Starts it again, and waits until it answers.
     pub(crate) async fn resume(&mut self) -> anyhow::Result<()> {
-        let deadline = Instant::now() + START_LIMIT;
+        let limit = Limit::of(START_LIMIT);
         loop {
             self.launch()?;
-            match self.await_answer(deadline).await {
+            match self.await_answer(limit).await {
                 Ok(()) => return Ok(()),
                 // What a killed server left behind (processes, shared memory) goes by itself.
-                Err(_) if self.has_ended()? && Instant::now() < deadline => {
+                Err(_) if self.has_ended()? && !limit.is_reached() => {
                     sleep(Duration::from_millis(100)).await;
                 }
                 Err(error) => return Err(error),
@@ -77,46 +78,45 @@ impl Postgres {
 
     /// Starts it, and does not wait.
     pub(crate) fn launch(&mut self) -> anyhow::Result<()> {
-        let log = File::options()
-            .append(true)
-            .create(true)
-            .open(self.log_path())?;
-        self.postgres.stdout(log.try_clone()?).stderr(log);
-        self.child = Some(self.postgres.spawn().context("cannot start postgres")?);
+        let log = self.log_path();
+        log_to(&mut self.postgres, &log)?;
+        self.process = Some(Process::spawn("PostgreSQL", &mut self.postgres)?);
         Ok(())
     }
 
     /// Waits until it lets an administrator in.
-    pub(crate) async fn await_answer(&mut self, deadline: Instant) -> anyhow::Result<()> {
+    pub(crate) async fn await_answer(&mut self, limit: Limit) -> anyhow::Result<()> {
         loop {
             if self.connect_to("postgres").await.is_ok() {
                 return Ok(());
             }
-            if self.has_ended()? || Instant::now() >= deadline {
-                bail!("PostgreSQL does not come up: {}", self.last_words());
+            if self.has_ended()? {
+                bail!("PostgreSQL ended while it came up: {}", self.last_words());
             }
-            sleep(Duration::from_millis(20)).await;
+            limit
+                .pause(|| format!("PostgreSQL comes up: {}", self.last_words()))
+                .await?;
         }
     }
 
     /// Waits until it has thrown out this session, and all others, and lets an administrator in
     /// again.
     pub(crate) async fn recovered(&mut self, session: &mut PgConnection) -> anyhow::Result<()> {
-        let deadline = Instant::now() + START_LIMIT;
+        let limit = Limit::of(START_LIMIT);
         while sqlx::raw_sql("SELECT 1")
             .execute(&mut *session)
             .await
             .is_ok()
         {
-            sleep(Duration::from_millis(5)).await;
+            limit.pause(|| "PostgreSQL ends the session").await?;
         }
-        self.await_answer(deadline).await
+        self.await_answer(limit).await
     }
 
     /// Whether the process is gone.
     pub(crate) fn has_ended(&mut self) -> anyhow::Result<bool> {
-        Ok(match &mut self.child {
-            Some(child) => child.try_wait()?.is_some(),
+        Ok(match &mut self.process {
+            Some(process) => process.ended()?.is_some(),
             None => true,
         })
     }
@@ -129,19 +129,9 @@ impl Postgres {
     /// Sends a signal to the first process and waits for its end: INT is a fast stop, QUIT an
     /// immediate one, KILL none at all.
     pub(crate) async fn end(&mut self, signal: Signal) -> anyhow::Result<()> {
-        self.signal(signal)?;
-        let child = self.child.as_mut().context("PostgreSQL does not run")?;
-        timeout(STOP_LIMIT, child.wait())
-            .await
-            .context("PostgreSQL does not stop")??;
-        self.child = None;
-        Ok(())
-    }
-
-    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        let pid = self.child.as_ref().and_then(Child::id);
-        let pid = i32::try_from(pid.context("PostgreSQL does not run")?)?;
-        kill_process(Pid::from_raw(pid).context("a pid is positive")?, signal)?;
+        let process = self.process.as_mut().context("PostgreSQL does not run")?;
+        process.end(signal, STOP_LIMIT).await?;
+        self.process = None;
         Ok(())
     }
 
@@ -198,12 +188,4 @@ impl Postgres {
     pub(crate) fn last_words(&self) -> String {
         last_lines(&self.log_path(), 8)
     }
-}
-
-/// The last lines of a file.
-pub(crate) fn last_lines(path: &Path, count: usize) -> String {
-    let text = std::fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().rev().take(count).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join("\n")
 }

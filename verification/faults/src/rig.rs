@@ -7,13 +7,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use testkit::folder::Folder;
+use testkit::wait::Limit;
 use tokio::time::{Instant, sleep};
 
 use crate::book::Book;
-use crate::folder::Folder;
 use crate::node::{LogSink, Node, NodeSetup};
 use crate::postgres::Postgres;
 use crate::senders::{Mix, Senders, mixed};
@@ -211,15 +212,11 @@ impl Rig {
     /// Waits until so many events more are acknowledged.
     pub(crate) async fn acknowledges(&self, more: usize) -> anyhow::Result<()> {
         let wanted = self.book.acknowledged() + more;
-        let deadline = Instant::now() + RECOVERY_LIMIT;
+        let limit = Limit::of(RECOVERY_LIMIT);
         while self.book.acknowledged() < wanted {
-            if Instant::now() > deadline {
-                bail!(
-                    "nothing is acknowledged within {RECOVERY_LIMIT:?}: {}",
-                    self.last_words()
-                );
-            }
-            sleep(Duration::from_millis(5)).await;
+            limit
+                .pause(|| format!("{more} more are acknowledged: {}", self.last_words()))
+                .await?;
         }
         Ok(())
     }

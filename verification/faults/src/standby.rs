@@ -5,11 +5,12 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use rustix::process::Pid;
 use sqlx::query_scalar;
-use tokio::time::{Instant, sleep};
+use testkit::process::run;
+use testkit::wait::Limit;
 
 use crate::postgres::Postgres;
 use crate::rig::Rig;
-use crate::tools::{ADMIN, run};
+use crate::tools::ADMIN;
 
 /// How long it may take to follow, or to take over.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -34,7 +35,7 @@ pub(crate) async fn follow(rig: &Rig) -> anyhow::Result<Postgres> {
         rig.postgres.execute(setting).await?;
     }
     let mut primary = rig.postgres.connect().await?;
-    let deadline = Instant::now() + LIMIT;
+    let limit = Limit::of(LIMIT);
     loop {
         let synchronous: bool = query_scalar(
             "SELECT EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')",
@@ -44,8 +45,9 @@ pub(crate) async fn follow(rig: &Rig) -> anyhow::Result<Postgres> {
         if synchronous {
             return Ok(standby);
         }
-        ensure!(Instant::now() < deadline, "{}", standby.last_words());
-        sleep(Duration::from_millis(20)).await;
+        limit
+            .pause(|| format!("the standby is synchronous: {}", standby.last_words()))
+            .await?;
     }
 }
 

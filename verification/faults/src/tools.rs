@@ -2,14 +2,15 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
+use testkit::folder::{Folder, Owner};
+use testkit::process::run;
+use testkit::tools::find_or_install;
 use tokio::process::Command;
 
-use crate::folder::Folder;
 use crate::postgres::Postgres;
 
 /// The role of PostgreSQL's administrator here.
@@ -34,13 +35,6 @@ pub struct Tools {
     template: Folder,
 }
 
-/// Whom PostgreSQL runs as, where this program runs as root: it refuses to be root.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Owner {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-}
-
 impl Tools {
     /// Finds PostgreSQL, or installs it, and makes a cluster; `node` and `server` are the programs
     /// `faults-node` and `faults-server`, and all that is written goes to `place`.
@@ -49,9 +43,9 @@ impl Tools {
     ///
     /// When something of it cannot be had.
     pub async fn prepare(node: PathBuf, server: PathBuf, place: PathBuf) -> anyhow::Result<Self> {
-        let bindir = PathBuf::from(find_or_install("postgres").await?);
+        let bindir = find_or_install("postgres").await?;
         let owner = Owner::needed()?;
-        let template = Folder::create(&place, "template", owner)?;
+        let template = Folder::create(&place, "faults-template", owner)?;
         let tools = Self {
             bindir,
             node,
@@ -66,7 +60,7 @@ impl Tools {
 
     /// A folder that PostgreSQL may write to.
     pub(crate) fn folder(&self, purpose: &str) -> io::Result<Folder> {
-        Folder::create(&self.place, purpose, self.owner)
+        Folder::create(&self.place, &format!("faults-{purpose}"), self.owner)
     }
 
     async fn make_cluster(&self) -> anyhow::Result<()> {
@@ -144,64 +138,4 @@ impl Tools {
             .kill_on_drop(true);
         command
     }
-}
-
-impl Owner {
-    /// Gives it a file or a folder.
-    pub(crate) fn take(self, path: &Path) -> io::Result<()> {
-        chown(path, Some(self.uid), Some(self.gid))
-    }
-
-    /// The user `postgres`, or `nobody`; none where this program is not root.
-    fn needed() -> anyhow::Result<Option<Self>> {
-        if !rustix::process::geteuid().is_root() {
-            return Ok(None);
-        }
-        let users = std::fs::read_to_string("/etc/passwd")?;
-        let find = |name: &str| {
-            let line = users
-                .lines()
-                .find(|line| line.split(':').next() == Some(name))?;
-            let mut fields = line.split(':').skip(2);
-            Some(Self {
-                uid: fields.next()?.parse().ok()?,
-                gid: fields.next()?.parse().ok()?,
-            })
-        };
-        let owner = find("postgres").or_else(|| find("nobody"));
-        Ok(Some(owner.context("there is no user postgres or nobody")?))
-    }
-}
-
-/// Where folders are made unless it is said: root's own TMPDIR may be closed to others.
-pub fn usual_place() -> PathBuf {
-    if rustix::process::geteuid().is_root() {
-        PathBuf::from("/tmp")
-    } else {
-        std::env::temp_dir()
-    }
-}
-
-/// Where a tool is, as the script says.
-pub(crate) async fn find_or_install(tool: &str) -> anyhow::Result<String> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/find-or-install");
-    let found = Command::new(script).arg(tool).output().await?;
-    ensure!(
-        found.status.success(),
-        "{tool} is missing: {}",
-        String::from_utf8_lossy(&found.stderr)
-    );
-    Ok(String::from_utf8_lossy(&found.stdout).trim().to_owned())
-}
-
-/// Runs a command to its end.
-pub(crate) async fn run(command: &mut Command) -> anyhow::Result<()> {
-    let output = command.output().await?;
-    ensure!(
-        output.status.success(),
-        "{:?} failed: {}",
-        command.as_std(),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    Ok(())
 }

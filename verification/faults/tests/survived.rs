@@ -4,7 +4,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
-use faults::{FAULTS, LIES, Run, Tools, Unsupported, usual_place};
+use faults::{FAULTS, LIES, Run, Tools, Unsupported};
+use testkit::folder::parent_in_memory;
 use tokio::sync::Mutex;
 
 /// Shared by the tests that run at the same time, and gone with the last of them.
@@ -21,22 +22,12 @@ async fn tools() -> Arc<Tools> {
     let node = PathBuf::from(env!("CARGO_BIN_EXE_faults-node"));
     let server = PathBuf::from(env!("CARGO_BIN_EXE_faults-server"));
     let tools = Arc::new(
-        Tools::prepare(node, server, place())
+        Tools::prepare(node, server, parent_in_memory())
             .await
             .expect("PostgreSQL is there"),
     );
     *shared = Arc::downgrade(&tools);
     tools
-}
-
-/// In memory where there is room: no test crashes the operating system.
-fn place() -> PathBuf {
-    const ENOUGH: u64 = 1 << 30;
-    let memory = PathBuf::from("/dev/shm");
-    match rustix::fs::statvfs(&memory) {
-        Ok(disk) if disk.f_bavail * disk.f_frsize >= ENOUGH => memory,
-        _ => usual_place(),
-    }
 }
 
 async fn survived(name: &str) {

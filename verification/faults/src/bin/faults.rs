@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use clap::Parser;
 use faults::report::{Row, table};
-use faults::{FAULTS, Fault, Run, Tools, Unsupported, usual_place};
+use faults::{FAULTS, Fault, Run, Tools, Unsupported};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::RngExt as _;
+use testkit::folder::default_parent;
 
 /// Starts PostgreSQL, nodes and senders, injects a fault under load, and reconciles every
 /// acknowledgement with the database and with what handlers wrote down.
@@ -95,7 +96,7 @@ async fn attack(line: &Line) -> anyhow::Result<bool> {
     let programs = build()?;
     let node = programs.join("faults-node");
     let server = programs.join("faults-server");
-    let place = line.folder.clone().unwrap_or_else(usual_place);
+    let place = line.folder.clone().unwrap_or_else(default_parent);
     let tools = Arc::new(Tools::prepare(node, server, place).await?);
     let first_seed = line
         .seed

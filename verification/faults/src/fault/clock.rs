@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rand::RngExt as _;
+use testkit::tools::find_or_install;
 use tokio::time::{Instant, sleep};
 
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
-use crate::tools::find_or_install;
 
 use super::Unsupported;
 
@@ -25,7 +25,7 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     set(&clock, FAR)?;
     let mut setup = rig.setup();
     setup.variables.extend([
-        ("LD_PRELOAD", library),
+        ("LD_PRELOAD", library.display().to_string()),
         ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
         ("FAKETIME_NO_CACHE", "1".to_owned()),
         // The clock that measures durations does not step on any system.

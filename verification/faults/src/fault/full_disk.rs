@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use testkit::folder::Folder;
+use testkit::wait::Limit;
 use tokio::time::{Instant, sleep};
 
-use crate::folder::Folder;
 use crate::postgres::Postgres;
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
@@ -42,8 +43,8 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
         rig.postgres.resume().await?;
         rig.notes.push("PostgreSQL had ended itself".to_owned());
     } else {
-        let deadline = Instant::now() + Duration::from_secs(30);
-        if rig.postgres.await_answer(deadline).await.is_err() {
+        let limit = Limit::of(Duration::from_secs(30));
+        if rig.postgres.await_answer(limit).await.is_err() {
             rig.postgres.resume().await?;
         }
     }

@@ -7,7 +7,8 @@ use anyhow::ensure;
 use rand::RngExt as _;
 use rustix::process::Signal;
 use sqlx::{query, query_scalar};
-use tokio::time::{Instant, sleep};
+use testkit::wait::Limit;
+use tokio::time::sleep;
 
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
@@ -73,7 +74,7 @@ pub(super) async fn half_migrated(run: Run) -> anyhow::Result<Tally> {
 /// Waits until the migration has begun to make things.
 async fn await_migration(rig: &Rig) -> anyhow::Result<()> {
     let mut connection = rig.postgres.connect().await?;
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let limit = Limit::of(Duration::from_secs(30));
     loop {
         let under_way: bool = query_scalar(
             "SELECT EXISTS (SELECT FROM pg_stat_activity
@@ -85,15 +86,14 @@ async fn await_migration(rig: &Rig) -> anyhow::Result<()> {
         if under_way {
             return Ok(());
         }
-        ensure!(Instant::now() < deadline, "the migration does not begin");
-        sleep(Duration::from_millis(5)).await;
+        limit.pause(|| "the migration begins").await?;
     }
 }
 
 /// Waits until PostgreSQL has noticed that the migrating process is gone.
 async fn until_alone(rig: &Rig) -> anyhow::Result<()> {
     let mut connection = rig.postgres.connect().await?;
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let limit = Limit::of(Duration::from_secs(30));
     loop {
         let sessions: i64 =
             query_scalar("SELECT count(*) FROM pg_stat_activity WHERE usename = 'app'")
@@ -102,8 +102,7 @@ async fn until_alone(rig: &Rig) -> anyhow::Result<()> {
         if sessions == 0 {
             return Ok(());
         }
-        ensure!(Instant::now() < deadline, "the migration's session stays");
-        sleep(Duration::from_millis(10)).await;
+        limit.pause(|| "the migration's session ends").await?;
     }
 }
 
@@ -159,15 +158,15 @@ pub(super) async fn older(run: Run) -> anyhow::Result<Tally> {
     setup.variables.push(("MIGRATE", "off".to_owned()));
     rig.start(setup)?;
     let node = rig.nodes.len() - 1;
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let limit = Limit::of(Duration::from_secs(30));
     let readiness = loop {
-        match rig.nodes[node].readiness().await {
-            None if Instant::now() < deadline => sleep(Duration::from_millis(20)).await,
-            readiness => break readiness,
+        if let Some(status) = rig.nodes[node].readiness().await {
+            break status;
         }
+        limit.pause(|| "the node answers /readyz").await?;
     };
-    if readiness != Some(503) {
-        let ready = format!("/readyz of a node without its schema: {readiness:?}");
+    if readiness != 503 {
+        let ready = format!("/readyz of a node without its schema: {readiness}");
         rig.violations.push(ready);
     }
     query("INSERT INTO webhook.migrations (version, name) SELECT * FROM unnest($1, $2)")

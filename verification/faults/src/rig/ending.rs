@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use sqlx::query_scalar;
-use tokio::time::{Instant, sleep, timeout};
+use testkit::wait::Limit;
+use tokio::time::{Instant, timeout};
 
 use crate::behaviour::Behaviour;
 use crate::ledger;
@@ -40,6 +41,7 @@ impl Rig {
             );
         }
         let mut connection = self.postgres.connect().await?;
+        let limit = Limit::of(RECOVERY_LIMIT);
         loop {
             let processed: i64 = query_scalar(
                 "SELECT count(*) FROM webhook.outcomes JOIN webhook.events USING (id)
@@ -51,13 +53,8 @@ impl Rig {
             if usize::try_from(processed)? == keys.len() {
                 break;
             }
-            if began.elapsed() > RECOVERY_LIMIT {
-                bail!(
-                    "new events are not processed within {RECOVERY_LIMIT:?}: {}",
-                    self.last_words()
-                );
-            }
-            sleep(Duration::from_millis(10)).await;
+            let last_words = || format!("new events are processed: {}", self.last_words());
+            limit.pause(last_words).await?;
         }
         let recovery = began.elapsed().saturating_sub(DELAY);
         self.recovery = self.recovery.max(recovery);
@@ -145,7 +142,7 @@ impl Rig {
     /// Waits until no event is queued any more.
     pub(crate) async fn drained(&self) -> anyhow::Result<()> {
         let mut connection = self.postgres.connect().await?;
-        let deadline = Instant::now() + DRAIN_LIMIT;
+        let limit = Limit::of(DRAIN_LIMIT);
         loop {
             let queued: i64 = query_scalar("SELECT count(*) FROM webhook.queue")
                 .fetch_one(&mut connection)
@@ -153,13 +150,9 @@ impl Rig {
             if queued == 0 {
                 return Ok(());
             }
-            if Instant::now() > deadline {
-                bail!(
-                    "{queued} events are queued after {DRAIN_LIMIT:?}: {}",
-                    self.last_words()
-                );
-            }
-            sleep(Duration::from_millis(20)).await;
+            limit
+                .pause(|| format!("{queued} events are settled: {}", self.last_words()))
+                .await?;
         }
     }
 }
