@@ -9,10 +9,10 @@ use crate::node::{server_on, until_processed, with_parameters};
 use crate::support::client::Client;
 use crate::support::{transaction, with_amount};
 
-/// What the README tells operators to run.
-fn sql_of_readme() -> String {
-    let readme = include_str!("../../../README.md");
-    let blocks = readme.split("```sql\n").skip(1);
+/// What docs/operating.md tells operators to run.
+fn documented_sql() -> String {
+    let document = include_str!("../../../docs/operating.md");
+    let blocks = document.split("```sql\n").skip(1);
     let blocks = blocks.filter_map(|rest| rest.split("```").next());
     let mut blocks = blocks.filter(|block| block.contains("CREATE ROLE webhook_app"));
     blocks.next().unwrap().to_owned()
@@ -26,9 +26,9 @@ fn statements(sql: &str) -> String {
 }
 
 #[test]
-fn containers_grant_what_the_readme_grants() {
-    let readme = sql_of_readme();
-    let (role, grants) = readme.split_once('\n').unwrap();
+fn containers_grant_what_the_document_grants() {
+    let documented = documented_sql();
+    let (role, grants) = documented.split_once('\n').unwrap();
     assert!(role.starts_with("CREATE ROLE"), "{role}");
     let containers = include_str!("../../../containers/grants.sql");
     assert_eq!(statements(containers), grants.trim());
@@ -114,7 +114,7 @@ async fn a_role_that_may_only_read_and_write_rows_is_enough() {
     // Roles belong to the whole server, which other tests use, too.
     let role = format!("webhook_app_{:x}", RandomState::new().hash_one(0));
     let mut owner = database.connection().await;
-    let sql = sql_of_readme().replace("webhook_app", &role);
+    let sql = documented_sql().replace("webhook_app", &role);
     sqlx::raw_sql(AssertSqlSafe(sql))
         .execute(&mut owner)
         .await

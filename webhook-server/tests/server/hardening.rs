@@ -1,5 +1,5 @@
 //! What HTTP lets a client say that it should not: each gets its answer, changes nothing, and harms
-//! nobody else. SECURITY.md shows the same cases, section "HTTP in detail".
+//! nobody else. docs/http-conformance.md shows the same cases.
 
 mod case;
 mod document;

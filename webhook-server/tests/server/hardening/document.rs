@@ -1,4 +1,4 @@
-//! SECURITY.md shows the cases.
+//! docs/http-conformance.md shows the cases.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -11,7 +11,7 @@ const END: &str = "<!-- Until here. -->\n";
 
 #[test]
 fn the_document_shows_the_cases() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../SECURITY.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/http-conformance.md");
     let text = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = text.split_once(BEGIN).unwrap();
     let (shown, after) = rest.split_once(END).unwrap();
@@ -19,7 +19,10 @@ fn the_document_shows_the_cases() {
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, [before, BEGIN, &tables, END, after].concat()).unwrap();
     } else {
-        assert!(shown == tables, "SECURITY.md does not show:\n{tables}");
+        assert!(
+            shown == tables,
+            "docs/http-conformance.md is out of date; run the command that it names. It should show:\n{tables}"
+        );
     }
 }
 
@@ -29,7 +32,7 @@ fn tables() -> String {
         let title = group.title;
         write!(
             text,
-            "\n#### {title}\n\n| Sent | Answer | Why |\n|---|---|---|\n"
+            "\n## {title}\n\n| Sent | Answer | Why |\n|---|---|---|\n"
         )
         .unwrap();
         for case in (group.cases)() {
