@@ -3,11 +3,11 @@
 //! Knows no backend and no configuration; embed it with [`Site`] and [`Listening`].
 
 mod answer;
+mod auth;
 mod body;
 mod body_room;
 mod connection;
 mod connections;
-mod gate;
 mod head;
 mod listening;
 mod local;
@@ -16,7 +16,7 @@ mod problem;
 mod quoted;
 mod rates;
 mod ready;
-mod refusals;
+mod rejections;
 mod route;
 mod tls;
 mod tokens;
@@ -34,8 +34,8 @@ use ready::ReadyProbe;
 use tokio::sync::Semaphore;
 use webhook_core::{Admin, Inbox, Store};
 
+pub use auth::{AnonymousAccess, Auth, AuthConfig};
 pub use connection::serve_stream;
-pub use gate::{Gate, OpenTo, Rules};
 pub use listening::Listening;
 pub use rates::{Forwarding, Network, RateOptions};
 pub use tls::Tls;
@@ -95,7 +95,7 @@ pub struct Site {
     inbox: Option<Inbox>,
     store: Face<dyn Store>,
     operator: Option<Face<dyn Admin>>,
-    gate: Arc<Gate>,
+    auth: Arc<Auth>,
     rates: Rates,
     options: HttpOptions,
     draining: AtomicBool,
@@ -116,7 +116,7 @@ impl Site {
         Self::new(None, store, options)
     }
 
-    /// Serves operators, too, of whom the gate knows a token: `/v1/operator/`.
+    /// Serves operators, too, of whom the auth knows a token: `/v1/operator/`.
     #[must_use]
     pub fn for_operators(self, operator: Arc<dyn Admin>) -> Self {
         Self {
@@ -125,10 +125,10 @@ impl Site {
         }
     }
 
-    /// Takes only requests that `gate` lets through.
+    /// Takes only requests that `auth` lets through.
     #[must_use]
-    pub fn behind(self, gate: Arc<Gate>) -> Self {
-        Self { gate, ..self }
+    pub fn behind(self, auth: Arc<Auth>) -> Self {
+        Self { auth, ..self }
     }
 
     fn new(inbox: Option<Inbox>, store: Arc<dyn Store>, options: HttpOptions) -> Self {
@@ -136,7 +136,7 @@ impl Site {
             inbox,
             store: Face(store),
             operator: None,
-            gate: Arc::default(),
+            auth: Arc::default(),
             rates: Rates::new(options.rates.clone()),
             draining: AtomicBool::new(false),
             body_room: BodyRoom::new(options.max_buffered_bytes),
@@ -149,7 +149,7 @@ impl Site {
     /// Lets a verified request of `client` pass, unless all clients together sent too many.
     fn check_rate_of_all(&self, client: Option<IpAddr>) -> Result<(), problem::Problem> {
         let checked = self.rates.check_all();
-        checked.inspect_err(|_| self.gate.note_too_many(client))
+        checked.inspect_err(|_| self.auth.note_rate_limited(client))
     }
 
     fn is_draining(&self) -> bool {

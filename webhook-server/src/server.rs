@@ -16,7 +16,7 @@ use crate::backend::{Backend, OpenError};
 use crate::config::{Config, Role, SecretsError, TlsError};
 use crate::file_limit;
 use crate::handler::LogTransaction;
-use crate::http::{Gate, Listening, Rules, Site, Tls};
+use crate::http::{Auth, AuthConfig, Listening, Site, Tls};
 use crate::transaction::Transaction;
 
 /// How many connections may wait to be accepted.
@@ -119,7 +119,7 @@ impl Server {
             listening,
             for_operators,
             pipeline,
-            summaries: Summaries::start(Arc::clone(&access.gate)),
+            summaries: Summaries::start(Arc::clone(&access.auth)),
             access,
             backend,
             drain: config.drain_seconds,
@@ -139,12 +139,12 @@ impl Server {
     /// Dropped before it is ready, it changes nothing.
     pub async fn reload(&self, config: &Config) {
         let read = blocking(config, |config| {
-            let rules = config.rules().map_err(StartError::Secrets)?;
-            Ok((rules, config.tls.read().map_err(StartError::Tls)?))
+            let auth = config.auth_config().map_err(StartError::Secrets)?;
+            Ok((auth, config.tls.read().map_err(StartError::Tls)?))
         });
         match read.await {
-            Ok((rules, tls)) => {
-                self.access.replace(rules, tls);
+            Ok((auth, tls)) => {
+                self.access.replace(auth, tls);
                 info!("secrets, tokens and certificates read again");
             }
             Err(error) => {
@@ -172,7 +172,7 @@ impl Server {
             self.pipeline.shutdown_with(drain, listening).await;
         let cut_off = cut_off + operators_cut_off;
         drop(self.summaries);
-        self.access.gate.log_refusals();
+        self.access.auth.log_rejections();
         self.backend.close().await;
         if cut_off > 0 || drained != Drained::default() {
             warn!(
@@ -205,11 +205,11 @@ fn pipeline(backend: &Backend, config: &Config) -> Pipeline {
 struct Summaries(JoinHandle<()>);
 
 impl Summaries {
-    fn start(gate: Arc<Gate>) -> Self {
+    fn start(auth: Arc<Auth>) -> Self {
         Self(tokio::spawn(async move {
             loop {
                 tokio::time::sleep(SUMMARY_INTERVAL).await;
-                gate.log_refusals();
+                auth.log_rejections();
             }
         }))
     }
@@ -238,29 +238,29 @@ async fn blocking<T: Send + 'static>(
 /// Who may come, and how they are listened to.
 #[derive(Debug)]
 struct Access {
-    gate: Arc<Gate>,
+    auth: Arc<Auth>,
     tls: Option<Arc<Tls>>,
 }
 
 impl Access {
     fn read(config: &Config) -> Result<Self, StartError> {
-        let rules = config.rules().map_err(StartError::Secrets)?;
+        let auth = config.auth_config().map_err(StartError::Secrets)?;
         for warning in config.warnings() {
             warn!("{warning}");
         }
-        if let (Some(addr), false) = (config.operator_addr, rules.know_operators()) {
+        if let (Some(addr), false) = (config.operator_addr, auth.has_operator_token()) {
             return Err(StartError::NoOperator { addr });
         }
         let tls = config.tls.read().map_err(StartError::Tls)?;
         Ok(Self {
-            gate: Arc::new(Gate::new(rules)),
+            auth: Arc::new(Auth::new(auth)),
             tls: tls.map(|tls| Arc::new(Tls::new(tls))),
         })
     }
 
-    /// Judges new requests by `rules`, and meets new connections with `tls`.
-    fn replace(&self, rules: Rules, tls: Option<ServerConfig>) {
-        self.gate.replace(rules);
+    /// Judges new requests by `auth`, and meets new connections with `tls`.
+    fn replace(&self, auth: AuthConfig, tls: Option<ServerConfig>) {
+        self.auth.replace(auth);
         if let (Some(held), Some(fresh)) = (&self.tls, tls) {
             held.replace(fresh);
         }
@@ -268,7 +268,7 @@ impl Access {
 
     /// Listens to those who may come.
     fn serve(&self, bound: Bound, site: Site) -> Result<Listening, StartError> {
-        let site = site.behind(Arc::clone(&self.gate));
+        let site = site.behind(Arc::clone(&self.auth));
         let Bound { name, addr, socket } = bound;
         let serve = || {
             let listener = socket.listen(BACKLOG)?;

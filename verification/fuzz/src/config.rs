@@ -113,8 +113,8 @@ fn holds_secret_alone(args: &[OsString]) -> bool {
 fn rules_of(config: &Config) -> String {
     let mut config = config.clone();
     (config.webhook_secrets_file, config.api_tokens_file) = (None, None);
-    match config.rules() {
-        Ok(rules) => format!("{rules:?}"),
+    match config.auth_config() {
+        Ok(auth) => format!("{auth:?}"),
         Err(error) => format!("{} {error:?}", with_causes(&error)),
     }
 }

@@ -11,7 +11,7 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 use webhook_core::{Admin as _, Inbox, InboxOptions, Store, payload};
 use webhook_memory::{MemoryOptions, MemoryStore};
-use webhook_server::http::{Gate, HttpOptions, OpenTo, Rules, Site, serve_stream};
+use webhook_server::http::{AnonymousAccess, Auth, AuthConfig, HttpOptions, Site, serve_stream};
 use webhook_server::transaction::Transaction;
 
 use crate::paused;
@@ -72,11 +72,11 @@ async fn serve(pieces: &[&[u8]], then: Then) -> (Vec<Answer>, u64) {
         ..HttpOptions::default()
     };
     // Else requests that name another host than this machine would be answered 403.
-    let gate = Gate::new(Rules {
-        open_to: OpenTo::Everybody,
-        ..Rules::default()
+    let auth = Auth::new(AuthConfig {
+        anonymous_access: AnonymousAccess::Everyone,
+        ..AuthConfig::default()
     });
-    let site = Site::of_inbox(inbox.clone(), store, options).behind(Arc::new(gate));
+    let site = Site::of_inbox(inbox.clone(), store, options).behind(Arc::new(auth));
     let site = Arc::new(site);
     let (mut client, stream) = duplex(PIPE_BYTES);
     let serving = tokio::spawn(serve_stream(site, stream));

@@ -143,7 +143,7 @@ impl CommandLine {
             .map_err(|wrong| command.error(ErrorKind::ArgumentConflict, wrong))?;
         if task.is_none() {
             self.config
-                .check_openness()
+                .check_anonymous_access()
                 .map_err(|wrong| command.error(ErrorKind::MissingRequiredArgument, wrong))?;
         }
         Ok(())

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::files::{self, FileError, Guard};
 use super::secret::Secrets;
 use super::{Config, DatabaseUrl, SignatureScheme, text, values};
-use crate::http::{Rules, TokenDigest};
+use crate::http::{AuthConfig, TokenDigest};
 
 /// How the secrets of the Standard Webhooks specification begin.
 const PREFIXES: [&str; 3] = ["whsec_", "whsk_", "whpk_"];
@@ -25,11 +25,11 @@ impl Config {
     ///
     /// When a file cannot be read, or a file or a variable holds something else than secrets or
     /// tokens. No error quotes them.
-    pub fn rules(&self) -> Result<Rules, SecretsError> {
-        Ok(Rules {
+    pub fn auth_config(&self) -> Result<AuthConfig, SecretsError> {
+        Ok(AuthConfig {
             senders: self.verifier()?,
             tokens: self.tokens()?,
-            open_to: self.open_to(),
+            anonymous_access: self.anonymous_access(),
         })
     }
 

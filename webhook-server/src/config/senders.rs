@@ -5,7 +5,7 @@ use std::str::FromStr;
 use webhook_sources::signature::BodyHmacScheme;
 
 use super::{Config, Role};
-use crate::http::OpenTo;
+use crate::http::AnonymousAccess;
 
 /// How senders sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,18 +78,18 @@ impl Config {
     }
 
     /// Who may do what takes no proof. A client that shows a certificate has proved who it is.
-    pub(super) const fn open_to(&self) -> OpenTo {
+    pub(super) const fn anonymous_access(&self) -> AnonymousAccess {
         if self.insecure || self.tls.tls_client_ca_file.is_some() {
-            OpenTo::Everybody
+            AnonymousAccess::Everyone
         } else {
-            OpenTo::ThisMachine
+            AnonymousAccess::LocalPrograms
         }
     }
 
     /// Refuses to let everybody in by mistake.
-    pub(super) fn check_openness(&self) -> Result<(), String> {
+    pub(super) fn check_anonymous_access(&self) -> Result<(), String> {
         let addr = self.bind_addr;
-        let is_safe = self.open_to() == OpenTo::Everybody
+        let is_safe = self.anonymous_access() == AnonymousAccess::Everyone
             || addr.ip().is_loopback()
             || self.role == Role::Worker;
         if is_safe {

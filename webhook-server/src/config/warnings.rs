@@ -13,7 +13,7 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.role != Role::Worker {
-            self.warn_of_openness(&mut warnings);
+            self.warn_of_anonymous_access(&mut warnings);
         }
         let tolerance = self.webhook_tolerance_seconds;
         if self.has_timestamps() && tolerance > LONG_TOLERANCE {
@@ -38,7 +38,7 @@ impl Config {
         warnings
     }
 
-    fn warn_of_openness(&self, warnings: &mut Vec<String>) {
+    fn warn_of_anonymous_access(&self, warnings: &mut Vec<String>) {
         let addr = self.bind_addr;
         let whoever = if self.tls.tls_client_ca_file.is_some() {
             "every client with a certificate"

@@ -109,10 +109,10 @@ fn route<'a>(site: &'a Site, client: Option<IpAddr>, head: &Parts) -> Result<Rou
     // Whoever looks after the server must be able to, however many others come.
     if !matches!(path, "/" | "/readyz") {
         let checked = site.rates.check_sender(client);
-        checked.inspect_err(|_| site.gate.note_too_many(client))?;
+        checked.inspect_err(|_| site.auth.note_rate_limited(client))?;
     }
     if let (Some(path), Some(operator)) = (path.strip_prefix(operator::PREFIX), &site.operator) {
-        let token = site.gate.check_operator(client, &head.headers)?;
+        let token = site.auth.check_operator(client, &head.headers)?;
         site.check_rate_of_all(client)?;
         let caller = Caller {
             token,
@@ -125,13 +125,13 @@ fn route<'a>(site: &'a Site, client: Option<IpAddr>, head: &Parts) -> Result<Rou
         ("/readyz", _) => read(&head.method, || Ok(Route::Ready)),
         (WEBHOOK_PATH, Some(inbox)) => write(&head.method, || {
             head::check_media_type(&head.headers)?;
-            site.gate.check_signature_headers(client, head)?;
+            site.auth.check_signature_headers(client, head)?;
             Ok(Route::Receive(inbox))
         }),
         ("*", _) if head.method == Method::OPTIONS => Ok(Route::Options(ANY)),
         (path, Some(inbox)) => match path.strip_prefix(TRANSACTION_PATH) {
             Some(id) if !id.is_empty() && !id.contains('/') => read(&head.method, || {
-                site.gate.check_token(client, head, Scope::Read)?;
+                site.auth.check_token(client, head, Scope::Read)?;
                 site.check_rate_of_all(client)?;
                 key(id)
                     .map(|key| Route::Show(inbox, key))

@@ -25,16 +25,16 @@ pub(super) async fn check_sender(
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Option<Verified>, Problem> {
-    let verified = if body.len() <= MAX_INLINE_BYTES || !site.gate.verifies_senders() {
-        site.gate.check_sender(client, headers, body)?
+    let verified = if body.len() <= MAX_INLINE_BYTES || !site.auth.verifies_senders() {
+        site.auth.check_sender(client, headers, body)?
     } else {
         let permit = Arc::clone(&site.verifying)
             .acquire_owned()
             .await
             .map_err(Problem::internal)?;
-        let (gate, headers, body) = (Arc::clone(&site.gate), headers.clone(), body.clone());
+        let (auth, headers, body) = (Arc::clone(&site.auth), headers.clone(), body.clone());
         let verified = tokio::task::spawn_blocking(move || {
-            let verified = gate.check_sender(client, &headers, &body);
+            let verified = auth.check_sender(client, &headers, &body);
             drop(permit);
             verified
         });

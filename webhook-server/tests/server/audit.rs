@@ -1,4 +1,4 @@
-//! What the log tells of operators' requests and of refusals.
+//! What the log tells of operators' requests and of rejected requests.
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -91,18 +91,18 @@ async fn refusals_are_logged_with_addresses_and_summed_up() {
     }
     client.get("/v1/transactions/tx-1").await.problem(401);
     process.signal(Signal::TERM);
-    let line = process.logs("request refused").await;
+    let line = process.logs("request rejected").await;
     assert_eq!(line["kind"], "signature");
     assert_eq!(line["addr"], "127.0.0.1");
     let line = process
-        .logs("requests refused since the last summary")
+        .logs("requests rejected since the last summary")
         .await;
-    assert_eq!(line["refused"], 21);
+    assert_eq!(line["rejected"], 21);
     assert_eq!(line["kinds"], "signature: 20, read token: 1");
     assert_eq!(line["addresses"], "127.0.0.1: 21");
     assert_eq!(process.ends().await.code(), Some(0));
     let own_lines = process.logged.iter();
-    let own_lines = own_lines.filter(|line| line.contains(r#""request refused""#));
+    let own_lines = own_lines.filter(|line| line.contains(r#""request rejected""#));
     assert_eq!(own_lines.count(), 10, "the log cannot be flooded");
 }
 

@@ -10,7 +10,7 @@ use webhook_core::{
     Reason, Scheduler, Settlement, Store, payload,
 };
 use webhook_memory::MemoryStore;
-use webhook_server::http::{Gate, HttpOptions, Listening, Rules, Scope, Site, TokenDigest};
+use webhook_server::http::{Auth, AuthConfig, HttpOptions, Listening, Scope, Site, TokenDigest};
 use webhook_server::transaction::Transaction;
 
 use crate::support::client::{Client, Reply};
@@ -164,9 +164,9 @@ fn sealed(id: &str) -> Envelope {
 
 /// A server for operators over `store`, and one of them.
 async fn operated(store: &Arc<MemoryStore>) -> (Listening, Operator) {
-    let gate = Gate::new(Rules {
+    let auth = Auth::new(AuthConfig {
         tokens: Some(vec![TokenDigest::of(Scope::Operate, "secret")]),
-        ..Rules::default()
+        ..AuthConfig::default()
     });
     let inbox = Inbox::new(Arc::clone(store) as Arc<dyn Store>, InboxOptions::default());
     let site = Site::of_inbox(
@@ -175,7 +175,7 @@ async fn operated(store: &Arc<MemoryStore>) -> (Listening, Operator) {
         HttpOptions::default(),
     )
     .for_operators(Arc::clone(store) as Arc<dyn webhook_core::Admin>)
-    .behind(Arc::new(gate));
+    .behind(Arc::new(auth));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let listening = Listening::start(listener, site).unwrap();
     let operator = Operator {

@@ -92,7 +92,7 @@ async fn all_together_have_a_limit_and_a_refused_delivery_is_not_kept() {
         }
     };
     assert_eq!(shown, 404);
-    process.logs("request refused").await;
+    process.logs("request rejected").await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 use webhook_core::{Inbox, InboxOptions, Store};
 use webhook_memory::MemoryStore;
-use webhook_server::http::{Gate, HttpOptions, Rules, Site, serve_stream};
+use webhook_server::http::{Auth, AuthConfig, HttpOptions, Site, serve_stream};
 use webhook_sources::signature::{Delivery, HeaderLookup, Unverified, Verified, Verifier};
 
 use crate::support::client::{Client, post};
@@ -65,15 +65,15 @@ impl OnThisThread {
             begun,
             permissions: Mutex::new(permissions),
         };
-        let rules = Rules {
+        let config = AuthConfig {
             senders: Some(Arc::new(senders)),
-            ..Rules::default()
+            ..AuthConfig::default()
         };
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let inbox = Inbox::new(Arc::clone(&store), InboxOptions::default());
         let site = Site::of_inbox(inbox, store, HttpOptions::default());
         Self {
-            site: Arc::new(site.behind(Arc::new(Gate::new(rules)))),
+            site: Arc::new(site.behind(Arc::new(Auth::new(config)))),
             thread,
             begun: verifications,
             permit,

@@ -1,25 +1,25 @@
-//! Who is turned away, counted and logged.
+//! Counts and logs the requests that are rejected for their signature, their token, a rate limit or
+//! their origin.
 
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// How many refusals have lines of their own between two summaries. Whoever is refused must not be
-/// able to flood the log.
+/// How many rejections have a line of their own between two summaries. Clients that are rejected
+/// must not be able to flood the log.
 const MAX_LINES: u64 = 10;
 
-/// How many addresses are counted at once. One more takes the place, and the count, of one with the
-/// fewest refusals, so that those who are refused most stay.
+/// How many addresses are counted at once. Another address replaces the one with the fewest
+/// rejections and takes over its count, so that the addresses with the most rejections stay.
 const MAX_ADDRESSES: usize = 256;
 
 /// How many addresses a summary names.
 const MAX_NAMED: usize = 10;
 
-/// What requests are refused for.
+/// What a request is rejected for.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
+pub(super) enum RejectionKind {
     Signature,
     ReadToken,
     OperateToken,
@@ -27,7 +27,7 @@ pub(super) enum Kind {
     NotLocal,
 }
 
-impl Kind {
+impl RejectionKind {
     const ALL: [Self; 5] = [
         Self::Signature,
         Self::ReadToken,
@@ -47,17 +47,16 @@ impl Kind {
     }
 }
 
-/// How many requests were refused, and since the last summary, of whom.
+/// Counts rejections between two summaries.
 #[derive(Debug, Default)]
-pub(super) struct Refusals {
-    all: AtomicU64,
+pub(super) struct Rejections {
     recent: Mutex<Recent>,
 }
 
-/// What was refused since the last summary.
+/// The rejections since the last summary.
 #[derive(Debug, Default)]
 struct Recent {
-    by_kind: [u64; Kind::ALL.len()],
+    by_kind: [u64; RejectionKind::ALL.len()],
     by_address: HashMap<IpAddr, u64>,
 }
 
@@ -66,7 +65,7 @@ impl Recent {
         self.by_kind.iter().sum()
     }
 
-    fn add(&mut self, kind: Kind, client: Option<IpAddr>) {
+    fn add(&mut self, kind: RejectionKind, client: Option<IpAddr>) {
         self.by_kind[kind as usize] += 1;
         let Some(client) = client else {
             return;
@@ -82,15 +81,15 @@ impl Recent {
         *self.by_address.entry(client).or_insert(count) += 1;
     }
 
-    /// Each kind with its count.
+    /// Each kind and its count.
     fn kinds(&self) -> String {
-        let kinds = Kind::ALL.into_iter().zip(self.by_kind);
+        let kinds = RejectionKind::ALL.into_iter().zip(self.by_kind);
         let kinds = kinds.filter(|(_, count)| *count > 0);
         let kinds = kinds.map(|(kind, count)| format!("{}: {count}", kind.as_str()));
         kinds.collect::<Vec<_>>().join(", ")
     }
 
-    /// The addresses with the most refusals, and their counts.
+    /// The addresses with the most rejections, and their counts.
     fn addresses(&self) -> String {
         let mut addresses: Vec<_> = self.by_address.iter().collect();
         addresses.sort_by_key(|&(addr, count)| (std::cmp::Reverse(*count), *addr));
@@ -100,14 +99,10 @@ impl Recent {
     }
 }
 
-impl Refusals {
-    pub(super) fn count(&self) -> u64 {
-        self.all.load(Ordering::Relaxed)
-    }
-
-    /// Counts one more. The first ones since the last summary have lines of their own.
-    pub(super) fn note(&self, kind: Kind, client: Option<IpAddr>, reason: &dyn Display) {
-        self.all.fetch_add(1, Ordering::Relaxed);
+impl Rejections {
+    /// Counts a rejection, and logs it: the first ones since the last summary as warnings, the others
+    /// for debugging.
+    pub(super) fn log(&self, kind: RejectionKind, client: Option<IpAddr>, reason: &dyn Display) {
         let recent = {
             let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
             recent.add(kind, client);
@@ -116,13 +111,13 @@ impl Refusals {
         let kind = kind.as_str();
         let addr = client.map(tracing::field::display);
         if recent <= MAX_LINES {
-            tracing::warn!(kind, addr, %reason, "request refused");
+            tracing::warn!(kind, addr, %reason, "request rejected");
         } else {
-            tracing::debug!(kind, addr, %reason, "request refused");
+            tracing::debug!(kind, addr, %reason, "request rejected");
         }
     }
 
-    /// Logs what was refused since the last summary, if anything was.
+    /// Logs how many requests were rejected since the last summary, if any were.
     pub(super) fn log_summary(&self, verified_by_secret: &[u64]) {
         let recent = {
             let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
@@ -130,11 +125,11 @@ impl Refusals {
         };
         if recent.count() > 0 {
             tracing::warn!(
-                refused = recent.count(),
+                rejected = recent.count(),
                 kinds = recent.kinds(),
                 addresses = recent.addresses(),
                 ?verified_by_secret,
-                "requests refused since the last summary"
+                "requests rejected since the last summary"
             );
         }
     }
@@ -151,10 +146,10 @@ mod tests {
         let mut recent = Recent::default();
         let busy = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
         for i in 0..10_000_u32 {
-            recent.add(Kind::Signature, busy);
-            recent.add(Kind::Rate, Some(Ipv4Addr::from(i).into()));
+            recent.add(RejectionKind::Signature, busy);
+            recent.add(RejectionKind::Rate, Some(Ipv4Addr::from(i).into()));
         }
-        recent.add(Kind::ReadToken, None);
+        recent.add(RejectionKind::ReadToken, None);
         assert_eq!(recent.by_address.len(), MAX_ADDRESSES);
         assert_eq!(recent.count(), 20_001);
         assert_eq!(

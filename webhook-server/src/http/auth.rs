@@ -1,0 +1,239 @@
+//! Authentication: who may deliver, read and operate.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use hyper::HeaderMap;
+use hyper::http::request::Parts;
+use webhook_sources::signature::{Delivery, HeaderValues, Unverified, Verified, Verifier};
+
+use super::local;
+use super::problem::Problem;
+use super::rejections::{RejectionKind, Rejections};
+use super::tokens::{self, Scope, TokenDigest};
+
+/// What the server authenticates senders and readers by.
+#[derive(Clone, Debug, Default)]
+pub struct AuthConfig {
+    /// Verifies the signatures of deliveries. Without it, `anonymous_access` decides who may deliver.
+    pub senders: Option<Arc<dyn Verifier>>,
+    /// The tokens of readers and operators. Without them, `anonymous_access` decides who may read.
+    pub tokens: Option<Vec<TokenDigest>>,
+    /// Who may make requests that need neither a signature nor a token.
+    pub anonymous_access: AnonymousAccess,
+}
+
+/// Who may deliver without a signature where no signatures are configured, and read without a
+/// token where no tokens are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AnonymousAccess {
+    /// Programs on this machine, but no page in a browser and no proxy on it: the `Host` must be a
+    /// loopback name or address, and no header may show another origin or a proxy. Other requests
+    /// get 403. For servers that listen on a loopback address.
+    #[default]
+    LocalPrograms,
+    /// Everyone, because something else authenticates clients: a proxy, or client certificates.
+    Everyone,
+}
+
+impl AuthConfig {
+    /// Whether one of the tokens has the scope `operate`.
+    pub fn has_operator_token(&self) -> bool {
+        let mut tokens = self.tokens.iter().flatten();
+        tokens.any(|token| token.scope() == Scope::Operate)
+    }
+}
+
+/// A configuration, and how many deliveries each of its secrets has verified.
+#[derive(Debug, Default)]
+struct Current {
+    config: AuthConfig,
+    verified: Vec<AtomicU64>,
+}
+
+impl Current {
+    fn new(config: AuthConfig) -> Self {
+        let secrets = config.senders.as_ref().map_or(0, |it| it.secret_count());
+        Self {
+            config,
+            verified: (0..secrets).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+}
+
+/// Authenticates requests, and counts those that it rejects.
+///
+/// The configuration can be replaced at any time. A request is checked against the one that is
+/// current when the check begins.
+#[derive(Debug, Default)]
+pub struct Auth {
+    current: RwLock<Arc<Current>>,
+    rejections: Rejections,
+}
+
+impl Auth {
+    /// Authenticates by `config`.
+    pub fn new(config: AuthConfig) -> Self {
+        Self {
+            current: RwLock::new(Arc::new(Current::new(config))),
+            rejections: Rejections::default(),
+        }
+    }
+
+    /// Authenticates by `config` from now on.
+    pub fn replace(&self, config: AuthConfig) {
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        *current = Arc::new(Current::new(config));
+    }
+
+    /// Whether deliveries must be signed.
+    pub(super) fn verifies_senders(&self) -> bool {
+        self.current().config.senders.is_some()
+    }
+
+    /// How many deliveries each secret has verified since the configuration was set, by the
+    /// secret's position.
+    pub fn verified_by_secret(&self) -> Vec<u64> {
+        let current = self.current();
+        let counts = current.verified.iter();
+        counts.map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Logs how many requests were rejected since the last call, with the reasons, the addresses of
+    /// the clients, and how many deliveries each secret has verified. Logs nothing if there were
+    /// none.
+    pub fn log_rejections(&self) {
+        self.rejections.log_summary(&self.verified_by_secret());
+    }
+
+    /// Rejects a delivery whose headers alone show that its signature is missing or wrong, before its
+    /// body is read. Without signatures, checks the client against [`AnonymousAccess`].
+    pub(super) fn check_signature_headers(
+        &self,
+        client: Option<IpAddr>,
+        head: &Parts,
+    ) -> Result<(), Problem> {
+        let config = &self.current().config;
+        let Some(senders) = &config.senders else {
+            return self.check_anonymous(config, client, head);
+        };
+        let header = |name: &str| values(&head.headers, name);
+        let checked = senders.check_headers(&header, SystemTime::now());
+        checked.map_err(|reason| self.reject_sender(client, &reason))
+    }
+
+    /// Rejects a delivery whose signature is wrong. `None` if deliveries need no signature.
+    pub(super) fn check_sender(
+        &self,
+        client: Option<IpAddr>,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Option<Verified>, Problem> {
+        let current = self.current();
+        let Some(senders) = &current.config.senders else {
+            return Ok(None);
+        };
+        let header = |name: &str| values(headers, name);
+        let delivery = Delivery::new(&header, body, SystemTime::now());
+        let verified = senders.verify(&delivery);
+        let verified = verified.map_err(|reason| self.reject_sender(client, &reason))?;
+        if let Some(count) = current.verified.get(verified.secret_index) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(Some(verified))
+    }
+
+    fn reject_sender(&self, client: Option<IpAddr>, reason: &Unverified) -> Problem {
+        self.rejections
+            .log(RejectionKind::Signature, client, reason);
+        Problem::unsigned()
+    }
+
+    /// Counts a request of `client` over a rate limit.
+    pub(super) fn note_rate_limited(&self, client: Option<IpAddr>) {
+        self.rejections
+            .log(RejectionKind::Rate, client, &"rate limit exceeded");
+    }
+
+    /// Rejects a request without a token that allows `scope`. Without tokens, checks the client
+    /// against [`AnonymousAccess`].
+    pub(super) fn check_token(
+        &self,
+        client: Option<IpAddr>,
+        head: &Parts,
+        scope: Scope,
+    ) -> Result<(), Problem> {
+        let config = &self.current().config;
+        match &config.tokens {
+            Some(known) => self
+                .match_token(known, client, &head.headers, scope)
+                .map(drop),
+            None => self.check_anonymous(config, client, head),
+        }
+    }
+
+    /// Rejects clients to which [`AnonymousAccess`] does not apply.
+    fn check_anonymous(
+        &self,
+        config: &AuthConfig,
+        client: Option<IpAddr>,
+        head: &Parts,
+    ) -> Result<(), Problem> {
+        if config.anonymous_access == AnonymousAccess::Everyone {
+            return Ok(());
+        }
+        local::check(head).map_err(|reason| {
+            self.rejections
+                .log(RejectionKind::NotLocal, client, &reason);
+            Problem::not_local(&reason)
+        })
+    }
+
+    /// Rejects a request without a token of the scope `operate`; if no such token is configured, every
+    /// request. Returns the name of the token for the log.
+    pub(super) fn check_operator(
+        &self,
+        client: Option<IpAddr>,
+        headers: &HeaderMap,
+    ) -> Result<String, Problem> {
+        let config = &self.current().config;
+        match &config.tokens {
+            Some(known) if config.has_operator_token() => {
+                let token = self.match_token(known, client, headers, Scope::Operate)?;
+                Ok(token.label())
+            }
+            _ => Err(Problem::no_such_path()),
+        }
+    }
+
+    fn match_token<'a>(
+        &self,
+        known: &'a [TokenDigest],
+        client: Option<IpAddr>,
+        headers: &HeaderMap,
+        scope: Scope,
+    ) -> Result<&'a TokenDigest, Problem> {
+        tokens::allow(known, scope, headers).ok_or_else(|| {
+            let kind = match scope {
+                Scope::Read => RejectionKind::ReadToken,
+                Scope::Operate => RejectionKind::OperateToken,
+            };
+            self.rejections
+                .log(kind, client, &"missing or unknown token");
+            Problem::without_token()
+        })
+    }
+
+    fn current(&self) -> Arc<Current> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current)
+    }
+}
+
+/// All values of the header `name`.
+fn values<'a>(headers: &'a HeaderMap, name: &str) -> HeaderValues<'a> {
+    let values = headers.get_all(name).iter();
+    values.map(|value| value.as_bytes()).collect()
+}
