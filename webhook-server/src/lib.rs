@@ -1,7 +1,7 @@
 //! webhook-server: the durable inbox as a process of its own, a thin shell around `webhook-core`.
 //!
 //! [`main`] parses a [`CommandLine`](config::CommandLine) and calls [`run`]. Apps and tests embed a
-//! [`Server`], or only its HTTP side: [`http::Listening`] serving a [`http::Site`].
+//! [`Server`], or only its HTTP side: [`http::HttpServer`] serving a [`http::App`].
 //!
 //! This crate has no features.
 

@@ -16,7 +16,7 @@ use crate::backend::{Backend, OpenError};
 use crate::config::{Config, Role, SecretsError, TlsError};
 use crate::file_limit;
 use crate::handler::LogTransaction;
-use crate::http::{Auth, AuthConfig, Listening, Site, Tls};
+use crate::http::{App, Auth, AuthConfig, HttpServer, Tls};
 use crate::transaction::Transaction;
 
 /// How many connections may wait to be accepted.
@@ -37,8 +37,8 @@ const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 /// Dropped without a [`shutdown`](Self::shutdown), its HTTP side goes on.
 #[derive(Debug)]
 pub struct Server {
-    listening: Listening,
-    for_operators: Option<Listening>,
+    listening: HttpServer,
+    for_operators: Option<HttpServer>,
     pipeline: Pipeline,
     summaries: Summaries,
     access: Access,
@@ -87,9 +87,9 @@ impl Server {
         let store = Arc::clone(&backend.store);
         let mut options = config.http_options();
         options.max_connections = file_limit::raise(options.max_connections);
-        let mut site = match &inbox {
-            Some(inbox) => Site::of_inbox(inbox.clone(), store, options),
-            None => Site::without_inbox(store, options),
+        let mut app = match &inbox {
+            Some(inbox) => App::new(inbox.clone(), store, options),
+            None => App::without_inbox(store, options),
         };
         let mut for_operators = None;
         if let Some(operator) = backend.operator.clone() {
@@ -97,15 +97,15 @@ impl Server {
                 Some(socket) => {
                     let mut options = config.http_options();
                     options.max_connections = OPERATORS_CONNECTIONS;
-                    let site = Site::without_inbox(Arc::clone(&backend.store), options);
-                    let site = site.for_operators(operator);
-                    for_operators = Some(access.serve(socket, site)?);
+                    let app = App::without_inbox(Arc::clone(&backend.store), options);
+                    let app = app.with_admin(operator);
+                    for_operators = Some(access.serve(socket, app)?);
                 }
-                None if inbox.is_some() => site = site.for_operators(operator),
+                None if inbox.is_some() => app = app.with_admin(operator),
                 None => {}
             }
         }
-        let listening = access.serve(sockets.for_all, site)?;
+        let listening = access.serve(sockets.for_all, app)?;
         info!(
             addr = %listening.addr(),
             operator_addr = for_operators.as_ref().map(|it| field::display(it.addr())),
@@ -267,14 +267,14 @@ impl Access {
     }
 
     /// Listens to those who may come.
-    fn serve(&self, bound: Bound, site: Site) -> Result<Listening, StartError> {
-        let site = site.behind(Arc::clone(&self.auth));
+    fn serve(&self, bound: Bound, app: App) -> Result<HttpServer, StartError> {
+        let app = app.with_auth(Arc::clone(&self.auth));
         let Bound { name, addr, socket } = bound;
         let serve = || {
             let listener = socket.listen(BACKLOG)?;
             match &self.tls {
-                None => Listening::start(listener, site),
-                Some(tls) => Listening::start_tls(listener, Arc::clone(tls), site),
+                None => HttpServer::start(listener, app),
+                Some(tls) => HttpServer::start_tls(listener, Arc::clone(tls), app),
             }
         };
         serve().map_err(|source| StartError::Bind { name, addr, source })

@@ -11,7 +11,7 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 use webhook_core::{Admin as _, Inbox, InboxOptions, Store, payload};
 use webhook_memory::{MemoryOptions, MemoryStore};
-use webhook_server::http::{AnonymousAccess, Auth, AuthConfig, HttpOptions, Site, serve_stream};
+use webhook_server::http::{AnonymousAccess, App, Auth, AuthConfig, HttpOptions, serve_stream};
 use webhook_server::transaction::Transaction;
 
 use crate::paused;
@@ -76,10 +76,10 @@ async fn serve(pieces: &[&[u8]], then: Then) -> (Vec<Answer>, u64) {
         anonymous_access: AnonymousAccess::Everyone,
         ..AuthConfig::default()
     });
-    let site = Site::of_inbox(inbox.clone(), store, options).behind(Arc::new(auth));
-    let site = Arc::new(site);
+    let app = App::new(inbox.clone(), store, options).with_auth(Arc::new(auth));
+    let app = Arc::new(app);
     let (mut client, stream) = duplex(PIPE_BYTES);
-    let serving = tokio::spawn(serve_stream(site, stream));
+    let serving = tokio::spawn(serve_stream(app, stream));
     for piece in pieces {
         // Where the server has closed already, the rest is for nobody.
         let _ = client.write_all(piece).await;

@@ -11,7 +11,7 @@ use hyper::header::{CONTENT_LENGTH, EXPECT};
 use hyper::http::request::Parts;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::Site;
+use super::App;
 use super::body_room::{FREE_BYTES, Share};
 use super::connections::Peer;
 use super::problem::Problem;
@@ -41,34 +41,34 @@ pub(super) struct Received<'a> {
 /// Every problem with it closes the connection: what is left of the body would have to be read
 /// before the next request.
 pub(super) async fn receive<'a>(
-    site: &'a Site,
+    app: &'a App,
     peer: &Peer,
     client: Option<IpAddr>,
     body: Incoming,
 ) -> Result<Received<'a>, Problem> {
-    let limit = site.options.max_body_bytes;
+    let limit = app.options.max_body_bytes;
     let declared = body.size_hint().lower();
     if declared > limit as u64 {
         return Err(too_long(limit));
     }
-    let share = site.body_room.share(client);
-    match timeout(site.options.body_timeout, collect(site, peer, share, body)).await {
+    let share = app.body_room.share(client);
+    match timeout(app.options.body_timeout, collect(app, peer, share, body)).await {
         Ok(received) => received,
         Err(_) => Err(too_slow(format!(
             "Body not received within {} s",
-            site.options.body_timeout.as_secs_f64()
+            app.options.body_timeout.as_secs_f64()
         ))),
     }
 }
 
 async fn collect<'a>(
-    site: &'a Site,
+    app: &'a App,
     peer: &Peer,
     mut share: Share<'a>,
     mut body: Incoming,
 ) -> Result<Received<'a>, Problem> {
-    let limit = site.options.max_body_bytes;
-    let grace_ends = Instant::now() + site.options.body_timeout / 2;
+    let limit = app.options.max_body_bytes;
+    let grace_ends = Instant::now() + app.options.body_timeout / 2;
     let mut pieces = 0_usize;
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(limit);
     // Copied out of the connection's buffer, which is far larger than most bodies: an event that
@@ -121,7 +121,7 @@ async fn collect<'a>(
 }
 
 /// Reads and drops a body that is not wanted; says whether the connection can live on.
-pub(super) async fn discard(site: &Site, head: &Parts, mut body: Incoming) -> bool {
+pub(super) async fn discard(app: &App, head: &Parts, mut body: Incoming) -> bool {
     if body.is_end_stream() {
         return true;
     }
@@ -134,7 +134,7 @@ pub(super) async fn discard(site: &Site, head: &Parts, mut body: Incoming) -> bo
     if !declared || !short || head.headers.contains_key(EXPECT) {
         return false;
     }
-    let drained = timeout(site.options.body_timeout, async {
+    let drained = timeout(app.options.body_timeout, async {
         while let Some(frame) = body.frame().await {
             if frame.is_err() {
                 return false;

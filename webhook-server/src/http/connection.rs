@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use super::connections::{Admitted, Connections, Order, Peer, Phase};
 use super::route;
 use super::tls::shake;
-use super::{Forwarding, Site};
+use super::{App, Forwarding};
 
 /// The longest head; longer ones are answered 431.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
@@ -53,15 +53,15 @@ pub(super) fn builder() -> http1::Builder {
     builder
 }
 
-/// Serves `site` over one stream of the caller's, which need not be a socket, until one side ends
+/// Serves `app` over one stream of the caller's, which need not be a socket, until one side ends
 /// it.
 ///
-/// It is outside of every [`Listening`](super::Listening): no limit counts it, no shutdown ends it,
+/// It is outside of every [`HttpServer`](super::HttpServer): no limit counts it, no shutdown ends it,
 /// and a client that does not read its answers is waited for.
-pub async fn serve_stream(site: Arc<Site>, stream: impl AsyncRead + AsyncWrite + Unpin) {
+pub async fn serve_stream(app: Arc<App>, stream: impl AsyncRead + AsyncWrite + Unpin) {
     let alone = Arc::new(Connections::new(1, None, Forwarding::default()));
     if let Some(admitted) = alone.admit(None) {
-        serve(stream, admitted, builder(), site).await;
+        serve(stream, admitted, builder(), app).await;
     }
 }
 
@@ -72,20 +72,17 @@ pub(super) async fn serve_tls(
     acceptor: TlsAcceptor,
     admitted: Admitted,
     builder: http1::Builder,
-    site: Arc<Site>,
+    app: Arc<App>,
 ) {
     let peer = admitted.peer();
-    let mut handshake = pin!(timeout(
-        site.options.header_timeout,
-        shake(acceptor, stream)
-    ));
+    let mut handshake = pin!(timeout(app.options.header_timeout, shake(acceptor, stream)));
     let shaken = poll_fn(|context| match peer.listen(context) {
         Order::Serve => handshake.as_mut().poll(context).map(Some),
         Order::Finish | Order::Abort => Poll::Ready(None),
     });
     match shaken.await {
         // Boxed, since the future has room for it more than once.
-        Some(Ok(Ok(stream))) => serve(Box::new(stream), admitted, builder, site).await,
+        Some(Ok(Ok(stream))) => serve(Box::new(stream), admitted, builder, app).await,
         Some(Ok(Err(error))) => tracing::debug!(
             error = &error as &dyn std::error::Error,
             "TLS handshake failed"
@@ -100,14 +97,14 @@ pub(super) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     admitted: Admitted,
     builder: http1::Builder,
-    site: Arc<Site>,
+    app: Arc<App>,
 ) {
     let peer = admitted.peer();
     let service = service_fn(|request| {
-        let (site, peer) = (Arc::clone(&site), Arc::clone(peer));
+        let (app, peer) = (Arc::clone(&app), Arc::clone(peer));
         async move {
             peer.begins(Phase::Busy);
-            let answer = route::respond(&site, &peer, request).await;
+            let answer = route::respond(&app, &peer, request).await;
             peer.begins(Phase::Idle);
             Ok::<_, Infallible>(answer)
         }
@@ -115,11 +112,11 @@ pub(super) async fn serve(
     let io = TokioIo::new(Lingering {
         stream,
         peer: Arc::clone(peer),
-        patience: site.options.body_timeout,
+        patience: app.options.body_timeout,
         until: None,
     });
     let mut connection = pin!(builder.serve_connection(io, service));
-    let (head_limit, idle_limit) = (site.options.header_timeout, site.options.keep_alive_timeout);
+    let (head_limit, idle_limit) = (app.options.header_timeout, app.options.keep_alive_timeout);
     peer.begins(Phase::First);
     let mut timer = pin!(sleep(head_limit));
     let mut first_request_grace = pin!(sleep(FIRST_REQUEST_GRACE));

@@ -7,7 +7,7 @@ use hyper::http::request::Parts;
 use serde::Serialize;
 use webhook_core::{Admin, EventId, EventRef, Kind, MadeDue, Page, Requeued, RunningLeases, State};
 
-use super::Site;
+use super::App;
 use super::answer::Answer;
 use super::problem::Problem;
 use super::route::{Route, key, read, write};
@@ -198,13 +198,13 @@ impl Asked {
 
 /// Does what `caller` asks for, and logs it.
 pub(super) async fn answer(
-    site: &Site,
+    app: &App,
     operator: &dyn Admin,
     caller: Caller,
     asked: Asked,
 ) -> Result<Answer, Problem> {
     let audit = Audit::begin(asked.action(), &asked).by(caller);
-    let answer = act(site, operator, asked).await;
+    let answer = act(app, operator, asked).await;
     audit.end(&match &answer {
         Ok(answer) => Ended {
             status: answer.status().as_u16(),
@@ -239,8 +239,8 @@ struct ServerStatus {
     verified_by_secret: Vec<u64>,
 }
 
-async fn act(site: &Site, operator: &dyn Admin, asked: Asked) -> Result<Answer, Problem> {
-    let store = &*site.store.0;
+async fn act(app: &App, operator: &dyn Admin, asked: Asked) -> Result<Answer, Problem> {
+    let store = &*app.store;
     match asked {
         Asked::Status(kind) => document(
             StatusCode::OK,
@@ -248,7 +248,7 @@ async fn act(site: &Site, operator: &dyn Admin, asked: Asked) -> Result<Answer, 
                 report: StatusReport::of(operator, kind).await?,
                 all_kinds: names(&operator.kinds().await?),
                 paused_kinds: names(&operator.paused().await?),
-                verified_by_secret: site.auth.verified_by_secret(),
+                verified_by_secret: app.auth.verified_by_secret(),
             },
         ),
         Asked::List(page) => list(operator, &page).await,

@@ -15,7 +15,7 @@ use super::connections::Peer;
 use super::problem::Problem;
 use super::ready::Readiness;
 use super::tokens::Scope;
-use super::{Site, body, head, operator, transactions, verify};
+use super::{App, body, head, operator, transactions, verify};
 use crate::audit::Caller;
 
 const WEBHOOK_PATH: &str = "/v1/webhooks/transactions";
@@ -26,15 +26,15 @@ const WRITE: &str = "OPTIONS, POST";
 const ANY: &str = "GET, HEAD, OPTIONS, POST";
 
 /// Answers one request of `peer`.
-pub(super) async fn respond(site: &Site, peer: &Peer, request: Request<Incoming>) -> Answer {
+pub(super) async fn respond(app: &App, peer: &Peer, request: Request<Incoming>) -> Answer {
     peer.waits_for_client();
     let (head, body) = request.into_parts();
-    let client = client(site, peer, &head);
-    let (answer, close) = match route(site, client, &head) {
-        Ok(Route::Receive(inbox)) => match body::receive(site, peer, client, body).await {
+    let client = client(app, peer, &head);
+    let (answer, close) = match route(app, client, &head) {
+        Ok(Route::Receive(inbox)) => match body::receive(app, peer, client, body).await {
             Ok(body) => {
                 peer.waits_for_server();
-                let checked = verify::check_sender(site, client, &head.headers, &body.bytes);
+                let checked = verify::check_sender(app, client, &head.headers, &body.bytes);
                 let received = match checked.await {
                     Ok(verified) => {
                         if verified.is_some() {
@@ -49,10 +49,10 @@ pub(super) async fn respond(site: &Site, peer: &Peer, request: Request<Incoming>
             Err(problem) => (Err(problem), false),
         },
         route => {
-            let body_is_read = body::discard(site, &head, body).await;
+            let body_is_read = body::discard(app, &head, body).await;
             peer.waits_for_server();
             let answer = match route {
-                Ok(route) => run(site, route).await,
+                Ok(route) => run(app, route).await,
                 Err(problem) => Err(problem),
             };
             (answer, !body_is_read)
@@ -82,9 +82,9 @@ pub(super) async fn respond(site: &Site, peer: &Peer, request: Request<Incoming>
 }
 
 /// The address of the client, as far as proxies that are trusted tell it.
-fn client(site: &Site, peer: &Peer, head: &Parts) -> Option<IpAddr> {
+fn client(app: &App, peer: &Peer, head: &Parts) -> Option<IpAddr> {
     let addr = peer.addr()?;
-    Some(site.rates.client(addr, &head.headers))
+    Some(app.rates.client(addr, &head.headers))
 }
 
 /// What a request asks for.
@@ -99,7 +99,7 @@ pub(super) enum Route<'a> {
 
 /// Finds the route by the path, whose query is ignored, then by the method; trailing slashes make
 /// another path.
-fn route<'a>(site: &'a Site, client: Option<IpAddr>, head: &Parts) -> Result<Route<'a>, Problem> {
+fn route<'a>(app: &'a App, client: Option<IpAddr>, head: &Parts) -> Result<Route<'a>, Problem> {
     head::check(head)?;
     if head.method == Method::CONNECT {
         // What follows may be meant for a tunnel.
@@ -108,31 +108,31 @@ fn route<'a>(site: &'a Site, client: Option<IpAddr>, head: &Parts) -> Result<Rou
     let path = head.uri.path();
     // Whoever looks after the server must be able to, however many others come.
     if !matches!(path, "/" | "/readyz") {
-        let checked = site.rates.check_sender(client);
-        checked.inspect_err(|_| site.auth.note_rate_limited(client))?;
+        let checked = app.rates.check_sender(client);
+        checked.inspect_err(|_| app.auth.note_rate_limited(client))?;
     }
-    if let (Some(path), Some(operator)) = (path.strip_prefix(operator::PREFIX), &site.operator) {
-        let token = site.auth.check_operator(client, &head.headers)?;
-        site.check_rate_of_all(client)?;
+    if let (Some(path), Some(admin)) = (path.strip_prefix(operator::PREFIX), &app.admin) {
+        let token = app.auth.check_operator(client, &head.headers)?;
+        app.check_global_rate(client)?;
         let caller = Caller {
             token,
             addr: client,
         };
-        return operator::route(&*operator.0, caller, head, path);
+        return operator::route(&**admin, caller, head, path);
     }
-    match (path, &site.inbox) {
+    match (path, &app.inbox) {
         ("/", _) => read(&head.method, || Ok(Route::Health)),
         ("/readyz", _) => read(&head.method, || Ok(Route::Ready)),
         (WEBHOOK_PATH, Some(inbox)) => write(&head.method, || {
             head::check_media_type(&head.headers)?;
-            site.auth.check_signature_headers(client, head)?;
+            app.auth.check_signature_headers(client, head)?;
             Ok(Route::Receive(inbox))
         }),
         ("*", _) if head.method == Method::OPTIONS => Ok(Route::Options(ANY)),
         (path, Some(inbox)) => match path.strip_prefix(TRANSACTION_PATH) {
             Some(id) if !id.is_empty() && !id.contains('/') => read(&head.method, || {
-                site.auth.check_token(client, head, Scope::Read)?;
-                site.check_rate_of_all(client)?;
+                app.auth.check_token(client, head, Scope::Read)?;
+                app.check_global_rate(client)?;
                 key(id)
                     .map(|key| Route::Show(inbox, key))
                     .ok_or_else(Problem::no_such_transaction)
@@ -179,7 +179,7 @@ pub(super) fn key(segment: &str) -> Option<Key> {
     Key::new(text).ok()
 }
 
-async fn run(site: &Site, route: Route<'_>) -> Result<Answer, Problem> {
+async fn run(app: &App, route: Route<'_>) -> Result<Answer, Problem> {
     match route {
         Route::Health => Ok(answer::json(
             StatusCode::OK,
@@ -188,22 +188,22 @@ async fn run(site: &Site, route: Route<'_>) -> Result<Answer, Problem> {
                 Timestamp::now()
             ),
         )),
-        Route::Ready => ready(site).await,
+        Route::Ready => ready(app).await,
         Route::Show(inbox, key) => transactions::show(inbox, &key).await,
         Route::Operate(operator, caller, asked) => {
-            operator::answer(site, operator, caller, asked).await
+            operator::answer(app, operator, caller, asked).await
         }
         Route::Options(allow) => Ok(answer::options(allow)),
         Route::Receive(_) => unreachable!("a delivery is answered by its body"),
     }
 }
 
-async fn ready(site: &Site) -> Result<Answer, Problem> {
-    if site.is_draining() {
+async fn ready(app: &App) -> Result<Answer, Problem> {
+    if app.is_draining() {
         return Err(Problem::unavailable("Shutting down", 1));
     }
-    let limit = site.options.ready_timeout;
-    match site.ready.check(&site.store.0, limit).await {
+    let limit = app.options.ready_timeout;
+    match app.ready.check(&app.store, limit).await {
         Readiness::Ready => Ok(answer::json(StatusCode::OK, r#"{"status":"READY"}"#)),
         Readiness::Unavailable => Err(Problem::unavailable("Store unavailable", 1)),
         Readiness::TooSlow => Err(Problem::unavailable("Store too slow", 1)),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use hyper::HeaderMap;
 use webhook_sources::signature::Verified;
 
-use super::Site;
+use super::App;
 use super::problem::Problem;
 
 /// Longer bodies are verified on a blocking thread: hashing 64 KiB takes about as long as the rest
@@ -20,19 +20,19 @@ pub(super) const MAX_CONCURRENT: usize = 2;
 /// Refuses a delivery that no sender signed, and then one over the limit of all requests: only
 /// verified ones count towards it. `None` where senders do not sign.
 pub(super) async fn check_sender(
-    site: &Site,
+    app: &App,
     client: Option<IpAddr>,
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Option<Verified>, Problem> {
-    let verified = if body.len() <= MAX_INLINE_BYTES || !site.auth.verifies_senders() {
-        site.auth.check_sender(client, headers, body)?
+    let verified = if body.len() <= MAX_INLINE_BYTES || !app.auth.verifies_senders() {
+        app.auth.check_sender(client, headers, body)?
     } else {
-        let permit = Arc::clone(&site.verifying)
+        let permit = Arc::clone(&app.verifications)
             .acquire_owned()
             .await
             .map_err(Problem::internal)?;
-        let (auth, headers, body) = (Arc::clone(&site.auth), headers.clone(), body.clone());
+        let (auth, headers, body) = (Arc::clone(&app.auth), headers.clone(), body.clone());
         let verified = tokio::task::spawn_blocking(move || {
             let verified = auth.check_sender(client, &headers, &body);
             drop(permit);
@@ -40,6 +40,6 @@ pub(super) async fn check_sender(
         });
         verified.await.map_err(Problem::internal)??
     };
-    site.check_rate_of_all(client)?;
+    app.check_global_rate(client)?;
     Ok(verified)
 }

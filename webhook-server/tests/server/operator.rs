@@ -10,7 +10,7 @@ use webhook_core::{
     Reason, Scheduler, Settlement, Store, payload,
 };
 use webhook_memory::MemoryStore;
-use webhook_server::http::{Auth, AuthConfig, HttpOptions, Listening, Scope, Site, TokenDigest};
+use webhook_server::http::{App, Auth, AuthConfig, HttpOptions, HttpServer, Scope, TokenDigest};
 use webhook_server::transaction::Transaction;
 
 use crate::support::client::{Client, Reply};
@@ -163,30 +163,30 @@ fn sealed(id: &str) -> Envelope {
 }
 
 /// A server for operators over `store`, and one of them.
-async fn operated(store: &Arc<MemoryStore>) -> (Listening, Operator) {
+async fn operated(store: &Arc<MemoryStore>) -> (HttpServer, Operator) {
     let auth = Auth::new(AuthConfig {
         tokens: Some(vec![TokenDigest::of(Scope::Operate, "secret")]),
         ..AuthConfig::default()
     });
     let inbox = Inbox::new(Arc::clone(store) as Arc<dyn Store>, InboxOptions::default());
-    let site = Site::of_inbox(
+    let app = App::new(
         inbox,
         Arc::clone(store) as Arc<dyn Store>,
         HttpOptions::default(),
     )
-    .for_operators(Arc::clone(store) as Arc<dyn webhook_core::Admin>)
-    .behind(Arc::new(auth));
+    .with_admin(Arc::clone(store) as Arc<dyn webhook_core::Admin>)
+    .with_auth(Arc::new(auth));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let listening = Listening::start(listener, site).unwrap();
+    let server = HttpServer::start(listener, app).unwrap();
     let operator = Operator {
-        client: Client::connect(listening.addr()).await,
+        client: Client::connect(server.addr()).await,
         token: "secret".to_owned(),
     };
-    (listening, operator)
+    (server, operator)
 }
 
 /// The same, over an event of kind `stripe` and a transaction, both FAILED and both with the key `a/1`.
-async fn with_two_kinds() -> (Listening, Operator) {
+async fn with_two_kinds() -> (HttpServer, Operator) {
     let store = Arc::new(MemoryStore::default());
     let own = Envelope::new(
         Kind::from_static("stripe"),
@@ -201,7 +201,7 @@ async fn with_two_kinds() -> (Listening, Operator) {
 
 #[tokio::test]
 async fn operators_see_and_requeue_events_of_the_kind_they_ask_for() {
-    let (listening, mut operator) = with_two_kinds().await;
+    let (server, mut operator) = with_two_kinds().await;
     for (query, kind) in [("", "transaction"), ("?kind=stripe", "stripe")] {
         let status = operator.get(&format!("status{query}")).await;
         assert_eq!(
@@ -264,7 +264,7 @@ async fn operators_see_and_requeue_events_of_the_kind_they_ask_for() {
         again.problem(409),
         "Only a FAILED event can be processed again"
     );
-    listening.shutdown(Duration::ZERO).await;
+    server.shutdown(Duration::ZERO).await;
 }
 
 #[tokio::test]
@@ -311,7 +311,7 @@ async fn a_paused_kind_is_accepted_and_processed_after_the_resume() {
 
 #[tokio::test]
 async fn pauses_name_a_kind_and_are_posted() {
-    let (listening, mut operator) = with_two_kinds().await;
+    let (server, mut operator) = with_two_kinds().await;
     for action in ["pause", "resume"] {
         for wrong in ["Stripe", "a%20b", "a%00", "caf%C3%A9", "%", &"x".repeat(65)] {
             let reply = operator
@@ -336,12 +336,12 @@ async fn pauses_name_a_kind_and_are_posted() {
     }
     let status = operator.get("status").await;
     assert_eq!(status["paused_kinds"], json!([]));
-    listening.shutdown(Duration::ZERO).await;
+    server.shutdown(Duration::ZERO).await;
 }
 
 #[tokio::test]
 async fn invalid_kinds_and_unknown_parameters_are_answered_400() {
-    let (listening, mut operator) = with_two_kinds().await;
+    let (server, mut operator) = with_two_kinds().await;
     for (method, path) in [
         ("GET", "status"),
         ("GET", "transactions"),
@@ -371,7 +371,7 @@ async fn invalid_kinds_and_unknown_parameters_are_answered_400() {
         assert_eq!(reply.problem(404), "Event not found", "{path}");
     }
     assert_eq!(operator.get("status?kind=github").await["failed"], 0);
-    listening.shutdown(Duration::ZERO).await;
+    server.shutdown(Duration::ZERO).await;
 }
 
 #[tokio::test]
@@ -449,7 +449,7 @@ async fn operators_can_have_an_address_of_their_own() {
 async fn operators_set_failed_transactions_going_again() {
     let store = Arc::new(MemoryStore::default());
     fail(&store, sealed("tx-1")).await;
-    let (listening, mut operator) = operated(&store).await;
+    let (server, mut operator) = operated(&store).await;
     let failed = operator.get("transactions").await;
     assert_eq!(failed["transactions"][0]["error_message"], "account closed");
     let shown = operator.get("transactions/tx-1").await;
@@ -471,5 +471,5 @@ async fn operators_set_failed_transactions_going_again() {
         .await;
     assert_eq!(ended.status, 200);
     assert_eq!(operator.get("status").await["due"], 1);
-    listening.shutdown(Duration::ZERO).await;
+    server.shutdown(Duration::ZERO).await;
 }

@@ -7,7 +7,7 @@ use tokio::io::{DuplexStream, duplex};
 use tokio::time::sleep;
 use webhook_core::{Inbox, InboxOptions, Store};
 use webhook_memory::MemoryStore;
-use webhook_server::http::{HttpOptions, Site, serve_stream};
+use webhook_server::http::{App, HttpOptions, serve_stream};
 
 use crate::serve::{config, serve};
 use crate::support::client::{Client, post};
@@ -81,8 +81,8 @@ fn client_with_an_hour() -> Client<DuplexStream> {
         ..HttpOptions::default()
     };
     let (client, stream) = duplex(1 << 20);
-    let site = Arc::new(Site::of_inbox(inbox, store, options));
-    tokio::spawn(serve_stream(site, stream));
+    let app = Arc::new(App::new(inbox, store, options));
+    tokio::spawn(serve_stream(app, stream));
     Client::over(client)
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 use webhook_core::{Inbox, InboxOptions, Store};
 use webhook_memory::MemoryStore;
-use webhook_server::http::{Auth, AuthConfig, HttpOptions, Site, serve_stream};
+use webhook_server::http::{App, Auth, AuthConfig, HttpOptions, serve_stream};
 use webhook_sources::signature::{Delivery, HeaderLookup, Unverified, Verified, Verifier};
 
 use crate::support::client::{Client, post};
@@ -49,7 +49,7 @@ impl Verifier for Forgeries {
 
 /// A server on the thread of the test.
 struct OnThisThread {
-    site: Arc<Site>,
+    app: Arc<App>,
     thread: ThreadId,
     begun: UnboundedReceiver<ThreadId>,
     permit: mpsc::Sender<()>,
@@ -71,9 +71,9 @@ impl OnThisThread {
         };
         let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let inbox = Inbox::new(Arc::clone(&store), InboxOptions::default());
-        let site = Site::of_inbox(inbox, store, HttpOptions::default());
+        let app = App::new(inbox, store, HttpOptions::default());
         Self {
-            site: Arc::new(site.behind(Arc::new(Auth::new(config)))),
+            app: Arc::new(app.with_auth(Arc::new(Auth::new(config)))),
             thread,
             begun: verifications,
             permit,
@@ -82,7 +82,7 @@ impl OnThisThread {
 
     fn client(&self) -> Client<tokio::io::DuplexStream> {
         let (client, stream) = duplex(1 << 20);
-        tokio::spawn(serve_stream(Arc::clone(&self.site), stream));
+        tokio::spawn(serve_stream(Arc::clone(&self.app), stream));
         Client::over(client)
     }
 

@@ -8,7 +8,7 @@ use webhook_core::{Inbox, Scheduler, Store, Worker};
 use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
 use webhook_server::LogTransaction;
 use webhook_server::config::Config;
-use webhook_server::http::{Site, serve_stream};
+use webhook_server::http::{App, serve_stream};
 use webhook_server::transaction::Transaction;
 
 use crate::paused;
@@ -29,10 +29,10 @@ async fn start_and_stop(config: &Config) {
     let scheduler: Arc<dyn Scheduler> = memory;
     let worker = Worker::start::<Transaction>(scheduler, config.worker_options(), LogTransaction);
     let inbox = Inbox::new(Arc::clone(&store), config.inbox_options());
-    let site = Site::of_inbox(inbox.clone(), store, config.http_options());
+    let app = App::new(inbox.clone(), store, config.http_options());
 
     let (mut client, stream) = duplex(4096);
-    let serving = tokio::spawn(serve_stream(Arc::new(site), stream));
+    let serving = tokio::spawn(serve_stream(Arc::new(app), stream));
     let request = b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     client.write_all(request).await.expect("it listens");
     let mut answer = Vec::new();

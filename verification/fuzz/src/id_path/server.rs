@@ -13,7 +13,7 @@ use webhook_core::{
     Accepted, Envelope, EventId, EventRecord, EventRef, Fingerprint, Inbox, InboxOptions, NewEvent,
     State, Store, StoreError,
 };
-use webhook_server::http::{HttpOptions, Listening, Site};
+use webhook_server::http::{App, HttpOptions, HttpServer};
 
 const BODY: &[u8] = br#"{"transaction_id":"any","source_account":"a","destination_account":"b",
     "amount":1500.50,"currency":"EUR"}"#;
@@ -21,7 +21,7 @@ const BODY: &[u8] = br#"{"transaction_id":"any","source_account":"a","destinatio
 /// A server and one connection to it.
 pub(super) struct Server {
     runtime: Runtime,
-    listening: Listening,
+    server: HttpServer,
     connection: Option<TcpStream>,
 }
 
@@ -44,7 +44,7 @@ impl Server {
             .enable_all()
             .build()
             .expect("a runtime starts");
-        let listening = runtime.block_on(async {
+        let server = runtime.block_on(async {
             let store: Arc<dyn Store> = Arc::new(EveryId);
             let inbox = Inbox::new(Arc::clone(&store), InboxOptions::default());
             let options = HttpOptions {
@@ -53,12 +53,12 @@ impl Server {
                 ..HttpOptions::default()
             };
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-            Listening::start(listener, Site::of_inbox(inbox, store, options))
+            HttpServer::start(listener, App::new(inbox, store, options))
                 .expect("the listener listens")
         });
         Self {
             runtime,
-            listening,
+            server,
             connection: None,
         }
     }
@@ -72,7 +72,7 @@ impl Server {
         ]
         .concat();
         let connection = self.connection.take();
-        let addr = self.listening.addr();
+        let addr = self.server.addr();
         let (answer, connection) = self.runtime.block_on(async {
             let mut connection = match connection {
                 Some(connection) => connection,

@@ -118,7 +118,7 @@ mod tests {
             .to_string()
     }
 
-    fn behind(proxies: &[&str], standard: bool) -> Forwarding {
+    fn with_auth(proxies: &[&str], standard: bool) -> Forwarding {
         let proxies = proxies.iter().map(|it| it.parse().unwrap()).collect();
         Forwarding { proxies, standard }
     }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use webhook_core::{Backoff, Drained, Inbox, Scheduler, Store, Worker, WorkerOptions};
 use webhook_postgres::{PgOptions, PgStore};
 use webhook_server::config::{Config, Migrate, Role};
-use webhook_server::http::{Listening, Site};
+use webhook_server::http::{App, HttpServer};
 use webhook_server::transaction::{Transaction, VIEW};
 
 use books::Books;
@@ -92,15 +92,15 @@ async fn serve(line: Line) -> anyhow::Result<()> {
         let handler = LedgerHandler::new(ledger, Arc::clone(&store));
         Worker::start::<Transaction>(scheduler, worker_options(&line), handler)
     });
-    let site = match &inbox {
-        Some(inbox) => Site::of_inbox(inbox.clone(), store, config.http_options()),
-        None => Site::without_inbox(store, config.http_options()),
+    let app = match &inbox {
+        Some(inbox) => App::new(inbox.clone(), store, config.http_options()),
+        None => App::without_inbox(store, config.http_options()),
     };
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind(config.bind_addr)?;
-    let listening = Listening::start(socket.listen(1024)?, site)?;
-    tracing::info!(addr = %listening.addr(), "listening");
+    let server = HttpServer::start(socket.listen(1024)?, app)?;
+    tracing::info!(addr = %server.addr(), "listening");
 
     terminate.recv().await;
     tracing::info!("shutting down");
@@ -111,7 +111,7 @@ async fn serve(line: Line) -> anyhow::Result<()> {
             None => Drained::default(),
         }
     };
-    let (cut_off, drained) = tokio::join!(listening.shutdown(drain), draining);
+    let (cut_off, drained) = tokio::join!(server.shutdown(drain), draining);
     if let Some(inbox) = inbox {
         inbox.close().await;
     }

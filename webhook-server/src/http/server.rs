@@ -3,7 +3,6 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -15,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection;
 use super::connections::Connections;
-use super::{HttpOptions, Site, Tls};
+use super::{App, HttpOptions, Tls};
 
 /// How many clients are told at a time that there are too many connections; more are dropped.
 const MAX_REFUSALS: usize = 64;
@@ -36,26 +35,26 @@ const STUCK_MARGIN: Duration = Duration::from_secs(5);
 /// How long connections that were told to end at once may take to do so.
 const ABORT_GRACE: Duration = Duration::from_secs(1);
 
-/// A site that is being served.
+/// A app that is being served.
 ///
 /// Dropped without a [`shutdown`](Self::shutdown), it goes on.
 #[derive(Debug)]
-pub struct Listening {
+pub struct HttpServer {
     addr: SocketAddr,
-    site: Arc<Site>,
+    app: Arc<App>,
     connections: Arc<Connections>,
     stop: CancellationToken,
     accepting: JoinHandle<()>,
 }
 
-impl Listening {
-    /// Serves `site` to whoever connects to `listener`.
+impl HttpServer {
+    /// Serves `app` to whoever connects to `listener`.
     ///
     /// # Errors
     ///
     /// When the listener has no address, which means that it is broken.
-    pub fn start(listener: TcpListener, site: Site) -> io::Result<Self> {
-        Self::begin(listener, None, site)
+    pub fn start(listener: TcpListener, app: App) -> io::Result<Self> {
+        Self::begin(listener, None, app)
     }
 
     /// The same, for those alone who speak TLS.
@@ -63,31 +62,31 @@ impl Listening {
     /// # Errors
     ///
     /// When the listener has no address.
-    pub fn start_tls(listener: TcpListener, tls: Arc<Tls>, site: Site) -> io::Result<Self> {
-        Self::begin(listener, Some(tls), site)
+    pub fn start_tls(listener: TcpListener, tls: Arc<Tls>, app: App) -> io::Result<Self> {
+        Self::begin(listener, Some(tls), app)
     }
 
-    fn begin(listener: TcpListener, tls: Option<Arc<Tls>>, site: Site) -> io::Result<Self> {
+    fn begin(listener: TcpListener, tls: Option<Arc<Tls>>, app: App) -> io::Result<Self> {
         let addr = listener.local_addr()?;
         let connections = Arc::new(Connections::new(
-            site.options.max_connections,
-            site.options.max_connections_per_address,
-            site.options.rates.forwarding.clone(),
+            app.options.max_connections,
+            app.options.max_connections_per_address,
+            app.options.rates.forwarding.clone(),
         ));
-        let site = Arc::new(site);
+        let app = Arc::new(app);
         let stop = CancellationToken::new();
         let acceptor = Acceptor {
             listener,
             tls,
             builder: connection::builder(),
-            site: Arc::clone(&site),
+            app: Arc::clone(&app),
             connections: Arc::clone(&connections),
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
         };
         let accepting = tokio::spawn(acceptor.run(stop.clone()));
         Ok(Self {
             addr,
-            site,
+            app,
             connections,
             stop,
             accepting,
@@ -102,7 +101,7 @@ impl Listening {
     /// Takes no more connections, finishes the requests under way for up to `drain`, and closes
     /// what is left; says how many connections that were.
     pub async fn shutdown(self, drain: Duration) -> usize {
-        self.site.draining.store(true, Ordering::Relaxed);
+        self.app.start_draining();
         self.stop.cancel();
         // The listener is closed once this task is over; it never panics.
         let _ = self.accepting.await;
@@ -120,14 +119,14 @@ struct Acceptor {
     listener: TcpListener,
     tls: Option<Arc<Tls>>,
     builder: http1::Builder,
-    site: Arc<Site>,
+    app: Arc<App>,
     connections: Arc<Connections>,
     refusals: Arc<Semaphore>,
 }
 
 impl Acceptor {
     async fn run(self, stop: CancellationToken) {
-        let patience = longest_wait(&self.site.options);
+        let patience = longest_wait(&self.app.options);
         let mut sweep = interval((patience / 4).max(ACCEPT_PAUSE));
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -166,15 +165,15 @@ impl Acceptor {
         let _ = stream.set_nodelay(true);
         match self.connections.admit(Some(addr)) {
             Some(admitted) => {
-                let (builder, site) = (self.builder.clone(), Arc::clone(&self.site));
+                let (builder, app) = (self.builder.clone(), Arc::clone(&self.app));
                 match &self.tls {
                     None => {
-                        tokio::spawn(connection::serve(stream, admitted, builder, site));
+                        tokio::spawn(connection::serve(stream, admitted, builder, app));
                     }
                     Some(tls) => {
                         let acceptor = tls.acceptor();
                         let serving =
-                            connection::serve_tls(stream, acceptor, admitted, builder, site);
+                            connection::serve_tls(stream, acceptor, admitted, builder, app);
                         tokio::spawn(serving);
                     }
                 }

@@ -1,0 +1,99 @@
+//! The application that an [`HttpServer`](super::HttpServer) serves: what its routes need.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Semaphore;
+use webhook_core::{Admin, Inbox, Store};
+
+use super::body_room::BodyRoom;
+use super::problem::Problem;
+use super::rates::Rates;
+use super::ready::ReadyProbe;
+use super::{Auth, HttpOptions, verify};
+
+/// The routes of the HTTP API, with the inbox and the store that they use.
+pub struct App {
+    /// Takes deliveries. Without it, neither deliveries nor transactions are served.
+    pub(super) inbox: Option<Inbox>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) admin: Option<Arc<dyn Admin>>,
+    pub(super) auth: Arc<Auth>,
+    pub(super) rates: Rates,
+    pub(super) options: HttpOptions,
+    pub(super) body_room: BodyRoom,
+    /// Limits how many long bodies are verified at a time.
+    pub(super) verifications: Arc<Semaphore>,
+    pub(super) ready: ReadyProbe,
+    is_draining: AtomicBool,
+}
+
+impl App {
+    /// Serves deliveries into `inbox`, and reads from `store`, which must be the store of `inbox`.
+    pub fn new(inbox: Inbox, store: Arc<dyn Store>, options: HttpOptions) -> Self {
+        Self::build(Some(inbox), store, options)
+    }
+
+    /// Serves only `/` and `/readyz`.
+    pub fn without_inbox(store: Arc<dyn Store>, options: HttpOptions) -> Self {
+        Self::build(None, store, options)
+    }
+
+    /// Also serves `/v1/operator/`, to clients with a token of the scope `operate`.
+    #[must_use]
+    pub fn with_admin(self, admin: Arc<dyn Admin>) -> Self {
+        Self {
+            admin: Some(admin),
+            ..self
+        }
+    }
+
+    /// Authenticates requests with `auth`. By default, only programs on this machine may make
+    /// requests, and nobody is an operator.
+    #[must_use]
+    pub fn with_auth(self, auth: Arc<Auth>) -> Self {
+        Self { auth, ..self }
+    }
+
+    fn build(inbox: Option<Inbox>, store: Arc<dyn Store>, options: HttpOptions) -> Self {
+        Self {
+            inbox,
+            store,
+            admin: None,
+            auth: Arc::default(),
+            rates: Rates::new(options.rates.clone()),
+            body_room: BodyRoom::new(options.max_buffered_bytes),
+            verifications: Arc::new(Semaphore::new(verify::MAX_CONCURRENT)),
+            ready: ReadyProbe::default(),
+            is_draining: AtomicBool::new(false),
+            options,
+        }
+    }
+
+    /// Counts an authenticated request towards the limit of all clients together, and rejects it if
+    /// it is over that limit.
+    pub(super) fn check_global_rate(&self, client: Option<IpAddr>) -> Result<(), Problem> {
+        let checked = self.rates.check_all();
+        checked.inspect_err(|_| self.auth.note_rate_limited(client))
+    }
+
+    /// Reports on `/readyz` from now on that the server is shutting down.
+    pub(super) fn start_draining(&self) {
+        self.is_draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.is_draining.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App")
+            .field("options", &self.options)
+            .field("auth", &self.auth)
+            .finish_non_exhaustive()
+    }
+}
