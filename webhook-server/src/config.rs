@@ -288,7 +288,7 @@ impl Config {
             (Some(Task::Migrate), _, false) => {
                 Err("migrate needs DATABASE_URL (--database-url): there is nothing else to migrate")
             }
-            (Some(Task::Operate(_)), _, false) => Err(
+            (Some(Task::Operator(_)), _, false) => Err(
                 "this command needs DATABASE_URL (--database-url): a server's memory is seen by \
                  itself only",
             ),

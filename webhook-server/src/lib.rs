@@ -9,6 +9,7 @@
 
 mod audit;
 mod backend;
+mod commands;
 pub mod config;
 mod core_dumps;
 mod file_limit;
@@ -16,20 +17,19 @@ mod handler;
 mod healthcheck;
 pub mod http;
 mod logging;
-mod operate;
 mod program;
 mod run;
 mod server;
-mod shown;
 mod signals;
 mod token;
 pub mod transaction;
+mod views;
 
 pub use backend::{Backend, OpenError};
+pub use commands::{CommandError, OperatorCommand};
 pub use handler::LogTransaction;
 pub use healthcheck::{Unhealthy, healthcheck};
 pub use logging::{LogError, dropped_log_lines, flush_log, start as start_logging, with_causes};
-pub use operate::{Operate, OperateError};
 pub use program::main;
 pub use run::{RunError, run};
 pub use server::{Server, StartError};

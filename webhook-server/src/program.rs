@@ -38,7 +38,7 @@ pub fn main() -> ! {
     match runtime.block_on(run(&line)) {
         Ok(code) => end(code),
         // Whoever typed a command reads a sentence, not a log.
-        Err(RunError::Operate(error)) => {
+        Err(RunError::Command(error)) => {
             print_to_stderr(&format!("error: {}", printable(&error)));
             end(FAILURE);
         }

@@ -1,4 +1,4 @@
-//! One process, from its start to its end.
+//! Runs what the command line asks for: the server, or a command.
 
 use std::io;
 use std::pin::pin;
@@ -7,33 +7,35 @@ use tracing::{info, warn};
 
 use crate::audit::Audit;
 use crate::backend::{Backend, OpenError};
+use crate::commands::CommandError;
 use crate::config::{CommandLine, Config, Task};
 use crate::healthcheck::{Unhealthy, healthcheck};
-use crate::operate::OperateError;
 use crate::server::{Server, StartError};
-use crate::signals::{Signals, Stop, Wish};
+use crate::signals::{Signal, Signals, StopSignal};
 use crate::token;
 
-/// Does what `line` asks for, until it is done or a signal ends it; returns the exit code.
+/// Runs the server or the command that `line` asks for, until it ends or a signal stops it. Returns
+/// the exit code.
 ///
-/// The first SIGINT or SIGTERM drains; the second one returns at once.
+/// The first SIGINT or SIGTERM drains the server, and a second one stops it at once. Commands stop at
+/// once.
 ///
 /// # Errors
 ///
-/// When it cannot start.
+/// When the server cannot start, or the command fails.
 pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
     let mut signals = Signals::catch().map_err(RunError::Signals)?;
     for warning in &line.warnings {
         warn!("{warning}");
     }
     match &line.task {
-        Some(Task::Operate(operate)) => tokio::select! {
-            done = operate.run(&line.config) => done.map(|()| 0).map_err(RunError::Operate),
-            signal = signals.next() => Ok(signal.exit_code()),
+        Some(Task::Operator(command)) => tokio::select! {
+            done = command.run(&line.config) => done.map(|()| 0).map_err(RunError::Command),
+            signal = signals.next_stop() => Ok(signal.exit_code()),
         },
         Some(Task::Migrate) => tokio::select! {
             migrated = migrate(&line.config) => migrated.map(|()| 0).map_err(RunError::Migrate),
-            signal = signals.next() => Ok(signal.exit_code()),
+            signal = signals.next_stop() => Ok(signal.exit_code()),
         },
         Some(Task::Token { scope, name }) => token::make(*scope, name.as_ref())
             .map(|()| 0)
@@ -60,14 +62,14 @@ async fn serve(line: &CommandLine, signals: &mut Signals) -> Result<i32, RunErro
         loop {
             tokio::select! {
                 server = &mut starting => break server.map_err(RunError::Start)?,
-                wish = signals.wish() => match wish {
-                    Wish::Stop(signal) => {
-                        info!(%signal, "stopped before it was ready");
+                signal = signals.next() => match signal {
+                    Signal::Stop(signal) => {
+                        info!(%signal, "stopped before the server was ready");
                         return Ok(0);
                     }
-                    // The files may have been read already.
+                    // The start may have read the files already.
                     #[cfg(unix)]
-                    Wish::Reload => is_stale = true,
+                    Signal::Reload => is_stale = true,
                 },
             }
         }
@@ -79,21 +81,22 @@ async fn serve(line: &CommandLine, signals: &mut Signals) -> Result<i32, RunErro
             info!("stopped");
             Ok(0)
         }
-        signal = signals.next() => {
+        signal = signals.next_stop() => {
             warn!(%signal, "stopped at once");
             Ok(signal.exit_code())
         }
     }
 }
 
-/// Waits for a signal to stop, and reloads on each signal to reload, or at once where `is_stale`.
-/// Files are read meanwhile, so that one that takes its time delays no stop.
+/// Waits for a signal to stop. Reloads secrets, tokens and certificates on each signal to reload, and
+/// first of all if `is_stale`. A signal to stop does not wait for a reload: a file may be slow to
+/// read.
 async fn stop_signal(
     server: &Server,
     line: &CommandLine,
     signals: &mut Signals,
     mut is_stale: bool,
-) -> Stop {
+) -> StopSignal {
     loop {
         if is_stale {
             is_stale = false;
@@ -101,44 +104,44 @@ async fn stop_signal(
             loop {
                 tokio::select! {
                     () = &mut reload => break,
-                    wish = signals.wish() => match wish {
-                        Wish::Stop(stop) => return stop,
-                        // The files may have changed since they were read.
+                    signal = signals.next() => match signal {
+                        Signal::Stop(stop) => return stop,
+                        // The files may have changed since this reload read them.
                         #[cfg(unix)]
-                        Wish::Reload => is_stale = true,
+                        Signal::Reload => is_stale = true,
                     },
                 }
             }
         } else {
-            match signals.wish().await {
-                Wish::Stop(stop) => return stop,
+            match signals.next().await {
+                Signal::Stop(stop) => return stop,
                 #[cfg(unix)]
-                Wish::Reload => is_stale = true,
+                Signal::Reload => is_stale = true,
             }
         }
     }
 }
 
-/// Why the process cannot do what it is asked.
+/// Why [`run`] failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// Signals cannot be caught.
-    #[error("failed to catch signals")]
+    /// The handlers of signals cannot be installed.
+    #[error("failed to install signal handlers")]
     Signals(#[source] io::Error),
     /// The server did not start.
     #[error("failed to start")]
     Start(#[source] StartError),
-    /// The database was not migrated.
+    /// The migration failed.
     #[error("failed to migrate the database")]
     Migrate(#[source] OpenError),
-    /// Nobody takes what is written.
-    #[error("cannot write to standard output")]
+    /// Standard output is closed, or its disk is full.
+    #[error("failed to write to standard output")]
     Output(#[source] io::Error),
     /// An operator's command failed.
     #[error("failed")]
-    Operate(#[source] OperateError),
-    /// The server that was asked is not alive.
-    #[error("not healthy")]
+    Command(#[source] CommandError),
+    /// The health check failed.
+    #[error("health check failed")]
     Healthcheck(#[source] Unhealthy),
 }

@@ -1,9 +1,9 @@
-//! What tells the process to stop, or to read its secrets again.
+//! Signals that tell the process to stop, or to reload its secrets.
 
 use std::fmt;
 use std::io;
 
-/// The signals, caught.
+/// The handlers of the signals.
 #[derive(Debug)]
 pub(crate) struct Signals {
     #[cfg(unix)]
@@ -30,56 +30,56 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// The next signal to stop. Those to reload are dropped meanwhile. Cancel safe.
-    pub(crate) async fn next(&mut self) -> Stop {
+    /// Waits for the next signal to stop, and ignores signals to reload. Cancel safe.
+    pub(crate) async fn next_stop(&mut self) -> StopSignal {
         loop {
-            match self.wish().await {
-                Wish::Stop(stop) => return stop,
+            match self.next().await {
+                Signal::Stop(stop) => return stop,
                 #[cfg(unix)]
-                Wish::Reload => {}
+                Signal::Reload => {}
             }
         }
     }
 
-    /// The next signal. Cancel safe.
+    /// Waits for the next signal. Cancel safe.
     #[cfg(unix)]
-    pub(crate) async fn wish(&mut self) -> Wish {
+    pub(crate) async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.interrupt.recv() => Wish::Stop(Stop::Interrupt),
-            _ = self.terminate.recv() => Wish::Stop(Stop::Terminate),
-            _ = self.hangup.recv() => Wish::Reload,
+            _ = self.interrupt.recv() => Signal::Stop(StopSignal::Interrupt),
+            _ = self.terminate.recv() => Signal::Stop(StopSignal::Terminate),
+            _ = self.hangup.recv() => Signal::Reload,
         }
     }
 
-    /// The next signal. Cancel safe.
+    /// Waits for the next signal. Cancel safe.
     #[cfg(not(unix))]
-    pub(crate) async fn wish(&mut self) -> Wish {
+    pub(crate) async fn next(&mut self) -> Signal {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-        Wish::Stop(Stop::Interrupt)
+        Signal::Stop(StopSignal::Interrupt)
     }
 }
 
-/// What a signal asks for.
+/// A signal, by what it asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Wish {
-    Stop(Stop),
-    /// SIGHUP.
+pub(crate) enum Signal {
+    Stop(StopSignal),
+    /// SIGHUP: read secrets, tokens and certificates again.
     #[cfg(unix)]
     Reload,
 }
 
 /// A signal to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
+pub(crate) enum StopSignal {
     Interrupt,
     #[cfg(unix)]
     Terminate,
 }
 
-impl Stop {
-    /// The exit code of a process that stops at once: 128 and the signal's number.
+impl StopSignal {
+    /// The exit code of a process that this signal stops at once: 128 plus the signal's number.
     pub(crate) const fn exit_code(self) -> i32 {
         match self {
             Self::Interrupt => 130,
@@ -89,7 +89,7 @@ impl Stop {
     }
 }
 
-impl fmt::Display for Stop {
+impl fmt::Display for StopSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Interrupt => "SIGINT",

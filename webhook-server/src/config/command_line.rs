@@ -9,8 +9,8 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcomma
 
 use super::environment::Environment;
 use super::{Config, EnvFileError, LogFilter, explain};
+use crate::commands::OperatorCommand;
 use crate::http::{Scope, TokenName};
-use crate::operate::Operate;
 
 /// What the command line asks for.
 #[derive(Clone, Debug, Parser)]
@@ -53,7 +53,7 @@ pub enum Task {
     },
     /// What operators do.
     #[command(flatten)]
-    Operate(Operate),
+    Operator(OperatorCommand),
 }
 
 impl CommandLine {
@@ -116,7 +116,7 @@ impl CommandLine {
         let mut line = Self::from_arg_matches(&matches)
             .map_err(|error| explained(error, &args, &mut command))?;
         let is_default = matches.value_source("log_level") == Some(ValueSource::DefaultValue);
-        if is_default && matches!(line.task, Some(Task::Operate(_))) {
+        if is_default && matches!(line.task, Some(Task::Operator(_))) {
             line.config.log_level = LogFilter::warnings();
         }
         if matches!(line.task, Some(Task::Healthcheck)) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Config, Role, SignatureScheme, Task};
-use crate::operate::Operate;
+use crate::commands::OperatorCommand;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -26,7 +26,7 @@ impl Config {
     pub(super) fn unknown_replay_warning(&self, task: Option<&Task>) -> Option<String> {
         let is_unset = self.webhook_signature_scheme == SignatureScheme::None;
         let (keys, is_unknown) = match task {
-            Some(Task::Operate(Operate::Prune(prune))) if !prune.is_forced() => {
+            Some(Task::Operator(OperatorCommand::Prune(prune))) if !prune.is_forced() => {
                 (prune.key_age(), is_unset || !prune.is_of_transactions())
             }
             None if self.role == Role::Worker => (self.retention()?.keep_keys, is_unset),
@@ -60,7 +60,7 @@ impl Config {
                 )),
                 _ => Ok(()),
             },
-            Some(Task::Operate(Operate::Prune(prune)))
+            Some(Task::Operator(OperatorCommand::Prune(prune)))
                 if prune.is_of_transactions() && prune.key_age() < least && !prune.is_forced() =>
             {
                 Err(format!(

@@ -13,8 +13,9 @@ use super::problem::Problem;
 use super::route::{Route, key, read, write};
 use super::transactions::document;
 use crate::audit::{Audit, Caller};
-use crate::shown::{
-    Details, EXPECTED_KIND, Listed, Name, PausedKind, StatusReport, noun, transaction_kind,
+use crate::views::{
+    Details, EXPECTED_KIND, EventName, EventSummaryView, PausedKind, StatusReport, noun,
+    transaction_kind,
 };
 
 /// What all of their paths begin with.
@@ -28,7 +29,7 @@ const MAX_PAGE: usize = 1000;
 
 /// What an operator asks for.
 #[derive(Debug)]
-pub(super) enum Asked {
+pub(super) enum OperatorRequest {
     Status(Kind),
     List(Page),
     Show(EventRef),
@@ -45,30 +46,30 @@ pub(super) fn route<'a>(
     head: &Parts,
     path: &str,
 ) -> Result<Route<'a>, Problem> {
-    let operate = |asked| Ok(Route::Operate(operator, caller, asked));
+    let operate = |asked| Ok(Route::Operator(operator, caller, asked));
     let query = head.uri.query().unwrap_or("");
     let segments: Vec<_> = path.split('/').collect();
     let method = &head.method;
     match segments[..] {
-        ["status"] => read(method, || operate(Asked::Status(of_kind(query)?))),
-        ["transactions"] => read(method, || operate(Asked::List(page(query)?))),
-        ["transactions", id] if !id.is_empty() => {
-            read(method, || operate(Asked::Show(event(of_kind(query)?, id)?)))
-        }
+        ["status"] => read(method, || operate(OperatorRequest::Status(of_kind(query)?))),
+        ["transactions"] => read(method, || operate(OperatorRequest::List(page(query)?))),
+        ["transactions", id] if !id.is_empty() => read(method, || {
+            operate(OperatorRequest::Show(event(of_kind(query)?, id)?))
+        }),
         ["transactions", id, "requeue"] if !id.is_empty() => write(method, || {
-            operate(Asked::Requeue(event(of_kind(query)?, id)?))
+            operate(OperatorRequest::Requeue(event(of_kind(query)?, id)?))
         }),
         ["transactions", id, "make-due"] if !id.is_empty() => write(method, || {
             let (kind, leases) = leases(query)?;
-            operate(Asked::MakeDue(event(kind, id)?, leases))
+            operate(OperatorRequest::MakeDue(event(kind, id)?, leases))
         }),
         ["kinds", kind, "pause"] if !kind.is_empty() => write(method, || {
             no_parameters(query)?;
-            operate(Asked::Pause(named(kind)?))
+            operate(OperatorRequest::Pause(named(kind)?))
         }),
         ["kinds", kind, "resume"] if !kind.is_empty() => write(method, || {
             no_parameters(query)?;
-            operate(Asked::Resume(named(kind)?))
+            operate(OperatorRequest::Resume(named(kind)?))
         }),
         _ => Err(Problem::no_such_path()),
     }
@@ -181,7 +182,7 @@ fn page(query: &str) -> Result<Page, Problem> {
     Ok(page)
 }
 
-impl Asked {
+impl OperatorRequest {
     /// What the log calls it.
     const fn action(&self) -> &'static str {
         match self {
@@ -201,7 +202,7 @@ pub(super) async fn answer(
     app: &App,
     operator: &dyn Admin,
     caller: Caller,
-    asked: Asked,
+    asked: OperatorRequest,
 ) -> Result<Answer, Problem> {
     let audit = Audit::begin(asked.action(), &asked).by(caller);
     let answer = act(app, operator, asked).await;
@@ -239,10 +240,10 @@ struct ServerStatus {
     verified_by_secret: Vec<u64>,
 }
 
-async fn act(app: &App, operator: &dyn Admin, asked: Asked) -> Result<Answer, Problem> {
+async fn act(app: &App, operator: &dyn Admin, asked: OperatorRequest) -> Result<Answer, Problem> {
     let store = &*app.store;
     match asked {
-        Asked::Status(kind) => document(
+        OperatorRequest::Status(kind) => document(
             StatusCode::OK,
             &ServerStatus {
                 report: StatusReport::of(operator, kind).await?,
@@ -251,19 +252,19 @@ async fn act(app: &App, operator: &dyn Admin, asked: Asked) -> Result<Answer, Pr
                 verified_by_secret: app.auth.verified_by_secret(),
             },
         ),
-        Asked::List(page) => list(operator, &page).await,
-        Asked::Show(event) => {
+        OperatorRequest::List(page) => list(operator, &page).await,
+        OperatorRequest::Show(event) => {
             let details = Details::find(store, operator, &event).await?;
             let details = details.ok_or_else(|| no_such(&event.kind))?;
             document(StatusCode::OK, &details.document())
         }
-        Asked::Requeue(event) => requeue(operator, &event).await,
-        Asked::MakeDue(event, leases) => make_due(operator, &event, leases).await,
-        Asked::Pause(kind) => {
+        OperatorRequest::Requeue(event) => requeue(operator, &event).await,
+        OperatorRequest::MakeDue(event, leases) => make_due(operator, &event, leases).await,
+        OperatorRequest::Pause(kind) => {
             let changed = operator.pause(&kind).await?;
             document(StatusCode::OK, &PausedKind::paused(&kind, changed))
         }
-        Asked::Resume(kind) => {
+        OperatorRequest::Resume(kind) => {
             let changed = operator.resume(&kind).await?;
             document(StatusCode::OK, &PausedKind::resumed(&kind, changed))
         }
@@ -286,15 +287,15 @@ struct ListedPage<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 enum ListedEvents<'a> {
-    Transactions(Vec<Listed<'a>>),
+    Transactions(Vec<EventSummaryView<'a>>),
     /// Events of any other kind.
-    Events(Vec<Listed<'a>>),
+    Events(Vec<EventSummaryView<'a>>),
 }
 
 async fn list(operator: &dyn Admin, page: &Page) -> Result<Answer, Problem> {
     let records = operator.list(page).await?;
     let is_last = records.len() < page.limit.get();
-    let events = records.iter().map(Listed::of).collect();
+    let events = records.iter().map(EventSummaryView::of).collect();
     document(
         StatusCode::OK,
         &ListedPage {
@@ -314,14 +315,14 @@ async fn list(operator: &dyn Admin, page: &Page) -> Result<Answer, Problem> {
 #[derive(Serialize)]
 struct Scheduled<'a> {
     #[serde(flatten)]
-    name: Name<'a>,
+    name: EventName<'a>,
     status: &'static str,
 }
 
 impl<'a> Scheduled<'a> {
     fn of(event: &'a EventRef) -> Self {
         Self {
-            name: Name::of(&event.kind, &event.key),
+            name: EventName::of(&event.kind, &event.key),
             status: State::Processing.as_str(),
         }
     }

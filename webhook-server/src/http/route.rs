@@ -93,7 +93,7 @@ pub(super) enum Route<'a> {
     Ready,
     Receive(&'a Inbox),
     Show(&'a Inbox, Key),
-    Operate(&'a dyn Admin, Caller, operator::Asked),
+    Operator(&'a dyn Admin, Caller, operator::OperatorRequest),
     Options(&'static str),
 }
 
@@ -190,7 +190,7 @@ async fn run(app: &App, route: Route<'_>) -> Result<Answer, Problem> {
         )),
         Route::Ready => ready(app).await,
         Route::Show(inbox, key) => transactions::show(inbox, &key).await,
-        Route::Operate(operator, caller, asked) => {
+        Route::Operator(operator, caller, asked) => {
             operator::answer(app, operator, caller, asked).await
         }
         Route::Options(allow) => Ok(answer::options(allow)),

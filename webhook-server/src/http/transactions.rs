@@ -7,8 +7,8 @@ use webhook_core::{Accepted, Inbox, Key};
 
 use super::answer::{Answer, json};
 use super::problem::Problem;
-use crate::shown::{Shown, content};
 use crate::transaction::Transaction;
+use crate::views::{TransactionView, content};
 
 /// Makes a delivery durable, and says what became of it.
 pub(super) async fn receive(inbox: &Inbox, body: Bytes) -> Result<Answer, Problem> {
@@ -39,7 +39,10 @@ pub(super) async fn show(inbox: &Inbox, key: &Key) -> Result<Answer, Problem> {
         .await?
         .ok_or_else(Problem::no_such_transaction)?;
     let content = content(&record);
-    document(StatusCode::OK, &Shown::of(&record, content.as_ref()))
+    document(
+        StatusCode::OK,
+        &TransactionView::of(&record, content.as_ref()),
+    )
 }
 
 pub(super) fn document(status: StatusCode, document: &impl Serialize) -> Result<Answer, Problem> {

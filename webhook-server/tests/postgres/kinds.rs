@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use webhook_core::{Accepted, Admin, Envelope, Fingerprint, Headers, Key, Kind, Outcome};
 use webhook_server::transaction::Transaction;
 
+use crate::commands::{Inbox, LONG, failed};
 use crate::node::server_on;
-use crate::operate::{Inbox, LONG, failed};
 use crate::support::process::webhook_server;
 use crate::support::transaction;
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod commands;
 mod delay;
 mod former_schema;
 #[path = "../../../webhook-postgres/tests/inbox/mod.rs"]
@@ -11,7 +12,6 @@ mod kinds;
 mod least_rights;
 mod logs;
 mod node;
-mod operate;
 mod outage;
 #[path = "../../../webhook-postgres/tests/own_server/mod.rs"]
 mod own_server;

@@ -6,8 +6,8 @@ use rustix::process::Signal;
 use serde_json::json;
 use webhook_core::Admin;
 
+use crate::commands::Inbox;
 use crate::node::{server_on, until_processed};
-use crate::operate::Inbox;
 use crate::support::client::Client;
 use crate::support::transaction;
 

@@ -193,7 +193,7 @@ async fn a_pipe_without_a_writer_does_not_delay_a_stop() {
         process
             .logged
             .join("")
-            .contains("stopped before it was ready")
+            .contains("stopped before the server was ready")
     );
     // On a reload.
     let (_, digest) = token("read").await;

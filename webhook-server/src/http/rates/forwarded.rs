@@ -118,14 +118,14 @@ mod tests {
             .to_string()
     }
 
-    fn with_auth(proxies: &[&str], standard: bool) -> Forwarding {
+    fn trusting(proxies: &[&str], standard: bool) -> Forwarding {
         let proxies = proxies.iter().map(|it| it.parse().unwrap()).collect();
         Forwarding { proxies, standard }
     }
 
     #[test]
     fn only_proxies_are_believed() {
-        let forwarding = behind(&["10.0.0.0/8", "2001:db8:1::/48"], false);
+        let forwarding = trusting(&["10.0.0.0/8", "2001:db8:1::/48"], false);
         let client = |peer, lines: &[&str]| client(&forwarding, peer, "x-forwarded-for", lines);
         for (peer, lines, expected) in [
             ("192.0.2.9", &["198.51.100.1"][..], "192.0.2.9"),
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn forwarded_is_read_as_rfc_7239_has_it() {
-        let forwarding = behind(&["10.0.0.0/8"], true);
+        let forwarding = trusting(&["10.0.0.0/8"], true);
         let client = |lines: &[&str]| client(&forwarding, "10.0.0.1", "forwarded", lines);
         for (lines, expected) in [
             (&["for=192.0.2.43"][..], "192.0.2.43"),

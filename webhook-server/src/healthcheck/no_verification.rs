@@ -13,7 +13,7 @@ use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, SignatureSch
 
 pub(super) fn client() -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
-    let anyone = Anyone {
+    let anyone = NoVerification {
         algorithms: provider.signature_verification_algorithms,
     };
     Ok(ClientConfig::builder_with_provider(provider)
@@ -42,11 +42,11 @@ pub(super) fn wants_certificate(error: &(dyn Error + 'static)) -> bool {
 
 /// Believes every certificate whose key the other side has.
 #[derive(Debug)]
-struct Anyone {
+struct NoVerification {
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for Anyone {
+impl ServerCertVerifier for NoVerification {
     fn verify_server_cert(
         &self,
         _: &CertificateDer<'_>,

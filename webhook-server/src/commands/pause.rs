@@ -4,9 +4,9 @@ use clap::Args;
 use webhook_core::{Admin, Kind};
 use webhook_postgres::PgStore;
 
-use super::{OperateError, Output};
+use super::{CommandError, Output};
 use crate::audit::Audit;
-use crate::shown::{PausedKind, PausedKinds, typed_kind};
+use crate::views::{PausedKind, PausedKinds, parse_kind};
 
 /// Which kinds.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -16,7 +16,7 @@ pub struct Kinds {
         long = "kind",
         value_name = "KIND",
         required = true,
-        value_parser = typed_kind
+        value_parser = parse_kind
     )]
     kinds: Vec<Kind>,
     /// Write one JSON object instead of sentences
@@ -25,7 +25,7 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    pub(super) async fn pause(&self, database: &PgStore) -> Result<(), OperateError> {
+    pub(super) async fn pause(&self, database: &PgStore) -> Result<(), CommandError> {
         let audit = Audit::begin("pause", &self.kinds);
         let mut paused = PausedKinds::default();
         for kind in &self.kinds {
@@ -35,7 +35,7 @@ impl Kinds {
         self.end(audit, &paused)
     }
 
-    pub(super) async fn resume(&self, database: &PgStore) -> Result<(), OperateError> {
+    pub(super) async fn resume(&self, database: &PgStore) -> Result<(), CommandError> {
         let audit = Audit::begin("resume", &self.kinds);
         let mut resumed = PausedKinds::default();
         for kind in &self.kinds {
@@ -45,7 +45,7 @@ impl Kinds {
         self.end(audit, &resumed)
     }
 
-    fn end(&self, audit: Audit, done: &PausedKinds<'_>) -> Result<(), OperateError> {
+    fn end(&self, audit: Audit, done: &PausedKinds<'_>) -> Result<(), CommandError> {
         audit.end(done);
         Output::new(self.json).write(done, |out| {
             for kind in &done.kinds {

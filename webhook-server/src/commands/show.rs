@@ -6,11 +6,11 @@ use clap::Args;
 use webhook_core::{EventRecord, EventRef, FailedAttempt, State};
 use webhook_postgres::PgStore;
 
-use super::of_kind::OfKind;
+use super::kind_option::KindOption;
 use super::output::{instant, plain};
-use super::{OperateError, Output};
+use super::{CommandError, Output};
 use crate::logging::escaped;
-use crate::shown::{Body, Details, shown_id, typed_key};
+use crate::views::{Body, Details, escape_key, parse_key};
 
 /// What to show.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -20,22 +20,22 @@ pub struct Show {
     #[arg(value_name = "ID")]
     id: String,
     #[command(flatten)]
-    of: OfKind,
+    of: KindOption,
     /// Write one JSON object instead of text
     #[arg(long)]
     json: bool,
 }
 
 impl Show {
-    pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
+    pub(super) async fn run(&self, database: &PgStore) -> Result<(), CommandError> {
         let kind = &self.of.kind;
-        let not_found = || OperateError::NotFound {
+        let not_found = || CommandError::NotFound {
             kind: kind.clone(),
             id: self.id.clone(),
         };
         // What cannot be a key is that of no event.
         let event = EventRef {
-            key: typed_key(kind, &self.id).map_err(|_| not_found())?,
+            key: parse_key(kind, &self.id).map_err(|_| not_found())?,
             kind: kind.clone(),
         };
         let details = Details::find(database, database, &event).await?;
@@ -49,8 +49,8 @@ impl Show {
                     "{} {} from \"{}\" to \"{}\"",
                     content.amount(),
                     content.currency(),
-                    shown_id(content.source_account().as_str()),
-                    shown_id(content.destination_account().as_str()),
+                    escape_key(content.source_account().as_str()),
+                    escape_key(content.destination_account().as_str()),
                 )?,
                 None if record.body_deleted => writeln!(out, "its body is deleted")?,
                 None if details.is_of_transaction() => writeln!(out, "its body cannot be read")?,
@@ -68,7 +68,7 @@ fn write_record(out: &mut dyn Write, record: &EventRecord) -> io::Result<()> {
         out,
         "{} \"{}\"",
         record.envelope.kind,
-        shown_id(record.envelope.key.as_str())
+        escape_key(record.envelope.key.as_str())
     )?;
     write!(out, "{}", record.state)?;
     match record.settled_at {

@@ -17,8 +17,8 @@ const ESCAPE: &str = "\\u{";
 const BACKSLASH: &str = "\\u{5c}";
 
 /// An id as it is shown: characters that steer a terminal or cannot be seen are escaped, so that
-/// `\u{202e}` stands for U+202E. [`typed_key`] reads it back.
-pub(crate) fn shown_id(id: &str) -> String {
+/// `\u{202e}` stands for U+202E. [`parse_key`] reads it back.
+pub(crate) fn escape_key(id: &str) -> String {
     if !id.contains(ESCAPE) {
         return escaped(id).into_owned();
     }
@@ -31,17 +31,17 @@ pub(crate) fn shown_id(id: &str) -> String {
 /// # Errors
 ///
 /// What would be right.
-pub(crate) fn typed_kind(text: &str) -> Result<Kind, String> {
+pub(crate) fn parse_kind(text: &str) -> Result<Kind, String> {
     Kind::new(text.to_owned()).map_err(|_| format!("expected {EXPECTED_KIND}"))
 }
 
-/// The key of an event of `kind` that was typed: as it is, or as [`shown_id`] shows it. Around the id of
+/// The key of an event of `kind` that was typed: as it is, or as [`escape_key`] shows it. Around the id of
 /// a transaction, which neither begins nor ends with white space, white space is ignored.
 ///
 /// # Errors
 ///
 /// When it is the key of no event, since none can have it.
-pub(crate) fn typed_key(kind: &Kind, text: &str) -> Result<Key, InvalidName> {
+pub(crate) fn parse_key(kind: &Kind, text: &str) -> Result<Key, InvalidName> {
     let mut id = String::with_capacity(text.len());
     let mut rest = if *kind == transaction_kind() {
         text.trim()
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     fn typed(id: &str) -> Result<Key, InvalidName> {
-        typed_key(&transaction_kind(), id)
+        parse_key(&transaction_kind(), id)
     }
 
     #[test]
@@ -90,11 +90,11 @@ mod tests {
             "\\u{zz}",
             "a\u{3164}b",
         ] {
-            let shown = shown_id(id);
+            let shown = escape_key(id);
             assert_eq!(typed(&shown).unwrap().as_str(), id, "{shown}");
             assert!(!shown.contains('\u{202e}'));
         }
-        assert_eq!(shown_id("a\u{202e}b"), "a\\u{202e}b");
+        assert_eq!(escape_key("a\u{202e}b"), "a\\u{202e}b");
         assert_eq!(typed(" a\u{202e}b ").unwrap().as_str(), "a\u{202e}b");
         assert!(typed("\\u{0}").is_err());
         assert!(typed("").is_err());
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn keys_of_other_kinds_keep_their_white_space() {
-        let key = typed_key(&Kind::from_static("stripe"), " a\\u{202e} ");
+        let key = parse_key(&Kind::from_static("stripe"), " a\\u{202e} ");
         assert_eq!(key.unwrap().as_str(), " a\u{202e} ");
     }
 
@@ -110,10 +110,10 @@ mod tests {
     fn kinds_are_checked() {
         let longest = "x".repeat(webhook_core::MAX_KIND_BYTES);
         for kind in ["stripe", "github.v2_x-y", "0", &longest] {
-            assert_eq!(typed_kind(kind).unwrap().as_str(), kind);
+            assert_eq!(parse_kind(kind).unwrap().as_str(), kind);
         }
         for wrong in ["", "Stripe", "a b", "caf\u{e9}", &format!("{longest}x")] {
-            assert_eq!(typed_kind(wrong), Err(format!("expected {EXPECTED_KIND}")));
+            assert_eq!(parse_kind(wrong), Err(format!("expected {EXPECTED_KIND}")));
         }
         let limit = format!("1 to {} ", webhook_core::MAX_KIND_BYTES);
         assert!(EXPECTED_KIND.starts_with(&limit));

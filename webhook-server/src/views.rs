@@ -5,9 +5,9 @@
 
 mod body;
 mod details;
-mod ids;
-mod names;
-mod pause;
+mod event_name;
+mod keys;
+mod paused_kind;
 mod status;
 
 use std::borrow::Cow;
@@ -23,9 +23,9 @@ use crate::transaction::{Currency, Transaction};
 
 pub(crate) use body::{Body, BodyMembers};
 pub(crate) use details::Details;
-pub(crate) use ids::{EXPECTED_KIND, shown_id, typed_key, typed_kind};
-pub(crate) use names::Name;
-pub(crate) use pause::{PausedKind, PausedKinds};
+pub(crate) use event_name::EventName;
+pub(crate) use keys::{EXPECTED_KIND, escape_key, parse_key, parse_kind};
+pub(crate) use paused_kind::{PausedKind, PausedKinds};
 pub(crate) use status::StatusReport;
 
 /// The kind of event that transactions are.
@@ -53,7 +53,7 @@ pub(crate) fn content(record: &EventRecord) -> Option<Transaction> {
 
 /// A transaction and where it stands. What its body said is null where there is no body.
 #[derive(Serialize)]
-pub(crate) struct Shown<'a> {
+pub(crate) struct TransactionView<'a> {
     transaction_id: &'a str,
     source_account: Option<&'a str>,
     destination_account: Option<&'a str>,
@@ -72,7 +72,7 @@ pub(crate) struct Shown<'a> {
     last_conflict_at: Option<SystemTime>,
 }
 
-impl<'a> Shown<'a> {
+impl<'a> TransactionView<'a> {
     /// What is known of a transaction, and of the content that its body has.
     pub(crate) fn of(record: &'a EventRecord, content: Option<&'a Transaction>) -> Self {
         Self {
@@ -98,9 +98,9 @@ impl<'a> Shown<'a> {
 /// An event of another kind than transactions, and where it stands. The body is null where it is
 /// deleted.
 #[derive(Serialize)]
-struct ShownEvent<'a> {
+struct EventView<'a> {
     #[serde(flatten)]
-    name: Name<'a>,
+    name: EventName<'a>,
     status: &'static str,
     #[serde(serialize_with = "as_instant")]
     created_at: SystemTime,
@@ -124,12 +124,12 @@ struct Header<'a> {
     value: Cow<'a, str>,
 }
 
-impl<'a> ShownEvent<'a> {
+impl<'a> EventView<'a> {
     fn of(record: &'a EventRecord) -> Self {
         let envelope = &record.envelope;
         let headers = envelope.headers.iter();
         Self {
-            name: Name::of(&envelope.kind, &envelope.key).numbered(record.id),
+            name: EventName::of(&envelope.kind, &envelope.key).numbered(record.id),
             status: record.state.as_str(),
             created_at: record.accepted_at,
             processed_at: record
@@ -154,9 +154,9 @@ impl<'a> ShownEvent<'a> {
 
 /// An event in a list: where it stands, without what its body says.
 #[derive(Serialize)]
-pub(crate) struct Listed<'a> {
+pub(crate) struct EventSummaryView<'a> {
     #[serde(flatten)]
-    name: Name<'a>,
+    name: EventName<'a>,
     status: &'static str,
     #[serde(serialize_with = "as_instant")]
     created_at: SystemTime,
@@ -175,11 +175,11 @@ pub(crate) struct Listed<'a> {
     last_conflict_at: Option<SystemTime>,
 }
 
-impl<'a> Listed<'a> {
+impl<'a> EventSummaryView<'a> {
     pub(crate) fn of(summary: &'a EventSummary) -> Self {
         let settled_as = |state| summary.settled_at.filter(|_| summary.state == state);
         Self {
-            name: Name::of(&summary.event.kind, &summary.event.key).numbered(summary.id),
+            name: EventName::of(&summary.event.kind, &summary.event.key).numbered(summary.id),
             status: summary.state.as_str(),
             created_at: summary.accepted_at,
             due_at: summary.due_at,

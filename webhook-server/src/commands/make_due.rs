@@ -9,7 +9,7 @@ use webhook_core::{
 };
 use webhook_postgres::PgStore;
 
-use super::OperateError;
+use super::CommandError;
 use super::list::PAGE;
 use super::reschedule::{self, Mode, Reschedule, Which};
 use crate::config::age;
@@ -48,7 +48,7 @@ pub(super) struct Answers {
 }
 
 impl MakeDue {
-    pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
+    pub(super) async fn run(&self, database: &PgStore) -> Result<(), CommandError> {
         reschedule::run(self, database).await
     }
 }
@@ -78,7 +78,7 @@ impl Reschedule for MakeDue {
         &self,
         database: &PgStore,
         events: &[EventRef],
-    ) -> Result<Vec<MadeDue>, OperateError> {
+    ) -> Result<Vec<MadeDue>, CommandError> {
         let leases = if self.leased {
             RunningLeases::End
         } else {
@@ -130,8 +130,8 @@ impl Reschedule for MakeDue {
         answers.leased + answers.settled + answers.not_found
     }
 
-    fn error(kind: Kind, refused: usize, named: usize) -> OperateError {
-        OperateError::NotMadeDue {
+    fn error(kind: Kind, refused: usize, named: usize) -> CommandError {
+        CommandError::NotMadeDue {
             kind,
             refused,
             named,

@@ -8,15 +8,15 @@ use webhook_core::{Admin, Kind};
 use webhook_postgres::PgStore;
 
 use super::output::instant;
-use super::{OperateError, Output};
-use crate::shown::{StatusReport, shown_id, typed_kind};
+use super::{CommandError, Output};
+use crate::views::{StatusReport, escape_key, parse_kind};
 
 /// What to tell.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Status {
     /// Only events of this kind, such as transaction. Without it, every kind in the database is shown, and
     /// every kind that is paused
-    #[arg(long, value_parser = typed_kind)]
+    #[arg(long, value_parser = parse_kind)]
     kind: Option<Kind>,
     /// Write one JSON object instead of a table
     #[arg(long)]
@@ -24,7 +24,7 @@ pub struct Status {
 }
 
 impl Status {
-    pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
+    pub(super) async fn run(&self, database: &PgStore) -> Result<(), CommandError> {
         let mut output = Output::new(self.json);
         if let Some(kind) = &self.kind {
             let report = StatusReport::of(database, kind.clone()).await?;
@@ -95,7 +95,7 @@ fn write(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
             "the oldest still PROCESSING is \"{}\", received {}, attempts {}",
-            shown_id(oldest.event.key.as_str()),
+            escape_key(oldest.event.key.as_str()),
             instant(oldest.created_at),
             oldest.attempts,
         )?;

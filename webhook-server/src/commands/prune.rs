@@ -7,18 +7,18 @@ use serde::Serialize;
 use webhook_core::{Retention, Swept};
 use webhook_postgres::PgStore;
 
-use super::of_kind::OfKind;
+use super::kind_option::KindOption;
 use super::output::spinner;
-use super::{OperateError, Output};
+use super::{CommandError, Output};
 use crate::audit::Audit;
 use crate::config::age;
-use crate::shown::transaction_kind;
+use crate::views::transaction_kind;
 
 /// What to delete, and what of it to keep.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Prune {
     #[command(flatten)]
-    of: OfKind,
+    of: KindOption,
     /// Only what was settled, as PROCESSED or FAILED, at least as long ago, such as 12h or 30d
     #[arg(long, value_name = "AGE", value_parser = age)]
     older_than: Duration,
@@ -62,7 +62,7 @@ impl Prune {
         self.force
     }
 
-    pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
+    pub(super) async fn run(&self, database: &PgStore) -> Result<(), CommandError> {
         let audit = Audit::begin("prune", self);
         let retention =
             Retention::new(self.of.kind.clone(), self.key_age()).with_keep_bodies(self.older_than);

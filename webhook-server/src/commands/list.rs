@@ -6,10 +6,10 @@ use clap::{Args, ValueEnum};
 use webhook_core::{Admin, EventId, FailureReason, Page, State};
 use webhook_postgres::PgStore;
 
-use super::of_kind::OfKind;
+use super::kind_option::KindOption;
 use super::output::{instant, plain};
-use super::{OperateError, Output};
-use crate::shown::{Listed, noun, shown_id};
+use super::{CommandError, Output};
+use crate::views::{EventSummaryView, escape_key, noun};
 
 /// How many to ask for at a time: two or three kilobytes each at most.
 pub(super) const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).expect("a thousand is not zero");
@@ -18,7 +18,7 @@ pub(super) const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).expect("a thousan
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct List {
     #[command(flatten)]
-    of: OfKind,
+    of: KindOption,
     /// Only those in this state
     #[arg(long, value_enum, ignore_case = true, default_value = "failed")]
     state: ListedState,
@@ -66,7 +66,7 @@ impl From<ListedState> for State {
 }
 
 impl List {
-    pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
+    pub(super) async fn run(&self, database: &PgStore) -> Result<(), CommandError> {
         let mut output = Output::new(self.json);
         let mut page = Page::new(self.of.kind.clone(), self.state.into(), PAGE);
         page.after = self.after.map(EventId::new);
@@ -76,7 +76,7 @@ impl List {
             page.limit = limit;
             let records = database.list(&page).await?;
             for record in &records {
-                output.write(&Listed::of(record), |out| {
+                output.write(&EventSummaryView::of(record), |out| {
                     if is_first {
                         writeln!(
                             out,
@@ -97,7 +97,7 @@ impl List {
                             .or(record.due_at)
                             .map_or_else(String::new, instant),
                         record.attempts,
-                        shown_id(record.event.key.as_str()),
+                        escape_key(record.event.key.as_str()),
                         plain(
                             record.reason.as_ref().map_or("", FailureReason::as_str),
                             120

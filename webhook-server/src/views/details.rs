@@ -9,7 +9,8 @@ use webhook_core::{
 };
 
 use super::{
-    Body, BodyMembers, Shown, ShownEvent, as_instant, as_instant_or_null, content, transaction_kind,
+    Body, BodyMembers, EventView, TransactionView, as_instant, as_instant_or_null, content,
+    transaction_kind,
 };
 use crate::transaction::Transaction;
 
@@ -25,7 +26,7 @@ pub(crate) struct Details {
 #[derive(Serialize)]
 pub(crate) struct Document<'a> {
     #[serde(flatten)]
-    event: ShownAs<'a>,
+    event: View<'a>,
     #[serde(serialize_with = "as_instant_or_null")]
     due_at: Option<SystemTime>,
     #[serde(serialize_with = "as_instant_or_null")]
@@ -37,9 +38,9 @@ pub(crate) struct Document<'a> {
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum ShownAs<'a> {
-    Transaction(Shown<'a>),
-    Event(ShownEvent<'a>),
+enum View<'a> {
+    Transaction(TransactionView<'a>),
+    Event(EventView<'a>),
 }
 
 #[derive(Serialize)]
@@ -98,9 +99,9 @@ impl Details {
         let is_of_transaction = self.is_of_transaction();
         Document {
             event: if is_of_transaction {
-                ShownAs::Transaction(Shown::of(&self.record, self.content.as_ref()))
+                View::Transaction(TransactionView::of(&self.record, self.content.as_ref()))
             } else {
-                ShownAs::Event(ShownEvent::of(&self.record))
+                View::Event(EventView::of(&self.record))
             },
             due_at: self.record.due_at,
             leased_until: self.record.leased_until,

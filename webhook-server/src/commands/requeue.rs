@@ -10,7 +10,7 @@ use webhook_core::{
 };
 use webhook_postgres::PgStore;
 
-use super::OperateError;
+use super::CommandError;
 use super::list::PAGE;
 use super::reschedule::{self, Mode, Reschedule, Which};
 
@@ -46,7 +46,7 @@ pub(super) struct Answers {
 }
 
 impl Requeue {
-    pub(super) async fn run(&self, database: &PgStore) -> Result<(), OperateError> {
+    pub(super) async fn run(&self, database: &PgStore) -> Result<(), CommandError> {
         reschedule::run(self, database).await
     }
 }
@@ -76,7 +76,7 @@ impl Reschedule for Requeue {
         &self,
         database: &PgStore,
         events: &[EventRef],
-    ) -> Result<Vec<Requeued>, OperateError> {
+    ) -> Result<Vec<Requeued>, CommandError> {
         Ok(database.requeue(events).await?)
     }
 
@@ -123,8 +123,8 @@ impl Reschedule for Requeue {
         answers.not_failed + answers.not_found
     }
 
-    fn error(kind: Kind, refused: usize, named: usize) -> OperateError {
-        OperateError::NotRequeued {
+    fn error(kind: Kind, refused: usize, named: usize) -> CommandError {
+        CommandError::NotRequeued {
             kind,
             refused,
             named,

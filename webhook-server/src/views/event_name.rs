@@ -8,7 +8,7 @@ use super::transaction_kind;
 /// Names a transaction by its id, and any other event by its kind and its key.
 #[derive(Serialize)]
 #[serde(untagged)]
-pub(crate) enum Name<'a> {
+pub(crate) enum EventName<'a> {
     /// Of kind `transaction`.
     Transaction {
         /// The number that the store gave it, which orders lists.
@@ -26,7 +26,7 @@ pub(crate) enum Name<'a> {
     },
 }
 
-impl<'a> Name<'a> {
+impl<'a> EventName<'a> {
     pub(crate) fn of(kind: &'a Kind, key: &'a Key) -> Self {
         let (kind_text, key) = (kind.as_str(), key.as_str());
         if *kind == transaction_kind() {

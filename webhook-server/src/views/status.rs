@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Serialize, Serializer};
 use webhook_core::{Admin, Counts, EventRef, Kind, Page, State, StoreError};
 
-use super::{Name, as_instant};
+use super::{EventName, as_instant};
 
 /// How long "of late" is.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -86,5 +86,5 @@ fn as_text<S: Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error>
 }
 
 fn as_name<S: Serializer>(event: &EventRef, serializer: S) -> Result<S::Ok, S::Error> {
-    Name::of(&event.kind, &event.key).serialize(serializer)
+    EventName::of(&event.kind, &event.key).serialize(serializer)
 }

@@ -1,9 +1,9 @@
 //! The commands for operators: look into the database, set failed events going again, delete old
 //! ones.
 
+mod kind_option;
 mod list;
 mod make_due;
-mod of_kind;
 mod output;
 mod pause;
 mod prune;
@@ -18,12 +18,12 @@ use webhook_postgres::PgStore;
 
 use crate::backend::{Backend, OpenError};
 use crate::config::Config;
-use crate::shown::{noun, transaction_kind};
+use crate::views::{noun, transaction_kind};
 use output::Output;
 
 /// What an operator asks for. All of it needs DATABASE_URL, and none of it a running server.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
-pub enum Operate {
+pub enum OperatorCommand {
     /// Tell how many events stand where, how late they are and how fast they are processed
     Status(status::Status),
     /// List events of one state, the oldest first
@@ -42,24 +42,24 @@ pub enum Operate {
     Prune(prune::Prune),
 }
 
-impl Operate {
+impl OperatorCommand {
     /// Does it, and writes what came of it to standard output.
-    pub(crate) async fn run(&self, config: &Config) -> Result<(), OperateError> {
+    pub(crate) async fn run(&self, config: &Config) -> Result<(), CommandError> {
         let database = Backend::database(config)
             .await
-            .map_err(OperateError::Open)?;
+            .map_err(CommandError::Open)?;
         let done = self.run_on(&database).await;
         database.close().await;
         match done {
             // Whoever reads has read enough: `list | head`.
-            Err(OperateError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
                 Ok(())
             }
             done => done,
         }
     }
 
-    async fn run_on(&self, database: &PgStore) -> Result<(), OperateError> {
+    async fn run_on(&self, database: &PgStore) -> Result<(), CommandError> {
         match self {
             Self::Status(status) => status.run(database).await,
             Self::List(list) => list.run(database).await,
@@ -76,7 +76,7 @@ impl Operate {
 /// Why an operator's command failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum OperateError {
+pub enum CommandError {
     /// The database cannot be used.
     #[error("cannot open the database")]
     Open(#[source] OpenError),

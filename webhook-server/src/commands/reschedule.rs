@@ -7,11 +7,11 @@ use serde::Serialize;
 use webhook_core::{Admin, Counts, EventRecord, EventRef, EventSummary, Kind, Page, Store};
 use webhook_postgres::PgStore;
 
-use super::of_kind::OfKind;
+use super::kind_option::KindOption;
 use super::output::progress;
-use super::{OperateError, Output};
+use super::{CommandError, Output};
 use crate::audit::Audit;
-use crate::shown::typed_key;
+use crate::views::parse_key;
 
 /// How many events one call to the database names. Bodies come with what is found, so it is few.
 const NAMED_AT_ONCE: usize = 16;
@@ -44,7 +44,7 @@ pub(super) trait Reschedule: Debug {
         &self,
         database: &PgStore,
         events: &[EventRef],
-    ) -> Result<Vec<Self::Answer>, OperateError>;
+    ) -> Result<Vec<Self::Answer>, CommandError>;
 
     /// The answer that would be given for an event instead of scheduling it anew; `None` where
     /// it would be scheduled.
@@ -69,7 +69,7 @@ pub(super) trait Reschedule: Debug {
     fn refused(answers: &Self::Answers) -> usize;
 
     /// The error where some of those that were named were refused.
-    fn error(kind: Kind, refused: usize, named: usize) -> OperateError;
+    fn error(kind: Kind, refused: usize, named: usize) -> CommandError;
 }
 
 /// The events that were selected.
@@ -84,7 +84,7 @@ pub(super) enum Which<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub(super) struct Mode {
     #[command(flatten)]
-    of: OfKind,
+    of: KindOption,
     /// Change nothing, and tell how many it would be
     #[arg(long)]
     dry_run: bool,
@@ -112,7 +112,7 @@ struct Report<A> {
 pub(super) async fn run<C: Reschedule>(
     command: &C,
     database: &PgStore,
-) -> Result<(), OperateError> {
+) -> Result<(), CommandError> {
     let &Mode {
         dry_run,
         json,
@@ -153,13 +153,13 @@ async fn named<C: Reschedule>(
     ids: &[String],
     database: &PgStore,
     report: &mut Report<C::Answers>,
-) -> Result<(), OperateError> {
+) -> Result<(), CommandError> {
     let mut events = Vec::with_capacity(ids.len());
     let mut refusals = Vec::new();
     let kind = command.mode().kind();
     for id in ids {
         // What cannot be a key is that of no event.
-        match typed_key(kind, id) {
+        match parse_key(kind, id) {
             Ok(key) => events.push(EventRef {
                 kind: kind.clone(),
                 key,
@@ -194,7 +194,7 @@ async fn all<C: Reschedule>(
     command: &C,
     database: &PgStore,
     report: &mut Report<C::Answers>,
-) -> Result<(), OperateError> {
+) -> Result<(), CommandError> {
     let mut page = command.page();
     let counts = database.counts(&page.kind).await?;
     let bar = progress(command.total(&counts));
@@ -221,7 +221,7 @@ async fn apply<C: Reschedule>(
     database: &PgStore,
     events: &[EventRef],
     report: &mut Report<C::Answers>,
-) -> Result<(), OperateError> {
+) -> Result<(), CommandError> {
     for answer in command.apply(database, events).await? {
         C::count(&mut report.answers, answer);
     }
