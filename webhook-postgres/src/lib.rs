@@ -1,30 +1,118 @@
 //! The PostgreSQL backend of [`webhook_core`].
 //!
+//! Events live in a schema of the app's own database, so that an app can accept an event, or finish processing one, in the same
+//! transaction as its own work. Any number of processes may share it.
+//!
 //! ```no_run
-//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//!
+//! use webhook_core::{Kind, Pipeline, RawEvent, WorkerOptions};
 //! use webhook_postgres::PgStore;
 //!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let store = PgStore::connect("postgresql://app:secret@localhost/app").await?;
 //! store.migrate().await?;
+//! let pipeline = Pipeline::builder(store)
+//!     .handle_raw(Kind::from_static("order"), WorkerOptions::default(), async |order: RawEvent| {
+//!         println!("shipping order {}", order.key);
+//!         Ok(())
+//!     })
+//!     .start();
+//! # pipeline.shutdown(Duration::ZERO).await;
 //! # Ok(()) }
 //! ```
 //!
-//! A [`PgStore`] is all three faces of a backend: [`Store`], [`Scheduler`] and [`Admin`]. It
-//! keeps to one schema of the app's database, which [`PgStore::migrate`] makes, and to nothing else in
-//! it: `webhook`, or another one ([`PgOptions::schema`]), so that a database may have several inboxes. The times in it are the database's. An app that adds views or tables of its own to the
-//! schema makes them by a [`MigrationLine`].
+//! A [`PgStore`] implements [`Store`], [`Scheduler`] and [`Admin`]. The guide to payloads, handlers and pipelines is the front page of
+//! [`webhook_core`]; this page is about what only PostgreSQL adds.
 //!
-//! Two things only this backend can do, since app and inbox share a database:
-//! [`PgStore::accept_in`] makes an event durable inside the app's own transaction, and
-//! [`PgStore::settle_with`] and [`PgStore::settle_in`] end an attempt inside the transaction that does its
-//! work.
+//! # Connecting
+//!
+//! [`PgOptions`] reads the URLs of libpq and SQLAlchemy, and finds out whether a transaction-mode pooler such as PgBouncer stands in between.
+//! A parameter that it cannot honour is an error.
+//!
+//! ```no_run
+//! use webhook_postgres::{PgOptions, PgStore};
+//!
+//! # async fn example() -> Result<(), webhook_postgres::PgError> {
+//! let mut options: PgOptions =
+//!     "postgresql://app:secret@db.example.com/app?sslmode=verify-full&schema=orders_inbox".parse()?;
+//! options.max_connections = 4;
+//! let store = PgStore::connect_with(options).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! [`PgStore::from_pool`] shares a pool that the app has. A pool of its own is faster: its sessions keep prepared statements, and settings
+//! that no role, database or reload can change.
+//!
+//! # Schema and rights
+//!
+//! [`PgStore::migrate`] makes the schema, or brings it up to date; no other call does. It is named `webhook`, unless
+//! [`PgOptions::schema`] names another one, so that a database may have several inboxes. The role that migrates needs `CREATE` on the
+//! database; roles that serve need only rights on the tables. An app that adds views or tables of its own to the schema makes them by a
+//! [`MigrationLine`]. The view `inbox` in the schema shows every event of every kind to those who read with SQL.
+//!
+//! # Accepting in the app's transaction
+//!
+//! [`PgStore::accept_in`] stores an event if and only if the app's own changes are committed (a transactional outbox):
+//!
+//! ```no_run
+//! use webhook_core::{Envelope, Fingerprint, Key, Kind, NewEvent};
+//! use webhook_postgres::{PgStore, sqlx};
+//!
+//! # async fn place(app: &sqlx::PgPool, store: &PgStore) -> Result<(), Box<dyn std::error::Error>> {
+//! let kind = Kind::from_static("order-placed");
+//! let event = Envelope::new(kind, Key::new("o-1")?, Fingerprint::of(["o-1"]), "o-1".into());
+//!
+//! let mut transaction = app.begin().await?;
+//! sqlx::query("INSERT INTO orders (id) VALUES ('o-1')").execute(&mut *transaction).await?;
+//! store.accept_in(&mut transaction, event).await?;
+//! transaction.commit().await?;
+//! # Ok(()) }
+//! ```
+//!
+//! Workers find the event when they poll; [`PgStore::notify_kind`] wakes them at once.
+//!
+//! # Effects that happen exactly once
+//!
+//! [`PgStore::settle_with`] does a handler's work and settles its event in one transaction. If the lease was lost meanwhile, the work is
+//! rolled back:
+//!
+//! ```no_run
+//! use webhook_core::{Handled, Handler, HandlerError, RawEvent};
+//! use webhook_postgres::{PgStore, sqlx};
+//!
+//! struct Ship {
+//!     app: sqlx::PgPool,
+//!     store: PgStore,
+//! }
+//!
+//! impl Handler<()> for Ship {
+//!     async fn handle(&self, event: RawEvent) -> Result<Handled, HandlerError> {
+//!         let insert = async |transaction: &mut sqlx::PgConnection| {
+//!             sqlx::query("INSERT INTO shipments (order_id) VALUES ($1)")
+//!                 .bind(event.key.as_str())
+//!                 .execute(transaction)
+//!                 .await?;
+//!             Ok(())
+//!         };
+//!         self.store.settle_with(&self.app, event.lease, insert).await
+//!     }
+//! }
+//! ```
+//!
+//! [`PgStore::settle_in`] is the lower level, for a transaction that the app opens and commits itself.
+//!
+//! # Testing
+//!
+//! With the feature `testing`, each test gets a database of its own on the server that `TEST_DATABASE_URL` names: see
+//! `testing::TestDatabase`. Most tests of an app need no database: `webhook-memory` keeps the same promises.
 //!
 //! # Features
 //!
 //! | Feature | Adds |
 //! |---|---|
 //! | `tls-rustls-ring-native-roots` (default) | TLS by rustls and ring, with the certificates that the system trusts |
-//! | `testing` | [`testing`]: a database of its own for each test |
+//! | `testing` | `testing`: a database of its own for each test |
 //!
 //! For another TLS library or other certificates, turn the default features off and turn on one of sqlx's
 //! `tls-*` features on the app's own dependency on sqlx. Without any, `sslmode=require` and above are errors

@@ -1,7 +1,20 @@
-//! webhook-server: the durable inbox as a process of its own, a thin shell around `webhook-core`.
+//! `webhook-server`: the durable inbox as a process of its own.
 //!
-//! [`main`] parses a [`CommandLine`](config::CommandLine) and calls [`run`]. Apps and tests embed a
-//! [`Server`], or only its HTTP side: [`http::HttpServer`] serving a [`http::App`].
+//! To run the server, read the documents in the repository; to put an inbox into your own app, take `webhook-core`. This crate is a
+//! library only so that tests and apps can run the very same server in their process:
+//!
+//! ```no_run
+//! use webhook_server::{Server, config::CommandLine};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let line = CommandLine::read(["webhook-server", "--bind-addr", "127.0.0.1:0"])?;
+//! let server = Server::start(&line.config).await?;
+//! println!("listening on {}", server.addr());
+//! server.shutdown().await;
+//! # Ok(()) }
+//! ```
+//!
+//! [`main`] is the whole program: it parses a [`CommandLine`](config::CommandLine) and calls [`run`].
 //!
 //! This crate has no features.
 

@@ -1,14 +1,15 @@
 //! Verifies who sent a webhook.
 //!
-//! [`signature`] verifies the signatures of Standard Webhooks (and Svix), Stripe, GitHub, Shopify, Razorpay,
-//! Cashfree, and of any sender that signs the body by HMAC-SHA256. It makes them as well: for tests, and for
-//! senders.
+//! [`signature`] verifies the signatures of Standard Webhooks (and Svix), Stripe, GitHub, Shopify, Razorpay, Cashfree, and of any
+//! sender that signs the body by HMAC-SHA256. It makes them as well: for tests, and for senders.
 //!
 //! This crate does no I/O and knows no HTTP library: it takes the headers by a closure, the body as bytes, and the
 //! time as a value. It depends on no other crate of this project: use it with or without the inbox of
 //! `webhook-core`.
 //!
-//! # Example
+//! # Verifying a delivery
+//!
+//! Verify the bytes as they were received, before anything parses them.
 //!
 //! ```
 //! use std::time::SystemTime;
@@ -17,6 +18,7 @@
 //!
 //! /// Fails unless Stripe sent `body` with these headers.
 //! fn verify(stripe: &Stripe, headers: &[(String, String)], body: &[u8]) -> Result<(), Unverified> {
+//!     // All values of a header, so that a second one is seen and refused.
 //!     let header = |name: &str| {
 //!         let values = headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
 //!         values.map(|(_, value)| value.as_bytes()).collect()
@@ -28,6 +30,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let stripe = Stripe::new(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])?;
 //!
+//! // A test signs a delivery as Stripe does.
 //! let body = br#"{"type": "charge.succeeded"}"#;
 //! let headers = stripe.sign("evt_1", SystemTime::now(), body)?;
 //! assert_eq!(verify(&stripe, &headers, body), Ok(()));
@@ -35,6 +38,46 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! With the crate `http` (hyper, axum) the closure is
+//! `|name: &str| headers.get_all(name).iter().map(|value| value.as_bytes()).collect()`.
+//!
+//! # Changing a secret
+//!
+//! Give the old and the new secret at once until the sender signs with the new one. [`Verified`](signature::Verified) tells which of
+//! them matched:
+//!
+//! ```
+//! # use std::time::SystemTime;
+//! use webhook_sources::signature::{BodyHmac, BodyHmacScheme, Delivery, Signer, Verifier};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let both = BodyHmac::new(BodyHmacScheme::github(), ["the old secret", "the new secret"])?;
+//!
+//! let sender = BodyHmac::new(BodyHmacScheme::github(), ["the new secret"])?;
+//! let headers = sender.sign("", SystemTime::now(), b"{}")?;
+//! let header = |name: &str| {
+//!     let values = headers.iter().filter(|(known, _)| known == name);
+//!     values.map(|(_, value)| value.as_bytes()).collect()
+//! };
+//! let verified = both.verify(&Delivery::new(&header, b"{}", SystemTime::now()))?;
+//! assert_eq!(verified.secret_index, 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Choosing a scheme
+//!
+//! | Sender | Verifier | Signs a time |
+//! |---|---|---|
+//! | Standard Webhooks, Svix | [`StandardWebhooks`](signature::StandardWebhooks) | yes |
+//! | Stripe | [`Stripe`](signature::Stripe) | yes |
+//! | GitHub, Shopify, Razorpay | [`BodyHmac`](signature::BodyHmac) with a preset | no |
+//! | Cashfree | [`BodyHmac`](signature::BodyHmac) with a preset | yes |
+//! | others that sign by HMAC-SHA256 | [`BodyHmac`](signature::BodyHmac) with a [`BodyHmacScheme`](signature::BodyHmacScheme) | as you say |
+//!
+//! Without a signed time, somebody who has seen a delivery can send it again. Keep the keys of such events for long, so that it is
+//! recognised as a duplicate.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
