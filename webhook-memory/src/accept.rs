@@ -1,4 +1,4 @@
-//! Accepting events, within the capacity.
+//! Accepts events within the limits of the store.
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use webhook_core::{Accepted, EventId, NewEvent, OnFailed, StoreError};
 
-use crate::WhenFull;
 use crate::event::{Event, Stage, conflict_bytes, new_bytes};
+use crate::options::WhenFull;
 use crate::queue::Queue;
 use crate::state::State;
 
@@ -26,7 +26,7 @@ impl State {
         }
         let answers = events.iter().map(|event| self.accept_one(event, now));
         let answers = answers.collect();
-        // Only now, so that no event is forgotten that its batch names.
+        // After the batch, so that no event of the batch itself is evicted.
         self.evict();
         Ok(answers)
     }
@@ -34,7 +34,7 @@ impl State {
     fn accept_one(&mut self, new: &NewEvent, now: Duration) -> Accepted {
         let number = self.number_or_new(&new.envelope.kind);
         let queue = &mut self.queues[number];
-        // Most keys are new: one look-up, at the price of a needless clone for the others.
+        // Most keys are new: this needs one look-up, and one needless clone for the other keys.
         let id = match queue.keys.entry(new.envelope.key.clone()) {
             Entry::Occupied(taken) => *taken.get(),
             Entry::Vacant(free) => {
@@ -61,24 +61,24 @@ impl State {
         }
         match (event.stage, new.on_failed) {
             (Stage::Failed { .. }, OnFailed::Requeue) => {
-                self.schedule_afresh(id, now.saturating_add(new.delay));
+                self.requeue_failed(id, now.saturating_add(new.delay));
                 Accepted::Requeued
             }
             _ => Accepted::Duplicate,
         }
     }
 
-    /// Makes a failed event pending again, with all its attempts.
-    pub(crate) fn schedule_afresh(&mut self, id: EventId, due_at: Duration) {
+    /// Makes a failed event pending again, with its full number of attempts.
+    pub(crate) fn requeue_failed(&mut self, id: EventId, due_at: Duration) {
         self.shift(id, |event| {
             event.due_at = due_at;
             event.attempts = 0;
             event.reason = None;
-            Stage::Pending { ran_out: None }
+            Stage::Pending { expired_at: None }
         });
     }
 
-    /// How many keys of `events` are free.
+    /// The number of new keys among `events`.
     fn new_keys(&self, events: &[NewEvent]) -> usize {
         let free = events.iter().map(|event| &event.envelope).filter(|new| {
             let number = self.number(&new.kind);
@@ -88,7 +88,7 @@ impl State {
         free.len()
     }
 
-    /// Whether there are bytes enough for what `events` would add.
+    /// Whether the byte limit has room for `events`.
     fn has_bytes_for(&self, events: &[NewEvent]) -> bool {
         let room = self.options.max_bytes.saturating_sub(self.held.total);
         let most = events.iter().map(|event| new_bytes(&event.envelope));
@@ -99,13 +99,13 @@ impl State {
             WhenFull::Refuse => 0,
             WhenFull::EvictProcessed => self.held.processed,
         };
-        // Where reasons take more than there may be, forgetting must make up for them first.
+        // If reasons exceed the limit already, eviction must free that excess first.
         let excess = self.held.total.saturating_sub(self.options.max_bytes);
         let added = self.added_bytes(events);
         added == 0 || added + excess <= room + evictable
     }
 
-    /// What `events` would add at most: new keys and conflicts.
+    /// The most bytes that `events` can add: new keys and conflicts.
     fn added_bytes(&self, events: &[NewEvent]) -> usize {
         let mut firsts = HashMap::new();
         let mut added = 0;
@@ -133,7 +133,7 @@ impl State {
         added
     }
 
-    /// How many events may be forgotten to make room.
+    /// The number of events that may be evicted.
     fn evictable(&self) -> usize {
         match self.options.when_full {
             WhenFull::Refuse => 0,
@@ -144,7 +144,7 @@ impl State {
         }
     }
 
-    /// Forgets processed events until the capacity is kept.
+    /// Evicts processed events until the store is within its limits.
     fn evict(&mut self) {
         if self.options.when_full == WhenFull::Refuse {
             return;

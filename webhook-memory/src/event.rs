@@ -1,4 +1,4 @@
-//! One event as it is held, and what conflicts with it.
+//! One event in memory, with its conflicts and failed attempts.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use webhook_core::{
     MAX_FAILED_ATTEMPTS, NewEvent, State,
 };
 
-use crate::Clock;
+use crate::clock::Clock;
 
-/// An event. Times are counted from the store's creation.
+/// An event. Times are counted from the creation of the store.
 pub(crate) struct Event {
     /// The number of the queue of its kind.
     pub(crate) queue: usize,
@@ -21,48 +21,48 @@ pub(crate) struct Event {
     pub(crate) headers: Headers,
     pub(crate) body: Bytes,
     pub(crate) accepted_at: Duration,
-    /// Its place in the order. Claims do not change it, so that an event whose lease runs out or
-    /// is released is back where it was.
+    /// Its place in the queue. Claims do not change it, so that an event whose lease expires or is released
+    /// returns to its old place.
     pub(crate) due_at: Duration,
     pub(crate) stage: Stage,
     pub(crate) attempts: u32,
-    /// The fence given out last.
+    /// The fence of the latest lease.
     pub(crate) fence: i64,
     pub(crate) reason: Option<FailureReason>,
-    // Boxed: hardly any event has them.
+    // Boxed, since hardly any event has conflicts or failures.
     pub(crate) conflicts: Option<Box<Conflicts>>,
     pub(crate) failures: Option<Box<Failures>>,
 }
 
-/// Where an event stands, which is also which index of its queue holds it.
+/// The stage of an event, which decides which index of its queue holds it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Waiting, or due.
     Pending {
-        /// When the lease ran out that it comes from, and that nobody claimed since: its holder
-        /// may still extend and settle.
-        ran_out: Option<Duration>,
+        /// When its lease expired, if it had one. Until the next claim, the holder of that lease may still
+        /// extend and settle it.
+        expired_at: Option<Duration>,
     },
-    /// Held by a lease.
+    /// Leased.
     Leased { until: Duration },
-    /// Ended well.
+    /// Processed successfully.
     Processed {
-        /// When.
+        /// When it was settled.
         at: Duration,
         /// Whether its body is deleted.
         body_deleted: bool,
     },
-    /// Ended badly.
+    /// Failed for good.
     Failed { at: Duration },
 }
 
-/// What an event counts as beside its parts: its row, and its places in the indexes.
+/// The fixed size of an event: its struct and its entries in the indexes.
 const EVENT_BYTES: usize = 500;
 
-/// What a conflict or a failed attempt counts as beside its body or its reason.
+/// The fixed size of a conflict or a failed attempt, in addition to its body or reason.
 const RECORD_BYTES: usize = 100;
 
-/// What an event of `envelope` counts as at first.
+/// The size of a new event.
 pub(crate) fn new_bytes(envelope: &Envelope) -> usize {
     EVENT_BYTES
         + 2 * envelope.key.as_str().len()
@@ -70,13 +70,13 @@ pub(crate) fn new_bytes(envelope: &Envelope) -> usize {
         + envelope.body.len()
 }
 
-/// What a conflicting delivery counts as at most.
+/// The largest size of a conflicting delivery.
 pub(crate) fn conflict_bytes(delivery: &Envelope) -> usize {
     RECORD_BYTES + delivery.body.len().min(MAX_CONFLICT_BODY_BYTES)
 }
 
 impl Event {
-    /// What it counts as, with all that is kept of it.
+    /// The size of the event with its conflicts and failures.
     pub(crate) fn bytes(&self) -> usize {
         let conflicts = self.conflicts.as_deref();
         let failures = self.failures.as_deref();
@@ -94,12 +94,12 @@ impl Event {
             queue,
             key: new.envelope.key.clone(),
             fingerprint: new.envelope.fingerprint,
-            // A slice of a receive buffer would keep all of it alive, which no limit counts.
+            // A slice would keep the whole receive buffer alive, which no limit counts.
             headers: new.envelope.headers.to_owned_buffer(),
             body: Bytes::copy_from_slice(&new.envelope.body),
             accepted_at: now,
             due_at: now.saturating_add(new.delay),
-            stage: Stage::Pending { ran_out: None },
+            stage: Stage::Pending { expired_at: None },
             attempts: 0,
             fence: 0,
             reason: None,
@@ -108,7 +108,7 @@ impl Event {
         }
     }
 
-    /// Keeps how the attempt that was begun last ended badly.
+    /// Records why the latest attempt failed.
     pub(crate) fn record_failure(&mut self, ended_at: Duration, reason: FailureReason) {
         let attempt = Attempt::FIRST
             .get()
@@ -124,11 +124,14 @@ impl Event {
         });
     }
 
-    /// Whether `lease` is the one that may extend and settle.
+    /// Whether `lease` may extend and settle the event.
     pub(crate) fn is_held_by(&self, lease: &Lease) -> bool {
         let held = matches!(
             self.stage,
-            Stage::Leased { .. } | Stage::Pending { ran_out: Some(_) }
+            Stage::Leased { .. }
+                | Stage::Pending {
+                    expired_at: Some(_)
+                }
         );
         held && self.fence == lease.fence.get()
     }
@@ -141,8 +144,7 @@ impl Event {
         }
     }
 
-    /// How long until it can be claimed: zero once it is due and held by nobody; `None` where it is
-    /// settled.
+    /// How long until the event can be claimed: zero if it is due and not leased, `None` if it is settled.
     pub(crate) fn claimable_in(&self, now: Duration) -> Option<Duration> {
         let from = match self.stage {
             Stage::Pending { .. } => self.due_at,
@@ -152,7 +154,7 @@ impl Event {
         Some(from.saturating_sub(now))
     }
 
-    /// Until when somebody holds it, if anybody does at `now`.
+    /// When its lease expires, if it is leased at `now`.
     pub(crate) fn leased_until(&self, now: Duration) -> Option<Duration> {
         match self.stage {
             Stage::Leased { until } if until > now => Some(until),
@@ -202,12 +204,12 @@ impl Event {
     }
 }
 
-/// The deliveries that came with an event's key and other content.
+/// The deliveries with the key of an event and other content.
 #[derive(Default)]
 pub(crate) struct Conflicts {
     count: u64,
     last_at: Duration,
-    /// The latest, in the order they came.
+    /// The latest conflicts, in the order of their arrival.
     kept: VecDeque<Conflict>,
 }
 
@@ -229,7 +231,7 @@ impl Conflicts {
         self.kept.push_back(Conflict {
             received_at: now,
             fingerprint: delivery.fingerprint,
-            // A slice would keep the whole body alive, and the buffer that it came in.
+            // A slice would keep the whole body and its receive buffer alive.
             body: Bytes::copy_from_slice(&body[..body.len().min(MAX_CONFLICT_BODY_BYTES)]),
             body_bytes: body.len() as u64,
         });
@@ -240,12 +242,12 @@ impl Conflicts {
         kept.map(|it| RECORD_BYTES + it.body.len()).sum()
     }
 
-    /// Deletes the bodies, not their number.
+    /// Deletes the bodies; the count stays.
     pub(crate) fn delete_bodies(&mut self) {
         self.kept.clear();
     }
 
-    /// What is kept, the latest first.
+    /// The records, the latest first.
     pub(crate) fn records(&self, clock: &Clock) -> Vec<ConflictRecord> {
         let records = self.kept.iter().rev().map(|conflict| {
             ConflictRecord::new(
@@ -259,7 +261,7 @@ impl Conflicts {
     }
 }
 
-/// The latest attempts that ended badly, in their order.
+/// The latest failed attempts, in order.
 #[derive(Default)]
 pub(crate) struct Failures(VecDeque<Failure>);
 
@@ -275,7 +277,7 @@ impl Failures {
         kept.map(|it| RECORD_BYTES + it.reason.as_str().len()).sum()
     }
 
-    /// What is kept, the latest first.
+    /// The records, the latest first.
     pub(crate) fn records(&self, clock: &Clock) -> Vec<FailedAttempt> {
         let records = self.0.iter().rev().map(|failure| {
             FailedAttempt::new(

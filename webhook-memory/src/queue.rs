@@ -1,4 +1,4 @@
-//! The events of one kind, by key and in the orders in which they are wanted.
+//! The events of one kind: the index of keys, and an index for each stage.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::mem;
@@ -10,28 +10,28 @@ use webhook_core::{EventId, Key};
 
 use crate::event::Stage;
 
-/// Later than any time there is.
+/// Later than every due time.
 const NEVER: Duration = Duration::MAX;
 
 /// The indexes of one kind.
 pub(crate) struct Queue {
     pub(crate) keys: HashMap<Key, EventId>,
-    /// By due time: events that wait, are due, or whose lease ran out.
+    /// By due time: events that wait, that are due, or whose lease has expired.
     pub(crate) pending: BTreeSet<(Duration, EventId)>,
-    /// By expiry: events under a lease.
+    /// By expiry: leased events.
     pub(crate) leased: BTreeSet<(Duration, EventId)>,
-    /// By settlement. Events leave at the front only, since processed ones never move again.
+    /// By settlement time. Events leave only at the front, since processed events never change their stage.
     pub(crate) processed: VecDeque<(Duration, EventId)>,
-    /// As `processed`: those whose bodies are deleted. The oldest bodies go first.
+    /// The same for processed events without bodies. The oldest bodies are deleted first.
     pub(crate) without_bodies: VecDeque<(Duration, EventId)>,
-    /// By settlement.
+    /// By settlement time.
     pub(crate) failed: BTreeSet<(Duration, EventId)>,
     wake: Arc<Notify>,
-    /// When the last claim said that the next event falls due. Whoever waits was told this or
-    /// an earlier time.
-    promised: Duration,
-    /// Whether something fell due earlier than promised since. Kept for those who ask later.
-    broken: bool,
+    /// When workers expect the next event to fall due, according to the last claim.
+    expected: Duration,
+    /// Whether an event falls due earlier than expected. Kept until the next claim, for workers that begin to
+    /// wait later.
+    is_earlier: bool,
     paused: bool,
 }
 
@@ -45,25 +45,25 @@ impl Queue {
             without_bodies: VecDeque::new(),
             failed: BTreeSet::new(),
             wake: Arc::new(Notify::new()),
-            promised: NEVER,
-            broken: false,
+            expected: NEVER,
+            is_earlier: false,
             paused: false,
         }
     }
 
-    /// Puts an event that is in no index into that of its stage.
+    /// Adds an event to the index of its stage.
     pub(crate) fn enter(&mut self, id: EventId, due_at: Duration, stage: Stage) {
         match stage {
             Stage::Pending { .. } => {
                 self.pending.insert((due_at, id));
-                self.announce(due_at);
+                self.wake_if_earlier(due_at);
             }
             Stage::Leased { until } => {
                 self.leased.insert((until, id));
-                self.announce(until);
+                self.wake_if_earlier(until);
             }
             Stage::Processed { at, body_deleted } => {
-                self.settled_well(body_deleted).push_back((at, id))
+                self.processed_of(body_deleted).push_back((at, id))
             }
             Stage::Failed { at } => {
                 self.failed.insert((at, id));
@@ -71,20 +71,20 @@ impl Queue {
         }
     }
 
-    /// Takes an event out of the index of its stage.
+    /// Removes an event from the index of its stage.
     pub(crate) fn leave(&mut self, id: EventId, due_at: Duration, stage: Stage) {
         match stage {
             Stage::Pending { .. } => self.pending.remove(&(due_at, id)),
             Stage::Leased { until } => self.leased.remove(&(until, id)),
-            // Only pruning, eviction and the deletion of bodies take processed events, and they take the first.
+            // Only pruning, eviction and the deletion of bodies remove processed events, from the front.
             Stage::Processed { body_deleted, .. } => {
-                self.settled_well(body_deleted).pop_front().is_some()
+                self.processed_of(body_deleted).pop_front().is_some()
             }
             Stage::Failed { at } => self.failed.remove(&(at, id)),
         };
     }
 
-    fn settled_well(&mut self, body_deleted: bool) -> &mut VecDeque<(Duration, EventId)> {
+    fn processed_of(&mut self, body_deleted: bool) -> &mut VecDeque<(Duration, EventId)> {
         if body_deleted {
             &mut self.without_bodies
         } else {
@@ -92,7 +92,7 @@ impl Queue {
         }
     }
 
-    /// The processed event to forget first.
+    /// The processed event that is pruned or evicted first.
     pub(crate) fn oldest_processed(&self) -> Option<(Duration, EventId)> {
         self.without_bodies
             .front()
@@ -100,58 +100,58 @@ impl Queue {
             .copied()
     }
 
-    /// How many events are processed.
+    /// The number of processed events.
     pub(crate) fn processed_len(&self) -> usize {
         self.processed.len() + self.without_bodies.len()
     }
 
-    /// When the next event falls due or its lease runs out.
+    /// When the next event falls due or the next lease expires.
     fn next_at(&self) -> Duration {
         let pending = self.pending.first().map_or(NEVER, |(due_at, _)| *due_at);
         let leased = self.leased.first().map_or(NEVER, |(until, _)| *until);
         pending.min(leased)
     }
 
-    /// Says how long until the next event falls due, and remembers having said so.
-    pub(crate) fn promise(&mut self, now: Duration) -> Option<Duration> {
-        self.promised = self.next_at();
-        self.broken = false;
+    /// Returns how long until the next event falls due, which is what workers expect from now on.
+    pub(crate) fn next_due(&mut self, now: Duration) -> Option<Duration> {
+        self.expected = self.next_at();
+        self.is_earlier = false;
         let any = !(self.pending.is_empty() && self.leased.is_empty());
-        any.then(|| self.promised.saturating_sub(now))
+        any.then(|| self.expected.saturating_sub(now))
     }
 
     pub(crate) fn is_paused(&self) -> bool {
         self.paused
     }
 
-    /// Says whether it was not paused before. Nobody is woken until it is resumed, and then everybody
-    /// where there is anything to come.
+    /// Returns whether the kind was running before. While it is paused, no worker is woken. The resume wakes
+    /// all workers if there is an event.
     pub(crate) fn pause(&mut self) -> bool {
-        self.promised = NEVER;
-        self.broken = false;
+        self.expected = NEVER;
+        self.is_earlier = false;
         !mem::replace(&mut self.paused, true)
     }
 
-    /// Says whether it was paused.
+    /// Returns whether the kind was paused before.
     pub(crate) fn resume(&mut self) -> bool {
         let was_paused = mem::replace(&mut self.paused, false);
         if was_paused {
-            self.announce(self.next_at());
+            self.wake_if_earlier(self.next_at());
         }
         was_paused
     }
 
-    /// Wakes who waits where `at` is earlier than they were told.
-    fn announce(&mut self, at: Duration) {
-        if at < self.promised && !self.broken && !self.paused {
-            self.broken = true;
+    /// Wakes all waiting workers if `at` is earlier than they expect.
+    fn wake_if_earlier(&mut self, at: Duration) {
+        if at < self.expected && !self.is_earlier && !self.paused {
+            self.is_earlier = true;
             self.wake.notify_waiters();
         }
     }
 
-    /// A future that ends with the next announcement, or `None` where there is news already.
-    pub(crate) fn news(&self, now: Duration) -> Option<impl Future<Output = ()> + use<>> {
-        let news = !self.paused && (self.broken || self.next_at() <= now);
-        (!news).then(|| Arc::clone(&self.wake).notified_owned())
+    /// A future that completes when workers are woken next; `None` if a worker should claim now.
+    pub(crate) fn wakeup(&self, now: Duration) -> Option<impl Future<Output = ()> + use<>> {
+        let claim_now = !self.paused && (self.is_earlier || self.next_at() <= now);
+        (!claim_now).then(|| Arc::clone(&self.wake).notified_owned())
     }
 }

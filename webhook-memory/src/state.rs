@@ -1,24 +1,25 @@
-//! All that a store holds.
+//! The state of a store.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use webhook_core::{EventId, EventRecord, EventRef, Kind};
 
+use crate::clock::Clock;
 use crate::event::{Event, Stage};
+use crate::options::MemoryOptions;
 use crate::queue::Queue;
-use crate::{Clock, MemoryOptions};
 
-/// How many bytes the events count as.
+/// The size of all events, as the byte limit counts it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HeldBytes {
     pub(crate) total: usize,
-    /// Those of processed events, which may be forgotten to make room.
+    /// The share of processed events, which may be evicted.
     pub(crate) processed: usize,
 }
 
 impl HeldBytes {
-    /// Counts an event, as it is now.
+    /// Adds an event in its present state.
     pub(crate) fn add(&mut self, event: &Event) {
         let bytes = event.bytes();
         self.total += bytes;
@@ -27,7 +28,7 @@ impl HeldBytes {
         }
     }
 
-    /// Takes an event out of the count, before it changes or goes.
+    /// Subtracts an event, before it changes or is removed.
     pub(crate) fn remove(&mut self, event: &Event) {
         let bytes = event.bytes();
         self.total -= bytes;
@@ -37,13 +38,14 @@ impl HeldBytes {
     }
 }
 
-/// The events and their queues. What each operation does is in the module named after it.
+/// The events and their queues. The operations are in the modules [`accept`](crate::accept),
+/// [`scheduler`](crate::scheduler) and [`admin`](crate::admin).
 pub(crate) struct State {
     pub(crate) options: MemoryOptions,
     pub(crate) last_id: i64,
     pub(crate) held: HeldBytes,
     pub(crate) events: BTreeMap<EventId, Event>,
-    /// One per kind ever seen. Kinds are few: each is a type of the app's.
+    /// One for each kind ever used. There are few kinds: each is a type of the app.
     pub(crate) queues: Vec<Queue>,
     numbers: HashMap<Kind, usize>,
 }
@@ -60,7 +62,7 @@ impl State {
         }
     }
 
-    /// How many events are held.
+    /// The number of events.
     pub(crate) fn len(&self) -> usize {
         self.events.len()
     }
@@ -74,7 +76,7 @@ impl State {
         self.numbers.get(kind).copied()
     }
 
-    /// The number of the queue of `kind`, which is made where there is none.
+    /// The number of the queue of `kind`, which is created if it does not exist.
     pub(crate) fn number_or_new(&mut self, kind: &Kind) -> usize {
         self.number(kind).unwrap_or_else(|| {
             let number = self.queues.len();
@@ -120,7 +122,7 @@ impl State {
         records.collect()
     }
 
-    /// Moves an event to another stage, and so from index to index.
+    /// Moves an event to another stage, and so to another index.
     pub(crate) fn shift(&mut self, id: EventId, change: impl FnOnce(&mut Event) -> Stage) {
         if let Some(event) = self.events.get_mut(&id) {
             let queue = &mut self.queues[event.queue];
@@ -132,7 +134,7 @@ impl State {
         }
     }
 
-    /// Forgets an event.
+    /// Deletes an event and its key.
     pub(crate) fn forget(&mut self, id: EventId) {
         if let Some(event) = self.events.remove(&id) {
             self.held.remove(&event);
@@ -142,7 +144,7 @@ impl State {
         }
     }
 
-    /// Makes the events due again whose leases have run out, each at its old place.
+    /// Makes events with expired leases claimable again; they keep their due times.
     pub(crate) fn expire(&mut self, number: usize, now: Duration) {
         let queue = &mut self.queues[number];
         while let Some(&(until, id)) = queue.leased.first()
@@ -151,7 +153,7 @@ impl State {
             queue.leased.pop_first();
             if let Some(event) = self.events.get_mut(&id) {
                 event.stage = Stage::Pending {
-                    ran_out: Some(until),
+                    expired_at: Some(until),
                 };
                 queue.enter(id, event.due_at, event.stage);
             }

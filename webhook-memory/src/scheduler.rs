@@ -1,4 +1,4 @@
-//! Claiming, extending and settling.
+//! The operations of [`Scheduler`](webhook_core::Scheduler).
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use webhook_core::{
     Settled, Settlement,
 };
 
-use crate::Clock;
+use crate::clock::Clock;
 use crate::event::Stage;
 use crate::state::State;
 
@@ -36,10 +36,10 @@ impl State {
             };
             self.held.remove(event);
             if let Stage::Pending {
-                ran_out: Some(ran_out),
+                expired_at: Some(expired_at),
             } = event.stage
             {
-                event.record_failure(ran_out, FailureReason::Lost);
+                event.record_failure(expired_at, FailureReason::Lost);
             }
             if event.attempts >= claim.max_attempts.get() {
                 event.reason = Some(FailureReason::Exhausted);
@@ -61,7 +61,7 @@ impl State {
             self.held.add(event);
             queue.enter(id, due_at, event.stage);
         }
-        claimed.next_due = queue.promise(now);
+        claimed.next_due = queue.next_due(now);
         claimed
     }
 
@@ -99,7 +99,7 @@ impl State {
                     event.record_failure(now, reason.clone().into());
                     event.reason = Some(reason.clone().into());
                     event.due_at = now.saturating_add(*after);
-                    Stage::Pending { ran_out: None }
+                    Stage::Pending { expired_at: None }
                 }
                 Outcome::Failed { reason } => {
                     event.record_failure(now, reason.clone().into());
@@ -108,12 +108,12 @@ impl State {
                 }
                 Outcome::Release => {
                     event.attempts -= 1;
-                    Stage::Pending { ran_out: None }
+                    Stage::Pending { expired_at: None }
                 }
                 Outcome::Postpone { after } => {
                     event.attempts -= 1;
                     event.due_at = now.saturating_add(*after);
-                    Stage::Pending { ran_out: None }
+                    Stage::Pending { expired_at: None }
                 }
             });
             Settled::Applied
@@ -121,14 +121,14 @@ impl State {
         answers.collect()
     }
 
-    /// A future that ends when there is news of `kind`, or `None` where there is some already.
-    pub(crate) fn news(
+    /// A future that completes when a worker should claim `kind`; `None` if it should claim now.
+    pub(crate) fn wakeup(
         &mut self,
         kind: &Kind,
         now: Duration,
     ) -> Option<impl Future<Output = ()> + use<>> {
         let number = self.number_or_new(kind);
-        self.queues[number].news(now)
+        self.queues[number].wakeup(now)
     }
 
     fn holds(&self, lease: &Lease) -> bool {

@@ -1,4 +1,4 @@
-//! What operators ask for.
+//! The operations of [`Admin`](webhook_core::Admin).
 
 use std::collections::VecDeque;
 use std::ops::Bound;
@@ -10,8 +10,9 @@ use webhook_core::{
     Kind, MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State, TerminalState,
 };
 
+use crate::clock::Clock;
 use crate::event::Stage;
-use crate::{Clock, state};
+use crate::state;
 
 impl state::State {
     pub(crate) fn counts(&mut self, kind: &Kind, now: Duration) -> Counts {
@@ -97,7 +98,7 @@ impl state::State {
             if self.events.get(&id).map(|event| event.state()) != Some(State::Failed) {
                 return Requeued::NotFailed;
             }
-            self.schedule_afresh(id, now);
+            self.requeue_failed(id, now);
             Requeued::Applied
         });
         answers.collect()
@@ -126,7 +127,9 @@ impl state::State {
             self.shift(id, |event| {
                 event.due_at = event.due_at.min(now);
                 match event.stage {
-                    Stage::Leased { .. } => Stage::Pending { ran_out: Some(now) },
+                    Stage::Leased { .. } => Stage::Pending {
+                        expired_at: Some(now),
+                    },
                     stage => stage,
                 }
             });
@@ -139,7 +142,7 @@ impl state::State {
         let Some(number) = self.number(&prune.kind) else {
             return 0;
         };
-        // Where the store is younger than that, nothing in it is that old.
+        // A store that is younger than `older_than` has no such events.
         let Some(latest) = now.checked_sub(prune.older_than) else {
             return 0;
         };
