@@ -11,6 +11,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Postgres};
 use tokio::time::{sleep, timeout};
+use webhook_core::Backoff;
 
 use crate::error::{PgError, Remedy};
 use crate::options::Durability;
@@ -22,6 +23,9 @@ pub(crate) type Query = sqlx::query::Query<'static, Postgres, PgArguments>;
 
 /// How many times a statement runs at most when it meets deadlocks or serialization conflicts.
 const MAX_RUNS: u32 = 5;
+
+/// How long to wait before such a statement runs again.
+const REPEAT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(40));
 
 /// How long a connection may take to answer a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
@@ -213,7 +217,7 @@ impl Database {
                     }
                 }
                 Remedy::Repeat if runs < MAX_RUNS => {
-                    sleep(Duration::from_millis(5) * runs).await;
+                    sleep(REPEAT_BACKOFF.delay(runs)).await;
                     runs += 1;
                 }
                 _ => return Err(error),

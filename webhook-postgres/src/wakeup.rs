@@ -1,9 +1,9 @@
-//! Wakes workers for events that fall due earlier than they expect.
+//! Wakes workers when an event falls due earlier than they expect.
 //!
-//! Workers of this process are woken directly. Those of others are told by NOTIFY: sent after the
-//! commit and by a task of its own, since NOTIFY inside a transaction takes a lock that all
-//! commits wait for, and only for what falls due before they would look by themselves. Through a
-//! pooler there is no LISTEN, and workers look more often instead.
+//! Workers of this process are woken directly, those of other processes by NOTIFY. A task sends NOTIFY after
+//! the commit, since inside a transaction it takes a lock that all commits wait for, and only for events that
+//! fall due before those workers would poll. Through a transaction-mode pooler there is no LISTEN, and workers
+//! poll more often instead.
 
 mod listen;
 mod local;
@@ -22,15 +22,15 @@ use crate::session::{Database, Link};
 use local::{Expecting, Local};
 use notify::Outbox;
 
-/// How often workers look by themselves when nobody wakes them: what falls due later than that
-/// needs no notification.
+/// How often workers claim without being woken. An event that falls due later than this needs no
+/// notification.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The same through a pooler, which passes no notifications on: one query in two seconds when
-/// idle.
+/// How often workers claim through a transaction-mode pooler, which passes no notifications on: an idle worker
+/// runs one query in this time.
 pub const POOLED_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long closing a store waits for its last notifications.
+/// How long closing a store waits until its last notifications are sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Wakeups {
@@ -41,7 +41,7 @@ pub(crate) struct Wakeups {
     tasks: Mutex<Tasks>,
 }
 
-/// What runs in the background, once it is needed.
+/// Background tasks, which start when they are first needed.
 #[derive(Default)]
 struct Tasks {
     sending: Option<JoinHandle<()>>,
@@ -67,7 +67,7 @@ impl Wakeups {
         }
     }
 
-    /// Tells of committed events, by kind and how soon they fall due.
+    /// Wakes workers for committed events: their kinds, and how soon they fall due.
     pub(crate) fn due<'e>(&self, events: impl Iterator<Item = (&'e Kind, Duration)>) {
         let mut soonest: HashMap<&Kind, Duration> = HashMap::new();
         for (kind, due_in) in events {
@@ -77,7 +77,7 @@ impl Wakeups {
         let now = Instant::now();
         let mut sent = false;
         for (kind, due_in) in soonest {
-            // Beyond what an instant can hold is beyond what a worker sleeps.
+            // A worker does not sleep so long that an instant cannot hold it.
             let Some(due) = now.checked_add(due_in) else {
                 continue;
             };
@@ -92,7 +92,7 @@ impl Wakeups {
         }
     }
 
-    /// Tells that `kind` is no longer paused.
+    /// Wakes workers for `kind`, which was resumed.
     pub(crate) fn resumed(&self, kind: &Kind) {
         self.local.resumed(kind);
         if self.link == Link::Direct {
@@ -101,13 +101,12 @@ impl Wakeups {
         }
     }
 
-    /// Notes that a claim of `kind` begins, whose answer is what workers will expect.
+    /// Records that a claim of `kind` begins. Its answer sets what workers expect.
     pub(crate) fn expect(&self, kind: &Kind) -> Expecting {
         self.local.expect(kind)
     }
 
-    /// Completes when a worker should look at some of `kinds`, earlier than it expects to, with their
-    /// places.
+    /// Completes when a worker should claim some of `kinds` earlier than it expects, and returns their places.
     pub(crate) async fn wait(&self, kinds: &[Kind]) -> Vec<usize> {
         let woken = wakeup::any(kinds.iter().map(|kind| self.local.woken(kind)));
         match self.link {
@@ -115,7 +114,7 @@ impl Wakeups {
                 self.start_listening();
                 woken.await
             }
-            // When the time is over, it is time to look at all of them.
+            // After the interval, the worker claims all kinds.
             Link::Pooled => {
                 let woken = timeout(POOLED_POLL_INTERVAL, woken).await;
                 woken.unwrap_or_else(|_| (0..kinds.len()).collect())
@@ -123,16 +122,16 @@ impl Wakeups {
         }
     }
 
-    /// Sends the notifications that wait, so that a process that ends at once, as a command does,
-    /// still wakes the workers of others.
+    /// Sends the pending notifications, so that a process that ends at once, such as a command, still wakes the
+    /// workers of other processes.
     pub(crate) async fn flush(&self) {
         let sent = notify::send_once(&self.outbox, &self.database);
         if timeout(FLUSH_TIMEOUT, sent).await.is_err() {
-            tracing::debug!("workers elsewhere could not be notified in time");
+            tracing::debug!("closed before other processes were notified, their workers poll");
         }
     }
 
-    /// Ends what runs in the background, for good.
+    /// Stops the background tasks for good.
     pub(crate) fn stop(&self) {
         let mut tasks = self.tasks();
         tasks.stopped = true;

@@ -1,4 +1,4 @@
-//! Hears of events that fall due soon, and of kinds that are resumed, from other processes.
+//! Receives notifications from other processes: events that fall due soon, and kinds that are resumed.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,24 +7,23 @@ use std::time::Duration;
 use sqlx::Executor;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::time::{Instant, sleep, timeout};
+use webhook_core::Backoff;
 
 use super::local::Local;
-use super::notify::News;
+use super::notify::Notification;
 use super::{POLL_INTERVAL, notify};
 use crate::error::DatabaseError;
 
-/// A connection that was silent for as long is asked whether it still lives.
+/// A connection that was silent for this long is checked by a statement.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// How long it has to answer, and how long connecting may take.
+/// How long the check and connecting may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to wait before connecting again: at first, and at most. Workers look by themselves
-/// meanwhile.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = POLL_INTERVAL;
+/// How long to wait before connecting again. Workers poll meanwhile.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), POLL_INTERVAL);
 
-/// Listens for as long as it runs, on a connection of its own.
+/// Listens for ever, on a connection of its own.
 pub(super) async fn listen(
     options: Arc<PgConnectOptions>,
     channel: String,
@@ -36,23 +35,22 @@ pub(super) async fn listen(
         .acquire_timeout(ANSWER_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None);
-    let mut pause = FIRST_PAUSE;
+    let mut failures = 0;
     loop {
         let connected = Instant::now();
         let pool = pool.clone().connect_lazy_with((*options).clone());
         let Err(error) = hear(PgListener::connect_with(&pool), &channel, &local, own).await;
         let error = DatabaseError::from(error);
-        tracing::debug!(%error, "no notifications for a while");
-        pause = if connected.elapsed() > LONGEST_PAUSE {
-            FIRST_PAUSE
-        } else {
-            (pause * 2).min(LONGEST_PAUSE)
-        };
-        sleep(pause).await;
+        tracing::debug!(%error, "LISTEN connection lost, polling until it is back");
+        if connected.elapsed() > BACKOFF.cap {
+            failures = 0;
+        }
+        failures += 1;
+        sleep(BACKOFF.delay(failures)).await;
     }
 }
 
-/// Ends when the connection does.
+/// Returns when the connection is lost.
 async fn hear(
     connecting: impl Future<Output = Result<PgListener, sqlx::Error>>,
     channel: &str,
@@ -62,13 +60,15 @@ async fn hear(
     let mut listener = connecting.await?;
     listener.eager_reconnect(false);
     listener.listen(channel).await?;
-    // What was told while nobody listened is lost.
+    // Notifications from before are lost.
     local.wake_all();
     loop {
         match timeout(SILENCE, listener.try_recv()).await {
-            Ok(Ok(Some(told))) => match notify::read(told.payload(), own) {
-                Some((kind, News::DueIn(due_in))) => local.due(&kind, Instant::now() + due_in),
-                Some((kind, News::Resumed)) => local.resumed(&kind),
+            Ok(Ok(Some(received))) => match notify::read(received.payload(), own) {
+                Some((kind, Notification::DueIn(due_in))) => {
+                    local.due(&kind, Instant::now() + due_in)
+                }
+                Some((kind, Notification::Resumed)) => local.resumed(&kind),
                 None => {}
             },
             Ok(Ok(None)) => return Err(sqlx::Error::WorkerCrashed),

@@ -1,4 +1,4 @@
-//! The workers of this process, and what each kind's last claim told them to expect.
+//! Wakes the workers of this process, if an event falls due earlier than their last claim said.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,27 +18,28 @@ pub(super) struct Local {
 #[derive(Debug, Default)]
 struct Waiting {
     notify: Notify,
-    /// Workers that wait at this moment.
+    /// How many workers are waiting now.
     waiters: AtomicUsize,
     expected: Mutex<Expected>,
 }
 
 #[derive(Debug, Default)]
 struct Expected {
-    /// When workers will look by themselves; `None` when they know of nothing to come.
+    /// When workers will claim without being woken; `None` if they know of no further event.
     at: Option<Instant>,
-    /// Claims under way, whose answers may be older than what falls due meanwhile.
+    /// The number of claims under way: their answers may miss events that fall due meanwhile.
     claims: usize,
-    /// The earliest of what fell due meanwhile.
+    /// The earliest due time that was reported meanwhile.
     meanwhile: Option<Instant>,
-    /// Whether the last claim found the kind paused: nothing wakes a worker then but the resume.
+    /// Whether the last claim found the kind paused: then only the resume wakes workers.
     paused: bool,
-    /// How often the kind was resumed: a claim that began before the last time may find it paused.
+    /// How many times the kind was resumed: a claim that began before the last resume may still find it
+    /// paused.
     resumes: u64,
 }
 
 impl Local {
-    /// Wakes the workers of `kind` if this is earlier than they expect.
+    /// Wakes the workers of `kind` if `due` is earlier than they expect.
     pub(super) fn due(&self, kind: &Kind, due: Instant) {
         let waiting = self.kinds().get(kind).cloned();
         if let Some(waiting) = waiting {
@@ -46,7 +47,7 @@ impl Local {
         }
     }
 
-    /// Wakes the workers of `kind`, whose pause is over.
+    /// Wakes the workers of `kind`, which was resumed.
     pub(super) fn resumed(&self, kind: &Kind) {
         let waiting = self.kinds().get(kind).cloned();
         if let Some(waiting) = waiting {
@@ -54,7 +55,7 @@ impl Local {
         }
     }
 
-    /// Wakes all workers: something may have been missed.
+    /// Wakes all workers: notifications may have been missed.
     pub(super) fn wake_all(&self) {
         let kinds: Vec<_> = self.kinds().values().cloned().collect();
         kinds.iter().for_each(|waiting| waiting.wake());
@@ -112,7 +113,7 @@ impl Waiting {
         self.wake();
     }
 
-    /// Wakes all that wait; where nobody does, keeps it for the next one.
+    /// Wakes all waiting workers; if there are none, the next worker that waits is woken at once.
     fn wake(&self) {
         if self.waiters.load(Ordering::Acquire) == 0 {
             self.notify.notify_one();
@@ -126,7 +127,7 @@ impl Waiting {
     }
 }
 
-/// A claim under way. Dropped without an answer, it leaves what was expected.
+/// A claim under way. Dropping it without an answer changes nothing that workers expect.
 #[derive(Debug)]
 pub(crate) struct Expecting {
     waiting: Arc<Waiting>,
@@ -135,7 +136,7 @@ pub(crate) struct Expecting {
 }
 
 impl Expecting {
-    /// The claim said when the next event falls due.
+    /// Records that the claim succeeded, and when the next event falls due.
     pub(crate) fn until(self, next_due: Option<Duration>) {
         let mut expected = self.waiting.expected();
         expected.paused = false;
@@ -150,12 +151,12 @@ impl Expecting {
         }
     }
 
-    /// The claim found the kind paused: nothing is to be expected before it is resumed.
+    /// Records that the claim found the kind paused: workers sleep until it is resumed.
     pub(crate) fn found_paused(self) {
         let mut expected = self.waiting.expected();
         expected.at = None;
         if expected.resumes != self.resumes {
-            // The claim's snapshot was older.
+            // The snapshot of the claim was older than the resume.
             drop(expected);
             self.waiting.wake();
         } else {
@@ -210,20 +211,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_what_is_earlier_than_expected_wakes() {
+    async fn earlier_due_time_than_expected_wakes_workers() {
         let local = Local::default();
         after(&local, Some(Duration::from_secs(10)));
         local.due(&kind(), Instant::now() + Duration::from_secs(11));
         assert!(!is_woken(&local).await);
         local.due(&kind(), Instant::now() + Duration::from_secs(1));
         assert!(is_woken(&local).await);
-        // It is expected by now.
+        // Workers expect it now.
         local.due(&kind(), Instant::now() + Duration::from_secs(1));
         assert!(!is_woken(&local).await);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn where_nothing_is_expected_everything_wakes() {
+    async fn any_due_time_wakes_workers_that_expect_none() {
         let local = Local::default();
         after(&local, None);
         local.due(&kind(), Instant::now() + Duration::from_secs(3600));
@@ -231,19 +232,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_falls_due_during_a_claim_is_not_lost() {
+    async fn due_time_reported_during_a_claim_is_kept() {
         let local = Local::default();
         after(&local, Some(Duration::ZERO));
         let claim = local.expect(&kind());
         local.due(&kind(), Instant::now() + Duration::from_secs(1));
         assert!(!is_woken(&local).await);
-        // The claim's snapshot was older.
+        // The snapshot of the claim was older.
         claim.until(None);
         assert!(is_woken(&local).await);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_claim_that_fails_changes_nothing() {
+    async fn failed_claim_changes_nothing() {
         let local = Local::default();
         after(&local, None);
         drop(local.expect(&kind()));
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_a_resume_wakes_workers_of_a_paused_kind() {
+    async fn only_resume_wakes_workers_of_a_paused_kind() {
         let local = Local::default();
         local.expect(&kind()).found_paused();
         local.due(&kind(), Instant::now());
@@ -264,24 +265,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_resume_during_a_claim_is_not_lost() {
+    async fn resume_during_a_claim_is_kept() {
         let local = Local::default();
         let claim = local.expect(&kind());
         local.resumed(&kind());
         assert!(is_woken(&local).await);
-        // The claim's snapshot was older.
+        // The snapshot of the claim was older.
         claim.found_paused();
         assert!(is_woken(&local).await);
         local.due(&kind(), Instant::now());
         assert!(is_woken(&local).await);
-        // The next pause is another one.
+        // The next pause counts again.
         local.expect(&kind()).found_paused();
         local.due(&kind(), Instant::now());
         assert!(!is_woken(&local).await);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn kinds_that_nobody_claims_wake_nobody() {
+    async fn due_time_of_an_unclaimed_kind_wakes_no_worker() {
         let local = Local::default();
         local.due(&Kind::new("other").unwrap(), Instant::now());
         assert!(!is_woken(&local).await);

@@ -1,4 +1,4 @@
-//! Tells other processes of events that fall due soon, and of kinds that are resumed.
+//! Notifies other processes of events that fall due soon, and of kinds that are resumed.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -13,34 +13,34 @@ use webhook_core::Kind;
 use super::POLL_INTERVAL;
 use crate::session::{Database, Session};
 
-/// At most one statement per process in this time.
+/// A process sends at most one statement with notifications in this time.
 const NOTIFY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What a process tells others of a kind.
+/// What a process notifies others of, for one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum News {
-    /// An event falls due so soon.
+pub(super) enum Notification {
+    /// An event falls due within this time.
     DueIn(Duration),
-    /// Its pause is over. A process that does not know pauses cannot read this, and need not.
+    /// The kind is resumed. Older versions, which do not know pauses, ignore this.
     Resumed,
 }
 
-/// What stands for [`News::Resumed`] in a payload.
+/// How a payload spells [`Notification::Resumed`].
 const RESUMED: &str = "resumed";
 
-/// What is to be told: the earliest due time of each kind, and the kinds that are resumed.
+/// Notifications to send: the earliest due time of each kind, and the resumed kinds.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    /// Names this process in what it tells, so that it need not listen to itself.
+    /// Identifies this process in its payloads, so that it can ignore its own.
     sender: u64,
-    waiting: Mutex<Waiting>,
+    pending: Mutex<Pending>,
     filled: Notify,
-    /// Held while something is sent: whoever ends the process waits for that, too.
+    /// Locked while notifications are sent: a store that closes waits for that.
     sending: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct Pending {
     due: HashMap<Kind, Instant>,
     resumed: HashSet<Kind>,
 }
@@ -50,7 +50,7 @@ impl Outbox {
         Self {
             // The keys of the standard hasher are the standard library's random numbers.
             sender: RandomState::new().hash_one("sender"),
-            waiting: Mutex::default(),
+            pending: Mutex::default(),
             filled: Notify::new(),
             sending: tokio::sync::Mutex::default(),
         }
@@ -61,40 +61,40 @@ impl Outbox {
     }
 
     pub(super) fn put(&self, kind: &Kind, due: Instant) {
-        let mut waiting = self.waiting();
-        match waiting.due.get_mut(kind) {
+        let mut pending = self.pending();
+        match pending.due.get_mut(kind) {
             Some(known) => *known = due.min(*known),
             None => {
-                waiting.due.insert(kind.clone(), due);
+                pending.due.insert(kind.clone(), due);
             }
         }
         self.filled.notify_one();
     }
 
     pub(super) fn put_resumed(&self, kind: &Kind) {
-        self.waiting().resumed.insert(kind.clone());
+        self.pending().resumed.insert(kind.clone());
         self.filled.notify_one();
     }
 
     fn take(&self) -> Vec<String> {
         let now = Instant::now();
-        let Waiting { due, resumed } = std::mem::take(&mut *self.waiting());
+        let Pending { due, resumed } = std::mem::take(&mut *self.pending());
         let due = due.iter().map(|(kind, due)| {
             let due_in = due.saturating_duration_since(now);
-            payload(self.sender, kind, News::DueIn(due_in))
+            payload(self.sender, kind, Notification::DueIn(due_in))
         });
         let resumed = resumed
             .iter()
-            .map(|kind| payload(self.sender, kind, News::Resumed));
+            .map(|kind| payload(self.sender, kind, Notification::Resumed));
         due.chain(resumed).collect()
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Empties `outbox` for as long as it runs.
+/// Sends the notifications in `outbox`, for ever.
 pub(super) async fn send(outbox: Arc<Outbox>, database: Database) {
     loop {
         outbox.filled.notified().await;
@@ -103,7 +103,7 @@ pub(super) async fn send(outbox: Arc<Outbox>, database: Database) {
     }
 }
 
-/// Sends what is in `outbox` now, after what is being sent.
+/// Sends the notifications that are in `outbox` now, once those under way are sent.
 pub(super) async fn send_once(outbox: &Outbox, database: &Database) {
     let _sending = outbox.sending.lock().await;
     let payloads = outbox.take();
@@ -120,31 +120,33 @@ pub(super) async fn send_once(outbox: &Outbox, database: &Database) {
             },
         )
         .await;
-    // A hint that is lost costs a delay of one polling interval.
+    // A lost notification delays an event by at most one polling interval.
     if let Err(error) = sent {
-        tracing::debug!(%error, "workers elsewhere could not be notified");
+        tracing::debug!(%error, "failed to notify other processes, their workers poll");
     }
 }
 
 /// `sender due-in-milliseconds kind`, or `sender resumed kind`.
-fn payload(sender: u64, kind: &Kind, news: News) -> String {
-    match news {
-        News::DueIn(due_in) => format!("{sender:x} {} {kind}", due_in.as_millis()),
-        News::Resumed => format!("{sender:x} {RESUMED} {kind}"),
+fn payload(sender: u64, kind: &Kind, notification: Notification) -> String {
+    match notification {
+        Notification::DueIn(due_in) => format!("{sender:x} {} {kind}", due_in.as_millis()),
+        Notification::Resumed => format!("{sender:x} {RESUMED} {kind}"),
     }
 }
 
-/// Reads a payload of somebody else than `own`.
-pub(super) fn read(payload: &str, own: u64) -> Option<(Kind, News)> {
+/// Parses a payload; `None` for those of the sender `own` and for unknown ones.
+pub(super) fn read(payload: &str, own: u64) -> Option<(Kind, Notification)> {
     let mut parts = payload.splitn(3, ' ');
     let sender = u64::from_str_radix(parts.next()?, 16).ok()?;
-    let news = match parts.next()? {
-        RESUMED => News::Resumed,
-        // Anybody may notify: what is told is no reason to sleep long, or to overflow.
-        due_in => News::DueIn(Duration::from_millis(due_in.parse().ok()?).min(POLL_INTERVAL)),
+    let notification = match parts.next()? {
+        RESUMED => Notification::Resumed,
+        // Any role may notify: limited, so that no payload can cause a long sleep or an overflow.
+        due_in => {
+            Notification::DueIn(Duration::from_millis(due_in.parse().ok()?).min(POLL_INTERVAL))
+        }
     };
     let kind = Kind::new(parts.next()?.to_owned()).ok()?;
-    (sender != own).then_some((kind, news))
+    (sender != own).then_some((kind, notification))
 }
 
 #[cfg(test)]
@@ -154,7 +156,7 @@ mod tests {
     use crate::testing::TestDatabase;
 
     #[tokio::test]
-    async fn who_sends_waits_for_what_is_being_sent() {
+    async fn send_once_waits_for_a_send_under_way() {
         let database = TestDatabase::create().await;
         let store = PgStore::connect(database.url()).await.unwrap();
         let outbox = Outbox::new();
@@ -169,19 +171,22 @@ mod tests {
     }
 
     #[test]
-    fn payloads_are_read_by_others_than_their_sender() {
+    fn payloads_are_ignored_by_their_sender() {
         let kind = Kind::new("orders").unwrap();
-        let told = payload(7, &kind, News::DueIn(Duration::from_millis(1500)));
-        let due_in = News::DueIn(Duration::from_millis(1500));
-        assert_eq!(read(&told, 8), Some((kind.clone(), due_in)));
-        assert_eq!(read(&told, 7), None);
-        let told = payload(7, &kind, News::Resumed);
-        assert_eq!(read(&told, 8), Some((kind, News::Resumed)));
-        assert_eq!(read(&told, 7), None);
+        let sent_payload = payload(7, &kind, Notification::DueIn(Duration::from_millis(1500)));
+        let due_in = Notification::DueIn(Duration::from_millis(1500));
+        assert_eq!(read(&sent_payload, 8), Some((kind.clone(), due_in)));
+        assert_eq!(read(&sent_payload, 7), None);
+        let sent_payload = payload(7, &kind, Notification::Resumed);
+        assert_eq!(read(&sent_payload, 8), Some((kind, Notification::Resumed)));
+        assert_eq!(read(&sent_payload, 7), None);
         assert_eq!(read("anything else", 8), None);
         let far = format!("7 {} orders", u64::MAX);
-        let latest = News::DueIn(POLL_INTERVAL);
-        assert_eq!(read(&far, 8).map(|(_, news)| news), Some(latest));
+        let latest = Notification::DueIn(POLL_INTERVAL);
+        assert_eq!(
+            read(&far, 8).map(|(_, notification)| notification),
+            Some(latest)
+        );
         assert_eq!(read("", 8), None);
     }
 }
