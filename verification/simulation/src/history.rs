@@ -167,8 +167,12 @@ pub enum Fact {
     Dropped { call: CallId },
     /// It came to nothing: it never took effect, and nobody waits for it.
     Lost { call: CallId },
-    /// An operator scheduled a failed event afresh.
+    /// An operator requeued a failed event.
     Requeued { event: EventRef },
+    /// An operator paused a kind.
+    Paused { kind: Kind },
+    /// A kind was resumed: by an operator, or because faults end.
+    Resumed { kind: Kind },
 
     /// A handler began.
     Begun {

@@ -59,6 +59,8 @@ pub struct Faults {
     pub conflict: f64,
     /// An operator requeues a failed event.
     pub requeue: f64,
+    /// An operator pauses a kind, or resumes it if it is paused.
+    pub pause: f64,
     /// A handler misbehaves in some way.
     pub handlers: f64,
 }
@@ -99,6 +101,7 @@ impl Plan {
                 conflict: dice.pick(&[0.0, 0.2, 0.5]),
                 requeue: dice.pick(&[0.0, 0.1]),
                 handlers: dice.pick(&[0.0, 0.2, 0.5, 0.9]),
+                pause: dice.pick(&[0.0, 0.0, 0.02, 0.1]),
             },
         }
     }

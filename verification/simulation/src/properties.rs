@@ -10,6 +10,7 @@ mod fenced;
 mod honest;
 mod limits;
 mod once;
+mod paused;
 mod seen;
 mod stopped;
 mod stuck;
@@ -51,13 +52,14 @@ struct Wrong {
 
 type Check = fn(&Run, &Ledger) -> Result<(), Wrong>;
 
-const ALL: [(&str, Check); 14] = [
+const ALL: [(&str, Check); 15] = [
     ("durable", durable::check),
     ("answered", answered::check),
     ("once", once::check),
     ("conflict", conflict::check),
     ("seen", seen::check),
     ("early", early::check),
+    ("paused", paused::check),
     ("fenced", fenced::check),
     ("stopped", stopped::check),
     ("drained", drained::check),

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::task::yield_now;
 use tokio::time::advance;
-use webhook_core::{Admin, EventRecord, EventRef, EventSummary, Page, State, Store};
+use webhook_core::{Admin, EventRecord, EventRef, EventSummary, Kind, Page, State, Store};
 use webhook_memory::MemoryStore;
 
 use crate::Run;
@@ -69,6 +69,7 @@ enum Deed {
     Stall,
     Nudge,
     Requeue,
+    PauseOrResume,
     Start(usize),
 }
 
@@ -100,7 +101,7 @@ impl World {
         while self.tick < self.plan.faulty_ticks && !self.livelock {
             self.pass_tick().await;
         }
-        self.calm_down();
+        self.calm_down().await;
         let mut progress = (self.history.len(), self.tick);
         let finished = loop {
             self.pass_tick().await;
@@ -202,6 +203,7 @@ impl World {
             (faults.stall, Deed::Stall),
             (faults.nudge, Deed::Nudge),
             (faults.requeue, Deed::Requeue),
+            (faults.pause, Deed::PauseOrResume),
         ];
         for (chance, deed) in chances {
             if self.dice.chance(chance) {
@@ -225,6 +227,7 @@ impl World {
                 self.wire.nudge();
             }
             Deed::Requeue => self.requeue_any().await,
+            Deed::PauseOrResume => self.pause_or_resume_any().await,
             Deed::Start(node) => self.start(node),
         }
     }
@@ -242,13 +245,36 @@ impl World {
         self.history.write(Fact::Requeued { event });
     }
 
-    /// Ends all faults: what is held up proceeds, and what lies down gets up.
-    fn calm_down(&mut self) {
+    /// An operator pauses one of the kinds, or resumes it if it is paused.
+    async fn pause_or_resume_any(&mut self) {
+        let kind = self.dice.pick(&[0, 1]);
+        let kind = kinds()[kind].clone();
+        let paused = self.store.pause(&kind).await;
+        if paused.expect("the memory store always answers") {
+            self.history.write(Fact::Paused { kind });
+        } else {
+            self.resume(kind).await;
+        }
+    }
+
+    async fn resume(&mut self, kind: Kind) {
+        let resumed = self.store.resume(&kind).await;
+        if resumed.expect("the memory store always answers") {
+            self.history.write(Fact::Resumed { kind });
+        }
+    }
+
+    /// Ends all faults: what is held up proceeds, what lies down gets up, and what is paused is
+    /// resumed.
+    async fn calm_down(&mut self) {
         self.history.write(Fact::Calm);
         self.calm = true;
         self.wire.calm();
         self.stalled.clear();
         self.calls.release();
+        for kind in kinds() {
+            self.resume(kind).await;
+        }
     }
 
     /// Whether nothing is left to do.

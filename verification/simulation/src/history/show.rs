@@ -82,6 +82,8 @@ impl fmt::Display for Fact {
             Self::Dropped { call } => write!(f, "{call}: nobody waits for it any more"),
             Self::Lost { call } => write!(f, "{call}: is lost on the way"),
             Self::Requeued { event } => write!(f, "an operator requeues {}", name(event)),
+            Self::Paused { kind } => write!(f, "an operator pauses {kind}"),
+            Self::Resumed { kind } => write!(f, "{kind} is resumed"),
             Self::Begun { life, event, lease } => {
                 write!(f, "{life} handler begins {} {}", name(event), show(lease))
             }
