@@ -20,8 +20,8 @@ pub struct Life(pub u64);
 pub enum Part {
     /// Its receiver.
     Inbox,
-    /// Its worker for a kind.
-    Worker(Kind),
+    /// Its worker for these kinds.
+    Worker(Vec<Kind>),
     /// A handler, which settles its event itself.
     Handler(Kind, i64),
 }
@@ -58,7 +58,7 @@ pub enum Call {
     Accept(Vec<NewEvent>),
     Find(Vec<EventRef>),
     Ping,
-    Claim(Claim),
+    Claim(Vec<Claim>),
     Extend(Vec<Lease>, Duration),
     Settle(Vec<Settlement>),
 }
@@ -84,7 +84,7 @@ pub enum Answer {
     Accept(Vec<Accepted>),
     Find(Vec<Option<EventRecord>>),
     Ping,
-    Claim(Claimed),
+    Claim(Vec<Claimed>),
     Extend(Vec<Extended>),
     Settle(Vec<Settled>),
 }
@@ -234,7 +234,9 @@ impl History {
             Fact::Effect {
                 answer: Answer::Claim(claimed),
                 ..
-            } => !(claimed.events.is_empty() && claimed.exhausted.is_empty()),
+            } => claimed
+                .iter()
+                .any(|it| !(it.events.is_empty() && it.exhausted.is_empty())),
             _ => false,
         };
         self.lock()[from..].iter().any(moved)

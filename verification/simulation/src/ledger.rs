@@ -98,21 +98,29 @@ impl Ledger {
                         line(event, Step::Found { state });
                     }
                 }
-                (Call::Claim(claim), Answer::Claim(claimed)) => {
-                    let named = |key: &webhook_core::Key| EventRef {
-                        kind: claim.kind.clone(),
-                        key: key.clone(),
-                    };
-                    for it in &claimed.events {
-                        let (lease, length, lag) = (it.lease, claim.lease, it.lag);
-                        line(&named(&it.key), Step::Claimed { lease, length, lag });
+                (Call::Claim(claims), Answer::Claim(answers)) => {
+                    for (claim, claimed) in claims.iter().zip(answers) {
+                        let named = |key: &webhook_core::Key| EventRef {
+                            kind: claim.kind.clone(),
+                            key: key.clone(),
+                        };
+                        for it in &claimed.events {
+                            let (lease, length, lag) = (it.lease, claim.lease, it.lag);
+                            line(&named(&it.key), Step::Claimed { lease, length, lag });
+                        }
+                        for key in &claimed.exhausted {
+                            let max_attempts = claim.max_attempts.get();
+                            line(&named(key), Step::Exhausted { max_attempts });
+                        }
                     }
-                    for key in &claimed.exhausted {
-                        let max_attempts = claim.max_attempts.get();
-                        line(&named(key), Step::Exhausted { max_attempts });
-                    }
-                    for it in &claimed.events {
-                        self.names.insert(it.lease.event, named(&it.key));
+                    for (claim, claimed) in claims.iter().zip(answers) {
+                        for it in &claimed.events {
+                            let event = EventRef {
+                                kind: claim.kind.clone(),
+                                key: it.key.clone(),
+                            };
+                            self.names.insert(it.lease.event, event);
+                        }
                     }
                 }
                 (Call::Extend(leases, length), Answer::Extend(answers)) => {

@@ -12,8 +12,10 @@ use crate::time::ticks;
 /// full of one sort of fault.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// How many nodes there are, each with a receiver and a worker for either kind.
+    /// How many nodes there are, each with a receiver and with workers for both kinds.
     pub nodes: usize,
+    /// One worker processes both kinds, instead of one worker each.
+    pub shared_worker: bool,
     /// How many ticks faults last.
     pub faulty_ticks: u64,
     /// How many deliveries senders begin, redeliveries not counted.
@@ -85,6 +87,7 @@ impl Plan {
                 .with_max_concurrent_flushes(dice.pick(&[1, 1, 2]))
                 .with_accept_timeout(ticks(dice.within(1..=4))),
             workers: [worker(dice), worker(dice)],
+            shared_worker: dice.chance(0.5),
             faults: Faults {
                 before: dice.pick(&[0.0, 0.02, 0.1, 0.3]),
                 after: dice.pick(&[0.0, 0.02, 0.1, 0.3]),

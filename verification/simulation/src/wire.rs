@@ -190,17 +190,11 @@ impl Store for Faulty {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl Scheduler for Faulty {
-    /// One call for each kind. Where one fails, what the others brought comes back when its leases
-    /// run out.
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
-        let mut answers = Vec::new();
-        for claim in claims {
-            match self.ask(Call::Claim(claim.clone())).await? {
-                Answer::Claim(claimed) => answers.push(claimed),
-                other => mismatch(&other),
-            }
+        match self.ask(Call::Claim(claims.to_vec())).await? {
+            Answer::Claim(claimed) => Ok(claimed),
+            other => mismatch(&other),
         }
-        Ok(answers)
     }
 
     /// Asks in an order of its own: the core's is that of a hash map.

@@ -1,8 +1,8 @@
 //! A history in words.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
-use webhook_core::{Accepted, EventRef, Extended, Lease, Outcome, Settled};
+use webhook_core::{Accepted, EventRef, Extended, Kind, Lease, Outcome, Settled};
 
 use super::{Answer, Call, CallId, Fact, Life, Part, Record};
 
@@ -28,7 +28,10 @@ impl fmt::Display for CallId {
         } = self;
         match part {
             Part::Inbox => write!(f, "{life} inbox {verb:?} {number}"),
-            Part::Worker(kind) => write!(f, "{life} worker {kind} {verb:?} {number}"),
+            Part::Worker(kinds) => {
+                let kinds: Vec<&str> = kinds.iter().map(Kind::as_str).collect();
+                write!(f, "{life} worker {} {verb:?} {number}", kinds.join("+"))
+            }
             Part::Handler(kind, event) => {
                 write!(f, "{life} handler {kind} #{event} {verb:?} {number}")
             }
@@ -109,7 +112,7 @@ impl fmt::Display for Call {
             }),
             Self::Find(events) => list(f, events, name),
             Self::Ping => Ok(()),
-            Self::Claim(claim) => write!(f, "{} of {}", claim.limit, claim.kind),
+            Self::Claim(claims) => list(f, claims, |it| format!("{} of {}", it.limit, it.kind)),
             Self::Extend(leases, _) => list(f, leases, show),
             Self::Settle(settlements) => list(f, settlements, |it| {
                 let outcome = match &it.outcome {
@@ -134,15 +137,18 @@ impl fmt::Display for Answer {
                 None => "none".to_owned(),
             }),
             Self::Ping => write!(f, "alive"),
-            Self::Claim(claimed) => {
-                list(f, &claimed.events, |it| {
-                    format!("{} {}", it.key, show(&it.lease))
-                })?;
-                if !claimed.exhausted.is_empty() {
-                    write!(f, " exhausted {:?}", claimed.exhausted)?;
+            Self::Claim(claimed) => list(f, claimed, |it| {
+                let events: Vec<String> = it
+                    .events
+                    .iter()
+                    .map(|it| format!("{} {}", it.key, show(&it.lease)))
+                    .collect();
+                let mut words = format!("{} next {:?}", events.join(", "), it.next_due);
+                if !it.exhausted.is_empty() {
+                    let _ = write!(words, " exhausted {:?}", it.exhausted);
                 }
-                write!(f, " next {:?}", claimed.next_due)
-            }
+                words
+            }),
             Self::Extend(extended) => list(f, extended, |it: &Extended| format!("{it:?}")),
             Self::Settle(settled) => list(f, settled, |it: &Settled| format!("{it:?}")),
         }

@@ -80,7 +80,8 @@ impl Nodes {
                 reply: Ok(Answer::Claim(claimed)),
             } => {
                 let again = |name: &&Attempt| {
-                    let again = claimed.events.iter().any(|it| it.lease.event == name.1);
+                    let mut events = claimed.iter().flat_map(|it| &it.events);
+                    let again = events.any(|it| it.lease.event == name.1);
                     name.0 == call.life && again
                 };
                 self.lost.extend(self.running.keys().filter(again));

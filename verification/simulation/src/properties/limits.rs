@@ -48,12 +48,14 @@ pub(super) fn check(run: &Run, _: &Ledger) -> Result<(), Wrong> {
                 None
             }
             Fact::Effect {
-                what: Call::Claim(claim),
+                what: Call::Claim(claims),
                 answer: Answer::Claim(claimed),
                 ..
             } => {
-                let brought = claimed.events.len() + claimed.exhausted.len();
-                (brought > claim.limit.get()).then_some("events in a claim's answer")
+                let over = claims.iter().zip(claimed).any(|(claim, claimed)| {
+                    claimed.events.len() + claimed.exhausted.len() > claim.limit.get()
+                });
+                over.then_some("events in a claim's answer")
             }
             Fact::Sent { delivery, life, .. } => {
                 let waiting = load.deliveries.entry(*life).or_default();
@@ -90,16 +92,19 @@ fn called(run: &Run, load: &mut Load, call: &CallId, what: &Call) -> Option<&'st
             over.then_some("flushes")
                 .or(large.then_some("events in a batch"))
         }
-        Call::Claim(claim) => {
-            let worker = worker(run, &claim.kind);
-            let limit = worker.concurrency.min(worker.max_batch);
-            (claim.limit.get() > limit).then_some("events in a claim")
+        Call::Claim(claims) => {
+            let over = claims.iter().any(|claim| {
+                let worker = worker(run, &claim.kind);
+                claim.limit.get() > worker.concurrency.min(worker.max_batch)
+            });
+            over.then_some("events in a claim")
         }
         Call::Settle(settlements) => {
-            let Part::Worker(kind) = &call.part else {
+            let Part::Worker(kinds) = &call.part else {
                 return None;
             };
-            (settlements.len() > worker(run, kind).max_batch).then_some("settlements in a batch")
+            let largest = kinds.iter().map(|it| worker(run, it).max_batch).max()?;
+            (settlements.len() > largest).then_some("settlements in a batch")
         }
         _ => None,
     }

@@ -18,14 +18,17 @@ pub(super) fn check(run: &Run, _: &Ledger) -> Result<(), Wrong> {
                 paused.remove(kind);
             }
             Fact::Effect {
-                what: Call::Claim(claim),
+                what: Call::Claim(claims),
                 answer: Answer::Claim(claimed),
                 ..
-            } if paused.contains(&claim.kind)
-                && !(claimed.events.is_empty() && claimed.exhausted.is_empty()) =>
-            {
-                let what = format!("events of {} are claimed, which is paused", claim.kind);
-                return wrong(number, what);
+            } => {
+                for (claim, claimed) in claims.iter().zip(claimed) {
+                    let brought = claimed.events.len() + claimed.exhausted.len();
+                    if brought > 0 && paused.contains(&claim.kind) {
+                        let what = format!("events of {} are claimed, which is paused", claim.kind);
+                        return wrong(number, what);
+                    }
+                }
             }
             _ => {}
         }

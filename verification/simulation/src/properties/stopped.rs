@@ -37,7 +37,7 @@ pub(super) fn check(run: &Run, _: &Ledger) -> Result<(), Wrong> {
                 call,
                 reply: Ok(Answer::Claim(claimed)),
             } => {
-                for it in &claimed.events {
+                for it in claimed.iter().flat_map(|it| &it.events) {
                     latest.insert((call.life, it.lease.event), it.lease.fence);
                 }
             }

@@ -244,10 +244,7 @@ impl World {
                 store.ping().await?;
                 Answer::Ping
             }
-            Call::Claim(claim) => {
-                let claimed = store.claim(std::slice::from_ref(claim)).await?;
-                Answer::Claim(claimed.into_iter().next().unwrap_or_default())
-            }
+            Call::Claim(claims) => Answer::Claim(store.claim(claims).await?),
             Call::Extend(leases, lease) => Answer::Extend(store.extend(leases, *lease).await?),
             Call::Settle(settlements) => Answer::Settle(store.settle(settlements).await?),
         };

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::task::JoinHandle;
-use webhook_core::{Inbox, Payload, Worker};
+use webhook_core::{Inbox, Payload, Worker, WorkerBuilder};
 
 use super::World;
 use crate::handlers::Script;
@@ -21,7 +22,7 @@ pub(super) enum Node {
     Up {
         life: Life,
         inbox: Inbox,
-        workers: [Worker; 2],
+        workers: Vec<Worker>,
     },
     Stopping {
         life: Life,
@@ -39,24 +40,45 @@ impl World {
         self.nodes[number] = Node::Up {
             life,
             inbox: Inbox::new(Arc::new(store), self.plan.inbox.clone()),
-            workers: [self.worker::<Alpha>(life, 0), self.worker::<Beta>(life, 1)],
+            workers: self.workers(life),
         };
     }
 
-    fn worker<P: Payload>(&self, life: Life, number: usize) -> Worker {
-        let kind = webhook_core::payload::kind_of::<P>();
-        let part = Part::Worker(kind.clone());
-        let scheduler = Faulty::new(Arc::clone(&self.wire), life, part);
+    /// The workers of a node: one for each kind, or one for both.
+    fn workers(&self, life: Life) -> Vec<Worker> {
+        let none = Worker::builder;
+        if self.plan.shared_worker {
+            let both = self.handle::<Beta>(self.handle::<Alpha>(none(), life, 0), life, 1);
+            return vec![self.start_worker(both, life)];
+        }
+        let alpha = self.handle::<Alpha>(none(), life, 0);
+        let beta = self.handle::<Beta>(none(), life, 1);
+        vec![
+            self.start_worker(alpha, life),
+            self.start_worker(beta, life),
+        ]
+    }
+
+    fn start_worker(&self, worker: WorkerBuilder, life: Life) -> Worker {
+        let part = Part::Worker(worker.kinds().cloned().collect());
+        worker.start(Arc::new(Faulty::new(Arc::clone(&self.wire), life, part)))
+    }
+
+    fn handle<P: Payload>(
+        &self,
+        worker: WorkerBuilder,
+        life: Life,
+        number: usize,
+    ) -> WorkerBuilder {
         let script = Script {
             wire: Arc::clone(&self.wire),
             history: self.history.clone(),
             life,
-            kind,
+            kind: webhook_core::payload::kind_of::<P>(),
             seed: self.seed,
             badly: self.plan.faults.handlers,
         };
-        let options = self.plan.workers[number].clone();
-        Worker::start::<P>(Arc::new(scheduler), options, script)
+        worker.handle::<P>(self.plan.workers[number].clone(), script)
     }
 
     /// A receiver that is there, if any: perhaps one that is closing.
@@ -136,8 +158,7 @@ impl World {
         let closing = inbox.clone();
         let stopping = tokio::spawn(async move {
             closing.close().await;
-            let [alpha, beta] = workers;
-            tokio::join!(alpha.shutdown(drain), beta.shutdown(drain));
+            join_all(workers.into_iter().map(|worker| worker.shutdown(drain))).await;
             history.write(Fact::Stopped { life });
         });
         self.nodes[number] = Node::Stopping {
