@@ -315,7 +315,7 @@
 //!     .start(store);
 //! worker.idle().await;
 //!
-//! // On SIGTERM: let running handlers end, hand the rest back, and accept what is queued.
+//! // On SIGTERM: let running handlers end, release the other events, and store what is queued.
 //! worker.shutdown(Duration::from_secs(25)).await;
 //! inbox.close().await;
 //! # Ok(())
