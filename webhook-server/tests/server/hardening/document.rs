@@ -6,8 +6,8 @@ use std::path::Path;
 use super::GROUPS;
 use super::case::{Case, End};
 
-const BEGIN: &str = "<!-- Written by the tests, from their cases: BLESS=1 cargo test -p webhook-server --test server document -->\n";
-const END: &str = "<!-- Until here. -->\n";
+const BEGIN: &str = "<!-- Generated from the cases of the tests. To update: BLESS=1 cargo test -p webhook-server --test server document -->\n";
+const END: &str = "<!-- End of the generated tables. -->\n";
 
 #[test]
 fn the_document_shows_the_cases() {
@@ -32,7 +32,7 @@ fn tables() -> String {
         let title = group.title;
         write!(
             text,
-            "\n## {title}\n\n| Sent | Answer | Why |\n|---|---|---|\n"
+            "\n## {title}\n\n| Sent | Response | Rule |\n|---|---|---|\n"
         )
         .unwrap();
         for case in (group.cases)() {

@@ -24,12 +24,11 @@ fn sized_then_smuggled(lines: &str) -> Vec<u8> {
 pub(super) fn lengths() -> Vec<Case> {
     let length = transaction(GOOD).len();
     let hidden = [b"0\r\n\r\n".to_vec(), smuggled()].concat();
-    let both =
-        "RFC 9112, 6.1 and 6.3: Transfer-Encoding alone counts, and the connection is closed";
-    let no_number = "RFC 9112, 6.3: an invalid Content-Length cannot be recovered from";
+    let both = "RFC 9112, 6.1 and 6.3: only Transfer-Encoding counts, and the connection is closed";
+    let no_number = "RFC 9112, 6.3: an invalid Content-Length is an unrecoverable error";
     let mut cases = vec![
         case(
-            "`Content-Length` over all, `Transfer-Encoding: chunked` over nothing, a request behind it (CL.TE)",
+            "`Content-Length` of everything, `Transfer-Encoding: chunked` with an empty body, then a request (CL.TE)",
             delivery(&format!("Content-Length: {}\r\n{CHUNKED}", hidden.len()), &hidden),
         )
         .ends_with(&[400], both),
@@ -47,7 +46,7 @@ pub(super) fn lengths() -> Vec<Case> {
         )
         .ends_with(&[400], both),
         case(
-            "a good body in chunks beside any `Content-Length`, a request behind it",
+            "a valid chunked body with any `Content-Length`, then a request",
             chunked_then_smuggled(&format!("Content-Length: {length}\r\n{CHUNKED}")),
         )
         .ends_with(&[202], both),
@@ -63,14 +62,14 @@ pub(super) fn lengths() -> Vec<Case> {
                 transaction(GOOD),
             ),
         )
-        .gets(&[202], "RFC 9110, 8.6: may be taken as one"),
+        .gets(&[202], "RFC 9110, 8.6: equal values may count as one"),
         case(
-            "`Content-Length` with zeros before it",
+            "`Content-Length` with leading zeros",
             delivery(&format!("Content-Length: 00{length}\r\n"), transaction(GOOD)),
         )
-        .gets(&[202], "RFC 9110, 8.6: digits, decimal"),
+        .gets(&[202], "RFC 9110, 8.6: decimal digits"),
         case(
-            "`Content-Length` between blanks and tabs",
+            "`Content-Length` surrounded by spaces and tabs",
             delivery(&format!("Content-Length: \t {length} \t\r\n"), transaction(GOOD)),
         )
         .gets(&[202], "RFC 9112, 5: optional white space around a value"),
@@ -93,10 +92,10 @@ pub(super) fn lengths() -> Vec<Case> {
     }
     cases.extend([
         case(
-            "no length, and a body all the same",
+            "no length, but a body",
             delivery("", format!("{}\r\n\r\n", transaction(GOOD))),
         )
-        .ends_with(&[400, 400], "RFC 9112, 6.3: the body is empty; what follows is no request"),
+        .ends_with(&[400, 400], "RFC 9112, 6.3: the body is empty; the bytes that follow are not a request"),
         case(
             "a GET whose body is a request",
             [
@@ -105,9 +104,9 @@ pub(super) fn lengths() -> Vec<Case> {
             ]
             .concat(),
         )
-        .gets(&[200], "RFC 9110, 9.3.1: read and dropped"),
+        .gets(&[200], "RFC 9110, 9.3.1: the body is read and discarded"),
         case(
-            "a GET whose body, in chunks, is a request",
+            "a GET whose chunked body is a request",
             [
                 get_with(CHUNKED).into_bytes(),
                 chunk(smuggled()),
@@ -115,7 +114,7 @@ pub(super) fn lengths() -> Vec<Case> {
             ]
             .concat(),
         )
-        .ends_with(&[200], "RFC 9112, 9.3: not read, so the connection is closed"),
+        .ends_with(&[200], "RFC 9112, 9.3: the body is not read, so the connection is closed"),
         case(
             "a POST to another path whose body is a request",
             [
@@ -128,9 +127,9 @@ pub(super) fn lengths() -> Vec<Case> {
             ]
             .concat(),
         )
-        .gets(&[404], "RFC 9112, 9.3: read and dropped"),
+        .gets(&[404], "RFC 9112, 9.3: the body is read and discarded"),
         case(
-            "the same with `Expect: 100-continue`, the body sent at once",
+            "the same with `Expect: 100-continue`, and the body sent at once",
             [
                 format!(
                     "POST /nope HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: {}\r\n\r\n",
@@ -141,15 +140,15 @@ pub(super) fn lengths() -> Vec<Case> {
             ]
             .concat(),
         )
-        .ends_with(&[404], "RFC 9110, 10.1.1: whether a body comes is not known, so the connection is closed"),
+        .ends_with(&[404], "RFC 9110, 10.1.1: the server cannot know whether a body follows, so it closes the connection"),
     ]);
     cases
 }
 
 pub(super) fn transfer_codings() -> Vec<Case> {
     let length = transaction(GOOD).len();
-    let not_last = "RFC 9112, 6.3: where `chunked` is not last, the length cannot be known";
-    let unknown = "RFC 9112, 6.1: a coding not understood, or `chunked` more than once";
+    let not_last = "RFC 9112, 6.3: the length is unknown unless `chunked` comes last";
+    let unknown = "RFC 9112, 6.1: an unsupported coding, or `chunked` more than once";
     let syntax = "RFC 9112, 5.1 and 5.2: no white space before the colon, no folded lines";
     let mut cases = Vec::new();
     for line in [
@@ -159,7 +158,9 @@ pub(super) fn transfer_codings() -> Vec<Case> {
     ] {
         let bytes = delivery(&format!("{line}\r\n"), in_chunks());
         let name = format!("`{line}`").replace('\t', "\\t");
-        cases.push(case(name, bytes).gets(&[202], "RFC 9112, 7: names of codings, in any case"));
+        cases.push(
+            case(name, bytes).gets(&[202], "RFC 9112, 7: names of codings are case-insensitive"),
+        );
     }
     for (lines, answer, why) in [
         ("Transfer-Encoding: chunked, chunked", &[501], unknown),
@@ -203,7 +204,7 @@ pub(super) fn transfer_codings() -> Vec<Case> {
         (
             "Transfer-Encoding\0: chunked",
             &[400],
-            "RFC 9110, 5.6.2: no control characters in names",
+            "RFC 9110, 5.6.2: no control characters in field names",
         ),
     ] {
         let name = lines.escape_debug().to_string().replace("\\\"", "\"");
@@ -212,19 +213,19 @@ pub(super) fn transfer_codings() -> Vec<Case> {
     }
     cases.extend([
         case(
-            "`Transfer_Encoding: chunked` beside a `Content-Length`",
+            "`Transfer_Encoding: chunked` with a `Content-Length`",
             good_with("Transfer_Encoding: chunked\r\n"),
         )
-        .gets(&[202], "RFC 9110, 5.1: another field, not known"),
+        .gets(&[202], "RFC 9110, 5.1: another, unknown field; ignored"),
         case(
-            "`X: y\\nTransfer-Encoding: chunked` beside a `Content-Length`",
+            "`X: y\\nTransfer-Encoding: chunked` with a `Content-Length`",
             chunked_then_smuggled(&format!(
                 "Content-Length: {length}\r\nX: y\nTransfer-Encoding: chunked\r\n"
             )),
         )
         .ends_with(
             &[202],
-            "RFC 9112, 2.2: a bare LF ends a line, so both are there, and the connection is closed",
+            "RFC 9112, 2.2: a bare LF ends a line, so both fields are present, and the connection is closed",
         ),
         case(
             "`X: y\\rTransfer-Encoding: chunked`",
@@ -247,9 +248,8 @@ pub(super) fn transfer_codings() -> Vec<Case> {
 pub(super) fn chunks() -> Vec<Case> {
     let body = transaction(GOOD);
     let length = body.len();
-    let grammar = "RFC 9112, 7.1: not a chunk";
-    let ignored =
-        "RFC 9110, 6.5.1: trailers that would change framing, routing or rights are ignored";
+    let grammar = "RFC 9112, 7.1: not a valid chunk";
+    let ignored = "RFC 9110, 6.5.1: trailers that would change framing, routing or authentication are ignored";
     let chunked = |rest: String| delivery(CHUNKED, rest);
     let extended =
         |extension: &str| chunked(format!("{length:x};{extension}\r\n{body}\r\n0\r\n\r\n"));
@@ -257,16 +257,16 @@ pub(super) fn chunks() -> Vec<Case> {
         |trailers: &str| chunked(format!("{length:x}\r\n{body}\r\n0\r\n{trailers}\r\n"));
     let mut cases = Vec::new();
     for (name, size) in [
-        ("a chunk's size with `0x`", format!("0x{length:x}\r\n")),
-        ("a chunk's size with a sign", format!("+{length:x}\r\n")),
-        ("a chunk's size after a blank", format!(" {length:x}\r\n")),
-        ("no chunk's size", "\r\n".to_owned()),
+        ("a chunk size with `0x`", format!("0x{length:x}\r\n")),
+        ("a chunk size with a sign", format!("+{length:x}\r\n")),
+        ("a chunk size after a space", format!(" {length:x}\r\n")),
+        ("no chunk size", "\r\n".to_owned()),
         (
-            "a chunk's size beyond 64 bits",
+            "a chunk size beyond 64 bits",
             format!("{length:017x}\r\n").replacen('0', "1", 1),
         ),
-        ("a chunk's size, then a bare LF", format!("{length:x}\n")),
-        ("a chunk's size, then a bare CR", format!("{length:x}\r")),
+        ("a chunk size, then a bare LF", format!("{length:x}\n")),
+        ("a chunk size, then a bare CR", format!("{length:x}\r")),
         (
             "a chunk longer than its size",
             format!("{:x}\r\n", length - 1),
@@ -281,36 +281,36 @@ pub(super) fn chunks() -> Vec<Case> {
     }
     cases.extend([
         case(
-            "chunks' sizes with zeros before and blanks behind",
+            "chunk sizes with leading zeros and trailing spaces",
             chunked(format!("000{length:X} \t\r\n{body}\r\n00\r\n\r\n")),
         )
         .gets(
             &[202],
-            "RFC 9112, 7.1 and 7.1.1: hexadecimal digits, then bad white space",
+            "RFC 9112, 7.1 and 7.1.1: hexadecimal digits, then white space that should be tolerated",
         ),
-        case("a chunk's extensions", extended("a=b;c=\"d\";e"))
-            .gets(&[202], "RFC 9112, 7.1.1: unknown ones are ignored"),
+        case("chunk extensions", extended("a=b;c=\"d\";e"))
+            .gets(&[202], "RFC 9112, 7.1.1: unknown extensions are ignored"),
         case(
-            "chunks' extensions of 16,383 bytes together",
+            "chunk extensions of 16,383 bytes in all",
             extended(&"x".repeat(16_383)),
         )
-        .gets(&[202], "RFC 9112, 7.1.1: limited"),
+        .gets(&[202], "RFC 9112, 7.1.1: their length is limited"),
         case(
-            "chunks' extensions of 16,384 bytes",
+            "chunk extensions of 16,384 bytes",
             extended(&"x".repeat(16_384)),
         )
-        .ends_with(&[400], "RFC 9112, 7.1.1: limited"),
-        case("a bare LF in a chunk's extension", extended("a\nb")).ends_with(&[400], grammar),
-        case("a bare CR in a chunk's extension", extended("a\rb")).ends_with(&[400], grammar),
+        .ends_with(&[400], "RFC 9112, 7.1.1: their length is limited"),
+        case("a bare LF in a chunk extension", extended("a\nb")).ends_with(&[400], grammar),
+        case("a bare CR in a chunk extension", extended("a\rb")).ends_with(&[400], grammar),
         case("100 trailers", with_trailers(&"x: y\r\n".repeat(100)))
-            .gets(&[202], "RFC 9112, 7.1.2: read and dropped"),
+            .gets(&[202], "RFC 9112, 7.1.2: trailers are read and discarded"),
         case("101 trailers", with_trailers(&"x: y\r\n".repeat(101)))
-            .ends_with(&[400], "RFC 9112, 7.1.2: limited, as headers are"),
+            .ends_with(&[400], "RFC 9112, 7.1.2: limited like headers"),
         case(
             "trailers of 64 KiB",
             with_trailers(&format!("x: {}\r\n", "y".repeat(65_536))),
         )
-        .ends_with(&[400], "RFC 9112, 7.1.2: limited, as headers are"),
+        .ends_with(&[400], "RFC 9112, 7.1.2: limited like headers"),
         case(
             "a trailer `Content-Length: 4`",
             with_trailers("Content-Length: 4\r\n"),
@@ -323,7 +323,7 @@ pub(super) fn chunks() -> Vec<Case> {
         .gets(&[202], ignored),
         case("a trailer `Host: b`", with_trailers("Host: b\r\n")).gets(&[202], ignored),
         case("a trailer without a colon", with_trailers("broken\r\n"))
-            .ends_with(&[400], "RFC 9112, 7.1.2: not a field"),
+            .ends_with(&[400], "RFC 9112, 7.1.2: not a field line"),
         case("a folded trailer", with_trailers("x: y\r\n z\r\n"))
             .ends_with(&[400], "RFC 9112, 5.2: no folded lines"),
         case(

@@ -3,13 +3,13 @@
 use super::case::{Case, case, get};
 
 pub(super) fn cases() -> Vec<Case> {
-    let same = "RFC 3986, 6.2.2.2: encoded or not, the same id";
+    let same = "RFC 3986, 6.2.2.2: the same id, percent-encoded or not";
     let once = "RFC 3986, 2.4: decoded once";
-    let none = "RFC 3986, 2.1: no id is written so";
+    let none = "RFC 3986, 2.1: an invalid percent-encoding names no id";
     let utf_8 = "RFC 3629, 3: not UTF-8";
-    let other = "another id, that nobody has";
-    let path = "RFC 3986, 3.3: another path";
-    let control = "ids have no control characters";
+    let other = "a different id, which does not exist";
+    let path = "RFC 3986, 3.3: a different path";
+    let control = "ids cannot contain control characters";
     let mut cases = Vec::new();
     for (segment, why) in [("good", same), ("%67ood", same), ("%67%6F%6f%64", same)] {
         cases.push(of(segment).gets(&[200], why));
@@ -27,18 +27,15 @@ pub(super) fn cases() -> Vec<Case> {
         ("good;x=y", other),
         ("GOOD", other),
         ("good.", other),
-        (
-            "good%20",
-            "ids are trimmed when they come, not when they are asked for",
-        ),
-        (
-            "%20good",
-            "ids are trimmed when they come, not when they are asked for",
-        ),
+        ("good%20", "ids are trimmed in deliveries, not in paths"),
+        ("%20good", "ids are trimmed in deliveries, not in paths"),
         ("+good", other),
-        ("%EF%BD%87ood", "no other form of a letter is that letter"),
-        ("%E2%80%8Bgood", "invisible characters count"),
-        ("%E2%80%AEdoog", "invisible characters count"),
+        (
+            "%EF%BD%87ood",
+            "ids are not normalised: another form of a letter is another letter",
+        ),
+        ("%E2%80%8Bgood", "invisible characters are significant"),
+        ("%E2%80%AEdoog", "invisible characters are significant"),
         ("good%00", control),
         ("good%0d%0aX-Injected:%20yes", control),
         ("%0A", control),
@@ -60,11 +57,11 @@ pub(super) fn cases() -> Vec<Case> {
         ("", path),
         (
             "'%20OR%20'1'='1",
-            "an id like any; it is a parameter, never SQL",
+            "an ordinary id: ids are bound parameters, never SQL",
         ),
         (
             "good'%3B%20DROP%20TABLE%20webhook.events--",
-            "an id like any; it is a parameter, never SQL",
+            "an ordinary id: ids are bound parameters, never SQL",
         ),
     ] {
         cases.push(of(segment).gets(&[404], why));
@@ -75,7 +72,7 @@ pub(super) fn cases() -> Vec<Case> {
             format!("an id of {bytes} bytes"),
             get(&format!("/v1/transactions/{segment}")),
         );
-        cases.push(case.gets(&[404], "longer than an id can be"));
+        cases.push(case.gets(&[404], "longer than any id"));
     }
     cases
 }

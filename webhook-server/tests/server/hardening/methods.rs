@@ -3,10 +3,10 @@
 use super::case::{Case, GET, case, delivery, get, get_with, good_with, smuggled};
 
 pub(super) fn protocols() -> Vec<Case> {
-    let ignored = "RFC 9110, 7.8: an upgrade may be ignored; HTTP/1.1 goes on";
+    let ignored = "RFC 9110, 7.8: the upgrade is ignored; the connection stays HTTP/1.1";
     vec![
         case(
-            "h2c: `Upgrade: h2c` with `HTTP2-Settings`, and a request behind it",
+            "h2c: `Upgrade: h2c` with `HTTP2-Settings`, then a request",
             get_with("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"),
         )
         .gets(&[200], ignored),
@@ -21,23 +21,23 @@ pub(super) fn protocols() -> Vec<Case> {
         )
         .gets(&[200], ignored),
         case(
-            "HTTP/2's preface",
+            "the HTTP/2 preface",
             [
                 b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec(),
                 smuggled(),
             ]
             .concat(),
         )
-        .ends_with(&[], "RFC 9113, 3.4: not spoken, and an HTTP/2 client reads no HTTP/1.1"),
+        .ends_with(&[], "RFC 9113, 3.4: HTTP/2 is not supported, and its clients do not read HTTP/1.1"),
         case(
-            "`CONNECT b.example:443`, and a request behind it",
+            "`CONNECT b.example:443`, then a request",
             [
                 b"CONNECT b.example:443 HTTP/1.1\r\nHost: b.example:443\r\n\r\n".to_vec(),
                 smuggled(),
             ]
             .concat(),
         )
-        .ends_with(&[405], "RFC 9110, 9.3.6: no tunnel; what follows may have been meant for one"),
+        .ends_with(&[405], "RFC 9110, 9.3.6: there are no tunnels; later bytes may be meant for one"),
         case(
             "`TRACE /`",
             "TRACE / HTTP/1.1\r\nHost: localhost\r\nCookie: c\r\n\r\n",
@@ -52,7 +52,7 @@ pub(super) fn protocols() -> Vec<Case> {
             "`Expect: something`",
             get_with("Expect: something\r\n"),
         )
-        .gets(&[200], "RFC 9110, 10.1.1: 417 may be sent, and is not"),
+        .gets(&[200], "RFC 9110, 10.1.1: 417 is optional; the header is ignored"),
     ]
 }
 
@@ -74,10 +74,10 @@ pub(super) fn in_a_row() -> Vec<Case> {
         )
         .gets(
             &[202, 404, 400, 405, 200, 202, 415, 204],
-            "RFC 9112, 9.3.2: answers in the requests' order",
+            "RFC 9112, 9.3.2: responses come in the order of the requests",
         ),
         case(
-            "three in a row, then one that is none, then another",
+            "three in a row, then an invalid one, then another",
             [
                 GET.repeat(3).into_bytes(),
                 b"\x01\r\n\r\n".to_vec(),
@@ -87,21 +87,21 @@ pub(super) fn in_a_row() -> Vec<Case> {
         )
         .ends_with(
             &[200, 200, 200, 400],
-            "RFC 9112, 9.3: nothing is read after an error",
+            "RFC 9112, 9.3: nothing is executed after an error",
         ),
         case(
-            "one with `Connection: close`, and another",
+            "one with `Connection: close`, then another",
             [get_with("Connection: close\r\n").into_bytes(), smuggled()].concat(),
         )
-        .ends_with(&[200], "RFC 9112, 9.6: nothing is read after it"),
+        .ends_with(&[200], "RFC 9112, 9.6: later requests are not executed"),
         case(
-            "one with `Connection: close` and `Connection: keep-alive`, and another",
+            "one with `Connection: close` and `Connection: keep-alive`, then another",
             [
                 get_with("Connection: close\r\nConnection: keep-alive\r\n").into_bytes(),
                 smuggled(),
             ]
             .concat(),
         )
-        .ends_with(&[200], "RFC 9112, 9.3: close wins"),
+        .ends_with(&[200], "RFC 9112, 9.3: `close` wins"),
     ]
 }

@@ -13,8 +13,7 @@ pub(super) const ARGS: [&str; 3] = [
 ];
 
 pub(super) fn slow() -> Vec<Case> {
-    let silence =
-        "RFC 9112, 9.5: closed when the time-out is over, which 408 may and need not tell";
+    let silence = "RFC 9112, 9.5: closed after the time-out; a 408 is optional";
     let too_slow = "RFC 9110, 15.5.9";
     let whole = smuggled();
     let part = || whole[..whole.len() - 1].to_vec();
@@ -39,7 +38,7 @@ pub(super) fn slow() -> Vec<Case> {
         .then(Then::Dribbles(b' '))
         .ends_with(&[408], too_slow),
         case(
-            "a chunk's extension, a byte every 50 ms",
+            "a chunk extension, a byte every 50 ms",
             delivery("Transfer-Encoding: chunked\r\n", "1;"),
         )
         .then(Then::Dribbles(b'x'))
@@ -54,13 +53,13 @@ pub(super) fn slow() -> Vec<Case> {
         .then(Then::Dribbles(b'x'))
         .ends_with(&[408], too_slow),
         case(
-            "a body that nobody asked for, a byte every 50 ms",
+            "the body of a request to an unknown path, a byte every 50 ms",
             "POST /nope HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000\r\n\r\n",
         )
         .then(Then::Dribbles(b'x'))
         .ends_with(
             &[404],
-            "RFC 9112, 9.6: answered, and closed, when the time-out is over",
+            "RFC 9112, 9.6: answered and closed after the time-out",
         ),
         case("`Expect: 100-continue`, and no body", {
             let head =
@@ -68,13 +67,13 @@ pub(super) fn slow() -> Vec<Case> {
             format!("POST /v1/webhooks/transactions HTTP/1.1\r\nHost: localhost\r\n{head}\r\n")
         })
         .ends_with(&[100, 408], "RFC 9110, 10.1.1 and 15.5.9"),
-        case("a request, and no other", GET).ends_with(&[200], silence),
+        case("one request, then nothing", GET).ends_with(&[200], silence),
         case(
-            "requests without end, whose answers it does not read",
+            "endless requests from a client that does not read the responses",
             GET.repeat(1_000),
         )
         .then(Then::NeverReads)
-        .ends_with(&[], "RFC 9112, 9.5: closed 5 s after the longer time-out"),
+        .ends_with(&[], "RFC 9112, 9.5: closed 5 s after the longest time-out"),
     ]
 }
 
@@ -110,8 +109,7 @@ pub(super) fn half_closed() -> Vec<Case> {
 }
 
 pub(super) fn long() -> Vec<Case> {
-    let too_long =
-        "RFC 9110, 15.5.14; the rest is read for a while, so that a client still sending sees it";
+    let too_long = "RFC 9110, 15.5.14; the server reads on for a while, so that a client that is still sending gets the response";
     let million = " ".repeat(1 << 20);
     let padded = |id: &str, bytes: usize| {
         let body = transaction(id);
@@ -121,10 +119,10 @@ pub(super) fn long() -> Vec<Case> {
     vec![
         case("a body of 1 MiB", padded("long", 1 << 20))
             .gets(&[202], "the limit is `MAX_BODY_BYTES`"),
-        case("a byte more", padded(SMUGGLED, (1 << 20) + 1)).ends_with(&[413], too_long),
+        case("one byte more", padded(SMUGGLED, (1 << 20) + 1)).ends_with(&[413], too_long),
         case("10 MiB", padded(SMUGGLED, 10 << 20)).ends_with(&[413], too_long),
         case(
-            "10 MiB with `Expect: 100-continue`, not waited for",
+            "10 MiB with `Expect: 100-continue`, sent without waiting",
             delivery(
                 "Expect: 100-continue\r\nContent-Length: 10485760\r\n",
                 million.repeat(10),
@@ -137,7 +135,7 @@ pub(super) fn long() -> Vec<Case> {
         )
         .ends_with(&[413], too_long),
         case(
-            "a chunk of 2^64 - 1 bytes, of which 2 MiB come",
+            "a chunk of 2^64 - 1 bytes, of which 2 MiB arrive",
             delivery(
                 "Transfer-Encoding: chunked\r\n",
                 format!("ffffffffffffffff\r\n{}", million.repeat(2)),
@@ -145,24 +143,24 @@ pub(super) fn long() -> Vec<Case> {
         )
         .ends_with(&[413], too_long),
         case(
-            "a body of 2^64 - 1 bytes, as `Content-Length` says",
+            "`Content-Length` of 2^64 - 1 bytes",
             delivery("Content-Length: 18446744073709551615\r\n", ""),
         )
-        .ends_with(&[431], "RFC 9110, 8.6: more than can be counted"),
+        .ends_with(&[431], "RFC 9110, 8.6: too large to represent"),
         case(
-            "a body of 2^60 bytes, as `Content-Length` says",
+            "`Content-Length` of 2^60 bytes",
             delivery("Content-Length: 1152921504606846976\r\n", ""),
         )
         .ends_with(&[413], too_long),
         case(
-            "100,000 blanks, each in a chunk of its own",
+            "100,000 spaces, each in its own chunk",
             delivery("Transfer-Encoding: chunked\r\n", {
                 "1\r\n \r\n".repeat(100_000) + "0\r\n\r\n"
             }),
         )
         .ends_with(
             &[400],
-            "limits are ours: at most 1,024 pieces of less than 64 bytes on average",
+            "the server's limit: at most 1,024 pieces of less than 64 bytes on average",
         ),
     ]
 }
