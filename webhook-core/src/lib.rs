@@ -1,28 +1,21 @@
 //! A durable inbox for webhooks.
 //!
-//! An app receives an event, stores it, answers its sender, and processes the event later: once, with retries,
-//! whatever crashes in between.
+//! An app receives an event, stores it, answers its sender, and processes the event later: once, with
+//! retries, whatever crashes in between.
 //!
 //! - An [`Inbox`] stores each event once per kind and key, before it acknowledges it.
-//! - A [`Worker`] processes the event when it is due, and again after a failure or a crash, until it succeeds or its
-//!   attempts are spent.
+//! - A [`Worker`] processes the event when it is due, and again after a failure or a crash, until it succeeds
+//!   or its attempts are spent.
 //! - A [`Pipeline`] is both in one process.
 //!
-//! This crate contains no SQL, no HTTP server and no backend. Take a backend with it: `webhook-postgres` keeps events in
-//! PostgreSQL, `webhook-memory` in memory. To verify who sent an event, take `webhook-sources`.
+//! This crate contains no SQL, no HTTP server and no backend. Take a backend with it: `webhook-postgres`
+//! keeps events in PostgreSQL, `webhook-memory` in memory. To verify who sent an event, take
+//! `webhook-sources`.
 //!
-//! This page is a guide:
-//! [a first pipeline](#a-first-pipeline),
-//! [answering a sender](#answering-a-sender),
-//! [payloads](#payloads),
-//! [handlers](#handlers),
-//! [events that follow](#events-that-follow),
-//! [options](#options),
-//! [several processes](#several-processes),
-//! [testing](#testing),
-//! [operating](#operating),
-//! [backends](#backends),
-//! [features](#features).
+//! This page is a guide: [a first pipeline](#a-first-pipeline), [answering a sender](#answering-a-sender),
+//! [payloads](#payloads), [handlers](#handlers), [events that follow](#events-that-follow),
+//! [options](#options), [several processes](#several-processes), [testing](#testing),
+//! [operating](#operating), [backends](#backends), [features](#features).
 //!
 //! # A first pipeline
 //!
@@ -82,9 +75,9 @@
 //!
 //! # Answering a sender
 //!
-//! Every [`Accepted`] is durable and a success for the sender, a conflict too: the store keeps the first event and records the
-//! conflict. An [`Error`] has a [kind](Error::kind) that decides the answer. [`Inbox`] is cheap to clone, so it fits the state
-//! of any web framework.
+//! Every [`Accepted`] is durable and a success for the sender, a conflict too: the store keeps the first
+//! event and records the conflict. An [`Error`] has a [kind](Error::kind) that decides the answer. [`Inbox`]
+//! is cheap to clone, so it fits the state of any web framework.
 //!
 //! ```
 //! use webhook_core::{ErrorKind, Inbox};
@@ -124,8 +117,8 @@
 //! # Payloads
 //!
 //! [`Payload::identify`] runs when a delivery arrives: it gives the key and a [`Fingerprint`] of the content that is compared when the
-//! key comes again. [`Payload::decode`] runs when the event is processed. Key and kind may come from headers that you keep with
-//! the event:
+//! key comes again. [`Payload::decode`] runs when the event is processed. Key and kind may come from headers
+//! that you keep with the event:
 //!
 //! ```
 //! use webhook_core::{Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Payload};
@@ -164,8 +157,8 @@
 //!
 //! # Handlers
 //!
-//! A [`Handler`] is an async function, a closure, or a type of its own. It runs at least once per event. How it returns decides what
-//! happens next:
+//! A [`Handler`] is an async function, a closure, or a type of its own. It runs at least once per event. How
+//! it returns decides what happens next:
 //!
 //! ```
 //! use std::time::Duration;
@@ -196,15 +189,16 @@
 //! # }
 //! ```
 //!
-//! A panic and a time-out are retried. After a crash or a lost lease a handler runs again for an event that it may have finished. Effects
-//! happen exactly once if they are idempotent by the event's key, or if they are made in the transaction that settles the event
-//! (`PgStore::settle_with` in `webhook-postgres`).
+//! A panic and a time-out are retried. After a crash or a lost lease a handler runs again for an event that
+//! it may have finished. Effects happen exactly once if they are idempotent by the event's key, or if they
+//! are made in the transaction that settles the event (`PgStore::settle_with` in `webhook-postgres`).
 //!
 //! Handlers log in a span that names kind, key and attempt. For metrics and alerts, implement [`Observer`].
 //!
 //! # Events that follow
 //!
-//! A handler finds the pipeline's inbox in its event. A payload that serde can write can be accepted as it is:
+//! A handler finds the pipeline's inbox in its event. A payload that serde can write can be accepted as it
+//! is:
 //!
 //! ```
 //! use std::time::Duration;
@@ -289,8 +283,8 @@
 //!
 //! # Several processes
 //!
-//! A process that only accepts takes an [`Inbox`], one that only processes a [`Worker`]. With `webhook-postgres` they may be on
-//! different machines, any number of each.
+//! A process that only accepts takes an [`Inbox`], one that only processes a [`Worker`]. With
+//! `webhook-postgres` they may be on different machines, any number of each.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -324,9 +318,9 @@
 //!
 //! # Testing
 //!
-//! A handler is a function: call it with [`Event::new`] and compare its [`HandlerError`], as in [the example of
-//! `Handler`](Handler#testing). A whole app runs on `webhook-memory`, whose clock is Tokio's: with a paused clock, hours of retries take
-//! no time. [`Pipeline::idle`] waits until nothing is left to do.
+//! A handler is a function: call it with [`Event::new`] and compare its [`HandlerError`], as in [the example
+//! of `Handler`](Handler#testing). A whole app runs on `webhook-memory`, whose clock is Tokio's: with a
+//! paused clock, hours of retries take no time. [`Pipeline::idle`] waits until nothing is left to do.
 //!
 //! ```
 //! use std::sync::atomic::{AtomicU32, Ordering};
@@ -390,9 +384,10 @@
 //!
 //! # Backends
 //!
-//! A backend implements [`Store`] for senders and readers, [`Scheduler`] for workers, and [`Admin`] for operators. Each method
-//! documents what it guarantees. [`conformance!`](crate::conformance!) makes a test of each guarantee. [`throttle`] and [`wakeup`]
-//! help with what backends have in common. `async_trait` and `bytes` are re-exported.
+//! A backend implements [`Store`] for senders and readers, [`Scheduler`] for workers, and [`Admin`] for
+//! operators. Each method documents what it guarantees. [`conformance!`](crate::conformance!) makes a test of
+//! each guarantee. [`throttle`] and [`wakeup`] help with what backends have in common. `async_trait` and
+//! `bytes` are re-exported.
 //!
 //! # Features
 //!

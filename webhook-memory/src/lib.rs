@@ -1,7 +1,8 @@
 //! The in-memory backend of `webhook-core`.
 //!
 //! [`MemoryStore`] keeps the promises of [`Store`], [`Scheduler`] and [`Admin`] for as long as its process lives: "durable" means
-//! held in memory. It is meant for tests, for demonstrations, and for apps whose senders redeliver after a restart.
+//! held in memory. It is meant for tests, for demonstrations, and for apps whose senders redeliver after a
+//! restart.
 //!
 //! # Example
 //!
@@ -30,8 +31,8 @@
 //!
 //! # Tests in paused time
 //!
-//! The store's clock is Tokio's. In a test with `#[tokio::test(start_paused = true)]`, time jumps to the next thing that is due, so
-//! delays and retries take no time:
+//! The store's clock is Tokio's. In a test with `#[tokio::test(start_paused = true)]`, time jumps to the next
+//! thing that is due, so delays and retries take no time:
 //!
 //! ```
 //! use std::time::Duration;
@@ -68,8 +69,8 @@
 //!
 //! # Limits
 //!
-//! A store holds a million events and 1 GiB by default. When it is full it refuses new events, or makes room by deleting processed
-//! events and their keys: see [`MemoryOptions`] and [`WhenFull`].
+//! A store holds a million events and 1 GiB by default. When it is full it refuses new events, or makes room
+//! by deleting processed events and their keys: see [`MemoryOptions`] and [`WhenFull`].
 //!
 //! # The conformance suite
 //!

@@ -1,7 +1,7 @@
 //! The PostgreSQL backend of [`webhook_core`].
 //!
-//! Events live in a schema of the app's own database, so that an app can accept an event, or finish processing one, in the same
-//! transaction as its own work. Any number of processes may share it.
+//! Events live in a schema of the app's own database, so that an app can accept an event, or finish
+//! processing one, in the same transaction as its own work. Any number of processes may share it.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -22,8 +22,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A [`PgStore`] implements [`Store`], [`Scheduler`] and [`Admin`]. The guide to payloads, handlers and pipelines is the front page of
-//! [`webhook_core`]; this page is about what only PostgreSQL adds.
+//! A [`PgStore`] implements [`Store`], [`Scheduler`] and [`Admin`]. The guide to payloads, handlers and
+//! pipelines is the front page of [`webhook_core`]; this page is about what only PostgreSQL adds.
 //!
 //! # Connecting
 //!
@@ -48,8 +48,9 @@
 //!
 //! [`PgStore::migrate`] makes the schema, or brings it up to date; no other call does. It is named `webhook`, unless
 //! [`PgOptions::schema`] names another one, so that a database may have several inboxes. The role that migrates needs `CREATE` on the
-//! database; roles that serve need only rights on the tables. An app that adds views or tables of its own to the schema makes them by a
-//! [`MigrationLine`]. The view `inbox` in the schema shows every event of every kind to those who read with SQL.
+//! database; roles that serve need only rights on the tables. An app that adds views or tables of its own to
+//! the schema makes them by a [`MigrationLine`]. The view `inbox` in the schema shows every event of every
+//! kind to those who read with SQL.
 //!
 //! # Accepting in the app's transaction
 //!
@@ -104,8 +105,9 @@
 //!
 //! # Testing
 //!
-//! With the feature `testing`, each test gets a database of its own on the server that `TEST_DATABASE_URL` names: see
-//! `testing::TestDatabase`. Most tests of an app need no database: `webhook-memory` keeps the same promises.
+//! With the feature `testing`, each test gets a database of its own on the server that `TEST_DATABASE_URL`
+//! names: see `testing::TestDatabase`. Most tests of an app need no database: `webhook-memory` keeps the same
+//! promises.
 //!
 //! # Features
 //!

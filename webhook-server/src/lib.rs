@@ -1,7 +1,8 @@
 //! `webhook-server`: the durable inbox as a process of its own.
 //!
-//! To run the server, read the documents in the repository; to put an inbox into your own app, take `webhook-core`. This crate is a
-//! library only so that tests and apps can run the very same server in their process:
+//! To run the server, read the documents in the repository; to put an inbox into your own app, take
+//! `webhook-core`. This crate is a library only so that tests and apps can run the very same server in their
+//! process:
 //!
 //! ```no_run
 //! use webhook_server::{Server, config::CommandLine};

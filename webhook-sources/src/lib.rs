@@ -3,8 +3,8 @@
 //! [`signature`] verifies the signatures of Standard Webhooks (and Svix), Stripe, GitHub, Shopify, Razorpay, Cashfree, and of any
 //! sender that signs the body by HMAC-SHA256. It makes them as well: for tests, and for senders.
 //!
-//! This crate does no I/O and knows no HTTP library: it takes the headers by a closure, the body as bytes, and the
-//! time as a value. It depends on no other crate of this project: use it with or without the inbox of
+//! This crate does no I/O and knows no HTTP library: it takes the headers by a closure, the body as bytes,
+//! and the time as a value. It depends on no other crate of this project: use it with or without the inbox of
 //! `webhook-core`.
 //!
 //! # Verifying a delivery
@@ -44,8 +44,8 @@
 //!
 //! # Changing a secret
 //!
-//! Give the old and the new secret at once until the sender signs with the new one. [`Verified`](signature::Verified) tells which of
-//! them matched:
+//! Give the old and the new secret at once until the sender signs with the new one.
+//! [`Verified`](signature::Verified) tells which of them matched:
 //!
 //! ```
 //! # use std::time::SystemTime;
@@ -76,8 +76,8 @@
 //! | Cashfree | [`BodyHmac`](signature::BodyHmac) with a preset | yes |
 //! | others that sign by HMAC-SHA256 | [`BodyHmac`](signature::BodyHmac) with a [`BodyHmacScheme`](signature::BodyHmacScheme) | as you say |
 //!
-//! Without a signed time, somebody who has seen a delivery can send it again. Keep the keys of such events for long, so that it is
-//! recognised as a duplicate.
+//! Without a signed time, somebody who has seen a delivery can send it again. Keep the keys of such events
+//! for long, so that it is recognised as a duplicate.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
