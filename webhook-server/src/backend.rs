@@ -1,4 +1,4 @@
-//! Where events are kept: in PostgreSQL, or in memory where no database is named.
+//! The backend that the configuration names: PostgreSQL, or memory if no database is configured.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,41 +6,38 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
-use webhook_core::{Admin, Scheduler, Store};
+use webhook_core::{Admin, Backoff, Scheduler, Store};
 use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
 use webhook_postgres::{PgError, PgOptions, PgStore};
 
 use crate::config::{Config, DatabaseUrl, Migrate, SecretsError};
 use crate::transaction;
 
-/// How long to wait before the second try to reach the database; then twice as long each time.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// How long to wait between two attempts to connect to the database at the start.
+const CONNECT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
 
-/// The longest wait between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-
-/// An open backend: one store, seen by senders, by workers and by operators.
+/// An open backend, by the traits that the inbox, workers and operators use.
 pub struct Backend {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) scheduler: Arc<dyn Scheduler>,
-    /// Without one, nothing is ever deleted.
-    pub(crate) operator: Option<Arc<dyn Admin>>,
-    /// What is to be closed in the end.
+    /// Without it there are no operator routes, and nothing is deleted.
+    pub(crate) admin: Option<Arc<dyn Admin>>,
+    /// The database to close at shutdown.
     database: Option<PgStore>,
 }
 
 impl Backend {
-    /// A backend of the caller's, by its two faces; without retention.
+    /// A backend of the caller, without operator routes and retention.
     pub fn new(store: Arc<dyn Store>, scheduler: Arc<dyn Scheduler>) -> Self {
         Self {
             store,
             scheduler,
-            operator: None,
+            admin: None,
             database: None,
         }
     }
 
-    /// Opens what `config` names, waiting for it within bounds.
+    /// Opens the backend of `config`. Waits for the database up to `database_wait_seconds`.
     pub(crate) async fn open(config: &Config) -> Result<Self, OpenError> {
         let Some(url) = database_url(config).await? else {
             return Ok(Self::in_memory(config));
@@ -49,17 +46,17 @@ impl Backend {
         if config.migrate == Migrate::Auto {
             migrate(&database).await?;
         }
-        // Also logs settings of the database that may lose commits.
+        // The ping also logs settings of the database that may lose commits.
         if let Err(error) = database.ping().await {
             warn!(
                 error = &error as &dyn std::error::Error,
-                "database is not ready; /readyz says when it is"
+                "database is not ready; /readyz reports when it is"
             );
         }
         Ok(Self {
             store: Arc::new(database.clone()),
             scheduler: Arc::new(database.clone()),
-            operator: Some(Arc::new(database.clone())),
+            admin: Some(Arc::new(database.clone())),
             database: Some(database),
         })
     }
@@ -79,12 +76,12 @@ impl Backend {
         Self {
             store: Arc::clone(&store) as Arc<dyn Store>,
             scheduler: Arc::clone(&store) as Arc<dyn Scheduler>,
-            operator: Some(store),
+            admin: Some(store),
             database: None,
         }
     }
 
-    /// The database that `config` names, as it is.
+    /// Connects to the database of `config`, without migrating it.
     pub(crate) async fn database(config: &Config) -> Result<PgStore, OpenError> {
         let url = database_url(config).await?.ok_or(OpenError::NoDatabase)?;
         let database = connect(&url, config).await?;
@@ -97,7 +94,7 @@ impl Backend {
         }
     }
 
-    /// Brings the schema of the database that `config` names up to date.
+    /// Brings the schema of the database of `config` up to date.
     pub(crate) async fn migrate(config: &Config) -> Result<(), OpenError> {
         let url = database_url(config).await?.ok_or(OpenError::NoDatabase)?;
         let database = connect(&url, config).await?;
@@ -113,7 +110,7 @@ impl Backend {
     }
 }
 
-/// The database's URL, whose file is read where it holds up no task.
+/// Reads the database URL on a blocking thread: it may be in a file.
 async fn database_url(config: &Config) -> Result<Option<DatabaseUrl>, OpenError> {
     let config = config.clone();
     let reading = tokio::task::spawn_blocking(move || config.read_database_url());
@@ -121,17 +118,17 @@ async fn database_url(config: &Config) -> Result<Option<DatabaseUrl>, OpenError>
     read.map_err(OpenError::UrlFile)
 }
 
-/// Tries to reach the database until the time that `config` allows is over.
+/// Tries to connect to the database until `database_wait_seconds` are over.
 async fn connect(url: &DatabaseUrl, config: &Config) -> Result<PgStore, OpenError> {
     let mut options: PgOptions = url.expose().parse().map_err(OpenError::Url)?;
     options.max_connections = config.database_pool_size.get();
     let wait = config.database_wait_seconds;
     let started = Instant::now();
     let deadline = started + wait;
-    // One try is made in any case.
+    // The first attempt is made however short the wait is.
     let first_deadline = deadline.max(started + options.acquire_timeout);
     info!(database = ?options, "connecting");
-    let mut pause = FIRST_PAUSE;
+    let mut failures = 0;
     let mut attempt_deadline = first_deadline;
     let mut reason = PgError::TimedOut { after: wait };
     loop {
@@ -141,9 +138,11 @@ async fn connect(url: &DatabaseUrl, config: &Config) -> Result<PgStore, OpenErro
             Ok(Err(error @ PgError::TlsFile { .. })) => return Err(OpenError::Url(error)),
             Ok(Err(error)) if error.is_permanent() => return Err(OpenError::Refused(error)),
             Ok(Err(error)) => reason = error,
-            // Cut off by the end of the wait: what the try before ended with says more.
+            // Cut off by the end of the wait: the error of the attempt before says more.
             Err(_) => {}
         }
+        failures += 1;
+        let pause = CONNECT_BACKOFF.ceiling(failures);
         let now = Instant::now();
         if now + pause >= deadline {
             return Err(OpenError::Unreachable {
@@ -158,7 +157,6 @@ async fn connect(url: &DatabaseUrl, config: &Config) -> Result<PgStore, OpenErro
             "database not reachable yet"
         );
         sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
         attempt_deadline = deadline;
     }
 }
@@ -178,40 +176,41 @@ impl fmt::Debug for Backend {
     }
 }
 
-/// Why the database cannot be used.
+/// Why the database cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// None is named.
+    /// No database is configured.
     #[error("DATABASE_URL is not set")]
     NoDatabase,
-    /// The file that holds its URL cannot be used.
-    #[error("cannot read the database's URL")]
+    /// The file that holds the URL cannot be used.
+    #[error("failed to read the database URL")]
     UrlFile(#[source] SecretsError),
-    /// The task that reads the file did not end.
-    #[error("failed to read the database's URL")]
+    /// The task that reads the file panicked.
+    #[error("failed to read the database URL")]
     UrlTask(#[source] tokio::task::JoinError),
-    /// Its URL is none, or names files that cannot be used.
-    #[error("DATABASE_URL cannot be used")]
+    /// The URL is invalid, or names files that cannot be used.
+    #[error("invalid DATABASE_URL")]
     Url(#[source] PgError),
-    /// It refused us, and would again: a wrong password, an unknown database, an untrusted certificate.
+    /// The database refused the connection, and will refuse it again: wrong password, unknown
+    /// database, untrusted certificate.
     #[error(
-        "the database refuses the connection, and will until DATABASE_URL, the role or the server changes"
+        "the database refuses the connection; retrying does not help: correct DATABASE_URL, the role or the server"
     )]
     Refused(#[source] PgError),
-    /// It did not answer in time.
+    /// The database did not answer in time.
     #[error("database not reachable within {waited:?} (DATABASE_WAIT_SECONDS)")]
     Unreachable {
-        /// How long it had.
+        /// How long the server waited.
         waited: Duration,
-        /// What the last try that was not cut short ended with.
+        /// The error of the last attempt that was not cut off.
         #[source]
         source: PgError,
     },
-    /// It answers, and has not the schema of this version.
+    /// The database answers, but does not have the schema of this version.
     #[error("database is not ready")]
     NotReady(#[source] webhook_core::StoreError),
-    /// Its schema could not be brought up to date.
-    #[error("database schema cannot be brought up to date")]
+    /// The migration failed.
+    #[error("failed to bring the database schema up to date")]
     Migrate(#[source] PgError),
 }

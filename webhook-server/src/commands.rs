@@ -20,6 +20,7 @@ use crate::backend::{Backend, OpenError};
 use crate::config::Config;
 use crate::views::{noun, transaction_kind};
 use output::Output;
+pub(crate) use prune::Prune;
 
 /// What an operator asks for. All of it needs DATABASE_URL, and none of it a running server.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]

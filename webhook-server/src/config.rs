@@ -1,10 +1,7 @@
 //! Configuration: flags, environment variables and `.env`, in this order of precedence.
 
-mod command_line;
 mod credentials;
-mod env_file;
-mod environment;
-mod explain;
+pub(crate) mod env_file;
 mod files;
 mod pem;
 mod rates;
@@ -13,7 +10,7 @@ mod replay;
 mod robustness;
 mod secret;
 mod senders;
-mod text;
+pub(crate) mod text;
 mod tls;
 mod values;
 mod warnings;
@@ -24,17 +21,17 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, ValueEnum};
+use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 use webhook_core::{InboxOptions, OnFailed, Retention, WorkerOptions, payload};
 
 use crate::http::HttpOptions;
 use crate::transaction::Transaction;
-pub use command_line::{CommandLine, Task};
 pub use credentials::{LineProblem, SecretsError};
 pub use env_file::EnvFileError;
 pub use files::FileError;
 pub use pem::PemError;
 pub use rates::{ForwardedHeader, Networks, Rates};
+pub(crate) use secret::looks_secret;
 pub use secret::{DatabaseUrl, Secrets};
 pub use senders::SignatureScheme;
 pub use text::TextError;
@@ -254,16 +251,22 @@ pub enum Migrate {
     Off,
 }
 
-/// What holds where neither flags nor variables say otherwise.
+/// The defaults of all options, whatever the environment variables are.
 impl Default for Config {
     fn default() -> Self {
-        command_line::defaults()
+        let options = Self::augment_args(Command::new("webhook-server"));
+        let matches = options
+            .mut_args(|arg| arg.env(None::<&str>))
+            .try_get_matches_from(["webhook-server"]);
+        matches
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .expect("the defaults parse, as a test shows")
     }
 }
 
 impl Config {
-    /// Refuses what parses but makes no sense together.
-    fn check(&self, task: Option<&Task>) -> Result<(), &'static str> {
+    /// Refuses options that contradict each other.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
         self.check_senders()?;
         self.tls.check()?;
         match (self.retention_days, self.key_retention_days) {
@@ -284,20 +287,18 @@ impl Config {
         if self.database_url.is_some() && self.database_url_file.is_some() {
             return Err("DATABASE_URL and DATABASE_URL_FILE exclude each other");
         }
-        match (task, self.role, self.has_database()) {
-            (Some(Task::Migrate), _, false) => {
-                Err("migrate needs DATABASE_URL (--database-url): there is nothing else to migrate")
-            }
-            (Some(Task::Operator(_)), _, false) => Err(
-                "this command needs DATABASE_URL (--database-url): a server's memory is seen by \
-                 itself only",
-            ),
-            (None, Role::Api | Role::Worker, false) => Err(
-                "ROLE (--role) api and worker need DATABASE_URL (--database-url): events in \
-                 memory are seen by one process only",
-            ),
-            _ => Ok(()),
+        Ok(())
+    }
+
+    /// Refuses options that a server cannot run with.
+    pub(crate) fn check_serving(&self) -> Result<(), &'static str> {
+        if self.role != Role::All && !self.has_database() {
+            return Err(
+                "ROLE (--role) api and worker need DATABASE_URL (--database-url): events in memory \
+                 are seen by one process only",
+            );
         }
+        Ok(())
     }
 
     /// Whether events are kept in a database, and not in memory.

@@ -5,7 +5,7 @@
 //! process:
 //!
 //! ```no_run
-//! use webhook_server::{Server, config::CommandLine};
+//! use webhook_server::{CommandLine, Server};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let line = CommandLine::read(["webhook-server", "--bind-addr", "127.0.0.1:0"])?;
@@ -15,7 +15,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`main`] is the whole program: it parses a [`CommandLine`](config::CommandLine) and calls [`run`].
+//! [`main`] is the whole program: it parses a [`CommandLine`] and calls [`run`].
 //!
 //! This crate has no features.
 
@@ -23,6 +23,7 @@
 
 mod audit;
 mod backend;
+mod command_line;
 mod commands;
 pub mod config;
 mod core_dumps;
@@ -40,6 +41,7 @@ pub mod transaction;
 mod views;
 
 pub use backend::{Backend, OpenError};
+pub use command_line::{CommandLine, Task};
 pub use commands::{CommandError, OperatorCommand};
 pub use handler::LogTransaction;
 pub use healthcheck::{Unhealthy, healthcheck};

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, stderr};
 use std::path::Path;
 use std::process::exit;
 
-use crate::config::CommandLine;
+use crate::command_line::CommandLine;
 use crate::core_dumps::forbid_core_dumps;
 use crate::logging::{flush_log, print_to_stderr, printable, start as start_logging};
 use crate::run::{RunError, run};

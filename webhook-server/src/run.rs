@@ -7,8 +7,9 @@ use tracing::{info, warn};
 
 use crate::audit::Audit;
 use crate::backend::{Backend, OpenError};
+use crate::command_line::{CommandLine, Task};
 use crate::commands::CommandError;
-use crate::config::{CommandLine, Config, Task};
+use crate::config::Config;
 use crate::healthcheck::{Unhealthy, healthcheck};
 use crate::server::{Server, StartError};
 use crate::signals::{Signal, Signals, StopSignal};

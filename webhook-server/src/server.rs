@@ -92,7 +92,7 @@ impl Server {
             None => App::without_inbox(store, options),
         };
         let mut for_operators = None;
-        if let Some(operator) = backend.operator.clone() {
+        if let Some(operator) = backend.admin.clone() {
             match sockets.for_operators {
                 Some(socket) => {
                     let mut options = config.http_options();
@@ -194,7 +194,7 @@ fn pipeline(backend: &Backend, config: &Config) -> Pipeline {
         return pipeline.start();
     }
     let mut pipeline = pipeline.handle_with::<Transaction>(config.worker_options(), LogTransaction);
-    if let (Some(retention), Some(operator)) = (config.retention(), &backend.operator) {
+    if let (Some(retention), Some(operator)) = (config.retention(), &backend.admin) {
         pipeline = pipeline.retain(Arc::clone(operator), retention);
     }
     pipeline.start()

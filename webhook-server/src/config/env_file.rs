@@ -19,7 +19,7 @@ const SECRET: [&str; 3] = ["DATABASE_URL", "WEBHOOK_SECRETS", "API_TOKENS"];
 
 /// How a line that is not understood is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Strictness {
+pub(crate) enum Strictness {
     /// As an error, where it may set an option.
     Strict,
     /// It is ignored.
@@ -28,15 +28,15 @@ pub(super) enum Strictness {
 
 /// What the file sets.
 #[derive(Debug, Default)]
-pub(super) struct EnvFile {
+pub(crate) struct EnvFile {
     /// The variables; of several values for one, the last.
-    pub(super) values: BTreeMap<String, Zeroizing<String>>,
+    pub(crate) values: BTreeMap<String, Zeroizing<String>>,
     /// Sentences for the log.
-    pub(super) warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Reads the file at `path`, where there is one. `known` are the variables of options.
-pub(super) fn read(
+pub(crate) fn read(
     path: &Path,
     known: &[&str],
     strictness: Strictness,
@@ -63,7 +63,7 @@ pub(super) fn read(
 impl EnvFile {
     /// Puts those variables into the environment that are not `known` and not set there, such as
     /// `PGSSLROOTCERT`.
-    pub(super) fn export(&self, known: &[&str]) {
+    pub(crate) fn export(&self, known: &[&str]) {
         let is_unset = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
         let mut assignments = Zeroizing::new(String::new());
         for (name, value) in &self.values {
@@ -111,7 +111,7 @@ pub enum EnvFileError {
 }
 
 /// What `text` sets, as the file would.
-pub(super) fn parse(
+pub(crate) fn parse(
     text: &str,
     known: &[&str],
     strictness: Strictness,

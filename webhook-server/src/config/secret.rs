@@ -37,7 +37,7 @@ impl DatabaseUrl {
     }
 
     /// Whether the URL seems to hold a password, in any of the places where PostgreSQL reads one.
-    pub(super) fn holds_password(&self) -> bool {
+    pub(crate) fn holds_password(&self) -> bool {
         let after_scheme = self.0.split_once("://").map_or(&**self.0, |(_, rest)| rest);
         let has_user_info = after_scheme
             .rsplit_once('@')
@@ -63,7 +63,7 @@ const MAX_QUOTED_CHARS: usize = 200;
 
 /// Whether an error must not quote `value`, because it looks like a secret that was given in the
 /// wrong place.
-pub(super) fn looks_secret(value: &str) -> bool {
+pub(crate) fn looks_secret(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
     let is_marked = [
         "whsec_",

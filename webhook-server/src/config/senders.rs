@@ -87,7 +87,7 @@ impl Config {
     }
 
     /// Refuses to let everybody in by mistake.
-    pub(super) fn check_anonymous_access(&self) -> Result<(), String> {
+    pub(crate) fn check_anonymous_access(&self) -> Result<(), String> {
         let addr = self.bind_addr;
         let is_safe = self.anonymous_access() == AnonymousAccess::Everyone
             || addr.ip().is_loopback()

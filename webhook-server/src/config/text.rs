@@ -116,7 +116,7 @@ pub(super) fn has_lone_quote(text: &str) -> bool {
 
 /// The value of a variable that holds one value: without the blanks, the quotation marks and the
 /// line break that env files and secret stores leave around it.
-pub(super) fn value(text: &str) -> &str {
+pub(crate) fn value(text: &str) -> &str {
     let text = without_written_break(trim(text));
     unquoted(text).map_or(text, |inner| without_written_break(trim(inner)))
 }

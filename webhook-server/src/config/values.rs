@@ -121,8 +121,8 @@ pub(super) fn count_u32(text: &str) -> Result<NonZeroU32, String> {
 pub struct LogFilter(String);
 
 impl LogFilter {
-    /// What a command logs by default: warnings, and its own audit line.
-    pub(super) fn warnings() -> Self {
+    /// What commands log by default: warnings, and who ran the command.
+    pub(crate) fn for_commands() -> Self {
         Self("warn,webhook_server::audit=info".to_owned())
     }
 

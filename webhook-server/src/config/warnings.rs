@@ -24,7 +24,7 @@ impl Config {
                 LONG_TOLERANCE.as_secs()
             ));
         }
-        warnings.extend(self.unknown_replay_warning(None));
+        warnings.extend(self.key_retention_warning());
         if self.tls.tls_cert_file.is_none() {
             self.warn_of_plain_text(&mut warnings);
         }

@@ -38,7 +38,7 @@ async fn it_gives_up_with_a_reason_and_without_the_password() {
     const UNREACHABLE: (&str, &str) = ("1", "database not reachable within 1s");
     // Final: it does not wait for as long as it may.
     const REFUSED: (&str, &str) = ("3600", "the database refuses the connection");
-    const UNUSABLE: (&str, &str) = ("3600", "DATABASE_URL cannot be used");
+    const UNUSABLE: (&str, &str) = ("3600", "invalid DATABASE_URL");
     let files = Files::new();
     let verified = |file: &str| {
         let parameters = format!("sslmode=verify-full&sslrootcert={file}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::{Command, CommandFactory as _};
-use webhook_server::config::CommandLine;
+use webhook_server::CommandLine;
 
 /// All Rust source below a folder, but for what is built.
 fn sources(folder: &Path, text: &mut String) {

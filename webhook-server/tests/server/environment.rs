@@ -234,7 +234,7 @@ async fn keys_are_kept_for_as_long_as_signatures_can_be_replayed() {
 
 #[tokio::test]
 async fn keys_deleted_early_are_warned_of_where_the_scheme_is_unknown() {
-    let warning = "a captured delivery that was signed without a time is then taken as new";
+    let warning = "a captured delivery whose signature has no timestamp is then accepted as new";
     for (args, is_warned) in [
         (&["--role=worker", "--retention-days=29"][..], true),
         (&["--role=worker", "--retention-days=30"], false),

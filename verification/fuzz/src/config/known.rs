@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::LazyLock;
 
 use clap::CommandFactory as _;
-use webhook_server::config::CommandLine;
+use webhook_server::CommandLine;
 
 /// The longest time that can be set: ten years.
 pub(super) const MAX_SECONDS: u64 = 315_360_000;

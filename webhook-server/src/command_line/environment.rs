@@ -4,38 +4,47 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use clap::CommandFactory;
+use clap::{Args, Command};
 use zeroize::Zeroizing;
 
-use super::env_file::{self, EnvFileError, Strictness};
-use super::{CommandLine, Task, text};
+use crate::config::env_file::{self, EnvFileError, Strictness};
+use crate::config::{Config, text};
 
-/// The variables that hold several values, one per line, and are cleaned line by line.
+/// Variables that hold several values, one per line. Their readers clean each line.
 const MULTI_LINE: [&str; 2] = ["WEBHOOK_SECRETS", "API_TOKENS"];
 
-/// The variables that a health check needs; what is wrong with others is no concern of its.
+/// The variables that a health check needs. It must not fail because of mistakes in others.
 const FOR_HEALTHCHECK: [&str; 4] = ["BIND_ADDR", "TLS_CERT_FILE", "LOG_LEVEL", "LOG_FORMAT"];
 
-/// What the environment says.
+/// The options that environment variables set.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
-    /// Each variable that is set, as the flag that says the same.
+    /// A flag for each variable that is set, with the same value.
     pub(super) flags: Vec<OsString>,
-    /// Sentences for the log about the file.
+    /// Warnings about `.env` for the log.
     pub(super) warnings: Vec<String>,
 }
 
-/// A variable of an option, and its flag.
+/// Which variables are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// Those of all options.
+    All,
+    /// Those of a health check.
+    Healthcheck,
+}
+
+/// The variable of an option, and its flag.
 struct Variable {
     name: String,
     flag: String,
 }
 
 impl Environment {
-    /// The environment of this process, as `task` needs it.
-    pub(super) fn of_process(task: Option<&Task>) -> Self {
+    /// Reads the variables of this process.
+    pub(super) fn of_process(needs: Needs) -> Self {
         let none = BTreeMap::new();
-        let variables = variables(task);
+        let variables = variables(needs);
         let flags = variables.iter().filter_map(|it| it.as_flag(&none));
         Self {
             flags: flags.collect(),
@@ -43,17 +52,17 @@ impl Environment {
         }
     }
 
-    /// The same, and the file at `path` for variables that are unset or empty.
-    pub(super) fn with_file(task: Option<&Task>, path: &Path) -> Result<Self, EnvFileError> {
-        let strictness = match task {
-            Some(Task::Healthcheck) => Strictness::Lenient,
-            _ => Strictness::Strict,
+    /// Reads the variables of this process, and those that are unset or empty from the file at `path`.
+    pub(super) fn with_file(needs: Needs, path: &Path) -> Result<Self, EnvFileError> {
+        let strictness = match needs {
+            Needs::Healthcheck => Strictness::Lenient,
+            Needs::All => Strictness::Strict,
         };
-        let all = variables(None);
+        let all = variables(Needs::All);
         let known: Vec<&str> = all.iter().map(|it| it.name.as_str()).collect();
         let file = env_file::read(path, &known, strictness)?;
         file.export(&known);
-        let variables = variables(task);
+        let variables = variables(needs);
         let flags = variables.iter().filter_map(|it| it.as_flag(&file.values));
         Ok(Self {
             flags: flags.collect(),
@@ -62,23 +71,23 @@ impl Environment {
     }
 }
 
-/// The variables that `task` reads.
-fn variables(task: Option<&Task>) -> Vec<Variable> {
-    let command = CommandLine::command();
-    let known = command.get_arguments().filter_map(|arg| {
+/// The variables of the options that are read.
+fn variables(needs: Needs) -> Vec<Variable> {
+    let options = Config::augment_args(Command::new("webhook-server"));
+    let variables = options.get_arguments().filter_map(|arg| {
         Some(Variable {
             name: arg.get_env()?.to_str()?.to_owned(),
             flag: arg.get_long()?.to_owned(),
         })
     });
-    let is_healthcheck = matches!(task, Some(Task::Healthcheck));
-    known
-        .filter(|it| !is_healthcheck || FOR_HEALTHCHECK.contains(&it.name.as_str()))
+    variables
+        .filter(|it| needs == Needs::All || FOR_HEALTHCHECK.contains(&it.name.as_str()))
         .collect()
 }
 
 impl Variable {
-    /// `--flag=value`, where the process or else the file sets the variable to something.
+    /// `--flag=value`, with the value of the process, or else of the file. `None` if neither sets the
+    /// variable, or if it is empty.
     fn as_flag(&self, file: &BTreeMap<String, Zeroizing<String>>) -> Option<OsString> {
         let of_process = std::env::var_os(&self.name);
         let of_process = of_process.and_then(|value| self.clean(&value));
@@ -91,7 +100,8 @@ impl Variable {
         Some(flag)
     }
 
-    /// `value` without what env files and secret stores leave around it; `None` where that is all.
+    /// `value` without the blanks and quotation marks that env files and secret stores leave around it.
+    /// `None` if nothing is left.
     fn clean(&self, value: &OsStr) -> Option<OsString> {
         let Some(value) = value.to_str() else {
             return Some(value.to_owned());

@@ -1,20 +1,20 @@
-//! Errors of the command line that name the variable as well as the flag.
+//! Rewrites clap's errors: they name the variable as well as the flag, and show no secret. clap would
+//! quote any value, and cannot say which one is not UTF-8.
 
 use std::any::TypeId;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 
-use super::CommandLine;
-use super::secret::looks_secret;
+use crate::config::looks_secret;
 
-/// The same error, by the name of its variable where it is about a value, and without anything that
-/// may be a secret.
-pub(super) fn error(error: Error, args: &[OsString], command: &mut Command) -> Error {
+/// Rewrites `error`, which `command` reports of `args`. If it is about a value, it names the variable
+/// and the flag. It quotes nothing that may be a secret.
+pub(super) fn explain(error: Error, args: &[OsString], command: &mut Command) -> Error {
     match error.kind() {
-        ErrorKind::InvalidUtf8 => match not_utf8(args) {
+        ErrorKind::InvalidUtf8 => match not_utf8(args, command) {
             // It may be a secret.
             Some(name) => command.error(
                 ErrorKind::InvalidUtf8,
@@ -28,8 +28,8 @@ pub(super) fn error(error: Error, args: &[OsString], command: &mut Command) -> E
     }
 }
 
-/// An argument that is not known. It is quoted where it is a flag; anything else may be a secret
-/// with blanks that the shell has split, or a database's URL without its flag.
+/// An unknown argument. It is quoted if it is a flag. Anything else may be part of a secret that the
+/// shell has split at a blank, or a database URL without its flag.
 fn unknown(error: &Error, command: &mut Command) -> Error {
     let context = |kinds: [ContextKind; 2]| kinds.into_iter().find_map(|kind| error.get(kind));
     let given = match context([ContextKind::InvalidArg, ContextKind::InvalidSubcommand]) {
@@ -44,7 +44,7 @@ fn unknown(error: &Error, command: &mut Command) -> Error {
     let mut message = if is_flag {
         format!("unexpected argument {flag}")
     } else {
-        "unexpected argument, which is not shown since it may be a secret: put values with blanks \
+        "unexpected argument, which is not shown because it may be a secret: put values with blanks \
          into quotation marks"
             .to_owned()
     };
@@ -71,8 +71,7 @@ fn value(error: Error, command: &mut Command) -> Error {
     };
     // As in `--flag <VALUE>` and `--flag[=<VALUE>]`.
     let flag = arg.split([' ', '[', '=']).next().unwrap_or(arg);
-    let documented = CommandLine::command();
-    let known = documented
+    let known = command
         .get_arguments()
         .find(|known| known.get_long() == flag.strip_prefix("--"));
     let expected = match (
@@ -85,7 +84,7 @@ fn value(error: Error, command: &mut Command) -> Error {
         (_, Some(reason)) => reason.to_string(),
         _ => return error,
     };
-    let name = known.and_then(named).unwrap_or_else(|| flag.to_owned());
+    let name = known.map_or_else(|| flag.to_owned(), |_| variable_and_flag(flag));
     let is_secret = known.is_some_and(Arg::is_hide_env_values_set) || looks_secret(value);
     let message = if is_secret {
         format!("invalid value for {name}, which is not shown: {expected}")
@@ -95,15 +94,15 @@ fn value(error: Error, command: &mut Command) -> Error {
     command.error(ErrorKind::ValueValidation, message)
 }
 
-/// The variable and the flag of `known`.
-fn named(known: &Arg) -> Option<String> {
-    let (variable, flag) = (known.get_env()?, known.get_long()?);
-    Some(format!("{} (--{flag})", variable.to_string_lossy()))
+/// The variable of the option `flag`, and the flag: `BIND_ADDR (--bind-addr)`.
+fn variable_and_flag(flag: &str) -> String {
+    let variable = flag.trim_start_matches('-').replace('-', "_");
+    format!("{} ({flag})", variable.to_ascii_uppercase())
 }
 
-/// The variable whose value is not UTF-8, and its flag. Variables are flags among `args`, too.
-fn not_utf8(args: &[OsString]) -> Option<String> {
-    let command = CommandLine::command();
+/// The name of the first option in `args` whose value is not UTF-8. Variables are among `args` as
+/// flags.
+fn not_utf8(args: &[OsString], command: &Command) -> Option<String> {
     let is_text = |known: &&Arg| known.get_value_parser().type_id() != TypeId::of::<PathBuf>();
     let mut known = command.get_arguments().filter(is_text);
     let by_flag = |known: &Arg| {
@@ -113,7 +112,7 @@ fn not_utf8(args: &[OsString]) -> Option<String> {
             let is_joined = joined.is_some_and(|rest| rest.starts_with(b"="));
             pair[1].to_str().is_none() && (is_joined || pair[0] == *flag)
         });
-        is_bad.then(|| named(known))?
+        is_bad.then(|| variable_and_flag(&flag))
     };
     known.find_map(by_flag)
 }
@@ -121,7 +120,8 @@ fn not_utf8(args: &[OsString]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::environment::Environment;
+    use crate::command_line::CommandLine;
+    use crate::command_line::environment::Environment;
 
     fn refused(args: &[OsString]) -> String {
         let program = OsString::from("webhook-server");
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_is_named_by_its_variable() {
+    fn a_wrong_switch_is_named_by_its_variable() {
         let message = refused(&["--insecure=maybe".into()]);
         assert!(message.contains("INSECURE (--insecure)"), "{message}");
         assert!(message.contains(r#""maybe""#), "{message}");
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     #[cfg(unix)]
-    fn what_is_not_utf8_is_named_and_not_shown() {
+    fn values_that_are_not_utf8_are_named_and_not_shown() {
         use std::os::unix::ffi::OsStringExt;
 
         let os = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());

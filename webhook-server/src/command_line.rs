@@ -1,0 +1,237 @@
+//! The command line: which task to run, and with which options.
+
+mod environment;
+mod errors;
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::commands::{OperatorCommand, Prune};
+use crate::config::{Config, EnvFileError, LogFilter};
+use crate::http::{Scope, TokenName};
+use environment::{Environment, Needs};
+
+/// A parsed command line, with the options that environment variables set.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "webhook-server",
+    version,
+    about = "A durable inbox for webhooks.",
+    long_about = "A durable inbox for webhooks. It answers 202 once a transaction is durable, and \
+        processes it later, once.\n\nEvery option can be set by its flag, by its environment variable, \
+        or by a line of the file .env in the working directory, in this order of precedence. An \
+        empty variable counts as unset.",
+    args_override_self = true
+)]
+pub struct CommandLine {
+    /// The task to run; `None` runs the server.
+    #[command(subcommand)]
+    pub task: Option<Task>,
+    /// The options.
+    #[command(flatten)]
+    pub config: Config,
+    /// Warnings for the log about how options were set.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
+}
+
+/// A task to run instead of the server.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Task {
+    /// Bring the database schema up to date
+    Migrate,
+    /// Check whether the server on BIND_ADDR is alive. Exit codes: 0 alive, 1 not alive
+    Healthcheck,
+    /// Create an API token, and print it with its digest for API_TOKENS
+    Token {
+        /// What the token allows: read transactions, or operate, which includes read
+        scope: Scope,
+        /// A name for the log, such as who uses the token
+        #[arg(long)]
+        name: Option<TokenName>,
+    },
+    /// A command for operators.
+    #[command(flatten)]
+    Operator(OperatorCommand),
+}
+
+impl CommandLine {
+    /// Parses `args`, of which the first is the name of the program, and the environment variables.
+    ///
+    /// # Errors
+    ///
+    /// When an option is wrong: the error names its variable, the value unless it may be a secret, and
+    /// what is expected. Also for `--help` and `--version`: the error is their text.
+    pub fn read<A: Into<OsString> + Clone>(
+        args: impl IntoIterator<Item = A>,
+    ) -> Result<Self, clap::Error> {
+        Self::read_in(args, |needs| Ok(Environment::of_process(needs)))
+    }
+
+    /// As [`read`](Self::read), and takes variables that are not set from the file at `env_file`, if
+    /// there is one. Those that are no options, such as `PGSSLROOTCERT`, are put into the environment
+    /// of the process: call this before starting threads.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read), and when the file cannot be read, or a line that may set an option
+    /// does not parse. `--help`, `--version` and `token` do not read the file. `healthcheck` ignores
+    /// lines that do not parse.
+    pub fn read_with_env_file<A: Into<OsString> + Clone>(
+        args: impl IntoIterator<Item = A>,
+        env_file: &Path,
+    ) -> Result<Self, clap::Error> {
+        Self::read_in(args, |needs| Environment::with_file(needs, env_file))
+    }
+
+    fn read_in<A: Into<OsString> + Clone>(
+        args: impl IntoIterator<Item = A>,
+        environment: impl FnOnce(Needs) -> Result<Environment, EnvFileError>,
+    ) -> Result<Self, clap::Error> {
+        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
+        // Variables are read below: clap would not treat an empty one as unset.
+        let mut command = Self::command().mut_args(|arg| arg.global(true).env(None::<&str>));
+        let by_flags = match command.try_get_matches_from_mut(&args) {
+            Ok(matches) => matches,
+            Err(error) if error.kind() == ErrorKind::DisplayHelp => return Err(help(&args, error)),
+            Err(error) => return Err(errors::explain(error, &args, &mut command)),
+        };
+        let line = Self::from_arg_matches(&by_flags)
+            .map_err(|error| errors::explain(error, &args, &mut command))?;
+        if matches!(line.task, Some(Task::Token { .. })) {
+            return Ok(line);
+        }
+        let needs = match line.task {
+            Some(Task::Healthcheck) => Needs::Healthcheck,
+            _ => Needs::All,
+        };
+        let environment = environment(needs)
+            .map_err(|error| command.error(ErrorKind::Io, crate::with_causes(&error)))?;
+        // The last of several flags wins, so those of the environment come first.
+        let program = args.iter().take(1).cloned();
+        let rest = args.iter().skip(1).cloned();
+        let args: Vec<OsString> = program.chain(environment.flags).chain(rest).collect();
+        let matches = command
+            .try_get_matches_from_mut(&args)
+            .map_err(|error| errors::explain(error, &args, &mut command))?;
+        let mut line = Self::from_arg_matches(&matches)
+            .map_err(|error| errors::explain(error, &args, &mut command))?;
+        let is_default = matches.value_source("log_level") == Some(ValueSource::DefaultValue);
+        if is_default && matches!(line.task, Some(Task::Operator(_))) {
+            line.config.log_level = LogFilter::for_commands();
+        }
+        if matches!(line.task, Some(Task::Healthcheck)) {
+            return Ok(line);
+        }
+        line.check(&mut command)?;
+        line.warnings = environment.warnings;
+        line.warnings.extend(exposed(&by_flags, &line.config));
+        if let Some(prune) = line.unforced_prune() {
+            let warning = line
+                .config
+                .pruned_key_age_warning(prune.key_age(), prune.is_of_transactions());
+            line.warnings.extend(warning);
+        }
+        Ok(line)
+    }
+
+    /// Refuses options that contradict each other, or are not safe.
+    fn check(&self, command: &mut Command) -> Result<(), clap::Error> {
+        let mut conflict = |wrong: &str| command.error(ErrorKind::ArgumentConflict, wrong);
+        let config = &self.config;
+        config.check().map_err(&mut conflict)?;
+        match &self.task {
+            None => {
+                config.check_serving().map_err(&mut conflict)?;
+                config
+                    .check_key_retention()
+                    .map_err(|wrong| conflict(&wrong))?;
+                return config
+                    .check_anonymous_access()
+                    .map_err(|wrong| command.error(ErrorKind::MissingRequiredArgument, wrong));
+            }
+            Some(Task::Migrate) if !config.has_database() => {
+                return Err(conflict(
+                    "migrate needs DATABASE_URL (--database-url): there is nothing else to migrate",
+                ));
+            }
+            Some(Task::Operator(_)) if !config.has_database() => {
+                return Err(conflict(
+                    "this command needs DATABASE_URL (--database-url): events in the memory of a \
+                     server are seen by that server only",
+                ));
+            }
+            Some(_) => {}
+        }
+        match self.unforced_prune() {
+            Some(prune) if prune.is_of_transactions() => config
+                .check_pruned_key_age(prune.key_age())
+                .map_err(|wrong| conflict(&wrong)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The command `prune`, if it was given without `--force`.
+    fn unforced_prune(&self) -> Option<&Prune> {
+        match &self.task {
+            Some(Task::Operator(OperatorCommand::Prune(prune))) if !prune.is_forced() => {
+                Some(prune)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The help text that `args` ask for, with the names of the variables. Returns `otherwise` if there is
+/// none.
+fn help(args: &[OsString], otherwise: clap::Error) -> clap::Error {
+    let command = CommandLine::command();
+    // The values of variables are not shown: any of them may hold a secret by mistake.
+    let command = command.mut_args(|arg| arg.global(true).hide_env_values(true));
+    let read = command.try_get_matches_from(args);
+    read.err().unwrap_or(otherwise)
+}
+
+/// Warns of secrets in flags, which every user of the machine can read.
+fn exposed(by_flags: &ArgMatches, config: &Config) -> Vec<String> {
+    let is_flag = |id| by_flags.value_source(id) == Some(ValueSource::CommandLine);
+    let url = config.database_url.as_ref();
+    let shows_password = is_flag("database_url") && url.is_some_and(|url| url.holds_password());
+    let shown = [
+        (
+            shows_password,
+            "--database-url",
+            "DATABASE_URL_FILE or DATABASE_URL",
+        ),
+        (
+            is_flag("webhook_secrets"),
+            "--webhook-secrets",
+            "WEBHOOK_SECRETS_FILE or WEBHOOK_SECRETS",
+        ),
+    ];
+    let shown = shown.into_iter().filter(|(is_shown, ..)| *is_shown);
+    shown
+        .map(|(_, flag, instead)| {
+            format!(
+                "every user of this machine can read the secret of {flag} in the list of \
+                 processes: set {instead} instead"
+            )
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_an_empty_command_line() {
+        let line = CommandLine::read_in(["webhook-server"], |_| Ok(Environment::default()));
+        let read = line.unwrap().config;
+        assert_eq!(format!("{read:?}"), format!("{:?}", Config::default()));
+    }
+}
