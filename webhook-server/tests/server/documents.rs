@@ -68,6 +68,53 @@ fn every_test_that_a_document_names_is_there() {
     assert!(named > 60, "{named}");
 }
 
+/// The anchors of the headings in `text`, as GitHub makes them.
+fn anchors(text: &str) -> Vec<String> {
+    let mut is_code = false;
+    let mut anchors = Vec::new();
+    for line in text.lines() {
+        is_code ^= line.starts_with("```");
+        if let Some(heading) = line.strip_prefix('#').filter(|_| !is_code) {
+            let heading = heading.trim_start_matches('#').trim().to_lowercase();
+            let kept = heading.replace(' ', "-");
+            let kept = kept
+                .chars()
+                .filter(|c| c.is_alphanumeric() || "-_".contains(*c));
+            anchors.push(kept.collect());
+        }
+    }
+    anchors
+}
+
+#[test]
+fn every_link_between_documents_has_a_target() {
+    let mut wrong = Vec::new();
+    for (path, text) in documents() {
+        for link in text
+            .split("](")
+            .skip(1)
+            .filter_map(|it| it.split(')').next())
+        {
+            if link.contains("://") || link.contains(char::is_whitespace) {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => path.clone(),
+                file => path.with_file_name(file),
+            };
+            let is_there = match std::fs::read_to_string(&target) {
+                Ok(text) => anchor.is_empty() || anchors(&text).iter().any(|it| it == anchor),
+                Err(_) => target.is_dir(),
+            };
+            if !is_there {
+                wrong.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
 /// The cells of each row of the tables in `text`, without the names of columns.
 fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
     let lines = text.lines().filter(|line| line.starts_with("| "));
@@ -114,6 +161,33 @@ fn operating_guide_lists_every_variable_with_its_default() {
         documented, options,
         "left: docs/operating.md, right: --help"
     );
+}
+
+/// The parts of `text` between backticks, without what an ellipsis stands for.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted
+        .flat_map(|it| it.split('…'))
+        .map(str::trim)
+        .filter(|it| !it.is_empty())
+}
+
+#[test]
+fn operating_guide_quotes_log_messages_as_they_are() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut source = String::new();
+    sources(root, &mut source);
+    // Strings that go on in the next line.
+    let source: Vec<&str> = source.split("\\\n").map(str::trim_start).collect();
+    let source = source.concat();
+    let text = read("docs/operating.md");
+    let (_, section) = text.split_once("\n## Logs\n").unwrap();
+    let (section, _) = section.split_once("\n### ").unwrap();
+    let messages: Vec<&str> = rows(section).flat_map(|row| quoted(row[0])).collect();
+    assert!(messages.len() > 8, "{messages:?}");
+    for message in messages {
+        assert!(source.contains(message), "no code logs {message:?}");
+    }
 }
 
 /// The help of `command` and of its subcommands, without flags and environment variables, whose names do
