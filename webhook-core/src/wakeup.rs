@@ -1,8 +1,12 @@
 //! Help for whoever writes a [`Scheduler`](crate::Scheduler): waiting for work.
 
+mod kinds;
+
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::Poll;
+
+pub use kinds::{Claiming, Wakeups};
 
 /// Waits until some of `waits` are over, and answers with the places of all that are, for
 /// [`Scheduler::wait_for_work`](crate::Scheduler::wait_for_work). Without any it waits for ever.

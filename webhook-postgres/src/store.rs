@@ -293,14 +293,14 @@ impl Scheduler for PgStore {
         }
         let begun = self.inner.throttle.begin(Instant::now());
         let wakeups = &self.inner.wakeups;
-        let expecting: Vec<_> = claims.iter().map(|it| wakeups.expect(&it.kind)).collect();
+        let claiming: Vec<_> = claims.iter().map(|it| wakeups.claiming(&it.kind)).collect();
         let claimed = claim::claim(&mut self.session(), &self.inner.claim_cursors, claims).await?;
-        for ((claim, expecting), claimed) in claims.iter().zip(expecting).zip(&claimed) {
+        for ((claim, claiming), claimed) in claims.iter().zip(claiming).zip(&claimed) {
             let Some(claimed) = claimed else {
-                expecting.found_paused();
+                claiming.found_paused();
                 continue;
             };
-            expecting.until(claimed.next_due);
+            claiming.ended(claimed.next_due);
             let brought = claimed.events.len() + claimed.exhausted.len();
             let limit = claim.limit.get();
             self.inner

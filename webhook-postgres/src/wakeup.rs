@@ -6,7 +6,6 @@
 //! poll more often instead.
 
 mod listen;
-mod local;
 mod notify;
 
 use std::collections::HashMap;
@@ -15,11 +14,11 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
-use webhook_core::{Kind, wakeup};
+use webhook_core::Kind;
+use webhook_core::wakeup::{self, Claiming};
 
 use crate::options::Pooler;
 use crate::session::{Database, Link};
-use local::{Expecting, Local};
 use notify::Outbox;
 
 /// How often workers claim without being woken. An event that falls due later than this needs no
@@ -34,7 +33,7 @@ pub const POOLED_POLL_INTERVAL: Duration = Duration::from_secs(2);
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Wakeups {
-    local: Arc<Local>,
+    local: Arc<wakeup::Wakeups>,
     link: Link,
     database: Database,
     outbox: Arc<Outbox>,
@@ -102,8 +101,8 @@ impl Wakeups {
     }
 
     /// Records that a claim of `kind` begins. Its answer sets what workers expect.
-    pub(crate) fn expect(&self, kind: &Kind) -> Expecting {
-        self.local.expect(kind)
+    pub(crate) fn claiming(&self, kind: &Kind) -> Claiming {
+        self.local.claiming(kind)
     }
 
     /// Completes when a worker should claim some of `kinds` earlier than it expects, and returns their places.

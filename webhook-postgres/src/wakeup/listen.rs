@@ -8,8 +8,8 @@ use sqlx::Executor;
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 use tokio::time::{Instant, sleep, timeout};
 use webhook_core::Backoff;
+use webhook_core::wakeup::Wakeups;
 
-use super::local::Local;
 use super::notify::Notification;
 use super::{POLL_INTERVAL, notify};
 use crate::error::DatabaseError;
@@ -27,7 +27,7 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), POLL_INTERVAL)
 pub(super) async fn listen(
     options: Arc<PgConnectOptions>,
     channel: String,
-    local: Arc<Local>,
+    local: Arc<Wakeups>,
     own: u64,
 ) {
     let pool = PgPoolOptions::new()
@@ -54,7 +54,7 @@ pub(super) async fn listen(
 async fn hear(
     connecting: impl Future<Output = Result<PgListener, sqlx::Error>>,
     channel: &str,
-    local: &Local,
+    local: &Wakeups,
     own: u64,
 ) -> Result<Infallible, sqlx::Error> {
     let mut listener = connecting.await?;

@@ -1,4 +1,4 @@
-//! Wakes the workers of this process, if an event falls due earlier than their last claim said.
+//! Wakes the workers of one process, if an event falls due earlier than their last claim said.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,11 +7,45 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
-use webhook_core::Kind;
 
-/// The kinds that this process claims.
+use crate::event::Kind;
+
+/// Wakes the workers of this process earlier than they expect, and never for nothing.
+///
+/// A worker sleeps until the next due time that its last claim told it. A backend that holds one `Wakeups`
+/// for all its workers tells it of each claim ([`claiming`](Self::claiming)) and of each event that falls
+/// due ([`due`](Self::due)); [`woken`](Self::woken) completes only if that is earlier than the workers of
+/// the kind expect. Claims and events may cross: an event that is reported while a claim runs is kept until
+/// the claim has ended, since the claim may not have seen it.
+///
+/// A backend that several processes use tells this of the events of other processes as well, or lets
+/// workers poll.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tokio::time::Instant;
+/// use webhook_core::Kind;
+/// use webhook_core::wakeup::Wakeups;
+///
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// const ORDER: Kind = Kind::from_static("order");
+/// let wakeups = Wakeups::default();
+///
+/// // In `Scheduler::claim`: the next event falls due in a minute.
+/// let claiming = wakeups.claiming(&ORDER);
+/// claiming.ended(Some(Duration::from_secs(60)));
+///
+/// // After the commit in `Store::accept`: this one falls due earlier.
+/// wakeups.due(&ORDER, Instant::now() + Duration::from_secs(1));
+///
+/// // In `Scheduler::wait_for_work`, for each of its kinds, by `webhook_core::wakeup::any`.
+/// wakeups.woken(&ORDER).await;
+/// # }
+/// ```
 #[derive(Debug, Default)]
-pub(super) struct Local {
+pub struct Wakeups {
     kinds: Mutex<HashMap<Kind, Arc<Waiting>>>,
 }
 
@@ -38,41 +72,47 @@ struct Expected {
     resumes: u64,
 }
 
-impl Local {
-    /// Wakes the workers of `kind` if `due` is earlier than they expect.
-    pub(super) fn due(&self, kind: &Kind, due: Instant) {
+impl Wakeups {
+    /// Wakes the workers of `kind` if `due` is earlier than they expect. Call it after the commit.
+    pub fn due(&self, kind: &Kind, due: Instant) {
         let waiting = self.kinds().get(kind).cloned();
         if let Some(waiting) = waiting {
             waiting.due(due);
         }
     }
 
-    /// Wakes the workers of `kind`, which was resumed.
-    pub(super) fn resumed(&self, kind: &Kind) {
+    /// Wakes the workers of `kind`, which was [resumed](crate::Admin::resume). Call it after the commit.
+    pub fn resumed(&self, kind: &Kind) {
         let waiting = self.kinds().get(kind).cloned();
         if let Some(waiting) = waiting {
             waiting.resumed();
         }
     }
 
-    /// Wakes all workers: notifications may have been missed.
-    pub(super) fn wake_all(&self) {
+    /// Wakes all workers, as after notifications of other processes may have been missed.
+    pub fn wake_all(&self) {
         let kinds: Vec<_> = self.kinds().values().cloned().collect();
         kinds.iter().for_each(|waiting| waiting.wake());
     }
 
-    pub(super) fn expect(&self, kind: &Kind) -> Expecting {
+    /// Records that a claim of `kind` begins. Call it before the claim's snapshot is taken.
+    pub fn claiming(&self, kind: &Kind) -> Claiming {
         let waiting = self.waiting(kind);
         let resumes = {
             let mut expected = waiting.expected();
             expected.claims += 1;
             expected.resumes
         };
-        Expecting { waiting, resumes }
+        Claiming { waiting, resumes }
     }
 
-    /// Completes when the workers of `kind` are woken.
-    pub(super) async fn woken(&self, kind: &Kind) {
+    /// Completes when the workers of `kind` are woken. If they were woken while none of them waited, it
+    /// completes at once.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped and called again at any time.
+    pub async fn woken(&self, kind: &Kind) {
         let waiting = self.waiting(kind);
         let woken = waiting.notify.notified();
         let _counted = Counted::new(&waiting.waiters);
@@ -129,15 +169,17 @@ impl Waiting {
 
 /// A claim under way. Dropping it without an answer changes nothing that workers expect.
 #[derive(Debug)]
-pub(crate) struct Expecting {
+#[must_use = "its answer sets when workers are woken"]
+pub struct Claiming {
     waiting: Arc<Waiting>,
     /// How often the kind had been resumed when the claim began.
     resumes: u64,
 }
 
-impl Expecting {
-    /// Records that the claim succeeded, and when the next event falls due.
-    pub(crate) fn until(self, next_due: Option<Duration>) {
+impl Claiming {
+    /// Records that the claim succeeded, and how long until the next event falls due: what it answers as
+    /// [`Claimed::next_due`](crate::Claimed::next_due).
+    pub fn ended(self, next_due: Option<Duration>) {
         let mut expected = self.waiting.expected();
         expected.paused = false;
         expected.at = next_due.and_then(|next_due| Instant::now().checked_add(next_due));
@@ -152,7 +194,7 @@ impl Expecting {
     }
 
     /// Records that the claim found the kind paused: workers sleep until it is resumed.
-    pub(crate) fn found_paused(self) {
+    pub fn found_paused(self) {
         let mut expected = self.waiting.expected();
         expected.at = None;
         if expected.resumes != self.resumes {
@@ -165,7 +207,7 @@ impl Expecting {
     }
 }
 
-impl Drop for Expecting {
+impl Drop for Claiming {
     fn drop(&mut self) {
         let mut expected = self.waiting.expected();
         expected.claims -= 1;
@@ -202,89 +244,89 @@ mod tests {
         Kind::new("k").unwrap()
     }
 
-    async fn is_woken(local: &Local) -> bool {
-        timeout(SOON, local.woken(&kind())).await.is_ok()
+    async fn is_woken(wakeups: &Wakeups) -> bool {
+        timeout(SOON, wakeups.woken(&kind())).await.is_ok()
     }
 
-    fn after(local: &Local, next_due: Option<Duration>) {
-        local.expect(&kind()).until(next_due);
+    fn after(wakeups: &Wakeups, next_due: Option<Duration>) {
+        wakeups.claiming(&kind()).ended(next_due);
     }
 
     #[tokio::test(start_paused = true)]
     async fn earlier_due_time_than_expected_wakes_workers() {
-        let local = Local::default();
-        after(&local, Some(Duration::from_secs(10)));
-        local.due(&kind(), Instant::now() + Duration::from_secs(11));
-        assert!(!is_woken(&local).await);
-        local.due(&kind(), Instant::now() + Duration::from_secs(1));
-        assert!(is_woken(&local).await);
+        let wakeups = Wakeups::default();
+        after(&wakeups, Some(Duration::from_secs(10)));
+        wakeups.due(&kind(), Instant::now() + Duration::from_secs(11));
+        assert!(!is_woken(&wakeups).await);
+        wakeups.due(&kind(), Instant::now() + Duration::from_secs(1));
+        assert!(is_woken(&wakeups).await);
         // Workers expect it now.
-        local.due(&kind(), Instant::now() + Duration::from_secs(1));
-        assert!(!is_woken(&local).await);
+        wakeups.due(&kind(), Instant::now() + Duration::from_secs(1));
+        assert!(!is_woken(&wakeups).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn any_due_time_wakes_workers_that_expect_none() {
-        let local = Local::default();
-        after(&local, None);
-        local.due(&kind(), Instant::now() + Duration::from_secs(3600));
-        assert!(is_woken(&local).await);
+        let wakeups = Wakeups::default();
+        after(&wakeups, None);
+        wakeups.due(&kind(), Instant::now() + Duration::from_secs(3600));
+        assert!(is_woken(&wakeups).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn due_time_reported_during_a_claim_is_kept() {
-        let local = Local::default();
-        after(&local, Some(Duration::ZERO));
-        let claim = local.expect(&kind());
-        local.due(&kind(), Instant::now() + Duration::from_secs(1));
-        assert!(!is_woken(&local).await);
+        let wakeups = Wakeups::default();
+        after(&wakeups, Some(Duration::ZERO));
+        let claim = wakeups.claiming(&kind());
+        wakeups.due(&kind(), Instant::now() + Duration::from_secs(1));
+        assert!(!is_woken(&wakeups).await);
         // The snapshot of the claim was older.
-        claim.until(None);
-        assert!(is_woken(&local).await);
+        claim.ended(None);
+        assert!(is_woken(&wakeups).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn failed_claim_changes_nothing() {
-        let local = Local::default();
-        after(&local, None);
-        drop(local.expect(&kind()));
-        local.due(&kind(), Instant::now());
-        assert!(is_woken(&local).await);
+        let wakeups = Wakeups::default();
+        after(&wakeups, None);
+        drop(wakeups.claiming(&kind()));
+        wakeups.due(&kind(), Instant::now());
+        assert!(is_woken(&wakeups).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_resume_wakes_workers_of_a_paused_kind() {
-        let local = Local::default();
-        local.expect(&kind()).found_paused();
-        local.due(&kind(), Instant::now());
-        assert!(!is_woken(&local).await);
-        local.resumed(&kind());
-        assert!(is_woken(&local).await);
-        local.due(&kind(), Instant::now());
-        assert!(is_woken(&local).await);
+        let wakeups = Wakeups::default();
+        wakeups.claiming(&kind()).found_paused();
+        wakeups.due(&kind(), Instant::now());
+        assert!(!is_woken(&wakeups).await);
+        wakeups.resumed(&kind());
+        assert!(is_woken(&wakeups).await);
+        wakeups.due(&kind(), Instant::now());
+        assert!(is_woken(&wakeups).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn resume_during_a_claim_is_kept() {
-        let local = Local::default();
-        let claim = local.expect(&kind());
-        local.resumed(&kind());
-        assert!(is_woken(&local).await);
+        let wakeups = Wakeups::default();
+        let claim = wakeups.claiming(&kind());
+        wakeups.resumed(&kind());
+        assert!(is_woken(&wakeups).await);
         // The snapshot of the claim was older.
         claim.found_paused();
-        assert!(is_woken(&local).await);
-        local.due(&kind(), Instant::now());
-        assert!(is_woken(&local).await);
+        assert!(is_woken(&wakeups).await);
+        wakeups.due(&kind(), Instant::now());
+        assert!(is_woken(&wakeups).await);
         // The next pause counts again.
-        local.expect(&kind()).found_paused();
-        local.due(&kind(), Instant::now());
-        assert!(!is_woken(&local).await);
+        wakeups.claiming(&kind()).found_paused();
+        wakeups.due(&kind(), Instant::now());
+        assert!(!is_woken(&wakeups).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn due_time_of_an_unclaimed_kind_wakes_no_worker() {
-        let local = Local::default();
-        local.due(&Kind::new("other").unwrap(), Instant::now());
-        assert!(!is_woken(&local).await);
+        let wakeups = Wakeups::default();
+        wakeups.due(&Kind::new("other").unwrap(), Instant::now());
+        assert!(!is_woken(&wakeups).await);
     }
 }
