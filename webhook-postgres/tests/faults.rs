@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use inbox::{DEADLINE, Inbox, claim, delivery, event, reference, until};
 use sqlx::{Connection, PgConnection, Row};
+use testkit::proxy::{Network, Proxy};
 use webhook_core::{Accepted, Outcome, Scheduler, Settled, Settlement, Store, StoreError};
 use webhook_postgres::{PgOptions, PgStore, sqlx};
 
@@ -305,73 +306,23 @@ async fn one_connection_serves_one_caller_until_the_end() {
     inbox.close().await;
 }
 
-/// A proxy that can be cut off stands for a network that swallows everything.
-struct Proxy {
-    port: u16,
-    open: tokio::sync::watch::Sender<bool>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Proxy {
-    async fn to(host: String, port: u16) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let own = listener.local_addr().unwrap().port();
-        let (open, opened) = tokio::sync::watch::channel(true);
-        let task = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let server = tokio::net::TcpStream::connect((host.as_str(), port))
-                    .await
-                    .unwrap();
-                let (client_in, client_out) = client.into_split();
-                let (server_in, server_out) = server.into_split();
-                tokio::spawn(pump(client_in, server_out, opened.clone()));
-                tokio::spawn(pump(server_in, client_out, opened.clone()));
-            }
-        });
-        Self {
-            port: own,
-            open,
-            task,
-        }
-    }
-}
-
-async fn pump(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
-    mut open: tokio::sync::watch::Receiver<bool>,
-) {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut buffer = [0; 16 * 1024];
-    while let Ok(count @ 1..) = from.read(&mut buffer).await {
-        // What is in flight when the network goes is lost only with its connection.
-        if open.wait_for(|open| *open).await.is_err()
-            || to.write_all(&buffer[..count]).await.is_err()
-        {
-            return;
-        }
-    }
-}
-
 /// The network swallows everything for a while: callers are answered in time, and the store comes
 /// back by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_network_is_survived() {
     let inbox = Inbox::direct().await;
     let options: PgOptions = inbox.database.url().parse().unwrap();
-    let server = (
-        options.connection.get_host().to_owned(),
-        options.connection.get_port(),
-    );
-    let proxy = Proxy::to(server.0, server.1).await;
+    let (host, port) = (options.connection.get_host(), options.connection.get_port());
+    let proxy = Proxy::start(host, port, Network::Up);
+    let addr = proxy.addr();
     let mut options = options;
-    options.connection = options.connection.host("127.0.0.1").port(proxy.port);
+    options.connection = options.connection.host("127.0.0.1").port(addr.port());
     options.max_connections = 2;
     options.acquire_timeout = Duration::from_secs(1);
     options.statement_timeout = Duration::from_millis(500);
     let store = PgStore::connect_with(options).await.unwrap();
     store.accept(&[event("before")]).await.unwrap();
-    proxy.open.send(false).unwrap();
+    proxy.set(Network::Stalled);
     let asked: Vec<_> = (0..4)
         .map(|number| {
             let store = store.clone();
@@ -384,7 +335,7 @@ async fn a_silent_network_is_survived() {
         assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
     }
     assert!(started.elapsed() < DEADLINE / 2);
-    proxy.open.send(true).unwrap();
+    proxy.set(Network::Up);
     until("the store is back", async || store.ping().await.is_ok()).await;
     // Both places of the pool.
     let events = [[event("after-1")], [event("after-2")]];
@@ -392,7 +343,6 @@ async fn a_silent_network_is_survived() {
     assert_eq!(both.0.unwrap(), [Accepted::New]);
     assert_eq!(both.1.unwrap(), [Accepted::New]);
     store.close().await;
-    proxy.task.abort();
     inbox.close().await;
 }
 

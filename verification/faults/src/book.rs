@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use testkit::http::Reply;
 use tokio::time::Instant;
 
-use crate::http::{Answer, Failure};
+use crate::http::Failure;
 
 /// All deliveries of a run.
 #[derive(Debug, Default)]
@@ -76,7 +77,7 @@ impl Book {
         &self,
         key: &str,
         content: Content,
-        answer: &Result<Answer, Failure>,
+        answer: &Result<Reply, Failure>,
     ) -> bool {
         let mut entries = self.entries();
         if matches!(answer, Ok(answer) if answer.status == 202) {

@@ -1,11 +1,9 @@
 //! An HTTP client that knows in which way it failed.
 
-use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use testkit::http::{Connection, NoReply, Reply};
 use tokio::time::timeout;
 
 /// How long a connection may take to be made.
@@ -17,100 +15,56 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(8);
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Client {
-    stream: TcpStream,
-    unread: Vec<u8>,
+    connection: Connection,
     answers: u32,
 }
 
-/// An answer.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) body: Vec<u8>,
-    /// Whether the server closes the connection after it.
-    pub(crate) closes: bool,
-}
-
-/// Why there is no answer; what was asked for may have happened all the same.
+/// Why there is no answer; the server may have done what the request asked for nevertheless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// A connection that had been used before ended without a byte: any server may do that to a
-    /// connection that it takes for idle.
+    /// connection that it considers idle.
     ClosedWhileIdle,
     /// The connection ended otherwise.
     Cut,
-    /// Nothing came.
+    /// No answer came in time.
     Silent,
 }
 
 impl Client {
     /// Connects; none where nobody listens.
     pub(crate) async fn connect(addr: SocketAddr) -> Option<Self> {
-        let stream = timeout(CONNECT_LIMIT, TcpStream::connect(addr))
-            .await
-            .ok()?
-            .ok()?;
-        stream.set_nodelay(true).ok()?;
+        let connecting = timeout(CONNECT_LIMIT, Connection::connect(addr));
         Some(Self {
-            stream,
-            unread: Vec::new(),
+            connection: connecting.await.ok()?.ok()?,
             answers: 0,
         })
     }
 
     /// Whether the server has not closed it, as far as one can see without asking.
     pub(crate) fn is_open(&self) -> bool {
-        let read = self.stream.try_read(&mut [0]);
-        matches!(read, Err(error) if error.kind() == ErrorKind::WouldBlock)
+        self.connection.is_open()
     }
 
     /// Sends a request and reads its answer. After a failure the connection is of no use.
-    pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<Answer, Failure> {
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<Reply, Failure> {
         match timeout(ANSWER_LIMIT, self.exchange(request)).await {
-            Ok(Some(answer)) => {
+            Ok(Ok(reply)) => {
                 self.answers += 1;
-                Ok(answer)
+                Ok(reply)
             }
-            Ok(None) if self.answers > 0 && self.unread.is_empty() => Err(Failure::ClosedWhileIdle),
-            Ok(None) => Err(Failure::Cut),
+            Ok(Err(NoReply::Closed)) if self.answers > 0 && self.connection.unread().is_empty() => {
+                Err(Failure::ClosedWhileIdle)
+            }
+            Ok(Err(_)) => Err(Failure::Cut),
             Err(_) => Err(Failure::Silent),
         }
     }
 
-    async fn exchange(&mut self, request: &[u8]) -> Option<Answer> {
+    async fn exchange(&mut self, request: &[u8]) -> Result<Reply, NoReply> {
         // A server that closes meanwhile may still have answered.
-        let _ = self.stream.write_all(request).await;
-        let end = loop {
-            if let Some(at) = self.unread.windows(4).position(|it| it == b"\r\n\r\n") {
-                break at + 4;
-            }
-            self.read().await?;
-        };
-        let head: Vec<u8> = self.unread.drain(..end).collect();
-        let head = String::from_utf8(head).ok()?.to_ascii_lowercase();
-        let status = head.split(' ').nth(1)?.parse().ok()?;
-        let header = |name: &str| {
-            head.lines()
-                .filter_map(|line| line.split_once(": "))
-                .find(|(known, _)| *known == name)
-                .map(|(_, value)| value)
-        };
-        let length = header("content-length").map_or(Some(0), |it| it.parse().ok())?;
-        while self.unread.len() < length {
-            self.read().await?;
-        }
-        Some(Answer {
-            status,
-            body: self.unread.drain(..length).collect(),
-            closes: header("connection") == Some("close"),
-        })
-    }
-
-    async fn read(&mut self) -> Option<()> {
-        match self.stream.read_buf(&mut self.unread).await {
-            Ok(bytes) if bytes > 0 => Some(()),
-            _ => None,
-        }
+        let _ = self.connection.send(request).await;
+        self.connection.reply().await
     }
 }
 

@@ -13,7 +13,6 @@ pub mod ledger;
 mod node;
 mod pooler;
 mod postgres;
-mod proxy;
 mod reconcile;
 pub mod report;
 mod rig;

@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use testkit::http::Reply;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::behaviour::Behaviour;
 use crate::book::{Book, Content, body};
-use crate::http::{Answer, Client, Failure, post};
+use crate::http::{Client, Failure, post};
 
 /// How many senders there are.
 const SENDERS: usize = 24;
@@ -188,14 +189,14 @@ impl Sender {
     }
 
     /// Asks the node whose turn it is; none where it does not listen.
-    async fn ask(&mut self, request: &[u8]) -> Option<Result<Answer, Failure>> {
+    async fn ask(&mut self, request: &[u8]) -> Option<Result<Reply, Failure>> {
         let node = self.load.node(self.turn);
         let mut client = match self.clients.remove(&node) {
             Some(client) if client.is_open() => client,
             _ => Client::connect(node).await?,
         };
         let answer = client.ask(request).await;
-        if matches!(&answer, Ok(answer) if !answer.closes) {
+        if matches!(&answer, Ok(answer) if !answer.is_last()) {
             self.clients.insert(node, client);
         }
         Some(answer)

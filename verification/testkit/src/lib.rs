@@ -3,7 +3,9 @@
 //! Nothing here knows a crate of the product, so that each of them can use it as a dev-dependency.
 
 pub mod folder;
+pub mod http;
 pub mod port;
 pub mod process;
+pub mod proxy;
 pub mod tools;
 pub mod wait;

@@ -2,6 +2,7 @@
 
 #![allow(
     dead_code,
+    unused_imports,
     clippy::allow_attributes,
     clippy::unwrap_used,
     reason = "each test binary uses a part of it, and not the same one; a test may unwrap"
@@ -10,15 +11,13 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
+pub(crate) use testkit::wait::{PATIENCE as DEADLINE, until};
 use webhook_core::{
     Accepted, Claim, Claimed, ClaimedEvent, Envelope, EventRecord, EventRef, Fingerprint, Key,
     Kind, NewEvent, Scheduler, State, Store,
 };
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
-
-/// Longer than anything takes that a test waits for.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Inbox {
     pub(crate) database: TestDatabase,
@@ -114,16 +113,4 @@ pub(crate) fn claim(limit: usize) -> Claim {
         Duration::from_secs(120),
         NonZeroU32::new(10).unwrap(),
     )
-}
-
-/// Waits until `holds` does.
-pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    if tokio::time::timeout(DEADLINE, waiting).await.is_err() {
-        panic!("never came: {what}");
-    }
 }

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use testkit::wait::Limit;
 use webhook_postgres::sqlx::{self, Connection, PgConnection, Row};
 use webhook_postgres::testing::TestDatabase;
 
 use crate::node::{Handled, Node, server_on, shown, until_processed, with_parameters};
 use crate::sender::{deliver, id};
 use crate::support::client::Client;
-use crate::support::{transaction, until};
+use crate::support::{PATIENCE, transaction, until};
 
 const EVENTS: u32 = 20_000;
 const CONNECTIONS: usize = 32;
@@ -102,6 +103,7 @@ async fn kill_within_a_settlement(node: &Node, name: &str, database: &TestDataba
     let waits = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) \
         WHERE application_name = $1 AND NOT granted AND relation = 'webhook.outcomes'::regclass";
     let settles = format!("{waits} AND query LIKE '%recorded AS%'");
+    let limit = Limit::of(PATIENCE);
     let lock = loop {
         let mut lock = locking.begin().await.unwrap();
         sqlx::query("LOCK TABLE webhook.outcomes IN EXCLUSIVE MODE")
@@ -116,6 +118,10 @@ async fn kill_within_a_settlement(node: &Node, name: &str, database: &TestDataba
             break lock;
         }
         lock.rollback().await.unwrap();
+        limit
+            .pause(|| "a settlement waits for the table")
+            .await
+            .unwrap();
     };
     until("what it logged is read", async || {
         !node.handled().is_empty()

@@ -99,12 +99,12 @@ async fn connections_that_are_cut_are_replaced_before_anybody_notices() {
         let id = format!("tx-{round}");
         setting.accept(&id).await;
         until_processed(setting.addr, &id).await;
-        setting.proxy.cut();
+        setting.proxy.end_connections();
         let mut client = setting.client().await;
         assert_eq!(client.get("/readyz").await.status, 200);
-        setting.proxy.cut();
+        setting.proxy.end_connections();
         assert_eq!(shown(setting.addr, &id).await["attempts"], 1);
-        setting.proxy.cut();
+        setting.proxy.end_connections();
     }
     setting.accept("last").await;
     until_processed(setting.addr, "last").await;

@@ -1,30 +1,24 @@
-//! An HTTP client that sends what it is told, byte for byte.
+//! The HTTP client of these tests: it sends what it is told, byte for byte, within limits of time,
+//! and looks at every reply.
 
 use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use testkit::http::{Connection, NoReply};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 use super::{in_time, secrets};
 
 /// One connection.
-pub(crate) struct Client<S = TcpStream> {
-    pub(crate) stream: S,
-    /// Read, and not yet part of a reply.
-    unread: Vec<u8>,
-}
+pub(crate) struct Client<S = TcpStream>(Connection<S>);
 
 /// One answer.
 #[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) version: String,
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
-}
+pub(crate) struct Reply(testkit::http::Reply);
 
 impl Client {
     pub(crate) async fn connect(addr: SocketAddr) -> Self {
@@ -32,30 +26,53 @@ impl Client {
     }
 
     pub(crate) async fn try_connect(addr: SocketAddr) -> io::Result<Self> {
-        let stream = in_time("connecting", TcpStream::connect(addr)).await?;
-        stream.set_nodelay(true)?;
-        Ok(Self::over(stream))
+        in_time("connecting", Connection::connect(addr))
+            .await
+            .map(Self)
+    }
+}
+
+impl<S> Deref for Client<S> {
+    type Target = Connection<S>;
+
+    fn deref(&self) -> &Connection<S> {
+        &self.0
+    }
+}
+
+impl<S> DerefMut for Client<S> {
+    fn deref_mut(&mut self) -> &mut Connection<S> {
+        &mut self.0
+    }
+}
+
+impl Deref for Reply {
+    type Target = testkit::http::Reply;
+
+    fn deref(&self) -> &testkit::http::Reply {
+        &self.0
     }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     pub(crate) const fn over(stream: S) -> Self {
-        Self {
-            stream,
-            unread: Vec::new(),
-        }
+        Self(Connection::over(stream))
+    }
+
+    pub(crate) fn into_stream(self) -> S {
+        self.0.stream
     }
 
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         secrets::keep_headers(bytes.as_ref());
-        in_time("sending", self.stream.write_all(bytes.as_ref()))
+        in_time("sending", self.0.send(bytes.as_ref()))
             .await
             .unwrap();
     }
 
     /// Sends as much of `bytes` as the server takes; it may close meanwhile.
     pub(crate) async fn send_some(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = in_time("sending", self.stream.write_all(bytes.as_ref())).await;
+        let _ = in_time("sending", self.0.send(bytes.as_ref())).await;
     }
 
     /// Sends `request` and reads its reply.
@@ -79,83 +96,44 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         reply.unwrap_or_else(|| panic!("closed before a reply: {:?}", self.unread_text()))
     }
 
-    /// The same; none where the server is gone before it is whole.
+    /// The next reply, to anything but HEAD; none where the connection ends before.
     pub(crate) async fn try_reply(&mut self) -> Option<Reply> {
-        let mut reply = self.try_reply_head().await?;
-        let length = reply
-            .header("content-length")
-            .map_or(0, |it| it.parse().unwrap());
-        while self.unread.len() < length {
-            if !self.read().await {
-                return None;
-            }
-        }
-        reply.body = self.unread.drain(..length).collect();
+        let reply = well_formed(in_time("a reply", self.0.reply()).await)?;
         reply.assert_is_safe();
         Some(reply)
     }
 
     /// The next reply, which has no body, whatever its head says.
     pub(crate) async fn reply_head(&mut self) -> Reply {
-        let reply = self.try_reply_head().await;
+        let reply = well_formed(in_time("a reply", self.0.reply_head()).await);
         reply.unwrap_or_else(|| panic!("closed before a reply: {:?}", self.unread_text()))
-    }
-
-    async fn try_reply_head(&mut self) -> Option<Reply> {
-        let end = loop {
-            if let Some(at) = self.unread.windows(4).position(|it| it == b"\r\n\r\n") {
-                break at;
-            }
-            if !self.read().await {
-                return None;
-            }
-        };
-        let head: Vec<u8> = self.unread.drain(..end + 4).collect();
-        let head = String::from_utf8(head).unwrap();
-        let mut lines = head.trim_end().split("\r\n");
-        let mut status = lines.next().unwrap().splitn(3, ' ');
-        Some(Reply {
-            version: status.next().unwrap().to_owned(),
-            status: status.next().unwrap().parse().unwrap(),
-            headers: lines
-                .map(|line| {
-                    let (name, value) = line.split_once(": ").unwrap();
-                    (name.to_ascii_lowercase(), value.to_owned())
-                })
-                .collect(),
-            body: Vec::new(),
-        })
     }
 
     /// Waits for the server to end the connection, with nothing more to read.
     pub(crate) async fn closed(&mut self) {
-        while self.read().await {}
-        assert!(self.unread.is_empty(), "unexpected: {}", self.unread_text());
+        while in_time("the connection's end", self.0.read()).await {}
+        assert!(
+            self.unread().is_empty(),
+            "unexpected: {}",
+            self.unread_text()
+        );
     }
 
     fn unread_text(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.unread)
+        String::from_utf8_lossy(self.unread())
     }
+}
 
-    /// Reads more; false at the end. A reset is an end, too.
-    async fn read(&mut self) -> bool {
-        let read = in_time("reading", self.stream.read_buf(&mut self.unread)).await;
-        matches!(read, Ok(bytes) if bytes > 0)
+/// Fails the test where the server sent something else than HTTP.
+fn well_formed(reply: Result<testkit::http::Reply, NoReply>) -> Option<Reply> {
+    match reply {
+        Ok(reply) => Some(Reply(reply)),
+        Err(NoReply::Closed) => None,
+        Err(NoReply::Malformed(head)) => panic!("no HTTP: {head:?}"),
     }
 }
 
 impl Reply {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        let mut values = self.headers.iter().filter(|(known, _)| known == name);
-        let first = values.next().map(|(_, value)| value.as_str());
-        assert!(values.next().is_none(), "{name} twice: {self:?}");
-        first
-    }
-
-    pub(crate) fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).unwrap()
-    }
-
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }

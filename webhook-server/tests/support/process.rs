@@ -3,26 +3,25 @@
 //! Whatever a test is about, its server logs all that it can, and every line is looked at: a secret,
 //! a whole account number, a panic, an answer 500 or a control character in it fails the test.
 
-use std::io::{BufRead, BufReader, PipeReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal};
 use serde_json::Value;
-use tokio::process::{Child, Command};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use testkit::process::Lines;
+use tokio::process::Command;
 
-use super::{in_time, secrets};
+use super::{PATIENCE, in_time, secrets};
 
 /// A running `webhook-server`, killed on drop.
 pub(crate) struct Process {
-    child: Child,
-    log: UnboundedReceiver<String>,
-    /// Reads the log to its end, and returns what is wrong with it.
-    watch: Option<JoinHandle<Vec<String>>>,
+    process: testkit::process::Process,
+    log: Lines,
+    /// What is wrong with its log so far.
+    faults: Arc<Mutex<Vec<String>>>,
     shows_details: bool,
     is_for_people: bool,
     /// What it has logged so far; debug and trace only where the test asked for them.
@@ -116,41 +115,29 @@ impl Starter {
     }
 
     fn spawn(mut self, addr: &str, log_format: &str) -> Process {
-        let (log, stderr) = std::io::pipe().unwrap();
+        let faults = Arc::<Mutex<Vec<String>>>::default();
+        let found = Arc::clone(&faults);
+        let (stderr, log) = Lines::inspected_pipe(move |line| {
+            if let Some(fault) = secrets::fault(line) {
+                found.lock().unwrap().push(format!("{fault}: {line}"));
+            }
+        })
+        .unwrap();
         if !self.sets_level {
             self.command.env("LOG_LEVEL", "trace");
         }
-        let child = self
-            .command
+        self.command
             .args(["--bind-addr", addr, "--log-format", log_format])
-            .stderr(Stdio::from(stderr))
-            .spawn()
-            .unwrap();
-        // Unbounded, or a test that does not read the log would hold up the server.
-        let (sender, lines) = unbounded_channel();
+            .stderr(stderr);
         Process {
-            child,
-            log: lines,
-            watch: Some(std::thread::spawn(move || watch(log, &sender))),
+            process: testkit::process::Process::spawn("webhook-server", &mut self.command).unwrap(),
+            log,
+            faults,
             shows_details: self.sets_level,
             is_for_people: log_format == "human",
             logged: Vec::new(),
         }
     }
-}
-
-/// Passes on the lines of `log`; returns those with which something is wrong.
-fn watch(log: PipeReader, lines: &UnboundedSender<String>) -> Vec<String> {
-    let mut faults = Vec::new();
-    for line in BufReader::new(log).split(b'\n') {
-        let line = String::from_utf8_lossy(&line.unwrap()).into_owned();
-        if let Some(fault) = secrets::fault(&line) {
-            faults.push(format!("{fault}: {line}"));
-        }
-        // The test may have ended.
-        let _ = lines.send(line);
-    }
-    faults
 }
 
 fn is_detail(line: &str) -> bool {
@@ -187,7 +174,7 @@ impl Process {
     /// The next line, as it is, that the test wants to see.
     pub(crate) async fn next_line(&mut self) -> Option<String> {
         loop {
-            let line = self.log.recv().await?;
+            let line = self.log.next().await?;
             if self.shows_details || !is_detail(&line) {
                 return Some(line);
             }
@@ -224,12 +211,11 @@ impl Process {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(self.pid(), signal).unwrap();
+        self.process.signal(signal).unwrap();
     }
 
     pub(crate) fn pid(&self) -> Pid {
-        let pid = i32::try_from(self.child.id().unwrap()).unwrap();
-        Pid::from_raw(pid).unwrap()
+        self.process.pid().unwrap()
     }
 
     /// Waits until it ends, having logged what is left.
@@ -237,19 +223,16 @@ impl Process {
         while let Some(line) = in_time("the log's end", self.next_line()).await {
             self.logged.push(line);
         }
-        let status = in_time("the process's end", self.child.wait())
-            .await
-            .unwrap();
+        let status = self.process.wait_within(PATIENCE).await.unwrap();
         self.assert_log();
         status
     }
 
     /// Fails the test where something is wrong with the log, which has ended.
     fn assert_log(&mut self) {
-        if let Some(watch) = self.watch.take() {
-            let faults = watch.join().unwrap();
-            assert!(faults.is_empty(), "{faults:#?}");
-        }
+        self.log.inspected();
+        let faults = self.faults.lock().unwrap();
+        assert!(faults.is_empty(), "{faults:#?}");
     }
 }
 
@@ -257,7 +240,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         if !std::thread::panicking() {
             // It may have ended by itself.
-            let _ = self.child.start_kill();
+            let _ = self.process.signal(Signal::KILL);
             self.assert_log();
         }
     }

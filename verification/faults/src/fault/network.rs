@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use rand::RngExt as _;
+use testkit::proxy::{Cut, Network, Proxy};
 use tokio::time::{Instant, sleep};
 
 use crate::postgres::Postgres;
-use crate::proxy::{Proxy, Where};
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 
@@ -15,10 +15,13 @@ use crate::rig::{Rig, Run};
 /// its own, as behind a pooler.
 pub(super) async fn cuts(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
-    let proxy = Proxy::start(rig.postgres.port).await?;
-    rig.start(rig.setup_at(proxy.port))?;
-    let mut setup = rig.setup_at(proxy.port);
-    let url = format!("{}&pooler=transaction", Postgres::url_at(proxy.port));
+    let proxy = Proxy::start("127.0.0.1", rig.postgres.port, Network::Up);
+    rig.start(rig.setup_at(proxy.addr().port()))?;
+    let mut setup = rig.setup_at(proxy.addr().port());
+    let url = format!(
+        "{}&pooler=transaction",
+        Postgres::url_at(proxy.addr().port())
+    );
     setup.variables.push(("DATABASE_URL", url));
     rig.start(setup)?;
     rig.ready().await?;
@@ -26,13 +29,12 @@ pub(super) async fn cuts(run: Run) -> anyhow::Result<Tally> {
     let end = Instant::now() + Duration::from_secs_f64(run.seconds);
     let mut cuts = 0;
     while Instant::now() < end {
-        let place = Where::ALL[rig.random.random_range(0..Where::ALL.len())];
-        proxy.cut(place);
+        proxy.cut_next(Cut::ALL[rig.random.random_range(0..Cut::ALL.len())]);
         cuts += 1;
         let pause = rig.random.random_range(5..60);
         sleep(Duration::from_millis(pause)).await;
     }
-    proxy.cut_no_more();
+    proxy.cut_none();
     rig.notes.push(format!("{cuts} cuts"));
     rig.healed().await?;
     rig.finish(load).await
@@ -45,11 +47,11 @@ pub(super) async fn stalls(run: Run) -> anyhow::Result<Tally> {
     let proxy = beside_another(&mut rig).await?;
     let load = rig.load();
     rig.about_during(0.3).await;
-    proxy.stall(true);
+    proxy.set(Network::Stalled);
     let longer = rig.random.random_range(200..1_500);
     sleep(rig.lease + Duration::from_millis(longer)).await;
     rig.refuses().await?;
-    proxy.stall(false);
+    proxy.set(Network::Up);
     rig.healed().await?;
     rig.during(0.2).await;
     rig.finish(load).await
@@ -69,8 +71,8 @@ pub(super) async fn forgets(run: Run) -> anyhow::Result<Tally> {
 
 /// A node behind a proxy, and one without.
 async fn beside_another(rig: &mut Rig) -> anyhow::Result<Proxy> {
-    let proxy = Proxy::start(rig.postgres.port).await?;
-    rig.start(rig.setup_at(proxy.port))?;
+    let proxy = Proxy::start("127.0.0.1", rig.postgres.port, Network::Up);
+    rig.start(rig.setup_at(proxy.addr().port()))?;
     rig.start_nodes(1).await?;
     Ok(proxy)
 }

@@ -1,8 +1,8 @@
 //! Two servers, and an address that moves from one to the other.
 
 use rustix::process::{Signal, kill_process};
+use testkit::proxy::{Network, Proxy};
 
-use crate::proxy::Proxy;
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 use crate::standby::{follow, promote, receiver};
@@ -49,9 +49,9 @@ pub(super) async fn read_only(run: Run) -> anyhow::Result<Tally> {
 
 async fn two_nodes_behind_an_address(run: &Run) -> anyhow::Result<(Rig, Proxy)> {
     let mut rig = Rig::new(run).await?;
-    let proxy = Proxy::start(rig.postgres.port).await?;
+    let proxy = Proxy::start("127.0.0.1", rig.postgres.port, Network::Up);
     for _ in 0..2 {
-        rig.start(rig.setup_at(proxy.port))?;
+        rig.start(rig.setup_at(proxy.addr().port()))?;
     }
     rig.ready().await?;
     Ok((rig, proxy))

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use testkit::http::{Connection, Reply};
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use webhook_core::{
     Accepted, Envelope, EventId, EventRecord, EventRef, Fingerprint, Inbox, InboxOptions, NewEvent,
@@ -22,7 +22,7 @@ const BODY: &[u8] = br#"{"transaction_id":"any","source_account":"a","destinatio
 pub(super) struct Server {
     runtime: Runtime,
     server: HttpServer,
-    connection: Option<TcpStream>,
+    connection: Option<Connection>,
 }
 
 /// What the server makes of a path.
@@ -73,68 +73,33 @@ impl Server {
         .concat();
         let connection = self.connection.take();
         let addr = self.server.addr();
-        let (answer, connection) = self.runtime.block_on(async {
+        let (reply, connection) = self.runtime.block_on(async {
             let mut connection = match connection {
                 Some(connection) => connection,
-                None => TcpStream::connect(addr).await.expect("the server listens"),
+                None => Connection::connect(addr).await.expect("the server listens"),
             };
-            connection
-                .write_all(&request)
-                .await
-                .expect("the server reads");
-            let (head, body) = read(&mut connection).await;
-            (
-                Answer::of(&head, &body),
-                (!is_last(&head)).then_some(connection),
-            )
+            connection.send(&request).await.expect("the server reads");
+            let reply = connection.reply().await;
+            (reply.expect("the server answers every request"), connection)
         });
-        self.connection = connection;
-        answer
-    }
-}
-
-/// Whether the server ends the connection after this answer.
-fn is_last(head: &str) -> bool {
-    head.contains("connection: close")
-}
-
-/// Reads one answer: its head, and its body by its length.
-async fn read(connection: &mut TcpStream) -> (String, Vec<u8>) {
-    let mut bytes = Vec::new();
-    let mut head_end = None;
-    loop {
-        if head_end.is_none() {
-            head_end = bytes.windows(4).position(|it| it == b"\r\n\r\n");
-        }
-        if let Some(end) = head_end {
-            let head = str::from_utf8(&bytes[..end]).expect("a head in ASCII");
-            let length: usize = head
-                .lines()
-                .find_map(|line| line.strip_prefix("content-length: "))
-                .map_or(0, |length| length.parse().expect("a length"));
-            if bytes.len() >= end + 4 + length {
-                let head = head.to_owned();
-                return (head, bytes.split_off(end + 4));
-            }
-        }
-        let count = connection.read_buf(&mut bytes).await.expect("an answer");
-        assert!(count > 0, "the server answers every request");
+        self.connection = (!reply.is_last()).then_some(connection);
+        Answer::of(&reply)
     }
 }
 
 impl Answer {
-    fn of(head: &str, body: &[u8]) -> Self {
-        let document = || -> Value { serde_json::from_slice(body).expect("a body in JSON") };
+    fn of(reply: &Reply) -> Self {
+        let document = || -> Value { serde_json::from_slice(&reply.body).expect("a body in JSON") };
         let text = |name: &str| match &document()[name] {
             Value::String(text) => text.clone(),
             other => panic!("{name} is {other}"),
         };
-        match head.split(' ').nth(1) {
-            Some("200") => Self::Shown(text("transaction_id")),
-            Some("404") => Self::NotFound(text("detail")),
-            Some("400") => Self::BadRequest,
-            Some("414") => Self::TooLong,
-            _ => panic!("unexpected: {head}"),
+        match reply.status {
+            200 => Self::Shown(text("transaction_id")),
+            404 => Self::NotFound(text("detail")),
+            400 => Self::BadRequest,
+            414 => Self::TooLong,
+            _ => panic!("unexpected: {reply:?}"),
         }
     }
 }

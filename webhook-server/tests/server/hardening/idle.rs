@@ -41,7 +41,7 @@ fn affordable() -> usize {
 async fn open(addr: SocketAddr, count: usize) -> Vec<TcpStream> {
     let mut idle = Vec::with_capacity(count);
     for _ in 0..count {
-        idle.push(Client::connect(addr).await.stream);
+        idle.push(Client::connect(addr).await.into_stream());
     }
     idle
 }
