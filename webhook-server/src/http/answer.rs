@@ -1,14 +1,14 @@
-//! Answers that went well.
+//! Successful answers.
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Response, StatusCode};
 
-/// What goes out: one buffer behind its head.
+/// An answer whose body is one buffer.
 pub(super) type Answer = Response<Full<Bytes>>;
 
-/// An answer of `content_type`, which nobody may store or guess to be something else.
+/// An answer of `content_type`, which caches must not store, and whose type browsers must not guess.
 pub(super) fn answer(
     status: StatusCode,
     content_type: &'static str,

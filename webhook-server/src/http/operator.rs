@@ -1,4 +1,4 @@
-//! What operators see, and do, over HTTP.
+//! The routes for operators, `/v1/operator/`.
 
 use std::num::NonZeroUsize;
 
@@ -9,25 +9,26 @@ use webhook_core::{Admin, EventId, EventRef, Kind, MadeDue, Page, Requeued, Runn
 
 use super::App;
 use super::answer::Answer;
+use super::document::document;
+use super::method::{Allowed, read, write};
+use super::path::key;
 use super::problem::Problem;
-use super::route::{Route, key, read, write};
-use super::transactions::document;
 use crate::audit::{Audit, Caller};
 use crate::views::{
     Details, EXPECTED_KIND, EventName, EventSummaryView, PausedKind, StatusReport, noun,
     transaction_kind,
 };
 
-/// What all of their paths begin with.
+/// The prefix of their paths.
 pub(super) const PREFIX: &str = "/v1/operator/";
 
-/// How many events a page has, where the operator does not say.
+/// The default number of events on a page.
 const PAGE: NonZeroUsize = NonZeroUsize::new(100).expect("a hundred is not zero");
 
-/// How many it has at most.
+/// The most events on a page.
 const MAX_PAGE: usize = 1000;
 
-/// What an operator asks for.
+/// A request of an operator.
 #[derive(Debug)]
 pub(super) enum OperatorRequest {
     Status(Kind),
@@ -39,44 +40,38 @@ pub(super) enum OperatorRequest {
     Resume(Kind),
 }
 
-/// Finds it by what comes after [`PREFIX`].
-pub(super) fn route<'a>(
-    operator: &'a dyn Admin,
-    caller: Caller,
-    head: &Parts,
-    path: &str,
-) -> Result<Route<'a>, Problem> {
-    let operate = |asked| Ok(Route::Operator(operator, caller, asked));
+/// Parses the request. `path` is what follows [`PREFIX`].
+pub(super) fn route(head: &Parts, path: &str) -> Result<Allowed<OperatorRequest>, Problem> {
     let query = head.uri.query().unwrap_or("");
     let segments: Vec<_> = path.split('/').collect();
     let method = &head.method;
     match segments[..] {
-        ["status"] => read(method, || operate(OperatorRequest::Status(of_kind(query)?))),
-        ["transactions"] => read(method, || operate(OperatorRequest::List(page(query)?))),
+        ["status"] => read(method, || Ok(OperatorRequest::Status(kind_of(query)?))),
+        ["transactions"] => read(method, || Ok(OperatorRequest::List(page(query)?))),
         ["transactions", id] if !id.is_empty() => read(method, || {
-            operate(OperatorRequest::Show(event(of_kind(query)?, id)?))
+            Ok(OperatorRequest::Show(event(kind_of(query)?, id)?))
         }),
         ["transactions", id, "requeue"] if !id.is_empty() => write(method, || {
-            operate(OperatorRequest::Requeue(event(of_kind(query)?, id)?))
+            Ok(OperatorRequest::Requeue(event(kind_of(query)?, id)?))
         }),
         ["transactions", id, "make-due"] if !id.is_empty() => write(method, || {
             let (kind, leases) = leases(query)?;
-            operate(OperatorRequest::MakeDue(event(kind, id)?, leases))
+            Ok(OperatorRequest::MakeDue(event(kind, id)?, leases))
         }),
         ["kinds", kind, "pause"] if !kind.is_empty() => write(method, || {
             no_parameters(query)?;
-            operate(OperatorRequest::Pause(named(kind)?))
+            Ok(OperatorRequest::Pause(kind_in_path(kind)?))
         }),
         ["kinds", kind, "resume"] if !kind.is_empty() => write(method, || {
             no_parameters(query)?;
-            operate(OperatorRequest::Resume(named(kind)?))
+            Ok(OperatorRequest::Resume(kind_in_path(kind)?))
         }),
         _ => Err(Problem::no_such_path()),
     }
 }
 
-/// The kind that `segment` stands for.
-fn named(segment: &str) -> Result<Kind, Problem> {
+/// Decodes the kind in a segment of the path.
+fn kind_in_path(segment: &str) -> Result<Kind, Problem> {
     let kind = key(segment).and_then(|key| Kind::new(key.as_str().to_owned()).ok());
     kind.ok_or_else(|| Problem::bad_request(format!("Path: the kind must be {EXPECTED_KIND}")))
 }
@@ -89,7 +84,7 @@ fn no_parameters(query: &str) -> Result<(), Problem> {
     }
 }
 
-/// The event of `kind` whose key `segment` stands for.
+/// The event of `kind` whose key is in a segment of the path.
 fn event(kind: Kind, segment: &str) -> Result<EventRef, Problem> {
     match key(segment) {
         Some(key) => Ok(EventRef { kind, key }),
@@ -105,9 +100,9 @@ fn no_such(kind: &Kind) -> Problem {
     }
 }
 
-/// Reads `query`, and returns its kind: that of transactions unless it says `kind=stripe`. `other` reads
-/// each other parameter. It returns `None` for an unknown one, and says what is expected where a value is
-/// wrong.
+/// Parses `query`, and returns the kind in it, such as `kind=stripe`; by default, that of transactions.
+/// `other` parses each other parameter: it returns `None` for an unknown one, and what it expects for
+/// a wrong value. `known` lists the parameters for the error.
 fn parameters(
     query: &str,
     known: &str,
@@ -128,12 +123,12 @@ fn parameters(
     Ok(kind)
 }
 
-/// The kind alone: `kind=stripe`.
-fn of_kind(query: &str) -> Result<Kind, Problem> {
+/// Parses a query with only a kind: `kind=stripe`.
+fn kind_of(query: &str) -> Result<Kind, Problem> {
     parameters(query, "kind is", |_, _| None)
 }
 
-/// Whether leases that have not run out end: `leased=true`.
+/// Parses whether running leases end: `leased=true`.
 fn leases(query: &str) -> Result<(Kind, RunningLeases), Problem> {
     let mut leases = RunningLeases::Keep;
     let kind = parameters(query, "kind and leased are", |name, value| {
@@ -149,7 +144,7 @@ fn leases(query: &str) -> Result<(Kind, RunningLeases), Problem> {
     Ok((kind, leases))
 }
 
-/// Which events to list: `kind=stripe&state=failed&limit=100&after=42`.
+/// Parses which events to list: `kind=stripe&state=failed&limit=100&after=42`.
 fn page(query: &str) -> Result<Page, Problem> {
     let mut page = Page::new(transaction_kind(), State::Failed, PAGE);
     let known = "kind, state, limit and after are";
@@ -183,7 +178,7 @@ fn page(query: &str) -> Result<Page, Problem> {
 }
 
 impl OperatorRequest {
-    /// What the log calls it.
+    /// The name of the action in the log.
     const fn action(&self) -> &'static str {
         match self {
             Self::Status(_) => "status",
@@ -197,21 +192,21 @@ impl OperatorRequest {
     }
 }
 
-/// Does what `caller` asks for, and logs it.
+/// Runs the request of `caller`, and logs it.
 pub(super) async fn answer(
     app: &App,
-    operator: &dyn Admin,
+    admin: &dyn Admin,
     caller: Caller,
-    asked: OperatorRequest,
+    request: OperatorRequest,
 ) -> Result<Answer, Problem> {
-    let audit = Audit::begin(asked.action(), &asked).by(caller);
-    let answer = act(app, operator, asked).await;
+    let audit = Audit::begin(request.action(), &request).by(caller);
+    let answer = run(app, admin, request).await;
     audit.end(&match &answer {
-        Ok(answer) => Ended {
+        Ok(answer) => AuditResult {
             status: answer.status().as_u16(),
             detail: None,
         },
-        Err(problem) => Ended {
+        Err(problem) => AuditResult {
             status: problem.status().as_u16(),
             detail: Some(problem.detail()),
         },
@@ -219,53 +214,53 @@ pub(super) async fn answer(
     answer
 }
 
-/// What the log tells of an answer.
+/// The result of a request in the log.
 #[derive(Serialize)]
-struct Ended<'a> {
+struct AuditResult<'a> {
     status: u16,
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
 }
 
-/// The store's status, and what this server alone knows.
+/// The status of the store and of this server.
 #[derive(Serialize)]
 struct ServerStatus {
     #[serde(flatten)]
     report: StatusReport,
-    /// The kinds of all events, not only the one that is reported.
+    /// All kinds that have events, not only the one in the report.
     all_kinds: Vec<String>,
-    /// The kinds that are paused, those without events included.
+    /// All kinds that are paused, including those without events.
     paused_kinds: Vec<String>,
-    /// How many deliveries each secret has verified since the secrets were read, by its position.
+    /// How many deliveries each secret has verified since the secrets were read, in their order.
     verified_by_secret: Vec<u64>,
 }
 
-async fn act(app: &App, operator: &dyn Admin, asked: OperatorRequest) -> Result<Answer, Problem> {
+async fn run(app: &App, admin: &dyn Admin, request: OperatorRequest) -> Result<Answer, Problem> {
     let store = &*app.store;
-    match asked {
+    match request {
         OperatorRequest::Status(kind) => document(
             StatusCode::OK,
             &ServerStatus {
-                report: StatusReport::of(operator, kind).await?,
-                all_kinds: names(&operator.kinds().await?),
-                paused_kinds: names(&operator.paused().await?),
+                report: StatusReport::of(admin, kind).await?,
+                all_kinds: names(&admin.kinds().await?),
+                paused_kinds: names(&admin.paused().await?),
                 verified_by_secret: app.auth.verified_by_secret(),
             },
         ),
-        OperatorRequest::List(page) => list(operator, &page).await,
+        OperatorRequest::List(page) => list(admin, &page).await,
         OperatorRequest::Show(event) => {
-            let details = Details::find(store, operator, &event).await?;
+            let details = Details::find(store, admin, &event).await?;
             let details = details.ok_or_else(|| no_such(&event.kind))?;
             document(StatusCode::OK, &details.document())
         }
-        OperatorRequest::Requeue(event) => requeue(operator, &event).await,
-        OperatorRequest::MakeDue(event, leases) => make_due(operator, &event, leases).await,
+        OperatorRequest::Requeue(event) => requeue(admin, &event).await,
+        OperatorRequest::MakeDue(event, leases) => make_due(admin, &event, leases).await,
         OperatorRequest::Pause(kind) => {
-            let changed = operator.pause(&kind).await?;
+            let changed = admin.pause(&kind).await?;
             document(StatusCode::OK, &PausedKind::paused(&kind, changed))
         }
         OperatorRequest::Resume(kind) => {
-            let changed = operator.resume(&kind).await?;
+            let changed = admin.resume(&kind).await?;
             document(StatusCode::OK, &PausedKind::resumed(&kind, changed))
         }
     }
@@ -275,12 +270,12 @@ fn names(kinds: &[Kind]) -> Vec<String> {
     kinds.iter().map(Kind::to_string).collect()
 }
 
-/// A page, and where the next one begins.
+/// A page of events.
 #[derive(Serialize)]
 struct ListedPage<'a> {
     #[serde(flatten)]
     events: ListedEvents<'a>,
-    /// What to ask for `after`; null where there is no more.
+    /// The `after` of the next page; null on the last page.
     next_after: Option<i64>,
 }
 
@@ -292,8 +287,8 @@ enum ListedEvents<'a> {
     Events(Vec<EventSummaryView<'a>>),
 }
 
-async fn list(operator: &dyn Admin, page: &Page) -> Result<Answer, Problem> {
-    let records = operator.list(page).await?;
+async fn list(admin: &dyn Admin, page: &Page) -> Result<Answer, Problem> {
+    let records = admin.list(page).await?;
     let is_last = records.len() < page.limit.get();
     let events = records.iter().map(EventSummaryView::of).collect();
     document(
@@ -328,8 +323,8 @@ impl<'a> Scheduled<'a> {
     }
 }
 
-async fn requeue(operator: &dyn Admin, event: &EventRef) -> Result<Answer, Problem> {
-    match operator.requeue(std::slice::from_ref(event)).await?[..] {
+async fn requeue(admin: &dyn Admin, event: &EventRef) -> Result<Answer, Problem> {
+    match admin.requeue(std::slice::from_ref(event)).await?[..] {
         [Requeued::Applied] => document(StatusCode::OK, &Scheduled::of(event)),
         [Requeued::NotFailed] => Err(Problem::new(
             StatusCode::CONFLICT,
@@ -340,16 +335,13 @@ async fn requeue(operator: &dyn Admin, event: &EventRef) -> Result<Answer, Probl
 }
 
 async fn make_due(
-    operator: &dyn Admin,
+    admin: &dyn Admin,
     event: &EventRef,
     leases: RunningLeases,
 ) -> Result<Answer, Problem> {
     let noun = noun(&event.kind);
     let conflict = |detail| Err(Problem::new(StatusCode::CONFLICT, detail));
-    match operator
-        .make_due(std::slice::from_ref(event), leases)
-        .await?[..]
-    {
+    match admin.make_due(std::slice::from_ref(event), leases).await?[..] {
         [MadeDue::Applied | MadeDue::AlreadyDue] => document(StatusCode::OK, &Scheduled::of(event)),
         [MadeDue::Leased] => conflict(format!(
             "A worker holds the {noun}; leased=true ends its lease, and a worker that is alive may \
@@ -365,19 +357,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_are_asked_for_by_name() {
-        let asked = page("state=processed&limit=7&after=42").unwrap();
-        assert_eq!(asked.state, State::Processed);
+    fn list_parameters_are_parsed() {
+        let parsed = page("state=processed&limit=7&after=42").unwrap();
+        assert_eq!(parsed.state, State::Processed);
         assert_eq!(
-            (asked.limit.get(), asked.after),
+            (parsed.limit.get(), parsed.after),
             (7, Some(EventId::new(42)))
         );
-        let asked = page("").unwrap();
+        let parsed = page("").unwrap();
         assert_eq!(
-            (asked.state, asked.limit, asked.after),
+            (parsed.state, parsed.limit, parsed.after),
             (State::Failed, PAGE, None)
         );
-        assert_eq!(asked.kind, transaction_kind());
+        assert_eq!(parsed.kind, transaction_kind());
         assert_eq!(page("kind=a.b_c-0").unwrap().kind.as_str(), "a.b_c-0");
         for wrong in [
             "kind=",

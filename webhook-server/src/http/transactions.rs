@@ -1,16 +1,17 @@
-//! Receiving and showing transactions.
+//! The routes for transactions: receive one, show one.
 
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde::Serialize;
 use webhook_core::{Accepted, Inbox, Key};
 
-use super::answer::{Answer, json};
+use super::answer::Answer;
+use super::document::document;
 use super::problem::Problem;
 use crate::transaction::Transaction;
 use crate::views::{TransactionView, content};
 
-/// Makes a delivery durable, and says what became of it.
+/// Makes a delivery durable, and answers whether it is new.
 pub(super) async fn receive(inbox: &Inbox, body: Bytes) -> Result<Answer, Problem> {
     let receipt = inbox.receive::<Transaction>(body).await?;
     let (status, message) = match receipt.accepted {
@@ -32,7 +33,7 @@ pub(super) async fn receive(inbox: &Inbox, body: Bytes) -> Result<Answer, Proble
     )
 }
 
-/// Shows where a transaction stands.
+/// Shows the content and the status of a transaction.
 pub(super) async fn show(inbox: &Inbox, key: &Key) -> Result<Answer, Problem> {
     let record = inbox
         .find::<Transaction>(key)
@@ -43,12 +44,6 @@ pub(super) async fn show(inbox: &Inbox, key: &Key) -> Result<Answer, Problem> {
         StatusCode::OK,
         &TransactionView::of(&record, content.as_ref()),
     )
-}
-
-pub(super) fn document(status: StatusCode, document: &impl Serialize) -> Result<Answer, Problem> {
-    let mut body = Vec::with_capacity(256);
-    serde_json::to_writer(&mut body, document).map_err(Problem::internal)?;
-    Ok(json(status, body))
 }
 
 #[derive(Serialize)]
