@@ -5,7 +5,7 @@
 //!
 //! - An [`Inbox`] stores each event once per kind and key, before it acknowledges it.
 //! - A [`Worker`] processes the event when it is due, and again after a failure or a crash, until it succeeds
-//!   or its attempts are spent.
+//!   or its attempts are used up.
 //! - A [`Pipeline`] is both in one process.
 //!
 //! This crate contains no SQL, no HTTP server and no backend. Take a backend with it: `webhook-postgres`
@@ -166,7 +166,7 @@
 //! use webhook_core::{Event, HandlerError, RawEvent};
 //!
 //! async fn charge(event: RawEvent) -> Result<(), HandlerError> {
-//!     // `?` retries, with exponential backoff, until the attempts are spent.
+//!     // `?` retries, with exponential backoff, until the attempts are used up.
 //!     let amount: u64 = std::str::from_utf8(&event.body)?.trim().parse()?;
 //!     match amount {
 //!         // Fails the event for good.
