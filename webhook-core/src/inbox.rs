@@ -94,6 +94,27 @@ impl Default for InboxOptions {
 ///
 /// It may be called from any runtime: it asks the store on the one that it was made on, which must
 /// outlive it.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use webhook_core::{Accepted, Envelope, Fingerprint, Inbox, InboxOptions, Key, Kind};
+/// use webhook_memory::MemoryStore;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let inbox = Inbox::new(Arc::new(MemoryStore::default()), InboxOptions::default());
+/// let (kind, key) = (Kind::from_static("note"), Key::new("n-1")?);
+/// let note = Envelope::new(kind, key, Fingerprint::of(["hello"]), "hello".into());
+///
+/// // Both calls share a batch. Their event is stored when they return.
+/// let calls = tokio::join!(inbox.accept(note.clone()), inbox.accept(note));
+/// assert_eq!(calls.0?, Accepted::New);
+/// assert_eq!(calls.1?, Accepted::Duplicate);
+/// inbox.close().await;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Inbox {
     queue: mpsc::Sender<Waiting>,

@@ -20,6 +20,32 @@ use crate::worker::{Drained, Worker, WorkerBuilder, WorkerOptions};
 /// Both halves in one process: an [`Inbox`], and a [`Worker`] for the kinds that have a handler.
 ///
 /// A process that only accepts takes an [`Inbox`] alone; one that only processes, a [`Worker`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use webhook_core::{Envelope, Fingerprint, Key, Kind, Pipeline, RawEvent, WorkerOptions};
+/// use webhook_memory::MemoryStore;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let kind = Kind::from_static("note");
+/// let pipeline = Pipeline::builder(MemoryStore::default())
+///     .handle_raw(kind.clone(), WorkerOptions::default(), async |note: RawEvent| {
+///         println!("{} has {} bytes", note.key, note.body.len());
+///         Ok(())
+///     })
+///     .start();
+///
+/// let note = Envelope::new(kind, Key::new("n-1")?, Fingerprint::of(["hello"]), "hello".into());
+/// pipeline.inbox().accept(note).await?;
+///
+/// // On SIGTERM: handlers get ten seconds to end; the events of those that do not are released.
+/// let drained = pipeline.shutdown(Duration::from_secs(10)).await;
+/// assert_eq!(drained.unsettled, 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Pipeline {
     inbox: Inbox,
