@@ -1,5 +1,7 @@
 //! What the documents say is true.
 
+mod examples;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
