@@ -122,7 +122,7 @@ async fn token_example_is_what_the_command_writes() {
     let (shown, _) = shown.split_once("```").unwrap();
     let args = ["token", "read", "--name", "ci"];
     let (code, written, _) = webhook_server(&args).output().await;
-    assert_eq!(code, Some(0));
+    assert_eq!(code, 0);
     let without_digits = |text: &str| {
         let words = text.split_inclusive([' ', '\n', ':', '_']);
         let is_random = |word: &&str| word.trim_end().len() == 64;
