@@ -116,9 +116,9 @@
 //!
 //! # Payloads
 //!
-//! [`Payload::identify`] runs when a delivery arrives: it gives the key and a [`Fingerprint`] of the content that is compared when the
-//! key comes again. [`Payload::decode`] runs when the event is processed. Key and kind may come from headers
-//! that you keep with the event:
+//! [`Payload::identify`] runs when a delivery arrives: it gives the key and a [`Fingerprint`] of the content
+//! that is compared when the key comes again. [`Payload::decode`] runs when the event is processed. The key
+//! may come from a header that you keep with the event:
 //!
 //! ```
 //! use webhook_core::{Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Payload};
@@ -359,8 +359,8 @@
 //!
 //! # Operating
 //!
-//! [`Admin`] counts, lists, requeues, pauses and prunes events. `webhook-server` has commands for all of it, and they work on the
-//! database of any app: `webhook-server list --kind order --state failed`.
+//! [`Admin`] counts, lists, requeues, pauses and prunes events. `webhook-server` has commands for all of it,
+//! and they work on the database of any app: `webhook-server list --kind order --state failed`.
 //!
 //! ```
 //! use std::num::NonZeroUsize;

@@ -1,8 +1,8 @@
 //! The in-memory backend of `webhook-core`.
 //!
-//! [`MemoryStore`] keeps the promises of [`Store`], [`Scheduler`] and [`Admin`] for as long as its process lives: "durable" means
-//! held in memory. It is meant for tests, for demonstrations, and for apps whose senders redeliver after a
-//! restart.
+//! [`MemoryStore`] keeps the promises of [`Store`], [`Scheduler`] and [`Admin`] for as long as its process
+//! lives: "durable" means held in memory. It is meant for tests, for demonstrations, and for apps whose
+//! senders redeliver after a restart.
 //!
 //! # Example
 //!

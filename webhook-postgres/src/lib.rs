@@ -27,8 +27,8 @@
 //!
 //! # Connecting
 //!
-//! [`PgOptions`] reads the URLs of libpq and SQLAlchemy, and finds out whether a transaction-mode pooler such as PgBouncer stands in between.
-//! A parameter that it cannot honour is an error.
+//! [`PgOptions`] reads the URLs of libpq and SQLAlchemy, and finds out whether a transaction-mode pooler such
+//! as PgBouncer stands in between. A parameter that it cannot honour is an error.
 //!
 //! ```no_run
 //! use webhook_postgres::{PgOptions, PgStore};
@@ -41,20 +41,21 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`PgStore::from_pool`] shares a pool that the app has. A pool of its own is faster: its sessions keep prepared statements, and settings
-//! that no role, database or reload can change.
+//! [`PgStore::from_pool`] shares a pool that the app has. A pool of its own is faster: its sessions keep
+//! prepared statements, and settings that no role, database or reload can change.
 //!
 //! # Schema and rights
 //!
-//! [`PgStore::migrate`] makes the schema, or brings it up to date; no other call does. It is named `webhook`, unless
-//! [`PgOptions::schema`] names another one, so that a database may have several inboxes. The role that migrates needs `CREATE` on the
-//! database; roles that serve need only rights on the tables. An app that adds views or tables of its own to
-//! the schema makes them by a [`MigrationLine`]. The view `inbox` in the schema shows every event of every
-//! kind to those who read with SQL.
+//! [`PgStore::migrate`] makes the schema, or brings it up to date; no other call does. It is named `webhook`,
+//! unless [`PgOptions::schema`] names another one, so that a database may have several inboxes. The role that
+//! migrates needs `CREATE` on the database; roles that serve need only rights on the tables. An app that adds
+//! views or tables of its own to the schema makes them by a [`MigrationLine`]. The view `inbox` in the schema
+//! shows every event of every kind to those who read with SQL.
 //!
 //! # Accepting in the app's transaction
 //!
-//! [`PgStore::accept_in`] stores an event if and only if the app's own changes are committed (a transactional outbox):
+//! [`PgStore::accept_in`] stores an event if and only if the app's own changes are committed (a transactional
+//! outbox):
 //!
 //! ```no_run
 //! use webhook_core::{Envelope, Fingerprint, Key, Kind, NewEvent};
@@ -75,8 +76,8 @@
 //!
 //! # Effects that happen exactly once
 //!
-//! [`PgStore::settle_with`] does a handler's work and settles its event in one transaction. If the lease was lost meanwhile, the work is
-//! rolled back:
+//! [`PgStore::settle_with`] does a handler's work and settles its event in one transaction. If the lease was
+//! lost meanwhile, the work is rolled back:
 //!
 //! ```no_run
 //! use webhook_core::{Handled, Handler, HandlerError, RawEvent};

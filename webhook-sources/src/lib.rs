@@ -1,7 +1,8 @@
 //! Verifies who sent a webhook.
 //!
-//! [`signature`] verifies the signatures of Standard Webhooks (and Svix), Stripe, GitHub, Shopify, Razorpay, Cashfree, and of any
-//! sender that signs the body by HMAC-SHA256. It makes them as well: for tests, and for senders.
+//! [`signature`] verifies the signatures of Standard Webhooks (and Svix), Stripe, GitHub, Shopify, Razorpay,
+//! Cashfree, and of any sender that signs the body by HMAC-SHA256. It makes them as well: for tests, and for
+//! senders.
 //!
 //! This crate does no I/O and knows no HTTP library: it takes the headers by a closure, the body as bytes,
 //! and the time as a value. It depends on no other crate of this project: use it with or without the inbox of
