@@ -26,6 +26,21 @@ fn the_document_shows_the_cases() {
     }
 }
 
+#[test]
+fn http_api_documents_every_status_of_the_cases() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/http-api.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    for case in GROUPS.iter().flat_map(|group| (group.cases)()) {
+        for status in case.answers {
+            assert!(
+                text.contains(&status.to_string()),
+                "{status}: {}",
+                case.name
+            );
+        }
+    }
+}
+
 fn tables() -> String {
     let mut text = String::new();
     for group in &GROUPS {
