@@ -1,6 +1,7 @@
 //! What the documents say is true.
 
 mod examples;
+mod files;
 mod glossary;
 mod operating;
 

@@ -1,0 +1,50 @@
+//! Files and code that the documents name or show are there.
+
+use super::{documents, read, root};
+
+/// What is built, and is not always there.
+const BUILT: &str = "target";
+
+/// Whether this may be a file's path from the workspace's folder on. Paths of requests begin with a slash
+/// or a full stop.
+fn is_path(name: &str) -> bool {
+    name.starts_with(|it: char| it.is_ascii_alphanumeric())
+        && name
+            .bytes()
+            .all(|it| it.is_ascii_alphanumeric() || b"_-./".contains(&it))
+}
+
+#[test]
+fn every_file_that_a_document_names_is_there() {
+    let mut named = 0;
+    let mut missing = Vec::new();
+    for (document, text) in documents() {
+        for name in text.split('`').skip(1).step_by(2) {
+            let Some((folder, _)) = name.split_once('/').filter(|_| is_path(name)) else {
+                continue;
+            };
+            if folder == BUILT || !root().join(folder).is_dir() {
+                continue;
+            }
+            named += 1;
+            if !root().join(name).exists() {
+                missing.push(format!("{}: {name}", document.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(named > 60, "{named}");
+}
+
+#[test]
+fn translated_app_is_the_example() {
+    let example = read("examples/axum_orders.rs");
+    let example: Vec<&str> = example.lines().collect();
+    let text = read("docs/from-fastapi-and-celery.md");
+    let (_, code) = text.split_once("```rust\n").unwrap();
+    let (code, _) = code.split_once("```").unwrap();
+    assert!(code.lines().count() > 40);
+    for line in code.lines() {
+        assert!(example.contains(&line), "{line}");
+    }
+}
