@@ -79,7 +79,7 @@ impl OperatorCommand {
 #[non_exhaustive]
 pub enum CommandError {
     /// The database cannot be used.
-    #[error("cannot open the database")]
+    #[error("failed to open the database")]
     Open(#[source] OpenError),
     /// The database does not do it.
     #[error("the database failed")]
@@ -122,7 +122,7 @@ pub enum CommandError {
         named: usize,
     },
     /// Nobody takes what is written.
-    #[error("cannot write to standard output")]
+    #[error("failed to write to standard output")]
     Output(#[from] std::io::Error),
 }
 

@@ -1,44 +1,40 @@
-//! The halves put together, as the role says.
+//! The server: HTTP, inbox, worker and retention, as far as the role of the process needs them.
 
-use std::io;
+mod access;
+mod error;
+mod sockets;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
-use tokio::net::TcpSocket;
-use tokio::task::{JoinError, JoinHandle};
-use tokio::time::timeout;
+use tokio::task::JoinHandle;
 use tracing::{error, field, info, warn};
 use webhook_core::{Drained, Pipeline};
 
-use crate::backend::{Backend, OpenError};
-use crate::config::{Config, Role, SecretsError, TlsError};
+use crate::backend::Backend;
+use crate::config::{Config, Role};
 use crate::file_limit;
 use crate::handler::LogTransaction;
-use crate::http::{App, Auth, AuthConfig, HttpServer, Tls};
+use crate::http::{App, Auth, HttpServer};
 use crate::transaction::Transaction;
+use access::{Access, blocking};
+pub use error::StartError;
+use sockets::Sockets;
 
-/// How many connections may wait to be accepted.
-const BACKLOG: u32 = 1024;
+/// How many connections `OPERATOR_ADDR` accepts.
+const MAX_OPERATOR_CONNECTIONS: usize = 64;
 
-/// How many connections operators may have on an address of their own.
-const OPERATORS_CONNECTIONS: usize = 64;
-
-/// How long all files of secrets, tokens and certificates may take to be read. A file system on a
-/// network may never answer.
-const FILES_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How often refusals are summed up in the log.
+/// How often the log sums up rejected requests.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A running server.
 ///
-/// Dropped without a [`shutdown`](Self::shutdown), its HTTP side goes on.
+/// Call [`shutdown`](Self::shutdown) to stop it: if it is dropped, its HTTP side keeps running.
 #[derive(Debug)]
 pub struct Server {
-    listening: HttpServer,
-    for_operators: Option<HttpServer>,
+    http: HttpServer,
+    operator_http: Option<HttpServer>,
     pipeline: Pipeline,
     summaries: Summaries,
     access: Access,
@@ -51,24 +47,24 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// When an address is taken, secrets or certificates cannot be used, or the database does not
-    /// answer in time.
+    /// When an address is in use, secrets, tokens or certificates cannot be used, or the database does
+    /// not answer in time.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
-        // The addresses first: who has taken one is known at once, the database is waited for.
-        // Nobody is kept waiting in the backlog meanwhile, since no socket listens yet.
+        // Bind first: an address in use is an error at once, while the database is waited for. The
+        // sockets do not listen yet, so no client waits in a backlog meanwhile.
         let sockets = Sockets::bind(config)?;
         let access = blocking(config, Access::read).await?;
         let backend = Backend::open(config).await.map_err(StartError::Backend)?;
-        Self::on(sockets, access, backend, config)
+        Self::start_with(sockets, access, backend, config)
     }
 
-    /// Starts on a backend that is open.
+    /// Starts on a backend that is open. Blocks while it reads files.
     ///
     /// # Errors
     ///
-    /// When an address is taken, or secrets or certificates cannot be used.
+    /// When an address is in use, or secrets, tokens or certificates cannot be used.
     pub fn start_on(backend: Backend, config: &Config) -> Result<Self, StartError> {
-        Self::on(
+        Self::start_with(
             Sockets::bind(config)?,
             Access::read(config)?,
             backend,
@@ -76,7 +72,7 @@ impl Server {
         )
     }
 
-    fn on(
+    fn start_with(
         sockets: Sockets,
         access: Access,
         backend: Backend,
@@ -91,33 +87,32 @@ impl Server {
             Some(inbox) => App::new(inbox.clone(), store, options),
             None => App::without_inbox(store, options),
         };
-        let mut for_operators = None;
-        if let Some(operator) = backend.admin.clone() {
-            match sockets.for_operators {
+        let mut operator_http = None;
+        if let Some(admin) = backend.admin.clone() {
+            match sockets.operators {
                 Some(socket) => {
                     let mut options = config.http_options();
-                    options.max_connections = OPERATORS_CONNECTIONS;
+                    options.max_connections = MAX_OPERATOR_CONNECTIONS;
                     let app = App::without_inbox(Arc::clone(&backend.store), options);
-                    let app = app.with_admin(operator);
-                    for_operators = Some(access.serve(socket, app)?);
+                    operator_http = Some(access.serve(socket, app.with_admin(admin))?);
                 }
-                None if inbox.is_some() => app = app.with_admin(operator),
+                None if inbox.is_some() => app = app.with_admin(admin),
                 None => {}
             }
         }
-        let listening = access.serve(sockets.for_all, app)?;
+        let http = access.serve(sockets.public, app)?;
         info!(
-            addr = %listening.addr(),
-            operator_addr = for_operators.as_ref().map(|it| field::display(it.addr())),
-            tls = access.tls.is_some(),
+            addr = %http.addr(),
+            operator_addr = operator_http.as_ref().map(|it| field::display(it.addr())),
+            tls = access.has_tls(),
             role = %config.role,
             processing_delay_seconds = config.processing_delay_seconds.as_secs_f64(),
             lease_seconds = config.processing_stale_timeout_seconds.as_secs_f64(),
             "listening"
         );
         Ok(Self {
-            listening,
-            for_operators,
+            http,
+            operator_http,
             pipeline,
             summaries: Summaries::start(Arc::clone(&access.auth)),
             access,
@@ -126,66 +121,60 @@ impl Server {
         })
     }
 
-    /// Where it listens, with the port that the system chose.
+    /// The address that the server listens on, with the port that the system chose for port 0.
     pub const fn addr(&self) -> SocketAddr {
-        self.listening.addr()
+        self.http.addr()
     }
 
-    /// Reads secrets, tokens and certificates of `config` again. Where that fails, all those from
-    /// before stay, and the log says so.
+    /// Reads the secrets, tokens and certificates of `config` again. If that fails, logs why, and keeps
+    /// all of the current ones.
     ///
     /// # Cancel safety
     ///
     /// Dropped before it is ready, it changes nothing.
     pub async fn reload(&self, config: &Config) {
-        let read = blocking(config, |config| {
-            let auth = config.auth_config().map_err(StartError::Secrets)?;
-            Ok((auth, config.tls.read().map_err(StartError::Tls)?))
-        });
-        match read.await {
-            Ok((auth, tls)) => {
-                self.access.replace(auth, tls);
-                info!("secrets, tokens and certificates read again");
-            }
+        match self.access.reload(config).await {
+            Ok(()) => info!("secrets, tokens and certificates reloaded"),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 error!(
                     error,
-                    "failed to read secrets, tokens and certificates again, those from before stay"
+                    "failed to reload secrets, tokens and certificates; the current ones stay in use"
                 );
             }
         }
     }
 
-    /// Takes no more connections and claims no more events, lets requests and handlers finish for
-    /// up to the drain time, hands back what is left, and closes the inbox and the backend.
+    /// Drains the server: accepts no more connections and claims no more events, lets requests and
+    /// handlers finish for up to the drain time, releases the events that are left, and closes the
+    /// inbox and the backend.
     pub async fn shutdown(self) {
         let drain = self.drain;
-        let for_operators = async {
-            match self.for_operators {
-                Some(listening) => listening.shutdown(drain).await,
+        let operator_http = async {
+            match self.operator_http {
+                Some(http) => http.shutdown(drain).await,
                 None => 0,
             }
         };
-        let listening = async { tokio::join!(self.listening.shutdown(drain), for_operators) };
-        let (drained, (cut_off, operators_cut_off)) =
-            self.pipeline.shutdown_with(drain, listening).await;
-        let cut_off = cut_off + operators_cut_off;
+        let http = async { tokio::join!(self.http.shutdown(drain), operator_http) };
+        let (drained, (aborted, operators_aborted)) =
+            self.pipeline.shutdown_with(drain, http).await;
+        let aborted = aborted + operators_aborted;
         drop(self.summaries);
         self.access.auth.log_rejections();
         self.backend.close().await;
-        if cut_off > 0 || drained != Drained::default() {
+        if aborted > 0 || drained != Drained::default() {
             warn!(
-                connections = cut_off,
-                handed_back = drained.released,
+                connections = aborted,
+                released = drained.released,
                 unsettled = drained.unsettled,
-                "drain time was too short for all"
+                "drain time ended before all requests and handlers did"
             );
         }
     }
 }
 
-/// What the role of this process accepts, processes and deletes.
+/// Starts what the role of this process needs: inbox, worker, retention.
 fn pipeline(backend: &Backend, config: &Config) -> Pipeline {
     let (store, scheduler) = (&backend.store, &backend.scheduler);
     let pipeline = Pipeline::builder_of(Arc::clone(store), Arc::clone(scheduler))
@@ -194,13 +183,13 @@ fn pipeline(backend: &Backend, config: &Config) -> Pipeline {
         return pipeline.start();
     }
     let mut pipeline = pipeline.handle_with::<Transaction>(config.worker_options(), LogTransaction);
-    if let (Some(retention), Some(operator)) = (config.retention(), &backend.admin) {
-        pipeline = pipeline.retain(Arc::clone(operator), retention);
+    if let (Some(retention), Some(admin)) = (config.retention(), &backend.admin) {
+        pipeline = pipeline.retain(Arc::clone(admin), retention);
     }
     pipeline.start()
 }
 
-/// A task that sums up refusals in the log each minute, until it is dropped.
+/// A task that sums up rejected requests in the log, until it is dropped.
 #[derive(Debug)]
 struct Summaries(JoinHandle<()>);
 
@@ -219,152 +208,4 @@ impl Drop for Summaries {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// Runs `read`, which reads files, where it holds up no task: a file may be a pipe that nobody
-/// writes to, or on a network that does not answer.
-async fn blocking<T: Send + 'static>(
-    config: &Config,
-    read: impl FnOnce(&Config) -> Result<T, StartError> + Send + 'static,
-) -> Result<T, StartError> {
-    let config = config.clone();
-    let reading = tokio::task::spawn_blocking(move || read(&config));
-    match timeout(FILES_TIMEOUT, reading).await {
-        Ok(read) => read?,
-        Err(_) => Err(StartError::FilesTimedOut),
-    }
-}
-
-/// Who may come, and how they are listened to.
-#[derive(Debug)]
-struct Access {
-    auth: Arc<Auth>,
-    tls: Option<Arc<Tls>>,
-}
-
-impl Access {
-    fn read(config: &Config) -> Result<Self, StartError> {
-        let auth = config.auth_config().map_err(StartError::Secrets)?;
-        for warning in config.warnings() {
-            warn!("{warning}");
-        }
-        if let (Some(addr), false) = (config.operator_addr, auth.has_operator_token()) {
-            return Err(StartError::NoOperator { addr });
-        }
-        let tls = config.tls.read().map_err(StartError::Tls)?;
-        Ok(Self {
-            auth: Arc::new(Auth::new(auth)),
-            tls: tls.map(|tls| Arc::new(Tls::new(tls))),
-        })
-    }
-
-    /// Judges new requests by `auth`, and meets new connections with `tls`.
-    fn replace(&self, auth: AuthConfig, tls: Option<ServerConfig>) {
-        self.auth.replace(auth);
-        if let (Some(held), Some(fresh)) = (&self.tls, tls) {
-            held.replace(fresh);
-        }
-    }
-
-    /// Listens to those who may come.
-    fn serve(&self, bound: Bound, app: App) -> Result<HttpServer, StartError> {
-        let app = app.with_auth(Arc::clone(&self.auth));
-        let Bound { name, addr, socket } = bound;
-        let serve = || {
-            let listener = socket.listen(BACKLOG)?;
-            match &self.tls {
-                None => HttpServer::start(listener, app),
-                Some(tls) => HttpServer::start_tls(listener, Arc::clone(tls), app),
-            }
-        };
-        serve().map_err(|source| StartError::Bind { name, addr, source })
-    }
-}
-
-/// The addresses, taken.
-struct Sockets {
-    for_all: Bound,
-    for_operators: Option<Bound>,
-}
-
-/// A socket that does not listen yet.
-struct Bound {
-    name: &'static str,
-    addr: SocketAddr,
-    socket: TcpSocket,
-}
-
-impl Sockets {
-    fn bind(config: &Config) -> Result<Self, StartError> {
-        let for_operators = config.operator_addr;
-        Ok(Self {
-            for_all: Bound::to("BIND_ADDR", config.bind_addr)?,
-            for_operators: for_operators
-                .map(|addr| Bound::to("OPERATOR_ADDR", addr))
-                .transpose()?,
-        })
-    }
-}
-
-impl Bound {
-    fn to(name: &'static str, addr: SocketAddr) -> Result<Self, StartError> {
-        let bind = || {
-            let socket = if addr.is_ipv4() {
-                TcpSocket::new_v4()?
-            } else {
-                TcpSocket::new_v6()?
-            };
-            // A restart must not wait for the connections of the process before. Elsewhere than on
-            // Unix the option would let two servers take one port.
-            #[cfg(unix)]
-            socket.set_reuseaddr(true)?;
-            socket.bind(addr)?;
-            Ok(Self { name, addr, socket })
-        };
-        bind().map_err(|source| StartError::Bind { name, addr, source })
-    }
-}
-
-/// Why a server does not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The address is taken, or not ours.
-    #[error("cannot listen on {name} {addr}")]
-    Bind {
-        /// Its variable.
-        name: &'static str,
-        /// The address.
-        addr: SocketAddr,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
-    /// What is to prove who senders and readers are cannot be used.
-    #[error("invalid webhook secrets or API tokens")]
-    Secrets(#[source] SecretsError),
-    /// Operators have an address, and nobody is one.
-    #[error(
-        "OPERATOR_ADDR {addr} is of no use without a token in API_TOKENS or API_TOKENS_FILE that \
-         `webhook-server token operate` made"
-    )]
-    NoOperator {
-        /// Their address.
-        addr: SocketAddr,
-    },
-    /// Certificates or keys cannot be used.
-    #[error("cannot speak TLS")]
-    Tls(#[source] TlsError),
-    /// The backend cannot be opened.
-    #[error("cannot open the database")]
-    Backend(#[source] OpenError),
-    /// The task that reads files panicked.
-    #[error("failed to read files")]
-    Files(#[from] JoinError),
-    /// A file of secrets, tokens or certificates cannot be read in time.
-    #[error(
-        "the files of secrets, tokens and certificates were not read within {FILES_TIMEOUT:?}: is \
-         their file system reachable?"
-    )]
-    FilesTimedOut,
 }

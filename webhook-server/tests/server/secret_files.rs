@@ -171,7 +171,7 @@ async fn an_emptied_file_changes_nothing() {
             process.signal(Signal::HUP);
             process
                 .logs(
-                    "failed to read secrets, tokens and certificates again, those from before stay",
+                    "failed to reload secrets, tokens and certificates; the current ones stay in use",
                 )
                 .await;
             assert_eq!(client.ask(&request).await.status, 404, "{name} {empty:?}");
@@ -226,7 +226,7 @@ async fn a_reload_that_comes_during_the_start_is_made_after_it() {
     process.listens().await;
     write().await.unwrap().unwrap();
     process
-        .logs("secrets, tokens and certificates read again")
+        .logs("secrets, tokens and certificates reloaded")
         .await;
 }
 

@@ -150,7 +150,7 @@ async fn no_part_of_a_private_key_is_shown() {
         .env("TLS_KEY_FILE", &key)
         .start();
     process.listens().await;
-    let failed = "failed to read secrets, tokens and certificates again, those from before stay";
+    let failed = "failed to reload secrets, tokens and certificates; the current ones stay in use";
     for secret in (1..=SECRETS).map(secret) {
         for content in keys(&secret) {
             let what = String::from_utf8_lossy(&content).into_owned();

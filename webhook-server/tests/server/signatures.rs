@@ -140,7 +140,7 @@ async fn secrets_are_read_again_and_no_request_is_dropped() {
     files.write("secrets", format!("{NEW}\n{OLD}\n"));
     process.signal(Signal::HUP);
     process
-        .logs("secrets, tokens and certificates read again")
+        .logs("secrets, tokens and certificates reloaded")
         .await;
     slow.send(end).await;
     slow.reply().await.acknowledged("ACCEPTED");
@@ -155,7 +155,7 @@ async fn secrets_are_read_again_and_no_request_is_dropped() {
     files.write("secrets", "whsec_not base64\n");
     process.signal(Signal::HUP);
     process
-        .logs("failed to read secrets, tokens and certificates again, those from before stay")
+        .logs("failed to reload secrets, tokens and certificates; the current ones stay in use")
         .await;
     client
         .ask(signed(&standard(NEW), &transaction("e")))

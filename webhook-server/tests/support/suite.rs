@@ -183,7 +183,7 @@ pub(crate) async fn run(starter: Starter, scheme: &str, secret: &str) {
     process.logs("transaction processed").await;
     process.signal(Signal::HUP);
     process
-        .logs("secrets, tokens and certificates read again")
+        .logs("secrets, tokens and certificates reloaded")
         .await;
     process.signal(Signal::TERM);
     assert_eq!(process.ends().await.code(), Some(0));

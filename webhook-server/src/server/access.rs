@@ -1,0 +1,96 @@
+//! Authentication and TLS, as the configuration and its files are now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::error::StartError;
+use super::sockets::Bound;
+use crate::config::Config;
+use crate::http::{App, Auth, AuthConfig, HttpServer, Tls};
+
+/// How many connections may wait to be accepted.
+const BACKLOG: u32 = 1024;
+
+/// How long it may take to read all files of secrets, tokens and certificates. A file system on a
+/// network may never answer.
+pub(super) const FILES_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How clients are authenticated, and how connections are encrypted.
+#[derive(Debug)]
+pub(super) struct Access {
+    pub(super) auth: Arc<Auth>,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Access {
+    /// Reads the files of `config`, and logs warnings about dangerous settings. Blocks.
+    pub(super) fn read(config: &Config) -> Result<Self, StartError> {
+        let auth = config.auth_config().map_err(StartError::Secrets)?;
+        for warning in config.warnings() {
+            warn!("{warning}");
+        }
+        if let (Some(addr), false) = (config.operator_addr, auth.has_operator_token()) {
+            return Err(StartError::NoOperator { addr });
+        }
+        let tls = config.tls.read().map_err(StartError::Tls)?;
+        Ok(Self {
+            auth: Arc::new(Auth::new(auth)),
+            tls: tls.map(|tls| Arc::new(Tls::new(tls))),
+        })
+    }
+
+    /// Reads the files of `config` again. From then on, authenticates new requests and encrypts new
+    /// connections by what they hold.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, it changes nothing.
+    pub(super) async fn reload(&self, config: &Config) -> Result<(), StartError> {
+        let read = blocking(config, |config| {
+            let auth = config.auth_config().map_err(StartError::Secrets)?;
+            Ok((auth, config.tls.read().map_err(StartError::Tls)?))
+        });
+        let (auth, tls): (AuthConfig, Option<ServerConfig>) = read.await?;
+        self.auth.replace(auth);
+        if let (Some(current), Some(new)) = (&self.tls, tls) {
+            current.replace(new);
+        }
+        Ok(())
+    }
+
+    pub(super) const fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// Serves `app` on the socket `bound`.
+    pub(super) fn serve(&self, bound: Bound, app: App) -> Result<HttpServer, StartError> {
+        let app = app.with_auth(Arc::clone(&self.auth));
+        let Bound { name, addr, socket } = bound;
+        let serve = || {
+            let listener = socket.listen(BACKLOG)?;
+            match &self.tls {
+                None => HttpServer::start(listener, app),
+                Some(tls) => HttpServer::start_tls(listener, Arc::clone(tls), app),
+            }
+        };
+        serve().map_err(|source| StartError::Bind { name, addr, source })
+    }
+}
+
+/// Runs `read`, which reads files, on a blocking thread: a file may be a pipe without a writer, or on
+/// a network that does not answer.
+pub(super) async fn blocking<T: Send + 'static>(
+    config: &Config,
+    read: impl FnOnce(&Config) -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    let config = config.clone();
+    let reading = tokio::task::spawn_blocking(move || read(&config));
+    match timeout(FILES_TIMEOUT, reading).await {
+        Ok(read) => read?,
+        Err(_) => Err(StartError::FilesTimedOut),
+    }
+}
