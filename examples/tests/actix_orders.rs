@@ -4,15 +4,14 @@
 mod process;
 
 use std::collections::HashSet;
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Barrier, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use process::{DEADLINE, Process};
+use process::Process;
 use rustix::process::Signal;
+use testkit::http::request;
+use testkit::wait::{Limit, PATIENCE, in_time, until};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
 use webhook_core::{Admin, Counts, EventRef, Key, Kind, State, Store};
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
@@ -43,7 +42,7 @@ async fn terminations_under_load_lose_nothing_and_cut_no_connection() {
 
     let mut acknowledged = HashSet::new();
     for round in 0..ROUNDS {
-        let app = start(database.url(), WORK_MS);
+        let app = start(database.url(), WORK_MS).await;
         let stop = until_counts(&store, |counts| counts.leased >= RUNNING);
         let (ids, log) = under_load(app, round, stop).await;
         assert!(ids.len() as u64 >= RUNNING, "{} acknowledged", ids.len());
@@ -51,15 +50,14 @@ async fn terminations_under_load_lose_nothing_and_cut_no_connection() {
         assert_quiet(&log);
     }
 
-    let (app, address) = start(database.url(), "0");
+    let (app, address) = start(database.url(), "0").await;
     // Before it answers, it may not yet listen to signals either.
-    let last = || post(&address, "last");
-    assert_eq!(tokio::task::block_in_place(last).unwrap(), 202);
+    assert_eq!(post(&address, "last").await.unwrap(), 202);
     until_counts(&store, |counts| {
         counts.due + counts.waiting + counts.leased == 0
     })
     .await;
-    assert_quiet(&app.stop(Signal::TERM));
+    assert_quiet(&app.stop(Signal::TERM).await);
     for id in &acknowledged {
         let event = EventRef {
             kind: Kind::from_static("order"),
@@ -74,7 +72,7 @@ async fn terminations_under_load_lose_nothing_and_cut_no_connection() {
 }
 
 /// A running app, and its address.
-fn start(url: &str, work_ms: &str) -> (Process, String) {
+async fn start(url: &str, work_ms: &str) -> (Process, String) {
     let environment = [
         ("BIND_ADDR", "127.0.0.1:0"),
         ("DATABASE_URL", url),
@@ -82,7 +80,7 @@ fn start(url: &str, work_ms: &str) -> (Process, String) {
     ];
     let mut app = Process::start("actix_orders", &[], &environment);
     loop {
-        let line = app.next_line("listening on http://");
+        let line = app.next_line("listening on http://").await;
         if let Some((_, address)) = line.split_once("listening on http://") {
             return (app, address.to_owned());
         }
@@ -96,70 +94,78 @@ async fn under_load(
     round: usize,
     stop: impl Future<Output = ()>,
 ) -> (Vec<String>, Vec<String>) {
-    let acknowledged = Mutex::new(Vec::new());
-    let senders = AtomicUsize::new(0);
-    let all_are_there = Barrier::new(SENDERS);
-    let send = || {
-        // First of all, so that finding orders is what opens the connections of the app's pool.
-        all_are_there.wait();
-        for _ in 0..FINDS {
-            let missing = request(&address, "GET /orders/missing HTTP/1.1\r\n", "");
-            assert_eq!(missing.expect("it answers"), 404);
-        }
-        let sender = senders.fetch_add(1, Ordering::Relaxed);
-        for number in 0.. {
-            let id = format!("{round}-{sender}-{number}");
-            match post(&address, &id) {
-                Ok(202) => acknowledged
-                    .lock()
-                    .expect("no sender panics")
-                    .push(id.clone()),
-                // It is closing, or it was not there any more.
-                Ok(503) | Err(_) => return,
-                Ok(status) => panic!("order {id} is answered {status}"),
-            }
-            let head = format!("GET /orders/{id} HTTP/1.1\r\n");
-            if request(&address, &head, "").is_err() {
-                return;
-            }
-        }
-    };
-    let log = tokio::task::block_in_place(|| {
-        thread::scope(|scope| {
-            for _ in 0..SENDERS {
-                scope.spawn(send);
-            }
-            // Events of an earlier round are being handled from the beginning.
-            let deadline = Instant::now() + DEADLINE;
-            while (acknowledged.lock().expect("no sender panics").len() as u64) < RUNNING {
-                assert!(Instant::now() < deadline, "orders are acknowledged");
-                thread::sleep(Duration::from_millis(10));
-            }
-            tokio::runtime::Handle::current().block_on(stop);
-            app.stop(Signal::TERM)
-        })
+    let load = Arc::new(Load {
+        address,
+        round,
+        all_are_there: Barrier::new(SENDERS),
+        acknowledged: Mutex::default(),
     });
-    (acknowledged.into_inner().expect("no sender panics"), log)
+    let mut senders = JoinSet::new();
+    for sender in 0..SENDERS {
+        senders.spawn(send(Arc::clone(&load), sender));
+    }
+    // Events of an earlier round are being handled from the beginning.
+    until("orders are acknowledged", async || {
+        load.acknowledged().len() as u64 >= RUNNING
+    })
+    .await;
+    stop.await;
+    let log = app.stop(Signal::TERM).await;
+    in_time("all senders end", senders.join_all()).await;
+    let acknowledged = std::mem::take(&mut *load.acknowledged());
+    (acknowledged, log)
 }
 
-/// Sends the order `id`.
-fn post(address: &str, id: &str) -> io::Result<u16> {
+/// What the senders of a round share.
+struct Load {
+    address: String,
+    round: usize,
+    all_are_there: Barrier,
+    acknowledged: Mutex<Vec<String>>,
+}
+
+impl Load {
+    fn acknowledged(&self) -> MutexGuard<'_, Vec<String>> {
+        self.acknowledged.lock().expect("no sender panics")
+    }
+}
+
+async fn send(load: Arc<Load>, sender: usize) {
+    let (address, round) = (&load.address, load.round);
+    // First of all, so that finding orders is what opens the connections of the app's pool.
+    load.all_are_there.wait().await;
+    for _ in 0..FINDS {
+        let missing = get(address, "missing").await;
+        assert_eq!(missing.expect("it answers"), 404);
+    }
+    // Else the app might be told to end while a slow sender is still asking.
+    load.all_are_there.wait().await;
+    for number in 0.. {
+        let id = format!("{round}-{sender}-{number}");
+        match post(address, &id).await {
+            Ok(202) => load.acknowledged().push(id.clone()),
+            // It is closing, or it was not there any more.
+            Ok(503) | Err(_) => return,
+            Ok(status) => panic!("order {id} is answered {status}"),
+        }
+        if get(address, &id).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Sends the order `id`: the status of the answer; an error where there is none.
+async fn post(address: &str, id: &str) -> anyhow::Result<u16> {
     let order = format!(r#"{{"id":"{id}","total_cents":1}}"#);
-    let length = order.len();
-    let head = format!("POST /orders HTTP/1.1\r\ncontent-length: {length}\r\n");
-    request(address, &head, &order)
+    let posting = request(address, "POST", "/orders", &[], &order);
+    Ok(in_time("an answer to an order", posting).await?.status)
 }
 
-/// The status of the answer; an error where there is none.
-fn request(address: &str, head: &str, body: &str) -> io::Result<u16> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(DEADLINE))?;
-    let request = format!("{head}host: {address}\r\nconnection: close\r\n\r\n{body}");
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let status = answer.split(' ').nth(1).and_then(|it| it.parse().ok());
-    status.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+/// Asks for the order `id`.
+async fn get(address: &str, id: &str) -> anyhow::Result<u16> {
+    let path = format!("/orders/{id}");
+    let asking = request(address, "GET", &path, &[], "");
+    Ok(in_time("an answer about an order", asking).await?.status)
 }
 
 fn assert_quiet(log: &[String]) {
@@ -172,16 +178,13 @@ fn assert_quiet(log: &[String]) {
 
 async fn until_counts(store: &PgStore, holds: impl Fn(Counts) -> bool) {
     let kind = Kind::from_static("order");
-    let deadline = Instant::now() + DEADLINE;
+    let limit = Limit::of(PATIENCE);
     loop {
         let counts = store.counts(&kind).await.expect("the database answers");
         if holds(counts) {
             return;
         }
-        assert!(
-            Instant::now() < deadline,
-            "not within {DEADLINE:?}: {counts:?}"
-        );
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        let paused = limit.pause(|| format!("{counts:?} change")).await;
+        paused.expect("they do");
     }
 }

@@ -4,7 +4,8 @@ mod process;
 
 use std::time::Instant;
 
-use process::{DEADLINE, Process};
+use process::Process;
+use testkit::wait::until;
 use webhook_postgres::sqlx::{self, PgPool};
 use webhook_postgres::testing::TestDatabase;
 
@@ -14,21 +15,23 @@ async fn five_thousand_events_have_one_effect_each_though_a_worker_is_killed() {
     let database = TestDatabase::create().await;
     let url = ("DATABASE_URL", database.url());
     let lease = ("PROCESSING_STALE_TIMEOUT_SECONDS", "4");
-    let produced = Process::start("producer", &["5000"], &[url]).finish();
+    let produced = Process::start("producer", &["5000"], &[url]).finish().await;
     assert_eq!(produced, ["5000 accepted: 5000 new, 0 duplicates"]);
 
     let started = Instant::now();
-    let [victim, survivors @ ..] = [(); 3].map(|()| {
+    let mut workers = Vec::new();
+    for _ in 0..3 {
         // So long that a worker is in the middle of it whenever it is killed.
         let environment = [url, lease, ("WORK_MS", "5")];
         let mut worker = Process::start("worker_only", &[], &environment);
-        assert_eq!(worker.line_after("work"), "ing");
-        worker
-    });
+        assert_eq!(worker.line_after("work").await, "ing");
+        workers.push(worker);
+    }
+    let victim = workers.remove(0);
     let app = PgPool::connect(database.url()).await.unwrap();
-    let pid = i64::from(victim.id());
+    let pid = victim.id();
     let by_victim = "SELECT count(*) FROM effects WHERE process = $1";
-    until(async || {
+    until("the victim is in mid-run", async || {
         let effects: i64 = sqlx::query_scalar(by_victim)
             .bind(pid)
             .fetch_one(&app)
@@ -41,7 +44,7 @@ async fn five_thousand_events_have_one_effect_each_though_a_worker_is_killed() {
     let left = "SELECT count(*) FROM webhook.queue";
     let in_mid_run: i64 = sqlx::query_scalar(left).fetch_one(&app).await.unwrap();
     assert!(in_mid_run > 0);
-    until(async || {
+    until("all are settled", async || {
         let left: i64 = sqlx::query_scalar(left).fetch_one(&app).await.unwrap();
         left == 0
     })
@@ -60,17 +63,9 @@ async fn five_thousand_events_have_one_effect_each_though_a_worker_is_killed() {
     let processed: i64 = sqlx::query_scalar(outcomes).fetch_one(&app).await.unwrap();
     assert_eq!(processed, EVENTS);
     println!("{EVENTS} effects after {took:.2?}, {redone} of them by a second attempt");
-    for worker in survivors {
-        assert_eq!(worker.interrupt(), ["drained, 0 handed back"]);
+    for worker in workers {
+        assert_eq!(worker.interrupt().await, ["drained, 0 handed back"]);
     }
     app.close().await;
     database.drop_database().await;
-}
-
-async fn until(mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "not within {DEADLINE:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
 }

@@ -2,50 +2,53 @@
 
 mod process;
 
-use std::io::Write;
-use std::net::TcpStream;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
-use process::{DEADLINE, Process};
+use process::Process;
+use testkit::wait::{in_time, until};
 use webhook_core::{Admin, Kind};
 use webhook_postgres::PgStore;
 use webhook_postgres::sqlx::{self, PgPool};
 use webhook_postgres::testing::TestDatabase;
 use webhook_sources::signature::{BodyHmac, BodyHmacScheme, Signer, Stripe};
 
-#[test]
-fn axum_orders() {
+#[tokio::test]
+async fn axum_orders() {
     let mut app = Process::start("axum_orders", &[], &[("BIND_ADDR", "127.0.0.1:0")]);
-    let address = app.line_after("listening on http://");
+    let address = app.line_after("listening on http://").await;
 
     let order = r#"{"id":"o-1","total_cents":995}"#;
-    assert_eq!(post(&address, "/orders", order), (202, "New\n".into()));
-    let shipped = app.line_after("shipping ");
+    assert_eq!(
+        post(&address, "/orders", order).await,
+        (202, "New\n".into())
+    );
+    let shipped = app.line_after("shipping ").await;
     assert_eq!(shipped, "order o-1 of 995 cents");
     assert_eq!(
-        post(&address, "/orders", order),
+        post(&address, "/orders", order).await,
         (202, "Duplicate\n".into())
     );
     let other = r#"{"id":"o-1","total_cents":996}"#;
-    assert_eq!(post(&address, "/orders", other), (202, "Conflict\n".into()));
+    assert_eq!(
+        post(&address, "/orders", other).await,
+        (202, "Conflict\n".into())
+    );
     let wrong = r#"{"total_cents":995}"#;
-    assert_eq!(post(&address, "/orders", wrong).0, 422);
+    assert_eq!(post(&address, "/orders", wrong).await.0, 422);
 
-    let rest = app.interrupt();
+    let rest = app.interrupt().await;
     assert_eq!(rest, Vec::<String>::new(), "nothing is shipped twice");
 }
 
-#[test]
-fn axum_webhooks_in_memory() {
-    axum_webhooks(&[]);
+#[tokio::test]
+async fn axum_webhooks_in_memory() {
+    axum_webhooks(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn axum_webhooks_on_postgres() {
     let database = TestDatabase::create().await;
-    let url = database.url().to_owned();
-    let run = tokio::task::spawn_blocking(move || axum_webhooks(&[("DATABASE_URL", &url)]));
-    run.await.unwrap();
+    axum_webhooks(&[("DATABASE_URL", database.url())]).await;
     let app = PgPool::connect(database.url()).await.unwrap();
     let cents: i64 = sqlx::query_scalar("SELECT cents FROM orders WHERE id = 'o-1'")
         .fetch_one(&app)
@@ -56,7 +59,7 @@ async fn axum_webhooks_on_postgres() {
     database.drop_database().await;
 }
 
-fn axum_webhooks(environment: &[(&str, &str)]) {
+async fn axum_webhooks(environment: &[(&str, &str)]) {
     const SECRET: &str = "whsec_0123456789abcdef0123456789abcdef";
     let own = [
         ("BIND_ADDR", "127.0.0.1:0"),
@@ -65,95 +68,103 @@ fn axum_webhooks(environment: &[(&str, &str)]) {
     ];
     let environment = [&own[..], environment].concat();
     let mut app = Process::start("axum_webhooks", &[], &environment);
-    let address = app.line_after("listening on http://");
-    let deliver = |path: &str, signer: &dyn Signer, headers: &str, body: &str| {
+    let address = app.line_after("listening on http://").await;
+    let deliver = async |path: &str, signer: &dyn Signer, headers: &[(&str, &str)], body: &str| {
         let signature = signer.sign("", SystemTime::now(), body.as_bytes());
         let (name, value) = signature.expect("there is a key").remove(0);
-        let headers = format!("{headers}{name}: {value}\r\n");
-        post_with(&address, path, &headers, body).0
+        let headers = [headers, &[(name.as_str(), value.as_str())]].concat();
+        post_with(&address, path, &headers, body).await.0
     };
 
     let github = BodyHmac::new(BodyHmacScheme::github(), [SECRET]).expect("it is long enough");
-    let headers = "X-GitHub-Delivery: d-1\r\nX-GitHub-Event: pull_request\r\n";
+    let headers = [
+        ("X-GitHub-Delivery", "d-1"),
+        ("X-GitHub-Event", "pull_request"),
+    ];
     let opened = r#"{"action":"opened","pull_request":{"title":"Fix a typo"}}"#;
     for _ in 0..2 {
-        let status = deliver("/webhooks/github", &github, headers, opened);
+        let status = deliver("/webhooks/github", &github, &headers, opened).await;
         assert_eq!(status, 202);
     }
-    assert_eq!(app.line_after("pull request "), "opened: Fix a typo");
-    assert_eq!(deliver("/webhooks/github", &github, "", opened), 422);
-    assert_eq!(post(&address, "/webhooks/github", opened).0, 401);
-    let refused = app.line_after("refused: ");
+    assert_eq!(app.line_after("pull request ").await, "opened: Fix a typo");
+    assert_eq!(deliver("/webhooks/github", &github, &[], opened).await, 422);
+    assert_eq!(post(&address, "/webhooks/github", opened).await.0, 401);
+    let refused = app.line_after("refused: ").await;
     assert_eq!(refused, "header x-hub-signature-256 is missing");
 
     let stripe = Stripe::new([SECRET]).expect("it is long enough");
-    let paid = |id: &str, order: &str| {
+    let paid = async |id: &str, order: &str| {
         let body = format!(
             r#"{{"id":"{id}","type":"payment_intent.succeeded","data":{{"object":
                 {{"amount_received":995,"metadata":{{"order":"{order}"}}}}}}}}"#
         );
-        deliver("/webhooks/stripe", &stripe, "", &body)
+        deliver("/webhooks/stripe", &stripe, &[], &body).await
     };
-    assert_eq!(paid("evt_1", "o-1"), 202);
-    assert_eq!(paid("evt_1", "o-1"), 202);
-    assert_eq!(paid("evt_2", "o-2"), 202);
+    assert_eq!(paid("evt_1", "o-1").await, 202);
+    assert_eq!(paid("evt_1", "o-1").await, 202);
+    assert_eq!(paid("evt_2", "o-2").await, 202);
     let unknown = r#"{"id":"evt_3","type":"a.new.type","data":{}}"#;
-    assert_eq!(deliver("/webhooks/stripe", &stripe, "", unknown), 202);
+    assert_eq!(
+        deliver("/webhooks/stripe", &stripe, &[], unknown).await,
+        202
+    );
 
     let failed = r#"[{"attempts":1,"key":"evt_2","reason":"no order o-2"}]"#;
     for requeues in 0..2 {
-        let deadline = Instant::now() + DEADLINE;
-        while get(&address, "/operator/stripe/failed") != (200, failed.into()) {
-            assert!(Instant::now() < deadline, "evt_2 fails");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until("evt_2 fails", async || {
+            get(&address, "/operator/stripe/failed").await == (200, failed.into())
+        })
+        .await;
         if requeues == 0 {
-            assert_eq!(post(&address, "/operator/stripe/evt_2/requeue", "").0, 204);
+            assert_eq!(
+                post(&address, "/operator/stripe/evt_2/requeue", "").await.0,
+                204
+            );
         }
     }
-    assert_eq!(post(&address, "/operator/stripe/evt_1/requeue", "").0, 409);
-    assert_eq!(get(&address, "/operator/Stripe/failed").0, 404);
+    assert_eq!(
+        post(&address, "/operator/stripe/evt_1/requeue", "").await.0,
+        409
+    );
+    assert_eq!(get(&address, "/operator/Stripe/failed").await.0, 404);
 
-    assert_eq!(app.interrupt(), Vec::<String>::new());
+    assert_eq!(app.interrupt().await, Vec::<String>::new());
 }
 
-#[test]
-fn bare_hyper_in_memory() {
-    bare_hyper(&[]);
+#[tokio::test]
+async fn bare_hyper_in_memory() {
+    bare_hyper(&[]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bare_hyper_on_postgres() {
     let database = TestDatabase::create().await;
-    let url = database.url().to_owned();
-    let run = tokio::task::spawn_blocking(move || bare_hyper(&[("DATABASE_URL", &url)]));
-    run.await.unwrap();
+    bare_hyper(&[("DATABASE_URL", database.url())]).await;
     database.drop_database().await;
 }
 
-fn bare_hyper(environment: &[(&str, &str)]) {
+async fn bare_hyper(environment: &[(&str, &str)]) {
     let environment = [&[("BIND_ADDR", "127.0.0.1:0")], environment].concat();
     let mut app = Process::start("bare_hyper", &[], &environment);
-    let address = app.line_after("listening on http://");
+    let address = app.line_after("listening on http://").await;
 
     let order = r#"{"id":"o-1","total_cents":1050}"#;
-    let accepted = post(&address, "/orders", order);
+    let accepted = post(&address, "/orders", order).await;
     assert_eq!(accepted, (202, "o-1: New\n".into()));
-    assert_eq!(app.line_after("shipped "), "o-1 for 1050 cents");
-    let deadline = Instant::now() + DEADLINE;
-    while get(&address, "/orders/o-1") != (200, "o-1: PROCESSED\n".into()) {
-        assert!(Instant::now() < deadline, "the order is processed");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    assert_eq!(get(&address, "/orders/o-2").0, 404);
-    assert_eq!(post(&address, "/orders", "{}").0, 422);
+    assert_eq!(app.line_after("shipped ").await, "o-1 for 1050 cents");
+    until("the order is processed", async || {
+        get(&address, "/orders/o-1").await == (200, "o-1: PROCESSED\n".into())
+    })
+    .await;
+    assert_eq!(get(&address, "/orders/o-2").await.0, 404);
+    assert_eq!(post(&address, "/orders", "{}").await.0, 422);
 
-    assert_eq!(app.interrupt(), ["drained, 0 handed back"]);
+    assert_eq!(app.interrupt().await, ["drained, 0 handed back"]);
 }
 
-#[test]
-fn consumer_in_memory() {
-    let lines = Process::start("consumer", &[], &[]).finish();
+#[tokio::test]
+async fn consumer_in_memory() {
+    let lines = Process::start("consumer", &[], &[]).finish().await;
     let expected = [
         "1000 records: 990 new, 0 duplicates, 10 dead letters",
         "500 records: 0 new, 495 duplicates, 5 dead letters",
@@ -170,7 +181,7 @@ async fn consumer_on_postgres() {
         (0, "0 measurements, sum 0"),
     ] {
         let url = [("DATABASE_URL", database.url())];
-        let lines = Process::start("consumer", &[], &url).finish();
+        let lines = Process::start("consumer", &[], &url).finish().await;
         let duplicates = 990 - new;
         let all = format!("1000 records: {new} new, {duplicates} duplicates, 10 dead letters");
         assert_eq!(lines[0], all);
@@ -179,9 +190,9 @@ async fn consumer_on_postgres() {
     database.drop_database().await;
 }
 
-#[test]
-fn third_party_store() {
-    let mut lines = Process::start("third_party_store", &[], &[]).finish();
+#[tokio::test]
+async fn third_party_store() {
+    let mut lines = Process::start("third_party_store", &[], &[]).finish().await;
     assert_eq!(lines.pop().as_deref(), Some("2 processed"));
     lines.sort();
     let expected = [
@@ -199,7 +210,7 @@ async fn transactional() {
     let database = TestDatabase::create().await;
     for run in ["first", "second"] {
         let example = Process::start("transactional", &[], &[("DATABASE_URL", database.url())]);
-        let lines = example.finish();
+        let lines = example.finish().await;
         let number = lines[0].trim_start_matches("order ");
         let number = number.trim_end_matches("-a is placed");
         let expected = [
@@ -224,26 +235,28 @@ async fn producer_and_worker_only() {
     let database = TestDatabase::create().await;
     let url = ("DATABASE_URL", database.url());
     let lease = ("PROCESSING_STALE_TIMEOUT_SECONDS", "2");
-    let produce = || Process::start("producer", &[&EVENTS.to_string()], &[url]).finish();
-    assert_eq!(produce(), ["600 accepted: 600 new, 0 duplicates"]);
-    assert_eq!(produce(), ["600 accepted: 0 new, 600 duplicates"]);
+    for accepted in ["600 new, 0 duplicates", "0 new, 600 duplicates"] {
+        let producer = Process::start("producer", &[&EVENTS.to_string()], &[url]);
+        let said = producer.finish().await;
+        assert_eq!(said, [format!("600 accepted: {accepted}")]);
+    }
 
     let store = PgStore::connect(database.url()).await.unwrap();
     let kind = Kind::from_static("order");
-    let work = |work_ms| {
+    let work = async |work_ms| {
         let environment = [url, lease, ("WORK_MS", work_ms)];
         let mut worker = Process::start("worker_only", &[], &environment);
-        assert_eq!(worker.line_after("work"), "ing");
+        assert_eq!(worker.line_after("work").await, "ing");
         worker
     };
-    let stuck = work("3600000");
+    let stuck = work("3600000").await;
     until("the stuck one holds events", async || {
         store.counts(&kind).await.unwrap().leased > 0
     })
     .await;
-    let [victim, survivors @ ..] = [(); 3].map(|()| work("20"));
+    let [victim, survivors @ ..] = [work("20").await, work("20").await, work("20").await];
     let app = PgPool::connect(database.url()).await.unwrap();
-    let pid = i64::from(victim.id());
+    let pid = victim.id();
     until("the victim is in mid-run", async || {
         let effects = sqlx::query_scalar("SELECT count(*) FROM effects WHERE process = $1");
         let effects: i64 = effects.bind(pid).fetch_one(&app).await.unwrap();
@@ -258,7 +271,7 @@ async fn producer_and_worker_only() {
     })
     .await;
     for worker in survivors {
-        assert_eq!(worker.interrupt(), ["drained, 0 handed back"]);
+        assert_eq!(worker.interrupt().await, ["drained, 0 handed back"]);
     }
     let (effects, orders, retaken): (i64, i64, i64) = sqlx::query_as(
         "SELECT count(*), count(DISTINCT order_id), count(*) FILTER (WHERE attempt > 1)
@@ -275,43 +288,33 @@ async fn producer_and_worker_only() {
     database.drop_database().await;
 }
 
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !holds().await {
-        assert!(Instant::now() < deadline, "not within {DEADLINE:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+async fn post(address: &str, path: &str, body: &str) -> (u16, String) {
+    post_with(address, path, &[], body).await
 }
 
-fn post(address: &str, path: &str, body: &str) -> (u16, String) {
-    post_with(address, path, "", body)
+async fn post_with(
+    address: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (u16, String) {
+    request(address, "POST", path, headers, body).await
 }
 
-/// A POST with `headers`, each of which ends with a line break.
-fn post_with(address: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
-    let length = body.len();
-    request(
-        address,
-        &format!("POST {path} HTTP/1.1\r\ncontent-length: {length}\r\n{headers}"),
-        body,
-    )
-}
-
-fn get(address: &str, path: &str) -> (u16, String) {
-    request(address, &format!("GET {path} HTTP/1.1\r\n"), "")
+async fn get(address: &str, path: &str) -> (u16, String) {
+    request(address, "GET", path, &[], "").await
 }
 
 /// The status and the body of the answer.
-fn request(address: &str, head: &str, body: &str) -> (u16, String) {
-    let request = format!("{head}host: {address}\r\nconnection: close\r\n\r\n{body}");
-    let exchange = || -> std::io::Result<String> {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(DEADLINE))?;
-        stream.write_all(request.as_bytes())?;
-        std::io::read_to_string(stream)
-    };
-    let answer = exchange().expect("the example answers");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("it has a head");
-    let status = head.split(' ').nth(1).and_then(|it| it.parse().ok());
-    (status.expect("it has a status"), body.to_owned())
+async fn request(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> (u16, String) {
+    let request = testkit::http::request(address, method, path, headers, body);
+    let reply = in_time("the example's answer", request).await;
+    let reply = reply.expect("the example answers");
+    (reply.status, reply.text().to_owned())
 }

@@ -1,23 +1,19 @@
 //! An example under test: a process, and the lines it prints.
 
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Stdio;
 
-use rustix::process::{Pid, Signal, kill_process};
-
-/// Far beyond what anything here takes on the slowest machine.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+use rustix::process::Signal;
+use testkit::process::Lines;
+use testkit::wait::{PATIENCE, in_time};
+use tokio::process::Command;
 
 /// A running example. Dropped, it is killed.
 pub(crate) struct Process {
     name: &'static str,
-    child: Child,
+    process: testkit::process::Process,
     /// What it prints. What it logs goes to the test's own standard error.
-    lines: Receiver<String>,
+    lines: Lines,
 }
 
 impl Process {
@@ -28,91 +24,75 @@ impl Process {
         environment: &[(&str, &str)],
     ) -> Self {
         let path = path(name);
-        let mut child = Command::new(&path)
+        let (stdout, lines) = Lines::pipe().expect("the system has pipes");
+        let mut command = Command::new(&path);
+        command
             .args(arguments)
             .env_remove("DATABASE_URL")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| {
+            .stdout(stdout);
+        let process =
+            testkit::process::Process::spawn(name, &mut command).unwrap_or_else(|error| {
                 panic!(
-                    "failed to start {}, which `cargo build -p examples --examples` builds: {error}",
+                    "{error:#}: {}, which `cargo build -p examples --examples` builds",
                     path.display()
                 )
             });
-        let stdout = child.stdout.take().expect("it is piped");
-        let (sender, lines) = channel();
-        thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                if sender.send(line).is_err() {
-                    break;
-                }
-            }
-        });
-        Self { name, child, lines }
+        Self {
+            name,
+            process,
+            lines,
+        }
     }
 
     /// The rest of the next line, which must begin with `prefix`.
-    pub(crate) fn line_after(&mut self, prefix: &str) -> String {
-        let line = self.next_line(prefix);
+    pub(crate) async fn line_after(&mut self, prefix: &str) -> String {
+        let line = self.next_line(prefix).await;
         let rest = line.strip_prefix(prefix);
         rest.unwrap_or_else(|| panic!("{} says {line:?} instead of {prefix:?}", self.name))
             .to_owned()
     }
 
     /// The next line, where one like `expected` is waited for.
-    pub(crate) fn next_line(&mut self, expected: &str) -> String {
-        let line = self.lines.recv_timeout(DEADLINE);
-        line.unwrap_or_else(|error| panic!("no line {expected:?} of {}: {error}", self.name))
+    pub(crate) async fn next_line(&mut self, expected: &str) -> String {
+        let what = format!("{} prints {expected:?}", self.name);
+        let line = in_time(&what, self.lines.next()).await;
+        line.unwrap_or_else(|| panic!("{} ended before it printed {expected:?}", self.name))
     }
 
     /// The process's id.
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
+    pub(crate) fn id(&self) -> i64 {
+        let pid = self.process.pid().expect("it is running");
+        i64::from(pid.as_raw_nonzero().get())
     }
 
     /// Kills it, with no chance to clean up.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().expect("it is running");
+    pub(crate) fn kill(self) {
+        self.process.signal(Signal::KILL).expect("it is running");
     }
 
     /// Presses Ctrl-C; what it says then.
-    pub(crate) fn interrupt(self) -> Vec<String> {
-        self.stop(Signal::INT)
+    pub(crate) async fn interrupt(self) -> Vec<String> {
+        self.stop(Signal::INT).await
     }
 
     /// Sends `signal`, on which it must end well; what it says then.
-    pub(crate) fn stop(self, signal: Signal) -> Vec<String> {
-        kill_process(Pid::from_child(&self.child), signal).expect("it is running");
-        self.finish()
+    pub(crate) async fn stop(self, signal: Signal) -> Vec<String> {
+        self.process.signal(signal).expect("it is running");
+        self.finish().await
     }
 
     /// Waits until it ends well; what it has said since.
-    pub(crate) fn finish(mut self) -> Vec<String> {
-        let deadline = Instant::now() + DEADLINE;
+    pub(crate) async fn finish(mut self) -> Vec<String> {
         let mut said = Vec::new();
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match self.lines.recv_timeout(left) {
-                Ok(line) => said.push(line),
-                Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {
-                    panic!("{} does not end; it said {said:?}", self.name)
-                }
-            }
+        let what = format!("{} ends", self.name);
+        while let Some(line) = in_time(&what, self.lines.next()).await {
+            said.push(line);
         }
-        let status = self.child.wait().expect("it is a child of this process");
+        let status = self.process.wait_within(PATIENCE).await.expect("it ends");
         assert!(status.success(), "{} ended with {status}", self.name);
         said
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // Fails where it has ended, as it should have.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
