@@ -63,3 +63,21 @@ fn operating_guide_quotes_log_messages_as_they_are() {
         assert!(source.contains(message), "no code logs {message:?}");
     }
 }
+
+#[test]
+fn operating_guide_lists_every_command() {
+    let text = read("docs/operating.md");
+    let (_, section) = text.split_once("\n## Commands\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let documented: Vec<&str> = rows(section)
+        .flat_map(|row| quoted(row[0]))
+        .filter_map(|usage| usage.split_whitespace().next())
+        .collect();
+    for command in CommandLine::command().get_subcommands() {
+        let name = command.get_name();
+        assert!(
+            documented.contains(&name),
+            "{name} is not in {documented:?}"
+        );
+    }
+}
