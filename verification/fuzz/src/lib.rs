@@ -3,16 +3,17 @@
 //! Each function here is a target. It takes any bytes, and panics where a property of what reads
 //! them does not hold. The same functions run in two ways:
 //!
-//! - `cargo test -p fuzz`, on stable, replays `corpus/<target>/` file by file, and then a few
-//!   thousand mutations of those files, always the same ones.
+//! - `cargo test -p fuzz`, on stable, replays the [`corpus`] input by input, and then a few thousand
+//!   mutations of those inputs, always the same ones.
 //! - `verification/fuzz/run <target> [seconds]` searches with libFuzzer, guided by coverage, and
 //!   `verification/fuzz/run --keep <target>` adds what it found worth keeping to the corpus. It needs
 //!   `cargo install cargo-fuzz` and a C++ compiler, but no nightly Rust.
 //!
-//! An input that fails is left in `targets/artifacts/<target>/`. It belongs in the corpus together
-//! with the fix, under a name that says what it found.
+//! An input that fails is left in `targets/artifacts/<target>/`. It belongs in `corpus/<target>/`
+//! together with the fix, under a name that says what it found.
 
 mod config;
+pub mod corpus;
 mod database_url;
 mod decimal;
 mod fingerprint;

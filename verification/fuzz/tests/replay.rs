@@ -3,9 +3,7 @@
 #[path = "replay/mutation.rs"]
 mod mutation;
 
-use std::fs;
 use std::panic::catch_unwind;
-use std::path::Path;
 
 use mutation::Mutator;
 
@@ -47,22 +45,14 @@ fn database_url() {
     run("database_url", fuzz::database_url, 3_000);
 }
 
-/// Runs `target` on every file of its corpus, and on as many mutations.
+/// Runs `target` on every input of its corpus, and on as many mutations.
 fn run(name: &str, target: fn(&[u8]), mutations: usize) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("corpus")
-        .join(name);
-    let mut files: Vec<_> = fs::read_dir(&folder)
-        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
-        .map(|entry| entry.expect("a folder is read").path())
-        .collect();
-    assert!(!files.is_empty(), "no corpus in {}", folder.display());
-    files.sort();
+    let inputs = fuzz::corpus::inputs(name).expect("the corpus can be read");
+    assert!(!inputs.is_empty(), "there is no corpus of {name}");
     let mut corpus = Vec::new();
-    for file in &files {
-        let input = fs::read(file).expect("a file is read");
-        check(&file.display().to_string(), target, &input);
-        corpus.push(input);
+    for input in inputs {
+        check(&input.place, target, &input.bytes);
+        corpus.push(input.bytes);
     }
     let mut mutator = Mutator::new(SEED);
     for number in 0..mutations {
