@@ -1,4 +1,4 @@
-//! Reading a request's body within its limits.
+//! Reads the bodies of requests, within limits of size, time and memory.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,18 +16,18 @@ use super::body_room::{FREE_BYTES, Share};
 use super::connections::Peer;
 use super::problem::Problem;
 
-/// A body that nobody asked for is read to its end, so that the connection can live on, only
-/// where it is as short as this.
+/// A body that no route needs is read to its end, so that the connection stays open, if it has at
+/// most this many bytes.
 const MAX_DISCARDED_BYTES: u64 = 64 * 1024;
 
-/// A body that comes in more pieces than this must come in pieces of [`MIN_PIECE_BYTES`] on
-/// average: each costs about as much as a small request.
+/// A body in more pieces than this must have pieces of at least [`MIN_PIECE_BYTES`] on average: each
+/// piece costs about as much as a small request.
 const MAX_FREE_PIECES: usize = 1_024;
 
 /// See [`MAX_FREE_PIECES`].
 const MIN_PIECE_BYTES: usize = 64;
 
-/// How many bytes a second a body must bring, once half of its time-out is over.
+/// How many bytes a second must arrive of a body, once half of its time-out has passed.
 const MIN_BYTES_PER_SECOND: u32 = 1_024;
 
 /// A body, and its share of the bytes that all bodies may hold.
@@ -38,8 +38,8 @@ pub(super) struct Received<'a> {
 
 /// Reads all of `body`.
 ///
-/// Every problem with it closes the connection: what is left of the body would have to be read
-/// before the next request.
+/// Every problem closes the connection: the rest of the body would have to be read before the next
+/// request.
 pub(super) async fn receive<'a>(
     app: &'a App,
     peer: &Peer,
@@ -71,8 +71,8 @@ async fn collect<'a>(
     let grace_ends = Instant::now() + app.options.body_timeout / 2;
     let mut pieces = 0_usize;
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(limit);
-    // Copied out of the connection's buffer, which is far larger than most bodies: an event that
-    // waits in memory would keep all of it.
+    // The body is copied out of the connection's buffer, which is far larger than most bodies: an event
+    // in memory would keep all of it.
     let mut bytes = Vec::new();
     loop {
         let received = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
@@ -85,13 +85,16 @@ async fn collect<'a>(
         let Some(frame) = frame else {
             break;
         };
-        // A body that makes progress is no idle connection.
+        // A connection whose body makes progress is not idle.
         peer.waits_for_client();
         let frame = frame.map_err(|error| {
-            tracing::debug!(error = &error as &dyn std::error::Error, "body broke off");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "failed to receive a body"
+            );
             Problem::new(StatusCode::BAD_REQUEST, "Body incomplete or badly framed").closing()
         })?;
-        // Trailers are read and dropped.
+        // Trailers are ignored.
         let Ok(data) = frame.into_data() else {
             continue;
         };
@@ -109,7 +112,7 @@ async fn collect<'a>(
             return Err(no_room());
         }
         if bytes.is_empty() {
-            // What a body says of its length may set aside no more than what is not counted.
+            // The declared length may reserve no more than the bytes that are not counted.
             bytes.reserve_exact(declared.min(FREE_BYTES).max(data.len()));
         }
         bytes.extend_from_slice(&data);
@@ -120,12 +123,13 @@ async fn collect<'a>(
     })
 }
 
-/// Reads and drops a body that is not wanted; says whether the connection can live on.
+/// Reads and drops a body that no route needs. Returns whether it was read to its end, so that the
+/// connection can stay open.
 pub(super) async fn discard(app: &App, head: &Parts, mut body: Incoming) -> bool {
     if body.is_end_stream() {
         return true;
     }
-    // Whoever expects a 100 sends no body unless it is asked for, and asking is what reading does.
+    // A client that expects 100 Continue sends its body only if it is read.
     let declared = head.headers.contains_key(CONTENT_LENGTH);
     let short = body
         .size_hint()

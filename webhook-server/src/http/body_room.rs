@@ -1,4 +1,4 @@
-//! The memory that bodies may hold while they are received.
+//! Limits the memory of all bodies that are being received.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -7,19 +7,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::rates::network_bits;
 
-/// So many bytes of each body are not counted: the number of connections bounds them.
+/// How many bytes of each body are not counted. The limit on connections bounds them.
 pub(super) const FREE_BYTES: usize = 8 * 1024;
 
-/// Bodies of up to so many bytes may use all of the room.
+/// The largest body that may use the reserved part of the room.
 const MAX_SMALL_BYTES: usize = 64 * 1024;
 
-/// The part of the room that is reserved for small bodies: one in so many.
+/// One part in this many is reserved for small bodies.
 const RESERVED_FRACTION: usize = 8;
 
-/// The part of the room that the bodies of one client may hold: one in so many.
+/// The bodies of one client may hold one part in this many.
 const CLIENT_FRACTION: usize = 4;
 
-/// What all bodies under way may hold together.
+/// The memory that all bodies being received share.
 #[derive(Debug)]
 pub(super) struct BodyRoom {
     max_bytes: usize,
@@ -29,7 +29,7 @@ pub(super) struct BodyRoom {
 #[derive(Debug, Default)]
 struct Held {
     bytes: usize,
-    /// By address, or by IPv6 network of 64 bits.
+    /// By address, or by IPv6 /64 network.
     by_client: HashMap<u128, usize>,
 }
 
@@ -41,8 +41,8 @@ impl BodyRoom {
         }
     }
 
-    /// The share of one body of `client`, which is empty yet. Without an address only the whole
-    /// room is a limit.
+    /// An empty share for one body of `client`. Without an address, only the limit of all bodies
+    /// together applies.
     pub(super) fn share(&self, client: Option<IpAddr>) -> Share<'_> {
         Share {
             room: self,
@@ -51,9 +51,9 @@ impl BodyRoom {
         }
     }
 
-    /// Adds `more` to what a body of `client` holds, which has `body_bytes` then; says whether
-    /// there was room.
-    fn hold(&self, client: Option<u128>, more: usize, body_bytes: usize) -> bool {
+    /// Takes `more` bytes for a body of `client` that then has `body_bytes`. Returns whether there was
+    /// room.
+    fn take(&self, client: Option<u128>, more: usize, body_bytes: usize) -> bool {
         let limit = if body_bytes <= MAX_SMALL_BYTES {
             self.max_bytes
         } else {
@@ -73,7 +73,7 @@ impl BodyRoom {
         true
     }
 
-    fn give_back(&self, client: Option<u128>, bytes: usize) {
+    fn release(&self, client: Option<u128>, bytes: usize) {
         let mut held = self.lock();
         held.bytes -= bytes;
         if let Some(Entry::Occupied(mut of_client)) = client.map(|it| held.by_client.entry(it)) {
@@ -89,7 +89,7 @@ impl BodyRoom {
     }
 }
 
-/// What one body holds of the room, given back on drop.
+/// The memory that one body holds, released on drop.
 #[derive(Debug)]
 pub(super) struct Share<'a> {
     room: &'a BodyRoom,
@@ -98,12 +98,12 @@ pub(super) struct Share<'a> {
 }
 
 impl Share<'_> {
-    /// Holds what a body of `body_bytes` needs; says whether there is room for it. The share stays as
-    /// it was where there is none.
+    /// Takes what a body of `body_bytes` needs. Returns whether there was room; if not, the share does
+    /// not change.
     pub(super) fn grow_to(&mut self, body_bytes: usize) -> bool {
         let needed = body_bytes.saturating_sub(FREE_BYTES);
         let more = needed.saturating_sub(self.bytes);
-        if more > 0 && !self.room.hold(self.client, more, body_bytes) {
+        if more > 0 && !self.room.take(self.client, more, body_bytes) {
             return false;
         }
         self.bytes += more;
@@ -114,7 +114,7 @@ impl Share<'_> {
 impl Drop for Share<'_> {
     fn drop(&mut self) {
         if self.bytes > 0 {
-            self.room.give_back(self.client, self.bytes);
+            self.room.release(self.client, self.bytes);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One connection, from its first byte to its last.
+//! Serves one connection.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -18,46 +18,45 @@ use tokio_rustls::TlsAcceptor;
 
 use super::connections::{Admitted, Connections, Order, Peer, Phase};
 use super::route;
-use super::tls::shake;
+use super::tls::accept;
 use super::{App, Forwarding};
 
-/// The longest head; longer ones are answered 431.
+/// The longest head of a request; longer ones get 431.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// How much of a connection is read ahead: longer bodies come in pieces of it.
+/// How many bytes of a connection are read ahead. Longer bodies arrive in pieces of this size.
 const MAX_BUFFER_BYTES: usize = 16 * 1024;
 
-/// How long a connection that was refused is read on, and what it sends dropped.
-const REFUSAL_LINGER: Duration = Duration::from_secs(2);
+/// How long a rejected connection is still read, so that its client gets the answer.
+const REJECTION_LINGER: Duration = Duration::from_secs(2);
 
-/// How long after its start a connection may bring its first request though the server stops: hyper
-/// closes one that has sent nothing at once, while its request may be on its way.
+/// While the server stops, how long after its start a connection may still send its first request.
+/// hyper would close a connection without a request at once, although one may be on its way.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(2);
 
-/// What hyper is to do on every connection.
+/// The settings of hyper for every connection.
 pub(super) fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        // It would count from the end of the answer before: `serve` tells a slow head from an idle
+        // hyper's would start when the last answer ends: `serve` tells a slow head from an idle
         // connection.
         .header_read_timeout(None)
         .max_header_size(MAX_HEAD_BYTES)
         .max_buf_size(MAX_BUFFER_BYTES)
-        // A client that has sent its request may close its half and still gets its answer.
+        // A client may close its half of the connection after its request, and still gets its answer.
         .half_close(true)
-        // No pipeline_flush: with it hyper 1.12 never sends an answer while bytes of the client are
-        // left in its buffer, as they are after a head or a chunk that cannot be parsed.
-        // Answers are short: copied behind their heads they leave in one plain write.
+        // No pipeline_flush: with it, hyper 1.12 never sends an answer while it has unread bytes of the
+        // client in its buffer, as it has after a head or a chunk that cannot be parsed.
+        // Answers are short: hyper copies them behind their heads, and sends both in one plain write.
         .writev(false);
     builder
 }
 
-/// Serves `app` over one stream of the caller's, which need not be a socket, until one side ends
-/// it.
+/// Serves `app` over one stream, which need not be a socket, until one side closes it.
 ///
-/// It is outside of every [`HttpServer`](super::HttpServer): no limit counts it, no shutdown ends it,
-/// and a client that does not read its answers is waited for.
+/// The connection belongs to no [`HttpServer`](super::HttpServer): no limit counts it, no shutdown ends
+/// it, and a client that does not read its answers blocks it for ever.
 pub async fn serve_stream(app: Arc<App>, stream: impl AsyncRead + AsyncWrite + Unpin) {
     let alone = Arc::new(Connections::new(1, None, Forwarding::default()));
     if let Some(admitted) = alone.admit(None) {
@@ -65,8 +64,7 @@ pub async fn serve_stream(app: Arc<App>, stream: impl AsyncRead + AsyncWrite + U
     }
 }
 
-/// Serves `stream` once its client has shaken hands, for which it has as long as for a request's
-/// head.
+/// Serves `stream` over TLS. The handshake may take as long as the head of a request.
 pub(super) async fn serve_tls(
     stream: TcpStream,
     acceptor: TlsAcceptor,
@@ -75,24 +73,27 @@ pub(super) async fn serve_tls(
     app: Arc<App>,
 ) {
     let peer = admitted.peer();
-    let mut handshake = pin!(timeout(app.options.header_timeout, shake(acceptor, stream)));
-    let shaken = poll_fn(|context| match peer.listen(context) {
+    let mut handshake = pin!(timeout(
+        app.options.header_timeout,
+        accept(acceptor, stream)
+    ));
+    let accepted = poll_fn(|context| match peer.poll_order(context) {
         Order::Serve => handshake.as_mut().poll(context).map(Some),
         Order::Finish | Order::Abort => Poll::Ready(None),
     });
-    match shaken.await {
-        // Boxed, since the future has room for it more than once.
+    match accepted.await {
+        // Boxed: the future would hold it several times.
         Some(Ok(Ok(stream))) => serve(Box::new(stream), admitted, builder, app).await,
         Some(Ok(Err(error))) => tracing::debug!(
             error = &error as &dyn std::error::Error,
             "TLS handshake failed"
         ),
-        Some(Err(_)) => tracing::debug!("TLS handshake took too long"),
+        Some(Err(_)) => tracing::debug!("TLS handshake timed out"),
         None => {}
     }
 }
 
-/// Serves `stream` until one side ends it.
+/// Serves `stream` until one side closes it.
 pub(super) async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     admitted: Admitted,
@@ -112,7 +113,7 @@ pub(super) async fn serve(
     let io = TokioIo::new(Lingering {
         stream,
         peer: Arc::clone(peer),
-        patience: app.options.body_timeout,
+        linger: app.options.body_timeout,
         until: None,
     });
     let mut connection = pin!(builder.serve_connection(io, service));
@@ -123,7 +124,7 @@ pub(super) async fn serve(
     let mut finishing = false;
     let ended = poll_fn(|context| {
         loop {
-            let finish = match peer.listen(context) {
+            let finish = match peer.poll_order(context) {
                 Order::Serve => false,
                 Order::Finish => !finishing,
                 Order::Abort => return Poll::Ready(Ok(())),
@@ -142,13 +143,13 @@ pub(super) async fn serve(
                 break;
             }
         }
-        while let Some(due) = peer.due(head_limit, idle_limit) {
+        while let Some(due) = peer.closes_at(head_limit, idle_limit) {
             if due < timer.deadline() {
                 timer.as_mut().reset(due);
             }
             ready!(timer.as_mut().poll(context));
             if due <= Instant::now() {
-                tracing::debug!("connection closed: its client took too long");
+                tracing::debug!("connection closed: its client was idle or too slow");
                 return Poll::Ready(Ok(()));
             }
             timer.as_mut().reset(due);
@@ -159,13 +160,13 @@ pub(super) async fn serve(
     if let Err(error) = ended {
         tracing::debug!(
             error = &error as &dyn std::error::Error,
-            "connection broke off"
+            "connection failed"
         );
     }
 }
 
-/// Tells a client that there are too many connections, without waiting for its request.
-pub(super) async fn refuse(mut stream: TcpStream) {
+/// Answers 503 to a client for which there are too many connections, without waiting for its request.
+pub(super) async fn reject(mut stream: TcpStream) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
         content-type: application/problem+json\r\n\
         cache-control: no-store\r\n\
@@ -176,26 +177,26 @@ pub(super) async fn refuse(mut stream: TcpStream) {
         \r\n\
         {\"type\":\"about:blank\",\"title\":\"Service Unavailable\",\"status\":503,\
         \"detail\":\"Too many connections; try again\"}";
-    let refused = async {
+    let rejected = async {
         stream.write_all(ANSWER).await?;
         stream.shutdown().await?;
-        // Closing with bytes unread would reset the connection, and the answer with it.
+        // Closing a connection with unread bytes would reset it, and the client would lose the answer.
         let mut dropped = [0; 4096];
         while stream.read(&mut dropped).await? > 0 {}
         io::Result::Ok(())
     };
-    // However it ends, the client has been told or does not listen.
-    let _ = timeout(REFUSAL_LINGER, refused).await;
+    // If this fails, the client is gone or does not read.
+    let _ = timeout(REJECTION_LINGER, rejected).await;
 }
 
-/// A stream that, shut down before its client has closed, reads on for a while and drops what
-/// comes: closing with bytes unread would make the kernel reset the connection, and the client
-/// lose the answer (RFC 9112, section 9.6).
+/// A stream whose shutdown reads and drops what the client still sends, for a while. Closing it with
+/// unread bytes would make the kernel reset the connection, and the client would lose the answer
+/// (RFC 9112, section 9.6).
 struct Lingering<S> {
     stream: S,
     peer: Arc<Peer>,
-    /// As long as the body that may be coming would have had.
-    patience: Duration,
+    /// How long a shutdown reads on.
+    linger: Duration,
     until: Option<Pin<Box<Sleep>>>,
 }
 
@@ -233,7 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
             if !self.peer.may_be_sending() {
                 return Poll::Ready(Ok(()));
             }
-            self.until = Some(Box::pin(sleep(self.patience)));
+            self.until = Some(Box::pin(sleep(self.linger)));
         }
         let mut dropped = [0; 16 * 1024];
         loop {

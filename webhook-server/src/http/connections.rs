@@ -1,33 +1,35 @@
-//! All open connections: their limit, who has to make room, and how they end.
+//! The open connections: their limits, which ones are evicted for others, and how all of them are
+//! closed.
+
+mod peer;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fmt;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Context, Waker};
 use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::rates::{Forwarding, network_bits};
+use peer::millis;
+pub(super) use peer::{Order, Peer, Phase};
 
-/// How long a connection may wait for its client before it may have to make room for another.
+/// How long a connection must have waited for its client before it may be evicted for a connection of
+/// another address.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How many connections make room at a time, so that looking for them stays cheap when many come.
-const MAX_EVICTED: usize = 64;
-
-/// The same, where the new connection is of the very address that holds most.
+/// How long a connection must have waited before it may be evicted for one of the same address.
 const SHORT_GRACE: Duration = Duration::from_millis(100);
 
-/// How many slots only connections from this machine may take: its health checks.
+/// How many connections are evicted at a time, so that the search for them stays cheap under a flood.
+const MAX_EVICTED: usize = 64;
+
+/// How many connections are reserved for this machine, whose health checks need them.
 const RESERVED_FOR_LOOPBACK: usize = 8;
 
-/// How many slots one address leaves to others, where no other cap is set.
+/// How many connections one address leaves to others by default.
 const LEFT_TO_OTHERS: usize = 64;
 
 /// The open connections.
@@ -44,17 +46,18 @@ pub(super) struct Connections {
 #[derive(Debug, Default)]
 struct Table {
     peers: HashMap<u64, Arc<Peer>>,
-    /// How many connections each address has, or each IPv6 network of 64 bits; `None` stands for
-    /// trusted proxies, which have no cap.
+    /// How many connections each address or IPv6 /64 network has. `None` stands for trusted proxies,
+    /// which have no limit of their own.
     held: HashMap<Option<u128>, usize>,
     next_id: u64,
-    /// Before then nobody is found that could make room, in milliseconds.
+    /// Until then no search for connections to evict is made, in milliseconds: the last one found
+    /// none.
     full_until: u64,
 }
 
 impl Connections {
-    /// At most `limit` connections, of which at most `per_address` are of one address that is no
-    /// trusted proxy of `forwarding`.
+    /// Allows `limit` connections, of which `per_address` may be of one address. The limit per address
+    /// does not hold for the trusted proxies of `forwarding`.
     pub(super) fn new(limit: usize, per_address: Option<usize>, forwarding: Forwarding) -> Self {
         let limit = limit.max(1);
         let left = if limit > 2 * LEFT_TO_OTHERS {
@@ -72,7 +75,7 @@ impl Connections {
         }
     }
 
-    /// Takes a new connection in, of the client that has `addr`. `None` where there are too many, and none that could make room.
+    /// Admits a new connection from `addr`. `None` if there are too many, and none can be evicted.
     pub(super) fn admit(self: &Arc<Self>, addr: Option<IpAddr>) -> Option<Admitted> {
         let now = self.now();
         let client = addr
@@ -88,28 +91,17 @@ impl Connections {
         let mut table = self.lock();
         if client.is_some()
             && table.held(client) >= self.per_address
-            && !table.take_one_of(client, now)
+            && !table.evict_own(client, now)
         {
             return None;
         }
-        if table.peers.len() >= limit && !table.make_room_for(client, limit, now) {
+        if table.peers.len() >= limit && !table.evict_for(client, limit, now) {
             return None;
         }
         *table.held.entry(client).or_default() += 1;
         let id = table.next_id;
         table.next_id += 1;
-        let peer = Arc::new(Peer {
-            addr,
-            client,
-            is_verified: AtomicBool::new(false),
-            waiting_since: AtomicU64::new(now),
-            phase: AtomicU8::new(Phase::First as u8),
-            phase_since: AtomicU64::new(now),
-            started: self.started,
-            order: AtomicU8::new(Order::Serve as u8),
-            leaves_bytes_unread: AtomicBool::new(false),
-            task: AtomicWaker::new(),
-        });
+        let peer = Arc::new(Peer::new(addr, client, self.started));
         table.peers.insert(id, Arc::clone(&peer));
         Some(Admitted {
             id,
@@ -118,32 +110,31 @@ impl Connections {
         })
     }
 
-    /// Closes connections that have waited for their clients, so that there are file descriptors
-    /// again.
-    pub(super) fn make_room(&self) {
+    /// Evicts connections that wait for their clients, to free file descriptors.
+    pub(super) fn evict_waiting(&self) {
         let now = self.now();
-        self.lock().make_room(now);
+        self.lock().evict_waiting(now);
     }
 
-    /// Closes every connection that has waited for its client as long as `limit`: hyper watches
-    /// over heads, we over bodies, and nobody over clients that do not read their answers.
+    /// Closes every connection that has waited for its client for `limit`. Heads and bodies have
+    /// time-outs of their own; this one is for clients that do not read their answers.
     pub(super) fn close_stuck(&self, limit: Duration) {
         let oldest = self.now().saturating_sub(millis(limit));
         for peer in self.lock().peers.values() {
-            if peer.waiting_since.load(Ordering::Relaxed) < oldest {
+            if peer.waiting_since() < oldest {
                 peer.order(Order::Abort);
             }
         }
     }
 
-    /// Lets every connection finish the request under way, and closes it then.
+    /// Closes every connection after the request that it is serving.
     pub(super) fn finish(&self) {
         for peer in self.lock().peers.values() {
             peer.order(Order::Finish);
         }
     }
 
-    /// Closes every connection at once, and says how many there were.
+    /// Closes every connection at once. Returns how many there were.
     pub(super) fn abort(&self) -> usize {
         let table = self.lock();
         for peer in table.peers.values() {
@@ -175,8 +166,9 @@ impl Connections {
 }
 
 impl Table {
-    /// Closes those that have waited longest for their clients; says whether there were any.
-    fn make_room(&mut self, now: u64) -> bool {
+    /// Evicts the connections that have waited longest for their clients. Returns whether there were
+    /// any.
+    fn evict_waiting(&mut self, now: u64) -> bool {
         if now < self.full_until {
             return false;
         }
@@ -184,7 +176,7 @@ impl Table {
         let mut waiting: Vec<(u64, u64)> = self
             .peers
             .iter()
-            .map(|(&id, peer)| (peer.waiting_since.load(Ordering::Relaxed), id))
+            .map(|(&id, peer)| (peer.waiting_since(), id))
             .filter(|&(since, _)| since < newest)
             .collect();
         if waiting.len() > MAX_EVICTED {
@@ -200,54 +192,54 @@ impl Table {
         !waiting.is_empty()
     }
 
-    /// Closes connections for one of `newcomer`; says whether there were any to close.
+    /// Evicts connections for one of `newcomer`. Returns whether there were any to evict.
     ///
-    /// Another address that holds more than half of all goes first. Those of others that are idle
-    /// may be of senders, who would have to connect again because of it.
-    fn make_room_for(&mut self, newcomer: Option<u128>, limit: usize, now: u64) -> bool {
+    /// If another address holds more than half of all connections, its connections go first: idle
+    /// connections of others may be of senders, who would have to connect again.
+    fn evict_for(&mut self, newcomer: Option<u128>, limit: usize, now: u64) -> bool {
         let is_most_of_another = self
             .largest()
             .is_some_and(|(largest, count)| largest != newcomer && count > limit / 2);
-        (is_most_of_another && self.take_from_largest(newcomer, now))
-            || self.make_room(now)
-            || self.take_from_largest(newcomer, now)
+        (is_most_of_another && self.evict_from_largest(newcomer, now))
+            || self.evict_waiting(now)
+            || self.evict_from_largest(newcomer, now)
     }
 
-    /// The address that holds most, which is no trusted proxy, and how many it holds.
+    /// The address that holds the most connections, except trusted proxies, and how many it holds.
     fn largest(&self) -> Option<(Option<u128>, usize)> {
         let counts = self.held.iter().filter(|(client, _)| client.is_some());
         let largest = counts.max_by_key(|&(_, count)| *count);
         largest.map(|(&client, &count)| (client, count))
     }
 
-    /// Closes connections of the address that holds most, for one of `newcomer`, which must hold
-    /// fewer or be that address itself; returns whether there were any.
-    fn take_from_largest(&mut self, newcomer: Option<u128>, now: u64) -> bool {
+    /// Evicts connections of the address that holds most, for one of `newcomer`, which must hold fewer
+    /// or be that address itself. Returns whether there were any.
+    fn evict_from_largest(&mut self, newcomer: Option<u128>, now: u64) -> bool {
         let Some((largest, count)) = self.largest() else {
             return false;
         };
         if largest == newcomer {
-            return self.take_one_of(largest, now);
+            return self.evict_own(largest, now);
         }
         let more = count.saturating_sub(self.held(newcomer));
-        more > 1 && self.take_from(largest, (more / 2).min(MAX_EVICTED), now)
+        more > 1 && self.evict_from(largest, (more / 2).min(MAX_EVICTED), now)
     }
 
-    /// Closes the connection of `client` that has waited longest, for another of the same; returns
+    /// Evicts the connection of `client` that has waited longest, for another one of `client`. Returns
     /// whether one has waited for [`SHORT_GRACE`].
-    fn take_one_of(&mut self, client: Option<u128>, now: u64) -> bool {
+    fn evict_own(&mut self, client: Option<u128>, now: u64) -> bool {
         now.checked_sub(millis(SHORT_GRACE))
-            .is_some_and(|newest| self.take_from(client, 1, newest))
+            .is_some_and(|newest| self.evict_from(client, 1, newest))
     }
 
-    /// Closes up to `count` connections of `client` that have waited since `newest` or longer, and
-    /// have brought nothing verified; those that have waited longest come first.
-    fn take_from(&mut self, client: Option<u128>, count: usize, newest: u64) -> bool {
+    /// Evicts up to `count` connections of `client` that have waited since `newest` or longer, and have
+    /// sent no verified delivery. Those that have waited longest go first.
+    fn evict_from(&mut self, client: Option<u128>, count: usize, newest: u64) -> bool {
         let mut waiting: Vec<(u64, u64)> = self
             .peers
             .iter()
-            .filter(|(_, peer)| peer.client == client && !peer.is_verified.load(Ordering::Relaxed))
-            .map(|(&id, peer)| (peer.waiting_since.load(Ordering::Relaxed), id))
+            .filter(|(_, peer)| peer.client == client && !peer.has_verified())
+            .map(|(&id, peer)| (peer.waiting_since(), id))
             .filter(|&(since, _)| since <= newest)
             .collect();
         waiting.sort_unstable();
@@ -280,7 +272,7 @@ impl Table {
     }
 }
 
-/// A connection's place among the open ones, given back on drop.
+/// The place of a connection among the open ones, released on drop.
 #[derive(Debug)]
 pub(super) struct Admitted {
     id: u64,
@@ -304,143 +296,6 @@ impl Drop for Admitted {
     }
 }
 
-/// One connection, as it is seen from outside its task.
-pub(super) struct Peer {
-    addr: Option<IpAddr>,
-    /// Whose connections it counts among.
-    client: Option<u128>,
-    /// Whether it has brought a delivery whose signature is good.
-    is_verified: AtomicBool,
-    /// Milliseconds after the start; [`NOT_WAITING`] while the server is at work.
-    waiting_since: AtomicU64,
-    phase: AtomicU8,
-    phase_since: AtomicU64,
-    started: Instant,
-    order: AtomicU8,
-    leaves_bytes_unread: AtomicBool,
-    task: AtomicWaker,
-}
-
-const NOT_WAITING: u64 = u64::MAX;
-
-/// What a connection is told to do; it only ever gets more urgent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Order {
-    /// Go on.
-    Serve = 0,
-    /// End after the request under way.
-    Finish = 1,
-    /// End now.
-    Abort = 2,
-}
-
-/// What a connection is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// It receives the head of a request.
-    Head = 0,
-    /// It waits for its next request.
-    Idle = 1,
-    /// It receives a body, or the server is at work.
-    Busy = 2,
-    /// It waits for its first request, or receives the head of it.
-    First = 3,
-}
-
-impl Peer {
-    /// The other end's address, where there is a network in between.
-    pub(super) const fn addr(&self) -> Option<IpAddr> {
-        self.addr
-    }
-
-    /// From now on it is the client's turn: to send, or to read its answer.
-    pub(super) fn waits_for_client(&self) {
-        let now = millis(self.started.elapsed());
-        self.waiting_since.store(now, Ordering::Relaxed);
-    }
-
-    /// From now on it is the server's turn.
-    pub(super) fn waits_for_server(&self) {
-        self.waiting_since.store(NOT_WAITING, Ordering::Relaxed);
-    }
-
-    /// Notes that `phase` begins.
-    pub(super) fn begins(&self, phase: Phase) {
-        let now = millis(self.started.elapsed());
-        self.phase_since.store(now, Ordering::Relaxed);
-        self.phase.store(phase as u8, Ordering::Relaxed);
-    }
-
-    /// Notes that bytes came: where the connection was idle, they begin the next request's head.
-    pub(super) fn receives_bytes(&self) {
-        if self.phase.load(Ordering::Relaxed) == Phase::Idle as u8 {
-            self.begins(Phase::Head);
-        }
-    }
-
-    /// Whether no request has come yet.
-    pub(super) fn awaits_first_request(&self) -> bool {
-        self.phase.load(Ordering::Relaxed) == Phase::First as u8
-    }
-
-    /// When the connection is to be closed unless it has gone on by then.
-    pub(super) fn due(&self, head: Duration, idle: Duration) -> Option<Instant> {
-        let limit = match self.phase.load(Ordering::Relaxed) {
-            phase if phase == Phase::Busy as u8 => return None,
-            phase if phase == Phase::Idle as u8 => idle,
-            _ => head,
-        };
-        let since = Duration::from_millis(self.phase_since.load(Ordering::Relaxed));
-        self.started.checked_add(since)?.checked_add(limit)
-    }
-
-    /// Notes that the connection has brought what its sender signed.
-    pub(super) fn is_verified(&self) {
-        self.is_verified.store(true, Ordering::Relaxed);
-    }
-
-    /// Notes that an answer goes out before its request was read to the end.
-    pub(super) fn leaves_bytes_unread(&self) {
-        self.leaves_bytes_unread.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether more may be coming of a connection that is being closed: not so where it is idle,
-    /// and closed because the server stops.
-    pub(super) fn may_be_sending(&self) -> bool {
-        self.leaves_bytes_unread.load(Ordering::Relaxed)
-            || self.order.load(Ordering::Relaxed) == Order::Serve as u8
-    }
-
-    /// The order that stands; the task of `context` is woken by the next one.
-    pub(super) fn listen(&self, context: &Context<'_>) -> Order {
-        let waker: &Waker = context.waker();
-        self.task.register(waker);
-        match self.order.load(Ordering::Acquire) {
-            0 => Order::Serve,
-            1 => Order::Finish,
-            _ => Order::Abort,
-        }
-    }
-
-    fn order(&self, order: Order) {
-        self.order.fetch_max(order as u8, Ordering::Release);
-        self.task.wake();
-    }
-}
-
-impl fmt::Debug for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peer")
-            .field("waiting_since_ms", &self.waiting_since)
-            .field("order", &self.order)
-            .finish_non_exhaustive()
-    }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(NOT_WAITING - 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -456,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn address_that_holds_most_makes_room_for_others() {
+    fn connections_of_the_largest_address_are_evicted_for_others() {
         let connections = Arc::new(Connections::new(200, None, Forwarding::default()));
         let attacker = fill(&connections, "192.0.2.1", 500);
         assert_eq!(attacker.len(), 200 - LEFT_TO_OTHERS);
@@ -473,7 +328,7 @@ mod tests {
 
     /// The attacker keeps its connections busy, the sender's waits for its next delivery.
     #[tokio::test(start_paused = true)]
-    async fn idle_connections_of_others_outlive_an_address_that_holds_most() {
+    async fn idle_connections_of_others_outlive_those_of_the_largest_address() {
         let connections = Arc::new(Connections::new(200, None, Forwarding::default()));
         let sender = fill(&connections, "198.51.100.1", 1);
         tokio::time::advance(Duration::from_secs(60)).await;
@@ -482,13 +337,10 @@ mod tests {
             .filter_map(|number| connections.admit(ip(&format!("203.0.113.{number}"))))
             .collect();
         assert_eq!(rest.len(), 80);
-        let is_open = |admitted: &Admitted| {
-            let order = admitted.peer().order.load(Ordering::Relaxed);
-            order == Order::Serve as u8
-        };
+        let is_open = |admitted: &Admitted| admitted.peer().current_order() == Order::Serve as u8;
         assert!(sender.iter().all(is_open));
         assert!(attacker.iter().filter(|it| is_open(it)).count() < attacker.len());
-        // Where nobody holds most, the idlest goes.
+        // If no address holds most, the one that has waited longest is evicted.
         drop(attacker);
         tokio::time::advance(Duration::from_secs(60)).await;
         let more = fill(&connections, "198.51.100.2", 150);
@@ -496,18 +348,18 @@ mod tests {
     }
 
     #[test]
-    fn verified_connections_are_not_taken_for_others_of_their_address() {
+    fn verified_connections_are_not_evicted_for_others_of_their_address() {
         let connections = Arc::new(Connections::new(100, Some(10), Forwarding::default()));
         let sender = fill(&connections, "192.0.2.1", 10);
         for admitted in &sender {
-            admitted.peer().is_verified();
+            admitted.peer().note_verified();
         }
         assert!(connections.admit(ip("192.0.2.1")).is_none());
         assert!(connections.admit(ip("192.0.2.2")).is_some());
     }
 
     #[test]
-    fn trusted_proxies_have_no_cap_and_ipv6_networks_share_one() {
+    fn trusted_proxies_have_no_limit_and_ipv6_networks_share_one() {
         let forwarding = Forwarding {
             proxies: vec!["10.0.0.0/8".parse().unwrap()],
             standard: false,
@@ -521,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn health_checks_of_this_machine_have_slots_of_their_own() {
+    fn connections_are_reserved_for_health_checks_of_this_machine() {
         let connections = Arc::new(Connections::new(100, None, Forwarding::default()));
         let others: Vec<_> = (0..200_u8)
             .filter_map(|number| connections.admit(ip(&format!("192.0.2.{number}"))))

@@ -1,4 +1,4 @@
-//! What a request's head must say: the checks that hyper leaves to its users.
+//! Checks of a request's head that hyper leaves to its users: host, target, media type.
 
 use hyper::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING,
@@ -10,12 +10,12 @@ use hyper::{Method, StatusCode, Version};
 use super::problem::Problem;
 use super::quoted::{split, unquoted};
 
-/// The longest path with its query; RFC 9112, section 3, wants 8,000 bytes at least.
+/// The longest path with its query. RFC 9112, section 3, recommends 8,000 bytes at least.
 const MAX_TARGET_BYTES: usize = 8 * 1024;
 
-/// Refuses what is malformed whatever it asks for.
+/// Rejects malformed requests.
 ///
-/// Every refusal closes the connection: whoever sent this may see the next request begin elsewhere.
+/// Every rejection closes the connection: the client may disagree on where the next request begins.
 pub(super) fn check(head: &Parts) -> Result<(), Problem> {
     check_host(head)?;
     check_target(head)?;
@@ -31,7 +31,7 @@ fn check_target(head: &Parts) -> Result<(), Problem> {
         return Err(Problem::new(StatusCode::URI_TOO_LONG, detail).closing());
     }
     let is_good = match (uri.scheme(), uri.authority()) {
-        // Nobody is let in by a name before the host: RFC 9110, section 4.2.4.
+        // User information before the host is an error: RFC 9110, section 4.2.4.
         (Some(scheme), Some(authority)) => {
             [Scheme::HTTP, Scheme::HTTPS].contains(scheme) && !authority.as_str().contains('@')
         }
@@ -46,8 +46,8 @@ fn check_target(head: &Parts) -> Result<(), Problem> {
     }
 }
 
-/// hyper takes whatever ends with `chunked`; what the codings before it made of the body, nobody
-/// undoes (RFC 9112, section 6.1).
+/// hyper accepts every list of codings that ends with `chunked`, but does not decode the others (RFC
+/// 9112, section 6.1).
 fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Problem> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
@@ -60,7 +60,7 @@ fn check_transfer_coding(headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
-/// RFC 9112, section 3.2: one valid `Host`, which only HTTP/1.0 may leave out.
+/// RFC 9112, section 3.2: exactly one valid `Host`; only HTTP/1.0 may omit it.
 fn check_host(head: &Parts) -> Result<(), Problem> {
     let mut hosts = head.headers.get_all(HOST).iter();
     let wrong = match (hosts.next(), hosts.next()) {
@@ -122,7 +122,7 @@ fn is_json(value: &HeaderValue) -> bool {
     if value == "application/json" {
         return true;
     }
-    // A quoted string may hold bytes that are no text; they matter to nobody here.
+    // A quoted string may contain bytes that are not UTF-8. They do not matter here.
     let text = String::from_utf8_lossy(value.as_bytes());
     let mut parts = split(&text, ';').into_iter();
     let media_type = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -136,8 +136,8 @@ fn is_json(value: &HeaderValue) -> bool {
     is_json_type && parts.all(is_harmless_parameter)
 }
 
-/// Whether a media type's parameter (RFC 9110, section 5.6.6) leaves the body in UTF-8. A value
-/// may hold what would have to be quoted, but for a comma, which begins another media type.
+/// Whether a parameter of a media type (RFC 9110, section 5.6.6) is compatible with UTF-8. A value may
+/// contain characters that should be quoted, except a comma, which begins another media type.
 fn is_harmless_parameter(parameter: &str) -> bool {
     let parameter = parameter.trim();
     let Some((name, written)) = parameter.split_once('=') else {
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_are_told_from_what_is_none() {
+    fn invalid_hosts_are_rejected() {
         for good in [
             "localhost",
             "localhost:8000",

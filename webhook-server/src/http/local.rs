@@ -1,8 +1,8 @@
-//! Requests for which nobody has to prove who they are: only programs on this machine may make them.
+//! Checks that a program on this machine made a request that needs no authentication.
 //!
-//! A server that listens on a loopback address can be reached from elsewhere in two ways: through a
-//! page in a browser on this machine (by DNS rebinding, or across origins), and through a proxy or
-//! a tunnel on this machine.
+//! A server on a loopback address can still be reached from elsewhere in two ways: through a page in a
+//! browser on this machine (by DNS rebinding, or across origins), and through a proxy or a tunnel on
+//! this machine.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -12,7 +12,7 @@ use hyper::header::{FORWARDED, HOST, HeaderName, HeaderValue, ORIGIN, VIA};
 use hyper::http::request::Parts;
 use hyper::http::uri::Authority;
 
-/// Headers that proxies and tunnels add, besides those that begin with [`FORWARDED_PREFIX`].
+/// Headers that proxies and tunnels add, in addition to those that begin with [`FORWARDED_PREFIX`].
 const PROXY_HEADERS: [HeaderName; 9] = [
     FORWARDED,
     VIA,
@@ -27,8 +27,8 @@ const PROXY_HEADERS: [HeaderName; 9] = [
 
 const FORWARDED_PREFIX: &str = "x-forwarded-";
 
-/// Tells where the page stands that makes a browser ask (Fetch Metadata Request Headers, section
-/// 2.4).
+/// The relation between the server and the page that makes a browser send the request (Fetch Metadata
+/// Request Headers, section 2.4).
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// Why a request is not one of a program on this machine.
@@ -51,7 +51,7 @@ impl fmt::Display for NotLocal {
     }
 }
 
-/// Checks that a program on this machine made the request, as far as its headers tell.
+/// Checks the headers for signs that the request is not one of a program on this machine.
 pub(super) fn check(head: &Parts) -> Result<(), NotLocal> {
     let headers = &head.headers;
     let host = headers.get(HOST);
@@ -60,7 +60,7 @@ pub(super) fn check(head: &Parts) -> Result<(), NotLocal> {
         .uri
         .authority()
         .is_some_and(|it| !is_local_host(it.as_str()));
-    // Only a client of HTTP/1.0 has none, and browsers are none of those.
+    // Only HTTP/1.0 clients send no Host, and no browser is one.
     if names_other || !host.is_none_or(is_local) {
         return Err(NotLocal::Host);
     }
@@ -84,8 +84,8 @@ fn proxy_header(headers: &HeaderMap) -> Option<&HeaderName> {
         .find(|name| name.as_str().starts_with(FORWARDED_PREFIX) || PROXY_HEADERS.contains(name))
 }
 
-/// Whether `uri-host [ ":" port ]` names this machine: `localhost` and the names below it (RFC
-/// 6761, section 6.3), or a loopback address.
+/// Whether `uri-host [ ":" port ]` names this machine: `localhost`, a name below it (RFC 6761, section
+/// 6.3), or a loopback address.
 fn is_local_host(host: &str) -> bool {
     let Ok(authority) = host.parse::<Authority>() else {
         return false;
@@ -105,7 +105,7 @@ fn is_local_host(host: &str) -> bool {
     last.eq_ignore_ascii_case("localhost")
 }
 
-/// Whether `origin` (RFC 6454, section 7) is the one that a page of this server at `host` has.
+/// Whether `origin` (RFC 6454, section 7) is that of this server at `host`.
 fn is_origin_of(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
     let origin = origin.as_bytes();
     let authority = origin
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_of_this_machine_are_told_from_others() {
+    fn only_hosts_of_this_machine_are_local() {
         for local in [
             "localhost",
             "LocalHost:8000",
@@ -167,14 +167,14 @@ mod tests {
     }
 
     #[test]
-    fn another_authority_in_the_target_is_another_host() {
+    fn other_authority_in_the_target_is_rejected() {
         let request = Request::builder().uri("http://example.com/");
         let request = request.header("host", "localhost").body(()).unwrap();
         assert_eq!(check(&request.into_parts().0), Err(NotLocal::Host));
     }
 
     #[test]
-    fn pages_of_other_origins_are_refused() {
+    fn pages_of_other_origins_are_rejected() {
         let host = ("host", "localhost:8000");
         for own in ["http://localhost:8000", "https://LOCALHOST:8000"] {
             assert_eq!(checked(&[host, ("origin", own)]), Ok(()), "{own}");
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_proxies_forward_is_refused() {
+    fn forwarded_requests_are_rejected() {
         for name in [
             "Forwarded",
             "Via",

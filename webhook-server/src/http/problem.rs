@@ -1,4 +1,4 @@
-//! Answers that went wrong: `application/problem+json` (RFC 9457).
+//! Error answers: `application/problem+json` (RFC 9457).
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ pub(super) struct Problem {
     errors: Vec<FieldError>,
     allow: Option<&'static str>,
     retry_after_seconds: Option<u16>,
-    /// What an answer 401 must name (RFC 9110, section 15.5.2).
+    /// The challenge that a 401 must have (RFC 9110, section 15.5.2).
     challenge: Option<&'static str>,
     close: bool,
 }
@@ -60,7 +60,7 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "Transaction not found")
     }
 
-    /// The same for every reason: who forges a signature learns nothing of how far it came.
+    /// The same for every reason, so that a forger does not learn how far a forged signature got.
     pub(super) fn unsigned() -> Self {
         Self {
             challenge: Some("Webhook-Signature"),
@@ -77,7 +77,7 @@ impl Problem {
 
     pub(super) fn not_local(reason: &NotLocal) -> Self {
         let detail = format!(
-            "Without signatures or tokens, only programs on this machine may ask: {reason}"
+            "Without signatures or tokens, only programs on this machine may make requests: {reason}"
         );
         Self::new(StatusCode::FORBIDDEN, detail)
     }
@@ -106,13 +106,13 @@ impl Problem {
         }
     }
 
-    /// A mistake of ours, of which the client is told nothing.
+    /// A bug. It is logged, and the client does not learn what it is.
     pub(super) fn internal(error: impl std::error::Error + 'static) -> Self {
         tracing::error!(error = &error as &dyn std::error::Error, "request failed");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error")
     }
 
-    /// The same, and the connection is closed after it.
+    /// Also closes the connection after the answer.
     pub(super) fn closing(self) -> Self {
         Self {
             close: true,
@@ -148,7 +148,7 @@ impl Problem {
     }
 }
 
-/// What a sender is told of an error of the inbox.
+/// The answer to a sender for an error of the inbox.
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
@@ -162,14 +162,14 @@ impl From<Error> for Problem {
     }
 }
 
-/// What a client is told of an error of the store.
+/// The answer to a client for an error of the store.
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable { .. } => Self::unavailable("Store unavailable", 1),
             StoreError::Full { .. } => Self::unavailable("Store full", 10),
-            // The payload was validated, so that a store which refuses it shows a mistake of
-            // ours. Senders drop what is answered 4xx, and try again after a 5xx.
+            // The payload is valid, so a store that refuses it shows a bug. Senders drop a delivery
+            // after a 4xx, and retry it after a 5xx.
             error => Self::internal(error),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// The parts of `text` that `separator` separates, where it is in no quoted string.
+/// Splits `text` at each `separator` that is not in a quoted string.
 pub(super) fn split(text: &str, separator: char) -> Vec<&str> {
     let (mut quoted, mut escaped) = (false, false);
     text.split(|c: char| {
@@ -14,8 +14,8 @@ pub(super) fn split(text: &str, separator: char) -> Vec<&str> {
     .collect()
 }
 
-/// The text that the quoted string `text` stands for; `text` itself where it is not quoted. `None`
-/// where its quotation marks are not one before and one after the whole.
+/// Decodes the quoted string `text`; text without quotation marks is returned unchanged. `None` if the
+/// quotation marks do not enclose the whole text.
 pub(super) fn unquoted(text: &str) -> Option<Cow<'_, str>> {
     let Some(inner) = text.strip_prefix('"') else {
         return (!text.contains('"')).then_some(Cow::Borrowed(text));

@@ -1,4 +1,4 @@
-//! How often clients may ask.
+//! Rate limits.
 
 mod buckets;
 mod forwarded;
@@ -17,22 +17,22 @@ pub(super) use self::buckets::network_bits;
 pub use self::forwarded::{Forwarding, Network};
 use super::problem::Problem;
 
-/// How often clients may ask, in requests a second; as many may come at once. `/` and `/readyz`
-/// are not counted.
+/// Rate limits, in requests a second. Bursts up to the same number are allowed. `/` and `/readyz` are
+/// not counted.
 #[derive(Clone, Debug, Default)]
 pub struct RateOptions {
-    /// All requests together whose signature or token is good. Default: no limit.
+    /// The limit of all requests together that have a valid signature or token. Default: no limit.
     pub all: Option<NonZeroU32>,
-    /// The clients of one address, or of one IPv6 network of 64 bits. Default: no limit.
+    /// The limit of one address, or of one IPv6 /64 network. Default: no limit.
     ///
-    /// Addresses are counted in 65,536 buckets, into which they fall by chance: memory stays the
-    /// same however many there are, and addresses of one bucket share its limit.
+    /// Addresses are hashed into 65,536 buckets, so that memory is bounded. Addresses in the same bucket
+    /// share its limit.
     pub each: Option<NonZeroU32>,
-    /// Whose word on a client's address is believed.
+    /// Which proxies' forwarding header is trusted.
     pub forwarding: Forwarding,
 }
 
-/// What is left of the limits.
+/// The rate limiters.
 #[derive(Debug)]
 pub(super) struct Rates {
     clock: DefaultClock,
@@ -57,32 +57,31 @@ impl Rates {
         }
     }
 
-    /// Lets a request of `client` pass, unless it sent too many. Where there is no address, all such
-    /// count as one.
+    /// Rejects a request over the limit of `client`. All requests without an address count as one client.
     pub(super) fn check_sender(&self, client: Option<IpAddr>) -> Result<(), Problem> {
         if let Some(each) = &self.each {
             let client = client.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
             let checked = each.check_key(&client);
-            checked.map_err(|until| self.refuse(&until))?;
+            checked.map_err(|until| self.reject(&until))?;
         }
         Ok(())
     }
 
-    /// Lets a verified request pass, unless all clients together sent too many.
+    /// Rejects an authenticated request over the limit of all clients together.
     pub(super) fn check_all(&self) -> Result<(), Problem> {
         if let Some(all) = &self.all {
             let checked = all.check();
-            checked.map_err(|until| self.refuse(&until))?;
+            checked.map_err(|until| self.reject(&until))?;
         }
         Ok(())
     }
 
-    /// The client of a request that came from `peer`.
+    /// The client whose request `peer` sent: `peer` itself, or the client of a trusted proxy.
     pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         self.forwarding.client(peer, headers)
     }
 
-    fn refuse(&self, until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Problem {
+    fn reject(&self, until: &NotUntil<<DefaultClock as Clock>::Instant>) -> Problem {
         let wait = until.wait_time_from(self.clock.now());
         let seconds = u16::try_from(wait.as_secs().saturating_add(1)).unwrap_or(u16::MAX);
         Problem::too_many_requests(seconds)
@@ -122,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn without_limits_nobody_is_refused() {
+    fn without_limits_all_requests_pass() {
         let rates = Rates::new(RateOptions::default());
         assert!(
             (0..1000).all(|_| { rates.check_sender(None).is_ok() && rates.check_all().is_ok() })

@@ -1,4 +1,4 @@
-//! Whether the store answers: one probe at a time, shared by all who ask.
+//! The readiness probe of the store. Concurrent requests share one probe.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 use webhook_core::Store;
 
-/// How long the outcome of a probe is reused, so that clients cannot make the store work.
+/// How long the outcome of a probe is reused, so that clients cannot put load on the store.
 const CACHED_FOR: Duration = Duration::from_secs(1);
 
 /// The outcome of a probe.
@@ -37,8 +37,8 @@ enum State {
 }
 
 impl ReadyProbe {
-    /// Returns the cached outcome, or that of the probe under way, or that of a new one, which
-    /// takes at most `limit`.
+    /// Returns the cached outcome, that of the running probe, or that of a new one, which takes at most
+    /// `limit`.
     ///
     /// # Cancel safety
     ///
@@ -48,7 +48,7 @@ impl ReadyProbe {
             let mut state = lock(&self.state);
             match &*state {
                 State::Known(at, readiness) if at.elapsed() < CACHED_FOR => return *readiness,
-                // A channel that is closed without an outcome is that of a probe that panicked.
+                // A probe that panicked closes its channel without an outcome.
                 State::Probing(outcome) if outcome.has_changed().is_ok() => outcome.clone(),
                 _ => {
                     let (sender, outcome) = watch::channel(None);

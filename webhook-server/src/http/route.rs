@@ -80,7 +80,7 @@ async fn receive(
     peer.waits_for_server();
     let verified = verify::check_sender(app, client, &head.headers, &body.bytes).await?;
     if verified.is_some() {
-        peer.is_verified();
+        peer.note_verified();
     }
     transactions::receive(inbox, body.bytes).await
 }

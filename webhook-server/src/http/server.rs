@@ -1,4 +1,4 @@
-//! The listener: takes connections in, and ends them all.
+//! The HTTP server: accepts connections, and closes all of them at shutdown.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,28 +16,30 @@ use super::connection;
 use super::connections::Connections;
 use super::{App, HttpOptions, Tls};
 
-/// How many clients are told at a time that there are too many connections; more are dropped.
-const MAX_REFUSALS: usize = 64;
+/// How many clients are answered at a time that there are too many connections. Further ones are
+/// closed without an answer.
+const MAX_REJECTIONS: usize = 64;
 
-/// How long the listener, told to stop, waits for connections that the operating system has made
-/// for it already: closing it would reset them.
+/// At shutdown, how long to wait for each connection that the operating system has established but
+/// the listener has not accepted yet. Closing the listener would reset it.
 const BACKLOG_PAUSE: Duration = Duration::from_millis(50);
 
-/// How many of those it takes in.
+/// How many of those are accepted.
 const MAX_BACKLOG: usize = 1024;
 
-/// How long to wait after the operating system had no room for a connection.
+/// How long to wait after the operating system could not accept a connection, because there are too
+/// many open files for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How much longer than any time-out a connection may wait for its client.
+/// How much longer than any time-out of a request a connection may wait for its client.
 const STUCK_MARGIN: Duration = Duration::from_secs(5);
 
-/// How long connections that were told to end at once may take to do so.
+/// How long aborted connections may take to close.
 const ABORT_GRACE: Duration = Duration::from_secs(1);
 
-/// A app that is being served.
+/// A running HTTP server.
 ///
-/// Dropped without a [`shutdown`](Self::shutdown), it goes on.
+/// Call [`shutdown`](Self::shutdown) to stop it: if it is dropped, it keeps running.
 #[derive(Debug)]
 pub struct HttpServer {
     addr: SocketAddr,
@@ -48,20 +50,20 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Serves `app` to whoever connects to `listener`.
+    /// Serves `app` on `listener`.
     ///
     /// # Errors
     ///
-    /// When the listener has no address, which means that it is broken.
+    /// When the address of the listener cannot be read.
     pub fn start(listener: TcpListener, app: App) -> io::Result<Self> {
         Self::begin(listener, None, app)
     }
 
-    /// The same, for those alone who speak TLS.
+    /// Serves `app` on `listener`, over TLS only.
     ///
     /// # Errors
     ///
-    /// When the listener has no address.
+    /// When the address of the listener cannot be read.
     pub fn start_tls(listener: TcpListener, tls: Arc<Tls>, app: App) -> io::Result<Self> {
         Self::begin(listener, Some(tls), app)
     }
@@ -81,7 +83,7 @@ impl HttpServer {
             builder: connection::builder(),
             app: Arc::clone(&app),
             connections: Arc::clone(&connections),
-            refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
+            rejections: Arc::new(Semaphore::new(MAX_REJECTIONS)),
         };
         let accepting = tokio::spawn(acceptor.run(stop.clone()));
         Ok(Self {
@@ -93,17 +95,17 @@ impl HttpServer {
         })
     }
 
-    /// Where it listens, with the port that the system chose.
+    /// The address that the server listens on, with the port that the system chose for port 0.
     pub const fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Takes no more connections, finishes the requests under way for up to `drain`, and closes
-    /// what is left; says how many connections that were.
+    /// Accepts no more connections, lets the requests being served finish for up to `drain`, and then
+    /// aborts the connections that are left. Returns how many were aborted.
     pub async fn shutdown(self, drain: Duration) -> usize {
         self.app.start_draining();
         self.stop.cancel();
-        // The listener is closed once this task is over; it never panics.
+        // The listener is closed once this task has ended. It never panics.
         let _ = self.accepting.await;
         self.connections.finish();
         if timeout(drain, self.connections.closed()).await.is_ok() {
@@ -121,28 +123,28 @@ struct Acceptor {
     builder: http1::Builder,
     app: Arc<App>,
     connections: Arc<Connections>,
-    refusals: Arc<Semaphore>,
+    rejections: Arc<Semaphore>,
 }
 
 impl Acceptor {
     async fn run(self, stop: CancellationToken) {
-        let patience = longest_wait(&self.app.options);
-        let mut sweep = interval((patience / 4).max(ACCEPT_PAUSE));
+        let limit = longest_wait(&self.app.options);
+        let mut sweep = interval((limit / 4).max(ACCEPT_PAUSE));
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return self.take_in_backlog().await,
-                _ = sweep.tick() => self.connections.close_stuck(patience),
+                () = stop.cancelled() => return self.accept_backlog().await,
+                _ = sweep.tick() => self.connections.close_stuck(limit),
                 accepted = self.listener.accept() => match accepted {
-                    Ok((stream, addr)) => self.take_in(stream, addr.ip()),
+                    Ok((stream, addr)) => self.serve(stream, addr.ip()),
                     Err(error) if is_of_one_connection(&error) => {}
                     Err(error) => {
                         tracing::warn!(
                             error = &error as &dyn std::error::Error,
                             "failed to accept connections"
                         );
-                        self.connections.make_room();
+                        self.connections.evict_waiting();
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },
@@ -150,18 +152,18 @@ impl Acceptor {
         }
     }
 
-    async fn take_in_backlog(&self) {
+    async fn accept_backlog(&self) {
         for _ in 0..MAX_BACKLOG {
             match timeout(BACKLOG_PAUSE, self.listener.accept()).await {
-                Ok(Ok((stream, addr))) => self.take_in(stream, addr.ip()),
+                Ok(Ok((stream, addr))) => self.serve(stream, addr.ip()),
                 Ok(Err(error)) if is_of_one_connection(&error) => {}
                 Ok(Err(_)) | Err(_) => return,
             }
         }
     }
 
-    fn take_in(&self, stream: TcpStream, addr: IpAddr) {
-        // Only fails on a connection that is gone, which its task will notice.
+    fn serve(&self, stream: TcpStream, addr: IpAddr) {
+        // This fails only on a connection that is closed, which its task notices.
         let _ = stream.set_nodelay(true);
         match self.connections.admit(Some(addr)) {
             Some(admitted) => {
@@ -180,13 +182,13 @@ impl Acceptor {
             }
             None => {
                 tracing::debug!("too many connections");
-                // An answer in plain text would be noise to those who shake hands.
+                // A client that expects a TLS handshake cannot read an answer in plain text.
                 if self.tls.is_some() {
                     return;
                 }
-                if let Ok(permit) = Arc::clone(&self.refusals).try_acquire_owned() {
+                if let Ok(permit) = Arc::clone(&self.rejections).try_acquire_owned() {
                     tokio::spawn(async move {
-                        connection::refuse(stream).await;
+                        connection::reject(stream).await;
                         drop(permit);
                     });
                 }
@@ -195,7 +197,7 @@ impl Acceptor {
     }
 }
 
-/// Longer than any step of a request that has a time-out of its own.
+/// A time longer than every time-out of a request.
 fn longest_wait(options: &HttpOptions) -> Duration {
     options
         .header_timeout
@@ -204,7 +206,7 @@ fn longest_wait(options: &HttpOptions) -> Duration {
         .saturating_add(STUCK_MARGIN)
 }
 
-/// Whether `error` says nothing of the next connection.
+/// Whether `error` concerns one connection, so that the next one may be accepted at once.
 fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),

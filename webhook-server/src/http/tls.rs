@@ -1,4 +1,4 @@
-//! TLS, ended by the server itself.
+//! TLS termination.
 
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -10,26 +10,24 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// How much a client may send before it has shaken hands: chains of certificates and post-quantum
-/// key shares included. rustls would hold 64 KiB of it.
+/// How many bytes a client may send before its handshake is complete, which is enough for chains of
+/// certificates and post-quantum key shares. rustls would buffer 64 KiB.
 const MAX_HANDSHAKE_BYTES: usize = 24 * 1024;
 
-/// How connections are encrypted.
-///
-/// It can be replaced at any time: a connection keeps what it found when it began.
+/// The TLS configuration of new connections. It can be replaced at any time.
 pub struct Tls {
     config: RwLock<Arc<ServerConfig>>,
 }
 
 impl Tls {
-    /// By `config`, whose ALPN protocols are set to `http/1.1`, the only one that is spoken.
+    /// Uses `config`, with `http/1.1` as the only ALPN protocol.
     pub fn new(config: ServerConfig) -> Self {
         Self {
             config: RwLock::new(for_http(config)),
         }
     }
 
-    /// By `config` from now on.
+    /// Uses `config` for new connections from now on.
     pub fn replace(&self, config: ServerConfig) {
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = for_http(config);
     }
@@ -40,8 +38,8 @@ impl Tls {
     }
 }
 
-/// Shakes hands with the client of `stream`.
-pub(super) async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
+/// Performs the TLS handshake on `stream`.
+pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
     acceptor: TlsAcceptor,
     stream: S,
 ) -> io::Result<TlsStream<Limited<S>>> {
@@ -49,12 +47,12 @@ pub(super) async fn shake<S: AsyncRead + AsyncWrite + Unpin>(
         stream,
         left_bytes: Some(MAX_HANDSHAKE_BYTES),
     };
-    let mut shaken = acceptor.accept(stream).await?;
-    shaken.get_mut().0.left_bytes = None;
-    Ok(shaken)
+    let mut accepted = acceptor.accept(stream).await?;
+    accepted.get_mut().0.left_bytes = None;
+    Ok(accepted)
 }
 
-/// A stream of which no more may be read than a handshake needs, until it is over.
+/// A stream that limits how much is read during the handshake.
 pub(super) struct Limited<S> {
     stream: S,
     left_bytes: Option<usize>,
@@ -101,7 +99,7 @@ fn for_http(mut config: ServerConfig) -> Arc<ServerConfig> {
     Arc::new(config)
 }
 
-/// Holds a private key, which is not shown.
+/// Does not show the private key.
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tls").finish_non_exhaustive()

@@ -1,4 +1,4 @@
-//! Bearer tokens (RFC 6750), known by their digests only.
+//! Bearer tokens (RFC 6750). The server knows only their digests.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,9 +11,9 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 /// What a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scope {
-    /// To see where a transaction stands.
+    /// Read transactions.
     Read,
-    /// That, and all that operators may do.
+    /// Read transactions, and use the routes for operators.
     Operate,
 }
 
@@ -66,7 +66,8 @@ impl fmt::Display for TokenName {
     }
 }
 
-/// A token by its SHA-256 digest. A token is as long and as random as a key: its digest needs no salt.
+/// The SHA-256 digest of a token, and what the token allows. Tokens are long and random, so their
+/// digests need no salt.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenDigest {
     name: Option<TokenName>,
@@ -75,7 +76,7 @@ pub struct TokenDigest {
 }
 
 impl TokenDigest {
-    /// That of `token`.
+    /// The digest of `token`.
     pub fn of(scope: Scope, token: &str) -> Self {
         Self {
             name: None,
@@ -84,7 +85,7 @@ impl TokenDigest {
         }
     }
 
-    /// The same, with a name for the log.
+    /// Gives the token a name for the log.
     #[must_use]
     pub fn named(self, name: TokenName) -> Self {
         Self {
@@ -93,7 +94,7 @@ impl TokenDigest {
         }
     }
 
-    /// The name, or where there is none, the first digits of the digest.
+    /// The name of the token in the log; without a name, the first digits of its digest.
     pub(super) fn label(&self) -> String {
         match &self.name {
             Some(name) => name.to_string(),
@@ -107,8 +108,8 @@ impl TokenDigest {
     }
 }
 
-/// As it stands in a configuration: `read:`, and 64 hexadecimal digits; with a name, `ci:read:` and
-/// the digits.
+/// Parses the form of a configuration: `read:` and 64 hexadecimal digits, or with a name, `ci:read:`
+/// and the digits.
 impl FromStr for TokenDigest {
     type Err = String;
 
@@ -153,7 +154,7 @@ impl fmt::Debug for TokenDigest {
     }
 }
 
-/// The token among `known` that the request brings, if it allows `scope`. Takes as long whichever
+/// Finds the token of the request among `known`, if it allows `scope`. The time does not depend on which
 /// token it is.
 pub(super) fn allow<'a>(
     known: &'a [TokenDigest],
@@ -175,7 +176,7 @@ pub(super) fn allow<'a>(
     bool::from(is_allowed).then(|| known.get(found)).flatten()
 }
 
-/// The one token that a request brings.
+/// The token of a request, which must have exactly one.
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next()?.as_bytes();
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_known_by_their_digests() {
+    fn tokens_are_found_by_their_digests() {
         let known = [
             TokenDigest::of(Scope::Read, "reader"),
             TokenDigest::of(Scope::Operate, "operator"),

@@ -1,4 +1,4 @@
-//! Verifying signatures without holding up other requests.
+//! Verifies signatures without delaying other requests.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use webhook_sources::signature::Verified;
 use super::App;
 use super::problem::Problem;
 
-/// Longer bodies are verified on a blocking thread: hashing 64 KiB takes about as long as the rest
-/// of a request.
+/// The longest body that is verified on the thread that serves the request. Hashing 64 KiB takes about
+/// as long as the rest of a request; longer bodies are verified on a blocking thread.
 const MAX_INLINE_BYTES: usize = 64 * 1024;
 
-/// How many long bodies are verified at a time.
+/// How many long bodies are verified at the same time.
 pub(super) const MAX_CONCURRENT: usize = 2;
 
-/// Refuses a delivery that no sender signed, and then one over the limit of all requests: only
-/// verified ones count towards it. `None` where senders do not sign.
+/// Rejects a delivery whose signature is wrong, then one over the limit of all clients together: only
+/// verified deliveries count towards that. `None` if deliveries need no signature.
 pub(super) async fn check_sender(
     app: &App,
     client: Option<IpAddr>,

@@ -1,4 +1,4 @@
-//! What is known of each address, in as much memory for many as for few.
+//! The state of the rate limit of each address, in a fixed amount of memory.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -6,13 +6,14 @@ use std::net::IpAddr;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 
-/// How many there are: 8 bytes each.
+/// The number of buckets, of 8 bytes each.
 const BUCKETS: usize = 1 << 16;
 
-/// The bits of an IPv6 address that a network's owner does not choose freely.
+/// The bits of an IPv6 address that the owner of a network cannot choose.
 const NETWORK: u128 = !0 << 64;
 
-/// One state for all addresses that fall into it. Nobody outside can tell which ones do.
+/// One state for all addresses with the same hash. The hash is seeded: clients cannot predict which
+/// addresses share a bucket.
 #[derive(Debug)]
 pub(super) struct Buckets {
     states: Vec<InMemoryState>,
@@ -35,7 +36,7 @@ impl Buckets {
     }
 }
 
-/// What stands for a client: its address, or its IPv6 network of 64 bits.
+/// The bits that identify a client: its address, or its IPv6 /64 network.
 pub(in crate::http) fn network_bits(client: IpAddr) -> u128 {
     match client.to_canonical() {
         IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),

@@ -1,4 +1,7 @@
-//! Which address a request comes from, where proxies are in between.
+//! The address of a client behind trusted proxies.
+//!
+//! Written here, because it must walk the chain of one header from the last proxy on: crates that take
+//! the first address, or read both headers, let clients choose their own.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,18 +15,18 @@ use crate::http::quoted::{split, unquoted};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Whose word on a client's address is believed, and where it stands.
+/// Which proxies are trusted to forward the address of a client, and in which header.
 ///
-/// Only one header is read: most proxies write one, and pass the other on as the client sent it.
+/// Only one header is read: most proxies write one, and pass the other one on as the client sent it.
 #[derive(Clone, Debug, Default)]
 pub struct Forwarding {
-    /// Where the proxies are.
+    /// The networks of trusted proxies.
     pub proxies: Vec<Network>,
-    /// `Forwarded` (RFC 7239) instead of `X-Forwarded-For`.
+    /// Read `Forwarded` (RFC 7239) instead of `X-Forwarded-For`.
     pub standard: bool,
 }
 
-/// Addresses that begin with the same bits: `10.0.0.0/8`, or one alone.
+/// A network, such as `10.0.0.0/8`, or a single address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network(IpNet);
 
@@ -45,8 +48,8 @@ impl fmt::Display for Network {
 }
 
 impl Forwarding {
-    /// The address that is nearest to us of those that are no proxy of ours: from `peer` on, each
-    /// proxy says who asked it. Where one says nothing that can be read, it is the proxy's own.
+    /// Follows the chain of trusted proxies from `peer` on, and returns the first address that is not a
+    /// trusted proxy. If a proxy forwards no valid address, returns the address of that proxy.
     pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         if !self.trusts(client) {
@@ -66,13 +69,13 @@ impl Forwarding {
                 if !self.trusts(client) {
                     return client;
                 }
-                let said = if self.standard {
+                let forwarded = if self.standard {
                     node(element)
                 } else {
                     address(element.trim())
                 };
-                match said {
-                    Some(said) => client = said,
+                match forwarded {
+                    Some(address) => client = address,
                     None => return client,
                 }
             }
