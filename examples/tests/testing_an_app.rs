@@ -221,10 +221,8 @@ impl Subject for Counted {
     }
 
     fn backend(&self) -> Backend {
-        Backend {
-            store: Arc::new(Counting::new(self.0.clone())),
-            ..Backend::new(self.0.clone())
-        }
+        let store = Arc::new(Counting::new(self.0.clone()));
+        Backend::new(self.0.clone()).with_store(store)
     }
 
     async fn clean_up(self) {}

@@ -1,42 +1,44 @@
-//! How long to wait before trying again.
+//! [`Backoff`]: how long to wait before trying again.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use rand::RngExt;
 
-/// Exponential backoff with equal jitter: before try *n* + 1 a random time between half of
-/// `base` × 2^(*n* − 1), at most `cap`, and all of it.
+/// Exponential backoff with equal jitter.
+///
+/// After *n* failures the ceiling is `base` × 2^(*n* − 1), at most `cap`. The wait is a random time between half the
+/// ceiling and the ceiling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backoff {
-    /// The longest wait after the first failure.
+    /// The ceiling after the first failure.
     pub base: Duration,
-    /// The longest wait ever.
+    /// The largest ceiling.
     pub cap: Duration,
 }
 
 impl Backoff {
-    /// Waits of at most `base` after the first failure, doubled by each further one, at most `cap`.
+    /// A backoff that begins with `base`, doubles with each failure, and never exceeds `cap`.
     pub const fn new(base: Duration, cap: Duration) -> Self {
         Self { base, cap }
     }
 
-    /// The longest wait after `failures` failures in a row, from 1.
+    /// Returns the longest wait after this many failures in a row, from 1.
     pub fn ceiling(&self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1);
         let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX);
         self.base.saturating_mul(factor).min(self.cap)
     }
 
-    /// A random wait after `failures` failures in a row, from 1.
+    /// Returns a random wait after this many failures in a row, from 1.
     pub fn delay(&self, failures: u32) -> Duration {
         self.ceiling(failures)
             .mul_f64(rand::rng().random_range(0.5..=1.0))
     }
 
-    /// How long it takes from the first of so many tries to the last, where each fails at once: at
-    /// least, and at most.
+    /// Returns the shortest and the longest time from the first of `tries` tries to the last, if each of them fails
+    /// at once.
     pub fn span(&self, tries: u32) -> RangeInclusive<Duration> {
         let mut longest = Duration::ZERO;
         let mut failures = 1;

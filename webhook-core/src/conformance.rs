@@ -1,7 +1,7 @@
-//! Proves a backend: one named test per case, for any implementor of the three traits.
+//! A test suite for backends: one named test per case, for every implementation of the three traits.
 //!
-//! Implement [`Subject`] for a type of your tests, name it to [`conformance!`](crate::conformance!),
-//! and every case becomes a test of its own name:
+//! Implement [`Subject`] for a type in your tests and pass it to [`conformance!`](crate::conformance!). Every
+//! case becomes a test with its own name:
 //!
 //! ```
 //! # mod own { use webhook_core::*; use std::time::Duration; pub struct Own;
@@ -45,11 +45,11 @@
 //! webhook_core::conformance!(OwnBackend, flavor = "multi_thread", worker_threads = 2);
 //! ```
 //!
-//! The cases assert nothing that a slow machine could break. On a real clock some of them wait a
-//! few hundred milliseconds; a backend on Tokio's clock can run them in paused time
-//! (`start_paused = true`), where they wait for nothing.
+//! The cases pass on slow machines as well. On a real clock, some of them wait a few hundred milliseconds. A
+//! backend on Tokio's clock can run them in paused time (`start_paused = true`), where they do not wait.
 
 pub mod accept;
+pub mod admin;
 pub mod budget;
 pub mod claim;
 pub mod conflict;
@@ -60,7 +60,6 @@ pub mod kinds;
 pub mod lease;
 pub mod make_due;
 pub mod names;
-pub mod operator;
 pub mod pause;
 pub mod pipeline;
 pub mod prune;
@@ -80,52 +79,59 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+use crate::setters::setters;
 use crate::{Admin, Scheduler, Store};
 use watched::{Failure, Watched};
 
-/// How long a case may take before it counts as hanging.
-///
-/// Far beyond what a case takes on the slowest machine.
+/// How long a case may take before it counts as hanging: far longer than any case takes on a slow machine.
 pub const CASE_DEADLINE: Duration = Duration::from_secs(300);
 
-/// Sets a backend up for one case, and takes it down again.
+/// Sets up a backend for one case, and removes it afterwards.
 pub trait Subject: Sized {
-    /// A backend with no events in it, and which no other case sees: a schema of its own, say.
+    /// Creates a backend without events that no other case uses, for example in a schema of its own.
     fn set_up() -> impl Future<Output = Self>;
 
     /// The backend.
     fn backend(&self) -> Backend;
 
-    /// Removes what [`set_up`](Subject::set_up) made. Called after a failed case too.
+    /// Removes everything that [`set_up`](Subject::set_up) created. Called after failed cases as well.
     fn clean_up(self) -> impl Future<Output = ()>;
 }
 
-/// A backend under test: its three faces and its clock.
+/// A backend under test: its implementations of the three traits, and its clock.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Backend {
-    /// What senders and readers see.
+    /// For senders and readers.
     pub store: Arc<dyn Store>,
-    /// What workers see.
+    /// For workers.
     pub scheduler: Arc<dyn Scheduler>,
-    /// What operators see.
-    pub operator: Arc<dyn Admin>,
-    /// Lets time pass by the backend's clock.
+    /// For operators.
+    pub admin: Arc<dyn Admin>,
+    /// Waits until time has passed by the backend's clock.
     pub clock: Clock,
 }
 
-/// Lets at least as much time pass by a backend's clock.
+/// A function that waits until at least this much time has passed by a backend's clock.
 pub type Clock = Arc<dyn Fn(Duration) -> BoxFuture<'static, ()> + Send + Sync>;
 
 impl Backend {
-    /// A backend that is all three, whose clock is the real one or Tokio's: sleeping lets its
-    /// time pass. For any other clock set the field.
+    /// A backend that implements all three traits, and whose clock is the system's or Tokio's. For any other
+    /// clock, use [`with_clock`](Self::with_clock).
     pub fn new<B: Store + Scheduler + Admin>(backend: Arc<B>) -> Self {
         Self {
             store: backend.clone(),
             scheduler: backend.clone(),
-            operator: backend,
+            admin: backend,
             clock: Arc::new(|duration| tokio::time::sleep(duration).boxed()),
         }
+    }
+
+    setters! {
+        with_store store: Arc<dyn Store>;
+        with_scheduler scheduler: Arc<dyn Scheduler>;
+        with_admin admin: Arc<dyn Admin>;
+        with_clock clock: Clock;
     }
 }
 
@@ -135,12 +141,12 @@ impl fmt::Debug for Backend {
     }
 }
 
-/// Runs one case against a fresh `S`, and cleans up after it however it ends.
+/// Runs one case with a new `S`, and cleans up even if the case fails.
 ///
 /// # Panics
 ///
-/// When the case fails, takes longer than [`CASE_DEADLINE`], or the backend's scheduler answers
-/// several calls in a row with an error.
+/// Panics if the case fails or takes longer than [`CASE_DEADLINE`], or if the backend's scheduler returns errors
+/// from several calls in a row.
 pub async fn run<S, F>(case: impl FnOnce(Backend) -> F)
 where
     S: Subject,
@@ -164,17 +170,17 @@ where
     subject.clean_up().await;
     match ended {
         Ok(Ok(())) => {}
-        Ok(Err(_)) => panic!("the case hangs: no end within {CASE_DEADLINE:?}"),
+        Ok(Err(_)) => panic!("the case hangs: it did not end within {CASE_DEADLINE:?}"),
         Err(failure) => resume_unwind(failure),
     }
 }
 
-/// Makes a `#[tokio::test]` of every case for a [`Subject`](crate::conformance::Subject), in the
-/// module where it stands.
+/// Defines a `#[tokio::test]` for every case, with a [`Subject`](crate::conformance::Subject), in the current
+/// module.
 ///
-/// Whatever follows the subject goes to `#[tokio::test]`: `flavor = "multi_thread"`, or
-/// `start_paused = true` for a backend on Tokio's clock. The crate needs `tokio` with the
-/// features `macros` and `rt` among its (dev-)dependencies.
+/// Arguments after the subject are passed to `#[tokio::test]`: `flavor = "multi_thread"`, or
+/// `start_paused = true` for a backend on Tokio's clock. The crate needs `tokio` with the features `macros` and
+/// `rt` as a (dev-)dependency.
 #[macro_export]
 macro_rules! conformance {
     ($subject:ty $(, $($option:tt)*)?) => {
@@ -304,7 +310,7 @@ macro_rules! conformance {
                 processed_is_terminal
                 failed_stays_failed
             }
-            operator {
+            admin {
                 kinds_are_sorted_without_duplicates
                 kinds_include_those_of_settled_events
                 pruned_kinds_are_forgotten
@@ -454,7 +460,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    /// A case that is not listed would prove nothing.
+    /// A case that is not in the list would never run.
     #[test]
     fn every_case_is_a_test() {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");

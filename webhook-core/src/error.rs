@@ -1,41 +1,39 @@
-//! What can go wrong, for callers of the inbox and for backends.
+//! The errors of the inbox and of backends.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::payload::InvalidPayload;
 
-/// The cause of an infrastructure error, shared by every caller of the batch that met it.
+/// The cause of an infrastructure error, shared by all callers of the batch that failed.
 pub type Source = Arc<dyn std::error::Error + Send + Sync>;
 
-/// A backend failed: the error of [`Store`](crate::Store), [`Scheduler`](crate::Scheduler) and
+/// The error of backends: of [`Store`](crate::Store), [`Scheduler`](crate::Scheduler) and
 /// [`Admin`](crate::Admin).
 ///
 /// Expected outcomes (a duplicate, a lost lease) are values, never errors.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The store cannot be reached, or did not commit. Whether it committed is unknown; every
-    /// operation may be repeated.
+    /// The store cannot be reached or has failed. It is unknown whether it committed; every operation may be
+    /// repeated.
     #[error("store unavailable")]
     Unavailable {
         /// The backend's own error.
         #[source]
         source: Source,
     },
-    /// The store was reached and refuses this data; repeating it will not help. Nothing of the
-    /// batch was stored.
+    /// The store refuses this data, and will refuse it again. Nothing of the batch was stored.
     #[error("store refused the data")]
     Refused {
         /// The backend's own error.
         #[source]
         source: Source,
     },
-    /// A bounded store holds as many events, or as many bytes, as it may. Nothing of the batch was
-    /// stored.
-    #[error("store is full: it holds {capacity} events, or as many bytes as it may")]
+    /// The store has reached its limit of events or of bytes. Nothing of the batch was stored.
+    #[error("store is full: it has reached its limit of {capacity} events, or its limit of bytes")]
     Full {
-        /// How many events it may hold.
+        /// The limit of events.
         capacity: usize,
     },
 }
@@ -56,33 +54,33 @@ impl StoreError {
     }
 }
 
-/// An [`Inbox`](crate::Inbox) failed, or its caller asked for what cannot be.
+/// The error of [`Inbox`](crate::Inbox).
 ///
 /// Expected outcomes (a duplicate, a conflict) are values, never errors.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The inbox's store failed. Message and causes are those of the store's error.
+    /// The store failed. Message and causes are those of the store's error.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// More deliveries are waiting to be made durable than the inbox may hold.
-    #[error("too many deliveries waiting to be made durable")]
+    /// The queue of the inbox is full.
+    #[error("inbox is overloaded: too many deliveries are waiting to be stored")]
     Overloaded,
-    /// The event was not made durable in time. It may become so yet: a redelivery settles it.
-    #[error("not made durable within {after:?}")]
+    /// The event was not stored within the time limit. It may be stored later; a redelivery tells.
+    #[error("event was not stored within {after:?}")]
     TimedOut {
-        /// The deadline.
+        /// The time limit.
         after: Duration,
     },
     /// The inbox is closed: its process is shutting down.
     #[error("inbox is closed")]
     Closed,
-    /// The delivery's payload is not one.
+    /// The body is not a valid payload.
     #[error(transparent)]
     Invalid(#[from] InvalidPayload),
 }
 
-/// The class of an [`Error`], which decides the answer to the sender.
+/// The class of an [`Error`], which decides the response to the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -91,13 +89,13 @@ pub enum ErrorKind {
     /// The inbox or its store is busy or unavailable: the sender should try again (HTTP 503 with
     /// `Retry-After`).
     Temporary,
-    /// The store refuses a valid delivery, which is a mistake in the app or the backend: the sender
-    /// should try again (HTTP 500).
+    /// The store refuses a valid delivery because of a defect in the app or the backend: the sender should try again
+    /// (HTTP 500).
     Internal,
 }
 
 impl Error {
-    /// Its class: invalid, temporary or internal.
+    /// Returns the class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid(_) => ErrorKind::Invalid,
@@ -122,7 +120,8 @@ mod tests {
         let refused = StoreError::refused(io::Error::other("bad row"));
         let unavailable = StoreError::unavailable(io::Error::other("gone"));
         let full = StoreError::Full { capacity: 7 };
-        let full_message = "store is full: it holds 7 events, or as many bytes as it may";
+        let full_message =
+            "store is full: it has reached its limit of 7 events, or its limit of bytes";
         for (error, message, cause, kind) in [
             (
                 unavailable,

@@ -1,4 +1,4 @@
-//! The event and what names it: kind, key, fingerprint, envelope and record.
+//! The parts of an event: kind, key, fingerprint, envelope and record.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,24 +11,24 @@ use sha2::{Digest, Sha256};
 use crate::headers::Headers;
 use crate::scheduler::FailureReason;
 
-/// The longest kind, in bytes.
+/// The largest length of a kind, in bytes.
 pub const MAX_KIND_BYTES: usize = 64;
 
-/// The longest key, in bytes: 128 characters of four bytes each.
+/// The largest length of a key, in bytes: 128 characters of four bytes each.
 pub const MAX_KEY_BYTES: usize = 512;
 
-/// Which sort of payload an event carries, and the scope of its key.
+/// The kind of an event: which sort of payload it has. Keys are unique within a kind.
 ///
-/// 1 to [`MAX_KIND_BYTES`] bytes out of `a-z`, `0-9`, `.`, `_` and `-`.
+/// A kind has 1 to [`MAX_KIND_BYTES`] bytes out of `a-z`, `0-9`, `.`, `_` and `-`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind(Cow<'static, str>);
 
 impl Kind {
-    /// Checks `kind` and takes it as a kind.
+    /// Creates a kind from a text, and checks it.
     ///
     /// # Errors
     ///
-    /// [`InvalidName`] when it is empty, too long, or has another character than those allowed.
+    /// [`InvalidName`] if the text is empty, too long, or has a character that is not allowed.
     pub fn new(kind: impl Into<Cow<'static, str>>) -> Result<Self, InvalidName> {
         let kind = kind.into();
         if kind.is_empty() {
@@ -48,11 +48,11 @@ impl Kind {
         }
     }
 
-    /// Takes `kind` as a kind; in a `const` it is checked when the program is compiled.
+    /// Creates a kind from a text. In a `const` the text is checked at compile time.
     ///
     /// # Panics
     ///
-    /// When it is not a valid kind.
+    /// Panics if the text is not a valid kind.
     pub const fn from_static(kind: &'static str) -> Self {
         let bytes = kind.as_bytes();
         assert!(
@@ -74,7 +74,7 @@ impl Kind {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-')
     }
 
-    /// The kind as text.
+    /// Returns the kind as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -92,19 +92,19 @@ impl fmt::Debug for Kind {
     }
 }
 
-/// The idempotency key: one event per (kind, key).
+/// The idempotency key of an event: there is one event per (kind, key).
 ///
-/// 1 to [`MAX_KEY_BYTES`] bytes of UTF-8, none of its characters a control character (so no NUL,
-/// which PostgreSQL's text cannot hold). Compared byte for byte; cheap to clone.
+/// A key has 1 to [`MAX_KEY_BYTES`] bytes of UTF-8 without control characters (and so without NUL, which PostgreSQL
+/// cannot store in a text). Keys are compared byte for byte, and are cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
 
 impl Key {
-    /// Checks `key` and takes it as a key.
+    /// Creates a key from a text, and checks it.
     ///
     /// # Errors
     ///
-    /// [`InvalidName`] when it is empty, too long, or has a control character.
+    /// [`InvalidName`] if the text is empty, too long, or has a control character.
     pub fn new(key: impl Into<Arc<str>>) -> Result<Self, InvalidName> {
         let key = key.into();
         if key.is_empty() {
@@ -121,7 +121,7 @@ impl Key {
         }
     }
 
-    /// The key as text.
+    /// Returns the key as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -139,14 +139,14 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Why a text cannot be a kind or a key.
+/// The reason why a text is not a valid kind or key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidName {
-    /// It has no characters.
+    /// The text is empty.
     #[error("must not be empty")]
     Empty,
-    /// It is longer than its limit.
+    /// The text is too long.
     #[error("has {bytes} bytes, the limit is {limit}")]
     TooLong {
         /// Its length in bytes.
@@ -154,7 +154,7 @@ pub enum InvalidName {
         /// The limit in bytes.
         limit: usize,
     },
-    /// It has a character that is not allowed in it.
+    /// The text has a character that is not allowed.
     #[error("must not contain {character:?}")]
     Character {
         /// The first such character.
@@ -162,13 +162,14 @@ pub enum InvalidName {
     },
 }
 
-/// Digest of the content that decides between a duplicate and a conflict: SHA-256 (FIPS 180-4).
+/// The SHA-256 digest (FIPS 180-4) of the content that is compared: a delivery with the same key is a duplicate if
+/// the digests are equal, and a conflict if they differ.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
-    /// The digest of `fields`, in their order, each with its length, so that no two lists of
-    /// fields run together.
+    /// Computes the digest of `fields` in their order. The length of each field is part of the digest, so that
+    /// `["ab", "c"]` and `["a", "bc"]` differ.
     pub fn of<F: AsRef<[u8]>>(fields: impl IntoIterator<Item = F>) -> Self {
         let mut digest = Sha256::new();
         for field in fields {
@@ -179,12 +180,12 @@ impl Fingerprint {
         Self(digest.finalize().into())
     }
 
-    /// A digest read back from a store.
+    /// Creates a fingerprint from its stored bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The digest's bytes.
+    /// Returns the bytes of the digest.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -196,24 +197,24 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-/// What a backend sees of an event: names, a digest and bytes.
+/// An event as a backend sees it: names, a digest and bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Envelope {
-    /// Which sort of payload.
+    /// The kind of the event.
     pub kind: Kind,
-    /// The idempotency key within the kind.
+    /// The idempotency key, unique within the kind.
     pub key: Key,
-    /// Digest of the content compared.
+    /// The digest of the content that is compared.
     pub fingerprint: Fingerprint,
-    /// The headers kept with it. They are not compared.
+    /// The headers that are stored with it. They are not compared.
     pub headers: Headers,
-    /// The body as it was delivered, byte for byte.
+    /// The body, byte for byte as it was delivered.
     pub body: Bytes,
 }
 
 impl Envelope {
-    /// An envelope without headers.
+    /// Creates an envelope without headers.
     pub const fn new(kind: Kind, key: Key, fingerprint: Fingerprint, body: Bytes) -> Self {
         Self {
             kind,
@@ -224,52 +225,52 @@ impl Envelope {
         }
     }
 
-    /// The same with these headers instead.
+    /// Sets the headers.
     #[must_use]
     pub fn with_headers(self, headers: Headers) -> Self {
         Self { headers, ..self }
     }
 
-    /// How many bytes its sender chose the number of: its headers and its body.
+    /// The number of bytes that depends on the sender: headers and body.
     pub(crate) fn content_len(&self) -> usize {
         self.headers.as_encoded().len() + self.body.len()
     }
 }
 
-/// Names an event for callers: its kind and its key.
+/// Identifies an event by its kind and its key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventRef {
-    /// Which sort of payload.
+    /// The kind of the event.
     pub kind: Kind,
-    /// The idempotency key within the kind.
+    /// The idempotency key, unique within the kind.
     pub key: Key,
 }
 
-/// Names an event for its backend, which assigns it; never reused, greater for events accepted
-/// later (to within concurrent batches).
+/// The number that a backend assigns to an event. It is never reused. Events that are accepted later have greater
+/// ids, except that ids of concurrent batches may be interleaved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(i64);
 
 impl EventId {
-    /// The name that a backend gave an event, or read back from where it keeps it.
+    /// Creates an id from its number, which only backends assign.
     pub const fn new(id: i64) -> Self {
         Self(id)
     }
 
-    /// The name as its backend gave it.
+    /// Returns the number.
     pub const fn get(self) -> i64 {
         self.0
     }
 }
 
-/// Where an event stands.
+/// The state of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum State {
-    /// Accepted and not yet ended: waiting, due, or under a lease.
+    /// Accepted and not yet settled: waiting, due, or leased.
     Processing,
-    /// Ended well. Never moves again.
+    /// Processed successfully. This state is final.
     Processed,
-    /// Ended badly. Moves only by a requeue.
+    /// Failed for good. Only a requeue changes this state.
     Failed,
 }
 
@@ -277,7 +278,7 @@ impl State {
     /// All states.
     pub const ALL: [Self; 3] = [Self::Processing, Self::Processed, Self::Failed];
 
-    /// The state as the wire contract spells it: `PROCESSING`, `PROCESSED` or `FAILED`.
+    /// Returns the state as text: `PROCESSING`, `PROCESSED` or `FAILED`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Processing => "PROCESSING",
@@ -293,41 +294,38 @@ impl fmt::Display for State {
     }
 }
 
-/// All that a store knows of one event. Times are the store's clock.
+/// Everything that a store knows about one event. Times are by the store's clock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventRecord {
-    /// The backend's name for it.
+    /// The id of the event.
     pub id: EventId,
-    /// The envelope as first accepted; without headers and body where `body_deleted`.
+    /// The envelope of the first delivery; without headers and body if `body_deleted`.
     pub envelope: Envelope,
-    /// Whether its headers and its body are deleted, its key and fingerprint kept.
+    /// Whether its headers and its body were deleted; its key and fingerprint remain.
     pub body_deleted: bool,
-    /// Where it stands.
+    /// The state.
     pub state: State,
-    /// Attempts begun since it was accepted or last requeued. A released attempt does not count.
+    /// The number of attempts that began since it was accepted or last requeued. Released attempts do not count.
     pub attempts: u32,
-    /// When it was made durable.
+    /// When it was accepted.
     pub accepted_at: SystemTime,
-    /// When it falls due, or fell due; `None` once it is settled.
+    /// When it falls due or fell due; `None` once it is settled.
     pub due_at: Option<SystemTime>,
-    /// When the lease ends under which a worker holds it; `None` where nobody holds it. A lease
-    /// that ran out holds nothing.
+    /// When its lease ends; `None` if it is not leased. An expired lease does not count.
     pub leased_until: Option<SystemTime>,
-    /// When it was settled as processed or failed; `None` while it is processing.
+    /// When it became PROCESSED or FAILED; `None` while it is PROCESSING.
     pub settled_at: Option<SystemTime>,
-    /// Why it failed, or why its last attempt is to be retried; `None` once it is processed or
-    /// requeued.
+    /// Why it failed, or why its last attempt is retried; `None` once it is processed or requeued.
     pub reason: Option<FailureReason>,
-    /// How many deliveries came with this key and other content.
+    /// How many deliveries had this key and other content.
     pub conflict_count: u64,
-    /// When the last of them came.
+    /// When the last of those deliveries was received.
     pub last_conflict_at: Option<SystemTime>,
 }
 
 impl EventRecord {
-    /// The record of an event of which no attempt has begun, and that no delivery conflicts with. It has no
-    /// due time; a backend sets that, and whatever else it knows.
+    /// Creates the record of an event without attempts, conflicts or a due time. A backend sets the other fields.
     pub const fn new(
         id: EventId,
         envelope: Envelope,
@@ -350,7 +348,7 @@ impl EventRecord {
         }
     }
 
-    /// The record without its body, as [`Admin::list`](crate::Admin::list) gives it.
+    /// Returns the record without its body, as [`Admin::list`](crate::Admin::list) does.
     pub fn summary(&self) -> EventSummary {
         EventSummary {
             id: self.id,
@@ -374,44 +372,43 @@ impl EventRecord {
     }
 }
 
-/// An [`EventRecord`] without its body: small, whatever the sender sent, so that a page of many
-/// events fits into memory. Each field has the meaning of the record's field of that name.
+/// An [`EventRecord`] without its body: small whatever the sender sent, so that a page of many events fits into memory.
+/// The fields have the same meaning as those of the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventSummary {
-    /// The backend's name for it.
+    /// The id of the event.
     pub id: EventId,
-    /// Its kind and its key.
+    /// The kind and the key.
     pub event: EventRef,
-    /// Digest of the content compared.
+    /// The digest of the content that is compared.
     pub fingerprint: Fingerprint,
-    /// The headers kept with it.
+    /// The headers that are stored with it.
     pub headers: Headers,
-    /// Whether its headers and its body are deleted, its key and fingerprint kept.
+    /// Whether its headers and its body were deleted; its key and fingerprint remain.
     pub body_deleted: bool,
-    /// Where it stands.
+    /// The state.
     pub state: State,
-    /// Attempts begun since it was accepted or last requeued.
+    /// The number of attempts that began since it was accepted or last requeued.
     pub attempts: u32,
-    /// When it was made durable.
+    /// When it was accepted.
     pub accepted_at: SystemTime,
-    /// When it falls due, or fell due; `None` once it is settled.
+    /// When it falls due or fell due; `None` once it is settled.
     pub due_at: Option<SystemTime>,
-    /// When the lease ends under which a worker holds it; `None` where nobody holds it.
+    /// When its lease ends; `None` if it is not leased.
     pub leased_until: Option<SystemTime>,
-    /// When it was settled as processed or failed; `None` while it is processing.
+    /// When it became PROCESSED or FAILED; `None` while it is PROCESSING.
     pub settled_at: Option<SystemTime>,
-    /// Why it failed, or why its last attempt is to be retried.
+    /// Why it failed, or why its last attempt is retried.
     pub reason: Option<FailureReason>,
-    /// How many deliveries came with this key and other content.
+    /// How many deliveries had this key and other content.
     pub conflict_count: u64,
-    /// When the last of them came.
+    /// When the last of those deliveries was received.
     pub last_conflict_at: Option<SystemTime>,
 }
 
 impl EventSummary {
-    /// The summary of an event of which no attempt has begun, without headers, as
-    /// [`EventRecord::new`].
+    /// Creates the summary of an event without attempts, conflicts or headers, like [`EventRecord::new`].
     pub const fn new(
         id: EventId,
         event: EventRef,
@@ -437,7 +434,7 @@ impl EventSummary {
         }
     }
 
-    /// The record that this is the summary of, with its body.
+    /// Returns the record with this summary and `body`.
     pub fn with_body(self, body: Bytes) -> EventRecord {
         let EventRef { kind, key } = self.event;
         EventRecord {
@@ -504,7 +501,7 @@ mod tests {
     }
 
     #[test]
-    fn fingerprints_come_back_from_their_bytes() {
+    fn fingerprints_survive_a_round_trip_through_bytes() {
         let fingerprint = Fingerprint::of(["ab", "c"]);
         let digest = "601d5476e2ccfe2c87a2bba7a322659734a05749d5b5aa781f513e4912db0d5f";
         assert_eq!(format!("{fingerprint:?}"), digest);
@@ -514,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_states_are_shown_as_they_are() {
+    fn names_and_states_are_displayed_as_text() {
         let (kind, key) = (Kind::new("order").unwrap(), Key::new("o-1").unwrap());
         assert_eq!(format!("{kind} {kind:?}"), "order \"order\"");
         assert_eq!(format!("{key} {key:?}"), "o-1 \"o-1\"");

@@ -1,4 +1,4 @@
-//! What an app writes: the work that an event stands for.
+//! [`Handler`]: the code of an app that processes events.
 
 use std::error::Error;
 use std::fmt::{self, Write as _};
@@ -16,15 +16,14 @@ use crate::payload::{self, Payload};
 use crate::scheduler::{Attempt, Fence, Lease, Reason};
 use crate::worker::WorkerOptions;
 
-/// Processes events of one payload type, or of no type: [`RawEvent`]s.
+/// Processes events of one payload type, or [`RawEvent`]s, which have none.
 ///
-/// A handler runs at least once per event, and again after a crash or a lost lease; its effects
-/// happen exactly once where it makes them in one transaction with the settlement (see the
-/// backend's `settle_in`) or where they are idempotent by the event's key.
+/// A handler runs at least once per event, and again after a crash or a lost lease. Its effects happen exactly once if
+/// they are in one transaction with the settlement (see the backend's `settle_in`), or if they are idempotent by the
+/// event's key.
 ///
-/// Functions and closures from [`Event`] to a future of `Result<(), HandlerError>` are handlers, and
-/// so is an [`Arc`] of a handler. A handler with state is a type of its own, or a function that
-/// [`sharing`] gives the state to:
+/// Functions and closures from [`Event`] to a future of `Result<(), HandlerError>` are handlers, and so is an [`Arc`] of
+/// a handler. A handler with state is a type of its own, or a function to which [`sharing`] passes the state:
 ///
 /// ```
 /// use webhook_core::{Event, Handled, Handler, HandlerError, Payload, sharing};
@@ -64,7 +63,7 @@ use crate::worker::WorkerOptions;
 ///
 /// # Testing
 ///
-/// [`Event::new`] makes an event of a payload, and [`HandlerError`]s can be compared:
+/// [`Event::new`] creates an event from a payload, and [`HandlerError`]s can be compared:
 ///
 /// ```
 /// # use webhook_core::{Event, Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Payload};
@@ -96,16 +95,15 @@ use crate::worker::WorkerOptions;
 ///
 /// # Cancel safety
 ///
-/// The future is dropped at an await point when its time-out passes, when its lease is lost, or
-/// when the drain time of a shutdown is over.
+/// The worker drops the future at an await point when its time limit is over, when its lease is lost, or when the drain
+/// time of a shutdown is over.
 pub trait Handler<P>: Send + Sync + 'static {
     /// Processes one attempt at one event.
     ///
     /// # Errors
     ///
-    /// [`HandlerError::retry`] (which is what `?` makes of any error) tries again later, until
-    /// the attempts are spent; [`HandlerError::reject`] fails the event for good. A panic and a
-    /// time-out are retried.
+    /// After [`HandlerError::retry`], to which `?` converts any error, the event is tried again later, until its
+    /// attempts are spent. [`HandlerError::reject`] fails the event for good. Panics and time-outs are retried.
     fn handle(&self, event: Event<P>)
     -> impl Future<Output = Result<Handled, HandlerError>> + Send;
 }
@@ -135,7 +133,7 @@ impl<P: Send + 'static, H: Handler<P>> Handler<P> for Arc<H> {
     }
 }
 
-/// A handler that calls `handler` with a clone of `state`, which is best an [`Arc`], and the event.
+/// Returns a handler that calls `handler` with a clone of `state` and the event. The state is best an [`Arc`].
 pub fn sharing<P, S, F, R, T>(state: S, handler: F) -> impl Handler<P>
 where
     P: Send + 'static,
@@ -151,44 +149,43 @@ where
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Event<P> {
-    /// What was delivered.
+    /// The payload.
     pub payload: P,
-    /// The headers kept with it.
+    /// The headers that were stored with it.
     pub headers: Headers,
-    /// Its body, byte for byte.
+    /// The body, byte for byte.
     pub body: Bytes,
-    /// Its kind.
+    /// The kind.
     pub kind: Kind,
-    /// Its idempotency key.
+    /// The idempotency key.
     pub key: Key,
-    /// The right to settle it, for handlers that do so in a transaction of their own. It names the
-    /// event and the attempt.
+    /// The lease, for handlers that settle the event in a transaction of their own. It identifies the event and the
+    /// attempt.
     pub lease: Lease,
-    /// How many attempts the worker gives an event.
+    /// How many attempts an event has before it fails.
     pub max_attempts: NonZeroU32,
     /// When it was accepted, by the store's clock.
     pub accepted_at: SystemTime,
-    /// How long past its due time it was claimed.
+    /// How long after its due time it was claimed.
     pub lag: Duration,
     pub(crate) inbox: Option<Inbox>,
 }
 
-/// An event as it was accepted: of a kind that is known only when the program runs, or whose handler
-/// reads the body itself.
+/// An event without a payload type: its kind is known only at run time, or its handler reads the body itself.
 pub type RawEvent = Event<()>;
 
 impl RawEvent {
-    /// As [`Event::new`], without a payload.
+    /// Like [`Event::new`], without a payload.
     pub fn raw(kind: Kind, body: impl Into<Bytes>) -> Self {
         Self::of_kind(kind, ()).with_body(body)
     }
 }
 
 impl<P> Event<P> {
-    /// The first attempt at an event of `payload`, for tests of handlers: accepted now, with the key
-    /// `test`, an empty body, no headers, a lease that no store knows, no lag, and as many attempts as a worker
-    /// gives an event by default.
+    /// Creates the first attempt at an event with `payload`, for tests of handlers.
     ///
+    /// The event is accepted now and has the key `test`, an empty body, no headers, no lag, a lease that no store
+    /// knows, and the default number of attempts.
     pub fn new(payload: P) -> Self
     where
         P: Payload,
@@ -215,20 +212,20 @@ impl<P> Event<P> {
         }
     }
 
-    /// The same with this body.
+    /// Sets the body.
     #[must_use]
     pub fn with_body(self, body: impl Into<Bytes>) -> Self {
         let body = body.into();
         Self { body, ..self }
     }
 
-    /// The same with this key.
+    /// Sets the key.
     #[must_use]
     pub fn with_key(self, key: Key) -> Self {
         Self { key, ..self }
     }
 
-    /// The same with this inbox for follow-up events.
+    /// Sets the inbox for follow-up events.
     #[must_use]
     pub fn with_inbox(self, inbox: Inbox) -> Self {
         Self {
@@ -237,13 +234,13 @@ impl<P> Event<P> {
         }
     }
 
-    /// The same with these headers.
+    /// Sets the headers.
     #[must_use]
     pub fn with_headers(self, headers: Headers) -> Self {
         Self { headers, ..self }
     }
 
-    /// The same, accepted at another time.
+    /// Sets the time of acceptance.
     #[must_use]
     pub fn with_accepted_at(self, accepted_at: SystemTime) -> Self {
         Self {
@@ -252,8 +249,8 @@ impl<P> Event<P> {
         }
     }
 
-    /// The same on attempt `number`, from 1; zero counts as one. Where there are fewer attempts, it
-    /// is the last one.
+    /// Sets the number of the attempt, from 1; zero counts as one. If the event has fewer attempts, this becomes the
+    /// last one.
     #[must_use]
     pub fn on_attempt(mut self, number: u32) -> Self {
         let number = NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
@@ -262,7 +259,7 @@ impl<P> Event<P> {
         self
     }
 
-    /// The same of a worker that gives an event `max_attempts`; zero counts as one.
+    /// Sets how many attempts the event has; zero counts as one.
     #[must_use]
     pub fn of_attempts(self, max_attempts: u32) -> Self {
         Self {
@@ -271,42 +268,42 @@ impl<P> Event<P> {
         }
     }
 
-    /// The same, claimed `lag` after it fell due.
+    /// Sets how long after its due time the event was claimed.
     #[must_use]
     pub fn with_lag(self, lag: Duration) -> Self {
         Self { lag, ..self }
     }
 
-    /// The store's name for the event.
+    /// Returns the id of the event.
     pub fn id(&self) -> EventId {
         self.lease.event
     }
 
-    /// The inbox of the pipeline, for events that follow from this one. `None` where a worker runs
-    /// without a pipeline.
+    /// Returns the inbox of the pipeline, for events that follow from this one. `None` if the worker runs without a
+    /// pipeline.
     pub fn inbox(&self) -> Option<&Inbox> {
         self.inbox.as_ref()
     }
 
-    /// Which attempt this is.
+    /// Returns the number of this attempt.
     pub fn attempt(&self) -> Attempt {
         self.lease.attempt
     }
 
-    /// Whether the event fails for good where this attempt fails.
+    /// Whether the event fails for good if this attempt fails.
     pub fn is_last_attempt(&self) -> bool {
         self.lease.attempt.get() >= self.max_attempts
     }
 }
 
-/// How a handler ended well.
+/// The success of a handler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Handled {
     /// The work is done: the worker settles the event as processed.
     #[default]
     Done,
-    /// The handler has settled the event itself, in a transaction that is committed.
+    /// The handler has settled the event itself, in a transaction that is committed already.
     Settled,
 }
 
@@ -316,87 +313,86 @@ impl From<()> for Handled {
     }
 }
 
-/// How a handler ended badly.
+/// The failure of a handler.
 ///
-/// `?` makes a retry of everything that is, or can be made, a boxed error: errors of the standard
-/// library's trait, `anyhow::Error`, and text. It is therefore not itself a [`std::error::Error`].
+/// `?` converts every type that converts into a boxed error to a retry: types that implement [`std::error::Error`],
+/// `anyhow::Error`, and text. For that reason `HandlerError` does not implement [`std::error::Error`] itself.
 ///
-/// Two of them are equal where they have the same reason and the same consequence.
+/// Two errors are equal if they have the same reason and the same consequence.
 #[derive(Clone)]
 pub struct HandlerError {
     pub(crate) reason: Reason,
-    pub(crate) remedy: Remedy,
+    pub(crate) next: Next,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
-/// What is to happen after a failed attempt.
+/// What happens after a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Remedy {
-    /// Try again when the retry policy says.
+pub(crate) enum Next {
+    /// Try again after the delay of the worker's backoff.
     Retry,
     /// Try again after this long.
     RetryAfter(Duration),
-    /// Try again after this long, and do not count this attempt.
+    /// Try again after this long, without counting this attempt.
     Postpone(Duration),
     /// Fail for good.
     Reject,
 }
 
 impl HandlerError {
-    /// Try again, when the worker's retry policy says.
+    /// Try again, after the delay of [`WorkerOptions::backoff`].
     pub fn retry(reason: impl AsRef<str>) -> Self {
-        Self::new(reason, Remedy::Retry)
+        Self::new(reason, Next::Retry)
     }
 
-    /// Try again `after` this long, instead of when the retry policy says. The attempt is spent.
+    /// Try again `after` this delay instead of that of [`WorkerOptions::backoff`]. The attempt is spent.
     pub fn retry_after(after: Duration, reason: impl AsRef<str>) -> Self {
-        Self::new(reason, Remedy::RetryAfter(after))
+        Self::new(reason, Next::RetryAfter(after))
     }
 
-    /// Try again `after` this long, as if this attempt had never begun: it is not counted. For what
-    /// says nothing of the event: a throttle, or a service that is known to be down.
+    /// Try again `after` this delay, without counting this attempt. For causes that have nothing to do with the event,
+    /// such as a rate limit or a service that is known to be down.
     ///
-    /// An event that is postponed for ever never fails. Choose the delay with care: each attempt
-    /// costs a claim and a settlement.
+    /// An event that is always postponed never fails. Choose the delay with care, since each attempt costs a claim and
+    /// a settlement.
     pub fn postpone(after: Duration, reason: impl AsRef<str>) -> Self {
-        Self::new(reason, Remedy::Postpone(after))
+        Self::new(reason, Next::Postpone(after))
     }
 
-    /// Fail the event for good, whatever attempts are left.
+    /// Fail the event for good, even if it has attempts left.
     pub fn reject(reason: impl AsRef<str>) -> Self {
-        Self::new(reason, Remedy::Reject)
+        Self::new(reason, Next::Reject)
     }
 
-    /// Why, in words: the error and its causes, separated by colons.
+    /// Returns the reason as text: the error and its causes, separated by colons.
     pub fn reason(&self) -> &str {
         self.reason.as_str()
     }
 
-    /// The error that `?` made this of; its own causes are its sources.
+    /// Returns the error that `?` converted. Its causes are its sources.
     pub fn source(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
         self.source.as_deref()
     }
 
-    /// Whether the event fails for good, whatever attempts are left.
+    /// Whether the event fails for good, even if it has attempts left.
     pub fn is_rejection(&self) -> bool {
-        self.remedy == Remedy::Reject
+        self.next == Next::Reject
     }
 
-    /// The delay that the handler chose; `None` where the retry policy chooses it, and where
-    /// nothing is retried.
+    /// Returns the delay that the handler chose; `None` if it chose none, or if the event fails for good.
     pub fn delay(&self) -> Option<Duration> {
-        match self.remedy {
-            Remedy::RetryAfter(after) | Remedy::Postpone(after) => Some(after),
-            Remedy::Retry | Remedy::Reject => None,
+        match self.next {
+            Next::RetryAfter(after) | Next::Postpone(after) => Some(after),
+            Next::Retry | Next::Reject => None,
         }
     }
 
-    /// Whether the attempt is not counted.
+    /// Whether the attempt does not count.
     pub fn is_postponement(&self) -> bool {
-        matches!(self.remedy, Remedy::Postpone(_))
+        matches!(self.next, Next::Postpone(_))
     }
 
-    /// The same with `what` before its reason.
+    /// Puts `what` before the reason.
     pub(crate) fn prefixed(self, what: &str) -> Self {
         Self {
             reason: Reason::new(format!("{what}: {}", self.reason)),
@@ -404,10 +400,10 @@ impl HandlerError {
         }
     }
 
-    fn new(reason: impl AsRef<str>, remedy: Remedy) -> Self {
+    fn new(reason: impl AsRef<str>, next: Next) -> Self {
         Self {
             reason: Reason::new(reason),
-            remedy,
+            next,
             source: None,
         }
     }
@@ -415,7 +411,7 @@ impl HandlerError {
 
 impl PartialEq for HandlerError {
     fn eq(&self, other: &Self) -> bool {
-        self.reason == other.reason && self.remedy == other.remedy
+        self.reason == other.reason && self.next == other.next
     }
 }
 
@@ -423,7 +419,7 @@ impl fmt::Debug for HandlerError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HandlerError")
             .field("reason", &self.reason())
-            .field("remedy", &self.remedy)
+            .field("next", &self.next)
             .finish_non_exhaustive()
     }
 }
@@ -460,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_all_sorts_become_retries_that_keep_their_causes() {
+    fn errors_of_every_type_convert_to_retries_and_keep_their_causes() {
         fn fails(sort: usize) -> Result<(), HandlerError> {
             match sort {
                 0 => Err(not_shipped())?,
@@ -488,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_can_be_looked_into() {
+    fn errors_tell_their_reason_delay_and_consequence() {
         let later = HandlerError::retry_after(Duration::from_secs(7), "busy");
         assert_eq!(later.delay(), Some(Duration::from_secs(7)));
         assert_eq!(later.reason(), "busy");

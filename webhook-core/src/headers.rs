@@ -1,22 +1,22 @@
-//! The headers that are kept with an event.
+//! [`Headers`]: the HTTP headers that are stored with an event.
 
 use std::fmt;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// How many headers an event may have.
+/// The largest number of headers of an event.
 pub const MAX_HEADERS: usize = 64;
 
-/// How many bytes the headers of an event may have: names, values, and two bytes more for each.
+/// The largest size of the headers of an event in bytes: names and values, plus two bytes for each header.
 pub const MAX_HEADERS_BYTES: usize = 16 * 1024;
 
-/// Names and values that came with an event and that its receiver chose to keep, such as the media
-/// type, the event's type or `traceparent`.
+/// Headers of a delivery that the receiver chose to store with the event, such as the content type, the event type or
+/// `traceparent`.
 ///
-/// At most [`MAX_HEADERS`], and at most [`MAX_HEADERS_BYTES`]. Order, repeats and the case of names
-/// are kept. Names are found whatever their case. Cheap to clone.
+/// There are at most [`MAX_HEADERS`] headers with at most [`MAX_HEADERS_BYTES`]. Their order, repeated names and the
+/// case of names are kept; look-ups ignore the case. `Headers` are cheap to clone.
 ///
-/// They take no part in deciding whether a redelivery is a duplicate.
+/// They are not compared when a redelivery is found to be a duplicate or a conflict.
 ///
 /// ```
 /// use webhook_core::Headers;
@@ -27,21 +27,21 @@ pub const MAX_HEADERS_BYTES: usize = 16 * 1024;
 /// ```
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct Headers(
-    /// `name:value\n` for each. A name has no colon, and a value has no line feed.
+    /// `name:value\n` for each header. A name has no colon, and a value has no line feed.
     Bytes,
 );
 
 impl Headers {
-    /// No headers.
+    /// Creates an empty list of headers.
     pub const fn new() -> Self {
         Self(Bytes::new())
     }
 
-    /// Takes `headers`, pairs of a name and a value, in their order.
+    /// Creates headers from pairs of a name and a value, in their order.
     ///
     /// # Errors
     ///
-    /// As [`append`](Self::append).
+    /// The same as for [`append`](Self::append).
     pub fn try_from_iter<N: AsRef<str>, V: AsRef<[u8]>>(
         headers: impl IntoIterator<Item = (N, V)>,
     ) -> Result<Self, InvalidHeader> {
@@ -53,12 +53,12 @@ impl Headers {
         Ok(Self(text.freeze()))
     }
 
-    /// Adds a header after the others.
+    /// Appends a header.
     ///
     /// # Errors
     ///
-    /// [`InvalidHeader`], and nothing changes, when `name` is not a token (RFC 9110, section 5.6.2),
-    /// when `value` contains control characters other than tabs, or when it is too much.
+    /// [`InvalidHeader`] if `name` is not a token (RFC 9110, section 5.6.2), if `value` contains control characters
+    /// other than tabs, or if there are too many headers or bytes. Nothing changes then.
     pub fn append(
         &mut self,
         name: impl AsRef<str>,
@@ -71,27 +71,27 @@ impl Headers {
         Ok(())
     }
 
-    /// The first value of the header `name`.
+    /// Returns the first value of the header `name`.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter()
             .find(|(other, _)| other.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
     }
 
-    /// The first value of the header `name` where it is UTF-8.
+    /// Returns the first value of the header `name` if it is UTF-8.
     pub fn get_str(&self, name: &str) -> Option<&str> {
         self.get(name)
             .and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    /// All values of the header `name`, in their order.
+    /// Returns all values of the header `name`, in their order.
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
         self.iter()
             .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
             .map(|(_, value)| value)
     }
 
-    /// All names and values, in their order.
+    /// Returns all names and values, in their order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let lines = self.0.split_inclusive(|&byte| byte == b'\n');
         lines.filter_map(|line| {
@@ -102,33 +102,33 @@ impl Headers {
         })
     }
 
-    /// How many there are.
+    /// Returns the number of headers.
     pub fn len(&self) -> usize {
         self.iter().count()
     }
 
-    /// Whether there are none.
+    /// Whether there are no headers.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The headers as a store keeps them: `name:value` and a line feed for each; empty for none.
+    /// Returns the headers as stores save them: `name:value` and a line feed for each header.
     pub fn as_encoded(&self) -> &Bytes {
         &self.0
     }
 
-    /// The same headers in a buffer of their own. A clone keeps the whole buffer alive that the
-    /// headers are a part of, for example a database's answer.
+    /// Copies the headers to a buffer of their own. A clone keeps the whole buffer alive of which the headers are a part,
+    /// for example the response of a database.
     #[must_use]
     pub fn to_owned_buffer(&self) -> Self {
         Self(Bytes::copy_from_slice(&self.0))
     }
 
-    /// Headers read back from a store.
+    /// Restores headers from their stored form.
     ///
     /// # Errors
     ///
-    /// [`InvalidHeader`] when `encoded` is not what [`as_encoded`](Self::as_encoded) gives.
+    /// [`InvalidHeader`] if `encoded` does not come from [`as_encoded`](Self::as_encoded).
     pub fn from_encoded(encoded: Bytes) -> Result<Self, InvalidHeader> {
         if encoded.is_empty() {
             return Ok(Self(encoded));
@@ -157,11 +157,11 @@ impl fmt::Debug for Headers {
     }
 }
 
-/// Why headers cannot be kept.
+/// The reason why headers are invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidHeader {
-    /// The name is empty, or has a character that names of headers do not have.
+    /// The name is empty, or has a character that is not allowed in header names.
     #[error("header name {name:?} is not a token")]
     Name {
         /// The name.
@@ -173,14 +173,14 @@ pub enum InvalidHeader {
         /// The header's name.
         name: String,
     },
-    /// There are too many.
+    /// There are too many headers.
     #[error("more than {MAX_HEADERS} headers")]
     TooMany,
-    /// They are too long.
+    /// The headers have too many bytes.
     #[error("headers of more than {MAX_HEADERS_BYTES} bytes")]
     TooLong,
-    /// It is not the encoding that stores keep.
-    #[error("not an encoding of headers")]
+    /// The stored form is damaged.
+    #[error("stored headers are damaged")]
     Encoding,
 }
 
@@ -205,7 +205,7 @@ fn check(name: &str, value: &[u8], count: &mut usize, bytes: usize) -> Result<()
     if *count > MAX_HEADERS {
         Err(InvalidHeader::TooMany)
     } else if bytes + encoded_bytes(name, value) > MAX_HEADERS_BYTES {
-        // Before the others, so that no error holds a name longer than this.
+        // Checked first, so that no error contains a longer name.
         Err(InvalidHeader::TooLong)
     } else if name.is_empty() || !name.bytes().all(is_token) {
         Err(InvalidHeader::Name { name: name.into() })

@@ -1,4 +1,4 @@
-//! The receiving side: concurrent deliveries become few, large, durable batches.
+//! [`Inbox`]: accepts deliveries, and stores concurrent ones in batches.
 
 mod flush;
 mod unhandled;
@@ -26,7 +26,7 @@ use crate::store::{Accepted, NewEvent, OnFailed, Store};
 use flush::Waiting;
 pub(crate) use unhandled::Unhandled;
 
-/// How an [`Inbox`] behaves, and its limits.
+/// The options and limits of an [`Inbox`].
 ///
 /// ```
 /// # use std::time::Duration;
@@ -40,21 +40,21 @@ pub(crate) use unhandled::Unhandled;
 pub struct InboxOptions {
     /// How long after acceptance an event falls due. Default: zero.
     pub delay: Duration,
-    /// What a redelivery does to an event that failed. Default: nothing.
+    /// What a redelivery does to a FAILED event. Default: [`OnFailed::Keep`].
     pub on_failed: OnFailed,
-    /// At most as many events in one batch. Default: 512.
+    /// The largest number of events in a batch. Default: 512.
     pub max_batch: usize,
-    /// No event joins a batch whose bodies and headers have as many bytes already. Default: 4 MiB.
+    /// The size of bodies and headers, in bytes, from which on a batch takes no further event. Default: 4 MiB.
     pub max_batch_bytes: usize,
-    /// At most as many deliveries waiting for their batch; one more is answered
-    /// [`Error::Overloaded`] at once. Default: 8,192.
+    /// The largest number of deliveries that wait for a batch. A further one gets [`Error::Overloaded`] at once.
+    /// Default: 8,192.
     pub max_queued: usize,
-    /// At most as many bytes of bodies and headers not yet answered, at least one body however long.
-    /// Default: 64 MiB.
+    /// The largest total size, in bytes, of the bodies and headers that are not stored yet. One delivery of any size is
+    /// always accepted. Default: 64 MiB.
     pub max_queued_bytes: usize,
-    /// At most as many batches under way at a time; more of them are smaller ones. Default: 1.
+    /// The largest number of batches that are stored at the same time. More of them are smaller. Default: 1.
     pub max_concurrent_flushes: usize,
-    /// A delivery not durable after as long is answered [`Error::TimedOut`]. Default: 3 s.
+    /// How long a delivery may take. After that it gets [`Error::TimedOut`]. Default: 3 s.
     pub accept_timeout: Duration,
 }
 
@@ -86,14 +86,14 @@ impl Default for InboxOptions {
     }
 }
 
-/// Makes deliveries durable.
+/// Accepts deliveries and makes them durable.
 ///
-/// Concurrent calls coalesce into one [`Store::accept`]: alone, a call is flushed at once; while
-/// the flushes allowed are under way, the next batch gathers. Each caller is answered after the
-/// commit of its own batch. Cheap to clone; all clones share one queue.
+/// Concurrent calls share one [`Store::accept`] (group commit): a single call is stored at once; while batches are being
+/// stored, further calls gather in the next batch. Each call returns after its own batch is committed. An inbox is cheap
+/// to clone; all clones share one queue.
 ///
-/// It may be called from any runtime: it asks the store on the one that it was made on, which must
-/// outlive it.
+/// An inbox may be called from any runtime. It calls the store on the runtime on which it was created, which must outlive
+/// it.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -123,19 +123,19 @@ pub struct Inbox {
 
 struct Shared {
     store: Arc<dyn Store>,
-    /// Where the store is asked.
+    /// The runtime on which the store is called.
     runtime: Handle,
     options: InboxOptions,
-    /// What is left of `max_queued_bytes`.
+    /// The free part of `max_queued_bytes`.
     queued_bytes: Arc<Semaphore>,
     closing: CancellationToken,
     tasks: TaskTracker,
-    /// In a pipeline that has handlers.
+    /// Set in a pipeline that has handlers.
     unhandled: Option<Unhandled>,
 }
 
 impl Shared {
-    /// How many of `max_queued_bytes` an envelope takes: at least one, and at most all of them.
+    /// The share of an envelope in `max_queued_bytes`: at least one byte, at most all of them.
     fn bytes_of(&self, envelope: &Envelope) -> u32 {
         let limit = self.options.max_queued_bytes.max(1);
         let bytes = envelope.content_len().clamp(1, limit);
@@ -173,7 +173,7 @@ impl Shared {
     }
 }
 
-/// The answer to an event that is queued.
+/// The pending answer to a queued event.
 struct Answered {
     answered: oneshot::Receiver<Result<Accepted, Error>>,
     deadline: Instant,
@@ -190,7 +190,7 @@ impl Answered {
     }
 }
 
-/// A place in an inbox's queue, see [`Inbox::reserve`].
+/// A reserved place in the queue of an inbox, from [`Inbox::reserve`].
 ///
 /// [`Inbox::close`] waits until it is used or dropped.
 pub struct Reserved {
@@ -199,16 +199,17 @@ pub struct Reserved {
 }
 
 impl Reserved {
-    /// Makes an event durable, due after the delay of the inbox's options. Waits for room for its
-    /// body; the deadline counts from then on.
+    /// Accepts an event, which is due after [`InboxOptions::delay`].
+    ///
+    /// Waits until there is room for the body. [`InboxOptions::accept_timeout`] begins after that.
     ///
     /// # Errors
     ///
-    /// As [`Inbox::accept`], but for [`Error::Overloaded`] and [`Error::Closed`].
+    /// The same as for [`Inbox::accept`], except [`Error::Overloaded`] and [`Error::Closed`].
     ///
     /// # Cancel safety
     ///
-    /// As [`Inbox::accept`].
+    /// The same as for [`Inbox::accept`].
     pub async fn accept(self, event: impl IntoEnvelope) -> Result<Accepted, Error> {
         let envelope = event.into_envelope()?;
         let room = Arc::clone(&self.shared.queued_bytes);
@@ -227,22 +228,22 @@ impl fmt::Debug for Reserved {
     }
 }
 
-/// What became of a delivery, and under which key.
+/// The result of a delivery: its key, and what the inbox did with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
-    /// The delivery's idempotency key.
+    /// The idempotency key of the delivery.
     pub key: Key,
-    /// What became of it; durable in every case.
+    /// What the inbox did with the delivery. It is durable in every case.
     pub accepted: Accepted,
 }
 
 impl Inbox {
-    /// An inbox in front of `store`. Zeroes in `options` count as one.
+    /// Creates an inbox for `store`. Zeroes in `options` count as one.
     ///
     /// # Panics
     ///
-    /// Outside a Tokio runtime.
+    /// Panics outside of a Tokio runtime.
     pub fn new(store: Arc<dyn Store>, options: InboxOptions) -> Self {
         Self::new_with(store, options, None)
     }
@@ -273,28 +274,28 @@ impl Inbox {
         Self { queue, shared }
     }
 
-    /// Identifies a delivered body as a `P` and makes it durable.
+    /// Accepts a delivery: identifies its body as a `P`, and makes the event durable.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when it is not a `P`; otherwise as [`accept`](Self::accept).
+    /// [`Error::Invalid`] if the body is not a valid `P`; otherwise the same as for [`accept`](Self::accept).
     ///
     /// # Cancel safety
     ///
-    /// As [`accept`](Self::accept).
+    /// The same as for [`accept`](Self::accept).
     pub async fn receive<P: Payload>(&self, body: Bytes) -> Result<Receipt, Error> {
         self.receive_with::<P>(body, Headers::new()).await
     }
 
-    /// As [`receive`](Self::receive), and keeps `headers` with the event.
+    /// Like [`receive`](Self::receive), and stores `headers` with the event.
     ///
     /// # Errors
     ///
-    /// As [`receive`](Self::receive).
+    /// The same as for [`receive`](Self::receive).
     ///
     /// # Cancel safety
     ///
-    /// As [`accept`](Self::accept).
+    /// The same as for [`accept`](Self::accept).
     pub async fn receive_with<P: Payload>(
         &self,
         body: Bytes,
@@ -306,35 +307,36 @@ impl Inbox {
         Ok(Receipt { key, accepted })
     }
 
-    /// Makes an event durable, due after the delay of the options: an [`Envelope`], or `&payload` of a
-    /// payload that serde can write.
+    /// Makes an event durable: an [`Envelope`], or a reference to a payload that serde can serialize. It is due after
+    /// [`InboxOptions::delay`].
     ///
     /// # Errors
     ///
-    /// - [`Error::Invalid`] when it cannot be put in an envelope.
-    /// - [`Error::Overloaded`], at once, when the queue is full.
-    /// - [`Error::TimedOut`] when it was not durable by the deadline.
+    /// - [`Error::Invalid`] if the payload cannot be serialized or identified.
+    /// - [`Error::Overloaded`], at once, if the queue is full.
+    /// - [`Error::TimedOut`] if the event was not stored within [`InboxOptions::accept_timeout`].
     /// - [`Error::Closed`] after [`close`](Self::close).
-    /// - [`Error::Store`] when the store failed. After [`StoreError::Unavailable`] and
-    ///   [`Error::TimedOut`] the event may be durable all the same; a redelivery settles it.
+    /// - [`Error::Store`] if the store failed.
+    ///
+    /// After [`StoreError::Unavailable`] and [`Error::TimedOut`] the event may have been stored nevertheless. It is safe to
+    /// repeat the call.
     ///
     /// # Cancel safety
     ///
-    /// A caller that goes away changes nothing: an event once queued is made durable, and so are
-    /// its batch-mates.
+    /// Dropping the future does not cancel anything: a queued event is stored with its batch.
     pub async fn accept(&self, event: impl IntoEnvelope) -> Result<Accepted, Error> {
         self.accept_after(event, self.shared.options.delay).await
     }
 
-    /// Makes an event durable, due after `delay`; otherwise as [`accept`](Self::accept).
+    /// Like [`accept`](Self::accept), with a delay of its own.
     ///
     /// # Errors
     ///
-    /// As [`accept`](Self::accept).
+    /// The same as for [`accept`](Self::accept).
     ///
     /// # Cancel safety
     ///
-    /// As [`accept`](Self::accept).
+    /// The same as for [`accept`](Self::accept).
     pub async fn accept_after(
         &self,
         event: impl IntoEnvelope,
@@ -354,8 +356,8 @@ impl Inbox {
         answered.wait().await
     }
 
-    /// Waits for a place in the queue, however long that takes: for consumers, who would rather wait
-    /// than be answered [`Error::Overloaded`].
+    /// Waits for a place in the queue, without a time limit: for consumers of another queue, which should wait instead of
+    /// getting [`Error::Overloaded`].
     ///
     /// # Errors
     ///
@@ -363,7 +365,7 @@ impl Inbox {
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time; it loses its place among those that wait.
+    /// May be dropped at any time, and then loses its turn among the waiting callers.
     pub async fn reserve(&self) -> Result<Reserved, Error> {
         let slot = self.queue.clone().reserve_owned();
         Ok(Reserved {
@@ -372,17 +374,17 @@ impl Inbox {
         })
     }
 
-    /// Makes many events durable, in as few batches as may be; answer *i* is that of event *i*.
-    /// Waits for room in the queue.
+    /// Makes many events durable, in as few batches as possible. Answer *i* belongs to event *i*. Waits for room in the
+    /// queue.
     ///
     /// # Errors
     ///
-    /// Each event has an answer of its own, as that of [`accept`](Self::accept), but for
-    /// [`Error::Overloaded`]: one that the store refuses fails alone.
+    /// Each event has an answer of its own, with the errors of [`accept`](Self::accept) except [`Error::Overloaded`]. If the
+    /// store refuses an event, the others are not affected.
     ///
     /// # Cancel safety
     ///
-    /// An event once queued is made durable; how many were queued is unknown.
+    /// If the future is dropped, the events that are queued already are stored; how many is unknown.
     pub async fn accept_all(
         &self,
         events: impl IntoIterator<Item = impl IntoEnvelope>,
@@ -393,11 +395,11 @@ impl Inbox {
         join_all(accepts).await
     }
 
-    /// The record of one event, within the deadline.
+    /// Returns the record of one event, within [`InboxOptions::accept_timeout`].
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`], or [`Error::Store`] when the store failed.
+    /// [`Error::TimedOut`], or [`Error::Store`] if the store failed.
     pub async fn find<P: Payload>(&self, key: &Key) -> Result<Option<EventRecord>, Error> {
         let event = EventRef {
             kind: payload::kind_of::<P>(),
@@ -408,26 +410,26 @@ impl Inbox {
         Ok(found.await?.into_iter().next().flatten())
     }
 
-    /// Whether the store answers, within the deadline.
+    /// Checks that the store answers within [`InboxOptions::accept_timeout`].
     ///
     /// # Errors
     ///
-    /// [`Error::TimedOut`], or [`Error::Store`] when the store failed.
+    /// [`Error::TimedOut`], or [`Error::Store`] if the store failed.
     pub async fn ping(&self) -> Result<(), Error> {
         let store = Arc::clone(&self.shared.store);
         self.bounded(async move { store.ping().await }).await
     }
 
-    /// Refuses new deliveries, makes durable those that are queued, and returns when all are
-    /// answered. May be called more than once, from any clone.
+    /// Closes the inbox: refuses new deliveries, stores the queued ones, and returns when all are answered. May be called
+    /// several times, and from any clone.
     pub async fn close(&self) {
         self.shared.closing.cancel();
         self.shared.tasks.wait().await;
     }
 
-    /// Waits for an answer of the store until the deadline. Asks it on the runtime that the inbox was made
-    /// on: a connection that a backend opens belongs to the runtime that opens it, and the caller's
-    /// may end before the inbox is closed, as those of actix-web's threads do.
+    /// Waits for an answer of the store, with the time limit. Calls it on the runtime on which the inbox was created: a
+    /// connection belongs to the runtime that opens it, and the caller's runtime may end before the inbox is closed, as
+    /// those of actix-web's threads do.
     async fn bounded<T: Send + 'static>(
         &self,
         answer: impl Future<Output = Result<T, StoreError>> + Send + 'static,

@@ -400,6 +400,7 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod admin;
 mod backoff;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -409,21 +410,24 @@ mod handler;
 mod headers;
 mod inbox;
 mod observer;
-mod operator;
 mod panics;
 pub mod payload;
 mod pipeline;
 mod pointers;
 mod retention;
-#[cfg(test)]
-mod sample;
 mod scheduler;
 mod setters;
 mod store;
+#[cfg(test)]
+mod test_payload;
 pub mod throttle;
 pub mod wakeup;
 mod worker;
 
+pub use admin::{
+    Admin, ConflictRecord, Counts, DeleteBodies, FailedAttempt, MAX_FAILED_ATTEMPTS, MadeDue, Page,
+    Prune, Requeued, RunningLeases, SettledCounts, TerminalState,
+};
 pub use backoff::Backoff;
 pub use error::{Error, ErrorKind, Source, StoreError};
 pub use event::{
@@ -434,10 +438,6 @@ pub use handler::{Event, Handled, Handler, HandlerError, RawEvent, sharing};
 pub use headers::{Headers, InvalidHeader, MAX_HEADERS, MAX_HEADERS_BYTES};
 pub use inbox::{Inbox, InboxOptions, Receipt, Reserved};
 pub use observer::{AttemptEnd, Observed, Observer};
-pub use operator::{
-    Admin, ConflictRecord, Counts, DeleteBodies, FailedAttempt, MAX_FAILED_ATTEMPTS, MadeDue, Page,
-    Prune, Requeued, RunningLeases, SettledCounts, TerminalState,
-};
 pub use payload::{FieldError, Identity, IntoEnvelope, InvalidPayload, Payload};
 pub use pipeline::{Pipeline, PipelineBuilder};
 pub use retention::{Retention, Swept};
@@ -459,7 +459,7 @@ pub use async_trait::async_trait;
 pub use bytes;
 
 #[cfg(feature = "mocks")]
-pub use {operator::MockAdmin, scheduler::MockScheduler, store::MockStore};
+pub use {admin::MockAdmin, scheduler::MockScheduler, store::MockStore};
 
 /// Compiles and runs the example of the README.
 #[cfg(doctest)]

@@ -1,15 +1,15 @@
-//! Hooks into what a worker does, for metrics and alerts.
+//! [`Observer`]: hooks for metrics and alerts.
 
 use std::time::Duration;
 
 use crate::event::{EventId, Key, Kind};
 use crate::scheduler::{Attempt, FailureReason, Outcome};
 
-/// Is told what a [`Worker`](crate::Worker) does: see
-/// [`WorkerBuilder::observer`](crate::WorkerBuilder::observer).
+/// Callbacks of a [`Worker`](crate::Worker), which
+/// [`WorkerBuilder::observer`](crate::WorkerBuilder::observer) registers.
 ///
-/// The methods are called on the path of the work, so they must be quick and must not block. One that
-/// panics changes nothing else.
+/// The worker waits for each call, so methods must be quick and must not block. A panic in a method is caught and
+/// has no other effect.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,36 +28,36 @@ use crate::scheduler::{Attempt, FailureReason, Outcome};
 /// }
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// A handler is about to begin with an attempt.
+    /// Called before the handler of an attempt begins.
     fn attempt_started(&self, event: &Observed<'_>) {
         let _ = event;
     }
 
-    /// An attempt has ended, after `took`. How it ended is stored later, and not at all where the
-    /// lease was lost.
+    /// Called when an attempt has ended, after `took`. The result is stored later, and not at all if the lease was
+    /// lost.
     fn attempt_ended(&self, event: &Observed<'_>, end: AttemptEnd<'_>, took: Duration) {
         let _ = (event, end, took);
     }
 
-    /// An event is to fail for good: its handler rejected it, or its attempts are spent. Called after
-    /// [`attempt_ended`](Self::attempt_ended), and for events whose attempts were all lost.
+    /// Called when an event fails for good: its handler rejected it, or its attempts are spent. Called after
+    /// [`attempt_ended`](Self::attempt_ended), and also for events whose last attempt was lost.
     fn event_failed(&self, event: &Observed<'_>, reason: &FailureReason) {
         let _ = (event, reason);
     }
 }
 
-/// An event that an [`Observer`] is told of.
+/// The event of a call of an [`Observer`].
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Observed<'a> {
-    /// Its kind.
+    /// The kind.
     pub kind: &'a Kind,
-    /// Its idempotency key.
+    /// The idempotency key.
     pub key: &'a Key,
-    /// The store's name for it, and the number of its attempt; `None` where it failed without another
-    /// attempt, since all of its attempts were lost.
+    /// The id of the event and the number of the attempt; `None` if the event failed without another attempt, since
+    /// its attempts were spent by crashes or lost leases.
     pub attempt: Option<(EventId, Attempt)>,
-    /// How long past its due time it was claimed.
+    /// How long after its due time it was claimed.
     pub lag: Duration,
 }
 
@@ -65,43 +65,43 @@ pub struct Observed<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AttemptEnd<'a> {
-    /// Well.
+    /// It succeeded.
     Processed,
-    /// Badly, and the event is tried again after a while.
+    /// It failed, and the event is tried again.
     Retry {
-        /// How long until then.
+        /// How long until the next attempt.
         after: Duration,
-        /// Why.
+        /// Why it failed.
         reason: &'a FailureReason,
     },
-    /// Badly, and the event fails.
+    /// It failed, and the event fails for good.
     Failed {
-        /// Why.
+        /// Why it failed.
         reason: &'a FailureReason,
     },
-    /// It is not counted, and the event is tried again after a while.
+    /// It does not count, and the event is tried again later.
     Postponed {
-        /// How long until then.
+        /// How long until the next attempt.
         after: Duration,
     },
-    /// It was cut short by a shutdown, and is not counted.
+    /// A shutdown interrupted it. It does not count.
     Released,
 }
 
 impl AttemptEnd<'_> {
-    /// Calls `tell` with how an attempt ended that is settled with `outcome`.
-    pub(crate) fn tell(outcome: &Outcome, tell: impl FnOnce(AttemptEnd<'_>)) {
+    /// Calls `observe` with the end that belongs to `outcome`.
+    pub(crate) fn with(outcome: &Outcome, observe: impl FnOnce(AttemptEnd<'_>)) {
         match outcome {
-            Outcome::Processed => tell(AttemptEnd::Processed),
-            Outcome::Retry { after, reason } => tell(AttemptEnd::Retry {
+            Outcome::Processed => observe(AttemptEnd::Processed),
+            Outcome::Retry { after, reason } => observe(AttemptEnd::Retry {
                 after: *after,
                 reason: &reason.clone().into(),
             }),
-            Outcome::Failed { reason } => tell(AttemptEnd::Failed {
+            Outcome::Failed { reason } => observe(AttemptEnd::Failed {
                 reason: &reason.clone().into(),
             }),
-            Outcome::Postpone { after } => tell(AttemptEnd::Postponed { after: *after }),
-            Outcome::Release => tell(AttemptEnd::Released),
+            Outcome::Postpone { after } => observe(AttemptEnd::Postponed { after: *after }),
+            Outcome::Release => observe(AttemptEnd::Released),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Keeps panics in other people's code from ending tasks that must go on.
+//! Catches panics in backends, handlers and log subscribers, so that they do not end the tasks of a worker or inbox.
 
 use std::any::Any;
 use std::future::Future;
@@ -9,8 +9,8 @@ use futures_util::FutureExt;
 use crate::error::StoreError;
 use crate::scheduler::Reason;
 
-/// Awaits a call to a backend. Where the backend panics, the answer is [`StoreError::Unavailable`], as
-/// for every other failure of which nobody knows how far it came.
+/// Awaits a call of a backend. If the backend panics, the result is [`StoreError::Unavailable`], since it is unknown whether
+/// the call took effect.
 pub(crate) async fn caught<T>(
     call: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
@@ -20,14 +20,14 @@ pub(crate) async fn caught<T>(
     }
 }
 
-/// Logs. A subscriber that panics loses its line, and changes nothing else.
+/// Logs. If the subscriber panics, the line is lost, and nothing else happens.
 pub(crate) fn logging(log: impl FnOnce()) {
     if let Err(panic) = catch_unwind(AssertUnwindSafe(log)) {
         forget(panic);
     }
 }
 
-/// The text of a panic, as far as it has any.
+/// The message of a panic.
 pub(crate) fn message(panic: &(dyn Any + Send)) -> Reason {
     Reason::new(
         panic
@@ -38,10 +38,10 @@ pub(crate) fn message(panic: &(dyn Any + Send)) -> Reason {
     )
 }
 
-/// Drops what a panic carried, which may panic once more.
+/// Drops the payload of a panic, which may itself panic.
 fn forget(panic: Box<dyn Any + Send>) {
     if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        // A third panic would escape, so a few bytes leak instead.
+        // Dropping this payload might panic as well, so it is leaked.
         std::mem::forget(again);
     }
 }
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_panic_of_a_backend_is_an_error() {
+    async fn panic_of_a_backend_is_an_error() {
         let call = async { panic!("no {}", "luck") };
         let error = caught::<()>(call).await.unwrap_err();
         let source = std::error::Error::source(&error).unwrap().to_string();
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_whose_payload_panics_is_forgotten() {
+    fn panic_payload_that_panics_is_dropped() {
         struct Bomb;
 
         impl Drop for Bomb {

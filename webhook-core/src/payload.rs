@@ -1,4 +1,4 @@
-//! Typed payloads: what lives above the opaque envelope.
+//! [`Payload`]: identifies and decodes the body of an event.
 
 mod json;
 
@@ -12,10 +12,10 @@ use crate::event::{Envelope, Fingerprint, InvalidName, Key, Kind};
 use crate::handler::HandlerError;
 use crate::headers::Headers;
 
-/// A sort of event: what makes two deliveries the same event, and how to read one.
+/// The payload type of a kind of events: says when two deliveries are the same event, and how to decode one.
 ///
-/// An inbox identifies a delivery when it comes, and refuses it where it cannot. A worker decodes
-/// the event when it is processed, and tries again later where it cannot.
+/// An inbox identifies each delivery, and refuses it if that fails. A worker decodes an event when it processes it, and
+/// tries again later if that fails.
 ///
 /// ```
 /// use serde::Deserialize;
@@ -43,11 +43,10 @@ use crate::headers::Headers;
 ///
 /// # What to refuse
 ///
-/// As little as possible: an event that is refused is lost once its sender gives up, and some
-/// senders disable an endpoint that refuses. Identify an event whose type is unknown like any
-/// other, and let its handler do nothing. A new version of the app can process it later: FAILED events
-/// can be requeued, refused ones cannot. Of Stripe's events, for example, `/id` is the key, and
-/// `/type` and `/data` are the content, whatever the type is:
+/// Refuse as little as possible: a refused event is lost once its sender gives up, and some senders disable an endpoint that
+/// refuses deliveries. Identify events of unknown types like any other, and let the handler ignore them. A later version
+/// of the app can process them, since FAILED events can be requeued, but refused ones cannot. For Stripe's events, for
+/// example, `/id` is the key, and `/type` and `/data` are the content, whatever the type is:
 ///
 /// ```
 /// use serde::Deserialize;
@@ -84,41 +83,42 @@ use crate::headers::Headers;
 /// # takes(on_stripe);
 /// ```
 pub trait Payload: Sized + Send + 'static {
-    /// The kind's name, as [`Kind::new`] takes it.
+    /// The name of the kind, which must be valid for [`Kind::new`].
     const KIND: &'static str;
 
-    /// Says which event a delivery is, and what its content is. An inbox calls it for each delivery.
+    /// Returns the key and the fingerprint of a delivery. An inbox calls it for each delivery.
     ///
     /// # Errors
     ///
-    /// [`InvalidPayload`] refuses the delivery, and says all that is wrong with it.
+    /// [`InvalidPayload`] refuses the delivery. It should list everything that is wrong.
     fn identify(body: &[u8], headers: &Headers) -> Result<Identity, InvalidPayload>;
 
-    /// Reads an event that was accepted. A worker calls it for each attempt.
+    /// Decodes an accepted event. A worker calls it for each attempt.
     ///
     /// # Errors
     ///
-    /// [`HandlerError`] ends the attempt, as one of a handler does: `?` tries again later, since
-    /// another version of the app may be able to read what this one cannot, as in a rolling deploy.
+    /// [`HandlerError`] ends the attempt, like an error of the handler. With `?` the event is tried again later, since another
+    /// version of the app may be able to decode it, for example during a rolling deployment.
     fn decode(body: &[u8], headers: &Headers) -> Result<Self, HandlerError>;
 }
 
-/// Which event a delivery is, and what its content is.
+/// The key and the fingerprint of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Identity {
-    /// The idempotency key: deliveries that share it are the same event.
+    /// The idempotency key: deliveries with the same key are the same event.
     pub key: Key,
-    /// Digest of the content: deliveries of one key that share it are duplicates, others are
-    /// conflicts.
+    /// The digest of the content: a delivery with the same key and digest is a duplicate, a delivery with the same key and
+    /// another digest is a conflict.
     pub fingerprint: Fingerprint,
 }
 
 impl Identity {
-    /// Takes `key` as the key.
+    /// Creates an identity, and checks the key.
     ///
     /// # Errors
     ///
-    /// [`InvalidPayload::Key`] when it cannot be one.
+    /// [`InvalidPayload::Key`] if the key is not valid.
     pub fn new(key: impl Into<Arc<str>>, fingerprint: Fingerprint) -> Result<Self, InvalidPayload> {
         Ok(Self {
             key: Key::new(key).map_err(InvalidPayload::Key)?,
@@ -127,7 +127,7 @@ impl Identity {
     }
 }
 
-/// The kind of a payload type.
+/// Returns the kind of a payload type.
 ///
 /// A [`Payload::KIND`] that is not a valid kind does not compile:
 ///
@@ -148,27 +148,27 @@ pub fn kind_of<P: Payload>() -> Kind {
 }
 
 impl Envelope {
-    /// Identifies a delivery as a `P` and puts it in its envelope.
+    /// Identifies a delivery as a `P`, and creates its envelope.
     ///
     /// # Errors
     ///
-    /// What [`Payload::identify`] returns.
+    /// The error of [`Payload::identify`].
     pub fn of<P: Payload>(body: Bytes, headers: Headers) -> Result<Self, InvalidPayload> {
         let Identity { key, fingerprint } = P::identify(&body, &headers)?;
         Ok(Self::new(kind_of::<P>(), key, fingerprint, body).with_headers(headers))
     }
 }
 
-/// What an inbox accepts: an [`Envelope`], or a payload that serde can write as JSON.
+/// Everything that an inbox accepts: an [`Envelope`], or a reference to a payload that serde can serialize as JSON.
 ///
-/// The latter is for an app's own events, such as those that follow from others. Its
-/// [`identify`](Payload::identify) must read what serde writes.
+/// The latter is for events of the app itself, for example events that follow from others. Their
+/// [`identify`](Payload::identify) must be able to read the serialized form.
 pub trait IntoEnvelope {
-    /// Puts it in an envelope.
+    /// Creates the envelope.
     ///
     /// # Errors
     ///
-    /// [`InvalidPayload`] when it cannot be written, or cannot be identified.
+    /// [`InvalidPayload`] if the payload cannot be serialized or identified.
     fn into_envelope(self) -> Result<Envelope, InvalidPayload>;
 }
 
@@ -187,60 +187,69 @@ impl<P: Payload + Serialize> IntoEnvelope for &P {
     }
 }
 
-/// Reads a body as JSON with serde, and says where it is not what `T` wants.
+/// Decodes a body as JSON with serde.
 ///
 /// A byte-order mark before the JSON text is ignored, as RFC 8259, section 8.1 allows.
 ///
 /// # Errors
 ///
-/// [`InvalidPayload::Malformed`] where the body is not JSON, [`InvalidPayload::Fields`] (without
-/// a pointer) where it is JSON of another shape.
+/// [`InvalidPayload::Malformed`] if the body is not JSON; [`InvalidPayload::Fields`], without a pointer, if it is JSON that
+/// `T` does not accept.
 pub fn from_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, InvalidPayload> {
     serde_json::from_slice(without_byte_order_mark(body)).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => InvalidPayload::Fields(vec![FieldError {
-            pointer: String::new(),
-            detail: error.to_string(),
-        }]),
+        serde_json::error::Category::Data => {
+            InvalidPayload::Fields(vec![FieldError::new("", error.to_string())])
+        }
         _ => InvalidPayload::Malformed {
             detail: error.to_string(),
         },
     })
 }
 
-/// The JSON text in `body`: all of it but for one byte-order mark at its beginning.
+/// Returns `body` without a byte-order mark at its beginning.
 ///
-/// [`from_json`] and [`Identity::of_json`] call it; a [`Payload`] that reads JSON in another way calls it first, so that
-/// it takes the same bodies.
+/// [`from_json`] and [`Identity::of_json`] call it. A [`Payload`] that decodes JSON in another way should call it first, so
+/// that it accepts the same bodies.
 pub fn without_byte_order_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
-/// Why a body is not a payload. Nothing of it was stored.
+/// The reason why a body is not a valid payload. Nothing was stored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidPayload {
-    /// It is not of the format at all.
+    /// The body is not in the expected format at all.
     #[error("malformed payload: {detail}")]
     Malformed {
         /// What is wrong, and where.
         detail: String,
     },
-    /// It is of the format, but fields are missing, of the wrong type or out of bounds: all of
-    /// them.
+    /// Fields are missing, of the wrong type or out of bounds. All such fields are listed.
     #[error("invalid payload: {}", list(.0))]
     Fields(Vec<FieldError>),
-    /// Its key cannot be one.
+    /// The key is not valid.
     #[error("invalid key: {0}")]
     Key(InvalidName),
 }
 
 /// What is wrong with one field.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FieldError {
-    /// Where, as a JSON pointer (RFC 6901): `/amount`. Empty for the whole document.
+    /// The JSON pointer (RFC 6901) of the field, such as `/amount`. Empty for the whole document.
     pub pointer: String,
-    /// What is wrong, as a sentence's end: `must be greater than 0`.
+    /// What is wrong, as the end of a sentence: `must be greater than 0`.
     pub detail: String,
+}
+
+impl FieldError {
+    /// Says what is wrong with the field at `pointer`.
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        }
+    }
 }
 
 fn list(errors: &[FieldError]) -> String {
@@ -256,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_of_another_shape_is_told_from_what_is_not_json() {
+    fn json_of_another_shape_and_malformed_json_have_different_errors() {
         assert_eq!(from_json::<[u8; 2]>(b"[1, 2]"), Ok([1, 2]));
         assert_eq!(
             from_json::<[u8; 2]>("\u{feff}[1, 2]".as_bytes()),
@@ -305,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn payloads_that_serde_writes_have_an_envelope() {
+    fn serializable_payloads_convert_into_envelopes() {
         let envelope = (&Note("a")).into_envelope().unwrap();
         assert_eq!(
             (envelope.key.as_str(), &*envelope.body),

@@ -1,4 +1,4 @@
-//! From a backend and a handler to a running inbox.
+//! [`Pipeline`]: an inbox and a worker in one process.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::admin::Admin;
 use crate::event::Kind;
 use crate::handler::Handler;
 use crate::inbox::{Inbox, InboxOptions, Unhandled};
 use crate::observer::Observer;
-use crate::operator::Admin;
 use crate::payload::Payload;
 use crate::retention::Retention;
 use crate::scheduler::Scheduler;
 use crate::store::Store;
 use crate::worker::{Drained, Worker, WorkerBuilder, WorkerOptions};
 
-/// Both halves in one process: an [`Inbox`], and a [`Worker`] for the kinds that have a handler.
+/// An [`Inbox`], and a [`Worker`] for all kinds that have a handler, in one process.
 ///
-/// A process that only accepts takes an [`Inbox`] alone; one that only processes, a [`Worker`].
+/// A process that only accepts events uses an [`Inbox`] alone; a process that only processes them uses a [`Worker`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -50,18 +50,18 @@ use crate::worker::{Drained, Worker, WorkerBuilder, WorkerOptions};
 pub struct Pipeline {
     inbox: Inbox,
     worker: Option<Worker>,
-    /// Stopped when they are dropped, which is harmless at any time.
+    /// The sweeps of retention, which stop when they are dropped. That is safe at any time.
     retention: Vec<AbortOnDropHandle<()>>,
 }
 
 impl Pipeline {
-    /// Starts to put a pipeline together on `backend`.
+    /// Returns a builder of a pipeline that uses `backend`.
     pub fn builder(backend: impl Store + Scheduler) -> PipelineBuilder {
         let backend = Arc::new(backend);
         Self::builder_of(Arc::clone(&backend) as Arc<dyn Store>, backend)
     }
 
-    /// As [`builder`](Self::builder), with the two faces of a backend apart.
+    /// Like [`builder`](Self::builder), with the two traits of the backend as separate objects.
     pub fn builder_of(store: Arc<dyn Store>, scheduler: Arc<dyn Scheduler>) -> PipelineBuilder {
         PipelineBuilder {
             store,
@@ -72,12 +72,12 @@ impl Pipeline {
         }
     }
 
-    /// Where deliveries go in.
+    /// Returns the inbox.
     pub fn inbox(&self) -> &Inbox {
         &self.inbox
     }
 
-    /// Waits until there is nothing left to do, see [`Worker::idle`].
+    /// Waits until all events are processed, see [`Worker::idle`].
     ///
     /// # Cancel safety
     ///
@@ -88,15 +88,15 @@ impl Pipeline {
         }
     }
 
-    /// Stops claiming, lets handlers finish for up to `drain` and hands the rest back; then refuses
-    /// new deliveries and makes durable what is queued, so that handlers accept events that follow until
-    /// they end. Old events are no longer deleted from the beginning.
+    /// Shuts down: stops claiming and deleting old events, lets handlers finish for up to `drain`, and releases the events
+    /// of the others. After that it refuses new deliveries and stores the queued ones, so that handlers can accept
+    /// follow-up events until they end.
     pub async fn shutdown(self, drain: Duration) -> Drained {
         self.shutdown_with(drain, async {}).await.0
     }
 
-    /// As [`shutdown`](Self::shutdown), and meanwhile waits for `senders`, before deliveries are
-    /// refused: for a server that answers its last requests at the same time as handlers end.
+    /// Like [`shutdown`](Self::shutdown), and also waits for `senders` before deliveries are refused: for a server that
+    /// answers its last requests while handlers finish.
     pub async fn shutdown_with<T>(
         self,
         drain: Duration,
@@ -115,7 +115,7 @@ impl Pipeline {
     }
 }
 
-/// Puts a [`Pipeline`] together.
+/// A builder of a [`Pipeline`].
 pub struct PipelineBuilder {
     store: Arc<dyn Store>,
     scheduler: Arc<dyn Scheduler>,
@@ -125,7 +125,7 @@ pub struct PipelineBuilder {
 }
 
 impl PipelineBuilder {
-    /// Takes `options` for the inbox instead of the defaults.
+    /// Sets the options of the inbox.
     #[must_use]
     pub fn inbox(self, options: InboxOptions) -> Self {
         Self {
@@ -149,8 +149,8 @@ impl PipelineBuilder {
         }
     }
 
-    /// Processes the events of `kind` with `handler`, as they were accepted. For kinds that are known
-    /// only when the program runs.
+    /// Processes the events of `kind` with `handler`, without decoding a payload: for kinds that are known only at run
+    /// time.
     #[must_use]
     pub fn handle_raw(self, kind: Kind, options: WorkerOptions, handler: impl Handler<()>) -> Self {
         Self {
@@ -159,7 +159,7 @@ impl PipelineBuilder {
         }
     }
 
-    /// Tells `observer` of attempts and failures, beside those that were named before.
+    /// Adds an observer of attempts and failures.
     #[must_use]
     pub fn observer(self, observer: impl Observer) -> Self {
         Self {
@@ -168,31 +168,30 @@ impl PipelineBuilder {
         }
     }
 
-    /// Deletes settled events as `retention` says, again and again.
+    /// Deletes old settled events regularly, as `retention` says.
     #[must_use]
-    pub fn retain(mut self, operator: Arc<dyn Admin>, retention: Retention) -> Self {
-        self.retention.push((operator, retention));
+    pub fn retain(mut self, admin: Arc<dyn Admin>, retention: Retention) -> Self {
+        self.retention.push((admin, retention));
         self
     }
 
-    /// Starts to accept and to process.
+    /// Starts to accept and process events.
     ///
-    /// If it has handlers and accepts an event of a kind without one, it logs so, once for each kind: another
-    /// process may have the handler, or it was forgotten.
+    /// If the pipeline has handlers and accepts an event of a kind without one, it logs a warning, once for each kind: the
+    /// handler was forgotten, or another process has it.
     ///
     /// # Panics
     ///
-    /// Outside a Tokio runtime, or when a kind has two handlers, which would share its events at
-    /// random.
+    /// Panics outside of a Tokio runtime, or if a kind has two handlers, which would share its events at random.
     pub fn start(self) -> Pipeline {
         self.worker.assert_distinct();
         let has_handlers = self.worker.kinds().next().is_some();
-        let unhandled = has_handlers.then(|| Unhandled::but(self.worker.kinds()));
+        let unhandled = has_handlers.then(|| Unhandled::except(self.worker.kinds()));
         let inbox = Inbox::new_with(self.store, self.inbox, unhandled);
         let worker =
             has_handlers.then(|| self.worker.start_with(self.scheduler, Some(inbox.clone())));
-        let sweep = |(operator, retention): (_, Retention)| {
-            let sweeps = async move { retention.run(operator).await };
+        let sweep = |(admin, retention): (_, Retention)| {
+            let sweeps = async move { retention.run(admin).await };
             AbortOnDropHandle::new(tokio::spawn(sweeps))
         };
         Pipeline {
@@ -222,9 +221,9 @@ mod tests {
 
     use super::*;
     use crate::event::{Envelope, Fingerprint, Key};
-    use crate::sample::Word;
     use crate::scheduler::{Claimed, MockScheduler};
     use crate::store::{Accepted, MockStore};
+    use crate::test_payload::Word;
     use crate::{Event, HandlerError};
 
     /// Notes the kinds that lines name.

@@ -1,19 +1,19 @@
-//! An [`Arc`] and a [`Box`] of a backend are backends.
+//! Implements the traits of a backend for [`Arc`] and [`Box`] of a backend.
 //!
-//! The methods are written as `async_trait` would expand them, and hand on the future of the backend:
-//! with `async fn` each call would put it into a box of its own.
+//! The methods are written as `async_trait` expands them, and return the future of the backend. An `async fn` would put
+//! the future of each call into a second box.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use crate::error::StoreError;
-use crate::event::{EventRecord, EventRef, EventSummary, Kind};
-use crate::operator::{
+use crate::admin::{
     Admin, ConflictRecord, Counts, DeleteBodies, FailedAttempt, MadeDue, Page, Prune, Requeued,
     RunningLeases, SettledCounts,
 };
+use crate::error::StoreError;
+use crate::event::{EventRecord, EventRef, EventSummary, Kind};
 use crate::scheduler::{Claim, Claimed, Extended, Lease, Scheduler, Settled, Settlement};
 use crate::store::{Accepted, NewEvent, Store};
 

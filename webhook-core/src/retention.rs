@@ -1,4 +1,4 @@
-//! Retention: settled events are deleted once they are old enough.
+//! [`Retention`]: deletes old settled events.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -7,49 +7,48 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use crate::admin::{Admin, DeleteBodies, Prune, TerminalState};
 use crate::error::StoreError;
 use crate::event::Kind;
-use crate::operator::{Admin, DeleteBodies, Prune, TerminalState};
 use crate::panics::{caught, logging};
 use crate::setters::setters;
 
-/// How long settled events of one kind are kept, and how gently they are removed.
+/// How long settled events of one kind are kept, and how fast they are deleted.
 ///
-/// With an event its key is deleted: a redelivery that comes later is a new event, and is
-/// processed again. So keep keys for longer than any sender repeats itself.
+/// The key of an event is deleted with the event: a later redelivery is a new event, and is processed again. So keep keys
+/// for longer than any sender redelivers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retention {
-    /// Whose events.
+    /// The kind of the events.
     pub kind: Kind,
-    /// How long after its settlement a PROCESSED event keeps its body, and the bodies of its
-    /// conflicts. Only its key, its fingerprint and how it ended are kept then. As long as `keep_keys`,
-    /// or longer: until all of it goes.
+    /// How long after its settlement a PROCESSED event keeps its body, its headers and the bodies of its conflicts. After
+    /// that, only its key, its fingerprint and its result are kept. Has no effect unless it is shorter than `keep_keys`.
     pub keep_bodies: Duration,
-    /// How long after its settlement all of an event goes, PROCESSED or FAILED.
+    /// How long after its settlement an event is deleted completely, PROCESSED or FAILED.
     pub keep_keys: Duration,
-    /// At most as many events in one call to the backend.
+    /// The largest number of events in one call of the backend. Default: 1,000.
     pub batch_size: NonZeroUsize,
-    /// How long to pause after each such call that found as many, for others' sake.
+    /// How long to pause after each full batch, so that other work can proceed. Default: 20 ms.
     pub pause: Duration,
-    /// How long after a sweep the next one begins. Default: a minute.
+    /// How long after a sweep the next one begins. Default: 1 minute.
     pub interval: Duration,
 }
 
-/// What a sweep removed.
+/// What a sweep deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Swept {
-    /// Bodies of processed events, their keys being kept.
+    /// The number of PROCESSED events whose bodies were deleted and whose keys remain.
     pub bodies: u64,
-    /// Events that were processed.
+    /// The number of deleted PROCESSED events.
     pub processed: u64,
-    /// Events that had failed.
+    /// The number of deleted FAILED events.
     pub failed: u64,
 }
 
 impl Retention {
-    /// Keeps all of a settled event for `keep`, then nothing; a thousand events at a time.
+    /// Keeps settled events of `kind` for `keep`, and then deletes them.
     pub fn new(kind: Kind, keep: Duration) -> Self {
         Self {
             kind,
@@ -68,20 +67,20 @@ impl Retention {
         with_interval interval: Duration;
     }
 
-    /// Removes all that is old enough by now; tells `progress` after each batch.
+    /// Deletes everything that is old enough now. Calls `progress` after each batch.
     ///
-    /// Any number of sweeps may run at once, beside any load: what one removes, another skips.
+    /// Several sweeps may run at the same time, and under load: each skips events that another one deletes.
     ///
     /// # Errors
     ///
-    /// The backend's. What was removed until then stays removed.
+    /// The error of the backend. Earlier batches stay deleted.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time: a batch is removed wholly or not at all.
+    /// May be dropped at any time: each batch is deleted completely or not at all.
     pub async fn sweep(
         &self,
-        operator: &dyn Admin,
+        admin: &dyn Admin,
         mut progress: impl FnMut(&Swept),
     ) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
@@ -93,7 +92,7 @@ impl Retention {
                 limit: self.batch_size,
             };
             loop {
-                let pruned = operator.prune(&prune).await?;
+                let pruned = admin.prune(&prune).await?;
                 *match state {
                     TerminalState::Processed => &mut swept.processed,
                     TerminalState::Failed => &mut swept.failed,
@@ -113,7 +112,7 @@ impl Retention {
             limit: self.batch_size,
         };
         loop {
-            let deleted = operator.delete_bodies(&delete).await?;
+            let deleted = admin.delete_bodies(&delete).await?;
             swept.bodies += deleted as u64;
             progress(&swept);
             if self.is_last(deleted).await {
@@ -122,12 +121,12 @@ impl Retention {
         }
     }
 
-    /// Sweeps, again and again, until it is dropped. Errors are logged, and the next sweep tries
-    /// again.
-    pub async fn run(&self, operator: Arc<dyn Admin>) {
+    /// Sweeps at every [`interval`](field@Self::interval), until the future is dropped. An error is logged and ends only its
+    /// sweep.
+    pub async fn run(&self, admin: Arc<dyn Admin>) {
         let kind = &self.kind;
         loop {
-            match caught(self.sweep(&*operator, |_| {})).await {
+            match caught(self.sweep(&*admin, |_| {})).await {
                 Ok(swept) if swept == Swept::default() => {}
                 Ok(Swept {
                     bodies,
@@ -144,7 +143,7 @@ impl Retention {
         }
     }
 
-    /// Whether a batch that found so many was the last one; pauses where it was not.
+    /// Whether a batch with this many events was the last one. Pauses if it was not.
     async fn is_last(&self, found: usize) -> bool {
         if found < self.batch_size.get() {
             return true;
@@ -163,7 +162,7 @@ mod tests {
     use tracing::{Event, Level, Metadata, Subscriber, span};
 
     use super::*;
-    use crate::operator::MockAdmin;
+    use crate::admin::MockAdmin;
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -176,26 +175,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_sweep_goes_on_until_a_batch_is_not_full() {
-        let mut operator = MockAdmin::new();
+    async fn sweep_continues_until_a_batch_is_not_full() {
+        let mut admin = MockAdmin::new();
         let found = Mutex::new(vec![3, 10, 10]);
-        operator.expect_prune().returning(move |prune| {
+        admin.expect_prune().returning(move |prune| {
             assert_eq!((prune.older_than, prune.limit.get()), (30 * DAY, 10));
             Ok(match prune.state {
                 TerminalState::Processed => found.lock().unwrap().pop().unwrap(),
                 TerminalState::Failed => 2,
             })
         });
-        operator
-            .expect_delete_bodies()
-            .times(1)
-            .returning(|delete| {
-                assert_eq!((delete.older_than, delete.limit.get()), (DAY, 10));
-                Ok(4)
-            });
-        let mut told = Vec::new();
+        admin.expect_delete_bodies().times(1).returning(|delete| {
+            assert_eq!((delete.older_than, delete.limit.get()), (DAY, 10));
+            Ok(4)
+        });
+        let mut reported = Vec::new();
         let retention = retention();
-        let sweep = retention.sweep(&operator, |swept| told.push(*swept));
+        let sweep = retention.sweep(&admin, |swept| reported.push(*swept));
         let swept = sweep.await.unwrap();
         let expected = Swept {
             bodies: 4,
@@ -203,27 +199,27 @@ mod tests {
             failed: 2,
         };
         assert_eq!(swept, expected);
-        let processed: Vec<_> = told.iter().map(|swept| swept.processed).collect();
+        let processed: Vec<_> = reported.iter().map(|swept| swept.processed).collect();
         assert_eq!(processed, [10, 20, 23, 23, 23]);
-        assert_eq!(told.last(), Some(&expected));
+        assert_eq!(reported.last(), Some(&expected));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_body_is_deleted_of_events_that_go_at_once() {
-        let mut operator = MockAdmin::new();
-        operator.expect_prune().times(2).returning(|_| Ok(0));
+    async fn bodies_are_not_deleted_separately_unless_kept_for_less_than_keys() {
+        let mut admin = MockAdmin::new();
+        admin.expect_prune().times(2).returning(|_| Ok(0));
         let whole = Retention::new(Kind::new("note").unwrap(), DAY);
-        let swept = whole.sweep(&operator, |_| {}).await.unwrap();
+        let swept = whole.sweep(&admin, |_| {}).await.unwrap();
         assert_eq!(swept, Swept::default());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn sweeps_go_on_and_only_what_happened_is_logged() {
-        let mut operator = MockAdmin::new();
-        // An error ends its sweep, not the sweeps. Then nothing is found, then something, twice.
+    async fn sweeps_continue_after_errors_and_log_only_changes() {
+        let mut admin = MockAdmin::new();
+        // An error ends only its sweep. Then sweeps find nothing, something, and something again.
         let gone = Err(StoreError::unavailable(std::io::Error::other("gone")));
         let mut found = VecDeque::from([gone, Ok(0), Ok(0), Ok(3), Ok(0), Ok(0), Ok(1)]);
-        operator
+        admin
             .expect_prune()
             .times(found.len())
             .returning(move |_| found.pop_front().unwrap());
@@ -233,7 +229,7 @@ mod tests {
             interval: DAY,
             ..Retention::new(Kind::new("note").unwrap(), DAY)
         };
-        let sweeps = whole.run(Arc::new(operator));
+        let sweeps = whole.run(Arc::new(admin));
         let four_days = 4 * DAY - Duration::from_secs(1);
         assert!(timeout(four_days, sweeps).await.is_err());
         assert_eq!(
@@ -242,7 +238,7 @@ mod tests {
         );
     }
 
-    /// Notes the level of each line that is logged.
+    /// Records the level of each log line.
     #[derive(Clone, Default)]
     struct Levels(Arc<Mutex<Vec<Level>>>);
 

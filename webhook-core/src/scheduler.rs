@@ -1,4 +1,4 @@
-//! What workers see of a backend.
+//! [`Scheduler`]: the interface of a backend for workers.
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -14,126 +14,123 @@ use crate::setters::setters;
 
 /// Leases due events to workers, one attempt at a time, and ends the attempts.
 ///
-/// Every lease carries a [`Fence`]. Whoever holds a stale one changes nothing.
+/// Every lease has a [`Fence`], a fencing token: calls with a stale lease change nothing.
 #[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
 #[async_trait]
 pub trait Scheduler: Send + Sync + 'static {
-    /// Leases events that are due, up to `limit` of each kind asked for: the longest due first.
-    /// Answer *i* is that of claim *i*. One call serves all kinds that a process works on.
+    /// Leases events that are due, the longest due first, up to the `limit` of each claim. Answer *i* belongs to
+    /// claim *i*. One call serves all kinds that a process works on.
     ///
-    /// No kind may occur in two of `claims`.
+    /// No kind may occur in two of the `claims`.
     ///
     /// # Guarantees
     ///
-    /// - An event is leased only when its due time has passed by the store's clock, and to one
-    ///   caller at a time. It stays leased for the `lease` of the claim, unless extended or settled; where its
-    ///   lease before ran out, for up to twice as long, so that events lost together with a process
-    ///   need not come back together.
+    /// - An event is leased only after its due time by the store's clock, and to one caller at a time. The lease
+    ///   lasts for the `lease` of the claim, unless it is extended or settled. If the previous lease of the event
+    ///   expired, the new one lasts up to twice as long, so that events lost together in a crash do not come back
+    ///   together.
     /// - The attempt is counted durably before the call returns, so a crash spends it.
-    /// - An event whose lease ran out is due again, at its old place in the order. Where
-    ///   `max_attempts` of its attempts are spent, it is not leased but ends as failed, with
-    ///   [`FailureReason::Exhausted`], and is named in [`Claimed::exhausted`]. These count towards the
-    ///   `limit`.
-    /// - The attempt whose lease ran out is kept as one that failed, with
-    ///   [`FailureReason::Lost`].
-    /// - Events of other kinds are neither touched nor waited for. However many events of one kind
-    ///   are due, those of another one are leased up to its own limit.
-    /// - No event of a kind that was [paused](crate::Admin::pause) before the call began is leased or
-    ///   ended: the answer is [`Claimed::default`], which tells of no next due time.
+    /// - An event whose lease expired is due again, with its old due time. If `max_attempts` of its attempts are
+    ///   spent, it is not leased: it fails with [`FailureReason::Exhausted`], its key is in
+    ///   [`Claimed::exhausted`], and it counts towards the `limit`.
+    /// - An attempt whose lease expired is recorded as a failed attempt, with [`FailureReason::Lost`].
+    /// - Events of other kinds are neither changed nor waited for. However many events of one kind are due,
+    ///   another kind gets events up to its own limit.
+    /// - If a kind was [paused](crate::Admin::pause) before the call began, none of its events is leased or
+    ///   failed, and the answer is [`Claimed::default`], without a next due time.
     /// - The call does not wait for events to fall due.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`]: what was leased, if anything, comes back when the lease runs out.
+    /// [`StoreError::Unavailable`]. Events may have been leased; they are due again when the leases expire.
     ///
     /// # Cancel safety
     ///
-    /// As for an error: what was leased meanwhile comes back when the lease runs out.
+    /// Dropping the future is like an error: events may have been leased, and are due again when the leases
+    /// expire.
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError>;
 
-    /// Renews `leases`, each to run out `lease` from now; answer *i* is that of lease *i*.
+    /// Renews `leases`: each then expires `lease` from now. Answer *i* belongs to lease *i*.
     ///
     /// # Guarantees
     ///
-    /// A lease whose fence is stale, or whose event is settled, is [`Extended::LeaseLost`] and
-    /// nothing changes. One that has run out but that nobody claimed since is renewed.
+    /// If the fence of a lease is stale or its event is settled, the answer is [`Extended::LeaseLost`] and nothing
+    /// changes. An expired lease is renewed if its event has not been claimed since.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`]: whether the leases were renewed is unknown.
+    /// [`StoreError::Unavailable`]. Whether the leases were renewed is unknown.
     ///
     /// # Cancel safety
     ///
-    /// As for an error.
+    /// If the future is dropped, it is unknown whether the leases were renewed.
     async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError>;
 
-    /// Ends attempts; answer *i* is that of settlement *i*.
+    /// Ends attempts. Answer *i* belongs to settlement *i*.
     ///
     /// # Guarantees
     ///
-    /// - A settlement whose fence is stale, or whose event is settled already, is
-    ///   [`Settled::LeaseLost`] and nothing changes, whatever became of its batch-mates. Of
-    ///   several settlements of one lease in one call, the first applies. One whose lease has
-    ///   run out, but which nobody claimed since, applies.
-    /// - Every outcome ends the lease, those too that make the event due again.
-    /// - [`Outcome::Processed`] and [`Outcome::Failed`] are terminal and durable on return.
+    /// - If the fence of a settlement is stale or its event is settled already, the answer is
+    ///   [`Settled::LeaseLost`] and nothing changes. The other settlements of the call are not affected. If a
+    ///   call has several settlements of one lease, the first applies. A settlement of an expired lease applies if
+    ///   its event has not been claimed since.
+    /// - Every outcome ends the lease, including outcomes that make the event due again.
+    /// - [`Outcome::Processed`] and [`Outcome::Failed`] are terminal, and durable when the call returns.
     /// - [`Outcome::Retry`] makes the event due again after its delay, with the attempt spent.
-    /// - [`Outcome::Release`] makes it due again at once, at its old place in the order, as if
-    ///   the attempt had never begun: the next claim has the same attempt number, but another
-    ///   fence.
-    /// - [`Outcome::Postpone`] makes it due again after its delay, and is otherwise as a release.
+    /// - [`Outcome::Release`] makes the event due again at once, with its old due time, as if the attempt had
+    ///   never begun: the next claim has the same attempt number and another fence.
+    /// - [`Outcome::Postpone`] makes the event due again after its delay, and is otherwise like a release.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`]: whether they applied is unknown. The call may be repeated; what
-    /// had applied answers `LeaseLost` then.
+    /// [`StoreError::Unavailable`]. Whether the settlements applied is unknown. The call may be repeated; those
+    /// that had applied then return `LeaseLost`.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves each settlement either applied or not.
+    /// If the future is dropped, each settlement has either applied or not.
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError>;
 
-    /// Completes when there may be something to claim of some of `kinds` earlier than their last claims
-    /// said, with the places of these in `kinds`.
+    /// Waits until some of `kinds` may have events to claim earlier than their last claims said, and returns the
+    /// indices of those kinds.
     ///
     /// # Guarantees
     ///
-    /// A hint, and nothing more: it may complete for no reason, and it may be lost. A backend
-    /// without notifications completes after its own polling interval, or never.
+    /// This is only a hint: it may complete for no reason, and it may be lost. A backend without notifications
+    /// completes after its own polling interval, or never.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped and called again at any time. A wake-up that falls between two calls is
-    /// kept where that costs nothing.
+    /// May be dropped and called again at any time. A backend may lose a wake-up that occurs between two
+    /// calls.
     async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize>;
 
-    /// How long a worker that had more due than it could take should wait before it claims events of
-    /// `kind` again. Zero where a backend does not say otherwise.
+    /// How long a worker should wait before it claims events of `kind` again, if more events were due than its
+    /// last claim could take. Default: zero.
     ///
-    /// For a store whose claims take from accepts what they need: see
-    /// [`throttle`](crate::throttle).
+    /// For a store in which claims slow down accepts: see [`throttle`](crate::throttle).
     fn pause_before_claim(&self, kind: &Kind) -> Duration {
         let _ = kind;
         Duration::ZERO
     }
 }
 
-/// A wish for work of one kind.
+/// Parameters of [`Scheduler::claim`] for one kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Claim {
-    /// Only events of this kind.
+    /// The kind of the events.
     pub kind: Kind,
-    /// At most as many.
+    /// The largest number of events.
     pub limit: NonZeroUsize,
-    /// How long each lease runs, at least: see [`Scheduler::claim`].
+    /// How long each lease lasts at least, see [`Scheduler::claim`].
     pub lease: Duration,
-    /// How many attempts an event has.
+    /// How many attempts an event has before it fails.
     pub max_attempts: NonZeroU32,
 }
 
 impl Claim {
-    /// At most `limit` events of `kind`, each leased for `lease`, that have `max_attempts` attempts.
+    /// Claims at most `limit` events of `kind`, leases each for `lease`, and allows `max_attempts` attempts.
     pub const fn new(
         kind: Kind,
         limit: NonZeroUsize,
@@ -156,17 +153,16 @@ impl Claim {
     }
 }
 
-/// What a claim of one kind brought.
+/// The result of a claim of one kind.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Claimed {
-    /// The events leased, the longest due first.
+    /// The leased events, the longest due first.
     pub events: Vec<ClaimedEvent>,
-    /// The keys of events that ended as failed instead, their attempts being spent.
+    /// The keys of events that were not leased but failed, since their attempts were spent.
     pub exhausted: Vec<Key>,
-    /// How long until the next event of the kind falls due or its lease runs out, by the store's
-    /// clock: zero when more are due already, `None` when there is none at all or the kind is
-    /// paused.
+    /// How long until the next event of the kind falls due or the next lease expires, by the store's clock. Zero
+    /// if more events are due already; `None` if there are no more events, or if the kind is paused.
     pub next_due: Option<Duration>,
 }
 
@@ -178,27 +174,26 @@ impl Claimed {
     }
 }
 
-/// An event under lease.
+/// A leased event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClaimedEvent {
-    /// The right to extend and settle it.
+    /// The lease, to extend and settle it.
     pub lease: Lease,
-    /// Its key.
+    /// The idempotency key.
     pub key: Key,
-    /// The headers kept with it.
+    /// The headers that were stored with it.
     pub headers: Headers,
-    /// Its body, byte for byte.
+    /// The body, byte for byte.
     pub body: Bytes,
     /// When it was accepted, by the store's clock.
     pub accepted_at: SystemTime,
-    /// How long past its due time it was leased. Leases that ran out, and releases, leave the due
-    /// time as it was.
+    /// How long after its due time it was leased. Expired leases and releases do not change the due time.
     pub lag: Duration,
 }
 
 impl ClaimedEvent {
-    /// An event without headers that was leased as soon as it fell due.
+    /// A leased event without headers and without lag.
     pub const fn new(lease: Lease, key: Key, body: Bytes, accepted_at: SystemTime) -> Self {
         Self {
             lease,
@@ -210,13 +205,13 @@ impl ClaimedEvent {
         }
     }
 
-    /// The same with these headers.
+    /// Sets the headers.
     #[must_use]
     pub fn with_headers(self, headers: Headers) -> Self {
         Self { headers, ..self }
     }
 
-    /// The same, leased `lag` past its due time.
+    /// Sets how long after its due time the event was leased.
     #[must_use]
     pub fn with_lag(self, lag: Duration) -> Self {
         Self { lag, ..self }
@@ -229,14 +224,14 @@ impl ClaimedEvent {
 pub struct Lease {
     /// The event.
     pub event: EventId,
-    /// Which attempt this is.
+    /// The number of the attempt.
     pub attempt: Attempt,
-    /// What makes this lease stale once another one exists.
+    /// The fencing token, which makes this lease stale as soon as there is a later one.
     pub fence: Fence,
 }
 
 impl Lease {
-    /// A lease on this attempt at this event, which is stale once there is another fence.
+    /// A lease on an attempt at an event.
     pub const fn new(event: EventId, attempt: Attempt, fence: Fence) -> Self {
         Self {
             event,
@@ -254,12 +249,12 @@ impl Attempt {
     /// The first attempt.
     pub const FIRST: Self = Self(NonZeroU32::MIN);
 
-    /// The attempt of this number.
+    /// The attempt with this number.
     pub const fn new(number: NonZeroU32) -> Self {
         Self(number)
     }
 
-    /// The number, from 1, for arithmetic that must not make it zero.
+    /// The number, from 1, as a type that cannot be zero.
     pub const fn get(self) -> NonZeroU32 {
         self.0
     }
@@ -276,44 +271,46 @@ impl fmt::Display for Attempt {
     }
 }
 
-/// Grows with every claim of an event, released and requeued ones included, and is never given
-/// out twice for one event. The attempt's number cannot serve: a release gives it back.
+/// A fencing token: makes a lease stale as soon as its event is claimed again.
+///
+/// It grows with every claim of an event, also after a release or a requeue, and is never used twice for one
+/// event. The attempt number cannot serve as the token, since a release gives it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fence(i64);
 
 impl Fence {
-    /// The fence that a backend gave a lease, or read back from where it keeps it.
+    /// A fence with this value, which only backends choose.
     pub const fn new(fence: i64) -> Self {
         Self(fence)
     }
 
-    /// The fence as its backend gave it.
+    /// The value that the backend chose.
     pub const fn get(self) -> i64 {
         self.0
     }
 }
 
-/// The answer to an extend.
+/// The result of [`Scheduler::extend`] for one lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extended {
-    /// The lease runs on.
+    /// The lease was renewed.
     Renewed,
-    /// Somebody else holds the event, or it is settled.
+    /// The event was claimed again or is settled. Nothing changed.
     LeaseLost,
 }
 
-/// The end of an attempt.
+/// Parameters of [`Scheduler::settle`] for one attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Settlement {
-    /// The attempt's lease.
+    /// The lease on the attempt.
     pub lease: Lease,
-    /// How it ended.
+    /// How the attempt ended.
     pub outcome: Outcome,
 }
 
 impl Settlement {
-    /// The end of the attempt that `lease` is of.
+    /// Ends the attempt of `lease` with `outcome`.
     pub const fn new(lease: Lease, outcome: Outcome) -> Self {
         Self { lease, outcome }
     }
@@ -322,49 +319,49 @@ impl Settlement {
 /// How an attempt ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// Well: the event is PROCESSED.
+    /// It succeeded: the event is PROCESSED.
     Processed,
-    /// Badly, for this time.
+    /// It failed, and the event is tried again.
     Retry {
         /// How long until the next attempt.
         after: Duration,
-        /// Why.
+        /// Why it failed.
         reason: Reason,
     },
-    /// Badly, for good: the event is FAILED.
+    /// It failed for good: the event is FAILED.
     Failed {
-        /// Why.
+        /// Why it failed.
         reason: Reason,
     },
-    /// It never really began: handed back, and not counted.
+    /// It was given back, and does not count as an attempt: the event is due again at once.
     Release,
-    /// The same, but the event is not due again for a while: what it needs is throttled, or known to
-    /// be down.
+    /// It was given back, and does not count as an attempt. The event is due again after a delay: a service that
+    /// it needs is throttled, or known to be down.
     Postpone {
         /// How long until the next attempt.
         after: Duration,
     },
 }
 
-/// The answer to a settlement.
+/// The result of [`Scheduler::settle`] for one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// It stands.
+    /// The settlement was stored.
     Applied,
-    /// Somebody else holds the event, or it was settled before. Nothing changed.
+    /// The event was claimed again, or was settled before. Nothing changed.
     LeaseLost,
 }
 
-/// The longest reason, in bytes; what is longer is cut.
+/// The largest length of a reason in bytes; longer reasons are truncated.
 pub const MAX_REASON_BYTES: usize = 2048;
 
-/// Why an attempt failed, in words: at most [`MAX_REASON_BYTES`] bytes, control characters
-/// replaced by spaces.
+/// The text that says why an attempt failed: at most [`MAX_REASON_BYTES`] bytes, with control characters replaced
+/// by spaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason(String);
 
 impl Reason {
-    /// Cuts and cleans `reason`.
+    /// Truncates `reason`, and replaces its control characters.
     pub fn new(reason: impl AsRef<str>) -> Self {
         let reason = reason.as_ref();
         // `str::floor_char_boundary` needs Rust 1.91.
@@ -396,18 +393,18 @@ impl fmt::Display for Reason {
 ///
 /// # How it is stored
 ///
-/// A backend stores [`as_str`](Self::as_str), the text that people see, and reads it back with
-/// [`from_stored`](Self::from_stored): no backend compares texts. The texts of `Lost` and `Exhausted` never
-/// change. An error with exactly such a text is read back as that reason.
+/// A backend stores the text of [`as_str`](Self::as_str), which people see as well, and restores the reason with
+/// [`from_stored`](Self::from_stored). It need not compare texts. The texts of `Lost` and `Exhausted` never change.
+/// An error with exactly the same text is restored as that reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FailureReason {
-    /// The attempt ended with this error: its handler's, a panic, a time-out, or a payload that cannot
-    /// be read.
+    /// The attempt ended with this error: from its handler, or about a panic, a time-out or a payload that cannot
+    /// be decoded.
     Error(Reason),
-    /// The attempt ended without a settlement: its process crashed, or its lease ran out.
+    /// The attempt ended without a settlement: its process crashed, or its lease expired.
     Lost,
-    /// The event's attempts are spent, and the last one ended without a settlement.
+    /// All attempts of the event are spent, and the last one ended without a settlement.
     Exhausted,
 }
 
@@ -416,7 +413,7 @@ impl FailureReason {
     const EXHAUSTED: &str =
         "attempts exhausted: the last one ended without a result (crash or lost lease)";
 
-    /// The reason whose [text](Self::as_str) a backend stored.
+    /// Restores a reason from its stored [text](Self::as_str).
     pub fn from_stored(text: impl AsRef<str>) -> Self {
         match text.as_ref() {
             Self::LOST => Self::Lost,

@@ -1,11 +1,11 @@
-//! Methods that set one field each, for structs that nobody outside this crate can write as a literal.
+//! Builder methods that set one field each, for `#[non_exhaustive]` structs.
 
-/// Defines `with_…` for each field named.
+/// Defines a method `with_…` for each of the fields.
 macro_rules! setters {
     ($($setter:ident $field:ident: $type:ty;)*) => {
         $(
             #[doc = concat!(
-                "The same with another [`", stringify!($field), "`](field@Self::", stringify!($field), ")."
+                "Sets [`", stringify!($field), "`](field@Self::", stringify!($field), ")."
             )]
             #[must_use]
             pub fn $setter(self, $field: $type) -> Self {

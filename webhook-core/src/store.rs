@@ -1,4 +1,4 @@
-//! What senders and readers see of a backend.
+//! [`Store`]: the interface of a backend for senders and readers.
 
 use std::time::Duration;
 
@@ -10,74 +10,72 @@ use crate::setters::setters;
 
 /// Makes events durable, once per (kind, key), and finds them again.
 ///
-/// The accepted row is the schedule: an event that [`accept`](Store::accept) calls new will be
-/// claimable through the backend's [`Scheduler`](crate::Scheduler) once its delay has passed,
-/// with no second step that could be lost.
+/// Accepting an event also schedules it: once its delay has passed, a new event can be claimed through the
+/// backend's [`Scheduler`](crate::Scheduler). There is no second step that could be lost.
 #[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
-    /// Makes `events` durable, each once per (kind, key); outcome *i* answers event *i*.
+    /// Makes `events` durable, each once per (kind, key). Answer *i* belongs to event *i*.
     ///
     /// # Guarantees
     ///
-    /// - When it returns `Ok`, every event it calls [`Accepted::New`] is committed as durably as
-    ///   the backend promises, due `delay` after now by the store's clock, with attempts 0.
-    /// - A unique constraint decides who is new, also among concurrent calls, whatever the order
-    ///   of their keys; they do not deadlock.
-    /// - The fingerprint is compared with the stored one on every path that finds a key taken.
-    ///   The same: [`Accepted::Duplicate`], nothing changes. Another: [`Accepted::Conflict`], the
-    ///   stored event is untouched, and its conflict count, last time and body are recorded
-    ///   (bodies within [`MAX_CONFLICT_BODIES`] and [`MAX_CONFLICT_BODY_BYTES`]).
+    /// - When the call returns `Ok`, every event with the answer [`Accepted::New`] is committed as durably as the
+    ///   backend promises. It is due `delay` from now by the store's clock, and has no attempts yet.
+    /// - A unique constraint decides which event is new, also among concurrent calls, whatever the order of
+    ///   their keys. Concurrent calls do not deadlock.
+    /// - Whenever a key is taken, the fingerprint is compared with the stored one. If they are equal, the answer
+    ///   is [`Accepted::Duplicate`] and nothing changes. If they differ, the answer is [`Accepted::Conflict`]:
+    ///   the stored event stays as it is, and the conflict is counted and recorded with its time and its body
+    ///   (within [`MAX_CONFLICT_BODIES`] and [`MAX_CONFLICT_BODY_BYTES`]).
     /// - The headers of the first delivery are kept, byte for byte. They are not compared.
-    /// - Repeats of one key *within* `events` are judged in their order: the first may be new, a
-    ///   later one is its duplicate or its conflict.
-    /// - [`OnFailed::Requeue`] on an event whose stored state is failed and whose
-    ///   fingerprint is the same moves it back to processing: [`Accepted::Requeued`].
+    /// - If a key occurs several times *within* `events`, the first occurrence may be new, and each later one is a
+    ///   duplicate of it or a conflict with it.
+    /// - [`OnFailed::Requeue`] moves a FAILED event with the same fingerprint back to PROCESSING; the answer is
+    ///   [`Accepted::Requeued`].
     ///
     /// # Left to the backend
     ///
-    /// - The delays of requeued events may be counted from a later instant within the call than
-    ///   those of new ones, so either may fall due first where their delays hardly differ.
-    /// - The ids of new events need not follow their order in `events`, nor does the order in
-    ///   which those due at the same instant are claimed.
+    /// - The delays of requeued events may begin later within the call than the delays of new events. If the
+    ///   delays hardly differ, either event may fall due first.
+    /// - The ids of new events need not be in the order of `events`, and events that are due at the same instant
+    ///   may be claimed in any order.
     ///
     /// # Errors
     ///
-    /// An error answers the whole call: no caller may be told that its event is durable. The call
-    /// may be repeated, since keys make it idempotent. [`StoreError::Refused`] and [`StoreError::Full`]
-    /// promise that nothing was stored, so that the caller can find the culprit by asking for
-    /// each event alone.
+    /// An error applies to the whole call: no caller may be told that its event is durable. The call may be
+    /// repeated, since keys make it idempotent. After [`StoreError::Refused`] and [`StoreError::Full`], nothing
+    /// was stored, so that the caller can find the event that causes the error by accepting each event alone.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves every event either wholly accepted or not at all; which is
-    /// unknown. No lock or connection stays behind.
+    /// If the future is dropped, each event is either accepted completely or not at all; which is unknown. No lock
+    /// or connection remains in use.
     async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError>;
 
-    /// The records of `events`; answer *i* is `None` where the store knows no event *i*.
+    /// Returns the records of `events`. Answer *i* is `None` if there is no event *i*.
     ///
     /// # Guarantees
     ///
-    /// Sees every event whose `accept` returned before this call began, in one snapshot.
+    /// The call reads one snapshot, which has every event whose `accept` returned before the call began.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`] when the store cannot answer.
+    /// [`StoreError::Unavailable`] if the store cannot answer.
     ///
     /// # Cancel safety
     ///
-    /// Reads only; may be dropped at any time.
+    /// The call only reads, and may be dropped at any time.
     async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError>;
 
-    /// Asks the store for a sign of life, in the cheapest way that proves it can answer.
+    /// Checks that the store can answer, in the cheapest way.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Unavailable`] when it cannot.
+    /// [`StoreError::Unavailable`] if it cannot.
     ///
     /// # Cancel safety
     ///
-    /// Reads only; may be dropped at any time.
+    /// The call only reads, and may be dropped at any time.
     async fn ping(&self) -> Result<(), StoreError>;
 }
 
@@ -91,16 +89,16 @@ pub const MAX_CONFLICT_BODY_BYTES: usize = 64 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewEvent {
-    /// What is delivered.
+    /// The names, the headers and the body.
     pub envelope: Envelope,
     /// How long after acceptance it falls due.
     pub delay: Duration,
-    /// What a redelivery does to an event that failed.
+    /// What a later delivery of the same content does if the event has failed.
     pub on_failed: OnFailed,
 }
 
 impl NewEvent {
-    /// An event that falls due `delay` after acceptance, and whose redeliveries change nothing.
+    /// An event that falls due `delay` after acceptance, with [`OnFailed::Keep`].
     pub const fn new(envelope: Envelope, delay: Duration) -> Self {
         Self {
             envelope,
@@ -115,25 +113,25 @@ impl NewEvent {
     }
 }
 
-/// What a delivery of the same content does to an event that is FAILED.
+/// What a delivery of the same content does to a FAILED event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFailed {
-    /// Nothing: it is a duplicate like any other.
+    /// Nothing: the delivery is a duplicate.
     #[default]
     Keep,
-    /// Schedules it afresh, with all its attempts and the delivery's delay.
+    /// Requeues the event, with its full number of attempts and the delay of the delivery.
     Requeue,
 }
 
-/// What became of a delivery. Each of these is durable, and a success for the sender.
+/// The result of a delivery. Each of these is durable, and a success for the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Accepted {
-    /// The key was free: the event is durable and scheduled.
+    /// The key was free: the event is stored and scheduled.
     New,
-    /// The key holds the same content. Nothing changed.
+    /// The key has the same content already. Nothing changed.
     Duplicate,
-    /// The key holds other content, which is kept; the conflict is recorded.
+    /// The key has other content already, which is kept. The conflict is recorded.
     Conflict,
-    /// The key holds the same content, had failed, and is scheduled afresh.
+    /// The key has the same content, and its event had failed. It is requeued.
     Requeued,
 }

@@ -1,10 +1,9 @@
-//! Help for whoever writes a backend: workers give way to senders.
+//! For implementors of backends: slows down workers while senders are waiting.
 //!
-//! A backlog processed at full speed takes the store's processors from accepts, whose senders
-//! wait for an answer, while nobody waits for the backlog. So where a process accepts events
-//! while its claims are full, claims pause: until the senders have got two events in for three that
-//! were claimed, or for twice as long as the last claim and its handlers took. The backlog thus
-//! shrinks at any rate, and at no less than a third of full speed.
+//! A worker that processes a backlog at full speed takes the store's processor time from accepts. Senders wait for accepts,
+//! but nobody waits for the backlog. So if a process accepts events while its claims are full, each claim is followed by
+//! a pause: until two events are accepted for each three that were claimed, or for twice as long as the last claim and its
+//! handlers took. The backlog therefore always shrinks, at no less than a third of full speed.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,44 +12,44 @@ use std::time::{Duration, Instant};
 
 use crate::event::Kind;
 
-/// How many accepted events one claimed event should leave time for.
+/// How many events should be accepted for each claimed event.
 const ACCEPTED_PER_CLAIMED: f64 = 2.0 / 3.0;
 
-/// The longest pause, in times of what the last claim and its handlers took, and in any case.
+/// The longest pause: relative to the time of the last claim and its handlers, and absolute.
 const MAX_SHARE: f64 = 2.0;
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
-/// What accepts and claims of one process know of each other, for
+/// Relates the accepts and claims of one process, for
 /// [`Scheduler::pause_before_claim`](crate::Scheduler::pause_before_claim).
 #[derive(Debug, Default)]
 pub struct Throttle {
-    /// How many events were accepted so far.
+    /// The number of events that were accepted.
     accepted: AtomicU64,
     last_claims: Mutex<HashMap<Kind, LastClaim>>,
 }
 
-/// The moment at which a claim began.
+/// The start of a claim, from [`Throttle::begin`].
 #[derive(Clone, Copy, Debug)]
 pub struct Begun {
     at: Instant,
-    /// How many events had been accepted by then.
+    /// The number of events that had been accepted.
     accepted: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct LastClaim {
     begun: Begun,
-    /// How many events it brought, if that was as many as it might.
+    /// The number of claimed events, if the claim reached its limit.
     brought: Option<u32>,
 }
 
 impl Throttle {
-    /// Notes that events were accepted.
+    /// Records that events were accepted.
     pub fn accepted(&self, events: usize) {
         self.accepted.fetch_add(events as u64, Ordering::Relaxed);
     }
 
-    /// How long the next claim of `kind` is to wait: at most 50 ms.
+    /// Returns how long to wait before the next claim of `kind`: at most 50 ms.
     pub fn pause(&self, kind: &Kind, now: Instant) -> Duration {
         let Some(last) = self.lock().get(kind).copied() else {
             return Duration::ZERO;
@@ -68,7 +67,7 @@ impl Throttle {
         }
     }
 
-    /// Says that a claim begins.
+    /// Records that a claim begins.
     pub fn begin(&self, now: Instant) -> Begun {
         Begun {
             at: now,
@@ -76,7 +75,7 @@ impl Throttle {
         }
     }
 
-    /// Notes that a claim of `kind` brought as many events of how many it might.
+    /// Records that a claim of `kind` with this `limit` returned `brought` events.
     pub fn claimed(&self, kind: &Kind, begun: Begun, brought: usize, limit: usize) {
         let full = brought == limit;
         let last = LastClaim {
@@ -91,7 +90,7 @@ impl Throttle {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Kind, LastClaim>> {
-        // Every change replaces one entry: a panic cannot leave it half-changed.
+        // Each change replaces one entry, so a panic cannot leave it incomplete.
         self.last_claims
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -116,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn only_a_full_claim_among_accepts_is_followed_by_a_pause() {
+    fn only_full_claims_during_accepts_are_followed_by_a_pause() {
         assert_eq!(pause(90, 0), Duration::ZERO);
         assert_eq!(pause(89, 30), Duration::ZERO);
         assert_eq!(pause(90, 30), TOOK);
     }
 
     #[test]
-    fn claims_stay_ahead_of_senders_and_never_stop() {
+    fn pauses_are_bounded_so_that_the_backlog_shrinks() {
         assert_eq!(pause(90, 60), Duration::ZERO);
         assert_eq!(pause(90, 600), Duration::ZERO);
         assert_eq!(pause(90, 1), 2 * TOOK);

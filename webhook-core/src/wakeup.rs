@@ -1,4 +1,4 @@
-//! Help for whoever writes a [`Scheduler`](crate::Scheduler): waiting for work.
+//! For implementors of [`Scheduler`](crate::Scheduler): waits for work of several kinds.
 
 mod kinds;
 
@@ -8,16 +8,16 @@ use std::task::Poll;
 
 pub use kinds::{Claiming, Wakeups};
 
-/// Waits until some of `waits` are over, and answers with the places of all that are, for
-/// [`Scheduler::wait_for_work`](crate::Scheduler::wait_for_work). Without any it waits for ever.
+/// Waits until at least one of the futures completes, and returns the indices of all that have completed, for
+/// [`Scheduler::wait_for_work`](crate::Scheduler::wait_for_work). Without futures, it never completes.
 ///
 /// # Cancel safety
 ///
-/// May be dropped at any time, if `waits` may.
+/// May be dropped at any time, if the futures may.
 pub async fn any<F: Future<Output = ()>>(waits: impl IntoIterator<Item = F>) -> Vec<usize> {
     let mut waits: Vec<Pin<Box<F>>> = waits.into_iter().map(Box::pin).collect();
     poll_fn(|context| {
-        // All of them: what is over now may be a wake-up that is told only once.
+        // Polls all of them, since a completed future may be a wake-up that does not repeat.
         let over = waits.iter_mut().enumerate().filter_map(|(place, wait)| {
             let is_over = wait.as_mut().poll(context).is_ready();
             is_over.then_some(place)
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_waits_that_are_over_are_told() {
+    fn any_returns_all_completed_futures() {
         let notifies = [const { Notify::const_new() }; 4];
         let mut waiting = Box::pin(any(notifies.iter().map(Notify::notified)));
         assert_eq!((&mut waiting).now_or_never(), None);

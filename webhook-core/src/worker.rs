@@ -1,4 +1,4 @@
-//! The processing side: claims due events, runs their handler, settles them.
+//! [`Worker`]: claims due events, runs their handlers, and settles them.
 //!
 //! ```text
 //! claim loop ──▶ one task per attempt ──▶ settler
@@ -40,7 +40,7 @@ use attempt::{Handling, StartAttempt};
 use claim::Claiming;
 use leases::Leases;
 
-/// How a [`Worker`] behaves, and its limits.
+/// The options and limits of a [`Worker`], for one kind of events.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -52,24 +52,23 @@ use leases::Leases;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WorkerOptions {
-    /// At most as many handlers running at a time, hence as many events leased. Default: 256.
+    /// The largest number of handlers that run at the same time, and so of leased events. Default: 256.
     pub concurrency: usize,
-    /// At most as many events in one claim or one settle. Default: 512.
+    /// The largest number of events in one claim or one settle. Default: 512.
     pub max_batch: usize,
-    /// How long a lease runs. It is renewed four times in that time, for as long as the handler
-    /// takes; a dead worker is noticed within one lease. Default: 120 s.
+    /// How long a lease lasts. It is renewed four times in this time, as long as the handler runs. The events of a dead worker
+    /// are taken over after this time. Default: 120 s.
     pub lease: Duration,
-    /// How many attempts an event has before it fails. A crash spends one. Default: 25, which last
-    /// 44 to 89 hours with the default backoff: nobody repeats what was acknowledged.
+    /// How many attempts an event has before it fails. A crash spends one. Default: 25, which take 44 to 89 hours with the
+    /// default backoff, since the sender does not redeliver an acknowledged event.
     pub max_attempts: NonZeroU32,
-    /// How long until a failed attempt is followed by the next. Default: 2 s, doubling, at most
-    /// 8 h; each wait is between half and all of that.
+    /// The delays between a failed attempt and the next one. Default: 2 s, doubling up to 8 h; each delay is between half and
+    /// all of that.
     pub backoff: Backoff,
-    /// A handler that takes longer is stopped at its next await point, and its attempt has
-    /// failed. Default: 10 min.
+    /// How long a handler may take. After that it is dropped at its next await point, and its attempt has failed. Default:
+    /// 10 min.
     pub handler_timeout: Duration,
-    /// At most as long between two looks at the store, when nothing is known to fall due.
-    /// Default: 5 s.
+    /// The longest time between two claims, even if no event is known to fall due. Default: 5 s.
     pub poll_interval: Duration,
 }
 
@@ -102,23 +101,21 @@ impl Default for WorkerOptions {
     }
 }
 
-/// How often a worker that is to become idle is looked at, while it has something to do.
+/// How often [`Worker::idle`] checks a worker that has running attempts.
 const IDLE_POLL: Duration = Duration::from_millis(10);
 
-/// How often it is looked at while nothing is due. Another worker may hold what is not.
+/// How often [`Worker::idle`] checks a worker without due events. Other workers may have leased the remaining ones.
 const IDLE_POLL_MAX: Duration = Duration::from_secs(1);
 
-/// How long a drain waits, once its time is over, for the last settlements to be stored.
+/// How long a shutdown waits, after its drain time, until the last settlements are stored.
 const SETTLE_GRACE: Duration = Duration::from_secs(5);
 
 /// A running worker for the events of one or more kinds.
 ///
-/// It claims the events of all its kinds together, so that a process of many kinds asks its store no
-/// more often than a process of one. Each kind has its own options, and no kind keeps another one
-/// waiting.
+/// It claims the events of all its kinds together, so that a process with many kinds claims no more often than a process with
+/// one kind. Each kind has its own options, and no kind delays another.
 ///
-/// Dropped without a [`shutdown`](Self::shutdown), it stops as if the drain time were zero, but
-/// nobody waits for it.
+/// If a worker is dropped without a [`shutdown`](Self::shutdown), it stops in the background, with a drain time of zero.
 pub struct Worker {
     context: Arc<Context>,
     claiming: JoinHandle<()>,
@@ -126,57 +123,57 @@ pub struct Worker {
     beating: JoinHandle<()>,
 }
 
-/// What the parts of one worker share.
+/// The state that the tasks of one worker share.
 struct Context {
     scheduler: Arc<dyn Scheduler>,
-    /// What handlers find in their events.
+    /// The inbox that handlers find in their events.
     inbox: Option<Inbox>,
     kinds: Vec<Arc<Served>>,
     observers: Vec<Arc<dyn Observer>>,
     leases: Leases,
     attempts: TaskTracker,
-    /// No more claims.
+    /// Stops claiming.
     stop: CancellationToken,
-    /// Handlers still running are dropped and their events handed back.
+    /// Drops the running handlers and releases their events.
     abandon: CancellationToken,
-    /// Nothing is left to renew.
+    /// Stops the heartbeat, since there are no more leases to renew.
     settled: CancellationToken,
 }
 
-/// A kind whose events are processed.
+/// A kind with a handler.
 struct Served {
     kind: Kind,
     options: WorkerOptions,
     slots: Arc<Semaphore>,
     attempts: Arc<dyn StartAttempt>,
-    /// There may be something to claim earlier than was known.
+    /// Notified when there may be events to claim earlier than was known.
     hint: Notify,
     claims: watch::Sender<Claims>,
 }
 
-/// What the claims of a kind have found.
+/// The results of the claims of a kind.
 #[derive(Clone, Copy, Debug, Default)]
 struct Claims {
-    /// How many were answered.
+    /// The number of successful claims.
     answered: u64,
-    /// Whether the last one found nothing, neither now nor to come.
+    /// Whether the last claim found no event, neither due nor waiting.
     is_empty: bool,
-    /// How long it was until the next event, as the last one says.
+    /// How long until the next event falls due, according to the last claim.
     next_due: Option<Duration>,
 }
 
-/// How a drain went.
+/// The result of a shutdown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Drained {
-    /// Attempts cut short and handed back, not counted against their events.
+    /// The number of attempts that were interrupted and released. They do not count.
     pub released: usize,
-    /// Attempts whose end could not be stored in time; their events come back when the lease
-    /// runs out.
+    /// The number of attempts whose results could not be stored in time. Their events are due again when the leases
+    /// expire.
     pub unsettled: usize,
 }
 
-/// Puts a [`Worker`] together: which kinds it processes, and how.
+/// A builder of a [`Worker`]: the kinds with their handlers, and observers.
 pub struct WorkerBuilder {
     kinds: Vec<Served>,
     observers: Vec<Arc<dyn Observer>>,
@@ -194,15 +191,14 @@ impl WorkerBuilder {
         )
     }
 
-    /// Processes the events of `kind` with `handler`, as they were accepted. For kinds that are known
-    /// only when the program runs.
+    /// Processes the events of `kind` with `handler`, without decoding a payload: for kinds that are known only at run time.
     #[must_use]
     pub fn handle_raw(self, kind: Kind, options: WorkerOptions, handler: impl Handler<()>) -> Self {
         let decode = |_: &[u8], _: &Headers| Ok(());
         self.serve(kind, options, Handling { decode, handler })
     }
 
-    /// Tells `observer` of attempts and failures, beside those that were named before.
+    /// Adds an observer of attempts and failures.
     #[must_use]
     pub fn observer(mut self, observer: impl Observer) -> Self {
         self.observers.push(Arc::new(observer));
@@ -231,22 +227,21 @@ impl WorkerBuilder {
         self
     }
 
-    /// The kinds that have a handler.
+    /// Returns the kinds that have a handler.
     pub fn kinds(&self) -> impl Iterator<Item = &Kind> {
         self.kinds.iter().map(|served| &served.kind)
     }
 
-    /// Starts to process.
+    /// Starts to process events.
     ///
     /// # Panics
     ///
-    /// Outside a Tokio runtime, or when a kind has two handlers, which would share its events at
-    /// random.
+    /// Panics outside of a Tokio runtime, or if a kind has two handlers, which would share its events at random.
     pub fn start(self, scheduler: Arc<dyn Scheduler>) -> Worker {
         self.start_with(scheduler, None)
     }
 
-    /// Panics where a kind has two handlers.
+    /// Panics if a kind has two handlers.
     pub(crate) fn assert_distinct(&self) {
         let mut kinds = HashSet::new();
         for kind in self.kinds() {
@@ -288,7 +283,7 @@ impl fmt::Debug for WorkerBuilder {
 }
 
 impl Worker {
-    /// Starts to put a worker together.
+    /// Returns a builder of a worker.
     pub const fn builder() -> WorkerBuilder {
         WorkerBuilder {
             kinds: Vec::new(),
@@ -302,7 +297,7 @@ impl Worker {
     ///
     /// # Panics
     ///
-    /// Outside a Tokio runtime.
+    /// Panics outside of a Tokio runtime.
     pub fn start<P: Payload>(
         scheduler: Arc<dyn Scheduler>,
         options: WorkerOptions,
@@ -311,11 +306,10 @@ impl Worker {
         Self::builder().handle(options, handler).start(scheduler)
     }
 
-    /// Waits until there is nothing left to do: no event of its kinds waits, is due, or is under a
-    /// lease, also of other workers. For tests and for jobs that end.
+    /// Waits until all events of its kinds are settled: none of them waits, is due, or is leased, by this or another worker. For
+    /// tests and for jobs that end.
     ///
-    /// Events that are accepted meanwhile are waited for, too; so are retries, however late they
-    /// are.
+    /// This includes events that are accepted meanwhile, and retries, however late they are due.
     ///
     /// # Cancel safety
     ///
@@ -331,7 +325,7 @@ impl Worker {
             let mut is_idle = true;
             let mut pause = IDLE_POLL_MAX;
             for (served, claims) in self.context.kinds.iter().zip(&mut claims) {
-                // A claim that began before is answered first, so two of them.
+                // The first of two claims may have begun earlier.
                 for _ in 0..2 {
                     let answered = claims.borrow_and_update().answered;
                     served.hint.notify_one();
@@ -353,16 +347,16 @@ impl Worker {
         }
     }
 
-    /// Stops claiming, lets handlers finish for up to `drain`, stores how they ended, and hands
-    /// the rest back at once without spending their attempts.
+    /// Shuts down: stops claiming, lets handlers finish for up to `drain`, stores their results, and releases the events of the
+    /// other handlers without spending their attempts.
     ///
-    /// Returns after at most `drain` and a few seconds more, whatever the store does.
+    /// Returns after `drain` and a few more seconds at the latest, even if the store does not answer.
     pub async fn shutdown(mut self, drain: Duration) -> Drained {
         let context = Arc::clone(&self.context);
         let deadline = Instant::now() + drain;
         context.stop.cancel();
         let finish = async {
-            // The claim under way brings leases, which must be handed back.
+            // The claim under way may lease events, which must be released.
             let _ = (&mut self.claiming).await;
             context.attempts.close();
             context.attempts.wait().await;
@@ -373,7 +367,7 @@ impl Worker {
             logging(|| {
                 info!(
                     released = drained.released,
-                    "drain time is over, handing back"
+                    "drain time is over, releasing the events of running handlers"
                 )
             });
             context.abandon.cancel();
@@ -384,13 +378,13 @@ impl Worker {
             logging(|| {
                 warn!(
                     unsettled = drained.unsettled,
-                    "could not store how the last attempts ended"
+                    "failed to store the results of the last attempts in time; their events are due again when the leases expire"
                 )
             });
             self.settling.abort();
         }
         self.claiming.abort();
-        // The settler does it itself, unless it was cut short.
+        // The settler does this itself, unless it was aborted.
         context.settled.cancel();
         let _ = (&mut self.beating).await;
         drained
@@ -422,16 +416,16 @@ impl fmt::Debug for Served {
 }
 
 impl Context {
-    /// Tells the observers. One that panics changes nothing else.
-    fn observe(&self, tell: impl Fn(&dyn Observer)) {
+    /// Calls `call` with each observer. A panic of an observer is caught.
+    fn observe(&self, call: impl Fn(&dyn Observer)) {
         for observer in &self.observers {
-            logging(|| tell(&**observer));
+            logging(|| call(&**observer));
         }
     }
 }
 
 impl Served {
-    /// Asks for at most `limit` events.
+    /// The parameters of a claim of at most `limit` events.
     fn claim(&self, limit: usize) -> Claim {
         Claim {
             kind: self.kind.clone(),

@@ -46,10 +46,8 @@ impl Subject for Failing {
     }
 
     fn backend(&self) -> Backend {
-        Backend {
-            scheduler: Arc::new(Unclaimable(Arc::clone(&self.0))),
-            ..Backend::new(Arc::clone(&self.0))
-        }
+        let scheduler = Arc::new(Unclaimable(Arc::clone(&self.0)));
+        Backend::new(Arc::clone(&self.0)).with_scheduler(scheduler)
     }
 
     async fn clean_up(self) {}

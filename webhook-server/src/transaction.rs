@@ -208,10 +208,7 @@ fn read<T>(
     };
     value
         .map_err(|detail| {
-            errors.push(FieldError {
-                pointer: pointer.to_owned(),
-                detail,
-            });
+            errors.push(FieldError::new(pointer, detail));
         })
         .ok()
 }

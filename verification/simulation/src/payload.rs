@@ -31,10 +31,7 @@ impl Fields {
             Some(Self { key, content })
         });
         fields.ok_or_else(|| {
-            InvalidPayload::Fields(vec![FieldError {
-                pointer: String::new(),
-                detail: "is not a key and a content".to_owned(),
-            }])
+            InvalidPayload::Fields(vec![FieldError::new("", "is not a key and a content")])
         })
     }
 }

@@ -37,7 +37,7 @@ pub async fn the_same_content_is_a_duplicate(backend: Backend) {
     again.envelope.body = "other bytes".into();
     assert_eq!(backend.accept(&[again]).await, [Accepted::Duplicate]);
     assert_eq!(backend.record("a").await, before);
-    let conflicts = backend.operator.conflicts(&event_ref("a")).await;
+    let conflicts = backend.admin.conflicts(&event_ref("a")).await;
     assert_eq!(conflicts.expect("conflicts"), []);
 }
 

@@ -99,14 +99,14 @@ pub async fn conflicts_belong_to_one_event(backend: Backend) {
         kind: other,
         key: key("a"),
     };
-    let elsewhere = backend.operator.conflicts(&elsewhere).await;
+    let elsewhere = backend.admin.conflicts(&elsewhere).await;
     let elsewhere = elsewhere.expect("conflicts");
     assert_eq!(elsewhere[0].body, "of the other a");
     assert_eq!(elsewhere.len(), 1);
 }
 
 async fn conflicts(backend: &Backend, name: &str) -> Vec<ConflictRecord> {
-    let conflicts = backend.operator.conflicts(&event_ref(name)).await;
+    let conflicts = backend.admin.conflicts(&event_ref(name)).await;
     conflicts.expect("conflicts")
 }
 

@@ -19,7 +19,7 @@ pub async fn a_deleted_body_is_gone(backend: Backend) {
     expected.envelope.body = bytes::Bytes::new();
     assert_eq!(backend.record("a").await, expected);
     let page = crate::Page::new(kind(), State::Processed, all().limit);
-    let listed = backend.operator.list(&page).await.expect("list");
+    let listed = backend.admin.list(&page).await.expect("list");
     assert_eq!(listed, [expected.summary()]);
 }
 
@@ -28,7 +28,7 @@ pub async fn an_event_whose_body_is_deleted_keeps_its_key(backend: Backend) {
     backend.settled("a", "1", Outcome::Processed).await;
     backend.accept(&[event("a", "conflict")]).await;
     assert_eq!(delete_bodies(&backend, &all()).await, 1);
-    let conflicts = backend.operator.conflicts(&event_ref("a")).await;
+    let conflicts = backend.admin.conflicts(&event_ref("a")).await;
     assert_eq!(conflicts.expect("conflicts"), [], "their bodies go too");
     assert_eq!(backend.record("a").await.conflict_count, 1);
     let again = [event("a", "1"), event("a", "2")];
@@ -99,7 +99,7 @@ pub async fn events_without_bodies_are_pruned_first(backend: Backend) {
         ..all()
     };
     assert_eq!(delete_bodies(&backend, &one).await, 1);
-    let counts = backend.operator.counts(&kind()).await.expect("counts");
+    let counts = backend.admin.counts(&kind()).await.expect("counts");
     assert_eq!(counts.processed, 2);
     for (gone, left) in [("old", 1), ("young", 0)] {
         let prune = Prune {
@@ -108,9 +108,9 @@ pub async fn events_without_bodies_are_pruned_first(backend: Backend) {
             older_than: Duration::ZERO,
             limit: up_to(1).limit,
         };
-        assert_eq!(backend.operator.prune(&prune).await.expect("prune"), 1);
+        assert_eq!(backend.admin.prune(&prune).await.expect("prune"), 1);
         assert_eq!(backend.find(&[event_ref(gone)]).await, [None]);
-        let counts = backend.operator.counts(&kind()).await.expect("counts");
+        let counts = backend.admin.counts(&kind()).await.expect("counts");
         assert_eq!(counts.processed, left);
     }
     assert_eq!(backend.accept(&[event("old", "2")]).await, [Accepted::New]);
@@ -162,7 +162,7 @@ fn all() -> DeleteBodies {
 
 async fn delete_bodies(backend: &Backend, delete: &DeleteBodies) -> usize {
     let deleted = backend
-        .operator
+        .admin
         .delete_bodies(delete)
         .await
         .expect("delete bodies");

@@ -115,7 +115,7 @@ pub async fn the_latest_failed_attempts_are_kept(backend: Backend) {
 /// A requeue forgets none of them; the numbers begin anew.
 pub async fn a_requeue_keeps_the_failed_attempts(backend: Backend) {
     backend.settled("a", "1", failed("before")).await;
-    let requeued = backend.operator.requeue(&[event_ref("a")]).await;
+    let requeued = backend.admin.requeue(&[event_ref("a")]).await;
     assert_eq!(requeued.expect("requeue"), [Requeued::Applied]);
     let claimed = backend.claim_one(&up_to(1)).await;
     backend.settle_one(claimed.lease, failed("after")).await;
@@ -135,7 +135,7 @@ pub async fn failed_attempts_belong_to_one_event(backend: Backend) {
         kind: other,
         key: key("a"),
     };
-    let kept = backend.operator.failed_attempts(&elsewhere).await;
+    let kept = backend.admin.failed_attempts(&elsewhere).await;
     assert_eq!(kept.expect("failed attempts"), []);
     let prune = crate::Prune {
         kind: kind(),
@@ -143,7 +143,7 @@ pub async fn failed_attempts_belong_to_one_event(backend: Backend) {
         older_than: std::time::Duration::ZERO,
         limit: up_to(9).limit,
     };
-    assert_eq!(backend.operator.prune(&prune).await.expect("prune"), 2);
+    assert_eq!(backend.admin.prune(&prune).await.expect("prune"), 2);
     backend.accept_new(&[event("a", "1")]).await;
     assert_eq!(failed_attempts(&backend, "a").await, []);
 }
@@ -154,7 +154,7 @@ fn now(reason: &str) -> Outcome {
 }
 
 async fn failed_attempts(backend: &Backend, name: &str) -> Vec<FailedAttempt> {
-    let kept = backend.operator.failed_attempts(&event_ref(name)).await;
+    let kept = backend.admin.failed_attempts(&event_ref(name)).await;
     kept.expect("failed attempts")
 }
 

@@ -74,7 +74,7 @@ pub async fn headers_are_kept_as_they_came(backend: Backend) {
 
 async fn listed_with_headers(backend: &Backend, state: State, names: &[&str]) {
     let page = Page::new(kind(), state, up_to(10).limit);
-    let listed = backend.operator.list(&page).await.expect("list");
+    let listed = backend.admin.list(&page).await.expect("list");
     assert_eq!(listed.len(), names.len());
     for summary in listed {
         let EventRef { key, .. } = &summary.event;
@@ -109,7 +109,7 @@ pub async fn later_attempts_have_the_same_headers(backend: Backend) {
         assert_eq!(event.headers, odd());
         backend.settle_one(event.lease, outcome).await;
     }
-    let requeued = backend.operator.requeue(&[event_ref("a")]).await;
+    let requeued = backend.admin.requeue(&[event_ref("a")]).await;
     requeued.expect("requeue");
     assert_eq!(backend.claim_one(&up_to(1)).await.headers, odd());
 }
@@ -126,7 +126,7 @@ pub async fn deleted_bodies_take_their_headers_along(backend: Backend) {
     };
     assert_eq!(
         backend
-            .operator
+            .admin
             .delete_bodies(&delete)
             .await
             .expect("delete bodies"),

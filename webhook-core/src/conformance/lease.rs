@@ -175,7 +175,7 @@ pub async fn an_expired_lease_nobody_took_settles(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let held = backend.claim_one(&briefly(1)).await;
     backend.pass(PAST_SHORT).await;
-    let counts = backend.operator.counts(&kind()).await.expect("counts");
+    let counts = backend.admin.counts(&kind()).await.expect("counts");
     assert_eq!((counts.due, counts.leased), (1, 0));
     let settled = backend.settle_one(held.lease, Outcome::Processed).await;
     assert_eq!(settled, Settled::Applied);

@@ -133,7 +133,7 @@ pub async fn an_ended_lease_counts_as_a_lost_attempt(backend: Backend) {
         backend.pass(TOLERANCE).await;
     }
     assert_eq!(backend.record("a").await.state, State::Failed);
-    let kept = backend.operator.failed_attempts(&event_ref("a")).await;
+    let kept = backend.admin.failed_attempts(&event_ref("a")).await;
     let kept = kept.expect("failed attempts");
     assert_eq!((kept.len(), &kept[0].reason), (1, &FailureReason::Lost));
 }
@@ -147,7 +147,7 @@ pub async fn make_due_goes_by_kind_and_key(backend: Backend) {
         key: key("a"),
     };
     let answers = backend
-        .operator
+        .admin
         .make_due(&[elsewhere], RunningLeases::End)
         .await;
     assert_eq!(answers.expect("make_due"), [MadeDue::NotFound]);
@@ -169,7 +169,7 @@ pub async fn concurrent_calls_make_each_event_due_once(backend: Backend) {
             refs.reverse();
         }
         operators.spawn(async move {
-            let answers = backend.operator.make_due(&refs, RunningLeases::Keep).await;
+            let answers = backend.admin.make_due(&refs, RunningLeases::Keep).await;
             let answers = answers.expect("make_due");
             answers.iter().filter(|it| **it == MadeDue::Applied).count()
         });
@@ -246,12 +246,12 @@ pub async fn lists_select_events_that_are_held_for_long(backend: Backend) {
         state: State::Processed,
         ..page(Some(Duration::ZERO))
     };
-    let listed = backend.operator.list(&page).await.expect("list");
+    let listed = backend.admin.list(&page).await.expect("list");
     assert_eq!(listed, [], "settled events never match");
 }
 
 async fn list(backend: &Backend, held_for_over: Option<Duration>) -> Vec<crate::EventSummary> {
-    let listed = backend.operator.list(&page(held_for_over)).await;
+    let listed = backend.admin.list(&page(held_for_over)).await;
     listed.expect("list")
 }
 
@@ -273,7 +273,7 @@ async fn end_leases(backend: &Backend, names: &[&str]) -> Vec<MadeDue> {
 
 async fn answers(backend: &Backend, names: &[&str], leases: RunningLeases) -> Vec<MadeDue> {
     let events: Vec<_> = names.iter().map(|name| event_ref(name)).collect();
-    let answers = backend.operator.make_due(&events, leases).await;
+    let answers = backend.admin.make_due(&events, leases).await;
     let answers = answers.expect("make_due");
     assert_eq!(answers.len(), events.len(), "one answer per event");
     answers

@@ -27,13 +27,13 @@ pub async fn a_paused_kind_accepts_and_is_not_claimed(backend: Backend) {
     assert_eq!(backend.accept(&batch).await, expected);
     backend.pass(TOLERANCE).await;
     assert_eq!(backend.claim(&up_to(5)).await, Claimed::default());
-    let counts = backend.operator.counts(&kind()).await.expect("counts");
+    let counts = backend.admin.counts(&kind()).await.expect("counts");
     let expected = Counts {
         due: 2,
         ..Counts::default()
     };
     assert_eq!(counts, expected);
-    assert!(backend.operator.lag(&kind()).await.expect("lag").is_some());
+    assert!(backend.admin.lag(&kind()).await.expect("lag").is_some());
 }
 
 /// Events come in the order of their due times after a resume, those included whose lease ran out meanwhile.
@@ -55,7 +55,7 @@ pub async fn a_resume_brings_everything_in_due_order(backend: Backend) {
     assert_eq!(keys(&claimed), expected);
     assert_eq!(claimed[0].lease.attempt.number(), 2);
     assert!(claimed[0].lease.fence > lost.lease.fence);
-    let failed = backend.operator.failed_attempts(&event_ref("leased")).await;
+    let failed = backend.admin.failed_attempts(&event_ref("leased")).await;
     let failed = failed.expect("failed attempts");
     let reasons: Vec<_> = failed.iter().map(|it| &it.reason).collect();
     assert_eq!(reasons, [&FailureReason::Lost]);
@@ -158,7 +158,7 @@ pub async fn pauses_and_resumes_say_whether_they_changed_something(backend: Back
 
 /// All paused kinds are listed in order, also those without events, and only those.
 pub async fn paused_kinds_are_sorted_and_need_no_events(backend: Backend) {
-    let paused = async || backend.operator.paused().await.expect("paused");
+    let paused = async || backend.admin.paused().await.expect("paused");
     assert_eq!(paused().await, []);
     backend.accept_new(&[event("a", "1")]).await;
     // In the order of their bytes, whatever a language's is.
@@ -169,7 +169,7 @@ pub async fn paused_kinds_are_sorted_and_need_no_events(backend: Backend) {
     let mut expected = kinds.to_vec();
     expected.sort();
     assert_eq!(paused().await, expected);
-    assert_eq!(backend.operator.kinds().await.expect("kinds"), [kind()]);
+    assert_eq!(backend.admin.kinds().await.expect("kinds"), [kind()]);
     for kind in &kinds {
         let claim = of(kind, 1);
         assert_eq!(backend.claim(&claim).await, Claimed::default());
@@ -210,7 +210,7 @@ pub async fn other_kinds_are_claimed_in_the_same_call(backend: Backend) {
 pub async fn requeued_events_of_a_paused_kind_wait(backend: Backend) {
     backend.settled("a", "1", failed("broken")).await;
     backend.pause(&kind()).await;
-    let requeued = backend.operator.requeue(&[event_ref("a")]).await;
+    let requeued = backend.admin.requeue(&[event_ref("a")]).await;
     assert_eq!(requeued.expect("requeue"), [Requeued::Applied]);
     backend.pass(TOLERANCE).await;
     assert_eq!(backend.claim(&up_to(1)).await, Claimed::default());
@@ -227,7 +227,7 @@ pub async fn events_made_due_of_a_paused_kind_wait(backend: Backend) {
     backend.accept_new(&[event_in(LONG, "far", "1")]).await;
     backend.pause(&kind()).await;
     let events = ["leased", "far"].map(event_ref);
-    let made_due = backend.operator.make_due(&events, RunningLeases::End).await;
+    let made_due = backend.admin.make_due(&events, RunningLeases::End).await;
     assert_eq!(made_due.expect("make_due"), [MadeDue::Applied; 2]);
     backend.pass(TOLERANCE).await;
     assert_eq!(backend.claim(&up_to(5)).await, Claimed::default());

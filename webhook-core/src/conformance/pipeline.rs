@@ -530,7 +530,7 @@ pub async fn a_pipeline_deletes_old_events(backend: Backend) {
     let handler = async |_: Event<Note>| Ok::<_, HandlerError>(());
     let pipeline = pipeline(&backend)
         .handle_with(options(attempts(3)), handler)
-        .retain(Arc::clone(&backend.operator), retention)
+        .retain(Arc::clone(&backend.admin), retention)
         .start();
     deliver(pipeline.inbox(), "a=1").await;
     let key = Key::new("a").expect("a valid key");

@@ -17,14 +17,14 @@ pub async fn a_pruned_key_is_free_again(backend: Backend) {
     let old = backend.record("a").await.id;
     assert_eq!(prune(&backend, &all(TerminalState::Processed)).await, 1);
     assert_eq!(backend.find(&[event_ref("a")]).await, [None]);
-    let conflicts = backend.operator.conflicts(&event_ref("a")).await;
+    let conflicts = backend.admin.conflicts(&event_ref("a")).await;
     assert_eq!(conflicts.expect("conflicts"), []);
     assert_eq!(backend.accept(&[event("a", "2")]).await, [Accepted::New]);
     let record = backend.record("a").await;
     assert_eq!(record.envelope.body, "2");
     assert_eq!((record.attempts, record.conflict_count), (0, 0));
     assert!(record.id > old, "ids are never reused");
-    let conflicts = backend.operator.conflicts(&event_ref("a")).await;
+    let conflicts = backend.admin.conflicts(&event_ref("a")).await;
     assert_eq!(conflicts.expect("conflicts"), []);
     assert_eq!(backend.claim_one(&up_to(1)).await.body, "2");
 }
@@ -124,7 +124,7 @@ pub async fn pruning_is_by_kind(backend: Backend) {
 /// A requeued event is no longer a failed one.
 pub async fn a_requeued_event_is_not_pruned(backend: Backend) {
     backend.settled("a", "1", failed("broken")).await;
-    let requeued = backend.operator.requeue(&[event_ref("a")]).await;
+    let requeued = backend.admin.requeue(&[event_ref("a")]).await;
     assert_eq!(requeued.expect("requeue"), [crate::Requeued::Applied]);
     assert_eq!(prune(&backend, &all(TerminalState::Failed)).await, 0);
     assert_eq!(backend.claim_one(&up_to(1)).await.key, key("a"));
@@ -179,7 +179,7 @@ pub async fn concurrent_prunes_share_the_events(backend: Backend) {
     // A call skips what others are deleting, so all of them may end before the last is gone.
     let rest = prune(&backend, &all(TerminalState::Processed)).await;
     assert_eq!(pruned + rest, EVENTS);
-    let counts = backend.operator.counts(&kind()).await.expect("counts");
+    let counts = backend.admin.counts(&kind()).await.expect("counts");
     assert_eq!(counts, crate::Counts::default());
 }
 
@@ -198,7 +198,7 @@ fn limit(limit: usize) -> NonZeroUsize {
 }
 
 async fn prune(backend: &Backend, prune: &Prune) -> usize {
-    let pruned = backend.operator.prune(prune).await.expect("prune");
+    let pruned = backend.admin.prune(prune).await.expect("prune");
     assert!(pruned <= prune.limit.get(), "{pruned} pruned of {prune:?}");
     pruned
 }

@@ -24,7 +24,7 @@ pub async fn redelivery_requeues_a_failed_event(backend: Backend) {
     assert_eq!(after.accepted_at, before.accepted_at);
     assert_eq!(after.conflict_count, 0);
     assert_eq!(backend.claim(&up_to(1)).await.events, [], "not due yet");
-    let counts = backend.operator.counts(&kind()).await.expect("counts");
+    let counts = backend.admin.counts(&kind()).await.expect("counts");
     let waiting = Counts {
         waiting: 1,
         ..Counts::default()

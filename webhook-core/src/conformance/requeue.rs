@@ -122,7 +122,7 @@ pub async fn requeue_goes_by_kind_and_key(backend: Backend) {
         kind: kind_named("other"),
         key: key("a"),
     };
-    let requeued = backend.operator.requeue(&[elsewhere]).await;
+    let requeued = backend.admin.requeue(&[elsewhere]).await;
     assert_eq!(requeued.expect("requeue"), [Requeued::NotFound]);
     assert_eq!(backend.record("a").await.state, State::Failed);
 }
@@ -143,7 +143,7 @@ pub async fn concurrent_requeues_apply_once(backend: Backend) {
             refs.reverse();
         }
         operators.spawn(async move {
-            let requeued = backend.operator.requeue(&refs).await.expect("requeue");
+            let requeued = backend.admin.requeue(&refs).await.expect("requeue");
             let applied = requeued.iter().filter(|it| **it == Requeued::Applied);
             applied.count()
         });
@@ -157,7 +157,7 @@ pub async fn concurrent_requeues_apply_once(backend: Backend) {
 
 async fn requeue(backend: &Backend, names: &[&str]) -> Vec<Requeued> {
     let events: Vec<_> = names.iter().map(|name| event_ref(name)).collect();
-    let requeued = backend.operator.requeue(&events).await.expect("requeue");
+    let requeued = backend.admin.requeue(&events).await.expect("requeue");
     assert_eq!(requeued.len(), events.len(), "one answer per event");
     requeued
 }

@@ -146,7 +146,7 @@ pub async fn a_large_batch_is_settled(backend: Backend) {
         .collect();
     let settled = backend.settle(&batch).await;
     assert!(settled.iter().all(|it| *it == Settled::Applied));
-    let counts = backend.operator.counts(&kind()).await.expect("counts");
+    let counts = backend.admin.counts(&kind()).await.expect("counts");
     assert_eq!(counts.processed, 2_000);
     let again = backend.settle(&batch).await;
     assert!(again.iter().all(|it| *it == Settled::LeaseLost));
@@ -362,7 +362,7 @@ pub async fn a_postponed_event_waits_and_keeps_its_attempts(backend: Backend) {
     let waiting = backend.claim(&claim).await;
     assert_eq!((waiting.events, waiting.exhausted), (vec![], vec![]));
     assert!(waiting.next_due.is_some_and(|due| due > LONG - TOLERANCE));
-    let failed = backend.operator.failed_attempts(&event_ref("a")).await;
+    let failed = backend.admin.failed_attempts(&event_ref("a")).await;
     assert_eq!(failed.expect("failed attempts").len(), 1);
 }
 
@@ -378,7 +378,7 @@ pub async fn processed_is_terminal(backend: Backend) {
     }
     let extended = backend.extend(&[claimed.lease], LONG).await;
     assert_eq!(extended, [Extended::LeaseLost]);
-    let requeued = backend.operator.requeue(&[event_ref("a")]).await;
+    let requeued = backend.admin.requeue(&[event_ref("a")]).await;
     assert_eq!(requeued.expect("requeue"), [Requeued::NotFailed]);
     let mut again = event("a", "1");
     again.on_failed = crate::OnFailed::Requeue;

@@ -214,11 +214,11 @@ impl Backend {
     }
 
     pub(super) async fn pause(&self, kind: &Kind) -> bool {
-        self.operator.pause(kind).await.expect("pause")
+        self.admin.pause(kind).await.expect("pause")
     }
 
     pub(super) async fn resume(&self, kind: &Kind) -> bool {
-        self.operator.resume(kind).await.expect("resume")
+        self.admin.resume(kind).await.expect("resume")
     }
 
     /// Accepts an event, claims it and settles it.

@@ -49,7 +49,7 @@ pub async fn a_waiting_worker_gets_events_that_come_back(backend: Backend) {
         backend.pass(TOLERANCE).await;
         backend.settle_one(held.lease, outcome).await;
         if name == "requeued" {
-            let requeued = backend.operator.requeue(&[event_ref(name)]).await;
+            let requeued = backend.admin.requeue(&[event_ref(name)]).await;
             assert_eq!(requeued.expect("requeue"), [crate::Requeued::Applied]);
         }
         assert_eq!(keys(&worker.await.expect("it ends well")), [name]);
@@ -78,7 +78,7 @@ pub async fn a_waiting_worker_gets_an_event_made_due(backend: Backend) {
         let worker = waiting(&backend, 1);
         backend.pass(TOLERANCE).await;
         let made_due = backend
-            .operator
+            .admin
             .make_due(&[event_ref("a")], RunningLeases::End)
             .await;
         assert_eq!(made_due.expect("make_due"), [MadeDue::Applied]);

@@ -1,4 +1,4 @@
-//! Group commit: what gathers while a flush is under way is the next batch.
+//! Group commit: deliveries that arrive during a flush form the next batch.
 
 use std::sync::Arc;
 
@@ -12,22 +12,22 @@ use crate::error::{Error, StoreError};
 use crate::panics::{caught, logging};
 use crate::store::{Accepted, NewEvent, Store};
 
-/// A delivery that waits for its batch.
+/// A queued delivery, which waits for its batch.
 pub(super) struct Waiting {
     pub(super) event: NewEvent,
-    /// When its caller will have gone.
+    /// When its caller stops waiting.
     pub(super) deadline: Instant,
     pub(super) answer: oneshot::Sender<Result<Accepted, Error>>,
-    /// Its share of the bytes that may be queued.
+    /// Its share of `max_queued_bytes`.
     pub(super) _room: OwnedSemaphorePermit,
 }
 
-/// A flush ended without an answer: its runtime is shutting down.
+/// The error when a flush ended without an answer, since its runtime is shutting down.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("batch ended without an answer")]
 pub(super) struct Unanswered;
 
-/// Turns what comes through `waiting` into batches, until it is closed and empty.
+/// Takes deliveries from `waiting` in batches and flushes them, until it is closed and empty.
 pub(super) async fn dispatch(
     mut waiting: mpsc::Receiver<Waiting>,
     store: Arc<dyn Store>,
@@ -65,11 +65,11 @@ pub(super) async fn dispatch(
             drop(flush);
         });
     }
-    // All permits are back when the last flush has answered.
+    // All permits are free once the last flush has answered.
     let _ = flushes.acquire_many(max_concurrent_flushes).await;
 }
 
-/// Deliveries that become durable together.
+/// Deliveries that are stored together.
 pub(super) struct Batch {
     events: Vec<NewEvent>,
     callers: Vec<Caller>,
@@ -93,8 +93,8 @@ impl Batch {
         batch
     }
 
-    /// Adds a delivery, unless its caller has been told already that it took too long. One whose
-    /// caller merely hung up stays: its event is not lost.
+    /// Adds a delivery, unless its deadline has passed and its caller has got the time-out already. A delivery whose caller
+    /// went away is kept, so that its event is not lost.
     fn push(&mut self, waiting: Waiting) {
         if waiting.deadline <= Instant::now() {
             return;
@@ -114,12 +114,12 @@ impl Batch {
         };
         logging(|| debug!(events = self.events.len(), bytes = self.bytes, "flushing"));
         let mut callers = self.callers.into_iter();
-        // Parts of the batch, the next one last; only what a store refuses is ever split.
+        // Parts of the batch, the next one last. A part is split only if the store refuses it.
         let mut parts = vec![self.events.as_slice()];
         while let Some(part) = parts.pop() {
             let accepted = match timeout_at(last_deadline, caught(store.accept(part))).await {
                 Ok(accepted) => accepted,
-                // Every caller has been told by its own deadline.
+                // Each caller has got the time-out at its own deadline.
                 Err(_) => return,
             };
             match accepted {

@@ -9,8 +9,8 @@ use super::*;
 use crate::error::ErrorKind;
 use crate::event::{EventId, Fingerprint, Kind, State};
 use crate::payload::Payload;
-use crate::sample::Word;
 use crate::store::MockStore;
+use crate::test_payload::Word;
 
 /// A store whose every `accept` waits for a permit, and whose answers a mock gives.
 struct Gated {

@@ -1,4 +1,4 @@
-//! Tells, once for each kind, of events that no handler of their pipeline takes.
+//! Logs, once for each kind, that a pipeline accepts events for which it has no handler.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -8,26 +8,26 @@ use tracing::warn;
 use crate::event::Kind;
 use crate::panics::logging;
 
-/// At most as many kinds are told of: an app may make kinds up without end.
-const MAX_TOLD: usize = 100;
+/// The largest number of kinds that are logged: an app may create any number of kinds.
+const MAX_LOGGED: usize = 100;
 
-/// The kinds that a pipeline has handlers for, and those that it has told of.
+/// The kinds that have a handler, and the kinds that were logged already.
 pub(crate) struct Unhandled {
     handled: HashSet<Kind>,
-    told: Mutex<HashSet<Kind>>,
+    logged: Mutex<HashSet<Kind>>,
 }
 
 impl Unhandled {
-    pub(crate) fn but<'k>(handled: impl Iterator<Item = &'k Kind>) -> Self {
+    pub(crate) fn except<'k>(handled: impl Iterator<Item = &'k Kind>) -> Self {
         Self {
             handled: handled.cloned().collect(),
-            told: Mutex::default(),
+            logged: Mutex::default(),
         }
     }
 
-    /// Logs that `kind` has no handler, where that is so and has not been logged.
+    /// Logs that `kind` has no handler, if it has none and this was not logged before.
     pub(super) fn accepting(&self, kind: &Kind) {
-        if !self.handled.contains(kind) && self.is_news(kind) {
+        if !self.handled.contains(kind) && self.is_new(kind) {
             logging(|| {
                 warn!(
                     %kind,
@@ -37,8 +37,8 @@ impl Unhandled {
         }
     }
 
-    fn is_news(&self, kind: &Kind) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        told.len() < MAX_TOLD && told.insert(kind.clone())
+    fn is_new(&self, kind: &Kind) -> bool {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        logged.len() < MAX_LOGGED && logged.insert(kind.clone())
     }
 }

@@ -1,4 +1,4 @@
-//! Finds members of JSON documents, and writes them in one form to compare them.
+//! Finds the members of JSON documents, and brings them into a canonical form to compare them.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,22 @@ use serde_json::value::RawValue;
 use super::{FieldError, Identity, InvalidPayload, without_byte_order_mark};
 use crate::event::{Fingerprint, Key};
 
-/// Objects and arrays nested more deeply than this are compared as they are written.
+/// Objects and arrays that are nested more deeply than this are compared byte for byte.
 const MAX_DEPTH: usize = 32;
 
 type Members<'a> = BTreeMap<String, &'a RawValue>;
 
 impl Identity {
-    /// The identity of a JSON document, by JSON pointers (RFC 6901): the text or the number at `key`
-    /// is its key, and the values at `compared` are its content.
+    /// Returns the identity of a JSON document, by JSON pointers (RFC 6901): the string or number at `key` is its key, and
+    /// the values at `compared` are its content.
     ///
-    /// White space, the order of an object's members and escapes in text make no difference to the
-    /// content. Numbers do as they are written: 1, 1.0 and 1e0 are different. A member that is
-    /// missing is different from null. Of members that are given twice, the last one counts. A
-    /// byte-order mark before the document is ignored.
+    /// White space, the order of members and escapes in strings do not change the content. The spelling of numbers does: 1,
+    /// 1.0 and 1e0 are different. A missing member is different from null. If a member occurs twice, the last one counts.
+    /// A byte-order mark before the document is ignored.
     ///
-    /// Choose what a redelivery repeats. Senders write some members anew each time, such as Stripe's
-    /// `pending_webhooks`: compared, they make a conflict of each redelivery. Another list of pointers
-    /// makes other fingerprints: redeliveries of events from before are conflicts then.
+    /// Compare members that are the same in each redelivery. Senders change some members each time, such as Stripe's
+    /// `pending_webhooks`: if these are compared, every redelivery is a conflict. Changing the list of pointers changes the
+    /// fingerprints: redeliveries of earlier events are conflicts then.
     ///
     /// ```
     /// use webhook_core::Identity;
@@ -38,20 +37,14 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// [`InvalidPayload`] when `body` is not JSON, when there is no text or number at `key`, or when
-    /// it cannot be a key.
+    /// [`InvalidPayload`] if `body` is not JSON, if there is no string or number at `key`, or if that is not a valid key.
     ///
     /// # Panics
     ///
-    /// When a pointer is neither empty nor begins with `/`.
+    /// Panics if a pointer is neither empty nor begins with `/`.
     pub fn of_json(body: &[u8], key: &str, compared: &[&str]) -> Result<Self, InvalidPayload> {
         let document = document(body)?;
-        let field = |detail: &str| {
-            InvalidPayload::Fields(vec![FieldError {
-                pointer: key.to_owned(),
-                detail: detail.to_owned(),
-            }])
-        };
+        let field = |detail: &str| InvalidPayload::Fields(vec![FieldError::new(key, detail)]);
         let found = at(document, key).ok_or_else(|| field("is missing"))?.get();
         let text = match found.as_bytes()[0] {
             b'"' => serde_json::from_str(found).map_err(|_| field("is not valid text"))?,
@@ -66,16 +59,15 @@ impl Identity {
 }
 
 impl Fingerprint {
-    /// The digest of the values that a JSON document has at `pointers`, compared as
-    /// [`Identity::of_json`] says.
+    /// Computes the digest of the values at `pointers` in a JSON document, as [`Identity::of_json`] does.
     ///
     /// # Errors
     ///
-    /// [`InvalidPayload::Malformed`] when `body` is not JSON.
+    /// [`InvalidPayload::Malformed`] if `body` is not JSON.
     ///
     /// # Panics
     ///
-    /// When a pointer is neither empty nor begins with `/`.
+    /// Panics if a pointer is neither empty nor begins with `/`.
     pub fn of_json(body: &[u8], pointers: &[&str]) -> Result<Self, InvalidPayload> {
         Ok(fingerprint(document(body)?, pointers))
     }
@@ -90,7 +82,7 @@ fn document(body: &[u8]) -> Result<&RawValue, InvalidPayload> {
 
 fn fingerprint(document: &RawValue, pointers: &[&str]) -> Fingerprint {
     let values = pointers.iter().map(|pointer| {
-        // Empty for what is missing, which no value is.
+        // Empty for a missing value; no value is empty.
         let mut text = String::new();
         if let Some(value) = at(document, pointer) {
             write(value, 0, &mut text);
@@ -100,7 +92,7 @@ fn fingerprint(document: &RawValue, pointers: &[&str]) -> Fingerprint {
     Fingerprint::of(values)
 }
 
-/// The value at a JSON pointer, if there is one.
+/// Returns the value at a JSON pointer, if there is one.
 fn at<'a>(document: &'a RawValue, pointer: &str) -> Option<&'a RawValue> {
     assert!(
         pointer.is_empty() || pointer.starts_with('/'),
@@ -118,13 +110,13 @@ fn at<'a>(document: &'a RawValue, pointer: &str) -> Option<&'a RawValue> {
     Some(value)
 }
 
-/// An index without leading zeros, as RFC 6901 has it.
+/// Parses an index without leading zeros, as RFC 6901 requires.
 fn index(token: &str) -> Option<usize> {
     let is_canonical = token == "0" || token.starts_with(|c: char| matches!(c, '1'..='9'));
     is_canonical.then(|| token.parse().ok())?
 }
 
-/// `None` where a name is not Unicode (RFC 8259, section 8.2).
+/// Returns the members of an object; `None` if a name is not valid Unicode (RFC 8259, section 8.2).
 fn members(object: &RawValue) -> Option<Members<'_>> {
     serde_json::from_str(object.get()).ok()
 }
@@ -133,8 +125,8 @@ fn items(array: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(array.get()).ok()
 }
 
-/// Writes `value` without white space, with sorted members and the shortest escapes; what cannot be
-/// read, as it is.
+/// Writes `value` without white space, with sorted members and the shortest escapes. A value that cannot be decoded is
+/// written unchanged.
 fn write(value: &RawValue, depth: usize, text: &mut String) {
     let written = value.get();
     let shallow = depth < MAX_DEPTH;
@@ -179,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn spelling_makes_no_difference_but_to_numbers() {
+    fn only_numbers_are_compared_by_their_spelling() {
         for (one, other) in [
             (
                 r#"{"a":1,"b":[2,{"c":3,"d":4}]}"#,
@@ -211,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn deep_documents_are_read() {
+    fn deeply_nested_documents_are_compared() {
         let deep = |depth: usize, inner: &str| {
             format!("{}{inner}{}", "[".repeat(depth), "]".repeat(depth))
         };
@@ -220,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn pointers_find_what_rfc_6901_says() {
+    fn pointers_follow_rfc_6901() {
         let body = br#"{"foo":["bar","baz"],"":0,"a/b":1,"c%d":2,"e^f":3,"g|h":4,"i\\j":5,"k\"l":6," ":7,"m~n":8}"#;
         let document = document(body).unwrap();
         for (pointer, expected) in [
@@ -246,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_text_or_numbers() {
+    fn keys_are_strings_or_numbers() {
         let key = |body: &str| Identity::of_json(body.as_bytes(), "/id", &[]).map(|it| it.key);
         for (body, expected) in [
             (r#"{"id":"a\u0020b"}"#, "a b"),
@@ -304,7 +296,7 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "does not begin with /")]
-    fn a_pointer_begins_with_a_slash() {
+    fn pointer_without_leading_slash_panics() {
         let _ = Identity::of_json(b"{}", "id", &[]);
     }
 }

@@ -1,4 +1,4 @@
-//! One attempt at one event: its handler, and what may go wrong in it.
+//! One attempt at one event: runs the handler, and handles its failures.
 
 use std::sync::Arc;
 
@@ -10,25 +10,24 @@ use tracing::{debug, info, warn};
 
 use super::{Context, Served, span};
 use crate::event::Key;
-use crate::handler::{Event, Handled, Handler, HandlerError, Remedy};
+use crate::handler::{Event, Handled, Handler, HandlerError, Next};
 use crate::headers::Headers;
 use crate::observer::{AttemptEnd, Observed};
 use crate::panics::{logging, message};
 use crate::scheduler::{Attempt, ClaimedEvent, Lease, Outcome, Reason, Settlement};
 
-/// Reads an event's payload out of its body and its headers.
+/// Decodes the payload of an event from its body and headers.
 type Decode<P> = fn(&[u8], &Headers) -> Result<P, HandlerError>;
 
-/// What is done with the events of a kind.
+/// How the events of one kind are processed.
 pub(super) struct Handling<P, H> {
     pub(super) decode: Decode<P>,
     pub(super) handler: H,
 }
 
-/// Starts attempts at the events of a kind, whatever their payload is.
+/// Starts attempts at the events of one kind. Hides the type of the payload.
 pub(super) trait StartAttempt: Send + Sync {
-    /// Starts an attempt at `claimed`, which holds `slot` until it ends, and has the settler store how
-    /// it ended.
+    /// Starts an attempt at `claimed`. It occupies `slot` until it ends, and sends its settlement to `finished`.
     fn start(
         self: Arc<Self>,
         context: &Arc<Context>,
@@ -69,10 +68,10 @@ impl<P: Send + 'static, H: Handler<P>> StartAttempt for Handling<P, H> {
     }
 }
 
-/// An attempt whose end is not yet on its way to the settler.
+/// An attempt whose settlement has not been sent to the settler yet.
 ///
-/// Dropped before, it still ends the attempt: otherwise the heartbeat would go on renewing a lease
-/// on whose event nobody works.
+/// Dropping it ends the attempt. Otherwise the heartbeat would go on renewing the lease of an event that nobody
+/// processes.
 struct Unsettled {
     context: Arc<Context>,
     served: Arc<Served>,
@@ -88,7 +87,7 @@ impl Unsettled {
         let sent = self.finished.send(Settlement { lease, outcome }).await;
         self.ended = true;
         if sent.is_err() {
-            // The settler has given up: the lease must run out.
+            // The settler has given up, so the lease must expire.
             self.context.leases.forget([lease]);
         }
     }
@@ -98,12 +97,12 @@ impl Unsettled {
         self.context.leases.forget([self.lease]);
     }
 
-    /// How an attempt ends whose task ended by itself. A panic spends the attempt, so that an event
-    /// that always causes one fails in the end; a task that was aborted gives it back.
+    /// The outcome of an attempt whose task ended early. A panic spends the attempt, so that an event that always
+    /// causes a panic finally fails. A task that was aborted gives the attempt back.
     fn outcome(&self) -> Outcome {
         if std::thread::panicking() {
             let error = HandlerError::retry("attempt panicked outside its handler");
-            self.served.remedy(self.lease.attempt, error)
+            self.served.outcome_of(self.lease.attempt, error)
         } else {
             Outcome::Release
         }
@@ -113,7 +112,7 @@ impl Unsettled {
 impl Drop for Unsettled {
     /// Logs nothing: a second panic would end the process.
     fn drop(&mut self) {
-        // A lease that was lost is no longer held, and is somebody else's to settle.
+        // A lost lease is not held any more; the event belongs to another worker.
         if self.ended || !self.context.leases.holds(self.lease) {
             return;
         }
@@ -131,7 +130,7 @@ impl Drop for Unsettled {
             Ok(runtime) => {
                 let finished = self.finished.clone();
                 let sending = async move {
-                    // Fails only where the settler has given up; it forgets the lease.
+                    // Fails only if the settler has given up, which forgets the lease.
                     let _ = finished.send(settlement).await;
                 };
                 self.context.attempts.spawn_on(sending, &runtime);
@@ -141,7 +140,7 @@ impl Drop for Unsettled {
     }
 }
 
-/// Runs the handler on `claimed` and says how to settle; `None` where the handler has done so.
+/// Runs the handler on `claimed` and returns the outcome to settle; `None` if the handler has settled it.
 async fn attempt<P: Send + 'static, H: Handler<P>>(
     context: &Context,
     served: &Served,
@@ -160,7 +159,7 @@ async fn attempt<P: Send + 'static, H: Handler<P>>(
     let began = Instant::now();
     context.observe(|observer| observer.attempt_started(&observed));
     let outcome = outcome(context, served, handling, claimed, &key).await;
-    AttemptEnd::tell(outcome.as_ref().unwrap_or(&Outcome::Processed), |end| {
+    AttemptEnd::with(outcome.as_ref().unwrap_or(&Outcome::Processed), |end| {
         context.observe(|observer| {
             observer.attempt_ended(&observed, end, began.elapsed());
             if let AttemptEnd::Failed { reason } = end {
@@ -205,7 +204,7 @@ async fn outcome<P: Send + 'static, H: Handler<P>>(
         () = context.abandon.cancelled() => return Some(Outcome::Release),
     };
     let reason = error.reason.clone();
-    let outcome = served.remedy(attempt, error);
+    let outcome = served.outcome_of(attempt, error);
     logging(|| log_failure(served, key, attempt, &reason, &outcome));
     Some(outcome)
 }
@@ -234,15 +233,15 @@ async fn handle<P: Send + 'static, H: Handler<P>>(
 }
 
 impl Served {
-    /// How to settle `attempt`, which ended with `error`.
-    fn remedy(&self, attempt: Attempt, error: HandlerError) -> Outcome {
-        let HandlerError { reason, remedy, .. } = error;
-        let after = match remedy {
-            Remedy::Postpone(after) => return Outcome::Postpone { after },
-            Remedy::Reject => None,
+    /// The outcome of an attempt that ended with `error`.
+    fn outcome_of(&self, attempt: Attempt, error: HandlerError) -> Outcome {
+        let HandlerError { reason, next, .. } = error;
+        let after = match next {
+            Next::Postpone(after) => return Outcome::Postpone { after },
+            Next::Reject => None,
             _ if attempt.get() >= self.options.max_attempts => None,
-            Remedy::RetryAfter(after) => Some(after),
-            Remedy::Retry => Some(self.options.backoff.delay(attempt.number())),
+            Next::RetryAfter(after) => Some(after),
+            Next::Retry => Some(self.options.backoff.delay(attempt.number())),
         };
         match after {
             Some(after) => Outcome::Retry { after, reason },

@@ -1,5 +1,5 @@
-//! The claim loop: of each kind as many events as it has free slots, exactly when the next one falls
-//! due, and of all kinds that want some in one call.
+//! The claim loop: claims up to as many events of each kind as it has free slots, exactly when the next one falls due,
+//! and for all kinds that want events in one call.
 
 use std::collections::VecDeque;
 use std::future::{pending, ready};
@@ -22,25 +22,24 @@ use crate::observer::Observed;
 use crate::panics::{caught, logging};
 use crate::scheduler::{Claim, Claimed, FailureReason, Outcome, Settlement};
 
-/// Before the next claim when others hold all that is due.
-const CONTENDED: Duration = Duration::from_millis(10);
+/// The pause before the next claim when other workers take all due events.
+const CONTENDED_PAUSE: Duration = Duration::from_millis(10);
 
-/// At least as long between two claims of which the second follows a hint: a backend may give
-/// hints without end.
-const HINT_FLOOR: Duration = Duration::from_millis(1);
+/// The shortest time between a claim and the next one that follows a hint: a backend may give hints without end.
+const MIN_HINT_INTERVAL: Duration = Duration::from_millis(1);
 
-/// With more due than slots: at most as long for a quarter of the slots to come free, so that
-/// slow handlers do not make for claims of one event.
-const GATHER: Duration = Duration::from_millis(10);
+/// How long to wait for a quarter of the slots to become free, if more events are due than there are slots: so that slow
+/// handlers do not cause claims of single events.
+const GATHER_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// Of kinds that have more due than slots: at least as many events of each in one claim, and no more
-/// kinds than that allows. To look at a kind costs a store about as much as to lease an event, so that
-/// a few events of each of many kinds would cost twice as much.
+/// The smallest share of a kind in a claim, if more events are due than it has slots. It limits the number of such kinds in
+/// one claim. Looking at a kind costs a store about as much as leasing an event, so a few events of each of many kinds
+/// would cost twice as much.
 const MIN_SHARE: usize = 32;
 
 /// A kind that wants events, and its free slots.
 struct Wanting {
-    /// Its place among the kinds.
+    /// Its index among the kinds.
     place: usize,
     slots: OwnedSemaphorePermit,
 }
@@ -49,11 +48,11 @@ struct Wanting {
 #[derive(Clone, Copy)]
 struct Next {
     at: Instant,
-    /// When it was claimed last.
+    /// When its last claim began.
     asked_at: Instant,
-    /// Whether it had more due than slots.
+    /// Whether more events were due than it had slots.
     behind: bool,
-    /// Whether nothing is known to fall due then.
+    /// Whether it is only a poll, since no event is known to fall due then.
     poll: bool,
 }
 
@@ -61,15 +60,15 @@ struct Next {
 pub(super) struct Claiming {
     context: Arc<Context>,
     finished: mpsc::Sender<Settlement>,
-    /// By the places of the kinds.
+    /// One for each kind.
     next: Vec<Next>,
-    /// One future for each kind that has not been asked: it ends when the kind wants events.
+    /// A future for each kind that is waiting. It completes when the kind wants events.
     waiting: FuturesUnordered<BoxFuture<'static, Wanting>>,
-    /// The kinds that want events and have not been asked, in the order of their turns.
+    /// The kinds that want events and have not been claimed yet, in the order of their turns.
     queue: VecDeque<Wanting>,
-    /// The kinds that sleep until their time comes.
+    /// Whether each kind is asleep until its next claim.
     idle: Vec<bool>,
-    /// The kinds that `hint` tells of.
+    /// The kinds for which `hint` waits.
     listened: Vec<bool>,
     hint: BoxFuture<'static, Vec<usize>>,
     failures: u32,
@@ -109,7 +108,7 @@ impl Claiming {
             tokio::select! {
                 biased;
                 () = context.stop.cancelled() => return,
-                // Before kinds that want events again and again.
+                // Before the kinds, which may want events all the time.
                 places = &mut self.hint => {
                     self.hint = never();
                     self.hinted(&places);
@@ -118,7 +117,7 @@ impl Claiming {
                 Some(first) = unconstrained(self.waiting.next()) => self.want(first),
                 () = ready(()), if !self.queue.is_empty() => {}
             }
-            // All that want events now, however many: the task's budget would part them.
+            // All kinds that want events now, however many; Tokio's budget for a task would split them.
             while let Some(Some(more)) = unconstrained(self.waiting.next()).now_or_never() {
                 self.want(more);
             }
@@ -132,8 +131,8 @@ impl Claiming {
         self.queue.push_back(wanting);
     }
 
-    /// The kinds to ask now: all that want events, but for those beyond a number that have more due
-    /// than slots, which have the next turns.
+    /// Returns the kinds to claim now: all that want events. Of kinds with more due events than slots, only a limited number
+    /// has a turn; the others have the next turns.
     fn next_turn(&mut self) -> Vec<Wanting> {
         let kinds = &self.context.kinds;
         let batches = self
@@ -155,12 +154,12 @@ impl Claiming {
         wanting
     }
 
-    /// Has the backend tell of work for the kinds that sleep.
+    /// Waits for hints of the backend for the kinds that are asleep.
     fn listen(&mut self) {
         while self.idle != self.listened {
             self.listened.clone_from(&self.idle);
             let mut next = hint(&self.context, &self.idle);
-            // The next one listens before the last one is given up, so that no hint is lost.
+            // The new wait begins before the old one is dropped, so that no hint is lost.
             let next_over = (&mut next).now_or_never();
             let last_over = mem::replace(&mut self.hint, next).now_or_never();
             if next_over.is_some() {
@@ -172,10 +171,10 @@ impl Claiming {
         }
     }
 
-    /// Has kinds claim soon of which a hint tells; all that sleep, where it tells of none of them.
+    /// Wakes the sleeping kinds that a hint names, or all sleeping kinds if it names none of them.
     fn hinted(&mut self, places: &[usize]) {
-        let told = |place: &usize| places.contains(place) && self.idle[*place];
-        let mut woken: Vec<usize> = (0..self.idle.len()).filter(told).collect();
+        let is_named = |place: &usize| places.contains(place) && self.idle[*place];
+        let mut woken: Vec<usize> = (0..self.idle.len()).filter(is_named).collect();
         if woken.is_empty() {
             woken = (0..self.idle.len())
                 .filter(|place| self.idle[*place])
@@ -191,7 +190,7 @@ impl Claiming {
         let context = Arc::clone(&self.context);
         let claims = claims(&context, &wanting);
         let asked_at = Instant::now();
-        // Not cut short by a stop: leases that nobody knows of would have to run out.
+        // A stop does not interrupt this: unknown leases would have to expire.
         match caught(context.scheduler.claim(&claims)).await {
             Ok(claimed) => {
                 debug_assert_eq!(claimed.len(), claims.len());
@@ -233,15 +232,15 @@ impl Claiming {
         }
     }
 
-    /// When to claim a kind again of which `claimed` was brought.
+    /// When to claim a kind again after a claim with this result.
     fn next(&self, place: usize, claim: &Claim, claimed: &Claimed, asked_at: Instant) -> Next {
         let now = Instant::now();
         let interval = self.context.kinds[place].options.poll_interval;
-        let brought = claimed.events.len() + claimed.exhausted.len();
-        let behind = brought >= claim.limit.get();
+        let found = claimed.events.len() + claimed.exhausted.len();
+        let behind = found >= claim.limit.get();
         let known = match claimed.next_due {
             _ if behind => Some(Duration::ZERO),
-            Some(Duration::ZERO) if brought == 0 => Some(CONTENDED),
+            Some(Duration::ZERO) if found == 0 => Some(CONTENDED_PAUSE),
             next_due => next_due.filter(|next_due| *next_due <= interval),
         };
         Next {
@@ -252,8 +251,8 @@ impl Claiming {
         }
     }
 
-    /// When to look at a kind of which nothing is known to fall due: together with another one,
-    /// so that many kinds are asked no more often than one is.
+    /// When to poll a kind for which no event is known to fall due: together with another kind, so that many kinds are polled
+    /// no more often than one.
     fn poll_at(&self, place: usize, now: Instant, interval: Duration) -> Instant {
         let (earliest, latest) = (now + interval / 2, now + interval);
         let others = self.next.iter().enumerate();
@@ -264,7 +263,7 @@ impl Claiming {
         shared.min().unwrap_or(latest)
     }
 
-    /// Starts an attempt at each event, or hands them back where the worker is stopping.
+    /// Starts an attempt at each event, or releases the events if the worker is stopping.
     async fn start(
         &mut self,
         place: usize,
@@ -299,7 +298,7 @@ impl Claiming {
                 let outcome = Outcome::Release;
                 let settlement = Settlement { lease, outcome };
                 if self.finished.send(settlement).await.is_err() {
-                    // The settler has given up: the lease must run out.
+                    // The settler has given up, so the lease must expire.
                     context.leases.forget([lease]);
                 }
             }
@@ -326,19 +325,19 @@ impl Claiming {
         let next = self.next[place];
         let is_idle = next.at > Instant::now();
         self.idle[place] = is_idle;
-        // A hint from before the last claim.
+        // Drops a hint from before the last claim.
         let _ = served.hint.notified().now_or_never();
         self.waiting.push(Box::pin(async move {
             if is_idle {
                 tokio::select! {
                     biased;
                     () = sleep_until(next.at) => {}
-                    () = served.hint.notified() => sleep_until(next.asked_at + HINT_FLOOR).await,
+                    () = served.hint.notified() => sleep_until(next.asked_at + MIN_HINT_INTERVAL).await,
                 }
             }
             let slots = free_slots(&served, next.behind).await;
             if next.behind {
-                // Without a pause where the backend panics.
+                // No pause if the backend panics.
                 let pause = AssertUnwindSafe(|| scheduler.pause_before_claim(&served.kind));
                 let pause = catch_unwind(pause).unwrap_or_default();
                 if !pause.is_zero() {
@@ -350,34 +349,34 @@ impl Claiming {
     }
 }
 
-/// What to ask for: of each kind as many events as it has slots, and of all together one batch,
-/// of which no kind has more than its share while others want theirs.
+/// Returns the parameters of the next claim: for each kind as many events as it has slots, and for all together one batch, in
+/// which no kind takes more than its share while other kinds want theirs.
 fn claims(context: &Context, wanting: &[Wanting]) -> Vec<Claim> {
     let options = wanting
         .iter()
         .map(|wanting| &context.kinds[wanting.place].options);
     let batch = options.map(|options| options.max_batch).max().unwrap_or(1);
     let share = (batch / wanting.len().max(1)).max(1);
-    let wishes: Vec<usize> = wanting
+    let wanted: Vec<usize> = wanting
         .iter()
         .map(|wanting| {
             let options = &context.kinds[wanting.place].options;
             wanting.slots.num_permits().min(options.max_batch)
         })
         .collect();
-    let shared: usize = wishes.iter().map(|&wish| wish.min(share)).sum();
+    let shared: usize = wanted.iter().map(|&wanted| wanted.min(share)).sum();
     let mut left = batch.saturating_sub(shared);
-    let claims = wanting.iter().zip(wishes).map(|(wanting, wish)| {
+    let claims = wanting.iter().zip(wanted).map(|(wanting, wanted)| {
         let served = &context.kinds[wanting.place];
-        let more = wish.saturating_sub(share).min(left);
+        let more = wanted.saturating_sub(share).min(left);
         left -= more;
-        served.claim(wish.min(share) + more)
+        served.claim(wanted.min(share) + more)
     });
     claims.collect()
 }
 
-/// Ends with a hint of the backend for the kinds that are `idle`, and tells of which; never where the
-/// backend panics: the worker polls.
+/// Waits for a hint of the backend for the kinds that are `idle`, and returns the kinds that it names. Never completes if the
+/// backend panics; the worker polls then.
 fn hint(context: &Context, idle: &[bool]) -> BoxFuture<'static, Vec<usize>> {
     let places: Vec<usize> = (0..idle.len()).filter(|place| idle[*place]).collect();
     if places.is_empty() {
@@ -404,7 +403,7 @@ fn never() -> BoxFuture<'static, Vec<usize>> {
     Box::pin(pending())
 }
 
-/// Waits for a free slot and takes all that are free, up to one claim's worth.
+/// Waits for a free slot and takes all free slots, up to the limit of one claim.
 async fn free_slots(served: &Served, behind: bool) -> OwnedSemaphorePermit {
     const NEVER_CLOSED: &str = "the semaphore is never closed";
     let mut slots = Arc::clone(&served.slots)
@@ -414,7 +413,7 @@ async fn free_slots(served: &Served, behind: bool) -> OwnedSemaphorePermit {
     let limit = served.options.concurrency.min(served.options.max_batch);
     if behind {
         let more = Arc::clone(&served.slots).acquire_many_owned(permits(limit / 4));
-        if let Ok(more) = timeout(GATHER, more).await {
+        if let Ok(more) = timeout(GATHER_TIMEOUT, more).await {
             slots.merge(more.expect(NEVER_CLOSED));
         }
     }

@@ -1,4 +1,4 @@
-//! The heartbeat: renews what is held, stops what was lost.
+//! The heartbeat: renews leases, and stops the handlers of lost leases.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::Context;
 use crate::panics::{caught, logging};
 use crate::scheduler::{Extended, Lease};
 
-/// Beats in one lease.
+/// How many times a lease is renewed in its duration.
 const BEATS: u32 = 4;
 
 /// Renews leases until all attempts are settled.
@@ -25,7 +25,7 @@ pub(super) async fn run(context: Arc<Context>) {
             () = context.settled.cancelled() => return,
             () = sleep(pause) => {}
         }
-        // After a failure there is still time for some tries before the leases run out.
+        // After a failure there is time for some more tries before the leases expire.
         pause = if renew(&context, beat).await {
             beat
         } else {
@@ -34,13 +34,12 @@ pub(super) async fn run(context: Arc<Context>) {
     }
 }
 
-/// How often leases of a length are renewed.
+/// How often leases of this duration are renewed.
 fn beat_of(length: Duration) -> Duration {
     (length / BEATS).max(Duration::from_millis(1))
 }
 
-/// Renews the leases whose time to be renewed is nearer than half a `beat`: whether the store
-/// answered.
+/// Renews the leases that are due for it within half a `beat`. Returns whether the store answered.
 async fn renew(context: &Context, beat: Duration) -> bool {
     let old = context
         .leases
@@ -52,7 +51,7 @@ async fn renew(context: &Context, beat: Duration) -> bool {
     answered
 }
 
-/// Renews leases of one length.
+/// Renews leases of one duration. Returns whether the store answered.
 async fn renew_all(context: &Context, leases: Vec<Lease>, length: Duration) -> bool {
     let asked_at = Instant::now();
     match caught(context.scheduler.extend(&leases, length)).await {
@@ -64,7 +63,7 @@ async fn renew_all(context: &Context, leases: Vec<Lease>, length: Duration) -> b
                     Extended::LeaseLost => {
                         if context.leases.lose(lease) {
                             let event = lease.event.get();
-                            logging(|| warn!(event, "lease was lost, its handler is stopped"));
+                            logging(|| warn!(event, "lease was lost, stopping its handler"));
                         }
                     }
                 }

@@ -1,4 +1,4 @@
-//! The leases a worker holds: what a heartbeat renews.
+//! The leases that a worker holds, and that the heartbeat renews.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,24 +10,24 @@ use tokio::time::Instant;
 use crate::event::EventId;
 use crate::scheduler::Lease;
 
-/// The leases not yet settled.
+/// The leases that are not settled yet.
 #[derive(Default)]
 pub(super) struct Leases(Mutex<HashMap<EventId, Held>>);
 
 struct Held {
     lease: Lease,
-    /// How long it runs after each renewal.
+    /// How long it lasts after each renewal.
     length: Duration,
-    /// Not later than when the store counted the lease from.
+    /// When it was renewed, or earlier: the time before the request to the store.
     renewed_at: Instant,
-    /// Whether the handler has not ended yet.
+    /// Whether the handler is still running.
     running: bool,
-    /// Stops the handler.
+    /// Aborts the handler.
     handler: Option<AbortHandle>,
 }
 
 impl Held {
-    /// Stops the handler, if one runs.
+    /// Stops the handler if it is running.
     fn stop(self) {
         if let Some(handler) = self.handler.filter(|_| self.running) {
             handler.abort();
@@ -36,8 +36,8 @@ impl Held {
 }
 
 impl Leases {
-    /// Notes leases whose handlers are about to start. An event that is held already was claimed
-    /// again after its lease ran out: the handler of before is stopped.
+    /// Adds leases whose handlers are about to start. If an event has a lease already, that lease has expired and the event
+    /// was claimed again: its earlier handler is stopped.
     pub(super) fn hold(
         &self,
         leases: impl IntoIterator<Item = Lease>,
@@ -59,7 +59,7 @@ impl Leases {
         }
     }
 
-    /// Notes how to stop the handlers of leases, some of which may have ended already.
+    /// Adds the handles to abort the handlers, some of which may have ended already.
     pub(super) fn started(&self, handlers: impl IntoIterator<Item = (Lease, AbortHandle)>) {
         let mut held = self.lock();
         for (lease, handler) in handlers {
@@ -69,14 +69,14 @@ impl Leases {
         }
     }
 
-    /// Notes that the handler has ended and that the lease waits for its settlement.
+    /// Records that the handler has ended, and that the lease waits for its settlement.
     pub(super) fn ended(&self, lease: Lease) {
         if let Some(it) = find(&mut self.lock(), lease) {
             it.running = false;
         }
     }
 
-    /// Forgets leases that are settled, or lost.
+    /// Removes leases that are settled or lost.
     pub(super) fn forget(&self, leases: impl IntoIterator<Item = Lease>) {
         let mut held = self.lock();
         for lease in leases {
@@ -86,8 +86,8 @@ impl Leases {
         }
     }
 
-    /// Forgets a lease that somebody else holds by now, and stops its handler: whether one ran.
-    /// A lease whose handler has ended learns its loss from its settlement.
+    /// Removes a lost lease and stops its handler. Returns whether the handler was running. If it has ended already, the lease
+    /// stays, and its settlement will find that it is lost.
     pub(super) fn lose(&self, lease: Lease) -> bool {
         let mut held = self.lock();
         if !find(&mut held, lease).is_some_and(|it| it.running) {
@@ -99,14 +99,14 @@ impl Leases {
         true
     }
 
-    /// Notes that `lease` runs on from `now`.
+    /// Records that `lease` was renewed at `now`.
     pub(super) fn renewed(&self, lease: Lease, now: Instant) {
         if let Some(it) = find(&mut self.lock(), lease) {
             it.renewed_at = now;
         }
     }
 
-    /// The leases last renewed at least as long ago as `age` says for their length, by length.
+    /// Returns the leases whose last renewal is at least `age(duration)` ago, grouped by their duration.
     pub(super) fn older_than(
         &self,
         age: impl Fn(Duration) -> Duration,
@@ -121,28 +121,28 @@ impl Leases {
         old
     }
 
-    /// Whether `lease` has surely run out by the worker's own clock.
+    /// Whether `lease` has certainly expired, by the worker's own clock.
     pub(super) fn has_expired(&self, lease: Lease) -> bool {
         find(&mut self.lock(), lease).is_none_or(|it| it.renewed_at.elapsed() >= it.length)
     }
 
-    /// Whether `lease` is held, and not lost, forgotten or replaced by a later one.
+    /// Whether `lease` is held: not settled, lost or replaced by a later one.
     pub(super) fn holds(&self, lease: Lease) -> bool {
         find(&mut self.lock(), lease).is_some()
     }
 
-    /// How many leases are held.
+    /// The number of leases that are held.
     pub(super) fn held(&self) -> usize {
         self.lock().len()
     }
 
-    /// How many handlers are running.
+    /// The number of running handlers.
     pub(super) fn running(&self) -> usize {
         self.lock().values().filter(|it| it.running).count()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<EventId, Held>> {
-        // Every change is one insert or remove: a panic cannot leave the map half-changed.
+        // Each change is one insert or remove, so a panic cannot leave the map incomplete.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

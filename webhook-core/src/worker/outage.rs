@@ -1,4 +1,4 @@
-//! How long to wait before the next try while the store fails.
+//! How long to wait before the next call while the store fails.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ const BACKOFF: Backoff = Backoff {
     cap: Duration::from_secs(5),
 };
 
-/// At least as long, whatever the jitter.
-const FLOOR: Duration = Duration::from_millis(20);
+/// The shortest wait, also for the smallest jitter.
+const MIN_PAUSE: Duration = Duration::from_millis(20);
 
-/// The wait after `failures` failures in a row, from 1.
+/// Returns the wait after this many failures in a row, from 1.
 pub(super) fn pause(failures: u32) -> Duration {
-    BACKOFF.delay(failures).max(FLOOR)
+    BACKOFF.delay(failures).max(MIN_PAUSE)
 }

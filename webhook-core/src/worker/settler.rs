@@ -1,4 +1,4 @@
-//! The settler: how attempts ended, stored in batches.
+//! The settler: stores the results of attempts, in batches.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::{Context, outage};
 use crate::panics::{caught, logging};
 use crate::scheduler::{Settled, Settlement};
 
-/// Settles what comes through `finished`, until the claim loop and every attempt have ended.
+/// Settles the attempts from `finished`, until the claim loop and all attempts have ended.
 pub(super) async fn run(context: Arc<Context>, mut finished: mpsc::Receiver<Settlement>) {
     let batches = context.kinds.iter().map(|served| served.options.max_batch);
     let max_batch = batches.max().unwrap_or(1);
@@ -22,7 +22,7 @@ pub(super) async fn run(context: Arc<Context>, mut finished: mpsc::Receiver<Sett
     context.settled.cancel();
 }
 
-/// Settles a batch, again and again while the store fails and the leases last.
+/// Settles a batch. While the store fails, it tries again until the leases expire.
 async fn settle(context: &Context, batch: &mut Vec<Settlement>) {
     let mut failures = 0;
     while !batch.is_empty() {
@@ -36,7 +36,7 @@ async fn settle(context: &Context, batch: &mut Vec<Settlement>) {
                     }
                 }
                 context.leases.forget(batch.iter().map(|it| it.lease));
-                logging(|| debug!(events = batch.len(), "settled"));
+                logging(|| debug!(events = batch.len(), "settled attempts"));
                 return;
             }
             Err(error) => {
@@ -47,7 +47,7 @@ async fn settle(context: &Context, batch: &mut Vec<Settlement>) {
                         events = batch.len(),
                         error = &error as &dyn std::error::Error,
                         ?pause,
-                        "failed to settle"
+                        "failed to settle attempts, trying again"
                     )
                 });
                 sleep(pause).await;
@@ -57,7 +57,7 @@ async fn settle(context: &Context, batch: &mut Vec<Settlement>) {
                     logging(|| {
                         warn!(
                             events = expired.len(),
-                            "leases ran out before the attempts were settled"
+                            "leases expired before the attempts were settled, so the events are due again"
                         )
                     });
                     context.leases.forget(expired);

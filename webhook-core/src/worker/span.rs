@@ -1,4 +1,4 @@
-//! The span of an attempt, in which its handler logs.
+//! The tracing span of an attempt, which has the log lines of its handler.
 
 use std::any::Any;
 use std::future::poll_fn;
@@ -12,8 +12,8 @@ use crate::event::{Key, Kind};
 use crate::panics::logging;
 use crate::scheduler::Attempt;
 
-/// Runs `handling` in a span of the name `attempt`, with the fields `kind`, `key` and `attempt`, and
-/// catches its panics. A subscriber that panics changes nothing else.
+/// Runs `handling` in a span named `attempt`, with the fields `kind`, `key` and `attempt`, and catches its panics. Panics of the
+/// log subscriber have no effect.
 pub(super) async fn within<F: Future>(
     kind: &Kind,
     key: &Key,

@@ -186,10 +186,7 @@ impl From<InvalidPayload> for Problem {
                 ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid transaction")
             },
             InvalidPayload::Key(reason) => Self {
-                errors: vec![FieldError {
-                    pointer: "/transaction_id".to_owned(),
-                    detail: reason.to_string(),
-                }],
+                errors: vec![FieldError::new("/transaction_id", reason.to_string())],
                 ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid transaction")
             },
             invalid => Self::internal(invalid),

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::super::*;
 use super::scripted::{LAST_ATTEMPT, SECOND, Scripted, brings, event, start};
 use crate::handler::{Event, Handled, HandlerError};
-use crate::sample::Word;
 use crate::scheduler::{ClaimedEvent, Outcome, Reason};
+use crate::test_payload::Word;
 
 /// How the worker settles a single event whose handler ends as `handler` does.
 async fn outcome_of(attempt: u32, handler: impl Handler<Word>) -> Outcome {

@@ -11,8 +11,8 @@ use super::super::*;
 use super::scripted::{SECOND, Scripted, brings, due_in, event, start, start_with};
 use crate::error::StoreError;
 use crate::handler::{Event, HandlerError, RawEvent};
-use crate::sample::Word;
 use crate::scheduler::{Claimed, Extended, Lease, MockScheduler, Outcome, Settled, Settlement};
+use crate::test_payload::Word;
 
 #[tokio::test(start_paused = true)]
 async fn claims_ask_for_no_more_than_the_free_slots() {

@@ -10,8 +10,8 @@ use super::super::*;
 use super::scripted::{SECOND, Scripted, brings, event, start};
 use crate::error::StoreError;
 use crate::handler::Event;
-use crate::sample::Word;
 use crate::scheduler::{Extended, MockScheduler, Outcome, Settled};
+use crate::test_payload::Word;
 
 #[tokio::test(start_paused = true)]
 async fn long_handlers_keep_their_lease() {

@@ -11,8 +11,8 @@ use super::super::*;
 use super::scripted::{LAST_ATTEMPT, SECOND, Scripted, brings, event};
 use crate::handler::{Event, HandlerError};
 use crate::observer::{AttemptEnd, Observed};
-use crate::sample::Word;
 use crate::scheduler::{Claimed, FailureReason};
+use crate::test_payload::Word;
 
 /// Notes what it is told.
 #[derive(Clone, Default)]

@@ -11,8 +11,8 @@ use super::super::*;
 use super::scripted::{LAST_ATTEMPT, SECOND, Scripted, brings, event, start};
 use crate::error::StoreError;
 use crate::handler::{Event, HandlerError};
-use crate::sample::Word;
 use crate::scheduler::{Claim, Claimed, Extended, Lease, Outcome, Settled, Settlement};
+use crate::test_payload::Word;
 
 /// Panics when it is dropped.
 struct Bomb;

@@ -11,11 +11,11 @@ use tokio::sync::Notify;
 use super::super::*;
 use crate::error::StoreError;
 use crate::event::{EventId, Key};
-use crate::sample::Word;
 use crate::scheduler::{
     Attempt, Claim, Claimed, ClaimedEvent, Extended, Fence, Lease, MockScheduler, Outcome, Settled,
     Settlement,
 };
+use crate::test_payload::Word;
 
 /// With the default options.
 pub(super) const LAST_ATTEMPT: u32 = 25;

@@ -5,7 +5,7 @@ use crate::handler::HandlerError;
 use crate::headers::Headers;
 use crate::payload::{FieldError, Identity, InvalidPayload, Payload};
 
-/// A payload that is its own key.
+/// A payload whose body is its key.
 #[derive(Debug)]
 pub(crate) struct Word(pub(crate) String);
 
@@ -19,10 +19,10 @@ impl Payload for Word {
     fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
         match std::str::from_utf8(body) {
             Ok(word) => Ok(Self(word.to_owned())),
-            Err(_) => Err(InvalidPayload::Fields(vec![FieldError {
-                pointer: "/word".to_owned(),
-                detail: "must be text".to_owned(),
-            }]))?,
+            Err(_) => Err(InvalidPayload::Fields(vec![FieldError::new(
+                "/word",
+                "must be text",
+            )]))?,
         }
     }
 }

@@ -55,7 +55,7 @@ pub async fn pruned_kinds_are_forgotten(backend: Backend) {
             older_than: Duration::ZERO,
             limit: NonZeroUsize::MAX,
         };
-        let pruned = backend.operator.prune(&prune).await.expect("prune");
+        let pruned = backend.admin.prune(&prune).await.expect("prune");
         assert_eq!(pruned, 1, "{name}");
     };
     prune("processed", TerminalState::Processed).await;
@@ -240,7 +240,7 @@ pub async fn pages_go_on_after_any_id(backend: Backend) {
 /// Settlements are counted by their age, their state and their kind.
 pub async fn what_was_settled_of_late_is_counted(backend: Backend) {
     let settled = async |within| {
-        let settled = backend.operator.settled(&kind(), within).await;
+        let settled = backend.admin.settled(&kind(), within).await;
         settled.expect("settled")
     };
     assert_eq!(settled(LONG).await, SettledCounts::default());
@@ -254,7 +254,7 @@ pub async fn what_was_settled_of_late_is_counted(backend: Backend) {
         failed: 1,
     };
     assert_eq!(settled(LONG).await, expected);
-    let other = backend.operator.settled(&kind_named("other"), LONG).await;
+    let other = backend.admin.settled(&kind_named("other"), LONG).await;
     assert_eq!(other.expect("settled"), SettledCounts::default());
     backend.pass(PAST_SHORT).await;
     assert_eq!(settled(SHORT).await, SettledCounts::default());
@@ -278,16 +278,16 @@ fn one_of(name: &'static str) -> Claim {
 }
 
 async fn kinds(backend: &Backend) -> Vec<String> {
-    let kinds = backend.operator.kinds().await.expect("kinds");
+    let kinds = backend.admin.kinds().await.expect("kinds");
     kinds.iter().map(Kind::to_string).collect()
 }
 
 async fn counts(backend: &Backend) -> Counts {
-    backend.operator.counts(&kind()).await.expect("counts")
+    backend.admin.counts(&kind()).await.expect("counts")
 }
 
 async fn lag(backend: &Backend) -> Option<Duration> {
-    backend.operator.lag(&kind()).await.expect("lag")
+    backend.admin.lag(&kind()).await.expect("lag")
 }
 
 async fn list(
@@ -302,7 +302,7 @@ async fn list(
         after,
         ..Page::new(kind.clone(), state, limit)
     };
-    backend.operator.list(&page).await.expect("list")
+    backend.admin.list(&page).await.expect("list")
 }
 
 fn names(records: &[EventSummary]) -> Vec<&str> {
