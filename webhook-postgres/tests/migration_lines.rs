@@ -12,22 +12,19 @@ use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{MigrationLine, PgError, PgOptions, PgStore, sqlx};
 
 /// A line with a name and a migration that quotes.
-const KEYS: MigrationLine = MigrationLine {
-    name: "app's keys",
-    migrations: &[CREATE_KEYS],
-};
+const KEYS: MigrationLine = MigrationLine::new("app's keys", &[CREATE_KEYS]);
 
 /// The same line in a newer program.
-const MORE_KEYS: MigrationLine = MigrationLine {
-    name: "app's keys",
-    migrations: &[
+const MORE_KEYS: MigrationLine = MigrationLine::new(
+    "app's keys",
+    &[
         CREATE_KEYS,
         (
             "create_count",
             "CREATE VIEW webhook.key_count AS SELECT count(*) FROM webhook.keys",
         ),
     ],
-};
+);
 
 const CREATE_KEYS: (&str, &str) = (
     "create the view of all 'keys'",
@@ -126,10 +123,10 @@ async fn line_of_a_newer_program_is_refused() {
 /// The library's own migrations are rolled back with it.
 #[tokio::test]
 async fn line_that_fails_leaves_nothing_behind() {
-    const BROKEN: MigrationLine = MigrationLine {
-        name: "broken",
-        migrations: &[CREATE_KEYS, ("select_nothing", "SELECT nothing")],
-    };
+    const BROKEN: MigrationLine = MigrationLine::new(
+        "broken",
+        &[CREATE_KEYS, ("select_nothing", "SELECT nothing")],
+    );
     let database = TestDatabase::create().await;
     let store = PgStore::connect(database.url()).await.unwrap();
     let error = store.migrate_with(&[BROKEN]).await.unwrap_err();
@@ -152,13 +149,13 @@ async fn line_that_fails_leaves_nothing_behind() {
 /// A role or a database may have a search path on which operators mean something else.
 #[tokio::test]
 async fn lines_run_with_the_settings_of_the_library() {
-    const PATH: MigrationLine = MigrationLine {
-        name: "path",
-        migrations: &[(
+    const PATH: MigrationLine = MigrationLine::new(
+        "path",
+        &[(
             "note_the_path",
             "CREATE TABLE webhook.path AS SELECT current_setting('search_path') AS path",
         )],
-    };
+    );
     let database = TestDatabase::create().await;
     let mut connection = database.connection().await;
     run(

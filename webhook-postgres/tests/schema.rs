@@ -14,13 +14,13 @@ use webhook_postgres::{MigrationLine, PgOptions, PgStore, Pooler, Schema, sqlx};
 
 use inbox::{DEADLINE, claim, event, kind, reference};
 
-const LINE: MigrationLine = MigrationLine {
-    name: "reports",
-    migrations: &[(
+const LINE: MigrationLine = MigrationLine::new(
+    "reports",
+    &[(
         "create_keys_view",
         "CREATE VIEW webhook.keys AS SELECT key FROM webhook.events",
     )],
-};
+);
 
 async fn store_in(database: &TestDatabase, schema: &str) -> PgStore {
     let mut options: PgOptions = database.url().parse().unwrap();

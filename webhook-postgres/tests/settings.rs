@@ -258,9 +258,9 @@ fn store_may_be_dropped_after_its_runtime() {
 }
 
 /// The line of `webhook-server`, whose view calls functions.
-const TRANSACTIONS: MigrationLine = MigrationLine {
-    name: "transactions",
-    migrations: &[
+const TRANSACTIONS: MigrationLine = MigrationLine::new(
+    "transactions",
+    &[
         (
             "create_transactions_view",
             include_str!(
@@ -272,7 +272,7 @@ const TRANSACTIONS: MigrationLine = MigrationLine {
             include_str!("../../webhook-server/src/transaction/migrations/read_marked_bodies.sql"),
         ),
     ],
-};
+);
 
 /// A role without rights on the schema may create in `public`, as before PostgreSQL 15, and every
 /// role searches `public` first.

@@ -6,25 +6,25 @@ use super::{Applied, apply};
 use crate::error::PgError;
 use crate::schema::Schema;
 
-/// A line of migrations beside the library's own, for a program that adds objects of its own to the
-/// inbox's schema: a view over its events, for example. See [`PgStore::migrate_with`].
+/// Migrations of a program that adds objects of its own to the inbox's schema, such as a view of its events. See
+/// [`PgStore::migrate_with`].
 ///
-/// Its migrations run in their order, each once in a database, after the library's own and in the same
-/// transaction. The table `webhook.line_migrations` records them. A migration that has run anywhere must
-/// never change, move or go: append another one.
+/// The migrations run in order, each once per database, after the library's own migrations and in the same transaction.
+/// The table `webhook.line_migrations` records them. Never change, move or remove a migration that has run anywhere:
+/// append another one.
 ///
 /// ```no_run
 /// use webhook_postgres::{MigrationLine, PgStore};
 ///
-/// const REPORTS: MigrationLine = MigrationLine {
-///     name: "reports",
-///     migrations: &[(
+/// const REPORTS: MigrationLine = MigrationLine::new(
+///     "reports",
+///     &[(
 ///         "create_failed_view",
 ///         "CREATE VIEW webhook.failed AS
 ///          SELECT events.key, outcomes.reason
 ///          FROM webhook.events JOIN webhook.outcomes USING (id) WHERE outcomes.failed",
 ///     )],
-/// };
+/// );
 ///
 /// # async fn example(store: PgStore) -> Result<(), webhook_postgres::PgError> {
 /// store.migrate_with(&[REPORTS]).await?;
@@ -33,16 +33,28 @@ use crate::schema::Schema;
 ///
 /// [`PgStore::migrate_with`]: crate::PgStore::migrate_with
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct MigrationLine {
-    /// Tells it from the lines of other programs that use the same schema.
+    /// The name of the line, unique among the programs that use the same schema.
     pub name: &'static str,
-    /// The name and the SQL of each migration; version 1 is the first. The SQL runs with the search path of
-    /// the library's own migrations, so it must name the schema of what it makes and uses. It names `webhook`, which stands for the
-    /// schema of the inbox, whatever its name is.
+    /// The name and the SQL of each migration, from version 1 on.
+    ///
+    /// The SQL runs with the search path of the library's own migrations, so it must qualify every object with its schema.
+    /// The schema `webhook` stands for the schema of the inbox, also if that has another name.
     pub migrations: &'static [(&'static str, &'static str)],
 }
 
-/// Where lines are recorded. Made with the first line, so that a database without lines has no such table.
+impl MigrationLine {
+    /// A line with this name, and the name and SQL of each of its migrations.
+    pub const fn new(
+        name: &'static str,
+        migrations: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        Self { name, migrations }
+    }
+}
+
+/// The table that records lines. It is created with the first line, so that a database without lines does not have it.
 const CREATE_TABLE: &str = "
     CREATE TABLE IF NOT EXISTS webhook.line_migrations (
       line       text COLLATE \"C\" NOT NULL,
@@ -52,11 +64,11 @@ const CREATE_TABLE: &str = "
       PRIMARY KEY (line, version)
     )";
 
-/// Versions of the library's own migrations that belong to a line now. Where one of them is recorded, the
-/// migration of that name has run.
+/// Versions of the library's own migrations that belong to a line now. If one of them is recorded, the migration of that
+/// name has run.
 const MOVED_VERSIONS: &str = "2, 5";
 
-/// Whether there is nothing to do for any of `lines`.
+/// Whether all `lines` are up to date.
 pub(super) async fn are_up_to_date(
     schema: &Schema,
     connection: &mut PgConnection,
@@ -82,7 +94,7 @@ pub(super) async fn are_up_to_date(
     Ok(true)
 }
 
-/// Brings each of `lines` up to date, inside a transaction, where the library's own migrations have run.
+/// Brings all `lines` up to date, in the transaction in which the library's own migrations have run.
 pub(super) async fn migrate(
     schema: &Schema,
     transaction: &mut PgConnection,
@@ -130,7 +142,7 @@ fn known(line: &MigrationLine) -> i32 {
     i32::try_from(line.migrations.len()).expect("a program has fewer migrations")
 }
 
-/// The last version of `line` that the database has.
+/// Returns the latest version of `line` in the database.
 async fn version(
     schema: &Schema,
     connection: &mut PgConnection,
@@ -165,7 +177,7 @@ async fn flag(
     Ok(row.try_get(0)?)
 }
 
-/// The text as a literal of SQL; sessions have `standard_conforming_strings` on.
+/// Returns the text as an SQL literal. Sessions have `standard_conforming_strings` on.
 fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

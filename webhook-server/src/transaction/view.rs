@@ -6,9 +6,9 @@ use webhook_postgres::MigrationLine;
 /// [`PgStore::migrate_with`](webhook_postgres::PgStore::migrate_with), as the server does.
 ///
 /// None of its migrations ever changes; what is new goes into another one.
-pub const VIEW: MigrationLine = MigrationLine {
-    name: "transactions",
-    migrations: &[
+pub const VIEW: MigrationLine = MigrationLine::new(
+    "transactions",
+    &[
         (
             "create_transactions_view",
             include_str!("migrations/create_transactions_view.sql"),
@@ -18,4 +18,4 @@ pub const VIEW: MigrationLine = MigrationLine {
             include_str!("migrations/read_marked_bodies.sql"),
         ),
     ],
-};
+);

@@ -1,4 +1,4 @@
-//! HMAC-SHA256 over the body, as most other senders have it.
+//! HMAC-SHA256 over the body, which most senders use.
 
 use std::time::{Duration, SystemTime};
 
@@ -11,41 +11,43 @@ use super::{
 
 /// HMAC-SHA256 over the body alone, or over a time and the body.
 ///
-/// Without a time, whoever has seen a delivery can send it again; the inbox then knows it by its key,
-/// for as long as it keeps the key.
+/// Without a signed time, somebody who has seen a delivery can send it again. The inbox recognises it by its key, as long
+/// as it keeps the key.
 #[derive(Clone, Debug)]
 pub struct BodyHmac {
     keys: Vec<MacKey>,
     scheme: BodyHmacScheme,
 }
 
-/// What a sender's headers look like.
+/// How a sender signs: which header has the signature, how it is written, and whether a time is signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BodyHmacScheme {
-    /// The header that holds the signature, in lower case.
+    /// The name of the header with the signature, in lower case.
     pub header: String,
-    /// What stands before the signature.
+    /// The text before the signature.
     pub prefix: String,
     /// How the signature is written.
     pub encoding: Encoding,
-    /// Where the time is that is signed with the body, if it is.
+    /// The header with a time that is signed with the body, if there is one.
     pub timestamp: Option<TimestampHeader>,
 }
 
-/// A header with the time of the signature, which is signed before the body.
+/// The header with the time of the signature, which is signed before the body.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TimestampHeader {
-    /// Its name, in lower case.
+    /// The name of the header, in lower case.
     pub header: String,
-    /// What its number counts.
+    /// The unit of its number.
     pub unit: TimestampUnit,
-    /// What is signed between it and the body.
+    /// The text that is signed between the time and the body.
     pub separator: String,
-    /// How far it may be from now, in both directions.
+    /// How far the time may be from now, in both directions.
     pub tolerance: Duration,
 }
 
-/// What a time counts, since 1970.
+/// The unit of a time since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TimestampUnit {
@@ -55,7 +57,49 @@ pub enum TimestampUnit {
     Milliseconds,
 }
 
+impl TimestampHeader {
+    /// A time in `header`, counted in `unit`, that is signed directly before the body, within
+    /// [`DEFAULT_TOLERANCE`].
+    pub fn new(header: &str, unit: TimestampUnit) -> Self {
+        Self {
+            header: header.to_ascii_lowercase(),
+            unit,
+            separator: String::new(),
+            tolerance: DEFAULT_TOLERANCE,
+        }
+    }
+
+    /// Sets the bytes that are signed between the time and the body.
+    #[must_use]
+    pub fn with_separator(self, separator: &str) -> Self {
+        let separator = separator.to_owned();
+        Self { separator, ..self }
+    }
+
+    /// Sets how far the time may be from now, in both directions.
+    #[must_use]
+    pub fn with_tolerance(self, tolerance: Duration) -> Self {
+        Self { tolerance, ..self }
+    }
+}
+
 impl BodyHmacScheme {
+    /// Sets the text before the signature, such as `sha256=`.
+    #[must_use]
+    pub fn with_prefix(self, prefix: &str) -> Self {
+        let prefix = prefix.to_owned();
+        Self { prefix, ..self }
+    }
+
+    /// Sets the header with a time that is signed with the body.
+    #[must_use]
+    pub fn with_timestamp(self, timestamp: TimestampHeader) -> Self {
+        Self {
+            timestamp: Some(timestamp),
+            ..self
+        }
+    }
+
     /// A signature in hexadecimal digits in `header`, over the body alone.
     pub fn hex(header: &str) -> Self {
         Self {
@@ -76,10 +120,7 @@ impl BodyHmacScheme {
 
     /// GitHub: `X-Hub-Signature-256: sha256=…`, in hexadecimal digits.
     pub fn github() -> Self {
-        Self {
-            prefix: "sha256=".to_owned(),
-            ..Self::hex("x-hub-signature-256")
-        }
+        Self::hex("x-hub-signature-256").with_prefix("sha256=")
     }
 
     /// Razorpay: `X-Razorpay-Signature`, in hexadecimal digits.
@@ -95,15 +136,8 @@ impl BodyHmacScheme {
     /// Cashfree: `x-webhook-signature`, in Base64, over `x-webhook-timestamp` in milliseconds and
     /// the body, with nothing between them.
     pub fn cashfree() -> Self {
-        Self {
-            timestamp: Some(TimestampHeader {
-                header: "x-webhook-timestamp".to_owned(),
-                unit: TimestampUnit::Milliseconds,
-                separator: String::new(),
-                tolerance: DEFAULT_TOLERANCE,
-            }),
-            ..Self::base64("x-webhook-signature")
-        }
+        let timestamp = TimestampHeader::new("x-webhook-timestamp", TimestampUnit::Milliseconds);
+        Self::base64("x-webhook-signature").with_timestamp(timestamp)
     }
 }
 

@@ -356,15 +356,12 @@ fn body_hmac(preset: Preset, count: u8) -> BodyHmac {
         Preset::Razorpay => BodyHmacScheme::razorpay(),
         Preset::Shopify => BodyHmacScheme::shopify(),
         Preset::Cashfree => BodyHmacScheme::cashfree(),
-        Preset::Own => BodyHmacScheme {
-            timestamp: Some(TimestampHeader {
-                header: "x-time".to_owned(),
-                unit: TimestampUnit::Seconds,
-                separator: ".".to_owned(),
-                tolerance: Duration::from_secs(TOLERANCE_SECONDS),
-            }),
-            ..BodyHmacScheme::hex("X-Signature")
-        },
+        Preset::Own => {
+            let timestamp = TimestampHeader::new("x-time", TimestampUnit::Seconds)
+                .with_separator(".")
+                .with_tolerance(Duration::from_secs(TOLERANCE_SECONDS));
+            BodyHmacScheme::hex("X-Signature").with_timestamp(timestamp)
+        }
     };
     BodyHmac::new(scheme, (0..count).map(text_secret)).expect("good secrets")
 }
