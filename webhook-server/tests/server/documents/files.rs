@@ -48,3 +48,36 @@ fn translated_app_is_the_example() {
         assert!(example.contains(&line), "{line}");
     }
 }
+
+#[test]
+fn code_map_names_modules_that_exist() {
+    let text = read("ARCHITECTURE.md");
+    let (_, map) = text.split_once("\n## Code map\n").unwrap();
+    let (map, _) = map.split_once("\n## ").unwrap();
+    let mut folder = None;
+    let mut named = 0;
+    let mut missing = Vec::new();
+    for line in map.lines() {
+        if let Some(package) = line.strip_prefix("**`") {
+            let (package, _) = package.split_once('`').unwrap();
+            folder = Some(root().join(package).join("src"));
+        } else if line.starts_with("**") {
+            folder = Some(root().join("verification"));
+        }
+        let (Some(folder), Some(item)) = (&folder, line.strip_prefix("- `")) else {
+            continue;
+        };
+        let (names, _) = item.split_once(':').unwrap();
+        for name in names.split('`').step_by(2).filter(|it| !it.is_empty()) {
+            let name = name.trim_end_matches('/');
+            named += 1;
+            let is_there =
+                folder.join(name).is_dir() || folder.join(format!("{name}.rs")).is_file();
+            if !is_there {
+                missing.push(folder.join(name));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "ARCHITECTURE.md names {missing:#?}");
+    assert!(named > 30, "{named}");
+}
