@@ -4,6 +4,7 @@
 
 mod commands;
 mod delay;
+mod documented;
 mod former_schema;
 #[path = "../../../webhook-postgres/tests/inbox/mod.rs"]
 mod inbox;
