@@ -9,6 +9,18 @@ use rand::RngExt;
 ///
 /// After *n* failures the ceiling is `base` × 2^(*n* − 1), at most `cap`. The wait is a random time between half the
 /// ceiling and the ceiling.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use webhook_core::Backoff;
+///
+/// let backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(60));
+/// assert_eq!(backoff.ceiling(3), Duration::from_secs(8));
+/// assert!(backoff.delay(3) >= Duration::from_secs(4));
+/// // Five attempts wait four times: 2 s, 4 s, 8 s and 16 s at most, and half of that at least.
+/// assert_eq!(backoff.span(5), Duration::from_secs(15)..=Duration::from_secs(30));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Backoff {

@@ -17,6 +17,25 @@ use crate::setters::setters;
 ///
 /// The key of an event is deleted with the event: a later redelivery is a new event, and is processed again. So keep keys
 /// for longer than any sender redelivers.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use webhook_core::{Kind, Retention};
+/// # use webhook_memory::MemoryStore;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), webhook_core::StoreError> {
+/// const DAY: Duration = Duration::from_secs(24 * 3600);
+///
+/// # let store = MemoryStore::default();
+/// // Keys recognise redeliveries for a year. Bodies are deleted after a month.
+/// let retention = Retention::new(Kind::from_static("order"), 365 * DAY).with_keep_bodies(30 * DAY);
+/// let swept = retention.sweep(&store, |_| ()).await?;
+/// assert_eq!((swept.bodies, swept.processed, swept.failed), (0, 0, 0));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Retention {

@@ -116,6 +116,27 @@ const SETTLE_GRACE: Duration = Duration::from_secs(5);
 /// one kind. Each kind has its own options, and no kind delays another.
 ///
 /// If a worker is dropped without a [`shutdown`](Self::shutdown), it stops in the background, with a drain time of zero.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use webhook_core::{Kind, RawEvent, Worker, WorkerOptions};
+/// use webhook_memory::MemoryStore;
+///
+/// # #[tokio::main]
+/// # async fn main() {
+/// let store = Arc::new(MemoryStore::default());
+/// let one_at_a_time = WorkerOptions::default().with_concurrency(1);
+/// let worker = Worker::builder()
+///     .handle_raw(Kind::from_static("email"), WorkerOptions::default(), async |_: RawEvent| Ok(()))
+///     .handle_raw(Kind::from_static("report"), one_at_a_time, async |_: RawEvent| Ok(()))
+///     .start(store);
+///
+/// let drained = worker.shutdown(Duration::from_secs(10)).await;
+/// assert_eq!((drained.released, drained.unsettled), (0, 0));
+/// # }
+/// ```
 pub struct Worker {
     context: Arc<Context>,
     claiming: JoinHandle<()>,
