@@ -65,7 +65,9 @@ fn help_and_documents_use_the_words_of_the_glossary() {
         ("--help", help(&command)),
         ("docs/http-api.md", read("docs/http-api.md")),
         ("docs/operating.md", read("docs/operating.md")),
+        ("docs/reliability.md", read("docs/reliability.md")),
         ("README.md", read("README.md")),
+        ("SECURITY.md", read("SECURITY.md")),
     ] {
         let words = words(&text);
         for avoided in &avoided {
