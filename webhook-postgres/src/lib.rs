@@ -41,16 +41,16 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`PgStore::from_pool`] shares a pool that the app has. A pool of its own is faster: its sessions keep
-//! prepared statements, and settings that no role, database or reload can change.
+//! [`PgStore::from_pool`] shares a pool that the app has. A store with a pool of its own is faster: its
+//! sessions keep prepared statements, and settings that no role, database or reload can change.
 //!
 //! # Schema and rights
 //!
 //! [`PgStore::migrate`] makes the schema, or brings it up to date; no other call does. It is named `webhook`,
 //! unless [`PgOptions::schema`] names another one, so that a database may have several inboxes. The role that
-//! migrates needs `CREATE` on the database; roles that serve need only rights on the tables. An app that adds
-//! views or tables of its own to the schema makes them by a [`MigrationLine`]. The view `inbox` in the schema
-//! shows every event of every kind to those who read with SQL.
+//! migrates needs `CREATE` on the database; roles that serve need `USAGE` on the schema and rights on its
+//! tables. An app that adds views or tables of its own to the schema makes them by a [`MigrationLine`]. The
+//! view `inbox` in the schema shows every event of every kind to those who read with SQL.
 //!
 //! # Accepting in the app's transaction
 //!
@@ -58,7 +58,7 @@
 //! outbox):
 //!
 //! ```no_run
-//! use webhook_core::{Envelope, Fingerprint, Key, Kind, NewEvent};
+//! use webhook_core::{Envelope, Fingerprint, Key, Kind};
 //! use webhook_postgres::{PgStore, sqlx};
 //!
 //! # async fn place(app: &sqlx::PgPool, store: &PgStore) -> Result<(), Box<dyn std::error::Error>> {
@@ -72,7 +72,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Workers find the event when they poll; [`PgStore::notify_kind`] wakes them at once.
+//! Workers find the event when they next poll, within [`POLL_INTERVAL`]. [`PgStore::notify_kind`], called
+//! after the commit, wakes them at once.
 //!
 //! # Effects that happen exactly once
 //!

@@ -78,7 +78,7 @@
 //! | others that sign by HMAC-SHA256 | [`BodyHmac`](signature::BodyHmac) with a [`BodyHmacScheme`](signature::BodyHmacScheme) | as you say |
 //!
 //! Without a signed time, somebody who has seen a delivery can send it again. Keep the keys of such events
-//! for long, so that it is recognised as a duplicate.
+//! for a long time: then the copy is a duplicate.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
