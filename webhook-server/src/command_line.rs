@@ -162,7 +162,7 @@ impl CommandLine {
             Some(Task::Operator(_)) if !config.has_database() => {
                 return Err(conflict(
                     "this command needs DATABASE_URL (--database-url): events in the memory of a \
-                     server are seen by that server only",
+                     server are visible to that server only",
                 ));
             }
             Some(_) => {}

@@ -39,15 +39,15 @@ pub use tls::{TlsError, TlsFiles};
 pub use values::LogFilter;
 pub(crate) use values::age;
 
-/// How the server behaves, and its limits.
+/// The options of the server.
 #[derive(Clone, Debug, Args)]
 #[non_exhaustive]
 pub struct Config {
-    /// PostgreSQL's URL; without one, events are kept in memory and lost with the process
+    /// PostgreSQL URL. Without one, events are kept in memory and lost when the process ends
     #[arg(long, env, hide_env_values = true, value_name = "URL")]
     pub database_url: Option<DatabaseUrl>,
 
-    /// A file that holds the URL, in place of DATABASE_URL
+    /// File that holds the URL, instead of DATABASE_URL
     #[arg(long, env, value_name = "FILE")]
     pub database_url_file: Option<PathBuf>,
 
@@ -55,60 +55,62 @@ pub struct Config {
     #[arg(long, env, value_name = "IP:PORT", default_value = "127.0.0.1:8000", value_parser = values::address)]
     pub bind_addr: SocketAddr,
 
-    /// Which half of the work to do; api and worker need a database
+    /// What the process does: all (receive and process), api (receive) or worker (process). api and
+    /// worker need a database
     #[arg(long, env, value_enum, ignore_case = true, default_value = "all")]
     pub role: Role,
 
-    /// How senders sign: none, standard-webhooks, stripe, github, razorpay, shopify, cashfree,
-    /// hmac-hex:HEADER or hmac-base64:HEADER
+    /// Signature scheme of the senders: none, standard-webhooks, stripe, github, razorpay, shopify,
+    /// cashfree, hmac-hex:HEADER or hmac-base64:HEADER
     #[arg(long, env, value_name = "SCHEME", default_value = "none")]
     pub webhook_signature_scheme: SignatureScheme,
 
-    /// The secrets that they sign with, any of them, one per line
+    /// Secrets of the signature scheme, one per line; a signature by any of them is valid
     #[arg(long, env, hide_env_values = true, value_name = "SECRETS")]
     pub webhook_secrets: Option<Secrets>,
 
-    /// A file that holds these secrets, one per line; read again on SIGHUP
+    /// File that holds the secrets, one per line, instead of WEBHOOK_SECRETS. Reloaded on SIGHUP
     #[arg(long, env, value_name = "FILE")]
     pub webhook_secrets_file: Option<PathBuf>,
 
-    /// How long ago, or how far in the future, a signature may say that it was made
+    /// How far the timestamp of a signature may differ from now
     #[arg(long, env, value_name = "SECONDS", default_value = "300", value_parser = values::timeout_seconds)]
     pub webhook_tolerance_seconds: Duration,
 
-    /// Those who may read: the digests of their tokens, as `webhook-server token` writes them,
-    /// separated by commas or white space
+    /// Digests of the API tokens, as `webhook-server token` prints them, separated by commas or white
+    /// space
     #[arg(long, env, hide_env_values = true, value_name = "DIGESTS")]
     pub api_tokens: Option<Secrets>,
 
-    /// A file with these digests instead, one a line; read again on SIGHUP
+    /// File that holds the digests, one per line, instead of API_TOKENS. Reloaded on SIGHUP
     #[arg(long, env, value_name = "FILE")]
     pub api_tokens_file: Option<PathBuf>,
 
-    /// Listen anywhere, and answer everybody, without signatures and tokens, because something in
-    /// front of the server checks who comes. Without it, a server that needs neither answers
-    /// programs on this machine only: no pages of other origins, and nothing that a proxy forwards
+    /// Allow anyone to deliver without signatures and to read without tokens, on any address. Set this
+    /// only if something in front of the server authenticates clients. Without it, a server without
+    /// signatures or tokens answers only programs on this machine: no pages of other origins, no
+    /// forwarded requests
     #[arg(long, env, value_parser = values::boolean, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_name = "BOOL")]
     pub insecure: bool,
 
-    /// Another address and port, for operators alone; without it their routes are on BIND_ADDR,
-    /// for those with a token of the scope operate
+    /// Separate address and port for operators. Without one, operators use BIND_ADDR with a token of
+    /// the scope operate
     #[arg(long, env, value_name = "IP:PORT", value_parser = values::address)]
     pub operator_addr: Option<SocketAddr>,
 
-    /// Who encrypts.
+    /// TLS.
     #[command(flatten)]
     pub tls: TlsFiles,
 
-    /// How often clients may ask.
+    /// Rate limits and trusted proxies.
     #[command(flatten)]
     pub rates: Rates,
 
-    /// How long after acceptance a transaction is processed
+    /// How long after its acceptance a transaction is processed
     #[arg(long, env, value_name = "SECONDS", default_value = "30", value_parser = values::seconds)]
     pub processing_delay_seconds: Duration,
 
-    /// How long a worker may be silent until others take over its transactions (the lease)
+    /// Lease: how long a worker may be silent before others take over its transactions
     #[arg(long, env, value_name = "SECONDS", default_value = "120", value_parser = values::lease_seconds)]
     pub processing_stale_timeout_seconds: Duration,
 
@@ -116,15 +118,15 @@ pub struct Config {
     #[arg(long, env, value_name = "FILTER", default_value = "info", value_parser = values::log_filter)]
     pub log_level: LogFilter,
 
-    /// How to log
+    /// Format of the log
     #[arg(long, env, value_enum, ignore_case = true, default_value = "human")]
     pub log_format: LogFormat,
 
-    /// Whether to bring the database's schema up to date at the start
+    /// Whether to bring the database schema up to date at the start
     #[arg(long, env, value_enum, ignore_case = true, default_value = "auto")]
     pub migrate: Migrate,
 
-    /// How long to try to reach the database at the start
+    /// How long to wait for the database at the start
     #[arg(long, env, value_name = "SECONDS", default_value = "30", value_parser = values::seconds)]
     pub database_wait_seconds: Duration,
 
@@ -132,78 +134,83 @@ pub struct Config {
     #[arg(long, env, value_name = "COUNT", default_value = "8", value_parser = values::connections)]
     pub database_pool_size: NonZeroU32,
 
-    /// Most transactions kept in memory, where there is no database; processed ones make room
+    /// Most transactions kept in memory without a database. Processed ones are evicted first
     #[arg(long, env, value_name = "COUNT", default_value = "1000000", value_parser = values::count)]
     pub memory_capacity: usize,
 
-    /// Most bytes of transactions kept in memory, with their conflicts and reasons; processed ones make room
+    /// Most bytes kept in memory without a database, including conflicts and reasons. Processed
+    /// transactions are evicted first
     #[arg(long, env, value_name = "BYTES", default_value = "268435456", value_parser = values::count)]
     pub memory_max_bytes: usize,
 
-    /// Most attempts at a transaction before it is FAILED; 25 last for 44 to 89 hours, 10 for 8 to 17 minutes
+    /// Most attempts at a transaction before it is FAILED. 25 attempts take 44 to 89 hours, 10 take 8
+    /// to 17 minutes
     #[arg(long, env, value_name = "COUNT", default_value = "25", value_parser = values::count_u32)]
     pub max_attempts: NonZeroU32,
 
-    /// Most transactions processed at a time
+    /// Most transactions processed at the same time
     #[arg(long, env, value_name = "COUNT", default_value = "256", value_parser = values::count)]
     pub worker_concurrency: usize,
 
-    /// Whether the redelivery of a FAILED transaction, with the same content, processes it again
+    /// Whether a redelivery with the same content requeues a FAILED transaction
     #[arg(long, env, value_name = "BOOL", action = ArgAction::Set, default_value = "false", value_parser = values::boolean)]
     pub revive_failed: bool,
 
-    /// Delete transactions by themselves as many days after they were PROCESSED or FAILED, a
-    /// minute sooner or later; unset, keep them for ever
+    /// Delete PROCESSED and FAILED transactions after this many days, checked every minute. Default:
+    /// never
     #[arg(long, env, value_name = "DAYS", value_parser = values::days)]
     pub retention_days: Option<Duration>,
 
-    /// Of PROCESSED ones delete only the bodies then, and the rest, like FAILED ones, after as
-    /// many days: until then, redeliveries are known as such
+    /// Keep keys for this many days, so that redeliveries are still recognised. RETENTION_DAYS then
+    /// deletes only the bodies of PROCESSED transactions
     #[arg(long, env, value_name = "DAYS", value_parser = values::days)]
     pub key_retention_days: Option<Duration>,
 
-    /// Longest wait for the store before a delivery is answered 503
+    /// How long a delivery waits for the store before it gets 503
     #[arg(long, env, value_name = "SECONDS", default_value = "3", value_parser = values::timeout_seconds)]
     pub accept_timeout_seconds: Duration,
 
-    /// Most deliveries waiting for the store; more are answered 503
+    /// Most deliveries waiting for the store; further ones get 503
     #[arg(long, env, value_name = "COUNT", default_value = "8192", value_parser = values::count)]
     pub max_queued: usize,
 
-    /// Most bytes of bodies waiting for the store, and of long bodies being read; more are answered 503
+    /// Most bytes of bodies waiting for the store, and of long bodies being received; further ones get
+    /// 503
     #[arg(long, env, value_name = "BYTES", default_value = "67108864", value_parser = values::count)]
     pub max_queued_bytes: usize,
 
-    /// Most deliveries made durable by one statement; 1 commits each by itself
+    /// Most deliveries committed by one statement; 1 commits each one separately
     #[arg(long, env, value_name = "COUNT", default_value = "512", value_parser = values::count)]
     pub max_batch: usize,
 
-    /// Most such statements under way at a time; each takes a connection
+    /// Most such statements at the same time; each one uses a connection
     #[arg(long, env, value_name = "COUNT", default_value = "1", value_parser = values::count)]
     pub max_flushes: usize,
 
-    /// Longest body; longer ones are answered 413
+    /// Longest body; longer ones get 413
     #[arg(long, env, value_name = "BYTES", default_value = "1048576", value_parser = values::count)]
     pub max_body_bytes: usize,
 
-    /// Longest time for a body to arrive; slower ones are answered 408
+    /// How long a body may take to arrive; slower ones get 408
     #[arg(long, env, value_name = "SECONDS", default_value = "10", value_parser = values::timeout_seconds)]
     pub body_timeout_seconds: Duration,
 
-    /// Longest time for a request's head, or for a connection's first request, to arrive
+    /// How long the head of a request may take to arrive, and a new connection may wait before its
+    /// first request
     #[arg(long, env, value_name = "SECONDS", default_value = "30", value_parser = values::timeout_seconds)]
     pub header_timeout_seconds: Duration,
 
-    /// How long a connection may wait for its next request: longer than load balancers keep theirs
+    /// How long a connection may stay idle between two requests; must be longer than the keep-alive of
+    /// load balancers
     #[arg(long, env, value_name = "SECONDS", default_value = "75", value_parser = values::timeout_seconds)]
     pub keep_alive_seconds: Duration,
 
-    /// Most connections; beyond, idle ones are closed, or the new one is answered 503
+    /// Most connections. At the limit, idle ones are closed, or the new one gets 503
     #[arg(long, env, value_name = "COUNT", default_value = "10000", value_parser = values::count)]
     pub max_connections: usize,
 
-    /// Most connections of one address, or of one IPv6 network of 64 bits; trusted proxies have no
-    /// such limit. Unset: all but 64 of MAX_CONNECTIONS
+    /// Most connections of one address or IPv6 /64 network. Trusted proxies have no such limit.
+    /// Default: all but 64 of MAX_CONNECTIONS
     #[arg(long, env, value_name = "COUNT", value_parser = values::count)]
     pub max_connections_per_address: Option<usize>,
 
@@ -212,14 +219,14 @@ pub struct Config {
     pub drain_seconds: Duration,
 }
 
-/// Which half of the work a process does.
+/// What a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Role {
     /// Receive and process
     All,
     /// Receive only
     Api,
-    /// Process only; HTTP serves / and /readyz alone
+    /// Process only. HTTP serves only / and /readyz
     Worker,
 }
 
@@ -233,16 +240,16 @@ impl fmt::Display for Role {
     }
 }
 
-/// How log lines are written.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people
+    /// Text
     Human,
-    /// One JSON object a line
+    /// One JSON object per line
     Json,
 }
 
-/// Whether the server migrates the database at its start.
+/// Whether the server migrates the database at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Migrate {
     /// Yes
@@ -273,19 +280,19 @@ impl Config {
             (None, Some(_)) => {
                 return Err(
                     "KEY_RETENTION_DAYS (--key-retention-days) needs RETENTION_DAYS \
-                     (--retention-days), after which the bodies go",
+                     (--retention-days), after which bodies are deleted",
                 );
             }
             (Some(bodies), Some(keys)) if keys < bodies => {
                 return Err(
                     "KEY_RETENTION_DAYS (--key-retention-days) must not be less than \
-                     RETENTION_DAYS (--retention-days): a body goes with its key",
+                     RETENTION_DAYS (--retention-days): a body is deleted with its key",
                 );
             }
             _ => {}
         }
         if self.database_url.is_some() && self.database_url_file.is_some() {
-            return Err("DATABASE_URL and DATABASE_URL_FILE exclude each other");
+            return Err("DATABASE_URL and DATABASE_URL_FILE are both set: unset one of them");
         }
         Ok(())
     }
@@ -295,18 +302,18 @@ impl Config {
         if self.role != Role::All && !self.has_database() {
             return Err(
                 "ROLE (--role) api and worker need DATABASE_URL (--database-url): events in memory \
-                 are seen by one process only",
+                 are visible to one process only",
             );
         }
         Ok(())
     }
 
-    /// Whether events are kept in a database, and not in memory.
+    /// Whether events are kept in a database instead of memory.
     pub const fn has_database(&self) -> bool {
         self.database_url.is_some() || self.database_url_file.is_some()
     }
 
-    /// The options of the receiving side.
+    /// The options of the inbox.
     pub fn inbox_options(&self) -> InboxOptions {
         InboxOptions::default()
             .with_delay(self.processing_delay_seconds)
@@ -322,7 +329,7 @@ impl Config {
             .with_accept_timeout(self.accept_timeout_seconds)
     }
 
-    /// The options of the processing side.
+    /// The options of the worker.
     pub fn worker_options(&self) -> WorkerOptions {
         WorkerOptions::default()
             .with_concurrency(self.worker_concurrency)
@@ -330,7 +337,7 @@ impl Config {
             .with_max_attempts(self.max_attempts)
     }
 
-    /// How long transactions are kept, where not for ever.
+    /// How long transactions are kept; `None` keeps them for ever.
     pub fn retention(&self) -> Option<Retention> {
         let keep_bodies = self.retention_days?;
         let keys = self.key_retention_days.unwrap_or(keep_bodies);

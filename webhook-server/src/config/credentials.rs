@@ -1,4 +1,4 @@
-//! Secrets of senders and digests of tokens, read from variables and files.
+//! Reads secrets of senders, digests of tokens and the database URL from variables and files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ use super::secret::Secrets;
 use super::{Config, DatabaseUrl, SignatureScheme, text, values};
 use crate::http::{AuthConfig, TokenDigest};
 
-/// How the secrets of the Standard Webhooks specification begin.
+/// The prefixes of secrets of the Standard Webhooks specification.
 const PREFIXES: [&str; 3] = ["whsec_", "whsk_", "whpk_"];
 
 impl Config {
-    /// Who may deliver and who may read, by the secrets and tokens as they are now. Blocks while it
+    /// The secrets and tokens as they are now, and who may make requests without them. Blocks while it
     /// reads files.
     ///
     /// # Errors
     ///
-    /// When a file cannot be read, or a file or a variable holds something else than secrets or
-    /// tokens. No error quotes them.
+    /// When a file cannot be read, or a file or a variable contains anything but secrets or tokens. No
+    /// error quotes them.
     pub fn auth_config(&self) -> Result<AuthConfig, SecretsError> {
         Ok(AuthConfig {
             senders: self.verifier()?,
@@ -33,11 +33,11 @@ impl Config {
         })
     }
 
-    /// The database's URL, from its variable or its file. Blocks while it reads the file.
+    /// The database URL, from its variable or its file. Blocks while it reads the file.
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or does not hold one line.
+    /// When the file cannot be read, or does not contain exactly one line.
     pub fn read_database_url(&self) -> Result<Option<DatabaseUrl>, SecretsError> {
         let Some(path) = &self.database_url_file else {
             return Ok(self.database_url.clone());
@@ -111,7 +111,7 @@ impl Config {
         Ok(Some(verifier))
     }
 
-    /// One secret a line.
+    /// The secrets of senders, one per line.
     fn secrets(&self) -> Result<Vec<Zeroizing<String>>, SecretsError> {
         let (variable, file) = (
             self.webhook_secrets.as_ref(),
@@ -134,19 +134,19 @@ impl Config {
     }
 }
 
-/// The digest that `word` is.
+/// Parses a digest, and recognises a token in its place.
 fn digest(word: &str) -> Result<TokenDigest, String> {
     if word.starts_with("wht_") {
         return Err(
-            "this is a token; give its digest, which `webhook-server token` wrote \
-                    beside it"
+            "this is a token; set its digest, which `webhook-server token` printed \
+                    below it"
                 .to_owned(),
         );
     }
     word.parse()
 }
 
-/// What the variable holds, or the file that is named in its place; and under which of `names`.
+/// The content of the variable, or of the file that is set instead, and which of `names` it is from.
 fn read(
     names: [&'static str; 2],
     variable: Option<&Secrets>,
@@ -165,13 +165,13 @@ fn read(
     Ok(Some((names[0], text)))
 }
 
-/// The value, where `line` was copied from an env file that sets one of `names`.
+/// The value in `line`, if it is a line of an env file that sets one of `names`; otherwise `line`.
 fn unassigned<'a>(names: [&str; 2], line: &'a str) -> &'a str {
     let mut values = names.iter().filter_map(|name| text::assigned(name, line));
     values.next().unwrap_or(line)
 }
 
-/// `text` without quotation marks around several lines at once.
+/// `text` without quotation marks that enclose several lines.
 fn without_outer_quotes(text: &str) -> &str {
     let trimmed = text::trim(text);
     match text::unquoted(trimmed) {
@@ -180,7 +180,7 @@ fn without_outer_quotes(text: &str) -> &str {
     }
 }
 
-/// The secret that a line holds. In quotation marks it is taken as it is.
+/// The secret in a line. In quotation marks it may look like anything.
 fn secret_of(line: &str) -> Result<Zeroizing<String>, LineProblem> {
     let quoted = text::unquoted(line);
     let secret = quoted.unwrap_or(line);
@@ -202,7 +202,7 @@ fn secret_of(line: &str) -> Result<Zeroizing<String>, LineProblem> {
     Err(problem)
 }
 
-/// Whether `secret` is several secrets in one line, as far as that can be seen.
+/// Whether `secret` looks like several secrets in one line.
 fn is_list(secret: &str) -> bool {
     let spread = Zeroizing::new(secret.replace("\\n", "\n"));
     let parts = spread.split(|c: char| c.is_whitespace() || [',', ';', '|'].contains(&c));
@@ -217,7 +217,7 @@ fn within(mut scheme: BodyHmacScheme, tolerance: Duration) -> BodyHmacScheme {
     scheme
 }
 
-/// Why the secrets of senders, the tokens of readers or the URL of the database cannot be used.
+/// Why the secrets of senders, the API tokens or the database URL cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretsError {
@@ -230,14 +230,14 @@ pub enum SecretsError {
         /// The variable.
         name: &'static str,
     },
-    /// A file must hold one value, and holds none or several.
-    #[error("the file of {name} must hold one line, the URL")]
+    /// A file must contain one value, and contains none or several.
+    #[error("the file of {name} must contain one line, the URL")]
     NotOneLine {
-        /// Its variable.
+        /// The variable.
         name: &'static str,
     },
-    /// A line holds no secret, or not a secret alone.
-    #[error("cannot use {name}: line {line} {problem}")]
+    /// A line contains no secret, or something beside it.
+    #[error("invalid {name}: line {line} {problem}")]
     Line {
         /// The variable.
         name: &'static str,
@@ -246,32 +246,32 @@ pub enum SecretsError {
         /// What is wrong with it.
         problem: LineProblem,
     },
-    /// The secrets are none of their scheme.
-    #[error("WEBHOOK_SECRETS or WEBHOOK_SECRETS_FILE cannot be used")]
+    /// A secret does not have the form that its scheme needs.
+    #[error("invalid WEBHOOK_SECRETS or WEBHOOK_SECRETS_FILE")]
     Invalid(#[source] InvalidSecret),
-    /// A secret is too short to be one.
+    /// A secret is so short that it can be guessed.
     #[error(
-        "a secret in WEBHOOK_SECRETS or WEBHOOK_SECRETS_FILE has fewer than {min_bytes} bytes, \
-         which can be guessed: have the sender make a longer one, or say --insecure (INSECURE=true)"
+        "a secret in WEBHOOK_SECRETS or WEBHOOK_SECRETS_FILE has fewer than {min_bytes} bytes and \
+         can be guessed: create a longer one at the sender, or set --insecure (INSECURE=true)"
     )]
     TooShort {
-        /// The fewest bytes that it may have.
+        /// The least number of bytes of a secret.
         min_bytes: usize,
     },
-    /// A token is written otherwise.
-    #[error("API_TOKENS or API_TOKENS_FILE cannot be used: line {line} of {name}: {expected}")]
+    /// A digest of a token does not parse.
+    #[error("invalid API_TOKENS or API_TOKENS_FILE: line {line} of {name}: {expected}")]
     Token {
         /// The variable.
         name: &'static str,
         /// The number of the line, from 1.
         line: usize,
-        /// What would be right.
+        /// What is expected.
         expected: String,
     },
-    /// There is a place for tokens, and no token in it.
+    /// The variable or file is set, and contains no token.
     #[error(
-        "{name} holds no token, so that nobody could read: add what `webhook-server token read` \
-         writes, or unset {name}"
+        "{name} contains no token, so nobody could read: add what `webhook-server token read` \
+         prints, or unset {name}"
     )]
     NoToken {
         /// The variable.
@@ -292,14 +292,14 @@ impl From<InvalidSecret> for SecretsError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LineProblem {
-    /// A quotation mark lacks its partner.
+    /// A quotation mark is not closed.
     #[error(
-        "begins or ends with a quotation mark that has no partner; remove it, or put the whole \
-         secret into quotation marks"
+        "has a quotation mark at one end only; remove it, or put the whole secret into quotation \
+         marks"
     )]
     Quote,
-    /// It contains what nobody sees.
-    #[error("contains a character that cannot be seen; type the secret or copy it again")]
+    /// It contains an invisible character.
+    #[error("contains an invisible character; type the secret, or copy it again")]
     Unseen,
     /// It is a line of an env file.
     #[error(
@@ -307,8 +307,8 @@ pub enum LineProblem {
          the secret"
     )]
     Assignment,
-    /// It holds several secrets.
-    #[error("holds several secrets; write one secret per line")]
+    /// It contains several secrets.
+    #[error("contains several secrets; write one secret per line")]
     List,
     /// It is JSON.
     #[error("is JSON; write the secret alone, or in quotation marks if all of it is the secret")]

@@ -8,34 +8,34 @@ use zeroize::Zeroizing;
 use super::files::{self, FileError, Guard};
 use super::{DatabaseUrl, text};
 
-/// The most lines that a value in quotation marks has.
+/// The most lines of a value in quotation marks.
 const MAX_VALUE_LINES: usize = 200;
 
-/// The most lines that are warned of one by one.
+/// The most lines that get a warning of their own.
 const MAX_WARNINGS: usize = 10;
 
-/// The variables whose values may be secrets: a line that follows one may be the rest of it.
+/// Variables whose values may be secrets. A line below one may be a part of the secret.
 const SECRET: [&str; 3] = ["DATABASE_URL", "WEBHOOK_SECRETS", "API_TOKENS"];
 
-/// How a line that is not understood is treated.
+/// What happens to a line that does not parse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Strictness {
-    /// As an error, where it may set an option.
+    /// It is an error if it may set an option.
     Strict,
     /// It is ignored.
     Lenient,
 }
 
-/// What the file sets.
+/// The content of the file.
 #[derive(Debug, Default)]
 pub(crate) struct EnvFile {
-    /// The variables; of several values for one, the last.
+    /// The variables. If one is set several times, the last value counts.
     pub(crate) values: BTreeMap<String, Zeroizing<String>>,
-    /// Sentences for the log.
+    /// Warnings for the log.
     pub(crate) warnings: Vec<String>,
 }
 
-/// Reads the file at `path`, where there is one. `known` are the variables of options.
+/// Reads the file at `path`, if there is one. `known` are the variables of options.
 pub(crate) fn read(
     path: &Path,
     known: &[&str],
@@ -61,8 +61,8 @@ pub(crate) fn read(
 }
 
 impl EnvFile {
-    /// Puts those variables into the environment that are not `known` and not set there, such as
-    /// `PGSSLROOTCERT`.
+    /// Puts the variables that are no options, such as `PGSSLROOTCERT`, into the environment, unless
+    /// they are set there. `known` are the variables of options.
     pub(crate) fn export(&self, known: &[&str]) {
         let is_unset = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
         let mut assignments = Zeroizing::new(String::new());
@@ -81,36 +81,36 @@ impl EnvFile {
             }
             assignments.push_str("\"\n");
         }
-        // It is well-formed, so that nothing can fail.
+        // The text is well-formed, so this does not fail.
         let _ = dotenvy::from_read_override(assignments.as_bytes());
     }
 }
 
-/// Why `.env` cannot be used. No error quotes it, since it holds secrets.
+/// Why `.env` cannot be used. No error quotes it, because it may contain secrets.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnvFileError {
-    /// It is there and cannot be read.
-    #[error("cannot use .env")]
+    /// The file exists and cannot be read.
+    #[error("failed to read .env")]
     Unreadable(#[source] FileError),
-    /// A line of it is not understood.
-    #[error("cannot understand .env, line {line}: values with spaces, $ or # need single quotes")]
+    /// A line does not parse.
+    #[error("invalid line {line} of .env: values with spaces, $ or # need single quotes")]
     Malformed {
-        /// Which line, from 1.
+        /// The number of the line, from 1.
         line: usize,
     },
-    /// A value names a variable that is not set, and would lose that part.
+    /// A value refers to a variable that is not set, and would lose that part.
     #[error(
-        "cannot understand .env, line {line}: the $ in it names a variable that is not set; put \
-         the value into single quotes"
+        "invalid line {line} of .env: the $ in it refers to a variable that is not set; put the \
+         value into single quotes"
     )]
     Unset {
-        /// Which line, from 1.
+        /// The number of the line, from 1.
         line: usize,
     },
 }
 
-/// What `text` sets, as the file would.
+/// Parses the text of the file.
 pub(crate) fn parse(
     text: &str,
     known: &[&str],
@@ -141,7 +141,7 @@ pub(crate) fn parse(
             ignored += 1;
             if ignored <= MAX_WARNINGS {
                 file.warnings.push(format!(
-                    "line {number} of .env is not understood and sets nothing: put values with \
+                    "line {number} of .env is ignored because it does not parse: put values with \
                      spaces, $ or # into single quotes"
                 ));
             }
@@ -160,7 +160,7 @@ pub(crate) fn parse(
     }
     if let Some(more) = ignored.checked_sub(MAX_WARNINGS).filter(|more| *more > 0) {
         file.warnings.push(format!(
-            "{more} more lines of .env are not understood and set nothing"
+            "{more} more lines of .env are ignored because they do not parse"
         ));
     }
     for (name, value) in dotenvy::from_read_iter(good.as_bytes()).flatten() {
@@ -180,7 +180,7 @@ fn name_of(line: &str) -> Option<&str> {
     is_name.then_some(name)
 }
 
-/// Whether `text` contains the name of one of the `known` variables, however it is spelled.
+/// Whether `text` contains the name of a `known` variable, in any case, with hyphens or underscores.
 fn mentions(text: &str, known: &[&str]) -> bool {
     let text = text.to_ascii_uppercase().replace('-', "_");
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -188,13 +188,13 @@ fn mentions(text: &str, known: &[&str]) -> bool {
     words.any(|word| known.contains(&word))
 }
 
-/// How many of `lines` the assignment takes with which they begin, where they begin with one.
+/// How many of `lines` the assignment at their beginning takes. `None` if there is none.
 fn value_length(lines: &[&str], known: &[&str]) -> Option<usize> {
     let is_open = lines[0].contains(['"', '\'']);
     let most = if is_open { MAX_VALUE_LINES } else { 1 };
     let mut entry = Zeroizing::new(String::new());
     for (at, line) in lines.iter().take(most).enumerate() {
-        // Where a quotation mark is missing, the value must not swallow other options.
+        // If a quotation mark is missing, the value must not swallow other options.
         if at > 0 && name_of(text::trim(line)).is_some_and(|name| known.contains(&name)) {
             return None;
         }

@@ -1,4 +1,4 @@
-//! Reads files within limits of size and time, whatever their paths lead to.
+//! Reads text files within limits of size and time, even if a path leads to a pipe or a device.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,13 +12,13 @@ use zeroize::Zeroizing;
 use super::secret::looks_secret;
 use super::text::{self, TextError};
 
-/// The largest file that is read, in bytes. A bundle of all public authorities has a fifth of it.
+/// The largest file that is read, in bytes. A bundle of all public authorities has a fifth of that.
 const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// How long a pipe may take to deliver its content.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to wait before a pipe that had nothing to read is read again.
+/// How long to wait before an empty pipe is read again.
 const PIPE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Who may have access to a file.
@@ -26,7 +26,7 @@ const PIPE_PAUSE: Duration = Duration::from_millis(10);
 pub(super) enum Guard {
     /// Only its owner, because it holds secrets.
     Secret,
-    /// Others may read and not write, because it says whom to trust.
+    /// Others may read it but not write it, because it says whom to trust.
     Trust,
 }
 
@@ -40,15 +40,15 @@ impl Guard {
     }
 }
 
-/// A text file, read.
+/// The content of a text file.
 pub(super) struct TextFile {
     pub(super) text: Zeroizing<String>,
-    /// A sentence about who else has access to the file, where others have.
+    /// A warning, if others have more access to the file than they should.
     pub(super) exposure: Option<String>,
 }
 
-/// Reads the text file at `path`, which the variable `name` names, and logs a warning where others
-/// have access to it that should not. Blocks for up to [`READ_TIMEOUT`] where it is a pipe.
+/// Reads the text file at `path`, which the variable `name` sets, and logs a warning if others have
+/// access to it that they should not have. Blocks for up to [`READ_TIMEOUT`] if it is a pipe.
 pub(super) fn read(
     name: &'static str,
     path: &Path,
@@ -61,7 +61,7 @@ pub(super) fn read(
     Ok(file.text)
 }
 
-/// The same, without a log.
+/// As [`read`], but returns the warning instead of logging it.
 pub(super) fn read_quietly(
     name: &'static str,
     path: &Path,
@@ -85,7 +85,7 @@ pub(super) fn read_quietly(
     })
 }
 
-/// Opens without waiting for a writer, where it is a named pipe.
+/// Opens the file. Does not wait for a writer if it is a named pipe.
 #[cfg(unix)]
 fn open(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
@@ -110,7 +110,7 @@ fn is_pipe(_: &std::fs::Metadata) -> bool {
     false
 }
 
-/// Reads to the end. A pipe may have no writer yet, and looks then as if it were at its end.
+/// Reads to the end. A pipe without a writer looks as if it were at its end, and is read again.
 fn read_bounded(file: &mut File, is_pipe: bool, bytes: &mut Vec<u8>) -> Result<(), FileProblem> {
     let deadline = Instant::now() + READ_TIMEOUT;
     let mut buffer = Zeroizing::new([0; 8192]);
@@ -160,9 +160,9 @@ fn exposure(_: &str, _: &Path, _: &std::fs::Metadata, _: Guard) -> Option<String
     None
 }
 
-/// Why a file cannot be used.
+/// Why a file cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read {name}{}", shown(path))]
+#[error("failed to read {name}{}", shown(path))]
 pub struct FileError {
     name: &'static str,
     path: PathBuf,
@@ -179,7 +179,7 @@ impl FileError {
         }
     }
 
-    /// Whether there is no such file.
+    /// Whether the file does not exist.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(&self.problem, FileProblem::Io(error) if error.kind() == io::ErrorKind::NotFound)
     }
@@ -194,14 +194,16 @@ enum FileProblem {
     Directory,
     #[error("it has more than {MAX_FILE_BYTES} bytes")]
     TooLong,
-    #[error("it is a pipe or a device, and delivered no complete content within {READ_TIMEOUT:?}")]
+    #[error(
+        "it is a pipe or a device, and did not deliver all of its content within {READ_TIMEOUT:?}"
+    )]
     TimedOut,
     #[error(transparent)]
     Text(TextError),
 }
 
-/// ` PATH`, unless it may be a secret that somebody gave in place of its file: it is shown where
-/// there is such a file, or its directory is named and exists.
+/// ` PATH`, unless the path may be a secret that was set instead of its file. It is shown if the file
+/// exists, or if it has a directory that exists.
 pub(super) fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();
     let parent = path.parent().filter(|it| !it.as_os_str().is_empty());
@@ -212,7 +214,7 @@ pub(super) fn shown(path: &Path) -> String {
     ", which does not name a file in an existing directory".to_owned()
 }
 
-/// File names may well contain the word "secret".
+/// As [`looks_secret`], but the words "secret" and "password" are fine in a path.
 fn looks_secret_path(text: &str) -> bool {
     looks_secret(
         &text

@@ -1,5 +1,5 @@
-//! Reads keys and certificates in PEM (RFC 7468), also where line breaks were lost, doubled or
-//! written as `\n`, as secret stores do. No error quotes the input.
+//! Reads keys and certificates in PEM (RFC 7468). Line breaks may be missing, doubled or written as
+//! `\n`, as secret stores leave them. No error quotes the input.
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -11,40 +11,40 @@ const BEGIN: &str = "-----BEGIN ";
 const END: &str = "-----END ";
 const DASHES: &str = "-----";
 
-/// How many characters of Base64 a line has.
+/// The number of Base64 characters of a line.
 const LINE_CHARS: usize = 64;
 
-/// Base64 of how every PEM file begins.
+/// The beginning of every PEM file, in Base64.
 const BEGIN_IN_BASE64: &str = "LS0tLS1CRUdJTi";
 
 /// What is wrong with a file that should be PEM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PemError {
-    /// Nothing begins as PEM does.
+    /// There is no BEGIN line.
     #[error("it contains no line -----BEGIN ...-----; it is not PEM")]
     NoBegin,
-    /// It is PEM that was encoded once more.
+    /// The PEM is encoded in Base64 once more.
     #[error("it is a PEM file encoded in Base64; decode it first (base64 --decode)")]
     Encoded,
-    /// What begins does not end.
+    /// A BEGIN line has no END line.
     #[error(
         "a line -----BEGIN ...----- has no matching -----END ...-----; the file is cut off or damaged"
     )]
     NoEnd,
     /// The content is not Base64.
-    #[error("what stands between BEGIN and END is not Base64; the file is damaged")]
+    #[error("the text between BEGIN and END is not Base64; the file is damaged")]
     NotBase64,
     /// The private key needs a passphrase.
     #[error("the private key is encrypted with a passphrase; decrypt it (openssl pkey)")]
     Encrypted,
-    /// The private key is in OpenSSH's own format.
+    /// The private key is in the format of OpenSSH.
     #[error("the private key is in the format of OpenSSH; convert it (ssh-keygen -p -m PEM)")]
     OpenSsh,
-    /// There are other things than a private key.
+    /// There is PEM, but no private key.
     #[error("it contains no private key")]
     NoKey,
-    /// There are other things than certificates.
+    /// There is PEM, but no certificate.
     #[error("it contains no certificate")]
     NoCertificate,
 }
@@ -68,7 +68,7 @@ pub(super) fn private_key(text: &str) -> Result<PrivateKeyDer<'static>, PemError
     PrivateKeyDer::from_pem_slice(key.canonical()?.as_bytes()).map_err(|_| PemError::NotBase64)
 }
 
-/// All certificates in `text`, of which there is at least one.
+/// All certificates in `text`, at least one.
 pub(super) fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let mut found = Vec::new();
     for section in sections(text)? {
@@ -88,10 +88,10 @@ pub(super) fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, P
     Ok(found)
 }
 
-/// What stands between one BEGIN and its END.
+/// The text between a BEGIN and its END.
 struct Section {
     label: String,
-    /// Without line breaks and blanks.
+    /// Without line breaks and white space.
     body: Zeroizing<String>,
 }
 
@@ -133,7 +133,7 @@ fn sections(text: &str) -> Result<Vec<Section>, PemError> {
 }
 
 impl Section {
-    /// As RFC 7468 writes it.
+    /// The section in the form of RFC 7468.
     fn canonical(&self) -> Result<Zeroizing<String>, PemError> {
         let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
         if self.body.is_empty() || !self.body.bytes().all(is_base64) {

@@ -1,4 +1,4 @@
-//! How often clients may ask.
+//! The options of rate limits and trusted proxies.
 
 use std::num::NonZeroU32;
 
@@ -7,25 +7,25 @@ use clap::{Args, ValueEnum};
 use super::values;
 use crate::http::{Forwarding, Network, RateOptions};
 
-/// Limits, and whose word is believed on who a client is.
+/// Rate limits and trusted proxies.
 #[derive(Clone, Debug, Args)]
 #[non_exhaustive]
 pub struct Rates {
-    /// Most requests a second of all clients together whose signature or token is good; more are
-    /// answered 429
+    /// Most requests a second with a valid signature or token, of all clients together; requests over
+    /// the limit get 429
     #[arg(long, env, value_name = "COUNT", value_parser = values::count_u32)]
     pub rate_limit: Option<NonZeroU32>,
 
-    /// Most requests a second of one address, or of one IPv6 network of 64 bits
+    /// Most requests a second of one address or IPv6 /64 network; requests over the limit get 429
     #[arg(long, env, value_name = "COUNT", value_parser = values::count_u32)]
     pub rate_limit_per_sender: Option<NonZeroU32>,
 
-    /// The addresses or networks of proxies that say for whom they ask, separated by commas or
+    /// Addresses or networks of proxies whose forwarding header is trusted, separated by commas or
     /// white space
     #[arg(long, env, value_name = "NETWORKS", value_parser = values::networks)]
     pub trusted_proxies: Option<Networks>,
 
-    /// The header in which they do; the other one is not read
+    /// Which forwarding header to read; the other one is ignored
     #[arg(
         long,
         env,
@@ -36,16 +36,16 @@ pub struct Rates {
     pub forwarded_header: ForwardedHeader,
 }
 
-/// Networks, as one value.
+/// A list of networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(pub Vec<Network>);
 
-/// A header that names clients.
+/// A header with the addresses of clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ForwardedHeader {
-    /// Addresses, separated by commas
+    /// X-Forwarded-For: addresses, separated by commas
     XForwardedFor,
-    /// RFC 7239
+    /// Forwarded (RFC 7239)
     Forwarded,
 }
 

@@ -1,4 +1,4 @@
-//! Whatever files and variables contain, reading them does not panic, and no error quotes them.
+//! Tests that no input makes a reader of files and variables panic, and that no error quotes the input.
 
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -7,7 +7,7 @@ use super::env_file::{self, Strictness};
 use super::{pem, text};
 use crate::with_causes;
 
-/// What the inputs are put together from; `hunter2` stands for a secret.
+/// The pieces of the inputs. `hunter2` stands for a secret.
 const PIECES: [&str; 30] = [
     "hunter2",
     "DATABASE_URL",

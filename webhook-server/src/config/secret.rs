@@ -1,10 +1,10 @@
-//! Values that nothing may show; the memory that holds them is wiped when they are dropped.
+//! Secret values. `Debug` does not show them, and their memory is wiped when they are dropped.
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// Secrets or digests as a variable holds them; `Debug` does not show them.
+/// The secrets or digests of a variable. `Debug` does not show them.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secrets(Zeroizing<String>);
 
@@ -26,7 +26,7 @@ impl fmt::Debug for Secrets {
     }
 }
 
-/// A database's URL, which holds its password: `Debug` does not show it.
+/// A database URL, which may contain a password. `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct DatabaseUrl(Zeroizing<String>);
 
@@ -36,7 +36,7 @@ impl DatabaseUrl {
         &self.0
     }
 
-    /// Whether the URL seems to hold a password, in any of the places where PostgreSQL reads one.
+    /// Whether the URL seems to contain a password, in any of the places where PostgreSQL reads one.
     pub(crate) fn holds_password(&self) -> bool {
         let after_scheme = self.0.split_once("://").map_or(&**self.0, |(_, rest)| rest);
         let has_user_info = after_scheme
@@ -58,11 +58,10 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-/// How many characters a value may have to be quoted in an error.
+/// The longest value that an error quotes, in characters.
 const MAX_QUOTED_CHARS: usize = 200;
 
-/// Whether an error must not quote `value`, because it looks like a secret that was given in the
-/// wrong place.
+/// Whether an error must not quote `value`, because it looks like a secret in the wrong place.
 pub(crate) fn looks_secret(value: &str) -> bool {
     let lower = value.to_ascii_lowercase();
     let is_marked = [

@@ -1,4 +1,4 @@
-//! How senders and readers prove who they are: signatures and their secrets, tokens.
+//! The options of authentication: signatures and their secrets, tokens, anonymous access.
 
 use std::str::FromStr;
 
@@ -8,16 +8,16 @@ use webhook_sources::signature::BodyHmacScheme;
 use super::{Config, Role};
 use crate::http::AnonymousAccess;
 
-/// How senders sign.
+/// A signature scheme of senders.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignatureScheme {
-    /// Not at all.
+    /// Deliveries are not signed.
     None,
-    /// By the Standard Webhooks specification, as Svix does.
+    /// The Standard Webhooks specification, which Svix uses.
     StandardWebhooks,
-    /// As Stripe does.
+    /// Stripe's scheme.
     Stripe,
-    /// With HMAC-SHA256 over the body.
+    /// HMAC-SHA256 over the body.
     BodyHmac(BodyHmacScheme),
 }
 
@@ -62,23 +62,24 @@ impl Config {
         let is_signed = self.webhook_signature_scheme != SignatureScheme::None;
         match (is_signed, &self.webhook_secrets, &self.webhook_secrets_file) {
             _ if self.api_tokens.is_some() && self.api_tokens_file.is_some() => {
-                Err("API_TOKENS and API_TOKENS_FILE exclude each other")
+                Err("API_TOKENS and API_TOKENS_FILE are both set: unset one of them")
             }
             (_, Some(_), Some(_)) => {
-                Err("WEBHOOK_SECRETS and WEBHOOK_SECRETS_FILE exclude each other")
+                Err("WEBHOOK_SECRETS and WEBHOOK_SECRETS_FILE are both set: unset one of them")
             }
             (true, None, None) => Err("WEBHOOK_SIGNATURE_SCHEME needs WEBHOOK_SECRETS \
                  (--webhook-secrets) or WEBHOOK_SECRETS_FILE (--webhook-secrets-file)"),
             (false, Some(_), _) | (false, _, Some(_)) => Err(
                 "WEBHOOK_SECRETS (--webhook-secrets) and WEBHOOK_SECRETS_FILE \
                  (--webhook-secrets-file) need WEBHOOK_SIGNATURE_SCHEME \
-                 (--webhook-signature-scheme): how do senders sign?",
+                 (--webhook-signature-scheme), the scheme that senders sign with",
             ),
             _ => Ok(()),
         }
     }
 
-    /// Who may do what takes no proof. A client that shows a certificate has proved who it is.
+    /// Who may make requests without authentication. Clients are authenticated already if they need a
+    /// certificate.
     pub(super) const fn anonymous_access(&self) -> AnonymousAccess {
         if self.insecure || self.tls.tls_client_ca_file.is_some() {
             AnonymousAccess::Everyone
@@ -87,7 +88,7 @@ impl Config {
         }
     }
 
-    /// Refuses to let everybody in by mistake.
+    /// Refuses to serve everyone by mistake.
     pub(crate) fn check_anonymous_access(&self) -> Result<(), String> {
         let addr = self.bind_addr;
         let is_safe = self.anonymous_access() == AnonymousAccess::Everyone
@@ -107,8 +108,8 @@ impl Config {
             return Ok(());
         }
         Err(format!(
-            "on BIND_ADDR {addr} anybody who reaches it could {}. Where something in front of it \
-             sees to that, say --insecure (INSECURE=true)",
+            "anyone who can reach BIND_ADDR {addr} could {}. If something in front of the server \
+             authenticates clients, set --insecure (INSECURE=true)",
             missing.join(" and ")
         ))
     }

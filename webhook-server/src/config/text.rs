@@ -1,8 +1,8 @@
-//! Reads text that people, editors and secret stores write: files and variables alike.
+//! Cleans the text of files and variables.
 //!
-//! Editors leave byte-order marks, UTF-16 and CRLF; secret stores leave quotation marks, trailing
-//! line breaks and line breaks written as `\n`. Everything that is read from outside passes through
-//! here, so that all of it is understood, or refused, in the same way. No error quotes the text.
+//! Editors leave byte-order marks, UTF-16 and CRLF. Secret stores leave quotation marks, trailing line
+//! breaks, and line breaks written as `\n`. All text from outside is cleaned here, so that files and
+//! variables are read in the same way. No error quotes the text.
 
 use zeroize::Zeroizing;
 
@@ -10,19 +10,19 @@ use zeroize::Zeroizing;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TextError {
-    /// The bytes are in no encoding that is understood.
+    /// The bytes are neither UTF-8 nor marked UTF-16.
     #[error("it is not UTF-8 text; save it as UTF-8 (and keys and certificates as PEM)")]
     NotUtf8,
     /// The byte-order mark announces UTF-16, and the rest is not UTF-16.
-    #[error("it begins like UTF-16 text and is damaged; save it as UTF-8")]
+    #[error("it has the byte-order mark of UTF-16 but is not valid UTF-16; save it as UTF-8")]
     DamagedUtf16,
     /// The text contains NUL characters, as UTF-16 without a byte-order mark and UTF-32 do.
     #[error("it contains NUL bytes; save it as UTF-8 text")]
     Nul,
 }
 
-/// The text of `bytes`: without byte-order mark, from UTF-8 or marked UTF-16, its lines ended by
-/// `\n` alone.
+/// Decodes UTF-8, or UTF-16 with a byte-order mark. The text has no byte-order mark, and its lines end
+/// with `\n`.
 pub(super) fn decode(bytes: &[u8]) -> Result<Zeroizing<String>, TextError> {
     let text = match bytes {
         [0xFF, 0xFE, 0, 0, ..] => return Err(TextError::Nul),
@@ -45,7 +45,7 @@ fn from_utf16(bytes: &[u8], unit: impl Fn([u8; 2]) -> u16) -> Result<Zeroizing<S
     if !rest.is_empty() {
         return Err(TextError::DamagedUtf16);
     }
-    // As much as it can need, so that no copy stays behind where the text grows.
+    // Large enough that the text never grows, which would leave a copy of the secret in memory.
     let mut text = Zeroizing::new(String::with_capacity(pairs.len() * 3));
     for c in char::decode_utf16(pairs.iter().map(|pair| unit(*pair))) {
         text.push(c.map_err(|_| TextError::DamagedUtf16)?);
@@ -53,7 +53,7 @@ fn from_utf16(bytes: &[u8], unit: impl Fn([u8; 2]) -> u16) -> Result<Zeroizing<S
     Ok(text)
 }
 
-/// `text` with each CRLF and CR as LF.
+/// `text` with LF instead of each CRLF and CR.
 fn with_line_feeds(text: &str) -> Zeroizing<String> {
     let mut normal = Zeroizing::new(String::with_capacity(text.len()));
     let mut chars = text.chars().peekable();
@@ -68,12 +68,13 @@ fn with_line_feeds(text: &str) -> Zeroizing<String> {
     normal
 }
 
-/// Whether `c` shows nothing where it stands: blanks, controls, and characters without width.
+/// Whether `c` is white space or invisible.
 fn is_blank(c: char) -> bool {
     c.is_whitespace() || is_invisible(c)
 }
 
-/// Whether `c` is a control, or a character without width that copying from a web page leaves.
+/// Whether `c` is a control character, or a character without width, which text copied from a web page
+/// may contain.
 fn is_invisible(c: char) -> bool {
     c.is_control()
         || matches!(
@@ -84,21 +85,21 @@ fn is_invisible(c: char) -> bool {
         )
 }
 
-/// Whether a secret cannot contain `c`, because nobody would see it.
+/// Whether a secret must not contain `c`, because nobody could see it.
 pub(super) fn is_unseen(c: char) -> bool {
     is_invisible(c) || (c.is_whitespace() && c != ' ')
 }
 
-/// `text` without the blanks around it, among them byte-order marks, no-break spaces and characters
-/// without width.
+/// `text` without white space and invisible characters at both ends, such as byte-order marks and
+/// no-break spaces.
 pub(super) fn trim(text: &str) -> &str {
     text.trim_matches(is_blank)
 }
 
-/// The opening quotation marks and their partners.
+/// The opening quotation marks, and the closing one of each.
 const QUOTES: [(char, char); 4] = [('"', '"'), ('\'', '\''), ('“', '”'), ('‘', '’')];
 
-/// What stands between the quotation marks that are around all of `text`, where there are some.
+/// The text inside quotation marks that enclose all of `text`. `None` if there are none.
 pub(super) fn unquoted(text: &str) -> Option<&str> {
     QUOTES.into_iter().find_map(|(open, close)| {
         let inner = text.strip_prefix(open)?.strip_suffix(close)?;
@@ -106,29 +107,29 @@ pub(super) fn unquoted(text: &str) -> Option<&str> {
     })
 }
 
-/// Whether `text` begins or ends with a double quotation mark, or begins with a single one, whose
-/// partner is missing.
+/// Whether `text` begins or ends with a double quotation mark, or begins with a single one, that is not
+/// closed.
 pub(super) fn has_lone_quote(text: &str) -> bool {
     let at_start = text.starts_with(['"', '\'', '“', '‘']);
     let at_end = text.ends_with(['"', '“', '”']);
     unquoted(text).is_none() && (at_start || at_end)
 }
 
-/// The value of a variable that holds one value: without the blanks, the quotation marks and the
-/// line break that env files and secret stores leave around it.
+/// The value of a variable with a single value: without the white space, quotation marks and line break
+/// that env files and secret stores leave around it.
 pub(crate) fn value(text: &str) -> &str {
     let text = without_written_break(trim(text));
     unquoted(text).map_or(text, |inner| without_written_break(trim(inner)))
 }
 
-/// `text` without the line break at its end that a secret store wrote as the two characters `\\n`.
+/// `text` without a line break at its end that a secret store wrote as the two characters `\\n`.
 fn without_written_break(text: &str) -> &str {
     let text = text.strip_suffix("\\n").unwrap_or(text);
     trim(text.strip_suffix("\\r").unwrap_or(text))
 }
 
-/// The lines of `text` with their numbers, from 1: trimmed, without empty ones and comments, which
-/// begin with `#` and a blank.
+/// The lines of `text` with their numbers, from 1: trimmed, and without empty lines and comments, which
+/// begin with `#` and a space.
 pub(super) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let lines = text
         .split(['\n', '\r'])
@@ -140,7 +141,7 @@ pub(super) fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
         .filter(|(_, line)| !line.is_empty() && *line != "#" && !line.starts_with("# "))
 }
 
-/// The value of an assignment to `name` in the syntax of env files, where `line` is one.
+/// The value in `line`, if it assigns to `name` in the syntax of env files.
 pub(super) fn assigned<'a>(name: &str, line: &'a str) -> Option<&'a str> {
     let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
     let value = line.strip_prefix(name)?.trim_start().strip_prefix('=')?;

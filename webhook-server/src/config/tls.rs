@@ -1,4 +1,4 @@
-//! TLS: which certificate the server shows, and whose it asks for.
+//! The options of TLS: the certificate of the server, and the authorities of client certificates.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,26 +11,26 @@ use rustls::{RootCertStore, ServerConfig};
 use super::files::{self, FileError, Guard};
 use super::pem::{self, PemError};
 
-/// The files, in PEM. Read again on SIGHUP.
+/// The PEM files of TLS. Reloaded on SIGHUP.
 #[derive(Clone, Debug, Default, Args)]
 #[non_exhaustive]
 pub struct TlsFiles {
-    /// Speak TLS 1.2 and 1.3, and nothing else, with the certificate in this file, and those
-    /// between it and its root
+    /// Serve TLS 1.2 and 1.3 only, with the certificate chain in this file: the certificate first, then
+    /// the intermediates
     #[arg(long, env, value_name = "FILE")]
     pub tls_cert_file: Option<PathBuf>,
 
-    /// The certificate's private key
+    /// Private key of the certificate
     #[arg(long, env, value_name = "FILE")]
     pub tls_key_file: Option<PathBuf>,
 
-    /// Serve only clients that show a certificate signed by one of those in this file
+    /// Serve only clients with a certificate that is signed by one of those in this file
     #[arg(long, env, value_name = "FILE")]
     pub tls_client_ca_file: Option<PathBuf>,
 }
 
 impl TlsFiles {
-    /// Refuses what makes no sense together.
+    /// Refuses options that contradict each other.
     pub(super) const fn check(&self) -> Result<(), &'static str> {
         match (
             &self.tls_cert_file,
@@ -50,13 +50,12 @@ impl TlsFiles {
         }
     }
 
-    /// The settings of TLS that the files describe; `None` where there is no TLS. Blocks while it
-    /// reads.
+    /// Reads the files. `None` without TLS. Blocks while it reads.
     ///
     /// # Errors
     ///
-    /// When a file cannot be read, or holds no key or certificate, or key and certificate do not
-    /// belong together. No error quotes a file.
+    /// When a file cannot be read, contains no key or certificate, or the key is not that of the
+    /// certificate. No error quotes a file.
     pub fn read(&self) -> Result<Option<ServerConfig>, TlsError> {
         let (Some(cert_file), Some(key_file)) = (&self.tls_cert_file, &self.tls_key_file) else {
             return Ok(None);
@@ -82,7 +81,7 @@ impl TlsFiles {
     }
 }
 
-/// What `parse` finds in the file at `path`.
+/// Reads and parses the file at `path`.
 fn read<T>(
     name: &'static str,
     path: &Path,
@@ -102,7 +101,7 @@ fn read<T>(
     })
 }
 
-/// Why there can be no TLS.
+/// Why TLS cannot be configured.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
@@ -117,7 +116,7 @@ pub enum TlsError {
         #[source]
         source: FileError,
     },
-    /// A file does not hold what its variable asks for.
+    /// A file does not contain what its variable needs.
     #[error("cannot use {name}{}", files::shown(file))]
     Pem {
         /// Its variable.
@@ -128,10 +127,10 @@ pub enum TlsError {
         #[source]
         source: PemError,
     },
-    /// Key and certificate are no pair, or of a sort that is not supported.
-    #[error("cannot use the certificates and the key")]
+    /// The key is not that of the certificate, or one of them is not supported.
+    #[error("invalid certificates or private key")]
     Unusable(#[from] rustls::Error),
-    /// The roots of clients' certificates are none.
-    #[error("cannot use the certificates in TLS_CLIENT_CA_FILE")]
+    /// The authorities of client certificates are invalid.
+    #[error("invalid certificates in TLS_CLIENT_CA_FILE")]
     Clients(#[from] VerifierBuilderError),
 }

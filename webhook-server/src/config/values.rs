@@ -1,4 +1,4 @@
-//! How values are read. Every error says what would be right.
+//! Parsers of the values of options. Every error says what is expected.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -8,7 +8,7 @@ use super::Networks;
 use jiff::{Span, SpanRelativeTo};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
-/// The longest time that can be set, in seconds: ten years.
+/// The longest time of an option, in seconds: ten years.
 const MAX_SECONDS: f64 = 315_360_000.0;
 
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
@@ -42,7 +42,7 @@ fn at_least(text: &str, least: f64) -> Result<Duration, String> {
         })
 }
 
-/// Days, which may be fractions: an hour and a half is 0.0625.
+/// A number of days, possibly fractional: 0.0625 days are an hour and a half.
 pub(super) fn days(text: &str) -> Result<Duration, String> {
     const SECONDS_A_DAY: f64 = 86_400.0;
     let most = MAX_SECONDS / SECONDS_A_DAY;
@@ -51,7 +51,7 @@ pub(super) fn days(text: &str) -> Result<Duration, String> {
         .ok()
         .filter(|&days: &f64| days > 0.0 && days <= most)
         .and_then(|days| Duration::try_from_secs_f64(days * SECONDS_A_DAY).ok())
-        // What is less than half a nanosecond.
+        // Less than half a nanosecond.
         .filter(|age| !age.is_zero())
         .ok_or_else(|| {
             format!("expected a number of days, more than 0 and at most {most}, such as 30 or 0.5")
@@ -87,7 +87,7 @@ pub(super) fn networks(text: &str) -> Result<Networks, String> {
         .map(Networks)
 }
 
-/// What is separated by commas or white space.
+/// The words in `text`, separated by commas or white space.
 pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|c: char| c == ',' || c.is_whitespace());
     words.filter(|word| !word.is_empty())
@@ -101,7 +101,8 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "expected a whole number of at least 1".to_owned())
 }
 
-/// At most as many as PostgreSQL can ever have (its `MAX_BACKENDS`): a pool sets room aside for each.
+/// A size of a connection pool, at most PostgreSQL's `MAX_BACKENDS`: the pool allocates memory for each
+/// connection.
 pub(super) fn connections(text: &str) -> Result<NonZeroU32, String> {
     const MOST: u32 = 0x3_FFFF;
     count_u32(text)
@@ -116,7 +117,7 @@ pub(super) fn count_u32(text: &str) -> Result<NonZeroU32, String> {
         .map_err(|_| format!("expected a whole number from 1 to {}", u32::MAX))
 }
 
-/// Which log lines are written: the text of a filter that parses.
+/// A filter of log lines that parses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFilter(String);
 
@@ -126,14 +127,14 @@ impl LogFilter {
         Self("warn,webhook_server::audit=info".to_owned())
     }
 
-    /// The filter, made anew.
+    /// A new filter for a subscriber.
     pub fn to_filter(&self) -> EnvFilter {
         EnvFilter::new(&self.0)
     }
 }
 
-/// A filter, in which a bare word must be a level: as a target, which it would be to
-/// [`EnvFilter`], a mistyped level would silence the log. Python's names of levels are understood.
+/// Parses a filter. A bare word must be a level: [`EnvFilter`] would take a mistyped level as a target,
+/// which would silence the log. Python's names of levels are accepted.
 pub(super) fn log_filter(text: &str) -> Result<LogFilter, String> {
     let wrong = || {
         "expected off, error, warn, info, debug or trace, or a filter such as \

@@ -1,15 +1,15 @@
-//! Sentences about settings that work and are dangerous.
+//! Warnings about settings that work but are dangerous.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Config, Role, SignatureScheme, text};
 
-/// A signature may be this old, or more, where a captured delivery can be replayed for long.
+/// A longer tolerance for timestamps leaves captured deliveries valid for long.
 const LONG_TOLERANCE: Duration = Duration::from_secs(600);
 
 impl Config {
-    /// What an operator should know of this configuration, and what to do about it.
+    /// What is dangerous in this configuration, and what to do about it.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.role != Role::Worker {
@@ -18,8 +18,8 @@ impl Config {
         let tolerance = self.webhook_tolerance_seconds;
         if self.has_timestamps() && tolerance > LONG_TOLERANCE {
             warnings.push(format!(
-                "WEBHOOK_TOLERANCE_SECONDS is {}: for that long a captured delivery can be sent \
-                 again; set at most {}",
+                "WEBHOOK_TOLERANCE_SECONDS is {}: a captured delivery can be replayed for that long; \
+                 set at most {}",
                 tolerance.as_secs_f64(),
                 LONG_TOLERANCE.as_secs()
             ));
@@ -30,8 +30,8 @@ impl Config {
         }
         if self.may_hold_list() {
             warnings.push(
-                "WEBHOOK_SECRETS contains a comma or the characters \\n, which are part of the \
-                 secret: to give several secrets, write one per line, or a file"
+                "WEBHOOK_SECRETS contains a comma or the characters \\n, which are taken as part \
+                 of one secret: write several secrets one per line, or into a file"
                     .to_owned(),
             );
         }
@@ -43,7 +43,7 @@ impl Config {
         let whoever = if self.tls.tls_client_ca_file.is_some() {
             "every client with a certificate"
         } else {
-            "anybody who reaches the server"
+            "anyone who can reach the server"
         };
         if self.webhook_signature_scheme == SignatureScheme::None {
             warnings.push(format!(
@@ -64,14 +64,14 @@ impl Config {
         let advice = "set TLS_CERT_FILE and TLS_KEY_FILE, or have a proxy on this machine encrypt";
         if let Some(addr) = self.operator_addr.filter(|addr| is_public(*addr)) {
             warnings.push(format!(
-                "OPERATOR_ADDR {addr} is reached without TLS, so that the network sees the tokens \
-                 of operators: {advice}"
+                "OPERATOR_ADDR {addr} is reached without TLS: operators send their tokens in plain \
+                 text; {advice}"
             ));
         }
         if self.role != Role::Worker && self.has_tokens() && is_public(self.bind_addr) {
             warnings.push(format!(
-                "BIND_ADDR {} is reached without TLS, so that the network sees the tokens of \
-                 readers: {advice}",
+                "BIND_ADDR {} is reached without TLS: readers send their tokens in plain text; \
+                 {advice}",
                 self.bind_addr
             ));
         }
@@ -81,7 +81,7 @@ impl Config {
         self.api_tokens.is_some() || self.api_tokens_file.is_some()
     }
 
-    /// Whether signatures name the time at which they were made.
+    /// Whether signatures contain a timestamp.
     pub(super) fn has_timestamps(&self) -> bool {
         match &self.webhook_signature_scheme {
             SignatureScheme::None => false,
@@ -90,7 +90,7 @@ impl Config {
         }
     }
 
-    /// Whether the variable may be a list of secrets in one line, which is taken as one secret.
+    /// Whether the variable looks like a list of secrets in one line, which is taken as one secret.
     fn may_hold_list(&self) -> bool {
         let is_standard = self.webhook_signature_scheme == SignatureScheme::StandardWebhooks;
         let is_list = |secret: &str| secret.contains(',') || secret.contains("\\n");

@@ -223,8 +223,8 @@ async fn nobody_lets_everybody_in_by_mistake() {
     process.listens().await;
     let log = process.logged.join("\n");
     for warning in [
-        "anybody who reaches the server may deliver to 127.0.0.1:0: set WEBHOOK_SIGNATURE_SCHEME",
-        "anybody who reaches the server may read transactions on 127.0.0.1:0: set API_TOKENS",
+        "anyone who can reach the server may deliver to 127.0.0.1:0: set WEBHOOK_SIGNATURE_SCHEME",
+        "anyone who can reach the server may read transactions on 127.0.0.1:0: set API_TOKENS",
     ] {
         assert!(log.contains(warning), "{log}");
     }

@@ -107,7 +107,7 @@ async fn several_secrets_in_one_line_are_refused() {
         assert_eq!(process.ends().await.code(), Some(1));
         let log = process.logged.join("\n");
         assert!(
-            log.contains("line 1 holds several secrets; write one secret per line"),
+            log.contains("line 1 contains several secrets; write one secret per line"),
             "{log}"
         );
     }
@@ -280,7 +280,7 @@ async fn a_pipe_that_nobody_writes_to_is_given_up() {
     assert_eq!(process.ends().await.code(), Some(1));
     let log = process.logged.join("\n");
     assert!(
-        log.contains("delivered no complete content within 5s"),
+        log.contains("did not deliver all of its content within 5s"),
         "{log}"
     );
 }
@@ -304,7 +304,7 @@ async fn a_database_url_file_is_read() {
     assert_eq!(process.ends().await.code(), Some(1));
     let log = process.logged.join("\n");
     assert!(
-        log.contains("the file of DATABASE_URL_FILE must hold one line"),
+        log.contains("the file of DATABASE_URL_FILE must contain one line"),
         "{log}"
     );
     let (code, _, log) = webhook_server(&[])
@@ -313,7 +313,7 @@ async fn a_database_url_file_is_read() {
         .output()
         .await;
     assert_eq!(code, 2);
-    assert!(log.contains("exclude each other"), "{log}");
+    assert!(log.contains("are both set"), "{log}");
 }
 
 #[tokio::test]

@@ -198,7 +198,7 @@ async fn what_cannot_be_used_is_told_at_the_start_and_not_shown() {
                 ("WEBHOOK_SECRETS", "hunter2"),
                 ("WEBHOOK_SECRETS_FILE", "x"),
             ],
-            "exclude each other",
+            "are both set",
         ),
     ] {
         let mut starter = webhook_server(&[]);
@@ -217,7 +217,7 @@ async fn what_cannot_be_used_is_told_at_the_start_and_not_shown() {
         (("WEBHOOK_SECRETS", "# none"), "no secret is given"),
         (
             ("WEBHOOK_SECRETS_FILE", "/nowhere"),
-            "cannot read WEBHOOK_SECRETS_FILE /nowhere",
+            "failed to read WEBHOOK_SECRETS_FILE /nowhere",
         ),
     ] {
         let mut process = webhook_server(&[])

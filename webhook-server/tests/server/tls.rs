@@ -270,7 +270,7 @@ async fn what_makes_no_tls_is_told_by_its_name() {
         ),
         (
             &[("TLS_CERT_FILE", &cert), ("TLS_KEY_FILE", &other_key)],
-            "cannot use the certificates and the key",
+            "invalid certificates or private key",
         ),
         (
             &[
