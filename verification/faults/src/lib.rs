@@ -11,8 +11,6 @@ mod fault;
 mod http;
 pub mod ledger;
 mod node;
-mod pooler;
-mod postgres;
 mod reconcile;
 pub mod report;
 mod rig;

@@ -11,14 +11,14 @@ use anyhow::ensure;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use testkit::folder::Folder;
+use testkit::postgres::Postgres;
 use testkit::wait::Limit;
 use tokio::time::{Instant, sleep};
 
 use crate::book::Book;
 use crate::node::{LogSink, Node, NodeSetup};
-use crate::postgres::Postgres;
 use crate::senders::{Mix, Senders, mixed};
-use crate::tools::Tools;
+use crate::tools::{Tools, url_at};
 
 /// How long after acceptance events fall due.
 pub(crate) const DELAY: Duration = Duration::from_millis(200);
@@ -95,7 +95,7 @@ impl Rig {
         let folder = run.tools.folder("run")?;
         let data = folder.path().join("data");
         run.tools.copy_cluster(&data).await?;
-        let postgres = Postgres::start(&run.tools, data, settings).await?;
+        let postgres = run.tools.start_postgres(&data, settings).await?;
         Ok(Self::on(run, folder, postgres))
     }
 
@@ -129,7 +129,7 @@ impl Rig {
     /// A node on the database as it is reached at `port`.
     pub(crate) fn setup_at(&self, port: u16) -> NodeSetup {
         let variables = vec![
-            ("DATABASE_URL", Postgres::url_at(port)),
+            ("DATABASE_URL", url_at(port)),
             ("FAULTS_LEDGER", self.ledger.display().to_string()),
             ("PROCESSING_DELAY_SECONDS", DELAY.as_secs_f64().to_string()),
             (
@@ -155,7 +155,7 @@ impl Rig {
 
     /// A node on the database.
     pub(crate) fn setup(&self) -> NodeSetup {
-        self.setup_at(self.postgres.port)
+        self.setup_at(self.postgres.port())
     }
 
     /// Starts a node, and does not wait for it.

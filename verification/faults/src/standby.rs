@@ -5,12 +5,11 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use rustix::process::Pid;
 use sqlx::query_scalar;
+use testkit::postgres::{ADMIN, Postgres};
 use testkit::process::run;
 use testkit::wait::Limit;
 
-use crate::postgres::Postgres;
 use crate::rig::Rig;
-use crate::tools::ADMIN;
 
 /// How long it may take to follow, or to take over.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -19,15 +18,15 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) async fn follow(rig: &Rig) -> anyhow::Result<Postgres> {
     let data = rig.folder.path().join("standby");
     let tools = &rig.run.tools;
-    let mut backup = tools.postgres_command("pg_basebackup");
+    let mut backup = tools.programs.command("pg_basebackup");
     backup
         .args(["--host=127.0.0.1", "--username", ADMIN, "--port"])
-        .arg(rig.postgres.port.to_string())
+        .arg(rig.postgres.port().to_string())
         .arg("--pgdata")
         .arg(&data)
         .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
     run(&mut backup).await?;
-    let standby = Postgres::start(tools, data, &[]).await?;
+    let standby = tools.start_postgres(&data, &[]).await?;
     for setting in [
         "ALTER SYSTEM SET synchronous_standby_names = '*'",
         "SELECT pg_reload_conf()",

@@ -1,20 +1,12 @@
 //! The programs that a run needs, and a database cluster to copy.
 
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use anyhow::ensure;
-use testkit::folder::{Folder, Owner};
+use testkit::folder::Folder;
+use testkit::postgres::{Postgres, Programs};
 use testkit::process::run;
-use testkit::tools::find_or_install;
 use tokio::process::Command;
-
-use crate::postgres::Postgres;
-
-/// The role of PostgreSQL's administrator here.
-pub(crate) const ADMIN: &str = "webhook";
 
 /// The role of the nodes, to whom the database belongs.
 pub(crate) const APP: &str = "app";
@@ -25,11 +17,9 @@ pub(crate) const DATABASE: &str = "inbox";
 /// All that is found, built or made once for all runs.
 #[derive(Debug)]
 pub struct Tools {
-    /// Of PostgreSQL's programs.
-    bindir: PathBuf,
+    pub(crate) programs: Programs,
     pub(crate) node: PathBuf,
     pub(crate) server: PathBuf,
-    pub(crate) owner: Option<Owner>,
     /// Where folders are made.
     place: PathBuf,
     template: Folder,
@@ -43,14 +33,12 @@ impl Tools {
     ///
     /// When something of it cannot be had.
     pub async fn prepare(node: PathBuf, server: PathBuf, place: PathBuf) -> anyhow::Result<Self> {
-        let bindir = find_or_install("postgres").await?;
-        let owner = Owner::needed()?;
-        let template = Folder::create(&place, "faults-template", owner)?;
+        let programs = Programs::find().await?;
+        let template = Folder::create(&place, "faults-template", programs.owner())?;
         let tools = Self {
-            bindir,
+            programs,
             node,
             server,
-            owner,
             place,
             template,
         };
@@ -60,25 +48,15 @@ impl Tools {
 
     /// A folder that PostgreSQL may write to.
     pub(crate) fn folder(&self, purpose: &str) -> io::Result<Folder> {
-        Folder::create(&self.place, &format!("faults-{purpose}"), self.owner)
+        Folder::create(
+            &self.place,
+            &format!("faults-{purpose}"),
+            self.programs.owner(),
+        )
     }
 
     async fn make_cluster(&self) -> anyhow::Result<()> {
         let data = self.template.path().join("data");
-        let initdb = self
-            .postgres_command("initdb")
-            .arg("--pgdata")
-            .arg(&data)
-            .args(["--username", ADMIN, "--encoding=UTF8", "--locale=C"])
-            // Small segments, as some runs have small disks.
-            .args(["--auth=trust", "--no-sync", "--wal-segsize=1"])
-            .output()
-            .await?;
-        ensure!(
-            initdb.status.success(),
-            "initdb failed: {}",
-            String::from_utf8_lossy(&initdb.stderr)
-        );
         let settings = "
             listen_addresses = '127.0.0.1'
             unix_socket_directories = ''
@@ -86,12 +64,13 @@ impl Tools {
             min_wal_size = 8MB
             max_wal_size = 512MB
         ";
-        let file = data.join("postgresql.conf");
-        let mut conf = std::fs::read_to_string(&file)?;
-        conf.push_str(settings);
-        std::fs::write(&file, conf)?;
+        // Small segments, as some runs have small disks.
+        let arguments = ["--auth=trust", "--wal-segsize=1"];
+        self.programs
+            .make_cluster(&data, &arguments, settings)
+            .await?;
 
-        let mut postgres = Postgres::start(self, data, &[]).await?;
+        let mut postgres = self.start_postgres(&data, &[]).await?;
         let mut maintenance = postgres.connect_to("postgres").await?;
         for sql in [
             format!("CREATE ROLE {APP} LOGIN"),
@@ -118,24 +97,23 @@ impl Tools {
         run(Command::new("cp").arg("-a").arg(source).arg(data)).await
     }
 
-    /// A program of PostgreSQL, to be run as whoever may.
-    pub(crate) fn postgres_command(&self, program: &str) -> Command {
-        self.as_owner(self.bindir.join(program))
+    /// Starts a server on the cluster `data` with these further settings (`name=value`).
+    pub(crate) async fn start_postgres(
+        &self,
+        data: &Path,
+        settings: &[&str],
+    ) -> anyhow::Result<Postgres> {
+        Postgres::start(&self.programs, data, DATABASE, settings).await
     }
+}
 
-    /// A program, to be run as PostgreSQL is.
-    pub(crate) fn as_owner(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
-        if let Some(owner) = self.owner {
-            command.uid(owner.uid).gid(owner.gid);
-        }
-        command
-            .env_clear()
-            .env("LC_ALL", "C")
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
-        command
-    }
+/// The URL of the nodes' database for the nodes' role, on the server at `port`, or on what stands
+/// before it.
+pub(crate) fn url_at(port: u16) -> String {
+    url_of(APP, port)
+}
+
+/// The same for another role.
+pub(crate) fn url_of(role: &str, port: u16) -> String {
+    format!("postgres://{role}@127.0.0.1:{port}/{DATABASE}?sslmode=disable")
 }

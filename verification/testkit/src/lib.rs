@@ -4,7 +4,9 @@
 
 pub mod folder;
 pub mod http;
+pub mod pgbouncer;
 pub mod port;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod tools;

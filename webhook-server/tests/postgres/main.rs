@@ -14,8 +14,6 @@ mod least_rights;
 mod logs;
 mod node;
 mod outage;
-#[path = "../../../webhook-postgres/tests/own_server/mod.rs"]
-mod own_server;
 mod pause;
 mod pooler;
 mod proxy;

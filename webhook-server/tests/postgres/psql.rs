@@ -6,10 +6,11 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use testkit::postgres::OwnServer;
+use testkit::tools::script;
 use webhook_postgres::sqlx::{self, Connection, PgConnection};
 use webhook_postgres::testing::TestDatabase;
 
-use crate::own_server::OwnServer;
 use crate::support::files::Files;
 use crate::support::process::webhook_server;
 
@@ -51,8 +52,10 @@ struct Programs {
 impl Programs {
     fn new(files: &Files) -> Self {
         // Not that of PATH, which on Debian is a script that sets variables of its own.
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/find-or-install");
-        let found = Command::new(script).arg("postgres").output().unwrap();
+        let found = Command::new(script("find-or-install"))
+            .arg("postgres")
+            .output()
+            .unwrap();
         assert!(found.status.success(), "{found:?}");
         let folder = String::from_utf8(found.stdout).unwrap();
         Self {
@@ -125,12 +128,7 @@ const ONE_HOST: &str = "a failover between hosts is left to a proxy";
 async fn server_without_tls_is_reached_as_by_psql() {
     let files = Files::new();
     let programs = Programs::new(&files);
-    let own = OwnServer::start(&[
-        "--set",
-        "ssl=off",
-        "--set",
-        "listen_addresses=127.0.0.1, ::1",
-    ]);
+    let own = OwnServer::start(&["listen_addresses=127.0.0.1, ::1"]).await;
     let mut connection = PgConnection::connect(own.url()).await.unwrap();
     let socket: String = sqlx::query_scalar("SHOW unix_socket_directories")
         .fetch_one(&mut connection)

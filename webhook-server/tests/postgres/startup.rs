@@ -1,10 +1,10 @@
 //! How a server finds its database when it starts.
 
+use testkit::postgres::OwnServer;
 use webhook_postgres::sqlx::{self, AssertSqlSafe, Connection, PgConnection};
 use webhook_postgres::testing::TestDatabase;
 
 use crate::node::{server_on, with_parameters};
-use crate::own_server::OwnServer;
 use crate::proxy::{Network, Proxy};
 use crate::support::client::Client;
 use crate::support::files::Files;
@@ -153,7 +153,7 @@ async fn ten_migrations_at_once_all_succeed() {
 #[tokio::test]
 async fn start_warns_of_fsync_or_full_page_writes_off() {
     const WARNING: &str = "PostgreSQL has fsync or full_page_writes off";
-    let own = OwnServer::start(&[]);
+    let own = OwnServer::start(&[]).await;
     let mut admin = PgConnection::connect(own.url()).await.unwrap();
     for (fsync, full_page_writes) in [("on", "on"), ("off", "on"), ("on", "off")] {
         for (name, value) in [("fsync", fsync), ("full_page_writes", full_page_writes)] {

@@ -10,7 +10,6 @@ use testkit::folder::Folder;
 use testkit::wait::Limit;
 use tokio::time::{Instant, sleep};
 
-use crate::postgres::Postgres;
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 
@@ -24,7 +23,10 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     let disk = Disk::mount(&run)?;
     let data = disk.path().join("data");
     run.tools.copy_cluster(&data).await?;
-    let postgres = Postgres::start(&run.tools, data, &["max_wal_size=16MB"]).await?;
+    let postgres = run
+        .tools
+        .start_postgres(&data, &["max_wal_size=16MB"])
+        .await?;
     let folder = run.tools.folder("run")?;
     let mut rig = Rig::on(&run, folder, postgres);
     rig.start_nodes(2).await?;
@@ -87,7 +89,7 @@ impl Disk {
         match mounted {
             Ok(output) if output.status.success() => {
                 let disk = Self { folder };
-                if let Some(owner) = run.tools.owner {
+                if let Some(owner) = run.tools.programs.owner() {
                     owner.take(disk.path())?;
                 }
                 Ok(disk)

@@ -6,22 +6,19 @@ use rand::RngExt as _;
 use testkit::proxy::{Cut, Network, Proxy};
 use tokio::time::{Instant, sleep};
 
-use crate::postgres::Postgres;
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
+use crate::tools::url_at;
 
 /// Connections are cut in mid-request, before an answer, and after a commit whose answer nobody
 /// gets: what happened is unknown each time. Of two nodes one ends its statements with a COMMIT of
 /// its own, as behind a pooler.
 pub(super) async fn cuts(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
-    let proxy = Proxy::start("127.0.0.1", rig.postgres.port, Network::Up);
+    let proxy = Proxy::start("127.0.0.1", rig.postgres.port(), Network::Up);
     rig.start(rig.setup_at(proxy.addr().port()))?;
     let mut setup = rig.setup_at(proxy.addr().port());
-    let url = format!(
-        "{}&pooler=transaction",
-        Postgres::url_at(proxy.addr().port())
-    );
+    let url = format!("{}&pooler=transaction", url_at(proxy.addr().port()));
     setup.variables.push(("DATABASE_URL", url));
     rig.start(setup)?;
     rig.ready().await?;
@@ -71,7 +68,7 @@ pub(super) async fn forgets(run: Run) -> anyhow::Result<Tally> {
 
 /// A node behind a proxy, and one without.
 async fn beside_another(rig: &mut Rig) -> anyhow::Result<Proxy> {
-    let proxy = Proxy::start("127.0.0.1", rig.postgres.port, Network::Up);
+    let proxy = Proxy::start("127.0.0.1", rig.postgres.port(), Network::Up);
     rig.start(rig.setup_at(proxy.addr().port()))?;
     rig.start_nodes(1).await?;
     Ok(proxy)

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 use rustix::process::Signal;
+use testkit::pgbouncer::{PgBouncer, version};
 use tokio::time::sleep;
 
-use crate::pooler::{Pooler, version};
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
+use crate::tools::APP;
 
 use super::Unsupported;
 
@@ -42,10 +43,18 @@ async fn has_prepared_statements() -> anyhow::Result<bool> {
 async fn behind(run: Run, settings: &str) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     let folder = rig.folder.path().to_owned();
-    let port = rig.postgres.port;
-    let mut pooler = Pooler::start(&run.tools, &folder, port, CONNECTIONS, settings).await?;
+    let port = rig.postgres.port();
+    let mut pooler = PgBouncer::start(
+        &run.tools.programs,
+        &folder,
+        port,
+        APP,
+        CONNECTIONS,
+        settings,
+    )
+    .await?;
     for _ in 0..2 {
-        rig.start(rig.setup_at(pooler.port))?;
+        rig.start(rig.setup_at(pooler.port()))?;
     }
     rig.ready().await?;
     let load = rig.load();

@@ -2,9 +2,9 @@
 
 use anyhow::ensure;
 
-use crate::postgres::Postgres;
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
+use crate::tools::url_of;
 
 const GRANT: &str = "
     GRANT USAGE ON SCHEMA webhook TO guest;
@@ -15,7 +15,7 @@ const GRANT: &str = "
 pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     rig.postgres.execute("CREATE ROLE guest LOGIN").await?;
-    let url = Postgres::url_of("guest", rig.postgres.port);
+    let url = url_of("guest", rig.postgres.port());
     let as_guest = [("DATABASE_URL", url.clone())];
     let ended = rig.server(&[], &as_guest).await?;
     rig.must_refuse(&ended, "permission denied");

@@ -65,7 +65,7 @@ pub(super) async fn hostile_role(run: Run) -> anyhow::Result<Tally> {
     rig.start_nodes(2).await?;
     let load = rig.load();
     rig.about_during(0.3).await;
-    let hostile = rig.postgres.options().username("mallory");
+    let hostile = rig.postgres.options().clone().username("mallory");
     let mut mallory = hostile.connect().await?;
     sqlx::raw_sql(TRAPS).execute(&mut mallory).await?;
     for table in ["events", "queue", "outcomes"] {

@@ -22,7 +22,7 @@ pub(super) async fn failover(run: Run) -> anyhow::Result<Tally> {
     rig.about_during(0.2).await;
     rig.postgres.end(Signal::KILL).await?;
     promote(&standby).await?;
-    proxy.switch(standby.port);
+    proxy.switch(standby.port());
     rig.postgres = standby;
     rig.healed().await?;
     rig.during(0.4).await;
@@ -39,17 +39,17 @@ pub(super) async fn read_only(run: Run) -> anyhow::Result<Tally> {
     let standby = follow(&rig).await?;
     let load = rig.load();
     rig.about_during(0.3).await;
-    proxy.switch(standby.port);
+    proxy.switch(standby.port());
     rig.about_during(0.5).await;
     rig.refuses().await?;
-    proxy.switch(rig.postgres.port);
+    proxy.switch(rig.postgres.port());
     rig.healed().await?;
     rig.finish(load).await
 }
 
 async fn two_nodes_behind_an_address(run: &Run) -> anyhow::Result<(Rig, Proxy)> {
     let mut rig = Rig::new(run).await?;
-    let proxy = Proxy::start("127.0.0.1", rig.postgres.port, Network::Up);
+    let proxy = Proxy::start("127.0.0.1", rig.postgres.port(), Network::Up);
     for _ in 0..2 {
         rig.start(rig.setup_at(proxy.addr().port()))?;
     }

@@ -38,7 +38,8 @@ pub(super) async fn connections(run: Run) -> anyhow::Result<Tally> {
 
 async fn take_all(rig: &Rig) -> Vec<PgConnection> {
     let mut taken = Vec::new();
-    while let Ok(connection) = rig.postgres.options().username("other").connect().await {
+    let other = rig.postgres.options().clone().username("other");
+    while let Ok(connection) = other.connect().await {
         taken.push(connection);
     }
     taken
