@@ -49,18 +49,22 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn operating_guide_quotes_log_messages_as_they_are() {
+fn operating_guide_quotes_messages_as_they_are() {
     let source = all_sources();
     // Strings that go on in the next line.
     let source: Vec<&str> = source.split("\\\n").map(str::trim_start).collect();
     let source = source.concat();
     let text = read("docs/operating.md");
-    let (_, section) = text.split_once("\n## Logs\n").unwrap();
-    let (section, _) = section.split_once("\n### ").unwrap();
-    let messages: Vec<&str> = rows(section).flat_map(|row| quoted(row[0])).collect();
+    let section = |title: &str| {
+        let (_, section) = text.split_once(&format!("\n## {title}\n")).unwrap();
+        section.split("\n##").next().unwrap()
+    };
+    let sections = [section("Logs"), section("Troubleshooting")];
+    let rows = sections.into_iter().flat_map(rows);
+    let messages: Vec<&str> = rows.flat_map(|row| quoted(row[0])).collect();
     assert!(messages.len() > 8, "{messages:?}");
     for message in messages {
-        assert!(source.contains(message), "no code logs {message:?}");
+        assert!(source.contains(message), "no code says {message:?}");
     }
 }
 
