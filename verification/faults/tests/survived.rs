@@ -1,120 +1,86 @@
-//! Faults once each, at the smallest size. `cargo run -p faults` runs them at any size, and those too
-//! that take long by their nature, need more than every machine has, or are not survived.
+//! Faults once each, at the smallest size. `cargo run -p faults` runs them at any size.
+//!
+//! Every fault of the list is a test here. One that seconds or an ordinary machine cannot show is
+//! ignored, with the reason. One that this machine cannot do (it may not mount a disk, say) fails;
+//! where `FAULTS_SKIP_UNSUPPORTED` is set it is ignored, with the reason.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::process::ExitCode;
+use std::sync::Arc;
 
-use faults::{FAULTS, LIES, Run, Tools, Unsupported};
+use faults::{FAULTS, Fault, LIES, Run, Tally, Tools, Unsupported};
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use testkit::folder::parent_in_memory;
-use tokio::sync::Mutex;
-
-/// Shared by the tests that run at the same time, and gone with the last of them.
-static TOOLS: Mutex<Weak<Tools>> = Mutex::const_new(Weak::new());
+use tokio::runtime::Runtime;
+use tokio::sync::OnceCell;
 
 /// Set where a fault that this machine cannot do is no failure of the test.
 const SKIP: &str = "FAULTS_SKIP_UNSUPPORTED";
 
-async fn tools() -> Arc<Tools> {
-    let mut shared = TOOLS.lock().await;
-    if let Some(tools) = shared.upgrade() {
-        return tools;
-    }
-    let node = PathBuf::from(env!("CARGO_BIN_EXE_faults-node"));
-    let server = PathBuf::from(env!("CARGO_BIN_EXE_faults-server"));
-    let tools = Arc::new(
-        Tools::prepare(node, server, parent_in_memory())
-            .await
-            .expect("PostgreSQL is there"),
-    );
-    *shared = Arc::downgrade(&tools);
-    tools
+/// Prepared by the first test that runs, and shared by all.
+type SharedTools = Arc<OnceCell<Arc<Tools>>>;
+
+fn main() -> ExitCode {
+    let tools = SharedTools::default();
+    let mut trials: Vec<_> = FAULTS
+        .iter()
+        .map(|fault| {
+            let tools = Arc::clone(&tools);
+            Trial::ignorable_test(fault.test_name(), move || survives(fault, &tools))
+        })
+        .collect();
+    let shared = Arc::clone(&tools);
+    trials.push(Trial::test("lost_events_are_noticed", move || {
+        lost_events_are_noticed(&shared)
+    }));
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    // The folder of the tools goes with them.
+    drop(tools);
+    conclusion.exit_code()
 }
 
-async fn survived(name: &str) {
-    let fault = FAULTS.iter().find(|fault| fault.test_name() == name);
-    let fault = fault.expect("there is such a fault");
-    match fault.run(smallest().await).await {
+fn survives(fault: &Fault, tools: &SharedTools) -> Result<Completion, Failed> {
+    if let Some(reason) = fault.no_test {
+        return Ok(Completion::ignored_with(reason));
+    }
+    match run(fault, tools) {
         Ok(tally) => {
             assert_eq!(tally.violations, Vec::<String>::new());
             assert!(tally.acknowledged > 0 && tally.processed > 0, "{tally:?}");
+            Ok(Completion::Completed)
         }
         Err(error) if error.is::<Unsupported>() && std::env::var_os(SKIP).is_some() => {
-            eprintln!("NOT RUN: {name}: {error}");
+            Ok(Completion::ignored_with(error))
         }
-        Err(error) => panic!("{name}: {error:#}"),
+        Err(error) => Err(format!("{error:#}").into()),
     }
 }
 
-async fn smallest() -> Run {
-    Run {
-        tools: tools().await,
-        seconds: 1.5,
-        rate: 150.0,
-        seed: 1,
-        former_server: None,
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_acknowledged_and_not_kept_is_noticed() {
-    let tally = LIES.run(smallest().await).await.unwrap();
+/// A node that acknowledges events and does not keep them is found out.
+fn lost_events_are_noticed(tools: &SharedTools) -> Result<(), Failed> {
+    let tally = run(&LIES, tools)?;
     let lost = tally.violations.iter().filter(|it| it.starts_with("LOST"));
     assert!(lost.count() > 0, "{tally:?}");
+    Ok(())
 }
 
-macro_rules! survived {
-    ($($test:ident,)*) => {
-        const TESTS: &[&str] = &[$(stringify!($test)),*];
-
-        $(
-            #[tokio::test(flavor = "multi_thread")]
-            async fn $test() {
-                survived(stringify!($test)).await;
-            }
-        )*
-    };
+fn run(fault: &Fault, tools: &SharedTools) -> anyhow::Result<Tally> {
+    Runtime::new()?.block_on(async {
+        let tools = tools.get_or_try_init(prepare).await?;
+        let run = Run {
+            tools: Arc::clone(tools),
+            seconds: 1.5,
+            rate: 150.0,
+            seed: 1,
+            former_server: None,
+        };
+        fault.run(run).await
+    })
 }
 
-#[test]
-fn every_fault_has_a_test_or_says_why_not() {
-    for fault in FAULTS {
-        let is_tested = TESTS.contains(&fault.test_name().as_str());
-        assert_ne!(is_tested, fault.no_test.is_some(), "{fault:?}");
-    }
-}
-
-survived! {
-    kill_node,
-    kill_api,
-    kill_worker,
-    kill_all,
-    failpoints,
-    postgres_kill,
-    postgres_immediate,
-    postgres_backend,
-    cuts,
-    stall,
-    silence,
-    pooler,
-    full_disk,
-    no_connections,
-    locked,
-    no_time,
-    read_only,
-    no_rights,
-    settings_reloaded,
-    hostile_role,
-    half_migrated,
-    newer_schema,
-    older_schema,
-    failover,
-    rolling_restart,
-    rolling_restart_server,
-    upgrade,
-    log_sink,
-    poison_kill,
-    poison_hang,
-    poison_panic,
-    poison_body,
-    clock,
+async fn prepare() -> anyhow::Result<Arc<Tools>> {
+    let node = PathBuf::from(env!("CARGO_BIN_EXE_faults-node"));
+    let server = PathBuf::from(env!("CARGO_BIN_EXE_faults-server"));
+    let tools = Tools::prepare(node, server, parent_in_memory()).await?;
+    Ok(Arc::new(tools))
 }
