@@ -1,33 +1,33 @@
-//! What operators did, by commands and over HTTP: a line of the log for each action.
+//! The audit log: one line for each action of an operator, by command or over HTTP.
 
 use std::fmt::Debug;
 use std::net::IpAddr;
 
 use serde::Serialize;
 
-/// How many characters of a command's arguments a line keeps: ids can be many.
+/// The most characters of arguments in a line: a command may name many ids.
 const MAX_ARGUMENTS: usize = 2_000;
 
-/// An action under way. The line is written when it ends, however it ends.
+/// A running action. Its line is written when it ends, or when it is dropped.
 pub(crate) struct Audit {
     action: &'static str,
     arguments: String,
-    /// Who asked for it over HTTP; `None` for a command.
+    /// Who made the request over HTTP; `None` for a command.
     caller: Option<Caller>,
     is_written: bool,
 }
 
-/// An operator who asks over HTTP.
+/// An operator who makes a request over HTTP.
 #[derive(Debug)]
 pub(crate) struct Caller {
-    /// The name of the token, or what tells it apart.
+    /// The name of the token, or the first digits of its digest.
     pub(crate) token: String,
-    /// The address of the client, where there is a network in between.
+    /// The address of the client; `None` if it is not connected by a network.
     pub(crate) addr: Option<IpAddr>,
 }
 
 impl Audit {
-    /// The action `action` begins, as `arguments` say. They must not hold a secret.
+    /// Begins an action. `arguments` must not contain a secret.
     pub(crate) fn begin(action: &'static str, arguments: &impl Debug) -> Self {
         let mut arguments = format!("{arguments:?}");
         if let Some((end, _)) = arguments.char_indices().nth(MAX_ARGUMENTS) {
@@ -42,13 +42,13 @@ impl Audit {
         }
     }
 
-    /// The same, where `caller` asked for it over HTTP.
+    /// Notes that `caller` requested the action over HTTP.
     pub(crate) fn by(mut self, caller: Caller) -> Self {
         self.caller = Some(caller);
         self
     }
 
-    /// The action has done what `result` says.
+    /// Ends the action, and writes its line.
     pub(crate) fn end(mut self, result: &impl Serialize) {
         self.write(&serde_json::to_string(result).unwrap_or_else(|_| "unknown".to_owned()));
     }
@@ -70,7 +70,7 @@ impl Audit {
             user,
             uid,
             sudo_user,
-        } = Who::is_here();
+        } = Who::current();
         tracing::info!(
             action = self.action,
             user,
@@ -86,25 +86,25 @@ impl Audit {
 impl Drop for Audit {
     fn drop(&mut self) {
         if !self.is_written {
-            self.write("failed or interrupted: a part of it may be done");
+            self.write("failed or interrupted; may be partly done");
         }
     }
 }
 
-/// The user of the operating system who runs this process.
+/// The user who runs this process.
 struct Who {
     user: Option<String>,
     uid: Option<u32>,
-    /// Who became that user with sudo.
+    /// The user who ran sudo.
     sudo_user: Option<String>,
 }
 
 impl Who {
     #[cfg(unix)]
-    fn is_here() -> Self {
+    fn current() -> Self {
         let uid = rustix::process::getuid().as_raw();
         Self {
-            // Not $USER, which says what its owner likes.
+            // Not $USER, which anybody can set.
             user: std::fs::read_to_string("/etc/passwd")
                 .ok()
                 .and_then(|users| name_of(uid, &users)),
@@ -114,7 +114,7 @@ impl Who {
     }
 
     #[cfg(not(unix))]
-    fn is_here() -> Self {
+    fn current() -> Self {
         Self {
             user: std::env::var("USERNAME").ok(),
             uid: None,

@@ -1,5 +1,4 @@
-//! The commands for operators: look into the database, set failed events going again, delete old
-//! ones.
+//! The commands for operators: status, list, show, requeue, make-due, pause, resume and prune.
 
 mod kind_option;
 mod list;
@@ -22,29 +21,29 @@ use crate::views::{noun, transaction_kind};
 use output::Output;
 pub(crate) use prune::Prune;
 
-/// What an operator asks for. All of it needs DATABASE_URL, and none of it a running server.
+/// A command for operators. Commands need DATABASE_URL, but no running server.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum OperatorCommand {
-    /// Tell how many events stand where, how late they are and how fast they are processed
+    /// Show how many events are in each state, how late they are and how fast they are processed
     Status(status::Status),
-    /// List events of one state, the oldest first
+    /// List the events in one state, oldest first
     List(list::List),
-    /// Show one event: its state, its body, its failed attempts, its conflicting deliveries
+    /// Show one event: its state, body, failed attempts and conflicting deliveries
     Show(show::Show),
-    /// Process failed events again, due now and with all their attempts
+    /// Requeue FAILED events: process them again, now, with all attempts
     Requeue(requeue::Requeue),
-    /// Make waiting events due now, such as those accepted while the database's clock was ahead
+    /// Make waiting events due now, such as those accepted while the clock of the database was ahead
     MakeDue(make_due::MakeDue),
-    /// Pause kinds of events: they are accepted as before, and not processed until they are resumed
+    /// Pause kinds of events: they are still accepted, but not processed until they are resumed
     Pause(pause::Kinds),
-    /// Resume kinds of events that were paused
+    /// Resume paused kinds of events
     Resume(pause::Kinds),
-    /// Delete events that were settled long ago
+    /// Delete old PROCESSED and FAILED events
     Prune(prune::Prune),
 }
 
 impl OperatorCommand {
-    /// Does it, and writes what came of it to standard output.
+    /// Runs the command, and writes its result to standard output.
     pub(crate) async fn run(&self, config: &Config) -> Result<(), CommandError> {
         let database = Backend::database(config)
             .await
@@ -52,7 +51,7 @@ impl OperatorCommand {
         let done = self.run_on(&database).await;
         database.close().await;
         match done {
-            // Whoever reads has read enough: `list | head`.
+            // The reader has closed the pipe, as in `list | head`.
             Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
                 Ok(())
             }
@@ -74,39 +73,39 @@ impl OperatorCommand {
     }
 }
 
-/// Why an operator's command failed.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
-    /// The database cannot be used.
+    /// The database cannot be opened.
     #[error("failed to open the database")]
     Open(#[source] OpenError),
-    /// The database does not do it.
+    /// The database failed.
     #[error("the database failed")]
     Database(#[from] StoreError),
-    /// There is no such event.
+    /// The event does not exist.
     #[error("there is no {} \"{id}\"{}", noun(kind), of_kind(kind))]
     NotFound {
-        /// Its kind.
+        /// The kind of the event.
         kind: Kind,
-        /// Its key, as it was asked for.
+        /// The key as it was typed.
         id: String,
     },
-    /// Not all of those that were named could be requeued.
+    /// Some of the named events were not requeued.
     #[error(
         "{refused} of {named} {}s{} were not requeued: unknown, or not FAILED",
         noun(kind),
         of_kind(kind)
     )]
     NotRequeued {
-        /// Their kind.
+        /// The kind of the events.
         kind: Kind,
         /// How many were not.
         refused: usize,
         /// How many were named.
         named: usize,
     },
-    /// Not all of those that were named could be made due.
+    /// Some of the named events were not made due.
     #[error(
         "{refused} of {named} {}s{} were not made due: unknown, settled, or held by a worker \
          (--leased ends leases)",
@@ -114,19 +113,19 @@ pub enum CommandError {
         of_kind(kind)
     )]
     NotMadeDue {
-        /// Their kind.
+        /// The kind of the events.
         kind: Kind,
         /// How many were not.
         refused: usize,
         /// How many were named.
         named: usize,
     },
-    /// Nobody takes what is written.
+    /// Standard output is closed, or its disk is full.
     #[error("failed to write to standard output")]
     Output(#[from] std::io::Error),
 }
 
-/// What follows the word for an event of `kind`, where that does not tell the kind.
+/// Names the kind of an event, unless the event is a transaction.
 fn of_kind(kind: &Kind) -> String {
     if *kind == transaction_kind() {
         String::new()

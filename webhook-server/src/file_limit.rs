@@ -1,11 +1,11 @@
-//! The operating system's limit on open files, of which every connection is one.
+//! The limit on open files, to which every connection counts.
 
-/// Open files other than connections of clients: the log, the runtime, the database's.
+/// Open files that are no connections of clients: those of the log, the runtime and the database.
 #[cfg(unix)]
 const OTHERS: u64 = 256;
 
-/// Raises this process's limit, within what the system allows, so that it holds `connections`;
-/// returns how many it holds.
+/// Raises the limit of this process, as far as the system allows, so that it is enough for
+/// `connections`. Returns how many it is enough for.
 #[cfg(unix)]
 pub(crate) fn raise(connections: usize) -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
@@ -18,22 +18,22 @@ pub(crate) fn raise(connections: usize) -> usize {
         return connections;
     }
     limit.current = Some(limit.maximum.map_or(wanted, |most| most.min(wanted)));
-    // Where it is refused, the old limit holds.
+    // If this fails, the old limit stays.
     let _ = setrlimit(Resource::Nofile, limit);
     let files = getrlimit(Resource::Nofile).current.unwrap_or(wanted);
-    let held = usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(connections);
-    let held = held.clamp(1, connections);
-    if held < connections {
+    let allowed = usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(connections);
+    let allowed = allowed.clamp(1, connections);
+    if allowed < connections {
         tracing::info!(
-            max_connections = held,
+            max_connections = allowed,
             open_files = files,
-            "MAX_CONNECTIONS lowered to what the limit on open files allows"
+            "MAX_CONNECTIONS lowered: the limit on open files allows no more; raise it (ulimit -n)"
         );
     }
-    held
+    allowed
 }
 
-/// There is no such limit.
+/// Other systems have no such limit.
 #[cfg(not(unix))]
 pub(crate) fn raise(connections: usize) -> usize {
     connections

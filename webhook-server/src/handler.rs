@@ -1,10 +1,10 @@
-//! The stock handler: the delay stands for the work.
+//! The handler of the server. It does no work: the processing delay stands for it.
 
 use webhook_core::{Event, Handled, Handler, HandlerError};
 
 use crate::transaction::Transaction;
 
-/// Marks a transaction processed when it falls due, and logs it.
+/// Logs a transaction when it is due. The worker then marks it PROCESSED.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LogTransaction;
 

@@ -1,4 +1,4 @@
-//! Asks a running server whether it is alive: what a container's health check runs.
+//! The command `healthcheck`, for the health check of a container.
 
 mod no_verification;
 
@@ -20,18 +20,18 @@ use crate::config::Config;
 
 type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Longer than a live server takes, shorter than the patience of container engines.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Longer than a live server needs, and shorter than the time-outs of container engines.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asks the server of this configuration, from this machine, for its liveness. Where it speaks TLS,
-/// any certificate will do: nothing is told, and what is asked is whether there is an answer.
+/// Checks from this machine whether the server of this configuration is alive. If it serves TLS, its
+/// certificate is not verified: the request contains no secret, and only the status matters.
 ///
 /// # Errors
 ///
-/// When there is no answer in time, or another than 200.
+/// When there is no answer in time, or its status is not 200.
 pub async fn healthcheck(config: &Config) -> Result<(), Unhealthy> {
     let addr = reachable(config.bind_addr);
-    let asked = async {
+    let status = async {
         let stream = TcpStream::connect(addr).await?;
         if config.tls.tls_cert_file.is_none() {
             return ask(addr, stream).await;
@@ -39,12 +39,12 @@ pub async fn healthcheck(config: &Config) -> Result<(), Unhealthy> {
         let connector = TlsConnector::from(Arc::new(no_verification::client()?));
         let stream = connector.connect(addr.ip().into(), stream).await?;
         match ask(addr, stream).await {
-            // It answers: that it talks to those alone who have a certificate.
+            // The server is alive, and serves only clients with a certificate.
             Err(error) if no_verification::wants_certificate(&*error) => Ok(StatusCode::OK),
-            asked => asked,
+            status => status,
         }
     };
-    match timeout(PATIENCE, asked).await {
+    match timeout(TIMEOUT, status).await {
         Ok(Ok(StatusCode::OK)) => Ok(()),
         Ok(Ok(status)) => Err(Unhealthy::Status { addr, status }),
         Ok(Err(source)) => Err(Unhealthy::Unreachable { addr, source }),
@@ -52,7 +52,7 @@ pub async fn healthcheck(config: &Config) -> Result<(), Unhealthy> {
     }
 }
 
-/// Where to reach a server that listens on all addresses.
+/// The address to connect to; a loopback one if the server listens on all addresses.
 fn reachable(bind_addr: SocketAddr) -> SocketAddr {
     let ip = match bind_addr.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -74,35 +74,35 @@ where
     let (answer, ended) = tokio::join!(sender.send_request(request), connection);
     match answer {
         Ok(answer) => Ok(answer.status()),
-        // Of the two, the connection knows more.
+        // The error of the connection says more.
         Err(error) => Err(ended.err().unwrap_or(error).into()),
     }
 }
 
-/// Why a server does not count as alive.
+/// Why a server is not healthy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unhealthy {
-    /// Nobody listens, or what listens speaks no HTTP.
+    /// No server listens, or it does not speak HTTP.
     #[error("no server answers on {addr}")]
     Unreachable {
-        /// Where it was looked for.
+        /// The address.
         addr: SocketAddr,
-        /// What was met instead.
+        /// The error.
         source: AnyError,
     },
-    /// It listens and says nothing.
+    /// The server listens, and does not answer in time.
     #[error("the server on {addr} does not answer")]
     Silent {
-        /// Where it listens.
+        /// The address.
         addr: SocketAddr,
     },
-    /// It answers with something else than 200.
+    /// The server answers with another status than 200.
     #[error("the server on {addr} answers {status}")]
     Status {
-        /// Where it listens.
+        /// The address.
         addr: SocketAddr,
-        /// What it answers.
+        /// The status.
         status: StatusCode,
     },
 }
@@ -112,10 +112,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_server_on_all_addresses_is_asked_on_this_machine() {
-        let asked = |addr: &str| reachable(addr.parse().unwrap()).to_string();
-        assert_eq!(asked("0.0.0.0:8000"), "127.0.0.1:8000");
-        assert_eq!(asked("[::]:8000"), "[::1]:8000");
-        assert_eq!(asked("192.0.2.1:80"), "192.0.2.1:80");
+    fn server_on_all_addresses_is_checked_on_loopback() {
+        let checked = |addr: &str| reachable(addr.parse().unwrap()).to_string();
+        assert_eq!(checked("0.0.0.0:8000"), "127.0.0.1:8000");
+        assert_eq!(checked("[::]:8000"), "[::1]:8000");
+        assert_eq!(checked("192.0.2.1:80"), "192.0.2.1:80");
     }
 }

@@ -1,7 +1,7 @@
-//! The log: to standard error, for people or for machines.
+//! The log on standard error, as text or JSON.
 //!
-//! What senders can write into it stays what it is: nothing ends a line, steers a terminal, hides
-//! what stands beside it, or looks like another field.
+//! Text from senders cannot forge it: it cannot end a line, control a terminal, hide other text, or look
+//! like another field. tracing-subscriber escapes only ANSI control characters (RUSTSEC-2025-0055).
 
 mod escape;
 mod human;
@@ -24,18 +24,18 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use crate::config::{LogFilter, LogFormat};
 use queue::{Dropped, MAX_QUEUED_BYTES, Queue};
 
-/// Everything that this process writes to standard error, but for progress bars.
+/// Everything that this process writes to standard error, except progress bars.
 static STANDARD_ERROR: OnceLock<Queue> = OnceLock::new();
 
-/// Sends this process's log lines to standard error, panics among them.
+/// Starts to log to standard error. Panics are logged, too.
 ///
-/// Nobody who logs waits for the reader of standard error. Lines that it does not take, because it
-/// is slow, closed or full, are dropped and counted (see [`dropped_log_lines`]), and the log
-/// reports their number once it can be written again. Call [`flush_log`] before the process ends.
+/// Logging never waits for the reader of standard error. Lines are dropped if it is slow, closed or full,
+/// and counted (see [`dropped_log_lines`]); the log reports their number once it can be written again.
+/// Call [`flush_log`] before the process ends.
 ///
 /// # Errors
 ///
-/// When the process logs elsewhere already, or no thread can be started.
+/// When the process has a log already, or no thread can be started.
 pub fn start(filter: &LogFilter, format: LogFormat) -> Result<(), LogError> {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter.to_filter())
@@ -60,23 +60,23 @@ pub enum LogError {
     /// The thread that writes the log cannot be started.
     #[error("cannot start the thread that writes the log")]
     Thread(#[from] io::Error),
-    /// The process logs elsewhere already.
+    /// The process has a log already.
     #[error("the process has a log already")]
     Started(#[from] TryInitError),
 }
 
-/// Writes `text` to standard error in the same way as the log, for what has to be said before
-/// there is a log, and for commands. Ends the line where `text` does not.
+/// Writes `text` to standard error in the same way as the log, for commands and before the log starts. Adds
+/// a line break if `text` has none at its end.
 pub(crate) fn print_to_stderr(text: &str) {
-    // Without a thread there is nobody who could wait for the reader.
+    // If no thread can be started, the text is lost: this function must not wait for the reader.
     if let Ok(queue) = standard_error(LogFormat::Human) {
         let end = if text.ends_with('\n') { "" } else { "\n" };
         queue.push(format!("{text}{end}").as_bytes());
     }
 }
 
-/// Waits until everything written to standard error so far has left this process: at most five
-/// seconds, and at most half a second where the reader takes nothing.
+/// Waits until everything written to standard error so far has left this process, for five seconds at
+/// most, and half a second at most if the reader reads nothing.
 pub fn flush_log() {
     if let Some(queue) = STANDARD_ERROR.get() {
         queue.flush();
@@ -95,11 +95,11 @@ fn standard_error(format: LogFormat) -> io::Result<&'static Queue> {
     let queue = Queue::start(stderr(), MAX_QUEUED_BYTES, move |dropped| {
         report(format, dropped)
     })?;
-    // Where another thread was quicker, this queue stays empty.
+    // If another thread was faster, this queue stays empty.
     Ok(STANDARD_ERROR.get_or_init(|| queue))
 }
 
-/// The log line that tells of dropped lines.
+/// The log line that reports dropped lines.
 fn report(format: LogFormat, Dropped { lines, since }: Dropped) -> String {
     const MESSAGE: &str = "log lines were dropped: standard error did not take them";
     let now = Timestamp::now();
@@ -122,13 +122,12 @@ fn report(format: LogFormat, Dropped { lines, since }: Dropped) -> String {
     }
 }
 
-/// What a terminal shows of an error: [`with_causes`], with every character escaped that would
-/// steer the terminal or cannot be seen.
+/// [`with_causes`], with control and invisible characters escaped for a terminal.
 pub(crate) fn printable(error: &dyn Error) -> String {
     escaped(&with_causes(error)).into_owned()
 }
 
-/// `what failed: why: and why that`, but for causes that their error has told already.
+/// `error: cause: cause of the cause`, without causes whose text the error ends with already.
 pub fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

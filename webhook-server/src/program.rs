@@ -10,10 +10,10 @@ use crate::core_dumps::forbid_core_dumps;
 use crate::logging::{flush_log, print_to_stderr, printable, start as start_logging};
 use crate::run::{RunError, run};
 
-/// The exit code of what could be understood and still failed.
+/// The exit code of a failure; usage errors have 2.
 const FAILURE: i32 = 1;
 
-/// Runs the program that the command line of this process asks for, and ends the process.
+/// Runs the program by the command line of this process, and exits.
 pub fn main() -> ! {
     forbid_core_dumps();
     let line = CommandLine::read_with_env_file(std::env::args_os(), Path::new(".env"))
@@ -37,7 +37,7 @@ pub fn main() -> ! {
     };
     match runtime.block_on(run(&line)) {
         Ok(code) => end(code),
-        // Whoever typed a command reads a sentence, not a log.
+        // The user of a command gets a message instead of a log line.
         Err(RunError::Command(error)) => {
             print_to_stderr(&format!("error: {}", printable(&error)));
             end(FAILURE);
@@ -49,17 +49,17 @@ pub fn main() -> ! {
     }
 }
 
-/// Ends the process at once, whatever a second signal left behind.
+/// Exits at once, even if tasks are still running.
 fn end(code: i32) -> ! {
     flush_log();
     exit(code)
 }
 
-/// Prints help, the version, or why the command line cannot be understood; returns the exit code.
+/// Prints the help, the version, or what is wrong with the command line. Returns the exit code.
 fn explain(error: &clap::Error) -> i32 {
     let text = error.render();
     if !error.use_stderr() {
-        // The exit code is the same where nobody reads it.
+        // If standard output is closed, the exit code stays the same.
         let _ = error.print();
     } else if stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
         print_to_stderr(&text.ansi().to_string());

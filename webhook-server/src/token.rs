@@ -1,10 +1,10 @@
-//! Makes tokens.
+//! The command `token`.
 
 use std::io::{self, Write, stdout};
 
 use crate::http::{Scope, TokenDigest, TokenName};
 
-/// Writes a new token and its digest, which has `name`.
+/// Creates a token, and prints it with its digest.
 pub(crate) fn make(scope: Scope, name: Option<&TokenName>) -> io::Result<()> {
     let secret: [u8; 32] = rand::random();
     let token = format!("wht_{}", hex::encode(secret));
@@ -15,9 +15,9 @@ pub(crate) fn make(scope: Scope, name: Option<&TokenName>) -> io::Result<()> {
     let mut out = stdout().lock();
     writeln!(
         out,
-        "token, for the one who is to use it; it is kept nowhere:"
+        "token, which is not stored anywhere; give it to its user:"
     )?;
     writeln!(out, "{token}")?;
-    writeln!(out, "for API_TOKENS, or a line of API_TOKENS_FILE:")?;
+    writeln!(out, "digest, for API_TOKENS or a line of API_TOKENS_FILE:")?;
     writeln!(out, "{digest}")
 }

@@ -1,4 +1,4 @@
-//! The payload that the server takes: a transfer of money between two accounts.
+//! The payload of the server: a transfer of money between two accounts.
 
 mod amount;
 mod json;
@@ -32,17 +32,17 @@ pub const MAX_NAME_CHARS: usize = 128;
 /// | `amount` | number, or the same as a string: see [`Amount`] |
 /// | `currency` | string of 3 ASCII letters, upper-cased |
 ///
-/// Strings are trimmed of white space (Unicode's `White_Space`); ids and accounts have 1 to
-/// [`MAX_NAME_CHARS`] characters then, none of them a control character. The content compared
-/// between deliveries is the five members, normalised: `1500`, `1500.0` and `"1.5e3"` are one
-/// amount, `eur` and `EUR` one currency.
+/// Strings are trimmed of white space (Unicode's `White_Space`). Trimmed ids and accounts have 1 to
+/// [`MAX_NAME_CHARS`] characters, none of them a control character. Redeliveries are compared by the
+/// five members, normalised: `1500`, `1500.0` and `"1.5e3"` are the same amount, `eur` and `EUR` the
+/// same currency.
 ///
-/// What [`from_json`](Self::from_json) makes of odd bodies:
+/// How [`from_json`](Self::from_json) treats unusual bodies:
 ///
-/// - Malformed: what is not JSON in UTF-8 (a byte order mark included), what is not an object,
-///   and what nests deeper than [`MAX_NESTING`].
-/// - Invalid fields: a member missing, given more than once, of another type, out of bounds, or
-///   with a lone surrogate (`"\ud800"`). All of them are reported at once.
+/// - Malformed: a body that is not JSON in UTF-8, is not an object, or nests deeper than
+///   [`MAX_NESTING`].
+/// - Invalid fields: a member that is missing, repeated, of another type, out of bounds, or contains
+///   a lone surrogate (`"\ud800"`). All of them are reported at once.
 /// - Other members may hold any JSON, lone surrogates included, and may repeat.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Transaction {
@@ -54,27 +54,27 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// What names it: its idempotency key.
+    /// The id of the transaction, which is its idempotency key.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Where the money comes from.
+    /// The account that the money comes from.
     pub const fn source_account(&self) -> &Account {
         &self.source_account
     }
 
-    /// Where the money goes to.
+    /// The account that the money goes to.
     pub const fn destination_account(&self) -> &Account {
         &self.destination_account
     }
 
-    /// How much, exactly as it was written.
+    /// The amount, with the digits that the sender wrote.
     pub const fn amount(&self) -> Amount {
         self.amount
     }
 
-    /// Of what.
+    /// The currency.
     pub const fn currency(&self) -> Currency {
         self.currency
     }
@@ -85,7 +85,7 @@ impl Transaction {
     ///
     /// # Errors
     ///
-    /// [`InvalidPayload`] says all that is wrong with it.
+    /// [`InvalidPayload`] lists everything that is wrong with the body.
     pub fn from_json(body: &[u8]) -> Result<Self, InvalidPayload> {
         let members = json::members(body)?;
         let mut errors = Vec::new();
@@ -111,7 +111,7 @@ impl Transaction {
         }
     }
 
-    /// Digest of its five fields, normalised.
+    /// The digest of the five fields, normalised.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of([
             self.id.as_bytes(),
@@ -136,8 +136,8 @@ impl Payload for Transaction {
     }
 }
 
-/// An account's number. Only [`as_str`](Self::as_str) shows all of it: `Debug` and
-/// [`masked`](Self::masked) are fit for logs.
+/// The number of an account. Only [`as_str`](Self::as_str) shows all of it; `Debug` and
+/// [`masked`](Self::masked) are safe for logs.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Account(String);
 
@@ -147,8 +147,7 @@ impl Account {
         &self.0
     }
 
-    /// Its last four characters behind asterisks, `****6789`; fewer where that would show more
-    /// than half of it.
+    /// The last four characters after asterisks, such as `****6789`. Shows half of the number at most.
     pub fn masked(&self) -> impl fmt::Display + '_ {
         Masked(&self.0)
     }
@@ -171,7 +170,7 @@ impl fmt::Display for Masked<'_> {
     }
 }
 
-/// A currency's code: three letters from `A` to `Z`, as in ISO 4217, whose list is not consulted.
+/// The code of a currency: three letters from `A` to `Z`, as in ISO 4217. It need not be on its list.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Currency([u8; 3]);
 
@@ -194,7 +193,7 @@ impl fmt::Debug for Currency {
     }
 }
 
-/// Reads one member, and notes at `pointer` what is wrong with it.
+/// Parses one member. An error is added to `errors`, at `pointer`.
 fn read<T>(
     pointer: &'static str,
     member: Member<'_>,

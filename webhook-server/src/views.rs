@@ -1,7 +1,7 @@
-//! How events are shown: over HTTP, and by the commands for operators.
+//! The JSON documents of events, for HTTP and for commands.
 //!
-//! A transaction is shown with the fields of its body. An event of any other kind belongs to an app that
-//! embeds the crates; its body is shown as it is.
+//! A transaction has the fields of its body. An event of any other kind belongs to an app that embeds the
+//! crates; it has its body as it is.
 
 mod body;
 mod details;
@@ -28,12 +28,12 @@ pub(crate) use keys::{EXPECTED_KIND, escape_key, parse_key, parse_kind};
 pub(crate) use paused_kind::{PausedKind, PausedKinds};
 pub(crate) use status::StatusReport;
 
-/// The kind of event that transactions are.
+/// The kind of transactions.
 pub(crate) fn transaction_kind() -> Kind {
     payload::kind_of::<Transaction>()
 }
 
-/// The word for an event of `kind`.
+/// "transaction", or "event" for any other kind.
 pub(crate) fn noun(kind: &Kind) -> &'static str {
     if *kind == transaction_kind() {
         "transaction"
@@ -42,7 +42,7 @@ pub(crate) fn noun(kind: &Kind) -> &'static str {
     }
 }
 
-/// What a stored body says; `None` where it is deleted, can no longer be read, or is not the body of a
+/// The transaction in a stored body. `None` if the body is deleted, cannot be read, or is not that of a
 /// transaction.
 pub(crate) fn content(record: &EventRecord) -> Option<Transaction> {
     if record.body_deleted || record.envelope.kind != transaction_kind() {
@@ -51,7 +51,7 @@ pub(crate) fn content(record: &EventRecord) -> Option<Transaction> {
     Transaction::from_json(&record.envelope.body).ok()
 }
 
-/// A transaction and where it stands. What its body said is null where there is no body.
+/// A transaction with its status. The fields of the body are null if the body is deleted.
 #[derive(Serialize)]
 pub(crate) struct TransactionView<'a> {
     transaction_id: &'a str,
@@ -73,13 +73,13 @@ pub(crate) struct TransactionView<'a> {
 }
 
 impl<'a> TransactionView<'a> {
-    /// What is known of a transaction, and of the content that its body has.
+    /// The view of `record`, whose body contains `content`.
     pub(crate) fn of(record: &'a EventRecord, content: Option<&'a Transaction>) -> Self {
         Self {
             transaction_id: record.envelope.key.as_str(),
             source_account: content.map(|it| it.source_account().as_str()),
             destination_account: content.map(|it| it.destination_account().as_str()),
-            // A JSON number, digit by digit.
+            // A JSON number with exactly these digits.
             amount: content.and_then(|it| RawValue::from_string(it.amount().to_string()).ok()),
             currency: content.map(Transaction::currency),
             status: record.state.as_str(),
@@ -95,8 +95,7 @@ impl<'a> TransactionView<'a> {
     }
 }
 
-/// An event of another kind than transactions, and where it stands. The body is null where it is
-/// deleted.
+/// An event that is no transaction, with its status. The body is null if it is deleted.
 #[derive(Serialize)]
 struct EventView<'a> {
     #[serde(flatten)]
@@ -120,7 +119,7 @@ struct EventView<'a> {
 #[derive(Serialize)]
 struct Header<'a> {
     name: &'a str,
-    /// With U+FFFD for what is not UTF-8.
+    /// With U+FFFD for bytes that are not UTF-8.
     value: Cow<'a, str>,
 }
 
@@ -152,7 +151,7 @@ impl<'a> EventView<'a> {
     }
 }
 
-/// An event in a list: where it stands, without what its body says.
+/// An event in a list: its status without its content.
 #[derive(Serialize)]
 pub(crate) struct EventSummaryView<'a> {
     #[serde(flatten)]
@@ -204,12 +203,12 @@ fn as_text_or_null<S: Serializer>(
     }
 }
 
-/// RFC 3339 in UTC with milliseconds, cut and not rounded: `2026-01-02T03:04:05.678Z`.
+/// RFC 3339 in UTC, truncated to milliseconds: `2026-01-02T03:04:05.678Z`.
 pub(crate) fn as_instant<S: Serializer>(
     time: &SystemTime,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    // A store's clock may be set to any year; the calendar ends with 9999.
+    // The clock of a store may be set to any year; RFC 3339 ends with 9999.
     let instant = Timestamp::try_from(*time).unwrap_or(Timestamp::MAX);
     serializer.collect_str(&format_args!("{instant:.3}"))
 }

@@ -1,4 +1,4 @@
-//! Events of one state.
+//! `list`: lists the events in one state.
 
 use std::num::NonZeroUsize;
 
@@ -11,24 +11,24 @@ use super::output::{instant, plain};
 use super::{CommandError, Output};
 use crate::views::{EventSummaryView, escape_key, noun};
 
-/// How many to ask for at a time: two or three kilobytes each at most.
+/// How many events are read at a time; each has three kilobytes at most.
 pub(super) const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).expect("a thousand is not zero");
 
-/// What to list.
+/// The options of `list`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct List {
     #[command(flatten)]
     of: KindOption,
-    /// Only those in this state
+    /// State of the events
     #[arg(long, value_enum, ignore_case = true, default_value = "failed")]
     state: ListedState,
-    /// At most as many
+    /// Most events to list
     #[arg(long, value_name = "COUNT", default_value = "100")]
     limit: NonZeroUsize,
-    /// Only those after the one of this number, which is the first column of the table
+    /// Only events after the one with this number, which is the first column of the table
     #[arg(long, value_name = "NUMBER")]
     after: Option<i64>,
-    /// Write one JSON object a line instead of a table
+    /// Print one JSON object per line instead of a table
     #[arg(long)]
     json: bool,
 }
@@ -36,16 +36,16 @@ pub struct List {
 /// A state, as the command line names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ListedState {
-    /// Waiting, due, or under way
+    /// Waiting, due or being processed
     Processing,
-    /// Ended well
+    /// Processed successfully
     Processed,
-    /// Ended badly
+    /// Failed for good
     Failed,
 }
 
 impl ListedState {
-    /// What the second time in the table is.
+    /// The name of the second time column.
     fn time_column(self) -> &'static str {
         match self {
             Self::Processing => "DUE",

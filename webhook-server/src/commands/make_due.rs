@@ -1,4 +1,4 @@
-//! Events that wait, made due now.
+//! `make-due`: makes waiting events due now.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,22 +14,22 @@ use super::list::PAGE;
 use super::reschedule::{self, Mode, Reschedule, Which};
 use crate::config::age;
 
-/// Which ones.
+/// The options of `make-due`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(group(ArgGroup::new("which").required(true).args(["ids", "all"])))]
 pub struct MakeDue {
-    /// The ids of the transactions, or the keys of the events, to make due, as they are or as the other commands show them
+    /// Ids of the transactions, or keys of the events, to make due
     #[arg(value_name = "ID")]
     ids: Vec<String>,
-    /// All that wait and match the following option
+    /// Make all waiting events due that match the following option
     #[arg(long)]
     all: bool,
-    /// Only those that fall due, or (with --leased) whose lease ends, later than this from now by the
-    /// database's clock, such as 1h
+    /// Only events that fall due, or with --leased whose lease ends, later than this from now by the
+    /// clock of the database, such as 1h
     #[arg(long, value_name = "AGE", value_parser = age, conflicts_with = "ids")]
     due_in_more_than: Option<Duration>,
-    /// Also end the leases of those that a worker holds. Only for leases whose worker is gone: a
-    /// worker that is alive may run the same event beside the next one
+    /// Also end the leases of events that a worker holds. Only use this if the worker is gone: a worker
+    /// that is alive may process the event a second time
     #[arg(long)]
     leased: bool,
     #[command(flatten)]
@@ -40,7 +40,7 @@ pub struct MakeDue {
 pub(super) struct Answers {
     made_due: usize,
     already_due: usize,
-    /// Held by a worker, and left alone.
+    /// Held by a worker, and not changed.
     leased: usize,
     /// PROCESSED or FAILED.
     settled: usize,
@@ -139,8 +139,8 @@ impl Reschedule for MakeDue {
     }
 }
 
-/// Whether it seems due, by this machine's clock: a dry run changes nothing, and may be wrong where
-/// the database's clock differs.
+/// Whether the event seems due by the clock of this machine. A dry run may be wrong if the clock of the
+/// database differs.
 fn is_due(record: &EventRecord) -> bool {
     let due = record
         .due_at

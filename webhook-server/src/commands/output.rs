@@ -1,4 +1,4 @@
-//! What commands write, for people and for scripts, and the progress they show.
+//! The output of commands, as text or JSON, and their progress bars.
 
 use std::io::{self, StdoutLock, Write, stdout};
 use std::time::{Duration, SystemTime};
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::logging::{Escaping, escaped};
 
-/// Standard output, in one of two forms.
+/// Standard output, as text or as lines of JSON.
 pub(super) struct Output {
     json: bool,
     stdout: StdoutLock<'static>,
@@ -23,8 +23,8 @@ impl Output {
         }
     }
 
-    /// Writes `document` as one line of JSON, or else what `human` writes. In JSON characters that
-    /// steer a terminal or cannot be seen are `\\u` escapes, which parsers read as the characters.
+    /// Writes `document` as one line of JSON, or what `human` writes. In JSON, control and invisible
+    /// characters are `\\u` escapes, which parsers decode.
     pub(super) fn write(
         &mut self,
         document: &impl Serialize,
@@ -41,7 +41,7 @@ impl Output {
     }
 }
 
-/// A time to the second, for people: `2026-01-02 03:04:05Z`.
+/// A time in whole seconds: `2026-01-02 03:04:05Z`.
 pub(super) fn instant(time: SystemTime) -> String {
     Timestamp::try_from(time).map_or_else(
         |_| "(no such time)".to_owned(),
@@ -49,7 +49,7 @@ pub(super) fn instant(time: SystemTime) -> String {
     )
 }
 
-/// Text from elsewhere, which must not steer a terminal, cut to `width` characters.
+/// Text from outside, with control and invisible characters escaped, cut to `width` characters.
 pub(super) fn plain(text: &str, width: usize) -> String {
     match text.char_indices().nth(width) {
         None => escaped(text).into_owned(),
@@ -61,13 +61,13 @@ pub(super) fn plain(text: &str, width: usize) -> String {
     }
 }
 
-/// A bar on standard error, which hides by itself where that is no terminal.
+/// A progress bar on standard error, which is hidden if that is no terminal.
 pub(super) fn progress(total: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} {msg} {eta}");
     ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// A spinner on standard error, for work whose length nobody knows.
+/// A spinner on standard error, for work of unknown length.
 pub(super) fn spinner() -> ProgressBar {
     let spinner = ProgressBar::new_spinner();
     spinner.enable_steady_tick(Duration::from_millis(100));
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_from_elsewhere_is_cut_and_cleaned() {
+    fn text_from_outside_is_cut_and_escaped() {
         assert_eq!(plain("a\u{1b}[31mb\n", 20), "a\\u{1b}[31mb\\n");
         assert_eq!(plain("\u{202e}abc", 3), "\\u{202e}a…");
         assert_eq!(plain("äöü", 3), "äöü");

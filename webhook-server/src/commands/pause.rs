@@ -1,4 +1,4 @@
-//! Kinds that are not processed for a while.
+//! `pause` and `resume`: stops and restarts the processing of kinds.
 
 use clap::Args;
 use webhook_core::{Admin, Kind};
@@ -8,10 +8,10 @@ use super::{CommandError, Output};
 use crate::audit::Audit;
 use crate::views::{PausedKind, PausedKinds, parse_kind};
 
-/// Which kinds.
+/// The options of `pause` and `resume`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Kinds {
-    /// A kind of events, such as transaction. May be given several times
+    /// Kind of events, such as transaction; can be repeated
     #[arg(
         long = "kind",
         value_name = "KIND",
@@ -19,7 +19,7 @@ pub struct Kinds {
         value_parser = parse_kind
     )]
     kinds: Vec<Kind>,
-    /// Write one JSON object instead of sentences
+    /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
 }
@@ -49,13 +49,13 @@ impl Kinds {
         audit.end(done);
         Output::new(self.json).write(done, |out| {
             for kind in &done.kinds {
-                let said = match (kind.paused, kind.changed) {
+                let result = match (kind.paused, kind.changed) {
                     (true, true) => "paused",
                     (true, false) => "was paused already",
                     (false, true) => "resumed",
                     (false, false) => "was not paused",
                 };
-                writeln!(out, "{}: {said}", kind.kind)?;
+                writeln!(out, "{}: {result}", kind.kind)?;
             }
             Ok(())
         })?;

@@ -1,4 +1,4 @@
-//! Deletes old events.
+//! `prune`: deletes old events.
 
 use std::time::Duration;
 
@@ -14,50 +14,49 @@ use crate::audit::Audit;
 use crate::config::age;
 use crate::views::transaction_kind;
 
-/// What to delete, and what of it to keep.
+/// The options of `prune`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Prune {
     #[command(flatten)]
     of: KindOption,
-    /// Only what was settled, as PROCESSED or FAILED, at least as long ago, such as 12h or 30d
+    /// Delete events that have been PROCESSED or FAILED for this long, such as 12h or 30d
     #[arg(long, value_name = "AGE", value_parser = age)]
     older_than: Duration,
-    /// Of PROCESSED events delete only the bodies until they are this old, so that
-    /// redeliveries are still known as such; the same for FAILED ones, bodies and all
+    /// Keep keys until they are this old, so that redeliveries are still recognised: --older-than then
+    /// deletes only the bodies of PROCESSED events
     #[arg(long, value_name = "AGE", value_parser = age)]
     keep_keys: Option<Duration>,
-    /// Delete keys even where a captured delivery could then be sent again
+    /// Delete keys even if captured deliveries can then be replayed
     #[arg(long)]
     force: bool,
-    /// Write one JSON object instead of a line of text
+    /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Serialize)]
 struct Report {
-    /// PROCESSED, gone.
+    /// Deleted PROCESSED events.
     processed: u64,
-    /// FAILED, gone.
+    /// Deleted FAILED events.
     failed: u64,
-    /// Bodies of PROCESSED ones, their keys being kept.
+    /// PROCESSED events whose bodies were deleted and whose keys were kept.
     bodies: u64,
 }
 
 impl Prune {
-    /// How old an event is when its key is deleted.
+    /// The age at which keys are deleted.
     pub(crate) fn key_age(&self) -> Duration {
         let keys = self.keep_keys.unwrap_or(self.older_than);
         keys.max(self.older_than)
     }
 
-    /// Whether the events are transactions. The configuration tells how their senders sign, and nothing of
-    /// the senders of other events.
+    /// Whether the events are transactions. The configuration tells only how transactions are signed.
     pub(crate) fn is_of_transactions(&self) -> bool {
         self.of.kind == transaction_kind()
     }
 
-    /// Whether keys are deleted however soon that is.
+    /// Whether young keys are deleted, too.
     pub(crate) const fn is_forced(&self) -> bool {
         self.force
     }
@@ -95,5 +94,7 @@ fn text(swept: &Swept) -> String {
         failed,
         ..
     } = swept;
-    format!("deleted {processed} PROCESSED, {failed} FAILED, and the bodies of {bodies} more")
+    format!(
+        "deleted {processed} PROCESSED and {failed} FAILED events, and the bodies of {bodies} more"
+    )
 }

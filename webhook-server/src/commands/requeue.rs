@@ -1,4 +1,4 @@
-//! Failed events, once more.
+//! `requeue`: processes FAILED events again.
 
 use std::time::SystemTime;
 
@@ -14,23 +14,23 @@ use super::CommandError;
 use super::list::PAGE;
 use super::reschedule::{self, Mode, Reschedule, Which};
 
-/// Which ones.
+/// The options of `requeue`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(group(ArgGroup::new("which").required(true).args(["ids", "all_failed"])))]
 pub struct Requeue {
-    /// The ids of the transactions, or the keys of the events, to process again
+    /// Ids of the transactions, or keys of the events, to requeue
     #[arg(value_name = "ID")]
     ids: Vec<String>,
-    /// All that are FAILED and match the following options
+    /// Requeue all FAILED events that match the following options
     #[arg(long)]
     all_failed: bool,
-    /// Only those whose reason contains this text
+    /// Only events whose reason contains this text
     #[arg(long, value_name = "TEXT", conflicts_with = "ids")]
     reason: Option<String>,
-    /// Only those that failed at this time or later, such as 2026-01-02T03:04:05Z
+    /// Only events that failed at this time or later, such as 2026-01-02T03:04:05Z
     #[arg(long, value_name = "TIME", conflicts_with = "ids")]
     failed_after: Option<Timestamp>,
-    /// Only those that failed before this time
+    /// Only events that failed before this time
     #[arg(long, value_name = "TIME", conflicts_with = "ids")]
     failed_before: Option<Timestamp>,
     #[command(flatten)]
@@ -40,7 +40,7 @@ pub struct Requeue {
 #[derive(Default, Serialize)]
 pub(super) struct Answers {
     requeued: usize,
-    /// Named, but in another state; or requeued by somebody else meanwhile.
+    /// In another state, or requeued by somebody else meanwhile.
     not_failed: usize,
     not_found: usize,
 }

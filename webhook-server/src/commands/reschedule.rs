@@ -1,4 +1,5 @@
-//! Commands that schedule events anew: those that are named, or all that match.
+//! Runs the commands that reschedule events, `requeue` and `make-due`, on named events or on all that
+//! match.
 
 use std::fmt::Debug;
 
@@ -13,12 +14,12 @@ use super::{CommandError, Output};
 use crate::audit::Audit;
 use crate::views::parse_key;
 
-/// How many events one call to the database names. Bodies come with what is found, so it is few.
+/// How many named events are looked up at a time. Few, because their bodies are read, too.
 const NAMED_AT_ONCE: usize = 16;
 
-/// A command that schedules events anew.
+/// A command that reschedules events.
 pub(super) trait Reschedule: Debug {
-    /// What the log calls it.
+    /// The name of the command in the log.
     const ACTION: &'static str;
 
     /// What it does to an event, as in "3 of 4 requeued".
@@ -27,33 +28,32 @@ pub(super) trait Reschedule: Debug {
     /// The answer of the database for one event.
     type Answer;
 
-    /// How often each answer was given.
+    /// The number of times each answer was given.
     type Answers: Default + Serialize;
 
-    /// The answer for an event that there is not.
+    /// The answer for an event that does not exist.
     const NOT_FOUND: Self::Answer;
 
     /// The events that were selected.
     fn which(&self) -> Which<'_>;
 
-    /// The options that such commands share.
+    /// The options that both commands have.
     fn mode(&self) -> &Mode;
 
-    /// Asks the database to schedule `events` anew.
+    /// Reschedules `events`.
     async fn apply(
         &self,
         database: &PgStore,
         events: &[EventRef],
     ) -> Result<Vec<Self::Answer>, CommandError>;
 
-    /// The answer that would be given for an event instead of scheduling it anew; `None` where
-    /// it would be scheduled.
+    /// The answer for an event that would not be rescheduled; `None` if it would be.
     fn refusal(&self, record: &EventRecord) -> Option<Self::Answer>;
 
     /// The first page of the events that [`matches`](Self::matches) selects from.
     fn page(&self) -> Page;
 
-    /// About how many events all pages have together.
+    /// About how many events all pages have, for the progress bar.
     fn total(&self, counts: &Counts) -> u64;
 
     /// Whether an event of a page is selected.
@@ -62,33 +62,33 @@ pub(super) trait Reschedule: Debug {
     /// Counts an answer.
     fn count(answers: &mut Self::Answers, answer: Self::Answer);
 
-    /// How many were scheduled anew.
+    /// How many events were rescheduled.
     fn done(answers: &Self::Answers) -> usize;
 
-    /// How many were refused.
+    /// How many events were refused.
     fn refused(answers: &Self::Answers) -> usize;
 
-    /// The error where some of those that were named were refused.
+    /// The error if some of the named events were refused.
     fn error(kind: Kind, refused: usize, named: usize) -> CommandError;
 }
 
 /// The events that were selected.
 pub(super) enum Which<'a> {
-    /// Those with these ids.
+    /// The events with these ids.
     Named(&'a [String]),
-    /// All that match.
+    /// All events that match.
     All,
 }
 
-/// Options that all these commands have.
+/// The options that both commands have.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub(super) struct Mode {
     #[command(flatten)]
     of: KindOption,
-    /// Change nothing, and tell how many it would be
+    /// Change nothing, and print how many events would be changed
     #[arg(long)]
     dry_run: bool,
-    /// Write one JSON object instead of a line of text
+    /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
 }
@@ -102,13 +102,13 @@ impl Mode {
 #[derive(Serialize)]
 struct Report<A> {
     dry_run: bool,
-    /// How many were named, or matched; of a dry run, those that would be scheduled anew.
+    /// How many events were named or matched; in a dry run, how many would be rescheduled.
     matched: usize,
     #[serde(flatten)]
     answers: A,
 }
 
-/// Runs `command`, and writes what came of it.
+/// Runs `command`, and prints its result.
 pub(super) async fn run<C: Reschedule>(
     command: &C,
     database: &PgStore,
@@ -158,7 +158,7 @@ async fn named<C: Reschedule>(
     let mut refusals = Vec::new();
     let kind = command.mode().kind();
     for id in ids {
-        // What cannot be a key is that of no event.
+        // Text that cannot be a key is the key of no event.
         match parse_key(kind, id) {
             Ok(key) => events.push(EventRef {
                 kind: kind.clone(),
@@ -188,8 +188,7 @@ async fn named<C: Reschedule>(
     Ok(())
 }
 
-/// Goes through all the pages, and shows progress. An event that is moved to another state is not met
-/// twice.
+/// Goes through all pages, and shows the progress. An event that moves to another state is not met twice.
 async fn all<C: Reschedule>(
     command: &C,
     database: &PgStore,

@@ -1,4 +1,4 @@
-//! One event, with all that is known of it.
+//! `show`: shows one event.
 
 use std::io::{self, Write};
 
@@ -12,16 +12,16 @@ use super::{CommandError, Output};
 use crate::logging::escaped;
 use crate::views::{Body, Details, escape_key, parse_key};
 
-/// What to show.
+/// The options of `show`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Show {
-    /// The transaction's id or the event's key, as it is or as the other commands show it (\u{202e} for
+    /// Id of the transaction or key of the event, as it is or as other commands print it (\u{202e} for
     /// U+202E)
     #[arg(value_name = "ID")]
     id: String,
     #[command(flatten)]
     of: KindOption,
-    /// Write one JSON object instead of text
+    /// Print one JSON object instead of text
     #[arg(long)]
     json: bool,
 }
@@ -33,7 +33,7 @@ impl Show {
             kind: kind.clone(),
             id: self.id.clone(),
         };
-        // What cannot be a key is that of no event.
+        // Text that cannot be a key is the key of no event.
         let event = EventRef {
             key: parse_key(kind, &self.id).map_err(|_| not_found())?,
             kind: kind.clone(),
@@ -52,8 +52,8 @@ impl Show {
                     escape_key(content.source_account().as_str()),
                     escape_key(content.destination_account().as_str()),
                 )?,
-                None if record.body_deleted => writeln!(out, "its body is deleted")?,
-                None if details.is_of_transaction() => writeln!(out, "its body cannot be read")?,
+                None if record.body_deleted => writeln!(out, "body deleted")?,
+                None if details.is_of_transaction() => writeln!(out, "body cannot be read")?,
                 None => write_content(out, record)?,
             }
             write_attempts(out, &details.attempts)?;
@@ -84,7 +84,7 @@ fn write_record(out: &mut dyn Write, record: &EventRecord) -> io::Result<()> {
     if let Some(due_at) = record.due_at {
         write!(out, "due {}", instant(due_at))?;
         if let Some(until) = record.leased_until {
-            write!(out, ", under way, lease until {}", instant(until))?;
+            write!(out, ", being processed, lease until {}", instant(until))?;
         }
         writeln!(out)?;
     }
@@ -101,7 +101,7 @@ fn write_content(out: &mut dyn Write, record: &EventRecord) -> io::Result<()> {
         writeln!(out, "header {}: {}", escaped(name), escaped(&value))?;
     }
     if record.envelope.body.is_empty() {
-        return writeln!(out, "its body is empty");
+        return writeln!(out, "body empty");
     }
     let body = Body::of(&record.envelope.body);
     writeln!(out, "body ({}): {}", body.encoding(), body.line())

@@ -1,4 +1,4 @@
-//! How many events stand where, written.
+//! `status`: counts the events in each state.
 
 use std::io::{self, Write};
 
@@ -11,14 +11,13 @@ use super::output::instant;
 use super::{CommandError, Output};
 use crate::views::{StatusReport, escape_key, parse_kind};
 
-/// What to tell.
+/// The options of `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Status {
-    /// Only events of this kind, such as transaction. Without it, every kind in the database is shown, and
-    /// every kind that is paused
+    /// Only events of this kind, such as transaction. Default: every kind that has events or is paused
     #[arg(long, value_parser = parse_kind)]
     kind: Option<Kind>,
-    /// Write one JSON object instead of a table
+    /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
 }
@@ -32,7 +31,7 @@ impl Status {
             return Ok(());
         }
         let mut all = StatusOfAll { kinds: Vec::new() };
-        // A paused kind is shown without events, too.
+        // A paused kind is shown even if it has no events.
         let mut kinds = database.kinds().await?;
         kinds.extend(database.paused().await?);
         kinds.sort_unstable();
@@ -42,7 +41,7 @@ impl Status {
         }
         output.write(&all, |out| {
             if all.kinds.is_empty() {
-                writeln!(out, "there are no events")?;
+                writeln!(out, "no events")?;
             }
             for (number, report) in all.kinds.iter().enumerate() {
                 if number > 0 {
@@ -70,13 +69,13 @@ fn write(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
     let kind = format!("{:<24} {:>12}  {pause}", "KIND", report.kind.as_str());
     writeln!(out, "{}", kind.trim_end())?;
     let lag = report.lag_seconds.map_or(String::new(), |lag| {
-        format!("the oldest has been for {lag:.1} s")
+        format!("the oldest has been due for {lag:.1} s")
     });
     let rate = |rate: f64| format!("{rate:.1}/s in the last minute");
     let rows = [
         ("PROCESSING, not yet due", report.waiting, String::new()),
         ("PROCESSING, due", report.due, lag),
-        ("PROCESSING, under way", report.leased, String::new()),
+        ("PROCESSING, running", report.leased, String::new()),
         (
             "PROCESSED",
             report.processed,
@@ -94,7 +93,7 @@ fn write(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
     if let Some(oldest) = &report.oldest {
         writeln!(
             out,
-            "the oldest still PROCESSING is \"{}\", received {}, attempts {}",
+            "oldest PROCESSING event: \"{}\", received {}, attempts {}",
             escape_key(oldest.event.key.as_str()),
             instant(oldest.created_at),
             oldest.attempts,

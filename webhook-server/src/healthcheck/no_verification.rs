@@ -1,4 +1,4 @@
-//! A TLS client that talks to anyone.
+//! A TLS client that does not verify the certificate of the server.
 
 use std::error::Error;
 use std::io;
@@ -13,21 +13,21 @@ use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, SignatureSch
 
 pub(super) fn client() -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
-    let anyone = NoVerification {
+    let verifier = NoVerification {
         algorithms: provider.signature_verification_algorithms,
     };
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(anyone))
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth())
 }
 
-/// Whether the server ended the connection because its client showed no certificate.
+/// Whether the server closed the connection because the client has no certificate.
 pub(super) fn wants_certificate(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        // What an I/O error wraps is not among its sources.
+        // The error inside an I/O error is not among its sources.
         let inner = error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref);
@@ -40,7 +40,7 @@ pub(super) fn wants_certificate(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// Believes every certificate whose key the other side has.
+/// Accepts every certificate whose private key the server has.
 #[derive(Debug)]
 struct NoVerification {
     algorithms: WebPkiSupportedAlgorithms,

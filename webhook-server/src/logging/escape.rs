@@ -1,4 +1,4 @@
-//! Text from elsewhere, written so that it steers no terminal and hides nothing.
+//! Escapes text from outside, so that it cannot control a terminal or hide other text.
 
 use std::borrow::Cow;
 
@@ -13,8 +13,8 @@ const BLANK: [char; 6] = [
     '\u{1d159}',
 ];
 
-/// Whether `c` does nothing but show itself: it is no control or format character, none that ends
-/// lines or turns text around, not invisible, and assigned by Unicode.
+/// Whether `c` is an ordinary visible character: assigned by Unicode, and no control or format character,
+/// line separator or bidirectional override.
 pub(crate) fn is_plain(c: char) -> bool {
     if c.is_ascii() {
         !c.is_ascii_control()
@@ -24,7 +24,7 @@ pub(crate) fn is_plain(c: char) -> bool {
     }
 }
 
-/// `text` with every other character than plain ones as `\n`, `\r`, `\t` or `\u{202e}`.
+/// `text` with all characters that are not plain escaped, as `\n`, `\r`, `\t` or `\u{202e}`.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_plain) {
         return Cow::Borrowed(text);
@@ -44,7 +44,7 @@ pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
 mod tests {
     use super::*;
 
-    /// One or more of each sort that must not reach a terminal as it is.
+    /// One or more of each class of characters that must be escaped.
     const HIDDEN: &str = "\0\t\n\r\u{1b}\u{7f}\u{85}\u{9b}\u{a0}\u{ad}\u{34f}\u{600}\u{61c}\u{6dd}\
         \u{70f}\u{115f}\u{1160}\u{17b4}\u{180b}\u{180e}\u{2000}\u{200b}\u{200c}\u{200d}\u{200e}\
         \u{200f}\u{2028}\u{2029}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{202f}\u{205f}\u{2060}\
@@ -53,7 +53,7 @@ mod tests {
         \u{e0001}\u{e0041}\u{e007f}\u{e0100}\u{f0000}\u{10ffff}";
 
     #[test]
-    fn only_what_shows_itself_is_plain() {
+    fn only_visible_characters_are_plain() {
         for plain in "aZ09 \"\\'=~\u{e9}\u{4e2d}\u{1f600}\u{5d0}\u{628}".chars() {
             assert!(is_plain(plain), "{plain:?}");
         }

@@ -1,4 +1,4 @@
-//! An event's fields, for people: the message, then `name=value` each.
+//! The fields of an event as text: the message, then `name=value` for each field.
 
 use std::error::Error;
 use std::fmt::{self, Debug};
@@ -12,7 +12,7 @@ use super::escape::{escaped, is_plain};
 use super::value::text_of;
 use super::with_causes;
 
-/// Values are quoted where they could be taken for more than a value.
+/// Formats fields. Values that contain blanks, `=` or quotation marks are quoted.
 pub(super) struct Fields;
 
 impl<'writer> FormatFields<'writer> for Fields {
@@ -36,7 +36,7 @@ struct Visitor<'writer> {
 impl Visitor<'_> {
     fn write(&mut self, field: &Field, value: &str) -> fmt::Result {
         let name = field.name();
-        // Of the crate `log`, and written elsewhere.
+        // Fields of the crate `log`, which the subscriber writes itself.
         if name.starts_with("log.") {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Lines for machines.
+//! Log lines as JSON.
 
 use std::error::Error;
 use std::fmt::{self, Debug};
@@ -17,8 +17,9 @@ use super::escape::is_plain;
 use super::value::text_of;
 use super::with_causes;
 
-/// One object a line: `timestamp`, `level`, `target`, then the event's own fields, `message` among
-/// them. Unlike the subscriber's own format it keeps the causes of errors, and has no spans.
+/// Formats an event as one object per line: `timestamp`, `level`, `target`, then the fields of the event,
+/// including `message`. In contrast to the format of tracing-subscriber, it has the causes of errors, and
+/// no spans.
 pub(super) struct Line;
 
 impl<S, N> FormatEvent<S, N> for Line
@@ -98,7 +99,7 @@ impl<M: SerializeMap> Visit for Fields<M> {
     }
 }
 
-/// Compact JSON on one line, in which more is escaped than JSON itself asks for.
+/// Compact JSON on one line, with control and invisible characters escaped.
 pub(crate) struct Escaping;
 
 impl Formatter for Escaping {
@@ -118,8 +119,8 @@ impl Formatter for Escaping {
         writer.write_all(rest.as_bytes())
     }
 
-    /// Writes JSON from elsewhere. Tabs and line breaks occur only between its tokens, where a space
-    /// means the same; all other characters to escape are within strings.
+    /// Writes JSON from outside. Its tabs and line breaks are between tokens, where a space means the same.
+    /// All other characters to escape are in strings.
     fn write_raw_fragment<W: io::Write + ?Sized>(
         &mut self,
         writer: &mut W,

@@ -1,5 +1,5 @@
-//! Panics go through the log: the standard hook writes to standard error itself, where it waits
-//! for a reader that may not read.
+//! Logs panics. The standard hook would write to standard error directly, and wait for a reader that may
+//! not read.
 
 use std::panic::{self, PanicHookInfo};
 use std::thread;
@@ -7,7 +7,7 @@ use std::thread;
 /// The longest message of a panic that the log shows, in characters.
 const MAX_MESSAGE_CHARS: usize = 500;
 
-/// Makes every panic of this process a line of its log.
+/// Logs every panic of this process.
 pub(super) fn log() {
     panic::set_hook(Box::new(log_panic));
 }
@@ -25,8 +25,8 @@ fn log_panic(info: &PanicHookInfo<'_>) {
     }
 }
 
-/// `message` without what stands between quotation marks or backticks: the standard library quotes
-/// the values that it failed on, and they may be secret.
+/// `message` without text in quotation marks or backticks: the standard library quotes the values that it
+/// failed on, and they may be secret.
 fn without_quoted(message: &str) -> String {
     let mut shown = String::new();
     let mut chars = message.chars();
@@ -34,7 +34,7 @@ fn without_quoted(message: &str) -> String {
         shown.push(c);
         if matches!(c, '"' | '`') {
             shown.push('…');
-            // An escaped quotation mark ends nothing.
+            // An escaped quotation mark does not end the text.
             let mut escaped = false;
             let end = chars.find(|&inner| {
                 let ends = inner == c && !escaped;

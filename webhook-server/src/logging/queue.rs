@@ -1,8 +1,8 @@
 //! The queue between the process and standard error.
 //!
-//! Whoever logs a line puts it into a bounded buffer and goes on. One thread writes the buffer to
-//! standard error; only that thread ever waits for the reader. Lines that do not fit and lines
-//! that cannot be written are dropped and counted.
+//! Logging a line adds it to a bounded buffer. One thread writes the buffer to standard error, and only
+//! that thread ever waits for the reader. Lines that do not fit or cannot be written are dropped and
+//! counted.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,11 +15,11 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::sink::Sink;
 
-/// The most bytes of lines that wait to be written; further lines are dropped. Twice as much is
-/// held while the writer has one full buffer in hand and the next one fills.
+/// The most bytes of lines that wait to be written; further lines are dropped. Memory is twice as much
+/// while one full buffer is written and the next one fills.
 pub(super) const MAX_QUEUED_BYTES: usize = 4 << 20;
 
-/// A buffer that grew beyond this is given back to the system once it is written.
+/// A buffer that grew beyond this is shrunk once it is written.
 const KEPT_BUFFER_BYTES: usize = 64 << 10;
 
 /// How often the writer tries to report dropped lines while nothing else is logged.
@@ -31,10 +31,10 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(5);
 /// The longest that [`Queue::flush`] waits while not a byte is written.
 const FLUSH_STALL_LIMIT: Duration = Duration::from_millis(500);
 
-/// How often [`Queue::flush`] looks.
+/// How often [`Queue::flush`] checks whether everything is written.
 const FLUSH_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Lines on their way to one writer.
+/// A bounded queue of lines for one writer.
 #[derive(Clone, Debug)]
 pub(super) struct Queue {
     shared: Arc<Shared>,
@@ -55,9 +55,9 @@ struct Shared {
 struct State {
     /// Whole lines, one after the other.
     lines: Vec<u8>,
-    /// Dropped lines that the log does not report yet.
+    /// Dropped lines that the log has not reported yet.
     unreported: Option<Dropped>,
-    /// Whether the writer has nothing in hand and waits for lines.
+    /// Whether the writer has written everything and waits for lines.
     idle: bool,
 }
 
@@ -71,8 +71,7 @@ pub(super) struct Dropped {
 }
 
 impl Queue {
-    /// Starts a thread that writes to `out`. `report` renders the line that tells of dropped
-    /// lines.
+    /// Starts a thread that writes to `out`. `report` renders the line that reports dropped lines.
     pub(super) fn start(
         out: impl Write + Send + 'static,
         max_queued_bytes: usize,
@@ -92,7 +91,7 @@ impl Queue {
         Ok(Self { shared })
     }
 
-    /// Queues `lines`, each with its line feed, or drops all of them where they do not fit.
+    /// Queues `lines`, each with its line feed, or drops all of them if they do not fit.
     pub(super) fn push(&self, lines: &[u8]) {
         if lines.is_empty() {
             return;
@@ -103,15 +102,15 @@ impl Queue {
         } else {
             state.lines.extend_from_slice(lines);
         }
-        // A wake-up costs a system call, so it is only made where the writer waits for one.
+        // A wake-up costs a system call, so it is made only if the writer waits.
         if std::mem::take(&mut state.idle) {
             drop(state);
             self.shared.filled.notify_one();
         }
     }
 
-    /// Waits until the lines queued so far are written or dropped: at most five seconds, and at
-    /// most half a second where the reader takes nothing.
+    /// Waits until the lines queued so far are written or dropped, for five seconds at most, and half a
+    /// second at most if the reader reads nothing.
     pub(super) fn flush(&self) {
         let started = Instant::now();
         let mut written = self.written();
@@ -170,7 +169,7 @@ impl State {
 }
 
 impl Shared {
-    /// Writes what is queued, for as long as the process runs.
+    /// Writes the queued lines, until the process ends.
     fn write_lines<W: Write>(&self, sink: &mut Sink<W>, report: &dyn Fn(Dropped) -> String) {
         let mut lines = Vec::new();
         loop {
@@ -180,7 +179,7 @@ impl Shared {
                 failed = !self.write(sink, chunk);
             }
             if let Some(dropped) = unreported {
-                // The report waits for a time at which the sink takes lines again.
+                // If the sink fails, the report is tried again later.
                 if failed || !self.try_report(sink, &report(dropped)) {
                     self.put_back(dropped);
                 }
@@ -214,7 +213,7 @@ impl Shared {
         state.unreported.take()
     }
 
-    /// Writes whole lines, and counts those that cannot be written: whether all were.
+    /// Writes whole lines, and counts those that cannot be written. Returns whether all were written.
     fn write<W: Write>(&self, sink: &mut Sink<W>, lines: &[u8]) -> bool {
         let written = sink.write(lines);
         self.written.fetch_add(written as u64, Ordering::Relaxed);
@@ -225,7 +224,7 @@ impl Shared {
         lost == 0
     }
 
-    /// Writes the report of dropped lines; one that cannot be written is not a dropped line.
+    /// Writes the report of dropped lines. A report that cannot be written does not count as dropped.
     fn try_report<W: Write>(&self, sink: &mut Sink<W>, report: &str) -> bool {
         let written = sink.write(report.as_bytes());
         self.written.fetch_add(written as u64, Ordering::Relaxed);
@@ -260,8 +259,8 @@ fn count_lines(lines: &[u8]) -> u64 {
     lines.iter().filter(|&&byte| byte == b'\n').count() as u64
 }
 
-/// Whole lines at a time, few enough for a pipe to take them in one piece: lines of several
-/// processes do not mix then.
+/// Splits `lines` into chunks of whole lines that a pipe takes in one piece, so that the lines of several
+/// processes do not mix.
 fn chunks(lines: &[u8]) -> impl Iterator<Item = &[u8]> {
     const PIPE_ATOMIC_BYTES: usize = 4096;
     let mut rest = lines;

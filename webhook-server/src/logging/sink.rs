@@ -1,11 +1,11 @@
-//! Writes whole lines to something that may fail, take a part only, or ask to be tried again.
+//! Writes whole lines to a writer that may fail, write only a part, or would block.
 
 use std::io::{ErrorKind, Write};
 use std::thread;
 use std::time::Duration;
 
-/// How long to wait where the writer does not block by itself: whoever shares a pipe can turn
-/// blocking off for all.
+/// How long to wait if the writer would block: any process that shares a pipe can make it non-blocking for
+/// all.
 const WOULD_BLOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A writer of lines.
@@ -20,9 +20,8 @@ impl<W: Write> Sink<W> {
         Self { out, torn: false }
     }
 
-    /// Writes `lines` and returns how many bytes of them were written: fewer than all where the
-    /// writer fails. A line that an earlier failure cut short is ended first, so that no line
-    /// continues another one.
+    /// Writes `lines`, and returns how many bytes were written: fewer than all if the writer fails. If an
+    /// earlier failure cut a line, ends that line first.
     pub(super) fn write(&mut self, lines: &[u8]) -> usize {
         if self.torn {
             if self.write_bytes(b"\n") == 0 {

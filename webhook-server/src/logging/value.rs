@@ -1,10 +1,9 @@
-//! Values of fields as text.
+//! The values of fields as text.
 
 use std::fmt::{Debug, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What `value` shows of itself. A value that fails or panics while it is shown must not stop
-/// whoever logs it, so its text ends there.
+/// Formats `value`. If its `Debug` fails or panics, the text ends there: logging must not stop the work.
 pub(super) fn text_of(value: &dyn Debug) -> String {
     let mut text = String::new();
     let shown = catch_unwind(AssertUnwindSafe(|| write!(text, "{value:?}")));
@@ -38,7 +37,7 @@ mod tests {
     }
 
     #[test]
-    fn values_that_cannot_be_shown_do_not_stop_the_line() {
+    fn values_that_fail_to_format_do_not_stop_the_line() {
         assert_eq!(text_of(&"a"), "\"a\"");
         assert_eq!(text_of(&Failing), "half (cannot be shown)");
         assert_eq!(text_of(&Panicking), "(cannot be shown)");

@@ -14,9 +14,9 @@ pub const MAX_DECIMAL_PLACES: u32 = 28;
 /// An amount of money: greater than 0, exact, with at most [`MAX_SIGNIFICANT_DIGITS`] digits and
 /// [`MAX_DECIMAL_PLACES`] of them after the point.
 ///
-/// Written as a JSON number is (RFC 8259, section 6), also where it is written in a string: `12.50`
-/// and `1e3`, but not `+1`, `007`, `.5`, `5.`, `1_000`, `0x10` or `NaN`. The digits are counted as
-/// they are written, exponent applied, zeros in front left out: `1500.50` has six, `1e3` four.
+/// The syntax is that of a JSON number (RFC 8259, section 6), also inside a string: `12.50` and `1e3`, but
+/// not `+1`, `007`, `.5`, `5.`, `1_000`, `0x10` or `NaN`. Digits are counted after the exponent is applied,
+/// without leading zeros: `1500.50` has six, `1e3` has four.
 ///
 /// `Display` writes it back with the digits it came with: `1500.50` as `1500.50`, `1.5e3` as
 /// `1500`. Two amounts are equal when their values are.
@@ -24,7 +24,7 @@ pub const MAX_DECIMAL_PLACES: u32 = 28;
 pub struct Amount(Decimal);
 
 impl Amount {
-    /// The amount as a number to reckon with.
+    /// The amount as a number for calculations.
     pub const fn to_decimal(self) -> Decimal {
         self.0
     }
@@ -98,7 +98,7 @@ pub enum InvalidAmount {
     TooManyPlaces,
 }
 
-/// A number's text taken apart: coefficient / 10^places * 10^exponent.
+/// The parts of a number: coefficient / 10^places * 10^exponent.
 #[derive(Default)]
 struct Number {
     negative: bool,
@@ -150,7 +150,7 @@ impl Number {
     }
 }
 
-/// Takes one byte out of `any` off the front, if there is one.
+/// Removes the first byte if it is one of `any`. Returns whether it was.
 fn skip(text: &mut &[u8], any: &[u8]) -> bool {
     match text.split_first() {
         Some((first, rest)) if any.contains(first) => {
@@ -161,7 +161,7 @@ fn skip(text: &mut &[u8], any: &[u8]) -> bool {
     }
 }
 
-/// Takes one or more digits off the front, and says how many.
+/// Removes the digits at the front, at least one. Returns how many.
 fn digits(text: &mut &[u8], mut each: impl FnMut(u8)) -> Option<i64> {
     let mut count = 0;
     while let Some((digit @ b'0'..=b'9', rest)) = text.split_first() {

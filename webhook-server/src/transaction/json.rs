@@ -1,8 +1,7 @@
-//! The body's outermost object, its members' values left as they are written.
+//! Splits the JSON object of a body into its members, whose values stay text.
 //!
-//! Values stay text so that amounts never pass through a float, and so that all five members can
-//! be judged, and reported, together. Skipping a value is iterative in serde_json and without a
-//! limit, hence the check of its nesting here.
+//! Amounts must never pass through a float, and the errors of all five members are reported together.
+//! serde_json skips values without a limit on their nesting, so the nesting is checked here.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +12,7 @@ use serde_json::value::RawValue;
 use webhook_core::InvalidPayload;
 use webhook_core::payload::without_byte_order_mark;
 
-/// How deep a body may nest, its outermost object included.
+/// How deep a body may nest, including its outermost object.
 pub const MAX_NESTING: usize = 128;
 
 /// The five members, as written.
@@ -35,7 +34,7 @@ pub(super) enum Member<'a> {
     Repeated,
 }
 
-/// The members of the object that `body` is.
+/// Splits `body` into its members.
 pub(super) fn members(body: &[u8]) -> Result<Members<'_>, InvalidPayload> {
     let text = without_byte_order_mark(body);
     let skipped_bytes = body.len() - text.len();
@@ -59,13 +58,12 @@ pub(super) fn members(body: &[u8]) -> Result<Members<'_>, InvalidPayload> {
     Ok(members)
 }
 
-/// The string that `raw`, a JSON value, is.
+/// Decodes `raw`, a JSON value, if it is a string.
 pub(super) fn string(raw: &str) -> Result<Cow<'_, str>, String> {
     match raw.strip_prefix('"').and_then(|raw| raw.strip_suffix('"')) {
         None => Err("must be a string".to_owned()),
         Some(plain) if !plain.contains('\\') => Ok(Cow::Borrowed(plain)),
-        // Its grammar was checked with the body's; what can still be wrong is what its escapes
-        // stand for.
+        // The syntax was checked with the body. Only its escapes can still be wrong.
         Some(_) => serde_json::from_str(raw)
             .map(Cow::Owned)
             .map_err(|_| "must not contain a lone surrogate".to_owned()),
@@ -87,8 +85,8 @@ impl<'de> Visitor<'de> for Object {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut members = Members::default();
-        // Names are taken raw as well: serde_json refuses a string with a lone surrogate, which
-        // is no reason to refuse a member that nobody reads.
+        // Names are raw, too: serde_json would reject the whole body for a lone surrogate in the name of
+        // a member that is ignored.
         while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
             let (name, value) = (name.get(), value.get());
             if value.starts_with(['{', '[']) && nesting(value) >= MAX_NESTING {

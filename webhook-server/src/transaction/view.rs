@@ -1,11 +1,11 @@
-//! The view `webhook.transactions`: the transactions as a table, for those who read with SQL.
+//! The view `webhook.transactions`: the transactions as a table, for readers with SQL.
 
 use webhook_postgres::MigrationLine;
 
-/// Makes the view `webhook.transactions` and the functions that it calls: pass it to
-/// [`PgStore::migrate_with`](webhook_postgres::PgStore::migrate_with), as the server does.
+/// The migrations that create the view `webhook.transactions` and its functions, for
+/// [`PgStore::migrate_with`](webhook_postgres::PgStore::migrate_with).
 ///
-/// None of its migrations ever changes; what is new goes into another one.
+/// A migration never changes; add another one instead.
 pub const VIEW: MigrationLine = MigrationLine::new(
     "transactions",
     &[

@@ -1,4 +1,4 @@
-//! The bodies of events of any kind, whose format nobody but their app knows.
+//! Bodies whose format only an embedding app knows.
 
 use std::io::Read;
 
@@ -10,7 +10,7 @@ use webhook_core::ConflictRecord;
 
 use crate::logging::{Escaping, escaped};
 
-/// A body: JSON as it was written, other text as a string, anything else in Base64.
+/// A body: JSON as it is, other text as a string, anything else in Base64.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum Body<'a> {
@@ -19,7 +19,7 @@ pub(crate) enum Body<'a> {
     Base64(String),
 }
 
-/// A body as documents have it: null where it is deleted.
+/// The members of a document for a body; null if it is deleted.
 #[derive(Serialize)]
 pub(crate) struct BodyMembers<'a> {
     body: Option<Body<'a>>,
@@ -32,8 +32,8 @@ impl<'a> Body<'a> {
         json(body).map_or_else(|| Self::text_or_bytes(body), Self::Json)
     }
 
-    /// The kept part of the body of a conflicting delivery. It may end within a character, which is then
-    /// left out.
+    /// The stored part of the body of a conflicting delivery. A character that is cut at its end is left
+    /// out.
     pub(crate) fn of_conflict(conflict: &'a ConflictRecord) -> Self {
         let body = &conflict.body;
         if body.len() as u64 == conflict.body_bytes {
@@ -51,7 +51,7 @@ impl<'a> Body<'a> {
         std::str::from_utf8(body).map_or_else(|_| Self::Base64(STANDARD.encode(body)), Self::Text)
     }
 
-    /// Which of the three it is.
+    /// The name of the encoding.
     pub(crate) const fn encoding(&self) -> &'static str {
         match self {
             Self::Json(_) => "json",
@@ -60,7 +60,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// The body on one line, with characters escaped that could steer a terminal. JSON stays JSON.
+    /// The body on one line, with control and invisible characters escaped. JSON stays valid JSON.
     pub(crate) fn line(&self) -> String {
         match self {
             Self::Json(json) => {
@@ -86,9 +86,9 @@ impl<'a> From<Option<Body<'a>>> for BodyMembers<'a> {
     }
 }
 
-/// The body as JSON, unless it holds something that many parsers refuse: a lone surrogate, a number
-/// beyond the range of a double, or nesting deeper than about a hundred. As a member of an object, it would
-/// make the whole object unreadable for them.
+/// The body as JSON. `None` if it contains something that many parsers refuse: a lone surrogate, a number
+/// beyond the range of a double, or nesting deeper than about a hundred. They could not parse a document
+/// with such a body.
 fn json(body: &[u8]) -> Option<&RawValue> {
     let json: &RawValue = serde_json::from_slice(body).ok()?;
     let nested = b"[".chain(json.get().as_bytes()).chain(&b"]"[..]);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_escape_what_could_steer_a_terminal() {
+    fn lines_escape_control_and_invisible_characters() {
         for (body, line) in [
             (
                 &b"{\"a\":\n\t[1,\r\n\"\xe2\x80\xae\"]}\n"[..],

@@ -1,4 +1,4 @@
-//! One event, with all that is known of it.
+//! One event with its failed attempts and conflicts.
 
 use std::borrow::Cow;
 use std::time::SystemTime;
@@ -14,10 +14,10 @@ use super::{
 };
 use crate::transaction::Transaction;
 
-/// All of it, as it was found.
+/// An event with its failed attempts and conflicts.
 pub(crate) struct Details {
     pub(crate) record: EventRecord,
-    /// What its body says, where it is a transaction that can be read.
+    /// The content of the body, if it is that of a transaction and can be read.
     pub(crate) content: Option<Transaction>,
     pub(crate) attempts: Vec<FailedAttempt>,
     pub(crate) conflicts: Vec<ConflictRecord>,
@@ -63,7 +63,7 @@ struct Conflict<'a> {
 #[derive(Serialize)]
 #[serde(untagged)]
 enum ConflictBody<'a> {
-    /// What is kept of the body of a transaction, with U+FFFD for what is not UTF-8.
+    /// The stored part of the body of a transaction, with U+FFFD for bytes that are not UTF-8.
     Transaction {
         body: Cow<'a, str>,
     },
@@ -71,7 +71,7 @@ enum ConflictBody<'a> {
 }
 
 impl Details {
-    /// Those of `event`; `None` where there is no such event.
+    /// Reads the details of `event`; `None` if it does not exist.
     pub(crate) async fn find(
         store: &dyn Store,
         operator: &dyn Admin,

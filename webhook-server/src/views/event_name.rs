@@ -1,26 +1,26 @@
-//! How events are named in documents.
+//! How documents identify events.
 
 use serde::Serialize;
 use webhook_core::{EventId, Key, Kind};
 
 use super::transaction_kind;
 
-/// Names a transaction by its id, and any other event by its kind and its key.
+/// Identifies a transaction by its id, and any other event by its kind and key.
 #[derive(Serialize)]
 #[serde(untagged)]
 pub(crate) enum EventName<'a> {
-    /// Of kind `transaction`.
+    /// An event of the kind `transaction`.
     Transaction {
-        /// The number that the store gave it, which orders lists.
+        /// The number that the store gave the event; lists are ordered by it.
         #[serde(skip_serializing_if = "Option::is_none")]
         number: Option<i64>,
         transaction_id: &'a str,
     },
-    /// Of any other kind.
+    /// An event of any other kind.
     Event {
         kind: &'a str,
         key: &'a str,
-        /// The number that the store gave it, which orders lists.
+        /// The number that the store gave the event; lists are ordered by it.
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<i64>,
     },
@@ -43,7 +43,7 @@ impl<'a> EventName<'a> {
         }
     }
 
-    /// The same, with the number that the store gave the event.
+    /// Adds the number that the store gave the event.
     pub(crate) fn numbered(mut self, event_id: EventId) -> Self {
         match &mut self {
             Self::Transaction { number, .. } => *number = Some(event_id.get()),

@@ -1,4 +1,4 @@
-//! Ids, keys and kinds as people see and type them.
+//! Ids, keys and kinds as commands print and parse them.
 
 use std::borrow::Cow;
 
@@ -7,17 +7,17 @@ use webhook_core::{InvalidName, Key, Kind};
 use super::transaction_kind;
 use crate::logging::escaped;
 
-/// What a kind must be.
+/// The form of a kind, for error messages.
 pub(crate) const EXPECTED_KIND: &str = "1 to 64 characters of a-z, 0-9, '.', '_' and '-'";
 
-/// What begins an escaped character.
+/// The beginning of an escaped character.
 const ESCAPE: &str = "\\u{";
 
-/// A backslash that stands for itself although `u{` follows it.
+/// A backslash before `u{` that does not begin an escaped character.
 const BACKSLASH: &str = "\\u{5c}";
 
-/// An id as it is shown: characters that steer a terminal or cannot be seen are escaped, so that
-/// `\u{202e}` stands for U+202E. [`parse_key`] reads it back.
+/// Escapes control and invisible characters in a key, U+202E as `\u{202e}` for example. [`parse_key`]
+/// reverses it.
 pub(crate) fn escape_key(id: &str) -> String {
     if !id.contains(ESCAPE) {
         return escaped(id).into_owned();
@@ -26,21 +26,21 @@ pub(crate) fn escape_key(id: &str) -> String {
     parts.join(&format!("{BACKSLASH}u{{"))
 }
 
-/// A kind that was typed.
+/// Parses a kind.
 ///
 /// # Errors
 ///
-/// What would be right.
+/// The form that is expected.
 pub(crate) fn parse_kind(text: &str) -> Result<Kind, String> {
     Kind::new(text.to_owned()).map_err(|_| format!("expected {EXPECTED_KIND}"))
 }
 
-/// The key of an event of `kind` that was typed: as it is, or as [`escape_key`] shows it. Around the id of
-/// a transaction, which neither begins nor ends with white space, white space is ignored.
+/// Parses the key of an event of `kind`, as it is or as [`escape_key`] prints it. White space around the id
+/// of a transaction is ignored.
 ///
 /// # Errors
 ///
-/// When it is the key of no event, since none can have it.
+/// When the text cannot be a key.
 pub(crate) fn parse_key(kind: &Kind, text: &str) -> Result<Key, InvalidName> {
     let mut id = String::with_capacity(text.len());
     let mut rest = if *kind == transaction_kind() {
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_read_back_as_they_are_shown() {
+    fn printed_ids_are_parsed_back() {
         for id in [
             "tx-1",
             "caf\u{e9} \\ x",

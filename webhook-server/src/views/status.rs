@@ -1,4 +1,4 @@
-//! How many events stand where.
+//! The status of a kind: how many events are in each state.
 
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
@@ -8,24 +8,24 @@ use webhook_core::{Admin, Counts, EventRef, Kind, Page, State, StoreError};
 
 use super::{EventName, as_instant};
 
-/// How long "of late" is.
+/// The time over which rates are measured.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Counts are of one moment, the rest of a moment later.
+/// The status of a kind. The counts are of one moment, the other members of a moment later.
 #[derive(Serialize)]
 pub(crate) struct StatusReport {
     #[serde(serialize_with = "as_text")]
     pub(crate) kind: Kind,
-    /// Whether nothing of it is claimed until it is resumed.
+    /// Whether the kind is paused.
     pub(crate) paused: bool,
     pub(crate) waiting: u64,
     pub(crate) due: u64,
     pub(crate) leased: u64,
     pub(crate) processed: u64,
     pub(crate) failed: u64,
-    /// The age of the oldest event that is due and held by nobody.
+    /// How long the oldest event has been due that nobody has claimed.
     pub(crate) lag_seconds: Option<f64>,
-    /// Those accepted first among those PROCESSING.
+    /// The PROCESSING event that was accepted first.
     pub(crate) oldest: Option<Oldest>,
     pub(crate) processed_per_second: f64,
     pub(crate) failed_per_second: f64,
@@ -41,7 +41,7 @@ pub(crate) struct Oldest {
 }
 
 impl StatusReport {
-    /// That of the events of `kind`.
+    /// Reads the status of `kind`.
     pub(crate) async fn of(operator: &dyn Admin, kind: Kind) -> Result<Self, StoreError> {
         let Counts {
             waiting,

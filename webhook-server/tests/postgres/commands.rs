@@ -447,7 +447,7 @@ async fn what_is_old_is_pruned_and_keys_may_be_kept() {
     let all = inbox.lines(&["prune", "--older-than=0s"]).await;
     assert_eq!(
         all,
-        ["deleted 1 PROCESSED, 1 FAILED, and the bodies of 0 more"]
+        ["deleted 1 PROCESSED and 1 FAILED events, and the bodies of 0 more"]
     );
     let again = inbox.accept(transaction("good"), LONG).await;
     assert_eq!(again, Accepted::New, "its key is free again");

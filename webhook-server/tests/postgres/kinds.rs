@@ -49,7 +49,7 @@ impl Inbox {
 async fn status_shows_every_kind() {
     let inbox = Inbox::open().await;
     assert_eq!(inbox.json(&["status"]).await, json!({"kinds": []}));
-    assert_eq!(inbox.lines(&["status"]).await, ["there are no events"]);
+    assert_eq!(inbox.lines(&["status"]).await, ["no events"]);
     let good = event("stripe", "evt_1", "{}");
     inbox.settled_event(good, Outcome::Processed).await;
     let bad = event("github.push-v2", "d-1", "{}");
@@ -208,8 +208,8 @@ async fn bodies_that_are_empty_or_deleted_are_told_apart() {
     assert_eq!(inbox.json(&args).await["bodies"], 1);
     inbox.accept_envelope(event("own", "empty", ""), LONG).await;
     for (key, body, encoding, line) in [
-        ("empty", json!(""), json!("text"), "its body is empty"),
-        ("stripped", Value::Null, Value::Null, "its body is deleted"),
+        ("empty", json!(""), json!("text"), "body empty"),
+        ("stripped", Value::Null, Value::Null, "body deleted"),
     ] {
         let document = inbox.json(&["show", key, "--kind=own"]).await;
         assert_eq!(
