@@ -1,4 +1,4 @@
-//! Makes events durable, once per (kind, key).
+//! Stores events, once per (kind, key).
 
 mod conflicts;
 mod redeliveries;
@@ -11,24 +11,23 @@ use crate::error::PgError;
 use crate::microseconds;
 use crate::session::Session;
 
-/// How often a key is tried that somebody else had taken, and had deleted again before we could
-/// look at it.
+/// How many times a key is tried that another transaction had inserted, and deleted again before this one could read it.
 const MAX_TRIES: usize = 5;
 
-/// Who holds a key.
+/// The event that has a key.
 #[derive(Clone, Copy, Debug)]
 enum Holder {
-    /// The first delivery of it in this batch.
+    /// The first delivery with the key in this batch.
     New,
-    /// An event from before.
+    /// An earlier event.
     Stored { id: i64, fingerprint: Fingerprint },
 }
 
-/// The deliveries of one key, by their places in the batch: never none.
+/// The deliveries with one key, by their indices in the batch: at least one.
 type Deliveries<'a> = &'a [usize];
 
-/// One statement where every key is free, or was taken before it began. One more for each of:
-/// keys taken meanwhile, conflicts, failed events to be scheduled afresh.
+/// Runs one statement if every key is free, or was taken before. There is one more statement for keys that are taken
+/// meanwhile, one for conflicts, and one for failed events to be requeued.
 pub(crate) async fn accept(
     session: &mut Session<'_>,
     events: &[NewEvent],
@@ -36,7 +35,7 @@ pub(crate) async fn accept(
     if events.is_empty() {
         return Ok(Vec::new());
     }
-    // In order of their keys, so that concurrent batches wait for each other in one order.
+    // In order of the keys, so that concurrent batches wait for each other in one order.
     let mut places: Vec<usize> = (0..events.len()).collect();
     places.sort_by_key(|&place| (name(&events[place]), place));
     let keys: Vec<Deliveries<'_>> = places
@@ -50,12 +49,12 @@ pub(crate) async fn accept(
     Ok(answers)
 }
 
-/// In byte order, as `COLLATE "C"` has it.
+/// Kind and key, which are sorted in byte order, as `COLLATE "C"` sorts them.
 fn name(event: &NewEvent) -> (&str, &str) {
     (event.envelope.kind.as_str(), event.envelope.key.as_str())
 }
 
-/// Takes the keys that are free, for the first delivery of each, and looks at who holds the others.
+/// Inserts the first delivery of each free key, and reads the events that have the other keys.
 async fn take(
     session: &mut Session<'_>,
     events: &[NewEvent],
@@ -86,7 +85,7 @@ async fn take(
         if open.is_empty() {
             break;
         }
-        // Taken while the insert ran, so that its snapshot could not see them: look again.
+        // Keys that were taken while the insert ran are not in its snapshot: read them again.
         for row in &look(session, &firsts(&open)).await? {
             if let Some((place, stored)) = stored(row)? {
                 holders[open[place]] = Some(stored);
@@ -133,7 +132,7 @@ async fn insert(session: &mut Session<'_>, events: &[&NewEvent]) -> Result<Vec<P
         .await
 }
 
-/// The places, ids and fingerprints of those of `events` whose keys are taken.
+/// Reads the places, ids and fingerprints of the `events` whose keys are taken.
 async fn look(session: &mut Session<'_>, events: &[&NewEvent]) -> Result<Vec<PgRow>, PgError> {
     session
         .rows(include_str!("accept/look.sql"), |query| {
@@ -154,7 +153,7 @@ async fn look(session: &mut Session<'_>, events: &[&NewEvent]) -> Result<Vec<PgR
         .await
 }
 
-/// Reads a row that tells of a stored event; `None` when it does not.
+/// Reads the stored event of a row; `None` if the row has none.
 fn stored(row: &PgRow) -> Result<Option<(usize, Holder)>, PgError> {
     let Some(id) = row.try_get("id")? else {
         return Ok(None);
@@ -171,14 +170,14 @@ pub(crate) fn fingerprint(bytes: &[u8]) -> Result<Fingerprint, PgError> {
     Ok(Fingerprint::from_bytes(bytes))
 }
 
-/// The index of a place that SQL counts from 1.
+/// Converts a place, which SQL counts from 1, to an index.
 pub(crate) fn index(place: i64) -> Result<usize, PgError> {
     usize::try_from(place - 1).map_err(|_| PgError::Damaged {
         detail: format!("place {place}"),
     })
 }
 
-/// What the deliveries are, taken in their order.
+/// Finds out for each delivery, in order, whether it is new, a duplicate or a conflict.
 fn judge(events: &[NewEvent], keys: &[Deliveries<'_>], holders: &[Holder]) -> Vec<Accepted> {
     let mut answers = vec![Accepted::New; events.len()];
     for (deliveries, holder) in keys.iter().zip(holders) {

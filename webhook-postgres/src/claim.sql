@@ -1,38 +1,38 @@
--- $1 kinds, in ascending order, none of them twice; of each of them: $2 limit, $3 lease in
--- microseconds, $4 attempts an event has, $5 where to begin: due times from it on, in microseconds since
--- 1970. Of all: $6 reason of events that have spent their attempts, $7 reason of attempts whose lease
--- ran out, $8 how many failed attempts of an event are kept.
+-- $1 kinds, in ascending order and without duplicates. For each kind: $2 limit, $3 lease in microseconds,
+-- $4 attempts per event, $5 the due time at which to begin, in microseconds since 1970. For all kinds: $6 the
+-- reason of events that have spent their attempts, $7 the reason of attempts whose lease expired, $8 how many
+-- failed attempts of an event are kept.
 --
--- Answers for each kind, by its place, one row per event leased or failed, in order of due times, and one
--- row of nulls with `next_due_us`; nothing for a kind that is paused. The events of a kind come in order,
--- and its row of nulls last, so that there is next to nothing to sort. `date_part` gives a double, which
--- holds microseconds for another two hundred years; `extract` gives a numeric, which takes longer. No join
--- is of kinds and events: the planner expects one of each, and would compare each with each.
-WITH wish AS MATERIALIZED (
+-- Returns for each kind, with its place in $1, one row per event that is leased or failed, in order of due
+-- times, and one row of nulls with `next_due_us`; no row for a paused kind. The rows are produced nearly in
+-- order, so that there is little to sort. `date_part` returns a double, which can represent microseconds for
+-- another 200 years; `extract` returns a numeric, which takes longer. No join is between kinds and events: the
+-- planner expects one row of each, and would compare each row with each.
+WITH request AS MATERIALIZED (
   SELECT place, kind COLLATE "C" AS kind, max_events, max_attempts,
          lease_us * interval '1 microsecond' AS lease,
          timestamptz 'epoch' + from_us * interval '1 microsecond' AS from_at
   FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::integer[], $5::bigint[])
-    WITH ORDINALITY AS wish (kind, max_events, lease_us, max_attempts, from_us, place)
-  -- A look-up for each kind: NOT EXISTS would become a join, whose plan might be a scan.
+    WITH ORDINALITY AS request (kind, max_events, lease_us, max_attempts, from_us, place)
+  -- One look-up for each kind: NOT EXISTS would become a join, whose plan might be a scan.
   WHERE (SELECT paused.kind FROM webhook.paused_kinds AS paused
-         WHERE paused.kind = wish.kind COLLATE "C" LIMIT 1) IS NULL
+         WHERE paused.kind = request.kind COLLATE "C" LIMIT 1) IS NULL
 ),
 due AS MATERIALIZED (
-  SELECT item.*, wish.place, wish.max_events, wish.max_attempts, wish.lease
-  FROM wish
+  SELECT item.*, request.place, request.max_events, request.max_attempts, request.lease
+  FROM request
   CROSS JOIN LATERAL (
     SELECT id, kind, due_at, leased_until, attempts, fence FROM webhook.queue
-    WHERE kind = wish.kind
+    WHERE kind = request.kind
       AND due_at <= statement_timestamp()
-      AND due_at >= wish.from_at
+      AND due_at >= request.from_at
       AND (leased_until IS NULL OR leased_until <= statement_timestamp())
     ORDER BY due_at
-    LIMIT wish.max_events
+    LIMIT request.max_events
     FOR NO KEY UPDATE SKIP LOCKED
   ) AS item
 ),
--- Deleting takes a stronger lock, which may meet an extend: that one has won then.
+-- Deleting takes a stronger lock. An event that is being extended is skipped, and stays leased.
 exhausted AS MATERIALIZED (
   SELECT item.id
   FROM due
@@ -41,12 +41,13 @@ exhausted AS MATERIALIZED (
   ) AS item
   WHERE due.attempts >= due.max_attempts
 ),
--- Events that were lost together, with their process, are taken over together, and one that kills
--- its process would take the same others with it each time, until all have spent their attempts. So
--- a lease that follows a lost one runs for up to twice as long: what is lost again comes back apart.
+-- When a process crashes, all its leases expire together, and another process claims all its events
+-- together. An event that kills its process would do this to the same other events each time, until all of
+-- them have spent their attempts. So a lease that follows an expired one lasts for up to twice as long, at
+-- random: after the next crash, the events are due again at different times.
 --
--- The kinds are in order, so the lease of an event's kind is found without a join, whose plan might
--- be a scan.
+-- The kinds are sorted, so the lease of an event's kind is found without a join, whose plan might be a
+-- scan.
 leased AS (
   UPDATE webhook.queue
   SET leased_until = statement_timestamp()
@@ -65,7 +66,7 @@ failed AS (
   SELECT id, kind, true, attempts, fence, statement_timestamp(), $6::text
   FROM due WHERE id IN (SELECT id FROM exhausted)
 ),
--- How the attempts before ended whose lease ran out.
+-- Records the earlier attempts whose leases expired.
 lost AS (
   INSERT INTO webhook.failed_attempts (id, slot, fence, attempt, ended_at, reason)
   SELECT id, fence % $8::integer, fence, attempts, leased_until, $7::text
@@ -83,8 +84,8 @@ found AS MATERIALIZED (
          bool_or(attempts < max_attempts) AS is_leased
   FROM due GROUP BY place, kind, max_events, lease
 ),
--- When the next event of a kind is to be had: at once where its limit is reached and another free one
--- is behind it; else when one falls due, or when a lease runs out: those of others, and these.
+-- When the next event of a kind can be claimed: now if the limit is reached and another event is due;
+-- otherwise when an event falls due, or when a lease expires, including the new ones.
 next AS MATERIALIZED (
   SELECT asked.place, CASE
     WHEN asked.events = asked.max_events AND EXISTS (
@@ -108,7 +109,7 @@ next AS MATERIALIZED (
   FROM (
     SELECT place, kind, max_events, lease, events, last_due_at, is_leased FROM found
     UNION ALL
-    SELECT place, kind, max_events, lease, 0, NULL, false FROM wish
+    SELECT place, kind, max_events, lease, 0, NULL, false FROM request
     WHERE place <> ALL (ARRAY(SELECT place FROM found))
   ) AS asked
 )

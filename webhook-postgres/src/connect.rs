@@ -1,4 +1,4 @@
-//! Opens a store: finds out what stands between, and sets the pool up.
+//! Opens a store: detects a pooler, and sets up the connection pool.
 
 use std::io::ErrorKind;
 use std::net::IpAddr;
@@ -18,32 +18,32 @@ use crate::tls_files::TlsFile;
 /// How long a connection may be unused before it is closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How long a connection lives, so that load spreads anew after a failover.
+/// How long a connection lives, so that the load is distributed again after a failover.
 const MAX_LIFETIME: Duration = Duration::from_secs(1800);
 
-/// How long closing waits for what is under way.
+/// How long closing waits for statements under way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl PgStore {
-    /// Connects to the database of `url`, which is read as [`PgOptions`] says.
+    /// Connects to the database of `url`, see [`PgOptions`].
     ///
-    /// The schema is not touched: see [`migrate`](PgStore::migrate).
+    /// This does not create the schema: call [`migrate`](PgStore::migrate).
     ///
     /// # Errors
     ///
-    /// [`PgError::Url`], or those of [`connect_with`](PgStore::connect_with).
+    /// [`PgError::Url`], or an error of [`connect_with`](PgStore::connect_with).
     pub async fn connect(url: &str) -> Result<Self, PgError> {
         Self::connect_with(url.parse()?).await
     }
 
-    /// Connects as `options` say: opens one connection to prove that it can be done, and to find
-    /// out what stands between; the others follow when they are needed.
+    /// Connects with `options`. Opens one connection to check that it works, and whether there is a pooler. Further connections
+    /// are opened when they are needed.
     ///
     /// # Errors
     ///
-    /// [`PgError::TlsFile`] when a certificate or key that the URL names cannot be used,
-    /// [`PgError::Connect`] when the database cannot be reached, does not let us in, or does not
-    /// answer within [`PgOptions::acquire_timeout`]. It is not tried again.
+    /// [`PgError::TlsFile`] if a certificate or key that the URL names cannot be used. [`PgError::Connect`] if the database
+    /// cannot be reached, refuses the connection, or does not answer within [`PgOptions::acquire_timeout`]. There is no
+    /// second try.
     pub async fn connect_with(options: PgOptions) -> Result<Self, PgError> {
         // PgBouncer refuses this start parameter, and the statements here return no floats.
         let connection = options.connection.clone().extra_float_digits(None);
@@ -68,7 +68,7 @@ impl PgStore {
             .acquire_timeout(options.acquire_timeout)
             .idle_timeout(IDLE_TIMEOUT)
             .max_lifetime(MAX_LIFETIME)
-            // A dead connection is found out by its use: a round trip less for all others.
+            // A dead connection is noticed when it is used, which saves a round trip for all others.
             .test_before_acquire(false);
         let durability = options.durability;
         if durability == Durability::Asynchronous {
@@ -101,24 +101,23 @@ impl PgStore {
         Ok(Self::over(database, link))
     }
 
-    /// Works on a pool that the app has made, and which it goes on sharing.
+    /// Uses a connection pool of the app, which the app may continue to use.
     ///
-    /// Nothing is assumed of its sessions, so that every statement is wrapped in a transaction
-    /// that sets what it relies on: a few round trips more than over a pool of its own.
-    /// `pooler` is what stands between the pool and the database.
+    /// The settings of its sessions are unknown, so every statement is wrapped in a transaction that sets what it needs: a few
+    /// more round trips than with a pool of its own. `pooler` says what is between the pool and the database.
     ///
     /// # Errors
     ///
-    /// As of [`connect_with`](PgStore::connect_with).
+    /// The same as for [`connect_with`](PgStore::connect_with).
     pub async fn from_pool(pool: PgPool, pooler: Pooler) -> Result<Self, PgError> {
         Self::from_pool_in(pool, pooler, Schema::default()).await
     }
 
-    /// As [`from_pool`](Self::from_pool), for the inbox in another schema.
+    /// Like [`from_pool`](Self::from_pool), for an inbox in another schema.
     ///
     /// # Errors
     ///
-    /// As of [`connect_with`](PgStore::connect_with).
+    /// The same as for [`connect_with`](PgStore::connect_with).
     pub async fn from_pool_in(
         pool: PgPool,
         pooler: Pooler,
@@ -132,8 +131,8 @@ impl PgStore {
         Ok(Self::over(database, link))
     }
 
-    /// Closes every connection once it is free, waiting a few seconds at most. What is asked of
-    /// the store afterwards is unavailable.
+    /// Closes all connections, and waits a few seconds at most until they are free. Later calls of the store return
+    /// [`StoreError::Unavailable`](webhook_core::StoreError::Unavailable).
     pub async fn close(&self) {
         self.inner.wakeups.flush().await;
         let closing = async {
@@ -141,14 +140,14 @@ impl PgStore {
             self.inner.probe.close().await;
         };
         if timeout(CLOSE_TIMEOUT, closing).await.is_err() {
-            tracing::warn!("connections to PostgreSQL were still busy when the store closed");
+            tracing::warn!("store closed while connections to PostgreSQL were still busy");
         }
         // Last: a notification under way holds a connection until it is sent.
         self.inner.wakeups.stop();
     }
 }
 
-/// Checks the files of certificates and keys that the connection will read.
+/// Checks the files with certificates and keys that the connection will read.
 async fn check_tls_files(options: &PgOptions) -> Result<(), PgError> {
     let mode = options.connection.get_ssl_mode();
     let files = options.tls_files.iter().filter(|file| file.is_used(mode));
@@ -156,7 +155,7 @@ async fn check_tls_files(options: &PgOptions) -> Result<(), PgError> {
     if files.is_empty() {
         return Ok(());
     }
-    // A file system on a network may never answer.
+    // A network file system may never answer.
     let checking = tokio::task::spawn_blocking(move || files.iter().try_for_each(TlsFile::check));
     let after = options.acquire_timeout;
     match timeout(after, checking).await {
@@ -166,7 +165,7 @@ async fn check_tls_files(options: &PgOptions) -> Result<(), PgError> {
     }
 }
 
-/// Connects once, to find out whether the database can be reached, and through what.
+/// Connects once, to check that the database can be reached, and whether there is a pooler.
 async fn probe(
     connection: &PgConnectOptions,
     pooler: Pooler,
@@ -176,8 +175,8 @@ async fn probe(
         match pooler {
             Pooler::None => once(connection, Link::Direct).await,
             Pooler::Transaction => once(connection, Link::Pooled).await,
-            // A session of one's own starts with the settings that were asked for. A pooler
-            // refuses them or forgets them, since its sessions were started before.
+            // A direct session starts with the settings of the start-up packet. A pooler refuses or ignores
+            // them, since its sessions have started before.
             Pooler::Detect => ask(connection).await,
         }
     };
@@ -190,8 +189,8 @@ async fn probe(
         })
 }
 
-/// Connects with a setting in the start-up packet. A server that lets us in only without it is a
-/// pooler, whatever words it refused it in; asked twice, lest a connection that broke tells the same.
+/// Connects with a setting in the start-up packet. If the server accepts connections only without it, it is a pooler, whatever
+/// its error says. Tries twice, since a broken connection looks the same.
 async fn ask(connection: &PgConnectOptions) -> Result<Link, sqlx::Error> {
     let asking = connection.clone().options([("webhook.probe", "1")]);
     match asking.connect().await {
@@ -211,12 +210,12 @@ async fn once(connection: &PgConnectOptions, link: Link) -> Result<Link, sqlx::E
 }
 
 async fn detect(mut session: PgConnection) -> Result<Link, sqlx::Error> {
-    // The simple protocol: through a pooler, nothing may be prepared.
+    // The simple protocol, since nothing may be prepared through a pooler.
     let row = sqlx::raw_sql("SELECT pg_catalog.current_setting('webhook.probe', true)")
         .fetch_one(&mut session)
         .await?;
     session.close().await?;
-    // Compared here: an operator in SQL would be resolved by the search path of the database.
+    // Compared here, since an operator in SQL would be resolved by the search path of the database.
     let probe: Option<String> = row.try_get(0)?;
     Ok(if probe.as_deref() == Some("1") {
         Link::Direct
@@ -225,8 +224,8 @@ async fn detect(mut session: PgConnection) -> Result<Link, sqlx::Error> {
     })
 }
 
-/// Whether an error may mean that the settings in the start-up packet are refused: any but those that
-/// say something else.
+/// Whether an error may mean that the server refuses the settings in the start-up packet: every error that has no other known
+/// meaning.
 fn may_refuse_options(error: &sqlx::Error) -> bool {
     let other = ["28P01", "3D000", "57P03", "53300"];
     match error {
@@ -240,7 +239,7 @@ fn may_refuse_options(error: &sqlx::Error) -> bool {
     }
 }
 
-/// sqlx's error about a password that SASLprep does not take shows one of its characters.
+/// Replaces sqlx's error about a password that SASLprep does not allow, since it shows a character of the password.
 fn without_password(error: sqlx::Error) -> sqlx::Error {
     match error {
         sqlx::Error::Configuration(source) if source.to_string().contains("saslprep") => {
@@ -254,7 +253,7 @@ fn without_password(error: sqlx::Error) -> sqlx::Error {
     }
 }
 
-/// Warns of a connection over a network that somebody in between could read or take over.
+/// Warns about a connection over a network that others could read or take over.
 fn warn_of_plain_text(connection: &PgConnectOptions) {
     if may_be_read_by_others(connection) {
         tracing::warn!(
@@ -285,7 +284,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_text_is_warned_of_unless_the_server_is_on_this_machine() {
+    fn warns_about_plain_text_unless_the_server_is_local() {
         let warned = |url: &str| {
             let options: PgOptions = url.parse().unwrap();
             may_be_read_by_others(&options.connection)

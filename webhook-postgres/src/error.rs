@@ -1,33 +1,32 @@
-//! What can go wrong with PostgreSQL, and what the core is told of it.
+//! The errors of PostgreSQL, and how they become errors of the core.
 
 use std::error::Error;
 use std::fmt;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-/// Why the database did not do what was asked.
+/// The error of this backend. It is the source of every [`webhook_core::StoreError`] of it.
 ///
-/// This is the source of every [`webhook_core::StoreError`] of this backend. No message or source
-/// names the password.
+/// No message or source contains the password.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PgError {
-    /// The database URL cannot be used.
+    /// The database URL is invalid.
     #[error("invalid database URL: {detail}")]
     Url {
-        /// What is wrong, and what would be right.
+        /// What is wrong, and what is allowed.
         detail: String,
     },
-    /// A file of certificates or keys that the database URL or the environment names cannot be used.
+    /// A file with certificates or keys cannot be used, which the database URL or the environment names.
     #[error("cannot use {file} of `{parameter}`: {problem}")]
     TlsFile {
-        /// The parameter that names it: `sslrootcert`, `sslcert` or `sslkey`.
+        /// The parameter that names the file: `sslrootcert`, `sslcert` or `sslkey`.
         parameter: &'static str,
-        /// Its path, unless it may hold a secret by mistake.
+        /// The path of the file, unless it may contain a secret by mistake.
         file: String,
-        /// What is wrong with it.
+        /// What is wrong with the file.
         problem: &'static str,
-        /// What the system says, where the file cannot be read.
+        /// The error of the system, if the file cannot be read.
         #[source]
         source: Option<std::io::Error>,
     },
@@ -36,55 +35,58 @@ pub enum PgError {
     Connect {
         /// Host, port and database.
         server: String,
-        /// Why not.
+        /// The cause.
         #[source]
         source: DatabaseError,
     },
-    /// There is no answer, where the time for one is bounded on this side.
+    /// The database did not answer within the time limit of this process.
     #[error("no answer from PostgreSQL within {after:?}")]
     TimedOut {
-        /// How long it had.
+        /// The time limit.
         after: Duration,
     },
-    /// The schema is not there, or of an older version than this program's.
+    /// The schema does not exist, or has an older version than this program needs.
     #[error(
         "the inbox's schema is missing or outdated, or it belongs to another program: run the \
          migration (`webhook-server migrate`), which creates it, updates it, or says what is wrong \
          with it"
     )]
     NotMigrated {
-        /// What the database said, where it was asked for something that is not there.
+        /// The error of the database, if a statement used an object that does not exist.
         #[source]
         source: Option<DatabaseError>,
     },
     /// The schema was migrated by a newer version of this program.
-    #[error("the inbox's schema has version {found}, this program knows up to {known}: update it")]
+    #[error(
+        "the inbox's schema has version {found}, but this program only knows versions up to {known}: update this \
+         program"
+    )]
     NewerSchema {
-        /// The database's version.
+        /// The version in the database.
         found: i32,
-        /// This program's version.
+        /// The latest version that this program knows.
         known: i32,
     },
     /// A line of migrations was migrated by a newer version of this program.
     #[error(
-        "the inbox's schema has version {found} of the migrations `{line}`, this program knows up to \
-         {known}: update it"
+        "the inbox's schema has version {found} of the migrations `{line}`, but this program only knows \
+         versions up to {known}: update this program"
     )]
     NewerLine {
         /// The line's name.
         line: &'static str,
-        /// The database's version.
+        /// The version in the database.
         found: i32,
-        /// This program's version.
+        /// The latest version that this program knows.
         known: i32,
     },
-    /// Another process held the migration lock all the time.
-    #[error("another process is migrating, for longer than {waited:?}")]
+    /// Another process held the migration lock for too long.
+    #[error("gave up after {waited:?}: another process is still migrating")]
     MigrationLocked {
-        /// How long this one waited.
+        /// How long this process waited.
         waited: Duration,
     },
-    /// Transactions of others held a table that a migration changes all the time; nothing of the migration was kept.
+    /// Other transactions used a table that a migration changes for too long. Nothing was changed.
     #[error(
         "migration `{name}` has waited for more than {waited:?} for other transactions that use the inbox's \
          tables: end them (pg_stat_activity shows them), and migrate again"
@@ -92,34 +94,36 @@ pub enum PgError {
     MigrationBlocked {
         /// The migration's name.
         name: &'static str,
-        /// How long it tried.
+        /// How long this process tried.
         waited: Duration,
-        /// What the database said.
+        /// The error of the database.
         #[source]
         source: DatabaseError,
     },
-    /// The database holds text in another encoding than UTF-8, which cannot hold every key.
-    #[error("the database's encoding is {found}, it should be UTF8")]
+    /// The encoding of the database is not UTF-8, so it cannot store every key.
+    #[error("the database's encoding is {found}, but it must be UTF8")]
     Encoding {
-        /// Its encoding.
+        /// The encoding of the database.
         found: String,
     },
-    /// A migration failed; nothing of it was kept.
+    /// A migration failed. Nothing was changed.
     #[error("migration `{name}` failed")]
     Migration {
-        /// Its name.
+        /// The name of the migration.
         name: &'static str,
-        /// Why.
+        /// The error of the database.
         #[source]
         source: DatabaseError,
     },
-    /// Keys were taken by others and deleted again, faster than they could be looked at.
-    #[error("keys were taken and freed again all the time")]
+    /// Other transactions inserted the same keys and deleted them again, several times.
+    #[error(
+        "gave up after several tries: the same keys are being inserted and deleted concurrently"
+    )]
     Contended,
-    /// A stored row is not what this program writes.
+    /// A stored row has a value that this program does not write.
     #[error("stored event is damaged: {detail}")]
     Damaged {
-        /// What is wrong with it.
+        /// What is wrong with the row.
         detail: String,
     },
     /// The database refuses writes.
@@ -128,21 +132,21 @@ pub enum PgError {
          default_transaction_read_only"
     )]
     ReadOnly {
-        /// What the database said, where it refused a statement.
+        /// The error of the database, if it refused a statement.
         #[source]
         source: Option<DatabaseError>,
     },
-    /// The next ids are taken, as after a switch of a logical replica.
+    /// The sequence returned ids that are taken, as happens after a switch to a logical replica.
     #[error(
         "the sequence of events is behind the ids in use: run the migration \
-         (`webhook-server migrate`), which sets it right"
+         (`webhook-server migrate`), which repairs it"
     )]
     SequenceBehind {
-        /// What the database said.
+        /// The error of the database.
         #[source]
         source: DatabaseError,
     },
-    /// The schema holds something that this program has not made, or belongs to another role.
+    /// The schema contains objects of another program, or belongs to another role.
     #[error("the inbox's schema is not safe to use: {detail}")]
     ForeignSchema {
         /// Which object, and what to do about it.
@@ -153,25 +157,25 @@ pub enum PgError {
     Query(DatabaseError),
 }
 
-/// What may be done about an error.
+/// What this process can do about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Remedy {
-    /// The connection is of no use any more; another one may be.
+    /// Use another connection: this one does not work any more.
     Reconnect,
-    /// The database broke a deadlock or a serialization conflict: the same again may succeed.
+    /// Repeat the statement: there was a deadlock or a serialization conflict.
     Repeat,
-    /// This data will never do.
+    /// Refuse the data: the database will never accept it.
     Refuse,
-    /// Whatever is wrong, repeating it at once will not help.
+    /// Return the error: repeating the statement at once will not help.
     Wait,
 }
 
-/// What sqlx reports, without the line of PostgreSQL's source code that it appends to messages.
+/// An error of sqlx, without the line number in PostgreSQL's source code that sqlx appends to messages.
 #[derive(Debug)]
 pub struct DatabaseError(sqlx::Error);
 
 impl DatabaseError {
-    /// The error of sqlx.
+    /// Returns the error of sqlx.
     pub fn as_sqlx(&self) -> &sqlx::Error {
         &self.0
     }
@@ -197,7 +201,7 @@ impl fmt::Display for DatabaseError {
 impl Error for DatabaseError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match &self.0 {
-            // Its message is this one's.
+            // It has the same message as this error.
             sqlx::Error::Database(_) => None,
             error => error.source(),
         }
@@ -205,9 +209,8 @@ impl Error for DatabaseError {
 }
 
 impl PgError {
-    /// Whether connecting fails in the same way until somebody changes the URL, the role or the
-    /// server: a wrong password, an unknown database, a certificate that is not trusted or is
-    /// missing.
+    /// Whether connecting will fail again until somebody changes the URL, the role or the server: for example because of a
+    /// wrong password, an unknown database, or a certificate that is missing or not trusted.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Url { .. } | Self::TlsFile { .. } => true,
@@ -217,7 +220,7 @@ impl PgError {
                     error.code().is_some_and(|code| codes.contains(&&*code))
                 }
                 sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) => true,
-                // So says rustls of a certificate.
+                // The error of rustls for a certificate.
                 sqlx::Error::Io(error) => error.kind() == ErrorKind::InvalidData,
                 _ => false,
             },
@@ -227,7 +230,7 @@ impl PgError {
 
     pub(crate) fn remedy(&self) -> Remedy {
         let error = match self {
-            // A session may keep it longer than the database: another one may be able to write.
+            // A session may stay read-only for longer than the database: another one may be able to write.
             Self::ReadOnly { .. } => return Remedy::Reconnect,
             Self::Query(error) => error.as_sqlx(),
             _ => return Remedy::Wait,
@@ -247,7 +250,7 @@ impl PgError {
     }
 }
 
-/// Tells causes that an operator can remove from other errors.
+/// Recognises the causes that an operator can remove.
 impl From<sqlx::Error> for PgError {
     fn from(error: sqlx::Error) -> Self {
         let (code, constraint) = match error.as_database_error() {
@@ -279,10 +282,10 @@ impl From<PgError> for webhook_core::StoreError {
     }
 }
 
-/// By the classes of PostgreSQL's appendix A, "PostgreSQL Error Codes".
+/// The remedy for an error code, by the classes of appendix A of PostgreSQL's manual.
 fn of_sqlstate(code: &str) -> Remedy {
     match code {
-        // The server is going down or coming up.
+        // The server is shutting down or starting.
         "57P01" | "57P02" | "57P03" | "57P05" => Remedy::Reconnect,
         "40001" | "40P01" => Remedy::Repeat,
         _ => match &code[..code.len().min(2)] {
@@ -299,7 +302,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sqlstates_are_sorted() {
+    fn sqlstates_have_their_remedies() {
         for (code, remedy) in [
             ("57P01", Remedy::Reconnect),
             ("08006", Remedy::Reconnect),

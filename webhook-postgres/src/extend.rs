@@ -11,21 +11,21 @@ use crate::error::PgError;
 use crate::microseconds;
 use crate::session::Session;
 
-/// How often leases are looked at whose rows are being settled: a settlement that is over by the
-/// second time has ended the lease, or was of another one.
-const LOOKS: usize = 2;
+/// How many times the statement runs for leases whose events are being settled. If a settlement has ended by the second
+/// time, it has ended the lease, or it belonged to another lease.
+const MAX_RUNS: usize = 2;
 
-/// One statement, where no row is being settled at this moment.
+/// Runs one statement, or two if an event is being settled at the moment.
 pub(crate) async fn extend(
     session: &mut Session<'_>,
     leases: &[Lease],
     lease: Duration,
 ) -> Result<Vec<Extended>, PgError> {
     let mut answers = vec![Extended::LeaseLost; leases.len()];
-    // In order of ids, so that concurrent calls lock rows in one order.
+    // In order of ids, so that concurrent calls lock rows in the same order.
     let mut open: Vec<usize> = (0..leases.len()).collect();
     open.sort_by_key(|&place| leases[place].event);
-    for _ in 0..LOOKS {
+    for _ in 0..MAX_RUNS {
         if open.is_empty() {
             break;
         }
@@ -49,7 +49,7 @@ pub(crate) async fn extend(
         }
         open = settling;
     }
-    // Nobody can claim what is being settled: the lease runs on until that is decided.
+    // Nobody can claim an event that is being settled: its lease holds until that ends.
     for place in open {
         answers[place] = Extended::Renewed;
     }

@@ -1,10 +1,9 @@
--- $1 ids in ascending order, $2 fences, $3 lease in microseconds. Answers the places of the leases
--- that are renewed, and of those whose rows somebody is settling at this moment.
+-- $1 ids in ascending order, $2 fences, $3 lease in microseconds. Returns the places of the leases
+-- that are renewed, and of those whose events are being settled at this moment.
 --
--- Two kinds of locks are told apart. Claims and extends, which are over soon, hold FOR NO KEY
--- UPDATE: they are waited for. Settlements hold FOR UPDATE, the only lock that FOR KEY SHARE meets:
--- they are not, since one handler that settles in a long transaction of its own must not keep all
--- the others from being renewed.
+-- The statement waits for claims and extends, which hold FOR NO KEY UPDATE and end soon. It does not wait
+-- for settlements, which hold FOR UPDATE, the only lock that conflicts with FOR KEY SHARE: a handler that
+-- settles in a long transaction of its own must not prevent the renewal of all other leases.
 WITH held AS MATERIALIZED (
   SELECT lease.place
   FROM unnest($1::bigint[], $2::bigint[]) WITH ORDINALITY AS lease (id, fence, place)

@@ -1,4 +1,4 @@
-//! Finds events by their names.
+//! Finds events by kind and key.
 
 use sqlx::Row;
 use sqlx::postgres::PgBindIterExt;

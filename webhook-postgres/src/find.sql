@@ -1,4 +1,4 @@
--- $1 kinds, $2 keys. Answers a row, with its place, for each event that there is.
+-- $1 kinds, $2 keys. Returns a row for each event that exists, with its place in the parameters.
 SELECT
   wanted.place,
   event.id,

@@ -1,23 +1,22 @@
-//! Times and durations as PostgreSQL keeps them: whole microseconds.
+//! Converts times and durations from and to microseconds, which PostgreSQL uses.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The longest delay and the longest lease: ten thousand years, since a timestamp ends in the
-/// year 294276.
+/// The longest delay and the longest lease: 10,000 years. PostgreSQL's timestamps end in the year 294276.
 const MAX: Duration = Duration::from_secs(10_000 * 365 * 86_400);
 
-/// `duration` in microseconds, rounded up: nothing may fall due early.
+/// Converts `duration` to microseconds, rounded up, so that nothing falls due early.
 pub(crate) fn of(duration: Duration) -> i64 {
     let nanos = duration.min(MAX).as_nanos();
     i64::try_from(nanos.div_ceil(1000)).expect("ten thousand years fit")
 }
 
-/// A duration that PostgreSQL computed; a negative one is none.
+/// Converts microseconds from PostgreSQL to a duration; a negative number is zero.
 pub(crate) fn duration(us: i64) -> Duration {
     Duration::from_micros(u64::try_from(us).unwrap_or(0))
 }
 
-/// A time that PostgreSQL gave as microseconds since 1970.
+/// Converts microseconds since 1970 from PostgreSQL to a time.
 pub(crate) fn time(us: i64) -> SystemTime {
     let distance = Duration::from_micros(us.unsigned_abs());
     if us < 0 {

@@ -1,4 +1,4 @@
-//! Brings the inbox's schema up to this program's version.
+//! Migrates the inbox's schema to this program's version.
 
 mod line;
 mod sequence;
@@ -15,8 +15,8 @@ use crate::store::PgStore;
 
 pub use line::MigrationLine;
 
-/// The migrations, each with its version, in their order. None of them ever changes; what is new goes
-/// into another one. Versions 2 and 5 have become migrations of a [`MigrationLine`] of `webhook-server`.
+/// The migrations with their versions, in order. A migration never changes; append another one. Versions 2 and 5 have become
+/// migrations of a [`MigrationLine`] of `webhook-server`.
 const MIGRATIONS: [(i32, &str, &str); 6] = [
     (
         1,
@@ -46,63 +46,59 @@ const MIGRATIONS: [(i32, &str, &str); 6] = [
     (8, "pause_kinds", include_str!("migrations/pause_kinds.sql")),
 ];
 
-/// How long to wait for another process that is migrating, and for transactions that use a table which a
-/// migration changes.
+/// How long to wait for another process that is migrating, and for transactions that use a table that a migration changes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a migration waits at once for a lock on a table. Every statement that comes later and uses the table
-/// waits behind it, so this is shorter than `webhook-server` keeps a sender waiting. It is longer than
-/// PostgreSQL's default `deadlock_timeout` of a second, after which an autovacuum is cancelled that holds
-/// the lock.
+/// How long one try of a migration waits for a lock on a table. Later statements that use the table wait behind it, so this is
+/// shorter than `webhook-server` lets a sender wait. It is longer than PostgreSQL's default `deadlock_timeout` of 1 s, after
+/// which an autovacuum that holds the lock is cancelled.
 const TABLE_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the statements that waited behind a migration may run before it tries again.
+/// How long to wait before the next try, so that the statements that waited behind the migration can run.
 const TABLE_LOCK_PAUSE: Duration = Duration::from_secs(2);
 
-/// How long all of it may take.
+/// How long all migrations together may take.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(600);
 
-/// How many foreign objects one error names.
+/// How many foreign objects an error lists at most.
 const MAX_DETAILS: usize = 5;
 
-/// Names the advisory lock: the letters `webhook`, as a number.
+/// The number of the advisory lock: the letters `webhook`.
 const LOCK: i64 = 0x77_6562_686f_6f6b;
 
 impl PgStore {
-    /// Makes the inbox's schema, or brings it up to this program's version.
+    /// Creates the inbox's schema, or updates it to this program's version.
     ///
-    /// All of it is one transaction. Any number of processes may call it at once: the first one
-    /// migrates, the others wait for it. Where there is nothing to do, nothing is locked, and the
-    /// role needs no more rights than to read the table `webhook.migrations`; objects of other programs are
-    /// refused then as well, and so are untrusted owners where the role may create schemas. A sequence
-    /// that is behind the ids in use is repaired.
+    /// All migrations run in one transaction. Several processes may call this at the same time: the first one migrates, and the
+    /// others wait for it. If the schema is up to date, nothing is locked, and the role only needs the right to read the table
+    /// `webhook.migrations`. The schema is checked in any case: it must not contain objects of other programs and, if the role
+    /// may create schemas, its owner must be trusted. A sequence that is behind the ids in use is repaired.
     ///
-    /// Processes of an older version may use the inbox meanwhile and go on afterwards. Where a transaction of
-    /// somebody else holds a table that a migration changes, such as that of a dump, the migration lets other
-    /// statements pass and tries again, for a minute.
+    /// Processes of an older version may use the inbox during the migration and after it. If another transaction, such as a
+    /// dump, uses a table that a migration changes, the migration lets other statements pass and tries again, for a minute.
     ///
     /// # Errors
     ///
-    /// [`PgError::NewerSchema`] when a newer version of this library has migrated before,
-    /// [`PgError::MigrationLocked`] when another process has been at it for a minute,
-    /// [`PgError::MigrationBlocked`] when another transaction has held one of the tables for as long,
-    /// [`PgError::ForeignSchema`] when the schema belongs to a role that this one is no member of and
-    /// that neither is a superuser nor owns the database, or when it holds what this program has not
-    /// made: relations, functions, triggers, rules, policies. [`PgError::Encoding`] when the database cannot hold every key,
-    /// [`PgError::Migration`] when the database refuses.
+    /// - [`PgError::NewerSchema`] if a newer version of this library has migrated the schema.
+    /// - [`PgError::MigrationLocked`] if another process has been migrating for a minute.
+    /// - [`PgError::MigrationBlocked`] if another transaction has used one of the tables for a minute.
+    /// - [`PgError::ForeignSchema`] if the schema contains objects of another program (relations, functions, triggers, rules or
+    ///   policies), or belongs to a role that is not trusted: this role is not a member of it, and it is neither a superuser nor
+    ///   the owner of the database.
+    /// - [`PgError::Encoding`] if the encoding of the database is not UTF-8.
+    /// - [`PgError::Migration`] if a migration fails.
     pub async fn migrate(&self) -> Result<(), PgError> {
         self.migrate_with(&[]).await
     }
 
-    /// Does the same with further lines of migrations, in one transaction: all of it is done, or none.
+    /// Like [`migrate`](Self::migrate), and runs further lines of migrations in the same transaction.
     ///
-    /// Lines of other programs are left alone: a database may be migrated with a line by one program and
-    /// without it by another.
+    /// Lines of other programs are ignored: one program may migrate a database with a line, and another one without it.
     ///
     /// # Errors
     ///
-    /// As [`migrate`](Self::migrate), and [`PgError::NewerLine`] when a newer version of the program has
-    /// migrated one of `lines` before.
+    /// The same as for [`migrate`](Self::migrate), and [`PgError::NewerLine`] if a newer version of the program has migrated one
+    /// of the `lines`.
     pub async fn migrate_with(&self, lines: &[MigrationLine]) -> Result<(), PgError> {
         let database = &self.inner.database;
         let mut checkout = database.acquire(true).await?;
@@ -127,10 +123,10 @@ impl PgStore {
     }
 }
 
-/// Reads the version of the schema.
+/// An SQL expression for the version of the schema.
 pub(crate) const VERSION: &str = "(SELECT max(version) FROM webhook.migrations)";
 
-/// Judges what [`VERSION`] answered.
+/// Checks the value of [`VERSION`].
 pub(crate) fn check_version(version: Option<i32>) -> Result<(), PgError> {
     if version.unwrap_or(0) < known() {
         return Err(PgError::NotMigrated { source: None });
@@ -142,14 +138,14 @@ fn known() -> i32 {
     MIGRATIONS[MIGRATIONS.len() - 1].0
 }
 
-// All of it by the simple protocol, which a pooler forwards in one piece.
+// Everything below uses the simple protocol, which a pooler forwards in one piece.
 
 async fn up_to_date(
     schema: &Schema,
     connection: &mut PgConnection,
     lines: &[MigrationLine],
 ) -> Result<bool, PgError> {
-    // Before the version, which another program's table does not tell.
+    // Before reading the version, since the table may belong to another program.
     refuse_foreign(schema, connection, Owners::Any).await?;
     let there = sqlx::raw_sql(schema.sql("SELECT to_regclass('webhook.migrations') IS NOT NULL"))
         .fetch_one(&mut *connection)
@@ -213,7 +209,7 @@ async fn migrate(
             }
             Err(error) => return Err(error),
         };
-        // Now, not with the next try: so the locks are free during the pause.
+        // Now, not with the next try, so that the locks are free during the pause.
         transaction.rollback().await?;
         if started.elapsed() >= LOCK_TIMEOUT {
             return Err(PgError::MigrationBlocked {
@@ -226,7 +222,7 @@ async fn migrate(
             %schema,
             migration = name,
             next_try_in_seconds = TABLE_LOCK_PAUSE.as_secs(),
-            "another transaction holds a table that the migration changes; trying again"
+            "another transaction uses a table that the migration changes, trying again"
         );
         sleep(TABLE_LOCK_PAUSE).await;
     }
@@ -234,13 +230,13 @@ async fn migrate(
 
 /// A migration that has run.
 struct Applied {
-    /// The line that it belongs to, where it is not the library's own.
+    /// The line that it belongs to; `None` for the library's own.
     line: Option<&'static str>,
     version: i32,
     name: &'static str,
 }
 
-/// Runs all migrations that the database has not, in the transaction that holds the lock.
+/// Runs all migrations that the database does not have yet, in the transaction that holds the lock.
 async fn apply_all(
     schema: &Schema,
     transaction: &mut PgConnection,
@@ -279,17 +275,17 @@ async fn apply_all(
     Ok(applied)
 }
 
-/// Whose schema and objects are accepted.
+/// Which owners of the schema and its objects are accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Owners {
-    /// Anybody's, unless this role may create schemas: a role that only uses a migrated schema is
-    /// seldom a member of its owner.
+    /// Any owner, unless this role may create schemas: a role that only uses a migrated schema is seldom a member of its
+    /// owner.
     Any,
-    /// This role's, a superuser's and the database owner's.
+    /// Only this role, superusers and the owner of the database.
     Trusted,
 }
 
-/// Refuses a schema that holds what this program has not made, or whose owner is not trusted.
+/// Refuses a schema with objects of another program, or whose owner is not trusted.
 async fn refuse_foreign(
     schema: &Schema,
     connection: &mut PgConnection,
@@ -314,7 +310,8 @@ async fn refuse_foreign(
     }
 }
 
-/// A role may be allowed to make tables in a schema that somebody made for it, but no schemas.
+/// Does not use `CREATE SCHEMA IF NOT EXISTS`, since a role may be allowed to create tables in an existing schema, but not to
+/// create schemas.
 const CREATE_SCHEMA: &str = "
     DO $$ BEGIN
       IF to_regnamespace('webhook') IS NULL THEN CREATE SCHEMA webhook; END IF;
@@ -325,7 +322,7 @@ const CREATE_SCHEMA: &str = "
       applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
     )";
 
-/// Held by the transaction, not by the session: a pooler has no sessions.
+/// Takes the lock for the transaction, not for the session, since a pooler has no sessions.
 async fn lock(transaction: &mut PgConnection) -> Result<(), PgError> {
     let lock = format!("SELECT pg_advisory_xact_lock({LOCK})");
     let locked = sqlx::raw_sql(AssertSqlSafe(lock))

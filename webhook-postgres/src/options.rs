@@ -1,4 +1,4 @@
-//! How a store connects.
+//! [`PgOptions`]: how a store connects.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use sqlx::postgres::PgConnectOptions;
 use crate::schema::Schema;
 use crate::tls_files::TlsFile;
 
-/// How a [`PgStore`](crate::PgStore) connects, and its limits.
+/// The connection options and limits of a [`PgStore`](crate::PgStore).
 ///
 /// Parse them from a URL, and change single fields:
 ///
@@ -23,20 +23,20 @@ use crate::tls_files::TlsFile;
 pub struct PgOptions {
     /// Host, database, user, TLS.
     pub connection: PgConnectOptions,
-    /// What stands between this process and the database. Default: [`Pooler::Detect`].
+    /// Whether there is a pooler between this process and the database. Default: [`Pooler::Detect`].
     pub pooler: Pooler,
-    /// At most as many connections at once. Default: 8. A worker or an API node that need not
-    /// wait for a pooler holds one more, to be notified, and one that is pinged another one.
+    /// The largest number of pooled connections. Default: 8. Without a transaction-mode pooler, a process uses one more
+    /// connection to be notified, and a process that is pinged uses another one.
     pub max_connections: u32,
-    /// How long an operation may wait for a connection, opening one included. Default: 5 s.
+    /// How long an operation may wait for a connection, including the time to open one. Default: 5 s.
     pub acquire_timeout: Duration,
-    /// How long one statement may take, waiting for locks included. Default: 10 s.
+    /// How long one statement may take, including the time it waits for locks. Default: 10 s.
     pub statement_timeout: Duration,
     /// When a commit counts as done. Default: [`Durability::Synchronous`].
     pub durability: Durability,
-    /// Where the inbox is in the database. Default: `webhook`.
+    /// The schema of the inbox. Default: `webhook`.
     pub schema: Schema,
-    /// The files of certificates and keys that the URL names.
+    /// The files with certificates and keys that the URL names.
     pub(crate) tls_files: Vec<TlsFile>,
 }
 
@@ -44,32 +44,31 @@ pub struct PgOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
-    /// When it is on disk, whatever the settings of the server, database and role say:
-    /// `synchronous_commit = off` counts as `on`, and other values apply as they are.
+    /// When it is on disk, whatever the settings of the server, database and role are: `synchronous_commit = off` counts as
+    /// `on`; other values apply unchanged.
     #[default]
     Synchronous,
-    /// Before it is on disk (`synchronous_commit = off`): a crash of PostgreSQL loses events that
-    /// were acknowledged in the last moments before it.
+    /// Before it is on disk (`synchronous_commit = off`): a crash of PostgreSQL loses the events that were acknowledged in the
+    /// last moments before it.
     Asynchronous,
 }
 
-/// What stands between a process and its database.
+/// Whether there is a connection pooler between a process and its database.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Pooler {
-    /// Find out when connecting.
+    /// Detect it when connecting.
     #[default]
     Detect,
-    /// Nothing, or a pooler that gives each client a session of its own.
+    /// No pooler, or one that gives each client a session of its own.
     None,
-    /// A pooler that gives each *transaction* some connection (PgBouncer's transaction mode,
-    /// Supabase's port 6543): nothing outlives a transaction, so statements are not prepared
-    /// ahead and notifications are replaced by polling.
+    /// A pooler that assigns a connection to each *transaction* (PgBouncer's transaction mode, Supabase's port 6543). Nothing
+    /// outlives a transaction, so statements do not stay prepared, and workers poll instead of being notified.
     Transaction,
 }
 
 impl PgOptions {
-    /// The options' defaults, for a connection described otherwise than by a URL.
+    /// Creates options with defaults, for a connection that is not described by a URL.
     pub fn new(connection: PgConnectOptions) -> Self {
         Self {
             connection,
@@ -84,7 +83,7 @@ impl PgOptions {
     }
 }
 
-/// Without the password.
+/// Does not show the password.
 impl fmt::Debug for PgOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PgOptions")
@@ -101,7 +100,7 @@ impl fmt::Debug for PgOptions {
     }
 }
 
-/// Host, port and database, for messages.
+/// Returns host, port and database, for messages.
 pub(crate) fn server(connection: &PgConnectOptions) -> String {
     let database = connection
         .get_database()

@@ -1,4 +1,4 @@
-//! Looks after the database on a connection of its own, apart from those that accept.
+//! Checks the health of the database, on a connection of its own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,23 +11,23 @@ use crate::error::PgError;
 use crate::migrate;
 use crate::session::Database;
 
-/// One probe at a time, so that probes never hold more than one connection.
+/// Runs one check at a time, so that checks never use more than one connection.
 #[derive(Default)]
 pub(crate) struct Probe {
     connection: Mutex<Option<PgConnection>>,
-    /// Whether a crash of the server's machine may lose commits.
+    /// Whether a crash of the server's machine may lose commits: `fsync` or `full_page_writes` is off.
     unsafe_settings: AtomicBool,
 }
 
 impl Probe {
-    /// Proves that the database answers, takes writes and has the schema.
+    /// Checks that the database answers, accepts writes and has the schema.
     pub(crate) async fn ping(&self, database: &Database) -> Result<(), PgError> {
         let work = async {
             let mut kept = self.connection.lock().await;
             if database.is_closed() {
                 return Err(sqlx::Error::PoolClosed.into());
             }
-            // Taken out: a probe that is dropped on its way leaves no connection in mid-statement.
+            // Taken out, so that a check that is dropped does not leave a connection in the middle of a statement.
             if let Some(mut connection) = kept.take()
                 && self.look(database, &mut connection).await.is_ok()
             {
@@ -48,7 +48,7 @@ impl Probe {
     /// Closes the connection, if there is one.
     pub(crate) async fn close(&self) {
         if let Some(connection) = self.connection.lock().await.take() {
-            // Whatever it says, the connection is gone.
+            // The connection is closed also after an error.
             let _ = connection.close().await;
         }
     }
@@ -76,7 +76,7 @@ impl Probe {
         Ok(())
     }
 
-    /// Logs changes alone.
+    /// Logs only changes.
     fn note_safety(&self, safe: bool) {
         if self.unsafe_settings.swap(!safe, Ordering::Relaxed) != safe {
             return;

@@ -1,4 +1,4 @@
-//! Reads an event's record or summary out of a row of `find.sql` or `admin/list_*.sql`.
+//! Reads records and summaries of events from rows of `find.sql` and `admin/list_*.sql`.
 
 use std::num::NonZeroU32;
 use std::time::SystemTime;
@@ -59,7 +59,7 @@ fn attempts(stored: i32) -> Result<u32, PgError> {
     })
 }
 
-/// The number of a stored attempt.
+/// Reads the number of a stored attempt.
 pub(crate) fn attempt(stored: i32) -> Result<Attempt, PgError> {
     let number = u32::try_from(stored).ok().and_then(NonZeroU32::new);
     number.map(Attempt::new).ok_or_else(|| PgError::Damaged {
@@ -67,7 +67,7 @@ pub(crate) fn attempt(stored: i32) -> Result<Attempt, PgError> {
     })
 }
 
-/// How many failed attempts of an event are kept, as the statements take it.
+/// How many failed attempts of an event are kept, as a parameter of statements.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
@@ -75,7 +75,7 @@ pub(crate) fn attempt(stored: i32) -> Result<Attempt, PgError> {
 )]
 pub(crate) const FAILED_ATTEMPT_SLOTS: i32 = MAX_FAILED_ATTEMPTS as i32;
 
-/// Stored headers, which were checked before they were stored; null for none.
+/// Reads stored headers, which were checked before they were stored; null for none.
 pub(crate) fn headers(stored: Option<&[u8]>) -> Result<Headers, PgError> {
     let Some(stored) = stored else {
         return Ok(Headers::new());
@@ -85,14 +85,14 @@ pub(crate) fn headers(stored: Option<&[u8]>) -> Result<Headers, PgError> {
     })
 }
 
-/// A stored key, which was checked before it was stored.
+/// Reads a stored key, which was checked before it was stored.
 pub(crate) fn key(stored: &str) -> Result<Key, PgError> {
     Key::new(stored).map_err(|error| PgError::Damaged {
         detail: format!("its key {error}"),
     })
 }
 
-/// A stored kind, which was checked before it was stored.
+/// Reads a stored kind, which was checked before it was stored.
 pub(crate) fn kind(stored: String) -> Result<Kind, PgError> {
     Kind::new(stored).map_err(|error| PgError::Damaged {
         detail: format!("its kind {error}"),

@@ -1,4 +1,4 @@
-//! The schema that an inbox has in its database.
+//! [`Schema`]: the database schema of an inbox.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::{AssertSqlSafe, SqlSafeStr, SqlStr};
 
-/// The schema that statements name, and the channel of its notifications.
+/// The default schema, which the statements name, and the channel of its notifications.
 const DEFAULT: &str = "webhook";
 
-/// The longest name, in bytes: the names of a channel and of objects stay within PostgreSQL's 63.
+/// The largest length of a name, in bytes: names of channels and objects stay within PostgreSQL's limit of 63.
 const MAX_BYTES: usize = 48;
 
-/// The schema that an inbox has in its database: `webhook`, or another one for each further inbox in
-/// the same database.
+/// The database schema of an inbox: `webhook` by default, and another one for each further inbox in the same database.
 ///
 /// ```
 /// use webhook_postgres::{PgOptions, Schema};
@@ -25,26 +24,26 @@ const MAX_BYTES: usize = 48;
 /// ```
 #[derive(Clone, Default)]
 pub struct Schema(
-    /// `None` for the default, whose statements stand in the program.
+    /// `None` for the default schema, for which statements need not be rewritten.
     Option<Arc<Named>>,
 );
 
 struct Named {
     name: String,
-    /// The statements with this name, by those of the program.
+    /// The rewritten statements, by the statements of the program.
     statements: Mutex<HashMap<&'static str, Arc<str>>>,
 }
 
-/// A text cannot be the name of an inbox's schema.
+/// The error for a text that is not a valid name of a schema.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a schema's name has 1 to 48 characters out of a-z, 0-9 and _, and does not begin with a digit \
+    "a schema's name must have 1 to 48 characters out of a-z, 0-9 and _, and must not begin with a digit \
      or with pg_"
 )]
 pub struct InvalidSchema;
 
 impl Schema {
-    /// Checks `name` and takes it as the schema's name.
+    /// Creates a schema from its name, and checks the name.
     ///
     /// # Errors
     ///
@@ -70,12 +69,12 @@ impl Schema {
         }))))
     }
 
-    /// Its name.
+    /// Returns the name.
     pub fn name(&self) -> &str {
         self.0.as_ref().map_or(DEFAULT, |named| &named.name)
     }
 
-    /// The channel on which its processes tell each other of events that fall due.
+    /// The channel of NOTIFY on which the processes of this inbox wake each other.
     pub(crate) fn channel(&self) -> String {
         match &self.0 {
             None => DEFAULT.to_owned(),
@@ -83,7 +82,7 @@ impl Schema {
         }
     }
 
-    /// A statement of the program, which names the default schema, for this one.
+    /// Rewrites a statement of the program, which names the default schema, for this schema.
     pub(crate) fn sql(&self, sql: &'static str) -> SqlStr {
         let Some(named) = &self.0 else {
             return sql.into_sql_str();
@@ -96,7 +95,7 @@ impl Schema {
         AssertSqlSafe(Arc::clone(statement)).into_sql_str()
     }
 
-    /// As [`sql`](Self::sql), of a statement that was put together.
+    /// Like [`sql`](Self::sql), for a statement that was built at run time.
     pub(crate) fn sql_of(&self, sql: String) -> SqlStr {
         let sql = match &self.0 {
             None => sql,
@@ -106,7 +105,7 @@ impl Schema {
     }
 }
 
-/// `sql` with `name` for the default schema: before a dot, as a text, and after the word SCHEMA.
+/// Replaces the default schema in `sql` by `name`: before a dot, as a whole text literal, and after the word SCHEMA.
 fn rewrite(sql: &str, name: &str) -> String {
     let mut rewritten = String::with_capacity(sql.len() + 256);
     let mut rest = sql;

@@ -284,12 +284,12 @@ impl Database {
             .map_err(|_| PgError::from(sqlx::Error::PoolTimedOut))?
     }
 
-    /// How long to wait for the answer to a statement.
+    /// Returns how long to wait for the result of a statement.
     pub(crate) fn answer_timeout(&self) -> Duration {
         self.statement_timeout + ANSWER_GRACE
     }
 
-    /// Begins a transaction with everything it needs, in one round trip.
+    /// Returns the statement that begins a transaction with all settings, in one round trip.
     pub(crate) fn begin(&self) -> AssertSqlSafe<String> {
         match self.sessions {
             Sessions::Own => AssertSqlSafe(settings::BEGIN.to_owned()),
@@ -297,7 +297,7 @@ impl Database {
         }
     }
 
-    /// Begins a transaction on a session whose settings are unknown.
+    /// Returns the statement that begins a transaction on a session with unknown settings.
     pub(crate) fn begin_on_any_session(&self) -> AssertSqlSafe<String> {
         AssertSqlSafe(settings::begin_and_set(
             self.statement_timeout,
@@ -305,7 +305,7 @@ impl Database {
         ))
     }
 
-    /// The options of [`Sessions::Own`], for a connection's start.
+    /// Adds the settings of [`Sessions::Own`] to the start-up packet.
     pub(crate) fn set_up(
         options: PgConnectOptions,
         statement_timeout: Duration,
@@ -313,7 +313,7 @@ impl Database {
         options.options(settings::of_own_session(statement_timeout))
     }
 
-    /// What a connection of [`Sessions::Own`] has to run once.
+    /// Sets the durability of a new connection of [`Sessions::Own`].
     pub(crate) async fn set_up_durability(
         connection: &mut PgConnection,
         durability: Durability,
@@ -325,16 +325,16 @@ impl Database {
     }
 }
 
-/// A connection out of the pool that finds its way back whatever happens.
+/// A connection from the pool that is always returned.
 ///
-/// sqlx gives a connection back only after the server has answered a ping, without a limit: one
-/// whose server vanished, or whose statement was abandoned while it waits for a lock, would hold
-/// its place in the pool for as long. Here it has a limit.
+/// sqlx returns a connection only after the server has answered a ping, without a time limit. If the server vanished, or the
+/// statement was abandoned while it waits for a lock, the connection would occupy its place in the pool for that long. Here it
+/// has a time limit.
 pub(crate) struct Checkout {
     connection: Option<PoolConnection<Postgres>>,
-    /// When the pool gave it.
+    /// When it was taken from the pool.
     lent: Instant,
-    /// How long it may take to become ready again.
+    /// How long it may take to be ready again.
     settles_in: Duration,
 }
 
@@ -347,13 +347,13 @@ impl Checkout {
         }
     }
 
-    /// Runs `work`, for at most `limit`; a connection that failed is not used again.
+    /// Runs `work`, with a time limit. A connection that failed is not used again.
     pub(crate) async fn during<T>(
         &mut self,
         limit: Duration,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, PgError>,
     ) -> Result<T, PgError> {
-        // Holds while `work` is under way: what is dropped then is still busy on the server.
+        // Applies while `work` is running: if it is dropped then, the server is still busy with it.
         self.settles_in = limit + PING_TIMEOUT;
         let Some(connection) = self.connection.as_mut() else {
             return Err(PgError::from(sqlx::Error::PoolClosed));
@@ -386,13 +386,13 @@ impl Drop for Checkout {
         let Some(mut connection) = self.connection.take() else {
             return;
         };
-        // sqlx returns and closes pooled connections in a task, and spawning one panics without a
+        // sqlx returns and closes pooled connections in a task, and spawning a task panics without a
         // runtime. A detached connection closes its socket instead.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             drop(connection.detach());
             return;
         };
-        // Dropped when the time is over, it closes the connection and frees its place.
+        // When the time is over, this is dropped, which closes the connection and frees its place.
         let settled = timeout(self.settles_in, connection.return_to_pool());
         runtime.spawn(async move {
             let _ = settled.await;

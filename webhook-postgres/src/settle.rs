@@ -1,4 +1,4 @@
-//! Ends attempts.
+//! Settles attempts.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use crate::record;
 use crate::session::Session;
 
 pub(crate) struct Answers {
-    /// Answer *i* is that of settlement *i*.
+    /// Answer *i* belongs to settlement *i*.
     pub(crate) answers: Vec<Settled>,
-    /// The kinds of events that are due again, and how soon the first of them.
+    /// The kinds with events that are due again, and how soon the first of them is due.
     pub(crate) due_again: Vec<(Kind, Duration)>,
 }
 
@@ -28,8 +28,8 @@ pub(crate) async fn settle(
     if settlements.is_empty() {
         return Ok(Answers { answers, due_again });
     }
-    // In order of ids, so that concurrent calls lock rows in one order; the first of several for
-    // one lease.
+    // In order of ids, so that concurrent calls lock rows in the same order. Of several settlements of one lease,
+    // the first applies.
     let lease = |place: usize| {
         (
             settlements[place].lease.event,
@@ -64,7 +64,7 @@ pub(crate) async fn settle(
     Ok(Answers { answers, due_again })
 }
 
-/// As `settle.sql` numbers them.
+/// The number of an outcome in `settle.sql`.
 fn ending(outcome: &Outcome) -> i16 {
     match outcome {
         Outcome::Processed => 0,

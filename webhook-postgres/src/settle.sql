@@ -1,7 +1,7 @@
--- $1 ids in ascending order, $2 fences, $3 how each ended (0 processed, 1 failed, 2 retry,
--- 3 release, 4 postpone), $4 delays in microseconds, $5 reasons, $6 how many failed attempts of an event are kept.
+-- $1 ids in ascending order, $2 fences, $3 outcomes (0 processed, 1 failed, 2 retry, 3 release,
+-- 4 postpone), $4 delays in microseconds, $5 reasons, $6 how many failed attempts of an event are kept.
 --
--- Answers, per kind, the places of the settlements that apply, and the shortest delay among those
+-- Returns, for each kind, the places of the settlements that applied, and the shortest delay of the events
 -- that are due again.
 WITH held AS MATERIALIZED (
   SELECT settlement.place, settlement.ending, settlement.delay_us, settlement.reason, item.*

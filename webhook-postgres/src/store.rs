@@ -21,7 +21,7 @@ use crate::session::{self, Database, Link, Session};
 use crate::wakeup::Wakeups;
 use crate::{accept, admin, claim, extend, find, settle};
 
-/// Events in PostgreSQL. Clones share one pool.
+/// A backend in PostgreSQL. Clones share one connection pool.
 #[derive(Clone)]
 pub struct PgStore {
     pub(crate) inner: Arc<Inner>,
@@ -49,8 +49,8 @@ impl PgStore {
         }
     }
 
-    /// Makes an event durable together with what else the transaction on `connection` does: a payload that
-    /// serde can write as JSON, or an [`Envelope`](webhook_core::Envelope). It is due at once.
+    /// Accepts an event in the transaction that is open on `connection`: a reference to a payload that serde can serialize as
+    /// JSON, or an [`Envelope`](webhook_core::Envelope). The event is due at once.
     ///
     /// ```no_run
     /// # use webhook_core::{HandlerError, Headers, Identity, InvalidPayload, Payload};
@@ -75,16 +75,16 @@ impl PgStore {
     /// # }
     /// ```
     ///
-    /// Otherwise as [`accept_all_in`](PgStore::accept_all_in), which takes delays.
+    /// Otherwise like [`accept_all_in`](PgStore::accept_all_in), which also takes delays.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the payload cannot be written or identified; the transaction is as it was then.
-    /// Otherwise as of [`accept_all_in`](PgStore::accept_all_in).
+    /// [`Error::Invalid`] if the payload cannot be serialized or identified; the transaction does not change then. Otherwise the
+    /// same as for [`accept_all_in`](PgStore::accept_all_in).
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the transaction undecided: roll it back.
+    /// If the future is dropped, the state of the transaction is unknown: roll it back.
     pub async fn accept_in(
         &self,
         connection: &mut PgConnection,
@@ -98,24 +98,24 @@ impl PgStore {
         Ok(accepted)
     }
 
-    /// Makes `events` durable together with what else the transaction on `connection` does: when
-    /// it is committed they are, and nothing of them is left if it is not.
+    /// Accepts `events` in the transaction that is open on `connection`: they are stored if the transaction commits, and only
+    /// then.
     ///
-    /// Otherwise as [`Store::accept`]. The delays count from this call, not from the commit.
+    /// Otherwise like [`Store::accept`]. The delays begin with this call, not with the commit.
     /// Workers of this and other processes find the events within [`POLL_INTERVAL`](crate::POLL_INTERVAL) of the commit;
-    /// [`notify`](PgStore::notify) them then to spare that.
+    /// call [`notify`](PgStore::notify) after the commit to wake them at once.
     ///
-    /// Outside a transaction they are committed by this call. The transaction commits durably, even
-    /// where the app has `synchronous_commit` off; its other settings stay as they are.
+    /// If no transaction is open, this call commits the events. The transaction commits durably, even if the app has set
+    /// `synchronous_commit` to `off`; its other settings do not change.
     ///
     /// # Errors
     ///
-    /// As of [`Store::accept`], but that nothing is tried again. After an error the transaction
-    /// can only be rolled back.
+    /// The same as for [`Store::accept`], except that nothing is tried again. After an error, the transaction can only be rolled
+    /// back.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the transaction undecided: roll it back.
+    /// If the future is dropped, the state of the transaction is unknown: roll it back.
     pub async fn accept_all_in(
         &self,
         connection: &mut PgConnection,
@@ -127,24 +127,24 @@ impl PgStore {
         Ok(answers.await?)
     }
 
-    /// Ends attempts together with what else the transaction on `connection` does, so that the
-    /// effect of an event happens exactly once.
+    /// Settles attempts in the transaction that is open on `connection`, so that the effects of an event in the same transaction
+    /// happen exactly once.
     ///
-    /// Otherwise as [`Scheduler::settle`]. A handler that gets [`Settled::LeaseLost`] must roll
-    /// its transaction back: another attempt is under way, or has done the work. One that has
-    /// committed returns [`Handled::Settled`]. Keep the
-    /// transaction short after this call: it holds the event's row. Set PostgreSQL's
-    /// `idle_in_transaction_session_timeout` for it: where the network swallows the commit, the server
-    /// holds the row until it notices, and nobody else can claim the event.
+    /// Otherwise like [`Scheduler::settle`]. A handler that gets [`Settled::LeaseLost`] must roll its transaction back: another
+    /// attempt is running, or has done the work. A handler that has committed returns [`Handled::Settled`].
+    ///
+    /// Keep the transaction short after this call, since it locks the event's row. Set PostgreSQL's
+    /// `idle_in_transaction_session_timeout` for it: if the network loses the commit, the server keeps the lock until the
+    /// time-out, and the event cannot be claimed.
     ///
     /// # Errors
     ///
-    /// As of [`Scheduler::settle`], but that nothing is tried again. After an error the
-    /// transaction can only be rolled back.
+    /// The same as for [`Scheduler::settle`], except that nothing is tried again. After an error, the transaction can only be
+    /// rolled back.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the transaction undecided: roll it back.
+    /// If the future is dropped, the state of the transaction is unknown: roll it back.
     pub async fn settle_in(
         &self,
         connection: &mut PgConnection,
@@ -156,11 +156,11 @@ impl PgStore {
         Ok(settled.await?.answers)
     }
 
-    /// [`settle_in`](PgStore::settle_in) for one attempt that ended well.
+    /// Settles one attempt as processed, like [`settle_in`](PgStore::settle_in).
     ///
     /// # Errors
     ///
-    /// As of [`settle_in`](PgStore::settle_in).
+    /// The same as for [`settle_in`](PgStore::settle_in).
     pub async fn settle_processed_in(
         &self,
         connection: &mut PgConnection,
@@ -171,9 +171,8 @@ impl PgStore {
         Ok(answers.first().copied().unwrap_or(Settled::LeaseLost))
     }
 
-    /// Has `effect` do the work of the event that `lease` is of, in a transaction on a connection of
-    /// `app`, and settles the event as processed in the same transaction: the effect happens exactly
-    /// once. What this returns is what a handler returns:
+    /// Runs `effect` and settles the event of `lease` as processed in one transaction, on a connection of the pool `app`: the effect
+    /// happens exactly once. A handler can return the result:
     ///
     /// ```no_run
     /// # use webhook_core::{Event, Handled, HandlerError, Payload};
@@ -195,13 +194,13 @@ impl PgStore {
     ///
     /// # Errors
     ///
-    /// What `effect` returns, a retry where the database fails or the lease is lost. The transaction
-    /// is rolled back then. After an error of the commit it is unknown whether it was committed; the
-    /// retry finds the event settled where it was.
+    /// The error of `effect`, or a retry if the database fails or the lease is lost. The transaction is then rolled back. After an
+    /// error of the commit, it is unknown whether the transaction was committed; if it was, the event is settled, and the retry
+    /// does not happen.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future rolls the transaction back, unless it is being committed.
+    /// If the future is dropped, the transaction is rolled back, unless it is being committed.
     pub async fn settle_with(
         &self,
         app: &PgPool,
@@ -222,16 +221,14 @@ impl PgStore {
         }
     }
 
-    /// Wakes workers for events of kind `P::KIND` that [`accept_in`](PgStore::accept_in) took, once they
-    /// are committed.
+    /// Wakes workers for events of kind `P::KIND` from [`accept_in`](PgStore::accept_in). Call it after the commit.
     pub fn notify_kind<P: Payload>(&self) {
         let kind = payload::kind_of::<P>();
         let due = std::iter::once((&kind, Duration::ZERO));
         self.inner.wakeups.due(due);
     }
 
-    /// Wakes workers for `events` that [`accept_all_in`](PgStore::accept_all_in) took, once they are
-    /// committed.
+    /// Wakes workers for `events` from [`accept_all_in`](PgStore::accept_all_in). Call it after the commit.
     pub fn notify(&self, events: &[NewEvent]) {
         let due = events
             .iter()
@@ -239,8 +236,8 @@ impl PgStore {
         self.inner.wakeups.due(due);
     }
 
-    /// What stands between this process and the database, as was found out or told:
-    /// [`Pooler::None`] or [`Pooler::Transaction`].
+    /// Returns whether there is a transaction-mode pooler between this process and the database, as detected or as set by an
+    /// option: [`Pooler::None`] or [`Pooler::Transaction`].
     pub fn pooler(&self) -> Pooler {
         self.inner.wakeups.pooler()
     }
@@ -260,9 +257,8 @@ impl fmt::Debug for PgStore {
 
 #[async_trait]
 impl Store for PgStore {
-    /// Where a connection dies after the commit and before the answer, the statement is run
-    /// again: what was new or requeued answers [`Accepted::Duplicate`] then, and a conflict may be
-    /// counted twice.
+    /// If a connection fails after the commit and before the answer, the statement runs again: events that were new or requeued
+    /// then return [`Accepted::Duplicate`], and a conflict may be counted twice.
     async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
         let answers = accept::accept(&mut self.session(), events).await?;
         let scheduled = events.iter().zip(&answers).filter_map(|(event, answer)| {
@@ -278,8 +274,8 @@ impl Store for PgStore {
         Ok(find::find(&mut self.session(), events).await?)
     }
 
-    /// On a connection of its own, one call at a time. Logs when `fsync` or `full_page_writes` goes
-    /// off. A read-only database is unavailable.
+    /// Uses a connection of its own, for one call at a time. Logs a warning if `fsync` or `full_page_writes` is off. A read-only
+    /// database counts as unavailable.
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(self.inner.probe.ping(&self.inner.database).await?)
     }
@@ -335,8 +331,8 @@ impl Scheduler for PgStore {
         self.inner.wakeups.wait(kinds).await
     }
 
-    /// While this process accepts events, a worker that is behind gives way to them for a moment, at
-    /// most 50 ms.
+    /// While this process accepts events, a worker with more due events than it can take pauses between claims, for at most
+    /// 50 ms.
     fn pause_before_claim(&self, kind: &Kind) -> Duration {
         self.inner.throttle.pause(kind, Instant::now())
     }
@@ -410,20 +406,20 @@ impl Admin for PgStore {
         Ok(admin::delete_bodies(&mut self.session(), delete).await?)
     }
 
-    /// Workers of a version that does not know pauses go on claiming events: during a rolling upgrade, a
-    /// pause is complete once the last of them has ended.
+    /// Workers of older versions, which do not know pauses, continue to claim events: during a rolling upgrade, a pause is complete
+    /// once the last of them has ended.
     ///
-    /// Where a connection dies after the commit and before the answer, the statement is run again and
-    /// answers that the kind was paused before.
+    /// If a connection fails after the commit and before the answer, the statement runs again and returns that the kind was paused
+    /// already.
     async fn pause(&self, kind: &Kind) -> Result<bool, StoreError> {
         Ok(admin::pause(&mut self.session(), kind).await?)
     }
 
-    /// Wakes the workers of this process and of others. Where a connection dies after the commit and before
-    /// the answer, the statement is run again and answers that there was no pause.
+    /// Wakes the workers of all processes. If a connection fails after the commit and before the answer, the statement runs again
+    /// and returns that the kind was not paused.
     async fn resume(&self, kind: &Kind) -> Result<bool, StoreError> {
         let was_paused = admin::resume(&mut self.session(), kind).await?;
-        // Even where it was not: an earlier call may have ended the pause without its answer.
+        // Also if it was not paused: an earlier call may have ended the pause and lost its answer.
         self.inner.wakeups.resumed(kind);
         Ok(was_paused)
     }

@@ -1,8 +1,7 @@
-//! Throw-away databases for tests: each its own, on a server that is there already.
+//! Temporary databases for tests, on an existing server.
 //!
-//! The server is that of the environment variable `TEST_DATABASE_URL`, and `TEST_POOLER_URL`
-//! names a transaction-mode PgBouncer in front of it, which passes any database name on.
-//! `scripts/test` and `scripts/with-postgres` start both and set them.
+//! The environment variable `TEST_DATABASE_URL` names the server, and `TEST_POOLER_URL` a transaction-mode PgBouncer in front of
+//! it, which must accept any database name. `scripts/test` and `scripts/with-postgres` start both and set the variables.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), webhook_postgres::PgError> {
@@ -22,7 +21,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::options::PgOptions;
 
-/// A fresh database, dropped with this value.
+/// A new database, which is dropped together with this value.
 #[derive(Debug)]
 pub struct TestDatabase {
     name: String,
@@ -33,19 +32,18 @@ pub struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// Makes a database with a name of its own.
+    /// Creates a database with a unique name.
     ///
     /// # Panics
     ///
-    /// When `TEST_DATABASE_URL` is missing, or its server cannot be reached: a test that has no
-    /// database fails.
+    /// Panics if `TEST_DATABASE_URL` is not set or its server cannot be reached: a test without a database fails.
     pub async fn create() -> Self {
         let base = variable("TEST_DATABASE_URL").expect(
-            "TEST_DATABASE_URL names no server to test with: run the tests by scripts/test",
+            "TEST_DATABASE_URL is not set: run the tests with scripts/test or scripts/with-postgres",
         );
         let server = base
             .parse::<PgOptions>()
-            .expect("TEST_DATABASE_URL is a database URL")
+            .expect("TEST_DATABASE_URL must be a database URL")
             .connection;
         let name = unique_name();
         let mut connection = connect(&server).await;
@@ -64,50 +62,50 @@ impl TestDatabase {
         }
     }
 
-    /// Where it is, without anything between.
+    /// Returns the URL of the database, without a pooler.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Where it is, through the pooler.
+    /// Returns the URL of the database through the pooler.
     ///
     /// # Panics
     ///
-    /// When `TEST_POOLER_URL` is missing.
+    /// Panics if `TEST_POOLER_URL` is not set.
     pub fn pooler_url(&self) -> &str {
-        self.pooler_url
-            .as_deref()
-            .expect("TEST_POOLER_URL names no pooler to test with: run the tests by scripts/test")
+        self.pooler_url.as_deref().expect(
+            "TEST_POOLER_URL is not set: run the tests with scripts/test or scripts/with-postgres",
+        )
     }
 
-    /// A connection to it, for tests that look behind the store.
+    /// Opens a connection to the database, for tests that read or change tables directly.
     ///
     /// # Panics
     ///
-    /// When it cannot be reached.
+    /// Panics if the database cannot be reached.
     pub async fn connection(&self) -> PgConnection {
         connect(&self.server.clone().database(&self.name)).await
     }
 
-    /// Drops it, with whoever is connected to it.
+    /// Drops the database, and closes all connections to it.
     ///
     /// # Panics
     ///
-    /// When the server refuses.
+    /// Panics if the server refuses.
     pub async fn drop_database(mut self) {
         self.dropped = true;
         drop_by_name(&self.server, &self.name).await;
     }
 }
 
-/// Drops the database, as far as that succeeds, where a failed test did not.
+/// Tries to drop the database if the test has not, because it failed.
 impl Drop for TestDatabase {
     fn drop(&mut self) {
         if self.dropped {
             return;
         }
         let (server, name) = (self.server.clone(), self.name.clone());
-        // In a thread of its own: the test's runtime may be this very thread's.
+        // In a thread of its own, since this thread may run the runtime of the test.
         let dropping = std::thread::spawn(move || {
             if let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -124,7 +122,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// Unique among the processes and machines that share a server.
+/// Returns a name that is unique among all processes and machines that use the server.
 fn unique_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let random = RandomState::new().hash_one(std::process::id());
@@ -132,7 +130,7 @@ fn unique_name() -> String {
     format!("webhook_test_{random:016x}_{count}")
 }
 
-/// `base` with another database's name.
+/// Returns `base` with the name of another database.
 fn with_database(base: &str, name: &str) -> String {
     let (address, query) = match base.split_once('?') {
         Some((address, query)) => (address, format!("?{query}")),
@@ -160,17 +158,17 @@ async fn connect(options: &PgConnectOptions) -> PgConnection {
         .clone()
         .connect()
         .await
-        .expect("the server of TEST_DATABASE_URL can be reached")
+        .expect("failed to connect to the server of TEST_DATABASE_URL")
 }
 
 async fn run(connection: &mut PgConnection, sql: String) {
     sqlx::raw_sql(AssertSqlSafe(sql))
         .execute(connection)
         .await
-        .expect("the role of TEST_DATABASE_URL may make and drop databases");
+        .expect("the role of TEST_DATABASE_URL must be allowed to create and drop databases");
 }
 
 async fn close(connection: PgConnection) {
-    // Whatever it says, the connection is gone.
+    // The connection is closed also after an error.
     let _ = connection.close().await;
 }

@@ -1,7 +1,7 @@
-//! Checks the files of certificates and keys before a connection needs them.
+//! Checks the files with certificates and keys before a connection needs them.
 //!
-//! sqlx reads them during the handshake, where a missing one looks like an error of the network,
-//! and takes an authority's file without a certificate for one that adds nothing.
+//! sqlx reads them during the handshake, where a missing file looks like a network error. It also accepts a file of
+//! authorities that contains no certificate.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -11,12 +11,12 @@ use sqlx::postgres::PgSslMode;
 
 use crate::error::PgError;
 
-/// Longer files are not searched to their end.
+/// Only this many bytes of a file are searched.
 const MAX_BYTES: u64 = 1 << 20;
 
 const CERTIFICATE: &[&str] = &["-----BEGIN CERTIFICATE-----"];
 
-/// The forms of keys that rustls reads; none of them is encrypted.
+/// The key formats that rustls reads. None of them is encrypted.
 const KEY: &[&str] = &[
     "-----BEGIN PRIVATE KEY-----",
     "-----BEGIN RSA PRIVATE KEY-----",
@@ -39,7 +39,7 @@ impl TlsFile {
         }
     }
 
-    /// Whether a connection of `mode` reads it.
+    /// Whether a connection with this `mode` reads the file.
     pub(crate) fn is_used(&self, mode: PgSslMode) -> bool {
         match mode {
             PgSslMode::Disable | PgSslMode::Allow => false,
@@ -48,11 +48,11 @@ impl TlsFile {
         }
     }
 
-    /// Checks that it can be read and holds what it should.
+    /// Checks that the file can be read, and contains a certificate or a key.
     pub(crate) fn check(&self) -> Result<(), PgError> {
         let io = |source| self.wrong("it cannot be read", Some(source));
         let metadata = std::fs::metadata(&self.path).map_err(io)?;
-        // A pipe would be empty for the second connection, or be waited for.
+        // A pipe would be empty for the second connection, or would block.
         if !metadata.is_file() {
             return Err(self.wrong("it is not a regular file", None));
         }
@@ -60,9 +60,9 @@ impl TlsFile {
         let file = File::open(&self.path).map_err(io)?;
         file.take(MAX_BYTES).read_to_end(&mut content).map_err(io)?;
         let (markers, problem) = if self.parameter == "sslkey" {
-            (KEY, "it holds no unencrypted private key in PEM")
+            (KEY, "it contains no unencrypted private key in PEM format")
         } else {
-            (CERTIFICATE, "it holds no certificate in PEM")
+            (CERTIFICATE, "it contains no certificate in PEM format")
         };
         let holds = |marker: &&str| {
             let mut places = content.windows(marker.len());
@@ -84,8 +84,7 @@ impl TlsFile {
         }
     }
 
-    /// Its path, unless it may be a key that somebody gave in place of its file: not even one of its
-    /// folders exists.
+    /// The path of the file, unless it may be the key itself, given by mistake: then not even one of its folders exists.
     fn shown(&self) -> String {
         let text = self.path.to_string_lossy();
         let mut folders = self.path.ancestors().filter(|it| it.parent().is_some());

@@ -1,4 +1,4 @@
-//! Records deliveries that came with a taken key and other content.
+//! Records conflicts: deliveries with a taken key and other content.
 
 use sqlx::postgres::PgBindIterExt;
 use webhook_core::{Accepted, Envelope, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent};
@@ -7,15 +7,15 @@ use super::{Deliveries, Holder, look, stored};
 use crate::error::PgError;
 use crate::session::Session;
 
-/// The conflicting deliveries of one event.
+/// The conflicts with one event.
 struct Conflicts<'e> {
     id: i64,
     count: i64,
-    /// The latest ones, the latest first, as many as are kept.
+    /// The conflicts whose bodies are kept, the latest first.
     kept: Vec<&'e Envelope>,
 }
 
-/// One statement, if there are any: one row per event and body, in order of the events' ids.
+/// Runs one statement, if there are conflicts: one row per event and body, in order of the events' ids.
 pub(super) async fn record(
     session: &mut Session<'_>,
     events: &[NewEvent],
@@ -44,7 +44,7 @@ pub(super) async fn record(
         }
     }
     if !of_new.is_empty() {
-        // An insert that took every key answers no ids.
+        // An insert that took every key does not return ids.
         let new: Vec<_> = of_new.iter().map(|(event, ..)| *event).collect();
         for row in &look(session, &new).await? {
             if let Some((place, Holder::Stored { id, .. })) = stored(row)? {

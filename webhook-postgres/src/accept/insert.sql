@@ -1,10 +1,10 @@
--- $1 kinds, $2 keys, $3 fingerprints, $4 bodies, $5 delays in microseconds, $6 headers, or
--- an empty array where no event has any: no key twice, and in order of (kind, key), so that concurrent
+-- $1 kinds, $2 keys, $3 fingerprints, $4 bodies, $5 delays in microseconds, $6 headers, or an empty array if
+-- no event has headers. The events have different keys, and are in order of (kind, key), so that concurrent
 -- batches wait for each other in one order.
 --
--- Answers nothing at all when every event is new. Otherwise: a row with place 0, the names of the
--- new ones, and the place, id and fingerprint of those whose key was taken. A key taken by a row
--- that was committed while this ran is in neither list: this statement's snapshot cannot see it.
+-- Returns no rows if every event is new. Otherwise: a row with place 0, the kinds and keys of the new events,
+-- and the place, id and fingerprint of each event whose key was taken. A key that another transaction took
+-- while this statement ran is in neither list, since the snapshot of the statement does not include it.
 WITH new AS (
   INSERT INTO webhook.events (kind, key, fingerprint, headers, body, accepted_at, due_at)
   SELECT kind, key, fingerprint, headers, body, statement_timestamp(),

@@ -1,8 +1,8 @@
--- $1 events in ascending order and $2 how many conflicts of each there are; $3 event, $4 number of
--- later conflicts of it in this batch, $5 fingerprint, $6 start and $7 length of each body to keep;
--- $8 how many bodies an event has.
+-- $1 ids of events in ascending order, $2 the number of conflicts with each. For each body to keep: $3 id of its
+-- event, $4 number of later conflicts with that event in this batch, $5 fingerprint, $6 start of the body, $7 length
+-- of the body. $8 how many bodies of an event are kept.
 --
--- The event is locked against being pruned meanwhile. One that is gone already has none to keep.
+-- The events are locked, so that they are not pruned meanwhile. Events that are pruned already are ignored.
 WITH conflicting AS MATERIALIZED (
   SELECT batch.id, batch.count
   FROM unnest($1::bigint[], $2::bigint[]) AS batch (id, count)

@@ -1,4 +1,4 @@
-//! Schedules failed events afresh that were delivered again.
+//! Requeues failed events that were delivered again.
 
 use sqlx::Row;
 use sqlx::postgres::PgBindIterExt;
@@ -9,7 +9,7 @@ use crate::error::PgError;
 use crate::microseconds;
 use crate::session::Session;
 
-/// One statement, if any delivery asks for it: the first such one of each event.
+/// Runs one statement, if a delivery asks for it. For each event, its first such delivery counts.
 pub(super) async fn requeue(
     session: &mut Session<'_>,
     events: &[NewEvent],

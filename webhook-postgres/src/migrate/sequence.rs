@@ -1,14 +1,14 @@
-//! Moves the sequence of `webhook.events` past the ids in use.
+//! Repairs the sequence of `webhook.events`: moves it past the ids in use.
 //!
-//! A logical replica that takes over has the rows of its publisher, and not the sequence's value.
+//! A logical replica has the rows of its publisher, but not the value of the sequence.
 
 use sqlx::{PgConnection, Row};
 
 use crate::error::PgError;
 use crate::schema::Schema;
 
-/// Whether the next id may be in use. A role that may not read the sequence cannot tell, nor could
-/// it repair anything.
+/// Whether the next id may be in use. A role that may not read the sequence cannot find out, and could not repair it
+/// either.
 pub(super) async fn is_behind(
     schema: &Schema,
     connection: &mut PgConnection,
@@ -36,20 +36,20 @@ pub(super) async fn is_behind(
     Ok(row.try_get(0)?)
 }
 
-/// The lock keeps accepts out: one that took an id meanwhile would see the sequence move backwards.
+/// The lock keeps accepts out: an id that is taken meanwhile would make this move the sequence backwards.
 const REPAIR: &str = "
     LOCK TABLE webhook.events IN SHARE ROW EXCLUSIVE MODE;
     SELECT setval('webhook.events_id_seq', greatest(
       (SELECT max(id) FROM webhook.events),
       (SELECT last_value FROM webhook.events_id_seq)))";
 
-/// Inside a transaction.
+/// Repairs the sequence, inside a transaction, if it is behind.
 pub(super) async fn repair(schema: &Schema, transaction: &mut PgConnection) -> Result<(), PgError> {
     if is_behind(schema, transaction).await? {
         super::apply(schema, transaction, "repair_sequence", REPAIR).await?;
         tracing::warn!(
             %schema,
-            "the sequence of events was behind the ids in use; moved it past them"
+            "the sequence of events was behind the ids in use, and was moved past them"
         );
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Statements of ours inside a transaction of the app's, with our settings.
+//! Runs the inbox's statements inside a transaction of the app, with the inbox's settings.
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection, Row};
@@ -8,9 +8,9 @@ use super::{Database, Session};
 use crate::error::PgError;
 use crate::options::Durability;
 
-/// Runs `work` in the transaction that is open on `connection`, or in one of its own where none is.
+/// Runs `work` in the transaction that is open on `connection`, or in one of its own if there is none.
 ///
-/// The app's settings are back afterwards, except that its transaction commits durably.
+/// The settings of the app are restored afterwards, except that its transaction commits durably.
 pub(crate) async fn within<T>(
     database: &Database,
     connection: &mut PgConnection,
@@ -18,7 +18,7 @@ pub(crate) async fn within<T>(
 ) -> Result<T, PgError> {
     if enter(connection, database.durability).await? {
         let result = work(&mut Session::App(connection, database.schema())).await;
-        // After an error of the database only a rollback is possible, which restores as well.
+        // After an error of the database, only a rollback is possible, which restores the settings as well.
         let left = leave(connection).await;
         let value = result?;
         left?;
@@ -32,8 +32,7 @@ pub(crate) async fn within<T>(
     Ok(value)
 }
 
-/// Sets our settings; answers whether a transaction is open, without which they last no longer
-/// than this call.
+/// Sets the inbox's settings. Returns whether a transaction is open; otherwise the settings end with this call.
 async fn enter(connection: &mut PgConnection, durability: Durability) -> Result<bool, PgError> {
     let mut sql = String::new();
     for (name, value) in STATEMENTS {
@@ -44,13 +43,13 @@ async fn enter(connection: &mut PgConnection, durability: Durability) -> Result<
     }
     match durability {
         Durability::Synchronous => sql.push_str(settings::once_per_transaction(durability)),
-        // The app decides about its own transaction.
+        // The app decides on its own transaction.
         Durability::Asynchronous => {}
     }
     sqlx::raw_sql(AssertSqlSafe(sql))
         .execute(&mut *connection)
         .await?;
-    // False as well where the app has sent BEGIN by itself.
+    // Also false if the app has sent BEGIN as a plain statement.
     if connection.is_in_transaction() {
         return Ok(true);
     }
@@ -63,7 +62,7 @@ async fn enter(connection: &mut PgConnection, durability: Durability) -> Result<
     Ok(row.try_get(0)?)
 }
 
-/// Puts the app's settings back.
+/// Restores the settings of the app.
 async fn leave(connection: &mut PgConnection) -> Result<(), PgError> {
     let sql: String = STATEMENTS
         .iter()

@@ -1,8 +1,7 @@
-//! The settings of a session that promises and statements depend on.
+//! The session settings on which the guarantees and the statements depend.
 //!
-//! Sessions of our own get them in the start packet and by one `set_config`: both outrank the
-//! settings of roles, databases and `postgresql.conf`, and survive reloads. Transactions on
-//! sessions of others set them with `SET LOCAL`.
+//! Sessions of this crate get them in the start-up packet and by one `set_config`. Both take precedence over the settings of
+//! roles, databases and `postgresql.conf`, and survive reloads. Transactions on other sessions set them with `SET LOCAL`.
 
 use std::time::Duration;
 
@@ -11,15 +10,13 @@ use sqlx::AssertSqlSafe;
 use super::ANSWER_GRACE;
 use crate::options::Durability;
 
-/// What the statements rely on. No value needs quotation marks in SQL.
+/// The settings that the statements need. No value needs quotation marks in SQL.
 ///
-/// Plans may be made while a table is empty and be kept until it is huge: only index scans, in
-/// the index's order, are right for both. The JIT compiler must not be started by what the
-/// planner imagines the other ones to cost.
+/// A plan may be made while a table is empty, and kept until the table is huge. Only index scans in the order of the index are
+/// right for both. The planner assigns high costs to disabled scans, which must not start the JIT compiler.
 ///
-/// `search_path` comes first: operators and functions must be PostgreSQL's before anything else
-/// is resolved. `pg_temp` is named so that it is searched last. With `row_security` off, a policy
-/// that would hide rows is an error.
+/// `search_path` comes first, so that all operators and functions are PostgreSQL's own. `pg_temp` is named so that it is
+/// searched last. With `row_security` off, a policy that would hide rows is an error.
 pub(super) const STATEMENTS: [(&str, &str); 11] = [
     ("search_path", "pg_catalog,pg_temp"),
     ("enable_seqscan", "off"),
@@ -34,19 +31,19 @@ pub(super) const STATEMENTS: [(&str, &str); 11] = [
     ("IntervalStyle", "postgres"),
 ];
 
-/// Statements that stay prepared keep the plan that they got first. Otherwise the planner makes five
-/// plans for the arguments at hand, and goes on to do so for as long as it takes them for the cheaper ones:
-/// a plan for a batch of one always looks cheaper, and to make one takes longer than to run it.
+/// Prepared statements keep their first, generic plan. By default, the planner makes plans for the actual arguments five times,
+/// and continues to do so while they look cheaper. A plan for a batch of one event always looks cheaper, and planning takes
+/// longer than running it.
 const KEEP_PLANS: (&str, &str) = ("plan_cache_mode", "force_generic_plan");
 
-/// What does not stay prepared is planned anyway, so for the arguments at hand.
+/// Statements that do not stay prepared are planned each time anyway, so they are planned for the actual arguments.
 const PLAN_ANEW: &str = "SET LOCAL plan_cache_mode = force_custom_plan;";
 
-/// `default_transaction_read_only` is not set: where it is on, an operator has frozen the database.
+/// Does not set `default_transaction_read_only`: if it is on, an operator has made the database read-only on purpose.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;";
 
-/// Pins `synchronous_commit`, and ends `transaction_timeout` where the server knows it
-/// (PostgreSQL 17). The third argument of `set_config` is whether for the transaction alone.
+/// Sets `synchronous_commit`, and turns off `transaction_timeout` if the server has it (PostgreSQL 17). The third argument of
+/// `set_config` says whether this applies only to the transaction.
 macro_rules! pin {
     ($synchronous_commit:literal, $local:literal) => {
         concat!(
@@ -61,7 +58,7 @@ macro_rules! pin {
     };
 }
 
-/// Replaces `off` alone: every other value waits for the local disk.
+/// Replaces only the value `off`: every other value waits for the local disk.
 macro_rules! durable {
     ($local:literal) => {
         pin!(
@@ -72,7 +69,7 @@ macro_rules! durable {
     };
 }
 
-/// Statements for the start of a session that has [`of_own_session`] already.
+/// Returns the statements for the start of a session that has [`of_own_session`] already.
 pub(super) fn once_per_session(durability: Durability) -> &'static str {
     match durability {
         Durability::Synchronous => durable!("false"),
@@ -80,7 +77,7 @@ pub(super) fn once_per_session(durability: Durability) -> &'static str {
     }
 }
 
-/// Pins the durability of the transaction that is open, where [`STATEMENTS`] are set.
+/// Returns the statements that set the durability of the open transaction, in which [`STATEMENTS`] are set.
 pub(super) fn once_per_transaction(durability: Durability) -> &'static str {
     match durability {
         Durability::Synchronous => durable!("true"),
@@ -88,7 +85,7 @@ pub(super) fn once_per_transaction(durability: Durability) -> &'static str {
     }
 }
 
-/// The settings for the start packet of a session.
+/// Returns the settings for the start-up packet of a session.
 pub(super) fn of_own_session(statement_timeout: Duration) -> Vec<(&'static str, String)> {
     let mut settings = of_sessions(statement_timeout);
     settings.push((KEEP_PLANS.0, KEEP_PLANS.1.to_owned()));
@@ -96,12 +93,12 @@ pub(super) fn of_own_session(statement_timeout: Duration) -> Vec<(&'static str, 
     settings
 }
 
-/// Begins a transaction on a session that has [`of_own_session`], with plans for the arguments at hand.
+/// Returns the statements that begin a transaction on a session with [`of_own_session`], with plans for the actual arguments.
 pub(super) fn begin_and_plan_anew() -> AssertSqlSafe<String> {
     AssertSqlSafe(format!("{BEGIN} {PLAN_ANEW}"))
 }
 
-/// Begins a transaction and sets all of it.
+/// Returns the statements that begin a transaction and set everything.
 pub(super) fn begin_and_set(statement_timeout: Duration, durability: Durability) -> String {
     let mut sql = String::from(BEGIN);
     for (name, value) in of_sessions(statement_timeout) {

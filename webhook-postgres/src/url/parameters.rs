@@ -1,4 +1,4 @@
-//! Applies libpq's connection parameters: each is honoured, refused, or ignored because it is harmless.
+//! libpq's connection parameters: each is honoured, refused, or ignored because it is harmless.
 //!
 //! The names are those of PostgreSQL's documentation, "Parameter Key Words", versions 13 to 18.
 
@@ -9,7 +9,7 @@ use super::wrong;
 use crate::error::PgError;
 use crate::tls_files::TlsFile;
 
-/// Parameters that are passed on to sqlx, which honours them.
+/// Parameters that are passed to sqlx, which honours them.
 pub(super) const HONOURED: [&str; 8] = [
     "user",
     "password",
@@ -21,8 +21,8 @@ pub(super) const HONOURED: [&str; 8] = [
     "application_name",
 ];
 
-/// Parameters that change neither the security nor the server: time-outs of the network, GSSAPI's names
-/// (which is never used), and options of other clients' pools.
+/// Parameters that affect neither security nor the choice of the server: network time-outs, names for GSSAPI (which is never
+/// used), and pool options of other clients.
 const IGNORED: [&str; 18] = [
     "keepalives",
     "keepalives_idle",
@@ -44,15 +44,15 @@ const IGNORED: [&str; 18] = [
     "supa",
 ];
 
-/// Parameters of which some values are kept by what sqlx does anyway; others are refused.
-const KEPT_BY_VALUE: [(&str, &[&str]); 14] = [
+/// Parameters with the values that match what sqlx does anyway; other values are refused.
+const ALLOWED_VALUES: [(&str, &[&str]); 14] = [
     ("gssencmode", &["disable", "prefer"]),
     ("sslnegotiation", &["postgres"]),
     ("sslsni", &["1"]),
     ("sslcertmode", &["allow"]),
     ("ssl_min_protocol_version", &["TLSv1", "TLSv1.1", "TLSv1.2"]),
     ("ssl_max_protocol_version", &["TLSv1.3"]),
-    // The statements write, so a server that is read-only answers with an error.
+    // The statements write, so a read-only server returns an error.
     ("target_session_attrs", &["any", "read-write", "primary"]),
     (
         "client_encoding",
@@ -82,8 +82,8 @@ const KEPT_BY_VALUE: [(&str, &[&str]); 14] = [
     ),
 ];
 
-/// Parameters whose empty value is an error, as it is to libpq: a variable that was to give the value
-/// was not set. Other empty parameters count as not given.
+/// Parameters that must not be empty, as in libpq: probably a variable that should contain the value is not set. Other empty
+/// parameters count as missing.
 const NEVER_EMPTY: [&str; 7] = [
     "sslmode",
     "ssl",
@@ -103,7 +103,7 @@ const MODES: [&str; 6] = [
     "verify-full",
 ];
 
-/// Parameters that cannot be kept, so that any value is refused.
+/// Parameters that cannot be honoured, so that every value is refused.
 const REFUSED: [&str; 14] = [
     "require_auth",
     "requirepeer",
@@ -121,8 +121,8 @@ const REFUSED: [&str; 14] = [
     "oauth_client_secret",
 ];
 
-/// The environment variables that stand in for parameters which the URL does not set. sqlx reads those of
-/// the host, the user, the database and the password by itself.
+/// The environment variables for parameters that the URL does not set. sqlx itself reads the variables for the host, the user,
+/// the database and the password.
 const ENVIRONMENT: [(&str, &str); 20] = [
     ("PGHOSTADDR", "hostaddr"),
     ("PGSSLMODE", "sslmode"),
@@ -146,7 +146,7 @@ const ENVIRONMENT: [(&str, &str); 20] = [
     ("PGCLIENTENCODING", "client_encoding"),
 ];
 
-/// The parameters of one connection, by name; of several values of a name the last counts.
+/// The parameters of a connection, by name. If a name occurs several times, the last value counts.
 #[derive(Default)]
 pub(super) struct Parameters {
     values: BTreeMap<String, String>,
@@ -162,7 +162,7 @@ impl Parameters {
         (!value.is_empty()).then_some(value)
     }
 
-    /// Takes a parameter of the query; `may_name` says whether an error may show its name.
+    /// Adds a parameter of the query. `may_name` says whether an error may show its name.
     pub(super) fn take(
         &mut self,
         name: &str,
@@ -173,7 +173,7 @@ impl Parameters {
             HONOURED.contains(&known)
                 || IGNORED.contains(&known)
                 || REFUSED.contains(&known)
-                || KEPT_BY_VALUE.iter().any(|(name, _)| *name == known)
+                || ALLOWED_VALUES.iter().any(|(name, _)| *name == known)
                 || matches!(known, "host" | "hostaddr" | "port" | "options")
         };
         if is_known(name) {
@@ -191,14 +191,14 @@ impl Parameters {
         }))
     }
 
-    /// Adds what the environment says where the URL does not.
+    /// Adds the parameters of the environment that the URL does not set.
     pub(super) fn add_environment(
         &mut self,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<(), PgError> {
         for (variable_name, name) in ENVIRONMENT {
             let is_set = self.values.contains_key(name);
-            // sqlx takes the certificate and the key themselves in place of their files.
+            // sqlx accepts the certificate or key itself instead of a file.
             let is_pem = |it: &str| {
                 matches!(name, "sslcert" | "sslkey") && it.trim_start().starts_with("-----BEGIN")
             };
@@ -212,17 +212,17 @@ impl Parameters {
         Ok(())
     }
 
-    /// The files of certificates and keys.
+    /// Returns the files with certificates and keys.
     pub(super) fn tls_files(&self) -> Vec<TlsFile> {
         let named = ["sslrootcert", "sslcert", "sslkey"]
             .into_iter()
             .filter_map(|name| Some((name, self.value(name)?)))
-            // Not a file: the authorities of the system.
+            // `system` is not a file: it means the authorities of the system.
             .filter(|named| *named != ("sslrootcert", "system"));
         named.map(|(name, path)| TlsFile::new(name, path)).collect()
     }
 
-    /// Raises `sslmode` to what the other parameters promise.
+    /// Raises `sslmode` to the level that the other parameters need.
     pub(super) fn settle_security(&mut self, home: Option<PathBuf>) -> Result<(), PgError> {
         let mode = self.value("sslmode").map(str::to_owned);
         let is_off = matches!(mode.as_deref(), Some("disable" | "allow"));
@@ -232,7 +232,7 @@ impl Parameters {
             }
             self.set("sslmode", "verify-full".to_owned());
         }
-        // libpq looks there as well.
+        // libpq reads this file as well.
         let root = home.map(|home| home.join(".postgresql/root.crt"));
         let verifies = matches!(
             mode.as_deref(),
@@ -245,15 +245,15 @@ impl Parameters {
             self.set("sslrootcert", root.to_string_lossy().into_owned());
         }
         match (mode.as_deref(), self.value("sslrootcert")) {
-            // To libpq both mean `verify-ca`. sqlx trusts the system's authorities beside the given one,
-            // so without a look at the name any certificate of a public authority would do.
+            // To libpq, both mean `verify-ca`. sqlx trusts the system's authorities in addition to the given one, so
+            // without a check of the host name, a certificate from any public authority would be accepted.
             (Some("require" | "verify-ca"), Some(_)) => {
                 self.set("sslmode", "verify-full".to_owned());
             }
             (Some("verify-ca"), None) => {
                 return Err(wrong(
-                    "`sslmode=verify-ca` needs `sslrootcert`: without it any certificate of a public \
-                     authority would do; or use `sslmode=verify-full`",
+                    "`sslmode=verify-ca` needs `sslrootcert`: without it, a certificate from any public \
+                     authority would be accepted; or use `sslmode=verify-full`",
                 ));
             }
             _ => {}
@@ -266,22 +266,22 @@ impl Parameters {
                     "`channel_binding=require` needs TLS: `sslmode=verify-full`",
                 ));
             }
-            // There is no SCRAM-SHA-256-PLUS in sqlx. What it protects from, somebody in between, is
-            // excluded by verifying the server's certificate and name.
+            // sqlx does not support SCRAM-SHA-256-PLUS. Verifying the server's certificate and name protects from a man
+            // in the middle as well.
             self.set("sslmode", "verify-full".to_owned());
         }
         let names_both = self.value("host").is_some() && self.value("hostaddr").is_some();
         if names_both && self.value("sslmode") == Some("verify-full") {
             return Err(wrong(
-                "`hostaddr` (or PGHOSTADDR) beside a host cannot be verified by \
-                 `sslmode=verify-full`: leave `hostaddr` out",
+                "`sslmode=verify-full` cannot verify `hostaddr` (or PGHOSTADDR) together with a host: \
+                 remove `hostaddr`",
             ));
         }
         Ok(())
     }
 }
 
-/// Refuses what would not be kept; `shown` is the name in the error.
+/// Refuses a parameter that cannot be honoured. `shown` is its name in the error.
 fn check(name: &str, value: &str, shown: &str) -> Result<(), PgError> {
     if value.is_empty() && !NEVER_EMPTY.contains(&name) {
         return Ok(());
@@ -289,7 +289,7 @@ fn check(name: &str, value: &str, shown: &str) -> Result<(), PgError> {
     if REFUSED.contains(&name) {
         return Err(wrong(format!("`{shown}` is not supported: remove it")));
     }
-    match KEPT_BY_VALUE.iter().find(|(known, _)| *known == name) {
+    match ALLOWED_VALUES.iter().find(|(known, _)| *known == name) {
         Some((_, values)) if !values.contains(&value) => Err(wrong(format!(
             "`{shown}` has a value that is not supported: use `{}`",
             values.join("`, `")

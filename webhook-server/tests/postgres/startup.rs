@@ -78,7 +78,7 @@ async fn it_gives_up_with_a_reason_and_without_the_password() {
             verified(&empty),
             UNUSABLE,
             &[&*format!(
-                "cannot use the file {empty} of `sslrootcert`: it holds no certificate in PEM"
+                "cannot use the file {empty} of `sslrootcert`: it contains no certificate in PEM format"
             )],
         ),
     ] {

@@ -122,7 +122,10 @@ pub(super) async fn newer(run: Run) -> anyhow::Result<Tally> {
         .await?;
     for arguments in [&[][..], &["migrate"]] {
         let ended = rig.server(arguments, &[]).await?;
-        rig.must_refuse(&ended, "has version 999, this program knows up to");
+        rig.must_refuse(
+            &ended,
+            "has version 999, but this program only knows versions up to",
+        );
     }
     // Nothing is lost by those that run, and the one that is started again comes to no harm.
     rig.acknowledges(20).await?;
