@@ -1,7 +1,7 @@
-//! Who sent it: signatures of webhooks, verified over the raw body and its headers.
+//! Verifies and creates signatures of webhooks, over the raw body and the headers.
 //!
-//! A [`Verifier`] knows nothing of HTTP libraries: a closure looks headers up by name, and collects
-//! *all* values of a header, so that a header that is given twice is seen and refused:
+//! A [`Verifier`] does not depend on an HTTP library: a closure looks up headers by name, and returns *all* values of a header,
+//! so that a repeated header is detected and refused:
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,13 +26,13 @@
 //! With the crate `http` (hyper, axum) the closure is
 //! `|name: &str| headers.get_all(name).iter().map(|value| value.as_bytes()).collect()`.
 //!
-//! Schemes: [`StandardWebhooks`] (and Svix), [`Stripe`], and [`BodyHmac`] with presets for GitHub,
-//! Razorpay, Shopify and Cashfree. Each takes several secrets at once, for rotation, tells which of
-//! them matched, and signs as well: for tests, and for senders.
+//! The schemes are [`StandardWebhooks`] (and Svix), [`Stripe`], and [`BodyHmac`] with presets for GitHub, Razorpay, Shopify and
+//! Cashfree. Each accepts several secrets at the same time, for rotation, and reports which of them matched. Each can also
+//! create signatures, for tests and for senders.
 //!
-//! Signatures are compared in constant time. Secrets are wiped from memory when they are dropped, and
-//! no `Debug` and no error shows any part of them. Constructors refuse secrets that are too short to
-//! be safe, unless they are told otherwise ([`SecretLength::Unchecked`]).
+//! Signatures are compared in constant time. Secrets are wiped from memory when they are dropped, and neither `Debug` nor an
+//! error shows any part of them. Constructors refuse secrets that are too short to be safe, unless the caller allows them
+//! ([`SecretLength::Unchecked`]).
 
 mod body_hmac;
 mod encoding;
@@ -51,53 +51,51 @@ pub use secret::{InvalidSecret, MIN_KEY_BYTES, MIN_SECRET_BYTES, SecretLength};
 pub use standard::{MAX_PUBLIC_KEYS, StandardWebhooks};
 pub use stripe::Stripe;
 
-/// How far a signature's time may be from now, in both directions, where nothing else is said.
+/// The default tolerance: how far the time of a signature may be from now, in both directions.
 pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 
-/// At most as many signatures are looked at in one header; one with more is refused.
+/// The largest number of signatures in a header. A header with more is refused.
 pub const MAX_SIGNATURES: usize = 16;
 
-/// The most pairs of a signature and a public key that are tried for one delivery. A forged delivery
-/// costs no more verifications than this.
+/// The largest number of pairs of a signature and a public key that are tried for one delivery, so that a forged delivery
+/// cannot cost more verifications.
 pub const MAX_PUBLIC_KEY_CHECKS: usize = 4;
 
-/// Knows a sender by its signature.
+/// Verifies the signatures of a sender.
 pub trait Verifier: fmt::Debug + Send + Sync + 'static {
-    /// Checks the headers alone, before the body is read: the scheme's headers must be there, once
-    /// each, well-formed and signed in time, and one signature must be of a form that could match.
-    /// The check uses no key and costs less than a microsecond.
+    /// Checks only the headers, before the body is read: each header of the scheme must occur exactly once and be well-formed, the
+    /// time must be within the tolerance, and at least one signature must have a valid form. The check uses no key and takes
+    /// less than a microsecond.
     ///
-    /// `Ok` does not mean that the delivery is genuine; only [`verify`](Self::verify) knows that.
+    /// `Ok` does not mean that the delivery is genuine; only [`verify`](Self::verify) finds that out.
     ///
     /// # Errors
     ///
-    /// The reason for which [`verify`](Self::verify) would refuse the delivery whatever its body is.
+    /// The reason why [`verify`](Self::verify) would refuse the delivery with any body.
     fn check_headers(
         &self,
         headers: &HeaderLookup<'_>,
         received_at: SystemTime,
     ) -> Result<(), Unverified>;
 
-    /// Verifies that one of the secrets has signed this delivery, and recently. Makes the same checks
-    /// as [`check_headers`](Self::check_headers) first, and does a bounded amount of work: one
-    /// HMAC for each secret, and at most [`MAX_PUBLIC_KEY_CHECKS`] verifications by public keys.
+    /// Verifies that one of the secrets has signed this delivery within the tolerance. Begins with the checks of
+    /// [`check_headers`](Self::check_headers). The work is bounded: one HMAC per secret, and at most
+    /// [`MAX_PUBLIC_KEY_CHECKS`] verifications with public keys.
     ///
     /// # Errors
     ///
-    /// The reason, for the log; do not tell the sender. Whatever the delivery holds, this does not
-    /// panic.
+    /// The reason, for the log; do not send it to the sender. No delivery causes a panic.
     fn verify(&self, delivery: &Delivery<'_>) -> Result<Verified, Unverified>;
 
-    /// The number of secrets; [`Verified::secret_index`] is less.
+    /// Returns the number of secrets; [`Verified::secret_index`] is always less.
     fn secret_count(&self) -> usize;
 }
 
-/// The outcome of verifying a genuine delivery.
+/// The result of verifying a genuine delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verified {
-    /// The secret that matched, by its position among those that the constructor took, from 0. When
-    /// several match, the first.
+    /// The index of the secret that matched, in the order of the constructor's arguments. If several match, the first one.
     pub secret_index: usize,
 }
 
@@ -107,14 +105,14 @@ impl Verified {
     }
 }
 
-/// Signs as a sender does.
+/// Creates signatures as a sender does.
 pub trait Signer: fmt::Debug + Send + Sync + 'static {
-    /// The headers, in lower case, to send along with `body` at the time `at`. The `id` names the
-    /// message, where the scheme has a place for that.
+    /// Returns the headers to send with `body` at the time `at`, with names in lower case. `id` is the id of the message, if the
+    /// scheme has one.
     ///
     /// # Errors
     ///
-    /// When there is no key to sign with, or the scheme has no way to say so.
+    /// [`Unsigned`] if there is no key to sign with, or if the id or the time cannot be signed.
     fn sign(
         &self,
         id: &str,
@@ -126,17 +124,17 @@ pub trait Signer: fmt::Debug + Send + Sync + 'static {
 /// Looks up all values of a header by its name in lower case.
 pub type HeaderLookup<'a> = dyn Fn(&str) -> HeaderValues<'a> + 'a;
 
-/// The values of one header; collected from an iterator over all of them, in any order.
+/// The values of one header, collected from an iterator over all of its values, in any order.
 ///
-/// A verifier must know of a second value, or it could check one while a proxy or a handler reads
-/// the other. So there is no conversion from an `Option`: look up all values, not the first.
+/// A verifier must know if there is a second value; otherwise it could check one value while a proxy or a handler uses the
+/// other. So there is no conversion from an `Option`: look up all values, not only the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderValues<'a> {
-    /// The header is not there.
+    /// The header does not occur.
     Missing,
-    /// The header is there once, with this value.
+    /// The header occurs once, with this value.
     Once(&'a [u8]),
-    /// The header is there several times, with the same or with other values.
+    /// The header occurs several times, with equal or different values.
     Repeated,
 }
 
@@ -151,7 +149,7 @@ impl<'a> FromIterator<&'a [u8]> for HeaderValues<'a> {
     }
 }
 
-/// The value of the header `name`, in ASCII, where it is there.
+/// Returns the value of the header `name`, which must be ASCII, if it occurs.
 fn optional_header<'a>(
     headers: &HeaderLookup<'a>,
     name: &str,
@@ -169,7 +167,7 @@ fn optional_header<'a>(
     }
 }
 
-/// The value of the header `name`, in ASCII, which must be there.
+/// Returns the value of the header `name`, which must occur and be ASCII.
 fn required_header<'a>(headers: &HeaderLookup<'a>, name: &str) -> Result<&'a str, Unverified> {
     let missing = || Unverified::Missing {
         header: name.to_owned(),
@@ -177,7 +175,7 @@ fn required_header<'a>(headers: &HeaderLookup<'a>, name: &str) -> Result<&'a str
     optional_header(headers, name)?.ok_or_else(missing)
 }
 
-/// What is verified: a request as it came.
+/// A request to verify.
 #[derive(Clone, Copy)]
 pub struct Delivery<'a> {
     headers: &'a HeaderLookup<'a>,
@@ -186,7 +184,7 @@ pub struct Delivery<'a> {
 }
 
 impl<'a> Delivery<'a> {
-    /// A request with these headers and this body, byte for byte, received at that time.
+    /// Creates a delivery from the headers, the body as it was received, and the time of receipt.
     pub fn new(headers: &'a HeaderLookup<'a>, body: &'a [u8], received_at: SystemTime) -> Self {
         Self {
             headers,
@@ -205,32 +203,32 @@ impl fmt::Debug for Delivery<'_> {
     }
 }
 
-/// Why a delivery is not its sender's.
+/// The reason why a delivery was not verified.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unverified {
     /// A header is missing.
     #[error("header {header} is missing")]
     Missing {
-        /// Its name.
+        /// The name of the header.
         header: String,
     },
-    /// A header is given more than once, or in two spellings with different values.
+    /// A header occurs more than once, or in two spellings with different values.
     #[error("header {header} is given more than once")]
     Repeated {
-        /// Its name.
+        /// The name of the header.
         header: String,
     },
-    /// A header does not have the form of its scheme.
+    /// A header does not have the form that its scheme requires.
     #[error("header {header} is malformed")]
     Malformed {
-        /// Its name.
+        /// The name of the header.
         header: String,
     },
-    /// It was signed too long ago, or in the future.
+    /// The time of the signature is too long ago, or too far in the future.
     #[error("signed at a time too far from now")]
     TooFar,
-    /// No secret has made any of the signatures.
+    /// None of the signatures was made with one of the secrets.
     #[error("no signature matches")]
     NoMatch,
 }
@@ -243,18 +241,18 @@ impl Unverified {
     }
 }
 
-/// Why nothing was signed.
+/// The reason why nothing was signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unsigned {
     /// There are only public keys.
-    #[error("there is no key to sign with")]
+    #[error("no key to sign with: all keys are public")]
     NoKey,
-    /// The message's id has characters that no header may have, or a full stop.
-    #[error("the message's id cannot be signed")]
+    /// The id is empty, or has a full stop or a character that is not allowed in headers.
+    #[error("invalid message id: it must be visible ASCII without a full stop")]
     Id,
     /// The time is before 1970.
-    #[error("the time cannot be signed")]
+    #[error("invalid time: it is before 1970")]
     Time,
 }
 

@@ -97,10 +97,10 @@ impl Config {
         let verifier: Arc<dyn Verifier> = match scheme {
             SignatureScheme::None => return Ok(None),
             SignatureScheme::StandardWebhooks => {
-                Arc::new(StandardWebhooks::with_length(length, secrets)?.within(tolerance))
+                Arc::new(StandardWebhooks::with_length(length, secrets)?.with_tolerance(tolerance))
             }
             SignatureScheme::Stripe => {
-                Arc::new(Stripe::with_length(length, secrets)?.within(tolerance))
+                Arc::new(Stripe::with_length(length, secrets)?.with_tolerance(tolerance))
             }
             SignatureScheme::BodyHmac(scheme) => Arc::new(BodyHmac::with_length(
                 within(scheme.clone(), tolerance),

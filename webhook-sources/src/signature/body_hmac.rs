@@ -133,8 +133,8 @@ impl BodyHmacScheme {
         Self::base64("x-shopify-hmac-sha256")
     }
 
-    /// Cashfree: `x-webhook-signature`, in Base64, over `x-webhook-timestamp` in milliseconds and
-    /// the body, with nothing between them.
+    /// Cashfree: `x-webhook-signature`, in Base64, over `x-webhook-timestamp` in milliseconds and the body, without a
+    /// separator.
     pub fn cashfree() -> Self {
         let timestamp = TimestampHeader::new("x-webhook-timestamp", TimestampUnit::Milliseconds);
         Self::base64("x-webhook-signature").with_timestamp(timestamp)
@@ -158,12 +158,11 @@ impl TimestampUnit {
 }
 
 impl BodyHmac {
-    /// Verifies by any of `secrets`, taken as they are.
+    /// Creates a verifier that accepts signatures of any of the `secrets`, which are used as text.
     ///
     /// # Errors
     ///
-    /// When there is no secret, or one of fewer than [`MIN_SECRET_BYTES`](super::MIN_SECRET_BYTES)
-    /// bytes.
+    /// [`InvalidSecret`] if there is no secret, or one with fewer than [`MIN_SECRET_BYTES`](super::MIN_SECRET_BYTES) bytes.
     pub fn new<S: AsRef<str>>(
         scheme: BodyHmacScheme,
         secrets: impl IntoIterator<Item = S>,
@@ -171,11 +170,11 @@ impl BodyHmac {
         Self::with_length(scheme, SecretLength::Checked, secrets)
     }
 
-    /// Does the same with secrets of any length, where `length` says so.
+    /// Like [`new`](Self::new), and accepts secrets of any length with [`SecretLength::Unchecked`].
     ///
     /// # Errors
     ///
-    /// When there is no secret, an empty one, or one that is too short.
+    /// [`InvalidSecret`] if there is no secret, an empty one, or one that is too short.
     pub fn with_length<S: AsRef<str>>(
         scheme: BodyHmacScheme,
         length: SecretLength,

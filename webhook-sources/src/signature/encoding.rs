@@ -1,4 +1,4 @@
-//! Bytes as text.
+//! Encodes and decodes bytes as text.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -11,13 +11,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// How a signature is written.
+/// The text encoding of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Encoding {
-    /// Two hexadecimal digits a byte, of either case; written in lower case.
+    /// Hexadecimal, in either case; encoded in lower case.
     Hex,
-    /// Base64 (RFC 4648 section 4), with or without padding; written with it.
+    /// Base64 (RFC 4648, section 4), with or without padding; encoded with padding.
     Base64,
 }
 
@@ -29,9 +29,9 @@ impl Encoding {
         }
     }
 
-    /// Decodes a secret into memory that is wiped when it is dropped, also where it fails.
+    /// Decodes a secret into memory that is wiped when it is dropped, also after an error.
     pub(super) fn decode_secret(self, text: &str) -> Option<Zeroizing<Vec<u8>>> {
-        // Room for all of it at once: a buffer that grows would leave copies behind.
+        // Allocates all of it at once, since a growing buffer would leave copies in memory.
         let mut bytes = Zeroizing::new(vec![0; text.len()]);
         let decoded_bytes = match self {
             Self::Hex => {

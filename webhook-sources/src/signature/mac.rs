@@ -11,17 +11,17 @@ use super::{Encoding, InvalidSecret, MIN_SECRET_BYTES, SecretLength};
 /// The length of a tag, in bytes.
 const TAG_BYTES: usize = 32;
 
-/// A key, as the state that it brings the digest into; wiped when it is dropped.
+/// A key, stored as the initial state of the digest. It is wiped when it is dropped.
 #[derive(Clone)]
 pub(super) struct MacKey(Hmac<Sha256>);
 
 impl MacKey {
-    /// A key of `secret`, which is not empty.
+    /// Creates a key from `secret`, which is not empty.
     pub(super) fn new(secret: &[u8]) -> Self {
         Self(Hmac::new_from_slice(secret).expect("HMAC takes keys of any length"))
     }
 
-    /// The tag of `parts`, one after the other.
+    /// Computes the tag of the concatenated `parts`.
     pub(super) fn tag(&self, parts: &[&[u8]]) -> [u8; TAG_BYTES] {
         let mut mac = self.0.clone();
         for part in parts {
@@ -31,7 +31,7 @@ impl MacKey {
     }
 }
 
-/// A key for each of `secrets`, taken as they are.
+/// Creates a key for each of the `secrets`, which are used as text.
 pub(super) fn keys<S: AsRef<str>>(
     secrets: impl IntoIterator<Item = S>,
     length: SecretLength,
@@ -54,7 +54,7 @@ impl fmt::Debug for MacKey {
     }
 }
 
-/// Those of `values` that can be tags.
+/// Decodes the `values` that are valid tags.
 pub(super) fn decode_tags<'a>(
     encoding: Encoding,
     values: impl IntoIterator<Item = &'a str>,
@@ -65,8 +65,8 @@ pub(super) fn decode_tags<'a>(
     tags.filter(|tag| tag.len() == TAG_BYTES).collect()
 }
 
-/// The number of the first of `keys` that makes one of `tags` out of `parts`. Takes as long whichever
-/// it is, and whether there is one.
+/// Returns the number of the first of `keys` whose tag of `parts` is one of `tags`. The time does not depend on which key
+/// matches, nor on whether one matches.
 pub(super) fn find_match<'a>(
     keys: impl IntoIterator<Item = (usize, &'a MacKey)>,
     parts: &[&[u8]],

@@ -1,28 +1,28 @@
-//! Which texts can be secrets.
+//! Checks secrets.
 
 use super::MAX_PUBLIC_KEYS;
 
-/// The fewest bytes of a Standard Webhooks key, as its specification asks for.
+/// The smallest length of a Standard Webhooks key in bytes, from its specification.
 pub const MIN_KEY_BYTES: usize = 24;
 
-/// The fewest bytes of a secret that other schemes take as text.
+/// The smallest length of a secret of other schemes, in bytes.
 pub const MIN_SECRET_BYTES: usize = 8;
 
 /// Whether constructors refuse secrets that are too short to be safe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SecretLength {
-    /// They refuse keys of fewer than [`MIN_KEY_BYTES`] bytes for Standard Webhooks, and secrets of
-    /// fewer than [`MIN_SECRET_BYTES`] bytes elsewhere.
+    /// Refuse keys with fewer than [`MIN_KEY_BYTES`] bytes for Standard Webhooks, and secrets with fewer than
+    /// [`MIN_SECRET_BYTES`] bytes for other schemes.
     #[default]
     Checked,
-    /// They take any secret that is not empty: for tests, and for senders whose secrets are short.
-    /// A short secret can be found by trying, with one delivery to compare.
+    /// Accept every secret that is not empty: for tests, and for senders with short secrets. Somebody who has one delivery can
+    /// find a short secret by trying.
     Unchecked,
 }
 
 impl SecretLength {
-    /// Refuses `secret` where it is empty, or checked and shorter than `min_bytes`.
+    /// Refuses an empty `secret` and, if lengths are checked, one that is shorter than `min_bytes`.
     pub(super) const fn check(self, secret: &[u8], min_bytes: usize) -> Result<(), InvalidSecret> {
         match self {
             _ if secret.is_empty() => Err(InvalidSecret::Empty),
@@ -32,26 +32,26 @@ impl SecretLength {
     }
 }
 
-/// Why a text cannot be a secret. No part of the text is in the error.
+/// The reason why a secret is invalid. The error contains no part of the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidSecret {
-    /// There is none.
+    /// There is no secret.
     #[error("no secret is given")]
     None,
-    /// It has no characters, or stands for no bytes.
+    /// The secret is empty.
     #[error("a secret is empty")]
     Empty,
-    /// It is too short to be safe.
+    /// The secret is too short to be safe.
     #[error("a secret is shorter than {min_bytes} bytes")]
     TooShort {
-        /// The fewest bytes that it may have.
+        /// The smallest allowed length in bytes.
         min_bytes: usize,
     },
-    /// It should be Base64, after its prefix, and is not.
+    /// The secret is not Base64 after its prefix.
     #[error("a secret is not Base64")]
     NotBase64,
-    /// It should be an Ed25519 key of 32 bytes (or 64, where it is a private one), and is not.
+    /// The key is not an Ed25519 key of 32 bytes (a private key may have 64).
     #[error("a key is not an Ed25519 key")]
     NotEd25519,
     /// There are more than [`MAX_PUBLIC_KEYS`] public and private keys.

@@ -13,7 +13,7 @@ use super::{
     optional_header, required_header,
 };
 
-/// The most public and private keys that one verifier takes, so that a signature is tried with each.
+/// The largest number of public and private keys of one verifier: a single signature is tried with each of them.
 pub const MAX_PUBLIC_KEYS: usize = MAX_PUBLIC_KEY_CHECKS;
 
 /// The names of the headers.
@@ -23,33 +23,32 @@ struct Names {
     signature: &'static str,
 }
 
-/// As the specification has them.
+/// The names in the specification.
 const NAMES: Names = Names {
     id: "webhook-id",
     timestamp: "webhook-timestamp",
     signature: "webhook-signature",
 };
 
-/// As those have them who came before it.
+/// The names of Svix, from before the specification.
 const OLDER_NAMES: Names = Names {
     id: "svix-id",
     timestamp: "svix-timestamp",
     signature: "svix-signature",
 };
 
-/// The scheme of the Standard Webhooks specification: the headers `webhook-id`,
-/// `webhook-timestamp` and `webhook-signature` (or `svix-…`), the last a list of signatures over
-/// id, time and body with full stops between them. `v1` is HMAC-SHA256, `v1a` Ed25519; other versions
-/// are ignored.
+/// The scheme of the Standard Webhooks specification.
 ///
-/// `svix-…` headers count where there is no `webhook-signature`. Where a header comes in both
-/// spellings, both must have the same value: otherwise a proxy or a handler could read another one
-/// than was verified.
+/// The headers are `webhook-id`, `webhook-timestamp` and `webhook-signature` (or `svix-…`). The last one is a list of signatures
+/// over id, time and body with full stops between them. `v1` is HMAC-SHA256, `v1a` is Ed25519; other versions are ignored.
 ///
-/// An id with a full stop is refused: where it ends could be disputed.
+/// `svix-…` headers are used if there is no `webhook-signature`. If a header occurs in both spellings, both must have the same
+/// value: otherwise a proxy or a handler could use another value than the verified one.
+///
+/// An id with a full stop is refused, since its end would be ambiguous.
 #[derive(Clone, Debug)]
 pub struct StandardWebhooks {
-    /// Each with the position of its secret, as all keys here.
+    /// The keys, each with the index of its secret, as for the other keys.
     macs: Vec<(usize, MacKey)>,
     publics: Vec<(usize, VerifyingKey)>,
     privates: Vec<SigningKey>,
@@ -58,23 +57,24 @@ pub struct StandardWebhooks {
 }
 
 impl StandardWebhooks {
-    /// Verifies by any of `secrets`, within [`DEFAULT_TOLERANCE`]: `whsec_…`, the same without its
-    /// prefix, public keys `whpk_…`, and private ones `whsk_…`, which can sign. The version may stand
-    /// before them, as Supabase writes it: `v1,whsec_…`.
+    /// Creates a verifier that accepts signatures of any of the `secrets`, within [`DEFAULT_TOLERANCE`].
+    ///
+    /// A secret is `whsec_…` or the same without the prefix, a public key `whpk_…`, or a private key `whsk_…`, which can also sign.
+    /// A version before it, such as `v1,whsec_…`, is accepted, since Supabase writes it.
     ///
     /// # Errors
     ///
-    /// When there is no secret, or what follows the prefix is not Base64, not a key, or shorter than
-    /// [`MIN_KEY_BYTES`]; or when there are more than [`MAX_PUBLIC_KEYS`] public and private keys.
+    /// [`InvalidSecret`] if there is no secret; if the text after the prefix is not Base64, not a key, or shorter than
+    /// [`MIN_KEY_BYTES`]; or if there are more than [`MAX_PUBLIC_KEYS`] public and private keys.
     pub fn new<S: AsRef<str>>(secrets: impl IntoIterator<Item = S>) -> Result<Self, InvalidSecret> {
         Self::with_length(SecretLength::Checked, secrets)
     }
 
-    /// Does the same with secrets of any length, where `length` says so.
+    /// Like [`new`](Self::new), and accepts secrets of any length with [`SecretLength::Unchecked`].
     ///
     /// # Errors
     ///
-    /// As [`new`](Self::new) has them, but for the length where it is not checked.
+    /// The same as for [`new`](Self::new), except for the length if it is not checked.
     pub fn with_length<S: AsRef<str>>(
         length: SecretLength,
         secrets: impl IntoIterator<Item = S>,
@@ -97,9 +97,9 @@ impl StandardWebhooks {
         }
     }
 
-    /// Takes signatures made at most as long ago, or as far in the future.
+    /// Sets how far the time of a signature may be from now, in both directions. Default: [`DEFAULT_TOLERANCE`].
     #[must_use]
-    pub fn within(self, tolerance: Duration) -> Self {
+    pub fn with_tolerance(self, tolerance: Duration) -> Self {
         Self { tolerance, ..self }
     }
 
@@ -118,7 +118,7 @@ impl StandardWebhooks {
             let key = VerifyingKey::from_bytes(&key).map_err(|_| InvalidSecret::NotEd25519)?;
             self.publics.push((position, key));
         } else if let Some(key) = unversioned("v1a,", "whsk_") {
-            // Some write the public half behind the private one.
+            // Some senders append the public key to the private key.
             let bytes = decode(key)?;
             let seed = bytes.get(..32).filter(|_| [32, 64].contains(&bytes.len()));
             let seed = key_bytes(seed.ok_or(InvalidSecret::NotEd25519)?)?;
@@ -192,7 +192,7 @@ impl StandardWebhooks {
                 (name == version).then_some(value)
             })
         };
-        // Whatever is not a signature, or of a version for which there is no key, matches nothing.
+        // Invalid signatures, and versions for which there is no key, do not match.
         let tags = if self.macs.is_empty() {
             Vec::new()
         } else {
@@ -217,7 +217,7 @@ impl StandardWebhooks {
         })
     }
 
-    /// The position of the first key that made one of `signatures`, of those pairs that are tried.
+    /// Returns the index of the secret of the first pair that matches, among the pairs that are tried.
     fn find_signer(&self, parts: &[&[u8]], signatures: &[Signature]) -> Option<usize> {
         if signatures.is_empty() {
             return None;
@@ -268,7 +268,7 @@ impl Verifier for StandardWebhooks {
 }
 
 impl Signer for StandardWebhooks {
-    /// With every secret and every private key, as far as a receiver looks at their signatures.
+    /// Signs with every secret and every private key, up to [`MAX_SIGNATURES`].
     fn sign(
         &self,
         id: &str,

@@ -11,10 +11,10 @@ use super::{
 
 const HEADER: &str = "stripe-signature";
 
-/// Stripe's scheme: the header `Stripe-Signature: t=…,v1=…` with HMAC-SHA256 over time, full stop
-/// and body; several `v1`, where Stripe is rolling a secret. Other versions are ignored.
+/// Stripe's scheme: the header `Stripe-Signature: t=…,v1=…` with HMAC-SHA256 over time, full stop and body. There are several
+/// `v1` while Stripe rolls a secret. Other versions are ignored.
 ///
-/// A secret is the whole text that the dashboard shows, `whsec_` included.
+/// A secret is the whole text that the dashboard shows, including `whsec_`.
 #[derive(Clone, Debug)]
 pub struct Stripe {
     keys: Vec<MacKey>,
@@ -22,21 +22,20 @@ pub struct Stripe {
 }
 
 impl Stripe {
-    /// Verifies by any of `secrets`, within [`DEFAULT_TOLERANCE`].
+    /// Creates a verifier that accepts signatures of any of the `secrets`, within [`DEFAULT_TOLERANCE`].
     ///
     /// # Errors
     ///
-    /// When there is no secret, or one of fewer than [`MIN_SECRET_BYTES`](super::MIN_SECRET_BYTES)
-    /// bytes.
+    /// [`InvalidSecret`] if there is no secret, or one with fewer than [`MIN_SECRET_BYTES`](super::MIN_SECRET_BYTES) bytes.
     pub fn new<S: AsRef<str>>(secrets: impl IntoIterator<Item = S>) -> Result<Self, InvalidSecret> {
         Self::with_length(SecretLength::Checked, secrets)
     }
 
-    /// Does the same with secrets of any length, where `length` says so.
+    /// Like [`new`](Self::new), and accepts secrets of any length with [`SecretLength::Unchecked`].
     ///
     /// # Errors
     ///
-    /// When there is no secret, an empty one, or one that is too short.
+    /// [`InvalidSecret`] if there is no secret, an empty one, or one that is too short.
     pub fn with_length<S: AsRef<str>>(
         length: SecretLength,
         secrets: impl IntoIterator<Item = S>,
@@ -47,9 +46,9 @@ impl Stripe {
         })
     }
 
-    /// Takes signatures made at most as long ago, or as far in the future.
+    /// Sets how far the time of a signature may be from now, in both directions. Default: [`DEFAULT_TOLERANCE`].
     #[must_use]
-    pub fn within(self, tolerance: Duration) -> Self {
+    pub fn with_tolerance(self, tolerance: Duration) -> Self {
         Self { tolerance, ..self }
     }
 }
@@ -115,7 +114,7 @@ impl Verifier for Stripe {
 }
 
 impl Signer for Stripe {
-    /// With every secret, as far as a receiver looks at their signatures. Stripe's scheme has no place for the id.
+    /// Signs with every secret, up to [`MAX_SIGNATURES`]. Stripe's scheme has no id.
     fn sign(
         &self,
         _id: &str,

@@ -1,18 +1,18 @@
-//! The time that a signature names.
+//! The time of a signature.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// More digits than milliseconds will have for two hundred years.
+/// The largest number of digits. Milliseconds have fewer for the next 200 years.
 const MAX_DIGITS: usize = 14;
 
-/// A whole number of units since 1970, in digits and nothing else.
+/// Parses a whole number of units since 1970, which consists only of digits.
 pub(super) fn parse(text: &str) -> Option<u64> {
     let is_number =
         (1..=MAX_DIGITS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     is_number.then(|| text.parse().ok()).flatten()
 }
 
-/// Whether `at`, since 1970, is no further than `tolerance` from `now`.
+/// Whether `at`, counted from 1970, is within `tolerance` of `now`.
 pub(super) fn is_near(at: Duration, now: SystemTime, tolerance: Duration) -> bool {
     let Ok(now) = now.duration_since(UNIX_EPOCH) else {
         return false;
@@ -20,7 +20,7 @@ pub(super) fn is_near(at: Duration, now: SystemTime, tolerance: Duration) -> boo
     now.abs_diff(at) <= tolerance
 }
 
-/// How long after 1970 `at` is.
+/// Returns the time from 1970 to `at`.
 pub(super) fn since_epoch(at: SystemTime) -> Option<Duration> {
     at.duration_since(UNIX_EPOCH).ok()
 }

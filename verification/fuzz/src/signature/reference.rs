@@ -337,7 +337,7 @@ fn standard(
         .filter(|_| publics)
         .map(|number| write(&key(number)));
     let scheme = StandardWebhooks::new(by_mac.chain(by_key)).expect("good secrets");
-    scheme.within(Duration::from_secs(TOLERANCE_SECONDS))
+    scheme.with_tolerance(Duration::from_secs(TOLERANCE_SECONDS))
 }
 
 /// The secret's bytes are what signs.
@@ -347,7 +347,7 @@ fn text_secret_of_bytes(number: u8) -> String {
 
 fn stripe(count: u8) -> Stripe {
     let scheme = Stripe::new((0..count).map(text_secret)).expect("good secrets");
-    scheme.within(Duration::from_secs(TOLERANCE_SECONDS))
+    scheme.with_tolerance(Duration::from_secs(TOLERANCE_SECONDS))
 }
 
 fn body_hmac(preset: Preset, count: u8) -> BodyHmac {
