@@ -388,8 +388,8 @@ async fn unusable_tls_files_are_lasting_errors_that_name_them() {
         (&missing, "it cannot be read"),
         (&below, "it cannot be read"),
         (&directory, "it is not a regular file"),
-        (&empty, "it holds no"),
-        (&text, "it holds no"),
+        (&empty, "it contains no"),
+        (&text, "it contains no"),
     ] {
         for (parameter, query) in [
             (
