@@ -1,0 +1,443 @@
+//! The operations of [`Admin`](webhook_core::Admin).
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sqlx::{Row, SqlitePool};
+use webhook_core::{
+    Attempt, ConflictRecord, Counts, DeleteBodies, EventRef, EventSummary, FailedAttempt,
+    FailureReason, Kind, MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State,
+    TerminalState,
+};
+
+use crate::accept::requeue_failed;
+use crate::error::SqliteError;
+use crate::writer::Transaction;
+use crate::{microseconds, record};
+
+pub(crate) async fn kinds(readers: &SqlitePool) -> Result<Vec<Kind>, SqliteError> {
+    let rows = sqlx::query(
+        "SELECT name FROM kinds
+         WHERE EXISTS (SELECT 1 FROM queue WHERE queue.kind = kinds.kind)
+            OR EXISTS (SELECT 1 FROM outcomes WHERE outcomes.kind = kinds.kind)
+         ORDER BY name",
+    )
+    .fetch_all(readers)
+    .await?;
+    rows.iter()
+        .map(|row| record::kind(row.try_get(0)?))
+        .collect()
+}
+
+pub(crate) async fn counts(
+    readers: &SqlitePool,
+    now_us: i64,
+    kind: &Kind,
+) -> Result<Counts, SqliteError> {
+    let row = sqlx::query(
+        "WITH asked AS (SELECT kind FROM kinds WHERE name = ?1)
+         SELECT
+           (SELECT count(*) FROM queue
+            WHERE kind = (SELECT kind FROM asked) AND leased_until_us > ?2),
+           (SELECT count(*) FROM queue
+            WHERE kind = (SELECT kind FROM asked) AND due_us <= ?2
+              AND (leased_until_us IS NULL OR leased_until_us <= ?2)),
+           (SELECT count(*) FROM queue
+            WHERE kind = (SELECT kind FROM asked) AND due_us > ?2
+              AND (leased_until_us IS NULL OR leased_until_us <= ?2)),
+           (SELECT count(*) FROM outcomes WHERE kind = (SELECT kind FROM asked) AND failed = 0),
+           (SELECT count(*) FROM outcomes WHERE kind = (SELECT kind FROM asked) AND failed = 1)",
+    )
+    .bind(kind.as_str())
+    .bind(now_us)
+    .fetch_one(readers)
+    .await?;
+    let count = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+    Ok(Counts::default()
+        .with_leased(count(0)?)
+        .with_due(count(1)?)
+        .with_waiting(count(2)?)
+        .with_processed(count(3)?)
+        .with_failed(count(4)?))
+}
+
+pub(crate) async fn lag(
+    readers: &SqlitePool,
+    now_us: i64,
+    kind: &Kind,
+) -> Result<Option<Duration>, SqliteError> {
+    let row = sqlx::query(
+        "SELECT due_us FROM queue INDEXED BY queue_due
+         WHERE kind = (SELECT kind FROM kinds WHERE name = ?1) AND due_us <= ?2
+           AND (leased_until_us IS NULL OR leased_until_us <= ?2)
+         ORDER BY due_us LIMIT 1",
+    )
+    .bind(kind.as_str())
+    .bind(now_us)
+    .fetch_optional(readers)
+    .await?;
+    let due_us: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
+    Ok(due_us.map(|due_us| microseconds::duration(now_us - due_us)))
+}
+
+pub(crate) async fn settled(
+    readers: &SqlitePool,
+    now_us: i64,
+    kind: &Kind,
+    within: Duration,
+) -> Result<SettledCounts, SqliteError> {
+    // All columns of the index are named, so that only events settled within that time are read.
+    let row = sqlx::query(
+        "SELECT count(*) FILTER (WHERE failed = 0), count(*) FILTER (WHERE failed = 1)
+         FROM outcomes INDEXED BY outcomes_settled
+         WHERE kind = (SELECT kind FROM kinds WHERE name = ?1)
+           AND failed IN (0, 1) AND body_deleted IN (0, 1) AND settled_us >= ?2",
+    )
+    .bind(kind.as_str())
+    .bind(now_us.saturating_sub(microseconds::of(within)))
+    .fetch_one(readers)
+    .await?;
+    let count = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+    Ok(SettledCounts::default()
+        .with_processed(count(0)?)
+        .with_failed(count(1)?))
+}
+
+/// What lists select of events and conflicts, beside the page.
+macro_rules! listed {
+    ($page:literal) => {
+        concat!(
+            "WITH page AS MATERIALIZED (",
+            $page,
+            ")
+             SELECT page.*, event.key, event.fingerprint, event.headers, event.accepted_us,
+                    conflict.count AS conflict_count, conflict.last_us AS last_conflict_us
+             FROM page
+             CROSS JOIN events AS event ON event.id = page.id
+             LEFT JOIN conflicts AS conflict ON conflict.id = page.id
+             ORDER BY page.id"
+        )
+    };
+}
+
+/// Parameters of the lists: kind, last id of the page before, length, null or the shortest time until the events can
+/// be claimed, now. Settled events never match the fourth.
+const LIST_PROCESSING: &str = listed!(
+    "SELECT id, NULL AS failed, 0 AS body_deleted, attempts, reason, NULL AS settled_us, due_us,
+            CASE WHEN leased_until_us > ?5 THEN leased_until_us END AS leased_until_us
+     FROM queue
+     WHERE id > ?2 AND kind = (SELECT kind FROM kinds WHERE name = ?1)
+       AND (?4 IS NULL OR max(due_us, coalesce(leased_until_us, due_us)) > ?5 + ?4)
+     ORDER BY id LIMIT ?3"
+);
+
+const LIST_PROCESSED: &str = listed!(
+    "SELECT id, failed, body_deleted, attempts, reason, settled_us, NULL AS due_us,
+            NULL AS leased_until_us
+     FROM outcomes
+     WHERE id > ?2 AND kind = (SELECT kind FROM kinds WHERE name = ?1) AND failed = 0
+       AND ?4 IS NULL AND ?5 IS NOT NULL
+     ORDER BY id LIMIT ?3"
+);
+
+/// A statement of its own, since the partial index of failed events is used only for a literal.
+const LIST_FAILED: &str = listed!(
+    "SELECT id, failed, body_deleted, attempts, reason, settled_us, NULL AS due_us,
+            NULL AS leased_until_us
+     FROM outcomes INDEXED BY outcomes_failed
+     WHERE id > ?2 AND kind = (SELECT kind FROM kinds WHERE name = ?1) AND failed = 1
+       AND ?4 IS NULL AND ?5 IS NOT NULL
+     ORDER BY id LIMIT ?3"
+);
+
+pub(crate) async fn list(
+    readers: &SqlitePool,
+    now_us: i64,
+    page: &Page,
+) -> Result<Vec<EventSummary>, SqliteError> {
+    let statement = match page.state {
+        State::Processing => LIST_PROCESSING,
+        State::Processed => LIST_PROCESSED,
+        State::Failed => LIST_FAILED,
+    };
+    let rows = sqlx::query(statement)
+        .bind(page.kind.as_str())
+        .bind(page.after.map_or(0, |after| after.get()))
+        .bind(i64::try_from(page.limit.get()).unwrap_or(i64::MAX))
+        .bind(page.held_for_over.map(microseconds::of))
+        .bind(now_us)
+        .fetch_all(readers)
+        .await?;
+    let summaries = rows.iter().map(|row| {
+        let kind = page.kind.clone();
+        let key = record::key(row.try_get("key")?)?;
+        record::summary(row, EventRef { kind, key })
+    });
+    summaries.collect()
+}
+
+pub(crate) async fn conflicts(
+    readers: &SqlitePool,
+    event: &EventRef,
+) -> Result<Vec<ConflictRecord>, SqliteError> {
+    let rows = sqlx::query(
+        "SELECT kept.received_us, kept.fingerprint, kept.body, kept.body_bytes
+         FROM conflict_bodies AS kept
+         WHERE kept.id = (SELECT id FROM events
+                          WHERE key = ?2 AND kind = (SELECT kind FROM kinds WHERE name = ?1))
+         ORDER BY kept.number DESC",
+    )
+    .bind(event.kind.as_str())
+    .bind(event.key.as_str())
+    .fetch_all(readers)
+    .await?;
+    let records = rows.iter().map(|row| {
+        Ok(ConflictRecord::new(
+            microseconds::time(row.try_get(0)?),
+            record::fingerprint(row.try_get(1)?)?,
+            Bytes::copy_from_slice(row.try_get(2)?),
+            row.try_get::<i64, _>(3)?.unsigned_abs(),
+        ))
+    });
+    records.collect()
+}
+
+pub(crate) async fn failed_attempts(
+    readers: &SqlitePool,
+    event: &EventRef,
+) -> Result<Vec<FailedAttempt>, SqliteError> {
+    let rows = sqlx::query(
+        "SELECT kept.attempt, kept.ended_us, kept.reason FROM failed_attempts AS kept
+         WHERE kept.id = (SELECT id FROM events
+                          WHERE key = ?2 AND kind = (SELECT kind FROM kinds WHERE name = ?1))
+         ORDER BY kept.fence DESC",
+    )
+    .bind(event.kind.as_str())
+    .bind(event.key.as_str())
+    .fetch_all(readers)
+    .await?;
+    let attempts = rows.iter().map(|row| {
+        let number: u32 = row.try_get(0)?;
+        let number = NonZeroU32::new(number).ok_or_else(|| SqliteError::Damaged {
+            detail: "its attempt has number 0".to_owned(),
+        })?;
+        Ok(FailedAttempt::new(
+            Attempt::new(number),
+            microseconds::time(row.try_get(1)?),
+            FailureReason::from_stored(row.try_get::<&str, _>(2)?),
+        ))
+    });
+    attempts.collect()
+}
+
+async fn id(
+    transaction: &mut Transaction<'_>,
+    event: &EventRef,
+) -> Result<Option<i64>, SqliteError> {
+    let kind = transaction
+        .kinds
+        .number(transaction.connection, &event.kind);
+    let Some(kind) = kind.await? else {
+        return Ok(None);
+    };
+    let row = sqlx::query("SELECT id FROM events WHERE key = ?1 AND kind = ?2")
+        .bind(event.key.as_str())
+        .bind(kind)
+        .fetch_optional(&mut *transaction.connection)
+        .await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
+}
+
+pub(crate) async fn requeue(
+    transaction: &mut Transaction<'_>,
+    events: &[EventRef],
+) -> Result<Vec<Requeued>, SqliteError> {
+    let mut answers = Vec::with_capacity(events.len());
+    for event in events {
+        answers.push(match id(transaction, event).await? {
+            None => Requeued::NotFound,
+            Some(id) if requeue_failed(transaction, id, 0).await? => Requeued::Applied,
+            Some(_) => Requeued::NotFailed,
+        });
+    }
+    Ok(answers)
+}
+
+pub(crate) async fn make_due(
+    transaction: &mut Transaction<'_>,
+    events: &[EventRef],
+    leases: RunningLeases,
+) -> Result<Vec<MadeDue>, SqliteError> {
+    let mut answers = Vec::with_capacity(events.len());
+    for event in events {
+        answers.push(match id(transaction, event).await? {
+            None => MadeDue::NotFound,
+            Some(id) => make_one_due(transaction, id, leases).await?,
+        });
+    }
+    Ok(answers)
+}
+
+async fn make_one_due(
+    transaction: &mut Transaction<'_>,
+    id: i64,
+    leases: RunningLeases,
+) -> Result<MadeDue, SqliteError> {
+    let now_us = transaction.now_us;
+    let row = sqlx::query("SELECT due_us, leased_until_us FROM queue WHERE id = ?1")
+        .bind(id)
+        .fetch_optional(&mut *transaction.connection)
+        .await?;
+    let Some(row) = row else {
+        return Ok(MadeDue::Settled);
+    };
+    let due_us: i64 = row.try_get(0)?;
+    let is_leased = row
+        .try_get::<Option<i64>, _>(1)?
+        .is_some_and(|until| until > now_us);
+    if is_leased && leases == RunningLeases::Keep {
+        return Ok(MadeDue::Leased);
+    }
+    if !is_leased && due_us <= now_us {
+        return Ok(MadeDue::AlreadyDue);
+    }
+    // A lease that ends here is as one that ended by itself: it is not null, so that the next claim records
+    // the attempt as lost.
+    sqlx::query(
+        "UPDATE queue SET due_us = min(due_us, ?2),
+           leased_until_us = CASE WHEN leased_until_us > ?2 THEN ?2 ELSE leased_until_us END
+         WHERE id = ?1",
+    )
+    .bind(id)
+    .bind(now_us)
+    .execute(&mut *transaction.connection)
+    .await?;
+    Ok(MadeDue::Applied)
+}
+
+pub(crate) async fn prune(
+    transaction: &mut Transaction<'_>,
+    prune: &Prune,
+) -> Result<usize, SqliteError> {
+    let failed = match prune.state {
+        TerminalState::Processed => 0,
+        TerminalState::Failed => 1,
+    };
+    let limit = prune.limit.get();
+    let mut ids = Vec::new();
+    // Bodies are deleted in the same order as events: those without bodies are the oldest.
+    for body_deleted in [1, 0] {
+        if ids.len() < limit {
+            let more = limit - ids.len();
+            let older = (&prune.kind, prune.older_than);
+            ids.extend(oldest(transaction, older, failed, body_deleted, more).await?);
+        }
+    }
+    let deleted = ids.len();
+    let ids = record::json(&ids);
+    for statement in [
+        "DELETE FROM failed_attempts WHERE id IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM conflict_bodies WHERE id IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM conflicts WHERE id IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM outcomes WHERE id IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM events WHERE id IN (SELECT value FROM json_each(?1))",
+    ] {
+        sqlx::query(statement)
+            .bind(&ids)
+            .execute(&mut *transaction.connection)
+            .await?;
+    }
+    Ok(deleted)
+}
+
+pub(crate) async fn delete_bodies(
+    transaction: &mut Transaction<'_>,
+    delete: &DeleteBodies,
+) -> Result<usize, SqliteError> {
+    let older = (&delete.kind, delete.older_than);
+    let ids = oldest(transaction, older, 0, 0, delete.limit.get()).await?;
+    let deleted = ids.len();
+    let ids = record::json(&ids);
+    for statement in [
+        "DELETE FROM conflict_bodies WHERE id IN (SELECT value FROM json_each(?1))",
+        "UPDATE outcomes SET body_deleted = 1 WHERE id IN (SELECT value FROM json_each(?1))",
+        "UPDATE events SET headers = NULL, body = x'' WHERE id IN (SELECT value FROM json_each(?1))",
+    ] {
+        sqlx::query(statement)
+            .bind(&ids)
+            .execute(&mut *transaction.connection)
+            .await?;
+    }
+    Ok(deleted)
+}
+
+/// The ids of the events that were settled first.
+async fn oldest(
+    transaction: &mut Transaction<'_>,
+    (kind, older_than): (&Kind, Duration),
+    failed: i64,
+    body_deleted: i64,
+    limit: usize,
+) -> Result<Vec<i64>, SqliteError> {
+    let kind = transaction.kinds.number(transaction.connection, kind);
+    let Some(kind) = kind.await? else {
+        return Ok(Vec::new());
+    };
+    let rows = sqlx::query(
+        "SELECT id FROM outcomes INDEXED BY outcomes_settled
+         WHERE kind = ?1 AND failed = ?2 AND body_deleted = ?3 AND settled_us <= ?4
+         ORDER BY settled_us LIMIT ?5",
+    )
+    .bind(kind)
+    .bind(failed)
+    .bind(body_deleted)
+    .bind(
+        transaction
+            .now_us
+            .saturating_sub(microseconds::of(older_than)),
+    )
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .fetch_all(&mut *transaction.connection)
+    .await?;
+    Ok(rows
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()?)
+}
+
+/// Returns whether the kind was not paused before.
+pub(crate) async fn pause(
+    transaction: &mut Transaction<'_>,
+    kind: &Kind,
+) -> Result<bool, SqliteError> {
+    let inserted = sqlx::query(
+        "INSERT INTO paused_kinds (name, paused_us) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+    )
+    .bind(kind.as_str())
+    .bind(transaction.now_us)
+    .execute(&mut *transaction.connection)
+    .await?;
+    Ok(inserted.rows_affected() > 0)
+}
+
+/// Returns whether the kind was paused before.
+pub(crate) async fn resume(
+    transaction: &mut Transaction<'_>,
+    kind: &Kind,
+) -> Result<bool, SqliteError> {
+    let deleted = sqlx::query("DELETE FROM paused_kinds WHERE name = ?1")
+        .bind(kind.as_str())
+        .execute(&mut *transaction.connection)
+        .await?;
+    Ok(deleted.rows_affected() > 0)
+}
+
+pub(crate) async fn paused(readers: &SqlitePool) -> Result<Vec<Kind>, SqliteError> {
+    let rows = sqlx::query("SELECT name FROM paused_kinds ORDER BY name")
+        .fetch_all(readers)
+        .await?;
+    rows.iter()
+        .map(|row| record::kind(row.try_get(0)?))
+        .collect()
+}

@@ -1,0 +1,145 @@
+//! What can go wrong with the file.
+
+use std::path::PathBuf;
+
+use webhook_core::StoreError;
+
+/// Why the file did not do what was asked. This is the source of every [`StoreError`] of this backend.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SqliteError {
+    /// The file cannot be opened or created.
+    #[error("cannot open {}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The file is an SQLite database of another program.
+    #[error("{} is a database of another program: choose another file", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is no SQLite database, or it is damaged.
+    #[error(
+        "{} is damaged or no SQLite database: restore a backup, or recover what is left with \
+         `sqlite3 FILE .recover`",
+        path.display()
+    )]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        #[source]
+        source: sqlx::Error,
+    },
+    /// The file was migrated by a newer version of this program.
+    #[error("{} has version {found}, this program knows up to {known}: update it", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// The version of the file.
+        found: i64,
+        /// The latest version that this program knows.
+        known: i64,
+    },
+    /// SQLite cannot use a write-ahead log here.
+    #[error(
+        "SQLite cannot use a write-ahead log for {} (its journal mode is `{mode}`): put the file on a local disk, not \
+         on a network file system",
+        path.display()
+    )]
+    NoWal {
+        /// The file.
+        path: PathBuf,
+        /// The journal mode that SQLite uses instead.
+        mode: String,
+    },
+    /// The SQLite in this build has a bug that may damage files.
+    #[error("SQLite {version} may damage files (WAL-reset bug): build with SQLite 3.51.3 or newer")]
+    OldSqlite {
+        /// Its version.
+        version: String,
+    },
+    /// The disk is full.
+    #[error("the disk is full")]
+    Full(#[source] sqlx::Error),
+    /// The file, its folder or its file system is read-only.
+    #[error("the file is read-only")]
+    ReadOnly(#[source] sqlx::Error),
+    /// Another process wrote for longer than this one waits.
+    #[error("another process locks the file")]
+    Locked(#[source] sqlx::Error),
+    /// SQLite failed otherwise.
+    #[error("SQLite failed")]
+    Database(#[source] sqlx::Error),
+    /// A stored row is not what this program writes.
+    #[error("stored event is damaged: {detail}")]
+    Damaged {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The store is closed, or its writer ended.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// SQLite's primary result codes (<https://sqlite.org/rescode.html>).
+mod code {
+    pub(super) const BUSY: i32 = 5;
+    pub(super) const READONLY: i32 = 8;
+    pub(super) const IOERR: i32 = 10;
+    pub(super) const CORRUPT: i32 = 11;
+    pub(super) const FULL: i32 = 13;
+    pub(super) const NOTADB: i32 = 26;
+}
+
+/// The primary result code of an error of SQLite.
+fn primary_code(error: &sqlx::Error) -> Option<i32> {
+    let code = error.as_database_error()?.code()?;
+    Some(code.parse::<i32>().ok()? & 0xff)
+}
+
+impl From<sqlx::Error> for SqliteError {
+    fn from(error: sqlx::Error) -> Self {
+        match primary_code(&error) {
+            Some(code::FULL) => Self::Full(error),
+            Some(code::READONLY) => Self::ReadOnly(error),
+            Some(code::BUSY) => Self::Locked(error),
+            _ => Self::Database(error),
+        }
+    }
+}
+
+impl From<SqliteError> for StoreError {
+    fn from(error: SqliteError) -> Self {
+        Self::unavailable(error)
+    }
+}
+
+impl SqliteError {
+    /// The error of opening `path`.
+    pub(crate) fn opening(path: &std::path::Path, source: sqlx::Error) -> Self {
+        let path = path.to_owned();
+        match primary_code(&source) {
+            Some(code::CORRUPT | code::NOTADB) => Self::Corrupt { path, source },
+            Some(code::BUSY) => Self::Locked(source),
+            _ => Self::Open { path, source },
+        }
+    }
+
+    /// Whether the connection should be opened anew. After an error of the disk SQLite's view of the file may
+    /// differ from the file itself.
+    pub(crate) fn spoils_connection(&self) -> bool {
+        match self {
+            Self::Database(error) => {
+                !matches!(error, sqlx::Error::Database(_))
+                    || primary_code(error) == Some(code::IOERR)
+            }
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Opens the file: checks that it is ours, creates or updates its tables, and sets what the connections need.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
+};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
+
+use crate::error::SqliteError;
+use crate::options::SqliteOptions;
+
+/// Identifies the files of this program (`PRAGMA application_id`): "WHin" in ASCII.
+const APPLICATION_ID: i64 = 0x5748_696e;
+
+/// The migrations in their order. The number of those that a file has is its `PRAGMA user_version`. A released
+/// migration never changes.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/create_inbox.sql")];
+
+/// The first version of SQLite without the WAL-reset bug (<https://sqlite.org/wal.html#walresetbug>).
+const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
+
+/// The most statements that a connection keeps prepared. Inserts of 1, 2, 4, … rows have one each.
+const STATEMENTS: usize = 256;
+
+/// How much of the write-ahead log stays on the disk after a checkpoint.
+const JOURNAL_BYTES: u64 = 64 << 20;
+
+/// The page cache of a connection that reads.
+const READER_CACHE_BYTES: u64 = 4 << 20;
+
+/// The rows that are buffered between SQLite's thread and its caller.
+const BUFFERED_ROWS: usize = 1_024;
+
+fn connect_options(path: &Path, busy_timeout: Duration, cache_bytes: u64) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(busy_timeout)
+        .statement_cache_capacity(STATEMENTS)
+        .row_buffer_size(BUFFERED_ROWS)
+        // A negative number is a size in KiB.
+        .pragma("cache_size", format!("-{}", cache_bytes.div_ceil(1024)))
+        .pragma("temp_store", "MEMORY")
+        .disable_statement_logging()
+}
+
+/// The options of connections that read.
+pub(crate) fn reader(options: &SqliteOptions) -> SqliteConnectOptions {
+    connect_options(&options.path, options.busy_timeout, READER_CACHE_BYTES).read_only(true)
+}
+
+/// Opens the connection that writes. The file must be [prepared](prepare).
+pub(crate) async fn writer(options: &SqliteOptions) -> Result<SqliteConnection, SqliteError> {
+    connect_options(&options.path, options.busy_timeout, options.cache_bytes)
+        .pragma("wal_autocheckpoint", options.checkpoint_pages.to_string())
+        .pragma("journal_size_limit", JOURNAL_BYTES.to_string())
+        .connect()
+        .await
+        .map_err(|error| SqliteError::opening(&options.path, error))
+}
+
+/// Creates the file, or updates its tables, and checks all that durability depends on.
+pub(crate) async fn prepare(options: &SqliteOptions) -> Result<(), SqliteError> {
+    let path = &options.path;
+    let opening = |error| SqliteError::opening(path, error);
+    check_origin(options).await?;
+    let mut connection = connect_options(path, options.busy_timeout, options.cache_bytes)
+        .create_if_missing(true)
+        .auto_vacuum(SqliteAutoVacuum::Incremental)
+        .journal_mode(SqliteJournalMode::Wal)
+        .connect()
+        .await
+        .map_err(opening)?;
+    check_settings(&mut connection, path).await?;
+    migrate(&mut connection, path).await?;
+    connection.close().await.map_err(opening)
+}
+
+/// Refuses a file that is not ours, before anything in it is changed.
+async fn check_origin(options: &SqliteOptions) -> Result<(), SqliteError> {
+    let path = &options.path;
+    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) || !path.exists() {
+        return Ok(());
+    }
+    let opening = |error| SqliteError::opening(path, error);
+    let mut connection = SqliteConnectOptions::new()
+        .filename(path)
+        .busy_timeout(options.busy_timeout)
+        .disable_statement_logging()
+        .connect()
+        .await
+        .map_err(opening)?;
+    let application_id = pragma(&mut connection, "application_id")
+        .await
+        .map_err(opening)?;
+    let tables: i64 = sqlx::query("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(&mut connection)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(opening)?;
+    connection.close().await.map_err(opening)?;
+    if application_id != APPLICATION_ID && (application_id != 0 || tables > 0) {
+        return Err(SqliteError::Foreign { path: path.clone() });
+    }
+    Ok(())
+}
+
+async fn check_settings(connection: &mut SqliteConnection, path: &Path) -> Result<(), SqliteError> {
+    let row = sqlx::query("SELECT sqlite_version(), (SELECT journal_mode FROM pragma_journal_mode), (SELECT synchronous FROM pragma_synchronous)")
+        .fetch_one(connection)
+        .await?;
+    let version: String = row.try_get(0)?;
+    let numbers: Vec<u32> = version
+        .split('.')
+        .filter_map(|it| it.parse().ok())
+        .collect();
+    if numbers.as_slice() < OLDEST_SQLITE.as_slice() {
+        return Err(SqliteError::OldSqlite { version });
+    }
+    let mode: String = row.try_get(1)?;
+    if mode != "wal" {
+        let path = path.to_owned();
+        return Err(SqliteError::NoWal { path, mode });
+    }
+    let synchronous: i64 = row.try_get(2)?;
+    if synchronous < 2 {
+        return Err(SqliteError::Damaged {
+            detail: format!("SQLite did not set `synchronous = FULL`, but {synchronous}"),
+        });
+    }
+    Ok(())
+}
+
+/// Applies the migrations that the file does not have, under the lock of a write transaction.
+async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), SqliteError> {
+    let known = i64::try_from(MIGRATIONS.len()).expect("there are few migrations");
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let found = pragma(&mut transaction, "user_version").await?;
+    if found > known {
+        let path = path.to_owned();
+        return Err(SqliteError::Newer { path, found, known });
+    }
+    if found < known {
+        let applied = usize::try_from(found).unwrap_or(0);
+        for migration in MIGRATIONS.into_iter().skip(applied) {
+            transaction.execute(sqlx::raw_sql(migration)).await?;
+        }
+        let mark =
+            format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {known};");
+        transaction
+            .execute(sqlx::raw_sql(AssertSqlSafe(mark)))
+            .await?;
+    }
+    Ok(transaction.commit().await?)
+}
+
+async fn pragma(connection: &mut SqliteConnection, name: &str) -> Result<i64, sqlx::Error> {
+    let row = connection
+        .fetch_one(sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA {name}"))))
+        .await?;
+    row.try_get(0)
+}

@@ -1,0 +1,75 @@
+//! [`SqliteOptions`].
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Which file a store uses, and how.
+///
+/// ```
+/// use webhook_sqlite::SqliteOptions;
+///
+/// let options = SqliteOptions::new("webhook.db").with_cache_bytes(256 << 20);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SqliteOptions {
+    /// The file. It is created if it does not exist; its folder must exist. SQLite keeps two more files
+    /// beside it, with `-wal` and `-shm` after its name, which belong to it.
+    pub path: PathBuf,
+    /// The size of the page cache of the connection that writes, in bytes. Default: 64 MiB. A larger one helps if
+    /// millions of events are kept.
+    pub cache_bytes: u64,
+    /// How many pages of 4 KiB the write-ahead log has before it is copied into the file. Default: 8,192
+    /// (32 MiB). A commit that copies it takes some milliseconds longer.
+    pub checkpoint_pages: u32,
+    /// How long a write waits for another process that writes. Default: 10 s.
+    pub busy_timeout: Duration,
+    /// How many connections read at the same time. Default: 4.
+    pub readers: u32,
+}
+
+impl SqliteOptions {
+    /// The defaults, for this file.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self {
+            path: path.as_ref().to_owned(),
+            cache_bytes: 64 << 20,
+            checkpoint_pages: 8_192,
+            busy_timeout: Duration::from_secs(10),
+            readers: 4,
+        }
+    }
+
+    /// The same with this size of the page cache, in bytes.
+    #[must_use]
+    pub fn with_cache_bytes(self, cache_bytes: u64) -> Self {
+        Self {
+            cache_bytes,
+            ..self
+        }
+    }
+
+    /// The same with this many pages of the write-ahead log between two checkpoints.
+    #[must_use]
+    pub fn with_checkpoint_pages(self, checkpoint_pages: u32) -> Self {
+        Self {
+            checkpoint_pages,
+            ..self
+        }
+    }
+
+    /// The same with this time to wait for another process that writes.
+    #[must_use]
+    pub fn with_busy_timeout(self, busy_timeout: Duration) -> Self {
+        Self {
+            busy_timeout,
+            ..self
+        }
+    }
+
+    /// The same with this many connections that read.
+    #[must_use]
+    pub fn with_readers(self, readers: u32) -> Self {
+        Self { readers, ..self }
+    }
+}

@@ -1,0 +1,89 @@
+//! What rows hold, as the types of the core.
+
+use bytes::Bytes;
+use serde::Serialize;
+use sqlx::Row;
+use sqlx::sqlite::SqliteRow;
+use webhook_core::{
+    EventId, EventRecord, EventRef, EventSummary, FailureReason, Fingerprint, Headers, Key, Kind,
+    State,
+};
+
+use crate::error::SqliteError;
+use crate::microseconds;
+
+/// `items` as JSON text, for `json_each`: numbers and text, or tuples of them.
+pub(crate) fn json<T: Serialize>(items: &[T]) -> String {
+    serde_json::to_string(items).expect("numbers and text can be written as JSON")
+}
+
+/// A record out of a row of the columns that `find` and lists select.
+pub(crate) fn record(row: &SqliteRow, event: EventRef) -> Result<EventRecord, SqliteError> {
+    let body = Bytes::copy_from_slice(row.try_get("body")?);
+    Ok(summary(row, event)?.with_body(body))
+}
+
+pub(crate) fn summary(row: &SqliteRow, event: EventRef) -> Result<EventSummary, SqliteError> {
+    let state = match row.try_get::<Option<bool>, _>("failed")? {
+        None => State::Processing,
+        Some(false) => State::Processed,
+        Some(true) => State::Failed,
+    };
+    let time = |column: &str| -> Result<_, SqliteError> {
+        Ok(row
+            .try_get::<Option<i64>, _>(column)?
+            .map(microseconds::time))
+    };
+    let mut summary = EventSummary::new(
+        EventId::new(row.try_get("id")?),
+        event,
+        fingerprint(row.try_get("fingerprint")?)?,
+        state,
+        microseconds::time(row.try_get("accepted_us")?),
+    );
+    summary.headers = headers(row.try_get("headers")?)?;
+    summary.body_deleted = row.try_get("body_deleted")?;
+    summary.attempts = row.try_get("attempts")?;
+    summary.due_at = time("due_us")?;
+    summary.leased_until = time("leased_until_us")?;
+    summary.settled_at = time("settled_us")?;
+    summary.reason = row
+        .try_get::<Option<&str>, _>("reason")?
+        .map(FailureReason::from_stored);
+    summary.conflict_count = row
+        .try_get::<Option<i64>, _>("conflict_count")?
+        .map_or(0, i64::unsigned_abs);
+    summary.last_conflict_at = time("last_conflict_us")?;
+    Ok(summary)
+}
+
+pub(crate) fn fingerprint(stored: &[u8]) -> Result<Fingerprint, SqliteError> {
+    let bytes = <[u8; 32]>::try_from(stored).map_err(|_| SqliteError::Damaged {
+        detail: format!("its fingerprint has {} bytes", stored.len()),
+    })?;
+    Ok(Fingerprint::from_bytes(bytes))
+}
+
+/// Stored headers, which were checked before they were stored; null for none.
+pub(crate) fn headers(stored: Option<&[u8]>) -> Result<Headers, SqliteError> {
+    let Some(stored) = stored else {
+        return Ok(Headers::new());
+    };
+    Headers::from_encoded(Bytes::copy_from_slice(stored)).map_err(|error| SqliteError::Damaged {
+        detail: format!("its headers: {error}"),
+    })
+}
+
+/// A stored key, which was checked before it was stored.
+pub(crate) fn key(stored: &str) -> Result<Key, SqliteError> {
+    Key::new(stored).map_err(|error| SqliteError::Damaged {
+        detail: format!("its key {error}"),
+    })
+}
+
+/// A stored kind, which was checked before it was stored.
+pub(crate) fn kind(stored: String) -> Result<Kind, SqliteError> {
+    Kind::new(stored).map_err(|error| SqliteError::Damaged {
+        detail: format!("its kind {error}"),
+    })
+}
