@@ -14,9 +14,11 @@ mod options;
 mod record;
 mod settle;
 mod store;
+mod transaction;
 mod writer;
 
 pub use error::SqliteError;
 pub use options::SqliteOptions;
 pub use sqlx;
 pub use store::SqliteStore;
+pub use transaction::SqliteTransaction;

@@ -7,20 +7,22 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::SqlitePool;
-use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::sqlite::{SqliteConnection, SqlitePoolOptions};
 use tokio::time::Instant;
 use webhook_core::wakeup::{self, Wakeups};
 use webhook_core::{
-    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, DeleteBodies, EventRecord, EventRef,
-    EventSummary, Extended, FailedAttempt, Kind, Lease, MadeDue, NewEvent, Page, Prune, Requeued,
-    RunningLeases, Scheduler, Settled, SettledCounts, Settlement, Store, StoreError,
+    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, DeleteBodies, Error, EventRecord,
+    EventRef, EventSummary, Extended, FailedAttempt, Handled, HandlerError, IntoEnvelope, Kind,
+    Lease, MadeDue, NewEvent, Outcome, Page, Prune, Requeued, RunningLeases, Scheduler, Settled,
+    SettledCounts, Settlement, Store, StoreError,
 };
 
 use crate::clock::Clock;
 use crate::error::SqliteError;
 use crate::options::SqliteOptions;
+use crate::transaction::SqliteTransaction;
 use crate::writer::{Request, Response, Writer};
-use crate::{admin, find, open};
+use crate::{accept, admin, find, open, settle};
 
 /// Events in an SQLite file. Clones share the same connections.
 #[derive(Clone)]
@@ -70,12 +72,154 @@ impl SqliteStore {
         })
     }
 
+    /// Begins a transaction on the connection that writes, for changes of the app's own tables in the same
+    /// file together with [`accept_in`](Self::accept_in) or [`settle_in`](Self::settle_in). Nothing else is
+    /// written until it is committed or dropped: keep it short.
+    ///
+    /// # Errors
+    ///
+    /// [`SqliteError::Locked`] if another process writes for too long.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn begin(&self) -> Result<SqliteTransaction, SqliteError> {
+        let lent = self.inner.writer.lend().await?;
+        Ok(SqliteTransaction::new(lent, self.clone()))
+    }
+
+    /// Makes an event durable together with what else `transaction` does: a payload that serde can write as
+    /// JSON, or an [`Envelope`](webhook_core::Envelope). It is due at once. Workers are woken by the commit.
+    ///
+    /// ```no_run
+    /// # use webhook_core::{HandlerError, Headers, Identity, InvalidPayload, Payload};
+    /// # use webhook_sqlite::{SqliteStore, sqlx};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] struct OrderPlaced { id: String }
+    /// # impl Payload for OrderPlaced {
+    /// #     const KIND: &'static str = "order-placed";
+    /// #     fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
+    /// #         Identity::of_json(body, "/id", &[])
+    /// #     }
+    /// #     fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
+    /// #         Ok(serde_json::from_slice(body)?)
+    /// #     }
+    /// # }
+    /// # async fn place(store: &SqliteStore) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut transaction = store.begin().await?;
+    /// sqlx::query("INSERT INTO orders (id) VALUES ('o-1')").execute(&mut *transaction).await?;
+    /// store.accept_in(&mut transaction, &OrderPlaced { id: "o-1".into() }).await?;
+    /// transaction.commit().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if the payload cannot be written or identified; the transaction can go on then. After
+    /// another error it can only be rolled back.
+    pub async fn accept_in(
+        &self,
+        transaction: &mut SqliteTransaction,
+        event: impl IntoEnvelope,
+    ) -> Result<Accepted, Error> {
+        let event = NewEvent::new(event.into_envelope()?, Duration::ZERO);
+        let answers = self.accept_all_in(transaction, &[event]).await?;
+        let [accepted] = answers[..] else {
+            unreachable!("one event has one answer")
+        };
+        Ok(accepted)
+    }
+
+    /// Makes `events` durable together with what else `transaction` does. Otherwise as [`Store::accept`]. The
+    /// delays count from the beginning of the transaction.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Store::accept`]. After an error the transaction can only be rolled back.
+    pub async fn accept_all_in(
+        &self,
+        transaction: &mut SqliteTransaction,
+        events: &[NewEvent],
+    ) -> Result<Vec<Accepted>, StoreError> {
+        let answers = accept::accept(&mut transaction.lent().transaction(), events).await?;
+        for (event, _) in scheduled(events, &answers) {
+            transaction.wake(event.envelope.kind.clone(), event.delay);
+        }
+        Ok(answers)
+    }
+
+    /// Ends attempts together with what else `transaction` does, so that the effect of an event happens exactly
+    /// once. Otherwise as [`Scheduler::settle`]. A handler that gets [`Settled::LeaseLost`] must roll the
+    /// transaction back: another attempt is running, or has done the work.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Scheduler::settle`]. After an error the transaction can only be rolled back.
+    pub async fn settle_in(
+        &self,
+        transaction: &mut SqliteTransaction,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Settled>, StoreError> {
+        let ended = settle::settle(&mut transaction.lent().transaction(), settlements).await?;
+        for (kind, after) in ended.due_again {
+            transaction.wake(kind, after);
+        }
+        Ok(ended.answers)
+    }
+
+    /// Has `effect` do the work of the event that `lease` is of, in a transaction on the connection that
+    /// writes, and settles the event as processed in the same transaction: the effect happens exactly once. What
+    /// this returns is what a handler returns:
+    ///
+    /// ```no_run
+    /// # use webhook_core::{Event, Handled, HandlerError, Payload};
+    /// # use webhook_sqlite::{SqliteStore, sqlx};
+    /// async fn ship<P: Payload>(store: SqliteStore, event: Event<P>) -> Result<Handled, HandlerError> {
+    ///     let ship = async |transaction: &mut sqlx::SqliteConnection| {
+    ///         sqlx::query("INSERT INTO shipments (order_id) VALUES (?1)")
+    ///             .bind(event.key.as_str())
+    ///             .execute(transaction)
+    ///             .await?;
+    ///         Ok(())
+    ///     };
+    ///     store.settle_with(event.lease, ship).await
+    /// }
+    /// ```
+    ///
+    /// Nothing else is written while `effect` runs: let it change the app's tables in the file, and do the
+    /// rest before.
+    ///
+    /// # Errors
+    ///
+    /// What `effect` returns, a retry if the file fails or the lease is lost. The transaction is rolled back
+    /// then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future rolls the transaction back, unless it is being committed.
+    pub async fn settle_with(
+        &self,
+        lease: Lease,
+        effect: impl AsyncFnOnce(&mut SqliteConnection) -> Result<(), HandlerError>,
+    ) -> Result<Handled, HandlerError> {
+        let mut transaction = self.begin().await?;
+        effect(&mut transaction).await?;
+        let settlement = Settlement::new(lease, Outcome::Processed);
+        match self.settle_in(&mut transaction, &[settlement]).await?[..] {
+            [Settled::Applied] => {
+                transaction.commit().await?;
+                Ok(Handled::Settled)
+            }
+            _ => Err(HandlerError::retry("lease was lost")),
+        }
+    }
+
     async fn ask(&self, request: Request) -> Result<Response, SqliteError> {
         self.inner.writer.ask(request).await
     }
 
     /// Wakes workers for events of these kinds, which fall due after these times.
-    fn due<'e>(&self, events: impl Iterator<Item = (&'e Kind, Duration)>) {
+    pub(crate) fn due<'e>(&self, events: impl Iterator<Item = (&'e Kind, Duration)>) {
         let now = Instant::now();
         for (kind, delay) in events {
             if let Some(due) = now.checked_add(delay) {
@@ -87,6 +231,15 @@ impl SqliteStore {
     fn reading(&self) -> (&SqlitePool, i64) {
         (&self.inner.readers, self.inner.clock.now_us())
     }
+}
+
+/// The events that were scheduled: those that are new, or requeued.
+fn scheduled<'e>(
+    events: &'e [NewEvent],
+    answers: &'e [Accepted],
+) -> impl Iterator<Item = (&'e NewEvent, &'e Accepted)> {
+    let answered = events.iter().zip(answers);
+    answered.filter(|(_, answer)| matches!(answer, Accepted::New | Accepted::Requeued))
 }
 
 /// A response of another name than its request would be a mistake in the writer.
@@ -111,10 +264,7 @@ impl fmt::Debug for SqliteStore {
 impl Store for SqliteStore {
     async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
         let answers = expect!(self.ask(Request::Accept(events.to_vec())).await?, Accept);
-        let scheduled = events
-            .iter()
-            .zip(&answers)
-            .filter(|(_, answer)| matches!(answer, Accepted::New | Accepted::Requeued));
+        let scheduled = scheduled(events, &answers);
         self.due(scheduled.map(|(event, _)| (&event.envelope.kind, event.delay)));
         Ok(answers)
     }

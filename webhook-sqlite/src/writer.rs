@@ -60,9 +60,63 @@ pub(crate) enum Response {
     Changed(bool),
 }
 
-struct Job {
-    request: Request,
-    reply: oneshot::Sender<Result<Response, SqliteError>>,
+enum Job {
+    Do(Request, Reply),
+    Lend(oneshot::Sender<Result<Lent, SqliteError>>),
+}
+
+/// The writer's session within a write transaction, lent to an app. Nothing else is written meanwhile. The writer
+/// gets it back when this is dropped, and rolls back what is not committed.
+pub(crate) struct Lent {
+    session: Option<Session>,
+    pub(crate) now_us: i64,
+    back: Option<oneshot::Sender<Session>>,
+}
+
+impl Lent {
+    fn session(&mut self) -> &mut Session {
+        self.session
+            .as_mut()
+            .expect("it is given back only when this is dropped")
+    }
+
+    pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
+        &mut self.session().connection
+    }
+
+    pub(crate) fn connection_ref(&self) -> &SqliteConnection {
+        let session = self.session.as_ref();
+        &session
+            .expect("it is given back only when this is dropped")
+            .connection
+    }
+
+    /// The transaction, for operations of this crate.
+    pub(crate) fn transaction(&mut self) -> Transaction<'_> {
+        let now_us = self.now_us;
+        let Session {
+            connection, kinds, ..
+        } = self.session();
+        Transaction {
+            connection,
+            kinds,
+            now_us,
+        }
+    }
+
+    pub(crate) async fn commit(mut self) -> Result<(), SqliteError> {
+        self.connection().execute("COMMIT").await?;
+        Ok(())
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let (Some(session), Some(back)) = (self.session.take(), self.back.take()) {
+            // The writer ends while it is lent only if its thread was killed by a panic.
+            let _ = back.send(session);
+        }
+    }
 }
 
 /// The sending side of the writer. The thread ends when the last clone is dropped.
@@ -95,11 +149,21 @@ impl Writer {
     /// Has `request` done. It is done even if this future is dropped.
     pub(crate) async fn ask(&self, request: Request) -> Result<Response, SqliteError> {
         let (reply, answer) = oneshot::channel();
-        let job = Job { request, reply };
+        let job = Job::Do(request, reply);
+        self.jobs.send(job).await.map_err(|_| SqliteError::Closed)?;
+        answer.await.map_err(|_| SqliteError::Closed)?
+    }
+
+    /// Begins a write transaction, and lends it to the caller.
+    pub(crate) async fn lend(&self) -> Result<Lent, SqliteError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job::Lend(reply);
         self.jobs.send(job).await.map_err(|_| SqliteError::Closed)?;
         answer.await.map_err(|_| SqliteError::Closed)?
     }
 }
+
+type Reply = oneshot::Sender<Result<Response, SqliteError>>;
 
 type Started = oneshot::Sender<Result<Clock, SqliteError>>;
 
@@ -135,7 +199,21 @@ async fn serve(options: SqliteOptions, mut waiting: mpsc::Receiver<Job>, started
     let mut failures = 0;
     let mut batch = Vec::with_capacity(MAX_BATCH);
     while waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
-        let spoiled = session.process(std::mem::take(&mut batch)).await;
+        let mut spoiled = false;
+        let mut together = Vec::with_capacity(batch.len());
+        for job in batch.drain(..) {
+            match job {
+                Job::Do(request, reply) => together.push((request, reply)),
+                Job::Lend(reply) => {
+                    spoiled |= session.process(std::mem::take(&mut together)).await;
+                    session = match session.lend(reply).await {
+                        Some(session) => session,
+                        None => return,
+                    };
+                }
+            }
+        }
+        spoiled |= session.process(together).await;
         if !spoiled {
             failures = 0;
             continue;
@@ -144,10 +222,10 @@ async fn serve(options: SqliteOptions, mut waiting: mpsc::Receiver<Job>, started
         tokio::time::sleep(REOPEN.delay(failures)).await;
         match open::writer(&options).await {
             Ok(connection) => session.connection = connection,
-            Err(error) => tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "cannot open the database file again"
-            ),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "cannot open the database file again");
+            }
         }
     }
     // The last connection to close copies the write-ahead log into the file.
@@ -170,14 +248,22 @@ struct Session {
 
 impl Session {
     /// Does all jobs in one transaction, or, if that fails, each in one of its own, so that a request that
-    /// fails does not make others fail. Says whether the connection must be opened again.
-    async fn process(&mut self, jobs: Vec<Job>) -> bool {
-        let (requests, replies): (Vec<Request>, Vec<_>) =
-            jobs.into_iter().map(|job| (job.request, job.reply)).unzip();
+    /// fails does not make others fail. Returns whether the connection must be opened again.
+    async fn process(&mut self, jobs: Vec<(Request, Reply)>) -> bool {
+        if jobs.is_empty() {
+            return false;
+        }
+        let (requests, replies): (Vec<Request>, Vec<Reply>) = jobs.into_iter().unzip();
         let mut error = match self.commit(&requests).await {
             Ok(responses) => {
+                let deleted = responses
+                    .iter()
+                    .any(|it| matches!(it, Response::Deleted(1..)));
                 for (reply, response) in replies.into_iter().zip(responses) {
                     let _ = reply.send(Ok(response));
+                }
+                if deleted {
+                    self.give_back_space().await;
                 }
                 return false;
             }
@@ -197,6 +283,40 @@ impl Session {
             let _ = reply.send(response);
         }
         spoiled
+    }
+
+    /// Returns free pages to the file system, after events or bodies were deleted.
+    async fn give_back_space(&mut self) {
+        let vacuum = self.connection.execute("PRAGMA incremental_vacuum(4096)");
+        if let Err(error) = vacuum.await {
+            let error: &dyn std::error::Error = &error;
+            tracing::debug!(error, "free pages are kept in the database file");
+        }
+    }
+
+    /// Lends the session within a transaction, and returns it once it is back; `None` if it never comes back.
+    async fn lend(mut self, reply: oneshot::Sender<Result<Lent, SqliteError>>) -> Option<Self> {
+        if reply.is_closed() {
+            return Some(self);
+        }
+        if let Err(error) = self.connection.execute("BEGIN IMMEDIATE").await {
+            let _ = reply.send(Err(error.into()));
+            return Some(self);
+        }
+        let now_us = self.clock.now_us();
+        let (back, returned) = oneshot::channel();
+        // If the caller is gone, the session comes back from the answer that is dropped.
+        let _ = reply.send(Ok(Lent {
+            session: Some(self),
+            now_us,
+            back: Some(back),
+        }));
+        let mut session = returned.await.ok()?;
+        if session.connection.execute("ROLLBACK").await.is_ok() {
+            // It was not committed: kinds that it created are gone.
+            session.kinds = Kinds::default();
+        }
+        Some(session)
     }
 
     async fn commit(&mut self, requests: &[Request]) -> Result<Vec<Response>, SqliteError> {

@@ -1,4 +1,4 @@
-//! PostgreSQL does what the memory backend does, operation by operation.
+//! PostgreSQL and SQLite do what the memory backend does, operation by operation.
 //!
 //! Random sequences of operations run against both; what they answer, what is found after each
 //! operation, and what both hold in the end, must be the same. A sequence that differs is shrunk to the shortest that does.
@@ -18,13 +18,15 @@ mod pair;
 
 use std::time::Duration;
 
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use tokio::runtime::Runtime;
 use tokio::time::sleep;
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
+use webhook_sqlite::SqliteStore;
 
 use operation::Operation;
-use pair::Pair;
+use pair::{Backend, Pair};
 
 /// How many sequences, where `PROPTEST_CASES` says nothing else.
 const CASES: u32 = 200;
@@ -33,29 +35,15 @@ const CASES: u32 = 200;
 const MOMENT: Duration = Duration::from_millis(3);
 
 #[test]
-fn both_backends_answer_alike() {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .enable_all()
-        .build();
-    let runtime = runtime.unwrap();
+fn postgres_answers_as_memory_does() {
+    let runtime = runtime();
     let (database, store) = runtime.block_on(async {
         let database = TestDatabase::create().await;
         let store = PgStore::connect(database.url()).await.unwrap();
         store.migrate().await.unwrap();
         (database, store)
     });
-    let mut config = Config {
-        failure_persistence: None,
-        max_shrink_iters: 2_000,
-        ..Config::default()
-    };
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        config.cases = CASES;
-    }
-    let ran = TestRunner::new(config).run(&operation::sequences(), |sequence| {
-        runtime.block_on(compare(&store, &sequence))
-    });
+    let ran = run(&runtime, &store);
     runtime.block_on(async {
         store.close().await;
         database.drop_database().await;
@@ -65,12 +53,47 @@ fn both_backends_answer_alike() {
     }
 }
 
-async fn compare(store: &PgStore, sequence: &[Operation]) -> Result<(), TestCaseError> {
+#[test]
+fn sqlite_answers_as_memory_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = runtime();
+    let store = runtime
+        .block_on(SqliteStore::open(folder.path().join("webhook.db")))
+        .unwrap();
+    if let Err(error) = run(&runtime, &store) {
+        panic!("{error}");
+    }
+}
+
+fn runtime() -> Runtime {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    runtime.unwrap()
+}
+
+/// Runs random sequences against `store` and a memory backend.
+fn run(runtime: &Runtime, store: &impl Backend) -> Result<(), TestError<Vec<Operation>>> {
+    let mut config = Config {
+        failure_persistence: None,
+        max_shrink_iters: 2_000,
+        ..Config::default()
+    };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        config.cases = CASES;
+    }
+    TestRunner::new(config).run(&operation::sequences(), |sequence| {
+        runtime.block_on(compare(store, &sequence))
+    })
+}
+
+async fn compare(store: &impl Backend, sequence: &[Operation]) -> Result<(), TestCaseError> {
     let mut pair = Pair::new(store);
     for (number, operation) in sequence.iter().enumerate() {
-        let fail = |what: &str, (memory, postgres): (String, String)| {
+        let fail = |what: &str, (memory, other): (String, String)| {
             TestCaseError::fail(format!(
-                "{what} {number}, {operation:?}\n  memory:   {memory}\n  postgres: {postgres}"
+                "{what} {number}, {operation:?}\n  memory:   {memory}\n  other:  {other}"
             ))
         };
         let answers = pair.apply(operation).await;
@@ -86,9 +109,9 @@ async fn compare(store: &PgStore, sequence: &[Operation]) -> Result<(), TestCase
     // Shrinking finds the operation from which on it differs.
     let views = pair.inspect().await;
     if views.0 != views.1 {
-        let (memory, postgres) = views;
+        let (memory, other) = views;
         return Err(TestCaseError::fail(format!(
-            "what is held in the end\n  memory:   {memory}\n  postgres: {postgres}"
+            "what is held in the end\n  memory:   {memory}\n  other:  {other}"
         )));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Both backends, and how what they say compares.
+//! Two backends, and how their answers compare.
 
 use std::fmt::Debug;
 use std::num::{NonZeroU32, NonZeroUsize};
@@ -12,13 +12,13 @@ use webhook_core::{
     Store, TerminalState,
 };
 use webhook_memory::MemoryStore;
-use webhook_postgres::PgStore;
 
 use crate::operation::{Delivery, End, KEYS, KINDS, Length, Name, Operation};
 
-pub(crate) struct Pair<'a> {
+/// The backend in memory, and another one.
+pub(crate) struct Pair<'a, B> {
     memory: MemoryStore,
-    postgres: &'a PgStore,
+    other: &'a B,
     kinds: [Kind; KINDS],
     /// Those that were given out, in their order.
     leases: Vec<Leases>,
@@ -28,7 +28,7 @@ pub(crate) struct Pair<'a> {
 #[derive(Clone, Copy)]
 struct Leases {
     memory: Lease,
-    postgres: Lease,
+    other: Lease,
 }
 
 /// What both say, in words.
@@ -36,15 +36,20 @@ type Both = (String, String);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-impl<'a> Pair<'a> {
-    /// Both empty: PostgreSQL as to these kinds.
-    pub(crate) fn new(postgres: &'a PgStore) -> Self {
+/// What is compared.
+pub(crate) trait Backend: Store + Scheduler + Admin {}
+
+impl<B: Store + Scheduler + Admin> Backend for B {}
+
+impl<'a, B: Backend> Pair<'a, B> {
+    /// Both are empty: the other one holds no event of these kinds.
+    pub(crate) fn new(other: &'a B) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let kind = |i: usize| Kind::new(format!("kind{i}-{number}")).unwrap();
         Self {
             memory: MemoryStore::default(),
-            postgres,
+            other,
             kinds: [kind(0), kind(1)],
             leases: Vec::new(),
         }
@@ -52,7 +57,7 @@ impl<'a> Pair<'a> {
 
     /// Does it to both: what they answer.
     pub(crate) async fn apply(&mut self, operation: &Operation) -> Both {
-        let (memory, postgres) = (&self.memory, self.postgres);
+        let (memory, other) = (&self.memory, self.other);
         match operation {
             Operation::Accept(deliveries) => {
                 let events = deliveries.iter().enumerate();
@@ -65,7 +70,7 @@ impl<'a> Pair<'a> {
                         .filter(|it| it.on_failed != OnFailed::Keep);
                     revived.for_each(|it| it.delay = HOUR);
                 }
-                both(memory.accept(&events).await, postgres.accept(&events).await)
+                both(memory.accept(&events).await, other.accept(&events).await)
             }
             Operation::Claim {
                 kind,
@@ -84,16 +89,16 @@ impl<'a> Pair<'a> {
                     .await
                     .unwrap()
                     .remove(0);
-                let postgres = postgres
+                let other = other
                     .claim(std::slice::from_ref(&claim))
                     .await
                     .unwrap()
                     .remove(0);
-                let said = (claimed(&memory), claimed(&postgres));
-                let leases = memory.events.iter().zip(&postgres.events);
-                self.leases.extend(leases.map(|(memory, postgres)| Leases {
+                let said = (claimed(&memory), claimed(&other));
+                let leases = memory.events.iter().zip(&other.events);
+                self.leases.extend(leases.map(|(memory, other)| Leases {
                     memory: memory.lease,
-                    postgres: postgres.lease,
+                    other: other.lease,
                 }));
                 said
             }
@@ -102,7 +107,7 @@ impl<'a> Pair<'a> {
                 let length = length(*lease, 1000);
                 let [ours, theirs] = split(&leases);
                 let ours = memory.extend(&ours, length).await;
-                both(ours, postgres.extend(&theirs, length).await)
+                both(ours, other.extend(&theirs, length).await)
             }
             Operation::Settle(ends) => {
                 let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -112,15 +117,15 @@ impl<'a> Pair<'a> {
                     };
                     let settlement = |lease| Settlement::new(lease, outcome(*end, i));
                     ours.push(settlement(lease.memory));
-                    theirs.push(settlement(lease.postgres));
+                    theirs.push(settlement(lease.other));
                 }
                 let ours = memory.settle(&ours).await;
-                both(ours, postgres.settle(&theirs).await)
+                both(ours, other.settle(&theirs).await)
             }
             Operation::Requeue(name) => {
                 let events = [self.event_ref(*name)];
                 let ours = memory.requeue(&events).await;
-                both(ours, postgres.requeue(&events).await)
+                both(ours, other.requeue(&events).await)
             }
             Operation::MakeDue {
                 name,
@@ -133,7 +138,7 @@ impl<'a> Pair<'a> {
                     false => RunningLeases::Keep,
                 };
                 let ours = memory.make_due(&events, leases).await;
-                both(ours, postgres.make_due(&events, leases).await)
+                both(ours, other.make_due(&events, leases).await)
             }
             Operation::Prune {
                 kind,
@@ -149,41 +154,35 @@ impl<'a> Pair<'a> {
                     length(*older_than, 0),
                     ALL,
                 );
-                both(memory.prune(&prune).await, postgres.prune(&prune).await)
+                both(memory.prune(&prune).await, other.prune(&prune).await)
             }
             Operation::DeleteBodies { kind, older_than } => {
                 let delete =
                     DeleteBodies::new(self.kinds[*kind].clone(), length(*older_than, 0), ALL);
                 both(
                     memory.delete_bodies(&delete).await,
-                    postgres.delete_bodies(&delete).await,
+                    other.delete_bodies(&delete).await,
                 )
             }
             Operation::Pause(kind) => {
                 let kind = &self.kinds[*kind];
-                both(memory.pause(kind).await, postgres.pause(kind).await)
+                both(memory.pause(kind).await, other.pause(kind).await)
             }
             Operation::Resume(kind) => {
                 let kind = &self.kinds[*kind];
-                both(memory.resume(kind).await, postgres.resume(kind).await)
+                both(memory.resume(kind).await, other.resume(kind).await)
             }
         }
     }
 
     /// What both find.
     pub(crate) async fn glance(&self) -> Both {
-        (
-            self.found(&self.memory).await,
-            self.found(self.postgres).await,
-        )
+        (self.found(&self.memory).await, self.found(self.other).await)
     }
 
     /// All that both hold.
     pub(crate) async fn inspect(&self) -> Both {
-        (
-            self.held(&self.memory).await,
-            self.held(self.postgres).await,
-        )
+        (self.held(&self.memory).await, self.held(self.other).await)
     }
 
     async fn found(&self, store: &impl Store) -> String {
@@ -328,10 +327,10 @@ fn claimed(claimed: &Claimed) -> String {
 
 fn split(leases: &[Leases]) -> [Vec<Lease>; 2] {
     let ours = leases.iter().map(|lease| lease.memory);
-    let theirs = leases.iter().map(|lease| lease.postgres);
+    let theirs = leases.iter().map(|lease| lease.other);
     [ours.collect(), theirs.collect()]
 }
 
-fn both(memory: Result<impl Debug, impl Debug>, postgres: Result<impl Debug, impl Debug>) -> Both {
-    (format!("{memory:?}"), format!("{postgres:?}"))
+fn both(memory: Result<impl Debug, impl Debug>, other: Result<impl Debug, impl Debug>) -> Both {
+    (format!("{memory:?}"), format!("{other:?}"))
 }

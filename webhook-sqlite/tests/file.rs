@@ -1,0 +1,360 @@
+//! What is particular to a file: who may open it, transactions of the app, the clock, its size.
+
+#![expect(clippy::unwrap_used, reason = "a test may unwrap")]
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, Executor, Row};
+use tempfile::TempDir;
+use webhook_core::{
+    Accepted, Admin, Claim, Claimed, Envelope, EventRef, Fingerprint, Handled, HandlerError, Key,
+    Kind, NewEvent, Outcome, Prune, Scheduler, Settled, Settlement, State, Store, TerminalState,
+};
+use webhook_sqlite::{SqliteError, SqliteStore, sqlx};
+
+const KIND: Kind = Kind::from_static("order");
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn folder() -> (TempDir, PathBuf) {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("webhook.db");
+    (folder, file)
+}
+
+fn event(key: &str) -> NewEvent {
+    let key = Key::new(key).unwrap();
+    let envelope = Envelope::new(
+        KIND,
+        key,
+        Fingerprint::of(["content"]),
+        Bytes::from_static(b"body"),
+    );
+    NewEvent::new(envelope, Duration::ZERO)
+}
+
+fn name(key: &str) -> EventRef {
+    EventRef {
+        kind: KIND,
+        key: Key::new(key).unwrap(),
+    }
+}
+
+async fn state(store: &SqliteStore, key: &str) -> Option<State> {
+    let found = store.find(&[name(key)]).await.unwrap();
+    found[0].as_ref().map(|record| record.state)
+}
+
+async fn claim(store: &SqliteStore, limit: usize) -> Claimed {
+    let limit = NonZeroUsize::new(limit).unwrap();
+    let claim = Claim::new(KIND, limit, MINUTE, NonZeroU32::new(3).unwrap());
+    store.claim(&[claim]).await.unwrap().remove(0)
+}
+
+async fn plain(file: &Path) -> SqliteConnection {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true);
+    options.connect().await.unwrap()
+}
+
+#[tokio::test]
+async fn events_are_there_when_the_file_is_opened_again() {
+    let (_folder, file) = folder();
+    let store = SqliteStore::open(&file).await.unwrap();
+    assert_eq!(store.accept(&[event("a")]).await.unwrap(), [Accepted::New]);
+    drop(store);
+    let store = SqliteStore::open(&file).await.unwrap();
+    assert_eq!(
+        store.accept(&[event("a")]).await.unwrap(),
+        [Accepted::Duplicate]
+    );
+    assert_eq!(claim(&store, 10).await.events.len(), 1);
+}
+
+#[tokio::test]
+async fn file_of_another_program_is_refused_and_left_as_it_is() {
+    let (_folder, file) = folder();
+    let mut other = plain(&file).await;
+    other
+        .execute("CREATE TABLE notes (text TEXT)")
+        .await
+        .unwrap();
+    other.close().await.unwrap();
+    let before = std::fs::read(&file).unwrap();
+    let error = SqliteStore::open(&file).await.unwrap_err();
+    assert!(matches!(error, SqliteError::Foreign { .. }), "{error}");
+    assert!(error.to_string().contains("webhook.db"), "{error}");
+    assert_eq!(std::fs::read(&file).unwrap(), before);
+}
+
+#[tokio::test]
+async fn file_of_a_newer_version_is_refused() {
+    let (_folder, file) = folder();
+    drop(SqliteStore::open(&file).await.unwrap());
+    let mut newer = plain(&file).await;
+    newer.execute("PRAGMA user_version = 99").await.unwrap();
+    newer.close().await.unwrap();
+    let error = SqliteStore::open(&file).await.unwrap_err();
+    assert!(
+        matches!(error, SqliteError::Newer { found: 99, .. }),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn damaged_file_is_named() {
+    let (_folder, file) = folder();
+    std::fs::write(
+        &file,
+        "this is no database at all, but some text of a certain length".repeat(100),
+    )
+    .unwrap();
+    let error = SqliteStore::open(&file).await.unwrap_err();
+    assert!(matches!(error, SqliteError::Corrupt { .. }), "{error:?}");
+    assert!(error.to_string().contains("restore a backup"), "{error}");
+}
+
+#[tokio::test]
+async fn missing_folder_is_named() {
+    let (folder, _) = folder();
+    let file = folder.path().join("missing").join("webhook.db");
+    let error = SqliteStore::open(&file).await.unwrap_err();
+    assert!(matches!(error, SqliteError::Open { .. }), "{error:?}");
+    assert!(error.to_string().contains("missing"), "{error}");
+}
+
+#[tokio::test]
+async fn two_stores_share_a_file() {
+    let (_folder, file) = folder();
+    let one = SqliteStore::open(&file).await.unwrap();
+    let other = SqliteStore::open(&file).await.unwrap();
+    let events: Vec<_> = (0..100)
+        .map(|number| event(&format!("key-{number}")))
+        .collect();
+    let (first, second) = tokio::join!(one.accept(&events), other.accept(&events));
+    let new = |answers: Vec<Accepted>| {
+        answers
+            .into_iter()
+            .filter(|it| *it == Accepted::New)
+            .count()
+    };
+    assert_eq!(new(first.unwrap()) + new(second.unwrap()), 100);
+
+    let (mine, theirs) = tokio::join!(claim(&one, 60), claim(&other, 60));
+    assert_eq!(mine.events.len() + theirs.events.len(), 100);
+    // A lease is valid in either store.
+    let lease = mine.events[0].lease;
+    let settlement = [Settlement::new(lease, Outcome::Processed)];
+    assert_eq!(other.settle(&settlement).await.unwrap(), [Settled::Applied]);
+    assert_eq!(one.settle(&settlement).await.unwrap(), [Settled::LeaseLost]);
+}
+
+#[tokio::test]
+async fn event_and_rows_of_the_app_are_committed_together_or_not_at_all() {
+    let (_folder, file) = folder();
+    let store = SqliteStore::open(&file).await.unwrap();
+    let mut setup = store.begin().await.unwrap();
+    setup
+        .execute("CREATE TABLE orders (id TEXT)")
+        .await
+        .unwrap();
+    setup.commit().await.unwrap();
+
+    let mut dropped = store.begin().await.unwrap();
+    dropped
+        .execute("INSERT INTO orders VALUES ('dropped')")
+        .await
+        .unwrap();
+    store
+        .accept_in(&mut dropped, event("dropped").envelope)
+        .await
+        .unwrap();
+    drop(dropped);
+    assert_eq!(state(&store, "dropped").await, None);
+
+    let mut committed = store.begin().await.unwrap();
+    committed
+        .execute("INSERT INTO orders VALUES ('committed')")
+        .await
+        .unwrap();
+    let accepted = store
+        .accept_in(&mut committed, event("committed").envelope)
+        .await
+        .unwrap();
+    assert_eq!(accepted, Accepted::New);
+    committed.commit().await.unwrap();
+    assert_eq!(state(&store, "committed").await, Some(State::Processing));
+
+    let mut app = plain(&file).await;
+    let orders = sqlx::query("SELECT id FROM orders")
+        .fetch_all(&mut app)
+        .await
+        .unwrap();
+    let orders: Vec<&str> = orders.iter().map(|row| row.get(0)).collect();
+    assert_eq!(orders, ["committed"]);
+}
+
+#[tokio::test]
+async fn commit_of_a_transaction_wakes_workers() {
+    let (_folder, file) = folder();
+    let store = SqliteStore::open(&file).await.unwrap();
+    assert!(claim(&store, 1).await.events.is_empty());
+    let waiting = tokio::spawn({
+        let store = store.clone();
+        async move { store.wait_for_work(&[KIND]).await }
+    });
+    let mut transaction = store.begin().await.unwrap();
+    store
+        .accept_in(&mut transaction, event("a").envelope)
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+    let woken = tokio::time::timeout(MINUTE, waiting).await.unwrap();
+    assert_eq!(woken.unwrap(), [0]);
+}
+
+#[tokio::test]
+async fn effect_and_settlement_are_committed_together() {
+    let (_folder, file) = folder();
+    let store = SqliteStore::open(&file).await.unwrap();
+    let mut setup = store.begin().await.unwrap();
+    setup
+        .execute("CREATE TABLE shipments (id TEXT)")
+        .await
+        .unwrap();
+    setup.commit().await.unwrap();
+    store.accept(&[event("a")]).await.unwrap();
+    let lease = claim(&store, 1).await.events[0].lease;
+    let ship = async |connection: &mut SqliteConnection| {
+        connection
+            .execute("INSERT INTO shipments VALUES ('a')")
+            .await?;
+        Ok(())
+    };
+
+    let failing = async |connection: &mut SqliteConnection| {
+        ship(connection).await?;
+        Err(HandlerError::reject("no stock"))
+    };
+    let error = store.settle_with(lease, failing).await.unwrap_err();
+    assert_eq!(error, HandlerError::reject("no stock"));
+    assert_eq!(state(&store, "a").await, Some(State::Processing));
+
+    assert_eq!(
+        store.settle_with(lease, ship).await.unwrap(),
+        Handled::Settled
+    );
+    assert_eq!(state(&store, "a").await, Some(State::Processed));
+    // The lease is used up: a second effect is rolled back.
+    store.settle_with(lease, ship).await.unwrap_err();
+    let mut app = plain(&file).await;
+    let row = sqlx::query("SELECT count(*) FROM shipments")
+        .fetch_one(&mut app)
+        .await
+        .unwrap();
+    assert_eq!(row.get::<i64, _>(0), 1);
+}
+
+#[tokio::test]
+async fn time_does_not_go_behind_what_the_file_has_seen() {
+    let (_folder, file) = folder();
+    drop(SqliteStore::open(&file).await.unwrap());
+    // Another boot, whose clock was an hour ahead.
+    let mut edit = plain(&file).await;
+    edit.execute("UPDATE clock SET boot_id = 'another', floor_us = floor_us + 3600000000")
+        .await
+        .unwrap();
+    edit.close().await.unwrap();
+    let store = SqliteStore::open(&file).await.unwrap();
+    store.accept(&[event("a")]).await.unwrap();
+    let record = store.find(&[name("a")]).await.unwrap().remove(0).unwrap();
+    assert!(
+        record.accepted_at > SystemTime::now() + HOUR / 2,
+        "{record:?}"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn all_processes_of_a_boot_have_one_clock() {
+    let (_folder, file) = folder();
+    drop(SqliteStore::open(&file).await.unwrap());
+    // As if the host's clock had been set back by an hour after the first process opened the file.
+    let mut edit = plain(&file).await;
+    edit.execute("UPDATE clock SET offset_us = offset_us + 3600000000")
+        .await
+        .unwrap();
+    edit.close().await.unwrap();
+    let store = SqliteStore::open(&file).await.unwrap();
+    store.accept(&[event("a")]).await.unwrap();
+    let record = store.find(&[name("a")]).await.unwrap().remove(0).unwrap();
+    assert!(
+        record.accepted_at > SystemTime::now() + HOUR / 2,
+        "{record:?}"
+    );
+}
+
+#[tokio::test]
+async fn ids_of_deleted_events_are_not_used_again() {
+    let (_folder, file) = folder();
+    let store = SqliteStore::open(&file).await.unwrap();
+    store.accept(&[event("a")]).await.unwrap();
+    let first = claim(&store, 1).await.events[0].lease;
+    store
+        .settle(&[Settlement::new(first, Outcome::Processed)])
+        .await
+        .unwrap();
+    let prune = Prune::new(
+        KIND,
+        TerminalState::Processed,
+        Duration::ZERO,
+        NonZeroUsize::MIN,
+    );
+    assert_eq!(store.prune(&prune).await.unwrap(), 1);
+    drop(store);
+    let store = SqliteStore::open(&file).await.unwrap();
+    assert_eq!(store.accept(&[event("a")]).await.unwrap(), [Accepted::New]);
+    let second = claim(&store, 1).await.events[0].lease;
+    assert!(second.event > first.event, "{first:?} {second:?}");
+}
+
+#[tokio::test]
+async fn pruning_makes_the_file_smaller() {
+    let (_folder, file) = folder();
+    let store = SqliteStore::open(&file).await.unwrap();
+    for batch in 0..8 {
+        let events = (0..64).map(|number| {
+            let mut event = event(&format!("{batch}-{number}"));
+            event.envelope.body = Bytes::from(vec![b'x'; 16 << 10]);
+            event
+        });
+        store.accept(&events.collect::<Vec<_>>()).await.unwrap();
+    }
+    let leases = claim(&store, 1_000)
+        .await
+        .events
+        .into_iter()
+        .map(|it| it.lease);
+    let settlements: Vec<_> = leases
+        .map(|lease| Settlement::new(lease, Outcome::Processed))
+        .collect();
+    store.settle(&settlements).await.unwrap();
+    let mut app = plain(&file).await;
+    let pages = async |app: &mut SqliteConnection| {
+        let row = app.fetch_one("PRAGMA page_count").await.unwrap();
+        row.get::<i64, _>(0)
+    };
+    let before = pages(&mut app).await;
+    let all = NonZeroUsize::new(1_000).unwrap();
+    let prune = Prune::new(KIND, TerminalState::Processed, Duration::ZERO, all);
+    assert_eq!(store.prune(&prune).await.unwrap(), 512);
+    // The space is given back after the answer, before the next write.
+    store.accept(&[event("after")]).await.unwrap();
+    let after = pages(&mut app).await;
+    assert!(after < before / 4, "{before} {after}");
+}
