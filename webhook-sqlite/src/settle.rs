@@ -209,10 +209,13 @@ async fn put_back(
     Ok(())
 }
 
-/// Moves events from the queue to the outcomes: id, kind, whether failed, attempts, fence, reason.
+/// The row of an event that ended: id, kind, 1 if it failed, attempts, fence, reason.
+type OutcomeRow<'r> = (i64, i64, i64, u32, i64, Option<&'r str>);
+
+/// Moves events from the queue to the outcomes.
 async fn end(
     transaction: &mut Transaction<'_>,
-    ended: &[(i64, i64, i64, u32, i64, Option<&str>)],
+    ended: &[OutcomeRow<'_>],
 ) -> Result<(), SqliteError> {
     let ended = record::json(ended);
     sqlx::query(
