@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::support::client::{Client, Reply, post};
-use crate::support::transaction;
+use crate::support::{in_time, transaction};
 
 /// What senders have in common.
 struct Sending {
@@ -69,26 +69,29 @@ async fn send(sending: Arc<Sending>, connection: usize) {
             return;
         }
         let request = post(transaction(&id(number)));
-        loop {
-            let addr = sending.nodes[node % sending.nodes.len()];
-            match ask(&mut client, addr, &request).await {
-                Some(reply) if reply.status == 503 => {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-                Some(reply) => {
-                    if reply.json()["status"] == "DUPLICATE" {
-                        sending.duplicates.fetch_add(1, Ordering::Relaxed);
-                    } else {
-                        reply.acknowledged("ACCEPTED");
+        in_time("the delivery is acknowledged", async {
+            loop {
+                let addr = sending.nodes[node % sending.nodes.len()];
+                match ask(&mut client, addr, &request).await {
+                    Some(reply) if reply.status == 503 => {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
                     }
-                    break;
-                }
-                None => {
-                    client = None;
-                    node += 1;
+                    Some(reply) => {
+                        if reply.json()["status"] == "DUPLICATE" {
+                            sending.duplicates.fetch_add(1, Ordering::Relaxed);
+                        } else {
+                            reply.acknowledged("ACCEPTED");
+                        }
+                        break;
+                    }
+                    None => {
+                        client = None;
+                        node += 1;
+                    }
                 }
             }
-        }
+        })
+        .await;
         sending.acknowledged.fetch_add(1, Ordering::Relaxed);
     }
 }

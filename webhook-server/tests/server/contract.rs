@@ -12,7 +12,7 @@ use webhook_server::config::Role;
 
 use crate::serve::{config, serve, serve_on};
 use crate::support::client::{Client, post, post_as};
-use crate::support::{transaction, with_amount};
+use crate::support::{transaction, until, with_amount};
 
 #[tokio::test]
 async fn root_is_healthy_and_tells_the_time() {
@@ -148,14 +148,16 @@ async fn a_transaction_is_processed_when_it_falls_due() {
         .await
         .acknowledged("ACCEPTED");
     let mut client = Client::connect(server.addr()).await;
-    let shown = loop {
-        let shown = client.get("/v1/transactions/tx-1").await.json();
-        match shown["status"].as_str().unwrap() {
-            "PROCESSING" => assert_eq!(shown["processed_at"], Value::Null),
-            _ => break shown,
+    let mut shown = Value::Null;
+    until("the transaction is processed", async || {
+        shown = client.get("/v1/transactions/tx-1").await.json();
+        let is_processing = shown["status"] == "PROCESSING";
+        if is_processing {
+            assert_eq!(shown["processed_at"], Value::Null);
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    };
+        !is_processing
+    })
+    .await;
     assert_eq!(shown["status"], "PROCESSED");
     assert_eq!(shown["attempts"], 1);
     let at = |name: &str| -> jiff::Timestamp { shown[name].as_str().unwrap().parse().unwrap() };

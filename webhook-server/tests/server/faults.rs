@@ -139,13 +139,11 @@ async fn more_deliveries_than_may_queue_are_answered_503_at_once() {
     store.keeps_a_call().await;
     // The inbox's deadline is far off: who is told now is told for the queue's length.
     let mut extra = Client::connect(server.addr()).await;
-    let mut details = Vec::new();
-    while !details
-        .iter()
-        .any(|detail| detail == "Too many deliveries under way")
-    {
-        details.push(extra.post(transaction("extra")).await.unavailable());
-    }
+    until("a delivery is rejected because of the queue", async || {
+        let detail = extra.post(transaction("extra")).await.unavailable();
+        detail == "Too many deliveries under way"
+    })
+    .await;
     store.set(Mode::Up);
     let mut accepted = 0;
     for client in &mut clients {

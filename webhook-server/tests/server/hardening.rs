@@ -1,5 +1,5 @@
-//! What HTTP lets a client say that it should not: each gets its answer, changes nothing, and harms
-//! nobody else. docs/http-conformance.md shows the same cases.
+//! Malformed, hostile and unusual HTTP: each case gets its answer, changes nothing, and harms no other
+//! client. docs/http-conformance.md shows the same cases.
 
 mod case;
 mod document;
@@ -26,27 +26,37 @@ struct Group {
     cases: fn() -> Vec<Case>,
 }
 
-const GROUPS: [Group; 13] = [
-    group("Lengths", framing::lengths),
-    group("Transfer codings", framing::transfer_codings),
-    group("Chunks and trailers", framing::chunks),
-    group("Request lines", requests::lines),
-    group("Targets", requests::targets),
-    group("Hosts", requests::hosts),
-    group("Headers", requests::headers),
-    group("Ids in `/v1/transactions/{id}`", ids::cases),
-    group("Methods and other protocols", methods::protocols),
-    group("Requests in a row", methods::in_a_row),
-    group("Slow clients", pace::slow),
-    group("Half-closed connections", pace::half_closed),
-    group("Long bodies", pace::long),
-];
+/// Makes the list of groups, which the document shows, and a test of each group.
+macro_rules! groups {
+    ($(fn $test:ident: $title:literal, $cases:path, $run:path;)+) => {
+        const GROUPS: &[Group] = &[$(Group { title: $title, cases: $cases }),+];
 
-const fn group(title: &'static str, cases: fn() -> Vec<Case>) -> Group {
-    Group { title, cases }
+        $(
+            #[tokio::test]
+            async fn $test() {
+                $run($cases()).await;
+            }
+        )+
+    };
 }
 
-/// A server that has the good transaction.
+groups! {
+    fn lengths: "Lengths", framing::lengths, one_by_one;
+    fn transfer_codings: "Transfer codings", framing::transfer_codings, one_by_one;
+    fn chunks_and_trailers: "Chunks and trailers", framing::chunks, one_by_one;
+    fn request_lines: "Request lines", requests::lines, one_by_one;
+    fn targets: "Targets", requests::targets, one_by_one;
+    fn hosts: "Hosts", requests::hosts, one_by_one;
+    fn headers: "Headers", requests::headers, one_by_one;
+    fn ids_in_paths: "Ids in `/v1/transactions/{id}`", ids::cases, one_by_one;
+    fn methods_and_other_protocols: "Methods and other protocols", methods::protocols, one_by_one;
+    fn requests_in_a_row: "Requests in a row", methods::in_a_row, one_by_one;
+    fn slow_clients: "Slow clients", pace::slow, all_at_once;
+    fn half_closed_connections: "Half-closed connections", pace::half_closed, one_by_one;
+    fn long_bodies: "Long bodies", pace::long, one_by_one;
+}
+
+/// A server that has accepted the good transaction.
 async fn start(args: &[&str]) -> (Process, SocketAddr) {
     let mut process = webhook_server(args).start();
     let addr = process.listens().await;
@@ -54,13 +64,13 @@ async fn start(args: &[&str]) -> (Process, SocketAddr) {
     (process, addr)
 }
 
-/// Ends it as an operator does: it must still be there, and its log is looked at.
+/// Stops the server as an operator does. It must still run, and its log is checked.
 async fn stop(mut process: Process) {
     process.signal(Signal::TERM);
     assert_eq!(process.ends().await.code(), Some(0));
 }
 
-async fn run(cases: Vec<Case>) {
+async fn one_by_one(cases: Vec<Case>) {
     let (process, addr) = start(&[]).await;
     for case in cases {
         case.run(addr).await;
@@ -69,71 +79,10 @@ async fn run(cases: Vec<Case>) {
     stop(process).await;
 }
 
-#[tokio::test]
-async fn lengths() {
-    run(framing::lengths()).await;
-}
-
-#[tokio::test]
-async fn transfer_codings() {
-    run(framing::transfer_codings()).await;
-}
-
-#[tokio::test]
-async fn chunks_and_trailers() {
-    run(framing::chunks()).await;
-}
-
-#[tokio::test]
-async fn request_lines() {
-    run(requests::lines()).await;
-}
-
-#[tokio::test]
-async fn targets() {
-    run(requests::targets()).await;
-}
-
-#[tokio::test]
-async fn hosts() {
-    run(requests::hosts()).await;
-}
-
-#[tokio::test]
-async fn headers() {
-    run(requests::headers()).await;
-}
-
-#[tokio::test]
-async fn ids_in_paths() {
-    run(ids::cases()).await;
-}
-
-#[tokio::test]
-async fn methods_and_other_protocols() {
-    run(methods::protocols()).await;
-}
-
-#[tokio::test]
-async fn requests_in_a_row() {
-    run(methods::in_a_row()).await;
-}
-
-#[tokio::test]
-async fn half_closed_connections() {
-    run(pace::half_closed()).await;
-}
-
-#[tokio::test]
-async fn long_bodies() {
-    run(pace::long()).await;
-}
-
-/// All at once, since each waits for a time-out.
-#[tokio::test]
-async fn slow_clients() {
+/// For cases that each wait for a time-out.
+async fn all_at_once(cases: Vec<Case>) {
     let (process, addr) = start(&pace::ARGS).await;
-    join_all(pace::slow().iter().map(|case| case.run(addr))).await;
-    assert_unharmed(addr, "slow clients").await;
+    join_all(cases.iter().map(|case| case.run(addr))).await;
+    assert_unharmed(addr, "cases at once").await;
     stop(process).await;
 }

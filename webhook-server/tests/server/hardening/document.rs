@@ -43,7 +43,7 @@ fn http_api_documents_every_status_of_the_cases() {
 
 fn tables() -> String {
     let mut text = String::new();
-    for group in &GROUPS {
+    for group in GROUPS {
         let title = group.title;
         write!(
             text,

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::support::client::{Client, post, post_as};
 use crate::support::process::webhook_server;
-use crate::support::{secrets, suite, transaction};
+use crate::support::{in_time, secrets, suite, transaction};
 
 use super::case::{chunk, delivery, get, get_with};
 
@@ -85,7 +85,7 @@ async fn lines_for_machines_cannot_be_forged() {
     let addr = process.listens().await;
     forge(addr).await;
     let mut processed = Vec::new();
-    while processed.len() <= IDS.len() {
+    for _ in 0..=IDS.len() {
         let line = process.logs("transaction processed").await;
         assert_eq!(line["level"], "INFO");
         processed.push(line["transaction_id"].as_str().unwrap().to_owned());
@@ -113,11 +113,14 @@ async fn lines_for_people_cannot_be_forged() {
     let addr = process.listens().await;
     forge(addr).await;
     let mut processed = 0;
-    while processed <= IDS.len() {
-        let line = process.next_line().await.unwrap();
-        processed += usize::from(line.contains("transaction processed"));
-        process.logged.push(line);
-    }
+    in_time("all transactions are processed", async {
+        while processed <= IDS.len() {
+            let line = process.next_line().await.unwrap();
+            processed += usize::from(line.contains("transaction processed"));
+            process.logged.push(line);
+        }
+    })
+    .await;
     process.signal(Signal::TERM);
     assert_eq!(process.ends().await.code(), Some(0));
     for line in &process.logged {
