@@ -419,6 +419,8 @@ mod scheduler;
 mod setters;
 mod store;
 #[cfg(test)]
+mod test_log;
+#[cfg(test)]
 mod test_payload;
 pub mod throttle;
 pub mod wakeup;

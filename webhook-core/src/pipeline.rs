@@ -217,16 +217,16 @@ mod tests {
 
     use tracing::field::{Field, Visit};
     use tracing::subscriber::set_default;
-    use tracing::{Metadata, Subscriber, span};
 
     use super::*;
     use crate::event::{Envelope, Fingerprint, Key};
     use crate::scheduler::{Claimed, MockScheduler};
     use crate::store::{Accepted, MockStore};
+    use crate::test_log::OnEvent;
     use crate::test_payload::Word;
     use crate::{Event, HandlerError};
 
-    /// Notes the kinds that lines name.
+    /// Records the kinds in log lines.
     #[derive(Clone, Default)]
     struct KindsLogged(Arc<Mutex<Vec<String>>>);
 
@@ -236,25 +236,6 @@ mod tests {
                 self.0.lock().unwrap().push(format!("{value:?}"));
             }
         }
-    }
-
-    impl Subscriber for KindsLogged {
-        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-            metadata.is_event() && *metadata.level() == tracing::Level::WARN
-        }
-
-        fn event(&self, event: &tracing::Event<'_>) {
-            event.record(&mut self.clone());
-        }
-
-        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-            span::Id::from_u64(1)
-        }
-
-        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-        fn enter(&self, _: &span::Id) {}
-        fn exit(&self, _: &span::Id) {}
     }
 
     #[tokio::test]
@@ -269,7 +250,13 @@ mod tests {
             .returning(|claims| Ok(vec![Claimed::default(); claims.len()]));
         scheduler.expect_wait_for_work().returning(|_| Vec::new());
         let logged = KindsLogged::default();
-        let _log = set_default(logged.clone());
+        let kinds = logged.clone();
+        let log = OnEvent(move |event: &tracing::Event<'_>| {
+            if *event.metadata().level() == tracing::Level::WARN {
+                event.record(&mut kinds.clone());
+            }
+        });
+        let _log = set_default(log);
         let pipeline = Pipeline::builder_of(Arc::new(store), Arc::new(scheduler))
             .handle::<Word>(async |_: Event<Word>| Ok::<_, HandlerError>(()))
             .start();

@@ -178,10 +178,11 @@ mod tests {
     use std::sync::Mutex;
 
     use tokio::time::timeout;
-    use tracing::{Event, Level, Metadata, Subscriber, span};
+    use tracing::Level;
 
     use super::*;
     use crate::admin::MockAdmin;
+    use crate::test_log::OnEvent;
 
     const DAY: Duration = Duration::from_secs(86_400);
 
@@ -242,8 +243,12 @@ mod tests {
             .expect_prune()
             .times(found.len())
             .returning(move |_| found.pop_front().unwrap());
-        let levels = Levels::default();
-        let _guard = tracing::subscriber::set_default(levels.clone());
+        let levels = Arc::new(Mutex::new(Vec::new()));
+        let logged = Arc::clone(&levels);
+        let log = OnEvent(move |event: &tracing::Event<'_>| {
+            logged.lock().unwrap().push(*event.metadata().level());
+        });
+        let _guard = tracing::subscriber::set_default(log);
         let whole = Retention {
             interval: DAY,
             ..Retention::new(Kind::new("note").unwrap(), DAY)
@@ -252,31 +257,8 @@ mod tests {
         let four_days = 4 * DAY - Duration::from_secs(1);
         assert!(timeout(four_days, sweeps).await.is_err());
         assert_eq!(
-            *levels.0.lock().unwrap(),
+            *levels.lock().unwrap(),
             [Level::WARN, Level::INFO, Level::INFO]
         );
-    }
-
-    /// Records the level of each log line.
-    #[derive(Clone, Default)]
-    struct Levels(Arc<Mutex<Vec<Level>>>);
-
-    impl Subscriber for Levels {
-        fn enabled(&self, _: &Metadata<'_>) -> bool {
-            true
-        }
-
-        fn event(&self, event: &Event<'_>) {
-            self.0.lock().unwrap().push(*event.metadata().level());
-        }
-
-        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-            span::Id::from_u64(1)
-        }
-
-        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-        fn enter(&self, _: &span::Id) {}
-        fn exit(&self, _: &span::Id) {}
     }
 }

@@ -127,7 +127,7 @@ async fn a_reserved_place_waits_for_room_and_keeps_it() {
         let inbox = inbox.clone();
         tokio::spawn(async move { inbox.reserve().await })
     };
-    settle().await;
+    run_other_tasks().await;
     assert!(!reserving.is_finished());
     store.gate.add_permits(9);
     let place = reserving.await.unwrap().unwrap();
@@ -267,13 +267,14 @@ async fn call(inbox: &Inbox, store: &Gated, first: &str, keys: &[&str]) -> Calls
     store.entered.notified().await;
     for key in keys {
         spawn(key);
-        settle().await;
+        run_other_tasks().await;
     }
     calls
 }
 
-/// Lets every task of this single-threaded runtime run until it waits.
-async fn settle() {
+/// Yields so many times that every other task of this single-threaded runtime has run until it waits: a
+/// delivery passes through three tasks.
+async fn run_other_tasks() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
@@ -387,7 +388,7 @@ async fn what_is_not_durable_in_time_is_an_error() {
     assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
     assert_eq!(started.elapsed().as_secs(), 3);
     // The flush that hung is given up, and the next one finds its way.
-    settle().await;
+    run_other_tasks().await;
     store.gate.add_permits(1);
     assert_eq!(inbox.accept(envelope("b")).await.unwrap(), Accepted::New);
 }
@@ -416,7 +417,7 @@ async fn a_caller_that_goes_away_takes_nothing_with_it() {
         let inbox = inbox.clone();
         async move { inbox.accept(envelope("3")).await }
     });
-    settle().await;
+    run_other_tasks().await;
     store.gate.add_permits(2);
     assert_eq!(stays.await.unwrap().unwrap(), Accepted::New);
     assert_eq!(store.batches(), [vec!["1"], vec!["2", "3"]]);
@@ -487,7 +488,7 @@ async fn close_flushes_what_is_queued_and_refuses_the_rest() {
         let inbox = inbox.clone();
         async move { inbox.close().await }
     });
-    settle().await;
+    run_other_tasks().await;
     assert!(!closing.is_finished());
     store.gate.add_permits(100);
     closing.await.unwrap();

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::time::sleep;
 
 use super::super::*;
-use super::scripted::{SECOND, Scripted, brings, due_in, event, start, start_with};
+use super::scripted::{SECOND, Scripted, brings, due_in, event, start, start_with, until};
 use crate::error::StoreError;
 use crate::handler::{Event, HandlerError, RawEvent};
 use crate::scheduler::{Claimed, Extended, Lease, MockScheduler, Outcome, Settled, Settlement};
@@ -38,9 +38,7 @@ async fn claims_ask_for_no_more_than_the_free_slots() {
         },
         options,
     );
-    while running.load(Ordering::SeqCst) < 3 {
-        tokio::task::yield_now().await;
-    }
+    until(|| running.load(Ordering::SeqCst) == 3).await;
     // All slots are taken: a minute passes without a claim.
     sleep(60 * SECOND).await;
     let limits = || {
@@ -258,9 +256,14 @@ async fn many_idle_kinds_are_asked_for_as_often_as_one() {
 async fn kinds_that_all_have_much_to_do_share_a_batch() {
     let stock = Stock::of((0..200).map(|number| (kind_number(number), 50)));
     let worker = worker_of(200, &WorkerOptions::default(), &stock);
-    while stock.left.lock().unwrap().values().any(|left| *left > 0) {
-        sleep(Duration::from_millis(1)).await;
-    }
+    let claimed_all = async {
+        while stock.left.lock().unwrap().values().any(|left| *left > 0) {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(60 * SECOND, claimed_all)
+        .await
+        .expect("all events are claimed");
     worker.shutdown(SECOND).await;
     for (_, claims) in stock.asked() {
         let limits: Vec<_> = claims.iter().map(|claim| claim.limit.get()).collect();

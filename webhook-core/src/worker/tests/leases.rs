@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::super::*;
-use super::scripted::{SECOND, Scripted, brings, event, start};
+use super::scripted::{SECOND, Scripted, brings, event, start, until};
 use crate::error::StoreError;
 use crate::handler::Event;
 use crate::scheduler::{Extended, MockScheduler, Outcome, Settled};
@@ -75,9 +75,7 @@ async fn a_settlement_is_repeated_for_as_long_as_its_lease_was_renewed() {
         sleep(299 * SECOND).await;
         Ok(())
     });
-    while worker.context.leases.held() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| worker.context.leases.held() > 0).await;
     sleep(310 * SECOND).await;
     assert_eq!(scheduler.settled(0).await, [(1, Outcome::Processed)]);
     worker.shutdown(SECOND).await;
@@ -162,9 +160,7 @@ async fn settlements_are_given_up_when_their_lease_has_run_out() {
         .returning(|_, _| Err(StoreError::unavailable(std::io::Error::other("down"))));
     let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
     let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
-    while worker.context.leases.held() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| worker.context.leases.held() > 0).await;
     sleep(130 * SECOND).await;
     assert_eq!(worker.context.leases.held(), 0);
     // Every 5 s at the longest; 600 times if the pauses did not grow.
@@ -225,9 +221,7 @@ async fn a_drain_ends_though_the_store_does_not_answer() {
         .returning(|_| Err(StoreError::unavailable(std::io::Error::other("down"))));
     let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
     let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
-    while worker.context.leases.held() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until(|| worker.context.leases.held() > 0).await;
     let drained = worker.shutdown(SECOND).await;
     assert_eq!(
         drained,

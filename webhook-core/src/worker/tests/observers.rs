@@ -1,4 +1,4 @@
-//! What others see of attempts: spans and observers.
+//! Spans and observers of attempts.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +14,7 @@ use crate::observer::{AttemptEnd, Observed};
 use crate::scheduler::{Claimed, FailureReason};
 use crate::test_payload::Word;
 
-/// Notes what it is told.
+/// Records the calls of an observer.
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<Vec<String>>>);
 
@@ -46,7 +46,7 @@ impl Observer for Notes {
     }
 }
 
-/// Panics whatever it is told.
+/// Panics in every method.
 struct Broken;
 
 impl Observer for Broken {
@@ -78,7 +78,7 @@ async fn by_id(event: Event<Word>) -> Result<(), HandlerError> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn observers_are_told_how_attempts_end() {
+async fn observers_learn_how_attempts_end() {
     let exhausted = Claimed {
         exhausted: vec![event(9, 1).key],
         ..Claimed::default()
@@ -118,7 +118,7 @@ async fn observers_are_told_how_attempts_end() {
     );
 }
 
-/// Notes the fields of each new span, and which span an event is in.
+/// Records the fields of each new span, and the span of each event.
 #[derive(Clone, Default)]
 struct Spans(Arc<SpansInner>);
 

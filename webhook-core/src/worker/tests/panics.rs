@@ -1,4 +1,4 @@
-//! Panics outside handlers: no event is left with a lease that is renewed for ever.
+//! Panics outside of handlers: no lease may be renewed for ever.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,6 +12,7 @@ use super::scripted::{LAST_ATTEMPT, SECOND, Scripted, brings, event, start};
 use crate::error::StoreError;
 use crate::handler::{Event, HandlerError};
 use crate::scheduler::{Claim, Claimed, Extended, Lease, Outcome, Settled, Settlement};
+use crate::test_log::OnEvent;
 use crate::test_payload::Word;
 
 /// Panics when it is dropped.
@@ -23,31 +24,6 @@ impl Drop for Bomb {
             panic!("on purpose");
         }
     }
-}
-
-/// Panics at each line that is logged.
-struct PanickingSubscriber;
-
-impl Subscriber for PanickingSubscriber {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, _: &tracing::Event<'_>) {
-        panic!("the log is broken");
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
 }
 
 async fn hangs_with_a_bomb(_: Event<Word>) -> Result<(), HandlerError> {
@@ -85,7 +61,9 @@ async fn slots_of_attempts_that_panicked_are_free_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_log_that_panics_changes_no_outcome() {
-    let _log = set_default(PanickingSubscriber);
+    let _log = set_default(OnEvent(|_: &tracing::Event<'_>| {
+        panic!("the log is broken")
+    }));
     let scheduler = Scripted::new([brings([event(1, 1), event(2, LAST_ATTEMPT)])]);
     let worker = start(&scheduler, async |event: Event<Word>| {
         match event.lease.event.get() {
@@ -156,7 +134,7 @@ async fn a_backend_that_panics_is_asked_again() {
     assert_eq!(worker.shutdown(SECOND).await, Drained::default());
 }
 
-/// Panics whatever a span needs of it.
+/// Panics whenever a span is entered, left or closed.
 struct SpanBomb;
 
 impl Subscriber for SpanBomb {

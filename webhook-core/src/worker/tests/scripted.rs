@@ -17,22 +17,22 @@ use crate::scheduler::{
 };
 use crate::test_payload::Word;
 
-/// With the default options.
+/// The last attempt, with the default options.
 pub(super) const LAST_ATTEMPT: u32 = 25;
 
 pub(super) const SECOND: Duration = Duration::from_secs(1);
 
-/// Longer than any test takes by its paused clock: what does not come by then never will.
+/// Longer than any test takes by its paused clock.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-/// A scheduler that brings what its script says, and notes what it is told.
+/// A scheduler that answers claims from a script, and records its calls.
 pub(super) struct Scripted {
     script: Mutex<VecDeque<Result<Claimed, StoreError>>>,
     pub(super) claims: Mutex<Vec<(Instant, usize)>>,
     settled: Mutex<Vec<(i64, Outcome)>>,
     changed: Notify,
     pub(super) wake: Notify,
-    /// Answers what is not scripted.
+    /// Answers the calls that are not scripted.
     mock: MockScheduler,
 }
 
@@ -74,7 +74,7 @@ impl Scripted {
         claims.iter().map(since).collect()
     }
 
-    /// Waits until there are `count` of `noted`, and returns all.
+    /// Waits until there are `count` entries in `noted`, and returns all.
     async fn at_least<T: Clone>(&self, count: usize, noted: &Mutex<Vec<T>>) -> Vec<T> {
         let enough = async {
             loop {
@@ -87,7 +87,7 @@ impl Scripted {
             }
         };
         let enough = timeout(PATIENCE, enough).await;
-        enough.unwrap_or_else(|_| panic!("fewer than {count} came"))
+        enough.unwrap_or_else(|_| panic!("there were fewer than {count}"))
     }
 }
 
@@ -109,10 +109,10 @@ impl Scheduler for Scripted {
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         let answers = self.mock.settle(settlements).await?;
-        let told = settlements
+        let outcomes = settlements
             .iter()
             .map(|it| (it.lease.event.get(), it.outcome.clone()));
-        self.settled.lock().unwrap().extend(told);
+        self.settled.lock().unwrap().extend(outcomes);
         self.changed.notify_waiters();
         Ok(answers)
     }
@@ -121,6 +121,18 @@ impl Scheduler for Scripted {
         self.wake.notified().await;
         vec![0]
     }
+}
+
+/// Lets other tasks run until `condition` holds.
+pub(super) async fn until(condition: impl Fn() -> bool) {
+    const MAX_TURNS: usize = 10_000;
+    for _ in 0..MAX_TURNS {
+        if condition() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("the condition does not hold after {MAX_TURNS} turns of the other tasks");
 }
 
 pub(super) fn event(id: i64, attempt: u32) -> ClaimedEvent {
