@@ -20,7 +20,6 @@ mod server;
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::{Command as Process, ExitCode};
 
 use anyhow::Context as _;
@@ -49,7 +48,7 @@ fn main() -> anyhow::Result<ExitCode> {
 
 /// Runs this very program again, with PostgreSQL and PgBouncer beside it.
 fn run_with_postgres(options: &Options) -> anyhow::Result<ExitCode> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/with-postgres");
+    let script = testkit::tools::script("with-postgres");
     let mut command = Process::new(&script);
     command.args(["--set", "shared_buffers=1GB"]);
     // PgBouncer's default. With the value of the tests it would reconnect all the time.

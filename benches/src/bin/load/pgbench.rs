@@ -1,11 +1,12 @@
 //! The limit of a database that commits each event by itself.
 
 use std::io::Write as _;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use testkit::tools::find_or_install;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::bench::{BODY_BYTES, Bench};
@@ -86,7 +87,7 @@ async fn insert(
     let script = std::env::temp_dir().join(format!("webhook-load-{}.sql", std::process::id()));
     std::fs::File::create(&script)?.write_all(SCRIPT.as_bytes())?;
     let body = String::from_utf8(request::body(0, BODY_BYTES))?;
-    let mut child = tokio::process::Command::new(program()?)
+    let mut child = tokio::process::Command::new(program().await?)
         .args(["--no-vacuum", "--protocol=prepared", "--progress=1"])
         .arg(format!("--client={clients}"))
         .arg(format!("--jobs={}", clients.min(2)))
@@ -141,11 +142,8 @@ fn number(text: &str) -> Option<f64> {
 }
 
 /// The path of pgbench, beside the server's programs.
-fn program() -> anyhow::Result<std::path::PathBuf> {
-    let find = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/find-or-install");
-    let output = Command::new(find).arg("postgres").output()?;
-    let directory = String::from_utf8(output.stdout)?;
-    Ok(Path::new(directory.trim_end()).join("pgbench"))
+async fn program() -> anyhow::Result<PathBuf> {
+    Ok(find_or_install("postgres").await?.join("pgbench"))
 }
 
 #[cfg(test)]

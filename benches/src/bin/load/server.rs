@@ -1,16 +1,16 @@
 //! The servers under test, each a process of its own.
 
-use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
-use tokio::process::Child;
-use tokio::time::timeout;
+use rustix::process::Signal;
+use testkit::port::Port;
+use testkit::process::{Process, last_lines, log_to};
+use testkit::wait::Limit;
 
 use crate::client::Client;
 use crate::machine::BUILD;
@@ -21,9 +21,10 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 /// A running server.
 #[derive(Debug)]
 pub(crate) struct Server {
-    child: Child,
+    process: Process,
     pub(crate) pid: u32,
     pub(crate) address: SocketAddr,
+    _port: Port,
     log: PathBuf,
 }
 
@@ -155,43 +156,37 @@ impl Programs {
                     .iter()
                     .map(|(name, value)| (name, value)),
             );
-        let address = free_address()?;
-        command.env("BIND_ADDR", address.to_string());
-        self.start(command, address, "/readyz").await
+        let port = Port::reserve()?;
+        command.env("BIND_ADDR", port.addr().to_string());
+        self.start(command, port, "/readyz").await
     }
 
     /// Starts the bare server of this program.
     pub(crate) async fn serve_bare(&mut self) -> anyhow::Result<Server> {
-        let address = free_address()?;
+        let port = Port::reserve()?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("bare").arg(address.to_string());
-        self.start(command, address, "/").await
+        command.arg("bare").arg(port.addr().to_string());
+        self.start(command, port, "/").await
     }
 
-    async fn start(
-        &mut self,
-        mut command: Command,
-        address: SocketAddr,
-        probe: &str,
-    ) -> anyhow::Result<Server> {
+    async fn start(&mut self, command: Command, port: Port, probe: &str) -> anyhow::Result<Server> {
         self.started += 1;
         let log = self.logs.join(format!("server-{}.log", self.started));
-        let file = File::create(&log)?;
+        // An earlier run of this program may have left one.
+        let _ = std::fs::remove_file(&log);
+        let mut command = tokio::process::Command::from(command);
+        log_to(&mut command, &log)?;
         command
             // In a folder without a .env file.
             .current_dir(&self.logs)
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file);
-        let child = tokio::process::Command::from(command)
-            .kill_on_drop(true)
-            .spawn()
-            .context("failed to start a server")?;
-        let pid = child.id().context("the process has just been started")?;
+            .stdin(Stdio::null());
+        let process = Process::spawn("a server", &mut command)?;
+        let pid = process.pid().context("the process has just been started")?;
         let mut server = Server {
-            child,
-            pid,
-            address,
+            process,
+            pid: pid.as_raw_nonzero().get().unsigned_abs(),
+            address: port.addr(),
+            _port: port,
             log,
         };
         server.await_ready(probe).await?;
@@ -201,10 +196,10 @@ impl Programs {
 
 impl Server {
     async fn await_ready(&mut self, probe: &str) -> anyhow::Result<()> {
-        let deadline = Instant::now() + START_LIMIT;
+        let limit = Limit::of(START_LIMIT);
         let request = format!("GET {probe} HTTP/1.1\r\nHost: {}\r\n\r\n", self.address);
         loop {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.process.ended()? {
                 bail!(
                     "a server ended at its start, {status}: {}",
                     self.last_words()
@@ -217,22 +212,15 @@ impl Server {
             {
                 return Ok(());
             }
-            ensure!(
-                Instant::now() < deadline,
-                "a server was not ready within {START_LIMIT:?}: {}",
-                self.last_words()
-            );
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            limit
+                .pause(|| format!("a server is ready: {}", self.last_words()))
+                .await?;
         }
     }
 
     /// Stops the server with SIGTERM, and waits until it has ended. Dropping it kills it.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        kill_process(pid.context("process ids are positive")?, Signal::TERM)?;
-        let status = timeout(STOP_LIMIT, self.child.wait())
-            .await
-            .with_context(|| format!("a server did not stop within {STOP_LIMIT:?}"))??;
+        let status = self.process.end(Signal::TERM, STOP_LIMIT).await?;
         ensure!(
             status.success(),
             "a server ended with {status}: {}",
@@ -257,9 +245,7 @@ impl Server {
     }
 
     fn last_words(&self) -> String {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().rev().take(10).collect();
-        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+        last_lines(&self.log, 10)
     }
 }
 
@@ -268,9 +254,4 @@ fn build_folder() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?;
     let folder = program.parent().context("a program is in a folder")?;
     Ok(folder.to_owned())
-}
-
-/// Returns an address that is free now. Another process might take it before the server does.
-fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }
