@@ -1,84 +1,88 @@
-//! As many connections as the machine lets one client open, which say nothing.
+//! Ten thousand connections of one client that say nothing.
+//!
+//! They need more open files than some systems allow a process. There the tests are ignored, with
+//! the reason.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+#[expect(dead_code, reason = "the other tests need more of it")]
+mod support;
 
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
-use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use libtest_mimic::{Arguments, Completion, Trial};
+use rustix::process::{Resource, Signal, getrlimit, setrlimit};
+use tokio::runtime::Runtime;
 
-use crate::support::client::{Client, Reply, post};
-use crate::support::{transaction, until};
+use support::client::{Client, Reply, post};
+use support::process::{Process, webhook_server};
+use support::{transaction, until};
 
-use super::{start, stop};
+/// As many connections as a single attacker may well hold.
+const CONNECTIONS: usize = 10_000;
 
-/// What a single attacker may well hold.
-const WANTED: usize = 10_000;
+/// Open files of this process and of the server's beside these connections.
+const OTHER_FILES: usize = 200;
 
-/// Open files of this process beside these connections: those of the other tests.
-const OTHERS: usize = 2_000;
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // One after the other: each opens all the files that it may.
+    arguments.test_threads = Some(1);
+    let trials = vec![
+        trial("idle_connections_take_nothing_from_others", || {
+            block_on(idle_connections_take_nothing_from_others());
+        }),
+        trial("idle_connections_beyond_the_limit_make_room", || {
+            block_on(idle_connections_beyond_the_limit_make_room());
+        }),
+    ];
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
 
-/// Held by the one test that has so many open.
-static TURN: Mutex<()> = Mutex::const_new(());
+/// A test that is ignored where the limit on open files is too low.
+fn trial(name: &str, test: fn()) -> Trial {
+    Trial::ignorable_test(name, move || {
+        let needed = CONNECTIONS + OTHER_FILES;
+        let allowed = raise_limit();
+        if allowed < needed {
+            let reason = format!("needs {needed} open files; the system allows {allowed}");
+            return Ok(Completion::ignored_with(reason));
+        }
+        test();
+        Ok(Completion::Completed)
+    })
+}
 
-/// Raises the limit on open files as far as it goes; how many connections it leaves.
-fn affordable() -> usize {
+fn block_on(test: impl Future<Output = ()>) {
+    Runtime::new().unwrap().block_on(test);
+}
+
+/// Raises the limit on open files as far as it goes; how far that is.
+fn raise_limit() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).unwrap();
-    let files = limit
-        .maximum
-        .map_or(usize::MAX, |it| usize::try_from(it).unwrap());
-    let count = WANTED.min(files.saturating_sub(OTHERS));
-    if count < WANTED {
-        eprintln!(
-            "with {count} connections instead of {WANTED}: the limit on open files is {files}"
-        );
-    }
-    assert!(count >= 100, "the limit on open files is {files}");
-    count
+    let files = limit.maximum;
+    files.map_or(usize::MAX, |files| usize::try_from(files).unwrap())
 }
 
-async fn open(addr: SocketAddr, count: usize) -> Vec<TcpStream> {
-    let mut idle = Vec::with_capacity(count);
-    for _ in 0..count {
-        idle.push(Client::connect(addr).await.into_stream());
-    }
-    idle
-}
-
-/// Whether the server still holds this connection.
-fn is_open(stream: &TcpStream) -> bool {
-    let read = stream.try_read(&mut [0; 512]);
-    matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
-}
-
-async fn deliver(addr: SocketAddr) -> Option<Reply> {
-    let mut client = Client::try_connect(addr).await.ok()?;
-    client.send_some(post(transaction("good"))).await;
-    client.try_reply().await
-}
-
-#[tokio::test]
 async fn idle_connections_take_nothing_from_others() {
-    let _turn = TURN.lock().await;
-    let count = affordable();
-    let limit = format!("--max-connections={}", count + 100);
+    let limit = format!("--max-connections={}", CONNECTIONS + 100);
     let (process, addr) = start(&[&limit, "--header-timeout-seconds=600"]).await;
-    let idle = open(addr, count).await;
+    let idle = open(addr).await;
     for _ in 0..100 {
         assert_eq!(deliver(addr).await.unwrap().status, 202);
     }
-    assert_eq!(idle.iter().filter(|stream| is_open(stream)).count(), count);
+    let open = idle.iter().filter(|client| is_open(client)).count();
+    assert_eq!(open, CONNECTIONS);
     stop(process).await;
 }
 
-#[tokio::test]
 async fn idle_connections_beyond_the_limit_make_room() {
-    let _turn = TURN.lock().await;
-    let count = affordable();
     let (process, addr) = start(&["--max-connections=100", "--header-timeout-seconds=600"]).await;
-    let idle = open(addr, count).await;
-    // A second later they count as idle, whoever is refused until then is told so.
+    let idle = open(addr).await;
+    // A second later they count as idle; clients that are refused until then get a 503.
     let mut refused = 0;
     until("a delivery is accepted", async || {
         match deliver(addr).await {
@@ -92,7 +96,44 @@ async fn idle_connections_beyond_the_limit_make_room() {
         }
     })
     .await;
-    let open = idle.iter().filter(|stream| is_open(stream)).count();
-    assert!(open <= 100, "{open} of {count} are held, {refused} refused");
+    let open = idle.iter().filter(|client| is_open(client)).count();
+    assert!(
+        open <= 100,
+        "{open} of {CONNECTIONS} are held, {refused} refused"
+    );
     stop(process).await;
+}
+
+/// A server that accepts deliveries.
+async fn start(args: &[&str]) -> (Process, SocketAddr) {
+    let mut process = webhook_server(args).start();
+    let addr = process.listens().await;
+    assert_eq!(deliver(addr).await.unwrap().status, 202);
+    (process, addr)
+}
+
+/// Ends it as an operator does: it must still be there, and its log is looked at.
+async fn stop(mut process: Process) {
+    process.signal(Signal::TERM);
+    assert_eq!(process.ends().await.code(), Some(0));
+}
+
+async fn open(addr: SocketAddr) -> Vec<Client> {
+    let mut idle = Vec::with_capacity(CONNECTIONS);
+    for _ in 0..CONNECTIONS {
+        idle.push(Client::connect(addr).await);
+    }
+    idle
+}
+
+/// Whether the server still holds this connection.
+fn is_open(client: &Client) -> bool {
+    let read = client.stream.try_read(&mut [0; 512]);
+    matches!(read, Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+async fn deliver(addr: SocketAddr) -> Option<Reply> {
+    let mut client = Client::try_connect(addr).await.ok()?;
+    client.send_some(post(transaction("good"))).await;
+    client.try_reply().await
 }

@@ -4,7 +4,6 @@
 mod case;
 mod document;
 mod framing;
-mod idle;
 mod ids;
 mod logs;
 mod methods;

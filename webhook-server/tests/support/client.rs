@@ -59,10 +59,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         Self(Connection::over(stream))
     }
 
-    pub(crate) fn into_stream(self) -> S {
-        self.0.stream
-    }
-
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         secrets::keep_headers(bytes.as_ref());
         in_time("sending", self.0.send(bytes.as_ref()))
