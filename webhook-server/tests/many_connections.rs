@@ -33,8 +33,8 @@ fn main() -> ExitCode {
         trial("idle_connections_take_nothing_from_others", || {
             block_on(idle_connections_take_nothing_from_others());
         }),
-        trial("idle_connections_beyond_the_limit_make_room", || {
-            block_on(idle_connections_beyond_the_limit_make_room());
+        trial("idle_connections_over_the_limit_are_evicted", || {
+            block_on(idle_connections_over_the_limit_are_evicted());
         }),
     ];
     libtest_mimic::run(&arguments, trials).exit_code()
@@ -79,7 +79,7 @@ async fn idle_connections_take_nothing_from_others() {
     stop(process).await;
 }
 
-async fn idle_connections_beyond_the_limit_make_room() {
+async fn idle_connections_over_the_limit_are_evicted() {
     let (process, addr) = start(&["--max-connections=100", "--header-timeout-seconds=600"]).await;
     let idle = open(addr).await;
     // A second later they count as idle; clients that are refused until then get a 503.

@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_read_however_their_line_breaks_were_written() {
+    fn keys_are_read_with_any_line_breaks() {
         let pem = KeyPair::generate().unwrap().serialize_pem();
         let expected = PrivateKeyDer::from_pem_slice(pem.as_bytes()).unwrap();
         for text in damaged(&pem) {
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_read_however_their_line_breaks_were_written() {
+    fn certificates_are_read_with_any_line_breaks() {
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new([])
             .unwrap()
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_cannot_be_used_are_told_apart() {
+    fn unusable_pem_files_have_distinct_errors() {
         let section = |label: &str, body: &str| {
             format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
         };

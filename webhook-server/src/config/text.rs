@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn assignments_are_told_from_secrets() {
+    fn assignments_are_distinguished_from_secrets() {
         assert_eq!(assigned("A_B", "A_B=x"), Some("x"));
         assert_eq!(assigned("A_B", "export A_B = x"), Some("x"));
         assert_eq!(assigned("A_B", "A_BC=x"), None);

@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn yes_and_no_have_names() {
+    fn booleans_have_several_spellings() {
         for yes in ["true", "TRUE", "1", "yes", " on "] {
             assert_eq!(boolean(yes), Ok(true));
         }

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn json_is_told_from_other_media_types() {
+    fn only_json_media_types_are_accepted() {
         for good in [
             "application/json",
             "Application/JSON",

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn separators_in_quoted_strings_separate_nothing() {
+    fn separators_in_quoted_strings_do_not_split() {
         for (text, parts) in [
             ("", &[""][..]),
             ("a;b", &["a", "b"]),

@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_probe_that_panics_is_followed_by_another() {
+    async fn readiness_probe_runs_again_after_a_panic() {
         let mut store = MockStore::new();
         store.expect_ping().returning(|| panic!("on purpose"));
         let store: Arc<dyn Store> = Arc::new(store);

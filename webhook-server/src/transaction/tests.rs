@@ -137,7 +137,7 @@ fn names_hold_no_control_characters() {
 }
 
 #[test]
-fn lone_surrogates_are_refused_where_they_are_read() {
+fn lone_surrogates_are_rejected_in_known_members() {
     for lone in [
         r#""\ud800""#,
         r#""\udc00\ud800""#,
@@ -266,7 +266,7 @@ fn currencies_are_three_ascii_letters() {
 }
 
 #[test]
-fn all_field_errors_are_told_at_once_and_in_order() {
+fn all_field_errors_are_reported_at_once_and_in_order() {
     assert_eq!(
         errors("{}"),
         GOOD.map(|(name, _)| format!("/{name} is required"))
@@ -283,7 +283,7 @@ fn all_field_errors_are_told_at_once_and_in_order() {
 }
 
 #[test]
-fn members_given_twice_are_refused() {
+fn repeated_members_are_rejected() {
     for (name, value) in GOOD {
         for repeats in [1, 2] {
             let members = GOOD.into_iter().chain([(name, value)].repeat(repeats));
@@ -320,7 +320,7 @@ fn names_of_members_may_be_escaped() {
 }
 
 #[test]
-fn what_is_not_a_json_object_is_malformed() {
+fn body_that_is_no_json_object_is_malformed() {
     let whole = body(GOOD);
     for text in [
         "",
@@ -384,7 +384,7 @@ fn what_is_not_a_json_object_is_malformed() {
 }
 
 #[test]
-fn what_is_not_utf_8_is_malformed() {
+fn body_that_is_not_utf_8_is_malformed() {
     let whole = body(GOOD).into_bytes();
     for bad in [
         &b"\xff"[..],

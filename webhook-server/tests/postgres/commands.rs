@@ -125,7 +125,7 @@ fn retry(reason: &str) -> Outcome {
 pub(crate) const LONG: Duration = Duration::from_secs(3_600);
 
 #[tokio::test]
-async fn status_tells_what_stands_where() {
+async fn status_counts_events_in_each_state() {
     let inbox = Inbox::open().await;
     let empty = inbox.status().await;
     assert_eq!(empty["oldest"], Value::Null);
@@ -157,7 +157,7 @@ async fn status_tells_what_stands_where() {
 }
 
 #[tokio::test]
-async fn lists_are_of_one_state_and_can_be_read_on() {
+async fn list_shows_one_state_and_continues_after_a_number() {
     let inbox = Inbox::open().await;
     for number in 0..3 {
         inbox
@@ -222,7 +222,7 @@ async fn show_has_every_failed_attempt_and_conflict() {
 }
 
 #[tokio::test]
-async fn what_failed_is_requeued_by_name_or_by_match() {
+async fn failed_transactions_are_requeued_by_id_or_by_match() {
     let inbox = Inbox::open().await;
     for (id, reason) in [
         ("a", "timeout at bank"),
@@ -272,7 +272,7 @@ async fn what_failed_is_requeued_by_name_or_by_match() {
 }
 
 #[tokio::test]
-async fn waiting_transactions_are_made_due_by_name_or_by_match() {
+async fn waiting_transactions_are_made_due_by_id_or_by_match() {
     let inbox = Inbox::open().await;
     inbox.accept(transaction("far"), 24 * LONG).await;
     inbox.accept(transaction("near"), LONG / 2).await;
@@ -336,7 +336,7 @@ async fn waiting_transactions_are_made_due_by_name_or_by_match() {
 }
 
 #[tokio::test]
-async fn a_running_server_processes_what_a_command_made_due() {
+async fn running_server_processes_transactions_that_a_command_made_due() {
     let inbox = Inbox::open().await;
     let args = ["--processing-delay-seconds=86400"];
     let mut server = server_on(inbox.database.url(), &args).start();
@@ -365,7 +365,7 @@ async fn a_running_server_processes_what_a_command_made_due() {
 const HIDING: &str = "tx\u{202e}\u{200b}\u{e0041}\u{3164}z";
 
 #[tokio::test]
-async fn hidden_characters_of_ids_are_escaped_and_can_be_typed_back() {
+async fn hidden_characters_of_ids_are_escaped_and_parsed_back() {
     let inbox = Inbox::open().await;
     inbox.settled(HIDING, [failed("a\u{2066}b\u{1b}c")]).await;
     let shown = r"tx\u{202e}\u{200b}\u{e0041}\u{3164}z";
@@ -399,7 +399,7 @@ async fn hidden_characters_of_ids_are_escaped_and_can_be_typed_back() {
 }
 
 #[tokio::test]
-async fn commands_that_change_something_say_who_ran_them() {
+async fn commands_that_change_events_log_who_ran_them() {
     let inbox = Inbox::open().await;
     inbox.settled("bad", [failed("broken")]).await;
     let url = inbox.database.url();
@@ -424,7 +424,7 @@ async fn commands_that_change_something_say_who_ran_them() {
 }
 
 #[tokio::test]
-async fn what_is_old_is_pruned_and_keys_may_be_kept() {
+async fn prune_deletes_old_transactions_and_can_keep_keys() {
     let inbox = Inbox::open().await;
     inbox.settled("good", [Outcome::Processed]).await;
     inbox.settled("bad", [failed("broken")]).await;
@@ -463,7 +463,7 @@ async fn what_is_old_is_pruned_and_keys_may_be_kept() {
 }
 
 #[tokio::test]
-async fn a_server_deletes_old_events_by_itself_where_it_is_told_to() {
+async fn server_with_retention_deletes_old_events() {
     let inbox = Inbox::open().await;
     inbox.settled("old", [Outcome::Processed]).await;
     // A hundredth of a second.
@@ -494,7 +494,7 @@ async fn a_server_deletes_old_events_by_itself_where_it_is_told_to() {
 }
 
 #[tokio::test]
-async fn a_redelivery_revives_what_failed_where_it_is_told_to() {
+async fn redelivery_requeues_a_failed_transaction_if_configured() {
     let inbox = Inbox::open().await;
     inbox.settled("bad", [failed("broken")]).await;
     for (revive, status, left) in [

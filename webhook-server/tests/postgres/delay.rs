@@ -16,7 +16,7 @@ const DELAY: Duration = Duration::from_secs(30);
 const GENEROUS: Duration = Duration::from_secs(15);
 
 #[tokio::test]
-async fn a_transaction_is_processed_thirty_seconds_after_its_202() {
+async fn transaction_is_processed_thirty_seconds_after_its_202() {
     let database = TestDatabase::create().await;
     let mut server = server_on(database.url(), &[]).start();
     let addr = server.listens().await;

@@ -166,7 +166,7 @@ async fn open(database: &TestDatabase, opener: Opener) {
 }
 
 #[tokio::test]
-async fn former_database_with_events_in_every_state_is_taken_over() {
+async fn database_of_the_former_release_is_migrated_with_all_its_events() {
     use Opener::{App, Server};
     // The version before the headers, and the last one.
     for versions in [5, 7] {

@@ -148,7 +148,7 @@ async fn lists_are_of_one_kind() {
 }
 
 #[tokio::test]
-async fn bodies_are_shown_as_what_they_are() {
+async fn bodies_are_shown_as_json_text_or_base64() {
     let inbox = Inbox::open().await;
     let json = "{\"b\": 1.50,\n\t\"a\": \"\u{202e}\u{7f}\", \"b\": 12345678901234567890}\r\n";
     let on_one_line = r#"{"b": 1.50,  "a": "\u202e\u007f", "b": 12345678901234567890}"#;
@@ -199,7 +199,7 @@ async fn bodies_are_shown_as_what_they_are() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_empty_or_deleted_are_told_apart() {
+async fn empty_and_deleted_bodies_are_distinguished() {
     let inbox = Inbox::open().await;
     inbox
         .settled_event(event("own", "stripped", "{}"), Outcome::Processed)
@@ -448,7 +448,7 @@ const COMMANDS: [&[&str]; 8] = [
 ];
 
 #[tokio::test]
-async fn invalid_kinds_are_refused_with_what_is_allowed() {
+async fn invalid_kinds_are_rejected_with_the_allowed_form() {
     let long = "x".repeat(65);
     for command in COMMANDS {
         for wrong in ["", "Stripe", "a b", "caf\u{e9}", "a/b", &long] {

@@ -11,7 +11,7 @@ use crate::node::server_on;
 use crate::support::{suite, transaction};
 
 #[tokio::test]
-async fn no_request_and_no_command_makes_the_log_tell_a_secret() {
+async fn no_request_or_command_logs_a_secret() {
     let database = TestDatabase::create().await;
     let (code, _, log) = server_on(database.url(), &["migrate", "--log-level=trace"])
         .output()

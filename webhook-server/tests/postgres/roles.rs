@@ -8,7 +8,7 @@ use crate::support::client::Client;
 use crate::support::transaction;
 
 #[tokio::test]
-async fn a_worker_takes_over_from_one_that_was_stopped() {
+async fn worker_takes_over_the_events_of_a_stopped_one() {
     let database = TestDatabase::create().await;
     let api_args = ["--role=api", "--processing-delay-seconds=0"];
     let api = Node::start(server_on(database.url(), &api_args)).await;

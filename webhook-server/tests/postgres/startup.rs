@@ -11,7 +11,7 @@ use crate::support::files::Files;
 use crate::support::{transaction, until};
 
 #[tokio::test]
-async fn it_waits_for_a_database_that_is_not_there_yet() {
+async fn start_waits_for_a_database_that_is_not_up_yet() {
     let database = TestDatabase::create().await;
     for absent in [Network::Refusing, Network::Stalled] {
         let proxy = Proxy::start(database.url(), absent);
@@ -30,7 +30,7 @@ async fn it_waits_for_a_database_that_is_not_there_yet() {
 }
 
 #[tokio::test]
-async fn it_gives_up_with_a_reason_and_without_the_password() {
+async fn start_fails_with_a_reason_and_without_the_password() {
     let database = TestDatabase::create().await;
     let refusing = Proxy::start(database.url(), Network::Refusing);
     let stalled = Proxy::start(database.url(), Network::Stalled);

@@ -40,7 +40,7 @@ const AMOUNTS: [(&str, &str); 9] = [
 ];
 
 #[tokio::test]
-async fn odd_bodies_are_rows_like_others() {
+async fn unusual_bodies_are_rows_of_the_view() {
     let database = TestDatabase::create().await;
     let mut server = server_on(database.url(), &[]).start();
     let mut client = Client::connect(server.listens().await).await;

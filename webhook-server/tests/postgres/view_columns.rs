@@ -127,7 +127,7 @@ async fn fields_are_read_out_of_the_body() {
 }
 
 #[tokio::test]
-async fn a_transaction_is_where_its_event_is() {
+async fn view_shows_the_state_of_each_event() {
     let inbox = inbox_with_view().await;
     let mut connection = inbox.database.connection().await;
     let body = r#"{"source_account":"a","destination_account":"b","amount":1,"currency":"EUR"}"#;
@@ -193,7 +193,7 @@ async fn a_transaction_is_where_its_event_is() {
 
 /// Other kinds are no transactions, and looking one up reads one row.
 #[tokio::test]
-async fn only_transactions_are_in_it() {
+async fn view_has_no_events_of_other_kinds() {
     let inbox = inbox_with_view().await;
     inbox.accept("a").await;
     inbox.store.accept(&[transaction("t", "{}")]).await.unwrap();

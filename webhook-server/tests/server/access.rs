@@ -128,7 +128,7 @@ fn open_requests(headers: &str) -> [String; 2] {
 }
 
 #[tokio::test]
-async fn an_open_server_answers_programs_on_its_machine_only() {
+async fn server_without_authentication_answers_local_programs_only() {
     let mut process = webhook_server(&[])
         .env("TRUSTED_PROXIES", "127.0.0.1")
         .start();
@@ -159,7 +159,7 @@ async fn an_open_server_answers_programs_on_its_machine_only() {
 
 /// What proves who comes stands for itself, whatever the way here.
 #[tokio::test]
-async fn who_proves_itself_may_come_from_anywhere() {
+async fn authenticated_requests_may_come_from_anywhere() {
     let (reader, reads) = token("read").await;
     let sign = [
         "--webhook-signature-scheme=github",
@@ -187,7 +187,7 @@ async fn who_proves_itself_may_come_from_anywhere() {
 }
 
 #[tokio::test]
-async fn nobody_lets_everybody_in_by_mistake() {
+async fn anonymous_access_from_other_machines_needs_the_insecure_flag() {
     let (_, reads) = token("read").await;
     let sign = [
         "--webhook-signature-scheme=github",
@@ -231,7 +231,7 @@ async fn nobody_lets_everybody_in_by_mistake() {
 }
 
 #[tokio::test]
-async fn tokens_that_are_none_are_told_and_not_shown() {
+async fn invalid_tokens_are_reported_and_not_shown() {
     for wrong in ["hunter2", "read:hunter2", "write:00"] {
         let mut process = webhook_server(&[]).env("API_TOKENS", wrong).start();
         assert_eq!(process.ends().await.code(), Some(1));

@@ -67,7 +67,7 @@ fn plausible_head(body_bytes: usize) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn one_address_that_holds_all_connections_keeps_nobody_out() {
+async fn one_address_with_all_connections_does_not_block_others() {
     let mut process = server().env("MAX_CONNECTIONS", "200").start();
     let addr = process.listens().await;
     let mut attackers = JoinSet::new();
@@ -116,7 +116,7 @@ async fn unsigned_bodies_of_one_address_leave_room_to_others() {
 }
 
 #[tokio::test]
-async fn readiness_probes_without_number_delay_no_delivery() {
+async fn flood_of_readiness_probes_delays_no_delivery() {
     let mut process = server().start();
     let addr = process.listens().await;
     let mut attackers = JoinSet::new();
@@ -148,7 +148,7 @@ fn resident_kib(process: &Process) -> usize {
 /// As much as a client can have the server keep without a signature: a head or a body that does
 /// not end.
 #[tokio::test]
-async fn a_connection_that_proves_nothing_takes_at_most_48_kib() {
+async fn unauthenticated_connection_takes_at_most_48_kib() {
     const CONNECTIONS: usize = 300;
     let long_head = |bytes: usize| format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(bytes));
     for (what, request, kept_kib) in [

@@ -68,7 +68,7 @@ async fn each_request_of_an_operator_is_logged_with_token_address_and_result() {
 }
 
 #[tokio::test]
-async fn names_of_tokens_are_checked() {
+async fn token_names_are_validated() {
     for name in ["", "a b", "a:b", "caf\u{e9}"] {
         let (code, out, log) = webhook_server(&["token", "read", "--name", name])
             .output()
@@ -79,7 +79,7 @@ async fn names_of_tokens_are_checked() {
 }
 
 #[tokio::test]
-async fn refusals_are_logged_with_addresses_and_summed_up() {
+async fn rejections_are_logged_with_addresses_and_summed_up() {
     let (_, digest) = token_with(&["read"], "read:").await;
     let mut process = webhook_server(&["--webhook-signature-scheme=github"])
         .env("WEBHOOK_SECRETS", "a-secret-of-github")
@@ -107,7 +107,7 @@ async fn refusals_are_logged_with_addresses_and_summed_up() {
 }
 
 #[tokio::test]
-async fn the_status_tells_how_often_each_secret_verified() {
+async fn status_counts_deliveries_verified_by_each_secret() {
     let (token, digest) = token_with(&["operate"], "operate:").await;
     let secrets = ["the-new-secret", "the-old-secret", "an-unused-secret"];
     let mut process = webhook_server(&["--webhook-signature-scheme=github"])
@@ -127,7 +127,7 @@ async fn the_status_tells_how_often_each_secret_verified() {
 }
 
 #[tokio::test]
-async fn malformed_and_repeated_signature_headers_are_refused_before_the_body_comes() {
+async fn malformed_and_repeated_signature_headers_are_rejected_before_the_body() {
     let mut process = webhook_server(&["--webhook-signature-scheme=github"])
         .env("WEBHOOK_SECRETS", "a-secret-of-github")
         .start();

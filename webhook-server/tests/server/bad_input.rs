@@ -190,7 +190,7 @@ async fn a_body_as_long_as_the_limit() {
 }
 
 #[tokio::test]
-async fn a_bad_request_harms_no_other() {
+async fn bad_request_does_not_affect_other_requests() {
     let server = serve(&config());
     let mut good = Client::connect(server.addr()).await;
     for round in 0..20 {

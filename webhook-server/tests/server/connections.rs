@@ -76,7 +76,7 @@ async fn http_1_0_works_with_and_without_keep_alive() {
 }
 
 #[tokio::test]
-async fn whoever_expects_100_is_asked_for_the_body() {
+async fn expect_100_gets_100_continue() {
     let server = serve(&config());
     let mut client = Client::connect(server.addr()).await;
     let body = transaction("tx-1");
@@ -93,7 +93,7 @@ async fn whoever_expects_100_is_asked_for_the_body() {
 }
 
 #[tokio::test]
-async fn whoever_expects_100_is_refused_without_it() {
+async fn expect_100_is_rejected_without_reading_the_body() {
     let server = serve(&config());
     for (path, media_type, length, status) in [
         (
@@ -138,7 +138,7 @@ async fn an_early_answer_leaves_the_connection_usable() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_after_sending_loses_nothing() {
+async fn delivery_survives_a_client_that_disconnects_after_sending() {
     let server = serve(&config());
     for round in 0..50 {
         let mut client = Client::connect(server.addr()).await;
@@ -160,7 +160,7 @@ async fn a_client_that_hangs_up_after_sending_loses_nothing() {
 }
 
 #[tokio::test]
-async fn too_many_connections_are_told_so() {
+async fn connections_over_the_limit_get_503() {
     let mut config = config();
     config.max_connections = 2;
     let server = serve(&config);
@@ -190,7 +190,7 @@ async fn too_many_connections_are_told_so() {
 }
 
 #[tokio::test]
-async fn idle_connections_make_room_for_new_ones() {
+async fn idle_connections_are_evicted_for_new_ones() {
     let mut config = config();
     config.max_connections = 3;
     let server = serve(&config);

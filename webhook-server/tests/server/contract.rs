@@ -297,7 +297,7 @@ async fn a_body_that_is_no_json_object_is_a_bad_request() {
 }
 
 #[tokio::test]
-async fn all_wrong_fields_are_told_at_once() {
+async fn all_wrong_fields_are_reported_at_once() {
     let server = serve(&config());
     let reply = Client::connect(server.addr())
         .await

@@ -68,7 +68,7 @@ async fn until_refused(client: &Client) {
 }
 
 #[tokio::test]
-async fn what_is_not_finished_in_time_is_cut_off() {
+async fn requests_are_aborted_after_the_drain_time() {
     let mut config = config();
     config.drain_seconds = Duration::from_millis(100);
     let server = serve(&config);

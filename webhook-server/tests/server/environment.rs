@@ -70,7 +70,7 @@ async fn values_lose_what_env_files_and_secret_stores_leave_around_them() {
 }
 
 #[tokio::test]
-async fn an_env_file_with_a_bad_option_ends_it_without_quoting_it() {
+async fn env_file_with_a_bad_option_is_an_error_that_quotes_nothing() {
     for (file, line) in [
         (
             "LOG_LEVEL=info\nDATABASE_URL=postgresql://app:hunter2 x@db/app\n",
@@ -90,7 +90,7 @@ async fn an_env_file_with_a_bad_option_ends_it_without_quoting_it() {
 }
 
 #[tokio::test]
-async fn the_env_file_of_another_program_is_warned_of() {
+async fn env_file_of_another_program_is_a_warning() {
     let mut process = webhook_server(&[])
         .env_file("{\"not\": \"ours\"}\nCOMMAND=run me\nPROCESSING_DELAY_SECONDS=7\n")
         .start();
@@ -103,7 +103,7 @@ async fn the_env_file_of_another_program_is_warned_of() {
 }
 
 #[tokio::test]
-async fn what_needs_no_options_does_not_read_the_env_file() {
+async fn commands_without_options_do_not_read_the_env_file() {
     for bad in ["DATABASE_URL=a b\n", "LOG_LEVEL=loud\nROLE=boss\n"] {
         for args in [
             &["--help"][..],
@@ -123,7 +123,7 @@ async fn what_needs_no_options_does_not_read_the_env_file() {
 }
 
 #[tokio::test]
-async fn a_health_check_takes_what_it_understands() {
+async fn health_check_ignores_bad_lines_of_the_env_file() {
     let mut process = webhook_server(&[]).start();
     let addr = process.listens().await;
     let file = format!("DATABASE_URL=a b\nROLE=boss\nBIND_ADDR={addr}\nWEBHOOK_SECRETS=x\n");
@@ -135,7 +135,7 @@ async fn a_health_check_takes_what_it_understands() {
 }
 
 #[tokio::test]
-async fn secrets_among_the_flags_are_warned_of() {
+async fn secrets_in_flags_are_warned_of() {
     for (flag, is_warned) in [
         ("--webhook-secrets=hunter2hunter2", true),
         (

@@ -106,7 +106,7 @@ async fn the_server_recovers_with_its_store() {
 }
 
 #[tokio::test]
-async fn a_store_that_refuses_is_our_mistake() {
+async fn store_that_refuses_the_data_is_answered_500() {
     let (_store, server) = faulty(Mode::Refusing);
     let mut client = Client::connect(server.addr()).await;
     assert_eq!(
@@ -126,7 +126,7 @@ async fn a_store_that_is_full_is_answered_503() {
 }
 
 #[tokio::test]
-async fn more_deliveries_than_may_queue_are_answered_503_at_once() {
+async fn deliveries_over_the_queue_limit_get_503_at_once() {
     let mut config = config();
     config.max_queued = 1;
     let (store, server) = faulty_with(Mode::Hanging, &config);
@@ -183,7 +183,7 @@ async fn long_bodies_are_bounded_together() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_while_the_store_hangs_loses_nothing() {
+async fn delivery_survives_a_client_that_disconnects_while_the_store_hangs() {
     let mut config = config();
     config.accept_timeout_seconds = Duration::from_secs(50);
     let (store, server) = faulty_with(Mode::Hanging, &config);

@@ -100,7 +100,7 @@ async fn a_closed_log_does_not_stop_the_work() {
 }
 
 #[tokio::test]
-async fn a_stalled_log_does_not_stop_the_work_and_tells_what_it_lost() {
+async fn stalled_log_does_not_stop_the_work_and_reports_dropped_lines() {
     for log in LOGS {
         let (server, mut reader) = Server::start(log).await;
         // More than a pipe and the queue hold: 64 KiB and 4 MiB.
@@ -128,7 +128,7 @@ async fn a_stalled_log_does_not_stop_the_work_and_tells_what_it_lost() {
 }
 
 #[tokio::test]
-async fn a_stalled_log_does_not_hold_up_the_end() {
+async fn stalled_log_does_not_delay_the_exit() {
     let (server, reader) = Server::start(["--log-format=json", "--log-level=trace"]).await;
     server.processes(0..400).await;
     assert_eq!(server.stops().await.code(), Some(0));
@@ -160,7 +160,7 @@ async fn a_full_disk_under_the_log_does_not_stop_the_work() {
 }
 
 #[tokio::test]
-async fn exit_codes_are_the_same_where_nobody_reads() {
+async fn exit_codes_do_not_depend_on_a_reader() {
     let closed = || {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);

@@ -42,7 +42,7 @@ impl Operator {
 }
 
 #[tokio::test]
-async fn operators_see_where_transactions_stand() {
+async fn operators_see_the_status_of_transactions() {
     let (token, digest) = token("operate").await;
     let mut process = webhook_server(&["--processing-delay-seconds=3600"])
         .env("API_TOKENS", &digest)
@@ -310,7 +310,7 @@ async fn a_paused_kind_is_accepted_and_processed_after_the_resume() {
 }
 
 #[tokio::test]
-async fn pauses_name_a_kind_and_are_posted() {
+async fn pause_and_resume_need_post_and_a_kind() {
     let (server, mut operator) = with_two_kinds().await;
     for action in ["pause", "resume"] {
         for wrong in ["Stripe", "a%20b", "a%00", "caf%C3%A9", "%", &"x".repeat(65)] {
@@ -375,7 +375,7 @@ async fn invalid_kinds_and_unknown_parameters_are_answered_400() {
 }
 
 #[tokio::test]
-async fn only_operators_are_served() {
+async fn operator_routes_need_a_token_of_the_scope_operate() {
     let (reader, reads) = token("read").await;
     let (_, operates) = token("operate").await;
     let mut process = webhook_server(&[]).start();
@@ -446,7 +446,7 @@ async fn operators_can_have_an_address_of_their_own() {
 }
 
 #[tokio::test]
-async fn operators_set_failed_transactions_going_again() {
+async fn operators_requeue_failed_transactions() {
     let store = Arc::new(MemoryStore::default());
     fail(&store, sealed("tx-1")).await;
     let (server, mut operator) = operated(&store).await;

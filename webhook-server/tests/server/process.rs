@@ -54,7 +54,7 @@ async fn help_explains_every_option_with_its_variable_and_default() {
 }
 
 #[tokio::test]
-async fn wrong_values_are_named_with_what_would_be_right() {
+async fn wrong_values_are_reported_with_what_is_expected() {
     for (variable, value, right) in [
         ("BIND_ADDR", "nowhere", "such as 127.0.0.1:8000"),
         ("PROCESSING_DELAY_SECONDS", "soon", "such as 30 or 2.5"),
@@ -83,7 +83,7 @@ async fn wrong_values_are_named_with_what_would_be_right() {
 }
 
 #[tokio::test]
-async fn what_makes_no_sense_together_is_refused() {
+async fn contradicting_options_are_rejected() {
     for args in [&["--role=api"][..], &["--role=worker"], &["migrate"]] {
         let (code, _, error) = webhook_server(args).output().await;
         assert_eq!(code, 2, "{error}");
@@ -92,7 +92,7 @@ async fn what_makes_no_sense_together_is_refused() {
 }
 
 #[tokio::test]
-async fn a_wrong_database_url_ends_it_without_telling_the_password() {
+async fn wrong_database_url_is_an_error_without_the_password() {
     for url in [
         "mysql://app:hunter2@127.0.0.1/app",
         "postgresql://app:hunter2@127.0.0.1/app?sslmode=maybe",
@@ -108,7 +108,7 @@ async fn a_wrong_database_url_ends_it_without_telling_the_password() {
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_reached_ends_it_after_a_bounded_wait() {
+async fn unreachable_database_is_an_error_after_a_bounded_wait() {
     // Bound and not listening: refuses every connection.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
@@ -141,7 +141,7 @@ async fn a_signal_ends_the_wait_for_the_database() {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_ends_it() {
+async fn address_in_use_is_an_error() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap().to_string();
     let (code, _, error) = webhook_server(&[]).env("BIND_ADDR", &addr).output().await;
@@ -153,7 +153,7 @@ async fn an_address_that_is_taken_ends_it() {
 }
 
 #[tokio::test]
-async fn it_runs_in_memory_and_says_so() {
+async fn server_without_database_warns_that_events_are_in_memory() {
     let mut process = webhook_server(&["--processing-delay-seconds=0.05"]).start();
     let addr = process.listens().await;
     let log = process.logged.join("\n");
@@ -228,7 +228,7 @@ async fn variables_win_over_the_file_and_flags_over_variables() {
 }
 
 #[tokio::test]
-async fn human_logs_are_plain_where_nobody_watches() {
+async fn text_logs_have_no_colours_without_a_terminal() {
     let (_, _, log) = webhook_server(&["--bind-addr=256.0.0.1:0"]).output().await;
     assert!(log.starts_with("error: invalid value"), "{log}");
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -279,7 +279,7 @@ async fn the_second_signal_stops_at_once() {
 }
 
 #[tokio::test]
-async fn the_health_check_tells_a_live_server_from_none() {
+async fn health_check_fails_without_a_live_server() {
     let mut process = webhook_server(&[]).start();
     let addr = process.listens().await;
     let check = || {

@@ -12,7 +12,7 @@ use crate::support::client::Client;
 use crate::support::{transaction, until};
 
 #[tokio::test]
-async fn a_worker_serves_its_health_alone() {
+async fn worker_serves_only_health_routes() {
     let mut config = config();
     config.role = Role::Worker;
     let server = serve(&config);
@@ -30,7 +30,7 @@ async fn a_worker_serves_its_health_alone() {
 }
 
 #[tokio::test]
-async fn an_api_receives_and_does_not_process() {
+async fn api_role_receives_and_does_not_process() {
     let mut config = config();
     config.role = Role::Api;
     config.processing_delay_seconds = Duration::ZERO;

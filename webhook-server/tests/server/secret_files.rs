@@ -46,7 +46,7 @@ async fn assert_takes(process: &mut Process, signer: &dyn Signer, what: &str) {
 }
 
 #[tokio::test]
-async fn secrets_are_understood_however_they_were_written() {
+async fn secrets_are_read_in_every_common_form() {
     let files = Files::new();
     let standard = StandardWebhooks::new([SECRET]).unwrap();
     let mut cases = written(SECRET);
@@ -114,7 +114,7 @@ async fn several_secrets_in_one_line_are_refused() {
 }
 
 #[tokio::test]
-async fn tokens_are_understood_however_they_were_written() {
+async fn tokens_are_read_in_every_common_form() {
     let files = Files::new();
     let (reader, digest) = token("read").await;
     let request = format!(
@@ -130,7 +130,7 @@ async fn tokens_are_understood_however_they_were_written() {
 }
 
 #[tokio::test]
-async fn keys_are_understood_however_their_line_breaks_were_written() {
+async fn private_keys_are_read_with_any_line_breaks() {
     let (authority, files) = (Authority::new(), Files::new());
     let identity = authority.issue();
     let lost = |pem: &str, line_break: &str| pem.replace("\r\n", "\n").replace('\n', line_break);
@@ -212,7 +212,7 @@ async fn a_pipe_without_a_writer_does_not_delay_a_stop() {
 }
 
 #[tokio::test]
-async fn a_reload_that_comes_during_the_start_is_made_after_it() {
+async fn reload_requested_during_the_start_follows_it() {
     let files = Files::new();
     let (pipe, (_, digest)) = (files.pipe("pipe"), token("read").await);
     let mut process = webhook_server(&[]).env("API_TOKENS_FILE", &pipe).start();
@@ -272,7 +272,7 @@ async fn files_without_end_and_directories_are_refused() {
 }
 
 #[tokio::test]
-async fn a_pipe_that_nobody_writes_to_is_given_up() {
+async fn pipe_without_a_writer_times_out() {
     let files = Files::new();
     let mut process = webhook_server(&[])
         .env("API_TOKENS_FILE", &files.pipe("pipe"))
@@ -318,7 +318,7 @@ async fn a_database_url_file_is_read() {
 
 #[tokio::test]
 #[cfg(unix)]
-async fn files_that_others_may_use_are_warned_of() {
+async fn files_that_others_can_access_are_warned_of() {
     use std::os::unix::fs::PermissionsExt;
 
     let files = Files::new();

@@ -53,7 +53,7 @@ fn assert_hidden(secret: &str, output: &str, what: &str) {
 }
 
 #[test]
-fn a_leak_is_seen_in_every_form() {
+fn leaks_are_detected_in_every_encoding() {
     let secret = secret(1);
     let part = &secret.as_bytes()[41..45];
     for output in [

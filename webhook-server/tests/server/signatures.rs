@@ -30,7 +30,7 @@ fn assert_refused(reply: &Reply) {
 }
 
 #[tokio::test]
-async fn each_scheme_lets_its_senders_in_and_nobody_else() {
+async fn each_scheme_accepts_only_its_own_signatures() {
     let secret = "hunter2-hunter2";
     let hmac = |scheme| Box::new(BodyHmac::new(scheme, [secret]).unwrap()) as Box<dyn Signer>;
     let schemes: [(&str, &str, Box<dyn Signer>); 8] = [
@@ -77,7 +77,7 @@ async fn each_scheme_lets_its_senders_in_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn a_signature_is_looked_at_before_the_body_and_the_store() {
+async fn signature_is_checked_before_the_body_and_the_store() {
     let mut config = config();
     config.webhook_signature_scheme = "standard-webhooks".parse().unwrap();
     config.webhook_secrets = Some(OLD.to_owned().into());
@@ -96,7 +96,7 @@ async fn a_signature_is_looked_at_before_the_body_and_the_store() {
 }
 
 #[tokio::test]
-async fn a_signature_has_its_time() {
+async fn expired_signatures_are_rejected() {
     let mut process = webhook_server(&["--webhook-tolerance-seconds=60"])
         .env("WEBHOOK_SIGNATURE_SCHEME", "svix")
         .env("WEBHOOK_SECRETS", OLD)
@@ -178,7 +178,7 @@ async fn secrets_are_read_again_and_no_request_is_dropped() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_used_is_told_at_the_start_and_not_shown() {
+async fn unusable_secrets_are_reported_at_the_start_and_not_shown() {
     for (variables, message) in [
         (
             &[("WEBHOOK_SIGNATURE_SCHEME", "paypal")][..],

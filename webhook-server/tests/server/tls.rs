@@ -53,7 +53,7 @@ async fn the_contract_holds_over_tls_1_2_and_1_3() {
 }
 
 #[tokio::test]
-async fn who_speaks_no_tls_gets_no_answer() {
+async fn plain_text_client_of_a_tls_server_gets_no_answer() {
     let (authority, files) = (Authority::new(), Files::new());
     let mut process = server(&files, &authority.issue()).start();
     let addr = process.listens().await;
@@ -82,7 +82,7 @@ async fn who_speaks_no_tls_gets_no_answer() {
 }
 
 #[tokio::test]
-async fn who_never_ends_the_handshake_is_not_waited_for() {
+async fn unfinished_tls_handshake_times_out() {
     let (authority, files) = (Authority::new(), Files::new());
     let mut process = server(&files, &authority.issue())
         .env("HEADER_TIMEOUT_SECONDS", "0.2")
@@ -141,7 +141,7 @@ async fn certificates_are_read_again_and_no_connection_is_dropped() {
 
 /// A handshake's messages may say that they have up to 16 MiB.
 #[tokio::test]
-async fn a_handshake_without_end_is_not_kept() {
+async fn endless_tls_handshake_is_not_buffered() {
     let (authority, files) = (Authority::new(), Files::new());
     let mut process = server(&files, &authority.issue())
         .env("HEADER_TIMEOUT_SECONDS", "3600")
@@ -157,7 +157,7 @@ async fn a_handshake_without_end_is_not_kept() {
 }
 
 #[tokio::test]
-async fn clients_show_a_certificate_where_they_must() {
+async fn client_certificates_are_required_if_configured() {
     let (authority, files) = (Authority::new(), Files::new());
     let (clients, stranger) = (Authority::new(), Authority::new());
     let roots = files.write("clients.pem", clients.pem());
@@ -189,7 +189,7 @@ async fn clients_show_a_certificate_where_they_must() {
 }
 
 #[tokio::test]
-async fn client_certificates_prove_who_senders_are() {
+async fn client_certificates_authenticate_senders() {
     let (authority, clients, files) = (Authority::new(), Authority::new(), Files::new());
     let roots = files.write("clients.pem", clients.pem());
     let identity = authority.issue();
@@ -211,7 +211,7 @@ async fn client_certificates_prove_who_senders_are() {
 }
 
 #[tokio::test]
-async fn a_server_with_tls_is_found_healthy() {
+async fn health_check_works_with_tls() {
     let (authority, files) = (Authority::new(), Files::new());
     let identity = authority.issue();
     let mut process = server(&files, &identity).start();
@@ -233,7 +233,7 @@ async fn is_seen_alive_and_dead(mut process: Process, addr: SocketAddr, ask: &dy
 }
 
 #[tokio::test]
-async fn what_makes_no_tls_is_told_by_its_name() {
+async fn invalid_tls_options_are_reported_by_name() {
     let (authority, files) = (Authority::new(), Files::new());
     let (identity, other) = (authority.issue(), authority.issue());
     let cert = files.write("cert.pem", &identity.cert);

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn networks_of_64_bits_count_as_one_client() {
+    fn ipv6_networks_of_64_bits_share_a_bucket() {
         let buckets = Buckets::default();
         let bucket = |text: &str| buckets.bucket(text.parse().unwrap());
         assert_eq!(bucket("2001:db8::1"), bucket("2001:db8::ffff:1"));

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn only_proxies_are_believed() {
+    fn only_trusted_proxies_may_forward_addresses() {
         let forwarding = trusting(&["10.0.0.0/8", "2001:db8:1::/48"], false);
         let client = |peer, lines: &[&str]| client(&forwarding, peer, "x-forwarded-for", lines);
         for (peer, lines, expected) in [

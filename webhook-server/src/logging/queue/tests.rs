@@ -90,7 +90,7 @@ fn lines_are_written_in_order_and_flushed() {
 }
 
 #[test]
-fn stalled_reader_blocks_nobody_and_dropped_lines_are_reported() {
+fn stalled_log_reader_blocks_no_writer_and_drops_are_reported() {
     let fake = Fake::default();
     fake.set(|inner| inner.stalled = true);
     let queue = start(&fake, 40);
@@ -146,7 +146,7 @@ fn a_line_cut_short_by_a_failure_does_not_run_into_the_next_one() {
 }
 
 #[test]
-fn writer_that_would_block_is_asked_again() {
+fn writer_that_would_block_is_retried() {
     let fake = Fake::default();
     fake.set(|inner| (inner.room, inner.error) = (Some(3), Some(ErrorKind::WouldBlock)));
     let queue = start(&fake, 1 << 20);

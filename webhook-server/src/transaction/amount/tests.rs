@@ -39,7 +39,7 @@ fn amounts_are_kept_as_written() {
 }
 
 #[test]
-fn what_is_no_amount_is_refused_with_its_reason() {
+fn invalid_amounts_are_rejected_with_a_reason() {
     use InvalidAmount::{NotANumber, NotPositive, TooManyDigits, TooManyPlaces};
     let digits_28 = "1234567890123456789012345678";
     let digits_40 = "1234567890123456789012345678901234567890";
@@ -94,7 +94,7 @@ fn what_is_no_amount_is_refused_with_its_reason() {
 }
 
 #[test]
-fn a_megabyte_of_digits_is_refused() {
+fn amount_of_a_megabyte_of_digits_is_rejected() {
     let ones = "1".repeat(1 << 20);
     let zeros = "0".repeat(1 << 20);
     for (text, reason) in [

@@ -146,7 +146,7 @@ async fn lines_for_people_cannot_be_forged() {
 }
 
 #[tokio::test]
-async fn no_request_makes_the_log_tell_a_secret() {
+async fn no_request_logs_a_secret() {
     for (scheme, secret) in suite::SCHEMES {
         let starter = webhook_server(&["--processing-delay-seconds=0"]);
         suite::run(starter, scheme, secret).await;
@@ -156,7 +156,7 @@ async fn no_request_makes_the_log_tell_a_secret() {
 /// Proves that what all the other tests rely on would be noticed.
 #[tokio::test]
 #[should_panic(expected = "shows a secret")]
-async fn a_secret_in_a_log_fails_the_test() {
+async fn secret_in_a_log_fails_the_test() {
     secrets::keep("an id as if secret");
     let mut process = webhook_server(&["--processing-delay-seconds=0"]).start();
     let mut client = Client::connect(process.listens().await).await;
