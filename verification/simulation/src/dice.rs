@@ -1,4 +1,4 @@
-//! Chance, all of it from one seed.
+//! Random decisions, all derived from one seed.
 
 use std::ops::RangeInclusive;
 
@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 pub(crate) struct Dice(StdRng);
 
 impl Dice {
-    /// The decisions of one seed about one subject.
+    /// Starts the decisions of one seed about one subject.
     pub(crate) fn new(seed: u64, subject: &str) -> Self {
         Self(StdRng::seed_from_u64(digest(seed, &[hash(subject)])))
     }
@@ -32,15 +32,15 @@ impl Dice {
     }
 }
 
-/// A number that depends on all of `parts`, and on nothing else: for decisions that must not
-/// depend on the order in which they are asked for.
+/// Returns a number that depends on `parts` alone, for decisions that must not depend on the order
+/// in which they are made.
 pub(crate) fn digest(seed: u64, parts: &[u64]) -> u64 {
     parts
         .iter()
         .fold(mix(seed), |sum, part| mix(sum ^ mix(*part)))
 }
 
-/// A text as a part of a digest.
+/// Converts a text to a part of a digest.
 pub(crate) fn hash(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
         (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

@@ -1,4 +1,4 @@
-//! What handlers do: well or badly, by the seed.
+//! Handlers that succeed or misbehave, as the seed decides.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -21,15 +21,15 @@ pub(crate) struct Script {
     pub(crate) life: Life,
     pub(crate) kind: Kind,
     pub(crate) seed: u64,
-    /// How likely an attempt goes badly.
+    /// The probability that an attempt goes wrong.
     pub(crate) badly: f64,
 }
 
-/// What one attempt does, once its time is over.
+/// What an attempt does when its duration has passed.
 enum Act {
     End(End),
     Hang,
-    /// Panics when it is dropped: outside the handler, where its time-out ends it.
+    /// Panics when it is dropped, which happens outside the handler when it times out.
     HangAndPanic,
     KillProcess,
 }
@@ -67,7 +67,7 @@ impl<P: Payload> Handler<P> for Script {
             End::Retry => Err(HandlerError::retry("to be tried again")),
             End::RetryAfter(after) => Err(HandlerError::retry_after(after, "to be tried later")),
             End::Reject => Err(HandlerError::reject("rejected")),
-            // Without the hook that prints it.
+            // Does not run the panic hook, which would print it.
             End::Panic => std::panic::resume_unwind(Box::new("simulated")),
             End::Cut => unreachable!("nobody cuts itself"),
         }
@@ -75,8 +75,8 @@ impl<P: Payload> Handler<P> for Script {
 }
 
 impl Script {
-    /// Depends on the attempt alone, not on when it is made; an event that kills its process
-    /// does so again and again.
+    /// The decisions of an attempt do not depend on when it begins. A poison event kills its
+    /// process at each attempt.
     fn dice(&self, event: &EventRef, lease: Lease) -> Dice {
         let name = [hash(event.kind.as_str()), hash(event.key.as_str())];
         let poison = digest(self.seed, &name).is_multiple_of(16);
@@ -91,7 +91,7 @@ impl Script {
         )
     }
 
-    /// Settles the event as its own, as a handler does in a transaction.
+    /// Settles the event itself, as a handler does in a transaction.
     async fn settle(&self, lease: Lease) -> End {
         let part = Part::Handler(self.kind.clone(), lease.event.get());
         let store = Faulty::new(Arc::clone(&self.wire), self.life, part);
@@ -103,7 +103,7 @@ impl Script {
     }
 }
 
-/// What an attempt does, and after how many ticks.
+/// Decides what an attempt does, and after how many ticks.
 fn act(dice: &mut Dice, badly: f64) -> (Act, u64) {
     let duration = dice.pick(&[0, 0, 1, 2, 5]);
     if !dice.chance(badly) {
@@ -134,13 +134,13 @@ struct Bomb<'a>(&'a Script);
 impl Drop for Bomb<'_> {
     fn drop(&mut self) {
         if !self.0.wire.is_dead(self.0.life) {
-            // Without the hook that prints it.
+            // Does not run the panic hook, which would print it.
             std::panic::resume_unwind(Box::new("simulated"));
         }
     }
 }
 
-/// Writes down that a handler begins, and how it ends, also where it is dropped.
+/// Records that a handler begins and how it ends, even if it is dropped.
 struct Running<'a> {
     script: &'a Script,
     event: EventRef,
@@ -180,7 +180,7 @@ impl<'a> Running<'a> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        // A dead process runs nothing to its end.
+        // In a process that died, nothing ends.
         if !self.ended && !self.script.wire.is_dead(self.script.life) {
             self.write(End::Cut);
         }

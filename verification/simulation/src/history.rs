@@ -1,4 +1,4 @@
-//! What happened, in its order.
+//! The history of a run: what happened, in order.
 
 mod show;
 
@@ -18,24 +18,24 @@ pub struct Life(pub u64);
 /// Which part of a node calls the store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// Its receiver.
+    /// The inbox.
     Inbox,
-    /// Its worker for these kinds.
+    /// The worker of these kinds.
     Worker(Vec<Kind>),
-    /// A handler, which settles its event itself.
+    /// A handler of this kind and event that settles the event itself.
     Handler(Kind, i64),
 }
 
-/// Names a call to the store, whenever it came.
+/// Identifies a call to the store.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallId {
-    /// Whose it is.
+    /// The life of the node that called.
     pub life: Life,
-    /// Whose in the node.
+    /// The part of the node that called.
     pub part: Part,
-    /// What was called.
+    /// The method that was called.
     pub verb: Verb,
-    /// Counted for each of the above, from 1.
+    /// The number of the call among those of the same life, part and method, from 1.
     pub number: u64,
 }
 
@@ -64,7 +64,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// Which method it calls.
+    /// Returns the method that it calls.
     pub fn verb(&self) -> Verb {
         match self {
             Self::Accept(_) => Verb::Accept,
@@ -77,7 +77,7 @@ impl Call {
     }
 }
 
-/// What a store answered.
+/// The answer of a store.
 #[derive(Clone, Debug)]
 #[expect(missing_docs, reason = "named after the methods")]
 pub enum Answer {
@@ -92,19 +92,19 @@ pub enum Answer {
 /// How a handler ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Well.
+    /// The handler succeeded.
     Done,
-    /// Well, its event settled by itself.
+    /// The handler succeeded, and settled its event itself.
     Settled,
-    /// It is to be tried again.
+    /// The handler asked for a retry.
     Retry,
-    /// It is to be tried again after this long.
+    /// The handler asked for a retry after this time.
     RetryAfter(Duration),
-    /// It is not to be tried again.
+    /// The handler rejected the event.
     Reject,
-    /// It panicked.
+    /// The handler panicked.
     Panic,
-    /// It was dropped: its time was over, its lease lost, or its node stopped.
+    /// The handler was dropped: it timed out, its lease was lost, or its node stopped.
     Cut,
 }
 
@@ -114,17 +114,17 @@ pub enum End {
 pub enum Fact {
     /// A node began a life.
     Started { node: usize, life: Life },
-    /// A node died. It has no effect any more but that of calls under way.
+    /// A node crashed. Only its pending calls may still have an effect.
     Crashed { life: Life },
     /// A node was told to stop.
     Stopping { life: Life, drain: Duration },
-    /// It has stopped.
+    /// The node has stopped.
     Stopped { life: Life },
-    /// A node's calls stand still.
+    /// The calls of a node make no progress for some ticks.
     Stalled { life: Life, ticks: u64 },
     /// The clock jumped.
     Jumped { ticks: u64 },
-    /// Waiting workers were woken for nothing.
+    /// All waiting workers were woken without a reason.
     Nudged,
     /// Faults end here.
     Calm,
@@ -136,12 +136,12 @@ pub enum Fact {
         envelope: Envelope,
         delay: Duration,
     },
-    /// It was answered.
+    /// The delivery was answered.
     Told {
         delivery: u64,
         told: Result<Accepted, String>,
     },
-    /// Its sender went away, or its connection broke, before an answer.
+    /// The sender disconnected before it got an answer.
     Gone { delivery: u64 },
     /// A reader was answered.
     Read {
@@ -150,22 +150,22 @@ pub enum Fact {
         read: Result<Option<EventRecord>, String>,
     },
 
-    /// A call came to the store.
+    /// A call reached the store.
     Called { call: CallId, what: Call },
-    /// It took effect.
+    /// The call took effect.
     Effect {
         call: CallId,
         what: Call,
         answer: Answer,
     },
-    /// It was answered; an error may hide its effect.
+    /// The call was answered. An error does not mean that it had no effect.
     Replied {
         call: CallId,
         reply: Result<Answer, String>,
     },
-    /// Its caller waits no longer. It may take effect yet.
+    /// The caller no longer waits. The call may still take effect.
     Dropped { call: CallId },
-    /// It came to nothing: it never took effect, and nobody waits for it.
+    /// The call was lost: it has no effect, and nobody waits for it.
     Lost { call: CallId },
     /// An operator requeued a failed event.
     Requeued { event: EventRef },
@@ -180,7 +180,7 @@ pub enum Fact {
         event: EventRef,
         lease: Lease,
     },
-    /// It ended.
+    /// The handler ended.
     Ended {
         life: Life,
         event: EventRef,
@@ -192,13 +192,13 @@ pub enum Fact {
 /// A fact and its time.
 #[derive(Clone, Debug)]
 pub struct Record {
-    /// Counted from the start, by the store's clock.
+    /// The time since the start, by the store's clock.
     pub at: Duration,
     /// What happened.
     pub fact: Fact,
 }
 
-/// Where facts are written down.
+/// Records facts.
 #[derive(Clone, Debug)]
 pub(crate) struct History {
     started: Instant,
@@ -218,12 +218,12 @@ impl History {
         self.lock().push(Record { at, fact });
     }
 
-    /// How much has happened.
+    /// Returns the number of facts.
     pub(crate) fn len(&self) -> usize {
         self.lock().len()
     }
 
-    /// Whether any event came nearer to its end since `from`.
+    /// Returns whether any event has made progress since `from`.
     pub(crate) fn progress(&self, from: usize) -> bool {
         let moved = |record: &Record| match &record.fact {
             Fact::Ended { .. } | Fact::Begun { .. } => true,
@@ -246,8 +246,8 @@ impl History {
         std::mem::take(&mut self.lock())
     }
 
-    /// Puts handlers that were cut since `from`, and next to one another, in an order of their
-    /// own: the core stops them in that of a hash map.
+    /// Sorts adjacent handlers that were dropped since `from`: the core drops them in the order of
+    /// a hash map, which differs from run to run.
     pub(crate) fn tidy(&self, from: usize) {
         let mut records = self.lock();
         let cut = |record: &Record| match &record.fact {

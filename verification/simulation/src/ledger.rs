@@ -1,5 +1,5 @@
-//! The history by events, and what each event must be by the contract: the oracle's own account,
-//! made from calls and their effects, not from what the store keeps.
+//! The history of each event, and the state that it must have by the contract. The oracle derives
+//! both from calls and their effects, not from what the store holds.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use webhook_core::{
 
 use crate::history::{Answer, Call, End, Fact, Part, Record};
 
-/// Something that befell one event.
+/// One step of an event's history.
 #[derive(Clone, Debug)]
 pub(crate) struct Line {
-    /// Its place in the history.
+    /// Its index in the history of the run.
     pub(crate) number: usize,
     pub(crate) at: Duration,
     pub(crate) step: Step,
@@ -58,7 +58,7 @@ pub(crate) enum Step {
     },
 }
 
-/// All events and what befell them.
+/// The histories of all events.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) events: BTreeMap<EventRef, Vec<Line>>,
@@ -168,29 +168,29 @@ pub(crate) fn named(envelope: &Envelope) -> EventRef {
     }
 }
 
-/// What one event must be, by the contract.
+/// The state that an event must have, by the contract.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Model {
-    /// As first accepted; `None` before.
+    /// The event as it was first accepted; `None` before.
     pub(crate) first: Option<Envelope>,
     pub(crate) conflicts: u64,
     pub(crate) state: Option<State>,
-    /// Attempts begun, and not given back.
+    /// The number of attempts that began and were not released.
     pub(crate) attempts: u32,
     pub(crate) due_at: Duration,
-    /// The lease given out last, and until when; `None` once it was settled.
+    /// The latest lease and its end; `None` once it was settled.
     pub(crate) lease: Option<(Lease, Duration)>,
     /// The greatest fence so far.
     pub(crate) fence: Option<Fence>,
-    /// How many attempts were handed back, by rounds: one begins when the event is accepted, and
-    /// whenever it is requeued.
+    /// The number of released attempts in each round. A round begins when the event is accepted or
+    /// requeued.
     pub(crate) released: Vec<u32>,
-    /// When the event fell due that a fence was given out for, and in which round.
+    /// For each fence, when the event had fallen due and the round.
     pub(crate) claims: BTreeMap<Fence, (Duration, usize)>,
 }
 
 impl Model {
-    /// What an accept must answer.
+    /// Returns what an accept must answer.
     pub(crate) fn accepts(&self, event: &NewEvent) -> Accepted {
         match &self.first {
             None => Accepted::New,
@@ -202,12 +202,12 @@ impl Model {
         }
     }
 
-    /// Whether an extend or a settle by `lease` must have an effect.
+    /// Returns whether an extend or a settle with `lease` must have an effect.
     pub(crate) fn holds(&self, lease: &Lease) -> bool {
         self.state == Some(State::Processing) && self.lease.is_some_and(|(it, _)| it == *lease)
     }
 
-    /// Takes in what happened.
+    /// Applies one step.
     pub(crate) fn step(&mut self, line: &Line) {
         let at = line.at;
         match &line.step {
@@ -267,7 +267,7 @@ impl Model {
         self.due_at = due_at;
     }
 
-    /// What it is after all of `lines`.
+    /// Returns the state after all of `lines`.
     pub(crate) fn after(lines: &[Line]) -> Self {
         let mut model = Self::default();
         lines.iter().for_each(|line| model.step(line));

@@ -1,10 +1,10 @@
-//! The inbox attacked in simulated time, by seeds.
+//! Tests the whole inbox in simulated time, with faults that a seed decides.
 //!
-//! One seed is one run: several nodes, each with a receiver and two workers, on one store in
-//! memory, under Tokio's paused clock. Between the nodes and the store stands a decorator that
-//! does to calls what networks, databases and processes do. When faults end, everything must come
-//! right by itself. What happened is written down, and an oracle checks each promise as a
-//! property of that history: one file for each in `properties`.
+//! One seed is one run: several nodes, each with an inbox and workers for two kinds, share one
+//! store in memory, under Tokio's paused clock. A decorator between the nodes and the store delays
+//! calls, makes them fail and loses their answers, as networks, databases and crashes do. When the
+//! faults end, every event must end without help. The run is recorded, and an oracle checks each
+//! promise as a property of that history: one file for each in `properties`.
 //!
 //! ```text
 //! cargo run --release -p simulation -- --seconds 60
@@ -30,41 +30,41 @@ pub use history::{Answer, Call, CallId, End, Fact, Life, Part, Record, Verb};
 pub use plan::{Faults, Plan};
 pub use properties::Violation;
 
-/// All that one seed came to.
+/// The result of one seed.
 #[derive(Debug)]
 pub struct Run {
     /// The seed.
     pub seed: u64,
-    /// Its circumstances.
+    /// Its nodes, limits and faults.
     pub plan: Plan,
-    /// What happened, in its order.
+    /// What happened, in order.
     pub history: Vec<Record>,
-    /// Whether everything had come to an end when nothing moved any more.
+    /// Whether every event, call and delivery had ended when the run stopped making progress.
     pub finished: bool,
-    /// What the store knew in the end of every event ever sent.
+    /// The store's final records of all events that were sent.
     pub found: BTreeMap<EventRef, Option<EventRecord>>,
-    /// All that the store held in the end.
+    /// Everything that the store held in the end.
     pub listed: Vec<EventSummary>,
 }
 
 impl Run {
-    /// Lets one seed happen.
+    /// Runs one seed.
     ///
     /// # Panics
     ///
-    /// When the pipeline does.
+    /// Panics when the pipeline panics.
     pub fn of(seed: u64) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
-            // The world goes on when no task is ready, and not a moment sooner.
+            // The world must continue only when no other task is ready.
             .event_interval(u32::MAX)
             .build()
             .expect("a runtime without I/O needs nothing of the system");
         runtime.block_on(async { world::World::new(seed).run().await })
     }
 
-    /// Every property that does not hold.
+    /// Returns every property that does not hold.
     pub fn violations(&self) -> Vec<Violation> {
         properties::violations(self)
     }

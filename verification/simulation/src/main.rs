@@ -1,4 +1,4 @@
-//! Runs seeds until one fails, or shows what one seed comes to.
+//! Runs seeds until one fails, or prints the history of one seed.
 
 use std::io::{self, Write};
 use std::panic;
@@ -11,23 +11,23 @@ use clap::Parser;
 use indicatif::{ProgressBar, ProgressStyle};
 use simulation::{Run, Violation};
 
-/// Attacks the inbox in simulated time, seed by seed, and checks every promise.
+/// Tests the inbox in simulated time, seed by seed, and checks every promise.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
     /// How many seeds to run.
     #[arg(long, default_value_t = 1_000, conflicts_with = "seconds")]
     seeds: u64,
-    /// Runs seeds for as long instead.
+    /// Run seeds for this many seconds instead.
     #[arg(long)]
     seconds: Option<u64>,
     /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Runs this seed alone, and prints its history.
+    /// Run only this seed, and print its history.
     #[arg(long, conflicts_with_all = ["seeds", "seconds", "from"])]
     seed: Option<u64>,
-    /// How many threads run seeds; all cores by default.
+    /// How many threads run seeds [default: the number of cores].
     #[arg(long)]
     threads: Option<usize>,
 }
@@ -35,11 +35,11 @@ struct Args {
 /// A seed that failed.
 struct Failure {
     seed: u64,
-    /// Where the run itself did not panic.
+    /// The run and its violations, unless the run panicked.
     run: Option<Box<(Run, Vec<Violation>)>>,
 }
 
-/// How much of a failed seed's history is printed.
+/// How many facts of a failed seed are printed.
 const TAIL: usize = 60;
 
 fn main() -> io::Result<ExitCode> {
@@ -51,7 +51,7 @@ fn main() -> io::Result<ExitCode> {
     }
 }
 
-/// Prints all that happens with one seed.
+/// Prints the history of one seed.
 fn replay(seed: u64, out: &mut impl Write) -> io::Result<ExitCode> {
     let run = Run::of(seed);
     writeln!(out, "{:#?}", run.plan)?;
@@ -135,7 +135,7 @@ fn attack(args: &Args, out: &mut impl Write) -> io::Result<ExitCode> {
     }
 }
 
-/// How much happened, where all went well.
+/// Returns the number of facts of a seed whose properties hold.
 fn examine(seed: u64) -> Result<usize, Failure> {
     let Ok(run) = panic::catch_unwind(|| Run::of(seed)) else {
         return Err(Failure { seed, run: None });

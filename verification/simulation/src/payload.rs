@@ -1,4 +1,4 @@
-//! What is sent: two kinds of payload, bodies of a key and a content.
+//! The payloads: two kinds, whose bodies are a key and a number as content.
 
 use bytes::Bytes;
 use webhook_core::{
@@ -6,7 +6,7 @@ use webhook_core::{
     Payload, payload,
 };
 
-/// A content that cannot be decoded when it is processed.
+/// A content that handlers cannot decode.
 pub(crate) const UNREADABLE: u64 = 9;
 
 /// An event of the first kind.
@@ -57,12 +57,12 @@ macro_rules! payload {
 payload!(Alpha, "alpha");
 payload!(Beta, "beta");
 
-/// The kinds there are.
+/// Returns both kinds.
 pub(crate) fn kinds() -> [Kind; 2] {
     [payload::kind_of::<Alpha>(), payload::kind_of::<Beta>()]
 }
 
-/// The delivery of a content under a key.
+/// Makes a delivery of `content` under `key`.
 pub(crate) fn envelope(kind: &Kind, key: &Key, content: u64) -> Envelope {
     Envelope::new(
         kind.clone(),

@@ -1,4 +1,4 @@
-//! What one seed is about: how many nodes with which limits, and which weather.
+//! What a seed decides for the whole run: the nodes, their limits, and the probabilities of faults.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use webhook_core::{Backoff, InboxOptions, OnFailed, WorkerOptions};
 use crate::dice::Dice;
 use crate::time::ticks;
 
-/// The circumstances of a run. Seeds differ in them, so that some are nearly calm and some are
-/// full of one sort of fault.
+/// The settings of a run. They differ between seeds: some runs are nearly calm, others are full of
+/// one sort of fault.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// How many nodes there are, each with a receiver and with workers for both kinds.
@@ -18,44 +18,44 @@ pub struct Plan {
     pub shared_worker: bool,
     /// How many ticks faults last.
     pub faulty_ticks: u64,
-    /// How many deliveries senders begin, redeliveries not counted.
+    /// How many deliveries senders make, without redeliveries.
     pub deliveries: u64,
-    /// Among how many keys.
+    /// The number of keys that deliveries choose from.
     pub keys: u64,
-    /// Of every receiver.
+    /// The options of every inbox.
     pub inbox: InboxOptions,
-    /// Of every worker of the first kind, and of the second.
+    /// The options of the workers of each kind.
     pub workers: [WorkerOptions; 2],
-    /// How likely which fault is.
+    /// The probability of each fault.
     pub faults: Faults,
 }
 
-/// Probabilities: of a call, or of a tick.
+/// The probabilities of faults, per call or per tick.
 #[derive(Clone, Debug)]
 pub struct Faults {
     /// A call fails before its effect.
     pub before: f64,
     /// A call fails after its effect.
     pub after: f64,
-    /// A call, or its reply, is held up.
+    /// A call, or its reply, is delayed.
     pub held: f64,
-    /// The longest that it is held up, in ticks.
+    /// The longest delay, in ticks.
     pub held_ticks: u64,
     /// The store says that it is full.
     pub full: f64,
     /// A wake-up is lost.
     pub deaf: f64,
-    /// All are woken for nothing.
+    /// All workers are woken without a reason.
     pub nudge: f64,
-    /// A node dies.
+    /// A node crashes.
     pub crash: f64,
-    /// A node stops.
+    /// A node is stopped.
     pub stop: f64,
-    /// A node's calls stand still for a while.
+    /// The calls of a node make no progress for a while.
     pub stall: f64,
     /// The clock jumps.
     pub jump: f64,
-    /// A sender does not wait.
+    /// A sender disconnects.
     pub impatience: f64,
     /// A delivery has other content than others of its key.
     pub conflict: f64,
@@ -68,7 +68,7 @@ pub struct Faults {
 }
 
 impl Plan {
-    /// The circumstances of a seed.
+    /// Decides the settings of a seed.
     pub(crate) fn of(seed: u64) -> Self {
         let mut dice = Dice::new(seed, "plan");
         let dice = &mut dice;
@@ -114,11 +114,12 @@ fn worker(dice: &mut Dice) -> WorkerOptions {
     WorkerOptions::default()
         .with_concurrency(dice.pick(&[1, 2, 4, 16]))
         .with_max_batch(dice.pick(&[1, 2, 512]))
-        // A quarter of a quarter is a whole number of ticks: the beats of the heart, and its
-        // pause after a failure.
+        // Heartbeats come every quarter of the lease, and their pause after a failure is a quarter
+        // of that: both must be whole ticks.
         .with_lease(ticks(dice.pick(&[16, 32])))
         .with_max_attempts(NonZeroU32::MIN.saturating_add(dice.pick(&[0, 1, 2, 4])))
-        // The jitter of the core's own policy comes from the system; handlers ask for delays.
+        // The core's own delays have jitter from the system's randomness; here, handlers choose
+        // delays.
         .with_backoff(Backoff::new(Duration::ZERO, Duration::ZERO))
         .with_handler_timeout(ticks(dice.within(4..=60)))
         .with_poll_interval(ticks(dice.within(1..=30)))

@@ -1,4 +1,4 @@
-//! The promises, each as a property of a history and of the store at its end.
+//! The promises, each as a property of the history and of the store's final state.
 
 mod answered;
 mod bounded;
@@ -26,9 +26,9 @@ use crate::ledger::{Ledger, Line, Model};
 /// A property that does not hold.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// Its name: that of its file.
+    /// Its name, which is that of its file.
     pub property: &'static str,
-    /// Where in the history it shows, counted from 0.
+    /// The index of the fact that violates it.
     pub line: Option<usize>,
     /// What is wrong.
     pub what: String,
@@ -44,7 +44,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What a property's check finds wrong.
+/// A violation that a check has found.
 struct Wrong {
     line: Option<usize>,
     what: String,
@@ -70,7 +70,7 @@ const ALL: [(&str, Check); 15] = [
     ("stuck", stuck::check),
 ];
 
-/// Every property that does not hold.
+/// Returns every property that does not hold.
 pub(crate) fn violations(run: &Run) -> Vec<Violation> {
     let ledger = Ledger::of(&run.history);
     let broken = ALL.iter().filter_map(|(property, check)| {
@@ -98,7 +98,7 @@ fn wrong_in_the_end(what: impl Into<String>) -> Result<(), Wrong> {
     })
 }
 
-/// Checks each thing that befell an event against what the event had to be before it.
+/// Checks each step of every event against the state that the event had to have before it.
 fn each(
     ledger: &Ledger,
     mut check: impl FnMut(&EventRef, &Model, &Line) -> Result<(), Wrong>,

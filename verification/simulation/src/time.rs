@@ -1,29 +1,29 @@
 //! Simulated time.
 //!
-//! It moves in ticks. Within a tick nothing moves but what the seed chooses next, call by call,
-//! so that every order of what happens "at once" is possible and repeatable.
+//! Time advances in ticks. Within a tick the seed chooses which call proceeds next, so every order
+//! of simultaneous calls is possible and repeatable.
 //!
-//! The core draws its pauses after a failed claim or settlement from the system's randomness.
-//! They are at most five seconds, and a tick is longer; claims and settlements fail only as a
-//! tick begins, and nobody looks until it is half over. So however long such a pause really was,
-//! it has the same end, and a run depends on its seed alone.
+//! The core's pauses after a failed claim or settlement come from the system's randomness. They are
+//! at most five seconds, which is less than a tick. Claims and settlements fail only at the
+//! beginning of a tick, and the calls after the pause proceed only in its second half. So the
+//! length of the pause has no effect, and a run depends on its seed alone.
 
 use std::time::Duration;
 
 /// One tick.
 pub(crate) const TICK: Duration = Duration::from_secs(10);
 
-/// After the tick's begin: longer than the core's pauses after hints and contention, shorter than
-/// its shortest pause after an error.
+/// The time after the beginning of a tick when the core's pauses after hints and contention are
+/// over, and its shortest pause after an error is not.
 pub(crate) const HINTS: Duration = Duration::from_millis(12);
 
-/// After the tick's begin: every pause after an error is over.
+/// The time after the beginning of a tick when every pause after an error is over.
 pub(crate) const PAUSES: Duration = Duration::from_millis(5_500);
 
-/// After the tick's begin: calls that such pauses ended in are looked at.
+/// The time after the beginning of a tick when the calls after such pauses proceed.
 pub(crate) const MIDDLE: Duration = Duration::from_secs(6);
 
-/// A number of ticks as a duration.
+/// Converts a number of ticks to a duration.
 pub(crate) fn ticks(count: u64) -> Duration {
     Duration::from_secs(TICK.as_secs() * count)
 }

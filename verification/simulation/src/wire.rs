@@ -1,7 +1,7 @@
-//! The way between a node and the store, on which everything may go wrong.
+//! The connection between a node and the store, where faults happen.
 //!
-//! [`Faulty`] is the store as a node sees it. A call is parked until the [world](crate::world)
-//! lets it proceed; what becomes of it is decided there.
+//! [`Faulty`] is the store as a node sees it. A call is parked until the [world](crate::world) lets
+//! it proceed, and the world decides what happens to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,12 +27,12 @@ pub(crate) struct Parked {
     pub(crate) reply: oneshot::Sender<Result<Answer, StoreError>>,
 }
 
-/// What all ways share.
+/// The state that all connections share.
 pub(crate) struct Wire {
     store: MemoryStore,
     nudge: Notify,
     seed: u64,
-    /// How likely a wake-up is lost.
+    /// The probability that a wake-up is lost.
     deaf: f64,
     state: Mutex<State>,
 }
@@ -58,14 +58,15 @@ impl Wire {
         }
     }
 
-    /// The calls that have come since, in an order that does not depend on that of their coming.
+    /// Returns the calls that arrived since the last call of this, sorted, so that the order of
+    /// their arrival does not matter.
     pub(crate) fn arrivals(&self) -> Vec<Parked> {
         let mut arrived = std::mem::take(&mut self.lock().arrived);
         arrived.sort_by(|a, b| a.id.cmp(&b.id));
         arrived
     }
 
-    /// From now on nothing of this life reaches the store.
+    /// Marks a life as dead: its calls no longer reach the store.
     pub(crate) fn bury(&self, life: Life) {
         self.lock().dead.insert(life);
     }
@@ -74,7 +75,7 @@ impl Wire {
         self.lock().dead.contains(&life)
     }
 
-    /// A handler kills its process.
+    /// Asks for a crash of this life, on behalf of a handler.
     pub(crate) fn doom(&self, life: Life) {
         self.lock().doomed.push(life);
     }
@@ -83,12 +84,12 @@ impl Wire {
         std::mem::take(&mut self.lock().doomed)
     }
 
-    /// Wakes all that wait, for no reason.
+    /// Wakes all waiting workers without a reason.
     pub(crate) fn nudge(&self) {
         self.nudge.notify_waiters();
     }
 
-    /// From now on no wake-up is lost; those lost before are.
+    /// Stops losing wake-ups.
     pub(crate) fn calm(&self) {
         self.lock().calm = true;
     }
@@ -100,7 +101,7 @@ impl Wire {
     }
 }
 
-/// The store as one part of a node sees it.
+/// The store, as one part of a node sees it.
 #[derive(Clone)]
 pub(crate) struct Faulty {
     wire: Arc<Wire>,
@@ -116,7 +117,7 @@ impl Faulty {
     async fn ask(&self, call: Call) -> Result<Answer, StoreError> {
         let answer = self.park(call);
         match answer {
-            // A call whose caller waits is answered, or its caller is dead.
+            // The world answers every call whose caller waits, unless its node is dead.
             Some(answer) => match answer.await {
                 Ok(answer) => answer,
                 Err(_) => pending().await,
@@ -144,7 +145,7 @@ impl Faulty {
         Some(answer)
     }
 
-    /// Whether the wake-up waited for now is lost.
+    /// Decides whether the next wake-up is lost.
     fn is_deaf(&self) -> bool {
         let mut state = self.wire.lock();
         let number = state
@@ -197,7 +198,7 @@ impl Scheduler for Faulty {
         }
     }
 
-    /// Asks in an order of its own: the core's is that of a hash map.
+    /// Sorts the leases, since the core passes them in the order of a hash map.
     async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
         let mut order: Vec<usize> = (0..leases.len()).collect();
         order.sort_by_key(|i| (leases[*i].event, leases[*i].fence));

@@ -1,4 +1,4 @@
-//! The world around the pipeline: what happens next, step by step.
+//! The world around the pipeline: decides step by step what happens next.
 
 mod calls;
 mod nodes;
@@ -24,11 +24,11 @@ use calls::Calls;
 use nodes::Node;
 use senders::Senders;
 
-/// So long without any progress, and an event that is not settled yet is stuck. Longer than all
-/// that it may wait for: a lease, a handler's time-out, a delay, a look at the store.
+/// After this time without progress, an event that is not settled is stuck. It is longer than
+/// anything that an event may wait for: a lease, a handler's time-out, a delay, a poll.
 const PATIENCE_TICKS: u64 = 400;
 
-/// More steps than that in one moment, and it never ends.
+/// With more steps than this in one moment, the run is stuck in a loop.
 const MAX_STEPS: usize = 20_000;
 
 pub(crate) struct World {
@@ -36,7 +36,7 @@ pub(crate) struct World {
     plan: Plan,
     dice: Dice,
     tick: u64,
-    /// Faults are over.
+    /// Whether faults have ended.
     calm: bool,
     store: MemoryStore,
     wire: Arc<Wire>,
@@ -46,11 +46,11 @@ pub(crate) struct World {
     lives: u64,
     stalled: BTreeMap<Life, u64>,
     senders: Senders,
-    /// Why the run cannot go on.
+    /// Whether one moment had too many steps.
     livelock: bool,
 }
 
-/// Where in a tick the world is.
+/// The moments of a tick.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Moment {
     Begin,
@@ -58,7 +58,7 @@ enum Moment {
     Middle,
 }
 
-/// Something that the world does, as opposed to a call that proceeds.
+/// Something that the world does by itself, other than letting a call proceed.
 enum Deed {
     Deliver,
     Redeliver(senders::Delivery),
@@ -96,7 +96,7 @@ impl World {
         }
     }
 
-    /// Lets all of it happen.
+    /// Runs the seed to its end.
     pub(crate) async fn run(mut self) -> Run {
         while self.tick < self.plan.faulty_ticks && !self.livelock {
             self.pass_tick().await;
@@ -149,7 +149,8 @@ impl World {
         self.tick += count;
     }
 
-    /// Does and lets proceed, in a random order, until nothing is left for this moment.
+    /// Performs deeds and lets calls proceed, in random order, until nothing is left in this
+    /// moment.
     async fn steps(&mut self, moment: Moment, deeds: &mut Vec<Deed>) {
         for _ in 0..MAX_STEPS {
             self.take_notice().await;
@@ -173,7 +174,7 @@ impl World {
         self.livelock = true;
     }
 
-    /// What comes in this tick.
+    /// Decides the deeds of this tick.
     fn deeds(&mut self) -> Vec<Deed> {
         let mut deeds = Vec::new();
         for (number, node) in self.nodes.iter().enumerate() {
@@ -232,7 +233,7 @@ impl World {
         }
     }
 
-    /// An operator picks one of the failed events.
+    /// Requeues one of the failed events, as an operator does.
     async fn requeue_any(&mut self) {
         let mut failed = self.list_all().await;
         failed.retain(|record| record.state == State::Failed);
@@ -245,7 +246,7 @@ impl World {
         self.history.write(Fact::Requeued { event });
     }
 
-    /// An operator pauses one of the kinds, or resumes it if it is paused.
+    /// Pauses one of the kinds, or resumes it if it is paused, as an operator does.
     async fn pause_or_resume_any(&mut self) {
         let kind = self.dice.pick(&[0, 1]);
         let kind = kinds()[kind].clone();
@@ -264,8 +265,7 @@ impl World {
         }
     }
 
-    /// Ends all faults: what is held up proceeds, what lies down gets up, and what is paused is
-    /// resumed.
+    /// Ends all faults: delayed calls proceed, nodes start again, and paused kinds are resumed.
     async fn calm_down(&mut self) {
         self.history.write(Fact::Calm);
         self.calm = true;
@@ -277,7 +277,7 @@ impl World {
         }
     }
 
-    /// Whether nothing is left to do.
+    /// Returns whether nothing is left to do.
     async fn is_done(&self) -> bool {
         if !self.calls.is_empty() || !self.senders.is_done() {
             return false;
@@ -286,7 +286,7 @@ impl World {
         self.list_all().await.iter().all(settled)
     }
 
-    /// What the store knows of every event that anybody ever sent.
+    /// Returns the store's records of all events that were sent.
     async fn find_all(&self) -> BTreeMap<EventRef, Option<EventRecord>> {
         let sent: BTreeSet<EventRef> = self.senders.sent().clone();
         let sent: Vec<EventRef> = sent.into_iter().collect();
@@ -295,7 +295,7 @@ impl World {
         sent.into_iter().zip(found).collect()
     }
 
-    /// Everything that the store holds.
+    /// Returns everything that the store holds.
     async fn list_all(&self) -> Vec<EventSummary> {
         let mut all = Vec::new();
         for kind in kinds() {
@@ -315,8 +315,8 @@ impl World {
         self.history.tidy(from);
     }
 
-    /// Lets every task run until all of them wait. This one is woken when no other is ready; the
-    /// repetition is for those that a timer wakes, or that yield on their own account.
+    /// Lets all tasks run until each of them waits. This task continues when no other is ready; it
+    /// yields several times for tasks that a timer wakes and for those that yield themselves.
     async fn quiesce(&self) {
         for _ in 0..4 {
             yield_now().await;

@@ -1,4 +1,4 @@
-//! A history in words.
+//! Formats a history as text.
 
 use std::fmt::{self, Write as _};
 

@@ -1,4 +1,4 @@
-//! Whoever waits is answered within the deadline, whatever the store does.
+//! Each sender that waits is answered before its deadline, whatever the store does.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ pub(super) fn check(run: &Run, _: &Ledger) -> Result<(), Wrong> {
     let mut jumped_at = None;
     for (number, record) in run.history.iter().enumerate() {
         match &record.fact {
-            // What falls into a jump of the clock ends after it.
+            // A deadline during a jump of the clock is met after it.
             Fact::Jumped { .. } => jumped_at = Some(record.at),
             Fact::Sent { delivery, .. } => {
                 open.insert(*delivery, record.at);

@@ -1,5 +1,5 @@
-//! Attempts are numbered from 1, spent by crashes too, given back by a release alone, and never
-//! more than allowed; an event that failed says why.
+//! Attempts are numbered from 1 and never more than allowed. A crash uses one up, and only a
+//! release gives one back. A failed event has a reason.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::ledger::{Ledger, Model, Step};
 use crate::payload::kinds;
 
 pub(super) fn check(run: &Run, ledger: &Ledger) -> Result<(), Wrong> {
-    // Handlers by events and rounds: that of their claim, whenever they began.
+    // Handlers by event and by the round of their claim.
     let mut handlers: BTreeMap<_, u32> = BTreeMap::new();
     each(ledger, |event, before, line| {
         let worker = &run.plan.workers[usize::from(event.kind != kinds()[0])];

@@ -1,5 +1,5 @@
-//! The same content under a taken key is a duplicate and changes nothing; other content is a
-//! conflict, recorded, and the first is kept. The same on every path.
+//! The same content under a taken key is a duplicate and changes nothing. Other content is a
+//! conflict: it is recorded, and the first content is kept.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! A node that stops in good order lets its handlers end for as long as it was told to, settles what
-//! they came to, and leaves nothing running and nobody waiting.
+//! A node that is stopped lets its handlers run for the drain time, settles their results, and then
+//! leaves no handler running and no sender waiting.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -12,23 +12,23 @@ use crate::history::{Answer, Call, CallId, End, Fact, Life, Part, Verb};
 use crate::ledger::Ledger;
 use crate::payload::kinds;
 
-/// How long a worker that stops waits for its last settlements, at least.
+/// The shortest time that a stopping worker waits for its last settlements.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// One attempt of a node's.
+/// One attempt of a node.
 type Attempt = (Life, EventId, Fence);
 
-/// What is known of the nodes.
+/// The state of the nodes.
 #[derive(Default)]
 struct Nodes {
-    /// When they were told to stop, where in the history, and how long they may take.
+    /// The nodes that are stopping: since when, since which fact, and their drain time.
     stopping: BTreeMap<Life, (Duration, usize, Duration)>,
-    /// Handlers that run, and since when.
+    /// The handlers that run, and since when.
     running: BTreeMap<Attempt, Duration>,
-    /// Leases that their holders know to be lost.
+    /// The leases whose holders know that they are lost.
     lost: BTreeSet<Attempt>,
     asked: BTreeMap<CallId, Vec<Lease>>,
-    /// Deliveries that wait: where, and since which line.
+    /// The deliveries that wait: for which node, and since which fact.
     open: BTreeMap<u64, (Life, usize)>,
 }
 
@@ -43,7 +43,7 @@ pub(super) fn check(run: &Run, _: &Ledger) -> Result<(), Wrong> {
 }
 
 impl Nodes {
-    /// What is wrong with it.
+    /// Returns what is wrong with a fact.
     fn enter(&mut self, run: &Run, number: usize, at: Duration, fact: &Fact) -> Option<String> {
         match fact {
             Fact::Stopping { life, drain } => {

@@ -1,5 +1,5 @@
-//! An acknowledged delivery is durable: it took effect before it was told so, and the store has
-//! its event in the end. A delivery without an answer is unknown: either is right.
+//! An acknowledged delivery is durable: it took effect before the answer, and the store has its
+//! event in the end. A delivery without an answer may have taken effect or not.
 
 use std::collections::BTreeMap;
 

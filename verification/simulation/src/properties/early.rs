@@ -1,4 +1,5 @@
-//! No event is claimed, and no handler starts, before it is due; how late it is, the claim says.
+//! No event is claimed and no handler starts before the event is due, and a claim says correctly
+//! how late it is.
 
 use super::{Wrong, each, wrong};
 use crate::Run;

@@ -1,5 +1,5 @@
-//! One holder at a time. Every extend and every settle has an effect if its lease is the one given
-//! out last and not settled yet, and none otherwise; no lease starts two handlers.
+//! An event has one holder at a time. An extend or a settle has an effect if and only if its lease
+//! is the latest one and not settled. No lease starts two handlers.
 
 use std::collections::BTreeSet;
 

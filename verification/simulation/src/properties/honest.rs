@@ -1,4 +1,4 @@
-//! An event ends as its handler did: PROCESSED only where an attempt of it ended well.
+//! An event ends as its handler did: it is PROCESSED only if an attempt succeeded.
 
 use std::collections::BTreeMap;
 
@@ -42,11 +42,12 @@ pub(super) fn check(run: &Run, ledger: &Ledger) -> Result<(), Wrong> {
     })
 }
 
-/// Whether a settlement says what became of its handler: none, one that runs, or one that ended.
+/// Returns whether a settlement agrees with its handler, which did not begin, is running, or has
+/// ended.
 fn is_right(by: &Part, outcome: &Outcome, handler: Option<&Option<End>>, last: bool) -> bool {
     use End::{Cut, Done, Panic, Reject, Retry, RetryAfter};
     if matches!(by, Part::Handler(..)) {
-        // By the handler itself; or late, when it is no more.
+        // The handler settles the event itself, or its call takes effect after it was dropped.
         return *outcome == Outcome::Processed && matches!(handler, Some(None | Some(Cut | Retry)));
     }
     match (outcome, handler) {

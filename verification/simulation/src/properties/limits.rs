@@ -1,4 +1,4 @@
-//! Every limit is kept: handlers, batches, flushes, deliveries that wait.
+//! Every limit is kept: on handlers, batches, flushes, and waiting deliveries.
 
 use std::collections::BTreeMap;
 
@@ -10,13 +10,13 @@ use crate::history::{Answer, Call, CallId, Fact, Life, Part};
 use crate::ledger::Ledger;
 use crate::payload::kinds;
 
-/// What is under way.
+/// What is running or waiting.
 #[derive(Default)]
 struct Load {
     handlers: BTreeMap<(Life, Kind), usize>,
     flushes: BTreeMap<Life, usize>,
     deliveries: BTreeMap<Life, usize>,
-    /// Who waits where.
+    /// The deliveries that wait, and the life that each waits for.
     open: BTreeMap<u64, Life>,
 }
 
@@ -110,7 +110,7 @@ fn called(run: &Run, load: &mut Load, call: &CallId, what: &Call) -> Option<&'st
     }
 }
 
-/// No event joins a batch that has so many bytes already.
+/// Returns the bytes of all events but the last: no event joins a batch that has reached the limit.
 fn bytes_before_last(events: &[NewEvent]) -> usize {
     let before = events
         .split_last()
@@ -119,7 +119,7 @@ fn bytes_before_last(events: &[NewEvent]) -> usize {
     before.iter().map(|event| event.envelope.body.len()).sum()
 }
 
-/// In the queue, in the hand of who takes from it, and in flushes.
+/// The most deliveries that may wait: in the queue, one taken from it, and those in flushes.
 fn queue_length(inbox: &InboxOptions) -> usize {
     let queue = inbox.max_queued + 1 + inbox.max_concurrent_flushes * inbox.max_batch;
     // No body is empty.

@@ -1,4 +1,4 @@
-//! One event per key: one delivery of it is new, and the store holds it once.
+//! There is one event per key: one of its deliveries is new, and the store holds it once.
 
 use std::collections::{BTreeMap, BTreeSet};
 

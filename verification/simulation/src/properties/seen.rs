@@ -1,4 +1,4 @@
-//! Whoever asks after an acknowledged event is told of it.
+//! A reader finds every acknowledged event.
 
 use std::collections::{BTreeMap, BTreeSet};
 

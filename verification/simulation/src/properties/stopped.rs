@@ -1,5 +1,5 @@
-//! A handler whose worker has learnt that the lease is lost does not run on: from an extension, or
-//! from a claim that brought the event again.
+//! A handler does not run on after its worker learned that the lease is lost, from an extend or
+//! from a claim of the same event.
 
 use std::collections::{BTreeMap, BTreeSet};
 

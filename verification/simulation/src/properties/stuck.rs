@@ -1,4 +1,4 @@
-//! Once faults end, every event comes to an end, with nobody's help.
+//! Once faults end, every event ends without help.
 
 use webhook_core::State;
 

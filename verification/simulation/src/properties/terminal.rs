@@ -1,5 +1,5 @@
-//! What is PROCESSED stays so, and what is FAILED until it is requeued; the store says of every
-//! event, at any time, what it must be.
+//! A PROCESSED event stays PROCESSED, and a FAILED one stays FAILED until it is requeued. The
+//! store's records show the state that each event must have.
 
 use webhook_core::State;
 

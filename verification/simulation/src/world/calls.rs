@@ -1,4 +1,4 @@
-//! What becomes of calls to the store.
+//! Decides what happens to calls to the store.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,7 +10,7 @@ use super::{Moment, World};
 use crate::history::{Answer, Call, CallId, Fact, Life, Part, Verb};
 use crate::wire::Parked;
 
-/// Calls under way.
+/// The pending calls.
 #[derive(Default)]
 pub(super) struct Calls {
     waiting: BTreeMap<CallId, Waiting>,
@@ -20,13 +20,13 @@ pub(super) struct Calls {
 struct Waiting {
     call: Call,
     reply: oneshot::Sender<Result<Answer, StoreError>>,
-    /// What it will be told; until it has taken effect, nothing.
+    /// The reply, once the call has taken effect.
     told: Option<Result<Answer, StoreError>>,
-    /// Not before this tick.
+    /// The tick before which it does not proceed.
     until: u64,
-    /// It was held up once.
+    /// Whether it was delayed once.
     held: bool,
-    /// It is known that nobody waits for it any more.
+    /// Whether it is recorded that its caller no longer waits.
     dropped: bool,
 }
 
@@ -37,7 +37,7 @@ struct Failures {
     last: Option<(u64, Verb)>,
 }
 
-/// More failures in a row might make for pauses of just five seconds.
+/// After more failures in a row, the core's pause might be exactly five seconds.
 const MAX_FAILURES: u32 = 4;
 
 impl Calls {
@@ -45,7 +45,7 @@ impl Calls {
         self.waiting.is_empty()
     }
 
-    /// Nothing is held up any longer.
+    /// Ends all delays.
     pub(super) fn release(&mut self) {
         self.waiting.values_mut().for_each(|it| it.until = 0);
     }
@@ -62,7 +62,7 @@ impl Calls {
         self.waiting.insert(parked.id, waiting);
     }
 
-    /// The calls whose callers have gone since the last look.
+    /// Returns the calls whose callers have gone since the last call of this.
     pub(super) fn dropped(&mut self) -> Vec<CallId> {
         let gone = self.waiting.iter_mut();
         let gone = gone.filter(|(_, it)| it.reply.is_closed() && !it.dropped);
@@ -73,8 +73,8 @@ impl Calls {
         .collect()
     }
 
-    /// Whether a call may fail without making the run depend on the core's own randomness: of a
-    /// worker's claims and settlements only one fails in a tick.
+    /// Returns whether a call may fail without making the run depend on the core's own randomness:
+    /// only one of a worker's claims and settlements fails in a tick.
     fn may_fail(&mut self, id: &CallId, tick: u64, moment: Moment) -> bool {
         if !pauses(id) {
             return true;
@@ -99,13 +99,13 @@ impl Calls {
     }
 }
 
-/// Whether its caller pauses for a random time after an error.
+/// Returns whether the caller pauses for a random time after an error.
 fn pauses(id: &CallId) -> bool {
     matches!(id.part, Part::Worker(_)) && matches!(id.verb, Verb::Claim | Verb::Settle)
 }
 
 impl World {
-    /// The calls that may proceed now.
+    /// Returns the calls that may proceed now.
     pub(super) fn ready_calls(&mut self, moment: Moment) -> Vec<CallId> {
         let World {
             calls,
@@ -118,7 +118,7 @@ impl World {
             let failing = matches!(it.told, Some(Err(_))) && pauses(id);
             it.until <= *tick
                 && !stalled.contains_key(&id.life)
-                // Beats and pauses of the heart stay whole ticks apart.
+                // Heartbeats and their pauses stay whole ticks apart.
                 && (moment == Moment::Begin || !(failing || id.verb == Verb::Extend))
         });
         ready.map(|(id, _)| id.clone()).collect()
@@ -177,17 +177,17 @@ impl World {
         self.reply(id, waiting.reply, told);
     }
 
-    /// What was under way when its caller went away may take effect, late, or not at all.
+    /// Handles a call whose caller has gone: it takes effect, or it is lost.
     async fn abandoned(&mut self, id: &CallId, call: &Call) {
         if self.dice.chance(0.5) {
-            // Nobody hears its answer.
+            // Nobody waits for the answer.
             let _ = self.effect(id, call).await;
         } else {
             self.history.write(Fact::Lost { call: id.clone() });
         }
     }
 
-    /// Calls of a node that died take effect now, later, or never.
+    /// Handles the calls of a node that died: each takes effect now, later, or never.
     pub(super) async fn abandon(&mut self, life: Life) {
         let theirs = self.calls.waiting.keys().filter(|id| id.life == life);
         let theirs: Vec<CallId> = theirs.cloned().collect();
@@ -201,7 +201,7 @@ impl World {
             match self.dice.within(0..=2) {
                 0 => self.abandoned(&id, &waiting.call).await,
                 1 => {
-                    // Whoever waits for it is gone.
+                    // Its caller is gone.
                     (waiting.reply, _) = oneshot::channel();
                     let ticks = self.dice.within(1..=40);
                     self.hold(&id, waiting, ticks);
@@ -230,11 +230,11 @@ impl World {
             call: id.clone(),
             reply: told.clone().map_err(|error| words(&error)),
         });
-        // Open, as looked at just now.
+        // It is open: this was checked above.
         let _ = reply.send(told);
     }
 
-    /// Does in the store what the call asks for.
+    /// Performs the call on the store.
     async fn effect(&mut self, id: &CallId, call: &Call) -> Result<Answer, StoreError> {
         let store = &self.store;
         let answer = match call {

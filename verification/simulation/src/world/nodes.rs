@@ -1,4 +1,4 @@
-//! Nodes: they start, die, stop and stand still.
+//! Nodes: they start, crash, stop and stall.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::payload::{Alpha, Beta};
 use crate::time::ticks;
 use crate::wire::Faulty;
 
-/// A place where one life follows another.
+/// A node, which has one life after another.
 pub(super) enum Node {
     Down {
         until: u64,
@@ -44,7 +44,7 @@ impl World {
         };
     }
 
-    /// The workers of a node: one for each kind, or one for both.
+    /// Starts the workers of a node: one for each kind, or one for both.
     fn workers(&self, life: Life) -> Vec<Worker> {
         let none = Worker::builder;
         if self.plan.shared_worker {
@@ -81,7 +81,7 @@ impl World {
         worker.handle::<P>(self.plan.workers[number].clone(), script)
     }
 
-    /// A receiver that is there, if any: perhaps one that is closing.
+    /// Picks the inbox of a node that runs or is stopping, if there is one.
     pub(super) fn any_inbox(&mut self) -> Option<(Life, Inbox)> {
         let inboxes = self.nodes.iter().filter_map(|node| match node {
             Node::Down { .. } => None,
@@ -105,7 +105,7 @@ impl World {
         }
     }
 
-    /// Ends a life at once. What it does from now on has no effect; what is under way may.
+    /// Ends a life at once. Its pending calls may still have an effect; later ones do not.
     pub(super) async fn crash(&mut self, life: Life) {
         let lives = self.lives_now();
         let Some((number, _)) = lives.into_iter().find(|(_, it)| *it == life) else {
@@ -127,7 +127,7 @@ impl World {
         }
     }
 
-    /// Stops a node in good order, or drops its parts without waiting for them.
+    /// Shuts a node down, or drops its parts without waiting for them.
     pub(super) fn stop_any(&mut self) {
         let up = self.nodes.iter().enumerate();
         let up = up.filter(|(_, node)| matches!(node, Node::Up { .. }));
@@ -148,7 +148,7 @@ impl World {
         };
         let drain = ticks(self.dice.pick(&[0, 1, 10]));
         if self.dice.chance(0.2) {
-            // Dropped, here. Its tasks hand back what they hold, at once.
+            // The node is dropped here. Its tasks release their leases at once.
             let drain = Duration::ZERO;
             self.history.write(Fact::Stopping { life, drain });
             return;
@@ -168,7 +168,7 @@ impl World {
         };
     }
 
-    /// A node whose calls stand still, while its clock does not.
+    /// Stalls the calls of a node, while its clock goes on.
     pub(super) fn stall_any(&mut self) {
         let lives = self.lives_now();
         if lives.is_empty() {
@@ -183,7 +183,8 @@ impl World {
         self.stalled.insert(life, self.tick + stalled);
     }
 
-    /// Takes notice of calls that came or were dropped, nodes that have stopped, and handlers that kill.
+    /// Records new and dropped calls, notices nodes that have stopped, and crashes nodes whose
+    /// handlers ask for it.
     pub(super) async fn take_notice(&mut self) {
         for call in self.calls.dropped() {
             self.history.write(Fact::Dropped { call });

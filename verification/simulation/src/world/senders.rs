@@ -1,4 +1,4 @@
-//! Senders and readers: they repeat, contradict, lose patience, and try again.
+//! Senders and readers. Senders repeat deliveries, change their content, disconnect, and try again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use crate::history::{Fact, Life};
 use crate::payload::{Alpha, Beta, UNREADABLE, envelope, kinds};
 use crate::time::ticks;
 
-/// One delivery, and what it will be repeated as.
+/// A delivery, which may be repeated.
 #[derive(Clone)]
 pub(super) struct Delivery {
     envelope: Envelope,
@@ -28,13 +28,13 @@ struct Open {
 }
 
 pub(super) struct Senders {
-    /// How many deliveries are still to begin.
+    /// The number of deliveries that have not begun.
     left: u64,
     last: u64,
     open: BTreeMap<u64, Open>,
-    /// By the tick from which they are due.
+    /// The redeliveries, each with its first possible tick.
     again: Vec<(u64, Delivery)>,
-    /// Deliveries answered, and whether by a success.
+    /// The deliveries that were answered, and whether they succeeded.
     told: Arc<Mutex<Vec<(u64, bool)>>>,
     sent: BTreeSet<EventRef>,
 }
@@ -55,14 +55,14 @@ impl Senders {
         self.open.is_empty()
     }
 
-    /// Every event that was ever sent.
+    /// Returns every event that was sent.
     pub(super) fn sent(&self) -> &BTreeSet<EventRef> {
         &self.sent
     }
 
-    /// How many deliveries begin now, where all that are left are to within `ticks`.
+    /// Decides how many deliveries begin now, if all that are left must begin within `ticks`.
     pub(super) fn due(&mut self, ticks: u64, dice: &mut Dice) -> u64 {
-        // In bursts, so that batches have more than one.
+        // Deliveries come in bursts, so that batches have several events.
         let mean = 2 * self.left.div_ceil(ticks);
         let due = if dice.chance(0.3) {
             mean * 2
@@ -135,7 +135,7 @@ impl World {
         self.senders.open.insert(number, open);
     }
 
-    /// One of those that wait goes away.
+    /// Disconnects one of the waiting senders.
     pub(super) fn leave(&mut self) {
         let open: Vec<u64> = self.senders.open.keys().copied().collect();
         if !open.is_empty() {
@@ -144,7 +144,7 @@ impl World {
         }
     }
 
-    /// The connections to a node that died are gone.
+    /// Disconnects the senders of a node that died.
     pub(super) fn hang_up(&mut self, life: Life) {
         let theirs = self
             .senders
@@ -166,7 +166,7 @@ impl World {
         self.try_again(open.delivery);
     }
 
-    /// Takes notice of answers.
+    /// Notices answers.
     pub(super) fn collect(&mut self) {
         let told = Arc::clone(&self.senders.told);
         let told = std::mem::take(&mut *told.lock().unwrap_or_else(PoisonError::into_inner));
@@ -179,7 +179,7 @@ impl World {
         }
     }
 
-    /// Most senders deliver again what was not acknowledged.
+    /// Schedules a redelivery, as most senders do if a delivery was not acknowledged.
     fn try_again(&mut self, delivery: Delivery) {
         if self.dice.chance(0.7) {
             let from = self.tick + self.dice.within(1..=10);
@@ -187,7 +187,7 @@ impl World {
         }
     }
 
-    /// Somebody asks after an event.
+    /// Reads one of the events that were sent.
     pub(super) fn read(&mut self) {
         let sent = self.senders.sent.iter().collect::<Vec<_>>();
         if sent.is_empty() {
