@@ -179,15 +179,10 @@ async fn look_up(
         .filter(|(place, _)| stored[*place].is_none())
         .map(|(place, first)| (place, first.kind, first.event.envelope.key.as_str()))
         .collect();
-    let rows = sqlx::query(
-        "SELECT wanted.value ->> 0, event.id, event.fingerprint
-         FROM json_each(?1) AS wanted
-         CROSS JOIN events AS event
-           ON event.key = wanted.value ->> 2 AND event.kind = wanted.value ->> 1",
-    )
-    .bind(record::json(&taken))
-    .fetch_all(&mut *transaction.connection)
-    .await?;
+    let rows = sqlx::query(include_str!("accept/look_up.sql"))
+        .bind(record::json(&taken))
+        .fetch_all(&mut *transaction.connection)
+        .await?;
     for row in rows {
         let place: i64 = row.try_get(0)?;
         let place = usize::try_from(place).unwrap_or(usize::MAX);
@@ -234,31 +229,23 @@ async fn record_conflict(
     id: i64,
     delivery: &Envelope,
 ) -> Result<(), SqliteError> {
-    let row = sqlx::query(
-        "INSERT INTO conflicts (id, count, last_us) VALUES (?1, 1, ?2)
-         ON CONFLICT (id) DO UPDATE SET count = count + 1, last_us = max(last_us, excluded.last_us)
-         RETURNING count",
-    )
-    .bind(id)
-    .bind(transaction.now_us)
-    .fetch_one(&mut *transaction.connection)
-    .await?;
+    let row = sqlx::query(include_str!("accept/count_conflict.sql"))
+        .bind(id)
+        .bind(transaction.now_us)
+        .fetch_one(&mut *transaction.connection)
+        .await?;
     let number: i64 = row.try_get(0)?;
     let body = &delivery.body;
-    sqlx::query(
-        "INSERT OR REPLACE INTO conflict_bodies
-           (id, slot, number, received_us, fingerprint, body, body_bytes)
-         VALUES (?1, ?2 % ?3, ?2, ?4, ?5, ?6, ?7)",
-    )
-    .bind(id)
-    .bind(number)
-    .bind(i64::try_from(MAX_CONFLICT_BODIES).expect("a handful"))
-    .bind(transaction.now_us)
-    .bind(&delivery.fingerprint.as_bytes()[..])
-    .bind(&body[..body.len().min(MAX_CONFLICT_BODY_BYTES)])
-    .bind(i64::try_from(body.len()).unwrap_or(i64::MAX))
-    .execute(&mut *transaction.connection)
-    .await?;
+    sqlx::query(include_str!("accept/keep_conflict.sql"))
+        .bind(id)
+        .bind(number)
+        .bind(i64::try_from(MAX_CONFLICT_BODIES).expect("a handful"))
+        .bind(transaction.now_us)
+        .bind(&delivery.fingerprint.as_bytes()[..])
+        .bind(&body[..body.len().min(MAX_CONFLICT_BODY_BYTES)])
+        .bind(i64::try_from(body.len()).unwrap_or(i64::MAX))
+        .execute(&mut *transaction.connection)
+        .await?;
     Ok(())
 }
 
@@ -268,14 +255,11 @@ pub(crate) async fn requeue_failed(
     id: i64,
     delay_us: i64,
 ) -> Result<bool, SqliteError> {
-    let queued = sqlx::query(
-        "INSERT INTO queue (id, kind, due_us, fence)
-         SELECT id, kind, ?2, fence FROM outcomes WHERE id = ?1 AND failed = 1",
-    )
-    .bind(id)
-    .bind(transaction.now_us + delay_us)
-    .execute(&mut *transaction.connection)
-    .await?;
+    let queued = sqlx::query(include_str!("accept/requeue_failed.sql"))
+        .bind(id)
+        .bind(transaction.now_us + delay_us)
+        .execute(&mut *transaction.connection)
+        .await?;
     if queued.rows_affected() == 0 {
         return Ok(false);
     }

@@ -17,14 +17,9 @@ use crate::writer::Transaction;
 use crate::{microseconds, record};
 
 pub(crate) async fn kinds(readers: &SqlitePool) -> Result<Vec<Kind>, SqliteError> {
-    let rows = sqlx::query(
-        "SELECT name FROM kinds
-         WHERE EXISTS (SELECT 1 FROM queue WHERE queue.kind = kinds.kind)
-            OR EXISTS (SELECT 1 FROM outcomes WHERE outcomes.kind = kinds.kind)
-         ORDER BY name",
-    )
-    .fetch_all(readers)
-    .await?;
+    let rows = sqlx::query(include_str!("admin/kinds.sql"))
+        .fetch_all(readers)
+        .await?;
     rows.iter()
         .map(|row| record::kind(row.try_get(0)?))
         .collect()
@@ -35,24 +30,11 @@ pub(crate) async fn counts(
     now_us: i64,
     kind: &Kind,
 ) -> Result<Counts, SqliteError> {
-    let row = sqlx::query(
-        "WITH asked AS (SELECT kind FROM kinds WHERE name = ?1)
-         SELECT
-           (SELECT count(*) FROM queue
-            WHERE kind = (SELECT kind FROM asked) AND leased_until_us > ?2),
-           (SELECT count(*) FROM queue
-            WHERE kind = (SELECT kind FROM asked) AND due_us <= ?2
-              AND (leased_until_us IS NULL OR leased_until_us <= ?2)),
-           (SELECT count(*) FROM queue
-            WHERE kind = (SELECT kind FROM asked) AND due_us > ?2
-              AND (leased_until_us IS NULL OR leased_until_us <= ?2)),
-           (SELECT count(*) FROM outcomes WHERE kind = (SELECT kind FROM asked) AND failed = 0),
-           (SELECT count(*) FROM outcomes WHERE kind = (SELECT kind FROM asked) AND failed = 1)",
-    )
-    .bind(kind.as_str())
-    .bind(now_us)
-    .fetch_one(readers)
-    .await?;
+    let row = sqlx::query(include_str!("admin/counts.sql"))
+        .bind(kind.as_str())
+        .bind(now_us)
+        .fetch_one(readers)
+        .await?;
     let count = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
     Ok(Counts::default()
         .with_leased(count(0)?)
@@ -67,16 +49,11 @@ pub(crate) async fn lag(
     now_us: i64,
     kind: &Kind,
 ) -> Result<Option<Duration>, SqliteError> {
-    let row = sqlx::query(
-        "SELECT due_us FROM queue INDEXED BY queue_due
-         WHERE kind = (SELECT kind FROM kinds WHERE name = ?1) AND due_us <= ?2
-           AND (leased_until_us IS NULL OR leased_until_us <= ?2)
-         ORDER BY due_us LIMIT 1",
-    )
-    .bind(kind.as_str())
-    .bind(now_us)
-    .fetch_optional(readers)
-    .await?;
+    let row = sqlx::query(include_str!("admin/lag.sql"))
+        .bind(kind.as_str())
+        .bind(now_us)
+        .fetch_optional(readers)
+        .await?;
     let due_us: Option<i64> = row.map(|row| row.try_get(0)).transpose()?;
     Ok(due_us.map(|due_us| microseconds::duration(now_us - due_us)))
 }
@@ -87,17 +64,11 @@ pub(crate) async fn settled(
     kind: &Kind,
     within: Duration,
 ) -> Result<SettledCounts, SqliteError> {
-    // All columns of the index are named, so that only events settled within that time are read.
-    let row = sqlx::query(
-        "SELECT count(*) FILTER (WHERE failed = 0), count(*) FILTER (WHERE failed = 1)
-         FROM outcomes INDEXED BY outcomes_settled
-         WHERE kind = (SELECT kind FROM kinds WHERE name = ?1)
-           AND failed IN (0, 1) AND body_deleted IN (0, 1) AND settled_us >= ?2",
-    )
-    .bind(kind.as_str())
-    .bind(now_us.saturating_sub(microseconds::of(within)))
-    .fetch_one(readers)
-    .await?;
+    let row = sqlx::query(include_str!("admin/settled.sql"))
+        .bind(kind.as_str())
+        .bind(now_us.saturating_sub(microseconds::of(within)))
+        .fetch_one(readers)
+        .await?;
     let count = |column: usize| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
     Ok(SettledCounts::default()
         .with_processed(count(0)?)
@@ -181,17 +152,11 @@ pub(crate) async fn conflicts(
     readers: &SqlitePool,
     event: &EventRef,
 ) -> Result<Vec<ConflictRecord>, SqliteError> {
-    let rows = sqlx::query(
-        "SELECT kept.received_us, kept.fingerprint, kept.body, kept.body_bytes
-         FROM conflict_bodies AS kept
-         WHERE kept.id = (SELECT id FROM events
-                          WHERE key = ?2 AND kind = (SELECT kind FROM kinds WHERE name = ?1))
-         ORDER BY kept.number DESC",
-    )
-    .bind(event.kind.as_str())
-    .bind(event.key.as_str())
-    .fetch_all(readers)
-    .await?;
+    let rows = sqlx::query(include_str!("admin/conflicts.sql"))
+        .bind(event.kind.as_str())
+        .bind(event.key.as_str())
+        .fetch_all(readers)
+        .await?;
     let records = rows.iter().map(|row| {
         Ok(ConflictRecord::new(
             microseconds::time(row.try_get(0)?),
@@ -207,16 +172,11 @@ pub(crate) async fn failed_attempts(
     readers: &SqlitePool,
     event: &EventRef,
 ) -> Result<Vec<FailedAttempt>, SqliteError> {
-    let rows = sqlx::query(
-        "SELECT kept.attempt, kept.ended_us, kept.reason FROM failed_attempts AS kept
-         WHERE kept.id = (SELECT id FROM events
-                          WHERE key = ?2 AND kind = (SELECT kind FROM kinds WHERE name = ?1))
-         ORDER BY kept.fence DESC",
-    )
-    .bind(event.kind.as_str())
-    .bind(event.key.as_str())
-    .fetch_all(readers)
-    .await?;
+    let rows = sqlx::query(include_str!("admin/failed_attempts.sql"))
+        .bind(event.kind.as_str())
+        .bind(event.key.as_str())
+        .fetch_all(readers)
+        .await?;
     let attempts = rows.iter().map(|row| {
         let number: u32 = row.try_get(0)?;
         let number = NonZeroU32::new(number).ok_or_else(|| SqliteError::Damaged {
@@ -302,17 +262,11 @@ async fn make_one_due(
     if !is_leased && due_us <= now_us {
         return Ok(MadeDue::AlreadyDue);
     }
-    // A lease that ends here is as one that ended by itself: it is not null, so that the next claim records
-    // the attempt as lost.
-    sqlx::query(
-        "UPDATE queue SET due_us = min(due_us, ?2),
-           leased_until_us = CASE WHEN leased_until_us > ?2 THEN ?2 ELSE leased_until_us END
-         WHERE id = ?1",
-    )
-    .bind(id)
-    .bind(now_us)
-    .execute(&mut *transaction.connection)
-    .await?;
+    sqlx::query(include_str!("admin/make_due.sql"))
+        .bind(id)
+        .bind(now_us)
+        .execute(&mut *transaction.connection)
+        .await?;
     Ok(MadeDue::Applied)
 }
 
@@ -384,22 +338,18 @@ async fn oldest(
     let Some(kind) = kind.await? else {
         return Ok(Vec::new());
     };
-    let rows = sqlx::query(
-        "SELECT id FROM outcomes INDEXED BY outcomes_settled
-         WHERE kind = ?1 AND failed = ?2 AND body_deleted = ?3 AND settled_us <= ?4
-         ORDER BY settled_us LIMIT ?5",
-    )
-    .bind(kind)
-    .bind(failed)
-    .bind(body_deleted)
-    .bind(
-        transaction
-            .now_us
-            .saturating_sub(microseconds::of(older_than)),
-    )
-    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-    .fetch_all(&mut *transaction.connection)
-    .await?;
+    let rows = sqlx::query(include_str!("admin/oldest.sql"))
+        .bind(kind)
+        .bind(failed)
+        .bind(body_deleted)
+        .bind(
+            transaction
+                .now_us
+                .saturating_sub(microseconds::of(older_than)),
+        )
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(&mut *transaction.connection)
+        .await?;
     Ok(rows
         .iter()
         .map(|row| row.try_get(0))

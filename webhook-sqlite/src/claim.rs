@@ -55,21 +55,12 @@ async fn claim_kind(
         return Ok(Claimed::default());
     };
     let now_us = transaction.now_us;
-    let rows = sqlx::query(
-        "SELECT item.id, item.due_us, item.leased_until_us, item.attempts, item.fence,
-                event.key, event.headers, event.body, event.accepted_us
-         FROM queue AS item INDEXED BY queue_due
-         CROSS JOIN events AS event ON event.id = item.id
-         WHERE item.kind = ?1 AND item.due_us <= ?2
-           AND (item.leased_until_us IS NULL OR item.leased_until_us <= ?2)
-         ORDER BY item.due_us, item.id
-         LIMIT ?3",
-    )
-    .bind(kind)
-    .bind(now_us)
-    .bind(i64::try_from(claim.limit.get()).unwrap_or(i64::MAX))
-    .fetch_all(&mut *transaction.connection)
-    .await?;
+    let rows = sqlx::query(include_str!("claim/due.sql"))
+        .bind(kind)
+        .bind(now_us)
+        .bind(i64::try_from(claim.limit.get()).unwrap_or(i64::MAX))
+        .fetch_all(&mut *transaction.connection)
+        .await?;
     let mut claimed = Claimed::default();
     let (mut leased, mut exhausted, mut lost) = (Vec::new(), Vec::new(), Vec::new());
     for row in &rows {
@@ -109,22 +100,12 @@ async fn claim_kind(
     record_lost(transaction, &lost).await?;
     end_exhausted(transaction, &exhausted).await?;
     let lease_us = microseconds::of(claim.lease).max(1);
-    // Events that were lost together are claimed again together, and one that kills its process would use
-    // up the attempts of the others as well. A lease that follows a lost one is up to twice as long, at
-    // random, so that they are not lost together again.
-    sqlx::query(
-        "UPDATE queue
-         SET leased_until_us = ?1 + ?2
-               + CASE WHEN leased_until_us IS NULL THEN 0 ELSE abs(random() % ?2) END,
-             attempts = attempts + 1,
-             fence = fence + 1
-         WHERE id IN (SELECT value FROM json_each(?3))",
-    )
-    .bind(now_us)
-    .bind(lease_us)
-    .bind(record::json(&leased))
-    .execute(&mut *transaction.connection)
-    .await?;
+    sqlx::query(include_str!("claim/lease.sql"))
+        .bind(now_us)
+        .bind(lease_us)
+        .bind(record::json(&leased))
+        .execute(&mut *transaction.connection)
+        .await?;
     claimed.next_due = next_due(transaction, kind, limit_reached).await?;
     Ok(claimed)
 }
@@ -160,18 +141,15 @@ pub(crate) async fn record_failed_attempt(
     transaction: &mut Transaction<'_>,
     failed: &FailedAttempt<'_>,
 ) -> Result<(), SqliteError> {
-    sqlx::query(
-        "INSERT OR REPLACE INTO failed_attempts (id, slot, fence, attempt, ended_us, reason)
-         VALUES (?1, ?2 % ?3, ?2, ?4, ?5, ?6)",
-    )
-    .bind(failed.id)
-    .bind(failed.fence)
-    .bind(i64::try_from(MAX_FAILED_ATTEMPTS).expect("a handful"))
-    .bind(failed.attempt)
-    .bind(failed.ended_us)
-    .bind(failed.reason)
-    .execute(&mut *transaction.connection)
-    .await?;
+    sqlx::query(include_str!("claim/failed_attempt.sql"))
+        .bind(failed.id)
+        .bind(failed.fence)
+        .bind(i64::try_from(MAX_FAILED_ATTEMPTS).expect("a handful"))
+        .bind(failed.attempt)
+        .bind(failed.ended_us)
+        .bind(failed.reason)
+        .execute(&mut *transaction.connection)
+        .await?;
     Ok(())
 }
 
@@ -184,16 +162,12 @@ async fn end_exhausted(
         return Ok(());
     }
     let ids = record::json(exhausted);
-    sqlx::query(
-        "INSERT INTO outcomes (id, kind, failed, attempts, fence, settled_us, reason)
-         SELECT id, kind, 1, attempts, fence, ?1, ?2 FROM queue
-         WHERE id IN (SELECT value FROM json_each(?3))",
-    )
-    .bind(transaction.now_us)
-    .bind(FailureReason::Exhausted.as_str())
-    .bind(&ids)
-    .execute(&mut *transaction.connection)
-    .await?;
+    sqlx::query(include_str!("claim/exhausted.sql"))
+        .bind(transaction.now_us)
+        .bind(FailureReason::Exhausted.as_str())
+        .bind(&ids)
+        .execute(&mut *transaction.connection)
+        .await?;
     sqlx::query("DELETE FROM queue WHERE id IN (SELECT value FROM json_each(?1))")
         .bind(&ids)
         .execute(&mut *transaction.connection)
@@ -209,29 +183,20 @@ async fn next_due(
 ) -> Result<Option<std::time::Duration>, SqliteError> {
     let now_us = transaction.now_us;
     if limit_reached {
-        let more = sqlx::query(
-            "SELECT 1 FROM queue INDEXED BY queue_due
-             WHERE kind = ?1 AND due_us <= ?2 AND (leased_until_us IS NULL OR leased_until_us <= ?2)
-             LIMIT 1",
-        )
-        .bind(kind)
-        .bind(now_us)
-        .fetch_optional(&mut *transaction.connection)
-        .await?;
+        let more = sqlx::query(include_str!("claim/more_due.sql"))
+            .bind(kind)
+            .bind(now_us)
+            .fetch_optional(&mut *transaction.connection)
+            .await?;
         if more.is_some() {
             return Ok(Some(std::time::Duration::ZERO));
         }
     }
-    let row = sqlx::query(
-        "SELECT
-           (SELECT min(due_us) FROM queue INDEXED BY queue_due WHERE kind = ?1 AND due_us > ?2),
-           (SELECT min(leased_until_us) FROM queue INDEXED BY queue_due
-            WHERE kind = ?1 AND due_us <= ?2 AND leased_until_us > ?2)",
-    )
-    .bind(kind)
-    .bind(now_us)
-    .fetch_one(&mut *transaction.connection)
-    .await?;
+    let row = sqlx::query(include_str!("claim/next_due.sql"))
+        .bind(kind)
+        .bind(now_us)
+        .fetch_one(&mut *transaction.connection)
+        .await?;
     let (due_us, ends_us): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
     let next_us = due_us.into_iter().chain(ends_us).min();
     Ok(next_us.map(|next_us| microseconds::duration(next_us - now_us)))

@@ -26,17 +26,10 @@ async fn held(
     let leases: Vec<(i64, i64)> = leases
         .map(|lease| (lease.event.get(), lease.fence.get()))
         .collect();
-    let rows = sqlx::query(
-        "SELECT lease.key, item.id, item.kind, item.due_us, item.attempts, item.fence, item.reason
-         FROM json_each(?1) AS lease
-         CROSS JOIN queue AS item
-           ON item.id = lease.value ->> 0 AND item.fence = lease.value ->> 1
-         WHERE item.leased_until_us IS NOT NULL
-         ORDER BY lease.key",
-    )
-    .bind(record::json(&leases))
-    .fetch_all(&mut *transaction.connection)
-    .await?;
+    let rows = sqlx::query(include_str!("settle/held.sql"))
+        .bind(record::json(&leases))
+        .fetch_all(&mut *transaction.connection)
+        .await?;
     let held = rows.iter().map(|row| {
         let place: i64 = row.try_get(0)?;
         Ok(Held {
@@ -69,13 +62,11 @@ pub(crate) async fn extend(
 ) -> Result<Vec<Extended>, SqliteError> {
     let held = held(transaction, leases.iter().copied()).await?;
     let ids: Vec<i64> = held.iter().map(|held| held.id).collect();
-    sqlx::query(
-        "UPDATE queue SET leased_until_us = ?1 WHERE id IN (SELECT value FROM json_each(?2))",
-    )
-    .bind(transaction.now_us + microseconds::of(lease))
-    .bind(record::json(&ids))
-    .execute(&mut *transaction.connection)
-    .await?;
+    sqlx::query(include_str!("settle/extend.sql"))
+        .bind(transaction.now_us + microseconds::of(lease))
+        .bind(record::json(&ids))
+        .execute(&mut *transaction.connection)
+        .await?;
     let mut answers = vec![Extended::LeaseLost; leases.len()];
     for held in held {
         answers[held.place] = Extended::Renewed;
@@ -196,16 +187,13 @@ async fn put_back(
     attempts: u32,
     reason: Option<&str>,
 ) -> Result<(), SqliteError> {
-    sqlx::query(
-        "UPDATE queue SET leased_until_us = NULL, due_us = ?2, attempts = ?3, reason = ?4
-         WHERE id = ?1",
-    )
-    .bind(held.id)
-    .bind(due_us)
-    .bind(attempts)
-    .bind(reason)
-    .execute(&mut *transaction.connection)
-    .await?;
+    sqlx::query(include_str!("settle/put_back.sql"))
+        .bind(held.id)
+        .bind(due_us)
+        .bind(attempts)
+        .bind(reason)
+        .execute(&mut *transaction.connection)
+        .await?;
     Ok(())
 }
 
@@ -218,15 +206,11 @@ async fn end(
     ended: &[OutcomeRow<'_>],
 ) -> Result<(), SqliteError> {
     let ended = record::json(ended);
-    sqlx::query(
-        "INSERT INTO outcomes (id, kind, failed, attempts, fence, settled_us, reason)
-         SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, ?1, value ->> 5
-         FROM json_each(?2)",
-    )
-    .bind(transaction.now_us)
-    .bind(&ended)
-    .execute(&mut *transaction.connection)
-    .await?;
+    sqlx::query(include_str!("settle/end.sql"))
+        .bind(transaction.now_us)
+        .bind(&ended)
+        .execute(&mut *transaction.connection)
+        .await?;
     sqlx::query("DELETE FROM queue WHERE id IN (SELECT value ->> 0 FROM json_each(?1))")
         .bind(&ended)
         .execute(&mut *transaction.connection)
