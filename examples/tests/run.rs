@@ -191,18 +191,9 @@ async fn consumer_on_postgres() {
 }
 
 #[tokio::test]
-async fn third_party_store() {
-    let mut lines = Process::start("third_party_store", &[], &[]).finish().await;
-    assert_eq!(lines.pop().as_deref(), Some("2 processed"));
-    lines.sort();
-    let expected = [
-        "a: Duplicate",
-        "a: New",
-        "b: New",
-        "processed a",
-        "processed b",
-    ];
-    assert_eq!(lines, expected);
+async fn decorated_store() {
+    let lines = Process::start("decorated_store", &[], &[]).finish().await;
+    assert_eq!(lines, ["order: New", "order: Duplicate"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,18 +1,8 @@
 //! A backend that nobody here wrote: the three traits over one locked map, proved by the
-//! conformance suite.
+//! conformance suite, every case of which is a test.
 //!
-//! ```text
-//! cargo run -p examples --example third_party_store        # accepts and processes through it
-//! cargo test -p examples --test third_party_conformance    # proves it: every case is a test
-//! ```
-//!
-//! The first prints what became of three deliveries, `a: New`, `b: New` and `a: Duplicate`, among
-//! them `processed a` and `processed b`, and at last `2 processed`. The second, which is
-//! `tests/third_party_conformance.rs`, ends with `test result: ok`.
-//!
-//! It looks at every event for every claim, so it is for reading, not for use.
-
-#![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
+//! `cargo test -p webhook-core --all-features --test third_party_store` runs them. The store looks at
+//! every event for every claim, so it is for reading, not for use.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,13 +11,13 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use webhook_core::bytes::Bytes;
+use webhook_core::conformance::{Backend, Subject};
 use webhook_core::{
     Accepted, Admin, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts, DeleteBodies,
-    Envelope, Event, EventId, EventRecord, EventRef, EventSummary, Extended, FailedAttempt,
-    FailureReason, Fence, Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Kind,
-    Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MadeDue, NewEvent,
-    OnFailed, Outcome, Page, Payload, Pipeline, Prune, Requeued, RunningLeases, Scheduler, Settled,
-    SettledCounts, Settlement, State, Store, StoreError, TerminalState, async_trait, payload,
+    Envelope, EventId, EventRecord, EventRef, EventSummary, Extended, FailedAttempt, FailureReason,
+    Fence, Headers, Kind, Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS,
+    MadeDue, NewEvent, OnFailed, Outcome, Page, Prune, Requeued, RunningLeases, Scheduler, Settled,
+    SettledCounts, Settlement, State, Store, StoreError, TerminalState, async_trait,
 };
 
 /// How many events a [`MapStore`] holds at most, those settled included.
@@ -38,7 +28,7 @@ const LATEST_SHOWN: Duration = Duration::from_secs(1_000 * 365 * 24 * 3_600);
 
 /// A backend over one locked map. Clones share their events.
 #[derive(Clone)]
-pub(crate) struct MapStore(Arc<Shared>);
+struct MapStore(Arc<Shared>);
 
 struct Shared {
     started: Instant,
@@ -76,7 +66,7 @@ struct Row {
 }
 
 impl MapStore {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self(Arc::new(Shared {
             started: Instant::now(),
             started_at: SystemTime::now(),
@@ -565,40 +555,16 @@ fn name(envelope: &Envelope) -> EventRef {
     }
 }
 
-/// A payload that is its own key.
-struct Note(String);
-
-impl Payload for Note {
-    const KIND: &'static str = "note";
-
-    fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
-        Identity::new(String::from_utf8_lossy(body), Fingerprint::of([body]))
+impl Subject for MapStore {
+    async fn set_up() -> Self {
+        Self::new()
     }
 
-    fn decode(body: &[u8], _: &Headers) -> Result<Self, HandlerError> {
-        Ok(Self(String::from_utf8_lossy(body).into_owned()))
+    fn backend(&self) -> Backend {
+        Backend::new(Arc::new(self.clone()))
     }
+
+    async fn clean_up(self) {}
 }
 
-async fn process(event: Event<Note>) -> Result<(), HandlerError> {
-    println!("processed {}", event.payload.0);
-    Ok(())
-}
-
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let store = MapStore::new();
-    let pipeline = Pipeline::builder(store.clone()).handle(process).start();
-    for note in ["a", "b", "a"] {
-        let receipt = pipeline.inbox().receive::<Note>(note.into()).await?;
-        println!("{}: {:?}", receipt.key, receipt.accepted);
-    }
-    let mut counts = Counts::default();
-    while counts.processed < 2 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        counts = store.counts(&payload::kind_of::<Note>()).await?;
-    }
-    println!("{} processed", counts.processed);
-    pipeline.shutdown(Duration::from_secs(1)).await;
-    Ok(())
-}
+webhook_core::conformance!(MapStore, flavor = "multi_thread", worker_threads = 4);

@@ -1,0 +1,57 @@
+//! A decorator: a backend that does something more, here printing what became of each delivery.
+//!
+//! ```text
+//! cargo run -p examples --example decorated_store
+//! ```
+//!
+//! It prints `order: New` and `order: Duplicate`. A backend of your own implements the same trait,
+//! and [`Scheduler`](webhook_core::Scheduler) and [`Admin`](webhook_core::Admin) beside it; the
+//! conformance suite proves it: see `webhook-core/tests/third_party_store.rs`.
+
+#![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
+
+use std::sync::Arc;
+
+use webhook_core::{
+    Accepted, Envelope, EventRecord, EventRef, Fingerprint, Inbox, InboxOptions, Key, Kind,
+    NewEvent, Store, StoreError, async_trait,
+};
+use webhook_memory::MemoryStore;
+
+/// Prints what became of each delivery.
+struct Printing<S>(S);
+
+#[async_trait]
+// A method that is forgotten here would lose what the decorated backend makes of it.
+#[deny(clippy::missing_trait_methods)]
+impl<S: Store> Store for Printing<S> {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
+        let outcomes = self.0.accept(events).await?;
+        for (event, outcome) in events.iter().zip(&outcomes) {
+            println!("{}: {outcome:?}", event.envelope.key);
+        }
+        Ok(outcomes)
+    }
+
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
+        self.0.find(events).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.0.ping().await
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let store = Arc::new(Printing(MemoryStore::default()));
+    let inbox = Inbox::new(store, InboxOptions::default());
+    for _ in 0..2 {
+        let (kind, key) = (Kind::from_static("note"), Key::new("order")?);
+        let fingerprint = Fingerprint::of(["content"]);
+        let envelope = Envelope::new(kind, key, fingerprint, "content".into());
+        inbox.accept(envelope).await?;
+    }
+    inbox.close().await;
+    Ok(())
+}
