@@ -77,7 +77,7 @@ impl Inbox {
         }
     }
 
-    /// What a command writes: its lines. Those that change something leave one line in the log.
+    /// Runs a command, and returns its lines. Commands that change something log one line.
     pub(crate) async fn lines(&self, args: &[&str]) -> Vec<String> {
         let (code, out, log) = server_on(self.database.url(), args).output().await;
         assert_eq!(code, 0, "{args:?}: {log}");
@@ -98,7 +98,7 @@ impl Inbox {
         serde_json::from_str(&lines[0]).unwrap()
     }
 
-    /// Where the transactions stand.
+    /// The status of the transactions.
     async fn status(&self) -> Value {
         self.json(&["status", "--kind=transaction"]).await
     }

@@ -1,4 +1,4 @@
-//! The delay that holds where nothing else is asked for.
+//! The default processing delay.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::support::transaction;
 
 const DELAY: Duration = Duration::from_secs(30);
 
-/// What a machine under load may add.
+/// How much later a machine under load may be.
 const GENEROUS: Duration = Duration::from_secs(15);
 
 #[tokio::test]

@@ -94,7 +94,7 @@ const EVENTS: &str = r#"
     INSERT INTO webhook.conflict_bodies (id, slot, number, received_at, fingerprint, body, body_bytes)
     VALUES (8, 1, 1, now(), sha256('y'), 'one', 3), (8, 2, 2, now(), sha256('z'), 'two', 3)"#;
 
-/// What the view says of them.
+/// Their rows in the view.
 const ROWS: [&str; 8] = [
     "conflicting A B 12.50 EUR PROCESSED - 2",
     "due A B 12.50 EUR PROCESSING - 0",
@@ -143,7 +143,7 @@ async fn record(store: &PgStore, key: &str) -> EventRecord {
     found.remove(0).unwrap()
 }
 
-/// Who opens the database, one after the other.
+/// The programs that open the database, in this order.
 #[derive(Clone, Copy, Debug)]
 enum Opener {
     /// An app that embeds the library.

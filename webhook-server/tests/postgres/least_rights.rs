@@ -9,7 +9,7 @@ use crate::node::{server_on, until_processed, with_parameters};
 use crate::support::client::Client;
 use crate::support::{transaction, with_amount};
 
-/// What docs/operating.md tells operators to run.
+/// The statements in docs/operating.md.
 fn documented_sql() -> String {
     let document = include_str!("../../../docs/operating.md");
     let blocks = document.split("```sql\n").skip(1);

@@ -1,4 +1,4 @@
-//! No request and no command makes a log tell a secret.
+//! No request and no command logs a secret.
 
 use std::time::Duration;
 

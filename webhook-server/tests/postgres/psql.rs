@@ -1,4 +1,4 @@
-//! The parameters of a connection, as `psql` understands them and as the server does.
+//! The server reads the parameters of a connection as `psql` does.
 //!
 //! Where `psql` connects, the server connects or refuses a parameter by its name; where `psql` does
 //! not, neither does the server. Each difference has its reason.
@@ -14,7 +14,7 @@ use webhook_postgres::testing::TestDatabase;
 use crate::support::files::Files;
 use crate::support::process::webhook_server;
 
-/// What is expected of `psql` and of the server.
+/// The expected results of `psql` and of the server.
 #[derive(Clone, Copy, Debug)]
 enum Expected {
     /// Both connect.

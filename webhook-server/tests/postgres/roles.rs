@@ -1,4 +1,4 @@
-//! Receiving and processing in processes of their own.
+//! The roles `api` and `worker` on PostgreSQL.
 
 use serde_json::json;
 use webhook_postgres::testing::TestDatabase;

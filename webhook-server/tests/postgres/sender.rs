@@ -1,4 +1,4 @@
-//! A sender that delivers until it has an answer.
+//! A sender that retries each delivery until it is acknowledged.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::support::client::{Client, Reply, post};
 use crate::support::{in_time, transaction};
 
-/// What senders have in common.
+/// The state that all senders share.
 struct Sending {
     nodes: Vec<SocketAddr>,
     count: u32,
@@ -19,7 +19,7 @@ struct Sending {
     duplicates: AtomicU32,
 }
 
-/// Deliveries under way.
+/// Running senders.
 pub(crate) struct Deliveries {
     sending: Arc<Sending>,
     senders: JoinSet<()>,

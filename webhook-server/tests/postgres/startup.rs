@@ -1,4 +1,4 @@
-//! How a server finds its database when it starts.
+//! How a server connects to its database at the start.
 
 use testkit::postgres::OwnServer;
 use webhook_postgres::sqlx::{self, AssertSqlSafe, Connection, PgConnection};

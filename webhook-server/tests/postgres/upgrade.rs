@@ -1,4 +1,4 @@
-//! A database of the release before is migrated while processes of that release use it.
+//! Migrates a database of the former release while processes of that release use it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ const VERSION: &str = "SELECT max(version)::bigint FROM webhook.migrations";
 /// How many of its processes there are.
 const FORMER_PROCESSES: i32 = 3;
 
-/// What its sessions are set to, as far as its statements depend on it.
+/// The session settings that its statements depend on.
 const SESSION: &str = "
     SET search_path = pg_catalog, pg_temp;
     SET enable_seqscan = off;
@@ -32,7 +32,7 @@ const INSERT: &str = include_str!("former_release/insert.sql");
 const CLAIM: &str = include_str!("former_release/claim.sql");
 const SETTLE: &str = include_str!("former_release/settle.sql");
 
-/// What one process of the former release does: accepts, claims and settles, on one session whose
+/// A process of the former release, which accepts, claims and settles on one session whose
 /// statements stay prepared.
 struct Former {
     name: i32,
@@ -157,7 +157,7 @@ impl Former {
     }
 }
 
-/// What an app of the current release does first.
+/// The first steps of an app of the current release.
 async fn migrate(url: String) {
     let store = PgStore::connect(&url).await.unwrap();
     store.migrate().await.unwrap();

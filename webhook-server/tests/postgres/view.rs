@@ -1,4 +1,4 @@
-//! The view `webhook.transactions`, for those who read with SQL.
+//! The view `webhook.transactions`.
 
 use webhook_postgres::sqlx::{self, Row};
 use webhook_postgres::testing::TestDatabase;
@@ -7,7 +7,7 @@ use crate::node::server_on;
 use crate::support::client::Client;
 use crate::support::with_amount;
 
-/// Members that nobody asked for, and which PostgreSQL's JSON functions dislike.
+/// Unknown members that PostgreSQL's JSON functions reject.
 const EXTRAS: [&str; 12] = [
     r#""x":"\u0000""#,
     r#""\u0000":1"#,

@@ -1,4 +1,4 @@
-//! The columns of the view `webhook.transactions`, over bodies of all sorts.
+//! The columns of the view `webhook.transactions`, for all sorts of bodies.
 
 use std::time::Duration;
 

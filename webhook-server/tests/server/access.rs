@@ -1,4 +1,4 @@
-//! Who may read, and where a server listens that lets everybody in.
+//! API tokens, and access without authentication.
 
 use rustix::process::Signal;
 
@@ -138,7 +138,7 @@ async fn server_without_authentication_answers_local_programs_only() {
             let detail = client.ask(request).await.problem(403);
             assert!(detail.contains(named), "{headers:?}: {detail}");
         }
-        // Health tells nothing, and load balancers ask for it by any name.
+        // Health routes reveal nothing, and load balancers request them by any name.
         let health = format!("GET / HTTP/1.1\r\n{headers}\r\n");
         assert_eq!(client.ask(health).await.status, 200, "{headers:?}");
     }
@@ -157,7 +157,7 @@ async fn server_without_authentication_answers_local_programs_only() {
     assert!(log.contains("not from this machine: 16"), "{log}");
 }
 
-/// What proves who comes stands for itself, whatever the way here.
+/// Authenticated requests are accepted whatever their origin and proxies.
 #[tokio::test]
 async fn authenticated_requests_may_come_from_anywhere() {
     let (reader, reads) = token("read").await;

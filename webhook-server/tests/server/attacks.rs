@@ -1,4 +1,4 @@
-//! Attacks by clients that prove nothing, on the server as a process, beside senders who sign.
+//! Attacks by unauthenticated clients on a server process, while senders deliver signed events.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -145,8 +145,8 @@ fn resident_kib(process: &Process) -> usize {
     line.trim_end_matches("kB").trim().parse().unwrap()
 }
 
-/// As much as a client can have the server keep without a signature: a head or a body that does
-/// not end.
+/// The most memory that a client can make the server hold without a signature: an unfinished head or
+/// body.
 #[tokio::test]
 async fn unauthenticated_connection_takes_at_most_48_kib() {
     const CONNECTIONS: usize = 300;
@@ -168,7 +168,7 @@ async fn unauthenticated_connection_takes_at_most_48_kib() {
         let mut process = server()
             .env("HEADER_TIMEOUT_SECONDS", "600")
             .env("BODY_TIMEOUT_SECONDS", "600")
-            // What the room for bodies holds is no connection's own.
+            // The memory of the room for bodies is limited separately.
             .env("MAX_QUEUED_BYTES", "65536")
             .start();
         let addr = process.listens().await;

@@ -1,4 +1,4 @@
-//! What the log tells of operators' requests and of rejected requests.
+//! The log lines of operators' requests and of rejected requests.
 
 use rustix::process::Signal;
 use serde_json::{Value, json};

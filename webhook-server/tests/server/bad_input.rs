@@ -1,5 +1,5 @@
-//! What senders get wrong in their bodies: each gets its answer, and harms no other request. What
-//! they get wrong in HTTP itself is in `hardening`.
+//! Errors in bodies: each gets its answer, and affects no other request. Errors in HTTP itself are in
+//! `hardening`.
 
 use serde_json::json;
 

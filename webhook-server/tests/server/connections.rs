@@ -1,4 +1,4 @@
-//! Connections: kept alive, pipelined, half closed, hung up, and too many.
+//! Connections: keep-alive, pipelining, disconnects, and the limit.
 
 use crate::serve::{config, serve};
 use crate::support::client::{Client, post, post_as};

@@ -1,4 +1,4 @@
-//! How a server ends.
+//! Shutdown: requests finish, idle connections close, new ones are refused.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A store that is down, slow, full, or refuses.
+//! A store that is down, slow or full, or that refuses the data.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,7 +137,7 @@ async fn deliveries_over_the_queue_limit_get_503_at_once() {
         clients.push(client);
     }
     store.keeps_a_call().await;
-    // The inbox's deadline is far off: who is told now is told for the queue's length.
+    // The accept time-out is far away, so an answer now is because of the length of the queue.
     let mut extra = Client::connect(server.addr()).await;
     until("a delivery is rejected because of the queue", async || {
         let detail = extra.post(transaction("extra")).await.unavailable();

@@ -1,4 +1,4 @@
-//! A store that fails on command.
+//! A store that fails on demand.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use webhook_core::{
 };
 use webhook_memory::MemoryStore;
 
-/// What a [`FaultyStore`] does with calls.
+/// How a [`FaultyStore`] answers calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// Answers them.

@@ -1,4 +1,4 @@
-//! Every body of `tests/corpus/json`, posted; its README says what each is answered.
+//! Posts every body of `tests/corpus/json`. Its README documents the answers.
 
 use std::collections::BTreeMap;
 use std::fs;

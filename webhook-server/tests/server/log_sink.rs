@@ -1,4 +1,4 @@
-//! A standard error that takes no lines, or not all: the work goes on.
+//! A standard error that is closed, stalled or full does not stop the work.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, PipeReader, Read};
@@ -80,7 +80,7 @@ fn command(log: [&str; 2]) -> Command {
         .into_command()
 }
 
-/// The address in the line that tells of it, in either format.
+/// The address in the line "listening", in either format.
 fn addr_in(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line
         .split_once(r#""listening","addr":""#)

@@ -1,4 +1,4 @@
-//! What operators see and do over HTTP.
+//! The routes for operators.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -382,7 +382,7 @@ async fn operator_routes_need_a_token_of_the_scope_operate() {
     let mut client = Client::connect(process.listens().await).await;
     let paths = ["status", "transactions", "transactions/a", "nothing"];
     for path in paths {
-        // Nobody can be one, not even here.
+        // No token makes anybody an operator, not even on this machine.
         client
             .get(&format!("/v1/operator/{path}"))
             .await

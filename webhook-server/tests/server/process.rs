@@ -1,4 +1,4 @@
-//! The server as a process: its command line, its environment, its log, and its end.
+//! The server as a process: its command line, environment, log and exit.
 
 use rustix::process::Signal;
 use serde_json::json;

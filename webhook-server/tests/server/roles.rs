@@ -1,4 +1,4 @@
-//! Receiving and processing apart.
+//! The roles `api` and `worker`.
 
 use std::sync::Arc;
 use std::time::Duration;

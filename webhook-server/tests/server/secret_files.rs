@@ -1,5 +1,5 @@
-//! Files and variables that hold secrets: what editors and secret stores make of them, and what
-//! reading them may cost.
+//! Files and variables with secrets: the forms that editors and secret stores give them, and limits on
+//! reading them.
 
 use rustix::process::Signal;
 use webhook_sources::signature::{BodyHmac, BodyHmacScheme, Signer, StandardWebhooks};

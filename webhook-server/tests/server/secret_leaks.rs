@@ -1,8 +1,8 @@
-//! No error and no log line shows any part of a secret, whoever's parser stumbles over it.
+//! No error and no log line shows any part of a secret, whichever parser fails on it.
 //!
-//! Random secrets stand in malformed surroundings, in every place where a secret may be given by
-//! right or by mistake. No run of four bytes of one may appear in what the server writes, neither as
-//! text nor as numbers.
+//! Random secrets are put into malformed input, in every place where a secret belongs or may be put by
+//! mistake. No four consecutive bytes of a secret may appear in the output, neither as text nor as
+//! numbers.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -68,7 +68,7 @@ fn leaks_are_detected_in_every_encoding() {
     assert_eq!(leaked(&secret, "nothing to see"), None);
 }
 
-/// What may become of a private key whose Base64 is `secret`; none of it can be used.
+/// Damaged forms of a private key whose Base64 is `secret`. None can be used.
 fn keys(secret: &str) -> Vec<Vec<u8>> {
     let (begin, end) = ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----");
     let (one, two) = secret.split_at(64);
@@ -100,7 +100,7 @@ fn keys(secret: &str) -> Vec<Vec<u8>> {
     keys
 }
 
-/// What may become of a line with a secret; none of it can be used.
+/// Damaged forms of a line with a secret. None can be used.
 fn lines(secret: &str) -> Vec<Vec<u8>> {
     let (one, two) = secret.split_at(64);
     let mut lines: Vec<Vec<u8>> = [
@@ -270,7 +270,7 @@ async fn no_part_of_an_env_file_is_shown() {
     }
 }
 
-/// Where nobody listens, and in URLs that cannot be read.
+/// URLs without a server, and URLs that do not parse.
 #[tokio::test]
 async fn no_part_of_a_database_password_is_shown() {
     let files = Files::new();

@@ -1,4 +1,4 @@
-//! Servers in this process, on a store of the test's choice.
+//! Servers in the process of the test, on any store.
 
 use std::sync::Arc;
 use std::time::Duration;

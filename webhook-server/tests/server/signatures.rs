@@ -1,4 +1,4 @@
-//! Only what its sender has signed gets in.
+//! Only deliveries with a valid signature are accepted.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -90,7 +90,7 @@ async fn signature_is_checked_before_the_body_and_the_store() {
         let forged = signed(&standard(NEW), body);
         assert_refused(&client.ask(forged).await);
     }
-    // Signed, its faults are told.
+    // If it is signed, its errors are reported.
     client.ask(signed(&standard(OLD), "{")).await.problem(400);
     client.ask(signed(&standard(OLD), "{}")).await.problem(422);
 }
@@ -151,7 +151,7 @@ async fn secrets_are_read_again_and_no_request_is_dropped() {
             .acknowledged("ACCEPTED");
     }
 
-    // What cannot be used changes nothing.
+    // A file that cannot be used changes nothing.
     files.write("secrets", "whsec_not base64\n");
     process.signal(Signal::HUP);
     process

@@ -1,4 +1,4 @@
-//! Clients that take their time.
+//! Slow clients.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,7 +113,7 @@ async fn body_above_the_minimum_rate_has_all_of_the_time_out() {
     let whole = post(transaction("tx-1") + &" ".repeat(1 << 19));
     let (last, start) = whole.split_last().unwrap();
     let mut client = client_with_an_hour();
-    // What came before half of the time-out counts: half a mebibyte is enough for 8 minutes more.
+    // Bytes from the first half of the time-out count: half a mebibyte is enough for 8 more minutes.
     client.send(start).await;
     sleep(Duration::from_secs(38 * 60)).await;
     client.send([*last]).await;

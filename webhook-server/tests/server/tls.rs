@@ -1,4 +1,4 @@
-//! TLS that the server ends itself.
+//! TLS termination.
 
 use std::net::SocketAddr;
 
@@ -44,7 +44,7 @@ async fn the_contract_holds_over_tls_1_2_and_1_3() {
         // Longer than one record.
         let long = "x".repeat(200_000);
         client.post(long).await.problem(400);
-        // Closed with notice, so that nobody else can have cut it short.
+        // Closed with close_notify, which shows that the connection was not cut.
         client
             .ask("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
             .await;

@@ -1,4 +1,4 @@
-//! Where signatures are verified: those of long bodies on threads that serve no requests.
+//! Signatures of long bodies are verified on threads that serve no requests.
 
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, mpsc};

@@ -29,7 +29,7 @@ pub(super) struct Case {
     pub(super) why: &'static str,
 }
 
-/// What the client does when it has sent its bytes.
+/// What the client does after it has sent its bytes.
 #[derive(Clone, Copy)]
 pub(super) enum Then {
     /// Waits for its answers.
@@ -68,7 +68,7 @@ impl Case {
         Self { then, ..self }
     }
 
-    /// What it gets after which the connection is open.
+    /// The answers after which the connection stays open.
     pub(super) fn gets(self, answers: &'static [u16], why: &'static str) -> Self {
         Self {
             answers,
@@ -78,7 +78,7 @@ impl Case {
         }
     }
 
-    /// What it gets before the connection is closed.
+    /// The answers before the connection is closed.
     pub(super) fn ends_with(self, answers: &'static [u16], why: &'static str) -> Self {
         Self {
             answers,
@@ -118,7 +118,7 @@ impl Case {
     }
 }
 
-/// Sends until the server has had enough, which its answer or its closing tells.
+/// Sends one byte at a time until the server answers or closes the connection.
 async fn dribble(client: &mut Client, byte: u8) {
     in_time("the server's answer", async {
         loop {
@@ -139,7 +139,8 @@ async fn flood(client: &mut Client, bytes: &[u8]) {
     .await;
 }
 
-/// An answer of ours says what is wrong; one of hyper's own parser says its status, and closes.
+/// An answer of the server says what is wrong; one of hyper's parser has only a status, and closes the
+/// connection.
 fn assert_is_sound(reply: &Reply, name: &str) {
     let closes = reply.header("connection") == Some("close");
     if reply.status < 400 {

@@ -1,4 +1,4 @@
-//! Where a request ends: what two servers in a row may see in two ways.
+//! The end of a request, on which two servers in a row may disagree (request smuggling).
 
 use crate::support::transaction;
 
@@ -16,7 +16,7 @@ fn chunked_then_smuggled(lines: &str) -> Vec<u8> {
     delivery(lines, [in_chunks(), smuggled()].concat())
 }
 
-/// A delivery whose length these lines tell, and another behind it.
+/// A delivery whose length is in these lines, followed by another one.
 fn sized_then_smuggled(lines: &str) -> Vec<u8> {
     delivery(lines, [transaction(GOOD).into_bytes(), smuggled()].concat())
 }

@@ -1,4 +1,4 @@
-//! Ids in paths: one way to say each.
+//! Ids in paths, and their percent-encoding.
 
 use super::case::{Case, case, get};
 

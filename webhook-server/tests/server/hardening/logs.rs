@@ -1,4 +1,4 @@
-//! Nobody writes into the log what looks like a line, a field or a command of its own.
+//! Text from clients cannot forge lines, fields or terminal commands in the log.
 
 use rustix::process::Signal;
 use serde_json::Value;

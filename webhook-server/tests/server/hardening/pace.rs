@@ -1,4 +1,4 @@
-//! Clients that take their time, or say too much.
+//! Slow clients, half-closed connections and long bodies.
 
 use crate::support::client::post;
 use crate::support::transaction;
