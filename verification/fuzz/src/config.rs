@@ -1,4 +1,4 @@
-//! Configuration values, as they come by flag; by variable they are read the same way.
+//! Fuzzes configuration values that are given by flag. Variables are parsed in the same way.
 
 mod known;
 mod started;
@@ -13,13 +13,13 @@ use webhook_server::with_causes;
 
 use known::{MAX_SECONDS, SETTINGS, Setting, is_good};
 
-/// In place of a secret, which no message may show.
+/// The value in place of a secret, which no message may show.
 const SECRET: &str = "hunter2";
 
-/// A command line is read within the documented bounds, and can be started with; or it is refused
-/// by an error that names the variable and the value, and no secret.
+/// Checks that a command line is parsed within the documented bounds and can be started with, or is
+/// refused with an error that names the variable and the value but shows no secret.
 ///
-/// The input is an argument a line.
+/// The input has one argument on each line.
 pub fn config(input: &[u8]) {
     let args: Vec<OsString> = input.split(|&byte| byte == b'\n').map(os_string).collect();
     let program = OsString::from("webhook-server");
@@ -54,14 +54,14 @@ fn os_string(bytes: &[u8]) -> OsString {
     String::from_utf8_lossy(bytes).into_owned().into()
 }
 
-/// The one variable that `arg` sets by its flag, and the value.
+/// Returns the one variable that `arg` sets by its flag, and the value.
 fn setting(arg: &str) -> Option<(&'static Setting, &str)> {
     let (flag, value) = arg.split_once('=')?;
     let setting = SETTINGS.iter().find(|setting| setting.flag == flag)?;
     Some((setting, value))
 }
 
-/// A value alone is taken exactly if it is good, and the error says what it is about.
+/// Checks that a value alone is accepted exactly if it is valid, and that the error names it.
 fn check_setting(setting: &Setting, value: &str, error: Option<&clap::Error>) {
     let Setting { variable, flag, .. } = setting;
     let Some(error) = error else {
@@ -93,7 +93,7 @@ fn check_setting(setting: &Setting, value: &str, error: Option<&clap::Error>) {
     }
 }
 
-/// Whether what is to be kept secret, and nothing else, holds the mark.
+/// Returns whether the mark occurs in secrets and nowhere else.
 fn holds_secret_alone(args: &[OsString]) -> bool {
     let secrets = || SETTINGS.iter().filter(|setting| setting.is_secret);
     let is_secret = |at: usize| {
@@ -106,11 +106,11 @@ fn holds_secret_alone(args: &[OsString]) -> bool {
     };
     let is_marked = |at: &usize| args[*at].to_string_lossy().contains(SECRET);
     let marked: Vec<usize> = (0..args.len()).filter(is_marked).collect();
-    // Behind a `--` nothing is a flag, nor its value.
+    // After a `--` nothing is a flag or the value of a flag.
     !marked.is_empty() && marked.into_iter().all(is_secret) && !args.iter().any(|arg| arg == "--")
 }
 
-/// Who may deliver and read by `config`, or why that is not known, but for what files say.
+/// Returns the authentication rules of `config`, or the error, without those that are in files.
 fn rules_of(config: &Config) -> String {
     let mut config = config.clone();
     (config.webhook_secrets_file, config.api_tokens_file) = (None, None);
@@ -159,7 +159,7 @@ fn check_bounds(config: &Config) {
     );
 }
 
-/// What was taken can be used.
+/// Checks that a server can be started with the configuration.
 fn check_use(config: &Config) {
     let worker = config.worker_options();
     assert_eq!(worker.lease, config.processing_stale_timeout_seconds);

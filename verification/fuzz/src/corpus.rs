@@ -10,26 +10,26 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// One input, and where it is.
+/// One input, and where it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Input {
-    /// Its file, or its line of the packed file.
+    /// The file of the input, or its line in the packed file.
     pub place: String,
-    /// The bytes.
+    /// The bytes of the input.
     pub bytes: Vec<u8>,
 }
 
-/// All inputs of a target.
+/// Returns all inputs of a target.
 ///
 /// # Errors
 ///
-/// When the corpus cannot be read, or a line of it is no escaped byte string.
+/// Returns an error when the corpus cannot be read, or a line of it is not an escaped byte string.
 pub fn inputs(target: &str) -> io::Result<Vec<Input>> {
     let mut inputs = named(target)?;
     for (index, line) in packed_lines(target)?.iter().enumerate() {
         let place = format!("corpus/{target}.txt:{}", index + 1);
         let bytes = unescape(line).ok_or_else(|| {
-            io::Error::other(format!("{place} is no escaped byte string: {line}"))
+            io::Error::other(format!("{place} is not an escaped byte string: {line}"))
         })?;
         inputs.push(Input { place, bytes });
     }
@@ -40,7 +40,7 @@ pub fn inputs(target: &str) -> io::Result<Vec<Input>> {
 ///
 /// # Errors
 ///
-/// When the corpus cannot be read or the folder cannot be written to.
+/// Returns an error when the corpus cannot be read or the folder cannot be written.
 pub fn unpack(target: &str, folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     for (number, input) in inputs(target)?.iter().enumerate() {
@@ -53,7 +53,7 @@ pub fn unpack(target: &str, folder: &Path) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// When a file cannot be read, or the packed file cannot be written.
+/// Returns an error when a file cannot be read, or the packed file cannot be written.
 pub fn add(target: &str, files: &[PathBuf]) -> io::Result<()> {
     let mut lines: BTreeSet<_> = packed_lines(target)?.into_iter().collect();
     for file in files {
@@ -61,7 +61,7 @@ pub fn add(target: &str, files: &[PathBuf]) -> io::Result<()> {
     }
     let mut text = String::new();
     for line in lines {
-        // It never fails for a String.
+        // Writing to a String cannot fail.
         let _ = writeln!(text, "{line}");
     }
     fs::write(packed_file(target), text)
@@ -90,7 +90,7 @@ fn named(target: &str) -> io::Result<Vec<Input>> {
     files.into_iter().map(read).collect()
 }
 
-/// The lines of the packed file; none where there is no file.
+/// Returns the lines of the packed file, or none if there is no file.
 fn packed_lines(target: &str) -> io::Result<Vec<String>> {
     match fs::read_to_string(packed_file(target)) {
         Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
@@ -99,7 +99,7 @@ fn packed_lines(target: &str) -> io::Result<Vec<String>> {
     }
 }
 
-/// Takes back [`<[u8]>::escape_ascii`].
+/// Reverses [`<[u8]>::escape_ascii`].
 fn unescape(line: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     let mut rest = line.bytes();
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_survives_a_line() {
+    fn every_byte_is_unescaped_as_it_was_escaped() {
         let bytes: Vec<u8> = (0..=u8::MAX).collect();
         let line = bytes.escape_ascii().to_string();
         assert!(!line.contains(['\n', '\r']), "{line}");
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_lines_are_noticed() {
+    fn broken_lines_are_rejected() {
         for line in ["\\", "\\q", "\\x1", "\\xzz"] {
             assert_eq!(unescape(line), None, "{line}");
         }

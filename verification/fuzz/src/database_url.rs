@@ -1,4 +1,4 @@
-//! Database URLs as people have them in their `.env`.
+//! Fuzzes database URLs, as people have them in their `.env`.
 
 mod log;
 
@@ -7,14 +7,14 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgSslMode;
 use webhook_postgres::{PgError, PgOptions};
 
-/// What marks a password.
+/// The mark that a password contains.
 const MARK: &str = "hunter2";
 
-/// Another mark, of the same kinds of characters (letters, of which one is a hexadecimal digit, and
-/// a digit): whatever is shown of a URL must not tell the two apart.
+/// Another mark, made of the same kinds of characters: letters, of which one is a hexadecimal
+/// digit, and a digit. Output must not differ between a URL with this mark and one with the other.
 const OTHER_MARK: &str = "gvmsdq3";
 
-/// How people's frameworks begin their URLs.
+/// The schemes of URLs in common frameworks.
 const SCHEMES: [&str; 6] = [
     "postgres",
     "postgresql",
@@ -24,11 +24,12 @@ const SCHEMES: [&str; 6] = [
     "postgresql+psycopg2",
 ];
 
-/// A database URL is read or refused, every part of it arrives as it was meant, and nothing shows
-/// its password.
+/// Checks that a database URL is parsed or refused, that every part of it is kept as it was meant,
+/// and that no output shows its password.
 ///
-/// The input is text: a URL in one line, or what comes before a password, the password, and what
-/// comes after it, in a line each, and perhaps a user, a database and an application's name.
+/// The input is text: either a URL on one line, or the text before a password, the password, and
+/// the text after it, on a line each, optionally followed by a user, a database and an application
+/// name.
 pub fn database_url(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let lines: Vec<&str> = text.split('\n').collect();
@@ -46,7 +47,7 @@ pub fn database_url(input: &[u8]) {
     }
 }
 
-/// Reads `url`; says what came of it, and what was logged meanwhile.
+/// Parses `url`; returns the result and what was logged.
 fn read(url: &str) -> (Result<PgOptions, PgError>, String) {
     log::of(|| url.parse())
 }
@@ -62,7 +63,7 @@ fn check(read: Result<&PgOptions, &PgError>) {
     }
 }
 
-/// `password`, with the mark in it.
+/// Returns `password` with the mark in it.
 fn marked(password: &str) -> String {
     if password.contains(MARK) {
         password.to_owned()
@@ -71,10 +72,10 @@ fn marked(password: &str) -> String {
     }
 }
 
-/// Whatever stands around a password, and whether or not that can be read, nothing shows it.
+/// Checks that a password is never shown, whatever surrounds it, even in a URL that is refused.
 fn check_secrecy(before: &str, password: &str, after: &str) {
     let user = before.split_once("://").map_or(before, |(_, user)| user);
-    // Else what follows the colon is no password.
+    // Otherwise the text after the colon is not a password.
     let is_behind_scheme = before.contains("://") || !password.starts_with("//");
     let is_password = is_behind_scheme && !user.contains(['/', '?', '#', '@', ':']);
     if is_password && !is_misread(password) {
@@ -88,15 +89,16 @@ fn check_secrecy(before: &str, password: &str, after: &str) {
     }
 }
 
-/// Whether a password as it is could as well be one that ends at its `@`, and then a host and
-/// parameters with another `@` in a value: such a one must be written with `%40`.
+/// Returns whether an unescaped password can be read as a shorter one that ends at its `@`,
+/// followed by a host and by parameters with another `@` in a value. Such a password must be
+/// written with `%40`.
 fn is_misread(password: &str) -> bool {
     let rest = password.split_once('@').map_or("", |(_, rest)| rest);
     let query = rest.split_once('?').map_or("", |(_, query)| query);
     query.contains('=')
 }
 
-/// Whether a password as it is leaves open where it ends.
+/// Returns whether it is ambiguous where an unescaped password ends.
 fn is_unclear(password: &str) -> bool {
     let has_host = |(_, rest): (&str, &str)| rest.contains(['/', '?', '#']);
     let digits = password.trim_start_matches(|it: char| it.is_ascii_digit());
@@ -111,7 +113,7 @@ fn check_hidden(password: &str, url: impl Fn(&str) -> String) {
     assert_eq!(one, other, "{}", url(password));
 }
 
-/// All that can be seen of `url`: what it is read as, or why it is not, and what is logged.
+/// Returns all output about `url`: the parsed options or the error, and the log.
 fn shown(url: &str) -> String {
     let (read, log) = read(url);
     check(read.as_ref());
@@ -121,7 +123,8 @@ fn shown(url: &str) -> String {
     }
 }
 
-/// A password is read as it is, as far as a URL may hold it so, and in any case when encoded.
+/// Checks that a password is read unchanged: always if it is encoded, and unescaped where a URL
+/// allows it.
 fn check_exactness(password: &str) {
     let expected = (!password.contains('\0')).then_some(password);
     assert_eq!(password_in(&encoded(password)).as_deref(), expected);
@@ -135,7 +138,7 @@ fn check_exactness(password: &str) {
     }
 }
 
-/// The password that is read from a URL with `password` in it; `None` where it is refused.
+/// Returns the password that is read from a URL with `password` in it, or `None` if it is refused.
 fn password_in(password: &str) -> Option<String> {
     let url = format!("postgresql+psycopg2://app:{password}@db:5433/inbox?pooler=none");
     let options: PgOptions = url.parse().ok()?;
@@ -148,7 +151,7 @@ fn password_in(password: &str) -> Option<String> {
     Some(password.decode_utf8().expect("a text").into_owned())
 }
 
-/// Every part of a URL is kept, whatever its driver is called; what cannot be kept is refused.
+/// Checks that every part of a URL is kept, whatever its scheme, or the URL is refused.
 fn check_parts(user: &str, database: &str, application: &str) {
     let cannot_be = |text: &str| text.contains('\0');
     let is_refused = [user, database, application].into_iter().any(cannot_be);
@@ -167,7 +170,7 @@ fn check_parts(user: &str, database: &str, application: &str) {
         assert_eq!(connection.get_username(), format!("u{user}"));
         assert_eq!(connection.get_host(), "db.internal");
         assert_eq!(connection.get_port(), 5433);
-        // An empty name is the user's.
+        // Without a database name, the user name is used.
         let database = (!database.is_empty()).then_some(database);
         assert_eq!(connection.get_database(), database);
         let application = (!application.is_empty()).then_some(application);

@@ -1,7 +1,7 @@
-//! Numbers compared by their digits, without the code that is under test.
+//! Compares numbers by their digits, without the code under test.
 
 /// A number greater than 0: its digits from the first to the last that is not 0, and the power of
-/// ten that the last one counts.
+/// ten of the last digit.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Decimal {
     pub(crate) digits: String,
@@ -9,8 +9,8 @@ pub(crate) struct Decimal {
 }
 
 impl Decimal {
-    /// The value of `text`, a JSON number; its exponent is assumed to be one that an amount can
-    /// have.
+    /// Returns the value of `text`, a JSON number. Its exponent is assumed to be one that an amount
+    /// can have.
     pub(crate) fn read(text: &str) -> Self {
         let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -21,7 +21,7 @@ impl Decimal {
         )
     }
 
-    /// `digits` times ten to the power of `exponent`.
+    /// Returns `digits` times ten to the power of `exponent`.
     pub(crate) fn new(digits: &str, exponent: i128) -> Self {
         let digits = digits.trim_start_matches('0');
         let significant = digits.trim_end_matches('0');

@@ -1,4 +1,4 @@
-//! Equal content, equal fingerprint; other content, another one.
+//! Checks that equal content has an equal fingerprint, and different content a different one.
 
 mod content;
 mod spelling;
@@ -10,11 +10,11 @@ use webhook_server::transaction::Transaction;
 use crate::decimal::Decimal;
 use content::Content;
 
-/// Two transactions, spelled as JSON in every way that means the same, have one fingerprint
-/// exactly if their five fields, normalised, are equal.
+/// Checks that two transactions, written as JSON in any equivalent way, have the same fingerprint
+/// exactly if their five normalised fields are equal.
 ///
-/// The input is text: the five fields of the first in a line each, the same of the second (an empty
-/// line means the first's), and then bytes that choose the spellings.
+/// The input is text: the five fields of the first transaction on a line each, then those of the
+/// second (an empty line repeats the field of the first), and then bytes that choose the spellings.
 pub fn fingerprint(input: &[u8]) {
     let mut lines = input.splitn(11, |&byte| byte == b'\n');
     let mut field = || String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
@@ -36,7 +36,7 @@ pub fn fingerprint(input: &[u8]) {
     assert_eq!(one.id() == other.id(), first.id == second.id);
 }
 
-/// Spells `content` somehow, and reads that.
+/// Writes `content` in a chosen spelling, and parses it.
 fn read(content: &Content, choices: &mut Unstructured<'_>) -> Transaction {
     let json = spelling::json(content, choices);
     let envelope = match Envelope::of::<Transaction>(json.clone().into(), Headers::new()) {

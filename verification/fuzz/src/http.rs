@@ -1,4 +1,4 @@
-//! Whatever a client sends over a connection.
+//! Fuzzes the bytes that a client sends over a connection.
 
 mod answers;
 mod requests;
@@ -19,34 +19,34 @@ use crate::transaction::is_transaction;
 use answers::Answer;
 use requests::Request;
 
-/// Short enough for an input to be longer.
+/// The body limit, which is short enough for an input to exceed it.
 const MAX_BODY_BYTES: usize = 1024;
 
-/// Room for the answers to the longest input: nobody reads before all is written.
+/// Holds the answers to the longest input, because the client reads only after it has written all.
 const PIPE_BYTES: usize = 1 << 20;
 
-/// Longer than everything that the server waits for, on a clock that is wound forward.
+/// Longer than all time-outs of the server. The clock is advanced, so nothing waits.
 const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What a client does when it has sent everything.
+/// What a client does after it has sent everything.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Then {
-    /// It closes its half of the connection.
+    /// The client closes its half of the connection.
     Close,
-    /// It waits.
+    /// The client waits.
     Stay,
 }
 
-/// A connection gets an answer for every request that can be told from the next, or is closed; and
-/// the inbox holds what was acknowledged, all of it valid, and nothing else.
+/// Checks that a connection gets an answer to every request that can be separated from the next
+/// one, or is closed, and that the inbox holds exactly the acknowledged events, all of them valid.
 ///
-/// The input is what the client sends. How that is cut into pieces changes nothing.
+/// The input is what the client sends. The result must not depend on how it is split into pieces.
 pub fn http(input: &[u8]) {
     let requests = requests::of(input);
     let check = |pieces: &[&[u8]], then| {
         let (mut answers, stored) = paused::block_on(serve(pieces, then));
         check_answers(&requests, &answers, stored);
-        // What is no request, hyper answers or not, depending on how much of it comes at once.
+        // hyper answers malformed requests or not, depending on how many bytes arrive at once.
         answers.pop_if(|last| last.is_of_hyper());
         answers
             .iter()
@@ -54,7 +54,7 @@ pub fn http(input: &[u8]) {
             .collect::<Vec<_>>()
     };
     let whole = check(&[input], Then::Close);
-    // Somewhere else in every input, and always at the same place in this one.
+    // The place varies between inputs, but is always the same for one input.
     let sum = input.iter().map(|&byte| usize::from(byte)).sum::<usize>();
     let (first, second) = input.split_at(sum % (input.len() + 1));
     let cut = check(&[first, second], Then::Close);
@@ -62,7 +62,7 @@ pub fn http(input: &[u8]) {
     check(&[first, second], Then::Stay);
 }
 
-/// Serves a client on an inbox of its own; what it was answered, and how many events are stored.
+/// Serves a client on an inbox of its own; returns its answers and the number of stored events.
 async fn serve(pieces: &[&[u8]], then: Then) -> (Vec<Answer>, u64) {
     let memory = Arc::new(MemoryStore::new(MemoryOptions::default()));
     let store: Arc<dyn Store> = Arc::clone(&memory) as _;
@@ -71,7 +71,7 @@ async fn serve(pieces: &[&[u8]], then: Then) -> (Vec<Answer>, u64) {
         max_body_bytes: MAX_BODY_BYTES,
         ..HttpOptions::default()
     };
-    // Else requests that name another host than this machine would be answered 403.
+    // Without it, requests that name a host other than this machine would get 403.
     let auth = Auth::new(AuthConfig {
         anonymous_access: AnonymousAccess::Everyone,
         ..AuthConfig::default()
@@ -81,7 +81,7 @@ async fn serve(pieces: &[&[u8]], then: Then) -> (Vec<Answer>, u64) {
     let (mut client, stream) = duplex(PIPE_BYTES);
     let serving = tokio::spawn(serve_stream(app, stream));
     for piece in pieces {
-        // Where the server has closed already, the rest is for nobody.
+        // If the server has already closed, nobody reads the rest.
         let _ = client.write_all(piece).await;
         for _ in 0..8 {
             yield_now().await;
@@ -106,7 +106,7 @@ async fn serve(pieces: &[&[u8]], then: Then) -> (Vec<Answer>, u64) {
 
 fn check_answers(requests: &[Request], answers: &[Answer], stored: u64) {
     let mut new = 0;
-    // A number of 1xx comes before the answer to the same request.
+    // Some 1xx answers may come before the final answer to a request.
     let last = answers.iter().filter(|answer| !answer.is_interim());
     for (number, answer) in last.enumerate() {
         answer.check();
@@ -122,7 +122,7 @@ fn check_answers(requests: &[Request], answers: &[Answer], stored: u64) {
             );
             new += u64::from(answer.member("status") == "ACCEPTED");
         }
-        // Else it is refused for its body's sake.
+        // Otherwise the request is refused because of its body.
         let is_refused = answer.status == 422 || answer.detail().starts_with("Malformed body");
         if is_refused && let Some(body) = request.and_then(Request::delivered) {
             assert_ne!(

@@ -1,4 +1,4 @@
-//! The id in the path of `GET /v1/transactions/{id}`, asked for over a connection to a real server.
+//! Fuzzes the id in the path of `GET /v1/transactions/{id}`, over a connection to a real server.
 
 mod server;
 
@@ -9,18 +9,20 @@ use webhook_core::MAX_KEY_BYTES;
 
 use server::{Answer, Server};
 
-/// What RFC 3986, section 3.3, allows in a segment of a path beside letters, digits and escapes.
+/// The characters that RFC 3986, section 3.3, allows in a path segment besides letters, digits and
+/// escapes.
 const PLAIN: &[u8] = b"-._~!$&'()*+,;=:@";
 
-/// A path names the transaction whose id it is when decoded, or none; and every id has a path.
+/// Checks that a path finds the transaction with its decoded id, or none, and that every id has a
+/// path.
 ///
-/// The input is a segment of a path, and also an id that is to be encoded as one.
+/// The input is used as a segment of a path, and as an id that is encoded into one.
 pub fn id_path(input: &[u8]) {
     thread_local! {
         static SERVER: RefCell<Server> = RefCell::new(Server::start());
     }
     SERVER.with_borrow_mut(|server| {
-        // Those bytes end the request's first line, or a part of it.
+        // These bytes end the request line or a part of it.
         if !input.iter().any(|&byte| byte <= b' ' || byte == 0x7f) {
             check_segment(input, &server.get(input));
         }
@@ -30,10 +32,10 @@ pub fn id_path(input: &[u8]) {
     });
 }
 
-/// The least length of a segment that the server may find too long.
+/// The shortest segment that the server may reject as too long.
 const LONG_SEGMENT_BYTES: usize = 8_000;
 
-/// Every id that can be one is found; the server's store knows all of them.
+/// Checks that every valid id is found. The server's store has an event for each.
 fn check_id(id: &str, answer: &Answer) {
     if id.is_empty() {
         assert_eq!(*answer, Answer::NotFound("Not found".to_owned()));
@@ -47,7 +49,7 @@ fn check_id(id: &str, answer: &Answer) {
     }
 }
 
-/// A segment as it came, which may hold anything.
+/// Checks an arbitrary segment, unescaped.
 fn check_segment(input: &[u8], answer: &Answer) {
     if *answer == Answer::BadRequest {
         let is_strict = |byte: &u8| byte.is_ascii_alphanumeric() || PLAIN.contains(byte);
@@ -78,7 +80,7 @@ fn can_be_a_key(id: &str) -> bool {
     !id.chars().any(char::is_control) && (1..=MAX_KEY_BYTES).contains(&id.len())
 }
 
-/// Each `%` and two digits for their byte, which must be UTF-8 together.
+/// Replaces each `%` and two digits by their byte. All bytes together must be UTF-8.
 fn decode(segment: &[u8]) -> Option<String> {
     let mut pieces = segment.split(|&byte| byte == b'%');
     let mut bytes = pieces.next()?.to_vec();

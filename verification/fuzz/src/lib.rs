@@ -1,7 +1,7 @@
-//! What is fuzzed: everything that reads bytes from elsewhere.
+//! Fuzz targets for all code that parses bytes from outside.
 //!
-//! Each function here is a target. It takes any bytes, and panics where a property of what reads
-//! them does not hold. The same functions run in two ways:
+//! Each function here is a target. It takes any bytes, and panics if a property of the parser does
+//! not hold. The same functions run in two ways:
 //!
 //! - `cargo test -p fuzz`, on stable, replays the [`corpus`] input by input, and then a few thousand
 //!   mutations of those inputs, always the same ones.

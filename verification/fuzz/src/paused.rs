@@ -1,11 +1,11 @@
-//! A clock that is wound forward.
+//! Runs futures on a paused clock.
 
 use std::cell::RefCell;
 use std::future::Future;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// Runs `future` to its end in this thread's runtime, where waiting takes no time.
+/// Runs `future` to completion in this thread's runtime, where waiting takes no time.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     thread_local! {
         static RUNTIME: RefCell<Runtime> = RefCell::new(

@@ -1,4 +1,4 @@
-//! Signatures of senders, genuine, tampered with, and made up.
+//! Fuzzes signatures: genuine, tampered with, and invented.
 
 mod reference;
 
@@ -10,12 +10,12 @@ use reference::{MAX_SECRETS, NOW_SECONDS, SCHEMES, Scheme, TOLERANCE_SECONDS};
 
 type Headers = Vec<(String, Vec<u8>)>;
 
-/// What a signer signs is accepted, for as long as it is fresh; nothing else is, whatever is
-/// changed of it.
+/// Checks that what a signer signs is accepted while it is fresh, and that nothing else is
+/// accepted, whichever part of it is changed.
 ///
-/// The input is a byte that chooses the scheme, one for the number of secrets, two for a bit that
-/// is flipped, and two for a shift of the clock; then text: an id in a line, a time in a line, and
-/// headers as lines up to an empty one. What follows is the body.
+/// The input begins with a byte that chooses the scheme, one for the number of secrets, two for a
+/// bit that is flipped, and two for a shift of the clock. Text follows: an id on a line, a time on
+/// a line, and header lines up to an empty one. The rest is the body.
 pub fn signature(input: &[u8]) {
     let Some((&[scheme, secrets, a, b, c, d], text)) = input.split_first_chunk() else {
         return;
@@ -96,7 +96,8 @@ impl Case<'_> {
         };
         let verifier = self.scheme.verifier(self.secrets);
         let verified = verifier.verify(&Delivery::new(&header, body, now));
-        // The headers alone are refused only where the delivery is, and for the same reason.
+        // The headers alone must be refused only where the delivery is refused, and for the same
+        // reason.
         if let Err(refused) = verifier.check_headers(&header, now) {
             assert_eq!(verified, Err(refused));
         }
@@ -105,7 +106,7 @@ impl Case<'_> {
         Ok(())
     }
 
-    /// Whatever the headers are: what is accepted was signed.
+    /// Checks that accepted headers, whatever they are, were signed.
     fn check(&self, headers: &Headers, now: SystemTime) {
         if self.verify(headers, self.body, now).is_ok() {
             assert!(
@@ -115,7 +116,7 @@ impl Case<'_> {
         }
     }
 
-    /// A time that was signed with the secret, but is none, or not near.
+    /// Checks that a signed time is refused if it is malformed or not near now.
     fn check_time(&self, time: &str) {
         let Some(headers) = self.scheme.signed_at(time, self.body) else {
             return;
@@ -130,7 +131,7 @@ impl Case<'_> {
         assert_eq!(verified.is_ok(), is_good, "{headers:?}");
     }
 
-    /// What is signed under `id` is accepted.
+    /// Checks that what is signed under `id` is accepted.
     fn check_signer(&self, id: &str) -> Option<Headers> {
         let signer = self.scheme.signer(self.secrets);
         let before = UNIX_EPOCH - Duration::from_millis(1);
@@ -154,7 +155,7 @@ impl Case<'_> {
         Some(signed)
     }
 
-    /// Accepted as long as the clock is no further away than the tolerance.
+    /// Checks that a signature is accepted while the clock differs by no more than the tolerance.
     fn check_freshness(&self, signed: &Headers, shift: i16) {
         let (past, shift) = (shift < 0, u64::from(shift.unsigned_abs()));
         let now = if past {
@@ -174,7 +175,7 @@ impl Case<'_> {
         }
     }
 
-    /// Another body is refused, and so is any other header that does not mean the same.
+    /// Checks that another body is refused, and so is any other header with a different meaning.
     fn check_tampering(&self, signed: &Headers, flip: usize, made_up: &Headers) {
         let now = at(NOW_SECONDS);
         let longer = [self.body, b" "].concat();
@@ -194,7 +195,7 @@ impl Case<'_> {
             other.remove(place);
             assert!(self.verify(&other, self.body, now).is_err(), "{other:?}");
         }
-        // A second value of a header that is looked at is refused.
+        // A second value of a header that the scheme reads must be refused.
         let mixed = [made_up.as_slice(), signed].concat();
         self.check(&mixed, now);
         for place in 0..signed.len() {
@@ -208,7 +209,7 @@ impl Case<'_> {
     }
 }
 
-/// What a header may hold, but for full stops.
+/// Returns whether a header may hold it and it has no full stop.
 fn is_id(id: &str) -> bool {
     !id.is_empty()
         && id

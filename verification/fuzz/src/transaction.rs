@@ -1,4 +1,4 @@
-//! Bodies as senders post them.
+//! Fuzzes request bodies.
 
 mod members;
 mod valid;
@@ -24,8 +24,8 @@ const POINTERS: [&str; 5] = [
     "/currency",
 ];
 
-/// A body is refused with all its errors, or read exactly, within the limits, and the same again
-/// from what is stored.
+/// Checks that a body is either refused with all its errors, or parsed exactly and within the
+/// limits, with the same result again from what is stored.
 pub fn transaction(body: &[u8]) {
     let read = Envelope::of::<Transaction>(Bytes::copy_from_slice(body), Headers::new());
     match &read {
@@ -35,7 +35,7 @@ pub fn transaction(body: &[u8]) {
     check_white_space(body, read.is_ok());
 }
 
-/// The JSON text of a body, without the byte-order mark that may stand before it.
+/// Returns the JSON text of a body, without the byte-order mark that may precede it.
 fn text_of(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
@@ -97,7 +97,8 @@ fn check_amount(transaction: &Transaction) {
     assert!(decimal.mantissa() < 10_i128.pow(MAX_SIGNIFICANT_DIGITS));
 }
 
-/// The members as serde reads them; those few bodies that serde cannot read so are left out.
+/// Checks the members as serde reads them, except in the few bodies that serde cannot read this
+/// way.
 fn check_members(body: &[u8], transaction: &Transaction) {
     let Ok(members) = serde_json::from_slice::<Members<'_>>(body) else {
         return;
@@ -150,7 +151,8 @@ fn check_refused(body: &[u8], error: &InvalidPayload) {
     }
 }
 
-/// At least one, one a member, in order.
+/// Checks that there is at least one error, at most one for each member, and that they are in
+/// order.
 fn check_field_errors(errors: &[FieldError]) {
     assert!(!errors.is_empty());
     let mut pointers = POINTERS.iter();
@@ -163,7 +165,7 @@ fn check_field_errors(errors: &[FieldError]) {
     }
 }
 
-/// White space around a body's text changes nothing.
+/// Checks that white space around the text of a body has no effect.
 fn check_white_space(body: &[u8], is_good: bool) {
     let text = text_of(body);
     let mark = &body[..body.len() - text.len()];

@@ -14,9 +14,9 @@ struct Line {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Writes all inputs of TARGET into FOLDER, a file each.
+    /// Write all inputs of TARGET into FOLDER, a file each.
     Unpack { target: String, folder: PathBuf },
-    /// Adds FILES to the packed inputs of TARGET.
+    /// Add FILES to the packed inputs of TARGET.
     Add { target: String, files: Vec<PathBuf> },
 }
 

@@ -1,4 +1,4 @@
-//! The variables, and which of their values are good.
+//! The variables, and which values are valid.
 
 use std::net::SocketAddr;
 use std::sync::LazyLock;
@@ -6,17 +6,17 @@ use std::sync::LazyLock;
 use clap::CommandFactory as _;
 use webhook_server::CommandLine;
 
-/// The longest time that can be set: ten years.
+/// The longest time that can be set, ten years.
 pub(super) const MAX_SECONDS: u64 = 315_360_000;
 
-/// What can be set by a variable and a flag alike.
+/// A setting that has both a variable and a flag.
 pub(super) struct Setting {
     pub(super) variable: String,
     pub(super) flag: String,
     pub(super) is_secret: bool,
 }
 
-/// All of them, as the command line has them.
+/// Returns all settings of the command line.
 pub(super) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
     let command = CommandLine::command();
     let settings = command.get_arguments().filter_map(|arg| {
@@ -29,7 +29,8 @@ pub(super) static SETTINGS: LazyLock<Vec<Setting>> = LazyLock::new(|| {
     settings.collect()
 });
 
-/// Whether `value` is one that the variable `name` may have, where that is easily said.
+/// Returns whether `value` is valid for the variable `name`; `None` where that is not easily
+/// decided.
 pub(super) fn is_good(name: &str, value: &str) -> Option<bool> {
     let value = value.trim();
     let number = value.parse::<f64>();
@@ -40,7 +41,7 @@ pub(super) fn is_good(name: &str, value: &str) -> Option<bool> {
     let most = MAX_SECONDS as f64;
     Some(match name {
         "BIND_ADDR" => value.parse::<SocketAddr>().is_ok_and(|it| {
-            // Elsewhere, who may deliver and read has to be set beside it.
+            // On other addresses, authentication has to be configured as well.
             it.ip().is_loopback()
         }),
         "REVIVE_FAILED" | "INSECURE" => {
@@ -52,7 +53,7 @@ pub(super) fn is_good(name: &str, value: &str) -> Option<bool> {
         | "HEADER_TIMEOUT_SECONDS"
         | "WEBHOOK_TOLERANCE_SECONDS" => within(0.001, most),
         "PROCESSING_DELAY_SECONDS" | "DATABASE_WAIT_SECONDS" | "DRAIN_SECONDS" => within(0.0, most),
-        // Around half a nanosecond it depends on how that is rounded.
+        // Near half a nanosecond, the result depends on rounding.
         "RETENTION_DAYS" if within(1e-15, 1e-14) => return None,
         "RETENTION_DAYS" => within(1e-14, most / 86_400.0),
         "DATABASE_POOL_SIZE" => value

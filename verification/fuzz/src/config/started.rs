@@ -1,4 +1,4 @@
-//! The parts of a server on a memory of their own, with the limits that a configuration sets.
+//! Starts the parts of a server on a memory store, with the limits that a configuration sets.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use webhook_server::transaction::Transaction;
 
 use crate::paused;
 
-/// They start, answer, and stop.
+/// Checks that the parts start, answer a request and stop.
 pub(super) fn check(config: &Config) {
     paused::block_on(start_and_stop(config));
 }

@@ -1,4 +1,4 @@
-//! What is logged meanwhile.
+//! Captures log output.
 
 use std::cell::RefCell;
 use std::io;
@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use tracing::Level;
 use tracing::dispatcher::{Dispatch, with_default};
 
-/// Calls `what`; says what came of it, and all that it logged.
+/// Calls `what`; returns its result and everything that it logged.
 pub(super) fn of<T>(what: impl FnOnce() -> T) -> (T, String) {
     static DISPATCH: LazyLock<Dispatch> = LazyLock::new(|| {
         Dispatch::new(

@@ -4,7 +4,7 @@ use webhook_server::transaction::{MAX_DECIMAL_PLACES, MAX_NAME_CHARS, MAX_SIGNIF
 
 use crate::decimal::Decimal;
 
-/// What is compared between deliveries.
+/// The fields that are compared between deliveries.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Content {
     pub(super) id: String,
@@ -15,7 +15,7 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// Some valid content, as near to `lines` as can be.
+    /// Returns valid content, as similar to `lines` as possible.
     pub(super) fn of_lines(lines: &[String; 5]) -> Self {
         let [id, source_account, destination_account, amount, currency] = lines;
         Self {
@@ -37,7 +37,7 @@ fn name(line: &str) -> String {
     }
 }
 
-/// The digits of `line`, its point and its exponent, cut to what an amount may have.
+/// Returns the digits, point and exponent of `line`, cut to what an amount may have.
 fn amount_of(line: &str) -> Decimal {
     let (mantissa, exponent) = line.split_once(['e', 'E']).unwrap_or((line, ""));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
@@ -54,7 +54,8 @@ fn amount_of(line: &str) -> Decimal {
     let exponent = amount
         .exponent
         .clamp(-i128::from(MAX_DECIMAL_PLACES), most_zeros);
-    // The cut may have left zeros at the end, and a place to drop for each.
+    // `Decimal::new` drops the zeros that the cut left at the end, and raises the exponent for
+    // each.
     Decimal::new(cut, exponent)
 }
 

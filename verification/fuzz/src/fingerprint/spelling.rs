@@ -1,4 +1,4 @@
-//! The many ways to write one content as JSON (RFC 8259).
+//! Writes one content as JSON (RFC 8259) in many ways.
 
 use std::fmt::Write as _;
 
@@ -8,13 +8,13 @@ use webhook_server::transaction::{MAX_DECIMAL_PLACES, MAX_SIGNIFICANT_DIGITS};
 use super::content::Content;
 use crate::decimal::Decimal;
 
-/// What Unicode calls white space: the control characters among it, which must be trimmed before
+/// White space as Unicode defines it: all control characters among it, which must be trimmed before
 /// control characters are refused, and some of the rest.
 const WHITE_SPACE: [char; 9] = [
     ' ', '\t', '\n', '\u{b}', '\r', '\u{85}', '\u{a0}', '\u{2028}', '\u{3000}',
 ];
 
-/// Members that nobody reads, each a hazard of its own.
+/// Members that are ignored, each hard to parse in its own way.
 const UNKNOWN: [&str; 10] = [
     r#""note": null"#,
     r#""": [[], {}, "]}", "\""]"#,
@@ -28,7 +28,7 @@ const UNKNOWN: [&str; 10] = [
     r#""n": 0.10000000000000000000000000000000001"#,
 ];
 
-/// Writes `content` in the way that `choices` say; without any more, in the plainest.
+/// Writes `content` as `choices` decide, or in the plainest way when no choices are left.
 pub(super) fn json(content: &Content, choices: &mut Unstructured<'_>) -> String {
     let mut members = vec![
         ("transaction_id", padded_string(&content.id, choices)),
@@ -70,12 +70,12 @@ pub(super) fn json(content: &Content, choices: &mut Unstructured<'_>) -> String 
     json
 }
 
-/// A number below `below`; 0 where nothing is left to choose by.
+/// Returns a number less than `below`, or 0 when no choices are left.
 fn pick(choices: &mut Unstructured<'_>, below: usize) -> usize {
     choices.int_in_range(0..=below - 1).unwrap_or(0)
 }
 
-/// White space between tokens.
+/// Returns white space between tokens.
 fn gap(choices: &mut Unstructured<'_>) -> &'static str {
     ["", " ", "\n", "\t", "\r\n", "  \t"][pick(choices, 6)]
 }
@@ -90,7 +90,7 @@ fn padded_string(text: &str, choices: &mut Unstructured<'_>) -> String {
     string(&padded, choices)
 }
 
-/// A JSON string, each of its characters as it is or escaped.
+/// Returns a JSON string in which each character is written plainly or escaped.
 fn string(text: &str, choices: &mut Unstructured<'_>) -> String {
     let mut json = String::from('"');
     for character in text.chars() {
@@ -127,8 +127,8 @@ fn unicode_escape(json: &mut String, character: char, upper_case: bool) {
     }
 }
 
-/// A number or a string, with zeros at its end, with its point anywhere, with or without an
-/// exponent, but always within the limits of digits and places as they are written.
+/// Returns a number or a string with zeros at its end, its point anywhere, and with or without an
+/// exponent, but within the limits of digits and places.
 fn amount(amount: &Decimal, choices: &mut Unstructured<'_>) -> String {
     let Decimal { digits, exponent } = amount;
     let length = i128::try_from(digits.len()).expect("a length fits");
@@ -139,7 +139,7 @@ fn amount(amount: &Decimal, choices: &mut Unstructured<'_>) -> String {
     let digits = format!("{digits}{}", "0".repeat(zeros));
     let exponent = exponent - i128::try_from(zeros).expect("28 at most");
 
-    // Without an exponent if that can be, else with the point anywhere.
+    // Omits the exponent if possible, otherwise puts the point anywhere.
     let plain_places = usize::try_from(-exponent).ok();
     let places = match (pick(choices, 3), plain_places) {
         (0, Some(places)) => places,

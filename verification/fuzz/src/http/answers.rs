@@ -1,11 +1,11 @@
-//! What the server sends, read by code that is not its own.
+//! Parses the server's answers without the server's code.
 
 use serde_json::Value;
 
 /// More headers than any answer has.
 const MAX_HEADERS: usize = 32;
 
-/// The statuses that an answer may have: never 500.
+/// The statuses that an answer may have. 500 is never allowed.
 const STATUSES: [u16; 15] = [
     100, 200, 202, 204, 400, 404, 405, 408, 413, 414, 415, 422, 431, 501, 503,
 ];
@@ -18,7 +18,7 @@ pub(super) struct Answer {
     body: Vec<u8>,
 }
 
-/// All answers that `bytes` are, whole and with nothing between or behind them.
+/// Parses `bytes` as complete answers with nothing between or after them.
 pub(super) fn of(mut bytes: &[u8]) -> Vec<Answer> {
     let mut answers = Vec::new();
     while !bytes.is_empty() {
@@ -28,7 +28,7 @@ pub(super) fn of(mut bytes: &[u8]) -> Vec<Answer> {
         let Ok(httparse::Status::Complete(end)) = parsed else {
             panic!("no answer: {parsed:?} {}", bytes.escape_ascii());
         };
-        // Who asks in HTTP/1.0 is answered so.
+        // A request in HTTP/1.0 is answered in HTTP/1.0.
         assert!(matches!(head.version, Some(0 | 1)), "{:?}", head.version);
         let text = |value: &[u8]| String::from_utf8(value.to_vec()).expect("headers in ASCII");
         let headers: Vec<_> = head
@@ -43,7 +43,7 @@ pub(super) fn of(mut bytes: &[u8]) -> Vec<Answer> {
         };
         bytes = &bytes[end..];
         let length = answer.length();
-        // To a HEAD there is no body; no body begins like a head.
+        // The answer to a HEAD has no body, and no body begins like a status line.
         if length > 0 && !bytes.is_empty() && !bytes.starts_with(b"HTTP/") {
             let (body, rest) = bytes.split_at_checked(length).expect("the whole body");
             (answer.body, bytes) = (body.to_vec(), rest);
@@ -54,18 +54,18 @@ pub(super) fn of(mut bytes: &[u8]) -> Vec<Answer> {
 }
 
 impl Answer {
-    /// Whether the answer proper follows (RFC 9110, section 15.2).
+    /// Returns whether it is an interim answer, before the final one (RFC 9110, section 15.2).
     pub(super) fn is_interim(&self) -> bool {
         self.status < 200
     }
 
-    /// Whether it refuses what did not become a request: the server's own refusals say why, but
-    /// to a HEAD.
+    /// Returns whether hyper sent it, because the bytes were not a valid request. The server's own
+    /// refusals have a detail, except those to a HEAD.
     pub(super) fn is_of_hyper(&self) -> bool {
         matches!(self.status, 400 | 414 | 431) && self.body.is_empty()
     }
 
-    /// What holds for every answer.
+    /// Checks what holds for every answer.
     pub(super) fn check(&self) {
         assert!(STATUSES.contains(&self.status), "{self:?}");
         if self.body.is_empty() {
@@ -85,7 +85,7 @@ impl Answer {
         }
     }
 
-    /// The text that a member of the body is.
+    /// Returns a text member of the body.
     pub(super) fn member(&self, name: &str) -> String {
         match &self.document()[name] {
             Value::String(text) => text.clone(),
@@ -93,7 +93,7 @@ impl Answer {
         }
     }
 
-    /// What a problem's body says; empty where there is none.
+    /// Returns the detail of a problem, or an empty text if it has no body.
     pub(super) fn detail(&self) -> String {
         if self.status >= 400 && !self.body.is_empty() {
             self.member("detail")

@@ -1,6 +1,6 @@
-//! The requests that a connection's bytes are, read by code that is not the server's.
+//! Parses a connection's bytes as requests, without the server's code.
 
-/// As many as hyper takes.
+/// The maximum number of headers that hyper accepts.
 const MAX_HEADERS: usize = 100;
 
 const DELIVERIES: &str = "/v1/webhooks/transactions";
@@ -13,7 +13,7 @@ pub(super) struct Request {
     body: Vec<u8>,
 }
 
-/// All requests that `bytes` begin with, each with the whole of its body.
+/// Returns all complete requests, with their bodies, that `bytes` begin with.
 pub(super) fn of(mut bytes: &[u8]) -> Vec<Request> {
     let mut requests = Vec::new();
     while let Some((request, rest)) = next(bytes) {
@@ -24,7 +24,7 @@ pub(super) fn of(mut bytes: &[u8]) -> Vec<Request> {
 }
 
 impl Request {
-    /// The body, where that is what is to be accepted.
+    /// Returns the body if the request is a delivery that should be accepted.
     pub(super) fn delivered(&self) -> Option<&[u8]> {
         let is_json = matches!(self.media_types.as_slice(), [one] if is_json(one));
         let is_delivery = self.method == "POST" && path(&self.target) == DELIVERIES && is_json;
@@ -67,7 +67,7 @@ fn next(bytes: &[u8]) -> Option<(Request, &[u8])> {
     Some((request, rest))
 }
 
-/// RFC 9112, section 6.2: one number, however often it is said.
+/// Returns the content length by RFC 9112, section 6.2: one number, which may be repeated.
 fn length(values: &[Vec<u8>]) -> Option<usize> {
     let Some(first) = values.first() else {
         return Some(0);
@@ -82,7 +82,7 @@ fn number(value: &[u8]) -> Option<usize> {
     is_number.then(|| str::from_utf8(value).ok()?.parse().ok())?
 }
 
-/// RFC 9112, section 7.1.
+/// Decodes a chunked body (RFC 9112, section 7.1).
 fn chunked(mut bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
     let mut body = Vec::new();
     loop {
@@ -116,7 +116,7 @@ fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&bytes[..end], &bytes[end + 2..]))
 }
 
-/// RFC 9112, section 3.2: the path of a target in origin or in absolute form.
+/// Returns the path of a target in origin or absolute form (RFC 9112, section 3.2).
 fn path(target: &str) -> &str {
     let origin = match target.split_once("://") {
         Some((scheme, rest)) if scheme.bytes().all(|it| it.is_ascii_alphanumeric()) => {
@@ -127,7 +127,7 @@ fn path(target: &str) -> &str {
     origin.split(['?', '#']).next().unwrap_or_default()
 }
 
-/// `application/json` or a type that is written in it, with whatever parameters.
+/// Returns whether the type is `application/json` or ends with `+json`, with any parameters.
 fn is_json(media_type: &[u8]) -> bool {
     let essence = media_type.split(|&byte| byte == b';').next();
     let essence = essence

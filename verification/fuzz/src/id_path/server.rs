@@ -1,4 +1,4 @@
-//! The HTTP side on a store that knows every id, and a client of it, on one thread.
+//! Runs the HTTP side on a store that finds every id, and a client of it, on one thread.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -25,16 +25,16 @@ pub(super) struct Server {
     connection: Option<Connection>,
 }
 
-/// What the server makes of a path.
+/// The server's answer to a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// 200, with the transaction of this id.
     Shown(String),
     /// 404, with this detail.
     NotFound(String),
-    /// 400: not a path at all.
+    /// 400: the path is invalid.
     BadRequest,
-    /// 414: longer than any path of an id.
+    /// 414: the path is longer than that of any id.
     TooLong,
 }
 
@@ -48,7 +48,7 @@ impl Server {
             let store: Arc<dyn Store> = Arc::new(EveryId);
             let inbox = Inbox::new(Arc::clone(&store), InboxOptions::default());
             let options = HttpOptions {
-                // A fuzzer may pause for long between two inputs.
+                // A fuzzer may pause for a long time between two inputs.
                 header_timeout: Duration::from_secs(24 * 60 * 60),
                 ..HttpOptions::default()
             };
@@ -63,7 +63,7 @@ impl Server {
         }
     }
 
-    /// Asks for the transaction behind `segment`, which ends no line.
+    /// Requests the transaction at `segment`, which must not contain a line end.
     pub(super) fn get(&mut self, segment: &[u8]) -> Answer {
         let request = [
             b"GET /v1/transactions/",
@@ -104,7 +104,7 @@ impl Answer {
     }
 }
 
-/// A store that finds whatever it is asked for.
+/// A store that finds every event.
 struct EveryId;
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! The schemes as their senders describe them, signed here without the code that is under test.
+//! Signs by the schemes as their providers describe them, without the code under test.
 
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,19 +15,20 @@ use webhook_sources::signature::{
 
 use super::{Headers, value};
 
-/// What the time is.
+/// The current time.
 pub(super) const NOW_SECONDS: u64 = 1_800_000_000;
 
-/// How far from it a signature may be.
+/// How far a signature's time may differ from it.
 pub(super) const TOLERANCE_SECONDS: u64 = 300;
 
-/// More secrets than a delivery may have signatures.
+/// More secrets than the number of signatures that a delivery may have.
 pub(super) const MAX_SECRETS: u8 = 20;
 
-/// How many of them have a key pair, too: every signature is checked with every key, slowly.
+/// The number of secrets that have a key pair as well. It is small because every signature is
+/// checked with every key, which is slow.
 const MAX_KEYS: u8 = 2;
 
-/// One way to sign.
+/// A kind of signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Standard { publics: bool, macs: bool },
@@ -41,7 +42,7 @@ enum Preset {
     Razorpay,
     Shopify,
     Cashfree,
-    /// Seconds, and a full stop between them and the body.
+    /// The time in seconds, with a full stop between it and the body.
     Own,
 }
 
@@ -51,7 +52,7 @@ pub(super) struct Scheme {
     parties: Vec<Party>,
 }
 
-/// Both ends of a scheme.
+/// The verifier and the signer of a scheme.
 struct Party {
     verifier: Box<dyn Verifier>,
     signer: Box<dyn Signer>,
@@ -95,7 +96,7 @@ impl Scheme {
 
     fn verifier_of(form: Form, count: u8) -> Box<dyn Verifier> {
         match form {
-            // Public keys alone where keys are public.
+            // Uses only the public keys where a scheme has them.
             Form::Standard { publics, macs } => Box::new(standard(publics, macs, count, |key| {
                 format!("whpk_{}", STANDARD.encode(key.verifying_key().as_bytes()))
             })),
@@ -141,8 +142,8 @@ impl Scheme {
         }
     }
 
-    /// Headers with `time`, whatever that is, which the first secret has signed. `None` where none
-    /// is signed, or no header can hold it.
+    /// Returns headers with `time`, valid or not, signed with the first secret. `None` if the
+    /// scheme has no time, or no header can hold it.
     pub(super) fn signed_at(&self, time: &str, body: &[u8]) -> Option<Headers> {
         if !self.has_time() || !time.is_ascii() {
             return None;
@@ -155,7 +156,7 @@ impl Scheme {
                 header("webhook-timestamp", time.to_owned()),
                 header("webhook-signature", signature),
             ],
-            // Both end the time there.
+            // In both headers these characters end the time.
             Form::Stripe if time.contains(',') => return None,
             Form::Stripe => vec![header("stripe-signature", format!("t={time},{signature}"))],
             Form::Body(preset) => vec![
@@ -165,8 +166,9 @@ impl Scheme {
         })
     }
 
-    /// Whether `headers` hold a signature of one of the secrets over what they say and `body`, of
-    /// a time near `now`. It looks for the text of one anywhere in its header.
+    /// Returns whether `headers` hold a signature by one of the secrets over their content and
+    /// `body`, with a time near `now`. It searches for the text of a signature anywhere in its
+    /// header.
     pub(super) fn is_signed(
         &self,
         secrets: u8,
@@ -209,7 +211,7 @@ impl Scheme {
         };
         let signatures = self.signatures(secrets, id.as_bytes(), time.as_bytes(), body);
         let holds = |signature: &String| {
-            // White space may stand around Stripe's `=`.
+            // White space may surround the `=` in Stripe's header.
             let signature = signature.strip_prefix("v1=").unwrap_or(signature);
             let signature = signature.trim_end_matches('=');
             if self.is_hex() {
@@ -247,7 +249,7 @@ impl Scheme {
         now.is_ok_and(|now| now.abs_diff(time) <= Duration::from_secs(TOLERANCE_SECONDS))
     }
 
-    /// As they stand in the header, each by one of the secrets.
+    /// Returns the signatures as the header writes them, one for each secret.
     fn signatures(&self, secrets: u8, id: &[u8], time: &[u8], body: &[u8]) -> Vec<String> {
         let numbers = 0..secrets;
         match self.form {
@@ -311,7 +313,7 @@ fn secret(number: u8) -> Vec<u8> {
     vec![number + 1; 24 + usize::from(number)]
 }
 
-/// Taken as it is by those schemes whose secrets are texts.
+/// Returns a secret for schemes whose secrets are texts, which use it unchanged.
 fn text_secret(number: u8) -> String {
     format!("whsec_{}", STANDARD_NO_PAD.encode(secret(number)))
 }
@@ -340,7 +342,7 @@ fn standard(
     scheme.with_tolerance(Duration::from_secs(TOLERANCE_SECONDS))
 }
 
-/// The secret's bytes are what signs.
+/// Returns a secret whose bytes are the signing key.
 fn text_secret_of_bytes(number: u8) -> String {
     format!("whsec_{}", STANDARD.encode(secret(number)))
 }

@@ -1,15 +1,15 @@
-//! A body's members, read without the code that is under test.
+//! Reads the members of a body, without the code under test.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The names and values of a JSON object, in their order, repeats included.
+/// The names and values of a JSON object, in order, including repeated names.
 pub(super) struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Members<'a> {
-    /// The JSON text of the value that `name` has; `None` where it has none, or several.
+    /// Returns the JSON text of the value of `name`, or `None` if it has no value or several.
     pub(super) fn the_one(&self, name: &str) -> Option<&'a str> {
         let mut values = self.0.iter().filter(|(known, _)| known == name);
         match (values.next(), values.next()) {
@@ -43,7 +43,7 @@ impl<'de> Visitor<'de> for Object {
     }
 }
 
-/// How many objects and arrays of `json`, which is valid, are within one another.
+/// Returns how deeply objects and arrays are nested in `json`, which must be valid.
 pub(super) fn depth(json: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let (mut in_string, mut escaped) = (false, false);

@@ -1,4 +1,4 @@
-//! Which bodies are transactions, said without the code that is under test.
+//! Decides which bodies are valid transactions, without the code under test.
 
 use serde_json::value::RawValue;
 use webhook_server::transaction::MAX_NESTING;
@@ -6,7 +6,7 @@ use webhook_server::transaction::MAX_NESTING;
 use super::members::{Members, depth};
 use crate::decimal::Decimal;
 
-/// Whether `body` is a transaction; `None` where serde cannot tell.
+/// Returns whether `body` is a transaction, or `None` if serde cannot tell.
 pub(crate) fn is_transaction(body: &[u8]) -> Option<bool> {
     let body = super::text_of(body);
     let Ok(text) = str::from_utf8(body) else {
@@ -15,7 +15,7 @@ pub(crate) fn is_transaction(body: &[u8]) -> Option<bool> {
     if serde_json::from_str::<&RawValue>(text).is_err() {
         return Some(false);
     }
-    // That may be for a name that is no text, or for nesting too deep.
+    // The cause may be a name that is not a text, or nesting that is too deep.
     let members: Members<'_> = serde_json::from_str(text).ok()?;
     let holds = |name: &str, check: fn(&str) -> bool| {
         let Some(raw) = members.the_one(name) else {
@@ -52,12 +52,12 @@ fn is_amount(text: &str) -> bool {
     if !is_number || is_zero || exponent.parse::<i64>().is_err() {
         return false;
     }
-    // As they are written: zeros at the end count.
+    // Digits are counted as written, including zeros at the end.
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = [whole, fraction].concat();
     let written = digits.trim_start_matches('0').len();
     let Decimal { exponent, digits } = Decimal::read(text);
-    // A length fits.
+    // The length fits.
     let length = |length: usize| i128::try_from(length).unwrap_or(i128::MAX);
     let last = exponent + length(digits.len()) - length(written);
     length(written) + last.max(0) <= 28 && last >= -28
