@@ -190,14 +190,14 @@ macro_rules! conformance {
                 a_free_key_is_new
                 the_same_content_is_a_duplicate
                 other_content_is_a_conflict
-                the_fingerprint_alone_decides
+                only_the_fingerprint_is_compared
                 a_duplicate_does_not_reschedule
                 settled_events_keep_their_keys
                 leased_events_keep_their_keys
-                repeats_within_a_batch_are_judged_in_order
-                repeats_of_a_taken_key_are_judged_by_the_store
+                repeats_within_a_batch_are_compared_in_order
+                repeats_of_a_taken_key_are_compared_with_the_stored_event
                 the_same_key_of_another_kind_is_another_event
-                outcomes_answer_their_events
+                answers_are_in_the_order_of_events
                 a_large_batch_is_accepted
                 an_accepted_event_is_found_at_once
                 an_unknown_event_is_not_found
@@ -209,17 +209,17 @@ macro_rules! conformance {
                 a_backend_at_work_answers_a_ping
             }
             headers {
-                headers_are_kept_as_they_came
+                headers_are_kept_unchanged
                 headers_are_not_compared
                 later_attempts_have_the_same_headers
-                deleted_bodies_take_their_headers_along
+                headers_are_deleted_with_bodies
             }
             conflict {
                 conflicts_are_listed_latest_first
                 the_latest_conflict_bodies_are_kept
                 many_conflicts_within_a_batch_are_bounded
-                long_conflict_bodies_are_cut
-                without_conflicts_none_are_listed
+                long_conflict_bodies_are_truncated
+                events_without_conflicts_list_none
                 conflicts_belong_to_one_event
             }
             redelivery {
@@ -227,23 +227,23 @@ macro_rules! conformance {
                 a_redelivered_event_is_processed
                 redelivery_of_other_content_is_a_conflict
                 redelivery_requeues_nothing_else
-                redelivery_may_keep_what_failed
+                redelivery_may_keep_a_failed_event
                 redeliveries_within_a_batch_requeue_once
                 a_redelivered_event_waits_for_its_delay
             }
             claim {
-                nothing_to_claim_is_no_error
-                a_claim_brings_what_was_delivered
+                claiming_nothing_is_not_an_error
+                a_claim_returns_the_delivered_event
                 a_claim_counts_the_attempt
-                events_come_in_due_order
-                single_claims_come_in_due_order
-                a_far_event_is_not_claimed
+                events_are_claimed_in_due_order
+                single_claims_are_in_due_order
+                a_waiting_event_is_not_claimed
                 events_are_never_early
                 the_lag_is_the_time_since_due
-                other_kinds_are_left_alone
+                other_kinds_are_not_claimed
                 a_claim_keeps_to_its_limit
                 a_limit_may_exceed_all_events
-                a_large_claim_brings_each_event_once
+                a_large_claim_returns_each_event_once
                 a_leased_event_is_not_claimed_again
                 concurrent_claimers_share_the_events
                 claims_and_accepts_may_run_at_once
@@ -253,13 +253,13 @@ macro_rules! conformance {
                 after_next_due_the_event_is_due
             }
             kinds {
-                no_claims_have_no_answers
+                an_empty_claim_has_no_answers
                 claims_are_answered_in_their_order
                 no_kind_starves_another
                 each_kind_has_its_own_lease_and_attempts
-                next_due_is_told_of_each_kind
+                each_kind_has_its_own_next_due
                 two_hundred_kinds_are_claimed_in_one_call
-                a_wait_for_many_kinds_names_some_of_them
+                a_wait_for_many_kinds_returns_some_of_them
             }
             lease {
                 an_expired_lease_is_taken_over
@@ -267,25 +267,25 @@ macro_rules! conformance {
                 an_expired_lease_keeps_its_place
                 a_stale_lease_changes_nothing
                 a_stale_lease_does_not_undo_a_settlement
-                an_invented_lease_holds_nothing
-                an_extended_lease_runs_on
+                an_unknown_lease_is_lost
+                an_extended_lease_does_not_expire
                 an_extension_counts_from_now
-                an_expired_lease_nobody_took_is_renewed
-                an_expired_lease_nobody_took_settles
+                an_expired_lease_is_renewed_unless_claimed_again
+                an_expired_lease_settles_unless_claimed_again
                 extend_answers_each_lease
                 many_leases_are_extended_at_once
                 concurrent_takeovers_share_the_events
-                either_the_holder_or_the_taker_wins
+                either_the_holder_or_the_next_claimer_wins
             }
             budget {
                 crashes_spend_the_attempts
                 one_attempt_allows_one_crash
                 the_last_attempt_may_settle_late
-                the_last_attempt_is_not_cut_short
+                the_last_attempt_may_be_extended
                 retries_and_crashes_share_the_attempts
                 a_retry_beyond_the_attempts_is_not_leased
                 exhausted_events_count_towards_the_limit
-                a_greater_budget_gives_more_attempts
+                raising_max_attempts_gives_more_attempts
                 attempts_are_counted_per_event
             }
             settle {
@@ -294,7 +294,7 @@ macro_rules! conformance {
                 reasons_of_any_length_are_kept
                 a_second_settlement_changes_nothing
                 of_two_settlements_in_a_call_the_first_applies
-                a_mixed_batch_settles_each_for_itself
+                settlements_in_a_batch_are_independent
                 a_large_batch_is_settled
                 concurrent_settlements_apply_once
                 a_retry_waits_for_its_delay
@@ -313,24 +313,24 @@ macro_rules! conformance {
             admin {
                 kinds_are_sorted_without_duplicates
                 kinds_include_those_of_settled_events
-                pruned_kinds_are_forgotten
-                counts_say_where_events_stand
-                operators_see_one_kind_at_a_time
+                pruned_kinds_are_not_listed
+                counts_are_by_state
+                counts_and_lists_are_of_one_kind
                 the_lag_is_that_of_the_oldest_due_event
                 an_expired_lease_counts_as_lag
                 settled_events_have_no_lag
                 lists_are_of_one_state
                 pages_list_each_event_once
-                pages_go_on_after_any_id
-                what_was_settled_of_late_is_counted
+                pages_continue_after_any_id
+                recent_settlements_are_counted
             }
             requeue {
-                a_requeued_event_starts_afresh
+                a_requeued_event_starts_again
                 a_requeued_event_takes_a_new_place
                 a_requeued_event_has_all_its_attempts
                 leases_from_before_a_requeue_are_stale
                 only_failed_events_are_requeued
-                requeue_goes_by_kind_and_key
+                requeue_is_by_kind_and_key
                 concurrent_requeues_apply_once
             }
             make_due {
@@ -341,9 +341,9 @@ macro_rules! conformance {
                 an_ended_lease_is_stale_once_its_event_is_claimed
                 the_holder_of_an_ended_lease_may_settle_until_then
                 an_ended_lease_counts_as_a_lost_attempt
-                make_due_goes_by_kind_and_key
+                make_due_is_by_kind_and_key
                 concurrent_calls_make_each_event_due_once
-                lists_say_when_events_are_due
+                lists_show_when_events_are_due
                 lists_select_events_that_are_held_for_long
             }
             prune {
@@ -366,23 +366,23 @@ macro_rules! conformance {
             }
             pause {
                 a_paused_kind_accepts_and_is_not_claimed
-                a_resume_brings_everything_in_due_order
+                resumed_events_are_claimed_in_due_order
                 running_attempts_end_as_usual_while_paused
                 retries_of_a_paused_kind_wait
                 nothing_is_exhausted_while_paused
-                pauses_and_resumes_say_whether_they_changed_something
+                pause_and_resume_return_whether_they_changed_anything
                 paused_kinds_are_sorted_and_need_no_events
                 other_kinds_are_claimed_in_the_same_call
                 requeued_events_of_a_paused_kind_wait
                 events_made_due_of_a_paused_kind_wait
-                no_claim_after_a_pause_brings_events
+                claims_after_a_pause_return_no_events
                 concurrent_pauses_apply_once
             }
             failed_attempts {
-                what_never_failed_has_no_failed_attempts
+                events_without_failures_have_no_failed_attempts
                 failed_attempts_are_listed_latest_first
                 a_processed_event_keeps_its_failed_attempts
-                lost_attempts_are_failed_ones
+                lost_attempts_are_failed_attempts
                 a_late_settlement_is_kept_as_it_was
                 stale_settlements_are_not_kept
                 the_latest_failed_attempts_are_kept
@@ -392,13 +392,13 @@ macro_rules! conformance {
             names {
                 similar_keys_are_different
                 keys_are_never_interpreted
-                keys_of_every_plane_are_kept
+                keys_of_every_unicode_plane_are_kept
                 the_longest_keys_are_kept
                 unusual_kinds_are_kept
                 an_empty_body_is_kept
                 large_bodies_are_kept
                 bodies_need_not_be_text
-                bodies_of_every_plane_are_kept
+                bodies_of_every_unicode_plane_are_kept
                 bodies_are_never_interpreted
             }
             wakeup {
@@ -407,11 +407,11 @@ macro_rules! conformance {
                 a_waiting_worker_gets_events_that_come_back
                 a_waiting_worker_gets_an_event_made_due
                 a_waiting_worker_gets_the_events_of_a_resumed_kind
-                a_waiting_worker_takes_over
+                a_waiting_worker_takes_over_expired_leases
                 several_workers_may_wait
                 a_lost_wakeup_loses_no_event
                 polling_alone_finds_every_event
-                a_wait_may_be_dropped_and_begun_again
+                a_wait_may_be_dropped_and_repeated
                 workers_of_other_kinds_do_not_interfere
             }
             pipeline {
@@ -419,17 +419,17 @@ macro_rules! conformance {
                 concurrent_redeliveries_are_processed_once
                 a_conflicting_delivery_changes_nothing
                 a_failing_event_is_retried_until_it_succeeds
-                a_poison_event_fails_and_others_pass
-                workers_share_the_work_and_repeat_none_of_it
+                a_poison_event_fails_and_others_are_processed
+                workers_share_events_without_repeating_any
                 a_dead_workers_event_is_taken_over
                 an_event_that_kills_its_workers_fails
-                what_a_drain_hands_back_is_not_spent
+                events_released_by_a_drain_keep_their_attempts
                 an_unreadable_payload_spends_its_attempts
                 an_unreadable_payload_is_left_to_another_version
-                a_raw_handler_sees_what_was_delivered
-                handlers_accept_events_that_follow
+                a_raw_handler_gets_the_delivered_body
+                handlers_may_accept_follow_up_events
                 handlers_accept_events_until_they_end
-                an_idle_pipeline_has_nothing_left_to_do
+                an_idle_pipeline_has_settled_all_events
                 a_pipeline_deletes_old_events
             }
         }

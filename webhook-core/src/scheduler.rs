@@ -449,7 +449,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_are_cut_at_a_character_and_cleaned() {
+    fn reasons_are_truncated_and_cleaned() {
         assert_eq!(Reason::new("a\0b\nc").as_str(), "a b c");
         let long = Reason::new("é".repeat(MAX_REASON_BYTES));
         assert_eq!(long.as_str().len(), MAX_REASON_BYTES);
@@ -458,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_of_failures_come_back_from_their_texts() {
+    fn failure_reasons_are_restored_from_their_texts() {
         let lost = "ended without a result (crash or lost lease)";
         let exhausted =
             "attempts exhausted: the last one ended without a result (crash or lost lease)";

@@ -28,7 +28,7 @@ fn evicting() -> MemoryOptions {
 }
 
 #[test]
-fn by_default_no_key_is_forgotten() {
+fn no_event_is_evicted_by_default() {
     let options = MemoryOptions::default();
     assert_eq!(options.capacity, 1_000_000);
     assert_eq!(options.max_bytes, 1 << 30);
@@ -101,7 +101,7 @@ async fn a_store_may_have_no_room_at_all() {
 }
 
 #[tokio::test]
-async fn eviction_forgets_what_was_processed_first() {
+async fn eviction_removes_the_earliest_processed_events() {
     let store = MemoryStore::new(evicting());
     store
         .accept(&["a", "b", "c"].map(|name| event(name, "1")))
@@ -131,7 +131,7 @@ async fn eviction_forgets_what_was_processed_first() {
 }
 
 #[tokio::test]
-async fn eviction_spares_what_waits_is_leased_or_failed() {
+async fn eviction_keeps_waiting_leased_and_failed_events() {
     let store = MemoryStore::new(evicting());
     store.accept(&[event("failed", "1")]).await.unwrap();
     let lease = store.claim(&[claim()]).await.unwrap().remove(0).events[0].lease;
@@ -175,7 +175,7 @@ async fn eviction_makes_room_for_a_whole_batch_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn a_batch_is_judged_before_anything_is_evicted_for_it() {
+async fn a_batch_is_compared_before_anything_is_evicted_for_it() {
     let store = MemoryStore::new(evicting());
     for name in ["a", "b", "c"] {
         process(&store, name).await;
@@ -189,7 +189,7 @@ async fn a_batch_is_judged_before_anything_is_evicted_for_it() {
 }
 
 #[tokio::test]
-async fn eviction_looks_at_all_kinds() {
+async fn eviction_covers_all_kinds() {
     let store = MemoryStore::new(evicting());
     process(&store, "a").await;
     let mut other = ["x", "y", "z"].map(|name| event(name, "1"));
@@ -297,7 +297,7 @@ async fn reasons_of_failed_attempts_count_as_bytes() {
 }
 
 #[tokio::test]
-async fn stored_bodies_do_not_keep_the_buffers_alive_that_they_came_in() {
+async fn stored_bodies_do_not_keep_receive_buffers_alive() {
     struct Buffer {
         _held: Arc<()>,
     }
@@ -351,7 +351,7 @@ async fn eviction_makes_room_in_bytes() {
 }
 
 #[tokio::test]
-async fn pruned_events_and_deleted_bodies_give_their_bytes_back() {
+async fn pruning_and_deleting_bodies_release_bytes() {
     let store = MemoryStore::new(small());
     for round in 0..20 {
         let key = round.to_string();

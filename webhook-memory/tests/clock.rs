@@ -18,7 +18,7 @@ const NANOSECOND: Duration = Duration::from_nanos(1);
 const LEASE: Duration = Duration::from_secs(120);
 
 #[tokio::test(start_paused = true)]
-async fn thirty_seconds_are_thirty_seconds() {
+async fn delays_are_exact() {
     let store = MemoryStore::default();
     store.accept(&[event("a", 30 * SECOND)]).await.unwrap();
     assert_eq!(claim(&store).await.next_due, Some(30 * SECOND));
@@ -38,7 +38,7 @@ async fn thirty_seconds_are_thirty_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_runs_out_to_the_nanosecond() {
+async fn leases_expire_exactly() {
     let store = MemoryStore::default();
     store.accept(&[event("a", SECOND)]).await.unwrap();
     advance(3 * SECOND).await;
@@ -82,7 +82,7 @@ async fn prune_counts_from_the_settlement() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn times_beyond_all_clocks_are_never() {
+async fn durations_beyond_the_clock_never_pass() {
     let store = MemoryStore::default();
     advance(SECOND).await;
     let batch = [event("never", Duration::MAX), event("now", Duration::ZERO)];
@@ -153,7 +153,7 @@ async fn a_wait_ends_without_a_poll() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_goes_on_where_there_is_no_news() {
+async fn a_wait_continues_until_an_event_falls_due_earlier() {
     let store = MemoryStore::default();
     store.accept(&[event("a", 10 * SECOND)]).await.unwrap();
     assert_eq!(claim(&store).await.next_due, Some(10 * SECOND));
@@ -205,7 +205,7 @@ async fn only_a_resume_wakes_workers_of_a_paused_kind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn news_is_kept_for_those_who_ask_later() {
+async fn wakeups_are_kept_for_later_waits() {
     let store = MemoryStore::default();
     assert_eq!(claim(&store).await, Claimed::default());
     store.accept(&[event("a", SECOND)]).await.unwrap();
@@ -218,7 +218,7 @@ async fn news_is_kept_for_those_who_ask_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn everybody_who_waits_is_woken() {
+async fn all_waiting_workers_are_woken() {
     let store = MemoryStore::default();
     let waiting: Vec<_> = (0..5)
         .map(|_| {
@@ -236,7 +236,7 @@ async fn everybody_who_waits_is_woken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_was_told_of_nothing_learns_of_anothers_lease() {
+async fn idle_claimer_is_woken_for_the_lease_of_another() {
     let store = MemoryStore::default();
     assert_eq!(claim(&store).await, Claimed::default());
     let waiting = tokio::spawn({

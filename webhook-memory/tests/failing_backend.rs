@@ -58,7 +58,9 @@ impl Subject for Failing {
     expected = "`Scheduler::claim` keeps failing: Unavailable { source: Custom { kind: \
                            Other, error: \"out of order\" } }"
 )]
-async fn a_case_with_a_worker_says_that_claims_fail() {
-    conformance::run::<Failing, _>(conformance::pipeline::a_poison_event_fails_and_others_pass)
-        .await;
+async fn a_case_reports_failing_claims() {
+    conformance::run::<Failing, _>(
+        conformance::pipeline::a_poison_event_fails_and_others_are_processed,
+    )
+    .await;
 }

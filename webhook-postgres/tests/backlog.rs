@@ -38,7 +38,7 @@ async fn settle(store: &PgStore, claimed: &[ClaimedEvent]) {
 /// middle of a drain, is found: an event whose transaction began before and committed late, a
 /// lease of another process that ran out, a lease that was handed back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_left_behind() {
+async fn drained_backlog_leaves_no_rows() {
     let inbox = Inbox::direct().await;
     let mut old = inbox.database.connection().await;
     let mut old = old

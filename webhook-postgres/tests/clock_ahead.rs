@@ -76,7 +76,7 @@ async fn events_and_leases_from_a_clock_ahead_are_found_and_made_due() {
 }
 
 #[tokio::test]
-async fn an_expired_lease_on_an_event_due_far_ahead_is_no_obstacle() {
+async fn an_expired_lease_on_a_far_event_does_not_block_claims() {
     let inbox = Inbox::direct().await;
     inbox.accept("a").await;
     assert_eq!(inbox::claim_up_to(&inbox.store, 1).await.events.len(), 1);

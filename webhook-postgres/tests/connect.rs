@@ -15,7 +15,7 @@ use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{PgError, PgOptions, PgStore, Pooler, sqlx};
 
 #[tokio::test]
-async fn a_pooler_is_found_out() {
+async fn a_pooler_is_detected() {
     let inbox = Inbox::direct().await;
     assert_eq!(inbox.store.pooler(), Pooler::None);
     let pooled = PgStore::connect(inbox.database.pooler_url()).await.unwrap();
@@ -259,7 +259,7 @@ async fn a_store_may_share_the_apps_pool() {
 
 /// Where the database's default is to lose the last commits in a crash, a store's sessions do not.
 #[tokio::test]
-async fn what_is_accepted_is_durable_whatever_the_database_prefers() {
+async fn accepted_events_are_durable_despite_database_settings() {
     assert_commits("off", None, "on").await;
 }
 
@@ -318,7 +318,7 @@ async fn assert_commits(default: &str, parameter: Option<&str>, expected: &str) 
 
 /// TLS by `sslmode`, to the server of `scripts/test`, whose certificate its own authority signed.
 #[tokio::test]
-async fn tls_is_as_sslmode_says() {
+async fn tls_follows_sslmode() {
     let authority = std::env::var("TEST_DATABASE_CA")
         .expect("TEST_DATABASE_CA names no certificate: run the tests by scripts/test");
     let database = TestDatabase::create().await;

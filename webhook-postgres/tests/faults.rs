@@ -175,14 +175,14 @@ async fn survives_callers_that_go_away(inbox: Inbox, url: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_may_go_away() {
+async fn calls_may_be_dropped() {
     let inbox = Inbox::direct().await;
     let url = inbox.database.url().to_owned();
     survives_callers_that_go_away(inbox, &url).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn callers_may_go_away_through_a_pooler() {
+async fn calls_may_be_dropped_through_a_pooler() {
     let inbox = Inbox::pooled().await;
     let url = inbox.database.pooler_url().to_owned();
     survives_callers_that_go_away(inbox, &url).await;
@@ -348,7 +348,7 @@ async fn a_silent_network_is_survived() {
 
 /// What the database will never take is refused, and nothing of its batch is stored.
 #[tokio::test]
-async fn what_the_database_refuses_is_told_from_what_it_cannot_do_now() {
+async fn refused_data_and_outages_are_different_errors() {
     let inbox = Inbox::direct().await;
     let mut connection = inbox.database.connection().await;
     sqlx::raw_sql("ALTER TABLE webhook.events ADD CHECK (body <> 'poison')")
@@ -370,7 +370,7 @@ async fn what_the_database_refuses_is_told_from_what_it_cannot_do_now() {
 
 /// A deadlock that somebody else's transaction takes part in is run again, not answered.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn deadlocks_are_run_again() {
+async fn deadlocked_statements_run_again() {
     let inbox = Inbox::direct().await;
     let mut options: PgOptions = inbox.database.url().parse().unwrap();
     options.statement_timeout = DEADLINE;

@@ -29,7 +29,7 @@ async fn refused_after(sql: &str) -> String {
 }
 
 #[tokio::test]
-async fn migrate_refuses_what_it_has_not_made_and_names_it() {
+async fn migrate_refuses_and_names_foreign_objects() {
     let table = "CREATE SCHEMA webhook; CREATE TABLE webhook.events (id bigint);";
     for (sql, named) in [
         (
@@ -83,7 +83,7 @@ async fn migrate_refuses_what_it_has_not_made_and_names_it() {
 
 /// What is put into a migrated schema is refused by a migration that has nothing else to do.
 #[tokio::test]
-async fn migrate_refuses_what_was_added_to_a_migrated_schema() {
+async fn migrate_refuses_foreign_objects_in_a_migrated_schema() {
     let function = "CREATE FUNCTION public.t() RETURNS trigger LANGUAGE plpgsql AS
                     'BEGIN RETURN NULL; END';";
     for (add, remove, named) in [

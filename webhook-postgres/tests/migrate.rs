@@ -188,7 +188,7 @@ async fn a_migrated_schema_needs_no_rights_to_change_it() {
 }
 
 #[tokio::test]
-async fn what_an_older_version_stored_is_kept() {
+async fn events_of_an_older_version_are_kept() {
     let database = TestDatabase::create().await;
     let mut connection = database.connection().await;
     run(

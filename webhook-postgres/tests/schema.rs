@@ -139,7 +139,7 @@ async fn an_inbox_takes_part_in_an_apps_transaction() {
 }
 
 #[tokio::test]
-async fn what_others_have_in_the_schema_is_refused_whatever_its_name() {
+async fn foreign_objects_are_refused_in_a_schema_of_any_name() {
     let database = TestDatabase::create().await;
     let mut connection = database.connection().await;
     let sql = "CREATE SCHEMA orders; CREATE TABLE orders.parcels ()";

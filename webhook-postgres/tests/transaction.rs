@@ -159,7 +159,7 @@ async fn senders_wait_for_the_apps_decision() {
 }
 
 #[tokio::test]
-async fn the_effect_and_the_settlement_are_one() {
+async fn the_effect_and_the_settlement_commit_together() {
     let inbox = Inbox::direct().await;
     let mut app = with_ledger(&inbox).await;
     inbox.accept("a").await;
@@ -235,7 +235,7 @@ async fn an_effect_is_settled_with_its_event_or_rolled_back() {
 /// The handler dies between its writes and its commit: neither those nor the settlement are left,
 /// and the next attempt does both.
 #[tokio::test]
-async fn a_crash_between_leaves_neither() {
+async fn a_crash_before_the_commit_leaves_neither() {
     let inbox = Inbox::direct().await;
     let mut app = with_ledger(&inbox).await;
     inbox.accept("a").await;
@@ -345,7 +345,7 @@ async fn a_stale_handler_rolls_its_writes_back() {
 /// While one handler sits in its transaction, the leases of all others are renewed, and its own
 /// event is nobody else's, even when its lease runs out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_long_transaction_keeps_nobody_waiting() {
+async fn a_long_transaction_does_not_block_others() {
     let inbox = Inbox::direct().await;
     let mut app = with_ledger(&inbox).await;
     inbox.store.accept(&[event("a"), event("b")]).await.unwrap();
@@ -395,7 +395,7 @@ async fn a_long_transaction_keeps_nobody_waiting() {
 
 /// Both go through a pooler as well, on a connection of the app's that is one.
 #[tokio::test]
-async fn through_a_pooler_it_is_the_same() {
+async fn effects_and_settlements_commit_together_through_a_pooler() {
     let inbox = Inbox::pooled().await;
     drop(with_ledger(&inbox).await);
     let options: webhook_postgres::PgOptions = inbox.database.pooler_url().parse().unwrap();

@@ -263,7 +263,7 @@ async fn waiting_costs_no_queries() {
 
 /// Announced after the commit, what was accepted in the app's transaction wakes workers.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_app_accepted_may_be_announced() {
+async fn notify_wakes_workers_for_events_of_the_app() {
     let inbox = Inbox::direct().await;
     let worker = PgStore::connect(inbox.database.url()).await.unwrap();
     listening(&inbox, &worker).await;

@@ -59,7 +59,7 @@ pub async fn other_content_is_a_conflict(backend: Backend) {
 }
 
 /// The content is compared with what the store holds, whatever the bytes of the body.
-pub async fn the_fingerprint_alone_decides(backend: Backend) {
+pub async fn only_the_fingerprint_is_compared(backend: Backend) {
     let mut first = event("a", "the same bytes");
     first.envelope.fingerprint = Fingerprint::from_bytes([0; 32]);
     let mut second = first.clone();
@@ -113,7 +113,7 @@ pub async fn leased_events_keep_their_keys(backend: Backend) {
 }
 
 /// Repeats of a free key within a batch are judged in their order.
-pub async fn repeats_within_a_batch_are_judged_in_order(backend: Backend) {
+pub async fn repeats_within_a_batch_are_compared_in_order(backend: Backend) {
     let batch = [
         event("a", "1"),
         event("b", "1"),
@@ -141,7 +141,7 @@ pub async fn repeats_within_a_batch_are_judged_in_order(backend: Backend) {
 }
 
 /// Repeats of a key that is taken are each compared with what is stored.
-pub async fn repeats_of_a_taken_key_are_judged_by_the_store(backend: Backend) {
+pub async fn repeats_of_a_taken_key_are_compared_with_the_stored_event(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let batch = [
         event("a", "2"),
@@ -183,7 +183,7 @@ pub async fn the_same_key_of_another_kind_is_another_event(backend: Backend) {
 }
 
 /// Outcome *i* answers event *i*, however a backend orders its work.
-pub async fn outcomes_answer_their_events(backend: Backend) {
+pub async fn answers_are_in_the_order_of_events(backend: Backend) {
     let stored: Vec<_> = ["m", "c", "x"].map(|name| event(name, name)).into();
     backend.accept_new(&stored).await;
     let batch = [

@@ -43,7 +43,7 @@ pub async fn kinds_include_those_of_settled_events(backend: Backend) {
 }
 
 /// A kind is no longer listed once its last event is pruned, and is listed again after the next accept.
-pub async fn pruned_kinds_are_forgotten(backend: Backend) {
+pub async fn pruned_kinds_are_not_listed(backend: Backend) {
     settled_of(&backend, "failed", failed("broken")).await;
     settled_of(&backend, "processed", Outcome::Processed).await;
     settled_of(&backend, "both", Outcome::Processed).await;
@@ -70,7 +70,7 @@ pub async fn pruned_kinds_are_forgotten(backend: Backend) {
 }
 
 /// Every event is counted once, where it stands.
-pub async fn counts_say_where_events_stand(backend: Backend) {
+pub async fn counts_are_by_state(backend: Backend) {
     assert_eq!(counts(&backend).await, Counts::default());
     backend
         .settled("processed-1", "1", Outcome::Processed)
@@ -113,7 +113,7 @@ pub async fn counts_say_where_events_stand(backend: Backend) {
 }
 
 /// Counts, lag and lists are those of one kind.
-pub async fn operators_see_one_kind_at_a_time(backend: Backend) {
+pub async fn counts_and_lists_are_of_one_kind(backend: Backend) {
     let other = kind_named("other");
     let batch = [event_of(&other, "a", "1"), event_of(&other, "b", "1")];
     backend.accept_new(&batch).await;
@@ -215,7 +215,7 @@ pub async fn pages_list_each_event_once(backend: Backend) {
 }
 
 /// Reading on after an event that has moved or is gone.
-pub async fn pages_go_on_after_any_id(backend: Backend) {
+pub async fn pages_continue_after_any_id(backend: Backend) {
     for name in ["a", "b", "c", "d"] {
         backend.accept_new(&[event(name, "1")]).await;
     }
@@ -238,7 +238,7 @@ pub async fn pages_go_on_after_any_id(backend: Backend) {
 }
 
 /// Settlements are counted by their age, their state and their kind.
-pub async fn what_was_settled_of_late_is_counted(backend: Backend) {
+pub async fn recent_settlements_are_counted(backend: Backend) {
     let settled = async |within| {
         let settled = backend.admin.settled(&kind(), within).await;
         settled.expect("settled")

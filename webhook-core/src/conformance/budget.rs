@@ -50,7 +50,7 @@ pub async fn the_last_attempt_may_settle_late(backend: Backend) {
 }
 
 /// The last attempt is as long as its lease, however long it is extended.
-pub async fn the_last_attempt_is_not_cut_short(backend: Backend) {
+pub async fn the_last_attempt_may_be_extended(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let held = backend.claim_one(&crashing(1, 1)).await;
     let extended = backend.extend(&[held.lease], LONG).await;
@@ -122,7 +122,7 @@ pub async fn exhausted_events_count_towards_the_limit(backend: Backend) {
 }
 
 /// The budget is the claim's: with more attempts allowed, the event goes on.
-pub async fn a_greater_budget_gives_more_attempts(backend: Backend) {
+pub async fn raising_max_attempts_gives_more_attempts(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     backend.claim_one(&crashing(1, 1)).await;
     let next = backend.claim_one(&crashing(1, 2)).await;

@@ -11,12 +11,12 @@ use super::steps::*;
 use crate::{Attempt, Claim, Claimed, NewEvent, Outcome, State};
 
 /// Where there is nothing, there is nothing to claim and nothing to wait for.
-pub async fn nothing_to_claim_is_no_error(backend: Backend) {
+pub async fn claiming_nothing_is_not_an_error(backend: Backend) {
     assert_eq!(backend.claim(&up_to(5)).await, Claimed::default());
 }
 
 /// A claim brings what was delivered, as a first attempt.
-pub async fn a_claim_brings_what_was_delivered(backend: Backend) {
+pub async fn a_claim_returns_the_delivered_event(backend: Backend) {
     let event = event("a", "the body");
     backend.accept_new(std::slice::from_ref(&event)).await;
     let id = backend.record("a").await.id;
@@ -38,7 +38,7 @@ pub async fn a_claim_counts_the_attempt(backend: Backend) {
 }
 
 /// Events come in the order of their due times, not in that of their acceptance.
-pub async fn events_come_in_due_order(backend: Backend) {
+pub async fn events_are_claimed_in_due_order(backend: Backend) {
     let ms = Duration::from_millis;
     let batch = [
         event_in(ms(120), "third", "1"),
@@ -54,7 +54,7 @@ pub async fn events_come_in_due_order(backend: Backend) {
 }
 
 /// The same where each claim brings one.
-pub async fn single_claims_come_in_due_order(backend: Backend) {
+pub async fn single_claims_are_in_due_order(backend: Backend) {
     let delays = [40, 0, 20, 60].map(Duration::from_millis);
     for delay in delays {
         let name = format!("due-after-{delay:?}");
@@ -73,7 +73,7 @@ pub async fn single_claims_come_in_due_order(backend: Backend) {
 }
 
 /// What is due in an hour is not claimed now, and the claim says when it will be.
-pub async fn a_far_event_is_not_claimed(backend: Backend) {
+pub async fn a_waiting_event_is_not_claimed(backend: Backend) {
     let before = Instant::now();
     backend.accept_new(&[event_in(LONG, "a", "1")]).await;
     let claimed = backend.claim(&up_to(1)).await;
@@ -122,7 +122,7 @@ pub async fn the_lag_is_the_time_since_due(backend: Backend) {
 }
 
 /// Events of other kinds are neither claimed nor waited for.
-pub async fn other_kinds_are_left_alone(backend: Backend) {
+pub async fn other_kinds_are_not_claimed(backend: Backend) {
     let other = kind_named("other");
     let far = NewEvent {
         delay: LONG,
@@ -162,7 +162,7 @@ pub async fn a_limit_may_exceed_all_events(backend: Backend) {
 }
 
 /// Two thousand events in one claim.
-pub async fn a_large_claim_brings_each_event_once(backend: Backend) {
+pub async fn a_large_claim_returns_each_event_once(backend: Backend) {
     backend.accept_new(&events(2_000)).await;
     let claimed = backend.claim(&up_to(2_000)).await.events;
     let distinct: HashSet<_> = keys(&claimed).into_iter().collect();

@@ -54,7 +54,7 @@ pub async fn many_conflicts_within_a_batch_are_bounded(backend: Backend) {
 }
 
 /// A conflicting body beyond the limit is cut, and its length is kept.
-pub async fn long_conflict_bodies_are_cut(backend: Backend) {
+pub async fn long_conflict_bodies_are_truncated(backend: Backend) {
     let lengths = [
         0,
         1,
@@ -79,7 +79,7 @@ pub async fn long_conflict_bodies_are_cut(backend: Backend) {
 }
 
 /// An event without conflicts has none to list, and neither has an event that does not exist.
-pub async fn without_conflicts_none_are_listed(backend: Backend) {
+pub async fn events_without_conflicts_list_none(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     backend.accept(&[event("a", "1")]).await;
     assert_eq!(conflicts(&backend, "a").await, []);

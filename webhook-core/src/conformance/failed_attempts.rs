@@ -7,7 +7,7 @@ use super::steps::*;
 use crate::{Claim, FailedAttempt, FailureReason, MAX_FAILED_ATTEMPTS, Outcome, Requeued};
 
 /// An event that never failed has none, nor has one that does not exist.
-pub async fn what_never_failed_has_no_failed_attempts(backend: Backend) {
+pub async fn events_without_failures_have_no_failed_attempts(backend: Backend) {
     backend.settled("good", "1", Outcome::Processed).await;
     backend.accept_new(&[event("leased", "1")]).await;
     backend.claim_one(&up_to(1)).await;
@@ -45,7 +45,7 @@ pub async fn a_processed_event_keeps_its_failed_attempts(backend: Backend) {
 }
 
 /// A lease that ran out is an attempt that failed, from the next claim on, the exhausting one too.
-pub async fn lost_attempts_are_failed_ones(backend: Backend) {
+pub async fn lost_attempts_are_failed_attempts(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let claim = Claim {
         lease: SHORT,

@@ -41,7 +41,7 @@ fn most() -> Headers {
 }
 
 /// Headers of each event of a batch come back with it, byte for byte, wherever it is read.
-pub async fn headers_are_kept_as_they_came(backend: Backend) {
+pub async fn headers_are_kept_unchanged(backend: Backend) {
     let expected = [
         ("a", Headers::new()),
         ("b", odd()),
@@ -115,7 +115,7 @@ pub async fn later_attempts_have_the_same_headers(backend: Backend) {
 }
 
 /// Headers are deleted with the body: they may say as much.
-pub async fn deleted_bodies_take_their_headers_along(backend: Backend) {
+pub async fn headers_are_deleted_with_bodies(backend: Backend) {
     backend.accept_new(&[with_headers("a", odd())]).await;
     let event = backend.claim_one(&up_to(1)).await;
     backend.settle_one(event.lease, Outcome::Processed).await;

@@ -24,7 +24,7 @@ fn events_of(kind: &Kind, count: usize) -> Vec<NewEvent> {
 }
 
 /// No claims are answered with nothing.
-pub async fn no_claims_have_no_answers(backend: Backend) {
+pub async fn an_empty_claim_has_no_answers(backend: Backend) {
     assert_eq!(backend.claim_all(&[]).await, []);
 }
 
@@ -89,7 +89,7 @@ pub async fn each_kind_has_its_own_lease_and_attempts(backend: Backend) {
 }
 
 /// When the next event falls due is told of each kind.
-pub async fn next_due_is_told_of_each_kind(backend: Backend) {
+pub async fn each_kind_has_its_own_next_due(backend: Backend) {
     let [m, b, z, a] = kinds();
     for (kind, delay) in [(&m, LONG), (&b, 3 * LONG)] {
         let event = NewEvent {
@@ -133,7 +133,7 @@ pub async fn two_hundred_kinds_are_claimed_in_one_call(backend: Backend) {
 }
 
 /// A wait for many kinds tells of some of them, and never of others.
-pub async fn a_wait_for_many_kinds_names_some_of_them(backend: Backend) {
+pub async fn a_wait_for_many_kinds_returns_some_of_them(backend: Backend) {
     let kinds = kinds();
     let claims: Vec<_> = kinds.iter().map(|kind| of(kind, 1)).collect();
     for (place, kind) in kinds.iter().enumerate() {

@@ -90,7 +90,7 @@ pub async fn a_stale_lease_does_not_undo_a_settlement(backend: Backend) {
 }
 
 /// A lease nobody was given holds nothing.
-pub async fn an_invented_lease_holds_nothing(backend: Backend) {
+pub async fn an_unknown_lease_is_lost(backend: Backend) {
     let batch = [event("a", "1"), event("b", "1"), event_in(LONG, "c", "1")];
     backend.accept_new(&batch).await;
     let held = backend.claim_within(&up_to(2), 2).await;
@@ -128,7 +128,7 @@ pub async fn an_invented_lease_holds_nothing(backend: Backend) {
 }
 
 /// An extended lease keeps the event from others beyond its first end.
-pub async fn an_extended_lease_runs_on(backend: Backend) {
+pub async fn an_extended_lease_does_not_expire(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let held = backend.claim_one(&briefly(1)).await;
     assert_eq!(
@@ -157,7 +157,7 @@ pub async fn an_extension_counts_from_now(backend: Backend) {
 }
 
 /// A lease that ran out unnoticed is renewed, and holds again.
-pub async fn an_expired_lease_nobody_took_is_renewed(backend: Backend) {
+pub async fn an_expired_lease_is_renewed_unless_claimed_again(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let held = backend.claim_one(&briefly(1)).await;
     backend.pass(PAST_SHORT).await;
@@ -171,7 +171,7 @@ pub async fn an_expired_lease_nobody_took_is_renewed(backend: Backend) {
 }
 
 /// A lease that ran out unnoticed still settles: nobody else began the work.
-pub async fn an_expired_lease_nobody_took_settles(backend: Backend) {
+pub async fn an_expired_lease_settles_unless_claimed_again(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let held = backend.claim_one(&briefly(1)).await;
     backend.pass(PAST_SHORT).await;
@@ -255,7 +255,7 @@ pub async fn concurrent_takeovers_share_the_events(backend: Backend) {
 }
 
 /// A heartbeat and a takeover at once: one of them wins, never both.
-pub async fn either_the_holder_or_the_taker_wins(backend: Backend) {
+pub async fn either_the_holder_or_the_next_claimer_wins(backend: Backend) {
     for round in 0..10 {
         let name = format!("round-{round}");
         backend.accept_new(&[event(&name, "1")]).await;

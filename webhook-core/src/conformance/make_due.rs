@@ -139,7 +139,7 @@ pub async fn an_ended_lease_counts_as_a_lost_attempt(backend: Backend) {
 }
 
 /// An event of another kind with the same key is another event.
-pub async fn make_due_goes_by_kind_and_key(backend: Backend) {
+pub async fn make_due_is_by_kind_and_key(backend: Backend) {
     backend.accept_new(&[event_in(LONG, "a", "1")]).await;
     let before = backend.record("a").await;
     let elsewhere = EventRef {
@@ -181,7 +181,7 @@ pub async fn concurrent_calls_make_each_event_due_once(backend: Backend) {
 }
 
 /// Records and lists say when an event falls due, and until when it is held.
-pub async fn lists_say_when_events_are_due(backend: Backend) {
+pub async fn lists_show_when_events_are_due(backend: Backend) {
     backend.settled("settled", "1", Outcome::Processed).await;
     let settled = backend.record("settled").await;
     assert_eq!((settled.due_at, settled.leased_until), (None, None));

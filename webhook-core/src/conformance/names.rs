@@ -83,7 +83,7 @@ pub async fn keys_are_never_interpreted(backend: Backend) {
 }
 
 /// Keys with a character of every Unicode plane, those never assigned included.
-pub async fn keys_of_every_plane_are_kept(backend: Backend) {
+pub async fn keys_of_every_unicode_plane_are_kept(backend: Backend) {
     let mut names: Vec<String> = planes().map(String::from).collect();
     names.push(planes().collect());
     // The ends of what UTF-8 writes in two, three and four bytes, and noncharacters.
@@ -169,7 +169,7 @@ pub async fn bodies_need_not_be_text(backend: Backend) {
 }
 
 /// Bodies with characters of every Unicode plane.
-pub async fn bodies_of_every_plane_are_kept(backend: Backend) {
+pub async fn bodies_of_every_unicode_plane_are_kept(backend: Backend) {
     let mut bodies: Vec<_> = planes().map(|c| c.to_string().into_bytes()).collect();
     bodies.push(planes().collect::<String>().into_bytes());
     kept(&backend, bodies).await;

@@ -37,7 +37,7 @@ pub async fn a_paused_kind_accepts_and_is_not_claimed(backend: Backend) {
 }
 
 /// Events come in the order of their due times after a resume, those included whose lease ran out meanwhile.
-pub async fn a_resume_brings_everything_in_due_order(backend: Backend) {
+pub async fn resumed_events_are_claimed_in_due_order(backend: Backend) {
     backend.accept_new(&[event("leased", "1")]).await;
     let lost = backend.claim_one(&briefly(1)).await;
     backend.accept_new(&[event("before", "1")]).await;
@@ -144,7 +144,7 @@ pub async fn nothing_is_exhausted_while_paused(backend: Backend) {
 }
 
 /// The second of two pauses changes nothing, and one resume ends both; so it is with resumes.
-pub async fn pauses_and_resumes_say_whether_they_changed_something(backend: Backend) {
+pub async fn pause_and_resume_return_whether_they_changed_anything(backend: Backend) {
     assert!(!backend.resume(&kind()).await, "it was never paused");
     for _ in 0..2 {
         assert!(backend.pause(&kind()).await);
@@ -240,7 +240,7 @@ pub async fn events_made_due_of_a_paused_kind_wait(backend: Backend) {
 
 /// Workers that claim all the time get nothing by claims that began after the pause, and the resume brings
 /// each event once.
-pub async fn no_claim_after_a_pause_brings_events(backend: Backend) {
+pub async fn claims_after_a_pause_return_no_events(backend: Backend) {
     const EVENTS: usize = 400;
     backend.accept_new(&events(EVENTS)).await;
     let paused = Arc::new(AtomicBool::new(false));

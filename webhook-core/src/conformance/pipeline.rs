@@ -217,7 +217,7 @@ pub async fn a_failing_event_is_retried_until_it_succeeds(backend: Backend) {
 }
 
 /// An event whose handler panics every time ends as failed, and does not stop others.
-pub async fn a_poison_event_fails_and_others_pass(backend: Backend) {
+pub async fn a_poison_event_fails_and_others_are_processed(backend: Backend) {
     let inbox = inbox(&backend, Duration::ZERO);
     deliver(&inbox, "poison=1").await;
     deliver(&inbox, "sound=1").await;
@@ -237,7 +237,7 @@ pub async fn a_poison_event_fails_and_others_pass(backend: Backend) {
 }
 
 /// Several workers share the work, and none does what another has done.
-pub async fn workers_share_the_work_and_repeat_none_of_it(backend: Backend) {
+pub async fn workers_share_events_without_repeating_any(backend: Backend) {
     const EVENTS: usize = 500;
     let inbox = inbox(&backend, Duration::ZERO);
     let bodies: Vec<_> = (0..EVENTS).map(|n| format!("key-{n}=1")).collect();
@@ -285,7 +285,7 @@ pub async fn an_event_that_kills_its_workers_fails(backend: Backend) {
 
 /// What a worker hands back when it is shut down is done by another at once, as if it had never
 /// been begun.
-pub async fn what_a_drain_hands_back_is_not_spent(backend: Backend) {
+pub async fn events_released_by_a_drain_keep_their_attempts(backend: Backend) {
     let inbox = inbox(&backend, Duration::ZERO);
     deliver(&inbox, "a=1").await;
     let begun = Seen::default();
@@ -394,7 +394,7 @@ fn pipeline(backend: &Backend) -> PipelineBuilder {
 }
 
 /// A handler of raw events has the body and the headers byte for byte, and knows which event it is.
-pub async fn a_raw_handler_sees_what_was_delivered(backend: Backend) {
+pub async fn a_raw_handler_gets_the_delivered_body(backend: Backend) {
     let (tell, mut told) = mpsc::channel(1);
     let handler = move |event: RawEvent| {
         let tell = tell.clone();
@@ -426,7 +426,7 @@ pub async fn a_raw_handler_sees_what_was_delivered(backend: Backend) {
 }
 
 /// A handler accepts further events through the inbox of its pipeline.
-pub async fn handlers_accept_events_that_follow(backend: Backend) {
+pub async fn handlers_may_accept_follow_up_events(backend: Backend) {
     let seen = Seen::default();
     let note = seen.clone();
     let handler = move |event: Event<Note>| {
@@ -448,7 +448,7 @@ pub async fn handlers_accept_events_that_follow(backend: Backend) {
 }
 
 /// A pipeline is idle once all that was accepted has ended, with its retries and what followed.
-pub async fn an_idle_pipeline_has_nothing_left_to_do(backend: Backend) {
+pub async fn an_idle_pipeline_has_settled_all_events(backend: Backend) {
     let seen = Seen::default();
     let note = seen.clone();
     let handler = move |event: Event<Note>| {

@@ -82,7 +82,7 @@ pub async fn redelivery_requeues_nothing_else(backend: Backend) {
 }
 
 /// Where the app did not turn it on, a failed event stays failed.
-pub async fn redelivery_may_keep_what_failed(backend: Backend) {
+pub async fn redelivery_may_keep_a_failed_event(backend: Backend) {
     backend.settled("a", "1", failed("broken")).await;
     let before = backend.record("a").await;
     let accepted = backend.accept(&[event("a", "1")]).await;

@@ -5,7 +5,7 @@ use super::steps::*;
 use crate::{Attempt, Claim, EventRef, Extended, Outcome, Requeued, Settled, State};
 
 /// A requeued event is due now, with all its attempts, and without its reason.
-pub async fn a_requeued_event_starts_afresh(backend: Backend) {
+pub async fn a_requeued_event_starts_again(backend: Backend) {
     backend.accept_new(&[event_in(SHORT, "a", "1")]).await;
     let claimed = backend.claim_one(&up_to(1)).await;
     backend.settle_one(claimed.lease, failed("broken")).await;
@@ -116,7 +116,7 @@ pub async fn only_failed_events_are_requeued(backend: Backend) {
 }
 
 /// A failed event of another kind is another event.
-pub async fn requeue_goes_by_kind_and_key(backend: Backend) {
+pub async fn requeue_is_by_kind_and_key(backend: Backend) {
     backend.settled("a", "1", failed("broken")).await;
     let elsewhere = EventRef {
         kind: kind_named("other"),

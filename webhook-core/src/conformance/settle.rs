@@ -83,7 +83,7 @@ pub async fn of_two_settlements_in_a_call_the_first_applies(backend: Backend) {
 }
 
 /// Every outcome in one call, stale leases among them: each is answered for itself.
-pub async fn a_mixed_batch_settles_each_for_itself(backend: Backend) {
+pub async fn settlements_in_a_batch_are_independent(backend: Backend) {
     assert_eq!(backend.settle(&[]).await, []);
     backend.accept_new(&[event("stale", "1")]).await;
     let brief = Claim {

@@ -88,7 +88,7 @@ pub async fn a_waiting_worker_gets_an_event_made_due(backend: Backend) {
 }
 
 /// A worker that waits takes over what a crashed one held.
-pub async fn a_waiting_worker_takes_over(backend: Backend) {
+pub async fn a_waiting_worker_takes_over_expired_leases(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let crashing = crate::Claim {
         lease: SHORT,
@@ -136,7 +136,7 @@ pub async fn polling_alone_finds_every_event(backend: Backend) {
 }
 
 /// A wait may be given up at any time and begun again, by several at once.
-pub async fn a_wait_may_be_dropped_and_begun_again(backend: Backend) {
+pub async fn a_wait_may_be_dropped_and_repeated(backend: Backend) {
     let kinds = [kind()];
     for _ in 0..50 {
         let _ = backend.scheduler.wait_for_work(&kinds).now_or_never();

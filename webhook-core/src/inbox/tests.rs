@@ -56,7 +56,7 @@ impl Store for Gated {
 }
 
 #[tokio::test]
-async fn limits_may_be_as_large_as_numbers_are() {
+async fn limits_may_be_usize_max() {
     let options = InboxOptions {
         max_queued: usize::MAX,
         max_queued_bytes: usize::MAX,
@@ -145,7 +145,7 @@ async fn a_reserved_place_waits_for_room_and_keeps_it() {
 }
 
 #[tokio::test]
-async fn many_are_accepted_in_few_batches_and_answered_each() {
+async fn accept_all_uses_few_batches_and_answers_each_event() {
     let store = Gated::new(99, refusing_bad());
     let options = InboxOptions {
         max_queued: 3,
@@ -205,7 +205,7 @@ impl Store for Threads {
 }
 
 #[test]
-fn the_store_is_asked_on_the_runtime_of_the_inbox() {
+fn the_store_is_called_on_the_runtime_of_the_inbox() {
     let own = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("own")
@@ -239,7 +239,7 @@ fn the_store_is_asked_on_the_runtime_of_the_inbox() {
 }
 
 #[tokio::test]
-async fn zero_bytes_of_room_count_as_one() {
+async fn max_queued_bytes_of_zero_counts_as_one() {
     let options = InboxOptions {
         max_queued_bytes: 0,
         ..one_flush()
@@ -363,7 +363,7 @@ async fn a_full_queue_is_answered_at_once() {
 }
 
 #[tokio::test]
-async fn queued_bytes_are_bounded_and_given_back() {
+async fn queued_bytes_are_bounded_and_released() {
     let store = Gated::new(0, all_new());
     let options = InboxOptions {
         max_queued_bytes: 3,
@@ -380,7 +380,7 @@ async fn queued_bytes_are_bounded_and_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_not_durable_in_time_is_an_error() {
+async fn accept_times_out() {
     let store = Gated::new(0, all_new());
     let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, one_flush());
     let started = Instant::now();
@@ -394,7 +394,7 @@ async fn what_is_not_durable_in_time_is_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delivery_told_that_it_took_too_long_is_not_flushed() {
+async fn a_delivery_that_timed_out_is_not_flushed() {
     let store = Gated::new(0, all_new());
     let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, one_flush());
     let calls = call(&inbox, &store, "1", &["2", "3"]).await;
@@ -407,7 +407,7 @@ async fn a_delivery_told_that_it_took_too_long_is_not_flushed() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_takes_nothing_with_it() {
+async fn dropping_a_call_does_not_lose_its_event() {
     let store = Gated::new(0, all_new());
     let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, one_flush());
     let mut gone = call(&inbox, &store, "1", &["2"]).await;
@@ -441,7 +441,7 @@ async fn one_bad_event_does_not_fail_its_batch_mates() {
 }
 
 #[tokio::test]
-async fn an_outage_answers_the_whole_batch_and_passes() {
+async fn an_outage_fails_one_batch_and_ends() {
     let mut answers = MockStore::new();
     answers
         .expect_accept()
@@ -464,7 +464,7 @@ async fn an_outage_answers_the_whole_batch_and_passes() {
 }
 
 #[tokio::test]
-async fn a_panic_in_the_store_costs_its_batch_alone() {
+async fn a_panic_in_the_store_fails_only_its_batch() {
     let mut answers = MockStore::new();
     answers.expect_accept().returning(|events| {
         assert_ne!(events[0].envelope.key.as_str(), "bad", "on purpose");
@@ -480,7 +480,7 @@ async fn a_panic_in_the_store_costs_its_batch_alone() {
 }
 
 #[tokio::test]
-async fn close_flushes_what_is_queued_and_refuses_the_rest() {
+async fn close_flushes_queued_events_and_refuses_new_ones() {
     let store = Gated::new(0, all_new());
     let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, one_flush());
     let calls = call(&inbox, &store, "1", &["2", "3"]).await;

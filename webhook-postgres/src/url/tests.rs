@@ -27,7 +27,7 @@ fn urls_of_sqlalchemy_are_read() {
 }
 
 #[test]
-fn asyncpg_says_ssl() {
+fn ssl_is_asyncpgs_name_for_sslmode() {
     for (value, mode) in [
         ("require", PgSslMode::Require),
         ("verify-full", PgSslMode::VerifyFull),
@@ -264,7 +264,7 @@ fn no_error_names_the_password() {
 }
 
 #[test]
-fn passwords_are_taken_as_they_are() {
+fn passwords_may_be_unencoded() {
     for password in [
         "s?cret", "s/cret", "s#cret", "s@cret", "s%3Fcret", "s:cret", "s/c@ret", "1/2?cret",
     ] {
@@ -281,7 +281,7 @@ fn passwords_are_taken_as_they_are() {
 }
 
 #[test]
-fn what_follows_a_host_is_no_password() {
+fn text_after_the_host_is_not_part_of_the_password() {
     for address in ["[::1]", "[::1]:5432"] {
         let url = format!("postgresql://{address}/inbox?user=a@b");
         let options = read(&url).unwrap();
@@ -319,7 +319,7 @@ fn no_part_holds_a_nul() {
 }
 
 #[test]
-fn the_time_to_connect_is_bounded() {
+fn connect_timeout_is_bounded() {
     let timeout = |url: &str| read(url).unwrap().acquire_timeout;
     assert_eq!(
         timeout("postgres://a@b/c?connect_timeout=3"),

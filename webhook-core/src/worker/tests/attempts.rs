@@ -113,7 +113,7 @@ async fn the_last_attempt_fails_the_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn panics_are_failures_like_others() {
+async fn panics_are_retried_like_errors() {
     let outcome = outcome_of(LAST_ATTEMPT, async |event: Event<Word>| {
         assert!(event.lag > SECOND, "lag {:?}", event.lag);
         Ok(())
@@ -150,7 +150,7 @@ async fn undecodable_payloads_are_retried_until_the_attempts_are_spent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_handler_has_settled_is_not_settled_again() {
+async fn events_settled_by_handlers_are_not_settled_again() {
     let scheduler = Scripted::new([brings([event(1, 1), event(2, 1)])]);
     let worker = start(&scheduler, async |event: Event<Word>| {
         Ok(match event.lease.event.get() {

@@ -67,7 +67,7 @@ async fn the_worker_sleeps_exactly_until_the_next_event_is_due() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_full_of_exhausted_events_is_followed_at_once() {
+async fn a_claim_of_only_exhausted_events_is_repeated_at_once() {
     let start_time = Instant::now();
     let exhausted = Ok(Claimed {
         exhausted: vec![event(1, 1).key],
@@ -85,7 +85,7 @@ async fn a_claim_full_of_exhausted_events_is_followed_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn limits_of_zero_are_taken_as_one() {
+async fn limits_of_zero_count_as_one() {
     let scheduler = Scripted::new([brings([event(1, 1)]), brings([event(2, 1)])]);
     let options = WorkerOptions {
         concurrency: 0,
@@ -100,7 +100,7 @@ async fn limits_of_zero_are_taken_as_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn events_that_others_are_just_claiming_are_asked_for_again_after_a_pause() {
+async fn contended_events_are_claimed_again_after_a_pause() {
     let start_time = Instant::now();
     let scheduler = Scripted::new([due_in(Duration::ZERO), due_in(Duration::ZERO)]);
     let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
@@ -110,7 +110,7 @@ async fn events_that_others_are_just_claiming_are_asked_for_again_after_a_pause(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wake_up_cuts_the_sleep_short() {
+async fn a_wake_up_ends_the_sleep() {
     let start_time = Instant::now();
     let scheduler = Scripted::new([due_in(3 * SECOND), brings([event(1, 1)])]);
     let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
@@ -122,7 +122,7 @@ async fn a_wake_up_cuts_the_sleep_short() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hints_without_end_do_not_make_claims_without_end() {
+async fn endless_hints_do_not_cause_endless_claims() {
     let start_time = Instant::now();
     let scheduler = Scripted::new([]);
     let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
@@ -136,7 +136,7 @@ async fn hints_without_end_do_not_make_claims_without_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_fails_is_asked_again_by_and_by() {
+async fn claims_of_a_failing_store_back_off() {
     let start_time = Instant::now();
     let down = || Err(StoreError::unavailable(std::io::Error::other("down")));
     let script = (0..20).map(|_| down()).chain([brings([event(1, 1)])]);
@@ -227,7 +227,7 @@ fn worker_of(kinds: usize, options: &WorkerOptions, stock: &Arc<Stock>) -> Worke
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_idle_kinds_are_asked_for_as_often_as_one() {
+async fn many_idle_kinds_are_polled_as_often_as_one() {
     let mut calls = Vec::new();
     for kinds in [1, 200] {
         let stock = Stock::of([]);
@@ -253,7 +253,7 @@ async fn many_idle_kinds_are_asked_for_as_often_as_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn kinds_that_all_have_much_to_do_share_a_batch() {
+async fn kinds_with_backlogs_share_a_batch() {
     let stock = Stock::of((0..200).map(|number| (kind_number(number), 50)));
     let worker = worker_of(200, &WorkerOptions::default(), &stock);
     let claimed_all = async {
@@ -275,7 +275,7 @@ async fn kinds_that_all_have_much_to_do_share_a_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn kinds_that_have_much_to_do_take_turns() {
+async fn kinds_with_backlogs_take_turns() {
     const BUSY: usize = 100;
     let busy = (0..BUSY).map(|number| (kind_number(number), 1_000_000));
     let stock = Stock::of(busy);
@@ -329,7 +329,7 @@ async fn kinds_that_have_much_to_do_take_turns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kind_with_much_to_do_does_not_keep_another_one_waiting() {
+async fn a_kind_with_a_backlog_does_not_delay_another_kind() {
     let stock = Stock::of([(kind_number(0), 1_000_000)]);
     let options = WorkerOptions {
         concurrency: 2,

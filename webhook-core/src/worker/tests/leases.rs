@@ -36,7 +36,7 @@ async fn long_handlers_keep_their_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_beat_is_repeated_before_the_lease_runs_out() {
+async fn a_failed_renewal_is_repeated_before_the_lease_expires() {
     let mut mock = MockScheduler::new();
     let beats = Arc::new(std::sync::Mutex::new(Vec::new()));
     let noted = Arc::clone(&beats);
@@ -61,7 +61,7 @@ async fn a_failed_beat_is_repeated_before_the_lease_runs_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_settlement_is_repeated_for_as_long_as_its_lease_was_renewed() {
+async fn a_settlement_is_repeated_while_its_lease_lasts() {
     let mut mock = MockScheduler::new();
     mock.expect_extend()
         .returning(|leases, _| Ok(vec![Extended::Renewed; leases.len()]));
@@ -108,7 +108,7 @@ async fn a_lost_lease_stops_its_handler_and_is_not_settled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_event_claimed_again_stops_its_handler_of_before() {
+async fn claiming_an_event_again_stops_its_earlier_handler() {
     // No beat of the heart comes in between.
     let scheduler = Scripted::new([brings([event(1, 1)]), brings([event(1, 2)])]);
     let worker = start(&scheduler, async |event: Event<Word>| {
@@ -148,7 +148,7 @@ async fn settlements_are_repeated_until_the_store_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn settlements_are_given_up_when_their_lease_has_run_out() {
+async fn settlements_are_dropped_when_their_leases_expire() {
     let mut mock = MockScheduler::new();
     let tries = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&tries);
@@ -189,7 +189,7 @@ async fn a_drain_lets_handlers_finish() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_hands_back_what_does_not_finish() {
+async fn a_drain_releases_events_of_unfinished_handlers() {
     let scheduler = Scripted::new([brings((1..=3).map(|id| event(id, 1)))]);
     let worker = start(&scheduler, async |event: Event<Word>| {
         if event.lease.event.get() > 1 {
@@ -215,7 +215,7 @@ async fn a_drain_hands_back_what_does_not_finish() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_ends_though_the_store_does_not_answer() {
+async fn a_drain_ends_even_if_the_store_does_not_answer() {
     let mut mock = MockScheduler::new();
     mock.expect_settle()
         .returning(|_| Err(StoreError::unavailable(std::io::Error::other("down"))));
@@ -233,7 +233,7 @@ async fn a_drain_ends_though_the_store_does_not_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_only_waits_for_its_settlement_is_not_handed_back() {
+async fn events_that_wait_for_settlement_are_not_released() {
     let mut mock = MockScheduler::new();
     let asked = Arc::new(Notify::new());
     let asking = Arc::clone(&asked);
@@ -260,7 +260,7 @@ async fn what_only_waits_for_its_settlement_is_not_handed_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_dropped_hands_back_what_runs() {
+async fn dropping_a_worker_releases_its_events() {
     let scheduler = Scripted::new([brings([event(1, 1)])]);
     let started = Arc::new(Notify::new());
     let worker = start(&scheduler, {

@@ -60,7 +60,7 @@ async fn slots_of_attempts_that_panicked_are_free_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_panics_changes_no_outcome() {
+async fn a_panicking_log_subscriber_changes_no_outcome() {
     let _log = set_default(OnEvent(|_: &tracing::Event<'_>| {
         panic!("the log is broken")
     }));
@@ -112,7 +112,7 @@ impl Scheduler for PanicsAtFirst {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backend_that_panics_is_asked_again() {
+async fn calls_of_a_panicking_backend_are_repeated() {
     let scripted = Scripted::new([brings([event(1, 1)])]);
     let scheduler = Arc::new(PanicsAtFirst {
         scripted: Arc::clone(&scripted),
@@ -166,7 +166,7 @@ impl Subscriber for SpanBomb {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_span_that_panics_changes_no_outcome() {
+async fn a_panicking_span_changes_no_outcome() {
     let _log = set_default(SpanBomb);
     let script = [event(1, 1), event(2, 1), event(3, LAST_ATTEMPT)];
     let scheduler = Scripted::new([brings(script)]);
