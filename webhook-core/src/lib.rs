@@ -9,8 +9,8 @@
 //! - A [`Pipeline`] is both in one process.
 //!
 //! This crate contains no SQL, no HTTP server and no backend. Take a backend with it: `webhook-postgres`
-//! keeps events in PostgreSQL, `webhook-memory` in memory. To verify who sent an event, take
-//! `webhook-sources`.
+//! keeps events in PostgreSQL, `webhook-sqlite` in one file, `webhook-memory` in memory. To verify who sent
+//! an event, take `webhook-sources`.
 //!
 //! This page is a guide: [a first pipeline](#a-first-pipeline), [answering a sender](#answering-a-sender),
 //! [payloads](#payloads), [handlers](#handlers), [events that follow](#events-that-follow),
@@ -191,7 +191,8 @@
 //!
 //! A panic and a time-out are retried. After a crash or a lost lease a handler runs again for an event that
 //! it may have finished. Effects happen exactly once if they are idempotent by the event's key, or if they
-//! are made in the transaction that settles the event (`PgStore::settle_with` in `webhook-postgres`).
+//! are made in the transaction that settles the event (`settle_with` of `webhook-postgres` and
+//! `webhook-sqlite`).
 //!
 //! Handlers log in a span that names kind, key and attempt. For metrics and alerts, implement [`Observer`].
 //!
