@@ -12,7 +12,10 @@ use super::body_room::BodyRoom;
 use super::problem::Problem;
 use super::rates::Rates;
 use super::ready::ReadyProbe;
-use super::{Auth, HttpOptions, verify};
+use super::{Auth, HttpOptions};
+
+/// How many long bodies are verified at the same time.
+const MAX_VERIFICATIONS: usize = 2;
 
 /// The routes of the HTTP API, with the inbox and the store that they use.
 pub struct App {
@@ -65,7 +68,7 @@ impl App {
             auth: Arc::default(),
             rates: Rates::new(options.rates.clone()),
             body_room: BodyRoom::new(options.max_buffered_bytes),
-            verifications: Arc::new(Semaphore::new(verify::MAX_CONCURRENT)),
+            verifications: Arc::new(Semaphore::new(MAX_VERIFICATIONS)),
             ready: ReadyProbe::default(),
             is_draining: AtomicBool::new(false),
             options,

@@ -14,9 +14,6 @@ use super::problem::Problem;
 /// as long as the rest of a request; longer bodies are verified on a blocking thread.
 const MAX_INLINE_BYTES: usize = 64 * 1024;
 
-/// How many long bodies are verified at the same time.
-pub(super) const MAX_CONCURRENT: usize = 2;
-
 /// Rejects a delivery whose signature is wrong, then one over the limit of all clients together: only
 /// verified deliveries count towards that. `None` if deliveries need no signature.
 pub(super) async fn check_sender(
