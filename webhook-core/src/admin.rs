@@ -13,16 +13,16 @@ use crate::setters::setters;
 
 /// Inspects and changes stored events, for operators. Senders and workers do not need it.
 ///
-/// The only error of each method is [`StoreError::Unavailable`]. Each future may be dropped at any time; a change
-/// is then made completely or not at all.
+/// The only error of each method is [`StoreError::Unavailable`]. Each future may be dropped at any time; a
+/// change is then made completely or not at all.
 #[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
 #[async_trait]
 pub trait Admin: Send + Sync + 'static {
     /// Returns the kinds of all events in the store, in ascending order and without duplicates, from one
     /// snapshot.
     ///
-    /// A kind is listed until its last event is [pruned](Admin::prune), even if all its events are settled and their
-    /// bodies deleted. The call costs a few index look-ups per kind, however many events there are.
+    /// A kind is listed until its last event is [pruned](Admin::prune), even if all its events are settled and
+    /// their bodies deleted. The call costs a few index look-ups per kind, however many events there are.
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError>;
 
     /// Counts the events of `kind` by their state, in one snapshot. The call scans all of them.
@@ -37,11 +37,11 @@ pub trait Admin: Send + Sync + 'static {
     async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, StoreError>;
 
     /// Returns a page of the events of `page.kind` in `page.state`, in ascending order of their ids, without
-    /// bodies, which [`Store::find`](crate::Store::find) returns. For the next page, set `page.after` to the last
-    /// id.
+    /// bodies, which [`Store::find`](crate::Store::find) returns. For the next page, set `page.after` to the
+    /// last id.
     ///
-    /// An event that changes its state between two pages may be missing, or listed in its old state. No event is
-    /// listed twice.
+    /// An event that changes its state between two pages may be missing, or listed in its old state. No event
+    /// is listed twice.
     async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, StoreError>;
 
     /// Returns the recorded conflicts with `event`, the latest first: at most
@@ -49,61 +49,61 @@ pub trait Admin: Send + Sync + 'static {
     /// event.
     async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError>;
 
-    /// Returns the failed attempts at `event`, the latest first: at most [`MAX_FAILED_ATTEMPTS`], including attempts
-    /// before a requeue. The answer is empty if there are none, or no such event.
+    /// Returns the failed attempts at `event`, the latest first: at most [`MAX_FAILED_ATTEMPTS`], including
+    /// attempts before a requeue. The answer is empty if there are none, or no such event.
     ///
-    /// An attempt that ended without a result (a crash, a lost lease) is listed once the event is claimed again,
-    /// with [`FailureReason::Lost`].
+    /// An attempt that ended without a result (a crash, a lost lease) is listed once the event is claimed
+    /// again, with [`FailureReason::Lost`].
     async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, StoreError>;
 
-    /// Requeues FAILED events: they are due now and have their full number of attempts again. Answer *i* belongs to
-    /// event *i*. Fences continue to grow, so that earlier leases stay stale.
+    /// Requeues FAILED events: they are due now and have their full number of attempts again. Answer *i*
+    /// belongs to event *i*. Fences continue to grow, so that earlier leases stay stale.
     async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, StoreError>;
 
     /// Makes waiting events due now, for example events that were scheduled while the store's clock was ahead.
     /// Answer *i* belongs to event *i*. Attempts and fences do not change.
     ///
-    /// With [`RunningLeases::End`], it also ends the leases of leased events, as if they expired now: the event is
-    /// due, its attempt counts as lost once the event is claimed again, and from then on the fence makes settlements
-    /// by the earlier holder stale. If that holder is alive, two handlers may run at the same time, and the holder
-    /// may renew its lease until the event is claimed again.
+    /// With [`RunningLeases::End`], it also ends the leases of leased events, as if they expired now: the event
+    /// is due, its attempt counts as lost once the event is claimed again, and from then on the fence makes
+    /// settlements by the earlier holder stale. If that holder is alive, two handlers may run at the same time,
+    /// and the holder may renew its lease until the event is claimed again.
     async fn make_due(
         &self,
         events: &[EventRef],
         leases: RunningLeases,
     ) -> Result<Vec<MadeDue>, StoreError>;
 
-    /// Deletes settled events with all their records, and returns how many. Their keys are free again: a redelivery
-    /// is a new event.
+    /// Deletes settled events with all their records, and returns how many. Their keys are free again: a
+    /// redelivery is a new event.
     ///
-    /// It deletes at most `prune.limit` events: first events whose bodies are deleted already, and the oldest first.
-    /// It skips events that another call is deleting. Call it until it returns less than the limit.
+    /// It deletes at most `prune.limit` events: first events whose bodies are deleted already, and the oldest
+    /// first. It skips events that another call is deleting. Call it until it returns less than the limit.
     async fn prune(&self, prune: &Prune) -> Result<usize, StoreError>;
 
-    /// Deletes the headers and bodies of PROCESSED events and the bodies of their conflicts, and returns the number
-    /// of events. Their keys stay taken and their fingerprints are still compared, so that a redelivery is a
-    /// duplicate or a conflict as before.
+    /// Deletes the headers and bodies of PROCESSED events and the bodies of their conflicts, and returns the
+    /// number of events. Their keys stay taken and their fingerprints are still compared, so that a redelivery
+    /// is a duplicate or a conflict as before.
     ///
-    /// It changes at most `delete.limit` events, the oldest first, and skips events that another call is changing.
-    /// Call it until it returns less than the limit.
+    /// It changes at most `delete.limit` events, the oldest first, and skips events that another call is
+    /// changing. Call it until it returns less than the limit.
     async fn delete_bodies(&self, delete: &DeleteBodies) -> Result<usize, StoreError>;
 
     /// Pauses `kind`: its events are accepted as before, but not claimed until the kind is
     /// [resumed](Admin::resume). Returns whether the pause is new: `false` if the kind was paused already.
     ///
-    /// A pause applies to all processes, and is as durable as the events of the store. A kind without any events can
-    /// be paused as well.
+    /// A pause applies to all processes, and is as durable as the events of the store. A kind without any
+    /// events can be paused as well.
     ///
-    /// The pause takes effect with the next claim: a call of [`Scheduler::claim`](crate::Scheduler::claim) that began
-    /// before this call returned may still lease events, a later call does not. Attempts that are running continue:
-    /// their leases are extended and settled as usual. Retries wait for the resume, and so do events that are
-    /// requeued or made due meanwhile.
+    /// The pause takes effect with the next claim: a call of [`Scheduler::claim`](crate::Scheduler::claim) that
+    /// began before this call returned may still lease events, a later call does not. Attempts that are running
+    /// continue: their leases are extended and settled as usual. Retries wait for the resume, and so do events
+    /// that are requeued or made due meanwhile.
     async fn pause(&self, kind: &Kind) -> Result<bool, StoreError>;
 
     /// Ends the pause of `kind`, and returns whether the kind was paused.
     ///
-    /// Events that fell due during the pause, and events whose leases expired, are claimed in their usual order.
-    /// Workers claim them within their polling interval, or at once if the backend wakes workers.
+    /// Events that fell due during the pause, and events whose leases expired, are claimed in their usual
+    /// order. Workers claim them within their polling interval, or at once if the backend wakes workers.
     async fn resume(&self, kind: &Kind) -> Result<bool, StoreError>;
 
     /// Returns the paused kinds in ascending order, whether or not they have events.

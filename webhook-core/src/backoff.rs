@@ -7,8 +7,8 @@ use rand::RngExt;
 
 /// Exponential backoff with equal jitter.
 ///
-/// After *n* failures the ceiling is `base` × 2^(*n* − 1), at most `cap`. The wait is a random time between half the
-/// ceiling and the ceiling.
+/// After *n* failures the ceiling is `base` × 2^(*n* − 1), at most `cap`. The wait is a random time between
+/// half the ceiling and the ceiling.
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,8 +49,8 @@ impl Backoff {
             .mul_f64(rand::rng().random_range(0.5..=1.0))
     }
 
-    /// Returns the shortest and the longest time from the first of `tries` tries to the last, if each of them fails
-    /// at once.
+    /// Returns the shortest and the longest time from the first of `tries` tries to the last, if each of them
+    /// fails at once.
     pub fn span(&self, tries: u32) -> RangeInclusive<Duration> {
         let mut longest = Duration::ZERO;
         let mut failures = 1;

@@ -145,8 +145,8 @@ impl fmt::Debug for Backend {
 ///
 /// # Panics
 ///
-/// Panics if the case fails or takes longer than [`CASE_DEADLINE`], or if the backend's scheduler returns errors
-/// from several calls in a row.
+/// Panics if the case fails or takes longer than [`CASE_DEADLINE`], or if the backend's scheduler returns
+/// errors from several calls in a row.
 pub async fn run<S, F>(case: impl FnOnce(Backend) -> F)
 where
     S: Subject,

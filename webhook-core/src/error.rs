@@ -89,8 +89,8 @@ pub enum ErrorKind {
     /// The inbox or its store is busy or unavailable: the sender should try again (HTTP 503 with
     /// `Retry-After`).
     Temporary,
-    /// The store refuses a valid delivery because of a defect in the app or the backend: the sender should try again
-    /// (HTTP 500).
+    /// The store refuses a valid delivery because of a defect in the app or the backend: the sender should try
+    /// again (HTTP 500).
     Internal,
 }
 

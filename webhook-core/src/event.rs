@@ -94,8 +94,8 @@ impl fmt::Debug for Kind {
 
 /// The idempotency key of an event: there is one event per (kind, key).
 ///
-/// A key has 1 to [`MAX_KEY_BYTES`] bytes of UTF-8 without control characters (and so without NUL, which PostgreSQL
-/// cannot store in a text). Keys are compared byte for byte, and are cheap to clone.
+/// A key has 1 to [`MAX_KEY_BYTES`] bytes of UTF-8 without control characters (and so without NUL, which
+/// PostgreSQL cannot store in a text). Keys are compared byte for byte, and are cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
 
@@ -162,8 +162,8 @@ pub enum InvalidName {
     },
 }
 
-/// The SHA-256 digest (FIPS 180-4) of the content that is compared: a delivery with the same key is a duplicate if
-/// the digests are equal, and a conflict if they differ.
+/// The SHA-256 digest (FIPS 180-4) of the content that is compared: a delivery with the same key is a duplicate
+/// if the digests are equal, and a conflict if they differ.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -246,8 +246,8 @@ pub struct EventRef {
     pub key: Key,
 }
 
-/// The number that a backend assigns to an event. It is never reused. Events that are accepted later have greater
-/// ids, except that ids of concurrent batches may be interleaved.
+/// The number that a backend assigns to an event. It is never reused. Events that are accepted later have
+/// greater ids, except that ids of concurrent batches may be interleaved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(i64);
 
@@ -306,7 +306,8 @@ pub struct EventRecord {
     pub body_deleted: bool,
     /// The state.
     pub state: State,
-    /// The number of attempts that began since it was accepted or last requeued. Released attempts do not count.
+    /// The number of attempts that began since it was accepted or last requeued. Released attempts do not
+    /// count.
     pub attempts: u32,
     /// When it was accepted.
     pub accepted_at: SystemTime,
@@ -325,7 +326,8 @@ pub struct EventRecord {
 }
 
 impl EventRecord {
-    /// Creates the record of an event without attempts, conflicts or a due time. A backend sets the other fields.
+    /// Creates the record of an event without attempts, conflicts or a due time. A backend sets the other
+    /// fields.
     pub const fn new(
         id: EventId,
         envelope: Envelope,
@@ -372,8 +374,8 @@ impl EventRecord {
     }
 }
 
-/// An [`EventRecord`] without its body: small whatever the sender sent, so that a page of many events fits into memory.
-/// The fields have the same meaning as those of the record.
+/// An [`EventRecord`] without its body: small whatever the sender sent, so that a page of many events fits into
+/// memory. The fields have the same meaning as those of the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventSummary {

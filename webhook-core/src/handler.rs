@@ -18,12 +18,13 @@ use crate::worker::WorkerOptions;
 
 /// Processes events of one payload type, or [`RawEvent`]s, which have none.
 ///
-/// A handler runs at least once per event, and again after a crash or a lost lease. Its effects happen exactly once if
-/// they are in one transaction with the settlement (see the backend's `settle_in`), or if they are idempotent by the
-/// event's key.
+/// A handler runs at least once per event, and again after a crash or a lost lease. Its effects happen exactly
+/// once if they are in one transaction with the settlement (see the backend's `settle_in`), or if they are
+/// idempotent by the event's key.
 ///
-/// Functions and closures from [`Event`] to a future of `Result<(), HandlerError>` are handlers, and so is an [`Arc`] of
-/// a handler. A handler with state is a type of its own, or a function to which [`sharing`] passes the state:
+/// Functions and closures from [`Event`] to a future of `Result<(), HandlerError>` are handlers, and so is an
+/// [`Arc`] of a handler. A handler with state is a type of its own, or a function to which [`sharing`] passes
+/// the state:
 ///
 /// ```
 /// use webhook_core::{Event, Handled, Handler, HandlerError, Payload, sharing};
@@ -95,15 +96,16 @@ use crate::worker::WorkerOptions;
 ///
 /// # Cancel safety
 ///
-/// The worker drops the future at an await point when its time limit is over, when its lease is lost, or when the drain
-/// time of a shutdown is over.
+/// The worker drops the future at an await point when its time limit is over, when its lease is lost, or when
+/// the drain time of a shutdown is over.
 pub trait Handler<P>: Send + Sync + 'static {
     /// Processes one attempt at one event.
     ///
     /// # Errors
     ///
-    /// After [`HandlerError::retry`], to which `?` converts any error, the event is tried again later, until its
-    /// attempts are spent. [`HandlerError::reject`] fails the event for good. Panics and time-outs are retried.
+    /// After [`HandlerError::retry`], to which `?` converts any error, the event is tried again later, until
+    /// its attempts are spent. [`HandlerError::reject`] fails the event for good. Panics and time-outs are
+    /// retried.
     fn handle(&self, event: Event<P>)
     -> impl Future<Output = Result<Handled, HandlerError>> + Send;
 }
@@ -159,8 +161,8 @@ pub struct Event<P> {
     pub kind: Kind,
     /// The idempotency key.
     pub key: Key,
-    /// The lease, for handlers that settle the event in a transaction of their own. It identifies the event and the
-    /// attempt.
+    /// The lease, for handlers that settle the event in a transaction of their own. It identifies the event and
+    /// the attempt.
     pub lease: Lease,
     /// How many attempts an event has before it fails.
     pub max_attempts: NonZeroU32,
@@ -184,8 +186,8 @@ impl RawEvent {
 impl<P> Event<P> {
     /// Creates the first attempt at an event with `payload`, for tests of handlers.
     ///
-    /// The event is accepted now and has the key `test`, an empty body, no headers, no lag, a lease that no store
-    /// knows, and the default number of attempts.
+    /// The event is accepted now and has the key `test`, an empty body, no headers, no lag, a lease that no
+    /// store knows, and the default number of attempts.
     pub fn new(payload: P) -> Self
     where
         P: Payload,
@@ -249,8 +251,8 @@ impl<P> Event<P> {
         }
     }
 
-    /// Sets the number of the attempt, from 1; zero counts as one. If the event has fewer attempts, this becomes the
-    /// last one.
+    /// Sets the number of the attempt, from 1; zero counts as one. If the event has fewer attempts, this
+    /// becomes the last one.
     #[must_use]
     pub fn on_attempt(mut self, number: u32) -> Self {
         let number = NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
@@ -279,8 +281,8 @@ impl<P> Event<P> {
         self.lease.event
     }
 
-    /// Returns the inbox of the pipeline, for events that follow from this one. `None` if the worker runs without a
-    /// pipeline.
+    /// Returns the inbox of the pipeline, for events that follow from this one. `None` if the worker runs
+    /// without a pipeline.
     pub fn inbox(&self) -> Option<&Inbox> {
         self.inbox.as_ref()
     }
@@ -315,8 +317,9 @@ impl From<()> for Handled {
 
 /// The failure of a handler.
 ///
-/// `?` converts every type that converts into a boxed error to a retry: types that implement [`std::error::Error`],
-/// `anyhow::Error`, and text. For that reason `HandlerError` does not implement [`std::error::Error`] itself.
+/// `?` converts every type that converts into a boxed error to a retry: types that implement
+/// [`std::error::Error`], `anyhow::Error`, and text. For that reason `HandlerError` does not implement
+/// [`std::error::Error`] itself.
 ///
 /// Two errors are equal if they have the same reason and the same consequence.
 #[derive(Clone)]
@@ -350,11 +353,11 @@ impl HandlerError {
         Self::new(reason, Next::RetryAfter(after))
     }
 
-    /// Try again `after` this delay, without counting this attempt. For causes that have nothing to do with the event,
-    /// such as a rate limit or a service that is known to be down.
+    /// Try again `after` this delay, without counting this attempt. For causes that have nothing to do with the
+    /// event, such as a rate limit or a service that is known to be down.
     ///
-    /// An event that is always postponed never fails. Choose the delay with care, since each attempt costs a claim and
-    /// a settlement.
+    /// An event that is always postponed never fails. Choose the delay with care, since each attempt costs a
+    /// claim and a settlement.
     pub fn postpone(after: Duration, reason: impl AsRef<str>) -> Self {
         Self::new(reason, Next::Postpone(after))
     }

@@ -10,11 +10,11 @@ pub const MAX_HEADERS: usize = 64;
 /// The largest size of the headers of an event in bytes: names and values, plus two bytes for each header.
 pub const MAX_HEADERS_BYTES: usize = 16 * 1024;
 
-/// Headers of a delivery that the receiver chose to store with the event, such as the content type, the event type or
-/// `traceparent`.
+/// Headers of a delivery that the receiver chose to store with the event, such as the content type, the event
+/// type or `traceparent`.
 ///
-/// There are at most [`MAX_HEADERS`] headers with at most [`MAX_HEADERS_BYTES`]. Their order, repeated names and the
-/// case of names are kept; look-ups ignore the case. `Headers` are cheap to clone.
+/// There are at most [`MAX_HEADERS`] headers with at most [`MAX_HEADERS_BYTES`]. Their order, repeated names
+/// and the case of names are kept; look-ups ignore the case. `Headers` are cheap to clone.
 ///
 /// They are not compared when a redelivery is found to be a duplicate or a conflict.
 ///
@@ -117,8 +117,8 @@ impl Headers {
         &self.0
     }
 
-    /// Copies the headers to a buffer of their own. A clone keeps the whole buffer alive of which the headers are a part,
-    /// for example the response of a database.
+    /// Copies the headers to a buffer of their own. A clone keeps the whole buffer alive of which the headers
+    /// are a part, for example the response of a database.
     #[must_use]
     pub fn to_owned_buffer(&self) -> Self {
         Self(Bytes::copy_from_slice(&self.0))

@@ -46,11 +46,11 @@ pub struct InboxOptions {
     pub max_batch: usize,
     /// The size of bodies and headers, in bytes, from which on a batch takes no further event. Default: 4 MiB.
     pub max_batch_bytes: usize,
-    /// The largest number of deliveries that wait for a batch. A further one gets [`Error::Overloaded`] at once.
-    /// Default: 8,192.
+    /// The largest number of deliveries that wait for a batch. A further one gets [`Error::Overloaded`] at
+    /// once. Default: 8,192.
     pub max_queued: usize,
-    /// The largest total size, in bytes, of the bodies and headers that are not stored yet. One delivery of any size is
-    /// always accepted. Default: 64 MiB.
+    /// The largest total size, in bytes, of the bodies and headers that are not stored yet. One delivery of any
+    /// size is always accepted. Default: 64 MiB.
     pub max_queued_bytes: usize,
     /// The largest number of batches that are stored at the same time. More of them are smaller. Default: 1.
     pub max_concurrent_flushes: usize,
@@ -88,12 +88,12 @@ impl Default for InboxOptions {
 
 /// Accepts deliveries and makes them durable.
 ///
-/// Concurrent calls share one [`Store::accept`] (group commit): a single call is stored at once; while batches are being
-/// stored, further calls gather in the next batch. Each call returns after its own batch is committed. An inbox is cheap
-/// to clone; all clones share one queue.
+/// Concurrent calls share one [`Store::accept`] (group commit): a single call is stored at once; while batches
+/// are being stored, further calls gather in the next batch. Each call returns after its own batch is
+/// committed. An inbox is cheap to clone; all clones share one queue.
 ///
-/// An inbox may be called from any runtime. It calls the store on the runtime on which it was created, which must outlive
-/// it.
+/// An inbox may be called from any runtime. It calls the store on the runtime on which it was created, which
+/// must outlive it.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -307,8 +307,8 @@ impl Inbox {
         Ok(Receipt { key, accepted })
     }
 
-    /// Makes an event durable: an [`Envelope`], or a reference to a payload that serde can serialize. It is due after
-    /// [`InboxOptions::delay`].
+    /// Makes an event durable: an [`Envelope`], or a reference to a payload that serde can serialize. It is due
+    /// after [`InboxOptions::delay`].
     ///
     /// # Errors
     ///
@@ -318,8 +318,8 @@ impl Inbox {
     /// - [`Error::Closed`] after [`close`](Self::close).
     /// - [`Error::Store`] if the store failed.
     ///
-    /// After [`StoreError::Unavailable`] and [`Error::TimedOut`] the event may have been stored nevertheless. It is safe to
-    /// repeat the call.
+    /// After [`StoreError::Unavailable`] and [`Error::TimedOut`] the event may have been stored nevertheless.
+    /// It is safe to repeat the call.
     ///
     /// # Cancel safety
     ///
@@ -356,8 +356,8 @@ impl Inbox {
         answered.wait().await
     }
 
-    /// Waits for a place in the queue, without a time limit: for consumers of another queue, which should wait instead of
-    /// getting [`Error::Overloaded`].
+    /// Waits for a place in the queue, without a time limit: for consumers of another queue, which should wait
+    /// instead of getting [`Error::Overloaded`].
     ///
     /// # Errors
     ///
@@ -374,13 +374,13 @@ impl Inbox {
         })
     }
 
-    /// Makes many events durable, in as few batches as possible. Answer *i* belongs to event *i*. Waits for room in the
-    /// queue.
+    /// Makes many events durable, in as few batches as possible. Answer *i* belongs to event *i*. Waits for
+    /// room in the queue.
     ///
     /// # Errors
     ///
-    /// Each event has an answer of its own, with the errors of [`accept`](Self::accept) except [`Error::Overloaded`]. If the
-    /// store refuses an event, the others are not affected.
+    /// Each event has an answer of its own, with the errors of [`accept`](Self::accept) except
+    /// [`Error::Overloaded`]. If the store refuses an event, the others are not affected.
     ///
     /// # Cancel safety
     ///
@@ -420,16 +420,16 @@ impl Inbox {
         self.bounded(async move { store.ping().await }).await
     }
 
-    /// Closes the inbox: refuses new deliveries, stores the queued ones, and returns when all are answered. May be called
-    /// several times, and from any clone.
+    /// Closes the inbox: refuses new deliveries, stores the queued ones, and returns when all are answered. May
+    /// be called several times, and from any clone.
     pub async fn close(&self) {
         self.shared.closing.cancel();
         self.shared.tasks.wait().await;
     }
 
-    /// Waits for an answer of the store, with the time limit. Calls it on the runtime on which the inbox was created: a
-    /// connection belongs to the runtime that opens it, and the caller's runtime may end before the inbox is closed, as
-    /// those of actix-web's threads do.
+    /// Waits for an answer of the store, with the time limit. Calls it on the runtime on which the inbox was
+    /// created: a connection belongs to the runtime that opens it, and the caller's runtime may end before the
+    /// inbox is closed, as those of actix-web's threads do.
     async fn bounded<T: Send + 'static>(
         &self,
         answer: impl Future<Output = Result<T, StoreError>> + Send + 'static,

@@ -8,8 +8,8 @@ use crate::scheduler::{Attempt, FailureReason, Outcome};
 /// Callbacks of a [`Worker`](crate::Worker), which
 /// [`WorkerBuilder::observer`](crate::WorkerBuilder::observer) registers.
 ///
-/// The worker waits for each call, so methods must be quick and must not block. A panic in a method is caught and
-/// has no other effect.
+/// The worker waits for each call, so methods must be quick and must not block. A panic in a method is caught
+/// and has no other effect.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,8 +33,8 @@ pub trait Observer: Send + Sync + 'static {
         let _ = event;
     }
 
-    /// Called when an attempt has ended, after `took`. The result is stored later, and not at all if the lease was
-    /// lost.
+    /// Called when an attempt has ended, after `took`. The result is stored later, and not at all if the lease
+    /// was lost.
     fn attempt_ended(&self, event: &Observed<'_>, end: AttemptEnd<'_>, took: Duration) {
         let _ = (event, end, took);
     }
@@ -54,8 +54,8 @@ pub struct Observed<'a> {
     pub kind: &'a Kind,
     /// The idempotency key.
     pub key: &'a Key,
-    /// The id of the event and the number of the attempt; `None` if the event failed without another attempt, since
-    /// its attempts were spent by crashes or lost leases.
+    /// The id of the event and the number of the attempt; `None` if the event failed without another attempt,
+    /// since its attempts were spent by crashes or lost leases.
     pub attempt: Option<(EventId, Attempt)>,
     /// How long after its due time it was claimed.
     pub lag: Duration,

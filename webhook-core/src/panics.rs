@@ -1,4 +1,5 @@
-//! Catches panics in backends, handlers and log subscribers, so that they do not end the tasks of a worker or inbox.
+//! Catches panics in backends, handlers and log subscribers, so that they do not end the tasks of a worker or
+//! inbox.
 
 use std::any::Any;
 use std::future::Future;
@@ -9,8 +10,8 @@ use futures_util::FutureExt;
 use crate::error::StoreError;
 use crate::scheduler::Reason;
 
-/// Awaits a call of a backend. If the backend panics, the result is [`StoreError::Unavailable`], since it is unknown whether
-/// the call took effect.
+/// Awaits a call of a backend. If the backend panics, the result is [`StoreError::Unavailable`], since it is
+/// unknown whether the call took effect.
 pub(crate) async fn caught<T>(
     call: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {

@@ -14,8 +14,8 @@ use crate::headers::Headers;
 
 /// The payload type of a kind of events: says when two deliveries are the same event, and how to decode one.
 ///
-/// An inbox identifies each delivery, and refuses it if that fails. A worker decodes an event when it processes it, and
-/// tries again later if that fails.
+/// An inbox identifies each delivery, and refuses it if that fails. A worker decodes an event when it processes
+/// it, and tries again later if that fails.
 ///
 /// ```
 /// use serde::Deserialize;
@@ -43,10 +43,11 @@ use crate::headers::Headers;
 ///
 /// # What to refuse
 ///
-/// Refuse as little as possible: a refused event is lost once its sender gives up, and some senders disable an endpoint that
-/// refuses deliveries. Identify events of unknown types like any other, and let the handler ignore them. A later version
-/// of the app can process them, since FAILED events can be requeued, but refused ones cannot. For Stripe's events, for
-/// example, `/id` is the key, and `/type` and `/data` are the content, whatever the type is:
+/// Refuse as little as possible: a refused event is lost once its sender gives up, and some senders disable an
+/// endpoint that refuses deliveries. Identify events of unknown types like any other, and let the handler
+/// ignore them. A later version of the app can process them, since FAILED events can be requeued, but refused
+/// ones cannot. For Stripe's events, for example, `/id` is the key, and `/type` and `/data` are the content,
+/// whatever the type is:
 ///
 /// ```
 /// use serde::Deserialize;
@@ -108,8 +109,8 @@ pub trait Payload: Sized + Send + 'static {
 pub struct Identity {
     /// The idempotency key: deliveries with the same key are the same event.
     pub key: Key,
-    /// The digest of the content: a delivery with the same key and digest is a duplicate, a delivery with the same key and
-    /// another digest is a conflict.
+    /// The digest of the content: a delivery with the same key and digest is a duplicate, a delivery with the
+    /// same key and another digest is a conflict.
     pub fingerprint: Fingerprint,
 }
 
@@ -159,7 +160,8 @@ impl Envelope {
     }
 }
 
-/// Everything that an inbox accepts: an [`Envelope`], or a reference to a payload that serde can serialize as JSON.
+/// Everything that an inbox accepts: an [`Envelope`], or a reference to a payload that serde can serialize as
+/// JSON.
 ///
 /// The latter is for events of the app itself, for example events that follow from others. Their
 /// [`identify`](Payload::identify) must be able to read the serialized form.

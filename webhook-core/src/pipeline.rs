@@ -19,7 +19,8 @@ use crate::worker::{Drained, Worker, WorkerBuilder, WorkerOptions};
 
 /// An [`Inbox`], and a [`Worker`] for all kinds that have a handler, in one process.
 ///
-/// A process that only accepts events uses an [`Inbox`] alone; a process that only processes them uses a [`Worker`].
+/// A process that only accepts events uses an [`Inbox`] alone; a process that only processes them uses a
+/// [`Worker`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -88,15 +89,15 @@ impl Pipeline {
         }
     }
 
-    /// Shuts down: stops claiming and deleting old events, lets handlers finish for up to `drain`, and releases the events
-    /// of the others. After that it refuses new deliveries and stores the queued ones, so that handlers can accept
-    /// follow-up events until they end.
+    /// Shuts down: stops claiming and deleting old events, lets handlers finish for up to `drain`, and releases
+    /// the events of the others. After that it refuses new deliveries and stores the queued ones, so that
+    /// handlers can accept follow-up events until they end.
     pub async fn shutdown(self, drain: Duration) -> Drained {
         self.shutdown_with(drain, async {}).await.0
     }
 
-    /// Like [`shutdown`](Self::shutdown), and also waits for `senders` before deliveries are refused: for a server that
-    /// answers its last requests while handlers finish.
+    /// Like [`shutdown`](Self::shutdown), and also waits for `senders` before deliveries are refused: for a
+    /// server that answers its last requests while handlers finish.
     pub async fn shutdown_with<T>(
         self,
         drain: Duration,
@@ -149,8 +150,8 @@ impl PipelineBuilder {
         }
     }
 
-    /// Processes the events of `kind` with `handler`, without decoding a payload: for kinds that are known only at run
-    /// time.
+    /// Processes the events of `kind` with `handler`, without decoding a payload: for kinds that are known only
+    /// at run time.
     #[must_use]
     pub fn handle_raw(self, kind: Kind, options: WorkerOptions, handler: impl Handler<()>) -> Self {
         Self {
@@ -177,12 +178,13 @@ impl PipelineBuilder {
 
     /// Starts to accept and process events.
     ///
-    /// If the pipeline has handlers and accepts an event of a kind without one, it logs a warning, once for each kind: the
-    /// handler was forgotten, or another process has it.
+    /// If the pipeline has handlers and accepts an event of a kind without one, it logs a warning, once for
+    /// each kind: the handler was forgotten, or another process has it.
     ///
     /// # Panics
     ///
-    /// Panics outside of a Tokio runtime, or if a kind has two handlers, which would share its events at random.
+    /// Panics outside of a Tokio runtime, or if a kind has two handlers, which would share its events at
+    /// random.
     pub fn start(self) -> Pipeline {
         self.worker.assert_distinct();
         let has_handlers = self.worker.kinds().next().is_some();

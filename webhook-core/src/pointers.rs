@@ -1,7 +1,7 @@
 //! Implements the traits of a backend for [`Arc`] and [`Box`] of a backend.
 //!
-//! The methods are written as `async_trait` expands them, and return the future of the backend. An `async fn` would put
-//! the future of each call into a second box.
+//! The methods are written as `async_trait` expands them, and return the future of the backend. An `async fn`
+//! would put the future of each call into a second box.
 
 use std::sync::Arc;
 use std::time::Duration;

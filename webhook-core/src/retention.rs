@@ -15,8 +15,8 @@ use crate::setters::setters;
 
 /// How long settled events of one kind are kept, and how fast they are deleted.
 ///
-/// The key of an event is deleted with the event: a later redelivery is a new event, and is processed again. So keep keys
-/// for longer than any sender redelivers.
+/// The key of an event is deleted with the event: a later redelivery is a new event, and is processed again. So
+/// keep keys for longer than any sender redelivers.
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,8 +41,9 @@ use crate::setters::setters;
 pub struct Retention {
     /// The kind of the events.
     pub kind: Kind,
-    /// How long after its settlement a PROCESSED event keeps its body, its headers and the bodies of its conflicts. After
-    /// that, only its key, its fingerprint and its result are kept. Has no effect unless it is shorter than `keep_keys`.
+    /// How long after its settlement a PROCESSED event keeps its body, its headers and the bodies of its
+    /// conflicts. After that, only its key, its fingerprint and its result are kept. Has no effect unless it is
+    /// shorter than `keep_keys`.
     pub keep_bodies: Duration,
     /// How long after its settlement an event is deleted completely, PROCESSED or FAILED.
     pub keep_keys: Duration,
@@ -140,8 +141,8 @@ impl Retention {
         }
     }
 
-    /// Sweeps at every [`interval`](field@Self::interval), until the future is dropped. An error is logged and ends only its
-    /// sweep.
+    /// Sweeps at every [`interval`](field@Self::interval), until the future is dropped. An error is logged and
+    /// ends only its sweep.
     pub async fn run(&self, admin: Arc<dyn Admin>) {
         let kind = &self.kind;
         loop {

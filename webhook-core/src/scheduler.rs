@@ -18,20 +18,20 @@ use crate::setters::setters;
 #[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
 #[async_trait]
 pub trait Scheduler: Send + Sync + 'static {
-    /// Leases events that are due, the longest due first, up to the `limit` of each claim. Answer *i* belongs to
-    /// claim *i*. One call serves all kinds that a process works on.
+    /// Leases events that are due, the longest due first, up to the `limit` of each claim. Answer *i* belongs
+    /// to claim *i*. One call serves all kinds that a process works on.
     ///
     /// No kind may occur in two of the `claims`.
     ///
     /// # Guarantees
     ///
-    /// - An event is leased only after its due time by the store's clock, and to one caller at a time. The lease
-    ///   lasts for the `lease` of the claim, unless it is extended or settled. If the previous lease of the event
-    ///   expired, the new one lasts up to twice as long, so that events lost together in a crash do not come back
-    ///   together.
+    /// - An event is leased only after its due time by the store's clock, and to one caller at a time. The
+    ///   lease lasts for the `lease` of the claim, unless it is extended or settled. If the previous lease of
+    ///   the event expired, the new one lasts up to twice as long, so that events lost together in a crash do
+    ///   not come back together.
     /// - The attempt is counted durably before the call returns, so a crash spends it.
-    /// - An event whose lease expired is due again, with its old due time. If `max_attempts` of its attempts are
-    ///   spent, it is not leased: it fails with [`FailureReason::Exhausted`], its key is in
+    /// - An event whose lease expired is due again, with its old due time. If `max_attempts` of its attempts
+    ///   are spent, it is not leased: it fails with [`FailureReason::Exhausted`], its key is in
     ///   [`Claimed::exhausted`], and it counts towards the `limit`.
     /// - An attempt whose lease expired is recorded as a failed attempt, with [`FailureReason::Lost`].
     /// - Events of other kinds are neither changed nor waited for. However many events of one kind are due,
@@ -54,8 +54,8 @@ pub trait Scheduler: Send + Sync + 'static {
     ///
     /// # Guarantees
     ///
-    /// If the fence of a lease is stale or its event is settled, the answer is [`Extended::LeaseLost`] and nothing
-    /// changes. An expired lease is renewed if its event has not been claimed since.
+    /// If the fence of a lease is stale or its event is settled, the answer is [`Extended::LeaseLost`] and
+    /// nothing changes. An expired lease is renewed if its event has not been claimed since.
     ///
     /// # Errors
     ///
@@ -72,8 +72,8 @@ pub trait Scheduler: Send + Sync + 'static {
     ///
     /// - If the fence of a settlement is stale or its event is settled already, the answer is
     ///   [`Settled::LeaseLost`] and nothing changes. The other settlements of the call are not affected. If a
-    ///   call has several settlements of one lease, the first applies. A settlement of an expired lease applies if
-    ///   its event has not been claimed since.
+    ///   call has several settlements of one lease, the first applies. A settlement of an expired lease applies
+    ///   if its event has not been claimed since.
     /// - Every outcome ends the lease, including outcomes that make the event due again.
     /// - [`Outcome::Processed`] and [`Outcome::Failed`] are terminal, and durable when the call returns.
     /// - [`Outcome::Retry`] makes the event due again after its delay, with the attempt spent.
@@ -91,8 +91,8 @@ pub trait Scheduler: Send + Sync + 'static {
     /// If the future is dropped, each settlement has either applied or not.
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError>;
 
-    /// Waits until some of `kinds` may have events to claim earlier than their last claims said, and returns the
-    /// indices of those kinds.
+    /// Waits until some of `kinds` may have events to claim earlier than their last claims said, and returns
+    /// the indices of those kinds.
     ///
     /// # Guarantees
     ///
@@ -161,8 +161,8 @@ pub struct Claimed {
     pub events: Vec<ClaimedEvent>,
     /// The keys of events that were not leased but failed, since their attempts were spent.
     pub exhausted: Vec<Key>,
-    /// How long until the next event of the kind falls due or the next lease expires, by the store's clock. Zero
-    /// if more events are due already; `None` if there are no more events, or if the kind is paused.
+    /// How long until the next event of the kind falls due or the next lease expires, by the store's clock.
+    /// Zero if more events are due already; `None` if there are no more events, or if the kind is paused.
     pub next_due: Option<Duration>,
 }
 
@@ -335,8 +335,8 @@ pub enum Outcome {
     },
     /// It was given back, and does not count as an attempt: the event is due again at once.
     Release,
-    /// It was given back, and does not count as an attempt. The event is due again after a delay: a service that
-    /// it needs is throttled, or known to be down.
+    /// It was given back, and does not count as an attempt. The event is due again after a delay: a service
+    /// that it needs is throttled, or known to be down.
     Postpone {
         /// How long until the next attempt.
         after: Duration,
@@ -355,8 +355,8 @@ pub enum Settled {
 /// The largest length of a reason in bytes; longer reasons are truncated.
 pub const MAX_REASON_BYTES: usize = 2048;
 
-/// The text that says why an attempt failed: at most [`MAX_REASON_BYTES`] bytes, with control characters replaced
-/// by spaces.
+/// The text that says why an attempt failed: at most [`MAX_REASON_BYTES`] bytes, with control characters
+/// replaced by spaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reason(String);
 
@@ -393,14 +393,14 @@ impl fmt::Display for Reason {
 ///
 /// # How it is stored
 ///
-/// A backend stores the text of [`as_str`](Self::as_str), which people see as well, and restores the reason with
-/// [`from_stored`](Self::from_stored). It need not compare texts. The texts of `Lost` and `Exhausted` never change.
-/// An error with exactly the same text is restored as that reason.
+/// A backend stores the text of [`as_str`](Self::as_str), which people see as well, and restores the reason
+/// with [`from_stored`](Self::from_stored). It need not compare texts. The texts of `Lost` and `Exhausted`
+/// never change. An error with exactly the same text is restored as that reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FailureReason {
-    /// The attempt ended with this error: from its handler, or about a panic, a time-out or a payload that cannot
-    /// be decoded.
+    /// The attempt ended with this error: from its handler, or about a panic, a time-out or a payload that
+    /// cannot be decoded.
     Error(Reason),
     /// The attempt ended without a settlement: its process crashed, or its lease expired.
     Lost,

@@ -19,17 +19,17 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Guarantees
     ///
-    /// - When the call returns `Ok`, every event with the answer [`Accepted::New`] is committed as durably as the
-    ///   backend promises. It is due `delay` from now by the store's clock, and has no attempts yet.
+    /// - When the call returns `Ok`, every event with the answer [`Accepted::New`] is committed as durably as
+    ///   the backend promises. It is due `delay` from now by the store's clock, and has no attempts yet.
     /// - A unique constraint decides which event is new, also among concurrent calls, whatever the order of
     ///   their keys. Concurrent calls do not deadlock.
-    /// - Whenever a key is taken, the fingerprint is compared with the stored one. If they are equal, the answer
-    ///   is [`Accepted::Duplicate`] and nothing changes. If they differ, the answer is [`Accepted::Conflict`]:
-    ///   the stored event stays as it is, and the conflict is counted and recorded with its time and its body
-    ///   (within [`MAX_CONFLICT_BODIES`] and [`MAX_CONFLICT_BODY_BYTES`]).
+    /// - Whenever a key is taken, the fingerprint is compared with the stored one. If they are equal, the
+    ///   answer is [`Accepted::Duplicate`] and nothing changes. If they differ, the answer is
+    ///   [`Accepted::Conflict`]: the stored event stays as it is, and the conflict is counted and recorded with
+    ///   its time and its body (within [`MAX_CONFLICT_BODIES`] and [`MAX_CONFLICT_BODY_BYTES`]).
     /// - The headers of the first delivery are kept, byte for byte. They are not compared.
-    /// - If a key occurs several times *within* `events`, the first occurrence may be new, and each later one is a
-    ///   duplicate of it or a conflict with it.
+    /// - If a key occurs several times *within* `events`, the first occurrence may be new, and each later one
+    ///   is a duplicate of it or a conflict with it.
     /// - [`OnFailed::Requeue`] moves a FAILED event with the same fingerprint back to PROCESSING; the answer is
     ///   [`Accepted::Requeued`].
     ///
@@ -37,8 +37,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// - The delays of requeued events may begin later within the call than the delays of new events. If the
     ///   delays hardly differ, either event may fall due first.
-    /// - The ids of new events need not be in the order of `events`, and events that are due at the same instant
-    ///   may be claimed in any order.
+    /// - The ids of new events need not be in the order of `events`, and events that are due at the same
+    ///   instant may be claimed in any order.
     ///
     /// # Errors
     ///
@@ -48,8 +48,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, each event is either accepted completely or not at all; which is unknown. No lock
-    /// or connection remains in use.
+    /// If the future is dropped, each event is either accepted completely or not at all; which is unknown. No
+    /// lock or connection remains in use.
     async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError>;
 
     /// Returns the records of `events`. Answer *i* is `None` if there is no event *i*.

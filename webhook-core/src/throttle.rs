@@ -1,9 +1,10 @@
 //! For implementors of backends: slows down workers while senders are waiting.
 //!
-//! A worker that processes a backlog at full speed takes the store's processor time from accepts. Senders wait for accepts,
-//! but nobody waits for the backlog. So if a process accepts events while its claims are full, each claim is followed by
-//! a pause: until two events are accepted for each three that were claimed, or for twice as long as the last claim and its
-//! handlers took. The backlog therefore always shrinks, at no less than a third of full speed.
+//! A worker that processes a backlog at full speed takes the store's processor time from accepts. Senders wait
+//! for accepts, but nobody waits for the backlog. So if a process accepts events while its claims are full,
+//! each claim is followed by a pause: until two events are accepted for each three that were claimed, or for
+//! twice as long as the last claim and its handlers took. The backlog therefore always shrinks, at no less than
+//! a third of full speed.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

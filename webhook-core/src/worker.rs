@@ -56,17 +56,17 @@ pub struct WorkerOptions {
     pub concurrency: usize,
     /// The largest number of events in one claim or one settle. Default: 512.
     pub max_batch: usize,
-    /// How long a lease lasts. It is renewed four times in this time, as long as the handler runs. The events of a dead worker
-    /// are taken over after this time. Default: 120 s.
+    /// How long a lease lasts. It is renewed four times in this time, as long as the handler runs. The events
+    /// of a dead worker are taken over after this time. Default: 120 s.
     pub lease: Duration,
-    /// How many attempts an event has before it fails. A crash spends one. Default: 25, which take 44 to 89 hours with the
-    /// default backoff, since the sender does not redeliver an acknowledged event.
+    /// How many attempts an event has before it fails. A crash spends one. Default: 25, which take 44 to 89
+    /// hours with the default backoff, since the sender does not redeliver an acknowledged event.
     pub max_attempts: NonZeroU32,
-    /// The delays between a failed attempt and the next one. Default: 2 s, doubling up to 8 h; each delay is between half and
-    /// all of that.
+    /// The delays between a failed attempt and the next one. Default: 2 s, doubling up to 8 h; each delay is
+    /// between half and all of that.
     pub backoff: Backoff,
-    /// How long a handler may take. After that it is dropped at its next await point, and its attempt has failed. Default:
-    /// 10 min.
+    /// How long a handler may take. After that it is dropped at its next await point, and its attempt has
+    /// failed. Default: 10 min.
     pub handler_timeout: Duration,
     /// The longest time between two claims, even if no event is known to fall due. Default: 5 s.
     pub poll_interval: Duration,
@@ -104,7 +104,8 @@ impl Default for WorkerOptions {
 /// How often [`Worker::idle`] checks a worker that has running attempts.
 const IDLE_POLL: Duration = Duration::from_millis(10);
 
-/// How often [`Worker::idle`] checks a worker without due events. Other workers may have leased the remaining ones.
+/// How often [`Worker::idle`] checks a worker without due events. Other workers may have leased the remaining
+/// ones.
 const IDLE_POLL_MAX: Duration = Duration::from_secs(1);
 
 /// How long a shutdown waits, after its drain time, until the last settlements are stored.
@@ -112,10 +113,11 @@ const SETTLE_GRACE: Duration = Duration::from_secs(5);
 
 /// A running worker for the events of one or more kinds.
 ///
-/// It claims the events of all its kinds together, so that a process with many kinds claims no more often than a process with
-/// one kind. Each kind has its own options, and no kind delays another.
+/// It claims the events of all its kinds together, so that a process with many kinds claims no more often than
+/// a process with one kind. Each kind has its own options, and no kind delays another.
 ///
-/// If a worker is dropped without a [`shutdown`](Self::shutdown), it stops in the background, with a drain time of zero.
+/// If a worker is dropped without a [`shutdown`](Self::shutdown), it stops in the background, with a drain time
+/// of zero.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -189,8 +191,8 @@ struct Claims {
 pub struct Drained {
     /// The number of attempts that were interrupted and released. They do not count.
     pub released: usize,
-    /// The number of attempts whose results could not be stored in time. Their events are due again when the leases
-    /// expire.
+    /// The number of attempts whose results could not be stored in time. Their events are due again when the
+    /// leases expire.
     pub unsettled: usize,
 }
 
@@ -212,7 +214,8 @@ impl WorkerBuilder {
         )
     }
 
-    /// Processes the events of `kind` with `handler`, without decoding a payload: for kinds that are known only at run time.
+    /// Processes the events of `kind` with `handler`, without decoding a payload: for kinds that are known only
+    /// at run time.
     #[must_use]
     pub fn handle_raw(self, kind: Kind, options: WorkerOptions, handler: impl Handler<()>) -> Self {
         let decode = |_: &[u8], _: &Headers| Ok(());
@@ -257,7 +260,8 @@ impl WorkerBuilder {
     ///
     /// # Panics
     ///
-    /// Panics outside of a Tokio runtime, or if a kind has two handlers, which would share its events at random.
+    /// Panics outside of a Tokio runtime, or if a kind has two handlers, which would share its events at
+    /// random.
     pub fn start(self, scheduler: Arc<dyn Scheduler>) -> Worker {
         self.start_with(scheduler, None)
     }
@@ -327,8 +331,8 @@ impl Worker {
         Self::builder().handle(options, handler).start(scheduler)
     }
 
-    /// Waits until all events of its kinds are settled: none of them waits, is due, or is leased, by this or another worker. For
-    /// tests and for jobs that end.
+    /// Waits until all events of its kinds are settled: none of them waits, is due, or is leased, by this or
+    /// another worker. For tests and for jobs that end.
     ///
     /// This includes events that are accepted meanwhile, and retries, however late they are due.
     ///
@@ -368,8 +372,8 @@ impl Worker {
         }
     }
 
-    /// Shuts down: stops claiming, lets handlers finish for up to `drain`, stores their results, and releases the events of the
-    /// other handlers without spending their attempts.
+    /// Shuts down: stops claiming, lets handlers finish for up to `drain`, stores their results, and releases
+    /// the events of the other handlers without spending their attempts.
     ///
     /// Returns after `drain` and a few more seconds at the latest, even if the store does not answer.
     pub async fn shutdown(mut self, drain: Duration) -> Drained {

@@ -11,7 +11,8 @@ use crate::error::PgError;
 use crate::microseconds;
 use crate::session::Session;
 
-/// How many times a key is tried that another transaction had inserted, and deleted again before this one could read it.
+/// How many times a key is tried that another transaction had inserted, and deleted again before this one could
+/// read it.
 const MAX_TRIES: usize = 5;
 
 /// The event that has a key.
@@ -26,8 +27,8 @@ enum Holder {
 /// The deliveries with one key, by their indices in the batch: at least one.
 type Deliveries<'a> = &'a [usize];
 
-/// Runs one statement if every key is free, or was taken before. There is one more statement for keys that are taken
-/// meanwhile, one for conflicts, and one for failed events to be requeued.
+/// Runs one statement if every key is free, or was taken before. There is one more statement for keys that are
+/// taken meanwhile, one for conflicts, and one for failed events to be requeued.
 pub(crate) async fn accept(
     session: &mut Session<'_>,
     events: &[NewEvent],

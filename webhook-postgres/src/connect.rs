@@ -36,14 +36,14 @@ impl PgStore {
         Self::connect_with(url.parse()?).await
     }
 
-    /// Connects with `options`. Opens one connection to check that it works, and whether there is a pooler. Further connections
-    /// are opened when they are needed.
+    /// Connects with `options`. Opens one connection to check that it works, and whether there is a pooler.
+    /// Further connections are opened when they are needed.
     ///
     /// # Errors
     ///
     /// [`PgError::TlsFile`] if a certificate or key that the URL names cannot be used. [`PgError::Connect`] if the database
-    /// cannot be reached, refuses the connection, or does not answer within [`PgOptions::acquire_timeout`]. There is no
-    /// second try.
+    /// cannot be reached, refuses the connection, or does not answer within [`PgOptions::acquire_timeout`].
+    /// There is no second try.
     pub async fn connect_with(options: PgOptions) -> Result<Self, PgError> {
         // PgBouncer refuses this start parameter, and the statements here return no floats.
         let connection = options.connection.clone().extra_float_digits(None);
@@ -103,8 +103,9 @@ impl PgStore {
 
     /// Uses a connection pool of the app, which the app may continue to use.
     ///
-    /// The settings of its sessions are unknown, so every statement is wrapped in a transaction that sets what it needs: a few
-    /// more round trips than with a pool of its own. `pooler` says what is between the pool and the database.
+    /// The settings of its sessions are unknown, so every statement is wrapped in a transaction that sets what
+    /// it needs: a few more round trips than with a pool of its own. `pooler` says what is between the pool and
+    /// the database.
     ///
     /// # Errors
     ///
@@ -131,8 +132,8 @@ impl PgStore {
         Ok(Self::over(database, link))
     }
 
-    /// Closes all connections, and waits a few seconds at most until they are free. Later calls of the store return
-    /// [`StoreError::Unavailable`](webhook_core::StoreError::Unavailable).
+    /// Closes all connections, and waits a few seconds at most until they are free. Later calls of the store
+    /// return [`StoreError::Unavailable`](webhook_core::StoreError::Unavailable).
     pub async fn close(&self) {
         self.inner.wakeups.flush().await;
         let closing = async {
@@ -189,8 +190,8 @@ async fn probe(
         })
 }
 
-/// Connects with a setting in the start-up packet. If the server accepts connections only without it, it is a pooler, whatever
-/// its error says. Tries twice, since a broken connection looks the same.
+/// Connects with a setting in the start-up packet. If the server accepts connections only without it, it is a
+/// pooler, whatever its error says. Tries twice, since a broken connection looks the same.
 async fn ask(connection: &PgConnectOptions) -> Result<Link, sqlx::Error> {
     let asking = connection.clone().options([("webhook.probe", "1")]);
     match asking.connect().await {
@@ -224,8 +225,8 @@ async fn detect(mut session: PgConnection) -> Result<Link, sqlx::Error> {
     })
 }
 
-/// Whether an error may mean that the server refuses the settings in the start-up packet: every error that has no other known
-/// meaning.
+/// Whether an error may mean that the server refuses the settings in the start-up packet: every error that has
+/// no other known meaning.
 fn may_refuse_options(error: &sqlx::Error) -> bool {
     let other = ["28P01", "3D000", "57P03", "53300"];
     match error {
@@ -239,7 +240,8 @@ fn may_refuse_options(error: &sqlx::Error) -> bool {
     }
 }
 
-/// Replaces sqlx's error about a password that SASLprep does not allow, since it shows a character of the password.
+/// Replaces sqlx's error about a password that SASLprep does not allow, since it shows a character of the
+/// password.
 fn without_password(error: sqlx::Error) -> sqlx::Error {
     match error {
         sqlx::Error::Configuration(source) if source.to_string().contains("saslprep") => {

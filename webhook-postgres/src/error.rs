@@ -209,8 +209,8 @@ impl Error for DatabaseError {
 }
 
 impl PgError {
-    /// Whether connecting will fail again until somebody changes the URL, the role or the server: for example because of a
-    /// wrong password, an unknown database, or a certificate that is missing or not trusted.
+    /// Whether connecting will fail again until somebody changes the URL, the role or the server: for example
+    /// because of a wrong password, an unknown database, or a certificate that is missing or not trusted.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Url { .. } | Self::TlsFile { .. } => true,

@@ -11,8 +11,8 @@ use crate::error::PgError;
 use crate::microseconds;
 use crate::session::Session;
 
-/// How many times the statement runs for leases whose events are being settled. If a settlement has ended by the second
-/// time, it has ended the lease, or it belonged to another lease.
+/// How many times the statement runs for leases whose events are being settled. If a settlement has ended by
+/// the second time, it has ended the lease, or it belonged to another lease.
 const MAX_RUNS: usize = 2;
 
 /// Runs one statement, or two if an event is being settled at the moment.

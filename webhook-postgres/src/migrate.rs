@@ -15,8 +15,8 @@ use crate::store::PgStore;
 
 pub use line::MigrationLine;
 
-/// The migrations with their versions, in order. A migration never changes; append another one. Versions 2 and 5 have become
-/// migrations of a [`MigrationLine`] of `webhook-server`.
+/// The migrations with their versions, in order. A migration never changes; append another one. Versions 2 and
+/// 5 have become migrations of a [`MigrationLine`] of `webhook-server`.
 const MIGRATIONS: [(i32, &str, &str); 6] = [
     (
         1,
@@ -46,12 +46,13 @@ const MIGRATIONS: [(i32, &str, &str); 6] = [
     (8, "pause_kinds", include_str!("migrations/pause_kinds.sql")),
 ];
 
-/// How long to wait for another process that is migrating, and for transactions that use a table that a migration changes.
+/// How long to wait for another process that is migrating, and for transactions that use a table that a
+/// migration changes.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long one try of a migration waits for a lock on a table. Later statements that use the table wait behind it, so this is
-/// shorter than `webhook-server` lets a sender wait. It is longer than PostgreSQL's default `deadlock_timeout` of 1 s, after
-/// which an autovacuum that holds the lock is cancelled.
+/// How long one try of a migration waits for a lock on a table. Later statements that use the table wait behind
+/// it, so this is shorter than `webhook-server` lets a sender wait. It is longer than PostgreSQL's default
+/// `deadlock_timeout` of 1 s, after which an autovacuum that holds the lock is cancelled.
 const TABLE_LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long to wait before the next try, so that the statements that waited behind the migration can run.
@@ -69,22 +70,24 @@ const LOCK: i64 = 0x77_6562_686f_6f6b;
 impl PgStore {
     /// Creates the inbox's schema, or updates it to this program's version.
     ///
-    /// All migrations run in one transaction. Several processes may call this at the same time: the first one migrates, and the
-    /// others wait for it. If the schema is up to date, nothing is locked, and the role only needs the right to read the table
-    /// `webhook.migrations`. The schema is checked in any case: it must not contain objects of other programs and, if the role
-    /// may create schemas, its owner must be trusted. A sequence that is behind the ids in use is repaired.
+    /// All migrations run in one transaction. Several processes may call this at the same time: the first one
+    /// migrates, and the others wait for it. If the schema is up to date, nothing is locked, and the role only
+    /// needs the right to read the table `webhook.migrations`. The schema is checked in any case: it must not
+    /// contain objects of other programs and, if the role may create schemas, its owner must be trusted. A
+    /// sequence that is behind the ids in use is repaired.
     ///
-    /// Processes of an older version may use the inbox during the migration and after it. If another transaction, such as a
-    /// dump, uses a table that a migration changes, the migration lets other statements pass and tries again, for a minute.
+    /// Processes of an older version may use the inbox during the migration and after it. If another
+    /// transaction, such as a dump, uses a table that a migration changes, the migration lets other statements
+    /// pass and tries again, for a minute.
     ///
     /// # Errors
     ///
     /// - [`PgError::NewerSchema`] if a newer version of this library has migrated the schema.
     /// - [`PgError::MigrationLocked`] if another process has been migrating for a minute.
     /// - [`PgError::MigrationBlocked`] if another transaction has used one of the tables for a minute.
-    /// - [`PgError::ForeignSchema`] if the schema contains objects of another program (relations, functions, triggers, rules or
-    ///   policies), or belongs to a role that is not trusted: this role is not a member of it, and it is neither a superuser nor
-    ///   the owner of the database.
+    /// - [`PgError::ForeignSchema`] if the schema contains objects of another program (relations, functions,
+    ///   triggers, rules or policies), or belongs to a role that is not trusted: this role is not a member of
+    ///   it, and it is neither a superuser nor the owner of the database.
     /// - [`PgError::Encoding`] if the encoding of the database is not UTF-8.
     /// - [`PgError::Migration`] if a migration fails.
     pub async fn migrate(&self) -> Result<(), PgError> {
@@ -93,12 +96,13 @@ impl PgStore {
 
     /// Like [`migrate`](Self::migrate), and runs further lines of migrations in the same transaction.
     ///
-    /// Lines of other programs are ignored: one program may migrate a database with a line, and another one without it.
+    /// Lines of other programs are ignored: one program may migrate a database with a line, and another one
+    /// without it.
     ///
     /// # Errors
     ///
-    /// The same as for [`migrate`](Self::migrate), and [`PgError::NewerLine`] if a newer version of the program has migrated one
-    /// of the `lines`.
+    /// The same as for [`migrate`](Self::migrate), and [`PgError::NewerLine`] if a newer version of the program
+    /// has migrated one of the `lines`.
     pub async fn migrate_with(&self, lines: &[MigrationLine]) -> Result<(), PgError> {
         let database = &self.inner.database;
         let mut checkout = database.acquire(true).await?;
@@ -278,8 +282,8 @@ async fn apply_all(
 /// Which owners of the schema and its objects are accepted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Owners {
-    /// Any owner, unless this role may create schemas: a role that only uses a migrated schema is seldom a member of its
-    /// owner.
+    /// Any owner, unless this role may create schemas: a role that only uses a migrated schema is seldom a
+    /// member of its owner.
     Any,
     /// Only this role, superusers and the owner of the database.
     Trusted,
@@ -310,8 +314,8 @@ async fn refuse_foreign(
     }
 }
 
-/// Does not use `CREATE SCHEMA IF NOT EXISTS`, since a role may be allowed to create tables in an existing schema, but not to
-/// create schemas.
+/// Does not use `CREATE SCHEMA IF NOT EXISTS`, since a role may be allowed to create tables in an existing
+/// schema, but not to create schemas.
 const CREATE_SCHEMA: &str = "
     DO $$ BEGIN
       IF to_regnamespace('webhook') IS NULL THEN CREATE SCHEMA webhook; END IF;

@@ -25,8 +25,8 @@ pub struct PgOptions {
     pub connection: PgConnectOptions,
     /// Whether there is a pooler between this process and the database. Default: [`Pooler::Detect`].
     pub pooler: Pooler,
-    /// The largest number of pooled connections. Default: 8. Without a transaction-mode pooler, a process uses one more
-    /// connection to be notified, and a process that is pinged uses another one.
+    /// The largest number of pooled connections. Default: 8. Without a transaction-mode pooler, a process uses
+    /// one more connection to be notified, and a process that is pinged uses another one.
     pub max_connections: u32,
     /// How long an operation may wait for a connection, including the time to open one. Default: 5 s.
     pub acquire_timeout: Duration,
@@ -44,12 +44,12 @@ pub struct PgOptions {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Durability {
-    /// When it is on disk, whatever the settings of the server, database and role are: `synchronous_commit = off` counts as
-    /// `on`; other values apply unchanged.
+    /// When it is on disk, whatever the settings of the server, database and role are: `synchronous_commit =
+    /// off` counts as `on`; other values apply unchanged.
     #[default]
     Synchronous,
-    /// Before it is on disk (`synchronous_commit = off`): a crash of PostgreSQL loses the events that were acknowledged in the
-    /// last moments before it.
+    /// Before it is on disk (`synchronous_commit = off`): a crash of PostgreSQL loses the events that were
+    /// acknowledged in the last moments before it.
     Asynchronous,
 }
 
@@ -62,8 +62,9 @@ pub enum Pooler {
     Detect,
     /// No pooler, or one that gives each client a session of its own.
     None,
-    /// A pooler that assigns a connection to each *transaction* (PgBouncer's transaction mode, Supabase's port 6543). Nothing
-    /// outlives a transaction, so statements do not stay prepared, and workers poll instead of being notified.
+    /// A pooler that assigns a connection to each *transaction* (PgBouncer's transaction mode, Supabase's port
+    /// 6543). Nothing outlives a transaction, so statements do not stay prepared, and workers poll instead of
+    /// being notified.
     Transaction,
 }
 

@@ -27,7 +27,8 @@ impl Probe {
             if database.is_closed() {
                 return Err(sqlx::Error::PoolClosed.into());
             }
-            // Taken out, so that a check that is dropped does not leave a connection in the middle of a statement.
+            // Taken out, so that a check that is dropped does not leave a connection in the middle of a
+            // statement.
             if let Some(mut connection) = kept.take()
                 && self.look(database, &mut connection).await.is_ok()
             {

@@ -13,7 +13,8 @@ const DEFAULT: &str = "webhook";
 /// The largest length of a name, in bytes: names of channels and objects stay within PostgreSQL's limit of 63.
 const MAX_BYTES: usize = 48;
 
-/// The database schema of an inbox: `webhook` by default, and another one for each further inbox in the same database.
+/// The database schema of an inbox: `webhook` by default, and another one for each further inbox in the same
+/// database.
 ///
 /// ```
 /// use webhook_postgres::{PgOptions, Schema};
@@ -105,7 +106,8 @@ impl Schema {
     }
 }
 
-/// Replaces the default schema in `sql` by `name`: before a dot, as a whole text literal, and after the word SCHEMA.
+/// Replaces the default schema in `sql` by `name`: before a dot, as a whole text literal, and after the word
+/// SCHEMA.
 fn rewrite(sql: &str, name: &str) -> String {
     let mut rewritten = String::with_capacity(sql.len() + 256);
     let mut rest = sql;

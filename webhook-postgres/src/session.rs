@@ -327,9 +327,9 @@ impl Database {
 
 /// A connection from the pool that is always returned.
 ///
-/// sqlx returns a connection only after the server has answered a ping, without a time limit. If the server vanished, or the
-/// statement was abandoned while it waits for a lock, the connection would occupy its place in the pool for that long. Here it
-/// has a time limit.
+/// sqlx returns a connection only after the server has answered a ping, without a time limit. If the server
+/// vanished, or the statement was abandoned while it waits for a lock, the connection would occupy its place in
+/// the pool for that long. Here it has a time limit.
 pub(crate) struct Checkout {
     connection: Option<PoolConnection<Postgres>>,
     /// When it was taken from the pool.

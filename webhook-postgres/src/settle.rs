@@ -28,8 +28,8 @@ pub(crate) async fn settle(
     if settlements.is_empty() {
         return Ok(Answers { answers, due_again });
     }
-    // In order of ids, so that concurrent calls lock rows in the same order. Of several settlements of one lease,
-    // the first applies.
+    // In order of ids, so that concurrent calls lock rows in the same order. Of several settlements of one
+    // lease, the first applies.
     let lease = |place: usize| {
         (
             settlements[place].lease.event,

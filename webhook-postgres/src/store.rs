@@ -49,8 +49,8 @@ impl PgStore {
         }
     }
 
-    /// Accepts an event in the transaction that is open on `connection`: a reference to a payload that serde can serialize as
-    /// JSON, or an [`Envelope`](webhook_core::Envelope). The event is due at once.
+    /// Accepts an event in the transaction that is open on `connection`: a reference to a payload that serde
+    /// can serialize as JSON, or an [`Envelope`](webhook_core::Envelope). The event is due at once.
     ///
     /// ```no_run
     /// # use webhook_core::{HandlerError, Headers, Identity, InvalidPayload, Payload};
@@ -98,20 +98,20 @@ impl PgStore {
         Ok(accepted)
     }
 
-    /// Accepts `events` in the transaction that is open on `connection`: they are stored if the transaction commits, and only
-    /// then.
+    /// Accepts `events` in the transaction that is open on `connection`: they are stored if the transaction
+    /// commits, and only then.
     ///
-    /// Otherwise like [`Store::accept`]. The delays begin with this call, not with the commit.
-    /// Workers of this and other processes find the events within [`POLL_INTERVAL`](crate::POLL_INTERVAL) of the commit;
-    /// call [`notify`](PgStore::notify) after the commit to wake them at once.
+    /// Otherwise like [`Store::accept`]. The delays begin with this call, not with the commit. Workers of this
+    /// and other processes find the events within [`POLL_INTERVAL`](crate::POLL_INTERVAL) of the commit; call
+    /// [`notify`](PgStore::notify) after the commit to wake them at once.
     ///
-    /// If no transaction is open, this call commits the events. The transaction commits durably, even if the app has set
-    /// `synchronous_commit` to `off`; its other settings do not change.
+    /// If no transaction is open, this call commits the events. The transaction commits durably, even if the
+    /// app has set `synchronous_commit` to `off`; its other settings do not change.
     ///
     /// # Errors
     ///
-    /// The same as for [`Store::accept`], except that nothing is tried again. After an error, the transaction can only be rolled
-    /// back.
+    /// The same as for [`Store::accept`], except that nothing is tried again. After an error, the transaction
+    /// can only be rolled back.
     ///
     /// # Cancel safety
     ///
@@ -127,20 +127,21 @@ impl PgStore {
         Ok(answers.await?)
     }
 
-    /// Settles attempts in the transaction that is open on `connection`, so that the effects of an event in the same transaction
-    /// happen exactly once.
+    /// Settles attempts in the transaction that is open on `connection`, so that the effects of an event in the
+    /// same transaction happen exactly once.
     ///
-    /// Otherwise like [`Scheduler::settle`]. A handler that gets [`Settled::LeaseLost`] must roll its transaction back: another
-    /// attempt is running, or has done the work. A handler that has committed returns [`Handled::Settled`].
+    /// Otherwise like [`Scheduler::settle`]. A handler that gets [`Settled::LeaseLost`] must roll its
+    /// transaction back: another attempt is running, or has done the work. A handler that has committed returns
+    /// [`Handled::Settled`].
     ///
     /// Keep the transaction short after this call, since it locks the event's row. Set PostgreSQL's
-    /// `idle_in_transaction_session_timeout` for it: if the network loses the commit, the server keeps the lock until the
-    /// time-out, and the event cannot be claimed.
+    /// `idle_in_transaction_session_timeout` for it: if the network loses the commit, the server keeps the lock
+    /// until the time-out, and the event cannot be claimed.
     ///
     /// # Errors
     ///
-    /// The same as for [`Scheduler::settle`], except that nothing is tried again. After an error, the transaction can only be
-    /// rolled back.
+    /// The same as for [`Scheduler::settle`], except that nothing is tried again. After an error, the
+    /// transaction can only be rolled back.
     ///
     /// # Cancel safety
     ///
@@ -171,8 +172,8 @@ impl PgStore {
         Ok(answers.first().copied().unwrap_or(Settled::LeaseLost))
     }
 
-    /// Runs `effect` and settles the event of `lease` as processed in one transaction, on a connection of the pool `app`: the effect
-    /// happens exactly once. A handler can return the result:
+    /// Runs `effect` and settles the event of `lease` as processed in one transaction, on a connection of the
+    /// pool `app`: the effect happens exactly once. A handler can return the result:
     ///
     /// ```no_run
     /// # use webhook_core::{Event, Handled, HandlerError, Payload};
@@ -194,9 +195,9 @@ impl PgStore {
     ///
     /// # Errors
     ///
-    /// The error of `effect`, or a retry if the database fails or the lease is lost. The transaction is then rolled back. After an
-    /// error of the commit, it is unknown whether the transaction was committed; if it was, the event is settled, and the retry
-    /// does not happen.
+    /// The error of `effect`, or a retry if the database fails or the lease is lost. The transaction is then
+    /// rolled back. After an error of the commit, it is unknown whether the transaction was committed; if it
+    /// was, the event is settled, and the retry does not happen.
     ///
     /// # Cancel safety
     ///
@@ -221,7 +222,8 @@ impl PgStore {
         }
     }
 
-    /// Wakes workers for events of kind `P::KIND` from [`accept_in`](PgStore::accept_in). Call it after the commit.
+    /// Wakes workers for events of kind `P::KIND` from [`accept_in`](PgStore::accept_in). Call it after the
+    /// commit.
     pub fn notify_kind<P: Payload>(&self) {
         let kind = payload::kind_of::<P>();
         let due = std::iter::once((&kind, Duration::ZERO));
@@ -236,8 +238,8 @@ impl PgStore {
         self.inner.wakeups.due(due);
     }
 
-    /// Returns whether there is a transaction-mode pooler between this process and the database, as detected or as set by an
-    /// option: [`Pooler::None`] or [`Pooler::Transaction`].
+    /// Returns whether there is a transaction-mode pooler between this process and the database, as detected or
+    /// as set by an option: [`Pooler::None`] or [`Pooler::Transaction`].
     pub fn pooler(&self) -> Pooler {
         self.inner.wakeups.pooler()
     }
@@ -257,8 +259,8 @@ impl fmt::Debug for PgStore {
 
 #[async_trait]
 impl Store for PgStore {
-    /// If a connection fails after the commit and before the answer, the statement runs again: events that were new or requeued
-    /// then return [`Accepted::Duplicate`], and a conflict may be counted twice.
+    /// If a connection fails after the commit and before the answer, the statement runs again: events that were
+    /// new or requeued then return [`Accepted::Duplicate`], and a conflict may be counted twice.
     async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
         let answers = accept::accept(&mut self.session(), events).await?;
         let scheduled = events.iter().zip(&answers).filter_map(|(event, answer)| {
@@ -274,8 +276,8 @@ impl Store for PgStore {
         Ok(find::find(&mut self.session(), events).await?)
     }
 
-    /// Uses a connection of its own, for one call at a time. Logs a warning if `fsync` or `full_page_writes` is off. A read-only
-    /// database counts as unavailable.
+    /// Uses a connection of its own, for one call at a time. Logs a warning if `fsync` or `full_page_writes` is
+    /// off. A read-only database counts as unavailable.
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(self.inner.probe.ping(&self.inner.database).await?)
     }
@@ -331,8 +333,8 @@ impl Scheduler for PgStore {
         self.inner.wakeups.wait(kinds).await
     }
 
-    /// While this process accepts events, a worker with more due events than it can take pauses between claims, for at most
-    /// 50 ms.
+    /// While this process accepts events, a worker with more due events than it can take pauses between claims,
+    /// for at most 50 ms.
     fn pause_before_claim(&self, kind: &Kind) -> Duration {
         self.inner.throttle.pause(kind, Instant::now())
     }
@@ -406,17 +408,17 @@ impl Admin for PgStore {
         Ok(admin::delete_bodies(&mut self.session(), delete).await?)
     }
 
-    /// Workers of older versions, which do not know pauses, continue to claim events: during a rolling upgrade, a pause is complete
-    /// once the last of them has ended.
+    /// Workers of older versions, which do not know pauses, continue to claim events: during a rolling upgrade,
+    /// a pause is complete once the last of them has ended.
     ///
-    /// If a connection fails after the commit and before the answer, the statement runs again and returns that the kind was paused
-    /// already.
+    /// If a connection fails after the commit and before the answer, the statement runs again and returns that
+    /// the kind was paused already.
     async fn pause(&self, kind: &Kind) -> Result<bool, StoreError> {
         Ok(admin::pause(&mut self.session(), kind).await?)
     }
 
-    /// Wakes the workers of all processes. If a connection fails after the commit and before the answer, the statement runs again
-    /// and returns that the kind was not paused.
+    /// Wakes the workers of all processes. If a connection fails after the commit and before the answer, the
+    /// statement runs again and returns that the kind was not paused.
     async fn resume(&self, kind: &Kind) -> Result<bool, StoreError> {
         let was_paused = admin::resume(&mut self.session(), kind).await?;
         // Also if it was not paused: an earlier call may have ended the pause and lost its answer.

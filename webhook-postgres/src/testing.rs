@@ -1,7 +1,8 @@
 //! Temporary databases for tests, on an existing server.
 //!
-//! The environment variable `TEST_DATABASE_URL` names the server, and `TEST_POOLER_URL` a transaction-mode PgBouncer in front of
-//! it, which must accept any database name. `scripts/test` and `scripts/with-postgres` start both and set the variables.
+//! The environment variable `TEST_DATABASE_URL` names the server, and `TEST_POOLER_URL` a transaction-mode
+//! PgBouncer in front of it, which must accept any database name. `scripts/test` and `scripts/with-postgres`
+//! start both and set the variables.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), webhook_postgres::PgError> {
@@ -36,7 +37,8 @@ impl TestDatabase {
     ///
     /// # Panics
     ///
-    /// Panics if `TEST_DATABASE_URL` is not set or its server cannot be reached: a test without a database fails.
+    /// Panics if `TEST_DATABASE_URL` is not set or its server cannot be reached: a test without a database
+    /// fails.
     pub async fn create() -> Self {
         let base = variable("TEST_DATABASE_URL").expect(
             "TEST_DATABASE_URL is not set: run the tests with scripts/test or scripts/with-postgres",

@@ -1,7 +1,7 @@
 //! Checks the files with certificates and keys before a connection needs them.
 //!
-//! sqlx reads them during the handshake, where a missing file looks like a network error. It also accepts a file of
-//! authorities that contains no certificate.
+//! sqlx reads them during the handshake, where a missing file looks like a network error. It also accepts a
+//! file of authorities that contains no certificate.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -84,7 +84,8 @@ impl TlsFile {
         }
     }
 
-    /// The path of the file, unless it may be the key itself, given by mistake: then not even one of its folders exists.
+    /// The path of the file, unless it may be the key itself, given by mistake: then not even one of its
+    /// folders exists.
     fn shown(&self) -> String {
         let text = self.path.to_string_lossy();
         let mut folders = self.path.ancestors().filter(|it| it.parent().is_some());

@@ -1,7 +1,7 @@
 //! Verifies and creates signatures of webhooks, over the raw body and the headers.
 //!
-//! A [`Verifier`] does not depend on an HTTP library: a closure looks up headers by name, and returns *all* values of a header,
-//! so that a repeated header is detected and refused:
+//! A [`Verifier`] does not depend on an HTTP library: a closure looks up headers by name, and returns *all*
+//! values of a header, so that a repeated header is detected and refused:
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -26,13 +26,13 @@
 //! With the crate `http` (hyper, axum) the closure is
 //! `|name: &str| headers.get_all(name).iter().map(|value| value.as_bytes()).collect()`.
 //!
-//! The schemes are [`StandardWebhooks`] (and Svix), [`Stripe`], and [`BodyHmac`] with presets for GitHub, Razorpay, Shopify and
-//! Cashfree. Each accepts several secrets at the same time, for rotation, and reports which of them matched. Each can also
-//! create signatures, for tests and for senders.
+//! The schemes are [`StandardWebhooks`] (and Svix), [`Stripe`], and [`BodyHmac`] with presets for GitHub,
+//! Razorpay, Shopify and Cashfree. Each accepts several secrets at the same time, for rotation, and reports
+//! which of them matched. Each can also create signatures, for tests and for senders.
 //!
-//! Signatures are compared in constant time. Secrets are wiped from memory when they are dropped, and neither `Debug` nor an
-//! error shows any part of them. Constructors refuse secrets that are too short to be safe, unless the caller allows them
-//! ([`SecretLength::Unchecked`]).
+//! Signatures are compared in constant time. Secrets are wiped from memory when they are dropped, and neither
+//! `Debug` nor an error shows any part of them. Constructors refuse secrets that are too short to be safe,
+//! unless the caller allows them ([`SecretLength::Unchecked`]).
 
 mod body_hmac;
 mod encoding;
@@ -57,15 +57,15 @@ pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 /// The largest number of signatures in a header. A header with more is refused.
 pub const MAX_SIGNATURES: usize = 16;
 
-/// The largest number of pairs of a signature and a public key that are tried for one delivery, so that a forged delivery
-/// cannot cost more verifications.
+/// The largest number of pairs of a signature and a public key that are tried for one delivery, so that a
+/// forged delivery cannot cost more verifications.
 pub const MAX_PUBLIC_KEY_CHECKS: usize = 4;
 
 /// Verifies the signatures of a sender.
 pub trait Verifier: fmt::Debug + Send + Sync + 'static {
-    /// Checks only the headers, before the body is read: each header of the scheme must occur exactly once and be well-formed, the
-    /// time must be within the tolerance, and at least one signature must have a valid form. The check uses no key and takes
-    /// less than a microsecond.
+    /// Checks only the headers, before the body is read: each header of the scheme must occur exactly once and
+    /// be well-formed, the time must be within the tolerance, and at least one signature must have a valid
+    /// form. The check uses no key and takes less than a microsecond.
     ///
     /// `Ok` does not mean that the delivery is genuine; only [`verify`](Self::verify) finds that out.
     ///
@@ -78,8 +78,8 @@ pub trait Verifier: fmt::Debug + Send + Sync + 'static {
         received_at: SystemTime,
     ) -> Result<(), Unverified>;
 
-    /// Verifies that one of the secrets has signed this delivery within the tolerance. Begins with the checks of
-    /// [`check_headers`](Self::check_headers). The work is bounded: one HMAC per secret, and at most
+    /// Verifies that one of the secrets has signed this delivery within the tolerance. Begins with the checks
+    /// of [`check_headers`](Self::check_headers). The work is bounded: one HMAC per secret, and at most
     /// [`MAX_PUBLIC_KEY_CHECKS`] verifications with public keys.
     ///
     /// # Errors
@@ -95,7 +95,8 @@ pub trait Verifier: fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verified {
-    /// The index of the secret that matched, in the order of the constructor's arguments. If several match, the first one.
+    /// The index of the secret that matched, in the order of the constructor's arguments. If several match, the
+    /// first one.
     pub secret_index: usize,
 }
 
@@ -107,8 +108,8 @@ impl Verified {
 
 /// Creates signatures as a sender does.
 pub trait Signer: fmt::Debug + Send + Sync + 'static {
-    /// Returns the headers to send with `body` at the time `at`, with names in lower case. `id` is the id of the message, if the
-    /// scheme has one.
+    /// Returns the headers to send with `body` at the time `at`, with names in lower case. `id` is the id of
+    /// the message, if the scheme has one.
     ///
     /// # Errors
     ///
@@ -126,8 +127,8 @@ pub type HeaderLookup<'a> = dyn Fn(&str) -> HeaderValues<'a> + 'a;
 
 /// The values of one header, collected from an iterator over all of its values, in any order.
 ///
-/// A verifier must know if there is a second value; otherwise it could check one value while a proxy or a handler uses the
-/// other. So there is no conversion from an `Option`: look up all values, not only the first.
+/// A verifier must know if there is a second value; otherwise it could check one value while a proxy or a
+/// handler uses the other. So there is no conversion from an `Option`: look up all values, not only the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderValues<'a> {
     /// The header does not occur.

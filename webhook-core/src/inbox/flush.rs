@@ -93,8 +93,8 @@ impl Batch {
         batch
     }
 
-    /// Adds a delivery, unless its deadline has passed and its caller has got the time-out already. A delivery whose caller
-    /// went away is kept, so that its event is not lost.
+    /// Adds a delivery, unless its deadline has passed and its caller has got the time-out already. A delivery
+    /// whose caller went away is kept, so that its event is not lost.
     fn push(&mut self, waiting: Waiting) {
         if waiting.deadline <= Instant::now() {
             return;

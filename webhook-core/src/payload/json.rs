@@ -13,16 +13,16 @@ const MAX_DEPTH: usize = 32;
 type Members<'a> = BTreeMap<String, &'a RawValue>;
 
 impl Identity {
-    /// Returns the identity of a JSON document, by JSON pointers (RFC 6901): the string or number at `key` is its key, and
-    /// the values at `compared` are its content.
+    /// Returns the identity of a JSON document, by JSON pointers (RFC 6901): the string or number at `key` is
+    /// its key, and the values at `compared` are its content.
     ///
-    /// White space, the order of members and escapes in strings do not change the content. The spelling of numbers does: 1,
-    /// 1.0 and 1e0 are different. A missing member is different from null. If a member occurs twice, the last one counts.
-    /// A byte-order mark before the document is ignored.
+    /// White space, the order of members and escapes in strings do not change the content. The spelling of
+    /// numbers does: 1, 1.0 and 1e0 are different. A missing member is different from null. If a member occurs
+    /// twice, the last one counts. A byte-order mark before the document is ignored.
     ///
-    /// Compare members that are the same in each redelivery. Senders change some members each time, such as Stripe's
-    /// `pending_webhooks`: if these are compared, every redelivery is a conflict. Changing the list of pointers changes the
-    /// fingerprints: redeliveries of earlier events are conflicts then.
+    /// Compare members that are the same in each redelivery. Senders change some members each time, such as
+    /// Stripe's `pending_webhooks`: if these are compared, every redelivery is a conflict. Changing the list of
+    /// pointers changes the fingerprints: redeliveries of earlier events are conflicts then.
     ///
     /// ```
     /// use webhook_core::Identity;
@@ -125,8 +125,8 @@ fn items(array: &RawValue) -> Option<Vec<&RawValue>> {
     serde_json::from_str(array.get()).ok()
 }
 
-/// Writes `value` without white space, with sorted members and the shortest escapes. A value that cannot be decoded is
-/// written unchanged.
+/// Writes `value` without white space, with sorted members and the shortest escapes. A value that cannot be
+/// decoded is written unchanged.
 fn write(value: &RawValue, depth: usize, text: &mut String) {
     let written = value.get();
     let shallow = depth < MAX_DEPTH;

@@ -27,7 +27,8 @@ pub(super) struct Handling<P, H> {
 
 /// Starts attempts at the events of one kind. Hides the type of the payload.
 pub(super) trait StartAttempt: Send + Sync {
-    /// Starts an attempt at `claimed`. It occupies `slot` until it ends, and sends its settlement to `finished`.
+    /// Starts an attempt at `claimed`. It occupies `slot` until it ends, and sends its settlement to
+    /// `finished`.
     fn start(
         self: Arc<Self>,
         context: &Arc<Context>,
@@ -97,8 +98,8 @@ impl Unsettled {
         self.context.leases.forget([self.lease]);
     }
 
-    /// The outcome of an attempt whose task ended early. A panic spends the attempt, so that an event that always
-    /// causes a panic finally fails. A task that was aborted gives the attempt back.
+    /// The outcome of an attempt whose task ended early. A panic spends the attempt, so that an event that
+    /// always causes a panic finally fails. A task that was aborted gives the attempt back.
     fn outcome(&self) -> Outcome {
         if std::thread::panicking() {
             let error = HandlerError::retry("attempt panicked outside its handler");

@@ -1,5 +1,5 @@
-//! The claim loop: claims up to as many events of each kind as it has free slots, exactly when the next one falls due,
-//! and for all kinds that want events in one call.
+//! The claim loop: claims up to as many events of each kind as it has free slots, exactly when the next one
+//! falls due, and for all kinds that want events in one call.
 
 use std::collections::VecDeque;
 use std::future::{pending, ready};
@@ -25,16 +25,17 @@ use crate::scheduler::{Claim, Claimed, FailureReason, Outcome, Settlement};
 /// The pause before the next claim when other workers take all due events.
 const CONTENDED_PAUSE: Duration = Duration::from_millis(10);
 
-/// The shortest time between a claim and the next one that follows a hint: a backend may give hints without end.
+/// The shortest time between a claim and the next one that follows a hint: a backend may give hints without
+/// end.
 const MIN_HINT_INTERVAL: Duration = Duration::from_millis(1);
 
-/// How long to wait for a quarter of the slots to become free, if more events are due than there are slots: so that slow
-/// handlers do not cause claims of single events.
+/// How long to wait for a quarter of the slots to become free, if more events are due than there are slots: so
+/// that slow handlers do not cause claims of single events.
 const GATHER_TIMEOUT: Duration = Duration::from_millis(10);
 
-/// The smallest share of a kind in a claim, if more events are due than it has slots. It limits the number of such kinds in
-/// one claim. Looking at a kind costs a store about as much as leasing an event, so a few events of each of many kinds
-/// would cost twice as much.
+/// The smallest share of a kind in a claim, if more events are due than it has slots. It limits the number of
+/// such kinds in one claim. Looking at a kind costs a store about as much as leasing an event, so a few events
+/// of each of many kinds would cost twice as much.
 const MIN_SHARE: usize = 32;
 
 /// A kind that wants events, and its free slots.
@@ -131,8 +132,8 @@ impl Claiming {
         self.queue.push_back(wanting);
     }
 
-    /// Returns the kinds to claim now: all that want events. Of kinds with more due events than slots, only a limited number
-    /// has a turn; the others have the next turns.
+    /// Returns the kinds to claim now: all that want events. Of kinds with more due events than slots, only a
+    /// limited number has a turn; the others have the next turns.
     fn next_turn(&mut self) -> Vec<Wanting> {
         let kinds = &self.context.kinds;
         let batches = self
@@ -251,8 +252,8 @@ impl Claiming {
         }
     }
 
-    /// When to poll a kind for which no event is known to fall due: together with another kind, so that many kinds are polled
-    /// no more often than one.
+    /// When to poll a kind for which no event is known to fall due: together with another kind, so that many
+    /// kinds are polled no more often than one.
     fn poll_at(&self, place: usize, now: Instant, interval: Duration) -> Instant {
         let (earliest, latest) = (now + interval / 2, now + interval);
         let others = self.next.iter().enumerate();
@@ -349,8 +350,8 @@ impl Claiming {
     }
 }
 
-/// Returns the parameters of the next claim: for each kind as many events as it has slots, and for all together one batch, in
-/// which no kind takes more than its share while other kinds want theirs.
+/// Returns the parameters of the next claim: for each kind as many events as it has slots, and for all together
+/// one batch, in which no kind takes more than its share while other kinds want theirs.
 fn claims(context: &Context, wanting: &[Wanting]) -> Vec<Claim> {
     let options = wanting
         .iter()
@@ -375,8 +376,8 @@ fn claims(context: &Context, wanting: &[Wanting]) -> Vec<Claim> {
     claims.collect()
 }
 
-/// Waits for a hint of the backend for the kinds that are `idle`, and returns the kinds that it names. Never completes if the
-/// backend panics; the worker polls then.
+/// Waits for a hint of the backend for the kinds that are `idle`, and returns the kinds that it names. Never
+/// completes if the backend panics; the worker polls then.
 fn hint(context: &Context, idle: &[bool]) -> BoxFuture<'static, Vec<usize>> {
     let places: Vec<usize> = (0..idle.len()).filter(|place| idle[*place]).collect();
     if places.is_empty() {

@@ -36,8 +36,8 @@ impl Held {
 }
 
 impl Leases {
-    /// Adds leases whose handlers are about to start. If an event has a lease already, that lease has expired and the event
-    /// was claimed again: its earlier handler is stopped.
+    /// Adds leases whose handlers are about to start. If an event has a lease already, that lease has expired
+    /// and the event was claimed again: its earlier handler is stopped.
     pub(super) fn hold(
         &self,
         leases: impl IntoIterator<Item = Lease>,
@@ -86,8 +86,8 @@ impl Leases {
         }
     }
 
-    /// Removes a lost lease and stops its handler. Returns whether the handler was running. If it has ended already, the lease
-    /// stays, and its settlement will find that it is lost.
+    /// Removes a lost lease and stops its handler. Returns whether the handler was running. If it has ended
+    /// already, the lease stays, and its settlement will find that it is lost.
     pub(super) fn lose(&self, lease: Lease) -> bool {
         let mut held = self.lock();
         if !find(&mut held, lease).is_some_and(|it| it.running) {

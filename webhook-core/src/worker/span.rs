@@ -12,8 +12,8 @@ use crate::event::{Key, Kind};
 use crate::panics::logging;
 use crate::scheduler::Attempt;
 
-/// Runs `handling` in a span named `attempt`, with the fields `kind`, `key` and `attempt`, and catches its panics. Panics of the
-/// log subscriber have no effect.
+/// Runs `handling` in a span named `attempt`, with the fields `kind`, `key` and `attempt`, and catches its
+/// panics. Panics of the log subscriber have no effect.
 pub(super) async fn within<F: Future>(
     kind: &Kind,
     key: &Key,

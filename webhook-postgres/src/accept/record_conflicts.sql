@@ -1,6 +1,6 @@
--- $1 ids of events in ascending order, $2 the number of conflicts with each. For each body to keep: $3 id of its
--- event, $4 number of later conflicts with that event in this batch, $5 fingerprint, $6 start of the body, $7 length
--- of the body. $8 how many bodies of an event are kept.
+-- $1 ids of events in ascending order, $2 the number of conflicts with each. For each body to keep: $3 id of
+-- its event, $4 number of later conflicts with that event in this batch, $5 fingerprint, $6 start of the body,
+-- $7 length of the body. $8 how many bodies of an event are kept.
 --
 -- The events are locked, so that they are not pruned meanwhile. Events that are pruned already are ignored.
 WITH conflicting AS MATERIALIZED (

@@ -1,6 +1,7 @@
--- Returns a row for each reason why the schema `webhook` is unsafe to use: what it is, its name and what to do; and
--- whether the only reason is the owner. A role that only uses the tables need not trust the owner. A role that may
--- create schemas must, since it would have created this schema itself if another role had not done so before.
+-- Returns a row for each reason why the schema `webhook` is unsafe to use: what it is, its name and what to do;
+-- and whether the only reason is the owner. A role that only uses the tables need not trust the owner. A role
+-- that may create schemas must, since it would have created this schema itself if another role had not done so
+-- before.
 WITH schema AS (
   SELECT oid, nspowner FROM pg_catalog.pg_namespace WHERE nspname = 'webhook'
 ),
@@ -17,8 +18,8 @@ user_of_tables (needs_no_trust) AS (
 relation AS (
   SELECT class.* FROM pg_catalog.pg_class AS class JOIN schema ON class.relnamespace = schema.oid
 ),
--- The app may add objects to a migrated schema: a role named `webhook` creates its tables there, since the search path
--- begins with the schema that has the name of the role.
+-- The app may add objects to a migrated schema: a role named `webhook` creates its tables there, since the
+-- search path begins with the schema that has the name of the role.
 migrated (is_so) AS (
   SELECT EXISTS (
     SELECT FROM relation JOIN pg_catalog.pg_attribute ON attrelid = relation.oid

@@ -6,12 +6,12 @@ use super::{Applied, apply};
 use crate::error::PgError;
 use crate::schema::Schema;
 
-/// Migrations of a program that adds objects of its own to the inbox's schema, such as a view of its events. See
-/// [`PgStore::migrate_with`].
+/// Migrations of a program that adds objects of its own to the inbox's schema, such as a view of its events.
+/// See [`PgStore::migrate_with`].
 ///
-/// The migrations run in order, each once per database, after the library's own migrations and in the same transaction.
-/// The table `webhook.line_migrations` records them. Never change, move or remove a migration that has run anywhere:
-/// append another one.
+/// The migrations run in order, each once per database, after the library's own migrations and in the same
+/// transaction. The table `webhook.line_migrations` records them. Never change, move or remove a migration that
+/// has run anywhere: append another one.
 ///
 /// ```no_run
 /// use webhook_postgres::{MigrationLine, PgStore};
@@ -39,8 +39,8 @@ pub struct MigrationLine {
     pub name: &'static str,
     /// The name and the SQL of each migration, from version 1 on.
     ///
-    /// The SQL runs with the search path of the library's own migrations, so it must qualify every object with its schema.
-    /// The schema `webhook` stands for the schema of the inbox, also if that has another name.
+    /// The SQL runs with the search path of the library's own migrations, so it must qualify every object with
+    /// its schema. The schema `webhook` stands for the schema of the inbox, also if that has another name.
     pub migrations: &'static [(&'static str, &'static str)],
 }
 
@@ -54,7 +54,8 @@ impl MigrationLine {
     }
 }
 
-/// The table that records lines. It is created with the first line, so that a database without lines does not have it.
+/// The table that records lines. It is created with the first line, so that a database without lines does not
+/// have it.
 const CREATE_TABLE: &str = "
     CREATE TABLE IF NOT EXISTS webhook.line_migrations (
       line       text COLLATE \"C\" NOT NULL,
@@ -64,8 +65,8 @@ const CREATE_TABLE: &str = "
       PRIMARY KEY (line, version)
     )";
 
-/// Versions of the library's own migrations that belong to a line now. If one of them is recorded, the migration of that
-/// name has run.
+/// Versions of the library's own migrations that belong to a line now. If one of them is recorded, the
+/// migration of that name has run.
 const MOVED_VERSIONS: &str = "2, 5";
 
 /// Whether all `lines` are up to date.

@@ -7,8 +7,8 @@ use sqlx::{PgConnection, Row};
 use crate::error::PgError;
 use crate::schema::Schema;
 
-/// Whether the next id may be in use. A role that may not read the sequence cannot find out, and could not repair it
-/// either.
+/// Whether the next id may be in use. A role that may not read the sequence cannot find out, and could not
+/// repair it either.
 pub(super) async fn is_behind(
     schema: &Schema,
     connection: &mut PgConnection,

@@ -1,7 +1,8 @@
 //! The session settings on which the guarantees and the statements depend.
 //!
-//! Sessions of this crate get them in the start-up packet and by one `set_config`. Both take precedence over the settings of
-//! roles, databases and `postgresql.conf`, and survive reloads. Transactions on other sessions set them with `SET LOCAL`.
+//! Sessions of this crate get them in the start-up packet and by one `set_config`. Both take precedence over
+//! the settings of roles, databases and `postgresql.conf`, and survive reloads. Transactions on other sessions
+//! set them with `SET LOCAL`.
 
 use std::time::Duration;
 
@@ -12,11 +13,12 @@ use crate::options::Durability;
 
 /// The settings that the statements need. No value needs quotation marks in SQL.
 ///
-/// A plan may be made while a table is empty, and kept until the table is huge. Only index scans in the order of the index are
-/// right for both. The planner assigns high costs to disabled scans, which must not start the JIT compiler.
+/// A plan may be made while a table is empty, and kept until the table is huge. Only index scans in the order
+/// of the index are right for both. The planner assigns high costs to disabled scans, which must not start the
+/// JIT compiler.
 ///
-/// `search_path` comes first, so that all operators and functions are PostgreSQL's own. `pg_temp` is named so that it is
-/// searched last. With `row_security` off, a policy that would hide rows is an error.
+/// `search_path` comes first, so that all operators and functions are PostgreSQL's own. `pg_temp` is named so
+/// that it is searched last. With `row_security` off, a policy that would hide rows is an error.
 pub(super) const STATEMENTS: [(&str, &str); 11] = [
     ("search_path", "pg_catalog,pg_temp"),
     ("enable_seqscan", "off"),
@@ -31,19 +33,21 @@ pub(super) const STATEMENTS: [(&str, &str); 11] = [
     ("IntervalStyle", "postgres"),
 ];
 
-/// Prepared statements keep their first, generic plan. By default, the planner makes plans for the actual arguments five times,
-/// and continues to do so while they look cheaper. A plan for a batch of one event always looks cheaper, and planning takes
-/// longer than running it.
+/// Prepared statements keep their first, generic plan. By default, the planner makes plans for the actual
+/// arguments five times, and continues to do so while they look cheaper. A plan for a batch of one event always
+/// looks cheaper, and planning takes longer than running it.
 const KEEP_PLANS: (&str, &str) = ("plan_cache_mode", "force_generic_plan");
 
-/// Statements that do not stay prepared are planned each time anyway, so they are planned for the actual arguments.
+/// Statements that do not stay prepared are planned each time anyway, so they are planned for the actual
+/// arguments.
 const PLAN_ANEW: &str = "SET LOCAL plan_cache_mode = force_custom_plan;";
 
-/// Does not set `default_transaction_read_only`: if it is on, an operator has made the database read-only on purpose.
+/// Does not set `default_transaction_read_only`: if it is on, an operator has made the database read-only on
+/// purpose.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED;";
 
-/// Sets `synchronous_commit`, and turns off `transaction_timeout` if the server has it (PostgreSQL 17). The third argument of
-/// `set_config` says whether this applies only to the transaction.
+/// Sets `synchronous_commit`, and turns off `transaction_timeout` if the server has it (PostgreSQL 17). The
+/// third argument of `set_config` says whether this applies only to the transaction.
 macro_rules! pin {
     ($synchronous_commit:literal, $local:literal) => {
         concat!(
@@ -93,7 +97,8 @@ pub(super) fn of_own_session(statement_timeout: Duration) -> Vec<(&'static str, 
     settings
 }
 
-/// Returns the statements that begin a transaction on a session with [`of_own_session`], with plans for the actual arguments.
+/// Returns the statements that begin a transaction on a session with [`of_own_session`], with plans for the
+/// actual arguments.
 pub(super) fn begin_and_plan_anew() -> AssertSqlSafe<String> {
     AssertSqlSafe(format!("{BEGIN} {PLAN_ANEW}"))
 }

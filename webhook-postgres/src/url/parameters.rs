@@ -21,8 +21,8 @@ pub(super) const HONOURED: [&str; 8] = [
     "application_name",
 ];
 
-/// Parameters that affect neither security nor the choice of the server: network time-outs, names for GSSAPI (which is never
-/// used), and pool options of other clients.
+/// Parameters that affect neither security nor the choice of the server: network time-outs, names for GSSAPI
+/// (which is never used), and pool options of other clients.
 const IGNORED: [&str; 18] = [
     "keepalives",
     "keepalives_idle",
@@ -82,8 +82,8 @@ const ALLOWED_VALUES: [(&str, &[&str]); 14] = [
     ),
 ];
 
-/// Parameters that must not be empty, as in libpq: probably a variable that should contain the value is not set. Other empty
-/// parameters count as missing.
+/// Parameters that must not be empty, as in libpq: probably a variable that should contain the value is not
+/// set. Other empty parameters count as missing.
 const NEVER_EMPTY: [&str; 7] = [
     "sslmode",
     "ssl",
@@ -121,8 +121,8 @@ const REFUSED: [&str; 14] = [
     "oauth_client_secret",
 ];
 
-/// The environment variables for parameters that the URL does not set. sqlx itself reads the variables for the host, the user,
-/// the database and the password.
+/// The environment variables for parameters that the URL does not set. sqlx itself reads the variables for the
+/// host, the user, the database and the password.
 const ENVIRONMENT: [(&str, &str); 20] = [
     ("PGHOSTADDR", "hostaddr"),
     ("PGSSLMODE", "sslmode"),
@@ -245,8 +245,9 @@ impl Parameters {
             self.set("sslrootcert", root.to_string_lossy().into_owned());
         }
         match (mode.as_deref(), self.value("sslrootcert")) {
-            // To libpq, both mean `verify-ca`. sqlx trusts the system's authorities in addition to the given one, so
-            // without a check of the host name, a certificate from any public authority would be accepted.
+            // To libpq, both mean `verify-ca`. sqlx trusts the system's authorities in addition to the given
+            // one, so without a check of the host name, a certificate from any public authority would be
+            // accepted.
             (Some("require" | "verify-ca"), Some(_)) => {
                 self.set("sslmode", "verify-full".to_owned());
             }
@@ -266,8 +267,8 @@ impl Parameters {
                     "`channel_binding=require` needs TLS: `sslmode=verify-full`",
                 ));
             }
-            // sqlx does not support SCRAM-SHA-256-PLUS. Verifying the server's certificate and name protects from a man
-            // in the middle as well.
+            // sqlx does not support SCRAM-SHA-256-PLUS. Verifying the server's certificate and name protects
+            // from a man in the middle as well.
             self.set("sslmode", "verify-full".to_owned());
         }
         let names_both = self.value("host").is_some() && self.value("hostaddr").is_some();

@@ -11,8 +11,8 @@ use super::{
 
 /// HMAC-SHA256 over the body alone, or over a time and the body.
 ///
-/// Without a signed time, somebody who has seen a delivery can send it again. The inbox recognises it by its key, as long
-/// as it keeps the key.
+/// Without a signed time, somebody who has seen a delivery can send it again. The inbox recognises it by its
+/// key, as long as it keeps the key.
 #[derive(Clone, Debug)]
 pub struct BodyHmac {
     keys: Vec<MacKey>,
@@ -133,8 +133,8 @@ impl BodyHmacScheme {
         Self::base64("x-shopify-hmac-sha256")
     }
 
-    /// Cashfree: `x-webhook-signature`, in Base64, over `x-webhook-timestamp` in milliseconds and the body, without a
-    /// separator.
+    /// Cashfree: `x-webhook-signature`, in Base64, over `x-webhook-timestamp` in milliseconds and the body,
+    /// without a separator.
     pub fn cashfree() -> Self {
         let timestamp = TimestampHeader::new("x-webhook-timestamp", TimestampUnit::Milliseconds);
         Self::base64("x-webhook-signature").with_timestamp(timestamp)

@@ -65,8 +65,8 @@ pub(super) fn decode_tags<'a>(
     tags.filter(|tag| tag.len() == TAG_BYTES).collect()
 }
 
-/// Returns the number of the first of `keys` whose tag of `parts` is one of `tags`. The time does not depend on which key
-/// matches, nor on whether one matches.
+/// Returns the number of the first of `keys` whose tag of `parts` is one of `tags`. The time does not depend on
+/// which key matches, nor on whether one matches.
 pub(super) fn find_match<'a>(
     keys: impl IntoIterator<Item = (usize, &'a MacKey)>,
     parts: &[&[u8]],

@@ -16,8 +16,8 @@ pub enum SecretLength {
     /// [`MIN_SECRET_BYTES`] bytes for other schemes.
     #[default]
     Checked,
-    /// Accept every secret that is not empty: for tests, and for senders with short secrets. Somebody who has one delivery can
-    /// find a short secret by trying.
+    /// Accept every secret that is not empty: for tests, and for senders with short secrets. Somebody who has
+    /// one delivery can find a short secret by trying.
     Unchecked,
 }
 

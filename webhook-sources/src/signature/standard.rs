@@ -13,7 +13,8 @@ use super::{
     optional_header, required_header,
 };
 
-/// The largest number of public and private keys of one verifier: a single signature is tried with each of them.
+/// The largest number of public and private keys of one verifier: a single signature is tried with each of
+/// them.
 pub const MAX_PUBLIC_KEYS: usize = MAX_PUBLIC_KEY_CHECKS;
 
 /// The names of the headers.
@@ -39,11 +40,12 @@ const OLDER_NAMES: Names = Names {
 
 /// The scheme of the Standard Webhooks specification.
 ///
-/// The headers are `webhook-id`, `webhook-timestamp` and `webhook-signature` (or `svix-…`). The last one is a list of signatures
-/// over id, time and body with full stops between them. `v1` is HMAC-SHA256, `v1a` is Ed25519; other versions are ignored.
+/// The headers are `webhook-id`, `webhook-timestamp` and `webhook-signature` (or `svix-…`). The last one is a
+/// list of signatures over id, time and body with full stops between them. `v1` is HMAC-SHA256, `v1a` is
+/// Ed25519; other versions are ignored.
 ///
-/// `svix-…` headers are used if there is no `webhook-signature`. If a header occurs in both spellings, both must have the same
-/// value: otherwise a proxy or a handler could use another value than the verified one.
+/// `svix-…` headers are used if there is no `webhook-signature`. If a header occurs in both spellings, both
+/// must have the same value: otherwise a proxy or a handler could use another value than the verified one.
 ///
 /// An id with a full stop is refused, since its end would be ambiguous.
 #[derive(Clone, Debug)]
@@ -59,8 +61,8 @@ pub struct StandardWebhooks {
 impl StandardWebhooks {
     /// Creates a verifier that accepts signatures of any of the `secrets`, within [`DEFAULT_TOLERANCE`].
     ///
-    /// A secret is `whsec_…` or the same without the prefix, a public key `whpk_…`, or a private key `whsk_…`, which can also sign.
-    /// A version before it, such as `v1,whsec_…`, is accepted, since Supabase writes it.
+    /// A secret is `whsec_…` or the same without the prefix, a public key `whpk_…`, or a private key `whsk_…`,
+    /// which can also sign. A version before it, such as `v1,whsec_…`, is accepted, since Supabase writes it.
     ///
     /// # Errors
     ///
@@ -97,7 +99,8 @@ impl StandardWebhooks {
         }
     }
 
-    /// Sets how far the time of a signature may be from now, in both directions. Default: [`DEFAULT_TOLERANCE`].
+    /// Sets how far the time of a signature may be from now, in both directions. Default:
+    /// [`DEFAULT_TOLERANCE`].
     #[must_use]
     pub fn with_tolerance(self, tolerance: Duration) -> Self {
         Self { tolerance, ..self }

@@ -11,8 +11,8 @@ use super::{
 
 const HEADER: &str = "stripe-signature";
 
-/// Stripe's scheme: the header `Stripe-Signature: t=…,v1=…` with HMAC-SHA256 over time, full stop and body. There are several
-/// `v1` while Stripe rolls a secret. Other versions are ignored.
+/// Stripe's scheme: the header `Stripe-Signature: t=…,v1=…` with HMAC-SHA256 over time, full stop and body.
+/// There are several `v1` while Stripe rolls a secret. Other versions are ignored.
 ///
 /// A secret is the whole text that the dashboard shows, including `whsec_`.
 #[derive(Clone, Debug)]
@@ -46,7 +46,8 @@ impl Stripe {
         })
     }
 
-    /// Sets how far the time of a signature may be from now, in both directions. Default: [`DEFAULT_TOLERANCE`].
+    /// Sets how far the time of a signature may be from now, in both directions. Default:
+    /// [`DEFAULT_TOLERANCE`].
     #[must_use]
     pub fn with_tolerance(self, tolerance: Duration) -> Self {
         Self { tolerance, ..self }
