@@ -1,34 +1,34 @@
-//! What the handler does with an event, as its key says.
+//! What the handler does with an event, which the event's key decides.
 
-/// What becomes of an event in the handler; the first word of its key.
+/// What the handler does with an event. The first word of the key names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Behaviour {
-    /// Works for some milliseconds.
+    /// The handler works for some milliseconds.
     Well,
-    /// Does its work and settles it in one transaction.
+    /// The handler does its work and settles the event in one transaction.
     Booked,
-    /// Works for longer than a lease.
+    /// The handler works for longer than a lease.
     Long,
-    /// Fails the first time.
+    /// The handler fails at the first attempt.
     Once,
-    /// Rejects it for good.
+    /// The handler rejects the event.
     Reject,
-    /// Kills its process.
+    /// The handler kills its process.
     Kill,
-    /// Never returns.
+    /// The handler never returns.
     Hang,
-    /// Panics.
+    /// The handler panics.
     Panic,
 }
 
-/// Why an event with [`Behaviour::Reject`] fails.
+/// The reason with which an event with [`Behaviour::Reject`] fails.
 pub const REJECTED: &str = "told to reject";
 
-/// What an event with [`Behaviour::Panic`] says.
+/// The panic message of an event with [`Behaviour::Panic`].
 pub const PANIC: &str = "told to panic";
 
 impl Behaviour {
-    /// All of them.
+    /// All behaviours.
     pub const ALL: [Self; 8] = [
         Self::Well,
         Self::Booked,
@@ -40,12 +40,12 @@ impl Behaviour {
         Self::Panic,
     ];
 
-    /// The key of event `number`.
+    /// Returns the key of event `number`.
     pub fn key(self, number: u64) -> String {
         format!("{}-{number:07}", self.word())
     }
 
-    /// What the event of `key` does. Keys of others do well.
+    /// Returns what the event of `key` does: [`Behaviour::Well`] if the key does not say.
     pub fn of(key: &str) -> Self {
         let word = key.split('-').next();
         Self::ALL
@@ -54,7 +54,7 @@ impl Behaviour {
             .unwrap_or(Self::Well)
     }
 
-    /// Whether such an event ends as FAILED.
+    /// Returns whether an event with this behaviour ends as FAILED.
     pub const fn fails(self) -> bool {
         matches!(self, Self::Reject | Self::Kill | Self::Hang | Self::Panic)
     }

@@ -1,4 +1,4 @@
-//! What senders know: which events they sent, and what they were told.
+//! What senders know: the events that they sent, and the answers that they got.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,50 +13,50 @@ use crate::http::Failure;
 #[derive(Debug, Default)]
 pub(crate) struct Book(Mutex<Entries>);
 
-/// What is in it.
+/// The deliveries by key, and counts of answers.
 #[derive(Debug, Default)]
 pub(crate) struct Entries {
     pub(crate) sent: BTreeMap<String, Sent>,
-    /// Requests answered 503.
+    /// Requests answered with 503.
     pub(crate) unavailable: u64,
-    /// Requests without an answer, but for those on connections closed while idle.
+    /// Requests without an answer, except those on connections that were closed while idle.
     pub(crate) unanswered: u64,
     /// Requests on connections that were closed while idle.
     pub(crate) closed_while_idle: u64,
     /// Answers that no sender should get.
     pub(crate) odd: Vec<String>,
-    /// When the latest 202 came.
+    /// When the latest 202 arrived.
     latest: Option<Instant>,
-    /// The longest time between two of them, whichever node they came from.
+    /// The longest time between two 202 answers, from any node.
     pub(crate) longest_pause: Duration,
 }
 
-/// What became of the deliveries of one event.
+/// The answers to the deliveries of one event.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sent {
-    /// How often it was called new.
+    /// How often an answer said that the event was accepted as new.
     pub(crate) accepted: u32,
-    /// How often it was called a duplicate.
+    /// How often an answer said that the event was a duplicate.
     pub(crate) duplicates: u32,
-    /// How often it was called a conflict.
+    /// How often an answer said that the event was a conflict.
     pub(crate) conflicts: u32,
-    /// How often other content was sent, whatever the answer.
+    /// How often different content was sent, whatever the answer.
     pub(crate) contested: u32,
-    /// How often its own content was sent and not acknowledged: it may be stored.
+    /// How often its own content was sent without an acknowledgement. It may be stored.
     pub(crate) open: u32,
 }
 
-/// What is sent of an event.
+/// The content of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// What is always sent first.
+    /// The content that is always sent first.
     Own,
-    /// Something else under the same key.
+    /// Different content under the same key.
     Other,
 }
 
 impl Sent {
-    /// Whether a 202 said that it is durable.
+    /// Returns whether a 202 acknowledged the event.
     pub(crate) const fn is_acknowledged(&self) -> bool {
         self.accepted + self.duplicates + self.conflicts > 0
     }
@@ -72,7 +72,7 @@ impl Entries {
 }
 
 impl Book {
-    /// Notes an answer, or that there was none: whether it was a 202.
+    /// Records an answer, or that there was none; returns whether it was a 202.
     pub(crate) fn note(
         &self,
         key: &str,
@@ -125,7 +125,7 @@ impl Book {
         }
     }
 
-    /// How many events are acknowledged.
+    /// Returns the number of acknowledged events.
     pub(crate) fn acknowledged(&self) -> usize {
         let entries = self.entries();
         let sent = entries.sent.values();
@@ -133,18 +133,18 @@ impl Book {
     }
 
     pub(crate) fn entries(&self) -> MutexGuard<'_, Entries> {
-        // Whatever panicked, counts are counts.
+        // The counts are valid even if another thread panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The status that an acknowledgement names.
+/// Returns the status that an acknowledgement names.
 fn status(text: &str) -> Option<&str> {
     let (_, rest) = text.split_once(r#""status":""#)?;
     rest.split('"').next()
 }
 
-/// The body of a delivery: its content follows from its key.
+/// Returns the body of a delivery. Its content is derived from its key.
 pub(crate) fn body(key: &str, content: Content) -> String {
     let cents = key.bytes().map(u32::from).sum::<u32>() % 100;
     let currency = match content {

@@ -26,21 +26,21 @@ use std::pin::Pin;
 use crate::reconcile::Tally;
 use crate::rig::Run;
 
-/// Something that goes wrong, and what is left of it afterwards.
+/// A fault: what goes wrong in a run, and how the run is judged afterwards.
 #[derive(Clone, Copy)]
 pub struct Fault {
-    /// Its name on the command line.
+    /// The fault's name on the command line.
     pub name: &'static str,
     /// What happens.
     pub about: &'static str,
-    /// Why no test runs it, where none does.
+    /// Why no test runs it, if none does.
     pub no_test: Option<&'static str>,
     inject: fn(Run) -> Injected,
 }
 
 type Injected = Pin<Box<dyn Future<Output = anyhow::Result<Tally>> + Send>>;
 
-/// A fault out of an async function, and why no test runs it.
+/// Makes a fault from an async function, and the reason why no test runs it.
 macro_rules! fault {
     ($name:literal, $inject:path, $about:literal) => {
         fault!($name, $inject, $about, None)
@@ -57,7 +57,7 @@ macro_rules! fault {
 
 /// All faults.
 pub const FAULTS: &[Fault] = &[
-    fault!("kill-node", kill::one, "SIGKILL of a node, again and again"),
+    fault!("kill-node", kill::one, "SIGKILL of a node, repeatedly"),
     fault!(
         "kill-api",
         kill::api,
@@ -66,18 +66,18 @@ pub const FAULTS: &[Fault] = &[
     fault!(
         "kill-worker",
         kill::worker,
-        "SIGKILL of one of two nodes that only work"
+        "SIGKILL of one of two nodes that only process"
     ),
     fault!("kill-all", kill::all, "SIGKILL of all nodes at once"),
     fault!(
         "failpoints",
         failpoint::inject,
-        "a node dies before, within or after accept, claim, extend, settle, settle_in"
+        "a node dies before, during or after accept, claim, extend, settle, settle_in"
     ),
     fault!(
         "postgres-kill",
         postgres_stops::kill,
-        "SIGKILL of PostgreSQL's first process"
+        "SIGKILL of PostgreSQL's main process"
     ),
     fault!(
         "postgres-immediate",
@@ -92,7 +92,7 @@ pub const FAULTS: &[Fault] = &[
     fault!(
         "cuts",
         network::cuts,
-        "connections cut in mid-statement, in mid-commit, before the answer"
+        "connections cut during a statement, during a commit, before the response"
     ),
     fault!(
         "stall",
@@ -102,7 +102,7 @@ pub const FAULTS: &[Fault] = &[
     fault!(
         "silence",
         network::forgets,
-        "one node's connections pass nothing any more, and do not end"
+        "one node's connections stay open and carry nothing"
     ),
     fault!(
         "pooler",
@@ -123,22 +123,22 @@ pub const FAULTS: &[Fault] = &[
     fault!(
         "no-connections",
         starved::connections,
-        "others hold all of PostgreSQL's connections"
+        "other clients hold all of PostgreSQL's connections"
     ),
     fault!(
         "locked",
         starved::pool,
-        "all connections of the pools wait for a lock"
+        "all pooled connections wait for a lock"
     ),
     fault!(
         "no-time",
         starved::time,
-        "statements cancelled, limits of a millisecond on the role"
+        "statements cancelled, and limited to a millisecond"
     ),
     fault!(
         "read-only",
         standbys::read_only,
-        "the database's address leads to a standby"
+        "the database's address leads to a read-only standby"
     ),
     fault!(
         "no-rights",
@@ -158,7 +158,7 @@ pub const FAULTS: &[Fault] = &[
     fault!(
         "half-migrated",
         schema::half_migrated,
-        "a migration dies in the middle, on either side"
+        "a migration dies in the middle (server or database)"
     ),
     fault!(
         "newer-schema",
@@ -178,7 +178,7 @@ pub const FAULTS: &[Fault] = &[
     fault!(
         "rolling-restart",
         rolling_restart::of_nodes,
-        "three nodes restarted by SIGTERM, one after the other"
+        "three nodes restarted by SIGTERM, one by one"
     ),
     fault!(
         "rolling-restart-server",
@@ -188,7 +188,7 @@ pub const FAULTS: &[Fault] = &[
     fault!(
         "upgrade",
         upgrade::one_by_one,
-        "three servers of the release before (--from) replaced one after the other, by SIGTERM and SIGKILL"
+        "three servers of the previous release (--from) replaced one by one, by SIGTERM and SIGKILL"
     ),
     fault!(
         "log-sink",
@@ -223,27 +223,27 @@ pub const FAULTS: &[Fault] = &[
     fault!(
         "old-transaction",
         old_transaction::inject,
-        "a transaction stays open and holds vacuum back",
-        Some("seconds show nothing of it")
+        "a transaction stays open, so that vacuum cannot clean up",
+        Some("needs a longer run than a test has")
     ),
 ];
 
-/// What is no fault, but a node that breaks the promise: a run that finds no fault with it is worth
-/// nothing.
+/// A node that breaks the promise on purpose. If a run with it reports no violation, the runs of
+/// the real faults prove nothing.
 pub const LIES: Fault = fault!("lies", lies::inject, "202 for what is not kept");
 
 impl Fault {
-    /// The name of the test that runs it.
+    /// Returns the name of the test that runs it.
     pub fn test_name(&self) -> String {
         self.name.replace('-', "_")
     }
 
-    /// Runs it once.
+    /// Runs the fault once.
     ///
     /// # Errors
     ///
-    /// [`Unsupported`] where this machine cannot do it; anything else when the system under
-    /// attack, or the attack itself, did not come to an end.
+    /// [`Unsupported`] if this machine cannot run it, any other error if the system under test or
+    /// the fault itself did not finish.
     pub async fn run(&self, run: Run) -> anyhow::Result<Tally> {
         (self.inject)(run).await
     }
@@ -255,13 +255,13 @@ impl fmt::Debug for Fault {
     }
 }
 
-/// What this machine cannot do.
+/// The reason why this machine cannot run a fault.
 #[derive(Debug)]
 pub struct Unsupported(pub String);
 
 impl fmt::Display for Unsupported {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "not possible here: {}", self.0)
+        write!(f, "not possible on this machine: {}", self.0)
     }
 }
 

@@ -1,7 +1,7 @@
-//! What nodes did, written down outside of the database: one line for each thing.
+//! A record, outside of the database, of what nodes did, with one line for each fact.
 //!
-//! Every node of a run appends to one file, each line with one write, so that a killed process
-//! leaves whole lines and the order of the lines is the order of what happened.
+//! All nodes of a run append to one file, with one write for each line. A killed process therefore
+//! leaves whole lines, and their order is the order of what happened.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -10,59 +10,59 @@ use std::str::{FromStr, SplitWhitespace};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The ledger, as a node sees it.
+/// The ledger of a node.
 #[derive(Debug)]
 pub struct Ledger {
     file: File,
     pid: u32,
 }
 
-/// What happened.
+/// The kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// A handler began.
     Begun,
-    /// A handler ended well, and its end is yet to be settled.
+    /// A handler succeeded, and its event is not settled yet.
     Ended,
-    /// An attempt was settled as processed, and the store answered that this stands.
+    /// An attempt was settled as processed, and the store applied it.
     Processed,
-    /// The same, as failed.
+    /// An attempt was settled as failed, and the store applied it.
     Failed,
-    /// The same, to be repeated.
+    /// An attempt was settled for a retry, and the store applied it.
     Retried,
-    /// The same, handed back.
+    /// An attempt was released, and the store applied it.
     Released,
-    /// A claim came back: with `event` events after `lag_us`.
+    /// A claim returned with `event` events after `lag_us`.
     Claimed,
 }
 
-/// One line.
+/// A line of the ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// What happened.
     pub what: What,
-    /// To which event, by its id.
+    /// The id of the event.
     pub event: i64,
-    /// In which attempt.
+    /// The number of the attempt.
     pub attempt: u32,
-    /// Under which fence.
+    /// The fence of the lease.
     pub fence: i64,
-    /// In which process.
+    /// The id of the process.
     pub pid: u32,
-    /// When, in microseconds since 1970, by this machine's clock.
+    /// The time, in microseconds since 1970, by this machine's clock.
     pub at_us: i64,
-    /// How long past due it was claimed.
+    /// How long after it had fallen due the event was claimed.
     pub lag_us: i64,
-    /// The event's key, where it is known.
+    /// The event's key, if it is known.
     pub key: String,
 }
 
 impl Ledger {
-    /// Opens the ledger at `path`, and makes it if need be.
+    /// Opens the ledger at `path`, or creates it.
     ///
     /// # Errors
     ///
-    /// Those of the file system.
+    /// Returns errors of the file system.
     pub fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).create(true).open(path)?;
         Ok(Self {
@@ -71,11 +71,11 @@ impl Ledger {
         })
     }
 
-    /// Appends `line`, whose time and process are filled in.
+    /// Appends `line`, with the time and the process filled in.
     ///
     /// # Panics
     ///
-    /// When it cannot be written: a run without its ledger proves nothing.
+    /// Panics if it cannot be written, because a run without its ledger proves nothing.
     pub fn write(&self, line: Line) {
         let line = Line {
             pid: self.pid,
@@ -88,17 +88,17 @@ impl Ledger {
     }
 }
 
-/// The machine's clock, asked past the C library: libfaketime does not reach it.
+/// Reads the machine's clock without the C library, so that libfaketime has no effect on it.
 pub fn now_us() -> i64 {
     let now = clock_gettime(ClockId::Realtime);
     now.tv_sec * 1_000_000 + now.tv_nsec / 1_000
 }
 
-/// All lines of the ledger at `path`; none where there is no ledger yet.
+/// Returns all lines of the ledger at `path`, or none if the file does not exist yet.
 ///
 /// # Errors
 ///
-/// Those of the file system; `InvalidData` for what is no line.
+/// Returns errors of the file system, and `InvalidData` for an invalid line.
 pub fn read(path: &Path) -> io::Result<Vec<Line>> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -114,7 +114,7 @@ pub fn read(path: &Path) -> io::Result<Vec<Line>> {
 }
 
 impl Line {
-    /// A line about nothing in particular, to be filled in.
+    /// Returns an empty line to be filled in.
     pub const fn of(what: What) -> Self {
         Self {
             what,

@@ -1,5 +1,4 @@
-//! What senders were told, what the database holds and what handlers wrote down, held against each
-//! other.
+//! Compares what senders were told, what the database holds, and what handlers recorded.
 
 mod effects;
 mod handled;
@@ -14,63 +13,63 @@ use crate::book::Entries;
 use crate::ledger::{Line, What};
 use crate::stored::Stored;
 
-/// What a run is to be measured by.
+/// The evidence by which a run is judged.
 #[derive(Debug)]
 pub(crate) struct Evidence<'a> {
     pub(crate) entries: &'a Entries,
     pub(crate) stored: &'a [Stored],
-    /// What handlers did in the database: the event and the fence of each.
+    /// The effects that handlers wrote to the database: the event and the fence of each.
     pub(crate) effects: &'a [(i64, i64)],
     pub(crate) lines: &'a [Line],
     /// How long after acceptance events fell due.
     pub(crate) delay: Duration,
     pub(crate) lease: Duration,
     pub(crate) max_attempts: u32,
-    /// Events whose stored body the run itself has changed, by the start of their keys.
+    /// Key prefixes of the events whose stored body the run itself has changed.
     pub(crate) spoilt: Option<&'static str>,
-    /// Whether no event may have needed a second attempt, but for those told to fail.
+    /// Whether no event may have needed a second attempt, except those that fail on purpose.
     pub(crate) spends_no_attempt: bool,
-    /// Whether handlers wrote down what they did.
+    /// Whether handlers recorded what they did.
     pub(crate) keeps_ledger: bool,
 }
 
 /// The figures of one run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Tally {
-    /// Events that a 202 called durable.
+    /// Events that a 202 acknowledged.
     pub acknowledged: usize,
-    /// Events sent whose senders do not know.
+    /// Events that were sent without an acknowledgement.
     pub unknown: usize,
     /// Events in the database.
     pub stored: usize,
-    /// Events that ended well.
+    /// Events that were processed.
     pub processed: usize,
-    /// Events that ended badly, each because its handler is told to fail.
+    /// Events that failed, each because its handler is told to fail.
     pub failed: usize,
-    /// Events whose handler began more than once, not counting those told to fail first.
+    /// Events whose handler began more than once, except those that are told to fail at first.
     pub begun_twice: usize,
-    /// Events whose handler ended well more than once: what it does outside of the database it did
-    /// twice.
+    /// Events whose handler succeeded more than once, so that its effects outside of the database
+    /// happened twice.
     pub done_twice: usize,
-    /// What handlers did in the transactions that settled their events; never twice, or it is a
-    /// violation.
+    /// Effects that handlers wrote in the transactions that settled their events. A second effect
+    /// of an event is a violation.
     pub effects: usize,
-    /// Requests answered 503.
+    /// Requests answered with 503.
     pub unavailable: u64,
     /// Requests without an answer.
     pub unanswered: u64,
     /// How long after the end of the fault every node had accepted and processed a new event.
     pub recovery_seconds: f64,
-    /// What must not be: nothing, in a good run.
+    /// Violations of the promises. A good run has none.
     pub violations: Vec<String>,
-    /// What else was seen.
+    /// Other observations.
     pub notes: Vec<String>,
 }
 
-/// So many violations of one sort are named; the rest is counted.
+/// The number of violations of one sort that are listed. The rest is only counted.
 const NAMED: usize = 5;
 
-/// Holds everything against everything.
+/// Compares all evidence.
 pub(crate) fn reconcile(evidence: &Evidence<'_>) -> Tally {
     let entries = evidence.entries;
     let ended = |failed: bool| {
@@ -105,7 +104,7 @@ pub(crate) fn reconcile(evidence: &Evidence<'_>) -> Tally {
     }
 }
 
-/// Violations by their sort.
+/// The violations by sort.
 #[derive(Debug, Default)]
 pub(crate) struct Complaints(BTreeMap<&'static str, Vec<String>>);
 
@@ -128,12 +127,12 @@ impl Complaints {
     }
 }
 
-/// The lines of one sort.
+/// Returns the ledger lines of one kind.
 fn lines_of<'a>(evidence: &Evidence<'a>, what: What) -> impl Iterator<Item = &'a Line> + use<'a> {
     evidence.lines.iter().filter(move |line| line.what == what)
 }
 
-/// A duration in the database's unit.
+/// Converts a duration to the database's unit.
 fn us(duration: Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

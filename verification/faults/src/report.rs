@@ -1,4 +1,4 @@
-//! The table: a row per fault.
+//! The report: a table with a row for each fault.
 
 use std::fmt::Write as _;
 
@@ -7,29 +7,29 @@ use serde::Serialize;
 use crate::fault::Fault;
 use crate::reconcile::Tally;
 
-/// What became of all runs of one fault.
+/// The results of all runs of one fault.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// The fault.
+    /// The name of the fault.
     pub fault: &'static str,
     /// What happens.
     pub what: &'static str,
-    /// The test that runs it, or why there is none.
+    /// The test that runs it, or the reason why there is none.
     pub test: String,
-    /// How many runs came to their end.
+    /// The number of runs that finished.
     pub runs: usize,
-    /// The sums of all runs; of the recovery times the longest.
+    /// The sums of all runs, with the longest of the recovery times.
     pub total: Tally,
     /// The recovery time of each run, in seconds.
     pub recoveries: Vec<f64>,
-    /// Runs that came to no end, and why.
+    /// The runs that did not finish, and why.
     pub broken: Vec<String>,
-    /// Why this machine cannot run it.
+    /// The reason why this machine cannot run the fault.
     pub skipped: Option<String>,
 }
 
 impl Row {
-    /// A row without runs.
+    /// Returns a row without runs.
     pub fn new(fault: &Fault) -> Self {
         let test = match fault.no_test {
             None => format!("`{}`", fault.test_name()),
@@ -47,7 +47,7 @@ impl Row {
         }
     }
 
-    /// Adds a run, which had this seed.
+    /// Adds a run with this seed.
     pub fn add(&mut self, seed: u64, tally: Tally) {
         self.runs += 1;
         self.recoveries.push(tally.recovery_seconds);
@@ -68,7 +68,7 @@ impl Row {
         total.notes.extend(tally.notes.iter().map(named));
     }
 
-    /// Whether nothing went wrong.
+    /// Returns whether no run failed or reported a violation.
     pub fn is_good(&self) -> bool {
         self.broken.is_empty() && self.total.violations.is_empty()
     }
@@ -88,7 +88,7 @@ impl Row {
     }
 }
 
-/// The rows as a table in Markdown.
+/// Formats the rows as a table in Markdown.
 pub fn table(rows: &[Row]) -> String {
     let mut text = String::from(
         "| fault | what | runs | acked | stored | processed | failed | duplicates of effect \

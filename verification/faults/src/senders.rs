@@ -1,5 +1,5 @@
-//! Senders: a steady load, each event delivered to one node after the other until it is
-//! acknowledged; some senders give up instead.
+//! Senders that create a steady load: they deliver each event to one node after the other until it
+//! is acknowledged. Some senders give up instead.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -16,20 +16,21 @@ use crate::behaviour::Behaviour;
 use crate::book::{Book, Content, body};
 use crate::http::{Client, Failure, post};
 
-/// How many senders there are.
+/// The number of senders.
 const SENDERS: usize = 24;
 
-/// Before a refused or unavailable node is asked again.
+/// The pause before a node that refused or was unavailable is asked again.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// One in so many events is never sent again when nobody acknowledged it.
+/// One event in this many is never sent again after a delivery without an acknowledgement.
 const GIVES_UP: u64 = 3;
 
-/// One in so many acknowledged events is delivered once more, and one with other content.
+/// One acknowledged event in this many is delivered once more, and one is sent with different
+/// content.
 const REPEATED: u64 = 20;
 const CONTESTED: u64 = 50;
 
-/// A load under way; it ends with this value.
+/// A running load. Dropping it ends the load.
 #[derive(Debug)]
 pub(crate) struct Senders {
     load: Arc<Load>,
@@ -48,12 +49,12 @@ struct Load {
     stop: CancellationToken,
 }
 
-/// What event `number` of a load does.
+/// Returns the behaviour of event `number` of a load.
 pub(crate) type Mix = fn(number: u64) -> Behaviour;
 
 impl Senders {
-    /// Starts to deliver `rate` events a second, or fewer where that is too many, to `nodes`;
-    /// their numbers begin with `first`.
+    /// Starts to deliver `rate` events a second to `nodes`, or fewer if they cannot keep up. The
+    /// numbers of the events begin with `first`.
     pub(crate) fn start(
         book: Arc<Book>,
         nodes: Vec<SocketAddr>,
@@ -78,17 +79,17 @@ impl Senders {
         Self { load, tasks }
     }
 
-    /// Delivers to this node, too, from now on.
+    /// Adds a node to deliver to.
     pub(crate) fn add(&self, node: SocketAddr) {
         self.load.nodes().push(node);
     }
 
-    /// Delivers to this node no more. A delivery that is under way ends as it may.
+    /// Stops delivering to this node. Deliveries that have started may end.
     pub(crate) fn remove(&self, node: SocketAddr) {
         self.load.nodes().retain(|known| *known != node);
     }
 
-    /// Lets every sender end what it is at.
+    /// Lets every sender finish its current delivery.
     pub(crate) async fn finish(mut self) -> anyhow::Result<()> {
         self.load.stop.cancel();
         while let Some(ended) = self.tasks.join_next().await {
@@ -105,7 +106,7 @@ impl Drop for Senders {
 }
 
 impl Load {
-    /// The next event's number, when it is its time.
+    /// Returns the next event's number when it is time to send it.
     async fn next(&self) -> Option<u64> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let after = Duration::from_secs_f64(seconds(number) / self.rate);
@@ -117,11 +118,11 @@ impl Load {
     }
 
     fn nodes(&self) -> MutexGuard<'_, Vec<SocketAddr>> {
-        // Whatever panicked, addresses are addresses.
+        // The addresses are valid even if another thread panicked.
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The node whose turn it is.
+    /// Returns the node whose turn it is.
     fn node(&self, turn: usize) -> SocketAddr {
         let nodes = self.nodes();
         nodes[turn % nodes.len()]
@@ -135,9 +136,9 @@ const fn seconds(number: u64) -> f64 {
 
 struct Sender {
     load: Arc<Load>,
-    /// Which node is asked next.
+    /// The number of the node that is asked next.
     turn: usize,
-    /// A connection to each node that has been asked.
+    /// One connection to each node that has been asked.
     clients: HashMap<SocketAddr, Client>,
 }
 
@@ -167,8 +168,8 @@ impl Sender {
         }
     }
 
-    /// Delivers until it is acknowledged, the run is over, or the sender gives up: whether it is
-    /// acknowledged.
+    /// Delivers an event until it is acknowledged, the run is over, or the sender gives up; returns
+    /// whether it is acknowledged.
     async fn deliver(&mut self, key: &str, content: Content, gives_up: bool) -> bool {
         let request = post(&body(key, content));
         loop {
@@ -188,7 +189,7 @@ impl Sender {
         }
     }
 
-    /// Asks the node whose turn it is; none where it does not listen.
+    /// Asks the node whose turn it is; returns `None` if it does not listen.
     async fn ask(&mut self, request: &[u8]) -> Option<Result<Reply, Failure>> {
         let node = self.load.node(self.turn);
         let mut client = match self.clients.remove(&node) {
@@ -203,7 +204,7 @@ impl Sender {
     }
 }
 
-/// A load of every sort that does no harm: most events do well.
+/// A load of all behaviours that do no harm: most handlers succeed.
 pub(crate) const fn mixed(number: u64) -> Behaviour {
     match number % 100 {
         17 => Behaviour::Long,
@@ -211,7 +212,7 @@ pub(crate) const fn mixed(number: u64) -> Behaviour {
     }
 }
 
-/// The same without what takes long.
+/// The same load without handlers that take long.
 pub(crate) const fn brief(number: u64) -> Behaviour {
     match number % 100 {
         31 | 62 => Behaviour::Once,
@@ -221,7 +222,7 @@ pub(crate) const fn brief(number: u64) -> Behaviour {
     }
 }
 
-/// A load of one sort.
+/// A load of one behaviour.
 pub(crate) const fn well(_: u64) -> Behaviour {
     Behaviour::Well
 }
@@ -245,7 +246,7 @@ pub(crate) async fn deliver_content_to(node: SocketAddr, book: &Book, key: &str,
     }
 }
 
-/// A key of an event that does as `behaviour` says, beside those of a load.
+/// Returns the key of an event with `behaviour`, distinct from those of a load.
 pub(crate) fn key(behaviour: Behaviour, number: u64) -> String {
     behaviour.key(9_000_000 + number)
 }

@@ -1,8 +1,8 @@
-//! What the database holds in the end.
+//! Reads what the database holds at the end of a run.
 
 use sqlx::{PgConnection, Row};
 
-/// One event.
+/// A stored event.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
     pub(crate) id: i64,
@@ -25,7 +25,7 @@ pub(crate) struct Outcome {
     pub(crate) reason: Option<String>,
 }
 
-/// All events.
+/// Reads all events.
 pub(crate) async fn all(connection: &mut PgConnection) -> anyhow::Result<Vec<Stored>> {
     let rows = sqlx::query(
         "SELECT event.id, event.key, event.body,
@@ -70,13 +70,13 @@ pub(crate) async fn all(connection: &mut PgConnection) -> anyhow::Result<Vec<Sto
         .collect()
 }
 
-/// What handlers did in the database: the event and the fence of each.
+/// Reads the effects that handlers wrote to the database: the event and the fence of each.
 pub(crate) async fn effects(connection: &mut PgConnection) -> anyhow::Result<Vec<(i64, i64)>> {
     let effects = sqlx::query_as("SELECT event, fence FROM public.effects");
     Ok(effects.fetch_all(connection).await?)
 }
 
-/// How many rows belong to no event: of the queue and of the outcomes.
+/// Counts the rows of the queue and of the outcomes that belong to no event.
 pub(crate) async fn strays(connection: &mut PgConnection) -> anyhow::Result<i64> {
     Ok(sqlx::query_scalar(
         "SELECT (SELECT count(*) FROM webhook.queue WHERE id NOT IN (SELECT id FROM webhook.events))

@@ -1,4 +1,4 @@
-//! Attacks the inbox: see `cargo run -p faults -- --help`.
+//! Injects faults into the inbox: see `cargo run -p faults -- --help`.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
@@ -14,39 +14,39 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::RngExt as _;
 use testkit::folder::default_parent;
 
-/// Starts PostgreSQL, nodes and senders, injects a fault under load, and reconciles every
-/// acknowledgement with the database and with what handlers wrote down.
+/// Starts PostgreSQL, nodes and senders, injects a fault under load, and compares every
+/// acknowledgement with the database and with what handlers recorded.
 ///
-/// Ends with 1 if anything is lost, settled twice or early, or does not recover.
+/// Exits with 1 if an event is lost, or settled twice or early, or if the inbox does not recover.
 #[derive(Debug, Parser)]
 #[command(name = "faults")]
 struct Line {
-    /// Which faults; all of them unless said
+    /// The faults to inject [default: all]
     #[arg(value_name = "FAULT")]
     faults: Vec<String>,
 
-    /// Only name the faults
+    /// Only list the faults
     #[arg(long)]
     list: bool,
 
-    /// How often each
+    /// The number of runs of each fault
     #[arg(long, default_value_t = 1, value_name = "COUNT")]
     runs: u32,
 
-    /// How long the load lasts, roughly
+    /// The approximate duration of the load
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
 
-    /// How many events a second are sent
+    /// The number of events that are sent each second
     #[arg(long, default_value_t = 400.0)]
     rate: f64,
 
-    /// The seed of the first run; those of the others follow
+    /// The seed of the first run; each further run uses the next seed [default: random]
     #[arg(long)]
     seed: Option<u64>,
 
-    /// The `webhook-server` of the release before, which `upgrade` replaces by the current one; unless said, it
-    /// replaces the current one by itself. To build it:
+    /// The `webhook-server` of the previous release, which `upgrade` replaces by the current one
+    /// [default: the current one]. To build it:
     /// `git worktree add ../former COMMIT && cd ../former && cargo build --release --locked -p webhook-server`;
     /// the program is `../former/target/release/webhook-server`
     #[arg(long, value_name = "PROGRAM")]
@@ -60,7 +60,7 @@ struct Line {
     #[arg(long)]
     json: bool,
 
-    /// End with 0 though some faults are not possible on this machine
+    /// Exit with 0 even if some faults are not possible on this machine
     #[arg(long)]
     skip_unsupported: bool,
 }
@@ -83,7 +83,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether all is well.
+/// Returns whether all runs succeeded.
 async fn attack(line: &Line) -> anyhow::Result<bool> {
     let chosen = choose(&line.faults)?;
     if line.list {
@@ -169,12 +169,12 @@ fn choose(names: &[String]) -> anyhow::Result<Vec<&'static Fault>> {
     }
     let find = |name: &String| {
         let found = FAULTS.iter().find(|fault| fault.name == name);
-        found.with_context(|| format!("there is no fault {name}: see --list"))
+        found.with_context(|| format!("unknown fault {name}: --list shows the names"))
     };
     names.iter().map(find).collect()
 }
 
-/// Builds the other programs where cargo runs this one; says where they are.
+/// Builds the other programs if cargo runs this one; returns their folder.
 fn build() -> anyhow::Result<PathBuf> {
     if let Some(cargo) = std::env::var_os("CARGO") {
         let mut cargo = Command::new(cargo);
@@ -194,7 +194,7 @@ fn print(text: &str) -> std::io::Result<()> {
     std::io::stdout().write_all(text.as_bytes())
 }
 
-/// A bar on a terminal, a line per run elsewhere.
+/// A progress bar on a terminal; otherwise a line for each run.
 struct Progress {
     bar: ProgressBar,
 }

@@ -1,4 +1,4 @@
-//! A host whose clock is wrong by hours or years, and steps.
+//! A host whose clock is wrong by hours or years, and changes in steps.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use crate::rig::{Rig, Run};
 
 use super::Unsupported;
 
-/// Ten years and more, to be seen in the log.
+/// More than ten years, so that it shows in the log.
 const FAR: &str = "+4000d";
 
-/// One of two nodes has such a clock.
+/// One of two nodes has a wrong clock.
 pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     let library = find_or_install("faketime")
         .await
@@ -28,14 +28,14 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
         ("LD_PRELOAD", library.display().to_string()),
         ("FAKETIME_TIMESTAMP_FILE", clock.display().to_string()),
         ("FAKETIME_NO_CACHE", "1".to_owned()),
-        // The clock that measures durations does not step on any system.
+        // Monotonic clocks do not step on any system.
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
     ]);
     rig.start(setup)?;
     rig.start_nodes(1).await?;
     let log = rig.nodes[0].log();
     if year_of(&log) <= year_of(&rig.nodes[1].log()) {
-        let right = format!("the clock is right: {log}");
+        let right = format!("the clock is not wrong: {log}");
         rig.violations.push(right);
     }
     let load = rig.load();
@@ -51,14 +51,14 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     rig.finish(load).await
 }
 
-/// Steps the clock, at once.
+/// Steps the clock, which takes effect at once.
 fn set(clock: &PathBuf, offset: &str) -> std::io::Result<()> {
     let next = clock.with_extension("next");
     std::fs::write(&next, format!("{offset}\n"))?;
     std::fs::rename(next, clock)
 }
 
-/// The year with which the first line of a log begins.
+/// Returns the year of the first line of a log.
 fn year_of(log: &str) -> Option<u32> {
     log.get(..4)?.parse().ok()
 }

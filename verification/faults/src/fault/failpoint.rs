@@ -1,4 +1,4 @@
-//! Deaths at each step of each operation.
+//! A node dies at each step of each operation.
 
 use rand::RngExt as _;
 
@@ -6,10 +6,11 @@ use crate::failpoint::{Failpoint, Moment, Operation};
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 
-/// How many of the operations a node survives, at most.
+/// The maximum number of operations that a node survives.
 const LATEST: u32 = 30;
 
-/// One node for each failpoint, and one that lives: each dies once, and is started again.
+/// Starts one node for each failpoint, and one that does not die. The others die once each and are
+/// started again.
 pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::with_settings(&run, &["max_connections=200"]).await?;
     rig.start_nodes(1).await?;
@@ -18,7 +19,7 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     for operation in Operation::ALL {
         for moment in Moment::ALL {
             let latest = match operation {
-                // Few leases are extended, and few events booked by each of so many nodes.
+                // With so many nodes, each extends few leases and books few events.
                 Operation::Extend | Operation::Book => 3,
                 Operation::Accept | Operation::Claim | Operation::Settle => LATEST,
             };
@@ -35,7 +36,7 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
         }
     }
     load.finish().await?;
-    // The senders, too, are to know of the new nodes.
+    // The senders must deliver to the new nodes, too.
     let load = rig.load();
     for node in &rig.nodes[1..] {
         node.started(2).await?;

@@ -1,4 +1,4 @@
-//! A disk without room.
+//! PostgreSQL's disk has no free space.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
@@ -15,10 +15,10 @@ use crate::rig::{Rig, Run};
 
 use super::Unsupported;
 
-/// Holds a cluster and some seconds of load.
+/// Holds a cluster and the load of some seconds.
 const SIZE: &str = "size=192m";
 
-/// The disk fills up, stays full for a while, and is cleared.
+/// The disk fills up, stays full for a while, and gets free space again.
 pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     let disk = Disk::mount(&run)?;
     let data = disk.path().join("data");
@@ -34,16 +34,17 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     rig.about_during(0.3).await;
     let end = Instant::now() + Duration::from_secs_f64(run.seconds * 0.5);
     while rig.goes_on(end)? {
-        // What PostgreSQL frees is taken as well.
+        // The fault also takes the space that PostgreSQL frees.
         fill(&disk.ballast())?;
         sleep(Duration::from_millis(10)).await;
     }
     std::fs::remove_file(disk.ballast())?;
-    // Where not even WAL could be written, the server has ended itself: its supervisor's task.
+    // If not even WAL can be written, the server shuts itself down, and a supervisor has to start
+    // it again.
     let went_down = rig.postgres.has_ended()?;
     if went_down {
         rig.postgres.resume().await?;
-        rig.notes.push("PostgreSQL had ended itself".to_owned());
+        rig.notes.push("PostgreSQL had shut itself down".to_owned());
     } else {
         let limit = Limit::of(Duration::from_secs(30));
         if rig.postgres.await_answer(limit).await.is_err() {
@@ -56,7 +57,7 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     tally
 }
 
-/// Makes a file longer until there is no room.
+/// Extends a file until the disk is full.
 fn fill(path: &Path) -> anyhow::Result<()> {
     let mut file = File::options().append(true).create(true).open(path)?;
     for chunk in [1 << 20, 1 << 16, 1 << 12] {
@@ -73,9 +74,9 @@ fn fill(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A small disk in memory, unmounted on drop.
+/// A small disk in memory, which is unmounted on drop.
 struct Disk {
-    /// Removed once it is unmounted.
+    /// The mount point, which is removed after the disk is unmounted.
     folder: Folder,
 }
 
@@ -114,7 +115,8 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // Lazily: a server that has just been killed may hold it for a moment.
+        // Unmounts lazily, because a server that has just been killed may still use it for a
+        // moment.
         let _ = Command::new("umount").arg("-l").arg(self.path()).status();
     }
 }

@@ -1,4 +1,4 @@
-//! Processes that die without a chance to clean up.
+//! Processes are killed without a chance to clean up.
 
 use std::time::Duration;
 
@@ -9,26 +9,26 @@ use tokio::time::{Instant, sleep};
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 
-/// One of three nodes, at random.
+/// Kills one of three nodes, chosen at random.
 pub(super) async fn one(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     rig.start_nodes(3).await?;
     kills(rig, |random| vec![random % 3]).await
 }
 
-/// One of two nodes that only accept.
+/// Kills one of two nodes that only accept.
 pub(super) async fn api(run: Run) -> anyhow::Result<Tally> {
     let rig = of_roles(&run, ["api", "api", "worker"]).await?;
     kills(rig, |random| vec![random % 2]).await
 }
 
-/// One of two nodes that only work.
+/// Kills one of two nodes that only work.
 pub(super) async fn worker(run: Run) -> anyhow::Result<Tally> {
     let rig = of_roles(&run, ["api", "worker", "worker"]).await?;
     kills(rig, |random| vec![1 + random % 2]).await
 }
 
-/// All three nodes at once.
+/// Kills all three nodes at once.
 pub(super) async fn all(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     rig.start_nodes(3).await?;
@@ -46,7 +46,7 @@ async fn of_roles(run: &Run, roles: [&str; 3]) -> anyhow::Result<Rig> {
     Ok(rig)
 }
 
-/// Kills those that `choose` names, by a random number, about every second.
+/// Kills the nodes that `choose` selects by a random number, about once a second.
 async fn kills(mut rig: Rig, choose: fn(usize) -> Vec<usize>) -> anyhow::Result<Tally> {
     let load = rig.load();
     let end = Instant::now() + Duration::from_secs_f64(rig.run.seconds);

@@ -1,9 +1,9 @@
-//! What must not go unnoticed.
+//! A false acknowledgement, which the reconciliation must detect.
 
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 
-/// A node answers 202 for what it does not keep.
+/// A node answers 202 for an event that it does not store.
 pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     let mut setup = rig.setup();

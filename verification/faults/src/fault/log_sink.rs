@@ -1,4 +1,4 @@
-//! Standard error that takes no lines.
+//! Standard error does not accept any lines.
 
 use rustix::process::Signal;
 
@@ -6,8 +6,8 @@ use crate::node::LogSink;
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 
-/// Three nodes log all that they can: to a reader that has gone, to one that reads nothing, and to a
-/// full disk. One is killed meanwhile; in the end all drain.
+/// Three nodes log at the most verbose level: to a reader that has gone, to one that reads nothing,
+/// and to a full disk. One node is killed meanwhile; in the end all nodes drain.
 pub(super) async fn unwritable(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     for log_sink in [LogSink::Closed, LogSink::Stalled, LogSink::Full] {

@@ -1,4 +1,4 @@
-//! What a network does to connections.
+//! Faults of network connections.
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 use crate::tools::url_at;
 
-/// Connections are cut in mid-request, before an answer, and after a commit whose answer nobody
-/// gets: what happened is unknown each time. Of two nodes one ends its statements with a COMMIT of
-/// its own, as behind a pooler.
+/// Connections are cut during a request, before an answer, and after a commit whose answer is lost:
+/// each time the result is unknown. One of two nodes ends its statements with an explicit COMMIT,
+/// as it does behind a pooler.
 pub(super) async fn cuts(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     let proxy = Proxy::start("127.0.0.1", rig.postgres.port(), Network::Up);
@@ -37,8 +37,8 @@ pub(super) async fn cuts(run: Run) -> anyhow::Result<Tally> {
     rig.finish(load).await
 }
 
-/// One node's network stalls for longer than its leases, and goes on as if nothing had been:
-/// what that node then says of leases that others have taken over must change nothing.
+/// One node's network stalls for longer than its leases, then recovers. The node's late settlements
+/// of leases that others have taken over must have no effect.
 pub(super) async fn stalls(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     let proxy = beside_another(&mut rig).await?;
@@ -54,7 +54,7 @@ pub(super) async fn stalls(run: Run) -> anyhow::Result<Tally> {
     rig.finish(load).await
 }
 
-/// One node's connections never pass anything again, and do not end.
+/// One node's connections stay open but pass no data any more.
 pub(super) async fn forgets(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     let proxy = beside_another(&mut rig).await?;
@@ -66,7 +66,7 @@ pub(super) async fn forgets(run: Run) -> anyhow::Result<Tally> {
     rig.finish(load).await
 }
 
-/// A node behind a proxy, and one without.
+/// Starts a node behind a proxy, and one without.
 async fn beside_another(rig: &mut Rig) -> anyhow::Result<Proxy> {
     let proxy = Proxy::start("127.0.0.1", rig.postgres.port(), Network::Up);
     rig.start(rig.setup_at(proxy.addr().port()))?;

@@ -1,4 +1,4 @@
-//! A transaction that stays open under load, and holds vacuum back.
+//! A transaction that stays open under load and prevents vacuum from removing rows.
 
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use crate::ledger::{self, Line, What, now_us};
 use crate::reconcile::Tally;
 use crate::rig::{DELAY, Rig, Run};
 
-/// The load runs once with such a transaction and once without, in either order: how many events are
-/// claimed a second at the start and at the end.
+/// Runs the load once with such a transaction and once without, in random order, and measures how
+/// many events are claimed each second at the start and at the end.
 pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     rig.start_nodes(2).await?;
@@ -39,7 +39,7 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
         let with = if is_held { "with" } else { "without" };
         rig.notes
             .push(format!("{with} an old transaction: {claims}"));
-        // The one after begins as this one did.
+        // The next load must begin in the same state as this one.
         rig.postgres.execute("VACUUM webhook.queue").await?;
     }
     let load = rig.load();
@@ -47,7 +47,7 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     rig.finish(load).await
 }
 
-/// A load, and what was claimed in its first and its last quarter.
+/// Runs a load, and reports the claims in its first and its last quarter.
 async fn claims_under_load(rig: &mut Rig) -> anyhow::Result<String> {
     let load = rig.load();
     sleep(DELAY).await;

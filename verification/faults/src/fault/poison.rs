@@ -1,4 +1,5 @@
-//! Events that harm whoever handles them. They fail, with the reason, and their neighbours do not.
+//! Events that harm their handler's process. They must fail with the right reason, and the events
+//! that are handled beside them must not.
 
 use std::time::Duration;
 
@@ -9,19 +10,19 @@ use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 use crate::senders::{brief, deliver_to, key};
 
-/// How many of them.
+/// The number of such events.
 const POISON: u64 = 2;
 
-/// How long any handler may take that is not meant to take too long.
+/// The time-out of handlers that are not meant to run into it.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// Each attempt kills its process, with all that it is at. With as many attempts as events usually
-/// have: what is beside the poison loses some of its own.
+/// Each attempt kills its process with all its running attempts. Events have the default number of
+/// attempts, because events that are handled beside the poison lose some of theirs.
 pub(super) async fn kills(run: Run) -> anyhow::Result<Tally> {
     poisoned(run, Behaviour::Kill, 10, LONGEST).await
 }
 
-/// Each attempt never ends by itself.
+/// Each attempt hangs.
 pub(super) async fn hangs(run: Run) -> anyhow::Result<Tally> {
     poisoned(run, Behaviour::Hang, 3, Duration::from_secs(2)).await
 }
@@ -39,7 +40,7 @@ async fn poisoned(
 ) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     rig.max_attempts = max_attempts;
-    // What takes long would come too near to the limit on a busy machine.
+    // On a busy machine, handlers that take long would come too near to the time-out.
     rig.mix = brief;
     for _ in 0..3 {
         let mut setup = rig.setup();
@@ -58,14 +59,14 @@ async fn poisoned(
     rig.during(0.5).await;
     load.finish().await?;
     rig.drained().await?;
-    // No more poison: what is new is handled as ever.
+    // No more poison is sent. New events must be handled as usual.
     let load = rig.load();
     rig.healed().await?;
     rig.during(0.2).await;
     rig.finish(load).await
 }
 
-/// Stored bodies that can no longer be read.
+/// Stored bodies can no longer be decoded.
 pub(super) async fn bodies(run: Run) -> anyhow::Result<Tally> {
     const SPOILT: &str = "well-95";
     let mut rig = Rig::new(&run).await?;

@@ -1,4 +1,4 @@
-//! PgBouncer between nodes and PostgreSQL, with fewer connections to the one than to the others.
+//! PgBouncer between nodes and PostgreSQL, with fewer connections to PostgreSQL than to the nodes.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::tools::APP;
 
 use super::Unsupported;
 
-/// So many for the pools of two nodes, which have four each.
+/// The number of connections for the pools of two nodes, which have four each.
 const CONNECTIONS: u32 = 2;
 
-/// Without support for prepared statements.
+/// Runs PgBouncer without support for prepared statements.
 pub(super) async fn plain(run: Run) -> anyhow::Result<Tally> {
     let settings = if has_prepared_statements().await? {
         "max_prepared_statements = 0"
@@ -26,7 +26,7 @@ pub(super) async fn plain(run: Run) -> anyhow::Result<Tally> {
     behind(run, settings).await
 }
 
-/// With it.
+/// Runs PgBouncer with support for prepared statements.
 pub(super) async fn prepared(run: Run) -> anyhow::Result<Tally> {
     if !has_prepared_statements().await? {
         let (major, minor) = version().await?;

@@ -1,4 +1,4 @@
-//! PostgreSQL goes down under load and comes up again.
+//! PostgreSQL stops under load and starts again.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use tokio::time::sleep;
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 
-/// Its first process is killed; the others notice and go.
+/// Kills the first process of PostgreSQL; the others notice it and exit.
 pub(super) async fn kill(run: Run) -> anyhow::Result<Tally> {
     stops(run, Signal::KILL).await
 }
 
-/// `pg_ctl stop --mode=immediate`.
+/// Stops PostgreSQL with `pg_ctl stop --mode=immediate`.
 pub(super) async fn immediate(run: Run) -> anyhow::Result<Tally> {
     stops(run, Signal::QUIT).await
 }
@@ -40,7 +40,7 @@ async fn stops(run: Run, signal: Signal) -> anyhow::Result<Tally> {
     rig.finish(load).await
 }
 
-/// One session's process is killed, so that the server throws out all others and recovers.
+/// Kills the process of one session, so that the server ends all other sessions and recovers.
 pub(super) async fn backend(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     rig.start_nodes(2).await?;

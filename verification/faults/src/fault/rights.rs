@@ -1,4 +1,4 @@
-//! A role that may not do what it must.
+//! A database role that lacks rights.
 
 use anyhow::ensure;
 
@@ -11,7 +11,8 @@ const GRANT: &str = "
     GRANT ALL ON ALL TABLES IN SCHEMA webhook TO guest;
     GRANT ALL ON ALL SEQUENCES IN SCHEMA webhook TO guest";
 
-/// A role without rights is refused; one that loses them is unavailable until it has them again.
+/// A role without rights is refused; one that loses its rights is unavailable until it gets them
+/// back.
 pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     rig.postgres.execute("CREATE ROLE guest LOGIN").await?;
@@ -21,7 +22,7 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     rig.must_refuse(&ended, "permission denied");
     let migrated = rig.server(&["migrate"], &[]).await?;
     ensure!(migrated.code == Some(0), "{}", migrated.log);
-    // Now the schema is there, and says nothing to this role.
+    // Now the schema exists, but this role cannot read it.
     let ended = rig.server(&[], &as_guest).await?;
     rig.must_refuse(&ended, "permission denied");
 

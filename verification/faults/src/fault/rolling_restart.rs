@@ -1,4 +1,4 @@
-//! What is no fault at all: nodes are restarted one after the other.
+//! Nodes are restarted one after the other, which must not have any visible effect.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +9,15 @@ use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 use crate::senders::well;
 
-/// By SIGTERM, three nodes under load: senders notice nothing, and no attempt is spent.
+/// Restarts three nodes by SIGTERM under load: senders must not get errors, and no attempt may be
+/// used up.
 pub(super) async fn of_nodes(run: Run) -> anyhow::Result<Tally> {
     let mut rig = patient(&run).await?;
     rig.start_nodes(3).await?;
     one_by_one(rig).await
 }
 
-/// The same with `webhook-server`, whose handler keeps no ledger.
+/// Does the same with `webhook-server`, whose handler keeps no ledger.
 pub(super) async fn of_servers(run: Run) -> anyhow::Result<Tally> {
     let mut rig = patient(&run).await?;
     rig.keeps_ledger = false;
@@ -30,7 +31,7 @@ pub(super) async fn of_servers(run: Run) -> anyhow::Result<Tally> {
     one_by_one(rig).await
 }
 
-/// Where nothing fails, nothing is late either, however busy the machine is.
+/// Without failures nothing may be late; the limit leaves room for a busy machine.
 async fn patient(run: &Run) -> anyhow::Result<Rig> {
     let mut rig = Rig::new(run).await?;
     rig.lease = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! Schemas that are half made, older or newer than the program.
+//! Schemas that are incomplete, older or newer than the program.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -13,17 +13,17 @@ use tokio::time::sleep;
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 
-/// How often a migration is interrupted, by the death of each side.
+/// How often a migration is interrupted by the death of each side.
 const INTERRUPTIONS: u32 = 3;
 
-/// Every step of the migration takes so long.
+/// The delay at every step of the migration.
 const SLOW: &str = "
     CREATE FUNCTION public.dawdle() RETURNS event_trigger LANGUAGE plpgsql AS
       $$ BEGIN PERFORM pg_sleep(0.03); END $$;
     CREATE EVENT TRIGGER dawdle ON ddl_command_end EXECUTE FUNCTION public.dawdle()";
 
-/// The migrating process dies in the middle, and so does PostgreSQL: nothing is left of it, and the
-/// next one makes all of it.
+/// The migrating process dies during the migration, and so does PostgreSQL: nothing of the schema
+/// is left, and the next process creates all of it.
 pub(super) async fn half_migrated(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     rig.postgres.execute(SLOW).await?;
@@ -63,7 +63,7 @@ pub(super) async fn half_migrated(run: Run) -> anyhow::Result<Tally> {
     rig.postgres
         .execute("DROP EVENT TRIGGER dawdle; DROP FUNCTION public.dawdle()")
         .await?;
-    // All of them migrate at once, where there is still something to do.
+    // All nodes migrate at once while there is still something to do.
     rig.start_nodes(3).await?;
     let load = rig.load();
     rig.healed().await?;
@@ -71,7 +71,7 @@ pub(super) async fn half_migrated(run: Run) -> anyhow::Result<Tally> {
     rig.finish(load).await
 }
 
-/// Waits until the migration has begun to make things.
+/// Waits until the migration has begun to create objects.
 async fn await_migration(rig: &Rig) -> anyhow::Result<()> {
     let mut connection = rig.postgres.connect().await?;
     let limit = Limit::of(Duration::from_secs(30));
@@ -90,7 +90,7 @@ async fn await_migration(rig: &Rig) -> anyhow::Result<()> {
     }
 }
 
-/// Waits until PostgreSQL has noticed that the migrating process is gone.
+/// Waits until PostgreSQL has noticed that the migrating process is dead.
 async fn until_alone(rig: &Rig) -> anyhow::Result<()> {
     let mut connection = rig.postgres.connect().await?;
     let limit = Limit::of(Duration::from_secs(30));
@@ -106,12 +106,12 @@ async fn until_alone(rig: &Rig) -> anyhow::Result<()> {
     }
 }
 
-/// Whether the server takes the schema for its own, without rights to change it.
+/// Returns whether the server accepts the schema as complete, without rights to change it.
 async fn is_whole(rig: &mut Rig) -> anyhow::Result<bool> {
     Ok(rig.server(&["status"], &[]).await?.code == Some(0))
 }
 
-/// The schema is newer than the server, which refuses to start; those that run go on.
+/// The schema is newer than the server, which refuses to start. Running nodes continue.
 pub(super) async fn newer(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     rig.start_nodes(2).await?;
@@ -127,7 +127,7 @@ pub(super) async fn newer(run: Run) -> anyhow::Result<Tally> {
             "has version 999, but this program only knows versions up to",
         );
     }
-    // Nothing is lost by those that run, and the one that is started again comes to no harm.
+    // Running nodes lose nothing, and the restarted one does no harm.
     rig.acknowledges(20).await?;
     rig.nodes[0].signal(Signal::KILL);
     rig.about_during(0.3).await;
@@ -138,15 +138,15 @@ pub(super) async fn newer(run: Run) -> anyhow::Result<Tally> {
     rig.finish(load).await
 }
 
-/// The schema seems older than the server: those that may not migrate say so, the one that may
-/// fails on what is there already and changes nothing.
+/// The schema seems older than the server. Nodes that may not migrate say so; the one that may
+/// fails on existing objects and changes nothing.
 pub(super) async fn older(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     rig.start_nodes(2).await?;
     let load = rig.load();
     rig.about_during(0.2).await;
     let mut connection = rig.postgres.connect().await?;
-    // Of all migrations, since the latest ones may be such that they can be run again.
+    // Removes the records of all migrations, because the latest ones alone might be repeatable.
     let (versions, names): (Vec<i32>, Vec<String>) = sqlx::query_as(
         "WITH gone AS (DELETE FROM webhook.migrations RETURNING version, name)
          SELECT array_agg(version), array_agg(name) FROM gone",

@@ -1,4 +1,4 @@
-//! Settings of the server, and objects of others, that lie in wait for the statements of nodes.
+//! Server settings and foreign objects that could change the meaning of the nodes' statements.
 
 use anyhow::ensure;
 use rustix::process::Signal;
@@ -7,7 +7,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _};
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 
-/// The WAL is written late by itself, so that a commit which does not wait for it is lost.
+/// The WAL is written late by itself, so that a commit that does not wait for it would be lost.
 const RELOADED: [&str; 6] = [
     "wal_writer_delay = '10s'",
     "synchronous_commit = off",
@@ -17,7 +17,7 @@ const RELOADED: [&str; 6] = [
     "enable_indexscan = off",
 ];
 
-/// They are changed by a reload under load, and PostgreSQL is killed.
+/// Changes the settings by a reload under load, then kills PostgreSQL.
 pub(super) async fn reloaded(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     rig.start_nodes(2).await?;
@@ -38,7 +38,7 @@ pub(super) async fn reloaded(run: Run) -> anyhow::Result<Tally> {
     rig.finish(load).await
 }
 
-/// Functions and operators that match the nodes' statements, and fail whoever runs them.
+/// Functions and operators that match the nodes' statements, and fail when they are called.
 const TRAPS: &str = "
     CREATE FUNCTION public.trap(text, text) RETURNS boolean LANGUAGE plpgsql AS
       $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;
@@ -52,10 +52,11 @@ const TRAPS: &str = "
     CREATE FUNCTION public.statement_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS
       $$ BEGIN RAISE EXCEPTION 'trapped'; END $$;";
 
-/// A role without rights on the schema plants them in `public`, which the nodes' role searches first.
+/// A role without rights on the schema creates them in `public`, which the nodes' role searches
+/// first.
 pub(super) async fn hostile_role(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
-    // As PostgreSQL had it before version 15.
+    // PostgreSQL granted this by default before version 15.
     rig.postgres
         .execute(
             "CREATE ROLE mallory LOGIN; GRANT CREATE ON SCHEMA public TO PUBLIC;
@@ -76,7 +77,7 @@ pub(super) async fn hostile_role(run: Run) -> anyhow::Result<Tally> {
         ensure!(read.is_err(), "the hostile role may read webhook.{table}");
     }
     rig.about_during(0.3).await;
-    // New sessions resolve their statements with the traps in place.
+    // New sessions resolve their statements while these objects exist.
     rig.postgres.end(Signal::KILL).await?;
     rig.postgres.resume().await?;
     rig.healed().await?;

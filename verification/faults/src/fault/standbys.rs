@@ -1,4 +1,4 @@
-//! Two servers, and an address that moves from one to the other.
+//! Two servers, and an address that is switched from one to the other.
 
 use rustix::process::{Signal, kill_process};
 use testkit::proxy::{Network, Proxy};
@@ -7,8 +7,8 @@ use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 use crate::standby::{follow, promote, receiver};
 
-/// The standby stops listening for a while, so that no commit returns; then the first server dies,
-/// and the standby takes over.
+/// The standby stops receiving for a while, so that no commit returns. Then the primary dies, and
+/// the standby is promoted.
 pub(super) async fn failover(run: Run) -> anyhow::Result<Tally> {
     let (mut rig, proxy) = two_nodes_behind_an_address(&run).await?;
     let standby = follow(&rig).await?;
@@ -33,7 +33,7 @@ pub(super) async fn failover(run: Run) -> anyhow::Result<Tally> {
     rig.finish(load).await
 }
 
-/// The address leads to a standby for a while, which can be read and not be written to.
+/// The address leads to a standby for a while, which is read-only.
 pub(super) async fn read_only(run: Run) -> anyhow::Result<Tally> {
     let (mut rig, proxy) = two_nodes_behind_an_address(&run).await?;
     let standby = follow(&rig).await?;

@@ -1,4 +1,4 @@
-//! A database that has no connection, no answer or no time for the nodes.
+//! The database has no connection, answer or time for the nodes.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 use crate::tools::APP;
 
-/// Other clients hold every connection that the server has.
+/// Other clients hold every connection of the server.
 pub(super) async fn connections(run: Run) -> anyhow::Result<Tally> {
     let settings = ["max_connections=24", "max_wal_senders=2"];
     let mut rig = Rig::with_settings(&run, &settings).await?;
@@ -19,14 +19,14 @@ pub(super) async fn connections(run: Run) -> anyhow::Result<Tally> {
     rig.start_nodes(2).await?;
     let load = rig.load();
     rig.about_during(0.3).await;
-    // The nodes would be quicker to take again what they lose.
+    // Without the limit, the nodes would be quicker than the other clients to connect again.
     let limit = format!("ALTER ROLE {APP} CONNECTION LIMIT 0");
     rig.postgres.execute(limit).await?;
     throw_out(&rig).await?;
     let taken = take_all(&rig).await;
     let no_limit = format!("ALTER ROLE {APP} CONNECTION LIMIT -1");
     rig.postgres.execute(no_limit).await?;
-    // One has to start, the other to connect again, while there is nothing to be had.
+    // One node has to start, the other to connect again, while no connection is available.
     rig.nodes[0].signal(Signal::KILL);
     rig.during(0.4).await;
     rig.refuses().await?;
@@ -55,7 +55,7 @@ async fn throw_out(rig: &Rig) -> anyhow::Result<()> {
         .await
 }
 
-/// Every connection of the pools waits for a lock.
+/// All connections of the pools wait for a lock.
 pub(super) async fn pool(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     rig.start_nodes(2).await?;
@@ -66,7 +66,7 @@ pub(super) async fn pool(run: Run) -> anyhow::Result<Tally> {
     query("LOCK TABLE webhook.events, webhook.queue IN ACCESS EXCLUSIVE MODE")
         .execute(&mut *lock)
         .await?;
-    // Longer than a lease.
+    // This is longer than a lease.
     sleep(rig.lease + Duration::from_secs(1)).await;
     rig.refuses().await?;
     lock.rollback().await?;
@@ -75,8 +75,8 @@ pub(super) async fn pool(run: Run) -> anyhow::Result<Tally> {
     rig.finish(load).await
 }
 
-/// The role may not run a statement, wait for a lock or be idle in a transaction for longer than
-/// a millisecond; and what runs nevertheless is cancelled, with the same error.
+/// The role may not run a statement, wait for a lock or be idle in a transaction for longer than a
+/// millisecond. Statements that still run are cancelled with the same error.
 pub(super) async fn time(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     rig.start_nodes(2).await?;
@@ -95,7 +95,7 @@ pub(super) async fn time(run: Run) -> anyhow::Result<Tally> {
     let mut connection = rig.postgres.connect().await?;
     let end = Instant::now() + Duration::from_secs_f64(run.seconds * 0.5);
     while rig.goes_on(end)? {
-        // Something to wait for, so that there is something to cancel.
+        // Statements have to wait for a lock, so that there is something to cancel.
         let mut lock = connection.begin().await?;
         query("LOCK TABLE webhook.events, webhook.queue IN EXCLUSIVE MODE")
             .execute(&mut *lock)

@@ -1,4 +1,4 @@
-//! What is no fault either: servers of the release before are replaced by current ones, one after the other.
+//! Servers of the previous release are replaced by current ones, one after the other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,22 +14,23 @@ use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 use crate::senders::{Senders, deliver_content_to, well};
 
-/// So many events that the release before has accepted are delivered to the current one again.
+/// The number of events that the previous release has accepted and that are delivered to the
+/// current one again.
 const REDELIVERED: usize = 30;
 
-/// Three nodes under load. Of the former ones
+/// Replaces three nodes under load. Of the former ones
 ///
-/// - the first works on beside the current one that migrates, and is stopped by SIGTERM: senders notice
-///   nothing, and no attempt is spent;
-/// - the second is killed, and starts again on the schema that is newer than it, as a node does
-///   which may not migrate (`MIGRATE=off`); then SIGTERM;
-/// - the third is killed for good.
+/// - the first continues beside the current one that migrates, and is stopped by SIGTERM:
+///   senders must not get errors, and no attempt may be used up;
+/// - the second is killed, and starts again on the newer schema, as a node does
+///   that may not migrate (`MIGRATE=off`); then SIGTERM stops it;
+/// - the third is killed and does not start again.
 pub(super) async fn one_by_one(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::new(&run).await?;
     rig.keeps_ledger = false;
     rig.mix = well;
-    // Where nothing fails, nothing is late either, however busy the machine is; but what is killed
-    // has to be taken over while the run lasts.
+    // Before a node is killed nothing may be late, even on a busy machine, but the leases of a
+    // killed node have to be taken over while the run lasts.
     rig.lease = Duration::from_secs(10);
     rig.patience = Duration::from_secs(7);
     let former = former_setup(&rig);
@@ -127,7 +128,7 @@ pub(super) async fn one_by_one(run: Run) -> anyhow::Result<Tally> {
     Ok(tally)
 }
 
-/// A server of the release before, which may migrate when it is first started alone.
+/// Starts a server of the previous release, which may migrate when it is first started alone.
 fn former_setup(rig: &Rig) -> NodeSetup {
     let mut setup = rig.setup();
     let tools = &rig.run.tools;
@@ -154,7 +155,7 @@ async fn schema_version(connection: &mut PgConnection) -> anyhow::Result<i32> {
     Ok(version.fetch_one(connection).await?)
 }
 
-/// A node's name and its log.
+/// Returns a node's name and its log.
 fn log_of(node: &Node) -> (String, String) {
     (node.name.clone(), node.log())
 }
@@ -163,7 +164,7 @@ fn logs_of(rig: &Rig) -> Vec<(String, String)> {
     rig.nodes.iter().map(log_of).collect()
 }
 
-/// How many events the logs call processed more than once.
+/// Counts the events that the logs show as processed more than once.
 fn handled_twice<'a>(logs: impl Iterator<Item = &'a (String, String)>) -> usize {
     let mut times: HashMap<&str, u32> = HashMap::new();
     for (_, log) in logs {

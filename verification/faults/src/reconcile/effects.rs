@@ -1,4 +1,5 @@
-//! What is settled in the transaction of its effect has one effect, that of the attempt that stands.
+//! Checks that an event that is settled in the transaction of its effect has exactly one effect, by
+//! the attempt that settled it.
 
 use std::collections::HashMap;
 
@@ -27,6 +28,6 @@ pub(super) fn check(evidence: &Evidence<'_>, complaints: &mut Complaints) {
         }
     }
     for (event, fences) in fences {
-        complaints.add("EFFECT OF NOTHING", format!("{event}: {fences:?}"));
+        complaints.add("EFFECT WITHOUT ITS EVENT", format!("{event}: {fences:?}"));
     }
 }

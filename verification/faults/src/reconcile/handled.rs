@@ -1,4 +1,4 @@
-//! Handlers begin on time, under leases that nobody else holds, and settle once.
+//! Checks that handlers begin on time, under leases that nobody else holds, and settle once.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,19 +15,19 @@ pub(super) fn check(evidence: &Evidence<'_>, complaints: &mut Complaints) {
     ended(evidence, complaints);
 }
 
-/// Events whose handler began more than once, though it was not told to fail.
+/// Counts the events whose handler began more than once, although it was not told to fail.
 pub(super) fn begun_twice(evidence: &Evidence<'_>) -> usize {
     let lines = lines_of(evidence, What::Begun);
     repeated(lines.filter(|line| is_steady(&line.key)))
 }
 
-/// Events whose handler ended well more than once, and had its effect outside of the database.
+/// Counts the events whose handler succeeded more than once, with effects outside of the database.
 pub(super) fn done_twice(evidence: &Evidence<'_>) -> usize {
     let lines = lines_of(evidence, What::Ended);
     repeated(lines.filter(|line| Behaviour::of(&line.key) != Behaviour::Booked))
 }
 
-/// How many events have more than one line.
+/// Counts the events that have more than one line.
 fn repeated<'a>(lines: impl Iterator<Item = &'a Line>) -> usize {
     let mut counts: HashMap<i64, u32> = HashMap::new();
     for line in lines {
@@ -36,7 +36,8 @@ fn repeated<'a>(lines: impl Iterator<Item = &'a Line>) -> usize {
     counts.values().filter(|&&times| times > 1).count()
 }
 
-/// Whether a handler of this event settles it at the first try, unless it is interrupted.
+/// Returns whether a handler of this event settles it at the first attempt, unless it is
+/// interrupted.
 fn is_steady(key: &str) -> bool {
     matches!(
         Behaviour::of(key),
@@ -73,7 +74,8 @@ fn begun(evidence: &Evidence<'_>, by_id: &HashMap<i64, &Stored>, complaints: &mu
                 complaints.add("fence given out twice", format!("{one:?}, {next:?}"));
                 continue;
             }
-            // By the database's clock: what was due then is still due, whatever became of the lease.
+            // Both times are by the database's clock. They compare because the due time of an event
+            // does not change with its leases.
             let between_us = next.lag_us - one.lag_us;
             let is_next = next.fence == one.fence + 1;
             if is_next
@@ -88,7 +90,7 @@ fn begun(evidence: &Evidence<'_>, by_id: &HashMap<i64, &Stored>, complaints: &mu
     }
 }
 
-/// Of all attempts at an event, one is settled for good.
+/// Checks that only one attempt at an event settles it finally.
 fn settled(evidence: &Evidence<'_>, complaints: &mut Complaints) {
     let mut settled: HashMap<i64, &Line> = HashMap::new();
     let lines = evidence.lines.iter();
@@ -110,7 +112,7 @@ fn settled(evidence: &Evidence<'_>, complaints: &mut Complaints) {
     }
 }
 
-/// What is processed was handled to its end, by the attempt that settled it.
+/// Checks that each processed event was handled completely by the attempt that settled it.
 fn ended(evidence: &Evidence<'_>, complaints: &mut Complaints) {
     let ended: HashSet<(i64, i64)> = lines_of(evidence, What::Ended)
         .map(|line| (line.event, line.fence))
@@ -121,7 +123,7 @@ fn ended(evidence: &Evidence<'_>, complaints: &mut Complaints) {
             && !ended.contains(&(stored.id, outcome.fence))
         {
             let key = &stored.key;
-            complaints.add("PROCESSED BY NOBODY", format!("{key}: {outcome:?}"));
+            complaints.add("PROCESSED WITHOUT A HANDLER", format!("{key}: {outcome:?}"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Accepted is stored, once, as it was sent, and has ended.
+//! Checks that each accepted event is stored once, as it was sent, and has ended.
 
 use std::collections::HashMap;
 
@@ -17,7 +17,7 @@ pub(super) fn check(evidence: &Evidence<'_>, complaints: &mut Complaints) {
         .map(|stored| (stored.key.as_str(), stored))
         .collect();
     if by_key.len() != evidence.stored.len() {
-        complaints.add("key stored twice", "a key names two events");
+        complaints.add("key stored twice", "two events have the same key");
     }
     for (key, sent) in &evidence.entries.sent {
         let stored = by_key.get(key.as_str());
@@ -31,13 +31,13 @@ pub(super) fn check(evidence: &Evidence<'_>, complaints: &mut Complaints) {
             && stored.conflicts < i64::from(sent.conflicts)
         {
             let count = stored.conflicts;
-            complaints.add("conflict forgotten", format!("{key}: {count} of {sent:?}"));
+            complaints.add("conflict lost", format!("{key}: {count} of {sent:?}"));
         }
         if let Some(stored) = stored
             && stored.conflicts > 0
             && sent.contested == 0
         {
-            complaints.add("conflict made up", key);
+            complaints.add("conflict without a cause", key);
         }
     }
     for stored in evidence.stored {
@@ -56,7 +56,7 @@ fn of_one(evidence: &Evidence<'_>, stored: &Stored, complaints: &mut Complaints)
     }
     let delay_us = stored.due_at_us - stored.accepted_at_us;
     if delay_us != us(evidence.delay) {
-        complaints.add("other delay", format!("{key}: {delay_us} µs"));
+        complaints.add("wrong delay", format!("{key}: {delay_us} µs"));
     }
     match (&stored.outcome, stored.is_queued) {
         (Some(outcome), false) => {
@@ -87,7 +87,7 @@ fn of_one(evidence: &Evidence<'_>, stored: &Stored, complaints: &mut Complaints)
     }
 }
 
-/// Whether this is why such an event fails.
+/// Returns whether an event with this behaviour fails for this reason.
 fn is_reason(key: &str, is_spoilt: bool, reason: Option<&str>) -> bool {
     let expected = match Behaviour::of(key) {
         _ if is_spoilt => "unreadable",

@@ -7,7 +7,7 @@ use super::*;
 const DELAY: Duration = Duration::from_millis(200);
 const LEASE: Duration = Duration::from_secs(2);
 
-/// One event, accepted at 1 s, due at 1.2 s, processed at 1.3 s.
+/// An event that was accepted at 1 s, due at 1.2 s and processed at 1.3 s.
 struct Case {
     entries: Entries,
     stored: Vec<Stored>,
@@ -50,7 +50,7 @@ impl Case {
         }
     }
 
-    /// The same event, whose handler settles it together with its effect.
+    /// The same event with a handler that settles it together with its effect.
     fn booked() -> Self {
         let mut case = Self::good();
         let key = Behaviour::Booked.key(1);
@@ -90,7 +90,7 @@ impl Case {
     }
 }
 
-/// A line about the event, claimed `lag_us` past due.
+/// Returns a line about the event, claimed `lag_us` after it was due.
 fn line(what: What, fence: i64, lag_us: i64) -> Line {
     Line {
         event: 7,
@@ -122,7 +122,7 @@ fn what_is_booked_has_its_effect_once() {
     case.effects.push((7, 2));
     case.complains("NOT ONE EFFECT");
     case.effects[0].0 = 8;
-    case.complains("EFFECT OF NOTHING");
+    case.complains("EFFECT WITHOUT ITS EVENT");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn a_lease_taken_over_too_soon_is_noticed() {
 fn an_outcome_without_a_handler_is_noticed() {
     let mut case = Case::good();
     case.lines.clear();
-    case.complains("PROCESSED BY NOBODY");
+    case.complains("PROCESSED WITHOUT A HANDLER");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The app's own table, written by handlers in the transaction that settles their event.
+//! The app's own table, which handlers write in the transaction that settles their event.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,20 +11,21 @@ use tokio::time::timeout;
 use webhook_core::{Lease, Settled};
 use webhook_postgres::PgStore;
 
-/// At most so many transactions at once.
+/// The maximum number of concurrent transactions.
 const CONNECTIONS: usize = 2;
 
-/// How long one may take: a network that swallows everything must not hold a handler for ever.
+/// The time-out of a transaction, so that a network that drops everything cannot hold a handler for
+/// ever.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// Where the network swallows everything, PostgreSQL ends the transaction, which holds the event.
+/// When the network drops everything, PostgreSQL ends the transaction, which locks the event.
 const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '5s'";
 
 pub(crate) struct Books {
     store: PgStore,
     options: PgConnectOptions,
     permits: Semaphore,
-    /// Those that have done well, for others to use.
+    /// Connections whose last transaction succeeded, for reuse.
     idle: Mutex<Vec<PgConnection>>,
 }
 
@@ -32,15 +33,15 @@ impl Books {
     pub(crate) fn new(store: PgStore, options: PgConnectOptions) -> Self {
         Self {
             store,
-            // As a transaction-mode pooler wants it.
+            // A transaction-mode pooler requires this.
             options: options.extra_float_digits(None).statement_cache_capacity(0),
             permits: Semaphore::new(CONNECTIONS),
             idle: Mutex::default(),
         }
     }
 
-    /// Writes the event's effect down and settles it, both or neither. After an error nobody knows
-    /// which.
+    /// Writes the event's effect and settles it, both or neither. After an error, either may be the
+    /// case.
     pub(crate) async fn book(&self, lease: Lease) -> anyhow::Result<Settled> {
         let _permit = self.permits.acquire().await?;
         timeout(LIMIT, async {
@@ -54,7 +55,7 @@ impl Books {
             Ok(settled)
         })
         .await
-        .context("the transaction takes too long")?
+        .context("the transaction timed out")?
     }
 
     async fn book_on(

@@ -1,4 +1,4 @@
-//! The handler: it writes down when it begins and ends, and does what the key says.
+//! The handler: it records its start and end in the ledger, and behaves as the key says.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -13,16 +13,16 @@ use webhook_server::transaction::Transaction;
 
 use crate::store::{Watched, die};
 
-/// At most as long a handler works.
+/// The longest time that an ordinary handler works.
 const WORK_MS: u64 = 10;
 
-/// Longer than any lease here.
+/// Longer than any lease in these tests.
 const LONG: Duration = Duration::from_millis(2_500);
 
-/// How soon what failed once is tried again.
+/// The time until the retry of an event that failed once.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// Before a transaction that has failed is tried again.
+/// The time before a failed transaction is tried again.
 const PAUSE: Duration = Duration::from_millis(50);
 
 pub(crate) struct LedgerHandler {
@@ -35,8 +35,8 @@ impl LedgerHandler {
         Self { ledger, store }
     }
 
-    /// Tried until it is known what became of it: where nobody heard of a commit, the lease that it
-    /// ended is lost to the next try.
+    /// Tries the transaction until its result is known. If the answer to a commit was lost, the
+    /// next try finds that the lease has ended.
     async fn book(&self, event: &Event<Transaction>) -> Result<Handled, HandlerError> {
         loop {
             match self.store.book(event.lease).await {

@@ -1,5 +1,5 @@
-//! A node under attack: an app that embeds the inbox as `webhook-server` does, whose handler keeps
-//! a ledger and misbehaves where an event's key says so, and which dies where it is told to.
+//! A node under test: an app that embeds the inbox as `webhook-server` does. Its handler keeps a
+//! ledger and misbehaves when an event's key says so, and the process dies at its failpoint.
 
 mod books;
 mod handler;
@@ -27,28 +27,29 @@ use books::Books;
 use handler::LedgerHandler;
 use store::Watched;
 
-/// Before the database is tried again at the start.
+/// The time between two attempts to reach the database at the start.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The options of `webhook-server`, and some more.
+/// The options of `webhook-server`, and those of the tests.
 #[derive(Debug, Parser)]
 struct Line {
     #[command(flatten)]
     config: Config,
 
-    /// Where to write down what happens
+    /// The file of the ledger, where the node records what happens
     #[arg(long, env = "FAULTS_LEDGER")]
     ledger: PathBuf,
 
-    /// Where to die, such as settle.before:3
+    /// Where the process dies, such as settle.before:3
     #[arg(long, env = "FAULTS_FAILPOINT")]
     failpoint: Option<Failpoint>,
 
-    /// Call one event of each batch accepted and forget it, for a run that must notice
+    /// Answer that one event of each batch is accepted without storing it, in a run that must
+    /// detect it
     #[arg(long, env = "FAULTS_LIES")]
     lies: bool,
 
-    /// A handler that takes longer has failed
+    /// The time after which a handler has failed
     #[arg(long, env = "FAULTS_HANDLER_TIMEOUT_MS", default_value_t = 5_000)]
     handler_timeout_ms: u64,
 }
@@ -120,7 +121,7 @@ async fn serve(line: Line) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The server's options, in shorter times: a run lasts for seconds.
+/// Returns the server's options with shorter times, because a run lasts only seconds.
 fn worker_options(line: &Line) -> WorkerOptions {
     line.config
         .worker_options()
@@ -132,7 +133,7 @@ fn worker_options(line: &Line) -> WorkerOptions {
         .with_poll_interval(Duration::from_secs(1))
 }
 
-/// Connects and migrates, as the server does.
+/// Connects and migrates as the server does.
 async fn open(config: &Config) -> anyhow::Result<PgStore> {
     let options = options(config)?;
     let deadline = Instant::now() + config.database_wait_seconds;

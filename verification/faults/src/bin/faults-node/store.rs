@@ -1,5 +1,5 @@
-//! Between the node and its store: writes down what the store answers, and kills the process where
-//! a failpoint says so.
+//! A decorator between the node and its store: it records the store's answers, and kills the
+//! process at a failpoint.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -19,7 +19,7 @@ use webhook_postgres::PgStore;
 
 use crate::books::Books;
 
-/// At most as long into an operation that it is not to survive: most are over sooner.
+/// The process dies at most this long after the start of an operation. Most operations end sooner.
 const WITHIN_US: u64 = 3_000;
 
 pub(crate) struct Watched {
@@ -27,9 +27,9 @@ pub(crate) struct Watched {
     books: Books,
     ledger: Arc<Ledger>,
     failpoint: Option<Failpoint>,
-    /// Calls of the failpoint's operation.
+    /// The number of calls of the failpoint's operation.
     calls: AtomicU32,
-    /// Whether one event of each batch is called accepted and is not.
+    /// Whether one event of each batch is reported as accepted without being stored.
     lies: bool,
 }
 
@@ -60,7 +60,7 @@ impl Watched {
         Ok(settled)
     }
 
-    /// Does `work`, or dies.
+    /// Does `work`, or dies at the failpoint.
     async fn step<T>(&self, operation: Operation, work: impl Future<Output = T>) -> T {
         match self.strikes(operation) {
             None => work.await,
@@ -99,7 +99,7 @@ impl Watched {
     }
 }
 
-/// Ends this process as the kernel does when memory runs out: nothing more of it runs.
+/// Kills this process as the kernel does when memory runs out: no more of its code runs.
 pub(crate) fn die() -> ! {
     let _ = kill_process(getpid(), Signal::KILL);
     loop {
