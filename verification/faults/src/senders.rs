@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use testkit::http::Reply;
+use testkit::wait::{Limit, PATIENCE};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -228,21 +229,28 @@ pub(crate) const fn well(_: u64) -> Behaviour {
 }
 
 /// Delivers one event to one node until it is acknowledged.
-pub(crate) async fn deliver_to(node: SocketAddr, book: &Book, key: &str) {
-    deliver_content_to(node, book, key, Content::Own).await;
+pub(crate) async fn deliver_to(node: SocketAddr, book: &Book, key: &str) -> anyhow::Result<()> {
+    deliver_content_to(node, book, key, Content::Own).await
 }
 
 /// Does the same with this content.
-pub(crate) async fn deliver_content_to(node: SocketAddr, book: &Book, key: &str, content: Content) {
+pub(crate) async fn deliver_content_to(
+    node: SocketAddr,
+    book: &Book,
+    key: &str,
+    content: Content,
+) -> anyhow::Result<()> {
     let request = post(&body(key, content));
+    let limit = Limit::of(PATIENCE);
     loop {
         if let Some(mut client) = Client::connect(node).await {
             let answer = client.ask(&request).await;
             if book.note(key, content, &answer) {
-                return;
+                return Ok(());
             }
         }
         sleep(PAUSE).await;
+        limit.pause(|| format!("{node} accepts {key}")).await?;
     }
 }
 

@@ -54,7 +54,7 @@ async fn poisoned(
     let load = rig.load();
     rig.about_during(0.3).await;
     for number in 0..POISON {
-        deliver_to(rig.nodes[0].addr, &rig.book, &key(behaviour, number)).await;
+        deliver_to(rig.nodes[0].addr, &rig.book, &key(behaviour, number)).await?;
     }
     rig.during(0.5).await;
     load.finish().await?;
@@ -79,7 +79,7 @@ pub(super) async fn bodies(run: Run) -> anyhow::Result<Tally> {
     rig.about_during(0.2).await;
     for number in 0..5 {
         let key = key(Behaviour::Well, 500_000 + number);
-        deliver_to(rig.nodes[0].addr, &rig.book, &key).await;
+        deliver_to(rig.nodes[0].addr, &rig.book, &key).await?;
     }
     let mut connection = rig.postgres.connect().await?;
     let bodies = [&b"{\"transaction_id\":"[..], b"", b"\xff\xfe", b"[]", b"{}"];

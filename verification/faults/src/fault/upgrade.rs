@@ -94,7 +94,7 @@ pub(super) async fn one_by_one(run: Run) -> anyhow::Result<Tally> {
     for (number, key) in accepted_before.iter().take(REDELIVERED).enumerate() {
         let node = &rig.nodes[number % rig.nodes.len()];
         for content in [Content::Own, Content::Other] {
-            deliver_content_to(node.addr, &rig.book, key, content).await;
+            deliver_content_to(node.addr, &rig.book, key, content).await?;
         }
     }
     let migrated = schema_version(&mut connection).await?;

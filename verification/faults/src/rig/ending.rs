@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use sqlx::query_scalar;
 use testkit::wait::Limit;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::behaviour::Behaviour;
 use crate::ledger;
@@ -33,13 +33,9 @@ impl Rig {
             .iter()
             .zip(&keys)
             .map(|(node, key)| senders::deliver_to(node.addr, &self.book, key));
-        let deliveries = futures_util::future::join_all(deliveries);
-        if timeout(RECOVERY_LIMIT, deliveries).await.is_err() {
-            bail!(
-                "not every node accepts within {RECOVERY_LIMIT:?}: {}",
-                self.last_words()
-            );
-        }
+        futures_util::future::try_join_all(deliveries)
+            .await
+            .with_context(|| format!("not every node accepts: {}", self.last_words()))?;
         let mut connection = self.postgres.connect().await?;
         let limit = Limit::of(RECOVERY_LIMIT);
         loop {
