@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_say_what_happens() {
+    fn keys_select_the_behaviour() {
         for behaviour in Behaviour::ALL {
             assert_eq!(Behaviour::of(&behaviour.key(7)), behaviour);
         }

@@ -112,7 +112,7 @@ fn a_good_run_has_no_violations() {
 }
 
 #[test]
-fn what_is_booked_has_its_effect_once() {
+fn booked_events_need_exactly_one_effect() {
     let mut case = Case::booked();
     assert_eq!(case.tally().violations, Vec::<String>::new());
     case.effects.push((7, 1));
@@ -126,7 +126,7 @@ fn what_is_booked_has_its_effect_once() {
 }
 
 #[test]
-fn what_was_acknowledged_is_missed() {
+fn missing_acknowledged_events_are_reported() {
     let mut case = Case::good();
     case.stored.clear();
     case.lines.clear();
@@ -134,7 +134,7 @@ fn what_was_acknowledged_is_missed() {
 }
 
 #[test]
-fn what_nobody_knows_of_may_be_missing() {
+fn unacknowledged_events_may_be_missing() {
     let mut case = Case::good();
     case.stored.clear();
     case.lines.clear();
@@ -148,7 +148,7 @@ fn what_nobody_knows_of_may_be_missing() {
 }
 
 #[test]
-fn what_is_still_queued_is_stuck() {
+fn events_left_in_the_queue_are_reported() {
     let mut case = Case::good();
     case.stored[0].outcome = None;
     case.stored[0].is_queued = true;
@@ -156,14 +156,14 @@ fn what_is_still_queued_is_stuck() {
 }
 
 #[test]
-fn a_handler_that_began_early_is_noticed() {
+fn early_handlers_are_reported() {
     let mut case = Case::good();
     case.lines[0].at_us = 1_199_999;
     case.complains("EARLY");
 }
 
 #[test]
-fn two_attempts_that_both_settled_are_noticed() {
+fn events_settled_by_two_attempts_are_reported() {
     let mut case = Case::good();
     case.lines.push(line(What::Begun, 2, 3_000_000));
     case.lines.push(line(What::Processed, 2, 3_000_000));
@@ -171,7 +171,7 @@ fn two_attempts_that_both_settled_are_noticed() {
 }
 
 #[test]
-fn another_attempt_begins_when_the_lease_has_run_out() {
+fn takeovers_of_expired_leases_are_allowed() {
     let mut case = Case::good();
     case.lines.push(line(What::Begun, 2, 50_000 + 2_000_000));
     let tally = case.tally();
@@ -180,28 +180,28 @@ fn another_attempt_begins_when_the_lease_has_run_out() {
 }
 
 #[test]
-fn a_lease_taken_over_too_soon_is_noticed() {
+fn takeovers_of_running_leases_are_reported() {
     let mut case = Case::good();
     case.lines.push(line(What::Begun, 2, 50_000 + 1_999_999));
     case.complains("STOLEN LEASE");
 }
 
 #[test]
-fn an_outcome_without_a_handler_is_noticed() {
+fn outcomes_without_a_handler_are_reported() {
     let mut case = Case::good();
     case.lines.clear();
     case.complains("PROCESSED WITHOUT A HANDLER");
 }
 
 #[test]
-fn a_body_that_changed_is_noticed() {
+fn changed_bodies_are_reported() {
     let mut case = Case::good();
     case.stored[0].body = body(&case.stored[0].key, Content::Other).into_bytes();
     case.complains("other body");
 }
 
 #[test]
-fn a_repetition_called_new_is_noticed() {
+fn a_duplicate_answered_as_new_is_reported() {
     let mut case = Case::good();
     for sent in case.entries.sent.values_mut() {
         sent.accepted = 2;
