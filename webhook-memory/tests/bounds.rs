@@ -1,4 +1,4 @@
-//! The capacity, and what happens when it is reached.
+//! Tests of the capacity of the memory store, and of what happens when it is full.
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -58,7 +58,7 @@ async fn only_new_keys_need_room() {
         .accept(&[event("a", "1"), event("b", "1")])
         .await
         .unwrap();
-    // Six deliveries, one new key.
+    // Six deliveries have one new key.
     let batch = ["a", "c", "b", "c", "a", "c"].map(|name| event(name, "1"));
     let accepted = store.accept(&batch).await.unwrap();
     assert_eq!(accepted[1], Accepted::New);
@@ -108,7 +108,7 @@ async fn eviction_removes_the_earliest_processed_events() {
         .await
         .unwrap();
     let claimed = store.claim(&[claim()]).await.unwrap().remove(0).events;
-    // Settled in another order than accepted.
+    // The events are settled in a different order than they were accepted.
     for wanted in ["b", "c", "a"] {
         let lease = claimed
             .iter()
@@ -211,7 +211,7 @@ async fn an_evicting_store_goes_on_for_ever() {
     assert_eq!(counts.processed, 3);
 }
 
-/// Room for two events with bodies of 10,000 bytes, not for three.
+/// Returns a store with room for two events with bodies of 10,000 bytes, but not for three.
 fn small() -> MemoryOptions {
     MemoryOptions::default()
         .with_capacity(1_000)
@@ -262,7 +262,7 @@ async fn keys_and_bodies_of_conflicts_count_as_bytes() {
     assert_eq!(conflicts, 2);
     let a = store.find(&[name("a")]).await.unwrap().remove(0).unwrap();
     assert_eq!(a.conflict_count, 2, "nothing of a refused batch is kept");
-    // A batch whose own deliveries conflict needs room for all of them.
+    // A batch whose own deliveries conflict with each other needs room for all of them.
     let store = MemoryStore::new(small());
     let batch = ["1", "2", "3"].map(|filler| large("a", filler));
     let refused = store.accept(&batch).await;
@@ -425,7 +425,7 @@ async fn process(store: &MemoryStore, key: &str) {
     assert_eq!(record.unwrap().state, State::Processed);
 }
 
-/// Those of `keys` that the store holds.
+/// Returns those of `keys` that the store holds.
 async fn held<'a>(store: &MemoryStore, keys: &[&'a str]) -> Vec<&'a str> {
     let names: Vec<_> = keys.iter().map(|key| name(key)).collect();
     let found = store.find(&names).await.unwrap();

@@ -1,4 +1,4 @@
-//! What only a backend on Tokio's clock can show: exact times, and wake-ups without a poll.
+//! Tests that need a backend on Tokio's clock: exact times, and wake-ups without polling.
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -179,7 +179,7 @@ async fn a_wait_continues_until_an_event_falls_due_earlier() {
     assert!(slept.await, "an event due before the one that was told");
 }
 
-/// Whether the worker was told of the pause by a claim or began to wait before it.
+/// The worker learns of the pause from a claim, or begins to wait before it.
 #[tokio::test(start_paused = true)]
 async fn only_a_resume_wakes_workers_of_a_paused_kind() {
     for has_claimed in [true, false] {
@@ -242,7 +242,7 @@ async fn idle_claimer_is_woken_for_the_lease_of_another() {
     let waiting = tokio::spawn({
         let store = store.clone();
         async move {
-            // Nothing but hints and what claims say keeps this worker's time.
+            // This worker relies only on wake-ups and on the due times that claims return.
             let kind = kind();
             let mut told = None;
             loop {
@@ -263,7 +263,7 @@ async fn idle_claimer_is_woken_for_the_lease_of_another() {
     });
     tokio::task::yield_now().await;
     store.accept(&[event("a", Duration::ZERO)]).await.unwrap();
-    // Faster than the one that waits, and then it crashes.
+    // Another worker claims before the waiting one, and then crashes.
     assert_eq!(claim(&store).await.events.len(), 1);
     let attempt = timeout(2 * LEASE, waiting).await.unwrap().unwrap();
     assert_eq!(attempt, 2);
@@ -310,14 +310,14 @@ async fn settle(store: &MemoryStore, lease: Lease, outcome: Outcome) {
     assert_eq!(settled.unwrap(), [Settled::Applied]);
 }
 
-/// Whether a wait ends at once.
+/// Returns whether a wait ends at once.
 async fn is_ready(store: &MemoryStore) -> bool {
     timeout(Duration::ZERO, store.wait_for_work(&[kind()]))
         .await
         .is_ok()
 }
 
-/// Whether a wait that is under way ends, at once, with what is done meanwhile.
+/// Returns whether a pending wait ends at once because of `act`.
 async fn waits(store: &MemoryStore, act: impl AsyncFnOnce(&MemoryStore)) -> bool {
     assert!(!is_ready(store).await, "there is no news before");
     let waiting = tokio::spawn({

@@ -1,4 +1,5 @@
-//! The conformance suite, in paused time, in real time on several threads, and behind pointers.
+//! Runs the conformance suite in paused time, in real time on several threads, and through
+//! pointers.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ impl Subject for Memory {
     async fn clean_up(self) {}
 }
 
-/// Pointers to backends are backends.
+/// Pointers to a backend implement its traits.
 struct BehindPointers(Arc<MemoryStore>);
 
 impl Subject for BehindPointers {

@@ -1,4 +1,4 @@
-//! The conformance suite on a backend that cannot claim.
+//! Runs the conformance suite on a backend that cannot claim.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Many threads at once, without a runtime between them.
+//! Uses the store from many threads at once, without a runtime.
 
 #![expect(clippy::unwrap_used, reason = "a failed step fails the test")]
 
@@ -28,7 +28,7 @@ fn threads_that_send_and_work_at_once_process_each_event_once() {
         for sender in 0..SENDERS {
             let (store, new) = (&store, &new);
             scope.spawn(move || {
-                // Each sender delivers every event, in an order of its own.
+                // Each sender delivers every event, in its own order.
                 let mut numbers: Vec<_> = (0..EVENTS).collect();
                 numbers.rotate_left(sender * EVENTS / SENDERS);
                 if sender % 2 == 1 {
@@ -74,7 +74,7 @@ fn threads_that_send_and_work_at_once_process_each_event_once() {
     assert_eq!(block_on(store.counts(&kind())).unwrap(), expected);
 }
 
-/// Nothing here waits, so the first poll is the last.
+/// Nothing here waits, so the first poll completes the future.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     let mut future = std::pin::pin!(future);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());

@@ -1,5 +1,5 @@
-//! Draining a backlog: claims begin where the last one found something, and yet nothing is left
-//! behind.
+//! Tests of draining a backlog: a claim begins where the last one found events, but must not miss
+//! an event before that place.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -13,7 +13,7 @@ use sqlx::Connection;
 use webhook_core::{ClaimedEvent, Outcome, Scheduler, Settled, Settlement, Store};
 use webhook_postgres::{PgStore, sqlx};
 
-/// More than it takes for claims not to begin at the bottom any more.
+/// With this many events, claims no longer begin at the start of the index.
 const BACKLOG: usize = 12_000;
 
 async fn fill(inbox: &Inbox, name: &str) {
@@ -34,9 +34,9 @@ async fn settle(store: &PgStore, claimed: &[ClaimedEvent]) {
     assert!(settled.iter().all(|settled| *settled == Settled::Applied));
 }
 
-/// An old transaction keeps every settled entry in the index. What turns up among them, in the
-/// middle of a drain, is found: an event whose transaction began before and committed late, a
-/// lease of another process that ran out, a lease that was handed back.
+/// An old transaction keeps every settled entry in the index. Events that appear among them during
+/// the drain must be found: an event whose transaction began earlier and committed late, an expired
+/// lease of another process, and a released lease.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drained_backlog_leaves_no_rows() {
     let inbox = Inbox::direct().await;
@@ -112,7 +112,7 @@ async fn drained_backlog_leaves_no_rows() {
         ),
         (1, 2, 1)
     );
-    // And the queue knows that it is empty, within moments.
+    // The queue also finds within moments that it is empty.
     until("nothing is to come", async || {
         inbox::claim_up_to(&inbox.store, 100)
             .await
@@ -125,7 +125,7 @@ async fn drained_backlog_leaves_no_rows() {
     inbox.close().await;
 }
 
-/// Several workers drain together: each event is one's.
+/// Several workers drain together, and each event is claimed by one of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn workers_share_a_backlog() {
     let inbox = Inbox::direct().await;
@@ -139,7 +139,7 @@ async fn workers_share_a_backlog() {
                     let claimed = inbox::claim_up_to(&store, 64).await;
                     settle(&store, &claimed.events).await;
                     drained += claimed.events.len();
-                    // Zero means that more is due, or may be.
+                    // Zero means that more events are due, or may be.
                     match claimed.next_due {
                         None => return drained,
                         Some(wait) => tokio::time::sleep(wait.min(Duration::from_millis(50))).await,

@@ -1,4 +1,5 @@
-//! What a database's clock leaves behind that was ahead for a while, and how operators mend it.
+//! Tests of the state that remains after a database's clock was ahead for a while, and of the
+//! commands that repair it.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -14,7 +15,7 @@ use webhook_core::{
 };
 use webhook_postgres::sqlx::{self, Connection};
 
-/// Moves the times of all events, as if they had been written while the clock was a day ahead.
+/// Moves the times of all events as if they had been written while the clock was a day ahead.
 async fn set_clock_back(inbox: &Inbox) {
     let mut connection = inbox.database.connection().await;
     let moved = sqlx::raw_sql(
@@ -93,7 +94,7 @@ async fn an_expired_lease_on_a_far_event_does_not_block_claims() {
     inbox.close().await;
 }
 
-/// The second began before the first made the event due, and waits for its lock.
+/// The second command begins before the first one has made the event due, and waits for its lock.
 #[tokio::test]
 async fn operators_that_wait_for_each_other_move_an_event_once() {
     let inbox = Inbox::direct().await;

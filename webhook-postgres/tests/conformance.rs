@@ -1,5 +1,5 @@
-//! The conformance suite, straight to the server, and through a transaction-mode pooler in a schema of
-//! another name.
+//! Runs the conformance suite directly on the server, and through a transaction-mode pooler in a
+//! schema with another name.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -9,7 +9,7 @@ use webhook_core::conformance::{Backend, Subject};
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
 
-/// A store over a database of its own.
+/// A store on a database of its own.
 struct Own {
     database: TestDatabase,
     store: PgStore,
@@ -64,7 +64,7 @@ mod pooled {
     impl Subject for Pooled {
         async fn set_up() -> Self {
             let database = TestDatabase::create().await;
-            // A reserved word of SQL, too.
+            // The name is a reserved word of SQL.
             let url = database.pooler_url();
             let separator = if url.contains('?') { '&' } else { '?' };
             let url = format!("{url}{separator}schema=user");

@@ -1,4 +1,4 @@
-//! Connecting: what stands between is found out, and what goes wrong is said.
+//! Tests of connecting: poolers are detected, and errors say what failed.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -24,7 +24,8 @@ async fn a_pooler_is_detected() {
     inbox.close().await;
 }
 
-/// Told to expect a pooler, a store keeps to what one allows, also where there is none.
+/// A store that is told to expect a pooler works without one, and restricts itself to what poolers
+/// allow.
 #[tokio::test]
 async fn a_pooler_may_be_named_in_the_url() {
     let database = TestDatabase::create().await;
@@ -44,7 +45,7 @@ async fn a_pooler_may_be_named_in_the_url() {
     database.drop_database().await;
 }
 
-/// URLs as SQLAlchemy has them.
+/// These are URLs in the form that SQLAlchemy uses.
 #[tokio::test]
 async fn urls_of_other_languages_connect() {
     let database = TestDatabase::create().await;
@@ -61,7 +62,7 @@ async fn urls_of_other_languages_connect() {
 
 #[tokio::test]
 async fn an_unreachable_server_is_an_error_that_names_it() {
-    // Bound and dropped: nobody listens there.
+    // The listener is dropped, so nobody listens on its port.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
@@ -78,7 +79,7 @@ async fn an_unreachable_server_is_an_error_that_names_it() {
     assert!(!format!("{error:?}").contains("hunter2"));
 }
 
-/// A server that takes the connection and says nothing.
+/// The server accepts the connection and sends nothing.
 #[tokio::test]
 async fn a_silent_server_is_given_up() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -97,8 +98,8 @@ async fn a_silent_server_is_given_up() {
     silent.abort();
 }
 
-/// A pooler that refuses settings in the start-up packet, with a SQLSTATE and words of its own or by
-/// closing the connection, and otherwise passes everything on.
+/// Such a pooler refuses settings in the start-up packet, with its own SQLSTATE and message or by
+/// closing the connection, and forwards everything else.
 #[tokio::test]
 async fn pooler_that_refuses_options_is_detected_by_behaviour() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -170,13 +171,13 @@ async fn only_lasting_failures_are_permanent() {
     database.drop_database().await;
 }
 
-/// sqlx's own error shows the character that SASLprep does not take.
+/// The error of sqlx itself shows the character that SASLprep does not allow.
 #[tokio::test]
 async fn error_about_saslprep_shows_no_character_of_the_password() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    // Asks for SCRAM, up to where a client needs the password.
+    // This server asks for SCRAM, up to the step in which a client needs the password.
     let server = tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
             let steps: [&[u8]; 2] = [
@@ -216,7 +217,7 @@ async fn a_wrong_password_is_an_error_that_does_not_repeat_it() {
     database.drop_database().await;
 }
 
-/// A pool that the app has made: its settings may be anything.
+/// The app has created the pool, so its settings may be anything.
 #[tokio::test]
 async fn a_store_may_share_the_apps_pool() {
     let inbox = Inbox::direct().await;
@@ -242,7 +243,7 @@ async fn a_store_may_share_the_apps_pool() {
     );
     assert!(shared.find(&[reference("a")]).await.unwrap()[0].is_some());
     assert_eq!(inbox.claim_one().await.key.as_str(), "a");
-    // The app's sessions are as they were.
+    // The settings of the app's sessions are unchanged.
     let row = sqlx::query(
         "SELECT current_setting('enable_seqscan'), current_setting('synchronous_commit')",
     )
@@ -257,7 +258,7 @@ async fn a_store_may_share_the_apps_pool() {
     inbox.close().await;
 }
 
-/// Where the database's default is to lose the last commits in a crash, a store's sessions do not.
+/// Even if the database's default loses the last commits in a crash, a store's sessions do not.
 #[tokio::test]
 async fn accepted_events_are_durable_despite_database_settings() {
     assert_commits("off", None, "on").await;
@@ -306,7 +307,7 @@ async fn assert_commits(default: &str, parameter: Option<&str>, expected: &str) 
             .unwrap();
         assert_eq!(seen.get::<&str, _>(0), expected);
         store.close().await;
-        // A migration refuses triggers that are not its own.
+        // A migration refuses foreign triggers.
         sqlx::raw_sql("DROP TRIGGER see ON webhook.events")
             .execute(&mut connection)
             .await
@@ -316,7 +317,8 @@ async fn assert_commits(default: &str, parameter: Option<&str>, expected: &str) 
     database.drop_database().await;
 }
 
-/// TLS by `sslmode`, to the server of `scripts/test`, whose certificate its own authority signed.
+/// Tests each `sslmode` on the server of `scripts/test`, whose certificate is signed by its own
+/// authority.
 #[tokio::test]
 async fn tls_follows_sslmode() {
     let authority = std::env::var("TEST_DATABASE_CA")
@@ -345,7 +347,7 @@ async fn tls_follows_sslmode() {
     );
     let bound = format!("sslmode=require&channel_binding=require&sslrootcert={authority}");
     assert!(encrypted(&bound).await.unwrap());
-    // Nobody else has signed it.
+    // No other authority has signed the certificate.
     let other = std::env::temp_dir().join(format!("webhook-other-ca-{}.crt", std::process::id()));
     std::fs::write(&other, OTHER_AUTHORITY).unwrap();
     for query in [
@@ -361,7 +363,7 @@ async fn tls_follows_sslmode() {
     database.drop_database().await;
 }
 
-/// Files of certificates and keys are looked at before anybody is connected to.
+/// Files of certificates and keys are checked before a connection is opened.
 #[tokio::test]
 async fn unusable_tls_files_are_lasting_errors_that_name_them() {
     let folder = std::env::temp_dir().join(format!("webhook-tls-files-{}", std::process::id()));
@@ -429,7 +431,7 @@ async fn unusable_tls_files_are_lasting_errors_that_name_them() {
             "{query}: {error:?}"
         );
     }
-    // Good ones, and those that nobody reads.
+    // These files are valid or never read.
     for query in [
         format!("sslmode=verify-full&sslrootcert={cert}&sslcert={cert}&sslkey={key}"),
         format!("sslmode=disable&sslrootcert={missing}&sslcert={missing}&sslkey={missing}"),
@@ -464,7 +466,7 @@ async fn key_given_in_place_of_its_file_is_not_shown() {
     }
 }
 
-/// Once closed, a store is unavailable, at once.
+/// A closed store is unavailable, and says so at once.
 #[tokio::test]
 async fn a_closed_store_is_unavailable() {
     let inbox = Inbox::direct().await;
@@ -479,7 +481,7 @@ async fn a_closed_store_is_unavailable() {
     inbox.database.drop_database().await;
 }
 
-/// The certificate of an authority that has signed nothing.
+/// Returns the certificate of an authority that has signed nothing.
 const OTHER_AUTHORITY: &str = "\
 -----BEGIN CERTIFICATE-----
 MIIBjzCCATWgAwIBAgIUNMwojn5GrNSbALpPpqk9fbYT904wCgYIKoZIzj0EAwIw

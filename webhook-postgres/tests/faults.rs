@@ -1,4 +1,4 @@
-//! Faults: connections that die, statements that wait, callers that go away.
+//! Tests of faults: dead connections, waiting statements, and callers that give up.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -12,7 +12,7 @@ use testkit::proxy::{Network, Proxy};
 use webhook_core::{Accepted, Outcome, Scheduler, Settled, Settlement, Store, StoreError};
 use webhook_postgres::{PgOptions, PgStore, sqlx};
 
-/// Ends every session of the database but this one, as a restart of the server does.
+/// Ends all other sessions of the database, as a restart of the server does.
 async fn end_sessions(connection: &mut PgConnection) {
     let sql = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
                WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -31,11 +31,11 @@ async fn sessions(connection: &mut PgConnection, condition: &str) -> i64 {
     row.get(0)
 }
 
-/// All of the pool's connections are dead at once: nobody is answered with an error for it.
+/// All connections of the pool die at once. No caller gets an error.
 async fn survives_dead_connections(inbox: Inbox) {
     let mut onlooker = inbox.database.connection().await;
     for round in 0..3 {
-        // Opens several connections.
+        // The concurrent calls open several connections.
         let accepting: Vec<_> = (0..6)
             .map(|number| {
                 let store = inbox.store.clone();
@@ -81,7 +81,8 @@ async fn dead_connections_behind_a_pooler_are_replaced() {
     survives_dead_connections(Inbox::pooled().await).await;
 }
 
-/// What was lost together, the killer among it, comes back apart when it is lost once more.
+/// Events that were lost together get leases with different ends when they are taken over, so that
+/// a second loss does not return them together.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_lost_together_are_not_lost_together_again() {
     const EVENTS: usize = 20;
@@ -118,7 +119,7 @@ async fn events_lost_together_are_not_lost_together_again() {
     inbox.close().await;
 }
 
-/// Locks a key by an insert that is not committed.
+/// Locks a key with an insert that is not committed.
 async fn hold(connection: &mut PgConnection, key: &str) {
     sqlx::query(
         "INSERT INTO webhook.events (kind, key, fingerprint, body, accepted_at, due_at)
@@ -130,7 +131,7 @@ async fn hold(connection: &mut PgConnection, key: &str) {
     .unwrap();
 }
 
-/// A caller that gives up in mid-statement leaves no connection, lock or half an event behind.
+/// A caller that gives up during a statement leaves no connection, lock or partial event behind.
 async fn survives_callers_that_go_away(inbox: Inbox, url: &str) {
     let mut options: PgOptions = url.parse().unwrap();
     options.max_connections = 2;
@@ -149,7 +150,7 @@ async fn survives_callers_that_go_away(inbox: Inbox, url: &str) {
         .await;
         caller.abort();
         assert!(caller.await.unwrap_err().is_cancelled());
-        // The other connection serves meanwhile.
+        // Meanwhile the other connection serves calls.
         let free = event(&format!("free-{round}"));
         assert_eq!(store.accept(&[free]).await.unwrap(), [Accepted::New]);
         transaction.rollback().await.unwrap();
@@ -157,14 +158,14 @@ async fn survives_callers_that_go_away(inbox: Inbox, url: &str) {
             sessions(&mut onlooker, "state <> 'idle' OR wait_event_type = 'Lock'").await == 0
         })
         .await;
-        // Whether the abandoned event was accepted is open; what it is now is not.
+        // The abandoned event may have been accepted or not; its present state is certain.
         let again = store.accept(&[event(&key)]).await.unwrap();
         assert!(
             matches!(again[..], [Accepted::New | Accepted::Duplicate]),
             "{again:?}"
         );
     }
-    // Both connections are there again.
+    // Both connections are available again.
     let both = tokio::join!(store.ping(), store.ping());
     both.0.unwrap();
     both.1.unwrap();
@@ -188,7 +189,7 @@ async fn calls_may_be_dropped_through_a_pooler() {
     survives_callers_that_go_away(inbox, &url).await;
 }
 
-/// A statement that waits too long is given up by the server, and the store is as good as new.
+/// The server cancels a statement that waits too long, and the store works as before.
 async fn gives_up_in_time(inbox: Inbox, url: &str) {
     let mut options: PgOptions = url.parse().unwrap();
     options.statement_timeout = Duration::from_millis(300);
@@ -224,7 +225,7 @@ async fn statements_have_a_limit_through_a_pooler() {
     gives_up_in_time(inbox, &url).await;
 }
 
-/// A pool that is all in use answers in time.
+/// A call on a pool without a free connection fails within its time limit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_for_a_connection_has_a_limit() {
     let inbox = Inbox::direct().await;
@@ -246,7 +247,7 @@ async fn waiting_for_a_connection_has_a_limit() {
     .await;
     let error = store.accept(&[event("other")]).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
-    // The probe has a connection of its own.
+    // The probe has its own connection.
     store.ping().await.unwrap();
     transaction.commit().await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap(), [Accepted::Conflict]);
@@ -256,7 +257,7 @@ async fn waiting_for_a_connection_has_a_limit() {
     inbox.close().await;
 }
 
-/// Few connections serve many callers: none waits for one that lies ready beside the pool.
+/// Few connections serve many callers: no caller waits while a connection is idle.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn few_connections_serve_many_callers() {
     let inbox = Inbox::direct().await;
@@ -286,7 +287,7 @@ async fn few_connections_serve_many_callers() {
     inbox.close().await;
 }
 
-/// Statements that follow one another take the same connection, and closing leaves none behind.
+/// Consecutive statements use the same connection, and closing the store leaves none open.
 #[tokio::test]
 async fn one_connection_serves_one_caller_until_the_end() {
     let inbox = Inbox::direct().await;
@@ -306,8 +307,8 @@ async fn one_connection_serves_one_caller_until_the_end() {
     inbox.close().await;
 }
 
-/// The network swallows everything for a while: callers are answered in time, and the store comes
-/// back by itself.
+/// The network drops everything for a while. Callers get an answer within their time limits, and
+/// the store recovers without help.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_network_is_survived() {
     let inbox = Inbox::direct().await;
@@ -337,7 +338,7 @@ async fn a_silent_network_is_survived() {
     assert!(started.elapsed() < DEADLINE / 2);
     proxy.set(Network::Up);
     until("the store is back", async || store.ping().await.is_ok()).await;
-    // Both places of the pool.
+    // Both connections of the pool are in use.
     let events = [[event("after-1")], [event("after-2")]];
     let both = tokio::join!(store.accept(&events[0]), store.accept(&events[1]));
     assert_eq!(both.0.unwrap(), [Accepted::New]);
@@ -346,7 +347,7 @@ async fn a_silent_network_is_survived() {
     inbox.close().await;
 }
 
-/// What the database will never take is refused, and nothing of its batch is stored.
+/// Data that the database can never store is refused, and nothing of its batch is stored.
 #[tokio::test]
 async fn refused_data_and_outages_are_different_errors() {
     let inbox = Inbox::direct().await;
@@ -368,13 +369,13 @@ async fn refused_data_and_outages_are_different_errors() {
     inbox.close().await;
 }
 
-/// A deadlock that somebody else's transaction takes part in is run again, not answered.
+/// A statement that deadlocks with a transaction of another client runs again instead of failing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deadlocked_statements_run_again() {
     let inbox = Inbox::direct().await;
     let mut options: PgOptions = inbox.database.url().parse().unwrap();
     options.statement_timeout = DEADLINE;
-    // The server breaks the deadlock by ending the store's statement, which has waited longer.
+    // The server resolves the deadlock by ending the store's statement, which has waited longer.
     options.connection = options.connection.options([("deadlock_timeout", "100ms")]);
     let store = PgStore::connect_with(options).await.unwrap();
     let mut app = inbox.database.connection().await;
@@ -393,7 +394,7 @@ async fn deadlocked_statements_run_again() {
         sessions(&mut onlooker, "wait_event_type = 'Lock'").await == 1
     })
     .await;
-    // Waits for a until the batch is broken off; then holds both.
+    // The transaction waits for `a` until the batch is cancelled; then it holds both locks.
     hold(&mut transaction, "a").await;
     transaction.rollback().await.unwrap();
     assert_eq!(accepting.await.unwrap().unwrap(), [Accepted::New; 2]);

@@ -1,4 +1,5 @@
-//! A schema `webhook` that others have made or changed, sequences that are behind, and the probe.
+//! Tests of a schema `webhook` that others have created or changed, of sequences that are behind,
+//! and of the probe.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -15,7 +16,7 @@ async fn run(connection: &mut PgConnection, sql: &str) {
     sqlx::raw_sql(sql).execute(connection).await.unwrap();
 }
 
-/// What `migrate` says where somebody has run `sql` before.
+/// Returns the error of `migrate` in a database where `sql` was run before.
 async fn refused_after(sql: &str) -> String {
     let database = TestDatabase::create().await;
     let mut connection = database.connection().await;
@@ -81,7 +82,7 @@ async fn migrate_refuses_and_names_foreign_objects() {
     }
 }
 
-/// What is put into a migrated schema is refused by a migration that has nothing else to do.
+/// Objects that were added to a migrated schema are refused even if no migration is pending.
 #[tokio::test]
 async fn migrate_refuses_foreign_objects_in_a_migrated_schema() {
     let function = "CREATE FUNCTION public.t() RETURNS trigger LANGUAGE plpgsql AS
@@ -119,7 +120,7 @@ async fn migrate_refuses_foreign_objects_in_a_migrated_schema() {
     }
 }
 
-/// A role named `webhook` makes its own tables in the schema of that name.
+/// A role named `webhook` creates its own tables in the schema of that name.
 #[tokio::test]
 async fn tables_that_the_app_makes_in_a_migrated_schema_are_left_alone() {
     let inbox = Inbox::direct().await;
@@ -137,7 +138,8 @@ async fn tables_that_the_app_makes_in_a_migrated_schema_are_left_alone() {
     inbox.close().await;
 }
 
-/// A role that may create schemas makes ours first; one whom an administrator prepares it for may.
+/// A role that may create schemas has to create the schema itself; one that may not can use a
+/// schema that an administrator has created for it.
 #[tokio::test]
 async fn migrate_refuses_a_schema_of_another_role_but_takes_one_made_for_it() {
     let id = std::process::id();
@@ -164,7 +166,7 @@ async fn migrate_refuses_a_schema_of_another_role_but_takes_one_made_for_it() {
         error.contains(&them) && error.contains("ALTER SCHEMA"),
         "{error}"
     );
-    // The administrator of these tests is a superuser.
+    // The administrator in these tests is a superuser.
     run(
         &mut connection,
         "ALTER SCHEMA webhook OWNER TO CURRENT_USER",
@@ -187,7 +189,8 @@ async fn migrate_refuses_a_schema_of_another_role_but_takes_one_made_for_it() {
     database.drop_database().await;
 }
 
-/// The whole schema at the current version, made by a role that was faster, and open to everybody.
+/// Another role has already created the whole schema at the current version, and opened it to
+/// everybody.
 #[tokio::test]
 async fn look_alike_of_a_migrated_schema_is_refused_by_a_role_that_would_have_made_it() {
     let id = std::process::id();
@@ -225,7 +228,7 @@ async fn look_alike_of_a_migrated_schema_is_refused_by_a_role_that_would_have_ma
     let error = ours.migrate().await.unwrap_err();
     assert!(matches!(error, PgError::ForeignSchema { .. }), "{error:?}");
     assert!(error.to_string().contains(&them), "{error}");
-    // One object that is left to them is refused as well.
+    // A single object that still belongs to that role is refused as well.
     run(
         &mut admin,
         &format!(
@@ -245,7 +248,7 @@ async fn look_alike_of_a_migrated_schema_is_refused_by_a_role_that_would_have_ma
     )
     .await;
     ours.migrate().await.unwrap();
-    // To a role that only uses the tables the owner is whoever its administrator chose.
+    // A role that only uses the tables accepts any owner, whom its administrator chose.
     run(
         &mut admin,
         &format!("REASSIGN OWNED BY {us} TO {them}; DROP OWNED BY {us}"),
@@ -299,7 +302,7 @@ async fn sequence_that_is_behind_is_unavailable_until_migrate_repairs_it() {
     inbox.close().await;
 }
 
-/// All connections of the pool are in use, and the one of the probe has died once.
+/// All connections of the pool are in use, and that of the probe has died once.
 #[tokio::test]
 async fn ping_uses_a_connection_of_its_own_and_replaces_a_dead_one() {
     let inbox = Inbox::direct().await;

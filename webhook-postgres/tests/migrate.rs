@@ -1,4 +1,4 @@
-//! Migrating: explicit, once, by whoever comes first.
+//! Tests of migrating, which is explicit and happens once, whichever process comes first.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -28,7 +28,7 @@ async fn number(connection: &mut PgConnection, sql: &str) -> i64 {
         .get(0)
 }
 
-/// Ten stores, each with a pool of its own as ten processes have, all at once.
+/// Ten stores migrate at once, each with its own pool, as ten processes would.
 async fn ten_at_once(database: &TestDatabase, url: &str) {
     let mut stores = Vec::new();
     for _ in 0..10 {
@@ -85,7 +85,7 @@ async fn new_database_has_one_view_and_no_functions() {
     database.drop_database().await;
 }
 
-/// Everything is in the schema `webhook`: the app's own migrations table has no part in it.
+/// All objects are in the schema `webhook`, and the app's own migrations table is untouched.
 #[tokio::test]
 async fn nothing_outside_the_schema_is_touched() {
     let database = TestDatabase::create().await;
@@ -153,7 +153,7 @@ async fn an_older_program_does_not_touch_a_newer_schema() {
     database.drop_database().await;
 }
 
-/// Where there is nothing to do, a role needs no more than to use the tables.
+/// When no migration is pending, a role only needs the rights to use the tables.
 #[tokio::test]
 async fn a_migrated_schema_needs_no_rights_to_change_it() {
     let database = TestDatabase::create().await;
@@ -205,7 +205,7 @@ async fn events_of_an_older_version_are_kept() {
         include_str!("../src/migrations/create_inbox.sql"),
     )
     .await;
-    // What another role put in the way of a search path that is not pinned.
+    // Objects of another role would catch statements whose search path is not pinned.
     run(
         &mut connection,
         "CREATE FUNCTION public.look_alike(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true';

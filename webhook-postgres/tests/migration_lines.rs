@@ -1,4 +1,4 @@
-//! Lines of migrations beside the library's own.
+//! Tests of migration lines that apps add to the library's own.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -11,7 +11,7 @@ use webhook_core::Store;
 use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{MigrationLine, PgError, PgOptions, PgStore, sqlx};
 
-/// A line with a name and a migration that quotes.
+/// A line whose name and migration contain quotes.
 const KEYS: MigrationLine = MigrationLine::new("app's keys", &[CREATE_KEYS]);
 
 /// The same line in a newer program.
@@ -37,7 +37,7 @@ async fn run(connection: &mut PgConnection, sql: &str) {
     sqlx::raw_sql(sql).execute(connection).await.unwrap();
 }
 
-/// The lines that are recorded, as `line/version/name`.
+/// Returns the recorded lines, as `line/version/name`.
 async fn recorded(connection: &mut PgConnection) -> Vec<String> {
     let sql = "SELECT concat_ws('/', line, version, name) FROM webhook.line_migrations ORDER BY 1";
     sqlx::query_scalar(sql).fetch_all(connection).await.unwrap()
@@ -91,7 +91,7 @@ async fn line_may_be_added_to_a_migrated_database_and_grow() {
     store.migrate_with(&[MORE_KEYS]).await.unwrap();
     assert!(exists(&mut connection, "webhook.key_count").await);
     assert_eq!(recorded(&mut connection).await.len(), 2);
-    // Programs that know nothing of the line use the same schema.
+    // Programs that do not know the line use the same schema.
     store.migrate().await.unwrap();
     store.ping().await.unwrap();
     store.close().await;
@@ -120,7 +120,7 @@ async fn line_of_a_newer_program_is_refused() {
     database.drop_database().await;
 }
 
-/// The library's own migrations are rolled back with it.
+/// The library's own migrations are rolled back together with the line.
 #[tokio::test]
 async fn line_that_fails_leaves_nothing_behind() {
     const BROKEN: MigrationLine = MigrationLine::new(
@@ -146,7 +146,7 @@ async fn line_that_fails_leaves_nothing_behind() {
     database.drop_database().await;
 }
 
-/// A role or a database may have a search path on which operators mean something else.
+/// The search path of a role or database may contain operators with a different meaning.
 #[tokio::test]
 async fn lines_run_with_the_settings_of_the_library() {
     const PATH: MigrationLine = MigrationLine::new(
@@ -176,7 +176,7 @@ async fn lines_run_with_the_settings_of_the_library() {
     database.drop_database().await;
 }
 
-/// Where there is nothing to do, a role needs no more than to use the tables.
+/// When no migration is pending, a role only needs the rights to use the tables.
 #[tokio::test]
 async fn migrated_line_needs_no_rights_to_change_the_schema() {
     let database = TestDatabase::create().await;
@@ -211,7 +211,7 @@ async fn migrated_line_needs_no_rights_to_change_the_schema() {
     database.drop_database().await;
 }
 
-/// A view of the name that a line is about to make is the app's own, and stays.
+/// A view with the name of one that a line would create belongs to the app and is kept.
 #[tokio::test]
 async fn line_does_not_replace_what_the_app_has_made() {
     let database = TestDatabase::create().await;

@@ -1,4 +1,5 @@
-//! Pauses: they outlive the process that made them, and only a resume wakes the workers of a paused kind.
+//! Tests of pauses: they outlive the process that made them, and only a resume wakes the workers of
+//! a paused kind.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -52,29 +53,29 @@ async fn a_pause_holds_for_every_process_through_a_pooler() {
     a_pause_outlives_its_store(inbox, &url).await;
 }
 
-/// Deliveries of a paused kind would have its workers claim for nothing, each time.
+/// Otherwise each delivery of a paused kind would cause its workers to claim in vain.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_a_resume_wakes_workers_of_a_paused_kind() {
     let inbox = Inbox::direct().await;
     let worker = PgStore::connect(inbox.database.url()).await.unwrap();
     assert!(inbox.store.pause(&kind()).await.unwrap());
-    // The first wait starts the listener, which wakes once when it is there.
+    // The first wait starts the listener, which wakes the worker once when it is ready.
     until("quiet", async || {
         assert_eq!(claimed(&worker).await, Claimed::default());
         !is_ready(&worker, Duration::from_millis(500)).await
     })
     .await;
-    // Both what is accepted elsewhere and what is accepted here.
+    // This holds for events that are accepted elsewhere and for those accepted here.
     inbox.accept("elsewhere").await;
     Inbox::accept_by(&worker, "here").await;
     assert!(!is_ready(&worker, Duration::from_millis(300)).await);
-    // A command that ends at once wakes it all the same.
+    // A command whose process ends at once still wakes it.
     let command = PgStore::connect(inbox.database.url()).await.unwrap();
     assert!(command.resume(&kind()).await.unwrap());
     command.close().await;
     assert!(is_ready(&worker, DEADLINE).await);
     assert_eq!(claimed(&worker).await.events.len(), 2);
-    // From now on deliveries wake it again.
+    // After the resume, deliveries wake it again.
     assert!(claimed(&worker).await.next_due.is_some());
     inbox.accept("later").await;
     assert!(is_ready(&worker, DEADLINE).await);

@@ -1,4 +1,4 @@
-//! Several inboxes in one database, each in a schema of its own.
+//! Tests of several inboxes in one database, each in its own schema.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -48,7 +48,7 @@ async fn inboxes_in_one_database_know_nothing_of_each_other() {
         store_in(&database, "orders").await,
         store_in(&database, "table").await,
     ];
-    // A key that another inbox has is free.
+    // A key that another inbox uses is free.
     for (count, store) in (1..).zip(&stores) {
         for number in 0..count {
             let answers = store.accept(&[event(&format!("key-{number}"))]).await;
@@ -68,7 +68,7 @@ async fn inboxes_in_one_database_know_nothing_of_each_other() {
         counts.push(processed.await);
     }
     assert_eq!(counts, [0, 2, 0]);
-    // Each has the objects of its line, and its own rows in them.
+    // Each inbox has the objects of its line, with its own rows in them.
     let mut connection = database.connection().await;
     for (schema, expected) in [("webhook", 1_i64), ("orders", 2), ("\"table\"", 3)] {
         let sql = format!("SELECT count(*) FROM {schema}.keys");
@@ -93,7 +93,7 @@ async fn wake_ups_stay_within_an_inbox() {
     );
     let kinds = [kind()];
     waiting.claim(&[claim(1)]).await.unwrap();
-    // Listening begins with a hint of what may have been missed.
+    // A listener begins with one wake-up, for notifications that it may have missed.
     let _ = timeout(Duration::from_secs(1), waiting.wait_for_work(&kinds)).await;
     waiting.claim(&[claim(1)]).await.unwrap();
     other.accept(&[event("a")]).await.unwrap();

@@ -1,4 +1,5 @@
-//! Settings of the server, database, role and app change neither promises nor statements.
+//! Tests that settings of the server, database, role and app change neither promises nor
+//! statements.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -23,7 +24,7 @@ async fn text(connection: &mut PgConnection, sql: &str) -> String {
     row.get(0)
 }
 
-/// Sets `settings` on the database, for every session that begins from now on.
+/// Changes `settings` of the database for every new session.
 async fn set_on_database(connection: &mut PgConnection, settings: &[(&str, &str)]) {
     let name = text(connection, "SELECT current_database()::text").await;
     for (setting, value) in settings {
@@ -46,7 +47,8 @@ const HOSTILE: [(&str, &str); 8] = [
     ("enable_indexscan", "off"),
 ];
 
-/// Operators and functions that win where `public` is searched first, and refuse to work.
+/// These operators and functions are chosen if `public` is searched first, and fail when they are
+/// called.
 const LOOK_ALIKES: &str = "
     GRANT CREATE ON SCHEMA public TO PUBLIC;
     CREATE FUNCTION public.trap(text, text) RETURNS boolean LANGUAGE plpgsql AS
@@ -134,7 +136,7 @@ async fn settings_of_the_app_are_restored_after_accept_in() {
         assert_eq!(inbox.state(key).await, Some(State::Processing));
         assert_eq!(text(&mut app, "SHOW synchronous_commit").await, "off");
     }
-    // Without a transaction it commits by itself.
+    // Outside of a transaction it commits by itself.
     inbox
         .store
         .accept_all_in(&mut app, &[event("c")])
@@ -155,7 +157,7 @@ fn cause(error: &StoreError) -> &PgError {
     source.downcast_ref::<PgError>().unwrap()
 }
 
-/// An operator freezes the database, and thaws it.
+/// An operator makes the database read-only, and then writable again.
 #[tokio::test]
 async fn read_only_database_is_unavailable_until_it_is_writable_again() {
     let database = TestDatabase::create().await;
@@ -205,7 +207,8 @@ async fn database_errors_do_not_show_postgresqls_source_line() {
     database.drop_database().await;
 }
 
-/// Policies that hide rows are an error, since a claim that finds nothing would look like success.
+/// Policies that hide rows must cause an error, because a claim that finds nothing would look like
+/// success.
 #[tokio::test]
 async fn row_security_is_an_error_and_hides_nothing() {
     let inbox = Inbox::direct().await;
@@ -240,7 +243,7 @@ async fn row_security_is_an_error_and_hides_nothing() {
     inbox.close().await;
 }
 
-/// As in a program whose runtime ends before its statics do.
+/// The same happens in a program whose runtime ends before its statics are dropped.
 #[test]
 fn store_may_be_dropped_after_its_runtime() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -274,8 +277,8 @@ const TRANSACTIONS: MigrationLine = MigrationLine::new(
     ],
 );
 
-/// A role without rights on the schema may create in `public`, as before PostgreSQL 15, and every
-/// role searches `public` first.
+/// A role without rights on the schema may create objects in `public`, as was the default before
+/// PostgreSQL 15, and every role searches `public` first.
 #[tokio::test]
 async fn role_that_may_create_in_public_gets_no_code_run_by_ours() {
     let database = TestDatabase::create().await;
@@ -338,7 +341,7 @@ async fn role_that_may_create_in_public_gets_no_code_run_by_ours() {
     }
     let stolen = "SELECT pg_catalog.count(*)::pg_catalog.text FROM public.stolen";
     assert_eq!(text(&mut owner, stolen).await, "0");
-    // The traps do work: a session with the database's path falls into one.
+    // The traps work: a session with the database's search path runs into one.
     let mut victim = database.connection().await;
     run(&mut victim, "SELECT 'x'::text = 'y'::text").await;
     assert_eq!(text(&mut victim, stolen).await, "1");

@@ -1,4 +1,4 @@
-//! The app's transaction and the inbox in one: accepting in it, and settling in it.
+//! Tests of accepting and settling in the app's own transaction.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -82,7 +82,7 @@ async fn a_rollback_leaves_nothing_of_the_event() {
     inbox.close().await;
 }
 
-/// The delay counts from the call, not from the beginning of a long transaction.
+/// The delay counts from the call, not from the start of a long transaction.
 #[tokio::test]
 async fn a_delay_counts_from_the_call() {
     let inbox = Inbox::direct().await;
@@ -101,7 +101,7 @@ async fn a_delay_counts_from_the_call() {
         .unwrap();
     transaction.commit().await.unwrap();
     let claimed = inbox::claim_up_to(&inbox.store, 1).await;
-    // A slow machine may have taken the second away meanwhile, but not more.
+    // On a slow machine the second may have passed, but not more.
     match claimed.next_due {
         Some(_) if claimed.events.is_empty() => {}
         _ => assert!(claimed.events[0].lag < DEADLINE, "{claimed:?}"),
@@ -117,8 +117,8 @@ async fn a_delay_counts_from_the_call() {
     inbox.close().await;
 }
 
-/// A sender that meets an event in an open transaction waits for its end, and is then answered
-/// right: new after a rollback, duplicate or conflict after a commit.
+/// A sender of an event that is in an open transaction waits for its end, and then gets the right
+/// answer: new after a rollback, duplicate or conflict after a commit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn senders_wait_for_the_apps_decision() {
     let inbox = Inbox::direct().await;
@@ -175,7 +175,7 @@ async fn the_effect_and_the_settlement_commit_together() {
     transaction.commit().await.unwrap();
     assert_eq!(inbox.state("a").await, Some(State::Processed));
     assert_eq!(entries(&mut app).await, 1);
-    // What the worker does after a handler that forgot to say so changes nothing.
+    // The worker's own settlement, after a handler that did not report its own, has no effect.
     let settlement = Settlement::new(claimed.lease, Outcome::Processed);
     let again = inbox.store.settle(&[settlement]).await.unwrap();
     assert_eq!(again, [Settled::LeaseLost]);
@@ -232,8 +232,8 @@ async fn an_effect_is_settled_with_its_event_or_rolled_back() {
     inbox.close().await;
 }
 
-/// The handler dies between its writes and its commit: neither those nor the settlement are left,
-/// and the next attempt does both.
+/// The handler dies between its writes and its commit. Neither the writes nor the settlement
+/// remain, and the next attempt does both.
 #[tokio::test]
 async fn a_crash_before_the_commit_leaves_neither() {
     let inbox = Inbox::direct().await;
@@ -291,7 +291,7 @@ async fn a_crash_before_the_commit_leaves_neither() {
     inbox.close().await;
 }
 
-/// A handler that was taken for dead comes too late: its writes go with its transaction.
+/// A handler whose lease was lost comes too late, and its writes are rolled back.
 #[tokio::test]
 async fn a_stale_handler_rolls_its_writes_back() {
     let inbox = Inbox::direct().await;
@@ -342,8 +342,8 @@ async fn a_stale_handler_rolls_its_writes_back() {
     inbox.close().await;
 }
 
-/// While one handler sits in its transaction, the leases of all others are renewed, and its own
-/// event is nobody else's, even when its lease runs out.
+/// While one handler holds its transaction open, the leases of all others are renewed, and nobody
+/// else gets its event, even when its lease expires.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_long_transaction_does_not_block_others() {
     let inbox = Inbox::direct().await;
@@ -372,7 +372,7 @@ async fn a_long_transaction_does_not_block_others() {
         .unwrap()
         .unwrap();
     assert_eq!(renewed, [Extended::Renewed; 2]);
-    // Neither waits for the transaction, nor takes what it holds.
+    // Claims neither wait for the transaction nor take its event.
     until("the other lease runs out", async || {
         let claimed = inbox::claim_up_to(&inbox.store, 2).await.events;
         assert!(
@@ -393,7 +393,7 @@ async fn a_long_transaction_does_not_block_others() {
     inbox.close().await;
 }
 
-/// Both go through a pooler as well, on a connection of the app's that is one.
+/// The app's connection goes through a pooler, too.
 #[tokio::test]
 async fn effects_and_settlements_commit_together_through_a_pooler() {
     let inbox = Inbox::pooled().await;
@@ -461,7 +461,7 @@ async fn a_payload_is_accepted_with_the_apps_transaction() {
         assert_eq!(accepted.unwrap(), Accepted::New);
         let again = inbox.store.accept_in(&mut transaction, &placed(key)).await;
         assert_eq!(again.unwrap(), Accepted::Duplicate);
-        // Nothing is written of what is not a payload.
+        // Nothing is written for an invalid payload.
         let refused = inbox.store.accept_in(&mut transaction, &placed("")).await;
         assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
         if commits {

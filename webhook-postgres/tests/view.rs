@@ -1,4 +1,4 @@
-//! The view `webhook.inbox`, over all kinds.
+//! Tests of the view `webhook.inbox`, which covers all kinds.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -15,7 +15,7 @@ use webhook_core::{
 };
 use webhook_postgres::sqlx;
 
-/// Not JSON, and not even text.
+/// The body is not JSON, and not even text.
 const BYTES: [u8; 4] = [0, 0xff, b'{', 0xfe];
 
 fn event_of(kind: &'static str, key: &str, body: &'static [u8], delay: Duration) -> NewEvent {
@@ -30,7 +30,7 @@ fn event_of(kind: &'static str, key: &str, body: &'static [u8], delay: Duration)
     )
 }
 
-/// Accepts an event that is due, and ends its first attempt so.
+/// Accepts an event that is due, and ends its first attempt with `outcome`.
 async fn attempted(inbox: &Inbox, event: NewEvent, outcome: Outcome) {
     let claim = inbox::claim(1).with_kind(event.envelope.kind.clone());
     assert_eq!(inbox.store.accept(&[event]).await.unwrap(), [Accepted::New]);
@@ -39,7 +39,7 @@ async fn attempted(inbox: &Inbox, event: NewEvent, outcome: Outcome) {
     inbox.store.settle(&[settlement]).await.unwrap();
 }
 
-/// The rows of `webhook.inbox` say what the store says of the same events.
+/// The rows of `webhook.inbox` agree with what the store returns for the same events.
 #[tokio::test]
 async fn every_event_of_every_kind_is_in_the_inbox() {
     let inbox = Inbox::direct().await;

@@ -1,4 +1,4 @@
-//! Wake-ups: of this process and of others, and what they cost.
+//! Tests of wake-ups by this process and by others, and of their cost.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -15,7 +15,7 @@ use webhook_core::{
 };
 use webhook_postgres::{POLL_INTERVAL, POOLED_POLL_INTERVAL, PgStore, sqlx};
 
-/// The number of listening sessions, by the last statement of each.
+/// Counts the listening sessions, by the last statement of each.
 async fn listeners(connection: &mut PgConnection) -> i64 {
     let sql = "SELECT count(*) FROM pg_stat_activity
                WHERE datname = current_database() AND query LIKE 'LISTEN%'";
@@ -28,7 +28,7 @@ async fn is_ready(store: &PgStore, within: Duration) -> bool {
         .is_ok()
 }
 
-/// Lets `store` claim until there is nothing, and its listener be there with no wake-up left over.
+/// Claims until nothing is due, and until the listener is ready and no wake-up is pending.
 async fn listening(inbox: &Inbox, store: &PgStore) {
     let mut connection = inbox.database.connection().await;
     until("the listener", async || {
@@ -51,7 +51,7 @@ async fn events_accepted_elsewhere_wake_a_worker() {
     inbox.accept("a").await;
     assert!(is_ready(&worker, DEADLINE).await);
 
-    // So do releases and retries.
+    // Releases and retries wake it, too.
     for outcome in [
         Outcome::Release,
         Outcome::Retry {
@@ -103,7 +103,7 @@ async fn a_command_that_makes_an_event_due_wakes_workers_before_it_ends() {
     inbox.close().await;
 }
 
-/// Events that fall due after the next poll are not notified.
+/// Events that fall due after the next poll cause no notification.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_due_after_the_polling_interval_are_not_notified() {
     let inbox = Inbox::direct().await;
@@ -121,7 +121,7 @@ async fn events_due_after_the_polling_interval_are_not_notified() {
         POLL_INTERVAL - Duration::from_millis(500),
     );
     inbox.store.accept(&[near]).await.unwrap();
-    // One notification, of the nearer event, though it was accepted later.
+    // There is one notification, for the nearer event, although it was accepted later.
     let notification = timeout(DEADLINE, listener.recv()).await.unwrap().unwrap();
     let due_in_ms: u128 = notification
         .payload()
@@ -139,7 +139,7 @@ async fn events_due_after_the_polling_interval_are_not_notified() {
     inbox.close().await;
 }
 
-/// 300 accepts cause a few notifications, not 300.
+/// 300 accepts cause only a few notifications.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn notifications_are_rate_limited() {
     let inbox = Inbox::direct().await;
@@ -187,7 +187,8 @@ async fn a_process_that_only_accepts_does_not_listen() {
     inbox.database.drop_database().await;
 }
 
-/// A listener whose connection dies comes back, and wakes for what it may have missed.
+/// A listener reconnects after its connection died, and wakes its workers for what it may have
+/// missed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_comes_back() {
     let inbox = Inbox::direct().await;
@@ -210,7 +211,7 @@ async fn a_listener_comes_back() {
     inbox.close().await;
 }
 
-/// Through a pooler a worker looks every second, and at once for what its own process accepts.
+/// Through a pooler a worker polls every second, and learns at once what its own process accepts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn through_a_pooler_a_worker_polls() {
     let inbox = Inbox::pooled().await;
@@ -231,7 +232,7 @@ async fn through_a_pooler_a_worker_polls() {
     inbox.close().await;
 }
 
-/// An idle node asks the database for nothing between its looks.
+/// An idle node sends no queries between its polls.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_costs_no_queries() {
     let inbox = Inbox::direct().await;
@@ -261,7 +262,8 @@ async fn waiting_costs_no_queries() {
     inbox.close().await;
 }
 
-/// Announced after the commit, what was accepted in the app's transaction wakes workers.
+/// Events that were accepted in the app's transaction wake workers if they are announced after the
+/// commit.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn notify_wakes_workers_for_events_of_the_app() {
     let inbox = Inbox::direct().await;

@@ -1,4 +1,4 @@
-//! What the tests of this directory begin with: a migrated store, events, claims.
+//! Helpers of these tests: a migrated store, events and claims.
 
 #![allow(
     dead_code,
