@@ -1,4 +1,4 @@
-//! Accepting: once per key, and what a key that is taken answers.
+//! Accepting: each key once, with an answer for keys that are taken.
 
 use std::slice;
 
@@ -8,13 +8,13 @@ use super::Backend;
 use super::steps::*;
 use crate::{Accepted, EventRef, Fingerprint, NewEvent, Outcome, State};
 
-/// A batch of nothing is answered with nothing.
+/// An empty batch has an empty answer.
 pub async fn an_empty_batch_has_no_outcomes(backend: Backend) {
     assert_eq!(backend.accept(&[]).await, []);
     assert_eq!(backend.find(&[]).await, []);
 }
 
-/// An event whose key is free is new, and is held as it was delivered.
+/// An event with a free key is new, and is stored unchanged.
 pub async fn a_free_key_is_new(backend: Backend) {
     let event = event_in(LONG, "a", "content");
     let accepted = backend.accept(slice::from_ref(&event)).await;
@@ -29,7 +29,7 @@ pub async fn a_free_key_is_new(backend: Backend) {
     assert_eq!(record.last_conflict_at, None);
 }
 
-/// The same content again changes nothing, not even where the body is another.
+/// The same content again changes nothing, even with another body.
 pub async fn the_same_content_is_a_duplicate(backend: Backend) {
     backend.accept_new(&[event("a", "content")]).await;
     let before = backend.record("a").await;
@@ -41,7 +41,7 @@ pub async fn the_same_content_is_a_duplicate(backend: Backend) {
     assert_eq!(conflicts.expect("conflicts"), []);
 }
 
-/// Other content leaves the first untouched and is recorded.
+/// Other content does not change the first event, and is recorded as a conflict.
 pub async fn other_content_is_a_conflict(backend: Backend) {
     backend.accept_new(&[event_in(LONG, "a", "first")]).await;
     let before = backend.record("a").await;
@@ -58,7 +58,7 @@ pub async fn other_content_is_a_conflict(backend: Backend) {
     assert_eq!(claimed.events, [], "a conflict does not change the delay");
 }
 
-/// The content is compared with what the store holds, whatever the bytes of the body.
+/// Only the fingerprint is compared with the stored one, not the body.
 pub async fn only_the_fingerprint_is_compared(backend: Backend) {
     let mut first = event("a", "the same bytes");
     first.envelope.fingerprint = Fingerprint::from_bytes([0; 32]);
@@ -71,7 +71,7 @@ pub async fn only_the_fingerprint_is_compared(backend: Backend) {
     assert_eq!(record.envelope.fingerprint, first.envelope.fingerprint);
 }
 
-/// Duplicates with another delay leave the first one's due time.
+/// A duplicate with another delay does not change the due time.
 pub async fn a_duplicate_does_not_reschedule(backend: Backend) {
     backend.accept_new(&[event_in(LONG, "later", "1")]).await;
     backend.accept_new(&[event("now", "1")]).await;
@@ -82,7 +82,7 @@ pub async fn a_duplicate_does_not_reschedule(backend: Backend) {
     assert_eq!(keys(&claimed), ["now"]);
 }
 
-/// Keys of events that are settled are taken like others.
+/// Keys of settled events stay taken.
 pub async fn settled_events_keep_their_keys(backend: Backend) {
     backend.settled("good", "1", Outcome::Processed).await;
     backend.settled("bad", "1", failed("broken")).await;
@@ -102,7 +102,7 @@ pub async fn settled_events_keep_their_keys(backend: Backend) {
     assert_eq!(backend.claim(&up_to(9)).await.events, []);
 }
 
-/// An event under lease answers like any other, and its holder notices nothing.
+/// A delivery with the key of a leased event is compared as usual, and does not affect the lease.
 pub async fn leased_events_keep_their_keys(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let claimed = backend.claim_one(&up_to(1)).await;
@@ -112,7 +112,7 @@ pub async fn leased_events_keep_their_keys(backend: Backend) {
     assert_eq!(settled, crate::Settled::Applied);
 }
 
-/// Repeats of a free key within a batch are judged in their order.
+/// Repeats of a free key within a batch are compared in order.
 pub async fn repeats_within_a_batch_are_compared_in_order(backend: Backend) {
     let batch = [
         event("a", "1"),
@@ -140,7 +140,7 @@ pub async fn repeats_within_a_batch_are_compared_in_order(backend: Backend) {
     assert_eq!(backend.claim_within(&up_to(9), 2).await.len(), 2);
 }
 
-/// Repeats of a key that is taken are each compared with what is stored.
+/// Each repeat of a taken key is compared with the stored event.
 pub async fn repeats_of_a_taken_key_are_compared_with_the_stored_event(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let batch = [
@@ -233,7 +233,7 @@ pub async fn a_large_batch_is_accepted(backend: Backend) {
     }
 }
 
-/// What `accept` answered for, `find` sees at once, among concurrent batches too.
+/// `find` returns an event as soon as `accept` has returned, also among concurrent batches.
 pub async fn an_accepted_event_is_found_at_once(backend: Backend) {
     let mut senders = JoinSet::new();
     for sender in 0..8 {
@@ -249,7 +249,7 @@ pub async fn an_accepted_event_is_found_at_once(backend: Backend) {
     senders.join_all().await;
 }
 
-/// There is no record of what nobody delivered.
+/// There is no record of an event that was never delivered.
 pub async fn an_unknown_event_is_not_found(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let elsewhere = EventRef {
@@ -260,7 +260,7 @@ pub async fn an_unknown_event_is_not_found(backend: Backend) {
     assert_eq!(found, [None, None]);
 }
 
-/// Ids are the backend's own, one per event, and greater for what is accepted later.
+/// Ids are unique, and greater for events that are accepted later.
 pub async fn ids_grow(backend: Backend) {
     let mut last = None;
     for name in ["c", "a", "b"] {
@@ -349,7 +349,7 @@ pub async fn concurrent_batches_with_partial_overlap(backend: Backend) {
     assert!(accepted.iter().all(|(_, it)| *it != Accepted::Conflict));
 }
 
-/// The backend shows a sign of life.
+/// A ping succeeds while the backend works.
 pub async fn a_backend_at_work_answers_a_ping(backend: Backend) {
     backend.store.ping().await.expect("ping");
 }

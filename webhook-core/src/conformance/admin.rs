@@ -1,4 +1,4 @@
-//! What operators see: counts, lag and lists.
+//! Admin: counts, lag and lists.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -69,7 +69,7 @@ pub async fn pruned_kinds_are_not_listed(backend: Backend) {
     assert_eq!(kinds(&backend).await, ["both"]);
 }
 
-/// Every event is counted once, where it stands.
+/// Every event is counted once, in its state.
 pub async fn counts_are_by_state(backend: Backend) {
     assert_eq!(counts(&backend).await, Counts::default());
     backend
@@ -126,7 +126,7 @@ pub async fn counts_and_lists_are_of_one_kind(backend: Backend) {
     assert_eq!(names(&listed), ["a", "b"]);
 }
 
-/// The lag is the age of the oldest event that is due and that nobody holds.
+/// The lag is the age of the oldest event that is due and not leased.
 pub async fn the_lag_is_that_of_the_oldest_due_event(backend: Backend) {
     assert_eq!(lag(&backend).await, None, "there is nothing");
     backend.accept_new(&[event_in(LONG, "far", "1")]).await;
@@ -146,7 +146,7 @@ pub async fn the_lag_is_that_of_the_oldest_due_event(backend: Backend) {
     assert_eq!(lag(&backend).await, None, "all that is due is held");
 }
 
-/// An event whose lease ran out is held by nobody.
+/// An event with an expired lease counts as not leased.
 pub async fn an_expired_lease_counts_as_lag(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let brief = Claim {
@@ -189,7 +189,7 @@ pub async fn lists_are_of_one_state(backend: Backend) {
     }
 }
 
-/// Page by page, every event is listed once, in the order of the ids.
+/// All pages together list every event once, in the order of their ids.
 pub async fn pages_list_each_event_once(backend: Backend) {
     let other = kind_named("other");
     for batch in events(50).chunks(10) {
@@ -214,7 +214,7 @@ pub async fn pages_list_each_event_once(backend: Backend) {
     assert_eq!(whole, seen, "a page takes as many as it may");
 }
 
-/// Reading on after an event that has moved or is gone.
+/// A page may begin after an event that has changed its state or is deleted.
 pub async fn pages_continue_after_any_id(backend: Backend) {
     for name in ["a", "b", "c", "d"] {
         backend.accept_new(&[event(name, "1")]).await;

@@ -1,4 +1,4 @@
-//! The crash budget: attempts that end without a settlement are spent, and spent up.
+//! The attempt budget: attempts that end in a crash are spent, and the event fails after the last one.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::{
     Attempt, Claim, Claimed, Extended, FailureReason, Key, Lease, Outcome, Settled, State,
 };
 
-/// An event whose every attempt crashes fails, with a reason, and is never leased again.
+/// An event whose attempts all crash fails with a reason, and is not leased again.
 pub async fn crashes_spend_the_attempts(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let mut last = None;
@@ -38,7 +38,7 @@ pub async fn one_attempt_allows_one_crash(backend: Backend) {
     assert_eq!(backend.record("a").await.attempts, 1);
 }
 
-/// The last attempt may still end well, late, as long as nobody has looked since.
+/// The last attempt may settle after its lease expired, until the next claim.
 pub async fn the_last_attempt_may_settle_late(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let held = backend.claim_one(&crashing(1, 1)).await;
@@ -49,7 +49,7 @@ pub async fn the_last_attempt_may_settle_late(backend: Backend) {
     assert_eq!(backend.record("a").await.state, State::Processed);
 }
 
-/// The last attempt is as long as its lease, however long it is extended.
+/// The lease of the last attempt may be extended like any other.
 pub async fn the_last_attempt_may_be_extended(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let held = backend.claim_one(&crashing(1, 1)).await;
@@ -62,7 +62,7 @@ pub async fn the_last_attempt_may_be_extended(backend: Backend) {
     assert_eq!(settled, Settled::Applied);
 }
 
-/// Attempts that are to be retried are spent like those that crash.
+/// Attempts that are retried are spent like attempts that crash.
 pub async fn retries_and_crashes_share_the_attempts(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let first = backend.claim_one(&crashing(1, 3)).await;
@@ -80,7 +80,7 @@ pub async fn retries_and_crashes_share_the_attempts(backend: Backend) {
     assert_eq!(record.reason, Some(FailureReason::Exhausted));
 }
 
-/// An event that waits for a retry it may not have is not leased.
+/// An event without attempts left is not leased when its retry falls due.
 pub async fn a_retry_beyond_the_attempts_is_not_leased(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let claimed = backend.claim_one(&crashing(1, 2)).await;
@@ -92,7 +92,7 @@ pub async fn a_retry_beyond_the_attempts_is_not_leased(backend: Backend) {
     assert!(record.reason.is_some());
 }
 
-/// The events that fail count towards the limit, and the others are leased nevertheless.
+/// Events that fail in a claim count towards its limit, and the others are leased.
 pub async fn exhausted_events_count_towards_the_limit(backend: Backend) {
     backend.accept_new(&events(3)).await;
     let crashed = backend.claim_within(&crashing(3, 1), 3).await;
@@ -121,7 +121,7 @@ pub async fn exhausted_events_count_towards_the_limit(backend: Backend) {
     assert_eq!(keys(&leased), ["x", "y"]);
 }
 
-/// The budget is the claim's: with more attempts allowed, the event goes on.
+/// The claim decides on the number of attempts: with a higher one, the event has further attempts.
 pub async fn raising_max_attempts_gives_more_attempts(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     backend.claim_one(&crashing(1, 1)).await;

@@ -1,4 +1,4 @@
-//! Claiming: what is due, the longest due first, and never twice.
+//! Claiming: only due events, the longest due first, and none twice.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use super::Backend;
 use super::steps::*;
 use crate::{Attempt, Claim, Claimed, NewEvent, Outcome, State};
 
-/// Where there is nothing, there is nothing to claim and nothing to wait for.
+/// Without events, a claim returns no events and no next due time.
 pub async fn claiming_nothing_is_not_an_error(backend: Backend) {
     assert_eq!(backend.claim(&up_to(5)).await, Claimed::default());
 }
 
-/// A claim brings what was delivered, as a first attempt.
+/// A claim returns the delivered event, as its first attempt.
 pub async fn a_claim_returns_the_delivered_event(backend: Backend) {
     let event = event("a", "the body");
     backend.accept_new(std::slice::from_ref(&event)).await;
@@ -37,7 +37,7 @@ pub async fn a_claim_counts_the_attempt(backend: Backend) {
     assert_eq!(record.settled_at, None);
 }
 
-/// Events come in the order of their due times, not in that of their acceptance.
+/// Events are claimed in the order of their due times, not of their acceptance.
 pub async fn events_are_claimed_in_due_order(backend: Backend) {
     let ms = Duration::from_millis;
     let batch = [
@@ -53,7 +53,7 @@ pub async fn events_are_claimed_in_due_order(backend: Backend) {
     assert_eq!(keys(&claimed), expected);
 }
 
-/// The same where each claim brings one.
+/// The same, with claims of one event.
 pub async fn single_claims_are_in_due_order(backend: Backend) {
     let delays = [40, 0, 20, 60].map(Duration::from_millis);
     for delay in delays {
@@ -72,7 +72,7 @@ pub async fn single_claims_are_in_due_order(backend: Backend) {
     assert_eq!(keys(&claimed), expected, "each was due before the next");
 }
 
-/// What is due in an hour is not claimed now, and the claim says when it will be.
+/// An event that is due in an hour is not claimed now, and the claim returns when it is due.
 pub async fn a_waiting_event_is_not_claimed(backend: Backend) {
     let before = Instant::now();
     backend.accept_new(&[event_in(LONG, "a", "1")]).await;
@@ -141,7 +141,7 @@ pub async fn other_kinds_are_not_claimed(backend: Backend) {
     assert_eq!(claimed.body, "1");
 }
 
-/// A claim takes no more than its limit, and says that more are due.
+/// A claim returns no more events than its limit, and says that more are due.
 pub async fn a_claim_keeps_to_its_limit(backend: Backend) {
     backend.accept_new(&events(5)).await;
     let mut seen = HashSet::new();
@@ -154,7 +154,7 @@ pub async fn a_claim_keeps_to_its_limit(backend: Backend) {
     assert_eq!(seen.len(), 5);
 }
 
-/// A limit far beyond what there is.
+/// The limit may be far greater than the number of events.
 pub async fn a_limit_may_exceed_all_events(backend: Backend) {
     backend.accept_new(&events(3)).await;
     let claimed = backend.claim(&up_to(usize::MAX)).await;
@@ -170,7 +170,7 @@ pub async fn a_large_claim_returns_each_event_once(backend: Backend) {
     assert_eq!(backend.claim(&up_to(1)).await.events, []);
 }
 
-/// What is leased is not leased to others.
+/// A leased event is not leased again.
 pub async fn a_leased_event_is_not_claimed_again(backend: Backend) {
     backend
         .accept_new(&[event("a", "1"), event("b", "1")])
@@ -212,7 +212,7 @@ pub async fn concurrent_claimers_share_the_events(backend: Backend) {
     assert_eq!(distinct.len(), EVENTS);
 }
 
-/// Claims go on while events arrive, and miss none.
+/// Concurrent claims and accepts miss no event.
 pub async fn claims_and_accepts_may_run_at_once(backend: Backend) {
     const BATCHES: usize = 40;
     const BATCH: usize = 10;
@@ -244,7 +244,7 @@ pub async fn claims_and_accepts_may_run_at_once(backend: Backend) {
     assert_eq!(backend.claim(&up_to(1)).await.events, []);
 }
 
-/// The next due time is that of the earliest event that waits.
+/// The next due time is that of the earliest waiting event.
 pub async fn next_due_is_that_of_the_earliest_event(backend: Backend) {
     let before = Instant::now();
     let batch = [event_in(2 * LONG, "b", "1"), event_in(LONG, "a", "1")];
@@ -255,7 +255,7 @@ pub async fn next_due_is_that_of_the_earliest_event(backend: Backend) {
     assert!(next_due + before.elapsed() + TOLERANCE >= LONG);
 }
 
-/// An event under lease may fall due when its lease runs out, also one that this claim leased.
+/// The next due time includes the expiry of leases, also of those from this claim.
 pub async fn next_due_counts_leases(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let before = Instant::now();
@@ -272,14 +272,14 @@ pub async fn next_due_counts_leases(backend: Backend) {
     assert!(next_due.expect("as before") <= LONG + TOLERANCE);
 }
 
-/// Once all are settled there is nothing to wait for.
+/// Once all events are settled, there is no next due time.
 pub async fn next_due_ignores_settled_events(backend: Backend) {
     backend.settled("a", "1", Outcome::Processed).await;
     backend.settled("b", "1", failed("broken")).await;
     assert_eq!(backend.claim(&up_to(1)).await, Claimed::default());
 }
 
-/// Whoever sleeps for `next_due` finds the event due.
+/// After sleeping for `next_due`, the event is due.
 pub async fn after_next_due_the_event_is_due(backend: Backend) {
     backend.accept_new(&[event_in(PAST_SHORT, "a", "1")]).await;
     let mut claimed = backend.claim(&up_to(1)).await;

@@ -1,4 +1,4 @@
-//! Conflicts: what is kept of deliveries whose key was taken by other content.
+//! Conflicts: records of deliveries with a taken key and other content.
 
 use super::Backend;
 use super::steps::*;
@@ -7,7 +7,7 @@ use crate::{
     NewEvent,
 };
 
-/// Conflicts are listed with all that is known of them, the latest first.
+/// Conflicts are listed with all their fields, the latest first.
 pub async fn conflicts_are_listed_latest_first(backend: Backend) {
     backend.accept_new(&[event("a", "first")]).await;
     let contents = ["second", "third", "second"];
@@ -29,7 +29,7 @@ pub async fn conflicts_are_listed_latest_first(backend: Backend) {
     assert!(conflicts[2].received_at >= record.accepted_at);
 }
 
-/// Of many conflicts all are counted, and the latest bodies are kept.
+/// All conflicts are counted, and the latest bodies are kept.
 pub async fn the_latest_conflict_bodies_are_kept(backend: Backend) {
     backend.accept_new(&[event("a", "first")]).await;
     let many = MAX_CONFLICT_BODIES + 5;
@@ -40,7 +40,7 @@ pub async fn the_latest_conflict_bodies_are_kept(backend: Backend) {
     assert_eq!(bodies(&backend, "a").await, latest(many));
 }
 
-/// The same where all of them come in one batch.
+/// The same, with all conflicts in one batch.
 pub async fn many_conflicts_within_a_batch_are_bounded(backend: Backend) {
     let many = MAX_CONFLICT_BODIES + 5;
     let first = event("a", "first");
@@ -53,7 +53,7 @@ pub async fn many_conflicts_within_a_batch_are_bounded(backend: Backend) {
     assert_eq!(bodies(&backend, "a").await, latest(many));
 }
 
-/// A conflicting body beyond the limit is cut, and its length is kept.
+/// A conflicting body over the limit is truncated, and its length is kept.
 pub async fn long_conflict_bodies_are_truncated(backend: Backend) {
     let lengths = [
         0,
@@ -78,7 +78,7 @@ pub async fn long_conflict_bodies_are_truncated(backend: Backend) {
     }
 }
 
-/// An event without conflicts has none to list, and neither has an event that does not exist.
+/// The list is empty for an event without conflicts, and for an unknown event.
 pub async fn events_without_conflicts_list_none(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     backend.accept(&[event("a", "1")]).await;

@@ -1,4 +1,4 @@
-//! The bodies of processed events are deleted; their keys stay.
+//! Deleting bodies: processed events lose their bodies and keep their keys.
 
 use std::time::Duration;
 
@@ -55,8 +55,8 @@ pub async fn only_processed_events_lose_their_bodies(backend: Backend) {
     }
 }
 
-/// Each event once, the oldest first, no more than asked for, none that is too young, none of
-/// another kind.
+/// Bodies are deleted once per event, the oldest first, up to the limit, of events of this age and
+/// kind only.
 pub async fn bodies_are_deleted_by_age(backend: Backend) {
     for name in ["first", "second", "third"] {
         backend.settled(name, "1", Outcome::Processed).await;
@@ -88,7 +88,7 @@ pub async fn bodies_are_deleted_by_age(backend: Backend) {
     }
 }
 
-/// An event without its body is pruned like the rest, and before it.
+/// Events without bodies are pruned before the others.
 pub async fn events_without_bodies_are_pruned_first(backend: Backend) {
     for name in ["old", "young"] {
         backend.settled(name, "1", Outcome::Processed).await;
@@ -116,7 +116,7 @@ pub async fn events_without_bodies_are_pruned_first(backend: Backend) {
     assert_eq!(backend.accept(&[event("old", "2")]).await, [Accepted::New]);
 }
 
-/// Several calls at once, and redeliveries meanwhile: nothing is counted twice.
+/// Concurrent calls and redeliveries do not count an event twice.
 pub async fn concurrent_calls_share_the_bodies(backend: Backend) {
     const EVENTS: usize = 100;
     let batch = events(EVENTS);

@@ -1,4 +1,4 @@
-//! Attempts that ended badly are kept: the latest ones, with their ends and reasons.
+//! Failed attempts: the latest ones are kept, with their times and reasons.
 
 use std::time::SystemTime;
 
@@ -6,7 +6,7 @@ use super::Backend;
 use super::steps::*;
 use crate::{Claim, FailedAttempt, FailureReason, MAX_FAILED_ATTEMPTS, Outcome, Requeued};
 
-/// An event that never failed has none, nor has one that does not exist.
+/// The list is empty for an event that never failed, and for an unknown event.
 pub async fn events_without_failures_have_no_failed_attempts(backend: Backend) {
     backend.settled("good", "1", Outcome::Processed).await;
     backend.accept_new(&[event("leased", "1")]).await;
@@ -33,7 +33,7 @@ pub async fn failed_attempts_are_listed_latest_first(backend: Backend) {
     assert!(ends[2] >= record.accepted_at);
 }
 
-/// What ends well in the end keeps how it failed before; a release is no failure.
+/// A processed event keeps its failed attempts. A release is not a failed attempt.
 pub async fn a_processed_event_keeps_its_failed_attempts(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     for outcome in [now("broken"), Outcome::Release, Outcome::Processed] {
@@ -44,7 +44,7 @@ pub async fn a_processed_event_keeps_its_failed_attempts(backend: Backend) {
     assert_eq!(numbers_and_reasons(&kept), [(1, "broken")]);
 }
 
-/// A lease that ran out is an attempt that failed, from the next claim on, the exhausting one too.
+/// After an expired lease, the next claim records a failed attempt, also if it exhausts the event.
 pub async fn lost_attempts_are_failed_attempts(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let claim = Claim {
@@ -68,7 +68,7 @@ pub async fn lost_attempts_are_failed_attempts(backend: Backend) {
     assert!(kept[1].ended_at >= record.accepted_at + SHORT - TOLERANCE);
 }
 
-/// A settlement that comes after its lease ran out, before the next claim, is how it ended.
+/// A settlement after the lease expired, but before the next claim, is the result of the attempt.
 pub async fn a_late_settlement_is_kept_as_it_was(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let brief = Claim {
@@ -94,7 +94,7 @@ pub async fn stale_settlements_are_not_kept(backend: Backend) {
     assert_eq!(failed_attempts(&backend, "a").await, []);
 }
 
-/// Only so many are kept of an event: the latest.
+/// Only the latest failed attempts of an event are kept.
 pub async fn the_latest_failed_attempts_are_kept(backend: Backend) {
     let count = MAX_FAILED_ATTEMPTS + 3;
     backend.accept_new(&[event("a", "1")]).await;
@@ -112,7 +112,7 @@ pub async fn the_latest_failed_attempts_are_kept(backend: Backend) {
     }
 }
 
-/// A requeue forgets none of them; the numbers begin anew.
+/// A requeue keeps the failed attempts; the numbers begin with 1 again.
 pub async fn a_requeue_keeps_the_failed_attempts(backend: Backend) {
     backend.settled("a", "1", failed("before")).await;
     let requeued = backend.admin.requeue(&[event_ref("a")]).await;
@@ -123,7 +123,7 @@ pub async fn a_requeue_keeps_the_failed_attempts(backend: Backend) {
     assert_eq!(numbers_and_reasons(&kept), [(1, "after"), (1, "before")]);
 }
 
-/// They are those of one event, and go with it.
+/// Failed attempts belong to one event, and are deleted with it.
 pub async fn failed_attempts_belong_to_one_event(backend: Backend) {
     let other = kind_named("other");
     backend.settled("a", "1", failed("of a")).await;

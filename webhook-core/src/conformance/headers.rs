@@ -1,4 +1,4 @@
-//! Headers: kept as they came with the first delivery, and compared with nothing.
+//! Headers: those of the first delivery are kept unchanged, and are not compared.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ fn odd() -> Headers {
     Headers::try_from_iter(headers).expect("valid headers")
 }
 
-/// The most headers, and the longest, that an event may have.
+/// The largest number of headers, and the longest headers.
 fn most() -> Headers {
     let value = vec![b'x'; MAX_HEADERS_BYTES / MAX_HEADERS - 6];
     let names = (0..MAX_HEADERS).map(|number| format!("h-{number:02}"));
@@ -114,7 +114,7 @@ pub async fn later_attempts_have_the_same_headers(backend: Backend) {
     assert_eq!(backend.claim_one(&up_to(1)).await.headers, odd());
 }
 
-/// Headers are deleted with the body: they may say as much.
+/// Headers are deleted with the body, since they may contain the same data.
 pub async fn headers_are_deleted_with_bodies(backend: Backend) {
     backend.accept_new(&[with_headers("a", odd())]).await;
     let event = backend.claim_one(&up_to(1)).await;

@@ -1,4 +1,4 @@
-//! Many kinds in one call: each claim is answered for itself.
+//! Many kinds in one call: the claims are independent.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ fn events_of(kind: &Kind, count: usize) -> Vec<NewEvent> {
     names.map(|name| event_of(kind, &name, "1")).collect()
 }
 
-/// No claims are answered with nothing.
+/// An empty list of claims has an empty answer.
 pub async fn an_empty_claim_has_no_answers(backend: Backend) {
     assert_eq!(backend.claim_all(&[]).await, []);
 }
 
-/// Answers come in the order of the claims, each with the events of its kind up to its limit.
+/// Answers are in the order of the claims, each with events of its kind up to its limit.
 pub async fn claims_are_answered_in_their_order(backend: Backend) {
     let [m, b, z, a] = kinds();
     for (kind, count) in [(&a, 3), (&b, 1), (&m, 5)] {
@@ -45,7 +45,7 @@ pub async fn claims_are_answered_in_their_order(backend: Backend) {
     assert_eq!(claimed[2], Claimed::default());
 }
 
-/// A kind with more due than it may have does not take from the others.
+/// A kind with more due events than its limit does not take the share of others.
 pub async fn no_kind_starves_another(backend: Backend) {
     let [m, b, ..] = kinds();
     backend.accept_new(&events_of(&m, 1_000)).await;
@@ -88,7 +88,7 @@ pub async fn each_kind_has_its_own_lease_and_attempts(backend: Backend) {
     );
 }
 
-/// When the next event falls due is told of each kind.
+/// Each kind has its own next due time.
 pub async fn each_kind_has_its_own_next_due(backend: Backend) {
     let [m, b, z, a] = kinds();
     for (kind, delay) in [(&m, LONG), (&b, 3 * LONG)] {
@@ -132,7 +132,7 @@ pub async fn two_hundred_kinds_are_claimed_in_one_call(backend: Backend) {
     }
 }
 
-/// A wait for many kinds tells of some of them, and never of others.
+/// A wait for many kinds returns only kinds that it was called with.
 pub async fn a_wait_for_many_kinds_returns_some_of_them(backend: Backend) {
     let kinds = kinds();
     let claims: Vec<_> = kinds.iter().map(|kind| of(kind, 1)).collect();

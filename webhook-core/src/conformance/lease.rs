@@ -1,4 +1,4 @@
-//! Leases: how they run out, are taken over and renewed, and what a stale one cannot do.
+//! Leases: expiry, takeover and renewal, and stale leases, which change nothing.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::{
     State,
 };
 
-/// A lease that ran out is taken over, as another attempt with a greater fence.
+/// After a lease expires, the event is claimed again, as another attempt with a greater fence.
 pub async fn an_expired_lease_is_taken_over(backend: Backend) {
     let (old, new) = taken_over(&backend, "a").await;
     assert_eq!(new.key, old.key);
@@ -30,7 +30,7 @@ pub async fn an_expired_lease_is_taken_over(backend: Backend) {
     assert_eq!(backend.record("a").await.attempts, 2);
 }
 
-/// A lease that runs is not taken over, however short the claims of others.
+/// A running lease is not taken over, however short the leases of other claims are.
 pub async fn a_running_lease_is_not_taken_over(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     backend.claim_one(&up_to(1)).await;
@@ -38,7 +38,7 @@ pub async fn a_running_lease_is_not_taken_over(backend: Backend) {
     assert_eq!(backend.claim(&briefly(1)).await.events, []);
 }
 
-/// An event whose lease ran out is back at its old place, before what fell due after it.
+/// An event with an expired lease keeps its due time and its place.
 pub async fn an_expired_lease_keeps_its_place(backend: Backend) {
     backend.accept_new(&[event("first", "1")]).await;
     backend.claim_one(&briefly(1)).await;
@@ -48,7 +48,7 @@ pub async fn an_expired_lease_keeps_its_place(backend: Backend) {
     assert_eq!(keys(&claimed), ["first", "second"]);
 }
 
-/// After a takeover the old holder can neither extend nor settle, and disturbs nobody.
+/// After a takeover, the earlier holder can neither extend nor settle the event.
 pub async fn a_stale_lease_changes_nothing(backend: Backend) {
     let (old, new) = taken_over(&backend, "a").await;
     let before = backend.record("a").await;
@@ -77,7 +77,7 @@ pub async fn a_stale_lease_changes_nothing(backend: Backend) {
     assert_eq!(backend.record("a").await.state, State::Processed);
 }
 
-/// The same once the new holder has settled.
+/// The same after the new holder has settled the event.
 pub async fn a_stale_lease_does_not_undo_a_settlement(backend: Backend) {
     let (old, new) = taken_over(&backend, "a").await;
     backend.settle_one(new.lease, failed("for good")).await;
@@ -89,7 +89,7 @@ pub async fn a_stale_lease_does_not_undo_a_settlement(backend: Backend) {
     assert_eq!(backend.record("a").await, before);
 }
 
-/// A lease nobody was given holds nothing.
+/// A lease that was never given is lost.
 pub async fn an_unknown_lease_is_lost(backend: Backend) {
     let batch = [event("a", "1"), event("b", "1"), event_in(LONG, "c", "1")];
     backend.accept_new(&batch).await;
@@ -127,7 +127,7 @@ pub async fn an_unknown_lease_is_lost(backend: Backend) {
     }
 }
 
-/// An extended lease keeps the event from others beyond its first end.
+/// An extended lease protects the event after its first expiry.
 pub async fn an_extended_lease_does_not_expire(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let held = backend.claim_one(&briefly(1)).await;
@@ -144,7 +144,7 @@ pub async fn an_extended_lease_does_not_expire(backend: Backend) {
     assert_eq!(backend.record("a").await.attempts, 1);
 }
 
-/// A lease runs out so long after its extension, even where it would have run longer.
+/// An extension counts from now, even if that shortens the lease.
 pub async fn an_extension_counts_from_now(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let held = backend.claim_one(&up_to(1)).await;
@@ -156,7 +156,7 @@ pub async fn an_extension_counts_from_now(backend: Backend) {
     assert_eq!(next.lease.attempt.number(), 2);
 }
 
-/// A lease that ran out unnoticed is renewed, and holds again.
+/// An expired lease is renewed if the event was not claimed again.
 pub async fn an_expired_lease_is_renewed_unless_claimed_again(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let held = backend.claim_one(&briefly(1)).await;
@@ -170,7 +170,7 @@ pub async fn an_expired_lease_is_renewed_unless_claimed_again(backend: Backend) 
     assert_eq!(settled, Settled::Applied);
 }
 
-/// A lease that ran out unnoticed still settles: nobody else began the work.
+/// An expired lease may settle if the event was not claimed again.
 pub async fn an_expired_lease_settles_unless_claimed_again(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let held = backend.claim_one(&briefly(1)).await;
@@ -183,7 +183,7 @@ pub async fn an_expired_lease_settles_unless_claimed_again(backend: Backend) {
     assert_eq!(backend.claim(&up_to(1)).await.events, []);
 }
 
-/// Each lease of a call is answered for itself, in its order, a repeated one twice.
+/// Each lease of a call has an answer, in order; a repeated lease has two.
 pub async fn extend_answers_each_lease(backend: Backend) {
     assert_eq!(backend.extend(&[], LONG).await, []);
     let (old, new) = taken_over(&backend, "a").await;
@@ -275,7 +275,7 @@ pub async fn either_the_holder_or_the_next_claimer_wins(backend: Backend) {
     }
 }
 
-/// A claim that only a short lease is asked of.
+/// A claim with a short lease.
 fn briefly(limit: usize) -> Claim {
     Claim {
         lease: SHORT,

@@ -1,4 +1,4 @@
-//! Making events due now: what an operator does where a store's clock was ahead.
+//! Making events due now, for example after the store's clock was ahead.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::{
     Claim, EventRef, Extended, FailureReason, MadeDue, Outcome, Page, RunningLeases, Settled, State,
 };
 
-/// An event that waits is due at the time of the call: what fell due before comes first.
+/// A waiting event becomes due at the time of the call, after events that fell due earlier.
 pub async fn a_waiting_event_becomes_due_now(backend: Backend) {
     backend.accept_new(&[event_in(LONG, "far", "1")]).await;
     backend.accept_new(&[event("near", "1")]).await;
@@ -24,7 +24,7 @@ pub async fn a_waiting_event_becomes_due_now(backend: Backend) {
     assert!(claimed[1].lag < LONG / 2, "it counts from the call");
 }
 
-/// Attempts, the reason and the fence stay as they are.
+/// Attempts, reason and fence do not change.
 pub async fn made_due_events_keep_attempts_reason_and_fence(backend: Backend) {
     backend.settled("a", "1", retry(LONG, "later")).await;
     let before = backend.record("a").await;
@@ -40,7 +40,7 @@ pub async fn made_due_events_keep_attempts_reason_and_fence(backend: Backend) {
     assert_eq!(settled, Settled::Applied);
 }
 
-/// Each event is answered for itself; what does not wait does not move.
+/// Each event has an answer, and events that do not wait do not change.
 pub async fn events_that_do_not_wait_are_not_made_due(backend: Backend) {
     backend.settled("processed", "1", Outcome::Processed).await;
     backend.settled("failed", "1", failed("broken")).await;
@@ -81,7 +81,7 @@ pub async fn events_that_do_not_wait_are_not_made_due(backend: Backend) {
     assert_eq!(make_due(&backend, &[]).await, []);
 }
 
-/// A lease that has not run out is ended only where the call says so.
+/// A running lease is ended only if the call says so.
 pub async fn running_leases_end_only_on_demand(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     backend.claim_one(&up_to(1)).await;
@@ -110,7 +110,7 @@ pub async fn an_ended_lease_is_stale_once_its_event_is_claimed(backend: Backend)
     assert_eq!(settled, Settled::Applied);
 }
 
-/// Until another claims the event, its holder may settle: nothing runs twice then.
+/// Until the event is claimed again, its holder may still settle it.
 pub async fn the_holder_of_an_ended_lease_may_settle_until_then(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let held = backend.claim_one(&up_to(1)).await;

@@ -1,10 +1,10 @@
-//! Unusual keys, kinds and bodies: all of them kept byte for byte.
+//! Unusual keys, kinds and bodies: all are kept byte for byte.
 
 use super::Backend;
 use super::steps::*;
 use crate::{Accepted, Kind, MAX_KEY_BYTES, MAX_KIND_BYTES, NewEvent, Outcome};
 
-/// Keys that people, collations and normal forms may take for the same are different.
+/// Keys that look the same to people, collations or normal forms are different.
 pub async fn similar_keys_are_different(backend: Backend) {
     let names = [
         "a",
@@ -46,7 +46,7 @@ pub async fn similar_keys_are_different(backend: Backend) {
     all_distinct(&backend, &names).await;
 }
 
-/// Keys that mean something elsewhere mean nothing here.
+/// Keys with special meanings elsewhere are ordinary keys.
 pub async fn keys_are_never_interpreted(backend: Backend) {
     let names = [
         "'; DROP TABLE events; --",
@@ -94,7 +94,7 @@ pub async fn keys_of_every_unicode_plane_are_kept(backend: Backend) {
     all_distinct(&backend, &names).await;
 }
 
-/// Keys as long as may be, which differ in their last byte or their length only.
+/// Keys of the largest length, which differ only in their last byte or their length.
 pub async fn the_longest_keys_are_kept(backend: Backend) {
     let stem = "k".repeat(MAX_KEY_BYTES - 1);
     let names = [
@@ -175,7 +175,7 @@ pub async fn bodies_of_every_unicode_plane_are_kept(backend: Backend) {
     kept(&backend, bodies).await;
 }
 
-/// A body is kept as it came: not parsed, not trimmed, not normalised.
+/// A body is kept unchanged: not parsed, trimmed or normalised.
 pub async fn bodies_are_never_interpreted(backend: Backend) {
     let bodies = [
         r#"{"b":1,"a":2,"a":3}"#,

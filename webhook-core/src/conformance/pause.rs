@@ -1,4 +1,4 @@
-//! Pauses: events of a paused kind are accepted and kept, and wait for the resume.
+//! Pauses: events of a paused kind are accepted, and wait for the resume.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::{
     RunningLeases, Settled, State,
 };
 
-/// Deliveries of a paused kind are judged as usual, and none of them is claimed.
+/// Deliveries of a paused kind are accepted as usual, and not claimed.
 pub async fn a_paused_kind_accepts_and_is_not_claimed(backend: Backend) {
     backend.accept_new(&[event("before", "1")]).await;
     assert!(backend.pause(&kind()).await);
@@ -36,7 +36,7 @@ pub async fn a_paused_kind_accepts_and_is_not_claimed(backend: Backend) {
     assert!(backend.admin.lag(&kind()).await.expect("lag").is_some());
 }
 
-/// Events come in the order of their due times after a resume, those included whose lease ran out meanwhile.
+/// After a resume, events are claimed in the order of their due times, including events with expired leases.
 pub async fn resumed_events_are_claimed_in_due_order(backend: Backend) {
     backend.accept_new(&[event("leased", "1")]).await;
     let lost = backend.claim_one(&briefly(1)).await;
@@ -63,7 +63,7 @@ pub async fn resumed_events_are_claimed_in_due_order(backend: Backend) {
     assert!(next_due.is_some(), "one is due later");
 }
 
-/// An attempt that was running is extended and settled, and its lease stays fenced.
+/// During a pause, a running attempt is extended and settled as usual.
 pub async fn running_attempts_end_as_usual_while_paused(backend: Backend) {
     let names = ["processed", "failed", "late"];
     backend
@@ -91,7 +91,7 @@ pub async fn running_attempts_end_as_usual_while_paused(backend: Backend) {
     }
 }
 
-/// Whatever makes an event due again leaves it waiting until the resume.
+/// Events that are due again during a pause wait until the resume.
 pub async fn retries_of_a_paused_kind_wait(backend: Backend) {
     let outcomes = [
         ("retried", retry(Duration::ZERO, "again"), 2),
@@ -143,7 +143,7 @@ pub async fn nothing_is_exhausted_while_paused(backend: Backend) {
     assert_eq!(backend.record("a").await.state, State::Failed);
 }
 
-/// The second of two pauses changes nothing, and one resume ends both; so it is with resumes.
+/// A second pause changes nothing, and one resume ends both. A second resume changes nothing.
 pub async fn pause_and_resume_return_whether_they_changed_anything(backend: Backend) {
     assert!(!backend.resume(&kind()).await, "it was never paused");
     for _ in 0..2 {
@@ -179,7 +179,7 @@ pub async fn paused_kinds_are_sorted_and_need_no_events(backend: Backend) {
     assert_eq!(paused().await, []);
 }
 
-/// A claim of many kinds leaves out those that are paused, and answers each at its place.
+/// A claim of many kinds returns no events of paused kinds, and keeps the order of the answers.
 pub async fn other_kinds_are_claimed_in_the_same_call(backend: Backend) {
     let kinds = ["m", "b", "z", "a"].map(kind_named);
     for kind in &kinds {
@@ -277,7 +277,7 @@ pub async fn claims_after_a_pause_return_no_events(backend: Backend) {
     assert_eq!((held.len(), distinct.len()), (EVENTS, EVENTS));
 }
 
-/// Of many operators that pause a kind at once, or resume it, one is told that it did.
+/// If many operators pause or resume a kind at the same time, exactly one call returns that it did.
 pub async fn concurrent_pauses_apply_once(backend: Backend) {
     for round in 0..3 {
         let mut pausing = JoinSet::new();
@@ -304,7 +304,7 @@ fn of(kind: &Kind, limit: usize) -> Claim {
     }
 }
 
-/// A claim that only a short lease is asked of.
+/// A claim with a short lease.
 fn briefly(limit: usize) -> Claim {
     Claim {
         lease: SHORT,

@@ -1,4 +1,4 @@
-//! The promises, from delivery to settlement: an [`Inbox`] and [`Worker`]s on the backend.
+//! From delivery to settlement: an [`Inbox`] and [`Worker`]s on the backend.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -17,7 +17,7 @@ use crate::{
     PipelineBuilder, RawEvent, Retention, State, Worker, WorkerOptions, payload,
 };
 
-/// More than any case needs; the deadline of the case is what ends one that hangs.
+/// Longer than any case needs. The deadline of the case ends a case that hangs.
 const DRAIN: Duration = Duration::from_secs(60);
 
 /// A payload whose body is `key=content`.
@@ -53,7 +53,7 @@ impl Payload for Note {
     }
 }
 
-/// What handlers have seen, by key.
+/// The contents that handlers got, by key.
 #[derive(Clone, Default)]
 struct Seen {
     attempts: Arc<Mutex<BTreeMap<String, Vec<Attempt>>>>,
@@ -94,7 +94,7 @@ fn inbox(backend: &Backend, delay: Duration) -> Inbox {
     Inbox::new(Arc::clone(&backend.store), options)
 }
 
-/// Options under which nothing waits long.
+/// Options with short waits.
 fn options(max_attempts: NonZeroU32) -> WorkerOptions {
     WorkerOptions {
         max_attempts,
@@ -108,7 +108,7 @@ fn options(max_attempts: NonZeroU32) -> WorkerOptions {
     }
 }
 
-/// A worker that notes what it sees and is content.
+/// Starts a worker that records its events and succeeds.
 fn content(backend: &Backend, seen: &Seen) -> Worker {
     let seen = seen.clone();
     let handler = move |event: Event<Note>| {
@@ -140,7 +140,7 @@ async fn settled(backend: &Backend, inbox: &Inbox, key: &str) -> EventRecord {
     }
 }
 
-/// Claims one event as a worker does that then dies, its lease running out soon.
+/// Claims one event with a short lease, like a worker that then crashes.
 async fn claim_and_die(backend: &Backend, max_attempts: NonZeroU32) {
     let claim = Claim {
         kind: payload::kind_of::<Note>(),
@@ -166,7 +166,7 @@ pub async fn a_delivery_is_processed_once_and_never_early(backend: Backend) {
     assert!(waited.is_ok_and(|waited| waited >= SHORT), "{record:?}");
 }
 
-/// However many senders deliver one event at a time, it is processed once.
+/// If many senders deliver one event at the same time, it is processed once.
 pub async fn concurrent_redeliveries_are_processed_once(backend: Backend) {
     let inbox = inbox(&backend, Duration::ZERO);
     let seen = Seen::default();
@@ -186,7 +186,7 @@ pub async fn concurrent_redeliveries_are_processed_once(backend: Backend) {
     worker.shutdown(DRAIN).await;
 }
 
-/// The first content is what is processed; the other is told to be in conflict.
+/// The first content is processed; the delivery with other content is a conflict.
 pub async fn a_conflicting_delivery_changes_nothing(backend: Backend) {
     let inbox = inbox(&backend, Duration::ZERO);
     assert_eq!(deliver(&inbox, "a=first").await, Accepted::New);
@@ -200,7 +200,7 @@ pub async fn a_conflicting_delivery_changes_nothing(backend: Backend) {
     assert_eq!(seen.of("a"), [1]);
 }
 
-/// Failures are retried until the handler is content.
+/// Failed attempts are retried until the handler succeeds.
 pub async fn a_failing_event_is_retried_until_it_succeeds(backend: Backend) {
     let inbox = inbox(&backend, Duration::ZERO);
     deliver(&inbox, "a=1").await;
@@ -216,7 +216,7 @@ pub async fn a_failing_event_is_retried_until_it_succeeds(backend: Backend) {
     assert_eq!((record.state, record.attempts), (State::Processed, 3));
 }
 
-/// An event whose handler panics every time ends as failed, and does not stop others.
+/// An event whose handler always panics fails, and does not stop other events.
 pub async fn a_poison_event_fails_and_others_are_processed(backend: Backend) {
     let inbox = inbox(&backend, Duration::ZERO);
     deliver(&inbox, "poison=1").await;
@@ -236,7 +236,7 @@ pub async fn a_poison_event_fails_and_others_are_processed(backend: Backend) {
     assert!(reason.as_str().contains("poisoned on purpose"), "{reason}");
 }
 
-/// Several workers share the work, and none does what another has done.
+/// Several workers share the events, and process each of them once.
 pub async fn workers_share_events_without_repeating_any(backend: Backend) {
     const EVENTS: usize = 500;
     let inbox = inbox(&backend, Duration::ZERO);
@@ -253,7 +253,7 @@ pub async fn workers_share_events_without_repeating_any(backend: Backend) {
     join_all(workers.into_iter().map(|worker| worker.shutdown(DRAIN))).await;
 }
 
-/// The event of a worker that died is taken over when its lease has run out.
+/// The event of a crashed worker is taken over when its lease expires.
 pub async fn a_dead_workers_event_is_taken_over(backend: Backend) {
     let inbox = inbox(&backend, Duration::ZERO);
     deliver(&inbox, "a=1").await;
@@ -283,8 +283,8 @@ pub async fn an_event_that_kills_its_workers_fails(backend: Backend) {
     assert!(seen.of("a").is_empty());
 }
 
-/// What a worker hands back when it is shut down is done by another at once, as if it had never
-/// been begun.
+/// Events that a worker releases during its shutdown are processed by another worker at once, without
+/// a spent attempt.
 pub async fn events_released_by_a_drain_keep_their_attempts(backend: Backend) {
     let inbox = inbox(&backend, Duration::ZERO);
     deliver(&inbox, "a=1").await;
@@ -447,7 +447,7 @@ pub async fn handlers_may_accept_follow_up_events(backend: Backend) {
     pipeline.shutdown(DRAIN).await;
 }
 
-/// A pipeline is idle once all that was accepted has ended, with its retries and what followed.
+/// A pipeline is idle once all events are settled, including retries and follow-up events.
 pub async fn an_idle_pipeline_has_settled_all_events(backend: Backend) {
     let seen = Seen::default();
     let note = seen.clone();

@@ -1,4 +1,4 @@
-//! Pruning: settled events go, the oldest first, and their keys are free again.
+//! Pruning: settled events are deleted, the oldest first, and their keys are free again.
 
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::Backend;
 use super::steps::*;
 use crate::{Accepted, Outcome, Prune, TerminalState};
 
-/// A pruned event is gone, its conflicts with it, and its key is free.
+/// A pruned event is deleted with its conflicts, and its key is free.
 pub async fn a_pruned_key_is_free_again(backend: Backend) {
     backend.settled("a", "1", Outcome::Processed).await;
     backend.accept(&[event("a", "conflict")]).await;
@@ -29,7 +29,7 @@ pub async fn a_pruned_key_is_free_again(backend: Backend) {
     assert_eq!(backend.claim_one(&up_to(1)).await.body, "2");
 }
 
-/// Only the state that was asked for is pruned; what is processing never.
+/// Only events in the given state are pruned, and never events that are processing.
 pub async fn pruning_is_by_state(backend: Backend) {
     backend.settled("good", "1", Outcome::Processed).await;
     backend.settled("bad", "1", failed("broken")).await;
@@ -51,7 +51,7 @@ pub async fn pruning_is_by_state(backend: Backend) {
     assert_eq!(settled, crate::Settled::Applied);
 }
 
-/// What has not been settled for that long stays, however long ago it was accepted.
+/// Events that were settled more recently stay, however long ago they were accepted.
 pub async fn pruning_is_by_age_of_the_settlement(backend: Backend) {
     let old = |older_than| Prune {
         older_than,
@@ -130,7 +130,7 @@ pub async fn a_requeued_event_is_not_pruned(backend: Backend) {
     assert_eq!(backend.claim_one(&up_to(1)).await.key, key("a"));
 }
 
-/// A lease of a pruned event holds nothing, nor does it hold the event that took its key.
+/// A lease of a pruned event is lost, also for a new event with the same key.
 pub async fn leases_of_pruned_events_are_stale(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let old = backend.claim_one(&up_to(1)).await.lease;
@@ -145,7 +145,7 @@ pub async fn leases_of_pruned_events_are_stale(backend: Backend) {
     assert_eq!(settled, crate::Settled::LeaseLost);
 }
 
-/// Calls that prune at once delete each event once between them.
+/// Concurrent calls together delete each event once.
 pub async fn concurrent_prunes_share_the_events(backend: Backend) {
     const EVENTS: usize = 200;
     backend.accept_new(&events(EVENTS)).await;
@@ -203,7 +203,7 @@ async fn prune(backend: &Backend, prune: &Prune) -> usize {
     pruned
 }
 
-/// How many events there are of a name: one or none.
+/// The number of events with this key: one or none.
 async fn left(backend: &Backend, name: &str) -> usize {
     let found = backend.find(&[event_ref(name)]).await;
     found.iter().flatten().count()

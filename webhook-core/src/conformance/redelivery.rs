@@ -1,4 +1,4 @@
-//! Redelivery of what failed, where the app turned that on.
+//! Redelivery of failed events, with [`OnFailed::Requeue`](crate::OnFailed::Requeue).
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::Backend;
 use super::steps::*;
 use crate::{Accepted, Attempt, Counts, NewEvent, OnFailed, Outcome, Settled, State};
 
-/// The same content schedules a failed event afresh, with the delivery's delay.
+/// A delivery of the same content requeues a failed event, with the delay of the delivery.
 pub async fn redelivery_requeues_a_failed_event(backend: Backend) {
     backend.settled("a", "1", failed("broken")).await;
     let before = backend.record("a").await;
@@ -32,7 +32,7 @@ pub async fn redelivery_requeues_a_failed_event(backend: Backend) {
     assert_eq!(counts, waiting);
 }
 
-/// What a redelivery requeued is processed like any other, with all its attempts.
+/// An event that a redelivery requeued is processed like any other, with its full number of attempts.
 pub async fn a_redelivered_event_is_processed(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let first = backend.claim_one(&up_to(1)).await;
@@ -60,7 +60,7 @@ pub async fn redelivery_of_other_content_is_a_conflict(backend: Backend) {
     assert_eq!(record.conflict_count, 1);
 }
 
-/// Only what failed is requeued: what waits, is leased, or was processed has duplicates.
+/// Only failed events are requeued: deliveries of waiting, leased or processed events are duplicates.
 pub async fn redelivery_requeues_nothing_else(backend: Backend) {
     backend.settled("processed", "1", Outcome::Processed).await;
     backend.accept_new(&[event("leased", "1")]).await;
@@ -81,7 +81,7 @@ pub async fn redelivery_requeues_nothing_else(backend: Backend) {
     assert_eq!(settled, Settled::Applied);
 }
 
-/// Where the app did not turn it on, a failed event stays failed.
+/// With `OnFailed::Keep`, a failed event stays failed.
 pub async fn redelivery_may_keep_a_failed_event(backend: Backend) {
     backend.settled("a", "1", failed("broken")).await;
     let before = backend.record("a").await;
@@ -129,7 +129,7 @@ pub async fn a_redelivered_event_waits_for_its_delay(backend: Backend) {
     assert!(settled_at + TOLERANCE >= failed_at + SHORT);
 }
 
-/// A delivery, due at once, that requeues what failed.
+/// A delivery, due at once, that requeues a failed event.
 fn requeueing(name: &str, content: &str) -> NewEvent {
     NewEvent {
         on_failed: OnFailed::Requeue,

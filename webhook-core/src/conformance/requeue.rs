@@ -1,4 +1,4 @@
-//! Requeue: the only way for an operator to move what failed.
+//! Requeue: moves failed events back to processing.
 
 use super::Backend;
 use super::steps::*;
@@ -27,7 +27,7 @@ pub async fn a_requeued_event_starts_again(backend: Backend) {
     assert_eq!(claimed.events[0].lease.attempt, Attempt::FIRST);
 }
 
-/// A requeued event is due at the time of the requeue: what fell due before comes first.
+/// A requeued event is due at the time of the requeue, after events that fell due earlier.
 pub async fn a_requeued_event_takes_a_new_place(backend: Backend) {
     backend.settled("requeued", "1", failed("broken")).await;
     backend.accept_new(&[event("waiting", "1")]).await;
@@ -37,7 +37,7 @@ pub async fn a_requeued_event_takes_a_new_place(backend: Backend) {
     assert_eq!(keys(&claimed), ["waiting", "requeued"]);
 }
 
-/// An exhausted event has all its attempts again.
+/// A requeued event has its full number of attempts again.
 pub async fn a_requeued_event_has_all_its_attempts(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let claim = Claim {
@@ -78,7 +78,7 @@ pub async fn leases_from_before_a_requeue_are_stale(backend: Backend) {
     assert_eq!(backend.record("a").await.state, State::Processing);
 }
 
-/// Each event is answered for itself; what has not failed does not move.
+/// Each event has an answer, and events that have not failed do not change.
 pub async fn only_failed_events_are_requeued(backend: Backend) {
     backend.settled("processed", "1", Outcome::Processed).await;
     backend.settled("failed", "1", failed("broken")).await;
@@ -127,7 +127,7 @@ pub async fn requeue_is_by_kind_and_key(backend: Backend) {
     assert_eq!(backend.record("a").await.state, State::Failed);
 }
 
-/// Operators that requeue the same events at once: each moves once.
+/// If operators requeue the same events at the same time, each event is requeued once.
 pub async fn concurrent_requeues_apply_once(backend: Backend) {
     const EVENTS: usize = 30;
     backend.accept_new(&events(EVENTS)).await;

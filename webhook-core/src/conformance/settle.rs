@@ -1,4 +1,4 @@
-//! Settling: how attempts end, once each, and what stays as it is from then on.
+//! Settling: each attempt ends once, and terminal states do not change.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub async fn a_processed_event_is_processed(backend: Backend) {
     assert_eq!(record.envelope, event("a", "1").envelope);
 }
 
-/// A failed event is FAILED, with the time and its reason to the letter.
+/// A failed event is FAILED, with the time and its unchanged reason.
 pub async fn a_failed_event_keeps_its_reason(backend: Backend) {
     let reason = "it's \"broken\": \\ % {} $1 é 日本 \u{1f4a9}";
     backend.settled("a", "1", failed(reason)).await;
@@ -82,7 +82,7 @@ pub async fn of_two_settlements_in_a_call_the_first_applies(backend: Backend) {
     }
 }
 
-/// Every outcome in one call, stale leases among them: each is answered for itself.
+/// Each settlement of a call has its own answer: every outcome, and stale leases.
 pub async fn settlements_in_a_batch_are_independent(backend: Backend) {
     assert_eq!(backend.settle(&[]).await, []);
     backend.accept_new(&[event("stale", "1")]).await;
@@ -152,7 +152,7 @@ pub async fn a_large_batch_is_settled(backend: Backend) {
     assert!(again.iter().all(|it| *it == Settled::LeaseLost));
 }
 
-/// Calls that settle the same lease at once: one applies.
+/// Of concurrent settlements of one lease, one applies.
 pub async fn concurrent_settlements_apply_once(backend: Backend) {
     const EVENTS: usize = 50;
     backend.accept_new(&events(EVENTS)).await;
@@ -225,7 +225,7 @@ pub async fn a_retry_is_the_next_attempt(backend: Backend) {
     assert!(age + TOLERANCE >= PAST_SHORT + SHORT, "{age:?} is early");
 }
 
-/// A retry is due at its new time: what fell due meanwhile comes first.
+/// A retry is due at its new time, after events that fell due earlier.
 pub async fn a_retry_takes_a_new_place(backend: Backend) {
     backend.accept_new(&[event("retried", "1")]).await;
     let claimed = backend.claim_one(&up_to(1)).await;

@@ -1,4 +1,4 @@
-//! Wake-ups: hints, which may come for nothing and may be lost, but never lose an event.
+//! Wake-ups: hints that may be spurious or lost, but never lose an event.
 
 use std::collections::HashSet;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Ends a case whose backend keeps failing.
+//! Fails a case whose backend keeps returning errors.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
