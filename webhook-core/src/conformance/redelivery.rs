@@ -1,4 +1,4 @@
-//! Redelivery of failed events, with [`OnFailed::Requeue`](crate::OnFailed::Requeue).
+//! Redelivery of failed events, with [`OnFailed::Requeue`].
 
 use std::time::Duration;
 
