@@ -40,20 +40,22 @@ impl Config {
 
     fn warn_of_anonymous_access(&self, warnings: &mut Vec<String>) {
         let addr = self.bind_addr;
-        let whoever = if self.tls.tls_client_ca_file.is_some() {
+        let clients = if self.tls.tls_client_ca_file.is_some() {
             "every client with a certificate"
-        } else {
+        } else if self.insecure {
             "anyone who can reach the server"
+        } else {
+            "every program on this machine"
         };
         if self.webhook_signature_scheme == SignatureScheme::None {
             warnings.push(format!(
-                "{whoever} may deliver to {addr}: set WEBHOOK_SIGNATURE_SCHEME and WEBHOOK_SECRETS \
+                "{clients} may deliver to {addr}: set WEBHOOK_SIGNATURE_SCHEME and WEBHOOK_SECRETS \
                  to accept signed deliveries only"
             ));
         }
         if !self.has_tokens() {
             warnings.push(format!(
-                "{whoever} may read transactions on {addr}: set API_TOKENS to what \
+                "{clients} may read transactions on {addr}: set API_TOKENS to what \
                  `webhook-server token read` writes"
             ));
         }

@@ -223,8 +223,8 @@ async fn anonymous_access_from_other_machines_needs_the_insecure_flag() {
     process.listens().await;
     let log = process.logged.join("\n");
     for warning in [
-        "anyone who can reach the server may deliver to 127.0.0.1:0: set WEBHOOK_SIGNATURE_SCHEME",
-        "anyone who can reach the server may read transactions on 127.0.0.1:0: set API_TOKENS",
+        "every program on this machine may deliver to 127.0.0.1:0: set WEBHOOK_SIGNATURE_SCHEME",
+        "every program on this machine may read transactions on 127.0.0.1:0: set API_TOKENS",
     ] {
         assert!(log.contains(warning), "{log}");
     }
