@@ -283,7 +283,7 @@ fn briefly(limit: usize) -> Claim {
     }
 }
 
-/// Lets an event's lease run out and be taken over, for long: the old holder and the new.
+/// Lets a lease expire and the event be claimed again with a long lease. Returns the old and the new holder.
 async fn taken_over(backend: &Backend, name: &str) -> (ClaimedEvent, ClaimedEvent) {
     backend.accept_new(&[event(name, "1")]).await;
     let old = backend.claim_one(&briefly(1)).await;

@@ -206,7 +206,7 @@ pub async fn lists_show_when_events_are_due(backend: Backend) {
     );
 }
 
-/// A page can be of those events alone that nobody can claim for long.
+/// A page may select the events that cannot be claimed for a long time.
 pub async fn lists_select_events_that_are_held_for_long(backend: Backend) {
     backend.settled("settled", "1", Outcome::Processed).await;
     backend.accept_new(&[event("leased for long", "1")]).await;

@@ -75,7 +75,7 @@ pub async fn running_attempts_end_as_usual_while_paused(backend: Backend) {
     let leases = [held[0].lease, held[1].lease];
     assert_eq!(backend.extend(&leases, LONG).await, [Extended::Renewed; 2]);
     backend.pass(PAST_SHORT).await;
-    // The last one ran out, but nobody could claim it.
+    // The last lease expired, but the event could not be claimed.
     for (held, outcome) in
         held.iter()
             .zip([Outcome::Processed, failed("broken"), Outcome::Processed])

@@ -1,4 +1,4 @@
-//! The steps that cases are made of.
+//! Steps that the cases share.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::slice;
@@ -10,7 +10,7 @@ use crate::{
     FailureReason, Fingerprint, Key, Kind, Lease, NewEvent, OnFailed, Outcome, Settled, Settlement,
 };
 
-/// A lease or a delay that does not run out within a case.
+/// A lease or a delay that does not end within a case.
 pub(super) const LONG: Duration = Duration::from_secs(3600);
 
 /// A lease or a delay that is waited for.

@@ -176,7 +176,7 @@ async fn accept_all_uses_few_batches_and_answers_each_event() {
     assert!(matches!(closed[..], [Err(Error::Closed)]), "{closed:?}");
 }
 
-/// Notes on which thread it is asked.
+/// Records the thread on which it is called.
 struct Threads(Mutex<Vec<Option<String>>>);
 
 impl Threads {

@@ -1,5 +1,5 @@
 -- $1 kind, $2 the id after which the page begins, $3 the length of the page, $4 null, or microseconds:
--- then only events that nobody can claim for longer than this.
+-- then only events that cannot be claimed for longer than this.
 WITH page AS MATERIALIZED (
   SELECT id, NULL::boolean AS failed, false AS stripped, attempts, reason,
          NULL::timestamptz AS settled_at, due_at,

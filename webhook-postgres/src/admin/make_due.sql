@@ -10,7 +10,7 @@ WITH wanted AS MATERIALIZED (
   ) AS event
 ),
 -- Locked in order of ids, as everywhere. Compared with the time after the lock, not with that at which
--- the statement began: whoever held the lock may have made the event due since then.
+-- the statement began: the transaction that held the lock may have made the event due.
 queued AS MATERIALIZED (
   SELECT item.*
   FROM (SELECT DISTINCT id FROM wanted ORDER BY id) AS once
@@ -24,7 +24,7 @@ queued AS MATERIALIZED (
 moved AS MATERIALIZED (
   SELECT id FROM queued WHERE CASE WHEN leased THEN $3::boolean ELSE waits END
 ),
--- A lease that ends here is as one that ran out: it is not null, so that the next claim records the
+-- A lease that ends here is like an expired one: it is not null, so that the next claim records the
 -- attempt as lost.
 changed AS (
   UPDATE webhook.queue

@@ -1,4 +1,4 @@
-//! One attempt: how its end is settled.
+//! The outcomes of single attempts.
 
 use std::future::pending;
 
@@ -10,7 +10,7 @@ use crate::handler::{Event, Handled, HandlerError};
 use crate::scheduler::{ClaimedEvent, Outcome, Reason};
 use crate::test_payload::Word;
 
-/// How the worker settles a single event whose handler ends as `handler` does.
+/// Returns how the worker settles a single event with `handler`.
 async fn outcome_of(attempt: u32, handler: impl Handler<Word>) -> Outcome {
     let scheduler = Scripted::new([brings([event(1, attempt)])]);
     let worker = start(&scheduler, handler);
@@ -45,7 +45,7 @@ async fn handlers_see_the_event_and_settle_it_as_processed() {
     assert_eq!(outcome.await, Outcome::Processed);
 }
 
-/// Nobody repeats what was acknowledged, so that an outage of days must not fail it.
+/// Senders do not redeliver acknowledged events, so an outage of days must not fail them.
 #[test]
 fn the_default_attempts_last_for_about_three_days() {
     let options = WorkerOptions::default();

@@ -1,4 +1,4 @@
-//! The claim loop: how much it asks for, and when.
+//! The claim loop: when it claims, and how many events.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -151,7 +151,7 @@ async fn claims_of_a_failing_store_back_off() {
     worker.shutdown(SECOND).await;
 }
 
-/// Answers each kind with what there is of it, and notes what was asked for, and when.
+/// A scheduler with a stock of events of each kind, which records the claims and their times.
 struct Stock {
     left: Mutex<HashMap<Kind, i64>>,
     asked: Mutex<Vec<(Instant, Vec<Claim>)>>,
@@ -217,7 +217,7 @@ fn kind_number(number: usize) -> Kind {
     Kind::new(format!("kind-{number:03}")).unwrap()
 }
 
-/// A worker of as many kinds, all with the same options.
+/// Starts a worker of this many kinds, all with the same options.
 fn worker_of(kinds: usize, options: &WorkerOptions, stock: &Arc<Stock>) -> Worker {
     let builder = (0..kinds).fold(Worker::builder(), |builder, number| {
         let handler = async |_: RawEvent| Ok::<_, HandlerError>(());

@@ -1,4 +1,4 @@
-//! Leases held, lost and handed back.
+//! Leases: held, lost and released.
 
 use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
