@@ -6,14 +6,14 @@
 //!              curl -i http://127.0.0.1:3000/orders/o-1
 //! ```
 //!
-//! The first call is answered `202` and `New`, the second `200` and `PROCESSED`; terminal 1 logs
-//! `shipped o-1 for 1050 cents`. SIGTERM in terminal 1 drains and ends. `BIND_ADDR` sets another
-//! address. With `DATABASE_URL=postgres://…` in terminal 1 events outlive the process. `WORK_MS` is how
-//! long shipping takes.
+//! The first call returns `202` and `New`, the second `200` and `PROCESSED`; terminal 1 logs
+//! `shipped o-1 for 1050 cents`. SIGTERM in terminal 1 drains the worker and ends the app.
+//! `BIND_ADDR` sets another address. With `DATABASE_URL=postgres://…` in terminal 1, events outlive
+//! the process. `WORK_MS` is how long shipping takes.
 //!
-//! No second runtime is needed: actix-web has one on each of its threads, and an inbox that is called
-//! from there asks its store on the runtime that it was made on, which is that of `main`. Handlers run
-//! there, too, on one thread; what blocks belongs into `actix_web::web::block`.
+//! No second runtime is needed. actix-web has a runtime on each of its threads; an inbox that is
+//! called from there uses its store on the runtime of `main`, on which it was created. Handlers run
+//! there, too, on one thread, so blocking code belongs into `actix_web::web::block`.
 
 mod order;
 
@@ -89,9 +89,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     for address in server.addrs() {
         info!("listening on http://{address}");
     }
-    // Until SIGTERM, and until the requests under way are answered.
+    // Runs until SIGTERM, and until pending requests are answered.
     server.run().await?;
     let drained = pipeline.shutdown(Duration::from_secs(10)).await;
-    info!("drained, {} handed back", drained.released);
+    info!("drained, {} released", drained.released);
     Ok(())
 }

@@ -1,18 +1,18 @@
-//! An axum app with a payload of its own: orders are made durable, answered, and shipped later.
+//! An axum app with its own payload type: it stores orders, answers, and ships them later.
 //!
 //! ```text
 //! terminal 1:  cargo run -p examples --example axum_orders
 //! terminal 2:  curl -i http://127.0.0.1:3000/orders -d '{"id":"o-1","total_cents":995}'
 //! ```
 //!
-//! Terminal 2 is answered `202` and `New`; terminal 1 prints `shipping order o-1 of 995 cents`. The
-//! same call again is answered `202` and `Duplicate`, with another total `Conflict`, without an id
-//! `422`; nothing is shipped twice. Ctrl-C in terminal 1 drains and ends. `BIND_ADDR` sets another
-//! address.
+//! Terminal 2 prints `202` and `New`; terminal 1 prints `shipping order o-1 of 995 cents`. The same
+//! call again returns `202` and `Duplicate`, with another total `Conflict`, and without an id
+//! `422`; nothing is shipped twice. Ctrl-C in terminal 1 drains the worker and ends the app.
+//! `BIND_ADDR` sets another address.
 //!
-//! The inbox takes the lines from `struct Order` to the end of `deliver`, and in `main` those down
-//! to `let inbox` and the one with `shutdown`: 36. The others are those of any axum app. What is held in memory
-//! goes with the process: `bare_hyper` shows how to choose PostgreSQL.
+//! The inbox takes 36 lines: those from `struct Order` to the end of `deliver`, and in `main` those
+//! down to `let inbox` and the one with `shutdown`. The others belong to any axum app. Events in
+//! memory are lost when the process ends; `bare_hyper` shows how to use PostgreSQL.
 
 #![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
 

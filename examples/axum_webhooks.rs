@@ -1,4 +1,4 @@
-//! An axum app that takes webhooks of Stripe and of GitHub, and lets operators look after them.
+//! An axum app that receives webhooks of Stripe and GitHub, and has endpoints for operators.
 //!
 //! ```text
 //! terminal 1:  export STRIPE_SECRET=whsec_0123456789abcdef0123456789abcdef
@@ -12,11 +12,12 @@
 //!              curl -X POST http://127.0.0.1:3000/operator/stripe/evt_1/requeue
 //! ```
 //!
-//! Terminal 1 prints `pull request opened: Fix a typo`. Ctrl-C or SIGTERM in terminal 1 drains and
-//! ends. With `DATABASE_URL=postgres://…` the events and the table `orders` are in PostgreSQL, and each payment
-//! changes an order exactly once; without it, both are in memory. `BIND_ADDR` sets another address.
+//! Terminal 1 prints `pull request opened: Fix a typo`. Ctrl-C or SIGTERM in terminal 1 drains the
+//! worker and ends the app. With `DATABASE_URL=postgres://…` the events and the table `orders` are
+//! in PostgreSQL, and each payment changes an order exactly once; without it, both are in memory.
+//! `BIND_ADDR` sets another address.
 //!
-//! A real app asks for the operator's credentials before it serves the paths below `/operator`.
+//! A real app must authenticate operators before it serves the paths below `/operator`.
 
 #![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
 
@@ -47,16 +48,17 @@ use webhook_sources::signature::{BodyHmac, BodyHmacScheme, Delivery, Stripe, Ver
 // ---- Stripe: payments change orders, exactly once ----
 
 enum StripeEvent {
-    /// Money for an order; a refund has negative cents.
+    /// A payment for an order. A refund has negative cents.
     Payment { order: String, cents: i64 },
-    /// Types that this app does nothing about, and those that Stripe adds later.
+    /// Types that this app ignores, and those that Stripe adds later.
     Other,
 }
 
 impl Payload for StripeEvent {
     const KIND: &'static str = "stripe";
 
-    // Not the whole body is compared: `pending_webhooks` differs between deliveries of one event.
+    // Only these fields are compared, because `pending_webhooks` differs between deliveries of one
+    // event.
     fn identify(body: &[u8], _: &Headers) -> Result<Identity, InvalidPayload> {
         Identity::of_json(body, "/id", &["/type", "/data"])
     }
@@ -69,7 +71,7 @@ impl Payload for StripeEvent {
             Some("refund.created") => ("amount", -1),
             _ => return Ok(Self::Other),
         };
-        // An event without them is tried again, maybe by a version of the app that can read it.
+        // An event without them is retried; a later version of the app may be able to read it.
         let order = object["metadata"]["order"].as_str().ok_or("no order")?;
         Ok(Self::Payment {
             order: order.to_owned(),
@@ -181,7 +183,7 @@ fn verify(sender: &impl Verifier, headers: &HeaderMap, body: &[u8]) -> Answer<()
         values.map(|value| value.as_bytes()).collect()
     };
     let delivery = Delivery::new(&header, body, SystemTime::now());
-    // The reason is for the log, not for the sender.
+    // The log shows the reason; the sender does not need it.
     sender.verify(&delivery).map_err(|reason| {
         println!("refused: {reason}");
         (StatusCode::UNAUTHORIZED, "invalid signature".to_owned())
@@ -219,7 +221,7 @@ async fn requeue(
     }
 }
 
-/// Takes errors of the inbox, and of the store where an operator asks it.
+/// Converts errors of the inbox, and of the store in the operator's endpoints.
 fn refusal(error: impl Into<Error>) -> Refusal {
     let error = error.into();
     let status = match error.kind() {
@@ -289,7 +291,7 @@ async fn main() -> anyhow::Result<()> {
     axum::serve(listener, router)
         .with_graceful_shutdown(stop)
         .await?;
-    // Only now that no request is under way: handlers get ten seconds to finish.
+    // No request is pending any more; handlers get ten seconds to finish.
     pipeline.shutdown(Duration::from_secs(10)).await;
     Ok(())
 }

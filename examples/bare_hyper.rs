@@ -6,9 +6,10 @@
 //!              curl -i http://127.0.0.1:3000/orders/o-1
 //! ```
 //!
-//! The first call is answered `202` and `o-1: New`, the second `200` and `o-1: PROCESSED`; terminal
-//! 1 prints `shipped o-1 for 1050 cents`. Ctrl-C in terminal 1 drains and ends. `BIND_ADDR` sets
-//! another address. With `DATABASE_URL=postgres://…` in terminal 1 events outlive the process.
+//! The first call returns `202` and `o-1: New`, the second `200` and `o-1: PROCESSED`; terminal 1
+//! prints `shipped o-1 for 1050 cents`. Ctrl-C in terminal 1 drains the worker and ends the app.
+//! `BIND_ADDR` sets another address. With `DATABASE_URL=postgres://…` in terminal 1, events outlive
+//! the process.
 
 #![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
 
@@ -35,10 +36,10 @@ use order::Order;
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// How long a client may take for its headers, and then again for its body.
+/// The time limit for a client to send its headers, and the one for its body.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a shutdown waits for requests, and then again for handlers.
+/// How long a shutdown waits for requests, and then for handlers.
 const DRAIN: Duration = Duration::from_secs(10);
 
 #[tokio::main]
@@ -51,11 +52,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     serve(listener, pipeline.inbox()).await;
 
     let drained = pipeline.shutdown(DRAIN).await;
-    println!("drained, {} handed back", drained.released);
+    println!("drained, {} released", drained.released);
     Ok(())
 }
 
-/// The backend is the only thing that differs: from here on nobody knows which one it is.
+/// Chooses the backend. The rest of the app does not depend on it.
 async fn backend() -> Result<PipelineBuilder, Box<dyn std::error::Error>> {
     match std::env::var("DATABASE_URL") {
         Ok(url) => {
@@ -73,10 +74,10 @@ async fn ship(event: Event<Order>) -> Result<(), HandlerError> {
     Ok(())
 }
 
-/// Serves until Ctrl-C, then finishes the requests under way.
+/// Serves until Ctrl-C, then finishes pending requests.
 async fn serve(listener: TcpListener, inbox: &Inbox) {
     let mut http = http1::Builder::new();
-    // Without a timer the time-out does nothing.
+    // Without a timer, the time-out has no effect.
     http.timer(TokioTimer::new())
         .header_read_timeout(READ_TIMEOUT);
     let connections = GracefulShutdown::new();
@@ -99,7 +100,7 @@ async fn serve(listener: TcpListener, inbox: &Inbox) {
             async move { Ok::<_, Infallible>(answer(&inbox, request).await) }
         });
         let connection = http.serve_connection(TokioIo::new(stream), service);
-        // An error here is a client that went away.
+        // An error here means that the client disconnected.
         tokio::spawn(connections.watch(connection));
     }
     let _ = tokio::time::timeout(DRAIN, connections.shutdown()).await;
@@ -125,7 +126,7 @@ async fn deliver(inbox: &Inbox, body: Incoming) -> (StatusCode, String) {
     let body = match tokio::time::timeout(READ_TIMEOUT, body).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) => return (StatusCode::BAD_REQUEST, error.to_string()),
-        Err(_) => return (StatusCode::REQUEST_TIMEOUT, "body too slow".to_owned()),
+        Err(_) => return (StatusCode::REQUEST_TIMEOUT, "body timed out".to_owned()),
     };
     match inbox.receive::<Order>(body).await {
         Ok(receipt) => {

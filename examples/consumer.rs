@@ -1,16 +1,16 @@
-//! Reads records of a log, such as a topic of Kafka, and makes each of them an event.
+//! Reads records of a log, such as a Kafka topic, and stores each as an event.
 //!
 //! ```text
 //! cargo run -p examples --example consumer
 //! ```
 //!
-//! It prints `1000 records: 990 new, 0 duplicates, 10 dead letters`, then reads the last 500 again, as
-//! after a crash before their offset was committed: `500 records: 0 new, 495 duplicates, 5 dead
+//! It prints `1000 records: 990 new, 0 duplicates, 10 dead letters`, then reads the last 500 again,
+//! as after a crash before their offset was committed: `500 records: 0 new, 495 duplicates, 5 dead
 //! letters`, and at the end `990 measurements, sum 494010, and 10 dead letters are processed`. With
-//! `DATABASE_URL=postgres://…` events outlive the process, and all of a second run are duplicates.
+//! `DATABASE_URL=postgres://…` events outlive the process, and a second run finds only duplicates.
 //!
-//! The offset is committed once every record before it is durable, as an event or as a dead letter. What
-//! is read twice is a duplicate by its key, so each record is processed once.
+//! The offset is committed once every record before it is durable, as an event or as a dead letter.
+//! A record that is read twice is a duplicate by its key, so each record is processed once.
 
 #![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
 
@@ -46,7 +46,7 @@ impl Payload for Measurement {
     }
 }
 
-/// Records that are no measurements, for somebody to look at.
+/// Records that are not valid measurements, for somebody to inspect.
 const DEAD_LETTER: Kind = Kind::from_static("dead-letter");
 
 struct Record {
@@ -54,14 +54,14 @@ struct Record {
     body: Bytes,
 }
 
-/// An inbox accepts whatever can be put in an envelope.
+/// An inbox accepts everything that can be put in an envelope.
 impl IntoEnvelope for &Record {
     fn into_envelope(self) -> Result<Envelope, InvalidPayload> {
         Envelope::of::<Measurement>(self.body.clone(), Headers::new())
     }
 }
 
-/// Makes the records up to the end of the log durable. Returns how many were new, duplicates, and dead
+/// Stores the records up to the end of the log. Returns how many were new, duplicates, and dead
 /// letters.
 async fn consume(inbox: &Inbox, log: &mut Log) -> Result<[usize; 3], Error> {
     let mut counts = [0; 3];
@@ -71,13 +71,14 @@ async fn consume(inbox: &Inbox, log: &mut Log) -> Result<[usize; 3], Error> {
             return Ok(counts);
         };
         while !records.is_empty() {
-            // A few large batches, which wait for room in the inbox instead of failing for want of it.
+            // A few large batches, which wait for room in the inbox instead of failing when it is
+            // full.
             let answers = inbox.accept_all(&records).await;
             let mut again = Vec::new();
             for (record, answer) in records.into_iter().zip(answers) {
                 match answer {
                     Ok(Accepted::New) => counts[0] += 1,
-                    // A conflict is kept beside the first record of its key.
+                    // A conflict is stored beside the first record of its key.
                     Ok(_) => counts[1] += 1,
                     Err(Error::Closed) => return Err(Error::Closed),
                     Err(error) if error.kind() == ErrorKind::Temporary => again.push(record),
@@ -96,13 +97,13 @@ async fn consume(inbox: &Inbox, log: &mut Log) -> Result<[usize; 3], Error> {
     }
 }
 
-/// Keeps a record that no retry makes a measurement, with the reason.
+/// Stores a record that no retry can make valid, with the reason.
 async fn bury(inbox: &Inbox, record: &Record, error: &Error) -> Result<(), Error> {
     let key = Key::new(record.offset.to_string()).expect("a number is a key");
     let fingerprint = Fingerprint::of([&record.body]);
     let reason = Headers::try_from_iter([("reason", error.to_string())]).unwrap_or_default();
     let letter = Envelope::new(DEAD_LETTER, key, fingerprint, record.body.clone());
-    // Waits for a place in the queue; the event is accepted under the deadline of the inbox then.
+    // Waits for a place in the queue. After that, the inbox's own deadline applies.
     let place = inbox.reserve().await?;
     place.accept(letter.with_headers(reason)).await?;
     Ok(())
@@ -121,7 +122,7 @@ async fn measure(totals: Arc<Totals>, event: Event<Measurement>) -> Result<(), H
     Ok(())
 }
 
-/// Dead letters have no payload: whoever looks at them reads the body, and the reason in the headers.
+/// Dead letters have no payload type: their readers use the body, and the reason in the headers.
 async fn look_at(totals: Arc<Totals>, letter: RawEvent) -> Result<(), HandlerError> {
     letter.headers.get_str("reason").ok_or("no reason")?;
     totals.dead_letters.fetch_add(1, Ordering::Relaxed);
@@ -161,7 +162,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Stands for one partition of a log: a thousand records, of which each hundredth is no JSON.
+/// Stands for one partition of a log: a thousand records, of which every hundredth is not JSON.
 #[derive(Default)]
 struct Log {
     records: Option<mpsc::Receiver<Record>>,
@@ -169,7 +170,7 @@ struct Log {
 }
 
 impl Log {
-    /// Begins to read at `offset`.
+    /// Starts to read at `offset`.
     fn seek(&mut self, offset: u64) {
         let (sender, records) = mpsc::channel(1024);
         tokio::spawn(async move {
@@ -188,7 +189,7 @@ impl Log {
         self.records = Some(records);
     }
 
-    /// The next records, at most `limit`; none at the end.
+    /// Returns at most `limit` records from here, or none at the end.
     async fn poll(&mut self, limit: usize) -> Vec<Record> {
         let mut records = Vec::new();
         if let Some(log) = &mut self.records {
@@ -197,7 +198,7 @@ impl Log {
         records
     }
 
-    /// Says that nothing before `offset` need be read again.
+    /// Records that nothing before `offset` has to be read again.
     fn commit(&mut self, offset: u64) {
         self.committed = offset;
     }

@@ -1,12 +1,13 @@
-//! A decorator: a backend that does something more, here printing what became of each delivery.
+//! A decorator: a backend that adds something to another one, here printing each result of
+//! `accept`.
 //!
 //! ```text
 //! cargo run -p examples --example decorated_store
 //! ```
 //!
-//! It prints `order: New` and `order: Duplicate`. A backend of your own implements the same trait,
-//! and [`Scheduler`](webhook_core::Scheduler) and [`Admin`](webhook_core::Admin) beside it; the
-//! conformance suite proves it: see `webhook-core/tests/third_party_store.rs`.
+//! It prints `order: New` and `order: Duplicate`. Your own backend implements the same trait, as
+//! well as [`Scheduler`](webhook_core::Scheduler) and [`Admin`](webhook_core::Admin), and is tested
+//! by the conformance suite: see `webhook-core/tests/third_party_store.rs`.
 
 #![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
 
@@ -18,11 +19,11 @@ use webhook_core::{
 };
 use webhook_memory::MemoryStore;
 
-/// Prints what became of each delivery.
+/// Prints the result of each delivery.
 struct Printing<S>(S);
 
 #[async_trait]
-// A method that is forgotten here would lose what the decorated backend makes of it.
+// Without a method here, the trait's default would replace that of the decorated backend.
 #[deny(clippy::missing_trait_methods)]
 impl<S: Store> Store for Printing<S> {
     async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {

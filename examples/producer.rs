@@ -1,12 +1,12 @@
-//! An accept-only process: makes orders durable on PostgreSQL for `worker_only` to process.
+//! An accept-only process: it stores orders on PostgreSQL for `worker_only` to process.
 //!
 //! ```text
 //! terminal 1:  export DATABASE_URL=postgres://…
 //!              cargo run -p examples --example producer -- 1000
 //! ```
 //!
-//! It prints `1000 accepted: 1000 new, 0 duplicates` and ends. Run again, the same thousand are
-//! duplicates. Without a number it makes a hundred.
+//! It prints `1000 accepted: 1000 new, 0 duplicates` and ends. In a second run, the same thousand
+//! are duplicates. Without a number it sends a hundred orders.
 
 #![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
 
@@ -20,7 +20,7 @@ use webhook_postgres::PgStore;
 
 use order::Order;
 
-/// How many deliveries are under way at once; the inbox makes few commits of them.
+/// The number of concurrent deliveries. The inbox combines them in few commits.
 const CONCURRENCY: usize = 256;
 
 #[tokio::main]
@@ -61,7 +61,7 @@ struct Tally {
     duplicates: usize,
 }
 
-/// Waits for a delivery to be answered, and counts the answer.
+/// Waits for the answer to a delivery, and counts it.
 async fn finish_one(
     deliveries: &mut JoinSet<Result<Accepted, Error>>,
     tally: &mut Tally,

@@ -1,12 +1,12 @@
-//! Both ends in the app's own transactions on PostgreSQL: an order and its event are durable
-//! together or not at all, and so are a shipment and the end of its event.
+//! Accepts and settles in the app's own transactions on PostgreSQL: an order and its event are
+//! durable together or not at all, and so are a shipment and the settlement of its event.
 //!
 //! ```text
 //! terminal 1:  export DATABASE_URL=postgres://…
 //!              cargo run -p examples --example transactional
 //! ```
 //!
-//! It prints what follows, the number being one of its own each time, and ends:
+//! It prints the following, with a different number each time, and ends:
 //!
 //! ```text
 //! order 17-a is placed
@@ -32,7 +32,7 @@ use webhook_postgres::sqlx::{self, PgConnection, PgPool};
 
 type Result<T, E = Box<dyn std::error::Error>> = std::result::Result<T, E>;
 
-/// The app's own tables, in the schema where an app has them.
+/// The app's own tables, in the app's usual schema.
 const APP_TABLES: &str = "
     SELECT pg_advisory_xact_lock(hashtext('transactional'));
     CREATE TABLE IF NOT EXISTS orders (id text PRIMARY KEY);
@@ -76,20 +76,20 @@ async fn main() -> Result<()> {
     let worker = Worker::start(Arc::new(store.clone()), WorkerOptions::default(), handler);
     let inbox = Inbox::new(Arc::new(store.clone()), InboxOptions::default());
     ended(&inbox, &good).await?;
-    // The handler may still be about to print that it has committed.
+    // The handler may not have printed yet that it has committed.
     worker.shutdown(Duration::from_secs(10)).await;
     report(&app, &inbox, &good).await?;
     report(&app, &inbox, &bad).await?;
     Ok(())
 }
 
-/// What becomes of an order after its event is accepted.
+/// Whether the order is committed after its event is accepted.
 enum Payment {
     Taken,
     Refused,
 }
 
-/// The sending end: the order and its event in one transaction.
+/// Accepts: writes the order and its event in one transaction.
 async fn place(app: &PgPool, store: &PgStore, order: &str, payment: Payment) -> Result<()> {
     let event = OrderPlaced {
         order_id: order.to_owned(),
@@ -103,7 +103,7 @@ async fn place(app: &PgPool, store: &PgStore, order: &str, payment: Payment) -> 
     match payment {
         Payment::Taken => {
             transaction.commit().await?;
-            // Spares the worker its next poll.
+            // Wakes the worker, which would otherwise find the event at its next poll.
             store.notify_kind::<OrderPlaced>();
             println!("order {order} is placed");
         }
@@ -115,7 +115,7 @@ async fn place(app: &PgPool, store: &PgStore, order: &str, payment: Payment) -> 
     Ok(())
 }
 
-/// The processing end: the shipment and the settlement in one transaction.
+/// Settles: writes the shipment and the settlement in one transaction.
 struct Ship {
     app: PgPool,
     store: PgStore,
@@ -156,7 +156,7 @@ async fn report(app: &PgPool, inbox: &Inbox, order: &str) -> Result<()> {
     Ok(())
 }
 
-/// The record of an order's event once it has ended; `None` where there is none.
+/// Returns the record of an order's event once it has ended, or `None` if there is no event.
 async fn ended(inbox: &Inbox, order: &str) -> Result<Option<EventRecord>> {
     let key = Key::new(order)?;
     loop {

@@ -1,4 +1,4 @@
-//! A worker-only process: as many as you like share the work of one database.
+//! A worker-only process. Any number of them share the work of one database.
 //!
 //! ```text
 //! terminal 1:  export DATABASE_URL=postgres://…
@@ -9,16 +9,16 @@
 //! ```
 //!
 //! A worker prints `working`, and writes one row into the table `effects` for each order, in one
-//! database transaction with the settlement. Kill one with `kill -9`: within a lease the others
-//! take over what it held, and still no order has two rows:
+//! database transaction with the settlement. If you kill one with `kill -9`, the others take over
+//! its events within a lease, and still no order has two rows:
 //!
 //! ```text
 //! SELECT count(*), count(DISTINCT order_id) FROM effects;
 //! ```
 //!
-//! Ctrl-C drains: it prints `drained, 0 handed back` and ends. `WORK_MS` is how long the work of one
-//! order takes (default 0), `PROCESSING_STALE_TIMEOUT_SECONDS` how long a lease runs (default
-//! 120).
+//! Ctrl-C drains the worker: it prints `drained, 0 released` and ends. `WORK_MS` is how long the
+//! work of one order takes (default 0), `PROCESSING_STALE_TIMEOUT_SECONDS` how long a lease lasts
+//! (default 120).
 
 #![expect(clippy::print_stdout, reason = "an example talks to its terminal")]
 
@@ -33,10 +33,10 @@ use webhook_postgres::sqlx::{self, PgPool, postgres::PgPoolOptions};
 
 use order::Order;
 
-/// How many handlers run at once. Each holds a connection for as long as its work takes.
+/// The number of concurrent handlers. Each holds a connection while it works.
 const CONCURRENCY: u32 = 8;
 
-/// No unique constraint: that each order has one row is what the fence is for.
+/// The table has no unique constraint, because the fence guarantees one row for each order.
 const EFFECTS: &str = "
     SELECT pg_advisory_xact_lock(hashtext('effects'));
     CREATE TABLE IF NOT EXISTS effects (
@@ -74,7 +74,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     tokio::signal::ctrl_c().await?;
     let drained = worker.shutdown(Duration::from_secs(10)).await;
-    println!("drained, {} handed back", drained.released);
+    println!("drained, {} released", drained.released);
     app.close().await;
     store.close().await;
     Ok(())

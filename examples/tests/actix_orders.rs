@@ -1,4 +1,4 @@
-//! An actix-web app that is told to end while it is busy, again and again.
+//! Tests that an actix-web app can be stopped repeatedly under load.
 
 #[expect(dead_code, reason = "other tests need more of it")]
 mod process;
@@ -18,20 +18,21 @@ use webhook_postgres::testing::TestDatabase;
 
 const ROUNDS: usize = 6;
 
-/// How many senders there are at a time.
+/// The number of concurrent senders.
 const SENDERS: usize = 24;
 
-/// How many orders each of them asks for before it sends any.
+/// The number of orders that each sender asks for before it sends any.
 const FINDS: usize = 20;
 
-/// How long a handler runs: longer than actix takes to end its threads, so that attempts are settled after that.
+/// How long a handler runs. It is longer than actix takes to end its threads, so that attempts are
+/// settled after that.
 const WORK_MS: &str = "2500";
 
-/// How many handlers are running when the app is told to end.
+/// The number of running handlers when the app is stopped.
 const RUNNING: u64 = 100;
 
-/// Messages that must not be in a log: the first of a connection whose runtime has ended, the second of an attempt whose
-/// settlement was stored, but not answered.
+/// Messages that must not be in a log: the first shows a connection whose runtime has ended, the
+/// second an attempt whose settlement was stored without an answer.
 const COMPLAINTS: [&str; 2] = ["being shutdown", "lease was lost"];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,7 +52,7 @@ async fn terminations_under_load_lose_nothing_and_cut_no_connection() {
     }
 
     let (app, address) = start(database.url(), "0").await;
-    // Before it answers, it may not yet listen to signals either.
+    // Before it answers, it may not handle signals yet.
     assert_eq!(post(&address, "last").await.unwrap(), 202);
     until_counts(&store, |counts| {
         counts.due + counts.waiting + counts.leased == 0
@@ -71,7 +72,7 @@ async fn terminations_under_load_lose_nothing_and_cut_no_connection() {
     database.drop_database().await;
 }
 
-/// A running app, and its address.
+/// Starts the app, and returns its address.
 async fn start(url: &str, work_ms: &str) -> (Process, String) {
     let environment = [
         ("BIND_ADDR", "127.0.0.1:0"),
@@ -87,8 +88,8 @@ async fn start(url: &str, work_ms: &str) -> (Process, String) {
     }
 }
 
-/// Sends orders, and asks for their state, until the app ends, which it is told to do after `stop`.
-/// The orders that it acknowledged, and its log.
+/// Sends orders, and asks for their state, until the app ends. It is told to end after `stop`.
+/// Returns the orders that it acknowledged, and its log.
 async fn under_load(
     (app, address): (Process, String),
     round: usize,
@@ -104,7 +105,7 @@ async fn under_load(
     for sender in 0..SENDERS {
         senders.spawn(send(Arc::clone(&load), sender));
     }
-    // Events of an earlier round are being handled from the beginning.
+    // Events of an earlier round are handled from the start.
     until("orders are acknowledged", async || {
         load.acknowledged().len() as u64 >= RUNNING
     })
@@ -116,7 +117,7 @@ async fn under_load(
     (acknowledged, log)
 }
 
-/// What the senders of a round share.
+/// The state that the senders of a round share.
 struct Load {
     address: String,
     round: usize,
@@ -132,19 +133,19 @@ impl Load {
 
 async fn send(load: Arc<Load>, sender: usize) {
     let (address, round) = (&load.address, load.round);
-    // First of all, so that finding orders is what opens the connections of the app's pool.
+    // The senders begin together, so that finding orders opens the connections of the app's pool.
     load.all_are_there.wait().await;
     for _ in 0..FINDS {
         let missing = get(address, "missing").await;
         assert_eq!(missing.expect("it answers"), 404);
     }
-    // Else the app might be told to end while a slow sender is still asking.
+    // Otherwise the app might be stopped while a slow sender is still asking.
     load.all_are_there.wait().await;
     for number in 0.. {
         let id = format!("{round}-{sender}-{number}");
         match post(address, &id).await {
             Ok(202) => load.acknowledged().push(id.clone()),
-            // It is closing, or it was not there any more.
+            // The app is closing, or has ended.
             Ok(503) | Err(_) => return,
             Ok(status) => panic!("order {id} is answered {status}"),
         }
@@ -154,14 +155,14 @@ async fn send(load: Arc<Load>, sender: usize) {
     }
 }
 
-/// Sends the order `id`: the status of the answer; an error where there is none.
+/// Sends the order `id`; returns the status of the answer, or an error if there is none.
 async fn post(address: &str, id: &str) -> anyhow::Result<u16> {
     let order = format!(r#"{{"id":"{id}","total_cents":1}}"#);
     let posting = request(address, "POST", "/orders", &[], &order);
     Ok(in_time("an answer to an order", posting).await?.status)
 }
 
-/// Asks for the order `id`.
+/// Asks for the order `id`; returns the status of the answer.
 async fn get(address: &str, id: &str) -> anyhow::Result<u16> {
     let path = format!("/orders/{id}");
     let asking = request(address, "GET", &path, &[], "");

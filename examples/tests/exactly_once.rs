@@ -1,4 +1,5 @@
-//! Five thousand effects at full speed, each exactly once, whoever dies meanwhile.
+//! Tests that five thousand events have exactly one effect each at full speed, although a worker
+//! dies.
 
 mod process;
 
@@ -10,7 +11,7 @@ use webhook_postgres::sqlx::{self, PgPool};
 use webhook_postgres::testing::TestDatabase;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn five_thousand_events_have_one_effect_each_though_a_worker_is_killed() {
+async fn five_thousand_events_have_one_effect_each_despite_a_killed_worker() {
     const EVENTS: i64 = 5_000;
     let database = TestDatabase::create().await;
     let url = ("DATABASE_URL", database.url());
@@ -21,7 +22,7 @@ async fn five_thousand_events_have_one_effect_each_though_a_worker_is_killed() {
     let started = Instant::now();
     let mut workers = Vec::new();
     for _ in 0..3 {
-        // So long that a worker is in the middle of it whenever it is killed.
+        // Each event takes long enough that a worker is busy whenever it is killed.
         let environment = [url, lease, ("WORK_MS", "5")];
         let mut worker = Process::start("worker_only", &[], &environment);
         assert_eq!(worker.line_after("work").await, "ing");
@@ -64,7 +65,7 @@ async fn five_thousand_events_have_one_effect_each_though_a_worker_is_killed() {
     assert_eq!(processed, EVENTS);
     println!("{EVENTS} effects after {took:.2?}, {redone} of them by a second attempt");
     for worker in workers {
-        assert_eq!(worker.interrupt().await, ["drained, 0 handed back"]);
+        assert_eq!(worker.interrupt().await, ["drained, 0 released"]);
     }
     app.close().await;
     database.drop_database().await;

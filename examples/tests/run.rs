@@ -1,4 +1,4 @@
-//! Runs every example as its header says, and looks at what comes out.
+//! Runs every example as its header says, and checks its output.
 
 mod process;
 
@@ -159,7 +159,7 @@ async fn bare_hyper(environment: &[(&str, &str)]) {
     assert_eq!(get(&address, "/orders/o-2").await.0, 404);
     assert_eq!(post(&address, "/orders", "{}").await.0, 422);
 
-    assert_eq!(app.interrupt().await, ["drained, 0 handed back"]);
+    assert_eq!(app.interrupt().await, ["drained, 0 released"]);
 }
 
 #[tokio::test]
@@ -218,8 +218,8 @@ async fn transactional() {
     database.drop_database().await;
 }
 
-/// Four workers, two of them killed: one that is stuck in its work, one in mid-run. Still every
-/// order has exactly one effect.
+/// Runs four workers and kills two of them, one that hangs in its work and one that is busy. Every
+/// order must still have exactly one effect.
 #[tokio::test(flavor = "multi_thread")]
 async fn producer_and_worker_only() {
     const EVENTS: i64 = 600;
@@ -262,7 +262,7 @@ async fn producer_and_worker_only() {
     })
     .await;
     for worker in survivors {
-        assert_eq!(worker.interrupt().await, ["drained, 0 handed back"]);
+        assert_eq!(worker.interrupt().await, ["drained, 0 released"]);
     }
     let (effects, orders, retaken): (i64, i64, i64) = sqlx::query_as(
         "SELECT count(*), count(DISTINCT order_id), count(*) FILTER (WHERE attempt > 1)
@@ -296,7 +296,7 @@ async fn get(address: &str, path: &str) -> (u16, String) {
     request(address, "GET", path, &[], "").await
 }
 
-/// The status and the body of the answer.
+/// Returns the status and the body of the answer.
 async fn request(
     address: &str,
     method: &str,

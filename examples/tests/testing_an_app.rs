@@ -1,5 +1,5 @@
-//! How an app is tested: its handler alone; the whole app in memory, where hours take no time; what it
-//! answers when the store fails; and a store of its own.
+//! How to test an app: its handler alone, the whole app in memory, where hours pass at once, its
+//! answers when the store fails, and its own store.
 //!
 //! `webhook-core` has the features `mocks` and `conformance` for this, as a dev-dependency.
 
@@ -40,7 +40,7 @@ impl Payload for Order {
 
 #[derive(Default)]
 struct Shop {
-    /// How many times more the courier does not come.
+    /// How many more times no courier comes.
     courier_fails: AtomicU32,
     shipped: Mutex<Vec<String>>,
 }
@@ -79,7 +79,7 @@ impl Handler<Order> for Shop {
     }
 }
 
-/// The status of an answer to a delivery.
+/// Returns the status of the answer to a delivery.
 async fn deliver(inbox: &Inbox, body: &'static str) -> u16 {
     match inbox.receive::<Order>(body.into()).await {
         Ok(_) => 202,
@@ -91,7 +91,7 @@ async fn deliver(inbox: &Inbox, body: &'static str) -> u16 {
     }
 }
 
-// ---- The handler alone: an event of a payload, and errors that can be compared ----
+// ---- The handler alone: makes an event from a payload, and compares errors ----
 
 fn order(total_cents: u64) -> Event<Order> {
     let id = "o-1".to_owned();
@@ -117,7 +117,7 @@ async fn the_courier_is_called_again_until_the_last_attempt() {
     assert_eq!(*shop.shipped.lock().unwrap(), ["o-1"]);
 }
 
-// ---- The app in memory: the store's clock is Tokio's, which `start_paused` lets jump ahead ----
+// ---- The app in memory: the store uses Tokio's clock, which `start_paused` lets jump ahead ----
 
 const BODY: &str = r#"{"id":"o-1","total_cents":995}"#;
 
@@ -167,13 +167,13 @@ async fn senders_try_again_when_the_store_is_down() {
     store.expect_accept().once().returning(move |_| Err(down()));
     let inbox = Inbox::new(Arc::new(store), InboxOptions::default());
     assert_eq!(deliver(&inbox, BODY).await, 503);
-    // The store is not asked about what is no order.
+    // The store is not called for an invalid order.
     assert_eq!(deliver(&inbox, "{}").await, 422);
 }
 
-// ---- A store of its own: a decorator, which all cases of the suite must find no fault with ----
+// ---- Its own store: a decorator, which must pass all cases of the conformance suite ----
 
-/// Counts what is accepted, for example for metrics.
+/// Counts accepted events, for example for metrics.
 struct Counting<S> {
     inner: S,
     accepted: AtomicUsize,

@@ -45,7 +45,8 @@ impl Peer for Queue {
     }
 
     async fn start(&self, aim: Aim, watch: Arc<Watch>) -> anyhow::Result<JoinHandle<()>> {
-        // A notification that comes while it fetches is lost on it until its heartbeat.
+        // A notification that arrives while the worker fetches is lost to it until its next
+        // heartbeat.
         let backend = self
             .storage
             .clone()

@@ -1,4 +1,4 @@
-//! graphile_worker, the Rust one. Settings as its documentation and its own benches have them.
+//! graphile_worker, the Rust crate, with the settings of its documentation and its own benches.
 
 use std::fmt;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ impl Peer for Queue {
 
     async fn open(_: &str, pool: &PgPool) -> anyhow::Result<Self> {
         WorkerUtils::new(pool.clone(), SCHEMA).migrate().await?;
-        // Makes the task known, as its first worker would.
+        // Registers the task, as its first worker would.
         WorkerOptions::default()
             .pg_pool(pool.clone())
             .schema(SCHEMA)

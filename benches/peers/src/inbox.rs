@@ -1,4 +1,4 @@
-//! The library itself, used in process.
+//! This library, called in process.
 
 use std::sync::Arc;
 use std::time::Duration;

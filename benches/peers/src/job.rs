@@ -1,4 +1,4 @@
-//! The job that every queue carries, and the notes that are taken of it.
+//! The job that every queue carries, and the record of the jobs that were handled.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,8 @@ impl Job {
     }
 }
 
-/// Counts the jobs whose handler has begun, and notes when those did that are picked up one by one.
+/// Counts the jobs whose handler has begun, and records the times of those that are enqueued one by
+/// one.
 #[derive(Debug, Default)]
 pub struct Watch {
     count: AtomicU64,
@@ -45,12 +46,12 @@ impl Watch {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// When each of the jobs began that were to be picked up.
+    /// Returns when the handler of each job that was enqueued one by one began.
     pub fn begun(&self) -> Vec<(u64, Instant)> {
         let begun = self.begun.lock().expect("nothing panics under the lock");
         begun.clone()
     }
 }
 
-/// The numbers of the jobs that are picked up one by one.
+/// The first number of the jobs that are enqueued one by one.
 pub const PICKUP_FROM: u64 = 1 << 32;

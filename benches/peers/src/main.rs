@@ -1,7 +1,8 @@
-//! One job through one queue: durable jobs, each enqueued by a call of its own from 64 callers;
-//! then drained by a handler that does nothing; then picked up one by one at a slow rate.
+//! Measures one queue with one kind of job: durable jobs are enqueued from 64 callers, each by its
+//! own call; then a handler that does nothing drains them; then jobs are enqueued one by one at a
+//! slow rate to measure the pick-up time.
 //!
-//! `peers QUEUE DATABASE_URL JOBS PICKUPS` prints what it measured as one line of JSON.
+//! `peers QUEUE DATABASE_URL JOBS PICKUPS` prints the result as one line of JSON.
 
 mod apalis_postgres_queue;
 mod graphile_worker_queue;
@@ -17,8 +18,8 @@ fn main() -> anyhow::Result<()> {
     let mut next = |what: &'static str| arguments.next().context(what);
     let queue = next("which queue?")?;
     let url = next("which database?")?;
-    let jobs = next("how many jobs?")?.parse()?;
-    let pickups = next("how many to pick up?")?.parse()?;
+    let jobs = next("the number of JOBS is missing")?.parse()?;
+    let pickups = next("the number of PICKUPS is missing")?.parse()?;
 
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -32,11 +33,11 @@ fn main() -> anyhow::Result<()> {
             "apalis-postgres" => {
                 measure::run::<apalis_postgres_queue::Queue>(&url, jobs, pickups).await
             }
-            other => bail!("there is no queue {other}"),
+            other => bail!("unknown queue {other}"),
         }
     })?;
     writeln!(std::io::stdout(), "{}", serde_json::to_string(&measured)?)?;
-    // Some of them leave tasks behind that hold connections.
+    // Some queues leave tasks behind that hold connections.
     runtime.shutdown_background();
     Ok(())
 }

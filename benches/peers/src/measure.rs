@@ -11,13 +11,13 @@ use tokio::time::{sleep, sleep_until};
 
 use crate::job::{Job, PICKUP_FROM, Watch};
 
-/// How many callers enqueue at a time; each may have a connection of its own.
+/// The number of concurrent callers that enqueue. Each may have its own connection.
 pub const CALLERS: u32 = 64;
 
 const PICKUPS_PER_SECOND: u32 = 50;
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What a worker is set up for.
+/// The property that a worker is configured for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aim {
     Throughput,
@@ -27,11 +27,11 @@ pub enum Aim {
 /// A queue.
 pub trait Peer: Sized + Send + Sync + 'static {
     const NAME: &'static str;
-    /// The crate it comes in.
+    /// The crate that contains the queue.
     const CRATE: &'static str;
-    /// What differs from the defaults.
+    /// The settings that differ from the defaults.
     const SETTINGS: &'static str;
-    /// Counts the jobs that are not finished.
+    /// The query that counts the unfinished jobs.
     const UNFINISHED: &'static str;
 
     type Sender: Send + 'static;
@@ -39,15 +39,15 @@ pub trait Peer: Sized + Send + Sync + 'static {
 
     /// Sets up an empty database. `pool` has a connection for every caller.
     fn open(url: &str, pool: &PgPool) -> impl Future<Output = anyhow::Result<Self>> + Send;
-    /// What a caller enqueues with.
+    /// Returns the handle with which a caller enqueues.
     fn sender(&self) -> Self::Sender;
     /// Returns when the job is durable.
     fn enqueue(
         sender: &mut Self::Sender,
         job: Job,
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
-    /// Starts to process, connected and set up when it returns; the handler calls
-    /// [`Watch::begin`], and no more.
+    /// Starts a worker that is connected and ready when this returns. Its handler only calls
+    /// [`Watch::begin`].
     fn start(
         &self,
         aim: Aim,
@@ -56,7 +56,7 @@ pub trait Peer: Sized + Send + Sync + 'static {
     fn stop(&self, worker: Self::Worker) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
-/// What was measured.
+/// The result of a measurement.
 #[derive(Debug, Serialize)]
 pub struct Measured {
     pub queue: &'static str,
@@ -64,10 +64,11 @@ pub struct Measured {
     pub settings: &'static str,
     pub enqueue_per_second: f64,
     pub drain_per_second: f64,
-    /// From the call that enqueues to the handler, in milliseconds.
+    /// The time from the call that enqueues to the start of the handler, in milliseconds.
     pub pickup_p50: f64,
     pub pickup_p99: f64,
-    /// From that call's return to the handler; zero where the handler was first.
+    /// The time from the return of that call to the start of the handler; zero if the handler
+    /// started first.
     pub after_enqueue_p50: f64,
     pub after_enqueue_p99: f64,
 }
@@ -84,7 +85,7 @@ pub async fn run<P: Peer>(url: &str, jobs: u64, pickups: u64) -> anyhow::Result<
     let durable: i64 = sqlx::query_scalar(P::UNFINISHED).fetch_one(&pool).await?;
     ensure!(
         durable == i64::try_from(jobs)?,
-        "{durable} of {jobs} jobs are there"
+        "{durable} of {jobs} jobs are in the database"
     );
     for statement in ["VACUUM (ANALYZE)", "CHECKPOINT"] {
         sqlx::raw_sql(statement).execute(&pool).await?;
@@ -123,7 +124,7 @@ async fn enqueue<P: Peer>(queue: &P, jobs: u64) -> anyhow::Result<f64> {
     Ok(jobs as f64 / start.elapsed().as_secs_f64())
 }
 
-/// From the start of a worker to the moment when nothing is unfinished in the database.
+/// Returns the time from the start of a worker until the database has no unfinished job.
 async fn drain<P: Peer>(queue: &P, pool: &PgPool, jobs: u64) -> anyhow::Result<f64> {
     let watch = Arc::new(Watch::default());
     let worker = queue.start(Aim::Throughput, Arc::clone(&watch)).await?;
@@ -209,11 +210,11 @@ fn percentile(durations: &mut [Duration], share: f64) -> f64 {
     duration.map_or(0.0, |duration| duration.as_secs_f64() * 1000.0)
 }
 
-/// Of a crate that this program was built with.
+/// Returns the version of a crate that this program was built with.
 fn version(name: &str) -> &'static str {
     let lock = include_str!("../Cargo.lock");
     let entry = lock.split_once(&format!("name = \"{name}\"\nversion = \""));
     entry
         .and_then(|(_, version)| version.split('"').next())
-        .unwrap_or("of unknown version")
+        .unwrap_or("unknown version")
 }

@@ -1,4 +1,4 @@
-//! An example under test: a process, and the lines it prints.
+//! Runs an example as a process under test, and reads the lines that it prints.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -8,11 +8,11 @@ use testkit::process::Lines;
 use testkit::wait::{PATIENCE, in_time};
 use tokio::process::Command;
 
-/// A running example. Dropped, it is killed.
+/// A running example, which is killed when it is dropped.
 pub(crate) struct Process {
     name: &'static str,
     process: testkit::process::Process,
-    /// What it prints. What it logs goes to the test's own standard error.
+    /// The lines on its standard output. Its log goes to the standard error of the test.
     lines: Lines,
 }
 
@@ -46,7 +46,7 @@ impl Process {
         }
     }
 
-    /// The rest of the next line, which must begin with `prefix`.
+    /// Returns the rest of the next line, which must begin with `prefix`.
     pub(crate) async fn line_after(&mut self, prefix: &str) -> String {
         let line = self.next_line(prefix).await;
         let rest = line.strip_prefix(prefix);
@@ -54,36 +54,36 @@ impl Process {
             .to_owned()
     }
 
-    /// The next line, where one like `expected` is waited for.
+    /// Waits for the next line; `expected` describes it in error messages.
     pub(crate) async fn next_line(&mut self, expected: &str) -> String {
         let what = format!("{} prints {expected:?}", self.name);
         let line = in_time(&what, self.lines.next()).await;
         line.unwrap_or_else(|| panic!("{} ended before it printed {expected:?}", self.name))
     }
 
-    /// The process's id.
+    /// Returns the id of the process.
     pub(crate) fn id(&self) -> i64 {
         let pid = self.process.pid().expect("it is running");
         i64::from(pid.as_raw_nonzero().get())
     }
 
-    /// Kills it, with no chance to clean up.
+    /// Kills the process without a chance to clean up.
     pub(crate) fn kill(self) {
         self.process.signal(Signal::KILL).expect("it is running");
     }
 
-    /// Presses Ctrl-C; what it says then.
+    /// Sends the signal of Ctrl-C, and returns the remaining output.
     pub(crate) async fn interrupt(self) -> Vec<String> {
         self.stop(Signal::INT).await
     }
 
-    /// Sends `signal`, on which it must end well; what it says then.
+    /// Sends `signal`, on which it must exit successfully, and returns the remaining output.
     pub(crate) async fn stop(self, signal: Signal) -> Vec<String> {
         self.process.signal(signal).expect("it is running");
         self.finish().await
     }
 
-    /// Waits until it ends well; what it has said since.
+    /// Waits until it exits successfully, and returns the remaining output.
     pub(crate) async fn finish(mut self) -> Vec<String> {
         let mut said = Vec::new();
         let what = format!("{} ends", self.name);
@@ -96,7 +96,7 @@ impl Process {
     }
 }
 
-/// `target/debug/examples/{name}`, from `target/debug/deps/run-…`.
+/// Returns `target/debug/examples/{name}`, derived from `target/debug/deps/run-…`.
 fn path(name: &str) -> PathBuf {
     let mut path = std::env::current_exe().expect("the test knows its path");
     path.pop();
