@@ -1,20 +1,20 @@
-//! Where a node is told to die.
+//! Failpoints: where a node is told to die.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A call to the store that a node does not survive: `accept.before:17`.
+/// A call to the store during which a node dies, such as `accept.before:17`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failpoint {
-    /// Which operation.
+    /// The operation.
     pub operation: Operation,
-    /// At which moment of it.
+    /// The moment of the operation.
     pub moment: Moment,
-    /// At the how manieth call of it, from 1.
+    /// The number of the call among those of the operation, from 1.
     pub nth: u32,
 }
 
-/// What is asked of the store.
+/// An operation of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
     /// `Store::accept`.
@@ -32,16 +32,16 @@ pub enum Operation {
 /// When the process dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Moment {
-    /// Before anything is sent.
+    /// Before the call is sent.
     Before,
-    /// While the store is at it.
+    /// While the store executes the call.
     Within,
-    /// Once the store has answered.
+    /// After the store has answered.
     After,
 }
 
 impl Operation {
-    /// All of them.
+    /// All operations.
     pub const ALL: [Self; 5] = [
         Self::Accept,
         Self::Claim,
@@ -62,7 +62,7 @@ impl Operation {
 }
 
 impl Moment {
-    /// All of them.
+    /// All moments.
     pub const ALL: [Self; 3] = [Self::Before, Self::Within, Self::After];
 
     const fn word(self) -> &'static str {

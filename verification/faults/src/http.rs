@@ -1,4 +1,4 @@
-//! An HTTP client that knows in which way it failed.
+//! An HTTP client that distinguishes how a request failed.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -6,33 +6,33 @@ use std::time::Duration;
 use testkit::http::{Connection, NoReply, Reply};
 use tokio::time::timeout;
 
-/// How long a connection may take to be made.
+/// The time-out of connecting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long an answer may take.
+/// The time-out of an answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(8);
 
-/// One connection.
+/// A connection to a node.
 #[derive(Debug)]
 pub(crate) struct Client {
     connection: Connection,
     answers: u32,
 }
 
-/// Why there is no answer; the server may have done what the request asked for nevertheless.
+/// Why there is no answer. The server may have executed the request nevertheless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// A connection that had been used before ended without a byte: any server may do that to a
+    /// A connection that had been used before ended without a byte. Any server may close a
     /// connection that it considers idle.
     ClosedWhileIdle,
-    /// The connection ended otherwise.
+    /// The connection ended in another way.
     Cut,
-    /// No answer came in time.
+    /// No answer arrived in time.
     Silent,
 }
 
 impl Client {
-    /// Connects; none where nobody listens.
+    /// Connects; returns `None` if nobody listens.
     pub(crate) async fn connect(addr: SocketAddr) -> Option<Self> {
         let connecting = timeout(CONNECT_LIMIT, Connection::connect(addr));
         Some(Self {
@@ -41,12 +41,14 @@ impl Client {
         })
     }
 
-    /// Whether the server has not closed it, as far as one can see without asking.
+    /// Returns whether the server has not closed the connection, as far as that is visible without
+    /// a request.
     pub(crate) fn is_open(&self) -> bool {
         self.connection.is_open()
     }
 
-    /// Sends a request and reads its answer. After a failure the connection is of no use.
+    /// Sends a request and reads its answer. After a failure the connection cannot be used any
+    /// more.
     pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<Reply, Failure> {
         match timeout(ANSWER_LIMIT, self.exchange(request)).await {
             Ok(Ok(reply)) => {
@@ -62,18 +64,18 @@ impl Client {
     }
 
     async fn exchange(&mut self, request: &[u8]) -> Result<Reply, NoReply> {
-        // A server that closes meanwhile may still have answered.
+        // A server that closes the connection meanwhile may still have answered.
         let _ = self.connection.send(request).await;
         self.connection.reply().await
     }
 }
 
-/// A request without a body.
+/// Makes a request without a body.
 pub(crate) fn get(path: &str) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").into_bytes()
 }
 
-/// A delivery.
+/// Makes the request of a delivery.
 pub(crate) fn post(body: &str) -> Vec<u8> {
     format!(
         "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: localhost\r\n\

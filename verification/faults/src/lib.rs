@@ -1,8 +1,8 @@
-//! The inbox attacked in real time: real processes, a real PostgreSQL, real faults.
+//! Tests the inbox in real time, with real processes, a real PostgreSQL and real faults.
 //!
-//! A run starts a database, nodes and senders, does something bad to them under load, and then
-//! holds three accounts against each other: what senders were told, what the database holds, and
-//! what handlers wrote into a ledger. `cargo run -p faults -- --help` says how.
+//! A run starts a database, nodes and senders, injects a fault under load, and then compares three
+//! records: what senders were told, what the database holds, and what handlers wrote into a ledger.
+//! `cargo run -p faults -- --help` explains the options.
 
 pub mod behaviour;
 mod book;

@@ -1,4 +1,4 @@
-//! A node under a supervisor that starts it again, as an operating system does.
+//! A node with a supervisor that restarts it, as an operating system does.
 
 use std::fs::File;
 use std::io::PipeReader;
@@ -20,27 +20,27 @@ use tokio::time::timeout;
 
 use crate::http::{Client, get};
 
-/// Before a process that ended is started again.
+/// The pause before a process that ended is started again.
 const RESTART_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long a node may take to be ready.
+/// The time-out until a node is ready.
 const READY_LIMIT: Duration = Duration::from_secs(40);
 
-/// How long a node may take to end, once told to.
+/// The time-out until a node has ended after it was told to.
 const STOP_LIMIT: Duration = Duration::from_secs(40);
 
 /// How to start a node.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NodeSetup {
     pub(crate) program: PathBuf,
-    /// Its environment.
+    /// The environment of the node.
     pub(crate) variables: Vec<(&'static str, String)>,
-    /// What is added for its first start alone.
+    /// Variables that are added for its first start only.
     pub(crate) at_first: Vec<(&'static str, String)>,
     pub(crate) log_sink: LogSink,
 }
 
-/// Where a node's standard error leads.
+/// Where a node's standard error goes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum LogSink {
     #[default]
@@ -49,16 +49,16 @@ pub(crate) enum LogSink {
     Closed,
     /// A pipe whose reader reads nothing.
     Stalled,
-    /// A disk without room.
+    /// A full disk.
     Full,
 }
 
-/// A node; killed on drop.
+/// A node, which is killed on drop.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) addr: SocketAddr,
-    /// Whether it takes deliveries.
+    /// Whether it accepts deliveries.
     pub(crate) accepts: bool,
     _port: Port,
     log: PathBuf,
@@ -77,12 +77,12 @@ struct Life {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Goal {
     Running,
-    /// Not to be started again when it ends.
+    /// The node must not be started again when its process ends.
     Stopped,
 }
 
 impl Node {
-    /// Starts one, which logs into `folder`, and does not wait for it.
+    /// Starts a node that logs into `folder`, and does not wait for it.
     pub(crate) fn start(name: &str, setup: NodeSetup, folder: &Path) -> anyhow::Result<Self> {
         let port = Port::reserve()?;
         let addr = port.addr();
@@ -114,7 +114,7 @@ impl Node {
         })
     }
 
-    /// Waits until it is ready.
+    /// Waits until the node is ready.
     pub(crate) async fn ready(&self) -> anyhow::Result<()> {
         let limit = Limit::of(READY_LIMIT);
         while !self.is_ready().await {
@@ -129,26 +129,26 @@ impl Node {
         self.readiness().await == Some(200)
     }
 
-    /// The status of its `/readyz`; none where it does not answer.
+    /// Returns the status of its `/readyz`, or `None` if it does not answer.
     pub(crate) async fn readiness(&self) -> Option<u16> {
         let mut client = Client::connect(self.addr).await?;
         Some(client.ask(&get("/readyz")).await.ok()?.status)
     }
 
-    /// Sends it a signal; where it is just being started again, nothing happens.
+    /// Sends a signal to the process. Has no effect while it is being restarted.
     pub(crate) fn signal(&self, signal: Signal) {
         if let Some(pid) = self.life.borrow().pid {
-            // It may just have ended by itself.
+            // The process may just have ended.
             let _ = kill_process(pid, signal);
         }
     }
 
-    /// How often it was started.
+    /// Returns how often it was started.
     pub(crate) fn starts(&self) -> usize {
         self.life.borrow().starts
     }
 
-    /// How it ended, each time.
+    /// Returns the exit status of each of its processes.
     pub(crate) fn ends(&self) -> Vec<ExitStatus> {
         self.life.borrow().ends.clone()
     }
@@ -163,7 +163,7 @@ impl Node {
         Ok(())
     }
 
-    /// Kills it with SIGKILL, for good, and waits for its end.
+    /// Kills it with SIGKILL without a restart, and waits for its end.
     pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
         self.end(Signal::KILL).await
     }
@@ -177,13 +177,13 @@ impl Node {
         }
     }
 
-    /// Stops it with SIGTERM, for good, and waits for its end.
+    /// Stops it with SIGTERM without a restart, and waits for its end.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         self.end(Signal::TERM).await?;
         let ends = self.ends();
         if let Some(last) = ends.last()
             && !last.success()
-            // It was told to stop before it could hear of it.
+            // The process was told to stop before it could handle signals.
             && last.signal() != Some(Signal::TERM.as_raw())
         {
             bail!("{} ended with {last}: {}", self.name, self.last_words());
@@ -191,12 +191,12 @@ impl Node {
         Ok(())
     }
 
-    /// The end of its log.
+    /// Returns the end of its log.
     pub(crate) fn last_words(&self) -> String {
         last_lines(&self.log, 8)
     }
 
-    /// All of its log.
+    /// Returns all of its log.
     pub(crate) fn log(&self) -> String {
         last_lines(&self.log, usize::MAX)
     }
@@ -204,7 +204,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // The process goes with the task that holds it.
+        // The process is killed when the task that holds it is dropped.
         self.supervisor.abort();
     }
 }
@@ -229,7 +229,8 @@ impl Supervisor {
                 life.starts += 1;
             });
             if *self.wanted.borrow() == Goal::Stopped {
-                // Told to stop between the look and the start: nobody has signalled this one.
+                // The node was told to stop between the check and the start, so nobody has
+                // signalled this process.
                 return Ok(());
             }
             let status = process.wait().await?;
@@ -238,7 +239,7 @@ impl Supervisor {
                 life.ends.push(status);
             });
             let stopped = self.wanted.wait_for(|goal| *goal == Goal::Stopped);
-            // Over at once where nobody wants it any more.
+            // This ends at once if the node must not be started again.
             let _ = timeout(RESTART_PAUSE, stopped).await;
         }
         Ok(())

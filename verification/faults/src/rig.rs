@@ -20,34 +20,34 @@ use crate::node::{LogSink, Node, NodeSetup};
 use crate::senders::{Mix, Senders, mixed};
 use crate::tools::{Tools, url_at};
 
-/// How long after acceptance events fall due.
+/// The time between acceptance and the due time of events.
 pub(crate) const DELAY: Duration = Duration::from_millis(200);
 
-/// How long a dead node's events wait for others, where a fault says nothing else.
+/// The default lease: how long a dead node's events wait before others take them over.
 pub(crate) const LEASE: Duration = Duration::from_millis(1_500);
 
-/// How many attempts an event has, where a fault says nothing else.
+/// The default number of attempts of an event.
 const MAX_ATTEMPTS: u32 = 10;
 
-/// How long after the fault all may take to be as it was before.
+/// The time limit for the recovery after the fault.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(60);
 
-/// What one run of a fault is given.
+/// The parameters of one run of a fault.
 #[derive(Clone, Debug)]
 pub struct Run {
     /// The programs.
     pub tools: Arc<Tools>,
     /// How long the load and the fault last.
     pub seconds: f64,
-    /// How many events are sent a second.
+    /// The number of events that are sent each second.
     pub rate: f64,
-    /// What the random choices follow from.
+    /// The seed of the random choices.
     pub seed: u64,
-    /// The server that is upgraded: of the release before, or else the current one.
+    /// The server that is upgraded: that of the previous release, or the current one.
     pub former_server: Option<PathBuf>,
 }
 
-/// What a fault attacks.
+/// The system under test.
 #[derive(Debug)]
 pub(crate) struct Rig {
     pub(crate) run: Run,
@@ -56,41 +56,42 @@ pub(crate) struct Rig {
     pub(crate) postgres: Postgres,
     pub(crate) book: Arc<Book>,
     pub(crate) ledger: PathBuf,
-    /// What else is worth to be told.
+    /// Other observations.
     pub(crate) notes: Vec<String>,
-    /// What must not be, as the fault itself has seen.
+    /// Violations that the fault itself has seen.
     pub(crate) violations: Vec<String>,
-    /// Events whose stored body the run itself changes, by the start of their keys.
+    /// Key prefixes of the events whose stored body the run itself changes.
     pub(crate) spoilt: Option<&'static str>,
-    /// How many attempts an event has.
+    /// The number of attempts of an event.
     pub(crate) max_attempts: u32,
-    /// How long a dead node's events wait for others.
+    /// How long a dead node's events wait before others take them over.
     pub(crate) lease: Duration,
-    /// How long a sender is kept waiting before it gets a 503.
+    /// How long a sender waits before it gets a 503.
     pub(crate) patience: Duration,
-    /// What is sent.
+    /// The behaviours of the events that are sent.
     pub(crate) mix: Mix,
-    /// Whether every event that is not told to fail has to be processed in its first attempt.
+    /// Whether every event that is not told to fail must be processed in its first attempt.
     pub(crate) spends_no_attempt: bool,
-    /// Whether handlers write down what they do, and do as keys say; those of `webhook-server` do not.
+    /// Whether handlers record what they do and behave as keys say; those of `webhook-server` do
+    /// not.
     pub(crate) keeps_ledger: bool,
-    /// Whether a run without violations would be a bad one.
+    /// Whether the run has to report a violation.
     pub(crate) expects_violations: bool,
     recovery: Duration,
     probes: u64,
     loads: u64,
-    /// How many nodes were started so far, those included that are gone.
+    /// The number of nodes that were started so far, including those that are gone.
     started: usize,
     pub(crate) folder: Folder,
 }
 
 impl Rig {
-    /// A database without nodes.
+    /// Starts a database without nodes.
     pub(crate) async fn new(run: &Run) -> anyhow::Result<Self> {
         Self::with_settings(run, &[]).await
     }
 
-    /// The same, with settings of PostgreSQL (`name=value`).
+    /// Does the same with settings of PostgreSQL (`name=value`).
     pub(crate) async fn with_settings(run: &Run, settings: &[&str]) -> anyhow::Result<Self> {
         let folder = run.tools.folder("run")?;
         let data = folder.path().join("data");
@@ -99,7 +100,7 @@ impl Rig {
         Ok(Self::on(run, folder, postgres))
     }
 
-    /// On a database that is there already, in `folder` or elsewhere.
+    /// Uses a database that is already running, in `folder` or elsewhere.
     pub(crate) fn on(run: &Run, folder: Folder, postgres: Postgres) -> Self {
         Self {
             run: run.clone(),
@@ -126,7 +127,7 @@ impl Rig {
         }
     }
 
-    /// A node on the database as it is reached at `port`.
+    /// Returns the setup of a node that reaches the database at `port`.
     pub(crate) fn setup_at(&self, port: u16) -> NodeSetup {
         let variables = vec![
             ("DATABASE_URL", url_at(port)),
@@ -153,7 +154,7 @@ impl Rig {
         }
     }
 
-    /// A node on the database.
+    /// Returns the setup of a node.
     pub(crate) fn setup(&self) -> NodeSetup {
         self.setup_at(self.postgres.port())
     }
@@ -167,7 +168,7 @@ impl Rig {
         Ok(())
     }
 
-    /// Starts so many nodes on the database, and waits until they are ready.
+    /// Starts `count` nodes, and waits until they are ready.
     pub(crate) async fn start_nodes(&mut self, count: usize) -> anyhow::Result<()> {
         for _ in 0..count {
             self.start(self.setup())?;
@@ -183,7 +184,7 @@ impl Rig {
         Ok(())
     }
 
-    /// Begins to send to the nodes that accept.
+    /// Starts to send to the nodes that accept.
     pub(crate) fn load(&mut self) -> Senders {
         let accepting = self.nodes.iter().filter(|node| node.accepts);
         let addrs = accepting.map(|node| node.addr).collect();
@@ -198,18 +199,18 @@ impl Rig {
         )
     }
 
-    /// Waits for this share of the time that a run's load lasts.
+    /// Waits for this share of the duration of a run's load.
     pub(crate) async fn during(&self, share: f64) {
         sleep(Duration::from_secs_f64(self.run.seconds * share)).await;
     }
 
-    /// Waits for about this share of it, to hit another moment each time.
+    /// Waits for about this share of it, with some variation to hit different moments.
     pub(crate) async fn about_during(&mut self, share: f64) {
         let share = share * self.random.random_range(0.6..1.4);
         self.during(share).await;
     }
 
-    /// Waits until so many events more are acknowledged.
+    /// Waits until `more` further events are acknowledged.
     pub(crate) async fn acknowledges(&self, more: usize) -> anyhow::Result<()> {
         let wanted = self.book.acknowledged() + more;
         let limit = Limit::of(RECOVERY_LIMIT);
@@ -221,8 +222,8 @@ impl Rig {
         Ok(())
     }
 
-    /// Whether a fault is to go on: until `end`, and until some delivery has been refused. One that
-    /// nobody notices is none.
+    /// Returns whether a fault must continue: until `end`, and until some delivery has been
+    /// refused. A fault that nobody notices tests nothing.
     pub(crate) fn goes_on(&self, end: Instant) -> anyhow::Result<bool> {
         let is_noticed = self.book.entries().unavailable > 0;
         let now = Instant::now();
@@ -242,7 +243,7 @@ impl Rig {
         Ok(())
     }
 
-    /// The ends of all logs.
+    /// Returns the ends of all logs.
     pub(crate) fn last_words(&self) -> String {
         let nodes = self.nodes.iter();
         let mut words: Vec<_> = nodes

@@ -1,4 +1,4 @@
-//! A second server that has all that the first one has.
+//! A standby server, which replicates the first one.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use testkit::wait::Limit;
 
 use crate::rig::Rig;
 
-/// How long it may take to follow, or to take over.
+/// The time-out of starting to replicate, and of the promotion.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Starts a standby of the rig's server. From then on a commit returns when both have it.
+/// Starts a standby of the rig's server. From then on a commit returns when both servers have it.
 pub(crate) async fn follow(rig: &Rig) -> anyhow::Result<Postgres> {
     let data = rig.folder.path().join("standby");
     let tools = &rig.run.tools;
@@ -50,7 +50,7 @@ pub(crate) async fn follow(rig: &Rig) -> anyhow::Result<Postgres> {
     }
 }
 
-/// Makes the standby the first server.
+/// Promotes the standby to the primary.
 pub(crate) async fn promote(standby: &Postgres) -> anyhow::Result<()> {
     let mut connection = standby.connect().await?;
     let promoted: bool = query_scalar("SELECT pg_promote(wait_seconds => 60)")
@@ -60,7 +60,7 @@ pub(crate) async fn promote(standby: &Postgres) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The standby's process that takes in what the first server writes.
+/// Returns the standby's process that receives the WAL.
 pub(crate) async fn receiver(standby: &Postgres) -> anyhow::Result<Pid> {
     let mut connection = standby.connect().await?;
     let pid: i32 = query_scalar("SELECT pid FROM pg_stat_wal_receiver")

@@ -8,30 +8,30 @@ use testkit::postgres::{Postgres, Programs};
 use testkit::process::run;
 use tokio::process::Command;
 
-/// The role of the nodes, to whom the database belongs.
+/// The role of the nodes, which owns the database.
 pub(crate) const APP: &str = "app";
 
 /// The database of the nodes.
 pub(crate) const DATABASE: &str = "inbox";
 
-/// All that is found, built or made once for all runs.
+/// What is found, built or created once for all runs.
 #[derive(Debug)]
 pub struct Tools {
     pub(crate) programs: Programs,
     pub(crate) node: PathBuf,
     pub(crate) server: PathBuf,
-    /// Where folders are made.
+    /// The folder in which the folders of runs are created.
     place: PathBuf,
     template: Folder,
 }
 
 impl Tools {
-    /// Finds PostgreSQL, or installs it, and makes a cluster; `node` and `server` are the programs
-    /// `faults-node` and `faults-server`, and all that is written goes to `place`.
+    /// Finds PostgreSQL, or installs it, and creates a cluster. `node` and `server` are the
+    /// programs `faults-node` and `faults-server`, and all files are written to `place`.
     ///
     /// # Errors
     ///
-    /// When something of it cannot be had.
+    /// Returns an error if one of these steps fails.
     pub async fn prepare(node: PathBuf, server: PathBuf, place: PathBuf) -> anyhow::Result<Self> {
         let programs = Programs::find().await?;
         let template = Folder::create(&place, "faults-template", programs.owner())?;
@@ -46,7 +46,7 @@ impl Tools {
         Ok(tools)
     }
 
-    /// A folder that PostgreSQL may write to.
+    /// Returns a folder that PostgreSQL may write to.
     pub(crate) fn folder(&self, purpose: &str) -> io::Result<Folder> {
         Folder::create(
             &self.place,
@@ -64,7 +64,7 @@ impl Tools {
             min_wal_size = 8MB
             max_wal_size = 512MB
         ";
-        // Small segments, as some runs have small disks.
+        // The segments are small because some runs have small disks.
         let arguments = ["--auth=trust", "--wal-segsize=1"];
         self.programs
             .make_cluster(&data, &arguments, settings)
@@ -81,7 +81,7 @@ impl Tools {
                 .await?;
         }
         drop(maintenance);
-        // Nothing here keeps an effect from happening twice.
+        // The table has no constraint that prevents a second effect.
         postgres
             .execute(
                 "CREATE TABLE public.effects (event bigint NOT NULL, fence bigint NOT NULL);
@@ -91,13 +91,13 @@ impl Tools {
         postgres.stop().await
     }
 
-    /// A copy of the cluster, ready to be started, in a folder that is not there yet.
+    /// Returns a copy of the cluster, ready to be started, in a new folder.
     pub(crate) async fn copy_cluster(&self, data: &Path) -> anyhow::Result<()> {
         let source = self.template.path().join("data");
         run(Command::new("cp").arg("-a").arg(source).arg(data)).await
     }
 
-    /// Starts a server on the cluster `data` with these further settings (`name=value`).
+    /// Starts a server on the cluster `data` with these additional settings (`name=value`).
     pub(crate) async fn start_postgres(
         &self,
         data: &Path,
@@ -107,13 +107,12 @@ impl Tools {
     }
 }
 
-/// The URL of the nodes' database for the nodes' role, on the server at `port`, or on what stands
-/// before it.
+/// Returns the URL of the nodes' database for the nodes' role, with the server or proxy at `port`.
 pub(crate) fn url_at(port: u16) -> String {
     url_of(APP, port)
 }
 
-/// The same for another role.
+/// Returns the same URL for another role.
 pub(crate) fn url_of(role: &str, port: u16) -> String {
     format!("postgres://{role}@127.0.0.1:{port}/{DATABASE}?sslmode=disable")
 }

@@ -1,4 +1,4 @@
-//! How a run ends: all is as it was before, and adds up.
+//! The end of a run: waits for recovery and compares the records.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::stored;
 
 use super::{DELAY, RECOVERY_LIMIT, Rig};
 
-/// How long after the load all may take to be settled.
+/// The time limit after the load until every event is settled.
 const DRAIN_LIMIT: Duration = Duration::from_secs(90);
 
 impl Rig {
-    /// The fault is over: measures how long it takes until every node has accepted a new event, and
+    /// Ends the fault: measures how long it takes until every node has accepted a new event, and
     /// all of these are processed.
     pub(crate) async fn healed(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
@@ -57,11 +57,11 @@ impl Rig {
         Ok(())
     }
 
-    /// Complains where senders noticed more than connections closed while idle.
+    /// Adds a violation if senders noticed more than connections that were closed while idle.
     pub(crate) fn must_not_be_noticed(&mut self) {
         let entries = self.book.entries();
         let (unavailable, unanswered) = (entries.unavailable, entries.unanswered);
-        // A connection that looked idle was not, if what was sent over it has been accepted.
+        // A connection was not idle if a delivery that was sent over it has been accepted.
         let swallowed = entries.sent.values();
         let swallowed = swallowed.filter(|it| it.accepted == 0 && it.duplicates > 0);
         let swallowed = swallowed.count();
@@ -77,7 +77,7 @@ impl Rig {
         }
     }
 
-    /// Ends the load, waits until all is settled, stops the nodes and reconciles.
+    /// Ends the load, waits until all events are settled, stops the nodes and compares the records.
     pub(crate) async fn finish(mut self, load: Senders) -> anyhow::Result<Tally> {
         load.finish().await?;
         let drained = self.drained().await;
@@ -123,7 +123,7 @@ impl Rig {
             tally.violations.push(stray);
         }
         for node in &self.nodes {
-            // A handler's panic is caught and logged by design; any other is a bug.
+            // A handler's panic is caught and logged by design; any other panic is a bug.
             let panicked = node
                 .log()
                 .lines()

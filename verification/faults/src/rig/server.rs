@@ -1,4 +1,4 @@
-//! The server itself, where it is to refuse something.
+//! Runs `webhook-server` where it must refuse to start.
 
 use std::process::Stdio;
 
@@ -10,7 +10,7 @@ use crate::tools::url_at;
 
 use super::{RECOVERY_LIMIT, Rig};
 
-/// How a process ended.
+/// The exit of a process.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -18,7 +18,7 @@ pub(crate) struct Ended {
 }
 
 impl Rig {
-    /// Runs `webhook-server` with this environment more, to its end.
+    /// Runs `webhook-server` to its end, with this additional environment.
     pub(crate) async fn server(
         &self,
         arguments: &[&str],
@@ -35,7 +35,7 @@ impl Rig {
         })
     }
 
-    /// `webhook-server` on the database.
+    /// Returns the command of `webhook-server` on the database.
     pub(crate) fn server_command(&self, arguments: &[&str]) -> Command {
         let mut server = Command::new(&self.run.tools.server);
         server
@@ -50,7 +50,7 @@ impl Rig {
         server
     }
 
-    /// Complains unless a server ended with an error that says `words`.
+    /// Adds a violation unless a server ended with an error that contains `words`.
     pub(crate) fn must_refuse(&mut self, ended: &Ended, words: &str) {
         if ended.code != Some(1) || !ended.log.contains(words) {
             let log = ended.log.trim();
