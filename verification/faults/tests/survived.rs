@@ -1,8 +1,8 @@
-//! Faults once each, at the smallest size. `cargo run -p faults` runs them at any size.
+//! Runs each fault once, at the smallest size. `cargo run -p faults` runs them at any size.
 //!
-//! Every fault of the list is a test here. One that seconds or an ordinary machine cannot show is
-//! ignored, with the reason. One that this machine cannot do (it may not mount a disk, say) fails;
-//! where `FAULTS_SKIP_UNSUPPORTED` is set it is ignored, with the reason.
+//! Every fault of the list is a test here. A fault that needs a long run or an unusual machine is
+//! ignored, with the reason. A fault that this machine cannot run (because it may not mount a disk,
+//! for example) fails, or is ignored with the reason if `FAULTS_SKIP_UNSUPPORTED` is set.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -14,10 +14,10 @@ use testkit::folder::parent_in_memory;
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
-/// Set where a fault that this machine cannot do is no failure of the test.
+/// If it is set, tests of faults that this machine cannot run are ignored instead of failing.
 const SKIP: &str = "FAULTS_SKIP_UNSUPPORTED";
 
-/// Prepared by the first test that runs, and shared by all.
+/// The first test that runs prepares them for all.
 type SharedTools = Arc<OnceCell<Arc<Tools>>>;
 
 fn main() -> ExitCode {
@@ -34,7 +34,7 @@ fn main() -> ExitCode {
         lost_events_are_noticed(&shared)
     }));
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
-    // The folder of the tools goes with them.
+    // Dropping the tools deletes their folder.
     drop(tools);
     conclusion.exit_code()
 }
@@ -56,7 +56,7 @@ fn survives(fault: &Fault, tools: &SharedTools) -> Result<Completion, Failed> {
     }
 }
 
-/// A node that acknowledges events and does not keep them is found out.
+/// A node that acknowledges events without storing them must be detected.
 fn lost_events_are_noticed(tools: &SharedTools) -> Result<(), Failed> {
     let tally = run(&LIES, tools)?;
     let lost = tally.violations.iter().filter(|it| it.starts_with("LOST"));

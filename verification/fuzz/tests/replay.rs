@@ -1,4 +1,5 @@
-//! Replays the corpora, and mutations of them: always the same, and for seconds only.
+//! Replays the corpora and mutations of their inputs. The mutations are always the same, and take
+//! only seconds.
 
 #[path = "replay/mutation.rs"]
 mod mutation;
@@ -7,7 +8,7 @@ use std::panic::catch_unwind;
 
 use mutation::Mutator;
 
-/// Another seed gives other mutations; the long search is libFuzzer's.
+/// Another seed would give other mutations. The long search is that of libFuzzer.
 const SEED: u64 = 4;
 
 #[test]
@@ -45,7 +46,7 @@ fn database_url() {
     run("database_url", fuzz::database_url, 3_000);
 }
 
-/// Runs `target` on every input of its corpus, and on as many mutations.
+/// Runs `target` on every input of its corpus, and on `mutations` mutations of them.
 fn run(name: &str, target: fn(&[u8]), mutations: usize) {
     let inputs = fuzz::corpus::inputs(name).expect("the corpus can be read");
     assert!(!inputs.is_empty(), "there is no corpus of {name}");
