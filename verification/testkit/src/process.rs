@@ -182,11 +182,6 @@ impl Lines {
         self.lines.recv().await
     }
 
-    /// The next line, for a thread that may block; none once all of the pipe's writers are gone.
-    pub fn block_next(&mut self) -> Option<String> {
-        self.lines.blocking_recv()
-    }
-
     /// Blocks until all lines are inspected: until all of the pipe's writers are gone.
     pub fn inspected(&mut self) {
         if let Some(reading) = self.reading.take() {

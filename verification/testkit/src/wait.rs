@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::future::Future;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
@@ -38,29 +37,13 @@ impl Limit {
     ///
     /// When the limit is reached: with what `missing` says.
     pub async fn pause<M: Display>(&self, missing: impl FnOnce() -> M) -> anyhow::Result<()> {
-        self.check(missing)?;
-        tokio::time::sleep(PAUSE).await;
-        Ok(())
-    }
-
-    /// The same for a thread that may block.
-    ///
-    /// # Errors
-    ///
-    /// As [`pause`](Self::pause).
-    pub fn pause_thread<M: Display>(&self, missing: impl FnOnce() -> M) -> anyhow::Result<()> {
-        self.check(missing)?;
-        thread::sleep(PAUSE);
-        Ok(())
-    }
-
-    fn check<M: Display>(&self, missing: impl FnOnce() -> M) -> anyhow::Result<()> {
         ensure!(
             !self.is_reached(),
             "not within {:?}: {}",
             self.length,
             missing()
         );
+        tokio::time::sleep(PAUSE).await;
         Ok(())
     }
 
@@ -82,19 +65,6 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
         }
     })
     .await;
-}
-
-/// Blocks until `holds` does.
-///
-/// # Panics
-///
-/// When it does not within [`PATIENCE`]: with `what`.
-pub fn block_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let limit = Limit::of(PATIENCE);
-    while !holds() {
-        let paused = limit.pause_thread(|| what);
-        paused.unwrap_or_else(|error| panic!("{error}"));
-    }
 }
 
 /// Waits for `future`.
