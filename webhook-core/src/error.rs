@@ -108,6 +108,29 @@ impl Error {
     }
 }
 
+/// Returns the messages of an error and of its causes, from the error itself to the first cause:
+/// `error: cause: cause of the cause`. A cause that the text before ends with is not repeated.
+///
+/// ```
+/// use webhook_core::{StoreError, with_causes};
+///
+/// let error = StoreError::unavailable(std::io::Error::other("connection refused"));
+/// assert_eq!(with_causes(&error), "store unavailable: connection refused");
+/// ```
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use std::error::Error as _;

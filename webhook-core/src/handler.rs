@@ -1,7 +1,7 @@
 //! [`Handler`]: the code of an app that processes events.
 
 use std::error::Error;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::future::Future;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use crate::error::with_causes;
 use crate::event::{EventId, Key, Kind};
 use crate::headers::Headers;
 use crate::inbox::Inbox;
@@ -430,13 +431,7 @@ impl fmt::Debug for HandlerError {
 impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for HandlerError {
     fn from(error: E) -> Self {
         let error: Arc<dyn Error + Send + Sync> = Arc::from(error.into());
-        let mut reason = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            // Writing to a string does not fail.
-            let _ = write!(reason, ": {cause}");
-            source = cause.source();
-        }
+        let reason = with_causes(&*error);
         Self {
             source: Some(error),
             ..Self::retry(reason)

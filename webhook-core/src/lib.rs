@@ -432,7 +432,7 @@ pub use admin::{
     Prune, Requeued, RunningLeases, SettledCounts, TerminalState,
 };
 pub use backoff::Backoff;
-pub use error::{Error, ErrorKind, Source, StoreError};
+pub use error::{Error, ErrorKind, Source, StoreError, with_causes};
 pub use event::{
     Envelope, EventId, EventRecord, EventRef, EventSummary, Fingerprint, InvalidName, Key, Kind,
     MAX_KEY_BYTES, MAX_KIND_BYTES, State,

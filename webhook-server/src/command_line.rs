@@ -110,7 +110,7 @@ impl CommandLine {
             _ => Needs::All,
         };
         let environment = environment(needs)
-            .map_err(|error| command.error(ErrorKind::Io, crate::with_causes(&error)))?;
+            .map_err(|error| command.error(ErrorKind::Io, webhook_core::with_causes(&error)))?;
         // The last of several flags wins, so those of the environment come first.
         let program = args.iter().take(1).cloned();
         let rest = args.iter().skip(1).cloned();

@@ -45,7 +45,7 @@ pub use command_line::{CommandLine, Task};
 pub use commands::{CommandError, OperatorCommand};
 pub use handler::LogTransaction;
 pub use healthcheck::{Unhealthy, healthcheck};
-pub use logging::{LogError, dropped_log_lines, flush_log, start as start_logging, with_causes};
+pub use logging::{LogError, dropped_log_lines, flush_log, start as start_logging};
 pub use program::main;
 pub use run::{RunError, run};
 pub use server::{Server, StartError};

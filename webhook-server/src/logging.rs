@@ -20,6 +20,7 @@ use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use webhook_core::with_causes;
 
 use crate::config::{LogFilter, LogFormat};
 use queue::{Dropped, MAX_QUEUED_BYTES, Queue};
@@ -125,19 +126,4 @@ fn report(format: LogFormat, Dropped { lines, since }: Dropped) -> String {
 /// [`with_causes`], with control and invisible characters escaped for a terminal.
 pub(crate) fn printable(error: &dyn Error) -> String {
     escaped(&with_causes(error)).into_owned()
-}
-
-/// `error: cause: cause of the cause`, without causes whose text the error ends with already.
-pub fn with_causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }

@@ -7,9 +7,9 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
+use webhook_core::with_causes;
 use webhook_server::CommandLine;
 use webhook_server::config::Config;
-use webhook_server::with_causes;
 
 use known::{MAX_SECONDS, SETTINGS, Setting, is_good};
 

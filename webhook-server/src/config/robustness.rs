@@ -5,7 +5,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::env_file::{self, Strictness};
 use super::{pem, text};
-use crate::with_causes;
+use webhook_core::with_causes;
 
 /// The pieces of the inputs. `hunter2` stands for a secret.
 const PIECES: [&str; 30] = [

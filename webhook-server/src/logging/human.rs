@@ -7,10 +7,10 @@ use tracing::field::{Field, Visit};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
+use webhook_core::with_causes;
 
 use super::escape::{escaped, is_plain};
 use super::value::text_of;
-use super::with_causes;
 
 /// Formats fields. Values that contain blanks, `=` or quotation marks are quoted.
 pub(super) struct Fields;

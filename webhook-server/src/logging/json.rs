@@ -12,10 +12,10 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+use webhook_core::with_causes;
 
 use super::escape::is_plain;
 use super::value::text_of;
-use super::with_causes;
 
 /// Formats an event as one object per line: `timestamp`, `level`, `target`, then the fields of the event,
 /// including `message`. In contrast to the format of tracing-subscriber, it has the causes of errors, and

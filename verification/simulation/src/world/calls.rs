@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use tokio::sync::oneshot;
-use webhook_core::{Scheduler, Store, StoreError};
+use webhook_core::{Scheduler, Store, StoreError, with_causes};
 
 use super::{Moment, World};
 use crate::history::{Answer, Call, CallId, Fact, Life, Part, Verb};
@@ -228,7 +228,7 @@ impl World {
         }
         self.history.write(Fact::Replied {
             call: id.clone(),
-            reply: told.clone().map_err(|error| words(&error)),
+            reply: told.clone().map_err(|error| with_causes(&error)),
         });
         // It is open: this was checked above.
         let _ = reply.send(told);
@@ -259,15 +259,4 @@ impl World {
 
 fn broken(why: &'static str) -> StoreError {
     StoreError::unavailable(io::Error::other(why))
-}
-
-/// An error with its causes.
-pub(super) fn words(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        words = format!("{words}: {cause}");
-        source = cause.source();
-    }
-    words
 }

@@ -5,10 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use webhook_core::{Envelope, EventRef, Key};
+use webhook_core::{Envelope, EventRef, Key, with_causes};
 
 use super::World;
-use super::calls::words;
 use crate::dice::Dice;
 use crate::history::{Fact, Life};
 use crate::payload::{Alpha, Beta, UNREADABLE, envelope, kinds};
@@ -118,7 +117,7 @@ impl World {
         let answers = Arc::clone(&self.senders.told);
         let task = tokio::spawn(async move {
             let told = inbox.accept_after(envelope, delay).await;
-            let told = told.map_err(|error| words(&error));
+            let told = told.map_err(|error| with_causes(&error));
             let success = told.is_ok();
             history.write(Fact::Told {
                 delivery: number,
@@ -205,7 +204,7 @@ impl World {
             } else {
                 inbox.find::<Beta>(&event.key).await
             };
-            let read = found.map_err(|error| words(&error));
+            let read = found.map_err(|error| with_causes(&error));
             history.write(Fact::Read { event, asked, read });
         });
     }
