@@ -154,7 +154,7 @@ pub struct Config {
 
     /// Whether a redelivery with the same content requeues a FAILED transaction
     #[arg(long, env, value_name = "BOOL", action = ArgAction::Set, default_value = "false", value_parser = values::boolean)]
-    pub revive_failed: bool,
+    pub requeue_failed_on_redelivery: bool,
 
     /// Delete PROCESSED and FAILED transactions after this many days, checked every minute. Default:
     /// never
@@ -185,7 +185,7 @@ pub struct Config {
 
     /// Most such statements at the same time; each one uses a connection
     #[arg(long, env, value_name = "COUNT", default_value = "1", value_parser = values::count)]
-    pub max_flushes: usize,
+    pub max_concurrent_flushes: usize,
 
     /// Longest body; longer ones get 413
     #[arg(long, env, value_name = "BYTES", default_value = "1048576", value_parser = values::count)]
@@ -317,7 +317,7 @@ impl Config {
     pub fn inbox_options(&self) -> InboxOptions {
         InboxOptions::default()
             .with_delay(self.processing_delay_seconds)
-            .with_on_failed(if self.revive_failed {
+            .with_on_failed(if self.requeue_failed_on_redelivery {
                 OnFailed::Requeue
             } else {
                 OnFailed::Keep
@@ -325,7 +325,7 @@ impl Config {
             .with_max_queued(self.max_queued)
             .with_max_queued_bytes(self.max_queued_bytes)
             .with_max_batch(self.max_batch)
-            .with_max_concurrent_flushes(self.max_flushes)
+            .with_max_concurrent_flushes(self.max_concurrent_flushes)
             .with_accept_timeout(self.accept_timeout_seconds)
     }
 

@@ -141,7 +141,7 @@ fn check_bounds(config: &Config) {
         config.max_queued,
         config.max_queued_bytes,
         config.max_batch,
-        config.max_flushes,
+        config.max_concurrent_flushes,
         config.max_body_bytes,
         config.max_connections,
     ] {

@@ -497,11 +497,11 @@ async fn server_with_retention_deletes_old_events() {
 async fn redelivery_requeues_a_failed_transaction_if_configured() {
     let inbox = Inbox::open().await;
     inbox.settled("bad", [failed("broken")]).await;
-    for (revive, status, left) in [
+    for (requeue, status, left) in [
         ("false", "DUPLICATE", "FAILED"),
         ("true", "ACCEPTED", "PROCESSED"),
     ] {
-        let flag = format!("--revive-failed={revive}");
+        let flag = format!("--requeue-failed-on-redelivery={requeue}");
         let args = [flag.as_str(), "--processing-delay-seconds=0"];
         let mut server = server_on(inbox.database.url(), &args).start();
         let addr = server.listens().await;

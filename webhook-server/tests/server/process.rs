@@ -27,7 +27,7 @@ async fn help_explains_every_option_with_its_variable_and_default() {
         ("MEMORY_MAX_BYTES", Some("268435456")),
         ("MAX_ATTEMPTS", Some("25")),
         ("WORKER_CONCURRENCY", Some("256")),
-        ("REVIVE_FAILED", Some("false")),
+        ("REQUEUE_FAILED_ON_REDELIVERY", Some("false")),
         ("ACCEPT_TIMEOUT_SECONDS", Some("3")),
         ("MAX_QUEUED", Some("8192")),
         ("MAX_QUEUED_BYTES", Some("67108864")),

@@ -87,7 +87,7 @@ pub(crate) struct Options {
     pub(crate) server_env: Vec<(String, String)>,
 
     /// Compare webhook-servers with each other; give it at least twice. Each is settings
-    /// (MAX_FLUSHES=2), a program (target/release/webhook-server), or a program and settings with
+    /// (MAX_CONCURRENT_FLUSHES=2), a program (target/release/webhook-server), or a program and settings with
     /// commas between them
     #[arg(long = "variant", value_name = "[FILE,]NAME=VALUE,…")]
     pub(crate) variants: Vec<Variant>,

@@ -44,7 +44,7 @@ pub(super) fn is_good(name: &str, value: &str) -> Option<bool> {
             // On other addresses, authentication has to be configured as well.
             it.ip().is_loopback()
         }),
-        "REVIVE_FAILED" | "INSECURE" => {
+        "REQUEUE_FAILED_ON_REDELIVERY" | "INSECURE" => {
             is_one_of(&["true", "yes", "on", "1", "false", "no", "off", "0"])
         }
         "PROCESSING_STALE_TIMEOUT_SECONDS" => within(1.0, most),
@@ -60,8 +60,14 @@ pub(super) fn is_good(name: &str, value: &str) -> Option<bool> {
             .parse::<u32>()
             .is_ok_and(|it| (1..262_144).contains(&it)),
         "MAX_ATTEMPTS" => value.parse::<u32>().is_ok_and(|it| it > 0),
-        "MEMORY_CAPACITY" | "MEMORY_MAX_BYTES" | "WORKER_CONCURRENCY" | "MAX_QUEUED"
-        | "MAX_QUEUED_BYTES" | "MAX_BATCH" | "MAX_FLUSHES" | "MAX_BODY_BYTES"
+        "MEMORY_CAPACITY"
+        | "MEMORY_MAX_BYTES"
+        | "WORKER_CONCURRENCY"
+        | "MAX_QUEUED"
+        | "MAX_QUEUED_BYTES"
+        | "MAX_BATCH"
+        | "MAX_CONCURRENT_FLUSHES"
+        | "MAX_BODY_BYTES"
         | "MAX_CONNECTIONS" => value.parse::<usize>().is_ok_and(|it| it > 0),
         // Values of words are not trimmed; filters have a grammar of their own; some values need
         // another variable beside them.

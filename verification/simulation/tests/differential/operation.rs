@@ -43,7 +43,7 @@ pub(crate) struct Delivery {
     pub(crate) name: Name,
     pub(crate) content: u8,
     pub(crate) delay: Length,
-    pub(crate) revives: bool,
+    pub(crate) requeues: bool,
 }
 
 /// A kind and a key.
@@ -102,12 +102,12 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 fn delivery() -> impl Strategy<Value = Delivery> {
-    (name(), 0..3_u8, length(), any::<bool>()).prop_map(|(name, content, delay, revives)| {
+    (name(), 0..3_u8, length(), any::<bool>()).prop_map(|(name, content, delay, requeues)| {
         Delivery {
             name,
             content,
             delay,
-            revives,
+            requeues,
         }
     })
 }

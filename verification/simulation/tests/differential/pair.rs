@@ -65,10 +65,10 @@ impl<'a, B: Backend> Pair<'a, B> {
                 if events.len() > 1 {
                     // PostgreSQL requeues a batch's failed events after it inserted the new ones,
                     // in another statement: their order is its own.
-                    let revived = events
+                    let requeued = events
                         .iter_mut()
                         .filter(|it| it.on_failed != OnFailed::Keep);
-                    revived.for_each(|it| it.delay = HOUR);
+                    requeued.for_each(|it| it.delay = HOUR);
                 }
                 both(memory.accept(&events).await, other.accept(&events).await)
             }
@@ -260,7 +260,7 @@ impl<'a, B: Backend> Pair<'a, B> {
             ),
             length(delivery.delay, place),
         )
-        .with_on_failed(match delivery.revives {
+        .with_on_failed(match delivery.requeues {
             true => OnFailed::Requeue,
             false => OnFailed::Keep,
         })

@@ -12,7 +12,7 @@ use crate::report::Section;
 
 /// One commit per request, and as many of them at a time as PostgreSQL can put into one fsync by
 /// itself.
-const BATCHING_OFF: &str = "MAX_BATCH=1,MAX_FLUSHES=64,DATABASE_POOL_SIZE=64";
+const BATCHING_OFF: &str = "MAX_BATCH=1,MAX_CONCURRENT_FLUSHES=64,DATABASE_POOL_SIZE=64";
 
 pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
     let parked = bench.scale.parked;
