@@ -111,7 +111,7 @@
 //! # }
 //! ```
 //!
-//! Read a record back with [`Inbox::find`]. A queue consumer waits for room instead of being answered
+//! Read a record back with [`Inbox::find`]. A consumer of a queue can wait for room instead of getting
 //! [`Error::Overloaded`]: see [`Inbox::reserve`] and [`Inbox::accept_all`].
 //!
 //! # Payloads
@@ -198,8 +198,8 @@
 //!
 //! # Events that follow
 //!
-//! A handler finds the pipeline's inbox in its event. A payload that serde can write can be accepted as it
-//! is:
+//! A handler finds the pipeline's inbox in its event. A payload that implements `serde::Serialize` can be
+//! accepted directly:
 //!
 //! ```
 //! use std::time::Duration;
@@ -356,7 +356,7 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The feature `mocks` has mocks of a backend that fails.
+//! With the feature `mocks`, a test can use a backend whose calls fail.
 //!
 //! # Operating
 //!

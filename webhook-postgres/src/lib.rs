@@ -46,11 +46,12 @@
 //!
 //! # Schema and rights
 //!
-//! [`PgStore::migrate`] makes the schema, or brings it up to date; no other call does. It is named `webhook`,
-//! unless [`PgOptions::schema`] names another one, so that a database may have several inboxes. The role that
-//! migrates needs `CREATE` on the database; roles that serve need `USAGE` on the schema and rights on its
-//! tables. An app that adds views or tables of its own to the schema makes them by a [`MigrationLine`]. The
-//! view `inbox` in the schema shows every event of every kind to those who read with SQL.
+//! [`PgStore::migrate`] makes the schema, or brings it up to date; no other call does. The schema is named
+//! `webhook`, unless [`PgOptions::schema`] names another one, so that a database may have several inboxes.
+//! The role that migrates needs `CREATE` on the database; roles that serve need `USAGE` on the schema and
+//! rights on its tables. An app that adds views or tables of its own to the schema makes them by a
+//! [`MigrationLine`]. The view `inbox` in the schema shows every event of every kind to those who read with
+//! SQL.
 //!
 //! # Accepting in the app's transaction
 //!
