@@ -17,11 +17,8 @@ use crate::process::Watched;
 use crate::progress::Progress;
 use crate::recording::{Answers, Recording};
 use crate::report::{Report, Run, Section};
-use crate::request::{Choice, Keys};
+use crate::request::{BODY_BYTES, Choice, Keys};
 use crate::server::{Programs, Server, Settings, Variant};
-
-/// The body of a typical event.
-pub(crate) const BODY_BYTES: usize = 300;
 
 /// The least number of events that a worker must process in a second.
 const SLOWEST_PER_SECOND: u64 = 500;
@@ -187,7 +184,10 @@ impl Bench {
                     }
                     Party::Inserts { database, clients } => {
                         let seconds = self.scale.measure / self.scale.turns;
-                        pgbench::measure(self, database, name, *clients, seconds).await?
+                        let watched = self.watched(&[]);
+                        let (progress, clients) = (&self.progress, *clients);
+                        pgbench::measure(progress, &watched, database, name, clients, seconds)
+                            .await?
                     }
                 };
                 section.add(run);

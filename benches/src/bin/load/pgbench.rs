@@ -9,12 +9,12 @@ use anyhow::{Context as _, ensure};
 use testkit::tools::find_or_install;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
-use crate::bench::{BODY_BYTES, Bench};
 use crate::database::Database;
-use crate::process::{self, Share};
+use crate::process::{self, Share, Watched};
+use crate::progress::Progress;
 use crate::recording::Point;
 use crate::report::Run;
-use crate::request;
+use crate::request::{self, BODY_BYTES};
 
 /// The minimum of an inbox without batches: one table, one index that decides which keys are new,
 /// and one that finds due events.
@@ -54,14 +54,14 @@ pub(crate) async fn prepare(database: &Database) -> anyhow::Result<()> {
 
 /// Inserts single rows over `clients` connections.
 pub(crate) async fn measure(
-    bench: &Bench,
+    progress: &Progress,
+    watched: &Watched,
     database: &Database,
     name: &str,
     clients: usize,
     seconds: Duration,
 ) -> anyhow::Result<Run> {
-    bench.progress.begin(name, 1);
-    let watched = bench.watched(&[]);
+    progress.begin(name, 1);
     let before = watched.usage();
     let children = process::ended_children_seconds();
     let inserted = insert(database, clients, seconds).await?;

@@ -2,6 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// The length of the body of a typical event.
+pub(crate) const BODY_BYTES: usize = 300;
+
 /// Hands out the keys of one database.
 ///
 /// Keys are random, as the ids of real senders are, so that the cost of random inserts into the

@@ -12,9 +12,9 @@ use webhook_core::{Accepted, Envelope, Event, HandlerError, Headers, InboxOption
 use webhook_memory::{MemoryOptions, MemoryStore};
 use webhook_server::transaction::Transaction;
 
-use crate::bench::{BODY_BYTES, Bench};
+use crate::bench::Bench;
 use crate::report::{Run, Section};
-use crate::request;
+use crate::request::{self, BODY_BYTES};
 
 const CALLERS: usize = 256;
 

@@ -1,7 +1,8 @@
 //! Bodies of several sizes.
 
-use crate::bench::{BODY_BYTES, Bench, Load};
+use crate::bench::{Bench, Load};
 use crate::report::Section;
+use crate::request::BODY_BYTES;
 
 const SIZES: [(&str, &[usize]); 4] = [
     ("300 B", &[BODY_BYTES]),
