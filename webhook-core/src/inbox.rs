@@ -23,7 +23,7 @@ use crate::headers::Headers;
 use crate::payload::{self, IntoEnvelope, Payload};
 use crate::setters::setters;
 use crate::store::{Accepted, NewEvent, OnFailed, Store};
-use flush::Waiting;
+use flush::{Caller, Waiting};
 pub(crate) use unhandled::Unhandled;
 
 /// The options and limits of an [`Inbox`].
@@ -160,9 +160,11 @@ impl Shared {
                 delay,
                 on_failed: self.options.on_failed,
             },
-            deadline,
-            answer,
-            _room: room,
+            caller: Caller {
+                deadline,
+                answer,
+                _room: room,
+            },
         };
         let answered = Answered {
             answered,

@@ -15,7 +15,12 @@ use crate::store::{Accepted, NewEvent, Store};
 /// A queued delivery, which waits for its batch.
 pub(super) struct Waiting {
     pub(super) event: NewEvent,
-    /// When its caller stops waiting.
+    pub(super) caller: Caller,
+}
+
+/// The caller that waits for the answer.
+pub(super) struct Caller {
+    /// When it stops waiting.
     pub(super) deadline: Instant,
     pub(super) answer: oneshot::Sender<Result<Accepted, Error>>,
     /// Its share of `max_queued_bytes`.
@@ -76,12 +81,6 @@ pub(super) struct Batch {
     bytes: usize,
 }
 
-struct Caller {
-    deadline: Instant,
-    answer: oneshot::Sender<Result<Accepted, Error>>,
-    _room: OwnedSemaphorePermit,
-}
-
 impl Batch {
     fn new(first: Waiting) -> Self {
         let mut batch = Self {
@@ -96,16 +95,12 @@ impl Batch {
     /// Adds a delivery, unless its deadline has passed and its caller has got the time-out already. A delivery
     /// whose caller went away is kept, so that its event is not lost.
     fn push(&mut self, waiting: Waiting) {
-        if waiting.deadline <= Instant::now() {
+        if waiting.caller.deadline <= Instant::now() {
             return;
         }
         self.bytes += waiting.event.envelope.content_len();
         self.events.push(waiting.event);
-        self.callers.push(Caller {
-            deadline: waiting.deadline,
-            answer: waiting.answer,
-            _room: waiting._room,
-        });
+        self.callers.push(waiting.caller);
     }
 
     async fn flush(self, store: &dyn Store) {
