@@ -99,13 +99,14 @@ async fn claim_kind(
     drop(rows);
     record_lost(transaction, &lost).await?;
     end_exhausted(transaction, &exhausted).await?;
-    let lease_us = microseconds::of(claim.lease).max(1);
-    sqlx::query(include_str!("claim/lease.sql"))
-        .bind(now_us)
-        .bind(lease_us)
-        .bind(record::json(&leased))
-        .execute(&mut *transaction.connection)
-        .await?;
+    if !leased.is_empty() {
+        sqlx::query(include_str!("claim/lease.sql"))
+            .bind(now_us)
+            .bind(microseconds::of(claim.lease).max(1))
+            .bind(record::json(&leased))
+            .execute(&mut *transaction.connection)
+            .await?;
+    }
     claimed.next_due = next_due(transaction, kind, limit_reached).await?;
     Ok(claimed)
 }

@@ -254,7 +254,7 @@ impl Session {
             return false;
         }
         let (requests, replies): (Vec<Request>, Vec<Reply>) = jobs.into_iter().unzip();
-        let mut error = match self.commit(&requests).await {
+        let error = match self.commit(&requests).await {
             Ok(responses) => {
                 let deleted = responses
                     .iter()
@@ -270,12 +270,13 @@ impl Session {
             Err(error) => error,
         };
         let mut spoiled = error.spoils_connection();
-        if let [_] = requests[..] {
-            for reply in replies {
-                let _ = reply.send(Err(std::mem::replace(&mut error, SqliteError::Closed)));
+        let replies = match <[Reply; 1]>::try_from(replies) {
+            Ok([reply]) => {
+                let _ = reply.send(Err(error));
+                return spoiled;
             }
-            return spoiled;
-        }
+            Err(replies) => replies,
+        };
         for (request, reply) in requests.iter().zip(replies) {
             let response = self.commit(std::slice::from_ref(request)).await;
             let response = response.map(|mut responses| responses.remove(0));
