@@ -17,6 +17,36 @@ pub enum SqliteError {
         #[source]
         source: sqlx::Error,
     },
+    /// Another server uses the file.
+    #[error(
+        "another server{} uses {}",
+        pid.map_or_else(String::new, |pid| format!(" (process {pid})")),
+        path.display()
+    )]
+    InUse {
+        /// The file.
+        path: PathBuf,
+        /// The id of the other process, if it is known.
+        pid: Option<u32>,
+    },
+    /// The file beside it, which is locked, cannot be created or locked.
+    #[error("cannot lock {}", path.display())]
+    Lock {
+        /// The file that is locked.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file cannot be created.
+    #[error("cannot create {}", path.display())]
+    Create {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// The file is an SQLite database of another program.
     #[error("{} is a database of another program: choose another file", path.display())]
     Foreign {

@@ -59,9 +59,12 @@
 //!   app go into this file. Updates of its tables happen when it is opened.
 //! - It must be on a local disk: SQLite's write-ahead log needs shared memory, which network file systems do not
 //!   have.
+//! - A new file can be read and written by its owner only, since bodies may hold personal data. A file that exists
+//!   keeps its permissions. SQLite gives the files beside it the same ones.
 //! - Several processes of one machine may open it. They share the events: leases are valid in all of them. Each
 //!   write waits for the others, so one process is faster than two. Workers are woken by events that their own
-//!   process accepts, and find others when they poll.
+//!   process accepts, and find others when they poll. A program that wants to be the only one uses
+//!   [`ServerLock`].
 //! - After events or bodies are deleted, the file becomes smaller.
 //! - To back it up, use `VACUUM INTO` or SQLite's backup command while it is in use. Do not copy it without the
 //!   `-wal` file beside it.
@@ -90,6 +93,7 @@ mod microseconds;
 mod open;
 mod options;
 mod record;
+mod server_lock;
 mod settle;
 mod store;
 mod transaction;
@@ -97,6 +101,7 @@ mod writer;
 
 pub use error::SqliteError;
 pub use options::SqliteOptions;
+pub use server_lock::ServerLock;
 pub use sqlx;
 pub use store::SqliteStore;
 pub use transaction::SqliteTransaction;

@@ -214,6 +214,13 @@ impl SqliteStore {
         }
     }
 
+    /// Closes the file, after what was asked for before. The last connection to close copies the write-ahead log
+    /// into it. From then on, this store and its clones answer with errors.
+    pub async fn close(&self) {
+        self.inner.readers.close().await;
+        self.inner.writer.close().await;
+    }
+
     async fn ask(&self, request: Request) -> Result<Response, SqliteError> {
         self.inner.writer.ask(request).await
     }

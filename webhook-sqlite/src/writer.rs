@@ -63,6 +63,7 @@ pub(crate) enum Response {
 enum Job {
     Do(Request, Reply),
     Lend(oneshot::Sender<Result<Lent, SqliteError>>),
+    Close(oneshot::Sender<()>),
 }
 
 /// The writer's session within a write transaction, lent to an app. Nothing else is written meanwhile. The writer
@@ -161,6 +162,15 @@ impl Writer {
         self.jobs.send(job).await.map_err(|_| SqliteError::Closed)?;
         answer.await.map_err(|_| SqliteError::Closed)?
     }
+
+    /// Closes the connection, after what was asked for before.
+    pub(crate) async fn close(&self) {
+        let (reply, closed) = oneshot::channel();
+        // Fails if it is closed already.
+        if self.jobs.send(Job::Close(reply)).await.is_ok() {
+            let _ = closed.await;
+        }
+    }
 }
 
 type Reply = oneshot::Sender<Result<Response, SqliteError>>;
@@ -210,6 +220,12 @@ async fn serve(options: SqliteOptions, mut waiting: mpsc::Receiver<Job>, started
                         Some(session) => session,
                         None => return,
                     };
+                }
+                Job::Close(closed) => {
+                    session.process(together).await;
+                    let _ = session.connection.close().await;
+                    let _ = closed.send(());
+                    return;
                 }
             }
         }

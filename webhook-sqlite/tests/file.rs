@@ -14,7 +14,7 @@ use webhook_core::{
     Accepted, Admin, Claim, Claimed, Envelope, EventRef, Fingerprint, Handled, HandlerError, Key,
     Kind, NewEvent, Outcome, Prune, Scheduler, Settled, Settlement, State, Store, TerminalState,
 };
-use webhook_sqlite::{SqliteError, SqliteStore, sqlx};
+use webhook_sqlite::{ServerLock, SqliteError, SqliteStore, sqlx};
 
 const KIND: Kind = Kind::from_static("order");
 const MINUTE: Duration = Duration::from_secs(60);
@@ -124,8 +124,95 @@ async fn missing_folder_is_named() {
     let (folder, _) = folder();
     let file = folder.path().join("missing").join("webhook.db");
     let error = SqliteStore::open(&file).await.unwrap_err();
-    assert!(matches!(error, SqliteError::Open { .. }), "{error:?}");
+    assert!(matches!(error, SqliteError::Create { .. }), "{error:?}");
     assert!(error.to_string().contains("missing"), "{error}");
+}
+
+#[tokio::test]
+async fn closed_file_is_whole_without_the_files_beside_it() {
+    let (folder, file) = folder();
+    let store = SqliteStore::open(&file).await.unwrap();
+    store.accept(&[event("a")]).await.unwrap();
+    assert_eq!(state(&store, "a").await, Some(State::Processing));
+    store.close().await;
+    let mut names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    assert_eq!(names.pop().unwrap().unwrap().file_name(), "webhook.db");
+    assert!(names.is_empty(), "{names:?}");
+    let error = store.accept(&[event("b")]).await.unwrap_err();
+    assert!(webhook_core::with_causes(&error).contains("the store is closed"));
+    // Closing it again changes nothing.
+    store.close().await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn new_file_is_readable_by_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let (folder, file) = folder();
+    let _lock = ServerLock::acquire(&file).unwrap();
+    let store = SqliteStore::open(&file).await.unwrap();
+    store.accept(&[event("a")]).await.unwrap();
+    let mode = |name: &str| {
+        let metadata = std::fs::metadata(folder.path().join(name)).unwrap();
+        metadata.permissions().mode() & 0o777
+    };
+    for name in [
+        "webhook.db",
+        "webhook.db-wal",
+        "webhook.db-shm",
+        "webhook.db-lock",
+    ] {
+        assert_eq!(mode(name), 0o600, "{name}");
+    }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn existing_file_keeps_its_permissions() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let (_folder, file) = folder();
+    std::fs::write(&file, "").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).unwrap();
+    drop(SqliteStore::open(&file).await.unwrap());
+    let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o640);
+}
+
+#[test]
+fn second_server_is_refused_until_the_first_one_ends() {
+    let (folder, file) = folder();
+    let lock = ServerLock::acquire(&file).unwrap();
+    let error = ServerLock::acquire(folder.path().join(".").join("webhook.db")).unwrap_err();
+    let SqliteError::InUse { pid, .. } = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(pid, Some(std::process::id()));
+    let message = error.to_string();
+    assert!(
+        message.contains(&format!("(process {})", std::process::id())),
+        "{message}"
+    );
+    assert!(message.contains("webhook.db"), "{message}");
+    drop(lock);
+    drop(ServerLock::acquire(&file).unwrap());
+
+    let error = ServerLock::acquire(folder.path().join("missing/webhook.db")).unwrap_err();
+    assert!(matches!(error, SqliteError::Lock { .. }), "{error:?}");
+    assert!(error.to_string().contains("webhook.db-lock"), "{error}");
+}
+
+#[cfg(unix)]
+#[test]
+fn lock_is_the_same_by_every_link() {
+    let (folder, file) = folder();
+    std::fs::write(&file, "").unwrap();
+    let link = folder.path().join("link.db");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    let _lock = ServerLock::acquire(&file).unwrap();
+    let error = ServerLock::acquire(&link).unwrap_err();
+    assert!(matches!(error, SqliteError::InUse { .. }), "{error:?}");
 }
 
 #[tokio::test]
