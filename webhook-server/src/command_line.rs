@@ -10,8 +10,9 @@ use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use crate::backend::{NOT_MIGRATED, NOT_SHARED};
 use crate::commands::{OperatorCommand, Prune};
-use crate::config::{Config, EnvFileError, LogFilter};
+use crate::config::{BackendUrl, Config, EnvFileError, LogFilter};
 use crate::http::{Scope, TokenName};
 use environment::{Environment, Needs};
 
@@ -42,7 +43,7 @@ pub struct CommandLine {
 /// A task to run instead of the server.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Task {
-    /// Bring the database schema up to date
+    /// Bring the database schema, or the tables in the SQLite file, up to date
     Migrate,
     /// Check whether the server on BIND_ADDR is alive. Exit codes: 0 alive, 1 not alive
     Healthcheck,
@@ -144,9 +145,12 @@ impl CommandLine {
         let mut conflict = |wrong: &str| command.error(ErrorKind::ArgumentConflict, wrong);
         let config = &self.config;
         config.check().map_err(&mut conflict)?;
+        let backend = config.named_backend();
         match &self.task {
             None => {
-                config.check_serving().map_err(&mut conflict)?;
+                if let Some(backend) = &backend {
+                    config.check_role(backend).map_err(&mut conflict)?;
+                }
                 config
                     .check_key_retention()
                     .map_err(|wrong| conflict(&wrong))?;
@@ -154,16 +158,11 @@ impl CommandLine {
                     .check_anonymous_access()
                     .map_err(|wrong| command.error(ErrorKind::MissingRequiredArgument, wrong));
             }
-            Some(Task::Migrate) if !config.has_database() => {
-                return Err(conflict(
-                    "migrate needs DATABASE_URL (--database-url): there is nothing else to migrate",
-                ));
+            Some(Task::Migrate) if backend == Some(BackendUrl::Memory) => {
+                return Err(conflict(NOT_MIGRATED));
             }
-            Some(Task::Operator(_)) if !config.has_database() => {
-                return Err(conflict(
-                    "this command needs DATABASE_URL (--database-url): events in the memory of a \
-                     server are visible to that server only",
-                ));
+            Some(Task::Operator(_)) if backend == Some(BackendUrl::Memory) => {
+                return Err(conflict(NOT_SHARED));
             }
             Some(_) => {}
         }

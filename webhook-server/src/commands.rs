@@ -13,15 +13,14 @@ mod status;
 
 use clap::Subcommand;
 use webhook_core::{Kind, StoreError};
-use webhook_postgres::PgStore;
 
-use crate::backend::{Backend, OpenError};
+use crate::backend::{CommandBackend, OpenError};
 use crate::config::Config;
 use crate::views::{noun, transaction_kind};
 use output::Output;
 pub(crate) use prune::Prune;
 
-/// A command for operators. Commands need DATABASE_URL, but no running server.
+/// A command for operators. Commands need a database, but no running server.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum OperatorCommand {
     /// Show how many events are in each state, how late they are and how fast they are processed
@@ -45,11 +44,11 @@ pub enum OperatorCommand {
 impl OperatorCommand {
     /// Runs the command, and writes its result to standard output.
     pub(crate) async fn run(&self, config: &Config) -> Result<(), CommandError> {
-        let database = Backend::database(config)
+        let backend = CommandBackend::open(config)
             .await
             .map_err(CommandError::Open)?;
-        let done = self.run_on(&database).await;
-        database.close().await;
+        let done = self.run_on(&backend).await;
+        backend.close().await;
         match done {
             // The reader has closed the pipe, as in `list | head`.
             Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
@@ -59,16 +58,16 @@ impl OperatorCommand {
         }
     }
 
-    async fn run_on(&self, database: &PgStore) -> Result<(), CommandError> {
+    async fn run_on(&self, backend: &CommandBackend) -> Result<(), CommandError> {
         match self {
-            Self::Status(status) => status.run(database).await,
-            Self::List(list) => list.run(database).await,
-            Self::Show(show) => show.run(database).await,
-            Self::Requeue(requeue) => requeue.run(database).await,
-            Self::MakeDue(make_due) => make_due.run(database).await,
-            Self::Pause(kinds) => kinds.pause(database).await,
-            Self::Resume(kinds) => kinds.resume(database).await,
-            Self::Prune(prune) => prune.run(database).await,
+            Self::Status(status) => status.run(backend).await,
+            Self::List(list) => list.run(backend).await,
+            Self::Show(show) => show.run(backend).await,
+            Self::Requeue(requeue) => requeue.run(backend).await,
+            Self::MakeDue(make_due) => make_due.run(backend).await,
+            Self::Pause(kinds) => kinds.pause(backend).await,
+            Self::Resume(kinds) => kinds.resume(backend).await,
+            Self::Prune(prune) => prune.run(backend).await,
         }
     }
 }

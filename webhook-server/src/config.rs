@@ -1,5 +1,6 @@
 //! Configuration: flags, environment variables and `.env`, in this order of precedence.
 
+mod backend_url;
 mod credentials;
 pub(crate) mod env_file;
 mod files;
@@ -26,6 +27,8 @@ use webhook_core::{InboxOptions, OnFailed, Retention, WorkerOptions, payload};
 
 use crate::http::HttpOptions;
 use crate::transaction::Transaction;
+pub(crate) use backend_url::BackendUrl;
+pub use backend_url::InvalidDatabaseUrl;
 pub use credentials::{LineProblem, SecretsError};
 pub use env_file::EnvFileError;
 pub use files::FileError;
@@ -43,7 +46,9 @@ pub(crate) use values::age;
 #[derive(Clone, Debug, Args)]
 #[non_exhaustive]
 pub struct Config {
-    /// PostgreSQL URL. Without one, events are kept in memory and lost when the process ends
+    /// Where events are kept: sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE, or memory: for trials,
+    /// which loses them when the process ends. Default: sqlite:webhook.db in the working directory, or in
+    /// $STATE_DIRECTORY where systemd sets it
     #[arg(long, env, hide_env_values = true, value_name = "URL")]
     pub database_url: Option<DatabaseUrl>,
 
@@ -56,7 +61,7 @@ pub struct Config {
     pub bind_addr: SocketAddr,
 
     /// What the process does: all (receive and process), api (receive) or worker (process). api and
-    /// worker need a database
+    /// worker need PostgreSQL
     #[arg(long, env, value_enum, ignore_case = true, default_value = "all")]
     pub role: Role,
 
@@ -122,24 +127,24 @@ pub struct Config {
     #[arg(long, env, value_enum, ignore_case = true, default_value = "human")]
     pub log_format: LogFormat,
 
-    /// Whether to bring the database schema up to date at the start
+    /// PostgreSQL: whether to bring the database schema up to date at the start. An SQLite file is
+    /// updated whenever it is opened
     #[arg(long, env, value_enum, ignore_case = true, default_value = "auto")]
     pub migrate: Migrate,
 
-    /// How long to wait for the database at the start
+    /// PostgreSQL: how long to wait for the database at the start
     #[arg(long, env, value_name = "SECONDS", default_value = "30", value_parser = values::seconds)]
     pub database_wait_seconds: Duration,
 
-    /// Most connections to the database
+    /// PostgreSQL: most connections to the database
     #[arg(long, env, value_name = "COUNT", default_value = "8", value_parser = values::connections)]
     pub database_pool_size: NonZeroU32,
 
-    /// Most transactions kept in memory without a database. Processed ones are evicted first
+    /// memory: most transactions kept. Processed ones are evicted first
     #[arg(long, env, value_name = "COUNT", default_value = "1000000", value_parser = values::count)]
     pub memory_capacity: usize,
 
-    /// Most bytes kept in memory without a database, including conflicts and reasons. Processed
-    /// transactions are evicted first
+    /// memory: most bytes kept, including conflicts and reasons. Processed transactions are evicted first
     #[arg(long, env, value_name = "BYTES", default_value = "268435456", value_parser = values::count)]
     pub memory_max_bytes: usize,
 
@@ -297,20 +302,16 @@ impl Config {
         Ok(())
     }
 
-    /// Refuses options that a server cannot run with.
-    pub(crate) fn check_serving(&self) -> Result<(), &'static str> {
-        if self.role != Role::All && !self.has_database() {
-            return Err(
-                "ROLE (--role) api and worker need DATABASE_URL (--database-url): events in memory \
-                 are visible to one process only",
-            );
+    /// The backend that `DATABASE_URL` names; `None` if the URL is in a file or invalid, which shows when
+    /// the backend is opened.
+    pub(crate) fn named_backend(&self) -> Option<BackendUrl> {
+        if self.database_url_file.is_some() {
+            return None;
         }
-        Ok(())
-    }
-
-    /// Whether events are kept in a database instead of memory.
-    pub const fn has_database(&self) -> bool {
-        self.database_url.is_some() || self.database_url_file.is_some()
+        match &self.database_url {
+            Some(url) => url.backend().ok(),
+            None => Some(BackendUrl::default_file()),
+        }
     }
 
     /// The options of the inbox.

@@ -30,7 +30,7 @@ pub enum SqliteError {
         pid: Option<u32>,
     },
     /// The file beside it, which is locked, cannot be created or locked.
-    #[error("cannot lock {}", path.display())]
+    #[error("cannot create or lock {}", path.display())]
     Lock {
         /// The file that is locked.
         path: PathBuf,

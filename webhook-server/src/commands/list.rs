@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
 use webhook_core::{Admin, EventId, FailureReason, Page, State};
-use webhook_postgres::PgStore;
 
 use super::kind_option::KindOption;
 use super::output::{instant, plain};
 use super::{CommandError, Output};
+use crate::backend::CommandBackend;
 use crate::views::{EventSummaryView, escape_key, noun};
 
 /// How many events are read at a time; each has three kilobytes at most.
@@ -66,7 +66,7 @@ impl From<ListedState> for State {
 }
 
 impl List {
-    pub(super) async fn run(&self, database: &PgStore) -> Result<(), CommandError> {
+    pub(super) async fn run(&self, backend: &CommandBackend) -> Result<(), CommandError> {
         let mut output = Output::new(self.json);
         let mut page = Page::new(self.of.kind.clone(), self.state.into(), PAGE);
         page.after = self.after.map(EventId::new);
@@ -74,7 +74,7 @@ impl List {
         let mut is_first = true;
         while let Some(limit) = NonZeroUsize::new(left.min(PAGE.get())) {
             page.limit = limit;
-            let records = database.list(&page).await?;
+            let records = backend.admin.list(&page).await?;
             for record in &records {
                 output.write(&EventSummaryView::of(record), |out| {
                     if is_first {

@@ -7,11 +7,11 @@ use serde::Serialize;
 use webhook_core::{
     Admin, Counts, EventRecord, EventRef, EventSummary, Kind, MadeDue, Page, RunningLeases, State,
 };
-use webhook_postgres::PgStore;
 
 use super::CommandError;
 use super::list::PAGE;
 use super::reschedule::{self, Mode, Reschedule, Which};
+use crate::backend::CommandBackend;
 use crate::config::age;
 
 /// The options of `make-due`.
@@ -48,8 +48,8 @@ pub(super) struct Answers {
 }
 
 impl MakeDue {
-    pub(super) async fn run(&self, database: &PgStore) -> Result<(), CommandError> {
-        reschedule::run(self, database).await
+    pub(super) async fn run(&self, backend: &CommandBackend) -> Result<(), CommandError> {
+        reschedule::run(self, backend).await
     }
 }
 
@@ -76,7 +76,7 @@ impl Reschedule for MakeDue {
 
     async fn apply(
         &self,
-        database: &PgStore,
+        backend: &CommandBackend,
         events: &[EventRef],
     ) -> Result<Vec<MadeDue>, CommandError> {
         let leases = if self.leased {
@@ -84,7 +84,7 @@ impl Reschedule for MakeDue {
         } else {
             RunningLeases::Keep
         };
-        Ok(database.make_due(events, leases).await?)
+        Ok(backend.admin.make_due(events, leases).await?)
     }
 
     fn refusal(&self, record: &EventRecord) -> Option<MadeDue> {

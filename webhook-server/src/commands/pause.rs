@@ -2,10 +2,10 @@
 
 use clap::Args;
 use webhook_core::{Admin, Kind};
-use webhook_postgres::PgStore;
 
 use super::{CommandError, Output};
 use crate::audit::Audit;
+use crate::backend::CommandBackend;
 use crate::views::{PausedKind, PausedKinds, parse_kind};
 
 /// The options of `pause` and `resume`.
@@ -25,21 +25,21 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    pub(super) async fn pause(&self, database: &PgStore) -> Result<(), CommandError> {
+    pub(super) async fn pause(&self, backend: &CommandBackend) -> Result<(), CommandError> {
         let audit = Audit::begin("pause", &self.kinds);
         let mut paused = PausedKinds::default();
         for kind in &self.kinds {
-            let changed = database.pause(kind).await?;
+            let changed = backend.admin.pause(kind).await?;
             paused.kinds.push(PausedKind::paused(kind, changed));
         }
         self.end(audit, &paused)
     }
 
-    pub(super) async fn resume(&self, database: &PgStore) -> Result<(), CommandError> {
+    pub(super) async fn resume(&self, backend: &CommandBackend) -> Result<(), CommandError> {
         let audit = Audit::begin("resume", &self.kinds);
         let mut resumed = PausedKinds::default();
         for kind in &self.kinds {
-            let changed = database.resume(kind).await?;
+            let changed = backend.admin.resume(kind).await?;
             resumed.kinds.push(PausedKind::resumed(kind, changed));
         }
         self.end(audit, &resumed)

@@ -5,12 +5,12 @@ use std::time::Duration;
 use clap::Args;
 use serde::Serialize;
 use webhook_core::{Retention, Swept};
-use webhook_postgres::PgStore;
 
 use super::kind_option::KindOption;
 use super::output::spinner;
 use super::{CommandError, Output};
 use crate::audit::Audit;
+use crate::backend::CommandBackend;
 use crate::config::age;
 use crate::views::transaction_kind;
 
@@ -61,13 +61,13 @@ impl Prune {
         self.force
     }
 
-    pub(super) async fn run(&self, database: &PgStore) -> Result<(), CommandError> {
+    pub(super) async fn run(&self, backend: &CommandBackend) -> Result<(), CommandError> {
         let audit = Audit::begin("prune", self);
         let retention =
             Retention::new(self.of.kind.clone(), self.key_age()).with_keep_bodies(self.older_than);
         let spinner = spinner();
         let swept = retention
-            .sweep(database, |swept| spinner.set_message(text(swept)))
+            .sweep(&*backend.admin, |swept| spinner.set_message(text(swept)))
             .await?;
         spinner.finish_and_clear();
         let Swept {

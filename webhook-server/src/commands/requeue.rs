@@ -8,11 +8,11 @@ use serde::Serialize;
 use webhook_core::{
     Admin, Counts, EventRecord, EventRef, EventSummary, FailureReason, Kind, Page, Requeued, State,
 };
-use webhook_postgres::PgStore;
 
 use super::CommandError;
 use super::list::PAGE;
 use super::reschedule::{self, Mode, Reschedule, Which};
+use crate::backend::CommandBackend;
 
 /// The options of `requeue`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -46,8 +46,8 @@ pub(super) struct Answers {
 }
 
 impl Requeue {
-    pub(super) async fn run(&self, database: &PgStore) -> Result<(), CommandError> {
-        reschedule::run(self, database).await
+    pub(super) async fn run(&self, backend: &CommandBackend) -> Result<(), CommandError> {
+        reschedule::run(self, backend).await
     }
 }
 
@@ -74,10 +74,10 @@ impl Reschedule for Requeue {
 
     async fn apply(
         &self,
-        database: &PgStore,
+        backend: &CommandBackend,
         events: &[EventRef],
     ) -> Result<Vec<Requeued>, CommandError> {
-        Ok(database.requeue(events).await?)
+        Ok(backend.admin.requeue(events).await?)
     }
 
     fn refusal(&self, record: &EventRecord) -> Option<Requeued> {

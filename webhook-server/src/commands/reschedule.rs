@@ -6,12 +6,12 @@ use std::fmt::Debug;
 use clap::Args;
 use serde::Serialize;
 use webhook_core::{Admin, Counts, EventRecord, EventRef, EventSummary, Kind, Page, Store};
-use webhook_postgres::PgStore;
 
 use super::kind_option::KindOption;
 use super::output::progress;
 use super::{CommandError, Output};
 use crate::audit::Audit;
+use crate::backend::CommandBackend;
 use crate::views::parse_key;
 
 /// How many named events are looked up at a time. Few, because their bodies are read, too.
@@ -43,7 +43,7 @@ pub(super) trait Reschedule: Debug {
     /// Reschedules `events`.
     async fn apply(
         &self,
-        database: &PgStore,
+        backend: &CommandBackend,
         events: &[EventRef],
     ) -> Result<Vec<Self::Answer>, CommandError>;
 
@@ -111,7 +111,7 @@ struct Report<A> {
 /// Runs `command`, and prints its result.
 pub(super) async fn run<C: Reschedule>(
     command: &C,
-    database: &PgStore,
+    backend: &CommandBackend,
 ) -> Result<(), CommandError> {
     let &Mode {
         dry_run,
@@ -125,8 +125,8 @@ pub(super) async fn run<C: Reschedule>(
         answers: C::Answers::default(),
     };
     match command.which() {
-        Which::Named(ids) => named(command, ids, database, &mut report).await?,
-        Which::All => all(command, database, &mut report).await?,
+        Which::Named(ids) => named(command, ids, backend, &mut report).await?,
+        Which::All => all(command, backend, &mut report).await?,
     }
     if let Some(audit) = audit {
         audit.end(&report);
@@ -151,7 +151,7 @@ pub(super) async fn run<C: Reschedule>(
 async fn named<C: Reschedule>(
     command: &C,
     ids: &[String],
-    database: &PgStore,
+    backend: &CommandBackend,
     report: &mut Report<C::Answers>,
 ) -> Result<(), CommandError> {
     let mut events = Vec::with_capacity(ids.len());
@@ -169,13 +169,13 @@ async fn named<C: Reschedule>(
     }
     for events in events.chunks(NAMED_AT_ONCE) {
         if report.dry_run {
-            let records = database.find(events).await?;
+            let records = backend.store.find(events).await?;
             refusals.extend(records.into_iter().filter_map(|record| match record {
                 Some(record) => command.refusal(&record),
                 None => Some(C::NOT_FOUND),
             }));
         } else {
-            apply(command, database, events, report).await?;
+            apply(command, backend, events, report).await?;
         }
     }
     report.matched = ids.len();
@@ -191,19 +191,19 @@ async fn named<C: Reschedule>(
 /// Goes through all pages, and shows the progress. An event that moves to another state is not met twice.
 async fn all<C: Reschedule>(
     command: &C,
-    database: &PgStore,
+    backend: &CommandBackend,
     report: &mut Report<C::Answers>,
 ) -> Result<(), CommandError> {
     let mut page = command.page();
-    let counts = database.counts(&page.kind).await?;
+    let counts = backend.admin.counts(&page.kind).await?;
     let bar = progress(command.total(&counts));
     loop {
-        let summaries = database.list(&page).await?;
+        let summaries = backend.admin.list(&page).await?;
         let matching = summaries.iter().filter(|summary| command.matches(summary));
         let events: Vec<_> = matching.map(|summary| summary.event.clone()).collect();
         report.matched += events.len();
         if !report.dry_run {
-            apply(command, database, &events, report).await?;
+            apply(command, backend, &events, report).await?;
         }
         bar.inc(summaries.len() as u64);
         if summaries.len() < page.limit.get() {
@@ -217,11 +217,11 @@ async fn all<C: Reschedule>(
 
 async fn apply<C: Reschedule>(
     command: &C,
-    database: &PgStore,
+    backend: &CommandBackend,
     events: &[EventRef],
     report: &mut Report<C::Answers>,
 ) -> Result<(), CommandError> {
-    for answer in command.apply(database, events).await? {
+    for answer in command.apply(backend, events).await? {
         C::count(&mut report.answers, answer);
     }
     Ok(())

@@ -4,11 +4,11 @@ use std::io::{self, Write};
 
 use clap::Args;
 use webhook_core::{EventRecord, EventRef, FailedAttempt, State};
-use webhook_postgres::PgStore;
 
 use super::kind_option::KindOption;
 use super::output::{instant, plain};
 use super::{CommandError, Output};
+use crate::backend::CommandBackend;
 use crate::logging::escaped;
 use crate::views::{Body, Details, escape_key, parse_key};
 
@@ -27,7 +27,7 @@ pub struct Show {
 }
 
 impl Show {
-    pub(super) async fn run(&self, database: &PgStore) -> Result<(), CommandError> {
+    pub(super) async fn run(&self, backend: &CommandBackend) -> Result<(), CommandError> {
         let kind = &self.of.kind;
         let not_found = || CommandError::NotFound {
             kind: kind.clone(),
@@ -38,7 +38,7 @@ impl Show {
             key: parse_key(kind, &self.id).map_err(|_| not_found())?,
             kind: kind.clone(),
         };
-        let details = Details::find(database, database, &event).await?;
+        let details = Details::find(&*backend.store, &*backend.admin, &event).await?;
         let details = details.ok_or_else(not_found)?;
         Output::new(self.json).write(&details.document(), |out| {
             let record = &details.record;

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use clap::Args;
 use serde::Serialize;
 use webhook_core::{Admin, Kind};
-use webhook_postgres::PgStore;
 
 use super::output::instant;
 use super::{CommandError, Output};
+use crate::backend::CommandBackend;
 use crate::views::{StatusReport, escape_key, parse_kind};
 
 /// The options of `status`.
@@ -23,21 +23,22 @@ pub struct Status {
 }
 
 impl Status {
-    pub(super) async fn run(&self, database: &PgStore) -> Result<(), CommandError> {
+    pub(super) async fn run(&self, backend: &CommandBackend) -> Result<(), CommandError> {
         let mut output = Output::new(self.json);
         if let Some(kind) = &self.kind {
-            let report = StatusReport::of(database, kind.clone()).await?;
+            let report = StatusReport::of(&*backend.admin, kind.clone()).await?;
             output.write(&report, |out| write(&report, out))?;
             return Ok(());
         }
         let mut all = StatusOfAll { kinds: Vec::new() };
         // A paused kind is shown even if it has no events.
-        let mut kinds = database.kinds().await?;
-        kinds.extend(database.paused().await?);
+        let mut kinds = backend.admin.kinds().await?;
+        kinds.extend(backend.admin.paused().await?);
         kinds.sort_unstable();
         kinds.dedup();
         for kind in kinds {
-            all.kinds.push(StatusReport::of(database, kind).await?);
+            all.kinds
+                .push(StatusReport::of(&*backend.admin, kind).await?);
         }
         output.write(&all, |out| {
             if all.kinds.is_empty() {

@@ -26,7 +26,8 @@ async fn empty_variables_count_as_unset() {
         let mut process = starter.start();
         let listening = process.logs("listening").await;
         assert_eq!(listening["processing_delay_seconds"], json!(30.0));
-        assert!(process.logged.join("").contains("IN MEMORY"));
+        let log = process.logged.join("");
+        assert!(log.contains("events are kept in an SQLite file"), "{log}");
     }
 }
 

@@ -25,6 +25,7 @@ mod secret_leaks;
 mod serve;
 mod signatures;
 mod slow;
+mod sqlite;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;

@@ -4,7 +4,7 @@
 //! a whole account number, a panic, an answer 500 or a control character in it fails the test.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -28,11 +28,13 @@ pub(crate) struct Process {
     pub(crate) logged: Vec<String>,
 }
 
-/// A way to start one: with no environment and in an empty directory, but for what is added.
+/// A way to start one: with no environment and in an empty directory, but for what is added. Events are
+/// kept in memory, unless the test says where.
 pub(crate) struct Starter {
     command: Command,
     directory: PathBuf,
     sets_level: bool,
+    sets_database: bool,
 }
 
 /// `webhook-server` with these arguments.
@@ -61,6 +63,7 @@ pub(crate) fn webhook_server(args: &[&str]) -> Starter {
         command,
         directory,
         sets_level: args.iter().any(|arg| arg.starts_with("--log-level")),
+        sets_database: args.iter().any(|arg| arg.starts_with("--database-url")),
     }
 }
 
@@ -68,18 +71,39 @@ impl Starter {
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         secrets::keep_setting(name, value);
         self.sets_level |= name == "LOG_LEVEL";
+        self.sets_database |= ["DATABASE_URL", "DATABASE_URL_FILE"].contains(&name);
         self.command.env(name, value);
         self
     }
 
     /// Writes the file `.env`.
-    pub(crate) fn env_file(self, content: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn env_file(mut self, content: impl AsRef<[u8]>) -> Self {
+        self.sets_database |= String::from_utf8_lossy(content.as_ref()).contains("DATABASE_URL");
         std::fs::write(self.directory.join(".env"), content).unwrap();
         self
     }
 
+    /// Starts it in this directory.
+    pub(crate) fn in_directory(mut self, directory: &Path) -> Self {
+        directory.clone_into(&mut self.directory);
+        self.command.current_dir(directory);
+        self
+    }
+
+    /// Without a `DATABASE_URL`, if the test sets none.
+    pub(crate) fn on_default_backend(mut self) -> Self {
+        self.sets_database = true;
+        self
+    }
+
+    /// In this file.
+    pub(crate) fn on_file(self, file: &str) -> Self {
+        self.env("DATABASE_URL", &format!("sqlite:{file}"))
+    }
+
     /// Runs it to its end: its exit code, standard output and standard error.
     pub(crate) async fn output(mut self) -> (i32, String, String) {
+        self.use_memory_by_default();
         let output = in_time("the process's end", self.command.output())
             .await
             .unwrap();
@@ -95,8 +119,15 @@ impl Starter {
     }
 
     /// The command, for a test that reads its output in another way.
-    pub(crate) fn into_command(self) -> Command {
+    pub(crate) fn into_command(mut self) -> Command {
+        self.use_memory_by_default();
         self.command
+    }
+
+    fn use_memory_by_default(&mut self) {
+        if !self.sets_database {
+            self.command.env("DATABASE_URL", "memory:");
+        }
     }
 
     /// Starts it on a port of its own, with its log in JSON, whatever else is set.
@@ -123,6 +154,7 @@ impl Starter {
             }
         })
         .unwrap();
+        self.use_memory_by_default();
         if !self.sets_level {
             self.command.env("LOG_LEVEL", "trace");
         }

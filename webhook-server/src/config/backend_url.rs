@@ -1,0 +1,200 @@
+//! What `DATABASE_URL` names: an SQLite file, PostgreSQL, or memory.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use percent_encoding::percent_decode_str;
+
+use super::{Config, DatabaseUrl, Role, text};
+
+/// The SQLite file without `DATABASE_URL`.
+const DEFAULT_FILE: &str = "webhook.db";
+
+/// systemd sets it to the directories of `StateDirectory=` in a unit, separated by colons.
+const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+
+/// Where events are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum BackendUrl {
+    /// `sqlite:PATH`
+    Sqlite(PathBuf),
+    /// `postgres://…`, which is parsed when it is used.
+    Postgres(DatabaseUrl),
+    /// `memory:`
+    Memory,
+}
+
+impl BackendUrl {
+    /// The SQLite file that is used without a URL: in the first directory of `STATE_DIRECTORY`, or else
+    /// in the working directory.
+    pub(crate) fn default_file() -> Self {
+        let variable = std::env::var_os(STATE_DIRECTORY);
+        Self::Sqlite(default_file(variable.as_deref()))
+    }
+}
+
+fn default_file(state_directory: Option<&OsStr>) -> PathBuf {
+    // The paths of systemd are not quoted, and have no colons but those between them.
+    let directories = state_directory.map(std::env::split_paths);
+    let first = directories.and_then(|mut directories| directories.next());
+    first.unwrap_or_default().join(DEFAULT_FILE)
+}
+
+impl DatabaseUrl {
+    /// The backend that the URL names.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is in none of the forms. The parameters of PostgreSQL are not checked. No error
+    /// quotes the URL, which may be a password in the wrong place.
+    pub(crate) fn backend(&self) -> Result<BackendUrl, InvalidDatabaseUrl> {
+        let url = text::value(self.expose());
+        if url == "memory:" {
+            Ok(BackendUrl::Memory)
+        } else if let Some(path) = url.strip_prefix("sqlite:") {
+            sqlite_path(path.strip_prefix("//").unwrap_or(path)).map(BackendUrl::Sqlite)
+        } else if url.starts_with("postgres") {
+            Ok(BackendUrl::Postgres(self.clone()))
+        } else {
+            Err(InvalidDatabaseUrl::UnknownForm)
+        }
+    }
+}
+
+/// The path in a URL, decoded as sqlx does it.
+fn sqlite_path(encoded: &str) -> Result<PathBuf, InvalidDatabaseUrl> {
+    if encoded.contains('?') {
+        return Err(InvalidDatabaseUrl::SqliteParameters);
+    }
+    let path = percent_decode_str(encoded)
+        .decode_utf8()
+        .map_err(|_| InvalidDatabaseUrl::SqlitePath)?;
+    match &*path {
+        "" => Err(InvalidDatabaseUrl::NoSqlitePath),
+        ":memory:" => Err(InvalidDatabaseUrl::SqliteInMemory),
+        path if path.contains('\0') => Err(InvalidDatabaseUrl::SqlitePath),
+        path => Ok(PathBuf::from(path)),
+    }
+}
+
+/// Why `DATABASE_URL` names no backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidDatabaseUrl {
+    /// The URL begins with none of the schemes.
+    #[error(
+        "expected sqlite:PATH, postgres://USER:PASSWORD@HOST/DATABASE or memory:, and the URL, which \
+         is not shown, is none of them"
+    )]
+    UnknownForm,
+    /// The path of the SQLite file is empty.
+    #[error("sqlite: must be followed by the path of a file, as in sqlite:webhook.db")]
+    NoSqlitePath,
+    /// The path of the SQLite file cannot be decoded.
+    #[error(
+        "the path after sqlite: is not UTF-8 without NUL characters; % in a path must be written as %25"
+    )]
+    SqlitePath,
+    /// The URL of the SQLite file has parameters.
+    #[error("sqlite: has no parameters; ? in a path must be written as %3F")]
+    SqliteParameters,
+    /// SQLite's own name for a database in memory.
+    #[error("sqlite::memory: is not supported; write memory: to keep events in memory")]
+    SqliteInMemory,
+}
+
+impl Config {
+    /// Refuses to serve in this role from `backend`.
+    pub(crate) fn check_role(&self, backend: &BackendUrl) -> Result<(), &'static str> {
+        match (self.role, backend) {
+            (Role::All, _) | (_, BackendUrl::Postgres(_)) => Ok(()),
+            (_, BackendUrl::Sqlite(_)) => Err(
+                "ROLE (--role) api and worker need PostgreSQL in DATABASE_URL (--database-url): an \
+                 SQLite file is used by one server, which receives and processes",
+            ),
+            (_, BackendUrl::Memory) => Err(
+                "ROLE (--role) api and worker need PostgreSQL in DATABASE_URL (--database-url): \
+                 events in memory are visible to one process only",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backend(url: &str) -> Result<BackendUrl, InvalidDatabaseUrl> {
+        DatabaseUrl::from(url.to_owned()).backend()
+    }
+
+    #[test]
+    fn urls_name_backends() {
+        for (url, path) in [
+            ("sqlite:webhook.db", "webhook.db"),
+            ("sqlite://webhook.db", "webhook.db"),
+            ("sqlite:./data/webhook.db", "./data/webhook.db"),
+            ("sqlite:/var/lib/webhook.db", "/var/lib/webhook.db"),
+            ("sqlite:///var/lib/webhook.db", "/var/lib/webhook.db"),
+            ("sqlite:a%20b%3F%25.db", "a b?%.db"),
+            ("sqlite:a b#c.db", "a b#c.db"),
+            (" \"sqlite:webhook.db\"\n", "webhook.db"),
+        ] {
+            assert_eq!(backend(url), Ok(BackendUrl::Sqlite(path.into())), "{url}");
+        }
+        assert_eq!(backend("memory:"), Ok(BackendUrl::Memory));
+        for url in [
+            "postgres://db",
+            "postgresql://db",
+            "postgresql+asyncpg://db",
+        ] {
+            assert!(matches!(backend(url), Ok(BackendUrl::Postgres(_))), "{url}");
+        }
+    }
+
+    #[test]
+    fn other_urls_are_refused_and_not_quoted() {
+        for (url, error) in [
+            ("", InvalidDatabaseUrl::UnknownForm),
+            ("hunter2", InvalidDatabaseUrl::UnknownForm),
+            ("hunter2.db", InvalidDatabaseUrl::UnknownForm),
+            (
+                "mysql://app:hunter2@db/app",
+                InvalidDatabaseUrl::UnknownForm,
+            ),
+            ("host=db password=hunter2", InvalidDatabaseUrl::UnknownForm),
+            ("memory", InvalidDatabaseUrl::UnknownForm),
+            ("memory:hunter2", InvalidDatabaseUrl::UnknownForm),
+            ("sqlite", InvalidDatabaseUrl::UnknownForm),
+            ("sqlite:", InvalidDatabaseUrl::NoSqlitePath),
+            ("sqlite://", InvalidDatabaseUrl::NoSqlitePath),
+            ("sqlite::memory:", InvalidDatabaseUrl::SqliteInMemory),
+            ("sqlite://:memory:", InvalidDatabaseUrl::SqliteInMemory),
+            (
+                "sqlite:hunter2?mode=ro",
+                InvalidDatabaseUrl::SqliteParameters,
+            ),
+            ("sqlite:hunter2%FF", InvalidDatabaseUrl::SqlitePath),
+            ("sqlite:hunter2%00", InvalidDatabaseUrl::SqlitePath),
+        ] {
+            assert_eq!(backend(url), Err(error), "{url}");
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+        let forms = InvalidDatabaseUrl::UnknownForm.to_string();
+        for form in ["sqlite:PATH", "postgres://", "memory:"] {
+            assert!(forms.contains(form), "{forms}");
+        }
+    }
+
+    #[test]
+    fn default_file_is_in_the_first_state_directory() {
+        for (variable, file) in [
+            (None, "webhook.db"),
+            (Some(""), "webhook.db"),
+            (Some("/var/lib/webhook"), "/var/lib/webhook/webhook.db"),
+            (Some("/var/lib/a:/var/lib/b"), "/var/lib/a/webhook.db"),
+        ] {
+            assert_eq!(default_file(variable.map(OsStr::new)), PathBuf::from(file));
+        }
+    }
+}

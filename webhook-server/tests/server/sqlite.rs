@@ -1,0 +1,297 @@
+//! Servers and commands on an SQLite file.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use webhook_core::{
+    Claim, Envelope, Headers, NewEvent, Outcome, Reason, Scheduler, Settlement, Store, payload,
+};
+use webhook_server::transaction::Transaction;
+use webhook_sqlite::SqliteStore;
+use webhook_sqlite::sqlx::sqlite::SqliteConnectOptions;
+use webhook_sqlite::sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+
+use crate::support::client::Client;
+use crate::support::files::Files;
+use crate::support::process::{Process, webhook_server};
+use crate::support::{transaction, until};
+
+async fn status(client: &mut Client, id: &str) -> Value {
+    let shown = client.get(&format!("/v1/transactions/{id}")).await.json();
+    shown["status"].clone()
+}
+
+async fn until_processed(client: &mut Client, id: &str) {
+    until("it is processed", async || {
+        status(client, id).await == "PROCESSED"
+    })
+    .await;
+}
+
+async fn stop(mut process: Process) {
+    process.signal(Signal::TERM);
+    assert_eq!(process.ends().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn events_outlive_a_killed_server_in_the_default_file() {
+    let files = Files::new();
+    let folder = files.path("");
+    let start = |args: &[&str]| {
+        let starter = webhook_server(args).on_default_backend();
+        starter.in_directory(Path::new(&folder)).start()
+    };
+    let mut process = start(&[]);
+    let kept = process.logs("events are kept in an SQLite file").await;
+    assert_eq!(kept["file"], files.path("webhook.db"));
+    assert_eq!(kept["level"], "INFO");
+    let mut client = Client::connect(process.listens().await).await;
+    let reply = client.post(transaction("tx-1")).await;
+    process.signal(Signal::KILL);
+    reply.acknowledged("ACCEPTED");
+    process.ends().await;
+
+    let mut process = start(&["--processing-delay-seconds=0"]);
+    let mut client = Client::connect(process.listens().await).await;
+    assert_eq!(status(&mut client, "tx-1").await, "PROCESSING");
+    let (code, _, log) = webhook_server(&["make-due", "tx-1"])
+        .on_file(&files.path("webhook.db"))
+        .output()
+        .await;
+    assert_eq!(code, 0, "{log}");
+    until_processed(&mut client, "tx-1").await;
+    stop(process).await;
+    let names = std::fs::read_dir(&folder).unwrap();
+    let mut names: Vec<_> = names.map(|it| it.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["webhook.db", "webhook.db-lock"]);
+}
+
+#[tokio::test]
+async fn state_directory_holds_the_default_file() {
+    let files = Files::new();
+    let directories = format!("{}:/none", files.path("").trim_end_matches('/'));
+    let mut process = webhook_server(&[])
+        .on_default_backend()
+        .env("STATE_DIRECTORY", &directories)
+        .start();
+    let kept = process.logs("events are kept in an SQLite file").await;
+    assert_eq!(kept["file"], files.path("webhook.db"));
+    process.listens().await;
+    // A variable that is set wins.
+    let mut process = webhook_server(&[])
+        .on_file("other.db")
+        .env("STATE_DIRECTORY", &directories)
+        .start();
+    let kept = process.logs("events are kept in an SQLite file").await;
+    assert!(kept["file"].as_str().unwrap().ends_with("/other.db"));
+}
+
+#[tokio::test]
+async fn second_server_on_a_file_is_refused() {
+    let files = Files::new();
+    let file = files.path("webhook.db");
+    let mut first = webhook_server(&[]).on_file(&file).start();
+    first.listens().await;
+    for args in [&["--bind-addr=127.0.0.1:0"][..], &["migrate"]] {
+        let (code, _, log) = webhook_server(args).on_file(&file).output().await;
+        assert_eq!(code, 1, "{log}");
+        let holder = format!("another server (process {})", first.pid());
+        for part in [&holder, &file, "DATABASE_URL=sqlite:PATH"] {
+            assert!(log.contains(part), "{part}: {log}");
+        }
+    }
+    first.signal(Signal::KILL);
+    first.ends().await;
+    let mut second = webhook_server(&[]).on_file(&file).start();
+    second.listens().await;
+}
+
+#[tokio::test]
+async fn unusable_files_are_named_with_the_variable() {
+    let files = Files::new();
+    let text = "this is no database, but some text of a certain length; ".repeat(100);
+    let text = files.write("text.db", text);
+    let missing = files.path("missing/webhook.db");
+    let below_a_file = files.path("text.db/webhook.db");
+    let folder = files.path("");
+    let other = files.path("other.db");
+    let mut program = SqliteConnectOptions::new()
+        .filename(&other)
+        .create_if_missing(true)
+        .connect()
+        .await
+        .unwrap();
+    program
+        .execute("CREATE TABLE notes (text TEXT)")
+        .await
+        .unwrap();
+    program.close().await.unwrap();
+    for (file, reason) in [
+        (&text, "is damaged or no SQLite database: restore a backup"),
+        (&missing, "No such file or directory"),
+        (&below_a_file, "Not a directory"),
+        (&folder, "cannot"),
+        (
+            &other,
+            "is a database of another program: choose another file",
+        ),
+    ] {
+        let (code, _, log) = webhook_server(&["--bind-addr=127.0.0.1:0"])
+            .on_file(file)
+            .output()
+            .await;
+        assert_eq!(code, 1, "{log}");
+        let what = format!("cannot use the SQLite file {file} (set DATABASE_URL=sqlite:PATH");
+        for part in [&what, reason] {
+            assert!(log.contains(part), "{part}: {log}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn roles_need_postgres() {
+    for url in ["sqlite:webhook.db", "memory:"] {
+        for role in ["--role=api", "--role=worker"] {
+            let (code, _, log) = webhook_server(&[role])
+                .env("DATABASE_URL", url)
+                .output()
+                .await;
+            assert_eq!(code, 2, "{log}");
+            assert!(log.contains("need PostgreSQL in DATABASE_URL"), "{log}");
+            let files = Files::new();
+            let (code, _, log) = webhook_server(&[role, "--bind-addr=127.0.0.1:0"])
+                .env("DATABASE_URL_FILE", &files.write("url", url))
+                .output()
+                .await;
+            assert_eq!(code, 1, "{log}");
+            assert!(log.contains("need PostgreSQL in DATABASE_URL"), "{log}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn commands_do_not_create_the_file() {
+    let files = Files::new();
+    let file = files.path("webhook.db");
+    for command in [
+        &["status"][..],
+        &["list"],
+        &["show", "a"],
+        &["requeue", "a"],
+        &["make-due", "a"],
+        &["pause", "--kind=a"],
+        &["resume", "--kind=a"],
+        &["prune", "--older-than=1d"],
+    ] {
+        let (code, out, log) = webhook_server(command).on_file(&file).output().await;
+        assert_eq!((code, out.as_str()), (1, ""), "{log}");
+        assert!(
+            log.contains(&format!("there is no SQLite file {file}")),
+            "{log}"
+        );
+    }
+    assert!(!Path::new(&file).exists());
+}
+
+#[tokio::test]
+async fn migrate_creates_the_file_and_says_so() {
+    let files = Files::new();
+    let file = files.path("webhook.db");
+    for _ in 0..2 {
+        let (code, _, log) = webhook_server(&["migrate"]).on_file(&file).output().await;
+        assert_eq!(code, 0, "{log}");
+        assert!(
+            log.contains("the tables of the SQLite file are up to date"),
+            "{log}"
+        );
+    }
+    let mut process = webhook_server(&["--migrate=off"]).on_file(&file).start();
+    process.listens().await;
+    let log = process.logged.join("\n");
+    assert!(
+        log.contains("MIGRATE=off has no effect on an SQLite file"),
+        "{log}"
+    );
+}
+
+/// Creates the file, with a FAILED transaction in it.
+async fn file_with_failed_event(file: &str, id: &str) {
+    let store = SqliteStore::open(file).await.unwrap();
+    let body = Bytes::from(transaction(id));
+    let envelope = Envelope::of::<Transaction>(body, Headers::new()).unwrap();
+    store
+        .accept(&[NewEvent::new(envelope, Duration::ZERO)])
+        .await
+        .unwrap();
+    let claim = Claim::new(
+        payload::kind_of::<Transaction>(),
+        NonZeroUsize::MIN,
+        Duration::from_secs(60),
+        NonZeroU32::MAX,
+    );
+    let claimed = store.claim(&[claim]).await.unwrap().remove(0);
+    let outcome = Outcome::Failed {
+        reason: Reason::new("broken"),
+    };
+    let settlement = Settlement::new(claimed.events[0].lease, outcome);
+    store.settle(&[settlement]).await.unwrap();
+    store.close().await;
+}
+
+#[tokio::test]
+async fn running_server_acts_on_what_commands_change() {
+    let files = Files::new();
+    let file = files.path("webhook.db");
+    file_with_failed_event(&file, "bad").await;
+    let mut process = webhook_server(&["--processing-delay-seconds=86400"])
+        .on_file(&file)
+        .start();
+    let mut client = Client::connect(process.listens().await).await;
+    for id in ["tx-1", "tx-2"] {
+        client.post(transaction(id)).await.acknowledged("ACCEPTED");
+    }
+    let run = async |args: &[&str]| {
+        let (code, out, log) = webhook_server(args).on_file(&file).output().await;
+        assert_eq!(code, 0, "{args:?}: {log}");
+        out
+    };
+    let json = async |args: &[&str]| {
+        let out = run(&[args, &["--json"]].concat()).await;
+        serde_json::from_str::<Value>(&out).unwrap()
+    };
+    let counts = json(&["status", "--kind=transaction"]).await;
+    assert_eq!(
+        (&counts["waiting"], &counts["failed"]),
+        (&json!(2), &json!(1))
+    );
+    let listed = json(&["list", "--state=failed"]).await;
+    assert_eq!(listed["transaction_id"], "bad");
+    assert_eq!(json(&["show", "bad"]).await["error_message"], "broken");
+
+    assert_eq!(run(&["requeue", "bad"]).await, "1 of 1 requeued\n");
+    assert_eq!(run(&["make-due", "tx-1"]).await, "1 of 1 made due\n");
+    until_processed(&mut client, "bad").await;
+    until_processed(&mut client, "tx-1").await;
+
+    run(&["pause", "--kind=transaction"]).await;
+    assert_eq!(run(&["make-due", "--all"]).await, "1 of 1 made due\n");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let counts = json(&["status", "--kind=transaction"]).await;
+    assert_eq!(
+        (&counts["paused"], &counts["due"]),
+        (&json!(true), &json!(1))
+    );
+    assert_eq!(status(&mut client, "tx-2").await, "PROCESSING");
+    run(&["resume", "--kind=transaction"]).await;
+    until_processed(&mut client, "tx-2").await;
+
+    let deleted = json(&["prune", "--older-than=0s"]).await;
+    assert_eq!(deleted["processed"], 3);
+    client.get("/v1/transactions/bad").await.problem(404);
+    stop(process).await;
+}
