@@ -155,6 +155,7 @@ pub(crate) async fn conflicts(
     let rows = sqlx::query(include_str!("admin/conflicts.sql"))
         .bind(event.kind.as_str())
         .bind(event.key.as_str())
+        .bind(record::key_hash(&event.kind, &event.key))
         .fetch_all(readers)
         .await?;
     let records = rows.iter().map(|row| {
@@ -175,6 +176,7 @@ pub(crate) async fn failed_attempts(
     let rows = sqlx::query(include_str!("admin/failed_attempts.sql"))
         .bind(event.kind.as_str())
         .bind(event.key.as_str())
+        .bind(record::key_hash(&event.kind, &event.key))
         .fetch_all(readers)
         .await?;
     let attempts = rows.iter().map(|row| {
@@ -201,7 +203,9 @@ async fn id(
     let Some(kind) = kind.await? else {
         return Ok(None);
     };
-    let row = sqlx::query("SELECT id FROM events WHERE key = ?1 AND kind = ?2")
+    let find = "SELECT id FROM events WHERE key_hash = ?1 AND key = ?2 AND kind = ?3";
+    let row = sqlx::query(find)
+        .bind(record::key_hash(&event.kind, &event.key))
         .bind(event.key.as_str())
         .bind(kind)
         .fetch_optional(&mut *transaction.connection)

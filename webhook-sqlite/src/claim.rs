@@ -1,6 +1,7 @@
 //! Leases due events.
 
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use bytes::Bytes;
 use sqlx::Row;
@@ -10,6 +11,7 @@ use webhook_core::{
 };
 
 use crate::error::SqliteError;
+use crate::settle::delete_from_queue;
 use crate::writer::Transaction;
 use crate::{microseconds, record};
 
@@ -18,22 +20,58 @@ pub(crate) async fn claim(
     transaction: &mut Transaction<'_>,
     claims: &[Claim],
 ) -> Result<Vec<Option<Claimed>>, SqliteError> {
-    let paused = sqlx::query("SELECT name FROM paused_kinds")
-        .fetch_all(&mut *transaction.connection)
-        .await?;
-    let paused: Vec<&str> = paused
-        .iter()
-        .map(|row| row.try_get(0))
-        .collect::<Result<_, _>>()?;
+    // One claim looks for events at once, since it mostly finds some. Of many kinds, few have any.
+    if let [claim] = claims
+        && let Some(claimed) = claim_kind(transaction, claim).await?
+    {
+        return Ok(vec![Some(claimed)]);
+    }
+    let names: Vec<&str> = claims.iter().map(|claim| claim.kind.as_str()).collect();
+    let states = kind_states(transaction, &names).await?;
     let mut answers = Vec::with_capacity(claims.len());
-    for claim in claims {
-        answers.push(if paused.contains(&claim.kind.as_str()) {
-            None
-        } else {
-            Some(claim_kind(transaction, claim).await?)
+    for (claim, state) in claims.iter().zip(states) {
+        answers.push(match state {
+            KindState::Paused => None,
+            KindState::Due => claim_kind(transaction, claim).await?,
+            KindState::NotDue(next_due) => {
+                let mut claimed = Claimed::default();
+                claimed.next_due = next_due;
+                Some(claimed)
+            }
         });
     }
     Ok(answers)
+}
+
+enum KindState {
+    Paused,
+    /// Some event is due and not leased.
+    Due,
+    /// How long until the next event can be claimed.
+    NotDue(Option<Duration>),
+}
+
+async fn kind_states(
+    transaction: &mut Transaction<'_>,
+    names: &[&str],
+) -> Result<Vec<KindState>, SqliteError> {
+    let now_us = transaction.now_us;
+    let rows = sqlx::query(include_str!("claim/kind_states.sql"))
+        .bind(record::json(names))
+        .bind(now_us)
+        .fetch_all(&mut *transaction.connection)
+        .await?;
+    let states = rows.iter().map(|row| {
+        let next_us: Option<i64> = row.try_get(2)?;
+        Ok(if row.try_get(0)? {
+            KindState::Paused
+        } else if row.try_get(1)? {
+            KindState::Due
+        } else {
+            KindState::NotDue(next_us.map(|next_us| microseconds::duration(next_us - now_us)))
+        })
+    });
+    states.collect()
 }
 
 /// An event that is due.
@@ -44,26 +82,26 @@ struct Due {
     fence: i64,
 }
 
+/// Leases due events; `None` if none is due, or if the kind is paused.
 async fn claim_kind(
     transaction: &mut Transaction<'_>,
     claim: &Claim,
-) -> Result<Claimed, SqliteError> {
-    let kind = transaction
-        .kinds
-        .number(transaction.connection, &claim.kind);
-    let Some(kind) = kind.await? else {
-        return Ok(Claimed::default());
-    };
+) -> Result<Option<Claimed>, SqliteError> {
     let now_us = transaction.now_us;
+    let limit = claim.limit.get();
+    // One more than the limit, which tells whether more are due.
     let rows = sqlx::query(include_str!("claim/due.sql"))
-        .bind(kind)
+        .bind(claim.kind.as_str())
         .bind(now_us)
-        .bind(i64::try_from(claim.limit.get()).unwrap_or(i64::MAX))
+        .bind(i64::try_from(limit).map_or(i64::MAX, |limit| limit.saturating_add(1)))
         .fetch_all(&mut *transaction.connection)
         .await?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
     let mut claimed = Claimed::default();
     let (mut leased, mut exhausted, mut lost) = (Vec::new(), Vec::new(), Vec::new());
-    for row in &rows {
+    for row in rows.iter().take(limit) {
         let due = Due {
             id: row.try_get(0)?,
             leased_until_us: row.try_get(2)?,
@@ -95,20 +133,37 @@ async fn claim_kind(
             lost.push(due);
         }
     }
-    let limit_reached = rows.len() == claim.limit.get();
+    let are_more_due = rows.len() > limit;
     drop(rows);
     record_lost(transaction, &lost).await?;
     end_exhausted(transaction, &exhausted).await?;
-    if !leased.is_empty() {
-        sqlx::query(include_str!("claim/lease.sql"))
-            .bind(now_us)
-            .bind(microseconds::of(claim.lease).max(1))
-            .bind(record::json(&leased))
-            .execute(&mut *transaction.connection)
-            .await?;
+    lease(transaction, &leased, claim.lease).await?;
+    claimed.next_due = if are_more_due {
+        Some(Duration::ZERO)
+    } else {
+        match kind_states(transaction, &[claim.kind.as_str()]).await?[..] {
+            [KindState::NotDue(next_due)] => next_due,
+            _ => unreachable!("the kind is not paused, and its due events are leased"),
+        }
+    };
+    Ok(Some(claimed))
+}
+
+async fn lease(
+    transaction: &mut Transaction<'_>,
+    ids: &[i64],
+    lease: Duration,
+) -> Result<(), SqliteError> {
+    if ids.is_empty() {
+        return Ok(());
     }
-    claimed.next_due = next_due(transaction, kind, limit_reached).await?;
-    Ok(claimed)
+    sqlx::query(include_str!("claim/lease.sql"))
+        .bind(transaction.now_us)
+        .bind(microseconds::of(lease).max(1))
+        .bind(record::json(ids))
+        .execute(&mut *transaction.connection)
+        .await?;
+    Ok(())
 }
 
 /// Records the attempts whose leases ended without a settlement.
@@ -162,43 +217,11 @@ async fn end_exhausted(
     if exhausted.is_empty() {
         return Ok(());
     }
-    let ids = record::json(exhausted);
     sqlx::query(include_str!("claim/exhausted.sql"))
         .bind(transaction.now_us)
         .bind(FailureReason::Exhausted.as_str())
-        .bind(&ids)
+        .bind(record::json(exhausted))
         .execute(&mut *transaction.connection)
         .await?;
-    sqlx::query("DELETE FROM queue WHERE id IN (SELECT value FROM json_each(?1))")
-        .bind(&ids)
-        .execute(&mut *transaction.connection)
-        .await?;
-    Ok(())
-}
-
-/// How long until the next event can be claimed.
-async fn next_due(
-    transaction: &mut Transaction<'_>,
-    kind: i64,
-    limit_reached: bool,
-) -> Result<Option<std::time::Duration>, SqliteError> {
-    let now_us = transaction.now_us;
-    if limit_reached {
-        let more = sqlx::query(include_str!("claim/more_due.sql"))
-            .bind(kind)
-            .bind(now_us)
-            .fetch_optional(&mut *transaction.connection)
-            .await?;
-        if more.is_some() {
-            return Ok(Some(std::time::Duration::ZERO));
-        }
-    }
-    let row = sqlx::query(include_str!("claim/next_due.sql"))
-        .bind(kind)
-        .bind(now_us)
-        .fetch_one(&mut *transaction.connection)
-        .await?;
-    let (due_us, ends_us): (Option<i64>, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
-    let next_us = due_us.into_iter().chain(ends_us).min();
-    Ok(next_us.map(|next_us| microseconds::duration(next_us - now_us)))
+    delete_from_queue(transaction, exhausted).await
 }

@@ -12,9 +12,9 @@ pub(crate) async fn find(
     now_us: i64,
     events: &[EventRef],
 ) -> Result<Vec<Option<EventRecord>>, SqliteError> {
-    let names: Vec<(&str, &str)> = events
+    let names: Vec<(&str, &str, i64)> = events
         .iter()
-        .map(|event| (event.kind.as_str(), event.key.as_str()))
+        .map(|EventRef { kind, key }| (kind.as_str(), key.as_str(), record::key_hash(kind, key)))
         .collect();
     let rows = sqlx::query(include_str!("find.sql"))
         .bind(record::json(&names))

@@ -1,4 +1,4 @@
--- ?1 JSON list of [kind, key], ?2 now. Returns a row, with its place, for each event that exists.
+-- ?1 JSON list of [kind, key, hash of both], ?2 now. Returns a row, with its place, for each event that exists.
 SELECT wanted.key AS place, event.id, event.fingerprint, event.headers, event.body,
        event.accepted_us, item.due_us,
        CASE WHEN item.leased_until_us > ?2 THEN item.leased_until_us END AS leased_until_us,
@@ -10,7 +10,8 @@ SELECT wanted.key AS place, event.id, event.fingerprint, event.headers, event.bo
 FROM json_each(?1) AS wanted
 CROSS JOIN kinds ON kinds.name = wanted.value ->> 0
 CROSS JOIN events AS event
-  ON event.key = wanted.value ->> 1 AND event.kind = kinds.kind
+  ON event.key_hash = wanted.value ->> 2 AND event.key = wanted.value ->> 1
+  AND event.kind = kinds.kind
 LEFT JOIN queue AS item ON item.id = event.id
 LEFT JOIN outcomes AS outcome ON outcome.id = event.id
 LEFT JOIN conflicts AS conflict ON conflict.id = event.id

@@ -7,10 +7,14 @@ use sqlx::sqlite::SqliteConnection;
 use webhook_core::Kind;
 
 use crate::error::SqliteError;
+use crate::record;
 
 /// The numbers that are known. They never change once they are committed.
 #[derive(Debug, Default)]
-pub(crate) struct Kinds(HashMap<Kind, i64>);
+pub(crate) struct Kinds {
+    numbers: HashMap<Kind, i64>,
+    names: HashMap<i64, Kind>,
+}
 
 impl Kinds {
     /// The number of `kind`, if it has one.
@@ -19,7 +23,7 @@ impl Kinds {
         connection: &mut SqliteConnection,
         kind: &Kind,
     ) -> Result<Option<i64>, SqliteError> {
-        if let Some(number) = self.0.get(kind) {
+        if let Some(number) = self.numbers.get(kind) {
             return Ok(Some(*number));
         }
         let row = sqlx::query("SELECT kind FROM kinds WHERE name = ?1")
@@ -28,7 +32,7 @@ impl Kinds {
             .await?;
         let Some(row) = row else { return Ok(None) };
         let number = row.try_get(0)?;
-        self.0.insert(kind.clone(), number);
+        self.learn(number, kind);
         Ok(Some(number))
     }
 
@@ -46,7 +50,30 @@ impl Kinds {
             .fetch_one(connection)
             .await?;
         let number = row.try_get(0)?;
-        self.0.insert(kind.clone(), number);
+        self.learn(number, kind);
         Ok(number)
+    }
+
+    /// The kind with this number, which some row has.
+    pub(crate) async fn name(
+        &mut self,
+        connection: &mut SqliteConnection,
+        number: i64,
+    ) -> Result<Kind, SqliteError> {
+        if let Some(kind) = self.names.get(&number) {
+            return Ok(kind.clone());
+        }
+        let row = sqlx::query("SELECT name FROM kinds WHERE kind = ?1")
+            .bind(number)
+            .fetch_one(connection)
+            .await?;
+        let kind = record::kind(row.try_get(0)?)?;
+        self.learn(number, &kind);
+        Ok(kind)
+    }
+
+    fn learn(&mut self, number: i64, kind: &Kind) {
+        self.numbers.insert(kind.clone(), number);
+        self.names.insert(number, kind.clone());
     }
 }

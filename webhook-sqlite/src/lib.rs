@@ -93,6 +93,7 @@ mod microseconds;
 mod open;
 mod options;
 mod record;
+mod rows;
 mod server_lock;
 mod settle;
 mod store;

@@ -17,6 +17,16 @@ pub(crate) fn json<T: Serialize>(items: &[T]) -> String {
     serde_json::to_string(items).expect("numbers and text can be written as JSON")
 }
 
+/// What the index of keys holds in place of the key: the first 64 bits of a digest of both.
+pub(crate) fn key_hash(kind: &Kind, key: &Key) -> i64 {
+    let digest = Fingerprint::of([kind.as_str(), key.as_str()]);
+    let (first, _) = digest
+        .as_bytes()
+        .split_first_chunk()
+        .expect("a digest has 32 bytes");
+    i64::from_be_bytes(*first)
+}
+
 /// A record out of a row of the columns that `find` and lists select.
 pub(crate) fn record(row: &SqliteRow, event: EventRef) -> Result<EventRecord, SqliteError> {
     let body = Bytes::copy_from_slice(row.try_get("body")?);

@@ -1,6 +1,7 @@
 //! Extends leases, and ends attempts.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use sqlx::Row;
@@ -8,10 +9,12 @@ use webhook_core::{Extended, Kind, Lease, Outcome, Settled, Settlement};
 
 use crate::claim::{FailedAttempt, record_failed_attempt};
 use crate::error::SqliteError;
+use crate::rows::{ForRows, repeat};
 use crate::writer::Transaction;
 use crate::{microseconds, record};
 
 /// The answers to settlements, and which events are due again.
+#[derive(Default)]
 pub(crate) struct Ended {
     pub(crate) answers: Vec<Settled>,
     /// The kinds of events that are due again, and how soon the first of each is.
@@ -74,89 +77,124 @@ pub(crate) async fn extend(
     Ok(answers)
 }
 
+/// Moves processed events to the outcomes, if their leases are valid. Returns the ids of those.
+static PROCESSED: LazyLock<ForRows> = LazyLock::new(|| {
+    ForRows::new(|rows| {
+        let leases = repeat("(?, ?)", rows);
+        format!(
+            "INSERT INTO outcomes (id, kind, failed, attempts, fence, settled_us, reason) \
+             SELECT item.id, item.kind, 0, item.attempts, item.fence, ?, NULL \
+             FROM (VALUES {leases}) AS lease \
+             CROSS JOIN queue AS item \
+               ON item.id = lease.column1 AND item.fence = lease.column2 \
+             WHERE item.leased_until_us IS NOT NULL \
+             RETURNING id, fence"
+        )
+    })
+});
+
 pub(crate) async fn settle(
     transaction: &mut Transaction<'_>,
-    settlements: &[Settlement],
+    settlements: &[&Settlement],
 ) -> Result<Ended, SqliteError> {
-    let held = held(transaction, settlements.iter().map(|it| it.lease)).await?;
+    if settlements.is_empty() {
+        return Ok(Ended::default());
+    }
     let mut answers = vec![Settled::LeaseLost; settlements.len()];
-    let mut ids = HashSet::with_capacity(held.len());
-    let mut ended = Vec::with_capacity(held.len());
+    let mut leases = HashSet::with_capacity(settlements.len());
+    let (mut processed, mut others) = (Vec::new(), Vec::new());
+    for (place, settlement) in settlements.iter().enumerate() {
+        // Of several settlements of one lease, the first applies.
+        if leases.insert((settlement.lease.event, settlement.lease.fence)) {
+            match settlement.outcome {
+                Outcome::Processed => processed.push((place, settlement.lease)),
+                _ => others.push((place, *settlement)),
+            }
+        }
+    }
+    settle_processed(transaction, &processed, &mut answers).await?;
+    let due_again = settle_others(transaction, &others, &mut answers).await?;
+    Ok(Ended { answers, due_again })
+}
+
+async fn settle_processed(
+    transaction: &mut Transaction<'_>,
+    processed: &[(usize, Lease)],
+    answers: &mut [Settled],
+) -> Result<(), SqliteError> {
+    let mut applied = Vec::with_capacity(processed.len());
+    for (statement, rows) in PROCESSED.split(processed) {
+        let mut insert = sqlx::query(statement).bind(transaction.now_us);
+        for (_, lease) in rows {
+            insert = insert.bind(lease.event.get()).bind(lease.fence.get());
+        }
+        for row in insert.fetch_all(&mut *transaction.connection).await? {
+            applied.push((row.try_get(0)?, row.try_get(1)?));
+        }
+    }
+    if applied.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<i64> = applied.iter().map(|(id, _)| *id).collect();
+    delete_from_queue(transaction, &ids).await?;
+    let applied: HashSet<(i64, i64)> = applied.into_iter().collect();
+    for (place, lease) in processed {
+        if applied.contains(&(lease.event.get(), lease.fence.get())) {
+            answers[*place] = Settled::Applied;
+        }
+    }
+    Ok(())
+}
+
+/// Returns which events are due again.
+async fn settle_others(
+    transaction: &mut Transaction<'_>,
+    settlements: &[(usize, &Settlement)],
+    answers: &mut [Settled],
+) -> Result<Vec<(Kind, Duration)>, SqliteError> {
+    if settlements.is_empty() {
+        return Ok(Vec::new());
+    }
+    let held = held(transaction, settlements.iter().map(|(_, it)| it.lease)).await?;
+    let mut failed = Vec::new();
     let mut due_again: HashMap<i64, i64> = HashMap::new();
     for held in &held {
-        // Of several settlements of one lease, the first applies.
-        if !ids.insert(held.id) {
-            continue;
-        }
-        answers[held.place] = Settled::Applied;
-        match &settlements[held.place].outcome {
-            Outcome::Processed => {
-                ended.push((held.id, held.kind, 0, held.attempts, held.fence, None))
-            }
+        let (place, settlement) = settlements[held.place];
+        answers[place] = Settled::Applied;
+        let attempts_before = held.attempts.saturating_sub(1);
+        let (after_us, attempts, reason) = match &settlement.outcome {
+            Outcome::Processed => unreachable!("these are settled by another statement"),
             Outcome::Failed { reason } => {
                 let reason = reason.as_str();
-                ended.push((
-                    held.id,
-                    held.kind,
-                    1,
-                    held.attempts,
-                    held.fence,
-                    Some(reason),
-                ));
                 note(transaction, held, reason).await?;
+                failed.push((held.id, reason));
+                continue;
             }
             Outcome::Retry { after, reason } => {
                 let reason = reason.as_str();
                 note(transaction, held, reason).await?;
-                let after_us = microseconds::of(*after);
-                let due_us = transaction.now_us + after_us;
-                put_back(transaction, held, due_us, held.attempts, Some(reason)).await?;
-                soonest(&mut due_again, held.kind, after_us);
+                (Some(microseconds::of(*after)), held.attempts, Some(reason))
             }
-            Outcome::Release => {
-                let attempts = held.attempts.saturating_sub(1);
-                put_back(
-                    transaction,
-                    held,
-                    held.due_us,
-                    attempts,
-                    held.reason.as_deref(),
-                )
-                .await?;
-                soonest(&mut due_again, held.kind, 0);
-            }
+            Outcome::Release => (None, attempts_before, held.reason.as_deref()),
             Outcome::Postpone { after } => {
                 let after_us = microseconds::of(*after);
-                let due_us = transaction.now_us + after_us;
-                let attempts = held.attempts.saturating_sub(1);
-                put_back(transaction, held, due_us, attempts, held.reason.as_deref()).await?;
-                soonest(&mut due_again, held.kind, after_us);
+                (Some(after_us), attempts_before, held.reason.as_deref())
             }
-        }
+        };
+        let due_us = after_us.map_or(held.due_us, |after_us| transaction.now_us + after_us);
+        put_back(transaction, held, due_us, attempts, reason).await?;
+        let soonest = due_again.entry(held.kind).or_insert(i64::MAX);
+        *soonest = after_us.unwrap_or(0).min(*soonest);
     }
-    if !ended.is_empty() {
-        end(transaction, &ended).await?;
+    if !failed.is_empty() {
+        fail(transaction, &failed).await?;
     }
-    let mut names = Vec::with_capacity(due_again.len());
+    let mut kinds = Vec::with_capacity(due_again.len());
     for (kind, after_us) in due_again {
-        let row = sqlx::query("SELECT name FROM kinds WHERE kind = ?1")
-            .bind(kind)
-            .fetch_one(&mut *transaction.connection)
-            .await?;
-        names.push((
-            record::kind(row.try_get(0)?)?,
-            microseconds::duration(after_us),
-        ));
+        let name = transaction.kinds.name(transaction.connection, kind).await?;
+        kinds.push((name, microseconds::duration(after_us)));
     }
-    Ok(Ended {
-        answers,
-        due_again: names,
-    })
-}
-
-fn soonest(due_again: &mut HashMap<i64, i64>, kind: i64, after_us: i64) {
-    let soonest = due_again.entry(kind).or_insert(after_us);
-    *soonest = after_us.min(*soonest);
+    Ok(kinds)
 }
 
 /// Records why the attempt failed.
@@ -197,22 +235,26 @@ async fn put_back(
     Ok(())
 }
 
-/// The row of an event that ended: id, kind, 1 if it failed, attempts, fence, reason.
-type OutcomeRow<'r> = (i64, i64, i64, u32, i64, Option<&'r str>);
-
-/// Moves events from the queue to the outcomes.
-async fn end(
+/// Moves events to the outcomes as failed, with their reasons.
+async fn fail(
     transaction: &mut Transaction<'_>,
-    ended: &[OutcomeRow<'_>],
+    failed: &[(i64, &str)],
 ) -> Result<(), SqliteError> {
-    let ended = record::json(ended);
-    sqlx::query(include_str!("settle/end.sql"))
+    sqlx::query(include_str!("settle/fail.sql"))
         .bind(transaction.now_us)
-        .bind(&ended)
+        .bind(record::json(failed))
         .execute(&mut *transaction.connection)
         .await?;
-    sqlx::query("DELETE FROM queue WHERE id IN (SELECT value ->> 0 FROM json_each(?1))")
-        .bind(&ended)
+    let ids: Vec<i64> = failed.iter().map(|(id, _)| *id).collect();
+    delete_from_queue(transaction, &ids).await
+}
+
+pub(crate) async fn delete_from_queue(
+    transaction: &mut Transaction<'_>,
+    ids: &[i64],
+) -> Result<(), SqliteError> {
+    sqlx::query("DELETE FROM queue WHERE id IN (SELECT value FROM json_each(?1))")
+        .bind(record::json(ids))
         .execute(&mut *transaction.connection)
         .await?;
     Ok(())

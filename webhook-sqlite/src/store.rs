@@ -141,7 +141,10 @@ impl SqliteStore {
         transaction: &mut SqliteTransaction,
         events: &[NewEvent],
     ) -> Result<Vec<Accepted>, StoreError> {
-        let answers = accept::accept(&mut transaction.lent().transaction(), events).await?;
+        let answers = {
+            let events: Vec<&NewEvent> = events.iter().collect();
+            accept::accept(&mut transaction.lent().transaction(), &events).await?
+        };
         for (event, _) in scheduled(events, &answers) {
             transaction.wake(event.envelope.kind.clone(), event.delay);
         }
@@ -160,7 +163,10 @@ impl SqliteStore {
         transaction: &mut SqliteTransaction,
         settlements: &[Settlement],
     ) -> Result<Vec<Settled>, StoreError> {
-        let ended = settle::settle(&mut transaction.lent().transaction(), settlements).await?;
+        let ended = {
+            let settlements: Vec<&Settlement> = settlements.iter().collect();
+            settle::settle(&mut transaction.lent().transaction(), &settlements).await?
+        };
         for (kind, after) in ended.due_again {
             transaction.wake(kind, after);
         }

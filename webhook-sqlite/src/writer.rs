@@ -358,42 +358,91 @@ impl Session {
     }
 
     async fn within(&mut self, requests: &[Request]) -> Result<Vec<Response>, SqliteError> {
-        let now_us = self.clock.now_us();
-        self.clock.keep_floor(&mut self.connection, now_us).await?;
         let mut transaction = Transaction {
             connection: &mut self.connection,
             kinds: &mut self.kinds,
-            now_us,
+            now_us: self.clock.now_us(),
         };
-        let mut responses = Vec::with_capacity(requests.len());
-        for request in requests {
-            responses.push(transaction.perform(request).await?);
+        let responses = transaction.perform(requests).await?;
+        if responses.iter().any(Response::is_change) {
+            let Transaction {
+                connection, now_us, ..
+            } = transaction;
+            self.clock.keep_floor(connection, now_us).await?;
         }
         Ok(responses)
     }
 }
 
+impl Response {
+    /// Whether the request may have changed the file.
+    fn is_change(&self) -> bool {
+        match self {
+            Self::Claim(claimed) => claimed
+                .iter()
+                .flatten()
+                .any(|claimed| !claimed.events.is_empty() || !claimed.exhausted.is_empty()),
+            Self::Deleted(deleted) => *deleted > 0,
+            Self::Changed(changed) => *changed,
+            Self::Accept(_)
+            | Self::Extend(_)
+            | Self::Settle(_)
+            | Self::Requeue(_)
+            | Self::MakeDue(_) => true,
+        }
+    }
+}
+
 impl Transaction<'_> {
-    async fn perform(&mut self, request: &Request) -> Result<Response, SqliteError> {
-        Ok(match request {
-            Request::Accept(events) => Response::Accept(accept::accept(self, events).await?),
-            Request::Claim(claims) => Response::Claim(claim::claim(self, claims).await?),
-            Request::Extend(leases, lease) => {
-                Response::Extend(settle::extend(self, leases, *lease).await?)
-            }
-            Request::Settle(settlements) => {
-                Response::Settle(settle::settle(self, settlements).await?)
-            }
-            Request::Requeue(events) => Response::Requeue(admin::requeue(self, events).await?),
-            Request::MakeDue(events, leases) => {
-                Response::MakeDue(admin::make_due(self, events, *leases).await?)
-            }
-            Request::Prune(prune) => Response::Deleted(admin::prune(self, prune).await?),
-            Request::DeleteBodies(delete) => {
-                Response::Deleted(admin::delete_bodies(self, delete).await?)
-            }
-            Request::Pause(kind) => Response::Changed(admin::pause(self, kind).await?),
-            Request::Resume(kind) => Response::Changed(admin::resume(self, kind).await?),
-        })
+    /// Settlements come first and accepts second, those of all requests in the same statements. So claims find
+    /// what was accepted or put back in the same transaction.
+    async fn perform(&mut self, requests: &[Request]) -> Result<Vec<Response>, SqliteError> {
+        let settlements: Vec<&Settlement> = requests
+            .iter()
+            .filter_map(|request| match request {
+                Request::Settle(settlements) => Some(settlements),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let mut ended = settle::settle(self, &settlements).await?;
+        let mut settled = ended.answers.into_iter();
+        let events: Vec<&NewEvent> = requests
+            .iter()
+            .filter_map(|request| match request {
+                Request::Accept(events) => Some(events),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let mut accepted = accept::accept(self, &events).await?.into_iter();
+        let mut responses = Vec::with_capacity(requests.len());
+        for request in requests {
+            responses.push(match request {
+                Request::Accept(events) => {
+                    Response::Accept(accepted.by_ref().take(events.len()).collect())
+                }
+                Request::Settle(settlements) => Response::Settle(settle::Ended {
+                    answers: settled.by_ref().take(settlements.len()).collect(),
+                    // It does not matter which of the callers wakes the workers.
+                    due_again: std::mem::take(&mut ended.due_again),
+                }),
+                Request::Claim(claims) => Response::Claim(claim::claim(self, claims).await?),
+                Request::Extend(leases, lease) => {
+                    Response::Extend(settle::extend(self, leases, *lease).await?)
+                }
+                Request::Requeue(events) => Response::Requeue(admin::requeue(self, events).await?),
+                Request::MakeDue(events, leases) => {
+                    Response::MakeDue(admin::make_due(self, events, *leases).await?)
+                }
+                Request::Prune(prune) => Response::Deleted(admin::prune(self, prune).await?),
+                Request::DeleteBodies(delete) => {
+                    Response::Deleted(admin::delete_bodies(self, delete).await?)
+                }
+                Request::Pause(kind) => Response::Changed(admin::pause(self, kind).await?),
+                Request::Resume(kind) => Response::Changed(admin::resume(self, kind).await?),
+            });
+        }
+        Ok(responses)
     }
 }
