@@ -13,7 +13,7 @@ use webhook_core::{
 pub use amount::{Amount, InvalidAmount, MAX_DECIMAL_PLACES, MAX_SIGNIFICANT_DIGITS};
 pub use json::MAX_NESTING;
 pub use rust_decimal::Decimal;
-pub use view::VIEW;
+pub use view::{SQLITE_VIEW, VIEW};
 
 use json::Member;
 

@@ -76,6 +76,27 @@ pub enum SqliteError {
         /// The latest version that this program knows.
         known: i64,
     },
+    /// A newer version of a program has migrated its tables in the file.
+    #[error(
+        "line {line} of the file has version {found}, this program knows up to {known}: update it"
+    )]
+    NewerLine {
+        /// The [line](crate::MigrationLine) of migrations.
+        line: &'static str,
+        /// The version of the line in the file.
+        found: i64,
+        /// The latest version that this program knows.
+        known: i64,
+    },
+    /// A migration of a program failed.
+    #[error("migration {name} failed")]
+    Migration {
+        /// The name of the migration.
+        name: &'static str,
+        /// What SQLite said.
+        #[source]
+        source: sqlx::Error,
+    },
     /// SQLite cannot use a write-ahead log here.
     #[error(
         "SQLite cannot use a write-ahead log for {} (its journal mode is `{mode}`): put the file on a local disk, not \

@@ -46,6 +46,7 @@
 //! An app may keep its own tables in the same file. [`SqliteStore::accept_in`] accepts an event in a transaction
 //! that changes them, and [`SqliteStore::settle_with`] does the work of an event and settles it in one
 //! transaction. There is one connection that writes, so nothing else is written meanwhile.
+//! [`SqliteStore::migrate_with`] creates the tables.
 //!
 //! # How it works
 //!
@@ -90,6 +91,7 @@ mod error;
 mod find;
 mod kinds;
 mod microseconds;
+mod migration_line;
 mod open;
 mod options;
 mod record;
@@ -101,6 +103,7 @@ mod transaction;
 mod writer;
 
 pub use error::SqliteError;
+pub use migration_line::MigrationLine;
 pub use options::SqliteOptions;
 pub use server_lock::ServerLock;
 pub use sqlx;

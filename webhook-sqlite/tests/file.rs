@@ -14,7 +14,7 @@ use webhook_core::{
     Accepted, Admin, Claim, Claimed, Envelope, EventRef, Fingerprint, Handled, HandlerError, Key,
     Kind, NewEvent, Outcome, Prune, Scheduler, Settled, Settlement, State, Store, TerminalState,
 };
-use webhook_sqlite::{ServerLock, SqliteError, SqliteStore, sqlx};
+use webhook_sqlite::{MigrationLine, ServerLock, SqliteError, SqliteStore, sqlx};
 
 const KIND: Kind = Kind::from_static("order");
 const MINUTE: Duration = Duration::from_secs(60);
@@ -284,6 +284,55 @@ async fn event_and_rows_of_the_app_are_committed_together_or_not_at_all() {
         .unwrap();
     let orders: Vec<&str> = orders.iter().map(|row| row.get(0)).collect();
     assert_eq!(orders, ["committed"]);
+}
+
+#[tokio::test]
+async fn migrations_of_a_program_run_once_and_forward_only() {
+    const FIRST: (&str, &str) = ("create_orders", "CREATE TABLE orders (id TEXT)");
+    const SECOND: (&str, &str) = (
+        "create_failed",
+        "CREATE VIEW failed AS SELECT key FROM inbox WHERE status = 'FAILED';
+         CREATE TABLE notes (text TEXT)",
+    );
+    const ONE: MigrationLine = MigrationLine::new("app", &[FIRST]);
+    const TWO: MigrationLine = MigrationLine::new("app", &[FIRST, SECOND]);
+    const BAD: MigrationLine = MigrationLine::new(
+        "bad",
+        &[
+            ("create_lost", "CREATE TABLE lost (id TEXT)"),
+            ("repeat", "CREATE TABLE orders (id TEXT)"),
+        ],
+    );
+    let (_folder, file) = folder();
+    let store = SqliteStore::open(&file).await.unwrap();
+    for lines in [&[ONE][..], &[ONE], &[TWO], &[TWO], &[]] {
+        store.migrate_with(lines).await.unwrap();
+    }
+    let error = store.migrate_with(&[ONE]).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            SqliteError::NewerLine {
+                line: "app",
+                found: 2,
+                known: 1
+            }
+        ),
+        "{error}"
+    );
+    let error = store.migrate_with(&[BAD]).await.unwrap_err();
+    assert!(
+        matches!(error, SqliteError::Migration { name: "repeat", .. }),
+        "{error}"
+    );
+    let mut app = plain(&file).await;
+    for table in ["orders", "failed", "notes"] {
+        let rows = app.fetch_all(sqlx::query(sqlx::AssertSqlSafe(format!(
+            "SELECT * FROM {table}"
+        ))));
+        assert!(rows.await.unwrap().is_empty());
+    }
+    app.fetch_all("SELECT * FROM lost").await.unwrap_err();
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use webhook_sqlite::{ServerLock, SqliteStore};
 
 use super::OpenError;
 use crate::config::{Config, Migrate};
+use crate::transaction;
 
 /// Opens the file for a server, which is then the only one that uses it. Creates it if it does not exist, and
 /// updates its tables.
@@ -51,6 +52,8 @@ async fn open_alone(path: &Path) -> Result<(SqliteStore, ServerLock), OpenError>
     };
     let lock = ServerLock::acquire(path).map_err(failed)?;
     let store = SqliteStore::open(path).await.map_err(failed)?;
+    let migrated = store.migrate_with(&[transaction::SQLITE_VIEW]).await;
+    migrated.map_err(failed)?;
     Ok((store, lock))
 }
 

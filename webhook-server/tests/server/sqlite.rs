@@ -13,12 +13,12 @@ use webhook_core::{
 use webhook_server::transaction::Transaction;
 use webhook_sqlite::SqliteStore;
 use webhook_sqlite::sqlx::sqlite::SqliteConnectOptions;
-use webhook_sqlite::sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use webhook_sqlite::sqlx::{self, ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 use crate::support::client::Client;
 use crate::support::files::Files;
 use crate::support::process::{Process, webhook_server};
-use crate::support::{transaction, until};
+use crate::support::{transaction, until, unusual, with_amount};
 
 async fn status(client: &mut Client, id: &str) -> Value {
     let shown = client.get(&format!("/v1/transactions/{id}")).await.json();
@@ -294,4 +294,71 @@ async fn running_server_acts_on_what_commands_change() {
     assert_eq!(deleted["processed"], 3);
     client.get("/v1/transactions/bad").await.problem(404);
     stop(process).await;
+}
+
+#[tokio::test]
+async fn unusual_bodies_are_rows_of_the_sqlite_view() {
+    let files = Files::new();
+    let file = files.path("webhook.db");
+    let mut process = webhook_server(&[]).on_file(&file).start();
+    let mut client = Client::connect(process.listens().await).await;
+    let mut expected = Vec::new();
+    for (id, body, amount) in unusual::transactions() {
+        client.post(body).await.acknowledged("ACCEPTED");
+        expected.push((id, Some(amount)));
+    }
+    client
+        .post(with_amount("marked", "1"))
+        .await
+        .acknowledged("CONFLICT");
+
+    // A reader beside the server.
+    let mut connection = SqliteConnectOptions::new()
+        .filename(&file)
+        .read_only(true)
+        .connect()
+        .await
+        .unwrap();
+    let rows = sqlx::query("SELECT * FROM transactions ORDER BY transaction_id")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    let found: Vec<(String, Option<String>)> = rows
+        .iter()
+        .map(|row| (row.get("transaction_id"), row.get("amount")))
+        .collect();
+    assert_eq!(found, expected);
+    for row in &rows {
+        let names = [
+            "source_account",
+            "destination_account",
+            "currency",
+            "status",
+        ];
+        let texts = names.map(|name| row.get::<Option<String>, _>(name));
+        let right = [
+            "DE89370400440532013000",
+            "GB29NWBK60161331926819",
+            "EUR",
+            "PROCESSING",
+        ];
+        assert_eq!(texts.each_ref().map(Option::as_deref), right.map(Some));
+        let id: &str = row.get("transaction_id");
+        let conflicts = i64::from(id == "marked");
+        assert_eq!(row.get::<i64, _>("duplicate_conflict_count"), conflicts);
+        assert_eq!(
+            row.get::<Option<String>, _>("last_conflict_at").is_some(),
+            id == "marked"
+        );
+        let shown = client.get(&format!("/v1/transactions/{id}")).await.json();
+        assert_eq!(row.get::<&str, _>("created_at"), shown["created_at"]);
+        assert_eq!(row.get::<Option<&str>, _>("processed_at"), None);
+    }
+    let plan =
+        sqlx::query("EXPLAIN QUERY PLAN SELECT * FROM transactions WHERE transaction_id = 'a'")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
+    assert!(plan.concat().contains("SEARCH event USING"), "{plan:#?}");
 }

@@ -7,6 +7,7 @@ pub(crate) mod secrets;
 pub(crate) mod signed;
 pub(crate) mod suite;
 pub(crate) mod tls;
+pub(crate) mod unusual;
 
 pub(crate) use testkit::wait::{PATIENCE, in_time, until};
 
