@@ -1,12 +1,17 @@
 //! The examples in the documents are what the server answers.
 
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::read;
 use crate::support::client::{Client, Reply};
-use crate::support::process::webhook_server;
+use crate::support::files::Files;
+use crate::support::process::{Process, webhook_server};
 use crate::support::signed::token;
-use crate::support::with_amount;
+use crate::support::{until, with_amount};
 
 /// A call of curl in a document.
 struct Example<'a> {
@@ -48,7 +53,7 @@ fn members(document: &Value) -> Value {
     }
 }
 
-async fn server() -> (crate::support::process::Process, Client, String) {
+async fn server() -> (Process, Client, String) {
     let (token, digest) = token("operate").await;
     let mut process = webhook_server(&["--processing-delay-seconds=3600"])
         .env("API_TOKENS", &digest)
@@ -63,23 +68,80 @@ async fn get(client: &mut Client, token: &str, path: &str) -> Reply {
     client.ask(request).await
 }
 
-#[tokio::test]
-async fn curl_examples_get_the_responses_that_documents_show() {
-    for document in ["README.md", "docs/http-api.md"] {
-        let (_process, mut client, token) = server().await;
-        let text = read(document);
-        let examples = examples(&text);
-        assert!(examples.len() > 1, "{document}");
-        for Example { path, body, shown } in examples {
-            if let Some(body) = body {
-                assert_eq!(client.post(body).await.text(), shown, "{document}");
-            } else {
-                let reply = get(&mut client, &token, path).await.json();
-                let shown: Value = serde_json::from_str(shown).unwrap();
-                assert_eq!(members(&reply), members(&shown), "{document}: {path}");
-            }
+impl Example<'_> {
+    /// Makes the request, and compares the answer: deliveries by their text, the rest by their members.
+    async fn check(&self, client: &mut Client, token: &str) {
+        let &Example { path, body, shown } = self;
+        if let Some(body) = body {
+            assert_eq!(client.post(body).await.text(), shown, "{path}");
+        } else {
+            let reply = get(client, token, path).await.json();
+            let shown: Value = serde_json::from_str(shown).unwrap();
+            assert_eq!(members(&reply), members(&shown), "{path}");
         }
     }
+}
+
+#[tokio::test]
+async fn curl_examples_get_the_responses_that_documents_show() {
+    let (_process, mut client, token) = server().await;
+    let text = read("docs/http-api.md");
+    let examples = examples(&text);
+    assert!(examples.len() > 1);
+    for example in examples {
+        example.check(&mut client, &token).await;
+    }
+}
+
+/// Does what the README says, command by command, in an empty directory.
+#[tokio::test]
+async fn first_delivery_of_the_readme_survives_its_kill() {
+    let files = Files::new();
+    let folder = files.path("");
+    let text = read("README.md");
+    let (_, section) = text.split_once("\n## Try it\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let blocks = section.split("```console\n").skip(1);
+    let blocks = blocks.filter_map(|rest| rest.split("```").next());
+    let commands = blocks.flat_map(|block| block.split("$ ").filter(|it| !it.is_empty()));
+    let mut running: Option<(Process, Client)> = None;
+    let mut kills = 0;
+    for command in commands {
+        match command.split_whitespace().next().unwrap() {
+            "cargo" => {
+                assert_eq!(command.trim(), "cargo run --release -p webhook-server");
+                assert!(running.is_none(), "it is started twice");
+                // 30 s would be too long for a test.
+                let starter = webhook_server(&["--processing-delay-seconds=2"]);
+                let starter = starter.on_default_backend();
+                let mut process = starter.in_directory(Path::new(&folder)).start();
+                let client = Client::connect(process.listens().await).await;
+                running = Some((process, client));
+            }
+            "curl" => {
+                let (_, client) = running.as_mut().unwrap();
+                let block = format!("```console\n$ {command}```");
+                examples(&block)[0].check(client, "").await;
+            }
+            "kill" => {
+                let mut shell = tokio::process::Command::new("sh");
+                shell.args(["-c", command]).current_dir(&folder);
+                assert!(shell.status().await.unwrap().success(), "{command}");
+                let (mut process, _) = running.take().unwrap();
+                let status = process.ends().await;
+                assert_eq!(status.signal(), Some(Signal::KILL.as_raw()));
+                kills += 1;
+            }
+            _ => panic!("the README has another command: {command}"),
+        }
+    }
+    let (_process, mut client) = running.unwrap();
+    assert_eq!(kills, 1);
+    let delivered = &examples(section)[1];
+    until("it is processed", async || {
+        client.get(delivered.path).await.json()["status"] == "PROCESSED"
+    })
+    .await;
 }
 
 #[tokio::test]
