@@ -7,6 +7,7 @@ mod attacks;
 mod audit;
 mod bad_input;
 mod connections;
+mod containers;
 mod contract;
 mod documents;
 mod drain;
