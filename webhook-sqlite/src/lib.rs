@@ -85,6 +85,7 @@
 
 mod accept;
 mod admin;
+mod checkpoint;
 mod claim;
 mod clock;
 mod error;

@@ -28,6 +28,16 @@ const STATEMENTS: usize = 256;
 /// How much of the write-ahead log stays on the disk after a checkpoint.
 const JOURNAL_BYTES: u64 = 64 << 20;
 
+/// A commit copies the write-ahead log itself if it has this many times the pages that make a checkpoint due. It does
+/// not get that long as long as the thread of `checkpoint.rs` keeps up.
+const BACKSTOP: u32 = 8;
+
+/// The page cache of the connection that writes, while the file is small.
+const SMALL_CACHE_BYTES: u64 = 8 << 20;
+
+/// The page of 4 KiB at 1 GiB.
+const PENDING_BYTE_PAGE: i64 = (1 << 30) / 4096;
+
 /// The page cache of a connection that reads.
 const READER_CACHE_BYTES: u64 = 4 << 20;
 
@@ -42,8 +52,7 @@ fn connect_options(path: &Path, busy_timeout: Duration, cache_bytes: u64) -> Sql
         .busy_timeout(busy_timeout)
         .statement_cache_capacity(STATEMENTS)
         .row_buffer_size(BUFFERED_ROWS)
-        // A negative number is a size in KiB.
-        .pragma("cache_size", format!("-{}", cache_bytes.div_ceil(1024)))
+        .pragma("cache_size", cache_size(cache_bytes))
         .pragma("temp_store", "MEMORY")
         .disable_statement_logging()
 }
@@ -55,12 +64,55 @@ pub(crate) fn reader(options: &SqliteOptions) -> SqliteConnectOptions {
 
 /// Opens the connection that writes. The file must be [prepared](prepare).
 pub(crate) async fn writer(options: &SqliteOptions) -> Result<SqliteConnection, SqliteError> {
-    connect_options(&options.path, options.busy_timeout, options.cache_bytes)
-        .pragma("wal_autocheckpoint", options.checkpoint_pages.to_string())
+    let backstop = options.checkpoint_pages.max(1).saturating_mul(BACKSTOP);
+    let mut connection = connect_options(&options.path, options.busy_timeout, SMALL_CACHE_BYTES)
+        .pragma("wal_autocheckpoint", backstop.to_string())
+        .pragma("journal_size_limit", JOURNAL_BYTES.to_string())
+        .connect()
+        .await
+        .map_err(|error| SqliteError::opening(&options.path, error))?;
+    set_cache(&mut connection, options).await?;
+    Ok(connection)
+}
+
+/// Opens the connection that copies the write-ahead log.
+pub(crate) async fn checkpointer(options: &SqliteOptions) -> Result<SqliteConnection, SqliteError> {
+    connect_options(&options.path, options.busy_timeout, SMALL_CACHE_BYTES)
+        // It reads only what it copies.
+        .pragma("wal_autocheckpoint", "0")
         .pragma("journal_size_limit", JOURNAL_BYTES.to_string())
         .connect()
         .await
         .map_err(|error| SqliteError::opening(&options.path, error))
+}
+
+/// Gives the connection that writes the cache that suits the size of the file.
+///
+/// When a page of an index is split, SQLite numbers a page for a moment as the one at the first byte that it locks
+/// (`PENDING_BYTE`, 1 GiB). While the file is smaller, each such commit then looks through the whole cache for
+/// pages behind the end of the file: 0.5 ms for one of 64 MiB.
+pub(crate) async fn set_cache(
+    connection: &mut SqliteConnection,
+    options: &SqliteOptions,
+) -> Result<(), SqliteError> {
+    let pages = pragma(connection, "page_count").await?;
+    let bytes = if pages > PENDING_BYTE_PAGE {
+        options.cache_bytes
+    } else {
+        options.cache_bytes.min(SMALL_CACHE_BYTES)
+    };
+    connection
+        .execute(sqlx::raw_sql(AssertSqlSafe(format!(
+            "PRAGMA cache_size = {}",
+            cache_size(bytes)
+        ))))
+        .await?;
+    Ok(())
+}
+
+/// The value of the pragma `cache_size`: a negative number is a size in KiB.
+fn cache_size(bytes: u64) -> String {
+    format!("-{}", bytes.div_ceil(1024))
 }
 
 /// Creates the file, or updates its tables, and checks all that durability depends on.
@@ -72,7 +124,7 @@ pub(crate) async fn prepare(options: &SqliteOptions) -> Result<(), SqliteError> 
         path: path.clone(),
         source,
     })?;
-    let mut connection = connect_options(path, options.busy_timeout, options.cache_bytes)
+    let mut connection = connect_options(path, options.busy_timeout, SMALL_CACHE_BYTES)
         // A link may lead to a file that does not exist.
         .create_if_missing(true)
         .auto_vacuum(SqliteAutoVacuum::Incremental)

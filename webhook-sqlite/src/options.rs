@@ -16,11 +16,11 @@ pub struct SqliteOptions {
     /// The file. It is created if it does not exist; its folder must exist. SQLite keeps two more files
     /// beside it, with `-wal` and `-shm` after its name, which belong to it.
     pub path: PathBuf,
-    /// The size of the page cache of the connection that writes, in bytes. Default: 64 MiB. A larger one helps if
-    /// millions of events are kept.
+    /// The most memory for the page cache of the connection that writes, in bytes. Default: 64 MiB. A larger one helps
+    /// if millions of events are kept. While the file is smaller than 1 GiB, 8 MiB are used: more would be slower.
     pub cache_bytes: u64,
-    /// How many pages of 4 KiB the write-ahead log has before it is copied into the file. Default: 8,192
-    /// (32 MiB). A commit that copies it takes some milliseconds longer.
+    /// How many pages of 4 KiB the write-ahead log has before they are copied into the file, by a thread of their
+    /// own. Default: 8,192 (32 MiB). The log becomes about twice as long before it starts again.
     pub checkpoint_pages: u32,
     /// How long a write waits for another process that writes. Default: 10 s.
     pub busy_timeout: Duration,

@@ -13,11 +13,12 @@ use webhook_core::{
     NewEvent, Prune, Requeued, RunningLeases, Settlement,
 };
 
+use crate::checkpoint::Checkpointer;
 use crate::clock::Clock;
 use crate::error::SqliteError;
 use crate::kinds::Kinds;
 use crate::options::SqliteOptions;
-use crate::{accept, admin, claim, open, settle};
+use crate::{accept, admin, checkpoint, claim, open, settle};
 
 /// The most requests that wait. Callers beyond wait for a place.
 const MAX_WAITING: usize = 1_024;
@@ -63,6 +64,8 @@ pub(crate) enum Response {
 enum Job {
     Do(Request, Reply),
     Lend(oneshot::Sender<Result<Lent, SqliteError>>),
+    /// Copies the write-ahead log into the database.
+    Checkpoint(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
 }
 
@@ -126,6 +129,22 @@ pub(crate) struct Writer {
     jobs: mpsc::Sender<Job>,
 }
 
+/// The writer, for the thread that it started itself.
+pub(crate) struct WeakWriter(mpsc::WeakSender<Job>);
+
+impl WeakWriter {
+    /// Has the writer copy the write-ahead log, if it still runs.
+    pub(crate) async fn checkpoint(&self) {
+        let (reply, done) = oneshot::channel();
+        if let Some(jobs) = self.0.upgrade()
+            && jobs.send(Job::Checkpoint(reply)).await.is_ok()
+        {
+            drop(jobs);
+            let _ = done.await;
+        }
+    }
+}
+
 /// A write transaction.
 pub(crate) struct Transaction<'c> {
     pub(crate) connection: &'c mut SqliteConnection,
@@ -139,9 +158,10 @@ impl Writer {
     pub(crate) async fn start(options: SqliteOptions) -> Result<(Self, Clock), SqliteError> {
         let (jobs, waiting) = mpsc::channel(MAX_WAITING);
         let (started, start) = oneshot::channel();
+        let weak = WeakWriter(jobs.downgrade());
         thread::Builder::new()
             .name("webhook-sqlite".to_owned())
-            .spawn(move || run(options, waiting, started))
+            .spawn(move || run(options, waiting, weak, started))
             .map_err(|error| SqliteError::Database(sqlx::Error::Io(error)))?;
         let clock = start.await.map_err(|_| SqliteError::Closed)??;
         Ok((Self { jobs }, clock))
@@ -178,33 +198,33 @@ type Reply = oneshot::Sender<Result<Response, SqliteError>>;
 type Started = oneshot::Sender<Result<Clock, SqliteError>>;
 
 /// The thread. It has a runtime of its own, so that it outlives the one that the store was opened on.
-fn run(options: SqliteOptions, waiting: mpsc::Receiver<Job>, started: Started) {
+fn run(options: SqliteOptions, waiting: mpsc::Receiver<Job>, writer: WeakWriter, started: Started) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(serve(options, waiting, started)),
+        Ok(runtime) => runtime.block_on(serve(options, waiting, writer, started)),
         Err(error) => {
             let _ = started.send(Err(SqliteError::Database(sqlx::Error::Io(error))));
         }
     }
 }
 
-async fn serve(options: SqliteOptions, mut waiting: mpsc::Receiver<Job>, started: Started) {
-    let (connection, clock) = match connect(&options).await {
-        Ok((connection, clock)) => {
-            let _ = started.send(Ok(clock.clone()));
-            (connection, clock)
+async fn serve(
+    options: SqliteOptions,
+    mut waiting: mpsc::Receiver<Job>,
+    writer: WeakWriter,
+    started: Started,
+) {
+    let mut session = match Session::open(&options, writer).await {
+        Ok(session) => {
+            let _ = started.send(Ok(session.clock.clone()));
+            session
         }
         Err(error) => {
             let _ = started.send(Err(error));
             return;
         }
-    };
-    let mut session = Session {
-        connection,
-        kinds: Kinds::default(),
-        clock,
     };
     let mut failures = 0;
     let mut batch = Vec::with_capacity(MAX_BATCH);
@@ -221,9 +241,14 @@ async fn serve(options: SqliteOptions, mut waiting: mpsc::Receiver<Job>, started
                         None => return,
                     };
                 }
+                Job::Checkpoint(done) => {
+                    spoiled |= session.process(std::mem::take(&mut together)).await;
+                    session.checkpoint(&options).await;
+                    let _ = done.send(());
+                }
                 Job::Close(closed) => {
                     session.process(together).await;
-                    let _ = session.connection.close().await;
+                    session.close().await;
                     let _ = closed.send(());
                     return;
                 }
@@ -244,25 +269,48 @@ async fn serve(options: SqliteOptions, mut waiting: mpsc::Receiver<Job>, started
             }
         }
     }
-    // The last connection to close copies the write-ahead log into the file.
-    let _ = session.connection.close().await;
-}
-
-async fn connect(options: &SqliteOptions) -> Result<(SqliteConnection, Clock), SqliteError> {
-    let mut connection = open::writer(options).await?;
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let clock = Clock::open(&mut transaction).await?;
-    transaction.commit().await?;
-    Ok((connection, clock))
+    session.close().await;
 }
 
 struct Session {
     connection: SqliteConnection,
     kinds: Kinds,
     clock: Clock,
+    checkpointer: Checkpointer,
 }
 
 impl Session {
+    async fn open(options: &SqliteOptions, writer: WeakWriter) -> Result<Self, SqliteError> {
+        let mut connection = open::writer(options).await?;
+        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let clock = Clock::open(&mut transaction).await?;
+        transaction.commit().await?;
+        Ok(Self {
+            connection,
+            kinds: Kinds::default(),
+            clock,
+            checkpointer: Checkpointer::start(options.clone(), writer)?,
+        })
+    }
+
+    async fn close(self) {
+        self.checkpointer.end().await;
+        // The last connection to close copies the write-ahead log into the file.
+        let _ = self.connection.close().await;
+    }
+
+    /// Copies the rest of the write-ahead log, so that the next commit writes to its beginning.
+    async fn checkpoint(&mut self, options: &SqliteOptions) {
+        let done = match self.connection.execute(checkpoint::COPY).await {
+            Ok(_) => open::set_cache(&mut self.connection, options).await,
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = done {
+            let error: &dyn std::error::Error = &error;
+            tracing::debug!(error, "the write-ahead log was not copied");
+        }
+    }
+
     /// Does all jobs in one transaction, or, if that fails, each in one of its own, so that a request that
     /// fails does not make others fail. Returns whether the connection must be opened again.
     async fn process(&mut self, jobs: Vec<(Request, Reply)>) -> bool {
@@ -329,6 +377,7 @@ impl Session {
             back: Some(back),
         }));
         let mut session = returned.await.ok()?;
+        session.checkpointer.committed();
         if session.connection.execute("ROLLBACK").await.is_ok() {
             // It was not committed: kinds that it created are gone.
             session.kinds = Kinds::default();
@@ -365,6 +414,7 @@ impl Session {
         };
         let responses = transaction.perform(requests).await?;
         if responses.iter().any(Response::is_change) {
+            self.checkpointer.committed();
             let Transaction {
                 connection, now_us, ..
             } = transaction;
