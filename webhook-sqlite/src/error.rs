@@ -38,6 +38,18 @@ pub enum SqliteError {
         #[source]
         source: std::io::Error,
     },
+    /// The file is on a network file system, where SQLite's write-ahead log does not work.
+    #[error(
+        "{} is on a network file system ({file_system}), on which SQLite would damage it: choose a \
+         file on a local disk",
+        path.display()
+    )]
+    NetworkFileSystem {
+        /// The file.
+        path: PathBuf,
+        /// The name of the file system.
+        file_system: &'static str,
+    },
     /// The file cannot be created.
     #[error("cannot create {}", path.display())]
     Create {

@@ -59,7 +59,7 @@
 //! - It belongs to this crate. The database of another program is refused and left as it is; tables of the
 //!   app go into this file. Updates of its tables happen when it is opened.
 //! - It must be on a local disk: SQLite's write-ahead log needs shared memory, which network file systems do not
-//!   have.
+//!   have. On Linux, a file on one of the common ones is refused.
 //! - A new file can be read and written by its owner only, since bodies may hold personal data. A file that exists
 //!   keeps its permissions. SQLite gives the files beside it the same ones.
 //! - Several processes of one machine may open it. They share the events: leases are valid in all of them. Each
@@ -89,6 +89,7 @@ mod checkpoint;
 mod claim;
 mod clock;
 mod error;
+mod file_system;
 mod find;
 mod kinds;
 mod microseconds;

@@ -9,6 +9,7 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 
 use crate::error::SqliteError;
+use crate::file_system;
 use crate::options::SqliteOptions;
 use crate::server_lock::create_private;
 
@@ -119,6 +120,7 @@ fn cache_size(bytes: u64) -> String {
 pub(crate) async fn prepare(options: &SqliteOptions) -> Result<(), SqliteError> {
     let path = &options.path;
     let opening = |error| SqliteError::opening(path, error);
+    file_system::check(path)?;
     check_origin(options).await?;
     create_private(path).map_err(|source| SqliteError::Create {
         path: path.clone(),
