@@ -1,6 +1,7 @@
 //! What can go wrong with the file.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use webhook_core::StoreError;
 
@@ -129,13 +130,22 @@ pub enum SqliteError {
     },
     /// The disk is full.
     #[error("the disk is full")]
-    Full(#[source] sqlx::Error),
+    Full(#[source] Arc<sqlx::Error>),
     /// The file, its folder or its file system is read-only.
     #[error("the file is read-only")]
-    ReadOnly(#[source] sqlx::Error),
+    ReadOnly(#[source] Arc<sqlx::Error>),
     /// Another process wrote for longer than this one waits.
     #[error("another process locks the file")]
-    Locked(#[source] sqlx::Error),
+    Locked(#[source] Arc<sqlx::Error>),
+    /// The file turned out to be damaged while it was in use.
+    #[error(
+        "the file is damaged: stop the program, and restore a backup, or recover what is left with \
+         `sqlite3 FILE .recover`"
+    )]
+    Malformed(#[source] Arc<sqlx::Error>),
+    /// The disk or the file system failed.
+    #[error("the disk failed")]
+    Disk(#[source] Arc<sqlx::Error>),
     /// SQLite failed otherwise.
     #[error("SQLite failed")]
     Database(#[source] sqlx::Error),
@@ -169,9 +179,11 @@ fn primary_code(error: &sqlx::Error) -> Option<i32> {
 impl From<sqlx::Error> for SqliteError {
     fn from(error: sqlx::Error) -> Self {
         match primary_code(&error) {
-            Some(code::FULL) => Self::Full(error),
-            Some(code::READONLY) => Self::ReadOnly(error),
-            Some(code::BUSY) => Self::Locked(error),
+            Some(code::FULL) => Self::Full(error.into()),
+            Some(code::READONLY) => Self::ReadOnly(error.into()),
+            Some(code::BUSY) => Self::Locked(error.into()),
+            Some(code::IOERR) => Self::Disk(error.into()),
+            Some(code::CORRUPT | code::NOTADB) => Self::Malformed(error.into()),
             _ => Self::Database(error),
         }
     }
@@ -189,19 +201,30 @@ impl SqliteError {
         let path = path.to_owned();
         match primary_code(&source) {
             Some(code::CORRUPT | code::NOTADB) => Self::Corrupt { path, source },
-            Some(code::BUSY) => Self::Locked(source),
+            Some(code::BUSY) => Self::Locked(source.into()),
             _ => Self::Open { path, source },
         }
     }
 
+    /// The same error once more, if it does not depend on what was asked for: each of the requests that failed together
+    /// would fail with it alone.
+    pub(crate) fn of_every_request(&self) -> Option<Self> {
+        Some(match self {
+            Self::Full(source) => Self::Full(Arc::clone(source)),
+            Self::ReadOnly(source) => Self::ReadOnly(Arc::clone(source)),
+            Self::Locked(source) => Self::Locked(Arc::clone(source)),
+            Self::Malformed(source) => Self::Malformed(Arc::clone(source)),
+            Self::Disk(source) => Self::Disk(Arc::clone(source)),
+            _ => return None,
+        })
+    }
+
     /// Whether the connection should be opened anew. After an error of the disk SQLite's view of the file may
-    /// differ from the file itself.
+    /// differ from the file itself. A connection that was opened while the file was read-only stays so.
     pub(crate) fn spoils_connection(&self) -> bool {
         match self {
-            Self::Database(error) => {
-                !matches!(error, sqlx::Error::Database(_))
-                    || primary_code(error) == Some(code::IOERR)
-            }
+            Self::Disk(_) | Self::ReadOnly(_) => true,
+            Self::Database(error) => !matches!(error, sqlx::Error::Database(_)),
             _ => false,
         }
     }

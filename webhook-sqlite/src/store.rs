@@ -141,10 +141,8 @@ impl SqliteStore {
         transaction: &mut SqliteTransaction,
         events: &[NewEvent],
     ) -> Result<Vec<Accepted>, StoreError> {
-        let answers = {
-            let events: Vec<&NewEvent> = events.iter().collect();
-            accept::accept(&mut transaction.lent().transaction(), &events).await?
-        };
+        let all: Vec<&NewEvent> = events.iter().collect();
+        let answers = accept::accept(&mut transaction.lent().transaction(), &all).await?;
         for (event, _) in scheduled(events, &answers) {
             transaction.wake(event.envelope.kind.clone(), event.delay);
         }
@@ -163,10 +161,8 @@ impl SqliteStore {
         transaction: &mut SqliteTransaction,
         settlements: &[Settlement],
     ) -> Result<Vec<Settled>, StoreError> {
-        let ended = {
-            let settlements: Vec<&Settlement> = settlements.iter().collect();
-            settle::settle(&mut transaction.lent().transaction(), &settlements).await?
-        };
+        let all: Vec<&Settlement> = settlements.iter().collect();
+        let ended = settle::settle(&mut transaction.lent().transaction(), &all).await?;
         for (kind, after) in ended.due_again {
             transaction.wake(kind, after);
         }

@@ -311,8 +311,8 @@ impl Session {
         }
     }
 
-    /// Does all jobs in one transaction, or, if that fails, each in one of its own, so that a request that
-    /// fails does not make others fail. Returns whether the connection must be opened again.
+    /// Does all jobs in one transaction, or, if a request may be the reason that this fails, each in one of its own, so
+    /// that the others do not fail with it. Returns whether the connection must be opened again.
     async fn process(&mut self, jobs: Vec<(Request, Reply)>) -> bool {
         if jobs.is_empty() {
             return false;
@@ -334,6 +334,13 @@ impl Session {
             Err(error) => error,
         };
         let mut spoiled = error.spoils_connection();
+        if error.of_every_request().is_some() {
+            let errors = std::iter::from_fn(|| error.of_every_request());
+            for (reply, error) in replies.into_iter().zip(errors) {
+                let _ = reply.send(Err(error));
+            }
+            return spoiled;
+        }
         let replies = match <[Reply; 1]>::try_from(replies) {
             Ok([reply]) => {
                 let _ = reply.send(Err(error));
