@@ -67,6 +67,7 @@ pub mod redelivery;
 pub mod requeue;
 pub mod settle;
 mod steps;
+pub mod transfer;
 pub mod wakeup;
 mod watched;
 
@@ -80,6 +81,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use crate::setters::setters;
+use crate::transfer::Transfer;
 use crate::{Admin, Scheduler, Store};
 use watched::{Failure, Watched};
 
@@ -108,6 +110,8 @@ pub struct Backend {
     pub scheduler: Arc<dyn Scheduler>,
     /// For operators.
     pub admin: Arc<dyn Admin>,
+    /// For moves; only [`conformance_transfer!`](crate::conformance_transfer!) needs it.
+    pub transfer: Option<Arc<dyn Transfer>>,
     /// Waits until time has passed by the backend's clock.
     pub clock: Clock,
 }
@@ -123,6 +127,7 @@ impl Backend {
             store: backend.clone(),
             scheduler: backend.clone(),
             admin: backend,
+            transfer: None,
             clock: Arc::new(|duration| tokio::time::sleep(duration).boxed()),
         }
     }
@@ -131,6 +136,7 @@ impl Backend {
         with_store store: Arc<dyn Store>;
         with_scheduler scheduler: Arc<dyn Scheduler>;
         with_admin admin: Arc<dyn Admin>;
+        with_transfer transfer: Option<Arc<dyn Transfer>>;
         with_clock clock: Clock;
     }
 }
@@ -436,6 +442,31 @@ macro_rules! conformance {
     };
 }
 
+/// Defines tests like [`conformance!`](crate::conformance!), for a backend that implements
+/// [`Transfer`](crate::transfer::Transfer) as well: its subject gives the backend a
+/// [`transfer`](crate::conformance::Backend::transfer).
+#[macro_export]
+macro_rules! conformance_transfer {
+    ($subject:ty $(, $($option:tt)*)?) => {
+        $crate::__conformance_tests! { $subject, ($($($option)*)?),
+            transfer {
+                an_empty_backend_exports_nothing
+                exported_events_are_what_is_found
+                imported_events_are_unchanged
+                imported_events_keep_their_order
+                a_repeated_import_changes_nothing
+                exports_are_bounded_in_bytes
+                imported_events_are_claimed_with_the_next_fence
+                imported_failures_are_requeued_with_the_next_fence
+                leases_are_imported
+                imported_events_go_on_counting
+                imported_keys_are_taken
+                a_mark_is_kept
+            }
+        }
+    };
+}
+
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __conformance_tests {
@@ -467,7 +498,7 @@ mod tests {
         let read = |path: &Path| std::fs::read_to_string(path).unwrap();
         let list = read(&source.join("conformance.rs"));
         let list = list.split("macro_rules! conformance {").nth(1).unwrap();
-        let list = list.split("macro_rules!").next().unwrap();
+        let list = list.split("macro_rules! __").next().unwrap();
         let listed: Vec<_> = list.split_whitespace().collect();
         let mut cases = BTreeSet::new();
         for theme in std::fs::read_dir(source.join("conformance")).unwrap() {

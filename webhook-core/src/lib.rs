@@ -424,6 +424,7 @@ mod test_log;
 #[cfg(test)]
 mod test_payload;
 pub mod throttle;
+pub mod transfer;
 pub mod wakeup;
 mod worker;
 

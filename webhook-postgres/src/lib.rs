@@ -147,6 +147,7 @@ mod store;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod tls_files;
+mod transfer;
 mod url;
 mod wakeup;
 
@@ -159,6 +160,7 @@ pub use options::{Durability, PgOptions, Pooler};
 pub use schema::{InvalidSchema, Schema};
 pub use sqlx;
 pub use store::PgStore;
+pub use transfer::{WaitingSession, WriteLock};
 pub use wakeup::{POLL_INTERVAL, POOLED_POLL_INTERVAL};
 
 /// Compiles and runs the example of the README.

@@ -26,6 +26,14 @@ pub(crate) fn time(us: i64) -> SystemTime {
     }
 }
 
+/// Converts a time to microseconds since 1970.
+pub(crate) fn of_time(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |us| -us),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -43,5 +51,8 @@ mod tests {
     fn times_are_microseconds_since_1970() {
         assert_eq!(time(1_500_000), UNIX_EPOCH + Duration::from_millis(1500));
         assert_eq!(time(-1), UNIX_EPOCH - Duration::from_micros(1));
+        for us in [0, 1, -1, 1_500_000, i64::from(i32::MIN)] {
+            assert_eq!(of_time(time(us)), us);
+        }
     }
 }

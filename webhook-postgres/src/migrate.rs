@@ -17,7 +17,7 @@ pub use line::MigrationLine;
 
 /// The migrations with their versions, in order. A migration never changes; append another one. Versions 2 and
 /// 5 have become migrations of a [`MigrationLine`] of `webhook-server`.
-const MIGRATIONS: [(i32, &str, &str); 6] = [
+const MIGRATIONS: [(i32, &str, &str); 7] = [
     (
         1,
         "create_inbox",
@@ -44,6 +44,7 @@ const MIGRATIONS: [(i32, &str, &str); 6] = [
         include_str!("migrations/create_inbox_view.sql"),
     ),
     (8, "pause_kinds", include_str!("migrations/pause_kinds.sql")),
+    (9, "mark_moves", include_str!("migrations/mark_moves.sql")),
 ];
 
 /// How long to wait for another process that is migrating, and for transactions that use a table that a

@@ -9,7 +9,7 @@ use crate::store::PgStore;
 use crate::testing::TestDatabase;
 
 /// The statements whose plans are kept, with arguments for them.
-const STATEMENTS: [(&str, &str, &str); 19] = [
+const STATEMENTS: [(&str, &str, &str); 24] = [
     (
         "accept",
         include_str!("accept/insert.sql"),
@@ -85,6 +85,23 @@ const STATEMENTS: [(&str, &str, &str); 19] = [
     ),
     ("kinds", include_str!("admin/kinds.sql"), ""),
     ("resume", include_str!("admin/resume.sql"), "'k'"),
+    (
+        "export",
+        include_str!("transfer/export.sql"),
+        "10, 100, 1000000",
+    ),
+    (
+        "export_conflicts",
+        include_str!("transfer/export_conflicts.sql"),
+        "10, 100",
+    ),
+    (
+        "export_failed_attempts",
+        include_str!("transfer/export_failed_attempts.sql"),
+        "10, 100",
+    ),
+    ("newest", include_str!("transfer/newest.sql"), ""),
+    ("mark", include_str!("transfer/mark.sql"), ""),
 ];
 
 /// As many as make a scan of all of them a thousand times dearer than a batch.
@@ -136,7 +153,11 @@ async fn assert_plan(connection: &mut PgConnection, name: &str, arguments: &str)
         assert!(!reads_a_table, "{name}: {line}\n{plan}");
     }
     // Every index scan is narrowed by a condition: by id, by kind and due time, by kind and key.
-    let scans = plan.matches("Index Scan using").count() + plan.matches("Index Only Scan").count();
+    let scans = ["Index Scan using", "Index Scan Backward", "Index Only Scan"];
+    let scans = scans
+        .map(|scan| plan.matches(scan).count())
+        .iter()
+        .sum::<usize>();
     assert_eq!(plan.matches("Index Cond").count(), scans, "{name}\n{plan}");
     assert!(scans > 0, "{name}\n{plan}");
 }

@@ -23,7 +23,8 @@ impl Own {
     }
 
     fn backend(&self) -> Backend {
-        Backend::new(Arc::new(self.store.clone()))
+        let store = Arc::new(self.store.clone());
+        Backend::new(store.clone()).with_transfer(Some(store))
     }
 
     async fn clean_up(self) {
@@ -54,6 +55,7 @@ mod direct {
     }
 
     webhook_core::conformance!(Direct, flavor = "multi_thread", worker_threads = 2);
+    webhook_core::conformance_transfer!(Direct, flavor = "multi_thread", worker_threads = 2);
 }
 
 mod pooled {
@@ -81,4 +83,5 @@ mod pooled {
     }
 
     webhook_core::conformance!(Pooled, flavor = "multi_thread", worker_threads = 2);
+    webhook_core::conformance_transfer!(Pooled, flavor = "multi_thread", worker_threads = 2);
 }

@@ -1,14 +1,12 @@
 //! The operations of [`Admin`](webhook_core::Admin).
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytes::Bytes;
 use sqlx::{Row, SqlitePool};
 use webhook_core::{
-    Attempt, ConflictRecord, Counts, DeleteBodies, EventRef, EventSummary, FailedAttempt,
-    FailureReason, Kind, MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State,
-    TerminalState,
+    ConflictRecord, Counts, DeleteBodies, EventRef, EventSummary, FailedAttempt, FailureReason,
+    Kind, MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State, TerminalState,
 };
 
 use crate::accept::requeue_failed;
@@ -180,12 +178,8 @@ pub(crate) async fn failed_attempts(
         .fetch_all(readers)
         .await?;
     let attempts = rows.iter().map(|row| {
-        let number: u32 = row.try_get(0)?;
-        let number = NonZeroU32::new(number).ok_or_else(|| SqliteError::Damaged {
-            detail: "its attempt has number 0".to_owned(),
-        })?;
         Ok(FailedAttempt::new(
-            Attempt::new(number),
+            record::attempt(row.try_get(0)?)?,
             microseconds::time(row.try_get(1)?),
             FailureReason::from_stored(row.try_get::<&str, _>(2)?),
         ))

@@ -102,6 +102,7 @@ mod server_lock;
 mod settle;
 mod store;
 mod transaction;
+mod transfer;
 mod writer;
 
 pub use error::SqliteError;

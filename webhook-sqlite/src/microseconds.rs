@@ -26,10 +26,15 @@ pub(crate) fn time(us: i64) -> SystemTime {
     }
 }
 
+/// Microseconds since 1970.
+pub(crate) fn of_time(time: SystemTime) -> i64 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |us| -us),
+    }
+}
+
 /// Microseconds since 1970 by the clock of the host.
 pub(crate) fn host_now() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-    })
+    of_time(SystemTime::now()).max(0)
 }

@@ -1,12 +1,14 @@
 //! What rows hold, as the types of the core.
 
+use std::num::NonZeroU32;
+
 use bytes::Bytes;
 use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use webhook_core::{
-    EventId, EventRecord, EventRef, EventSummary, FailureReason, Fingerprint, Headers, Key, Kind,
-    State,
+    Attempt, EventId, EventRecord, EventRef, EventSummary, FailureReason, Fingerprint, Headers,
+    Key, Kind, State,
 };
 
 use crate::error::SqliteError;
@@ -72,6 +74,14 @@ pub(crate) fn fingerprint(stored: &[u8]) -> Result<Fingerprint, SqliteError> {
         detail: format!("its fingerprint has {} bytes", stored.len()),
     })?;
     Ok(Fingerprint::from_bytes(bytes))
+}
+
+/// The number of a stored attempt.
+pub(crate) fn attempt(stored: u32) -> Result<Attempt, SqliteError> {
+    let number = NonZeroU32::new(stored).ok_or_else(|| SqliteError::Damaged {
+        detail: "its attempt has number 0".to_owned(),
+    })?;
+    Ok(Attempt::new(number))
 }
 
 /// Stored headers, which were checked before they were stored; null for none.

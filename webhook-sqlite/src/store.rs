@@ -1,6 +1,7 @@
 //! [`SqliteStore`]: the backend, and the three traits that it implements.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +10,13 @@ use async_trait::async_trait;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnection, SqlitePoolOptions};
 use tokio::time::Instant;
+use webhook_core::transfer::{MoveMark, StoredEvent, Transfer};
 use webhook_core::wakeup::{self, Wakeups};
 use webhook_core::{
-    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, DeleteBodies, Error, EventRecord,
-    EventRef, EventSummary, Extended, FailedAttempt, Handled, HandlerError, IntoEnvelope, Kind,
-    Lease, MadeDue, NewEvent, Outcome, Page, Prune, Requeued, RunningLeases, Scheduler, Settled,
-    SettledCounts, Settlement, Store, StoreError,
+    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, DeleteBodies, Error, EventId,
+    EventRecord, EventRef, EventSummary, Extended, FailedAttempt, Handled, HandlerError,
+    IntoEnvelope, Kind, Lease, MadeDue, NewEvent, Outcome, Page, Prune, Requeued, RunningLeases,
+    Scheduler, Settled, SettledCounts, Settlement, Store, StoreError,
 };
 
 use crate::clock::Clock;
@@ -22,7 +24,7 @@ use crate::error::SqliteError;
 use crate::options::SqliteOptions;
 use crate::transaction::SqliteTransaction;
 use crate::writer::{Request, Response, Writer};
-use crate::{accept, admin, find, open, settle};
+use crate::{accept, admin, find, open, settle, transfer};
 
 /// Events in an SQLite file. Clones share the same connections.
 #[derive(Clone)]
@@ -417,5 +419,34 @@ impl Admin for SqliteStore {
 
     async fn paused(&self) -> Result<Vec<Kind>, StoreError> {
         Ok(admin::paused(&self.inner.readers).await?)
+    }
+}
+
+#[async_trait]
+impl Transfer for SqliteStore {
+    async fn export(
+        &self,
+        after: Option<EventId>,
+        limit: NonZeroUsize,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        Ok(transfer::export(&self.inner.readers, after, limit).await?)
+    }
+
+    async fn import(&self, events: &[StoredEvent]) -> Result<usize, StoreError> {
+        let request = Request::Import(events.to_vec());
+        Ok(expect!(self.ask(request).await?, Imported))
+    }
+
+    async fn newest(&self) -> Result<Option<EventRef>, StoreError> {
+        Ok(transfer::newest(&self.inner.readers).await?)
+    }
+
+    async fn mark(&self) -> Result<Option<MoveMark>, StoreError> {
+        Ok(transfer::mark(&self.inner.readers).await?)
+    }
+
+    async fn set_mark(&self, mark: Option<&MoveMark>) -> Result<(), StoreError> {
+        self.ask(Request::SetMark(mark.cloned())).await?;
+        Ok(())
     }
 }

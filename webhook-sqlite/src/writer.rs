@@ -8,6 +8,7 @@ use std::thread;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Executor};
 use tokio::sync::{mpsc, oneshot};
+use webhook_core::transfer::{MoveMark, StoredEvent};
 use webhook_core::{
     Accepted, Backoff, Claim, Claimed, DeleteBodies, EventRef, Extended, Kind, Lease, MadeDue,
     NewEvent, Prune, Requeued, RunningLeases, Settlement,
@@ -18,7 +19,7 @@ use crate::clock::Clock;
 use crate::error::SqliteError;
 use crate::kinds::Kinds;
 use crate::options::SqliteOptions;
-use crate::{accept, admin, checkpoint, claim, open, settle};
+use crate::{accept, admin, checkpoint, claim, open, settle, transfer};
 
 /// The most requests that wait. Callers beyond wait for a place.
 const MAX_WAITING: usize = 1_024;
@@ -44,6 +45,8 @@ pub(crate) enum Request {
     DeleteBodies(DeleteBodies),
     Pause(Kind),
     Resume(Kind),
+    Import(Vec<StoredEvent>),
+    SetMark(Option<MoveMark>),
 }
 
 /// The answer to the [`Request`] of the same name.
@@ -59,6 +62,8 @@ pub(crate) enum Response {
     Deleted(usize),
     /// Whether anything changed.
     Changed(bool),
+    /// How many events are new.
+    Imported(usize),
 }
 
 enum Job {
@@ -439,7 +444,7 @@ impl Response {
                 .iter()
                 .flatten()
                 .any(|claimed| !claimed.events.is_empty() || !claimed.exhausted.is_empty()),
-            Self::Deleted(deleted) => *deleted > 0,
+            Self::Deleted(count) | Self::Imported(count) => *count > 0,
             Self::Changed(changed) => *changed,
             Self::Accept(_)
             | Self::Extend(_)
@@ -498,6 +503,12 @@ impl Transaction<'_> {
                 }
                 Request::Pause(kind) => Response::Changed(admin::pause(self, kind).await?),
                 Request::Resume(kind) => Response::Changed(admin::resume(self, kind).await?),
+                Request::Import(events) => {
+                    Response::Imported(transfer::import(self, events).await?)
+                }
+                Request::SetMark(mark) => {
+                    Response::Changed(transfer::set_mark(self, mark.as_ref()).await?)
+                }
             });
         }
         Ok(responses)

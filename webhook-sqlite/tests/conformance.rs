@@ -22,10 +22,11 @@ impl Subject for File {
     }
 
     fn backend(&self) -> Backend {
-        Backend::new(self.store.clone())
+        Backend::new(self.store.clone()).with_transfer(Some(self.store.clone()))
     }
 
     async fn clean_up(self) {}
 }
 
 webhook_core::conformance!(File, flavor = "multi_thread", worker_threads = 2);
+webhook_core::conformance_transfer!(File, flavor = "multi_thread", worker_threads = 2);

@@ -128,6 +128,7 @@ async fn ten_migrations_at_once_all_succeed() {
         "keep_headers",
         "create_inbox_view",
         "pause_kinds",
+        "mark_moves",
     ];
     assert_eq!(names, expected);
     let lines: Vec<(String, String)> =

@@ -107,6 +107,17 @@ CREATE TABLE paused_kinds (
   paused_us INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- At most one row: the part that this inbox has in a move to another backend. FILLING: events of another inbox
+-- are being copied into this one, which is not complete. MOVED: the events are in another inbox now.
+-- `webhook-server` does not start with either.
+CREATE TABLE move_mark (
+  only     INTEGER PRIMARY KEY CHECK (only = 1),
+  part     TEXT NOT NULL,
+  -- The URL of the other inbox, without passwords.
+  other    TEXT NOT NULL,
+  since_us INTEGER NOT NULL
+) STRICT;
+
 -- One row: the clock of the store. Its time is `offset_us` plus the time since the boot `boot_id`.
 -- `floor_us` is a time that has passed, which a clock after another boot does not go behind.
 CREATE TABLE clock (

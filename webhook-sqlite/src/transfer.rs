@@ -1,0 +1,352 @@
+//! Reads and writes whole events, for moves from and to other backends.
+
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use serde::Serialize;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqlitePool};
+use webhook_core::transfer::{MAX_EXPORT_BYTES, MoveMark, StoredEvent};
+use webhook_core::{
+    ConflictRecord, Envelope, EventId, EventRef, FailedAttempt, FailureReason, Fence,
+    MAX_CONFLICT_BODIES, MAX_FAILED_ATTEMPTS, State,
+};
+
+use crate::error::SqliteError;
+use crate::microseconds;
+use crate::record;
+use crate::rows::{ForRows, repeat};
+use crate::writer::Transaction;
+
+pub(crate) async fn export(
+    readers: &SqlitePool,
+    after: Option<EventId>,
+    limit: NonZeroUsize,
+) -> Result<Vec<StoredEvent>, SqliteError> {
+    let rows = sqlx::query(include_str!("transfer/export.sql"))
+        .bind(after.map_or(0, EventId::get))
+        .bind(i64::try_from(limit.get()).unwrap_or(i64::MAX))
+        .bind(i64::try_from(MAX_EXPORT_BYTES).expect("some megabytes"))
+        .fetch_all(readers)
+        .await?;
+    let mut events = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let record = record::record(row, event_ref(row)?)?;
+        let fence = Fence::new(row.try_get("fence")?);
+        events.push(StoredEvent::new(record).with_fence(fence));
+    }
+    let (Some(first), Some(last)) = (events.first(), events.last()) else {
+        return Ok(events);
+    };
+    let (first, last) = (first.record.id.get(), last.record.id.get());
+    let kept = async |sql: &'static str| {
+        let rows = sqlx::query(sql).bind(first).bind(last).fetch_all(readers);
+        rows.await
+    };
+    for row in &kept(include_str!("transfer/export_conflicts.sql")).await? {
+        if let Some(event) = of_row(&mut events, row)? {
+            event.conflicts.push(conflict(row)?);
+        }
+    }
+    for row in &kept(include_str!("transfer/export_failed_attempts.sql")).await? {
+        if let Some(event) = of_row(&mut events, row)? {
+            event.failed_attempts.push(failed_attempt(row)?);
+        }
+    }
+    Ok(events)
+}
+
+fn event_ref(row: &SqliteRow) -> Result<EventRef, SqliteError> {
+    Ok(EventRef {
+        kind: record::kind(row.try_get("kind")?)?,
+        key: record::key(row.try_get("key")?)?,
+    })
+}
+
+/// The event that a row belongs to. `events` are in order of their ids.
+fn of_row<'e>(
+    events: &'e mut [StoredEvent],
+    row: &SqliteRow,
+) -> Result<Option<&'e mut StoredEvent>, SqliteError> {
+    let id = EventId::new(row.try_get("id")?);
+    let place = events.binary_search_by_key(&id, |event| event.record.id);
+    Ok(place.ok().map(|place| &mut events[place]))
+}
+
+fn conflict(row: &SqliteRow) -> Result<(u64, ConflictRecord), SqliteError> {
+    let conflict = ConflictRecord::new(
+        microseconds::time(row.try_get("received_us")?),
+        record::fingerprint(row.try_get("fingerprint")?)?,
+        Bytes::copy_from_slice(row.try_get("body")?),
+        row.try_get::<i64, _>("body_bytes")?.unsigned_abs(),
+    );
+    Ok((row.try_get::<i64, _>("number")?.unsigned_abs(), conflict))
+}
+
+fn failed_attempt(row: &SqliteRow) -> Result<(Fence, FailedAttempt), SqliteError> {
+    let failed = FailedAttempt::new(
+        record::attempt(row.try_get("attempt")?)?,
+        microseconds::time(row.try_get("ended_us")?),
+        FailureReason::from_stored(row.try_get::<&str, _>("reason")?),
+    );
+    Ok((Fence::new(row.try_get("fence")?), failed))
+}
+
+/// Stores new events.
+static INSERT: LazyLock<ForRows> = LazyLock::new(|| {
+    ForRows::new(|rows| {
+        let events = repeat("(?, ?, ?, ?, ?, ?, ?, ?)", rows);
+        format!(
+            "INSERT INTO events \
+               (id, kind, key, key_hash, fingerprint, headers, body, accepted_us) \
+             VALUES {events}"
+        )
+    })
+});
+
+/// An event whose key is free.
+struct New<'e> {
+    id: i64,
+    kind: i64,
+    key_hash: i64,
+    event: &'e StoredEvent,
+}
+
+/// Stores the events whose keys are free, and returns how many these are.
+pub(crate) async fn import(
+    transaction: &mut Transaction<'_>,
+    events: &[StoredEvent],
+) -> Result<usize, SqliteError> {
+    let new = free(transaction, events).await?;
+    for (statement, rows) in INSERT.split(&new) {
+        let mut insert = sqlx::query(statement);
+        for new in rows {
+            let Envelope {
+                key,
+                fingerprint,
+                headers,
+                body,
+                ..
+            } = &new.event.record.envelope;
+            insert = insert
+                .bind(new.id)
+                .bind(new.kind)
+                .bind(key.as_str())
+                .bind(new.key_hash)
+                .bind(&fingerprint.as_bytes()[..])
+                .bind((!headers.is_empty()).then(|| &headers.as_encoded()[..]))
+                .bind(&body[..])
+                .bind(microseconds::of_time(new.event.record.accepted_at));
+        }
+        insert.execute(&mut *transaction.connection).await?;
+    }
+    let mut batch = Batch::default();
+    for new in &new {
+        import_conflict_bodies(transaction, new).await?;
+        batch.add(new);
+    }
+    batch.write(transaction).await?;
+    Ok(new.len())
+}
+
+/// The events whose keys are free, with the ids that they get.
+async fn free<'e>(
+    transaction: &mut Transaction<'_>,
+    events: &'e [StoredEvent],
+) -> Result<Vec<New<'e>>, SqliteError> {
+    let mut new = Vec::with_capacity(events.len());
+    for event in events {
+        let Envelope { kind, key, .. } = &event.record.envelope;
+        let key_hash = record::key_hash(kind, key);
+        let kind = transaction
+            .kinds
+            .number_or_new(transaction.connection, kind)
+            .await?;
+        new.push(New {
+            id: 0,
+            kind,
+            key_hash,
+            event,
+        });
+    }
+    let hashes: Vec<i64> = new.iter().map(|new| new.key_hash).collect();
+    let rows = sqlx::query(include_str!("accept/look_up.sql"))
+        .bind(record::json(&hashes))
+        .fetch_all(&mut *transaction.connection)
+        .await?;
+    let mut last_id = 0;
+    let mut taken = HashSet::new();
+    for row in &rows {
+        match row.try_get::<Option<i64>, _>(1)? {
+            Some(kind) => {
+                taken.insert((kind, row.try_get::<&str, _>(2)?));
+            }
+            None => last_id = row.try_get::<Option<i64>, _>(0)?.unwrap_or(0),
+        }
+    }
+    new.retain(|new| !taken.contains(&(new.kind, new.event.record.envelope.key.as_str())));
+    for (id, new) in (last_id + 1..).zip(&mut new) {
+        new.id = id;
+    }
+    Ok(new)
+}
+
+async fn import_conflict_bodies(
+    transaction: &mut Transaction<'_>,
+    new: &New<'_>,
+) -> Result<(), SqliteError> {
+    for (number, conflict) in &new.event.conflicts {
+        sqlx::query(include_str!("accept/keep_conflict.sql"))
+            .bind(new.id)
+            .bind(integer(*number))
+            .bind(i64::try_from(MAX_CONFLICT_BODIES).expect("a handful"))
+            .bind(microseconds::of_time(conflict.received_at))
+            .bind(&conflict.fingerprint.as_bytes()[..])
+            .bind(&conflict.body[..])
+            .bind(integer(conflict.body_bytes))
+            .execute(&mut *transaction.connection)
+            .await?;
+    }
+    Ok(())
+}
+
+/// The rows of the tables without bodies: one statement writes all of a table.
+#[derive(Default)]
+struct Batch<'e> {
+    queue: Vec<Queued<'e>>,
+    outcomes: Vec<Ended<'e>>,
+    /// Event, number of its conflicts, when the last one was received.
+    conflicts: Vec<(i64, i64, i64)>,
+    /// Event, fencing token, number of the attempt, when it ended, reason.
+    failed_attempts: Vec<(i64, i64, u32, i64, &'e str)>,
+}
+
+/// Event, kind, when it is due, end of its lease, attempts, fencing token, reason.
+type Queued<'e> = (i64, i64, i64, Option<i64>, u32, i64, Option<&'e str>);
+
+/// Event, kind, 1 if it failed, 1 if its body is deleted, attempts, fencing token, when it was settled, reason.
+type Ended<'e> = (i64, i64, u8, u8, u32, i64, i64, Option<&'e str>);
+
+impl<'e> Batch<'e> {
+    fn add(&mut self, new: &New<'e>) {
+        let New {
+            id, kind, event, ..
+        } = *new;
+        let record = &event.record;
+        let fence = event.fence.get();
+        let reason = record.reason.as_ref().map(FailureReason::as_str);
+        let or_accepted =
+            |time: Option<_>| microseconds::of_time(time.unwrap_or(record.accepted_at));
+        if record.state == State::Processing {
+            let leased_until = record.leased_until.map(microseconds::of_time);
+            let due = or_accepted(record.due_at);
+            let item = (id, kind, due, leased_until, record.attempts, fence, reason);
+            self.queue.push(item);
+        } else {
+            let failed = u8::from(record.state == State::Failed);
+            let body_deleted = u8::from(record.body_deleted);
+            let settled = or_accepted(record.settled_at);
+            let attempts = record.attempts;
+            let ended = (
+                id,
+                kind,
+                failed,
+                body_deleted,
+                attempts,
+                fence,
+                settled,
+                reason,
+            );
+            self.outcomes.push(ended);
+        }
+        if record.conflict_count > 0 {
+            let last = or_accepted(record.last_conflict_at);
+            self.conflicts
+                .push((id, integer(record.conflict_count), last));
+        }
+        for (fence, failed) in &event.failed_attempts {
+            let ended = microseconds::of_time(failed.ended_at);
+            let (attempt, reason) = (failed.attempt.number(), failed.reason.as_str());
+            self.failed_attempts
+                .push((id, fence.get(), attempt, ended, reason));
+        }
+    }
+
+    async fn write(&self, transaction: &mut Transaction<'_>) -> Result<(), SqliteError> {
+        let connection = &mut *transaction.connection;
+        for (sql, rows) in [
+            (include_str!("transfer/import_queue.sql"), rows(&self.queue)),
+            (
+                include_str!("transfer/import_outcomes.sql"),
+                rows(&self.outcomes),
+            ),
+            (
+                include_str!("transfer/import_conflicts.sql"),
+                rows(&self.conflicts),
+            ),
+        ] {
+            if let Some(rows) = rows {
+                sqlx::query(sql)
+                    .bind(rows)
+                    .execute(&mut *connection)
+                    .await?;
+            }
+        }
+        if let Some(rows) = rows(&self.failed_attempts) {
+            sqlx::query(include_str!("transfer/import_failed_attempts.sql"))
+                .bind(rows)
+                .bind(i64::try_from(MAX_FAILED_ATTEMPTS).expect("a handful"))
+                .execute(&mut *connection)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// The rows as JSON, if there are any.
+fn rows<T: Serialize>(rows: &[T]) -> Option<String> {
+    (!rows.is_empty()).then(|| record::json(rows))
+}
+
+/// SQLite has no unsigned integers.
+fn integer(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+pub(crate) async fn newest(readers: &SqlitePool) -> Result<Option<EventRef>, SqliteError> {
+    let row = sqlx::query(include_str!("transfer/newest.sql"))
+        .fetch_optional(readers)
+        .await?;
+    row.as_ref().map(event_ref).transpose()
+}
+
+pub(crate) async fn mark(readers: &SqlitePool) -> Result<Option<MoveMark>, SqliteError> {
+    let row = sqlx::query("SELECT part, other FROM move_mark")
+        .fetch_optional(readers)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    let part: &str = row.try_get("part")?;
+    let mark = MoveMark::from_stored(part, row.try_get("other")?);
+    let mark = mark.ok_or_else(|| SqliteError::Damaged {
+        detail: format!("its part in a move is {part}"),
+    })?;
+    Ok(Some(mark))
+}
+
+/// Returns whether anything changed.
+pub(crate) async fn set_mark(
+    transaction: &mut Transaction<'_>,
+    mark: Option<&MoveMark>,
+) -> Result<bool, SqliteError> {
+    let query = match mark.map(MoveMark::as_stored) {
+        None => sqlx::query("DELETE FROM move_mark"),
+        Some((part, other)) => sqlx::query(include_str!("transfer/set_mark.sql"))
+            .bind(part)
+            .bind(other)
+            .bind(transaction.now_us),
+    };
+    let done = query.execute(&mut *transaction.connection).await?;
+    Ok(done.rows_affected() > 0)
+}
