@@ -51,9 +51,9 @@ pub enum SqliteError {
         /// The name of the file system.
         file_system: &'static str,
     },
-    /// The file cannot be created.
-    #[error("cannot create {}", path.display())]
-    Create {
+    /// The file cannot be created, read or written.
+    #[error("cannot open or create {}", path.display())]
+    File {
         /// The file.
         path: PathBuf,
         /// Why not.

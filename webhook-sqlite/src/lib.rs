@@ -89,6 +89,7 @@ mod checkpoint;
 mod claim;
 mod clock;
 mod error;
+mod file;
 mod file_system;
 mod find;
 mod kinds;

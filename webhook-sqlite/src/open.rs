@@ -9,9 +9,9 @@ use sqlx::sqlite::{
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 
 use crate::error::SqliteError;
+use crate::file;
 use crate::file_system;
 use crate::options::SqliteOptions;
-use crate::server_lock::create_private;
 
 /// Identifies the files of this program (`PRAGMA application_id`): "WHin" in ASCII.
 const APPLICATION_ID: i64 = 0x5748_696e;
@@ -121,11 +121,8 @@ pub(crate) async fn prepare(options: &SqliteOptions) -> Result<(), SqliteError> 
     let path = &options.path;
     let opening = |error| SqliteError::opening(path, error);
     file_system::check(path)?;
+    file::prepare(path)?;
     check_origin(options).await?;
-    create_private(path).map_err(|source| SqliteError::Create {
-        path: path.clone(),
-        source,
-    })?;
     let mut connection = connect_options(path, options.busy_timeout, SMALL_CACHE_BYTES)
         // A link may lead to a file that does not exist.
         .create_if_missing(true)

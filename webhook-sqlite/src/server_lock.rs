@@ -6,6 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::SqliteError;
+use crate::file::private;
 
 /// Marks a file as used by one server. Another process that tries to acquire it gets
 /// [`SqliteError::InUse`].
@@ -95,25 +96,4 @@ fn noted_process(file: &mut File) -> Option<u32> {
     // A pid has few digits, and anybody may have written into the file.
     file.take(32).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
-}
-
-/// Creates the database file, readable by its owner only, if it does not exist. SQLite would let every user read
-/// it, and takes the permissions of the files beside it from it.
-pub(crate) fn create_private(path: &Path) -> io::Result<()> {
-    match private(OpenOptions::new().write(true).create_new(true)).open(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
-    }
-}
-
-#[cfg(unix)]
-fn private(options: &mut OpenOptions) -> &OpenOptions {
-    use std::os::unix::fs::OpenOptionsExt;
-
-    options.mode(0o600)
-}
-
-#[cfg(not(unix))]
-fn private(options: &mut OpenOptions) -> &OpenOptions {
-    options
 }

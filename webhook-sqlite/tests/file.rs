@@ -124,7 +124,7 @@ async fn missing_folder_is_named() {
     let (folder, _) = folder();
     let file = folder.path().join("missing").join("webhook.db");
     let error = SqliteStore::open(&file).await.unwrap_err();
-    assert!(matches!(error, SqliteError::Create { .. }), "{error:?}");
+    assert!(matches!(error, SqliteError::File { .. }), "{error:?}");
     assert!(error.to_string().contains("missing"), "{error}");
 }
 

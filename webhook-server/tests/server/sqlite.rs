@@ -135,7 +135,7 @@ async fn unusable_files_are_named_with_the_variable() {
         (&text, "is damaged or no SQLite database: restore a backup"),
         (&missing, "No such file or directory"),
         (&below_a_file, "Not a directory"),
-        (&folder, "cannot"),
+        (&folder, "is a directory"),
         (
             &other,
             "is a database of another program: choose another file",

@@ -1,0 +1,58 @@
+//! Creates the file, and checks that it can be used.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+
+use crate::error::SqliteError;
+
+/// Creates the file if it does not exist, and checks that it can be written. SQLite says only that it cannot open
+/// a file, and not why.
+pub(crate) fn prepare(path: &Path) -> Result<(), SqliteError> {
+    let prepared = create(path).and_then(|()| check_access(path));
+    prepared.map_err(|source| SqliteError::File {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Creates the file for its owner only. SQLite would let every user read it, and takes the permissions of the files
+/// beside it from it.
+fn create(path: &Path) -> io::Result<()> {
+    match private(OpenOptions::new().write(true).create_new(true)).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Does not open the file: closing it would release the locks that SQLite has on it, if this process has opened
+/// it before.
+fn check_access(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    #[cfg(unix)]
+    {
+        use rustix::fs::Access;
+
+        match rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK) {
+            // A link may lead to a file that does not exist.
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// The same options, for a file that only its owner may read and write.
+#[cfg(unix)]
+pub(crate) fn private(options: &mut OpenOptions) -> &OpenOptions {
+    use std::os::unix::fs::OpenOptionsExt;
+
+    options.mode(0o600)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn private(options: &mut OpenOptions) -> &OpenOptions {
+    options
+}
