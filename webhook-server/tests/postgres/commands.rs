@@ -1,35 +1,97 @@
 //! The commands for operators, and retention.
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use webhook_core::{
-    Accepted, Claim, Envelope, Headers, Kind, NewEvent, Outcome, Reason, Scheduler, Settlement,
-    Store, payload,
+    Accepted, Admin, Claim, Envelope, Headers, Kind, NewEvent, Outcome, Reason, Scheduler,
+    Settlement, Store, payload,
 };
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
 use webhook_server::transaction::Transaction;
+use webhook_sqlite::SqliteStore;
 
 use crate::node::{server_on, shown, until_processed};
 use crate::support::client::Client;
+use crate::support::files::Files;
+use crate::support::process::Starter;
 use crate::support::{transaction, until, with_amount};
+
+/// Makes tests of functions that take an [`Inbox`]: one for each function and backend.
+macro_rules! on_each_backend {
+    ($($test:ident,)*) => {
+        mod on_postgres {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test(crate::commands::Inbox::on_postgres().await).await;
+                }
+            )*
+        }
+
+        mod on_sqlite {
+            $(
+                #[tokio::test]
+                async fn $test() {
+                    super::$test(crate::commands::Inbox::on_sqlite().await).await;
+                }
+            )*
+        }
+    };
+}
+
+pub(crate) use on_each_backend;
 
 /// A database with events in it, in known states.
 pub(crate) struct Inbox {
-    pub(crate) database: TestDatabase,
-    pub(crate) store: PgStore,
+    pub(crate) store: Arc<dyn Backend>,
+    /// The `DATABASE_URL` of servers and commands.
+    url: String,
+    database: Database,
+}
+
+/// All that operators and workers use.
+pub(crate) trait Backend: Store + Scheduler + Admin {}
+
+impl<B: Store + Scheduler + Admin> Backend for B {}
+
+/// What to remove in the end.
+enum Database {
+    Postgres(Box<TestDatabase>, PgStore),
+    Sqlite(Files, SqliteStore),
 }
 
 impl Inbox {
-    pub(crate) async fn open() -> Self {
+    pub(crate) async fn on_postgres() -> Self {
         let database = TestDatabase::create().await;
         let store = PgStore::connect(database.url()).await.unwrap();
         store.migrate().await.unwrap();
-        Self { database, store }
+        Self {
+            store: Arc::new(store.clone()),
+            url: database.url().to_owned(),
+            database: Database::Postgres(Box::new(database), store),
+        }
+    }
+
+    pub(crate) async fn on_sqlite() -> Self {
+        let files = Files::new();
+        let file = files.path("webhook.db");
+        let store = SqliteStore::open(&file).await.unwrap();
+        Self {
+            store: Arc::new(store.clone()),
+            url: format!("sqlite:{file}"),
+            database: Database::Sqlite(files, store),
+        }
+    }
+
+    /// A server, or a command, on this database.
+    pub(crate) fn server(&self, args: &[&str]) -> Starter {
+        server_on(&self.url, args)
     }
 
     pub(crate) async fn accept(&self, body: String, delay: Duration) -> Accepted {
@@ -79,7 +141,7 @@ impl Inbox {
 
     /// Runs a command, and returns its lines. Commands that change something log one line.
     pub(crate) async fn lines(&self, args: &[&str]) -> Vec<String> {
-        let (code, out, log) = server_on(self.database.url(), args).output().await;
+        let (code, out, log) = self.server(args).output().await;
         assert_eq!(code, 0, "{args:?}: {log}");
         let changes = ["requeue", "make-due", "pause", "resume", "prune"].contains(&args[0]);
         let is_audited = changes && !args.contains(&"--dry-run");
@@ -104,8 +166,13 @@ impl Inbox {
     }
 
     pub(crate) async fn close(self) {
-        self.store.close().await;
-        self.database.drop_database().await;
+        match self.database {
+            Database::Postgres(database, store) => {
+                store.close().await;
+                database.drop_database().await;
+            }
+            Database::Sqlite(_files, store) => store.close().await,
+        }
     }
 }
 
@@ -124,9 +191,21 @@ fn retry(reason: &str) -> Outcome {
 
 pub(crate) const LONG: Duration = Duration::from_secs(3_600);
 
-#[tokio::test]
-async fn status_counts_events_in_each_state() {
-    let inbox = Inbox::open().await;
+on_each_backend! {
+    status_counts_events_in_each_state,
+    list_shows_one_state_and_continues_after_a_number,
+    show_has_every_failed_attempt_and_conflict,
+    failed_transactions_are_requeued_by_id_or_by_match,
+    waiting_transactions_are_made_due_by_id_or_by_match,
+    running_server_processes_transactions_that_a_command_made_due,
+    hidden_characters_of_ids_are_escaped_and_parsed_back,
+    commands_that_change_events_log_who_ran_them,
+    prune_deletes_old_transactions_and_can_keep_keys,
+    server_with_retention_deletes_old_events,
+    redelivery_requeues_a_failed_transaction_if_configured,
+}
+
+async fn status_counts_events_in_each_state(inbox: Inbox) {
     let empty = inbox.status().await;
     assert_eq!(empty["oldest"], Value::Null);
     assert_eq!(empty["lag_seconds"], Value::Null);
@@ -156,9 +235,7 @@ async fn status_counts_events_in_each_state() {
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn list_shows_one_state_and_continues_after_a_number() {
-    let inbox = Inbox::open().await;
+async fn list_shows_one_state_and_continues_after_a_number(inbox: Inbox) {
     for number in 0..3 {
         inbox
             .settled(&format!("bad-{number}"), [failed("a\u{1b}[31mb")])
@@ -184,9 +261,7 @@ async fn list_shows_one_state_and_continues_after_a_number() {
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn show_has_every_failed_attempt_and_conflict() {
-    let inbox = Inbox::open().await;
+async fn show_has_every_failed_attempt_and_conflict(inbox: Inbox) {
     let outcomes = [retry("first"), retry("second"), failed("third")];
     inbox.settled("tx-1", outcomes).await;
     let accepted = inbox.accept(with_amount("tx-1", "7"), Duration::ZERO).await;
@@ -213,7 +288,7 @@ async fn show_has_every_failed_attempt_and_conflict() {
         assert!(text.contains(part), "{part}: {text}");
     }
     for unknown in ["tx-2", "tx\u{1}", ""] {
-        let starter = server_on(inbox.database.url(), &["show", unknown]);
+        let starter = inbox.server(&["show", unknown]);
         let (code, out, log) = starter.output().await;
         assert_eq!((code, out.as_str()), (1, ""), "{log}");
         assert!(log.contains("there is no transaction"), "{log}");
@@ -221,9 +296,7 @@ async fn show_has_every_failed_attempt_and_conflict() {
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn failed_transactions_are_requeued_by_id_or_by_match() {
-    let inbox = Inbox::open().await;
+async fn failed_transactions_are_requeued_by_id_or_by_match(inbox: Inbox) {
     for (id, reason) in [
         ("a", "timeout at bank"),
         ("b", "no such account"),
@@ -248,7 +321,7 @@ async fn failed_transactions_are_requeued_by_id_or_by_match() {
     assert_eq!((&status["failed"], &status["due"]), (&json!(1), &json!(2)));
     let named = inbox.lines(&["requeue", "b"]).await;
     assert_eq!(named, ["1 of 1 requeued"]);
-    let starter = server_on(inbox.database.url(), &["requeue", "b", "unknown", "--json"]);
+    let starter = inbox.server(&["requeue", "b", "unknown", "--json"]);
     let (code, out, log) = starter.output().await;
     assert_eq!(code, 1, "{log}");
     let report: Value = serde_json::from_str(&out).unwrap();
@@ -265,15 +338,13 @@ async fn failed_transactions_are_requeued_by_id_or_by_match() {
         &["requeue", "a", "--all-failed"],
         &["requeue", "a", "--reason=x"],
     ] {
-        let (code, ..) = server_on(inbox.database.url(), wrong).output().await;
+        let (code, ..) = inbox.server(wrong).output().await;
         assert_eq!(code, 2, "{wrong:?}");
     }
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn waiting_transactions_are_made_due_by_id_or_by_match() {
-    let inbox = Inbox::open().await;
+async fn waiting_transactions_are_made_due_by_id_or_by_match(inbox: Inbox) {
     inbox.accept(transaction("far"), 24 * LONG).await;
     inbox.accept(transaction("near"), LONG / 2).await;
     inbox.accept(transaction("held"), Duration::ZERO).await;
@@ -308,7 +379,8 @@ async fn waiting_transactions_are_made_due_by_id_or_by_match() {
     assert!(far["due_at"].as_str().unwrap().ends_with('Z'), "{far}");
     assert_eq!(far["leased_until"], Value::Null);
 
-    let (code, out, log) = server_on(inbox.database.url(), &["make-due", "held", "near", "no"])
+    let (code, out, log) = inbox
+        .server(&["make-due", "held", "near", "no"])
         .output()
         .await;
     assert_eq!((code, out.as_str()), (1, "1 of 3 made due\n"), "{log}");
@@ -329,17 +401,15 @@ async fn waiting_transactions_are_made_due_by_id_or_by_match() {
         &["make-due", "a", "--due-in-more-than=1h"],
         &["make-due", "--all", "--due-in-more-than=1"],
     ] {
-        let (code, ..) = server_on(inbox.database.url(), wrong).output().await;
+        let (code, ..) = inbox.server(wrong).output().await;
         assert_eq!(code, 2, "{wrong:?}");
     }
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn running_server_processes_transactions_that_a_command_made_due() {
-    let inbox = Inbox::open().await;
+async fn running_server_processes_transactions_that_a_command_made_due(inbox: Inbox) {
     let args = ["--processing-delay-seconds=86400"];
-    let mut server = server_on(inbox.database.url(), &args).start();
+    let mut server = inbox.server(&args).start();
     let addr = server.listens().await;
     let mut client = Client::connect(addr).await;
     for id in ["named", "matched"] {
@@ -364,9 +434,7 @@ async fn running_server_processes_transactions_that_a_command_made_due() {
 /// An id that hides itself or turns the text around it.
 const HIDING: &str = "tx\u{202e}\u{200b}\u{e0041}\u{3164}z";
 
-#[tokio::test]
-async fn hidden_characters_of_ids_are_escaped_and_parsed_back() {
-    let inbox = Inbox::open().await;
+async fn hidden_characters_of_ids_are_escaped_and_parsed_back(inbox: Inbox) {
     inbox.settled(HIDING, [failed("a\u{2066}b\u{1b}c")]).await;
     let shown = r"tx\u{202e}\u{200b}\u{e0041}\u{3164}z";
     for args in [
@@ -391,18 +459,15 @@ async fn hidden_characters_of_ids_are_escaped_and_parsed_back() {
     assert_eq!(inbox.lines(&["requeue", shown]).await, ["1 of 1 requeued"]);
     let status = inbox.lines(&["status"]).await.concat();
     assert!(status.contains(shown), "{status}");
-    let unknown = server_on(inbox.database.url(), &["show", "no\u{202e}\u{1b}"]);
+    let unknown = inbox.server(&["show", "no\u{202e}\u{1b}"]);
     let (code, _, log) = unknown.output().await;
     assert_eq!(code, 1);
     assert!(log.contains(r"no\u{202e}\u{1b}"), "{log}");
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn commands_that_change_events_log_who_ran_them() {
-    let inbox = Inbox::open().await;
+async fn commands_that_change_events_log_who_ran_them(inbox: Inbox) {
     inbox.settled("bad", [failed("broken")]).await;
-    let url = inbox.database.url();
     for (args, result) in [
         (&["migrate"][..], "migrated"),
         (&["requeue", "bad", "unknown"], r#""requeued":1"#),
@@ -412,20 +477,18 @@ async fn commands_that_change_events_log_who_ran_them() {
         (&["prune", "--older-than=30d"], r#""processed":0"#),
     ] {
         let args = [args, &["--log-format=json"]].concat();
-        let (_, _, log) = server_on(url, &args).output().await;
+        let (_, _, log) = inbox.server(&args).output().await;
         let line = log.lines().find(|line| line.contains("operator ran"));
         let line: Value = serde_json::from_str(line.unwrap_or_else(|| panic!("{log}"))).unwrap();
         assert_eq!(line["action"], args[0]);
         assert!(line["uid"].is_u64(), "{line}");
         assert!(line["result"].as_str().unwrap().contains(result), "{line}");
-        assert!(!log.contains(url), "{log}");
+        assert!(!log.contains(&inbox.url), "{log}");
     }
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn prune_deletes_old_transactions_and_can_keep_keys() {
-    let inbox = Inbox::open().await;
+async fn prune_deletes_old_transactions_and_can_keep_keys(inbox: Inbox) {
     inbox.settled("good", [Outcome::Processed]).await;
     inbox.settled("bad", [failed("broken")]).await;
     inbox.accept(transaction("later"), LONG).await;
@@ -456,15 +519,13 @@ async fn prune_deletes_old_transactions_and_can_keep_keys() {
         &["prune", "--older-than=30"],
         &["prune", "--older-than=-1d"],
     ] {
-        let (code, ..) = server_on(inbox.database.url(), wrong).output().await;
+        let (code, ..) = inbox.server(wrong).output().await;
         assert_eq!(code, 2, "{wrong:?}");
     }
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn server_with_retention_deletes_old_events() {
-    let inbox = Inbox::open().await;
+async fn server_with_retention_deletes_old_events(inbox: Inbox) {
     inbox.settled("old", [Outcome::Processed]).await;
     // A hundredth of a second.
     let args = [
@@ -472,7 +533,7 @@ async fn server_with_retention_deletes_old_events() {
         "--key-retention-days=365",
         "--processing-delay-seconds=0",
     ];
-    let mut server = server_on(inbox.database.url(), &args).start();
+    let mut server = inbox.server(&args).start();
     let addr = server.listens().await;
     until("the body is deleted", async || {
         shown(addr, "old").await["amount"].is_null()
@@ -493,9 +554,7 @@ async fn server_with_retention_deletes_old_events() {
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn redelivery_requeues_a_failed_transaction_if_configured() {
-    let inbox = Inbox::open().await;
+async fn redelivery_requeues_a_failed_transaction_if_configured(inbox: Inbox) {
     inbox.settled("bad", [failed("broken")]).await;
     for (requeue, status, left) in [
         ("false", "DUPLICATE", "FAILED"),
@@ -503,7 +562,7 @@ async fn redelivery_requeues_a_failed_transaction_if_configured() {
     ] {
         let flag = format!("--requeue-failed-on-redelivery={requeue}");
         let args = [flag.as_str(), "--processing-delay-seconds=0"];
-        let mut server = server_on(inbox.database.url(), &args).start();
+        let mut server = inbox.server(&args).start();
         let addr = server.listens().await;
         let mut client = Client::connect(addr).await;
         let other = client.post(with_amount("bad", "1")).await.json();

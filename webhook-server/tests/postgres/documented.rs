@@ -38,7 +38,7 @@ fn body(id: &str, amount: &str) -> String {
 
 #[tokio::test]
 async fn operating_guide_shows_what_commands_write() {
-    let inbox = Inbox::open().await;
+    let inbox = Inbox::on_postgres().await;
     let id = "txn_0815";
     inbox.accept(body(id, "1500.50"), Duration::ZERO).await;
     inbox.accept(body(id, "400"), Duration::ZERO).await;

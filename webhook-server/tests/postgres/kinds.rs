@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 use webhook_core::{Accepted, Admin, Envelope, Fingerprint, Headers, Key, Kind, Outcome};
 use webhook_server::transaction::Transaction;
 
-use crate::commands::{Inbox, LONG, failed};
-use crate::node::server_on;
+use crate::commands::{Inbox, LONG, failed, on_each_backend};
 use crate::support::process::webhook_server;
 use crate::support::transaction;
 
@@ -39,15 +38,25 @@ impl Inbox {
 
     /// The exit code and the log of a command that fails.
     async fn fails(&self, args: &[&str]) -> (i32, String) {
-        let (code, out, log) = server_on(self.database.url(), args).output().await;
+        let (code, out, log) = self.server(args).output().await;
         assert_eq!(out, "", "{args:?}");
         (code, log)
     }
 }
 
-#[tokio::test]
-async fn status_shows_every_kind() {
-    let inbox = Inbox::open().await;
+on_each_backend! {
+    status_shows_every_kind,
+    lists_are_of_one_kind,
+    bodies_are_shown_as_json_text_or_base64,
+    empty_and_deleted_bodies_are_distinguished,
+    show_has_headers_attempts_and_conflicts,
+    requeue_touches_only_its_kind,
+    make_due_touches_only_its_kind,
+    prune_touches_only_its_kind,
+    the_log_names_the_kind_that_was_changed,
+}
+
+async fn status_shows_every_kind(inbox: Inbox) {
     assert_eq!(inbox.json(&["status"]).await, json!({"kinds": []}));
     assert_eq!(inbox.lines(&["status"]).await, ["no events"]);
     let good = event("stripe", "evt_1", "{}");
@@ -99,9 +108,7 @@ async fn status_shows_every_kind() {
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn lists_are_of_one_kind() {
-    let inbox = Inbox::open().await;
+async fn lists_are_of_one_kind(inbox: Inbox) {
     for (kind, key) in [
         ("stripe", "evt_1"),
         ("stripe", "evt_2"),
@@ -147,9 +154,7 @@ async fn lists_are_of_one_kind() {
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn bodies_are_shown_as_json_text_or_base64() {
-    let inbox = Inbox::open().await;
+async fn bodies_are_shown_as_json_text_or_base64(inbox: Inbox) {
     let json = "{\"b\": 1.50,\n\t\"a\": \"\u{202e}\u{7f}\", \"b\": 12345678901234567890}\r\n";
     let on_one_line = r#"{"b": 1.50,  "a": "\u202e\u007f", "b": 12345678901234567890}"#;
     for (key, body, encoding, written, line) in [
@@ -198,9 +203,7 @@ async fn bodies_are_shown_as_json_text_or_base64() {
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn empty_and_deleted_bodies_are_distinguished() {
-    let inbox = Inbox::open().await;
+async fn empty_and_deleted_bodies_are_distinguished(inbox: Inbox) {
     inbox
         .settled_event(event("own", "stripped", "{}"), Outcome::Processed)
         .await;
@@ -223,9 +226,7 @@ async fn empty_and_deleted_bodies_are_distinguished() {
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn show_has_headers_attempts_and_conflicts() {
-    let inbox = Inbox::open().await;
+async fn show_has_headers_attempts_and_conflicts(inbox: Inbox) {
     let headers = [("Content-Type", &b"a/b"[..]), ("X-Odd", b"\xff\x9b")];
     let envelope = event("stripe", "evt 1 ", "{}");
     let headers = Headers::try_from_iter(headers).unwrap();
@@ -306,9 +307,7 @@ async fn show_has_headers_attempts_and_conflicts() {
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn requeue_touches_only_its_kind() {
-    let inbox = Inbox::open().await;
+async fn requeue_touches_only_its_kind(inbox: Inbox) {
     let kinds = ["a", "a-b", "a.b", "a_b"];
     for kind in kinds {
         for key in ["1", "2"] {
@@ -341,7 +340,7 @@ async fn requeue_touches_only_its_kind() {
         ["0 of 0 requeued"]
     );
     let args = ["requeue", "1", "3", "--kind=a-b"];
-    let (code, out, log) = server_on(inbox.database.url(), &args).output().await;
+    let (code, out, log) = inbox.server(&args).output().await;
     assert_eq!((code, out.as_str()), (1, "0 of 2 requeued\n"));
     assert!(
         log.contains("2 of 2 events of kind a-b were not requeued"),
@@ -350,9 +349,7 @@ async fn requeue_touches_only_its_kind() {
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn make_due_touches_only_its_kind() {
-    let inbox = Inbox::open().await;
+async fn make_due_touches_only_its_kind(inbox: Inbox) {
     for kind in ["stripe", "github"] {
         for key in ["1", "2", "3"] {
             inbox.accept_envelope(event(kind, key, "{}"), LONG).await;
@@ -371,7 +368,7 @@ async fn make_due_touches_only_its_kind() {
         ["0 of 0 made due"]
     );
     let args = ["make-due", "4", "--kind=stripe"];
-    let (code, _, log) = server_on(inbox.database.url(), &args).output().await;
+    let (code, _, log) = inbox.server(&args).output().await;
     assert_eq!(code, 1);
     assert!(
         log.contains("1 of 1 events of kind stripe were not made due"),
@@ -380,9 +377,7 @@ async fn make_due_touches_only_its_kind() {
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn prune_touches_only_its_kind() {
-    let inbox = Inbox::open().await;
+async fn prune_touches_only_its_kind(inbox: Inbox) {
     for kind in ["stripe", "github"] {
         inbox
             .settled_event(event(kind, "good", "{}"), Outcome::Processed)
@@ -404,7 +399,7 @@ async fn prune_touches_only_its_kind() {
         "--webhook-secrets=12345678901",
     ];
     let args = [&["prune", "--older-than=1d", "--kind=github"], &scheme[..]].concat();
-    let (code, _, log) = server_on(inbox.database.url(), &args).output().await;
+    let (code, _, log) = inbox.server(&args).output().await;
     assert_eq!(code, 0, "{log}");
     assert!(log.contains("keys are deleted after 1.0000 days"), "{log}");
     let args = [&["prune", "--older-than=1d"], &scheme[..]].concat();
@@ -413,9 +408,7 @@ async fn prune_touches_only_its_kind() {
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn the_log_names_the_kind_that_was_changed() {
-    let inbox = Inbox::open().await;
+async fn the_log_names_the_kind_that_was_changed(inbox: Inbox) {
     inbox
         .settled_event(event("stripe", "evt_1", "{}"), failed("broken"))
         .await;
@@ -425,7 +418,7 @@ async fn the_log_names_the_kind_that_was_changed() {
         &["prune", "--older-than=30d"],
     ] {
         let args = [args, &["--kind=stripe"]].concat();
-        let (code, _, log) = server_on(inbox.database.url(), &args).output().await;
+        let (code, _, log) = inbox.server(&args).output().await;
         assert_eq!(code, 0, "{log}");
         let line = log
             .lines()

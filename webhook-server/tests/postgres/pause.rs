@@ -6,15 +6,20 @@ use rustix::process::Signal;
 use serde_json::json;
 use webhook_core::Admin;
 
-use crate::commands::Inbox;
-use crate::node::{server_on, until_processed};
+use crate::commands::{Inbox, on_each_backend};
+use crate::node::until_processed;
 use crate::support::client::Client;
 use crate::support::transaction;
 
-#[tokio::test]
-async fn a_server_accepts_a_paused_kind_and_processes_it_after_the_resume() {
-    let inbox = Inbox::open().await;
-    let start = || server_on(inbox.database.url(), &["--processing-delay-seconds=0"]).start();
+on_each_backend! {
+    a_server_accepts_a_paused_kind_and_processes_it_after_the_resume,
+    several_kinds_are_paused_and_resumed_in_one_call,
+    status_shows_paused_kinds_with_and_without_events,
+    pause_and_resume_need_a_kind,
+}
+
+async fn a_server_accepts_a_paused_kind_and_processes_it_after_the_resume(inbox: Inbox) {
+    let start = || inbox.server(&["--processing-delay-seconds=0"]).start();
     let mut server = start();
     let mut addr = server.listens().await;
     for (key, restarts) in [("tx-1", false), ("tx-2", true)] {
@@ -43,9 +48,7 @@ async fn a_server_accepts_a_paused_kind_and_processes_it_after_the_resume() {
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn several_kinds_are_paused_and_resumed_in_one_call() {
-    let inbox = Inbox::open().await;
+async fn several_kinds_are_paused_and_resumed_in_one_call(inbox: Inbox) {
     let kinds = ["--kind=stripe", "--kind", "github"];
     let paused = inbox.lines(&[&["pause"], &kinds[..]].concat()).await;
     assert_eq!(paused, ["stripe: paused", "github: paused"]);
@@ -67,9 +70,7 @@ async fn several_kinds_are_paused_and_resumed_in_one_call() {
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn status_shows_paused_kinds_with_and_without_events() {
-    let inbox = Inbox::open().await;
+async fn status_shows_paused_kinds_with_and_without_events(inbox: Inbox) {
     inbox.accept(transaction("tx-1"), Duration::ZERO).await;
     inbox.lines(&["pause", "--kind=github"]).await;
     let status = inbox.json(&["status"]).await;
@@ -103,11 +104,9 @@ async fn status_shows_paused_kinds_with_and_without_events() {
     inbox.close().await;
 }
 
-#[tokio::test]
-async fn pause_and_resume_need_a_kind() {
-    let inbox = Inbox::open().await;
+async fn pause_and_resume_need_a_kind(inbox: Inbox) {
     for command in ["pause", "resume"] {
-        let (code, out, log) = server_on(inbox.database.url(), &[command]).output().await;
+        let (code, out, log) = inbox.server(&[command]).output().await;
         assert_eq!((code, out.as_str()), (2, ""), "{log}");
         assert!(log.contains("--kind"), "{log}");
     }

@@ -118,7 +118,8 @@ async fn unusable_files_are_named_with_the_variable() {
     let text = files.write("text.db", text);
     let missing = files.path("missing/webhook.db");
     let below_a_file = files.path("text.db/webhook.db");
-    let folder = files.path("");
+    let folder = files.path("folder.db");
+    std::fs::create_dir(&folder).unwrap();
     let other = files.path("other.db");
     let mut program = SqliteConnectOptions::new()
         .filename(&other)
@@ -354,11 +355,4 @@ async fn unusual_bodies_are_rows_of_the_sqlite_view() {
         assert_eq!(row.get::<&str, _>("created_at"), shown["created_at"]);
         assert_eq!(row.get::<Option<&str>, _>("processed_at"), None);
     }
-    let plan =
-        sqlx::query("EXPLAIN QUERY PLAN SELECT * FROM transactions WHERE transaction_id = 'a'")
-            .fetch_all(&mut connection)
-            .await
-            .unwrap();
-    let plan: Vec<String> = plan.iter().map(|row| row.get("detail")).collect();
-    assert!(plan.concat().contains("SEARCH event USING"), "{plan:#?}");
 }
