@@ -4,6 +4,7 @@
 //! records: what senders were told, what the database holds, and what handlers wrote into a ledger.
 //! `cargo run -p faults -- --help` explains the options.
 
+mod backend;
 pub mod behaviour;
 mod book;
 pub mod failpoint;

@@ -15,6 +15,7 @@ use testkit::postgres::Postgres;
 use testkit::wait::Limit;
 use tokio::time::{Instant, sleep};
 
+use crate::backend::Backend;
 use crate::book::Book;
 use crate::node::{LogSink, Node, NodeSetup};
 use crate::senders::{Mix, Senders, mixed};
@@ -49,11 +50,11 @@ pub struct Run {
 
 /// The system under test.
 #[derive(Debug)]
-pub(crate) struct Rig {
+pub(crate) struct Rig<B = Postgres> {
     pub(crate) run: Run,
     pub(crate) random: StdRng,
     pub(crate) nodes: Vec<Node>,
-    pub(crate) postgres: Postgres,
+    pub(crate) database: B,
     pub(crate) book: Arc<Book>,
     pub(crate) ledger: PathBuf,
     /// Other observations.
@@ -85,28 +86,36 @@ pub(crate) struct Rig {
     pub(crate) folder: Folder,
 }
 
-impl Rig {
-    /// Starts a database without nodes.
-    pub(crate) async fn new(run: &Run) -> anyhow::Result<Self> {
-        Self::with_settings(run, &[]).await
-    }
-
-    /// Does the same with settings of PostgreSQL (`name=value`).
+impl Rig<Postgres> {
+    /// Starts PostgreSQL with settings (`name=value`), without nodes.
     pub(crate) async fn with_settings(run: &Run, settings: &[&str]) -> anyhow::Result<Self> {
-        let folder = run.tools.folder("run")?;
+        let cluster = run.tools.cluster().await?;
+        let folder = cluster.folder("run")?;
         let data = folder.path().join("data");
-        run.tools.copy_cluster(&data).await?;
-        let postgres = run.tools.start_postgres(&data, settings).await?;
+        let postgres = cluster.start_copy(&data, settings).await?;
         Ok(Self::on(run, folder, postgres))
     }
 
+    /// Returns the setup of a node that reaches the database at `port`.
+    pub(crate) fn setup_at(&self, port: u16) -> NodeSetup {
+        self.setup_with(url_at(port))
+    }
+}
+
+impl<B: Backend> Rig<B> {
+    /// Starts a database without nodes.
+    pub(crate) async fn new(run: &Run) -> anyhow::Result<Self> {
+        let (folder, database) = B::start(&run.tools).await?;
+        Ok(Self::on(run, folder, database))
+    }
+
     /// Uses a database that is already running, in `folder` or elsewhere.
-    pub(crate) fn on(run: &Run, folder: Folder, postgres: Postgres) -> Self {
+    pub(crate) fn on(run: &Run, folder: Folder, database: B) -> Self {
         Self {
             run: run.clone(),
             random: StdRng::seed_from_u64(run.seed),
             nodes: Vec::new(),
-            postgres,
+            database,
             book: Arc::default(),
             ledger: folder.path().join("ledger"),
             notes: Vec::new(),
@@ -127,10 +136,9 @@ impl Rig {
         }
     }
 
-    /// Returns the setup of a node that reaches the database at `port`.
-    pub(crate) fn setup_at(&self, port: u16) -> NodeSetup {
+    fn setup_with(&self, database_url: String) -> NodeSetup {
         let variables = vec![
-            ("DATABASE_URL", url_at(port)),
+            ("DATABASE_URL", database_url),
             ("FAULTS_LEDGER", self.ledger.display().to_string()),
             ("PROCESSING_DELAY_SECONDS", DELAY.as_secs_f64().to_string()),
             (
@@ -156,7 +164,7 @@ impl Rig {
 
     /// Returns the setup of a node.
     pub(crate) fn setup(&self) -> NodeSetup {
-        self.setup_at(self.postgres.port())
+        self.setup_with(self.database.url())
     }
 
     /// Starts a node, and does not wait for it.
@@ -249,7 +257,7 @@ impl Rig {
         let mut words: Vec<_> = nodes
             .map(|node| format!("\n{}:\n{}", node.name, node.last_words()))
             .collect();
-        words.push(format!("\nPostgreSQL:\n{}", self.postgres.last_words()));
+        words.push(format!("\n{}", self.database.last_words()));
         words.concat()
     }
 }

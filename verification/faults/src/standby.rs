@@ -17,23 +17,23 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Starts a standby of the rig's server. From then on a commit returns when both servers have it.
 pub(crate) async fn follow(rig: &Rig) -> anyhow::Result<Postgres> {
     let data = rig.folder.path().join("standby");
-    let tools = &rig.run.tools;
-    let mut backup = tools.programs.command("pg_basebackup");
+    let cluster = rig.run.tools.cluster().await?;
+    let mut backup = cluster.programs.command("pg_basebackup");
     backup
         .args(["--host=127.0.0.1", "--username", ADMIN, "--port"])
-        .arg(rig.postgres.port().to_string())
+        .arg(rig.database.port().to_string())
         .arg("--pgdata")
         .arg(&data)
         .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"]);
     run(&mut backup).await?;
-    let standby = tools.start_postgres(&data, &[]).await?;
+    let standby = cluster.start(&data, &[]).await?;
     for setting in [
         "ALTER SYSTEM SET synchronous_standby_names = '*'",
         "SELECT pg_reload_conf()",
     ] {
-        rig.postgres.execute(setting).await?;
+        rig.database.execute(setting).await?;
     }
-    let mut primary = rig.postgres.connect().await?;
+    let mut primary = rig.database.connect().await?;
     let limit = Limit::of(LIMIT);
     loop {
         let synchronous: bool = query_scalar(

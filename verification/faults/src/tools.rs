@@ -1,4 +1,4 @@
-//! The programs that a run needs, and a database cluster to copy.
+//! The programs that a run needs, and a PostgreSQL cluster to copy.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use testkit::folder::Folder;
 use testkit::postgres::{Postgres, Programs};
 use testkit::process::run;
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 /// The role of the nodes, which owns the database.
 pub(crate) const APP: &str = "app";
@@ -17,45 +18,62 @@ pub(crate) const DATABASE: &str = "inbox";
 /// What is found, built or created once for all runs.
 #[derive(Debug)]
 pub struct Tools {
-    pub(crate) programs: Programs,
     pub(crate) node: PathBuf,
     pub(crate) server: PathBuf,
     /// The folder in which the folders of runs are created.
     place: PathBuf,
-    template: Folder,
+    /// Made by the first run that needs PostgreSQL.
+    cluster: OnceCell<Cluster>,
 }
 
 impl Tools {
-    /// Finds PostgreSQL, or installs it, and creates a cluster. `node` and `server` are the
-    /// programs `faults-node` and `faults-server`, and all files are written to `place`.
-    ///
-    /// # Errors
-    ///
-    /// Returns an error if one of these steps fails.
-    pub async fn prepare(node: PathBuf, server: PathBuf, place: PathBuf) -> anyhow::Result<Self> {
-        let programs = Programs::find().await?;
-        let template = Folder::create(&place, "faults-template", programs.owner())?;
-        let tools = Self {
-            programs,
+    /// `node` and `server` are the programs `faults-node` and `faults-server`, and all files are
+    /// written to `place`.
+    pub fn new(node: PathBuf, server: PathBuf, place: PathBuf) -> Self {
+        Self {
             node,
             server,
             place,
+            cluster: OnceCell::new(),
+        }
+    }
+
+    /// Finds PostgreSQL, or installs it, and creates a cluster, unless that is done.
+    pub(crate) async fn cluster(&self) -> anyhow::Result<&Cluster> {
+        self.cluster
+            .get_or_try_init(|| Cluster::make(&self.place))
+            .await
+    }
+}
+
+/// PostgreSQL's programs, and a cluster to copy.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) programs: Programs,
+    place: PathBuf,
+    template: Folder,
+}
+
+impl Cluster {
+    async fn make(place: &Path) -> anyhow::Result<Self> {
+        let programs = Programs::find().await?;
+        let template = Folder::create(place, "faults-template", programs.owner())?;
+        let cluster = Self {
+            programs,
+            place: place.to_owned(),
             template,
         };
-        tools.make_cluster().await?;
-        Ok(tools)
+        cluster.fill().await?;
+        Ok(cluster)
     }
 
-    /// Returns a folder that PostgreSQL may write to.
+    /// Returns a new folder that PostgreSQL may write to.
     pub(crate) fn folder(&self, purpose: &str) -> io::Result<Folder> {
-        Folder::create(
-            &self.place,
-            &format!("faults-{purpose}"),
-            self.programs.owner(),
-        )
+        let owner = self.programs.owner();
+        Folder::create(&self.place, &format!("faults-{purpose}"), owner)
     }
 
-    async fn make_cluster(&self) -> anyhow::Result<()> {
+    async fn fill(&self) -> anyhow::Result<()> {
         let data = self.template.path().join("data");
         let settings = "
             listen_addresses = '127.0.0.1'
@@ -70,7 +88,7 @@ impl Tools {
             .make_cluster(&data, &arguments, settings)
             .await?;
 
-        let mut postgres = self.start_postgres(&data, &[]).await?;
+        let mut postgres = self.start(&data, &[]).await?;
         let mut maintenance = postgres.connect_to("postgres").await?;
         for sql in [
             format!("CREATE ROLE {APP} LOGIN"),
@@ -91,19 +109,20 @@ impl Tools {
         postgres.stop().await
     }
 
-    /// Returns a copy of the cluster, ready to be started, in a new folder.
-    pub(crate) async fn copy_cluster(&self, data: &Path) -> anyhow::Result<()> {
-        let source = self.template.path().join("data");
-        run(Command::new("cp").arg("-a").arg(source).arg(data)).await
+    /// Starts a server on the cluster `data` with these additional settings (`name=value`).
+    pub(crate) async fn start(&self, data: &Path, settings: &[&str]) -> anyhow::Result<Postgres> {
+        Postgres::start(&self.programs, data, DATABASE, settings).await
     }
 
-    /// Starts a server on the cluster `data` with these additional settings (`name=value`).
-    pub(crate) async fn start_postgres(
+    /// Copies the cluster to `data`, and starts a server on it with these additional settings.
+    pub(crate) async fn start_copy(
         &self,
         data: &Path,
         settings: &[&str],
     ) -> anyhow::Result<Postgres> {
-        Postgres::start(&self.programs, data, DATABASE, settings).await
+        let source = self.template.path().join("data");
+        run(Command::new("cp").arg("-a").arg(source).arg(data)).await?;
+        self.start(data, settings).await
     }
 }
 

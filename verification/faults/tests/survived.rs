@@ -12,16 +12,14 @@ use faults::{FAULTS, Fault, LIES, Run, Tally, Tools, Unsupported};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use testkit::folder::parent_in_memory;
 use tokio::runtime::Runtime;
-use tokio::sync::OnceCell;
 
 /// If it is set, tests of faults that this machine cannot run are ignored instead of failing.
 const SKIP: &str = "FAULTS_SKIP_UNSUPPORTED";
 
-/// The first test that runs prepares them for all.
-type SharedTools = Arc<OnceCell<Arc<Tools>>>;
-
 fn main() -> ExitCode {
-    let tools = SharedTools::default();
+    let node = PathBuf::from(env!("CARGO_BIN_EXE_faults-node"));
+    let server = PathBuf::from(env!("CARGO_BIN_EXE_faults-server"));
+    let tools = Arc::new(Tools::new(node, server, parent_in_memory()));
     let mut trials: Vec<_> = FAULTS
         .iter()
         .map(|fault| {
@@ -39,7 +37,7 @@ fn main() -> ExitCode {
     conclusion.exit_code()
 }
 
-fn survives(fault: &Fault, tools: &SharedTools) -> Result<Completion, Failed> {
+fn survives(fault: &Fault, tools: &Arc<Tools>) -> Result<Completion, Failed> {
     if let Some(reason) = fault.no_test {
         return Ok(Completion::ignored_with(reason));
     }
@@ -57,16 +55,15 @@ fn survives(fault: &Fault, tools: &SharedTools) -> Result<Completion, Failed> {
 }
 
 /// A node that acknowledges events without storing them must be detected.
-fn lost_events_are_noticed(tools: &SharedTools) -> Result<(), Failed> {
+fn lost_events_are_noticed(tools: &Arc<Tools>) -> Result<(), Failed> {
     let tally = run(&LIES, tools)?;
     let lost = tally.violations.iter().filter(|it| it.starts_with("LOST"));
     assert!(lost.count() > 0, "{tally:?}");
     Ok(())
 }
 
-fn run(fault: &Fault, tools: &SharedTools) -> anyhow::Result<Tally> {
+fn run(fault: &Fault, tools: &Arc<Tools>) -> anyhow::Result<Tally> {
     Runtime::new()?.block_on(async {
-        let tools = tools.get_or_try_init(prepare).await?;
         let run = Run {
             tools: Arc::clone(tools),
             seconds: 1.5,
@@ -76,11 +73,4 @@ fn run(fault: &Fault, tools: &SharedTools) -> anyhow::Result<Tally> {
         };
         fault.run(run).await
     })
-}
-
-async fn prepare() -> anyhow::Result<Arc<Tools>> {
-    let node = PathBuf::from(env!("CARGO_BIN_EXE_faults-node"));
-    let server = PathBuf::from(env!("CARGO_BIN_EXE_faults-server"));
-    let tools = Tools::prepare(node, server, parent_in_memory()).await?;
-    Ok(Arc::new(tools))
 }

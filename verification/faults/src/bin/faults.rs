@@ -97,7 +97,7 @@ async fn attack(line: &Line) -> anyhow::Result<bool> {
     let node = programs.join("faults-node");
     let server = programs.join("faults-server");
     let place = line.folder.clone().unwrap_or_else(default_parent);
-    let tools = Arc::new(Tools::prepare(node, server, place).await?);
+    let tools = Arc::new(Tools::new(node, server, place));
     let first_seed = line
         .seed
         .unwrap_or_else(|| rand::rng().random_range(0..1_000_000));

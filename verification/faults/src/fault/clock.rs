@@ -7,6 +7,8 @@ use rand::RngExt as _;
 use testkit::tools::find_or_install;
 use tokio::time::{Instant, sleep};
 
+use testkit::postgres::Postgres;
+
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 
@@ -20,7 +22,7 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     let library = find_or_install("faketime")
         .await
         .map_err(|error| Unsupported(format!("{error:#}")))?;
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
     let clock = rig.folder.path().join("clock");
     set(&clock, FAR)?;
     let mut setup = rig.setup();

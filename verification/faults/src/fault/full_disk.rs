@@ -20,15 +20,14 @@ const SIZE: &str = "size=192m";
 
 /// The disk fills up, stays full for a while, and gets free space again.
 pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
-    let disk = Disk::mount(&run)?;
+    let cluster = run.tools.cluster().await?;
+    let disk = Disk::mount(cluster.folder("disk")?)?;
+    if let Some(owner) = cluster.programs.owner() {
+        owner.take(disk.path())?;
+    }
     let data = disk.path().join("data");
-    run.tools.copy_cluster(&data).await?;
-    let postgres = run
-        .tools
-        .start_postgres(&data, &["max_wal_size=16MB"])
-        .await?;
-    let folder = run.tools.folder("run")?;
-    let mut rig = Rig::on(&run, folder, postgres);
+    let postgres = cluster.start_copy(&data, &["max_wal_size=16MB"]).await?;
+    let mut rig = Rig::on(&run, cluster.folder("run")?, postgres);
     rig.start_nodes(2).await?;
     let load = rig.load();
     rig.about_during(0.3).await;
@@ -41,14 +40,14 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     std::fs::remove_file(disk.ballast())?;
     // If not even WAL can be written, the server shuts itself down, and a supervisor has to start
     // it again.
-    let went_down = rig.postgres.has_ended()?;
+    let went_down = rig.database.has_ended()?;
     if went_down {
-        rig.postgres.resume().await?;
+        rig.database.resume().await?;
         rig.notes.push("PostgreSQL had shut itself down".to_owned());
     } else {
         let limit = Limit::of(Duration::from_secs(30));
-        if rig.postgres.await_answer(limit).await.is_err() {
-            rig.postgres.resume().await?;
+        if rig.database.await_answer(limit).await.is_err() {
+            rig.database.resume().await?;
         }
     }
     rig.healed().await?;
@@ -81,20 +80,13 @@ struct Disk {
 }
 
 impl Disk {
-    fn mount(run: &Run) -> anyhow::Result<Self> {
-        let folder = run.tools.folder("disk")?;
+    fn mount(folder: Folder) -> anyhow::Result<Self> {
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", SIZE, "tmpfs"])
             .arg(folder.path())
             .output();
         match mounted {
-            Ok(output) if output.status.success() => {
-                let disk = Self { folder };
-                if let Some(owner) = run.tools.programs.owner() {
-                    owner.take(disk.path())?;
-                }
-                Ok(disk)
-            }
+            Ok(output) if output.status.success() => Ok(Self { folder }),
             Ok(output) => {
                 let why = String::from_utf8_lossy(&output.stderr);
                 let reason = format!("mounting a tmpfs: {}", why.trim());

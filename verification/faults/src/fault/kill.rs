@@ -6,12 +6,14 @@ use rand::RngExt as _;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
+use testkit::postgres::Postgres;
+
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 
 /// Kills one of three nodes, chosen at random.
 pub(super) async fn one(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
     rig.start_nodes(3).await?;
     kills(rig, |random| vec![random % 3]).await
 }
@@ -30,13 +32,13 @@ pub(super) async fn worker(run: Run) -> anyhow::Result<Tally> {
 
 /// Kills all three nodes at once.
 pub(super) async fn all(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
     rig.start_nodes(3).await?;
     kills(rig, |_| vec![0, 1, 2]).await
 }
 
 async fn of_roles(run: &Run, roles: [&str; 3]) -> anyhow::Result<Rig> {
-    let mut rig = Rig::new(run).await?;
+    let mut rig = Rig::<Postgres>::new(run).await?;
     for role in roles {
         let mut setup = rig.setup();
         setup.variables.push(("ROLE", role.to_owned()));

@@ -6,6 +6,8 @@ use rand::RngExt as _;
 use testkit::proxy::{Cut, Network, Proxy};
 use tokio::time::{Instant, sleep};
 
+use testkit::postgres::Postgres;
+
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 use crate::tools::url_at;
@@ -14,8 +16,8 @@ use crate::tools::url_at;
 /// each time the result is unknown. One of two nodes ends its statements with an explicit COMMIT,
 /// as it does behind a pooler.
 pub(super) async fn cuts(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
-    let proxy = Proxy::start("127.0.0.1", rig.postgres.port(), Network::Up);
+    let mut rig = Rig::<Postgres>::new(&run).await?;
+    let proxy = Proxy::start("127.0.0.1", rig.database.port(), Network::Up);
     rig.start(rig.setup_at(proxy.addr().port()))?;
     let mut setup = rig.setup_at(proxy.addr().port());
     let url = format!("{}&pooler=transaction", url_at(proxy.addr().port()));
@@ -40,7 +42,7 @@ pub(super) async fn cuts(run: Run) -> anyhow::Result<Tally> {
 /// One node's network stalls for longer than its leases, then recovers. The node's late settlements
 /// of leases that others have taken over must have no effect.
 pub(super) async fn stalls(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
     let proxy = beside_another(&mut rig).await?;
     let load = rig.load();
     rig.about_during(0.3).await;
@@ -56,7 +58,7 @@ pub(super) async fn stalls(run: Run) -> anyhow::Result<Tally> {
 
 /// One node's connections stay open but pass no data any more.
 pub(super) async fn forgets(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
     let proxy = beside_another(&mut rig).await?;
     let load = rig.load();
     rig.about_during(0.5).await;
@@ -68,7 +70,7 @@ pub(super) async fn forgets(run: Run) -> anyhow::Result<Tally> {
 
 /// Starts a node behind a proxy, and one without.
 async fn beside_another(rig: &mut Rig) -> anyhow::Result<Proxy> {
-    let proxy = Proxy::start("127.0.0.1", rig.postgres.port(), Network::Up);
+    let proxy = Proxy::start("127.0.0.1", rig.database.port(), Network::Up);
     rig.start(rig.setup_at(proxy.addr().port()))?;
     rig.start_nodes(1).await?;
     Ok(proxy)

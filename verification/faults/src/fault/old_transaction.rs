@@ -5,6 +5,8 @@ use std::time::Duration;
 use sqlx::{Connection as _, query};
 use tokio::time::sleep;
 
+use testkit::postgres::Postgres;
+
 use crate::ledger::{self, Line, What, now_us};
 use crate::reconcile::Tally;
 use crate::rig::{DELAY, Rig, Run};
@@ -12,16 +14,16 @@ use crate::rig::{DELAY, Rig, Run};
 /// Runs the load once with such a transaction and once without, in random order, and measures how
 /// many events are claimed each second at the start and at the end.
 pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
     rig.start_nodes(2).await?;
-    rig.postgres
+    rig.database
         .execute("ALTER SYSTEM SET autovacuum_naptime = 1")
         .await?;
-    rig.postgres.execute("SELECT pg_reload_conf()").await?;
+    rig.database.execute("SELECT pg_reload_conf()").await?;
     let held_first = run.seed.is_multiple_of(2);
     for is_held in [held_first, !held_first] {
         let claims = if is_held {
-            let mut connection = rig.postgres.connect().await?;
+            let mut connection = rig.database.connect().await?;
             let mut old = connection.begin().await?;
             query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
                 .execute(&mut *old)
@@ -40,7 +42,7 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
         rig.notes
             .push(format!("{with} an old transaction: {claims}"));
         // The next load must begin in the same state as this one.
-        rig.postgres.execute("VACUUM webhook.queue").await?;
+        rig.database.execute("VACUUM webhook.queue").await?;
     }
     let load = rig.load();
     rig.healed().await?;

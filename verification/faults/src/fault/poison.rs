@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use sqlx::query;
 
+use testkit::postgres::Postgres;
+
 use crate::behaviour::Behaviour;
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
@@ -38,7 +40,7 @@ async fn poisoned(
     max_attempts: u32,
     limit: Duration,
 ) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
     rig.max_attempts = max_attempts;
     // On a busy machine, handlers that take long would come too near to the time-out.
     rig.mix = brief;
@@ -69,7 +71,7 @@ async fn poisoned(
 /// Stored bodies can no longer be decoded.
 pub(super) async fn bodies(run: Run) -> anyhow::Result<Tally> {
     const SPOILT: &str = "well-95";
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
     rig.spoilt = Some(SPOILT);
     let mut setup = rig.setup();
     setup.variables.push(("ROLE", "api".to_owned()));
@@ -81,7 +83,7 @@ pub(super) async fn bodies(run: Run) -> anyhow::Result<Tally> {
         let key = key(Behaviour::Well, 500_000 + number);
         deliver_to(rig.nodes[0].addr, &rig.book, &key).await?;
     }
-    let mut connection = rig.postgres.connect().await?;
+    let mut connection = rig.database.connect().await?;
     let bodies = [&b"{\"transaction_id\":"[..], b"", b"\xff\xfe", b"[]", b"{}"];
     for (number, body) in (0..).zip(bodies) {
         query("UPDATE webhook.events SET body = $1 WHERE key = $2")

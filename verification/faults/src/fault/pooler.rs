@@ -7,6 +7,8 @@ use rustix::process::Signal;
 use testkit::pgbouncer::{PgBouncer, version};
 use tokio::time::sleep;
 
+use testkit::postgres::Postgres;
+
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 use crate::tools::APP;
@@ -41,11 +43,11 @@ async fn has_prepared_statements() -> anyhow::Result<bool> {
 }
 
 async fn behind(run: Run, settings: &str) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
     let folder = rig.folder.path().to_owned();
-    let port = rig.postgres.port();
+    let port = rig.database.port();
     let mut pooler = PgBouncer::start(
-        &run.tools.programs,
+        &run.tools.cluster().await?.programs,
         &folder,
         port,
         APP,

@@ -2,6 +2,8 @@
 
 use anyhow::ensure;
 
+use testkit::postgres::Postgres;
+
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 use crate::tools::url_of;
@@ -14,9 +16,9 @@ const GRANT: &str = "
 /// A role without rights is refused; one that loses its rights is unavailable until it gets them
 /// back.
 pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
-    rig.postgres.execute("CREATE ROLE guest LOGIN").await?;
-    let url = url_of("guest", rig.postgres.port());
+    let mut rig = Rig::<Postgres>::new(&run).await?;
+    rig.database.execute("CREATE ROLE guest LOGIN").await?;
+    let url = url_of("guest", rig.database.port());
     let as_guest = [("DATABASE_URL", url.clone())];
     let ended = rig.server(&[], &as_guest).await?;
     rig.must_refuse(&ended, "permission denied");
@@ -26,7 +28,7 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     let ended = rig.server(&[], &as_guest).await?;
     rig.must_refuse(&ended, "permission denied");
 
-    rig.postgres.execute(GRANT).await?;
+    rig.database.execute(GRANT).await?;
     for _ in 0..2 {
         let mut setup = rig.setup();
         setup.variables.push(("DATABASE_URL", url.clone()));
@@ -37,11 +39,11 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     rig.about_during(0.3).await;
     for rights in ["INSERT", "SELECT", "UPDATE, DELETE"] {
         let revoke = format!("REVOKE {rights} ON ALL TABLES IN SCHEMA webhook FROM guest");
-        rig.postgres.execute(revoke).await?;
+        rig.database.execute(revoke).await?;
         rig.about_during(0.15).await;
     }
     rig.refuses().await?;
-    rig.postgres.execute(GRANT).await?;
+    rig.database.execute(GRANT).await?;
     rig.healed().await?;
     rig.finish(load).await
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
+use testkit::postgres::Postgres;
+
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 use crate::senders::well;
@@ -33,7 +35,7 @@ pub(super) async fn of_servers(run: Run) -> anyhow::Result<Tally> {
 
 /// Without failures nothing may be late; the limit leaves room for a busy machine.
 async fn patient(run: &Run) -> anyhow::Result<Rig> {
-    let mut rig = Rig::new(run).await?;
+    let mut rig = Rig::<Postgres>::new(run).await?;
     rig.lease = Duration::from_secs(60);
     rig.patience = Duration::from_secs(7);
     Ok(rig)

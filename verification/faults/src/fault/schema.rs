@@ -10,6 +10,8 @@ use sqlx::{query, query_scalar};
 use testkit::wait::Limit;
 use tokio::time::sleep;
 
+use testkit::postgres::Postgres;
+
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 
@@ -25,8 +27,8 @@ const SLOW: &str = "
 /// The migrating process dies during the migration, and so does PostgreSQL: nothing of the schema
 /// is left, and the next process creates all of it.
 pub(super) async fn half_migrated(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
-    rig.postgres.execute(SLOW).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
+    rig.database.execute(SLOW).await?;
     let mut interrupted = 0;
     for number in 0..2 * INTERRUPTIONS {
         let mut migrating = rig
@@ -40,11 +42,11 @@ pub(super) async fn half_migrated(run: Run) -> anyhow::Result<Tally> {
             migrating.kill().await?;
             until_alone(&rig).await?;
         } else {
-            rig.postgres.end(Signal::KILL).await?;
-            rig.postgres.resume().await?;
+            rig.database.end(Signal::KILL).await?;
+            rig.database.resume().await?;
             migrating.kill().await?;
         }
-        let mut connection = rig.postgres.connect().await?;
+        let mut connection = rig.database.connect().await?;
         let relations: i64 = query_scalar(
             "SELECT count(*) FROM pg_class WHERE relnamespace = to_regnamespace('webhook')",
         )
@@ -60,7 +62,7 @@ pub(super) async fn half_migrated(run: Run) -> anyhow::Result<Tally> {
     ensure!(interrupted > 0, "no migration was interrupted");
     rig.notes
         .push(format!("{interrupted} migrations interrupted"));
-    rig.postgres
+    rig.database
         .execute("DROP EVENT TRIGGER dawdle; DROP FUNCTION public.dawdle()")
         .await?;
     // All nodes migrate at once while there is still something to do.
@@ -73,7 +75,7 @@ pub(super) async fn half_migrated(run: Run) -> anyhow::Result<Tally> {
 
 /// Waits until the migration has begun to create objects.
 async fn await_migration(rig: &Rig) -> anyhow::Result<()> {
-    let mut connection = rig.postgres.connect().await?;
+    let mut connection = rig.database.connect().await?;
     let limit = Limit::of(Duration::from_secs(30));
     loop {
         let under_way: bool = query_scalar(
@@ -92,7 +94,7 @@ async fn await_migration(rig: &Rig) -> anyhow::Result<()> {
 
 /// Waits until PostgreSQL has noticed that the migrating process is dead.
 async fn until_alone(rig: &Rig) -> anyhow::Result<()> {
-    let mut connection = rig.postgres.connect().await?;
+    let mut connection = rig.database.connect().await?;
     let limit = Limit::of(Duration::from_secs(30));
     loop {
         let sessions: i64 =
@@ -113,11 +115,11 @@ async fn is_whole(rig: &mut Rig) -> anyhow::Result<bool> {
 
 /// The schema is newer than the server, which refuses to start. Running nodes continue.
 pub(super) async fn newer(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
     rig.start_nodes(2).await?;
     let load = rig.load();
     rig.about_during(0.2).await;
-    rig.postgres
+    rig.database
         .execute("INSERT INTO webhook.migrations (version, name) VALUES (999, 'of_tomorrow')")
         .await?;
     for arguments in [&[][..], &["migrate"]] {
@@ -131,7 +133,7 @@ pub(super) async fn newer(run: Run) -> anyhow::Result<Tally> {
     rig.acknowledges(20).await?;
     rig.nodes[0].signal(Signal::KILL);
     rig.about_during(0.3).await;
-    rig.postgres
+    rig.database
         .execute("DELETE FROM webhook.migrations WHERE version = 999")
         .await?;
     rig.healed().await?;
@@ -141,11 +143,11 @@ pub(super) async fn newer(run: Run) -> anyhow::Result<Tally> {
 /// The schema seems older than the server. Nodes that may not migrate say so; the one that may
 /// fails on existing objects and changes nothing.
 pub(super) async fn older(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
     rig.start_nodes(2).await?;
     let load = rig.load();
     rig.about_during(0.2).await;
-    let mut connection = rig.postgres.connect().await?;
+    let mut connection = rig.database.connect().await?;
     // Removes the records of all migrations, because the latest ones alone might be repeatable.
     let (versions, names): (Vec<i32>, Vec<String>) = sqlx::query_as(
         "WITH gone AS (DELETE FROM webhook.migrations RETURNING version, name)

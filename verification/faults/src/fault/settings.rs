@@ -4,6 +4,8 @@ use anyhow::ensure;
 use rustix::process::Signal;
 use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
+use testkit::postgres::Postgres;
+
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 
@@ -19,20 +21,20 @@ const RELOADED: [&str; 6] = [
 
 /// Changes the settings by a reload under load, then kills PostgreSQL.
 pub(super) async fn reloaded(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
     rig.start_nodes(2).await?;
     let load = rig.load();
     rig.about_during(0.3).await;
     for setting in RELOADED {
-        rig.postgres
+        rig.database
             .execute(format!("ALTER SYSTEM SET {setting}"))
             .await?;
     }
     for _ in 0..2 {
-        rig.postgres.execute("SELECT pg_reload_conf()").await?;
+        rig.database.execute("SELECT pg_reload_conf()").await?;
         rig.about_during(0.3).await;
-        rig.postgres.end(Signal::KILL).await?;
-        rig.postgres.resume().await?;
+        rig.database.end(Signal::KILL).await?;
+        rig.database.resume().await?;
         rig.healed().await?;
     }
     rig.finish(load).await
@@ -55,9 +57,9 @@ const TRAPS: &str = "
 /// A role without rights on the schema creates them in `public`, which the nodes' role searches
 /// first.
 pub(super) async fn hostile_role(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
     // PostgreSQL granted this by default before version 15.
-    rig.postgres
+    rig.database
         .execute(
             "CREATE ROLE mallory LOGIN; GRANT CREATE ON SCHEMA public TO PUBLIC;
              ALTER ROLE app SET search_path = public, pg_catalog",
@@ -66,7 +68,7 @@ pub(super) async fn hostile_role(run: Run) -> anyhow::Result<Tally> {
     rig.start_nodes(2).await?;
     let load = rig.load();
     rig.about_during(0.3).await;
-    let hostile = rig.postgres.options().clone().username("mallory");
+    let hostile = rig.database.options().clone().username("mallory");
     let mut mallory = hostile.connect().await?;
     sqlx::raw_sql(TRAPS).execute(&mut mallory).await?;
     for table in ["events", "queue", "outcomes"] {
@@ -78,8 +80,8 @@ pub(super) async fn hostile_role(run: Run) -> anyhow::Result<Tally> {
     }
     rig.about_during(0.3).await;
     // New sessions resolve their statements while these objects exist.
-    rig.postgres.end(Signal::KILL).await?;
-    rig.postgres.resume().await?;
+    rig.database.end(Signal::KILL).await?;
+    rig.database.resume().await?;
     rig.healed().await?;
     rig.finish(load).await
 }

@@ -3,6 +3,8 @@
 use rustix::process::{Signal, kill_process};
 use testkit::proxy::{Network, Proxy};
 
+use testkit::postgres::Postgres;
+
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 use crate::standby::{follow, promote, receiver};
@@ -20,10 +22,10 @@ pub(super) async fn failover(run: Run) -> anyhow::Result<Tally> {
     rig.refuses().await?;
     kill_process(receiver, Signal::CONT)?;
     rig.about_during(0.2).await;
-    rig.postgres.end(Signal::KILL).await?;
+    rig.database.end(Signal::KILL).await?;
     promote(&standby).await?;
     proxy.switch(standby.port());
-    rig.postgres = standby;
+    rig.database = standby;
     rig.healed().await?;
     rig.during(0.4).await;
     if rig.nodes.iter().any(|node| node.starts() > 1) {
@@ -42,14 +44,14 @@ pub(super) async fn read_only(run: Run) -> anyhow::Result<Tally> {
     proxy.switch(standby.port());
     rig.about_during(0.5).await;
     rig.refuses().await?;
-    proxy.switch(rig.postgres.port());
+    proxy.switch(rig.database.port());
     rig.healed().await?;
     rig.finish(load).await
 }
 
 async fn two_nodes_behind_an_address(run: &Run) -> anyhow::Result<(Rig, Proxy)> {
-    let mut rig = Rig::new(run).await?;
-    let proxy = Proxy::start("127.0.0.1", rig.postgres.port(), Network::Up);
+    let mut rig = Rig::<Postgres>::new(run).await?;
+    let proxy = Proxy::start("127.0.0.1", rig.database.port(), Network::Up);
     for _ in 0..2 {
         rig.start(rig.setup_at(proxy.addr().port()))?;
     }

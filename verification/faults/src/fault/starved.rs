@@ -7,6 +7,8 @@ use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions as _, Connection as _, query};
 use tokio::time::{Instant, sleep};
 
+use testkit::postgres::Postgres;
+
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 use crate::tools::APP;
@@ -15,17 +17,17 @@ use crate::tools::APP;
 pub(super) async fn connections(run: Run) -> anyhow::Result<Tally> {
     let settings = ["max_connections=24", "max_wal_senders=2"];
     let mut rig = Rig::with_settings(&run, &settings).await?;
-    rig.postgres.execute("CREATE ROLE other LOGIN").await?;
+    rig.database.execute("CREATE ROLE other LOGIN").await?;
     rig.start_nodes(2).await?;
     let load = rig.load();
     rig.about_during(0.3).await;
     // Without the limit, the nodes would be quicker than the other clients to connect again.
     let limit = format!("ALTER ROLE {APP} CONNECTION LIMIT 0");
-    rig.postgres.execute(limit).await?;
+    rig.database.execute(limit).await?;
     throw_out(&rig).await?;
     let taken = take_all(&rig).await;
     let no_limit = format!("ALTER ROLE {APP} CONNECTION LIMIT -1");
-    rig.postgres.execute(no_limit).await?;
+    rig.database.execute(no_limit).await?;
     // One node has to start, the other to connect again, while no connection is available.
     rig.nodes[0].signal(Signal::KILL);
     rig.during(0.4).await;
@@ -38,7 +40,7 @@ pub(super) async fn connections(run: Run) -> anyhow::Result<Tally> {
 
 async fn take_all(rig: &Rig) -> Vec<PgConnection> {
     let mut taken = Vec::new();
-    let other = rig.postgres.options().clone().username("other");
+    let other = rig.database.options().clone().username("other");
     while let Ok(connection) = other.connect().await {
         taken.push(connection);
     }
@@ -47,7 +49,7 @@ async fn take_all(rig: &Rig) -> Vec<PgConnection> {
 
 /// Ends the nodes' sessions.
 async fn throw_out(rig: &Rig) -> anyhow::Result<()> {
-    rig.postgres
+    rig.database
         .execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
              WHERE usename = 'app' AND application_name <> 'harness'",
@@ -57,11 +59,11 @@ async fn throw_out(rig: &Rig) -> anyhow::Result<()> {
 
 /// All connections of the pools wait for a lock.
 pub(super) async fn pool(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
     rig.start_nodes(2).await?;
     let load = rig.load();
     rig.about_during(0.3).await;
-    let mut connection = rig.postgres.connect().await?;
+    let mut connection = rig.database.connect().await?;
     let mut lock = connection.begin().await?;
     query("LOCK TABLE webhook.events, webhook.queue IN ACCESS EXCLUSIVE MODE")
         .execute(&mut *lock)
@@ -78,7 +80,7 @@ pub(super) async fn pool(run: Run) -> anyhow::Result<Tally> {
 /// The role may not run a statement, wait for a lock or be idle in a transaction for longer than a
 /// millisecond. Statements that still run are cancelled with the same error.
 pub(super) async fn time(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
     rig.start_nodes(2).await?;
     let load = rig.load();
     rig.about_during(0.2).await;
@@ -89,10 +91,10 @@ pub(super) async fn time(run: Run) -> anyhow::Result<Tally> {
     ];
     for setting in settings {
         let limit = format!("ALTER ROLE {APP} SET {setting} = '1ms'");
-        rig.postgres.execute(limit).await?;
+        rig.database.execute(limit).await?;
     }
     throw_out(&rig).await?;
-    let mut connection = rig.postgres.connect().await?;
+    let mut connection = rig.database.connect().await?;
     let end = Instant::now() + Duration::from_secs_f64(run.seconds * 0.5);
     while rig.goes_on(end)? {
         // Statements have to wait for a lock, so that there is something to cancel.
@@ -101,7 +103,7 @@ pub(super) async fn time(run: Run) -> anyhow::Result<Tally> {
             .execute(&mut *lock)
             .await?;
         sleep(Duration::from_millis(20)).await;
-        rig.postgres
+        rig.database
             .execute(
                 "SELECT pg_cancel_backend(pid) FROM pg_stat_activity
                  WHERE usename = 'app' AND state <> 'idle'",
@@ -110,7 +112,7 @@ pub(super) async fn time(run: Run) -> anyhow::Result<Tally> {
         lock.rollback().await?;
         sleep(Duration::from_millis(3)).await;
     }
-    rig.postgres
+    rig.database
         .execute(format!("ALTER ROLE {APP} RESET ALL"))
         .await?;
     rig.healed().await?;

@@ -8,6 +8,8 @@ use anyhow::ensure;
 use rustix::process::Signal;
 use sqlx::{PgConnection, query_scalar};
 
+use testkit::postgres::Postgres;
+
 use crate::book::Content;
 use crate::node::{Node, NodeSetup};
 use crate::reconcile::Tally;
@@ -26,7 +28,7 @@ const REDELIVERED: usize = 30;
 ///   that may not migrate (`MIGRATE=off`); then SIGTERM stops it;
 /// - the third is killed and does not start again.
 pub(super) async fn one_by_one(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::new(&run).await?;
+    let mut rig = Rig::<Postgres>::new(&run).await?;
     rig.keeps_ledger = false;
     rig.mix = well;
     // Before a node is killed nothing may be late, even on a busy machine, but the leases of a
@@ -38,7 +40,7 @@ pub(super) async fn one_by_one(run: Run) -> anyhow::Result<Tally> {
         rig.start(former.clone())?;
     }
     rig.ready().await?;
-    let mut connection = rig.postgres.connect().await?;
+    let mut connection = rig.database.connect().await?;
     let version = schema_version(&mut connection).await?;
     let load = rig.load();
     rig.acknowledges(REDELIVERED).await?;

@@ -3,22 +3,21 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sqlx::query_scalar;
 use testkit::wait::Limit;
 use tokio::time::Instant;
 
+use crate::backend::Backend;
 use crate::behaviour::Behaviour;
 use crate::ledger;
 use crate::reconcile::{Evidence, Tally, reconcile};
 use crate::senders::{self, Senders};
-use crate::stored;
 
 use super::{DELAY, RECOVERY_LIMIT, Rig};
 
 /// The time limit after the load until every event is settled.
 const DRAIN_LIMIT: Duration = Duration::from_secs(90);
 
-impl Rig {
+impl<B: Backend> Rig<B> {
     /// Ends the fault: measures how long it takes until every node has accepted a new event, and
     /// all of these are processed.
     pub(crate) async fn healed(&mut self) -> anyhow::Result<()> {
@@ -36,17 +35,11 @@ impl Rig {
         futures_util::future::try_join_all(deliveries)
             .await
             .with_context(|| format!("not every node accepts: {}", self.last_words()))?;
-        let mut connection = self.postgres.connect().await?;
+        let mut connection = self.database.connect().await?;
         let limit = Limit::of(RECOVERY_LIMIT);
         loop {
-            let processed: i64 = query_scalar(
-                "SELECT count(*) FROM webhook.outcomes JOIN webhook.events USING (id)
-                 WHERE key = ANY ($1)",
-            )
-            .bind(&keys)
-            .fetch_one(&mut connection)
-            .await?;
-            if usize::try_from(processed)? == keys.len() {
+            let ended = B::ended(&mut connection, &keys).await?;
+            if usize::try_from(ended)? == keys.len() {
                 break;
             }
             let last_words = || format!("new events are processed: {}", self.last_words());
@@ -54,6 +47,7 @@ impl Rig {
         }
         let recovery = began.elapsed().saturating_sub(DELAY);
         self.recovery = self.recovery.max(recovery);
+        self.violations.extend(B::damage(&mut connection).await?);
         Ok(())
     }
 
@@ -98,10 +92,11 @@ impl Rig {
     }
 
     async fn tally(&self) -> anyhow::Result<Tally> {
-        let mut connection = self.postgres.connect().await?;
-        let stored = stored::all(&mut connection).await?;
-        let strays = stored::strays(&mut connection).await?;
-        let effects = stored::effects(&mut connection).await?;
+        let mut connection = self.database.connect().await?;
+        let stored = B::stored(&mut connection).await?;
+        let strays = B::strays(&mut connection).await?;
+        let effects = B::effects(&mut connection).await?;
+        let damage = B::damage(&mut connection).await?;
         let lines = ledger::read(&self.ledger).context("the ledger is damaged")?;
         let mut tally = reconcile(&Evidence {
             entries: &self.book.entries(),
@@ -118,6 +113,7 @@ impl Rig {
         tally.recovery_seconds = self.recovery.as_secs_f64();
         tally.notes.clone_from(&self.notes);
         tally.violations.extend(self.violations.iter().cloned());
+        tally.violations.extend(damage);
         if strays > 0 {
             let stray = format!("{strays} rows that belong to no event");
             tally.violations.push(stray);
@@ -137,12 +133,10 @@ impl Rig {
 
     /// Waits until no event is queued any more.
     pub(crate) async fn drained(&self) -> anyhow::Result<()> {
-        let mut connection = self.postgres.connect().await?;
+        let mut connection = self.database.connect().await?;
         let limit = Limit::of(DRAIN_LIMIT);
         loop {
-            let queued: i64 = query_scalar("SELECT count(*) FROM webhook.queue")
-                .fetch_one(&mut connection)
-                .await?;
+            let queued = B::queued(&mut connection).await?;
             if queued == 0 {
                 return Ok(());
             }

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::tools::url_at;
+use crate::backend::Backend;
 
 use super::{RECOVERY_LIMIT, Rig};
 
@@ -17,7 +17,7 @@ pub(crate) struct Ended {
     pub(crate) log: String,
 }
 
-impl Rig {
+impl<B: Backend> Rig<B> {
     /// Runs `webhook-server` to its end, with this additional environment.
     pub(crate) async fn server(
         &self,
@@ -41,7 +41,7 @@ impl Rig {
         server
             .args(arguments)
             .env_clear()
-            .env("DATABASE_URL", url_at(self.postgres.port()))
+            .env("DATABASE_URL", self.database.url())
             .env("DATABASE_WAIT_SECONDS", "1")
             .env("BIND_ADDR", "127.0.0.1:0")
             .current_dir(self.folder.path())
