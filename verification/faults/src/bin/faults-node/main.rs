@@ -1,8 +1,8 @@
 //! A node under test: an app that embeds the inbox as `webhook-server` does. Its handler keeps a
 //! ledger and misbehaves when an event's key says so, and the process dies at its failpoint.
 
-mod books;
 mod handler;
+mod postgres;
 mod store;
 
 use std::path::PathBuf;
@@ -18,14 +18,12 @@ use tokio::net::TcpSocket;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 use webhook_core::{Backoff, Drained, Inbox, Scheduler, Store, Worker, WorkerOptions};
-use webhook_postgres::{PgOptions, PgStore};
-use webhook_server::config::{Config, Migrate, Role};
+use webhook_server::config::{Config, Role};
 use webhook_server::http::{App, HttpServer};
-use webhook_server::transaction::{Transaction, VIEW};
+use webhook_server::transaction::Transaction;
 
-use books::Books;
 use handler::LedgerHandler;
-use store::Watched;
+use store::{Database, Watched};
 
 /// The time between two attempts to reach the database at the start.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -72,14 +70,12 @@ async fn serve(line: Line) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let config = &line.config;
     let ledger = Arc::new(Ledger::open(&line.ledger).context("cannot open the ledger")?);
-    let postgres = tokio::select! {
-        postgres = open(config) => postgres?,
+    let database = tokio::select! {
+        database = open(config) => database?,
         _ = terminate.recv() => return Ok(()),
     };
-    let books = Books::new(postgres.clone(), options(config)?.connection);
     let store = Arc::new(Watched::new(
-        postgres.clone(),
-        books,
+        database.clone(),
         Arc::clone(&ledger),
         line.failpoint,
         line.lies,
@@ -116,7 +112,7 @@ async fn serve(line: Line) -> anyhow::Result<()> {
     if let Some(inbox) = inbox {
         inbox.close().await;
     }
-    postgres.close().await;
+    database.close().await;
     tracing::info!(cut_off, ?drained, "stopped");
     Ok(())
 }
@@ -133,13 +129,14 @@ fn worker_options(line: &Line) -> WorkerOptions {
         .with_poll_interval(Duration::from_secs(1))
 }
 
-/// Connects and migrates as the server does.
-async fn open(config: &Config) -> anyhow::Result<PgStore> {
-    let options = options(config)?;
+/// Opens the database, and waits for it as the server does.
+async fn open(config: &Config) -> anyhow::Result<Database> {
+    let url = config.database_url.as_ref().context("no DATABASE_URL")?;
+    let max_connections = config.database_pool_size.get();
     let deadline = Instant::now() + config.database_wait_seconds;
     loop {
-        match connect(options.clone(), config.migrate).await {
-            Ok(store) => return Ok(store),
+        match postgres::open(url.expose(), max_connections, config.migrate).await {
+            Ok(database) => return Ok(database),
             Err(error) if Instant::now() >= deadline => return Err(error),
             Err(error) => {
                 tracing::warn!(error = format!("{error:#}"), "database is not ready yet");
@@ -147,19 +144,4 @@ async fn open(config: &Config) -> anyhow::Result<PgStore> {
             }
         }
     }
-}
-
-fn options(config: &Config) -> anyhow::Result<PgOptions> {
-    let url = config.database_url.as_ref().context("no DATABASE_URL")?;
-    let mut options: PgOptions = url.expose().parse()?;
-    options.max_connections = config.database_pool_size.get();
-    Ok(options)
-}
-
-async fn connect(options: PgOptions, migrate: Migrate) -> anyhow::Result<PgStore> {
-    let store = PgStore::connect_with(options).await?;
-    if migrate == Migrate::Auto {
-        store.migrate_with(&[VIEW]).await?;
-    }
-    Ok(store)
 }

@@ -15,16 +15,47 @@ use webhook_core::{
     Accepted, Claim, Claimed, EventRecord, EventRef, Extended, Kind, Lease, NewEvent, Outcome,
     Scheduler, Settled, Settlement, Store, StoreError,
 };
-use webhook_postgres::PgStore;
-
-use crate::books::Books;
 
 /// The process dies at most this long after the start of an operation. Most operations end sooner.
 const WITHIN_US: u64 = 3_000;
 
+/// The store of a node.
+#[derive(Clone)]
+pub(crate) struct Database {
+    store: Arc<dyn Queue>,
+    books: Arc<dyn Books>,
+}
+
+trait Queue: Store + Scheduler {}
+
+impl<S: Store + Scheduler> Queue for S {}
+
+/// The app's own table, which handlers write in the transaction that settles their event.
+#[async_trait]
+pub(crate) trait Books: Send + Sync {
+    /// Writes the event's effect and settles it, both or neither. After an error, either may be the
+    /// case.
+    async fn book(&self, lease: Lease) -> anyhow::Result<Settled>;
+
+    /// Closes the store.
+    async fn close(&self);
+}
+
+impl Database {
+    pub(crate) fn new(store: impl Store + Scheduler, books: impl Books + 'static) -> Self {
+        Self {
+            store: Arc::new(store),
+            books: Arc::new(books),
+        }
+    }
+
+    pub(crate) async fn close(&self) {
+        self.books.close().await;
+    }
+}
+
 pub(crate) struct Watched {
-    store: PgStore,
-    books: Books,
+    database: Database,
     ledger: Arc<Ledger>,
     failpoint: Option<Failpoint>,
     /// The number of calls of the failpoint's operation.
@@ -35,15 +66,13 @@ pub(crate) struct Watched {
 
 impl Watched {
     pub(crate) const fn new(
-        store: PgStore,
-        books: Books,
+        database: Database,
         ledger: Arc<Ledger>,
         failpoint: Option<Failpoint>,
         lies: bool,
     ) -> Self {
         Self {
-            store,
-            books,
+            database,
             ledger,
             failpoint,
             calls: AtomicU32::new(0),
@@ -53,7 +82,9 @@ impl Watched {
 
     /// Does an event's work and settles it, in one transaction.
     pub(crate) async fn book(&self, lease: Lease) -> anyhow::Result<Settled> {
-        let settled = self.step(Operation::Book, self.books.book(lease)).await?;
+        let settled = self
+            .step(Operation::Book, self.database.books.book(lease))
+            .await?;
         if settled == Settled::Applied {
             self.settled(&Settlement::new(lease, Outcome::Processed));
         }
@@ -115,17 +146,17 @@ impl Store for Watched {
             _ => (Vec::new(), events),
         };
         let accepted = self
-            .step(Operation::Accept, self.store.accept(kept))
+            .step(Operation::Accept, self.database.store.accept(kept))
             .await?;
         Ok([told, accepted].concat())
     }
 
     async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
-        self.store.find(events).await
+        self.database.store.find(events).await
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
-        self.store.ping().await
+        self.database.store.ping().await
     }
 }
 
@@ -134,7 +165,7 @@ impl Scheduler for Watched {
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         let began = Instant::now();
         let claimed = self
-            .step(Operation::Claim, self.store.claim(claims))
+            .step(Operation::Claim, self.database.store.claim(claims))
             .await?;
         let events: usize = claimed.iter().map(|it| it.events.len()).sum();
         if events > 0 {
@@ -148,13 +179,13 @@ impl Scheduler for Watched {
     }
 
     async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
-        self.step(Operation::Extend, self.store.extend(leases, lease))
+        self.step(Operation::Extend, self.database.store.extend(leases, lease))
             .await
     }
 
     async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
         let answers = self
-            .step(Operation::Settle, self.store.settle(settlements))
+            .step(Operation::Settle, self.database.store.settle(settlements))
             .await?;
         for (settlement, answer) in settlements.iter().zip(&answers) {
             if *answer == Settled::Applied {
@@ -165,10 +196,10 @@ impl Scheduler for Watched {
     }
 
     async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
-        self.store.wait_for_work(kinds).await
+        self.database.store.wait_for_work(kinds).await
     }
 
     fn pause_before_claim(&self, kind: &Kind) -> Duration {
-        self.store.pause_before_claim(kind)
+        self.database.store.pause_before_claim(kind)
     }
 }

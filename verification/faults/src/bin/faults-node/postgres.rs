@@ -1,15 +1,20 @@
-//! The app's own table, which handlers write in the transaction that settles their event.
+//! A node on PostgreSQL: how it connects, and how its handlers write to the app's own table.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use async_trait::async_trait;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _, query};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use webhook_core::{Lease, Settled};
-use webhook_postgres::PgStore;
+use webhook_postgres::{PgOptions, PgStore};
+use webhook_server::config::Migrate;
+use webhook_server::transaction::VIEW;
+
+use crate::store::{Books, Database};
 
 /// The maximum number of concurrent transactions.
 const CONNECTIONS: usize = 2;
@@ -21,7 +26,26 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// When the network drops everything, PostgreSQL ends the transaction, which locks the event.
 const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '5s'";
 
-pub(crate) struct Books {
+/// Connects and migrates as the server does.
+pub(crate) async fn open(
+    url: &str,
+    max_connections: u32,
+    migrate: Migrate,
+) -> anyhow::Result<Database> {
+    let mut options: PgOptions = url.parse()?;
+    options.max_connections = max_connections;
+    let connection = options.connection.clone();
+    let store = PgStore::connect_with(options).await?;
+    if migrate == Migrate::Auto {
+        store.migrate_with(&[VIEW]).await?;
+    }
+    Ok(Database::new(
+        store.clone(),
+        PgBooks::new(store, connection),
+    ))
+}
+
+struct PgBooks {
     store: PgStore,
     options: PgConnectOptions,
     permits: Semaphore,
@@ -29,20 +53,9 @@ pub(crate) struct Books {
     idle: Mutex<Vec<PgConnection>>,
 }
 
-impl Books {
-    pub(crate) fn new(store: PgStore, options: PgConnectOptions) -> Self {
-        Self {
-            store,
-            // A transaction-mode pooler requires this.
-            options: options.extra_float_digits(None).statement_cache_capacity(0),
-            permits: Semaphore::new(CONNECTIONS),
-            idle: Mutex::default(),
-        }
-    }
-
-    /// Writes the event's effect and settles it, both or neither. After an error, either may be the
-    /// case.
-    pub(crate) async fn book(&self, lease: Lease) -> anyhow::Result<Settled> {
+#[async_trait]
+impl Books for PgBooks {
+    async fn book(&self, lease: Lease) -> anyhow::Result<Settled> {
         let _permit = self.permits.acquire().await?;
         timeout(LIMIT, async {
             let idle = self.idle().pop();
@@ -56,6 +69,22 @@ impl Books {
         })
         .await
         .context("the transaction timed out")?
+    }
+
+    async fn close(&self) {
+        self.store.close().await;
+    }
+}
+
+impl PgBooks {
+    fn new(store: PgStore, options: PgConnectOptions) -> Self {
+        Self {
+            store,
+            // A transaction-mode pooler requires this.
+            options: options.extra_float_digits(None).statement_cache_capacity(0),
+            permits: Semaphore::new(CONNECTIONS),
+            idle: Mutex::default(),
+        }
     }
 
     async fn book_on(
