@@ -1,6 +1,7 @@
 //! The databases that faults are injected into.
 
 mod postgres;
+mod sqlite;
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -9,6 +10,8 @@ use testkit::folder::Folder;
 
 use crate::stored::Stored;
 use crate::tools::Tools;
+
+pub(crate) use sqlite::SqliteFile;
 
 /// A database under test: how nodes reach it, and how to read what it holds.
 pub(crate) trait Backend: Debug + Send + Sync + Sized + 'static {

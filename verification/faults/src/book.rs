@@ -8,6 +8,7 @@ use testkit::http::Reply;
 use tokio::time::Instant;
 
 use crate::http::Failure;
+use crate::ledger::now_us;
 
 /// All deliveries of a run.
 #[derive(Debug, Default)]
@@ -44,6 +45,8 @@ pub(crate) struct Sent {
     pub(crate) contested: u32,
     /// How often its own content was sent without an acknowledgement. It may be stored.
     pub(crate) open: u32,
+    /// When the first 202 arrived, in microseconds since 1970.
+    pub(crate) acknowledged_at_us: Option<i64>,
 }
 
 /// The content of a delivery.
@@ -59,6 +62,15 @@ impl Sent {
     /// Returns whether a 202 acknowledged the event.
     pub(crate) const fn is_acknowledged(&self) -> bool {
         self.accepted + self.duplicates + self.conflicts > 0
+    }
+}
+
+impl From<BTreeMap<String, Sent>> for Entries {
+    fn from(sent: BTreeMap<String, Sent>) -> Self {
+        Self {
+            sent,
+            ..Self::default()
+        }
     }
 }
 
@@ -90,6 +102,7 @@ impl Book {
         let open = u32::from(content == Content::Own);
         match answer {
             Ok(answer) if answer.status == 202 => {
+                sent.acknowledged_at_us.get_or_insert_with(now_us);
                 let text = String::from_utf8_lossy(&answer.body);
                 match status(&text) {
                     Some("ACCEPTED") if content == Content::Own => sent.accepted += 1,

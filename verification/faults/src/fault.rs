@@ -1,6 +1,7 @@
 //! The faults, one per file.
 
 mod clock;
+mod failing_disk;
 mod failpoint;
 mod full_disk;
 mod kill;
@@ -8,9 +9,11 @@ mod lies;
 mod log_sink;
 mod network;
 mod old_transaction;
+mod other_programs;
 mod poison;
 mod pooler;
 mod postgres_stops;
+mod power_loss;
 mod rights;
 mod rolling_restart;
 mod schema;
@@ -23,6 +26,9 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
+use testkit::postgres::Postgres;
+
+use crate::backend::SqliteFile;
 use crate::reconcile::Tally;
 use crate::rig::Run;
 
@@ -57,21 +63,29 @@ macro_rules! fault {
 
 /// All faults.
 pub const FAULTS: &[Fault] = &[
-    fault!("kill-node", kill::one, "SIGKILL of a node, repeatedly"),
+    fault!(
+        "kill-node",
+        kill::one::<Postgres>,
+        "SIGKILL of a node, repeatedly"
+    ),
     fault!(
         "kill-api",
-        kill::api,
+        kill::api::<Postgres>,
         "SIGKILL of one of two nodes that only accept"
     ),
     fault!(
         "kill-worker",
-        kill::worker,
+        kill::worker::<Postgres>,
         "SIGKILL of one of two nodes that only process"
     ),
-    fault!("kill-all", kill::all, "SIGKILL of all nodes at once"),
+    fault!(
+        "kill-all",
+        kill::all::<Postgres>,
+        "SIGKILL of all nodes at once"
+    ),
     fault!(
         "failpoints",
-        failpoint::inject,
+        failpoint::on_postgres,
         "a node dies before, during or after accept, claim, extend, settle, settle_in"
     ),
     fault!(
@@ -117,7 +131,7 @@ pub const FAULTS: &[Fault] = &[
     ),
     fault!(
         "full-disk",
-        full_disk::inject,
+        full_disk::on_postgres,
         "PostgreSQL's disk is full for a while"
     ),
     fault!(
@@ -177,7 +191,7 @@ pub const FAULTS: &[Fault] = &[
     ),
     fault!(
         "rolling-restart",
-        rolling_restart::of_nodes,
+        rolling_restart::of_nodes::<Postgres>,
         "three nodes restarted by SIGTERM, one by one"
     ),
     fault!(
@@ -197,17 +211,17 @@ pub const FAULTS: &[Fault] = &[
     ),
     fault!(
         "poison-kill",
-        poison::kills,
+        poison::kills::<Postgres>,
         "events whose handler kills its process"
     ),
     fault!(
         "poison-hang",
-        poison::hangs,
+        poison::hangs::<Postgres>,
         "events whose handler never returns"
     ),
     fault!(
         "poison-panic",
-        poison::panics,
+        poison::panics::<Postgres>,
         "events whose handler panics"
     ),
     fault!(
@@ -217,7 +231,7 @@ pub const FAULTS: &[Fault] = &[
     ),
     fault!(
         "clock",
-        clock::inject,
+        clock::inject::<Postgres>,
         "one node's clock is wrong by years, and steps by hours"
     ),
     fault!(
@@ -226,11 +240,88 @@ pub const FAULTS: &[Fault] = &[
         "a transaction stays open, so that vacuum cannot clean up",
         Some("needs a longer run than a test has")
     ),
+    fault!(
+        "sqlite-kill-all",
+        kill::all::<SqliteFile>,
+        "SQLite: SIGKILL of all three nodes on a file at once"
+    ),
+    fault!(
+        "sqlite-kill-node",
+        kill::one::<SqliteFile>,
+        "SQLite: SIGKILL of one of three nodes on a file, repeatedly"
+    ),
+    fault!(
+        "sqlite-failpoints",
+        failpoint::on_sqlite,
+        "SQLite: a node dies before, during or after accept, claim, extend, settle, settle_in"
+    ),
+    fault!(
+        "sqlite-rolling-restart",
+        rolling_restart::of_nodes::<SqliteFile>,
+        "SQLite: three nodes on a file restarted by SIGTERM, one by one"
+    ),
+    fault!(
+        "sqlite-power-loss",
+        power_loss::inject,
+        "SQLite: power lost at random moments, with unsynced writes lost, torn and reordered"
+    ),
+    fault!(
+        "sqlite-failed-syncs-power-loss",
+        power_loss::after_failed_syncs,
+        "SQLite: the same on a disk whose syncs fail from time to time"
+    ),
+    fault!(
+        "sqlite-full-disk",
+        full_disk::on_sqlite,
+        "SQLite: the file's disk is full for a while; one node killed"
+    ),
+    fault!(
+        "sqlite-read-only",
+        failing_disk::read_only,
+        "SQLite: the file system is read-only for a while; one node killed"
+    ),
+    fault!(
+        "sqlite-failed-writes",
+        failing_disk::writes,
+        "SQLite: writes fail half-way for a while; one node killed"
+    ),
+    fault!(
+        "sqlite-failed-syncs",
+        failing_disk::syncs,
+        "SQLite: syncs fail for a while; one node killed"
+    ),
+    fault!(
+        "sqlite-locked",
+        other_programs::writer,
+        "SQLite: another program holds the write lock for longer than nodes wait for it"
+    ),
+    fault!(
+        "sqlite-old-reader",
+        other_programs::reader,
+        "SQLite: a transaction that reads stays open, so that the log cannot be cut"
+    ),
+    fault!(
+        "sqlite-backup",
+        other_programs::backup,
+        "SQLite: another program makes backups under load"
+    ),
+    fault!(
+        "sqlite-clock",
+        clock::inject::<SqliteFile>,
+        "SQLite: one node's clock is wrong by years, and steps by hours; it is killed"
+    ),
 ];
 
 /// A node that breaks the promise on purpose. If a run with it reports no violation, the runs of
 /// the real faults prove nothing.
 pub const LIES: Fault = fault!("lies", lies::inject, "202 for what is not kept");
+
+/// A disk that breaks its promise: like [`LIES`], for the faults of a disk.
+pub const IGNORED_SYNCS: Fault = fault!(
+    "ignored-syncs",
+    power_loss::without_syncs,
+    "power lost on a disk that does nothing when it is told to sync"
+);
 
 impl Fault {
     /// Returns the name of the test that runs it.

@@ -7,6 +7,7 @@
 mod backend;
 pub mod behaviour;
 mod book;
+mod disk;
 pub mod failpoint;
 mod fault;
 mod http;
@@ -20,7 +21,7 @@ mod standby;
 mod stored;
 mod tools;
 
-pub use fault::{FAULTS, Fault, LIES, Unsupported};
+pub use fault::{FAULTS, Fault, IGNORED_SYNCS, LIES, Unsupported};
 pub use reconcile::Tally;
 pub use rig::Run;
 pub use tools::Tools;

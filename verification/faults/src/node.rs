@@ -168,7 +168,8 @@ impl Node {
         self.end(Signal::KILL).await
     }
 
-    async fn end(&mut self, signal: Signal) -> anyhow::Result<()> {
+    /// Sends it a signal without a restart, and waits for its end.
+    pub(crate) async fn end(&mut self, signal: Signal) -> anyhow::Result<()> {
         self.goal.send_replace(Goal::Stopped);
         self.signal(signal);
         match timeout(STOP_LIMIT, &mut self.supervisor).await {

@@ -31,6 +31,8 @@ pub(crate) struct Evidence<'a> {
     pub(crate) spends_no_attempt: bool,
     /// Whether handlers recorded what they did.
     pub(crate) keeps_ledger: bool,
+    /// Whether every event must have ended.
+    pub(crate) is_over: bool,
 }
 
 /// The figures of one run.

@@ -1,5 +1,6 @@
 //! A database, nodes and senders, put together for one run of one fault.
 
+mod crash;
 mod ending;
 mod server;
 
@@ -20,6 +21,8 @@ use crate::book::Book;
 use crate::node::{LogSink, Node, NodeSetup};
 use crate::senders::{Mix, Senders, mixed};
 use crate::tools::{Tools, url_at};
+
+pub(crate) use crash::Promised;
 
 /// The time between acceptance and the due time of events.
 pub(crate) const DELAY: Duration = Duration::from_millis(200);
@@ -249,6 +252,18 @@ impl<B: Backend> Rig<B> {
             sleep(Duration::from_millis(5)).await;
         }
         Ok(())
+    }
+
+    /// Returns how many of what there are `per_second` of a run's load.
+    pub(crate) fn count(&self, per_second: u128) -> usize {
+        let load = Duration::from_secs_f64(self.run.seconds);
+        usize::try_from(load.as_millis() * per_second / 1_000).unwrap_or(usize::MAX)
+    }
+
+    /// Adds violations, each with `place`.
+    pub(crate) fn found(&mut self, place: &str, violations: Vec<String>) {
+        let named = violations.into_iter().map(|it| format!("{it} ({place})"));
+        self.violations.extend(named);
     }
 
     /// Returns the ends of all logs.

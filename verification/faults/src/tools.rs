@@ -9,6 +9,9 @@ use testkit::process::run;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+use crate::disk;
+use crate::fault::Unsupported;
+
 /// The role of the nodes, which owns the database.
 pub(crate) const APP: &str = "app";
 
@@ -24,6 +27,8 @@ pub struct Tools {
     place: PathBuf,
     /// Made by the first run that needs PostgreSQL.
     cluster: OnceCell<Cluster>,
+    /// Compiled by the first run that needs it, into the folder.
+    disk_shim: OnceCell<(PathBuf, Folder)>,
 }
 
 impl Tools {
@@ -35,7 +40,13 @@ impl Tools {
             server,
             place,
             cluster: OnceCell::new(),
+            disk_shim: OnceCell::new(),
         }
+    }
+
+    /// Returns a new folder.
+    pub(crate) fn folder(&self, purpose: &str) -> io::Result<Folder> {
+        Folder::create(&self.place, &format!("faults-{purpose}"), None)
     }
 
     /// Finds PostgreSQL, or installs it, and creates a cluster, unless that is done.
@@ -43,6 +54,20 @@ impl Tools {
         self.cluster
             .get_or_try_init(|| Cluster::make(&self.place))
             .await
+    }
+}
+
+impl Tools {
+    /// Compiles the shim of a disk, unless that is done, and returns the library.
+    pub(crate) async fn disk_shim(&self) -> anyhow::Result<&Path> {
+        let compile = async || {
+            let folder = self.folder("shim")?;
+            let library = disk::compile(&folder).await;
+            let library = library.map_err(|error| Unsupported(format!("{error:#}")))?;
+            anyhow::Ok((library, folder))
+        };
+        let (library, _) = self.disk_shim.get_or_try_init(compile).await?;
+        Ok(library)
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use faults::{FAULTS, Fault, LIES, Run, Tally, Tools, Unsupported};
+use faults::{FAULTS, Fault, IGNORED_SYNCS, LIES, Run, Tally, Tools, Unsupported};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use testkit::folder::parent_in_memory;
 use tokio::runtime::Runtime;
@@ -27,9 +27,13 @@ fn main() -> ExitCode {
             Trial::ignorable_test(fault.test_name(), move || survives(fault, &tools))
         })
         .collect();
-    let shared = Arc::clone(&tools);
-    trials.push(Trial::test("lost_events_are_noticed", move || {
-        lost_events_are_noticed(&shared)
+    let lying = [
+        ("lost_events_are_noticed", &LIES),
+        ("ignored_syncs_are_noticed", &IGNORED_SYNCS),
+    ];
+    trials.extend(lying.map(|(name, fault)| {
+        let tools = Arc::clone(&tools);
+        Trial::ignorable_test(name, move || is_noticed(fault, &tools))
     }));
     let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
     // Dropping the tools deletes their folder.
@@ -41,10 +45,17 @@ fn survives(fault: &Fault, tools: &Arc<Tools>) -> Result<Completion, Failed> {
     if let Some(reason) = fault.no_test {
         return Ok(Completion::ignored_with(reason));
     }
-    match run(fault, tools) {
+    judged(run(fault, tools), |tally| {
+        assert_eq!(tally.violations, Vec::<String>::new());
+        assert!(tally.acknowledged > 0 && tally.processed > 0, "{tally:?}");
+    })
+}
+
+/// Judges the tally of a run that this machine can do.
+fn judged(run: anyhow::Result<Tally>, judge: impl FnOnce(&Tally)) -> Result<Completion, Failed> {
+    match run {
         Ok(tally) => {
-            assert_eq!(tally.violations, Vec::<String>::new());
-            assert!(tally.acknowledged > 0 && tally.processed > 0, "{tally:?}");
+            judge(&tally);
             Ok(Completion::Completed)
         }
         Err(error) if error.is::<Unsupported>() && std::env::var_os(SKIP).is_some() => {
@@ -54,12 +65,13 @@ fn survives(fault: &Fault, tools: &Arc<Tools>) -> Result<Completion, Failed> {
     }
 }
 
-/// A node that acknowledges events without storing them must be detected.
-fn lost_events_are_noticed(tools: &Arc<Tools>) -> Result<(), Failed> {
-    let tally = run(&LIES, tools)?;
-    let lost = tally.violations.iter().filter(|it| it.starts_with("LOST"));
-    assert!(lost.count() > 0, "{tally:?}");
-    Ok(())
+/// A node that acknowledges events without storing them must be detected, and so must a disk that
+/// loses what it was told to sync.
+fn is_noticed(fault: &Fault, tools: &Arc<Tools>) -> Result<Completion, Failed> {
+    judged(run(fault, tools), |tally| {
+        let lost = tally.violations.iter().filter(|it| it.starts_with("LOST"));
+        assert!(lost.count() > 0, "{tally:?}");
+    })
 }
 
 fn run(fault: &Fault, tools: &Arc<Tools>) -> anyhow::Result<Tally> {

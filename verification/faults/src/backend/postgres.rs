@@ -62,7 +62,7 @@ impl Backend for Postgres {
                     key: row.try_get("key")?,
                     body: row.try_get("body")?,
                     accepted_at_us: row.try_get("accepted_at_us")?,
-                    due_at_us: row.try_get("due_at_us")?,
+                    first_due_at_us: Some(row.try_get("due_at_us")?),
                     is_queued: row.try_get("is_queued")?,
                     outcome,
                     conflicts: row.try_get("conflicts")?,

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rand::RngExt as _;
+use rustix::process::Signal;
 use testkit::tools::find_or_install;
 use tokio::time::{Instant, sleep};
 
-use testkit::postgres::Postgres;
-
+use crate::backend::Backend;
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 
@@ -18,11 +18,11 @@ use super::Unsupported;
 const FAR: &str = "+4000d";
 
 /// One of two nodes has a wrong clock.
-pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
+pub(super) async fn inject<B: Backend>(run: Run) -> anyhow::Result<Tally> {
     let library = find_or_install("faketime")
         .await
         .map_err(|error| Unsupported(format!("{error:#}")))?;
-    let mut rig = Rig::<Postgres>::new(&run).await?;
+    let mut rig = Rig::<B>::new(&run).await?;
     let clock = rig.folder.path().join("clock");
     set(&clock, FAR)?;
     let mut setup = rig.setup();
@@ -33,15 +33,19 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
         // Monotonic clocks do not step on any system.
         ("FAKETIME_DONT_FAKE_MONOTONIC", "1".to_owned()),
     ]);
-    rig.start(setup)?;
+    // A new SQLite file gets its time from the node that creates it.
     rig.start_nodes(1).await?;
-    let log = rig.nodes[0].log();
-    if year_of(&log) <= year_of(&rig.nodes[1].log()) {
+    rig.start(setup)?;
+    rig.ready().await?;
+    let log = rig.nodes[1].log();
+    if year_of(&log) <= year_of(&rig.nodes[0].log()) {
         let right = format!("the clock is not wrong: {log}");
         rig.violations.push(right);
     }
     let load = rig.load();
     let end = Instant::now() + Duration::from_secs_f64(run.seconds);
+    // It connects or opens the file again while its clock is wrong.
+    rig.nodes[1].signal(Signal::KILL);
     while Instant::now() < end {
         let hours = rig.random.random_range(-48..48);
         set(&clock, &format!("{hours:+}h"))?;

@@ -2,6 +2,7 @@
 
 use rand::RngExt as _;
 
+use crate::backend::{Backend, SqliteFile};
 use crate::failpoint::{Failpoint, Moment, Operation};
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
@@ -11,8 +12,16 @@ const LATEST: u32 = 30;
 
 /// Starts one node for each failpoint, and one that does not die. The others die once each and are
 /// started again.
-pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::with_settings(&run, &["max_connections=200"]).await?;
+pub(super) async fn on_postgres(run: Run) -> anyhow::Result<Tally> {
+    inject(Rig::with_settings(&run, &["max_connections=200"]).await?).await
+}
+
+/// Does the same on one file, which all these processes share.
+pub(super) async fn on_sqlite(run: Run) -> anyhow::Result<Tally> {
+    inject(Rig::<SqliteFile>::new(&run).await?).await
+}
+
+async fn inject<B: Backend>(mut rig: Rig<B>) -> anyhow::Result<Tally> {
     rig.start_nodes(1).await?;
     let load = rig.load();
     rig.acknowledges(1).await?;

@@ -1,4 +1,4 @@
-//! PostgreSQL's disk has no free space.
+//! The database's disk has no free space.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write as _};
@@ -6,22 +6,24 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use testkit::folder::Folder;
 use testkit::wait::Limit;
 use tokio::time::{Instant, sleep};
 
+use crate::backend::SqliteFile;
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 
 use super::Unsupported;
 
-/// Holds a cluster and the load of some seconds.
+/// Holds a cluster or a file, and the load of some seconds.
 const SIZE: &str = "size=192m";
 
-/// The disk fills up, stays full for a while, and gets free space again.
-pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
+/// PostgreSQL's disk fills up, stays full for a while, and gets free space again.
+pub(super) async fn on_postgres(run: Run) -> anyhow::Result<Tally> {
     let cluster = run.tools.cluster().await?;
-    let disk = Disk::mount(cluster.folder("disk")?)?;
+    let disk = Mount::new(cluster.folder("disk")?)?;
     if let Some(owner) = cluster.programs.owner() {
         owner.take(disk.path())?;
     }
@@ -56,6 +58,39 @@ pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
     tally
 }
 
+/// The disk of an SQLite file fills up, stays full for a while, and gets free space again. One of two
+/// nodes is killed meanwhile, and starts on the full disk.
+pub(super) async fn on_sqlite(run: Run) -> anyhow::Result<Tally> {
+    let disk = Mount::new(run.tools.folder("disk")?)?;
+    let file = SqliteFile::within(disk.path());
+    let mut rig = Rig::on(&run, run.tools.folder("run")?, file);
+    rig.start_nodes(2).await?;
+    let load = rig.load();
+    rig.about_during(0.3).await;
+    fill(&disk.ballast())?;
+    rig.refuses().await?;
+    rig.nodes[0].signal(Signal::KILL);
+    let end = Instant::now() + Duration::from_secs_f64(run.seconds * 0.5);
+    while rig.goes_on(end)? {
+        // The fault also takes the space that SQLite frees.
+        fill(&disk.ballast())?;
+        sleep(Duration::from_millis(10)).await;
+    }
+    std::fs::remove_file(disk.ballast())?;
+    rig.healed().await?;
+    if !rig
+        .nodes
+        .iter()
+        .any(|node| node.log().contains("disk is full"))
+    {
+        let unsaid = "no log says that the disk is full".to_owned();
+        rig.violations.push(unsaid);
+    }
+    let tally = rig.finish(load).await;
+    drop(disk);
+    tally
+}
+
 /// Extends a file until the disk is full.
 fn fill(path: &Path) -> anyhow::Result<()> {
     let mut file = File::options().append(true).create(true).open(path)?;
@@ -74,13 +109,13 @@ fn fill(path: &Path) -> anyhow::Result<()> {
 }
 
 /// A small disk in memory, which is unmounted on drop.
-struct Disk {
+struct Mount {
     /// The mount point, which is removed after the disk is unmounted.
     folder: Folder,
 }
 
-impl Disk {
-    fn mount(folder: Folder) -> anyhow::Result<Self> {
+impl Mount {
+    fn new(folder: Folder) -> anyhow::Result<Self> {
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", SIZE, "tmpfs"])
             .arg(folder.path())
@@ -105,7 +140,7 @@ impl Disk {
     }
 }
 
-impl Drop for Disk {
+impl Drop for Mount {
     fn drop(&mut self) {
         // Unmounts lazily, because a server that has just been killed may still use it for a
         // moment.

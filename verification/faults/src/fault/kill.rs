@@ -6,39 +6,38 @@ use rand::RngExt as _;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
-use testkit::postgres::Postgres;
-
+use crate::backend::Backend;
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 
 /// Kills one of three nodes, chosen at random.
-pub(super) async fn one(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::<Postgres>::new(&run).await?;
+pub(super) async fn one<B: Backend>(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = Rig::<B>::new(&run).await?;
     rig.start_nodes(3).await?;
     kills(rig, |random| vec![random % 3]).await
 }
 
 /// Kills one of two nodes that only accept.
-pub(super) async fn api(run: Run) -> anyhow::Result<Tally> {
-    let rig = of_roles(&run, ["api", "api", "worker"]).await?;
+pub(super) async fn api<B: Backend>(run: Run) -> anyhow::Result<Tally> {
+    let rig = of_roles::<B>(&run, ["api", "api", "worker"]).await?;
     kills(rig, |random| vec![random % 2]).await
 }
 
 /// Kills one of two nodes that only work.
-pub(super) async fn worker(run: Run) -> anyhow::Result<Tally> {
-    let rig = of_roles(&run, ["api", "worker", "worker"]).await?;
+pub(super) async fn worker<B: Backend>(run: Run) -> anyhow::Result<Tally> {
+    let rig = of_roles::<B>(&run, ["api", "worker", "worker"]).await?;
     kills(rig, |random| vec![1 + random % 2]).await
 }
 
 /// Kills all three nodes at once.
-pub(super) async fn all(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = Rig::<Postgres>::new(&run).await?;
+pub(super) async fn all<B: Backend>(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = Rig::<B>::new(&run).await?;
     rig.start_nodes(3).await?;
     kills(rig, |_| vec![0, 1, 2]).await
 }
 
-async fn of_roles(run: &Run, roles: [&str; 3]) -> anyhow::Result<Rig> {
-    let mut rig = Rig::<Postgres>::new(run).await?;
+async fn of_roles<B: Backend>(run: &Run, roles: [&str; 3]) -> anyhow::Result<Rig<B>> {
+    let mut rig = Rig::<B>::new(run).await?;
     for role in roles {
         let mut setup = rig.setup();
         setup.variables.push(("ROLE", role.to_owned()));
@@ -49,7 +48,10 @@ async fn of_roles(run: &Run, roles: [&str; 3]) -> anyhow::Result<Rig> {
 }
 
 /// Kills the nodes that `choose` selects by a random number, about once a second.
-async fn kills(mut rig: Rig, choose: fn(usize) -> Vec<usize>) -> anyhow::Result<Tally> {
+async fn kills<B: Backend>(
+    mut rig: Rig<B>,
+    choose: fn(usize) -> Vec<usize>,
+) -> anyhow::Result<Tally> {
     let load = rig.load();
     let end = Instant::now() + Duration::from_secs_f64(rig.run.seconds);
     let mut kills = 0;

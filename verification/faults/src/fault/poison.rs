@@ -7,6 +7,7 @@ use sqlx::query;
 
 use testkit::postgres::Postgres;
 
+use crate::backend::Backend;
 use crate::behaviour::Behaviour;
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
@@ -20,27 +21,27 @@ const LONGEST: Duration = Duration::from_secs(5);
 
 /// Each attempt kills its process with all its running attempts. Events have the default number of
 /// attempts, because events that are handled beside the poison lose some of theirs.
-pub(super) async fn kills(run: Run) -> anyhow::Result<Tally> {
-    poisoned(run, Behaviour::Kill, 10, LONGEST).await
+pub(super) async fn kills<B: Backend>(run: Run) -> anyhow::Result<Tally> {
+    poisoned::<B>(run, Behaviour::Kill, 10, LONGEST).await
 }
 
 /// Each attempt hangs.
-pub(super) async fn hangs(run: Run) -> anyhow::Result<Tally> {
-    poisoned(run, Behaviour::Hang, 3, Duration::from_secs(2)).await
+pub(super) async fn hangs<B: Backend>(run: Run) -> anyhow::Result<Tally> {
+    poisoned::<B>(run, Behaviour::Hang, 3, Duration::from_secs(2)).await
 }
 
 /// Each attempt panics.
-pub(super) async fn panics(run: Run) -> anyhow::Result<Tally> {
-    poisoned(run, Behaviour::Panic, 4, LONGEST).await
+pub(super) async fn panics<B: Backend>(run: Run) -> anyhow::Result<Tally> {
+    poisoned::<B>(run, Behaviour::Panic, 4, LONGEST).await
 }
 
-async fn poisoned(
+async fn poisoned<B: Backend>(
     run: Run,
     behaviour: Behaviour,
     max_attempts: u32,
     limit: Duration,
 ) -> anyhow::Result<Tally> {
-    let mut rig = Rig::<Postgres>::new(&run).await?;
+    let mut rig = Rig::<B>::new(&run).await?;
     rig.max_attempts = max_attempts;
     // On a busy machine, handlers that take long would come too near to the time-out.
     rig.mix = brief;

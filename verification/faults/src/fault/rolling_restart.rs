@@ -7,21 +7,22 @@ use rustix::process::Signal;
 
 use testkit::postgres::Postgres;
 
+use crate::backend::Backend;
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 use crate::senders::well;
 
 /// Restarts three nodes by SIGTERM under load: senders must not get errors, and no attempt may be
 /// used up.
-pub(super) async fn of_nodes(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = patient(&run).await?;
+pub(super) async fn of_nodes<B: Backend>(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = patient::<B>(&run).await?;
     rig.start_nodes(3).await?;
     one_by_one(rig).await
 }
 
 /// Does the same with `webhook-server`, whose handler keeps no ledger.
 pub(super) async fn of_servers(run: Run) -> anyhow::Result<Tally> {
-    let mut rig = patient(&run).await?;
+    let mut rig = patient::<Postgres>(&run).await?;
     rig.keeps_ledger = false;
     rig.mix = well;
     for _ in 0..3 {
@@ -34,14 +35,14 @@ pub(super) async fn of_servers(run: Run) -> anyhow::Result<Tally> {
 }
 
 /// Without failures nothing may be late; the limit leaves room for a busy machine.
-async fn patient(run: &Run) -> anyhow::Result<Rig> {
-    let mut rig = Rig::<Postgres>::new(run).await?;
+async fn patient<B: Backend>(run: &Run) -> anyhow::Result<Rig<B>> {
+    let mut rig = Rig::<B>::new(run).await?;
     rig.lease = Duration::from_secs(60);
     rig.patience = Duration::from_secs(7);
     Ok(rig)
 }
 
-async fn one_by_one(mut rig: Rig) -> anyhow::Result<Tally> {
+async fn one_by_one<B: Backend>(mut rig: Rig<B>) -> anyhow::Result<Tally> {
     rig.spends_no_attempt = true;
     let load = rig.load();
     for node in 0..rig.nodes.len() {

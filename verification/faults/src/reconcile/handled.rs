@@ -53,8 +53,9 @@ fn begun(evidence: &Evidence<'_>, by_id: &HashMap<i64, &Stored>, complaints: &mu
             complaints.add("LOST", format!("{key} was handled and is not stored"));
             continue;
         };
-        if line.at_us < stored.due_at_us {
-            let early = stored.due_at_us - line.at_us;
+        let due_at_us = stored.due_at_us(us(evidence.delay));
+        if line.at_us < due_at_us {
+            let early = due_at_us - line.at_us;
             complaints.add("EARLY", format!("{key} began {early} µs before it was due"));
         }
         if !(1..=evidence.max_attempts).contains(&line.attempt) {

@@ -54,7 +54,8 @@ fn of_one(evidence: &Evidence<'_>, stored: &Stored, complaints: &mut Complaints)
     if stored.body != body(key, Content::Own).as_bytes() && !is_spoilt {
         complaints.add("other body", key);
     }
-    let delay_us = stored.due_at_us - stored.accepted_at_us;
+    let due_at_us = stored.due_at_us(us(evidence.delay));
+    let delay_us = due_at_us - stored.accepted_at_us;
     if delay_us != us(evidence.delay) {
         complaints.add("wrong delay", format!("{key}: {delay_us} µs"));
     }
@@ -69,7 +70,7 @@ fn of_one(evidence: &Evidence<'_>, stored: &Stored, complaints: &mut Complaints)
             if !is_reason(key, is_spoilt, reason) {
                 complaints.add("other reason", format!("{key}: {reason:?}"));
             }
-            if outcome.settled_at_us < stored.due_at_us {
+            if outcome.settled_at_us < due_at_us {
                 complaints.add("EARLY", format!("{key} was settled before it was due"));
             }
             let attempts = u32::try_from(outcome.attempts).unwrap_or(0);
@@ -81,7 +82,8 @@ fn of_one(evidence: &Evidence<'_>, stored: &Stored, complaints: &mut Complaints)
                 complaints.add("attempt spent", format!("{key}: {attempts}"));
             }
         }
-        (None, true) => complaints.add("STUCK", key),
+        (None, true) if evidence.is_over => complaints.add("STUCK", key),
+        (None, true) => {}
         (Some(_), true) => complaints.add("settled and queued", key),
         (None, false) => complaints.add("LOST", format!("{key} is in no queue and has not ended")),
     }

@@ -29,7 +29,7 @@ impl Case {
             body: body(&key, Content::Own).into_bytes(),
             key,
             accepted_at_us: 1_000_000,
-            due_at_us: 1_200_000,
+            first_due_at_us: Some(1_200_000),
             is_queued: false,
             outcome: Some(Outcome {
                 failed: false,
@@ -77,6 +77,7 @@ impl Case {
             spoilt: None,
             spends_no_attempt: false,
             keeps_ledger: true,
+            is_over: true,
         })
     }
 

@@ -109,6 +109,7 @@ impl<B: Backend> Rig<B> {
             spoilt: self.spoilt,
             spends_no_attempt: self.spends_no_attempt,
             keeps_ledger: self.keeps_ledger,
+            is_over: true,
         });
         tally.recovery_seconds = self.recovery.as_secs_f64();
         tally.notes.clone_from(&self.notes);

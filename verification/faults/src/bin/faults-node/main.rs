@@ -3,6 +3,7 @@
 
 mod handler;
 mod postgres;
+mod sqlite;
 mod store;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use webhook_core::{Backoff, Drained, Inbox, Scheduler, Store, Worker, WorkerOpti
 use webhook_server::config::{Config, Role};
 use webhook_server::http::{App, HttpServer};
 use webhook_server::transaction::Transaction;
+use webhook_sqlite::SqliteOptions;
 
 use handler::LedgerHandler;
 use store::{Database, Watched};
@@ -50,6 +52,15 @@ struct Line {
     /// The time after which a handler has failed
     #[arg(long, env = "FAULTS_HANDLER_TIMEOUT_MS", default_value_t = 5_000)]
     handler_timeout_ms: u64,
+
+    /// How many pages SQLite's write-ahead log has before it is copied into the file. A run lasts
+    /// seconds, and has to see that happen often
+    #[arg(long, env = "FAULTS_CHECKPOINT_PAGES", default_value_t = 64)]
+    checkpoint_pages: u32,
+
+    /// How long a write to SQLite's file waits for other processes
+    #[arg(long, env = "FAULTS_BUSY_TIMEOUT_MS", default_value_t = 10_000)]
+    busy_timeout_ms: u64,
 }
 
 #[tokio::main]
@@ -71,7 +82,7 @@ async fn serve(line: Line) -> anyhow::Result<()> {
     let config = &line.config;
     let ledger = Arc::new(Ledger::open(&line.ledger).context("cannot open the ledger")?);
     let database = tokio::select! {
-        database = open(config) => database?,
+        database = open(&line) => database?,
         _ = terminate.recv() => return Ok(()),
     };
     let store = Arc::new(Watched::new(
@@ -130,12 +141,25 @@ fn worker_options(line: &Line) -> WorkerOptions {
 }
 
 /// Opens the database, and waits for it as the server does.
-async fn open(config: &Config) -> anyhow::Result<Database> {
+async fn open(line: &Line) -> anyhow::Result<Database> {
+    let config = &line.config;
     let url = config.database_url.as_ref().context("no DATABASE_URL")?;
-    let max_connections = config.database_pool_size.get();
+    let url = url.expose();
     let deadline = Instant::now() + config.database_wait_seconds;
     loop {
-        match postgres::open(url.expose(), max_connections, config.migrate).await {
+        let opened = match url.strip_prefix("sqlite:") {
+            Some(path) => {
+                let options = SqliteOptions::new(path)
+                    .with_checkpoint_pages(line.checkpoint_pages)
+                    .with_busy_timeout(Duration::from_millis(line.busy_timeout_ms));
+                sqlite::open(options).await
+            }
+            None => {
+                let max_connections = config.database_pool_size.get();
+                postgres::open(url, max_connections, config.migrate).await
+            }
+        };
+        match opened {
             Ok(database) => return Ok(database),
             Err(error) if Instant::now() >= deadline => return Err(error),
             Err(error) => {
