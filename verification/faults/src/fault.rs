@@ -251,6 +251,11 @@ pub const FAULTS: &[Fault] = &[
         "SQLite: SIGKILL of one of three nodes on a file, repeatedly"
     ),
     fault!(
+        "sqlite-kill-server",
+        kill::sqlite_server,
+        "SQLite: SIGKILL of webhook-server, repeatedly"
+    ),
+    fault!(
         "sqlite-failpoints",
         failpoint::on_sqlite,
         "SQLite: a node dies before, during or after accept, claim, extend, settle, settle_in"

@@ -1,4 +1,4 @@
-//! Tests the inbox in real time, with real processes, a real PostgreSQL and real faults.
+//! Tests the inbox in real time, with real processes, real databases and real faults.
 //!
 //! A run starts a database, nodes and senders, injects a fault under load, and then compares three
 //! records: what senders were told, what the database holds, and what handlers wrote into a ledger.

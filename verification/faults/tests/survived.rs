@@ -35,7 +35,11 @@ fn main() -> ExitCode {
         let tools = Arc::clone(&tools);
         Trial::ignorable_test(name, move || is_noticed(fault, &tools))
     }));
-    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    let mut arguments = Arguments::from_args();
+    // Most of a run's time is spent waiting: for delays, leases and pauses.
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(2 * processors);
+    let conclusion = libtest_mimic::run(&arguments, trials);
     // Dropping the tools deletes their folder.
     drop(tools);
     conclusion.exit_code()

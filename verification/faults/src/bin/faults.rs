@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::RngExt as _;
 use testkit::folder::default_parent;
 
-/// Starts PostgreSQL, nodes and senders, injects a fault under load, and compares every
+/// Starts a database, nodes and senders, injects a fault under load, and compares every
 /// acknowledgement with the database and with what handlers recorded.
 ///
 /// Exits with 1 if an event is lost, or settled twice or early, or if the inbox does not recover.

@@ -6,9 +6,10 @@ use rand::RngExt as _;
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, SqliteFile};
 use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
+use crate::senders::well;
 
 /// Kills one of three nodes, chosen at random.
 pub(super) async fn one<B: Backend>(run: Run) -> anyhow::Result<Tally> {
@@ -34,6 +35,18 @@ pub(super) async fn all<B: Backend>(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::<B>::new(&run).await?;
     rig.start_nodes(3).await?;
     kills(rig, |_| vec![0, 1, 2]).await
+}
+
+/// Kills `webhook-server`, of which there can be one on a file.
+pub(super) async fn sqlite_server(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = Rig::<SqliteFile>::new(&run).await?;
+    rig.keeps_ledger = false;
+    rig.mix = well;
+    let mut setup = rig.setup();
+    setup.program.clone_from(&run.tools.server);
+    rig.start(setup)?;
+    rig.ready().await?;
+    kills(rig, |_| vec![0]).await
 }
 
 async fn of_roles<B: Backend>(run: &Run, roles: [&str; 3]) -> anyhow::Result<Rig<B>> {

@@ -29,13 +29,15 @@ impl Rig<SqliteFile> {
         image: &Image,
         promised: Promised,
     ) -> anyhow::Result<Vec<String>> {
-        // A store closes its file after it is dropped, so that each image needs a folder of its own.
         let folder = self.run.tools.folder("image")?;
         let file = SqliteFile::within(folder.path());
         image.write(file.path())?;
-        if let Err(error) = SqliteStore::open(file.path()).await {
-            let source = error.source().map(ToString::to_string);
-            return Ok(vec![format!("DAMAGED: {error}: {source:?}")]);
+        match SqliteStore::open(file.path()).await {
+            Ok(store) => store.close().await,
+            Err(error) => {
+                let source = error.source().map(ToString::to_string);
+                return Ok(vec![format!("DAMAGED: {error}: {source:?}")]);
+            }
         }
         match self.violations_in(&file, promised).await {
             Ok(violations) => Ok(violations),

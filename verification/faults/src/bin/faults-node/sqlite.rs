@@ -43,6 +43,6 @@ impl Books for SqliteBooks {
     }
 
     async fn close(&self) {
-        // The file is closed when the last of its owners is dropped.
+        self.0.close().await;
     }
 }
