@@ -11,9 +11,13 @@ use crate::reconcile::Tally;
 use crate::rig::{Rig, Run};
 use crate::senders::well;
 
+/// The number of attempts of an event: in a long run, a handler that takes long is killed many times.
+const ATTEMPTS: u32 = 100;
+
 /// Kills one of three nodes, chosen at random.
 pub(super) async fn one<B: Backend>(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::<B>::new(&run).await?;
+    rig.max_attempts = ATTEMPTS;
     rig.start_nodes(3).await?;
     kills(rig, |random| vec![random % 3]).await
 }
@@ -33,6 +37,7 @@ pub(super) async fn worker<B: Backend>(run: Run) -> anyhow::Result<Tally> {
 /// Kills all three nodes at once.
 pub(super) async fn all<B: Backend>(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::<B>::new(&run).await?;
+    rig.max_attempts = ATTEMPTS;
     rig.start_nodes(3).await?;
     kills(rig, |_| vec![0, 1, 2]).await
 }
@@ -41,6 +46,7 @@ pub(super) async fn all<B: Backend>(run: Run) -> anyhow::Result<Tally> {
 pub(super) async fn sqlite_server(run: Run) -> anyhow::Result<Tally> {
     let mut rig = Rig::<SqliteFile>::new(&run).await?;
     rig.keeps_ledger = false;
+    rig.max_attempts = ATTEMPTS;
     rig.mix = well;
     let mut setup = rig.setup();
     setup.program.clone_from(&run.tools.server);
@@ -51,6 +57,7 @@ pub(super) async fn sqlite_server(run: Run) -> anyhow::Result<Tally> {
 
 async fn of_roles<B: Backend>(run: &Run, roles: [&str; 3]) -> anyhow::Result<Rig<B>> {
     let mut rig = Rig::<B>::new(run).await?;
+    rig.max_attempts = ATTEMPTS;
     for role in roles {
         let mut setup = rig.setup();
         setup.variables.push(("ROLE", role.to_owned()));

@@ -44,7 +44,7 @@ async fn power_returns(run: Run, at_times: Mode) -> anyhow::Result<Tally> {
     let mut images = Images::default();
     for life in 0..LIVES {
         let calls = live(&mut rig, life, Mode::Works, at_times).await?;
-        if life == 0 {
+        if life == 0 && at_times == Mode::Works {
             cut(&mut rig, &mut images).await?;
         }
         base = crash(&mut rig, &base, &calls, &mut images).await?;
@@ -86,7 +86,7 @@ async fn live(
     setup.variables.extend(disk.variables(rig.database.path()));
     // At first the log is not copied into the file, so that it is long when it is cut. Later, that
     // happens all the time.
-    let pages = if life == 0 { "0" } else { "16" };
+    let pages = if life == 0 { "1000000" } else { "16" };
     let pages = ("FAULTS_CHECKPOINT_PAGES", pages.to_owned());
     setup.variables.push(pages);
     rig.start(setup)?;

@@ -56,7 +56,8 @@ impl Rig<SqliteFile> {
         let effects = SqliteFile::effects(&mut connection).await?;
         let mut lines = ledger::read(&self.ledger).context("the ledger is damaged")?;
         lines.retain(|line| match promised {
-            Promised::Before(at_us) => line.at_us < at_us,
+            // What is left may be later, and then depends on handlers that ended later.
+            Promised::Before(at_us) => line.at_us < at_us || line.what == What::Ended,
             // Who began had a lease that was promised.
             Promised::Nothing => line.what != What::Begun,
         });
