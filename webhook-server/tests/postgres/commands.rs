@@ -16,9 +16,10 @@ use webhook_postgres::testing::TestDatabase;
 use webhook_server::transaction::Transaction;
 use webhook_sqlite::SqliteStore;
 
-use crate::node::{server_on, shown, until_processed};
+use crate::node::server_on;
 use crate::support::client::Client;
 use crate::support::files::Files;
+use crate::support::node::{shown, until_processed};
 use crate::support::process::Starter;
 use crate::support::{transaction, until, with_amount};
 

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use webhook_postgres::testing::TestDatabase;
 
-use crate::node::{server_on, shown, until_processed};
+use crate::node::server_on;
 use crate::support::client::Client;
+use crate::support::node::{shown, until_processed};
 use crate::support::transaction;
 
 const DELAY: Duration = Duration::from_secs(30);

@@ -14,8 +14,9 @@ use webhook_postgres::{PgStore, testing};
 use webhook_server::transaction::VIEW;
 
 use crate::inbox::{claim, delivery, event, reference};
-use crate::node::{server_on, until_processed};
+use crate::node::server_on;
 use crate::support::client::Client;
+use crate::support::node::until_processed;
 use crate::support::transaction;
 
 /// All that such a version ran, in its order. Released migrations never change.

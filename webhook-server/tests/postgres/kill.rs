@@ -7,9 +7,10 @@ use testkit::wait::Limit;
 use webhook_postgres::sqlx::{self, Connection, PgConnection, Row};
 use webhook_postgres::testing::TestDatabase;
 
-use crate::node::{Handled, Node, server_on, shown, until_processed, with_parameters};
-use crate::sender::{deliver, id};
+use crate::node::{server_on, with_parameters};
 use crate::support::client::Client;
+use crate::support::node::{Handled, Node, shown, until_processed};
+use crate::support::sender::{deliver, id};
 use crate::support::{PATIENCE, transaction, until};
 
 const EVENTS: u32 = 20_000;
@@ -25,7 +26,7 @@ async fn three_processes_process_twenty_thousand_events_once_though_one_is_kille
             "--processing-delay-seconds=1",
             "--processing-stale-timeout-seconds=5",
         ];
-        nodes.push(Node::start(server_on(&url, &args)).await);
+        nodes.push(Node::of(server_on(&url, &args).start()).await);
     }
     let addrs = nodes.iter().map(|node| node.addr).collect();
     let victim = nodes.pop().unwrap();
@@ -171,14 +172,14 @@ async fn processed(connection: &mut PgConnection) -> HashMap<String, i32> {
 async fn what_was_answered_202_survives_a_kill_at_once() {
     let database = TestDatabase::create().await;
     let args = ["--processing-delay-seconds=0.5"];
-    let first = Node::start(server_on(database.url(), &args)).await;
+    let first = Node::of(server_on(database.url(), &args).start()).await;
     let mut client = Client::connect(first.addr).await;
     let reply = client.post(transaction("tx-1")).await;
     first.kill();
     reply.acknowledged("ACCEPTED");
     first.ended().await;
 
-    let second = Node::start(server_on(database.url(), &args)).await;
+    let second = Node::of(server_on(database.url(), &args).start()).await;
     assert_eq!(shown(second.addr, "tx-1").await["transaction_id"], "tx-1");
     until_processed(second.addr, "tx-1").await;
     second.stop().await;

@@ -5,8 +5,9 @@ use std::hash::{BuildHasher, RandomState};
 use webhook_postgres::sqlx::{self, AssertSqlSafe};
 use webhook_postgres::testing::TestDatabase;
 
-use crate::node::{server_on, until_processed, with_parameters};
+use crate::node::{server_on, with_parameters};
 use crate::support::client::Client;
+use crate::support::node::until_processed;
 use crate::support::{transaction, with_amount};
 
 /// The statements in docs/operating.md.

@@ -19,7 +19,6 @@ mod pooler;
 mod proxy;
 mod psql;
 mod roles;
-mod sender;
 mod startup;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "the tests without a database need more of it")]

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use webhook_postgres::testing::TestDatabase;
 
-use crate::node::{server_on, shown, until_processed};
+use crate::node::server_on;
 use crate::proxy::{Network, Proxy};
 use crate::support::client::{Client, post};
+use crate::support::node::{shown, until_processed};
 use crate::support::process::Process;
 use crate::support::{transaction, until};
 

@@ -7,8 +7,8 @@ use serde_json::json;
 use webhook_core::Admin;
 
 use crate::commands::{Inbox, on_each_backend};
-use crate::node::until_processed;
 use crate::support::client::Client;
+use crate::support::node::until_processed;
 use crate::support::transaction;
 
 on_each_backend! {

@@ -3,8 +3,9 @@
 use serde_json::json;
 use webhook_postgres::testing::TestDatabase;
 
-use crate::node::{server_on, shown, until_processed};
+use crate::node::server_on;
 use crate::support::client::Client;
+use crate::support::node::{shown, until_processed};
 use crate::support::with_amount;
 
 #[tokio::test]

@@ -3,16 +3,17 @@
 use serde_json::json;
 use webhook_postgres::testing::TestDatabase;
 
-use crate::node::{Node, server_on, shown, until_processed};
+use crate::node::server_on;
 use crate::support::client::Client;
+use crate::support::node::{Node, shown, until_processed};
 use crate::support::transaction;
 
 #[tokio::test]
 async fn worker_takes_over_the_events_of_a_stopped_one() {
     let database = TestDatabase::create().await;
     let api_args = ["--role=api", "--processing-delay-seconds=0"];
-    let api = Node::start(server_on(database.url(), &api_args)).await;
-    let worker = async || Node::start(server_on(database.url(), &["--role=worker"])).await;
+    let api = Node::of(server_on(database.url(), &api_args).start()).await;
+    let worker = async || Node::of(server_on(database.url(), &["--role=worker"]).start()).await;
     let mut client = Client::connect(api.addr).await;
     let first = worker().await;
     client
@@ -39,6 +40,6 @@ async fn worker_takes_over_the_events_of_a_stopped_one() {
     database.drop_database().await;
 }
 
-fn ids(handled: Vec<crate::node::Handled>) -> Vec<String> {
+fn ids(handled: Vec<crate::support::node::Handled>) -> Vec<String> {
     handled.into_iter().map(|run| run.transaction_id).collect()
 }

@@ -9,7 +9,8 @@ use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{PgError, PgStore};
 
 use crate::former_schema::{make_former_schema, number, run};
-use crate::node::{Node, server_on};
+use crate::node::server_on;
+use crate::support::node::Node;
 use crate::support::{PATIENCE, in_time, transaction, until};
 
 /// The version of the former release's schema.
@@ -194,7 +195,7 @@ async fn former_release_works_on_while_the_schema_is_migrated() {
 
     // An app and a server of the current release come at the same time.
     let migrating = tokio::spawn(migrate(database.url().to_owned()));
-    let node = Node::start(server_on(database.url(), &["--processing-delay-seconds=0"])).await;
+    let node = Node::of(server_on(database.url(), &["--processing-delay-seconds=0"]).start()).await;
     in_time("the app migrates", migrating).await.unwrap();
     each_works_on("the former release works beside the current one").await;
 

@@ -1,5 +1,6 @@
 //! Servers and commands on an SQLite file.
 
+use std::collections::HashMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
 use std::time::Duration;
@@ -7,8 +8,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use testkit::port::Port;
 use webhook_core::{
-    Claim, Envelope, Headers, NewEvent, Outcome, Reason, Scheduler, Settlement, Store, payload,
+    Admin, Claim, Envelope, Headers, NewEvent, Outcome, Reason, Scheduler, Settlement, Store,
+    payload,
 };
 use webhook_server::transaction::Transaction;
 use webhook_sqlite::SqliteStore;
@@ -17,20 +20,10 @@ use webhook_sqlite::sqlx::{self, ConnectOptions as _, Connection as _, Executor 
 
 use crate::support::client::Client;
 use crate::support::files::Files;
+use crate::support::node::{Node, shown, until_processed};
 use crate::support::process::{Process, webhook_server};
-use crate::support::{transaction, until, unusual, with_amount};
-
-async fn status(client: &mut Client, id: &str) -> Value {
-    let shown = client.get(&format!("/v1/transactions/{id}")).await.json();
-    shown["status"].clone()
-}
-
-async fn until_processed(client: &mut Client, id: &str) {
-    until("it is processed", async || {
-        status(client, id).await == "PROCESSED"
-    })
-    .await;
-}
+use crate::support::sender::{deliver, id};
+use crate::support::{suite, transaction, until, unusual, with_amount};
 
 async fn stop(mut process: Process) {
     process.signal(Signal::TERM);
@@ -56,14 +49,14 @@ async fn events_outlive_a_killed_server_in_the_default_file() {
     process.ends().await;
 
     let mut process = start(&["--processing-delay-seconds=0"]);
-    let mut client = Client::connect(process.listens().await).await;
-    assert_eq!(status(&mut client, "tx-1").await, "PROCESSING");
+    let addr = process.listens().await;
+    assert_eq!(shown(addr, "tx-1").await["status"], "PROCESSING");
     let (code, _, log) = webhook_server(&["make-due", "tx-1"])
         .on_file(&files.path("webhook.db"))
         .output()
         .await;
     assert_eq!(code, 0, "{log}");
-    until_processed(&mut client, "tx-1").await;
+    until_processed(addr, "tx-1").await;
     stop(process).await;
     let names = std::fs::read_dir(&folder).unwrap();
     let mut names: Vec<_> = names.map(|it| it.unwrap().file_name()).collect();
@@ -252,7 +245,8 @@ async fn running_server_acts_on_what_commands_change() {
     let mut process = webhook_server(&["--processing-delay-seconds=86400"])
         .on_file(&file)
         .start();
-    let mut client = Client::connect(process.listens().await).await;
+    let addr = process.listens().await;
+    let mut client = Client::connect(addr).await;
     for id in ["tx-1", "tx-2"] {
         client.post(transaction(id)).await.acknowledged("ACCEPTED");
     }
@@ -276,8 +270,8 @@ async fn running_server_acts_on_what_commands_change() {
 
     assert_eq!(run(&["requeue", "bad"]).await, "1 of 1 requeued\n");
     assert_eq!(run(&["make-due", "tx-1"]).await, "1 of 1 made due\n");
-    until_processed(&mut client, "bad").await;
-    until_processed(&mut client, "tx-1").await;
+    until_processed(addr, "bad").await;
+    until_processed(addr, "tx-1").await;
 
     run(&["pause", "--kind=transaction"]).await;
     assert_eq!(run(&["make-due", "--all"]).await, "1 of 1 made due\n");
@@ -287,9 +281,9 @@ async fn running_server_acts_on_what_commands_change() {
         (&counts["paused"], &counts["due"]),
         (&json!(true), &json!(1))
     );
-    assert_eq!(status(&mut client, "tx-2").await, "PROCESSING");
+    assert_eq!(shown(addr, "tx-2").await["status"], "PROCESSING");
     run(&["resume", "--kind=transaction"]).await;
-    until_processed(&mut client, "tx-2").await;
+    until_processed(addr, "tx-2").await;
 
     let deleted = json(&["prune", "--older-than=0s"]).await;
     assert_eq!(deleted["processed"], 3);
@@ -354,5 +348,69 @@ async fn unusual_bodies_are_rows_of_the_sqlite_view() {
         let shown = client.get(&format!("/v1/transactions/{id}")).await.json();
         assert_eq!(row.get::<&str, _>("created_at"), shown["created_at"]);
         assert_eq!(row.get::<Option<&str>, _>("processed_at"), None);
+    }
+}
+
+#[tokio::test]
+async fn clients_and_operators_are_answered_from_a_file() {
+    let files = Files::new();
+    let starter = webhook_server(&["--processing-delay-seconds=0"]);
+    let (scheme, secret) = suite::SCHEMES[0];
+    suite::run(starter.on_file(&files.path("webhook.db")), scheme, secret).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_server_keeps_all_that_it_acknowledged() {
+    const EVENTS: u32 = 3_000;
+
+    let files = Files::new();
+    let file = files.path("webhook.db");
+    let port = Port::reserve().unwrap();
+    let start = async || {
+        let args = [
+            "--processing-delay-seconds=0",
+            "--processing-stale-timeout-seconds=1",
+        ];
+        let starter = webhook_server(&args).on_file(&file);
+        Node::of(starter.start_on(&port.addr().to_string())).await
+    };
+    let first = start().await;
+    let deliveries = deliver(vec![port.addr()], EVENTS, 16);
+    until("a third is acknowledged", async || {
+        deliveries.acknowledged() >= EVENTS / 3
+    })
+    .await;
+    until("a handler has run", async || !first.handled().is_empty()).await;
+    first.kill();
+    assert!(deliveries.acknowledged() < EVENTS, "the run is over");
+    let by_first = first.ended().await;
+    let second = start().await;
+    deliveries.finish().await;
+
+    let store = SqliteStore::open(&file).await.unwrap();
+    let kind = payload::kind_of::<Transaction>();
+    until("all is settled", async || {
+        let counts = store.counts(&kind).await.unwrap();
+        counts.processed + counts.failed >= u64::from(EVENTS)
+    })
+    .await;
+    let counts = store.counts(&kind).await.unwrap();
+    assert_eq!(counts.processed, u64::from(EVENTS));
+    store.close().await;
+    let last = shown(second.addr, &id(EVENTS - 1)).await;
+    assert_eq!(last["status"], "PROCESSED");
+    let mut runs: HashMap<String, Vec<u64>> = HashMap::new();
+    for run in by_first.into_iter().chain(second.stop().await) {
+        runs.entry(run.transaction_id)
+            .or_default()
+            .push(run.attempt);
+    }
+    for number in 0..EVENTS {
+        let attempts = runs.get(&id(number)).map(Vec::as_slice);
+        match attempts {
+            // The first server may have claimed an event and not run its handler, or run it and not stored the result.
+            Some([1] | [2] | [1, 2]) => {}
+            _ => panic!("{}: {attempts:?}", id(number)),
+        }
     }
 }

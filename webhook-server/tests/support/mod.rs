@@ -2,8 +2,10 @@
 
 pub(crate) mod client;
 pub(crate) mod files;
+pub(crate) mod node;
 pub(crate) mod process;
 pub(crate) mod secrets;
+pub(crate) mod sender;
 pub(crate) mod signed;
 pub(crate) mod suite;
 pub(crate) mod tls;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::support::client::{Client, Reply, post};
-use crate::support::{in_time, transaction};
+use super::client::{Client, Reply, post};
+use super::{in_time, transaction};
 
 /// The state that all senders share.
 struct Sending {
