@@ -21,8 +21,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// - When the call returns `Ok`, every event with the answer [`Accepted::New`] is committed as durably as
     ///   the backend promises. It is due `delay` from now by the store's clock, and has no attempts yet.
-    /// - A unique constraint decides which event is new, also among concurrent calls, whatever the order of
-    ///   their keys. Concurrent calls do not deadlock.
+    /// - The call that stores an event decides that it is new, also among concurrent calls, whatever the order of
+    ///   their keys: by a unique constraint, for example. Concurrent calls do not deadlock.
     /// - Whenever a key is taken, the fingerprint is compared with the stored one. If they are equal, the
     ///   answer is [`Accepted::Duplicate`] and nothing changes. If they differ, the answer is
     ///   [`Accepted::Conflict`]: the stored event stays as it is, and the conflict is counted and recorded with
