@@ -80,7 +80,11 @@ pub enum SqliteError {
         source: sqlx::Error,
     },
     /// The file was migrated by a newer version of this program.
-    #[error("{} has version {found}, this program knows up to {known}: update it", path.display())]
+    #[error(
+        "{} has version {found}, and this program knows versions up to {known}: install a newer version of the \
+         program",
+        path.display()
+    )]
     Newer {
         /// The file.
         path: PathBuf,
@@ -91,7 +95,8 @@ pub enum SqliteError {
     },
     /// A newer version of a program has migrated its tables in the file.
     #[error(
-        "line {line} of the file has version {found}, this program knows up to {known}: update it"
+        "the tables of {line} in the file have version {found}, and this program knows versions up to \
+         {known}: install a newer version of the program"
     )]
     NewerLine {
         /// The [line](crate::MigrationLine) of migrations.

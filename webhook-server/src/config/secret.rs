@@ -38,6 +38,9 @@ impl DatabaseUrl {
 
     /// Whether the URL seems to contain a password, in any of the places where PostgreSQL reads one.
     pub(crate) fn holds_password(&self) -> bool {
+        if self.0.starts_with("sqlite:") {
+            return false;
+        }
         let after_scheme = self.0.split_once("://").map_or(&**self.0, |(_, rest)| rest);
         let has_user_info = after_scheme
             .rsplit_once('@')
@@ -90,6 +93,7 @@ mod tests {
             ("host=db password=hunter2", true),
             ("postgres://app@db:5432/app", false),
             ("postgres://db:5432/app", false),
+            ("sqlite:/srv/a:b@c.db", false),
         ] {
             let url = DatabaseUrl::from(url.to_owned());
             assert_eq!(url.holds_password(), holds, "{}", url.expose());
