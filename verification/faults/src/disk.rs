@@ -34,8 +34,12 @@ pub(crate) enum Mode {
     WriteFails = 2,
     /// Syncs fail.
     SyncFails = 3,
-    /// Syncs seem to work, and do nothing.
-    SyncIgnored = 4,
+    /// Syncs of the database file seem to work, and do nothing.
+    DatabaseSyncIgnored = 4,
+    /// The same for syncs of the write-ahead log.
+    WalSyncIgnored = 5,
+    /// The same for syncs of the folder, which keep the names of new files.
+    FolderSyncIgnored = 6,
 }
 
 /// The shim of one process.

@@ -317,16 +317,30 @@ pub const FAULTS: &[Fault] = &[
     ),
 ];
 
-/// A node that breaks the promise on purpose. If a run with it reports no violation, the runs of
-/// the real faults prove nothing.
-pub const LIES: Fault = fault!("lies", lies::inject, "202 for what is not kept");
-
-/// A disk that breaks its promise: like [`LIES`], for the faults of a disk.
-pub const IGNORED_SYNCS: Fault = fault!(
-    "ignored-syncs",
-    power_loss::without_syncs,
-    "power lost on a disk that does nothing when it is told to sync"
-);
+/// A node, and disks, that break their promise on purpose. If a run with one of them reports no loss,
+/// the runs of the real faults prove nothing.
+pub const LIES: &[Fault] = &[
+    fault!(
+        "lost-events",
+        lies::inject,
+        "a node answers 202 for events that it does not store"
+    ),
+    fault!(
+        "ignored-database-syncs",
+        power_loss::without_database_syncs,
+        "SQLite: power lost on a disk that does not sync the database file"
+    ),
+    fault!(
+        "ignored-log-syncs",
+        power_loss::without_wal_syncs,
+        "SQLite: power lost on a disk that does not sync the write-ahead log"
+    ),
+    fault!(
+        "ignored-folder-syncs",
+        power_loss::without_folder_syncs,
+        "SQLite: power lost on a disk that does not sync the folder"
+    ),
+];
 
 impl Fault {
     /// Returns the name of the test that runs it.

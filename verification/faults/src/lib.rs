@@ -21,7 +21,7 @@ mod standby;
 mod stored;
 mod tools;
 
-pub use fault::{FAULTS, Fault, IGNORED_SYNCS, LIES, Unsupported};
+pub use fault::{FAULTS, Fault, LIES, Unsupported};
 pub use reconcile::Tally;
 pub use rig::Run;
 pub use tools::Tools;

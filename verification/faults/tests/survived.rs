@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use faults::{FAULTS, Fault, IGNORED_SYNCS, LIES, Run, Tally, Tools, Unsupported};
+use faults::{FAULTS, Fault, LIES, Run, Tally, Tools, Unsupported};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use testkit::folder::parent_in_memory;
 use tokio::runtime::Runtime;
@@ -27,12 +27,9 @@ fn main() -> ExitCode {
             Trial::ignorable_test(fault.test_name(), move || survives(fault, &tools))
         })
         .collect();
-    let lying = [
-        ("lost_events_are_noticed", &LIES),
-        ("ignored_syncs_are_noticed", &IGNORED_SYNCS),
-    ];
-    trials.extend(lying.map(|(name, fault)| {
+    trials.extend(LIES.iter().map(|fault| {
         let tools = Arc::clone(&tools);
+        let name = format!("{}_are_noticed", fault.test_name());
         Trial::ignorable_test(name, move || is_noticed(fault, &tools))
     }));
     let mut arguments = Arguments::from_args();

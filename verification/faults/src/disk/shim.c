@@ -20,7 +20,15 @@
 #include <time.h>
 #include <unistd.h>
 
-enum mode { MODE_WORKS, MODE_READ_ONLY, MODE_WRITE_FAILS, MODE_SYNC_FAILS, MODE_SYNC_IGNORED };
+enum mode {
+    MODE_WORKS,
+    MODE_READ_ONLY,
+    MODE_WRITE_FAILS,
+    MODE_SYNC_FAILS,
+    MODE_DATABASE_SYNC_IGNORED,
+    MODE_WAL_SYNC_IGNORED,
+    MODE_FOLDER_SYNC_IGNORED,
+};
 
 enum call { CALL_CREATE = 1, CALL_WRITE, CALL_TRUNCATE, CALL_SYNC, CALL_SYNC_FAILED, CALL_UNLINK };
 
@@ -200,21 +208,33 @@ int ftruncate(int fd, off_t length) {
 
 int ftruncate64(int fd, off64_t length) { return ftruncate(fd, length); }
 
+static int ignores_sync(enum file file) {
+    switch (mode()) {
+    case MODE_DATABASE_SYNC_IGNORED:
+        return file == FILE_DATABASE;
+    case MODE_WAL_SYNC_IGNORED:
+        return file == FILE_WAL;
+    case MODE_FOLDER_SYNC_IGNORED:
+        return file == FILE_FOLDER;
+    default:
+        return 0;
+    }
+}
+
 // Nobody can have seen an effect of the sync before the record is written.
 static int sync_file(int fd) {
+    enum file file = file_of(fd);
+    if (ignores_sync(file))
+        return 0;
     int result = 0;
     pthread_mutex_lock(&lock);
-    switch (mode()) {
-    case MODE_SYNC_IGNORED:
-        break;
-    case MODE_SYNC_FAILS:
-        record(CALL_SYNC_FAILED, file_of(fd), 0, NULL, 0);
+    if (mode() == MODE_SYNC_FAILS) {
+        record(CALL_SYNC_FAILED, file, 0, NULL, 0);
         result = fail(EIO);
-        break;
-    default:
+    } else {
         result = syscall(SYS_fsync, fd);
         if (result == 0)
-            record(CALL_SYNC, file_of(fd), 0, NULL, 0);
+            record(CALL_SYNC, file, 0, NULL, 0);
     }
     pthread_mutex_unlock(&lock);
     return result;

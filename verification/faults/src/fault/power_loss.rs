@@ -57,12 +57,26 @@ async fn power_returns(run: Run, at_times: Mode) -> anyhow::Result<Tally> {
     rig.finish(load).await
 }
 
-/// Checks the images of a disk that does nothing when it is told to sync, which must be noticed.
-pub(super) async fn without_syncs(run: Run) -> anyhow::Result<Tally> {
+/// Checks the images of a disk that does nothing when it is told to sync the database file, which must
+/// be noticed.
+pub(super) async fn without_database_syncs(run: Run) -> anyhow::Result<Tally> {
+    without_syncs(run, Mode::DatabaseSyncIgnored).await
+}
+
+/// Does the same for the write-ahead log.
+pub(super) async fn without_wal_syncs(run: Run) -> anyhow::Result<Tally> {
+    without_syncs(run, Mode::WalSyncIgnored).await
+}
+
+/// Does the same for the folder.
+pub(super) async fn without_folder_syncs(run: Run) -> anyhow::Result<Tally> {
+    without_syncs(run, Mode::FolderSyncIgnored).await
+}
+
+async fn without_syncs(run: Run, ignored: Mode) -> anyhow::Result<Tally> {
     let mut rig = Rig::<SqliteFile>::new(&run).await?;
     rig.expects_violations = true;
-    let ignored = Mode::SyncIgnored;
-    let calls = live(&mut rig, 0, ignored, ignored).await?;
+    let calls = live(&mut rig, LIVES - 1, ignored, ignored).await?;
     crash(&mut rig, &Image::default(), &calls, &mut Images::default()).await?;
     rig.start_nodes(1).await?;
     let load = rig.load();
