@@ -256,6 +256,11 @@ pub const FAULTS: &[Fault] = &[
         "SQLite: SIGKILL of webhook-server, repeatedly"
     ),
     fault!(
+        "sqlite-stopped",
+        kill::stopped::<SqliteFile>,
+        "SQLite: one of two nodes on a file stopped (SIGSTOP) for longer than its leases"
+    ),
+    fault!(
         "sqlite-failpoints",
         failpoint::on_sqlite,
         "SQLite: a node dies before, during or after accept, claim, extend, settle, settle_in"
@@ -271,7 +276,7 @@ pub const FAULTS: &[Fault] = &[
         "SQLite: power lost at random moments, with unsynced writes lost, torn and reordered"
     ),
     fault!(
-        "sqlite-failed-syncs-power-loss",
+        "sqlite-half-synced",
         power_loss::after_failed_syncs,
         "SQLite: the same on a disk whose syncs fail from time to time"
     ),

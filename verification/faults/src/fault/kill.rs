@@ -1,4 +1,4 @@
-//! Processes are killed without a chance to clean up.
+//! Processes are killed without a chance to clean up, or stopped for a while.
 
 use std::time::Duration;
 
@@ -53,6 +53,22 @@ pub(super) async fn sqlite_server(run: Run) -> anyhow::Result<Tally> {
     rig.start(setup)?;
     rig.ready().await?;
     kills(rig, |_| vec![0]).await
+}
+
+/// Stops one of two nodes for longer than its leases, then continues it. Its late settlements of leases
+/// that the other one has taken over must have no effect.
+pub(super) async fn stopped<B: Backend>(run: Run) -> anyhow::Result<Tally> {
+    let mut rig = Rig::<B>::new(&run).await?;
+    rig.start_nodes(2).await?;
+    let load = rig.load();
+    rig.about_during(0.3).await;
+    rig.nodes[0].signal(Signal::STOP);
+    let longer = rig.random.random_range(200..1_000);
+    sleep(rig.lease + Duration::from_millis(longer)).await;
+    rig.nodes[0].signal(Signal::CONT);
+    rig.healed().await?;
+    rig.during(0.2).await;
+    rig.finish(load).await
 }
 
 async fn of_roles<B: Backend>(run: &Run, roles: [&str; 3]) -> anyhow::Result<Rig<B>> {
