@@ -6,6 +6,10 @@
 //! faults end, every event must end without help. The run is recorded, and an oracle checks each
 //! promise as a property of that history: one file for each in `properties`.
 //!
+//! Only the memory backend can run in simulated time: SQLite and PostgreSQL work on threads, in
+//! files and by clocks that a seed does not decide. The differential test compares them with the
+//! memory backend instead, and the crate `faults` runs them in real time.
+//!
 //! ```text
 //! cargo run --release -p simulation -- --seconds 60
 //! cargo run --release -p simulation -- --seed 42
