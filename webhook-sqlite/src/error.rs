@@ -60,6 +60,15 @@ pub enum SqliteError {
         #[source]
         source: std::io::Error,
     },
+    /// The copy of the database cannot be written.
+    #[error("cannot write a backup to {}", path.display())]
+    Backup {
+        /// The file of the copy.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// The file is an SQLite database of another program.
     #[error("{} is a database of another program: choose another file", path.display())]
     Foreign {

@@ -67,8 +67,8 @@
 //!   process accepts, and find others when they poll. A program that wants to be the only one uses
 //!   [`ServerLock`].
 //! - After events or bodies are deleted, the file becomes smaller.
-//! - To back it up, use `VACUUM INTO` or SQLite's backup command while it is in use. Do not copy it without the
-//!   `-wal` file beside it.
+//! - [`SqliteStore::back_up`] copies it while it is in use. Do not copy it otherwise without the `-wal` file
+//!   beside it.
 //!
 //! # Time
 //!
@@ -85,6 +85,7 @@
 
 mod accept;
 mod admin;
+mod backup;
 mod checkpoint;
 mod claim;
 mod clock;
@@ -106,6 +107,7 @@ mod transaction;
 mod transfer;
 mod writer;
 
+pub use backup::ExistingBackup;
 pub use error::SqliteError;
 pub use migration_line::MigrationLine;
 pub use options::SqliteOptions;

@@ -225,6 +225,15 @@ impl SqliteStore {
         self.inner.writer.close().await;
     }
 
+    /// The file, as it was named when it was opened.
+    pub fn path(&self) -> &Path {
+        &self.inner.options.path
+    }
+
+    pub(crate) fn options(&self) -> &SqliteOptions {
+        &self.inner.options
+    }
+
     async fn ask(&self, request: Request) -> Result<Response, SqliteError> {
         self.inner.writer.ask(request).await
     }

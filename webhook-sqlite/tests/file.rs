@@ -14,7 +14,7 @@ use webhook_core::{
     Accepted, Admin, Claim, Claimed, Envelope, EventRef, Fingerprint, Handled, HandlerError, Key,
     Kind, NewEvent, Outcome, Prune, Scheduler, Settled, Settlement, State, Store, TerminalState,
 };
-use webhook_sqlite::{MigrationLine, ServerLock, SqliteError, SqliteStore, sqlx};
+use webhook_sqlite::{ExistingBackup, MigrationLine, ServerLock, SqliteError, SqliteStore, sqlx};
 
 const KIND: Kind = Kind::from_static("order");
 const MINUTE: Duration = Duration::from_secs(60);
@@ -493,4 +493,104 @@ async fn pruning_makes_the_file_smaller() {
     store.accept(&[event("after")]).await.unwrap();
     let after = pages(&mut app).await;
     assert!(after < before / 4, "{before} {after}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn backup_of_a_file_in_use_has_all_that_was_accepted_before() {
+    let (folder, file) = folder();
+    let store = SqliteStore::open(&file).await.unwrap();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let writing = tokio::spawn({
+        let store = store.clone();
+        async move {
+            let mut accepted = 0;
+            while !*stopped.borrow() {
+                let batch: Vec<_> = (accepted..accepted + 50)
+                    .map(|it| event(&format!("{it}")))
+                    .collect();
+                store.accept(&batch).await.unwrap();
+                let claimed = claim(&store, 20).await;
+                let done: Vec<_> = claimed
+                    .events
+                    .iter()
+                    .map(|event| Settlement::new(event.lease, Outcome::Processed))
+                    .collect();
+                store.settle(&done).await.unwrap();
+                accepted += 50;
+            }
+            accepted
+        }
+    });
+    let to = folder.path().join("backup.db");
+    for number in 0..3 {
+        let before = format!("before-{number}");
+        store.accept(&[event(&before)]).await.unwrap();
+        store.back_up(&to, ExistingBackup::Replace).await.unwrap();
+        let mut copy = plain(&to).await;
+        for (pragma, expected) in [("integrity_check", "ok"), ("auto_vacuum", "2")] {
+            let row = copy.fetch_one(sqlx::raw_sql(sqlx::AssertSqlSafe(format!(
+                "PRAGMA {pragma}"
+            ))));
+            let row = row.await.unwrap();
+            let found = row
+                .try_get::<String, _>(0)
+                .or_else(|_| row.try_get::<i64, _>(0).map(|it| it.to_string()));
+            assert_eq!(found.unwrap(), expected, "{pragma}");
+        }
+        let split = "SELECT count(*) FROM events WHERE \
+            (SELECT count(*) FROM queue WHERE queue.id = events.id) \
+            + (SELECT count(*) FROM outcomes WHERE outcomes.id = events.id) <> 1";
+        let row = copy.fetch_one(split).await.unwrap();
+        assert_eq!(row.get::<i64, _>(0), 0, "the copy is of one moment");
+        copy.close().await.unwrap();
+        let copy = SqliteStore::open(&to).await.unwrap();
+        assert!(state(&copy, &before).await.is_some());
+        assert_eq!(
+            copy.accept(&[event("new in the copy")]).await.unwrap(),
+            [Accepted::New]
+        );
+        claim(&copy, 1).await;
+        copy.close().await;
+    }
+    stop.send(true).unwrap();
+    assert!(writing.await.unwrap() > 0);
+    assert_eq!(state(&store, "new in the copy").await, None);
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&to).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn backup_keeps_what_must_not_be_overwritten() {
+    let (folder, file) = folder();
+    let store = SqliteStore::open(&file).await.unwrap();
+    let path = |name: &str| folder.path().join(name);
+    std::fs::write(path("other"), "text").unwrap();
+    // What a backup that was killed has left.
+    std::fs::write(path("backup.db.partial"), "garbage").unwrap();
+    for (to, existing) in [
+        ("other", ExistingBackup::Keep),
+        ("webhook.db", ExistingBackup::Replace),
+        ("webhook.db-wal", ExistingBackup::Replace),
+        ("missing/backup.db", ExistingBackup::Keep),
+        (".", ExistingBackup::Replace),
+    ] {
+        let error = store.back_up(path(to), existing).await.unwrap_err();
+        assert!(matches!(error, SqliteError::Backup { .. }), "{to}: {error}");
+    }
+    assert_eq!(std::fs::read(path("other")).unwrap(), b"text");
+    store.accept(&[event("a")]).await.unwrap();
+    let to = path("backup.db");
+    store.back_up(&to, ExistingBackup::Keep).await.unwrap();
+    let names = std::fs::read_dir(folder.path()).unwrap();
+    let partial = names.filter(|it| {
+        it.as_ref()
+            .unwrap()
+            .path()
+            .extension()
+            .is_some_and(|it| it == "partial")
+    });
+    assert_eq!(partial.count(), 0);
+    store.close().await;
 }

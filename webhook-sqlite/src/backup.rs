@@ -1,0 +1,161 @@
+//! Copies the database while it is in use.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sqlx::{ConnectOptions, Connection};
+
+use crate::error::SqliteError;
+use crate::file::private;
+use crate::open;
+use crate::store::SqliteStore;
+
+/// What [`SqliteStore::back_up`] does with a file that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExistingBackup {
+    /// Leaves it as it is, and fails.
+    Keep,
+    /// Replaces it once the copy is complete.
+    Replace,
+}
+
+impl SqliteStore {
+    /// Writes a copy of the database into the file `to`, as it is at one moment: it contains every event that was
+    /// accepted before the call. The store, and other processes, may use the database meanwhile and do not wait.
+    /// The write-ahead log is not shortened until the copy is complete.
+    ///
+    /// The copy is a database that can be [opened](Self::open). It is written to `to` with `.partial` behind
+    /// its name, made durable, and renamed. Only its owner can read it. What was in the way of the partial file is
+    /// overwritten.
+    ///
+    /// # Errors
+    ///
+    /// [`SqliteError::Backup`] if `to` exists and is to be kept, if it is the database itself, if another
+    /// backup is writing to it, or if it cannot be created. [`SqliteError::Full`] if the disk is full.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped, `to` is as it was, or complete. The partial file may stay there.
+    pub async fn back_up(
+        &self,
+        to: impl AsRef<Path>,
+        existing: ExistingBackup,
+    ) -> Result<(), SqliteError> {
+        let to = to.as_ref().to_owned();
+        let options = self.options().clone();
+        let failed = |source| SqliteError::Backup {
+            path: to.clone(),
+            source,
+        };
+        let target = to.clone();
+        let begin = move || Partial::begin(&options.path, target, existing);
+        let partial = blocking(begin).await.map_err(failed)?;
+        // A connection of its own: the snapshot that it reads stays until the copy is complete.
+        let mut connection = open::reader(self.options())
+            .connect()
+            .await
+            .map_err(|error| SqliteError::opening(&self.options().path, error))?;
+        sqlx::query("VACUUM INTO ?1")
+            .bind(partial.path.to_str())
+            .execute(&mut connection)
+            .await?;
+        connection.close().await?;
+        blocking(|| partial.finish()).await.map_err(failed)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await?
+}
+
+/// The file that the copy is written to, until it is complete.
+struct Partial {
+    /// Locked, so that no other backup writes to it.
+    file: File,
+    path: PathBuf,
+    target: PathBuf,
+    existing: ExistingBackup,
+}
+
+impl Partial {
+    fn begin(database: &Path, target: PathBuf, existing: ExistingBackup) -> io::Result<Self> {
+        refuse(database, &target, existing)?;
+        let mut path = OsString::from(&target);
+        path.push(".partial");
+        let path = PathBuf::from(path);
+        if path.to_str().is_none() {
+            return Err(io::Error::other("its name is not UTF-8"));
+        }
+        let file = private(OpenOptions::new().write(true).create(true)).open(&path)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::other("another backup is writing to it"));
+            }
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        // What an interrupted backup has left. SQLite copies only into an empty file.
+        file.set_len(0)?;
+        #[cfg(unix)]
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        Ok(Self {
+            file,
+            path,
+            target,
+            existing,
+        })
+    }
+
+    fn finish(self) -> io::Result<()> {
+        self.file.sync_all()?;
+        if self.existing == ExistingBackup::Keep && self.target.symlink_metadata().is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        std::fs::rename(&self.path, &self.target)?;
+        sync_folder(&self.target)
+    }
+}
+
+fn refuse(database: &Path, target: &Path, existing: ExistingBackup) -> io::Result<()> {
+    if target.symlink_metadata().is_err() {
+        return Ok(());
+    }
+    if existing == ExistingBackup::Keep {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let real = target.canonicalize()?;
+    let database = database.canonicalize()?;
+    let is_used = ["", "-wal", "-shm", "-lock"].iter().any(|suffix| {
+        let mut used = OsString::from(&database);
+        used.push(suffix);
+        real == used
+    });
+    if is_used {
+        return Err(io::Error::other("it is the database, or belongs to it"));
+    }
+    if !real.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    Ok(())
+}
+
+/// Makes the renaming of a file durable.
+#[cfg(unix)]
+fn sync_folder(file: &Path) -> io::Result<()> {
+    let folder = match file.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => return Ok(()),
+    };
+    File::open(folder)?.sync_all()
+}
+
+/// Folders cannot be opened there.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
