@@ -2,6 +2,7 @@
 
 mod postgres;
 mod sqlite;
+mod transfer;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use webhook_postgres::{PgError, PgStore};
 use webhook_sqlite::{ServerLock, SqliteError, SqliteStore};
 
 use crate::config::{BackendUrl, Config, InvalidDatabaseUrl, SecretsError};
+pub(crate) use transfer::{NOT_MOVED, TransferBackend};
 
 /// An open backend, by the traits that the inbox, workers and operators use.
 pub struct Backend {
@@ -64,10 +66,12 @@ impl Backend {
             BackendUrl::Memory => Ok(Self::in_memory(config)),
             BackendUrl::Sqlite(path) => {
                 let (file, lock) = sqlite::serving(&path, config).await?;
+                transfer::check_mark(&file).await?;
                 Ok(Self::of(file.clone(), Opened::Sqlite(file, Some(lock))))
             }
             BackendUrl::Postgres(url) => {
                 let database = postgres::serving(&url, config).await?;
+                transfer::check_mark(&database).await?;
                 Ok(Self::of(database.clone(), Opened::Postgres(database)))
             }
         }
@@ -157,13 +161,21 @@ impl CommandBackend {
         }
     }
 
+    /// The SQLite file, if it is one.
+    pub(crate) fn sqlite(&self) -> Option<&SqliteStore> {
+        match &self.opened {
+            Opened::Sqlite(file, _) => Some(file),
+            Opened::Nothing | Opened::Postgres(_) => None,
+        }
+    }
+
     pub(crate) async fn close(self) {
         self.opened.close().await;
     }
 }
 
 /// Reads the database URL on a blocking thread: it may be in a file.
-async fn backend_url(config: &Config) -> Result<BackendUrl, OpenError> {
+pub(crate) async fn backend_url(config: &Config) -> Result<BackendUrl, OpenError> {
     let config = config.clone();
     let reading = tokio::task::spawn_blocking(move || config.read_database_url());
     let read = reading.await.map_err(OpenError::UrlTask)?;
@@ -240,6 +252,24 @@ pub enum OpenError {
     /// The database answers, but does not have the schema of this version.
     #[error("database is not ready")]
     NotReady(#[source] webhook_core::StoreError),
+    /// The events are in another database.
+    #[error(
+        "the events in this database were moved to {to}: set DATABASE_URL to that database (docs/operating.md says \
+         how to go back to this one)"
+    )]
+    Moved {
+        /// The other database, without user and password.
+        to: String,
+    },
+    /// A move into this database has not ended.
+    #[error(
+        "this database does not have all events of {from} yet: run `webhook-server move` again until it \
+         succeeds, or use another database"
+    )]
+    Filling {
+        /// The other database, without user and password.
+        from: String,
+    },
     /// The migration failed.
     #[error("failed to bring the database schema up to date")]
     Migrate(#[source] PgError),

@@ -130,7 +130,7 @@ impl CommandLine {
         }
         line.check(&mut command)?;
         line.warnings = environment.warnings;
-        line.warnings.extend(exposed(&by_flags, &line.config));
+        line.warnings.extend(exposed(&by_flags, &line));
         if let Some(prune) = line.unforced_prune() {
             let warning = line
                 .config
@@ -161,7 +161,9 @@ impl CommandLine {
             Some(Task::Migrate) if backend == Some(BackendUrl::Memory) => {
                 return Err(conflict(NOT_MIGRATED));
             }
-            Some(Task::Operator(_)) if backend == Some(BackendUrl::Memory) => {
+            Some(Task::Operator(command))
+                if backend == Some(BackendUrl::Memory) && command.uses_database_url() =>
+            {
                 return Err(conflict(NOT_SHARED));
             }
             Some(_) => {}
@@ -196,14 +198,19 @@ fn help(args: &[OsString], otherwise: clap::Error) -> clap::Error {
 }
 
 /// Warns of secrets in flags, which every user of the machine can read.
-fn exposed(by_flags: &ArgMatches, config: &Config) -> Vec<String> {
+fn exposed(by_flags: &ArgMatches, line: &CommandLine) -> Vec<String> {
     let is_flag = |id| by_flags.value_source(id) == Some(ValueSource::CommandLine);
-    let url = config.database_url.as_ref();
+    let url = line.config.database_url.as_ref();
     let shows_password = is_flag("database_url") && url.is_some_and(|url| url.holds_password());
     let shown = [
         (
             shows_password,
             "--database-url",
+            "DATABASE_URL_FILE or DATABASE_URL",
+        ),
+        (
+            matches!(&line.task, Some(Task::Operator(command)) if command.shows_password()),
+            "--from or --to",
             "DATABASE_URL_FILE or DATABASE_URL",
         ),
         (

@@ -1,8 +1,10 @@
-//! The commands for operators: status, list, show, requeue, make-due, pause, resume and prune.
+//! The commands for operators: status, list, show, requeue, make-due, pause, resume, prune, backup and move.
 
+mod backup;
 mod kind_option;
 mod list;
 mod make_due;
+mod move_events;
 mod output;
 mod pause;
 mod prune;
@@ -13,10 +15,12 @@ mod status;
 
 use clap::Subcommand;
 use webhook_core::{Kind, StoreError};
+use webhook_sqlite::SqliteError;
 
 use crate::backend::{CommandBackend, OpenError};
 use crate::config::Config;
 use crate::views::{noun, transaction_kind};
+use move_events::MoveError;
 use output::Output;
 pub(crate) use prune::Prune;
 
@@ -39,16 +43,20 @@ pub enum OperatorCommand {
     Resume(pause::Kinds),
     /// Delete old PROCESSED and FAILED events
     Prune(prune::Prune),
+    /// Copy the SQLite file into another file, while a server may be running
+    Backup(backup::Backup),
+    /// Move all events to another database: from SQLite to PostgreSQL, or back
+    Move(move_events::MoveEvents),
 }
 
 impl OperatorCommand {
     /// Runs the command, and writes its result to standard output.
     pub(crate) async fn run(&self, config: &Config) -> Result<(), CommandError> {
-        let backend = CommandBackend::open(config)
-            .await
-            .map_err(CommandError::Open)?;
-        let done = self.run_on(&backend).await;
-        backend.close().await;
+        let done = match self {
+            Self::Backup(backup) => backup.run(config).await,
+            Self::Move(events) => events.run(config).await,
+            _ => self.run_beside_servers(config).await,
+        };
         match done {
             // The reader has closed the pipe, as in `list | head`.
             Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
@@ -56,6 +64,31 @@ impl OperatorCommand {
             }
             done => done,
         }
+    }
+
+    /// Whether the command needs the database of `DATABASE_URL`.
+    pub(crate) fn uses_database_url(&self) -> bool {
+        match self {
+            Self::Move(events) => events.uses_database_url(),
+            _ => true,
+        }
+    }
+
+    /// Whether a URL among the arguments holds a password.
+    pub(crate) fn shows_password(&self) -> bool {
+        match self {
+            Self::Move(events) => events.shows_password(),
+            _ => false,
+        }
+    }
+
+    async fn run_beside_servers(&self, config: &Config) -> Result<(), CommandError> {
+        let backend = CommandBackend::open(config)
+            .await
+            .map_err(CommandError::Open)?;
+        let done = self.run_on(&backend).await;
+        backend.close().await;
+        done
     }
 
     async fn run_on(&self, backend: &CommandBackend) -> Result<(), CommandError> {
@@ -68,6 +101,9 @@ impl OperatorCommand {
             Self::Pause(kinds) => kinds.pause(backend).await,
             Self::Resume(kinds) => kinds.resume(backend).await,
             Self::Prune(prune) => prune.run(backend).await,
+            Self::Backup(_) | Self::Move(_) => {
+                unreachable!("they open their databases themselves")
+            }
         }
     }
 }
@@ -119,6 +155,12 @@ pub enum CommandError {
         /// How many were named.
         named: usize,
     },
+    /// The SQLite file was not copied.
+    #[error("failed to back up the database")]
+    Backup(#[source] SqliteError),
+    /// The events were not moved.
+    #[error(transparent)]
+    Move(#[from] MoveError),
     /// Standard output is closed, or its disk is full.
     #[error("failed to write to standard output")]
     Output(#[from] std::io::Error),

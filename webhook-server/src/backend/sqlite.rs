@@ -37,15 +37,27 @@ pub(super) async fn migrate(path: &Path) -> Result<(), OpenError> {
 
 /// Opens the file of a server, beside which a command runs.
 pub(super) async fn existing(path: &Path) -> Result<SqliteStore, OpenError> {
-    let path = from_root(path);
-    if !path.exists() {
-        return Err(OpenError::NoSqliteFile { path });
-    }
+    let path = there(path)?;
     let opened = SqliteStore::open(&path).await;
     opened.map_err(|source| OpenError::Sqlite { path, source })
 }
 
-async fn open_alone(path: &Path) -> Result<(SqliteStore, ServerLock), OpenError> {
+/// Opens the file, which must exist. No server may use it.
+pub(super) async fn existing_alone(path: &Path) -> Result<(SqliteStore, ServerLock), OpenError> {
+    open_alone(&there(path)?).await
+}
+
+/// The path from the root of a file that exists.
+fn there(path: &Path) -> Result<PathBuf, OpenError> {
+    let path = from_root(path);
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err(OpenError::NoSqliteFile { path })
+    }
+}
+
+pub(super) async fn open_alone(path: &Path) -> Result<(SqliteStore, ServerLock), OpenError> {
     let failed = |source| OpenError::Sqlite {
         path: path.to_owned(),
         source,
@@ -58,6 +70,6 @@ async fn open_alone(path: &Path) -> Result<(SqliteStore, ServerLock), OpenError>
 }
 
 /// The path from the root: the log and errors name files by it.
-fn from_root(path: &Path) -> PathBuf {
+pub(super) fn from_root(path: &Path) -> PathBuf {
     absolute(path).unwrap_or_else(|_| path.to_owned())
 }

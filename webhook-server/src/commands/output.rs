@@ -1,13 +1,13 @@
 //! The output of commands, as text or JSON, and their progress bars.
 
 use std::io::{self, StdoutLock, Write, stdout};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::logging::{Escaping, escaped};
+use crate::logging::{Escaping, escaped, print_to_stderr};
 
 /// Standard output, as text or as lines of JSON.
 pub(super) struct Output {
@@ -65,6 +65,54 @@ pub(super) fn plain(text: &str, width: usize) -> String {
 pub(super) fn progress(total: u64) -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} {msg} {eta}");
     ProgressBar::new(total).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// How often a line tells how far long work is.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The progress of work that takes minutes, on standard error: a bar on a terminal, and otherwise a line every
+/// few seconds.
+pub(super) struct LongWork {
+    what: &'static str,
+    of: &'static str,
+    done: u64,
+    total: u64,
+    bar: ProgressBar,
+    next_line: Instant,
+}
+
+impl LongWork {
+    /// Begins `what`, of about `total` things, which are called `of`.
+    pub(super) fn begin(what: &'static str, of: &'static str, total: u64) -> Self {
+        Self {
+            what,
+            of,
+            done: 0,
+            total,
+            bar: progress(total).with_message(what),
+            next_line: Instant::now() + LINE_INTERVAL,
+        }
+    }
+
+    pub(super) fn add(&mut self, more: u64) {
+        self.set(self.done + more);
+    }
+
+    pub(super) fn set(&mut self, done: u64) {
+        self.done = done;
+        self.bar.set_position(done);
+        if self.bar.is_hidden() && Instant::now() >= self.next_line {
+            self.next_line = Instant::now() + LINE_INTERVAL;
+            let Self {
+                what, of, total, ..
+            } = self;
+            print_to_stderr(&format!("{what}: {done} of {total} {of}"));
+        }
+    }
+
+    pub(super) fn end(self) {
+        self.bar.finish_and_clear();
+    }
 }
 
 /// A spinner on standard error, for work of unknown length.

@@ -12,6 +12,7 @@ mod kill;
 mod kinds;
 mod least_rights;
 mod logs;
+mod move_events;
 mod node;
 mod outage;
 mod pause;

@@ -17,6 +17,7 @@ mod faulty;
 mod hardening;
 mod json_corpus;
 mod log_sink;
+mod move_events;
 mod operator;
 mod process;
 mod rates;

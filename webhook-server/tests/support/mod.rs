@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod files;
+pub(crate) mod inboxes;
 pub(crate) mod node;
 pub(crate) mod process;
 pub(crate) mod secrets;

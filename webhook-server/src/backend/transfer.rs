@@ -1,0 +1,128 @@
+//! Opens the two backends of a move.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tracing::warn;
+use webhook_core::transfer::{MoveMark, Transfer};
+use webhook_core::{Admin, Store};
+use webhook_postgres::{PgOptions, PgStore, Schema};
+use webhook_sqlite::SqliteStore;
+
+use super::{OpenError, Opened, postgres, sqlite};
+use crate::config::{BackendUrl, Config, DatabaseUrl};
+
+/// The inbox that a move reads, or the one that it writes. No server uses it, as far as can be told when it is
+/// opened.
+pub(crate) struct TransferBackend {
+    /// Its URL without user and password.
+    pub(crate) name: String,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) admin: Arc<dyn Admin>,
+    pub(crate) transfer: Arc<dyn Transfer>,
+    opened: Opened,
+}
+
+impl TransferBackend {
+    /// Opens the inbox that is read. It must exist, and is not migrated, unless it is an SQLite file.
+    pub(crate) async fn source(url: BackendUrl, config: &Config) -> Result<Self, OpenError> {
+        match url {
+            BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_MOVED)),
+            BackendUrl::Sqlite(path) => Self::file(sqlite::existing_alone(&path).await?, &path),
+            BackendUrl::Postgres(url) => {
+                let database = postgres::migrated(&url, config).await?;
+                Self::database(database, &url)
+            }
+        }
+    }
+
+    /// Opens the inbox that is written. It is created if it does not exist.
+    pub(crate) async fn target(url: BackendUrl, config: &Config) -> Result<Self, OpenError> {
+        match url {
+            BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_MOVED)),
+            BackendUrl::Sqlite(path) => Self::file(sqlite::open_alone(&path).await?, &path),
+            BackendUrl::Postgres(url) => {
+                let database = postgres::connect(&url, config).await?;
+                postgres::migrate(&database).await?;
+                Self::database(database, &url)
+            }
+        }
+    }
+
+    fn file(
+        (file, lock): (SqliteStore, webhook_sqlite::ServerLock),
+        path: &Path,
+    ) -> Result<Self, OpenError> {
+        let name = format!("sqlite:{}", sqlite::from_root(path).display());
+        let opened = Opened::Sqlite(file.clone(), Some(lock));
+        Ok(Self::of(name, file, opened))
+    }
+
+    fn database(database: PgStore, url: &DatabaseUrl) -> Result<Self, OpenError> {
+        let name = name(url)?;
+        let opened = Opened::Postgres(database.clone());
+        Ok(Self::of(name, database, opened))
+    }
+
+    fn of(name: String, store: impl Store + Admin + Transfer, opened: Opened) -> Self {
+        let store = Arc::new(store);
+        Self {
+            name,
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            admin: Arc::clone(&store) as Arc<dyn Admin>,
+            transfer: store,
+            opened,
+        }
+    }
+
+    /// The database, if it is PostgreSQL. An SQLite file is locked already.
+    pub(crate) fn postgres(&self) -> Option<&PgStore> {
+        match &self.opened {
+            Opened::Postgres(database) => Some(database),
+            Opened::Nothing | Opened::Sqlite(..) => None,
+        }
+    }
+
+    pub(crate) async fn close(self) {
+        self.opened.close().await;
+    }
+}
+
+/// Why `move` refuses `memory:`.
+pub(crate) const NOT_MOVED: &str = "move copies events between SQLite and PostgreSQL; events in the \
+    memory of a server (memory:) cannot be moved";
+
+/// Host, port, database and schema, without user and password.
+fn name(url: &DatabaseUrl) -> Result<String, OpenError> {
+    let options: PgOptions = url.expose().parse().map_err(OpenError::Url)?;
+    let connection = &options.connection;
+    let database = connection.get_database();
+    let database = database.unwrap_or_else(|| connection.get_username());
+    let host = match connection.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => connection.get_host().to_owned(),
+    };
+    let port = connection.get_port();
+    let schema = if options.schema.name() == Schema::default().name() {
+        String::new()
+    } else {
+        format!("?schema={}", options.schema.name())
+    };
+    Ok(format!("postgres://{host}:{port}/{database}{schema}"))
+}
+
+/// Refuses to serve an inbox that was moved away, or that a move has not filled yet.
+pub(super) async fn check_mark(store: &impl Transfer) -> Result<(), OpenError> {
+    match store.mark().await {
+        Ok(None) => Ok(()),
+        Ok(Some(MoveMark::Moved { to })) => Err(OpenError::Moved { to }),
+        Ok(Some(MoveMark::Filling { from })) => Err(OpenError::Filling { from }),
+        Err(error) => {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot tell whether the inbox was moved to another database"
+            );
+            Ok(())
+        }
+    }
+}

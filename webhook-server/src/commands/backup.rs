@@ -1,0 +1,103 @@
+//! `backup`: copies the SQLite file of a running server.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use tokio::time::interval;
+use webhook_sqlite::{ExistingBackup, SqliteStore};
+
+use super::output::LongWork;
+use super::{CommandError, Output};
+use crate::audit::Audit;
+use crate::backend::{CommandBackend, OpenError, backend_url};
+use crate::config::{BackendUrl, Config};
+
+/// How often the size of the copy is shown.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// The options of `backup`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(
+    after_help = "Example:\n\n  DATABASE_URL=sqlite:/var/lib/webhook/webhook.db webhook-server backup \
+        /backups/webhook.db --overwrite"
+)]
+pub struct Backup {
+    /// File to write; it is complete as soon as it has this name
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    overwrite: bool,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    file: String,
+    bytes: u64,
+}
+
+impl Backup {
+    pub(super) async fn run(&self, config: &Config) -> Result<(), CommandError> {
+        // Not opened: PostgreSQL need not be reachable to be told so.
+        if let BackendUrl::Postgres(_) = backend_url(config).await.map_err(CommandError::Open)? {
+            return Err(CommandError::Open(OpenError::Unsuitable(NOT_COPIED)));
+        }
+        let backend = CommandBackend::open(config)
+            .await
+            .map_err(CommandError::Open)?;
+        let copied = match backend.sqlite() {
+            None => Err(CommandError::Open(OpenError::Unsuitable(NOT_COPIED))),
+            Some(database) => self.copy(database).await,
+        };
+        backend.close().await;
+        copied
+    }
+
+    async fn copy(&self, database: &SqliteStore) -> Result<(), CommandError> {
+        let audit = Audit::begin("backup", self);
+        let existing = if self.overwrite {
+            ExistingBackup::Replace
+        } else {
+            ExistingBackup::Keep
+        };
+        let mut partial = OsString::from(&self.file);
+        partial.push(".partial");
+        // Free pages are not copied, and the latest commits are in another file: the copy may be a bit smaller
+        // or larger.
+        let mut progress = LongWork::begin("copying", "bytes", bytes(database.path()));
+        let mut copying = pin!(database.back_up(&self.file, existing));
+        let mut ticks = interval(INTERVAL);
+        loop {
+            tokio::select! {
+                copied = &mut copying => break copied.map_err(CommandError::Backup)?,
+                _ = ticks.tick() => progress.set(bytes(partial.as_ref())),
+            }
+        }
+        progress.end();
+        let report = Report {
+            file: self.file.display().to_string(),
+            bytes: bytes(&self.file),
+        };
+        audit.end(&report);
+        Output::new(self.json).write(&report, |out| {
+            writeln!(out, "wrote {} bytes to {}", report.bytes, report.file)
+        })?;
+        Ok(())
+    }
+}
+
+/// Why `backup` refuses PostgreSQL.
+const NOT_COPIED: &str = "backup copies SQLite files, and DATABASE_URL (--database-url) names PostgreSQL: use its \
+    own tools, such as pg_dump or continuous archiving";
+
+/// The size of a file; 0 if it is not there.
+fn bytes(file: &Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |file| file.len())
+}

@@ -1,0 +1,544 @@
+//! `move`: copies all events to another database, which is used from then on.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+use serde::Serialize;
+use tokio::time::{Instant, sleep};
+use webhook_core::transfer::{Contents, MoveMark, StoredEvent};
+use webhook_core::{EventId, Kind, State, StoreError};
+use webhook_postgres::{POLL_INTERVAL, PgError, PgStore, WriteLock};
+
+use super::list::PAGE;
+use super::output::LongWork;
+use super::{CommandError, Output};
+use crate::audit::Audit;
+use crate::backend::{NOT_MOVED, OpenError, TransferBackend, backend_url};
+use crate::config::{BackendUrl, Config, DatabaseUrl};
+
+/// How long somebody is looked for who uses PostgreSQL. Workers look for work within [`POLL_INTERVAL`].
+const WATCH: Duration = POLL_INTERVAL.saturating_add(Duration::from_secs(1));
+
+/// How often somebody is looked for.
+const WATCH_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The options of `move`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+#[command(
+    group(ArgGroup::new("urls").required(true).multiple(true).args(["from", "to"])),
+    after_help = "Stop every server of both databases first. Example:\n\n  \
+        webhook-server move --from sqlite:webhook.db --to postgres://user@host/database\n\n\
+        If it is interrupted, run it again: it continues where it was. It ends by comparing both databases, and \
+        marks the old one, so that no server uses it by mistake.\n\n\
+        Exit codes: 0 moved, 1 failure, 2 usage error"
+)]
+pub struct MoveEvents {
+    /// URL of the database to read (sqlite:PATH or postgres://…); DATABASE_URL if it is left out
+    #[arg(long, value_name = "URL")]
+    from: Option<DatabaseUrl>,
+    /// URL of the database to write, which must be empty; DATABASE_URL if it is left out
+    #[arg(long, value_name = "URL")]
+    to: Option<DatabaseUrl>,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    json: bool,
+}
+
+/// Why the events were not moved.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MoveError {
+    /// Both are the same database.
+    #[error("--from and --to are the same database, {name}")]
+    Same {
+        /// The database.
+        name: String,
+    },
+    /// A server or an app uses the database.
+    #[error(
+        "{name} is in use: stop every server and every app that uses it, and run the command again. It was used \
+         by {sessions}"
+    )]
+    InUse {
+        /// The database.
+        name: String,
+        /// Who uses it.
+        sessions: String,
+    },
+    /// The target has other events.
+    #[error(
+        "{name} has events already, and events can only be moved into an empty database: use another database or \
+         schema, or delete the events if nobody needs them (SQLite: the file; PostgreSQL: DROP SCHEMA {schema} \
+         CASCADE)",
+        schema = schema_of(name)
+    )]
+    NotEmpty {
+        /// The database.
+        name: String,
+    },
+    /// The target has events of a move from another database.
+    #[error(
+        "{name} has a part of the events of {other}: move them from there, or use another database"
+    )]
+    OtherSource {
+        /// The database.
+        name: String,
+        /// The database that its events come from.
+        other: String,
+    },
+    /// The events of the source are in another database.
+    #[error("the events of {name} were moved to {to} before: move them from there")]
+    MovedBefore {
+        /// The database.
+        name: String,
+        /// Where its events are.
+        to: String,
+    },
+    /// The source was used since the move began.
+    #[error(
+        "{from} and {to} differ, so nothing was switched over: {from} has {from_events} events with the digest \
+         {from_digest}, {to} has {to_events} events with the digest {to_digest}. Somebody has used one of them \
+         since the move began. Empty {to} (SQLite: delete the file; PostgreSQL: DROP SCHEMA {schema} CASCADE), and \
+         move again while nobody uses them",
+        schema = schema_of(to)
+    )]
+    Different {
+        /// The database that was read.
+        from: String,
+        /// How many events it has.
+        from_events: u64,
+        /// Their digest.
+        from_digest: String,
+        /// The database that was written.
+        to: String,
+        /// How many events it has.
+        to_events: u64,
+        /// Their digest.
+        to_digest: String,
+    },
+    /// PostgreSQL cannot tell who uses it.
+    #[error("failed to find out who uses {name}: the role must own the inbox's tables")]
+    Lock {
+        /// The database.
+        name: String,
+        /// Why not.
+        #[source]
+        source: PgError,
+    },
+}
+
+/// The schema in the name of a PostgreSQL database.
+fn schema_of(name: &str) -> &str {
+    name.split_once("?schema=")
+        .map_or("webhook", |(_, schema)| schema)
+}
+
+#[derive(Serialize)]
+struct Report {
+    from: String,
+    to: String,
+    events: u64,
+    kinds: BTreeMap<String, StateCounts>,
+    paused_kinds: Vec<String>,
+    from_digest: String,
+    to_digest: String,
+}
+
+#[derive(Serialize)]
+struct StateCounts {
+    processing: u64,
+    processed: u64,
+    failed: u64,
+}
+
+impl MoveEvents {
+    /// Whether one of the URLs is on the command line with a password.
+    pub(super) fn shows_password(&self) -> bool {
+        let mut urls = [&self.from, &self.to].into_iter().flatten();
+        urls.any(DatabaseUrl::holds_password)
+    }
+
+    /// Whether `DATABASE_URL` names one of the databases.
+    pub(super) fn uses_database_url(&self) -> bool {
+        self.from.is_none() || self.to.is_none()
+    }
+
+    pub(super) async fn run(&self, config: &Config) -> Result<(), CommandError> {
+        let from = url(self.from.as_ref(), config).await?;
+        let to = url(self.to.as_ref(), config).await?;
+        // Before the source is opened: it may be the same file, which can be locked only once.
+        if are_same(&from, &to) {
+            let name = match &from {
+                BackendUrl::Sqlite(path) => format!("sqlite:{}", path.display()),
+                BackendUrl::Postgres(_) => "of PostgreSQL".to_owned(),
+                BackendUrl::Memory => return Err(open_error(OpenError::Unsuitable(NOT_MOVED))),
+            };
+            return Err(MoveError::Same { name }.into());
+        }
+        let source = TransferBackend::source(from, config)
+            .await
+            .map_err(open_error)?;
+        let target = match TransferBackend::target(to, config).await {
+            Ok(target) => target,
+            Err(error) => {
+                source.close().await;
+                return Err(open_error(error));
+            }
+        };
+        let names = (source.name.clone(), target.name.clone());
+        let audit = Audit::begin("move", &format_args!("from {} to {}", names.0, names.1));
+        let moved = Move::begin(&source, &target);
+        let moved = match moved.await {
+            Ok(moving) => moving.run().await,
+            Err(error) => Err(error),
+        };
+        source.close().await;
+        target.close().await;
+        let report = moved?;
+        audit.end(&report);
+        Output::new(self.json).write(&report, |out| text(&report, out))?;
+        Ok(())
+    }
+}
+
+fn are_same(one: &BackendUrl, other: &BackendUrl) -> bool {
+    match (one, other) {
+        (BackendUrl::Sqlite(one), BackendUrl::Sqlite(other)) => {
+            let real = |path: &Path| path.canonicalize().ok();
+            one == other || real(one).is_some_and(|one| real(other) == Some(one))
+        }
+        (one, other) => one == other,
+    }
+}
+
+fn open_error(error: OpenError) -> CommandError {
+    CommandError::Open(error)
+}
+
+/// The database of an option, or that of the configuration.
+async fn url(option: Option<&DatabaseUrl>, config: &Config) -> Result<BackendUrl, CommandError> {
+    match option {
+        None => backend_url(config).await.map_err(open_error),
+        Some(url) => url
+            .backend()
+            .map_err(|error| open_error(OpenError::UrlForm(error))),
+    }
+}
+
+/// A move that is allowed.
+struct Move<'b> {
+    source: &'b TransferBackend,
+    target: &'b TransferBackend,
+    /// Looks for somebody who uses the source.
+    watch: Watch,
+}
+
+impl<'b> Move<'b> {
+    /// Checks what is in both, and that nobody uses them. Marks the target as incomplete.
+    async fn begin(
+        source: &'b TransferBackend,
+        target: &'b TransferBackend,
+    ) -> Result<Self, CommandError> {
+        let (from, to) = (&source.name, &target.name);
+        if from == to {
+            return Err(MoveError::Same { name: to.clone() }.into());
+        }
+        let is_complete = match source.transfer.mark().await? {
+            None => false,
+            Some(MoveMark::Moved { to: other }) if other == *to => true,
+            Some(MoveMark::Moved { to }) => {
+                let name = from.clone();
+                return Err(MoveError::MovedBefore { name, to }.into());
+            }
+            Some(MoveMark::Filling { from: other }) => {
+                let name = from.clone();
+                return Err(MoveError::OtherSource { name, other }.into());
+            }
+        };
+        let watch = Watch::begin(source).await?;
+        match target.transfer.mark().await? {
+            Some(MoveMark::Filling { from: other }) if other == *from => {}
+            // All was copied and compared, and only this command had not ended.
+            None if is_complete => {}
+            None if target.transfer.newest().await?.is_none() => {
+                let mut watch = Watch::begin(target).await?;
+                watch.end().await?;
+                let mark = MoveMark::Filling { from: from.clone() };
+                target.transfer.set_mark(Some(&mark)).await?;
+            }
+            None => return Err(MoveError::NotEmpty { name: to.clone() }.into()),
+            Some(MoveMark::Filling { from: other }) => {
+                let name = to.clone();
+                return Err(MoveError::OtherSource { name, other }.into());
+            }
+            Some(MoveMark::Moved { .. }) => {
+                return Err(MoveError::NotEmpty { name: to.clone() }.into());
+            }
+        }
+        Ok(Self {
+            source,
+            target,
+            watch,
+        })
+    }
+
+    async fn run(mut self) -> Result<Report, CommandError> {
+        let total = self.total().await?;
+        self.copy(total).await?;
+        self.copy_pauses().await?;
+        let (before, after) = self.compare(total).await?;
+        self.watch.end().await?;
+        let (source, target) = (self.source, self.target);
+        let to = target.name.clone();
+        // In this order: in between, no server starts on either.
+        let mark = MoveMark::Moved { to: to.clone() };
+        source.transfer.set_mark(Some(&mark)).await?;
+        target.transfer.set_mark(None).await?;
+        let count = |kind: &Kind| {
+            let of = |state| after.count(kind, state);
+            let counts = StateCounts {
+                processing: of(State::Processing),
+                processed: of(State::Processed),
+                failed: of(State::Failed),
+            };
+            (kind.to_string(), counts)
+        };
+        let paused = target.admin.paused().await?;
+        Ok(Report {
+            from: source.name.clone(),
+            to,
+            events: after.events(),
+            kinds: after.kinds().into_iter().map(count).collect(),
+            paused_kinds: paused.iter().map(Kind::to_string).collect(),
+            from_digest: before.digest().to_string(),
+            to_digest: after.digest().to_string(),
+        })
+    }
+
+    /// The number of events, for the progress.
+    async fn total(&self) -> Result<u64, StoreError> {
+        let admin = &self.source.admin;
+        let mut total = 0;
+        for kind in admin.kinds().await? {
+            let counts = admin.counts(&kind).await?;
+            total += counts.waiting + counts.due + counts.leased + counts.processed + counts.failed;
+        }
+        Ok(total)
+    }
+
+    async fn copy(&mut self, total: u64) -> Result<(), CommandError> {
+        let (source, target) = (&self.source.transfer, &self.target.transfer);
+        let mut after = self.copied().await?;
+        let mut progress = LongWork::begin("copying", "events", total);
+        let mut batch = source.export(after, PAGE).await?;
+        while let Some(last) = batch.last() {
+            after = Some(last.record.id);
+            // The next batch is read while this one is written.
+            let (imported, next) = tokio::join!(target.import(&batch), source.export(after, PAGE));
+            imported?;
+            progress.add(batch.len() as u64);
+            batch = next?;
+            self.watch.check().await?;
+        }
+        progress.end();
+        Ok(())
+    }
+
+    /// The last event of the source that the target has.
+    async fn copied(&self) -> Result<Option<EventId>, CommandError> {
+        let Some(newest) = self.target.transfer.newest().await? else {
+            return Ok(None);
+        };
+        match self.source.store.find(&[newest]).await?.remove(0) {
+            Some(record) => Ok(Some(record.id)),
+            // Somebody has used the target, or deleted events of the source.
+            None => {
+                let name = self.target.name.clone();
+                Err(MoveError::NotEmpty { name }.into())
+            }
+        }
+    }
+
+    async fn copy_pauses(&self) -> Result<(), StoreError> {
+        let paused = self.source.admin.paused().await?;
+        for kind in &paused {
+            self.target.admin.pause(kind).await?;
+        }
+        for kind in self.target.admin.paused().await? {
+            if !paused.contains(&kind) {
+                self.target.admin.resume(&kind).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads both again, and returns their equal contents.
+    async fn compare(&mut self, total: u64) -> Result<(Contents, Contents), CommandError> {
+        let mut progress = LongWork::begin("comparing", "events", total);
+        let mut reading = [Reading::of(self.source), Reading::of(self.target)];
+        while reading.iter().any(|it| !it.is_done) {
+            let [one, other] = &mut reading;
+            let (read, others) = tokio::join!(one.read(), other.read());
+            progress.add(read?);
+            others?;
+            self.watch.check().await?;
+        }
+        progress.end();
+        let [before, after] = reading.map(|it| it.contents);
+        if before == after {
+            return Ok((before, after));
+        }
+        Err(MoveError::Different {
+            from: self.source.name.clone(),
+            from_events: before.events(),
+            from_digest: before.digest().to_string(),
+            to: self.target.name.clone(),
+            to_events: after.events(),
+            to_digest: after.digest().to_string(),
+        }
+        .into())
+    }
+}
+
+/// Reads all events of one database, batch by batch.
+struct Reading<'b> {
+    backend: &'b TransferBackend,
+    after: Option<EventId>,
+    contents: Contents,
+    is_done: bool,
+}
+
+impl<'b> Reading<'b> {
+    fn of(backend: &'b TransferBackend) -> Self {
+        Self {
+            backend,
+            after: None,
+            contents: Contents::default(),
+            is_done: false,
+        }
+    }
+
+    /// Reads the next batch, and returns its length.
+    async fn read(&mut self) -> Result<u64, StoreError> {
+        if self.is_done {
+            return Ok(0);
+        }
+        let batch = self.backend.transfer.export(self.after, PAGE).await?;
+        self.is_done = batch.is_empty();
+        self.after = batch.last().map(|last: &StoredEvent| last.record.id);
+        batch.iter().for_each(|event| self.contents.add(event));
+        Ok(batch.len() as u64)
+    }
+}
+
+/// Finds out whether somebody uses a database. An SQLite file has a lock for that; PostgreSQL shows who tries to
+/// change it.
+struct Watch {
+    name: String,
+    lock: Option<WriteLock>,
+    began: Instant,
+    checked: Instant,
+}
+
+impl Watch {
+    async fn begin(backend: &TransferBackend) -> Result<Self, MoveError> {
+        let name = backend.name.clone();
+        let lock = match backend.postgres().map(PgStore::lock_writes) {
+            None => None,
+            Some(locking) => {
+                let locked = locking.await;
+                let failed = |source| MoveError::Lock {
+                    name: name.clone(),
+                    source,
+                };
+                Some(locked.map_err(failed)?)
+            }
+        };
+        let now = Instant::now();
+        Ok(Self {
+            name,
+            lock,
+            began: now,
+            checked: now,
+        })
+    }
+
+    /// Looks for somebody, unless it did just now.
+    async fn check(&mut self) -> Result<(), MoveError> {
+        if self.checked.elapsed() < WATCH_INTERVAL {
+            return Ok(());
+        }
+        self.look().await
+    }
+
+    async fn look(&mut self) -> Result<(), MoveError> {
+        let Some(lock) = &mut self.lock else {
+            return Ok(());
+        };
+        let waiting = lock.waiting().await.map_err(|source| MoveError::Lock {
+            name: self.name.clone(),
+            source,
+        })?;
+        self.checked = Instant::now();
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let sessions = waiting.iter().map(|session| {
+            let program = match &*session.application_name {
+                "" => String::new(),
+                name => format!(" ({})", super::output::plain(name, 64)),
+            };
+            format!("role {}{program}, pid {}", session.role, session.pid)
+        });
+        Err(MoveError::InUse {
+            name: self.name.clone(),
+            sessions: sessions.collect::<Vec<_>>().join("; "),
+        })
+    }
+
+    /// Waits until everybody who uses the database would have been seen.
+    async fn end(&mut self) -> Result<(), MoveError> {
+        if self.lock.is_none() {
+            return Ok(());
+        }
+        loop {
+            self.look().await?;
+            if self.began.elapsed() >= WATCH {
+                return Ok(());
+            }
+            sleep(WATCH_INTERVAL).await;
+        }
+    }
+}
+
+fn text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let Report { from, to, .. } = report;
+    writeln!(out, "moved {} events from {from} to {to}", report.events)?;
+    let width = report
+        .kinds
+        .keys()
+        .map(String::len)
+        .max()
+        .unwrap_or(0)
+        .max(4);
+    writeln!(out, "{:width$}  PROCESSING   PROCESSED      FAILED", "KIND")?;
+    for (kind, counts) in &report.kinds {
+        let StateCounts {
+            processing,
+            processed,
+            failed,
+        } = counts;
+        writeln!(
+            out,
+            "{kind:width$}  {processing:>10}  {processed:>10}  {failed:>10}"
+        )?;
+    }
+    for kind in &report.paused_kinds {
+        writeln!(out, "paused: {kind}")?;
+    }
+    writeln!(out, "digest before: {}", report.from_digest)?;
+    writeln!(out, "digest after:  {}", report.to_digest)
+}
