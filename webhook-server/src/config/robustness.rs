@@ -4,11 +4,11 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::env_file::{self, Strictness};
-use super::{pem, text};
+use super::{DatabaseUrl, pem, text};
 use webhook_core::with_causes;
 
 /// The pieces of the inputs. `hunter2` stands for a secret.
-const PIECES: [&str; 30] = [
+const PIECES: [&str; 35] = [
     "hunter2",
     "DATABASE_URL",
     "OTHER",
@@ -39,6 +39,11 @@ const PIECES: [&str; 30] = [
     "-----",
     "-----END ",
     "CERTIFICATE",
+    "sqlite:",
+    "//",
+    "memory:",
+    "%",
+    "?",
 ];
 
 #[test]
@@ -59,6 +64,8 @@ fn no_input_makes_a_reader_panic_or_quote_it() {
                     Err(error) => errors.push(with_causes(&error)),
                 }
             }
+            let url = DatabaseUrl::from(text.to_owned());
+            errors.extend(url.backend().err().map(|it| it.to_string()));
             errors.extend(pem::private_key(text).err().map(|it| it.to_string()));
             errors.extend(pem::certificates(text).err().map(|it| it.to_string()));
             let _ = (text::value(text), text::has_lone_quote(text));
