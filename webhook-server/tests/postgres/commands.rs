@@ -20,7 +20,7 @@ use crate::node::server_on;
 use crate::support::client::Client;
 use crate::support::files::Files;
 use crate::support::node::{shown, until_processed};
-use crate::support::process::Starter;
+use crate::support::process::{OPERATOR_COMMANDS, Starter};
 use crate::support::{transaction, until, with_amount};
 
 /// Makes tests of functions that take an [`Inbox`]: one for each function and backend.
@@ -581,16 +581,7 @@ async fn redelivery_requeues_a_failed_transaction_if_configured(inbox: Inbox) {
 #[tokio::test]
 async fn commands_need_a_database_with_the_schema() {
     let database = TestDatabase::create().await;
-    for command in [
-        &["status"][..],
-        &["list"],
-        &["show", "a"],
-        &["requeue", "a"],
-        &["make-due", "a"],
-        &["pause", "--kind=a"],
-        &["resume", "--kind=a"],
-        &["prune", "--older-than=1d"],
-    ] {
+    for command in OPERATOR_COMMANDS {
         let (code, out, log) = server_on(database.url(), command).output().await;
         assert_eq!((code, out.as_str()), (1, ""), "{log}");
         assert!(log.contains("database is not ready"), "{log}");

@@ -28,20 +28,9 @@ async fn unusual_bodies_are_rows_of_the_view() {
         .collect();
     assert_eq!(found, expected);
     for row in rows {
-        let texts = [
-            "source_account",
-            "destination_account",
-            "currency",
-            "status",
-        ];
-        let texts = texts.map(|name| row.get::<Option<String>, _>(name));
-        let right = [
-            "DE89370400440532013000",
-            "GB29NWBK60161331926819",
-            "EUR",
-            "PROCESSING",
-        ];
-        assert_eq!(texts.each_ref().map(Option::as_deref), right.map(Some));
+        for (column, value) in unusual::SHOWN {
+            assert_eq!(row.get::<Option<&str>, _>(column), Some(value), "{column}");
+        }
     }
     database.drop_database().await;
 }

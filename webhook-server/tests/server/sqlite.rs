@@ -21,7 +21,7 @@ use webhook_sqlite::sqlx::{self, ConnectOptions as _, Connection as _, Executor 
 use crate::support::client::Client;
 use crate::support::files::Files;
 use crate::support::node::{Node, shown, until_processed};
-use crate::support::process::{Process, webhook_server};
+use crate::support::process::{OPERATOR_COMMANDS, Process, webhook_server};
 use crate::support::sender::{deliver, id};
 use crate::support::{suite, transaction, until, unusual, with_amount};
 
@@ -172,16 +172,7 @@ async fn roles_need_postgres() {
 async fn commands_do_not_create_the_file() {
     let files = Files::new();
     let file = files.path("webhook.db");
-    for command in [
-        &["status"][..],
-        &["list"],
-        &["show", "a"],
-        &["requeue", "a"],
-        &["make-due", "a"],
-        &["pause", "--kind=a"],
-        &["resume", "--kind=a"],
-        &["prune", "--older-than=1d"],
-    ] {
+    for command in OPERATOR_COMMANDS {
         let (code, out, log) = webhook_server(command).on_file(&file).output().await;
         assert_eq!((code, out.as_str()), (1, ""), "{log}");
         assert!(
@@ -324,20 +315,9 @@ async fn unusual_bodies_are_rows_of_the_sqlite_view() {
         .collect();
     assert_eq!(found, expected);
     for row in &rows {
-        let names = [
-            "source_account",
-            "destination_account",
-            "currency",
-            "status",
-        ];
-        let texts = names.map(|name| row.get::<Option<String>, _>(name));
-        let right = [
-            "DE89370400440532013000",
-            "GB29NWBK60161331926819",
-            "EUR",
-            "PROCESSING",
-        ];
-        assert_eq!(texts.each_ref().map(Option::as_deref), right.map(Some));
+        for (column, value) in unusual::SHOWN {
+            assert_eq!(row.get::<Option<&str>, _>(column), Some(value), "{column}");
+        }
         let id: &str = row.get("transaction_id");
         let conflicts = i64::from(id == "marked");
         assert_eq!(row.get::<i64, _>("duplicate_conflict_count"), conflicts);

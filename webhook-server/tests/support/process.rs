@@ -16,6 +16,18 @@ use tokio::process::Command;
 
 use super::{PATIENCE, in_time, secrets};
 
+/// Each command for operators, with the arguments that it needs.
+pub(crate) const OPERATOR_COMMANDS: [&[&str]; 8] = [
+    &["status"],
+    &["list"],
+    &["show", "a"],
+    &["requeue", "a"],
+    &["make-due", "a"],
+    &["pause", "--kind=a"],
+    &["resume", "--kind=a"],
+    &["prune", "--older-than=1d"],
+];
+
 /// A running `webhook-server`, killed on drop.
 pub(crate) struct Process {
     process: testkit::process::Process,

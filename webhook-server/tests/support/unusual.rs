@@ -34,6 +34,14 @@ const AMOUNTS: [(&str, &str); 9] = [
     ("0.1", "0.1"),
 ];
 
+/// What a view shows of each: columns, and their values.
+pub(crate) const SHOWN: [(&str, &str); 4] = [
+    ("source_account", "DE89370400440532013000"),
+    ("destination_account", "GB29NWBK60161331926819"),
+    ("currency", "EUR"),
+    ("status", "PROCESSING"),
+];
+
 /// The id, the body and the amount of each.
 pub(crate) fn transactions() -> Vec<(String, String, String)> {
     let mut all = Vec::new();
