@@ -1,8 +1,8 @@
-//! The criterion benches: what each step costs, on both backends.
+//! The criterion benches: what each step costs, on each backend.
 //!
 //! ```text
-//! scripts/with-postgres cargo bench -p benches               # all of them: three minutes
-//! cargo bench -p benches --bench inbox -- 'payload|signature|memory'   # those that need no database
+//! scripts/with-postgres cargo bench -p benches               # all of them: four minutes
+//! cargo bench -p benches --bench inbox -- 'payload|signature|memory|sqlite'   # those that need no server
 //! ```
 //!
 //! Names are operation/backend/…; figures are times per batch or round, and elements (events) per

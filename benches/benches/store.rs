@@ -60,7 +60,7 @@ fn measure(criterion: &mut Criterion, operation: Operation) {
             .warm_up_time(Duration::from_millis(300))
             .measurement_time(match backend {
                 Backend::Memory => Duration::from_secs(1),
-                Backend::Postgres => Duration::from_millis(1500),
+                Backend::Sqlite | Backend::Postgres => Duration::from_millis(1500),
             });
         let mut subjects = Subjects::of(backend);
         for (callers, batch) in LOADS {

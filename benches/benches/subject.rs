@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use testkit::folder::Folder;
 use webhook_core::{Claim, ClaimedEvent, Scheduler, Store, payload};
 use webhook_memory::{MemoryOptions, MemoryStore};
 use webhook_postgres::PgStore;
 use webhook_postgres::testing::TestDatabase;
 use webhook_server::transaction::Transaction;
+use webhook_sqlite::SqliteStore;
 
 /// How many events are accepted in one call while a measurement is prepared.
 const SET_UP_BATCH: usize = 1024;
@@ -18,17 +21,19 @@ const SET_UP_BATCH: usize = 1024;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Backend {
     Memory,
+    Sqlite,
     Postgres,
 }
 
 impl Backend {
-    pub(crate) const ALL: [Self; 2] = [Self::Memory, Self::Postgres];
+    pub(crate) const ALL: [Self; 3] = [Self::Memory, Self::Sqlite, Self::Postgres];
 }
 
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Memory => "memory",
+            Self::Sqlite => "sqlite",
             Self::Postgres => "postgres",
         })
     }
@@ -84,23 +89,35 @@ impl Subjects {
 pub(crate) struct Subject {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) scheduler: Arc<dyn Scheduler>,
-    database: Option<Arc<(PgStore, TestDatabase)>>,
+    opened: Arc<Opened>,
+}
+
+/// What to close and remove in the end.
+enum Opened {
+    Memory,
+    Sqlite(SqliteStore, Folder),
+    Postgres(PgStore, Box<TestDatabase>),
 }
 
 impl Subject {
     async fn set_up(backend: Backend) -> Self {
         match backend {
-            Backend::Memory => {
-                let store = Arc::new(MemoryStore::new(
+            Backend::Memory => Self::of(
+                MemoryStore::new(
                     MemoryOptions::default()
                         .with_capacity(usize::MAX)
                         .with_max_bytes(usize::MAX),
-                ));
-                Self {
-                    store: store.clone(),
-                    scheduler: store,
-                    database: None,
-                }
+                ),
+                Opened::Memory,
+            ),
+            Backend::Sqlite => {
+                // Beside the build, which is on a disk. The system's folder for temporary files may
+                // be in memory, where a commit costs nothing.
+                let parent = Path::new(env!("CARGO_TARGET_TMPDIR"));
+                let folder = Folder::create(parent, "bench", None).expect("make a folder");
+                let store = SqliteStore::open(folder.path().join("webhook.db"));
+                let store = store.await.expect("open");
+                Self::of(store.clone(), Opened::Sqlite(store, folder))
             }
             Backend::Postgres => {
                 assert!(
@@ -110,13 +127,17 @@ impl Subject {
                 let database = TestDatabase::create().await;
                 let store = PgStore::connect(database.url()).await.expect("connect");
                 store.migrate().await.expect("migrate");
-                let shared = Arc::new(store.clone());
-                Self {
-                    store: shared.clone(),
-                    scheduler: shared,
-                    database: Some(Arc::new((store, database))),
-                }
+                Self::of(store.clone(), Opened::Postgres(store, Box::new(database)))
             }
+        }
+    }
+
+    fn of(store: impl Store + Scheduler + 'static, opened: Opened) -> Self {
+        let store = Arc::new(store);
+        Self {
+            store: store.clone(),
+            scheduler: store,
+            opened: Arc::new(opened),
         }
     }
 
@@ -124,12 +145,19 @@ impl Subject {
         let Self {
             store,
             scheduler,
-            database,
+            opened,
         } = self;
         drop((store, scheduler));
-        if let Some((store, database)) = database.and_then(Arc::into_inner) {
-            store.close().await;
-            database.drop_database().await;
+        match Arc::into_inner(opened) {
+            Some(Opened::Sqlite(store, folder)) => {
+                store.close().await;
+                drop(folder);
+            }
+            Some(Opened::Postgres(store, database)) => {
+                store.close().await;
+                database.drop_database().await;
+            }
+            Some(Opened::Memory) | None => {}
         }
     }
 
