@@ -289,6 +289,7 @@ impl Bench {
         events: u64,
     ) -> anyhow::Result<()> {
         bed.database
+            .tables
             .preload(&self.progress, preload, events)
             .await?;
         bed.preloaded = i64::try_from(events)?;
@@ -300,7 +301,7 @@ impl Bench {
 
     /// Waits until every event that falls due soon is processed. A worker must be running.
     pub(crate) async fn await_processed(&self, bed: &Bed) -> anyhow::Result<()> {
-        let due = bed.database.queued().await? - bed.waiting;
+        let due = bed.database.tables.queued().await? - bed.waiting;
         self.await_settled(bed, due).await
     }
 
@@ -309,6 +310,7 @@ impl Bench {
         let seconds = u64::try_from(due).unwrap_or(0) / SLOWEST_PER_SECOND;
         let patience = Duration::from_mins(1) + Duration::from_secs(seconds);
         bed.database
+            .tables
             .await_processed(&self.progress, due, bed.waiting, patience)
             .await
     }
@@ -327,7 +329,7 @@ impl Bench {
                 bed.keys.issued()
             )
         });
-        let counts = bed.database.counts().await?;
+        let counts = bed.database.tables.counts().await?;
         section.check(counts.events == expected, || {
             format!(
                 "{} events are in the database instead of {expected}",
@@ -338,12 +340,12 @@ impl Bench {
         let worker = self.serve(&bed, "worker", Duration::ZERO).await?;
         self.await_processed(&bed).await?;
         worker.stop().await?;
-        let counts = bed.database.counts().await?;
+        let counts = bed.database.tables.counts().await?;
         section.check(
             counts.failed == 0 && counts.processed == expected - bed.waiting,
             || format!("not everything was processed in the end: {counts:?}"),
         );
-        self.cluster.remove(bed.database).await
+        bed.database.tables.remove().await
     }
 }
 

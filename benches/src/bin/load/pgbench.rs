@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use sqlx::{Connection as _, PgConnection};
 use testkit::tools::find_or_install;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
@@ -49,7 +50,9 @@ struct Inserted {
 
 /// Creates the table that [`insert`] writes to.
 pub(crate) async fn prepare(database: &Database) -> anyhow::Result<()> {
-    database.execute(TABLE).await
+    let mut connection = PgConnection::connect(&database.url).await?;
+    sqlx::raw_sql(TABLE).execute(&mut connection).await?;
+    Ok(())
 }
 
 /// Inserts single rows over `clients` connections.

@@ -40,7 +40,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
         bench.say_runs(section, 4);
         for (name, bed) in &beds {
             in_and_out(bench, section, name, bed).await?;
-            for table in bed.database.table_sizes().await? {
+            for table in bed.database.tables.table_sizes().await? {
                 section.figure(
                     format!("{name}: {} and its indexes", table.name),
                     float(table.table_bytes + table.index_bytes) / 1e6,
@@ -87,7 +87,7 @@ async fn in_and_out(
     let servers = [&server];
     let load = bench.open(&servers, steady);
     let warmed_up = bench.scale.warm_up + delay;
-    let since = bed.database.now_micros().await? + i64::try_from(warmed_up.as_micros())?;
+    let since = bed.database.tables.now_micros().await? + i64::try_from(warmed_up.as_micros())?;
     section.add(
         bench
             .measure(bed, format!("in and out, {name}"), &load)
@@ -95,7 +95,7 @@ async fn in_and_out(
     );
     bench.await_processed(bed).await?;
     server.stop().await?;
-    let late = bed.database.lateness(since).await?;
+    let late = bed.database.tables.lateness(since).await?;
     for (percentile, value) in [("p50", late.p50), ("p99", late.p99)] {
         let name = format!("in and out, {name}: late {percentile}");
         section.figure(name, value, "ms past due");

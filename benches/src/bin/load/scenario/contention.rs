@@ -23,10 +23,14 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
             let server = bench.serve(bed, "all", delay).await?;
             let servers = [&server];
             let load = bench.turn(&bench.closed(&servers, 64));
-            let since = bed.database.now_micros().await?;
+            let since = bed.database.tables.now_micros().await?;
             section.add(bench.stretch(bed, name, &load).await?);
             if name == WITH {
-                let meanwhile = bed.database.settled(since, load.seconds / 10).await?;
+                let meanwhile = bed
+                    .database
+                    .tables
+                    .settled(since, load.seconds / 10)
+                    .await?;
                 section.add(Run {
                     points: meanwhile.points,
                     ..Run::counted(
@@ -40,7 +44,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
         }
     }
     bench.say_runs(section, 3);
-    let left = drained_bed.database.due().await?;
+    let left = drained_bed.database.tables.due().await?;
     section.figure("backlog left in the end", float(left), "events");
     bench.close(quiet_bed, section).await?;
     bench.close(drained_bed, section).await

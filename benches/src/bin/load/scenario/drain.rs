@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bench::{Bed, Bench, plural};
-use crate::database::{Preload, float};
+use crate::database::{Preload, float, grown};
 use crate::report::{Run, Section};
 use crate::server::Server;
 
@@ -27,9 +27,9 @@ pub(super) async fn drain(
     workers: usize,
 ) -> anyhow::Result<Run> {
     bench.cluster.checkpoint().await?;
-    let since = bed.database.now_micros().await?;
-    let wal = bed.database.wal_bytes().await?;
-    let due = bed.database.queued().await? - bed.waiting;
+    let since = bed.database.tables.now_micros().await?;
+    let wal = bed.database.tables.wal_bytes().await?;
+    let due = bed.database.tables.queued().await? - bed.waiting;
     let mut servers = Vec::new();
     for _ in 0..workers {
         servers.push(bench.serve(bed, "worker", Duration::ZERO).await?);
@@ -46,17 +46,16 @@ pub(super) async fn drain(
     } else {
         Duration::from_secs(1)
     };
-    let settled = bed.database.settled(since, interval).await?;
-    let wal = bed.database.wal_bytes().await? - wal;
+    let settled = bed.database.tables.settled(since, interval).await?;
+    let wal = grown(wal, bed.database.tables.wal_bytes().await?);
     let run = Run {
         shares,
         points: settled.points,
         ..Run::counted(name, settled.per_second, settled.seconds)
     };
-    bench.progress.say(&format!(
-        "{}; WAL {:.0} B/event",
-        run.line(),
-        float(wal) / float(due.max(1))
-    ));
+    let wal = wal.map_or_else(String::new, |bytes| {
+        format!("; WAL {:.0} B/event", float(bytes) / float(due.max(1)))
+    });
+    bench.progress.say(&format!("{}{wal}", run.line()));
     Ok(run)
 }

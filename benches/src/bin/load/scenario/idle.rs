@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::bench::Bench;
-use crate::database::float;
+use crate::database::{float, grown};
 use crate::report::Section;
 use crate::server::{Settings, Variant};
 
@@ -32,11 +32,11 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
 
         bench.progress.begin(&format!("idle, {mode}"), 1);
         let watched = bench.watched(&[&server]);
-        let transactions = bench.cluster.transactions(&bed.database).await?;
+        let transactions = bed.database.tables.transactions().await?;
         let before = watched.usage();
         tokio::time::sleep(length).await;
         let shares = watched.usage().since(&before);
-        let transactions = bench.cluster.transactions(&bed.database).await? - transactions;
+        let transactions = grown(transactions, bed.database.tables.transactions().await?);
 
         let mut stack = 0.0;
         for share in &shares {
@@ -47,11 +47,13 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
             }
         }
         section.figure(format!("idle, {mode}: processor"), stack, "% of a core");
-        let per_second = float(transactions) / length.as_secs_f64();
-        section.figure(format!("idle, {mode}: queries"), per_second, "/s");
-        bench.progress.say(&format!(
-            "  idle, {mode}: {stack:.2} % of a core, {per_second:.2} queries/s"
-        ));
+        let mut line = format!("  idle, {mode}: {stack:.2} % of a core");
+        if let Some(transactions) = transactions {
+            let per_second = float(transactions) / length.as_secs_f64();
+            section.figure(format!("idle, {mode}: queries"), per_second, "/s");
+            line.push_str(&format!(", {per_second:.2} queries/s"));
+        }
+        bench.progress.say(&line);
         server.stop().await?;
         bench.close(bed, section).await?;
     }

@@ -71,7 +71,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     drop(bare);
     server.stop().await?;
     single.stop().await?;
-    bench.cluster.remove(inserts).await?;
+    inserts.tables.remove().await?;
     bench.close(bed, section).await?;
     bench.close(single_bed, section).await
 }

@@ -10,7 +10,7 @@ use webhook_core::{HandlerError, Kind, RawEvent, Worker, WorkerOptions};
 use webhook_postgres::PgStore;
 
 use crate::bench::{Bench, plural};
-use crate::database::{Preload, float};
+use crate::database::{Preload, float, grown};
 use crate::report::{Run, Section};
 
 /// The number of kinds that is compared with one kind.
@@ -41,7 +41,7 @@ async fn one(bench: &mut Bench, section: &mut Section, kinds: usize) -> anyhow::
     let mut bed = bench.bed("kinds").await?;
     let events = bench.scale.drain_events.min(300_000);
     bench.preload(&mut bed, Preload::Due, events).await?;
-    bed.database.spread_over_kinds(kinds).await?;
+    bed.database.tables.spread_over_kinds(kinds).await?;
     bench.cluster.checkpoint().await?;
 
     let store = PgStore::connect(&bed.database.url).await?;
@@ -87,19 +87,15 @@ async fn one(bench: &mut Bench, section: &mut Section, kinds: usize) -> anyhow::
 
     let length = bench.scale.idle.min(Duration::from_secs(20));
     tokio::time::sleep(length / 6).await;
-    let transactions = bench.cluster.transactions(&bed.database).await?;
+    let transactions = bed.database.tables.transactions().await?;
     tokio::time::sleep(length).await;
-    let transactions = bench.cluster.transactions(&bed.database).await? - transactions;
-    let queries = float(transactions) / length.as_secs_f64();
-    bench.progress.say(&format!(
-        "  idle, {}: {queries:.2} queries/s",
-        plural(kinds, "kind")
-    ));
-    section.figure(
-        format!("idle, {}: queries", plural(kinds, "kind")),
-        queries,
-        "/s",
-    );
+    let transactions = grown(transactions, bed.database.tables.transactions().await?);
+    if let Some(transactions) = transactions {
+        let queries = float(transactions) / length.as_secs_f64();
+        let name = format!("idle, {}: queries", plural(kinds, "kind"));
+        bench.progress.say(&format!("  {name} {queries:.2}/s"));
+        section.figure(name, queries, "/s");
+    }
 
     worker.shutdown(Duration::from_secs(10)).await;
     store.close().await;

@@ -32,18 +32,19 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
                 load.seconds = load.seconds.max(Duration::from_secs_f64(seconds));
             }
             let warmed_up = bench.scale.warm_up + delay;
-            let since = bed.database.now_micros().await? + i64::try_from(warmed_up.as_micros())?;
+            let since =
+                bed.database.tables.now_micros().await? + i64::try_from(warmed_up.as_micros())?;
             section.runs.push(bench.measure(&bed, &name, &load).await?);
             bench.await_processed(&bed).await?;
 
-            let settled = bed.database.lateness(since).await?;
+            let settled = bed.database.tables.lateness(since).await?;
             let (mut keys, mut times) = (Vec::new(), Vec::new());
             for server in &servers {
                 let begun = server.begun()?;
                 keys.extend(begun.0);
                 times.extend(begun.1);
             }
-            let late = bed.database.pick_up(since, &keys, &times).await?;
+            let late = bed.database.tables.pick_up(since, &keys, &times).await?;
             section.check(late.events > 0 && late.events == settled.events, || {
                 format!("{name}: not every event settled was begun: {settled:?}, {late:?}")
             });

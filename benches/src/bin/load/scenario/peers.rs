@@ -121,7 +121,7 @@ async fn measure(bench: &mut Bench, queue: &str, mut command: Command) -> anyhow
         .await
         .with_context(|| format!("not done after {PATIENCE:?}"))?
         .context("failed to start")?;
-    bench.cluster.remove(database).await?;
+    database.tables.remove().await?;
     ensure!(output.status.success(), "ended with {}", output.status);
     let peer: Peer = serde_json::from_slice(&output.stdout).with_context(|| {
         format!(

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::bench::{Bed, Bench, Load};
-use crate::database::{Database, TableSize, float};
+use crate::database::{Database, TableSize, float, grown};
 use crate::process;
 use crate::report::{Run, Section, Series};
 
@@ -30,20 +30,23 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     };
     let sampler = tokio::spawn(sample(bed.database.clone(), server.pid, load.seconds));
     let warm_up = bench.scale.warm_up + delay;
-    let since = bed.database.now_micros().await? + i64::try_from(warm_up.as_micros())?;
-    let wal = bed.database.wal_bytes().await?;
+    let since = bed.database.tables.now_micros().await? + i64::try_from(warm_up.as_micros())?;
+    let wal = bed.database.tables.wal_bytes().await?;
     let run = bench.measure(&bed, "sustained", &load).await?;
     let samples = sampler.await??;
     bench.await_processed(&bed).await?;
-    let wal = bed.database.wal_bytes().await? - wal;
+    let wal = grown(wal, bed.database.tables.wal_bytes().await?);
 
-    let settled = bed.database.settled(since, load.seconds / 40).await?;
-    let events = float(bed.database.counts().await?.events);
-    section.figure(
-        "sustained: WAL of an event, in and out",
-        float(wal) / events,
-        "B",
-    );
+    let settled = bed
+        .database
+        .tables
+        .settled(since, load.seconds / 40)
+        .await?;
+    let events = float(bed.database.tables.counts().await?.events);
+    if let Some(wal) = wal {
+        let name = "sustained: WAL of an event, in and out";
+        section.figure(name, float(wal) / events, "B");
+    }
     report_flatness(section, &run);
     report_samples(section, &samples);
     report_late(section, &bed, since).await?;
@@ -85,7 +88,7 @@ async fn find_maximum(
         };
         let name = format!("probe at {rate:.0}/s");
         let run = bench.measure(&bed, name, &load).await?;
-        let lag = bed.database.lag_seconds().await?;
+        let lag = bed.database.tables.lag_seconds().await?;
         let in_time = run.latency.is_some_and(|latency| latency.p99 < 250.0);
         if in_time && run.per_second > 0.97 * rate && lag < 1.0 {
             low = rate;
@@ -117,12 +120,12 @@ async fn sample(database: Database, server: u32, length: Duration) -> anyhow::Re
     let step = (length / 60).max(Duration::from_millis(100));
     let mut samples = Vec::new();
     while start.elapsed() < length {
-        let tables = database.table_sizes().await?;
+        let tables = database.tables.table_sizes().await?;
         samples.push(Sample {
             at: start.elapsed().as_secs_f64(),
             resident_bytes: process::resident_bytes(server).map_or(0.0, bytes),
             dead_rows: tables.iter().map(|table| float(table.dead_rows)).sum(),
-            lag_seconds: database.lag_seconds().await?,
+            lag_seconds: database.tables.lag_seconds().await?,
             tables,
         });
         tokio::time::sleep(step).await;
@@ -214,7 +217,7 @@ fn report_samples(section: &mut Section, samples: &[Sample]) {
 }
 
 async fn report_late(section: &mut Section, bed: &Bed, since: i64) -> anyhow::Result<()> {
-    let late = bed.database.lateness(since).await?;
+    let late = bed.database.tables.lateness(since).await?;
     section.figure("sustained: late p50", late.p50, "ms past due");
     section.figure("sustained: late p99", late.p99, "ms past due");
     Ok(())
