@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use tokio::task::spawn_blocking;
 
-use crate::database::{Cluster, Database, Preload};
+use crate::backend::Backend;
+use crate::database::{Cluster, Database, Preload, sqlite};
 use crate::generator::{Generator, Pace, Traffic};
 use crate::machine::Machine;
 use crate::options::{Options, Scale};
@@ -18,7 +19,7 @@ use crate::progress::Progress;
 use crate::recording::{Answers, Recording};
 use crate::report::{Report, Run, Section};
 use crate::request::{BODY_BYTES, Choice, Keys};
-use crate::server::{Programs, Server, Settings, Variant};
+use crate::server::{ASIDE, Programs, Server, Settings, Variant};
 
 /// The least number of events that a worker must process in a second.
 const SLOWEST_PER_SECOND: u64 = 500;
@@ -28,7 +29,9 @@ const SLOWEST_PER_SECOND: u64 = 500;
 pub(crate) struct Bench {
     pub(crate) options: Options,
     pub(crate) scale: Scale,
-    pub(crate) cluster: Cluster,
+    /// The backend of the scenario that is running.
+    pub(crate) backend: Backend,
+    cluster: Option<Cluster>,
     pub(crate) programs: Programs,
     pub(crate) progress: Progress,
     pub(crate) report: Report,
@@ -74,17 +77,49 @@ pub(crate) enum Party<'a> {
 
 impl Bench {
     pub(crate) async fn prepare(options: Options) -> anyhow::Result<Self> {
-        let cluster = Cluster::find().await?;
-        let machine = Machine::look_up(&mut cluster.connect().await?).await?;
-        let programs = Programs::new(options.server.as_deref(), options.server_env.clone())?;
+        let backends = options.backends();
+        let cluster = match backends.contains(&Backend::Postgres) {
+            true => Some(Cluster::find().await?),
+            false => None,
+        };
+        let machine = Machine::look_up(cluster.as_ref(), &backends).await?;
+        let programs = Programs::new(
+            options.server.as_deref(),
+            options.server_env.clone(),
+            &backends,
+        )?;
         Ok(Self {
             scale: options.scale(),
-            report: Report::new(machine, options.quick),
+            report: Report::new(machine, options.quick, backends.clone()),
             progress: Progress::new(),
+            backend: backends[0],
             cluster,
             programs,
             options,
         })
+    }
+
+    /// Creates a database without tables.
+    pub(crate) async fn create(&mut self, purpose: &str) -> anyhow::Result<Database> {
+        match self.backend {
+            Backend::Postgres => {
+                let cluster = self.cluster.as_mut();
+                cluster
+                    .context("there is no PostgreSQL")?
+                    .create(purpose)
+                    .await
+            }
+            Backend::Sqlite => sqlite::create(purpose),
+            Backend::Memory => Ok(Database::in_memory()),
+        }
+    }
+
+    /// Writes back what earlier runs have changed in PostgreSQL, so that every run begins alike.
+    pub(crate) async fn checkpoint(&self) -> anyhow::Result<()> {
+        match &self.cluster {
+            Some(cluster) => cluster.checkpoint().await,
+            None => Ok(()),
+        }
     }
 
     /// Creates a database with the schema.
@@ -94,8 +129,10 @@ impl Bench {
 
     /// Creates a database with the schema, for servers other than the usual ones.
     pub(crate) async fn bed_of(&mut self, purpose: &str, variant: Variant) -> anyhow::Result<Bed> {
-        let database = self.cluster.create(purpose).await?;
-        self.programs.migrate(&variant, &database.url).await?;
+        let database = self.create(purpose).await?;
+        if self.backend != Backend::Memory {
+            self.programs.migrate(&variant, &database.url).await?;
+        }
         Ok(Bed {
             database,
             variant,
@@ -116,6 +153,7 @@ impl Bench {
         let settings = Settings {
             role,
             delay,
+            backend: bed.database.backend,
             database_url: &bed.database.url,
             variant: &bed.variant,
         };
@@ -146,8 +184,8 @@ impl Bench {
     pub(crate) fn watched(&self, servers: &[&Server]) -> Watched {
         Watched {
             servers: servers.iter().map(|server| server.pid).collect(),
-            postmaster: self.cluster.postmaster,
-            pooler: self.cluster.pooler,
+            postmaster: self.cluster.as_ref().and_then(|it| it.postmaster),
+            pooler: self.cluster.as_ref().and_then(|it| it.pooler),
         }
     }
 
@@ -158,7 +196,7 @@ impl Bench {
         name: impl Into<String>,
         load: &Load<'_>,
     ) -> anyhow::Result<Run> {
-        self.cluster.checkpoint().await?;
+        self.checkpoint().await?;
         let run = self.stretch(bed, name, load).await?;
         self.progress.say(&run.line());
         Ok(run)
@@ -170,7 +208,7 @@ impl Bench {
         section: &mut Section,
         parties: &[(String, Party<'_>)],
     ) -> anyhow::Result<()> {
-        self.cluster.checkpoint().await?;
+        self.checkpoint().await?;
         for _ in 0..self.scale.turns {
             for (name, party) in parties {
                 let run = match party {
@@ -289,7 +327,7 @@ impl Bench {
         events: u64,
     ) -> anyhow::Result<()> {
         bed.database
-            .tables
+            .tables()?
             .preload(&self.progress, preload, events)
             .await?;
         bed.preloaded = i64::try_from(events)?;
@@ -301,8 +339,17 @@ impl Bench {
 
     /// Waits until every event that falls due soon is processed. A worker must be running.
     pub(crate) async fn await_processed(&self, bed: &Bed) -> anyhow::Result<()> {
-        let due = bed.database.tables.queued().await? - bed.waiting;
+        let due = bed.database.tables()?.queued().await? - bed.waiting;
         self.await_settled(bed, due).await
+    }
+
+    /// Waits until events are due that were accepted for workers to come, with this delay.
+    pub(crate) async fn await_due(&self, bed: &Bed, delay: Duration) -> anyhow::Result<()> {
+        let delay = match bed.database.backend {
+            Backend::Postgres => delay,
+            Backend::Sqlite | Backend::Memory => ASIDE,
+        };
+        bed.database.tables()?.make_due(delay).await
     }
 
     /// Waits until the `due` events that fall due soon are processed.
@@ -310,7 +357,7 @@ impl Bench {
         let seconds = u64::try_from(due).unwrap_or(0) / SLOWEST_PER_SECOND;
         let patience = Duration::from_mins(1) + Duration::from_secs(seconds);
         bed.database
-            .tables
+            .tables()?
             .await_processed(&self.progress, due, bed.waiting, patience)
             .await
     }
@@ -329,7 +376,12 @@ impl Bench {
                 bed.keys.issued()
             )
         });
-        let counts = bed.database.tables.counts().await?;
+        if bed.database.backend == Backend::Memory {
+            // What it held is gone with the server.
+            return Ok(());
+        }
+        let tables = bed.database.tables()?;
+        let counts = tables.counts().await?;
         section.check(counts.events == expected, || {
             format!(
                 "{} events are in the database instead of {expected}",
@@ -337,15 +389,16 @@ impl Bench {
             )
         });
 
+        self.await_due(&bed, Duration::ZERO).await?;
         let worker = self.serve(&bed, "worker", Duration::ZERO).await?;
         self.await_processed(&bed).await?;
         worker.stop().await?;
-        let counts = bed.database.tables.counts().await?;
+        let counts = tables.counts().await?;
         section.check(
             counts.failed == 0 && counts.processed == expected - bed.waiting,
             || format!("not everything was processed in the end: {counts:?}"),
         );
-        bed.database.tables.remove().await
+        tables.remove().await
     }
 }
 

@@ -1,6 +1,7 @@
 //! The databases of the measurements, one per setting, and what is asked of them.
 
 mod postgres;
+pub(crate) mod sqlite;
 
 pub(crate) use postgres::Cluster;
 
@@ -8,19 +9,41 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use serde::Serialize;
 
+use crate::backend::Backend;
 use crate::progress::Progress;
 use crate::recording::Point;
 
 /// One database. Clones share its connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
+    pub(crate) backend: Backend,
     pub(crate) url: String,
     /// Its URL through a pooler, if there is one.
     pub(crate) pooler_url: Option<String>,
-    pub(crate) tables: Arc<dyn Tables>,
+    /// `None` in memory.
+    tables: Option<Arc<dyn Tables>>,
+}
+
+impl Database {
+    /// The memory of the server that gets this URL, which nobody else can look into.
+    pub(crate) fn in_memory() -> Self {
+        Self {
+            backend: Backend::Memory,
+            url: "memory:".to_owned(),
+            pooler_url: None,
+            tables: None,
+        }
+    }
+
+    /// Returns the tables, for scenarios that are not run in memory.
+    pub(crate) fn tables(&self) -> anyhow::Result<&dyn Tables> {
+        let tables = self.tables.as_deref();
+        tables.context("the memory of a server has no tables to look into")
+    }
 }
 
 /// The tables of the inbox in one database, read beside the servers that use it.
@@ -49,14 +72,15 @@ pub(crate) trait Tables: fmt::Debug + Send + Sync {
     async fn now_micros(&self) -> anyhow::Result<i64>;
 
     /// Returns how long past their due time events were settled, for those that fell due from
-    /// `since_micros` on.
-    async fn lateness(&self, since_micros: i64) -> anyhow::Result<Lateness>;
+    /// `since_micros` on, `delay` after they were accepted.
+    async fn lateness(&self, since_micros: i64, delay: Duration) -> anyhow::Result<Lateness>;
 
     /// Returns how long past their due time the handlers of those events began, from the keys and
     /// times in the log.
     async fn pick_up(
         &self,
         since_micros: i64,
+        delay: Duration,
         keys: &[String],
         times: &[String],
     ) -> anyhow::Result<Lateness>;
@@ -75,6 +99,9 @@ pub(crate) trait Tables: fmt::Debug + Send + Sync {
 
     /// Spreads all events, which must be in the queue, over `kinds` kinds: `kind-0` and so on.
     async fn spread_over_kinds(&self, kinds: usize) -> anyhow::Result<()>;
+
+    /// Makes events due that are due within `delay`, while no server is running.
+    async fn make_due(&self, delay: Duration) -> anyhow::Result<()>;
 
     /// Waits until no more than `waiting` events are queued, which should be when `due` more have
     /// ended.
@@ -99,7 +126,7 @@ pub(crate) struct Counts {
     pub(crate) failed: i64,
 }
 
-/// A table with its indexes.
+/// A table with its indexes, or a file.
 #[derive(Clone, Debug, Serialize, sqlx::FromRow)]
 pub(crate) struct TableSize {
     pub(crate) name: String,
@@ -107,6 +134,15 @@ pub(crate) struct TableSize {
     pub(crate) index_bytes: i64,
     pub(crate) live_rows: i64,
     pub(crate) dead_rows: i64,
+}
+
+impl TableSize {
+    pub(crate) fn title(&self) -> String {
+        match self.index_bytes {
+            0 => self.name.clone(),
+            _ => format!("{} and its indexes", self.name),
+        }
+    }
 }
 
 /// How long past their due time events reached some point, in milliseconds.
@@ -120,6 +156,27 @@ pub(crate) struct Lateness {
     pub(crate) max: f64,
     /// Negative if an event reached it before it was due.
     pub(crate) min: f64,
+}
+
+impl Lateness {
+    /// Summarises times in microseconds.
+    fn of(mut late: Vec<i64>) -> Self {
+        late.sort_unstable();
+        let millis = |micros: Option<&i64>| micros.map_or(0.0, |micros| float(*micros) / 1000.0);
+        let at = |thousandths: usize| {
+            let last = late.len().saturating_sub(1);
+            millis(late.get(last * thousandths / 1000))
+        };
+        Self {
+            events: i64::try_from(late.len()).unwrap_or(i64::MAX),
+            p50: at(500),
+            p90: at(900),
+            p99: at(990),
+            p999: at(999),
+            max: millis(late.last()),
+            min: millis(late.first()),
+        }
+    }
 }
 
 /// The state of preloaded events.

@@ -1,10 +1,15 @@
 //! The machine and the settings that the figures belong to.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use serde::Serialize;
 use sqlx::{PgConnection, query_scalar};
+
+use crate::backend::Backend;
+use crate::database::{Cluster, sqlite};
+use crate::process::build_folder;
 
 /// The machine, the database and the build that were measured.
 #[derive(Clone, Debug, Serialize)]
@@ -13,18 +18,32 @@ pub(crate) struct Machine {
     pub(crate) processor: String,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) system: String,
-    pub(crate) postgres: String,
-    /// Settings that differ from the defaults or that durability depends on.
-    pub(crate) settings: Vec<(String, String)>,
-    /// The type of the file system that the database is on.
-    pub(crate) file_system: Option<String>,
+    pub(crate) postgres: Option<Postgres>,
+    pub(crate) sqlite: Option<Sqlite>,
     pub(crate) commit: String,
     pub(crate) command: String,
     pub(crate) build: &'static str,
 }
 
-impl Machine {
-    pub(crate) async fn look_up(database: &mut PgConnection) -> sqlx::Result<Self> {
+/// The PostgreSQL server.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Postgres {
+    version: String,
+    /// Settings that differ from the defaults or that durability depends on.
+    settings: Vec<(String, String)>,
+    /// The type of the file system that its files are on.
+    file_system: Option<String>,
+}
+
+/// The library, and where its files are.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Sqlite {
+    version: String,
+    file_system: Option<String>,
+}
+
+impl Postgres {
+    async fn look_up(database: &mut PgConnection) -> sqlx::Result<Self> {
         let settings: Vec<(String, String)> = sqlx::query_as(
             "SELECT name, current_setting(name) FROM pg_settings
              WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes', 'wal_sync_method',
@@ -39,15 +58,52 @@ impl Machine {
             .fetch_one(&mut *database)
             .await?;
         Ok(Self {
+            version: query_scalar("SHOW server_version")
+                .fetch_one(database)
+                .await?,
+            settings,
+            file_system: file_system(Path::new(&directory)),
+        })
+    }
+
+    fn line(&self) -> String {
+        let settings: Vec<String> = self
+            .settings
+            .iter()
+            .map(|(name, value)| format!("{name} = {value}"))
+            .collect();
+        format!(
+            "{} on {}; {}",
+            self.version,
+            self.file_system.as_deref().unwrap_or(UNKNOWN_DISK),
+            settings.join(", ")
+        )
+    }
+}
+
+impl Machine {
+    pub(crate) async fn look_up(
+        cluster: Option<&Cluster>,
+        backends: &[Backend],
+    ) -> anyhow::Result<Self> {
+        let postgres = match cluster {
+            Some(cluster) => Some(Postgres::look_up(&mut cluster.connect().await?).await?),
+            None => None,
+        };
+        let sqlite = match backends.contains(&Backend::Sqlite) {
+            true => Some(Sqlite {
+                version: sqlite::version().await?,
+                file_system: file_system(&build_folder()?),
+            }),
+            false => None,
+        };
+        Ok(Self {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             processor: processor(),
             memory_bytes: memory_bytes(),
             system: output("uname", &["-srm"]),
-            postgres: query_scalar("SHOW server_version")
-                .fetch_one(database)
-                .await?,
-            settings,
-            file_system: file_system(&directory),
+            postgres,
+            sqlite,
             commit: commit(),
             command: std::env::args().skip(1).collect::<Vec<_>>().join(" "),
             build: BUILD,
@@ -59,31 +115,25 @@ impl Machine {
         let memory = self
             .memory_bytes
             .map_or_else(String::new, |bytes| format!(", {} GiB", bytes >> 30));
-        let settings: Vec<String> = self
-            .settings
-            .iter()
-            .map(|(name, value)| format!("{name} = {value}"))
-            .collect();
-        vec![
+        let mut lines = vec![
             (
                 "machine",
                 format!("{} cores of {}{memory}", self.cores, self.processor),
             ),
             ("system", self.system.clone()),
-            (
-                "PostgreSQL",
-                format!(
-                    "{} on {}; {}",
-                    self.postgres,
-                    self.file_system
-                        .as_deref()
-                        .unwrap_or("an unknown file system"),
-                    settings.join(", ")
-                ),
-            ),
+        ];
+        if let Some(postgres) = &self.postgres {
+            lines.push(("PostgreSQL", postgres.line()));
+        }
+        if let Some(sqlite) = &self.sqlite {
+            let file_system = sqlite.file_system.as_deref().unwrap_or(UNKNOWN_DISK);
+            lines.push(("SQLite", format!("{} on {file_system}", sqlite.version)));
+        }
+        lines.extend([
             ("commit", format!("{}, {} build", self.commit, self.build)),
             ("command", format!("load {}", self.command)),
-        ]
+        ]);
+        lines
     }
 }
 
@@ -109,7 +159,7 @@ fn memory_bytes() -> Option<u64> {
 }
 
 /// A database in memory would make durable commits look free.
-fn file_system(directory: &str) -> Option<String> {
+fn file_system(directory: &Path) -> Option<String> {
     let mounts = fs::read_to_string("/proc/mounts").ok()?;
     mounts
         .lines()
@@ -117,7 +167,7 @@ fn file_system(directory: &str) -> Option<String> {
             let mut fields = line.split(' ').skip(1);
             Some((fields.next()?, fields.next()?))
         })
-        .filter(|(point, _)| std::path::Path::new(directory).starts_with(point))
+        .filter(|(point, _)| directory.starts_with(point))
         .max_by_key(|(point, _)| point.len())
         .map(|(_, kind)| kind.to_owned())
 }
@@ -137,6 +187,8 @@ fn commit() -> String {
 }
 
 const UNKNOWN: &str = "unknown";
+
+const UNKNOWN_DISK: &str = "an unknown file system";
 
 fn output(program: &str, arguments: &[&str]) -> String {
     Command::new(program)

@@ -2,12 +2,14 @@
 //!
 //! `cargo run --release -p benches --bin load -- --help`
 
+mod backend;
 mod bare;
 mod bench;
 mod client;
 mod database;
 mod generator;
 mod machine;
+mod opened;
 mod options;
 mod pgbench;
 mod process;
@@ -25,6 +27,7 @@ use std::process::{Command as Process, ExitCode};
 use anyhow::Context as _;
 use clap::Parser as _;
 
+use crate::backend::Backend;
 use crate::bench::Bench;
 use crate::options::{Command, Options, Role};
 
@@ -37,7 +40,8 @@ fn main() -> anyhow::Result<ExitCode> {
         bare::serve(listen)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if std::env::var_os(INSIDE).is_none() {
+    let needs_postgres = command.options.backends().contains(&Backend::Postgres);
+    if needs_postgres && std::env::var_os(INSIDE).is_none() {
         return run_with_postgres(&command.options);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::backend::Backend;
 use crate::server::Variant;
 
 /// Shows how fast the inbox is on this machine, next to the limits of the machine, in one run.
 ///
 /// Starts a throw-away PostgreSQL (default durability: fsync and synchronous_commit on; with
-/// 1 GB of shared buffers), builds and starts webhook-server as a process of its own, and sends it
-/// HTTP requests. Checks that every answer was 202, that every accepted event is in the database,
+/// 1 GB of shared buffers) or makes an SQLite file, builds and starts webhook-server as a process of
+/// its own, and sends it HTTP requests. Checks that every answer was 202, that every accepted event is in the database,
 /// and that all of them are processed in the end; fails where one is not. Prints tables, the
 /// targets met and missed, and writes a report with latency and throughput over time.
 ///
@@ -32,6 +33,11 @@ pub(crate) struct Options {
     /// The scenarios to run [default: all of them]
     #[arg(value_enum)]
     pub(crate) scenarios: Vec<Scenario>,
+
+    /// What the servers keep their events in; several are measured one after the other, or in turns
+    /// where a scenario compares them
+    #[arg(long = "backend", value_enum, value_delimiter = ',', default_values_t = [Backend::Postgres])]
+    backends: Vec<Backend>,
 
     /// Run everything at a small size, in well under a minute. This shows that everything works and
     /// says nothing about speed
@@ -127,7 +133,7 @@ pub(crate) enum Scenario {
     Ingest,
     /// 10, 50 and 99 % repeats, and one hot key
     Duplicates,
-    /// A million due events through one and two worker processes
+    /// A million due events through one worker process and through two
     Drain,
     /// Ingest and processing together at 80 % of the maximum: whether latency stays flat, and what
     /// grows
@@ -150,6 +156,10 @@ pub(crate) enum Scenario {
     Scale,
     /// The whole pipeline in this process, on the backend in memory
     Memory,
+    /// Accept with 1, 64 and 256 callers, and drain, without HTTP, on each backend in turns
+    InProcess,
+    /// Ingest, drain, and both together through a server on each backend, in turns; needs two backends
+    Backends,
 }
 
 /// The sizes of the scenarios.
@@ -236,6 +246,20 @@ impl Options {
             peer_jobs: self.peer_jobs.unwrap_or(base.peer_jobs),
             ..base
         }
+    }
+
+    /// Returns the chosen backends, each once. The other queues use PostgreSQL.
+    pub(crate) fn backends(&self) -> Vec<Backend> {
+        if self.peers {
+            return vec![Backend::Postgres];
+        }
+        let mut backends = Vec::new();
+        for backend in &self.backends {
+            if !backends.contains(backend) {
+                backends.push(*backend);
+            }
+        }
+        backends
     }
 
     /// Returns whether a scenario was chosen.

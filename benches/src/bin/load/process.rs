@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use serde::Serialize;
 
 /// How many cores a group of processes kept busy on average.
@@ -78,6 +80,22 @@ pub(crate) fn resident_bytes(pid: u32) -> Option<u64> {
         .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = line.split_whitespace().next()?.parse().ok()?;
     Some(kilobytes * 1024)
+}
+
+/// The folder of this program, which the server is built into, too.
+pub(crate) fn build_folder() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    let folder = program.parent().context("a program is in a folder")?;
+    Ok(folder.to_owned())
+}
+
+/// Returns how many bytes a process has had written to disks.
+pub(crate) fn written_bytes(pid: u32) -> Option<i64> {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    let line = io
+        .lines()
+        .find_map(|line| line.strip_prefix("write_bytes:"))?;
+    line.trim().parse().ok()
 }
 
 /// Returns the parent of a process.

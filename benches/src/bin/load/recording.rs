@@ -135,13 +135,18 @@ impl Recording {
             interval,
             state: Mutex::new(State {
                 answers: Answers::default(),
-                latency: Histogram::new_with_bounds(1, MAX_MICROS, 3).expect("bounds are valid"),
+                latency: Self::histogram(),
                 in_time: 0,
                 stretch: Histogram::new_with_bounds(1, MAX_MICROS, 2).expect("bounds are valid"),
                 stretch_index: 0,
                 points: Vec::new(),
             }),
         }
+    }
+
+    /// An empty histogram of latencies in microseconds, as precise as that of a recording.
+    pub(crate) fn histogram() -> Histogram<u64> {
+        Histogram::new_with_bounds(1, MAX_MICROS, 3).expect("bounds are valid")
     }
 
     /// Records an answer that came `now`, to a request that was due to be sent at `intended`.

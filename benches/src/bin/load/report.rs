@@ -10,6 +10,7 @@ use std::path::Path;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Backend;
 use crate::machine::Machine;
 use crate::process::Share;
 use crate::recording::{Answers, Latency, Point, Recorded};
@@ -22,6 +23,8 @@ pub(crate) struct Report {
     pub(crate) machine: Machine,
     /// Whether sizes were too small for the figures to mean anything.
     pub(crate) quick: bool,
+    /// The backends that were chosen.
+    pub(crate) backends: Vec<Backend>,
     pub(crate) sections: Vec<Section>,
     pub(crate) verdicts: Vec<Verdict>,
 }
@@ -31,10 +34,14 @@ pub(crate) struct Report {
 pub(crate) struct Section {
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
+    /// `None` if the scenario has no backend, or several.
+    pub(crate) backend: Option<Backend>,
     pub(crate) runs: Vec<Run>,
     pub(crate) figures: Vec<Figure>,
     pub(crate) series: Vec<Series>,
     pub(crate) peers: Vec<Peer>,
+    /// What was not measured, and why.
+    pub(crate) notes: Vec<&'static str>,
     /// Failures, such as an answer that was not 202, or a missing event.
     pub(crate) failures: Vec<String>,
 }
@@ -42,7 +49,7 @@ pub(crate) struct Section {
 /// One measurement with a rate.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Run {
-    /// Unique within the report; targets name it.
+    /// Unique within the sections of its backend; targets name it.
     pub(crate) name: String,
     /// How long the run took.
     pub(crate) seconds: f64,
@@ -60,7 +67,7 @@ pub(crate) struct Run {
 /// A number other than a rate.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figure {
-    /// Unique within the report; targets name it.
+    /// Unique within the sections of its backend; targets name it.
     pub(crate) name: String,
     pub(crate) value: f64,
     pub(crate) unit: &'static str,
@@ -170,11 +177,29 @@ impl Section {
         Self {
             name,
             title,
+            backend: None,
             runs: Vec::new(),
             figures: Vec::new(),
             series: Vec::new(),
             peers: Vec::new(),
+            notes: Vec::new(),
             failures: Vec::new(),
+        }
+    }
+
+    /// The same on this backend.
+    pub(crate) fn on(self, backend: Backend) -> Self {
+        Self {
+            backend: Some(backend),
+            ..self
+        }
+    }
+
+    /// Its name, its backend and its title.
+    pub(crate) fn headline(&self) -> String {
+        match self.backend {
+            Some(backend) => format!("{} on {backend}: {}", self.name, self.title),
+            None => format!("{}: {}", self.name, self.title),
         }
     }
 
@@ -203,23 +228,33 @@ impl Section {
 }
 
 impl Report {
-    pub(crate) fn new(machine: Machine, quick: bool) -> Self {
+    pub(crate) fn new(machine: Machine, quick: bool, backends: Vec<Backend>) -> Self {
         Self {
             machine,
             quick,
+            backends,
             sections: Vec::new(),
             verdicts: Vec::new(),
         }
     }
 
-    pub(crate) fn run(&self, name: &str) -> Option<&Run> {
-        let mut runs = self.sections.iter().flat_map(|section| &section.runs);
+    /// Returns a run on this backend, or on none or several.
+    pub(crate) fn run(&self, backend: Backend, name: &str) -> Option<&Run> {
+        let mut runs = self.sections_of(backend).flat_map(|section| &section.runs);
         runs.find(|run| run.name == name)
     }
 
-    pub(crate) fn value(&self, name: &str) -> Option<f64> {
-        let mut figures = self.sections.iter().flat_map(|section| &section.figures);
+    pub(crate) fn value(&self, backend: Backend, name: &str) -> Option<f64> {
+        let mut figures = self
+            .sections_of(backend)
+            .flat_map(|section| &section.figures);
         Some(figures.find(|figure| figure.name == name)?.value)
+    }
+
+    fn sections_of(&self, backend: Backend) -> impl Iterator<Item = &Section> {
+        self.sections
+            .iter()
+            .filter(move |section| section.backend.is_none_or(|it| it == backend))
     }
 
     /// Returns this inbox, and the queues that it is compared with.

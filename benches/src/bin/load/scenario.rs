@@ -1,10 +1,12 @@
 //! Runs the scenarios in order.
 
+mod backends;
 mod backlog;
 mod contention;
 mod drain;
 mod duplicates;
 mod idle;
+mod in_process;
 mod ingest;
 mod kinds;
 mod lateness;
@@ -15,11 +17,16 @@ mod scale;
 mod sustained;
 mod variants;
 
+use crate::backend::Backend;
 use crate::bench::Bench;
 use crate::options::Scenario;
 use crate::report::Section;
 
-/// Runs the chosen scenarios. The failure of one does not stop the others.
+/// Why several processes are not measured.
+const ONE_SERVER: &str =
+    "several processes are measured on PostgreSQL only; the others have one server";
+
+/// Runs the chosen scenarios on the chosen backends. The failure of one does not stop the others.
 pub(crate) async fn run_all(bench: &mut Bench) {
     if bench.options.peers {
         let mut section = Section::new("peers", "the same job through other queues");
@@ -30,11 +37,14 @@ pub(crate) async fn run_all(bench: &mut Bench) {
         return;
     }
     if !bench.options.variants.is_empty() {
-        let mut section = Section::new("variants", "several servers, in turns");
-        if let Err(error) = variants::run(bench, &mut section).await {
-            section.failures.push(format!("{error:#}"));
+        for backend in bench.options.backends() {
+            bench.backend = backend;
+            let mut section = Section::new("variants", "several servers, in turns").on(backend);
+            if let Err(error) = variants::run(bench, &mut section).await {
+                section.failures.push(format!("{error:#}"));
+            }
+            bench.report.sections.push(section);
         }
-        bench.report.sections.push(section);
         return;
     }
     for scenario in [
@@ -50,20 +60,66 @@ pub(crate) async fn run_all(bench: &mut Bench) {
         Scenario::Mixed,
         Scenario::Scale,
         Scenario::Memory,
+        Scenario::InProcess,
+        Scenario::Backends,
     ] {
-        if bench.options.wants(scenario) {
-            let mut section = title(scenario);
-            bench
-                .progress
-                .say(&format!("{}: {}", section.name, section.title));
+        if !bench.options.wants(scenario) {
+            continue;
+        }
+        if matches!(
+            scenario,
+            Scenario::Memory | Scenario::InProcess | Scenario::Backends
+        ) {
+            run_one(scenario, bench, title(scenario)).await;
+            continue;
+        }
+        for backend in bench.options.backends() {
+            bench.backend = backend;
+            let section = title(scenario).on(backend);
+            run_one(scenario, bench, section).await;
+        }
+    }
+}
+
+async fn run_one(scenario: Scenario, bench: &mut Bench, mut section: Section) {
+    bench.progress.say(&section.headline());
+    match section
+        .backend
+        .and_then(|backend| left_out(scenario, backend))
+    {
+        Some(reason) => section.notes.push(reason),
+        None => {
             if let Err(error) = run(scenario, bench, &mut section).await {
                 section.failures.push(format!("{error:#}"));
             }
-            for failure in &section.failures {
-                bench.progress.say(&format!("  FAILED: {failure}"));
-            }
-            bench.report.sections.push(section);
         }
+    }
+    for note in &section.notes {
+        bench.progress.say(&format!("  left out: {note}"));
+    }
+    for failure in &section.failures {
+        bench.progress.say(&format!("  FAILED: {failure}"));
+    }
+    bench.report.sections.push(section);
+}
+
+/// Why a scenario is not run on a backend.
+fn left_out(scenario: Scenario, backend: Backend) -> Option<&'static str> {
+    match (backend, scenario) {
+        (Backend::Sqlite | Backend::Memory, Scenario::Scale) => Some(ONE_SERVER),
+        (
+            Backend::Memory,
+            Scenario::Drain
+            | Scenario::Contention
+            | Scenario::Sustained
+            | Scenario::Backlog
+            | Scenario::Lateness
+            | Scenario::Kinds,
+        ) => Some("the memory of a server cannot be filled beforehand or looked into"),
+        (Backend::Memory, Scenario::Mixed) => {
+            Some("bodies of 64 KiB would fill the machine's memory")
+        }
+        _ => None,
     }
 }
 
@@ -81,6 +137,31 @@ async fn run(scenario: Scenario, bench: &mut Bench, section: &mut Section) -> an
         Scenario::Mixed => mixed::run(bench, section).await,
         Scenario::Scale => scale::run(bench, section).await,
         Scenario::Memory => memory::run(bench, section).await,
+        Scenario::InProcess => in_process::run(bench, section).await,
+        Scenario::Backends => backends::run(bench, section).await,
+    }
+}
+
+/// Compares the runs of a section, whose names end with a backend, with those on PostgreSQL.
+fn compare_backends(section: &mut Section, backends: &[Backend]) {
+    let rate = |name: &str| {
+        let run = section.runs.iter().find(|run| run.name == name);
+        run.map(|run| run.per_second)
+    };
+    let mut ratios = Vec::new();
+    for run in &section.runs {
+        let Some(what) = run.name.strip_suffix(&format!(", {}", Backend::Postgres)) else {
+            continue;
+        };
+        for backend in backends.iter().filter(|it| **it != Backend::Postgres) {
+            if let Some(other) = rate(&format!("{what}, {backend}")) {
+                let name = format!("{what}: {backend} over {}", Backend::Postgres);
+                ratios.push((name, other / run.per_second));
+            }
+        }
+    }
+    for (name, ratio) in ratios {
+        section.figure(name, ratio, "x");
     }
 }
 
@@ -110,6 +191,11 @@ fn title(scenario: Scenario) -> Section {
         Scenario::Mixed => ("mixed", "bodies of several sizes, 64 connections"),
         Scenario::Scale => ("scale", "several processes, and what an event costs"),
         Scenario::Memory => ("memory", "the backend in memory, in this process"),
+        Scenario::InProcess => (
+            "in-process",
+            "accept and drain without HTTP, on each backend in turns",
+        ),
+        Scenario::Backends => ("backends", "servers on each backend, in turns"),
     };
     Section::new(name, title)
 }

@@ -12,11 +12,23 @@ use testkit::port::Port;
 use testkit::process::{Process, last_lines, log_to};
 use testkit::wait::Limit;
 
+use crate::backend::Backend;
 use crate::client::Client;
 use crate::machine::BUILD;
+use crate::process::build_folder;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+/// The delay of a server that should be an API node on a backend where one process has all roles: its
+/// worker has nothing to do for longer than a run takes.
+pub(crate) const ASIDE: Duration = Duration::from_hours(1);
+
+/// Room for all events of a run.
+const MEMORY: [(&str, &str); 2] = [
+    ("MEMORY_CAPACITY", "100000000"),
+    ("MEMORY_MAX_BYTES", "100000000000"),
+];
 
 /// A running server.
 #[derive(Debug)]
@@ -41,8 +53,10 @@ pub(crate) struct Programs {
 /// The role of a webhook-server.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings<'a> {
+    /// On other backends than PostgreSQL one process has all roles.
     pub(crate) role: &'static str,
     pub(crate) delay: Duration,
+    pub(crate) backend: Backend,
     pub(crate) database_url: &'a str,
     pub(crate) variant: &'a Variant,
 }
@@ -83,8 +97,11 @@ impl Programs {
     pub(crate) fn new(
         server: Option<&Path>,
         server_env: Vec<(String, String)>,
+        backends: &[Backend],
     ) -> anyhow::Result<Self> {
-        let logs = build_folder()?.join("load-logs");
+        // Runs on different backends may go on at the same time.
+        let names: Vec<String> = backends.iter().map(Backend::to_string).collect();
+        let logs = build_folder()?.join("load-logs").join(names.join("-"));
         std::fs::create_dir_all(&logs)?;
         Ok(Self {
             server: server
@@ -139,14 +156,19 @@ impl Programs {
 
     /// Starts a webhook-server and waits until it is ready.
     pub(crate) async fn serve(&mut self, settings: &Settings<'_>) -> anyhow::Result<Server> {
+        let (role, delay) = match (settings.backend, settings.role) {
+            (Backend::Postgres, role) => (role, settings.delay),
+            (_, "api") => ("all", ASIDE),
+            _ => ("all", settings.delay),
+        };
         let mut command = Command::new(self.server_of(settings.variant)?);
+        if settings.backend == Backend::Memory {
+            command.envs(MEMORY);
+        }
         command
             .env("DATABASE_URL", settings.database_url)
-            .env("ROLE", settings.role)
-            .env(
-                "PROCESSING_DELAY_SECONDS",
-                settings.delay.as_secs_f64().to_string(),
-            )
+            .env("ROLE", role)
+            .env("PROCESSING_DELAY_SECONDS", delay.as_secs_f64().to_string())
             .env("LOG_LEVEL", "warn")
             .envs(self.server_env.iter().map(|(name, value)| (name, value)))
             .envs(
@@ -247,11 +269,4 @@ impl Server {
     fn last_words(&self) -> String {
         last_lines(&self.log, 10)
     }
-}
-
-/// The folder of this program, which the server is built into, too.
-fn build_folder() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    let folder = program.parent().context("a program is in a folder")?;
-    Ok(folder.to_owned())
 }

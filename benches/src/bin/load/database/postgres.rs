@@ -12,6 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, query, query_as, query_scalar};
 
 use super::{Counts, Database, Lateness, Preload, Settled, TableSize, Tables};
+use crate::backend::Backend;
 use crate::process;
 use crate::progress::Progress;
 
@@ -79,16 +80,17 @@ impl Cluster {
             .connect_with(url.parse::<PgConnectOptions>()?)
             .await?;
         Ok(Database {
+            backend: Backend::Postgres,
             pooler_url: self
                 .pooler_url
                 .as_deref()
                 .map(|url| with_database(url, &name)),
             url,
-            tables: Arc::new(PgTables {
+            tables: Some(Arc::new(PgTables {
                 cluster_url: self.url.clone(),
                 name,
                 pool,
-            }),
+            })),
         })
     }
 
@@ -222,7 +224,7 @@ impl Tables for PgTables {
         )
     }
 
-    async fn lateness(&self, since_micros: i64) -> anyhow::Result<Lateness> {
+    async fn lateness(&self, since_micros: i64, _delay: Duration) -> anyhow::Result<Lateness> {
         const SETTLED: &str = lateness!(
             "SELECT id, settled_at AS at FROM webhook.outcomes",
             "USING (id)"
@@ -236,6 +238,7 @@ impl Tables for PgTables {
     async fn pick_up(
         &self,
         since_micros: i64,
+        _delay: Duration,
         keys: &[String],
         times: &[String],
     ) -> anyhow::Result<Lateness> {
@@ -345,6 +348,12 @@ impl Tables for PgTables {
             .fetch_one(&mut connect(&self.cluster_url).await?)
             .await?;
         Ok(Some(transactions))
+    }
+
+    /// Events that a server without a worker took fall due by themselves.
+    async fn make_due(&self, delay: Duration) -> anyhow::Result<()> {
+        tokio::time::sleep(delay).await;
+        Ok(())
     }
 
     async fn remove(&self) -> anyhow::Result<()> {

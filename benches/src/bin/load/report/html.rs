@@ -99,8 +99,12 @@ fn section(section: &Section) -> anyhow::Result<Markup> {
         })
         .collect::<anyhow::Result<_>>()?;
     Ok(html! {
-        h2 { (section.name) }
+        h2 {
+            (section.name)
+            @if let Some(backend) = section.backend { " on " (backend) }
+        }
         p { (section.title) }
+        @for note in &section.notes { p { "Left out: " (note) } }
         @for failure in &section.failures { p.failure { "Failed: " (failure) } }
         @for table in tables.iter().flatten() { (rows(table)) }
         @for peer in &section.peers {

@@ -13,7 +13,7 @@ pub(super) fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{name:>10}  {fact}")?;
     }
     for section in &report.sections {
-        writeln!(out, "\n{}: {}", section.name, section.title)?;
+        writeln!(out, "\n{}", section.headline())?;
         for table in [runs(section), figures(section), peers(section)]
             .into_iter()
             .flatten()
@@ -22,6 +22,9 @@ pub(super) fn print(report: &Report, out: &mut impl Write) -> io::Result<()> {
         }
         for peer in &section.peers {
             writeln!(out, "  {} {}: {}", peer.queue, peer.version, peer.settings)?;
+        }
+        for note in &section.notes {
+            writeln!(out, "  left out: {note}")?;
         }
         for failure in &section.failures {
             writeln!(out, "  FAILED: {failure}")?;

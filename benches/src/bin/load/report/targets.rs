@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{Peer, Report};
+use crate::backend::Backend;
 use crate::recording::Latency;
 
 /// A target, and the figure measured for it.
@@ -63,7 +64,15 @@ impl Verdict {
 pub(super) fn judge(report: &Report) -> Vec<Verdict> {
     match report.peers() {
         Some((inbox, others)) => judge_among(inbox, others),
-        None => judge_alone(report),
+        None => report
+            .backends
+            .iter()
+            .flat_map(|backend| match backend {
+                Backend::Postgres => judge_postgres(report),
+                Backend::Sqlite => judge_sqlite(report),
+                Backend::Memory => Vec::new(),
+            })
+            .collect(),
     }
 }
 
@@ -122,11 +131,12 @@ fn judge_among(inbox: &Peer, others: &[Peer]) -> Vec<Verdict> {
     ]
 }
 
-fn judge_alone(report: &Report) -> Vec<Verdict> {
-    let rate = |run: &str| Some(report.run(run)?.per_second);
-    let latency = |run: &str, pick: fn(Latency) -> f64| report.run(run)?.latency.map(pick);
+fn judge_postgres(report: &Report) -> Vec<Verdict> {
+    let backend = Backend::Postgres;
+    let rate = |run: &str| Some(report.run(backend, run)?.per_second);
+    let latency = |run: &str, pick: fn(Latency) -> f64| report.run(backend, run)?.latency.map(pick);
     let over = |one: Option<f64>, other: Option<f64>| Some(one? / other?);
-    let value = |name: &str| report.value(name);
+    let value = |name: &str| report.value(backend, name);
     let p50 = |latency: Latency| latency.p50;
     let p99 = |latency: Latency| latency.p99;
 
@@ -338,6 +348,136 @@ fn judge_alone(report: &Report) -> Vec<Verdict> {
             400_000.0,
             "/s",
             rate("memory pipeline"),
+        ),
+    ]
+}
+
+fn judge_sqlite(report: &Report) -> Vec<Verdict> {
+    let backend = Backend::Sqlite;
+    let rate = |run: &str| Some(report.run(backend, run)?.per_second);
+    let latency = |run: &str, pick: fn(Latency) -> f64| report.run(backend, run)?.latency.map(pick);
+    let over = |one: Option<f64>, other: Option<f64>| Some(one? / other?);
+    let value = |name: &str| report.value(backend, name);
+    let p50 = |latency: Latency| latency.p50;
+    let p99 = |latency: Latency| latency.p99;
+    vec![
+        at_least(
+            "SQLite in process: 256 callers",
+            60_000.0,
+            "/s",
+            rate("in process, 256 callers, sqlite"),
+        ),
+        at_least(
+            "SQLite in process: 256 callers, over PostgreSQL",
+            1.0,
+            "x",
+            value("in process, 256 callers: sqlite over postgres"),
+        ),
+        at_least(
+            "SQLite in process: drain, one worker",
+            80_000.0,
+            "/s",
+            rate("in process, drain, concurrency 256, sqlite"),
+        ),
+        at_least(
+            "SQLite in process: drain, one worker, over PostgreSQL",
+            1.2,
+            "x",
+            value("in process, drain, concurrency 256: sqlite over postgres"),
+        ),
+        at_least(
+            "SQLite: 202s per second, 64 connections, over PostgreSQL",
+            1.0,
+            "x",
+            value("64 connections: sqlite over postgres"),
+        ),
+        at_least(
+            "SQLite: 202s per second, 256 connections, over PostgreSQL",
+            1.0,
+            "x",
+            value("256 connections: sqlite over postgres"),
+        ),
+        at_most(
+            "SQLite: p99, 64 connections",
+            10.0,
+            "ms",
+            latency("64 connections, sqlite", p99),
+        ),
+        at_most(
+            "SQLite: p99, 256 connections",
+            25.0,
+            "ms",
+            latency("256 connections, sqlite", p99),
+        ),
+        at_most(
+            "SQLite: one connection, p50 over PostgreSQL",
+            1.0,
+            "x",
+            over(
+                latency("1 connection, sqlite", p50),
+                latency("1 connection, postgres", p50),
+            ),
+        ),
+        at_least(
+            "SQLite: drain, one server, over PostgreSQL",
+            1.2,
+            "x",
+            value("drain: sqlite over postgres"),
+        ),
+        at_least("SQLite: sustained, in", 15_000.0, "/s", rate("sustained")),
+        at_least(
+            "SQLite: sustained, processed",
+            15_000.0,
+            "/s",
+            rate("sustained, processed"),
+        ),
+        at_most(
+            "SQLite: sustained, p99 at the end over that at the start",
+            1.5,
+            "x",
+            value("sustained: p99 at the end over that at the start"),
+        ),
+        at_most(
+            "SQLite: sustained, longest write-ahead log of the second half over that of the first",
+            1.5,
+            "x",
+            value("sustained: longest write-ahead log of the second half over that of the first"),
+        ),
+        at_most(
+            "SQLite: sustained, most memory",
+            150.0,
+            "MB",
+            value("sustained: most memory"),
+        ),
+        at_least(
+            "SQLite: ingest with events waiting, over that into an empty file",
+            0.5,
+            "x",
+            over(
+                rate("ingest, events waiting"),
+                rate("ingest, empty table, beside that of events waiting"),
+            ),
+        ),
+        at_least(
+            "SQLite: processing with events waiting, over that of an empty file",
+            0.8,
+            "x",
+            over(
+                rate("drain, events waiting"),
+                rate("drain, empty table, beside that of events waiting"),
+            ),
+        ),
+        at_most(
+            "SQLite: idle, processor time of the server, of one core",
+            0.1,
+            "%",
+            value("idle, direct: server"),
+        ),
+        at_most(
+            "SQLite: idle, written",
+            0.0,
+            "B",
+            value("idle, direct: written"),
         ),
     ]
 }

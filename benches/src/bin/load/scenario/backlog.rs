@@ -31,7 +31,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
             (backlog.to_owned(), &full),
         ];
 
-        bench.cluster.checkpoint().await?;
+        bench.checkpoint().await?;
         for _ in 0..bench.scale.turns {
             for (name, bed) in &beds {
                 ingest_and_drain(bench, section, name, bed).await?;
@@ -40,9 +40,9 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
         bench.say_runs(section, 4);
         for (name, bed) in &beds {
             in_and_out(bench, section, name, bed).await?;
-            for table in bed.database.tables.table_sizes().await? {
+            for table in bed.database.tables()?.table_sizes().await? {
                 section.figure(
-                    format!("{name}: {} and its indexes", table.name),
+                    format!("{name}: {}", table.title()),
                     float(table.table_bytes + table.index_bytes) / 1e6,
                     "MB",
                 );
@@ -66,7 +66,7 @@ async fn ingest_and_drain(
     let load = bench.turn(&bench.closed(&servers, 64));
     section.add(bench.stretch(bed, format!("ingest, {name}"), &load).await?);
     server.stop().await?;
-    tokio::time::sleep(delay).await;
+    bench.await_due(bed, delay).await?;
     section.add(drain(bench, bed, format!("drain, {name}"), 1).await?);
     Ok(())
 }
@@ -87,7 +87,7 @@ async fn in_and_out(
     let servers = [&server];
     let load = bench.open(&servers, steady);
     let warmed_up = bench.scale.warm_up + delay;
-    let since = bed.database.tables.now_micros().await? + i64::try_from(warmed_up.as_micros())?;
+    let since = bed.database.tables()?.now_micros().await? + i64::try_from(warmed_up.as_micros())?;
     section.add(
         bench
             .measure(bed, format!("in and out, {name}"), &load)
@@ -95,7 +95,7 @@ async fn in_and_out(
     );
     bench.await_processed(bed).await?;
     server.stop().await?;
-    let late = bed.database.tables.lateness(since).await?;
+    let late = bed.database.tables()?.lateness(since, delay).await?;
     for (percentile, value) in [("p50", late.p50), ("p99", late.p99)] {
         let name = format!("in and out, {name}: late {percentile}");
         section.figure(name, value, "ms past due");

@@ -14,7 +14,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
         .preload(&mut drained_bed, Preload::Due, events)
         .await?;
     let quiet_bed = bench.bed("contention_without").await?;
-    bench.cluster.checkpoint().await?;
+    bench.checkpoint().await?;
 
     // New events fall due after all turns, so that only the backlog is processed in them.
     let delay = bench.scale.parked * 2;
@@ -23,12 +23,12 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
             let server = bench.serve(bed, "all", delay).await?;
             let servers = [&server];
             let load = bench.turn(&bench.closed(&servers, 64));
-            let since = bed.database.tables.now_micros().await?;
+            let since = bed.database.tables()?.now_micros().await?;
             section.add(bench.stretch(bed, name, &load).await?);
             if name == WITH {
                 let meanwhile = bed
                     .database
-                    .tables
+                    .tables()?
                     .settled(since, load.seconds / 10)
                     .await?;
                 section.add(Run {
@@ -44,7 +44,7 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
         }
     }
     bench.say_runs(section, 3);
-    let left = drained_bed.database.tables.due().await?;
+    let left = drained_bed.database.tables()?.due().await?;
     section.figure("backlog left in the end", float(left), "events");
     bench.close(quiet_bed, section).await?;
     bench.close(drained_bed, section).await

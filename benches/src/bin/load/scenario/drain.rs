@@ -2,13 +2,22 @@
 
 use std::time::Duration;
 
+use crate::backend::Backend;
 use crate::bench::{Bed, Bench, plural};
 use crate::database::{Preload, float, grown};
 use crate::report::{Run, Section};
+use crate::scenario::ONE_SERVER;
 use crate::server::Server;
 
 pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
-    for workers in [1, 2] {
+    let workers: &[usize] = match bench.backend {
+        Backend::Postgres => &[1, 2],
+        Backend::Sqlite | Backend::Memory => {
+            section.notes.push(ONE_SERVER);
+            &[1]
+        }
+    };
+    for &workers in workers {
         let mut bed = bench.bed("drain").await?;
         let events = bench.scale.drain_events;
         bench.preload(&mut bed, Preload::Due, events).await?;
@@ -26,10 +35,10 @@ pub(super) async fn drain(
     name: String,
     workers: usize,
 ) -> anyhow::Result<Run> {
-    bench.cluster.checkpoint().await?;
-    let since = bed.database.tables.now_micros().await?;
-    let wal = bed.database.tables.wal_bytes().await?;
-    let due = bed.database.tables.queued().await? - bed.waiting;
+    bench.checkpoint().await?;
+    let since = bed.database.tables()?.now_micros().await?;
+    let wal = bed.database.tables()?.wal_bytes().await?;
+    let due = bed.database.tables()?.queued().await? - bed.waiting;
     let mut servers = Vec::new();
     for _ in 0..workers {
         servers.push(bench.serve(bed, "worker", Duration::ZERO).await?);
@@ -46,8 +55,8 @@ pub(super) async fn drain(
     } else {
         Duration::from_secs(1)
     };
-    let settled = bed.database.tables.settled(since, interval).await?;
-    let wal = grown(wal, bed.database.tables.wal_bytes().await?);
+    let settled = bed.database.tables()?.settled(since, interval).await?;
+    let wal = grown(wal, bed.database.tables()?.wal_bytes().await?);
     let run = Run {
         shares,
         points: settled.points,

@@ -2,13 +2,18 @@
 
 use std::fs::File;
 use std::io::{Seek as _, SeekFrom, Write as _};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tokio::task::spawn_blocking;
 
-use crate::bench::{Bench, Party, plural};
+use crate::backend::Backend;
+use crate::bench::{Bed, Bench, Party, plural};
+use crate::database::Database;
 use crate::pgbench;
+use crate::process::build_folder;
 use crate::report::Section;
+use crate::server::Server;
 
 /// One commit per request, and as many of them at a time as PostgreSQL can put into one fsync by
 /// itself.
@@ -18,24 +23,38 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     let parked = bench.scale.parked;
     let bed = bench.bed("ingest").await?;
     let server = bench.serve(&bed, "api", parked).await?;
-    let batching_off = BATCHING_OFF.parse().map_err(anyhow::Error::msg)?;
-    let single_bed = bench.bed_of("batching_off", batching_off).await?;
-    let single = bench.serve(&single_bed, "api", parked).await?;
+    let limits = match bench.backend {
+        Backend::Postgres => Some(Limits::start(bench).await?),
+        Backend::Sqlite | Backend::Memory => {
+            section.notes.push(
+                "single-row inserts by pgbench and the server without batching are measured on \
+                 PostgreSQL only",
+            );
+            None
+        }
+    };
     let bare = bench.programs.serve_bare().await?;
-    let inserts = bench.cluster.create("pgbench").await?;
-    pgbench::prepare(&inserts).await?;
 
-    let syncs = spawn_blocking(sync_singly).await??;
-    section.figure(
-        "fdatasync of 8 KiB, one after the other",
-        syncs.per_second,
-        "/s",
-    );
-    section.figure("fdatasync of 8 KiB: p99", syncs.p99_millis, "ms");
+    let disk = match bench.backend {
+        // The folder for PostgreSQL's files, unless another one is set.
+        Backend::Postgres => Some(std::env::temp_dir()),
+        Backend::Sqlite => Some(build_folder()?),
+        Backend::Memory => None,
+    };
+    if let Some(disk) = disk {
+        let syncs = spawn_blocking(move || sync_singly(&disk)).await??;
+        section.figure(
+            "fdatasync of 8 KiB, one after the other",
+            syncs.per_second,
+            "/s",
+        );
+        section.figure("fdatasync of 8 KiB: p99", syncs.p99_millis, "ms");
+    }
 
     for connections in bench.scale.connections.clone() {
         let name = plural(connections, "connection");
-        let (inbox, unbatched, limit) = ([&server], [&single], [&bare]);
+        let (inbox, limit) = ([&server], [&bare]);
+        let unbatched = limits.as_ref().map(|limits| [&limits.single]);
         let mut parties = vec![(
             name.clone(),
             Party::Inbox {
@@ -43,18 +62,20 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
                 load: bench.closed(&inbox, connections),
             },
         )];
-        if bench.scale.pgbench_clients.contains(&connections) {
+        if let (Some(limits), Some(unbatched)) = (&limits, &unbatched)
+            && bench.scale.pgbench_clients.contains(&connections)
+        {
             parties.push((
                 format!("{name}, batching off"),
                 Party::Inbox {
-                    bed: &single_bed,
-                    load: bench.closed(&unbatched, connections),
+                    bed: &limits.single_bed,
+                    load: bench.closed(unbatched, connections),
                 },
             ));
             parties.push((
                 format!("pgbench, {}", plural(connections, "client")),
                 Party::Inserts {
-                    database: &inserts,
+                    database: &limits.inserts,
                     clients: connections,
                 },
             ));
@@ -70,10 +91,40 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
 
     drop(bare);
     server.stop().await?;
-    single.stop().await?;
-    inserts.tables.remove().await?;
     bench.close(bed, section).await?;
-    bench.close(single_bed, section).await
+    match limits {
+        Some(limits) => limits.close(bench, section).await,
+        None => Ok(()),
+    }
+}
+
+/// What PostgreSQL does without batches.
+struct Limits {
+    single_bed: Bed,
+    single: Server,
+    /// The database that pgbench inserts into.
+    inserts: Database,
+}
+
+impl Limits {
+    async fn start(bench: &mut Bench) -> anyhow::Result<Self> {
+        let batching_off = BATCHING_OFF.parse().map_err(anyhow::Error::msg)?;
+        let single_bed = bench.bed_of("batching_off", batching_off).await?;
+        let single = bench.serve(&single_bed, "api", bench.scale.parked).await?;
+        let inserts = bench.create("pgbench").await?;
+        pgbench::prepare(&inserts).await?;
+        Ok(Self {
+            single_bed,
+            single,
+            inserts,
+        })
+    }
+
+    async fn close(self, bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
+        self.single.stop().await?;
+        self.inserts.tables()?.remove().await?;
+        bench.close(self.single_bed, section).await
+    }
 }
 
 /// How many commits per second the disk allows if nothing else uses it.
@@ -82,10 +133,9 @@ struct Syncs {
     p99_millis: f64,
 }
 
-/// The folder for PostgreSQL's files, unless another one is set.
-fn sync_singly() -> std::io::Result<Syncs> {
+fn sync_singly(folder: &Path) -> std::io::Result<Syncs> {
     const LENGTH: Duration = Duration::from_secs(1);
-    let path = std::env::temp_dir().join(format!("webhook-load-{}.sync", std::process::id()));
+    let path = folder.join(format!("webhook-load-{}.sync", std::process::id()));
     let mut file = File::create(&path)?;
     let page = [0x5a; 8192];
     // Allocate the file beforehand, as PostgreSQL does with WAL segments.

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use webhook_core::{HandlerError, Kind, RawEvent, Worker, WorkerOptions};
-use webhook_postgres::PgStore;
 
 use crate::bench::{Bench, plural};
 use crate::database::{Preload, float, grown};
+use crate::opened::Opened;
 use crate::report::{Run, Section};
 
 /// The number of kinds that is compared with one kind.
@@ -41,10 +41,10 @@ async fn one(bench: &mut Bench, section: &mut Section, kinds: usize) -> anyhow::
     let mut bed = bench.bed("kinds").await?;
     let events = bench.scale.drain_events.min(300_000);
     bench.preload(&mut bed, Preload::Due, events).await?;
-    bed.database.tables.spread_over_kinds(kinds).await?;
-    bench.cluster.checkpoint().await?;
+    bed.database.tables()?.spread_over_kinds(kinds).await?;
+    bench.checkpoint().await?;
 
-    let store = PgStore::connect(&bed.database.url).await?;
+    let backend = Opened::open(&bed.database).await?;
     let processed = Arc::new(AtomicU64::new(0));
     let options = WorkerOptions::default();
     let builder = (0..kinds).try_fold(Worker::builder(), |builder, number| {
@@ -60,7 +60,7 @@ async fn one(bench: &mut Bench, section: &mut Section, kinds: usize) -> anyhow::
         .progress
         .begin(&format!("drain, {}", plural(kinds, "kind")), events);
     let start = Instant::now();
-    let worker = builder.start(Arc::new(store.clone()));
+    let worker = builder.start(backend.scheduler());
     let mut last = (0, start);
     while last.0 < events {
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -87,9 +87,9 @@ async fn one(bench: &mut Bench, section: &mut Section, kinds: usize) -> anyhow::
 
     let length = bench.scale.idle.min(Duration::from_secs(20));
     tokio::time::sleep(length / 6).await;
-    let transactions = bed.database.tables.transactions().await?;
+    let before = bed.database.tables()?.transactions().await?;
     tokio::time::sleep(length).await;
-    let transactions = grown(transactions, bed.database.tables.transactions().await?);
+    let transactions = grown(before, bed.database.tables()?.transactions().await?);
     if let Some(transactions) = transactions {
         let queries = float(transactions) / length.as_secs_f64();
         let name = format!("idle, {}: queries", plural(kinds, "kind"));
@@ -98,7 +98,7 @@ async fn one(bench: &mut Bench, section: &mut Section, kinds: usize) -> anyhow::
     }
 
     worker.shutdown(Duration::from_secs(10)).await;
-    store.close().await;
+    backend.close().await;
     bench.close(bed, section).await?;
     Ok(per_second)
 }

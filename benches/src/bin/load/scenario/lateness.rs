@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use crate::backend::Backend;
 use crate::bench::{Bench, plural};
 use crate::report::Section;
+use crate::scenario::ONE_SERVER;
 use crate::server::Server;
 
 /// The default log level, in JSON.
@@ -16,7 +18,14 @@ const FEWEST_EVENTS: f64 = 1_500.0;
 
 pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
     let delay = bench.scale.delay;
-    for nodes in [1, 3] {
+    let nodes: &[usize] = match bench.backend {
+        Backend::Postgres => &[1, 3],
+        Backend::Sqlite | Backend::Memory => {
+            section.notes.push(ONE_SERVER);
+            &[1]
+        }
+    };
+    for &nodes in nodes {
         let logging = LOGGING.parse().map_err(anyhow::Error::msg)?;
         let bed = bench.bed_of("lateness", logging).await?;
         let mut servers = Vec::new();
@@ -33,18 +42,22 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
             }
             let warmed_up = bench.scale.warm_up + delay;
             let since =
-                bed.database.tables.now_micros().await? + i64::try_from(warmed_up.as_micros())?;
+                bed.database.tables()?.now_micros().await? + i64::try_from(warmed_up.as_micros())?;
             section.runs.push(bench.measure(&bed, &name, &load).await?);
             bench.await_processed(&bed).await?;
 
-            let settled = bed.database.tables.lateness(since).await?;
+            let settled = bed.database.tables()?.lateness(since, delay).await?;
             let (mut keys, mut times) = (Vec::new(), Vec::new());
             for server in &servers {
                 let begun = server.begun()?;
                 keys.extend(begun.0);
                 times.extend(begun.1);
             }
-            let late = bed.database.tables.pick_up(since, &keys, &times).await?;
+            let late = bed
+                .database
+                .tables()?
+                .pick_up(since, delay, &keys, &times)
+                .await?;
             section.check(late.events > 0 && late.events == settled.events, || {
                 format!("{name}: not every event settled was begun: {settled:?}, {late:?}")
             });

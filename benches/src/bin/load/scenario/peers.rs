@@ -108,8 +108,8 @@ async fn note(bench: &mut Bench, section: &mut Section, queue: &str, command: Co
 /// Runs one queue on a database of its own.
 async fn measure(bench: &mut Bench, queue: &str, mut command: Command) -> anyhow::Result<Peer> {
     bench.progress.begin(queue, 1);
-    let database = bench.cluster.create("peer").await?;
-    bench.cluster.checkpoint().await?;
+    let database = bench.create("peer").await?;
+    bench.checkpoint().await?;
     command
         .arg(&database.url)
         .arg(bench.scale.peer_jobs.to_string())
@@ -121,7 +121,7 @@ async fn measure(bench: &mut Bench, queue: &str, mut command: Command) -> anyhow
         .await
         .with_context(|| format!("not done after {PATIENCE:?}"))?
         .context("failed to start")?;
-    database.tables.remove().await?;
+    database.tables()?.remove().await?;
     ensure!(output.status.success(), "ended with {}", output.status);
     let peer: Peer = serde_json::from_slice(&output.stdout).with_context(|| {
         format!(

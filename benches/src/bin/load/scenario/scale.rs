@@ -26,25 +26,25 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
         let targets: Vec<&Server> = servers.iter().collect();
         let load = bench.closed(&targets, 256);
         let name = format!("ingest, {}", plural(processes, "API process"));
-        let before = Spent::so_far(&*bed.database.tables).await?;
+        let before = Spent::so_far(bed.database.tables()?).await?;
         let run = bench.measure(&bed, &name, &load).await?;
         for server in servers {
             server.stop().await?;
         }
-        let events = bed.database.tables.counts().await?.events;
-        let spent = Spent::so_far(&*bed.database.tables).await?.since(before);
+        let events = bed.database.tables()?.counts().await?.events;
+        let spent = Spent::so_far(bed.database.tables()?).await?.since(before);
         report_cost(section, &run, &spent, events);
         section.runs.push(run);
 
         let name = format!("drain, {}", plural(processes, "worker process"));
-        let before = Spent::so_far(&*bed.database.tables).await?;
+        let before = Spent::so_far(bed.database.tables()?).await?;
         let run = drain(bench, &bed, name, processes).await?;
-        let spent = Spent::so_far(&*bed.database.tables).await?.since(before);
+        let spent = Spent::so_far(bed.database.tables()?).await?.since(before);
         report_cost(section, &run, &spent, events);
         section.runs.push(run);
 
         if processes == 1 {
-            for table in bed.database.tables.table_sizes().await? {
+            for table in bed.database.tables()?.table_sizes().await? {
                 let bytes = float(table.table_bytes + table.index_bytes) / float(events);
                 let name = format!("disk of an event: {} and its indexes", table.name);
                 section.figure(name, bytes, "B");

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::backend::Backend;
 use crate::bench::{Bed, Bench, Load};
 use crate::database::{Database, TableSize, float, grown};
 use crate::process;
@@ -30,26 +31,26 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     };
     let sampler = tokio::spawn(sample(bed.database.clone(), server.pid, load.seconds));
     let warm_up = bench.scale.warm_up + delay;
-    let since = bed.database.tables.now_micros().await? + i64::try_from(warm_up.as_micros())?;
-    let wal = bed.database.tables.wal_bytes().await?;
+    let since = bed.database.tables()?.now_micros().await? + i64::try_from(warm_up.as_micros())?;
+    let wal = bed.database.tables()?.wal_bytes().await?;
     let run = bench.measure(&bed, "sustained", &load).await?;
     let samples = sampler.await??;
     bench.await_processed(&bed).await?;
-    let wal = grown(wal, bed.database.tables.wal_bytes().await?);
+    let wal = grown(wal, bed.database.tables()?.wal_bytes().await?);
 
     let settled = bed
         .database
-        .tables
+        .tables()?
         .settled(since, load.seconds / 40)
         .await?;
-    let events = float(bed.database.tables.counts().await?.events);
+    let events = float(bed.database.tables()?.counts().await?.events);
     if let Some(wal) = wal {
         let name = "sustained: WAL of an event, in and out";
         section.figure(name, float(wal) / events, "B");
     }
     report_flatness(section, &run);
-    report_samples(section, &samples);
-    report_late(section, &bed, since).await?;
+    report_samples(section, &samples, bench.backend);
+    report_late(section, &bed, since, delay).await?;
     section.runs.push(Run {
         points: settled.points,
         ..Run::counted("sustained, processed", settled.per_second, settled.seconds)
@@ -88,7 +89,7 @@ async fn find_maximum(
         };
         let name = format!("probe at {rate:.0}/s");
         let run = bench.measure(&bed, name, &load).await?;
-        let lag = bed.database.tables.lag_seconds().await?;
+        let lag = bed.database.tables()?.lag_seconds().await?;
         let in_time = run.latency.is_some_and(|latency| latency.p99 < 250.0);
         if in_time && run.per_second > 0.97 * rate && lag < 1.0 {
             low = rate;
@@ -115,17 +116,25 @@ struct Sample {
     tables: Vec<TableSize>,
 }
 
+impl Sample {
+    /// The length of SQLite's write-ahead log.
+    fn log_bytes(&self) -> f64 {
+        let log = self.tables.iter().find(|it| it.name.ends_with("-wal"));
+        log.map_or(0.0, |log| float(log.table_bytes))
+    }
+}
+
 async fn sample(database: Database, server: u32, length: Duration) -> anyhow::Result<Vec<Sample>> {
     let start = Instant::now();
     let step = (length / 60).max(Duration::from_millis(100));
     let mut samples = Vec::new();
     while start.elapsed() < length {
-        let tables = database.tables.table_sizes().await?;
+        let tables = database.tables()?.table_sizes().await?;
         samples.push(Sample {
             at: start.elapsed().as_secs_f64(),
             resident_bytes: process::resident_bytes(server).map_or(0.0, bytes),
             dead_rows: tables.iter().map(|table| float(table.dead_rows)).sum(),
-            lag_seconds: database.tables.lag_seconds().await?,
+            lag_seconds: database.tables()?.lag_seconds().await?,
             tables,
         });
         tokio::time::sleep(step).await;
@@ -152,7 +161,7 @@ fn report_flatness(section: &mut Section, run: &Run) {
     );
 }
 
-fn report_samples(section: &mut Section, samples: &[Sample]) {
+fn report_samples(section: &mut Section, samples: &[Sample], backend: Backend) {
     let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
         return;
     };
@@ -174,29 +183,50 @@ fn report_samples(section: &mut Section, samples: &[Sample]) {
         megabytes(most(|it| it.resident_bytes)),
         "MB",
     );
-    section.figure("sustained: dead rows at half-time", half.dead_rows, "rows");
-    section.figure("sustained: dead rows at the end", last.dead_rows, "rows");
-    section.figure("sustained: most dead rows", most(|it| it.dead_rows), "rows");
     section.figure("sustained: most lag", most(|it| it.lag_seconds), "s");
-    // Vacuum removes dead rows now and then: compare the maximum of each half.
+    // Both come and go: compare the maximum of each half.
     let (early, late) = samples.split_at(samples.len() / 2);
-    let dead = |half: &[Sample]| half.iter().map(|it| it.dead_rows).fold(1.0, f64::max);
-    section.figure(
-        "sustained: most dead rows of the second half over those of the first",
-        dead(late) / dead(early),
-        "x",
-    );
+    let growth = |value: fn(&Sample) -> f64| {
+        let most = |half: &[Sample]| half.iter().map(value).fold(1.0, f64::max);
+        most(late) / most(early)
+    };
+    match backend {
+        Backend::Postgres => {
+            section.figure("sustained: dead rows at half-time", half.dead_rows, "rows");
+            section.figure("sustained: dead rows at the end", last.dead_rows, "rows");
+            section.figure("sustained: most dead rows", most(|it| it.dead_rows), "rows");
+            section.figure(
+                "sustained: most dead rows of the second half over those of the first",
+                growth(|it| it.dead_rows),
+                "x",
+            );
+        }
+        Backend::Sqlite | Backend::Memory => {
+            section.figure(
+                "sustained: longest write-ahead log",
+                megabytes(most(Sample::log_bytes)),
+                "MB",
+            );
+            section.figure(
+                "sustained: longest write-ahead log of the second half over that of the first",
+                growth(Sample::log_bytes),
+                "x",
+            );
+        }
+    }
     for (when, sample) in [("start", first), ("end", last)] {
         for table in &sample.tables {
             let name = &table.name;
             let size = megabytes(float(table.table_bytes));
             section.figure(format!("sustained: {name} at the {when}"), size, "MB");
-            let size = megabytes(float(table.index_bytes));
-            section.figure(
-                format!("sustained: indexes of {name} at the {when}"),
-                size,
-                "MB",
-            );
+            if table.index_bytes > 0 {
+                let size = megabytes(float(table.index_bytes));
+                section.figure(
+                    format!("sustained: indexes of {name} at the {when}"),
+                    size,
+                    "MB",
+                );
+            }
         }
     }
     let series = |value: fn(&Sample) -> f64| samples.iter().map(|it| (it.at, value(it))).collect();
@@ -205,9 +235,15 @@ fn report_samples(section: &mut Section, samples: &[Sample]) {
             title: "sustained: memory, MB",
             points: series(|it| it.resident_bytes / 1e6),
         },
-        Series {
-            title: "sustained: dead rows",
-            points: series(|it| it.dead_rows),
+        match backend {
+            Backend::Postgres => Series {
+                title: "sustained: dead rows",
+                points: series(|it| it.dead_rows),
+            },
+            Backend::Sqlite | Backend::Memory => Series {
+                title: "sustained: write-ahead log, MB",
+                points: series(|it| it.log_bytes() / 1e6),
+            },
         },
         Series {
             title: "sustained: lag, s",
@@ -216,8 +252,13 @@ fn report_samples(section: &mut Section, samples: &[Sample]) {
     ];
 }
 
-async fn report_late(section: &mut Section, bed: &Bed, since: i64) -> anyhow::Result<()> {
-    let late = bed.database.tables.lateness(since).await?;
+async fn report_late(
+    section: &mut Section,
+    bed: &Bed,
+    since: i64,
+    delay: Duration,
+) -> anyhow::Result<()> {
+    let late = bed.database.tables()?.lateness(since, delay).await?;
     section.figure("sustained: late p50", late.p50, "ms past due");
     section.figure("sustained: late p99", late.p99, "ms past due");
     Ok(())

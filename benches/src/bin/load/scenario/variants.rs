@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::backend::Backend;
 use crate::bench::{Bed, Bench, plural};
 use crate::report::Section;
 use crate::scenario::drain::drain;
@@ -12,8 +13,17 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
         let name = variant.name.clone();
         beds.push((name, bench.bed_of("variant", variant).await?));
     }
+    compare(bench, section, beds).await
+}
+
+/// Measures servers on these databases in turns.
+pub(super) async fn compare(
+    bench: &mut Bench,
+    section: &mut Section,
+    beds: Vec<(String, Bed)>,
+) -> anyhow::Result<()> {
     let connections = bench.scale.connections.clone();
-    bench.cluster.checkpoint().await?;
+    bench.checkpoint().await?;
     for _ in 0..bench.scale.turns {
         for &connections in &connections {
             for (name, bed) in &beds {
@@ -22,6 +32,10 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
             }
         }
         for (name, bed) in &beds {
+            if bed.database.backend == Backend::Memory {
+                continue;
+            }
+            bench.await_due(bed, Duration::ZERO).await?;
             section.add(drain(bench, bed, format!("drain, {name}"), 1).await?);
         }
         for (name, bed) in &beds {
@@ -30,7 +44,9 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
             let load = bench.turn(&bench.closed(&servers, 64));
             let name = format!("in and out, {name}");
             section.add(bench.stretch(bed, name, &load).await?);
-            bench.await_processed(bed).await?;
+            if bed.database.backend != Backend::Memory {
+                bench.await_processed(bed).await?;
+            }
             server.stop().await?;
         }
     }
