@@ -120,11 +120,18 @@ async fn insert(
         said.join("\n")
     );
     let summary = String::from_utf8_lossy(&output.stdout);
-    let per_second = summary
-        .lines()
-        .find_map(|line| number(line.strip_prefix("tps = ")?))
-        .with_context(|| format!("pgbench gave no rate: {summary}"))?;
+    let per_second = rate(&summary).with_context(|| format!("pgbench gave no rate: {summary}"))?;
     Ok(Inserted { per_second, points })
+}
+
+/// Finds `tps = 5214.9 (…)`, which is missing if a busy machine was too slow for a single insert.
+fn rate(summary: &str) -> Option<f64> {
+    summary.lines().find_map(|line| {
+        if line == "number of transactions actually processed: 0" {
+            return Some(0.0);
+        }
+        number(line.strip_prefix("tps = ")?)
+    })
 }
 
 /// `progress: 1.0 s, 5214.9 tps, lat 0.191 ms stddev 0.074`
@@ -157,5 +164,16 @@ mod tests {
     fn progress_is_read() {
         let point = point("progress: 2.0 s, 5214.9 tps, lat 0.191 ms stddev 0.074").unwrap();
         assert!((point.at - 2.0).abs() < 1e-9 && (point.per_second - 5214.9).abs() < 1e-9);
+    }
+
+    #[test]
+    fn rate_is_read_and_zero_without_an_insert() {
+        let some = "number of transactions actually processed: 9\ntps = 8.5 (without …)";
+        assert_eq!(rate(some), Some(8.5));
+        assert_eq!(
+            rate("number of transactions actually processed: 0"),
+            Some(0.0)
+        );
+        assert_eq!(rate("scaling factor: 1"), None);
     }
 }
