@@ -45,7 +45,7 @@ impl PgStore {
     /// # Errors
     ///
     /// An error of the database: for example if a transaction has changed the inbox for 20 s without an end, or
-    /// if the role does not own the tables and may not lock them.
+    /// if the role may neither update nor delete rows.
     pub async fn lock_writes(&self) -> Result<WriteLock, PgError> {
         WriteLock::take(&self.inner.database).await
     }

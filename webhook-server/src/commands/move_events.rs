@@ -119,8 +119,8 @@ pub enum MoveError {
         /// Their digest.
         to_digest: String,
     },
-    /// PostgreSQL cannot tell who uses it.
-    #[error("failed to find out who uses {name}: the role must own the inbox's tables")]
+    /// The tables cannot be locked, or the lock was lost.
+    #[error("failed to lock the tables of {name}, which shows who uses them")]
     Lock {
         /// The database.
         name: String,
