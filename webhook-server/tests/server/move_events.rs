@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use webhook_core::transfer::{MoveMark, Transfer};
+use webhook_core::{Admin, EventRef, Key, Kind, Requeued};
 use webhook_sqlite::SqliteStore;
 use webhook_sqlite::sqlx::sqlite::SqliteConnectOptions;
 use webhook_sqlite::sqlx::{self, ConnectOptions as _, Connection as _, Executor as _};
@@ -111,6 +112,32 @@ async fn file_that_a_move_has_not_filled_is_not_served() {
     );
     refused(&from, &to, "has a part of the events of sqlite:/other.db").await;
     refused(&to, &files.path("third.db"), "has a part of the events of").await;
+}
+
+#[tokio::test]
+async fn source_that_was_used_since_the_move_began_is_found() {
+    let files = Files::new();
+    let (from, to) = (files.path("from.db"), files.path("to.db"));
+    filled(&from, 10).await;
+    filled(&to, 10).await;
+    let target = SqliteStore::open(&to).await.unwrap();
+    let mark = MoveMark::Filling {
+        from: format!("sqlite:{from}"),
+    };
+    target.set_mark(Some(&mark)).await.unwrap();
+    target.close().await;
+    let source = SqliteStore::open(&from).await.unwrap();
+    let failed = EventRef {
+        kind: Kind::from_static("order"),
+        key: Key::new("key 4 \u{1f4a9}").unwrap(),
+    };
+    let requeued = source.requeue(&[failed]).await.unwrap();
+    assert_eq!(requeued, [Requeued::Applied]);
+    source.close().await;
+    refused(&from, &to, "differ, so nothing was switched over").await;
+    let source = SqliteStore::open(&from).await.unwrap();
+    assert_eq!(source.mark().await.unwrap(), None);
+    source.close().await;
 }
 
 #[tokio::test]
