@@ -6,6 +6,7 @@ use std::time::Duration;
 use rand::RngExt as _;
 use rustix::process::Signal;
 use testkit::tools::find_or_install;
+use testkit::wait::{Limit, PATIENCE};
 use tokio::time::{Instant, sleep};
 
 use crate::backend::Backend;
@@ -37,6 +38,10 @@ pub(super) async fn inject<B: Backend>(run: Run) -> anyhow::Result<Tally> {
     rig.start_nodes(1).await?;
     rig.start(setup)?;
     rig.ready().await?;
+    let limit = Limit::of(PATIENCE);
+    while rig.nodes.iter().any(|node| node.log().is_empty()) {
+        limit.pause(|| "every node has logged something").await?;
+    }
     let log = rig.nodes[1].log();
     if year_of(&log) <= year_of(&rig.nodes[0].log()) {
         let right = format!("the clock is not wrong: {log}");
