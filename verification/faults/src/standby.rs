@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use rustix::process::Pid;
 use sqlx::query_scalar;
 use testkit::postgres::{ADMIN, Postgres};
@@ -52,12 +52,20 @@ pub(crate) async fn follow(rig: &Rig) -> anyhow::Result<Postgres> {
 
 /// Promotes the standby to the primary.
 pub(crate) async fn promote(standby: &Postgres) -> anyhow::Result<()> {
-    let mut connection = standby.connect().await?;
-    let promoted: bool = query_scalar("SELECT pg_promote(wait_seconds => 60)")
-        .fetch_one(&mut connection)
-        .await?;
-    ensure!(promoted, "not promoted: {}", standby.last_words());
-    Ok(())
+    let limit = Limit::of(LIMIT);
+    loop {
+        // A statement that waits for the promotion may be in the way of what is replayed before it, and
+        // is cancelled then.
+        let mut connection = standby.connect().await?;
+        let asked = query_scalar("SELECT pg_is_in_recovery() AND pg_promote(wait => false)");
+        let is_standby: Result<bool, sqlx::Error> = asked.fetch_one(&mut connection).await;
+        if matches!(is_standby, Ok(false)) {
+            return Ok(());
+        }
+        limit
+            .pause(|| format!("{is_standby:?} is promoted: {}", standby.last_words()))
+            .await?;
+    }
 }
 
 /// Returns the standby's process that receives the WAL.
