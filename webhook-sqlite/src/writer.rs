@@ -233,7 +233,8 @@ async fn serve(
     };
     let mut failures = 0;
     let mut batch = Vec::with_capacity(MAX_BATCH);
-    while waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
+    let mut closed = None;
+    while closed.is_none() && waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
         let mut spoiled = false;
         let mut together = Vec::with_capacity(batch.len());
         for job in batch.drain(..) {
@@ -251,11 +252,9 @@ async fn serve(
                     session.checkpoint(&options).await;
                     let _ = done.send(());
                 }
-                Job::Close(closed) => {
-                    session.process(together).await;
-                    session.close().await;
-                    let _ = closed.send(());
-                    return;
+                Job::Close(reply) => {
+                    closed = Some(reply);
+                    break;
                 }
             }
         }
@@ -274,7 +273,12 @@ async fn serve(
             }
         }
     }
+    // The checkpointer may be waiting for one of the jobs that are left.
+    drop((waiting, batch));
     session.close().await;
+    if let Some(closed) = closed {
+        let _ = closed.send(());
+    }
 }
 
 struct Session {

@@ -14,7 +14,9 @@ use webhook_core::{
     Accepted, Admin, Claim, Claimed, Envelope, EventRef, Fingerprint, Handled, HandlerError, Key,
     Kind, NewEvent, Outcome, Prune, Scheduler, Settled, Settlement, State, Store, TerminalState,
 };
-use webhook_sqlite::{ExistingBackup, MigrationLine, ServerLock, SqliteError, SqliteStore, sqlx};
+use webhook_sqlite::{
+    ExistingBackup, MigrationLine, ServerLock, SqliteError, SqliteOptions, SqliteStore, sqlx,
+};
 
 const KIND: Kind = Kind::from_static("order");
 const MINUTE: Duration = Duration::from_secs(60);
@@ -394,6 +396,39 @@ async fn effect_and_settlement_are_committed_together() {
         .await
         .unwrap();
     assert_eq!(row.get::<i64, _>(0), 1);
+}
+
+#[tokio::test]
+async fn store_closes_while_its_log_is_being_copied() {
+    let (_folder, file) = folder();
+    for round in 0..10 {
+        // Each commit makes a checkpoint due, and has the writer asked for the rest of it.
+        let options = SqliteOptions::new(&file).with_checkpoint_pages(1);
+        let store = SqliteStore::open_with(options).await.unwrap();
+        for number in 0..=round {
+            let key = format!("{round}-{number}");
+            store.accept(&[event(&key)]).await.unwrap();
+        }
+        let closed = tokio::time::timeout(MINUTE, store.close()).await;
+        assert!(closed.is_ok(), "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn log_is_copied_and_begins_again_while_events_are_accepted() {
+    let (folder, file) = folder();
+    let options = SqliteOptions::new(&file).with_checkpoint_pages(16);
+    let store = SqliteStore::open_with(options).await.unwrap();
+    for number in 0..500 {
+        let mut event = event(&number.to_string());
+        event.envelope.body = Bytes::from(vec![b'x'; 4_000]);
+        store.accept(&[event]).await.unwrap();
+    }
+    // Each event has a page of its own, so that all of them take more than 500 pages.
+    let log = std::fs::metadata(folder.path().join("webhook.db-wal")).unwrap();
+    let most = 400 * 4_120;
+    assert!(log.len() < most, "{} bytes", log.len());
+    assert_eq!(store.counts(&KIND).await.unwrap().due, 500);
 }
 
 #[tokio::test]
