@@ -20,7 +20,8 @@ pub struct SqliteOptions {
     /// if millions of events are kept. While the file is smaller than 1 GiB, 8 MiB are used: more would be slower.
     pub cache_bytes: u64,
     /// How many pages of 4 KiB the write-ahead log has before they are copied into the file, by a thread of their
-    /// own. Default: 8,192 (32 MiB). The log becomes about twice as long before it starts again.
+    /// own. Default: 8,192 (32 MiB). The log becomes about twice as long before it starts again, and longer while
+    /// somebody reads an old state of the database.
     pub checkpoint_pages: u32,
     /// How long a write waits for another process that writes. Default: 10 s.
     pub busy_timeout: Duration,
