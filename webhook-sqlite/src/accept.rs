@@ -12,7 +12,7 @@ use webhook_core::{
 use crate::error::SqliteError;
 use crate::microseconds;
 use crate::record;
-use crate::rows::{ForRows, repeat};
+use crate::rows::{ForRows, bind_nulls, repeat};
 use crate::writer::Transaction;
 
 /// Stores new events: the parameters of all rows of `events` come first, then those of `queue`. Both statements go
@@ -24,8 +24,9 @@ static INSERT: LazyLock<ForRows> = LazyLock::new(|| {
         format!(
             "INSERT INTO events \
                (id, kind, key, key_hash, fingerprint, headers, body, accepted_us) \
-             VALUES {events}; \
-             INSERT INTO queue (id, kind, due_us) VALUES {queue}"
+             SELECT * FROM (VALUES {events}) WHERE column1 IS NOT NULL; \
+             INSERT INTO queue (id, kind, due_us) \
+             SELECT * FROM (VALUES {queue}) WHERE column1 IS NOT NULL"
         )
     })
 });
@@ -127,9 +128,9 @@ async fn insert(
             (id, &*first)
         })
         .collect();
-    for (statement, rows) in INSERT.split(&new) {
-        let mut insert = sqlx::query(statement);
-        for (id, first) in rows {
+    for part in INSERT.split(&new) {
+        let mut insert = sqlx::query(part.statement);
+        for (id, first) in part.rows {
             let Envelope {
                 key,
                 fingerprint,
@@ -147,10 +148,12 @@ async fn insert(
                 .bind(&body[..])
                 .bind(transaction.now_us);
         }
-        for (id, first) in rows {
+        insert = bind_nulls(insert, part.spare * 8);
+        for (id, first) in part.rows {
             let due_us = transaction.now_us + microseconds::of(first.event.delay);
             insert = insert.bind(id).bind(first.kind).bind(due_us);
         }
+        insert = bind_nulls(insert, part.spare * 3);
         insert.execute(&mut *transaction.connection).await?;
     }
     Ok(())

@@ -20,10 +20,8 @@ use crate::writer::WeakWriter;
 /// The shortest time between two looks at the log while there are commits.
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// The log starts again when it has this many times the pages that make a checkpoint due.
-const LONG: u32 = 2;
-
-/// Above this many times, the writer copies the rest however long it is.
+/// When the log has this many times the pages that make a checkpoint due, the writer copies the rest however long
+/// it is.
 const TOO_LONG: u32 = 4;
 
 /// The rest of the log that the writer copies, in pages.
@@ -122,10 +120,11 @@ async fn copy_if_due(
     };
     let due = options.checkpoint_pages.max(1);
     let mut log = checkpoint(connection, LOOK).await?;
-    while log.rest() >= due || log.pages >= due.saturating_mul(LONG) {
+    while log.pages >= due && log.rest() > due / 8 {
         let before = log;
         log = checkpoint(connection, COPY).await?;
-        if log.pages < due.saturating_mul(LONG) || log.rest() == 0 {
+        if log.rest() == 0 {
+            // The next commit writes to the beginning of the log.
             break;
         }
         if log.rest() <= SHORT_REST || log.pages >= due.saturating_mul(TOO_LONG) {

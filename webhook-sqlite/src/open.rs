@@ -34,7 +34,7 @@ const JOURNAL_BYTES: u64 = 64 << 20;
 const BACKSTOP: u32 = 8;
 
 /// The page cache of the connection that writes, while the file is small.
-const SMALL_CACHE_BYTES: u64 = 8 << 20;
+const SMALL_CACHE_BYTES: u64 = 4 << 20;
 
 /// The page of 4 KiB at 1 GiB.
 const PENDING_BYTE_PAGE: i64 = (1 << 30) / 4096;

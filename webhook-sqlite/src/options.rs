@@ -17,10 +17,10 @@ pub struct SqliteOptions {
     /// beside it, with `-wal` and `-shm` after its name, which belong to it.
     pub path: PathBuf,
     /// The most memory for the page cache of the connection that writes, in bytes. Default: 64 MiB. A larger one helps
-    /// if millions of events are kept. While the file is smaller than 1 GiB, 8 MiB are used: more would be slower.
+    /// if millions of events are kept. While the file is smaller than 1 GiB, 4 MiB are used: more would be slower.
     pub cache_bytes: u64,
     /// How many pages of 4 KiB the write-ahead log has before they are copied into the file, by a thread of their
-    /// own. Default: 8,192 (32 MiB). The log becomes about twice as long before it starts again, and longer while
+    /// own. Default: 8,192 (32 MiB). The log becomes somewhat longer before it starts again, and much longer while
     /// somebody reads an old state of the database.
     pub checkpoint_pages: u32,
     /// How long a write waits for another process that writes. Default: 10 s.

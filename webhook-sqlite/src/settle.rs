@@ -9,7 +9,7 @@ use webhook_core::{Extended, Kind, Lease, Outcome, Settled, Settlement};
 
 use crate::claim::{FailedAttempt, record_failed_attempt};
 use crate::error::SqliteError;
-use crate::rows::{ForRows, repeat};
+use crate::rows::{ForRows, bind_nulls, repeat};
 use crate::writer::Transaction;
 use crate::{microseconds, record};
 
@@ -77,7 +77,8 @@ pub(crate) async fn extend(
     Ok(answers)
 }
 
-/// Moves processed events to the outcomes, if their leases are valid. Returns the ids of those.
+/// Moves processed events from the queue to the outcomes, if their leases are valid. Returns those. The last parameter
+/// is a JSON list of all ids; none of them had an outcome before.
 static PROCESSED: LazyLock<ForRows> = LazyLock::new(|| {
     ForRows::new(|rows| {
         let leases = repeat("(?, ?)", rows);
@@ -88,7 +89,9 @@ static PROCESSED: LazyLock<ForRows> = LazyLock::new(|| {
              CROSS JOIN queue AS item \
                ON item.id = lease.column1 AND item.fence = lease.column2 \
              WHERE item.leased_until_us IS NOT NULL \
-             RETURNING id, fence"
+             RETURNING id, fence; \
+             DELETE FROM queue WHERE id IN (SELECT ended.id FROM json_each(?) AS lease \
+                                            CROSS JOIN outcomes AS ended ON ended.id = lease.value)"
         )
     })
 });
@@ -122,22 +125,19 @@ async fn settle_processed(
     processed: &[(usize, Lease)],
     answers: &mut [Settled],
 ) -> Result<(), SqliteError> {
-    let mut applied = Vec::with_capacity(processed.len());
-    for (statement, rows) in PROCESSED.split(processed) {
-        let mut insert = sqlx::query(statement).bind(transaction.now_us);
-        for (_, lease) in rows {
-            insert = insert.bind(lease.event.get()).bind(lease.fence.get());
+    let mut applied = HashSet::with_capacity(processed.len());
+    for part in PROCESSED.split(processed) {
+        let mut settle = sqlx::query(part.statement).bind(transaction.now_us);
+        for (_, lease) in part.rows {
+            settle = settle.bind(lease.event.get()).bind(lease.fence.get());
         }
-        for row in insert.fetch_all(&mut *transaction.connection).await? {
-            applied.push((row.try_get(0)?, row.try_get(1)?));
+        settle = bind_nulls(settle, part.spare * 2);
+        let ids = part.rows.iter().map(|(_, lease)| lease.event.get());
+        settle = settle.bind(record::json(&ids.collect::<Vec<_>>()));
+        for row in settle.fetch_all(&mut *transaction.connection).await? {
+            applied.insert((row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(1)?));
         }
     }
-    if applied.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<i64> = applied.iter().map(|(id, _)| *id).collect();
-    delete_from_queue(transaction, &ids).await?;
-    let applied: HashSet<(i64, i64)> = applied.into_iter().collect();
     for (place, lease) in processed {
         if applied.contains(&(lease.event.get(), lease.fence.get())) {
             answers[*place] = Settled::Applied;

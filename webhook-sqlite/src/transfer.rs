@@ -17,7 +17,7 @@ use webhook_core::{
 use crate::error::SqliteError;
 use crate::microseconds;
 use crate::record;
-use crate::rows::{ForRows, repeat};
+use crate::rows::{ForRows, bind_nulls, repeat};
 use crate::writer::Transaction;
 
 pub(crate) async fn export(
@@ -101,7 +101,7 @@ static INSERT: LazyLock<ForRows> = LazyLock::new(|| {
         format!(
             "INSERT INTO events \
                (id, kind, key, key_hash, fingerprint, headers, body, accepted_us) \
-             VALUES {events}"
+             SELECT * FROM (VALUES {events}) WHERE column1 IS NOT NULL"
         )
     })
 });
@@ -120,9 +120,9 @@ pub(crate) async fn import(
     events: &[StoredEvent],
 ) -> Result<usize, SqliteError> {
     let new = free(transaction, events).await?;
-    for (statement, rows) in INSERT.split(&new) {
-        let mut insert = sqlx::query(statement);
-        for new in rows {
+    for part in INSERT.split(&new) {
+        let mut insert = sqlx::query(part.statement);
+        for new in part.rows {
             let Envelope {
                 key,
                 fingerprint,
@@ -140,6 +140,7 @@ pub(crate) async fn import(
                 .bind(&body[..])
                 .bind(microseconds::of_time(new.event.record.accepted_at));
         }
+        insert = bind_nulls(insert, part.spare * 8);
         insert.execute(&mut *transaction.connection).await?;
     }
     let mut batch = Batch::default();
