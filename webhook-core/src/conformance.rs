@@ -45,6 +45,9 @@
 //! webhook_core::conformance!(OwnBackend, flavor = "multi_thread", worker_threads = 2);
 //! ```
 //!
+//! A backend that implements [`Transfer`] has more cases in
+//! [`conformance_transfer!`](crate::conformance_transfer!).
+//!
 //! The cases pass on slow machines as well. On a real clock, some of them wait a few hundred milliseconds. A
 //! backend on Tokio's clock can run them in paused time (`start_paused = true`), where they do not wait.
 
