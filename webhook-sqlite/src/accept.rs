@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use sqlx::Row;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Row, Sqlite};
 use webhook_core::{
     Accepted, Envelope, Fingerprint, Key, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent,
     OnFailed,
@@ -19,17 +21,61 @@ use crate::writer::Transaction;
 /// to the connection's thread in one message.
 static INSERT: LazyLock<ForRows> = LazyLock::new(|| {
     ForRows::new(|rows| {
-        let events = repeat("(?, ?, ?, ?, ?, ?, ?, ?)", rows);
+        let events = EventRow::insert(rows);
         let queue = repeat("(?, ?, ?)", rows);
         format!(
-            "INSERT INTO events \
-               (id, kind, key, key_hash, fingerprint, headers, body, accepted_us) \
-             SELECT * FROM (VALUES {events}) WHERE column1 IS NOT NULL; \
+            "{events}; \
              INSERT INTO queue (id, kind, due_us) \
              SELECT * FROM (VALUES {queue}) WHERE column1 IS NOT NULL"
         )
     })
 });
+
+/// A new row of `events`.
+pub(crate) struct EventRow<'e> {
+    pub(crate) id: i64,
+    pub(crate) kind: i64,
+    pub(crate) key_hash: i64,
+    pub(crate) envelope: &'e Envelope,
+    pub(crate) accepted_us: i64,
+}
+
+impl EventRow<'_> {
+    /// The number of parameters of a row.
+    pub(crate) const PARAMETERS: usize = 8;
+
+    /// The statement that inserts this many rows. It skips rows of nulls.
+    pub(crate) fn insert(rows: usize) -> String {
+        let events = repeat("(?, ?, ?, ?, ?, ?, ?, ?)", rows);
+        format!(
+            "INSERT INTO events \
+               (id, kind, key, key_hash, fingerprint, headers, body, accepted_us) \
+             SELECT * FROM (VALUES {events}) WHERE column1 IS NOT NULL"
+        )
+    }
+
+    pub(crate) fn bind<'q>(
+        &self,
+        query: Query<'q, Sqlite, SqliteArguments>,
+    ) -> Query<'q, Sqlite, SqliteArguments> {
+        let Envelope {
+            key,
+            fingerprint,
+            headers,
+            body,
+            ..
+        } = self.envelope;
+        query
+            .bind(self.id)
+            .bind(self.kind)
+            .bind(key.as_str())
+            .bind(self.key_hash)
+            .bind(&fingerprint.as_bytes()[..])
+            .bind((!headers.is_empty()).then(|| &headers.as_encoded()[..]))
+            .bind(&body[..])
+            .bind(self.accepted_us)
+    }
+}
 
 /// An event that is stored, or will be by this transaction.
 #[derive(Clone, Copy)]
@@ -87,27 +133,56 @@ async fn look_up(
     firsts: &mut [First<'_>],
 ) -> Result<i64, SqliteError> {
     let hashes: Vec<i64> = firsts.iter().map(|first| first.key_hash).collect();
-    let mut last_id = 0;
-    let rows = sqlx::query(include_str!("accept/look_up.sql"))
-        .bind(record::json(&hashes))
-        .fetch_all(&mut *transaction.connection)
-        .await?;
-    for row in &rows {
-        let Some(kind) = row.try_get(1)? else {
-            last_id = row.try_get::<Option<i64>, _>(0)?.unwrap_or(0);
-            continue;
-        };
-        let key = record::key(row.try_get(2)?)?;
+    let (last_id, taken) = taken(transaction, &hashes).await?;
+    for Taken {
+        id,
+        kind,
+        key,
+        fingerprint,
+    } in taken
+    {
         // Another key may have the same hash.
         if let Some(place) = names.get(&(kind, &key)) {
             firsts[*place].stored = Some(Stored {
-                id: row.try_get(0)?,
-                fingerprint: record::fingerprint(row.try_get(3)?)?,
+                id,
+                fingerprint,
                 is_new: false,
             });
         }
     }
     Ok(last_id)
+}
+
+/// A stored event whose key has a hash that was looked up.
+pub(crate) struct Taken {
+    pub(crate) id: i64,
+    pub(crate) kind: i64,
+    pub(crate) key: Key,
+    pub(crate) fingerprint: Fingerprint,
+}
+
+/// Looks hashes of keys up. Returns the last id that was ever given out as well.
+pub(crate) async fn taken(
+    transaction: &mut Transaction<'_>,
+    hashes: &[i64],
+) -> Result<(i64, Vec<Taken>), SqliteError> {
+    let rows = sqlx::query(include_str!("accept/look_up.sql"))
+        .bind(record::json(hashes))
+        .fetch_all(&mut *transaction.connection)
+        .await?;
+    let (mut last_id, mut taken) = (0, Vec::new());
+    for row in &rows {
+        match row.try_get(1)? {
+            None => last_id = row.try_get::<Option<i64>, _>(0)?.unwrap_or(0),
+            Some(kind) => taken.push(Taken {
+                id: row.try_get(0)?,
+                kind,
+                key: record::key(row.try_get(2)?)?,
+                fingerprint: record::fingerprint(row.try_get(3)?)?,
+            }),
+        }
+    }
+    Ok((last_id, taken))
 }
 
 /// Inserts the events whose keys are free.
@@ -131,24 +206,16 @@ async fn insert(
     for part in INSERT.split(&new) {
         let mut insert = sqlx::query(part.statement);
         for (id, first) in part.rows {
-            let Envelope {
-                key,
-                fingerprint,
-                headers,
-                body,
-                ..
-            } = &first.event.envelope;
-            insert = insert
-                .bind(id)
-                .bind(first.kind)
-                .bind(key.as_str())
-                .bind(first.key_hash)
-                .bind(&fingerprint.as_bytes()[..])
-                .bind((!headers.is_empty()).then(|| &headers.as_encoded()[..]))
-                .bind(&body[..])
-                .bind(transaction.now_us);
+            let row = EventRow {
+                id: *id,
+                kind: first.kind,
+                key_hash: first.key_hash,
+                envelope: &first.event.envelope,
+                accepted_us: transaction.now_us,
+            };
+            insert = row.bind(insert);
         }
-        insert = bind_nulls(insert, part.spare * 8);
+        insert = bind_nulls(insert, part.spare * EventRow::PARAMETERS);
         for (id, first) in part.rows {
             let due_us = transaction.now_us + microseconds::of(first.event.delay);
             insert = insert.bind(id).bind(first.kind).bind(due_us);

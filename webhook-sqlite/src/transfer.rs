@@ -10,14 +10,15 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqlitePool};
 use webhook_core::transfer::{MAX_EXPORT_BYTES, MoveMark, StoredEvent};
 use webhook_core::{
-    ConflictRecord, Envelope, EventId, EventRef, FailedAttempt, FailureReason, Fence,
+    ConflictRecord, Envelope, EventId, EventRef, FailedAttempt, FailureReason, Fence, Key,
     MAX_CONFLICT_BODIES, MAX_FAILED_ATTEMPTS, State,
 };
 
+use crate::accept::{EventRow, taken};
 use crate::error::SqliteError;
 use crate::microseconds;
 use crate::record;
-use crate::rows::{ForRows, bind_nulls, repeat};
+use crate::rows::{ForRows, bind_nulls};
 use crate::writer::Transaction;
 
 pub(crate) async fn export(
@@ -95,16 +96,7 @@ fn failed_attempt(row: &SqliteRow) -> Result<(Fence, FailedAttempt), SqliteError
 }
 
 /// Stores new events.
-static INSERT: LazyLock<ForRows> = LazyLock::new(|| {
-    ForRows::new(|rows| {
-        let events = repeat("(?, ?, ?, ?, ?, ?, ?, ?)", rows);
-        format!(
-            "INSERT INTO events \
-               (id, kind, key, key_hash, fingerprint, headers, body, accepted_us) \
-             SELECT * FROM (VALUES {events}) WHERE column1 IS NOT NULL"
-        )
-    })
-});
+static INSERT: LazyLock<ForRows> = LazyLock::new(|| ForRows::new(EventRow::insert));
 
 /// An event whose key is free.
 struct New<'e> {
@@ -123,24 +115,16 @@ pub(crate) async fn import(
     for part in INSERT.split(&new) {
         let mut insert = sqlx::query(part.statement);
         for new in part.rows {
-            let Envelope {
-                key,
-                fingerprint,
-                headers,
-                body,
-                ..
-            } = &new.event.record.envelope;
-            insert = insert
-                .bind(new.id)
-                .bind(new.kind)
-                .bind(key.as_str())
-                .bind(new.key_hash)
-                .bind(&fingerprint.as_bytes()[..])
-                .bind((!headers.is_empty()).then(|| &headers.as_encoded()[..]))
-                .bind(&body[..])
-                .bind(microseconds::of_time(new.event.record.accepted_at));
+            let row = EventRow {
+                id: new.id,
+                kind: new.kind,
+                key_hash: new.key_hash,
+                envelope: &new.event.record.envelope,
+                accepted_us: microseconds::of_time(new.event.record.accepted_at),
+            };
+            insert = row.bind(insert);
         }
-        insert = bind_nulls(insert, part.spare * 8);
+        insert = bind_nulls(insert, part.spare * EventRow::PARAMETERS);
         insert.execute(&mut *transaction.connection).await?;
     }
     let mut batch = Batch::default();
@@ -173,21 +157,9 @@ async fn free<'e>(
         });
     }
     let hashes: Vec<i64> = new.iter().map(|new| new.key_hash).collect();
-    let rows = sqlx::query(include_str!("accept/look_up.sql"))
-        .bind(record::json(&hashes))
-        .fetch_all(&mut *transaction.connection)
-        .await?;
-    let mut last_id = 0;
-    let mut taken = HashSet::new();
-    for row in &rows {
-        match row.try_get::<Option<i64>, _>(1)? {
-            Some(kind) => {
-                taken.insert((kind, row.try_get::<&str, _>(2)?));
-            }
-            None => last_id = row.try_get::<Option<i64>, _>(0)?.unwrap_or(0),
-        }
-    }
-    new.retain(|new| !taken.contains(&(new.kind, new.event.record.envelope.key.as_str())));
+    let (last_id, taken) = taken(transaction, &hashes).await?;
+    let taken: HashSet<(i64, &Key)> = taken.iter().map(|it| (it.kind, &it.key)).collect();
+    new.retain(|new| !taken.contains(&(new.kind, &new.event.record.envelope.key)));
     for (id, new) in (last_id + 1..).zip(&mut new) {
         new.id = id;
     }
