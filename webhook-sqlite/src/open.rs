@@ -23,7 +23,7 @@ const MIGRATIONS: [&str; 1] = [include_str!("migrations/create_inbox.sql")];
 /// The first version of SQLite without the WAL-reset bug (<https://sqlite.org/wal.html#walresetbug>).
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];
 
-/// The most statements that a connection keeps prepared. Inserts of 1, 2, 4, … rows have one each.
+/// The most statements that a connection keeps prepared. A statement for many rows is prepared in each size.
 const STATEMENTS: usize = 256;
 
 /// How much of the write-ahead log stays on the disk after a checkpoint.
