@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use sqlx::{ConnectOptions, Connection};
 
 use crate::error::SqliteError;
+#[cfg(unix)]
+use crate::file::folder_of;
 use crate::file::private;
 use crate::open;
 use crate::store::SqliteStore;
@@ -146,12 +148,7 @@ fn refuse(database: &Path, target: &Path, existing: ExistingBackup) -> io::Resul
 /// Makes the renaming of a file durable.
 #[cfg(unix)]
 fn sync_folder(file: &Path) -> io::Result<()> {
-    let folder = match file.parent() {
-        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-        Some(folder) => folder,
-        None => return Ok(()),
-    };
-    File::open(folder)?.sync_all()
+    File::open(folder_of(file))?.sync_all()
 }
 
 /// Folders cannot be opened there.

@@ -44,6 +44,15 @@ fn check_access(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The folder that a file is in.
+pub(crate) fn folder_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
+        Some(folder) => folder,
+        None => file,
+    }
+}
+
 /// The same options, for a file that only its owner may read and write.
 #[cfg(unix)]
 pub(crate) fn private(options: &mut OpenOptions) -> &OpenOptions {

@@ -3,6 +3,8 @@
 use std::path::Path;
 
 use crate::error::SqliteError;
+#[cfg(target_os = "linux")]
+use crate::file::folder_of;
 
 /// What a file system is, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +40,7 @@ pub(crate) fn check(path: &Path) -> Result<(), SqliteError> {
 #[cfg(target_os = "linux")]
 fn of(path: &Path) -> FileSystem {
     // The file may not exist yet; its folder does, or opening the file fails.
-    let folder = path.parent().filter(|it| !it.as_os_str().is_empty());
-    let status =
-        rustix::fs::statfs(path).or_else(|_| rustix::fs::statfs(folder.unwrap_or(Path::new("."))));
+    let status = rustix::fs::statfs(path).or_else(|_| rustix::fs::statfs(folder_of(path)));
     // Its type depends on the platform; the number has 32 bits.
     status.map_or(FileSystem::Other, |status| {
         with_number(i128::from(status.f_type) & 0xffff_ffff)

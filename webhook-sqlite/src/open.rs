@@ -66,21 +66,23 @@ pub(crate) fn reader(options: &SqliteOptions) -> SqliteConnectOptions {
 /// Opens the connection that writes. The file must be [prepared](prepare).
 pub(crate) async fn writer(options: &SqliteOptions) -> Result<SqliteConnection, SqliteError> {
     let backstop = options.checkpoint_pages.max(1).saturating_mul(BACKSTOP);
-    let mut connection = connect_options(&options.path, options.busy_timeout, SMALL_CACHE_BYTES)
-        .pragma("wal_autocheckpoint", backstop.to_string())
-        .pragma("journal_size_limit", JOURNAL_BYTES.to_string())
-        .connect()
-        .await
-        .map_err(|error| SqliteError::opening(&options.path, error))?;
+    let mut connection = writing(options, backstop).await?;
     set_cache(&mut connection, options).await?;
     Ok(connection)
 }
 
-/// Opens the connection that copies the write-ahead log.
+/// Opens the connection that copies the write-ahead log. It commits nothing.
 pub(crate) async fn checkpointer(options: &SqliteOptions) -> Result<SqliteConnection, SqliteError> {
+    writing(options, 0).await
+}
+
+/// `checkpoint_pages`: how long the log is when a commit copies it; 0 for never.
+async fn writing(
+    options: &SqliteOptions,
+    checkpoint_pages: u32,
+) -> Result<SqliteConnection, SqliteError> {
     connect_options(&options.path, options.busy_timeout, SMALL_CACHE_BYTES)
-        // It reads only what it copies.
-        .pragma("wal_autocheckpoint", "0")
+        .pragma("wal_autocheckpoint", checkpoint_pages.to_string())
         .pragma("journal_size_limit", JOURNAL_BYTES.to_string())
         .connect()
         .await

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::SqliteError;
-use crate::file::private;
+use crate::file::{folder_of, private};
 
 /// Marks a file as used by one server. Another process that tries to acquire it gets
 /// [`SqliteError::InUse`].
@@ -71,13 +71,9 @@ impl ServerLock {
 fn lock_path(path: &Path) -> PathBuf {
     let real = path.canonicalize().or_else(|_| {
         // It does not exist yet.
-        let folder = match path.parent() {
-            Some(folder) if folder.as_os_str().is_empty() => Path::new("."),
-            Some(folder) => folder,
-            None => path,
-        };
         let name = path.file_name().unwrap_or_default();
-        folder.canonicalize().map(|folder| folder.join(name))
+        let folder = folder_of(path).canonicalize();
+        folder.map(|folder| folder.join(name))
     });
     let mut name = OsString::from(real.unwrap_or_else(|_| path.to_owned()));
     name.push("-lock");
