@@ -92,7 +92,7 @@ pub(crate) struct Subject {
     opened: Arc<Opened>,
 }
 
-/// What to close and remove in the end.
+/// The storage that is closed and removed in the end.
 enum Opened {
     Memory,
     Sqlite(SqliteStore, Folder),

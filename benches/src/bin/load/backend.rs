@@ -1,4 +1,4 @@
-//! What a server keeps its events in.
+//! The backends in which a server keeps its events.
 
 use std::fmt;
 

@@ -377,7 +377,7 @@ impl Bench {
             )
         });
         if bed.database.backend == Backend::Memory {
-            // What it held is gone with the server.
+            // Its events were lost when the server stopped.
             return Ok(());
         }
         let tables = bed.database.tables()?;

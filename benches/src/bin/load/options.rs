@@ -34,7 +34,7 @@ pub(crate) struct Options {
     #[arg(value_enum)]
     pub(crate) scenarios: Vec<Scenario>,
 
-    /// What the servers keep their events in; several are measured one after the other, or in turns
+    /// The backends of the servers; several are measured one after the other, or in turns
     /// where a scenario compares them
     #[arg(long = "backend", value_enum, value_delimiter = ',', default_values_t = [Backend::Postgres])]
     backends: Vec<Backend>,

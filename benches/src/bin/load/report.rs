@@ -40,7 +40,7 @@ pub(crate) struct Section {
     pub(crate) figures: Vec<Figure>,
     pub(crate) series: Vec<Series>,
     pub(crate) peers: Vec<Peer>,
-    /// What was not measured, and why.
+    /// The measurements that were left out, with the reasons.
     pub(crate) notes: Vec<&'static str>,
     /// Failures, such as an answer that was not 202, or a missing event.
     pub(crate) failures: Vec<String>,

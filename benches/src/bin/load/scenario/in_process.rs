@@ -162,7 +162,7 @@ impl Side {
     }
 }
 
-/// What a measurement returns: events, seconds, and latencies if somebody waited.
+/// The result of a measurement: events, seconds, and latencies if somebody waited.
 type Measured = (u64, Duration, Option<Histogram<u64>>);
 
 async fn measure(
