@@ -120,9 +120,11 @@ async fn copy_if_due(
     };
     let due = options.checkpoint_pages.max(1);
     let mut log = checkpoint(connection, LOOK).await?;
-    while log.pages >= due && log.rest() > due / 8 {
+    while log.pages >= due && log.rest() > 0 {
         let before = log;
-        log = checkpoint(connection, COPY).await?;
+        checkpoint(connection, COPY).await?;
+        // What COPY returns is the log as it was when it began: the writer may have written more since.
+        log = checkpoint(connection, LOOK).await?;
         if log.rest() == 0 {
             // The next commit writes to the beginning of the log.
             break;
