@@ -70,6 +70,7 @@ pub mod redelivery;
 pub mod requeue;
 pub mod settle;
 mod steps;
+pub mod together;
 pub mod transfer;
 pub mod wakeup;
 mod watched;
@@ -216,6 +217,12 @@ macro_rules! conformance {
                 concurrent_batches_compare_contents
                 concurrent_batches_with_partial_overlap
                 a_backend_at_work_answers_a_ping
+            }
+            together {
+                events_stored_together_are_answered_in_order
+                five_thousand_events_are_stored_together
+                a_dropped_call_stores_all_its_events_or_none
+                calls_that_overlap_store_each_event_once
             }
             headers {
                 headers_are_kept_unchanged

@@ -78,6 +78,14 @@ pub enum Error {
     /// The body is not a valid payload.
     #[error(transparent)]
     Invalid(#[from] InvalidPayload),
+    /// There are too many events to be stored together. Nothing was stored.
+    #[error("delivery has {events} events, the limit is {limit}")]
+    TooManyEvents {
+        /// The number of events.
+        events: usize,
+        /// The limit: [`MAX_TOGETHER`](crate::MAX_TOGETHER).
+        limit: usize,
+    },
 }
 
 /// The class of an [`Error`], which decides the response to the sender.
@@ -98,7 +106,7 @@ impl Error {
     /// Returns the class of the error.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Invalid(_) => ErrorKind::Invalid,
+            Self::Invalid(_) | Self::TooManyEvents { .. } => ErrorKind::Invalid,
             Self::Store(StoreError::Refused { .. }) => ErrorKind::Internal,
             Self::Store(StoreError::Unavailable { .. } | StoreError::Full { .. })
             | Self::Overloaded

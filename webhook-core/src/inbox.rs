@@ -23,8 +23,15 @@ use crate::headers::Headers;
 use crate::payload::{self, IntoEnvelope, Payload};
 use crate::setters::setters;
 use crate::store::{Accepted, NewEvent, OnFailed, Store};
-use flush::{Caller, Waiting};
+use flush::{Answer, Caller, Waiting};
 pub(crate) use unhandled::Unhandled;
+
+/// The largest number of events that [`Inbox::accept_together`] takes.
+pub const MAX_TOGETHER: usize = 5_000;
+
+/// What each further event of [`Inbox::accept_together`] counts towards [`InboxOptions::max_queued_bytes`] beside
+/// its content: without it, events with empty bodies would take memory without limit.
+const TOGETHER_EVENT_BYTES: usize = 256;
 
 /// The options and limits of an [`Inbox`].
 ///
@@ -42,15 +49,17 @@ pub struct InboxOptions {
     pub delay: Duration,
     /// What a redelivery does to a FAILED event. Default: [`OnFailed::Keep`].
     pub on_failed: OnFailed,
-    /// The largest number of events in a batch. Default: 512.
+    /// The largest number of events in a batch. The events of one [`Inbox::accept_together`] always share a
+    /// batch, which may exceed this number if nothing else is in it. Default: 512.
     pub max_batch: usize,
     /// The size of bodies and headers, in bytes, from which on a batch takes no further event. Default: 4 MiB.
     pub max_batch_bytes: usize,
     /// The largest number of deliveries that wait for a batch. A further one gets [`Error::Overloaded`] at
-    /// once. Default: 8,192.
+    /// once. The events of one [`Inbox::accept_together`] are one delivery. Default: 8,192.
     pub max_queued: usize,
     /// The largest total size, in bytes, of the bodies and headers that are not stored yet. One delivery of any
-    /// size is always accepted. Default: 64 MiB.
+    /// size is always accepted. Each event of [`Inbox::accept_together`] after the first counts 256 bytes more.
+    /// Default: 64 MiB.
     pub max_queued_bytes: usize,
     /// The largest number of batches that are stored at the same time. More of them are smaller. Default: 1.
     pub max_concurrent_flushes: usize,
@@ -135,34 +144,44 @@ struct Shared {
 }
 
 impl Shared {
-    /// The share of an envelope in `max_queued_bytes`: at least one byte, at most all of them.
-    fn bytes_of(&self, envelope: &Envelope) -> u32 {
+    /// The share of a delivery in `max_queued_bytes`: at least one byte, at most all of them.
+    fn bytes_of(&self, first: &Envelope, rest: &[Envelope]) -> u32 {
         let limit = self.options.max_queued_bytes.max(1);
-        let bytes = envelope.content_len().clamp(1, limit);
-        u32::try_from(bytes).unwrap_or(u32::MAX)
+        let rest = rest
+            .iter()
+            .map(|it| it.content_len() + TOGETHER_EVENT_BYTES);
+        let bytes = first.content_len() + rest.sum::<usize>();
+        u32::try_from(bytes.clamp(1, limit)).unwrap_or(u32::MAX)
     }
 
-    fn waiting(
+    /// `answer` makes the variant of [`Answer`] that suits the number of events.
+    fn waiting<T>(
         &self,
-        envelope: Envelope,
+        first: Envelope,
+        rest: Vec<Envelope>,
         delay: Duration,
         room: OwnedSemaphorePermit,
-    ) -> (Waiting, Answered) {
-        if let Some(unhandled) = &self.unhandled {
-            unhandled.accepting(&envelope.kind);
-        }
-        let after = self.options.accept_timeout;
-        let deadline = Instant::now() + after;
-        let (answer, answered) = oneshot::channel();
-        let waiting = Waiting {
-            event: NewEvent {
+        answer: fn(oneshot::Sender<Result<T, Error>>) -> Answer,
+    ) -> (Waiting, Answered<T>) {
+        let new = |envelope: Envelope| {
+            if let Some(unhandled) = &self.unhandled {
+                unhandled.accepting(&envelope.kind);
+            }
+            NewEvent {
                 envelope,
                 delay,
                 on_failed: self.options.on_failed,
-            },
+            }
+        };
+        let after = self.options.accept_timeout;
+        let deadline = Instant::now() + after;
+        let (sender, answered) = oneshot::channel();
+        let waiting = Waiting {
+            first: new(first),
+            rest: rest.into_iter().map(new).collect(),
             caller: Caller {
                 deadline,
-                answer,
+                answer: answer(sender),
                 _room: room,
             },
         };
@@ -175,15 +194,15 @@ impl Shared {
     }
 }
 
-/// The pending answer to a queued event.
-struct Answered {
-    answered: oneshot::Receiver<Result<Accepted, Error>>,
+/// The pending answer to a queued delivery.
+struct Answered<T> {
+    answered: oneshot::Receiver<Result<T, Error>>,
     deadline: Instant,
     after: Duration,
 }
 
-impl Answered {
-    async fn wait(self) -> Result<Accepted, Error> {
+impl<T> Answered<T> {
+    async fn wait(self) -> Result<T, Error> {
         match timeout_at(self.deadline, self.answered).await {
             Ok(Ok(accepted)) => accepted,
             Ok(Err(_)) => Err(StoreError::unavailable(flush::Unanswered).into()),
@@ -215,10 +234,12 @@ impl Reserved {
     pub async fn accept(self, event: impl IntoEnvelope) -> Result<Accepted, Error> {
         let envelope = event.into_envelope()?;
         let room = Arc::clone(&self.shared.queued_bytes);
-        let room = room.acquire_many_owned(self.shared.bytes_of(&envelope));
+        let room = room.acquire_many_owned(self.shared.bytes_of(&envelope, &[]));
         let room = room.await.expect("the semaphore is never closed");
         let delay = self.shared.options.delay;
-        let (waiting, answered) = self.shared.waiting(envelope, delay, room);
+        let (waiting, answered) =
+            self.shared
+                .waiting(envelope, Vec::new(), delay, room, Answer::One);
         self.slot.send(waiting);
         answered.wait().await
     }
@@ -345,12 +366,70 @@ impl Inbox {
         delay: Duration,
     ) -> Result<Accepted, Error> {
         let envelope = event.into_envelope()?;
+        self.enqueue(envelope, Vec::new(), delay, Answer::One).await
+    }
+
+    /// Makes all events of one delivery durable in one transaction, or none of them. Answer *i* belongs to event
+    /// *i*. They are due after [`InboxOptions::delay`].
+    ///
+    /// Other deliveries may share the transaction. If the store refuses one event, all events of this call are
+    /// refused, and no other delivery is. A key may occur several times: its first event may be new, and each
+    /// later one is a duplicate of it or a conflict with it.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`accept`](Self::accept), for all events. [`Error::TooManyEvents`] if there are more than
+    /// [`MAX_TOGETHER`].
+    ///
+    /// # Cancel safety
+    ///
+    /// The same as for [`accept`](Self::accept).
+    pub async fn accept_together(&self, events: Vec<Envelope>) -> Result<Vec<Accepted>, Error> {
+        let delay = self.shared.options.delay;
+        self.accept_together_after(events, delay).await
+    }
+
+    /// Like [`accept_together`](Self::accept_together), with a delay of its own.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`accept_together`](Self::accept_together).
+    ///
+    /// # Cancel safety
+    ///
+    /// The same as for [`accept`](Self::accept).
+    pub async fn accept_together_after(
+        &self,
+        events: Vec<Envelope>,
+        delay: Duration,
+    ) -> Result<Vec<Accepted>, Error> {
+        if events.len() > MAX_TOGETHER {
+            return Err(Error::TooManyEvents {
+                events: events.len(),
+                limit: MAX_TOGETHER,
+            });
+        }
+        let mut events = events.into_iter();
+        let Some(first) = events.next() else {
+            return Ok(Vec::new());
+        };
+        self.enqueue(first, events.collect(), delay, Answer::Together)
+            .await
+    }
+
+    async fn enqueue<T>(
+        &self,
+        first: Envelope,
+        rest: Vec<Envelope>,
+        delay: Duration,
+        answer: fn(oneshot::Sender<Result<T, Error>>) -> Answer,
+    ) -> Result<T, Error> {
         let room = Arc::clone(&self.shared.queued_bytes);
-        let bytes = self.shared.bytes_of(&envelope);
+        let bytes = self.shared.bytes_of(&first, &rest);
         let Ok(room) = room.try_acquire_many_owned(bytes) else {
             return Err(Error::Overloaded);
         };
-        let (waiting, answered) = self.shared.waiting(envelope, delay, room);
+        let (waiting, answered) = self.shared.waiting(first, rest, delay, room, answer);
         self.queue.try_send(waiting).map_err(|error| match error {
             TrySendError::Full(_) => Error::Overloaded,
             TrySendError::Closed(_) => Error::Closed,

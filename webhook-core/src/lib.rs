@@ -440,7 +440,7 @@ pub use event::{
 };
 pub use handler::{Event, Handled, Handler, HandlerError, RawEvent, sharing};
 pub use headers::{Headers, InvalidHeader, MAX_HEADERS, MAX_HEADERS_BYTES};
-pub use inbox::{Inbox, InboxOptions, Receipt, Reserved};
+pub use inbox::{Inbox, InboxOptions, MAX_TOGETHER, Receipt, Reserved};
 pub use observer::{AttemptEnd, Observed, Observer};
 pub use payload::{FieldError, Identity, IntoEnvelope, InvalidPayload, Payload};
 pub use pipeline::{Pipeline, PipelineBuilder};

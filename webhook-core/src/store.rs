@@ -21,6 +21,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// - When the call returns `Ok`, every event with the answer [`Accepted::New`] is committed as durably as
     ///   the backend promises. It is due `delay` from now by the store's clock, and has no attempts yet.
+    /// - The new events are committed together: all of them or none, also if the call fails or is dropped.
     /// - The call that stores an event decides that it is new, also among concurrent calls, whatever the order of
     ///   their keys: by a unique constraint, for example. Concurrent calls do not deadlock.
     /// - Whenever a key is taken, the fingerprint is compared with the stored one. If they are equal, the
@@ -37,6 +38,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// - The delays of requeued events may begin later within the call than the delays of new events. If the
     ///   delays hardly differ, either event may fall due first.
+    /// - If a stored event is deleted while a delivery with its key is being accepted, that delivery may be
+    ///   committed after the others of its call.
     /// - The ids of new events need not be in the order of `events`, and events that are due at the same
     ///   instant may be claimed in any order.
     ///
@@ -48,8 +51,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, each event is either accepted completely or not at all; which is unknown. No
-    /// lock or connection remains in use.
+    /// If the future is dropped, either all events are accepted or none; which is unknown. No lock or connection
+    /// remains in use.
     async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError>;
 
     /// Returns the records of `events`. Answer *i* is `None` if there is no event *i*.

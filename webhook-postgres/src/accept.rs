@@ -45,8 +45,12 @@ pub(crate) async fn accept(
 
     let holders = take(session, events, &keys).await?;
     let mut answers = judge(events, &keys, &holders);
-    conflicts::record(session, events, &keys, &holders, &answers).await?;
-    redeliveries::requeue(session, events, &keys, &holders, &mut answers).await?;
+    conflicts::record(session, events, &keys, &holders, &answers)
+        .await
+        .map_err(PgError::after_a_commit)?;
+    redeliveries::requeue(session, events, &keys, &holders, &mut answers)
+        .await
+        .map_err(PgError::after_a_commit)?;
     Ok(answers)
 }
 
@@ -56,6 +60,9 @@ fn name(event: &NewEvent) -> (&str, &str) {
 }
 
 /// Inserts the first delivery of each free key, and reads the events that have the other keys.
+///
+/// The first statement commits every new event. Only a key that was taken then, and whose event was deleted before
+/// this could read it, is inserted later.
 async fn take(
     session: &mut Session<'_>,
     events: &[NewEvent],
@@ -65,8 +72,12 @@ async fn take(
     let firsts = |open: &[usize]| -> Vec<_> { open.iter().map(|&key| first(key)).collect() };
     let mut holders = vec![None; keys.len()];
     let mut open: Vec<usize> = (0..keys.len()).collect();
-    for _ in 0..MAX_TRIES {
-        let rows = insert(session, &firsts(&open)).await?;
+    for tried in 0..MAX_TRIES {
+        let rows = insert(session, &firsts(&open)).await;
+        let rows = rows.map_err(|error| match tried {
+            0 => error,
+            _ => error.after_a_commit(),
+        })?;
         if rows.is_empty() {
             open.iter()
                 .for_each(|&key| holders[key] = Some(Holder::New));

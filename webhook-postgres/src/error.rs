@@ -120,6 +120,13 @@ pub enum PgError {
         "gave up after several tries: the same keys are being inserted and deleted concurrently"
     )]
     Contended,
+    /// The database refused a part of a call after it had committed another part.
+    #[error("failed after a part was stored")]
+    Unfinished {
+        /// Why the part was refused.
+        #[source]
+        source: Box<Self>,
+    },
     /// A stored row has a value that this program does not write.
     #[error("stored event is damaged: {detail}")]
     Damaged {
@@ -225,6 +232,17 @@ impl PgError {
                 _ => false,
             },
             _ => false,
+        }
+    }
+
+    /// The same error, for a statement after which something of the call is stored already: its caller must not be
+    /// told that nothing was.
+    pub(crate) fn after_a_commit(self) -> Self {
+        match self.remedy() {
+            Remedy::Refuse => Self::Unfinished {
+                source: Box::new(self),
+            },
+            _ => self,
         }
     }
 

@@ -79,6 +79,30 @@ async fn events_are_there_when_the_file_is_opened_again() {
 }
 
 #[tokio::test]
+async fn events_of_a_call_are_stored_together_or_not_at_all() {
+    let (_folder, file) = folder();
+    let store = SqliteStore::open(&file).await.unwrap();
+    plain(&file)
+        .await
+        .execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON events WHEN new.key = 'bad'
+             BEGIN SELECT raise(ABORT, 'refused'); END",
+        )
+        .await
+        .unwrap();
+    // The bad event is in the second of the statements that the call needs.
+    let mut events: Vec<_> = (0..700).map(|it| event(&format!("a-{it}"))).collect();
+    events[600] = event("bad");
+    let other = [event("other")];
+    let (refused, accepted) = tokio::join!(store.accept(&events), store.accept(&other));
+    refused.unwrap_err();
+    assert_eq!(accepted.unwrap(), [Accepted::New]);
+    for key in ["a-0", "a-599", "bad", "a-699"] {
+        assert_eq!(state(&store, key).await, None, "{key}");
+    }
+}
+
+#[tokio::test]
 async fn file_of_another_program_is_refused_and_left_as_it_is() {
     let (_folder, file) = folder();
     let mut other = plain(&file).await;

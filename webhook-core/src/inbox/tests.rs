@@ -440,6 +440,160 @@ async fn one_bad_event_does_not_fail_its_batch_mates() {
     }
 }
 
+fn envelopes(keys: &[&str]) -> Vec<Envelope> {
+    keys.iter().map(|key| envelope(key)).collect()
+}
+
+type Together = tokio::task::JoinHandle<Result<Vec<Accepted>, Error>>;
+
+/// Calls `accept_together`, and waits until the events are queued.
+async fn call_together(inbox: &Inbox, keys: &[&str]) -> Together {
+    let (inbox, events) = (inbox.clone(), envelopes(keys));
+    let call = tokio::spawn(async move { inbox.accept_together(events).await });
+    run_other_tasks().await;
+    call
+}
+
+#[tokio::test]
+async fn a_refused_batch_is_split_between_callers_only() {
+    let store = Gated::new(0, refusing_bad());
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, one_flush());
+    let calls = call(&inbox, &store, "1", &["a"]).await;
+    let good = call_together(&inbox, &["b", "c", "d"]).await;
+    let bad = call_together(&inbox, &["e", "bad", "f"]).await;
+    let later = call_together(&inbox, &["g", "h"]).await;
+    store.gate.add_permits(100);
+    assert_eq!(accepted(calls).await, ["1", "a"]);
+    assert_eq!(good.await.unwrap().unwrap(), [Accepted::New; 3]);
+    assert_eq!(later.await.unwrap().unwrap(), [Accepted::New; 2]);
+    let refused = bad.await.unwrap();
+    assert!(
+        matches!(refused, Err(Error::Store(StoreError::Refused { .. }))),
+        "{refused:?}"
+    );
+    let expected = [
+        vec!["1"],
+        vec!["a", "b", "c", "d", "e", "bad", "f", "g", "h"],
+        vec!["a", "b", "c", "d"],
+        vec!["e", "bad", "f", "g", "h"],
+        vec!["e", "bad", "f"],
+        vec!["g", "h"],
+    ];
+    assert_eq!(store.batches(), expected);
+}
+
+#[tokio::test]
+async fn events_that_do_not_fit_begin_the_next_batch() {
+    let store = Gated::new(0, all_new());
+    let options = InboxOptions {
+        max_batch: 3,
+        ..one_flush()
+    };
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, options);
+    let calls = call(&inbox, &store, "1", &["2"]).await;
+    let fits = call_together(&inbox, &["a", "b"]).await;
+    let larger = call_together(&inbox, &["c", "d", "e", "f"]).await;
+    let next = call_together(&inbox, &["g"]).await;
+    let closing = tokio::spawn({
+        let inbox = inbox.clone();
+        async move { inbox.close().await }
+    });
+    run_other_tasks().await;
+    store.gate.add_permits(9);
+    closing.await.unwrap();
+    for call in [fits, larger, next] {
+        assert!(call.await.unwrap().is_ok());
+    }
+    assert_eq!(accepted(calls).await, ["1", "2"]);
+    let expected = [
+        vec!["1"],
+        vec!["2", "a", "b"],
+        vec!["c", "d", "e", "f"],
+        vec!["g"],
+    ];
+    assert_eq!(store.batches(), expected);
+}
+
+#[tokio::test]
+async fn events_stored_together_are_one_delivery_and_count_their_bytes() {
+    let store = Gated::new(0, all_new());
+    let options = InboxOptions {
+        max_queued: 2,
+        max_queued_bytes: 600,
+        ..one_flush()
+    };
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, options);
+    let calls = call(&inbox, &store, "1", &["2"]).await;
+    // One in the flush, one with the dispatcher, two in the queue.
+    let both = [
+        call_together(&inbox, &["a", "b"]).await,
+        call_together(&inbox, &["c", "d"]).await,
+    ];
+    let refused = inbox.accept_together(envelopes(&["e"])).await;
+    assert!(matches!(refused, Err(Error::Overloaded)), "{refused:?}");
+    store.gate.add_permits(9);
+    for call in both {
+        assert_eq!(call.await.unwrap().unwrap(), [Accepted::New; 2]);
+    }
+    assert_eq!(accepted(calls).await, ["1", "2"]);
+
+    let store = Gated::new(0, all_new());
+    let options = InboxOptions {
+        max_queued_bytes: 600,
+        ..one_flush()
+    };
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, options);
+    let full = call_together(&inbox, &["a", "b", "c", "d"]).await;
+    let refused = inbox.accept(envelope("e")).await;
+    assert!(matches!(refused, Err(Error::Overloaded)), "{refused:?}");
+    store.gate.add_permits(9);
+    full.await.unwrap().unwrap();
+    inbox.accept(envelope("e")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_stored_together_time_out_together() {
+    let store = Gated::new(0, all_new());
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, one_flush());
+    let late = inbox.accept_together(envelopes(&["a", "b"])).await;
+    assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
+    run_other_tasks().await;
+    store.gate.add_permits(1);
+    inbox.accept(envelope("c")).await.unwrap();
+    assert_eq!(store.batches(), [vec!["a", "b"], vec!["c"]]);
+}
+
+#[tokio::test]
+async fn dropping_a_call_does_not_lose_events_stored_together() {
+    let store = Gated::new(0, all_new());
+    let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, one_flush());
+    let calls = call(&inbox, &store, "1", &[]).await;
+    call_together(&inbox, &["a", "b"]).await.abort();
+    run_other_tasks().await;
+    store.gate.add_permits(2);
+    accepted(calls).await;
+    inbox.close().await;
+    assert_eq!(store.batches(), [vec!["1"], vec!["a", "b"]]);
+}
+
+#[tokio::test]
+async fn too_many_events_are_refused_before_they_are_queued() {
+    let inbox = Inbox::new(Gated::new(9, all_new()), InboxOptions::default());
+    let most = vec![envelope("a"); MAX_TOGETHER];
+    let accepted = inbox.accept_together(most.clone()).await.unwrap();
+    assert_eq!(accepted.len(), MAX_TOGETHER);
+    let refused = inbox.accept_together([most, envelopes(&["b"])].concat());
+    let refused = refused.await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid);
+    assert_eq!(
+        refused.to_string(),
+        "delivery has 5001 events, the limit is 5000"
+    );
+    inbox.close().await;
+    let closed = inbox.accept_together(envelopes(&["c"])).await;
+    assert!(matches!(closed, Err(Error::Closed)), "{closed:?}");
+}
+
 #[tokio::test]
 async fn an_outage_fails_one_batch_and_ends() {
     let mut answers = MockStore::new();
