@@ -14,22 +14,32 @@ use webhook_core::{
 use crate::error::SqliteError;
 use crate::microseconds;
 use crate::record;
-use crate::rows::{ForRows, bind_nulls, repeat};
-use crate::writer::Transaction;
+use crate::rows::{self, ForRows, bind_nulls, repeat};
+use crate::writer::{Bounds, Transaction};
 
 /// Stores new events: the parameters of all rows of `events` come first, then those of `queue`. Both statements go
 /// to the connection's thread in one message.
-static INSERT: LazyLock<ForRows> = LazyLock::new(|| {
-    ForRows::new(|rows| {
-        let events = EventRow::insert(rows);
-        let queue = repeat("(?, ?, ?)", rows);
-        format!(
-            "{events}; \
-             INSERT INTO queue (id, kind, due_us) \
-             SELECT * FROM (VALUES {queue}) WHERE column1 IS NOT NULL"
-        )
-    })
-});
+static INSERT: LazyLock<ForRows> = LazyLock::new(|| ForRows::new(insert_statements));
+
+/// [`INSERT`], and the commit of the transaction.
+static INSERT_AND_COMMIT: LazyLock<ForRows> =
+    LazyLock::new(|| ForRows::new(|rows| insert_statements(rows) + "; COMMIT"));
+
+fn insert_statements(rows: usize) -> String {
+    let events = EventRow::insert(rows);
+    let queue = repeat("(?, ?, ?)", rows);
+    format!(
+        "{events}; \
+         INSERT INTO queue (id, kind, due_us) \
+         SELECT * FROM (VALUES {queue}) WHERE column1 IS NOT NULL"
+    )
+}
+
+/// The statement that looks keys up.
+const LOOK_UP: &str = include_str!("accept/look_up.sql");
+
+/// [`LOOK_UP`] at the beginning of a transaction.
+const BEGIN_AND_LOOK_UP: &str = concat!("BEGIN IMMEDIATE; ", include_str!("accept/look_up.sql"));
 
 /// A new row of `events`.
 pub(crate) struct EventRow<'e> {
@@ -122,7 +132,7 @@ pub(crate) async fn accept(
         }));
     }
     let last_id = look_up(transaction, &names, &mut firsts).await?;
-    insert(transaction, &mut firsts, last_id).await?;
+    insert(transaction, &mut firsts, last_id, events.len()).await?;
     judge(transaction, events, &places, &mut firsts).await
 }
 
@@ -166,10 +176,18 @@ pub(crate) async fn taken(
     transaction: &mut Transaction<'_>,
     hashes: &[i64],
 ) -> Result<(i64, Vec<Taken>), SqliteError> {
-    let rows = sqlx::query(include_str!("accept/look_up.sql"))
+    let statement = match transaction.bounds {
+        Bounds::OfAccept(_) => BEGIN_AND_LOOK_UP,
+        Bounds::Own | Bounds::Committed => LOOK_UP,
+    };
+    let rows = sqlx::query(statement)
         .bind(record::json(hashes))
         .fetch_all(&mut *transaction.connection)
         .await?;
+    if let Bounds::OfAccept(clock) = transaction.bounds {
+        // It may have waited for another process until now.
+        transaction.now_us = clock.now_us();
+    }
     let (mut last_id, mut taken) = (0, Vec::new());
     for row in &rows {
         match row.try_get(1)? {
@@ -185,11 +203,12 @@ pub(crate) async fn taken(
     Ok((last_id, taken))
 }
 
-/// Inserts the events whose keys are free.
+/// Inserts the events whose keys are free. If these are all that are accepted, this may commit the transaction.
 async fn insert(
     transaction: &mut Transaction<'_>,
     firsts: &mut [First<'_>],
     last_id: i64,
+    accepted: usize,
 ) -> Result<(), SqliteError> {
     let free = firsts.iter_mut().filter(|first| first.stored.is_none());
     let new: Vec<(i64, &First<'_>)> = (last_id + 1..)
@@ -203,7 +222,13 @@ async fn insert(
             (id, &*first)
         })
         .collect();
-    for part in INSERT.split(&new) {
+    let commits = matches!(
+        transaction.bounds,
+        Bounds::OfAccept(clock) if !clock.is_floor_due(transaction.now_us)
+    ) && new.len() == accepted
+        && new.len() <= rows::MAX_SIZE;
+    let statements = if commits { &INSERT_AND_COMMIT } else { &INSERT };
+    for part in statements.split(&new) {
         let mut insert = sqlx::query(part.statement);
         for (id, first) in part.rows {
             let row = EventRow {
@@ -222,6 +247,9 @@ async fn insert(
         }
         insert = bind_nulls(insert, part.spare * 3);
         insert.execute(&mut *transaction.connection).await?;
+    }
+    if commits {
+        transaction.bounds = Bounds::Committed;
     }
     Ok(())
 }

@@ -63,13 +63,18 @@ impl Clock {
         self.offset_us + since_boot_us()
     }
 
+    /// Whether [`keep_floor`](Self::keep_floor) writes.
+    pub(crate) fn is_floor_due(&self, now_us: i64) -> bool {
+        now_us - self.floor_us.load(Ordering::Relaxed) >= FLOOR_INTERVAL_US
+    }
+
     /// Writes the time into the file, if it has not been written for a while. Runs in a write transaction.
     pub(crate) async fn keep_floor(
         &self,
         connection: &mut SqliteConnection,
         now_us: i64,
     ) -> Result<(), SqliteError> {
-        if now_us - self.floor_us.load(Ordering::Relaxed) < FLOOR_INTERVAL_US {
+        if !self.is_floor_due(now_us) {
             return Ok(());
         }
         sqlx::query("UPDATE clock SET floor_us = max(floor_us, ?1)")

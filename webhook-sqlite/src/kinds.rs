@@ -72,6 +72,11 @@ impl Kinds {
         Ok(kind)
     }
 
+    /// Whether the number of `kind` is known without a look into the file.
+    pub(crate) fn knows(&self, kind: &Kind) -> bool {
+        self.numbers.contains_key(kind)
+    }
+
     fn learn(&mut self, number: i64, kind: &Kind) {
         self.numbers.insert(kind.clone(), number);
         self.names.insert(number, kind.clone());

@@ -9,7 +9,8 @@ use sqlx::{AssertSqlSafe, Sqlite};
 /// How many rows the statements have.
 const SIZES: [usize; 14] = [1, 2, 4, 8, 16, 32, 48, 64, 96, 128, 192, 256, 384, MAX_SIZE];
 
-const MAX_SIZE: usize = 512;
+/// The most rows of one statement.
+pub(crate) const MAX_SIZE: usize = 512;
 
 /// A statement in several sizes, each of which stays prepared. Any number of rows up to [`MAX_SIZE`] is one statement,
 /// and so one message to the thread of the connection: the statement must skip rows of nulls.

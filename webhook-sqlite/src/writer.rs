@@ -110,6 +110,7 @@ impl Lent {
             connection,
             kinds,
             now_us,
+            bounds: Bounds::Own,
         }
     }
 
@@ -156,6 +157,19 @@ pub(crate) struct Transaction<'c> {
     pub(crate) kinds: &'c mut Kinds,
     /// The time of everything in this transaction, in microseconds since 1970.
     pub(crate) now_us: i64,
+    pub(crate) bounds: Bounds<'c>,
+}
+
+/// Which messages to the thread of the connection begin and commit a transaction.
+#[derive(Clone, Copy)]
+pub(crate) enum Bounds<'c> {
+    /// Messages of their own. It has begun.
+    Own,
+    /// Those of an accept, which is all that the transaction does: it begins with the statement that looks keys up.
+    /// If nothing else changes, the one that inserts the events commits it.
+    OfAccept(&'c Clock),
+    /// It is committed.
+    Committed,
 }
 
 impl Writer {
@@ -402,17 +416,7 @@ impl Session {
     }
 
     async fn commit(&mut self, requests: &[Request]) -> Result<Vec<Response>, SqliteError> {
-        self.connection.execute("BEGIN IMMEDIATE").await?;
         let done = self.within(requests).await;
-        let done = match done {
-            Ok(responses) => self
-                .connection
-                .execute("COMMIT")
-                .await
-                .map(|_| responses)
-                .map_err(SqliteError::from),
-            Err(error) => Err(error),
-        };
         if done.is_err() {
             // What was looked up or created in the transaction is undone with it.
             self.kinds = Kinds::default();
@@ -423,20 +427,49 @@ impl Session {
     }
 
     async fn within(&mut self, requests: &[Request]) -> Result<Vec<Response>, SqliteError> {
+        let bounds = if self.only_accepts(requests) {
+            Bounds::OfAccept(&self.clock)
+        } else {
+            self.connection.execute("BEGIN IMMEDIATE").await?;
+            Bounds::Own
+        };
         let mut transaction = Transaction {
             connection: &mut self.connection,
             kinds: &mut self.kinds,
             now_us: self.clock.now_us(),
+            bounds,
         };
         let responses = transaction.perform(requests).await?;
-        if responses.iter().any(Response::is_change) {
+        let Transaction {
+            connection,
+            now_us,
+            bounds,
+            ..
+        } = transaction;
+        let is_change = responses.iter().any(Response::is_change);
+        if !matches!(bounds, Bounds::Committed) {
+            if is_change {
+                self.clock.keep_floor(connection, now_us).await?;
+            }
+            connection.execute("COMMIT").await?;
+        }
+        if is_change {
             self.checkpointer.committed();
-            let Transaction {
-                connection, now_us, ..
-            } = transaction;
-            self.clock.keep_floor(connection, now_us).await?;
         }
         Ok(responses)
+    }
+
+    /// Whether all that is asked for is to accept events of kinds whose numbers are known.
+    fn only_accepts(&self, requests: &[Request]) -> bool {
+        let mut are_any = false;
+        let only = requests.iter().all(|request| match request {
+            Request::Accept(events) => events.iter().all(|event| {
+                are_any = true;
+                self.kinds.knows(&event.envelope.kind)
+            }),
+            _ => false,
+        });
+        only && are_any
     }
 }
 
