@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sqlx::Row;
+use sqlx::sqlite::SqliteConnection;
 use webhook_core::{
     Attempt, Claim, Claimed, ClaimedEvent, EventId, FailureReason, Fence, Lease,
     MAX_FAILED_ATTEMPTS,
@@ -26,21 +27,25 @@ pub(crate) async fn claim(
     {
         return Ok(vec![Some(claimed)]);
     }
-    let names: Vec<&str> = claims.iter().map(|claim| claim.kind.as_str()).collect();
-    let states = kind_states(transaction, &names).await?;
+    let states = kind_states(transaction.connection, transaction.now_us, claims).await?;
     let mut answers = Vec::with_capacity(claims.len());
     for (claim, state) in claims.iter().zip(states) {
-        answers.push(match state {
-            KindState::Paused => None,
-            KindState::Due => claim_kind(transaction, claim).await?,
-            KindState::NotDue(next_due) => {
-                let mut claimed = Claimed::default();
-                claimed.next_due = next_due;
-                Some(claimed)
-            }
+        answers.push(match state.unless_due() {
+            Some(answer) => answer,
+            None => claim_kind(transaction, claim).await?,
         });
     }
     Ok(answers)
+}
+
+/// The answers to `claims`, if they are all without events. Needs no transaction.
+pub(crate) async fn without_events(
+    connection: &mut SqliteConnection,
+    now_us: i64,
+    claims: &[Claim],
+) -> Result<Option<Vec<Option<Claimed>>>, SqliteError> {
+    let states = kind_states(connection, now_us, claims).await?;
+    Ok(states.into_iter().map(KindState::unless_due).collect())
 }
 
 enum KindState {
@@ -51,15 +56,32 @@ enum KindState {
     NotDue(Option<Duration>),
 }
 
+impl KindState {
+    /// The answer to a claim; `None` if events are due.
+    fn unless_due(self) -> Option<Option<Claimed>> {
+        match self {
+            Self::Paused => Some(None),
+            Self::Due => None,
+            Self::NotDue(next_due) => {
+                let mut claimed = Claimed::default();
+                claimed.next_due = next_due;
+                Some(Some(claimed))
+            }
+        }
+    }
+}
+
+/// The states of the kinds of `claims`.
 async fn kind_states(
-    transaction: &mut Transaction<'_>,
-    names: &[&str],
+    connection: &mut SqliteConnection,
+    now_us: i64,
+    claims: &[Claim],
 ) -> Result<Vec<KindState>, SqliteError> {
-    let now_us = transaction.now_us;
+    let names: Vec<&str> = claims.iter().map(|claim| claim.kind.as_str()).collect();
     let rows = sqlx::query(include_str!("claim/kind_states.sql"))
-        .bind(record::json(names))
+        .bind(record::json(&names))
         .bind(now_us)
-        .fetch_all(&mut *transaction.connection)
+        .fetch_all(connection)
         .await?;
     let states = rows.iter().map(|row| {
         let next_us: Option<i64> = row.try_get(2)?;
@@ -141,7 +163,8 @@ async fn claim_kind(
     claimed.next_due = if are_more_due {
         Some(Duration::ZERO)
     } else {
-        match kind_states(transaction, &[claim.kind.as_str()]).await?[..] {
+        let claims = std::slice::from_ref(claim);
+        match kind_states(transaction.connection, now_us, claims).await?[..] {
             [KindState::NotDue(next_due)] => next_due,
             _ => unreachable!("the kind is not paused, and its due events are leased"),
         }
