@@ -456,6 +456,29 @@ async fn log_is_copied_and_begins_again_while_events_are_accepted() {
 }
 
 #[tokio::test]
+async fn log_begins_again_before_a_commit_has_to_copy_it() {
+    let (folder, file) = folder();
+    let pages = 1_024;
+    let options = SqliteOptions::new(&file).with_checkpoint_pages(pages);
+    let store = SqliteStore::open_with(options).await.unwrap();
+    // More than four pages each: 10,000 pages in all. Most commits run while the log is being copied.
+    for batch in 0..38 {
+        let events: Vec<_> = (0..64)
+            .map(|number| {
+                let mut event = event(&format!("{batch}-{number}"));
+                event.envelope.body = Bytes::from(vec![b'x'; 16_000]);
+                event
+            })
+            .collect();
+        store.accept(&events).await.unwrap();
+    }
+    let log = std::fs::metadata(folder.path().join("webhook.db-wal")).unwrap();
+    // A commit copies the log when it is eight times as long as makes a checkpoint due.
+    let most = 8 * u64::from(pages) * 4_120;
+    assert!(log.len() < most, "{} bytes", log.len());
+}
+
+#[tokio::test]
 async fn time_does_not_go_behind_what_the_file_has_seen() {
     let (_folder, file) = folder();
     drop(SqliteStore::open(&file).await.unwrap());
