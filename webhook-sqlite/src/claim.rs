@@ -166,7 +166,12 @@ async fn claim_kind(
         let claims = std::slice::from_ref(claim);
         match kind_states(transaction.connection, now_us, claims).await?[..] {
             [KindState::NotDue(next_due)] => next_due,
-            _ => unreachable!("the kind is not paused, and its due events are leased"),
+            // The kind is not paused, and its due events are leased, unless one is not among the events.
+            _ => {
+                return Err(SqliteError::Damaged {
+                    detail: format!("an event of kind {} is queued but missing", claim.kind),
+                });
+            }
         }
     };
     Ok(Some(claimed))
