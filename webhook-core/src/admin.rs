@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::StoreError;
-use crate::event::{EventId, EventRef, EventSummary, Fingerprint, Kind, State};
+use crate::event::{EventId, EventRef, EventSummary, EventType, Fingerprint, Kind, State};
 use crate::scheduler::{Attempt, FailureReason};
 use crate::setters::setters;
 
@@ -38,7 +38,8 @@ pub trait Admin: Send + Sync + 'static {
 
     /// Returns a page of the events of `page.kind` in `page.state`, in ascending order of their ids, without
     /// bodies, which [`Store::find`](crate::Store::find) returns. For the next page, set `page.after` to the
-    /// last id.
+    /// last id. With `page.event_type`, the call reads the events of that type by an index, or those in the state
+    /// if they are fewer.
     ///
     /// An event that changes its state between two pages may be missing, or listed in its old state. No event
     /// is listed twice.
@@ -169,6 +170,8 @@ pub struct Page {
     /// Only events that cannot be claimed for longer than this, by the store's clock: they fall due later, or
     /// their leases end later. Settled events never match. `None` for all events.
     pub held_for_over: Option<Duration>,
+    /// Only events of this type; `None` for all events.
+    pub event_type: Option<EventType>,
     /// The largest number of events.
     pub limit: NonZeroUsize,
 }
@@ -181,6 +184,7 @@ impl Page {
             state,
             after: None,
             held_for_over: None,
+            event_type: None,
             limit,
         }
     }
@@ -199,6 +203,15 @@ impl Page {
     pub fn held_for_over(self, least: Duration) -> Self {
         Self {
             held_for_over: Some(least),
+            ..self
+        }
+    }
+
+    /// Sets [`event_type`](field@Self::event_type).
+    #[must_use]
+    pub fn event_type(self, event_type: EventType) -> Self {
+        Self {
+            event_type: Some(event_type),
             ..self
         }
     }

@@ -57,6 +57,7 @@ pub mod budget;
 pub mod claim;
 pub mod conflict;
 pub mod delete_bodies;
+pub mod event_types;
 pub mod failed_attempts;
 pub mod headers;
 pub mod kinds;
@@ -223,6 +224,13 @@ macro_rules! conformance {
                 five_thousand_events_are_stored_together
                 a_dropped_call_stores_all_its_events_or_none
                 calls_that_overlap_store_each_event_once
+            }
+            event_types {
+                event_types_are_kept_unchanged
+                event_types_are_not_compared
+                event_types_outlive_bodies
+                lists_select_events_of_a_type
+                pages_of_a_type_list_each_event_once
             }
             headers {
                 headers_are_kept_unchanged

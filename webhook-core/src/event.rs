@@ -10,12 +10,16 @@ use sha2::{Digest, Sha256};
 
 use crate::headers::Headers;
 use crate::scheduler::FailureReason;
+use crate::setters::setters;
 
 /// The largest length of a kind, in bytes.
 pub const MAX_KIND_BYTES: usize = 64;
 
 /// The largest length of a key, in bytes: 128 characters of four bytes each.
 pub const MAX_KEY_BYTES: usize = 512;
+
+/// The largest length of an event type, in bytes.
+pub const MAX_EVENT_TYPE_BYTES: usize = 512;
 
 /// The kind of an event: which sort of payload it has. Keys are unique within a kind.
 ///
@@ -107,18 +111,8 @@ impl Key {
     /// [`InvalidName`] if the text is empty, too long, or has a control character.
     pub fn new(key: impl Into<Arc<str>>) -> Result<Self, InvalidName> {
         let key = key.into();
-        if key.is_empty() {
-            Err(InvalidName::Empty)
-        } else if key.len() > MAX_KEY_BYTES {
-            Err(InvalidName::TooLong {
-                bytes: key.len(),
-                limit: MAX_KEY_BYTES,
-            })
-        } else if let Some(character) = key.chars().find(|c| c.is_control()) {
-            Err(InvalidName::Character { character })
-        } else {
-            Ok(Self(key))
-        }
+        check_text(&key, MAX_KEY_BYTES)?;
+        Ok(Self(key))
     }
 
     /// Returns the key as text.
@@ -139,7 +133,59 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The reason why a text is not a valid kind or key.
+/// What an event reports, as its sender names it: `payment.captured`, for example. It is stored so that lists can
+/// select by it ([`Page::event_type`](field@crate::Page::event_type)), and it is not compared between redeliveries.
+///
+/// An event type has 1 to [`MAX_EVENT_TYPE_BYTES`] bytes of UTF-8 without control characters. Event types are
+/// compared byte for byte, and are cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventType(Arc<str>);
+
+impl EventType {
+    /// Creates an event type from a text, and checks it.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidName`] if the text is empty, too long, or has a control character.
+    pub fn new(event_type: impl Into<Arc<str>>) -> Result<Self, InvalidName> {
+        let event_type = event_type.into();
+        check_text(&event_type, MAX_EVENT_TYPE_BYTES)?;
+        Ok(Self(event_type))
+    }
+
+    /// Returns the event type as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for EventType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&*self.0, f)
+    }
+}
+
+/// Checks that `text` has 1 to `limit` bytes and no control character.
+fn check_text(text: &str, limit: usize) -> Result<(), InvalidName> {
+    let bytes = text.len();
+    if bytes == 0 {
+        Err(InvalidName::Empty)
+    } else if bytes > limit {
+        Err(InvalidName::TooLong { bytes, limit })
+    } else if let Some(character) = text.chars().find(|c| c.is_control()) {
+        Err(InvalidName::Character { character })
+    } else {
+        Ok(())
+    }
+}
+
+/// The reason why a text is not a valid kind, key or event type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidName {
@@ -207,6 +253,8 @@ pub struct Envelope {
     pub key: Key,
     /// The digest of the content that is compared.
     pub fingerprint: Fingerprint,
+    /// The event type, if it has one. It is not compared.
+    pub event_type: Option<EventType>,
     /// The headers that are stored with it. They are not compared.
     pub headers: Headers,
     /// The body, byte for byte as it was delivered.
@@ -214,26 +262,35 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Creates an envelope without headers.
+    /// Creates an envelope without headers and event type.
     pub const fn new(kind: Kind, key: Key, fingerprint: Fingerprint, body: Bytes) -> Self {
         Self {
             kind,
             key,
             fingerprint,
+            event_type: None,
             headers: Headers::new(),
             body,
         }
     }
 
-    /// Sets the headers.
-    #[must_use]
-    pub fn with_headers(self, headers: Headers) -> Self {
-        Self { headers, ..self }
+    setters! {
+        with_headers headers: Headers;
     }
 
-    /// The number of bytes that depends on the sender: headers and body.
+    /// Sets [`event_type`](field@Self::event_type).
+    #[must_use]
+    pub fn with_event_type(self, event_type: impl Into<Option<EventType>>) -> Self {
+        Self {
+            event_type: event_type.into(),
+            ..self
+        }
+    }
+
+    /// The number of bytes that depends on the sender: event type, headers and body.
     pub(crate) fn content_len(&self) -> usize {
-        self.headers.as_encoded().len() + self.body.len()
+        let event_type = self.event_type.as_ref().map_or(0, |it| it.as_str().len());
+        event_type + self.headers.as_encoded().len() + self.body.len()
     }
 }
 
@@ -302,7 +359,7 @@ pub struct EventRecord {
     pub id: EventId,
     /// The envelope of the first delivery; without headers and body if `body_deleted`.
     pub envelope: Envelope,
-    /// Whether its headers and its body were deleted; its key and fingerprint remain.
+    /// Whether its headers and its body were deleted; its key, fingerprint and event type remain.
     pub body_deleted: bool,
     /// The state.
     pub state: State,
@@ -359,6 +416,7 @@ impl EventRecord {
                 key: self.envelope.key.clone(),
             },
             fingerprint: self.envelope.fingerprint,
+            event_type: self.envelope.event_type.clone(),
             headers: self.envelope.headers.clone(),
             body_deleted: self.body_deleted,
             state: self.state,
@@ -385,9 +443,11 @@ pub struct EventSummary {
     pub event: EventRef,
     /// The digest of the content that is compared.
     pub fingerprint: Fingerprint,
+    /// The event type, if it has one.
+    pub event_type: Option<EventType>,
     /// The headers that are stored with it.
     pub headers: Headers,
-    /// Whether its headers and its body were deleted; its key and fingerprint remain.
+    /// Whether its headers and its body were deleted; its key, fingerprint and event type remain.
     pub body_deleted: bool,
     /// The state.
     pub state: State,
@@ -410,7 +470,8 @@ pub struct EventSummary {
 }
 
 impl EventSummary {
-    /// Creates the summary of an event without attempts, conflicts or headers, like [`EventRecord::new`].
+    /// Creates the summary of an event without attempts, conflicts, headers or event type, like
+    /// [`EventRecord::new`].
     pub const fn new(
         id: EventId,
         event: EventRef,
@@ -422,6 +483,7 @@ impl EventSummary {
             id,
             event,
             fingerprint,
+            event_type: None,
             headers: Headers::new(),
             body_deleted: false,
             state,
@@ -441,7 +503,9 @@ impl EventSummary {
         let EventRef { kind, key } = self.event;
         EventRecord {
             id: self.id,
-            envelope: Envelope::new(kind, key, self.fingerprint, body).with_headers(self.headers),
+            envelope: Envelope::new(kind, key, self.fingerprint, body)
+                .with_headers(self.headers)
+                .with_event_type(self.event_type),
             body_deleted: self.body_deleted,
             state: self.state,
             attempts: self.attempts,
@@ -493,6 +557,29 @@ mod tests {
             );
         }
         assert!(Key::new("a b\u{1f4a9}").is_ok());
+    }
+
+    #[test]
+    fn event_types_are_checked() {
+        assert_eq!(EventType::new(""), Err(InvalidName::Empty));
+        assert!(EventType::new("é".repeat(256)).is_ok());
+        assert!(matches!(
+            EventType::new("a".repeat(513)),
+            Err(InvalidName::TooLong {
+                bytes: 513,
+                limit: 512
+            })
+        ));
+        assert_eq!(
+            EventType::new("a\0"),
+            Err(InvalidName::Character { character: '\0' })
+        );
+        let event_type = EventType::new("Payment Captured").unwrap();
+        assert_eq!(event_type.as_str(), "Payment Captured");
+        assert_eq!(
+            format!("{event_type} {event_type:?}"),
+            "Payment Captured \"Payment Captured\""
+        );
     }
 
     #[test]

@@ -112,7 +112,8 @@
 //! ```
 //!
 //! Read a record back with [`Inbox::find`]. A consumer of a queue can wait for room instead of getting
-//! [`Error::Overloaded`]: see [`Inbox::reserve`] and [`Inbox::accept_all`].
+//! [`Error::Overloaded`]: see [`Inbox::reserve`] and [`Inbox::accept_all`]. A request with many events, which
+//! must be stored all or none, is for [`Inbox::accept_together`].
 //!
 //! # Payloads
 //!
@@ -435,8 +436,8 @@ pub use admin::{
 pub use backoff::Backoff;
 pub use error::{Error, ErrorKind, Source, StoreError, with_causes};
 pub use event::{
-    Envelope, EventId, EventRecord, EventRef, EventSummary, Fingerprint, InvalidName, Key, Kind,
-    MAX_KEY_BYTES, MAX_KIND_BYTES, State,
+    Envelope, EventId, EventRecord, EventRef, EventSummary, EventType, Fingerprint, InvalidName,
+    Key, Kind, MAX_EVENT_TYPE_BYTES, MAX_KEY_BYTES, MAX_KIND_BYTES, State,
 };
 pub use handler::{Event, Handled, Handler, HandlerError, RawEvent, sharing};
 pub use headers::{Headers, InvalidHeader, MAX_HEADERS, MAX_HEADERS_BYTES};

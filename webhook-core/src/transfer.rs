@@ -206,6 +206,12 @@ impl StoredEvent {
             ),
             number(record.conflict_count),
             optional(record.last_conflict_at.map(time)),
+            optional(
+                envelope
+                    .event_type
+                    .as_ref()
+                    .map(|it| it.as_str().as_bytes().into()),
+            ),
             number(self.conflicts.len() as u64),
         ];
         for (at, conflict) in &self.conflicts {
@@ -310,7 +316,7 @@ mod tests {
 
     use super::*;
     use crate::scheduler::{Attempt, FailureReason, Reason};
-    use crate::{Envelope, Headers, Key};
+    use crate::{Envelope, EventType, Headers, Key};
 
     fn at(us: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_micros(us)
@@ -341,12 +347,13 @@ mod tests {
 
     #[test]
     fn the_digest_covers_everything_except_the_id() {
-        let changes: [fn(&mut StoredEvent); 20] = [
+        let changes: [fn(&mut StoredEvent); 21] = [
             |it| it.record.envelope.kind = Kind::from_static("orders"),
             |it| it.record.envelope.key = Key::new("b").unwrap(),
             |it| it.record.envelope.fingerprint = Fingerprint::of([""]),
             |it| it.record.envelope.headers = Headers::try_from_iter([("a", "b")]).unwrap(),
             |it| it.record.envelope.body = "".into(),
+            |it| it.record.envelope.event_type = EventType::new("a").ok(),
             |it| it.record.body_deleted = true,
             |it| it.record.state = State::Processed,
             |it| it.record.attempts = 1,

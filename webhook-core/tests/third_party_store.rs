@@ -290,6 +290,7 @@ impl Admin for MapStore {
         let rows = state.of(&page.kind).filter(|(id, row)| {
             page.after.is_none_or(|last| *id > last)
                 && row.state() == page.state
+                && (page.event_type.is_none() || row.envelope.event_type == page.event_type)
                 && page
                     .held_for_over
                     .is_none_or(|over| row.is_held_for_over(over, now))

@@ -68,6 +68,7 @@ impl state::State {
         let events = self.events.range((from, Bound::Unbounded));
         let listed = events
             .filter(|(_, event)| event.queue == number && event.state() == page.state)
+            .filter(|(_, event)| page.event_type.is_none() || event.event_type == page.event_type)
             .filter(|(_, event)| {
                 page.held_for_over
                     .is_none_or(|over| event.claimable_in(now).is_some_and(|wait| wait > over))

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webhook_core::{
-    Attempt, ConflictRecord, Envelope, EventId, EventRecord, FailedAttempt, FailureReason,
-    Fingerprint, Headers, Key, Kind, Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES,
-    MAX_FAILED_ATTEMPTS, NewEvent, State,
+    Attempt, ConflictRecord, Envelope, EventId, EventRecord, EventType, FailedAttempt,
+    FailureReason, Fingerprint, Headers, Key, Kind, Lease, MAX_CONFLICT_BODIES,
+    MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, NewEvent, State,
 };
 
 use crate::clock::Clock;
@@ -18,6 +18,7 @@ pub(crate) struct Event {
     pub(crate) queue: usize,
     pub(crate) key: Key,
     pub(crate) fingerprint: Fingerprint,
+    pub(crate) event_type: Option<EventType>,
     pub(crate) headers: Headers,
     pub(crate) body: Bytes,
     pub(crate) accepted_at: Duration,
@@ -66,8 +67,13 @@ const RECORD_BYTES: usize = 100;
 pub(crate) fn new_bytes(envelope: &Envelope) -> usize {
     EVENT_BYTES
         + 2 * envelope.key.as_str().len()
+        + text_bytes(envelope.event_type.as_ref())
         + envelope.headers.as_encoded().len()
         + envelope.body.len()
+}
+
+fn text_bytes(event_type: Option<&EventType>) -> usize {
+    event_type.map_or(0, |it| it.as_str().len())
 }
 
 /// The largest size of a conflicting delivery.
@@ -82,6 +88,7 @@ impl Event {
         let failures = self.failures.as_deref();
         EVENT_BYTES
             + 2 * self.key.as_str().len()
+            + text_bytes(self.event_type.as_ref())
             + self.headers.as_encoded().len()
             + self.body.len()
             + self.reason.as_ref().map_or(0, |it| it.as_str().len())
@@ -94,6 +101,7 @@ impl Event {
             queue,
             key: new.envelope.key.clone(),
             fingerprint: new.envelope.fingerprint,
+            event_type: new.envelope.event_type.clone(),
             // A slice would keep the whole receive buffer alive, which no limit counts.
             headers: new.envelope.headers.to_owned_buffer(),
             body: Bytes::copy_from_slice(&new.envelope.body),
@@ -182,7 +190,9 @@ impl Event {
         );
         let mut record = EventRecord::new(
             id,
-            envelope.with_headers(self.headers.clone()),
+            envelope
+                .with_headers(self.headers.clone())
+                .with_event_type(self.event_type.clone()),
             self.state(),
             clock.system_time(self.accepted_at),
         );

@@ -5,7 +5,7 @@ mod redeliveries;
 
 use sqlx::Row;
 use sqlx::postgres::{PgBindIterExt, PgRow};
-use webhook_core::{Accepted, Fingerprint, NewEvent};
+use webhook_core::{Accepted, EventType, Fingerprint, NewEvent};
 
 use crate::error::PgError;
 use crate::microseconds;
@@ -122,6 +122,12 @@ async fn insert(session: &mut Session<'_>, events: &[&NewEvent]) -> Result<Vec<P
     } else {
         headers().map(|it| (!it.is_empty()).then_some(it)).collect()
     };
+    let types = || envelopes().map(|e| e.event_type.as_ref().map(EventType::as_str));
+    let types: Vec<Option<&str>> = if types().all(|it| it.is_none()) {
+        Vec::new()
+    } else {
+        types().collect()
+    };
     session
         .rows(include_str!("accept/insert.sql"), |query| {
             query
@@ -140,6 +146,7 @@ async fn insert(session: &mut Session<'_>, events: &[&NewEvent]) -> Result<Vec<P
                         .bind_iter(),
                 )
                 .bind(headers.iter().copied().bind_iter())
+                .bind(types.iter().copied().bind_iter())
         })
         .await
 }

@@ -98,6 +98,7 @@ pub(crate) async fn list(
                 .bind(after)
                 .bind(i64::try_from(page.limit.get()).unwrap_or(i64::MAX))
                 .bind(page.held_for_over.map(microseconds::of))
+                .bind(page.event_type.as_ref().map(|it| it.as_str().to_owned()))
         })
         .await?;
     rows.iter()

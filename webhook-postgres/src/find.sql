@@ -3,6 +3,7 @@ SELECT
   wanted.place,
   event.id,
   event.fingerprint,
+  event.event_type,
   event.headers,
   event.body,
   (extract(epoch FROM event.accepted_at) * 1000000)::bigint AS accepted_at_us,
@@ -17,7 +18,7 @@ SELECT
   (extract(epoch FROM conflict.last_at) * 1000000)::bigint AS last_conflict_at_us
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS wanted (kind, key, place)
 CROSS JOIN LATERAL (
-  SELECT id, fingerprint, headers, body, accepted_at FROM webhook.events
+  SELECT id, fingerprint, event_type, headers, body, accepted_at FROM webhook.events
   WHERE kind = wanted.kind AND key = wanted.key
   LIMIT 1
 ) AS event

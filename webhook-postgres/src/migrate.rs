@@ -17,7 +17,7 @@ pub use line::MigrationLine;
 
 /// The migrations with their versions, in order. A migration never changes; append another one. Versions 2 and
 /// 5 have become migrations of a [`MigrationLine`] of `webhook-server`.
-const MIGRATIONS: [(i32, &str, &str); 7] = [
+const MIGRATIONS: [(i32, &str, &str); 8] = [
     (
         1,
         "create_inbox",
@@ -45,6 +45,11 @@ const MIGRATIONS: [(i32, &str, &str); 7] = [
     ),
     (8, "pause_kinds", include_str!("migrations/pause_kinds.sql")),
     (9, "mark_moves", include_str!("migrations/mark_moves.sql")),
+    (
+        10,
+        "keep_event_types",
+        include_str!("migrations/keep_event_types.sql"),
+    ),
 ];
 
 /// How long to wait for another process that is migrating, and for transactions that use a table that a

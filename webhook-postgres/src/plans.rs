@@ -9,12 +9,12 @@ use crate::store::PgStore;
 use crate::testing::TestDatabase;
 
 /// The statements whose plans are kept, with arguments for them.
-const STATEMENTS: [(&str, &str, &str); 24] = [
+const STATEMENTS: [(&str, &str, &str); 27] = [
     (
         "accept",
         include_str!("accept/insert.sql"),
         "ARRAY['k','k'], ARRAY['new-1','new-2'], ARRAY['','']::bytea[], ARRAY['','']::bytea[], \
-         ARRAY[0,0]::bigint[], '{}'::bytea[]",
+         ARRAY[0,0]::bigint[], '{}'::bytea[], '{}'::text[]",
     ),
     (
         "look",
@@ -102,6 +102,21 @@ const STATEMENTS: [(&str, &str, &str); 24] = [
     ),
     ("newest", include_str!("transfer/newest.sql"), ""),
     ("mark", include_str!("transfer/mark.sql"), ""),
+    (
+        "list_failed",
+        include_str!("admin/list_failed.sql"),
+        "'k', 10, 100, NULL, 'rare'",
+    ),
+    (
+        "list_processed",
+        include_str!("admin/list_processed.sql"),
+        "'k', 10, 100, NULL, 'rare'",
+    ),
+    (
+        "list_processing",
+        include_str!("admin/list_processing.sql"),
+        "'k', 10, 100, NULL, 'rare'",
+    ),
 ];
 
 /// As many as make a scan of all of them a thousand times dearer than a batch.
@@ -166,8 +181,11 @@ async fn fill(connection: &mut PgConnection) {
     run(
         connection,
         &format!(
-            "INSERT INTO webhook.events (kind, key, fingerprint, body, accepted_at, due_at)
-             SELECT 'k', number::text, '', '', now(), now() FROM generate_series(1, {MANY}) number;
+            "INSERT INTO webhook.events
+               (kind, key, fingerprint, body, accepted_at, due_at, event_type)
+             SELECT 'k', number::text, '', '', now(), now(),
+                    CASE WHEN number % 1000 < 2 THEN 'rare' WHEN number % 3 = 0 THEN 'frequent' END
+             FROM generate_series(1, {MANY}) number;
              INSERT INTO webhook.queue (id, kind, due_at, leased_until, fence, attempts)
              SELECT id, kind, due_at, CASE WHEN id < 5000 THEN now() + interval '1 h' END, 1, 1
              FROM webhook.events WHERE id % 2 = 0;

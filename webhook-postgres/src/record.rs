@@ -7,8 +7,8 @@ use bytes::Bytes;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use webhook_core::{
-    Attempt, EventId, EventRecord, EventRef, EventSummary, FailureReason, Headers, Key, Kind,
-    MAX_FAILED_ATTEMPTS, State,
+    Attempt, EventId, EventRecord, EventRef, EventSummary, EventType, FailureReason, Headers, Key,
+    Kind, MAX_FAILED_ATTEMPTS, State,
 };
 
 use crate::accept::fingerprint;
@@ -39,6 +39,7 @@ pub(crate) fn summary(row: &PgRow, event: EventRef) -> Result<EventSummary, PgEr
         state,
         microseconds::time(row.try_get("accepted_at_us")?),
     );
+    summary.event_type = event_type(row.try_get("event_type")?)?;
     summary.headers = headers(row.try_get("headers")?)?;
     summary.body_deleted = row.try_get("stripped")?;
     summary.attempts = attempts(row.try_get("attempts")?)?;
@@ -82,6 +83,14 @@ pub(crate) fn headers(stored: Option<&[u8]>) -> Result<Headers, PgError> {
     };
     Headers::from_encoded(Bytes::copy_from_slice(stored)).map_err(|error| PgError::Damaged {
         detail: format!("its headers: {error}"),
+    })
+}
+
+/// Reads a stored event type, which was checked before it was stored; null for none.
+fn event_type(stored: Option<&str>) -> Result<Option<EventType>, PgError> {
+    let checked = stored.map(EventType::new).transpose();
+    checked.map_err(|error| PgError::Damaged {
+        detail: format!("its event type {error}"),
     })
 }
 

@@ -11,8 +11,8 @@ use sqlx::postgres::{PgBindIterExt, PgRow};
 use sqlx::{Connection, Row};
 use webhook_core::transfer::{MAX_EXPORT_BYTES, MoveMark, StoredEvent, Transfer};
 use webhook_core::{
-    ConflictRecord, EventId, EventRef, FailedAttempt, FailureReason, Fence, MAX_CONFLICT_BODIES,
-    State, StoreError,
+    ConflictRecord, EventId, EventRef, EventType, FailedAttempt, FailureReason, Fence,
+    MAX_CONFLICT_BODIES, State, StoreError,
 };
 
 use crate::accept::fingerprint;
@@ -229,6 +229,11 @@ async fn import_events<'e>(
                 .bind(envelopes().map(|it| it.body.as_ref()).bind_iter())
                 .bind(events.iter().map(accepted_us).bind_iter())
                 .bind(events.iter().map(due_us).bind_iter())
+                .bind(
+                    envelopes()
+                        .map(|it| it.event_type.as_ref().map(EventType::as_str))
+                        .bind_iter(),
+                )
         })
         .await?;
     let places: HashMap<(&str, &str), &StoredEvent> = events

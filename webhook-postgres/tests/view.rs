@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime};
 use inbox::Inbox;
 use sqlx::Row;
 use webhook_core::{
-    Accepted, Admin, DeleteBodies, Envelope, EventRef, FailureReason, Fingerprint, Key, Kind,
-    NewEvent, Outcome, Reason, Scheduler, Settlement, Store,
+    Accepted, Admin, DeleteBodies, Envelope, EventRef, EventType, FailureReason, Fingerprint, Key,
+    Kind, NewEvent, Outcome, Reason, Scheduler, Settlement, Store,
 };
 use webhook_postgres::sqlx;
 
@@ -67,7 +67,12 @@ async fn every_event_of_every_kind_is_in_the_inbox() {
     .await;
     let later = Duration::from_secs(3_600);
     let waiting = [
-        event_of("stripe", "later", b"{\"a\": 1}", later),
+        NewEvent::new(
+            event_of("stripe", "later", b"{\"a\": 1}", later)
+                .envelope
+                .with_event_type(EventType::new("charge.late").unwrap()),
+            later,
+        ),
         event_of("transaction", "1", b"{}", now),
     ];
     inbox.store.accept(&waiting).await.unwrap();
@@ -117,6 +122,8 @@ async fn every_event_of_every_kind_is_in_the_inbox() {
         let conflicts = row.get::<i64, _>("conflict_count");
         assert_eq!(u64::try_from(conflicts).unwrap(), record.conflict_count);
         let body = row.get::<Option<Vec<u8>>, _>("body");
+        let event_type = record.envelope.event_type.as_ref().map(EventType::as_str);
+        assert_eq!(row.get::<Option<&str>, _>("event_type"), event_type);
         let kept = (!record.body_deleted).then(|| record.envelope.body.to_vec());
         assert_eq!(body, kept, "{record:?}");
         for (column, expected) in [

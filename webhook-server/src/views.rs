@@ -17,7 +17,7 @@ use std::time::SystemTime;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
-use webhook_core::{EventRecord, EventSummary, FailureReason, Kind, State, payload};
+use webhook_core::{EventRecord, EventSummary, EventType, FailureReason, Kind, State, payload};
 
 use crate::transaction::{Currency, Transaction};
 
@@ -100,6 +100,8 @@ impl<'a> TransactionView<'a> {
 struct EventView<'a> {
     #[serde(flatten)]
     name: EventName<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_type: Option<&'a str>,
     status: &'static str,
     #[serde(serialize_with = "as_instant")]
     created_at: SystemTime,
@@ -129,6 +131,7 @@ impl<'a> EventView<'a> {
         let headers = envelope.headers.iter();
         Self {
             name: EventName::of(&envelope.kind, &envelope.key).numbered(record.id),
+            event_type: envelope.event_type.as_ref().map(EventType::as_str),
             status: record.state.as_str(),
             created_at: record.accepted_at,
             processed_at: record
@@ -156,6 +159,8 @@ impl<'a> EventView<'a> {
 pub(crate) struct EventSummaryView<'a> {
     #[serde(flatten)]
     name: EventName<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_type: Option<&'a str>,
     status: &'static str,
     #[serde(serialize_with = "as_instant")]
     created_at: SystemTime,
@@ -179,6 +184,7 @@ impl<'a> EventSummaryView<'a> {
         let settled_as = |state| summary.settled_at.filter(|_| summary.state == state);
         Self {
             name: EventName::of(&summary.event.kind, &summary.event.key).numbered(summary.id),
+            event_type: summary.event_type.as_ref().map(EventType::as_str),
             status: summary.state.as_str(),
             created_at: summary.accepted_at,
             due_at: summary.due_at,

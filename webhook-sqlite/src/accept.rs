@@ -7,8 +7,8 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Row, Sqlite};
 use webhook_core::{
-    Accepted, Envelope, Fingerprint, Key, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent,
-    OnFailed,
+    Accepted, Envelope, EventType, Fingerprint, Key, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES,
+    NewEvent, OnFailed,
 };
 
 use crate::error::SqliteError;
@@ -52,14 +52,14 @@ pub(crate) struct EventRow<'e> {
 
 impl EventRow<'_> {
     /// The number of parameters of a row.
-    pub(crate) const PARAMETERS: usize = 8;
+    pub(crate) const PARAMETERS: usize = 9;
 
     /// The statement that inserts this many rows. It skips rows of nulls.
     pub(crate) fn insert(rows: usize) -> String {
-        let events = repeat("(?, ?, ?, ?, ?, ?, ?, ?)", rows);
+        let events = repeat("(?, ?, ?, ?, ?, ?, ?, ?, ?)", rows);
         format!(
             "INSERT INTO events \
-               (id, kind, key, key_hash, fingerprint, headers, body, accepted_us) \
+               (id, kind, key, key_hash, fingerprint, headers, body, accepted_us, event_type) \
              SELECT * FROM (VALUES {events}) WHERE column1 IS NOT NULL"
         )
     }
@@ -71,6 +71,7 @@ impl EventRow<'_> {
         let Envelope {
             key,
             fingerprint,
+            event_type,
             headers,
             body,
             ..
@@ -84,6 +85,7 @@ impl EventRow<'_> {
             .bind((!headers.is_empty()).then(|| &headers.as_encoded()[..]))
             .bind(&body[..])
             .bind(self.accepted_us)
+            .bind(event_type.as_ref().map(EventType::as_str))
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use sqlx::{Row, SqlitePool};
 use webhook_core::{
-    ConflictRecord, Counts, DeleteBodies, EventRef, EventSummary, FailedAttempt, FailureReason,
-    Kind, MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State, TerminalState,
+    ConflictRecord, Counts, DeleteBodies, EventRef, EventSummary, EventType, FailedAttempt,
+    FailureReason, Kind, MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State,
+    TerminalState,
 };
 
 use crate::accept::requeue_failed;
@@ -80,7 +81,8 @@ macro_rules! listed {
             "WITH page AS MATERIALIZED (",
             $page,
             ")
-             SELECT page.*, event.key, event.fingerprint, event.headers, event.accepted_us,
+             SELECT page.*, event.key, event.fingerprint, event.event_type, event.headers,
+                    event.accepted_us,
                     conflict.count AS conflict_count, conflict.last_us AS last_conflict_us
              FROM page
              CROSS JOIN events AS event ON event.id = page.id
@@ -91,13 +93,15 @@ macro_rules! listed {
 }
 
 /// Parameters of the lists: kind, last id of the page before, length, null or the shortest time until the events can
-/// be claimed, now. Settled events never match the fourth.
+/// be claimed, now, null or the event type. Settled events never match the fourth.
 const LIST_PROCESSING: &str = listed!(
     "SELECT id, NULL AS failed, 0 AS body_deleted, attempts, reason, NULL AS settled_us, due_us,
             CASE WHEN leased_until_us > ?5 THEN leased_until_us END AS leased_until_us
      FROM queue
      WHERE id > ?2 AND kind = (SELECT kind FROM kinds WHERE name = ?1)
        AND (?4 IS NULL OR max(due_us, coalesce(leased_until_us, due_us)) > ?5 + ?4)
+       AND (?6 IS NULL OR EXISTS (
+         SELECT 1 FROM events WHERE events.id = queue.id AND event_type = ?6))
      ORDER BY id LIMIT ?3"
 );
 
@@ -106,7 +110,7 @@ const LIST_PROCESSED: &str = listed!(
             NULL AS leased_until_us
      FROM outcomes
      WHERE id > ?2 AND kind = (SELECT kind FROM kinds WHERE name = ?1) AND failed = 0
-       AND ?4 IS NULL AND ?5 IS NOT NULL
+       AND ?4 IS NULL AND ?5 IS NOT NULL AND ?6 IS NULL
      ORDER BY id LIMIT ?3"
 );
 
@@ -117,27 +121,71 @@ const LIST_FAILED: &str = listed!(
      FROM outcomes INDEXED BY outcomes_failed
      WHERE id > ?2 AND kind = (SELECT kind FROM kinds WHERE name = ?1) AND failed = 1
        AND ?4 IS NULL AND ?5 IS NOT NULL
+       AND (?6 IS NULL OR EXISTS (
+         SELECT 1 FROM events WHERE events.id = outcomes.id AND event_type = ?6))
      ORDER BY id LIMIT ?3"
 );
+
+/// The events of one type, by the index of types. ?7 is what the column `failed` holds in the state of the page, null
+/// for PROCESSING.
+const LIST_OF_TYPE: &str = listed!(
+    "SELECT event.id, outcome.failed, coalesce(outcome.body_deleted, 0) AS body_deleted,
+            coalesce(outcome.attempts, item.attempts) AS attempts,
+            coalesce(outcome.reason, item.reason) AS reason, outcome.settled_us, item.due_us,
+            CASE WHEN item.leased_until_us > ?5 THEN item.leased_until_us END AS leased_until_us
+     FROM events AS event INDEXED BY events_of_type
+     LEFT JOIN queue AS item ON item.id = event.id
+     LEFT JOIN outcomes AS outcome ON outcome.id = event.id
+     WHERE event.kind = (SELECT kind FROM kinds WHERE name = ?1) AND event.event_type = ?6
+       AND event.id > ?2 AND outcome.failed IS ?7
+       AND (?4 IS NULL
+         OR max(item.due_us, coalesce(item.leased_until_us, item.due_us)) > ?5 + ?4)
+     ORDER BY event.id LIMIT ?3"
+);
+
+/// Up to how many events of a state are read to find those of one type among them. If there are more, the index of
+/// types is read, which has the events of all states.
+const FEW: i64 = 100_000;
 
 pub(crate) async fn list(
     readers: &SqlitePool,
     now_us: i64,
     page: &Page,
 ) -> Result<Vec<EventSummary>, SqliteError> {
-    let statement = match page.state {
-        State::Processing => LIST_PROCESSING,
-        State::Processed => LIST_PROCESSED,
-        State::Failed => LIST_FAILED,
+    let after = page.after.map_or(0, |after| after.get());
+    let (of_state, more_than_few) = match page.state {
+        State::Processing => (
+            LIST_PROCESSING,
+            "SELECT 1 FROM queue WHERE id > ?1 LIMIT 1 OFFSET ?2",
+        ),
+        // Most events are processed.
+        State::Processed => (LIST_PROCESSED, "SELECT 1"),
+        State::Failed => (
+            LIST_FAILED,
+            "SELECT 1 FROM outcomes INDEXED BY outcomes_failed
+             WHERE failed = 1 AND id > ?1 LIMIT 1 OFFSET ?2",
+        ),
     };
-    let rows = sqlx::query(statement)
+    let by_type = page.event_type.is_some() && {
+        let more = sqlx::query(more_than_few).bind(after).bind(FEW);
+        more.fetch_optional(readers).await?.is_some()
+    };
+    let statement = if by_type { LIST_OF_TYPE } else { of_state };
+    let failed = match page.state {
+        State::Processing => None,
+        state => Some(state == State::Failed),
+    };
+    let mut query = sqlx::query(statement)
         .bind(page.kind.as_str())
-        .bind(page.after.map_or(0, |after| after.get()))
+        .bind(after)
         .bind(i64::try_from(page.limit.get()).unwrap_or(i64::MAX))
         .bind(page.held_for_over.map(microseconds::of))
         .bind(now_us)
-        .fetch_all(readers)
-        .await?;
+        .bind(page.event_type.as_ref().map(EventType::as_str));
+    if by_type {
+        query = query.bind(failed);
+    }
+    let rows = query.fetch_all(readers).await?;
     let summaries = rows.iter().map(|row| {
         let kind = page.kind.clone();
         let key = record::key(row.try_get("key")?)?;

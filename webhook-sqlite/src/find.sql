@@ -1,5 +1,5 @@
 -- ?1 JSON list of [kind, key, hash of both], ?2 now. Returns a row, with its place, for each event that exists.
-SELECT wanted.key AS place, event.id, event.fingerprint, event.headers, event.body,
+SELECT wanted.key AS place, event.id, event.fingerprint, event.event_type, event.headers, event.body,
        event.accepted_us, item.due_us,
        CASE WHEN item.leased_until_us > ?2 THEN item.leased_until_us END AS leased_until_us,
        outcome.failed, coalesce(outcome.body_deleted, 0) AS body_deleted,

@@ -18,7 +18,10 @@ const APPLICATION_ID: i64 = 0x5748_696e;
 
 /// The migrations in their order. The number of those that a file has is its `PRAGMA user_version`. A released
 /// migration never changes.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/create_inbox.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("migrations/create_inbox.sql"),
+    include_str!("migrations/keep_event_types.sql"),
+];
 
 /// The first version of SQLite without the WAL-reset bug (<https://sqlite.org/wal.html#walresetbug>).
 const OLDEST_SQLITE: [u32; 3] = [3, 51, 3];

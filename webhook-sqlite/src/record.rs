@@ -7,8 +7,8 @@ use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use webhook_core::{
-    Attempt, EventId, EventRecord, EventRef, EventSummary, FailureReason, Fingerprint, Headers,
-    Key, Kind, State,
+    Attempt, EventId, EventRecord, EventRef, EventSummary, EventType, FailureReason, Fingerprint,
+    Headers, Key, Kind, State,
 };
 
 use crate::error::SqliteError;
@@ -53,6 +53,7 @@ pub(crate) fn summary(row: &SqliteRow, event: EventRef) -> Result<EventSummary, 
         state,
         microseconds::time(row.try_get("accepted_us")?),
     );
+    summary.event_type = event_type(row.try_get("event_type")?)?;
     summary.headers = headers(row.try_get("headers")?)?;
     summary.body_deleted = row.try_get("body_deleted")?;
     summary.attempts = row.try_get("attempts")?;
@@ -91,6 +92,14 @@ pub(crate) fn headers(stored: Option<&[u8]>) -> Result<Headers, SqliteError> {
     };
     Headers::from_encoded(Bytes::copy_from_slice(stored)).map_err(|error| SqliteError::Damaged {
         detail: format!("its headers: {error}"),
+    })
+}
+
+/// A stored event type, which was checked before it was stored; null for none.
+pub(crate) fn event_type(stored: Option<&str>) -> Result<Option<EventType>, SqliteError> {
+    let checked = stored.map(EventType::new).transpose();
+    checked.map_err(|error| SqliteError::Damaged {
+        detail: format!("its event type {error}"),
     })
 }
 

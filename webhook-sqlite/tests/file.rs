@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions, Connection, Executor, Row};
 use tempfile::TempDir;
 use webhook_core::{
-    Accepted, Admin, Claim, Claimed, Envelope, EventRef, Fingerprint, Handled, HandlerError, Key,
-    Kind, NewEvent, Outcome, Prune, Scheduler, Settled, Settlement, State, Store, TerminalState,
+    Accepted, Admin, Claim, Claimed, Envelope, EventRef, EventType, Fingerprint, Handled,
+    HandlerError, Key, Kind, NewEvent, Outcome, Page, Prune, Scheduler, Settled, Settlement, State,
+    Store, TerminalState,
 };
 use webhook_sqlite::{
     ExistingBackup, MigrationLine, ServerLock, SqliteError, SqliteOptions, SqliteStore, sqlx,
@@ -130,6 +131,59 @@ async fn file_of_a_newer_version_is_refused() {
         matches!(error, SqliteError::Newer { found: 99, .. }),
         "{error}"
     );
+}
+
+/// A file with the tables of the first version, which has two events.
+async fn first_version(file: &Path) {
+    let mut connection = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .connect()
+        .await
+        .unwrap();
+    for statements in [
+        include_str!("../src/migrations/create_inbox.sql"),
+        "PRAGMA application_id = 1464363374; PRAGMA user_version = 1;
+         INSERT INTO kinds VALUES (7, 'order');
+         INSERT INTO events VALUES
+           (1, 7, 'a', 1, zeroblob(32), NULL, x'31', 1700000000000000),
+           (2, 7, 'b', 2, zeroblob(32), NULL, x'32', 1700000000000000);
+         INSERT INTO queue (id, kind, due_us) VALUES (1, 7, 1700000000000000);
+         INSERT INTO outcomes VALUES (2, 7, 1, 0, 1, 1, 1700000000000000, 'broken');
+         CREATE VIEW failed AS SELECT key FROM inbox WHERE status = 'FAILED';",
+    ] {
+        connection.execute(sqlx::raw_sql(statements)).await.unwrap();
+    }
+    connection.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn file_of_the_first_version_is_updated() {
+    let (_folder, file) = folder();
+    first_version(&file).await;
+    // Both update it, or see that the other one has.
+    let (one, two) = tokio::join!(SqliteStore::open(&file), SqliteStore::open(&file));
+    let store = one.unwrap();
+    two.unwrap().close().await;
+    let page = Page::new(KIND, State::Failed, NonZeroUsize::MAX);
+    let failed = store.list(&page).await.unwrap();
+    assert_eq!(failed.len(), 1);
+    assert_eq!(failed[0].event_type, None);
+    assert_eq!(claim(&store, 9).await.events.len(), 1);
+    let event_type = EventType::new("order.paid").unwrap();
+    let mut paid = event("c");
+    paid.envelope.event_type = Some(event_type.clone());
+    assert_eq!(store.accept(&[paid]).await.unwrap(), [Accepted::New]);
+    let page = Page::new(KIND, State::Processing, NonZeroUsize::MAX).event_type(event_type);
+    assert_eq!(store.list(&page).await.unwrap().len(), 1);
+    let mut reader = plain(&file).await;
+    let rows = "SELECT key, event_type FROM inbox ORDER BY id";
+    let rows = sqlx::query(rows).fetch_all(&mut reader).await.unwrap();
+    let types: Vec<Option<&str>> = rows.iter().map(|row| row.get("event_type")).collect();
+    assert_eq!(types, [None, None, Some("order.paid")]);
+    let of_the_app = sqlx::query("SELECT key FROM failed").fetch_all(&mut reader);
+    assert_eq!(of_the_app.await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -7,9 +7,10 @@ use super::Backend;
 use super::steps::*;
 use crate::transfer::{MAX_EXPORT_BYTES, MoveMark, StoredEvent, Transfer};
 use crate::{
-    Attempt, ConflictRecord, DeleteBodies, Envelope, EventId, EventRecord, FailedAttempt,
-    FailureReason, Fence, Fingerprint, Headers, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES,
-    MAX_FAILED_ATTEMPTS, MAX_HEADERS_BYTES, MAX_KEY_BYTES, Outcome, Requeued, State,
+    Attempt, ConflictRecord, DeleteBodies, Envelope, EventId, EventRecord, EventType,
+    FailedAttempt, FailureReason, Fence, Fingerprint, Headers, MAX_CONFLICT_BODIES,
+    MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MAX_HEADERS_BYTES, MAX_KEY_BYTES, Outcome,
+    Requeued, State,
 };
 
 /// Events that were accepted and processed here are exported as they are found and listed.
@@ -261,6 +262,7 @@ fn events_of_every_sort() -> Vec<StoredEvent> {
     let mut longest = processing(&"\u{1f4a9}".repeat(MAX_KEY_BYTES / 4));
     longest.record.envelope.kind = kind_named("another-kind");
     let value = vec![0xff; MAX_HEADERS_BYTES - 3];
+    longest.record.envelope.event_type = EventType::new("\u{1f4a9}".repeat(128)).ok();
     longest.record.envelope.headers = Headers::try_from_iter([("a", value)]).expect("valid");
     longest.record.envelope.body = (0..=255).collect::<Vec<u8>>().repeat(1_000).into();
     let mut empty = processing("empty");
@@ -276,6 +278,7 @@ fn events_of_every_sort() -> Vec<StoredEvent> {
     let mut deleted = settled("deleted", State::Processed);
     deleted.record.envelope.body = "".into();
     deleted.record.body_deleted = true;
+    deleted.record.envelope.event_type = EventType::new("it's \"deleted\"").ok();
     let mut exhausted = settled("exhausted", State::Failed).with_failed_attempts(
         (1..=MAX_FAILED_ATTEMPTS)
             .map(|number| {

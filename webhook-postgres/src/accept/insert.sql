@@ -1,16 +1,17 @@
--- $1 kinds, $2 keys, $3 fingerprints, $4 bodies, $5 delays in microseconds, $6 headers, or an empty array if
--- no event has headers. The events have different keys, and are in order of (kind, key), so that concurrent
+-- $1 kinds, $2 keys, $3 fingerprints, $4 bodies, $5 delays in microseconds, $6 headers and $7 event types, or an
+-- empty array if no event has any. The events have different keys, and are in order of (kind, key), so that concurrent
 -- batches wait for each other in one order.
 --
 -- Returns no rows if every event is new. Otherwise: a row with place 0, the kinds and keys of the new events,
 -- and the place, id and fingerprint of each event whose key was taken. A key that another transaction took
 -- while this statement ran is in neither list, since the snapshot of the statement does not include it.
 WITH new AS (
-  INSERT INTO webhook.events (kind, key, fingerprint, headers, body, accepted_at, due_at)
-  SELECT kind, key, fingerprint, headers, body, statement_timestamp(),
+  INSERT INTO webhook.events (kind, key, fingerprint, event_type, headers, body, accepted_at, due_at)
+  SELECT kind, key, fingerprint, event_type, headers, body, statement_timestamp(),
          statement_timestamp() + delay_us * interval '1 microsecond'
-  FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[], $6::bytea[])
-    AS event (kind, key, fingerprint, body, delay_us, headers)
+  FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[], $5::bigint[], $6::bytea[],
+              $7::text[])
+    AS event (kind, key, fingerprint, body, delay_us, headers, event_type)
   ON CONFLICT (kind, key) DO NOTHING
   RETURNING id, kind, key, due_at
 ),

@@ -15,6 +15,7 @@ SELECT
   event.kind,
   event.key,
   event.fingerprint,
+  event.event_type,
   event.headers,
   event.body,
   (extract(epoch FROM event.accepted_at) * 1000000)::bigint AS accepted_at_us,
@@ -30,7 +31,7 @@ SELECT
   (extract(epoch FROM conflict.last_at) * 1000000)::bigint AS last_conflict_at_us
 FROM page
 CROSS JOIN LATERAL (
-  SELECT id, kind, key, fingerprint, headers, body, accepted_at FROM webhook.events
+  SELECT id, kind, key, fingerprint, event_type, headers, body, accepted_at FROM webhook.events
   WHERE id = page.id LIMIT 1
 ) AS event
 LEFT JOIN LATERAL (

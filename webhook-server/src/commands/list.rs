@@ -3,13 +3,15 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
-use webhook_core::{Admin, EventId, FailureReason, Page, State};
+use webhook_core::{
+    Admin, EventId, EventSummary, EventType, FailureReason, InvalidName, Page, State,
+};
 
 use super::kind_option::KindOption;
 use super::output::{instant, plain};
 use super::{CommandError, Output};
 use crate::backend::CommandBackend;
-use crate::views::{EventSummaryView, escape_key, noun};
+use crate::views::{EventSummaryView, escape_key, noun, transaction_kind};
 
 /// How many events are read at a time; each has three kilobytes at most.
 pub(super) const PAGE: NonZeroUsize = NonZeroUsize::new(1_000).expect("a thousand is not zero");
@@ -22,6 +24,9 @@ pub struct List {
     /// State of the events
     #[arg(long, value_enum, ignore_case = true, default_value = "failed")]
     state: ListedState,
+    /// Only events of this type, such as payment.captured
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse_event_type)]
+    event_type: Option<EventType>,
     /// Most events to list
     #[arg(long, value_name = "COUNT", default_value = "100")]
     limit: NonZeroUsize,
@@ -31,6 +36,10 @@ pub struct List {
     /// Print one JSON object per line instead of a table
     #[arg(long)]
     json: bool,
+}
+
+fn parse_event_type(text: &str) -> Result<EventType, InvalidName> {
+    EventType::new(text)
 }
 
 /// A state, as the command line names it.
@@ -70,6 +79,7 @@ impl List {
         let mut output = Output::new(self.json);
         let mut page = Page::new(self.of.kind.clone(), self.state.into(), PAGE);
         page.after = self.after.map(EventId::new);
+        page.event_type.clone_from(&self.event_type);
         let mut left = self.limit.get();
         let mut is_first = true;
         while let Some(limit) = NonZeroUsize::new(left.min(PAGE.get())) {
@@ -80,16 +90,17 @@ impl List {
                     if is_first {
                         writeln!(
                             out,
-                            "{:>10}  {:<20}  {:<20}  {:>8}  {:<32}  REASON",
+                            "{:>10}  {:<20}  {:<20}  {:>8}  {}{:<32}  REASON",
                             "NUMBER",
                             "RECEIVED",
                             self.state.time_column(),
                             "ATTEMPTS",
+                            self.type_column("TYPE"),
                             noun(&self.of.kind).to_uppercase()
                         )?;
                     }
                     let row = format!(
-                        "{:>10}  {:<20}  {:<20}  {:>8}  {:<32}  {}",
+                        "{:>10}  {:<20}  {:<20}  {:>8}  {}{:<32}  {}",
                         record.id.get(),
                         instant(record.accepted_at),
                         record
@@ -97,6 +108,7 @@ impl List {
                             .or(record.due_at)
                             .map_or_else(String::new, instant),
                         record.attempts,
+                        self.type_column(&event_type(record)),
                         escape_key(record.event.key.as_str()),
                         plain(
                             record.reason.as_ref().map_or("", FailureReason::as_str),
@@ -115,4 +127,18 @@ impl List {
         }
         Ok(())
     }
+
+    /// Transactions have no event types.
+    fn type_column(&self, text: &str) -> String {
+        if self.of.kind == transaction_kind() {
+            String::new()
+        } else {
+            format!("{text:<32}  ")
+        }
+    }
+}
+
+fn event_type(event: &EventSummary) -> String {
+    let event_type = event.event_type.as_ref().map_or("", EventType::as_str);
+    plain(event_type, 120)
 }

@@ -70,6 +70,9 @@ fn write_record(out: &mut dyn Write, record: &EventRecord) -> io::Result<()> {
         record.envelope.kind,
         escape_key(record.envelope.key.as_str())
     )?;
+    if let Some(event_type) = &record.envelope.event_type {
+        writeln!(out, "type {}", plain(event_type.as_str(), usize::MAX))?;
+    }
     write!(out, "{}", record.state)?;
     match record.settled_at {
         Some(settled_at) => write!(out, " since {}", instant(settled_at))?,

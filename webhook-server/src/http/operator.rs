@@ -5,7 +5,9 @@ use std::num::NonZeroUsize;
 use hyper::StatusCode;
 use hyper::http::request::Parts;
 use serde::Serialize;
-use webhook_core::{Admin, EventId, EventRef, Kind, MadeDue, Page, Requeued, RunningLeases, State};
+use webhook_core::{
+    Admin, EventId, EventRef, EventType, Kind, MadeDue, Page, Requeued, RunningLeases, State,
+};
 
 use super::App;
 use super::answer::Answer;
@@ -144,10 +146,10 @@ fn leases(query: &str) -> Result<(Kind, RunningLeases), Problem> {
     Ok((kind, leases))
 }
 
-/// Parses which events to list: `kind=stripe&state=failed&limit=100&after=42`.
+/// Parses which events to list: `kind=stripe&state=failed&type=payment.captured&limit=100&after=42`.
 fn page(query: &str) -> Result<Page, Problem> {
     let mut page = Page::new(transaction_kind(), State::Failed, PAGE);
-    let known = "kind, state, limit and after are";
+    let known = "kind, state, type, limit and after are";
     page.kind = parameters(query, known, |name, value| {
         Some(match name {
             "state" => {
@@ -158,6 +160,9 @@ fn page(query: &str) -> Result<Page, Problem> {
                     .map(|state| page.state = state)
                     .ok_or("processing, processed or failed")
             }
+            "type" => EventType::new(value)
+                .map(|event_type| page.event_type = Some(event_type))
+                .map_err(|_| "1 to 512 bytes without control characters"),
             "limit" => {
                 let limit = value
                     .parse()
@@ -371,6 +376,11 @@ mod tests {
         );
         assert_eq!(parsed.kind, transaction_kind());
         assert_eq!(page("kind=a.b_c-0").unwrap().kind.as_str(), "a.b_c-0");
+        let event_type = page("type=Payment+captured%21")
+            .unwrap()
+            .event_type
+            .unwrap();
+        assert_eq!(event_type.as_str(), "Payment captured!");
         for wrong in [
             "kind=",
             "kind=A",
@@ -378,6 +388,8 @@ mod tests {
             "kind=caf%C3%A9",
             "kinds=a",
             "state=lost",
+            "type=",
+            "type=a%0A",
             "limit=0",
             "limit=1001",
             "limit=-1",

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use webhook_core::{Accepted, Admin, Envelope, Fingerprint, Headers, Key, Kind, Outcome};
+use webhook_core::{
+    Accepted, Admin, Envelope, EventType, Fingerprint, Headers, Key, Kind, Outcome,
+};
 use webhook_server::transaction::Transaction;
 
 use crate::commands::{Inbox, LONG, failed, on_each_backend};
@@ -114,10 +116,16 @@ async fn lists_are_of_one_kind(inbox: Inbox) {
         ("stripe", "evt_2"),
         ("github", "evt_1"),
     ] {
-        inbox
-            .settled_event(event(kind, key, "{}"), failed("a\u{2066}b"))
-            .await;
+        let event_type = EventType::new(format!("{key}.failed")).unwrap();
+        let event = event(kind, key, "{}").with_event_type(event_type);
+        inbox.settled_event(event, failed("a\u{2066}b")).await;
     }
+    let of_type = ["list", "--kind=stripe", "--type=evt_2.failed"];
+    let table = inbox.lines(&of_type).await;
+    assert!(table.len() == 2 && table[0].contains("TYPE"), "{table:?}");
+    assert!(table[1].contains("evt_2.failed  "), "{table:?}");
+    let shown = inbox.lines(&["show", "--kind=stripe", "evt_2"]).await;
+    assert_eq!(shown[1], "type evt_2.failed");
     let lines = inbox.lines(&["list", "--kind=stripe", "--json"]).await;
     let listed: Vec<Value> = lines
         .iter()
@@ -133,6 +141,7 @@ async fn lists_are_of_one_kind(inbox: Inbox) {
             (&listed["status"], &listed["attempts"]),
             (&json!("FAILED"), &json!(1))
         );
+        assert_eq!(listed["event_type"], format!("{key}.failed"));
         for other in ["transaction_id", "number", "body"] {
             assert_eq!(listed.get(other), None, "{listed}");
         }

@@ -125,7 +125,7 @@ async fn databases_with_events_or_of_other_versions_are_refused() {
     let source = format!("sqlite:{}", files.path("webhook.db"));
     refused(&source, database.url(), "has events already").await;
     let mut connection = database.connection().await;
-    sqlx::raw_sql("DELETE FROM webhook.migrations WHERE version = 9")
+    sqlx::raw_sql("DELETE FROM webhook.migrations WHERE version = (SELECT max(version) FROM webhook.migrations)")
         .execute(&mut connection)
         .await
         .unwrap();

@@ -129,6 +129,7 @@ async fn ten_migrations_at_once_all_succeed() {
         "create_inbox_view",
         "pause_kinds",
         "mark_moves",
+        "keep_event_types",
     ];
     assert_eq!(names, expected);
     let lines: Vec<(String, String)> =

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use webhook_core::{
-    Claim, Envelope, Fingerprint, Headers, Inbox, InboxOptions, Key, Kind, NewEvent, Outcome,
-    Reason, Scheduler, Settlement, Store, payload,
+    Claim, Envelope, EventType, Fingerprint, Headers, Inbox, InboxOptions, Key, Kind, NewEvent,
+    Outcome, Reason, Scheduler, Settlement, Store, payload,
 };
 use webhook_memory::MemoryStore;
 use webhook_server::http::{App, Auth, AuthConfig, HttpOptions, HttpServer, Scope, TokenDigest};
@@ -193,7 +193,8 @@ async fn with_two_kinds() -> (HttpServer, Operator) {
         Key::new("a/1").unwrap(),
         Fingerprint::of(["1"]),
         r#"{"b": 1.50, "a": 1}"#.into(),
-    );
+    )
+    .with_event_type(EventType::new("charge.failed").unwrap());
     fail(&store, own).await;
     fail(&store, sealed("a/1")).await;
     operated(&store).await
@@ -218,6 +219,11 @@ async fn operators_see_and_requeue_events_of_the_kind_they_ask_for() {
         (&json!("stripe"), &json!("a/1"))
     );
     assert_eq!(page["events"].as_array().unwrap().len(), 1);
+    assert_eq!(listed["event_type"], "charge.failed");
+    let of_type = operator.get("transactions?kind=stripe&type=charge.failed");
+    assert_eq!(of_type.await, page);
+    let of_other = operator.get("transactions?kind=stripe&type=charge").await;
+    assert_eq!(of_other["events"], json!([]));
     let after = format!("transactions?kind=stripe&after={}", listed["id"]);
     assert_eq!(
         operator.get(&after).await,
@@ -233,6 +239,7 @@ async fn operators_see_and_requeue_events_of_the_kind_they_ask_for() {
         (&json!("stripe"), &json!("a/1"))
     );
     assert_eq!(shown["error_message"], "account closed");
+    assert_eq!(shown["event_type"], "charge.failed");
     assert_eq!(shown["failed_attempts"][0]["reason"], "account closed");
     let shown = operator.get("transactions/a%2F1").await;
     assert_eq!(

@@ -6,7 +6,7 @@ WITH page AS MATERIALIZED (
   SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS bytes_before
   FROM (SELECT id, length(body) AS bytes FROM events WHERE id > ?1 ORDER BY id LIMIT ?2)
 )
-SELECT event.id, kinds.name AS kind, event.key, event.fingerprint, event.headers, event.body,
+SELECT event.id, kinds.name AS kind, event.key, event.fingerprint, event.event_type, event.headers, event.body,
        event.accepted_us, item.due_us, item.leased_until_us,
        outcome.failed, coalesce(outcome.body_deleted, 0) AS body_deleted,
        coalesce(outcome.attempts, item.attempts, 0) AS attempts,
