@@ -59,6 +59,7 @@ pub mod conflict;
 pub mod delete_bodies;
 pub mod event_types;
 pub mod failed_attempts;
+pub mod guard;
 pub mod headers;
 pub mod kinds;
 pub mod lease;
@@ -231,6 +232,18 @@ macro_rules! conformance {
                 event_types_outlive_bodies
                 lists_select_events_of_a_type
                 pages_of_a_type_list_each_event_once
+            }
+            guard {
+                a_known_guard_is_a_duplicate_and_stores_nothing
+                a_known_key_is_judged_by_its_content
+                only_stored_events_have_guards
+                guards_are_of_one_kind
+                guards_within_a_batch_are_judged_in_order
+                a_key_whose_delivery_was_a_duplicate_is_free
+                many_guards_within_a_batch
+                concurrent_deliveries_with_one_guard_store_one_event
+                concurrent_batches_with_guards_do_not_deadlock
+                a_guard_lives_as_long_as_its_key
             }
             headers {
                 headers_are_kept_unchanged
@@ -471,6 +484,7 @@ macro_rules! conformance_transfer {
                 an_empty_backend_exports_nothing
                 exported_events_are_what_is_found
                 imported_events_are_unchanged
+                imported_guards_are_known
                 imported_events_keep_their_order
                 a_repeated_import_changes_nothing
                 exports_are_bounded_in_bytes

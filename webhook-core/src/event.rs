@@ -255,6 +255,12 @@ pub struct Envelope {
     pub fingerprint: Fingerprint,
     /// The event type, if it has one. It is not compared.
     pub event_type: Option<EventType>,
+    /// A digest that only one stored event of the kind may have, beside its key. A delivery with a new key and the
+    /// guard of a stored event is a duplicate of it, whose key is not stored.
+    ///
+    /// It is for senders that sign their body but not their id: a guard over the body keeps somebody who has seen a
+    /// delivery from sending it again under another id. It is kept as long as the key. Records do not have it.
+    pub guard: Option<Fingerprint>,
     /// The headers that are stored with it. They are not compared.
     pub headers: Headers,
     /// The body, byte for byte as it was delivered.
@@ -262,13 +268,14 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// Creates an envelope without headers and event type.
+    /// Creates an envelope without headers, event type and guard.
     pub const fn new(kind: Kind, key: Key, fingerprint: Fingerprint, body: Bytes) -> Self {
         Self {
             kind,
             key,
             fingerprint,
             event_type: None,
+            guard: None,
             headers: Headers::new(),
             body,
         }
@@ -283,6 +290,15 @@ impl Envelope {
     pub fn with_event_type(self, event_type: impl Into<Option<EventType>>) -> Self {
         Self {
             event_type: event_type.into(),
+            ..self
+        }
+    }
+
+    /// Sets [`guard`](field@Self::guard).
+    #[must_use]
+    pub fn with_guard(self, guard: impl Into<Option<Fingerprint>>) -> Self {
+        Self {
+            guard: guard.into(),
             ..self
         }
     }
@@ -357,7 +373,7 @@ impl fmt::Display for State {
 pub struct EventRecord {
     /// The id of the event.
     pub id: EventId,
-    /// The envelope of the first delivery; without headers and body if `body_deleted`.
+    /// The envelope of the first delivery, without its guard; without headers and body if `body_deleted`.
     pub envelope: Envelope,
     /// Whether its headers and its body were deleted; its key, fingerprint and event type remain.
     pub body_deleted: bool,

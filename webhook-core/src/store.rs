@@ -28,9 +28,13 @@ pub trait Store: Send + Sync + 'static {
     ///   answer is [`Accepted::Duplicate`] and nothing changes. If they differ, the answer is
     ///   [`Accepted::Conflict`]: the stored event stays as it is, and the conflict is counted and recorded with
     ///   its time and its body (within [`MAX_CONFLICT_BODIES`] and [`MAX_CONFLICT_BODY_BYTES`]).
+    /// - If a key is free, and an earlier event of the kind has the [guard](field@Envelope::guard) of the delivery, the
+    ///   answer is [`Accepted::Duplicate`], and nothing is stored: the key remains free. The call that stores an
+    ///   event decides that its guard is new, like its key. If a key is taken, the guard does not matter, and is
+    ///   not stored.
     /// - The headers of the first delivery are kept, byte for byte. They are not compared.
     /// - If a key occurs several times *within* `events`, the first occurrence may be new, and each later one
-    ///   is a duplicate of it or a conflict with it.
+    ///   is a duplicate of it or a conflict with it. The same applies to guards: events are judged in their order.
     /// - [`OnFailed::Requeue`] moves a FAILED event with the same fingerprint back to PROCESSING; the answer is
     ///   [`Accepted::Requeued`].
     ///
@@ -131,7 +135,7 @@ pub enum OnFailed {
 pub enum Accepted {
     /// The key was free: the event is stored and scheduled.
     New,
-    /// The key has the same content already. Nothing changed.
+    /// The key has the same content already, or another key has the same guard. Nothing changed.
     Duplicate,
     /// The key has other content already, which is kept. The conflict is recorded.
     Conflict,

@@ -148,6 +148,8 @@ pub struct StoredEvent {
     pub record: EventRecord,
     /// The fencing token of the latest lease; 0 if there was none.
     pub fence: Fence,
+    /// The guard of the event. The one in the envelope of the record is ignored.
+    pub guard: Option<Fingerprint>,
     /// The conflicts whose bodies are kept, in ascending order of their numbers. The first conflict of an event
     /// has the number 1, and the last one has its `conflict_count`.
     pub conflicts: Vec<(u64, ConflictRecord)>,
@@ -161,6 +163,7 @@ impl StoredEvent {
         Self {
             record,
             fence: Fence::new(0),
+            guard: None,
             conflicts: Vec::new(),
             failed_attempts: Vec::new(),
         }
@@ -168,6 +171,7 @@ impl StoredEvent {
 
     setters! {
         with_fence fence: Fence;
+        with_guard guard: Option<Fingerprint>;
         with_conflicts conflicts: Vec<(u64, ConflictRecord)>;
         with_failed_attempts failed_attempts: Vec<(Fence, FailedAttempt)>;
     }
@@ -211,6 +215,11 @@ impl StoredEvent {
                     .event_type
                     .as_ref()
                     .map(|it| it.as_str().as_bytes().into()),
+            ),
+            optional(
+                self.guard
+                    .as_ref()
+                    .map(|it| it.as_bytes().as_slice().into()),
             ),
             number(self.conflicts.len() as u64),
         ];
@@ -347,7 +356,7 @@ mod tests {
 
     #[test]
     fn the_digest_covers_everything_except_the_id() {
-        let changes: [fn(&mut StoredEvent); 21] = [
+        let changes: [fn(&mut StoredEvent); 22] = [
             |it| it.record.envelope.kind = Kind::from_static("orders"),
             |it| it.record.envelope.key = Key::new("b").unwrap(),
             |it| it.record.envelope.fingerprint = Fingerprint::of([""]),
@@ -365,6 +374,7 @@ mod tests {
             |it| it.record.conflict_count = 1,
             |it| it.record.last_conflict_at = Some(at(0)),
             |it| it.fence = Fence::new(3),
+            |it| it.guard = Some(Fingerprint::of([""])),
             |it| it.conflicts.clear(),
             |it| it.conflicts[0].0 = 2,
             |it| it.failed_attempts.clear(),

@@ -88,7 +88,8 @@ impl MapStore {
 
     fn record(&self, id: EventId, row: &Row, now: Duration) -> EventRecord {
         let accepted_at = self.system_time(row.accepted_at);
-        let mut record = EventRecord::new(id, row.envelope.clone(), row.state(), accepted_at);
+        let envelope = row.envelope.clone().with_guard(None);
+        let mut record = EventRecord::new(id, envelope, row.state(), accepted_at);
         record.body_deleted = row.body_deleted;
         record.attempts = row.attempts;
         record.due_at = row.ended.is_none().then(|| self.system_time(row.due_at));
@@ -143,7 +144,15 @@ impl Store for MapStore {
         }
         let accepted = events.iter().map(|event| {
             let due_at = now.saturating_add(event.delay);
+            let has_guard = |row: &Row| {
+                let (row, new) = (&row.envelope, &event.envelope);
+                new.guard.is_some() && row.guard == new.guard && row.kind == new.kind
+            };
+            let is_known = state.by_id.values().any(has_guard);
             let Some(row) = state.find(&name(&event.envelope)) else {
+                if is_known {
+                    return Accepted::Duplicate;
+                }
                 state.insert(event.envelope.clone(), now, due_at);
                 return Accepted::New;
             };

@@ -11,6 +11,14 @@ use crate::options::WhenFull;
 use crate::queue::Queue;
 use crate::state::State;
 
+/// What a delivery needs room for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Nothing,
+    Conflict,
+    Event,
+}
+
 impl State {
     pub(crate) fn accept(
         &mut self,
@@ -18,7 +26,7 @@ impl State {
         now: Duration,
     ) -> Result<Vec<Accepted>, StoreError> {
         let room = self.options.capacity.saturating_sub(self.len());
-        let is_full = events.len() > room && self.new_keys(events) > room + self.evictable();
+        let is_full = events.len() > room && self.new_events(events) > room + self.evictable();
         if is_full || !self.has_bytes_for(events) {
             return Err(StoreError::Full {
                 capacity: self.options.capacity,
@@ -38,6 +46,11 @@ impl State {
         let id = match queue.keys.entry(new.envelope.key.clone()) {
             Entry::Occupied(taken) => *taken.get(),
             Entry::Vacant(free) => {
+                if let Some(guard) = new.envelope.guard
+                    && !queue.guards.insert(guard)
+                {
+                    return Accepted::Duplicate;
+                }
                 self.last_id += 1;
                 let id = EventId::new(self.last_id);
                 let event = Event::new(new, number, now);
@@ -78,14 +91,39 @@ impl State {
         });
     }
 
-    /// The number of new keys among `events`.
-    fn new_keys(&self, events: &[NewEvent]) -> usize {
-        let free = events.iter().map(|event| &event.envelope).filter(|new| {
-            let number = self.number(&new.kind);
-            !number.is_some_and(|number| self.queues[number].keys.contains_key(&new.key))
+    /// The number of events that would be stored.
+    fn new_events(&self, events: &[NewEvent]) -> usize {
+        let needs = self.needs(events).into_iter();
+        needs.filter(|needs| *needs == Needs::Event).count()
+    }
+
+    /// What each of `events` would need room for.
+    fn needs(&self, events: &[NewEvent]) -> Vec<Needs> {
+        let (mut firsts, mut guards) = (HashMap::new(), HashSet::new());
+        let needs = events.iter().map(|NewEvent { envelope, .. }| {
+            let queue = self.number(&envelope.kind).map(|it| &self.queues[it]);
+            let stored = || {
+                let event = self.events.get(queue?.keys.get(&envelope.key)?)?;
+                Some(event.fingerprint)
+            };
+            let name = (&envelope.kind, &envelope.key);
+            let first = firsts.get(&name).copied().or_else(stored);
+            if let Some(first) = first {
+                return match first == envelope.fingerprint {
+                    true => Needs::Nothing,
+                    false => Needs::Conflict,
+                };
+            }
+            if let Some(guard) = &envelope.guard
+                && (queue.is_some_and(|queue| queue.guards.contains(guard))
+                    || !guards.insert((&envelope.kind, guard)))
+            {
+                return Needs::Nothing;
+            }
+            firsts.insert(name, envelope.fingerprint);
+            Needs::Event
         });
-        let free: HashSet<_> = free.map(|new| (&new.kind, &new.key)).collect();
-        free.len()
+        needs.collect()
     }
 
     /// Whether the byte limit has room for `events`.
@@ -105,32 +143,15 @@ impl State {
         added == 0 || added + excess <= room + evictable
     }
 
-    /// The most bytes that `events` can add: new keys and conflicts.
+    /// The most bytes that `events` can add: new events and conflicts.
     fn added_bytes(&self, events: &[NewEvent]) -> usize {
-        let mut firsts = HashMap::new();
-        let mut added = 0;
-        for NewEvent { envelope, .. } in events {
-            let name = (&envelope.kind, &envelope.key);
-            let stored = || {
-                let queue = &self.queues[self.number(&envelope.kind)?];
-                let event = self.events.get(queue.keys.get(&envelope.key)?)?;
-                Some(event.fingerprint)
-            };
-            match firsts.entry(name) {
-                Entry::Occupied(first) if *first.get() == envelope.fingerprint => {}
-                Entry::Occupied(_) => added += conflict_bytes(envelope),
-                Entry::Vacant(free) => {
-                    let stored = stored();
-                    free.insert(stored.unwrap_or(envelope.fingerprint));
-                    added += match stored {
-                        None => new_bytes(envelope),
-                        Some(stored) if stored == envelope.fingerprint => 0,
-                        Some(_) => conflict_bytes(envelope),
-                    };
-                }
-            }
-        }
-        added
+        let needs = self.needs(events).into_iter().zip(events);
+        let added = needs.map(|(needs, event)| match needs {
+            Needs::Nothing => 0,
+            Needs::Conflict => conflict_bytes(&event.envelope),
+            Needs::Event => new_bytes(&event.envelope),
+        });
+        added.sum()
     }
 
     /// The number of events that may be evicted.

@@ -19,6 +19,8 @@ pub(crate) struct Event {
     pub(crate) key: Key,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) event_type: Option<EventType>,
+    // Boxed, since few events have one.
+    pub(crate) guard: Option<Box<Fingerprint>>,
     pub(crate) headers: Headers,
     pub(crate) body: Bytes,
     pub(crate) accepted_at: Duration,
@@ -60,6 +62,9 @@ pub(crate) enum Stage {
 /// The fixed size of an event: its struct and its entries in the indexes.
 const EVENT_BYTES: usize = 500;
 
+/// The size of a guard, with its entry in the index.
+const GUARD_BYTES: usize = 100;
+
 /// The fixed size of a conflict or a failed attempt, in addition to its body or reason.
 const RECORD_BYTES: usize = 100;
 
@@ -68,6 +73,7 @@ pub(crate) fn new_bytes(envelope: &Envelope) -> usize {
     EVENT_BYTES
         + 2 * envelope.key.as_str().len()
         + text_bytes(envelope.event_type.as_ref())
+        + envelope.guard.map_or(0, |_| GUARD_BYTES)
         + envelope.headers.as_encoded().len()
         + envelope.body.len()
 }
@@ -89,6 +95,7 @@ impl Event {
         EVENT_BYTES
             + 2 * self.key.as_str().len()
             + text_bytes(self.event_type.as_ref())
+            + self.guard.as_ref().map_or(0, |_| GUARD_BYTES)
             + self.headers.as_encoded().len()
             + self.body.len()
             + self.reason.as_ref().map_or(0, |it| it.as_str().len())
@@ -102,6 +109,7 @@ impl Event {
             key: new.envelope.key.clone(),
             fingerprint: new.envelope.fingerprint,
             event_type: new.envelope.event_type.clone(),
+            guard: new.envelope.guard.map(Box::new),
             // A slice would keep the whole receive buffer alive, which no limit counts.
             headers: new.envelope.headers.to_owned_buffer(),
             body: Bytes::copy_from_slice(&new.envelope.body),

@@ -1,12 +1,12 @@
 //! The events of one kind: the index of keys, and an index for each stage.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use webhook_core::{EventId, Key};
+use webhook_core::{EventId, Fingerprint, Key};
 
 use crate::event::Stage;
 
@@ -16,6 +16,7 @@ const NEVER: Duration = Duration::MAX;
 /// The indexes of one kind.
 pub(crate) struct Queue {
     pub(crate) keys: HashMap<Key, EventId>,
+    pub(crate) guards: HashSet<Fingerprint>,
     /// By due time: events that wait, that are due, or whose lease has expired.
     pub(crate) pending: BTreeSet<(Duration, EventId)>,
     /// By expiry: leased events.
@@ -39,6 +40,7 @@ impl Queue {
     pub(crate) fn new() -> Self {
         Self {
             keys: HashMap::new(),
+            guards: HashSet::new(),
             pending: BTreeSet::new(),
             leased: BTreeSet::new(),
             processed: VecDeque::new(),

@@ -141,6 +141,9 @@ impl State {
             let queue = &mut self.queues[event.queue];
             queue.leave(id, event.due_at, event.stage);
             queue.keys.remove(&event.key);
+            if let Some(guard) = &event.guard {
+                queue.guards.remove(&**guard);
+            }
         }
     }
 

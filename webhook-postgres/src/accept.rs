@@ -1,6 +1,7 @@
 //! Stores events, once per (kind, key).
 
 mod conflicts;
+mod guards;
 mod redeliveries;
 
 use sqlx::Row;
@@ -28,7 +29,8 @@ enum Holder {
 type Deliveries<'a> = &'a [usize];
 
 /// Runs one statement if every key is free, or was taken before. There is one more statement for keys that are
-/// taken meanwhile, one for conflicts, and one for failed events to be requeued.
+/// taken meanwhile, one for conflicts, and one for failed events to be requeued. If events have guards, it runs two
+/// statements to look keys and guards up, and a transaction that inserts what is new.
 pub(crate) async fn accept(
     session: &mut Session<'_>,
     events: &[NewEvent],
@@ -43,15 +45,29 @@ pub(crate) async fn accept(
         .chunk_by(|&one, &next| name(&events[one]) == name(&events[next]))
         .collect();
 
+    if events.iter().any(|event| event.envelope.guard.is_some()) {
+        return guards::accept(session, events, &keys).await;
+    }
     let holders = take(session, events, &keys).await?;
     let mut answers = judge(events, &keys, &holders);
-    conflicts::record(session, events, &keys, &holders, &answers)
-        .await
-        .map_err(PgError::after_a_commit)?;
-    redeliveries::requeue(session, events, &keys, &holders, &mut answers)
-        .await
-        .map_err(PgError::after_a_commit)?;
+    record(session, events, &keys, &holders, &mut answers).await?;
     Ok(answers)
+}
+
+/// Records conflicts and requeues, after the new events are committed.
+async fn record(
+    session: &mut Session<'_>,
+    events: &[NewEvent],
+    keys: &[Deliveries<'_>],
+    holders: &[Holder],
+    answers: &mut [Accepted],
+) -> Result<(), PgError> {
+    conflicts::record(session, events, keys, holders, answers)
+        .await
+        .map_err(PgError::after_a_commit)?;
+    redeliveries::requeue(session, events, keys, holders, answers)
+        .await
+        .map_err(PgError::after_a_commit)
 }
 
 /// Kind and key, which are sorted in byte order, as `COLLATE "C"` sorts them.
@@ -196,12 +212,16 @@ pub(crate) fn index(place: i64) -> Result<usize, PgError> {
     })
 }
 
-/// Finds out for each delivery, in order, whether it is new, a duplicate or a conflict.
+/// Finds out for each delivery, in order, whether it is new, a duplicate or a conflict. A delivery that is in no list
+/// of `keys` is a duplicate.
 fn judge(events: &[NewEvent], keys: &[Deliveries<'_>], holders: &[Holder]) -> Vec<Accepted> {
-    let mut answers = vec![Accepted::New; events.len()];
+    let mut answers = vec![Accepted::Duplicate; events.len()];
     for (deliveries, holder) in keys.iter().zip(holders) {
         let (fingerprint, repeats) = match holder {
-            Holder::New => (events[deliveries[0]].envelope.fingerprint, &deliveries[1..]),
+            Holder::New => {
+                answers[deliveries[0]] = Accepted::New;
+                (events[deliveries[0]].envelope.fingerprint, &deliveries[1..])
+            }
             Holder::Stored { fingerprint, .. } => (*fingerprint, *deliveries),
         };
         for &place in repeats {

@@ -17,7 +17,7 @@ pub use line::MigrationLine;
 
 /// The migrations with their versions, in order. A migration never changes; append another one. Versions 2 and
 /// 5 have become migrations of a [`MigrationLine`] of `webhook-server`.
-const MIGRATIONS: [(i32, &str, &str); 8] = [
+const MIGRATIONS: [(i32, &str, &str); 9] = [
     (
         1,
         "create_inbox",
@@ -49,6 +49,11 @@ const MIGRATIONS: [(i32, &str, &str); 8] = [
         10,
         "keep_event_types",
         include_str!("migrations/keep_event_types.sql"),
+    ),
+    (
+        11,
+        "keep_guards",
+        include_str!("migrations/keep_guards.sql"),
     ),
 ];
 

@@ -9,12 +9,17 @@ use crate::store::PgStore;
 use crate::testing::TestDatabase;
 
 /// The statements whose plans are kept, with arguments for them.
-const STATEMENTS: [(&str, &str, &str); 27] = [
+const STATEMENTS: [(&str, &str, &str); 28] = [
     (
         "accept",
         include_str!("accept/insert.sql"),
         "ARRAY['k','k'], ARRAY['new-1','new-2'], ARRAY['','']::bytea[], ARRAY['','']::bytea[], \
          ARRAY[0,0]::bigint[], '{}'::bytea[], '{}'::text[]",
+    ),
+    (
+        "look_guards",
+        include_str!("accept/look_guards.sql"),
+        "ARRAY['k','k'], ARRAY['1','2']::bytea[]",
     ),
     (
         "look",
@@ -186,6 +191,8 @@ async fn fill(connection: &mut PgConnection) {
              SELECT 'k', number::text, '', '', now(), now(),
                     CASE WHEN number % 1000 < 2 THEN 'rare' WHEN number % 3 = 0 THEN 'frequent' END
              FROM generate_series(1, {MANY}) number;
+             INSERT INTO webhook.guards (id, kind, guard)
+             SELECT id, kind, convert_to(key, 'UTF8') FROM webhook.events WHERE id % 3 = 0;
              INSERT INTO webhook.queue (id, kind, due_at, leased_until, fence, attempts)
              SELECT id, kind, due_at, CASE WHEN id < 5000 THEN now() + interval '1 h' END, 1, 1
              FROM webhook.events WHERE id % 2 = 0;

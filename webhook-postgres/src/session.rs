@@ -33,6 +33,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(3);
 /// How much longer than the server's `statement_timeout` this process waits for an answer.
 const ANSWER_GRACE: Duration = Duration::from_secs(3);
 
+/// Says, by the rows of a statement, whether to commit it.
+type Keep<'k> = &'k (dyn Fn(&[PgRow]) -> Result<bool, PgError> + Send + Sync);
+
 /// Which query plan a statement uses.
 #[derive(Clone, Copy)]
 enum Plan {
@@ -73,6 +76,40 @@ impl Session<'_> {
         self.rows_by(sql, Plan::Anew, bind).await
     }
 
+    /// Like [`rows`](Self::rows), and keeps what the statement did only if `keep` says so about its rows. Returns what
+    /// `keep` says.
+    pub(crate) async fn commit_if(
+        &mut self,
+        sql: &'static str,
+        keep: impl Fn(&[PgRow]) -> Result<bool, PgError> + Send + Sync,
+        bind: impl Fn(Query) -> Query + Send,
+    ) -> Result<bool, PgError> {
+        match self {
+            Self::Pool(database) => {
+                let rows = database.rows(sql, Plan::Kept, Some(&keep), bind).await?;
+                keep(&rows)
+            }
+            Self::App(connection, schema) => {
+                // sqlx does not know of a transaction that the app began with a plain statement, and would
+                // commit it.
+                sqlx::raw_sql("SAVEPOINT webhook_inbox")
+                    .execute(&mut **connection)
+                    .await?;
+                let rows = bind(sqlx::query(schema.sql(sql)))
+                    .persistent(false)
+                    .fetch_all(&mut **connection)
+                    .await?;
+                let kept = keep(&rows)?;
+                let end = match kept {
+                    true => "RELEASE SAVEPOINT webhook_inbox",
+                    false => "ROLLBACK TO SAVEPOINT webhook_inbox; RELEASE SAVEPOINT webhook_inbox",
+                };
+                sqlx::raw_sql(end).execute(&mut **connection).await?;
+                Ok(kept)
+            }
+        }
+    }
+
     async fn rows_by(
         &mut self,
         sql: &'static str,
@@ -80,7 +117,7 @@ impl Session<'_> {
         bind: impl Fn(Query) -> Query + Send,
     ) -> Result<Vec<PgRow>, PgError> {
         match self {
-            Self::Pool(database) => database.rows(sql, plan, bind).await,
+            Self::Pool(database) => database.rows(sql, plan, None, bind).await,
             // The app's connection may go through a pooler: nothing may stay prepared on it.
             Self::App(connection, schema) => bind(sqlx::query(schema.sql(sql)))
                 .persistent(false)
@@ -196,13 +233,14 @@ impl Database {
         &self,
         sql: &'static str,
         plan: Plan,
+        keep: Option<Keep<'_>>,
         bind: impl Fn(Query) -> Query + Send,
     ) -> Result<Vec<PgRow>, PgError> {
         let mut suspect = false;
         let mut runs = 1;
         loop {
             let error = match self
-                .run(bind(sqlx::query(self.schema.sql(sql))), plan, suspect)
+                .run(bind(sqlx::query(self.schema.sql(sql))), plan, keep, suspect)
                 .await
             {
                 Ok(rows) => return Ok(rows),
@@ -226,12 +264,19 @@ impl Database {
         }
     }
 
-    async fn run(&self, query: Query, plan: Plan, suspect: bool) -> Result<Vec<PgRow>, PgError> {
+    /// Runs a statement in a transaction of its own. With `keep`, it is rolled back if `keep` says so.
+    async fn run(
+        &self,
+        query: Query,
+        plan: Plan,
+        keep: Option<Keep<'_>>,
+        suspect: bool,
+    ) -> Result<Vec<PgRow>, PgError> {
         let mut checkout = self.acquire(suspect).await?;
         let rows = checkout
             .during(self.answer_timeout(), async |connection| {
                 let begin = match (self.sessions, plan) {
-                    (Sessions::Own, Plan::Kept) => None,
+                    (Sessions::Own, Plan::Kept) => keep.map(|_| self.begin()),
                     (Sessions::Own, Plan::Anew) => Some(settings::begin_and_plan_anew()),
                     // Without prepared statements, each one is planned when it runs.
                     (Sessions::Borrowed, _) => Some(self.begin()),
@@ -240,8 +285,13 @@ impl Database {
                     None => Ok(query.fetch_all(connection).await?),
                     Some(begin) => {
                         let mut transaction = connection.begin_with(begin).await?;
-                        let rows = query.persistent(false).fetch_all(&mut *transaction).await?;
-                        transaction.commit().await?;
+                        let stays = matches!((self.sessions, plan), (Sessions::Own, Plan::Kept));
+                        let rows = query.persistent(stays).fetch_all(&mut *transaction).await?;
+                        if keep.is_none_or(|keep| keep(&rows).unwrap_or(false)) {
+                            transaction.commit().await?;
+                        } else {
+                            transaction.rollback().await?;
+                        }
                         Ok(rows)
                     }
                 }

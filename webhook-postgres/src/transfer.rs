@@ -102,7 +102,12 @@ async fn export(
     let mut events = Vec::with_capacity(rows.len());
     for row in &rows {
         let record = record::record(row, event_ref(row)?)?;
-        events.push(StoredEvent::new(record).with_fence(Fence::new(row.try_get("fence")?)));
+        let guard = row.try_get::<Option<&[u8]>, _>("guard")?;
+        events.push(
+            StoredEvent::new(record)
+                .with_fence(Fence::new(row.try_get("fence")?))
+                .with_guard(guard.map(fingerprint).transpose()?),
+        );
     }
     let (Some(first), Some(last)) = (events.first(), events.last()) else {
         return Ok(events);
@@ -195,6 +200,7 @@ async fn import(session: &mut Session<'_>, events: &[StoredEvent]) -> Result<usi
     import_outcomes(session, &settled).await?;
     import_conflicts(session, &new).await?;
     import_failed_attempts(session, &new).await?;
+    import_guards(session, &new).await?;
     Ok(new.len())
 }
 
@@ -402,6 +408,33 @@ async fn import_failed_attempts(session: &mut Session<'_>, new: &[New<'_>]) -> R
                     .bind(record::FAILED_ATTEMPT_SLOTS)
             },
         )
+        .await?;
+    Ok(())
+}
+
+async fn import_guards(session: &mut Session<'_>, new: &[New<'_>]) -> Result<(), PgError> {
+    let guarded = || {
+        new.iter()
+            .filter_map(|(id, event)| Some((*id, *event, event.guard.as_ref()?)))
+    };
+    if guarded().next().is_none() {
+        return Ok(());
+    }
+    session
+        .rows(include_str!("transfer/import_guards.sql"), |query| {
+            query
+                .bind(guarded().map(|(id, ..)| id).bind_iter())
+                .bind(
+                    guarded()
+                        .map(|(_, event, _)| event.record.envelope.kind.as_str())
+                        .bind_iter(),
+                )
+                .bind(
+                    guarded()
+                        .map(|(.., guard)| guard.as_bytes().as_slice())
+                        .bind_iter(),
+                )
+        })
         .await?;
     Ok(())
 }

@@ -8,8 +8,9 @@ use inbox::{DEADLINE, Inbox, delivery, event, until};
 use sqlx::{Connection, PgConnection, Row};
 use std::time::Duration;
 use webhook_core::{
-    Accepted, Error, EventRef, Extended, Handled, HandlerError, Headers, Identity, InvalidPayload,
-    Key, Kind, Outcome, Payload, Reason, Scheduler, Settled, Settlement, State, Store,
+    Accepted, Error, EventRef, Extended, Fingerprint, Handled, HandlerError, Headers, Identity,
+    InvalidPayload, Key, Kind, Outcome, Payload, Reason, Scheduler, Settled, Settlement, State,
+    Store,
 };
 use webhook_postgres::sqlx;
 
@@ -63,6 +64,52 @@ async fn an_event_is_durable_with_the_apps_transaction() {
         (State::Processing, 1)
     );
     assert_eq!(inbox.claim_one().await.key.as_str(), "a");
+    inbox.close().await;
+}
+
+/// Two transactions of the app accept the same guard under different keys. The second one waits for the first, and is
+/// not rolled back by what it finds then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guard_that_is_taken_meanwhile_leaves_the_transaction_as_it_was() {
+    let inbox = Inbox::direct().await;
+    let mut app = with_ledger(&inbox).await;
+    let mut other = inbox.database.connection().await;
+    let guarded = |key: &str| {
+        let mut event = event(key);
+        event.envelope.guard = Some(Fingerprint::of(["guard"]));
+        event
+    };
+    let run = async |connection: &mut PgConnection, sql: &'static str| {
+        sqlx::raw_sql(sql).execute(connection).await.unwrap();
+    };
+    run(&mut other, "BEGIN").await;
+    let first = [guarded("first")];
+    let first = inbox.store.accept_all_in(&mut other, &first).await;
+    assert_eq!(first.unwrap(), [Accepted::New]);
+    run(&mut app, "BEGIN").await;
+    write(&mut app, "order").await;
+    let (store, second) = (inbox.store.clone(), [event("unguarded"), guarded("second")]);
+    let accepting = tokio::spawn(async move {
+        let answers = store.accept_all_in(&mut app, &second).await;
+        (app, answers.unwrap())
+    });
+    let mut onlooker = inbox.database.connection().await;
+    until("the second transaction waits", async || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let row = sqlx::query(waiting).fetch_one(&mut onlooker).await.unwrap();
+        row.get::<i64, _>(0) == 1
+    })
+    .await;
+    run(&mut other, "COMMIT").await;
+    let (mut app, answers) = accepting.await.unwrap();
+    assert_eq!(answers, [Accepted::New, Accepted::Duplicate]);
+    assert_eq!(inbox.state("unguarded").await, None, "it is not committed");
+    run(&mut app, "COMMIT").await;
+    assert_eq!(entries(&mut app).await, 1);
+    assert_eq!(inbox.state("first").await, Some(State::Processing));
+    assert_eq!(inbox.state("unguarded").await, Some(State::Processing));
+    assert_eq!(inbox.state("second").await, None);
     inbox.close().await;
 }
 

@@ -1,5 +1,7 @@
 //! Accepts events.
 
+pub(crate) mod guards;
+
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
@@ -103,6 +105,8 @@ struct First<'e> {
     kind: i64,
     key_hash: i64,
     stored: Option<Stored>,
+    /// Whether all events of the key are duplicates because of their guards, so that none is stored.
+    is_duplicate: bool,
 }
 
 pub(crate) async fn accept(
@@ -129,13 +133,15 @@ pub(crate) async fn accept(
                 kind,
                 key_hash,
                 stored: None,
+                is_duplicate: false,
             });
             firsts.len() - 1
         }));
     }
     let last_id = look_up(transaction, &names, &mut firsts).await?;
+    let duplicates = guards::judge(transaction, events, &places, &mut firsts).await?;
     insert(transaction, &mut firsts, last_id, events.len()).await?;
-    judge(transaction, events, &places, &mut firsts).await
+    judge(transaction, events, &places, &mut firsts, &duplicates).await
 }
 
 /// Finds the events whose keys are taken. Returns the last id that was ever given out.
@@ -212,7 +218,9 @@ async fn insert(
     last_id: i64,
     accepted: usize,
 ) -> Result<(), SqliteError> {
-    let free = firsts.iter_mut().filter(|first| first.stored.is_none());
+    let free = firsts
+        .iter_mut()
+        .filter(|first| first.stored.is_none() && !first.is_duplicate);
     let new: Vec<(i64, &First<'_>)> = (last_id + 1..)
         .zip(free)
         .map(|(id, first)| {
@@ -224,10 +232,22 @@ async fn insert(
             (id, &*first)
         })
         .collect();
+    let guards = new.iter().filter_map(|(id, first)| {
+        let envelope = &first.event.envelope;
+        let guard = envelope.guard.as_ref()?;
+        Some(guards::Guard {
+            id: *id,
+            kind: first.kind,
+            guard,
+            hash: record::guard_hash(&envelope.kind, guard),
+        })
+    });
+    let guards: Vec<guards::Guard<'_>> = guards.collect();
     let commits = matches!(
         transaction.bounds,
         Bounds::OfAccept(clock) if !clock.is_floor_due(transaction.now_us)
-    ) && new.len() == accepted
+    ) && guards.is_empty()
+        && new.len() == accepted
         && new.len() <= rows::MAX_SIZE;
     let statements = if commits { &INSERT_AND_COMMIT } else { &INSERT };
     for part in statements.split(&new) {
@@ -250,21 +270,28 @@ async fn insert(
         insert = bind_nulls(insert, part.spare * 3);
         insert.execute(&mut *transaction.connection).await?;
     }
+    guards::insert(transaction, &guards).await?;
     if commits {
         transaction.bounds = Bounds::Committed;
     }
     Ok(())
 }
 
-/// Answers the events in their order, and records conflicts and requeues.
+/// Answers the events in their order, and records conflicts and requeues. `duplicates` says which events are
+/// duplicates because of their guards; it is empty if none has one.
 async fn judge(
     transaction: &mut Transaction<'_>,
     events: &[&NewEvent],
     places: &[usize],
     firsts: &mut [First<'_>],
+    duplicates: &[bool],
 ) -> Result<Vec<Accepted>, SqliteError> {
     let mut answers = Vec::with_capacity(events.len());
-    for (event, place) in events.iter().zip(places) {
+    for (number, (event, place)) in events.iter().zip(places).enumerate() {
+        if duplicates.get(number).is_some_and(|it| *it) {
+            answers.push(Accepted::Duplicate);
+            continue;
+        }
         let stored = firsts[*place].stored.as_mut();
         let stored = stored.expect("an event is either found or inserted");
         let answer = if std::mem::take(&mut stored.is_new) {

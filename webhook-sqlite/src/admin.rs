@@ -341,6 +341,7 @@ pub(crate) async fn prune(
         "DELETE FROM conflict_bodies WHERE id IN (SELECT value FROM json_each(?1))",
         "DELETE FROM conflicts WHERE id IN (SELECT value FROM json_each(?1))",
         "DELETE FROM outcomes WHERE id IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM guards WHERE id IN (SELECT value FROM json_each(?1))",
         "DELETE FROM events WHERE id IN (SELECT value FROM json_each(?1))",
     ] {
         sqlx::query(statement)

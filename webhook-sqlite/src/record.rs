@@ -21,7 +21,18 @@ pub(crate) fn json<T: Serialize>(items: &[T]) -> String {
 
 /// What the index of keys holds in place of the key: the first 64 bits of a digest of both.
 pub(crate) fn key_hash(kind: &Kind, key: &Key) -> i64 {
-    let digest = Fingerprint::of([kind.as_str(), key.as_str()]);
+    first_64_bits(Fingerprint::of([kind.as_str(), key.as_str()]))
+}
+
+/// The same for the index of guards.
+pub(crate) fn guard_hash(kind: &Kind, guard: &Fingerprint) -> i64 {
+    first_64_bits(Fingerprint::of([
+        kind.as_str().as_bytes(),
+        guard.as_bytes(),
+    ]))
+}
+
+fn first_64_bits(digest: Fingerprint) -> i64 {
     let (first, _) = digest
         .as_bytes()
         .split_first_chunk()

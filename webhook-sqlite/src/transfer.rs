@@ -14,6 +14,7 @@ use webhook_core::{
     MAX_CONFLICT_BODIES, MAX_FAILED_ATTEMPTS, State,
 };
 
+use crate::accept::guards::{self, Guard};
 use crate::accept::{EventRow, taken};
 use crate::error::SqliteError;
 use crate::microseconds;
@@ -36,7 +37,9 @@ pub(crate) async fn export(
     for row in &rows {
         let record = record::record(row, event_ref(row)?)?;
         let fence = Fence::new(row.try_get("fence")?);
-        events.push(StoredEvent::new(record).with_fence(fence));
+        let guard = row.try_get::<Option<&[u8]>, _>("guard")?;
+        let guard = guard.map(record::fingerprint).transpose()?;
+        events.push(StoredEvent::new(record).with_fence(fence).with_guard(guard));
     }
     let (Some(first), Some(last)) = (events.first(), events.last()) else {
         return Ok(events);
@@ -127,6 +130,17 @@ pub(crate) async fn import(
         insert = bind_nulls(insert, part.spare * EventRow::PARAMETERS);
         insert.execute(&mut *transaction.connection).await?;
     }
+    let guards = new.iter().filter_map(|new| {
+        let guard = new.event.guard.as_ref()?;
+        Some(Guard {
+            id: new.id,
+            kind: new.kind,
+            guard,
+            hash: record::guard_hash(&new.event.record.envelope.kind, guard),
+        })
+    });
+    let guarded: Vec<Guard<'_>> = guards.collect();
+    guards::insert(transaction, &guarded).await?;
     let mut batch = Batch::default();
     for new in &new {
         import_conflict_bodies(transaction, new).await?;

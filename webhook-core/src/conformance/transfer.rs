@@ -7,7 +7,7 @@ use super::Backend;
 use super::steps::*;
 use crate::transfer::{MAX_EXPORT_BYTES, MoveMark, StoredEvent, Transfer};
 use crate::{
-    Attempt, ConflictRecord, DeleteBodies, Envelope, EventId, EventRecord, EventType,
+    Accepted, Attempt, ConflictRecord, DeleteBodies, Envelope, EventId, EventRecord, EventType,
     FailedAttempt, FailureReason, Fence, Fingerprint, Headers, MAX_CONFLICT_BODIES,
     MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MAX_HEADERS_BYTES, MAX_KEY_BYTES, Outcome,
     Requeued, State,
@@ -53,6 +53,31 @@ pub async fn imported_events_are_unchanged(backend: Backend) {
         without_ids(export_all(&backend, 1_000).await),
         without_ids(events)
     );
+}
+
+/// Guards are exported, and those that were imported are known.
+pub async fn imported_guards_are_known(backend: Backend) {
+    let guard = Fingerprint::of(["guard"]);
+    let mut guarded = event("accepted", "1");
+    guarded.envelope.guard = Some(guard);
+    backend.accept_new(&[guarded]).await;
+    let exported = export_all(&backend, 9).await;
+    assert_eq!(exported[0].guard, Some(guard));
+    let other = Fingerprint::of(["other guard"]);
+    let imported = [
+        processing("imported").with_guard(Some(other)),
+        settled("settled", State::Processed).with_guard(Some(Fingerprint::of(["third"]))),
+    ];
+    assert_eq!(import(&backend, &imported).await, 2);
+    assert_eq!(
+        without_ids(export_all(&backend, 9).await)[1..],
+        without_ids(imported.to_vec())
+    );
+    for (name, guard) in [("a", guard), ("b", other)] {
+        let mut again = event(name, "1");
+        again.envelope.guard = Some(guard);
+        assert_eq!(backend.accept(&[again]).await, [Accepted::Duplicate]);
+    }
 }
 
 /// The ids of imported events are in the order of the import, after those that are there.

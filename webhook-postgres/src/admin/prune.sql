@@ -40,6 +40,9 @@ no_bodies AS (
 no_conflicts AS (
   DELETE FROM webhook.conflicts WHERE id = ANY (ARRAY(SELECT id FROM free))
 ),
+no_guards AS (
+  DELETE FROM webhook.guards WHERE id = ANY (ARRAY(SELECT id FROM free))
+),
 no_outcomes AS (
   DELETE FROM webhook.outcomes WHERE id = ANY (ARRAY(SELECT id FROM free))
 ),

@@ -28,7 +28,8 @@ SELECT
   coalesce(outcome.reason, item.reason) AS reason,
   (extract(epoch FROM outcome.settled_at) * 1000000)::bigint AS settled_at_us,
   coalesce(conflict.count, 0) AS conflict_count,
-  (extract(epoch FROM conflict.last_at) * 1000000)::bigint AS last_conflict_at_us
+  (extract(epoch FROM conflict.last_at) * 1000000)::bigint AS last_conflict_at_us,
+  kept.guard
 FROM page
 CROSS JOIN LATERAL (
   SELECT id, kind, key, fingerprint, event_type, headers, body, accepted_at FROM webhook.events
@@ -44,5 +45,8 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
   SELECT count, last_at FROM webhook.conflicts WHERE id = page.id LIMIT 1
 ) AS conflict ON true
+LEFT JOIN LATERAL (
+  SELECT guard FROM webhook.guards WHERE id = page.id LIMIT 1
+) AS kept ON true
 WHERE page.bytes_before <= $3::bigint
 ORDER BY page.id

@@ -130,6 +130,7 @@ async fn ten_migrations_at_once_all_succeed() {
         "pause_kinds",
         "mark_moves",
         "keep_event_types",
+        "keep_guards",
     ];
     assert_eq!(names, expected);
     let lines: Vec<(String, String)> =

@@ -13,12 +13,13 @@ SELECT event.id, kinds.name AS kind, event.key, event.fingerprint, event.event_t
        coalesce(outcome.fence, item.fence, 0) AS fence,
        coalesce(outcome.reason, item.reason) AS reason,
        outcome.settled_us, conflict.count AS conflict_count,
-       conflict.last_us AS last_conflict_us
+       conflict.last_us AS last_conflict_us, kept.guard
 FROM page
 CROSS JOIN events AS event ON event.id = page.id
 CROSS JOIN kinds ON kinds.kind = event.kind
 LEFT JOIN queue AS item ON item.id = event.id
 LEFT JOIN outcomes AS outcome ON outcome.id = event.id
 LEFT JOIN conflicts AS conflict ON conflict.id = event.id
+LEFT JOIN guards AS kept ON kept.id = event.id
 WHERE page.bytes_before <= ?3
 ORDER BY page.id

@@ -44,6 +44,8 @@ pub(crate) struct Delivery {
     pub(crate) content: u8,
     pub(crate) delay: Length,
     pub(crate) requeues: bool,
+    pub(crate) guard: Option<u8>,
+    pub(crate) event_type: Option<u8>,
 }
 
 /// A kind and a key.
@@ -56,6 +58,9 @@ pub(crate) struct Name {
 /// How many kinds there are, and how many keys of each.
 pub(crate) const KINDS: usize = 2;
 pub(crate) const KEYS: usize = 4;
+
+/// How many event types there are, and how many guards.
+pub(crate) const TYPES: u8 = 3;
 
 /// How long something lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,14 +107,25 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 fn delivery() -> impl Strategy<Value = Delivery> {
-    (name(), 0..3_u8, length(), any::<bool>()).prop_map(|(name, content, delay, requeues)| {
-        Delivery {
+    let one_of_few = || prop_oneof![2 => Just(None), 1 => (0..TYPES).prop_map(Some)];
+    let delivery = (
+        name(),
+        0..3_u8,
+        length(),
+        any::<bool>(),
+        one_of_few(),
+        one_of_few(),
+    );
+    delivery.prop_map(
+        |(name, content, delay, requeues, guard, event_type)| Delivery {
             name,
             content,
             delay,
             requeues,
-        }
-    })
+            guard,
+            event_type,
+        },
+    )
 }
 
 fn name() -> impl Strategy<Value = Name> {

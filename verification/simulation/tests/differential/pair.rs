@@ -7,13 +7,13 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use webhook_core::{
-    Admin, Claim, Claimed, DeleteBodies, Envelope, EventRef, Fingerprint, Key, Kind, Lease,
-    NewEvent, OnFailed, Outcome, Page, Prune, Reason, RunningLeases, Scheduler, Settlement, State,
-    Store, TerminalState,
+    Admin, Claim, Claimed, DeleteBodies, Envelope, EventRef, EventType, Fingerprint, Key, Kind,
+    Lease, NewEvent, OnFailed, Outcome, Page, Prune, Reason, RunningLeases, Scheduler, Settlement,
+    State, Store, TerminalState,
 };
 use webhook_memory::MemoryStore;
 
-use crate::operation::{Delivery, End, KEYS, KINDS, Length, Name, Operation};
+use crate::operation::{Delivery, End, KEYS, KINDS, Length, Name, Operation, TYPES};
 
 /// The backend in memory, and another one.
 pub(crate) struct Pair<'a, B> {
@@ -238,11 +238,14 @@ impl<'a, B: Backend> Pair<'a, B> {
                 // Within one batch, ids are as the backend likes.
                 keys.sort();
                 view += &format!(" {keys:?}");
-                let page = page.held_for_over(HOUR / 2);
-                let listed = store.list(&page).await.unwrap();
-                let mut keys: Vec<_> = listed.into_iter().map(|it| it.event.key).collect();
-                keys.sort();
-                view += &format!(" held {keys:?}");
+                let held = page.clone().held_for_over(HOUR / 2);
+                let of_types = (0..TYPES).map(|it| page.clone().event_type(event_type(it)));
+                for page in std::iter::once(held).chain(of_types) {
+                    let listed = store.list(&page).await.unwrap();
+                    let mut keys: Vec<_> = listed.into_iter().map(|it| it.event.key).collect();
+                    keys.sort();
+                    view += &format!(" {keys:?}");
+                }
             }
         }
         view
@@ -257,7 +260,9 @@ impl<'a, B: Backend> Pair<'a, B> {
                 key,
                 Fingerprint::of([[content]]),
                 Bytes::from(format!("content {content}")),
-            ),
+            )
+            .with_guard(delivery.guard.map(|guard| Fingerprint::of([[guard]])))
+            .with_event_type(delivery.event_type.map(event_type)),
             length(delivery.delay, place),
         )
         .with_on_failed(match delivery.requeues {
@@ -283,6 +288,10 @@ impl<'a, B: Backend> Pair<'a, B> {
         let place = self.leases.len().checked_sub(back + 1)?;
         Some(self.leases[place])
     }
+}
+
+fn event_type(number: u8) -> EventType {
+    EventType::new(format!("type {number}")).unwrap()
 }
 
 /// No limit.
