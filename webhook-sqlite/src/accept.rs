@@ -21,14 +21,23 @@ use crate::writer::{Bounds, Transaction};
 
 /// Stores new events: the parameters of all rows of `events` come first, then those of `queue`. Both statements go
 /// to the connection's thread in one message.
-static INSERT: LazyLock<ForRows> = LazyLock::new(|| ForRows::new(insert_statements));
+static INSERT: LazyLock<ForRows> =
+    LazyLock::new(|| ForRows::new(|rows| insert_statements(rows, Columns::Untyped)));
+
+/// The same for events with types.
+static INSERT_TYPED: LazyLock<ForRows> =
+    LazyLock::new(|| ForRows::new(|rows| insert_statements(rows, Columns::All)));
 
 /// [`INSERT`], and the commit of the transaction.
 static INSERT_AND_COMMIT: LazyLock<ForRows> =
-    LazyLock::new(|| ForRows::new(|rows| insert_statements(rows) + "; COMMIT"));
+    LazyLock::new(|| ForRows::new(|rows| insert_statements(rows, Columns::Untyped) + "; COMMIT"));
 
-fn insert_statements(rows: usize) -> String {
-    let events = EventRow::insert(rows);
+/// [`INSERT_TYPED`], and the commit of the transaction.
+static INSERT_TYPED_AND_COMMIT: LazyLock<ForRows> =
+    LazyLock::new(|| ForRows::new(|rows| insert_statements(rows, Columns::All) + "; COMMIT"));
+
+fn insert_statements(rows: usize, columns: Columns) -> String {
+    let events = EventRow::insert(rows, columns);
     let queue = repeat("(?, ?, ?)", rows);
     format!(
         "{events}; \
@@ -43,6 +52,33 @@ const LOOK_UP: &str = include_str!("accept/look_up.sql");
 /// [`LOOK_UP`] at the beginning of a transaction.
 const BEGIN_AND_LOOK_UP: &str = concat!("BEGIN IMMEDIATE; ", include_str!("accept/look_up.sql"));
 
+/// Which columns of `events` are inserted. A ninth parameter makes inserts of many rows a tenth slower, and most
+/// batches do not need it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Columns {
+    /// All except the event type.
+    Untyped,
+    All,
+}
+
+impl Columns {
+    /// Those that `envelopes` need.
+    fn of<'e>(mut envelopes: impl Iterator<Item = &'e Envelope>) -> Self {
+        match envelopes.any(|it| it.event_type.is_some()) {
+            true => Self::All,
+            false => Self::Untyped,
+        }
+    }
+
+    /// The number of parameters of a row.
+    pub(crate) const fn parameters(self) -> usize {
+        match self {
+            Self::Untyped => 8,
+            Self::All => 9,
+        }
+    }
+}
+
 /// A new row of `events`.
 pub(crate) struct EventRow<'e> {
     pub(crate) id: i64,
@@ -53,15 +89,16 @@ pub(crate) struct EventRow<'e> {
 }
 
 impl EventRow<'_> {
-    /// The number of parameters of a row.
-    pub(crate) const PARAMETERS: usize = 9;
-
     /// The statement that inserts this many rows. It skips rows of nulls.
-    pub(crate) fn insert(rows: usize) -> String {
-        let events = repeat("(?, ?, ?, ?, ?, ?, ?, ?, ?)", rows);
+    pub(crate) fn insert(rows: usize, columns: Columns) -> String {
+        let (more, row) = match columns {
+            Columns::Untyped => ("", "(?, ?, ?, ?, ?, ?, ?, ?)"),
+            Columns::All => (", event_type", "(?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+        };
+        let events = repeat(row, rows);
         format!(
             "INSERT INTO events \
-               (id, kind, key, key_hash, fingerprint, headers, body, accepted_us, event_type) \
+               (id, kind, key, key_hash, fingerprint, headers, body, accepted_us{more}) \
              SELECT * FROM (VALUES {events}) WHERE column1 IS NOT NULL"
         )
     }
@@ -69,6 +106,7 @@ impl EventRow<'_> {
     pub(crate) fn bind<'q>(
         &self,
         query: Query<'q, Sqlite, SqliteArguments>,
+        columns: Columns,
     ) -> Query<'q, Sqlite, SqliteArguments> {
         let Envelope {
             key,
@@ -78,7 +116,7 @@ impl EventRow<'_> {
             body,
             ..
         } = self.envelope;
-        query
+        let query = query
             .bind(self.id)
             .bind(self.kind)
             .bind(key.as_str())
@@ -86,8 +124,11 @@ impl EventRow<'_> {
             .bind(&fingerprint.as_bytes()[..])
             .bind((!headers.is_empty()).then(|| &headers.as_encoded()[..]))
             .bind(&body[..])
-            .bind(self.accepted_us)
-            .bind(event_type.as_ref().map(EventType::as_str))
+            .bind(self.accepted_us);
+        match columns {
+            Columns::Untyped => query,
+            Columns::All => query.bind(event_type.as_ref().map(EventType::as_str)),
+        }
     }
 }
 
@@ -249,7 +290,13 @@ async fn insert(
     ) && guards.is_empty()
         && new.len() == accepted
         && new.len() <= rows::MAX_SIZE;
-    let statements = if commits { &INSERT_AND_COMMIT } else { &INSERT };
+    let columns = Columns::of(new.iter().map(|(_, first)| &first.event.envelope));
+    let statements = match (columns, commits) {
+        (Columns::Untyped, false) => &INSERT,
+        (Columns::Untyped, true) => &INSERT_AND_COMMIT,
+        (Columns::All, false) => &INSERT_TYPED,
+        (Columns::All, true) => &INSERT_TYPED_AND_COMMIT,
+    };
     for part in statements.split(&new) {
         let mut insert = sqlx::query(part.statement);
         for (id, first) in part.rows {
@@ -260,9 +307,9 @@ async fn insert(
                 envelope: &first.event.envelope,
                 accepted_us: transaction.now_us,
             };
-            insert = row.bind(insert);
+            insert = row.bind(insert, columns);
         }
-        insert = bind_nulls(insert, part.spare * EventRow::PARAMETERS);
+        insert = bind_nulls(insert, part.spare * columns.parameters());
         for (id, first) in part.rows {
             let due_us = transaction.now_us + microseconds::of(first.event.delay);
             insert = insert.bind(id).bind(first.kind).bind(due_us);

@@ -15,7 +15,7 @@ use webhook_core::{
 };
 
 use crate::accept::guards::{self, Guard};
-use crate::accept::{EventRow, taken};
+use crate::accept::{Columns, EventRow, taken};
 use crate::error::SqliteError;
 use crate::microseconds;
 use crate::record;
@@ -99,7 +99,8 @@ fn failed_attempt(row: &SqliteRow) -> Result<(Fence, FailedAttempt), SqliteError
 }
 
 /// Stores new events.
-static INSERT: LazyLock<ForRows> = LazyLock::new(|| ForRows::new(EventRow::insert));
+static INSERT: LazyLock<ForRows> =
+    LazyLock::new(|| ForRows::new(|rows| EventRow::insert(rows, Columns::All)));
 
 /// An event whose key is free.
 struct New<'e> {
@@ -125,9 +126,9 @@ pub(crate) async fn import(
                 envelope: &new.event.record.envelope,
                 accepted_us: microseconds::of_time(new.event.record.accepted_at),
             };
-            insert = row.bind(insert);
+            insert = row.bind(insert, Columns::All);
         }
-        insert = bind_nulls(insert, part.spare * EventRow::PARAMETERS);
+        insert = bind_nulls(insert, part.spare * Columns::All.parameters());
         insert.execute(&mut *transaction.connection).await?;
     }
     let guards = new.iter().filter_map(|new| {
