@@ -169,7 +169,10 @@ pub enum SqliteError {
         /// What is wrong with it.
         detail: String,
     },
-    /// The store is closed, or its writer ended.
+    /// The thread that writes panicked while it did what was asked for, and opens the file again.
+    #[error("the thread that writes to the file panicked: its log has the reason")]
+    Panicked,
+    /// The store is closed.
     #[error("the store is closed")]
     Closed,
 }
@@ -231,6 +234,12 @@ impl SqliteError {
             Self::Disk(source) => Self::Disk(Arc::clone(source)),
             _ => return None,
         })
+    }
+
+    /// The same error for another request that cannot be done because of it.
+    pub(crate) fn again(&self) -> Self {
+        self.of_every_request()
+            .unwrap_or_else(|| Self::Database(sqlx::Error::Protocol(self.to_string())))
     }
 
     /// Whether the connection should be opened anew. After an error of the disk SQLite's view of the file may

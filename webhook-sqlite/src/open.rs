@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 use crate::error::SqliteError;
 use crate::file;
 use crate::file_system;
+use crate::log;
 use crate::options::SqliteOptions;
 
 /// Identifies the files of this program (`PRAGMA application_id`): "WHin" in ASCII.
@@ -32,10 +33,6 @@ const STATEMENTS: usize = 256;
 
 /// How much of the write-ahead log stays on the disk after a checkpoint.
 const JOURNAL_BYTES: u64 = 64 << 20;
-
-/// A commit copies the write-ahead log itself if it has this many times the pages that make a checkpoint due. It does
-/// not get that long as long as the thread of `checkpoint.rs` keeps up.
-const BACKSTOP: u32 = 8;
 
 /// The page cache of the connection that writes, while the file is small.
 const SMALL_CACHE_BYTES: u64 = 4 << 20;
@@ -59,6 +56,8 @@ fn connect_options(path: &Path, busy_timeout: Duration, cache_bytes: u64) -> Sql
         .row_buffer_size(BUFFERED_ROWS)
         .pragma("cache_size", cache_size(cache_bytes))
         .pragma("temp_store", "MEMORY")
+        // A commit must not copy the log: it would not report that this failed.
+        .pragma("wal_autocheckpoint", "0")
         .disable_statement_logging()
 }
 
@@ -69,28 +68,45 @@ pub(crate) fn reader(options: &SqliteOptions) -> SqliteConnectOptions {
 
 /// Opens the connection that writes. The file must be [prepared](prepare).
 pub(crate) async fn writer(options: &SqliteOptions) -> Result<SqliteConnection, SqliteError> {
-    let backstop = options.checkpoint_pages.max(1).saturating_mul(BACKSTOP);
-    let mut connection = writing(options, backstop).await?;
+    let mut connection = checkpointer(options).await?;
     set_cache(&mut connection, options).await?;
     Ok(connection)
 }
 
 /// Opens the connection that copies the write-ahead log. It commits nothing.
 pub(crate) async fn checkpointer(options: &SqliteOptions) -> Result<SqliteConnection, SqliteError> {
-    writing(options, 0).await
-}
-
-/// `checkpoint_pages`: how long the log is when a commit copies it; 0 for never.
-async fn writing(
-    options: &SqliteOptions,
-    checkpoint_pages: u32,
-) -> Result<SqliteConnection, SqliteError> {
     connect_options(&options.path, options.busy_timeout, SMALL_CACHE_BYTES)
-        .pragma("wal_autocheckpoint", checkpoint_pages.to_string())
         .pragma("journal_size_limit", JOURNAL_BYTES.to_string())
         .connect()
         .await
         .map_err(|error| SqliteError::opening(&options.path, error))
+}
+
+/// Closes the connection that writes, and leaves the write-ahead log as it is. The last connection to close copies it
+/// into the file, which needs a lock that one that can only read cannot get: so that one is closed last.
+pub(crate) async fn close_without_copy(
+    writer: SqliteConnection,
+    options: &SqliteOptions,
+) -> Result<(), SqliteError> {
+    let last = match reading(options).await {
+        Ok(last) => last,
+        Err(error) => {
+            // It stays open until the process ends, which copies nothing.
+            std::mem::forget(writer);
+            return Err(error);
+        }
+    };
+    writer.close().await?;
+    // The lock that it cannot get is no failure.
+    let _ = last.close().await;
+    Ok(())
+}
+
+async fn reading(options: &SqliteOptions) -> Result<SqliteConnection, SqliteError> {
+    let mut connection = reader(options).connect().await?;
+    // A connection opens the log when it first reads.
+    pragma(&mut connection, "user_version").await?;
+    Ok(connection)
 }
 
 /// Gives the connection that writes the cache that suits the size of the file.
@@ -122,13 +138,14 @@ fn cache_size(bytes: u64) -> String {
     format!("-{}", bytes.div_ceil(1024))
 }
 
-/// Creates the file, or updates its tables, and checks all that durability depends on.
-pub(crate) async fn prepare(options: &SqliteOptions) -> Result<(), SqliteError> {
+/// Creates the file, or updates its tables, and checks all that durability depends on. Returns a connection that must
+/// stay open until the one that writes is: the last one to close copies the write-ahead log.
+pub(crate) async fn prepare(options: &SqliteOptions) -> Result<SqliteConnection, SqliteError> {
     let path = &options.path;
     let opening = |error| SqliteError::opening(path, error);
     file_system::check(path)?;
     file::prepare(path)?;
-    check_origin(options).await?;
+    let origin = check_origin(options).await?;
     let mut connection = connect_options(path, options.busy_timeout, SMALL_CACHE_BYTES)
         // A link may lead to a file that does not exist.
         .create_if_missing(true)
@@ -139,14 +156,18 @@ pub(crate) async fn prepare(options: &SqliteOptions) -> Result<(), SqliteError> 
         .map_err(opening)?;
     check_settings(&mut connection, path).await?;
     migrate(&mut connection, path).await?;
-    connection.close().await.map_err(opening)
+    if let Some(origin) = origin {
+        origin.close().await.map_err(opening)?;
+    }
+    Ok(connection)
 }
 
-/// Refuses a file that is not ours, before anything in it is changed.
-async fn check_origin(options: &SqliteOptions) -> Result<(), SqliteError> {
+/// Refuses a file that is not ours, before anything in it is changed. Repairs the log of one that is, and returns the
+/// connection to it.
+async fn check_origin(options: &SqliteOptions) -> Result<Option<SqliteConnection>, SqliteError> {
     let path = &options.path;
     if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) || !path.exists() {
-        return Ok(());
+        return Ok(None);
     }
     let opening = |error| SqliteError::opening(path, error);
     let mut connection = SqliteConnectOptions::new()
@@ -164,11 +185,20 @@ async fn check_origin(options: &SqliteOptions) -> Result<(), SqliteError> {
         .await
         .and_then(|row| row.try_get(0))
         .map_err(opening)?;
-    connection.close().await.map_err(opening)?;
     if application_id != APPLICATION_ID && (application_id != 0 || tables > 0) {
+        connection.close().await.map_err(opening)?;
         return Err(SqliteError::Foreign { path: path.clone() });
     }
-    Ok(())
+    let mode: String = sqlx::query("PRAGMA journal_mode")
+        .fetch_one(&mut connection)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(opening)?;
+    if mode == "wal" {
+        // Before anything is committed: the settings of the next connection are written to the file.
+        log::rewrite_after_crash(&mut connection).await?;
+    }
+    Ok(Some(connection))
 }
 
 async fn check_settings(connection: &mut SqliteConnection, path: &Path) -> Result<(), SqliteError> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnection, SqlitePoolOptions};
+use sqlx::{Connection, SqlitePool};
 use tokio::time::Instant;
 use webhook_core::transfer::{MoveMark, StoredEvent, Transfer};
 use webhook_core::wakeup::{self, Wakeups};
@@ -58,8 +58,9 @@ impl SqliteStore {
     /// this one updated it, [`SqliteError::Corrupt`] if it is damaged, [`SqliteError::NoWal`] on a file system
     /// without shared memory. Nothing in the file has changed then.
     pub async fn open_with(options: SqliteOptions) -> Result<Self, SqliteError> {
-        open::prepare(&options).await?;
+        let prepared = open::prepare(&options).await?;
         let (writer, clock) = Writer::start(options.clone()).await?;
+        prepared.close().await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(options.readers.max(1))
             .connect_lazy_with(open::reader(&options));

@@ -3,23 +3,26 @@
 //! Everything that changes the file is a [`Request`] to it. Requests that arrive while a commit runs share
 //! the next transaction, and so one commit and one fsync; each is answered after it.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Executor};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use webhook_core::transfer::{MoveMark, StoredEvent};
 use webhook_core::{
     Accepted, Backoff, Claim, Claimed, DeleteBodies, EventRef, Extended, Kind, Lease, MadeDue,
     NewEvent, Prune, Requeued, RunningLeases, Settlement,
 };
 
-use crate::checkpoint::Checkpointer;
+use crate::checkpoint::{Checkpointer, Doubt};
 use crate::clock::Clock;
 use crate::error::SqliteError;
 use crate::kinds::Kinds;
 use crate::options::SqliteOptions;
-use crate::{accept, admin, checkpoint, claim, open, settle, transfer};
+use crate::{accept, admin, checkpoint, claim, log, open, settle, transfer};
 
 /// The most requests that wait. Callers beyond wait for a place.
 const MAX_WAITING: usize = 1_024;
@@ -30,6 +33,9 @@ const MAX_BATCH: usize = 64;
 /// After so long without a change, a claim looks for events before it begins a transaction. That is one message to the
 /// connection's thread instead of four, if no event is due.
 const QUIET_US: i64 = 500_000;
+
+/// After so many batches, the writer looks at the length of the write-ahead log. The thread that copies it may fail.
+const LOOK_EVERY: u32 = 16;
 
 /// How long to wait before the connection is opened again after an error of the disk.
 const REOPEN: Backoff = Backoff::new(
@@ -76,6 +82,23 @@ enum Job {
     /// Copies the write-ahead log into the database.
     Checkpoint(oneshot::Sender<()>),
     Close(oneshot::Sender<()>),
+    #[cfg(test)]
+    Panic,
+}
+
+impl Job {
+    /// Answers that it cannot be done. Returns the reply of [`Job::Close`].
+    fn refuse(self, error: SqliteError) -> Option<oneshot::Sender<()>> {
+        match self {
+            Self::Do(_, reply) => drop(reply.send(Err(error))),
+            Self::Lend(reply) => drop(reply.send(Err(error))),
+            Self::Checkpoint(done) => drop(done.send(())),
+            Self::Close(reply) => return Some(reply),
+            #[cfg(test)]
+            Self::Panic => {}
+        }
+        None
+    }
 }
 
 /// The writer's session within a write transaction, lent to an app. Nothing else is written meanwhile. The writer
@@ -140,6 +163,7 @@ pub(crate) struct Writer {
 }
 
 /// The writer, for the thread that it started itself.
+#[derive(Clone)]
 pub(crate) struct WeakWriter(mpsc::WeakSender<Job>);
 
 impl WeakWriter {
@@ -195,7 +219,16 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let job = Job::Do(request, reply);
         self.jobs.send(job).await.map_err(|_| SqliteError::Closed)?;
-        answer.await.map_err(|_| SqliteError::Closed)?
+        answer.await.map_err(|_| self.unanswered())?
+    }
+
+    /// Why there is no answer.
+    fn unanswered(&self) -> SqliteError {
+        if self.jobs.is_closed() {
+            SqliteError::Closed
+        } else {
+            SqliteError::Panicked
+        }
     }
 
     /// Begins a write transaction, and lends it to the caller.
@@ -203,7 +236,7 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let job = Job::Lend(reply);
         self.jobs.send(job).await.map_err(|_| SqliteError::Closed)?;
-        answer.await.map_err(|_| SqliteError::Closed)?
+        answer.await.map_err(|_| self.unanswered())?
     }
 
     /// Closes the connection, after what was asked for before.
@@ -220,40 +253,105 @@ type Reply = oneshot::Sender<Result<Response, SqliteError>>;
 
 type Started = oneshot::Sender<Result<Clock, SqliteError>>;
 
-/// The thread. It has a runtime of its own, so that it outlives the one that the store was opened on.
-fn run(options: SqliteOptions, waiting: mpsc::Receiver<Job>, writer: WeakWriter, started: Started) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build();
-    match runtime {
-        Ok(runtime) => runtime.block_on(serve(options, waiting, writer, started)),
-        Err(error) => {
-            let _ = started.send(Err(SqliteError::Database(sqlx::Error::Io(error))));
-        }
-    }
-}
-
-async fn serve(
+/// The thread. It has a runtime of its own, so that it outlives the one that the store was opened on. After a panic it
+/// opens the file again.
+fn run(
     options: SqliteOptions,
     mut waiting: mpsc::Receiver<Job>,
     writer: WeakWriter,
     started: Started,
 ) {
-    let mut session = match Session::open(&options, writer).await {
-        Ok(session) => {
-            let _ = started.send(Ok(session.clock.clone()));
-            session
-        }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
         Err(error) => {
-            let _ = started.send(Err(error));
+            let _ = started.send(Err(SqliteError::Database(sqlx::Error::Io(error))));
             return;
         }
     };
+    let mut started = Some(started);
+    let doubt = Doubt::default();
+    let mut panics = 0;
+    loop {
+        let serve = serve(&options, &mut waiting, &writer, &doubt, &mut started);
+        // After a panic, all that it used is opened anew.
+        match catch_unwind(AssertUnwindSafe(|| runtime.block_on(serve))) {
+            Ok(()) => return,
+            Err(panic) => {
+                panics += 1;
+                tracing::error!(
+                    panic = message_of(&*panic),
+                    "the thread that writes to the database file panicked, and opens it again: please report this bug"
+                );
+                thread::sleep(REOPEN.delay(panics));
+            }
+        }
+    }
+}
+
+/// What a panic said.
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
+}
+
+/// Answers all jobs with `error`. Returns the reply of [`Job::Close`].
+fn refuse(jobs: &mut Vec<Job>, error: &SqliteError) -> Option<oneshot::Sender<()>> {
+    let mut closed = None;
+    for job in jobs.drain(..) {
+        closed = closed.or(job.refuse(error.again()));
+    }
+    closed
+}
+
+/// Opens the file, and does what is asked for until the store is closed. If the file cannot be opened, `started` gets the
+/// error; if that was used before a panic, the jobs get it.
+async fn serve(
+    options: &SqliteOptions,
+    waiting: &mut mpsc::Receiver<Job>,
+    writer: &WeakWriter,
+    doubt: &Doubt,
+    started: &mut Option<Started>,
+) {
     let mut failures = 0;
+    let mut session = loop {
+        let error = match (Session::open(options, writer, doubt).await, started.take()) {
+            (Ok(session), started) => {
+                let _ = started.map(|started| started.send(Ok(session.clock.clone())));
+                break session;
+            }
+            (Err(error), Some(started)) => {
+                let _ = started.send(Err(error));
+                return;
+            }
+            (Err(error), None) => error,
+        };
+        let mut batch = Vec::new();
+        if waiting.recv_many(&mut batch, MAX_BATCH).await == 0 {
+            return;
+        }
+        if let Some(closed) = refuse(&mut batch, &error) {
+            let _ = closed.send(());
+            return;
+        }
+        failures += 1;
+        tokio::time::sleep(REOPEN.delay(failures)).await;
+    };
     let mut batch = Vec::with_capacity(MAX_BATCH);
     let mut closed = None;
-    while closed.is_none() && waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
+    while closed.is_none() && session.receive(waiting, &mut batch).await {
         let mut spoiled = false;
+        if let Err(error) = repair(&mut session.connection, &session.doubt).await {
+            closed = refuse(&mut batch, &error);
+            if failures == 0 {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "cannot have the write-ahead log copied again yet");
+            }
+            spoiled = true;
+        }
         let mut together = Vec::with_capacity(batch.len());
         for job in batch.drain(..) {
             match job {
@@ -262,28 +360,37 @@ async fn serve(
                     spoiled |= session.process(std::mem::take(&mut together)).await;
                     session = match session.lend(reply).await {
                         Some(session) => session,
-                        None => return,
+                        None => {
+                            tracing::error!("a transaction was lost: the store is closed");
+                            return;
+                        }
                     };
                 }
                 Job::Checkpoint(done) => {
                     spoiled |= session.process(std::mem::take(&mut together)).await;
-                    session.checkpoint(&options).await;
+                    spoiled |= session.checkpoint(options).await;
                     let _ = done.send(());
                 }
                 Job::Close(reply) => {
                     closed = Some(reply);
                     break;
                 }
+                #[cfg(test)]
+                Job::Panic => panic!("told to panic"),
             }
         }
         spoiled |= session.process(together).await;
+        spoiled |= session.copy_if_too_long(options).await;
         if !spoiled {
             failures = 0;
             continue;
         }
+        if closed.is_some() {
+            break;
+        }
         failures += 1;
         tokio::time::sleep(REOPEN.delay(failures)).await;
-        match open::writer(&options).await {
+        match open::writer(options).await {
             Ok(connection) => session.connection = connection,
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
@@ -292,8 +399,10 @@ async fn serve(
         }
     }
     // The checkpointer may be waiting for one of the jobs that are left.
-    drop((waiting, batch));
-    session.close().await;
+    waiting.close();
+    while waiting.recv().await.is_some() {}
+    drop(batch);
+    session.close(options).await;
     if let Some(closed) = closed {
         let _ = closed.send(());
     }
@@ -304,12 +413,20 @@ struct Session {
     kinds: Kinds,
     clock: Clock,
     checkpointer: Checkpointer,
+    /// Shared with the checkpointer.
+    doubt: Doubt,
     /// When something was last changed.
     changed_us: i64,
+    /// The batches since the last look at the log.
+    unseen: u32,
 }
 
 impl Session {
-    async fn open(options: &SqliteOptions, writer: WeakWriter) -> Result<Self, SqliteError> {
+    async fn open(
+        options: &SqliteOptions,
+        writer: &WeakWriter,
+        doubt: &Doubt,
+    ) -> Result<Self, SqliteError> {
         let mut connection = open::writer(options).await?;
         let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
         let clock = Clock::open(&mut transaction).await?;
@@ -319,25 +436,60 @@ impl Session {
             kinds: Kinds::default(),
             changed_us: clock.now_us(),
             clock,
-            checkpointer: Checkpointer::start(options.clone(), writer)?,
+            checkpointer: Checkpointer::start(options.clone(), writer.clone(), doubt.clone())?,
+            doubt: doubt.clone(),
+            unseen: 0,
         })
     }
 
-    async fn close(self) {
-        self.checkpointer.end().await;
-        // The last connection to close copies the write-ahead log into the file.
-        let _ = self.connection.close().await;
+    /// Waits for jobs. Returns whether any can still come. If the log must be repaired, it does not wait for long.
+    async fn receive(&self, waiting: &mut mpsc::Receiver<Job>, batch: &mut Vec<Job>) -> bool {
+        let jobs = waiting.recv_many(batch, MAX_BATCH);
+        if !self.doubt.is_raised() {
+            return jobs.await > 0;
+        }
+        let received = timeout(REOPEN.delay(1), jobs).await;
+        received.map_or(true, |count| count > 0)
     }
 
-    /// Copies the rest of the write-ahead log, so that the next commit writes to its beginning.
-    async fn checkpoint(&mut self, options: &SqliteOptions) {
-        let done = match self.connection.execute(checkpoint::COPY).await {
-            Ok(_) => open::set_cache(&mut self.connection, options).await,
-            Err(error) => Err(error.into()),
+    async fn close(mut self, options: &SqliteOptions) {
+        self.checkpointer.end().await;
+        let closed = if repair(&mut self.connection, &self.doubt).await.is_err() {
+            open::close_without_copy(self.connection, options).await
+        } else {
+            // The last connection to close copies the write-ahead log into the file.
+            self.connection.close().await.map_err(SqliteError::from)
         };
-        if let Err(error) = done {
+        if let Err(error) = closed {
             let error: &dyn std::error::Error = &error;
-            tracing::debug!(error, "the write-ahead log was not copied");
+            tracing::debug!(error, "closing the database file failed");
+        }
+    }
+
+    /// Copies the rest of the write-ahead log, so that the next commit writes to its beginning. Returns whether the
+    /// connection must be opened again.
+    async fn checkpoint(&mut self, options: &SqliteOptions) -> bool {
+        if self.doubt.is_raised() {
+            return false;
+        }
+        let done = match checkpoint::copy(&mut self.connection, &self.doubt).await {
+            Ok(()) => open::set_cache(&mut self.connection, options).await,
+            Err(error) => Err(error),
+        };
+        done.is_err_and(|error| error.spoils_connection())
+    }
+
+    /// Copies the log if its own thread does not, which is looked at now and then.
+    async fn copy_if_too_long(&mut self, options: &SqliteOptions) -> bool {
+        self.unseen += 1;
+        if self.unseen < LOOK_EVERY {
+            return false;
+        }
+        self.unseen = 0;
+        match checkpoint::look(&mut self.connection).await {
+            Ok(log) if log.is_too_long(options) => self.checkpoint(options).await,
+            Ok(_) => false,
+            Err(error) => error.spoils_connection(),
         }
     }
 
@@ -356,10 +508,7 @@ impl Session {
                 for (reply, response) in replies.into_iter().zip(responses) {
                     let _ = reply.send(Ok(response));
                 }
-                if deleted {
-                    self.give_back_space().await;
-                }
-                return false;
+                return deleted && self.give_back_space().await;
             }
             Err(error) => error,
         };
@@ -387,13 +536,18 @@ impl Session {
         spoiled
     }
 
-    /// Returns free pages to the file system, after events or bodies were deleted.
-    async fn give_back_space(&mut self) {
+    /// Returns free pages to the file system, after events or bodies were deleted. Returns whether the connection must be
+    /// opened again.
+    async fn give_back_space(&mut self) -> bool {
         let vacuum = self.connection.execute("PRAGMA incremental_vacuum(4096)");
-        if let Err(error) = vacuum.await {
-            let error: &dyn std::error::Error = &error;
-            tracing::debug!(error, "free pages are kept in the database file");
-        }
+        let Err(error) = vacuum.await else {
+            return false;
+        };
+        let error = SqliteError::from(error);
+        let spoiled = error.spoils_connection();
+        let error: &dyn std::error::Error = &error;
+        tracing::debug!(error, "free pages are kept in the database file");
+        spoiled
     }
 
     /// Lends the session within a transaction, and returns it once it is back; `None` if it never comes back.
@@ -489,6 +643,15 @@ impl Session {
     }
 }
 
+/// Has the log copied again from its beginning, if what was copied may be lost.
+async fn repair(connection: &mut SqliteConnection, doubt: &Doubt) -> Result<(), SqliteError> {
+    if doubt.is_raised() {
+        log::copy_again(connection).await?;
+        doubt.lower();
+    }
+    Ok(())
+}
+
 impl Response {
     /// Whether the request may have changed the file.
     fn is_change(&self) -> bool {
@@ -565,5 +728,28 @@ impl Transaction<'_> {
             });
         }
         Ok(responses)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn writer_goes_on_after_a_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions::new(folder.path().join("webhook.db"));
+        let prepared = open::prepare(&options).await.unwrap();
+        let (writer, _) = Writer::start(options).await.unwrap();
+        prepared.close().await.unwrap();
+        assert!(writer.jobs.send(Job::Panic).await.is_ok());
+        let unanswered = writer.ask(Request::Accept(Vec::new())).await;
+        // It may have waited already when the thread panicked.
+        assert!(matches!(unanswered, Ok(_) | Err(SqliteError::Panicked)));
+        let transaction = writer.lend().await.unwrap();
+        transaction.commit().await.unwrap();
+        writer.close().await;
+        let closed = writer.ask(Request::Accept(Vec::new())).await;
+        assert!(matches!(closed, Err(SqliteError::Closed)));
     }
 }
