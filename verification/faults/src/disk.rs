@@ -40,7 +40,12 @@ pub(crate) enum Mode {
     WalSyncIgnored = 5,
     /// The same for syncs of the folder, which keep the names of new files.
     FolderSyncIgnored = 6,
+    /// Syncs of the database file fail. What was committed to the log is durable.
+    DatabaseSyncFails = 7,
 }
+
+/// The length of the file that all processes share: the mode, and counters.
+const SHARED_BYTES: usize = 64;
 
 /// The shim of one process.
 #[derive(Debug)]
@@ -59,7 +64,9 @@ impl Disk {
             mode: folder.join(format!("{name}.disk-mode")),
         };
         std::fs::write(&disk.log, [])?;
-        std::fs::write(&disk.mode, [Mode::Works as u8])?;
+        let mut shared = [0; SHARED_BYTES];
+        shared[0] = Mode::Works as u8;
+        std::fs::write(&disk.mode, shared)?;
         Ok(disk)
     }
 

@@ -2,8 +2,9 @@
 // when they are synced, and makes calls fail on demand. It is loaded with LD_PRELOAD.
 //
 // The environment names the database (FAULTS_DISK_DATABASE), the log of calls (FAULTS_DISK_LOG) and
-// a file whose first byte is the mode (FAULTS_DISK_MODE). src/disk.rs reads the log, sets the mode,
-// and has the same numbers.
+// a file that all processes share (FAULTS_DISK_MODE): its first byte is the mode, and the failed syncs
+// of each file are counted behind it. src/disk.rs reads the log, sets the mode, and has the same
+// numbers.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -28,12 +29,20 @@ enum mode {
     MODE_DATABASE_SYNC_IGNORED,
     MODE_WAL_SYNC_IGNORED,
     MODE_FOLDER_SYNC_IGNORED,
+    MODE_DATABASE_SYNC_FAILS,
 };
 
 enum call { CALL_CREATE = 1, CALL_WRITE, CALL_TRUNCATE, CALL_SYNC, CALL_SYNC_FAILED, CALL_UNLINK };
 
 // The shared memory (-shm) is not among them: SQLite makes it anew.
-enum file { FILE_OTHER, FILE_DATABASE, FILE_WAL, FILE_JOURNAL, FILE_FOLDER };
+enum file { FILE_OTHER, FILE_DATABASE, FILE_WAL, FILE_JOURNAL, FILE_FOLDER, FILES };
+
+// What all processes share.
+struct shared {
+    unsigned char mode;
+    // How many syncs of each file failed.
+    uint32_t failed_syncs[FILES];
+};
 
 // A record of the log. `length` bytes of data follow.
 struct record {
@@ -49,9 +58,11 @@ struct record {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *database;
 static char folder[4096];
-static const volatile unsigned char *mode_byte;
+static volatile struct shared *shared;
 static int log_fd = -1;
 static unsigned char file_of_fd[MOST_FILES];
+// The failed syncs that each descriptor knows of. Linux reports one once to each that was open then.
+static uint32_t known_failures[MOST_FILES];
 
 __attribute__((constructor)) static void start(void) {
     const char *log = getenv("FAULTS_DISK_LOG");
@@ -59,14 +70,14 @@ __attribute__((constructor)) static void start(void) {
     const char *name = getenv("FAULTS_DISK_DATABASE");
     if (!log || !mode || !name)
         return;
-    int mode_fd = syscall(SYS_openat, AT_FDCWD, mode, O_RDONLY | O_CLOEXEC);
-    void *mapped = mmap(NULL, 1, PROT_READ, MAP_SHARED, mode_fd, 0);
+    int mode_fd = syscall(SYS_openat, AT_FDCWD, mode, O_RDWR | O_CLOEXEC);
+    void *mapped = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED, mode_fd, 0);
     log_fd = syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
     if (mapped == MAP_FAILED || log_fd < 0) {
         perror("the disk shim cannot start");
         abort();
     }
-    mode_byte = mapped;
+    shared = mapped;
     snprintf(folder, sizeof folder, "%s", name);
     char *slash = strrchr(folder, '/');
     if (slash)
@@ -74,7 +85,7 @@ __attribute__((constructor)) static void start(void) {
     database = name;
 }
 
-static enum mode mode(void) { return mode_byte ? (enum mode)*mode_byte : MODE_WORKS; }
+static enum mode mode(void) { return shared ? (enum mode)shared->mode : MODE_WORKS; }
 
 static enum file file_named(const char *path) {
     if (!database)
@@ -128,8 +139,10 @@ static int open_any(const char *path, int flags, mode_t mode_bits) {
     int fd = syscall(SYS_openat, AT_FDCWD, path, flags, mode_bits);
     if (fd >= MOST_FILES)
         abort();
-    if (fd >= 0)
+    if (fd >= 0) {
         file_of_fd[fd] = file;
+        known_failures[fd] = shared->failed_syncs[file];
+    }
     pthread_mutex_unlock(&lock);
     return fd;
 }
@@ -221,6 +234,11 @@ static int ignores_sync(enum file file) {
     }
 }
 
+static int fails_sync(enum file file) {
+    enum mode now = mode();
+    return now == MODE_SYNC_FAILS || (now == MODE_DATABASE_SYNC_FAILS && file == FILE_DATABASE);
+}
+
 // Nobody can have seen an effect of the sync before the record is written.
 static int sync_file(int fd) {
     enum file file = file_of(fd);
@@ -228,13 +246,20 @@ static int sync_file(int fd) {
         return 0;
     int result = 0;
     pthread_mutex_lock(&lock);
-    if (mode() == MODE_SYNC_FAILS) {
+    if (fails_sync(file)) {
         record(CALL_SYNC_FAILED, file, 0, NULL, 0);
+        known_failures[fd] = __atomic_add_fetch(&shared->failed_syncs[file], 1, __ATOMIC_SEQ_CST);
         result = fail(EIO);
     } else {
         result = syscall(SYS_fsync, fd);
         if (result == 0)
             record(CALL_SYNC, file, 0, NULL, 0);
+        // This sync has worked, but another descriptor's has failed.
+        uint32_t failures = shared->failed_syncs[file];
+        if (known_failures[fd] != failures) {
+            known_failures[fd] = failures;
+            result = fail(EIO);
+        }
     }
     pthread_mutex_unlock(&lock);
     return result;

@@ -26,25 +26,33 @@ const ENOUGH: usize = 20;
 /// The number of times that a node runs until power is lost.
 const LIVES: u32 = 3;
 
+/// The number of attempts of an event, some of whose handlers are killed.
+const ATTEMPTS: u32 = 100;
+
+/// The number of times that syncs fail until the node is killed meanwhile.
+const KILLED_EVERY: u32 = 3;
+
 /// Checks what the disk could hold after a loss of power at many moments. The run then continues on
 /// one of these images, as a machine does when its power is back.
 pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
-    power_returns(run, Mode::Works).await
+    power_returns(run, &[Mode::Works]).await
 }
 
 /// Does the same on a disk whose syncs fail from time to time. What such a sync leaves unwritten is not
-/// written by the next one.
+/// written by the next one. Now and then the node is killed meanwhile, and starts again while the system
+/// still has in memory what it did not write.
 pub(super) async fn after_failed_syncs(run: Run) -> anyhow::Result<Tally> {
-    power_returns(run, Mode::SyncFails).await
+    power_returns(run, &[Mode::SyncFails, Mode::DatabaseSyncFails]).await
 }
 
-async fn power_returns(run: Run, at_times: Mode) -> anyhow::Result<Tally> {
+async fn power_returns(run: Run, at_times: &[Mode]) -> anyhow::Result<Tally> {
     let mut rig = Rig::<SqliteFile>::new(&run).await?;
+    rig.max_attempts = ATTEMPTS;
     let mut base = Image::default();
     let mut images = Images::default();
     for life in 0..LIVES {
         let calls = live(&mut rig, life, Mode::Works, at_times).await?;
-        if life == 0 && at_times == Mode::Works {
+        if life == 0 && at_times == [Mode::Works] {
             cut(&mut rig, &mut images).await?;
         }
         base = crash(&mut rig, &base, &calls, &mut images).await?;
@@ -76,20 +84,20 @@ pub(super) async fn without_folder_syncs(run: Run) -> anyhow::Result<Tally> {
 async fn without_syncs(run: Run, ignored: Mode) -> anyhow::Result<Tally> {
     let mut rig = Rig::<SqliteFile>::new(&run).await?;
     rig.expects_violations = true;
-    let calls = live(&mut rig, LIVES - 1, ignored, ignored).await?;
+    let calls = live(&mut rig, LIVES - 1, ignored, &[ignored]).await?;
     crash(&mut rig, &Image::default(), &calls, &mut Images::default()).await?;
     rig.start_nodes(1).await?;
     let load = rig.load();
     rig.finish(load).await
 }
 
-/// Runs a node under load on a disk that is in the mode `at_times` now and then, until the node ends.
+/// Runs a node under load on a disk that is in a mode of `at_times` now and then, until the node ends.
 /// Returns what it did with its files.
 async fn live(
     rig: &mut Rig<SqliteFile>,
     life: u32,
     mostly: Mode,
-    at_times: Mode,
+    at_times: &[Mode],
 ) -> anyhow::Result<Vec<Call>> {
     let shim = rig.run.tools.disk_shim().await?;
     let disk = Disk::new(shim, rig.folder.path(), &format!("life-{life}"))?;
@@ -113,9 +121,13 @@ async fn live(
         if Instant::now() >= end {
             break;
         }
-        disk.set(at_times)?;
+        let mode = at_times[rig.random.random_range(0..at_times.len())];
+        disk.set(mode)?;
         let pause = rig.random.random_range(1..40);
         sleep(Duration::from_millis(pause)).await;
+        if mode == Mode::SyncFails && rig.random.random_ratio(1, KILLED_EVERY) {
+            rig.nodes[0].signal(Signal::KILL);
+        }
         disk.set(mostly)?;
     }
     let mut node = rig.nodes.remove(0);
