@@ -5,7 +5,7 @@
 //! the short rest between two transactions.
 //!
 //! SQLite never copies by itself: it would not report a failure. If a copy fails, nobody copies until the writer has
-//! [repaired](crate::log) the log.
+//! [repaired](crate::repair) the log.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -124,7 +124,7 @@ impl Checkpointer {
 
     /// Says that something was committed.
     pub(crate) fn committed(&self) {
-        // One message is enough. If the thread is gone, commits copy the log when it is very long.
+        // One message is enough. If the thread is gone, the writer copies the log when it is very long.
         let _ = self.commits.try_send(());
     }
 

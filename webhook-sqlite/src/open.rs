@@ -11,8 +11,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 use crate::error::SqliteError;
 use crate::file;
 use crate::file_system;
-use crate::log;
 use crate::options::SqliteOptions;
+use crate::repair;
 
 /// Identifies the files of this program (`PRAGMA application_id`): "WHin" in ASCII.
 const APPLICATION_ID: i64 = 0x5748_696e;
@@ -196,7 +196,7 @@ async fn check_origin(options: &SqliteOptions) -> Result<Option<SqliteConnection
         .map_err(opening)?;
     if mode == "wal" {
         // Before anything is committed: the settings of the next connection are written to the file.
-        log::rewrite_after_crash(&mut connection).await?;
+        repair::rewrite_after_crash(&mut connection).await?;
     }
     Ok(Some(connection))
 }

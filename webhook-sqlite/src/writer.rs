@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::error::SqliteError;
 use crate::kinds::Kinds;
 use crate::options::SqliteOptions;
-use crate::{accept, admin, checkpoint, claim, log, open, settle, transfer};
+use crate::{accept, admin, checkpoint, claim, open, repair, settle, transfer};
 
 /// The most requests that wait. Callers beyond wait for a place.
 const MAX_WAITING: usize = 1_024;
@@ -344,7 +344,7 @@ async fn serve(
     let mut closed = None;
     while closed.is_none() && session.receive(waiting, &mut batch).await {
         let mut spoiled = false;
-        if let Err(error) = repair(&mut session.connection, &session.doubt).await {
+        if let Err(error) = repair_log(&mut session.connection, &session.doubt).await {
             closed = refuse(&mut batch, &error);
             if failures == 0 {
                 let error: &dyn std::error::Error = &error;
@@ -454,7 +454,7 @@ impl Session {
 
     async fn close(mut self, options: &SqliteOptions) {
         self.checkpointer.end().await;
-        let closed = if repair(&mut self.connection, &self.doubt).await.is_err() {
+        let closed = if repair_log(&mut self.connection, &self.doubt).await.is_err() {
             open::close_without_copy(self.connection, options).await
         } else {
             // The last connection to close copies the write-ahead log into the file.
@@ -644,9 +644,9 @@ impl Session {
 }
 
 /// Has the log copied again from its beginning, if what was copied may be lost.
-async fn repair(connection: &mut SqliteConnection, doubt: &Doubt) -> Result<(), SqliteError> {
+async fn repair_log(connection: &mut SqliteConnection, doubt: &Doubt) -> Result<(), SqliteError> {
     if doubt.is_raised() {
-        log::copy_again(connection).await?;
+        repair::copy_again(connection).await?;
         doubt.lower();
     }
     Ok(())

@@ -527,7 +527,7 @@ async fn log_begins_again_before_a_commit_has_to_copy_it() {
         store.accept(&events).await.unwrap();
     }
     let log = std::fs::metadata(folder.path().join("webhook.db-wal")).unwrap();
-    // A commit copies the log when it is eight times as long as makes a checkpoint due.
+    // The writer copies the log when it is eight times as long as makes a checkpoint due.
     let most = 8 * u64::from(pages) * 4_120;
     assert!(log.len() < most, "{} bytes", log.len());
 }
