@@ -6,9 +6,11 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
+use sqlx::query;
+use sqlx::sqlite::SqliteConnection;
 use tokio::time::{Instant, sleep};
 
-use crate::backend::SqliteFile;
+use crate::backend::{Backend as _, SqliteFile};
 use crate::disk::{Call, Disk, Image, Mode, Replay};
 use crate::reconcile::Tally;
 use crate::rig::{Promised, Rig, Run};
@@ -24,7 +26,7 @@ const CUTS_PER_SECOND: u128 = 20;
 const ENOUGH: usize = 20;
 
 /// The number of times that a node runs until power is lost.
-const LIVES: u32 = 3;
+const LIVES: usize = 3;
 
 /// The number of attempts of an event, some of whose handlers are killed.
 const ATTEMPTS: u32 = 100;
@@ -35,22 +37,25 @@ const KILLED_EVERY: u32 = 3;
 /// Checks what the disk could hold after a loss of power at many moments. The run then continues on
 /// one of these images, as a machine does when its power is back.
 pub(super) async fn inject(run: Run) -> anyhow::Result<Tally> {
-    power_returns(run, &[Mode::Works]).await
+    power_returns(run, [&[Mode::Works]; LIVES]).await
 }
 
 /// Does the same on a disk whose syncs fail from time to time. What such a sync leaves unwritten is not
 /// written by the next one. Now and then the node is killed meanwhile, and starts again while the system
 /// still has in memory what it did not write.
 pub(super) async fn after_failed_syncs(run: Run) -> anyhow::Result<Tally> {
-    power_returns(run, &[Mode::SyncFails, Mode::DatabaseSyncFails]).await
+    let all: &[Mode] = &[Mode::SyncFails];
+    let database: &[Mode] = &[Mode::DatabaseSyncFails];
+    let either: &[Mode] = &[Mode::SyncFails, Mode::DatabaseSyncFails];
+    power_returns(run, [all, database, either]).await
 }
 
-async fn power_returns(run: Run, at_times: &[Mode]) -> anyhow::Result<Tally> {
+async fn power_returns(run: Run, at_times: [&[Mode]; LIVES]) -> anyhow::Result<Tally> {
     let mut rig = Rig::<SqliteFile>::new(&run).await?;
     rig.max_attempts = ATTEMPTS;
     let mut base = Image::default();
     let mut images = Images::default();
-    for life in 0..LIVES {
+    for (life, at_times) in at_times.into_iter().enumerate() {
         let calls = live(&mut rig, life, Mode::Works, at_times).await?;
         if life == 0 && at_times == [Mode::Works] {
             cut(&mut rig, &mut images).await?;
@@ -95,7 +100,7 @@ async fn without_syncs(run: Run, ignored: Mode) -> anyhow::Result<Tally> {
 /// Returns what it did with its files.
 async fn live(
     rig: &mut Rig<SqliteFile>,
-    life: u32,
+    life: usize,
     mostly: Mode,
     at_times: &[Mode],
 ) -> anyhow::Result<Vec<Call>> {
@@ -116,13 +121,19 @@ async fn live(
     let load = rig.load();
     let end = Instant::now() + Duration::from_secs_f64(rig.run.seconds * 0.4);
     loop {
-        let pause = rig.random.random_range(50..250);
+        let pause = rig.random.random_range(30..150);
         sleep(Duration::from_millis(pause)).await;
         if Instant::now() >= end {
             break;
         }
         let mode = at_times[rig.random.random_range(0..at_times.len())];
+        let reader = if mode == Mode::DatabaseSyncFails {
+            Some(hold_log(rig).await?)
+        } else {
+            None
+        };
         disk.set(mode)?;
+        drop(reader);
         let pause = rig.random.random_range(1..40);
         sleep(Duration::from_millis(pause)).await;
         if mode == Mode::SyncFails && rig.random.random_ratio(1, KILLED_EVERY) {
@@ -140,6 +151,19 @@ async fn live(
     node.end(signal).await?;
     load.finish().await?;
     disk.calls()
+}
+
+/// Begins to read, so that the log is copied only in part and without a sync of the database file, and
+/// waits until that is likely. The rest is copied when the reader ends.
+async fn hold_log(rig: &mut Rig<SqliteFile>) -> anyhow::Result<SqliteConnection> {
+    let mut reader = rig.database.connect().await?;
+    query("BEGIN").execute(&mut reader).await?;
+    query("SELECT count(*) FROM events")
+        .execute(&mut reader)
+        .await?;
+    let pause = rig.random.random_range(20..80);
+    sleep(Duration::from_millis(pause)).await;
+    Ok(reader)
 }
 
 /// Counts of what was checked.
