@@ -82,7 +82,24 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod content;
+mod outcome;
+mod request;
+mod secrets;
 pub mod signature;
+pub mod spec;
+
+pub use content::MAX_FIELDS;
+pub use outcome::{Answer, Flaw, Outcome, Received, ReceivedEvent, Refusal};
+pub use request::Request;
+pub use secrets::Secrets;
+
+/// The most headers of a family such as `x-docusign-signature-{n}` that are read.
+pub const MAX_NUMBERED_HEADERS: usize = 100;
+
+/// The largest length of an id or of the name of an event's type, in bytes. A longer one is replaced by its
+/// SHA-256.
+pub const MAX_ID_BYTES: usize = 512;
 
 /// Compiles and runs the example of the README.
 #[cfg(doctest)]

@@ -3,6 +3,7 @@
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Deserialize;
 use zeroize::Zeroizing;
 
 /// RFC 4648 section 4, with or without padding.
@@ -12,10 +13,12 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The text encoding of a signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Encoding {
     /// Hexadecimal, in either case; encoded in lower case.
+    #[default]
     Hex,
     /// Base64 (RFC 4648, section 4), with or without padding; encoded with padding.
     Base64,

@@ -1,0 +1,285 @@
+//! Finds values in a request, which may be parsed before anybody knows who made it.
+//!
+//! Nothing here recurses into a document, so that deep nesting costs no stack, and each look-up takes time in
+//! proportion to the size of the body.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::fmt;
+
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserializer, de};
+use serde_json::value::RawValue;
+
+use crate::Request;
+use crate::spec::{Place, Pointer};
+
+/// The most fields of a form, or parameters of a query, that are read. A body with more has none.
+pub const MAX_FIELDS: usize = 1_000;
+
+type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
+/// A request, with its form and its query, which are parsed when they are first asked for.
+pub(crate) struct Content<'a> {
+    pub(crate) request: Request<'a>,
+    form: OnceCell<Fields<'a>>,
+    query: OnceCell<Fields<'a>>,
+}
+
+/// The values at a place of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Found<'a> {
+    /// There is none.
+    Nothing,
+    /// There is one. It need not be UTF-8 if it is of a header.
+    One(Cow<'a, [u8]>),
+    /// There are several.
+    Several,
+}
+
+impl<'a> Content<'a> {
+    pub(crate) const fn new(request: Request<'a>) -> Self {
+        Self {
+            request,
+            form: OnceCell::new(),
+            query: OnceCell::new(),
+        }
+    }
+
+    /// The value at `place`, which is not an item of a signature: that of a header without the white space
+    /// around it, the text of a JSON string, and any other JSON value but null as it is written.
+    pub(crate) fn at(&self, place: &Place) -> Found<'a> {
+        match place {
+            Place::Header(name) => one(self
+                .request
+                .header_values(name)
+                .map(|it| Cow::Borrowed(it.trim_ascii()))),
+            Place::Json(pointer) => {
+                let texts = select(self.request.body, pointer)
+                    .into_iter()
+                    .filter_map(text);
+                one(texts.map(bytes))
+            }
+            Place::Form(name) => one(values(self.form(), name)),
+            Place::Query(name) => one(values(self.query(), name)),
+            Place::Item(_) => Found::Nothing,
+        }
+    }
+
+    /// The fields of the body as `application/x-www-form-urlencoded`, in their order; none if there are more than
+    /// [`MAX_FIELDS`].
+    pub(crate) fn form(&self) -> &Fields<'a> {
+        self.form.get_or_init(|| fields(self.request.body))
+    }
+
+    /// The parameters of the query, in their order; none if there are more than [`MAX_FIELDS`].
+    pub(crate) fn query(&self) -> &Fields<'a> {
+        self.query
+            .get_or_init(|| fields(self.request.query().as_bytes()))
+    }
+}
+
+fn fields(encoded: &[u8]) -> Fields<'_> {
+    let mut fields = form_urlencoded::parse(encoded);
+    let read: Fields<'_> = fields.by_ref().take(MAX_FIELDS).collect();
+    if fields.next().is_some() {
+        return Vec::new();
+    }
+    read
+}
+
+fn values<'f, 'a>(fields: &'f Fields<'a>, name: &'f str) -> impl Iterator<Item = Cow<'a, [u8]>> {
+    let named = fields.iter().filter(move |(known, _)| known == name);
+    named.map(|(_, value)| bytes(value.clone()))
+}
+
+fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    }
+}
+
+fn one<'a>(mut values: impl Iterator<Item = Cow<'a, [u8]>>) -> Found<'a> {
+    match (values.next(), values.next()) {
+        (None, _) => Found::Nothing,
+        (Some(value), None) => Found::One(value),
+        (Some(_), Some(_)) => Found::Several,
+    }
+}
+
+/// The text of a JSON string, and of any other value but null as it is written.
+pub(crate) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+    match value.get() {
+        "null" => None,
+        written if written.starts_with('"') => match serde_json::from_str::<&str>(written) {
+            Ok(plain) => Some(Cow::Borrowed(plain)),
+            // It has escapes. A lone surrogate is none that a string can hold.
+            Err(_) => serde_json::from_str(written).ok().map(Cow::Owned),
+        },
+        written => Some(Cow::Borrowed(written)),
+    }
+}
+
+/// The values at `pointer` in a JSON document, in their order; none if `json` is not one JSON document. Of members
+/// with the same name, the last one counts.
+pub(crate) fn select<'a>(json: &'a [u8], pointer: &Pointer) -> Vec<&'a RawValue> {
+    let Ok(whole) = serde_json::from_slice::<&RawValue>(json) else {
+        return Vec::new();
+    };
+    let mut found = vec![whole];
+    for token in pointer.tokens() {
+        found = found
+            .into_iter()
+            .flat_map(|value| step(value, token))
+            .collect();
+    }
+    found
+}
+
+/// The elements or the member of `value` that one reference token names.
+fn step<'a>(value: &'a RawValue, token: &str) -> Vec<&'a RawValue> {
+    let mut json = serde_json::Deserializer::from_str(value.get());
+    let found = match value.get().as_bytes().first() {
+        Some(b'{') => json.deserialize_map(Member(token)),
+        Some(b'[') => match (token, index(token)) {
+            ("*", _) => json.deserialize_seq(Elements(None)),
+            (_, Some(index)) => json.deserialize_seq(Elements(Some(index))),
+            _ => return Vec::new(),
+        },
+        _ => return Vec::new(),
+    };
+    // The document was parsed as a whole before.
+    found.unwrap_or_default()
+}
+
+/// RFC 6901, section 4: digits without leading zeroes.
+fn index(token: &str) -> Option<usize> {
+    let is_index =
+        token == "0" || (!token.starts_with('0') && token.bytes().all(|it| it.is_ascii_digit()));
+    is_index.then(|| token.parse().ok()).flatten()
+}
+
+/// Finds the member with this name.
+struct Member<'t>(&'t str);
+
+impl<'de> Visitor<'de> for Member<'_> {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = Vec::new();
+        while let Some(name) = map.next_key::<Name<'de>>()? {
+            if name.0 == self.0 {
+                found = vec![map.next_value()?];
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The name of a member, borrowed unless it has escapes.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> de::Deserialize<'de> for Name<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Cow<'de, str>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(text))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_str(Text).map(Self)
+    }
+}
+
+/// Finds one element by its index, or all of them.
+struct Elements(Option<usize>);
+
+impl<'de> Visitor<'de> for Elements {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Self::Value, A::Error> {
+        let mut found = Vec::new();
+        let mut place = 0;
+        while let Some(element) = elements.next_element::<&RawValue>()? {
+            if self.0.is_none_or(|wanted| wanted == place) {
+                found.push(element);
+            }
+            place += 1;
+        }
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(json: &str, pointer: &str) -> Vec<Option<String>> {
+        let found = select(json.as_bytes(), &pointer.parse().unwrap());
+        found
+            .into_iter()
+            .map(|value| text(value).map(Cow::into_owned))
+            .collect()
+    }
+
+    #[test]
+    fn values_are_found_by_pointers() {
+        let some = |text: &str| vec![Some(text.to_owned())];
+        let json =
+            r#"{"a": {"b": [1, 2.50, "x\u0041"], "a/b": null}, "c": true, "c": "last", "": 7}"#;
+        assert_eq!(texts(json, "/a/b/1"), some("2.50"));
+        assert_eq!(texts(json, "/a/b/2"), some("xA"));
+        assert_eq!(texts(json, "/c"), some("last"));
+        assert_eq!(texts(json, "/"), some("7"));
+        assert_eq!(texts(json, "/a/a~1b"), [None]);
+        assert_eq!(texts(json, "/a/b/*").len(), 3);
+        for missing in ["/x", "/a/b/3", "/a/b/01", "/a/b/-", "/c/x", "/a/*"] {
+            assert_eq!(texts(json, missing), [], "{missing}");
+        }
+        assert_eq!(texts("{", "/a"), []);
+        assert_eq!(texts("{} {}", ""), []);
+    }
+
+    #[test]
+    fn deep_nesting_needs_no_stack() {
+        let deep = format!("{}1{}", "[".repeat(200_000), "]".repeat(200_000));
+        assert_eq!(texts(&deep, "/0/0/0").len(), 1);
+    }
+
+    #[test]
+    fn too_many_fields_are_none() {
+        let body = "a=1&".repeat(MAX_FIELDS + 1);
+        let content = Content::new(Request {
+            method: "POST",
+            target: "/?q=%20x",
+            headers: &[],
+            body: body.as_bytes(),
+        });
+        assert!(content.form().is_empty());
+        assert_eq!(
+            content.at(&Place::Query("q".to_owned())),
+            Found::One(b" x".as_slice().into())
+        );
+    }
+}

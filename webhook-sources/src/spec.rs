@@ -1,0 +1,97 @@
+//! What describes a source, as data: who signs how, which event a request is, and how it is answered.
+//!
+//! A [`SourceSpec`] is what a [preset](crate::preset) is made of, and what an operator writes in a configuration
+//! file. Every type here implements [`serde::Deserialize`]; the examples are in TOML. A
+//! [`Source`](crate::Source) is a specification with its secrets, ready to receive requests.
+
+mod answer;
+mod duration;
+mod handshake;
+mod identity;
+mod place;
+mod scheme;
+mod template;
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use answer::AnswerSpec;
+pub use duration::Tolerance;
+pub use handshake::{Handshake, HandshakeAnswer};
+pub use identity::{Compare, IdRule};
+pub use place::{InvalidPlace, Place, Pointer};
+pub use scheme::{
+    Algorithm, BasicScheme, DigestScheme, HashFunction, HmacScheme, KeyForm, PublicKeyForm,
+    PublicKeyScheme, Scheme, SignatureSpec, TimeFormat, TimeSpec, TokenForm, TokenScheme,
+};
+pub use template::{InvalidTemplate, Part, Template};
+
+/// Describes a source: its sender's signatures, ids, handshakes and answers.
+///
+/// ```
+/// use webhook_sources::spec::SourceSpec;
+///
+/// let spec: SourceSpec = toml::from_str(r#"
+///     id = "json:/id"
+///     event_type = "json:/type"
+///
+///     [scheme.hmac]
+///     signed = "{timestamp}.{body}"
+///     signature = { at = "header:stripe-signature", split = ",", item = "v1=" }
+///     time = { at = "item:t" }
+/// "#)?;
+/// # Ok::<(), toml::de::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SourceSpec {
+    /// How a request shows that the sender made it.
+    pub scheme: Scheme,
+    /// Where the id of an event is. Default: the SHA-256 of its content.
+    #[serde(default)]
+    pub id: IdRule,
+    /// Where the events of a request are, if it may carry several: a JSON pointer with `*` for the elements of
+    /// an array, such as `/events/*`. All pointers of [`id`](Self::id), [`event_type`](Self::event_type) and
+    /// [`compare`](Self::compare) then begin at an element.
+    #[serde(default)]
+    pub split: Option<Pointer>,
+    /// Where the name of the event's type is, such as `json:/type` or `header:x-github-event`.
+    #[serde(default)]
+    pub event_type: Option<Place>,
+    /// Which part of the content decides whether a repeated id is a duplicate or a conflict. Default: all bytes.
+    #[serde(default)]
+    pub compare: Compare,
+    /// Whether an event with a known body and a new id is a duplicate. For senders whose id is in a header that
+    /// is not signed: somebody who has seen a delivery could send it again with another id.
+    #[serde(default)]
+    pub guard_body: bool,
+    /// The requests that the sender makes to check the address. Default: none.
+    #[serde(default)]
+    pub handshakes: Vec<Handshake>,
+    /// The answer to a request whose events are stored. Default: 200 with an empty body.
+    #[serde(default)]
+    pub answer: AnswerSpec,
+    /// The status of the answer to a request that is refused because it does not show who made it. Default: 401.
+    #[serde(default = "unauthorized")]
+    pub refused_status: u16,
+    /// The methods of deliveries, in upper case. Default: `POST`.
+    #[serde(default = "post")]
+    pub methods: Vec<String>,
+    /// The headers that are kept with an event, in lower case. `content-type` and the headers that
+    /// [`id`](Self::id) and [`event_type`](Self::event_type) name are always kept.
+    #[serde(default)]
+    pub keep_headers: Vec<String>,
+    /// How long the sender waits for the answer, if that is known.
+    #[serde(default, with = "duration::optional")]
+    pub timeout: Option<Duration>,
+}
+
+const fn unauthorized() -> u16 {
+    401
+}
+
+fn post() -> Vec<String> {
+    vec!["POST".to_owned()]
+}

@@ -1,0 +1,266 @@
+//! How a request shows who made it.
+
+use serde::Deserialize;
+
+use super::{Place, Template, Tolerance};
+use crate::signature::Encoding;
+
+/// How a request shows that the sender made it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Scheme {
+    /// It does not: everybody may deliver.
+    None,
+    /// A signature by HMAC (RFC 2104) with a secret that sender and receiver share.
+    Hmac(HmacScheme),
+    /// A secret text in the request.
+    Token(TokenScheme),
+    /// A user and a password (RFC 7617).
+    Basic(BasicScheme),
+    /// A signature by a private key of the sender.
+    PublicKey(PublicKeyScheme),
+    /// A hash of parts of the request and of a secret.
+    Digest(DigestScheme),
+    /// One of these schemes, for senders that change from one to another. Those without secrets are not used.
+    AnyOf(Vec<Scheme>),
+    /// Every one of these schemes.
+    AllOf(Vec<Scheme>),
+}
+
+/// A signature by HMAC.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct HmacScheme {
+    /// The hash function. Default: SHA-256.
+    #[serde(default)]
+    pub hash: HashFunction,
+    /// How a secret becomes the key. Default: its text.
+    #[serde(default)]
+    pub key: KeyForm,
+    /// Texts that may stand before the key in a secret, such as `whsec_`; the first that matches is removed.
+    #[serde(default)]
+    pub key_prefixes: Vec<String>,
+    /// What is signed.
+    pub signed: Template,
+    /// Where the signature is, and how it is written.
+    pub signature: SignatureSpec,
+    /// Where the time of the signature is. Default: no time is checked.
+    #[serde(default)]
+    pub time: Option<TimeSpec>,
+    /// Where the id is that `{id}` in [`signed`](Self::signed) stands for. An id with a full stop is refused, since
+    /// its end would be ambiguous.
+    #[serde(default)]
+    pub message_id: Option<Place>,
+    /// The name of the secrets, for sources with several schemes. Default: `secret`.
+    #[serde(default = "secret")]
+    pub secrets: String,
+}
+
+/// A hash function of FIPS 180-4.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum HashFunction {
+    /// SHA-1, which some senders still use. It is safe in an HMAC, and nowhere else.
+    Sha1,
+    /// SHA-256.
+    #[default]
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+/// How a secret becomes the key of an HMAC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum KeyForm {
+    /// The bytes of its text.
+    #[default]
+    Text,
+    /// It is Base64.
+    Base64,
+    /// It is hexadecimal.
+    Hex,
+    /// The SHA-1 of its text.
+    Sha1OfText,
+    /// The bytes of its text, after entities of HTML such as `&amp;` are decoded.
+    HtmlText,
+}
+
+/// Where signatures are, and how they are written.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SignatureSpec {
+    /// The place. All values of a header count. `{n}` in a header's name stands for the numbers from 1 to
+    /// [`MAX_NUMBERED_HEADERS`](crate::MAX_NUMBERED_HEADERS).
+    pub at: Place,
+    /// What separates the items, if there may be several. At most
+    /// [`MAX_SIGNATURES`](crate::signature::MAX_SIGNATURES) are read.
+    #[serde(default)]
+    pub split: Option<String>,
+    /// How an item with a signature begins, such as `v1=`; other items are ignored. `*` before the last character
+    /// stands for any text: `*|`.
+    #[serde(default)]
+    pub item: Option<String>,
+    /// The text before a signature, such as `sha256=`.
+    #[serde(default)]
+    pub prefix: String,
+    /// Whether the prefix may be missing.
+    #[serde(default)]
+    pub prefix_optional: bool,
+    /// The encoding of a signature. Default: hexadecimal.
+    #[serde(default)]
+    pub encoding: Encoding,
+}
+
+/// Where the time of a signature is.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TimeSpec {
+    /// The place: also `item:t` for an item `t=…` beside the signatures.
+    pub at: Place,
+    /// How the time is written. Default: in seconds.
+    #[serde(default)]
+    pub format: TimeFormat,
+    /// How far the time may be from now, in both directions. Default: 5 minutes.
+    #[serde(default)]
+    pub tolerance: Tolerance,
+}
+
+/// How a time is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TimeFormat {
+    /// Whole seconds since 1970.
+    #[default]
+    Seconds,
+    /// Whole milliseconds since 1970.
+    Milliseconds,
+    /// A date and a time (RFC 3339).
+    Rfc3339,
+}
+
+/// A secret text in the request.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TokenScheme {
+    /// The place. A JSON pointer may have `*` for the elements of an array: then each must have the token.
+    pub at: Place,
+    /// The text before the token, such as `Bearer `, compared without regard to case.
+    #[serde(default)]
+    pub prefix: String,
+    /// How the secret is written in the request. Default: as it is.
+    #[serde(default)]
+    pub form: TokenForm,
+    /// The name of the secrets, for sources with several schemes. Default: `secret`.
+    #[serde(default = "secret")]
+    pub secrets: String,
+}
+
+/// How a token is written in the request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum TokenForm {
+    /// As it is.
+    #[default]
+    Plain,
+    /// As the SHA-256 of its text, in hexadecimal.
+    Sha256,
+}
+
+/// A user and a password in the header `Authorization` (RFC 7617). A secret is `user:password`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct BasicScheme {
+    /// The name of the secrets, for sources with several schemes. Default: `secret`.
+    #[serde(default = "secret")]
+    pub secrets: String,
+}
+
+/// A signature by a private key of the sender.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PublicKeyScheme {
+    /// The algorithm.
+    pub algorithm: Algorithm,
+    /// How a public key is written.
+    pub key: PublicKeyForm,
+    /// Texts that may stand before the key, such as `whpk_`; the first that matches is removed.
+    #[serde(default)]
+    pub key_prefixes: Vec<String>,
+    /// What is signed.
+    pub signed: Template,
+    /// Where the signature is, and how it is written.
+    pub signature: SignatureSpec,
+    /// Where the time of the signature is. Default: no time is checked.
+    #[serde(default)]
+    pub time: Option<TimeSpec>,
+    /// Where the id is that `{id}` in [`signed`](Self::signed) stands for. An id with a full stop is refused.
+    #[serde(default)]
+    pub message_id: Option<Place>,
+    /// The name of the public keys, for sources with several schemes. Default: `public_key`.
+    #[serde(default = "public_key")]
+    pub secrets: String,
+}
+
+/// The algorithm of a signature by a private key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// Ed25519 (RFC 8032).
+    Ed25519,
+    /// ECDSA on the curve P-256 with SHA-256 (FIPS 186-5); the signature is ASN.1 in DER.
+    EcdsaP256Sha256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 8017).
+    RsaPkcs1Sha256,
+    /// RSASSA-PKCS1-v1_5 with SHA-1 (RFC 8017), for old senders only: forgeries of SHA-1 are affordable.
+    RsaPkcs1Sha1,
+}
+
+/// How a public key is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PublicKeyForm {
+    /// The bytes of the key in hexadecimal (Ed25519).
+    Hex,
+    /// The bytes of the key in Base64 (Ed25519).
+    Base64,
+    /// A `SubjectPublicKeyInfo` (RFC 5280), as DER in Base64 or as PEM.
+    Spki,
+}
+
+/// A hash of parts of the request and of a secret.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct DigestScheme {
+    /// The hash function: SHA-256 or SHA-512.
+    pub hash: HashFunction,
+    /// What is hashed; `{secret}` stands for the secret.
+    pub signed: Template,
+    /// Where the hash is, and how it is written.
+    pub signature: SignatureSpec,
+    /// The name of the secrets, for sources with several schemes. Default: `secret`.
+    #[serde(default = "secret")]
+    pub secrets: String,
+}
+
+fn secret() -> String {
+    "secret".to_owned()
+}
+
+fn public_key() -> String {
+    "public_key".to_owned()
+}

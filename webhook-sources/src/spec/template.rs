@@ -1,0 +1,192 @@
+//! What is signed: texts, and parts of the request.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, de};
+
+use super::{InvalidPlace, Place};
+
+/// What is signed, such as `v0:{timestamp}:{body}`. `{{` and `}}` stand for braces.
+///
+/// | Placeholder | Stands for |
+/// |---|---|
+/// | `{body}` | the bytes of the body |
+/// | `{timestamp}` | the time of the signature, as it is written in the request |
+/// | `{id}` | the message id of the scheme |
+/// | `{url}` | the public URL with its query, as the sender was given it |
+/// | `{method}` | the method, in upper case |
+/// | `{secret}` | the secret; only in a digest |
+/// | `{header:NAME}` | the value of a header |
+/// | `{json:/POINTER}` | a value in the JSON body: the text of a string, and others as they are written; nothing if it is missing or null |
+/// | `{form:FIELD}` | the value of a field of a form; nothing if it is missing |
+/// | `{form+}` | all fields of a form, sorted by name: names and values joined, each pair once |
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(Vec<Part>);
+
+/// A part of a [`Template`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// The text itself.
+    Text(String),
+    /// `{body}`.
+    Body,
+    /// `{timestamp}`.
+    Timestamp,
+    /// `{id}`.
+    Id,
+    /// `{url}`.
+    Url,
+    /// `{method}`.
+    Method,
+    /// `{secret}`.
+    Secret,
+    /// `{header:NAME}`, `{json:/POINTER}` or `{form:FIELD}`.
+    At(Place),
+    /// `{form+}`.
+    WholeForm,
+}
+
+/// A template that is not written as it must be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidTemplate {
+    /// A brace has no counterpart.
+    #[error("a brace without its counterpart: write {{{{ and }}}} for the braces themselves")]
+    Brace,
+    /// Nothing is signed.
+    #[error("an empty template: nothing would be signed")]
+    Empty,
+    /// There is no such placeholder.
+    #[error(
+        "there is no placeholder {{{0}}}: expected body, timestamp, id, url, method, secret, header:NAME, \
+         json:/POINTER, form:FIELD or form+"
+    )]
+    Placeholder(String),
+    /// A place in a placeholder is not written as it must be.
+    #[error(transparent)]
+    Place(#[from] InvalidPlace),
+}
+
+impl Template {
+    /// The parts, in their order; at least one.
+    pub fn parts(&self) -> &[Part] {
+        &self.0
+    }
+}
+
+impl FromStr for Template {
+    type Err = InvalidTemplate;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTemplate> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            literal.push_str(&rest[..at]);
+            let brace = &rest[at..];
+            if let Some(after) = brace.strip_prefix("{{") {
+                literal.push('{');
+                rest = after;
+            } else if let Some(after) = brace.strip_prefix("}}") {
+                literal.push('}');
+                rest = after;
+            } else {
+                let inner = brace.strip_prefix('{').ok_or(InvalidTemplate::Brace)?;
+                let (name, after) = inner.split_once('}').ok_or(InvalidTemplate::Brace)?;
+                if !literal.is_empty() {
+                    parts.push(Part::Text(std::mem::take(&mut literal)));
+                }
+                parts.push(placeholder(name)?);
+                rest = after;
+            }
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal));
+        }
+        if parts.is_empty() {
+            return Err(InvalidTemplate::Empty);
+        }
+        Ok(Self(parts))
+    }
+}
+
+fn placeholder(name: &str) -> Result<Part, InvalidTemplate> {
+    Ok(match name {
+        "body" => Part::Body,
+        "timestamp" => Part::Timestamp,
+        "id" => Part::Id,
+        "url" => Part::Url,
+        "method" => Part::Method,
+        "secret" => Part::Secret,
+        "form+" => Part::WholeForm,
+        other => match other.split_once(':') {
+            Some(("header" | "json" | "form", _)) => Part::At(other.parse()?),
+            _ => return Err(InvalidTemplate::Placeholder(other.to_owned())),
+        },
+    })
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}")),
+            Part::Body => f.write_str("{body}"),
+            Part::Timestamp => f.write_str("{timestamp}"),
+            Part::Id => f.write_str("{id}"),
+            Part::Url => f.write_str("{url}"),
+            Part::Method => f.write_str("{method}"),
+            Part::Secret => f.write_str("{secret}"),
+            Part::At(place) => write!(f, "{{{place}}}"),
+            Part::WholeForm => f.write_str("{form+}"),
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Template {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_written_as_they_are_read() {
+        for text in [
+            "{body}",
+            "{timestamp}.{body}",
+            "v0:{timestamp}:{body}",
+            "{id}.{timestamp}.{body}",
+            "{method}{url}{body}{timestamp}",
+            "{json:/signature/timestamp}{json:/signature/token}",
+            "{secret}|{form:status}|{form+}|{header:x-a}",
+            "{{{body}}}",
+        ] {
+            let template: Template = text.parse().unwrap();
+            assert_eq!(template.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn wrong_templates_are_refused() {
+        for text in [
+            "",
+            "{",
+            "}",
+            "{body",
+            "body}",
+            "{bodies}",
+            "{query:a}",
+            "{json:a}",
+            "{}",
+        ] {
+            assert!(text.parse::<Template>().is_err(), "{text}");
+        }
+    }
+}
