@@ -84,6 +84,7 @@
 
 mod content;
 mod outcome;
+pub mod preset;
 mod request;
 mod secrets;
 pub mod signature;

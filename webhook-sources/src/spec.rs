@@ -63,8 +63,9 @@ pub struct SourceSpec {
     /// Which part of the content decides whether a repeated id is a duplicate or a conflict. Default: all bytes.
     #[serde(default)]
     pub compare: Compare,
-    /// Whether an event with a known body and a new id is a duplicate. For senders whose id is in a header that
-    /// is not signed: somebody who has seen a delivery could send it again with another id.
+    /// Whether an event with a known body, the same type and a new id is a duplicate. For senders whose id is in a
+    /// header that is not signed: somebody who has seen a delivery could send it again with another id. Events of
+    /// several types may have the same body, as the topics `orders/create` and `orders/paid` of Shopify have.
     #[serde(default)]
     pub guard_body: bool,
     /// The requests that the sender makes to check the address. Default: none.

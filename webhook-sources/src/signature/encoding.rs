@@ -1,7 +1,7 @@
 //! Encodes and decodes bytes as text.
 
 use base64::Engine;
-use base64::alphabet::STANDARD;
+use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 use zeroize::Zeroizing;
@@ -10,6 +10,14 @@ use zeroize::Zeroizing;
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// RFC 4648 section 5, with or without padding.
+const BASE64_URL: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
 /// The text encoding of a signature.
@@ -22,6 +30,8 @@ pub enum Encoding {
     Hex,
     /// Base64 (RFC 4648, section 4), with or without padding; encoded with padding.
     Base64,
+    /// Base64 with the alphabet for URLs (RFC 4648, section 5), with or without padding; encoded without padding.
+    Base64Url,
 }
 
 impl Encoding {
@@ -29,6 +39,7 @@ impl Encoding {
         match self {
             Self::Hex => hex::decode(text).ok(),
             Self::Base64 => BASE64.decode(text).ok(),
+            Self::Base64Url => BASE64_URL.decode(text).ok(),
         }
     }
 
@@ -43,6 +54,7 @@ impl Encoding {
                 half
             }
             Self::Base64 => BASE64.decode_slice_unchecked(text, &mut bytes).ok()?,
+            Self::Base64Url => BASE64_URL.decode_slice_unchecked(text, &mut bytes).ok()?,
         };
         bytes.truncate(decoded_bytes);
         Some(bytes)
@@ -52,6 +64,7 @@ impl Encoding {
         match self {
             Self::Hex => hex::encode(bytes),
             Self::Base64 => BASE64.encode(bytes),
+            Self::Base64Url => BASE64_URL.encode(bytes),
         }
     }
 }
