@@ -83,17 +83,24 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod content;
+mod error;
 mod outcome;
 pub mod preset;
 mod request;
 mod secrets;
 pub mod signature;
 pub mod spec;
+mod verification;
 
 pub use content::MAX_FIELDS;
+pub use error::{InvalidSource, SecretProblem};
 pub use outcome::{Answer, Flaw, Outcome, Received, ReceivedEvent, Refusal};
 pub use request::Request;
 pub use secrets::Secrets;
+pub use verification::{
+    DEFAULT_TOLERANCE, MAX_PUBLIC_KEY_CHECKS, MAX_PUBLIC_KEYS, MAX_SIGNATURES, MIN_KEY_BYTES,
+    MIN_SECRET_BYTES, SecretLength, Unverified, Verification, VerificationOptions, Verified,
+};
 
 /// The most headers of a family such as `x-docusign-signature-{n}` that are read.
 pub const MAX_NUMBERED_HEADERS: usize = 100;

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::signature::{Unverified, Verified};
+use crate::verification::{Unverified, Verified};
 
 /// What a request to a [`Source`](crate::Source) turns out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]

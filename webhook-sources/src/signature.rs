@@ -35,7 +35,6 @@
 //! unless the caller allows them ([`SecretLength::Unchecked`]).
 
 mod body_hmac;
-mod encoding;
 mod mac;
 mod secret;
 mod standard;
@@ -45,8 +44,8 @@ mod timestamp;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+pub use crate::verification::Encoding;
 pub use body_hmac::{BodyHmac, BodyHmacScheme, TimestampHeader, TimestampUnit};
-pub use encoding::Encoding;
 pub use secret::{InvalidSecret, MIN_KEY_BYTES, MIN_SECRET_BYTES, SecretLength};
 pub use standard::{MAX_PUBLIC_KEYS, StandardWebhooks};
 pub use stripe::Stripe;

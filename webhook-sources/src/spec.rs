@@ -27,6 +27,8 @@ pub use scheme::{
 };
 pub use template::{InvalidTemplate, Part, Template};
 
+pub use crate::verification::Encoding;
+
 /// Describes a source: its sender's signatures, ids, handshakes and answers.
 ///
 /// ```

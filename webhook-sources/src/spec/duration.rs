@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde::{Deserialize, Deserializer, de};
 
-use crate::signature::DEFAULT_TOLERANCE;
+use crate::verification::DEFAULT_TOLERANCE;
 
 /// How far a time may be from now, in both directions: a duration such as `5m`, or `off`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

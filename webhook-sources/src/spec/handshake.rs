@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{HashFunction, Pointer};
-use crate::signature::Encoding;
+use crate::verification::Encoding;
 
 /// A request that the sender makes to check the address, and its answer.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

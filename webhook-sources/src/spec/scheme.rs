@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{Place, Template, Tolerance};
-use crate::signature::Encoding;
+use super::{Part, Place, Template, Tolerance};
+use crate::verification::Encoding;
 
 /// How a request shows that the sender made it.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -26,6 +26,24 @@ pub enum Scheme {
     AnyOf(Vec<Scheme>),
     /// Every one of these schemes.
     AllOf(Vec<Scheme>),
+}
+
+impl Scheme {
+    /// The names of the secrets and the public keys that the scheme takes, some of them more than once.
+    pub fn secret_names(&self) -> Vec<&str> {
+        match self {
+            Self::None => Vec::new(),
+            Self::Hmac(scheme) => vec![&scheme.secrets],
+            Self::Token(scheme) => vec![&scheme.secrets],
+            Self::Basic(scheme) => vec![&scheme.secrets],
+            Self::PublicKey(scheme) => vec![&scheme.secrets],
+            Self::Digest(scheme) if scheme.signs_secret() => vec![&scheme.secrets],
+            Self::Digest(_) => Vec::new(),
+            Self::AnyOf(schemes) | Self::AllOf(schemes) => {
+                schemes.iter().flat_map(Self::secret_names).collect()
+            }
+        }
+    }
 }
 
 /// A signature by HMAC.
@@ -99,7 +117,7 @@ pub struct SignatureSpec {
     /// [`MAX_NUMBERED_HEADERS`](crate::MAX_NUMBERED_HEADERS).
     pub at: Place,
     /// What separates the items, if there may be several. At most
-    /// [`MAX_SIGNATURES`](crate::signature::MAX_SIGNATURES) are read.
+    /// [`MAX_SIGNATURES`](crate::MAX_SIGNATURES) are read.
     #[serde(default)]
     pub split: Option<String>,
     /// How an item with a signature begins, such as `v1=`; other items are ignored. `*` before the last character
@@ -255,6 +273,14 @@ pub struct DigestScheme {
     /// The name of the secrets, for sources with several schemes. Default: `secret`.
     #[serde(default = "secret")]
     pub secrets: String,
+}
+
+impl DigestScheme {
+    /// Whether a secret is hashed. Without one, the hash only binds a part of the request to another one, which
+    /// another scheme of [`Scheme::AllOf`] signs.
+    pub fn signs_secret(&self) -> bool {
+        self.signed.parts().contains(&Part::Secret)
+    }
 }
 
 fn secret() -> String {

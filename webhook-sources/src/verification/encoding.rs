@@ -35,7 +35,7 @@ pub enum Encoding {
 }
 
 impl Encoding {
-    pub(super) fn decode(self, text: &str) -> Option<Vec<u8>> {
+    pub(crate) fn decode(self, text: &str) -> Option<Vec<u8>> {
         match self {
             Self::Hex => hex::decode(text).ok(),
             Self::Base64 => BASE64.decode(text).ok(),
@@ -44,7 +44,7 @@ impl Encoding {
     }
 
     /// Decodes a secret into memory that is wiped when it is dropped, also after an error.
-    pub(super) fn decode_secret(self, text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    pub(crate) fn decode_secret(self, text: &str) -> Option<Zeroizing<Vec<u8>>> {
         // Allocates all of it at once, since a growing buffer would leave copies in memory.
         let mut bytes = Zeroizing::new(vec![0; text.len()]);
         let decoded_bytes = match self {
@@ -60,7 +60,7 @@ impl Encoding {
         Some(bytes)
     }
 
-    pub(super) fn encode(self, bytes: &[u8]) -> String {
+    pub(crate) fn encode(self, bytes: &[u8]) -> String {
         match self {
             Self::Hex => hex::encode(bytes),
             Self::Base64 => BASE64.encode(bytes),

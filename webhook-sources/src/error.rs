@@ -1,0 +1,103 @@
+//! Why a source cannot be made.
+
+use crate::spec::Place;
+use crate::verification::MAX_PUBLIC_KEYS;
+
+/// What is wrong with a source: with its specification, its secrets or its options. It contains no part of a secret.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidSource {
+    /// There is no secret of a name that the scheme needs, or of any of these names.
+    #[error("there is no secret with the name {}", names.join(" or "))]
+    NoSecret {
+        /// The names, of which one is enough.
+        names: Vec<String>,
+    },
+    /// A secret is not what the scheme needs.
+    #[error("secret {} with the name {name} is {problem}", position + 1)]
+    Secret {
+        /// The name of the secrets.
+        name: String,
+        /// The position among the secrets of this name, from 0.
+        position: usize,
+        /// What is wrong with it.
+        problem: SecretProblem,
+    },
+    /// There are more public keys of one name than are tried for a request.
+    #[error("there are more than {MAX_PUBLIC_KEYS} keys with the name {name}")]
+    TooManyKeys {
+        /// The name of the keys.
+        name: String,
+    },
+    /// The scheme signs the public URL, and none is given.
+    #[error("the sender signs the URL that it was given, and no public URL is set")]
+    NoPublicUrl,
+    /// The scheme is satisfied by a request of anybody.
+    #[error(
+        "the scheme proves nothing: each of its alternatives needs a secret or a public key; write \
+         scheme = \"none\" to receive requests of anybody"
+    )]
+    ProvesNothing,
+    /// The signature is in a part of the request that is signed itself.
+    #[error("the signature at {place} is in a part of the request that {signed} signs")]
+    Circular {
+        /// The place of the signature.
+        place: Place,
+        /// What is signed.
+        signed: String,
+    },
+    /// A place that the scheme does not read there.
+    #[error("{place} cannot hold {role}")]
+    WrongPlace {
+        /// The place.
+        place: Place,
+        /// What it is to hold.
+        role: &'static str,
+    },
+    /// Something is read from the request, and is not part of what is signed, so that anybody could change it.
+    #[error("{place} is not signed: write {placeholder} in what is signed")]
+    NotSigned {
+        /// The place.
+        place: Place,
+        /// The placeholder that stands for it.
+        placeholder: &'static str,
+    },
+    /// A placeholder stands for something that the scheme does not say the place of, or that it does not have.
+    #[error("{placeholder} is signed, and {missing}")]
+    NoPlace {
+        /// The placeholder.
+        placeholder: &'static str,
+        /// What is missing.
+        missing: &'static str,
+    },
+    /// The items of a signature do not fit the rest of the scheme.
+    #[error("the items of the signature need {missing}")]
+    Items {
+        /// What is missing.
+        missing: &'static str,
+    },
+    /// A digest by SHA-1, which does not protect a secret.
+    #[error("a digest by SHA-1 is not safe: only SHA-256 and SHA-512 are supported")]
+    WeakDigest,
+    /// The form of the public keys does not fit the algorithm.
+    #[error("keys of this algorithm are written as SubjectPublicKeyInfo: write key = \"spki\"")]
+    KeyForm,
+}
+
+/// What is wrong with a secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SecretProblem {
+    /// It is empty.
+    #[error("empty")]
+    Empty,
+    /// It is too short to be safe.
+    #[error("too short to be safe: it needs at least {min_bytes} bytes")]
+    TooShort {
+        /// The smallest length, in bytes; that of the key if the secret is an encoded key.
+        min_bytes: usize,
+    },
+    /// It is not what it must be.
+    #[error("not {0}")]
+    Not(&'static str),
+}

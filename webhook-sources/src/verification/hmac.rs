@@ -1,0 +1,37 @@
+//! Signatures by HMAC.
+
+use super::content::{Attempt, Form};
+use super::mac::{self, MacKey};
+use super::{Unverified, Verified};
+use crate::spec::HashFunction;
+
+/// A scheme of signatures by HMAC, with its keys.
+#[derive(Clone, Debug)]
+pub(super) struct Hmac {
+    pub(super) form: Form,
+    pub(super) hash: HashFunction,
+    /// The keys, with the indexes of their secrets.
+    pub(super) keys: Vec<(usize, MacKey)>,
+}
+
+impl Hmac {
+    pub(super) fn check_head(&self, attempt: &Attempt<'_, '_>) -> Result<(), Unverified> {
+        let is_length = |length| length == mac::tag_bytes(self.hash);
+        self.form.claim(attempt, is_length).map(drop)
+    }
+
+    pub(super) fn verify(&self, attempt: &Attempt<'_, '_>) -> Result<Verified, Unverified> {
+        let is_length = |length| length == mac::tag_bytes(self.hash);
+        let claim = self.form.claim(attempt, is_length)?;
+        let pieces = self.form.pieces(attempt, &claim)?;
+        let made = self
+            .keys
+            .iter()
+            .map(|(index, key)| (*index, key.tag(mac::parts(&pieces, b""))));
+        let found = mac::find_match(made, &claim.signatures).ok_or(Unverified::NoMatch)?;
+        Ok(Verified {
+            secret_index: found,
+            message_id: claim.message_id.map(Into::into),
+        })
+    }
+}
