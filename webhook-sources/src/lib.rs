@@ -99,7 +99,8 @@ pub use request::Request;
 pub use secrets::Secrets;
 pub use verification::{
     DEFAULT_TOLERANCE, MAX_PUBLIC_KEY_CHECKS, MAX_PUBLIC_KEYS, MAX_SIGNATURES, MIN_KEY_BYTES,
-    MIN_SECRET_BYTES, SecretLength, Unverified, Verification, VerificationOptions, Verified,
+    MIN_SECRET_BYTES, Outgoing, SecretLength, Signed, Unsigned, Unverified, Verification,
+    VerificationOptions, Verified,
 };
 
 /// The most headers of a family such as `x-docusign-signature-{n}` that are read.

@@ -7,7 +7,9 @@ mod hmac;
 mod html;
 mod mac;
 mod prepare;
+mod public_key;
 mod secret;
+mod sign;
 mod time;
 mod token;
 
@@ -18,6 +20,7 @@ use self::content::{Attempt, Scope};
 use self::digest::Digest;
 use self::hmac::Hmac;
 use self::prepare::Preparation;
+use self::public_key::PublicKeys;
 use self::token::{Basic, Token};
 use crate::content::Content;
 use crate::error::InvalidSource;
@@ -26,7 +29,10 @@ use crate::secrets::Secrets;
 use crate::spec::{Part, Place, Scheme};
 
 pub use encoding::Encoding;
+pub(crate) use mac::MacKey;
+pub(crate) use prepare::secret_key;
 pub use secret::{MIN_KEY_BYTES, MIN_SECRET_BYTES, SecretLength};
+pub use sign::{Outgoing, Signed, Unsigned};
 
 /// The default tolerance: how far the time of a signature may be from now, in both directions.
 pub const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
@@ -72,6 +78,7 @@ enum Node {
     Hmac(Hmac),
     Token(Token),
     Basic(Basic),
+    PublicKey(PublicKeys),
     Digest(Digest),
     AnyOf(Vec<Node>),
     AllOf(Vec<Node>),
@@ -196,7 +203,7 @@ impl Verification {
     ///
     /// # Errors
     ///
-    /// The reason why [`verify`](Self::verify) would refuse the request with any body.
+    /// A reason why [`verify`](Self::verify) would refuse the request with any body.
     pub fn check_head(&self, request: &Request<'_>, now: SystemTime) -> Result<(), Unverified> {
         let content = Content::new(*request);
         self.node
@@ -214,6 +221,16 @@ impl Verification {
         let content = Content::new(*request);
         self.node
             .verify(&Attempt::new(&content, now, Scope::Whole, &self.public_url))
+    }
+
+    /// Signs a request as the sender does: with each secret if the scheme has a place for several signatures, otherwise
+    /// with the first one. Of several schemes, the first one signs that can.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsigned`] if there is no key to sign with, or if the request has no place for a part of the signature.
+    pub fn sign(&self, outgoing: &Outgoing<'_>, at: SystemTime) -> Result<Signed, Unsigned> {
+        sign::sign(&self.node, outgoing, at, &self.public_url)
     }
 
     /// The number of secrets.
@@ -260,6 +277,7 @@ impl Node {
             Self::Hmac(hmac) => hmac.check_head(attempt),
             Self::Token(token) => token.check_head(attempt),
             Self::Basic(basic) => basic.verify(attempt).map(drop),
+            Self::PublicKey(keys) => keys.check_head(attempt),
             Self::Digest(digest) => digest.check_head(attempt),
             Self::AnyOf(nodes) => any(nodes, |node| node.check_head(attempt)),
             Self::AllOf(nodes) => nodes.iter().try_for_each(|node| node.check_head(attempt)),
@@ -275,6 +293,7 @@ impl Node {
             Self::Hmac(hmac) => hmac.verify(attempt),
             Self::Token(token) => token.verify(attempt),
             Self::Basic(basic) => basic.verify(attempt),
+            Self::PublicKey(keys) => keys.verify(attempt),
             Self::Digest(digest) => digest.verify(attempt),
             Self::AnyOf(nodes) => any(nodes, |node| node.verify(attempt)),
             Self::AllOf(nodes) => all(nodes, attempt),
@@ -294,6 +313,7 @@ impl Node {
     const fn form(&self) -> Option<&content::Form> {
         match self {
             Self::Hmac(hmac) => Some(&hmac.form),
+            Self::PublicKey(keys) => Some(&keys.form),
             Self::Digest(digest) => Some(&digest.form),
             _ => None,
         }
@@ -342,7 +362,7 @@ impl Node {
         match self {
             Self::None => false,
             Self::Digest(digest) => digest.signs_secret,
-            Self::Hmac(_) | Self::Token(_) | Self::Basic(_) => true,
+            Self::Hmac(_) | Self::Token(_) | Self::Basic(_) | Self::PublicKey(_) => true,
             Self::AnyOf(nodes) | Self::AllOf(nodes) => nodes.iter().any(Self::has_secrets),
         }
     }

@@ -32,6 +32,13 @@ impl Pointer {
     }
 }
 
+impl Pointer {
+    /// The pointer to what the first `count` reference tokens name.
+    pub(crate) fn first(&self, count: usize) -> Self {
+        Self(self.0.iter().take(count).cloned().collect())
+    }
+}
+
 /// A place or a pointer that is not written as it must be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

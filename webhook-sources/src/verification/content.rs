@@ -120,7 +120,7 @@ pub(super) struct Claim<'a> {
     /// The signatures, decoded. Those that cannot be decoded, or that have another length, are left out; there is
     /// at least one, unless they are in a body that is yet to be read.
     pub(super) signatures: Vec<Vec<u8>>,
-    time: Option<Cow<'a, str>>,
+    pub(super) time: Option<Cow<'a, str>>,
     pub(super) message_id: Option<Cow<'a, str>>,
 }
 

@@ -16,7 +16,7 @@ const MAX_TAG_BYTES: usize = 64;
 
 /// What an HMAC or a hash function makes.
 #[derive(Clone, Copy)]
-pub(super) struct Tag {
+pub(crate) struct Tag {
     bytes: [u8; MAX_TAG_BYTES],
     length: usize,
 }
@@ -31,7 +31,7 @@ impl Tag {
         }
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
     }
 }
@@ -67,7 +67,7 @@ impl MacKey {
     }
 
     /// Computes the tag of the concatenated `parts`.
-    pub(super) fn tag<'p>(&self, parts: impl IntoIterator<Item = &'p [u8]>) -> Tag {
+    pub(crate) fn tag<'p>(&self, parts: impl IntoIterator<Item = &'p [u8]>) -> Tag {
         fn made<'p, M: Mac>(mut mac: M, parts: impl IntoIterator<Item = &'p [u8]>) -> Tag {
             for part in parts {
                 mac.update(part);

@@ -8,14 +8,16 @@ use super::content::Form;
 use super::digest::Digest;
 use super::hmac::Hmac;
 use super::mac::MacKey;
-use super::secret::{MIN_KEY_BYTES, MIN_SECRET_BYTES};
+use super::public_key::{self, PublicKeys};
+use super::secret::{MIN_KEY_BYTES, MIN_SECRET_BYTES, SecretLength};
 use super::token::{Basic, Token};
-use super::{Encoding, Node, VerificationOptions, html, mac};
+use super::{Encoding, MAX_PUBLIC_KEYS, Node, VerificationOptions, html, mac};
 use crate::error::{InvalidSource, SecretProblem};
 use crate::secrets::Secrets;
 use crate::spec::{
-    BasicScheme, DigestScheme, HashFunction, HmacScheme, KeyForm, Part, Place, Scheme,
-    SignatureSpec, Template, TimeSpec, TokenForm, TokenScheme,
+    Algorithm, BasicScheme, DigestScheme, HashFunction, HmacScheme, KeyForm, Part, Place,
+    PublicKeyForm, PublicKeyScheme, Scheme, SignatureSpec, Template, TimeSpec, TokenForm,
+    TokenScheme,
 };
 
 /// The secrets that are found, and what is wrong.
@@ -54,7 +56,7 @@ impl<'s> Preparation<'s> {
             Scheme::Hmac(scheme) => Node::Hmac(self.hmac(scheme)),
             Scheme::Token(scheme) => Node::Token(self.token(scheme)),
             Scheme::Basic(scheme) => Node::Basic(self.basic(scheme)),
-            Scheme::PublicKey(_) => Node::AnyOf(Vec::new()),
+            Scheme::PublicKey(scheme) => Node::PublicKey(self.public_keys(scheme)),
             Scheme::Digest(scheme) => Node::Digest(self.digest(scheme)),
             Scheme::AllOf(schemes) => {
                 Node::AllOf(schemes.iter().map(|scheme| self.node(scheme)).collect())
@@ -131,25 +133,33 @@ impl<'s> Preparation<'s> {
     fn hmac(&mut self, scheme: &HmacScheme) -> Hmac {
         let length = self.options.secret_length;
         let keys = self.secrets(&scheme.secrets, |secret| {
-            let text = without_prefix(secret, &scheme.key_prefixes);
-            let (key, min_bytes) = match scheme.key {
-                KeyForm::Text => (copy(text), MIN_SECRET_BYTES),
-                KeyForm::HtmlText => (copy(&html::decode(text)), MIN_SECRET_BYTES),
-                KeyForm::Base64 => (decode(Encoding::Base64, text, "Base64")?, MIN_KEY_BYTES),
-                KeyForm::Hex => (decode(Encoding::Hex, text, "hexadecimal")?, MIN_KEY_BYTES),
-                KeyForm::Sha1OfText => {
-                    length.check(text.as_bytes(), MIN_SECRET_BYTES)?;
-                    let hash = mac::hash(HashFunction::Sha1, [text.as_bytes()]);
-                    (Zeroizing::new(hash.as_bytes().to_vec()), 0)
-                }
-            };
-            length.check(&key, min_bytes)?;
+            let key = secret_key(secret, scheme.key, &scheme.key_prefixes, length)?;
             Ok(MacKey::new(scheme.hash, &key))
         });
         let (time, id) = (scheme.time.as_ref(), scheme.message_id.as_ref());
         Hmac {
             form: self.form(&scheme.signed, &scheme.signature, time, id),
             hash: scheme.hash,
+            keys,
+        }
+    }
+
+    fn public_keys(&mut self, scheme: &PublicKeyScheme) -> PublicKeys {
+        if scheme.algorithm != Algorithm::Ed25519 && scheme.key != PublicKeyForm::Spki {
+            self.problem(InvalidSource::KeyForm);
+        }
+        let keys = self.secrets(&scheme.secrets, |secret| {
+            let text = without_prefix(secret, &scheme.key_prefixes);
+            public_key::read(text, scheme.algorithm, scheme.key)
+        });
+        if keys.len() > MAX_PUBLIC_KEYS {
+            let name = scheme.secrets.clone();
+            self.problem(InvalidSource::TooManyKeys { name });
+        }
+        let (time, id) = (scheme.time.as_ref(), scheme.message_id.as_ref());
+        PublicKeys {
+            form: self.form(&scheme.signed, &scheme.signature, time, id),
+            algorithm: scheme.algorithm,
             keys,
         }
     }
@@ -335,18 +345,41 @@ fn proves(scheme: &Scheme) -> bool {
 }
 
 /// `secret` without the first of `prefixes` that it begins with.
-pub(super) fn without_prefix<'s>(secret: &'s str, prefixes: &[String]) -> &'s str {
+fn without_prefix<'s>(secret: &'s str, prefixes: &[String]) -> &'s str {
     let mut rests = prefixes
         .iter()
         .filter_map(|prefix| secret.strip_prefix(&**prefix));
     rests.next().unwrap_or(secret)
 }
 
+/// The key of an HMAC that a secret is.
+pub(crate) fn secret_key(
+    secret: &str,
+    form: KeyForm,
+    prefixes: &[String],
+    length: SecretLength,
+) -> Result<Zeroizing<Vec<u8>>, SecretProblem> {
+    let text = without_prefix(secret, prefixes);
+    let (key, min_bytes) = match form {
+        KeyForm::Text => (copy(text), MIN_SECRET_BYTES),
+        KeyForm::HtmlText => (copy(&html::decode(text)), MIN_SECRET_BYTES),
+        KeyForm::Base64 => (decode(Encoding::Base64, text, "Base64")?, MIN_KEY_BYTES),
+        KeyForm::Hex => (decode(Encoding::Hex, text, "hexadecimal")?, MIN_KEY_BYTES),
+        KeyForm::Sha1OfText => {
+            length.check(text.as_bytes(), MIN_SECRET_BYTES)?;
+            let hash = mac::hash(HashFunction::Sha1, [text.as_bytes()]);
+            return Ok(Zeroizing::new(hash.as_bytes().to_vec()));
+        }
+    };
+    length.check(&key, min_bytes)?;
+    Ok(key)
+}
+
 fn copy(text: &str) -> Zeroizing<Vec<u8>> {
     Zeroizing::new(text.as_bytes().to_vec())
 }
 
-pub(super) fn decode(
+fn decode(
     encoding: Encoding,
     text: &str,
     name: &'static str,
