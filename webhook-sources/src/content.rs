@@ -49,15 +49,18 @@ impl<'a> Content<'a> {
     /// The value at `place`, which is not an item of a signature: that of a header without the white space
     /// around it, the text of a JSON string, and any other JSON value but null as it is written.
     pub(crate) fn at(&self, place: &Place) -> Found<'a> {
+        self.at_event(place, self.request.body)
+    }
+
+    /// As [`at`](Self::at), where JSON pointers begin at `event`, which is a part of the body.
+    pub(crate) fn at_event(&self, place: &Place, event: &'a [u8]) -> Found<'a> {
         match place {
             Place::Header(name) => one(self
                 .request
                 .header_values(name)
                 .map(|it| Cow::Borrowed(it.trim_ascii()))),
             Place::Json(pointer) => {
-                let texts = select(self.request.body, pointer)
-                    .into_iter()
-                    .filter_map(text);
+                let texts = select(event, pointer).into_iter().filter_map(text);
                 one(texts.map(bytes))
             }
             Place::Form(name) => one(values(self.form(), name)),
@@ -121,6 +124,11 @@ pub(crate) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
+/// Whether `json` is one JSON document.
+pub(crate) fn is_json(json: &[u8]) -> bool {
+    serde_json::from_slice::<&RawValue>(json).is_ok()
+}
+
 /// The values at `pointer` in a JSON document, in their order; none if `json` is not one JSON document. Of members
 /// with the same name, the last one counts.
 pub(crate) fn select<'a>(json: &'a [u8], pointer: &Pointer) -> Vec<&'a RawValue> {
@@ -135,6 +143,36 @@ pub(crate) fn select<'a>(json: &'a [u8], pointer: &Pointer) -> Vec<&'a RawValue>
             .collect();
     }
     found
+}
+
+/// The events of a JSON document, which are the values at `pointer`. An element of an array on the way that has no
+/// such value is an event itself, so that nothing is lost, and so is a whole document without any: then the event
+/// comes with `false`. None if `json` is not one JSON document, or if it has more than `most` events.
+pub(crate) fn split<'a>(
+    json: &'a [u8],
+    pointer: &Pointer,
+    most: usize,
+) -> Option<Vec<(&'a RawValue, bool)>> {
+    let whole = serde_json::from_slice::<&RawValue>(json).ok()?;
+    // Each value with the element that it is in, or with the whole document.
+    let mut found = vec![(whole, Some(whole))];
+    for token in pointer.tokens() {
+        let mut next = Vec::with_capacity(found.len());
+        for (around, value) in found {
+            let inner = value.map_or_else(Vec::new, |value| step(value, token));
+            match (token, inner.as_slice()) {
+                (_, []) => next.push((around, None)),
+                ("*", elements) => next.extend(elements.iter().map(|it| (*it, Some(*it)))),
+                (_, [member, ..]) => next.push((around, Some(*member))),
+            }
+        }
+        if next.len() > most {
+            return None;
+        }
+        found = next;
+    }
+    let event = |(around, value): (_, Option<_>)| value.map_or((around, false), |it| (it, true));
+    Some(found.into_iter().map(event).collect())
 }
 
 /// The elements or the member of `value` that one reference token names.
@@ -154,7 +192,7 @@ fn step<'a>(value: &'a RawValue, token: &str) -> Vec<&'a RawValue> {
 }
 
 /// RFC 6901, section 4: digits without leading zeroes.
-fn index(token: &str) -> Option<usize> {
+pub(crate) fn index(token: &str) -> Option<usize> {
     let is_index =
         token == "0" || (!token.starts_with('0') && token.bytes().all(|it| it.is_ascii_digit()));
     is_index.then(|| token.parse().ok()).flatten()
@@ -173,7 +211,7 @@ impl<'de> Visitor<'de> for Member<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut found = Vec::new();
         while let Some(name) = map.next_key::<Name<'de>>()? {
-            if name.0 == self.0 {
+            if name.0 == self.0.as_bytes() {
                 found = vec![map.next_value()?];
             } else {
                 map.next_value::<IgnoredAny>()?;
@@ -183,29 +221,38 @@ impl<'de> Visitor<'de> for Member<'_> {
     }
 }
 
-/// The name of a member, borrowed unless it has escapes.
-struct Name<'a>(Cow<'a, str>);
+/// A string, borrowed unless it has escapes. A lone surrogate, which no text can have, is encoded as WTF-8 does.
+struct Name<'a>(Cow<'a, [u8]>);
 
 impl<'de: 'a, 'a> de::Deserialize<'de> for Name<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'de> Visitor<'de> for Text {
-            type Value = Cow<'de, str>;
+        struct Bytes;
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = Cow<'de, [u8]>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a string")
             }
 
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Cow::Borrowed(text))
+            fn visit_borrowed_bytes<E: de::Error>(
+                self,
+                bytes: &'de [u8],
+            ) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(bytes))
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Cow::Owned(text.to_owned()))
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(bytes.to_owned()))
             }
         }
-        deserializer.deserialize_str(Text).map(Self)
+        deserializer.deserialize_bytes(Bytes).map(Self)
     }
+}
+
+/// The bytes that a JSON string stands for, which is given with its quotation marks.
+pub(crate) fn unescaped(string: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let name: Name<'_> = serde_json::from_slice(string).ok()?;
+    Some(name.0)
 }
 
 /// Finds one element by its index, or all of them.
@@ -257,6 +304,7 @@ mod tests {
         for missing in ["/x", "/a/b/3", "/a/b/01", "/a/b/-", "/c/x", "/a/*"] {
             assert_eq!(texts(json, missing), [], "{missing}");
         }
+        assert_eq!(texts(r#"{"\ud800": 1, "a": 2}"#, "/a"), some("2"));
         assert_eq!(texts("{", "/a"), []);
         assert_eq!(texts("{} {}", ""), []);
     }
@@ -265,6 +313,45 @@ mod tests {
     fn deep_nesting_needs_no_stack() {
         let deep = format!("{}1{}", "[".repeat(200_000), "]".repeat(200_000));
         assert_eq!(texts(&deep, "/0/0/0").len(), 1);
+    }
+
+    fn events(json: &str, pointer: &str) -> Vec<(String, bool)> {
+        let found = split(json.as_bytes(), &pointer.parse().unwrap(), 4).unwrap();
+        let owned = |(event, is_element): (&RawValue, _)| (event.get().to_owned(), is_element);
+        found.into_iter().map(owned).collect()
+    }
+
+    #[test]
+    fn nothing_beside_the_events_of_an_array_is_lost() {
+        let is = |events: &[(&str, bool)]| {
+            let owned = events.iter().map(|(event, it)| ((*event).to_owned(), *it));
+            owned.collect::<Vec<_>>()
+        };
+        assert_eq!(events("[1, {}]", "/*"), is(&[("1", true), ("{}", true)]));
+        let nested = r#"[{"a": [1, 2]}, {"b": 3}, {"a": []}, 4]"#;
+        assert!(split(nested.as_bytes(), &"/*/a/*".parse().unwrap(), 4).is_none());
+        assert_eq!(
+            events(r#"[{"a": [1, 2]}, {"b": 3}, {"a": {}}]"#, "/*/a/*"),
+            is(&[
+                ("1", true),
+                ("2", true),
+                (r#"{"b": 3}"#, false),
+                (r#"{"a": {}}"#, false)
+            ])
+        );
+        for whole in [
+            "{}",
+            r#"{"a": []}"#,
+            r#"{"a": {}}"#,
+            r#"{"a": null}"#,
+            "[1]",
+            "7",
+        ] {
+            assert_eq!(events(whole, "/a/*"), is(&[(whole, false)]));
+        }
+        assert_eq!(events(r#"{"a": [ 1 ]}"#, "/a"), is(&[("[ 1 ]", true)]));
+        assert_eq!(events(r#"[{"a": 1}]"#, "/*/a"), is(&[("1", true)]));
+        assert!(split(b"[", &"/*".parse().unwrap(), 4).is_none());
     }
 
     #[test]

@@ -79,6 +79,40 @@ pub enum InvalidSource {
     /// A digest by SHA-1, which does not protect a secret.
     #[error("a digest by SHA-1 is not safe: only SHA-256 and SHA-512 are supported")]
     WeakDigest,
+    /// A setting has a value that it cannot have.
+    #[error("{setting} is {value:?}: expected {expected}")]
+    Setting {
+        /// The name of the setting, such as `handshakes[0].method`.
+        setting: String,
+        /// Its value.
+        value: String,
+        /// What is right.
+        expected: &'static str,
+    },
+    /// All events of a request would have the same id.
+    #[error(
+        "all events of a request would have the same id: with split, each id needs a part with \
+         json:/POINTER, sha256 or generated"
+    )]
+    SameId,
+    /// A header with a token or a password would be stored with each event.
+    #[error("header {header} has a secret, and would be stored with each event")]
+    KeptSecret {
+        /// The name of the header.
+        header: String,
+    },
+    /// The answer to a handshake would show a secret that verifies something.
+    #[error("the answer to a handshake would show the secret with the name {name}")]
+    ShownSecret {
+        /// The name of the secret.
+        name: String,
+    },
+    /// There is a secret of a name that neither the scheme nor a handshake takes.
+    #[error("no scheme or handshake takes a secret with the name {name}")]
+    UnknownSecret {
+        /// The name of the secret.
+        name: String,
+    },
     /// The form of the public keys does not fit the algorithm.
     #[error("keys of this algorithm are written as SubjectPublicKeyInfo: write key = \"spki\"")]
     KeyForm,

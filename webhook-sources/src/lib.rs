@@ -82,21 +82,28 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod compare;
 mod content;
 mod error;
+mod handshake;
+#[cfg(feature = "http")]
+pub mod http;
+mod identity;
 mod outcome;
 pub mod preset;
 mod request;
 mod secrets;
 pub mod signature;
+mod source;
 pub mod spec;
 mod verification;
 
 pub use content::MAX_FIELDS;
 pub use error::{InvalidSource, SecretProblem};
-pub use outcome::{Answer, Flaw, Outcome, Received, ReceivedEvent, Refusal};
+pub use outcome::{Answer, Flaw, Outcome, Received, ReceivedEvent, Refusal, RefusalReason};
 pub use request::Request;
 pub use secrets::Secrets;
+pub use source::{Source, SourceOptions};
 pub use verification::{
     DEFAULT_TOLERANCE, MAX_PUBLIC_KEY_CHECKS, MAX_PUBLIC_KEYS, MAX_SIGNATURES, MIN_KEY_BYTES,
     MIN_SECRET_BYTES, Outgoing, SecretLength, Signed, Unsigned, Unverified, Verification,
@@ -109,6 +116,22 @@ pub const MAX_NUMBERED_HEADERS: usize = 100;
 /// The largest length of an id or of the name of an event's type, in bytes. A longer one is replaced by its
 /// SHA-256.
 pub const MAX_ID_BYTES: usize = 512;
+
+/// The most events of one request. A request with more is one event.
+pub const MAX_EVENTS: usize = 10_000;
+
+/// The most headers that are kept with an event.
+pub const MAX_KEPT_HEADERS: usize = 32;
+
+/// The largest size of the headers that are kept with an event: of their names and values, in bytes.
+pub const MAX_KEPT_HEADER_BYTES: usize = 8 * 1024;
+
+/// The largest length of the value of a handshake, in bytes. A longer one is not answered.
+pub const MAX_HANDSHAKE_VALUE_BYTES: usize = 4 * 1024;
+
+/// The type of an event that asks the operator to visit a URL; see
+/// [`Handshake::Confirm`](spec::Handshake::Confirm).
+pub const CONFIRMATION: &str = "webhook.confirmation";
 
 /// Compiles and runs the example of the README.
 #[cfg(doctest)]

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::spec::Place;
 use crate::verification::{Unverified, Verified};
 
 /// What a request to a [`Source`](crate::Source) turns out to be.
@@ -42,6 +43,10 @@ pub struct ReceivedEvent {
     pub content: [u8; 32],
     /// The SHA-256 of the body, if an event with the same one and another id is a duplicate.
     pub guard: Option<[u8; 32]>,
+    /// The URL that the operator has to visit before the sender delivers events, of a
+    /// [confirmation](crate::spec::Handshake::Confirm). It begins with `https://`; nothing else is known about it, so
+    /// visit it only after a look at its host.
+    pub confirm_url: Option<String>,
     /// What is wrong with the event. It is to be stored nevertheless: a sender would repeat the same bytes.
     pub flaw: Option<Flaw>,
 }
@@ -53,14 +58,20 @@ pub enum Flaw {
     /// It has no id where the source has one. Its id is the SHA-256 of its content.
     #[error("no id where the source has one; its id is the SHA-256 of its content")]
     NoId,
-    /// Its id was too long or had control characters. Its id is the SHA-256 of that.
-    #[error("an id that is too long or has control characters; its id is the SHA-256 of that")]
+    /// Its id was too long, was not UTF-8, or had control characters. Its id is the SHA-256 of that.
+    #[error(
+        "an id that is too long, is not UTF-8 or has control characters; its id is the SHA-256 of that"
+    )]
     UnusableId,
-    /// Its body is not the JSON that the source's rules need.
-    #[error("a body that is not JSON")]
+    /// Its body is not the JSON that the source's rules need. Where its id should be in there, its id is the SHA-256
+    /// of its content.
+    #[error("a body that is not the JSON that the source's rules need")]
     NotJson,
-    /// The request has no events where the source has them. The whole body is one event.
-    #[error("no array of events where the source has one; the whole body is one event")]
+    /// The request, or a part of it, has no events where the source has them, or more than
+    /// [`MAX_EVENTS`](crate::MAX_EVENTS). The part or the whole body is one event.
+    #[error(
+        "no array of events where the source has one, or one that is too long; the whole is one event"
+    )]
     NotSplit,
 }
 
@@ -81,7 +92,29 @@ pub struct Answer {
 #[non_exhaustive]
 pub struct Refusal {
     /// Why. This is for the operator; tell nothing of it to whoever made the request.
-    pub reason: Unverified,
+    pub reason: RefusalReason,
     /// The answer.
     pub answer: Answer,
+}
+
+/// The reason why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefusalReason {
+    /// It does not show that the sender made it.
+    #[error(transparent)]
+    Unverified(#[from] Unverified),
+    /// Neither a delivery nor a handshake of the source has its method and its form.
+    #[error("no delivery or handshake of the source has this method and form")]
+    Method,
+    /// The verify token of a handshake is missing or wrong.
+    #[error("the verify token of the handshake is missing or wrong")]
+    VerifyToken,
+    /// The value of a handshake is missing, is repeated, is not printable, or has more than
+    /// [`MAX_HANDSHAKE_VALUE_BYTES`](crate::MAX_HANDSHAKE_VALUE_BYTES).
+    #[error("{0} of the handshake is missing, repeated, too long or not printable")]
+    HandshakeValue(Place),
+    /// A sender of CloudEvents asks for an origin that is not allowed.
+    #[error("the origin is not one of the allowed origins")]
+    Origin,
 }

@@ -56,7 +56,8 @@ pub struct SourceSpec {
     pub id: IdRule,
     /// Where the events of a request are, if it may carry several: a JSON pointer with `*` for the elements of
     /// an array, such as `/events/*`. All pointers of [`id`](Self::id), [`event_type`](Self::event_type) and
-    /// [`compare`](Self::compare) then begin at an element.
+    /// [`compare`](Self::compare) then begin at an event. What is around the events is not kept; but an element on the
+    /// way that has no event is an event itself, and so is a body that has none.
     #[serde(default)]
     pub split: Option<Pointer>,
     /// Where the name of the event's type is, such as `json:/type` or `header:x-github-event`.

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{HashFunction, Pointer};
+use super::{HashFunction, KeyForm, Pointer};
 use crate::verification::Encoding;
 
 /// A request that the sender makes to check the address, and its answer.
@@ -56,8 +56,12 @@ pub enum Handshake {
     CloudEvents {
         /// The origins that are allowed; `*` for all.
         allowed_origins: Vec<String>,
+        /// How many requests the sender may make in a minute. Default: as many as it wants.
+        #[serde(default)]
+        allowed_rate: Option<u32>,
     },
-    /// A request that needs no more than a 200: `HEAD` or `GET` without a query, or a form with one field.
+    /// A request that needs no more than a 200: `HEAD` or `GET` without a query and a body, or a form with one
+    /// field.
     Probe {
         /// The method.
         method: String,
@@ -65,7 +69,8 @@ pub enum Handshake {
         #[serde(default)]
         form_field: Option<String>,
     },
-    /// A signed JSON document with a URL that the operator has to visit. It is stored as an event, whose type says so.
+    /// A signed JSON document with a URL that the operator has to visit. It is stored as an event with the type
+    /// [`CONFIRMATION`](crate::CONFIRMATION).
     Confirm {
         /// The member.
         pointer: Pointer,
@@ -81,16 +86,24 @@ pub enum Handshake {
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct HandshakeAnswer {
-    /// The status. Default: 200.
+    /// The status, from 200 to 299. Default: 200.
     #[serde(default = "ok")]
     pub status: u16,
-    /// The media type of the body. Default: `text/plain`.
+    /// The media type of the body: `text/plain` or `application/json`, which no browser takes for a page. Default:
+    /// `text/plain`.
     #[serde(default = "text")]
     pub content_type: String,
-    /// The body. `{value}` stands for the value of the request, `{mac}` for its HMAC with the first secret.
-    /// Within `application/json` the value is escaped. Default: `{value}`.
+    /// The body. `{value}` stands for the value of the request, `{mac}` for its HMAC with the first secret, and
+    /// `{secret:NAME}` for the first secret of that name, which may be no secret that verifies something: a public
+    /// key. Other braces are as they are. Within `application/json` values are escaped. Default: `{value}`.
     #[serde(default = "value")]
     pub body: String,
+    /// The name of the secrets of `{mac}`. Default: `secret`.
+    #[serde(default = "secret")]
+    pub secrets: String,
+    /// How the secret becomes the key of `{mac}`. Default: its text.
+    #[serde(default)]
+    pub key: KeyForm,
     /// The hash function of the HMAC. Default: SHA-256.
     #[serde(default)]
     pub hash: HashFunction,
@@ -105,6 +118,8 @@ impl Default for HandshakeAnswer {
             status: ok(),
             content_type: text(),
             body: value(),
+            secrets: secret(),
+            key: KeyForm::default(),
             hash: HashFunction::default(),
             encoding: Encoding::default(),
         }
@@ -129,6 +144,10 @@ const fn ok() -> u16 {
 
 fn text() -> String {
     "text/plain".to_owned()
+}
+
+fn secret() -> String {
+    "secret".to_owned()
 }
 
 fn value() -> String {
