@@ -11,6 +11,7 @@ mod replay;
 mod robustness;
 mod secret;
 mod senders;
+mod sources;
 pub(crate) mod text;
 mod tls;
 mod values;
@@ -37,6 +38,8 @@ pub use rates::{ForwardedHeader, Networks, Rates};
 pub(crate) use secret::looks_secret;
 pub use secret::{DatabaseUrl, Secrets};
 pub use senders::SignatureScheme;
+pub(crate) use sources::SourcesFile;
+pub use sources::{Problem, SourcesError};
 pub use text::TextError;
 pub use tls::{TlsError, TlsFiles};
 pub use values::LogFilter;
@@ -59,6 +62,11 @@ pub struct Config {
     /// Address and port to listen on
     #[arg(long, env, value_name = "IP:PORT", default_value = "127.0.0.1:8000", value_parser = values::address)]
     pub bind_addr: SocketAddr,
+
+    /// File of further sources (TOML), each served at /v1/webhooks/NAME: docs/sources.md. Reloaded on
+    /// SIGHUP, and checked by the command check
+    #[arg(long, env, value_name = "FILE")]
+    pub config_file: Option<PathBuf>,
 
     /// What the process does: all (receive and process), api (receive) or worker (process). api and
     /// worker need PostgreSQL

@@ -126,15 +126,24 @@ impl Server {
         self.http.addr()
     }
 
-    /// Reads the secrets, tokens and certificates of `config` again. If that fails, logs why, and keeps
-    /// all of the current ones.
+    /// Reads the secrets, tokens, certificates and sources of `config` again. If that fails, logs why, and
+    /// keeps all of the current ones.
     ///
     /// # Cancel safety
     ///
     /// Dropped before it is ready, it changes nothing.
     pub async fn reload(&self, config: &Config) {
         match self.access.reload(config).await {
-            Ok(()) => info!("secrets, tokens and certificates reloaded"),
+            Ok(_) => info!("secrets, tokens and certificates reloaded"),
+            Err(StartError::Sources(wrong)) => {
+                for line in wrong.lines() {
+                    error!("{line}");
+                }
+                error!(
+                    "failed to reload CONFIG_FILE; the current sources, secrets, tokens and certificates \
+                     stay in use"
+                );
+            }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 error!(

@@ -92,6 +92,40 @@ pub struct SourceSpec {
     pub timeout: Option<Duration>,
 }
 
+impl SourceSpec {
+    /// The names of the secrets that its scheme and its handshakes take, each once.
+    pub fn secret_names(&self) -> Vec<&str> {
+        let mut names = secret_names(&self.scheme);
+        for handshake in &self.handshakes {
+            if let Handshake::Query {
+                token: Some(_),
+                secrets,
+                ..
+            } = handshake
+            {
+                names.push(secrets);
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+fn secret_names(scheme: &Scheme) -> Vec<&str> {
+    match scheme {
+        Scheme::None => Vec::new(),
+        Scheme::Hmac(scheme) => vec![&scheme.secrets],
+        Scheme::Token(scheme) => vec![&scheme.secrets],
+        Scheme::Basic(scheme) => vec![&scheme.secrets],
+        Scheme::PublicKey(scheme) => vec![&scheme.secrets],
+        Scheme::Digest(scheme) => vec![&scheme.secrets],
+        Scheme::AnyOf(schemes) | Scheme::AllOf(schemes) => {
+            schemes.iter().flat_map(secret_names).collect()
+        }
+    }
+}
+
 const fn unauthorized() -> u16 {
     401
 }

@@ -65,7 +65,7 @@ impl Config {
             if content.starts_with('#') {
                 continue;
             }
-            let content = unassigned(names, content);
+            let content = unassigned(&names, content);
             for word in values::words(content) {
                 let token = digest(text::value(word));
                 tokens.push(token.map_err(|expected| SecretsError::Token {
@@ -121,17 +121,26 @@ impl Config {
         let Some((name, text)) = read(names, variable, file, Guard::Secret)? else {
             return Ok(Vec::new());
         };
-        let lines = text::lines(without_outer_quotes(&text));
-        let secrets = lines.map(|(line, content)| {
-            let secret = secret_of(unassigned(names, content));
-            secret.map_err(|problem| SecretsError::Line {
-                name,
-                line,
-                problem,
-            })
-        });
-        secrets.collect()
+        secrets_in(&text, &names).map_err(|(line, problem)| SecretsError::Line {
+            name,
+            line,
+            problem,
+        })
     }
+}
+
+/// The secrets in `text`, one per line, which may be lines of an env file that set one of `names`. On an
+/// error: the number of its line, from 1, and what is wrong with it.
+pub(super) fn secrets_in(
+    text: &str,
+    names: &[&str],
+) -> Result<Vec<Zeroizing<String>>, (usize, LineProblem)> {
+    let lines = text::lines(without_outer_quotes(text));
+    lines
+        .map(|(line, content)| {
+            secret_of(unassigned(names, content)).map_err(|problem| (line, problem))
+        })
+        .collect()
 }
 
 /// Parses a digest, and recognises a token in its place.
@@ -166,7 +175,7 @@ fn read(
 }
 
 /// The value in `line`, if it is a line of an env file that sets one of `names`; otherwise `line`.
-fn unassigned<'a>(names: [&str; 2], line: &'a str) -> &'a str {
+fn unassigned<'a>(names: &[&str], line: &'a str) -> &'a str {
     let mut values = names.iter().filter_map(|name| text::assigned(name, line));
     values.next().unwrap_or(line)
 }

@@ -47,13 +47,9 @@ pub(super) struct TextFile {
     pub(super) exposure: Option<String>,
 }
 
-/// Reads the text file at `path`, which the variable `name` sets, and logs a warning if others have
+/// Reads the text file at `path`, which the variable or key `name` sets, and logs a warning if others have
 /// access to it that they should not have. Blocks for up to [`READ_TIMEOUT`] if it is a pipe.
-pub(super) fn read(
-    name: &'static str,
-    path: &Path,
-    guard: Guard,
-) -> Result<Zeroizing<String>, FileError> {
+pub(super) fn read(name: &str, path: &Path, guard: Guard) -> Result<Zeroizing<String>, FileError> {
     let file = read_quietly(name, path, guard)?;
     if let Some(exposure) = &file.exposure {
         warn!("{exposure}");
@@ -62,11 +58,7 @@ pub(super) fn read(
 }
 
 /// As [`read`], but returns the warning instead of logging it.
-pub(super) fn read_quietly(
-    name: &'static str,
-    path: &Path,
-    guard: Guard,
-) -> Result<TextFile, FileError> {
+pub(super) fn read_quietly(name: &str, path: &Path, guard: Guard) -> Result<TextFile, FileError> {
     let wrong = |problem| FileError::new(name, path, problem);
     let io = |source| wrong(FileProblem::Io(source));
     let mut file = open(path).map_err(io)?;
@@ -164,16 +156,16 @@ fn exposure(_: &str, _: &Path, _: &std::fs::Metadata, _: Guard) -> Option<String
 #[derive(Debug, thiserror::Error)]
 #[error("failed to read {name}{}", shown(path))]
 pub struct FileError {
-    name: &'static str,
+    name: String,
     path: PathBuf,
     #[source]
     problem: FileProblem,
 }
 
 impl FileError {
-    fn new(name: &'static str, path: &Path, problem: FileProblem) -> Self {
+    fn new(name: &str, path: &Path, problem: FileProblem) -> Self {
         Self {
-            name,
+            name: name.to_owned(),
             path: path.to_owned(),
             problem,
         }

@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::error::StartError;
 use super::sockets::Bound;
-use crate::config::Config;
+use crate::config::{Config, SourcesFile};
 use crate::http::{App, Auth, AuthConfig, HttpServer, Tls};
 
 /// How many connections may wait to be accepted.
@@ -24,13 +24,16 @@ pub(super) const FILES_TIMEOUT: Duration = Duration::from_secs(30);
 pub(super) struct Access {
     pub(super) auth: Arc<Auth>,
     tls: Option<Arc<Tls>>,
+    /// The sources as they were at the start.
+    pub(super) sources: SourcesFile,
 }
 
 impl Access {
     /// Reads the files of `config`, and logs warnings about dangerous settings. Blocks.
     pub(super) fn read(config: &Config) -> Result<Self, StartError> {
         let auth = config.auth_config().map_err(StartError::Secrets)?;
-        for warning in config.warnings() {
+        let sources = SourcesFile::read(config).map_err(StartError::Sources)?;
+        for warning in config.warnings().iter().chain(&sources.warnings) {
             warn!("{warning}");
         }
         if let (Some(addr), false) = (config.operator_addr, auth.has_operator_token()) {
@@ -40,26 +43,31 @@ impl Access {
         Ok(Self {
             auth: Arc::new(Auth::new(auth)),
             tls: tls.map(|tls| Arc::new(Tls::new(tls))),
+            sources,
         })
     }
 
     /// Reads the files of `config` again. From then on, authenticates new requests and encrypts new
-    /// connections by what they hold.
+    /// connections by what they hold. Returns the sources as they are now.
     ///
     /// # Cancel safety
     ///
     /// Dropped before it is ready, it changes nothing.
-    pub(super) async fn reload(&self, config: &Config) -> Result<(), StartError> {
+    pub(super) async fn reload(&self, config: &Config) -> Result<SourcesFile, StartError> {
         let read = blocking(config, |config| {
             let auth = config.auth_config().map_err(StartError::Secrets)?;
-            Ok((auth, config.tls.read().map_err(StartError::Tls)?))
+            let sources = SourcesFile::read(config).map_err(StartError::Sources)?;
+            Ok((auth, config.tls.read().map_err(StartError::Tls)?, sources))
         });
-        let (auth, tls): (AuthConfig, Option<ServerConfig>) = read.await?;
+        let (auth, tls, sources): (AuthConfig, Option<ServerConfig>, _) = read.await?;
+        for warning in &sources.warnings {
+            warn!("{warning}");
+        }
         self.auth.replace(auth);
         if let (Some(current), Some(new)) = (&self.tls, tls) {
             current.replace(new);
         }
-        Ok(())
+        Ok(sources)
     }
 
     pub(super) const fn has_tls(&self) -> bool {

@@ -7,7 +7,7 @@ use tokio::task::JoinError;
 
 use super::access::FILES_TIMEOUT;
 use crate::backend::OpenError;
-use crate::config::{SecretsError, TlsError};
+use crate::config::{SecretsError, SourcesError, TlsError};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,9 @@ pub enum StartError {
     /// The secrets of senders or the tokens of readers and operators cannot be used.
     #[error("invalid webhook secrets or API tokens")]
     Secrets(#[source] SecretsError),
+    /// `webhook.toml`, or a secret that it names, cannot be used.
+    #[error("invalid CONFIG_FILE; `webhook-server check` lists what is wrong")]
+    Sources(#[source] SourcesError),
     /// Operators have an address of their own, but no token allows anybody to use it.
     #[error(
         "OPERATOR_ADDR {addr} needs a token of the scope operate in API_TOKENS or API_TOKENS_FILE: \

@@ -150,6 +150,20 @@ pub struct TimeSpec {
     pub tolerance: Tolerance,
 }
 
+impl Scheme {
+    /// Calls `change` with the place of each time that the scheme checks.
+    pub fn each_time(&mut self, change: &mut dyn FnMut(&mut TimeSpec)) {
+        match self {
+            Self::Hmac(scheme) => scheme.time.iter_mut().for_each(change),
+            Self::PublicKey(scheme) => scheme.time.iter_mut().for_each(change),
+            Self::None | Self::Token(_) | Self::Basic(_) | Self::Digest(_) => {}
+            Self::AnyOf(schemes) | Self::AllOf(schemes) => {
+                schemes.iter_mut().for_each(|it| it.each_time(change));
+            }
+        }
+    }
+}
+
 /// How a time is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]

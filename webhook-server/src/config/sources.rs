@@ -1,0 +1,235 @@
+//! The sources of `webhook.toml`.
+
+mod checker;
+mod fields;
+mod merge;
+mod preset;
+mod problem;
+mod secrets;
+mod shape;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+use webhook_core::{Kind, Retention};
+use webhook_sources::Secrets;
+use webhook_sources::spec::SourceSpec;
+
+use super::Config;
+use super::files::{self, Guard};
+use checker::Checker;
+use problem::Problems;
+pub use problem::{Problem, SourcesError};
+pub(crate) use secrets::PlaceOfSecret;
+use secrets::ReadVariable;
+
+/// The most sources.
+const MAX_SOURCES: usize = 1_000;
+
+/// The sources of `webhook.toml`, with their secrets as they are now.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SourcesFile {
+    /// The sources, in the order of their names.
+    pub(crate) sources: Vec<SourceConfig>,
+    /// What is dangerous, and what to do about it.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A source.
+#[derive(Clone, Debug)]
+pub(crate) struct SourceConfig {
+    /// The name: the last segment of its path, and the kind of its events.
+    pub(crate) name: Kind,
+    /// The name of its preset, if it has one.
+    pub(crate) preset: Option<String>,
+    /// What describes its sender.
+    pub(crate) spec: SourceSpec,
+    /// Its secrets.
+    pub(crate) secrets: Secrets,
+    /// Where its secrets are.
+    pub(crate) secret_places: Vec<SecretPlace>,
+    /// The URL that the sender was given, without a query.
+    pub(crate) public_url: Option<String>,
+    /// If not, deliveries get 503.
+    pub(crate) enabled: bool,
+    /// If so, deliveries get 410.
+    pub(crate) retired: bool,
+    /// How long after its acceptance an event is processed.
+    pub(crate) delay: Duration,
+    /// The most attempts at an event.
+    pub(crate) max_attempts: NonZeroU32,
+    /// The most events that are processed at the same time.
+    pub(crate) concurrency: usize,
+    /// The longest body.
+    pub(crate) max_body_bytes: usize,
+    /// The most requests a second on average.
+    pub(crate) requests_per_second: Option<NonZeroU32>,
+    /// The most deliveries that wait for the store.
+    pub(crate) max_queued: usize,
+    /// The most bytes of bodies that wait for the store.
+    pub(crate) max_queued_bytes: usize,
+    /// The most events that are not settled.
+    pub(crate) max_stored: Option<NonZeroU64>,
+    /// How long bodies of settled events are kept; `None` keeps all for ever.
+    pub(crate) keep: Option<Duration>,
+    /// How long keys are kept, at least as long as bodies.
+    pub(crate) keep_keys: Option<Duration>,
+    /// Whether reads need a token, as those of transactions do.
+    pub(crate) reads_need_token: bool,
+    /// After how long without a delivery the source counts as silent.
+    pub(crate) expect_every: Option<Duration>,
+    /// Whether the beginning of the bodies of refused requests is kept.
+    pub(crate) keep_refused_bodies: bool,
+}
+
+/// A place of secrets, and what there is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SecretPlace {
+    /// The name that the scheme takes the secrets by.
+    pub(crate) name: String,
+    /// The place.
+    pub(crate) place: PlaceOfSecret,
+    /// How many secrets there are.
+    pub(crate) count: usize,
+}
+
+impl SourcesFile {
+    /// Reads the file that `config` names, and the secrets that it names. Without such a file, there are no
+    /// sources. Blocks while it reads files.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or with everything that is wrong with it. No error quotes a value.
+    pub(crate) fn read(config: &Config) -> Result<Self, SourcesError> {
+        let Some(path) = &config.config_file else {
+            return Ok(Self::default());
+        };
+        let file =
+            files::read_quietly("CONFIG_FILE", path, Guard::Trust).map_err(SourcesError::File)?;
+        let mut read = parse(&file.text, path, config, &|name| std::env::var_os(name))?;
+        read.warnings.extend(file.exposure);
+        Ok(read)
+    }
+}
+
+impl SourceConfig {
+    /// The path of deliveries.
+    pub(crate) fn path(&self) -> String {
+        format!("{WEBHOOKS_PATH}{}", self.name)
+    }
+
+    /// How long events are kept; `None` keeps them for ever.
+    pub(crate) fn retention(&self) -> Option<Retention> {
+        let keep = self.keep?;
+        let keys = self.keep_keys.unwrap_or(keep);
+        Some(Retention::new(self.name.clone(), keys).with_keep_bodies(keep))
+    }
+}
+
+/// What the paths of deliveries begin with.
+pub(crate) const WEBHOOKS_PATH: &str = "/v1/webhooks/";
+
+/// Names that would be paths of something else.
+const RESERVED_NAMES: [&str; 2] = ["transactions", "transaction"];
+
+/// What is needed to read a source, beside its own table.
+struct Context<'a> {
+    config: &'a Config,
+    /// The folder of the file.
+    folder: &'a Path,
+    variable: ReadVariable<'a>,
+    /// `public_url` of the file.
+    public_url: Option<&'a str>,
+    /// Whether the parser has found errors, so that anything may be missing.
+    is_damaged: bool,
+}
+
+/// Reads `text`, the content of the file at `path`.
+fn parse(
+    text: &str,
+    path: &Path,
+    config: &Config,
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<SourcesFile, SourcesError> {
+    let mut problems = Problems::of(text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let span = error.span().unwrap_or(text.len()..text.len());
+        problems.add(&span, error.message());
+    }
+    let of_syntax = problems.count();
+    let table = document.get_ref();
+    let mut checker = Checker {
+        problems: &mut problems,
+        is_partial: !errors.is_empty(),
+    };
+    checker.top_level(table);
+    let context = Context {
+        config,
+        folder: path.parent().unwrap_or(Path::new("")),
+        variable,
+        public_url: table
+            .get("public_url")
+            .and_then(|url| url.get_ref().as_str()),
+        is_damaged: !errors.is_empty(),
+    };
+    let mut file = SourcesFile::default();
+    if let Some(DeValue::Table(sources)) = table.get("sources").map(toml::Spanned::get_ref) {
+        if sources.len() > MAX_SOURCES {
+            let message = format!("more than {MAX_SOURCES} sources");
+            problems.add(&(0..0), message);
+        }
+        for (name, value) in sources.iter().take(MAX_SOURCES) {
+            let source = context.source(name, value, &mut problems, &mut file.warnings);
+            file.sources.extend(source);
+        }
+    }
+    problems.prefer_first(of_syntax);
+    problems.into_result(path)?;
+    Ok(file)
+}
+
+/// What is wrong with the name of a source; `None` if nothing is.
+fn wrong_name(name: &str) -> Option<String> {
+    if RESERVED_NAMES.contains(&name) {
+        return Some(
+            "the server has this source without a configuration; choose another name".to_owned(),
+        );
+    }
+    let is_name = name.starts_with(|first: char| first.is_ascii_alphanumeric());
+    match Kind::new(name.to_owned()) {
+        Ok(_) if is_name => None,
+        _ => Some(format!(
+            "expected a name of at most {} of the characters a-z, 0-9, '.', '_' and '-', which begins \
+             with a letter or a digit",
+            webhook_core::MAX_KIND_BYTES
+        )),
+    }
+}
+
+impl Checker<'_, '_> {
+    /// Checks the keys of the whole file, but not the sources.
+    fn top_level(&mut self, table: &DeTable<'_>) {
+        for (key, value) in table {
+            match fields::FILE.iter().find(|field| field.key == key.get_ref()) {
+                Some(field) if field.key == "sources" => {
+                    if value.get_ref().as_table().is_none() {
+                        let message = "sources: expected a table for each source, [sources.NAME]";
+                        self.problems.add(&value.span(), message);
+                    }
+                }
+                Some(field) => self.check(field.key, field.shape, value),
+                None => {
+                    let known = fields::FILE.iter().map(|field| field.key);
+                    self.unknown("", key, known);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::time::Duration;
+
+use serde::Deserialize;
+use webhook_sources::spec::{
+    AnswerSpec, BasicScheme, DigestScheme, Handshake, HandshakeAnswer, HmacScheme, IdRule, Place,
+    PublicKeyScheme, Scheme, SignatureSpec, SourceSpec, TimeSpec, TokenScheme, Tolerance,
+};
+
+use super::fields::{self, describes_sender};
+use super::shape::Field;
+use super::*;
+
+/// Reads `text` with the variables `SECRET`, `OTHER` and `SHORT`.
+fn read(text: &str) -> Result<SourcesFile, Vec<String>> {
+    let variable = |name: &str| {
+        let value = match name {
+            "SECRET" => "a secret of a sender",
+            "OTHER" => "another secret of a sender\nits successor\n",
+            "PASSWORD" => "user:a long password",
+            _ => return None,
+        };
+        Some(OsString::from(value))
+    };
+    let path = Path::new("/nowhere/webhook.toml");
+    parse(text, path, &Config::default(), &variable).map_err(|error| {
+        let lines = error.lines();
+        let lines = lines
+            .iter()
+            .map(|line| line.replace("/nowhere/webhook.toml:", ""));
+        lines.collect()
+    })
+}
+
+/// The only source of `text`.
+#[track_caller]
+fn source(text: &str) -> SourceConfig {
+    let file = read(text).unwrap();
+    assert_eq!(file.sources.len(), 1);
+    file.sources.into_iter().next().unwrap()
+}
+
+#[test]
+fn preset_needs_only_its_name_and_a_secret() {
+    let stripe = source("[sources.payments]\npreset = \"stripe\"\nsecrets = \"env:SECRET\"\n");
+    assert_eq!(stripe.name.as_str(), "payments");
+    assert_eq!(stripe.path(), "/v1/webhooks/payments");
+    assert_eq!(stripe.preset.as_deref(), Some("stripe"));
+    assert_eq!(stripe.spec.id, IdRule::At("json:/id".parse().unwrap()));
+    let secrets: Vec<_> = stripe.secrets.named("secret").collect();
+    assert_eq!(secrets, ["a secret of a sender"]);
+    assert_eq!(stripe.secret_places.len(), 1);
+    assert!(stripe.enabled && !stripe.retired && stripe.reads_need_token);
+    assert_eq!(stripe.delay, Duration::ZERO);
+    assert_eq!(stripe.max_body_bytes, Config::default().max_body_bytes);
+    assert_eq!(stripe.retention(), None);
+}
+
+#[test]
+fn every_setting_is_read() {
+    let source = source(
+        r#"
+public_url = "https://hooks.example.com/in/"
+[sources.github-2]
+preset = "github"
+secrets = ["env:SECRET", "env:OTHER"]
+enabled = false
+retired = true
+delay = "5m"
+max_attempts = 3
+concurrency = 7
+max_body_bytes = "2MiB"
+requests_per_second = 50
+max_queued = 10
+max_queued_bytes = 4194304
+max_stored = 100
+keep = "7d"
+reads_need_token = false
+expect_every = "1h"
+keep_refused_bodies = true
+keep_headers = ["x-github-hook-id"]
+timeout = "10s"
+"#,
+    );
+    assert_eq!(
+        source.public_url.as_deref(),
+        Some("https://hooks.example.com/in/v1/webhooks/github-2")
+    );
+    assert_eq!(source.secrets.named("secret").count(), 3);
+    assert!(!source.enabled && source.retired && !source.reads_need_token);
+    assert_eq!(source.delay, Duration::from_secs(300));
+    assert_eq!(source.max_attempts.get(), 3);
+    assert_eq!(source.concurrency, 7);
+    assert_eq!(source.max_body_bytes, 2 << 20);
+    assert_eq!(source.requests_per_second.map(NonZeroU32::get), Some(50));
+    assert_eq!((source.max_queued, source.max_queued_bytes), (10, 4 << 20));
+    assert_eq!(source.max_stored.map(NonZeroU64::get), Some(100));
+    let day = |days: u64| Some(Duration::from_secs(days * 86_400));
+    assert_eq!((source.keep, source.keep_keys), (day(7), day(30)));
+    assert_eq!(source.expect_every, Some(Duration::from_secs(3_600)));
+    assert!(source.keep_refused_bodies);
+    assert_eq!(source.spec.keep_headers, ["x-github-hook-id"]);
+    assert!(source.spec.guard_body, "the preset says so");
+}
+
+#[test]
+fn parts_of_a_preset_are_replaced() {
+    let hmac = |text: &str| match source(text).spec.scheme {
+        Scheme::Hmac(hmac) => hmac,
+        other => panic!("{other:?}"),
+    };
+    let own = "[sources.a]\npreset = \"stripe\"\nsecrets = \"env:SECRET\"\n";
+    let whole = hmac(&format!("{own}tolerance = \"10m\"\n"));
+    let tolerance = whole.time.map(|time| time.tolerance);
+    assert_eq!(tolerance, Some(Tolerance::Within(Duration::from_secs(600))));
+    let nested = hmac(&format!(
+        "{own}[sources.a.scheme.hmac.signature]\nat = \"header:x-own\"\n"
+    ));
+    assert_eq!(
+        nested.signature.at,
+        Place::Header("x-own".to_owned()),
+        "this key is replaced"
+    );
+    assert_eq!(
+        nested.signature.item.as_deref(),
+        Some("v1="),
+        "this one stays"
+    );
+    let other = source(&format!(
+        "{own}[sources.a.scheme.token]\nat = \"header:x-token\"\n"
+    ));
+    assert!(matches!(other.spec.scheme, Scheme::Token(_)));
+    let id = source(&format!("{own}id = [\"json:/type\", \"json:/id\"]\n"));
+    assert!(matches!(id.spec.id, IdRule::Joined(parts) if parts.len() == 2));
+}
+
+#[test]
+fn scheme_of_its_own_needs_no_preset() {
+    let own = source(
+        r#"
+[sources.own]
+secrets = { password = "env:PASSWORD", verify_token = ["env:SECRET"] }
+scheme.basic.secrets = "password"
+handshakes = [{ request = "query", parameter = "challenge", token = "token" }]
+"#,
+    );
+    assert_eq!(own.spec.secret_names(), ["password", "verify_token"]);
+    assert_eq!(own.secrets.named("password").count(), 1);
+    let open = source("[sources.open]\nscheme = \"none\"\n");
+    assert_eq!(open.spec.scheme, Scheme::None);
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    for (text, expected) in [
+        ("", &[][..]),
+        (
+            "[source.a]\n",
+            &["1:2: unknown key source; did you mean sources?"],
+        ),
+        (
+            "sources = 1\n",
+            &["1:11: sources: expected a table for each source, [sources.NAME]"],
+        ),
+        (
+            "[sources.a]\npreset = \"strip\"\ntolerence = \"5m\"\nmax_attempts = 0\n",
+            &[
+                "2:10: sources.a.preset: there is no such preset; did you mean stripe?",
+                "3:1: sources.a: unknown key tolerence; did you mean tolerance?",
+                "4:16: sources.a.max_attempts: expected a whole number from 1 to 4294967295",
+            ],
+        ),
+        (
+            "[sources.a]\npreset = 1\n[sources.transactions]\nscheme = \"none\"\n",
+            &[
+                "2:10: sources.a.preset: expected a name",
+                "3:10: the name of the source: the server has this source",
+            ],
+        ),
+        (
+            "[sources.\"A b\"]\nscheme = \"none\"\n[sources.\"..\"]\nscheme = \"none\"\n",
+            &[
+                "1:10: the name of the source: expected a name of at most 64",
+                "3:10: the name of the source: expected a name",
+            ],
+        ),
+        (
+            "[sources.a]\n[sources.b]\nscheme = \"nobody\"\n[sources.c]\nscheme.hmak = {}\n",
+            &[
+                "1:10: sources.a.scheme is missing: how a request shows",
+                "3:10: sources.b.scheme: expected \"none\"",
+                "5:8: sources.c.scheme: unknown key hmak; did you mean hmac?",
+            ],
+        ),
+        (
+            "[sources.a.scheme.hmac]\nsigned = \"{bodies}\"\nsignature = { at = \"heder:x\" }\n\
+             time = { format = \"second\" }\n",
+            &[
+                "2:10: sources.a.scheme.hmac.signed: expected a text with {body}",
+                "3:20: sources.a.scheme.hmac.signature.at: expected a place: header:NAME",
+                "4:8: sources.a.scheme.hmac.time.at is missing: the place",
+                "4:19: sources.a.scheme.hmac.time.format: expected one of seconds, milliseconds, \
+                 rfc3339; did you mean seconds?",
+            ],
+        ),
+        (
+            "[sources.a]\nscheme = \"none\"\nid = 5\ncompare = { ignore = [\"x\"] }\n\
+             keep_headers = [\"X-A\"]\nmax_body_bytes = \"5MB\"\nguard_body = \"yes\"\n",
+            &[
+                "3:6: sources.a.id: expected a place",
+                "4:23: sources.a.compare.ignore[0]: expected a JSON pointer",
+                "5:17: sources.a.keep_headers[0]: expected the name of a header in lower case",
+                "6:18: sources.a.max_body_bytes: expected a number of bytes from 1 to",
+                "7:14: sources.a.guard_body: expected true or false",
+            ],
+        ),
+        (
+            "[sources.a]\nscheme = \"none\"\nhandshakes = [{ request = \"qwery\" }, { parameter = \"a\" },\n\
+             { request = \"query\" }]\n",
+            &[
+                "3:27: sources.a.handshakes[0].request: expected one of query, header, json, \
+                 cloud_events, probe, confirm; did you mean query?",
+                "3:38: sources.a.handshakes[1].request is missing",
+                "4:1: sources.a.handshakes[2].parameter is missing",
+            ],
+        ),
+        (
+            "[sources.a]\npreset = \"stripe\"\nsecrets = [\"whsec_abc\", \"env:UNSET\", \"file:none\"]\n",
+            &[
+                "3:12: sources.a.secrets[0]: expected env:NAME or file:PATH, which say where the \
+                 secret is; never the secret itself",
+                "3:25: sources.a.secrets: the variable UNSET is not set",
+                "3:38: failed to read sources.a.secrets",
+            ],
+        ),
+        (
+            "[sources.a]\nscheme = \"none\"\nkeep = \"5d\"\nkeep_keys = \"1d\"\n\
+             max_queued_bytes = 5\ntimeout = \"1s\"\ntolerance = \"1s\"\n",
+            &[
+                "4:13: sources.a.keep_keys must not be less than keep",
+                "5:20: sources.a.max_queued_bytes is less than max_body_bytes (1048576)",
+                "6:11: sources.a.timeout: 1s is too short: the server may take 2s to answer",
+                "7:13: sources.a.tolerance: the scheme has no time; remove the key",
+            ],
+        ),
+        (
+            "[sources.a]\nsecrets = \"env:SECRET\"\nscheme.any_of = [{ token = { at = \"header:a\" } },\n\
+             { basic = { secrets = \"password\" } }]\n",
+            &[
+                "2:11: sources.a.secrets: this source takes several secrets; say which is which: \
+               secrets = { password = […], secret = […] }",
+            ],
+        ),
+        (
+            "[sources.a]\nscheme = \"none\"\n[sources.a]\n[sources.b]\npreset = \n[sources.c]\nbad = 1\n",
+            &["3:", "5:", "7:1: sources.c: unknown key bad"],
+        ),
+    ] {
+        let errors = read(text).err().unwrap_or_default();
+        let is_said = errors.len() == expected.len()
+            && errors
+                .iter()
+                .zip(expected)
+                .all(|(error, expected)| error.starts_with(expected));
+        assert!(is_said, "{text}\n{errors:#?}\n{expected:#?}");
+    }
+}
+
+/// The keys that serde knows of `T`, from its error about an unknown one.
+fn keys_of<T: for<'de> Deserialize<'de>>(rest: &str) -> BTreeSet<String> {
+    let error = toml::from_str::<T>(&format!("zzz = 1\n{rest}"))
+        .err()
+        .map(|error| error.message().to_owned())
+        .unwrap_or_default();
+    let quoted = error.split('`').skip(1).step_by(2);
+    quoted
+        .filter(|key| *key != "zzz")
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn keys_are_those_that_serde_knows() {
+    let named = |fields: &[Field]| -> BTreeSet<String> {
+        let of_sender = fields.iter().filter(|field| {
+            fields.len() < fields::SOURCE_FIELDS.len() || describes_sender(field.key)
+        });
+        of_sender.map(|field| field.key.to_owned()).collect()
+    };
+    for (name, known, fields) in [
+        ("source", keys_of::<SourceSpec>(""), fields::SOURCE_FIELDS),
+        ("answer", keys_of::<AnswerSpec>(""), fields::ANSWER_FIELDS),
+        ("hmac", keys_of::<HmacScheme>(""), fields::HMAC_FIELDS),
+        ("token", keys_of::<TokenScheme>(""), fields::TOKEN_FIELDS),
+        ("basic", keys_of::<BasicScheme>(""), fields::BASIC_FIELDS),
+        (
+            "public_key",
+            keys_of::<PublicKeyScheme>(""),
+            fields::PUBLIC_KEY_FIELDS,
+        ),
+        ("digest", keys_of::<DigestScheme>(""), fields::DIGEST_FIELDS),
+        (
+            "signature",
+            keys_of::<SignatureSpec>(""),
+            fields::SIGNATURE_FIELDS,
+        ),
+        ("time", keys_of::<TimeSpec>(""), fields::TIME_FIELDS),
+        (
+            "handshake answer",
+            keys_of::<HandshakeAnswer>(""),
+            fields::HANDSHAKE_ANSWER_FIELDS,
+        ),
+    ] {
+        assert_eq!(known, named(fields), "{name}");
+    }
+    let mut schemes = keys_of::<Scheme>("");
+    schemes.remove("none");
+    assert_eq!(schemes, named(fields::SCHEMES));
+    let requests: BTreeSet<String> = keys_of::<Handshake>("request = \"zzz\"");
+    let names = fields::HANDSHAKES
+        .iter()
+        .map(|(name, _)| (*name).to_owned());
+    assert_eq!(requests, names.collect());
+    for (name, fields) in fields::HANDSHAKES {
+        let known = keys_of::<Handshake>(&format!("request = \"{name}\""));
+        assert_eq!(known, named(fields), "{name}");
+    }
+}
