@@ -47,9 +47,13 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     all().map(|preset| preset.name.as_str())
 }
 
+/// All presets as a TOML document: a table for each, with the members of its [`SourceSpec`] beside `title`, `also`
+/// and `documentation`. For programs that let their users change parts of a preset.
+pub const TOML: &str = include_str!("presets.toml");
+
 static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
     // Tests parse the file, which is part of the program.
-    parse(include_str!("presets.toml")).unwrap_or_default()
+    parse(TOML).unwrap_or_default()
 });
 
 /// Reads presets. Each is a table with the members of a [`SourceSpec`] and of [`About`].
@@ -94,7 +98,7 @@ mod tests {
 
     #[test]
     fn all_presets_are_parsed() {
-        let presets = parse(include_str!("presets.toml")).unwrap_or_else(|error| panic!("{error}"));
+        let presets = parse(TOML).unwrap_or_else(|error| panic!("{error}"));
         assert!(presets.len() >= 50, "{}", presets.len());
         for preset in &presets {
             let name = &preset.name;

@@ -95,7 +95,7 @@ pub struct SourceSpec {
 impl SourceSpec {
     /// The names of the secrets that its scheme and its handshakes take, each once.
     pub fn secret_names(&self) -> Vec<&str> {
-        let mut names = secret_names(&self.scheme);
+        let mut names = self.scheme.secret_names();
         for handshake in &self.handshakes {
             if let Handshake::Query {
                 token: Some(_),
@@ -109,20 +109,6 @@ impl SourceSpec {
         names.sort_unstable();
         names.dedup();
         names
-    }
-}
-
-fn secret_names(scheme: &Scheme) -> Vec<&str> {
-    match scheme {
-        Scheme::None => Vec::new(),
-        Scheme::Hmac(scheme) => vec![&scheme.secrets],
-        Scheme::Token(scheme) => vec![&scheme.secrets],
-        Scheme::Basic(scheme) => vec![&scheme.secrets],
-        Scheme::PublicKey(scheme) => vec![&scheme.secrets],
-        Scheme::Digest(scheme) => vec![&scheme.secrets],
-        Scheme::AnyOf(schemes) | Scheme::AllOf(schemes) => {
-            schemes.iter().flat_map(secret_names).collect()
-        }
     }
 }
 

@@ -316,9 +316,22 @@ pub(super) static SCHEMES: &[Field] = &[
     ),
 ];
 
+pub(super) const HASHES: &[&str] = &["sha1", "sha256", "sha512"];
+pub(super) const KEY_FORMS: &[&str] = &["text", "base64", "hex", "sha1_of_text", "html_text"];
+pub(super) const TOKEN_FORMS: &[&str] = &["plain", "sha256"];
+pub(super) const ALGORITHMS: &[&str] = &[
+    "ed25519",
+    "ecdsa_p256_sha256",
+    "rsa_pkcs1_sha256",
+    "rsa_pkcs1_sha1",
+];
+pub(super) const PUBLIC_KEY_FORMS: &[&str] = &["hex", "base64", "spki"];
+pub(super) const ENCODINGS: &[&str] = &["hex", "base64", "base64_url"];
+pub(super) const TIME_FORMATS: &[&str] = &["seconds", "milliseconds", "rfc3339"];
+
 const HASH: Field = key(
     "hash",
-    &Shape::Choice(&["sha1", "sha256", "sha512"]),
+    &Shape::Choice(HASHES),
     "`\"sha256\"`",
     "the hash function",
 );
@@ -362,7 +375,7 @@ pub(super) static HMAC_FIELDS: &[Field] = &[
     HASH,
     key(
         "key",
-        &Shape::Choice(&["text", "base64", "hex", "sha1_of_text", "html_text"]),
+        &Shape::Choice(KEY_FORMS),
         "`\"text\"`",
         "how a secret becomes the key",
     ),
@@ -385,7 +398,7 @@ pub(super) static TOKEN_FIELDS: &[Field] = &[
     ),
     key(
         "form",
-        &Shape::Choice(&["plain", "sha256"]),
+        &Shape::Choice(TOKEN_FORMS),
         "`\"plain\"`",
         "how the secret is written in the request",
     ),
@@ -397,19 +410,10 @@ pub(super) static BASIC_FIELDS: &[Field] = &[SECRET_NAME];
 
 /// Of the scheme `public_key`.
 pub(super) static PUBLIC_KEY_FIELDS: &[Field] = &[
-    required(
-        "algorithm",
-        &Shape::Choice(&[
-            "ed25519",
-            "ecdsa_p256_sha256",
-            "rsa_pkcs1_sha256",
-            "rsa_pkcs1_sha1",
-        ]),
-        "the algorithm",
-    ),
+    required("algorithm", &Shape::Choice(ALGORITHMS), "the algorithm"),
     required(
         "key",
-        &Shape::Choice(&["hex", "base64", "spki"]),
+        &Shape::Choice(PUBLIC_KEY_FORMS),
         "how a public key is written; `spki` is PEM, or its DER in Base64",
     ),
     KEY_PREFIXES,
@@ -427,11 +431,7 @@ pub(super) static PUBLIC_KEY_FIELDS: &[Field] = &[
 
 /// Of the scheme `digest`.
 pub(super) static DIGEST_FIELDS: &[Field] = &[
-    required(
-        "hash",
-        &Shape::Choice(&["sha1", "sha256", "sha512"]),
-        "the hash function",
-    ),
+    required("hash", &Shape::Choice(HASHES), "the hash function"),
     required(
         "signed",
         &Shape::Text(&TEMPLATE),
@@ -470,7 +470,7 @@ pub(super) const SIGNATURE_FIELDS: &[Field] = &[
     ),
     key(
         "encoding",
-        &Shape::Choice(&["hex", "base64"]),
+        &Shape::Choice(ENCODINGS),
         "`\"hex\"`",
         "the encoding of a signature",
     ),
@@ -485,7 +485,7 @@ pub(super) const TIME_FIELDS: &[Field] = &[
     ),
     key(
         "format",
-        &Shape::Choice(&["seconds", "milliseconds", "rfc3339"]),
+        &Shape::Choice(TIME_FORMATS),
         "`\"seconds\"`",
         "how the time is written",
     ),
@@ -575,7 +575,7 @@ pub(super) const HANDSHAKE_ANSWER_FIELDS: &[Field] = &[
     HASH,
     key(
         "encoding",
-        &Shape::Choice(&["hex", "base64"]),
+        &Shape::Choice(ENCODINGS),
         "`\"hex\"`",
         "the encoding of the HMAC",
     ),

@@ -9,8 +9,8 @@ use serde::Deserialize as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use webhook_core::Kind;
-use webhook_sources::Secrets;
 use webhook_sources::spec::{Scheme, SourceSpec, Tolerance};
+use webhook_sources::{InvalidSource, SecretLength, Secrets, Verification, VerificationOptions};
 
 use super::super::secret::looks_secret;
 use super::super::values;
@@ -93,10 +93,15 @@ impl Context<'_> {
         }
         let mut spec = spec(&path, &table, &span, problems)?;
         self.set_tolerance(&path, &table, &mut spec.scheme, problems);
+        let without_secrets = problems.count();
         let (secrets, secret_places) = self.secrets(&path, &table, Some(&spec), problems, warnings);
+        let are_secrets_read = problems.count() == without_secrets;
         let kind = Kind::new(name.get_ref().clone().into_owned()).ok()?;
         let source = self.settings(kind, &table, spec, secrets, secret_places);
         self.check(&path, &table, &span, &source, problems);
+        if are_secrets_read {
+            self.check_scheme(&path, &table, &span, &source, problems);
+        }
         (problems.count() == before).then_some(source)
     }
 
@@ -282,6 +287,39 @@ impl Context<'_> {
     }
 }
 
+impl Context<'_> {
+    /// Checks what the scheme needs: secrets of its form, and the public URL.
+    fn check_scheme(
+        &self,
+        path: &str,
+        table: &DeTable<'_>,
+        span: &Range<usize>,
+        source: &SourceConfig,
+        problems: &mut Problems<'_>,
+    ) {
+        let options = VerificationOptions {
+            public_url: source.public_url.clone(),
+            secret_length: if self.config.insecure {
+                SecretLength::Unchecked
+            } else {
+                SecretLength::Checked
+            },
+        };
+        let made = Verification::new(&source.spec.scheme, &source.secrets, options);
+        for wrong in made.err().unwrap_or_default() {
+            let key = match wrong {
+                InvalidSource::NoSecret { .. }
+                | InvalidSource::Secret { .. }
+                | InvalidSource::TooManyKeys { .. } => "secrets",
+                InvalidSource::NoPublicUrl => "public_url",
+                _ => "scheme",
+            };
+            let span = table.get(key).map_or_else(|| span.clone(), Spanned::span);
+            problems.add(&span, format!("{path}.{key}: {wrong}"));
+        }
+    }
+}
+
 /// Calls `add` with each of `places`, which may be one or a list.
 fn each<'a, 'i>(places: &'a Spanned<DeValue<'i>>, add: &mut dyn FnMut(&'a Spanned<DeValue<'i>>)) {
     match places.get_ref() {
@@ -291,7 +329,7 @@ fn each<'a, 'i>(places: &'a Spanned<DeValue<'i>>, add: &mut dyn FnMut(&'a Spanne
 }
 
 /// What `table` says about the sender. The checker has found nothing wrong with it.
-fn spec(
+pub(super) fn spec(
     path: &str,
     table: &DeTable<'_>,
     span: &Range<usize>,

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use webhook_sources::spec::{
-    AnswerSpec, BasicScheme, DigestScheme, Handshake, HandshakeAnswer, HmacScheme, IdRule, Place,
-    PublicKeyScheme, Scheme, SignatureSpec, SourceSpec, TimeSpec, TokenScheme, Tolerance,
+    Algorithm, AnswerSpec, BasicScheme, DigestScheme, Encoding, Handshake, HandshakeAnswer,
+    HashFunction, HmacScheme, IdRule, KeyForm, Place, PublicKeyForm, PublicKeyScheme, Scheme,
+    SignatureSpec, SourceSpec, TimeFormat, TimeSpec, TokenForm, TokenScheme, Tolerance,
 };
 
 use super::fields::{self, describes_sender};
@@ -267,17 +268,74 @@ fn everything_that_is_wrong_is_said_at_once() {
     }
 }
 
-/// The keys that serde knows of `T`, from its error about an unknown one.
-fn keys_of<T: for<'de> Deserialize<'de>>(rest: &str) -> BTreeSet<String> {
-    let error = toml::from_str::<T>(&format!("zzz = 1\n{rest}"))
-        .err()
-        .map(|error| error.message().to_owned())
-        .unwrap_or_default();
-    let quoted = error.split('`').skip(1).step_by(2);
+#[test]
+fn every_preset_is_understood() {
+    for preset in webhook_sources::preset::all() {
+        for name in preset.also.iter().chain([&preset.name]) {
+            let text = format!("[sources.a]\npreset = \"{name}\"\n");
+            let (document, _) = DeTable::parse_recoverable(&text);
+            let mut problems = Problems::of(&text);
+            let (key, value) = document.get_ref().iter().next().unwrap();
+            assert_eq!(key.get_ref(), "sources");
+            let (key, value) = value.get_ref().as_table().unwrap().iter().next().unwrap();
+            let config = Config::default();
+            let context = Context {
+                config: &config,
+                folder: Path::new(""),
+                variable: &|_| None,
+                public_url: Some("https://example.com"),
+                is_damaged: false,
+            };
+            context.source(key, value, &mut problems, &mut Vec::new());
+            let merged = merge::over(&DeTable::new(), preset::table(name).unwrap(), &(0..0));
+            let spec = source::spec("a", &merged, &(0..0), &mut problems);
+            assert_eq!(spec.as_ref(), Some(&preset.spec), "{name}");
+            // Without secrets, only their lack is wrong.
+            for line in problems
+                .into_result(Path::new(""))
+                .err()
+                .iter()
+                .flat_map(SourcesError::lines)
+            {
+                assert!(line.contains("secret"), "{name}: {line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn choices_are_those_that_serde_knows() {
+    fn choices_of<T: for<'de> Deserialize<'de> + std::fmt::Debug>() -> BTreeSet<String> {
+        let value = toml::de::ValueDeserializer::parse("\"zzz\"").unwrap();
+        expected(&T::deserialize(value).unwrap_err())
+    }
+    for (known, names) in [
+        (choices_of::<HashFunction>(), fields::HASHES),
+        (choices_of::<KeyForm>(), fields::KEY_FORMS),
+        (choices_of::<TokenForm>(), fields::TOKEN_FORMS),
+        (choices_of::<Algorithm>(), fields::ALGORITHMS),
+        (choices_of::<PublicKeyForm>(), fields::PUBLIC_KEY_FORMS),
+        (choices_of::<Encoding>(), fields::ENCODINGS),
+        (choices_of::<TimeFormat>(), fields::TIME_FORMATS),
+    ] {
+        let names = names.iter().map(ToString::to_string);
+        assert_eq!(known, names.collect());
+    }
+}
+
+/// The names that serde expects, from its error about an unknown one, which is `zzz`.
+fn expected(error: &toml::de::Error) -> BTreeSet<String> {
+    let quoted = error.message().split('`').skip(1).step_by(2);
     quoted
         .filter(|key| *key != "zzz")
         .map(str::to_owned)
         .collect()
+}
+
+/// The keys that serde knows of `T`.
+fn keys_of<T: for<'de> Deserialize<'de> + std::fmt::Debug>(rest: &str) -> BTreeSet<String> {
+    let read = toml::from_str::<T>(&format!("zzz = 1\n{rest}"));
+    expected(&read.unwrap_err())
 }
 
 #[test]
