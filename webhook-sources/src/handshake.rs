@@ -117,49 +117,46 @@ impl Handshakes {
         Self(ready)
     }
 
-    /// Whether a request with this method may be a handshake.
-    pub(crate) fn takes(&self, method: &str) -> bool {
-        self.0.iter().any(|it| it.method() == method)
-    }
-
     /// The methods of handshakes.
     pub(crate) fn methods(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(Ready::method)
     }
 
-    /// Whether a request with this method may be a handshake that is answered before it is verified.
-    pub(crate) fn may_be_unverified(&self, method: &str) -> bool {
-        let mut ready = self.0.iter();
-        ready.any(|it| it.method() == method && !it.is_verified())
+    /// Whether a request may be a handshake that is answered before it is verified. Only its head counts.
+    pub(crate) fn may_be_unverified(&self, head: &Content<'_>) -> bool {
+        let mut ready = self.unverified(head.request.method);
+        ready.any(|it| it.may_be(head))
     }
 
     /// Whether a request with this method may be a handshake that has to be verified.
     pub(crate) fn may_be_verified(&self, method: &str) -> bool {
-        let mut ready = self.0.iter();
-        ready.any(|it| it.method() == method && it.is_verified())
+        self.with(method).any(Ready::is_verified)
     }
 
     /// What a request is to the handshakes that are answered before it is verified.
     pub(crate) fn meet_unverified(&self, content: &Content<'_>) -> Met {
-        self.meet(content, false)
+        first(self.unverified(content.request.method), content)
     }
 
     /// What a verified request is to the other handshakes.
     pub(crate) fn meet_verified(&self, content: &Content<'_>) -> Met {
-        self.meet(content, true)
+        let with = self.with(content.request.method);
+        first(with.filter(|it| it.is_verified()), content)
     }
 
-    fn meet(&self, content: &Content<'_>, is_verified: bool) -> Met {
-        for ready in self.0.iter().filter(|it| it.is_verified() == is_verified) {
-            if ready.method() == content.request.method {
-                match ready.meet(content) {
-                    Met::Nothing => {}
-                    met => return met,
-                }
-            }
-        }
-        Met::Nothing
+    fn unverified<'s>(&'s self, method: &str) -> impl Iterator<Item = &'s Ready> {
+        self.with(method).filter(|it| !it.is_verified())
     }
+
+    fn with<'s>(&'s self, method: &str) -> impl Iterator<Item = &'s Ready> {
+        self.0.iter().filter(move |it| it.method() == method)
+    }
+}
+
+fn first<'r>(ready: impl Iterator<Item = &'r Ready>, content: &Content<'_>) -> Met {
+    let mut met = ready.map(|it| it.meet(content));
+    met.find(|met| !matches!(met, Met::Nothing))
+        .unwrap_or(Met::Nothing)
 }
 
 impl Ready {
@@ -177,6 +174,21 @@ impl Ready {
             Self::Header { is_verified, .. } | Self::Json { is_verified, .. } => *is_verified,
             Self::Confirm { .. } => true,
             Self::Query { .. } | Self::CloudEvents { .. } | Self::Probe { .. } => false,
+        }
+    }
+
+    /// Whether a request with this head may be this handshake.
+    fn may_be(&self, head: &Content<'_>) -> bool {
+        match self {
+            Self::Query {
+                parameter: place, ..
+            }
+            | Self::Header { header: place, .. } => head.at(place) != Found::Nothing,
+            Self::CloudEvents { .. } => head.at(&origin()) != Found::Nothing,
+            Self::Probe { form_field, .. } => {
+                form_field.is_some() || head.request.query().is_empty()
+            }
+            Self::Json { .. } | Self::Confirm { .. } => true,
         }
     }
 
@@ -286,7 +298,7 @@ fn cloud_events(
     allowed_rate: &str,
     allow: &str,
 ) -> Met {
-    let origin = match content.at(&Place::Header("webhook-request-origin".to_owned())) {
+    let origin = match content.at(&origin()) {
         Found::Nothing => return Met::Nothing,
         Found::Several => None,
         Found::One(origin) => allowed_origins
@@ -305,6 +317,10 @@ fn cloud_events(
         ],
         body: Vec::new(),
     })
+}
+
+fn origin() -> Place {
+    Place::Header("webhook-request-origin".to_owned())
 }
 
 /// An answer that is ready to be completed with the value of a request.

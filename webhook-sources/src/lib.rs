@@ -1,84 +1,116 @@
-//! Verifies who sent a webhook.
+//! Receives the webhooks of any sender: verifies who made a request, finds its events, and says what to answer.
 //!
-//! [`signature`] verifies the signatures of Standard Webhooks (and Svix), Stripe, GitHub, Shopify, Razorpay,
-//! Cashfree, and of any sender that signs the body by HMAC-SHA256. It makes them as well: for tests, and for
-//! senders.
+//! A [`Source`] is a sender with its secrets. What it needs to know of the sender is data: take a [`preset`], or
+//! write a [`SourceSpec`](spec::SourceSpec).
 //!
-//! This crate does no I/O and knows no HTTP library: it takes the headers by a closure, the body as bytes,
-//! and the time as a value. It depends on no other crate of this project: use it with or without the inbox of
-//! `webhook-core`.
+//! This crate does no I/O and knows no HTTP library: it takes a [`Request`] and the time as values. It depends on
+//! no other crate of this project: use it with or without the inbox of `webhook-core`.
 //!
-//! # Verifying a delivery
+//! # Receiving
 //!
-//! Verify the bytes as they were received, before anything parses them.
+//! Give the source each request as it came: decompressed or reformatted bytes have another signature.
 //!
 //! ```
 //! use std::time::SystemTime;
 //!
-//! use webhook_sources::signature::{Delivery, Signer, Stripe, Unverified, Verifier};
+//! use webhook_sources::{Answer, Outcome, Outgoing, Request, Secrets, Source, SourceOptions, preset};
 //!
-//! /// Fails unless Stripe sent `body` with these headers.
-//! fn verify(stripe: &Stripe, headers: &[(String, String)], body: &[u8]) -> Result<(), Unverified> {
-//!     // All values of a header, so that a second one is seen and refused.
-//!     let header = |name: &str| {
-//!         let values = headers.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
-//!         values.map(|(_, value)| value.as_bytes()).collect()
-//!     };
-//!     stripe.verify(&Delivery::new(&header, body, SystemTime::now()))?;
-//!     Ok(())
+//! /// Stores the events of a request, and returns the answer.
+//! fn receive(source: &Source, request: &Request<'_>, store: &mut Vec<(String, Vec<u8>)>) -> Answer {
+//!     match source.receive(request, SystemTime::now()) {
+//!         Outcome::Received(received) => {
+//!             // In one transaction, and only once for each id. If that fails, answer 503 instead.
+//!             for event in received.events {
+//!                 store.push((event.id, request.body[event.body].to_vec()));
+//!             }
+//!             received.answer
+//!         }
+//!         Outcome::Handshake(answer) => answer,
+//!         Outcome::Refused(refusal) => {
+//!             eprintln!("refused: {}", refusal.reason); // for the operator, not for the answer
+//!             refusal.answer
+//!         }
+//!         other => panic!("a new outcome: {other:?}"),
+//!     }
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let stripe = Stripe::new(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"])?;
+//! let stripe = preset::get("stripe").expect("a preset").spec.clone();
+//! let secrets = Secrets::of(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]);
+//! let stripe = Source::new(stripe, &secrets, SourceOptions::default())
+//!     .map_err(|problems| format!("{problems:?}"))?;
 //!
-//! // A test signs a delivery as Stripe does.
-//! let body = br#"{"type": "charge.succeeded"}"#;
-//! let headers = stripe.sign("evt_1", SystemTime::now(), body)?;
-//! assert_eq!(verify(&stripe, &headers, body), Ok(()));
-//! assert_eq!(verify(&stripe, &headers, b"{}"), Err(Unverified::NoMatch));
+//! // A test signs a request as Stripe does.
+//! let body = br#"{"id": "evt_1", "type": "charge.succeeded"}"#;
+//! let request = Request { method: "POST", target: "/stripe", headers: &[], body };
+//! let outgoing = Outgoing { request, message_id: None };
+//! let signed = stripe.sign(&outgoing, SystemTime::now())?;
+//! let headers: Vec<(&str, &[u8])> =
+//!     signed.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+//!
+//! let mut store = Vec::new();
+//! let signed = Request { headers: &headers, ..request };
+//! assert_eq!(receive(&stripe, &signed, &mut store).status, 200);
+//! assert_eq!(store, [("evt_1".to_owned(), body.to_vec())]);
+//! assert_eq!(receive(&stripe, &request, &mut store).status, 401);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! With the crate `http` (hyper, axum) the closure is
-//! `|name: &str| headers.get_all(name).iter().map(|value| value.as_bytes()).collect()`.
+//! With the feature `http`, [`RequestParts`](http::RequestParts) makes the [`Request`] from the types of the crate
+//! `http`, which hyper and axum use.
+//!
+//! [`Source::check_head`] refuses most forgeries before their body is read. [`Source::kept_headers`] are those that
+//! are worth to be stored with the events.
+//!
+//! # What each part does
+//!
+//! | Part of a specification | Says | Default |
+//! |---|---|---|
+//! | [`scheme`](spec::Scheme) | how a request shows who made it: HMAC, token, password, public key, digest | |
+//! | [`id`](spec::IdRule) | where the id of an event is; the store keeps one event for each id | the hash of the content |
+//! | [`split`](spec::SourceSpec::split) | where the events of a request are, if it may have several | the body is one event |
+//! | [`event_type`](spec::SourceSpec::event_type) | where the name of the event's type is | none |
+//! | [`compare`](spec::Compare) | which content decides whether a repeated id is a duplicate or a conflict | all bytes |
+//! | [`guard_body`](spec::SourceSpec::guard_body) | whether an event with a new id and a known body is a duplicate | no |
+//! | [`handshakes`](spec::Handshake) | which requests check the address, and their answers | none |
+//! | [`answer`](spec::AnswerSpec), [`refused_status`](spec::SourceSpec::refused_status) | what the sender is answered | 200 and an empty body, 401 |
+//!
+//! A verified request always becomes a handshake or at least one event. If its id is missing, or its body is not
+//! what the specification expects, the event has a [`Flaw`]: store it nevertheless, since the sender would only
+//! repeat it.
+//!
+//! # A sender without a preset
+//!
+//! ```
+//! use webhook_sources::spec::SourceSpec;
+//!
+//! let spec: SourceSpec = toml::from_str(r#"
+//!     id = "header:x-delivery-id"
+//!     event_type = "json:/event"
+//!     guard_body = true # the header with the id is not signed
+//!
+//!     [scheme.hmac]
+//!     signed = "{timestamp}.{body}"
+//!     signature = { at = "header:x-signature", prefix = "sha256=" }
+//!     time = { at = "header:x-timestamp" }
+//! "#)?;
+//! # Ok::<(), toml::de::Error>(())
+//! ```
 //!
 //! # Changing a secret
 //!
 //! Give the old and the new secret at once until the sender signs with the new one.
-//! [`Verified`](signature::Verified) tells which of them matched:
+//! [`Verified::secret_index`] tells which of them matched.
 //!
-//! ```
-//! # use std::time::SystemTime;
-//! use webhook_sources::signature::{BodyHmac, BodyHmacScheme, Delivery, Signer, Verifier};
+//! # Limits
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let both = BodyHmac::new(BodyHmacScheme::github(), ["the old secret", "the new secret"])?;
+//! A request may have at most [`MAX_EVENTS`], [`MAX_FIELDS`] in a form, and [`MAX_SIGNATURES`]. An id has at most
+//! [`MAX_ID_BYTES`], and the value of a handshake [`MAX_HANDSHAKE_VALUE_BYTES`]. Whoever calls this crate limits the
+//! size of bodies. The time that a request takes is in proportion to its size.
 //!
-//! let sender = BodyHmac::new(BodyHmacScheme::github(), ["the new secret"])?;
-//! let headers = sender.sign("", SystemTime::now(), b"{}")?;
-//! let header = |name: &str| {
-//!     let values = headers.iter().filter(|(known, _)| known == name);
-//!     values.map(|(_, value)| value.as_bytes()).collect()
-//! };
-//! let verified = both.verify(&Delivery::new(&header, b"{}", SystemTime::now()))?;
-//! assert_eq!(verified.secret_index, 1);
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! # Choosing a scheme
-//!
-//! | Sender | Verifier | Signs a time |
-//! |---|---|---|
-//! | Standard Webhooks, Svix | [`StandardWebhooks`](signature::StandardWebhooks) | yes |
-//! | Stripe | [`Stripe`](signature::Stripe) | yes |
-//! | GitHub, Shopify, Razorpay | [`BodyHmac`](signature::BodyHmac) with a preset | no |
-//! | Cashfree | [`BodyHmac`](signature::BodyHmac) with a preset | yes |
-//! | others that sign by HMAC-SHA256 | [`BodyHmac`](signature::BodyHmac) with a [`BodyHmacScheme`](signature::BodyHmacScheme) | as you say |
-//!
-//! Without a signed time, somebody who has seen a delivery can send it again. Keep the keys of such events
-//! for a long time: then the copy is a duplicate.
+//! Without a signed time, somebody who has seen a delivery can send it again. Keep the ids of such events for a
+//! long time: then the copy is a duplicate.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

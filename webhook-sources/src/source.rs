@@ -129,11 +129,11 @@ impl Source {
     ///
     /// The refusal, if [`receive`](Self::receive) would refuse the request with any body.
     pub fn check_head(&self, request: &Request<'_>, now: SystemTime) -> Result<(), Refusal> {
-        if !self.is_delivery(request) && !self.handshakes.takes(request.method) {
-            return Err(self.refusal(RefusalReason::Method, None));
-        }
-        if self.handshakes.may_be_unverified(request.method) {
+        if self.handshakes.may_be_unverified(&Content::new(*request)) {
             return Ok(());
+        }
+        if !self.is_delivery(request) && !self.handshakes.may_be_verified(request.method) {
+            return Err(self.refusal(RefusalReason::Method, None));
         }
         let checked = self.verification.check_head(request, now);
         checked.map_err(|reason| self.refusal(reason.into(), None))
