@@ -137,9 +137,9 @@ pub use request::Request;
 pub use secrets::Secrets;
 pub use source::{Source, SourceOptions};
 pub use verification::{
-    DEFAULT_TOLERANCE, MAX_PUBLIC_KEY_CHECKS, MAX_PUBLIC_KEYS, MAX_SIGNATURES, MIN_KEY_BYTES,
-    MIN_SECRET_BYTES, Outgoing, SecretLength, Signed, Unsigned, Unverified, Verification,
-    VerificationOptions, Verified,
+    BodyForm, DEFAULT_TOLERANCE, Hint, MAX_DIAGNOSED_BYTES, MAX_PUBLIC_KEY_CHECKS, MAX_PUBLIC_KEYS,
+    MAX_SIGNATURES, MIN_KEY_BYTES, MIN_SECRET_BYTES, Outgoing, SecretLength, Signed, Unsigned,
+    Unverified, Verification, VerificationOptions, Verified,
 };
 
 /// The most headers of a family such as `x-docusign-signature-{n}` that are read.

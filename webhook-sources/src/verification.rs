@@ -1,6 +1,7 @@
 //! Verifies who made a request, by a [`Scheme`] and its secrets.
 
 mod content;
+mod diagnose;
 mod digest;
 mod encoding;
 mod hmac;
@@ -28,6 +29,7 @@ use crate::request::Request;
 use crate::secrets::Secrets;
 use crate::spec::{Part, Place, Scheme};
 
+pub use diagnose::{BodyForm, Hint, MAX_DIAGNOSED_BYTES};
 pub use encoding::Encoding;
 pub(crate) use mac::MacKey;
 pub(crate) use prepare::secret_key;

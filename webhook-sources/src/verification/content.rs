@@ -46,6 +46,14 @@ impl<'c, 'a> Attempt<'c, 'a> {
         }
     }
 
+    /// With another URL, which has its query.
+    pub(super) fn with_url(self, url: String) -> Self {
+        Self {
+            url: OnceCell::from(url),
+            ..self
+        }
+    }
+
     pub(super) const fn content(&self) -> &'c Content<'a> {
         self.content
     }

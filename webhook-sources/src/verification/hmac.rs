@@ -3,7 +3,7 @@
 use super::content::{Attempt, Form};
 use super::mac::{self, MacKey};
 use super::{Unverified, Verified};
-use crate::spec::HashFunction;
+use crate::spec::{HashFunction, KeyForm};
 
 /// A scheme of signatures by HMAC, with its keys.
 #[derive(Clone, Debug)]
@@ -12,6 +12,16 @@ pub(super) struct Hmac {
     pub(super) hash: HashFunction,
     /// The keys, with the indexes of their secrets.
     pub(super) keys: Vec<(usize, MacKey)>,
+    /// The keys that the secrets would be in other forms, with which nothing is verified.
+    pub(super) other_keys: Vec<OtherKey>,
+}
+
+/// A key that a secret would be in another form.
+#[derive(Clone, Debug)]
+pub(super) struct OtherKey {
+    pub(super) secret_index: usize,
+    pub(super) form: KeyForm,
+    pub(super) key: MacKey,
 }
 
 impl Hmac {

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::content::Form;
 use super::digest::Digest;
-use super::hmac::Hmac;
+use super::hmac::{Hmac, OtherKey};
 use super::mac::MacKey;
 use super::public_key::{self, PublicKeys};
 use super::secret::{MIN_KEY_BYTES, MIN_SECRET_BYTES, SecretLength};
@@ -134,13 +134,25 @@ impl<'s> Preparation<'s> {
         let length = self.options.secret_length;
         let keys = self.secrets(&scheme.secrets, |secret| {
             let key = secret_key(secret, scheme.key, &scheme.key_prefixes, length)?;
-            Ok(MacKey::new(scheme.hash, &key))
+            let others = other_keys(secret, scheme, &key);
+            Ok((MacKey::new(scheme.hash, &key), others))
         });
+        let (mut with_keys, mut other_keys) = (Vec::with_capacity(keys.len()), Vec::new());
+        for (secret_index, (key, others)) in keys {
+            with_keys.push((secret_index, key));
+            let others = others.into_iter().map(|(form, key)| OtherKey {
+                secret_index,
+                form,
+                key,
+            });
+            other_keys.extend(others);
+        }
         let (time, id) = (scheme.time.as_ref(), scheme.message_id.as_ref());
         Hmac {
-            form: self.form(&scheme.signed, &scheme.signature, time, id),
+            form: self.signature_form(&scheme.signed, &scheme.signature, time, id),
             hash: scheme.hash,
-            keys,
+            keys: with_keys,
+            other_keys,
         }
     }
 
@@ -158,7 +170,7 @@ impl<'s> Preparation<'s> {
         }
         let (time, id) = (scheme.time.as_ref(), scheme.message_id.as_ref());
         PublicKeys {
-            form: self.form(&scheme.signed, &scheme.signature, time, id),
+            form: self.signature_form(&scheme.signed, &scheme.signature, time, id),
             algorithm: scheme.algorithm,
             keys,
         }
@@ -220,6 +232,23 @@ impl<'s> Preparation<'s> {
             }
         });
         Basic { secrets }
+    }
+
+    /// As [`form`](Self::form), of a signature that is made with a key, so that no secret is a part of what is signed.
+    fn signature_form(
+        &mut self,
+        signed: &Template,
+        signature: &SignatureSpec,
+        time: Option<&TimeSpec>,
+        message_id: Option<&Place>,
+    ) -> Form {
+        if signed.parts().contains(&Part::Secret) {
+            self.problem(InvalidSource::NoPlace {
+                placeholder: "{secret}",
+                missing: "only a digest has it",
+            });
+        }
+        self.form(signed, signature, time, message_id)
     }
 
     /// Checks what is signed, and where the parts of a signature are.
@@ -373,6 +402,24 @@ pub(crate) fn secret_key(
     };
     length.check(&key, min_bytes)?;
     Ok(key)
+}
+
+/// The keys that a secret would be in other forms than that of the scheme, unless they are equal to `key`.
+fn other_keys(secret: &str, scheme: &HmacScheme, key: &[u8]) -> Vec<(KeyForm, MacKey)> {
+    // The prefix of secrets in Base64, in Standard Webhooks and with Stripe.
+    let bare = secret.strip_prefix("whsec_").unwrap_or(secret);
+    let texts = [secret, bare].map(|text| (KeyForm::Text, Some(copy(text))));
+    let encodings = [
+        (KeyForm::Base64, Encoding::Base64.decode_secret(bare)),
+        (KeyForm::Hex, Encoding::Hex.decode_secret(bare)),
+    ];
+    let forms = texts.into_iter().chain(encodings);
+    forms
+        .filter_map(|(form, other)| {
+            let other = other.filter(|other| !other.is_empty() && other.as_slice() != key)?;
+            Some((form, MacKey::new(scheme.hash, &other)))
+        })
+        .collect()
 }
 
 fn copy(text: &str) -> Zeroizing<Vec<u8>> {

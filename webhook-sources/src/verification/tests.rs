@@ -1,8 +1,10 @@
 use std::time::UNIX_EPOCH;
 
 use super::*;
-use crate::spec::{Place, Scheme};
+use crate::spec::{KeyForm, Place, Scheme};
 
+mod diagnosis;
+mod hostile;
 mod signing;
 mod vectors;
 

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::content::Attempt;
 use super::{Encoding, Unverified, Verified};
 use crate::content::{select, text};
-use crate::spec::{Place, TokenForm};
+use crate::spec::{Place, Pointer, TokenForm};
 
 /// A scheme of tokens, with its secrets.
 #[derive(Clone)]
@@ -42,7 +42,11 @@ impl Token {
                 })?,
             place => attempt.value(place)?.into_iter().collect(),
         };
-        if values.is_empty() {
+        let is_everywhere = match &self.at {
+            Place::Json(pointer) => is_everywhere(attempt.content().request.body, pointer),
+            _ => true,
+        };
+        if values.is_empty() || !is_everywhere {
             return Err(Unverified::Missing {
                 place: self.at.clone(),
             });
@@ -81,6 +85,17 @@ impl Token {
             }
         }
     }
+}
+
+/// Whether each element that a `*` of `pointer` stands for has what the pointer names in it.
+fn is_everywhere(json: &[u8], pointer: &Pointer) -> bool {
+    let tokens: Vec<&str> = pointer.tokens().collect();
+    let is_any = |place: &usize| tokens[*place] == "*";
+    (0..tokens.len()).filter(is_any).all(|any| {
+        let next = (any + 1..tokens.len()).find(is_any);
+        let elements = select(json, &pointer.first(any + 1));
+        elements.len() == select(json, &pointer.first(next.unwrap_or(tokens.len()))).len()
+    })
 }
 
 impl fmt::Debug for Token {
