@@ -33,6 +33,13 @@ impl Pointer {
 }
 
 impl Pointer {
+    /// The pointer with an index instead of the reference token at `place`.
+    pub(crate) fn with_index(&self, place: usize, index: usize) -> Self {
+        let mut tokens = self.0.clone();
+        tokens[place] = index.to_string();
+        Self(tokens)
+    }
+
     /// The pointer to what the first `count` reference tokens name.
     pub(crate) fn first(&self, count: usize) -> Self {
         Self(self.0.iter().take(count).cloned().collect())

@@ -305,40 +305,40 @@ fn with_field(encoded: &str, name: &str, value: &str) -> String {
     fields.join("&")
 }
 
-/// The JSON document with `value` at `pointer`. Objects on the way that are missing are added; none if something
-/// else is missing.
+/// The JSON document with `value` at `pointer`, in each element that a `*` stands for. Objects on the way that are
+/// missing are added; none if something else is missing.
 fn with_value(body: &[u8], pointer: &Pointer, value: &str) -> Option<Vec<u8>> {
     let tokens: Vec<&str> = pointer.tokens().collect();
-    let (depth, found) = (0..=tokens.len()).rev().find_map(|depth| {
+    if let Some(any) = tokens.iter().position(|token| *token == "*") {
+        let elements = select(body, &pointer.first(any + 1)).len();
+        return (0..elements)
+            .try_fold(body.to_vec(), |body, element| {
+                with_value(&body, &pointer.with_index(any, element), value)
+            })
+            .filter(|_| elements > 0);
+    }
+    let (depth, parent) = (0..=tokens.len()).rev().find_map(|depth| {
         let found = select(body, &pointer.first(depth));
-        (!found.is_empty()).then_some((depth, found))
+        found.first().map(|parent| (depth, *parent))
     })?;
-    let member = |token: &&str, value: String| {
-        let name = serde_json::Value::from(*token);
+    let text = parent.get();
+    let start = text.as_ptr().addr() - body.as_ptr().addr();
+    let end = start + text.len();
+    let (before, after) = (&body[..start], &body[end..]);
+    let Some((first, rest)) = tokens[depth..].split_first() else {
+        return Some([before, value.as_bytes(), after].concat());
+    };
+    let member = |token: &str, value: &str| {
+        let name = serde_json::Value::from(token);
         format!("{name}:{value}")
     };
-    let mut changed = body.to_vec();
-    for parent in found.into_iter().rev() {
-        let text = parent.get();
-        let start = text.as_ptr().addr() - body.as_ptr().addr();
-        let end = start + text.len();
-        match tokens[depth..].split_first() {
-            None => drop(changed.splice(start..end, value.bytes())),
-            Some((first, rest)) => {
-                let inside = text.strip_prefix('{')?.strip_suffix('}')?;
-                if tokens[depth..].contains(&"*") {
-                    return None;
-                }
-                let added = rest.iter().rev().fold(value.to_owned(), |value, token| {
-                    format!("{{{}}}", member(token, value))
-                });
-                let comma = if inside.trim().is_empty() { "" } else { "," };
-                let added = format!("{comma}{}", member(first, added));
-                drop(changed.splice(end - 1..end - 1, added.bytes()));
-            }
-        }
-    }
-    Some(changed)
+    let added = rest.iter().rev().fold(value.to_owned(), |value, token| {
+        format!("{{{}}}", member(token, &value))
+    });
+    let inside = text.strip_prefix('{')?.strip_suffix('}')?;
+    let comma = if inside.trim().is_empty() { "" } else { "," };
+    let object = format!("{{{inside}{comma}{}}}", member(first, &added));
+    Some([before, object.as_bytes(), after].concat())
 }
 
 #[cfg(test)]
