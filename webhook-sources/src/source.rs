@@ -238,8 +238,8 @@ impl Source {
         let event = Event::new(content, event, message_id, &self.spec.compare);
         let compared = event.compared();
         let (id, id_flaw) = event.id(&self.spec.id);
-        let place = self.spec.event_type.as_ref();
-        let event_type = place.and_then(|place| event.event_type(place));
+        let mut places = self.spec.event_type.iter();
+        let event_type = places.find_map(|place| event.event_type(place));
         let not_json = compared.is_fallback.then_some(Flaw::NotJson);
         ReceivedEvent {
             id,

@@ -60,9 +60,10 @@ pub struct SourceSpec {
     /// way that has no event is an event itself, and so is a body that has none.
     #[serde(default)]
     pub split: Option<Pointer>,
-    /// Where the name of the event's type is, such as `json:/type` or `header:x-github-event`.
-    #[serde(default)]
-    pub event_type: Option<Place>,
+    /// Where the name of the event's type is, such as `json:/type` or `header:x-github-event`; of a list of places, the
+    /// first that has one counts. Default: nowhere.
+    #[serde(default, deserialize_with = "place::one_or_several")]
+    pub event_type: Vec<Place>,
     /// Which part of the content decides whether a repeated id is a duplicate or a conflict. Default: all bytes.
     #[serde(default)]
     pub compare: Compare,

@@ -160,6 +160,25 @@ impl<'de> Deserialize<'de> for Pointer {
     }
 }
 
+/// Reads a place, or a list of places.
+pub(super) fn one_or_several<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<Place>, D::Error> {
+    /// The shapes that places are written in.
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "expected a place or a list of places")]
+    enum Written {
+        One(String),
+        Several(Vec<String>),
+    }
+    let texts = match Written::deserialize(deserializer)? {
+        Written::One(text) => vec![text],
+        Written::Several(texts) => texts,
+    };
+    let places = texts.iter().map(|text| text.parse());
+    places.collect::<Result<_, _>>().map_err(de::Error::custom)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

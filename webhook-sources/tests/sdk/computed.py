@@ -271,7 +271,7 @@ body = '{"update_id":1,"message":{}}'
 add("telegram", [JSON_TYPE, ["X-Telegram-Bot-Api-Secret-Token", SECRET]], body, ["1"], [None], altered=None)
 
 body = '{"object":"whatsapp_business_account","entry":[{"id":"1"}]}'
-by_body("meta", "X-Hub-Signature-256", body, [sha256(body)], ["whatsapp_business_account"], prefix="sha256=")
+by_body("meta", "X-Hub-Signature-256", body, [sha256(body)], ["whatsapp_business_account"], prefix="sha256=", secrets={"secret": [SECRET], "verify_token": ["a verify token"]})
 
 body = '{"for_user_id":"1","tweet_create_events":[]}'
 by_body("x", "X-Twitter-Webhooks-Signature", body, [sha256(body)], [None], sign=base64ed, prefix="sha256=")

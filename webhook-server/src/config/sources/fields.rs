@@ -190,9 +190,10 @@ pub(super) static SOURCE_FIELDS: &[Field] = &[
     ),
     key(
         "event_type",
-        &Shape::Text(&PLACE),
+        &PLACES,
         "",
-        "the [place](#places) of the name of the event's type",
+        "the [place](#places) of the name of the event's type, or a list of places: the first that has \
+         one counts",
     ),
     key(
         "compare",
@@ -510,6 +511,8 @@ static FIRST_OF_FIELDS: &[Field] = &[required(
     &Shape::List(&ID),
     "the first of these that the request has",
 )];
+
+const PLACES: Shape = Shape::Any(&[Shape::Text(&PLACE), Shape::List(&Shape::Text(&PLACE))]);
 
 const COMPARE: Shape = Shape::Any(&[
     Shape::Choice(&["bytes", "json", "none"]),
