@@ -93,26 +93,6 @@ pub struct SourceSpec {
     pub timeout: Option<Duration>,
 }
 
-impl SourceSpec {
-    /// The names of the secrets that its scheme and its handshakes take, each once.
-    pub fn secret_names(&self) -> Vec<&str> {
-        let mut names = self.scheme.secret_names();
-        for handshake in &self.handshakes {
-            if let Handshake::Query {
-                token: Some(_),
-                secrets,
-                ..
-            } = handshake
-            {
-                names.push(secrets);
-            }
-        }
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
-}
-
 const fn unauthorized() -> u16 {
     401
 }

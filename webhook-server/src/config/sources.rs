@@ -14,11 +14,12 @@ mod tests;
 use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 use webhook_core::{Kind, Retention};
-use webhook_sources::Secrets;
+use webhook_sources::Source;
 use webhook_sources::spec::SourceSpec;
 
 use super::Config;
@@ -48,10 +49,8 @@ pub(crate) struct SourceConfig {
     pub(crate) name: Kind,
     /// The name of its preset, if it has one.
     pub(crate) preset: Option<String>,
-    /// What describes its sender.
-    pub(crate) spec: SourceSpec,
-    /// Its secrets.
-    pub(crate) secrets: Secrets,
+    /// The source itself, with its secrets.
+    pub(crate) source: Arc<Source>,
     /// Where its secrets are.
     pub(crate) secret_places: Vec<SecretPlace>,
     /// The URL that the sender was given, without a query.
@@ -119,6 +118,11 @@ impl SourcesFile {
 }
 
 impl SourceConfig {
+    /// What describes its sender.
+    pub(crate) fn spec(&self) -> &SourceSpec {
+        self.source.spec()
+    }
+
     /// The path of deliveries.
     pub(crate) fn path(&self) -> String {
         format!("{WEBHOOKS_PATH}{}", self.name)

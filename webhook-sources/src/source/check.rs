@@ -145,6 +145,18 @@ impl Check<'_> {
     }
 }
 
+impl SourceSpec {
+    /// The names of the secrets that the scheme and the handshakes take, each once, in alphabetical order.
+    pub fn secret_names(&self) -> Vec<&str> {
+        let mut names = self.scheme.secret_names();
+        names.extend(self.handshakes.iter().flat_map(hidden_secrets));
+        names.extend(self.handshakes.iter().flat_map(shown_secrets));
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
 /// The names of the headers that hold a token or a password.
 fn secret_headers<'s>(scheme: &'s Scheme, headers: &mut Vec<&'s str>) {
     match scheme {

@@ -222,7 +222,7 @@ pub(super) static SOURCE_FIELDS: &[Field] = &[
     ),
     key(
         "refused_status",
-        &Shape::Integer(400, 499),
+        &Shape::Integer(400, 599),
         "`401`",
         "the status of the answer to a request without a valid signature",
     ),
@@ -336,6 +336,12 @@ const HASH: Field = key(
     "`\"sha256\"`",
     "the hash function",
 );
+const KEY_FORM: Field = key(
+    "key",
+    &Shape::Choice(KEY_FORMS),
+    "`\"text\"`",
+    "how a secret becomes the key",
+);
 const KEY_PREFIXES: Field = key(
     "key_prefixes",
     &Shape::List(&ANY_TEXT),
@@ -374,12 +380,7 @@ const SECRET_NAME: Field = key(
 /// Of the scheme `hmac`.
 pub(super) static HMAC_FIELDS: &[Field] = &[
     HASH,
-    key(
-        "key",
-        &Shape::Choice(KEY_FORMS),
-        "`\"text\"`",
-        "how a secret becomes the key",
-    ),
+    KEY_FORM,
     KEY_PREFIXES,
     SIGNED,
     SIGNATURE,
@@ -573,8 +574,10 @@ pub(super) const HANDSHAKE_ANSWER_FIELDS: &[Field] = &[
         &ANY_TEXT,
         "`\"{value}\"`",
         "the body; `{value}` stands for the value of the request, `{mac}` for its HMAC with the \
-         first secret",
+         first secret, and `{secret:NAME}` for a public key",
     ),
+    SECRET_NAME,
+    KEY_FORM,
     HASH,
     key(
         "encoding",
@@ -657,11 +660,19 @@ pub(super) static HANDSHAKES: &[(&str, &[Field])] = &[
     ),
     (
         "cloud_events",
-        &[required(
-            "allowed_origins",
-            &Shape::List(&ANY_TEXT),
-            "the origins that may deliver; `*` for all",
-        )],
+        &[
+            required(
+                "allowed_origins",
+                &Shape::List(&ANY_TEXT),
+                "the origins that may deliver; `*` for all",
+            ),
+            key(
+                "allowed_rate",
+                &Shape::Integer(1, u32::MAX as u64),
+                "no limit",
+                "how many requests the sender may make in a minute",
+            ),
+        ],
     ),
     (
         "probe",

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize as _;
@@ -10,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 use webhook_core::Kind;
 use webhook_sources::spec::{Scheme, SourceSpec, Tolerance};
-use webhook_sources::{InvalidSource, SecretLength, Secrets, Verification, VerificationOptions};
+use webhook_sources::{InvalidSource, SecretLength, Secrets, Source, SourceOptions};
 
 use super::super::secret::looks_secret;
 use super::super::values;
@@ -18,12 +19,13 @@ use super::checker::{Checker, bytes_of, number_of};
 use super::fields::{self, SOURCE, describes_sender};
 use super::problem::{Problems, did_you_mean};
 use super::secrets::PlaceOfSecret;
-use super::{Context, SecretPlace, SourceConfig, merge, preset, wrong_name};
+use super::{Context, SecretPlace, SourceConfig, WEBHOOKS_PATH, merge, preset, wrong_name};
 
 /// How long the server may take to answer a delivery once its body has arrived.
 const ANSWER_TIME: Duration = Duration::from_secs(2);
 
-/// How long keys are kept at least, unless the source says otherwise: senders replay deliveries for up to this long.
+/// How long keys are kept at least, unless the source says otherwise: senders replay deliveries for up to
+/// this long.
 const KEEP_KEYS: Duration = Duration::from_secs(30 * 86_400);
 
 /// The default of `concurrency`.
@@ -58,120 +60,200 @@ impl Context<'_> {
             problems.add(&value.span(), message);
             return None;
         };
-        let (table, is_partial) = match own.get("preset") {
-            None => (own.clone(), false),
-            Some(named) => {
-                let named_text = named.get_ref().as_str().unwrap_or_default();
-                match preset::table(named_text) {
-                    Some(preset) => (merge::over(own, preset, &named.span()), false),
-                    None => {
-                        if named.get_ref().is_str() {
-                            let similar = did_you_mean(named_text, preset::names());
-                            let message =
-                                format!("{path}.preset: there is no such preset{similar}");
-                            problems.add(&named.span(), message);
-                        }
-                        (own.clone(), true)
-                    }
-                }
-            }
-        };
+        let (table, is_whole) = with_preset(&path, own, problems);
         let span = name.span();
         let whole = Spanned::new(span.clone(), DeValue::Table(table));
-        let mut checker = Checker {
+        let is_partial = !is_whole || self.is_damaged;
+        Checker {
             problems,
-            is_partial: is_partial || self.is_damaged,
-        };
-        checker.check(&path, &SOURCE, &whole);
+            is_partial,
+        }
+        .check(&path, &SOURCE, &whole);
         let DeValue::Table(table) = whole.into_inner() else {
             return None;
         };
-        if is_partial || self.is_damaged || problems.count() > before {
+        let is_understood = !is_partial && problems.count() == before;
+        let reading = Reading {
+            context: self,
+            path,
+            span,
+            table,
+            problems,
+        };
+        if is_understood {
+            let kind = Kind::new(name.get_ref().clone().into_owned()).ok()?;
+            reading.config(kind, warnings)
+        } else {
             // What is wrong with the secrets does not depend on the rest.
-            self.secrets(&path, &table, None, problems, warnings);
-            return None;
+            let mut reading = reading;
+            reading.secrets(None, warnings);
+            None
         }
-        let mut spec = spec(&path, &table, &span, problems)?;
-        self.set_tolerance(&path, &table, &mut spec.scheme, problems);
-        let without_secrets = problems.count();
-        let (secrets, secret_places) = self.secrets(&path, &table, Some(&spec), problems, warnings);
-        let are_secrets_read = problems.count() == without_secrets;
-        let kind = Kind::new(name.get_ref().clone().into_owned()).ok()?;
-        let source = self.settings(kind, &table, spec, secrets, secret_places);
-        self.check(&path, &table, &span, &source, problems);
-        if are_secrets_read {
-            self.check_scheme(&path, &table, &span, &source, problems);
+    }
+}
+
+/// `own` with what its preset has beside it, and whether that is all there is: the preset may be unknown.
+fn with_preset<'i>(
+    path: &str,
+    own: &DeTable<'i>,
+    problems: &mut Problems<'_>,
+) -> (DeTable<'i>, bool) {
+    let Some(named) = own.get("preset") else {
+        return (own.clone(), true);
+    };
+    let Some(name) = named.get_ref().as_str() else {
+        return (own.clone(), false);
+    };
+    match preset::table(name) {
+        Some(preset) => (merge::over(own, preset, &named.span()), true),
+        None => {
+            let similar = did_you_mean(name, preset::names());
+            let message = format!("{path}.preset: there is no such preset{similar}");
+            problems.add(&named.span(), message);
+            (own.clone(), false)
         }
-        (problems.count() == before).then_some(source)
+    }
+}
+
+/// A source whose table has been checked.
+struct Reading<'r, 'i, 't> {
+    context: &'r Context<'r>,
+    /// The table's name, such as `sources.stripe`.
+    path: String,
+    /// Where the name is.
+    span: Range<usize>,
+    table: DeTable<'i>,
+    problems: &'r mut Problems<'t>,
+}
+
+impl Reading<'_, '_, '_> {
+    /// The source. `None` if anything is wrong with it.
+    fn config(mut self, name: Kind, warnings: &mut Vec<String>) -> Option<SourceConfig> {
+        let before = self.problems.count();
+        let spec = spec(&self.path, &self.table, &self.span, self.problems);
+        let mut spec = spec?;
+        self.set_tolerance(&mut spec.scheme);
+        if let Some(timeout) = spec.timeout.filter(|timeout| *timeout < ANSWER_TIME) {
+            let wrong =
+                format!("{timeout:?} is too short: the server may take {ANSWER_TIME:?} to answer");
+            self.wrong("timeout", &wrong);
+        }
+        self.check_sizes();
+        self.check_retention();
+        let public_url = self.public_url(&name);
+        let secrets = self.secrets(Some(&spec), warnings);
+        let source = secrets.and_then(|(secrets, places)| {
+            let source = self.source(spec, &secrets, public_url.clone())?;
+            Some((source, places))
+        });
+        let (source, secret_places) = source?;
+        let config = self.settings(name, source, secret_places, public_url);
+        (self.problems.count() == before).then_some(config)
     }
 
-    /// What the checked `table` sets, and the defaults.
+    /// Adds what is wrong with `key`.
+    fn wrong(&mut self, key: &str, wrong: &str) {
+        let span = self.table.get(key).map_or(self.span.clone(), Spanned::span);
+        self.problems
+            .add(&span, format!("{}.{key}: {wrong}", self.path));
+    }
+
+    fn text(&self, key: &str) -> Option<&str> {
+        self.table.get(key)?.get_ref().as_str()
+    }
+
+    fn age(&self, key: &str) -> Option<Duration> {
+        values::age(self.text(key)?).ok()
+    }
+
+    fn number(&self, key: &str) -> Option<u64> {
+        number_of(self.table.get(key)?.get_ref().as_integer()?)
+    }
+
+    fn count(&self, key: &str) -> Option<usize> {
+        usize::try_from(self.number(key)?).ok()
+    }
+
+    fn count_u32(&self, key: &str) -> Option<NonZeroU32> {
+        NonZeroU32::new(u32::try_from(self.number(key)?).ok()?)
+    }
+
+    fn bytes(&self, key: &str) -> Option<usize> {
+        usize::try_from(bytes_of(self.table.get(key)?.get_ref())?).ok()
+    }
+
+    fn boolean(&self, key: &str) -> Option<bool> {
+        self.table.get(key)?.get_ref().as_bool()
+    }
+
+    fn max_body_bytes(&self) -> usize {
+        self.bytes("max_body_bytes")
+            .unwrap_or(self.context.config.max_body_bytes)
+    }
+
+    fn max_queued_bytes(&self) -> usize {
+        let own = self.bytes("max_queued_bytes");
+        own.unwrap_or(MAX_QUEUED_BYTES.max(self.max_body_bytes()))
+    }
+
+    fn keep(&self) -> Option<Duration> {
+        self.age("keep").or(self.context.config.retention_days)
+    }
+
+    fn keep_keys(&self) -> Option<Duration> {
+        self.age("keep_keys").or_else(|| {
+            let longest = self.keep()?.max(KEEP_KEYS);
+            let general = self.context.config.key_retention_days;
+            Some(general.map_or(longest, |keys| keys.max(longest)))
+        })
+    }
+
+    fn public_url(&self, name: &Kind) -> Option<String> {
+        let own = self.text("public_url").map(str::to_owned);
+        own.or_else(|| {
+            let url = self.context.public_url?.trim_end_matches('/');
+            Some(format!("{url}{WEBHOOKS_PATH}{name}"))
+        })
+    }
+
+    /// What the table sets, and the defaults.
     fn settings(
         &self,
         name: Kind,
-        table: &DeTable<'_>,
-        spec: SourceSpec,
-        secrets: Secrets,
+        source: Source,
         secret_places: Vec<SecretPlace>,
+        public_url: Option<String>,
     ) -> SourceConfig {
-        let config = self.config;
-        let text = |key: &str| table.get(key)?.get_ref().as_str();
-        let age = |key: &str| values::age(text(key)?).ok();
-        let number = |key: &str| number_of(table.get(key)?.get_ref().as_integer()?);
-        let size = |key: &str| usize::try_from(bytes_of(table.get(key)?.get_ref())?).ok();
-        let count = |key: &str| usize::try_from(number(key)?).ok();
-        let count_u32 = |key: &str| u32::try_from(number(key)?).ok().and_then(NonZeroU32::new);
-        let is = |key: &str| table.get(key)?.get_ref().as_bool();
-        let public_url = text("public_url").map(str::to_owned).or_else(|| {
-            let url = self.public_url?.trim_end_matches('/');
-            Some(format!("{url}{}{name}", super::WEBHOOKS_PATH))
-        });
-        let keep = age("keep").or(config.retention_days);
-        let keep_keys = age("keep_keys").or_else(|| {
-            let longest = keep?.max(KEEP_KEYS);
-            Some(
-                config
-                    .key_retention_days
-                    .map_or(longest, |keys| keys.max(longest)),
-            )
-        });
+        let config = self.context.config;
         SourceConfig {
-            preset: text("preset").map(str::to_owned),
-            public_url,
-            enabled: is("enabled").unwrap_or(true),
-            retired: is("retired").unwrap_or(false),
-            delay: age("delay").unwrap_or_default(),
-            max_attempts: count_u32("max_attempts").unwrap_or(config.max_attempts),
-            concurrency: count("concurrency").unwrap_or(CONCURRENCY),
-            max_body_bytes: size("max_body_bytes").unwrap_or(config.max_body_bytes),
-            requests_per_second: count_u32("requests_per_second"),
-            max_queued: count("max_queued").unwrap_or(MAX_QUEUED),
-            max_queued_bytes: size("max_queued_bytes").unwrap_or(MAX_QUEUED_BYTES),
-            max_stored: number("max_stored").and_then(NonZeroU64::new),
-            keep,
-            keep_keys,
-            reads_need_token: is("reads_need_token").unwrap_or(true),
-            expect_every: age("expect_every"),
-            keep_refused_bodies: is("keep_refused_bodies").unwrap_or(false),
             name,
-            spec,
-            secrets,
+            preset: self.text("preset").map(str::to_owned),
+            source: Arc::new(source),
             secret_places,
+            public_url,
+            enabled: self.boolean("enabled").unwrap_or(true),
+            retired: self.boolean("retired").unwrap_or(false),
+            delay: self.age("delay").unwrap_or_default(),
+            max_attempts: self
+                .count_u32("max_attempts")
+                .unwrap_or(config.max_attempts),
+            concurrency: self.count("concurrency").unwrap_or(CONCURRENCY),
+            max_body_bytes: self.max_body_bytes(),
+            requests_per_second: self.count_u32("requests_per_second"),
+            max_queued: self.count("max_queued").unwrap_or(MAX_QUEUED),
+            max_queued_bytes: self.max_queued_bytes(),
+            max_stored: self.number("max_stored").and_then(NonZeroU64::new),
+            keep: self.keep(),
+            keep_keys: self.keep_keys(),
+            reads_need_token: self.boolean("reads_need_token").unwrap_or(true),
+            expect_every: self.age("expect_every"),
+            keep_refused_bodies: self.boolean("keep_refused_bodies").unwrap_or(false),
         }
     }
 
     /// Sets the tolerance of the scheme to that of the source, if it has one.
-    fn set_tolerance(
-        &self,
-        path: &str,
-        table: &DeTable<'_>,
-        scheme: &mut Scheme,
-        problems: &mut Problems<'_>,
-    ) {
-        let Some(tolerance) = table.get("tolerance") else {
-            return;
-        };
-        let within = match tolerance.get_ref().as_str() {
+    fn set_tolerance(&mut self, scheme: &mut Scheme) {
+        let within = match self.text("tolerance") {
             Some("off") => Tolerance::Off,
             Some(text) => match fields::duration(text) {
                 Some(duration) => Tolerance::Within(duration),
@@ -185,38 +267,61 @@ impl Context<'_> {
             times += 1;
         });
         if times == 0 {
-            let message = format!("{path}.tolerance: the scheme has no time; remove the key");
-            problems.add(&tolerance.span(), message);
+            self.wrong("tolerance", "the scheme has no time; remove the key");
         }
     }
 
-    /// Reads the secrets of the source, as far as `table` names them.
+    fn check_sizes(&mut self) {
+        let most = self.max_body_bytes();
+        if self.max_queued_bytes() < most {
+            let wrong = format!(
+                "less than max_body_bytes ({most}), so the longest bodies could never be stored"
+            );
+            self.wrong("max_queued_bytes", &wrong);
+        }
+    }
+
+    fn check_retention(&mut self) {
+        match (self.keep(), self.keep_keys()) {
+            (None, Some(_)) => {
+                self.wrong("keep_keys", "needs keep, after which bodies are deleted")
+            }
+            (Some(bodies), Some(keys)) if keys < bodies => self.wrong(
+                "keep_keys",
+                "must not be less than keep: a body is deleted with its key",
+            ),
+            _ => {}
+        }
+    }
+
+    /// Reads the secrets, as far as the table names them. `None` if that is wrong.
     fn secrets(
-        &self,
-        path: &str,
-        table: &DeTable<'_>,
+        &mut self,
         spec: Option<&SourceSpec>,
-        problems: &mut Problems<'_>,
         warnings: &mut Vec<String>,
-    ) -> (Secrets, Vec<SecretPlace>) {
-        let mut read = (Secrets::new(), Vec::new());
-        let Some(places) = table.get("secrets") else {
-            return read;
+    ) -> Option<(Secrets, Vec<SecretPlace>)> {
+        let (mut all, mut read) = (Secrets::new(), Vec::new());
+        let Some(places) = self.table.get("secrets") else {
+            return Some((all, read));
         };
-        let path = format!("{path}.secrets");
+        let before = self.problems.count();
+        let Context {
+            folder, variable, ..
+        } = *self.context;
+        let path = format!("{}.secrets", self.path);
+        let problems = &mut *self.problems;
         let mut add = |name: &str, place: &Spanned<DeValue<'_>>| {
             let place_of = place.get_ref().as_str().and_then(PlaceOfSecret::parse);
             let Some(place_of) = place_of else {
                 return; // The checker has found this.
             };
-            match place_of.read(&path, self.folder, self.variable) {
+            match place_of.read(&path, folder, variable) {
                 Ok((secrets, exposure)) => {
                     warnings.extend(exposure);
-                    let all = std::mem::take(&mut read.0);
-                    read.0 = secrets
-                        .iter()
-                        .fold(all, |all, secret| all.with(name, secret.as_str()));
-                    read.1.push(SecretPlace {
+                    for secret in &secrets {
+                        all = std::mem::take(&mut all).with(name, secret.as_str());
+                    }
+                    read.push(SecretPlace {
                         name: name.to_owned(),
                         place: place_of,
                         count: secrets.len(),
@@ -229,94 +334,73 @@ impl Context<'_> {
             for (name, places) in by_name {
                 each(places, &mut |place| add(name.get_ref(), place));
             }
-            return read;
+        } else {
+            let names = spec.map(SourceSpec::secret_names).unwrap_or_default();
+            each(places, &mut |place| {
+                add(names.first().unwrap_or(&"secret"), place);
+            });
+            if names.len() > 1 {
+                let table: Vec<_> = names.iter().map(|name| format!("{name} = […]")).collect();
+                let message = format!(
+                    "{path}: this source takes several secrets; say which is which: \
+                     secrets = {{ {} }}",
+                    table.join(", ")
+                );
+                problems.add(&places.span(), message);
+            }
         }
-        let names = spec.map(SourceSpec::secret_names).unwrap_or_default();
-        each(places, &mut |place| {
-            add(names.first().unwrap_or(&"secret"), place)
-        });
-        if names.len() > 1 {
-            let table: Vec<String> = names.iter().map(|name| format!("{name} = […]")).collect();
-            let message = format!(
-                "{path}: this source takes several secrets; say which is which: \
-                 secrets = {{ {} }}",
-                table.join(", ")
-            );
-            problems.add(&places.span(), message);
-        }
-        read
+        (self.problems.count() == before).then_some((all, read))
     }
 
-    /// Checks what several keys say together.
-    fn check(
-        &self,
-        path: &str,
-        table: &DeTable<'_>,
-        span: &Range<usize>,
-        source: &SourceConfig,
-        problems: &mut Problems<'_>,
-    ) {
-        let span_of = |key: &str| table.get(key).map_or_else(|| span.clone(), Spanned::span);
-        if let Some(timeout) = source.spec.timeout.filter(|timeout| *timeout < ANSWER_TIME) {
-            let message = format!(
-                "{path}.timeout: {timeout:?} is too short: the server may take {ANSWER_TIME:?} to answer"
-            );
-            problems.add(&span_of("timeout"), message);
-        }
-        if source.max_queued_bytes < source.max_body_bytes {
-            let message = format!(
-                "{path}.max_queued_bytes is less than max_body_bytes ({}), so the longest bodies could \
-                 never be stored",
-                source.max_body_bytes
-            );
-            problems.add(&span_of("max_queued_bytes"), message);
-        }
-        match (source.keep, source.keep_keys) {
-            (None, Some(_)) => problems.add(
-                &span_of("keep_keys"),
-                format!("{path}.keep_keys needs keep, after which bodies are deleted"),
-            ),
-            (Some(bodies), Some(keys)) if keys < bodies => problems.add(
-                &span_of("keep_keys"),
-                format!(
-                    "{path}.keep_keys must not be less than keep: a body is deleted with its key"
-                ),
-            ),
-            _ => {}
-        }
-    }
-}
-
-impl Context<'_> {
-    /// Checks what the scheme needs: secrets of its form, and the public URL.
-    fn check_scheme(
-        &self,
-        path: &str,
-        table: &DeTable<'_>,
-        span: &Range<usize>,
-        source: &SourceConfig,
-        problems: &mut Problems<'_>,
-    ) {
-        let options = VerificationOptions {
-            public_url: source.public_url.clone(),
-            secret_length: if self.config.insecure {
-                SecretLength::Unchecked
-            } else {
-                SecretLength::Checked
-            },
+    /// Makes the source of what is read.
+    fn source(
+        &mut self,
+        spec: SourceSpec,
+        secrets: &Secrets,
+        public_url: Option<String>,
+    ) -> Option<Source> {
+        let secret_length = if self.context.config.insecure {
+            SecretLength::Unchecked
+        } else {
+            SecretLength::Checked
         };
-        let made = Verification::new(&source.spec.scheme, &source.secrets, options);
-        for wrong in made.err().unwrap_or_default() {
-            let key = match wrong {
+        let options = SourceOptions {
+            public_url,
+            secret_length,
+        };
+        let problems = match Source::new(spec, secrets, options) {
+            Ok(source) => return Some(source),
+            Err(problems) => problems,
+        };
+        for problem in problems {
+            let (key, wrong) = match &problem {
+                // It also quotes the value, which may be anything.
+                InvalidSource::Setting {
+                    setting, expected, ..
+                } => {
+                    let end = setting.find(['.', '[']).unwrap_or(setting.len());
+                    let (key, rest) = setting.split_at(end);
+                    let rest = rest.trim_start_matches('.');
+                    let of = if rest.is_empty() {
+                        String::new()
+                    } else {
+                        format!("{rest}: ")
+                    };
+                    (key, format!("{of}expected {expected}"))
+                }
                 InvalidSource::NoSecret { .. }
                 | InvalidSource::Secret { .. }
-                | InvalidSource::TooManyKeys { .. } => "secrets",
-                InvalidSource::NoPublicUrl => "public_url",
-                _ => "scheme",
+                | InvalidSource::UnknownSecret { .. }
+                | InvalidSource::TooManyKeys { .. } => ("secrets", problem.to_string()),
+                InvalidSource::NoPublicUrl => ("public_url", problem.to_string()),
+                InvalidSource::SameId => ("id", problem.to_string()),
+                InvalidSource::KeptSecret { .. } => ("keep_headers", problem.to_string()),
+                InvalidSource::ShownSecret { .. } => ("handshakes", problem.to_string()),
+                _ => ("scheme", problem.to_string()),
             };
-            let span = table.get(key).map_or_else(|| span.clone(), Spanned::span);
-            problems.add(&span, format!("{path}.{key}: {wrong}"));
+            self.wrong(key, &wrong);
         }
+        None
     }
 }
 

@@ -48,9 +48,8 @@ fn preset_needs_only_its_name_and_a_secret() {
     assert_eq!(stripe.name.as_str(), "payments");
     assert_eq!(stripe.path(), "/v1/webhooks/payments");
     assert_eq!(stripe.preset.as_deref(), Some("stripe"));
-    assert_eq!(stripe.spec.id, IdRule::At("json:/id".parse().unwrap()));
-    let secrets: Vec<_> = stripe.secrets.named("secret").collect();
-    assert_eq!(secrets, ["a secret of a sender"]);
+    assert_eq!(stripe.spec().id, IdRule::At("json:/id".parse().unwrap()));
+    assert_eq!(stripe.source.verification().secret_count(), 1);
     assert_eq!(stripe.secret_places.len(), 1);
     assert!(stripe.enabled && !stripe.retired && stripe.reads_need_token);
     assert_eq!(stripe.delay, Duration::ZERO);
@@ -88,7 +87,7 @@ timeout = "10s"
         source.public_url.as_deref(),
         Some("https://hooks.example.com/in/v1/webhooks/github-2")
     );
-    assert_eq!(source.secrets.named("secret").count(), 3);
+    assert_eq!(source.source.verification().secret_count(), 3);
     assert!(!source.enabled && source.retired && !source.reads_need_token);
     assert_eq!(source.delay, Duration::from_secs(300));
     assert_eq!(source.max_attempts.get(), 3);
@@ -101,13 +100,13 @@ timeout = "10s"
     assert_eq!((source.keep, source.keep_keys), (day(7), day(30)));
     assert_eq!(source.expect_every, Some(Duration::from_secs(3_600)));
     assert!(source.keep_refused_bodies);
-    assert_eq!(source.spec.keep_headers, ["x-github-hook-id"]);
-    assert!(source.spec.guard_body, "the preset says so");
+    assert_eq!(source.spec().keep_headers, ["x-github-hook-id"]);
+    assert!(source.spec().guard_body, "the preset says so");
 }
 
 #[test]
 fn parts_of_a_preset_are_replaced() {
-    let hmac = |text: &str| match source(text).spec.scheme {
+    let hmac = |text: &str| match source(text).spec().scheme.clone() {
         Scheme::Hmac(hmac) => hmac,
         other => panic!("{other:?}"),
     };
@@ -131,9 +130,9 @@ fn parts_of_a_preset_are_replaced() {
     let other = source(&format!(
         "{own}[sources.a.scheme.token]\nat = \"header:x-token\"\n"
     ));
-    assert!(matches!(other.spec.scheme, Scheme::Token(_)));
+    assert!(matches!(other.spec().scheme, Scheme::Token(_)));
     let id = source(&format!("{own}id = [\"json:/type\", \"json:/id\"]\n"));
-    assert!(matches!(id.spec.id, IdRule::Joined(parts) if parts.len() == 2));
+    assert!(matches!(&id.spec().id, IdRule::Joined(parts) if parts.len() == 2));
 }
 
 #[test]
@@ -146,10 +145,10 @@ scheme.basic.secrets = "password"
 handshakes = [{ request = "query", parameter = "challenge", token = "token" }]
 "#,
     );
-    assert_eq!(own.spec.secret_names(), ["password", "verify_token"]);
-    assert_eq!(own.secrets.named("password").count(), 1);
+    assert_eq!(own.spec().secret_names(), ["password", "verify_token"]);
+    assert_eq!(own.secret_places.len(), 2);
     let open = source("[sources.open]\nscheme = \"none\"\n");
-    assert_eq!(open.spec.scheme, Scheme::None);
+    assert_eq!(open.spec().scheme, Scheme::None);
 }
 
 #[test]
@@ -239,8 +238,8 @@ fn everything_that_is_wrong_is_said_at_once() {
             "[sources.a]\nscheme = \"none\"\nkeep = \"5d\"\nkeep_keys = \"1d\"\n\
              max_queued_bytes = 5\ntimeout = \"1s\"\ntolerance = \"1s\"\n",
             &[
-                "4:13: sources.a.keep_keys must not be less than keep",
-                "5:20: sources.a.max_queued_bytes is less than max_body_bytes (1048576)",
+                "4:13: sources.a.keep_keys: must not be less than keep",
+                "5:20: sources.a.max_queued_bytes: less than max_body_bytes (1048576)",
                 "6:11: sources.a.timeout: 1s is too short: the server may take 2s to answer",
                 "7:13: sources.a.tolerance: the scheme has no time; remove the key",
             ],
