@@ -47,10 +47,15 @@ fn sources(folder: &Path, text: &mut String) {
     }
 }
 
-/// The documents about the present: those of the workspace, in `docs`, in `docs/decisions` and of the crates.
+/// The documents about the present: those of the workspace, in `docs`, in `docs/decisions`, in `docs/providers` and of
+/// the crates.
 /// CHANGELOG.md names what has been renamed since.
 fn documents() -> Vec<(PathBuf, String)> {
-    let mut folders = vec![root().join("docs"), root().join("docs/decisions")];
+    let mut folders = vec![
+        root().join("docs"),
+        root().join("docs/decisions"),
+        root().join("docs/providers"),
+    ];
     let crates = std::fs::read_dir(root()).unwrap();
     let crates = crates.map(|entry| entry.unwrap().path());
     folders.extend(crates.filter(|path| path.join("Cargo.toml").exists()));

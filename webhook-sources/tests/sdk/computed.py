@@ -242,8 +242,8 @@ signature = (
     "ae531ddbf91fb7bc28d7edf7f08604da16f54624f38a6bc0614e4dc13cd47f0f"
 )
 add(
-    "discord", [JSON_TYPE, ["X-Signature-Ed25519", signature], ["X-Signature-Timestamp", str(NOW)]], body, [], [],
-    secrets=discord, answer=[200, body],
+    "discord", [JSON_TYPE, ["X-Signature-Ed25519", signature], ["X-Signature-Timestamp", str(NOW)]], body, [sha256(body)], [None],
+    secrets=discord, answer=[204, ""],
 )
 
 add(

@@ -66,6 +66,7 @@ async function record(preset, name, accepts, headers, body, altered, more) {
     headers,
     body,
     altered_body: altered,
+    ...(more.answer && { ids: more.ids, event_types: more.event_types, answer: more.answer }),
   });
 }
 
@@ -184,12 +185,20 @@ for (const [preset, name, Webhook, prefix] of [
   const pkcs8 = Buffer.concat([Buffer.from("302e020100300506032b657004220420", "hex"), seed]);
   const key = createPrivateKey({ key: pkcs8, format: "der", type: "pkcs8" });
   const publicKey = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
-  const body = '{"version":1,"application_id":"1","type":1,"event":{"type":"demo"}}'.replace('"type":1', '"type":2');
-  const header = signWithKey(null, Buffer.from(NOW + body), key).toString("hex");
-  const accepts = (it) => verifyKey(it, header, String(NOW), publicKey);
-  const headers = [JSON_TYPE, ["X-Signature-Ed25519", header], ["X-Signature-Timestamp", String(NOW)]];
-  const more = { by: "recorder", secrets: { public_key: [publicKey] } };
-  await record("discord", "discord-interactions", accepts, headers, body, changed(body), more);
+  const secrets = { public_key: [publicKey] };
+  const event = '{"version":1,"application_id":"1","type":1,"event":{"type":"demo"}}';
+  // The check of the address, which wants 204 and a content type.
+  const ping = '{"version":1,"application_id":"1","type":0}';
+  for (const [body, more] of [
+    [event, { event_types: ["demo"], answer: [204, ""] }],
+    [ping, { ids: [], event_types: [], answer: [204, ""] }],
+  ]) {
+    const header = signWithKey(null, Buffer.from(NOW + body), key).toString("hex");
+    const accepts = (it) => verifyKey(it, header, String(NOW), publicKey);
+    const headers = [JSON_TYPE, ["X-Signature-Ed25519", header], ["X-Signature-Timestamp", String(NOW)]];
+    const altered = body.replace("version", "Version");
+    await record("discord", "discord-interactions", accepts, headers, body, altered, { by: "recorder", secrets, ...more });
+  }
 }
 {
   const body = '{"event":"checkout.order.completed","payload":{"orderId":"OMO1","state":"COMPLETED"}}';
