@@ -85,6 +85,9 @@ for charges, signed in [("", SECRET + payu), ("&additionalCharges=10", "10|" + S
     digest = hashlib.sha512(signed.encode()).hexdigest()
     body = f"{fields}{charges}&hash={digest}"
     add("payu", [FORM_TYPE], body, ["fd3e847h2:success"], ["success"], altered=body.replace("1500", "2500"))
+    document = dict(field.split("=") for field in body.replace("%40", "@").split("&"))
+    document = json.dumps(document)
+    add("payu", [JSON_TYPE], document, ["fd3e847h2:success"], ["success"], altered=document.replace("1500", "2500"))
 
 body = '{"event":"checkout.order.completed","payload":{"orderId":"OMO1","state":"COMPLETED"}}'
 add(
