@@ -65,8 +65,8 @@ pub(super) static SOURCE_FIELDS: &[Field] = &[
         "secrets",
         &SECRETS,
         "",
-        "where the [secrets](#secrets) are: `[\"env:NAME\", \"file:PATH\"]`, or a table of such lists \
-         by name. Never the secrets themselves",
+        "where the [secrets](#secrets) are: `[\"env:NAME\", \"file:PATH\"]` for those named `secret`, \
+         or a table of such lists by name. Never the secrets themselves",
     ),
     key(
         "public_url",

@@ -335,11 +335,15 @@ impl Reading<'_, '_, '_> {
                 each(places, &mut |place| add(name.get_ref(), place));
             }
         } else {
+            // Most senders of presets with several names sign with the one that is called `secret`.
             let names = spec.map(SourceSpec::secret_names).unwrap_or_default();
-            each(places, &mut |place| {
-                add(names.first().unwrap_or(&"secret"), place);
-            });
-            if names.len() > 1 {
+            let is_clear = names.len() < 2 || names.contains(&"secret");
+            let name = match names.first() {
+                Some(name) if !names.contains(&"secret") => name,
+                _ => "secret",
+            };
+            each(places, &mut |place| add(name, place));
+            if !is_clear {
                 let table: Vec<_> = names.iter().map(|name| format!("{name} = […]")).collect();
                 let message = format!(
                     "{path}: this source takes several secrets; say which is which: \

@@ -245,11 +245,11 @@ fn everything_that_is_wrong_is_said_at_once() {
             ],
         ),
         (
-            "[sources.a]\nsecrets = \"env:SECRET\"\nscheme.any_of = [{ token = { at = \"header:a\" } },\n\
-             { basic = { secrets = \"password\" } }]\n",
+            "[sources.a]\nsecrets = \"env:SECRET\"\nscheme.any_of = [{ token = { at = \"header:a\", \
+             secrets = \"token\" } },\n{ basic = { secrets = \"password\" } }]\n",
             &[
                 "2:11: sources.a.secrets: this source takes several secrets; say which is which: \
-               secrets = { password = […], secret = […] }",
+               secrets = { password = […], token = […] }",
             ],
         ),
         (
@@ -383,4 +383,23 @@ fn keys_are_those_that_serde_knows() {
         let known = keys_of::<Handshake>(&format!("request = \"{name}\""));
         assert_eq!(known, named(fields), "{name}");
     }
+}
+
+#[test]
+fn examples_of_the_pages_about_senders_are_read() {
+    let variable = |_: &str| Some(OsString::from("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"));
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/providers");
+    let mut examples = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let page = std::fs::read_to_string(entry.unwrap().path()).unwrap();
+        let blocks = page.split("```toml\n").skip(1);
+        let blocks = blocks.filter_map(|block| block.split("```").next());
+        for block in blocks.filter(|block| block.contains("[sources.")) {
+            let path = Path::new("/nowhere/webhook.toml");
+            let file = parse(block, path, &Config::default(), &variable);
+            assert_eq!(file.unwrap().sources.len(), 1, "{block}");
+            examples += 1;
+        }
+    }
+    assert!(examples > 10, "{examples}");
 }
