@@ -1,6 +1,6 @@
-//! The handler of the server. It does no work: the processing delay stands for it.
+//! The handlers of the server. They do no work: the processing delay stands for it.
 
-use webhook_core::{Event, Handled, Handler, HandlerError};
+use webhook_core::{Event, Handled, Handler, HandlerError, RawEvent};
 
 use crate::transaction::Transaction;
 
@@ -20,6 +20,24 @@ impl Handler<Transaction> for LogTransaction {
             attempt = event.attempt().number(),
             lag_ms = u64::try_from(event.lag.as_millis()).unwrap_or(u64::MAX),
             "transaction processed"
+        );
+        Ok(Handled::Done)
+    }
+}
+
+/// Logs an event of a source when it is due. The worker then marks it PROCESSED.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LogEvent;
+
+impl Handler<()> for LogEvent {
+    async fn handle(&self, event: RawEvent) -> Result<Handled, HandlerError> {
+        tracing::info!(
+            source = %event.kind,
+            id = %event.key,
+            body_bytes = event.body.len(),
+            attempt = event.attempt().number(),
+            lag_ms = u64::try_from(event.lag.as_millis()).unwrap_or(u64::MAX),
+            "event processed"
         );
         Ok(Handled::Done)
     }

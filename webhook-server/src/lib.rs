@@ -36,6 +36,7 @@ mod program;
 mod run;
 mod server;
 mod signals;
+mod sources;
 mod token;
 pub mod transaction;
 mod views;

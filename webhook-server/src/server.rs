@@ -3,6 +3,7 @@
 mod access;
 mod error;
 mod sockets;
+mod sources;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::transaction::Transaction;
 use access::{Access, blocking};
 pub use error::StartError;
 use sockets::Sockets;
+use sources::RunningSources;
 
 /// How many connections `OPERATOR_ADDR` accepts.
 const MAX_OPERATOR_CONNECTIONS: usize = 64;
@@ -36,6 +38,7 @@ pub struct Server {
     http: HttpServer,
     operator_http: Option<HttpServer>,
     pipeline: Pipeline,
+    sources: Option<RunningSources>,
     summaries: Summaries,
     access: Access,
     backend: Backend,
@@ -74,11 +77,13 @@ impl Server {
 
     fn start_with(
         sockets: Sockets,
-        access: Access,
+        mut access: Access,
         backend: Backend,
         config: &Config,
     ) -> Result<Self, StartError> {
         let pipeline = pipeline(&backend, config);
+        let file = std::mem::take(&mut access.sources);
+        let sources = RunningSources::start(file, &backend, config);
         let inbox = (config.role != Role::Worker).then(|| pipeline.inbox().clone());
         let store = Arc::clone(&backend.store);
         let mut options = config.http_options();
@@ -87,13 +92,19 @@ impl Server {
             Some(inbox) => App::new(inbox.clone(), store, options),
             None => App::without_inbox(store, options),
         };
+        if let Some(sources) = &sources {
+            app = sources.serve(app);
+        }
         let mut operator_http = None;
         if let Some(admin) = backend.admin.clone() {
             match sockets.operators {
                 Some(socket) => {
                     let mut options = config.http_options();
                     options.max_connections = MAX_OPERATOR_CONNECTIONS;
-                    let app = App::without_inbox(Arc::clone(&backend.store), options);
+                    let mut app = App::without_inbox(Arc::clone(&backend.store), options);
+                    if let Some(sources) = &sources {
+                        app = sources.show(app);
+                    }
                     operator_http = Some(access.serve(socket, app.with_admin(admin))?);
                 }
                 None if inbox.is_some() => app = app.with_admin(admin),
@@ -114,6 +125,7 @@ impl Server {
             http,
             operator_http,
             pipeline,
+            sources,
             summaries: Summaries::start(Arc::clone(&access.auth)),
             access,
             backend,
@@ -126,24 +138,15 @@ impl Server {
         self.http.addr()
     }
 
-    /// Reads the secrets, tokens, certificates and sources of `config` again. If that fails, logs why, and
-    /// keeps all of the current ones.
+    /// Reads the secrets, tokens and certificates of `config` again. If that fails, logs why, and keeps all
+    /// of the current ones. Then reads the sources again, and keeps those that cannot be used as they are.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it is ready, it changes nothing.
+    /// Dropped before it is ready, it may have replaced the former and not the latter.
     pub async fn reload(&self, config: &Config) {
         match self.access.reload(config).await {
-            Ok(_) => info!("secrets, tokens and certificates reloaded"),
-            Err(StartError::Sources(wrong)) => {
-                for line in wrong.lines() {
-                    error!("{line}");
-                }
-                error!(
-                    "failed to reload CONFIG_FILE; the current sources, secrets, tokens and certificates \
-                     stay in use"
-                );
-            }
+            Ok(()) => info!("secrets, tokens and certificates reloaded"),
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 error!(
@@ -151,6 +154,9 @@ impl Server {
                     "failed to reload secrets, tokens and certificates; the current ones stay in use"
                 );
             }
+        }
+        if let Some(sources) = &self.sources {
+            sources.reload(config).await;
         }
     }
 
@@ -166,18 +172,27 @@ impl Server {
             }
         };
         let http = async { tokio::join!(self.http.shutdown(drain), operator_http) };
-        let (drained, (aborted, operators_aborted)) =
-            self.pipeline.shutdown_with(drain, http).await;
+        let sources = async {
+            match &self.sources {
+                Some(sources) => sources.stop_workers().await,
+                None => Drained::default(),
+            }
+        };
+        let ((drained, (aborted, operators_aborted)), of_sources) =
+            tokio::join!(self.pipeline.shutdown_with(drain, http), sources);
+        if let Some(sources) = &self.sources {
+            sources.close().await;
+        }
         let aborted = aborted + operators_aborted;
+        let released = drained.released + of_sources.released;
+        let unsettled = drained.unsettled + of_sources.unsettled;
         drop(self.summaries);
         self.access.auth.log_rejections();
         self.backend.close().await;
-        if aborted > 0 || drained != Drained::default() {
+        if aborted > 0 || released > 0 || unsettled > 0 {
             warn!(
                 connections = aborted,
-                released = drained.released,
-                unsettled = drained.unsettled,
-                "drain time ended before all requests and handlers did"
+                released, unsettled, "drain time ended before all requests and handlers did"
             );
         }
     }

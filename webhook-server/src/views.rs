@@ -8,6 +8,7 @@ mod details;
 mod event_name;
 mod keys;
 mod paused_kind;
+mod source_event;
 mod status;
 
 use std::borrow::Cow;
@@ -26,6 +27,7 @@ pub(crate) use details::Details;
 pub(crate) use event_name::EventName;
 pub(crate) use keys::{EXPECTED_KIND, escape_key, parse_key, parse_kind};
 pub(crate) use paused_kind::{PausedKind, PausedKinds};
+pub(crate) use source_event::SourceEventView;
 pub(crate) use status::StatusReport;
 
 /// The kind of transactions.
@@ -125,6 +127,15 @@ struct Header<'a> {
     value: Cow<'a, str>,
 }
 
+impl<'a> Header<'a> {
+    fn of((name, value): (&'a str, &'a [u8])) -> Self {
+        Self {
+            name,
+            value: String::from_utf8_lossy(value),
+        }
+    }
+}
+
 impl<'a> EventView<'a> {
     fn of(record: &'a EventRecord) -> Self {
         let envelope = &record.envelope;
@@ -141,12 +152,7 @@ impl<'a> EventView<'a> {
             error_message: record.reason.as_ref().map(FailureReason::as_str),
             duplicate_conflict_count: record.conflict_count,
             last_conflict_at: record.last_conflict_at,
-            headers: headers
-                .map(|(name, value)| Header {
-                    name,
-                    value: String::from_utf8_lossy(value),
-                })
-                .collect(),
+            headers: headers.map(Header::of).collect(),
             body: (!record.body_deleted)
                 .then(|| Body::of(&envelope.body))
                 .into(),

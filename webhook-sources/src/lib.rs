@@ -150,7 +150,7 @@ pub const MAX_NUMBERED_HEADERS: usize = 100;
 pub const MAX_ID_BYTES: usize = 512;
 
 /// The most events of one request. A request with more is one event.
-pub const MAX_EVENTS: usize = 10_000;
+pub const MAX_EVENTS: usize = 5_000;
 
 /// The most headers that are kept with an event.
 pub const MAX_KEPT_HEADERS: usize = 32;

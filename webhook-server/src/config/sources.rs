@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 use webhook_core::{Kind, Retention};
-use webhook_sources::Source;
 use webhook_sources::spec::SourceSpec;
+use webhook_sources::{Secrets, Source};
 
 use super::Config;
 use super::files::{self, Guard};
@@ -38,6 +38,8 @@ const MAX_SOURCES: usize = 1_000;
 pub(crate) struct SourcesFile {
     /// The sources, in the order of their names.
     pub(crate) sources: Vec<SourceConfig>,
+    /// The names of the sources that are wrong, as far as they are names.
+    pub(crate) invalid: Vec<Kind>,
     /// What is dangerous, and what to do about it.
     pub(crate) warnings: Vec<String>,
 }
@@ -51,6 +53,8 @@ pub(crate) struct SourceConfig {
     pub(crate) preset: Option<String>,
     /// The source itself, with its secrets.
     pub(crate) source: Arc<Source>,
+    /// Its secrets once more, to notice when they change.
+    pub(crate) secrets: Secrets,
     /// Where its secrets are.
     pub(crate) secret_places: Vec<SecretPlace>,
     /// The URL that the sender was given, without a query.
@@ -106,14 +110,29 @@ impl SourcesFile {
     ///
     /// When the file cannot be read, or with everything that is wrong with it. No error quotes a value.
     pub(crate) fn read(config: &Config) -> Result<Self, SourcesError> {
+        match Self::read_usable(config)? {
+            (file, None) => Ok(file),
+            (_, Some(wrong)) => Err(wrong),
+        }
+    }
+
+    /// As [`read`](Self::read), but returns the sources that are right together with what is wrong with others.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be read, or is not TOML: then nobody knows which sources there are.
+    pub(crate) fn read_usable(
+        config: &Config,
+    ) -> Result<(Self, Option<SourcesError>), SourcesError> {
         let Some(path) = &config.config_file else {
-            return Ok(Self::default());
+            return Ok((Self::default(), None));
         };
         let file =
             files::read_quietly("CONFIG_FILE", path, Guard::Trust).map_err(SourcesError::File)?;
-        let mut read = parse(&file.text, path, config, &|name| std::env::var_os(name))?;
+        let (mut read, wrong) =
+            parse_usable(&file.text, path, config, &|name| std::env::var_os(name))?;
         read.warnings.extend(file.exposure);
-        Ok(read)
+        Ok((read, wrong))
     }
 }
 
@@ -155,12 +174,26 @@ struct Context<'a> {
 }
 
 /// Reads `text`, the content of the file at `path`.
+#[cfg(test)]
 fn parse(
     text: &str,
     path: &Path,
     config: &Config,
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<SourcesFile, SourcesError> {
+    match parse_usable(text, path, config, variable)? {
+        (file, None) => Ok(file),
+        (_, Some(wrong)) => Err(wrong),
+    }
+}
+
+/// Reads `text`, the content of the file at `path`: what is right, and what is wrong. An error if it is not TOML.
+fn parse_usable(
+    text: &str,
+    path: &Path,
+    config: &Config,
+    variable: &dyn Fn(&str) -> Option<OsString>,
+) -> Result<(SourcesFile, Option<SourcesError>), SourcesError> {
     let mut problems = Problems::of(text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -190,13 +223,17 @@ fn parse(
             problems.add(&(0..0), message);
         }
         for (name, value) in sources.iter().take(MAX_SOURCES) {
-            let source = context.source(name, value, &mut problems, &mut file.warnings);
-            file.sources.extend(source);
+            match context.source(name, value, &mut problems, &mut file.warnings) {
+                Some(source) => file.sources.push(source),
+                None => file.invalid.extend(Kind::new(name.get_ref().to_string())),
+            }
         }
     }
     problems.prefer_first(of_syntax);
-    problems.into_result(path)?;
-    Ok(file)
+    match problems.into_result(path) {
+        Err(wrong) if of_syntax > 0 => Err(wrong),
+        result => Ok((file, result.err())),
+    }
 }
 
 /// What is wrong with the name of a source; `None` if nothing is.

@@ -12,7 +12,9 @@ use super::body_room::BodyRoom;
 use super::problem::Problem;
 use super::rates::Rates;
 use super::ready::ReadyProbe;
+use super::sources::Intake;
 use super::{Auth, HttpOptions};
+use crate::sources::Sources;
 
 /// How many long bodies are verified at the same time.
 const MAX_VERIFICATIONS: usize = 2;
@@ -22,6 +24,10 @@ pub struct App {
     /// Takes deliveries. Without it, neither deliveries nor transactions are served.
     pub(super) inbox: Option<Inbox>,
     pub(super) store: Arc<dyn Store>,
+    /// The sources of the configuration file, if there is one.
+    pub(super) sources: Option<Arc<Sources>>,
+    /// Takes their deliveries. Without it, only operators see the sources.
+    pub(super) intake: Option<Intake>,
     pub(super) admin: Option<Arc<dyn Admin>>,
     pub(super) auth: Arc<Auth>,
     pub(super) rates: Rates,
@@ -53,6 +59,21 @@ impl App {
         }
     }
 
+    /// Serves deliveries to `sources` into `inbox`, and the states of their events. Without an inbox, operators
+    /// see the sources.
+    #[must_use]
+    pub(crate) fn with_sources(self, sources: Arc<Sources>, inbox: Option<Inbox>) -> Self {
+        let intake = inbox.map(|inbox| Intake {
+            sources: Arc::clone(&sources),
+            inbox,
+        });
+        Self {
+            sources: Some(sources),
+            intake,
+            ..self
+        }
+    }
+
     /// Authenticates requests with `auth`. By default, only programs on this machine may make
     /// requests, and nobody is an operator.
     #[must_use]
@@ -64,6 +85,8 @@ impl App {
         Self {
             inbox,
             store,
+            sources: None,
+            intake: None,
             admin: None,
             auth: Arc::default(),
             rates: Rates::new(options.rates.clone()),

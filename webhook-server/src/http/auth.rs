@@ -1,5 +1,6 @@
 //! Authentication: who may deliver, read and operate.
 
+use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -146,15 +147,31 @@ impl Auth {
     }
 
     fn reject_sender(&self, client: Option<IpAddr>, reason: &Unverified) -> Problem {
-        self.rejections
-            .log(RejectionKind::Signature, client, reason);
+        self.note_refused(None, client, reason);
         Problem::unsigned()
+    }
+
+    /// Counts a request that `source` refuses, or one to no source.
+    pub(super) fn note_refused(
+        &self,
+        source: Option<&str>,
+        client: Option<IpAddr>,
+        reason: &dyn Display,
+    ) {
+        self.rejections
+            .log(RejectionKind::Signature, source, client, reason);
+    }
+
+    /// Counts a verified delivery that is over a limit of its source.
+    pub(super) fn note_limited(&self, source: &str, client: Option<IpAddr>, limit: &dyn Display) {
+        self.rejections
+            .log(RejectionKind::SourceLimit, Some(source), client, limit);
     }
 
     /// Counts a request of `client` over a rate limit.
     pub(super) fn note_rate_limited(&self, client: Option<IpAddr>) {
         self.rejections
-            .log(RejectionKind::Rate, client, &"rate limit exceeded");
+            .log(RejectionKind::Rate, None, client, &"rate limit exceeded");
     }
 
     /// Rejects a request without a token that allows `scope`. Without tokens, checks the client
@@ -186,7 +203,7 @@ impl Auth {
         }
         local::check(head).map_err(|reason| {
             self.rejections
-                .log(RejectionKind::NotLocal, client, &reason);
+                .log(RejectionKind::NotLocal, None, client, &reason);
             Problem::not_local(&reason)
         })
     }
@@ -221,7 +238,7 @@ impl Auth {
                 Scope::Operate => RejectionKind::OperateToken,
             };
             self.rejections
-                .log(kind, client, &"missing or unknown token");
+                .log(kind, None, client, &"missing or unknown token");
             Problem::without_token()
         })
     }

@@ -36,23 +36,34 @@ pub(super) struct Received<'a> {
     _share: Share<'a>,
 }
 
-/// Reads all of `body`.
-///
-/// Every problem closes the connection: the rest of the body would have to be read before the next
-/// request.
+/// Reads all of `body`, if it is no longer than the limit of all bodies.
 pub(super) async fn receive<'a>(
     app: &'a App,
     peer: &Peer,
     client: Option<IpAddr>,
     body: Incoming,
 ) -> Result<Received<'a>, Problem> {
-    let limit = app.options.max_body_bytes;
+    receive_up_to(app.options.max_body_bytes, app, peer, client, body).await
+}
+
+/// Reads all of `body`, if it has at most `limit` bytes.
+///
+/// Every problem closes the connection: the rest of the body would have to be read before the next
+/// request.
+pub(super) async fn receive_up_to<'a>(
+    limit: usize,
+    app: &'a App,
+    peer: &Peer,
+    client: Option<IpAddr>,
+    body: Incoming,
+) -> Result<Received<'a>, Problem> {
     let declared = body.size_hint().lower();
     if declared > limit as u64 {
         return Err(too_long(limit));
     }
     let share = app.body_room.share(client);
-    match timeout(app.options.body_timeout, collect(app, peer, share, body)).await {
+    let collecting = collect(limit, app, peer, share, body);
+    match timeout(app.options.body_timeout, collecting).await {
         Ok(received) => received,
         Err(_) => Err(too_slow(format!(
             "Body not received within {} s",
@@ -62,12 +73,12 @@ pub(super) async fn receive<'a>(
 }
 
 async fn collect<'a>(
+    limit: usize,
     app: &'a App,
     peer: &Peer,
     mut share: Share<'a>,
     mut body: Incoming,
 ) -> Result<Received<'a>, Problem> {
-    let limit = app.options.max_body_bytes;
     let grace_ends = Instant::now() + app.options.body_timeout / 2;
     let mut pieces = 0_usize;
     let declared = usize::try_from(body.size_hint().lower()).unwrap_or(limit);

@@ -19,7 +19,7 @@ pub(super) struct Problem {
     allow: Option<&'static str>,
     retry_after_seconds: Option<u16>,
     /// The challenge that a 401 must have (RFC 9110, section 15.5.2).
-    challenge: Option<&'static str>,
+    challenge: Option<Cow<'static, str>>,
     close: bool,
 }
 
@@ -63,14 +63,32 @@ impl Problem {
     /// The same for every reason, so that a forger does not learn how far a forged signature got.
     pub(super) fn unsigned() -> Self {
         Self {
-            challenge: Some("Webhook-Signature"),
+            challenge: Some("Webhook-Signature".into()),
             ..Self::new(StatusCode::UNAUTHORIZED, "Signature missing or wrong")
+        }
+    }
+
+    /// The answer of a source to a request that it refuses: as [`unsigned`](Self::unsigned), with the status of
+    /// the source, and the challenge among `headers` if there is one.
+    pub(super) fn refused(status: u16, headers: &[(&'static str, String)]) -> Self {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
+        let Self { challenge, .. } = Self::unsigned();
+        let mut challenges = headers
+            .iter()
+            .filter(|(name, _)| *name == WWW_AUTHENTICATE.as_str());
+        Self {
+            status,
+            challenge: match challenges.next() {
+                Some((_, challenge)) => Some(challenge.clone().into()),
+                None => challenge.filter(|_| status == StatusCode::UNAUTHORIZED),
+            },
+            ..Self::unsigned()
         }
     }
 
     pub(super) fn without_token() -> Self {
         Self {
-            challenge: Some("Bearer"),
+            challenge: Some("Bearer".into()),
             ..Self::new(StatusCode::UNAUTHORIZED, "Token missing or wrong")
         }
     }
@@ -138,8 +156,10 @@ impl Problem {
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
-        if let Some(challenge) = self.challenge {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        if let Some(challenge) = self.challenge
+            && let Ok(challenge) = HeaderValue::try_from(&*challenge)
+        {
+            headers.insert(WWW_AUTHENTICATE, challenge);
         }
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));

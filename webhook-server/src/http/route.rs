@@ -8,7 +8,7 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use jiff::Timestamp;
-use webhook_core::{Admin, Inbox, Key};
+use webhook_core::{Admin, EventRef, Inbox, Key};
 
 use super::answer::{self, Answer};
 use super::connections::Peer;
@@ -16,11 +16,16 @@ use super::method::{self, Allowed, read, write};
 use super::operator::OperatorRequest;
 use super::problem::Problem;
 use super::ready::Readiness;
+use super::sources::{self, Delivery};
 use super::tokens::Scope;
-use super::{App, body, head, operator, path, transactions, verify};
+use super::{App, body, events, head, operator, path, transactions, verify};
 use crate::audit::Caller;
 
 const WEBHOOK_PATH: &str = "/v1/webhooks/transactions";
+/// What the paths of deliveries to sources begin with.
+const SOURCE_PATH: &str = "/v1/webhooks/";
+/// What the paths of their events begin with.
+const EVENT_PATH: &str = "/v1/events/";
 const TRANSACTION_PATH: &str = "/v1/transactions/";
 
 /// Answers one request of `peer`.
@@ -31,6 +36,10 @@ pub(super) async fn respond(app: &App, peer: &Peer, request: Request<Incoming>) 
     let (result, close) = match route(app, client, &head) {
         Ok(Route::Receive(inbox)) => {
             let received = receive(app, peer, inbox, client, &head, body).await;
+            (received, false)
+        }
+        Ok(Route::Deliver(delivery)) => {
+            let received = sources::receive(app, peer, delivery, client, &head, body).await;
             (received, false)
         }
         Ok(Route::Bodyless(request)) => {
@@ -103,6 +112,8 @@ async fn without_body(
 enum Route<'a> {
     /// A delivery, whose body is read.
     Receive(&'a Inbox),
+    /// A request to a source, whose body is read.
+    Deliver(Delivery<'a>),
     /// Anything else; its body is discarded.
     Bodyless(BodylessRoute<'a>),
 }
@@ -112,6 +123,7 @@ enum BodylessRoute<'a> {
     Health,
     Ready,
     Show(&'a Inbox, Key),
+    ShowEvent(EventRef),
     Operator(&'a dyn Admin, Caller, OperatorRequest),
     Options(&'static str),
 }
@@ -143,6 +155,9 @@ fn route<'a>(app: &'a App, client: Option<IpAddr>, head: &Parts) -> Result<Route
         return Err(Problem::method_not_allowed(method::ANY).closing());
     }
     let path = head.uri.path();
+    if let (Some(intake), Some(name)) = (&app.intake, source_name(path)) {
+        return sources::route(app, intake, client, head, name).map(Route::Deliver);
+    }
     // Health checks must get through, however many other requests there are.
     if !matches!(path, "/" | "/readyz") {
         let checked = app.rates.check_sender(client);
@@ -172,6 +187,13 @@ fn route<'a>(app: &'a App, client: Option<IpAddr>, head: &Parts) -> Result<Route
         ("*", _) if head.method == Method::OPTIONS => {
             Ok(Route::Bodyless(BodylessRoute::Options(method::ANY)))
         }
+        (path, Some(_)) if path.starts_with(EVENT_PATH) => {
+            let path = path.strip_prefix(EVENT_PATH).unwrap_or_default();
+            events::route(app, client, head, path).map(|allowed| {
+                let shown: Allowed<BodylessRoute<'_>> = allowed.map(BodylessRoute::ShowEvent);
+                shown.into()
+            })
+        }
         (path, Some(inbox)) => match path.strip_prefix(TRANSACTION_PATH) {
             Some(id) if !id.is_empty() && !id.contains('/') => read(&head.method, || {
                 app.auth.check_token(client, head, Scope::Read)?;
@@ -187,6 +209,14 @@ fn route<'a>(app: &'a App, client: Option<IpAddr>, head: &Parts) -> Result<Route
     }
 }
 
+/// The name in the path of a delivery to a source.
+fn source_name(path: &str) -> Option<&str> {
+    let name = path
+        .strip_prefix(SOURCE_PATH)
+        .filter(|_| path != WEBHOOK_PATH)?;
+    (!name.is_empty() && !name.contains('/')).then_some(name)
+}
+
 async fn run(app: &App, route: BodylessRoute<'_>) -> Result<Answer, Problem> {
     match route {
         BodylessRoute::Health => Ok(answer::json(
@@ -198,6 +228,7 @@ async fn run(app: &App, route: BodylessRoute<'_>) -> Result<Answer, Problem> {
         )),
         BodylessRoute::Ready => readiness(app).await,
         BodylessRoute::Show(inbox, key) => transactions::show(inbox, &key).await,
+        BodylessRoute::ShowEvent(event) => events::show(app, &event).await,
         BodylessRoute::Operator(admin, caller, request) => {
             operator::answer(app, admin, caller, request).await
         }

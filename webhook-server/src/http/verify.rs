@@ -12,7 +12,7 @@ use super::problem::Problem;
 
 /// The longest body that is verified on the thread that serves the request. Hashing 64 KiB takes about
 /// as long as the rest of a request; longer bodies are verified on a blocking thread.
-const MAX_INLINE_BYTES: usize = 64 * 1024;
+pub(super) const MAX_INLINE_BYTES: usize = 64 * 1024;
 
 /// Rejects a delivery whose signature is wrong, then one over the limit of all clients together: only
 /// verified deliveries count towards that. `None` if deliveries need no signature.

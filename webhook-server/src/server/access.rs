@@ -48,26 +48,22 @@ impl Access {
     }
 
     /// Reads the files of `config` again. From then on, authenticates new requests and encrypts new
-    /// connections by what they hold. Returns the sources as they are now.
+    /// connections by what they hold.
     ///
     /// # Cancel safety
     ///
     /// Dropped before it is ready, it changes nothing.
-    pub(super) async fn reload(&self, config: &Config) -> Result<SourcesFile, StartError> {
+    pub(super) async fn reload(&self, config: &Config) -> Result<(), StartError> {
         let read = blocking(config, |config| {
             let auth = config.auth_config().map_err(StartError::Secrets)?;
-            let sources = SourcesFile::read(config).map_err(StartError::Sources)?;
-            Ok((auth, config.tls.read().map_err(StartError::Tls)?, sources))
+            Ok((auth, config.tls.read().map_err(StartError::Tls)?))
         });
-        let (auth, tls, sources): (AuthConfig, Option<ServerConfig>, _) = read.await?;
-        for warning in &sources.warnings {
-            warn!("{warning}");
-        }
+        let (auth, tls): (AuthConfig, Option<ServerConfig>) = read.await?;
         self.auth.replace(auth);
         if let (Some(current), Some(new)) = (&self.tls, tls) {
             current.replace(new);
         }
-        Ok(sources)
+        Ok(())
     }
 
     pub(super) const fn has_tls(&self) -> bool {

@@ -27,6 +27,7 @@ mod secret_leaks;
 mod serve;
 mod signatures;
 mod slow;
+mod sources;
 mod sqlite;
 #[path = "../support/mod.rs"]
 mod support;

@@ -144,10 +144,10 @@ impl Reading<'_, '_, '_> {
         let secrets = self.secrets(Some(&spec), warnings);
         let source = secrets.and_then(|(secrets, places)| {
             let source = self.source(spec, &secrets, public_url.clone())?;
-            Some((source, places))
+            Some((source, secrets, places))
         });
-        let (source, secret_places) = source?;
-        let config = self.settings(name, source, secret_places, public_url);
+        let (source, secrets, secret_places) = source?;
+        let config = self.settings(name, source, secrets, secret_places, public_url);
         (self.problems.count() == before).then_some(config)
     }
 
@@ -221,6 +221,7 @@ impl Reading<'_, '_, '_> {
         &self,
         name: Kind,
         source: Source,
+        secrets: Secrets,
         secret_places: Vec<SecretPlace>,
         public_url: Option<String>,
     ) -> SourceConfig {
@@ -229,6 +230,7 @@ impl Reading<'_, '_, '_> {
             name,
             preset: self.text("preset").map(str::to_owned),
             source: Arc::new(source),
+            secrets,
             secret_places,
             public_url,
             enabled: self.boolean("enabled").unwrap_or(true),

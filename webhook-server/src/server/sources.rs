@@ -1,0 +1,141 @@
+//! The sources of `CONFIG_FILE` in a running server: who receives, who processes, and what a reload changes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+use webhook_core::{Drained, Inbox};
+
+use super::access::blocking;
+use super::error::StartError;
+use crate::backend::Backend;
+use crate::config::{Config, Role, SourcesFile};
+use crate::http::{App, DECISION_TIME};
+use crate::sources::{SourceWorkers, Sources, Watch};
+
+/// The sources, with the tasks that they need.
+#[derive(Debug)]
+pub(super) struct RunningSources {
+    sources: Arc<Sources>,
+    /// An inbox of their own: however much they receive, transactions do not wait for it. `None` in a process
+    /// that does not receive.
+    inbox: Option<Inbox>,
+    /// `None` in a process that does not process.
+    workers: Option<SourceWorkers>,
+    _watch: Option<Watch>,
+}
+
+impl RunningSources {
+    /// Starts the sources of `file`. `None` without a configuration file: then the server has no source but
+    /// transactions.
+    pub(super) fn start(file: SourcesFile, backend: &Backend, config: &Config) -> Option<Self> {
+        config.config_file.as_ref()?;
+        let receives = config.role != Role::Worker;
+        let sources = Arc::new(Sources::new());
+        sources.replace(file.sources, &[]);
+        let options = config.inbox_options().with_delay(Duration::ZERO);
+        let options = options.with_accept_timeout(config.accept_timeout_seconds.min(DECISION_TIME));
+        let inbox = || Inbox::new(Arc::clone(&backend.store), options);
+        let workers = (config.role != Role::Api).then(|| {
+            let workers = SourceWorkers::new(
+                Arc::clone(&backend.scheduler),
+                backend.admin.clone(),
+                config.worker_options(),
+                config.drain_seconds,
+            );
+            workers.follow(&sources);
+            workers
+        });
+        Some(Self {
+            inbox: receives.then(inbox),
+            workers,
+            _watch: receives.then(|| Watch::start(&sources, backend.admin.clone())),
+            sources,
+        })
+    }
+
+    /// Adds the routes of the sources to the public `app`.
+    pub(super) fn serve(&self, app: App) -> App {
+        match &self.inbox {
+            Some(inbox) => app.with_sources(Arc::clone(&self.sources), Some(inbox.clone())),
+            None => app,
+        }
+    }
+
+    /// Adds the sources to the `app` of operators.
+    pub(super) fn show(&self, app: App) -> App {
+        match &self.inbox {
+            Some(_) => app.with_sources(Arc::clone(&self.sources), None),
+            None => app,
+        }
+    }
+
+    /// Reads the file and its secrets again, and uses every source in it that is right. Logs what is wrong; a
+    /// source that is wrong stays as it is, and so do all of them if the file cannot be parsed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is ready, it changes nothing.
+    pub(super) async fn reload(&self, config: &Config) {
+        let read = blocking(config, |config| {
+            SourcesFile::read_usable(config).map_err(StartError::Sources)
+        });
+        match read.await {
+            Ok((file, wrong)) => {
+                for warning in &file.warnings {
+                    warn!("{warning}");
+                }
+                for line in wrong.iter().flat_map(|wrong| wrong.lines()) {
+                    error!("{line}");
+                }
+                let (read, invalid) = (file.sources.len(), file.invalid.len());
+                self.sources.replace(file.sources, &file.invalid);
+                if let Some(workers) = &self.workers {
+                    workers.follow(&self.sources);
+                }
+                if invalid > 0 {
+                    error!(
+                        sources = read,
+                        invalid,
+                        "sources reloaded, except those that are wrong, which stay as they were"
+                    );
+                } else {
+                    info!(sources = read, "sources reloaded");
+                }
+            }
+            Err(StartError::Sources(wrong)) => {
+                for line in wrong.lines() {
+                    error!("{line}");
+                }
+                let path = config.config_file.as_deref().map(Path::display);
+                error!(
+                    path = path.map(tracing::field::display),
+                    "failed to reload the sources; the current ones stay in use"
+                );
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                error!(
+                    error,
+                    "failed to reload the sources; the current ones stay in use"
+                );
+            }
+        }
+    }
+
+    /// Lets the handlers finish, and releases the events of those that do not.
+    pub(super) async fn stop_workers(&self) -> Drained {
+        match &self.workers {
+            Some(workers) => workers.shutdown().await,
+            None => Drained::default(),
+        }
+    }
+
+    /// Stores what was accepted, and refuses everything else.
+    pub(super) async fn close(&self) {
+        if let Some(inbox) = &self.inbox {
+            inbox.close().await;
+        }
+    }
+}
