@@ -9,6 +9,7 @@ import { LinearWebhookClient } from "@linear/sdk/webhooks";
 import { WebhookVerificationError, validateEvent } from "@polar-sh/sdk/webhooks";
 import { encodeSignatureHeader, isValidSignature } from "@sanity/webhook";
 import { shopifyApi, ApiVersion } from "@shopify/shopify-api";
+import { AwsLambdaReceiver } from "@zoom/rivet/users";
 import { verifyKey } from "discord-interactions";
 import { Webhook as StandardWebhook } from "standardwebhooks";
 import Stripe from "stripe";
@@ -18,6 +19,7 @@ const require = createRequire(import.meta.url);
 const { Cashfree, CFEnvironment } = require("cashfree-pg");
 const phonepe = require("pg-sdk-node");
 const Razorpay = require("razorpay");
+const { validateSignature } = require("twitter-autohook");
 const { WebflowClient } = require("webflow-api");
 
 const NOW = 1700000000;
@@ -227,6 +229,33 @@ for (const [preset, name, Webhook, prefix] of [
   const accepts = (it) => client.webhooks.verifySignature({ headers, body: it, secret: SECRET });
   const sent = [JSON_TYPE, ...Object.entries(headers)];
   await record("webflow", "webflow-api", accepts, sent, body, changed(body), { by: "recorder" });
+}
+{
+  const headers = { "x-twitter-webhooks-signature": "sha256=" + mac("sha256", JSON_BODY, "base64") };
+  const accepts = (it) => validateSignature(headers, { consumer_secret: SECRET }, it);
+  const sent = [JSON_TYPE, ...Object.entries(headers)];
+  await record("x", "twitter-autohook", accepts, sent, JSON_BODY, changed(JSON_BODY), { by: "recorder" });
+}
+{
+  // The SDK writes what it receives to the standard output.
+  console.debug = () => {};
+  const receive = new AwsLambdaReceiver({ webhooksSecretToken: SECRET }).start();
+  const event = '{"event":"demo","payload":{"account_id":"1"},"event_ts":1700000000000}';
+  const check = '{"event":"endpoint.url_validation","payload":{"plainToken":"qgg8vlvZRS6UYooatFL8Aw"},"event_ts":1}';
+  for (const body of [event, check]) {
+    const headers = {
+      "x-zm-request-timestamp": String(NOW),
+      "x-zm-signature": "v0=" + mac("sha256", `v0:${NOW}:${body}`, "hex"),
+    };
+    const answer = async (it) => receive({ headers, body: it, isBase64Encoded: false });
+    const accepts = async (it) => (await answer(it)).statusCode === 200;
+    const sent = [JSON_TYPE, ...Object.entries(headers)];
+    const more = { by: "recorder" };
+    if (body === check) {
+      Object.assign(more, { ids: [], event_types: [], answer: [200, (await answer(body)).body] });
+    }
+    await record("zoom", "@zoom/rivet", accepts, sent, body, body.replace("event_ts", "event_tS"), more);
+  }
 }
 // Some SDKs keep connections or timers.
 process.stdout.write(JSON.stringify(recorded), () => process.exit(0));

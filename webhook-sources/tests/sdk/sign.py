@@ -265,6 +265,17 @@ def mailgun_():
     record("mailgun", "mailgun", accepts, [JSON_TYPE], body, body.replace("5egb", "5egc"), by="recorder")
 
 
+def mollie():
+    from mollie.utils.webhooks.signature_validator import SignatureValidator
+
+    body = '{"resource":"event","id":"event_1","type":"demo"}'
+    signature = "sha256=" + SignatureValidator.create_signature(body, TEXT_SECRET)
+    record(
+        "mollie", "mollie-api-py", lambda it: SignatureValidator.validate(it, [TEXT_SECRET], ["0" * 64, signature]),
+        [JSON_TYPE, ["X-Mollie-Signature", "0" * 64], ["X-Mollie-Signature", signature]], body, changed(body), by="sdk",
+    )
+
+
 def paddle():
     from paddle_billing.Notifications import PaddleSignature, Secret, Verifier
 
@@ -302,12 +313,13 @@ def sendgrid_():
     )
 
 
-# It checks no time, and pydantic, which it imports, does not work with a frozen clock.
-square()
 with freeze_time("2023-11-14T22:13:20Z"):
     for sender in [
         stripe_, razorpay_, standard_webhooks, slack, twilio_, braintree_, adyen, coinbase, gocardless, hubspot,
         mailgun_, paddle, sendgrid_,
     ]:
         sender()
+# These check no time, and pydantic, which they import, does not work with a frozen clock.
+square()
+mollie()
 json.dump(recorded, sys.stdout, ensure_ascii=False)
