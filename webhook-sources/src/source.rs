@@ -13,7 +13,7 @@ use crate::identity::{self, Event};
 use crate::outcome::{Answer, Flaw, Outcome, Received, ReceivedEvent, Refusal, RefusalReason};
 use crate::spec::{Place, SourceSpec};
 use crate::verification::{
-    Outgoing, SecretLength, Signed, Unsigned, Verification, VerificationOptions, Verified,
+    Hint, Outgoing, SecretLength, Signed, Unsigned, Verification, VerificationOptions, Verified,
 };
 use crate::{CONFIRMATION, MAX_EVENTS, MAX_KEPT_HEADER_BYTES, MAX_KEPT_HEADERS, Request, Secrets};
 
@@ -198,6 +198,18 @@ impl Source {
     /// [`Unsigned`] if there is no key to sign with, or if the request has something that cannot be signed.
     pub fn sign(&self, request: &Outgoing<'_>, at: SystemTime) -> Result<Signed, Unsigned> {
         self.verification.sign(request, at)
+    }
+
+    /// Finds out why a request is refused that the sender may have made: for the operator, since it tries more than
+    /// [`receive`](Self::receive) does. `former` has the secrets that the source had before.
+    pub fn diagnose(
+        &self,
+        request: &Request<'_>,
+        now: SystemTime,
+        former: Option<&Self>,
+    ) -> Option<Hint> {
+        let former = former.map(|source| &source.verification);
+        self.verification.diagnose(request, now, former)
     }
 
     fn is_delivery(&self, request: &Request<'_>) -> bool {

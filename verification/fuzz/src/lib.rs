@@ -19,8 +19,10 @@ mod decimal;
 mod fingerprint;
 mod http;
 mod id_path;
+mod lines;
 mod paused;
 mod signature;
+mod source;
 mod transaction;
 
 pub use config::config;
@@ -29,4 +31,5 @@ pub use fingerprint::fingerprint;
 pub use http::http;
 pub use id_path::id_path;
 pub use signature::signature;
+pub use source::source;
 pub use transaction::transaction;

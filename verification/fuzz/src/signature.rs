@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use webhook_sources::signature::{Delivery, Unsigned, Unverified};
 
+use crate::lines::{Headers, Lines};
 use reference::{MAX_SECRETS, NOW_SECONDS, SCHEMES, Scheme, TOLERANCE_SECONDS};
-
-type Headers = Vec<(String, Vec<u8>)>;
 
 /// Checks that what a signer signs is accepted while it is fresh, and that nothing else is
 /// accepted, whichever part of it is changed.
@@ -25,11 +24,11 @@ pub fn signature(input: &[u8]) {
         secrets % MAX_SECRETS + 1,
     );
     let (flip, shift) = (u16::from_be_bytes([a, b]), i16::from_be_bytes([c, d]));
-    let mut lines = Lines(text);
+    let mut lines = Lines::new(text);
     let (id, time) = (lines.next_line(), lines.next_line());
     let (id, time) = (String::from_utf8_lossy(id), String::from_utf8_lossy(time));
     let made_up = lines.headers();
-    let body = lines.0;
+    let body = lines.rest();
 
     let case = Case {
         scheme,
@@ -41,34 +40,6 @@ pub fn signature(input: &[u8]) {
     if let Some(signed) = case.check_signer(&id) {
         case.check_freshness(&signed, shift);
         case.check_tampering(&signed, usize::from(flip), &made_up);
-    }
-}
-
-struct Lines<'a>(&'a [u8]);
-
-impl<'a> Lines<'a> {
-    fn next_line(&mut self) -> &'a [u8] {
-        let end = self.0.iter().position(|&byte| byte == b'\n');
-        let (line, rest) = self.0.split_at(end.unwrap_or(self.0.len()));
-        self.0 = rest.get(1..).unwrap_or_default();
-        line
-    }
-
-    fn headers(&mut self) -> Headers {
-        let mut headers = Headers::new();
-        loop {
-            let line = self.next_line();
-            if line.is_empty() {
-                return headers;
-            }
-            let end = line.iter().position(|&byte| byte == b':');
-            let (name, value) = line.split_at(end.unwrap_or(line.len()));
-            let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-            headers.push((
-                name,
-                value.get(1..).unwrap_or_default().trim_ascii().to_vec(),
-            ));
-        }
     }
 }
 

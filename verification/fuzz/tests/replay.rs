@@ -32,6 +32,11 @@ fn signature() {
 }
 
 #[test]
+fn source() {
+    run("source", fuzz::source, 3_000);
+}
+
+#[test]
 fn id_path() {
     run("id_path", fuzz::id_path, 2_000);
 }
