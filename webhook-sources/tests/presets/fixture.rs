@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
-use webhook_sources::SecretLength;
-use webhook_sources::{InvalidSource, Outcome, Request, Secrets, Source, SourceOptions, preset};
+use webhook_sources::{
+    InvalidSource, Outcome, Request, SecretLength, Secrets, Source, SourceOptions, preset,
+};
 
 /// A request that a preset must accept.
 #[derive(Clone, Debug, Deserialize)]

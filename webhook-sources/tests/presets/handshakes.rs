@@ -2,8 +2,9 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use webhook_sources::{Outcome, Request, Secrets, Source, SourceOptions, preset};
-use webhook_sources::{Outgoing, SecretLength};
+use webhook_sources::{
+    Outcome, Outgoing, Request, SecretLength, Secrets, Source, SourceOptions, preset,
+};
 
 const SECRET: &str = "shh-this-is-a-secret";
 
