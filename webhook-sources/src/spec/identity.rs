@@ -10,13 +10,15 @@ use super::{Place, Pointer};
 /// |---|---|
 /// | `"json:/id"`, `"header:x-github-delivery"`, `"form:MessageSid"`, … | the value at the [place](Place) |
 /// | `"signed"` | the message id that the scheme verified |
-/// | `"sha256"` | the SHA-256 of the content that is compared, in hexadecimal |
+/// | `"sha256"` | the SHA-256 of the event's bytes in hexadecimal, or of what [`Compare`] leaves of its JSON value |
 /// | `"generated"` | a new id for every delivery: none is a duplicate |
-/// | `["json:/event", "json:/data/id"]` | all of these, joined so that their ends stay clear |
+/// | `["json:/event", "json:/data/id"]` | all of these, with colons between them; `:` and `%` within them are written as `%3A` and `%25` |
 /// | `{ first_of = ["header:a", "json:/b"] }` | the first of these that the request has |
 ///
-/// An event without its id gets the SHA-256 of its content instead: a sender would repeat the same bytes, so
-/// refusing them would lose the event.
+/// An event without its id, or without a part of it, gets the SHA-256 of its content instead, as by `sha256`: a
+/// sender would repeat the same bytes, so refusing them would lose the event. An id of more than
+/// [`MAX_ID_BYTES`](crate::MAX_ID_BYTES), with control characters or with bytes that are not UTF-8 is replaced by its
+/// own SHA-256. The event's [`Flaw`](crate::Flaw) says so.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IdRule {
@@ -67,7 +69,9 @@ impl<'de> Deserialize<'de> for IdRule {
 /// Which part of the content is compared when an id comes again: equal content is a duplicate, other content a
 /// conflict.
 ///
-/// Written as `"bytes"`, `"json"`, `"none"`, `{ ignore = ["/attempt"] }` or `{ only = "/event" }`.
+/// Written as `"bytes"`, `"json"`, `"none"`, `{ ignore = ["/attempt"] }` or `{ only = "/event" }`. An event is compared
+/// by its bytes if it is not JSON, is nested deeper than 128 levels, or has no value at the pointer of `only`; its
+/// [`Flaw`](crate::Flaw) says so. Of members with the same name, all count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Compare {
