@@ -76,6 +76,50 @@ pub enum InvalidSource {
         /// What is missing.
         missing: &'static str,
     },
+    /// The scheme needs a setting that the source does not have.
+    #[error("there is no setting with the name {name}")]
+    NoSetting {
+        /// The name.
+        name: String,
+    },
+    /// There is a setting of a name that the scheme does not take.
+    #[error("the scheme takes no setting with the name {name}")]
+    UnknownSetting {
+        /// The name.
+        name: String,
+    },
+    /// A URL is not one that keys can be fetched from.
+    #[error(
+        "{url:?} is no URL of keys: expected https://HOST/PATH without a user, a query and a fragment"
+    )]
+    KeyUrl {
+        /// The URL.
+        url: String,
+    },
+    /// A text stands for a part of the request where only settings may stand.
+    #[error("{text} has a placeholder where only {{setting:NAME}} can stand")]
+    OnlySettings {
+        /// The text.
+        text: String,
+    },
+    /// A part of the scheme is empty.
+    #[error("{what} is empty")]
+    Nothing {
+        /// What is empty.
+        what: &'static str,
+    },
+    /// A name that no certificate can be issued to.
+    #[error("{name:?} is no DNS name")]
+    DnsName {
+        /// The name.
+        name: String,
+    },
+    /// The values of several members are signed as lines, and may have several lines each.
+    #[error("only one {{lines:/POINTER}} can be signed: otherwise their ends are ambiguous")]
+    AmbiguousLines,
+    /// A certificate verifies only signatures by RSA.
+    #[error("an algorithm that is not of RSA cannot be named for a certificate")]
+    CertificateAlgorithm,
     /// A digest by SHA-1, which does not protect a secret.
     #[error("a digest by SHA-1 is not safe: only SHA-256 and SHA-512 are supported")]
     WeakDigest,

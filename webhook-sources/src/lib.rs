@@ -121,6 +121,7 @@ mod handshake;
 #[cfg(feature = "http")]
 pub mod http;
 mod identity;
+mod keys;
 mod outcome;
 pub mod preset;
 mod request;
@@ -132,14 +133,16 @@ mod verification;
 
 pub use content::MAX_FIELDS;
 pub use error::{InvalidSource, SecretProblem};
+pub use keys::{KeyRequest, Keys};
 pub use outcome::{Answer, Flaw, Outcome, Received, ReceivedEvent, Refusal, RefusalReason};
 pub use request::Request;
 pub use secrets::Secrets;
 pub use source::{Source, SourceOptions};
 pub use verification::{
-    BodyForm, DEFAULT_TOLERANCE, Hint, MAX_DIAGNOSED_BYTES, MAX_PUBLIC_KEY_CHECKS, MAX_PUBLIC_KEYS,
-    MAX_SIGNATURES, MIN_KEY_BYTES, MIN_SECRET_BYTES, Outgoing, SecretLength, Signed, Unsigned,
-    Unverified, Verification, VerificationOptions, Verified,
+    BodyForm, CertificateProblem, ClaimProblem, DEFAULT_TOLERANCE, Hint, MAX_DIAGNOSED_BYTES,
+    MAX_PUBLIC_KEY_CHECKS, MAX_PUBLIC_KEYS, MAX_SIGNATURES, MIN_KEY_BYTES, MIN_SECRET_BYTES,
+    Outgoing, SecretLength, Signed, Unsigned, Unverified, Verification, VerificationOptions,
+    Verified,
 };
 
 /// The most headers of a family such as `x-docusign-signature-{n}` that are read.

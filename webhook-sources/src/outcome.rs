@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::keys::KeyRequest;
 use crate::spec::Place;
 use crate::verification::{Unverified, Verified};
 
@@ -95,6 +96,19 @@ pub struct Refusal {
     pub reason: RefusalReason,
     /// The answer.
     pub answer: Answer,
+}
+
+impl Refusal {
+    /// The key that may have been missing. If it can be fetched, fetch it anew and receive the request once more; if
+    /// that takes too long for the sender, or fails, answer 503, since a refusal would lose the event.
+    pub const fn missing_key(&self) -> Option<&KeyRequest> {
+        match &self.reason {
+            RefusalReason::Unverified(
+                Unverified::KeyNotFetched { request } | Unverified::UnknownKey { request },
+            ) => Some(request),
+            _ => None,
+        }
+    }
 }
 
 /// The reason why a request is refused.

@@ -2,6 +2,7 @@
 
 mod check;
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
@@ -10,21 +11,28 @@ use crate::content::{self, Content};
 use crate::error::InvalidSource;
 use crate::handshake::{Handshakes, Met};
 use crate::identity::{self, Event};
+use crate::keys::{KeyRequest, Keys};
 use crate::outcome::{Answer, Flaw, Outcome, Received, ReceivedEvent, Refusal, RefusalReason};
 use crate::spec::{Place, SourceSpec};
 use crate::verification::{
-    Hint, Outgoing, SecretLength, Signed, Unsigned, Verification, VerificationOptions, Verified,
+    Hint, Outgoing, SecretLength, Signed, Unsigned, Unverified, Verification, VerificationOptions,
+    Verified,
 };
 use crate::{CONFIRMATION, MAX_EVENTS, MAX_KEPT_HEADER_BYTES, MAX_KEPT_HEADERS, Request, Secrets};
 
+/// After how many seconds a sender should retry whose key is not there yet.
+const KEY_RETRY_SECONDS: u32 = 5;
+
 /// What a [`Source`] needs besides a specification and its secrets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct SourceOptions {
     /// The URL that the sender was given, byte for byte and without its query, for senders that sign it. The query
     /// of each request is appended. Default: none.
     pub public_url: Option<String>,
     /// Whether short secrets are refused. Default: yes.
     pub secret_length: SecretLength,
+    /// The keys that are fetched, for senders with such keys. Default: none is ever there.
+    pub keys: Option<Arc<dyn Keys>>,
 }
 
 /// A sender of webhooks, with its secrets: turns a request into events, and signs requests as the sender does.
@@ -82,6 +90,8 @@ impl Source {
         let options = VerificationOptions {
             public_url: options.public_url,
             secret_length,
+            settings: spec.settings.clone(),
+            keys: options.keys,
         };
         let verification = Verification::new(&spec.scheme, secrets, options)
             .map_err(|found| problems.extend(found))
@@ -107,6 +117,11 @@ impl Source {
     /// How requests are verified.
     pub const fn verification(&self) -> &Verification {
         &self.verification
+    }
+
+    /// What to fetch to have the keys that are the same for every request. Fetch them ahead, so that no sender waits.
+    pub fn key_requests(&self) -> Vec<KeyRequest> {
+        self.verification.key_requests()
     }
 
     /// The methods of deliveries and of handshakes, each once. Requests with other methods are refused.
@@ -290,6 +305,12 @@ impl Source {
     }
 
     fn refusal(&self, reason: RefusalReason, status: Option<u16>) -> Refusal {
+        if let RefusalReason::Unverified(Unverified::KeyNotFetched { .. }) = reason {
+            return Refusal {
+                reason,
+                answer: not_now(),
+            };
+        }
         let status = status.unwrap_or(self.spec.refused_status);
         let challenge = self.verification.challenge().filter(|_| status == 401);
         let challenge = challenge.map(|it| ("www-authenticate", it.to_owned()));
@@ -301,6 +322,15 @@ impl Source {
                 body: Vec::new(),
             },
         }
+    }
+}
+
+/// The answer to a request that cannot be verified yet: senders that retry at all do so after a 503.
+fn not_now() -> Answer {
+    Answer {
+        status: 503,
+        headers: vec![("retry-after", KEY_RETRY_SECONDS.to_string())],
+        body: Vec::new(),
     }
 }
 

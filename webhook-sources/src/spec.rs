@@ -5,27 +5,34 @@
 //! [`Source`](crate::Source) is a specification with its secrets, ready to receive requests.
 
 mod answer;
+mod certificate;
 mod duration;
 mod handshake;
 mod identity;
+mod jwt;
 mod place;
 mod scheme;
 mod template;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 pub use answer::AnswerSpec;
+pub use certificate::{
+    FetchedCertificateScheme, HostPattern, InvalidHost, NamedAlgorithms, RequiredValue,
+};
 pub use duration::Tolerance;
 pub use handshake::{Handshake, HandshakeAnswer};
 pub use identity::{Compare, IdRule};
+pub use jwt::{ClaimValue, EachKey, JwtAlgorithm, JwtScheme, KeySet};
 pub use place::{InvalidPlace, Place, Pointer};
 pub use scheme::{
     Algorithm, BasicScheme, DigestScheme, HashFunction, HmacScheme, KeyForm, PublicKeyForm,
     PublicKeyScheme, Scheme, SignatureSpec, TimeFormat, TimeSpec, TokenForm, TokenScheme,
 };
-pub use template::{InvalidTemplate, Part, Template};
+pub use template::{InvalidTemplate, LineForm, Part, Template};
 
 pub use crate::verification::Encoding;
 
@@ -51,6 +58,10 @@ pub use crate::verification::Encoding;
 pub struct SourceSpec {
     /// How a request shows that the sender made it.
     pub scheme: Scheme,
+    /// What the receiver knows of its account at the sender, and what is no secret, such as the id of its webhook:
+    /// `{setting:NAME}` in the scheme stands for it.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
     /// Where the id of an event is. Default: the SHA-256 of its content.
     #[serde(default)]
     pub id: IdRule,

@@ -1,11 +1,14 @@
 //! Verifies who made a request, by a [`Scheme`] and its secrets.
 
+mod certificate;
 mod content;
 mod diagnose;
 mod digest;
 mod encoding;
 mod hmac;
 mod html;
+mod jwk;
+mod jwt;
 mod mac;
 mod prepare;
 mod public_key;
@@ -14,17 +17,22 @@ mod sign;
 mod time;
 mod token;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use self::certificate::FetchedCertificate;
 use self::content::{Attempt, Scope};
 use self::digest::Digest;
 use self::hmac::Hmac;
+use self::jwt::Jwt;
 use self::prepare::Preparation;
 use self::public_key::PublicKeys;
 use self::token::{Basic, Token};
 use crate::content::Content;
 use crate::error::InvalidSource;
+use crate::keys::{KeyRequest, Keys};
 use crate::request::Request;
 use crate::secrets::Secrets;
 use crate::spec::{Part, Place, Scheme};
@@ -51,13 +59,17 @@ pub const MAX_PUBLIC_KEY_CHECKS: usize = 4;
 pub const MAX_PUBLIC_KEYS: usize = MAX_PUBLIC_KEY_CHECKS;
 
 /// What a [`Verification`] needs besides a scheme and its secrets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct VerificationOptions {
     /// The URL that the sender was given, byte for byte and without its query, for senders that sign it. The query
     /// of each request is appended. Default: none.
     pub public_url: Option<String>,
     /// Whether short secrets are refused. Default: yes.
     pub secret_length: SecretLength,
+    /// The [settings](crate::spec::SourceSpec::settings) of the source. Default: none.
+    pub settings: BTreeMap<String, String>,
+    /// The keys that are fetched, for schemes with such keys. Default: none is ever there.
+    pub keys: Option<Arc<dyn Keys>>,
 }
 
 /// Verifies that the sender of a [`Scheme`] made a request, and signs as that sender does.
@@ -82,6 +94,8 @@ enum Node {
     Basic(Basic),
     PublicKey(PublicKeys),
     Digest(Digest),
+    Jwt(Box<Jwt>),
+    Certificate(Box<FetchedCertificate>),
     AnyOf(Vec<Node>),
     AllOf(Vec<Node>),
 }
@@ -135,9 +149,93 @@ pub enum Unverified {
         /// The seconds from now to the time of the signature, rounded away from zero: negative if it is in the past.
         seconds: i64,
     },
+    /// A claim of the token is missing, or is not what the source requires.
+    #[error("claim {name} of the token {problem}")]
+    Claim {
+        /// The name of the claim.
+        name: String,
+        /// What is wrong with it.
+        problem: ClaimProblem,
+    },
+    /// The request names an algorithm that the source does not allow.
+    #[error("{} names an algorithm that the source does not allow", Named(place))]
+    Algorithm {
+        /// The place of the algorithm's name, or of the token that names it.
+        place: Place,
+    },
+    /// The URL of the certificate is not one that the sender uses.
+    #[error("{} is a URL that the source does not allow", Named(place))]
+    Url {
+        /// The place of the URL.
+        place: Place,
+    },
+    /// A value is not the one that the source requires.
+    #[error("{} is not the value that the source requires", Named(place))]
+    OtherValue {
+        /// The place of the value.
+        place: Place,
+    },
+    /// The key has to be fetched first. This is not the sender's fault: answer 503, and fetch the key.
+    #[error("the key at {} is not there yet", request.url())]
+    KeyNotFetched {
+        /// What to fetch.
+        request: KeyRequest,
+    },
+    /// The sender's keys are there, and the one that the request names is not among them. If they were fetched some
+    /// time ago, the sender may have added one since.
+    #[error("the request names a key that is not among those at {}", request.url())]
+    UnknownKey {
+        /// What the keys were fetched by.
+        request: KeyRequest,
+    },
+    /// The certificate is not one of the sender.
+    #[error("the certificate {problem}")]
+    Certificate {
+        /// What is wrong with it.
+        problem: CertificateProblem,
+    },
     /// None of the signatures was made with one of the secrets, or no token is one of them.
     #[error("no signature matches")]
     NoMatch,
+}
+
+/// What is wrong with a claim of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClaimProblem {
+    /// It is missing.
+    #[error("is missing")]
+    Missing,
+    /// It has another value than the source requires, or is of another type.
+    #[error("is not what the source requires")]
+    Other,
+    /// The token is not valid any more.
+    #[error("says that it has expired")]
+    Expired,
+    /// The token is not valid yet.
+    #[error("says that it is not valid yet")]
+    NotYet,
+}
+
+/// What is wrong with a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateProblem {
+    /// It is not a certificate in PEM.
+    #[error("is not X.509 in PEM")]
+    Unreadable,
+    /// It has expired, or is not valid yet.
+    #[error("has expired or is not valid yet")]
+    NotValidNow,
+    /// No authority that the system trusts has issued it.
+    #[error("was not issued by an authority that the system trusts")]
+    Untrusted,
+    /// It is for other names than those of the sender.
+    #[error("is not for a name of the sender")]
+    Name,
+    /// It has a key of another algorithm.
+    #[error("has no RSA key of 2,048 to 8,192 bits")]
+    Key,
 }
 
 /// A place, in words.
@@ -161,8 +259,14 @@ impl Unverified {
         match self {
             Self::Missing { .. } => 0,
             Self::Repeated { .. } | Self::Malformed { .. } | Self::TooManySignatures { .. } => 1,
-            Self::TooFar { .. } => 2,
-            Self::NoMatch => 3,
+            Self::Claim { .. }
+            | Self::Algorithm { .. }
+            | Self::Url { .. }
+            | Self::OtherValue { .. }
+            | Self::TooFar { .. } => 2,
+            Self::Certificate { .. } | Self::NoMatch => 3,
+            // Another key may still verify the request.
+            Self::UnknownKey { .. } | Self::KeyNotFetched { .. } => 4,
         }
     }
 }
@@ -247,6 +351,20 @@ impl Verification {
         Some((name, secret_index - first))
     }
 
+    /// What to fetch to have the keys that are the same for every request. Fetch them ahead, so that no sender waits.
+    pub fn key_requests(&self) -> Vec<KeyRequest> {
+        let mut requests = Vec::new();
+        self.node.visit(&mut |node| {
+            if let Node::Jwt(jwt) = node
+                && let Some(request) = jwt.keys.request()
+                && !requests.contains(request)
+            {
+                requests.push(request.clone());
+            }
+        });
+        requests
+    }
+
     /// Whether the sender signs the URL that it was given.
     pub const fn signs_url(&self) -> bool {
         self.signs_url
@@ -281,6 +399,8 @@ impl Node {
             Self::Basic(basic) => basic.verify(attempt).map(drop),
             Self::PublicKey(keys) => keys.check_head(attempt),
             Self::Digest(digest) => digest.check_head(attempt),
+            Self::Jwt(jwt) => jwt.check_head(attempt),
+            Self::Certificate(certificate) => certificate.check_head(attempt),
             Self::AnyOf(nodes) => any(nodes, |node| node.check_head(attempt)),
             Self::AllOf(nodes) => nodes.iter().try_for_each(|node| node.check_head(attempt)),
         }
@@ -297,6 +417,8 @@ impl Node {
             Self::Basic(basic) => basic.verify(attempt),
             Self::PublicKey(keys) => keys.verify(attempt),
             Self::Digest(digest) => digest.verify(attempt),
+            Self::Jwt(jwt) => jwt.verify(attempt),
+            Self::Certificate(certificate) => certificate.verify(attempt),
             Self::AnyOf(nodes) => any(nodes, |node| node.verify(attempt)),
             Self::AllOf(nodes) => all(nodes, attempt),
         }
@@ -311,12 +433,23 @@ impl Node {
         is_wanted(self) || inner.iter().any(|node| node.any(is_wanted))
     }
 
+    /// Shows this scheme, and those of which it is made, to `look`.
+    fn visit<'n>(&'n self, look: &mut dyn FnMut(&'n Self)) {
+        look(self);
+        if let Self::AnyOf(nodes) | Self::AllOf(nodes) = self {
+            for node in nodes {
+                node.visit(look);
+            }
+        }
+    }
+
     /// How the sender signs, if it does.
     const fn form(&self) -> Option<&content::Form> {
         match self {
             Self::Hmac(hmac) => Some(&hmac.form),
             Self::PublicKey(keys) => Some(&keys.form),
             Self::Digest(digest) => Some(&digest.form),
+            Self::Certificate(certificate) => Some(&certificate.form),
             _ => None,
         }
     }
@@ -362,8 +495,9 @@ impl Node {
     /// Whether a request is verified by a secret.
     fn has_secrets(&self) -> bool {
         match self {
-            Self::None => false,
+            Self::None | Self::Certificate(_) => false,
             Self::Digest(digest) => digest.signs_secret,
+            Self::Jwt(jwt) => matches!(jwt.keys, jwt::PublicKeys::Given(_)),
             Self::Hmac(_) | Self::Token(_) | Self::Basic(_) | Self::PublicKey(_) => true,
             Self::AnyOf(nodes) | Self::AllOf(nodes) => nodes.iter().any(Self::has_secrets),
         }

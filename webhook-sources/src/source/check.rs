@@ -17,6 +17,7 @@ pub(super) fn check(spec: &SourceSpec, secrets: &Secrets, problems: &mut Vec<Inv
     check.events(spec);
     check.headers(spec);
     check.secrets(spec, secrets);
+    check.settings(spec);
 }
 
 struct Check<'p> {
@@ -124,6 +125,16 @@ impl Check<'_> {
         }
     }
 
+    fn settings(&mut self, spec: &SourceSpec) {
+        let known = spec.scheme.setting_names();
+        for name in spec.settings.keys() {
+            if !known.contains(&name.as_str()) {
+                self.problems
+                    .push(InvalidSource::UnknownSetting { name: name.clone() });
+            }
+        }
+    }
+
     fn secrets(&mut self, spec: &SourceSpec, secrets: &Secrets) {
         let mut hidden = spec.scheme.secret_names();
         hidden.extend(spec.handshakes.iter().flat_map(hidden_secrets));
@@ -162,6 +173,11 @@ fn secret_headers<'s>(scheme: &'s Scheme, headers: &mut Vec<&'s str>) {
     match scheme {
         Scheme::Token(token) => {
             if let Place::Header(name) = &token.at {
+                headers.push(name);
+            }
+        }
+        Scheme::Jwt(jwt) => {
+            if let Place::Header(name) = &jwt.at {
                 headers.push(name);
             }
         }

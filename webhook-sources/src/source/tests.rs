@@ -38,6 +38,7 @@ fn try_source(settings: &str, secrets: &Secrets) -> Result<Source, Vec<InvalidSo
     let options = SourceOptions {
         public_url: Some("https://example.com/hooks".to_owned()),
         secret_length: SecretLength::Checked,
+        ..SourceOptions::default()
     };
     Source::new(spec, secrets, options)
 }

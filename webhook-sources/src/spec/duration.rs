@@ -42,6 +42,13 @@ impl<'de> Deserialize<'de> for Tolerance {
     }
 }
 
+/// Reads a duration.
+pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Duration, D::Error> {
+    parse(&String::deserialize(deserializer)?)
+}
+
 /// Reads a duration that may be missing.
 pub(super) mod optional {
     use super::{Deserialize, Deserializer, Duration, parse};

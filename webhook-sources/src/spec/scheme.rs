@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 
-use super::{Part, Place, Template, Tolerance};
+use super::{
+    ClaimValue, FetchedCertificateScheme, JwtScheme, KeySet, Part, Place, Template, Tolerance,
+};
 use crate::verification::Encoding;
 
 /// How a request shows that the sender made it.
@@ -22,6 +24,10 @@ pub enum Scheme {
     PublicKey(PublicKeyScheme),
     /// A hash of parts of the request and of a secret.
     Digest(DigestScheme),
+    /// A JSON Web Token that the sender has signed.
+    Jwt(JwtScheme),
+    /// A signature by the private key of a certificate, whose URL is in the request.
+    FetchedCertificate(FetchedCertificateScheme),
     /// One of these schemes, for senders that change from one to another. Those without secrets are not used.
     AnyOf(Vec<Scheme>),
     /// Every one of these schemes.
@@ -38,11 +44,51 @@ impl Scheme {
             Self::Basic(scheme) => vec![&scheme.secrets],
             Self::PublicKey(scheme) => vec![&scheme.secrets],
             Self::Digest(scheme) if scheme.signs_secret() => vec![&scheme.secrets],
-            Self::Digest(_) => Vec::new(),
+            Self::Digest(_) | Self::FetchedCertificate(_) => Vec::new(),
+            Self::Jwt(scheme) => match &scheme.keys {
+                KeySet::Url(_) => Vec::new(),
+                KeySet::Each(each) => each.secrets.values().map(String::as_str).collect(),
+                KeySet::Given(name) => vec![name],
+            },
             Self::AnyOf(schemes) | Self::AllOf(schemes) => {
                 schemes.iter().flat_map(Self::secret_names).collect()
             }
         }
+    }
+
+    /// The names of the [settings](super::SourceSpec::settings) that the scheme takes, some of them more than once.
+    pub fn setting_names(&self) -> Vec<&str> {
+        let templates: Vec<&Template> = match self {
+            Self::None | Self::Token(_) | Self::Basic(_) => Vec::new(),
+            Self::Hmac(scheme) => vec![&scheme.signed],
+            Self::PublicKey(scheme) => vec![&scheme.signed],
+            Self::Digest(scheme) => vec![&scheme.signed],
+            Self::Jwt(scheme) => {
+                let url = match &scheme.keys {
+                    KeySet::Url(url) => Some(url),
+                    KeySet::Each(each) => Some(&each.url),
+                    KeySet::Given(_) => None,
+                };
+                let claims = scheme.claims.values().flat_map(|value| match value {
+                    ClaimValue::Flag(_) => [].as_slice(),
+                    ClaimValue::Text(texts) => texts,
+                });
+                let named = url
+                    .into_iter()
+                    .chain(&scheme.issuers)
+                    .chain(&scheme.audience);
+                named.chain(claims).collect()
+            }
+            Self::FetchedCertificate(scheme) => {
+                let required = scheme.required.iter().map(|required| &required.equals);
+                required.chain([&scheme.signed]).collect()
+            }
+            Self::AnyOf(schemes) | Self::AllOf(schemes) => {
+                return schemes.iter().flat_map(Self::setting_names).collect();
+            }
+        };
+        let names = templates.into_iter().flat_map(Template::setting_names);
+        names.collect()
     }
 }
 
@@ -156,7 +202,8 @@ impl Scheme {
         match self {
             Self::Hmac(scheme) => scheme.time.iter_mut().for_each(change),
             Self::PublicKey(scheme) => scheme.time.iter_mut().for_each(change),
-            Self::None | Self::Token(_) | Self::Basic(_) | Self::Digest(_) => {}
+            Self::FetchedCertificate(scheme) => scheme.time.iter_mut().for_each(change),
+            Self::None | Self::Token(_) | Self::Basic(_) | Self::Digest(_) | Self::Jwt(_) => {}
             Self::AnyOf(schemes) | Self::AllOf(schemes) => {
                 schemes.iter_mut().for_each(|it| it.each_time(change));
             }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, de};
 
-use super::{InvalidPlace, Place};
+use super::{InvalidPlace, Place, Pointer};
 
 /// What is signed, such as `v0:{timestamp}:{body}`. `{{` and `}}` stand for braces.
 ///
@@ -21,6 +21,11 @@ use super::{InvalidPlace, Place};
 /// | `{json:/POINTER}` | a value in the JSON body: the text of a string, and others as they are written; nothing if it is missing or null |
 /// | `{form:FIELD}` | the value of a field of a form; nothing if it is missing |
 /// | `{form+}` | all fields of a form, sorted by name: names and values joined, each pair once |
+/// | `{line:/POINTER}` | two lines with the name and the value of a member of the JSON body; it must be there, and be one line |
+/// | `{line?:/POINTER}` | the same, or nothing if the member is missing |
+/// | `{lines:/POINTER}` | the same as `{line:/POINTER}`, with a value that may have several lines; only once |
+/// | `{crc32}` | the CRC-32 of the body, in decimal digits |
+/// | `{setting:NAME}` | a [setting](super::SourceSpec::settings) of the source |
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(Vec<Part>);
 
@@ -46,6 +51,24 @@ pub enum Part {
     At(Place),
     /// `{form+}`.
     WholeForm,
+    /// `{line:/POINTER}`, `{line?:/POINTER}` or `{lines:/POINTER}`.
+    Line(Pointer, LineForm),
+    /// `{crc32}`.
+    Crc32,
+    /// `{setting:NAME}`.
+    Setting(String),
+}
+
+/// Which values a [`Part::Line`] may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LineForm {
+    /// `{line:/POINTER}`: one line.
+    One,
+    /// `{line?:/POINTER}`: one line, or none.
+    Optional,
+    /// `{lines:/POINTER}`: any.
+    Several,
 }
 
 /// A template that is not written as it must be.
@@ -61,7 +84,8 @@ pub enum InvalidTemplate {
     /// There is no such placeholder.
     #[error(
         "there is no placeholder {{{0}}}: expected body, timestamp, id, url, method, secret, header:NAME, \
-         json:/POINTER, form:FIELD or form+"
+         json:/POINTER, form:FIELD, form+, line:/POINTER, line?:/POINTER, lines:/POINTER, crc32 or \
+         setting:NAME"
     )]
     Placeholder(String),
     /// A place in a placeholder is not written as it must be.
@@ -73,6 +97,32 @@ impl Template {
     /// The parts, in their order; at least one.
     pub fn parts(&self) -> &[Part] {
         &self.0
+    }
+
+    /// The names of the settings in it.
+    pub fn setting_names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Setting(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The same with the texts that `value` has for settings.
+    pub(crate) fn with_settings(&self, value: impl Fn(&str) -> String) -> Self {
+        let parts = self.0.iter().map(|part| match part {
+            Part::Setting(name) => Part::Text(value(name)),
+            other => other.clone(),
+        });
+        Self(parts.collect())
+    }
+
+    /// The text that it is, unless something in it stands for a part of a request.
+    pub(crate) fn text(&self) -> Option<String> {
+        let texts = self.0.iter().map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            _ => None,
+        });
+        texts.collect()
     }
 }
 
@@ -122,7 +172,12 @@ fn placeholder(name: &str) -> Result<Part, InvalidTemplate> {
         "method" => Part::Method,
         "secret" => Part::Secret,
         "form+" => Part::WholeForm,
+        "crc32" => Part::Crc32,
         other => match other.split_once(':') {
+            Some(("line", pointer)) => Part::Line(pointer.parse()?, LineForm::One),
+            Some(("line?", pointer)) => Part::Line(pointer.parse()?, LineForm::Optional),
+            Some(("lines", pointer)) => Part::Line(pointer.parse()?, LineForm::Several),
+            Some(("setting", name)) if !name.is_empty() => Part::Setting(name.to_owned()),
             Some(("header" | "json" | "form", _)) => Part::At(other.parse()?),
             _ => return Err(InvalidTemplate::Placeholder(other.to_owned())),
         },
@@ -141,6 +196,11 @@ impl fmt::Display for Template {
             Part::Secret => f.write_str("{secret}"),
             Part::At(place) => write!(f, "{{{place}}}"),
             Part::WholeForm => f.write_str("{form+}"),
+            Part::Line(pointer, LineForm::One) => write!(f, "{{line:{pointer}}}"),
+            Part::Line(pointer, LineForm::Optional) => write!(f, "{{line?:{pointer}}}"),
+            Part::Line(pointer, LineForm::Several) => write!(f, "{{lines:{pointer}}}"),
+            Part::Crc32 => f.write_str("{crc32}"),
+            Part::Setting(name) => write!(f, "{{setting:{name}}}"),
         })
     }
 }
@@ -167,6 +227,8 @@ mod tests {
             "{json:/signature/timestamp}{json:/signature/token}",
             "{secret}|{form:status}|{form+}|{header:x-a}",
             "{{{body}}}",
+            "{lines:/a}{line:/b}{line?:/c/d}",
+            "{setting:webhook_id}|{crc32}",
         ] {
             let template: Template = text.parse().unwrap();
             assert_eq!(template.to_string(), text);
@@ -185,6 +247,8 @@ mod tests {
             "{query:a}",
             "{json:a}",
             "{}",
+            "{line:a}",
+            "{setting:}",
         ] {
             assert!(text.parse::<Template>().is_err(), "{text}");
         }

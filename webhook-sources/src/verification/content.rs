@@ -4,10 +4,15 @@ use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 use std::time::SystemTime;
 
+use crc::{CRC_32_ISO_HDLC, Crc};
+
 use super::{MAX_PUBLIC_KEY_CHECKS, MAX_SIGNATURES, Unverified, time};
 use crate::MAX_NUMBERED_HEADERS;
 use crate::content::{Content, Found};
-use crate::spec::{Part, Place, SignatureSpec, Template, TimeSpec};
+use crate::spec::{LineForm, Part, Place, Pointer, SignatureSpec, Template, TimeSpec};
+
+/// The CRC-32 of Ethernet, gzip and PNG.
+const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
 
 /// How much of a request is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -281,6 +286,10 @@ impl Form {
                     (None, _) => Cow::Borrowed(&[][..]),
                 },
                 Part::WholeForm => Cow::Owned(whole_form(attempt.content)),
+                Part::Line(pointer, form) => Cow::Owned(lines(attempt, pointer, *form)?),
+                Part::Crc32 => Cow::Owned(CRC32.checksum(request.body).to_string().into_bytes()),
+                // Prepared schemes have the text in its place.
+                Part::Setting(_) => Cow::Borrowed(&[]),
                 Part::Secret => {
                     pieces.push(Piece::Secret);
                     continue;
@@ -289,6 +298,26 @@ impl Form {
         }
         Ok(pieces)
     }
+}
+
+/// The lines with the name and the value of a member.
+fn lines(
+    attempt: &Attempt<'_, '_>,
+    pointer: &Pointer,
+    form: LineForm,
+) -> Result<Vec<u8>, Unverified> {
+    let place = Place::Json(pointer.clone());
+    let value = match (attempt.value(&place)?, form) {
+        (Some(value), _) => value,
+        (None, LineForm::Optional) => return Ok(Vec::new()),
+        (None, LineForm::One | LineForm::Several) => return Err(Unverified::Missing { place }),
+    };
+    // Otherwise the lines of one member could be taken for those of another.
+    if form != LineForm::Several && value.contains(&b'\n') {
+        return Err(Unverified::Malformed { place });
+    }
+    let name = pointer.tokens().last().unwrap_or_default();
+    Ok([name.as_bytes(), b"\n", &value, b"\n"].concat())
 }
 
 fn bytes<'p>(text: &'p Option<Cow<'_, str>>) -> &'p [u8] {

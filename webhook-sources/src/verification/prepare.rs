@@ -1,5 +1,7 @@
 //! Makes a scheme and its secrets ready to verify requests.
 
+mod fetched;
+
 use std::collections::BTreeMap;
 
 use zeroize::Zeroizing;
@@ -58,6 +60,10 @@ impl<'s> Preparation<'s> {
             Scheme::Basic(scheme) => Node::Basic(self.basic(scheme)),
             Scheme::PublicKey(scheme) => Node::PublicKey(self.public_keys(scheme)),
             Scheme::Digest(scheme) => Node::Digest(self.digest(scheme)),
+            Scheme::Jwt(scheme) => Node::Jwt(Box::new(self.jwt(scheme))),
+            Scheme::FetchedCertificate(scheme) => {
+                Node::Certificate(Box::new(self.certificate(scheme)))
+            }
             Scheme::AllOf(schemes) => {
                 Node::AllOf(schemes.iter().map(|scheme| self.node(scheme)).collect())
             }
@@ -83,7 +89,9 @@ impl<'s> Preparation<'s> {
             Scheme::AllOf(schemes) => schemes.iter().all(|scheme| self.has_secrets(scheme)),
             one => {
                 let mut names = one.secret_names().into_iter();
+                let mut settings = one.setting_names().into_iter();
                 names.all(|name| self.secrets.named(name).next().is_some())
+                    && settings.all(|name| self.options.settings.contains_key(name))
             }
         }
     }
@@ -259,6 +267,8 @@ impl<'s> Preparation<'s> {
         time: Option<&TimeSpec>,
         message_id: Option<&Place>,
     ) -> Form {
+        let signed = &self.with_settings(signed);
+        self.check_lines(signed);
         let has = |wanted: &Part| signed.parts().contains(wanted);
         if has(&Part::Url) && self.options.public_url.is_none() {
             self.problem(InvalidSource::NoPublicUrl);
@@ -369,7 +379,12 @@ fn proves(scheme: &Scheme) -> bool {
         Scheme::Digest(scheme) => scheme.signs_secret(),
         Scheme::AnyOf(schemes) => schemes.iter().all(proves),
         Scheme::AllOf(schemes) => schemes.iter().any(proves),
-        Scheme::Hmac(_) | Scheme::Token(_) | Scheme::Basic(_) | Scheme::PublicKey(_) => true,
+        Scheme::Hmac(_)
+        | Scheme::Token(_)
+        | Scheme::Basic(_)
+        | Scheme::PublicKey(_)
+        | Scheme::Jwt(_)
+        | Scheme::FetchedCertificate(_) => true,
     }
 }
 
@@ -420,6 +435,10 @@ fn other_keys(secret: &str, scheme: &HmacScheme, key: &[u8]) -> Vec<(KeyForm, Ma
             Some((form, MacKey::new(scheme.hash, &other)))
         })
         .collect()
+}
+
+fn copy_text(text: &str) -> Zeroizing<String> {
+    Zeroizing::new(text.to_owned())
 }
 
 fn copy(text: &str) -> Zeroizing<Vec<u8>> {

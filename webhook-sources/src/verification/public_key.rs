@@ -54,7 +54,7 @@ pub(super) struct Key {
 }
 
 #[derive(Clone)]
-enum PublicKey {
+pub(super) enum PublicKey {
     Ed25519(VerifyingKey),
     /// What ring reads: a point that is not compressed, or an `RSAPublicKey`.
     Other(Vec<u8>),
@@ -114,12 +114,12 @@ impl PublicKeys {
     }
 }
 
-fn joined(pieces: &[Piece<'_>]) -> Vec<u8> {
+pub(super) fn joined(pieces: &[Piece<'_>]) -> Vec<u8> {
     mac::parts(pieces, b"").collect::<Vec<_>>().concat()
 }
 
 /// Which lengths a signature may have.
-fn is_length(algorithm: Algorithm) -> impl Fn(usize) -> bool {
+pub(super) fn is_length(algorithm: Algorithm) -> impl Fn(usize) -> bool {
     move |length| match algorithm {
         Algorithm::Ed25519 => length == Signature::BYTE_SIZE,
         // Two numbers of at most 33 bytes in DER.
@@ -129,7 +129,12 @@ fn is_length(algorithm: Algorithm) -> impl Fn(usize) -> bool {
 }
 
 impl PublicKey {
-    fn has_signed(&self, algorithm: Algorithm, content: &[u8], signature: &[u8]) -> bool {
+    pub(super) fn has_signed(
+        &self,
+        algorithm: Algorithm,
+        content: &[u8],
+        signature: &[u8],
+    ) -> bool {
         let verified_by: &'static dyn VerificationAlgorithm = match algorithm {
             Algorithm::Ed25519 => {
                 let (Self::Ed25519(key), Ok(signature)) = (self, Signature::from_slice(signature))
@@ -224,7 +229,13 @@ fn spki_key(text: &str, algorithm: Algorithm) -> Result<PublicKey, SecretProblem
         Some(der) => der,
         None => base64_lines(text).ok_or(SecretProblem::Not(WRONG))?,
     };
-    let info = SubjectPublicKeyInfoRef::from_der(&der).map_err(|_| SecretProblem::Not(WRONG))?;
+    of_info(&der, algorithm)
+}
+
+/// Reads a `SubjectPublicKeyInfo` in DER.
+pub(super) fn of_info(der: &[u8], algorithm: Algorithm) -> Result<PublicKey, SecretProblem> {
+    const WRONG: &str = "a public key: a SubjectPublicKeyInfo";
+    let info = SubjectPublicKeyInfoRef::from_der(der).map_err(|_| SecretProblem::Not(WRONG))?;
     let key = info.subject_public_key.as_bytes();
     let key = key.ok_or(SecretProblem::Not(WRONG))?;
     let curve = || info.algorithm.parameters_oid().ok();

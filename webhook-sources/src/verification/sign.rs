@@ -117,6 +117,8 @@ impl Signing<'_> {
                 Ok(hashes.map(|hash| hash.as_bytes().to_vec()).collect())
             }),
             Node::PublicKey(keys) => self.form(&keys.form, draft, |pieces| keys.sign(pieces)),
+            // Only the sender has the private key.
+            Node::Jwt(_) | Node::Certificate(_) => Err(Unsigned::NoKey),
             Node::Token(token) => {
                 let (_, secret) = token.secrets.first().ok_or(Unsigned::NoKey)?;
                 let written = match token.form {
@@ -274,6 +276,7 @@ impl Node {
     fn can_sign(&self) -> bool {
         match self {
             Self::PublicKey(keys) => keys.can_sign(),
+            Self::Jwt(_) | Self::Certificate(_) => false,
             Self::AnyOf(nodes) => nodes.iter().any(Self::can_sign),
             Self::AllOf(nodes) => nodes.iter().all(Self::can_sign),
             Self::None | Self::Hmac(_) | Self::Token(_) | Self::Basic(_) | Self::Digest(_) => true,

@@ -4,6 +4,7 @@ use super::*;
 use crate::spec::{KeyForm, Place, Scheme};
 
 mod diagnosis;
+mod fetched;
 mod hostile;
 mod signing;
 mod vectors;
@@ -22,6 +23,7 @@ fn options() -> VerificationOptions {
     VerificationOptions {
         public_url: Some("https://example.com/v1/webhooks/demo".to_owned()),
         secret_length: SecretLength::Unchecked,
+        ..VerificationOptions::default()
     }
 }
 

@@ -50,7 +50,7 @@ fn document_of_each_sender_is_linked() {
 }
 
 fn table() -> String {
-    let head = "| Preset | Sender | Signature | Secrets | Id | Answer | The sender waits | Checks of the address |\n\
+    let head = "| Preset | Sender | Signature | Secrets and settings | Id | Answer | The sender waits | Checks of the address |\n\
                 |---|---|---|---|---|---|---|---|\n";
     preset::all()
         .map(row)
@@ -75,6 +75,12 @@ fn row(preset: &Preset) -> String {
     for secret in secrets.into_iter().map(|name| format!("`{name}`")) {
         if !once.contains(&secret) {
             once.push(secret);
+        }
+    }
+    for setting in spec.scheme.setting_names() {
+        let known = format!("setting `{setting}`");
+        if !once.contains(&known) {
+            once.push(known);
         }
     }
     let mut of_events = id(&spec.id);
@@ -150,6 +156,20 @@ fn scheme(scheme: &Scheme) -> String {
             format!("{algorithm} {}", signed(&it.signed, &it.signature))
         }
         Scheme::Digest(it) => format!("{} {}", hash(it.hash), signed(&it.signed, &it.signature)),
+        Scheme::Jwt(it) => {
+            let body = match it.body_hash {
+                Some(_) => " with the hash of the body",
+                None => "",
+            };
+            format!("a signed token{body} in `{}`", it.at)
+        }
+        Scheme::FetchedCertificate(it) => {
+            let signed = signed(&it.signed, &it.signature);
+            format!(
+                "RSA {signed}, with the certificate at the URL in `{}`",
+                it.url
+            )
+        }
         Scheme::AnyOf(schemes) => list(schemes, "; or "),
         Scheme::AllOf(schemes) => list(schemes, " and "),
         other => panic!("{other:?}"),
@@ -163,6 +183,10 @@ fn scheme_secrets(scheme: &Scheme) -> Vec<String> {
         Scheme::Basic(it) => vec![it.secrets.clone()],
         Scheme::PublicKey(it) => vec![it.secrets.clone()],
         Scheme::Digest(it) => vec![it.secrets.clone()],
+        Scheme::Jwt(_) | Scheme::FetchedCertificate(_) => {
+            let names = scheme.secret_names().into_iter();
+            names.map(str::to_owned).collect()
+        }
         Scheme::AnyOf(schemes) | Scheme::AllOf(schemes) => {
             schemes.iter().flat_map(scheme_secrets).collect()
         }

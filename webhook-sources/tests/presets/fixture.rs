@@ -59,6 +59,7 @@ impl Fixture {
             public_url: self.public_url.clone(),
             // Published secrets are short.
             secret_length: SecretLength::Unchecked,
+            ..SourceOptions::default()
         };
         Source::new(spec, &secrets, options)
     }

@@ -16,6 +16,7 @@ fn source(name: &str, secrets: &[(&str, &str)]) -> Source {
     let options = SourceOptions {
         public_url: Some("https://example.com/hook".to_owned()),
         secret_length: SecretLength::Unchecked,
+        ..SourceOptions::default()
     };
     let secrets = secrets.iter().fold(Secrets::new(), |all, (name, secret)| {
         all.with(name, *secret)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use webhook_sources::spec::{Place, Pointer, Template};
+use webhook_sources::spec::{HostPattern, Place, Pointer, Template};
 
 use super::super::values;
 use super::secrets::PlaceOfSecret;
@@ -176,6 +176,12 @@ pub(super) static SOURCE_FIELDS: &[Field] = &[
         "how a request shows [who made it](#schemes)",
     ),
     key(
+        "settings",
+        &Shape::Map(&ANY_TEXT),
+        "none",
+        "what you know of your account at the sender, by name: `{setting:NAME}` in the scheme stands for it",
+    ),
+    key(
         "id",
         &ID,
         "`\"sha256\"`",
@@ -302,6 +308,18 @@ pub(super) static SCHEMES: &[Field] = &[
         &Shape::Table(DIGEST_FIELDS),
         "",
         "a hash of parts of the request and of a secret",
+    ),
+    key(
+        "jwt",
+        &Shape::Table(JWT_FIELDS),
+        "",
+        "a JSON Web Token (RFC 7519) that the sender has signed",
+    ),
+    key(
+        "fetched_certificate",
+        &Shape::Table(FETCHED_CERTIFICATE_FIELDS),
+        "",
+        "a signature by the private key of a certificate, whose URL is in the request",
     ),
     key(
         "any_of",
@@ -441,6 +459,172 @@ pub(super) static DIGEST_FIELDS: &[Field] = &[
     ),
     SIGNATURE,
     SECRET_NAME,
+];
+
+/// Of the scheme `jwt`.
+pub(super) static JWT_FIELDS: &[Field] = &[
+    required("at", &Shape::Text(&PLACE), "the place"),
+    key(
+        "prefix",
+        &Shape::Text(&TEXT),
+        "none",
+        "the text before the token, such as `Bearer `, compared without regard to case",
+    ),
+    required(
+        "algorithms",
+        &Shape::List(&Shape::Choice(JWT_ALGORITHMS)),
+        "the algorithms that are allowed",
+    ),
+    required(
+        "keys",
+        &Shape::OneKey(KEY_SETS),
+        "where the public keys are, as JSON Web Keys (RFC 7517)",
+    ),
+    key(
+        "issuers",
+        &Shape::List(&Shape::Text(&TEMPLATE)),
+        "any",
+        "the values that the claim `iss` may have; as in `audience` and `claims`, `{setting:NAME}` stands for \
+         a setting",
+    ),
+    key(
+        "audience",
+        &Shape::Text(&TEMPLATE),
+        "any",
+        "the value that the claim `aud` must have, or contain",
+    ),
+    key(
+        "claims",
+        &Shape::Map(&CLAIM),
+        "none",
+        "other claims that the token must have, with their values: `true`, `false`, a text or a list of texts",
+    ),
+    key(
+        "body_hash",
+        &ANY_TEXT,
+        "the body is not covered",
+        "the claim with the SHA-256 of the body, in hexadecimal",
+    ),
+    key(
+        "max_age",
+        &Shape::Text(&DURATION),
+        "until the claim `exp`",
+        "how old a token may be by its claim `iat`",
+    ),
+    key(
+        "tolerance",
+        &Shape::Text(&DURATION),
+        "`\"1m\"`",
+        "how far the clocks of sender and receiver may be apart",
+    ),
+];
+
+pub(super) const JWT_ALGORITHMS: &[&str] = &["rs256", "es256"];
+
+const CLAIM: Shape = Shape::Any(&[
+    Shape::Boolean,
+    Shape::Text(&TEMPLATE),
+    Shape::List(&Shape::Text(&TEMPLATE)),
+]);
+
+/// Where keys are.
+pub(super) const KEY_SETS: &[Field] = &[
+    key("url", &Shape::Text(&TEMPLATE), "", "a URL with all of them"),
+    key(
+        "each",
+        &Shape::Table(EACH_KEY_FIELDS),
+        "",
+        "a URL that answers with the one key that is asked for: `{ url, key_id, secrets }`",
+    ),
+    key(
+        "given",
+        &Shape::Text(&NAME),
+        "",
+        "the secrets of this name, each a key or a set of keys",
+    ),
+];
+
+/// Of a URL with one key.
+pub(super) const EACH_KEY_FIELDS: &[Field] = &[
+    required(
+        "url",
+        &Shape::Text(&TEMPLATE),
+        "the URL, which gets a `POST` of a JSON object",
+    ),
+    required(
+        "key_id",
+        &ANY_TEXT,
+        "the member of the object with the id of the key",
+    ),
+    key(
+        "secrets",
+        &Shape::Map(&ANY_TEXT),
+        "none",
+        "the members with secrets, and the names of these secrets",
+    ),
+];
+
+/// Of the scheme `fetched_certificate`.
+pub(super) static FETCHED_CERTIFICATE_FIELDS: &[Field] = &[
+    required("url", &Shape::Text(&PLACE), "the place of the URL"),
+    required(
+        "hosts",
+        &Shape::List(&Shape::Text(&HOST)),
+        "the hosts that the URL may have; `{region}` stands for the name of a region of AWS",
+    ),
+    key(
+        "path_prefix",
+        &ANY_TEXT,
+        "any",
+        "what the path of the URL must begin with",
+    ),
+    key(
+        "path_suffix",
+        &ANY_TEXT,
+        "any",
+        "what the path of the URL must end with, such as `.pem`",
+    ),
+    required(
+        "algorithm",
+        &Shape::Table(NAMED_ALGORITHMS_FIELDS),
+        "where the request names the algorithm, and which are allowed: `{ at, allowed }`",
+    ),
+    key(
+        "issued_to",
+        &Shape::List(&ANY_TEXT),
+        "not checked",
+        "DNS names of which the certificate must have one; an authority that the system trusts must have issued it",
+    ),
+    SIGNED,
+    SIGNATURE,
+    TIME,
+    key(
+        "required",
+        &Shape::List(&Shape::Table(REQUIRED_VALUE_FIELDS)),
+        "none",
+        "signed values that the request must have, each `{ at, equals }`: for senders who sign for everybody with the \
+         same key",
+    ),
+];
+
+/// Of the names of algorithms.
+pub(super) const NAMED_ALGORITHMS_FIELDS: &[Field] = &[
+    required("at", &Shape::Text(&PLACE), "the place of the name"),
+    required(
+        "allowed",
+        &Shape::Map(&Shape::Choice(ALGORITHMS)),
+        "the names that are allowed, with their algorithms, which are of RSA",
+    ),
+];
+
+/// Of a value that a request must have.
+pub(super) const REQUIRED_VALUE_FIELDS: &[Field] = &[
+    required("at", &Shape::Text(&PLACE), "the place"),
+    required(
+        "equals",
+        &Shape::Text(&TEMPLATE),
+        "the value; `{setting:NAME}` stands for a setting",
+    ),
 ];
 
 /// Of a signature's place.
@@ -757,9 +941,15 @@ const ID_TEXT: Form = Form {
 };
 const TEMPLATE: Form = Form {
     expected: "a text with {body}, {timestamp}, {id}, {url}, {method}, {secret}, {header:NAME}, \
-               {json:/POINTER}, {form:FIELD} or {form+}; {{ and }} for the braces themselves",
+               {json:/POINTER}, {form:FIELD}, {form+}, {line:/POINTER}, {line?:/POINTER}, \
+               {lines:/POINTER}, {crc32} or {setting:NAME}; {{ and }} for the braces themselves",
     pattern: "",
     is_valid: |text| text.parse::<Template>().is_ok(),
+};
+const HOST: Form = Form {
+    expected: "a host in lower case such as api.example.com, in which {region} may stand for the name of a region",
+    pattern: "^[a-z0-9{]",
+    is_valid: |text| text.parse::<HostPattern>().is_ok(),
 };
 const SECRET_PLACE: Form = Form {
     expected: "env:NAME or file:PATH, which say where the secret is; never the secret itself",

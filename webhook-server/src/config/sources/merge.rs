@@ -11,7 +11,7 @@ use super::fields::describes_sender;
 /// `own` with what the table `preset` has beside it. Errors about the latter name `span`, where the operator
 /// names the preset.
 ///
-/// A key of `own` replaces that of the preset, except in `answer`, and in `scheme` if both have a scheme of the
+/// A key of `own` replaces that of the preset, except in `answer`, in `settings`, and in `scheme` if both have a scheme of the
 /// same name: there each key of the tables replaces its own.
 pub(super) fn over<'i>(
     own: &DeTable<'i>,
@@ -29,7 +29,7 @@ pub(super) fn over<'i>(
                 let of_preset = value.get_ref().as_table();
                 of_preset.is_some_and(|of_preset| own.keys().all(|key| of_preset.contains_key(key)))
             }
-            Some(DeValue::Table(_)) => name == "answer",
+            Some(DeValue::Table(_)) => matches!(name, "answer" | "settings"),
             _ => false,
         };
         add(&mut merged, key, value, span, merges);

@@ -373,6 +373,7 @@ impl Reading<'_, '_, '_> {
         let options = SourceOptions {
             public_url,
             secret_length,
+            ..SourceOptions::default()
         };
         let problems = match Source::new(spec, secrets, options) {
             Ok(source) => return Some(source),
@@ -398,6 +399,9 @@ impl Reading<'_, '_, '_> {
                 | InvalidSource::Secret { .. }
                 | InvalidSource::UnknownSecret { .. }
                 | InvalidSource::TooManyKeys { .. } => ("secrets", problem.to_string()),
+                InvalidSource::NoSetting { .. } | InvalidSource::UnknownSetting { .. } => {
+                    ("settings", problem.to_string())
+                }
                 InvalidSource::NoPublicUrl => ("public_url", problem.to_string()),
                 InvalidSource::SameId => ("id", problem.to_string()),
                 InvalidSource::KeptSecret { .. } => ("keep_headers", problem.to_string()),

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use webhook_sources::spec::{
-    Algorithm, AnswerSpec, BasicScheme, DigestScheme, Encoding, Handshake, HandshakeAnswer,
-    HashFunction, HmacScheme, IdRule, KeyForm, Place, PublicKeyForm, PublicKeyScheme, Scheme,
+    Algorithm, AnswerSpec, BasicScheme, DigestScheme, EachKey, Encoding, FetchedCertificateScheme,
+    Handshake, HandshakeAnswer, HashFunction, HmacScheme, IdRule, JwtAlgorithm, JwtScheme, KeyForm,
+    KeySet, NamedAlgorithms, Place, PublicKeyForm, PublicKeyScheme, RequiredValue, Scheme,
     SignatureSpec, SourceSpec, TimeFormat, TimeSpec, TokenForm, TokenScheme, Tolerance,
 };
 
@@ -316,6 +317,7 @@ fn choices_are_those_that_serde_knows() {
         (choices_of::<PublicKeyForm>(), fields::PUBLIC_KEY_FORMS),
         (choices_of::<Encoding>(), fields::ENCODINGS),
         (choices_of::<TimeFormat>(), fields::TIME_FORMATS),
+        (choices_of::<JwtAlgorithm>(), fields::JWT_ALGORITHMS),
     ] {
         let names = names.iter().map(ToString::to_string);
         assert_eq!(known, names.collect());
@@ -357,6 +359,24 @@ fn keys_are_those_that_serde_knows() {
             fields::PUBLIC_KEY_FIELDS,
         ),
         ("digest", keys_of::<DigestScheme>(""), fields::DIGEST_FIELDS),
+        ("jwt", keys_of::<JwtScheme>(""), fields::JWT_FIELDS),
+        ("keys", keys_of::<KeySet>(""), fields::KEY_SETS),
+        ("each", keys_of::<EachKey>(""), fields::EACH_KEY_FIELDS),
+        (
+            "fetched_certificate",
+            keys_of::<FetchedCertificateScheme>(""),
+            fields::FETCHED_CERTIFICATE_FIELDS,
+        ),
+        (
+            "algorithm",
+            keys_of::<NamedAlgorithms>(""),
+            fields::NAMED_ALGORITHMS_FIELDS,
+        ),
+        (
+            "required",
+            keys_of::<RequiredValue>(""),
+            fields::REQUIRED_VALUE_FIELDS,
+        ),
         (
             "signature",
             keys_of::<SignatureSpec>(""),

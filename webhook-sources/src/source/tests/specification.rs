@@ -142,7 +142,7 @@ fn all_problems_are_named_at_once() {
 }
 
 #[test]
-fn presets_lack_nothing_but_secrets() {
+fn presets_lack_nothing_but_secrets_and_settings() {
     for name in preset::names() {
         let spec = preset::get(name).unwrap().spec.clone();
         let options = SourceOptions {
@@ -152,7 +152,10 @@ fn presets_lack_nothing_but_secrets() {
         let found = Source::new(spec, &Secrets::new(), options);
         for problem in found.err().unwrap_or_default() {
             assert!(
-                matches!(problem, InvalidSource::NoSecret { .. }),
+                matches!(
+                    problem,
+                    InvalidSource::NoSecret { .. } | InvalidSource::NoSetting { .. }
+                ),
                 "{name}: {problem}"
             );
         }
