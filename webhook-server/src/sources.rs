@@ -21,7 +21,9 @@ use webhook_sources::{Secrets, Source, SourceOptions, preset};
 use crate::config::SourceConfig;
 
 pub(crate) use active::ActiveSource;
+pub(crate) use activity::Counts;
 use diagnosis::Diagnosis;
+pub(crate) use refused::{MAX_REFUSED, RefusedRequest};
 pub(crate) use watch::Watch;
 pub(crate) use workers::SourceWorkers;
 

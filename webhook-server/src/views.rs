@@ -9,6 +9,7 @@ mod event_name;
 mod keys;
 mod paused_kind;
 mod source_event;
+mod source_status;
 mod status;
 
 use std::borrow::Cow;
@@ -28,6 +29,7 @@ pub(crate) use event_name::EventName;
 pub(crate) use keys::{EXPECTED_KIND, escape_key, parse_key, parse_kind};
 pub(crate) use paused_kind::{PausedKind, PausedKinds};
 pub(crate) use source_event::SourceEventView;
+pub(crate) use source_status::{RefusedView, SourceStatusView};
 pub(crate) use status::StatusReport;
 
 /// The kind of transactions.

@@ -16,9 +16,10 @@ use super::method::{Allowed, read, write};
 use super::path::key;
 use super::problem::Problem;
 use crate::audit::{Audit, Caller};
+use crate::sources::{MAX_REFUSED, Named};
 use crate::views::{
-    Details, EXPECTED_KIND, EventName, EventSummaryView, PausedKind, StatusReport, noun,
-    transaction_kind,
+    Details, EXPECTED_KIND, EventName, EventSummaryView, PausedKind, RefusedView, SourceStatusView,
+    StatusReport, noun, transaction_kind,
 };
 
 /// The prefix of their paths.
@@ -40,6 +41,9 @@ pub(super) enum OperatorRequest {
     MakeDue(EventRef, RunningLeases),
     Pause(Kind),
     Resume(Kind),
+    Sources,
+    /// The latest refused requests of a source, at most this many.
+    Refused(Kind, usize),
 }
 
 /// Parses the request. `path` is what follows [`PREFIX`].
@@ -60,6 +64,13 @@ pub(super) fn route(head: &Parts, path: &str) -> Result<Allowed<OperatorRequest>
             let (kind, leases) = leases(query)?;
             Ok(OperatorRequest::MakeDue(event(kind, id)?, leases))
         }),
+        ["sources"] => read(method, || {
+            no_parameters(query)?;
+            Ok(OperatorRequest::Sources)
+        }),
+        ["sources", name, "refused"] if !name.is_empty() => read(method, || {
+            Ok(OperatorRequest::Refused(kind_in_path(name)?, limit(query)?))
+        }),
         ["kinds", kind, "pause"] if !kind.is_empty() => write(method, || {
             no_parameters(query)?;
             Ok(OperatorRequest::Pause(kind_in_path(kind)?))
@@ -76,6 +87,26 @@ pub(super) fn route(head: &Parts, path: &str) -> Result<Allowed<OperatorRequest>
 fn kind_in_path(segment: &str) -> Result<Kind, Problem> {
     let kind = key(segment).and_then(|key| Kind::new(key.as_str().to_owned()).ok());
     kind.ok_or_else(|| Problem::bad_request(format!("Path: the kind must be {EXPECTED_KIND}")))
+}
+
+/// Parses how many refused requests to show: `limit=100`.
+fn limit(query: &str) -> Result<usize, Problem> {
+    let mut limit = PAGE.get();
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        if name != "limit" {
+            return Err(Problem::bad_request("Query: only limit is known"));
+        }
+        let number = value
+            .parse()
+            .ok()
+            .filter(|it| (1..=MAX_REFUSED).contains(it));
+        limit = number.ok_or_else(|| {
+            Problem::bad_request(format!(
+                "Query: limit must be a number from 1 to {MAX_REFUSED}"
+            ))
+        })?;
+    }
+    Ok(limit)
 }
 
 fn no_parameters(query: &str) -> Result<(), Problem> {
@@ -193,6 +224,8 @@ impl OperatorRequest {
             Self::MakeDue(..) => "make-due",
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
+            Self::Sources => "sources",
+            Self::Refused(..) => "refused",
         }
     }
 }
@@ -268,7 +301,43 @@ async fn run(app: &App, admin: &dyn Admin, request: OperatorRequest) -> Result<A
             let changed = admin.resume(&kind).await?;
             document(StatusCode::OK, &PausedKind::resumed(&kind, changed))
         }
+        OperatorRequest::Sources => {
+            let sources = app.sources.as_ref().map(|sources| sources.all());
+            let sources = sources.unwrap_or_default();
+            let sources = sources.iter().map(|it| SourceStatusView::of(it)).collect();
+            document(StatusCode::OK, &ListedSources { sources })
+        }
+        OperatorRequest::Refused(name, limit) => refused(app, &name, limit),
     }
+}
+
+/// The sources of this server.
+#[derive(Serialize)]
+struct ListedSources<'a> {
+    sources: Vec<SourceStatusView<'a>>,
+}
+
+/// The latest refused requests of a source, the latest first.
+#[derive(Serialize)]
+struct ListedRefused<'a> {
+    refused: Vec<RefusedView<'a>>,
+    /// How many there were since the server started.
+    total: u64,
+}
+
+fn refused(app: &App, name: &Kind, limit: usize) -> Result<Answer, Problem> {
+    let named = app.sources.as_ref().map(|it| it.named(name.as_str()));
+    let Some(Named::Source(source)) = named else {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "Source not found"));
+    };
+    let requests = source.activity.refused_requests(limit);
+    document(
+        StatusCode::OK,
+        &ListedRefused {
+            refused: requests.iter().map(|it| RefusedView::of(it)).collect(),
+            total: source.activity.counts().refused,
+        },
+    )
 }
 
 fn names(kinds: &[Kind]) -> Vec<String> {

@@ -12,7 +12,7 @@ use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use webhook_core::{Accepted, Envelope, Fingerprint, Headers, Inbox, Key};
+use webhook_core::{Accepted, Envelope, EventType, Fingerprint, Headers, Inbox, Key};
 use webhook_sources::http::RequestParts;
 use webhook_sources::{Flaw, Outcome, Received, Refusal, Source};
 
@@ -149,6 +149,7 @@ pub(super) async fn receive(
         match (outcome, &recipient) {
             (Outcome::Received(received), Recipient::Source(source)) => {
                 peer.note_verified();
+                source.note_verified(received.verified.secret_index);
                 let stored = store(
                     app,
                     source,
@@ -239,7 +240,9 @@ async fn store(
         .admit(body.len())
         .map_err(|over| too_many(over.key()))?;
     let envelopes = envelopes(source, head, body, &received)?;
-    let accepted = accept(inbox, envelopes, source.config.delay).await?;
+    let accepted = inbox
+        .accept_together_after(envelopes, source.config.delay)
+        .await?;
     source.activity.note_received(&accepted);
     let count = |wanted| accepted.iter().filter(|it| **it == wanted).count();
     tracing::debug!(
@@ -250,18 +253,6 @@ async fn store(
         "delivery stored"
     );
     into_answer(received.answer)
-}
-
-/// Stores the events of one delivery.
-async fn accept(
-    inbox: &Inbox,
-    events: Vec<Envelope>,
-    delay: Duration,
-) -> Result<Vec<Accepted>, Problem> {
-    let accepts = events
-        .into_iter()
-        .map(|event| inbox.accept_after(event, delay));
-    Ok(futures_util::future::try_join_all(accepts).await?)
 }
 
 /// The events of a delivery as the store keeps them. All of them have its headers.
@@ -279,6 +270,9 @@ fn envelopes(
         let fingerprint = Fingerprint::from_bytes(event.content);
         let content = body.slice(event.body.clone());
         let envelope = Envelope::new(source.config.name.clone(), key, fingerprint, content);
+        let event_type = event.event_type.as_deref().map(EventType::new);
+        let event_type = event_type.transpose().map_err(Problem::internal)?;
+        let envelope = envelope.with_event_type(event_type);
         Ok(envelope.with_headers(match event.flaw {
             None => headers.clone(),
             Some(flaw) => self::headers(&kept, Some(flaw)),

@@ -1,6 +1,8 @@
 //! [`ActiveSource`]: one source, ready to receive.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use webhook_sources::Source;
 
@@ -19,6 +21,8 @@ pub(crate) struct ActiveSource {
     pub(crate) limits: Limits,
     pub(crate) activity: Arc<Activity>,
     pub(super) masking: Masking,
+    /// How many deliveries each secret has verified.
+    verified: Arc<[AtomicU64]>,
 }
 
 impl ActiveSource {
@@ -26,14 +30,17 @@ impl ActiveSource {
     pub(super) fn new(config: SourceConfig, former: Option<&Arc<Self>>, sources: usize) -> Self {
         let activity = former.map_or_else(Arc::default, |former| Arc::clone(&former.activity));
         activity.resize(sources);
+        let unchanged = former.filter(|former| is_same_sender(&former.config, &config));
+        let secrets = config.source.verification().secret_count();
         Self {
-            former: former.and_then(|former| {
-                if is_same_sender(&former.config, &config) {
-                    former.former.clone()
-                } else {
-                    Some(Arc::clone(&former.config.source))
-                }
-            }),
+            former: match unchanged {
+                Some(former) => former.former.clone(),
+                None => former.map(|former| Arc::clone(&former.config.source)),
+            },
+            verified: match unchanged {
+                Some(former) => Arc::clone(&former.verified),
+                None => (0..secrets).map(|_| AtomicU64::default()).collect(),
+            },
             limits: Limits::new(&config),
             masking: Masking::of(config.source.spec()),
             activity,
@@ -49,6 +56,26 @@ impl ActiveSource {
     /// The source itself.
     pub(crate) const fn source(&self) -> &Arc<Source> {
         &self.config.source
+    }
+
+    /// Notes that the secret with this index has verified a delivery.
+    pub(crate) fn note_verified(&self, secret_index: usize) {
+        if let Some(count) = self.verified.get(secret_index) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// How many deliveries each secret has verified since it was read.
+    pub(crate) fn verified_by_secret(&self) -> Vec<u64> {
+        let counts = self.verified.iter();
+        counts.map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Since when it has received nothing, if that is longer than the operator expects.
+    pub(crate) fn silent_since(&self) -> Option<SystemTime> {
+        let receives = self.config.enabled && !self.config.retired;
+        let expect_every = self.config.expect_every.filter(|_| receives)?;
+        self.activity.silent_since(expect_every)
     }
 
     /// Admits a verified delivery with a body of `bytes`, which waits for the store until the result is dropped.

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use hyper::http::request::Parts;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
-use webhook_sources::Source;
 use webhook_sources::http::RequestParts;
 
 use super::ActiveSource;
@@ -89,9 +88,8 @@ impl Job {
     fn run(&self) {
         let parts = RequestParts::new(&self.head);
         let request = parts.request(&self.body);
-        let former = self.source.former.as_deref().map(Source::verification);
-        let current = self.source.source().verification();
-        if let Some(hint) = current.diagnose(&request, self.at, former) {
+        let former = self.source.former.as_deref();
+        if let Some(hint) = self.source.source().diagnose(&request, self.at, former) {
             // It is set only here.
             let _ = self.request.hint.set(hint.to_string());
         }

@@ -53,19 +53,16 @@ impl Watch {
 impl ActiveSource {
     /// Logs once that the source is silent for longer than the operator expects, and once that it is no longer.
     fn log_silence(&self) {
-        let Some(expect_every) = self.config.expect_every.filter(|_| self.config.enabled) else {
-            return;
-        };
-        let since = self.activity.silent_since(expect_every);
+        let since = self.silent_since();
         if !self.activity.set_silent(since.is_some()) {
             return;
         }
-        let (source, expect_every_seconds) = (self.name(), expect_every.as_secs());
-        if since.is_some() {
+        let source = self.name();
+        if let Some(since) = since {
+            let silent_seconds = since.elapsed().unwrap_or_default().as_secs();
             warn!(
                 source,
-                expect_every_seconds,
-                "a source is silent: no delivery for longer than expect_every"
+                silent_seconds, "a source is silent: no delivery for longer than expect_every"
             );
         } else {
             info!(source, "a source that was silent has received a delivery");

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::SystemTime;
 
 use serde::Serialize;
-use webhook_core::{ConflictRecord, EventRecord, FailureReason, State};
+use webhook_core::{ConflictRecord, EventRecord, EventType, FailureReason, State};
 
 use super::{Header, as_instant, as_instant_or_null};
 
@@ -59,7 +59,7 @@ impl<'a> SourceEventView<'a> {
         Self {
             source: envelope.kind.as_str(),
             id: envelope.key.as_str(),
-            event_type: None,
+            event_type: envelope.event_type.as_ref().map(EventType::as_str),
             status: record.state.as_str(),
             created_at: record.accepted_at,
             due_at: record.due_at,

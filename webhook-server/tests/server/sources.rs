@@ -3,7 +3,11 @@
 mod answers;
 mod faults;
 mod handshakes;
+mod limits;
+mod operator;
+mod read;
 mod receive;
+mod reload;
 
 use std::time::SystemTime;
 

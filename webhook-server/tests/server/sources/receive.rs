@@ -28,8 +28,11 @@ async fn each_source_stores_what_its_sender_signs_and_nothing_else() {
     let stripe = Sender::of("stripe");
     for sender in [&github, &stripe] {
         let id = format!("{}-1", sender.name);
-        let headers = [("x-github-delivery", id.as_str())];
-        let body = format!(r#"{{"id":"{id}","n":1}}"#);
+        let headers = [
+            ("x-github-delivery", id.as_str()),
+            ("x-github-event", "push"),
+        ];
+        let body = format!(r#"{{"id":"{id}","type":"push","n":1}}"#);
         let other = body.replace('1', "2");
         // New, and again, and with other content.
         assert_stored(&client.ask(sender.delivery(&headers, &body)).await);
@@ -37,6 +40,7 @@ async fn each_source_stores_what_its_sender_signs_and_nothing_else() {
         let conflict = body.replace("\"n\":1", "\"n\":7");
         assert_stored(&client.ask(sender.delivery(&headers, &conflict)).await);
         let event = shown(&mut client, &sender.name, &id).await;
+        assert_eq!(event["event_type"], "push");
         assert_eq!(event["duplicate_conflict_count"], 1, "{event}");
         assert_eq!(event["body_bytes"], body.len());
         // Forged: another body, another secret, a signature of another source, and none.
