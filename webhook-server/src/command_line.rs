@@ -144,6 +144,10 @@ impl CommandLine {
     fn check(&self, command: &mut Command) -> Result<(), clap::Error> {
         let mut conflict = |wrong: &str| command.error(ErrorKind::ArgumentConflict, wrong);
         let config = &self.config;
+        if let Some(Task::Operator(OperatorCommand::Check(_))) = &self.task {
+            // It says itself what is wrong, all of it.
+            return Ok(());
+        }
         config.check().map_err(&mut conflict)?;
         let backend = config.named_backend();
         match &self.task {

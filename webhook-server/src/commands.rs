@@ -1,6 +1,8 @@
-//! The commands for operators: status, list, show, requeue, make-due, pause, resume, prune, backup and move.
+//! The commands for operators: status, list, show, requeue, make-due, pause, resume, prune, backup and move;
+//! and check, sources and send, which need no database.
 
 mod backup;
+mod check;
 mod kind_option;
 mod list;
 mod make_due;
@@ -10,7 +12,9 @@ mod pause;
 mod prune;
 mod requeue;
 mod reschedule;
+mod send;
 mod show;
+mod sources;
 mod status;
 
 use clap::Subcommand;
@@ -18,13 +22,14 @@ use webhook_core::{Kind, StoreError};
 use webhook_sqlite::SqliteError;
 
 use crate::backend::{CommandBackend, OpenError};
-use crate::config::Config;
+use crate::config::{Config, SourcesError};
 use crate::views::{noun, transaction_kind};
 use move_events::MoveError;
 use output::Output;
 pub(crate) use prune::Prune;
+use send::SendError;
 
-/// A command for operators. Commands need a database, but no running server.
+/// A command for operators. Commands need no running server, except for `send`.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum OperatorCommand {
     /// Show how many events are in each state, how late they are and how fast they are processed
@@ -47,6 +52,13 @@ pub enum OperatorCommand {
     Backup(backup::Backup),
     /// Move all events to another database: from SQLite to PostgreSQL, or back
     Move(move_events::MoveEvents),
+    /// Check the configuration and all files that it names: say everything that is wrong, or what each
+    /// source does. Needs no database
+    Check(check::Check),
+    /// List the sources of CONFIG_FILE. Needs no database
+    Sources(sources::Sources),
+    /// Sign a delivery as the sender of a source does, and send it to the server
+    Send(send::Send),
 }
 
 impl OperatorCommand {
@@ -55,6 +67,12 @@ impl OperatorCommand {
         let done = match self {
             Self::Backup(backup) => backup.run(config).await,
             Self::Move(events) => events.run(config).await,
+            Self::Check(_) => blocking(config, check::Check::run).await,
+            Self::Sources(sources) => {
+                let sources = sources.clone();
+                blocking(config, move |config| sources.run(config)).await
+            }
+            Self::Send(delivery) => delivery.run(config).await,
             _ => self.run_beside_servers(config).await,
         };
         match done {
@@ -70,6 +88,7 @@ impl OperatorCommand {
     pub(crate) fn uses_database_url(&self) -> bool {
         match self {
             Self::Move(events) => events.uses_database_url(),
+            Self::Check(_) | Self::Sources(_) | Self::Send(_) => false,
             _ => true,
         }
     }
@@ -101,11 +120,21 @@ impl OperatorCommand {
             Self::Pause(kinds) => kinds.pause(backend).await,
             Self::Resume(kinds) => kinds.resume(backend).await,
             Self::Prune(prune) => prune.run(backend).await,
-            Self::Backup(_) | Self::Move(_) => {
-                unreachable!("they open their databases themselves")
+            Self::Backup(_) | Self::Move(_) | Self::Check(_) | Self::Sources(_) | Self::Send(_) => {
+                unreachable!("they open their databases themselves, or need none")
             }
         }
     }
+}
+
+/// Runs `command`, which reads files, on a blocking thread, so that a signal ends it.
+async fn blocking<T: std::marker::Send + 'static>(
+    config: &Config,
+    command: impl FnOnce(&Config) -> Result<T, CommandError> + std::marker::Send + 'static,
+) -> Result<T, CommandError> {
+    let config = config.clone();
+    let running = tokio::task::spawn_blocking(move || command(&config));
+    running.await.map_err(std::io::Error::other)?
 }
 
 /// Why a command failed.
@@ -161,6 +190,18 @@ pub enum CommandError {
     /// The events were not moved.
     #[error(transparent)]
     Move(#[from] MoveError),
+    /// The configuration is wrong.
+    #[error("the configuration has {errors} {}", if *errors == 1 { "error" } else { "errors" })]
+    Invalid {
+        /// How much is wrong.
+        errors: usize,
+    },
+    /// `webhook.toml` is wrong.
+    #[error("invalid CONFIG_FILE")]
+    Sources(#[source] SourcesError),
+    /// No delivery was sent, or it was not accepted.
+    #[error(transparent)]
+    Send(#[from] SendError),
     /// Standard output is closed, or its disk is full.
     #[error("failed to write to standard output")]
     Output(#[from] std::io::Error),

@@ -1,24 +1,15 @@
 //! The command `healthcheck`, for the health check of a container.
 
-mod no_verification;
-
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Empty;
-use hyper::client::conn::http1;
+use http_body_util::Full;
 use hyper::{Request, StatusCode, header};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 
+use crate::client::{self, AnyError, Encryption};
 use crate::config::Config;
-
-type AnyError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Longer than a live server needs, and shorter than the time-outs of container engines.
 const TIMEOUT: Duration = Duration::from_secs(3);
@@ -30,18 +21,17 @@ const TIMEOUT: Duration = Duration::from_secs(3);
 ///
 /// When there is no answer in time, or its status is not 200.
 pub async fn healthcheck(config: &Config) -> Result<(), Unhealthy> {
-    let addr = reachable(config.bind_addr);
+    let addr = client::reachable(config.bind_addr);
     let status = async {
+        let request = Request::get("/")
+            .header(header::HOST, addr.to_string())
+            .body(Full::default())?;
         let stream = TcpStream::connect(addr).await?;
-        if config.tls.tls_cert_file.is_none() {
-            return ask(addr, stream).await;
-        }
-        let connector = TlsConnector::from(Arc::new(no_verification::client()?));
-        let stream = connector.connect(addr.ip().into(), stream).await?;
-        match ask(addr, stream).await {
+        match client::send(stream, Encryption::of(config), addr.ip(), request).await {
+            Ok(answer) => Ok(answer.status()),
             // The server is alive, and serves only clients with a certificate.
-            Err(error) if no_verification::wants_certificate(&*error) => Ok(StatusCode::OK),
-            status => status,
+            Err(error) if client::wants_certificate(&*error) => Ok(StatusCode::OK),
+            Err(error) => Err(error),
         }
     };
     match timeout(TIMEOUT, status).await {
@@ -49,33 +39,6 @@ pub async fn healthcheck(config: &Config) -> Result<(), Unhealthy> {
         Ok(Ok(status)) => Err(Unhealthy::Status { addr, status }),
         Ok(Err(source)) => Err(Unhealthy::Unreachable { addr, source }),
         Err(_) => Err(Unhealthy::Silent { addr }),
-    }
-}
-
-/// The address to connect to; a loopback one if the server listens on all addresses.
-fn reachable(bind_addr: SocketAddr) -> SocketAddr {
-    let ip = match bind_addr.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, bind_addr.port())
-}
-
-async fn ask<S>(addr: SocketAddr, stream: S) -> Result<StatusCode, AnyError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get("/")
-        .header(header::HOST, addr.to_string())
-        .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())?;
-    let (answer, ended) = tokio::join!(sender.send_request(request), connection);
-    match answer {
-        Ok(answer) => Ok(answer.status()),
-        // The error of the connection says more.
-        Err(error) => Err(ended.err().unwrap_or(error).into()),
     }
 }
 
@@ -105,17 +68,4 @@ pub enum Unhealthy {
         /// The status.
         status: StatusCode,
     },
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn server_on_all_addresses_is_checked_on_loopback() {
-        let checked = |addr: &str| reachable(addr.parse().unwrap()).to_string();
-        assert_eq!(checked("0.0.0.0:8000"), "127.0.0.1:8000");
-        assert_eq!(checked("[::]:8000"), "[::1]:8000");
-        assert_eq!(checked("192.0.2.1:80"), "192.0.2.1:80");
-    }
 }

@@ -23,6 +23,7 @@
 
 mod audit;
 mod backend;
+mod client;
 mod command_line;
 mod commands;
 pub mod config;

@@ -5,11 +5,14 @@ mod fields;
 mod merge;
 mod preset;
 mod problem;
+#[cfg(test)]
+mod schema;
 mod secrets;
 mod shape;
 mod source;
 #[cfg(test)]
 mod tests;
+mod warnings;
 
 use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -224,7 +227,10 @@ fn parse_usable(
         }
         for (name, value) in sources.iter().take(MAX_SOURCES) {
             match context.source(name, value, &mut problems, &mut file.warnings) {
-                Some(source) => file.sources.push(source),
+                Some(source) => {
+                    file.warnings.extend(source.warnings());
+                    file.sources.push(source);
+                }
                 None => file.invalid.extend(Kind::new(name.get_ref().to_string())),
             }
         }

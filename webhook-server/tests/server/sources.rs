@@ -1,6 +1,7 @@
 //! Sources: the senders of `webhook.toml`.
 
 mod answers;
+mod commands;
 mod faults;
 mod handshakes;
 mod limits;

@@ -131,7 +131,7 @@ pub(super) static SOURCE_FIELDS: &[Field] = &[
     key(
         "max_queued_bytes",
         &Shape::Bytes(1 << 40),
-        "`16MiB`",
+        "`16MiB`, or `max_body_bytes` if that is more",
         "the most bytes of bodies that wait for the store; further ones get 503",
     ),
     key(
@@ -162,7 +162,7 @@ pub(super) static SOURCE_FIELDS: &[Field] = &[
         "expect_every",
         &Shape::Text(&AGE),
         "",
-        "the log and `webhook-server sources` tell of a source that receives nothing for so long",
+        "the log tells of a source that receives nothing for [so long](operating.md#silent-sources)",
     ),
     key(
         "keep_refused_bodies",
@@ -173,7 +173,7 @@ pub(super) static SOURCE_FIELDS: &[Field] = &[
     required(
         "scheme",
         &SCHEME,
-        "how a request shows [who made it](#schemes)",
+        "how a request shows [who made it](#schemes), or `\"none\"` to receive from everybody",
     ),
     key(
         "settings",
@@ -198,8 +198,8 @@ pub(super) static SOURCE_FIELDS: &[Field] = &[
         "event_type",
         &PLACES,
         "",
-        "the [place](#places) of the name of the event's type, or a list of places: the first that has \
-         one counts",
+        "the [place](#places) of the name of the event's type, or a list of places, of which the first \
+         that there is counts",
     ),
     key(
         "compare",

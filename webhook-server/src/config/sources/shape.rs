@@ -9,6 +9,7 @@ pub(super) struct Field {
     /// Whether the table must have it.
     pub(super) is_required: bool,
     /// The default, as the reference shows it. Empty if there is none.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests make the reference"))]
     pub(super) default: &'static str,
     /// What it means, in Markdown.
     pub(super) meaning: &'static str,
@@ -37,7 +38,11 @@ pub(super) enum Shape {
     /// The first of these that takes a value of its type.
     Any(&'static [Self]),
     /// A shape that the JSON Schema refers to by its name.
-    Named(&'static str, &'static Self),
+    Named(
+        #[cfg_attr(not(test), expect(dead_code, reason = "tests make the JSON Schema"))]
+        &'static str,
+        &'static Self,
+    ),
 }
 
 /// What a text may be.
@@ -46,6 +51,7 @@ pub(super) struct Form {
     /// What is expected, for errors.
     pub(super) expected: &'static str,
     /// A regular expression of ECMA-262 for the JSON Schema, which may allow more than `is_valid`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests make the JSON Schema"))]
     pub(super) pattern: &'static str,
     pub(super) is_valid: fn(&str) -> bool,
 }

@@ -25,6 +25,14 @@ fn read(text: &str) -> Result<SourcesFile, Vec<String>> {
         };
         Some(OsString::from(value))
     };
+    read_with(text, variable)
+}
+
+/// Reads `text` with the variables of `variable`.
+pub(super) fn read_with(
+    text: &str,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<SourcesFile, Vec<String>> {
     let path = Path::new("/nowhere/webhook.toml");
     parse(text, path, &Config::default(), &variable).map_err(|error| {
         let lines = error.lines();
@@ -269,6 +277,46 @@ fn everything_that_is_wrong_is_said_at_once() {
 }
 
 #[test]
+fn dangerous_sources_are_warned_of() {
+    let warnings = |text: &str| read(&format!("[sources.a]\n{text}")).unwrap().warnings;
+    let stripe = "preset = \"stripe\"\nsecrets = \"env:SECRET\"\n";
+    let github = "preset = \"github\"\nsecrets = \"env:SECRET\"\n";
+    assert!(warnings(stripe).is_empty());
+    assert!(warnings(github).is_empty());
+    for (text, part) in [
+        (
+            "scheme = \"none\"".to_owned(),
+            "everybody who reaches the server may deliver",
+        ),
+        (
+            format!("{stripe}tolerance = \"off\""),
+            "the tolerance is off",
+        ),
+        (
+            format!("{github}guard_body = false"),
+            "set guard_body = true",
+        ),
+        (
+            format!("{github}keep = \"1d\"\nkeep_keys = \"2d\""),
+            "keep_keys is less than 30d",
+        ),
+        (
+            format!("{stripe}public_url = \"https://a.example/in\""),
+            "does not end with /v1/webhooks/a",
+        ),
+        (
+            format!("{stripe}reads_need_token = false"),
+            "everybody who reaches the server may read",
+        ),
+    ] {
+        let warnings = warnings(&text);
+        assert_eq!(warnings.len(), 1, "{text}: {warnings:?}");
+        assert!(warnings[0].starts_with("source a: "), "{warnings:?}");
+        assert!(warnings[0].contains(part), "{warnings:?}");
+    }
+}
+
+#[test]
 fn every_preset_is_understood() {
     for preset in webhook_sources::preset::all() {
         for name in preset.also.iter().chain([&preset.name]) {
@@ -422,4 +470,86 @@ fn examples_of_the_pages_about_senders_are_read() {
         }
     }
     assert!(examples > 10, "{examples}");
+}
+
+/// Pieces of texts. Each value that may be a secret is `Hunter2`, in quotation marks.
+const PIECES: [&str; 48] = [
+    "[sources.a]\n",
+    "[sources.b]\n",
+    "[sources.",
+    "]\n",
+    "[[",
+    "]]",
+    "sources",
+    "preset = ",
+    "\"stripe\"\n",
+    "\"gitlab\"\n",
+    "secrets = ",
+    "\"Hunter2\"\n",
+    "\"Hunter2\"",
+    "\"env:Hunter2\"\n",
+    "\"file:Hunter2\"\n",
+    "\"env:SECRET\"\n",
+    "scheme = ",
+    "\"none\"\n",
+    "scheme.hmac = ",
+    "{",
+    "}\n",
+    "[",
+    "]\n",
+    ", ",
+    "id = ",
+    "compare = ",
+    "event_type = ",
+    "answer = ",
+    "handshakes = ",
+    "request = \"json\"",
+    "signed = ",
+    "\"{body}\"",
+    "signature = ",
+    "at = ",
+    "\"header:x\"",
+    "timeout = ",
+    "\"5m\"\n",
+    "max_attempts = ",
+    "5\n",
+    "-1\n",
+    "1e999\n",
+    "true\n",
+    "1979-05-27T07:32:00Z\n",
+    "\"\"\"",
+    "#",
+    "\0",
+    "\u{feff}",
+    "é",
+];
+
+#[test]
+fn no_text_makes_the_reader_panic_or_quote_a_secret() {
+    use rand::rngs::SmallRng;
+    use rand::{RngExt, SeedableRng};
+
+    let mut rng = SmallRng::seed_from_u64(7);
+    for _ in 0..1_500 {
+        let pieces = rng.random_range(0..24);
+        let text: String = (0..pieces)
+            .map(|_| PIECES[rng.random_range(0..PIECES.len())])
+            .collect();
+        for error in read(&text).err().unwrap_or_default() {
+            assert!(
+                !error.to_uppercase().contains("HUNTER2"),
+                "{text:?}: {error}"
+            );
+        }
+    }
+    for deep in ["[", "{a=", "a.", "[["] {
+        let _ = read(&deep.repeat(10_000));
+        let _ = read(&format!("sources.a.scheme = {}", deep.repeat(10_000)));
+    }
+    let nested = format!(
+        "sources.a.id = {}\"sha256\"{}",
+        "[".repeat(70),
+        "]".repeat(70)
+    );
+    assert!(read(&nested).is_err());
 }

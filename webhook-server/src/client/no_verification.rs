@@ -24,7 +24,7 @@ pub(super) fn client() -> Result<ClientConfig, rustls::Error> {
 }
 
 /// Whether the server closed the connection because the client has no certificate.
-pub(super) fn wants_certificate(error: &(dyn Error + 'static)) -> bool {
+pub(crate) fn wants_certificate(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         // The error inside an I/O error is not among its sources.

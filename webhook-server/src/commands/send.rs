@@ -1,0 +1,308 @@
+//! `send`: signs a delivery as the sender of a source does, and sends it.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::{Request, Response, StatusCode, Uri};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+use webhook_sources::spec::{IdRule, Place};
+use webhook_sources::{Outgoing, Unsigned};
+
+use super::{CommandError, Output, blocking};
+use crate::client::{self, AnyError, Encryption};
+use crate::config::{Config, SourceConfig, SourcesFile};
+use crate::logging::escaped;
+
+/// How long the server may take to answer: longer than senders wait.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The largest file that is sent.
+const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// The options of `send`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Send {
+    /// Name of the source
+    source: String,
+    /// File with the body
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+    /// Where to send it. Default: the path of the source on BIND_ADDR. Certificates are not verified, so
+    /// that https is for this machine only
+    #[arg(long, value_name = "URL", value_parser = url)]
+    url: Option<Uri>,
+    /// Id of the delivery, for senders that have it in a header. Default: a random one
+    #[arg(long)]
+    id: Option<String>,
+    /// A further header, such as 'x-github-event: push'. May be repeated
+    #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
+    header: Vec<(HeaderName, HeaderValue)>,
+}
+
+fn url(text: &str) -> Result<Uri, String> {
+    text.parse()
+        .ok()
+        .filter(|url: &Uri| matches!(url.scheme_str(), Some("http" | "https")))
+        .filter(|url| url.host().is_some())
+        .ok_or_else(|| "expected a URL such as http://127.0.0.1:8000/v1/webhooks/stripe".to_owned())
+}
+
+fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let wrong = || "expected a name and a value, such as 'x-github-event: push'".to_owned();
+    let (name, value) = text.split_once(':').ok_or_else(wrong)?;
+    let name = name.trim().parse().map_err(|_| wrong())?;
+    let value = value.trim().parse().map_err(|_| wrong())?;
+    Ok((name, value))
+}
+
+impl Send {
+    pub(super) async fn run(&self, config: &Config) -> Result<(), CommandError> {
+        let delivery = self.clone();
+        let read = blocking(config, move |config| {
+            let file = SourcesFile::read(config).map_err(CommandError::Sources)?;
+            let source = find(file, &delivery.source)?;
+            let body = read(&delivery.file).map_err(|source| SendError::File {
+                path: delivery.file.clone(),
+                source,
+            })?;
+            Ok((source, body))
+        });
+        let (source, body) = read.await?;
+        let url = match &self.url {
+            Some(url) => url.clone(),
+            None => own_url(config, &source)?,
+        };
+        let request = self.request(&source, &url, body)?;
+        let sent = timeout(TIMEOUT, send(config, self.url.is_none(), &url, request)).await;
+        let answer = match sent {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(source)) => return Err(SendError::Unreachable { source }.into()),
+            Err(_) => return Err(SendError::Silent.into()),
+        };
+        let status = answer.status();
+        Output::new(false).write(&(), |out| {
+            writeln!(out, "{status}")?;
+            let body = String::from_utf8_lossy(answer.body());
+            for line in body.lines() {
+                writeln!(out, "{}", escaped(line))?;
+            }
+            Ok(())
+        })?;
+        if status.is_success() {
+            Ok(())
+        } else {
+            Err(SendError::Refused { status }.into())
+        }
+    }
+
+    /// The signed request.
+    fn request(
+        &self,
+        source: &SourceConfig,
+        url: &Uri,
+        body: Vec<u8>,
+    ) -> Result<Request<Full<Bytes>>, CommandError> {
+        let method = source.spec().methods.first().map_or("POST", |it| it);
+        let target = url.path_and_query().map_or("/", |it| it.as_str());
+        let id = self.id.clone().unwrap_or_else(random_id);
+        let mut headers = self.header.clone();
+        let has = |headers: &[(HeaderName, HeaderValue)], name: &str| {
+            headers.iter().any(|(known, _)| known == name)
+        };
+        if !has(&headers, CONTENT_TYPE.as_str()) {
+            headers.push((CONTENT_TYPE, HeaderValue::from_static(media_type(&body))));
+        }
+        let of_id = id_header(&source.spec().id).filter(|name| !has(&headers, name));
+        if let Some(name) = of_id
+            && let (Ok(name), Ok(value)) = (name.parse(), id.parse())
+        {
+            headers.push((name, value));
+        }
+        let by_name: Vec<(&str, &[u8])> = headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .collect();
+        let outgoing = Outgoing {
+            request: webhook_sources::Request {
+                method,
+                target,
+                headers: &by_name,
+                body: &body,
+            },
+            message_id: Some(&id),
+        };
+        let signed = source.source.sign(&outgoing, SystemTime::now());
+        let signed = signed.map_err(SendError::Unsigned)?;
+        let host = url.authority().map_or("", |it| it.as_str());
+        let mut request = Request::builder()
+            .method(method)
+            .uri(&signed.target)
+            .header(HOST, host);
+        for (name, value) in &headers {
+            if !signed
+                .headers
+                .iter()
+                .any(|(known, _)| known == name.as_str())
+            {
+                request = request.header(name, value);
+            }
+        }
+        for (name, value) in &signed.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::from(signed.body));
+        Ok(request.map_err(|error| SendError::Unreachable {
+            source: error.into(),
+        })?)
+    }
+}
+
+/// The source `name` of `file`.
+fn find(file: SourcesFile, name: &str) -> Result<SourceConfig, SendError> {
+    let names: Vec<_> = file
+        .sources
+        .iter()
+        .map(|source| source.name.to_string())
+        .collect();
+    let mut sources = file.sources.into_iter();
+    sources
+        .find(|source| source.name.as_str() == name)
+        .ok_or(SendError::Unknown { names })
+}
+
+/// The content of the file at `path`.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let read = File::open(path)?
+        .take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut body)?;
+    if read as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!(
+            "it has more than {MAX_FILE_BYTES} bytes"
+        )));
+    }
+    Ok(body)
+}
+
+/// The URL of the source on the server of `config`, on this machine.
+fn own_url(config: &Config, source: &SourceConfig) -> Result<Uri, SendError> {
+    let scheme = match Encryption::of(config) {
+        Encryption::Plain => "http",
+        Encryption::UnverifiedTls => "https",
+    };
+    let addr = client::reachable(config.bind_addr);
+    let url = format!("{scheme}://{addr}{}", source.path());
+    url.parse().map_err(
+        |error: hyper::http::uri::InvalidUri| SendError::Unreachable {
+            source: error.into(),
+        },
+    )
+}
+
+/// Sends `request`. `is_own` says that it is for the server of `config`, which is on this machine.
+async fn send(
+    config: &Config,
+    is_own: bool,
+    url: &Uri,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Bytes>, AnyError> {
+    let encryption = match url.scheme_str() {
+        Some("https") => Encryption::UnverifiedTls,
+        _ => Encryption::Plain,
+    };
+    let port = url.port_u16().unwrap_or(match encryption {
+        Encryption::Plain => 80,
+        Encryption::UnverifiedTls => 443,
+    });
+    let host = url.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let addr = lookup_host((host, port)).await?.next();
+    let addr = addr.ok_or("the host has no address")?;
+    let is_here = addr.ip().is_loopback() || is_own && is_same(addr.ip(), config);
+    if encryption == Encryption::UnverifiedTls && !is_here {
+        return Err(
+            "this command verifies no certificates: it sends by https to this machine only".into(),
+        );
+    }
+    let stream = TcpStream::connect(addr).await?;
+    client::send(stream, encryption, addr.ip(), request).await
+}
+
+fn is_same(ip: IpAddr, config: &Config) -> bool {
+    ip == config.bind_addr.ip()
+}
+
+/// The first header that an id may be in.
+fn id_header(id: &IdRule) -> Option<&str> {
+    match id {
+        IdRule::At(Place::Header(name)) => Some(name),
+        IdRule::Joined(rules) | IdRule::FirstOf(rules) => rules.iter().find_map(id_header),
+        _ => None,
+    }
+}
+
+fn random_id() -> String {
+    let id: [u8; 12] = rand::random();
+    format!("msg_{}", hex::encode(id))
+}
+
+/// The media type that `body` looks like.
+fn media_type(body: &[u8]) -> &'static str {
+    let is_form = || {
+        let is_plain = |byte: &u8| byte.is_ascii_graphic();
+        body.contains(&b'=') && body.iter().all(is_plain)
+    };
+    if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
+        "application/json"
+    } else if is_form() {
+        "application/x-www-form-urlencoded"
+    } else {
+        "application/octet-stream"
+    }
+}
+
+/// Why no delivery was sent, or it was not accepted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// There is no such source.
+    #[error("there is no such source: CONFIG_FILE has {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") })]
+    Unknown {
+        /// The names of the sources.
+        names: Vec<String>,
+    },
+    /// The file with the body cannot be read.
+    #[error("failed to read {}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The error.
+        source: io::Error,
+    },
+    /// The delivery cannot be signed.
+    #[error("failed to sign the delivery")]
+    Unsigned(#[source] Unsigned),
+    /// No server answers.
+    #[error("failed to send the delivery")]
+    Unreachable {
+        /// The error.
+        source: AnyError,
+    },
+    /// The server does not answer in time.
+    #[error("the server did not answer within {TIMEOUT:?}")]
+    Silent,
+    /// The server did not accept the delivery.
+    #[error("the server answered {status}")]
+    Refused {
+        /// The status.
+        status: StatusCode,
+    },
+}

@@ -1,0 +1,229 @@
+//! The commands check, sources and send, and a file that is wrong at the start.
+
+use std::time::SystemTime;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use webhook_sources::{Outcome, Request, Secrets, Source, SourceOptions, preset};
+
+use crate::support::files::Files;
+use crate::support::in_time;
+use crate::support::process::webhook_server;
+
+const SECRET: &str = "a secret that is long enough";
+
+const STRIPE: &str = "[sources.payments]\npreset = \"stripe\"\nsecrets = \"env:STRIPE_SECRET\"\n";
+
+#[tokio::test]
+async fn check_says_everything_that_is_wrong_at_once() {
+    let files = Files::new();
+    let file = files.write(
+        "webhook.toml",
+        "[sources.a]\npreset = \"strip\"\n\n[sources.b]\npreset = \"github\"\nsecrets = \"file:none\"\n\
+         max_atempts = 3\n[sources.c]\npreset = \"stripe\"\nsecrets = \"env:SHORT\"\n",
+    );
+    let arg = format!("--config-file={file}");
+    let check = webhook_server(&["check", &arg])
+        .env("BIND_ADDR", "192.0.2.1:80")
+        .env("KEY_RETENTION_DAYS", "5")
+        .env("SHORT", "abc");
+    let (code, out, error) = check.output().await;
+    assert_eq!((code, out.as_str()), (1, ""), "{error}");
+    for part in [
+        "error: KEY_RETENTION_DAYS (--key-retention-days) needs RETENTION_DAYS",
+        "error: anyone who can reach BIND_ADDR 192.0.2.1:80 could deliver",
+        "webhook.toml:2:10: sources.a.preset: there is no such preset; did you mean stripe?",
+        "webhook.toml:7:1: sources.b: unknown key max_atempts; did you mean max_attempts?",
+        "webhook.toml:6:11: failed to read sources.b.secrets",
+        "webhook.toml:10:11: sources.c.secrets: secret 1 with the name secret is too short",
+        "error: the configuration has 6 errors",
+    ] {
+        assert!(error.contains(part), "{part} is missing: {error}");
+    }
+}
+
+#[tokio::test]
+async fn check_describes_what_each_source_does() {
+    let files = Files::new();
+    let file = files.write(
+        "webhook.toml",
+        format!("{STRIPE}keep = \"7d\"\ndelay = \"90s\"\n"),
+    );
+    let check = webhook_server(&["check"])
+        .env("CONFIG_FILE", &file)
+        .env("STRIPE_SECRET", SECRET);
+    let (code, out, error) = check.output().await;
+    assert_eq!(code, 0, "{error}");
+    for part in [
+        "payments (preset stripe)\n",
+        "POST /v1/webhooks/payments\n",
+        "HMAC-SHA256 of {timestamp}.{body} in header stripe-signature, signed within 5m of now\n",
+        "secret from env:STRIPE_SECRET\n",
+        "JSON /id\n",
+        "after 90s, up to 25 attempts, 32 events at the same time\n",
+        "bodies 7d, keys 30d\n",
+        "The configuration is valid. Sources: transactions, payments\n",
+    ] {
+        assert!(out.contains(part), "{part} is missing: {out}");
+    }
+    assert!(!out.contains(SECRET) && !error.contains(SECRET));
+}
+
+#[tokio::test]
+async fn sources_lists_path_scheme_and_secrets() {
+    let files = Files::new();
+    let file = files.write(
+        "webhook.toml",
+        format!("{STRIPE}[sources.open]\nscheme = \"none\"\n"),
+    );
+    let list = |args: &[&str]| {
+        webhook_server(args)
+            .env("CONFIG_FILE", &file)
+            .env("STRIPE_SECRET", SECRET)
+            .output()
+    };
+    let (code, out, error) = list(&["sources"]).await;
+    assert_eq!(code, 0, "{error}");
+    let rows: Vec<Vec<&str>> = out
+        .lines()
+        .map(|line| line.split_whitespace().take(4).collect())
+        .collect();
+    let expected = [
+        ["NAME", "PATH", "STATE", "SECRETS"],
+        ["open", "/v1/webhooks/open", "enabled", "0"],
+        ["payments", "/v1/webhooks/payments", "enabled", "1"],
+    ];
+    assert_eq!(rows, expected, "{out}");
+    let (_, out, _) = list(&["sources", "--json"]).await;
+    let first: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    assert_eq!(first["name"], "open");
+}
+
+#[tokio::test]
+async fn send_signs_as_the_sender_does() {
+    let files = Files::new();
+    let file = files.write("webhook.toml", STRIPE);
+    let body = files.write(
+        "body.json",
+        r#"{"id": "evt_1", "type": "charge.succeeded"}"#,
+    );
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook?a=b", listener.local_addr().unwrap());
+    let sent = webhook_server(&[
+        "send", "payments", "--file", &body, "--url", &url, "--header", "x-own: 1",
+    ])
+    .env("CONFIG_FILE", &file)
+    .env("STRIPE_SECRET", SECRET)
+    .output();
+    let received = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = Vec::new();
+        while !request.ends_with(b"}") {
+            stream.read_buf(&mut request).await.unwrap();
+        }
+        stream
+            .write_all(b"HTTP/1.1 202 Accepted\r\ncontent-length: 5\r\n\r\ntaken")
+            .await
+            .unwrap();
+        String::from_utf8(request).unwrap()
+    };
+    let ((code, out, error), request) =
+        in_time("the delivery", async { tokio::join!(sent, received) }).await;
+    assert_eq!(
+        (code, out.as_str()),
+        (0, "202 Accepted\ntaken\n"),
+        "{error}"
+    );
+    let (head, body) = request.split_once("\r\n\r\n").unwrap();
+    let mut lines = head.lines();
+    assert_eq!(lines.next(), Some("POST /hook?a=b HTTP/1.1"));
+    let headers: Vec<(&str, &[u8])> = lines
+        .map(|line| line.split_once(": ").unwrap())
+        .map(|(name, value)| (name, value.as_bytes()))
+        .collect();
+    assert!(headers.contains(&("x-own", b"1")), "{head}");
+    assert!(
+        headers.contains(&("content-type", b"application/json")),
+        "{head}"
+    );
+    let spec = preset::get("stripe").unwrap().spec.clone();
+    let source = Source::new(spec, &Secrets::of([SECRET]), SourceOptions::default()).unwrap();
+    let request = Request {
+        method: "POST",
+        target: "/hook?a=b",
+        headers: &headers,
+        body: body.as_bytes(),
+    };
+    let outcome = source.receive(&request, SystemTime::now());
+    assert!(
+        matches!(&outcome, Outcome::Received(received) if received.events[0].id == "evt_1"),
+        "{outcome:?}"
+    );
+}
+
+#[tokio::test]
+async fn send_explains_what_it_cannot_do() {
+    let files = Files::new();
+    let file = files.write("webhook.toml", STRIPE);
+    let body = files.write("body.json", "{}");
+    for (args, part) in [
+        (
+            &["send", "payment", "--file", &body][..],
+            "there is no such source: CONFIG_FILE has payments",
+        ),
+        (
+            &["send", "payments", "--file", "none.json"],
+            "failed to read none.json",
+        ),
+        (
+            &[
+                "send",
+                "payments",
+                "--file",
+                &body,
+                "--url",
+                "http://127.0.0.1:1/",
+            ],
+            "failed to send the delivery",
+        ),
+        (
+            &[
+                "send",
+                "payments",
+                "--file",
+                &body,
+                "--url",
+                "https://192.0.2.1/",
+            ],
+            "verifies no certificates",
+        ),
+    ] {
+        let (code, _, error) = webhook_server(args)
+            .env("CONFIG_FILE", &file)
+            .env("STRIPE_SECRET", SECRET)
+            .output()
+            .await;
+        assert_eq!(code, 1, "{error}");
+        assert!(error.contains(part), "{part} is missing: {error}");
+    }
+}
+
+#[tokio::test]
+async fn invalid_file_keeps_the_server_from_starting() {
+    let files = Files::new();
+    let file = files.write(
+        "webhook.toml",
+        "[sources.a]\npreset = \"strip\"\nsecret = \"env:A\"\n",
+    );
+    let server = webhook_server(&[]).env("CONFIG_FILE", &file);
+    let (code, _, error) = server.output().await;
+    assert_eq!(code, 1, "{error}");
+    assert!(
+        error.contains("webhook.toml:2:10: sources.a.preset"),
+        "{error}"
+    );
+    assert!(
+        error.contains("webhook.toml:3:1: sources.a: unknown key"),
+        "{error}"
+    );
+}
