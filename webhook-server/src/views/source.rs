@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use webhook_sources::spec::{
-    Handshake, HashFunction, IdRule, Place, Scheme, SignatureSpec, Template, TimeSpec, Tolerance,
+    FetchedCertificateScheme, Handshake, HashFunction, IdRule, Place, Scheme, SignatureSpec,
+    Template, TimeSpec, Tolerance,
 };
 
 /// How a request shows who made it.
@@ -30,6 +31,17 @@ pub(crate) fn scheme_text(scheme: &Scheme) -> String {
         ),
         Scheme::Token(token) => format!("token in {}", place_text(&token.at)),
         Scheme::Basic(_) => "user and password (Basic)".to_owned(),
+        Scheme::Jwt(jwt) => format!("JSON Web Token in {}", place_text(&jwt.at)),
+        Scheme::FetchedCertificate(certificate) => {
+            let by = format!("certificate at {}", place_text(&certificate.url));
+            let FetchedCertificateScheme {
+                signed: of,
+                signature,
+                time,
+                ..
+            } = certificate;
+            signed(&by, of, signature, time.as_ref())
+        }
         Scheme::AnyOf(schemes) => joined(schemes, "; or "),
         Scheme::AllOf(schemes) => joined(schemes, "; and "),
         _ => "a scheme that this command does not know".to_owned(),

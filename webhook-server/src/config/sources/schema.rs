@@ -108,6 +108,21 @@ fn reference() -> String {
         ("#### `scheme.basic`", fields::BASIC_FIELDS),
         ("#### `scheme.public_key`", fields::PUBLIC_KEY_FIELDS),
         ("#### `scheme.digest`", fields::DIGEST_FIELDS),
+        ("#### `scheme.jwt`", fields::JWT_FIELDS),
+        ("#### `keys` of `scheme.jwt`", fields::KEY_SETS),
+        ("#### `keys.each` of `scheme.jwt`", fields::EACH_KEY_FIELDS),
+        (
+            "#### `scheme.fetched_certificate`",
+            fields::FETCHED_CERTIFICATE_FIELDS,
+        ),
+        (
+            "#### `algorithm` of `scheme.fetched_certificate`",
+            fields::NAMED_ALGORITHMS_FIELDS,
+        ),
+        (
+            "#### `required` of `scheme.fetched_certificate`",
+            fields::REQUIRED_VALUE_FIELDS,
+        ),
         ("#### `signature` of a scheme", fields::SIGNATURE_FIELDS),
         ("#### `time` of a scheme", fields::TIME_FIELDS),
     ] {

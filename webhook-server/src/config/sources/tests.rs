@@ -338,14 +338,15 @@ fn every_preset_is_understood() {
             let merged = merge::over(&DeTable::new(), preset::table(name).unwrap(), &(0..0));
             let spec = source::spec("a", &merged, &(0..0), &mut problems);
             assert_eq!(spec.as_ref(), Some(&preset.spec), "{name}");
-            // Without secrets, only their lack is wrong.
+            // Only the lack of secrets and settings is wrong.
             for line in problems
                 .into_result(Path::new(""))
                 .err()
                 .iter()
                 .flat_map(SourcesError::lines)
             {
-                assert!(line.contains("secret"), "{name}: {line}");
+                let is_missing = line.contains("secret") || line.contains("setting");
+                assert!(is_missing, "{name}: {line}");
             }
         }
     }

@@ -97,6 +97,7 @@ fn signs(scheme: &Scheme, place: &Place) -> bool {
         Scheme::Hmac(hmac) => hmac.message_id.as_ref() == Some(place) || names(&hmac.signed),
         Scheme::PublicKey(key) => key.message_id.as_ref() == Some(place) || names(&key.signed),
         Scheme::Digest(digest) => names(&digest.signed),
+        Scheme::FetchedCertificate(certificate) => names(&certificate.signed),
         Scheme::AnyOf(schemes) => schemes.iter().all(|scheme| signs(scheme, place)),
         Scheme::AllOf(schemes) => schemes.iter().any(|scheme| signs(scheme, place)),
         _ => false,
