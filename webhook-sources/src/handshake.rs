@@ -16,6 +16,18 @@ const CONTENT_TYPES: [&str; 2] = ["text/plain", "application/json"];
 /// The status of the answer to a wrong verify token, which Meta asks for.
 const WRONG_TOKEN: u16 = 403;
 
+/// The largest length of a value that is signed for whoever sends it, in bytes.
+const MAX_CHALLENGE_BYTES: usize = 128;
+
+/// Whether a text is of the form that is signed for whoever sends it: letters, digits and what else Base64 has. No
+/// JSON object and no form is.
+///
+/// Somebody could else ask for the signature of a delivery: X signs its deliveries with the key of its handshake.
+pub(crate) fn is_challenge(text: &[u8]) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=_-".contains(byte);
+    !text.is_empty() && text.len() <= MAX_CHALLENGE_BYTES && text.iter().all(is_plain)
+}
+
 /// What a request is to the handshakes of a source.
 pub(crate) enum Met {
     /// No handshake.
@@ -144,6 +156,12 @@ impl Handshakes {
         first(with.filter(|it| it.is_verified()), content)
     }
 
+    /// Whether a value is signed for whoever sends it.
+    pub(crate) fn sign_for_everybody(&self) -> bool {
+        let mut replies = self.0.iter().filter_map(Ready::reply);
+        replies.any(|reply| reply.is_for_everybody)
+    }
+
     fn unverified<'s>(&'s self, method: &str) -> impl Iterator<Item = &'s Ready> {
         self.with(method).filter(|it| !it.is_verified())
     }
@@ -174,6 +192,15 @@ impl Ready {
             Self::Header { is_verified, .. } | Self::Json { is_verified, .. } => *is_verified,
             Self::Confirm { .. } => true,
             Self::Query { .. } | Self::CloudEvents { .. } | Self::Probe { .. } => false,
+        }
+    }
+
+    const fn reply(&self) -> Option<&Reply> {
+        match self {
+            Self::Query { answer, .. }
+            | Self::Header { answer, .. }
+            | Self::Json { answer, .. } => Some(answer),
+            Self::CloudEvents { .. } | Self::Probe { .. } | Self::Confirm { .. } => None,
         }
     }
 
@@ -331,6 +358,8 @@ struct Reply {
     parts: Vec<ReplyPart>,
     key: Option<MacKey>,
     encoding: Encoding,
+    /// Whether a value is signed that nobody has verified.
+    is_for_everybody: bool,
 }
 
 #[derive(Debug)]
@@ -346,7 +375,9 @@ impl Reply {
         let Some(place) = place else {
             return Met::Answer(self.with(""));
         };
-        value(content, place).map_or_else(
+        let value = value(content, place);
+        let value = value.filter(|it| !self.is_for_everybody || is_challenge(it.as_bytes()));
+        value.map_or_else(
             || Met::Refused(RefusalReason::HandshakeValue(place.clone()), None),
             |value| Met::Answer(self.with(&value)),
         )
@@ -420,7 +451,7 @@ impl Builder<'_> {
                     method: self.method(method)?,
                     parameter: Place::Query(parameter.clone()),
                     token,
-                    answer: self.reply(answer, true)?,
+                    answer: self.reply(answer, true, false)?,
                 }
             }
             Handshake::Header {
@@ -429,7 +460,7 @@ impl Builder<'_> {
                 verified,
             } => Ready::Header {
                 header: self.header(header)?,
-                answer: self.reply(answer, true)?,
+                answer: self.reply(answer, true, *verified)?,
                 is_verified: *verified,
             },
             Handshake::Json {
@@ -442,7 +473,7 @@ impl Builder<'_> {
                 pointer: json(pointer),
                 equals: equals.clone(),
                 value: value.as_ref().map(json),
-                answer: self.reply(answer, value.is_some())?,
+                answer: self.reply(answer, value.is_some(), *verified)?,
                 is_verified: *verified,
             },
             Handshake::CloudEvents {
@@ -553,7 +584,12 @@ impl Builder<'_> {
         })
     }
 
-    fn reply(&mut self, spec: &HandshakeAnswer, has_value: bool) -> Option<Reply> {
+    fn reply(
+        &mut self,
+        spec: &HandshakeAnswer,
+        has_value: bool,
+        is_verified: bool,
+    ) -> Option<Reply> {
         let before = self.problems.len();
         if !(200..300).contains(&spec.status) {
             self.wrong("answer.status", &spec.status.to_string(), "200 to 299");
@@ -574,6 +610,7 @@ impl Builder<'_> {
             parts: Vec::new(),
             key: None,
             encoding: spec.encoding,
+            is_for_everybody: false,
         };
         reply.parts = self.parts(spec, reply.is_json());
         let has = |sort: fn(&ReplyPart) -> bool| reply.parts.iter().any(sort);
@@ -587,6 +624,7 @@ impl Builder<'_> {
         }
         if is_mac {
             reply.key = self.key(spec);
+            reply.is_for_everybody = !is_verified;
         }
         if reply.is_json()
             && !spec.body.is_empty()

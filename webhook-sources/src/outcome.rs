@@ -121,6 +121,9 @@ pub enum RefusalReason {
     /// Neither a delivery nor a handshake of the source has its method and its form.
     #[error("no delivery or handshake of the source has this method and form")]
     Method,
+    /// What is signed of a delivery is a text that a handshake of the source signs for everybody.
+    #[error("only a text is signed that a handshake of the source signs for everybody")]
+    Challenge,
     /// The verify token of a handshake is missing or wrong.
     #[error("the verify token of the handshake is missing or wrong")]
     VerifyToken,

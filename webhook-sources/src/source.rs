@@ -7,13 +7,13 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use crate::content::{self, Content};
+use crate::content::{self, Content, Found};
 use crate::error::InvalidSource;
-use crate::handshake::{Handshakes, Met};
+use crate::handshake::{Handshakes, Met, is_challenge};
 use crate::identity::{self, Event};
 use crate::keys::{KeyRequest, Keys};
 use crate::outcome::{Answer, Flaw, Outcome, Received, ReceivedEvent, Refusal, RefusalReason};
-use crate::spec::{Place, SourceSpec};
+use crate::spec::{Part, Place, Scheme, SourceSpec};
 use crate::verification::{
     Hint, Outgoing, SecretLength, Signed, Unsigned, Unverified, Verification, VerificationOptions,
     Verified,
@@ -172,6 +172,9 @@ impl Source {
             Ok(verified) => verified,
             Err(reason) => return Outcome::Refused(self.refusal(reason.into(), None)),
         };
+        if self.handshakes.sign_for_everybody() && may_be_challenge(&self.spec.scheme, &content) {
+            return Outcome::Refused(self.refusal(RefusalReason::Challenge, None));
+        }
         let events = match self.handshakes.meet_verified(&content) {
             Met::Answer(answer) => return Outcome::Handshake(answer),
             Met::Refused(reason, status) => return Outcome::Refused(self.refusal(reason, status)),
@@ -351,6 +354,33 @@ fn guard(event_type: Option<&str>, body: &[u8]) -> [u8; 32] {
         .chain_update((event_type.len() as u64).to_be_bytes())
         .chain_update(event_type);
     hash.chain_update(body).finalize().into()
+}
+
+/// Whether what a scheme signs of a request may be a text that a handshake signs for everybody. What is signed besides
+/// the body, its values and fixed text counts as nothing, since it may consist of letters and digits.
+fn may_be_challenge(scheme: &Scheme, content: &Content<'_>) -> bool {
+    let hmac = match scheme {
+        Scheme::Hmac(hmac) => hmac,
+        Scheme::AnyOf(schemes) | Scheme::AllOf(schemes) => {
+            return schemes.iter().any(|it| may_be_challenge(it, content));
+        }
+        _ => return false,
+    };
+    let mut signed = Vec::new();
+    for part in hmac.signed.parts() {
+        match part {
+            Part::Text(text) => signed.extend_from_slice(text.as_bytes()),
+            Part::Body => signed.extend_from_slice(content.request.body),
+            Part::At(place) => {
+                if let Found::One(value) = content.at(place) {
+                    signed.extend_from_slice(&value);
+                }
+            }
+            Part::Url => return false,
+            _ => {}
+        }
+    }
+    signed.is_empty() || is_challenge(&signed)
 }
 
 /// The names of the headers that are kept, each once.

@@ -96,6 +96,9 @@ pub struct HandshakeAnswer {
     /// The body. `{value}` stands for the value of the request, `{mac}` for its HMAC with the first secret, and
     /// `{secret:NAME}` for the first secret of that name, which may be no secret that verifies something: a public
     /// key. Other braces are as they are. Within `application/json` values are escaped. Default: `{value}`.
+    ///
+    /// The HMAC of a value that nobody has verified must not be the signature of a delivery. So the value may then have
+    /// at most 128 letters, digits and `+/=_-`, and deliveries are refused of which only such a text is signed.
     #[serde(default = "value")]
     pub body: String,
     /// The name of the secrets of `{mac}`. Default: `secret`.

@@ -139,6 +139,27 @@ fn x_is_answered_with_a_signature() {
     );
 }
 
+/// X signs deliveries with the key of its check of the address, so that an answer could be a signature.
+#[test]
+fn answers_to_x_are_no_signatures_of_deliveries() {
+    let x = source("x", &[("secret", SECRET)]);
+    let token = "/hook?crc_token=%7B%22for_user_id%22%3A%221%22%7D";
+    assert_eq!(get(&x, "GET", token, &[]).0, 401);
+
+    // A token that is answered is no body of a delivery.
+    let (_, _, answer) = get(&x, "GET", "/hook?crc_token=12345", &[]);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let signature = answer["response_token"].as_str().unwrap();
+    let headers: &[(&str, &[u8])] = &[("x-twitter-webhooks-signature", signature.as_bytes())];
+    let forged = Request {
+        method: "POST",
+        target: "/hook",
+        headers,
+        body: b"12345",
+    };
+    assert_eq!(answered(&x, &forged).0, 401);
+}
+
 #[test]
 fn okta_is_answered_with_its_challenge() {
     let okta = source("okta", &[("secret", SECRET)]);
