@@ -56,8 +56,9 @@ fn check(source: &Source, request: &Request<'_>) -> Outcome {
         Outcome::Refused(refusal) => {
             let status = refusal.answer.status;
             let is_wrong_token = refusal.reason == RefusalReason::VerifyToken && status == 403;
+            let is_without_key = refusal.missing_key().is_some() && status == 503;
             assert!(
-                is_wrong_token || status == source.spec().refused_status,
+                is_wrong_token || is_without_key || status == source.spec().refused_status,
                 "{refusal:?}"
             );
             assert!(!refusal.reason.to_string().is_empty());
