@@ -43,7 +43,7 @@ use webhook_core::{
 use webhook_memory::MemoryStore;
 use webhook_postgres::PgStore;
 use webhook_postgres::sqlx::{self, PgConnection, PgPool};
-use webhook_sources::signature::{BodyHmac, BodyHmacScheme, Delivery, Stripe, Verifier};
+use webhook_sources::{Request, Secrets, Verification, VerificationOptions, preset};
 
 // ---- Stripe: payments change orders, exactly once ----
 
@@ -154,8 +154,8 @@ fn review(event: &Value) -> anyhow::Result<()> {
 struct App {
     inbox: Inbox,
     operator: Arc<dyn Admin>,
-    stripe: Stripe,
-    github: BodyHmac,
+    stripe: Verification,
+    github: Verification,
 }
 
 type Shared = State<Arc<App>>;
@@ -177,17 +177,24 @@ async fn github(State(app): Shared, headers: HeaderMap, body: Bytes) -> Answer<S
     received.map_err(refusal).map(|_| StatusCode::ACCEPTED)
 }
 
-fn verify(sender: &impl Verifier, headers: &HeaderMap, body: &[u8]) -> Answer<()> {
-    let header = |name: &str| {
-        let values = headers.get_all(name).iter();
-        values.map(|value| value.as_bytes()).collect()
+fn verify(sender: &Verification, headers: &HeaderMap, body: &[u8]) -> Answer<()> {
+    let headers = headers.iter();
+    let headers: Vec<_> = headers
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    let request = Request {
+        method: "POST",
+        target: "/", // neither Stripe nor GitHub signs it
+        headers: &headers,
+        body,
     };
-    let delivery = Delivery::new(&header, body, SystemTime::now());
     // The log shows the reason; the sender does not need it.
-    sender.verify(&delivery).map_err(|reason| {
-        println!("refused: {reason}");
-        (StatusCode::UNAUTHORIZED, "invalid signature".to_owned())
-    })?;
+    sender
+        .verify(&request, SystemTime::now())
+        .map_err(|reason| {
+            println!("refused: {reason}");
+            (StatusCode::UNAUTHORIZED, "invalid signature".to_owned())
+        })?;
     Ok(())
 }
 
@@ -236,11 +243,23 @@ fn not_found(error: webhook_core::InvalidName) -> Refusal {
     (StatusCode::NOT_FOUND, error.to_string())
 }
 
+/// Verifies by the scheme of a preset, with the secret in a variable.
+fn verification(preset: &str, variable: &'static str) -> anyhow::Result<Verification> {
+    let secret = std::env::var(variable).context(variable)?;
+    let preset = preset::get(preset).context("no such preset")?;
+    let secrets = Secrets::of([secret]);
+    Verification::new(
+        &preset.spec.scheme,
+        &secrets,
+        VerificationOptions::default(),
+    )
+    .map_err(|problems| anyhow::anyhow!("{variable}: {problems:?}"))
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let secret = |name: &'static str| std::env::var(name).context(name);
-    let stripe_verifier = Stripe::new([secret("STRIPE_SECRET")?])?;
-    let github_verifier = BodyHmac::new(BodyHmacScheme::github(), [secret("GITHUB_SECRET")?])?;
+    let stripe_verification = verification("stripe", "STRIPE_SECRET")?;
+    let github_verification = verification("github", "GITHUB_SECRET")?;
 
     let (builder, operator, orders): (_, Arc<dyn Admin>, _) = match std::env::var("DATABASE_URL") {
         Ok(url) => {
@@ -269,8 +288,8 @@ async fn main() -> anyhow::Result<()> {
     let app = App {
         inbox: pipeline.inbox().clone(),
         operator,
-        stripe: stripe_verifier,
-        github: github_verifier,
+        stripe: stripe_verification,
+        github: github_verification,
     };
     let router = Router::new()
         .route("/webhooks/stripe", post(stripe))

@@ -10,7 +10,7 @@ use webhook_core::{Admin, Kind};
 use webhook_postgres::PgStore;
 use webhook_postgres::sqlx::{self, PgPool};
 use webhook_postgres::testing::TestDatabase;
-use webhook_sources::signature::{BodyHmac, BodyHmacScheme, Signer, Stripe};
+use webhook_sources::{Outgoing, Request, Secrets, Verification, VerificationOptions, preset};
 
 #[tokio::test]
 async fn axum_orders() {
@@ -69,14 +69,31 @@ async fn axum_webhooks(environment: &[(&str, &str)]) {
     let environment = [&own[..], environment].concat();
     let mut app = Process::start("axum_webhooks", &[], &environment);
     let address = app.line_after("listening on http://").await;
-    let deliver = async |path: &str, signer: &dyn Signer, headers: &[(&str, &str)], body: &str| {
-        let signature = signer.sign("", SystemTime::now(), body.as_bytes());
-        let (name, value) = signature.expect("there is a key").remove(0);
-        let headers = [headers, &[(name.as_str(), value.as_str())]].concat();
-        post_with(&address, path, &headers, body).await.0
+    let signer = |preset| {
+        let scheme = &preset::get(preset).expect("it is known").spec.scheme;
+        let secrets = Secrets::of([SECRET]);
+        Verification::new(scheme, &secrets, VerificationOptions::default())
+            .expect("the secret is long enough")
     };
+    let deliver =
+        async |path: &str, signer: &Verification, headers: &[(&str, &str)], body: &str| {
+            let request = Request {
+                method: "POST",
+                target: path,
+                headers: &[],
+                body: body.as_bytes(),
+            };
+            let outgoing = Outgoing {
+                request,
+                message_id: None,
+            };
+            let signed = signer.sign(&outgoing, SystemTime::now());
+            let (name, value) = signed.expect("there is a key").headers.remove(0);
+            let headers = [headers, &[(name.as_str(), value.as_str())]].concat();
+            post_with(&address, path, &headers, body).await.0
+        };
 
-    let github = BodyHmac::new(BodyHmacScheme::github(), [SECRET]).expect("it is long enough");
+    let github = signer("github");
     let headers = [
         ("X-GitHub-Delivery", "d-1"),
         ("X-GitHub-Event", "pull_request"),
@@ -92,7 +109,7 @@ async fn axum_webhooks(environment: &[(&str, &str)]) {
     let refused = app.line_after("refused: ").await;
     assert_eq!(refused, "header x-hub-signature-256 is missing");
 
-    let stripe = Stripe::new([SECRET]).expect("it is long enough");
+    let stripe = signer("stripe");
     let paid = async |id: &str, order: &str| {
         let body = format!(
             r#"{{"id":"{id}","type":"payment_intent.succeeded","data":{{"object":

@@ -126,7 +126,6 @@ mod outcome;
 pub mod preset;
 mod request;
 mod secrets;
-pub mod signature;
 mod source;
 pub mod spec;
 mod verification;

@@ -2,17 +2,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use webhook_sources::signature::{
-    BodyHmac, BodyHmacScheme, InvalidSecret, SecretLength, StandardWebhooks, Stripe, Verifier,
-};
+use webhook_sources::spec::Tolerance;
+use webhook_sources::{InvalidSource, SecretLength, SecretProblem};
 use zeroize::Zeroizing;
 
 use super::files::{self, FileError, Guard};
 use super::secret::Secrets;
-use super::{Config, DatabaseUrl, SignatureScheme, text, values};
-use crate::http::{AuthConfig, TokenDigest};
+use super::{Config, DatabaseUrl, text, values};
+use crate::http::{AuthConfig, Senders, TokenDigest, Verifier};
 
 /// The prefixes of secrets of the Standard Webhooks specification.
 const PREFIXES: [&str; 3] = ["whsec_", "whsk_", "whpk_"];
@@ -82,33 +80,22 @@ impl Config {
     }
 
     fn verifier(&self) -> Result<Option<Arc<dyn Verifier>>, SecretsError> {
-        let tolerance = self.webhook_tolerance_seconds;
-        let scheme = &self.webhook_signature_scheme;
-        if *scheme == SignatureScheme::None {
+        let Some(mut scheme) = self.webhook_signature_scheme.scheme() else {
             return Ok(None);
+        };
+        let tolerance = Tolerance::Within(self.webhook_tolerance_seconds);
+        scheme.each_time(&mut |time| time.tolerance = tolerance);
+        let secrets = self.secrets()?;
+        if secrets.is_empty() {
+            return Err(SecretsError::NoSecret);
         }
-        let all = self.secrets()?;
-        let secrets = all.iter().map(|secret| secret.as_str());
         let length = if self.insecure {
             SecretLength::Unchecked
         } else {
             SecretLength::Checked
         };
-        let verifier: Arc<dyn Verifier> = match scheme {
-            SignatureScheme::None => return Ok(None),
-            SignatureScheme::StandardWebhooks => {
-                Arc::new(StandardWebhooks::with_length(length, secrets)?.with_tolerance(tolerance))
-            }
-            SignatureScheme::Stripe => {
-                Arc::new(Stripe::with_length(length, secrets)?.with_tolerance(tolerance))
-            }
-            SignatureScheme::BodyHmac(scheme) => Arc::new(BodyHmac::with_length(
-                within(scheme.clone(), tolerance),
-                length,
-                secrets,
-            )?),
-        };
-        Ok(Some(verifier))
+        let senders = Senders::new(&scheme, &secrets, length)?;
+        Ok(Some(Arc::new(senders)))
     }
 
     /// The secrets of senders, one per line.
@@ -219,13 +206,6 @@ fn is_list(secret: &str) -> bool {
     marked.count() > 1
 }
 
-fn within(mut scheme: BodyHmacScheme, tolerance: Duration) -> BodyHmacScheme {
-    if let Some(timestamp) = &mut scheme.timestamp {
-        timestamp.tolerance = tolerance;
-    }
-    scheme
-}
-
 /// Why the secrets of senders, the API tokens or the database URL cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -257,7 +237,10 @@ pub enum SecretsError {
     },
     /// A secret does not have the form that its scheme needs.
     #[error("invalid WEBHOOK_SECRETS or WEBHOOK_SECRETS_FILE")]
-    Invalid(#[source] InvalidSecret),
+    Invalid(#[source] InvalidSource),
+    /// The variable or file is set, and contains no secret.
+    #[error("WEBHOOK_SECRETS or WEBHOOK_SECRETS_FILE contains no secret")]
+    NoSecret,
     /// A secret is so short that it can be guessed.
     #[error(
         "a secret in WEBHOOK_SECRETS or WEBHOOK_SECRETS_FILE has fewer than {min_bytes} bytes and \
@@ -288,10 +271,13 @@ pub enum SecretsError {
     },
 }
 
-impl From<InvalidSecret> for SecretsError {
-    fn from(error: InvalidSecret) -> Self {
+impl From<InvalidSource> for SecretsError {
+    fn from(error: InvalidSource) -> Self {
         match error {
-            InvalidSecret::TooShort { min_bytes } => Self::TooShort { min_bytes },
+            InvalidSource::Secret {
+                problem: SecretProblem::TooShort { min_bytes },
+                ..
+            } => Self::TooShort { min_bytes },
             error => Self::Invalid(error),
         }
     }

@@ -2,23 +2,25 @@
 
 use std::str::FromStr;
 
-use hyper::header::HeaderName;
-use webhook_sources::signature::BodyHmacScheme;
+use webhook_sources::preset;
+use webhook_sources::spec::{Encoding, HmacScheme, Scheme, SignatureSpec};
 
 use super::{Config, Role};
 use crate::http::AnonymousAccess;
 
+/// The preset whose scheme `standard-webhooks` and `svix` name: senders of both write the names of the headers in
+/// either spelling.
+const STANDARD: &str = "svix";
+
 /// A signature scheme of senders.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SignatureScheme {
     /// Deliveries are not signed.
     None,
-    /// The Standard Webhooks specification, which Svix uses.
-    StandardWebhooks,
-    /// Stripe's scheme.
-    Stripe,
-    /// HMAC-SHA256 over the body.
-    BodyHmac(BodyHmacScheme),
+    /// The scheme of the preset with this name.
+    Preset(&'static str),
+    /// HMAC-SHA256 over the body, in a header.
+    BodyHmac(Box<Scheme>),
 }
 
 impl FromStr for SignatureScheme {
@@ -26,34 +28,51 @@ impl FromStr for SignatureScheme {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let text = text.trim().to_ascii_lowercase();
-        let body_hmac = match text.as_str() {
+        let presets = ["stripe", "github", "razorpay", "shopify", "cashfree"];
+        if let Some(name) = presets.into_iter().find(|name| *name == text) {
+            return Ok(Self::Preset(name));
+        }
+        let own = match text.as_str() {
             "none" => return Ok(Self::None),
-            "standard-webhooks" | "svix" => return Ok(Self::StandardWebhooks),
-            "stripe" => return Ok(Self::Stripe),
-            "github" => BodyHmacScheme::github(),
-            "razorpay" => BodyHmacScheme::razorpay(),
-            "shopify" => BodyHmacScheme::shopify(),
-            "cashfree" => BodyHmacScheme::cashfree(),
+            "standard-webhooks" | "svix" => return Ok(Self::Preset(STANDARD)),
             other => match other.split_once(':') {
-                Some(("hmac-hex", header)) if is_header_name(header) => BodyHmacScheme::hex(header),
-                Some(("hmac-base64", header)) if is_header_name(header) => {
-                    BodyHmacScheme::base64(header)
-                }
-                _ => {
-                    return Err(
-                        "expected none, standard-webhooks, stripe, github, razorpay, shopify, \
-                         cashfree, hmac-hex:HEADER or hmac-base64:HEADER"
-                            .to_owned(),
-                    );
-                }
+                Some(("hmac-hex", header)) => body_hmac(header, Encoding::Hex),
+                Some(("hmac-base64", header)) => body_hmac(header, Encoding::Base64),
+                _ => None,
             },
         };
-        Ok(Self::BodyHmac(body_hmac))
+        own.map(|scheme| Self::BodyHmac(Box::new(scheme)))
+            .ok_or_else(|| {
+                "expected none, standard-webhooks, stripe, github, razorpay, shopify, cashfree, \
+                 hmac-hex:HEADER or hmac-base64:HEADER"
+                    .to_owned()
+            })
     }
 }
 
-fn is_header_name(text: &str) -> bool {
-    HeaderName::from_bytes(text.as_bytes()).is_ok()
+/// HMAC-SHA256 over the body, in the header with this name; none if no header can have it.
+fn body_hmac(header: &str, encoding: Encoding) -> Option<Scheme> {
+    let place = format!("header:{header}").parse().ok();
+    let mut signature = SignatureSpec::new(place.filter(|_| !header.contains('{'))?);
+    signature.encoding = encoding;
+    let signed = "{body}".parse().ok()?;
+    Some(Scheme::Hmac(HmacScheme::new(signed, signature)))
+}
+
+impl SignatureScheme {
+    /// The scheme, if deliveries are signed.
+    pub fn scheme(&self) -> Option<Scheme> {
+        match self {
+            Self::None => None,
+            Self::Preset(name) => preset::get(name).map(|preset| preset.spec.scheme.clone()),
+            Self::BodyHmac(scheme) => Some(scheme.as_ref().clone()),
+        }
+    }
+
+    /// Whether it is the scheme of Standard Webhooks, whose secrets have no comma.
+    pub(super) fn is_standard(&self) -> bool {
+        *self == Self::Preset(STANDARD)
+    }
 }
 
 impl Config {
@@ -122,7 +141,6 @@ mod tests {
     #[test]
     fn schemes_have_names() {
         for name in [
-            "none",
             "Standard-Webhooks",
             "svix",
             "stripe",
@@ -130,18 +148,25 @@ mod tests {
             "razorpay",
             "shopify",
             "cashfree",
+            "hmac-base64:x-signature",
         ] {
-            assert!(name.parse::<SignatureScheme>().is_ok(), "{name}");
+            let scheme = name.parse::<SignatureScheme>().unwrap();
+            assert!(scheme.scheme().is_some(), "{name}");
         }
+        assert_eq!("none".parse(), Ok(SignatureScheme::None));
         let own = "hmac-hex:X-My-Signature".parse::<SignatureScheme>();
-        let expected = BodyHmacScheme::hex("x-my-signature");
-        assert_eq!(own, Ok(SignatureScheme::BodyHmac(expected)));
+        let Some(Scheme::Hmac(own)) = own.unwrap().scheme() else {
+            panic!("another scheme");
+        };
+        assert_eq!(own.signature.at.to_string(), "header:x-my-signature");
+        assert_eq!(own.signed.to_string(), "{body}");
         for wrong in [
             "",
             "paypal",
             "hmac-hex",
             "hmac-hex:",
             "hmac-hex:a b",
+            "hmac-hex:x-{n}",
             "hmac-md5:x",
         ] {
             assert!(wrong.parse::<SignatureScheme>().is_err(), "{wrong}");

@@ -85,16 +85,17 @@ impl Config {
 
     /// Whether signatures contain a timestamp.
     pub(super) fn has_timestamps(&self) -> bool {
-        match &self.webhook_signature_scheme {
-            SignatureScheme::None => false,
-            SignatureScheme::StandardWebhooks | SignatureScheme::Stripe => true,
-            SignatureScheme::BodyHmac(scheme) => scheme.timestamp.is_some(),
-        }
+        let scheme = self.webhook_signature_scheme.scheme();
+        scheme.is_some_and(|mut scheme| {
+            let mut times = 0;
+            scheme.each_time(&mut |_| times += 1);
+            times > 0
+        })
     }
 
     /// Whether the variable looks like a list of secrets in one line, which is taken as one secret.
     fn may_hold_list(&self) -> bool {
-        let is_standard = self.webhook_signature_scheme == SignatureScheme::StandardWebhooks;
+        let is_standard = self.webhook_signature_scheme.is_standard();
         let is_list = |secret: &str| secret.contains(',') || secret.contains("\\n");
         let secrets = self.webhook_secrets.as_ref();
         !is_standard && secrets.is_some_and(|secrets| is_list(text::value(secrets.expose())))

@@ -8,11 +8,12 @@ use std::time::SystemTime;
 
 use hyper::HeaderMap;
 use hyper::http::request::Parts;
-use webhook_sources::signature::{Delivery, HeaderValues, Unverified, Verified, Verifier};
+use webhook_sources::{Request, Unverified};
 
 use super::local;
 use super::problem::Problem;
 use super::rejections::{RejectionKind, Rejections};
+use super::senders::Verifier;
 use super::tokens::{self, Scope, TokenDigest};
 
 /// What the server authenticates senders and readers by.
@@ -120,30 +121,30 @@ impl Auth {
         let Some(senders) = &config.senders else {
             return self.check_anonymous(config, client, head);
         };
-        let header = |name: &str| values(&head.headers, name);
-        let checked = senders.check_headers(&header, SystemTime::now());
+        let headers = collected(&head.headers);
+        let checked = senders.check_head(&request(&headers, b""), SystemTime::now());
         checked.map_err(|reason| self.reject_sender(client, &reason))
     }
 
-    /// Rejects a delivery whose signature is wrong. `None` if deliveries need no signature.
+    /// Rejects a delivery whose signature is wrong. Returns the position of the secret that signed it; `None` if
+    /// deliveries need no signature.
     pub(super) fn check_sender(
         &self,
         client: Option<IpAddr>,
         headers: &HeaderMap,
         body: &[u8],
-    ) -> Result<Option<Verified>, Problem> {
+    ) -> Result<Option<usize>, Problem> {
         let current = self.current();
         let Some(senders) = &current.config.senders else {
             return Ok(None);
         };
-        let header = |name: &str| values(headers, name);
-        let delivery = Delivery::new(&header, body, SystemTime::now());
-        let verified = senders.verify(&delivery);
-        let verified = verified.map_err(|reason| self.reject_sender(client, &reason))?;
-        if let Some(count) = current.verified.get(verified.secret_index) {
+        let headers = collected(headers);
+        let verified = senders.verify(&request(&headers, body), SystemTime::now());
+        let secret = verified.map_err(|reason| self.reject_sender(client, &reason))?;
+        if let Some(count) = current.verified.get(secret) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(Some(verified))
+        Ok(Some(secret))
     }
 
     fn reject_sender(&self, client: Option<IpAddr>, reason: &Unverified) -> Problem {
@@ -249,8 +250,20 @@ impl Auth {
     }
 }
 
-/// All values of the header `name`.
-fn values<'a>(headers: &'a HeaderMap, name: &str) -> HeaderValues<'a> {
-    let values = headers.get_all(name).iter();
-    values.map(|value| value.as_bytes()).collect()
+/// All headers, each as often as it occurs.
+fn collected(headers: &HeaderMap) -> Vec<(&str, &[u8])> {
+    let headers = headers.iter();
+    headers
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect()
+}
+
+/// A delivery of transactions. No scheme of theirs signs the path or the query.
+const fn request<'a>(headers: &'a [(&'a str, &'a [u8])], body: &'a [u8]) -> Request<'a> {
+    Request {
+        method: "POST",
+        target: "/v1/webhooks/transactions",
+        headers,
+        body,
+    }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use hyper::HeaderMap;
-use webhook_sources::signature::Verified;
 
 use super::App;
 use super::problem::Problem;
@@ -15,13 +14,14 @@ use super::problem::Problem;
 pub(super) const MAX_INLINE_BYTES: usize = 64 * 1024;
 
 /// Rejects a delivery whose signature is wrong, then one over the limit of all clients together: only
-/// verified deliveries count towards that. `None` if deliveries need no signature.
+/// verified deliveries count towards that. Returns the position of the secret that signed it; `None` if
+/// deliveries need no signature.
 pub(super) async fn check_sender(
     app: &App,
     client: Option<IpAddr>,
     headers: &HeaderMap,
     body: &Bytes,
-) -> Result<Option<Verified>, Problem> {
+) -> Result<Option<usize>, Problem> {
     let verified = if body.len() <= MAX_INLINE_BYTES || !app.auth.verifies_senders() {
         app.auth.check_sender(client, headers, body)?
     } else {

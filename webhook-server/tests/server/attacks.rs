@@ -5,11 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
-use webhook_sources::signature::Stripe;
 
 use crate::support::client::{Client, post_as};
 use crate::support::process::{Process, Starter, webhook_server};
-use crate::support::signed::signed;
+use crate::support::signed::{Signer, signed};
 use crate::support::{in_time, transaction, until};
 
 const SECRET: &str = "whsec_of_a_sender";
@@ -36,7 +35,7 @@ async fn connect(from: Ipv4Addr, addr: SocketAddr) -> Client {
 /// Every delivery that is signed is accepted, each over a connection of its own and in two parts,
 /// and the server is seen alive and ready.
 async fn serves_others(addr: SocketAddr) {
-    let signer = Stripe::new([SECRET]).unwrap();
+    let signer = Signer::new("stripe", SECRET);
     for number in 0..30 {
         let padding = " ".repeat(20_000);
         let body = transaction(&format!("tx-{number}")) + &padding;

@@ -5,9 +5,8 @@ use serde_json::{Value, json};
 
 use crate::support::client::{Client, post_as};
 use crate::support::process::webhook_server;
-use crate::support::signed::{signed, token_with};
+use crate::support::signed::{Signer, signed, token_with};
 use crate::support::transaction;
-use webhook_sources::signature::{BodyHmac, BodyHmacScheme};
 
 fn with_token(method: &str, path: &str, token: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n")
@@ -116,7 +115,7 @@ async fn status_counts_deliveries_verified_by_each_secret() {
         .start();
     let mut client = Client::connect(process.listens().await).await;
     for (index, secret) in [0, 1, 0].into_iter().map(|at| secrets[at]).enumerate() {
-        let signer = BodyHmac::new(BodyHmacScheme::github(), [secret]).unwrap();
+        let signer = Signer::new("github", secret);
         let delivery = signed(&signer, &transaction(&format!("tx-{index}")));
         client.ask(delivery).await.acknowledged("ACCEPTED");
     }

@@ -3,11 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use webhook_sources::signature::StandardWebhooks;
-
 use crate::support::client::{Client, Reply, post};
 use crate::support::process::webhook_server;
-use crate::support::signed::signed;
+use crate::support::signed::{Signer, signed};
 use crate::support::{transaction, until};
 
 fn from(client: &str) -> String {
@@ -157,8 +155,8 @@ async fn only_verified_deliveries_count_towards_the_limit_of_all() {
         .start();
     let addr = process.listens().await;
     let mut client = Client::connect(addr).await;
-    let signer = StandardWebhooks::new([SECRET]).unwrap();
-    let forger = StandardWebhooks::new([OTHER]).unwrap();
+    let signer = Signer::new("standard-webhooks", SECRET);
+    let forger = Signer::new("standard-webhooks", OTHER);
     let short = transaction("forged");
     // Long enough to be verified on another thread.
     let long = format!("{short}{}", " ".repeat(100_000));

@@ -2,12 +2,11 @@
 //! reading them.
 
 use rustix::process::Signal;
-use webhook_sources::signature::{BodyHmac, BodyHmacScheme, Signer, StandardWebhooks};
 
 use crate::support::client::Client;
 use crate::support::files::Files;
 use crate::support::process::{Process, webhook_server};
-use crate::support::signed::{signed, token};
+use crate::support::signed::{Signer, signed, token};
 use crate::support::tls::Authority;
 use crate::support::{secrets, transaction};
 
@@ -39,7 +38,7 @@ fn written(text: &str) -> Vec<Vec<u8>> {
 }
 
 /// Fails unless the server takes what `signer` signs.
-async fn assert_takes(process: &mut Process, signer: &dyn Signer, what: &str) {
+async fn assert_takes(process: &mut Process, signer: &Signer, what: &str) {
     let mut client = Client::connect(process.listens().await).await;
     let reply = client.ask(signed(signer, &transaction("tx-1"))).await;
     assert_eq!(reply.status, 202, "{what}");
@@ -48,7 +47,7 @@ async fn assert_takes(process: &mut Process, signer: &dyn Signer, what: &str) {
 #[tokio::test]
 async fn secrets_are_read_in_every_common_form() {
     let files = Files::new();
-    let standard = StandardWebhooks::new([SECRET]).unwrap();
+    let standard = Signer::new("standard-webhooks", SECRET);
     let mut cases = written(SECRET);
     cases.extend([
         format!("WEBHOOK_SECRETS={SECRET}\n").into_bytes(),
@@ -76,7 +75,7 @@ async fn secrets_are_read_in_every_common_form() {
 async fn a_secret_may_contain_blanks_and_commas() {
     let files = Files::new();
     let secret = "It's a Secret, to Everybody";
-    let signer = BodyHmac::new(BodyHmacScheme::github(), [secret]).unwrap();
+    let signer = Signer::new("github", secret);
     for (name, value) in [
         ("WEBHOOK_SECRETS", secret.to_owned()),
         (
@@ -239,7 +238,7 @@ async fn a_pipe_with_a_writer_is_read_to_its_end() {
         .env("WEBHOOK_SECRETS_FILE", &pipe)
         .start();
     let writing = std::thread::spawn(move || std::fs::write(pipe, SECRET));
-    let signer = StandardWebhooks::new([SECRET]).unwrap();
+    let signer = Signer::new("standard-webhooks", SECRET);
     assert_takes(&mut process, &signer, "a pipe").await;
     writing.join().unwrap().unwrap();
 }

@@ -10,8 +10,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::timeout;
 use webhook_core::{Inbox, InboxOptions, Store};
 use webhook_memory::MemoryStore;
-use webhook_server::http::{App, Auth, AuthConfig, HttpOptions, serve_stream};
-use webhook_sources::signature::{Delivery, HeaderLookup, Unverified, Verified, Verifier};
+use webhook_server::http::{App, Auth, AuthConfig, HttpOptions, Verifier, serve_stream};
+use webhook_sources::{Request, Unverified};
 
 use crate::support::client::{Client, post};
 use crate::support::{PATIENCE, in_time};
@@ -28,11 +28,11 @@ struct Forgeries {
 }
 
 impl Verifier for Forgeries {
-    fn check_headers(&self, _: &HeaderLookup<'_>, _: SystemTime) -> Result<(), Unverified> {
+    fn check_head(&self, _: &Request<'_>, _: SystemTime) -> Result<(), Unverified> {
         Ok(())
     }
 
-    fn verify(&self, _: &Delivery<'_>) -> Result<Verified, Unverified> {
+    fn verify(&self, _: &Request<'_>, _: SystemTime) -> Result<usize, Unverified> {
         let thread = std::thread::current().id();
         self.begun.send(thread).unwrap();
         if thread != self.server {

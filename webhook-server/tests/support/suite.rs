@@ -3,11 +3,10 @@
 use std::time::{Duration, SystemTime};
 
 use rustix::process::Signal;
-use webhook_sources::signature::{BodyHmac, BodyHmacScheme, Signer, StandardWebhooks, Stripe};
 
 use super::client::{Client, post_as};
 use super::process::Starter;
-use super::signed::{signed, signed_as, token};
+use super::signed::{Signer, signed, signed_as, token};
 use super::{secrets, transaction, with_amount};
 
 /// Ways to sign, and a secret for each.
@@ -19,14 +18,6 @@ pub(crate) const SCHEMES: [(&str, &str); 3] = [
     ("stripe", "a secret of the suite's for Stripe"),
     ("github", "a secret of the suite's for GitHub"),
 ];
-
-fn signer(scheme: &str, secret: &str) -> Box<dyn Signer> {
-    match scheme {
-        "stripe" => Box::new(Stripe::new([secret]).unwrap()),
-        "github" => Box::new(BodyHmac::new(BodyHmacScheme::github(), [secret]).unwrap()),
-        _ => Box::new(StandardWebhooks::new([secret]).unwrap()),
-    }
-}
 
 /// Asks it all of the server that `starter` starts, which processes at once; its log is looked at as
 /// every server's.
@@ -41,8 +32,7 @@ pub(crate) async fn run(starter: Starter, scheme: &str, secret: &str) {
         .env("API_TOKENS", &format!("{reads} {operates}"))
         .start();
     let addr = process.listens().await;
-    let signer = signer(scheme, &secret.replace(' ', "-"));
-    let signer = signer.as_ref();
+    let signer = &Signer::new(scheme, &secret.replace(' ', "-"));
     let mut client = Client::connect(addr).await;
 
     let body = transaction("tx-1");

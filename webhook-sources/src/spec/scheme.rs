@@ -122,6 +122,22 @@ pub struct HmacScheme {
     pub secrets: String,
 }
 
+impl HmacScheme {
+    /// HMAC-SHA256 over `signed`, with the texts of the secrets as keys, and without a time.
+    pub fn new(signed: Template, signature: SignatureSpec) -> Self {
+        Self {
+            hash: HashFunction::default(),
+            key: KeyForm::default(),
+            key_prefixes: Vec::new(),
+            signed,
+            signature,
+            time: None,
+            message_id: None,
+            secrets: secret(),
+        }
+    }
+}
+
 /// A hash function of FIPS 180-4.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -181,6 +197,20 @@ pub struct SignatureSpec {
     pub encoding: Encoding,
 }
 
+impl SignatureSpec {
+    /// One signature in hexadecimal at `at`.
+    pub const fn new(at: Place) -> Self {
+        Self {
+            at,
+            split: None,
+            item: None,
+            prefix: String::new(),
+            prefix_optional: false,
+            encoding: Encoding::Hex,
+        }
+    }
+}
+
 /// Where the time of a signature is.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -207,6 +237,17 @@ impl Scheme {
             Self::AnyOf(schemes) | Self::AllOf(schemes) => {
                 schemes.iter_mut().for_each(|it| it.each_time(change));
             }
+        }
+    }
+}
+
+impl TimeSpec {
+    /// A time in seconds at `at`, with the default tolerance.
+    pub fn new(at: Place) -> Self {
+        Self {
+            at,
+            format: TimeFormat::default(),
+            tolerance: Tolerance::default(),
         }
     }
 }

@@ -7,6 +7,7 @@ mod diagnosis;
 mod fetched;
 mod hostile;
 mod signing;
+mod standard;
 mod vectors;
 
 /// The scheme of a document in TOML.

@@ -8,10 +8,8 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use ed25519_dalek::{Signer as _, SigningKey};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
-use webhook_sources::signature::{
-    BodyHmac, BodyHmacScheme, Signer, StandardWebhooks, Stripe, TimestampHeader, TimestampUnit,
-    Verifier,
-};
+use webhook_sources::spec::{self, HmacScheme, SignatureSpec, TimeSpec, Tolerance};
+use webhook_sources::{Secrets, Verification, VerificationOptions, preset};
 
 use super::{Headers, value};
 
@@ -54,8 +52,8 @@ pub(super) struct Scheme {
 
 /// The verifier and the signer of a scheme.
 struct Party {
-    verifier: Box<dyn Verifier>,
-    signer: Box<dyn Signer>,
+    verifier: Verification,
+    signer: Verification,
 }
 
 pub(super) static SCHEMES: LazyLock<Vec<Scheme>> = LazyLock::new(|| {
@@ -94,33 +92,44 @@ impl Scheme {
         }
     }
 
-    fn verifier_of(form: Form, count: u8) -> Box<dyn Verifier> {
-        match form {
-            // Uses only the public keys where a scheme has them.
-            Form::Standard { publics, macs } => Box::new(standard(publics, macs, count, |key| {
-                format!("whpk_{}", STANDARD.encode(key.verifying_key().as_bytes()))
-            })),
-            Form::Stripe => Box::new(stripe(count)),
-            Form::Body(preset) => Box::new(body_hmac(preset, count)),
+    /// Uses only the public keys where a scheme has them.
+    fn verifier_of(form: Form, count: u8) -> Verification {
+        verification(form, count, |key| {
+            format!("whpk_{}", STANDARD.encode(key.verifying_key().as_bytes()))
+        })
+    }
+
+    fn signer_of(form: Form, count: u8) -> Verification {
+        verification(form, count, |key| {
+            format!("whsk_{}", STANDARD.encode(key.as_bytes()))
+        })
+    }
+
+    /// The header with the signatures, in each spelling.
+    pub(super) fn is_signature_header(&self, name: &str) -> bool {
+        match self.form {
+            Form::Standard { .. } => ["webhook-signature", "svix-signature"].contains(&name),
+            Form::Stripe => name == "stripe-signature",
+            Form::Body(preset) => name == preset.header(),
         }
     }
 
-    fn signer_of(form: Form, count: u8) -> Box<dyn Signer> {
-        match form {
-            Form::Standard { publics, macs } => Box::new(standard(publics, macs, count, |key| {
-                format!("whsk_{}", STANDARD.encode(key.as_bytes()))
-            })),
-            Form::Stripe => Box::new(stripe(count)),
-            Form::Body(preset) => Box::new(body_hmac(preset, count)),
-        }
+    /// Whether the signatures are in one header with the time.
+    pub(super) fn has_time_in_signature(&self) -> bool {
+        self.form == Form::Stripe
     }
 
-    pub(super) fn verifier(&self, secrets: u8) -> &dyn Verifier {
-        &*self.parties[usize::from(secrets) - 1].verifier
+    /// Whether several schemes are tried, so that their reasons may differ.
+    pub(super) fn has_alternatives(&self) -> bool {
+        self.has_id()
     }
 
-    pub(super) fn signer(&self, secrets: u8) -> &dyn Signer {
-        &*self.parties[usize::from(secrets) - 1].signer
+    pub(super) fn verifier(&self, secrets: u8) -> &Verification {
+        &self.parties[usize::from(secrets) - 1].verifier
+    }
+
+    pub(super) fn signer(&self, secrets: u8) -> &Verification {
+        &self.parties[usize::from(secrets) - 1].signer
     }
 
     pub(super) fn has_id(&self) -> bool {
@@ -180,32 +189,46 @@ impl Scheme {
             let value = value(headers, name)?;
             str::from_utf8(value).ok().map(str::to_owned)
         };
-        let (id, time, tags) = match self.form {
-            Form::Standard { .. } => {
-                let is_older = value(headers, "webhook-signature").is_none();
-                let name =
-                    |part: &str| format!("{}-{part}", if is_older { "svix" } else { "webhook" });
-                (
-                    text(&name("id")),
-                    text(&name("timestamp")),
-                    text(&name("signature")),
-                )
-            }
+        // Each value of the header with the signatures counts.
+        let tags = |name: &str| {
+            let values = headers.iter().filter(|(known, _)| known == name);
+            let values = values.filter_map(|(_, value)| str::from_utf8(value).ok());
+            Some(values.collect::<Vec<_>>().join(","))
+        };
+        match self.form {
+            Form::Standard { .. } => ["webhook", "svix"].iter().any(|name| {
+                let part = |part: &str| text(&format!("{name}-{part}"));
+                let tags = tags(&format!("{name}-signature"));
+                self.is_claim_signed(secrets, part("id"), part("timestamp"), tags, body, now)
+            }),
             Form::Stripe => {
-                let tags = text("stripe-signature");
+                let tags = tags("stripe-signature");
                 let time = tags.as_deref().and_then(|tags| {
-                    let mut items = tags.split(',').filter_map(|item| item.split_once('='));
-                    items
-                        .find(|(name, _)| name.trim() == "t")
-                        .map(|(_, time)| time.to_owned())
+                    let mut items = tags
+                        .split(',')
+                        .filter_map(|item| item.trim_ascii().split_once('='));
+                    let time = items.find(|(name, _)| *name == "t");
+                    time.map(|(_, time)| time.to_owned())
                 });
-                (Some(String::new()), time, tags)
+                self.is_claim_signed(secrets, Some(String::new()), time, tags, body, now)
             }
             Form::Body(preset) => {
                 let time = preset.time_header().map_or(Some(String::new()), text);
-                (Some(String::new()), time, text(preset.header()))
+                let tags = tags(preset.header());
+                self.is_claim_signed(secrets, Some(String::new()), time, tags, body, now)
             }
-        };
+        }
+    }
+
+    fn is_claim_signed(
+        &self,
+        secrets: u8,
+        id: Option<String>,
+        time: Option<String>,
+        tags: Option<String>,
+        body: &[u8],
+        now: SystemTime,
+    ) -> bool {
         let (Some(id), Some(time), Some(tags)) = (id, time, tags) else {
             return false;
         };
@@ -328,42 +351,42 @@ fn tag(secret: &[u8], content: &[u8]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-fn standard(
-    publics: bool,
-    macs: bool,
-    count: u8,
-    write: impl Fn(&SigningKey) -> String,
-) -> StandardWebhooks {
-    let by_mac = (0..count).filter(|_| macs).map(text_secret_of_bytes);
-    let by_key = (0..count.min(MAX_KEYS))
-        .filter(|_| publics)
-        .map(|number| write(&key(number)));
-    let scheme = StandardWebhooks::new(by_mac.chain(by_key)).expect("good secrets");
-    scheme.with_tolerance(Duration::from_secs(TOLERANCE_SECONDS))
+/// A scheme with its secrets; `write` writes those that are keys.
+fn verification(form: Form, count: u8, write: impl Fn(&SigningKey) -> String) -> Verification {
+    let texts = || Secrets::of((0..count).map(text_secret));
+    let preset = |name| {
+        let preset = preset::get(name).expect("it is a preset");
+        preset.spec.scheme.clone()
+    };
+    let (mut scheme, secrets) = match form {
+        Form::Standard { publics, macs } => {
+            let macs = (0..count).filter(|_| macs).map(text_secret_of_bytes);
+            let keys = (0..count.min(MAX_KEYS)).filter(|_| publics);
+            let secrets = keys.fold(Secrets::of(macs), |all, number| {
+                all.with("public_key", write(&key(number)))
+            });
+            (preset("svix"), secrets)
+        }
+        Form::Stripe => (preset("stripe"), texts()),
+        Form::Body(Preset::GitHub) => (preset("github"), texts()),
+        Form::Body(Preset::Razorpay) => (preset("razorpay"), texts()),
+        Form::Body(Preset::Shopify) => (preset("shopify"), texts()),
+        Form::Body(Preset::Cashfree) => (preset("cashfree"), texts()),
+        Form::Body(Preset::Own) => {
+            let place = |text: &str| text.parse().expect("it is a place");
+            let signed = "{timestamp}.{body}".parse().expect("it is a template");
+            let signature = SignatureSpec::new(place("header:X-Signature"));
+            let mut scheme = HmacScheme::new(signed, signature);
+            scheme.time = Some(TimeSpec::new(place("header:x-time")));
+            (spec::Scheme::Hmac(scheme), texts())
+        }
+    };
+    let tolerance = Tolerance::Within(Duration::from_secs(TOLERANCE_SECONDS));
+    scheme.each_time(&mut |time| time.tolerance = tolerance);
+    Verification::new(&scheme, &secrets, VerificationOptions::default()).expect("good secrets")
 }
 
 /// Returns a secret whose bytes are the signing key.
 fn text_secret_of_bytes(number: u8) -> String {
     format!("whsec_{}", STANDARD.encode(secret(number)))
-}
-
-fn stripe(count: u8) -> Stripe {
-    let scheme = Stripe::new((0..count).map(text_secret)).expect("good secrets");
-    scheme.with_tolerance(Duration::from_secs(TOLERANCE_SECONDS))
-}
-
-fn body_hmac(preset: Preset, count: u8) -> BodyHmac {
-    let scheme = match preset {
-        Preset::GitHub => BodyHmacScheme::github(),
-        Preset::Razorpay => BodyHmacScheme::razorpay(),
-        Preset::Shopify => BodyHmacScheme::shopify(),
-        Preset::Cashfree => BodyHmacScheme::cashfree(),
-        Preset::Own => {
-            let timestamp = TimestampHeader::new("x-time", TimestampUnit::Seconds)
-                .with_separator(".")
-                .with_tolerance(Duration::from_secs(TOLERANCE_SECONDS));
-            BodyHmacScheme::hex("X-Signature").with_timestamp(timestamp)
-        }
-    };
-    BodyHmac::new(scheme, (0..count).map(text_secret)).expect("good secrets")
 }

@@ -423,3 +423,24 @@ fn other_hash_functions_and_prefixes() {
         })
     );
 }
+
+/// RFC 4231, test case 2, and RFC 2202, test case 2.
+#[test]
+fn the_published_vectors_of_hmac() {
+    let body = b"what do ya want for nothing?";
+    let sha256 = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+    let sha512 = "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea2505549758bf75c05a994a6d034f65f8f0e6fd\
+        caeab1a34d4a6b4b636e070a38bce737";
+    for (hash, tag) in [
+        ("sha1", "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"),
+        ("sha256", sha256),
+        ("sha512", sha512),
+    ] {
+        let toml = format!(
+            r#"scheme.hmac = {{ hash = "{hash}", signed = "{{body}}", signature = {{ at = "header:x-s" }} }}"#
+        );
+        for tag in [tag.to_owned(), tag.to_uppercase()] {
+            check(&toml, "Jefe", &[("x-s", tag.as_bytes())], body, 0);
+        }
+    }
+}
