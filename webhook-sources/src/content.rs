@@ -75,6 +75,14 @@ impl<'a> Content<'a> {
         self.form.get_or_init(|| fields(self.request.body))
     }
 
+    /// Whether the body has more fields than are read.
+    pub(crate) fn has_too_many_fields(&self) -> bool {
+        self.form().is_empty()
+            && form_urlencoded::parse(self.request.body)
+                .nth(MAX_FIELDS)
+                .is_some()
+    }
+
     /// The parameters of the query, in their order; none if there are more than [`MAX_FIELDS`].
     pub(crate) fn query(&self) -> &Fields<'a> {
         self.query

@@ -30,7 +30,7 @@ use self::jwt::Jwt;
 use self::prepare::Preparation;
 use self::public_key::PublicKeys;
 use self::token::{Basic, Token};
-use crate::content::Content;
+use crate::content::{Content, MAX_FIELDS};
 use crate::error::InvalidSource;
 use crate::keys::{KeyRequest, Keys};
 use crate::request::Request;
@@ -139,6 +139,9 @@ pub enum Unverified {
         /// The place of the signatures.
         place: Place,
     },
+    /// The body is not a form, and the scheme signs its fields.
+    #[error("the body is not a form with 1 to {MAX_FIELDS} fields")]
+    NotForm,
     /// The time of the signature is too far from now.
     #[error(
         "signed at a time too far from now: {} s {}",
@@ -258,7 +261,10 @@ impl Unverified {
     const fn progress(&self) -> u8 {
         match self {
             Self::Missing { .. } => 0,
-            Self::Repeated { .. } | Self::Malformed { .. } | Self::TooManySignatures { .. } => 1,
+            Self::Repeated { .. }
+            | Self::Malformed { .. }
+            | Self::TooManySignatures { .. }
+            | Self::NotForm => 1,
             Self::Claim { .. }
             | Self::Algorithm { .. }
             | Self::Url { .. }

@@ -276,6 +276,9 @@ impl Form {
                 Part::Id => Cow::Borrowed(bytes(&claim.message_id)),
                 Part::Url => Cow::Borrowed(attempt.url().as_bytes()),
                 Part::Method => Cow::Borrowed(request.method.as_bytes()),
+                Part::At(Place::Form(_)) if attempt.content.has_too_many_fields() => {
+                    return Err(Unverified::NotForm);
+                }
                 Part::At(place) => match (attempt.value(place)?, place) {
                     (Some(value), _) => value,
                     (None, Place::Header(_)) => {
@@ -285,7 +288,14 @@ impl Form {
                     }
                     (None, _) => Cow::Borrowed(&[][..]),
                 },
-                Part::WholeForm => Cow::Owned(whole_form(attempt.content)),
+                Part::WholeForm => {
+                    let joined = whole_form(attempt.content);
+                    // A signature of what stands beside it must not be one of a body without fields.
+                    if joined.is_empty() {
+                        return Err(Unverified::NotForm);
+                    }
+                    Cow::Owned(joined)
+                }
                 Part::Line(pointer, form) => Cow::Owned(lines(attempt, pointer, *form)?),
                 Part::Crc32 => Cow::Owned(CRC32.checksum(request.body).to_string().into_bytes()),
                 // Prepared schemes have the text in its place.

@@ -677,3 +677,33 @@ fn debug_output_shows_no_secret() {
         "{shown}"
     );
 }
+
+/// Otherwise a signature of the URL alone, which Twilio makes for JSON, would be one of any body without readable
+/// fields.
+#[test]
+fn a_form_of_no_fields_and_one_of_too_many_are_not_signed() {
+    let url =
+        r#"scheme.hmac = { hash = "sha1", signed = "{url}", signature = { at = "header:x-s" } }"#;
+    let with_form = verification(&url.replace("{url}", "{url}{form+}"), &["a secret"]);
+    let outgoing = Outgoing {
+        request: post(&[], b""),
+        message_id: None,
+    };
+    let signed = verification(url, &["a secret"])
+        .sign(&outgoing, at(0))
+        .unwrap();
+    let headers = [("x-s", signed.headers[0].1.as_bytes())];
+    for body in ["", "&&", "=", "=&=", &"a=1&".repeat(1_001)] {
+        let verified = verify(&with_form, &post(&headers, body.as_bytes()), at(0));
+        assert_eq!(verified, Err(Unverified::NotForm));
+    }
+    let verified = verify(&with_form, &post(&headers, b"{}"), at(0));
+    assert_eq!(verified, Err(Unverified::NoMatch));
+    let field = r#"scheme.digest = { hash = "sha256", signed = "{secret}{form:a}", signature = { at = "header:x-s" } }"#;
+    let field = verification(field, &["a secret"]);
+    let signed = field.sign(&outgoing, at(0)).unwrap();
+    let headers = [("x-s", signed.headers[0].1.as_bytes())];
+    let long = "a=1&".repeat(1_001);
+    let verified = verify(&field, &post(&headers, long.as_bytes()), at(0));
+    assert_eq!(verified, Err(Unverified::NotForm));
+}
