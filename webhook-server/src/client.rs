@@ -1,4 +1,4 @@
-//! Sends one HTTP request to a server, for the commands `healthcheck` and `send`.
+//! Sends one HTTP request to a server, for the commands `healthcheck`, `send`, `sources` and `refused`.
 
 mod no_verification;
 
@@ -9,10 +9,10 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper::header::{CONNECTION, HeaderValue};
-use hyper::{Request, Response};
+use hyper::{Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
 use crate::config::Config;
@@ -41,6 +41,14 @@ impl Encryption {
             Self::Plain
         }
     }
+
+    /// The scheme of URLs.
+    pub(crate) const fn scheme(self) -> &'static str {
+        match self {
+            Self::Plain => "http",
+            Self::UnverifiedTls => "https",
+        }
+    }
 }
 
 /// The address to connect to; a loopback one if the server listens on all addresses.
@@ -51,6 +59,46 @@ pub(crate) fn reachable(bind_addr: SocketAddr) -> SocketAddr {
         ip => ip,
     };
     SocketAddr::new(ip, bind_addr.port())
+}
+
+/// The `http` or `https` URL in `text`.
+pub(crate) fn http_url(text: &str) -> Option<Uri> {
+    let url: Uri = text.parse().ok()?;
+    let is_http = matches!(url.scheme_str(), Some("http" | "https"));
+    (is_http && url.host().is_some()).then_some(url)
+}
+
+/// Sends `request`. `is_own` says that it is for the server of `config`, which is on this machine.
+pub(crate) async fn send_to(
+    config: &Config,
+    is_own: bool,
+    url: &Uri,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Bytes>, AnyError> {
+    let encryption = match url.scheme_str() {
+        Some("https") => Encryption::UnverifiedTls,
+        _ => Encryption::Plain,
+    };
+    let port = url.port_u16().unwrap_or(match encryption {
+        Encryption::Plain => 80,
+        Encryption::UnverifiedTls => 443,
+    });
+    let host = url.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let addr = lookup_host((host, port)).await?.next();
+    let addr = addr.ok_or("the host has no address")?;
+    let is_here = addr.ip().is_loopback() || is_own && is_same(addr.ip(), config);
+    if encryption == Encryption::UnverifiedTls && !is_here {
+        return Err(
+            "this command verifies no certificates: it sends by https to this machine only".into(),
+        );
+    }
+    let stream = TcpStream::connect(addr).await?;
+    send(stream, encryption, addr.ip(), request).await
+}
+
+fn is_same(ip: IpAddr, config: &Config) -> bool {
+    ip == config.bind_addr.ip()
 }
 
 /// Sends `request` over `stream`, which is connected to `ip`, and reads the answer.

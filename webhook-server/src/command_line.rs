@@ -218,6 +218,14 @@ fn exposed(by_flags: &ArgMatches, line: &CommandLine) -> Vec<String> {
             "DATABASE_URL_FILE or DATABASE_URL",
         ),
         (
+            by_flags.subcommand().is_some_and(|(_, command)| {
+                let has_token = matches!(command.try_contains_id("token"), Ok(true));
+                has_token && command.value_source("token") == Some(ValueSource::CommandLine)
+            }),
+            "--token",
+            "WEBHOOK_SERVER_TOKEN",
+        ),
+        (
             is_flag("webhook_secrets"),
             "--webhook-secrets",
             "WEBHOOK_SECRETS_FILE or WEBHOOK_SECRETS",

@@ -1,5 +1,5 @@
 //! The commands for operators: status, list, show, requeue, make-due, pause, resume, prune, backup and move;
-//! and check, sources and send, which need no database.
+//! and check, sources, refused and send, which need no database.
 
 mod backup;
 mod check;
@@ -10,9 +10,11 @@ mod move_events;
 mod output;
 mod pause;
 mod prune;
+mod refused;
 mod requeue;
 mod reschedule;
 mod send;
+mod server_api;
 mod show;
 mod sources;
 mod status;
@@ -28,8 +30,9 @@ use move_events::MoveError;
 use output::Output;
 pub(crate) use prune::Prune;
 use send::SendError;
+use server_api::ServerApiError;
 
-/// A command for operators. Commands need no running server, except for `send`.
+/// A command for operators. Commands need no running server, except for `send` and `refused`.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum OperatorCommand {
     /// Show how many events are in each state, how late they are and how fast they are processed
@@ -57,6 +60,8 @@ pub enum OperatorCommand {
     Check(check::Check),
     /// List the sources of CONFIG_FILE. Needs no database
     Sources(sources::Sources),
+    /// List the latest requests that a source refused, with the reasons, as a running server knows them
+    Refused(refused::Refused),
     /// Sign a delivery as the sender of a source does, and send it to the server
     Send(send::Send),
 }
@@ -68,10 +73,8 @@ impl OperatorCommand {
             Self::Backup(backup) => backup.run(config).await,
             Self::Move(events) => events.run(config).await,
             Self::Check(_) => blocking(config, check::Check::run).await,
-            Self::Sources(sources) => {
-                let sources = sources.clone();
-                blocking(config, move |config| sources.run(config)).await
-            }
+            Self::Sources(sources) => sources.run(config).await,
+            Self::Refused(refused) => refused.run(config).await,
             Self::Send(delivery) => delivery.run(config).await,
             _ => self.run_beside_servers(config).await,
         };
@@ -88,7 +91,7 @@ impl OperatorCommand {
     pub(crate) fn uses_database_url(&self) -> bool {
         match self {
             Self::Move(events) => events.uses_database_url(),
-            Self::Check(_) | Self::Sources(_) | Self::Send(_) => false,
+            Self::Check(_) | Self::Sources(_) | Self::Refused(_) | Self::Send(_) => false,
             _ => true,
         }
     }
@@ -120,7 +123,12 @@ impl OperatorCommand {
             Self::Pause(kinds) => kinds.pause(backend).await,
             Self::Resume(kinds) => kinds.resume(backend).await,
             Self::Prune(prune) => prune.run(backend).await,
-            Self::Backup(_) | Self::Move(_) | Self::Check(_) | Self::Sources(_) | Self::Send(_) => {
+            Self::Backup(_)
+            | Self::Move(_)
+            | Self::Check(_)
+            | Self::Sources(_)
+            | Self::Refused(_)
+            | Self::Send(_) => {
                 unreachable!("they open their databases themselves, or need none")
             }
         }
@@ -202,6 +210,9 @@ pub enum CommandError {
     /// No delivery was sent, or it was not accepted.
     #[error(transparent)]
     Send(#[from] SendError),
+    /// A running server does not tell what it knows.
+    #[error(transparent)]
+    ServerApi(#[from] ServerApiError),
     /// Standard output is closed, or its disk is full.
     #[error("failed to write to standard output")]
     Output(#[from] std::io::Error),

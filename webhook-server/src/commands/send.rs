@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -10,8 +9,7 @@ use bytes::Bytes;
 use clap::Args;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
-use hyper::{Request, Response, StatusCode, Uri};
-use tokio::net::{TcpStream, lookup_host};
+use hyper::{Request, StatusCode, Uri};
 use tokio::time::timeout;
 use webhook_sources::spec::{IdRule, Place};
 use webhook_sources::{Outgoing, Unsigned};
@@ -48,10 +46,7 @@ pub struct Send {
 }
 
 fn url(text: &str) -> Result<Uri, String> {
-    text.parse()
-        .ok()
-        .filter(|url: &Uri| matches!(url.scheme_str(), Some("http" | "https")))
-        .filter(|url| url.host().is_some())
+    client::http_url(text)
         .ok_or_else(|| "expected a URL such as http://127.0.0.1:8000/v1/webhooks/stripe".to_owned())
 }
 
@@ -81,7 +76,11 @@ impl Send {
             None => own_url(config, &source)?,
         };
         let request = self.request(&source, &url, body)?;
-        let sent = timeout(TIMEOUT, send(config, self.url.is_none(), &url, request)).await;
+        let sent = timeout(
+            TIMEOUT,
+            client::send_to(config, self.url.is_none(), &url, request),
+        )
+        .await;
         let answer = match sent {
             Ok(Ok(answer)) => answer,
             Ok(Err(source)) => return Err(SendError::Unreachable { source }.into()),
@@ -194,10 +193,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 
 /// The URL of the source on the server of `config`, on this machine.
 fn own_url(config: &Config, source: &SourceConfig) -> Result<Uri, SendError> {
-    let scheme = match Encryption::of(config) {
-        Encryption::Plain => "http",
-        Encryption::UnverifiedTls => "https",
-    };
+    let scheme = Encryption::of(config).scheme();
     let addr = client::reachable(config.bind_addr);
     let url = format!("{scheme}://{addr}{}", source.path());
     url.parse().map_err(
@@ -205,39 +201,6 @@ fn own_url(config: &Config, source: &SourceConfig) -> Result<Uri, SendError> {
             source: error.into(),
         },
     )
-}
-
-/// Sends `request`. `is_own` says that it is for the server of `config`, which is on this machine.
-async fn send(
-    config: &Config,
-    is_own: bool,
-    url: &Uri,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Bytes>, AnyError> {
-    let encryption = match url.scheme_str() {
-        Some("https") => Encryption::UnverifiedTls,
-        _ => Encryption::Plain,
-    };
-    let port = url.port_u16().unwrap_or(match encryption {
-        Encryption::Plain => 80,
-        Encryption::UnverifiedTls => 443,
-    });
-    let host = url.host().unwrap_or_default();
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let addr = lookup_host((host, port)).await?.next();
-    let addr = addr.ok_or("the host has no address")?;
-    let is_here = addr.ip().is_loopback() || is_own && is_same(addr.ip(), config);
-    if encryption == Encryption::UnverifiedTls && !is_here {
-        return Err(
-            "this command verifies no certificates: it sends by https to this machine only".into(),
-        );
-    }
-    let stream = TcpStream::connect(addr).await?;
-    client::send(stream, encryption, addr.ip(), request).await
-}
-
-fn is_same(ip: IpAddr, config: &Config) -> bool {
-    ip == config.bind_addr.ip()
 }
 
 /// The first header that an id may be in.

@@ -30,6 +30,9 @@ pub(crate) const DECISION_TIME: Duration = Duration::from_secs(2);
 /// When a sender should try again whose source is turned off, in seconds.
 const DISABLED_RETRY_SECONDS: u16 = 60;
 
+/// When a sender should try again whose key has to be fetched first, in seconds.
+const UNVERIFIABLE_RETRY_SECONDS: u16 = 5;
+
 /// When a sender should try again that is over a limit of its source, in seconds.
 const LIMITED_RETRY_SECONDS: u16 = 5;
 
@@ -77,9 +80,15 @@ impl Recipient {
         body: Option<&Bytes>,
         refusal: Refusal,
     ) -> Problem {
-        let problem = match app.rates.check_sender(client) {
-            Ok(()) => Problem::refused(refusal.answer.status, &refusal.answer.headers),
-            Err(too_many) => too_many,
+        let is_unverifiable = refusal.answer.status == StatusCode::SERVICE_UNAVAILABLE;
+        let problem = if is_unverifiable {
+            // The key of the sender is not there yet, which may be nobody's fault.
+            Problem::unavailable("Not verifiable at the moment", UNVERIFIABLE_RETRY_SECONDS)
+        } else {
+            match app.rates.check_sender(client) {
+                Ok(()) => Problem::refused(refusal.answer.status, &refusal.answer.headers),
+                Err(too_many) => too_many,
+            }
         };
         match self {
             Self::Unknown => app.auth.note_refused(None, client, &"no such source"),

@@ -1,6 +1,7 @@
 //! Sources: the senders of `webhook.toml`.
 
 mod answers;
+mod bad_input;
 mod commands;
 mod faults;
 mod handshakes;
@@ -8,6 +9,7 @@ mod limits;
 mod operator;
 mod read;
 mod receive;
+mod refused;
 mod reload;
 
 use std::time::SystemTime;

@@ -1,0 +1,144 @@
+//! Asks a running server what only it knows.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use http_body_util::Full;
+use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
+use hyper::{Request, StatusCode, Uri};
+use serde_json::Value;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use crate::client::{self, AnyError, Encryption};
+use crate::config::Config;
+
+/// How long the server may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where the server is, and what proves that an operator asks.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub(super) struct ServerApi {
+    /// The server. Default: OPERATOR_ADDR, or else BIND_ADDR. Certificates are not verified, so that https is
+    /// for this machine only
+    #[arg(long, value_name = "URL", value_parser = url)]
+    url: Option<Uri>,
+    /// Token of the scope operate. Set the variable rather than the flag: every user of the machine can see
+    /// flags
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "WEBHOOK_SERVER_TOKEN",
+        hide_env_values = true
+    )]
+    token: Option<Token>,
+}
+
+/// A token, which `Debug` does not show.
+#[derive(Clone, PartialEq, Eq)]
+struct Token(Zeroizing<String>);
+
+impl FromStr for Token {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(Zeroizing::new(text.trim().to_owned())))
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(***)")
+    }
+}
+
+fn url(text: &str) -> Result<Uri, String> {
+    let url = client::http_url(text).filter(|url| url.path() == "/" && url.query().is_none());
+    url.ok_or_else(|| "expected a URL without a path, such as http://127.0.0.1:8000".to_owned())
+}
+
+impl ServerApi {
+    /// Whether a token is set, or a server is named, so that the operator wants to ask one.
+    pub(super) fn is_set(&self) -> bool {
+        self.url.is_some() || self.token().is_some()
+    }
+
+    /// Gets the JSON document at `path`, which begins with a slash.
+    pub(super) async fn get(&self, config: &Config, path: &str) -> Result<Value, ServerApiError> {
+        let token = self.token().ok_or(ServerApiError::NoToken)?;
+        let unreachable = |source: AnyError| ServerApiError::Unreachable { source };
+        let server = match &self.url {
+            Some(url) => url.clone(),
+            None => own_url(config).map_err(unreachable)?,
+        };
+        let bearer = Zeroizing::new(format!("Bearer {}", *token.0));
+        let mut bearer =
+            HeaderValue::from_str(&bearer).map_err(|error| unreachable(error.into()))?;
+        bearer.set_sensitive(true);
+        let host = server.authority().map_or("", |it| it.as_str());
+        let request = Request::get(path)
+            .header(HOST, host)
+            .header(AUTHORIZATION, bearer)
+            .body(Full::<Bytes>::default())
+            .map_err(|error| unreachable(error.into()))?;
+        let sent = client::send_to(config, self.url.is_none(), &server, request);
+        let answer = match timeout(TIMEOUT, sent).await {
+            Ok(answer) => answer.map_err(unreachable)?,
+            Err(_) => return Err(ServerApiError::Silent),
+        };
+        let document = serde_json::from_slice(answer.body());
+        match (answer.status(), document) {
+            (StatusCode::OK, Ok(document)) => Ok(document),
+            (StatusCode::OK, Err(error)) => Err(unreachable(error.into())),
+            (status, document) => Err(ServerApiError::Refused {
+                status,
+                detail: document
+                    .ok()
+                    .and_then(|it: Value| Some(it["detail"].as_str()?.to_owned())),
+            }),
+        }
+    }
+
+    fn token(&self) -> Option<&Token> {
+        self.token.as_ref().filter(|token| !token.0.is_empty())
+    }
+}
+
+/// The URL of the server of `config`, on this machine.
+fn own_url(config: &Config) -> Result<Uri, AnyError> {
+    let addr = client::reachable(config.operator_addr.unwrap_or(config.bind_addr));
+    let scheme = Encryption::of(config).scheme();
+    Ok(format!("{scheme}://{addr}").parse()?)
+}
+
+/// Why a server does not tell what it knows.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServerApiError {
+    /// No token is set.
+    #[error(
+        "the server answers operators only: set WEBHOOK_SERVER_TOKEN to a token of the scope operate, which \
+         `webhook-server token operate` makes"
+    )]
+    NoToken,
+    /// No server answers.
+    #[error("failed to ask the server")]
+    Unreachable {
+        /// The error.
+        source: AnyError,
+    },
+    /// The server does not answer in time.
+    #[error("the server did not answer within {TIMEOUT:?}")]
+    Silent,
+    /// The server does not answer the question.
+    #[error("the server answered {status}{}", detail.as_ref().map_or_else(String::new, |it| format!(": {it}")))]
+    Refused {
+        /// The status.
+        status: StatusCode,
+        /// What is wrong, in its words.
+        detail: Option<String>,
+    },
+}
