@@ -171,7 +171,11 @@ fn check_signed(source: &Source, request: &Request<'_>) {
     if let Outcome::Refused(refusal) = outcome {
         let is_handshake = matches!(
             refusal.reason,
-            RefusalReason::VerifyToken | RefusalReason::HandshakeValue(_) | RefusalReason::Origin
+            RefusalReason::VerifyToken
+                | RefusalReason::HandshakeValue(_)
+                | RefusalReason::Origin
+                // What it signs is what a handshake signs.
+                | RefusalReason::Challenge
         );
         assert!(
             is_handshake || !is_delivery,
