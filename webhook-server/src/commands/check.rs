@@ -109,7 +109,7 @@ fn describe(source: &SourceConfig, out: &mut dyn Write) -> io::Result<()> {
         };
         line(
             "secrets",
-            &format!("{} from {}{count}", place.name, place.place.shown()),
+            &format!("{} from {}{count}", place.name, place.place),
         )?;
     }
     line("id", &id_text(&spec.id))?;

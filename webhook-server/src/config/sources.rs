@@ -190,7 +190,8 @@ fn parse(
     }
 }
 
-/// Reads `text`, the content of the file at `path`: what is right, and what is wrong. An error if it is not TOML.
+/// Reads `text`, the content of the file at `path`: what is right, and what is wrong. An error if it is not
+/// TOML.
 fn parse_usable(
     text: &str,
     path: &Path,

@@ -11,8 +11,8 @@ use super::fields::describes_sender;
 /// `own` with what the table `preset` has beside it. Errors about the latter name `span`, where the operator
 /// names the preset.
 ///
-/// A key of `own` replaces that of the preset, except in `answer`, in `settings`, and in `scheme` if both have a scheme of the
-/// same name: there each key of the tables replaces its own.
+/// A key of `own` replaces that of the preset, except in `answer`, in `settings`, and in `scheme` if both
+/// have a scheme of the same name: there each key of the tables replaces its own.
 pub(super) fn over<'i>(
     own: &DeTable<'i>,
     preset: &DeTable<'i>,

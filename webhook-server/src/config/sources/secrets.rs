@@ -1,6 +1,7 @@
 //! Reads the secrets of a source from variables and files.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -78,8 +79,8 @@ impl PlaceOfSecret {
         Ok((secrets, exposure))
     }
 
-    /// The place for errors and lists: nothing of it that may be a secret.
-    pub(crate) fn shown(&self) -> String {
+    /// The place for errors: nothing of it that may be a secret.
+    fn shown(&self) -> String {
         match self {
             Self::Variable(name) => format!("env:{}", shown_variable(name)),
             Self::File(path) => {
@@ -91,6 +92,16 @@ impl PlaceOfSecret {
                     "the file".to_owned()
                 }
             }
+        }
+    }
+}
+
+/// The place as it is written: for places that have been read, which therefore are no secrets themselves.
+impl fmt::Display for PlaceOfSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Variable(name) => write!(f, "env:{name}"),
+            Self::File(path) => write!(f, "file:{}", path.display()),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use webhook_sources::preset;
 use webhook_sources::spec::{IdRule, Part, Place, Scheme, Template, Tolerance};
 
 use super::SourceConfig;
@@ -34,7 +35,10 @@ impl SourceConfig {
                 _ => true,
             };
         });
-        if is_long {
+        // Some senders repeat a delivery with its first time: then the preset does not check it.
+        let preset = self.preset.as_deref().and_then(preset::get);
+        let is_of_preset = preset.is_some_and(|preset| preset.spec.scheme == spec.scheme);
+        if is_long && !is_of_preset {
             warn(
                 "the tolerance is off or more than 10m: a captured delivery can be repeated for that \
                  long, and is recognised only while its key is kept"

@@ -227,3 +227,32 @@ async fn invalid_file_keeps_the_server_from_starting() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn delivery_that_is_sent_is_received() {
+    let files = Files::new();
+    let file = files.write("webhook.toml", STRIPE);
+    let body = files.write("body.json", r#"{"id": "evt_1"}"#);
+    let with_source = |args: &[&str]| {
+        webhook_server(args)
+            .env("CONFIG_FILE", &file)
+            .env("STRIPE_SECRET", SECRET)
+    };
+    let mut server = with_source(&[]).start();
+    let addr = format!("--bind-addr={}", server.listens().await);
+    for _ in 0..2 {
+        let send = with_source(&["send", "payments", "--file", &body, &addr]);
+        let (code, out, error) = send.output().await;
+        assert_eq!((code, out.as_str()), (0, "200 OK\n"), "{error}");
+    }
+    let wrong = webhook_server(&["send", "payments", "--file", &body, &addr])
+        .env("CONFIG_FILE", &file)
+        .env("STRIPE_SECRET", "another secret that is long enough");
+    let (code, out, error) = wrong.output().await;
+    assert_eq!(code, 1, "{error}");
+    assert!(out.starts_with("401 Unauthorized\n"), "{out}");
+    assert!(
+        error.contains("the server answered 401 Unauthorized"),
+        "{error}"
+    );
+}
