@@ -75,6 +75,14 @@ pub struct HttpOptions {
     pub rates: RateOptions,
 }
 
+impl HttpOptions {
+    /// Raises the limit of all bodies together so that a body of `bytes` fits into the part of one address.
+    pub(crate) fn make_room_for(&mut self, bytes: usize) {
+        let needed = bytes.saturating_mul(body_room::CLIENT_FRACTION);
+        self.max_buffered_bytes = self.max_buffered_bytes.max(needed);
+    }
+}
+
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {

@@ -83,11 +83,17 @@ impl Server {
     ) -> Result<Self, StartError> {
         let pipeline = pipeline(&backend, config);
         let file = std::mem::take(&mut access.sources);
+        let longest_body = file
+            .sources
+            .iter()
+            .map(|source| source.max_body_bytes)
+            .max();
         let sources = RunningSources::start(file, &backend, config);
         let inbox = (config.role != Role::Worker).then(|| pipeline.inbox().clone());
         let store = Arc::clone(&backend.store);
         let mut options = config.http_options();
         options.max_connections = file_limit::raise(options.max_connections);
+        options.make_room_for(longest_body.unwrap_or_default());
         let mut app = match &inbox {
             Some(inbox) => App::new(inbox.clone(), store, options),
             None => App::without_inbox(store, options),

@@ -17,7 +17,7 @@ const MAX_SMALL_BYTES: usize = 64 * 1024;
 const RESERVED_FRACTION: usize = 8;
 
 /// The bodies of one client may hold one part in this many.
-const CLIENT_FRACTION: usize = 4;
+pub(super) const CLIENT_FRACTION: usize = 4;
 
 /// The memory that all bodies being received share.
 #[derive(Debug)]

@@ -176,7 +176,7 @@ pub(super) async fn receive(
                 // Anybody may make most of these requests.
                 let checked = app.rates.check_sender(client);
                 checked.inspect_err(|_| app.auth.note_rate_limited(client))?;
-                tracing::info!(source = source.name(), "answered a handshake");
+                tracing::debug!(source = source.name(), "answered a handshake");
                 into_answer(answer)
             }
             (Outcome::Refused(refusal), recipient) => Err(recipient.refuse(
@@ -253,6 +253,17 @@ async fn store(
         .accept_together_after(envelopes, source.config.delay)
         .await?;
     source.activity.note_received(&accepted);
+    let confirmations = received.events.iter().zip(&accepted);
+    for (event, accepted) in confirmations.filter(|(event, _)| event.confirm_url.is_some()) {
+        if *accepted == Accepted::New {
+            // The URL is a secret until it is visited.
+            tracing::warn!(
+                source = source.name(),
+                id = event.id,
+                "the sender asks to be confirmed: show this event, and visit the URL in it if you asked for it"
+            );
+        }
+    }
     let count = |wanted| accepted.iter().filter(|it| **it == wanted).count();
     tracing::debug!(
         source = source.name(),

@@ -23,6 +23,8 @@ pub(super) struct RunningSources {
     inbox: Option<Inbox>,
     /// `None` in a process that does not process.
     workers: Option<SourceWorkers>,
+    /// The longest body that there is room for.
+    longest_body: usize,
     _watch: Option<Watch>,
 }
 
@@ -32,6 +34,12 @@ impl RunningSources {
     pub(super) fn start(file: SourcesFile, backend: &Backend, config: &Config) -> Option<Self> {
         config.config_file.as_ref()?;
         let receives = config.role != Role::Worker;
+        let longest = file
+            .sources
+            .iter()
+            .map(|source| source.max_body_bytes)
+            .max();
+        let longest_body = longest.unwrap_or_default().max(config.max_queued_bytes / 4);
         let sources = Arc::new(Sources::new());
         sources.replace(file.sources, &[]);
         let options = config.inbox_options().with_delay(Duration::ZERO);
@@ -50,6 +58,7 @@ impl RunningSources {
         Some(Self {
             inbox: receives.then(inbox),
             workers,
+            longest_body,
             _watch: receives.then(|| Watch::start(&sources, backend.admin.clone())),
             sources,
         })
@@ -88,6 +97,14 @@ impl RunningSources {
                 }
                 for line in wrong.iter().flat_map(|wrong| wrong.lines()) {
                     error!("{line}");
+                }
+                let too_long = file.sources.iter();
+                for source in too_long.filter(|it| it.max_body_bytes > self.longest_body) {
+                    warn!(
+                        source = %source.name,
+                        "max_body_bytes is larger than the room for bodies of one client, which is sized at \
+                         the start: restart the server"
+                    );
                 }
                 let (read, invalid) = (file.sources.len(), file.invalid.len());
                 self.sources.replace(file.sources, &file.invalid);

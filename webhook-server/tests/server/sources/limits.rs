@@ -109,6 +109,26 @@ async fn source_with_too_many_unsettled_events_waits_until_some_are_settled() {
 }
 
 #[tokio::test]
+async fn rate_limit_of_all_clients_gives_verified_deliveries_503() {
+    let setup = Setup::new(&two(""));
+    let mut process = setup.server(&["--rate-limit=1"]).start();
+    let mut client = Client::connect(process.listens().await).await;
+    let (sender, _) = senders();
+    let mut statuses = Vec::new();
+    for round in 0..50 {
+        let reply = client.ask(sender.github(&round.to_string(), "{}")).await;
+        if reply.status != 200 {
+            assert_eq!(reply.unavailable(), "Too many deliveries");
+        }
+        statuses.push(reply.status);
+    }
+    assert!(
+        statuses.contains(&200) && statuses.contains(&503),
+        "{statuses:?}"
+    );
+}
+
+#[tokio::test]
 async fn only_refused_requests_count_towards_the_limit_of_a_client() {
     let setup = Setup::new(&two(""));
     let mut process = setup.server(&["--rate-limit-per-sender=1"]).start();

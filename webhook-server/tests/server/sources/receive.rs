@@ -156,6 +156,48 @@ async fn long_bodies_have_the_limit_of_their_source() {
 }
 
 #[tokio::test]
+async fn longest_body_of_a_source_fits_whatever_the_limit_of_all_bodies_is() {
+    let limits = "max_body_bytes = \"600KiB\"\nmax_queued_bytes = \"600KiB\"";
+    let source =
+        format!("[sources.github]\npreset = \"github\"\nsecrets = \"file:secret\"\n{limits}\n");
+    let setup = Setup::new(&source);
+    let mut config = setup.config();
+    config.max_queued_bytes = 1 << 20;
+    let server = crate::serve::serve(&config);
+    let mut client = Client::connect(server.addr()).await;
+    let long = "x".repeat(600 * 1024);
+    assert_stored(&client.ask(Sender::of("github").github("long", &long)).await);
+}
+
+#[tokio::test]
+async fn confirmation_is_stored_for_the_operator_to_see() {
+    let setup = Setup::new(
+        r#"
+        [sources.topics]
+        preset = "github"
+        secrets = "file:secret"
+        handshakes = [{ request = "confirm", pointer = "/type", equals = "confirm", url = "/url" }]
+        "#,
+    );
+    let mut process = setup.server(&[]).start();
+    let mut client = Client::connect(process.listens().await).await;
+    let sender = Sender::preset("topics", "github", SECRET);
+    let body =
+        r#"{"type":"confirm","url":"https://example.com/?token=hidden-until-it-is-visited"}"#;
+    secrets::keep("hidden-until-it-is-visited");
+    assert_stored(&client.ask(sender.github("a", body)).await);
+    let event = shown(&mut client, "topics", "a").await;
+    assert_eq!(event["event_type"], webhook_sources::CONFIRMATION);
+    let line = process
+        .logs("the sender asks to be confirmed: show this event, and visit the URL in it if you asked for it")
+        .await;
+    assert_eq!(
+        (&line["source"], &line["id"]),
+        (&"topics".into(), &"a".into())
+    );
+}
+
+#[tokio::test]
 async fn http_1_0_is_served() {
     let setup = Setup::new(TWO);
     let server = serve(&setup);
