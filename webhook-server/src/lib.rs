@@ -32,6 +32,8 @@ mod file_limit;
 mod handler;
 mod healthcheck;
 pub mod http;
+mod https_client;
+mod key_fetcher;
 mod logging;
 mod program;
 mod run;

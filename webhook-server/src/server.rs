@@ -88,7 +88,7 @@ impl Server {
             .iter()
             .map(|source| source.max_body_bytes)
             .max();
-        let sources = RunningSources::start(file, &backend, config);
+        let sources = RunningSources::start(file, Arc::clone(&access.keys), &backend, config);
         let inbox = (config.role != Role::Worker).then(|| pipeline.inbox().clone());
         let store = Arc::clone(&backend.store);
         let mut options = config.http_options();

@@ -19,6 +19,7 @@ use webhook_core::Kind;
 use webhook_sources::{Secrets, Source, SourceOptions, preset};
 
 use crate::config::SourceConfig;
+use crate::key_fetcher::KeyFetcher;
 
 pub(crate) use active::ActiveSource;
 pub(crate) use activity::Counts;
@@ -34,6 +35,7 @@ pub(crate) struct Sources {
     unknown: Arc<Source>,
     unknown_verifications: Arc<Semaphore>,
     diagnosis: Diagnosis,
+    keys: Arc<KeyFetcher>,
 }
 
 /// The sources at one time.
@@ -55,17 +57,18 @@ pub(crate) enum Named {
 }
 
 impl Sources {
-    /// No sources yet.
+    /// No sources yet. `keys` fetches the keys of their senders.
     ///
     /// # Panics
     ///
     /// Panics outside of a Tokio runtime.
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(keys: Arc<KeyFetcher>) -> Self {
         Self {
             set: RwLock::default(),
             unknown: Arc::new(unknown()),
             unknown_verifications: Arc::new(Semaphore::new(1)),
             diagnosis: Diagnosis::start(),
+            keys,
         }
     }
 
@@ -94,6 +97,9 @@ impl Sources {
                 info!(source = %name, "a source was removed; its events are kept");
             }
         }
+        let sources = next.by_name.values();
+        let requests = sources.flat_map(|source| source.source().key_requests());
+        self.keys.keep(&requests.collect::<Vec<_>>());
         *self.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 
@@ -125,6 +131,11 @@ impl Sources {
     /// Limits how many long bodies to such names are verified at a time.
     pub(crate) const fn unknown_verifications(&self) -> &Arc<Semaphore> {
         &self.unknown_verifications
+    }
+
+    /// Fetches the keys of senders.
+    pub(crate) const fn keys(&self) -> &Arc<KeyFetcher> {
+        &self.keys
     }
 
     /// Finds out later why requests are refused.

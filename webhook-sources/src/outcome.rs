@@ -6,6 +6,9 @@ use crate::keys::KeyRequest;
 use crate::spec::Place;
 use crate::verification::{Unverified, Verified};
 
+/// After how many seconds a sender should retry whose key is not there yet.
+const KEY_RETRY_SECONDS: u32 = 5;
+
 /// What a request to a [`Source`](crate::Source) turns out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -107,6 +110,19 @@ impl Refusal {
                 Unverified::KeyNotFetched { request } | Unverified::UnknownKey { request },
             ) => Some(request),
             _ => None,
+        }
+    }
+
+    /// The same refusal, answered 503: senders that retry at all do so then.
+    #[must_use]
+    pub fn postponed(self) -> Self {
+        Self {
+            reason: self.reason,
+            answer: Answer {
+                status: 503,
+                headers: vec![("retry-after", KEY_RETRY_SECONDS.to_string())],
+                body: Vec::new(),
+            },
         }
     }
 }

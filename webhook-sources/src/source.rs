@@ -20,9 +20,6 @@ use crate::verification::{
 };
 use crate::{CONFIRMATION, MAX_EVENTS, MAX_KEPT_HEADER_BYTES, MAX_KEPT_HEADERS, Request, Secrets};
 
-/// After how many seconds a sender should retry whose key is not there yet.
-const KEY_RETRY_SECONDS: u32 = 5;
-
 /// What a [`Source`] needs besides a specification and its secrets.
 #[derive(Clone, Debug, Default)]
 pub struct SourceOptions {
@@ -308,32 +305,26 @@ impl Source {
     }
 
     fn refusal(&self, reason: RefusalReason, status: Option<u16>) -> Refusal {
-        if let RefusalReason::Unverified(Unverified::KeyNotFetched { .. }) = reason {
-            return Refusal {
-                reason,
-                answer: not_now(),
-            };
-        }
+        let is_early = matches!(
+            reason,
+            RefusalReason::Unverified(Unverified::KeyNotFetched { .. })
+        );
         let status = status.unwrap_or(self.spec.refused_status);
         let challenge = self.verification.challenge().filter(|_| status == 401);
         let challenge = challenge.map(|it| ("www-authenticate", it.to_owned()));
-        Refusal {
+        let refusal = Refusal {
             reason,
             answer: Answer {
                 status,
                 headers: challenge.into_iter().collect(),
                 body: Vec::new(),
             },
+        };
+        if is_early {
+            refusal.postponed()
+        } else {
+            refusal
         }
-    }
-}
-
-/// The answer to a request that cannot be verified yet: senders that retry at all do so after a 503.
-fn not_now() -> Answer {
-    Answer {
-        status: 503,
-        headers: vec![("retry-after", KEY_RETRY_SECONDS.to_string())],
-        body: Vec::new(),
     }
 }
 

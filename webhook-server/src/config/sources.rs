@@ -23,7 +23,7 @@ use std::time::Duration;
 use toml::de::{DeTable, DeValue};
 use webhook_core::{Kind, Retention};
 use webhook_sources::spec::SourceSpec;
-use webhook_sources::{Secrets, Source};
+use webhook_sources::{Keys, Secrets, Source};
 
 use super::Config;
 use super::files::{self, Guard};
@@ -107,33 +107,47 @@ pub(crate) struct SecretPlace {
 
 impl SourcesFile {
     /// Reads the file that `config` names, and the secrets that it names. Without such a file, there are no
-    /// sources. Blocks while it reads files.
+    /// sources. Sources whose senders have keys at a URL have none of them. Blocks while it reads files.
     ///
     /// # Errors
     ///
     /// When the file cannot be read, or with everything that is wrong with it. No error quotes a value.
     pub(crate) fn read(config: &Config) -> Result<Self, SourcesError> {
-        match Self::read_usable(config)? {
+        Self::read_with(config, None)
+    }
+
+    /// As [`read`](Self::read), with the keys of senders that have them at a URL.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub(crate) fn read_with(
+        config: &Config,
+        keys: Option<Arc<dyn Keys>>,
+    ) -> Result<Self, SourcesError> {
+        match Self::read_usable(config, keys)? {
             (file, None) => Ok(file),
             (_, Some(wrong)) => Err(wrong),
         }
     }
 
-    /// As [`read`](Self::read), but returns the sources that are right together with what is wrong with others.
+    /// As [`read_with`](Self::read_with), but returns the sources that are right together with what is wrong with others.
     ///
     /// # Errors
     ///
     /// When the file cannot be read, or is not TOML: then nobody knows which sources there are.
     pub(crate) fn read_usable(
         config: &Config,
+        keys: Option<Arc<dyn Keys>>,
     ) -> Result<(Self, Option<SourcesError>), SourcesError> {
         let Some(path) = &config.config_file else {
             return Ok((Self::default(), None));
         };
         let file =
             files::read_quietly("CONFIG_FILE", path, Guard::Trust).map_err(SourcesError::File)?;
-        let (mut read, wrong) =
-            parse_usable(&file.text, path, config, &|name| std::env::var_os(name))?;
+        let (mut read, wrong) = parse_usable(&file.text, path, config, keys, &|name| {
+            std::env::var_os(name)
+        })?;
         read.warnings.extend(file.exposure);
         Ok((read, wrong))
     }
@@ -167,6 +181,8 @@ const RESERVED_NAMES: [&str; 2] = ["transactions", "transaction"];
 /// What is needed to read a source, beside its own table.
 struct Context<'a> {
     config: &'a Config,
+    /// The keys of senders that have to be fetched.
+    keys: Option<Arc<dyn Keys>>,
     /// The folder of the file.
     folder: &'a Path,
     variable: ReadVariable<'a>,
@@ -184,7 +200,7 @@ fn parse(
     config: &Config,
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<SourcesFile, SourcesError> {
-    match parse_usable(text, path, config, variable)? {
+    match parse_usable(text, path, config, None, variable)? {
         (file, None) => Ok(file),
         (_, Some(wrong)) => Err(wrong),
     }
@@ -196,6 +212,7 @@ fn parse_usable(
     text: &str,
     path: &Path,
     config: &Config,
+    keys: Option<Arc<dyn Keys>>,
     variable: &dyn Fn(&str) -> Option<OsString>,
 ) -> Result<(SourcesFile, Option<SourcesError>), SourcesError> {
     let mut problems = Problems::of(text);
@@ -213,6 +230,7 @@ fn parse_usable(
     checker.top_level(table);
     let context = Context {
         config,
+        keys,
         folder: path.parent().unwrap_or(Path::new("")),
         variable,
         public_url: table

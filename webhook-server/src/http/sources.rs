@@ -81,14 +81,13 @@ impl Recipient {
         refusal: Refusal,
     ) -> Problem {
         let is_unverifiable = refusal.answer.status == StatusCode::SERVICE_UNAVAILABLE;
-        let problem = if is_unverifiable {
+        let problem = match app.rates.check_sender(client) {
+            Err(too_many) => too_many,
             // The key of the sender is not there yet, which may be nobody's fault.
-            Problem::unavailable("Not verifiable at the moment", UNVERIFIABLE_RETRY_SECONDS)
-        } else {
-            match app.rates.check_sender(client) {
-                Ok(()) => Problem::refused(refusal.answer.status, &refusal.answer.headers),
-                Err(too_many) => too_many,
+            Ok(()) if is_unverifiable => {
+                Problem::unavailable("Not verifiable at the moment", UNVERIFIABLE_RETRY_SECONDS)
             }
+            Ok(()) => Problem::refused(refusal.answer.status, &refusal.answer.headers),
         };
         match self {
             Self::Unknown => app.auth.note_refused(None, client, &"no such source"),
@@ -154,7 +153,7 @@ pub(super) async fn receive(
     let body = body::receive_up_to(limit, app, peer, client, body).await?;
     peer.waits_for_server();
     let decision = async {
-        let outcome = outcome(&recipient, &intake.sources, head, &body.bytes).await?;
+        let outcome = outcome_with_keys(&recipient, &intake.sources, head, &body.bytes).await?;
         match (outcome, &recipient) {
             (Outcome::Received(received), Recipient::Source(source)) => {
                 peer.note_verified();
@@ -195,6 +194,27 @@ pub(super) async fn receive(
         Ok(decided) => decided,
         Err(_) => Err(Problem::unavailable("Store too slow", 1)),
     }
+}
+
+/// Finds out what a request is. Where a key of the sender is missing, waits a moment for it; if it does not come, the
+/// request is refused with 503, since the sender cannot help it.
+async fn outcome_with_keys(
+    recipient: &Recipient,
+    sources: &Sources,
+    head: &Parts,
+    body: &Bytes,
+) -> Result<Outcome, Problem> {
+    let refusal = match (outcome(recipient, sources, head, body).await?, recipient) {
+        (Outcome::Refused(refusal), Recipient::Source(_)) => refusal,
+        (outcome, _) => return Ok(outcome),
+    };
+    let (Some(request), Recipient::Source(source)) = (refusal.missing_key(), recipient) else {
+        return Ok(Outcome::Refused(refusal));
+    };
+    if sources.keys().renew(source.name(), request).await {
+        return outcome(recipient, sources, head, body).await;
+    }
+    Ok(Outcome::Refused(refusal.postponed()))
 }
 
 /// Finds out what a request is: a long one on a blocking thread, one of each source at a time.

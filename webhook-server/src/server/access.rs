@@ -6,11 +6,13 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use tokio::time::timeout;
 use tracing::warn;
+use webhook_sources::Keys;
 
 use super::error::StartError;
 use super::sockets::Bound;
 use crate::config::{Config, SourcesFile};
 use crate::http::{App, Auth, AuthConfig, HttpServer, Tls};
+use crate::key_fetcher::KeyFetcher;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -26,13 +28,17 @@ pub(super) struct Access {
     tls: Option<Arc<Tls>>,
     /// The sources as they were at the start.
     pub(super) sources: SourcesFile,
+    /// Fetches the keys of their senders.
+    pub(super) keys: Arc<KeyFetcher>,
 }
 
 impl Access {
     /// Reads the files of `config`, and logs warnings about dangerous settings. Blocks.
     pub(super) fn read(config: &Config) -> Result<Self, StartError> {
         let auth = config.auth_config().map_err(StartError::Secrets)?;
-        let sources = SourcesFile::read(config).map_err(StartError::Sources)?;
+        let keys = Arc::new(KeyFetcher::new());
+        let known = Some(Arc::<KeyFetcher>::clone(&keys) as Arc<dyn Keys>);
+        let sources = SourcesFile::read_with(config, known).map_err(StartError::Sources)?;
         for warning in config.warnings().iter().chain(&sources.warnings) {
             warn!("{warning}");
         }
@@ -44,6 +50,7 @@ impl Access {
             auth: Arc::new(Auth::new(auth)),
             tls: tls.map(|tls| Arc::new(Tls::new(tls))),
             sources,
+            keys,
         })
     }
 

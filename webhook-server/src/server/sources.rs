@@ -12,6 +12,7 @@ use super::error::StartError;
 use crate::backend::Backend;
 use crate::config::{Config, Role, SourcesFile};
 use crate::http::{App, DECISION_TIME};
+use crate::key_fetcher::KeyFetcher;
 use crate::sources::{SourceWorkers, Sources, Watch};
 
 /// The sources, with the tasks that they need.
@@ -31,7 +32,12 @@ pub(super) struct RunningSources {
 impl RunningSources {
     /// Starts the sources of `file`. `None` without a configuration file: then the server has no source but
     /// transactions.
-    pub(super) fn start(file: SourcesFile, backend: &Backend, config: &Config) -> Option<Self> {
+    pub(super) fn start(
+        file: SourcesFile,
+        keys: Arc<KeyFetcher>,
+        backend: &Backend,
+        config: &Config,
+    ) -> Option<Self> {
         config.config_file.as_ref()?;
         let receives = config.role != Role::Worker;
         let longest = file
@@ -40,7 +46,7 @@ impl RunningSources {
             .map(|source| source.max_body_bytes)
             .max();
         let longest_body = longest.unwrap_or_default().max(config.max_queued_bytes / 4);
-        let sources = Arc::new(Sources::new());
+        let sources = Arc::new(Sources::new(keys));
         sources.replace(file.sources, &[]);
         let options = config.inbox_options().with_delay(Duration::ZERO);
         let options = options.with_accept_timeout(config.accept_timeout_seconds.min(DECISION_TIME));
@@ -87,8 +93,9 @@ impl RunningSources {
     ///
     /// Dropped before it is ready, it changes nothing.
     pub(super) async fn reload(&self, config: &Config) {
-        let read = blocking(config, |config| {
-            SourcesFile::read_usable(config).map_err(StartError::Sources)
+        let keys = Arc::<KeyFetcher>::clone(self.sources.keys());
+        let read = blocking(config, move |config| {
+            SourcesFile::read_usable(config, Some(keys)).map_err(StartError::Sources)
         });
         match read.await {
             Ok((file, wrong)) => {

@@ -4,6 +4,7 @@ mod answers;
 mod bad_input;
 mod commands;
 mod faults;
+mod fetched_keys;
 mod handshakes;
 mod limits;
 mod operator;

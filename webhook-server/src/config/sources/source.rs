@@ -373,7 +373,7 @@ impl Reading<'_, '_, '_> {
         let options = SourceOptions {
             public_url,
             secret_length,
-            ..SourceOptions::default()
+            keys: self.context.keys.clone(),
         };
         let problems = match Source::new(spec, secrets, options) {
             Ok(source) => return Some(source),

@@ -328,6 +328,7 @@ fn every_preset_is_understood() {
             let (key, value) = value.get_ref().as_table().unwrap().iter().next().unwrap();
             let config = Config::default();
             let context = Context {
+                keys: None,
                 config: &config,
                 folder: Path::new(""),
                 variable: &|_| None,
