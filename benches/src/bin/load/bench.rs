@@ -18,7 +18,7 @@ use crate::process::Watched;
 use crate::progress::Progress;
 use crate::recording::{Answers, Recording};
 use crate::report::{Report, Run, Section};
-use crate::request::{BODY_BYTES, Choice, Keys};
+use crate::request::{BODY_BYTES, Choice, Destination, Keys};
 use crate::server::{ASIDE, Programs, Server, Settings, Variant};
 
 /// The least number of events that a worker must process in a second.
@@ -56,6 +56,7 @@ pub(crate) struct Load<'a> {
     pub(crate) servers: &'a [&'a Server],
     pub(crate) connections: usize,
     pub(crate) pace: Pace,
+    pub(crate) destination: Destination,
     pub(crate) choice: Choice,
     pub(crate) sizes: &'a [usize],
     pub(crate) seconds: Duration,
@@ -166,6 +167,7 @@ impl Bench {
             servers,
             connections,
             pace: Pace::Closed,
+            destination: Destination::Transactions,
             choice: Choice::Unique,
             sizes: &[BODY_BYTES],
             seconds: self.scale.measure,
@@ -268,6 +270,7 @@ impl Bench {
             targets: load.servers.iter().map(|server| server.address).collect(),
             connections: load.connections,
             pace: load.pace,
+            destination: load.destination,
             choice: load.choice,
             sizes: load.sizes.to_vec(),
             keys: Arc::clone(keys),

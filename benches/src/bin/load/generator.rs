@@ -17,7 +17,7 @@ use tokio::time::{timeout, timeout_at};
 
 use crate::client::Client;
 use crate::recording::Recording;
-use crate::request::{Choice, Keys, Requests};
+use crate::request::{Choice, Destination, Keys, Requests};
 
 /// How long connecting may take, and how long the last answers may take, until they count as lost.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -32,6 +32,7 @@ pub(crate) struct Traffic {
     pub(crate) targets: Vec<SocketAddr>,
     pub(crate) connections: usize,
     pub(crate) pace: Pace,
+    pub(crate) destination: Destination,
     pub(crate) choice: Choice,
     /// The sizes of the bodies, drawn evenly.
     pub(crate) sizes: Vec<usize>,
@@ -139,7 +140,13 @@ impl Connection {
         let host = target.to_string();
         Self {
             target,
-            requests: Requests::new(&host, &traffic.sizes, traffic.choice, number as u64),
+            requests: Requests::new(
+                &host,
+                traffic.destination,
+                &traffic.sizes,
+                traffic.choice,
+                number as u64,
+            ),
             keys: Arc::clone(&traffic.keys),
             recording: Arc::clone(recording),
             arrivals: arrivals.clone(),

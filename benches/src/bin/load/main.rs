@@ -19,6 +19,7 @@ mod report;
 mod request;
 mod scenario;
 mod server;
+mod signed;
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;

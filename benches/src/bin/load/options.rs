@@ -150,6 +150,8 @@ pub(crate) enum Scenario {
     Kinds,
     /// Bodies of 300 B, 4 KiB and 64 KiB
     Mixed,
+    /// Signed deliveries of 1 KiB to 20 sources, beside transactions of that size, in turns
+    Signed,
     /// Ingest while a backlog of a million drains
     Contention,
     /// 1, 2 and 4 API and worker processes, and what an event costs in processor time, WAL and disk

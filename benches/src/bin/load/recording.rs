@@ -73,12 +73,12 @@ impl Answers {
         self.first_error = self.first_error.take().or(other.first_error);
     }
 
-    /// Returns the number of answers that were 202.
+    /// Returns the number of answers that were 202, or 200 of sources.
     pub(crate) fn acknowledged(&self) -> u64 {
         self.accepted + self.duplicate + self.other
     }
 
-    /// Describes the answers that were not 202.
+    /// Describes the answers that acknowledged nothing.
     pub(crate) fn complaint(&self) -> Option<String> {
         let refused = self
             .refused
@@ -154,13 +154,14 @@ impl Recording {
         let mut state = self.lock();
         let answers = &mut state.answers;
         match (answer.status, answer.said) {
-            (202, Said::Accepted) => answers.accepted += 1,
+            // A source answers 200 and says nothing.
+            (202, Said::Accepted) | (200, _) => answers.accepted += 1,
             (202, Said::Duplicate) => answers.duplicate += 1,
             (202, Said::Other) => answers.other += 1,
-            (status, _) => *answers.refused.entry(status).or_default() += 1,
-        }
-        if answer.status != 202 {
-            return;
+            (status, _) => {
+                *answers.refused.entry(status).or_default() += 1;
+                return;
+            }
         }
         let micros = now.saturating_duration_since(intended).as_micros();
         let micros = u64::try_from(micros).unwrap_or(u64::MAX).max(1);
@@ -184,7 +185,7 @@ impl Recording {
         answers.first_error.get_or_insert_with(|| error.to_string());
     }
 
-    /// Returns how many answers were 202 so far, and the latest point.
+    /// Returns how many answers acknowledged an event so far, and the latest point.
     pub(crate) fn so_far(&self) -> (u64, Option<Point>) {
         let state = self.lock();
         (state.answers.acknowledged(), state.points.last().copied())

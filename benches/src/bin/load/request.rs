@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::signed::{self, SIGNATURE_DIGITS, SIGNATURE_HEADER, SOURCES};
+
 /// The length of the body of a typical event.
 pub(crate) const BODY_BYTES: usize = 300;
 
@@ -70,6 +72,15 @@ pub(crate) enum Choice {
     Hot,
 }
 
+/// Where the requests of a run go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    /// The route of transactions.
+    Transactions,
+    /// The sources of [`signed`], evenly. The deliveries are signed.
+    Sources,
+}
+
 /// Makes the requests of one connection.
 #[derive(Debug)]
 pub(crate) struct Requests {
@@ -80,12 +91,27 @@ pub(crate) struct Requests {
 
 impl Requests {
     /// Draws bodies evenly from `sizes`.
-    pub(crate) fn new(host: &str, sizes: &[usize], choice: Choice, seed: u64) -> Self {
+    pub(crate) fn new(
+        host: &str,
+        destination: Destination,
+        sizes: &[usize],
+        choice: Choice,
+        seed: u64,
+    ) -> Self {
+        let of_size = |&size: &usize| {
+            let body = body(0, size);
+            match destination {
+                Destination::Transactions => vec![Template::new(host, &body)],
+                Destination::Sources => {
+                    let key = signed::Key::new();
+                    (0..SOURCES)
+                        .map(|source| Template::signed(host, source, &body, key.clone()))
+                        .collect()
+                }
+            }
+        };
         Self {
-            templates: sizes
-                .iter()
-                .map(|&size| Template::new(host, size))
-                .collect(),
+            templates: sizes.iter().flat_map(of_size).collect(),
             choice,
             random: mix(seed),
         }
@@ -127,25 +153,55 @@ const END: &str = r#""}"#;
 #[derive(Debug)]
 struct Template {
     bytes: Vec<u8>,
-    key_at: usize,
+    body_at: usize,
+    /// Where the signature is, and what it is made with.
+    signature: Option<(usize, signed::Key)>,
 }
 
 impl Template {
-    fn new(host: &str, body_bytes: usize) -> Self {
-        let body = body(0, body_bytes);
+    fn new(host: &str, body: &[u8]) -> Self {
+        Self::of("/v1/webhooks/transactions", host, "", body)
+    }
+
+    fn signed(host: &str, source: usize, body: &[u8], key: signed::Key) -> Self {
+        let digits = "0".repeat(SIGNATURE_DIGITS);
+        let line = format!("{SIGNATURE_HEADER}{digits}\r\n");
+        let template = Self::of(&signed::path(source), host, &line, body);
+        let line_at = memchr::memmem::find(&template.bytes, line.as_bytes());
+        let signature_at = line_at.expect("it has this line") + SIGNATURE_HEADER.len();
+        Self {
+            signature: Some((signature_at, key)),
+            ..template
+        }
+    }
+
+    /// A request with these `lines` in its head.
+    fn of(path: &str, host: &str, lines: &str, body: &[u8]) -> Self {
         let mut bytes = format!(
-            "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: {host}\r\n\
+            "POST {path} HTTP/1.1\r\nHost: {host}\r\n{lines}\
              Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
             body.len()
         )
         .into_bytes();
-        let key_at = bytes.len() + BEFORE_KEY.len();
-        bytes.extend_from_slice(&body);
-        Self { bytes, key_at }
+        let body_at = bytes.len();
+        bytes.extend_from_slice(body);
+        Self {
+            bytes,
+            body_at,
+            signature: None,
+        }
     }
 
     fn with_key(&mut self, key: u64) -> &[u8] {
-        write_hex(&mut self.bytes[self.key_at..][..KEY_DIGITS], key);
+        let key_at = self.body_at + BEFORE_KEY.len();
+        write_hex(&mut self.bytes[key_at..][..KEY_DIGITS], key);
+        if let Some((signature_at, key)) = &self.signature {
+            let tag = key.sign(&self.bytes[self.body_at..]);
+            let digits = self.bytes[*signature_at..].chunks_exact_mut(2);
+            for (byte, digits) in tag.into_iter().zip(digits) {
+                write_hex(digits, byte.into());
+            }
+        }
         &self.bytes
     }
 }
@@ -193,12 +249,45 @@ mod tests {
     }
 
     #[test]
+    fn signed_deliveries_are_verified_by_the_sources() {
+        use std::time::SystemTime;
+
+        use webhook_sources::{Outcome, Request, Secrets, Source, SourceOptions, spec::SourceSpec};
+
+        let keys = Keys::new(1);
+        let mut requests = Requests::new("h", Destination::Sources, &[1024], Choice::Unique, 1);
+        let spec: SourceSpec = toml::from_str(signed::SPECIFICATION).unwrap();
+        let secrets = Secrets::of([signed::SECRET]);
+        let source = Source::new(spec, &secrets, SourceOptions::default()).unwrap();
+        for _ in 0..100 {
+            let bytes = requests.next(&keys);
+            let body_at = memchr::memmem::find(bytes, b"\r\n\r\n").unwrap() + 4;
+            let signature_at = memchr::memmem::find(bytes, SIGNATURE_HEADER.as_bytes()).unwrap();
+            let signature = &bytes[signature_at + SIGNATURE_HEADER.len()..][..SIGNATURE_DIGITS];
+            let request = Request {
+                method: "POST",
+                target: "/",
+                headers: &[("x-signature", signature)],
+                body: &bytes[body_at..],
+            };
+            let outcome = source.receive(&request, SystemTime::now());
+            assert!(matches!(outcome, Outcome::Received(_)), "{outcome:?}");
+        }
+    }
+
+    #[test]
     fn unique_keys_differ_and_repeats_do_not() {
         let keys = Keys::new(42);
-        let mut unique = Requests::new("h", &[300], Choice::Unique, 1);
+        let mut unique = Requests::new("h", Destination::Transactions, &[300], Choice::Unique, 1);
         let sent: HashSet<Vec<u8>> = (0..1000).map(|_| unique.next(&keys).to_vec()).collect();
         assert_eq!((sent.len(), keys.issued()), (1000, 1000));
-        let mut repeats = Requests::new("h", &[300], Choice::Repeats { percent: 100 }, 2);
+        let mut repeats = Requests::new(
+            "h",
+            Destination::Transactions,
+            &[300],
+            Choice::Repeats { percent: 100 },
+            2,
+        );
         assert!((0..1000).all(|_| sent.contains(repeats.next(&keys))));
         assert_eq!(keys.issued(), 1000);
     }

@@ -14,6 +14,7 @@ mod memory;
 mod mixed;
 mod peers;
 mod scale;
+mod signed;
 mod sustained;
 mod variants;
 
@@ -58,6 +59,7 @@ pub(crate) async fn run_all(bench: &mut Bench) {
         Scenario::Idle,
         Scenario::Kinds,
         Scenario::Mixed,
+        Scenario::Signed,
         Scenario::Scale,
         Scenario::Memory,
         Scenario::InProcess,
@@ -135,6 +137,7 @@ async fn run(scenario: Scenario, bench: &mut Bench, section: &mut Section) -> an
         Scenario::Idle => idle::run(bench, section).await,
         Scenario::Kinds => kinds::run(bench, section).await,
         Scenario::Mixed => mixed::run(bench, section).await,
+        Scenario::Signed => signed::run(bench, section).await,
         Scenario::Scale => scale::run(bench, section).await,
         Scenario::Memory => memory::run(bench, section).await,
         Scenario::InProcess => in_process::run(bench, section).await,
@@ -189,6 +192,10 @@ fn title(scenario: Scenario) -> Section {
         ),
         Scenario::Idle => ("idle", "processor time and queries with nothing to do"),
         Scenario::Mixed => ("mixed", "bodies of several sizes, 64 connections"),
+        Scenario::Signed => (
+            "signed",
+            "signed deliveries to 20 sources, beside transactions, in turns",
+        ),
         Scenario::Scale => ("scale", "several processes, and what an event costs"),
         Scenario::Memory => ("memory", "the backend in memory, in this process"),
         Scenario::InProcess => (

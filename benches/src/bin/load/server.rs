@@ -71,6 +71,15 @@ pub(crate) struct Variant {
     env: Vec<(String, String)>,
 }
 
+impl Variant {
+    /// The usual server with one more variable of its environment.
+    #[must_use]
+    pub(crate) fn with_env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.env.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
 impl FromStr for Variant {
     type Err = String;
 
@@ -111,6 +120,11 @@ impl Programs {
             logs,
             started: 0,
         })
+    }
+
+    /// The folder for the files of servers.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.logs
     }
 
     fn server(&mut self) -> anyhow::Result<&Path> {

@@ -292,6 +292,12 @@ fn judge_postgres(report: &Report) -> Vec<Verdict> {
                 rate("drain, empty table, beside that of events processed"),
             ),
         ),
+        at_least(
+            "signed deliveries to 20 sources over transactions, 64 connections",
+            0.9,
+            "x",
+            value("signed deliveries over transactions, 64 connections"),
+        ),
         at_most(
             "lateness at 1,000/s: median",
             5.0,
@@ -423,6 +429,12 @@ fn judge_sqlite(report: &Report) -> Vec<Verdict> {
             1.2,
             "x",
             value("drain: sqlite over postgres"),
+        ),
+        at_least(
+            "SQLite: signed deliveries to 20 sources over transactions, 64 connections",
+            0.9,
+            "x",
+            value("signed deliveries over transactions, 64 connections"),
         ),
         at_least("SQLite: sustained, in", 15_000.0, "/s", rate("sustained")),
         at_least(
