@@ -11,7 +11,9 @@ mod workers;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tracing::info;
@@ -32,7 +34,7 @@ pub(crate) use workers::SourceWorkers;
 pub(crate) struct Sources {
     set: RwLock<Arc<SourceSet>>,
     /// Refuses whatever is sent to names that no source has, as a source does that signs its bodies.
-    unknown: Arc<Source>,
+    unknown: Arc<ActiveSource>,
     unknown_verifications: Arc<Semaphore>,
     diagnosis: Diagnosis,
     keys: Arc<KeyFetcher>,
@@ -124,7 +126,12 @@ impl Sources {
     }
 
     /// Refuses whatever is sent to names that no source has.
-    pub(crate) const fn unknown(&self) -> &Arc<Source> {
+    pub(crate) fn unknown(&self) -> &Arc<Source> {
+        self.unknown.source()
+    }
+
+    /// Records what is sent to such names, so that refusing it takes as long as elsewhere. Nobody is shown it.
+    pub(crate) const fn unknown_record(&self) -> &Arc<ActiveSource> {
         &self.unknown
     }
 
@@ -155,12 +162,36 @@ impl fmt::Debug for Sources {
 }
 
 /// A source with a secret that nobody knows.
-fn unknown() -> Source {
+fn unknown() -> ActiveSource {
     let secret: [u8; 32] = rand::random();
     let secrets = Secrets::of([hex::encode(secret)]);
     let made = preset::get("github").and_then(|preset| {
         let options = SourceOptions::default();
         Source::new(preset.spec.clone(), &secrets, options).ok()
     });
-    made.expect("there is a preset for GitHub, which takes every text as a secret")
+    let source = made.expect("there is a preset for GitHub, which takes every text as a secret");
+    let config = SourceConfig {
+        name: Kind::from_static("unknown"),
+        preset: None,
+        source: Arc::new(source),
+        secrets,
+        secret_places: Vec::new(),
+        public_url: None,
+        enabled: true,
+        retired: false,
+        delay: Duration::ZERO,
+        max_attempts: NonZeroU32::MIN,
+        concurrency: 1,
+        max_body_bytes: 0,
+        requests_per_second: None,
+        max_queued: 1,
+        max_queued_bytes: 1,
+        max_stored: None,
+        keep: None,
+        keep_keys: None,
+        reads_need_token: true,
+        expect_every: None,
+        keep_refused_bodies: false,
+    };
+    ActiveSource::new(config, None, MAX_REFUSED)
 }

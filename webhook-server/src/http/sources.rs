@@ -89,18 +89,20 @@ impl Recipient {
             }
             Ok(()) => Problem::refused(refusal.answer.status, &refusal.answer.headers),
         };
-        match self {
-            Self::Unknown => app.auth.note_refused(None, client, &"no such source"),
+        let source = match self {
+            Self::Unknown => {
+                app.auth.note_refused(None, client, &"no such source");
+                sources.unknown_record()
+            }
             Self::Source(source) => {
                 app.auth
                     .note_refused(Some(source.name()), client, &refusal.reason);
-                let status = problem.status().as_u16();
-                let reason = refusal.reason.to_string();
-                sources
-                    .diagnosis()
-                    .record(source, client, head, body, status, reason);
+                source
             }
-        }
+        };
+        let (status, reason) = (problem.status().as_u16(), refusal.reason.to_string());
+        let diagnosis = sources.diagnosis();
+        diagnosis.record(source, client, head, body, status, reason);
         problem
     }
 }
@@ -312,7 +314,9 @@ fn envelopes(
         let envelope = Envelope::new(source.config.name.clone(), key, fingerprint, content);
         let event_type = event.event_type.as_deref().map(EventType::new);
         let event_type = event_type.transpose().map_err(Problem::internal)?;
-        let envelope = envelope.with_event_type(event_type);
+        let envelope = envelope
+            .with_event_type(event_type)
+            .with_guard(event.guard.map(Fingerprint::from_bytes));
         Ok(envelope.with_headers(match event.flaw {
             None => headers.clone(),
             Some(flaw) => self::headers(&kept, Some(flaw)),

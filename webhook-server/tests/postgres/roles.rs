@@ -5,8 +5,9 @@ use webhook_postgres::testing::TestDatabase;
 
 use crate::node::server_on;
 use crate::support::client::Client;
+use crate::support::files::Files;
 use crate::support::node::{Node, shown, until_processed};
-use crate::support::transaction;
+use crate::support::{transaction, until};
 
 #[tokio::test]
 async fn worker_takes_over_the_events_of_a_stopped_one() {
@@ -37,6 +38,40 @@ async fn worker_takes_over_the_events_of_a_stopped_one() {
     until_processed(api.addr, "tx-2").await;
     assert_eq!(ids(second.stop().await), ["tx-2"]);
     assert_eq!(ids(api.stop().await), [""; 0]);
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn sources_are_received_by_one_process_and_processed_by_another() {
+    let database = TestDatabase::create().await;
+    let files = Files::new();
+    files.write("secret", "hunter2-hunter2");
+    let file = files.write(
+        "webhook.toml",
+        "[sources.shop]\nscheme.token = { at = \"header:x-mine\" }\nid = \"json:/id\"\nsecrets = \"file:secret\"\n",
+    );
+    let file = format!("--config-file={file}");
+    let start = |role| server_on(database.url(), &[role, &file]).start();
+    let mut api = start("--role=api");
+    let mut client = Client::connect(api.listens().await).await;
+    let request = "POST /v1/webhooks/shop HTTP/1.1\r\nHost: localhost\r\nX-Mine: hunter2-hunter2\r\n\
+                   Content-Length: 10\r\n\r\n{\"id\":\"a\"}";
+    assert_eq!(client.ask(request).await.status, 200);
+    let shown = client.get("/v1/events/shop/a").await.json();
+    assert_eq!(
+        (&shown["status"], &shown["attempts"]),
+        (&json!("PROCESSING"), &json!(0))
+    );
+    let mut worker = start("--role=worker");
+    let addr = worker.listens().await;
+    until("the event is processed", async || {
+        client.get("/v1/events/shop/a").await.json()["status"] == "PROCESSED"
+    })
+    .await;
+    // A process that only processes receives nothing.
+    let mut client = Client::connect(addr).await;
+    client.ask(request).await.problem(404);
+    drop((api, worker));
     database.drop_database().await;
 }
 

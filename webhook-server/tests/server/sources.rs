@@ -130,12 +130,14 @@ impl Sender {
         request_of("POST", &signed.target, &all, &signed.body)
     }
 
-    /// A delivery of GitHub's form, with this id.
+    /// A delivery of GitHub's form, with this id, and a type of its own: a body that comes again with the same type and
+    /// another id is a duplicate.
     fn github(&self, id: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+        let event_type = format!("push-{id}");
         let headers = [
             ("content-type", "application/json"),
             ("x-github-delivery", id),
-            ("x-github-event", "push"),
+            ("x-github-event", &event_type),
         ];
         self.delivery(&headers, body)
     }

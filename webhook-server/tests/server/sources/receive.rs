@@ -170,6 +170,21 @@ async fn longest_body_of_a_source_fits_whatever_the_limit_of_all_bodies_is() {
 }
 
 #[tokio::test]
+async fn copy_of_a_delivery_under_another_id_is_a_duplicate() {
+    let setup = Setup::new(TWO);
+    let server = serve(&setup);
+    let mut client = Client::connect(server.addr()).await;
+    // The signature covers the body only, so that anybody who has seen it can change the id.
+    let headers = [("x-github-delivery", "first"), ("x-github-event", "push")];
+    let seen = String::from_utf8(Sender::of("github").delivery(&headers, "{}")).unwrap();
+    assert_stored(&client.ask(&seen).await);
+    assert_stored(&client.ask(seen.replace("first", "other")).await);
+    client.get("/v1/events/github/other").await.problem(404);
+    let first = shown(&mut client, "github", "first").await;
+    assert_eq!(first["duplicate_conflict_count"], 0, "{first}");
+}
+
+#[tokio::test]
 async fn confirmation_is_stored_for_the_operator_to_see() {
     let setup = Setup::new(
         r#"

@@ -159,6 +159,36 @@ async fn removed_source_keeps_its_events_until_it_is_back() {
 }
 
 #[tokio::test]
+async fn events_are_kept_for_as_long_as_their_source_says() {
+    let keeping = |keep: &str| {
+        let short = source(
+            "short",
+            &format!("keep = \"{keep}\"\nkeep_keys = \"{keep}\""),
+        );
+        [short, source("long", "")].concat()
+    };
+    let setup = Setup::new(&keeping("1s"));
+    let (mut operator, mut process) = Operator::start(&setup, &[]).await;
+    for name in ["short", "long"] {
+        let sender = Sender::preset(name, "github", SECRET);
+        assert_stored(&operator.client.ask(sender.github("x", "{}")).await);
+    }
+    let mut round = 0;
+    until("the event is deleted", async || {
+        // Another time for which they are kept begins another sweep.
+        round += 1;
+        setup.rewrite(&keeping(["1s", "1100ms"][round % 2]));
+        process.signal(Signal::HUP);
+        process.logs("sources reloaded").await;
+        let reply = operator.ask("GET", "/v1/events/short/x").await;
+        reply.status == 404
+    })
+    .await;
+    let reply = operator.ask("GET", "/v1/events/long/x").await;
+    assert_eq!(reply.json()["status"], "PROCESSED");
+}
+
+#[tokio::test]
 async fn events_survive_a_restart_and_are_recognised() {
     let setup = Setup::new(&source("a", "delay = \"1s\""));
     let file = setup.files.path("events.db");
