@@ -474,6 +474,15 @@ impl Keys for KeyFetcher {
     }
 }
 
+/// Ends the tasks, which would sleep until the next renewal otherwise.
+impl Drop for KeyFetcher {
+    fn drop(&mut self) {
+        for document in lock(&self.documents).values() {
+            document.wake.notify_one();
+        }
+    }
+}
+
 impl fmt::Debug for KeyFetcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyFetcher")

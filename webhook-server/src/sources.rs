@@ -99,10 +99,15 @@ impl Sources {
                 info!(source = %name, "a source was removed; its events are kept");
             }
         }
-        let sources = next.by_name.values();
+        *self.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    }
+
+    /// Fetches the keys that the sources need for every request, and keeps them, instead of those of former sources.
+    pub(crate) fn fetch_keys(&self) {
+        let current = self.current();
+        let sources = current.by_name.values();
         let requests = sources.flat_map(|source| source.source().key_requests());
         self.keys.keep(&requests.collect::<Vec<_>>());
-        *self.set.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 
     /// What `name` stands for.

@@ -48,6 +48,9 @@ impl RunningSources {
         let longest_body = longest.unwrap_or_default().max(config.max_queued_bytes / 4);
         let sources = Arc::new(Sources::new(keys));
         sources.replace(file.sources, &[]);
+        if receives {
+            sources.fetch_keys();
+        }
         let options = config.inbox_options().with_delay(Duration::ZERO);
         let options = options.with_accept_timeout(config.accept_timeout_seconds.min(DECISION_TIME));
         let inbox = || Inbox::new(Arc::clone(&backend.store), options);
@@ -115,6 +118,9 @@ impl RunningSources {
                 }
                 let (read, invalid) = (file.sources.len(), file.invalid.len());
                 self.sources.replace(file.sources, &file.invalid);
+                if self.inbox.is_some() {
+                    self.sources.fetch_keys();
+                }
                 if let Some(workers) = &self.workers {
                     workers.follow(&self.sources);
                 }
