@@ -99,7 +99,7 @@ impl Server {
             None => App::without_inbox(store, options),
         };
         if let Some(sources) = &sources {
-            app = sources.serve(app);
+            app = sources.serve(app, &backend);
         }
         let mut operator_http = None;
         if let Some(admin) = backend.admin.clone() {

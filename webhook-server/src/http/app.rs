@@ -59,18 +59,32 @@ impl App {
         }
     }
 
-    /// Serves deliveries to `sources` into `inbox`, and the states of their events. Without an inbox, operators
-    /// see the sources.
+    /// Shows `sources` to operators.
     #[must_use]
-    pub(crate) fn with_sources(self, sources: Arc<Sources>, inbox: Option<Inbox>) -> Self {
-        let intake = inbox.map(|inbox| Intake {
-            sources: Arc::clone(&sources),
-            inbox,
-        });
+    pub(crate) fn with_sources(self, sources: Arc<Sources>) -> Self {
         Self {
             sources: Some(sources),
-            intake,
             ..self
+        }
+    }
+
+    /// Serves deliveries to `sources` into `inbox`, and the states of their events with the conflicts that
+    /// `admin` knows.
+    #[must_use]
+    pub(crate) fn receiving_for(
+        self,
+        sources: Arc<Sources>,
+        inbox: Inbox,
+        admin: Option<Arc<dyn Admin>>,
+    ) -> Self {
+        let intake = Intake {
+            sources: Arc::clone(&sources),
+            inbox,
+            admin,
+        };
+        Self {
+            intake: Some(intake),
+            ..self.with_sources(sources)
         }
     }
 

@@ -57,7 +57,8 @@ pub(super) async fn show(app: &App, event: &EventRef) -> Result<Answer, Problem>
         let Some(record) = found.into_iter().flatten().next() else {
             return Ok(None);
         };
-        let conflicts = match &app.admin {
+        let admin = app.intake.as_ref().and_then(|intake| intake.admin.as_ref());
+        let conflicts = match admin {
             Some(admin) if record.conflict_count > 0 => admin.conflicts(event).await?,
             _ => Vec::new(),
         };

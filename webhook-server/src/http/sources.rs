@@ -12,7 +12,7 @@ use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use webhook_core::{Accepted, Envelope, EventType, Fingerprint, Headers, Inbox, Key};
+use webhook_core::{Accepted, Admin, Envelope, EventType, Fingerprint, Headers, Inbox, Key};
 use webhook_sources::http::RequestParts;
 use webhook_sources::{Flaw, Outcome, Received, Refusal, Source};
 
@@ -43,6 +43,8 @@ pub(crate) const FLAW_HEADER: &str = "webhook-inbox-flaw";
 pub(super) struct Intake {
     pub(super) sources: Arc<Sources>,
     pub(super) inbox: Inbox,
+    /// Tells the conflicts of an event.
+    pub(super) admin: Option<Arc<dyn Admin>>,
 }
 
 /// Whose delivery a request is.

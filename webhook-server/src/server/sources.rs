@@ -74,9 +74,12 @@ impl RunningSources {
     }
 
     /// Adds the routes of the sources to the public `app`.
-    pub(super) fn serve(&self, app: App) -> App {
+    pub(super) fn serve(&self, app: App, backend: &Backend) -> App {
         match &self.inbox {
-            Some(inbox) => app.with_sources(Arc::clone(&self.sources), Some(inbox.clone())),
+            Some(inbox) => {
+                let sources = Arc::clone(&self.sources);
+                app.receiving_for(sources, inbox.clone(), backend.admin.clone())
+            }
             None => app,
         }
     }
@@ -84,7 +87,7 @@ impl RunningSources {
     /// Adds the sources to the `app` of operators.
     pub(super) fn show(&self, app: App) -> App {
         match &self.inbox {
-            Some(_) => app.with_sources(Arc::clone(&self.sources), None),
+            Some(_) => app.with_sources(Arc::clone(&self.sources)),
             None => app,
         }
     }

@@ -135,6 +135,28 @@ async fn operators_see_what_each_source_has_received() {
 }
 
 #[tokio::test]
+async fn readers_see_conflicts_where_operators_have_an_address_of_their_own() {
+    let setup = Setup::new(SOURCES);
+    let (mut operator, _process) = Operator::start(&setup, &["--operator-addr=127.0.0.1:0"]).await;
+    for body in ["{}", "[7]"] {
+        assert_stored(
+            &operator
+                .client
+                .ask(Sender::of("github").github("a", body))
+                .await,
+        );
+    }
+    operator
+        .ask("GET", "/v1/operator/sources")
+        .await
+        .problem(404);
+    let event = operator.ask("GET", "/v1/events/github/a").await.json();
+    let conflict = &event["conflicts"][0];
+    assert_eq!(conflict["body_bytes"], 3, "{event}");
+    assert_eq!(conflict["content_sha256"].as_str().unwrap().len(), 64);
+}
+
+#[tokio::test]
 async fn refused_requests_are_kept_without_secrets_and_with_the_reason() {
     let setup = Setup::new(SOURCES);
     let (mut operator, _process) = Operator::start(&setup, &[]).await;
