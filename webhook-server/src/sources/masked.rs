@@ -57,9 +57,13 @@ impl Masking {
         };
         match scheme {
             Scheme::Token(token) => self.tokens.extend(header(&token.at)),
+            Scheme::Jwt(jwt) => self.tokens.extend(header(&jwt.at)),
             Scheme::Hmac(hmac) => self.signatures.extend(header(&hmac.signature.at)),
             Scheme::PublicKey(key) => self.signatures.extend(header(&key.signature.at)),
             Scheme::Digest(digest) => self.signatures.extend(header(&digest.signature.at)),
+            Scheme::FetchedCertificate(certificate) => {
+                self.signatures.extend(header(&certificate.signature.at));
+            }
             Scheme::AnyOf(schemes) | Scheme::AllOf(schemes) => {
                 schemes.iter().for_each(|scheme| self.add(scheme));
             }
@@ -144,6 +148,8 @@ mod tests {
             token = { at = "header:x-mine" }
             [[scheme.any_of]]
             hmac = { signed = "{body}", signature = { at = "header:x-seal" } }
+            [[scheme.any_of]]
+            jwt = { at = "header:x-verification", algorithms = ["es256"], keys = { given = "public_key" } }
             "#,
         )
         .unwrap();
@@ -151,6 +157,7 @@ mod tests {
         let long = "0123456789".repeat(5);
         for (name, value, shown) in [
             ("x-mine", "hunter2-hunter2", "(15 bytes)"),
+            ("x-verification", "e30.e30.e30", "(11 bytes)"),
             ("authorization", "Bearer abc", "(10 bytes)"),
             ("cookie", "a=b", "(3 bytes)"),
             ("x-gitlab-token", "abc", "(3 bytes)"),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use rcgen::{CertificateParams, KeyPair, SigningKey};
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use rcgen::{CertificateParams, KeyPair, PublicKeyData, SigningKey};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::support::tls::{Authority, certificate};
+use crate::support::until;
 
 /// The private key of the sender. Making one would take seconds.
 const RSA_KEY: &str = include_str!("../../../../webhook-sources/src/verification/tests/rsa.pem");
@@ -94,11 +95,28 @@ fn delivery(url: &str, id: &str) -> Vec<u8> {
     request_of("POST", "/v1/webhooks/bank", &headers, body)
 }
 
-#[tokio::test]
-async fn certificate_is_fetched_when_a_request_names_it_and_kept() {
+/// The reply to a request, which is made again as long as the machine is too busy to fetch the key within a second.
+async fn asked_until_there(client: &mut Client, request: &[u8]) -> Reply {
+    let mut reply = client.ask(request).await;
+    for _ in 0..30 {
+        if reply.status != 503 {
+            break;
+        }
+        reply = client.ask(request).await;
+    }
+    reply
+}
+
+/// Keeps [`RSA_KEY`] out of the log.
+fn keep_key_secret() {
     for line in RSA_KEY.lines().filter(|line| !line.starts_with('-')) {
         secrets::keep(line);
     }
+}
+
+#[tokio::test]
+async fn certificate_is_fetched_when_a_request_names_it_and_kept() {
+    keep_key_secret();
     let authority = Authority::new();
     let key = KeyPair::from_pem(RSA_KEY).unwrap();
     let own = CertificateParams::new(["bank".to_owned()]).unwrap();
@@ -144,15 +162,7 @@ async fn certificate_is_fetched_when_a_request_names_it_and_kept() {
         (503, Some("5"))
     );
 
-    // A busy machine may not fetch it within the second.
-    let mut reply = client.ask(delivery(&url, "1")).await;
-    for _ in 0..30 {
-        if reply.status != 503 {
-            break;
-        }
-        reply = client.ask(delivery(&url, "1")).await;
-    }
-    assert_stored(&reply);
+    assert_stored(&asked_until_there(&mut client, &delivery(&url, "1")).await);
     let asked = provider.asked.load(Ordering::SeqCst);
     provider.serving.abort();
     assert_stored(&client.ask(delivery(&url, "2")).await);
@@ -161,4 +171,74 @@ async fn certificate_is_fetched_when_a_request_names_it_and_kept() {
     let at = forged.len() - 3;
     forged[at] = b'4';
     assert_refused(&client.ask(forged).await);
+}
+
+fn base64url(bytes: impl AsRef<[u8]>) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// The public key of [`RSA_KEY`] as a JSON Web Key.
+fn jwk(id: &str) -> serde_json::Value {
+    let key = KeyPair::from_pem(RSA_KEY).unwrap();
+    // An `RSAPublicKey` (RFC 8017) of 2,048 bits: two lengths, a zero byte, the modulus, a length, the exponent.
+    let der = key.der_bytes();
+    assert_eq!(der.len(), 270);
+    serde_json::json!({
+        "kty": "RSA", "kid": id, "n": base64url(&der[9..265]), "e": base64url(&der[267..]),
+    })
+}
+
+/// A delivery with a token that names this key.
+fn with_token(key_id: &str, id: &str) -> Vec<u8> {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let header = serde_json::json!({"alg": "RS256", "kid": key_id});
+    let claims = serde_json::json!({"iss": "https://issuer.example", "exp": since + 600});
+    let [header, claims] = [header, claims].map(|part| base64url(part.to_string()));
+    let content = format!("{header}.{claims}");
+    let key = KeyPair::from_pem(RSA_KEY).unwrap();
+    let signature = base64url(key.sign(content.as_bytes()).unwrap());
+    let bearer = format!("Bearer {content}.{signature}");
+    secrets::keep(&bearer);
+    let body = format!(r#"{{"id":"{id}"}}"#);
+    request_of(
+        "POST",
+        "/v1/webhooks/push",
+        &[("authorization", bearer.as_str())],
+        body,
+    )
+}
+
+#[tokio::test]
+async fn key_set_is_fetched_at_the_start() {
+    keep_key_secret();
+    let authority = Authority::new();
+    let keys = serde_json::json!({"keys": [jwk("k1")]}).to_string();
+    let provider = Provider::start(&authority, HashMap::from([("/keys", keys)])).await;
+    let setup = Setup::new(&format!(
+        r#"
+            [sources.push]
+            id = "json:/id"
+            settings.issuer = "https://issuer.example"
+            [sources.push.scheme.jwt]
+            at = "header:authorization"
+            prefix = "Bearer "
+            algorithms = ["rs256"]
+            issuers = ["{{setting:issuer}}"]
+            keys = {{ url = "{}" }}
+        "#,
+        provider.url("/keys")
+    ));
+    let authorities = setup.files.write("authority.pem", authority.pem());
+    let mut server = setup.server(&[]).env("SSL_CERT_FILE", &authorities).start();
+    let mut client = Client::connect(server.listens().await).await;
+    until("the keys are fetched", async || {
+        provider.asked.load(Ordering::SeqCst) == 1
+    })
+    .await;
+    assert_stored(&asked_until_there(&mut client, &with_token("k1", "1")).await);
+    // The set is recent, so that nobody has such a key.
+    for _ in 0..3 {
+        assert_refused(&client.ask(with_token("k2", "2")).await);
+    }
+    assert_eq!(provider.asked.load(Ordering::SeqCst), 1);
 }

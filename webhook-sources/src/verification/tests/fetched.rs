@@ -967,3 +967,71 @@ fn specifications_that_would_not_work_are_refused() {
         assert_eq!(problems(Scheme::Jwt(wrong.clone())).len(), 2, "{url}");
     }
 }
+
+// Sources
+
+#[test]
+fn confirmation_of_sns_is_an_event_with_the_url_to_visit() {
+    let authority = Authority::new("authority");
+    let keys = authority.keys();
+    let mut spec = preset::get("sns").unwrap().spec.clone();
+    spec.settings
+        .insert("topic_arn".to_owned(), TOPIC.to_owned());
+    let options = crate::SourceOptions {
+        keys: Some(Arc::<Documents>::clone(&keys)),
+        ..crate::SourceOptions::default()
+    };
+    let source = crate::Source::new(spec, &Secrets::new(), options).unwrap();
+    let visit = "https://sns.us-west-2.amazonaws.com/?Action=ConfirmSubscription";
+    let body = sns_sign(sns_message(|it| {
+        it["Type"] = json!("SubscriptionConfirmation");
+        it["Token"] = json!("2336412f37");
+        it["SubscribeURL"] = json!(visit);
+    }));
+    let request = post(&[], &body);
+
+    let crate::Outcome::Refused(refusal) = source.receive(&request, at(NOW)) else {
+        panic!("there is no certificate yet");
+    };
+    assert_eq!(refusal.answer.status, 503);
+    let missing = refusal.missing_key().unwrap();
+    keys.put(missing, authority.issue("sns.amazonaws.com", |_| {}));
+    let crate::Outcome::Received(received) = source.receive(&request, at(NOW)) else {
+        panic!("the certificate is there");
+    };
+    let [event] = received.events.as_slice() else {
+        panic!("{received:?}");
+    };
+    assert_eq!(event.event_type.as_deref(), Some(crate::CONFIRMATION));
+    assert_eq!(event.confirm_url.as_deref(), Some(visit));
+    assert_eq!(event.id, "22b80b92-fdea-4c2c-8f9d-bdfb0c7bf324");
+}
+
+#[test]
+fn unknown_key_is_refused_unless_it_is_postponed() {
+    let keys = Arc::<Documents>::default();
+    let mut spec = preset::get("pubsub").unwrap().spec.clone();
+    let settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    spec.settings.extend(settings);
+    let options = crate::SourceOptions {
+        keys: Some(Arc::<Documents>::clone(&keys)),
+        ..crate::SourceOptions::default()
+    };
+    let source = crate::Source::new(spec, &Secrets::new(), options).unwrap();
+    let [request] = source.key_requests().try_into().unwrap();
+    keys.put(&request, json!({"keys": [rsa_jwk("k1")]}).to_string());
+    let header = json!({"alg": "RS256", "kid": "k2"});
+    let value = format!("Bearer {}", token(&header, &google_claims(), sign_rsa));
+    let headers: [(&str, &[u8]); 1] = [("authorization", value.as_bytes())];
+    let crate::Outcome::Refused(refusal) = source.receive(&post(&headers, b"{}"), at(NOW)) else {
+        panic!("the key is not known");
+    };
+    assert_eq!(refusal.answer.status, 401);
+    assert_eq!(refusal.missing_key(), Some(&request));
+    let postponed = refusal.postponed();
+    let retry = ("retry-after", "5".to_owned());
+    assert_eq!(
+        (postponed.answer.status, postponed.answer.headers),
+        (503, vec![retry])
+    );
+}
