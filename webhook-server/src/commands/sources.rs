@@ -45,13 +45,7 @@ impl<'a> SourceView<'a> {
         Self {
             name: source.name.as_str(),
             path: source.path(),
-            state: if source.retired {
-                "retired"
-            } else if source.enabled {
-                "enabled"
-            } else {
-                "disabled"
-            },
+            state: source.state(),
             preset: source.preset.as_deref(),
             scheme: scheme_text(&source.spec().scheme),
             secrets: source.secret_places.iter().map(|place| place.count).sum(),

@@ -164,6 +164,17 @@ impl SourceConfig {
         format!("{WEBHOOKS_PATH}{}", self.name)
     }
 
+    /// Whether it receives, in a word.
+    pub(crate) const fn state(&self) -> &'static str {
+        if self.retired {
+            "retired"
+        } else if self.enabled {
+            "enabled"
+        } else {
+            "disabled"
+        }
+    }
+
     /// How long events are kept; `None` keeps them for ever.
     pub(crate) fn retention(&self) -> Option<Retention> {
         let keep = self.keep?;

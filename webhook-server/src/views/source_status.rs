@@ -40,13 +40,7 @@ impl<'a> SourceStatusView<'a> {
             path: config.path(),
             preset: config.preset.as_deref(),
             scheme: scheme_name(&source.source().spec().scheme),
-            state: if config.retired {
-                "retired"
-            } else if config.enabled {
-                "enabled"
-            } else {
-                "disabled"
-            },
+            state: config.state(),
             secrets: source.source().verification().secret_count(),
             verified_by_secret: source.verified_by_secret(),
             counts: activity.counts(),
