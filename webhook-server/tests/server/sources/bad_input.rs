@@ -173,3 +173,70 @@ async fn bad_event_of_a_batch_is_kept_and_says_what_is_wrong() {
     assert_eq!(flaws[0], None);
     assert!(flaws[1].is_some() && flaws[2].is_some(), "{flaws:?}");
 }
+
+/// Mailgun's and Adyen's signatures are in the JSON, which is read before anybody knows who sent it.
+#[tokio::test]
+async fn deeply_nested_documents_that_hold_their_signatures_are_refused_or_kept() {
+    let hex = "0f".repeat(32);
+    secrets::keep(&hex);
+    let setup = Setup::new(
+        r#"
+        [sources.mailgun]
+        preset = "mailgun"
+        secrets = "file:secret"
+        max_body_bytes = "1MiB"
+
+        [sources.adyen]
+        preset = "adyen"
+        secrets = "file:hex"
+        max_body_bytes = "1MiB"
+        "#,
+    );
+    setup.files.write("hex", &hex);
+    let server = serve(&setup);
+    let mut client = Client::connect(server.addr()).await;
+    let deep = [
+        "[".repeat(100_000) + &"]".repeat(100_000),
+        r#"{"a":"#.repeat(20_000) + "1" + &"}".repeat(20_000),
+        // It ends within.
+        "[".repeat(100_000),
+    ];
+    for (name, secret, body, path) in [
+        (
+            "mailgun",
+            SECRET,
+            r#"{"signature":{"token":"t"},"event-data":{"id":"ID","deep":DEEP}}"#,
+            "ID",
+        ),
+        (
+            "adyen",
+            &hex,
+            r#"{"notificationItems":[{"NotificationRequestItem":{"pspReference":"ID","merchantAccountCode":"M","merchantReference":"R","amount":{"value":1,"currency":"EUR"},"eventCode":"CAPTURE","success":"true","deep":DEEP}}]}"#,
+            "CAPTURE:ID:true",
+        ),
+    ] {
+        let sender = Sender::preset(name, name, secret);
+        let none: [(&str, &str); 0] = [];
+        for (number, deep) in deep.iter().enumerate() {
+            let id = format!("id-{number}");
+            let body = body.replace("ID", &id);
+            // Only the sender signs what has no end.
+            let is_whole = deep.ends_with([']', '}']);
+            let unsigned = body.replace("DEEP", deep);
+            let request = request_of("POST", &format!("/v1/webhooks/{name}"), &none, &unsigned);
+            assert_refused(&client.ask(request).await);
+            if is_whole {
+                let signed = sender.delivery(&[], &unsigned);
+                // A busy machine may take longer than the server may.
+                crate::support::until("it is stored", async || {
+                    let reply = client.ask(&signed).await;
+                    assert!([200, 503].contains(&reply.status), "{reply:?}");
+                    reply.status == 200
+                })
+                .await;
+                let event = shown(&mut client, name, &path.replace("ID", &id)).await;
+                assert!(event["body_bytes"].as_u64().unwrap() > 100_000, "{event}");
+            }
+        }
+    }
+}
