@@ -20,6 +20,7 @@ mod pooler;
 mod proxy;
 mod psql;
 mod roles;
+mod sources;
 mod startup;
 #[path = "../support/mod.rs"]
 #[expect(dead_code, reason = "the tests without a database need more of it")]

@@ -7,6 +7,7 @@ mod faults;
 mod fetched_keys;
 mod handshakes;
 mod limits;
+mod mixed;
 mod operator;
 mod read;
 mod receive;
@@ -20,7 +21,7 @@ use webhook_server::config::Config;
 use webhook_sources::spec::SourceSpec;
 use webhook_sources::{Outgoing, Request, Secrets, Source, SourceOptions, preset};
 
-use crate::support::client::{Client, Reply};
+use crate::support::client::{Client, Reply, request_of};
 use crate::support::files::Files;
 use crate::support::process::{Starter, webhook_server};
 use crate::support::secrets;
@@ -141,24 +142,6 @@ impl Sender {
         ];
         self.delivery(&headers, body)
     }
-}
-
-/// A request with these headers, beside Host and Content-Length.
-fn request_of<S: AsRef<str>>(
-    method: &str,
-    target: &str,
-    headers: &[(S, S)],
-    body: impl AsRef<[u8]>,
-) -> Vec<u8> {
-    let body = body.as_ref();
-    let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
-    for (name, value) in headers {
-        request.push_str(&format!("{}: {}\r\n", name.as_ref(), value.as_ref()));
-    }
-    request.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
-    let mut request = request.into_bytes();
-    request.extend_from_slice(body);
-    request
 }
 
 /// Sends a request and reads its reply.

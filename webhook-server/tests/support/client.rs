@@ -198,3 +198,21 @@ pub(crate) fn post_as(headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     request.extend_from_slice(body);
     request
 }
+
+/// A request with these headers, beside Host and Content-Length.
+pub(crate) fn request_of<S: AsRef<str>>(
+    method: &str,
+    target: &str,
+    headers: &[(S, S)],
+    body: impl AsRef<[u8]>,
+) -> Vec<u8> {
+    let body = body.as_ref();
+    let mut request = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\n");
+    for (name, value) in headers {
+        request.push_str(&format!("{}: {}\r\n", name.as_ref(), value.as_ref()));
+    }
+    request.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+    let mut request = request.into_bytes();
+    request.extend_from_slice(body);
+    request
+}

@@ -3,7 +3,9 @@
 pub(crate) mod client;
 pub(crate) mod files;
 pub(crate) mod inboxes;
+pub(crate) mod mixed;
 pub(crate) mod node;
+pub(crate) mod operator;
 pub(crate) mod process;
 pub(crate) mod secrets;
 pub(crate) mod sender;

@@ -3,16 +3,10 @@
 use serde_json::Value;
 
 use super::*;
-use crate::support::client::Reply;
+pub(super) use crate::support::operator::Operator;
 use crate::support::process::Process;
 use crate::support::signed::token;
 use crate::support::until;
-
-/// A client with a token of the scope `operate`.
-pub(super) struct Operator {
-    pub(super) client: Client,
-    token: String,
-}
 
 impl Operator {
     /// Starts a server with `setup` and a token.
@@ -21,20 +15,6 @@ impl Operator {
         let mut process = setup.server(args).env("API_TOKENS", &digest).start();
         let client = Client::connect(process.listens().await).await;
         (Self { client, token }, process)
-    }
-
-    pub(super) async fn ask(&mut self, method: &str, path: &str) -> Reply {
-        let bearer = format!("Bearer {}", self.token);
-        let headers = [("authorization", bearer.as_str())];
-        self.client
-            .ask(request_of(method, path, &headers, ""))
-            .await
-    }
-
-    pub(super) async fn get(&mut self, path: &str) -> Value {
-        let reply = self.ask("GET", &format!("/v1/operator/{path}")).await;
-        assert_eq!(reply.status, 200, "{}", reply.text());
-        reply.json()
     }
 
     pub(super) async fn post(&mut self, path: &str) {
