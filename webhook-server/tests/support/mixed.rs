@@ -67,14 +67,17 @@ pub(crate) async fn run(start: impl Fn(&[&str]) -> Starter, restart: Restart) {
     let jobs = Arc::new(jobs(&senders));
 
     let mut process = start();
-    let (addr, addrs) = watch::channel(process.listens().await);
-    let sending = Sending::start(Arc::clone(&jobs), addrs);
+    let (server, servers) = watch::channel(Server {
+        addr: process.listens().await,
+        is_last: restart == Restart::None,
+    });
+    let sending = Sending::start(Arc::clone(&jobs), servers);
     if restart == Restart::Kill {
         until("a third is answered", async || {
             sending.answered() >= jobs.len() / 3
         })
         .await;
-        process = killed_and_restarted(process, start, &addr).await;
+        process = killed_and_restarted(process, start, &server).await;
     }
     let wrong = sending.finish().await;
     assert!(
@@ -83,7 +86,7 @@ pub(crate) async fn run(start: impl Fn(&[&str]) -> Starter, restart: Restart) {
         wrong.len()
     );
 
-    let client = Client::connect(*addr.borrow()).await;
+    let client = Client::connect(server.borrow().addr).await;
     let mut operator = Operator { client, token };
     let counters = operator.get("sources").await;
     for (source, ready) in senders.iter().enumerate() {
@@ -108,12 +111,15 @@ pub(crate) async fn run(start: impl Fn(&[&str]) -> Starter, restart: Restart) {
 async fn killed_and_restarted(
     mut process: Process,
     start: impl Fn() -> Process,
-    addr: &watch::Sender<SocketAddr>,
+    server: &watch::Sender<Server>,
 ) -> Process {
     process.signal(Signal::KILL);
     process.ends().await;
     let mut restarted = start();
-    addr.send_replace(restarted.listens().await);
+    server.send_replace(Server {
+        addr: restarted.listens().await,
+        is_last: true,
+    });
     restarted
 }
 
@@ -368,6 +374,13 @@ fn message_id(number: u32) -> String {
     format!("id-{number}")
 }
 
+/// Where the server is.
+struct Server {
+    addr: SocketAddr,
+    /// Whether it is not killed any more. The last half of the requests is kept for this server.
+    is_last: bool,
+}
+
 /// Senders that repeat a request until it is answered, to whatever server there is by then.
 struct Sending {
     state: Arc<SendingState>,
@@ -382,7 +395,7 @@ struct SendingState {
 }
 
 impl Sending {
-    fn start(jobs: Arc<Vec<Job>>, addrs: watch::Receiver<SocketAddr>) -> Self {
+    fn start(jobs: Arc<Vec<Job>>, servers: watch::Receiver<Server>) -> Self {
         let state = Arc::new(SendingState {
             jobs,
             next: AtomicUsize::new(0),
@@ -391,7 +404,7 @@ impl Sending {
         });
         let mut senders = JoinSet::new();
         for _ in 0..CONNECTIONS {
-            senders.spawn(send(Arc::clone(&state), addrs.clone()));
+            senders.spawn(send(Arc::clone(&state), servers.clone()));
         }
         Self { state, senders }
     }
@@ -407,17 +420,20 @@ impl Sending {
     }
 }
 
-async fn send(state: Arc<SendingState>, addrs: watch::Receiver<SocketAddr>) {
+async fn send(state: Arc<SendingState>, mut servers: watch::Receiver<Server>) {
     let mut client = None;
     loop {
         let next = state.next.fetch_add(1, Ordering::Relaxed);
         let Some(job) = state.jobs.get(next) else {
             return;
         };
+        if next > state.jobs.len() / 2 {
+            servers.wait_for(|server| server.is_last).await.unwrap();
+        }
         let (status, body) = in_time("a definite answer", async {
             loop {
                 job.attempts.fetch_add(1, Ordering::Relaxed);
-                match ask(&mut client, &addrs, job).await {
+                match ask(&mut client, &servers, job).await {
                     Some((503, _)) => {}
                     Some(answer) => return answer,
                     None => client = None,
@@ -440,11 +456,11 @@ async fn send(state: Arc<SendingState>, addrs: watch::Receiver<SocketAddr>) {
 /// The status and the body of the answer, none if the connection ended before.
 async fn ask(
     client: &mut Option<Client>,
-    addrs: &watch::Receiver<SocketAddr>,
+    servers: &watch::Receiver<Server>,
     job: &Job,
 ) -> Option<(u16, Vec<u8>)> {
     if client.is_none() {
-        let addr = *addrs.borrow();
+        let addr = servers.borrow().addr;
         *client = Client::try_connect(addr).await.ok();
     }
     let client = client.as_mut()?;
