@@ -72,7 +72,7 @@
 //! | [`split`](spec::SourceSpec::split) | where the events of a request are, if it may have several | the body is one event |
 //! | [`event_type`](spec::SourceSpec::event_type) | where the name of the event's type is | none |
 //! | [`compare`](spec::Compare) | which content decides whether a repeated id is a duplicate or a conflict | all bytes |
-//! | [`guard_body`](spec::SourceSpec::guard_body) | whether an event with a new id and a known body is a duplicate | no |
+//! | [`guard`](spec::Guard) | what makes an event with a new id a duplicate: nothing, a known body, or a known body and type | nothing |
 //! | [`handshakes`](spec::Handshake) | which requests check the address, and their answers | none |
 //! | [`answer`](spec::AnswerSpec), [`refused_status`](spec::SourceSpec::refused_status) | what the sender is answered | 200 and an empty body, 401 |
 //!
@@ -88,7 +88,7 @@
 //! let spec: SourceSpec = toml::from_str(r#"
 //!     id = "header:x-delivery-id"
 //!     event_type = "json:/event"
-//!     guard_body = true # the header with the id is not signed
+//!     guard = "body" # the header with the id is not signed
 //!
 //!     [scheme.hmac]
 //!     signed = "{timestamp}.{body}"

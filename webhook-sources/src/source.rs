@@ -13,7 +13,7 @@ use crate::handshake::{Handshakes, Met, is_challenge};
 use crate::identity::{self, Event};
 use crate::keys::{KeyRequest, Keys};
 use crate::outcome::{Answer, Flaw, Outcome, Received, ReceivedEvent, Refusal, RefusalReason};
-use crate::spec::{Part, Place, Scheme, SourceSpec};
+use crate::spec::{Guard, Part, Place, Scheme, SourceSpec};
 use crate::verification::{
     Hint, Outgoing, SecretLength, Signed, Unsigned, Unverified, Verification, VerificationOptions,
     Verified,
@@ -272,7 +272,11 @@ impl Source {
             id,
             body: start..start + event.body.len(),
             content: compared.digest,
-            guard: (self.spec.guard_body).then(|| guard(event_type.as_deref(), event.body)),
+            guard: match self.spec.guard {
+                Guard::None => None,
+                Guard::Body => Some(guard(None, event.body)),
+                Guard::BodyAndType => Some(guard(event_type.as_deref(), event.body)),
+            },
             event_type,
             confirm_url: None,
             flaw: flaw.or(not_json).or(id_flaw),
@@ -337,7 +341,7 @@ fn not_split(body: &[u8]) -> Flaw {
     }
 }
 
-/// The SHA-256 of an event's type and body.
+/// The SHA-256 of an event's body, and of its type if that counts.
 fn guard(event_type: Option<&str>, body: &[u8]) -> [u8; 32] {
     let event_type = event_type.unwrap_or_default();
     let hash = Sha256::new()

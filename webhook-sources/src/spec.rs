@@ -25,7 +25,7 @@ pub use certificate::{
 };
 pub use duration::Tolerance;
 pub use handshake::{Handshake, HandshakeAnswer};
-pub use identity::{Compare, IdRule};
+pub use identity::{Compare, Guard, IdRule};
 pub use jwt::{ClaimValue, EachKey, JwtAlgorithm, JwtScheme, KeySet};
 pub use place::{InvalidPlace, Place, Pointer};
 pub use scheme::{
@@ -78,11 +78,10 @@ pub struct SourceSpec {
     /// Which part of the content decides whether a repeated id is a duplicate or a conflict. Default: all bytes.
     #[serde(default)]
     pub compare: Compare,
-    /// Whether an event with a known body, the same type and a new id is a duplicate. For senders whose id is in a
-    /// header that is not signed: somebody who has seen a delivery could send it again with another id. Events of
-    /// several types may have the same body, as the topics `orders/create` and `orders/paid` of Shopify have.
+    /// What makes an event with a new id a duplicate. For senders whose id is in a header that is not signed:
+    /// somebody who has seen a delivery could send it again with another id. Default: nothing.
     #[serde(default)]
-    pub guard_body: bool,
+    pub guard: Guard,
     /// The requests that the sender makes to check the address. Default: none.
     #[serde(default)]
     pub handshakes: Vec<Handshake>,

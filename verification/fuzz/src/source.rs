@@ -4,6 +4,7 @@ mod sources;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use webhook_sources::spec::Guard;
 use webhook_sources::{
     Answer, Flaw, MAX_EVENTS, MAX_HANDSHAKE_VALUE_BYTES, MAX_ID_BYTES, MAX_KEPT_HEADER_BYTES,
     MAX_KEPT_HEADERS, Outcome, Outgoing, Received, RefusalReason, Request, Source,
@@ -91,7 +92,7 @@ fn check_received(source: &Source, request: &Request<'_>, received: &Received) {
         last = event.body.end;
         assert!(is_name(&event.id), "{event:?}");
         assert!(event.event_type.as_deref().is_none_or(is_name), "{event:?}");
-        assert_eq!(event.guard.is_some(), source.spec().guard_body);
+        assert_eq!(event.guard.is_some(), source.spec().guard != Guard::None);
         let url = event.confirm_url.as_deref();
         assert!(url.is_none_or(|url| url.to_ascii_lowercase().starts_with("https://")));
     }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use clap::Args;
 use webhook_core::with_causes;
 use webhook_sources::MAX_KEPT_HEADERS;
-use webhook_sources::spec::Compare;
+use webhook_sources::spec::{Compare, Guard};
 
 use super::{CommandError, Output};
 use crate::config::{BackendUrl, Config, SourceConfig, SourcesFile};
@@ -121,11 +121,16 @@ fn describe(source: &SourceConfig, out: &mut dyn Write) -> io::Result<()> {
         line("event type", &places.join(", or "))?;
     }
     line("comparison", &comparison(&spec.compare))?;
-    if spec.guard_body {
-        line(
+    match spec.guard {
+        Guard::Body => line(
             "guard",
             "an event with a known body and a new id is a duplicate",
-        )?;
+        )?,
+        Guard::BodyAndType => line(
+            "guard",
+            "an event with a known type and body and a new id is a duplicate",
+        )?,
+        _ => {}
     }
     for handshake in &spec.handshakes {
         line("handshake", &handshake_text(handshake))?;

@@ -21,6 +21,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use webhook_sources::preset;
+use webhook_sources::spec::Guard;
 
 use self::senders::{Delivery, FETCHED, Ids, PUBLIC_URL, Ready, SENDERS};
 use super::client::{Client, request_of};
@@ -137,7 +138,7 @@ fn configuration(files: &Files, senders: &[Ready]) -> String {
             if *secret != "public_key" {
                 secrets::keep(value);
             }
-            let file = format!("{name}-{secret}");
+            let file = format!("{name}.{secret}");
             files.write(&file, value);
             format!("{secret} = \"file:{file}\"")
         });
@@ -190,7 +191,7 @@ fn jobs(senders: &[Ready]) -> Vec<Job> {
             together.push(vec![of.genuine(number, 0, 1)]);
             together.push(vec![of.genuine(number, 1, 0)]);
         }
-        if ready.sender.spec().guard_body {
+        if ready.sender.spec().guard != Guard::None {
             together.push(of.replayed(50));
         }
         together.extend(of.refused().into_iter().map(|job| vec![job]));

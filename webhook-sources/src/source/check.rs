@@ -3,7 +3,7 @@
 use crate::error::InvalidSource;
 use crate::handshake::{hidden_secrets, is_header_value, is_method, shown_secrets};
 use crate::identity::{differs_within_request, places};
-use crate::spec::{IdRule, Place, Scheme, SourceSpec};
+use crate::spec::{Guard, IdRule, Place, Scheme, SourceSpec};
 use crate::{MAX_KEPT_HEADERS, Secrets};
 
 /// Statuses of refusals that make some senders give up for good.
@@ -93,11 +93,11 @@ impl Check<'_> {
                 self.problems.push(InvalidSource::SameId);
             }
         }
-        if spec.guard_body && spec.id == IdRule::Generated {
+        if spec.guard != Guard::None && spec.id == IdRule::Generated {
             self.wrong(
-                "guard_body",
-                "true",
-                "false with id = \"generated\", where equal bodies are different events",
+                "guard",
+                "set",
+                "none with id = \"generated\", where equal bodies are different events",
             );
         }
     }

@@ -117,3 +117,19 @@ impl<'de> Deserialize<'de> for Compare {
         }
     }
 }
+
+/// What makes an event with a new id a duplicate of one that is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Guard {
+    /// Nothing.
+    #[default]
+    None,
+    /// The same body.
+    Body,
+    /// The same body and the same type, for senders that report several types of events with the same body, as
+    /// Shopify's topics `orders/create` and `orders/paid`. If the type is in a header that is not signed, somebody
+    /// who has seen a delivery can send it again with another type.
+    BodyAndType,
+}

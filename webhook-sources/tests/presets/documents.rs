@@ -5,7 +5,7 @@ use std::path::Path;
 
 use webhook_sources::preset::{self, Preset};
 use webhook_sources::spec::{
-    Algorithm, Handshake, HashFunction, IdRule, Scheme, SignatureSpec, Template, TokenForm,
+    Algorithm, Guard, Handshake, HashFunction, IdRule, Scheme, SignatureSpec, Template, TokenForm,
 };
 
 const BEGIN: &str = "<!-- Generated from the presets. To update: BLESS=1 cargo test -p webhook-sources --test presets document -->\n";
@@ -92,9 +92,11 @@ fn row(preset: &Preset) -> String {
         };
         of_events += &format!(" of {each}`{split}`");
     }
-    if spec.guard_body {
-        of_events += ", and the body";
-    }
+    of_events += match spec.guard {
+        Guard::Body => ", and the body",
+        Guard::BodyAndType => ", and the body with the type",
+        _ => "",
+    };
     let answer = match spec.answer.body.as_str() {
         "" => spec.answer.status.to_string(),
         body => format!("{} `{body}`", spec.answer.status),

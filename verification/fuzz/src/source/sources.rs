@@ -54,7 +54,7 @@ const OWN: [&str; 4] = [
         id = "json:/MessageId"
         event_type = "json:/Type"
         compare = "none"
-        guard_body = true
+        guard = "body"
 
         [[handshakes]]
         request = "confirm"

@@ -209,10 +209,11 @@ pub(super) static SOURCE_FIELDS: &[Field] = &[
          `\"json\"`, `\"none\"`, `{ ignore = [POINTERS] }` or `{ only = POINTER }`",
     ),
     key(
-        "guard_body",
-        &Shape::Boolean,
-        "`false`",
-        "`true`: an event with a known body and a new id is a duplicate, for ids that are not signed",
+        "guard",
+        &Shape::Choice(&["none", "body", "body_and_type"]),
+        "`\"none\"`",
+        "for ids that are not signed: an event with a new id is a duplicate if its body is known \
+         (`\"body\"`), or its body with its type (`\"body_and_type\"`)",
     ),
     key(
         "handshakes",

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use webhook_sources::spec::{
     Algorithm, AnswerSpec, BasicScheme, DigestScheme, EachKey, Encoding, FetchedCertificateScheme,
-    Handshake, HandshakeAnswer, HashFunction, HmacScheme, IdRule, JwtAlgorithm, JwtScheme, KeyForm,
-    KeySet, NamedAlgorithms, Place, PublicKeyForm, PublicKeyScheme, RequiredValue, Scheme,
+    Guard, Handshake, HandshakeAnswer, HashFunction, HmacScheme, IdRule, JwtAlgorithm, JwtScheme,
+    KeyForm, KeySet, NamedAlgorithms, Place, PublicKeyForm, PublicKeyScheme, RequiredValue, Scheme,
     SignatureSpec, SourceSpec, TimeFormat, TimeSpec, TokenForm, TokenScheme, Tolerance,
 };
 
@@ -110,7 +110,7 @@ timeout = "10s"
     assert_eq!(source.expect_every, Some(Duration::from_secs(3_600)));
     assert!(source.keep_refused_bodies);
     assert_eq!(source.spec().keep_headers, ["x-github-hook-id"]);
-    assert!(source.spec().guard_body, "the preset says so");
+    assert_eq!(source.spec().guard, Guard::Body, "the preset says so");
 }
 
 #[test]
@@ -215,13 +215,13 @@ fn everything_that_is_wrong_is_said_at_once() {
         ),
         (
             "[sources.a]\nscheme = \"none\"\nid = 5\ncompare = { ignore = [\"x\"] }\n\
-             keep_headers = [\"X-A\"]\nmax_body_bytes = \"5MB\"\nguard_body = \"yes\"\n",
+             keep_headers = [\"X-A\"]\nmax_body_bytes = \"5MB\"\nguard = \"yes\"\n",
             &[
                 "3:6: sources.a.id: expected a place",
                 "4:23: sources.a.compare.ignore[0]: expected a JSON pointer",
                 "5:17: sources.a.keep_headers[0]: expected the name of a header in lower case",
                 "6:18: sources.a.max_body_bytes: expected a number of bytes from 1 to",
-                "7:14: sources.a.guard_body: expected true or false",
+                "7:9: sources.a.guard: expected one of none, body, body_and_type",
             ],
         ),
         (
@@ -292,10 +292,7 @@ fn dangerous_sources_are_warned_of() {
             format!("{stripe}tolerance = \"off\""),
             "the tolerance is off",
         ),
-        (
-            format!("{github}guard_body = false"),
-            "set guard_body = true",
-        ),
+        (format!("{github}guard = \"none\""), "set guard = \"body\""),
         (
             format!("{github}keep = \"1d\"\nkeep_keys = \"2d\""),
             "keep_keys is less than 30d",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use webhook_sources::preset;
-use webhook_sources::spec::{IdRule, Part, Place, Scheme, Template, Tolerance};
+use webhook_sources::spec::{Guard, IdRule, Part, Place, Scheme, Template, Tolerance};
 
 use super::SourceConfig;
 
@@ -53,10 +53,10 @@ impl SourceConfig {
                     .to_owned(),
             );
         }
-        if !is_open && !spec.guard_body && has_unsigned_id(&spec.id, &spec.scheme) {
+        if !is_open && spec.guard == Guard::None && has_unsigned_id(&spec.id, &spec.scheme) {
             warn(
                 "the id is in a header that is not signed: who has seen a delivery can send it again \
-                 with another id; set guard_body = true"
+                 with another id; set guard = \"body\""
                     .to_owned(),
             );
         }

@@ -5,7 +5,9 @@ use sha2::{Digest, Sha256};
 use super::{SECRET, Sent, now, post, received, refused, source, try_source};
 use crate::outcome::{Flaw, RefusalReason};
 use crate::verification::{MacKey, Unverified};
-use crate::{MAX_EVENTS, MAX_KEPT_HEADER_BYTES, MAX_KEPT_HEADERS, Outcome, Request, Secrets};
+use crate::{
+    MAX_EVENTS, MAX_KEPT_HEADER_BYTES, MAX_KEPT_HEADERS, Outcome, Request, Secrets, Source,
+};
 
 fn sha256(text: &str) -> String {
     hex::encode(Sha256::digest(text))
@@ -180,20 +182,31 @@ fn too_many_elements_are_one_event() {
 }
 
 #[test]
-fn guard_is_of_the_type_and_the_body() {
-    let source = source("id = 'header:x-id'\nevent_type = 'header:x-type'\nguard_body = true");
-    let guard = |id: &[u8], event_type: &[u8], body: &str| {
+fn guard_is_of_the_body_and_of_the_type_where_that_counts() {
+    let by = |rule: &str| {
+        let rules = "id = 'header:x-id'\nevent_type = 'header:x-type'";
+        source(&format!("{rules}\nguard = '{rule}'"))
+    };
+    let guard = |source: &Source, id: &[u8], event_type: &[u8], body: &str| {
         let sent = Sent {
             headers: &[("x-id", id), ("x-type", event_type)],
             ..post(body)
         };
-        received(&source, sent).events[0].guard.unwrap()
+        received(source, sent).events[0].guard
     };
-    let one = guard(b"1", b"a", "{}");
-    assert_eq!(guard(b"2", b"a", "{}"), one);
-    assert_ne!(guard(b"1", b"b", "{}"), one);
-    assert_ne!(guard(b"1", b"a", "{ }"), one);
-    assert_ne!(guard(b"1", b"a{", "}"), one);
+    let (body, both) = (by("body"), by("body_and_type"));
+    for source in [&body, &both] {
+        let one = guard(source, b"1", b"a", "{}");
+        assert!(one.is_some());
+        assert_eq!(guard(source, b"2", b"a", "{}"), one);
+        assert_eq!(
+            guard(source, b"1", b"b", "{}") == one,
+            std::ptr::eq(source, &body)
+        );
+        assert_ne!(guard(source, b"1", b"a", "{ }"), one);
+        assert_ne!(guard(source, b"1", b"a{", "}"), one);
+    }
+    assert_eq!(guard(&by("none"), b"1", b"a", "{}"), None);
 }
 
 #[test]

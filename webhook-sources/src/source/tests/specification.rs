@@ -43,7 +43,7 @@ fn wrong_setting_is_named() {
             "split = '/*'\nid = { first_of = ['header:x-id', 'sha256'] }",
             same_id,
         ),
-        ("guard_body = true\nid = 'generated'", "guard_body is"),
+        ("guard = 'body'\nid = 'generated'", "guard is"),
         ("keep_headers = ['a b']", "keep_headers is"),
         (
             "keep_headers = ['Authorization']\n[scheme.token]\nat = 'header:authorization'",
