@@ -131,14 +131,12 @@ impl Sender {
         request_of("POST", &signed.target, &all, &signed.body)
     }
 
-    /// A delivery of GitHub's form, with this id, and a type of its own: a body that comes again with the same type and
-    /// another id is a duplicate.
+    /// A delivery of GitHub's form, with this id. A body that comes again with another id is a duplicate.
     fn github(&self, id: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
-        let event_type = format!("push-{id}");
         let headers = [
             ("content-type", "application/json"),
             ("x-github-delivery", id),
-            ("x-github-event", &event_type),
+            ("x-github-event", "push"),
         ];
         self.delivery(&headers, body)
     }

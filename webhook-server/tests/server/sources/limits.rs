@@ -86,12 +86,15 @@ async fn source_with_too_many_unsettled_events_waits_until_some_are_settled() {
     let (mut operator, mut process) = Operator::start(&setup, &[]).await;
     let (flooded, quiet) = senders();
     for id in ["a", "b", "b"] {
-        let reply = operator.client.ask(flooded.github(id, "{}")).await;
+        let reply = operator
+            .client
+            .ask(flooded.github(id, format!("\"{id}\"")))
+            .await;
         if id == "a" {
             assert_stored(&reply);
         }
     }
-    let reply = operator.client.ask(flooded.github("c", "{}")).await;
+    let reply = operator.client.ask(flooded.github("c", "\"c\"")).await;
     assert_eq!(reply.unavailable(), "Too many deliveries");
     assert_stored(&operator.client.ask(quiet.github("c", "{}")).await);
     let line = process.logs("request rejected").await;
@@ -101,7 +104,12 @@ async fn source_with_too_many_unsettled_events_waits_until_some_are_settled() {
     );
     operator.post("transactions/a/make-due?kind=flooded").await;
     until("there is room again", async || {
-        operator.client.ask(flooded.github("c", "{}")).await.status == 200
+        operator
+            .client
+            .ask(flooded.github("c", "\"c\""))
+            .await
+            .status
+            == 200
     })
     .await;
     let source = &operator.get("sources").await["sources"][0];

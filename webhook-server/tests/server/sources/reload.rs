@@ -30,7 +30,11 @@ async fn reload_under_load_drops_no_request() {
                 let mut client = Client::connect(addr).await;
                 while !stop.load(Ordering::Relaxed) {
                     let id = sent.fetch_add(1, Ordering::Relaxed);
-                    assert_stored(&client.ask(sender.github(&id.to_string(), "{}")).await);
+                    assert_stored(
+                        &client
+                            .ask(sender.github(&id.to_string(), id.to_string()))
+                            .await,
+                    );
                 }
             })
         })
@@ -196,14 +200,14 @@ async fn events_survive_a_restart_and_are_recognised() {
     let mut process = setup.server(&[]).on_file(&file).start();
     let mut client = Client::connect(process.listens().await).await;
     for id in ["x", "y", "z"] {
-        assert_stored(&client.ask(sender.github(id, "{}")).await);
+        assert_stored(&client.ask(sender.github(id, format!("\"{id}\""))).await);
     }
     process.signal(Signal::KILL);
     process.ends().await;
     let mut process = setup.server(&[]).on_file(&file).start();
     let mut client = Client::connect(process.listens().await).await;
     for id in ["x", "y", "z", "new"] {
-        assert_stored(&client.ask(sender.github(id, "{}")).await);
+        assert_stored(&client.ask(sender.github(id, format!("\"{id}\""))).await);
         until("it is processed", async || {
             shown(&mut client, "a", id).await["status"] == "PROCESSED"
         })
