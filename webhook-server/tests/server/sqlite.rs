@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::process::Signal;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use testkit::port::Port;
 use webhook_core::{
     Admin, Claim, Envelope, EventRef, Headers, Key, NewEvent, Outcome, Reason, Scheduler,
-    Settlement, Store, payload,
+    Settlement, State, Store, payload,
 };
 use webhook_server::transaction::Transaction;
 use webhook_sqlite::SqliteStore;
@@ -364,7 +364,6 @@ async fn killed_server_keeps_all_that_it_acknowledged() {
     first.kill();
     assert!(deliveries.acknowledged() < EVENTS, "the run is over");
     let by_first = first.ended().await;
-    let second_at = SystemTime::now();
     let second = start().await;
     deliveries.finish().await;
 
@@ -390,15 +389,15 @@ async fn killed_server_keeps_all_that_it_acknowledged() {
         match attempts {
             // The first server may have claimed an event and not run its handler, or run it and not stored the result.
             Some([1] | [2] | [1, 2]) => {}
-            // What it had not written of its log is lost. Then it stored the result before it was killed.
+            // The lines that a busy machine had not read from a server when it ended are lost, but not the result.
             None => {
                 let event = EventRef {
                     kind: kind.clone(),
                     key: Key::new(id(number)).unwrap(),
                 };
                 let record = store.find(&[event]).await.unwrap().remove(0).unwrap();
-                assert_eq!(record.attempts, 1, "{record:?}");
-                assert!(record.settled_at.unwrap() < second_at, "{record:?}");
+                assert_eq!(record.state, State::Processed);
+                assert!((1..=2).contains(&record.attempts), "{record:?}");
             }
             _ => panic!("{}: {attempts:?}", id(number)),
         }
