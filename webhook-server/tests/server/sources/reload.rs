@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -12,6 +13,9 @@ use crate::support::until;
 fn source(name: &str, more: &str) -> String {
     format!("[sources.{name}]\npreset = \"github\"\nsecrets = \"file:secret\"\n{more}\n")
 }
+
+/// How long a sender waits between two deliveries.
+const PAUSE: Duration = Duration::from_millis(5);
 
 #[tokio::test]
 async fn reload_under_load_drops_no_request() {
@@ -35,6 +39,8 @@ async fn reload_under_load_drops_no_request() {
                             .ask(sender.github(&id.to_string(), id.to_string()))
                             .await,
                     );
+                    // The log has a line for each event, and this test reads all of them.
+                    tokio::time::sleep(PAUSE).await;
                 }
             })
         })
