@@ -6,10 +6,12 @@ use std::time::SystemTime;
 
 use crc::{CRC_32_ISO_HDLC, Crc};
 
-use super::{MAX_PUBLIC_KEY_CHECKS, MAX_SIGNATURES, Unverified, time};
+use super::{MAX_PUBLIC_KEY_CHECKS, MAX_SIGNATURES, Unverified, mac, time};
 use crate::MAX_NUMBERED_HEADERS;
 use crate::content::{Content, Found};
-use crate::spec::{LineForm, Part, Place, Pointer, SignatureSpec, Template, TimeSpec};
+use crate::spec::{
+    HashFunction, LineForm, Part, Place, Pointer, SignatureSpec, Template, TimeSpec,
+};
 
 /// The CRC-32 of Ethernet, gzip and PNG.
 const CRC32: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
@@ -145,6 +147,15 @@ pub(super) enum Piece<'p> {
 }
 
 impl Form {
+    /// As [`claim`](Self::claim), where signatures are as long as what `hash` makes.
+    pub(super) fn claim_tags<'a>(
+        &self,
+        attempt: &Attempt<'_, 'a>,
+        hash: HashFunction,
+    ) -> Result<Claim<'a>, Unverified> {
+        self.claim(attempt, |length| length == mac::tag_bytes(hash))
+    }
+
     /// Reads what the request claims, as far as it is there. `is_length` says which lengths signatures have.
     pub(super) fn claim<'a>(
         &self,

@@ -204,8 +204,7 @@ impl Node {
                 nodes.iter().find_map(|node| node.other_form(attempt))
             }
             Self::Hmac(hmac) => {
-                let is_length = |length| length == mac::tag_bytes(hmac.hash);
-                let claim = hmac.form.claim(attempt, is_length).ok()?;
+                let claim = hmac.form.claim_tags(attempt, hmac.hash).ok()?;
                 let pieces = hmac.form.pieces(attempt, &claim).ok()?;
                 let others = hmac.other_keys.iter().enumerate();
                 let made =

@@ -22,13 +22,11 @@ pub(super) struct Digest {
 
 impl Digest {
     pub(super) fn check_head(&self, attempt: &Attempt<'_, '_>) -> Result<(), Unverified> {
-        let is_length = |length| length == mac::tag_bytes(self.hash);
-        self.form.claim(attempt, is_length).map(drop)
+        self.form.claim_tags(attempt, self.hash).map(drop)
     }
 
     pub(super) fn verify(&self, attempt: &Attempt<'_, '_>) -> Result<Verified, Unverified> {
-        let is_length = |length| length == mac::tag_bytes(self.hash);
-        let claim = self.form.claim(attempt, is_length)?;
+        let claim = self.form.claim_tags(attempt, self.hash)?;
         let pieces = self.form.pieces(attempt, &claim)?;
         let hash = |secret: &[u8]| mac::hash(self.hash, mac::parts(&pieces, secret));
         let found = if self.signs_secret {

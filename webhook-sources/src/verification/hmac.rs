@@ -26,13 +26,11 @@ pub(super) struct OtherKey {
 
 impl Hmac {
     pub(super) fn check_head(&self, attempt: &Attempt<'_, '_>) -> Result<(), Unverified> {
-        let is_length = |length| length == mac::tag_bytes(self.hash);
-        self.form.claim(attempt, is_length).map(drop)
+        self.form.claim_tags(attempt, self.hash).map(drop)
     }
 
     pub(super) fn verify(&self, attempt: &Attempt<'_, '_>) -> Result<Verified, Unverified> {
-        let is_length = |length| length == mac::tag_bytes(self.hash);
-        let claim = self.form.claim(attempt, is_length)?;
+        let claim = self.form.claim_tags(attempt, self.hash)?;
         let pieces = self.form.pieces(attempt, &claim)?;
         let made = self
             .keys
