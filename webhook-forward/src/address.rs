@@ -1,0 +1,1 @@
+//! Which addresses events may be forwarded to.

@@ -1,0 +1,1 @@
+//! Makes one request, and says what came of it.

@@ -1,0 +1,1 @@
+//! A handler that forwards events.

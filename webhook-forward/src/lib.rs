@@ -1,0 +1,24 @@
+//! Forwards the events of a webhook inbox to a URL: signed by Standard Webhooks, retried on a schedule, and never
+//! more than the receiver can take.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod address;
+mod breaker;
+mod client;
+mod connector;
+mod destination;
+mod details;
+mod error_class;
+mod forwarder;
+mod limit;
+mod rate;
+mod request;
+mod resolve;
+mod retry_after;
+mod schedule;
+mod signing;
+mod slow_start;
+mod status;
+mod statuses;
+mod tls;

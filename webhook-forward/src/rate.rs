@@ -1,0 +1,1 @@
+//! How many events a destination takes in a time.

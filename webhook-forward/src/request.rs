@@ -1,0 +1,1 @@
+//! Builds the request of an event.

@@ -1,0 +1,1 @@
+//! Finds the addresses of a host.

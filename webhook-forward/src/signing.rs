@@ -1,0 +1,1 @@
+//! Signs requests by Standard Webhooks.

@@ -1,0 +1,1 @@
+//! How many events a destination gets at once after a pause.

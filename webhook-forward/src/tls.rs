@@ -1,0 +1,1 @@
+//! The certificates of a connection: authorities that it trusts, and its own identity.
