@@ -22,3 +22,8 @@ mod slow_start;
 mod status;
 mod statuses;
 mod tls;
+
+pub use rate::{InvalidRate, Rate};
+pub use schedule::{InvalidSchedule, MAX_ATTEMPTS, MAX_DELAY, Schedule};
+pub use signing::{InvalidSigningKey, MAX_SIGNING_KEYS, RandomError, SigningKeys};
+pub use statuses::{InvalidStatus, StatusSet};
