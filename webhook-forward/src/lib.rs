@@ -23,7 +23,14 @@ mod status;
 mod statuses;
 mod tls;
 
+pub use address::{BlockedAddress, Reach, check_address};
+pub use client::{
+    Answer, Client, ClientOptions, Exchange, Failure, MAX_ANSWER_BODY_BYTES, Timings,
+};
+pub use error_class::ErrorClass;
 pub use rate::{InvalidRate, Rate};
+pub use resolve::{Resolve, SystemResolver, UrlError, check_url};
 pub use schedule::{InvalidSchedule, MAX_ATTEMPTS, MAX_DELAY, Schedule};
 pub use signing::{InvalidSigningKey, MAX_SIGNING_KEYS, RandomError, SigningKeys};
 pub use statuses::{InvalidStatus, StatusSet};
+pub use tls::{Tls, TlsError, system_authorities};
