@@ -27,6 +27,7 @@ pub use address::{BlockedAddress, Reach, check_address};
 pub use client::{
     Answer, Client, ClientOptions, Exchange, Failure, MAX_ANSWER_BODY_BYTES, Timings,
 };
+pub use destination::{Destination, InvalidDestination, MAX_TIMEOUT};
 pub use error_class::ErrorClass;
 pub use rate::{InvalidRate, Rate};
 pub use resolve::{Resolve, SystemResolver, UrlError, check_url};
