@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
+use crate::claim_limit::ClaimLimit;
 use crate::error::with_causes;
 use crate::event::{EventId, Key, Kind};
 use crate::headers::Headers;
@@ -109,6 +110,12 @@ pub trait Handler<P>: Send + Sync + 'static {
     /// retried.
     fn handle(&self, event: Event<P>)
     -> impl Future<Output = Result<Handled, HandlerError>> + Send;
+
+    /// Returns the limit of the claims of its kind, for a handler that knows when it cannot process more events.
+    /// Default: none. The worker asks for it once, before it starts.
+    fn claim_limit(&self) -> Option<Arc<dyn ClaimLimit>> {
+        None
+    }
 }
 
 impl<P, F, R, T> Handler<P> for F
@@ -133,6 +140,10 @@ impl<P: Send + 'static, H: Handler<P>> Handler<P> for Arc<H> {
         event: Event<P>,
     ) -> impl Future<Output = Result<Handled, HandlerError>> + Send {
         H::handle(self, event)
+    }
+
+    fn claim_limit(&self) -> Option<Arc<dyn ClaimLimit>> {
+        H::claim_limit(self)
     }
 }
 
@@ -171,6 +182,9 @@ pub struct Event<P> {
     pub accepted_at: SystemTime,
     /// How long after its due time it was claimed.
     pub lag: Duration,
+    /// How long before this claim it was accepted, by the store's clock: for handlers that give up after some
+    /// time. The age grows while the event waits, and a requeue does not change that.
+    pub age: Duration,
     pub(crate) inbox: Option<Inbox>,
 }
 
@@ -187,8 +201,8 @@ impl RawEvent {
 impl<P> Event<P> {
     /// Creates the first attempt at an event with `payload`, for tests of handlers.
     ///
-    /// The event is accepted now and has the key `test`, an empty body, no headers, no lag, a lease that no
-    /// store knows, and the default number of attempts.
+    /// The event is accepted now and has the key `test`, an empty body, no headers, no lag, an age of zero, a
+    /// lease that no store knows, and the default number of attempts.
     pub fn new(payload: P) -> Self
     where
         P: Payload,
@@ -212,6 +226,7 @@ impl<P> Event<P> {
             accepted_at: SystemTime::now(),
             inbox: None,
             lag: Duration::ZERO,
+            age: Duration::ZERO,
         }
     }
 
@@ -277,6 +292,12 @@ impl<P> Event<P> {
         Self { lag, ..self }
     }
 
+    /// Sets how long before the claim the event was accepted.
+    #[must_use]
+    pub fn with_age(self, age: Duration) -> Self {
+        Self { age, ..self }
+    }
+
     /// Returns the id of the event.
     pub fn id(&self) -> EventId {
         self.lease.event
@@ -322,7 +343,7 @@ impl From<()> for Handled {
 /// [`std::error::Error`], `anyhow::Error`, and text. For that reason `HandlerError` does not implement
 /// [`std::error::Error`] itself.
 ///
-/// Two errors are equal if they have the same reason and the same consequence.
+/// Two errors are equal if they have the same reason, the same details and the same consequence.
 #[derive(Clone)]
 pub struct HandlerError {
     pub(crate) reason: Reason,
@@ -373,6 +394,21 @@ impl HandlerError {
         self.reason.as_str()
     }
 
+    /// Adds details, which are kept with the failed attempt: see [`Reason::with_details`]. A postponed attempt
+    /// does not count, and its details are not kept.
+    #[must_use]
+    pub fn with_details(self, details: impl Into<Bytes>) -> Self {
+        Self {
+            reason: self.reason.with_details(details.into()),
+            ..self
+        }
+    }
+
+    /// Returns the details.
+    pub fn details(&self) -> Option<&Bytes> {
+        self.reason.details()
+    }
+
     /// Returns the error that `?` converted. Its causes are its sources.
     pub fn source(&self) -> Option<&(dyn Error + Send + Sync + 'static)> {
         self.source.as_deref()
@@ -399,7 +435,7 @@ impl HandlerError {
     /// Puts `what` before the reason.
     pub(crate) fn prefixed(self, what: &str) -> Self {
         Self {
-            reason: Reason::new(format!("{what}: {}", self.reason)),
+            reason: self.reason.prefixed(what),
             ..self
         }
     }
@@ -495,5 +531,16 @@ mod tests {
         let rejection = HandlerError::reject("never");
         assert!(rejection.is_rejection() && rejection.source().is_none());
         assert_ne!(rejection, HandlerError::reject("ever"));
+    }
+
+    #[test]
+    fn errors_keep_their_details() {
+        let plain = HandlerError::reject("answered 404");
+        assert_eq!(plain.details(), None);
+        let detailed = plain.clone().with_details("{}");
+        assert_ne!(detailed, plain);
+        let prefixed = detailed.prefixed("failed to ship");
+        assert_eq!(prefixed.reason(), "failed to ship: answered 404");
+        assert_eq!(prefixed.details().unwrap(), "{}");
     }
 }

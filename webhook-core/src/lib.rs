@@ -404,6 +404,7 @@
 
 mod admin;
 mod backoff;
+mod claim_limit;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
@@ -434,6 +435,7 @@ pub use admin::{
     Prune, Requeued, RunningLeases, SettledCounts, TerminalState,
 };
 pub use backoff::Backoff;
+pub use claim_limit::ClaimLimit;
 pub use error::{Error, ErrorKind, Source, StoreError, with_causes};
 pub use event::{
     Envelope, EventId, EventRecord, EventRef, EventSummary, EventType, Fingerprint, InvalidName,
@@ -447,8 +449,8 @@ pub use payload::{FieldError, Identity, IntoEnvelope, InvalidPayload, Payload};
 pub use pipeline::{Pipeline, PipelineBuilder};
 pub use retention::{Retention, Swept};
 pub use scheduler::{
-    Attempt, Claim, Claimed, ClaimedEvent, Extended, FailureReason, Fence, Lease, MAX_REASON_BYTES,
-    Outcome, Reason, Scheduler, Settled, Settlement,
+    Attempt, Claim, Claimed, ClaimedEvent, Extended, FailureReason, Fence, Lease,
+    MAX_DETAILS_BYTES, MAX_REASON_BYTES, Outcome, Reason, Scheduler, Settled, Settlement,
 };
 pub use store::{
     Accepted, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent, OnFailed, Store,

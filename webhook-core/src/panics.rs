@@ -1,4 +1,4 @@
-//! Catches panics in backends, handlers and log subscribers, so that they do not end the tasks of a worker or
+//! Catches panics in backends, handlers, limits and log subscribers, so that they do not end the tasks of a worker or
 //! inbox.
 
 use std::any::Any;
@@ -23,9 +23,12 @@ pub(crate) async fn caught<T>(
 
 /// Logs. If the subscriber panics, the line is lost, and nothing else happens.
 pub(crate) fn logging(log: impl FnOnce()) {
-    if let Err(panic) = catch_unwind(AssertUnwindSafe(log)) {
-        forget(panic);
-    }
+    unless_panics(log);
+}
+
+/// Calls `call`, and returns `None` if it panics.
+pub(crate) fn unless_panics<T>(call: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(forget).ok()
 }
 
 /// The message of a panic.

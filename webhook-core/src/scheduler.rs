@@ -190,10 +190,12 @@ pub struct ClaimedEvent {
     pub accepted_at: SystemTime,
     /// How long after its due time it was leased. Expired leases and releases do not change the due time.
     pub lag: Duration,
+    /// How long after its acceptance it was leased, by the store's clock.
+    pub age: Duration,
 }
 
 impl ClaimedEvent {
-    /// A leased event without headers and without lag.
+    /// A leased event without headers and without lag, leased when it was accepted.
     pub const fn new(lease: Lease, key: Key, body: Bytes, accepted_at: SystemTime) -> Self {
         Self {
             lease,
@@ -202,6 +204,7 @@ impl ClaimedEvent {
             body,
             accepted_at,
             lag: Duration::ZERO,
+            age: Duration::ZERO,
         }
     }
 
@@ -215,6 +218,12 @@ impl ClaimedEvent {
     #[must_use]
     pub fn with_lag(self, lag: Duration) -> Self {
         Self { lag, ..self }
+    }
+
+    /// Sets how long after its acceptance the event was leased.
+    #[must_use]
+    pub fn with_age(self, age: Duration) -> Self {
+        Self { age, ..self }
     }
 }
 
@@ -355,10 +364,19 @@ pub enum Settled {
 /// The largest length of a reason in bytes; longer reasons are truncated.
 pub const MAX_REASON_BYTES: usize = 2048;
 
+/// The largest length of the details of a failed attempt in bytes; longer ones are dropped.
+pub const MAX_DETAILS_BYTES: usize = 32 * 1024;
+
 /// The text that says why an attempt failed: at most [`MAX_REASON_BYTES`] bytes, with control characters
-/// replaced by spaces.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason(String);
+/// replaced by spaces. It may have details, for example the answer of a service.
+///
+/// Backends keep the details with the failed attempt only:
+/// [`Admin::failed_attempts`](crate::Admin::failed_attempts) returns them, the record of the event does not.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Reason {
+    text: String,
+    details: Option<Bytes>,
+}
 
 impl Reason {
     /// Truncates `reason`, and replaces its control characters.
@@ -369,23 +387,68 @@ impl Reason {
         while !reason.is_char_boundary(end) {
             end -= 1;
         }
-        Self(
-            reason[..end]
+        Self {
+            text: reason[..end]
                 .chars()
                 .map(|c| if c.is_control() { ' ' } else { c })
                 .collect(),
-        )
+            details: None,
+        }
+    }
+
+    /// Sets the details, in a format of the handler's choice. They are dropped if they are longer than
+    /// [`MAX_DETAILS_BYTES`]. Operators see them, so they must not contain secrets.
+    #[must_use]
+    pub fn with_details(self, details: Bytes) -> Self {
+        Self {
+            details: Some(details).filter(|it| it.len() <= MAX_DETAILS_BYTES),
+            ..self
+        }
+    }
+
+    /// Removes the details.
+    #[must_use]
+    pub fn without_details(self) -> Self {
+        Self {
+            details: None,
+            ..self
+        }
     }
 
     /// The reason as text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The details; `None` if there are none, which differs from empty ones.
+    pub fn details(&self) -> Option<&Bytes> {
+        self.details.as_ref()
+    }
+
+    /// Puts `what` before the text.
+    pub(crate) fn prefixed(self, what: &str) -> Self {
+        Self {
+            details: self.details,
+            ..Self::new(format!("{what}: {}", self.text))
+        }
+    }
+}
+
+/// Of the details, it shows only the length: they may be long, and may quote the event.
+impl fmt::Debug for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut reason = f.debug_tuple("Reason");
+        reason.field(&self.text);
+        if let Some(details) = &self.details {
+            reason.field(&format_args!("{} bytes of details", details.len()));
+        }
+        reason.finish()
     }
 }
 
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -396,6 +459,9 @@ impl fmt::Display for Reason {
 /// A backend stores the text of [`as_str`](Self::as_str), which people see as well, and restores the reason
 /// with [`from_stored`](Self::from_stored). It need not compare texts. The texts of `Lost` and `Exhausted`
 /// never change. An error with exactly the same text is restored as that reason.
+///
+/// The details of a failed attempt are stored beside the text, and restored with
+/// [`from_stored_with`](Self::from_stored_with).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FailureReason {
@@ -419,6 +485,23 @@ impl FailureReason {
             Self::LOST => Self::Lost,
             Self::EXHAUSTED => Self::Exhausted,
             text => Self::Error(Reason::new(text)),
+        }
+    }
+
+    /// Restores the reason of a failed attempt from its stored [text](Self::as_str) and its stored
+    /// [details](Self::details), if it has any.
+    pub fn from_stored_with(text: impl AsRef<str>, details: Option<Bytes>) -> Self {
+        match details {
+            Some(details) => Self::Error(Reason::new(text).with_details(details)),
+            None => Self::from_stored(text),
+        }
+    }
+
+    /// The details of an error; `None` if there are none, which differs from empty ones.
+    pub fn details(&self) -> Option<&Bytes> {
+        match self {
+            Self::Error(reason) => reason.details(),
+            Self::Lost | Self::Exhausted => None,
         }
     }
 
@@ -455,6 +538,43 @@ mod tests {
         assert_eq!(long.as_str().len(), MAX_REASON_BYTES);
         let odd = Reason::new(format!("a{}", "é".repeat(MAX_REASON_BYTES)));
         assert_eq!(odd.as_str().len(), MAX_REASON_BYTES - 1);
+    }
+
+    #[test]
+    fn details_that_are_too_long_are_dropped() {
+        let reason = Reason::new("broken");
+        assert_eq!(reason.details(), None);
+        for length in [0, MAX_DETAILS_BYTES] {
+            let detailed = reason.clone().with_details(vec![0xff; length].into());
+            assert_eq!(detailed.details().map(Bytes::len), Some(length));
+            assert_ne!(detailed, reason);
+            assert_eq!(detailed.to_string(), "broken");
+            assert_eq!(detailed.without_details(), reason);
+        }
+        let long = Bytes::from(vec![0; MAX_DETAILS_BYTES + 1]);
+        let short = reason.clone().with_details("short".into());
+        assert_eq!(
+            format!("{reason:?} {short:?}"),
+            r#"Reason("broken") Reason("broken", 5 bytes of details)"#
+        );
+        assert_eq!(short.with_details(long), reason);
+    }
+
+    #[test]
+    fn failure_reasons_are_restored_with_their_details() {
+        let detailed = FailureReason::from(Reason::new("broken").with_details("{}".into()));
+        let stored = (detailed.as_str(), detailed.details().cloned());
+        assert_eq!(
+            FailureReason::from_stored_with(stored.0, stored.1),
+            detailed
+        );
+        let lost = FailureReason::Lost;
+        assert_eq!(lost.details(), None);
+        assert_eq!(FailureReason::from_stored_with(lost.as_str(), None), lost);
+        // Only an error has details, whatever its text is.
+        let odd = FailureReason::from(Reason::new(lost.as_str()).with_details("".into()));
+        let stored = (odd.as_str(), odd.details().cloned());
+        assert_eq!(FailureReason::from_stored_with(stored.0, stored.1), odd);
     }
 
     #[test]

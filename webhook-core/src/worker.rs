@@ -9,6 +9,7 @@ mod attempt;
 mod claim;
 mod heartbeat;
 mod leases;
+mod limit;
 mod outage;
 mod settler;
 mod span;
@@ -27,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::backoff::Backoff;
+use crate::claim_limit::ClaimLimit;
 use crate::event::Kind;
 use crate::handler::Handler;
 use crate::headers::Headers;
@@ -39,6 +41,7 @@ use crate::setters::setters;
 use attempt::{Handling, StartAttempt};
 use claim::Claiming;
 use leases::Leases;
+use limit::Limit;
 
 /// The options and limits of a [`Worker`], for one kind of events.
 ///
@@ -168,6 +171,7 @@ struct Served {
     kind: Kind,
     options: WorkerOptions,
     slots: Arc<Semaphore>,
+    limit: Option<Limit>,
     attempts: Arc<dyn StartAttempt>,
     /// Notified when there may be events to claim earlier than was known.
     hint: Notify,
@@ -207,9 +211,11 @@ impl WorkerBuilder {
     #[must_use]
     pub fn handle<P: Payload>(self, options: WorkerOptions, handler: impl Handler<P>) -> Self {
         let decode = P::decode;
+        let limit = handler.claim_limit();
         self.serve(
             payload::kind_of::<P>(),
             options,
+            limit,
             Handling { decode, handler },
         )
     }
@@ -219,7 +225,8 @@ impl WorkerBuilder {
     #[must_use]
     pub fn handle_raw(self, kind: Kind, options: WorkerOptions, handler: impl Handler<()>) -> Self {
         let decode = |_: &[u8], _: &Headers| Ok(());
-        self.serve(kind, options, Handling { decode, handler })
+        let limit = handler.claim_limit();
+        self.serve(kind, options, limit, Handling { decode, handler })
     }
 
     /// Adds an observer of attempts and failures.
@@ -233,6 +240,7 @@ impl WorkerBuilder {
         mut self,
         kind: Kind,
         options: WorkerOptions,
+        limit: Option<Arc<dyn ClaimLimit>>,
         attempts: impl StartAttempt + 'static,
     ) -> Self {
         let concurrency = options.concurrency.clamp(1, Semaphore::MAX_PERMITS);
@@ -244,6 +252,7 @@ impl WorkerBuilder {
                 max_batch: options.max_batch.max(1),
                 ..options
             },
+            limit: limit.map(Limit::new),
             attempts: Arc::new(attempts),
             hint: Notify::new(),
             claims: watch::Sender::new(Claims::default()),
@@ -334,7 +343,9 @@ impl Worker {
     /// Waits until all events of its kinds are settled: none of them waits, is due, or is leased, by this or
     /// another worker. For tests and for jobs that end.
     ///
-    /// This includes events that are accepted meanwhile, and retries, however late they are due.
+    /// This includes events that are accepted meanwhile, and retries, however late they are due. While a
+    /// [`ClaimLimit`] allows no events of a kind, the worker does not ask the store for them, so this waits until
+    /// the limit allows some.
     ///
     /// # Cancel safety
     ///

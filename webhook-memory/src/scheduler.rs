@@ -97,13 +97,13 @@ impl State {
                 }
                 Outcome::Retry { after, reason } => {
                     event.record_failure(now, reason.clone().into());
-                    event.reason = Some(reason.clone().into());
+                    event.reason = Some(reason.clone().without_details().into());
                     event.due_at = now.saturating_add(*after);
                     Stage::Pending { expired_at: None }
                 }
                 Outcome::Failed { reason } => {
                     event.record_failure(now, reason.clone().into());
-                    event.reason = Some(reason.clone().into());
+                    event.reason = Some(reason.clone().without_details().into());
                     Stage::Failed { at: now }
                 }
                 Outcome::Release => {

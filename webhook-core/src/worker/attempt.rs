@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
+use super::limit::Slot;
 use super::{Context, Served, span};
 use crate::event::Key;
 use crate::handler::{Event, Handled, Handler, HandlerError, Next};
@@ -34,7 +35,7 @@ pub(super) trait StartAttempt: Send + Sync {
         context: &Arc<Context>,
         served: &Arc<Served>,
         claimed: ClaimedEvent,
-        slot: Option<OwnedSemaphorePermit>,
+        slot: Slot,
         finished: mpsc::Sender<Settlement>,
     ) -> AbortHandle;
 }
@@ -45,7 +46,7 @@ impl<P: Send + 'static, H: Handler<P>> StartAttempt for Handling<P, H> {
         context: &Arc<Context>,
         served: &Arc<Served>,
         claimed: ClaimedEvent,
-        slot: Option<OwnedSemaphorePermit>,
+        slot: Slot,
         finished: mpsc::Sender<Settlement>,
     ) -> AbortHandle {
         let unsettled = Unsettled {
@@ -228,6 +229,7 @@ async fn handle<P: Send + 'static, H: Handler<P>>(
         max_attempts: served.options.max_attempts,
         accepted_at: claimed.accepted_at,
         lag: claimed.lag,
+        age: claimed.age,
         inbox: context.inbox.clone(),
     };
     handling.handler.handle(event).await

@@ -16,6 +16,7 @@ use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
+use super::limit::MIN_LOOK_INTERVAL;
 use super::{Context, Served, outage};
 use crate::event::Kind;
 use crate::observer::Observed;
@@ -123,7 +124,10 @@ impl Claiming {
                 self.want(more);
             }
             let wanting = self.next_turn();
-            self.claim(wanting).await;
+            let wanting = self.within_limits(wanting);
+            if !wanting.is_empty() {
+                self.claim(wanting).await;
+            }
         }
     }
 
@@ -153,6 +157,31 @@ impl Claiming {
             wanting.push(it);
         }
         wanting
+    }
+
+    /// Returns the kinds whose limits still allow events, with no more slots than they allow. The other kinds
+    /// wait again.
+    fn within_limits(&mut self, wanting: Vec<Wanting>) -> Vec<Wanting> {
+        let mut within = Vec::with_capacity(wanting.len());
+        for mut it in wanting {
+            let held = it.slots.num_permits();
+            let allowance = self.context.kinds[it.place].allowance(held);
+            if allowance > 0 {
+                drop(it.slots.split(held.saturating_sub(allowance)));
+                within.push(it);
+                continue;
+            }
+            drop(it.slots);
+            let now = Instant::now();
+            // The pause is for a limit that allows events only until the worker has slots for them.
+            self.next[it.place] = Next {
+                at: now + MIN_LOOK_INTERVAL,
+                asked_at: now,
+                ..self.next[it.place]
+            };
+            self.wait(it.place);
+        }
+        within
     }
 
     /// Waits for hints of the backend for the kinds that are asleep.
@@ -290,6 +319,7 @@ impl Claiming {
         if claimed.events.is_empty() {
             return;
         }
+        served.claimed(claimed.events.len());
         let leases = claimed.events.iter().map(|event| event.lease);
         context.leases.hold(leases, served.options.lease, asked_at);
         if context.stop.is_cancelled() {
@@ -310,7 +340,7 @@ impl Claiming {
             .into_iter()
             .map(|event| {
                 let lease = event.lease;
-                let (slot, finished) = (slots.split(1), self.finished.clone());
+                let (slot, finished) = (served.slot(slots.split(1)), self.finished.clone());
                 let attempts = Arc::clone(&served.attempts);
                 let attempt = attempts.start(context, served, event, slot, finished);
                 (lease, attempt)
@@ -404,14 +434,17 @@ fn never() -> BoxFuture<'static, Vec<usize>> {
     Box::pin(pending())
 }
 
-/// Waits for a free slot and takes all free slots, up to the limit of one claim.
+/// Waits until the kind's limit allows events and a slot is free, and takes all free slots, up to the allowance
+/// and the limit of one claim.
 async fn free_slots(served: &Served, behind: bool) -> OwnedSemaphorePermit {
     const NEVER_CLOSED: &str = "the semaphore is never closed";
+    let allowance = served.allowed().await;
     let mut slots = Arc::clone(&served.slots)
         .acquire_owned()
         .await
         .expect(NEVER_CLOSED);
-    let limit = served.options.concurrency.min(served.options.max_batch);
+    let options = &served.options;
+    let limit = options.concurrency.min(options.max_batch).min(allowance);
     if behind {
         let more = Arc::clone(&served.slots).acquire_many_owned(permits(limit / 4));
         if let Ok(more) = timeout(GATHER_TIMEOUT, more).await {

@@ -1,6 +1,7 @@
 mod attempts;
 mod claims;
 mod leases;
+mod limits;
 mod observers;
 mod panics;
 mod scripted;

@@ -152,7 +152,7 @@ async fn claims_of_a_failing_store_back_off() {
 }
 
 /// A scheduler with a stock of events of each kind, which records the claims and their times.
-struct Stock {
+pub(super) struct Stock {
     left: Mutex<HashMap<Kind, i64>>,
     asked: Mutex<Vec<(Instant, Vec<Claim>)>>,
     hint: Notify,
@@ -161,7 +161,7 @@ struct Stock {
 }
 
 impl Stock {
-    fn of(left: impl IntoIterator<Item = (Kind, i64)>) -> Arc<Self> {
+    pub(super) fn of(left: impl IntoIterator<Item = (Kind, i64)>) -> Arc<Self> {
         let mut mock = MockScheduler::new();
         mock.expect_settle()
             .returning(|all| Ok(vec![Settled::Applied; all.len()]));
@@ -174,8 +174,13 @@ impl Stock {
         })
     }
 
-    fn asked(&self) -> Vec<(Instant, Vec<Claim>)> {
+    pub(super) fn asked(&self) -> Vec<(Instant, Vec<Claim>)> {
         self.asked.lock().unwrap().clone()
+    }
+
+    /// How many events of a kind have not been claimed.
+    pub(super) fn left(&self, kind: &Kind) -> i64 {
+        self.left.lock().unwrap()[kind]
     }
 }
 
@@ -213,7 +218,7 @@ impl Scheduler for Stock {
     }
 }
 
-fn kind_number(number: usize) -> Kind {
+pub(super) fn kind_number(number: usize) -> Kind {
     Kind::new(format!("kind-{number:03}")).unwrap()
 }
 
