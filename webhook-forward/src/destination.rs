@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::Scheme;
-use http::Uri;
+use http::{HeaderMap, Uri};
 
 use crate::address::Reach;
 use crate::rate::Rate;
@@ -207,6 +207,16 @@ impl Destination {
     /// The URL without its query, which may have secrets, for people.
     pub(crate) fn shown_url(&self) -> String {
         without_query(&self.url)
+    }
+
+    /// The headers of every request.
+    pub(crate) fn put_headers(&self, headers: &mut HeaderMap) {
+        for (name, _) in &self.headers {
+            headers.remove(name);
+        }
+        for (name, value) in &self.headers {
+            headers.append(name, value.clone());
+        }
     }
 }
 

@@ -1,1 +1,246 @@
 //! A handler that forwards events.
+
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::Request;
+use jiff::SignedDuration;
+use tokio::time::sleep;
+use tracing::warn;
+use webhook_core::{
+    Admin, Backoff, ClaimLimit, Handled, Handler, HandlerError, Kind, RawEvent, WorkerOptions,
+};
+
+use crate::client::{Client, ClientOptions, Exchange};
+use crate::destination::{Destination, InvalidDestination};
+use crate::details;
+use crate::error_class::ErrorClass;
+use crate::limit::{HELD_DELAY, Limit};
+use crate::request::{self, Trigger};
+use crate::status::DestinationStatus;
+use crate::verdict::{Fate, Verdict, judge};
+
+/// How much longer than an exchange a handler may take. The client ends an exchange in time; this is only for a
+/// process that has too little time.
+const HANDLER_MARGIN: Duration = Duration::from_secs(10);
+
+/// The delays between attempts to store a pause.
+const PAUSE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+
+/// A handler that forwards the events of a kind to a [`Destination`]. Clones share the limits and counts.
+///
+/// The worker claims no more events than the destination takes now: its circuit breaker, its rate, `Retry-After`, a
+/// pause and the slow start are the handler's [`ClaimLimit`].
+///
+/// # Cancel safety
+///
+/// An attempt whose future is dropped counts as aborted. The destination may have got the request.
+#[derive(Clone, Debug)]
+pub struct Forwarder(Arc<Inner>);
+
+struct Inner {
+    target: RwLock<Arc<Target>>,
+    limit: Arc<Limit>,
+    admin: OnceLock<Arc<dyn Admin>>,
+}
+
+/// A destination, and the client for it.
+struct Target {
+    destination: Destination,
+    client: Client,
+}
+
+impl Forwarder {
+    /// Creates a forwarder.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidDestination`], as [`Destination::check`] returns it.
+    pub fn new(destination: Destination) -> Result<Self, InvalidDestination> {
+        destination.check()?;
+        Ok(Self(Arc::new(Inner {
+            limit: Arc::new(Limit::new(&destination)),
+            target: RwLock::new(Arc::new(Target::new(destination))),
+            admin: OnceLock::new(),
+        })))
+    }
+
+    /// Gives the forwarder and its clones the store, in which a kind is paused when its destination answers 410. A
+    /// later call changes nothing.
+    ///
+    /// Without it, such a destination gets no events for 10 minutes.
+    #[must_use]
+    pub fn with_admin(self, admin: Arc<dyn Admin>) -> Self {
+        let _ = self.0.admin.set(admin);
+        self
+    }
+
+    /// Replaces the destination, for all clones. Running requests end as they began.
+    ///
+    /// The counts remain. The circuit breaker and what the destination asked for remain if the URL is the same. A
+    /// change of the concurrency or of the schedule reaches a worker with its next start, by
+    /// [`worker_options`](Self::worker_options).
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidDestination`], as [`Destination::check`] returns it. Nothing changes then.
+    pub fn replace(&self, destination: Destination) -> Result<(), InvalidDestination> {
+        destination.check()?;
+        let mut target = self
+            .0
+            .target
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_elsewhere = target.destination.url != destination.url;
+        self.0.limit.replace(&destination, is_elsewhere);
+        *target = Arc::new(Target::new(destination));
+        Ok(())
+    }
+
+    /// Returns `options` with the concurrency, the number of attempts and the time limit that the destination
+    /// needs.
+    pub fn worker_options(&self, options: WorkerOptions) -> WorkerOptions {
+        let destination = &self.target().destination;
+        options
+            .with_concurrency(destination.concurrency.get())
+            .with_max_attempts(destination.schedule.attempts())
+            .with_handler_timeout(destination.timeout + HANDLER_MARGIN)
+    }
+
+    /// Returns how the destination does.
+    pub fn status(&self) -> DestinationStatus {
+        self.0.limit.status()
+    }
+
+    /// Builds the request of an event, signed at this time.
+    pub fn request(&self, event: &RawEvent, trigger: Trigger) -> Request<Bytes> {
+        request::build(
+            &self.target().destination,
+            event,
+            trigger,
+            SystemTime::now(),
+        )
+    }
+
+    /// Sends an event once, whether or not the destination is held. It counts nowhere, and whatever the answer is,
+    /// the event and the destination stay as they are.
+    pub async fn send_once(&self, event: &RawEvent, trigger: Trigger) -> Exchange {
+        let request = self.request(event, trigger);
+        self.target().client.send(request).await
+    }
+
+    fn target(&self) -> Arc<Target> {
+        let target = self.0.target.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&target)
+    }
+
+    /// Stores the pause of `kind`, however long that takes, unless the destination is replaced.
+    fn pause(&self, kind: Kind) {
+        let Some(admin) = self.0.admin.get().cloned() else {
+            return;
+        };
+        let limit = Arc::downgrade(&self.0.limit);
+        tokio::spawn(async move {
+            let mut failures = 0;
+            while let Some(limit) = limit.upgrade()
+                && limit.waits_for_pause()
+            {
+                match admin.pause(&kind).await {
+                    Ok(_) => return limit.pause_is_stored(),
+                    Err(error) => {
+                        // The forwarder may be dropped meanwhile.
+                        drop(limit);
+                        failures += 1;
+                        let pause = PAUSE_BACKOFF.delay(failures);
+                        warn!(
+                            %kind,
+                            error = &error as &dyn std::error::Error,
+                            ?pause,
+                            "failed to pause a kind whose destination answered 410"
+                        );
+                        sleep(pause).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+impl Handler<()> for Forwarder {
+    async fn handle(&self, event: RawEvent) -> Result<Handled, HandlerError> {
+        let running = match self.0.limit.start(&event.key) {
+            Ok(running) => running,
+            Err(held) => return Err(HandlerError::postpone(HELD_DELAY, held.to_string())),
+        };
+        let target = self.target();
+        let destination = &target.destination;
+        let trigger = Trigger::of_attempt(&event);
+        let request = request::build(destination, &event, trigger, SystemTime::now());
+        let exchange = target.client.send(request).await;
+
+        let verdict = judge(&exchange.result, &destination.fail_on, SystemTime::now());
+        let status = exchange.result.as_ref().ok().map(|answer| answer.status);
+        if running.end(&verdict, status.map(|status| status.as_u16())) {
+            self.pause(event.kind.clone());
+        }
+        outcome(destination, &event, &verdict, &exchange)
+    }
+
+    fn claim_limit(&self) -> Option<Arc<dyn ClaimLimit>> {
+        Some(Arc::clone(&self.0.limit) as Arc<dyn ClaimLimit>)
+    }
+}
+
+/// What the worker is to do with the event.
+fn outcome(
+    destination: &Destination,
+    event: &RawEvent,
+    verdict: &Verdict,
+    exchange: &Exchange,
+) -> Result<Handled, HandlerError> {
+    let reason = &verdict.reason;
+    let error = match verdict.event {
+        Fate::Delivered => return Ok(Handled::Done),
+        Fate::Hold => return Err(HandlerError::postpone(HELD_DELAY, reason)),
+        Fate::Fail => HandlerError::reject(reason),
+        Fate::Retry(at_least) => {
+            let delay = destination.schedule.delay(event.attempt().number());
+            let delay = delay.max(at_least);
+            match destination.give_up_after {
+                Some(limit) if event.age.saturating_add(delay) > limit => {
+                    let limit = SignedDuration::try_from(limit).unwrap_or(SignedDuration::MAX);
+                    HandlerError::reject(format!("gave up after {limit:#}: {reason}"))
+                }
+                _ => HandlerError::retry_after(delay, reason),
+            }
+        }
+    };
+    let class = verdict.class.unwrap_or(ErrorClass::Protocol);
+    Err(error.with_details(details::of(exchange, class)))
+}
+
+impl Target {
+    fn new(destination: Destination) -> Self {
+        let client = Client::new(ClientOptions {
+            timeout: destination.timeout,
+            connect_timeout: destination.connect_timeout,
+            reach: destination.reach,
+            tls: destination.tls.clone(),
+            max_idle: destination.concurrency.get(),
+            ..ClientOptions::default()
+        });
+        Self {
+            destination,
+            client,
+        }
+    }
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Forwarder")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}

@@ -22,6 +22,8 @@ mod slow_start;
 mod status;
 mod statuses;
 mod tls;
+mod token_bucket;
+mod verdict;
 
 pub use address::{BlockedAddress, Reach, check_address};
 pub use client::{
@@ -29,9 +31,12 @@ pub use client::{
 };
 pub use destination::{Destination, InvalidDestination, MAX_TIMEOUT};
 pub use error_class::ErrorClass;
+pub use forwarder::Forwarder;
 pub use rate::{InvalidRate, Rate};
+pub use request::{Trigger, webhook_id};
 pub use resolve::{Resolve, SystemResolver, UrlError, check_url};
 pub use schedule::{InvalidSchedule, MAX_ATTEMPTS, MAX_DELAY, Schedule};
 pub use signing::{InvalidSigningKey, MAX_SIGNING_KEYS, RandomError, SigningKeys};
+pub use status::{AnswerRecord, DestinationState, DestinationStatus};
 pub use statuses::{InvalidStatus, StatusSet};
 pub use tls::{Tls, TlsError, system_authorities};
