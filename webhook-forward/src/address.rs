@@ -299,9 +299,14 @@ fn local_nat64(bits: u128) -> Vec<Ipv4Addr> {
             }
         }
     }
-    // A short prefix leaves zeros at the end, which are no address.
-    if held.len() > 1 && held[0].is_unspecified() {
-        held.remove(0);
+    // What is read at the wrong place often begins with zeros: an address of 0.0.0.0/8, which nothing translates. It
+    // counts only where there is nothing else.
+    let is_address = |ip: &Ipv4Addr| ip.octets()[0] != 0;
+    if held.iter().any(is_address) {
+        held.retain(is_address);
     }
     held
 }
+
+#[cfg(test)]
+mod tests;

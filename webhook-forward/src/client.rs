@@ -168,16 +168,13 @@ impl Client {
         let result = match answered {
             Ok(Ok(response)) => {
                 timings.first_byte = Some(answered_at.saturating_duration_since(sending_since));
-                answer(response, until).await
+                answer(response, until, peer).await
             }
             Ok(Err(error)) => Err(match find::<ConnectError>(&error) {
                 Some(error) => {
                     peer = error.peer;
                     timings.set(error.times);
-                    Failure {
-                        class: error.class,
-                        message: error.message.clone(),
-                    }
+                    Failure::new(error.class, &error.message)
                 }
                 None => failure(&error, &url, peer),
             }),
@@ -236,6 +233,22 @@ pub struct Failure {
     pub message: String,
 }
 
+/// How long the message of a [`Failure`] may be: parts of some come from the peer.
+const MAX_MESSAGE_CHARS: usize = 500;
+
+impl Failure {
+    /// `message` may hold what the peer sent: it is made one line of bounded length.
+    fn new(class: ErrorClass, message: &str) -> Self {
+        let visible = |c: char| if c.is_control() { ' ' } else { c };
+        let message = message
+            .chars()
+            .take(MAX_MESSAGE_CHARS)
+            .map(visible)
+            .collect();
+        Self { class, message }
+    }
+}
+
 /// How long the steps of an exchange took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -278,13 +291,20 @@ fn established(connected: Option<&Connected>) -> Option<Established> {
     Some(established)
 }
 
-async fn answer(response: Response<Incoming>, until: Instant) -> Result<Answer, Failure> {
+async fn answer(
+    response: Response<Incoming>,
+    until: Instant,
+    peer: Option<SocketAddr>,
+) -> Result<Answer, Failure> {
     let (head, body) = response.into_parts();
+    // hyper looks at its limit only where a head comes in pieces.
+    if bytes_of(&head.headers) > MAX_HEAD_BYTES {
+        let message = too_large(&name_of(peer));
+        return Err(Failure::new(ErrorClass::TooLarge, &message));
+    }
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Failure {
-            class: ErrorClass::Protocol,
-            message: "answered 101 Switching Protocols, which nobody asked for".to_owned(),
-        });
+        let message = "answered 101 Switching Protocols, which nobody asked for";
+        return Err(Failure::new(ErrorClass::Protocol, message));
     }
     let until = until.min(Instant::now() + BODY_TIMEOUT);
     let (body, is_body_whole) = read(body, until).await;
@@ -294,6 +314,14 @@ async fn answer(response: Response<Incoming>, until: Instant) -> Result<Answer, 
         body,
         is_body_whole,
     })
+}
+
+/// How many bytes the headers have in HTTP/1.1.
+fn bytes_of(headers: &HeaderMap) -> usize {
+    let bytes = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    bytes.sum()
 }
 
 /// Reads as much of `body` as is kept. What is not read to its end closes the connection, or the stream of HTTP/2, when
@@ -317,26 +345,21 @@ async fn read(mut body: Incoming, until: Instant) -> (Bytes, bool) {
 
 fn timed_out(url: &Uri, timeout: Duration, peer: Option<SocketAddr>) -> Failure {
     match peer {
-        Some(_) => Failure {
-            class: ErrorClass::TimeoutResponse,
-            message: format!("no answer within {timeout:?}"),
-        },
-        None => Failure {
-            class: ErrorClass::TimeoutConnect,
-            message: format!(
-                "no connection to {} within {timeout:?}",
-                url.host().unwrap_or("the destination")
-            ),
-        },
+        Some(_) => {
+            let message = format!("no answer within {timeout:?}");
+            Failure::new(ErrorClass::TimeoutResponse, &message)
+        }
+        None => {
+            let host = url.host().unwrap_or("the destination");
+            let message = format!("no connection to {host} within {timeout:?}");
+            Failure::new(ErrorClass::TimeoutConnect, &message)
+        }
     }
 }
 
 /// Says why an exchange failed on a connection.
 fn failure(error: &legacy::Error, url: &Uri, peer: Option<SocketAddr>) -> Failure {
-    let peer = match peer {
-        Some(peer) => peer.to_string(),
-        None => url.host().unwrap_or("the destination").to_owned(),
-    };
+    let peer = name_of(peer);
     let (class, message) = if let Some(error) = find::<rustls::Error>(error) {
         tls::failure_of_rustls(error, url.host().unwrap_or_default(), &peer)
     } else if let Some(error) = find::<h2::Error>(error) {
@@ -354,16 +377,16 @@ fn failure(error: &legacy::Error, url: &Uri, peer: Option<SocketAddr>) -> Failur
         };
         (ErrorClass::Protocol, message)
     };
-    Failure { class, message }
+    Failure::new(class, &message)
+}
+
+fn name_of(peer: Option<SocketAddr>) -> String {
+    peer.map_or_else(|| "the destination".to_owned(), |peer| peer.to_string())
 }
 
 fn hyper_failure(error: &hyper::Error, peer: &str) -> (ErrorClass, String) {
     if error.is_parse_too_large() {
-        let message = format!(
-            "the head of the answer of {peer} has more than {MAX_HEADERS} headers or {} KiB",
-            MAX_HEAD_BYTES / 1024
-        );
-        (ErrorClass::TooLarge, message)
+        (ErrorClass::TooLarge, too_large(peer))
     } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
         let message = format!("{peer} closed the connection without an answer");
         (ErrorClass::Reset, message)
@@ -371,6 +394,11 @@ fn hyper_failure(error: &hyper::Error, peer: &str) -> (ErrorClass, String) {
         let message = format!("{peer} sent what is no answer of HTTP: {error}");
         (ErrorClass::Protocol, message)
     }
+}
+
+fn too_large(peer: &str) -> String {
+    let kib = MAX_HEAD_BYTES / 1024;
+    format!("the head of the answer of {peer} has more than {MAX_HEADERS} headers or {kib} KiB")
 }
 
 fn h2_failure(error: &h2::Error, peer: &str) -> (ErrorClass, String) {
@@ -388,13 +416,7 @@ fn h2_failure(error: &h2::Error, peer: &str) -> (ErrorClass, String) {
     }
     match reason {
         // What the crate h2 answers to a head of many times the limit.
-        Some(h2::Reason::ENHANCE_YOUR_CALM) => {
-            let message = format!(
-                "the head of the answer of {peer} has more than {} KiB",
-                MAX_HEAD_BYTES / 1024
-            );
-            (ErrorClass::TooLarge, message)
-        }
+        Some(h2::Reason::ENHANCE_YOUR_CALM) => (ErrorClass::TooLarge, too_large(peer)),
         // h2 does not tell a head that is too large from one that is wrong.
         _ => {
             let message = format!(

@@ -287,3 +287,6 @@ fn number(text: &str) -> Option<u32> {
         _ => u32::from_str_radix(digits, radix).ok(),
     }
 }
+
+#[cfg(test)]
+mod tests;

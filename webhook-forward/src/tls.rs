@@ -240,8 +240,9 @@ fn flaw(error: &CertificateError) -> String {
         CertificateError::NotValidYetContext { not_before, .. } => {
             format!("is not valid before {}", day(*not_before))
         }
-        CertificateError::UnknownIssuer => {
-            "is not issued by an authority that is trusted here".to_owned()
+        // The signature is bad where an authority was made anew under its old name.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "is not signed by an authority that is trusted here".to_owned()
         }
         CertificateError::NotValidForName => "is not valid for this name".to_owned(),
         CertificateError::NotValidForNameContext { presented, .. } => match presented.as_slice() {
@@ -260,7 +261,17 @@ fn flaw(error: &CertificateError) -> String {
 const MAX_NAMES: usize = 3;
 
 fn listed(names: &[String]) -> String {
-    let mut text = names[..names.len().min(MAX_NAMES)].join(", ");
+    // rustls has `DnsName("example.com")` and `IpAddress(127.0.0.1)` here.
+    let name = |text: &String| {
+        let name = text.split_once('(').map_or(text.as_str(), |(_, name)| name);
+        name.trim_end_matches(')').trim_matches('"').to_owned()
+    };
+    let mut text = names
+        .iter()
+        .take(MAX_NAMES)
+        .map(name)
+        .collect::<Vec<_>>()
+        .join(", ");
     if names.len() > MAX_NAMES {
         text.push_str(", …");
     }

@@ -2,10 +2,26 @@
 
 use http::StatusCode;
 use tokio::io::AsyncWriteExt;
-use webhook_forward::{Client, ClientOptions};
+use tokio::sync::oneshot;
+use webhook_forward::{ErrorClass, MAX_ANSWER_BODY_BYTES};
 
-use super::peer::{Peer, request};
-use super::{post, send};
+use super::peer::{Peer, closed, request};
+use super::{PATIENCE, class_of, client, failure, post, send};
+
+/// Sends `answer` to the first request, and then waits for the client to close the connection.
+async fn peer(answer: impl Into<Vec<u8>>) -> Peer {
+    let answer = answer.into();
+    Peer::start(move |_, mut tcp| {
+        let answer = answer.clone();
+        async move {
+            request(&mut tcp).await.unwrap();
+            // The client may close the connection before it has read all.
+            let _ = tcp.write_all(&answer).await;
+            closed(&mut tcp).await;
+        }
+    })
+    .await
+}
 
 #[tokio::test]
 async fn answer_is_returned_with_its_status_headers_and_body() {
@@ -30,30 +46,242 @@ async fn answer_is_returned_with_its_status_headers_and_body() {
 }
 
 #[tokio::test]
-async fn connection_is_reused_and_only_the_first_exchange_has_times_of_connecting() {
-    let peer = Peer::start(|_, mut tcp| async move {
-        while request(&mut tcp).await.is_some() {
-            let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
-            tcp.write_all(answer).await.unwrap();
+async fn redirect_is_an_answer_and_is_not_followed() {
+    let peer =
+        peer("HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n").await;
+    let answer = send(&peer.url()).await.result.unwrap();
+    assert_eq!(answer.status, StatusCode::FOUND);
+    assert_eq!(answer.headers["location"], "/elsewhere");
+    assert_eq!(peer.accepted(), 1);
+}
+
+#[tokio::test]
+async fn interim_answers_are_skipped() {
+    let peer =
+        peer("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n").await;
+    let answer = send(&peer.url()).await.result.unwrap();
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    assert!(!answer.headers.contains_key("link"));
+}
+
+#[tokio::test]
+async fn body_up_to_the_limit_is_whole() {
+    for (length, kept, is_whole) in [
+        (MAX_ANSWER_BODY_BYTES, MAX_ANSWER_BODY_BYTES, true),
+        (MAX_ANSWER_BODY_BYTES + 1, MAX_ANSWER_BODY_BYTES, false),
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+        let peer = peer([head.into_bytes(), vec![b'a'; length]].concat()).await;
+        let answer = send(&peer.url()).await.result.unwrap();
+        assert_eq!(answer.body.len(), kept);
+        assert_eq!(answer.is_body_whole, is_whole);
+    }
+}
+
+/// The peer can send only what fits into the buffers of the connection, which the client closes.
+#[tokio::test]
+async fn reading_an_endless_body_stops_and_closes_the_connection() {
+    for head in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n40000000\r\n",
+    ] {
+        let (sent, at_end) = oneshot::channel();
+        let sent = std::sync::Mutex::new(Some(sent));
+        let peer = Peer::start(move |_, mut tcp| {
+            let sent = sent.lock().unwrap().take().unwrap();
+            async move {
+                request(&mut tcp).await.unwrap();
+                tcp.write_all(head.as_bytes()).await.unwrap();
+                let chunk = [b'a'; 64 * 1024];
+                let mut bytes = 0;
+                while bytes < 1 << 30 && tcp.write_all(&chunk).await.is_ok() {
+                    bytes += chunk.len();
+                }
+                sent.send(bytes).unwrap();
+            }
+        })
+        .await;
+
+        let answer = send(&peer.url()).await.result.unwrap();
+
+        assert_eq!(answer.status, StatusCode::OK);
+        assert_eq!(answer.body.len(), MAX_ANSWER_BODY_BYTES);
+        assert!(!answer.is_body_whole);
+        let sent = tokio::time::timeout(PATIENCE, at_end)
+            .await
+            .unwrap()
+            .unwrap();
+        assert!(sent < 64 << 20, "{sent} bytes of {head}");
+    }
+}
+
+#[tokio::test]
+async fn body_that_stalls_is_not_awaited_and_closes_the_connection() {
+    let peer = Peer::start(|number, mut tcp| async move {
+        request(&mut tcp).await.unwrap();
+        let answer: &[u8] = match number {
+            0 => b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegin",
+            _ => b"HTTP/1.1 204 No Content\r\n\r\n",
+        };
+        tcp.write_all(answer).await.unwrap();
+        closed(&mut tcp).await;
+    })
+    .await;
+    let client = client();
+
+    let exchange = client.send(post(&peer.url())).await;
+    let answer = exchange.result.unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.body, "begin");
+    assert!(!answer.is_body_whole);
+    assert!(exchange.timings.total > exchange.timings.first_byte.unwrap());
+
+    let answer = client.send(post(&peer.url())).await.result.unwrap();
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    assert_eq!(peer.accepted(), 2);
+}
+
+#[tokio::test]
+async fn answer_whose_body_breaks_off_is_an_answer() {
+    for (answer, body) in [
+        (
+            "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nbegin",
+            "begin",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegin\r\nnonsense\r\n",
+            "begin",
+        ),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", ""),
+    ] {
+        let peer = Peer::start(move |_, mut tcp| async move {
+            request(&mut tcp).await.unwrap();
+            tcp.write_all(answer.as_bytes()).await.unwrap();
+        })
+        .await;
+        let got = send(&peer.url()).await.result.unwrap();
+        assert_eq!(got.status, StatusCode::OK);
+        assert_eq!(got.body, body);
+        assert!(!got.is_body_whole, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn reset_within_the_body_leaves_the_answer() {
+    let (got_head, wait) = oneshot::channel::<()>();
+    let wait = std::sync::Mutex::new(Some(wait));
+    let peer = Peer::start(move |_, mut tcp| {
+        let wait = wait.lock().unwrap().take().unwrap();
+        async move {
+            request(&mut tcp).await.unwrap();
+            let head = b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\nx-a: b\r\n\r\n";
+            tcp.write_all(head).await.unwrap();
+            // A reset throws away what has not been read.
+            wait.await.unwrap();
+            tcp.set_zero_linger().unwrap();
         }
     })
     .await;
-    let client = Client::new(ClientOptions::default());
 
-    let first = client.send(post(&peer.url())).await;
-    let second = client.send(post(&peer.url())).await;
+    let client = client();
+    let sending = client.send(post(&peer.url()));
+    let reset = async {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        got_head.send(()).unwrap();
+    };
+    let (exchange, ()) = tokio::join!(sending, reset);
 
-    for exchange in [&first, &second] {
-        let answer = exchange.result.as_ref().unwrap();
-        assert_eq!(answer.status, StatusCode::NO_CONTENT);
-        assert_eq!(exchange.peer, Some(peer.addr()));
-        assert!(exchange.timings.first_byte.is_some());
-        assert!(exchange.timings.total >= exchange.timings.first_byte.unwrap());
+    let answer = exchange.result.unwrap();
+    assert_eq!(answer.headers["x-a"], "b");
+    assert!(!answer.is_body_whole);
+}
+
+#[tokio::test]
+async fn connection_that_ends_before_the_answer_is_a_reset() {
+    let peer = Peer::start(|number, mut tcp| async move {
+        request(&mut tcp).await.unwrap();
+        match number {
+            0 => {}
+            1 => tcp.write_all(b"HTTP/1.1 200 OK\r\nx-a").await.unwrap(),
+            _ => tcp.set_zero_linger().unwrap(),
+        }
+    })
+    .await;
+    for _ in 0..2 {
+        let failure = failure(send(&peer.url()).await);
+        assert_eq!(failure.class, ErrorClass::Reset);
+        let message = format!("{} closed the connection without an answer", peer.addr());
+        assert_eq!(failure.message, message);
     }
-    assert_eq!(peer.accepted(), 1);
-    // The host is an address, and there is no TLS.
-    assert_eq!(first.timings.dns, None);
-    assert!(first.timings.connect.is_some());
-    assert_eq!(first.timings.tls, None);
-    assert_eq!(second.timings.connect, None);
+    let exchange = send(&peer.url()).await;
+    assert_eq!(exchange.peer, Some(peer.addr()));
+    let failure = failure(exchange);
+    assert_eq!(failure.class, ErrorClass::Reset);
+    let message = format!("the connection to {} broke: connection reset", peer.addr());
+    assert_eq!(failure.message, message);
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_a_protocol_error() {
+    for answer in [
+        "SSH-2.0-OpenSSH_9.6\r\n",
+        "220 smtp.example.com ESMTP\r\n",
+        "HTTP/9.9 200 OK\r\n\r\n",
+        "HTTP/1.1 xyz OK\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: many\r\n\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nx: \x01\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n",
+        "\0\0\0\0\0\0\0\0\0\0",
+        "<html>hello</html>\r\n\r\n",
+    ] {
+        let peer = peer(answer).await;
+        let failure = failure(send(&peer.url()).await);
+        assert_eq!(
+            failure.class,
+            ErrorClass::Protocol,
+            "{answer:?}: {failure:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn head_that_is_too_large_is_not_read() {
+    let many: String = (0..10_000).map(|n| format!("x-{n}: y\r\n")).collect();
+    let few_but_many: String = (0..101).map(|n| format!("x-{n}: y\r\n")).collect();
+    let long = format!("x: {}\r\n", "y".repeat(70 * 1024));
+    for headers in [many, few_but_many, long] {
+        let peer = peer(format!("HTTP/1.1 200 OK\r\n{headers}\r\n")).await;
+        let failure = failure(send(&peer.url()).await);
+        assert_eq!(failure.class, ErrorClass::TooLarge, "{failure:?}");
+        assert_eq!(
+            failure.message,
+            format!(
+                "the head of the answer of {} has more than 100 headers or 64 KiB",
+                peer.addr()
+            )
+        );
+    }
+}
+
+#[tokio::test]
+async fn request_whose_url_is_none_is_refused() {
+    for (url, message) in [
+        ("/hooks", "the URL must begin with http:// or https://"),
+        (
+            "ftp://example.com/a?secret",
+            "the URL must begin with http:// or https://",
+        ),
+        (
+            "http://me:secret@127.0.0.1:1/",
+            "the URL must not hold a user name or a password; send them as a header",
+        ),
+    ] {
+        let failure = failure(send(url).await);
+        assert_eq!(failure.class, ErrorClass::Protocol);
+        assert_eq!(failure.message, message);
+    }
+    assert_eq!(class_of(send("http://1.2.3.4.5/").await), ErrorClass::Dns);
 }

@@ -75,3 +75,10 @@ pub(super) async fn request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Str
         }
     }
 }
+
+/// Waits until the client has closed the connection. What it sends until then is thrown away.
+pub(super) async fn closed(stream: &mut (impl AsyncRead + Unpin)) {
+    let mut sink = tokio::io::sink();
+    // A reset closes it, too.
+    let _ = tokio::io::copy(stream, &mut sink).await;
+}
