@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::{Method, Request};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sha2::{Digest, Sha256};
@@ -100,6 +100,10 @@ pub(crate) fn build(
 ) -> Request<Bytes> {
     let mut headers = HeaderMap::new();
     headers.insert(USER_AGENT, HeaderValue::from_static(USER_AGENT_VALUE));
+    if event.body.is_empty() {
+        // hyper leaves it out then, and some servers answer a POST without it with 411.
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+    }
     pass(&mut headers, &event.headers, &CONTENT_TYPE);
     for name in &destination.pass_headers {
         pass(&mut headers, &event.headers, name);
