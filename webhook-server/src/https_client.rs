@@ -10,7 +10,6 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
-use tracing::warn;
 
 /// A client that speaks HTTPS only, keeps connections for a while, and follows no redirect.
 pub(crate) type HttpsClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -20,23 +19,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a connection that is not used is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The certificates of the authorities that the system trusts: those of `SSL_CERT_FILE` and `SSL_CERT_DIR` if one of
-/// these variables is set. Blocks while it reads files.
-pub(crate) fn system_authorities() -> Vec<CertificateDer<'static>> {
-    let found = rustls_native_certs::load_native_certs();
-    for error in &found.errors {
-        let error: &(dyn std::error::Error + 'static) = error;
-        warn!(error, "failed to read certificates of authorities");
-    }
-    if found.certs.is_empty() {
-        warn!(
-            "no certificates of authorities found, so that no HTTPS request can be made; install them, or set \
-             SSL_CERT_FILE"
-        );
-    }
-    found.certs
-}
 
 /// A client that trusts these authorities. Certificates that cannot be read are left out.
 pub(crate) fn client(authorities: &[CertificateDer<'static>]) -> HttpsClient {

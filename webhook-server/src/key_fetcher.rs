@@ -328,7 +328,7 @@ impl KeyFetcher {
 
     fn network(&self) -> &Network {
         self.network
-            .get_or_init(|| Network::new(https_client::system_authorities()))
+            .get_or_init(|| Network::new(webhook_forward::system_authorities()))
     }
 
     /// How long an answer with these headers is valid (RFC 9111), within the limits of the options.
