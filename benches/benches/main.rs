@@ -41,6 +41,7 @@ criterion_group!(
     targets =
         payload::decode_and_seal,
         signature::verify,
+        signature::receive,
         store::accept,
         store::claim,
         store::settle,

@@ -1,4 +1,5 @@
-//! The cost of verifying a signature over a body of 1 KiB, and of checking the head of a request before its body.
+//! The cost of verifying a signature over a body of 1 KiB, of checking the head of a request before its body, and of
+//! all that a source does with a delivery.
 //!
 //! Compare it with the processor time of an accepted request, which `load scale` prints.
 
@@ -6,7 +7,10 @@ use std::hint::black_box;
 use std::time::{Duration, SystemTime};
 
 use criterion::{Criterion, Throughput};
-use webhook_sources::{Outgoing, Request, Secrets, Verification, VerificationOptions, preset};
+use webhook_sources::{
+    Outcome, Outgoing, Request, Secrets, Source, SourceOptions, Verification, VerificationOptions,
+    preset,
+};
 
 const BODY: [u8; 1024] = [b'x'; 1024];
 
@@ -78,6 +82,67 @@ pub(crate) fn verify(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let checked = verification.check_head(black_box(&request), now);
                 checked.expect("it is signed");
+            });
+        });
+    }
+    group.finish();
+}
+
+/// An item as Adyen sends it, without its signature.
+const ADYEN: &str = r#"{"additionalData": {}, "amount": {"currency": "EUR", "value": 1500},
+    "eventCode": "AUTHORISATION", "eventDate": "2026-11-24T12:00:00+01:00",
+    "merchantAccountCode": "TestMerchant", "merchantReference": "TestPayment-1407325143704",
+    "operations": ["CANCEL", "CAPTURE", "REFUND"], "paymentMethod": "visa",
+    "pspReference": "7914073381342284", "reason": "058747:1111:12/2030", "success": "true"}"#;
+
+/// An event of most senders: its id and its type are beside its data.
+const EVENT: &str =
+    r#"{"id": "evt_1", "type": "charge.succeeded", "data": {"object": {"id": "ch_1"}}}"#;
+
+pub(crate) fn receive(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("signature");
+    group
+        .throughput(Throughput::Elements(1))
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(2));
+    let adyen = format!(
+        r#"{{"live": "false", "notificationItems": [{{"NotificationRequestItem": {ADYEN}}}]}}"#
+    );
+    for (preset, secret, body) in [
+        ("adyen", "0123456789abcdef0123456789abcdef", adyen.as_str()),
+        ("adyen-platform", "0123456789abcdef0123456789abcdef", EVENT),
+        ("stripe", SECRET, EVENT),
+    ] {
+        let padding = " ".repeat(BODY.len().saturating_sub(body.len()));
+        let body = body.replacen('{', &format!("{{{padding}"), 1);
+        let spec = preset::get(preset).expect("it is a preset").spec.clone();
+        let source = Source::new(spec, &Secrets::of([secret]), SourceOptions::default());
+        let source = source.expect("the secret is valid");
+        let now = SystemTime::now();
+        let request = Request {
+            method: "POST",
+            target: "/webhooks",
+            headers: &[],
+            body: body.as_bytes(),
+        };
+        let outgoing = Outgoing {
+            request,
+            message_id: None,
+        };
+        let signed = source.sign(&outgoing, now);
+        let signed = signed.expect("there is a key to sign with");
+        let added = signed.headers.iter();
+        let added = added.map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let headers: Vec<(&str, &[u8])> = OTHER_HEADERS.into_iter().chain(added).collect();
+        let request = Request {
+            headers: &headers,
+            body: &signed.body,
+            ..request
+        };
+        group.bench_function(format!("{preset}, received"), |bencher| {
+            bencher.iter(|| {
+                let outcome = source.receive(black_box(&request), now);
+                assert!(matches!(outcome, Outcome::Received(_)), "it is signed");
             });
         });
     }

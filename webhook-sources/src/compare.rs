@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use crate::content;
+use crate::content::{self, Document};
 use crate::spec::{Compare, Pointer};
 
 /// The deepest nesting of a JSON document that is compared by its value. One that is nested deeper is compared by
@@ -22,21 +23,21 @@ pub(crate) struct Compared {
 
 /// Computes the digest of what `compare` compares of `event`. The digests of different comparisons differ, whatever
 /// the events are.
-pub(crate) fn compared(compare: &Compare, event: &[u8]) -> Compared {
+pub(crate) fn compared(compare: &Compare, event: &Document<'_>) -> Compared {
     let json = match compare {
-        Compare::Bytes => return by_bytes(event, false),
+        Compare::Bytes => return by_bytes(event.bytes(), false),
         Compare::None => {
             return Compared {
                 digest: digest("none", b""),
                 is_fallback: false,
             };
         }
-        Compare::Json => canonical(event, &[]).map(|it| digest("json", &it)),
-        Compare::Ignore(ignored) => canonical(event, ignored).map(|it| digest("ignore", &it)),
+        Compare::Json => whole(event, &[]).map(|it| digest("json", &it)),
+        Compare::Ignore(ignored) => whole(event, ignored).map(|it| digest("ignore", &it)),
         Compare::Only(pointer) => only(event, pointer).map(|it| digest("only", &it)),
     };
     json.map_or_else(
-        || by_bytes(event, true),
+        || by_bytes(event.bytes(), true),
         |digest| Compared {
             digest,
             is_fallback: false,
@@ -68,24 +69,25 @@ fn digest(comparison: &str, content: &[u8]) -> [u8; 32] {
     hash.chain_update(content).finalize().into()
 }
 
-fn only(event: &[u8], pointer: &Pointer) -> Option<Vec<u8>> {
-    let found = content::select(event, pointer);
+fn whole(event: &Document<'_>, ignored: &[Pointer]) -> Option<Vec<u8>> {
+    canonical(event.whole()?, ignored)
+}
+
+fn only(event: &Document<'_>, pointer: &Pointer) -> Option<Vec<u8>> {
+    let found = event.select(pointer);
     let mut whole = Vec::new();
     for value in &found {
-        whole.extend(canonical(value.get().as_bytes(), &[])?);
+        whole.extend(canonical(value, &[])?);
     }
     (!found.is_empty()).then_some(whole)
 }
 
-/// Returns a JSON document without the values at the pointers `ignored`, in a form that does not depend on white
-/// space, escapes and the order of members; none if it is not JSON or is nested too deeply.
+/// Returns a JSON value without the values at the pointers `ignored`, in a form that does not depend on white space,
+/// escapes and the order of members; none if it is nested too deeply.
 ///
 /// Each string and number begins with its length, so that no two values have the same form.
-fn canonical(json: &[u8], ignored: &[Pointer]) -> Option<Vec<u8>> {
-    // From here on, only what is well-formed is read.
-    if !content::is_json(json) {
-        return None;
-    }
+fn canonical(json: &RawValue, ignored: &[Pointer]) -> Option<Vec<u8>> {
+    let json = json.get().as_bytes();
     let ignored: Vec<Vec<&str>> = ignored.iter().map(|it| it.tokens().collect()).collect();
     let ignored: Vec<&[&str]> = ignored.iter().map(Vec::as_slice).collect();
     let mut writer = Writer {
@@ -99,7 +101,7 @@ fn canonical(json: &[u8], ignored: &[Pointer]) -> Option<Vec<u8>> {
     Some(writer.written)
 }
 
-/// Reads JSON and writes its canonical form.
+/// Reads well-formed JSON and writes its canonical form.
 struct Writer<'a> {
     rest: &'a [u8],
     written: Vec<u8>,
@@ -261,12 +263,12 @@ mod tests {
     use super::*;
 
     fn json(event: &str) -> Compared {
-        compared(&Compare::Json, event.as_bytes())
+        compared(&Compare::Json, &Document::new(event.as_bytes()))
     }
 
     fn ignoring(pointers: &[&str], event: &str) -> Compared {
         let pointers = pointers.iter().map(|it| it.parse().unwrap()).collect();
-        compared(&Compare::Ignore(pointers), event.as_bytes())
+        compared(&Compare::Ignore(pointers), &Document::new(event.as_bytes()))
     }
 
     #[test]
@@ -322,7 +324,12 @@ mod tests {
 
     #[test]
     fn one_value_is_compared_alone() {
-        let only = |event: &str| compared(&Compare::Only("/e".parse().unwrap()), event.as_bytes());
+        let only = |event: &str| {
+            compared(
+                &Compare::Only("/e".parse().unwrap()),
+                &Document::new(event.as_bytes()),
+            )
+        };
         assert_eq!(
             only(r#"{"n": 1, "e": {"a": 1, "b": 2}}"#),
             only(r#"{"n": 2, "e": {"b": 2, "a": 1}}"#)
@@ -339,7 +346,7 @@ mod tests {
             assert!(it.is_fallback, "{event}");
             assert_eq!(
                 it.digest,
-                compared(&Compare::Bytes, event.as_bytes()).digest
+                compared(&Compare::Bytes, &Document::new(event.as_bytes())).digest
             );
         }
         let nested = |depth: usize| format!("{}1{}", "[".repeat(depth), "]".repeat(depth));
@@ -358,8 +365,10 @@ mod tests {
             Compare::Ignore(vec!["/b".parse().unwrap()]),
             Compare::Only("".parse().unwrap()),
         ];
-        let digests: std::collections::BTreeSet<_> =
-            all.iter().map(|it| compared(it, event).digest).collect();
+        let digests: std::collections::BTreeSet<_> = all
+            .iter()
+            .map(|it| compared(it, &Document::new(event)).digest)
+            .collect();
         assert_eq!(digests.len(), all.len());
     }
 

@@ -4,7 +4,7 @@
 //! proportion to the size of the body.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::fmt;
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -17,11 +17,15 @@ use crate::spec::{Place, Pointer};
 /// The most fields of a form, or parameters of a query, that are read. A body with more has none.
 pub const MAX_FIELDS: usize = 1_000;
 
+/// The most values at a part of a pointer that are kept for the next pointer.
+const MAX_KEPT_VALUES: usize = 64;
+
 type Fields<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
-/// A request, with its form and its query, which are parsed when they are first asked for.
+/// A request, with its body, its form and its query, which are parsed when they are first asked for.
 pub(crate) struct Content<'a> {
     pub(crate) request: Request<'a>,
+    pub(crate) body: Document<'a>,
     form: OnceCell<Fields<'a>>,
     query: OnceCell<Fields<'a>>,
 }
@@ -41,6 +45,7 @@ impl<'a> Content<'a> {
     pub(crate) const fn new(request: Request<'a>) -> Self {
         Self {
             request,
+            body: Document::new(request.body),
             form: OnceCell::new(),
             query: OnceCell::new(),
         }
@@ -49,18 +54,18 @@ impl<'a> Content<'a> {
     /// The value at `place`, which is not an item of a signature: that of a header without the white space
     /// around it, the text of a JSON string, and any other JSON value but null as it is written.
     pub(crate) fn at(&self, place: &Place) -> Found<'a> {
-        self.at_event(place, self.request.body)
+        self.at_event(place, &self.body)
     }
 
     /// As [`at`](Self::at), where JSON pointers begin at `event`, which is a part of the body.
-    pub(crate) fn at_event(&self, place: &Place, event: &'a [u8]) -> Found<'a> {
+    pub(crate) fn at_event(&self, place: &Place, event: &Document<'a>) -> Found<'a> {
         match place {
             Place::Header(name) => one(self
                 .request
                 .header_values(name)
                 .map(|it| Cow::Borrowed(it.trim_ascii()))),
             Place::Json(pointer) => {
-                let texts = select(event, pointer).into_iter().filter_map(text);
+                let texts = event.select(pointer).into_iter().filter_map(text);
                 one(texts.map(bytes))
             }
             Place::Form(name) => one(values(self.form(), name)),
@@ -132,55 +137,114 @@ pub(crate) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     }
 }
 
-/// Whether `json` is one JSON document.
-pub(crate) fn is_json(json: &[u8]) -> bool {
-    serde_json::from_slice::<&RawValue>(json).is_ok()
+/// Bytes that may be one JSON document. They are validated when they are first asked for, and only once: the scheme
+/// and the id of Adyen read twelve values of a body.
+pub(crate) struct Document<'a> {
+    bytes: &'a [u8],
+    whole: OnceCell<Option<&'a RawValue>>,
+    /// The tokens of the last pointer, each with the values that they led to. The pointers of a source often begin
+    /// with the same tokens.
+    path: RefCell<Vec<(String, Vec<&'a RawValue>)>>,
 }
 
-/// The values at `pointer` in a JSON document, in their order; none if `json` is not one JSON document. Of members
-/// with the same name, the last one counts.
-pub(crate) fn select<'a>(json: &'a [u8], pointer: &Pointer) -> Vec<&'a RawValue> {
-    let Ok(whole) = serde_json::from_slice::<&RawValue>(json) else {
-        return Vec::new();
-    };
-    let mut found = vec![whole];
-    for token in pointer.tokens() {
-        found = found
-            .into_iter()
-            .flat_map(|value| step(value, token))
-            .collect();
+impl<'a> Document<'a> {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            whole: OnceCell::new(),
+            path: RefCell::new(Vec::new()),
+        }
     }
-    found
-}
 
-/// The events of a JSON document, which are the values at `pointer`. An element of an array on the way that has no
-/// such value is an event itself, so that nothing is lost, and so is a whole document without any: then the event
-/// comes with `false`. None if `json` is not one JSON document, or if it has more than `most` events.
-pub(crate) fn split<'a>(
-    json: &'a [u8],
-    pointer: &Pointer,
-    most: usize,
-) -> Option<Vec<(&'a RawValue, bool)>> {
-    let whole = serde_json::from_slice::<&RawValue>(json).ok()?;
-    // Each value with the element that it is in, or with the whole document.
-    let mut found = vec![(whole, Some(whole))];
-    for token in pointer.tokens() {
-        let mut next = Vec::with_capacity(found.len());
-        for (around, value) in found {
-            let inner = value.map_or_else(Vec::new, |value| step(value, token));
-            match (token, inner.as_slice()) {
-                (_, []) => next.push((around, None)),
-                ("*", elements) => next.extend(elements.iter().map(|it| (*it, Some(*it)))),
-                (_, [member, ..]) => next.push((around, Some(*member))),
+    pub(crate) const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The document without the white space around it; none if it is not one JSON document.
+    pub(crate) fn whole(&self) -> Option<&'a RawValue> {
+        *self
+            .whole
+            .get_or_init(|| serde_json::from_slice(self.bytes).ok())
+    }
+
+    /// Whether this is one JSON document.
+    pub(crate) fn is_json(&self) -> bool {
+        self.whole().is_some()
+    }
+
+    /// The values at `pointer`, in their order; none if this is not one JSON document. Of members with the same name,
+    /// the last one counts.
+    pub(crate) fn select(&self, pointer: &Pointer) -> Vec<&'a RawValue> {
+        let Some(whole) = self.whole() else {
+            return Vec::new();
+        };
+        let mut path = self.path.borrow_mut();
+        let shared = path.iter().zip(pointer.tokens());
+        let shared = shared.take_while(|((known, _), token)| known == token);
+        let shared = shared.count();
+        path.truncate(shared);
+        let mut found = path
+            .last()
+            .map_or_else(|| vec![whole], |(_, found)| found.clone());
+        let mut is_kept = true;
+        for token in pointer.tokens().skip(shared) {
+            found = found
+                .into_iter()
+                .flat_map(|value| step(value, token))
+                .collect();
+            is_kept &= found.len() <= MAX_KEPT_VALUES;
+            if is_kept {
+                path.push((token.to_owned(), found.clone()));
             }
         }
-        if next.len() > most {
-            return None;
-        }
-        found = next;
+        found
     }
-    let event = |(around, value): (_, Option<_>)| value.map_or((around, false), |it| (it, true));
-    Some(found.into_iter().map(event).collect())
+
+    /// The events of the document, which are the values at `pointer`. An element of an array on the way that has no
+    /// such value is an event itself, so that nothing is lost, and so is a whole document without any: then the event
+    /// comes with `false`. None if this is not one JSON document, or if it has more than `most` events.
+    pub(crate) fn split(
+        &self,
+        pointer: &Pointer,
+        most: usize,
+    ) -> Option<Vec<(&'a RawValue, bool)>> {
+        let whole = self.whole()?;
+        // Each value with the element that it is in, or with the whole document.
+        let mut found = vec![(whole, Some(whole))];
+        for token in pointer.tokens() {
+            let mut next = Vec::with_capacity(found.len());
+            for (around, value) in found {
+                let inner = value.map_or_else(Vec::new, |value| step(value, token));
+                match (token, inner.as_slice()) {
+                    (_, []) => next.push((around, None)),
+                    ("*", elements) => next.extend(elements.iter().map(|it| (*it, Some(*it)))),
+                    (_, [member, ..]) => next.push((around, Some(*member))),
+                }
+            }
+            if next.len() > most {
+                return None;
+            }
+            found = next;
+        }
+        let event =
+            |(around, value): (_, Option<_>)| value.map_or((around, false), |it| (it, true));
+        Some(found.into_iter().map(event).collect())
+    }
+}
+
+/// A JSON value that was validated as a part of another.
+impl<'a> From<&'a RawValue> for Document<'a> {
+    fn from(value: &'a RawValue) -> Self {
+        Self {
+            whole: OnceCell::from(Some(value)),
+            ..Self::new(value.get().as_bytes())
+        }
+    }
+}
+
+/// The values at `pointer` in `json`, as [`Document::select`] finds them.
+pub(crate) fn select<'a>(json: &'a [u8], pointer: &Pointer) -> Vec<&'a RawValue> {
+    Document::new(json).select(pointer)
 }
 
 /// The elements or the member of `value` that one reference token names.
@@ -318,13 +382,58 @@ mod tests {
     }
 
     #[test]
+    fn values_do_not_depend_on_earlier_pointers() {
+        let many = vec!["{\"b\": [1]}"; MAX_KEPT_VALUES + 1].join(", ");
+        let json = format!(
+            r#"{{"a": [{{"b": [1, 2], "c": 3}}, {{"b": 4}}, {{"b": [5]}}], "d": {{"": {{"a": 6}}}}, "many": [{many}]}}"#
+        );
+        let pointers = [
+            "",
+            "/a",
+            "/a/0",
+            "/a/0/b",
+            "/a/0/b/1",
+            "/a/0/c",
+            "/a/*/b",
+            "/a/*/b/*",
+            "/a/*/b/0",
+            "/a/1/b",
+            "/a/1/b/0",
+            "/x/b",
+            "/d//a",
+            "/d",
+            "/d/a",
+            "/many/*/b",
+            "/many/*/b/*",
+            "/many/0/b",
+        ];
+        let document = Document::new(json.as_bytes());
+        let places = |found: Vec<&RawValue>| {
+            let place = |it: &RawValue| (it.get().as_ptr(), it.get().len());
+            found.into_iter().map(place).collect::<Vec<_>>()
+        };
+        for first in pointers {
+            for then in pointers {
+                for pointer in [first, then] {
+                    let pointer = pointer.parse().unwrap();
+                    let found = places(document.select(&pointer));
+                    let fresh = places(select(json.as_bytes(), &pointer));
+                    assert_eq!(found, fresh, "{first} {then}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn deep_nesting_needs_no_stack() {
         let deep = format!("{}1{}", "[".repeat(200_000), "]".repeat(200_000));
         assert_eq!(texts(&deep, "/0/0/0").len(), 1);
     }
 
     fn events(json: &str, pointer: &str) -> Vec<(String, bool)> {
-        let found = split(json.as_bytes(), &pointer.parse().unwrap(), 4).unwrap();
+        let found = Document::new(json.as_bytes())
+            .split(&pointer.parse().unwrap(), 4)
+            .unwrap();
         let owned = |(event, is_element): (&RawValue, _)| (event.get().to_owned(), is_element);
         found.into_iter().map(owned).collect()
     }
@@ -337,7 +446,8 @@ mod tests {
         };
         assert_eq!(events("[1, {}]", "/*"), is(&[("1", true), ("{}", true)]));
         let nested = r#"[{"a": [1, 2]}, {"b": 3}, {"a": []}, 4]"#;
-        assert!(split(nested.as_bytes(), &"/*/a/*".parse().unwrap(), 4).is_none());
+        let nested = Document::new(nested.as_bytes());
+        assert!(nested.split(&"/*/a/*".parse().unwrap(), 4).is_none());
         assert_eq!(
             events(r#"[{"a": [1, 2]}, {"b": 3}, {"a": {}}]"#, "/*/a/*"),
             is(&[
@@ -359,7 +469,11 @@ mod tests {
         }
         assert_eq!(events(r#"{"a": [ 1 ]}"#, "/a"), is(&[("[ 1 ]", true)]));
         assert_eq!(events(r#"[{"a": 1}]"#, "/*/a"), is(&[("1", true)]));
-        assert!(split(b"[", &"/*".parse().unwrap(), 4).is_none());
+        assert!(
+            Document::new(b"[")
+                .split(&"/*".parse().unwrap(), 4)
+                .is_none()
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::Zeroizing;
 
-use crate::content::{self, Content, Found};
+use crate::content::{Content, Found};
 use crate::error::InvalidSource;
 use crate::outcome::{Answer, RefusalReason};
 use crate::spec::{Handshake, HandshakeAnswer, Place, Pointer, SourceSpec};
@@ -228,8 +228,7 @@ impl Ready {
                 ..
             } => {
                 // An event that is sent to an address with this parameter is no handshake.
-                if content.at(parameter) == Found::Nothing || content::is_json(content.request.body)
-                {
+                if content.at(parameter) == Found::Nothing || content.body.is_json() {
                     return Met::Nothing;
                 }
                 if token.as_ref().is_some_and(|token| !token.is_in(content)) {

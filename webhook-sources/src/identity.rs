@@ -5,17 +5,17 @@ use std::cell::OnceCell;
 
 use sha2::{Digest, Sha256};
 
+use crate::MAX_ID_BYTES;
 use crate::compare::{self, Compared};
-use crate::content::{Content, Found};
+use crate::content::{Content, Document, Found};
 use crate::outcome::Flaw;
 use crate::spec::{Compare, IdRule, Place};
-use crate::{MAX_ID_BYTES, content};
 
 /// An event of a request.
 pub(crate) struct Event<'e, 'a> {
     pub(crate) request: &'e Content<'a>,
-    /// The bytes of the event in the body of the request.
-    pub(crate) body: &'a [u8],
+    /// The event in the body of the request.
+    pub(crate) document: &'e Document<'a>,
     /// The message id that the scheme verified.
     pub(crate) message_id: Option<&'e str>,
     compare: &'e Compare,
@@ -25,13 +25,13 @@ pub(crate) struct Event<'e, 'a> {
 impl<'e, 'a> Event<'e, 'a> {
     pub(crate) const fn new(
         request: &'e Content<'a>,
-        body: &'a [u8],
+        document: &'e Document<'a>,
         message_id: Option<&'e str>,
         compare: &'e Compare,
     ) -> Self {
         Self {
             request,
-            body,
+            document,
             message_id,
             compare,
             compared: OnceCell::new(),
@@ -42,7 +42,7 @@ impl<'e, 'a> Event<'e, 'a> {
     pub(crate) fn compared(&self) -> Compared {
         *self
             .compared
-            .get_or_init(|| compare::compared(self.compare, self.body))
+            .get_or_init(|| compare::compared(self.compare, self.document))
     }
 
     /// The id by `rule`, or else a hash of the content, and what is wrong with the event then.
@@ -63,7 +63,7 @@ impl<'e, 'a> Event<'e, 'a> {
     }
 
     fn at(&self, place: &Place) -> Option<Cow<'a, [u8]>> {
-        match self.request.at_event(place, self.body) {
+        match self.request.at_event(place, self.document) {
             Found::One(value) => Some(value),
             Found::Nothing | Found::Several => None,
         }
@@ -72,7 +72,7 @@ impl<'e, 'a> Event<'e, 'a> {
     fn hash(&self) -> String {
         hex::encode(compare::identifying(
             self.compare,
-            self.body,
+            self.document.bytes(),
             self.compared(),
         ))
     }
@@ -114,7 +114,7 @@ impl<'e, 'a> Event<'e, 'a> {
 
     /// Why there is no id.
     fn missing(&self, rule: &IdRule) -> Flaw {
-        if needs_json(rule) && !content::is_json(self.body) {
+        if needs_json(rule) && !self.document.is_json() {
             Flaw::NotJson
         } else {
             Flaw::NoId
@@ -192,7 +192,7 @@ mod tests {
             headers,
             body: body.as_bytes(),
         });
-        let event = Event::new(&content, body.as_bytes(), Some("msg_1"), &Compare::Bytes);
+        let event = Event::new(&content, &content.body, Some("msg_1"), &Compare::Bytes);
         event.id(&rule(written))
     }
 

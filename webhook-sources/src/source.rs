@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
-use crate::content::{self, Content, Found};
+use crate::content::{Content, Document, Found};
 use crate::error::InvalidSource;
 use crate::handshake::{Handshakes, Met, is_challenge};
 use crate::identity::{self, Event};
@@ -165,7 +165,7 @@ impl Source {
         if !self.is_delivery(request) && !self.handshakes.may_be_verified(request.method) {
             return Outcome::Refused(self.refusal(RefusalReason::Method, None));
         }
-        let verified = match self.verification.verify(request, now) {
+        let verified = match self.verification.verify_content(&content, now) {
             Ok(verified) => verified,
             Err(reason) => return Outcome::Refused(self.refusal(reason.into(), None)),
         };
@@ -234,35 +234,37 @@ impl Source {
     fn events(&self, content: &Content<'_>, verified: &Verified) -> Vec<ReceivedEvent> {
         let body = content.request.body;
         let Some(pointer) = &self.spec.split else {
-            return vec![self.event(content, verified, body, None)];
+            return vec![self.event(content, verified, &content.body, None)];
         };
-        let Some(found) = content::split(body, pointer, MAX_EVENTS) else {
-            return vec![self.event(content, verified, body, Some(not_split(body)))];
+        let Some(found) = content.body.split(pointer, MAX_EVENTS) else {
+            let flaw = not_split(&content.body);
+            return vec![self.event(content, verified, &content.body, Some(flaw))];
         };
         let events = found.into_iter().map(|(event, is_element)| {
-            let event = event.get().as_bytes();
+            let event = Document::from(event);
             match is_element {
-                true => self.event(content, verified, event, None),
-                false if event.len() == body.trim_ascii().len() => {
-                    self.event(content, verified, body, Some(Flaw::NotSplit))
+                true => self.event(content, verified, &event, None),
+                false if event.bytes().len() == body.trim_ascii().len() => {
+                    self.event(content, verified, &content.body, Some(Flaw::NotSplit))
                 }
-                false => self.event(content, verified, event, Some(Flaw::NotSplit)),
+                false => self.event(content, verified, &event, Some(Flaw::NotSplit)),
             }
         });
         events.collect()
     }
 
-    /// The event whose bytes are `event`, a part of the body.
+    /// The event that is `document`, a part of the body.
     fn event<'a>(
         &self,
         content: &Content<'a>,
         verified: &Verified,
-        event: &'a [u8],
+        document: &Document<'a>,
         flaw: Option<Flaw>,
     ) -> ReceivedEvent {
-        let start = event.as_ptr().addr() - content.request.body.as_ptr().addr();
+        let bytes = document.bytes();
+        let start = bytes.as_ptr().addr() - content.request.body.as_ptr().addr();
         let message_id = verified.message_id.as_deref();
-        let event = Event::new(content, event, message_id, &self.spec.compare);
+        let event = Event::new(content, document, message_id, &self.spec.compare);
         let compared = event.compared();
         let (id, id_flaw) = event.id(&self.spec.id);
         let mut places = self.spec.event_type.iter();
@@ -270,12 +272,12 @@ impl Source {
         let not_json = compared.is_fallback.then_some(Flaw::NotJson);
         ReceivedEvent {
             id,
-            body: start..start + event.body.len(),
+            body: start..start + bytes.len(),
             content: compared.digest,
             guard: match self.spec.guard {
                 Guard::None => None,
-                Guard::Body => Some(guard(None, event.body)),
-                Guard::BodyAndType => Some(guard(event_type.as_deref(), event.body)),
+                Guard::Body => Some(guard(None, bytes)),
+                Guard::BodyAndType => Some(guard(event_type.as_deref(), bytes)),
             },
             event_type,
             confirm_url: None,
@@ -289,7 +291,7 @@ impl Source {
         verified: &Verified,
         url: Option<String>,
     ) -> ReceivedEvent {
-        let mut event = self.event(content, verified, content.request.body, None);
+        let mut event = self.event(content, verified, &content.body, None);
         event.event_type = Some(CONFIRMATION.to_owned());
         event.confirm_url = url;
         event
@@ -333,8 +335,8 @@ impl Source {
 }
 
 /// What is wrong with a body that cannot be split.
-fn not_split(body: &[u8]) -> Flaw {
-    if content::is_json(body) {
+fn not_split(body: &Document<'_>) -> Flaw {
+    if body.is_json() {
         Flaw::NotSplit
     } else {
         Flaw::NotJson

@@ -330,9 +330,17 @@ impl Verification {
     ///
     /// The reason, for the operator. No request causes a panic.
     pub fn verify(&self, request: &Request<'_>, now: SystemTime) -> Result<Verified, Unverified> {
-        let content = Content::new(*request);
-        self.node
-            .verify(&Attempt::new(&content, now, Scope::Whole, &self.public_url))
+        self.verify_content(&Content::new(*request), now)
+    }
+
+    /// As [`verify`](Self::verify), with a body that is parsed once for this and for whatever follows.
+    pub(crate) fn verify_content(
+        &self,
+        content: &Content<'_>,
+        now: SystemTime,
+    ) -> Result<Verified, Unverified> {
+        let attempt = Attempt::new(content, now, Scope::Whole, &self.public_url);
+        self.node.verify(&attempt)
     }
 
     /// Signs a request as the sender does: with each secret if the scheme has a place for several signatures, otherwise

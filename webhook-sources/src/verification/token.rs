@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::content::Attempt;
 use super::{Encoding, Unverified, Verified};
-use crate::content::{select, text};
+use crate::content::{Document, text};
 use crate::spec::{Place, Pointer, TokenForm};
 
 /// A scheme of tokens, with its secrets.
@@ -32,7 +32,10 @@ impl Token {
 
     pub(super) fn verify(&self, attempt: &Attempt<'_, '_>) -> Result<Verified, Unverified> {
         let values = match &self.at {
-            Place::Json(pointer) => select(attempt.content().request.body, pointer)
+            Place::Json(pointer) => attempt
+                .content()
+                .body
+                .select(pointer)
                 .into_iter()
                 .map(text)
                 .map(|value| value.map(|value| Cow::Owned(value.into_owned().into_bytes())))
@@ -43,7 +46,7 @@ impl Token {
             place => attempt.value(place)?.into_iter().collect(),
         };
         let is_everywhere = match &self.at {
-            Place::Json(pointer) => is_everywhere(attempt.content().request.body, pointer),
+            Place::Json(pointer) => is_everywhere(&attempt.content().body, pointer),
             _ => true,
         };
         if values.is_empty() || !is_everywhere {
@@ -88,13 +91,14 @@ impl Token {
 }
 
 /// Whether each element that a `*` of `pointer` stands for has what the pointer names in it.
-fn is_everywhere(json: &[u8], pointer: &Pointer) -> bool {
+fn is_everywhere(body: &Document<'_>, pointer: &Pointer) -> bool {
     let tokens: Vec<&str> = pointer.tokens().collect();
     let is_any = |place: &usize| tokens[*place] == "*";
     (0..tokens.len()).filter(is_any).all(|any| {
         let next = (any + 1..tokens.len()).find(is_any);
-        let elements = select(json, &pointer.first(any + 1));
-        elements.len() == select(json, &pointer.first(next.unwrap_or(tokens.len()))).len()
+        let elements = body.select(&pointer.first(any + 1));
+        let inner = body.select(&pointer.first(next.unwrap_or(tokens.len())));
+        elements.len() == inner.len()
     })
 }
 
