@@ -253,7 +253,7 @@ fn verification(preset: &str, variable: &'static str) -> anyhow::Result<Verifica
         &secrets,
         VerificationOptions::default(),
     )
-    .map_err(|problems| anyhow::anyhow!("{variable}: {problems:?}"))
+    .context(variable)
 }
 
 #[tokio::main]

@@ -1,7 +1,55 @@
 //! Why a source cannot be made.
 
+use std::fmt;
+
 use crate::spec::Place;
 use crate::verification::MAX_PUBLIC_KEYS;
+
+/// Everything that is wrong with a source, which is at least one thing. Its text has all of them, in one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InvalidSources(Vec<InvalidSource>);
+
+impl InvalidSources {
+    /// `problems` has at least one.
+    pub(crate) const fn new(problems: Vec<InvalidSource>) -> Self {
+        Self(problems)
+    }
+
+    /// The problems, one by one.
+    pub fn iter(&self) -> std::slice::Iter<'_, InvalidSource> {
+        self.0.iter()
+    }
+}
+
+impl fmt::Display for InvalidSources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, problem) in self.0.iter().enumerate() {
+            let separator = if position == 0 { "" } else { "; " };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for InvalidSources {}
+
+impl IntoIterator for InvalidSources {
+    type Item = InvalidSource;
+    type IntoIter = std::vec::IntoIter<InvalidSource>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
+impl<'a> IntoIterator for &'a InvalidSources {
+    type Item = &'a InvalidSource;
+    type IntoIter = std::slice::Iter<'a, InvalidSource>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
 
 /// What is wrong with a source: with its specification, its secrets or its options. It contains no part of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

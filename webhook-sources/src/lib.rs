@@ -37,8 +37,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let stripe = preset::get("stripe").expect("a preset").spec.clone();
 //! let secrets = Secrets::of(["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"]);
-//! let stripe = Source::new(stripe, &secrets, SourceOptions::default())
-//!     .map_err(|problems| format!("{problems:?}"))?;
+//! let stripe = Source::new(stripe, &secrets, SourceOptions::default())?;
 //!
 //! // A test signs a request as Stripe does.
 //! let body = br#"{"id": "evt_1", "type": "charge.succeeded"}"#;
@@ -131,7 +130,7 @@ pub mod spec;
 mod verification;
 
 pub use content::MAX_FIELDS;
-pub use error::{InvalidSource, SecretProblem};
+pub use error::{InvalidSource, InvalidSources, SecretProblem};
 pub use keys::{KeyRequest, Keys};
 pub use outcome::{Answer, Flaw, Outcome, Received, ReceivedEvent, Refusal, RefusalReason};
 pub use request::Request;

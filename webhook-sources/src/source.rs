@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 
 use crate::content::{Content, Document, Found};
-use crate::error::InvalidSource;
+use crate::error::InvalidSources;
 use crate::handshake::{Handshakes, Met, is_challenge};
 use crate::identity::{self, Event};
 use crate::keys::{KeyRequest, Keys};
@@ -42,8 +42,7 @@ pub struct SourceOptions {
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let spec = preset::get("github").ok_or("no such preset")?.spec.clone();
 /// let secrets = Secrets::of(["the secret of the webhook"]);
-/// let github = Source::new(spec, &secrets, SourceOptions::default())
-///     .map_err(|problems| format!("{problems:?}"))?;
+/// let github = Source::new(spec, &secrets, SourceOptions::default())?;
 ///
 /// let request = Request {
 ///     method: "POST",
@@ -81,7 +80,7 @@ impl Source {
         spec: SourceSpec,
         secrets: &Secrets,
         options: SourceOptions,
-    ) -> Result<Self, Vec<InvalidSource>> {
+    ) -> Result<Self, InvalidSources> {
         let mut problems = Vec::new();
         let secret_length = options.secret_length;
         let options = VerificationOptions {
@@ -102,7 +101,7 @@ impl Source {
                 verification,
                 handshakes,
             }),
-            _ => Err(problems),
+            _ => Err(InvalidSources::new(problems)),
         }
     }
 

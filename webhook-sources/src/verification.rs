@@ -31,7 +31,7 @@ use self::prepare::Preparation;
 use self::public_key::PublicKeys;
 use self::token::{Basic, Token};
 use crate::content::{Content, MAX_FIELDS};
-use crate::error::InvalidSource;
+use crate::error::InvalidSources;
 use crate::keys::{KeyRequest, Keys};
 use crate::request::Request;
 use crate::secrets::Secrets;
@@ -288,11 +288,11 @@ impl Verification {
         scheme: &Scheme,
         secrets: &Secrets,
         options: VerificationOptions,
-    ) -> Result<Self, Vec<InvalidSource>> {
+    ) -> Result<Self, InvalidSources> {
         let mut preparation = Preparation::new(secrets, &options);
         let node = preparation.whole(scheme);
         if !preparation.problems.is_empty() {
-            return Err(preparation.problems);
+            return Err(InvalidSources::new(preparation.problems));
         }
         let names = preparation.names;
         Ok(Self {

@@ -5,7 +5,7 @@ mod specification;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::verification::{MacKey, SecretLength};
-use crate::{InvalidSource, Outcome, Received, Refusal, Request, Secrets, Source, SourceOptions};
+use crate::{InvalidSources, Outcome, Received, Refusal, Request, Secrets, Source, SourceOptions};
 
 const SECRET: &str = "a secret of 20 bytes";
 
@@ -21,7 +21,7 @@ fn now() -> SystemTime {
 }
 
 /// A source with `settings` in TOML, and with [`HMAC`] unless they have a scheme.
-fn try_source(settings: &str, secrets: &Secrets) -> Result<Source, Vec<InvalidSource>> {
+fn try_source(settings: &str, secrets: &Secrets) -> Result<Source, InvalidSources> {
     let scheme = if settings.contains("scheme") {
         ""
     } else {

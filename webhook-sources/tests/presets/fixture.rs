@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Deserialize;
 use webhook_sources::{
-    InvalidSource, Outcome, Request, SecretLength, Secrets, Source, SourceOptions, preset,
+    InvalidSources, Outcome, Request, SecretLength, Secrets, Source, SourceOptions, preset,
 };
 
 /// A request that a preset must accept.
@@ -47,7 +47,7 @@ impl Fixture {
         UNIX_EPOCH + Duration::from_secs(self.now)
     }
 
-    pub(crate) fn source(&self) -> Result<Source, Vec<InvalidSource>> {
+    pub(crate) fn source(&self) -> Result<Source, InvalidSources> {
         let spec = preset::get(&self.preset).unwrap().spec.clone();
         let secrets = self.secrets.iter().flat_map(|(name, secrets)| {
             secrets

@@ -5,8 +5,8 @@ use crate::{InvalidSource, Secrets, Source, SourceOptions, preset};
 
 /// The messages of everything that is wrong.
 fn problems(settings: &str, secrets: &Secrets) -> Vec<String> {
-    let problems = try_source(settings, secrets).err().unwrap_or_default();
-    problems.iter().map(ToString::to_string).collect()
+    let problems = try_source(settings, secrets).err().into_iter().flatten();
+    problems.map(|problem| problem.to_string()).collect()
 }
 
 #[track_caller]
@@ -139,6 +139,8 @@ fn all_problems_are_named_at_once() {
         assert_eq!(count, 1, "{message}: {found:?}");
     }
     assert_eq!(found.len(), 5, "{found:?}");
+    let error = try_source(settings, &secrets).unwrap_err();
+    assert_eq!(error.to_string(), found.join("; "));
 }
 
 #[test]
@@ -150,7 +152,7 @@ fn presets_lack_nothing_but_secrets_and_settings() {
             ..SourceOptions::default()
         };
         let found = Source::new(spec, &Secrets::new(), options);
-        for problem in found.err().unwrap_or_default() {
+        for problem in found.err().into_iter().flatten() {
             assert!(
                 matches!(
                     problem,

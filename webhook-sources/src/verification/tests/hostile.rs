@@ -1,7 +1,7 @@
 //! Bad input: requests that anybody may send, and schemes and secrets that an operator may write.
 
 use super::*;
-use crate::error::{InvalidSource, SecretProblem};
+use crate::error::{InvalidSource, InvalidSources, SecretProblem};
 
 const SIMPLE: &str = r#"scheme.hmac = { signed = "{body}", signature = { at = "header:x-s" } }"#;
 
@@ -418,9 +418,9 @@ fn pairs_of_signature_and_public_key_are_limited() {
     };
     assert_eq!(
         of(&keys).map(drop),
-        Err(vec![InvalidSource::TooManyKeys {
+        Err(InvalidSources::new(vec![InvalidSource::TooManyKeys {
             name: "public_key".to_owned()
-        }])
+        }]))
     );
     let two = of(&keys[..2]).unwrap();
     let outgoing = Outgoing {
@@ -628,11 +628,11 @@ fn secrets_of_the_wrong_form_are_refused_and_not_shown() {
     let name = "secret".to_owned();
     assert_eq!(
         empty.map(drop),
-        Err(vec![InvalidSource::Secret {
+        Err(InvalidSources::new(vec![InvalidSource::Secret {
             name,
             position: 0,
             problem
-        }])
+        }]))
     );
 }
 
