@@ -369,6 +369,65 @@ async fn a_kind_with_a_backlog_does_not_delay_another_kind() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_kind_whose_handlers_all_hang_does_not_delay_other_kinds() {
+    const SLOTS: usize = 3;
+    const EACH: i64 = 100;
+    let [hangs, first, second] = [0, 1, 2].map(kind_number);
+    let others = [first.clone(), second];
+    let stock = Stock::of([(hangs.clone(), 1_000_000)]);
+    let options = WorkerOptions {
+        concurrency: SLOTS,
+        ..WorkerOptions::default()
+    };
+    let hanging = Arc::new(AtomicUsize::new(0));
+    let builder = Worker::builder().handle_raw(hangs.clone(), options.clone(), {
+        let hanging = Arc::clone(&hanging);
+        move |_: RawEvent| {
+            hanging.fetch_add(1, Ordering::SeqCst);
+            std::future::pending::<Result<(), HandlerError>>()
+        }
+    });
+    let (tell, mut told) = mpsc::unbounded_channel();
+    let builder = others.iter().fold(builder, |builder, kind| {
+        let (tell, own) = (tell.clone(), kind.clone());
+        let handler = move |_: RawEvent| {
+            let (tell, own) = (tell.clone(), own.clone());
+            async move { Ok::<_, HandlerError>(tell.send(own)?) }
+        };
+        builder.handle_raw(kind.clone(), options.clone(), handler)
+    });
+    let worker = builder.start(Arc::clone(&stock) as Arc<dyn Scheduler>);
+    until(|| hanging.load(Ordering::SeqCst) == SLOTS).await;
+    let asked_before = stock.asked().len();
+    for kind in others {
+        stock.left.lock().unwrap().insert(kind, EACH);
+    }
+    // The places among the kinds that have free slots.
+    *stock.hinted.lock().unwrap() = vec![0, 1];
+    stock.hint.notify_one();
+    let mut handled = Vec::new();
+    let all = async {
+        while handled.len() < 2 * EACH as usize {
+            handled.push(told.recv().await.unwrap());
+        }
+    };
+    timeout(60 * SECOND, all)
+        .await
+        .expect("all events of the others");
+    // Neither of them waits for the other, either.
+    for half in handled.chunks(EACH as usize) {
+        let count = half.iter().filter(|kind| **kind == first).count();
+        assert!(count.abs_diff(half.len() / 2) <= SLOTS, "{count}");
+    }
+    // The kind that hangs has no more than its slots, and is asked for no more.
+    assert_eq!(hanging.load(Ordering::SeqCst), SLOTS);
+    for (_, claims) in &stock.asked()[asked_before..] {
+        assert!(claims.iter().all(|claim| claim.kind != hangs), "{claims:?}");
+    }
+    worker.shutdown(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_kind_has_its_own_options() {
     let stock = Stock::of([]);
     let builder = [(3, 60), (700, 120)].into_iter().enumerate().fold(
