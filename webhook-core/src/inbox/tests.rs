@@ -394,6 +394,26 @@ async fn accept_times_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_flush_that_gives_up_at_the_deadline_of_a_caller_times_out() {
+    let after = Duration::from_secs(1);
+    let answer = async |passes: Duration| {
+        let (sender, answered) = oneshot::channel::<Result<Accepted, Error>>();
+        let answered = Answered {
+            answered,
+            deadline: Instant::now() + after,
+            after,
+        };
+        tokio::time::sleep(passes).await;
+        drop(sender);
+        answered.wait().await
+    };
+    let late = answer(after).await;
+    assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
+    let early = answer(after / 2).await;
+    assert!(matches!(early, Err(Error::Store(_))), "{early:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_delivery_that_timed_out_is_not_flushed() {
     let store = Gated::new(0, all_new());
     let inbox = Inbox::new(Arc::clone(&store) as Arc<dyn Store>, one_flush());
