@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use clap::Args;
 use webhook_core::with_causes;
-use webhook_sources::MAX_KEPT_HEADERS;
 use webhook_sources::spec::{Compare, Guard};
+use webhook_sources::{MAX_KEPT_HEADERS, preset};
 
 use super::{CommandError, Output};
 use crate::config::{BackendUrl, Config, SourceConfig, SourcesFile};
@@ -134,6 +134,13 @@ fn describe(source: &SourceConfig, out: &mut dyn Write) -> io::Result<()> {
     }
     for handshake in &spec.handshakes {
         line("handshake", &handshake_text(handshake))?;
+    }
+    let preset = source.preset.as_deref().and_then(preset::get);
+    if spec.handshakes.is_empty() && preset.is_some_and(|it| !it.spec.handshakes.is_empty()) {
+        line(
+            "handshake",
+            "none: the sender cannot check the address again, as when it is changed",
+        )?;
     }
     let body = if spec.answer.body.is_empty() {
         "an empty body".to_owned()

@@ -375,6 +375,8 @@ impl Reading<'_, '_, '_> {
             secret_length,
             keys: self.context.keys.clone(),
         };
+        let names = spec.scheme.secret_names();
+        let of_scheme: Vec<String> = names.into_iter().map(str::to_owned).collect();
         let problems = match Source::new(spec, secrets, options) {
             Ok(source) => return Some(source),
             Err(problems) => problems,
@@ -394,6 +396,14 @@ impl Reading<'_, '_, '_> {
                         format!("{rest}: ")
                     };
                     (key, format!("{of}expected {expected}"))
+                }
+                // The scheme works without it.
+                InvalidSource::NoSecret { names }
+                    if !names.iter().any(|name| of_scheme.contains(name)) =>
+                {
+                    let hint = "a handshake takes it. If the sender has checked the address already, write \
+                                handshakes = [] instead";
+                    ("secrets", format!("{problem}; {hint}"))
                 }
                 InvalidSource::NoSecret { .. }
                 | InvalidSource::Secret { .. }

@@ -70,6 +70,35 @@ async fn check_describes_what_each_source_does() {
 }
 
 #[tokio::test]
+async fn verify_token_is_needed_only_for_the_handshake() {
+    let files = Files::new();
+    let check = async |toml: &str| {
+        let file = files.write("webhook.toml", toml);
+        let check = webhook_server(&["check"])
+            .env("CONFIG_FILE", &file)
+            .env("META_SECRET", SECRET);
+        check.output().await
+    };
+    let meta = "[sources.meta]\npreset = \"meta\"\nsecrets = \"env:META_SECRET\"\n";
+    let (code, _, error) = check(meta).await;
+    assert_eq!(code, 1, "{error}");
+    for part in [
+        "sources.meta.secrets: there is no secret with the name verify_token",
+        "write handshakes = [] instead",
+    ] {
+        assert!(error.contains(part), "{part} is missing: {error}");
+    }
+    let (code, out, error) = check(&format!("{meta}handshakes = []\n")).await;
+    assert_eq!(code, 0, "{error}");
+    for part in [
+        "secret from env:META_SECRET\n",
+        "none: the sender cannot check",
+    ] {
+        assert!(out.contains(part), "{part} is missing: {out}");
+    }
+}
+
+#[tokio::test]
 async fn sources_lists_path_scheme_and_secrets() {
     let files = Files::new();
     let file = files.write(
