@@ -328,6 +328,7 @@ fn bytes_of(headers: &HeaderMap) -> usize {
 /// it is dropped here.
 async fn read(mut body: Incoming, until: Instant) -> (Bytes, bool) {
     let mut kept = BytesMut::new();
+    // Frames cannot be empty for ever: the crate h2 counts them, and ends the connection.
     loop {
         let data = match timeout_at(until, body.frame()).await {
             Ok(None) => return (kept.freeze(), true),
@@ -365,8 +366,7 @@ fn failure(error: &legacy::Error, url: &Uri, peer: Option<SocketAddr>) -> Failur
     } else if let Some(error) = find::<h2::Error>(error) {
         h2_failure(error, &peer)
     } else if let Some(error) = find::<io::Error>(error) {
-        let message = format!("the connection to {peer} broke: {}", words(error));
-        (ErrorClass::Reset, message)
+        (ErrorClass::Reset, broken(error, &peer))
     } else if let Some(error) = find::<hyper::Error>(error) {
         hyper_failure(error, &peer)
     } else {
@@ -388,24 +388,36 @@ fn hyper_failure(error: &hyper::Error, peer: &str) -> (ErrorClass, String) {
     if error.is_parse_too_large() {
         (ErrorClass::TooLarge, too_large(peer))
     } else if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-        let message = format!("{peer} closed the connection without an answer");
-        (ErrorClass::Reset, message)
+        (ErrorClass::Reset, closed(peer))
     } else {
-        let message = format!("{peer} sent what is no answer of HTTP: {error}");
+        let message = format!("{peer} did not answer with valid HTTP: {error}");
         (ErrorClass::Protocol, message)
     }
 }
 
+fn broken(error: &io::Error, peer: &str) -> String {
+    match error.kind() {
+        // TLS was not closed as it should be.
+        io::ErrorKind::UnexpectedEof => closed(peer),
+        _ => format!("the connection to {peer} broke: {}", words(error)),
+    }
+}
+
+fn closed(peer: &str) -> String {
+    format!("{peer} closed the connection without an answer")
+}
+
 fn too_large(peer: &str) -> String {
     let kib = MAX_HEAD_BYTES / 1024;
-    format!("the head of the answer of {peer} has more than {MAX_HEADERS} headers or {kib} KiB")
+    format!(
+        "the answer of {peer} has more than {MAX_HEADERS} headers, or more than {kib} KiB of them"
+    )
 }
 
 fn h2_failure(error: &h2::Error, peer: &str) -> (ErrorClass, String) {
     let reason = error.reason();
     if let Some(error) = error.get_io() {
-        let message = format!("the connection to {peer} broke: {}", words(error));
-        return (ErrorClass::Reset, message);
+        return (ErrorClass::Reset, broken(error, peer));
     }
     if error.is_remote() {
         let message = match reason {
@@ -420,7 +432,7 @@ fn h2_failure(error: &h2::Error, peer: &str) -> (ErrorClass, String) {
         // h2 does not tell a head that is too large from one that is wrong.
         _ => {
             let message = format!(
-                "{peer} sent what is no answer of HTTP/2, or a head of more than {} KiB: {error}",
+                "{peer} did not answer with valid HTTP/2, or with more than {} KiB of headers: {error}",
                 MAX_HEAD_BYTES / 1024
             );
             (ErrorClass::Protocol, message)
@@ -442,4 +454,23 @@ fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a 
         };
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn message_of_a_failure_is_one_line_of_bounded_length() {
+        let failure = Failure::new(ErrorClass::Protocol, "a\r\nb\u{1b}[31m");
+        assert_eq!(failure.message, "a  b [31m");
+        let failure = Failure::new(ErrorClass::Protocol, &"ä".repeat(10_000));
+        assert_eq!(failure.message.chars().count(), MAX_MESSAGE_CHARS);
+    }
+
+    #[tokio::test]
+    async fn deadline_of_the_longest_duration_does_not_overflow() {
+        let now = Instant::now();
+        assert!(deadline(now, Duration::MAX) > now);
+    }
 }

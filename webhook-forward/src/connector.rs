@@ -247,7 +247,7 @@ impl<'a> Attempt<'a> {
         let name = match host {
             Host::Address(address) => ServerName::from(*address),
             Host::Name(name) => ServerName::try_from(name.clone()).map_err(|_| {
-                let message = format!("{name} is no name that a certificate can have");
+                let message = format!("the host name {name} cannot stand in a certificate");
                 (ErrorClass::TlsVerify, message)
             })?,
         };

@@ -88,7 +88,8 @@ impl Resolve for SystemResolver {
 ///
 /// # Errors
 ///
-/// Fails where the URL is none of HTTP, does not resolve, or where each of its addresses is blocked.
+/// Fails where the URL does not begin with `http://` or `https://`, where its host does not resolve, and where each of
+/// its addresses is blocked.
 ///
 /// # Cancel safety
 ///
@@ -114,8 +115,8 @@ pub enum UrlError {
     /// The URL has a user name or a password, which would end up in logs.
     #[error("the URL must not hold a user name or a password; send them as a header")]
     Credentials,
-    /// The host looks like an IP address and is none.
-    #[error("the host {host} is no valid IP address")]
+    /// The host looks like an IP address, but is not one.
+    #[error("the host {host} is not a valid IP address")]
     Host {
         /// The host of the URL.
         host: String,

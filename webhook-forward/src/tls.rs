@@ -131,8 +131,8 @@ impl fmt::Debug for Tls {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// There is no certificate in PEM.
-    #[error("it contains no certificate in PEM")]
+    /// There is no certificate in PEM that can be read.
+    #[error("it contains no certificate in PEM that can be read")]
     NoCertificate,
     /// There is no private key in PEM that can be read.
     #[error("it contains no private key in PEM that can be read")]

@@ -95,23 +95,23 @@ async fn url_that_leads_nowhere_is_an_error() {
         ),
         (
             "http://1.2.3.4.5/",
-            "the host 1.2.3.4.5 is no valid IP address",
+            "the host 1.2.3.4.5 is not a valid IP address",
         ),
         (
             "http://256.0.0.1/",
-            "the host 256.0.0.1 is no valid IP address",
+            "the host 256.0.0.1 is not a valid IP address",
         ),
         (
             "http://1.2.3.256/",
-            "the host 1.2.3.256 is no valid IP address",
+            "the host 1.2.3.256 is not a valid IP address",
         ),
         (
             "http://4294967296/",
-            "the host 4294967296 is no valid IP address",
+            "the host 4294967296 is not a valid IP address",
         ),
         (
             "http://example.09/",
-            "the host example.09 is no valid IP address",
+            "the host example.09 is not a valid IP address",
         ),
         (
             "http://app.example.com/",

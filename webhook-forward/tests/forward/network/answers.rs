@@ -259,7 +259,7 @@ async fn head_that_is_too_large_is_not_read() {
         assert_eq!(
             failure.message,
             format!(
-                "the head of the answer of {} has more than 100 headers or 64 KiB",
+                "the answer of {} has more than 100 headers, or more than 64 KiB of them",
                 peer.addr()
             )
         );
@@ -284,4 +284,24 @@ async fn request_whose_url_is_none_is_refused() {
         assert_eq!(failure.message, message);
     }
     assert_eq!(class_of(send("http://1.2.3.4.5/").await), ErrorClass::Dns);
+}
+
+/// A peer that refuses a large request need not read it.
+#[tokio::test]
+async fn answer_before_the_end_of_the_request_is_an_answer() {
+    let peer = Peer::start(|_, mut tcp| async move {
+        let mut head = [0; 1024];
+        tokio::io::AsyncReadExt::read(&mut tcp, &mut head)
+            .await
+            .unwrap();
+        let answer = b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 4\r\n\r\nmuch";
+        tcp.write_all(answer).await.unwrap();
+        closed(&mut tcp).await;
+    })
+    .await;
+    let mut request = post(&peer.url());
+    *request.body_mut() = vec![b'a'; 32 << 20].into();
+    let answer = client().send(request).await.result.unwrap();
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(answer.body, "much");
 }

@@ -449,3 +449,42 @@ async fn at_most_max_idle_connections_are_kept() {
         assert_eq!(peer.accepted() - before, connections, "{max_idle}");
     }
 }
+
+/// A host whose addresses change is followed, however busy its connection is.
+#[tokio::test]
+async fn old_connection_gets_no_further_request() {
+    let (events, mut seen) = tokio::sync::mpsc::channel(1);
+    let release = Arc::new(tokio::sync::Notify::new());
+    let waiting = Arc::clone(&release);
+    let peer = Peer::start(move |_, mut tcp| {
+        let (events, waiting) = (events.clone(), Arc::clone(&waiting));
+        async move {
+            while request(&mut tcp).await.is_some() {
+                events.send(()).await.unwrap();
+                waiting.notified().await;
+                tcp.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+                    .await
+                    .unwrap();
+            }
+        }
+    })
+    .await;
+    let mut options = options();
+    options.timeout = Duration::from_secs(60 * 60);
+    let client = Client::new(options);
+    for (minutes, connections) in [(0, 1), (4, 1), (2, 1), (0, 2)] {
+        let exchange = async {
+            let sending = client.send(post(&peer.url()));
+            let answering = async {
+                seen.recv().await.unwrap();
+                tokio::time::pause();
+                tokio::time::advance(Duration::from_secs(minutes * 60)).await;
+                tokio::time::resume();
+                release.notify_one();
+            };
+            tokio::join!(sending, answering).0
+        };
+        exchange.await.result.unwrap();
+        assert_eq!(peer.accepted(), connections, "after {minutes} minutes");
+    }
+}

@@ -205,6 +205,59 @@ async fn endless_interim_answers_end_at_the_timeout() {
 }
 
 #[tokio::test]
+async fn empty_frames_without_an_end_are_no_body() {
+    let (peer, client) = server(|_, mut respond| async move {
+        let mut stream = respond.send_response(head(StatusCode::OK), false).unwrap();
+        loop {
+            for _ in 0..10 {
+                let _ = stream.send_data(Bytes::new(), false);
+            }
+            let reset = std::future::poll_fn(|cx| stream.poll_reset(cx));
+            if tokio::time::timeout(Duration::from_millis(1), reset)
+                .await
+                .is_ok()
+            {
+                break;
+            }
+        }
+    })
+    .await;
+    let answer = client.send(post(&url(&peer))).await.result.unwrap();
+    assert_eq!(answer.status, StatusCode::OK);
+    assert!(answer.body.is_empty());
+    assert!(!answer.is_body_whole);
+}
+
+/// Each of them may begin a connection, of which one is kept.
+#[tokio::test]
+async fn first_requests_at_once_are_all_answered() {
+    let (peer, client) = server(|_, mut respond| async move {
+        respond
+            .send_response(head(StatusCode::NO_CONTENT), true)
+            .unwrap();
+    })
+    .await;
+    let url = url(&peer);
+    let sending: tokio::task::JoinSet<_> = (0..20)
+        .map(|_| {
+            let (client, request) = (client.clone(), post(&url));
+            async move { client.send(request).await }
+        })
+        .collect();
+    let exchanges = sending.join_all().await;
+    let with_times = exchanges
+        .iter()
+        .filter(|exchange| exchange.timings.tls.is_some());
+    assert!((1..=20).contains(&with_times.count()));
+    for exchange in exchanges {
+        assert_eq!(exchange.result.unwrap().status, StatusCode::NO_CONTENT);
+    }
+    let before = peer.accepted();
+    client.send(post(&url)).await.result.unwrap();
+    assert_eq!(peer.accepted(), before);
+}
+
+#[tokio::test]
 async fn garbage_after_the_handshake_is_no_answer() {
     let authority = Authority::new();
     let acceptor = Authority::acceptor(&authority.issue("app.example.com"), &["h2"], None);

@@ -238,6 +238,26 @@ async fn client_shows_its_certificate() {
     }
 }
 
+#[tokio::test]
+async fn connection_that_ends_without_a_word_is_a_reset() {
+    let authority = Authority::new();
+    let acceptor = Authority::acceptor(&authority.issue("app.example.com"), &["http/1.1"], None);
+    let peer = Peer::start(move |_, tcp| {
+        let acceptor = acceptor.clone();
+        async move {
+            let mut tls = acceptor.accept(tcp).await.unwrap();
+            request(&mut tls).await.unwrap();
+            // No close_notify.
+            drop(tls);
+        }
+    })
+    .await;
+    let failure = failure(send(&peer, "app.example.com", authority.trusted()).await);
+    assert_eq!(failure.class, ErrorClass::Reset);
+    let message = format!("{} closed the connection without an answer", peer.addr());
+    assert_eq!(failure.message, message);
+}
+
 #[test]
 fn certificates_and_keys_that_are_none_are_refused() {
     let authority = Authority::new();
@@ -263,13 +283,22 @@ fn certificates_and_keys_that_are_none_are_refused() {
         identity(no_der, &key),
         "the client's certificate and key cannot be used together"
     );
-    assert_eq!(identity(&key, &key), "it contains no certificate in PEM");
+    assert_eq!(
+        identity(&key, &key),
+        "it contains no certificate in PEM that can be read"
+    );
     assert_eq!(
         identity(&cert, &cert),
         "it contains no private key in PEM that can be read"
     );
-    assert_eq!(authorities(""), "it contains no certificate in PEM");
-    assert_eq!(authorities(&damaged), "it contains no certificate in PEM");
+    assert_eq!(
+        authorities(""),
+        "it contains no certificate in PEM that can be read"
+    );
+    assert_eq!(
+        authorities(&damaged),
+        "it contains no certificate in PEM that can be read"
+    );
     assert_eq!(
         authorities(no_der),
         "the certificate of the authority cannot be used"
