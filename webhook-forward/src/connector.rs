@@ -276,7 +276,9 @@ impl<'a> Attempt<'a> {
 
 fn from_url(error: UrlError) -> Failure {
     let class = match error {
-        UrlError::Scheme | UrlError::NoHost | UrlError::Credentials => ErrorClass::Protocol,
+        UrlError::Scheme | UrlError::NoHost | UrlError::Credentials | UrlError::Port => {
+            ErrorClass::Protocol
+        }
         UrlError::Host { .. } | UrlError::Resolve { .. } | UrlError::NoAddresses { .. } => {
             ErrorClass::Dns
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use http::Uri;
+use http::uri::Authority;
 use tokio::sync::Semaphore;
 
 use crate::address::{BlockedAddress, Reach, check_address};
@@ -121,6 +122,9 @@ pub enum UrlError {
         /// The host of the URL.
         host: String,
     },
+    /// The port is not a number from 1 to 65535.
+    #[error("the port of the URL is not a number from 1 to 65535")]
+    Port,
     /// The host name does not resolve.
     #[error("the host name {host} does not resolve")]
     Resolve {
@@ -185,7 +189,7 @@ impl Target {
         }
         Ok(Self {
             host: host(authority.host())?,
-            port: url.port_u16().unwrap_or(default_port),
+            port: port(authority)?.unwrap_or(default_port),
             is_tls,
         })
     }
@@ -225,6 +229,18 @@ impl Target {
             }),
             None => Err(UrlError::NoAddresses { host: name.clone() }),
         }
+    }
+}
+
+/// The port of a URL, if it has one. The crate http takes any digits, and drops a number that is too large.
+fn port(authority: &Authority) -> Result<Option<u16>, UrlError> {
+    let text = authority.as_str();
+    match text.strip_prefix(authority.host()).unwrap_or_default() {
+        "" | ":" => Ok(None),
+        _ => match authority.port_u16() {
+            None | Some(0) => Err(UrlError::Port),
+            port => Ok(port),
+        },
     }
 }
 

@@ -81,6 +81,28 @@ async fn names_are_left_to_the_resolver() {
     }
 }
 
+#[test]
+fn port_is_that_of_the_url_or_of_its_scheme() {
+    for (url, port) in [
+        ("http://[::1]", 80),
+        ("https://[::1]/", 443),
+        ("https://app.example.com:/", 443),
+        ("http://[::1]:1/", 1),
+        ("http://app.example.com:65535/", 65535),
+    ] {
+        let target = Target::new(&url.parse().unwrap()).unwrap();
+        assert_eq!(target.port, port, "{url}");
+    }
+    for url in [
+        "http://[::1]:0",
+        "http://app.example.com:65536",
+        "http://127.0.0.1:99999999",
+    ] {
+        let url = url.parse().unwrap();
+        assert!(matches!(Target::new(&url), Err(UrlError::Port)), "{url}");
+    }
+}
+
 #[tokio::test]
 async fn url_that_leads_nowhere_is_an_error() {
     for (url, message) in [
