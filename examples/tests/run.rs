@@ -180,6 +180,27 @@ async fn bare_hyper(environment: &[(&str, &str)]) {
 }
 
 #[tokio::test]
+async fn forward() {
+    let mut app = Process::start("bare_hyper", &[], &[("BIND_ADDR", "127.0.0.1:0")]);
+    let address = app.line_after("listening on http://").await;
+    let url = format!("http://{address}/orders");
+    let lines = Process::start("forward", &[&url], &[]).finish().await;
+    assert_eq!(lines, ["delivered 3, failed 0"]);
+    let mut shipped = Vec::new();
+    for _ in 0..3 {
+        shipped.push(app.line_after("shipped ").await);
+    }
+    shipped.sort();
+    let expected = [
+        "o-1 for 100 cents",
+        "o-2 for 200 cents",
+        "o-3 for 300 cents",
+    ];
+    assert_eq!(shipped, expected);
+    assert_eq!(app.interrupt().await, ["drained, 0 released"]);
+}
+
+#[tokio::test]
 async fn consumer_in_memory() {
     let lines = Process::start("consumer", &[], &[]).finish().await;
     let expected = [
