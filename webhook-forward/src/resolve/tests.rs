@@ -1,5 +1,7 @@
 use std::sync::Mutex;
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// Answers each look-up with the next of its lists.
@@ -208,4 +210,37 @@ async fn system_resolver_knows_localhost() {
             .all(|address| address.ip().is_loopback() && address.port() == 80)
     );
     assert!(!found.is_empty());
+}
+
+proptest! {
+    #[test]
+    fn address_is_the_same_in_each_form(bits in any::<u32>(), radices in any::<[u8; 4]>(), parts in 1..=4_usize) {
+        let number = |at: usize, value: u32| match radices[at] % 3 {
+            0 => value.to_string(),
+            1 => format!("0x{value:X}"),
+            _ => format!("0{value:o}"),
+        };
+        // All but the last part have 8 bits, from the most significant ones.
+        let mut text = String::new();
+        for at in 0..parts - 1 {
+            text += &format!("{}.", number(at, bits >> (24 - 8 * at) & 0xff));
+        }
+        let rest = u32::MAX.checked_shr(8 * u32::try_from(parts - 1).unwrap()).unwrap();
+        text += &number(parts - 1, bits & rest);
+        prop_assert_eq!(
+            host(&text).unwrap(),
+            Host::Address(Ipv4Addr::from_bits(bits).into()),
+            "{}", text
+        );
+    }
+
+    #[test]
+    fn no_host_makes_a_panic(text in "[0-9a-fxX.:\\[\\]%@é-]{0,20}") {
+        if let Ok(Host::Name(name)) = host(&text) {
+            prop_assert!(name.parse::<IpAddr>().is_err());
+        }
+        if let Ok(url) = format!("http://{text}/").parse() {
+            let _ = Target::new(&url);
+        }
+    }
 }
