@@ -18,6 +18,9 @@ const BODY: [u8; 1024] = [b'x'; 1024];
 const PRIVATE_KEY: &str = "whsk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
+/// A key of Adyen.
+const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
 /// The headers that a request has besides its signature.
 const OTHER_HEADERS: [(&str, &[u8]); 6] = [
     ("host", b"hooks.example.com"),
@@ -109,8 +112,8 @@ pub(crate) fn receive(criterion: &mut Criterion) {
         r#"{{"live": "false", "notificationItems": [{{"NotificationRequestItem": {ADYEN}}}]}}"#
     );
     for (preset, secret, body) in [
-        ("adyen", "0123456789abcdef0123456789abcdef", adyen.as_str()),
-        ("adyen-platform", "0123456789abcdef0123456789abcdef", EVENT),
+        ("adyen", HEX, adyen.as_str()),
+        ("adyen-platform", HEX, EVENT),
         ("stripe", SECRET, EVENT),
     ] {
         let padding = " ".repeat(BODY.len().saturating_sub(body.len()));
