@@ -9,13 +9,15 @@ mod logs;
 mod methods;
 mod pace;
 mod requests;
+mod sources;
 
 use std::net::SocketAddr;
 
 use futures_util::future::join_all;
 use rustix::process::Signal;
 
-use crate::support::process::{Process, webhook_server};
+use crate::sources::Setup;
+use crate::support::process::Process;
 
 use case::{Case, assert_unharmed};
 
@@ -53,11 +55,16 @@ groups! {
     fn slow_clients: "Slow clients", pace::slow, all_at_once;
     fn half_closed_connections: "Half-closed connections", pace::half_closed, one_by_one;
     fn long_bodies: "Long bodies", pace::long, one_by_one;
+    fn ends_of_signed_deliveries: "The ends of deliveries to a source", sources::framing, one_by_one;
+    fn signed_deliveries: "Deliveries to a source", sources::requests, one_by_one;
+    fn slow_senders: "Slow senders of a source", sources::slow, all_at_once;
+    fn lengths_of_signed_deliveries: "Half-closed connections and long bodies of a source", sources::lengths, one_by_one;
 }
 
-/// A server that has accepted the good transaction.
+/// A server with a source, which has accepted the good transaction.
 async fn start(args: &[&str]) -> (Process, SocketAddr) {
-    let mut process = webhook_server(args).start();
+    let setup = Setup::new(sources::TOML);
+    let mut process = setup.server(args).start();
     let addr = process.listens().await;
     assert_unharmed(addr, "before all").await;
     (process, addr)

@@ -31,14 +31,14 @@ const SECRET: &str = "not-known-to-anybody-else";
 const OTHER_SECRET: &str = "known-to-somebody-else";
 
 /// A configuration file and its secrets.
-struct Setup {
+pub(crate) struct Setup {
     files: Files,
     toml: String,
 }
 
 impl Setup {
     /// A file with this text, in which `file:secret` has [`SECRET`].
-    fn new(toml: &str) -> Self {
+    pub(crate) fn new(toml: &str) -> Self {
         let files = Files::new();
         let setup = Self {
             toml: files.write("webhook.toml", toml),
@@ -58,7 +58,7 @@ impl Setup {
     }
 
     /// The server as a process.
-    fn server(&self, args: &[&str]) -> Starter {
+    pub(crate) fn server(&self, args: &[&str]) -> Starter {
         let file = format!("--config-file={}", self.toml);
         webhook_server(&[&[file.as_str()], args].concat())
     }
@@ -72,7 +72,7 @@ impl Setup {
 }
 
 /// Signs as a sender does.
-struct Sender {
+pub(crate) struct Sender {
     name: String,
     source: Source,
 }
@@ -84,7 +84,7 @@ impl Sender {
     }
 
     /// A sender with the preset's name as that of its source.
-    fn of(preset: &str) -> Self {
+    pub(crate) fn of(preset: &str) -> Self {
         Self::preset(preset, preset, SECRET)
     }
 
@@ -132,7 +132,7 @@ impl Sender {
     }
 
     /// A delivery of GitHub's form, with this id. A body that comes again with another id is a duplicate.
-    fn github(&self, id: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    pub(crate) fn github(&self, id: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
         let headers = [
             ("content-type", "application/json"),
             ("x-github-delivery", id),

@@ -159,8 +159,10 @@ pub(super) async fn assert_unharmed(addr: SocketAddr, name: &str) {
     let mut client = Client::connect(addr).await;
     let reply = client.post(transaction(GOOD)).await;
     assert_eq!(reply.status, 202, "{name}: {reply:?}");
-    let reply = client.get(&format!("/v1/transactions/{SMUGGLED}")).await;
-    assert_eq!(reply.status, 404, "{name}: it was executed");
+    for events in ["/v1/transactions", "/v1/events/github"] {
+        let reply = client.get(&format!("{events}/{SMUGGLED}")).await;
+        assert_eq!(reply.status, 404, "{name}: it was executed");
+    }
 }
 
 /// A request that is answered 200.
