@@ -64,8 +64,8 @@ pub(crate) enum Change {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Period(u64);
 
-/// A circuit breaker: stops forwarding to a destination that fails, and finds out with single events whether it is
-/// back.
+/// A circuit breaker: stops forwarding to a destination that fails, and finds out with single events
+/// whether it is back.
 #[derive(Debug)]
 pub(crate) struct Breaker {
     state: State,
@@ -120,7 +120,8 @@ impl Breaker {
         Period(self.opened)
     }
 
-    /// Notes the result of an attempt that began in `period`. `jitter` changes the time that the breaker is open.
+    /// Notes the result of an attempt that began in `period`. `jitter` changes the time that the breaker is
+    /// open.
     pub(crate) fn note(
         &mut self,
         health: Health,

@@ -70,10 +70,11 @@ pub struct Destination {
     pub rate: Option<Rate>,
     /// The delays between attempts. Default: 13 attempts over about 76 hours.
     pub schedule: Schedule,
-    /// The age at which an event fails instead of being tried again, counted from its acceptance. Default: none.
+    /// The age at which an event fails instead of being tried again, counted from its acceptance. Default:
+    /// none.
     pub give_up_after: Option<Duration>,
-    /// Statuses with which an event fails at once. Default: none, since an app that was deployed badly answers 401
-    /// or 404 for a while. 410 always pauses the destination.
+    /// Statuses with which an event fails at once. Default: none, since an app that was deployed badly
+    /// answers 401 or 404 for a while. 410 always pauses the destination.
     pub fail_on: StatusSet,
     /// Headers of the sender that are passed on, beside `content-type`, if they are stored with the event.
     pub pass_headers: Vec<HeaderName>,

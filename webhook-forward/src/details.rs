@@ -19,6 +19,9 @@ const MAX_HEADERS: usize = 64;
 /// The largest size of the headers that are kept: names and values.
 const MAX_HEADERS_BYTES: usize = 8 * 1024;
 
+/// The length of the shortest secret that is looked for in an answer. Shorter ones are found by chance.
+const MIN_SECRET_BYTES: usize = 8;
+
 /// What stands for a value that may be secret.
 const MASKED: &str = "***";
 
@@ -62,11 +65,18 @@ struct Header<'a> {
 }
 
 /// Returns the details of an attempt: a JSON object of at most [`MAX_DETAILS_BYTES`].
-pub(crate) fn of(exchange: &Exchange, class: ErrorClass) -> Bytes {
+///
+/// `sent` are the headers that the destination adds to each request: a page for debugging may show them.
+pub(crate) fn of(
+    exchange: &Exchange,
+    class: ErrorClass,
+    sent: &[(HeaderName, HeaderValue)],
+) -> Bytes {
+    let secrets = secrets(sent);
     let answer = exchange.result.as_ref().ok();
     let mut body = answer.map(|answer| (&*answer.body, answer.is_body_whole));
     let mut headers = answer
-        .map(|answer| headers(&answer.headers))
+        .map(|answer| headers(&answer.headers, &secrets))
         .unwrap_or_default();
     loop {
         let text = body.and_then(|(body, is_whole)| text(body, is_whole));
@@ -77,7 +87,7 @@ pub(crate) fn of(exchange: &Exchange, class: ErrorClass) -> Bytes {
             peer: exchange.peer.map(|peer| peer.to_string()),
             timings_ms: millis(&exchange.timings),
             headers,
-            body: text.map(Cow::Borrowed),
+            body: text.map(|text| without(text.into(), &secrets)),
             body_base64: base64.map(|(body, _)| STANDARD.encode(body)),
             body_is_whole: body.map(|(_, is_whole)| is_whole),
         };
@@ -109,11 +119,11 @@ fn text(body: &[u8], is_whole: bool) -> Option<&str> {
     }
 }
 
-fn headers(headers: &HeaderMap) -> Vec<Header<'_>> {
+fn headers<'a>(headers: &'a HeaderMap, secrets: &[&str]) -> Vec<Header<'a>> {
     let mut bytes = 0;
     let shown = headers.iter().map(|(name, value)| Header {
         name: name.as_str(),
-        value: shown(name, value),
+        value: without(shown(name, value), secrets),
     });
     shown
         .take(MAX_HEADERS)
@@ -122,6 +132,30 @@ fn headers(headers: &HeaderMap) -> Vec<Header<'_>> {
             bytes <= MAX_HEADERS_BYTES
         })
         .collect()
+}
+
+/// Returns the secrets in `headers`: the values of headers that may have one, and what follows a scheme such as
+/// `Bearer` in them.
+fn secrets(headers: &[(HeaderName, HeaderValue)]) -> Vec<&str> {
+    let secret = headers
+        .iter()
+        .filter(|(name, value)| value.is_sensitive() || is_secret(name.as_str()));
+    let values = secret.filter_map(|(_, value)| value.to_str().ok());
+    let parts = values.flat_map(|value| [Some(value), value.split_once(' ').map(|(_, rest)| rest)]);
+    let parts = parts.flatten().map(str::trim);
+    parts
+        .filter(|part| part.len() >= MIN_SECRET_BYTES)
+        .collect()
+}
+
+fn without<'a>(text: Cow<'a, str>, secrets: &[&str]) -> Cow<'a, str> {
+    secrets.iter().fold(text, |text, secret| {
+        if text.contains(secret) {
+            text.replace(secret, MASKED).into()
+        } else {
+            text
+        }
+    })
 }
 
 fn shown<'a>(name: &HeaderName, value: &'a HeaderValue) -> Cow<'a, str> {
@@ -188,7 +222,7 @@ mod tests {
     }
 
     fn read(exchange: &Exchange) -> Value {
-        let details = of(exchange, ErrorClass::Status5xx);
+        let details = of(exchange, ErrorClass::Status5xx, &[]);
         assert!(details.len() <= MAX_DETAILS_BYTES);
         serde_json::from_slice(&details).unwrap()
     }
@@ -241,7 +275,7 @@ mod tests {
             peer: None,
             timings: Timings::default(),
         };
-        let details = of(&exchange, ErrorClass::Dns);
+        let details = of(&exchange, ErrorClass::Dns, &[]);
         assert_eq!(
             details,
             r#"{"error_class":"dns","timings_ms":{"total":0.0}}"#
@@ -264,6 +298,36 @@ mod tests {
         assert_eq!(details["body_base64"], "/wA=");
         assert!(details.get("body").is_none());
         assert_eq!(body(b"", true)["body"], "");
+    }
+
+    #[test]
+    fn secrets_that_an_answer_repeats_are_masked() {
+        let named = |name, value: &'static str| {
+            let name = HeaderName::from_static(name);
+            (name, HeaderValue::from_static(value))
+        };
+        let mut sensitive = named("x-app", "of the files");
+        sensitive.1.set_sensitive(true);
+        let sent = [
+            named("authorization", "Bearer swordfish"),
+            named("x-api-key", "hunter-hunter-2"),
+            named("x-short-token", "abc"),
+            named("accept", "application/json"),
+            sensitive,
+        ];
+        let page = "authorization: Bearer swordfish, again swordfish; hunter-hunter-2; of the files; \
+                    abc; application/json";
+        let mut headers = HeaderMap::new();
+        headers.insert("x-debug", HeaderValue::from_static("swordfish"));
+        let details = of(
+            &answered(headers, page.as_bytes(), true),
+            ErrorClass::Status5xx,
+            &sent,
+        );
+        let details: Value = serde_json::from_slice(&details).unwrap();
+        let masked = "authorization: ***, again ***; ***; ***; abc; application/json";
+        assert_eq!(details["body"], masked);
+        assert_eq!(details["headers"][0]["value"], "***");
     }
 
     #[test]

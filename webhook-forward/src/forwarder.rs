@@ -30,8 +30,8 @@ const PAUSE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration
 
 /// A handler that forwards the events of a kind to a [`Destination`]. Clones share the limits and counts.
 ///
-/// The worker claims no more events than the destination takes now: its circuit breaker, its rate, `Retry-After`, a
-/// pause and the slow start are the handler's [`ClaimLimit`].
+/// The worker claims no more events than the destination takes now: its circuit breaker, its rate,
+/// `Retry-After`, a pause and the slow start are the handler's [`ClaimLimit`].
 ///
 /// # Cancel safety
 ///
@@ -66,8 +66,8 @@ impl Forwarder {
         })))
     }
 
-    /// Gives the forwarder and its clones the store, in which a kind is paused when its destination answers 410. A
-    /// later call changes nothing.
+    /// Gives the forwarder and its clones the store, in which a kind is paused when its destination answers
+    /// 410. A later call changes nothing.
     ///
     /// Without it, such a destination gets no events for 10 minutes.
     #[must_use]
@@ -78,8 +78,8 @@ impl Forwarder {
 
     /// Replaces the destination, for all clones. Running requests end as they began.
     ///
-    /// The counts remain. The circuit breaker and what the destination asked for remain if the URL is the same. A
-    /// change of the concurrency or of the schedule reaches a worker with its next start, by
+    /// The counts remain. The circuit breaker and what the destination asked for remain if the URL is the
+    /// same. A change of the concurrency or of the schedule reaches a worker with its next start, by
     /// [`worker_options`](Self::worker_options).
     ///
     /// # Errors
@@ -123,8 +123,8 @@ impl Forwarder {
         )
     }
 
-    /// Sends an event once, whether or not the destination is held. It counts nowhere, and whatever the answer is,
-    /// the event and the destination stay as they are.
+    /// Sends an event once, whether or not the destination is held. It counts nowhere, and whatever the
+    /// answer is, the event and the destination stay as they are.
     pub async fn send_once(&self, event: &RawEvent, trigger: Trigger) -> Exchange {
         let request = self.request(event, trigger);
         self.target().client.send(request).await
@@ -217,7 +217,8 @@ fn outcome(
         }
     };
     let class = verdict.class.unwrap_or(ErrorClass::Protocol);
-    Err(error.with_details(details::of(exchange, class)))
+    let details = details::of(exchange, class, &destination.headers);
+    Err(error.with_details(details))
 }
 
 impl Target {

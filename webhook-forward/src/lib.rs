@@ -1,8 +1,8 @@
-//! Forwards the events of a webhook inbox to a URL: signed by Standard Webhooks, retried on a schedule, and never
-//! more than the receiver can take.
+//! Forwards the events of a webhook inbox to a URL: signed by Standard Webhooks, retried on a schedule, and
+//! never more than the receiver can take.
 //!
-//! A [`Forwarder`] is a handler of `webhook-core`. It sends each event of a kind to a [`Destination`], and says to
-//! the worker how many events the destination takes now.
+//! A [`Forwarder`] is a handler of `webhook-core`. It sends each event of a kind to a [`Destination`], and
+//! says to the worker how many events the destination takes now.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -32,8 +32,8 @@
 //! # Requests
 //!
 //! A request is a POST with the body of the event, byte for byte. Its headers are made, not copied: of the
-//! sender's headers it has `content-type` and those in [`Destination::pass_headers`], if they are stored with the
-//! event.
+//! sender's headers it has `content-type` and those in [`Destination::pass_headers`], if they are stored
+//! with the event.
 //!
 //! | Header | Value |
 //! |---|---|
@@ -49,8 +49,8 @@
 //!
 //! If the headers have more than 8 KiB, the longest of those that begin with `inbox-` are left out.
 //!
-//! An event is delivered at least once. If the process dies between the answer and the settlement, the app gets the
-//! event again, with the same `webhook-id`.
+//! An event is delivered at least once. If the process dies between the answer and the settlement, the app
+//! gets the event again, with the same `webhook-id`.
 //!
 //! # Answers
 //!
@@ -64,28 +64,30 @@
 //! | time-out, 502, 504 | tried again after 60 s or more | a failure |
 //! | other answers, no connection | tried again | a failure |
 //!
-//! A failed attempt keeps its answer as JSON: the status, the headers without secrets, the first 16 KiB of the body,
-//! the times of each step, the address, and an [`ErrorClass`]. See
+//! A failed attempt keeps its answer as JSON: the status, the headers without secrets, the first 16 KiB of
+//! the body, the times of each step, the address, and an [`ErrorClass`]. See
 //! [`Admin::failed_attempts`](webhook_core::Admin::failed_attempts).
 //!
 //! # Limits
 //!
-//! Events that a destination cannot take now are not claimed. They stay due, spend no attempts, and cost nothing.
-//! Each process has its own limits for each destination:
+//! Events that a destination cannot take now are not claimed. They stay due, spend no attempts, and cost
+//! nothing. Each process has its own limits for each destination:
 //!
-//! - At most [`Destination::concurrency`] requests run at the same time, and at most [`Destination::rate`] begin in
-//!   a time.
-//! - A destination starts slowly: with one request at first, after 10 s without a request, after an open breaker,
-//!   and after a pause. Each success allows one request more; a time-out or a failure to connect halves the number.
-//! - A circuit breaker opens if half of at least 20 attempts in 60 s failed, or after 5 failures to connect in a row.
-//!   After 30 s, the longest due event is forwarded as a probe. Three successes close the breaker; a failure opens
-//!   it for twice as long, up to 10 minutes.
+//! - At most [`Destination::concurrency`] requests run at the same time, and at most [`Destination::rate`]
+//!   begin in a time.
+//! - A destination starts slowly: with one request at first, after 10 s without a request, after an open
+//!   breaker, and after a pause. Each success allows one request more; a time-out or a failure to connect
+//!   halves the number.
+//! - A circuit breaker opens if half of at least 20 attempts in 60 s failed, or after 5 failures to connect
+//!   in a row. After 30 s, the longest due event is forwarded as a probe. Three successes close the
+//!   breaker; a failure opens it for twice as long, up to 10 minutes.
 //!
 //! # Addresses
 //!
-//! The host is looked up once for each connection. Every address is checked by [`check_address`], and the connection
-//! goes to a checked address. Cloud metadata, link-local and other special addresses are never allowed; private ones
-//! only with [`Reach::Private`], which is the default of a destination that an operator configures.
+//! The host is looked up once for each connection. Every address is checked by [`check_address`], and the
+//! connection goes to a checked address. Cloud metadata, link-local and other special addresses are never
+//! allowed; private ones only with [`Reach::Private`], which is the default of a destination that an
+//! operator configures.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -20,8 +20,8 @@ use crate::status::{AnswerRecord, DestinationState, DestinationStatus, LAST_ANSW
 use crate::token_bucket::TokenBucket;
 use crate::verdict::{Effect, Fate, Verdict};
 
-/// How far the time that a breaker is open may be from its rule, in both directions: so that many nodes do not probe
-/// together.
+/// How far the time that a breaker is open may be from its rule, in both directions: so that many nodes do
+/// not probe together.
 const JITTER: f64 = 0.1;
 
 /// How long a destination that answered 410 gets no events if the pause could not be stored.
@@ -345,7 +345,8 @@ impl State {
     }
 }
 
-/// A running attempt. If it is dropped before its end, it was aborted, which says nothing about the destination.
+/// A running attempt. If it is dropped before its end, it was aborted, which says nothing about the
+/// destination.
 #[derive(Debug)]
 pub(crate) struct Running {
     limit: Arc<Limit>,

@@ -12,8 +12,8 @@ use webhook_core::{Headers, Key, Kind, RawEvent};
 
 use crate::destination::Destination;
 
-/// The largest size of the headers of a request, in bytes, unless those of the sender and of the destination are
-/// larger alone. Many servers refuse more.
+/// The largest size of the headers of a request, in bytes, unless those of the sender and of the
+/// destination are larger alone. Many servers refuse more.
 const MAX_REQUEST_HEADERS_BYTES: usize = 8 * 1024;
 
 /// The bytes of an event's id that are part of `webhook-id`.
@@ -80,8 +80,8 @@ impl fmt::Display for Trigger {
     }
 }
 
-/// Returns the id of an event for receivers: `evt_` and 40 hexadecimal digits. It depends on the kind and the key
-/// only, so every attempt has it, also after a requeue, and in another store.
+/// Returns the id of an event for receivers: `evt_` and 40 hexadecimal digits. It depends on the kind and
+/// the key only, so every attempt has it, also after a requeue, and in another store.
 pub fn webhook_id(kind: &Kind, key: &Key) -> String {
     let digest = Sha256::new()
         .chain_update(kind.as_str())

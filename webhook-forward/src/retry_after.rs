@@ -7,8 +7,9 @@ use http::header::{DATE, HeaderMap, RETRY_AFTER};
 /// The longest time that is obeyed: longer ones count as this.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3_600);
 
-/// Returns how long the receiver asks to wait by `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date, from
-/// which the answer's own date is subtracted, so that clocks may differ. `now` stands in for a missing date.
+/// Returns how long the receiver asks to wait by `Retry-After` (RFC 9110, section 10.2.3): seconds, or a
+/// date, from which the answer's own date is subtracted, so that clocks may differ. `now` stands in for a
+/// missing date.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
     let date = |text| httpdate::parse_http_date(text).ok();

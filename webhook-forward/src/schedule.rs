@@ -23,8 +23,8 @@ const DEFAULT: [u64; 12] = [
 
 /// The delays between the attempts at an event.
 ///
-/// The default has 13 attempts over about 76 hours. Each delay is up to 20 % shorter or longer than the schedule
-/// says.
+/// The default has 13 attempts over about 76 hours. Each delay is up to 20 % shorter or longer than the
+/// schedule says.
 ///
 /// ```
 /// use std::num::NonZeroU32;
@@ -52,8 +52,8 @@ impl Schedule {
     ///
     /// # Errors
     ///
-    /// [`InvalidSchedule`] if there are no delays or more than [`MAX_ATTEMPTS`], or if one of them is zero or longer
-    /// than [`MAX_DELAY`].
+    /// [`InvalidSchedule`] if there are no delays or more than [`MAX_ATTEMPTS`], or if one of them is zero
+    /// or longer than [`MAX_DELAY`].
     pub fn list(delays: impl IntoIterator<Item = Duration>) -> Result<Self, InvalidSchedule> {
         // One more than is allowed, so that an endless iterator ends.
         let delays: Vec<_> = delays.into_iter().take(MAX_ATTEMPTS as usize).collect();

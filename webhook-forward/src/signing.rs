@@ -25,9 +25,9 @@ const GENERATED_BYTES: usize = 32;
 /// Every request is signed by all keys, so that a receiver can change from one key to another: add the new key
 /// here, replace the key of the receiver, and remove the old key here.
 ///
-/// A key is written as `whsec_` and 24 to 64 bytes in Base64 (HMAC-SHA256, signatures `v1`), or as `whsk_` and an
-/// Ed25519 private key in Base64 (signatures `v1a`). Keys are separated by white space or commas. They are wiped
-/// from memory when they are dropped, and `Debug` shows how many there are.
+/// A key is written as `whsec_` and 24 to 64 bytes in Base64 (HMAC-SHA256, signatures `v1`), or as `whsk_`
+/// and an Ed25519 private key in Base64 (signatures `v1a`). Keys are separated by white space or commas.
+/// They are wiped from memory when they are dropped, and `Debug` shows how many there are.
 ///
 /// ```
 /// use webhook_forward::SigningKeys;
@@ -40,7 +40,8 @@ const GENERATED_BYTES: usize = 32;
 /// # Ok::<(), webhook_forward::InvalidSigningKey>(())
 /// ```
 ///
-/// [Standard Webhooks]: https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
+/// [Standard Webhooks]:
+/// https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 #[derive(Clone, Default)]
 pub struct SigningKeys(Arc<[SigningKey]>);
 
@@ -94,11 +95,11 @@ impl SigningKeys {
         self.0.is_empty()
     }
 
-    /// Returns the value of the header `webhook-signature`: the signatures by all keys, separated by spaces. `None`
-    /// if there are no keys.
+    /// Returns the value of the header `webhook-signature`: the signatures by all keys, separated by
+    /// spaces. `None` if there are no keys.
     ///
-    /// `id` is the value of the header `webhook-id`, which must not contain a full stop, and `timestamp` the value of
-    /// `webhook-timestamp`, in seconds since 1970.
+    /// `id` is the value of the header `webhook-id`, which must not contain a full stop, and `timestamp`
+    /// the value of `webhook-timestamp`, in seconds since 1970.
     pub fn sign(&self, id: &str, timestamp: u64, body: &[u8]) -> Option<String> {
         if self.is_empty() {
             return None;

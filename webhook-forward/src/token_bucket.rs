@@ -8,8 +8,8 @@ use crate::rate::Rate;
 
 /// A token bucket: one token for each event that may be forwarded now.
 ///
-/// It counts in parts of a token, so that no rate is rounded: a nanosecond adds `rate.events` parts, and a token
-/// has as many parts as `rate.per` has nanoseconds.
+/// It counts in parts of a token, so that no rate is rounded: a nanosecond adds `rate.events` parts, and a
+/// token has as many parts as `rate.per` has nanoseconds.
 #[derive(Debug)]
 pub(crate) struct TokenBucket {
     rate: Rate,

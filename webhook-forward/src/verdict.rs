@@ -44,7 +44,7 @@ pub(crate) enum Fate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
     Health(Health),
-    /// It is as good as no answer: fewer requests at the same time may help.
+    /// There was no connection, or no answer in time: fewer requests at the same time may help.
     Overload(Health),
     /// It gets no events for this long.
     Throttle(Duration),
