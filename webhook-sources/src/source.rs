@@ -96,7 +96,7 @@ impl Source {
         check::check(&spec, secrets, &mut problems);
         match verification {
             Some(verification) if problems.is_empty() => Ok(Self {
-                kept_headers: kept_headers(&spec),
+                kept_headers: spec.kept_headers(),
                 spec,
                 verification,
                 handshakes,
@@ -379,23 +379,27 @@ fn may_be_challenge(scheme: &Scheme, content: &Content<'_>) -> bool {
     signed.is_empty() || is_challenge(&signed)
 }
 
-/// The names of the headers that are kept, each once.
-fn kept_headers(spec: &SourceSpec) -> Vec<String> {
-    let mut names = vec!["content-type".to_owned()];
-    let places = identity::places(&spec.id).into_iter();
-    let named = places
-        .chain(&spec.event_type)
-        .filter_map(|place| match place {
-            Place::Header(name) => Some(name.clone()),
-            _ => None,
-        });
-    let listed = spec.keep_headers.iter().map(|it| it.to_ascii_lowercase());
-    for name in named.chain(listed) {
-        if !names.contains(&name) {
-            names.push(name);
+impl SourceSpec {
+    /// The names of the headers that are kept with an event, in lower case and each once: `content-type`, those that
+    /// [`id`](field@Self::id) and [`event_type`](field@Self::event_type) name, and
+    /// [`keep_headers`](field@Self::keep_headers).
+    pub fn kept_headers(&self) -> Vec<String> {
+        let mut names = vec!["content-type".to_owned()];
+        let places = identity::places(&self.id).into_iter();
+        let named = places
+            .chain(&self.event_type)
+            .filter_map(|place| match place {
+                Place::Header(name) => Some(name.clone()),
+                _ => None,
+            });
+        let listed = self.keep_headers.iter().map(|it| it.to_ascii_lowercase());
+        for name in named.chain(listed) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
         }
+        names
     }
-    names
 }
 
 #[cfg(test)]
