@@ -55,6 +55,9 @@ pub enum Task {
         #[arg(long)]
         name: Option<TokenName>,
     },
+    /// Create a key that signs what is forwarded, and print it: for FORWARD_SECRETS, or for sign_with of a
+    /// source. The app verifies signatures with the same key
+    Secret,
     /// A command for operators.
     #[command(flatten)]
     Operator(OperatorCommand),
@@ -80,8 +83,8 @@ impl CommandLine {
     /// # Errors
     ///
     /// As [`read`](Self::read), and when the file cannot be read, or a line that may set an option
-    /// does not parse. `--help`, `--version` and `token` do not read the file. `healthcheck` ignores
-    /// lines that do not parse.
+    /// does not parse. `--help`, `--version`, `token` and `secret` do not read the file. `healthcheck`
+    /// ignores lines that do not parse.
     pub fn read_with_env_file<A: Into<OsString> + Clone>(
         args: impl IntoIterator<Item = A>,
         env_file: &Path,
@@ -103,7 +106,7 @@ impl CommandLine {
         };
         let line = Self::from_arg_matches(&by_flags)
             .map_err(|error| errors::explain(error, &args, &mut command))?;
-        if matches!(line.task, Some(Task::Token { .. })) {
+        if matches!(line.task, Some(Task::Token { .. } | Task::Secret)) {
             return Ok(line);
         }
         let needs = match line.task {
@@ -229,6 +232,11 @@ fn exposed(by_flags: &ArgMatches, line: &CommandLine) -> Vec<String> {
             is_flag("webhook_secrets"),
             "--webhook-secrets",
             "WEBHOOK_SECRETS_FILE or WEBHOOK_SECRETS",
+        ),
+        (
+            is_flag("forward_secrets"),
+            "--forward-secrets",
+            "FORWARD_SECRETS_FILE or FORWARD_SECRETS",
         ),
     ];
     let shown = shown.into_iter().filter(|(is_shown, ..)| *is_shown);

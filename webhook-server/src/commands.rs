@@ -1,8 +1,9 @@
 //! The commands for operators: status, list, show, requeue, make-due, pause, resume, prune, backup and move;
-//! and check, sources, refused and send, which need no database.
+//! and check, sources, destinations, refused and send, which need no database.
 
 mod backup;
 mod check;
+mod destinations;
 mod kind_option;
 mod list;
 mod make_due;
@@ -32,7 +33,7 @@ pub(crate) use prune::Prune;
 use send::SendError;
 use server_api::ServerApiError;
 
-/// A command for operators. Commands need no running server, except for `send` and `refused`.
+/// A command for operators. Commands need no running server, except for `send`, `refused` and `destinations`.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum OperatorCommand {
     /// Show how many events are in each state, how late they are and how fast they are processed
@@ -45,7 +46,7 @@ pub enum OperatorCommand {
     Requeue(requeue::Requeue),
     /// Make waiting events due now, such as those accepted while the clock of the database was ahead
     MakeDue(make_due::MakeDue),
-    /// Pause kinds of events: they are still accepted, but not processed until they are resumed
+    /// Pause kinds of events: they are still accepted, but neither processed nor forwarded until they are resumed
     Pause(pause::Kinds),
     /// Resume paused kinds of events
     Resume(pause::Kinds),
@@ -60,6 +61,8 @@ pub enum OperatorCommand {
     Check(check::Check),
     /// List the sources of CONFIG_FILE. Needs no database
     Sources(sources::Sources),
+    /// List where a running server forwards events to, how each destination does, and its last answers
+    Destinations(destinations::Destinations),
     /// List the latest requests that a source refused, with the reasons, as a running server knows them
     Refused(refused::Refused),
     /// Sign a delivery as the sender of a source does, and send it to the server
@@ -72,8 +75,9 @@ impl OperatorCommand {
         let done = match self {
             Self::Backup(backup) => backup.run(config).await,
             Self::Move(events) => events.run(config).await,
-            Self::Check(_) => blocking(config, check::Check::run).await,
+            Self::Check(_) => check::Check::run(config).await,
             Self::Sources(sources) => sources.run(config).await,
+            Self::Destinations(destinations) => destinations.run(config).await,
             Self::Refused(refused) => refused.run(config).await,
             Self::Send(delivery) => delivery.run(config).await,
             _ => self.run_beside_servers(config).await,
@@ -91,7 +95,11 @@ impl OperatorCommand {
     pub(crate) fn uses_database_url(&self) -> bool {
         match self {
             Self::Move(events) => events.uses_database_url(),
-            Self::Check(_) | Self::Sources(_) | Self::Refused(_) | Self::Send(_) => false,
+            Self::Check(_)
+            | Self::Sources(_)
+            | Self::Destinations(_)
+            | Self::Refused(_)
+            | Self::Send(_) => false,
             _ => true,
         }
     }
@@ -108,25 +116,26 @@ impl OperatorCommand {
         let backend = CommandBackend::open(config)
             .await
             .map_err(CommandError::Open)?;
-        let done = self.run_on(&backend).await;
+        let done = self.run_on(&backend, config).await;
         backend.close().await;
         done
     }
 
-    async fn run_on(&self, backend: &CommandBackend) -> Result<(), CommandError> {
+    async fn run_on(&self, backend: &CommandBackend, config: &Config) -> Result<(), CommandError> {
         match self {
             Self::Status(status) => status.run(backend).await,
             Self::List(list) => list.run(backend).await,
             Self::Show(show) => show.run(backend).await,
             Self::Requeue(requeue) => requeue.run(backend).await,
             Self::MakeDue(make_due) => make_due.run(backend).await,
-            Self::Pause(kinds) => kinds.pause(backend).await,
-            Self::Resume(kinds) => kinds.resume(backend).await,
+            Self::Pause(kinds) => kinds.pause(backend, config).await,
+            Self::Resume(kinds) => kinds.resume(backend, config).await,
             Self::Prune(prune) => prune.run(backend).await,
             Self::Backup(_)
             | Self::Move(_)
             | Self::Check(_)
             | Self::Sources(_)
+            | Self::Destinations(_)
             | Self::Refused(_)
             | Self::Send(_) => {
                 unreachable!("they open their databases themselves, or need none")

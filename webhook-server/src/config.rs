@@ -2,8 +2,10 @@
 
 mod backend_url;
 mod credentials;
+mod destination_url;
 pub(crate) mod env_file;
 mod files;
+mod forward;
 mod pem;
 mod rates;
 mod replay;
@@ -31,15 +33,18 @@ use crate::transaction::Transaction;
 pub(crate) use backend_url::BackendUrl;
 pub use backend_url::InvalidDatabaseUrl;
 pub use credentials::{LineProblem, SecretsError};
+pub use destination_url::DestinationUrl;
 pub use env_file::EnvFileError;
 pub use files::FileError;
+pub use forward::ForwardError;
+pub(crate) use forward::{Forwarding, InputsDigest};
 pub use pem::PemError;
 pub use rates::{ForwardedHeader, Networks, Rates};
 pub(crate) use secret::looks_secret;
 pub use secret::{DatabaseUrl, Secrets};
 pub use senders::SignatureScheme;
 pub use sources::{Problem, SourcesError};
-pub(crate) use sources::{SourceConfig, SourcesFile};
+pub(crate) use sources::{SourceConfig, SourcesFile, destination_of};
 pub use text::TextError;
 pub use tls::{TlsError, TlsFiles};
 pub use values::LogFilter;
@@ -126,6 +131,20 @@ pub struct Config {
     /// Lease: how long a worker may be silent before others take over its transactions
     #[arg(long, env, value_name = "SECONDS", default_value = "120", value_parser = values::lease_seconds)]
     pub processing_stale_timeout_seconds: Duration,
+
+    /// URL that gets each transaction as a signed POST when it is due; otherwise the log has a line for it.
+    /// The sources of CONFIG_FILE have URLs of their own
+    #[arg(long, env, hide_env_values = true, value_name = "URL")]
+    pub forward_url: Option<DestinationUrl>,
+
+    /// Keys that sign what is forwarded, one per line, as `webhook-server secret` makes them; sources may
+    /// have their own
+    #[arg(long, env, hide_env_values = true, value_name = "KEYS")]
+    pub forward_secrets: Option<Secrets>,
+
+    /// File that holds the keys, one per line, instead of FORWARD_SECRETS. Reloaded on SIGHUP
+    #[arg(long, env, value_name = "FILE")]
+    pub forward_secrets_file: Option<PathBuf>,
 
     /// What to log: a level, or a filter such as info,webhook_server=debug
     #[arg(long, env, value_name = "FILTER", default_value = "info", value_parser = values::log_filter)]
@@ -306,6 +325,9 @@ impl Config {
         }
         if self.database_url.is_some() && self.database_url_file.is_some() {
             return Err("DATABASE_URL and DATABASE_URL_FILE are both set: unset one of them");
+        }
+        if self.forward_secrets.is_some() && self.forward_secrets_file.is_some() {
+            return Err("FORWARD_SECRETS and FORWARD_SECRETS_FILE are both set: unset one of them");
         }
         Ok(())
     }

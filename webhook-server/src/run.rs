@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::healthcheck::{Unhealthy, healthcheck};
 use crate::server::{Server, StartError};
 use crate::signals::{Signal, Signals, StopSignal};
-use crate::token;
+use crate::{signing_key, token};
 
 /// Runs the server or the command that `line` asks for, until it ends or a signal stops it. Returns
 /// the exit code.
@@ -41,6 +41,7 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
         Some(Task::Token { scope, name }) => token::make(*scope, name.as_ref())
             .map(|()| 0)
             .map_err(RunError::Output),
+        Some(Task::Secret) => signing_key::make().map(|()| 0).map_err(RunError::Output),
         Some(Task::Healthcheck) => healthcheck(&line.config)
             .await
             .map(|()| 0)

@@ -12,13 +12,16 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tracing::{error, field, info, warn};
 use webhook_core::{Drained, Pipeline};
+use webhook_forward::Forwarder;
 
 use crate::backend::Backend;
 use crate::config::{Config, Role};
+use crate::destinations::Destinations;
 use crate::file_limit;
 use crate::handler::LogTransaction;
 use crate::http::{App, Auth, HttpServer};
 use crate::transaction::Transaction;
+use crate::views::transaction_kind;
 use access::{Access, blocking};
 pub use error::StartError;
 use sockets::Sockets;
@@ -39,6 +42,7 @@ pub struct Server {
     operator_http: Option<HttpServer>,
     pipeline: Pipeline,
     sources: Option<RunningSources>,
+    destinations: Arc<Destinations>,
     summaries: Summaries,
     access: Access,
     backend: Backend,
@@ -81,14 +85,19 @@ impl Server {
         backend: Backend,
         config: &Config,
     ) -> Result<Self, StartError> {
-        let pipeline = pipeline(&backend, config);
+        let destinations = Arc::new(Destinations::new(backend.admin.clone()));
+        let forwarding = access.forwarding.take();
+        let forwarder = forwarding
+            .and_then(|forwarding| destinations.forwarder(&transaction_kind(), &forwarding));
+        let pipeline = pipeline(&backend, config, forwarder);
         let file = std::mem::take(&mut access.sources);
         let longest_body = file
             .sources
             .iter()
             .map(|source| source.max_body_bytes)
             .max();
-        let sources = RunningSources::start(file, Arc::clone(&access.keys), &backend, config);
+        let keys = Arc::clone(&access.keys);
+        let sources = RunningSources::start(file, keys, &backend, &destinations, config);
         let inbox = (config.role != Role::Worker).then(|| pipeline.inbox().clone());
         let store = Arc::clone(&backend.store);
         let mut options = config.http_options();
@@ -111,9 +120,14 @@ impl Server {
                     if let Some(sources) = &sources {
                         app = sources.show(app);
                     }
+                    let app = app.with_destinations(Arc::clone(&destinations));
                     operator_http = Some(access.serve(socket, app.with_admin(admin))?);
                 }
-                None if inbox.is_some() => app = app.with_admin(admin),
+                None if inbox.is_some() => {
+                    app = app
+                        .with_admin(admin)
+                        .with_destinations(Arc::clone(&destinations));
+                }
                 None => {}
             }
         }
@@ -132,6 +146,7 @@ impl Server {
             operator_http,
             pipeline,
             sources,
+            destinations,
             summaries: Summaries::start(Arc::clone(&access.auth)),
             access,
             backend,
@@ -145,7 +160,8 @@ impl Server {
     }
 
     /// Reads the secrets, tokens and certificates of `config` again. If that fails, logs why, and keeps all
-    /// of the current ones. Then reads the sources again, and keeps those that cannot be used as they are.
+    /// of the current ones. Then reads the keys for `FORWARD_URL` and the sources again, and keeps those that cannot be
+    /// used as they are.
     ///
     /// # Cancel safety
     ///
@@ -158,6 +174,21 @@ impl Server {
                 error!(
                     error,
                     "failed to reload secrets, tokens and certificates; the current ones stay in use"
+                );
+            }
+        }
+        match blocking(config, access::forwarding).await {
+            Ok(Some(forwarding)) => {
+                self.destinations
+                    .forwarder(&transaction_kind(), &forwarding);
+                info!("keys for FORWARD_URL reloaded");
+            }
+            Ok(None) => {}
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                error!(
+                    error,
+                    "failed to reload the keys for FORWARD_URL; the current ones stay in use"
                 );
             }
         }
@@ -204,15 +235,24 @@ impl Server {
     }
 }
 
-/// Starts what the role of this process needs: inbox, worker, retention.
-fn pipeline(backend: &Backend, config: &Config) -> Pipeline {
+/// Starts what the role of this process needs: inbox, worker, retention. `forwarder` forwards transactions.
+fn pipeline(backend: &Backend, config: &Config, forwarder: Option<Forwarder>) -> Pipeline {
     let (store, scheduler) = (&backend.store, &backend.scheduler);
     let pipeline = Pipeline::builder_of(Arc::clone(store), Arc::clone(scheduler))
         .inbox(config.inbox_options());
     if config.role == Role::Api {
         return pipeline.start();
     }
-    let mut pipeline = pipeline.handle_with::<Transaction>(config.worker_options(), LogTransaction);
+    let options = config.worker_options();
+    let mut pipeline = match forwarder {
+        Some(forwarder) => {
+            let options = forwarder.worker_options(options);
+            pipeline.handle_raw(transaction_kind(), options, forwarder)
+        }
+        // They wait until the server is started with a destination that can be used.
+        None if config.forward_url.is_some() => pipeline,
+        None => pipeline.handle_with::<Transaction>(options, LogTransaction),
+    };
     if let (Some(retention), Some(admin)) = (config.retention(), &backend.admin) {
         pipeline = pipeline.retain(Arc::clone(admin), retention);
     }

@@ -187,6 +187,7 @@ fn unknown() -> ActiveSource {
         delay: Duration::ZERO,
         max_attempts: NonZeroU32::MIN,
         concurrency: 1,
+        forward: None,
         max_body_bytes: 0,
         requests_per_second: None,
         max_queued: 1,

@@ -4,6 +4,7 @@
 //! crates; it has its body as it is.
 
 mod body;
+mod destination;
 mod details;
 mod event_name;
 mod keys;
@@ -25,6 +26,7 @@ use webhook_core::{EventRecord, EventSummary, EventType, FailureReason, Kind, St
 use crate::transaction::{Currency, Transaction};
 
 pub(crate) use body::{Body, BodyMembers};
+pub(crate) use destination::DestinationView;
 pub(crate) use details::Details;
 pub(crate) use event_name::EventName;
 pub(crate) use keys::{EXPECTED_KIND, escape_key, parse_key, parse_kind};

@@ -11,7 +11,7 @@ use crate::config::env_file::{self, EnvFileError, Strictness};
 use crate::config::{Config, text};
 
 /// Variables that hold several values, one per line. Their readers clean each line.
-const MULTI_LINE: [&str; 2] = ["WEBHOOK_SECRETS", "API_TOKENS"];
+const MULTI_LINE: [&str; 3] = ["WEBHOOK_SECRETS", "API_TOKENS", "FORWARD_SECRETS"];
 
 /// The variables that a health check needs. It must not fail because of mistakes in others.
 const FOR_HEALTHCHECK: [&str; 4] = ["BIND_ADDR", "TLS_CERT_FILE", "LOG_LEVEL", "LOG_FORMAT"];

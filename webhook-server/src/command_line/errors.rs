@@ -159,8 +159,8 @@ mod tests {
             message.contains("--bind-adr; did you mean --bind-addr?"),
             "{message}"
         );
-        let message = refused(&["statuss".into()]);
-        assert!(message.contains("did you mean status?"), "{message}");
+        let message = refused(&["healthchek".into()]);
+        assert!(message.contains("did you mean healthcheck?"), "{message}");
     }
 
     #[test]

@@ -3,21 +3,24 @@
 use clap::Args;
 use webhook_core::{Admin, Kind};
 
-use super::{CommandError, Output};
+use super::{CommandError, Output, blocking};
 use crate::audit::Audit;
 use crate::backend::CommandBackend;
+use crate::config::{Config, destination_of};
 use crate::views::{PausedKind, PausedKinds, parse_kind};
 
 /// The options of `pause` and `resume`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Kinds {
-    /// Kind of events, such as transaction; can be repeated
+    /// Names of sources, or other kinds of events, such as transaction
     #[arg(
-        long = "kind",
         value_name = "KIND",
-        required = true,
+        required_unless_present = "kinds",
         value_parser = parse_kind
     )]
+    names: Vec<Kind>,
+    /// The same as a KIND without an option; can be repeated
+    #[arg(long = "kind", value_name = "KIND", value_parser = parse_kind)]
     kinds: Vec<Kind>,
     /// Print one JSON object instead of text
     #[arg(long)]
@@ -25,24 +28,42 @@ pub struct Kinds {
 }
 
 impl Kinds {
-    pub(super) async fn pause(&self, backend: &CommandBackend) -> Result<(), CommandError> {
-        let audit = Audit::begin("pause", &self.kinds);
+    pub(super) async fn pause(
+        &self,
+        backend: &CommandBackend,
+        config: &Config,
+    ) -> Result<(), CommandError> {
+        let kinds = self.all();
+        let destinations = destinations(&kinds, config).await?;
+        let audit = Audit::begin("pause", &kinds);
         let mut paused = PausedKinds::default();
-        for kind in &self.kinds {
+        for (kind, destination) in kinds.iter().zip(destinations) {
             let changed = backend.admin.pause(kind).await?;
-            paused.kinds.push(PausedKind::paused(kind, changed));
+            let kind = PausedKind::paused(kind, changed).with_destination(destination);
+            paused.kinds.push(kind);
         }
         self.end(audit, &paused)
     }
 
-    pub(super) async fn resume(&self, backend: &CommandBackend) -> Result<(), CommandError> {
-        let audit = Audit::begin("resume", &self.kinds);
+    pub(super) async fn resume(
+        &self,
+        backend: &CommandBackend,
+        config: &Config,
+    ) -> Result<(), CommandError> {
+        let kinds = self.all();
+        let destinations = destinations(&kinds, config).await?;
+        let audit = Audit::begin("resume", &kinds);
         let mut resumed = PausedKinds::default();
-        for kind in &self.kinds {
+        for (kind, destination) in kinds.iter().zip(destinations) {
             let changed = backend.admin.resume(kind).await?;
-            resumed.kinds.push(PausedKind::resumed(kind, changed));
+            let kind = PausedKind::resumed(kind, changed).with_destination(destination);
+            resumed.kinds.push(kind);
         }
         self.end(audit, &resumed)
+    }
+
+    fn all(&self) -> Vec<Kind> {
+        [self.names.as_slice(), &self.kinds].concat()
     }
 
     fn end(&self, audit: Audit, done: &PausedKinds<'_>) -> Result<(), CommandError> {
@@ -55,10 +76,32 @@ impl Kinds {
                     (false, true) => "resumed",
                     (false, false) => "was not paused",
                 };
-                writeln!(out, "{}: {result}", kind.kind)?;
+                write!(out, "{}: {result}", kind.kind)?;
+                match &kind.destination {
+                    Some(url) if kind.paused => {
+                        writeln!(out, "; nothing is forwarded to {url} until it is resumed")?;
+                    }
+                    Some(url) => writeln!(out, "; its events are forwarded to {url}")?,
+                    None => writeln!(out)?,
+                }
             }
             Ok(())
         })?;
         Ok(())
     }
+}
+
+/// The URLs that the events of `kinds` are forwarded to, as far as the configuration says so.
+async fn destinations(
+    kinds: &[Kind],
+    config: &Config,
+) -> Result<Vec<Option<String>>, CommandError> {
+    let kinds = kinds.to_vec();
+    blocking(config, move |config| {
+        let urls = kinds
+            .iter()
+            .map(|kind| destination_of(config, kind.as_str()));
+        Ok(urls.map(|url| Some(url?.to_string())).collect())
+    })
+    .await
 }

@@ -29,6 +29,8 @@ struct SourceView<'a> {
     scheme: String,
     /// How many secrets are set.
     secrets: usize,
+    /// The host that the events are forwarded to, with its port if the URL has one.
+    destination: Option<&'a str>,
     /// What a running server knows of it; only if one was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     running: Option<Value>,
@@ -49,8 +51,14 @@ impl<'a> SourceView<'a> {
             preset: source.preset.as_deref(),
             scheme: scheme_text(&source.spec().scheme),
             secrets: source.secret_places.iter().map(|place| place.count).sum(),
+            destination: source.forward.as_ref().map(|it| it.url.authority()),
             running: of_server,
         }
+    }
+
+    /// The destination in the table.
+    fn destination(&self) -> &str {
+        self.destination.unwrap_or("-")
     }
 
     /// What the running server knows: how many deliveries it received and refused, and when the latest.
@@ -93,20 +101,26 @@ impl Sources {
         };
         let name = width("NAME", |view| view.name);
         let path = width("PATH", |view| &view.path);
+        let destination = width("DESTINATION", |view| view.destination());
         let mut output = Output::new(self.json);
         for (index, view) in views.iter().enumerate() {
             output.write(view, |out| {
                 if index == 0 {
                     writeln!(
                         out,
-                        "{:<name$}  {:<path$}  {:<8}  {:>7}  SCHEME",
-                        "NAME", "PATH", "STATE", "SECRETS"
+                        "{:<name$}  {:<path$}  {:<8}  {:>7}  {:<destination$}  SCHEME",
+                        "NAME", "PATH", "STATE", "SECRETS", "DESTINATION"
                     )?;
                 }
                 writeln!(
                     out,
-                    "{:<name$}  {:<path$}  {:<8}  {:>7}  {}",
-                    view.name, view.path, view.state, view.secrets, view.scheme
+                    "{:<name$}  {:<path$}  {:<8}  {:>7}  {:<destination$}  {}",
+                    view.name,
+                    view.path,
+                    view.state,
+                    view.secrets,
+                    view.destination(),
+                    view.scheme
                 )?;
                 match view.live() {
                     Some(live) => writeln!(out, "    {live}"),

@@ -104,16 +104,40 @@ impl Config {
             self.webhook_secrets.as_ref(),
             self.webhook_secrets_file.as_deref(),
         );
-        let names = ["WEBHOOK_SECRETS", "WEBHOOK_SECRETS_FILE"];
-        let Some((name, text)) = read(names, variable, file, Guard::Secret)? else {
-            return Ok(Vec::new());
-        };
-        secrets_in(&text, &names).map_err(|(line, problem)| SecretsError::Line {
-            name,
-            line,
-            problem,
-        })
+        let secrets = lines(["WEBHOOK_SECRETS", "WEBHOOK_SECRETS_FILE"], variable, file)?;
+        Ok(secrets.unwrap_or_default())
     }
+
+    /// The keys that sign what is forwarded, one per line; none if neither variable is set. Blocks while it reads the
+    /// file.
+    pub(super) fn forward_keys(&self) -> Result<Vec<Zeroizing<String>>, SecretsError> {
+        let (variable, file) = (
+            self.forward_secrets.as_ref(),
+            self.forward_secrets_file.as_deref(),
+        );
+        match lines(["FORWARD_SECRETS", "FORWARD_SECRETS_FILE"], variable, file)? {
+            None => Ok(Vec::new()),
+            Some(keys) if keys.is_empty() => Err(SecretsError::NoSigningKey),
+            Some(keys) => Ok(keys),
+        }
+    }
+}
+
+/// The secrets of the variable, or of the file that is set instead, one per line.
+fn lines(
+    names: [&'static str; 2],
+    variable: Option<&Secrets>,
+    file: Option<&Path>,
+) -> Result<Option<Vec<Zeroizing<String>>>, SecretsError> {
+    let Some((name, text)) = read(names, variable, file, Guard::Secret)? else {
+        return Ok(None);
+    };
+    let secrets = secrets_in(&text, &names).map_err(|(line, problem)| SecretsError::Line {
+        name,
+        line,
+        problem,
+    })?;
+    Ok(Some(secrets))
 }
 
 /// The secrets in `text`, one per line, which may be lines of an env file that set one of `names`. On an
@@ -241,6 +265,11 @@ pub enum SecretsError {
     /// The variable or file is set, and contains no secret.
     #[error("WEBHOOK_SECRETS or WEBHOOK_SECRETS_FILE contains no secret")]
     NoSecret,
+    /// The variable or file of the keys that sign what is forwarded is set, and contains none.
+    #[error(
+        "FORWARD_SECRETS or FORWARD_SECRETS_FILE contains no key: add what `webhook-server secret` prints"
+    )]
+    NoSigningKey,
     /// A secret is so short that it can be guessed.
     #[error(
         "a secret in WEBHOOK_SECRETS or WEBHOOK_SECRETS_FILE has fewer than {min_bytes} bytes and \

@@ -88,6 +88,17 @@ pub(super) fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, P
     Ok(found)
 }
 
+/// Everything in `text` in the form of RFC 7468, for other parsers.
+pub(super) fn canonical(text: &str) -> Result<Zeroizing<String>, PemError> {
+    let sections = sections(text)?;
+    let length = sections.iter().map(|it| 2 * it.body.len() + 256).sum();
+    let mut all = Zeroizing::new(String::with_capacity(length));
+    for section in &sections {
+        all.push_str(&section.canonical()?);
+    }
+    Ok(all)
+}
+
 /// The text between a BEGIN and its END.
 struct Section {
     label: String,

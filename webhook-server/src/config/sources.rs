@@ -2,6 +2,7 @@
 
 mod checker;
 mod fields;
+mod forward;
 mod merge;
 mod preset;
 mod problem;
@@ -14,6 +15,7 @@ mod source;
 mod tests;
 mod warnings;
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
@@ -21,12 +23,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
-use webhook_core::{Kind, Retention};
+use webhook_core::{Kind, Retention, payload, with_causes};
 use webhook_sources::spec::SourceSpec;
 use webhook_sources::{Keys, Secrets, Source};
+use zeroize::Zeroizing;
 
-use super::Config;
 use super::files::{self, Guard};
+use super::{Config, DestinationUrl, Forwarding};
+use crate::transaction::Transaction;
 use checker::Checker;
 use problem::Problems;
 pub use problem::{Problem, SourcesError};
@@ -72,6 +76,8 @@ pub(crate) struct SourceConfig {
     pub(crate) max_attempts: NonZeroU32,
     /// The most events that are processed at the same time.
     pub(crate) concurrency: usize,
+    /// Where the events go; `None` if this server processes them itself.
+    pub(crate) forward: Option<Forwarding>,
     /// The longest body.
     pub(crate) max_body_bytes: usize,
     /// The most requests a second on average.
@@ -183,6 +189,24 @@ impl SourceConfig {
     }
 }
 
+/// Where the events of `kind` are forwarded to, as far as the configuration says so without its secrets. Blocks while it
+/// reads the file.
+pub(crate) fn destination_of(config: &Config, kind: &str) -> Option<DestinationUrl> {
+    if kind == payload::kind_of::<Transaction>().as_str() {
+        return config.forward_url.clone();
+    }
+    let path = config.config_file.as_ref()?;
+    let file = files::read_quietly("CONFIG_FILE", path, Guard::Trust).ok()?;
+    let (document, _) = DeTable::parse_recoverable(&file.text);
+    let sources = document.get_ref().get("sources")?.get_ref().as_table()?;
+    let forward = sources.get(kind)?.get_ref().as_table()?.get("forward")?;
+    let url = match forward.get_ref() {
+        DeValue::Table(table) => table.get("url")?.get_ref().as_str(),
+        url => url.as_str(),
+    };
+    DestinationUrl::parse(url?)
+}
+
 /// What the paths of deliveries begin with.
 pub(crate) const WEBHOOKS_PATH: &str = "/v1/webhooks/";
 
@@ -197,11 +221,16 @@ struct Context<'a> {
     /// The folder of the file.
     folder: &'a Path,
     variable: ReadVariable<'a>,
+    /// The keys that sign what is forwarded, unless a destination has keys of its own; or why there are none.
+    forward_keys: ReadKeys<'a>,
     /// `public_url` of the file.
     public_url: Option<&'a str>,
     /// Whether the parser has found errors, so that anything may be missing.
     is_damaged: bool,
 }
+
+/// Reads keys when the first destination needs them.
+type ReadKeys<'a> = &'a dyn Fn() -> Result<Vec<Zeroizing<String>>, String>;
 
 /// Reads `text`, the content of the file at `path`.
 #[cfg(test)]
@@ -239,9 +268,13 @@ fn parse_usable(
         is_partial: !errors.is_empty(),
     };
     checker.top_level(table);
+    let known_keys = OnceCell::new();
+    let read_keys = || config.forward_keys().map_err(|error| with_causes(&error));
+    let forward_keys = || known_keys.get_or_init(read_keys).clone();
     let context = Context {
         config,
         keys,
+        forward_keys: &forward_keys,
         folder: path.parent().unwrap_or(Path::new("")),
         variable,
         public_url: table

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Config, Role, SignatureScheme, text};
+use super::{Config, Role, SignatureScheme, forward, text};
 
 /// A longer tolerance for timestamps leaves captured deliveries valid for long.
 const LONG_TOLERANCE: Duration = Duration::from_secs(600);
@@ -27,6 +27,10 @@ impl Config {
         warnings.extend(self.key_retention_warning());
         if self.tls.tls_cert_file.is_none() {
             self.warn_of_plain_text(&mut warnings);
+        }
+        if let Some(url) = &self.forward_url {
+            let is_signed = self.forward_secrets.is_some() || self.forward_secrets_file.is_some();
+            warnings.extend(forward::warnings(url, is_signed));
         }
         if self.may_hold_list() {
             warnings.push(

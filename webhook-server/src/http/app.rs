@@ -14,6 +14,7 @@ use super::rates::Rates;
 use super::ready::ReadyProbe;
 use super::sources::Intake;
 use super::{Auth, HttpOptions};
+use crate::destinations::Destinations;
 use crate::sources::Sources;
 
 /// How many long bodies are verified at the same time.
@@ -28,6 +29,8 @@ pub struct App {
     pub(super) sources: Option<Arc<Sources>>,
     /// Takes their deliveries. Without it, only operators see the sources.
     pub(super) intake: Option<Intake>,
+    /// Where events are forwarded to.
+    pub(super) destinations: Option<Arc<Destinations>>,
     pub(super) admin: Option<Arc<dyn Admin>>,
     pub(super) auth: Arc<Auth>,
     pub(super) rates: Rates,
@@ -55,6 +58,15 @@ impl App {
     pub fn with_admin(self, admin: Arc<dyn Admin>) -> Self {
         Self {
             admin: Some(admin),
+            ..self
+        }
+    }
+
+    /// Shows `destinations` to operators.
+    #[must_use]
+    pub(crate) fn with_destinations(self, destinations: Arc<Destinations>) -> Self {
+        Self {
+            destinations: Some(destinations),
             ..self
         }
     }
@@ -101,6 +113,7 @@ impl App {
             store,
             sources: None,
             intake: None,
+            destinations: None,
             admin: None,
             auth: Arc::default(),
             rates: Rates::new(options.rates.clone()),

@@ -18,8 +18,8 @@ use super::problem::Problem;
 use crate::audit::{Audit, Caller};
 use crate::sources::{MAX_REFUSED, Named};
 use crate::views::{
-    Details, EXPECTED_KIND, EventName, EventSummaryView, PausedKind, RefusedView, SourceStatusView,
-    StatusReport, noun, transaction_kind,
+    DestinationView, Details, EXPECTED_KIND, EventName, EventSummaryView, PausedKind, RefusedView,
+    SourceStatusView, StatusReport, noun, transaction_kind,
 };
 
 /// The prefix of their paths.
@@ -42,6 +42,7 @@ pub(super) enum OperatorRequest {
     Pause(Kind),
     Resume(Kind),
     Sources,
+    Destinations,
     /// The latest refused requests of a source, at most this many.
     Refused(Kind, usize),
 }
@@ -67,6 +68,10 @@ pub(super) fn route(head: &Parts, path: &str) -> Result<Allowed<OperatorRequest>
         ["sources"] => read(method, || {
             no_parameters(query)?;
             Ok(OperatorRequest::Sources)
+        }),
+        ["destinations"] => read(method, || {
+            no_parameters(query)?;
+            Ok(OperatorRequest::Destinations)
         }),
         ["sources", name, "refused"] if !name.is_empty() => read(method, || {
             Ok(OperatorRequest::Refused(kind_in_path(name)?, limit(query)?))
@@ -225,6 +230,7 @@ impl OperatorRequest {
             Self::Pause(_) => "pause",
             Self::Resume(_) => "resume",
             Self::Sources => "sources",
+            Self::Destinations => "destinations",
             Self::Refused(..) => "refused",
         }
     }
@@ -295,17 +301,25 @@ async fn run(app: &App, admin: &dyn Admin, request: OperatorRequest) -> Result<A
         OperatorRequest::MakeDue(event, leases) => make_due(admin, &event, leases).await,
         OperatorRequest::Pause(kind) => {
             let changed = admin.pause(&kind).await?;
-            document(StatusCode::OK, &PausedKind::paused(&kind, changed))
+            let paused = PausedKind::paused(&kind, changed);
+            document(StatusCode::OK, &paused.with_destination(url(app, &kind)))
         }
         OperatorRequest::Resume(kind) => {
             let changed = admin.resume(&kind).await?;
-            document(StatusCode::OK, &PausedKind::resumed(&kind, changed))
+            let resumed = PausedKind::resumed(&kind, changed);
+            document(StatusCode::OK, &resumed.with_destination(url(app, &kind)))
         }
         OperatorRequest::Sources => {
             let sources = app.sources.as_ref().map(|sources| sources.all());
             let sources = sources.unwrap_or_default();
             let sources = sources.iter().map(|it| SourceStatusView::of(it)).collect();
             document(StatusCode::OK, &ListedSources { sources })
+        }
+        OperatorRequest::Destinations => {
+            let destinations = app.destinations.as_ref().map(|it| it.all());
+            let destinations = destinations.unwrap_or_default();
+            let destinations = DestinationView::of_all(destinations, admin).await?;
+            document(StatusCode::OK, &ListedDestinations { destinations })
         }
         OperatorRequest::Refused(name, limit) => refused(app, &name, limit),
     }
@@ -315,6 +329,18 @@ async fn run(app: &App, admin: &dyn Admin, request: OperatorRequest) -> Result<A
 #[derive(Serialize)]
 struct ListedSources<'a> {
     sources: Vec<SourceStatusView<'a>>,
+}
+
+/// Where this server forwards events to.
+#[derive(Serialize)]
+struct ListedDestinations {
+    destinations: Vec<DestinationView>,
+}
+
+/// The URL that this server forwards the events of `kind` to, if it does.
+fn url(app: &App, kind: &Kind) -> Option<String> {
+    let forwarder = app.destinations.as_ref()?.of(kind)?;
+    Some(forwarder.status().url)
 }
 
 /// The latest refused requests of a source, the latest first.

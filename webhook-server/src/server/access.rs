@@ -10,7 +10,7 @@ use webhook_sources::Keys;
 
 use super::error::StartError;
 use super::sockets::Bound;
-use crate::config::{Config, SourcesFile};
+use crate::config::{Config, Forwarding, Role, SourcesFile};
 use crate::http::{App, Auth, AuthConfig, HttpServer, Tls};
 use crate::key_fetcher::KeyFetcher;
 
@@ -28,6 +28,8 @@ pub(super) struct Access {
     tls: Option<Arc<Tls>>,
     /// The sources as they were at the start.
     pub(super) sources: SourcesFile,
+    /// Where transactions were to be forwarded to at the start.
+    pub(super) forwarding: Option<Forwarding>,
     /// Fetches the keys of their senders.
     pub(super) keys: Arc<KeyFetcher>,
 }
@@ -47,6 +49,7 @@ impl Access {
         }
         let tls = config.tls.read().map_err(StartError::Tls)?;
         Ok(Self {
+            forwarding: forwarding(config)?,
             auth: Arc::new(Auth::new(auth)),
             tls: tls.map(|tls| Arc::new(Tls::new(tls))),
             sources,
@@ -90,6 +93,14 @@ impl Access {
         };
         serve().map_err(|source| StartError::Bind { name, addr, source })
     }
+}
+
+/// Where transactions are forwarded to; `None` if they are not, or in a process that does not process. Blocks.
+pub(super) fn forwarding(config: &Config) -> Result<Option<Forwarding>, StartError> {
+    if config.role == Role::Api {
+        return Ok(None);
+    }
+    config.forwarding().map_err(StartError::Forward)
 }
 
 /// Runs `read`, which reads files, on a blocking thread: a file may be a pipe without a writer, or on

@@ -7,7 +7,7 @@ use tokio::task::JoinError;
 
 use super::access::FILES_TIMEOUT;
 use crate::backend::OpenError;
-use crate::config::{SecretsError, SourcesError, TlsError};
+use crate::config::{ForwardError, SecretsError, SourcesError, TlsError};
 
 /// Why a server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +30,9 @@ pub enum StartError {
     /// `webhook.toml`, or a secret that it names, cannot be used.
     #[error("invalid CONFIG_FILE; `webhook-server check` lists what is wrong")]
     Sources(#[source] SourcesError),
+    /// Transactions cannot be forwarded.
+    #[error("cannot forward to FORWARD_URL")]
+    Forward(#[source] ForwardError),
     /// Operators have an address of their own, but no token allows anybody to use it.
     #[error(
         "OPERATOR_ADDR {addr} needs a token of the scope operate in API_TOKENS or API_TOKENS_FILE: \

@@ -11,6 +11,7 @@ use super::access::blocking;
 use super::error::StartError;
 use crate::backend::Backend;
 use crate::config::{Config, Role, SourcesFile};
+use crate::destinations::Destinations;
 use crate::http::{App, DECISION_TIME};
 use crate::key_fetcher::KeyFetcher;
 use crate::sources::{SourceWorkers, Sources, Watch};
@@ -36,6 +37,7 @@ impl RunningSources {
         file: SourcesFile,
         keys: Arc<KeyFetcher>,
         backend: &Backend,
+        destinations: &Arc<Destinations>,
         config: &Config,
     ) -> Option<Self> {
         config.config_file.as_ref()?;
@@ -58,6 +60,7 @@ impl RunningSources {
             let workers = SourceWorkers::new(
                 Arc::clone(&backend.scheduler),
                 backend.admin.clone(),
+                Arc::clone(destinations),
                 config.worker_options(),
                 config.drain_seconds,
             );

@@ -1,23 +1,26 @@
 //! [`SourceWorkers`]: processes and deletes the events of the sources.
 
 use std::fmt;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::info;
 use webhook_core::{Admin, Drained, Kind, Retention, Scheduler, Worker, WorkerOptions};
+use webhook_forward::Forwarder;
 
 use super::Sources;
 use crate::config::SourceConfig;
+use crate::destinations::Destinations;
 use crate::handler::LogEvent;
+use crate::views::transaction_kind;
 
 /// The worker of all sources, and their retention. A reload replaces both where anything about them changes.
 pub(crate) struct SourceWorkers {
     scheduler: Arc<dyn Scheduler>,
     /// Without it, nothing is deleted.
     admin: Option<Arc<dyn Admin>>,
+    destinations: Arc<Destinations>,
     /// What applies to all sources.
     options: WorkerOptions,
     drain: Duration,
@@ -36,11 +39,12 @@ struct Running {
 }
 
 /// How the events of a source are processed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct Plan {
     kind: Kind,
-    max_attempts: NonZeroU32,
-    concurrency: usize,
+    options: WorkerOptions,
+    /// Without one, the log has a line for each event.
+    forwarder: Option<Forwarder>,
 }
 
 impl SourceWorkers {
@@ -49,12 +53,14 @@ impl SourceWorkers {
     pub(crate) fn new(
         scheduler: Arc<dyn Scheduler>,
         admin: Option<Arc<dyn Admin>>,
+        destinations: Arc<Destinations>,
         options: WorkerOptions,
         drain: Duration,
     ) -> Self {
         Self {
             scheduler,
             admin,
+            destinations,
             options,
             drain,
             running: Mutex::default(),
@@ -72,7 +78,12 @@ impl SourceWorkers {
         let sources = sources.all();
         let configs = || sources.iter().map(|source| &source.config);
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
-        let plan: Vec<_> = configs().map(Plan::of).collect();
+        let plan: Vec<_> = configs().filter_map(|config| self.plan(config)).collect();
+        let is_forwarded = |kind: &Kind| {
+            let mut forwarded = plan.iter().filter(|it| it.forwarder.is_some());
+            *kind == transaction_kind() || forwarded.any(|it| it.kind == *kind)
+        };
+        self.destinations.retain(is_forwarded);
         if plan != running.plan {
             let worker = self.start(&plan);
             if let Some(former) = std::mem::replace(&mut running.worker, worker) {
@@ -116,17 +127,42 @@ impl SourceWorkers {
         drained
     }
 
+    /// How the events of this source are processed; `None` if they have to wait.
+    fn plan(&self, config: &SourceConfig) -> Option<Plan> {
+        let options = self.options.clone();
+        let options = options
+            .with_max_attempts(config.max_attempts)
+            .with_concurrency(config.concurrency);
+        let (options, forwarder) = match &config.forward {
+            Some(forward) => {
+                let forwarder = self.destinations.forwarder(&config.name, forward)?;
+                (forwarder.worker_options(options), Some(forwarder))
+            }
+            None => (options, None),
+        };
+        Some(Plan {
+            kind: config.name.clone(),
+            options,
+            forwarder,
+        })
+    }
+
     fn start(&self, plan: &[Plan]) -> Option<Worker> {
         if plan.is_empty() {
             return None;
         }
-        let worker = plan.iter().fold(Worker::builder(), |worker, plan| {
-            let options = self.options.clone();
-            let options = options
-                .with_max_attempts(plan.max_attempts)
-                .with_concurrency(plan.concurrency);
-            worker.handle_raw(plan.kind.clone(), options, LogEvent)
-        });
+        let worker = plan.iter().cloned().fold(
+            Worker::builder(),
+            |worker,
+             Plan {
+                 kind,
+                 options,
+                 forwarder,
+             }| match forwarder {
+                Some(forwarder) => worker.handle_raw(kind, options, forwarder),
+                None => worker.handle_raw(kind, options, LogEvent),
+            },
+        );
         Some(worker.start(Arc::clone(&self.scheduler)))
     }
 
@@ -145,12 +181,23 @@ impl fmt::Debug for SourceWorkers {
     }
 }
 
-impl Plan {
-    fn of(config: &SourceConfig) -> Self {
-        Self {
-            kind: config.name.clone(),
-            max_attempts: config.max_attempts,
-            concurrency: config.concurrency,
-        }
+/// Whether a running worker does the same: a forwarder takes another destination while it runs.
+impl PartialEq for Plan {
+    fn eq(&self, other: &Self) -> bool {
+        let compared = |plan: &Self| {
+            let WorkerOptions {
+                concurrency,
+                max_attempts,
+                handler_timeout,
+                ..
+            } = plan.options;
+            (
+                plan.forwarder.is_some(),
+                concurrency,
+                max_attempts,
+                handler_timeout,
+            )
+        };
+        self.kind == other.kind && compared(self) == compared(other)
     }
 }

@@ -10,6 +10,9 @@ pub(crate) struct PausedKind<'a> {
     pub(crate) paused: bool,
     /// Whether this request changed it.
     pub(crate) changed: bool,
+    /// The URL that its events are forwarded to, if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) destination: Option<String>,
 }
 
 impl<'a> PausedKind<'a> {
@@ -19,6 +22,7 @@ impl<'a> PausedKind<'a> {
             kind: kind.as_str(),
             paused: true,
             changed,
+            destination: None,
         }
     }
 
@@ -28,6 +32,15 @@ impl<'a> PausedKind<'a> {
             kind: kind.as_str(),
             paused: false,
             changed,
+            destination: None,
+        }
+    }
+
+    /// Names the URL that its events are forwarded to.
+    pub(crate) fn with_destination(self, destination: Option<String>) -> Self {
+        Self {
+            destination,
+            ..self
         }
     }
 }

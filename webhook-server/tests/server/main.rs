@@ -14,6 +14,7 @@ mod drain;
 mod environment;
 mod faults;
 mod faulty;
+mod forwarding;
 mod hardening;
 mod json_corpus;
 mod log_sink;

@@ -27,12 +27,12 @@ use crate::support::process::{Starter, webhook_server};
 use crate::support::secrets;
 
 /// The secret of every source, if a test needs no other.
-const SECRET: &str = "not-known-to-anybody-else";
+pub(crate) const SECRET: &str = "not-known-to-anybody-else";
 const OTHER_SECRET: &str = "known-to-somebody-else";
 
 /// A configuration file and its secrets.
 pub(crate) struct Setup {
-    files: Files,
+    pub(crate) files: Files,
     toml: String,
 }
 
@@ -53,7 +53,7 @@ impl Setup {
         self.files.write("secret", secret);
     }
 
-    fn rewrite(&self, toml: &str) {
+    pub(crate) fn rewrite(&self, toml: &str) {
         self.files.write("webhook.toml", toml);
     }
 
@@ -79,7 +79,7 @@ pub(crate) struct Sender {
 
 impl Sender {
     /// The sender of the preset `preset`, which delivers to the source `name`.
-    fn preset(name: &str, preset: &str, secret: &str) -> Self {
+    pub(crate) fn preset(name: &str, preset: &str, secret: &str) -> Self {
         Self::with_spec(name, preset::get(preset).unwrap().spec.clone(), secret)
     }
 
@@ -154,7 +154,7 @@ async fn ask(client: &mut Client, request: &[u8]) -> Reply {
 
 /// Asserts that a delivery was stored, and answered as most senders want it.
 #[track_caller]
-fn assert_stored(reply: &Reply) {
+pub(crate) fn assert_stored(reply: &Reply) {
     assert_eq!((reply.status, reply.text()), (200, ""), "{reply:?}");
 }
 

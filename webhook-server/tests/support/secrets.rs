@@ -38,7 +38,7 @@ pub(crate) fn keep_setting(variable: &str, value: &str) {
                 }
             }
         }
-        "WEBHOOK_SECRETS" => {
+        "WEBHOOK_SECRETS" | "FORWARD_SECRETS" => {
             for secret in value.lines() {
                 keep(secret.strip_prefix("whsec_").unwrap_or(secret));
             }

@@ -44,6 +44,9 @@ impl Checker<'_, '_> {
             (Shape::Boolean, DeValue::Boolean(_)) => {}
             (Shape::Integer(least, most), DeValue::Integer(number))
                 if number_of(number).is_some_and(|it| (*least..=*most).contains(&it)) => {}
+            (Shape::Number(least, most), inner)
+                if float_of(inner)
+                    .is_some_and(|it| (f64::from(*least)..=f64::from(*most)).contains(&it)) => {}
             (Shape::Bytes(most), inner)
                 if bytes_of(inner).is_some_and(|bytes| (1..=*most).contains(&bytes)) => {}
             (Shape::List(shape), DeValue::Array(items)) => {
@@ -172,13 +175,23 @@ const fn type_of(value: &DeValue<'_>) -> Type {
         DeValue::Boolean(_) => Type::Boolean,
         DeValue::Array(_) => Type::List,
         DeValue::Table(_) => Type::Table,
-        DeValue::Float(_) | DeValue::Datetime(_) => Type::Other,
+        DeValue::Float(_) => Type::Float,
+        DeValue::Datetime(_) => Type::Other,
     }
 }
 
 /// The value of a whole number that is not negative.
 pub(super) fn number_of(number: &DeInteger<'_>) -> Option<u64> {
     u64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+/// The value of a number, with or without a fraction.
+pub(super) fn float_of(value: &DeValue<'_>) -> Option<f64> {
+    match value {
+        DeValue::Integer(number) => Some(f64::from(u32::try_from(number_of(number)?).ok()?)),
+        DeValue::Float(number) => number.as_str().parse().ok(),
+        _ => None,
+    }
 }
 
 /// A number of bytes: a number, or a text such as `64KiB`.

@@ -1,6 +1,7 @@
 //! The keys of `webhook.toml`.
 
 mod forms;
+mod forward;
 mod handshakes;
 mod ids;
 mod schemes;
@@ -11,6 +12,10 @@ use forms::{
     AGE, ANY_TEXT, DURATION, HEADER, MAX_BODY_BYTES, METHOD, NAME, POINTER, SECRETS, TEXT,
     TOLERANCE, URL,
 };
+use forward::FORWARD;
+pub(super) use forward::delay;
+#[cfg(test)]
+pub(super) use forward::{FORWARD_FIELDS, SCHEDULE_FIELDS};
 use handshakes::HANDSHAKE;
 #[cfg(test)]
 pub(super) use handshakes::{HANDSHAKE_ANSWER_FIELDS, HANDSHAKES};
@@ -185,6 +190,13 @@ pub(super) static SOURCE_FIELDS: &[Field] = &[
         &Shape::Boolean,
         "`false`",
         "`true`: the first 2 KiB of the body are kept of the latest refused requests",
+    ),
+    key(
+        "forward",
+        &FORWARD,
+        "",
+        "the URL that gets each event when it is due, or a table with that `url` and [more](#forward). Without it, the \
+         log has a line for each event",
     ),
     required(
         "scheme",

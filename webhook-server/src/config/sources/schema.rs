@@ -41,6 +41,9 @@ fn of(shape: &Shape, definitions: &mut Definitions) -> Value {
         Shape::Integer(least, most) => {
             json!({ "type": "integer", "minimum": least, "maximum": most })
         }
+        Shape::Number(least, most) => {
+            json!({ "type": "number", "minimum": least, "maximum": most })
+        }
         Shape::Bytes(most) => json!({ "anyOf": [
             { "type": "integer", "minimum": 1, "maximum": most },
             { "type": "string", "pattern": "^[0-9]+ ?([KMG]i)?B$" },
@@ -101,6 +104,8 @@ fn reference() -> String {
     add(&mut text, "### Keys of a source", own);
     add(&mut text, "### Keys that describe the sender", sender);
     for (title, fields) in [
+        ("#### `forward`", fields::FORWARD_FIELDS),
+        ("#### `schedule` of `forward`", fields::SCHEDULE_FIELDS),
         ("#### `answer`", fields::ANSWER_FIELDS),
         ("### Schemes", fields::SCHEMES),
         ("#### `scheme.hmac`", fields::HMAC_FIELDS),

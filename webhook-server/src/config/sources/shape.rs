@@ -24,6 +24,8 @@ pub(super) enum Shape {
     Boolean,
     /// A whole number from the first to the second.
     Integer(u64, u64),
+    /// A number from the first to the second, which may have a fraction.
+    Number(u32, u32),
     /// A number of bytes, as a number or as a text with a unit, up to this many.
     Bytes(u64),
     List(&'static Self),
@@ -62,9 +64,11 @@ pub(super) enum Type {
     Text,
     Boolean,
     Integer,
+    /// A number with a fraction.
+    Float,
     List,
     Table,
-    /// A number with a fraction, or a time: nothing takes these.
+    /// A time: nothing takes these.
     Other,
 }
 
@@ -74,6 +78,7 @@ impl Shape {
             Self::Text(_) | Self::Choice(_) => of == Type::Text,
             Self::Boolean => of == Type::Boolean,
             Self::Integer(..) => of == Type::Integer,
+            Self::Number(..) => matches!(of, Type::Integer | Type::Float),
             Self::Bytes(_) => matches!(of, Type::Integer | Type::Text),
             Self::List(_) => of == Type::List,
             Self::Table(_) | Self::OneKey(_) | Self::ByRequest(_) | Self::Map(_) => {
@@ -92,6 +97,7 @@ impl Shape {
             Self::Choice(names) => format!("one of {}", names.join(", ")),
             Self::Boolean => "true or false".to_owned(),
             Self::Integer(least, most) => format!("a whole number from {least} to {most}"),
+            Self::Number(least, most) => format!("a number from {least} to {most}"),
             Self::Bytes(most) => format!(
                 "a number of bytes from 1 to {most}, or a text such as \"64KiB\" or \"4MiB\""
             ),

@@ -13,10 +13,12 @@ use webhook_core::Kind;
 use webhook_sources::spec::{Scheme, SourceSpec, Tolerance};
 use webhook_sources::{InvalidSource, SecretLength, Secrets, Source, SourceOptions};
 
+use super::super::Forwarding;
 use super::super::secret::looks_secret;
 use super::super::values;
 use super::checker::{Checker, bytes_of, number_of};
 use super::fields::{self, SOURCE, describes_sender};
+use super::forward::OfSource;
 use super::problem::{Problems, did_you_mean};
 use super::secrets::PlaceOfSecret;
 use super::{Context, SecretPlace, SourceConfig, WEBHOOKS_PATH, merge, preset, wrong_name};
@@ -87,6 +89,7 @@ impl Context<'_> {
             // What is wrong with the secrets does not depend on the rest.
             let mut reading = reading;
             reading.secrets(None, warnings);
+            let _ = reading.forward(None, warnings);
             None
         }
     }
@@ -115,6 +118,9 @@ fn with_preset<'i>(
     }
 }
 
+/// What is wrong has been added to the problems.
+struct Wrong;
+
 /// A source whose table has been checked.
 struct Reading<'r, 'i, 't> {
     context: &'r Context<'r>,
@@ -141,13 +147,15 @@ impl Reading<'_, '_, '_> {
         self.check_sizes();
         self.check_retention();
         let public_url = self.public_url(&name);
+        let forward = self.forward(Some(&spec), warnings);
         let secrets = self.secrets(Some(&spec), warnings);
         let source = secrets.and_then(|(secrets, places)| {
             let source = self.source(spec, &secrets, public_url.clone())?;
             Some((source, secrets, places))
         });
         let (source, secrets, secret_places) = source?;
-        let config = self.settings(name, source, secrets, secret_places, public_url);
+        let forward = forward.ok()?;
+        let config = self.settings(name, source, secrets, secret_places, public_url, forward);
         (self.problems.count() == before).then_some(config)
     }
 
@@ -184,6 +192,10 @@ impl Reading<'_, '_, '_> {
 
     fn boolean(&self, key: &str) -> Option<bool> {
         self.table.get(key)?.get_ref().as_bool()
+    }
+
+    fn concurrency(&self) -> usize {
+        self.count("concurrency").unwrap_or(CONCURRENCY)
     }
 
     fn max_body_bytes(&self) -> usize {
@@ -224,8 +236,12 @@ impl Reading<'_, '_, '_> {
         secrets: Secrets,
         secret_places: Vec<SecretPlace>,
         public_url: Option<String>,
+        forward: Option<Forwarding>,
     ) -> SourceConfig {
         let config = self.context.config;
+        let by_default = forward
+            .as_ref()
+            .map_or(config.max_attempts, |it| it.destination.schedule.attempts());
         SourceConfig {
             name,
             preset: self.text("preset").map(str::to_owned),
@@ -236,10 +252,9 @@ impl Reading<'_, '_, '_> {
             enabled: self.boolean("enabled").unwrap_or(true),
             retired: self.boolean("retired").unwrap_or(false),
             delay: self.age("delay").unwrap_or_default(),
-            max_attempts: self
-                .count_u32("max_attempts")
-                .unwrap_or(config.max_attempts),
-            concurrency: self.count("concurrency").unwrap_or(CONCURRENCY),
+            max_attempts: self.count_u32("max_attempts").unwrap_or(by_default),
+            concurrency: self.concurrency(),
+            forward,
             max_body_bytes: self.max_body_bytes(),
             requests_per_second: self.count_u32("requests_per_second"),
             max_queued: self.count("max_queued").unwrap_or(MAX_QUEUED),
@@ -294,6 +309,28 @@ impl Reading<'_, '_, '_> {
             ),
             _ => {}
         }
+    }
+
+    /// Reads where the events go; `None` if this server processes them itself.
+    fn forward(
+        &mut self,
+        spec: Option<&SourceSpec>,
+        warnings: &mut Vec<String>,
+    ) -> Result<Option<Forwarding>, Wrong> {
+        let Some(value) = self.table.get("forward") else {
+            return Ok(None);
+        };
+        let kept = spec.map(SourceSpec::kept_headers);
+        let source = OfSource {
+            path: &self.path,
+            kept_headers: kept.as_deref(),
+            max_attempts: self.count_u32("max_attempts"),
+            concurrency: self.concurrency(),
+        };
+        let read = self
+            .context
+            .forwarding(value, &source, self.problems, warnings);
+        read.map(Some).ok_or(Wrong)
     }
 
     /// Reads the secrets, as far as the table names them. `None` if that is wrong.

@@ -326,6 +326,7 @@ fn every_preset_is_understood() {
             let config = Config::default();
             let context = Context {
                 keys: None,
+                forward_keys: &|| Ok(Vec::new()),
                 config: &config,
                 folder: Path::new(""),
                 variable: &|_| None,
@@ -472,7 +473,7 @@ fn examples_of_the_pages_about_senders_are_read() {
 }
 
 /// Pieces of texts. Each value that may be a secret is `Hunter2`, in quotation marks.
-const PIECES: [&str; 48] = [
+const PIECES: [&str; 60] = [
     "[sources.a]\n",
     "[sources.b]\n",
     "[sources.",
@@ -509,6 +510,18 @@ const PIECES: [&str; 48] = [
     "at = ",
     "\"header:x\"",
     "timeout = ",
+    "forward = ",
+    "forward.url = ",
+    "\"http://127.0.0.1:3000/\"\n",
+    "\"https://user:Hunter2@example.com/\"\n",
+    "sign_with = ",
+    "bearer = ",
+    "headers = { hunter2 = ",
+    "rate = ",
+    "fail_on = ",
+    "schedule = ",
+    "ca = ",
+    "client_key = ",
     "\"5m\"\n",
     "max_attempts = ",
     "5\n",

@@ -5,6 +5,7 @@ use std::time::Duration;
 use webhook_sources::preset;
 use webhook_sources::spec::{Guard, IdRule, Part, Place, Scheme, Template, Tolerance};
 
+use super::super::forward;
 use super::SourceConfig;
 
 /// A longer tolerance for times leaves captured deliveries valid for long.
@@ -71,6 +72,11 @@ impl SourceConfig {
             if url.starts_with("http://") && !url.contains("//127.") && !url.contains("//localhost")
             {
                 warn("public_url is not https: deliveries can be read on their way".to_owned());
+            }
+        }
+        if let Some(forward) = &self.forward {
+            for warning in forward::warnings(&forward.url, !forward.keys.is_empty()) {
+                warn(warning);
             }
         }
         if !self.reads_need_token {

@@ -13,7 +13,7 @@ pub(super) const SECRETS: Shape = Shape::Any(&[
     Shape::List(&Shape::Text(&SECRET_PLACE)),
     Shape::Map(&SECRET_PLACES),
 ]);
-const SECRET_PLACES: Shape = Shape::Any(&[
+pub(super) const SECRET_PLACES: Shape = Shape::Any(&[
     Shape::Text(&SECRET_PLACE),
     Shape::List(&Shape::Text(&SECRET_PLACE)),
 ]);

@@ -1,0 +1,182 @@
+//! How destinations do, and pauses.
+
+use serde_json::Value;
+
+use super::*;
+use crate::support::operator::Operator;
+use crate::support::signed::token;
+
+const EVENT: &str = "/v1/events/github/id-1";
+
+#[tokio::test]
+async fn destination_that_is_gone_gets_nothing_until_it_is_resumed() {
+    let mut app = Receiver::start().await;
+    app.answers(410);
+    let setup = Setup::new(&source(&format!(
+        "forward = \"{}\"",
+        app.url("/hooks?key=hidden")
+    )));
+    let file = setup.files.path("events.db");
+    let (token, digest) = token("operate").await;
+    let server = |args: &[&str]| {
+        let server = setup
+            .server(args)
+            .on_file(&file)
+            .env("FORWARD_SECRETS", KEY);
+        server.env("API_TOKENS", &digest)
+    };
+    let mut process = server(&[]).start();
+    let addr = process.listens().await;
+    let client = Client::connect(addr).await;
+    let mut operator = Operator {
+        client,
+        token: token.clone(),
+    };
+    deliver(&mut operator.client, "id-1", "{}").await;
+    let first = message_id(&app.next().await);
+    until("the kind is paused in the store", async || {
+        operator.get("destinations").await["destinations"][0]["paused"] == true
+    })
+    .await;
+    let event = operator.ask("GET", EVENT).await.json();
+    assert_eq!(
+        (&event["status"], &event["attempts"]),
+        (&"PROCESSING".into(), &0.into())
+    );
+
+    // What operators see of it.
+    let listed = operator.get("destinations").await;
+    let destination = &listed["destinations"][0];
+    assert_eq!(
+        (&destination["name"], &destination["url"]),
+        (&"github".into(), &app.url("/hooks").into())
+    );
+    assert_eq!(
+        (&destination["delivered"], &destination["in_flight"]),
+        (&0.into(), &0.into())
+    );
+    let answer = &destination["last_answers"][0];
+    assert_eq!(
+        (&answer["status"], &answer["key"]),
+        (&410.into(), &"id-1".into()),
+        "{listed}"
+    );
+    let url = format!("--url=http://{addr}");
+    let run = async |args: &[&str]| {
+        let command = server(&[args, &[url.as_str()]].concat());
+        command.env("WEBHOOK_SERVER_TOKEN", &token).output().await
+    };
+    let (code, out, log) = run(&["destinations"]).await;
+    assert_eq!(code, 0, "{log}");
+    let rows: Vec<Vec<&str>> = out
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(rows[0][..2], ["NAME", "STATE"], "{out}");
+    assert_eq!(
+        (&rows[1][..2], *rows[1].last().unwrap()),
+        (&["github", "paused"][..], app.url("/hooks").as_str()),
+        "{out}"
+    );
+    assert!(out.contains("410 (gone)") && out.contains("id-1"), "{out}");
+    let (_, out, _) = run(&["destinations", "--json"]).await;
+    let shown: Value = serde_json::from_str(out.trim_end()).unwrap();
+    assert_eq!(
+        (&shown["name"], &shown["paused"]),
+        (&"github".into(), &true.into())
+    );
+    let (code, _, log) = server(&["destinations", &url]).output().await;
+    assert!(code == 1 && log.contains("WEBHOOK_SERVER_TOKEN"), "{log}");
+
+    // Its app is back.
+    app.answers(200);
+    let (code, out, log) = server(&["pause", "github"]).output().await;
+    let expected = format!(
+        "github: was paused already; nothing is forwarded to {} until it is resumed\n",
+        app.url("/hooks")
+    );
+    assert_eq!((code, out), (0, expected), "{log}");
+    let (code, out, log) = server(&["resume", "github"]).output().await;
+    let expected = format!(
+        "github: resumed; its events are forwarded to {}\n",
+        app.url("/hooks")
+    );
+    assert_eq!((code, out), (0, expected), "{log}");
+    let again = app.next().await;
+    assert_eq!(message_id(&again), first);
+    assert_eq!(
+        again.header("inbox-attempt"),
+        "1/13",
+        "410 spends no attempt"
+    );
+    until("the event is processed", async || {
+        operator.ask("GET", EVENT).await.json()["status"] == "PROCESSED"
+    })
+    .await;
+    let listed = operator.get("destinations").await;
+    let destination = &listed["destinations"][0];
+    assert_eq!(
+        (&destination["paused"], &destination["delivered"]),
+        (&false.into(), &1.into())
+    );
+    let paused = operator
+        .ask("POST", "/v1/operator/kinds/github/pause")
+        .await
+        .json();
+    assert_eq!(paused["destination"], app.url("/hooks"), "{paused}");
+    for (path, status) in [("destinations?limit=1", 400), ("destinations/github", 404)] {
+        let reply = operator.ask("GET", &format!("/v1/operator/{path}")).await;
+        reply.problem(status);
+    }
+}
+
+#[tokio::test]
+async fn server_without_destinations_says_so() {
+    let (token, digest) = token("operate").await;
+    let mut process = webhook_server(&[]).env("API_TOKENS", &digest).start();
+    let url = format!("--url=http://{}", process.listens().await);
+    let command = webhook_server(&["destinations", &url]);
+    let (code, out, log) = command.env("WEBHOOK_SERVER_TOKEN", &token).output().await;
+    assert_eq!(
+        (code, out.as_str()),
+        (0, "this server forwards nothing\n"),
+        "{log}"
+    );
+}
+
+/// The members of the response are those that the document shows.
+#[tokio::test]
+async fn example_of_the_document_has_the_members_of_the_response() {
+    let app = Receiver::start().await;
+    app.answers(503);
+    let setup = Setup::new(&source(&format!("forward = \"{}\"", app.url("/"))));
+    let (token, digest) = token("operate").await;
+    let mut process = setup.server(&[]).env("API_TOKENS", &digest).start();
+    let client = Client::connect(process.listens().await).await;
+    let mut operator = Operator { client, token };
+    deliver(&mut operator.client, "id-1", "{}").await;
+    let mut listed = Value::Null;
+    until("the attempt has failed", async || {
+        listed = operator.get("destinations").await;
+        listed["destinations"][0]["failed"] == 1
+    })
+    .await;
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/http-api.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (_, section) = text.split_once("\n### Destinations\n").unwrap();
+    let (_, shown) = section.split_once("```json\n").unwrap();
+    let mut shown: Value = serde_json::from_str(shown.lines().next().unwrap()).unwrap();
+    // It is there only while nothing is forwarded.
+    shown["destinations"][0]
+        .as_object_mut()
+        .unwrap()
+        .remove("until");
+    let members = |document: &Value| {
+        let destination = &document["destinations"][0];
+        let names = |object: &Value| -> Vec<String> {
+            object.as_object().unwrap().keys().cloned().collect()
+        };
+        (names(destination), names(&destination["last_answers"][0]))
+    };
+    assert_eq!(members(&shown), members(&listed));
+}
