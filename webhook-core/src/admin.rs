@@ -55,6 +55,9 @@ pub trait Admin: Send + Sync + 'static {
     ///
     /// An attempt that ended without a result (a crash, a lost lease) is listed once the event is claimed
     /// again, with [`FailureReason::Lost`].
+    ///
+    /// The reasons have the [details](crate::Reason::with_details) that the attempts were settled with. No other
+    /// method returns them, except an export of [`Transfer`](crate::transfer::Transfer).
     async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, StoreError>;
 
     /// Requeues FAILED events: they are due now and have their full number of attempts again. Answer *i*
@@ -81,8 +84,8 @@ pub trait Admin: Send + Sync + 'static {
     /// first. It skips events that another call is deleting. Call it until it returns less than the limit.
     async fn prune(&self, prune: &Prune) -> Result<usize, StoreError>;
 
-    /// Deletes the headers and bodies of PROCESSED events and the bodies of their conflicts, and returns the
-    /// number of events. Their keys stay taken and their fingerprints are still compared, so that a redelivery
+    /// Deletes the headers and bodies of PROCESSED events, the bodies of their conflicts, and the details of
+    /// their failed attempts, which may quote them, and returns the number of events. Their keys stay taken and their fingerprints are still compared, so that a redelivery
     /// is a duplicate or a conflict as before.
     ///
     /// It changes at most `delete.limit` events, the oldest first, and skips events that another call is

@@ -276,6 +276,7 @@ macro_rules! conformance {
                 single_claims_are_in_due_order
                 a_waiting_event_is_not_claimed
                 events_are_never_early
+                the_age_is_the_time_since_acceptance
                 the_lag_is_the_time_since_due
                 other_kinds_are_not_claimed
                 a_claim_keeps_to_its_limit
@@ -396,6 +397,7 @@ macro_rules! conformance {
             delete_bodies {
                 a_deleted_body_is_gone
                 an_event_whose_body_is_deleted_keeps_its_key
+                details_are_deleted_with_bodies
                 only_processed_events_lose_their_bodies
                 bodies_are_deleted_by_age
                 events_without_bodies_are_pruned_first
@@ -425,6 +427,8 @@ macro_rules! conformance {
                 the_latest_failed_attempts_are_kept
                 a_requeue_keeps_the_failed_attempts
                 failed_attempts_belong_to_one_event
+                details_are_kept_with_their_attempt
+                details_of_the_latest_attempts_are_kept
             }
             names {
                 similar_keys_are_different
@@ -488,6 +492,7 @@ macro_rules! conformance_transfer {
                 imported_events_keep_their_order
                 a_repeated_import_changes_nothing
                 exports_are_bounded_in_bytes
+                exports_are_bounded_in_bytes_of_details
                 imported_events_are_claimed_with_the_next_fence
                 imported_failures_are_requeued_with_the_next_fence
                 leases_are_imported

@@ -18,8 +18,8 @@ use crate::event::{EventId, EventRecord, EventRef, Fingerprint, Kind, State};
 use crate::scheduler::Fence;
 use crate::setters::setters;
 
-/// The size of the bodies after which an export ends before its limit, in bytes. It returns one event at least,
-/// however large that is.
+/// The size of the bodies and of the details of failed attempts after which an export ends before its limit, in
+/// bytes. It returns one event at least, however large that is.
 pub const MAX_EXPORT_BYTES: usize = 8 << 20;
 
 /// Reads and writes whole events, with everything that a backend keeps about them.
@@ -29,7 +29,7 @@ pub const MAX_EXPORT_BYTES: usize = 8 << 20;
 #[async_trait]
 pub trait Transfer: Send + Sync + 'static {
     /// Returns the events with ids greater than `after`, in order of their ids: at most `limit`, and fewer if
-    /// their bodies exceed [`MAX_EXPORT_BYTES`]. Nothing is returned only if there are no more events.
+    /// their bodies and details exceed [`MAX_EXPORT_BYTES`]. Nothing is returned only if there are no more events.
     ///
     /// The events of one call need not be from one snapshot: nothing else may change the events meanwhile.
     ///
@@ -238,6 +238,7 @@ impl StoredEvent {
                 number(u64::from(failed.attempt.number())),
                 time(failed.ended_at),
                 failed.reason.as_str().as_bytes().into(),
+                optional(failed.reason.details().map(|it| it.as_ref().into())),
             ]);
         }
         Fingerprint::of(fields)
@@ -331,6 +332,10 @@ mod tests {
         UNIX_EPOCH + Duration::from_micros(us)
     }
 
+    fn detailed(reason: &'static str, details: &'static str) -> FailureReason {
+        Reason::new(reason).with_details(details.into()).into()
+    }
+
     fn event(key: &str) -> StoredEvent {
         let fingerprint = Fingerprint::of(["content"]);
         let envelope = Envelope::new(
@@ -356,7 +361,7 @@ mod tests {
 
     #[test]
     fn the_digest_covers_everything_except_the_id() {
-        let changes: [fn(&mut StoredEvent); 22] = [
+        let changes: [fn(&mut StoredEvent); 25] = [
             |it| it.record.envelope.kind = Kind::from_static("orders"),
             |it| it.record.envelope.key = Key::new("b").unwrap(),
             |it| it.record.envelope.fingerprint = Fingerprint::of([""]),
@@ -379,6 +384,9 @@ mod tests {
             |it| it.conflicts[0].0 = 2,
             |it| it.failed_attempts.clear(),
             |it| it.failed_attempts[0].1.ended_at = at(3),
+            |it| it.failed_attempts[0].1.reason = Reason::new("broken").into(),
+            |it| it.failed_attempts[0].1.reason = detailed("broken", ""),
+            |it| it.failed_attempts[0].1.reason = detailed("broken", "+"),
         ];
         let mut digests = vec![event("a").digest()];
         for change in changes {

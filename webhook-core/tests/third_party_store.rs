@@ -219,12 +219,13 @@ impl Scheduler for MapStore {
                 Outcome::Processed => row.end(State::Processed, now, None),
                 Outcome::Failed { reason } => {
                     row.fail(self.system_time(now), reason.clone().into());
-                    row.end(State::Failed, now, Some(reason.clone().into()));
+                    let reason = reason.clone().without_details();
+                    row.end(State::Failed, now, Some(reason.into()));
                 }
                 Outcome::Retry { after, reason } => {
                     row.fail(self.system_time(now), reason.clone().into());
                     row.due_at = now.saturating_add(*after);
-                    row.reason = Some(reason.clone().into());
+                    row.reason = Some(reason.clone().without_details().into());
                 }
                 Outcome::Release => row.attempts -= 1,
                 Outcome::Postpone { after } => {
@@ -380,6 +381,9 @@ impl Admin for MapStore {
                 row.envelope.headers = Headers::new();
                 row.envelope.body = Bytes::new();
                 row.conflicts.clear();
+                for failed in &mut row.failed_attempts {
+                    failed.reason = FailureReason::from_stored(failed.reason.as_str());
+                }
             }
         }
         Ok(ended.len())
@@ -518,6 +522,7 @@ impl Row {
         ClaimedEvent::new(lease, key, body, accepted_at)
             .with_headers(headers)
             .with_lag(now - self.due_at)
+            .with_age(now - self.accepted_at)
     }
 
     fn end(&mut self, state: State, now: Duration, reason: Option<FailureReason>) {

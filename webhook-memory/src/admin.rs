@@ -179,6 +179,9 @@ impl state::State {
                     if let Some(conflicts) = &mut event.conflicts {
                         conflicts.delete_bodies();
                     }
+                    if let Some(failures) = &mut event.failures {
+                        failures.delete_details();
+                    }
                     Stage::Processed {
                         at: settled_at,
                         body_deleted: true,

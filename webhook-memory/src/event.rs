@@ -7,7 +7,7 @@ use bytes::Bytes;
 use webhook_core::{
     Attempt, ConflictRecord, Envelope, EventId, EventRecord, EventType, FailedAttempt,
     FailureReason, Fingerprint, Headers, Key, Kind, Lease, MAX_CONFLICT_BODIES,
-    MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, NewEvent, State,
+    MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, NewEvent, Reason, State,
 };
 
 use crate::clock::Clock;
@@ -65,7 +65,7 @@ const EVENT_BYTES: usize = 500;
 /// The size of a guard, with its entry in the index.
 const GUARD_BYTES: usize = 100;
 
-/// The fixed size of a conflict or a failed attempt, in addition to its body or reason.
+/// The fixed size of a conflict or a failed attempt, in addition to its body or its reason and details.
 const RECORD_BYTES: usize = 100;
 
 /// The size of a new event.
@@ -122,6 +122,16 @@ impl Event {
             conflicts: None,
             failures: None,
         }
+    }
+
+    /// Ends the latest attempt as failed.
+    pub(crate) fn fail_attempt(&mut self, reason: &Reason, now: Duration) {
+        let text = reason.clone().without_details();
+        self.reason = Some(text.clone().into());
+        // A slice would keep the whole receive buffer alive.
+        let details = reason.details().map(|it| Bytes::copy_from_slice(it));
+        let kept = details.map_or(text.clone(), |details| text.with_details(details));
+        self.record_failure(now, kept.into());
     }
 
     /// Records why the latest attempt failed.
@@ -292,7 +302,18 @@ struct Failure {
 impl Failures {
     fn bytes(&self) -> usize {
         let kept = self.0.iter();
-        kept.map(|it| RECORD_BYTES + it.reason.as_str().len()).sum()
+        let details = |it: &Failure| it.reason.details().map_or(0, Bytes::len);
+        kept.map(|it| RECORD_BYTES + it.reason.as_str().len() + details(it))
+            .sum()
+    }
+
+    /// Deletes the details; the reasons stay.
+    pub(crate) fn delete_details(&mut self) {
+        for failure in &mut self.0 {
+            if failure.reason.details().is_some() {
+                failure.reason = Reason::new(failure.reason.as_str()).into();
+            }
+        }
     }
 
     /// The records, the latest first.

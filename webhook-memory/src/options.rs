@@ -11,9 +11,10 @@ pub struct MemoryOptions {
     /// An event counts as 500 bytes plus its body, its headers, its reason and twice its key. Each conflicting
     /// body (at most [`MAX_CONFLICT_BODIES`](webhook_core::MAX_CONFLICT_BODIES) of at most
     /// [`MAX_CONFLICT_BODY_BYTES`](webhook_core::MAX_CONFLICT_BODY_BYTES)) and each reason of a failed attempt
-    /// (at most [`MAX_FAILED_ATTEMPTS`](webhook_core::MAX_FAILED_ATTEMPTS)) counts as its length plus 100
-    /// bytes. A conflict needs room like a new event. Only reasons may exceed this limit, since an attempt
-    /// that ended must be settled; batches are then refused until there is room again.
+    /// (at most [`MAX_FAILED_ATTEMPTS`](webhook_core::MAX_FAILED_ATTEMPTS)) with its details (at most
+    /// [`MAX_DETAILS_BYTES`](webhook_core::MAX_DETAILS_BYTES)) counts as its length plus 100 bytes. A conflict
+    /// needs room like a new event. Only reasons and details may exceed this limit, since an attempt that
+    /// ended must be settled; batches are then refused until there is room again.
     pub max_bytes: usize,
     /// What happens to a batch that would exceed one of the limits. Default: [`WhenFull::Refuse`].
     pub when_full: WhenFull,

@@ -55,7 +55,8 @@ impl State {
                 claimed.events.push(
                     ClaimedEvent::new(lease, event.key.clone(), event.body.clone(), accepted_at)
                         .with_headers(event.headers.clone())
-                        .with_lag(now - due_at),
+                        .with_lag(now - due_at)
+                        .with_age(now.saturating_sub(event.accepted_at)),
                 );
             }
             self.held.add(event);
@@ -96,14 +97,12 @@ impl State {
                     }
                 }
                 Outcome::Retry { after, reason } => {
-                    event.record_failure(now, reason.clone().into());
-                    event.reason = Some(reason.clone().without_details().into());
+                    event.fail_attempt(reason, now);
                     event.due_at = now.saturating_add(*after);
                     Stage::Pending { expired_at: None }
                 }
                 Outcome::Failed { reason } => {
-                    event.record_failure(now, reason.clone().into());
-                    event.reason = Some(reason.clone().without_details().into());
+                    event.fail_attempt(reason, now);
                     Stage::Failed { at: now }
                 }
                 Outcome::Release => {

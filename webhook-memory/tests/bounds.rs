@@ -275,14 +275,14 @@ async fn keys_and_bodies_of_conflicts_count_as_bytes() {
 }
 
 #[tokio::test]
-async fn reasons_of_failed_attempts_count_as_bytes() {
+async fn reasons_and_details_of_failed_attempts_count_as_bytes() {
     let store = MemoryStore::new(small().with_max_bytes(10_000));
     store.accept(&[event("a", "1")]).await.unwrap();
     for _ in 0..4 {
         let lease = store.claim(&[claim()]).await.unwrap().remove(0).events[0].lease;
         let outcome = Outcome::Retry {
             after: Duration::ZERO,
-            reason: Reason::new("r".repeat(2_000)),
+            reason: Reason::new("r".repeat(1_000)).with_details(vec![0; 1_300].into()),
         };
         let settled = store
             .settle(&[Settlement::new(lease, outcome)])
@@ -319,10 +319,19 @@ async fn stored_bodies_do_not_keep_receive_buffers_alive() {
         store.accept(&[event]).await.unwrap();
     }
     assert_eq!(store.conflicts(&name("a")).await.unwrap().len(), 1);
-    assert_eq!(
-        (Arc::strong_count(&first), Arc::strong_count(&second)),
-        (1, 1)
-    );
+    let third = Arc::new(());
+    let details = Bytes::from_owner(Buffer {
+        _held: Arc::clone(&third),
+    });
+    let lease = store.claim(&[claim()]).await.unwrap()[0].events[0].lease;
+    let reason = Reason::new("broken").with_details(details.slice(..6));
+    drop(details);
+    let settlement = Settlement::new(lease, Outcome::Failed { reason });
+    store.settle(&[settlement]).await.unwrap();
+    let kept = store.failed_attempts(&name("a")).await.unwrap();
+    assert_eq!(kept[0].reason.details().unwrap(), "a body");
+    let held = [first, second, third].map(|it| Arc::strong_count(&it));
+    assert_eq!(held, [1, 1, 1]);
 }
 
 #[tokio::test]

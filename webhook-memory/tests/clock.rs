@@ -43,13 +43,14 @@ async fn leases_expire_exactly() {
     store.accept(&[event("a", SECOND)]).await.unwrap();
     advance(3 * SECOND).await;
     let first = claim(&store).await.events.remove(0);
-    assert_eq!(first.lag, 2 * SECOND);
+    assert_eq!((first.lag, first.age), (2 * SECOND, 3 * SECOND));
     advance(LEASE - NANOSECOND).await;
     assert_eq!(claim(&store).await.events, []);
     assert_eq!(store.lag(&kind()).await.unwrap(), None);
     advance(NANOSECOND).await;
     let second = claim(&store).await.events.remove(0);
     assert_eq!(second.lag, 2 * SECOND + LEASE);
+    assert_eq!(second.age, 3 * SECOND + LEASE);
     let extended = store.extend(&[second.lease], SECOND).await.unwrap();
     assert_eq!(extended, [Extended::Renewed]);
     assert_eq!(claim(&store).await.next_due, Some(SECOND));

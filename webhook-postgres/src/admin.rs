@@ -6,9 +6,8 @@ use bytes::Bytes;
 use sqlx::Row;
 use sqlx::postgres::PgBindIterExt;
 use webhook_core::{
-    ConflictRecord, Counts, DeleteBodies, EventId, EventRef, EventSummary, FailedAttempt,
-    FailureReason, Kind, MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State,
-    TerminalState,
+    ConflictRecord, Counts, DeleteBodies, EventId, EventRef, EventSummary, FailedAttempt, Kind,
+    MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State, TerminalState,
 };
 
 use crate::accept::{fingerprint, index};
@@ -146,15 +145,7 @@ pub(crate) async fn failed_attempts(
                 .bind(event.key.as_str().to_owned())
         })
         .await?;
-    rows.iter()
-        .map(|row| {
-            Ok(FailedAttempt::new(
-                record::attempt(row.try_get("attempt")?)?,
-                microseconds::time(row.try_get("ended_at_us")?),
-                FailureReason::from_stored(row.try_get::<&str, _>("reason")?),
-            ))
-        })
-        .collect()
+    rows.iter().map(record::failed_attempt).collect()
 }
 
 pub(crate) async fn requeue(

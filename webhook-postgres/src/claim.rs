@@ -183,5 +183,6 @@ fn event(row: &PgRow, id: i64) -> Result<ClaimedEvent, PgError> {
     let event = ClaimedEvent::new(lease, key, body, accepted_at);
     Ok(event
         .with_headers(record::headers(row.try_get("headers")?)?)
-        .with_lag(lag))
+        .with_lag(lag)
+        .with_age(microseconds::duration(row.try_get("age_us")?)))
 }

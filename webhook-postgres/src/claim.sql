@@ -77,7 +77,8 @@ lost AS (
   SET fence = excluded.fence,
       attempt = excluded.attempt,
       ended_at = excluded.ended_at,
-      reason = excluded.reason
+      reason = excluded.reason,
+      details = excluded.details
 ),
 found AS MATERIALIZED (
   SELECT place, kind, max_events, lease, count(*) AS events, max(due_at) AS last_due_at,
@@ -125,7 +126,8 @@ SELECT
   event.body,
   (date_part('epoch', event.accepted_at) * 1000000)::bigint AS accepted_at_us,
   (date_part('epoch', due.due_at) * 1000000)::bigint AS due_us,
-  (date_part('epoch', statement_timestamp() - due.due_at) * 1000000)::bigint AS lag_us
+  (date_part('epoch', statement_timestamp() - due.due_at) * 1000000)::bigint AS lag_us,
+  (date_part('epoch', statement_timestamp() - event.accepted_at) * 1000000)::bigint AS age_us
 FROM due
 CROSS JOIN LATERAL (
   SELECT key, headers, accepted_at, CASE WHEN due.attempts < due.max_attempts THEN body END AS body
@@ -145,6 +147,7 @@ SELECT
   NULL::bytea AS body,
   NULL::bigint AS accepted_at_us,
   NULL::bigint AS due_us,
-  NULL::bigint AS lag_us
+  NULL::bigint AS lag_us,
+  NULL::bigint AS age_us
 FROM next
 ORDER BY place, due_us, id

@@ -17,7 +17,7 @@ pub use line::MigrationLine;
 
 /// The migrations with their versions, in order. A migration never changes; append another one. Versions 2 and
 /// 5 have become migrations of a [`MigrationLine`] of `webhook-server`.
-const MIGRATIONS: [(i32, &str, &str); 9] = [
+const MIGRATIONS: [(i32, &str, &str); 10] = [
     (
         1,
         "create_inbox",
@@ -54,6 +54,11 @@ const MIGRATIONS: [(i32, &str, &str); 9] = [
         11,
         "keep_guards",
         include_str!("migrations/keep_guards.sql"),
+    ),
+    (
+        12,
+        "keep_details",
+        include_str!("migrations/keep_details.sql"),
     ),
 ];
 

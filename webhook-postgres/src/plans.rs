@@ -46,7 +46,7 @@ const STATEMENTS: [(&str, &str, &str); 28] = [
         "settle",
         include_str!("settle.sql"),
         "ARRAY[1,2,3]::bigint[], ARRAY[1,1,1]::bigint[], ARRAY[0,1,2]::smallint[], \
-         ARRAY[0,0,0]::bigint[], ARRAY[NULL,'','']::text[], 16",
+         ARRAY[0,0,0]::bigint[], ARRAY[NULL,'','']::text[], 16, '{}'::bytea[]",
     ),
     (
         "make_due",

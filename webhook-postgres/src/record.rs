@@ -7,8 +7,8 @@ use bytes::Bytes;
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use webhook_core::{
-    Attempt, EventId, EventRecord, EventRef, EventSummary, EventType, FailureReason, Headers, Key,
-    Kind, MAX_FAILED_ATTEMPTS, State,
+    Attempt, EventId, EventRecord, EventRef, EventSummary, EventType, FailedAttempt, FailureReason,
+    Headers, Key, Kind, MAX_FAILED_ATTEMPTS, State,
 };
 
 use crate::accept::fingerprint;
@@ -58,6 +58,17 @@ fn attempts(stored: i32) -> Result<u32, PgError> {
     u32::try_from(stored).map_err(|_| PgError::Damaged {
         detail: format!("it has {stored} attempts"),
     })
+}
+
+/// Reads a failed attempt.
+pub(crate) fn failed_attempt(row: &PgRow) -> Result<FailedAttempt, PgError> {
+    let details = row.try_get::<Option<&[u8]>, _>("details")?;
+    let details = details.map(Bytes::copy_from_slice);
+    Ok(FailedAttempt::new(
+        attempt(row.try_get("attempt")?)?,
+        microseconds::time(row.try_get("ended_at_us")?),
+        FailureReason::from_stored_with(row.try_get::<&str, _>("reason")?, details),
+    ))
 }
 
 /// Reads the number of a stored attempt.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sqlx::Row;
 use sqlx::postgres::PgBindIterExt;
-use webhook_core::{Kind, Outcome, Settled, Settlement};
+use webhook_core::{Kind, Outcome, Reason, Settled, Settlement};
 
 use crate::accept::index;
 use crate::error::PgError;
@@ -41,6 +41,7 @@ pub(crate) async fn settle(
     order.dedup_by_key(|place| lease(*place));
 
     let sorted = || order.iter().map(|&place| &settlements[place]);
+    let has_details = sorted().any(|it| details(it).is_some());
     let rows = session
         .rows(include_str!("settle.sql"), |query| {
             query
@@ -48,8 +49,13 @@ pub(crate) async fn settle(
                 .bind(sorted().map(|it| it.lease.fence.get()).bind_iter())
                 .bind(sorted().map(|it| ending(&it.outcome)).bind_iter())
                 .bind(sorted().map(|it| delay_us(&it.outcome)).bind_iter())
-                .bind(sorted().map(|it| reason(&it.outcome)).bind_iter())
+                .bind(
+                    sorted()
+                        .map(|it| reason(it).map(Reason::as_str))
+                        .bind_iter(),
+                )
                 .bind(record::FAILED_ATTEMPT_SLOTS)
+                .bind(sorted().filter(|_| has_details).map(details).bind_iter())
         })
         .await?;
     for row in &rows {
@@ -82,9 +88,13 @@ fn delay_us(outcome: &Outcome) -> i64 {
     }
 }
 
-fn reason(outcome: &Outcome) -> Option<&str> {
-    match outcome {
-        Outcome::Retry { reason, .. } | Outcome::Failed { reason } => Some(reason.as_str()),
+fn reason(settlement: &Settlement) -> Option<&Reason> {
+    match &settlement.outcome {
+        Outcome::Retry { reason, .. } | Outcome::Failed { reason } => Some(reason),
         Outcome::Processed | Outcome::Release | Outcome::Postpone { .. } => None,
     }
+}
+
+fn details(settlement: &Settlement) -> Option<&[u8]> {
+    reason(settlement)?.details().map(AsRef::as_ref)
 }

@@ -1,12 +1,15 @@
 -- $1 ids in ascending order, $2 fences, $3 outcomes (0 processed, 1 failed, 2 retry, 3 release,
--- 4 postpone), $4 delays in microseconds, $5 reasons, $6 how many failed attempts of an event are kept.
+-- 4 postpone), $4 delays in microseconds, $5 reasons, $6 how many failed attempts of an event are kept,
+-- $7 details of the failed attempts, empty if there are none.
 --
 -- Returns, for each kind, the places of the settlements that applied, and the shortest delay of the events
 -- that are due again.
 WITH held AS MATERIALIZED (
-  SELECT settlement.place, settlement.ending, settlement.delay_us, settlement.reason, item.*
-  FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::text[]) WITH ORDINALITY
-    AS settlement (id, fence, ending, delay_us, reason, place)
+  SELECT settlement.place, settlement.ending, settlement.delay_us, settlement.reason,
+         settlement.details, item.*
+  -- A shorter array is filled up with nulls.
+  FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::text[], $7::bytea[])
+    WITH ORDINALITY AS settlement (id, fence, ending, delay_us, reason, details, place)
   CROSS JOIN LATERAL (
     SELECT id, kind, due_at, attempts, fence FROM webhook.queue
     WHERE id = settlement.id AND fence = settlement.fence AND leased_until IS NOT NULL
@@ -22,14 +25,15 @@ recorded AS (
   FROM held WHERE ending <= 1
 ),
 noted AS (
-  INSERT INTO webhook.failed_attempts (id, slot, fence, attempt, ended_at, reason)
-  SELECT id, fence % $6::integer, fence, attempts, statement_timestamp(), reason
+  INSERT INTO webhook.failed_attempts (id, slot, fence, attempt, ended_at, reason, details)
+  SELECT id, fence % $6::integer, fence, attempts, statement_timestamp(), reason, details
   FROM held WHERE ending IN (1, 2)
   ON CONFLICT (id, slot) DO UPDATE
   SET fence = excluded.fence,
       attempt = excluded.attempt,
       ended_at = excluded.ended_at,
-      reason = excluded.reason
+      reason = excluded.reason,
+      details = excluded.details
 ),
 returned AS (
   UPDATE webhook.queue

@@ -131,7 +131,9 @@ async fn export(
         .await?;
     for row in &failed {
         if let Some(event) = of_row(&mut events, row)? {
-            event.failed_attempts.push(failed_attempt(row)?);
+            let fence = Fence::new(row.try_get("fence")?);
+            let failed = record::failed_attempt(row)?;
+            event.failed_attempts.push((fence, failed));
         }
     }
     Ok(events)
@@ -155,15 +157,6 @@ fn conflict(row: &PgRow) -> Result<(u64, ConflictRecord), PgError> {
         row.try_get::<i64, _>("body_bytes")?.unsigned_abs(),
     );
     Ok((row.try_get::<i64, _>("number")?.unsigned_abs(), conflict))
-}
-
-fn failed_attempt(row: &PgRow) -> Result<(Fence, FailedAttempt), PgError> {
-    let failed = FailedAttempt::new(
-        record::attempt(row.try_get("attempt")?)?,
-        microseconds::time(row.try_get("ended_at_us")?),
-        FailureReason::from_stored(row.try_get::<&str, _>("reason")?),
-    );
-    Ok((Fence::new(row.try_get("fence")?), failed))
 }
 
 /// A new event with its id.
@@ -406,6 +399,11 @@ async fn import_failed_attempts(session: &mut Session<'_>, new: &[New<'_>]) -> R
                     )
                     .bind(kept().map(|(.., it)| it.reason.as_str()).bind_iter())
                     .bind(record::FAILED_ATTEMPT_SLOTS)
+                    .bind(
+                        kept()
+                            .map(|(.., it)| it.reason.details().map(AsRef::<[u8]>::as_ref))
+                            .bind_iter(),
+                    )
             },
         )
         .await?;

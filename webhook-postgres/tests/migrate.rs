@@ -44,7 +44,7 @@ async fn ten_at_once(database: &TestDatabase, url: &str) {
     }
     let mut connection = database.connection().await;
     let recorded = "SELECT count(*) FROM webhook.migrations";
-    assert_eq!(number(&mut connection, recorded).await, 9);
+    assert_eq!(number(&mut connection, recorded).await, 10);
     for store in stores {
         store.ping().await.unwrap();
         store.close().await;

@@ -5,9 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use sqlx::{Row, SqlitePool};
 use webhook_core::{
-    ConflictRecord, Counts, DeleteBodies, EventRef, EventSummary, EventType, FailedAttempt,
-    FailureReason, Kind, MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State,
-    TerminalState,
+    ConflictRecord, Counts, DeleteBodies, EventRef, EventSummary, EventType, FailedAttempt, Kind,
+    MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State, TerminalState,
 };
 
 use crate::accept::requeue_failed;
@@ -225,14 +224,7 @@ pub(crate) async fn failed_attempts(
         .bind(record::key_hash(&event.kind, &event.key))
         .fetch_all(readers)
         .await?;
-    let attempts = rows.iter().map(|row| {
-        Ok(FailedAttempt::new(
-            record::attempt(row.try_get(0)?)?,
-            microseconds::time(row.try_get(1)?),
-            FailureReason::from_stored(row.try_get::<&str, _>(2)?),
-        ))
-    });
-    attempts.collect()
+    rows.iter().map(record::failed_attempt).collect()
 }
 
 async fn id(
@@ -362,6 +354,8 @@ pub(crate) async fn delete_bodies(
     let ids = record::json(&ids);
     for statement in [
         "DELETE FROM conflict_bodies WHERE id IN (SELECT value FROM json_each(?1))",
+        "UPDATE failed_attempts SET details = NULL \
+         WHERE id IN (SELECT value FROM json_each(?1)) AND details IS NOT NULL",
         "UPDATE outcomes SET body_deleted = 1 WHERE id IN (SELECT value FROM json_each(?1))",
         "UPDATE events SET headers = NULL, body = x'' WHERE id IN (SELECT value FROM json_each(?1))",
     ] {

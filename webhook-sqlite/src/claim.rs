@@ -143,12 +143,14 @@ async fn claim_kind(
                 Fence::new(due.fence + 1),
             );
             let body = Bytes::copy_from_slice(row.try_get(7)?);
-            let accepted_at = microseconds::time(row.try_get(8)?);
+            let accepted_us = row.try_get(8)?;
+            let accepted_at = microseconds::time(accepted_us);
             let lag = microseconds::duration(now_us - row.try_get::<i64, _>(1)?);
             claimed.events.push(
                 ClaimedEvent::new(lease, key, body, accepted_at)
                     .with_headers(record::headers(row.try_get(6)?)?)
-                    .with_lag(lag),
+                    .with_lag(lag)
+                    .with_age(microseconds::duration(now_us - accepted_us)),
             );
         }
         if due.leased_until_us.is_some() {
@@ -205,6 +207,7 @@ async fn record_lost(transaction: &mut Transaction<'_>, lost: &[Due]) -> Result<
                 attempt: due.attempts,
                 ended_us: due.leased_until_us.unwrap_or(transaction.now_us),
                 reason: FailureReason::Lost.as_str(),
+                details: None,
             },
         )
         .await?;
@@ -219,6 +222,7 @@ pub(crate) struct FailedAttempt<'r> {
     pub(crate) attempt: u32,
     pub(crate) ended_us: i64,
     pub(crate) reason: &'r str,
+    pub(crate) details: Option<&'r [u8]>,
 }
 
 pub(crate) async fn record_failed_attempt(
@@ -232,6 +236,7 @@ pub(crate) async fn record_failed_attempt(
         .bind(failed.attempt)
         .bind(failed.ended_us)
         .bind(failed.reason)
+        .bind(failed.details)
         .execute(&mut *transaction.connection)
         .await?;
     Ok(())

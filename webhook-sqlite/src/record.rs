@@ -7,8 +7,8 @@ use serde::Serialize;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use webhook_core::{
-    Attempt, EventId, EventRecord, EventRef, EventSummary, EventType, FailureReason, Fingerprint,
-    Headers, Key, Kind, State,
+    Attempt, EventId, EventRecord, EventRef, EventSummary, EventType, FailedAttempt, FailureReason,
+    Fingerprint, Headers, Key, Kind, State,
 };
 
 use crate::error::SqliteError;
@@ -86,6 +86,17 @@ pub(crate) fn fingerprint(stored: &[u8]) -> Result<Fingerprint, SqliteError> {
         detail: format!("its fingerprint has {} bytes", stored.len()),
     })?;
     Ok(Fingerprint::from_bytes(bytes))
+}
+
+/// Reads a failed attempt.
+pub(crate) fn failed_attempt(row: &SqliteRow) -> Result<FailedAttempt, SqliteError> {
+    let details = row.try_get::<Option<&[u8]>, _>("details")?;
+    let details = details.map(Bytes::copy_from_slice);
+    Ok(FailedAttempt::new(
+        attempt(row.try_get("attempt")?)?,
+        microseconds::time(row.try_get("ended_us")?),
+        FailureReason::from_stored_with(row.try_get::<&str, _>("reason")?, details),
+    ))
 }
 
 /// The number of a stored attempt.

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use sqlx::Row;
-use webhook_core::{Extended, Kind, Lease, Outcome, Settled, Settlement};
+use webhook_core::{Extended, Kind, Lease, Outcome, Reason, Settled, Settlement};
 
 use crate::claim::{FailedAttempt, record_failed_attempt};
 use crate::error::SqliteError;
@@ -165,15 +165,14 @@ async fn settle_others(
         let (after_us, attempts, reason) = match &settlement.outcome {
             Outcome::Processed => unreachable!("these are settled by another statement"),
             Outcome::Failed { reason } => {
-                let reason = reason.as_str();
                 note(transaction, held, reason).await?;
-                failed.push((held.id, reason));
+                failed.push((held.id, reason.as_str()));
                 continue;
             }
             Outcome::Retry { after, reason } => {
-                let reason = reason.as_str();
                 note(transaction, held, reason).await?;
-                (Some(microseconds::of(*after)), held.attempts, Some(reason))
+                let after_us = microseconds::of(*after);
+                (Some(after_us), held.attempts, Some(reason.as_str()))
             }
             Outcome::Release => (None, attempts_before, held.reason.as_deref()),
             Outcome::Postpone { after } => {
@@ -201,7 +200,7 @@ async fn settle_others(
 async fn note(
     transaction: &mut Transaction<'_>,
     held: &Held,
-    reason: &str,
+    reason: &Reason,
 ) -> Result<(), SqliteError> {
     let ended_us = transaction.now_us;
     record_failed_attempt(
@@ -211,7 +210,8 @@ async fn note(
             fence: held.fence,
             attempt: held.attempts,
             ended_us,
-            reason,
+            reason: reason.as_str(),
+            details: reason.details().map(AsRef::as_ref),
         },
     )
     .await

@@ -10,12 +10,13 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqlitePool};
 use webhook_core::transfer::{MAX_EXPORT_BYTES, MoveMark, StoredEvent};
 use webhook_core::{
-    ConflictRecord, Envelope, EventId, EventRef, FailedAttempt, FailureReason, Fence, Key,
-    MAX_CONFLICT_BODIES, MAX_FAILED_ATTEMPTS, State,
+    ConflictRecord, Envelope, EventId, EventRef, FailureReason, Fence, Key, MAX_CONFLICT_BODIES,
+    State,
 };
 
 use crate::accept::guards::{self, Guard};
 use crate::accept::{Columns, EventRow, taken};
+use crate::claim::{self, record_failed_attempt};
 use crate::error::SqliteError;
 use crate::microseconds;
 use crate::record;
@@ -56,7 +57,9 @@ pub(crate) async fn export(
     }
     for row in &kept(include_str!("transfer/export_failed_attempts.sql")).await? {
         if let Some(event) = of_row(&mut events, row)? {
-            event.failed_attempts.push(failed_attempt(row)?);
+            let fence = Fence::new(row.try_get("fence")?);
+            let failed = record::failed_attempt(row)?;
+            event.failed_attempts.push((fence, failed));
         }
     }
     Ok(events)
@@ -87,15 +90,6 @@ fn conflict(row: &SqliteRow) -> Result<(u64, ConflictRecord), SqliteError> {
         row.try_get::<i64, _>("body_bytes")?.unsigned_abs(),
     );
     Ok((row.try_get::<i64, _>("number")?.unsigned_abs(), conflict))
-}
-
-fn failed_attempt(row: &SqliteRow) -> Result<(Fence, FailedAttempt), SqliteError> {
-    let failed = FailedAttempt::new(
-        record::attempt(row.try_get("attempt")?)?,
-        microseconds::time(row.try_get("ended_us")?),
-        FailureReason::from_stored(row.try_get::<&str, _>("reason")?),
-    );
-    Ok((Fence::new(row.try_get("fence")?), failed))
 }
 
 /// Stores new events.
@@ -145,6 +139,7 @@ pub(crate) async fn import(
     let mut batch = Batch::default();
     for new in &new {
         import_conflict_bodies(transaction, new).await?;
+        import_failed_attempts(transaction, new).await?;
         batch.add(new);
     }
     batch.write(transaction).await?;
@@ -200,15 +195,34 @@ async fn import_conflict_bodies(
     Ok(())
 }
 
-/// The rows of the tables without bodies: one statement writes all of a table.
+async fn import_failed_attempts(
+    transaction: &mut Transaction<'_>,
+    new: &New<'_>,
+) -> Result<(), SqliteError> {
+    for (fence, failed) in &new.event.failed_attempts {
+        record_failed_attempt(
+            transaction,
+            &claim::FailedAttempt {
+                id: new.id,
+                fence: fence.get(),
+                attempt: failed.attempt.number(),
+                ended_us: microseconds::of_time(failed.ended_at),
+                reason: failed.reason.as_str(),
+                details: failed.reason.details().map(AsRef::as_ref),
+            },
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// The rows of the tables without bodies and details: one statement writes all of a table.
 #[derive(Default)]
 struct Batch<'e> {
     queue: Vec<Queued<'e>>,
     outcomes: Vec<Ended<'e>>,
     /// Event, number of its conflicts, when the last one was received.
     conflicts: Vec<(i64, i64, i64)>,
-    /// Event, fencing token, number of the attempt, when it ended, reason.
-    failed_attempts: Vec<(i64, i64, u32, i64, &'e str)>,
 }
 
 /// Event, kind, when it is due, end of its lease, attempts, fencing token, reason.
@@ -254,12 +268,6 @@ impl<'e> Batch<'e> {
             self.conflicts
                 .push((id, integer(record.conflict_count), last));
         }
-        for (fence, failed) in &event.failed_attempts {
-            let ended = microseconds::of_time(failed.ended_at);
-            let (attempt, reason) = (failed.attempt.number(), failed.reason.as_str());
-            self.failed_attempts
-                .push((id, fence.get(), attempt, ended, reason));
-        }
     }
 
     async fn write(&self, transaction: &mut Transaction<'_>) -> Result<(), SqliteError> {
@@ -281,13 +289,6 @@ impl<'e> Batch<'e> {
                     .execute(&mut *connection)
                     .await?;
             }
-        }
-        if let Some(rows) = rows(&self.failed_attempts) {
-            sqlx::query(include_str!("transfer/import_failed_attempts.sql"))
-                .bind(rows)
-                .bind(i64::try_from(MAX_FAILED_ATTEMPTS).expect("a handful"))
-                .execute(&mut *connection)
-                .await?;
         }
         Ok(())
     }

@@ -569,6 +569,9 @@ async fn all_processes_of_a_boot_have_one_clock() {
         record.accepted_at > SystemTime::now() + HOUR / 2,
         "{record:?}"
     );
+    // The age is by the clock of the store, too.
+    let age = claim(&store, 1).await.events[0].age;
+    assert!(age < HOUR / 2, "{age:?}");
 }
 
 #[tokio::test]

@@ -64,9 +64,12 @@ impl<P: Payload> Handler<P> for Script {
         match end {
             End::Done => Ok(Handled::Done),
             End::Settled => Ok(Handled::Settled),
-            End::Retry => Err(HandlerError::retry("to be tried again")),
+            End::Retry => {
+                let details = lease.fence.get().to_string();
+                Err(HandlerError::retry("to be tried again").with_details(details))
+            }
             End::RetryAfter(after) => Err(HandlerError::retry_after(after, "to be tried later")),
-            End::Reject => Err(HandlerError::reject("rejected")),
+            End::Reject => Err(HandlerError::reject("rejected").with_details("")),
             // Does not run the panic hook, which would print it.
             End::Panic => std::panic::resume_unwind(Box::new("simulated")),
             End::Cut => unreachable!("nobody cuts itself"),

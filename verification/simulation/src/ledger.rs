@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use webhook_core::{
-    Accepted, Envelope, EventId, EventRef, Extended, Fence, Lease, NewEvent, OnFailed, Outcome,
-    Settled, State,
+    Accepted, Attempt, Envelope, EventId, EventRef, Extended, FailureReason, Fence, Lease,
+    NewEvent, OnFailed, Outcome, Settled, State,
 };
 
 use crate::history::{Answer, Call, End, Fact, Part, Record};
@@ -30,6 +30,7 @@ pub(crate) enum Step {
         lease: Lease,
         length: Duration,
         lag: Duration,
+        age: Duration,
     },
     Exhausted {
         max_attempts: u32,
@@ -105,8 +106,13 @@ impl Ledger {
                             key: key.clone(),
                         };
                         for it in &claimed.events {
-                            let (lease, length, lag) = (it.lease, claim.lease, it.lag);
-                            line(&named(&it.key), Step::Claimed { lease, length, lag });
+                            let step = Step::Claimed {
+                                lease: it.lease,
+                                length: claim.lease,
+                                lag: it.lag,
+                                age: it.age,
+                            };
+                            line(&named(&it.key), step);
                         }
                         for key in &claimed.exhausted {
                             let max_attempts = claim.max_attempts.get();
@@ -177,9 +183,12 @@ pub(crate) struct Model {
     pub(crate) state: Option<State>,
     /// The number of attempts that began and were not released.
     pub(crate) attempts: u32,
+    pub(crate) accepted_at: Duration,
     pub(crate) due_at: Duration,
     /// The latest lease and its end; `None` once it was settled.
     pub(crate) lease: Option<(Lease, Duration)>,
+    /// The attempts that failed, in order.
+    pub(crate) failed_attempts: Vec<(Attempt, FailureReason)>,
     /// The greatest fence so far.
     pub(crate) fence: Option<Fence>,
     /// The number of released attempts in each round. A round begins when the event is accepted or
@@ -214,6 +223,7 @@ impl Model {
             Step::Accepted { event, .. } => match self.accepts(event) {
                 Accepted::New => {
                     self.first = Some(event.envelope.clone());
+                    self.accepted_at = at;
                     self.schedule_afresh(at + event.delay);
                 }
                 Accepted::Requeued => self.schedule_afresh(at + event.delay),
@@ -222,6 +232,7 @@ impl Model {
             },
             Step::Requeued => self.schedule_afresh(at),
             Step::Claimed { lease, length, .. } => {
+                self.lose_lease();
                 self.attempts += 1;
                 self.lease = Some((*lease, at + *length));
                 self.fence = Some(lease.fence);
@@ -229,7 +240,7 @@ impl Model {
                 self.claims.insert(lease.fence, (self.due_at, round));
             }
             Step::Exhausted { .. } => {
-                self.lease = None;
+                self.lose_lease();
                 self.state = Some(State::Failed);
             }
             Step::Extended { lease, length, .. } if self.holds(lease) => {
@@ -237,6 +248,10 @@ impl Model {
             }
             Step::Settled { lease, outcome, .. } if self.holds(lease) => {
                 self.lease = None;
+                if let Outcome::Failed { reason } | Outcome::Retry { reason, .. } = outcome {
+                    let failed = (lease.attempt, reason.clone().into());
+                    self.failed_attempts.push(failed);
+                }
                 match outcome {
                     Outcome::Processed => self.state = Some(State::Processed),
                     Outcome::Failed { .. } => self.state = Some(State::Failed),
@@ -257,6 +272,14 @@ impl Model {
             | Step::Found { .. }
             | Step::Begun { .. }
             | Step::Ended { .. } => {}
+        }
+    }
+
+    /// An attempt whose lease was not settled is lost when its event is claimed again.
+    fn lose_lease(&mut self) {
+        if let Some((lease, _)) = self.lease.take() {
+            self.failed_attempts
+                .push((lease.attempt, FailureReason::Lost));
         }
     }
 

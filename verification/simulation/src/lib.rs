@@ -28,7 +28,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use webhook_core::{EventRecord, EventRef, EventSummary};
+use webhook_core::{EventRecord, EventRef, EventSummary, FailedAttempt};
 
 pub use history::{Answer, Call, CallId, End, Fact, Life, Part, Record, Verb};
 pub use plan::{Faults, Plan};
@@ -47,6 +47,8 @@ pub struct Run {
     pub finished: bool,
     /// The store's final records of all events that were sent.
     pub found: BTreeMap<EventRef, Option<EventRecord>>,
+    /// The failed attempts that the store kept of them, the latest first.
+    pub failed_attempts: BTreeMap<EventRef, Vec<FailedAttempt>>,
     /// Everything that the store held in the end.
     pub listed: Vec<EventSummary>,
 }

@@ -8,6 +8,7 @@ mod durable;
 mod early;
 mod fenced;
 mod honest;
+mod kept;
 mod limits;
 mod once;
 mod paused;
@@ -52,7 +53,7 @@ struct Wrong {
 
 type Check = fn(&Run, &Ledger) -> Result<(), Wrong>;
 
-const ALL: [(&str, Check); 15] = [
+const ALL: [(&str, Check); 16] = [
     ("durable", durable::check),
     ("answered", answered::check),
     ("once", once::check),
@@ -65,6 +66,7 @@ const ALL: [(&str, Check); 15] = [
     ("drained", drained::check),
     ("honest", honest::check),
     ("bounded", bounded::check),
+    ("kept", kept::check),
     ("terminal", terminal::check),
     ("limits", limits::check),
     ("stuck", stuck::check),

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use tokio::task::yield_now;
 use tokio::time::advance;
-use webhook_core::{Admin, EventRecord, EventRef, EventSummary, Kind, Page, State, Store};
+use webhook_core::{
+    Admin, EventRecord, EventRef, EventSummary, FailedAttempt, Kind, Page, State, Store,
+};
 use webhook_memory::MemoryStore;
 
 use crate::Run;
@@ -121,12 +123,14 @@ impl World {
             }
         };
         let (found, listed) = (self.find_all().await, self.list_all().await);
+        let failed_attempts = self.failed_attempts().await;
         Run {
             seed: self.seed,
             history: self.history.take(),
             plan: self.plan,
             finished,
             found,
+            failed_attempts,
             listed,
         }
     }
@@ -293,6 +297,17 @@ impl World {
         let found = self.store.find(&sent).await;
         let found = found.expect("the memory store always answers");
         sent.into_iter().zip(found).collect()
+    }
+
+    /// Returns the failed attempts at all events that were sent.
+    async fn failed_attempts(&self) -> BTreeMap<EventRef, Vec<FailedAttempt>> {
+        let mut kept = BTreeMap::new();
+        for event in self.senders.sent() {
+            let failed = self.store.failed_attempts(event).await;
+            let failed = failed.expect("the memory store always answers");
+            kept.insert(event.clone(), failed);
+        }
+        kept
     }
 
     /// Returns everything that the store holds.

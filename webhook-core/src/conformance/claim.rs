@@ -105,6 +105,33 @@ pub async fn events_are_never_early(backend: Backend) {
     }
 }
 
+/// The age is counted from the acceptance by the store's clock, in each attempt, however late the event is due.
+pub async fn the_age_is_the_time_since_acceptance(backend: Backend) {
+    let mark = async |name| {
+        backend.accept_new(&[event_in(LONG, name, "1")]).await;
+        backend.record(name).await.accepted_at
+    };
+    backend.accept_new(&[event_in(SHORT, "a", "1")]).await;
+    backend.pass(PAST_SHORT).await;
+    let mut ages = Vec::new();
+    for (before, after) in [("1", "2"), ("3", "4")] {
+        let before = mark(before).await;
+        let claimed = backend.claim_within(&up_to(1), 1).await.remove(0);
+        let after = mark(after).await;
+        assert_eq!(claimed.key, key("a"));
+        let claimed_at = claimed.accepted_at + claimed.age;
+        let during = before - TOLERANCE..=after + TOLERANCE;
+        assert!(during.contains(&claimed_at), "{claimed:?} {during:?}");
+        assert!(claimed.age + TOLERANCE >= claimed.lag, "{claimed:?}");
+        ages.push(claimed.age);
+        let again = retry(SHORT, "again");
+        backend.settle_one(claimed.lease, again).await;
+        backend.pass(PAST_SHORT).await;
+    }
+    assert!(ages[0] + TOLERANCE >= SHORT, "{ages:?}");
+    assert!(ages[1] + TOLERANCE >= ages[0] + SHORT, "{ages:?}");
+}
+
 /// The lag is counted from the due time.
 pub async fn the_lag_is_the_time_since_due(backend: Backend) {
     let before = Instant::now();

@@ -40,6 +40,38 @@ pub async fn an_event_whose_body_is_deleted_keeps_its_key(backend: Backend) {
     assert_eq!(backend.claim(&up_to(1)).await.events, []);
 }
 
+/// Details of failed attempts may quote a body: they are deleted with it. The attempts and their reasons stay, and
+/// so do the details of other events.
+pub async fn details_are_deleted_with_bodies(backend: Backend) {
+    for (name, end) in [
+        ("processed", Outcome::Processed),
+        ("failed", detailed(failed("broken"), "last")),
+    ] {
+        backend.accept_new(&[event(name, "1")]).await;
+        let again = retry(Duration::ZERO, "again");
+        for outcome in [detailed(again.clone(), "first"), again, end] {
+            let claimed = backend.claim_one(&up_to(1)).await;
+            backend.settle_one(claimed.lease, outcome).await;
+        }
+    }
+    let details = async |name| {
+        let kept = backend.admin.failed_attempts(&event_ref(name)).await;
+        let kept = kept.expect("failed attempts").into_iter();
+        kept.map(|it| (it.reason.to_string(), it.reason.details().cloned()))
+            .collect::<Vec<_>>()
+    };
+    let kept = |reason: &str, details: Option<&'static str>| {
+        (reason.to_owned(), details.map(bytes::Bytes::from))
+    };
+    let before = details("failed").await;
+    let last = [kept("broken", Some("last")), kept("again", None)];
+    assert_eq!(before[..2], last);
+    assert_eq!(delete_bodies(&backend, &all()).await, 1);
+    let without = [kept("again", None), kept("again", None)];
+    assert_eq!(details("processed").await, without);
+    assert_eq!(details("failed").await, before);
+}
+
 /// All other events may need their bodies.
 pub async fn only_processed_events_lose_their_bodies(backend: Backend) {
     backend.settled("failed", "1", failed("broken")).await;

@@ -4,7 +4,10 @@ use std::time::SystemTime;
 
 use super::Backend;
 use super::steps::*;
-use crate::{Claim, FailedAttempt, FailureReason, MAX_FAILED_ATTEMPTS, Outcome, Requeued};
+use crate::{
+    Claim, ClaimedEvent, FailedAttempt, FailureReason, MAX_DETAILS_BYTES, MAX_FAILED_ATTEMPTS,
+    Outcome, Page, Requeued, State,
+};
 
 /// The list is empty for an event that never failed, and for an unknown event.
 pub async fn events_without_failures_have_no_failed_attempts(backend: Backend) {
@@ -148,6 +151,79 @@ pub async fn failed_attempts_belong_to_one_event(backend: Backend) {
     assert_eq!(failed_attempts(&backend, "a").await, []);
 }
 
+/// Details are kept with their attempt, byte for byte. Empty details are not the same as none. The record of the
+/// event has none.
+pub async fn details_are_kept_with_their_attempt(backend: Backend) {
+    let bytes: Vec<u8> = (0..=255).collect();
+    backend
+        .accept_new(&[event("a", "1"), event("b", "1")])
+        .await;
+    for outcome in [
+        detailed(now("bytes"), bytes.clone()),
+        detailed(now("empty"), ""),
+        now("none"),
+        detailed(failed("text"), "{\"it's\": \"\\é\"}"),
+    ] {
+        let claimed = backend.claim_within(&up_to(2), 1).await;
+        for ClaimedEvent { lease, key, .. } in claimed {
+            let outcome = if key.as_str() == "a" {
+                outcome.clone()
+            } else {
+                now("of b")
+            };
+            backend.settle_one(lease, outcome).await;
+        }
+    }
+    let kept = failed_attempts(&backend, "a").await;
+    let expected = [
+        ("text", Some("{\"it's\": \"\\é\"}".as_bytes())),
+        ("none", None),
+        ("empty", Some(&[][..])),
+        ("bytes", Some(&bytes[..])),
+    ];
+    assert_eq!(reasons_and_details(&kept), expected);
+    for other in failed_attempts(&backend, "b").await {
+        assert_eq!(other.reason.details(), None);
+    }
+    assert_eq!(backend.record("a").await.reason, Some(error("text")));
+    let page = Page::new(kind(), State::Failed, up_to(9).limit);
+    let listed = backend.admin.list(&page).await.expect("list");
+    assert_eq!(listed[0].reason, Some(error("text")));
+}
+
+/// Details are kept for the latest failed attempts, up to the longest ones. An attempt without details does not
+/// get those of an earlier one.
+pub async fn details_of_the_latest_attempts_are_kept(backend: Backend) {
+    let details = |number: u8| vec![number; MAX_DETAILS_BYTES];
+    let last = u8::try_from(MAX_FAILED_ATTEMPTS).expect("a handful") + 2;
+    backend.accept_new(&[event("a", "1")]).await;
+    for number in 1..=last {
+        let outcome = detailed(now("broken"), details(number));
+        let claimed = backend.claim_one(&up_to(1)).await;
+        backend.settle_one(claimed.lease, outcome).await;
+    }
+    let brief = Claim {
+        lease: SHORT,
+        ..up_to(1)
+    };
+    backend.claim_one(&brief).await;
+    backend.pass(PAST_SHORT).await;
+    let too_long = detailed(now("too long"), vec![0; MAX_DETAILS_BYTES + 1]);
+    let claimed = backend.claim_one(&up_to(1)).await;
+    backend.settle_one(claimed.lease, too_long).await;
+    let kept = failed_attempts(&backend, "a").await;
+    assert_eq!(kept.len(), MAX_FAILED_ATTEMPTS);
+    assert_eq!(kept[0].reason, error("too long"));
+    assert_eq!(kept[1].reason, FailureReason::Lost);
+    for (attempt, number) in kept[2..].iter().zip((1..=last).rev()) {
+        let is_kept = attempt
+            .reason
+            .details()
+            .is_some_and(|it| *it == details(number));
+        assert!(is_kept, "{attempt:?}");
+    }
+}
+
 /// To be tried again at once.
 fn now(reason: &str) -> Outcome {
     retry(std::time::Duration::ZERO, reason)
@@ -156,6 +232,12 @@ fn now(reason: &str) -> Outcome {
 async fn failed_attempts(backend: &Backend, name: &str) -> Vec<FailedAttempt> {
     let kept = backend.admin.failed_attempts(&event_ref(name)).await;
     kept.expect("failed attempts")
+}
+
+fn reasons_and_details(kept: &[FailedAttempt]) -> Vec<(&str, Option<&[u8]>)> {
+    kept.iter()
+        .map(|it| (it.reason.as_str(), it.reason.details().map(AsRef::as_ref)))
+        .collect()
 }
 
 fn numbers_and_reasons(kept: &[FailedAttempt]) -> Vec<(u32, &str)> {

@@ -4,6 +4,8 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::slice;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::Backend;
 use crate::{
     Accepted, Claim, Claimed, ClaimedEvent, Envelope, EventRecord, EventRef, Extended,
@@ -109,6 +111,21 @@ pub(super) fn retry(after: Duration, reason: &str) -> Outcome {
 pub(super) fn failed(reason: &str) -> Outcome {
     Outcome::Failed {
         reason: crate::Reason::new(reason),
+    }
+}
+
+/// The same outcome, with details.
+pub(super) fn detailed(outcome: Outcome, details: impl Into<Bytes>) -> Outcome {
+    let details = details.into();
+    match outcome {
+        Outcome::Retry { after, reason } => Outcome::Retry {
+            after,
+            reason: reason.with_details(details),
+        },
+        Outcome::Failed { reason } => Outcome::Failed {
+            reason: reason.with_details(details),
+        },
+        other => other,
     }
 }
 

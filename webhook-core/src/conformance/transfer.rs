@@ -9,8 +9,8 @@ use crate::transfer::{MAX_EXPORT_BYTES, MoveMark, StoredEvent, Transfer};
 use crate::{
     Accepted, Attempt, ConflictRecord, DeleteBodies, Envelope, EventId, EventRecord, EventType,
     FailedAttempt, FailureReason, Fence, Fingerprint, Headers, MAX_CONFLICT_BODIES,
-    MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MAX_HEADERS_BYTES, MAX_KEY_BYTES, Outcome,
-    Requeued, State,
+    MAX_CONFLICT_BODY_BYTES, MAX_DETAILS_BYTES, MAX_FAILED_ATTEMPTS, MAX_HEADERS_BYTES,
+    MAX_KEY_BYTES, Outcome, Reason, Requeued, State,
 };
 
 /// Events that were accepted and processed here are exported as they are found and listed.
@@ -140,6 +140,28 @@ pub async fn exports_are_bounded_in_bytes(backend: Backend) {
         after = Some(page[0].record.id);
     }
     assert_eq!(export(&backend, after, 100).await, []);
+}
+
+/// The details of failed attempts count, too.
+pub async fn exports_are_bounded_in_bytes_of_details(backend: Backend) {
+    const BYTES: usize = MAX_FAILED_ATTEMPTS * MAX_DETAILS_BYTES;
+    const EVENTS: usize = MAX_EXPORT_BYTES / BYTES + 4;
+    let events: Vec<StoredEvent> = (0..EVENTS)
+        .map(|number| {
+            let attempts = (1..=MAX_FAILED_ATTEMPTS).map(|fence| {
+                let reason = with_details("broken", vec![b'x'; MAX_DETAILS_BYTES]);
+                let failed = FailedAttempt::new(Attempt::FIRST, at(1), reason);
+                (Fence::new(i64::try_from(fence).expect("small")), failed)
+            });
+            processing(&format!("event-{number}")).with_failed_attempts(attempts.collect())
+        })
+        .collect();
+    import(&backend, &events).await;
+    let page = export(&backend, None, EVENTS).await;
+    assert!(page.len() < EVENTS, "{}", page.len());
+    let after = page.last().map(|it| it.record.id);
+    let rest = export(&backend, after, EVENTS).await;
+    assert_eq!(page.len() + rest.len(), EVENTS);
 }
 
 /// An imported event continues where it was: with its next attempt and a greater fencing token.
@@ -314,6 +336,8 @@ fn events_of_every_sort() -> Vec<StoredEvent> {
                 let reason = match number.get() {
                     1 => error(""),
                     2 => error(&"é".repeat(crate::MAX_REASON_BYTES / 2)),
+                    3 => with_details("answered 500", vec![0xff; crate::MAX_DETAILS_BYTES]),
+                    4 => with_details("answered nothing", Vec::new()),
                     _ => FailureReason::Lost,
                 };
                 let failed = FailedAttempt::new(Attempt::new(number), ended_at, reason);
@@ -341,6 +365,10 @@ fn events_of_every_sort() -> Vec<StoredEvent> {
     // More than one statement takes.
     events.extend((0..300).map(|number| processing(&format!("more-{number}"))));
     events
+}
+
+fn with_details(reason: &str, details: Vec<u8>) -> FailureReason {
+    Reason::new(reason).with_details(details.into()).into()
 }
 
 fn at(us: u64) -> SystemTime {

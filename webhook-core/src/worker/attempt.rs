@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::limit::Slot;
 use super::{Context, Served, span};
@@ -264,7 +264,8 @@ fn log_failure(served: &Served, key: &Key, attempt: Attempt, reason: &Reason, ou
             warn!(%kind, %key, %attempt, %max_attempts, %reason, "event failed");
         }
         Outcome::Postpone { after } => {
-            info!(%kind, %key, %attempt, %reason, ?after, "attempt postponed");
+            // A destination that is throttled may postpone thousands.
+            debug!(%kind, %key, %attempt, %reason, ?after, "attempt postponed");
         }
         Outcome::Processed | Outcome::Release => {}
     }

@@ -18,6 +18,10 @@ free AS MATERIALIZED (
 no_bodies AS (
   DELETE FROM webhook.conflict_bodies WHERE id = ANY (ARRAY(SELECT id FROM free))
 ),
+no_details AS (
+  UPDATE webhook.failed_attempts SET details = NULL
+  WHERE id = ANY (ARRAY(SELECT id FROM free)) AND details IS NOT NULL
+),
 marked AS (
   UPDATE webhook.outcomes SET stripped = true WHERE id = ANY (ARRAY(SELECT id FROM free))
 ),

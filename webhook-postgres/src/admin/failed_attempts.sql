@@ -2,7 +2,8 @@
 SELECT
   kept.attempt,
   (extract(epoch FROM kept.ended_at) * 1000000)::bigint AS ended_at_us,
-  kept.reason
+  kept.reason,
+  kept.details
 FROM webhook.failed_attempts AS kept
 WHERE kept.id = (SELECT id FROM webhook.events WHERE kind = $1 AND key = $2)
 ORDER BY kept.fence DESC

@@ -1,10 +1,14 @@
--- $1 the id after which to begin, $2 the largest number of events, $3 the largest size of their bodies in
--- bytes, which the last event may exceed. Returns the events in order of their ids.
+-- $1 the id after which to begin, $2 the largest number of events, $3 the largest size of their bodies and
+-- details in bytes, which the last event may exceed. Returns the events in order of their ids.
 WITH page AS MATERIALIZED (
   SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS bytes_before
   FROM (
-    -- The length of a stored body is known without reading the body.
-    SELECT id, octet_length(body)::bigint AS bytes FROM webhook.events
+    -- The length of stored bytes is known without reading them.
+    SELECT id, octet_length(body) + (
+      SELECT coalesce(sum(octet_length(details)), 0) FROM webhook.failed_attempts AS failed
+      WHERE failed.id = event.id
+    ) AS bytes
+    FROM webhook.events AS event
     WHERE id > $1::bigint
     ORDER BY id
     LIMIT $2::bigint

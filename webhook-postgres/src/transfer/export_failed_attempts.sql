@@ -5,7 +5,8 @@ SELECT
   fence,
   attempt,
   (extract(epoch FROM ended_at) * 1000000)::bigint AS ended_at_us,
-  reason
+  reason,
+  details
 FROM webhook.failed_attempts
 WHERE id >= $1::bigint AND id <= $2::bigint
 ORDER BY id, fence

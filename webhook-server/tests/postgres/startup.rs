@@ -131,6 +131,7 @@ async fn ten_migrations_at_once_all_succeed() {
         "mark_moves",
         "keep_event_types",
         "keep_guards",
+        "keep_details",
     ];
     assert_eq!(names, expected);
     let lines: Vec<(String, String)> =

@@ -61,9 +61,11 @@ fn event(number: u64) -> StoredEvent {
         }
         _ => {
             let reason = FailureReason::from(Reason::new("it's broken"));
+            let detailed =
+                Reason::new("it's broken").with_details(number.to_be_bytes().to_vec().into());
             failed.push((
                 Fence::new(2),
-                FailedAttempt::new(Attempt::FIRST, at(3), reason.clone()),
+                FailedAttempt::new(Attempt::FIRST, at(3), detailed.into()),
             ));
             record.settled_at = Some(at(3));
             record.attempts = 1;

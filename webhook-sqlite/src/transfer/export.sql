@@ -1,10 +1,15 @@
--- ?1 the id after which to begin, ?2 the largest number of events, ?3 the largest size of their bodies in
--- bytes, which the last event may exceed. Returns the events in order of their ids.
+-- ?1 the id after which to begin, ?2 the largest number of events, ?3 the largest size of their bodies and
+-- details in bytes, which the last event may exceed. Returns the events in order of their ids.
 --
--- The length of a stored body is known without reading the body.
+-- The length of stored bytes is known without reading them.
 WITH page AS MATERIALIZED (
   SELECT id, sum(bytes) OVER (ORDER BY id) - bytes AS bytes_before
-  FROM (SELECT id, length(body) AS bytes FROM events WHERE id > ?1 ORDER BY id LIMIT ?2)
+  FROM (
+    SELECT id, length(body)
+      + (SELECT coalesce(sum(length(details)), 0) FROM failed_attempts AS failed WHERE failed.id = events.id)
+      AS bytes
+    FROM events WHERE id > ?1 ORDER BY id LIMIT ?2
+  )
 )
 SELECT event.id, kinds.name AS kind, event.key, event.fingerprint, event.event_type, event.headers, event.body,
        event.accepted_us, item.due_us, item.leased_until_us,

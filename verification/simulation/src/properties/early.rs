@@ -1,5 +1,5 @@
 //! No event is claimed and no handler starts before the event is due, and a claim says correctly
-//! how late it is.
+//! how late and how old it is.
 
 use super::{Wrong, each, wrong};
 use crate::Run;
@@ -16,6 +16,13 @@ pub(super) fn check(_: &Run, ledger: &Ledger) -> Result<(), Wrong> {
             wrong(
                 line.number,
                 format!("{event:?} is {right:?} late, not {lag:?}"),
+            )
+        }
+        Step::Claimed { age, .. } if *age != line.at - before.accepted_at => {
+            let right = line.at - before.accepted_at;
+            wrong(
+                line.number,
+                format!("{event:?} is {right:?} old, not {age:?}"),
             )
         }
         Step::Begun { lease, .. } => match before.claims.get(&lease.fence) {

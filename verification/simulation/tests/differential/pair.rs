@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use webhook_core::{
-    Admin, Claim, Claimed, DeleteBodies, Envelope, EventRef, EventType, Fingerprint, Key, Kind,
-    Lease, NewEvent, OnFailed, Outcome, Page, Prune, Reason, RunningLeases, Scheduler, Settlement,
-    State, Store, TerminalState,
+    Admin, Claim, Claimed, ClaimedEvent, DeleteBodies, Envelope, EventRef, EventType, Fingerprint,
+    Key, Kind, Lease, NewEvent, OnFailed, Outcome, Page, Prune, Reason, RunningLeases, Scheduler,
+    Settlement, State, Store, TerminalState,
 };
 use webhook_memory::MemoryStore;
 
@@ -216,7 +216,7 @@ impl<'a, B: Backend> Pair<'a, B> {
             let failed = store.failed_attempts(&event).await.unwrap();
             let failed = failed
                 .into_iter()
-                .map(|it| (it.attempt.number(), it.reason));
+                .map(|it| (it.attempt.number(), it.reason.details().cloned(), it.reason));
             let (kept, failed): (Vec<_>, Vec<_>) = (kept.collect(), failed.collect());
             view += &format!("\n    {} {kept:?} {failed:?}", event.key);
         }
@@ -308,6 +308,11 @@ fn length(length: Length, place: usize) -> Duration {
 
 fn outcome(end: End, place: usize) -> Outcome {
     let reason = Reason::new(format!("reason {place}"));
+    let reason = match place % 3 {
+        0 => reason.with_details(format!("details {place}").into()),
+        1 => reason.with_details(Bytes::new()),
+        _ => reason,
+    };
     match end {
         End::Processed => Outcome::Processed,
         End::Failed => Outcome::Failed { reason },
@@ -325,8 +330,13 @@ fn outcome(end: End, place: usize) -> Outcome {
 /// What does not depend on the exact time.
 fn claimed(claimed: &Claimed) -> String {
     let events = claimed.events.iter();
+    // An event is due when it is accepted, or later.
+    let older = |it: &ClaimedEvent| it.age + Duration::from_millis(1) >= it.lag;
     let events: Vec<_> = events
-        .map(|it| (it.key.clone(), it.lease.attempt.number(), it.body.clone()))
+        .map(|it| {
+            let attempt = it.lease.attempt.number();
+            (it.key.clone(), attempt, it.body.clone(), older(it))
+        })
         .collect();
     let mut exhausted = claimed.exhausted.clone();
     exhausted.sort();

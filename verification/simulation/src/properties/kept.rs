@@ -1,0 +1,29 @@
+//! The latest failed attempts of each event are kept, each with its own reason and details.
+
+use webhook_core::MAX_FAILED_ATTEMPTS;
+
+use super::{Wrong, wrong_in_the_end};
+use crate::Run;
+use crate::ledger::{Ledger, Model};
+
+pub(super) fn check(run: &Run, ledger: &Ledger) -> Result<(), Wrong> {
+    for (event, kept) in &run.failed_attempts {
+        let lines = ledger
+            .events
+            .get(event)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        let failed = Model::after(lines).failed_attempts;
+        let latest = failed.iter().rev().take(MAX_FAILED_ATTEMPTS);
+        let kept: Vec<_> = kept.iter().map(|it| (it.attempt, &it.reason)).collect();
+        if !latest
+            .map(|(attempt, reason)| (*attempt, reason))
+            .eq(kept.iter().copied())
+        {
+            return wrong_in_the_end(format!(
+                "{event:?} failed like this: {failed:?}, and {kept:?} is kept"
+            ));
+        }
+    }
+    Ok(())
+}
