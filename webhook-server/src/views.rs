@@ -3,6 +3,7 @@
 //! A transaction has the fields of its body. An event of any other kind belongs to an app that embeds the
 //! crates; it has its body as it is.
 
+mod attempt;
 mod body;
 mod destination;
 mod details;
@@ -25,6 +26,7 @@ use webhook_core::{EventRecord, EventSummary, EventType, FailureReason, Kind, St
 
 use crate::transaction::{Currency, Transaction};
 
+pub(crate) use attempt::details_line;
 pub(crate) use body::{Body, BodyMembers};
 pub(crate) use destination::DestinationView;
 pub(crate) use details::Details;

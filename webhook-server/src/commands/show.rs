@@ -10,7 +10,7 @@ use super::output::{instant, plain};
 use super::{CommandError, Output};
 use crate::backend::CommandBackend;
 use crate::logging::escaped;
-use crate::views::{Body, Details, escape_key, parse_key};
+use crate::views::{Body, Details, details_line, escape_key, parse_key};
 
 /// The options of `show`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -118,6 +118,9 @@ fn write_attempts(out: &mut dyn Write, attempts: &[FailedAttempt]) -> io::Result
         let reason = plain(attempt.reason.as_str(), usize::MAX);
         let ended_at = instant(attempt.ended_at);
         writeln!(out, "  {:>3}  {ended_at}  {reason}", attempt.attempt)?;
+        if let Some(details) = details_line(attempt) {
+            writeln!(out, "       {}", plain(&details, 400))?;
+        }
     }
     Ok(())
 }

@@ -96,6 +96,11 @@ fn json(body: &[u8]) -> Option<&RawValue> {
     read.is_ok().then_some(json)
 }
 
+/// The bytes as JSON, if they are an object that common parsers read.
+pub(super) fn json_object(bytes: &[u8]) -> Option<&RawValue> {
+    json(bytes).filter(|json| json.get().starts_with('{'))
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::SystemTime;

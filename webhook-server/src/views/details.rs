@@ -8,6 +8,7 @@ use webhook_core::{
     Admin, ConflictRecord, EventRecord, EventRef, FailedAttempt, Store, StoreError,
 };
 
+use super::attempt::Attempt;
 use super::{
     Body, BodyMembers, EventView, TransactionView, as_instant, as_instant_or_null, content,
     transaction_kind,
@@ -41,14 +42,6 @@ pub(crate) struct Document<'a> {
 enum View<'a> {
     Transaction(TransactionView<'a>),
     Event(EventView<'a>),
-}
-
-#[derive(Serialize)]
-struct Attempt<'a> {
-    attempt: u32,
-    #[serde(serialize_with = "as_instant")]
-    ended_at: SystemTime,
-    reason: &'a str,
 }
 
 #[derive(Serialize)]
@@ -112,16 +105,6 @@ impl Details {
                 .iter()
                 .map(|conflict| Conflict::of(conflict, is_of_transaction))
                 .collect(),
-        }
-    }
-}
-
-impl<'a> Attempt<'a> {
-    fn of(attempt: &'a FailedAttempt) -> Self {
-        Self {
-            attempt: attempt.attempt.number(),
-            ended_at: attempt.ended_at,
-            reason: attempt.reason.as_str(),
         }
     }
 }

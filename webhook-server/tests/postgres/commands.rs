@@ -263,8 +263,16 @@ async fn list_shows_one_state_and_continues_after_a_number(inbox: Inbox) {
 }
 
 async fn show_has_every_failed_attempt_and_conflict(inbox: Inbox) {
-    let outcomes = [retry("first"), retry("second"), failed("third")];
+    let detailed = |details: &'static str| Outcome::Failed {
+        reason: Reason::new("third").with_details(details.into()),
+    };
+    let answer = r#"{"error_class":"status_5xx","status":503,"timings_ms":{"total":12}}"#;
+    let outcomes = [retry("first"), retry("second"), detailed(answer)];
     inbox.settled("tx-1", outcomes).await;
+    inbox.settled("tx-bytes", [detailed("\u{1b}[31m")]).await;
+    let bytes = inbox.json(&["show", "tx-bytes"]).await;
+    let bytes = &bytes["failed_attempts"][0]["details_base64"];
+    assert_eq!(bytes, "G1szMW0=");
     let accepted = inbox.accept(with_amount("tx-1", "7"), Duration::ZERO).await;
     assert_eq!(accepted, Accepted::Conflict);
     let document = inbox.json(&["show", "tx-1"]).await;
@@ -275,13 +283,15 @@ async fn show_has_every_failed_attempt_and_conflict(inbox: Inbox) {
     let reasons: Vec<_> = attempts.iter().map(|it| &it["reason"]).collect();
     assert_eq!(reasons, ["third", "second", "first"]);
     assert_eq!(attempts[0]["attempt"], 3);
+    assert_eq!(attempts[0]["details"]["status"], 503);
+    assert_eq!(attempts[1].get("details"), None);
     assert!(attempts[0]["ended_at"].as_str().unwrap().ends_with('Z'));
     assert_eq!(document["duplicate_conflict_count"], 1);
     assert_eq!(document["conflicts"][0]["body"], with_amount("tx-1", "7"));
     let text = inbox.lines(&["show", "tx-1"]).await.join("\n");
     for part in [
         "FAILED since",
-        "third",
+        "third\n       status_5xx, status 503, 12 ms\n",
         "second",
         "first",
         "conflicting deliveries: 1",

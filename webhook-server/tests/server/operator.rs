@@ -152,7 +152,7 @@ async fn fail(store: &MemoryStore, envelope: Envelope) {
     let settlement = Settlement::new(
         claimed.events[0].lease,
         Outcome::Failed {
-            reason: Reason::new("account closed"),
+            reason: Reason::new("account closed").with_details(r#"{"status": 410}"#.into()),
         },
     );
     store.settle(&[settlement]).await.unwrap();
@@ -460,7 +460,9 @@ async fn operators_requeue_failed_transactions() {
     let failed = operator.get("transactions").await;
     assert_eq!(failed["transactions"][0]["error_message"], "account closed");
     let shown = operator.get("transactions/tx-1").await;
-    assert_eq!(shown["failed_attempts"][0]["reason"], "account closed");
+    let failed = &shown["failed_attempts"][0];
+    assert_eq!(failed["reason"], "account closed");
+    assert_eq!(failed["details"], json!({"status": 410}));
     let requeued = operator.ask("POST", "transactions/tx-1/requeue").await;
     assert_eq!(
         requeued.json(),

@@ -221,7 +221,7 @@ async fn file_with_failed_event(file: &str, id: &str) {
     );
     let claimed = store.claim(&[claim]).await.unwrap().remove(0);
     let outcome = Outcome::Failed {
-        reason: Reason::new("broken"),
+        reason: Reason::new("broken").with_details(r#"{"error_class":"dns"}"#.into()),
     };
     let settlement = Settlement::new(claimed.events[0].lease, outcome);
     store.settle(&[settlement]).await.unwrap();
@@ -257,7 +257,12 @@ async fn running_server_acts_on_what_commands_change() {
     );
     let listed = json(&["list", "--state=failed"]).await;
     assert_eq!(listed["transaction_id"], "bad");
-    assert_eq!(json(&["show", "bad"]).await["error_message"], "broken");
+    let bad = json(&["show", "bad"]).await;
+    assert_eq!(bad["error_message"], "broken");
+    let details = &bad["failed_attempts"][0]["details"];
+    assert_eq!(*details, json!({"error_class": "dns"}));
+    let bad = run(&["show", "bad"]).await;
+    assert!(bad.contains("  broken\n       dns\n"), "{bad}");
 
     assert_eq!(run(&["requeue", "bad"]).await, "1 of 1 requeued\n");
     assert_eq!(run(&["make-due", "tx-1"]).await, "1 of 1 made due\n");
