@@ -405,9 +405,10 @@ async fn a_kind_whose_handlers_all_hang_does_not_delay_other_kinds() {
     // The places among the kinds that have free slots.
     *stock.hinted.lock().unwrap() = vec![0, 1];
     stock.hint.notify_one();
+    let each = usize::try_from(EACH).unwrap();
     let mut handled = Vec::new();
     let all = async {
-        while handled.len() < 2 * EACH as usize {
+        while handled.len() < 2 * each {
             handled.push(told.recv().await.unwrap());
         }
     };
@@ -415,7 +416,7 @@ async fn a_kind_whose_handlers_all_hang_does_not_delay_other_kinds() {
         .await
         .expect("all events of the others");
     // Neither of them waits for the other, either.
-    for half in handled.chunks(EACH as usize) {
+    for half in handled.chunks(each) {
         let count = half.iter().filter(|kind| **kind == first).count();
         assert!(count.abs_diff(half.len() / 2) <= SLOTS, "{count}");
     }
