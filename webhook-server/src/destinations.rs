@@ -90,3 +90,32 @@ impl fmt::Debug for Destinations {
         f.debug_set().entries(by_kind.keys()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    fn forwarding(url: &str) -> Forwarding {
+        let config = Config {
+            forward_url: Some(url.parse().unwrap()),
+            ..Config::default()
+        };
+        config.forwarding().unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn running_forwarder_takes_the_new_destination() {
+        let destinations = Destinations::new(None);
+        let kind = Kind::from_static("stripe");
+        let running = destinations
+            .forwarder(&kind, &forwarding("http://localhost:1/a"))
+            .unwrap();
+        assert_eq!(running.status().url, "http://localhost:1/a");
+        destinations.forwarder(&kind, &forwarding("http://localhost:1/b"));
+        assert_eq!(running.status().url, "http://localhost:1/b");
+        assert_eq!(destinations.all().len(), 1);
+        destinations.retain(|it| *it != kind);
+        assert!(destinations.of(&kind).is_none());
+    }
+}

@@ -122,14 +122,14 @@ pub(super) static SOURCE_FIELDS: &[Field] = &[
     key(
         "max_attempts",
         &Shape::Integer(1, u32::MAX as u64),
-        "`MAX_ATTEMPTS`",
+        "`MAX_ATTEMPTS`; with `forward`, as many as its `schedule` has",
         "the most attempts at an event before it is FAILED",
     ),
     key(
         "concurrency",
         &Shape::Integer(1, 100_000),
         "`32`",
-        "the most events of this source that are processed at the same time",
+        "the most events of this source that are processed or forwarded at the same time",
     ),
     key(
         "max_body_bytes",
