@@ -191,8 +191,9 @@ async fn no_part_of_a_secret_or_token_is_shown() {
                     assert_refused(&secret, starter, &what).await;
                 }
             }
-            let starter = server(&[]).env("API_TOKENS_FILE", &file);
-            assert_refused(&secret, starter, &what).await;
+            for name in ["API_TOKENS_FILE", "FORWARD_SECRETS_FILE"] {
+                assert_refused(&secret, server(&[]).env(name, &file), &what).await;
+            }
             let starter = server(&["status"]).env("DATABASE_URL_FILE", &file);
             assert_refused(&secret, starter, &what).await;
             for prefix in ["", "read:", "wht_", "operate:00"] {
@@ -204,6 +205,7 @@ async fn no_part_of_a_secret_or_token_is_shown() {
         for (scheme, name) in [
             ("github", "WEBHOOK_SECRETS_FILE"),
             ("none", "API_TOKENS_FILE"),
+            ("none", "FORWARD_SECRETS_FILE"),
             ("none", "DATABASE_URL_FILE"),
         ] {
             for value in [
