@@ -45,6 +45,8 @@ impl Destinations {
         let name = width("NAME", |row| &row.name);
         let state = width("STATE", |row| &row.state);
         for (index, (destination, row)) in destinations.iter().zip(&rows).enumerate() {
+            // A JSON value does not obey a width.
+            let number = |member: &str| destination[member].as_u64().unwrap_or_default();
             output.write(destination, |out| {
                 if index == 0 {
                     writeln!(
@@ -58,10 +60,10 @@ impl Destinations {
                     "{:<name$}  {:<state$}  {:>9}  {:>6}  {:>9}  {:>6}  {}",
                     row.name,
                     row.state,
-                    destination["in_flight"],
+                    number("in_flight"),
                     row.oldest,
-                    destination["delivered"],
-                    destination["failed"],
+                    number("delivered"),
+                    number("failed"),
                     row.url
                 )?;
                 let answers = destination["last_answers"].as_array();
