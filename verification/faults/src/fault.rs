@@ -3,6 +3,7 @@
 mod clock;
 mod failing_disk;
 mod failpoint;
+mod forwarding;
 mod full_disk;
 mod kill;
 mod lies;
@@ -235,10 +236,32 @@ pub const FAULTS: &[Fault] = &[
         "one node's clock is wrong by years, and steps by hours"
     ),
     fault!(
+        "destinations",
+        forwarding::destinations::<Postgres>,
+        "destinations of forwarded events do badly in ten ways at the same time",
+        Some("the test `sqlite_destinations` runs the same")
+    ),
+    fault!(
+        "kill-forwarding",
+        forwarding::killed::<Postgres>,
+        "SIGKILL of webhook-server before a destination answers, and between the answer and the settlement",
+        Some("the test `sqlite_kill_forwarding` runs the same")
+    ),
+    fault!(
         "old-transaction",
         old_transaction::inject,
         "a transaction stays open, so that vacuum cannot clean up",
         Some("needs a longer run than a test has")
+    ),
+    fault!(
+        "sqlite-destinations",
+        forwarding::destinations::<SqliteFile>,
+        "SQLite: destinations of forwarded events do badly in ten ways at the same time"
+    ),
+    fault!(
+        "sqlite-kill-forwarding",
+        forwarding::killed::<SqliteFile>,
+        "SQLite: SIGKILL of webhook-server before a destination answers, and between the answer and the settlement"
     ),
     fault!(
         "sqlite-kill-all",

@@ -77,8 +77,13 @@ pub(crate) fn get(path: &str) -> Vec<u8> {
 
 /// Makes the request of a delivery.
 pub(crate) fn post(body: &str) -> Vec<u8> {
+    post_to("/v1/webhooks/transactions", body)
+}
+
+/// Makes the request of a delivery to another path.
+pub(crate) fn post_to(path: &str, body: &str) -> Vec<u8> {
     format!(
-        "POST /v1/webhooks/transactions HTTP/1.1\r\nHost: localhost\r\n\
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\n\
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )

@@ -7,6 +7,7 @@
 mod backend;
 pub mod behaviour;
 mod book;
+mod destination;
 mod disk;
 pub mod failpoint;
 mod fault;

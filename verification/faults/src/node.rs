@@ -143,6 +143,16 @@ impl Node {
         }
     }
 
+    /// Returns the most memory that the process has had, in bytes, as Linux counts it.
+    pub(crate) fn peak_memory_bytes(&self) -> Option<u64> {
+        let pid = self.life.borrow().pid?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()));
+        let status = status.ok()?;
+        let peak = status.lines().find_map(|it| it.strip_prefix("VmHWM:"))?;
+        let kib: u64 = peak.split_whitespace().next()?.parse().ok()?;
+        Some(kib * 1024)
+    }
+
     /// Returns how often it was started.
     pub(crate) fn starts(&self) -> usize {
         self.life.borrow().starts

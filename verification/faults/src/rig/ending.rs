@@ -51,6 +51,11 @@ impl<B: Backend> Rig<B> {
         Ok(())
     }
 
+    /// Records that the fault ended at `healed`, and the recovery now.
+    pub(crate) fn recovered_since(&mut self, healed: Instant) {
+        self.recovery = self.recovery.max(healed.elapsed());
+    }
+
     /// Adds a violation if senders noticed more than connections that were closed while idle.
     pub(crate) fn must_not_be_noticed(&mut self) {
         let entries = self.book.entries();
@@ -72,8 +77,13 @@ impl<B: Backend> Rig<B> {
     }
 
     /// Ends the load, waits until all events are settled, stops the nodes and compares the records.
-    pub(crate) async fn finish(mut self, load: Senders) -> anyhow::Result<Tally> {
+    pub(crate) async fn finish(self, load: Senders) -> anyhow::Result<Tally> {
         load.finish().await?;
+        self.finish_idle().await
+    }
+
+    /// Does the same after the load.
+    pub(crate) async fn finish_idle(mut self) -> anyhow::Result<Tally> {
         let drained = self.drained().await;
         for node in &mut self.nodes {
             if let Err(error) = node.stop().await {
@@ -134,8 +144,13 @@ impl<B: Backend> Rig<B> {
 
     /// Waits until no event is queued any more.
     pub(crate) async fn drained(&self) -> anyhow::Result<()> {
+        self.drained_within(DRAIN_LIMIT).await
+    }
+
+    /// Does the same with another time limit.
+    pub(crate) async fn drained_within(&self, limit: Duration) -> anyhow::Result<()> {
         let mut connection = self.database.connect().await?;
-        let limit = Limit::of(DRAIN_LIMIT);
+        let limit = Limit::of(limit);
         loop {
             let queued = B::queued(&mut connection).await?;
             if queued == 0 {
