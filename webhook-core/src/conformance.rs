@@ -230,6 +230,7 @@ macro_rules! conformance {
                 event_types_are_kept_unchanged
                 event_types_are_not_compared
                 event_types_outlive_bodies
+                claims_have_event_types
                 lists_select_events_of_a_type
                 pages_of_a_type_list_each_event_once
             }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::claim_limit::ClaimLimit;
 use crate::error::with_causes;
-use crate::event::{EventId, Key, Kind};
+use crate::event::{EventId, EventType, Key, Kind};
 use crate::headers::Headers;
 use crate::inbox::Inbox;
 use crate::payload::{self, Payload};
@@ -165,6 +165,8 @@ where
 pub struct Event<P> {
     /// The payload.
     pub payload: P,
+    /// The event type that was stored with it.
+    pub event_type: Option<EventType>,
     /// The headers that were stored with it.
     pub headers: Headers,
     /// The body, byte for byte.
@@ -201,8 +203,8 @@ impl RawEvent {
 impl<P> Event<P> {
     /// Creates the first attempt at an event with `payload`, for tests of handlers.
     ///
-    /// The event is accepted now and has the key `test`, an empty body, no headers, no lag, an age of zero, a
-    /// lease that no store knows, and the default number of attempts.
+    /// The event is accepted now and has the key `test`, an empty body, no event type, no headers, no lag, an
+    /// age of zero, a lease that no store knows, and the default number of attempts.
     pub fn new(payload: P) -> Self
     where
         P: Payload,
@@ -213,6 +215,7 @@ impl<P> Event<P> {
     fn of_kind(kind: Kind, payload: P) -> Self {
         Self {
             payload,
+            event_type: None,
             headers: Headers::new(),
             body: Bytes::new(),
             kind,
@@ -248,6 +251,15 @@ impl<P> Event<P> {
     pub fn with_inbox(self, inbox: Inbox) -> Self {
         Self {
             inbox: Some(inbox),
+            ..self
+        }
+    }
+
+    /// Sets the event type.
+    #[must_use]
+    pub fn with_event_type(self, event_type: impl Into<Option<EventType>>) -> Self {
+        Self {
+            event_type: event_type.into(),
             ..self
         }
     }

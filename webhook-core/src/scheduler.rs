@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::error::StoreError;
-use crate::event::{EventId, Key, Kind};
+use crate::event::{EventId, EventType, Key, Kind};
 use crate::headers::Headers;
 use crate::setters::setters;
 
@@ -182,6 +182,8 @@ pub struct ClaimedEvent {
     pub lease: Lease,
     /// The idempotency key.
     pub key: Key,
+    /// The event type that was stored with it.
+    pub event_type: Option<EventType>,
     /// The headers that were stored with it.
     pub headers: Headers,
     /// The body, byte for byte.
@@ -195,16 +197,26 @@ pub struct ClaimedEvent {
 }
 
 impl ClaimedEvent {
-    /// A leased event without headers and without lag, leased when it was accepted.
+    /// A leased event without an event type, without headers and without lag, leased when it was accepted.
     pub const fn new(lease: Lease, key: Key, body: Bytes, accepted_at: SystemTime) -> Self {
         Self {
             lease,
             key,
+            event_type: None,
             headers: Headers::new(),
             body,
             accepted_at,
             lag: Duration::ZERO,
             age: Duration::ZERO,
+        }
+    }
+
+    /// Sets the event type.
+    #[must_use]
+    pub fn with_event_type(self, event_type: impl Into<Option<EventType>>) -> Self {
+        Self {
+            event_type: event_type.into(),
+            ..self
         }
     }
 

@@ -517,9 +517,14 @@ impl Row {
         self.leased_until = Some(now.saturating_add(lease));
         let lease = Lease::new(id, Attempt::new(attempt), Fence::new(self.fence));
         let Envelope {
-            key, headers, body, ..
+            key,
+            event_type,
+            headers,
+            body,
+            ..
         } = self.envelope.clone();
         ClaimedEvent::new(lease, key, body, accepted_at)
+            .with_event_type(event_type)
             .with_headers(headers)
             .with_lag(now - self.due_at)
             .with_age(now - self.accepted_at)

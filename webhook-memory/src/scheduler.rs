@@ -54,6 +54,7 @@ impl State {
                 let accepted_at = clock.system_time(event.accepted_at);
                 claimed.events.push(
                     ClaimedEvent::new(lease, event.key.clone(), event.body.clone(), accepted_at)
+                        .with_event_type(event.event_type.clone())
                         .with_headers(event.headers.clone())
                         .with_lag(now - due_at)
                         .with_age(now.saturating_sub(event.accepted_at)),

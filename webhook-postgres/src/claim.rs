@@ -182,6 +182,7 @@ fn event(row: &PgRow, id: i64) -> Result<ClaimedEvent, PgError> {
     let accepted_at = microseconds::time(row.try_get("accepted_at_us")?);
     let event = ClaimedEvent::new(lease, key, body, accepted_at);
     Ok(event
+        .with_event_type(record::event_type(row.try_get("event_type")?)?)
         .with_headers(record::headers(row.try_get("headers")?)?)
         .with_lag(lag)
         .with_age(microseconds::duration(row.try_get("age_us")?)))

@@ -122,6 +122,7 @@ SELECT
   due.fence + 1 AS fence,
   due.attempts >= due.max_attempts AS spent,
   event.key,
+  event.event_type,
   event.headers,
   event.body,
   (date_part('epoch', event.accepted_at) * 1000000)::bigint AS accepted_at_us,
@@ -130,7 +131,8 @@ SELECT
   (date_part('epoch', statement_timestamp() - event.accepted_at) * 1000000)::bigint AS age_us
 FROM due
 CROSS JOIN LATERAL (
-  SELECT key, headers, accepted_at, CASE WHEN due.attempts < due.max_attempts THEN body END AS body
+  SELECT key, event_type, headers, accepted_at,
+         CASE WHEN due.attempts < due.max_attempts THEN body END AS body
   FROM webhook.events WHERE id = due.id LIMIT 1
 ) AS event
 WHERE due.attempts < due.max_attempts OR due.id IN (SELECT id FROM exhausted)
@@ -143,6 +145,7 @@ SELECT
   NULL::bigint AS fence,
   NULL::boolean AS spent,
   NULL AS key,
+  NULL AS event_type,
   NULL::bytea AS headers,
   NULL::bytea AS body,
   NULL::bigint AS accepted_at_us,

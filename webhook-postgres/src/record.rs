@@ -98,7 +98,7 @@ pub(crate) fn headers(stored: Option<&[u8]>) -> Result<Headers, PgError> {
 }
 
 /// Reads a stored event type, which was checked before it was stored; null for none.
-fn event_type(stored: Option<&str>) -> Result<Option<EventType>, PgError> {
+pub(crate) fn event_type(stored: Option<&str>) -> Result<Option<EventType>, PgError> {
     let checked = stored.map(EventType::new).transpose();
     checked.map_err(|error| PgError::Damaged {
         detail: format!("its event type {error}"),

@@ -142,13 +142,14 @@ async fn claim_kind(
                 Attempt::new(attempt),
                 Fence::new(due.fence + 1),
             );
-            let body = Bytes::copy_from_slice(row.try_get(7)?);
-            let accepted_us = row.try_get(8)?;
+            let body = Bytes::copy_from_slice(row.try_get(8)?);
+            let accepted_us = row.try_get(9)?;
             let accepted_at = microseconds::time(accepted_us);
             let lag = microseconds::duration(now_us - row.try_get::<i64, _>(1)?);
             claimed.events.push(
                 ClaimedEvent::new(lease, key, body, accepted_at)
-                    .with_headers(record::headers(row.try_get(6)?)?)
+                    .with_event_type(record::event_type(row.try_get(6)?)?)
+                    .with_headers(record::headers(row.try_get(7)?)?)
                     .with_lag(lag)
                     .with_age(microseconds::duration(now_us - accepted_us)),
             );

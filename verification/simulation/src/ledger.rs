@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use webhook_core::{
-    Accepted, Attempt, Envelope, EventId, EventRef, Extended, FailureReason, Fence, Lease,
-    NewEvent, OnFailed, Outcome, Settled, State,
+    Accepted, Attempt, Envelope, EventId, EventRef, EventType, Extended, FailureReason, Fence,
+    Lease, NewEvent, OnFailed, Outcome, Settled, State,
 };
 
 use crate::history::{Answer, Call, End, Fact, Part, Record};
@@ -31,6 +31,7 @@ pub(crate) enum Step {
         length: Duration,
         lag: Duration,
         age: Duration,
+        event_type: Option<EventType>,
     },
     Exhausted {
         max_attempts: u32,
@@ -111,6 +112,7 @@ impl Ledger {
                                 length: claim.lease,
                                 lag: it.lag,
                                 age: it.age,
+                                event_type: it.event_type.clone(),
                             };
                             line(&named(&it.key), step);
                         }

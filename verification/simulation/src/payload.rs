@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use webhook_core::{
-    Envelope, FieldError, Fingerprint, HandlerError, Headers, Identity, InvalidPayload, Key, Kind,
-    Payload, payload,
+    Envelope, EventType, FieldError, Fingerprint, HandlerError, Headers, Identity, InvalidPayload,
+    Key, Kind, Payload, payload,
 };
 
 /// A content that handlers cannot decode.
@@ -62,7 +62,7 @@ pub(crate) fn kinds() -> [Kind; 2] {
     [payload::kind_of::<Alpha>(), payload::kind_of::<Beta>()]
 }
 
-/// Makes a delivery of `content` under `key`.
+/// Makes a delivery of `content` under `key`. Every other content has an event type of its own.
 pub(crate) fn envelope(kind: &Kind, key: &Key, content: u64) -> Envelope {
     Envelope::new(
         kind.clone(),
@@ -70,6 +70,11 @@ pub(crate) fn envelope(kind: &Kind, key: &Key, content: u64) -> Envelope {
         fingerprint(content),
         Bytes::from(format!("{key} {content}")),
     )
+    .with_event_type((content % 2 == 1).then(|| event_type(content)))
+}
+
+fn event_type(content: u64) -> EventType {
+    EventType::new(format!("type {content}")).expect("a valid event type")
 }
 
 fn fingerprint(content: u64) -> Fingerprint {

@@ -1,11 +1,12 @@
-//! Event types: the first delivery's is kept unchanged, and lists select by it.
+//! Event types: the first delivery's is kept unchanged, claims have it, and lists select by it.
 
 use std::time::Duration;
 
 use super::Backend;
 use super::steps::*;
 use crate::{
-    Accepted, DeleteBodies, EventType, Kind, MAX_EVENT_TYPE_BYTES, NewEvent, Outcome, Page, State,
+    Accepted, DeleteBodies, EventType, Kind, MAX_EVENT_TYPE_BYTES, NewEvent, Outcome, Page,
+    Requeued, State,
 };
 
 fn event_type(text: &str) -> EventType {
@@ -127,6 +128,39 @@ pub async fn event_types_outlive_bodies(backend: Backend) {
         let keys = listed(&backend, kind(), state, "one", 9).await;
         assert!(keys.is_empty(), "{state}: {keys:?}");
     }
+}
+
+/// Each claim has the event type of the first delivery, or none: at first, after a failed attempt, after a
+/// redelivery with another type, and after a requeue.
+pub async fn claims_have_event_types(backend: Backend) {
+    let longest = "\u{1f4a9}".repeat(MAX_EVENT_TYPE_BYTES / 4);
+    backend
+        .accept_new(&[typed("a", "one"), event("b", "1"), typed("c", &longest)])
+        .await;
+    let claim = async || {
+        let mut claimed = backend.claim_within(&up_to(3), 3).await;
+        claimed.sort_by(|one, other| one.key.cmp(&other.key));
+        let types: Vec<_> = claimed.iter().map(|it| it.event_type.clone()).collect();
+        assert_eq!(
+            types,
+            [Some(event_type("one")), None, Some(event_type(&longest))]
+        );
+        claimed
+    };
+    for claimed in claim().await {
+        let again = retry(Duration::ZERO, "again");
+        backend.settle_one(claimed.lease, again).await;
+    }
+    let redelivered = [typed("a", "two"), typed("b", "one"), event("c", "1")];
+    let answers = backend.accept(&redelivered).await;
+    assert_eq!(answers, [Accepted::Duplicate; 3]);
+    for claimed in claim().await {
+        backend.settle_one(claimed.lease, failed("no")).await;
+    }
+    let all = ["a", "b", "c"].map(event_ref);
+    let requeued = backend.admin.requeue(&all).await.expect("requeue");
+    assert_eq!(requeued, [Requeued::Applied; 3]);
+    claim().await;
 }
 
 /// A list is of one kind, one state and one type.

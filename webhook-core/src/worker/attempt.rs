@@ -221,6 +221,7 @@ async fn handle<P: Send + 'static, H: Handler<P>>(
         .map_err(|error| error.prefixed("stored payload is unreadable"))?;
     let event = Event {
         payload,
+        event_type: claimed.event_type,
         headers: claimed.headers,
         body: claimed.body,
         kind: served.kind.clone(),

@@ -3,7 +3,7 @@
 --
 -- The index is named, since without statistics SQLite might choose another one.
 SELECT item.id, item.due_us, item.leased_until_us, item.attempts, item.fence,
-       event.key, event.headers, event.body, event.accepted_us
+       event.key, event.event_type, event.headers, event.body, event.accepted_us
 FROM queue AS item INDEXED BY queue_due
 CROSS JOIN events AS event ON event.id = item.id
 WHERE item.kind = (SELECT kind FROM kinds WHERE name = ?1)

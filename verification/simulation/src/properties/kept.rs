@@ -1,10 +1,11 @@
-//! The latest failed attempts of each event are kept, each with its own reason and details.
+//! The latest failed attempts of each event are kept, each with its own reason and details. Claims have the
+//! event type of the first delivery.
 
 use webhook_core::MAX_FAILED_ATTEMPTS;
 
-use super::{Wrong, wrong_in_the_end};
+use super::{Wrong, each, wrong, wrong_in_the_end};
 use crate::Run;
-use crate::ledger::{Ledger, Model};
+use crate::ledger::{Ledger, Model, Step};
 
 pub(super) fn check(run: &Run, ledger: &Ledger) -> Result<(), Wrong> {
     for (event, kept) in &run.failed_attempts {
@@ -25,5 +26,18 @@ pub(super) fn check(run: &Run, ledger: &Ledger) -> Result<(), Wrong> {
             ));
         }
     }
-    Ok(())
+    each(ledger, |event, before, line| match &line.step {
+        Step::Claimed { event_type, .. } => {
+            let first = before.first.as_ref();
+            let first = first.and_then(|it| it.event_type.as_ref());
+            if event_type.as_ref() == first {
+                return Ok(());
+            }
+            wrong(
+                line.number,
+                format!("{event:?} is claimed with the type {event_type:?}, not {first:?}"),
+            )
+        }
+        _ => Ok(()),
+    })
 }

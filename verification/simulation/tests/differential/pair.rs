@@ -335,7 +335,8 @@ fn claimed(claimed: &Claimed) -> String {
     let events: Vec<_> = events
         .map(|it| {
             let attempt = it.lease.attempt.number();
-            (it.key.clone(), attempt, it.body.clone(), older(it))
+            let (key, body) = (it.key.clone(), it.body.clone());
+            (key, attempt, it.event_type.clone(), body, older(it))
         })
         .collect();
     let mut exhausted = claimed.exhausted.clone();

@@ -35,6 +35,8 @@ async fn handlers_see_the_event_and_settle_it_as_processed() {
     let outcome = outcome_of(3, async |event: Event<Word>| {
         assert_eq!(event.payload.0, "word-1");
         assert_eq!(event.key.as_str(), "key-1");
+        assert_eq!(event.event_type.as_ref().unwrap().as_str(), "type-1");
+        assert_eq!(event.age, SECOND);
         assert_eq!(event.attempt().number(), 3);
         assert_eq!(event.max_attempts.get(), LAST_ATTEMPT);
         assert!(!event.is_last_attempt());

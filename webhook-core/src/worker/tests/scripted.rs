@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::super::*;
 use crate::error::StoreError;
-use crate::event::{EventId, Key};
+use crate::event::{EventId, EventType, Key};
 use crate::scheduler::{
     Attempt, Claim, Claimed, ClaimedEvent, Extended, Fence, Lease, MockScheduler, Outcome, Settled,
     Settlement,
@@ -144,6 +144,8 @@ pub(super) fn event(id: i64, attempt: u32) -> ClaimedEvent {
     let key = Key::new(format!("key-{id}")).unwrap();
     let body = Bytes::from(format!("word-{id}"));
     ClaimedEvent::new(lease, key, body, SystemTime::UNIX_EPOCH)
+        .with_event_type(EventType::new(format!("type-{id}")).unwrap())
+        .with_age(SECOND)
 }
 
 pub(super) fn brings(
