@@ -42,6 +42,7 @@
 //! | `webhook-signature` | the signatures by all [`SigningKeys`], separated by spaces |
 //! | `inbox-source` | the kind |
 //! | `inbox-key` | the idempotency key; all but visible ASCII is percent-encoded, and so is `%` |
+//! | `inbox-type` | the event type, if there is one; encoded like the key |
 //! | `inbox-received-at` | when the event was accepted, such as `2026-01-02T03:04:05.678Z` |
 //! | `inbox-attempt` | the attempt and the number of attempts, such as `3/13` |
 //! | `inbox-trigger` | a [`Trigger`], such as `retry` |

@@ -29,13 +29,14 @@ const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const SOURCE: HeaderName = HeaderName::from_static("inbox-source");
 const KEY: HeaderName = HeaderName::from_static("inbox-key");
+const TYPE: HeaderName = HeaderName::from_static("inbox-type");
 const RECEIVED_AT: HeaderName = HeaderName::from_static("inbox-received-at");
 const ATTEMPT: HeaderName = HeaderName::from_static("inbox-attempt");
 const TRIGGER: HeaderName = HeaderName::from_static("inbox-trigger");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The headers that are left out, the longest first, if the headers are too large.
-const OPTIONAL: [HeaderName; 5] = [SOURCE, KEY, RECEIVED_AT, ATTEMPT, TRIGGER];
+const OPTIONAL: [HeaderName; 6] = [SOURCE, KEY, TYPE, RECEIVED_AT, ATTEMPT, TRIGGER];
 
 /// Why a request is made: the value of its header `inbox-trigger`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +114,7 @@ pub(crate) fn build(
     let id = webhook_id(&event.kind, &event.key);
     let timestamp = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let signature = destination.keys.sign(&id, timestamp, &event.body);
+    let event_type = event.event_type.as_ref();
     let attempt = format!("{}/{}", event.attempt(), event.max_attempts);
     let own = [
         (WEBHOOK_ID, Some(id)),
@@ -120,6 +122,7 @@ pub(crate) fn build(
         (WEBHOOK_SIGNATURE, signature),
         (SOURCE, Some(event.kind.as_str().to_owned())),
         (KEY, Some(encoded(event.key.as_str()))),
+        (TYPE, event_type.map(|it| encoded(it.as_str()))),
         (RECEIVED_AT, rfc3339(event.accepted_at)),
         (ATTEMPT, Some(attempt)),
         (TRIGGER, Some(trigger.as_str().to_owned())),
@@ -203,6 +206,7 @@ mod tests {
     use std::time::Duration;
 
     use proptest::prelude::*;
+    use webhook_core::EventType;
 
     use super::*;
     use crate::signing::SigningKeys;
@@ -211,6 +215,10 @@ mod tests {
 
     fn key(key: &str) -> Key {
         Key::new(key).unwrap()
+    }
+
+    fn event_type(text: &str) -> EventType {
+        EventType::new(text).unwrap()
     }
 
     fn destination() -> Destination {
@@ -259,6 +267,7 @@ mod tests {
             ("Cookie", "a=b"),
             ("Stripe-Signature", "t=1,v1=00"),
         ])
+        .with_event_type(event_type("charge failed"))
         .with_accepted_at(at(1_699_999_999_012))
         .of_attempts(13)
         .on_attempt(3);
@@ -279,6 +288,7 @@ mod tests {
             ("inbox-received-at", "2023-11-14T22:13:19.012Z"),
             ("inbox-source", "stripe"),
             ("inbox-trigger", "retry"),
+            ("inbox-type", "charge%20failed"),
             ("user-agent", USER_AGENT_VALUE),
             ("webhook-id", &id),
             ("webhook-signature", &signature),
@@ -396,6 +406,8 @@ mod tests {
         let left_out = event(7_000);
         assert_eq!(value(&passing, &left_out, "inbox-key"), None);
         assert!(value(&passing, &left_out, "inbox-received-at").is_some());
+        let typed = left_out.with_event_type(event_type(&"é".repeat(200)));
+        assert_eq!(value(&passing, &typed, "inbox-type"), None);
         // The attempt is made however large they are.
         let largest = headers(&passing, &event(16_000));
         assert!(largest.iter().all(|(name, _)| !name.starts_with("inbox-")));
@@ -404,13 +416,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_key_is_a_header_and_can_be_read_back(text in "\\PC{1,100}") {
-            let Ok(key) = Key::new(text) else { return Ok(()); };
-            let event = event(&[]).with_key(key.clone());
-            let sent = value(&destination(), &event, "inbox-key").unwrap();
-            prop_assert!(sent.bytes().all(|byte| byte.is_ascii_graphic()));
-            let read = percent_encoding::percent_decode_str(&sent).decode_utf8().unwrap();
-            prop_assert_eq!(read, key.as_str());
+        fn any_key_and_type_is_a_header_and_can_be_read_back(text in "\\PC{1,100}") {
+            let (Ok(key), Ok(event_type)) = (Key::new(&*text), EventType::new(&*text)) else {
+                return Ok(());
+            };
+            let event = event(&[]).with_key(key).with_event_type(event_type);
+            for name in ["inbox-key", "inbox-type"] {
+                let sent = value(&destination(), &event, name).unwrap();
+                prop_assert!(sent.bytes().all(|byte| byte.is_ascii_graphic()));
+                let read = percent_encoding::percent_decode_str(&sent).decode_utf8().unwrap();
+                prop_assert_eq!(&*read, &text);
+            }
         }
     }
 }

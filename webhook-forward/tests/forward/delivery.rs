@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webhook_core::{
-    Admin, Counts, Envelope, EventRecord, EventRef, Fingerprint, Headers, Key, Kind, NewEvent,
-    Store, Worker, WorkerOptions,
+    Admin, Counts, Envelope, EventRecord, EventRef, Fingerprint, Key, Kind, NewEvent, Store,
+    Worker, WorkerOptions,
 };
 use webhook_forward::{Destination, Forwarder, Schedule};
 use webhook_memory::MemoryStore;
@@ -73,20 +73,23 @@ impl Inbox {
 
     async fn accept(&self, keys: &[&str]) {
         for key in keys {
-            self.accept_with(key, Headers::new(), key.as_bytes().to_vec())
+            self.accept_envelope(self.envelope(key, key.as_bytes().to_vec()))
                 .await;
         }
     }
 
-    async fn accept_with(&self, name: &str, headers: Headers, body: impl Into<Bytes>) {
-        let envelope = Envelope::new(
+    async fn accept_envelope(&self, envelope: Envelope) {
+        let event = NewEvent::new(envelope, Duration::ZERO);
+        self.store.accept(&[event]).await.unwrap();
+    }
+
+    fn envelope(&self, name: &str, body: impl Into<Bytes>) -> Envelope {
+        Envelope::new(
             self.kind.clone(),
             key(name),
             Fingerprint::of([name]),
             body.into(),
-        );
-        let event = NewEvent::new(envelope.with_headers(headers), Duration::ZERO);
-        self.store.accept(&[event]).await.unwrap();
+        )
     }
 
     async fn find(&self, name: &str) -> EventRecord {

@@ -1,7 +1,7 @@
 //! What receivers get.
 
 use http::{HeaderName, HeaderValue, Method};
-use webhook_core::{Event, Headers, Requeued, State};
+use webhook_core::{Event, EventType, Headers, Requeued, State};
 use webhook_forward::{SigningKeys, Trigger};
 
 use super::receiver::{Receiver, answer};
@@ -32,9 +32,11 @@ async fn an_event_is_delivered_signed() {
         ("Cookie", "a=b"),
         ("Authorization", "of the sender"),
     ]);
-    inbox
-        .accept_with("evt 1", kept.unwrap(), r#"{"é": 1}"#)
-        .await;
+    let envelope = inbox
+        .envelope("evt 1", r#"{"é": 1}"#)
+        .with_event_type(EventType::new("push").unwrap())
+        .with_headers(kept.unwrap());
+    inbox.accept_envelope(envelope).await;
     let counts = inbox
         .until("delivery", |counts| counts.processed == 1)
         .await;
@@ -56,6 +58,7 @@ async fn an_event_is_delivered_signed() {
         ("authorization", Some("Bearer swordfish")),
         ("inbox-source", Some("stripe")),
         ("inbox-key", Some("evt%201")),
+        ("inbox-type", Some("push")),
         ("inbox-attempt", Some("1/13")),
         ("inbox-trigger", Some("schedule")),
         ("cookie", None),
@@ -77,9 +80,8 @@ async fn bodies_arrive_byte_for_byte() {
     let all: Vec<u8> = (0..=255).collect();
     let bodies = [all.repeat(4_096), b"\r\n\r\n0\r\n".to_vec(), Vec::new()];
     for (number, body) in bodies.iter().enumerate() {
-        inbox
-            .accept_with(&number.to_string(), Headers::new(), body.clone())
-            .await;
+        let envelope = inbox.envelope(&number.to_string(), body.clone());
+        inbox.accept_envelope(envelope).await;
     }
     inbox
         .until("delivery", |counts| counts.processed == 3)
