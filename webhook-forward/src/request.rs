@@ -42,12 +42,10 @@ const OPTIONAL: [HeaderName; 6] = [SOURCE, KEY, TYPE, RECEIVED_AT, ATTEMPT, TRIG
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Trigger {
-    /// The event is due, and this is its first attempt.
+    /// The event is due, and this is its first attempt, or the first one after a requeue.
     Schedule,
     /// An earlier attempt failed.
     Retry,
-    /// An operator scheduled the event again after it failed.
-    Requeue,
     /// An operator sends a copy of an event.
     Replay,
     /// Somebody tests the destination.
@@ -60,7 +58,6 @@ impl Trigger {
         match self {
             Self::Schedule => "schedule",
             Self::Retry => "retry",
-            Self::Requeue => "requeue",
             Self::Replay => "replay",
             Self::Test => "test",
         }

@@ -117,7 +117,9 @@ async fn one_id_names_all_attempts_and_a_requeue() {
         .iter()
         .map(|got| got.header("inbox-trigger").unwrap())
         .collect();
-    assert_eq!(triggers[..3], ["schedule", "retry", "retry"]);
+    // A store does not say which claim is the first one after a requeue.
+    let round = ["schedule", "retry", "retry"];
+    assert_eq!(triggers, [round, round].concat());
 }
 
 #[tokio::test]
