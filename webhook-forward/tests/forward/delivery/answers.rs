@@ -215,6 +215,38 @@ async fn an_event_fails_when_it_would_be_too_old() {
 }
 
 #[tokio::test]
+async fn the_age_of_an_event_is_that_of_the_store() {
+    let receiver = Receiver::of(500).await;
+    // The delays vary by a fifth: the second attempt begins after 2,160 s at most, and another one after
+    // 1,440 s at least.
+    let inbox = Inbox::new(
+        destination(&receiver)
+            .with_schedule(Schedule::list([1_800 * SECOND; 3]).unwrap())
+            .with_give_up_after(3_600 * SECOND),
+    );
+    inbox.accept(&["evt_1"]).await;
+    wait_until("failed attempt", async || {
+        let record = inbox.find("evt_1").await;
+        (record.reason.is_some()).then_some(())
+    })
+    .await;
+    assert_eq!(inbox.find("evt_1").await.state, State::Processing);
+    pass(2_200 * SECOND).await;
+    inbox.until("failure", |counts| counts.failed == 1).await;
+    let record = inbox.find("evt_1").await;
+    assert_eq!((record.attempts, receiver.got().len()), (2, 2));
+    let reason = "gave up after 1h: answered 500 Internal Server Error";
+    assert_eq!(record.reason.unwrap().as_str(), reason);
+
+    // A requeue is for one more attempt: the event is as old as before.
+    inbox.store.requeue(&[inbox.named("evt_1")]).await.unwrap();
+    inbox.until("failure", |counts| counts.failed == 1).await;
+    let record = inbox.find("evt_1").await;
+    assert_eq!((record.attempts, receiver.got().len()), (1, 3));
+    assert_eq!(record.reason.unwrap().as_str(), reason);
+}
+
+#[tokio::test]
 async fn an_event_fails_after_its_last_attempt_with_its_details() {
     let receiver = Receiver::new(|number, _| {
         let mut answer = answer(500);
