@@ -14,6 +14,7 @@ mod options;
 mod pgbench;
 mod process;
 mod progress;
+mod receiver;
 mod recording;
 mod report;
 mod request;
@@ -37,9 +38,12 @@ const INSIDE: &str = "WEBHOOK_LOAD_INSIDE";
 
 fn main() -> anyhow::Result<ExitCode> {
     let command = Command::parse();
-    if let Some(Role::Bare { listen }) = command.role {
-        bare::serve(listen)?;
-        return Ok(ExitCode::SUCCESS);
+    match command.role {
+        Some(Role::Bare { listen }) => return bare::serve(listen).map(|()| ExitCode::SUCCESS),
+        Some(Role::Receiver { listen }) => {
+            return receiver::serve(listen).map(|()| ExitCode::SUCCESS);
+        }
+        None => {}
     }
     let needs_postgres = command.options.backends().contains(&Backend::Postgres);
     if needs_postgres && std::env::var_os(INSIDE).is_none() {

@@ -124,6 +124,12 @@ pub(crate) enum Role {
         /// The address to listen on
         listen: SocketAddr,
     },
+    /// Run the receiver that events are forwarded to
+    #[command(hide = true)]
+    Receiver {
+        /// The address to listen on
+        listen: SocketAddr,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -154,6 +160,9 @@ pub(crate) enum Scenario {
     Signed,
     /// Ingest while a backlog of a million drains
     Contention,
+    /// Events forwarded over 64 connections to a receiver that takes 1 ms, beside a bare client, in
+    /// turns; ingest meanwhile; and 100,000 events behind an open circuit breaker
+    Forward,
     /// 1, 2 and 4 API and worker processes, and what an event costs in processor time, WAL and disk
     Scale,
     /// The whole pipeline in this process, on the backend in memory

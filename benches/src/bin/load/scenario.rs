@@ -5,6 +5,7 @@ mod backlog;
 mod contention;
 mod drain;
 mod duplicates;
+mod forward;
 mod idle;
 mod in_process;
 mod ingest;
@@ -22,6 +23,8 @@ use crate::backend::Backend;
 use crate::bench::Bench;
 use crate::options::Scenario;
 use crate::report::Section;
+
+pub(crate) use in_process::Measured;
 
 /// Why several processes are not measured.
 const ONE_SERVER: &str =
@@ -53,6 +56,7 @@ pub(crate) async fn run_all(bench: &mut Bench) {
         Scenario::Duplicates,
         Scenario::Drain,
         Scenario::Contention,
+        Scenario::Forward,
         Scenario::Sustained,
         Scenario::Backlog,
         Scenario::Lateness,
@@ -113,6 +117,7 @@ fn left_out(scenario: Scenario, backend: Backend) -> Option<&'static str> {
             Backend::Memory,
             Scenario::Drain
             | Scenario::Contention
+            | Scenario::Forward
             | Scenario::Sustained
             | Scenario::Backlog
             | Scenario::Lateness
@@ -131,6 +136,7 @@ async fn run(scenario: Scenario, bench: &mut Bench, section: &mut Section) -> an
         Scenario::Duplicates => duplicates::run(bench, section).await,
         Scenario::Drain => drain::run(bench, section).await,
         Scenario::Contention => contention::run(bench, section).await,
+        Scenario::Forward => forward::run(bench, section).await,
         Scenario::Sustained => sustained::run(bench, section).await,
         Scenario::Backlog => backlog::run(bench, section).await,
         Scenario::Lateness => lateness::run(bench, section).await,
@@ -177,6 +183,10 @@ fn title(scenario: Scenario) -> Section {
         Scenario::Duplicates => ("duplicates", "repeated deliveries"),
         Scenario::Drain => ("drain", "due events through claim, handler and settle"),
         Scenario::Contention => ("contention", "ingest while a backlog drains"),
+        Scenario::Forward => (
+            "forward",
+            "events forwarded to a receiver, beside a bare client",
+        ),
         Scenario::Sustained => (
             "sustained",
             "ingest and processing together at a constant rate",

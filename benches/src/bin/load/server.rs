@@ -199,9 +199,17 @@ impl Programs {
 
     /// Starts the bare server of this program.
     pub(crate) async fn serve_bare(&mut self) -> anyhow::Result<Server> {
-        let port = Port::reserve()?;
+        self.serve_role("bare", Port::reserve()?).await
+    }
+
+    /// Starts the receiver of this program, which events are forwarded to.
+    pub(crate) async fn serve_receiver(&mut self, port: Port) -> anyhow::Result<Server> {
+        self.serve_role("receiver", port).await
+    }
+
+    async fn serve_role(&mut self, role: &str, port: Port) -> anyhow::Result<Server> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("bare").arg(port.addr().to_string());
+        command.arg(role).arg(port.addr().to_string());
         self.start(command, port, "/").await
     }
 
@@ -243,7 +251,7 @@ impl Server {
             }
             if let Ok(mut client) = Client::connect(self.address).await
                 && let Ok(answer) = client.ask(request.as_bytes()).await
-                // The bare server refuses GET, but that is an answer.
+                // The bare server and the receiver take other requests, but it is an answer.
                 && (answer.status == 200 || probe == "/")
             {
                 return Ok(());
@@ -278,6 +286,17 @@ impl Server {
             .filter_map(|line| serde_json::from_str::<Line>(line).ok())
             .filter_map(|line| Some((line.transaction_id?, line.timestamp)))
             .unzip())
+    }
+
+    /// Waits until it has logged a line with these words.
+    pub(crate) async fn until_logged(&self, words: &str) -> anyhow::Result<()> {
+        let limit = Limit::of(START_LIMIT);
+        while !std::fs::read_to_string(&self.log)?.contains(words) {
+            limit
+                .pause(|| format!("a server logs {words:?}: {}", self.last_words()))
+                .await?;
+        }
+        Ok(())
     }
 
     fn last_words(&self) -> String {

@@ -67,9 +67,17 @@ pub(super) fn judge(report: &Report) -> Vec<Verdict> {
         None => report
             .backends
             .iter()
-            .flat_map(|backend| match backend {
-                Backend::Postgres => judge_postgres(report),
-                Backend::Sqlite => judge_sqlite(report),
+            .flat_map(|&backend| match backend {
+                Backend::Postgres => [
+                    judge_postgres(report),
+                    judge_forwarding(report, backend, ""),
+                ]
+                .concat(),
+                Backend::Sqlite => [
+                    judge_sqlite(report),
+                    judge_forwarding(report, backend, "SQLite: "),
+                ]
+                .concat(),
                 Backend::Memory => Vec::new(),
             })
             .collect(),
@@ -354,6 +362,42 @@ fn judge_postgres(report: &Report) -> Vec<Verdict> {
             400_000.0,
             "/s",
             rate("memory pipeline"),
+        ),
+    ]
+}
+
+/// The targets of the scenario `forward`, each with `start` before it.
+fn judge_forwarding(report: &Report, backend: Backend, start: &str) -> Vec<Verdict> {
+    let rate = |run: &str| Some(report.run(backend, run)?.per_second);
+    let over = |one: Option<f64>, other: Option<f64>| Some(one? / other?);
+    let value = |name: &str| report.value(backend, name);
+    vec![
+        at_least(
+            &format!("{start}forwarded, 64 connections, of the bare client's"),
+            60.0,
+            "%",
+            value("forwarded, of the bare client's"),
+        ),
+        at_least(
+            &format!("{start}forwarded, 64 connections"),
+            10_000.0,
+            "/s",
+            rate("forwarded, 64 connections"),
+        ),
+        at_least(
+            &format!("{start}ingest while a backlog is forwarded, over ingest without"),
+            0.5,
+            "x",
+            over(
+                rate("ingest while a backlog is forwarded"),
+                rate("ingest while nothing is forwarded"),
+            ),
+        ),
+        at_most(
+            &format!("{start}100,000 events behind an open breaker, of one core"),
+            1.0,
+            "%",
+            value("behind an open breaker: processor"),
         ),
     ]
 }

@@ -163,9 +163,9 @@ impl Side {
 }
 
 /// The result of a measurement: events, seconds, and latencies if somebody waited.
-type Measured = (u64, Duration, Option<Histogram<u64>>);
+pub(crate) type Measured = (u64, Duration, Option<Histogram<u64>>);
 
-async fn measure(
+pub(super) async fn measure(
     bench: &Bench,
     threads: &Threads,
     name: String,
@@ -287,10 +287,10 @@ fn envelope(kind: &Kind, number: u64) -> anyhow::Result<Envelope> {
 }
 
 /// A runtime with a thread for each core, which the generator's runtime does not have.
-struct Threads(Option<Runtime>);
+pub(super) struct Threads(Option<Runtime>);
 
 impl Threads {
-    fn start() -> anyhow::Result<Self> {
+    pub(super) fn start() -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?;
