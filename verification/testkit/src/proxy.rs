@@ -19,6 +19,8 @@ pub enum Network {
     Refusing,
     /// Nothing passes; new ones are accepted, and get no answer either.
     Stalled,
+    /// Whatever is sent to the server arrives, and its answers wait.
+    NoAnswers,
     /// Whatever is sent to the server takes so long.
     Slow(Duration),
 }
@@ -152,8 +154,13 @@ impl State {
         self.network == Network::Refusing || connection < self.first_kept
     }
 
-    fn passes(&self, connection: u64) -> bool {
-        self.network != Network::Stalled && connection >= self.first_heard
+    fn passes(&self, connection: u64, direction: Direction) -> bool {
+        let is_open = match self.network {
+            Network::Stalled => false,
+            Network::NoAnswers => direction == Direction::ToServer,
+            Network::Up | Network::Refusing | Network::Slow(_) => true,
+        };
+        is_open && connection >= self.first_heard
     }
 }
 
@@ -231,7 +238,7 @@ impl Relay {
     async fn run(self, mut client: TcpStream) {
         let mut ending = self.state.clone();
         let relay = async {
-            if self.clone().passing().await.is_none() {
+            if self.clone().passing(Direction::ToServer).await.is_none() {
                 return;
             }
             let target = self.state.borrow().target.clone();
@@ -261,7 +268,7 @@ impl Relay {
                 Ok(0) | Err(_) => return,
                 Ok(length) => length,
             };
-            let Some(network) = self.passing().await else {
+            let Some(network) = self.passing(direction).await else {
                 return;
             };
             if let (Network::Slow(duration), Direction::ToServer) = (network, direction) {
@@ -285,8 +292,10 @@ impl Relay {
     }
 
     /// Waits until bytes pass; none where the proxy is gone.
-    async fn passing(&mut self) -> Option<Network> {
-        let passing = self.state.wait_for(|state| state.passes(self.connection));
+    async fn passing(&mut self, direction: Direction) -> Option<Network> {
+        let passing = self
+            .state
+            .wait_for(|state| state.passes(self.connection, direction));
         passing.await.ok().map(|state| state.network)
     }
 }
