@@ -2,6 +2,7 @@
 
 mod examples;
 mod files;
+mod forwarding;
 mod glossary;
 mod operating;
 
@@ -47,14 +48,15 @@ fn sources(folder: &Path, text: &mut String) {
     }
 }
 
-/// The documents about the present: those of the workspace, in `docs`, in `docs/decisions`, in `docs/providers` and of
-/// the crates.
+/// The documents about the present: those of the workspace, in `docs`, in `docs/decisions`, in `docs/providers`, of the
+/// receivers and of the crates.
 /// CHANGELOG.md names what has been renamed since.
 fn documents() -> Vec<(PathBuf, String)> {
     let mut folders = vec![
         root().join("docs"),
         root().join("docs/decisions"),
         root().join("docs/providers"),
+        root().join("examples/receivers"),
     ];
     let crates = std::fs::read_dir(root()).unwrap();
     let crates = crates.map(|entry| entry.unwrap().path());

@@ -63,6 +63,7 @@ fn help_and_documents_use_the_words_of_the_glossary() {
     let command = CommandLine::command();
     for (place, text) in [
         ("--help", help(&command)),
+        ("docs/forwarding.md", read("docs/forwarding.md")),
         ("docs/http-api.md", read("docs/http-api.md")),
         ("docs/operating.md", read("docs/operating.md")),
         ("docs/reliability.md", read("docs/reliability.md")),
