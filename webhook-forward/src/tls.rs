@@ -253,6 +253,10 @@ fn flaw(error: &CertificateError) -> String {
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             "is not meant for servers".to_owned()
         }
+        // By webpki, whose errors rustls passes on. `openssl req -x509` makes such certificates.
+        CertificateError::Other(error) if error.to_string() == "CaUsedAsEndEntity" => {
+            "is marked as that of an authority (CA:TRUE), which a server cannot use".to_owned()
+        }
         other => format!("cannot be verified: {other}"),
     }
 }

@@ -107,6 +107,9 @@ async fn flaw_of_a_certificate_is_named() {
         params.not_before = rcgen::date_time_ymd(2200, 1, 1);
         params.not_after = rcgen::date_time_ymd(2201, 1, 1);
     });
+    let of_authority = authority.issue_with(server_name, |params| {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    });
     let other = authority.issue("other.example.com");
     let namesake = Authority::new();
     let stranger = Authority::named("stranger");
@@ -120,6 +123,11 @@ async fn flaw_of_a_certificate_is_named() {
             &early,
             authority.trusted(),
             "is not valid before 2200-01-01T00:00:00Z",
+        ),
+        (
+            &of_authority,
+            authority.trusted(),
+            "is marked as that of an authority (CA:TRUE), which a server cannot use",
         ),
         (
             &other,
