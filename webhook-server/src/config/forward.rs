@@ -2,6 +2,7 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use sha2::{Digest, Sha256};
 use toml::de::DeValue;
 use webhook_forward::{
@@ -58,7 +59,9 @@ impl Config {
         let destination = Destination::new(url.uri().clone())
             .with_keys(keys)
             .with_schedule(with_attempts(&schedule, attempts)?)
-            .with_concurrency(concurrency);
+            .with_concurrency(concurrency)
+            // Transactions are JSON, and no header is kept with them.
+            .with_headers([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         destination.check()?;
         Ok(Some(Forwarding {
             url: url.clone(),

@@ -143,6 +143,7 @@ async fn transactions_are_forwarded_to_forward_url() {
     received.assert_signed_with(KEY);
     received.assert_signed_with(OTHER_KEY);
     assert_eq!(received.header("inbox-key"), "tx-1");
+    assert_eq!(received.header("content-type"), "application/json");
     until_processed(&mut client, "/v1/transactions/tx-1").await;
     let log = process.logged.join("\n");
     assert!(!log.contains("transaction processed"), "{log}");
