@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use webhook_core::{Key, Kind, RawEvent};
+use webhook_core::{EventType, Key, Kind, RawEvent};
 use webhook_forward::{Destination, ErrorClass, Forwarder, Schedule, SigningKeys, Trigger};
 
 use super::{read, rows};
@@ -47,7 +47,8 @@ fn request_of_the_document_is_what_is_sent() {
     let destination = Destination::new("http://127.0.0.1:3000/hooks".parse().unwrap());
     let forwarder = Forwarder::new(destination.with_keys(keys)).unwrap();
     let event = RawEvent::raw(Kind::from_static("shop"), &b"{}"[..])
-        .with_key(Key::new(value("inbox-key")).unwrap());
+        .with_key(Key::new(value("inbox-key")).unwrap())
+        .with_event_type(EventType::new(value("inbox-type")).unwrap());
     let request = forwarder.request(&event, Trigger::Schedule);
     assert_eq!(
         request.headers()["webhook-id"].to_str().unwrap(),
