@@ -59,6 +59,7 @@ async fn one_line_forwards_signed_deliveries() {
         ("content-type", "application/json"),
         ("inbox-source", "github"),
         ("inbox-key", "id-1"),
+        ("inbox-type", "push"),
         ("inbox-attempt", "1/13"),
     ] {
         assert_eq!(received.header(name), value, "{name}");
