@@ -6,7 +6,7 @@ use http::header::LOCATION;
 use http::{HeaderMap, StatusCode, Uri};
 
 use crate::breaker::Health;
-use crate::client::{Answer, Failure};
+use crate::client::{Answer, Exchange, Failure};
 use crate::destination::without_query;
 use crate::error_class::ErrorClass;
 use crate::retry_after::retry_after;
@@ -52,6 +52,27 @@ pub(crate) enum Effect {
     Pause,
     /// Nothing: the answer is about the event.
     None,
+}
+
+impl Exchange {
+    /// Returns why the event was not delivered, in one line for people; `None` if it was delivered.
+    pub fn failure(&self) -> Option<String> {
+        let verdict = self.verdict();
+        verdict.class.map(|_| verdict.reason)
+    }
+
+    /// Returns how long the destination asks to wait before the next request, if it does so: by 429 or 503 with
+    /// `Retry-After`. At most 24 hours.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.verdict().destination {
+            Effect::Throttle(wait) => Some(wait),
+            _ => None,
+        }
+    }
+
+    fn verdict(&self) -> Verdict {
+        judge(&self.result, &StatusSet::new(), SystemTime::now())
+    }
 }
 
 /// Judges the result of a request, which came at the time `now`.
@@ -173,6 +194,30 @@ mod tests {
     use http::{HeaderName, HeaderValue};
 
     use super::*;
+
+    #[test]
+    fn exchanges_tell_failures_and_how_long_to_wait() {
+        let exchange = |result| Exchange {
+            result,
+            peer: None,
+            timings: crate::client::Timings::default(),
+        };
+        for (status, headers, failure, wait) in [
+            (204, &[][..], None, None),
+            (500, &[], Some("answered 500 Internal Server Error"), None),
+            (410, &[], Some("answered 410 Gone"), None),
+            (
+                503,
+                &[(RETRY_AFTER, "7")],
+                Some("answered 503 Service Unavailable, to be tried again in 7s"),
+                Some(Duration::from_secs(7)),
+            ),
+        ] {
+            let exchange = exchange(answer(status, headers));
+            assert_eq!(exchange.failure().as_deref(), failure, "{status}");
+            assert_eq!(exchange.retry_after(), wait, "{status}");
+        }
+    }
 
     const SECOND: Duration = Duration::from_secs(1);
     const FAILURE: Effect = Effect::Health(Health::Failure);
