@@ -42,6 +42,7 @@ pub struct CommandLine {
 
 /// A task to run instead of the server.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "a process has one of them")]
 pub enum Task {
     /// Bring the database schema, or the tables in the SQLite file, up to date
     Migrate,

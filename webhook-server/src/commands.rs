@@ -1,17 +1,19 @@
-//! The commands for operators: status, list, show, requeue, make-due, pause, resume, prune, backup and move;
-//! and check, sources, destinations, refused and send, which need no database.
+//! The commands for operators: status, list, show, requeue, make-due, pause, resume, replay, prune, backup
+//! and move; and check, sources, destinations, refused, listen and send, which need no database.
 
 mod backup;
 mod check;
 mod destinations;
 mod kind_option;
 mod list;
+mod listen;
 mod make_due;
 mod move_events;
 mod output;
 mod pause;
 mod prune;
 mod refused;
+mod replay;
 mod requeue;
 mod reschedule;
 mod send;
@@ -27,13 +29,16 @@ use webhook_sqlite::SqliteError;
 use crate::backend::{CommandBackend, OpenError};
 use crate::config::{Config, SourcesError};
 use crate::views::{noun, transaction_kind};
+use listen::ListenError;
 use move_events::MoveError;
 use output::Output;
 pub(crate) use prune::Prune;
+use replay::ReplayError;
 use send::SendError;
 use server_api::ServerApiError;
 
-/// A command for operators. Commands need no running server, except for `send`, `refused` and `destinations`.
+/// A command for operators. Commands need no running server, except for `send`, `refused`,
+/// `listen` and `destinations`.
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum OperatorCommand {
     /// Show how many events are in each state, how late they are and how fast they are processed
@@ -50,6 +55,9 @@ pub enum OperatorCommand {
     Pause(pause::Kinds),
     /// Resume paused kinds of events
     Resume(pause::Kinds),
+    /// Send copies of stored events to their destination again, or to another URL; changes nothing in the
+    /// database
+    Replay(replay::Replay),
     /// Delete old PROCESSED and FAILED events
     Prune(prune::Prune),
     /// Copy the SQLite file into another file, while a server may be running
@@ -65,6 +73,8 @@ pub enum OperatorCommand {
     Destinations(destinations::Destinations),
     /// List the latest requests that a source refused, with the reasons, as a running server knows them
     Refused(refused::Refused),
+    /// Send a copy of each new event of a source to a URL on this machine, as a running server accepts it
+    Listen(listen::Listen),
     /// Sign a delivery as the sender of a source does, and send it to the server
     Send(send::Send),
 }
@@ -79,6 +89,7 @@ impl OperatorCommand {
             Self::Sources(sources) => sources.run(config).await,
             Self::Destinations(destinations) => destinations.run(config).await,
             Self::Refused(refused) => refused.run(config).await,
+            Self::Listen(listen) => listen.run(config).await,
             Self::Send(delivery) => delivery.run(config).await,
             _ => self.run_beside_servers(config).await,
         };
@@ -99,6 +110,7 @@ impl OperatorCommand {
             | Self::Sources(_)
             | Self::Destinations(_)
             | Self::Refused(_)
+            | Self::Listen(_)
             | Self::Send(_) => false,
             _ => true,
         }
@@ -130,6 +142,7 @@ impl OperatorCommand {
             Self::MakeDue(make_due) => make_due.run(backend).await,
             Self::Pause(kinds) => kinds.pause(backend, config).await,
             Self::Resume(kinds) => kinds.resume(backend, config).await,
+            Self::Replay(replay) => replay.run(backend, config).await,
             Self::Prune(prune) => prune.run(backend).await,
             Self::Backup(_)
             | Self::Move(_)
@@ -137,6 +150,7 @@ impl OperatorCommand {
             | Self::Sources(_)
             | Self::Destinations(_)
             | Self::Refused(_)
+            | Self::Listen(_)
             | Self::Send(_) => {
                 unreachable!("they open their databases themselves, or need none")
             }
@@ -207,6 +221,12 @@ pub enum CommandError {
     /// The events were not moved.
     #[error(transparent)]
     Move(#[from] MoveError),
+    /// Copies were not sent, or not delivered.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// No copies can be sent to the URL.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     /// The configuration is wrong.
     #[error("the configuration has {errors} {}", if *errors == 1 { "error" } else { "errors" })]
     Invalid {

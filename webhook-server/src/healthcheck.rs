@@ -27,7 +27,15 @@ pub async fn healthcheck(config: &Config) -> Result<(), Unhealthy> {
             .header(header::HOST, addr.to_string())
             .body(Full::default())?;
         let stream = TcpStream::connect(addr).await?;
-        match client::send(stream, Encryption::of(config), addr.ip(), request).await {
+        match client::send(
+            stream,
+            Encryption::of(config),
+            addr.ip().into(),
+            request,
+            client::MAX_ANSWER_BYTES,
+        )
+        .await
+        {
             Ok(answer) => Ok(answer.status()),
             // The server is alive, and serves only clients with a certificate.
             Err(error) if client::wants_certificate(&*error) => Ok(StatusCode::OK),

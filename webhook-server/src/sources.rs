@@ -2,6 +2,7 @@
 
 mod active;
 mod activity;
+mod copies;
 mod diagnosis;
 mod limits;
 mod masked;
@@ -25,6 +26,7 @@ use crate::key_fetcher::KeyFetcher;
 
 pub(crate) use active::ActiveSource;
 pub(crate) use activity::Counts;
+pub(crate) use copies::{EventCopy, MAX_COPIES_WAIT, TakenCopies};
 use diagnosis::Diagnosis;
 pub(crate) use refused::{MAX_REFUSED, RefusedRequest};
 pub(crate) use watch::Watch;

@@ -5,6 +5,7 @@
 
 mod attempt;
 mod body;
+mod copy;
 mod destination;
 mod details;
 mod event_name;
@@ -28,6 +29,7 @@ use crate::transaction::{Currency, Transaction};
 
 pub(crate) use attempt::details_line;
 pub(crate) use body::{Body, BodyMembers};
+pub(crate) use copy::CopyView;
 pub(crate) use destination::DestinationView;
 pub(crate) use details::Details;
 pub(crate) use event_name::EventName;

@@ -71,9 +71,12 @@ fn value(error: Error, command: &mut Command) -> Error {
     };
     // As in `--flag <VALUE>` and `--flag[=<VALUE>]`.
     let flag = arg.split([' ', '[', '=']).next().unwrap_or(arg);
-    let known = command
-        .get_arguments()
-        .find(|known| known.get_long() == flag.strip_prefix("--"));
+    let is_named = |known: &&Arg| known.get_long() == flag.strip_prefix("--");
+    let known = command.get_arguments().find(is_named);
+    let is_hidden = command
+        .get_subcommands()
+        .flat_map(Command::get_arguments)
+        .any(|arg| is_named(&arg) && arg.is_hide_env_values_set());
     let expected = match (
         error.get(ContextKind::ValidValue),
         std::error::Error::source(&error),
@@ -85,7 +88,8 @@ fn value(error: Error, command: &mut Command) -> Error {
         _ => return error,
     };
     let name = known.map_or_else(|| flag.to_owned(), |_| variable_and_flag(flag));
-    let is_secret = known.is_some_and(Arg::is_hide_env_values_set) || looks_secret(value);
+    let is_secret =
+        is_hidden || known.is_some_and(Arg::is_hide_env_values_set) || looks_secret(value);
     let message = if is_secret {
         format!("invalid value for {name}, which is not shown: {expected}")
     } else {

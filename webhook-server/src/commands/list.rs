@@ -38,7 +38,7 @@ pub struct List {
     json: bool,
 }
 
-fn parse_event_type(text: &str) -> Result<EventType, InvalidName> {
+pub(super) fn parse_event_type(text: &str) -> Result<EventType, InvalidName> {
     EventType::new(text)
 }
 

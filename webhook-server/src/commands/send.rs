@@ -33,8 +33,8 @@ pub struct Send {
     /// File with the body
     #[arg(long, value_name = "FILE")]
     file: PathBuf,
-    /// Where to send it. Default: the path of the source on BIND_ADDR. Certificates are not verified, so
-    /// that https is for this machine only
+    /// Where to send it. Default: the path of the source on BIND_ADDR. Certificates are verified,
+    /// except those of this machine
     #[arg(long, value_name = "URL", value_parser = url)]
     url: Option<Uri>,
     /// Id of the delivery, for senders that have it in a header. Default: a random one
@@ -78,7 +78,13 @@ impl Send {
         let request = self.request(&source, &url, body)?;
         let sent = timeout(
             TIMEOUT,
-            client::send_to(config, self.url.is_none(), &url, request),
+            client::send_to(
+                config,
+                self.url.is_none(),
+                &url,
+                request,
+                client::MAX_ANSWER_BYTES,
+            ),
         )
         .await;
         let answer = match sent {
@@ -165,7 +171,7 @@ impl Send {
 }
 
 /// The source `name` of `file`.
-fn find(file: SourcesFile, name: &str) -> Result<SourceConfig, SendError> {
+pub(super) fn find(file: SourcesFile, name: &str) -> Result<SourceConfig, SendError> {
     let names: Vec<_> = file
         .sources
         .iter()

@@ -9,6 +9,7 @@ use clap::Args;
 use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
 use hyper::{Request, StatusCode, Uri};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
@@ -16,14 +17,29 @@ use zeroize::Zeroizing;
 use crate::client::{self, AnyError, Encryption};
 use crate::config::Config;
 
-/// How long the server may take to answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
+/// What of an answer is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// How long the server may take to answer.
+    pub(super) time: Duration,
+    /// How long the answer may be.
+    pub(super) answer_bytes: usize,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(10),
+            answer_bytes: client::MAX_ANSWER_BYTES,
+        }
+    }
+}
 
 /// Where the server is, and what proves that an operator asks.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub(super) struct ServerApi {
-    /// The server. Default: OPERATOR_ADDR, or else BIND_ADDR. Certificates are not verified, so that https is
-    /// for this machine only
+    /// The server. Default: OPERATOR_ADDR, or else BIND_ADDR. Certificates are verified, except those of
+    /// this machine
     #[arg(long, value_name = "URL", value_parser = url)]
     url: Option<Uri>,
     /// Token of the scope operate. Set the variable rather than the flag: every user of the machine can see
@@ -68,6 +84,16 @@ impl ServerApi {
 
     /// Gets the JSON document at `path`, which begins with a slash.
     pub(super) async fn get(&self, config: &Config, path: &str) -> Result<Value, ServerApiError> {
+        self.ask(config, path, Patience::default()).await
+    }
+
+    /// Gets the document at `path`, which may be large or take long.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        config: &Config,
+        path: &str,
+        patience: Patience,
+    ) -> Result<T, ServerApiError> {
         let token = self.token().ok_or(ServerApiError::NoToken)?;
         let unreachable = |source: AnyError| ServerApiError::Unreachable { source };
         let server = match &self.url {
@@ -84,18 +110,20 @@ impl ServerApi {
             .header(AUTHORIZATION, bearer)
             .body(Full::<Bytes>::default())
             .map_err(|error| unreachable(error.into()))?;
-        let sent = client::send_to(config, self.url.is_none(), &server, request);
-        let answer = match timeout(TIMEOUT, sent).await {
+        let Patience { time, answer_bytes } = patience;
+        let sent = client::send_to(config, self.url.is_none(), &server, request, answer_bytes);
+        let answer = match timeout(time, sent).await {
             Ok(answer) => answer.map_err(unreachable)?,
-            Err(_) => return Err(ServerApiError::Silent),
+            Err(_) => return Err(ServerApiError::Silent { time }),
         };
-        let document = serde_json::from_slice(answer.body());
-        match (answer.status(), document) {
-            (StatusCode::OK, Ok(document)) => Ok(document),
-            (StatusCode::OK, Err(error)) => Err(unreachable(error.into())),
-            (status, document) => Err(ServerApiError::Refused {
+        let body = answer.body();
+        match answer.status() {
+            StatusCode::OK => {
+                serde_json::from_slice(body).map_err(|error| unreachable(error.into()))
+            }
+            status => Err(ServerApiError::Refused {
                 status,
-                detail: document
+                detail: serde_json::from_slice(body)
                     .ok()
                     .and_then(|it: Value| Some(it["detail"].as_str()?.to_owned())),
             }),
@@ -131,8 +159,11 @@ pub enum ServerApiError {
         source: AnyError,
     },
     /// The server does not answer in time.
-    #[error("the server did not answer within {TIMEOUT:?}")]
-    Silent,
+    #[error("the server did not answer within {time:?}")]
+    Silent {
+        /// How long it had.
+        time: Duration,
+    },
     /// The server does not answer the question.
     #[error("the server answered {status}{}", detail.as_ref().map_or_else(String::new, |it| format!(": {it}")))]
     Refused {

@@ -75,6 +75,17 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The keys for destinations that name none. Blocks while it reads their file.
+    ///
+    /// # Errors
+    ///
+    /// When the keys cannot be read.
+    pub(crate) fn default_keys(&self) -> Result<SigningKeys, ForwardError> {
+        Ok(signing_keys(&self.forward_keys()?)?)
+    }
+}
+
 /// The keys that these texts are.
 pub(super) fn signing_keys(
     secrets: &[Zeroizing<String>],

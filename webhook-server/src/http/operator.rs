@@ -1,6 +1,8 @@
 //! The routes for operators, `/v1/operator/`.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::http::request::Parts;
@@ -16,10 +18,10 @@ use super::method::{Allowed, read, write};
 use super::path::key;
 use super::problem::Problem;
 use crate::audit::{Audit, Caller};
-use crate::sources::{MAX_REFUSED, Named};
+use crate::sources::{ActiveSource, MAX_COPIES_WAIT, MAX_REFUSED, Named, TakenCopies};
 use crate::views::{
-    DestinationView, Details, EXPECTED_KIND, EventName, EventSummaryView, PausedKind, RefusedView,
-    SourceStatusView, StatusReport, noun, transaction_kind,
+    CopyView, DestinationView, Details, EXPECTED_KIND, EventName, EventSummaryView, PausedKind,
+    RefusedView, SourceStatusView, StatusReport, noun, transaction_kind,
 };
 
 /// The prefix of their paths.
@@ -45,6 +47,17 @@ pub(super) enum OperatorRequest {
     Destinations,
     /// The latest refused requests of a source, at most this many.
     Refused(Kind, usize),
+    Copies(AskedCopies),
+}
+
+/// Which copies of the events of a source are asked for.
+#[derive(Debug)]
+pub(super) struct AskedCopies {
+    source: Kind,
+    /// Those after this one; `None` for those that come from now on.
+    after: Option<u64>,
+    /// How long to wait for the next one.
+    wait: Duration,
 }
 
 /// Parses the request. `path` is what follows [`PREFIX`].
@@ -75,6 +88,14 @@ pub(super) fn route(head: &Parts, path: &str) -> Result<Allowed<OperatorRequest>
         }),
         ["sources", name, "refused"] if !name.is_empty() => read(method, || {
             Ok(OperatorRequest::Refused(kind_in_path(name)?, limit(query)?))
+        }),
+        ["sources", name, "copies"] if !name.is_empty() => read(method, || {
+            let (after, wait) = copies_after(query)?;
+            Ok(OperatorRequest::Copies(AskedCopies {
+                source: kind_in_path(name)?,
+                after,
+                wait,
+            }))
         }),
         ["kinds", kind, "pause"] if !kind.is_empty() => write(method, || {
             no_parameters(query)?;
@@ -112,6 +133,31 @@ fn limit(query: &str) -> Result<usize, Problem> {
         })?;
     }
     Ok(limit)
+}
+
+/// Parses which copies are asked for: `after=42&wait=30`.
+fn copies_after(query: &str) -> Result<(Option<u64>, Duration), Problem> {
+    let most = MAX_COPIES_WAIT.as_secs();
+    let (mut after, mut wait) = (None, Duration::ZERO);
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        let number = value.parse::<u64>().ok();
+        match (&*name, number) {
+            ("after", Some(number)) => after = Some(number),
+            ("wait", Some(seconds)) if seconds <= most => wait = Duration::from_secs(seconds),
+            ("after", _) => {
+                return Err(Problem::bad_request(
+                    "Query: after must be the number of a copy",
+                ));
+            }
+            ("wait", _) => {
+                return Err(Problem::bad_request(format!(
+                    "Query: wait must be a number of seconds from 0 to {most}"
+                )));
+            }
+            _ => return Err(Problem::bad_request("Query: only after and wait are known")),
+        }
+    }
+    Ok((after, wait))
 }
 
 fn no_parameters(query: &str) -> Result<(), Problem> {
@@ -232,6 +278,7 @@ impl OperatorRequest {
             Self::Sources => "sources",
             Self::Destinations => "destinations",
             Self::Refused(..) => "refused",
+            Self::Copies(_) => "copies",
         }
     }
 }
@@ -243,6 +290,13 @@ pub(super) async fn answer(
     caller: Caller,
     request: OperatorRequest,
 ) -> Result<Answer, Problem> {
+    if let OperatorRequest::Copies(asked) = &request
+        && let Some(source) = source(app, &asked.source)
+        && !source.activity.copies.ask(&caller.token)
+    {
+        // The line of the first request is enough for somebody who goes on asking.
+        return copies(app, &source, asked).await;
+    }
     let audit = Audit::begin(request.action(), &request).by(caller);
     let answer = run(app, admin, request).await;
     audit.end(&match &answer {
@@ -322,7 +376,40 @@ async fn run(app: &App, admin: &dyn Admin, request: OperatorRequest) -> Result<A
             document(StatusCode::OK, &ListedDestinations { destinations })
         }
         OperatorRequest::Refused(name, limit) => refused(app, &name, limit),
+        OperatorRequest::Copies(asked) => match source(app, &asked.source) {
+            Some(source) => copies(app, &source, &asked).await,
+            None => Err(no_such_source()),
+        },
     }
+}
+
+/// Copies of the events that a source has accepted.
+#[derive(Serialize)]
+struct ListedCopies<'a> {
+    copies: Vec<CopyView<'a>>,
+    /// The `after` of the next request.
+    next_after: u64,
+    /// How many copies between `after` and `next_after` are gone, null if that is not known.
+    lost: Option<u64>,
+}
+
+async fn copies(app: &App, source: &ActiveSource, asked: &AskedCopies) -> Result<Answer, Problem> {
+    let kept = &source.activity.copies;
+    let taken = kept.take(asked.after, asked.wait, || app.is_draining());
+    let TakenCopies {
+        copies,
+        next_after,
+        lost,
+    } = taken.await;
+    let copies = copies.iter().map(|copy| CopyView::of(copy)).collect();
+    document(
+        StatusCode::OK,
+        &ListedCopies {
+            copies,
+            next_after,
+            lost,
+        },
+    )
 }
 
 /// The sources of this server.
@@ -351,11 +438,19 @@ struct ListedRefused<'a> {
     total: u64,
 }
 
+fn source(app: &App, name: &Kind) -> Option<Arc<ActiveSource>> {
+    match app.sources.as_ref()?.named(name.as_str()) {
+        Named::Source(source) => Some(source),
+        Named::Unusable | Named::Unknown => None,
+    }
+}
+
+fn no_such_source() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "Source not found")
+}
+
 fn refused(app: &App, name: &Kind, limit: usize) -> Result<Answer, Problem> {
-    let named = app.sources.as_ref().map(|it| it.named(name.as_str()));
-    let Some(Named::Source(source)) = named else {
-        return Err(Problem::new(StatusCode::NOT_FOUND, "Source not found"));
-    };
+    let source = source(app, name).ok_or_else(no_such_source)?;
     let requests = source.activity.refused_requests(limit);
     document(
         StatusCode::OK,
@@ -455,6 +550,26 @@ async fn make_due(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parameters_of_copies_are_parsed() {
+        let seconds = Duration::from_secs;
+        for (query, expected) in [
+            ("", (None, seconds(0))),
+            ("after=7", (Some(7), seconds(0))),
+            (
+                "after=1796000000000000&wait=30",
+                (Some(1_796_000_000_000_000), seconds(30)),
+            ),
+        ] {
+            assert_eq!(copies_after(query).ok(), Some(expected), "{query}");
+        }
+        for wrong in [
+            "after=", "after=-1", "wait=31", "wait=1.5", "wait=x", "limit=1", "a%00",
+        ] {
+            assert!(copies_after(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn list_parameters_are_parsed() {

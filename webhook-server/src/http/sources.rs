@@ -273,10 +273,17 @@ async fn store(
         .admit(body.len())
         .map_err(|over| too_many(over.key()))?;
     let envelopes = envelopes(source, head, body, &received)?;
+    let copies = &source.activity.copies;
+    let copied = copies.are_wanted().then(|| envelopes.clone());
     let accepted = inbox
         .accept_together_after(envelopes, source.config.delay)
         .await?;
     source.activity.note_received(&accepted);
+    if let Some(copied) = copied {
+        let events = copied.iter().zip(&accepted);
+        let new = events.filter(|(_, accepted)| **accepted == Accepted::New);
+        copies.add(new.map(|(envelope, _)| envelope));
+    }
     let confirmations = received.events.iter().zip(&accepted);
     for (event, accepted) in confirmations.filter(|(event, _)| event.confirm_url.is_some()) {
         if *accepted == Accepted::New {

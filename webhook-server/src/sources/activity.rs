@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use webhook_core::Accepted;
 
+use super::copies::Copies;
 use super::refused::{RefusedRequest, RefusedRequests};
 
 /// What a source has received since the server started. Reloads keep it.
@@ -26,6 +27,8 @@ pub(crate) struct Activity {
     /// Whether the log has told that the source is silent.
     is_silent: AtomicBool,
     requests: Mutex<RefusedRequests>,
+    /// Copies of its new events, for those who listen.
+    pub(crate) copies: Copies,
 }
 
 /// The counts of a source.
@@ -60,6 +63,7 @@ impl Default for Activity {
             unsettled: AtomicU64::default(),
             is_silent: AtomicBool::default(),
             requests: Mutex::default(),
+            copies: Copies::default(),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! [`Watch`]: notices sources that are silent, and counts the events that are not settled.
+//! [`Watch`]: notices sources that are silent, counts the events that are not settled, and forgets copies that nobody
+//! asks for any more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,7 +41,10 @@ impl Watch {
             tokio::spawn(async move {
                 loop {
                     sleep(INTERVAL).await;
-                    sources.all().iter().for_each(|source| source.log_silence());
+                    for source in sources.all() {
+                        source.log_silence();
+                        source.activity.copies.forget_unwanted();
+                    }
                 }
             })
         };

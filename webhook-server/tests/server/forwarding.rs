@@ -1,8 +1,11 @@
 //! Events are forwarded to an app.
 
+mod command;
 mod configuration;
 mod destinations;
+mod listen;
 mod receiver;
+mod replay;
 
 use rustix::process::Signal;
 

@@ -20,10 +20,10 @@ pub(crate) enum PlaceOfSecret {
 }
 
 /// Reads a variable of the environment.
-pub(super) type ReadVariable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+pub(crate) type ReadVariable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 impl PlaceOfSecret {
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let (sort, name) = text.split_once(':')?;
         let is_in_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         match sort {
@@ -37,7 +37,7 @@ impl PlaceOfSecret {
 
     /// The secrets there, at least one, and a warning if others may read them. An error names `key`, and says
     /// what is wrong.
-    pub(super) fn read(
+    pub(crate) fn read(
         &self,
         key: &str,
         folder: &Path,

@@ -215,17 +215,6 @@ async fn send_explains_what_it_cannot_do() {
             ],
             "failed to send the delivery",
         ),
-        (
-            &[
-                "send",
-                "payments",
-                "--file",
-                &body,
-                "--url",
-                "https://192.0.2.1/",
-            ],
-            "verifies no certificates",
-        ),
     ] {
         let (code, _, error) = webhook_server(args)
             .env("CONFIG_FILE", &file)
