@@ -37,7 +37,7 @@ pub use destination_url::DestinationUrl;
 pub use env_file::EnvFileError;
 pub use files::FileError;
 pub use forward::ForwardError;
-pub(crate) use forward::{Forwarding, InputsDigest};
+pub(crate) use forward::{Forwarding, InputsDigest, of_transactions};
 pub use pem::PemError;
 pub use rates::{ForwardedHeader, Networks, Rates};
 pub(crate) use secret::looks_secret;

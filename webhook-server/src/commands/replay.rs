@@ -27,8 +27,8 @@ use super::send::find;
 use super::{CommandError, Output, blocking};
 use crate::audit::Audit;
 use crate::backend::CommandBackend;
-use crate::config::{Config, DestinationUrl, ForwardError, SourcesFile, age};
-use crate::views::{noun, parse_kind, transaction_kind};
+use crate::config::{Config, DestinationUrl, ForwardError, SourcesFile, age, of_transactions};
+use crate::views::{parse_kind, transaction_kind};
 use pace::Pace;
 use selection::{Found, Selection};
 use tally::Tally;
@@ -173,7 +173,7 @@ impl Replay {
             .await?;
         let report = tally.end(self.source_name(), &target.url);
         audit.end(&report);
-        Output::new(self.json).write(&report, |out| report.write(noun(&self.source), out))?;
+        Output::new(self.json).write(&report, |out| report.write(&self.what(), out))?;
         match report.failed {
             0 => Ok(()),
             failed => Err(ReplayError::NotDelivered {
@@ -251,8 +251,17 @@ impl Replay {
                 });
             }
         }
-        Output::new(self.json).write(&plan, |out| plan.write(noun(&self.source), out))?;
+        Output::new(self.json).write(&plan, |out| plan.write(&self.what(), out))?;
         Ok(())
+    }
+
+    /// The events in words.
+    fn what(&self) -> String {
+        if self.source == transaction_kind() {
+            TRANSACTIONS.to_owned()
+        } else {
+            format!("events of {}", self.source)
+        }
     }
 
     fn source_name(&self) -> String {
@@ -275,7 +284,11 @@ impl Replay {
             (None, Some(forwarding)) => (forwarding.url, forwarding.destination),
             (None, None) => return Err(self.no_destination().into()),
             (Some(url), forwarding) => {
-                let destination = Destination::new(url.uri().clone());
+                let destination = if self.source == transaction_kind() {
+                    of_transactions(url)
+                } else {
+                    Destination::new(url.uri().clone())
+                };
                 let destination = match forwarding {
                     Some(forwarding) => destination
                         .with_keys(forwarding.destination.keys)
@@ -430,12 +443,12 @@ impl Plan {
         }
     }
 
-    fn write(&self, noun: &str, out: &mut dyn Write) -> io::Result<()> {
+    fn write(&self, what: &str, out: &mut dyn Write) -> io::Result<()> {
         let events: u64 = self.states.iter().map(|state| state.events).sum();
-        let Self { source, to, .. } = self;
+        let to = &self.to;
         writeln!(
             out,
-            "copies of {events} {noun}s of {source} would be sent to {to} (dry run)"
+            "copies of {events} {what} would be sent to {to} (dry run)"
         )?;
         for state in &self.states {
             writeln!(

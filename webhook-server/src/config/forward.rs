@@ -56,12 +56,10 @@ impl Config {
         let count = keys.len();
         let schedule = Schedule::default();
         let attempts = self.max_attempts.min(schedule.attempts());
-        let destination = Destination::new(url.uri().clone())
+        let destination = of_transactions(url)
             .with_keys(keys)
             .with_schedule(with_attempts(&schedule, attempts)?)
-            .with_concurrency(concurrency)
-            // Transactions are JSON, and no header is kept with them.
-            .with_headers([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+            .with_concurrency(concurrency);
         destination.check()?;
         Ok(Some(Forwarding {
             url: url.clone(),
@@ -84,6 +82,13 @@ impl Config {
     pub(crate) fn default_keys(&self) -> Result<SigningKeys, ForwardError> {
         Ok(signing_keys(&self.forward_keys()?)?)
     }
+}
+
+/// A destination of transactions without keys, and without anything else that is set for one.
+pub(crate) fn of_transactions(url: &DestinationUrl) -> Destination {
+    let json = HeaderValue::from_static("application/json");
+    // Transactions are JSON, and no header is kept with them.
+    Destination::new(url.uri().clone()).with_headers([(CONTENT_TYPE, json)])
 }
 
 /// The keys that these texts are.

@@ -113,3 +113,103 @@ impl Pages {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use webhook_core::{EventRef, Fingerprint, Key, MockAdmin};
+
+    use super::*;
+
+    const KIND: Kind = Kind::from_static("a");
+
+    /// An event that was accepted this many seconds after 1970.
+    fn event(number: i64, state: State, seconds: u64) -> EventSummary {
+        let event = EventRef {
+            kind: KIND,
+            key: Key::new(number.to_string()).unwrap(),
+        };
+        let accepted_at = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let fingerprint = Fingerprint::of(["a"]);
+        EventSummary::new(EventId::new(number), event, fingerprint, state, accepted_at)
+    }
+
+    /// A store with these events, as far as their states are listed.
+    fn store(events: Vec<EventSummary>) -> MockAdmin {
+        let mut admin = MockAdmin::new();
+        admin.expect_list().returning(move |page| {
+            let listed = events.iter().filter(|event| {
+                event.state == page.state && page.after.is_none_or(|after| event.id > after)
+            });
+            Ok(listed.take(page.limit.get()).cloned().collect())
+        });
+        admin
+    }
+
+    async fn found(
+        admin: &MockAdmin,
+        selection: &Selection,
+        after: Option<i64>,
+    ) -> Vec<(i64, u64)> {
+        let mut found = Found::new(admin, selection, after.map(EventId::new));
+        let mut numbers = Vec::new();
+        while let Some((event, read)) = found.next().await.unwrap() {
+            numbers.push((event.id.get(), read));
+        }
+        numbers
+    }
+
+    #[tokio::test]
+    async fn events_of_all_states_come_once_in_the_order_of_their_numbers() {
+        use State::{Failed, Processed, Processing};
+        let admin = store(vec![
+            event(1, Processed, 9),
+            event(2, Failed, 5),
+            event(3, Processing, 6),
+            // It was listed in both states, since it was processed in between.
+            event(3, Processed, 6),
+            event(4, Processed, 10),
+            event(7, Failed, 7),
+        ]);
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let mut selection = Selection {
+            kind: KIND,
+            states: &[Processing, Processed, Failed],
+            event_type: None,
+            since: at(0),
+            until: None,
+        };
+        assert_eq!(
+            found(&admin, &selection, None).await,
+            [(1, 1), (2, 1), (3, 1), (4, 2), (7, 1)]
+        );
+        assert_eq!(found(&admin, &selection, Some(3)).await, [(4, 1), (7, 1)]);
+        (selection.since, selection.until) = (at(6), Some(at(10)));
+        assert_eq!(
+            found(&admin, &selection, None).await,
+            [(1, 1), (3, 2), (7, 3)]
+        );
+        selection.states = &[Failed];
+        assert_eq!(found(&admin, &selection, None).await, [(7, 2)]);
+    }
+
+    #[tokio::test]
+    async fn pages_follow_each_other() {
+        let many = i64::try_from(PAGE.get()).unwrap() * 2;
+        let events = (1..=many).map(|number| event(number, State::Failed, 1));
+        let admin = store(events.collect());
+        let selection = Selection {
+            kind: KIND,
+            states: &[State::Failed],
+            event_type: None,
+            since: SystemTime::UNIX_EPOCH,
+            until: None,
+        };
+        let found = found(&admin, &selection, None).await;
+        assert_eq!(
+            found,
+            (1..=many).map(|number| (number, 1)).collect::<Vec<_>>()
+        );
+    }
+}

@@ -150,9 +150,8 @@ impl Drop for Tally {
 }
 
 impl Report {
-    pub(super) fn write(&self, noun: &str, out: &mut dyn Write) -> io::Result<()> {
+    pub(super) fn write(&self, what: &str, out: &mut dyn Write) -> io::Result<()> {
         let Self {
-            source,
             to,
             sent,
             delivered,
@@ -161,7 +160,7 @@ impl Report {
         } = self;
         writeln!(
             out,
-            "sent copies of {sent} {noun}s of {source} to {to}: {delivered} delivered, {failed} failed"
+            "sent copies of {sent} {what} to {to}: {delivered} delivered, {failed} failed"
         )?;
         for Failures { reason, copies } in &self.failures {
             writeln!(out, "{copies:>10}  {}", plain(reason, REASON_CHARS))?;

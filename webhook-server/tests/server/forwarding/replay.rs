@@ -182,6 +182,33 @@ async fn copies_are_signed_and_change_nothing() {
 }
 
 #[tokio::test]
+async fn transactions_are_replayed_as_json() {
+    let mut app = Receiver::start().await;
+    let setup = Setup::new("");
+    let file = setup.files.path("events.db");
+    let mut process = setup.server(&[]).on_file(&file).start();
+    let mut client = Client::connect(process.listens().await).await;
+    let body = transaction("tx-1");
+    client.post(&body).await.acknowledged("ACCEPTED");
+    let url = app.url("/");
+    let to = format!("--to={url}");
+    let replay = ["replay", "transactions", "--since=1h", "--state=processing"];
+    for (more, variable) in [(&[to.as_str()][..], "LOG_FORMAT"), (&[], "FORWARD_URL")] {
+        let value = if more.is_empty() { &url } else { "human" };
+        let args = [&replay[..], more].concat();
+        let command = setup.server(&args).on_file(&file).env(variable, value);
+        let (code, out, log) = command.output().await;
+        let summary = format!("sent copies of 1 transactions to {url}: 1 deliv");
+        assert!(code == 0 && out.starts_with(&summary), "{out}{log}");
+        let received = app.next().await;
+        assert_eq!(received.body, body.as_bytes());
+        assert_eq!(received.header("content-type"), "application/json");
+        assert_eq!(received.header("inbox-source"), "transaction");
+        assert!(!received.headers.contains_key("webhook-signature"));
+    }
+}
+
+#[tokio::test]
 async fn failures_are_grouped_by_reason() {
     let app = Receiver::start().await;
     app.answers(500);
