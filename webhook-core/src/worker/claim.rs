@@ -444,14 +444,24 @@ async fn free_slots(served: &Served, behind: bool) -> OwnedSemaphorePermit {
         .await
         .expect(NEVER_CLOSED);
     let options = &served.options;
-    let limit = options.concurrency.min(options.max_batch).min(allowance);
+    let limit = options.concurrency.min(options.max_batch);
     if behind {
-        let more = Arc::clone(&served.slots).acquire_many_owned(permits(limit / 4));
+        // A quarter of what the limit allows at the same time, not of what it allows beside the running attempts: that
+        // is one event whenever one attempt has ended.
+        let running = served.running(slots.num_permits());
+        let wanted = limit.min(allowance.saturating_add(running)) / 4;
+        let more = async {
+            served.allows(wanted, slots.num_permits()).await;
+            Arc::clone(&served.slots)
+                .acquire_many_owned(permits(wanted))
+                .await
+        };
         if let Ok(more) = timeout(GATHER_TIMEOUT, more).await {
             slots.merge(more.expect(NEVER_CLOSED));
         }
     }
     let free = served.slots.available_permits();
+    let limit = limit.min(served.allowance(slots.num_permits()));
     let more = permits(free.min(limit.saturating_sub(slots.num_permits())));
     if let Ok(more) = Arc::clone(&served.slots).try_acquire_many_owned(more) {
         slots.merge(more);

@@ -65,6 +65,9 @@ impl Served {
         };
         let poll_interval = self.options.poll_interval;
         loop {
+            // Where attempts have all slots, the end of one is what to wait for, without the pause between two looks at
+            // an allowance of zero.
+            drop(self.slots.acquire().await);
             match limit.allowance(self.running(0)) {
                 Some(0) => limit.changed(|| self.running(0), poll_interval).await,
                 Some(allowance) => return allowance,
@@ -79,6 +82,13 @@ impl Served {
         limit.map_or(usize::MAX, |limit| {
             limit.allowance(self.running(held)).unwrap_or(0)
         })
+    }
+
+    /// Waits until the limit allows this many events, while the claim loop holds `held` slots.
+    pub(super) async fn allows(&self, events: usize, held: usize) {
+        while self.allowance(held) < events {
+            sleep(MIN_LOOK_INTERVAL).await;
+        }
     }
 
     /// Tells the limit that a claim has leased events.
@@ -97,7 +107,7 @@ impl Served {
     }
 
     /// The number of slots that attempts have, while the claim loop holds `held` slots.
-    fn running(&self, held: usize) -> usize {
+    pub(super) fn running(&self, held: usize) -> usize {
         let free = self.slots.available_permits();
         self.options.concurrency.saturating_sub(free + held)
     }

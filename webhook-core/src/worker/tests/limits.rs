@@ -164,6 +164,36 @@ async fn a_limited_kind_does_not_delay_another_kind() {
     worker.shutdown(SECOND).await;
 }
 
+/// A claim for each attempt that ends would cost a store as much as several events.
+#[tokio::test(start_paused = true)]
+async fn a_limited_kind_is_claimed_in_batches() {
+    let events = 2_000;
+    for (most, concurrency) in [(64, 64), (64, 100), (32, 64), (200, 64)] {
+        let stock = Stock::of([(kind_number(0), events)]);
+        let limit = Arc::new(TestLimit::of(most));
+        // Attempts end one after another.
+        let handler = async |event: RawEvent| {
+            let millis = u64::try_from(event.id().get() % 31).unwrap_or_default();
+            sleep(Duration::from_millis(millis)).await;
+            Ok::<_, HandlerError>(())
+        };
+        let options = WorkerOptions::default().with_concurrency(concurrency);
+        let worker = Worker::builder()
+            .handle_raw(
+                kind_number(0),
+                options,
+                Limited(Arc::clone(&limit), handler),
+            )
+            .start(Arc::clone(&stock) as Arc<dyn Scheduler>);
+        sleep(60 * SECOND).await;
+        assert_eq!(stock.left(&kind_number(0)), 0);
+        let claims = limit.claimed();
+        let most_claims = 2_000 / (most.min(concurrency) / 4) + 10;
+        assert!(claims.len() <= most_claims, "{}", claims.len());
+        worker.shutdown(SECOND).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_end_of_an_attempt_ends_the_wait_for_an_allowance() {
     let scheduler = Scripted::new([brings([event(1, 1)]), brings([event(2, 1)])]);
