@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::Request;
 use jiff::SignedDuration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tracing::warn;
 use webhook_core::{
@@ -16,7 +17,7 @@ use crate::client::{Client, ClientOptions, Exchange};
 use crate::destination::{Destination, InvalidDestination};
 use crate::details;
 use crate::error_class::ErrorClass;
-use crate::limit::{HELD_DELAY, Limit};
+use crate::limit::{HELD_DELAY, Limit, claimed_ahead};
 use crate::request::{self, Trigger};
 use crate::status::DestinationStatus;
 use crate::verdict::{Fate, Verdict, judge};
@@ -49,6 +50,8 @@ struct Inner {
 struct Target {
     destination: Destination,
     client: Client,
+    /// As many as the concurrency. Events that are claimed ahead wait for one.
+    slots: Arc<Semaphore>,
 }
 
 impl Forwarder {
@@ -61,7 +64,7 @@ impl Forwarder {
         destination.check()?;
         Ok(Self(Arc::new(Inner {
             limit: Arc::new(Limit::new(&destination)),
-            target: RwLock::new(Arc::new(Target::new(destination))),
+            target: RwLock::new(Arc::new(Target::new(destination, None))),
             admin: OnceLock::new(),
         })))
     }
@@ -94,18 +97,24 @@ impl Forwarder {
             .unwrap_or_else(PoisonError::into_inner);
         let is_elsewhere = target.destination.url != destination.url;
         self.0.limit.replace(&destination, is_elsewhere);
-        *target = Arc::new(Target::new(destination));
+        let former = Arc::clone(&target);
+        *target = Arc::new(Target::new(destination, Some(&former)));
         Ok(())
     }
 
     /// Returns `options` with the concurrency, the number of attempts and the time limit that the destination
     /// needs.
+    ///
+    /// The concurrency is twice that of the destination: while it does well, events are claimed ahead, so that a
+    /// request begins as soon as another one has ended. No more requests run at the same time for that.
     pub fn worker_options(&self, options: WorkerOptions) -> WorkerOptions {
         let destination = &self.target().destination;
+        let concurrency = destination.concurrency.get();
         options
-            .with_concurrency(destination.concurrency.get())
+            .with_concurrency(concurrency.saturating_add(claimed_ahead(concurrency)))
             .with_max_attempts(destination.schedule.attempts())
-            .with_handler_timeout(destination.timeout + HANDLER_MARGIN)
+            // An event may wait for as long as the requests before it run.
+            .with_handler_timeout(2 * destination.timeout + HANDLER_MARGIN)
     }
 
     /// Returns how the destination does.
@@ -133,6 +142,18 @@ impl Forwarder {
     fn target(&self) -> Arc<Target> {
         let target = self.0.target.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&target)
+    }
+
+    /// Waits for a slot of the destination. If it is replaced meanwhile, waits for one of the new one.
+    async fn slot(&self) -> (Arc<Target>, OwnedSemaphorePermit) {
+        loop {
+            let target = self.target();
+            let slot = Arc::clone(&target.slots).acquire_owned().await;
+            let slot = slot.expect("the semaphore is never closed");
+            if Arc::ptr_eq(&target, &self.target()) {
+                return (target, slot);
+            }
+        }
     }
 
     /// Stores the pause of `kind`, however long that takes, unless the destination is replaced.
@@ -169,11 +190,11 @@ impl Forwarder {
 
 impl Handler<()> for Forwarder {
     async fn handle(&self, event: RawEvent) -> Result<Handled, HandlerError> {
+        let (target, _slot) = self.slot().await;
         let running = match self.0.limit.start(&event.key) {
             Ok(running) => running,
             Err(held) => return Err(HandlerError::postpone(HELD_DELAY, held.to_string())),
         };
-        let target = self.target();
         let destination = &target.destination;
         let trigger = Trigger::of_attempt(&event);
         let request = request::build(destination, &event, trigger, SystemTime::now());
@@ -222,7 +243,12 @@ fn outcome(
 }
 
 impl Target {
-    fn new(destination: Destination) -> Self {
+    /// A target that takes the place of `former`, and shares its slots if there are as many.
+    fn new(destination: Destination, former: Option<&Self>) -> Self {
+        let concurrency = destination.concurrency;
+        let shared = former.filter(|former| former.destination.concurrency == concurrency);
+        let slots = shared.map(|former| Arc::clone(&former.slots));
+        let permits = concurrency.get().min(Semaphore::MAX_PERMITS);
         let client = Client::new(ClientOptions {
             timeout: destination.timeout,
             connect_timeout: destination.connect_timeout,
@@ -234,6 +260,7 @@ impl Target {
         Self {
             destination,
             client,
+            slots: slots.unwrap_or_else(|| Arc::new(Semaphore::new(permits))),
         }
     }
 }

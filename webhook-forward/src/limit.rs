@@ -31,6 +31,12 @@ pub(crate) const GONE: Duration = Duration::from_secs(600);
 /// claimed while the destination is held.
 pub(crate) const HELD_DELAY: Duration = Duration::from_secs(5);
 
+/// How many events are claimed beside those that `concurrency` requests forward. As many: a claim takes longer than a
+/// fast request.
+pub(crate) const fn claimed_ahead(concurrency: usize) -> usize {
+    concurrency
+}
+
 /// The limits of a destination, and what became of its attempts.
 #[derive(Debug)]
 pub(crate) struct Limit {
@@ -250,7 +256,10 @@ impl State {
         if self.closed_until(now).is_some() {
             return 0;
         }
-        let room = self.window(now).saturating_sub(running);
+        let window = self.window(now);
+        let is_well = window == self.concurrency && self.breaker.state(now) == BreakerState::Closed;
+        let ahead = if is_well { claimed_ahead(window) } else { 0 };
+        let room = window.saturating_add(ahead).saturating_sub(running);
         match &self.tokens {
             Some(tokens) => room.min(usize::try_from(tokens.available(now)).unwrap_or(usize::MAX)),
             None => room,
@@ -509,12 +518,13 @@ mod tests {
     async fn the_window_limits_running_attempts() {
         let limit = limit(&destination().with_concurrency(3.try_into().unwrap()));
         assert_eq!((limit.allowance(0), limit.allowance(1)), (1, 0));
-        for window in [2, 3, 3] {
+        // As many again are claimed ahead once the window is open.
+        for allowance in [2, 6, 6] {
             attempt(&limit, SUCCESS);
-            assert_eq!(limit.allowance(0), window);
+            assert_eq!(limit.allowance(0), allowance);
         }
         assert_eq!(
-            (limit.allowance(2), limit.allowance(3), limit.allowance(9)),
+            (limit.allowance(5), limit.allowance(6), limit.allowance(9)),
             (1, 0, 0)
         );
         attempt(&limit, Effect::Overload(Health::Failure));
@@ -731,7 +741,7 @@ mod tests {
                 for (effect, seconds, slots, is_aborted) in steps {
                     advance(Duration::from_secs(seconds)).await;
                     let allowance = limit.allowance(slots);
-                    prop_assert!(allowance <= concurrency.saturating_sub(slots).min(5));
+                    prop_assert!(allowance <= (2 * concurrency).saturating_sub(slots).min(5));
                     limit.claimed(allowance);
                     if let Ok(started) = limit.start(&Key::new("evt_1").unwrap()) {
                         running.push(started);
