@@ -100,10 +100,11 @@ fn numbered(handled: Vec<Handled>) -> HashMap<String, u64> {
 async fn kill_within_a_settlement(node: &Node, name: &str, database: &TestDatabase) {
     let mut locking = database.connection().await;
     let mut watching = database.connection().await;
-    // Claims, too, wait for this table: only a settlement is of a handler that ran.
+    // Claims, too, wait for this table: only a settlement is of a handler that ran. PostgreSQL shows the first 1,024
+    // bytes of a query (track_activity_query_size).
     let waits = "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) \
         WHERE application_name = $1 AND NOT granted AND relation = 'webhook.outcomes'::regclass";
-    let settles = format!("{waits} AND query LIKE '%recorded AS%'");
+    let settles = format!("{waits} AND query LIKE '%settlement.place%'");
     let limit = Limit::of(PATIENCE);
     let lock = loop {
         let mut lock = locking.begin().await.unwrap();

@@ -108,7 +108,7 @@ async fn pause_and_resume_need_a_kind(inbox: Inbox) {
     for command in ["pause", "resume"] {
         let (code, out, log) = inbox.server(&[command]).output().await;
         assert_eq!((code, out.as_str()), (2, ""), "{log}");
-        assert!(log.contains("--kind"), "{log}");
+        assert!(log.contains("<KIND>"), "{log}");
     }
     assert_eq!(inbox.store.paused().await.unwrap(), []);
     inbox.close().await;
