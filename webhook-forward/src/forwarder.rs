@@ -10,14 +10,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 use tracing::warn;
 use webhook_core::{
-    Admin, Backoff, ClaimLimit, Handled, Handler, HandlerError, Kind, RawEvent, WorkerOptions,
+    Admin, Backoff, ClaimLimit, Handled, Handler, HandlerError, Key, Kind, RawEvent, WorkerOptions,
 };
 
 use crate::client::{Client, ClientOptions, Exchange};
 use crate::destination::{Destination, InvalidDestination};
 use crate::details;
 use crate::error_class::ErrorClass;
-use crate::limit::{HELD_DELAY, Limit, claimed_ahead};
+use crate::limit::{HELD_DELAY, Held, Limit, Running, claimed_ahead};
 use crate::request::{self, Trigger};
 use crate::status::DestinationStatus;
 use crate::verdict::{Fate, Verdict, judge};
@@ -144,14 +144,18 @@ impl Forwarder {
         Arc::clone(&target)
     }
 
-    /// Waits for a slot of the destination. If it is replaced meanwhile, waits for one of the new one.
-    async fn slot(&self) -> (Arc<Target>, OwnedSemaphorePermit) {
+    /// Begins an attempt once the destination has a slot. If it is replaced meanwhile, waits for one of the new one.
+    async fn begin(&self, key: &Key) -> Result<(Arc<Target>, OwnedSemaphorePermit, Running), Held> {
         loop {
             let target = self.target();
             let slot = Arc::clone(&target.slots).acquire_owned().await;
             let slot = slot.expect("the semaphore is never closed");
-            if Arc::ptr_eq(&target, &self.target()) {
-                return (target, slot);
+            // It is locked, so that no attempt at the former destination counts for the new one.
+            let current = self.0.target.read().unwrap_or_else(PoisonError::into_inner);
+            if Arc::ptr_eq(&target, &current) {
+                let running = self.0.limit.start(key)?;
+                drop(current);
+                return Ok((target, slot, running));
             }
         }
     }
@@ -190,9 +194,8 @@ impl Forwarder {
 
 impl Handler<()> for Forwarder {
     async fn handle(&self, event: RawEvent) -> Result<Handled, HandlerError> {
-        let (target, _slot) = self.slot().await;
-        let running = match self.0.limit.start(&event.key) {
-            Ok(running) => running,
+        let (target, _slot, running) = match self.begin(&event.key).await {
+            Ok(begun) => begun,
             Err(held) => return Err(HandlerError::postpone(HELD_DELAY, held.to_string())),
         };
         let destination = &target.destination;

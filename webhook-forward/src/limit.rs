@@ -54,7 +54,11 @@ struct State {
     slow_start: SlowStart,
     throttled_until: Option<Instant>,
     pause: Pause,
+    /// How often the destination was replaced by one that is elsewhere.
+    moved: u64,
     running: usize,
+    /// How many of the running attempts were sent elsewhere: they take nothing from this destination.
+    elsewhere: usize,
     delivered: u64,
     failed: u64,
     postponed: u64,
@@ -116,7 +120,9 @@ impl Limit {
                 slow_start: SlowStart::new(),
                 throttled_until: None,
                 pause: Pause::No,
+                moved: 0,
                 running: 0,
+                elsewhere: 0,
                 delivered: 0,
                 failed: 0,
                 postponed: 0,
@@ -142,6 +148,8 @@ impl Limit {
             state.slow_start.restart();
             state.throttled_until = None;
             state.pause = Pause::No;
+            state.moved += 1;
+            state.elsewhere = state.running;
             state.consecutive_failures = 0;
         }
         drop(state);
@@ -164,6 +172,7 @@ impl Limit {
             limit: Arc::clone(self),
             key: key.clone(),
             period: state.breaker.period(),
+            moved: state.moved,
             began: now,
             is_over: false,
         };
@@ -259,6 +268,8 @@ impl State {
         let window = self.window(now);
         let is_well = window == self.concurrency && self.breaker.state(now) == BreakerState::Closed;
         let ahead = if is_well { claimed_ahead(window) } else { 0 };
+        // A worker that was replaced may still have attempts of its own.
+        let running = running.max(self.running).saturating_sub(self.elsewhere);
         let room = window.saturating_add(ahead).saturating_sub(running);
         match &self.tokens {
             Some(tokens) => room.min(usize::try_from(tokens.available(now)).unwrap_or(usize::MAX)),
@@ -302,7 +313,7 @@ impl State {
             (Pause::Held { until }, _) if until > now => Some(Held::Paused),
             _ if is_later(self.throttled_until) => Some(Held::Throttled),
             (_, BreakerState::Open { .. }) => Some(Held::Open),
-            (_, BreakerState::HalfOpen) if self.running > 0 => Some(Held::Probed),
+            (_, BreakerState::HalfOpen) if self.running > self.elsewhere => Some(Held::Probed),
             _ => None,
         }
     }
@@ -361,6 +372,8 @@ pub(crate) struct Running {
     limit: Arc<Limit>,
     key: Key,
     period: Period,
+    /// [`State::moved`] when it began.
+    moved: u64,
     began: Instant,
     is_over: bool,
 }
@@ -382,7 +395,11 @@ impl Running {
             }
             Fate::Hold => state.postponed += 1,
         }
-        let event = state.note(verdict.destination, self.period, now);
+        // What an app answers says nothing about the one that has taken its place.
+        let is_here = self.moved == state.moved;
+        let event = is_here
+            .then(|| state.note(verdict.destination, self.period, now))
+            .flatten();
         self.over(&mut state, now, status, verdict.class);
         let url = event.is_some().then(|| state.url.clone());
         drop(state);
@@ -402,6 +419,9 @@ impl Running {
     ) {
         self.is_over = true;
         state.running = state.running.saturating_sub(1);
+        if self.moved != state.moved {
+            state.elsewhere = state.elsewhere.saturating_sub(1);
+        }
         if state.running == 0 {
             state.slow_start.idle(now);
         }
@@ -532,7 +552,7 @@ mod tests {
         attempt(&limit, SUCCESS);
         let running = started(&limit);
         advance(60 * SECOND).await;
-        assert_eq!(limit.allowance(0), 2);
+        assert_eq!((limit.status().window, limit.allowance(0)), (2, 1));
         drop(running);
         advance(10 * SECOND).await;
         assert_eq!(limit.allowance(0), 1);
@@ -584,6 +604,8 @@ mod tests {
         assert_eq!((limit.allowance(0), limit.allowance(1)), (1, 0));
         let probe = started(&limit);
         assert_eq!(held(&limit), Some(Held::Probed));
+        // A worker that has just replaced the one that probes has no attempts, and gets none.
+        assert_eq!(limit.allowance(0), 0);
         assert_eq!(limit.status().state, DestinationState::HalfOpen);
         probe.end(&verdict(SUCCESS), Some(200));
         attempt(&limit, SUCCESS);
@@ -670,7 +692,8 @@ mod tests {
             limit.replace(&destination(), false);
             assert_eq!(limit.allowance(0), 0);
             limit.replace(&elsewhere, true);
-            old.end(&verdict(NO_CONNECTION), None);
+            assert_eq!((limit.allowance(1), limit.allowance(2)), (1, 0));
+            assert!(!old.end(&verdict(effect), None));
             let status = limit.status();
             assert_eq!(
                 (status.state, status.in_flight),
