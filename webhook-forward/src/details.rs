@@ -6,11 +6,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{HeaderMap, HeaderName, HeaderValue, LOCATION};
 use serde::Serialize;
 use webhook_core::MAX_DETAILS_BYTES;
 
 use crate::client::{Exchange, Timings};
+use crate::destination::Destination;
 use crate::error_class::ErrorClass;
 
 /// The largest number of headers that are kept.
@@ -66,13 +67,9 @@ struct Header<'a> {
 
 /// Returns the details of an attempt: a JSON object of at most [`MAX_DETAILS_BYTES`].
 ///
-/// `sent` are the headers that the destination adds to each request: a page for debugging may show them.
-pub(crate) fn of(
-    exchange: &Exchange,
-    class: ErrorClass,
-    sent: &[(HeaderName, HeaderValue)],
-) -> Bytes {
-    let secrets = secrets(sent);
+/// `destination` got the request: a page for debugging may show its secrets.
+pub(crate) fn of(exchange: &Exchange, class: ErrorClass, destination: &Destination) -> Bytes {
+    let secrets = secrets(destination);
     let answer = exchange.result.as_ref().ok();
     let mut body = answer.map(|answer| (&*answer.body, answer.is_body_whole));
     let mut headers = answer
@@ -134,15 +131,16 @@ fn headers<'a>(headers: &'a HeaderMap, secrets: &[&str]) -> Vec<Header<'a>> {
         .collect()
 }
 
-/// Returns the secrets in `headers`: the values of headers that may have one, and what follows a scheme such as
-/// `Bearer` in them.
-fn secrets(headers: &[(HeaderName, HeaderValue)]) -> Vec<&str> {
-    let secret = headers
-        .iter()
-        .filter(|(name, value)| value.is_sensitive() || is_secret(name.as_str()));
+/// Returns the secrets of a destination: the values in the query of its URL, those of headers that may have one, and
+/// what follows a scheme such as `Bearer` in them.
+fn secrets(destination: &Destination) -> Vec<&str> {
+    let headers = destination.headers.iter();
+    let secret = headers.filter(|(name, value)| value.is_sensitive() || is_secret(name.as_str()));
     let values = secret.filter_map(|(_, value)| value.to_str().ok());
     let parts = values.flat_map(|value| [Some(value), value.split_once(' ').map(|(_, rest)| rest)]);
-    let parts = parts.flatten().map(str::trim);
+    let query = destination.url.query().unwrap_or_default().split('&');
+    let query = query.map(|pair| pair.split_once('=').map_or(pair, |(_, value)| value));
+    let parts = parts.flatten().chain(query).map(str::trim);
     parts
         .filter(|part| part.len() >= MIN_SECRET_BYTES)
         .collect()
@@ -160,10 +158,15 @@ fn without<'a>(text: Cow<'a, str>, secrets: &[&str]) -> Cow<'a, str> {
 
 fn shown<'a>(name: &HeaderName, value: &'a HeaderValue) -> Cow<'a, str> {
     if is_secret(name.as_str()) {
-        MASKED.into()
-    } else {
-        String::from_utf8_lossy(value.as_bytes())
+        return MASKED.into();
     }
+    let mut bytes = value.as_bytes();
+    if *name == LOCATION {
+        // Without the query, which is often that of the destination.
+        let is_end = |byte: &u8| matches!(byte, b'?' | b'#');
+        bytes = bytes.split(is_end).next().unwrap_or_default();
+    }
+    String::from_utf8_lossy(bytes)
 }
 
 /// Whether a header of this name, in lower case, may have a secret.
@@ -221,8 +224,16 @@ mod tests {
         }
     }
 
+    fn destination() -> Destination {
+        Destination::new(
+            "http://app.test/hooks?plain&key=marlin-2026&a=b"
+                .parse()
+                .unwrap(),
+        )
+    }
+
     fn read(exchange: &Exchange) -> Value {
-        let details = of(exchange, ErrorClass::Status5xx, &[]);
+        let details = of(exchange, ErrorClass::Status5xx, &destination());
         assert!(details.len() <= MAX_DETAILS_BYTES);
         serde_json::from_slice(&details).unwrap()
     }
@@ -275,7 +286,7 @@ mod tests {
             peer: None,
             timings: Timings::default(),
         };
-        let details = of(&exchange, ErrorClass::Dns, &[]);
+        let details = of(&exchange, ErrorClass::Dns, &destination());
         assert_eq!(
             details,
             r#"{"error_class":"dns","timings_ms":{"total":0.0}}"#
@@ -316,18 +327,37 @@ mod tests {
             sensitive,
         ];
         let page = "authorization: Bearer swordfish, again swordfish; hunter-hunter-2; of the files; \
-                    abc; application/json";
+                    abc; application/json; /hooks?plain&amp;key=marlin-2026&amp;a=b";
         let mut headers = HeaderMap::new();
         headers.insert("x-debug", HeaderValue::from_static("swordfish"));
         let details = of(
             &answered(headers, page.as_bytes(), true),
             ErrorClass::Status5xx,
-            &sent,
+            &destination().with_headers(sent),
         );
         let details: Value = serde_json::from_slice(&details).unwrap();
-        let masked = "authorization: ***, again ***; ***; ***; abc; application/json";
+        let masked = "authorization: ***, again ***; ***; ***; abc; application/json; \
+                      /hooks?plain&amp;key=***&amp;a=b";
         assert_eq!(details["body"], masked);
         assert_eq!(details["headers"][0]["value"], "***");
+    }
+
+    /// Most redirects from http to https repeat the query of the destination.
+    #[test]
+    fn locations_are_kept_without_their_query() {
+        for (location, kept) in [
+            (
+                "https://app.test/hooks?key=marlin-2026",
+                "https://app.test/hooks",
+            ),
+            ("/hooks?token=1#part", "/hooks"),
+            ("https://app.test/v2#part", "https://app.test/v2"),
+        ] {
+            let location = HeaderValue::from_static(location);
+            let headers = HeaderMap::from_iter([(LOCATION, location)]);
+            let details = read(&answered(headers, b"", true));
+            assert_eq!(details["headers"][0]["value"], kept);
+        }
     }
 
     #[test]

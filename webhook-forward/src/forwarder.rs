@@ -241,7 +241,7 @@ fn outcome(
         }
     };
     let class = verdict.class.unwrap_or(ErrorClass::Protocol);
-    let details = details::of(exchange, class, &destination.headers);
+    let details = details::of(exchange, class, destination);
     Err(error.with_details(details))
 }
 
