@@ -259,7 +259,7 @@ fn tell_lost(lost: Option<u64>) {
             "{lost} events were not copied: the server keeps the latest 1000, and 16 MiB"
         )),
         None => print_to_stderr(
-            "some events may not be copied: the server was restarted, or not asked for more than a minute",
+            "some events may not have been copied: the server was restarted, or was not asked for more than a minute",
         ),
     }
 }

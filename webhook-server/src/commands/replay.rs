@@ -80,7 +80,7 @@ pub struct Replay {
     /// Most copies at the same time
     #[arg(long, value_name = "COUNT", default_value = "4", value_parser = concurrency)]
     concurrency: NonZeroU8,
-    /// Only events after the one with this number, with which an interrupted replay says how to go on
+    /// Only events with a larger number than this. A replay that is interrupted prints the number to go on with
     #[arg(long, value_name = "NUMBER")]
     after: Option<i64>,
     /// Print one JSON object instead of text
@@ -529,7 +529,7 @@ pub enum ReplayError {
     TransactionsNotForwarded,
     /// There are no keys, and the URL is on another machine.
     #[error(
-        "copies for --to would not be signed, so that it could not tell who sends: make a key with \
+        "copies for --to would not be signed, so that the app there could not tell who sends: make a key with \
          `webhook-server secret`, and set FORWARD_SECRETS, or sign_with of the source"
     )]
     NoKey,

@@ -71,9 +71,7 @@ impl Config {
             inputs: inputs.digest(),
         }))
     }
-}
 
-impl Config {
     /// The keys for destinations that name none. Blocks while it reads their file.
     ///
     /// # Errors

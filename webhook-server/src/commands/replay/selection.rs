@@ -60,7 +60,6 @@ impl<'b> Found<'b> {
     ) -> Self {
         let pages = |state: &State| {
             let mut next = Page::new(selection.kind.clone(), *state, PAGE);
-            next.after = after;
             next.event_type.clone_from(&selection.event_type);
             Pages {
                 next,
@@ -92,8 +91,12 @@ impl<'b> Found<'b> {
     }
 
     async fn read(&mut self) -> Result<Option<EventSummary>, StoreError> {
-        for pages in &mut self.states {
-            pages.fill(self.admin).await?;
+        // All pages are read together, in the order in which events pass through the states: an event that
+        // moves between two reads would be in neither otherwise.
+        if self.states.iter().any(Pages::is_empty) {
+            for pages in &mut self.states {
+                pages.read(self.admin, self.last).await?;
+            }
         }
         let filled = self.states.iter_mut().filter(|it| !it.events.is_empty());
         let next = filled.min_by_key(|it| it.events.front().map(|event| event.id));
@@ -102,13 +105,16 @@ impl<'b> Found<'b> {
 }
 
 impl Pages {
-    async fn fill(&mut self, admin: &dyn Admin) -> Result<(), StoreError> {
-        if self.is_last || !self.events.is_empty() {
-            return Ok(());
-        }
+    /// Whether there may be more events, and none of them has been read yet.
+    fn is_empty(&self) -> bool {
+        self.events.is_empty() && !self.is_last
+    }
+
+    /// Reads the events after the one with the number `after`, instead of those that were read before.
+    async fn read(&mut self, admin: &dyn Admin, after: Option<EventId>) -> Result<(), StoreError> {
+        self.next.after = after;
         let events = admin.list(&self.next).await?;
         self.is_last = events.len() < PAGE.get();
-        self.next.after = events.last().map(|event| event.id).or(self.next.after);
         self.events = events.into();
         Ok(())
     }
@@ -116,6 +122,8 @@ impl Pages {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use webhook_core::{EventRef, Fingerprint, Key, MockAdmin};
@@ -211,5 +219,39 @@ mod tests {
             found,
             (1..=many).map(|number| (number, 1)).collect::<Vec<_>>()
         );
+    }
+
+    #[tokio::test]
+    async fn events_that_move_to_another_state_meanwhile_are_found() {
+        let last = i64::try_from(PAGE.get()).unwrap() + 1;
+        let is_processed = Arc::new(AtomicBool::new(false));
+        let moved = Arc::clone(&is_processed);
+        let mut admin = MockAdmin::new();
+        admin.expect_list().returning(move |page| {
+            let state = |number| match moved.load(Ordering::Relaxed) && number == last {
+                true => State::Processed,
+                false => State::Processing,
+            };
+            let events = (1..=last).map(|number| event(number, state(number), 1));
+            let listed = events.filter(|event| {
+                event.state == page.state && page.after.is_none_or(|after| event.id > after)
+            });
+            Ok(listed.take(page.limit.get()).collect())
+        });
+        let selection = Selection {
+            kind: KIND,
+            states: &[State::Processing, State::Processed],
+            event_type: None,
+            since: SystemTime::UNIX_EPOCH,
+            until: None,
+        };
+        let mut found = Found::new(&admin, &selection, None);
+        for number in 1..=last {
+            let (event, _) = found.next().await.unwrap().unwrap();
+            assert_eq!(event.id, EventId::new(number));
+            // Both states have been read, the latter without an event.
+            is_processed.store(true, Ordering::Relaxed);
+        }
+        assert!(found.next().await.unwrap().is_none());
     }
 }
