@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use webhook_core::{Admin, Kind, StoreError};
-use webhook_forward::{DestinationStatus, Forwarder};
+use webhook_forward::{DestinationState, DestinationStatus, Forwarder};
 
 /// A destination of this server.
 #[derive(Serialize)]
@@ -27,10 +27,16 @@ impl DestinationView {
         let mut views = Vec::with_capacity(destinations.len());
         for (kind, forwarder) in destinations {
             let lag = admin.lag(&kind).await?;
+            let paused = paused.contains(&kind);
+            let mut status = forwarder.status();
+            // The forwarder notices that its kind was resumed when it gets the next event.
+            if status.state == DestinationState::Paused && !paused {
+                status.state = DestinationState::Closed;
+            }
             views.push(Self {
                 name: kind.to_string(),
-                status: forwarder.status(),
-                paused: paused.contains(&kind),
+                status,
+                paused,
                 lag_seconds: lag.map(|lag| lag.as_secs_f64()),
             });
         }

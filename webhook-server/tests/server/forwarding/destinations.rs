@@ -102,6 +102,9 @@ async fn destination_that_is_gone_gets_nothing_until_it_is_resumed() {
         app.url("/hooks")
     );
     assert_eq!((code, out), (0, expected), "{log}");
+    let listed = operator.get("destinations").await;
+    let state = &listed["destinations"][0]["state"];
+    assert_eq!(state, "closed", "before the next attempt, too: {listed}");
     let again = app.next().await;
     assert_eq!(message_id(&again), first);
     assert_eq!(
