@@ -196,7 +196,7 @@ static V4: &[Range<Ipv4Net>] = &[
     v4(172, 16, 0, 0, 12, Access::Private, PRIVATE),
     v4(192, 0, 0, 0, 24, Access::Never, PROTOCOLS),
     v4(192, 0, 2, 0, 24, Access::Never, DOCUMENTATION),
-    v4(192, 88, 99, 0, 24, Access::Never, "an address of the 6to4 relays of old"),
+    v4(192, 88, 99, 0, 24, Access::Never, "a former address of 6to4 relays"),
     v4(192, 168, 0, 0, 16, Access::Private, PRIVATE),
     v4(198, 18, 0, 0, 15, Access::Never, BENCHMARK),
     v4(198, 51, 100, 0, 24, Access::Never, DOCUMENTATION),

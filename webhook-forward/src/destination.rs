@@ -278,7 +278,7 @@ pub enum InvalidDestination {
     )]
     UserInfo,
     /// A time limit is zero or too long.
-    #[error("a time limit of {timeout:?}: it must be longer than zero and at most 300 s")]
+    #[error("the time limit {timeout:?} must be longer than zero and at most 300 s")]
     Timeout {
         /// The time limit.
         timeout: Duration,

@@ -1,8 +1,8 @@
 //! Forwards the events of a webhook inbox to a URL: signed by Standard Webhooks, retried on a schedule, and
-//! never more than the receiver can take.
+//! limited to what the receiver can take.
 //!
 //! A [`Forwarder`] is a handler of `webhook-core`. It sends each event of a kind to a [`Destination`], and
-//! says to the worker how many events the destination takes now.
+//! tells the worker how many events the destination can take now.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -44,7 +44,7 @@
 //! | `inbox-key` | the idempotency key; all but visible ASCII is percent-encoded, and so is `%` |
 //! | `inbox-type` | the event type, if there is one; encoded like the key |
 //! | `inbox-received-at` | when the event was accepted, such as `2026-01-02T03:04:05.678Z` |
-//! | `inbox-attempt` | the attempt and the number of attempts, such as `3/13` |
+//! | `inbox-attempt` | the number of this attempt, and how many there are at most, such as `3/13` |
 //! | `inbox-trigger` | a [`Trigger`], such as `retry` |
 //! | `traceparent` | the stored one, if it is valid (W3C Trace Context) |
 //!
@@ -58,7 +58,7 @@
 //! | Answer | Event | Destination |
 //! |---|---|---|
 //! | 2xx | processed | a success |
-//! | 410 | waits, without spending an attempt | paused: [`Admin::resume`](webhook_core::Admin::resume) ends it |
+//! | 410 | waits, without using up an attempt | paused: [`Admin::resume`](webhook_core::Admin::resume) ends it |
 //! | a status in [`Destination::fail_on`] | failed | unchanged |
 //! | 429, 503 with `Retry-After` | tried again, not before that time | gets no events until then, at most 24 h |
 //! | 3xx | tried again: redirects are not followed | a failure |
@@ -71,17 +71,17 @@
 //!
 //! # Limits
 //!
-//! Events that a destination cannot take now are not claimed. They stay due, spend no attempts, and cost
+//! Events that a destination cannot take now are not claimed. They stay due, use up no attempts, and cost
 //! nothing. Each process has its own limits for each destination:
 //!
-//! - At most [`Destination::concurrency`] requests run at the same time, and at most [`Destination::rate`]
-//!   begin in a time.
+//! - At most [`Destination::concurrency`] requests run at the same time, and at most those of
+//!   [`Destination::rate`] begin in a second, minute or hour.
 //! - A destination starts slowly: with one request at first, after 10 s without a request, after an open
 //!   breaker, and after a pause. Each success allows one request more; a time-out or a failure to connect
 //!   halves the number.
 //! - A circuit breaker opens if half of at least 20 attempts in 60 s failed, or after 5 failures to connect
-//!   in a row. After 30 s, the longest due event is forwarded as a probe. Three successes close the
-//!   breaker; a failure opens it for twice as long, up to 10 minutes.
+//!   in a row. After 30 s, the event that has been due for the longest is forwarded as a probe. Three
+//!   successes in a row close the breaker; a failure opens it for twice as long, up to 10 minutes.
 //!
 //! # Addresses
 //!

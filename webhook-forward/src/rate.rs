@@ -86,10 +86,10 @@ impl fmt::Display for Rate {
     }
 }
 
-/// The reason why a text is no rate.
+/// The reason why a text is not a rate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no rate: expected a number of events per second, minute or hour, from one per hour to {MOST} \
+    "{0:?} is not a rate: expected a number of events per second, minute or hour, from one per hour to {MOST} \
      per second, such as \"100/s\", \"30/min\" or \"1000/h\""
 )]
 pub struct InvalidRate(String);
@@ -139,7 +139,7 @@ mod tests {
             "99999999999/h",
         ] {
             let error = text.parse::<Rate>().unwrap_err().to_string();
-            assert!(error.contains("is no rate"), "{text}: {error}");
+            assert!(error.contains("is not a rate"), "{text}: {error}");
         }
     }
 }

@@ -111,10 +111,12 @@ pub enum UrlError {
     #[error("the URL must begin with http:// or https://")]
     Scheme,
     /// The URL names no host.
-    #[error("the URL names no host")]
+    #[error("the URL has no host")]
     NoHost,
     /// The URL has a user name or a password, which would end up in logs.
-    #[error("the URL must not hold a user name or a password; send them as a header")]
+    #[error(
+        "the URL must not contain a user name or a password: give them as the header authorization"
+    )]
     Credentials,
     /// The host looks like an IP address, but is not one.
     #[error("the host {host} is not a valid IP address")]

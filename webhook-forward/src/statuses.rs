@@ -90,7 +90,7 @@ fn range(item: &str) -> Result<RangeInclusive<u16>, InvalidStatus> {
 
 /// The reason why a text is no set of statuses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no HTTP status from 300 to 599, and no range of them such as \"500-599\"")]
+#[error("{0:?} is neither an HTTP status from 300 to 599 nor a range of them such as \"500-599\"")]
 pub struct InvalidStatus(String);
 
 #[cfg(test)]

@@ -115,7 +115,7 @@ async fn url_that_leads_nowhere_is_an_error() {
         ("/hooks", "the URL must begin with http:// or https://"),
         (
             "http://user:secret@example.com/",
-            "the URL must not hold a user name or a password; send them as a header",
+            "the URL must not contain a user name or a password: give them as the header authorization",
         ),
         (
             "http://1.2.3.4.5/",

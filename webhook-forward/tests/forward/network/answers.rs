@@ -276,7 +276,7 @@ async fn request_whose_url_is_none_is_refused() {
         ),
         (
             "http://me:secret@127.0.0.1:1/",
-            "the URL must not hold a user name or a password; send them as a header",
+            "the URL must not contain a user name or a password: give them as the header authorization",
         ),
     ] {
         let failure = failure(send(url).await);

@@ -229,11 +229,6 @@ impl<'r, 'i> Reading<'r, 'i, '_> {
         for secret in &secrets {
             self.inputs.add(secret.as_bytes());
         }
-        let key = if self.value("sign_with").is_some() {
-            "sign_with"
-        } else {
-            "url"
-        };
         match signing_keys(&secrets) {
             Ok(keys) if keys.is_empty() && !url?.is_loopback() => {
                 let message = format!("{}: {NO_KEY} FORWARD_SECRETS or sign_with", self.path);
@@ -242,7 +237,13 @@ impl<'r, 'i> Reading<'r, 'i, '_> {
             }
             Ok(keys) => Some((keys, places)),
             Err(invalid) => {
-                self.wrong(key, &with_causes(&invalid));
+                let invalid = with_causes(&invalid);
+                if self.value("sign_with").is_some() {
+                    self.wrong("sign_with", &invalid);
+                } else {
+                    let message = format!("{}: invalid {DEFAULT_KEYS}: {invalid}", self.path);
+                    self.problems.add(&self.span, message);
+                }
                 None
             }
         }
@@ -444,7 +445,7 @@ impl<'r, 'i> Reading<'r, 'i, '_> {
             }
             Err(_) => {
                 let message = format!(
-                    "{}.{key}: what is there cannot be the value of a header",
+                    "{}.{key}: the secret at this place cannot be the value of a header: it has control characters",
                     self.path
                 );
                 self.problems.add(&place.span(), message);
