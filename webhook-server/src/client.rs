@@ -73,6 +73,15 @@ pub(crate) fn http_url(text: &str) -> Option<Uri> {
     (is_http && url.host().is_some()).then_some(url)
 }
 
+/// The host and the port of `url`, for errors. The rest may hold a secret.
+pub(crate) fn host_and_port(url: &Uri) -> String {
+    let host = url.host().unwrap_or_default();
+    match url.port_u16() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
 /// Sends `request`, and reads an answer of at most `max_answer_bytes`. `is_own` says that it is for the server of
 /// `config`, which is on this machine.
 pub(crate) async fn send_to(

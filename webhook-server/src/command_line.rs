@@ -3,7 +3,7 @@
 mod environment;
 mod errors;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use clap::error::ErrorKind;
@@ -22,10 +22,10 @@ use environment::{Environment, Needs};
     name = "webhook-server",
     version,
     about = "A durable inbox for webhooks.",
-    long_about = "A durable inbox for webhooks. It answers 202 once a transaction is durable, and \
-        processes it later, once.\n\nEvery option can be set by its flag, by its environment variable, \
-        or by a line of the file .env in the working directory, in this order of precedence. An \
-        empty variable counts as unset.",
+    long_about = "A durable inbox for webhooks. It answers a sender once the event is durable. Later it \
+        forwards the event to your app, or processes it, until that succeeds or all attempts are used \
+        up.\n\nEvery option can be set by its flag, by its environment variable, or by a line of the file \
+        .env in the working directory, in this order of precedence. An empty variable counts as unset.",
     args_override_self = true
 )]
 pub struct CommandLine {
@@ -195,12 +195,43 @@ impl CommandLine {
     }
 }
 
+/// The options of the server that the help of a command shows. Commands take the others, too, but few need
+/// them, and fifty options would hide those of the command.
+const SHOWN_WITH_COMMANDS: [&str; 6] = [
+    "database_url",
+    "database_url_file",
+    "bind_addr",
+    "operator_addr",
+    "config_file",
+    "log_level",
+];
+
 /// The help text that `args` ask for, with the names of the variables. Returns `otherwise` if there is
 /// none.
 fn help(args: &[OsString], otherwise: clap::Error) -> clap::Error {
-    let command = CommandLine::command();
+    let mut command = CommandLine::command();
+    let mut before_help = args
+        .iter()
+        .skip(1)
+        .take_while(|arg| !["-h", "--help"].map(OsStr::new).contains(&arg.as_os_str()));
+    let named =
+        before_help.find_map(|arg| Some(command.find_subcommand(arg)?.get_name().to_owned()));
+    let needs_options = !matches!(named.as_deref(), Some("token" | "secret"));
+    if let Some(name) = named.as_ref().filter(|_| needs_options) {
+        command = command.mut_subcommand(name, |command| {
+            let own = command.get_after_help().map(|it| format!("{it}\n\n"));
+            let own = own.unwrap_or_default();
+            command.after_help(format!(
+                "{own}All options of the server can be set, too: see `webhook-server --help`."
+            ))
+        });
+    }
     // The values of variables are not shown: any of them may hold a secret by mistake.
-    let command = command.mut_args(|arg| arg.global(true).hide_env_values(true));
+    let command = command.mut_args(|arg| {
+        let is_shown = needs_options && SHOWN_WITH_COMMANDS.contains(&arg.get_id().as_str());
+        let is_hidden = named.is_some() && !is_shown;
+        arg.global(true).hide_env_values(true).hide(is_hidden)
+    });
     let read = command.try_get_matches_from(args);
     read.err().unwrap_or(otherwise)
 }
@@ -260,5 +291,29 @@ mod tests {
         let line = CommandLine::read_in(["webhook-server"], |_| Ok(Environment::default()));
         let read = line.unwrap().config;
         assert_eq!(format!("{read:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn help_of_a_command_leaves_out_most_options_of_the_server() {
+        let help = |line: &str| {
+            let read = CommandLine::read_in(line.split(' '), |_| Ok(Environment::default()));
+            read.unwrap_err().to_string()
+        };
+        for line in [
+            "webhook-server replay --help",
+            "webhook-server replay -h",
+            "webhook-server --log-level off replay --help",
+            "webhook-server help replay",
+        ] {
+            let text = help(line);
+            for shown in ["--dry-run", "--database-url ", "`webhook-server --help`"] {
+                assert!(text.contains(shown), "{line}: {shown} is missing: {text}");
+            }
+            assert!(!text.contains("--drain-seconds"), "{line}: {text}");
+        }
+        assert!(!help("webhook-server secret --help").contains("--database-url"));
+        for line in ["webhook-server --help", "webhook-server --help replay"] {
+            assert!(help(line).contains("--drain-seconds"), "{line}");
+        }
     }
 }

@@ -65,11 +65,11 @@ pub enum OperatorCommand {
     /// Move all events to another database: from SQLite to PostgreSQL, or back
     Move(move_events::MoveEvents),
     /// Check the configuration and all files that it names: say everything that is wrong, or what each
-    /// source does. Needs no database
+    /// source does and where its events go. Needs no database
     Check(check::Check),
     /// List the sources of CONFIG_FILE. Needs no database
     Sources(sources::Sources),
-    /// List where a running server forwards events to, how each destination does, and its last answers
+    /// List the destinations that a running server forwards events to, with their states and last answers
     Destinations(destinations::Destinations),
     /// List the latest requests that a source refused, with the reasons, as a running server knows them
     Refused(refused::Refused),

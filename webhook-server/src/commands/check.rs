@@ -313,7 +313,7 @@ fn describe_destination(forwarding: &Forwarding, lines: &mut Lines<'_>) -> io::R
     }
     lines.write("attempts", &attempts(forwarding))?;
     let mut limits = vec![
-        format!("{} requests at the same time", destination.concurrency),
+        format!("{} at the same time", destination.concurrency),
         format!(
             "{} for each, of which {} to connect",
             duration(destination.timeout),
@@ -323,7 +323,7 @@ fn describe_destination(forwarding: &Forwarding, lines: &mut Lines<'_>) -> io::R
     if let Some(rate) = &destination.rate {
         limits.push(format!("{rate} with a burst of {}", rate.burst));
     }
-    lines.write("its limits", &limits.join(", "))?;
+    lines.write("requests", &limits.join(", "))?;
     if !destination.fail_on.is_empty() {
         lines.write("fails on", &destination.fail_on.to_string())?;
     }

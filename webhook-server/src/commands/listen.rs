@@ -54,12 +54,12 @@ const WIDTH: usize = 200;
 /// The options of `listen`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(
-    after_help = "The copies count as nothing: the events are processed as without this command, whatever the URL \
-        answers, and a copy is sent once. Only new events are copied, not those that the sender repeats. The \
-        requests are those of the forwarder, with all headers that the source keeps, and with `inbox-trigger: \
-        replay`.\n\n\
-        Where several servers run, only what this one accepts is copied. The server keeps copies in memory while \
-        somebody listens: the latest 1000 events of the source, and 16 MiB.\n\n\
+    after_help = "Copies change nothing: the events are processed and forwarded as without this command, whatever \
+        the URL answers. A copy is sent once. Only new events are copied, not those that the sender repeats. A copy \
+        is the request that the server would forward, with all headers that the source keeps, and with \
+        `inbox-trigger: replay`.\n\n\
+        If several servers run, only the events that this one accepts are copied. The server keeps copies in memory \
+        while somebody listens: the latest 1000 events of the source, and 16 MiB.\n\n\
         ^C ends the command."
 )]
 pub struct Listen {

@@ -46,12 +46,13 @@ const SHOWN_CHARS: usize = 1_000;
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 #[command(
     after_help = "Copies change nothing in the database: the events stay in their states, and their attempts are not \
-        counted. Use `requeue` for FAILED events that shall be processed again.\n\n\
+        counted. To process FAILED events again, use `requeue`.\n\n\
         A copy has the webhook-id of its event, so that an app that has processed the event recognises it, and the \
-        header `inbox-trigger: replay`. It is sent once; where the destination answers 429 or 503 with Retry-After, \
+        header `inbox-trigger: replay`. It is sent once; if the destination answers 429 or 503 with Retry-After, \
         all copies wait, and the copy is sent again, up to 5 times.\n\n\
-        --to gets copies that are signed with the keys of the destination. It gets no static headers, no bearer and \
-        no basic of the destination, nor its client certificate: those are secrets of the destination.\n\n\
+        Copies to the URL --to are signed with the keys of the destination. They have none of the headers \
+        that `headers`, `bearer` and `basic` set, and its client certificate is not used: these are secrets of the \
+        destination.\n\n\
         Exit codes: 0 all copies delivered, 1 some were not, or another failure, 2 usage error"
 )]
 pub struct Replay {

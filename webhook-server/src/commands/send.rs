@@ -9,6 +9,7 @@ use bytes::Bytes;
 use clap::Args;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::http::uri::InvalidUri;
 use hyper::{Request, StatusCode, Uri};
 use tokio::time::timeout;
 use webhook_sources::spec::{IdRule, Place};
@@ -89,7 +90,10 @@ impl Send {
         .await;
         let answer = match sent {
             Ok(Ok(answer)) => answer,
-            Ok(Err(source)) => return Err(SendError::Unreachable { source }.into()),
+            Ok(Err(source)) => {
+                let server = client::host_and_port(&url);
+                return Err(SendError::Unreachable { server, source }.into());
+            }
             Err(_) => return Err(SendError::Silent.into()),
         };
         let status = answer.status();
@@ -165,6 +169,7 @@ impl Send {
         }
         let request = request.body(Full::from(signed.body));
         Ok(request.map_err(|error| SendError::Unreachable {
+            server: client::host_and_port(url),
             source: error.into(),
         })?)
     }
@@ -202,11 +207,11 @@ fn own_url(config: &Config, source: &SourceConfig) -> Result<Uri, SendError> {
     let scheme = Encryption::of(config).scheme();
     let addr = client::reachable(config.bind_addr);
     let url = format!("{scheme}://{addr}{}", source.path());
-    url.parse().map_err(
-        |error: hyper::http::uri::InvalidUri| SendError::Unreachable {
+    url.parse()
+        .map_err(|error: InvalidUri| SendError::Unreachable {
+            server: addr.to_string(),
             source: error.into(),
-        },
-    )
+        })
 }
 
 /// The first header that an id may be in.
@@ -260,8 +265,10 @@ pub enum SendError {
     #[error("failed to sign the delivery")]
     Unsigned(#[source] Unsigned),
     /// No server answers.
-    #[error("failed to send the delivery")]
+    #[error("failed to send the delivery to {server}")]
     Unreachable {
+        /// Its host and its port.
+        server: String,
         /// The error.
         source: AnyError,
     },

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use clap::Args;
 use http_body_util::Full;
 use hyper::header::{AUTHORIZATION, HOST, HeaderValue};
+use hyper::http::uri::InvalidUri;
 use hyper::{Request, StatusCode, Uri};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -95,10 +96,13 @@ impl ServerApi {
         patience: Patience,
     ) -> Result<T, ServerApiError> {
         let token = self.token().ok_or(ServerApiError::NoToken)?;
-        let unreachable = |source: AnyError| ServerApiError::Unreachable { source };
         let server = match &self.url {
             Some(url) => url.clone(),
-            None => own_url(config).map_err(unreachable)?,
+            None => own_url(config)?,
+        };
+        let unreachable = |source: AnyError| ServerApiError::Unreachable {
+            server: client::host_and_port(&server),
+            source,
         };
         let bearer = Zeroizing::new(format!("Bearer {}", *token.0));
         let mut bearer =
@@ -136,10 +140,14 @@ impl ServerApi {
 }
 
 /// The URL of the server of `config`, on this machine.
-fn own_url(config: &Config) -> Result<Uri, AnyError> {
+fn own_url(config: &Config) -> Result<Uri, ServerApiError> {
     let addr = client::reachable(config.operator_addr.unwrap_or(config.bind_addr));
     let scheme = Encryption::of(config).scheme();
-    Ok(format!("{scheme}://{addr}").parse()?)
+    let url = format!("{scheme}://{addr}").parse();
+    url.map_err(|error: InvalidUri| ServerApiError::Unreachable {
+        server: addr.to_string(),
+        source: error.into(),
+    })
 }
 
 /// Why a server does not tell what it knows.
@@ -153,8 +161,10 @@ pub enum ServerApiError {
     )]
     NoToken,
     /// No server answers.
-    #[error("failed to ask the server")]
+    #[error("failed to ask the server at {server}")]
     Unreachable {
+        /// Its host and its port.
+        server: String,
         /// The error.
         source: AnyError,
     },

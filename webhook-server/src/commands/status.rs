@@ -14,7 +14,8 @@ use crate::views::{StatusReport, escape_key, parse_kind};
 /// The options of `status`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Status {
-    /// Only events of this kind, such as transaction. Default: every kind that has events or is paused
+    /// Only events of this kind: transaction, or the name of a source, such as stripe. Default: every kind
+    /// that has events or is paused
     #[arg(long, value_parser = parse_kind)]
     kind: Option<Kind>,
     /// Print one JSON object instead of a table

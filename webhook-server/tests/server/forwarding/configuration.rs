@@ -31,7 +31,7 @@ async fn check_says_where_events_go_and_how() {
         "forwarded to http://127.0.0.1:3000/hooks\n",
         "signed with  1 key from FORWARD_SECRETS\n",
         "attempts     13 over 76h 43m; the first delay is 5s, the last one 1d, each ±20 %; none after 2d\n",
-        "its limits   32 requests at the same time, 15s for each, of which 5s to connect, 5/s with a burst of 5\n",
+        "requests     32 at the same time, 15s for each, of which 5s to connect, 5/s with a burst of 5\n",
         "fails on     400\n",
         "passes on    x-github-event\n",
         "adds         x-api-key\n",

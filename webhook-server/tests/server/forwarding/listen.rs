@@ -166,7 +166,7 @@ async fn requests_for_copies_are_checked_and_documented() {
             &["listen", "github", to, "--url=http://127.0.0.1:1"],
             &token,
             1,
-            "failed to ask the server",
+            "failed to ask the server at 127.0.0.1:1: ",
         ),
         (
             &["listen", "github", "--to=http://[fd00:ec2::254]/", &url],

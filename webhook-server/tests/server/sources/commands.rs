@@ -213,7 +213,7 @@ async fn send_explains_what_it_cannot_do() {
                 "--url",
                 "http://127.0.0.1:1/",
             ],
-            "failed to send the delivery",
+            "failed to send the delivery to 127.0.0.1:1: ",
         ),
     ] {
         let (code, _, error) = webhook_server(args)
