@@ -8,6 +8,7 @@ mod bench;
 mod client;
 mod database;
 mod generator;
+mod http_server;
 mod machine;
 mod opened;
 mod options;
