@@ -31,7 +31,7 @@ use crate::config::{Config, DestinationUrl, ForwardError, SourcesFile, age, of_t
 use crate::views::{parse_kind, transaction_kind};
 use pace::Pace;
 use selection::{Found, Selection};
-use tally::Tally;
+use tally::{Tally, write_skipped};
 
 /// The name of the transactions, as a source.
 const TRANSACTIONS: &str = "transactions";
@@ -461,13 +461,7 @@ impl Plan {
                 instant(state.last_accepted_at)
             )?;
         }
-        if self.skipped > 0 {
-            writeln!(
-                out,
-                "{:>10}  skipped: their bodies are deleted",
-                self.skipped
-            )?;
-        }
+        write_skipped(self.skipped, out)?;
         match &self.first_request {
             Some(request) => request.write(out),
             None => Ok(()),

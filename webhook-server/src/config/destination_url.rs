@@ -8,7 +8,7 @@ use std::str::FromStr;
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use hyper::Uri;
-use webhook_forward::{Reach, Resolve, UrlError, check_address, check_url};
+use webhook_forward::{Destination, Reach, Resolve, UrlError, check_address, check_url};
 
 /// What is expected of a URL, for errors.
 pub(super) const EXPECTED: &str = "a URL such as http://127.0.0.1:3000/hooks or https://app.example.com/hooks, \
@@ -22,14 +22,7 @@ impl DestinationUrl {
     /// The URL that `text` is, if events can be forwarded to such a URL.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let url: Uri = text.parse().ok()?;
-        let authority = url.authority()?;
-        let after_host = authority.as_str().rsplit_once(':');
-        let has_port = after_host.is_some_and(|(_, port)| !port.ends_with(']'));
-        let is_whole = matches!(url.scheme_str(), Some("http" | "https"))
-            && !authority.host().is_empty()
-            && !authority.as_str().contains('@')
-            && (!has_port || authority.port_u16().is_some_and(|port| port > 0))
-            && !text.contains('#');
+        let is_whole = Destination::new(url.clone()).check().is_ok() && !text.contains('#');
         is_whole.then_some(Self(url))
     }
 

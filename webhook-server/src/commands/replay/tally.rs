@@ -165,15 +165,16 @@ impl Report {
         for Failures { reason, copies } in &self.failures {
             writeln!(out, "{copies:>10}  {}", plain(reason, REASON_CHARS))?;
         }
-        if self.skipped > 0 {
-            writeln!(
-                out,
-                "{:>10}  skipped: their bodies are deleted",
-                self.skipped
-            )?;
-        }
-        Ok(())
+        write_skipped(self.skipped, out)
     }
+}
+
+/// Says how many events were skipped, if any were.
+pub(super) fn write_skipped(skipped: u64, out: &mut dyn Write) -> io::Result<()> {
+    if skipped > 0 {
+        writeln!(out, "{skipped:>10}  skipped: their bodies are deleted")?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
