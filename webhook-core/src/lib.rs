@@ -426,6 +426,7 @@ mod test_log;
 #[cfg(test)]
 mod test_payload;
 pub mod throttle;
+mod trace_parent;
 pub mod transfer;
 pub mod wakeup;
 mod worker;
@@ -455,6 +456,7 @@ pub use scheduler::{
 pub use store::{
     Accepted, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent, OnFailed, Store,
 };
+pub use trace_parent::TraceParent;
 pub use worker::{Drained, Worker, WorkerBuilder, WorkerOptions};
 
 /// The attribute that implementations of [`Store`], [`Scheduler`] and [`Admin`] need, so that a backend

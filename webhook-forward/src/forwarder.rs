@@ -20,6 +20,7 @@ use crate::error_class::ErrorClass;
 use crate::limit::{HELD_DELAY, Held, Limit, Running, claimed_ahead};
 use crate::request::{self, Trigger};
 use crate::status::DestinationStatus;
+use crate::trace::RequestTracer;
 use crate::verdict::{Fate, Verdict, judge};
 
 /// How much longer than an exchange a handler may take. The client ends an exchange in time; this is only for a
@@ -44,6 +45,7 @@ struct Inner {
     target: RwLock<Arc<Target>>,
     limit: Arc<Limit>,
     admin: OnceLock<Arc<dyn Admin>>,
+    tracer: OnceLock<Arc<dyn RequestTracer>>,
 }
 
 /// A destination, and the client for it.
@@ -66,6 +68,7 @@ impl Forwarder {
             limit: Arc::new(Limit::new(&destination)),
             target: RwLock::new(Arc::new(Target::new(destination, None))),
             admin: OnceLock::new(),
+            tracer: OnceLock::new(),
         })))
     }
 
@@ -76,6 +79,13 @@ impl Forwarder {
     #[must_use]
     pub fn with_admin(self, admin: Arc<dyn Admin>) -> Self {
         let _ = self.0.admin.set(admin);
+        self
+    }
+
+    /// Gives the forwarder and its clones what traces the requests of attempts. A later call changes nothing.
+    #[must_use]
+    pub fn with_tracer(self, tracer: Arc<dyn RequestTracer>) -> Self {
+        let _ = self.0.tracer.set(tracer);
         self
     }
 
@@ -200,8 +210,13 @@ impl Handler<()> for Forwarder {
         };
         let destination = &target.destination;
         let trigger = Trigger::of_attempt(&event);
-        let request = request::build(destination, &event, trigger, SystemTime::now());
+        let mut request = request::build(destination, &event, trigger, SystemTime::now());
+        let tracer = self.0.tracer.get();
+        let span = tracer.and_then(|tracer| tracer.start(&event, &mut request));
         let exchange = target.client.send(request).await;
+        if let Some(span) = span {
+            span.end(&exchange);
+        }
 
         let verdict = judge(&exchange.result, &destination.fail_on, SystemTime::now());
         let status = exchange.result.as_ref().ok().map(|answer| answer.status);

@@ -46,7 +46,7 @@
 //! | `inbox-received-at` | when the event was accepted, such as `2026-01-02T03:04:05.678Z` |
 //! | `inbox-attempt` | the number of this attempt, and how many there are at most, such as `3/13` |
 //! | `inbox-trigger` | a [`Trigger`], such as `retry` |
-//! | `traceparent` | the stored one, if it is valid (W3C Trace Context) |
+//! | `traceparent` | that of the [`RequestTracer`], or else the stored one, if it is valid (W3C Trace Context) |
 //!
 //! If the headers have more than 8 KiB, the longest of those that begin with `inbox-` are left out.
 //!
@@ -112,6 +112,7 @@ mod status;
 mod statuses;
 mod tls;
 mod token_bucket;
+mod trace;
 mod verdict;
 
 pub use address::{BlockedAddress, Reach, check_address};
@@ -129,6 +130,7 @@ pub use signing::{InvalidSigningKey, MAX_SIGNING_KEYS, RandomError, SigningKeys}
 pub use status::{AnswerRecord, DestinationState, DestinationStatus};
 pub use statuses::{InvalidStatus, StatusSet};
 pub use tls::{Tls, TlsError, system_authorities};
+pub use trace::{RequestSpan, RequestTracer};
 
 /// Compiles and runs the example of the README.
 #[cfg(doctest)]

@@ -1,8 +1,10 @@
 //! What receivers get.
 
-use http::{HeaderName, HeaderValue, Method};
-use webhook_core::{Event, EventType, Headers, Requeued, State};
-use webhook_forward::{SigningKeys, Trigger};
+use std::sync::Mutex;
+
+use http::{HeaderName, HeaderValue, Method, Request};
+use webhook_core::{Event, EventType, Headers, RawEvent, Requeued, State};
+use webhook_forward::{Exchange, RequestSpan, RequestTracer, SigningKeys, Trigger};
 
 use super::receiver::{Receiver, answer};
 use super::*;
@@ -194,4 +196,54 @@ async fn a_worker_that_is_dropped_in_mid_request_gives_the_attempt_back() {
         .map(|got| got.header("inbox-attempt").unwrap())
         .collect();
     assert_eq!(attempts, ["1/13", "1/13"]);
+}
+
+/// Says which requests began and ended, and adds a header.
+#[derive(Clone, Default)]
+struct Traced(Arc<Mutex<Vec<String>>>);
+
+impl RequestTracer for Traced {
+    fn start(
+        &self,
+        event: &RawEvent,
+        request: &mut Request<Bytes>,
+    ) -> Option<Box<dyn RequestSpan>> {
+        let number = event.attempt().number();
+        self.0.lock().unwrap().push(format!("start {number}"));
+        let position = HeaderValue::from_static("of the tracer");
+        request.headers_mut().insert("traceparent", position);
+        Some(Box::new(self.clone()))
+    }
+}
+
+impl RequestSpan for Traced {
+    fn end(self: Box<Self>, exchange: &Exchange) {
+        let status = exchange.result.as_ref().map(|answer| answer.status);
+        self.0.lock().unwrap().push(format!("end {status:?}"));
+    }
+}
+
+#[tokio::test]
+async fn tracer_sees_each_request_and_sets_headers() {
+    let receiver = Receiver::new(|number, _| answer([503, 204][number])).await;
+    let inbox = Inbox::new(destination(&receiver).with_schedule(quick(2)));
+    let tracer = Traced::default();
+    let _ = inbox
+        .forwarder
+        .clone()
+        .with_tracer(Arc::new(tracer.clone()));
+    let stored = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let stored = Headers::try_from_iter([("traceparent", stored)]).unwrap();
+    let envelope = inbox.envelope("evt", "{}").with_headers(stored);
+    inbox.accept_envelope(envelope).await;
+    inbox
+        .until("delivery", |counts| counts.processed == 1)
+        .await;
+    assert_eq!(
+        *tracer.0.lock().unwrap(),
+        ["start 1", "end Ok(503)", "start 2", "end Ok(204)"]
+    );
+    for got in receiver.got() {
+        assert_eq!(got.header("traceparent"), Some("of the tracer"));
+    }
 }
