@@ -2,9 +2,9 @@
 //!
 //! A worker that processes a backlog at full speed takes the store's processor time from accepts. Senders wait
 //! for accepts, but nobody waits for the backlog. So if a process accepts events while its claims are full,
-//! each claim is followed by a pause: until two events are accepted for each three that were claimed, or for
-//! twice as long as the last claim and its handlers took. The backlog therefore always shrinks, at no less than
-//! a third of full speed.
+//! each claim is followed by a pause: until enough events are accepted for each that was claimed (by default two
+//! for three), or for twice as long as the last claim and its handlers took. Workers therefore always keep at
+//! least a third of their full speed.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::event::Kind;
 
-/// How many events should be accepted for each claimed event.
+/// How many events should be accepted for each claimed event, by default.
 const ACCEPTED_PER_CLAIMED: f64 = 2.0 / 3.0;
 
 /// The longest pause: relative to the time of the last claim and its handlers, and absolute.
@@ -22,8 +22,9 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 /// Relates the accepts and claims of one process, for
 /// [`Scheduler::pause_before_claim`](crate::Scheduler::pause_before_claim).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Throttle {
+    accepted_per_claimed: f64,
     /// The number of events that were accepted.
     accepted: AtomicU64,
     last_claims: Mutex<HashMap<Kind, LastClaim>>,
@@ -44,7 +45,24 @@ struct LastClaim {
     brought: Option<u32>,
 }
 
+impl Default for Throttle {
+    fn default() -> Self {
+        Self::new(ACCEPTED_PER_CLAIMED)
+    }
+}
+
 impl Throttle {
+    /// Pauses until `accepted_per_claimed` events are accepted for each that was claimed. With 1 or more, a
+    /// backlog does not shrink while senders use all of the store; 0 and less never pause.
+    pub fn new(accepted_per_claimed: f64) -> Self {
+        Self {
+            // Also turns NaN into 0.
+            accepted_per_claimed: accepted_per_claimed.max(0.0),
+            accepted: AtomicU64::default(),
+            last_claims: Mutex::default(),
+        }
+    }
+
     /// Records that events were accepted.
     pub fn accepted(&self, events: usize) {
         self.accepted.fetch_add(events as u64, Ordering::Relaxed);
@@ -59,7 +77,7 @@ impl Throttle {
         let accepted = f64::from(u32::try_from(accepted).unwrap_or(u32::MAX));
         match last.brought {
             Some(brought) if accepted > 0.0 => {
-                let wanted = f64::from(brought) * ACCEPTED_PER_CLAIMED;
+                let wanted = f64::from(brought) * self.accepted_per_claimed;
                 let share = (wanted / accepted - 1.0).clamp(0.0, MAX_SHARE);
                 let took = now.saturating_duration_since(last.begun.at).min(MAX_PAUSE);
                 took.mul_f64(share).min(MAX_PAUSE)
@@ -105,8 +123,11 @@ mod tests {
     const TOOK: Duration = Duration::from_millis(6);
 
     fn pause(brought: usize, accepted: usize) -> Duration {
+        pause_with(Throttle::default(), brought, accepted)
+    }
+
+    fn pause_with(throttle: Throttle, brought: usize, accepted: usize) -> Duration {
         let kind = Kind::new("test").unwrap();
-        let throttle = Throttle::default();
         let start = Instant::now();
         assert_eq!(throttle.pause(&kind, start), Duration::ZERO);
         let begun = throttle.begin(start);
@@ -127,5 +148,19 @@ mod tests {
         assert_eq!(pause(90, 60), Duration::ZERO);
         assert_eq!(pause(90, 600), Duration::ZERO);
         assert_eq!(pause(90, 1), 2 * TOOK);
+    }
+
+    #[test]
+    fn ratio_says_how_many_accepts_end_the_pause() {
+        for (ratio, expected) in [
+            (1.0, TOOK / 2),
+            (0.5, Duration::ZERO),
+            (0.0, Duration::ZERO),
+            (-1.0, Duration::ZERO),
+            (f64::NAN, Duration::ZERO),
+            (f64::INFINITY, 2 * TOOK),
+        ] {
+            assert_eq!(pause_with(Throttle::new(ratio), 90, 60), expected, "{ratio}");
+        }
     }
 }

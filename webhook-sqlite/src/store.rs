@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnection, SqlitePoolOptions};
 use sqlx::{Connection, SqlitePool};
 use tokio::time::Instant;
+use webhook_core::throttle::Throttle;
 use webhook_core::transfer::{MoveMark, StoredEvent, Transfer};
 use webhook_core::wakeup::{self, Wakeups};
 use webhook_core::{
@@ -26,6 +27,10 @@ use crate::transaction::SqliteTransaction;
 use crate::writer::{Request, Response, Writer};
 use crate::{accept, admin, find, open, settle, transfer};
 
+/// How many events are accepted for each claimed event while senders wait for the one writer. A higher ratio than
+/// that of PostgreSQL, where accepts and claims run at the same time.
+const ACCEPTED_PER_CLAIMED: f64 = 0.9;
+
 /// Events in an SQLite file. Clones share the same connections.
 #[derive(Clone)]
 pub struct SqliteStore {
@@ -38,6 +43,7 @@ struct Inner {
     readers: SqlitePool,
     clock: Clock,
     wakeups: Wakeups,
+    throttle: Throttle,
 }
 
 impl SqliteStore {
@@ -71,6 +77,7 @@ impl SqliteStore {
                 readers,
                 clock,
                 wakeups: Wakeups::default(),
+                throttle: Throttle::new(ACCEPTED_PER_CLAIMED),
             }),
         })
     }
@@ -287,6 +294,7 @@ impl Store for SqliteStore {
         let answers = expect!(self.ask(Request::Accept(events.to_vec())).await?, Accept);
         let scheduled = scheduled(events, &answers);
         self.due(scheduled.map(|(event, _)| (&event.envelope.kind, event.delay)));
+        self.inner.throttle.accepted(events.len());
         Ok(answers)
     }
 
@@ -310,14 +318,19 @@ impl Scheduler for SqliteStore {
         if claims.is_empty() {
             return Ok(Vec::new());
         }
+        let throttle = &self.inner.throttle;
+        let begun = throttle.begin(std::time::Instant::now());
         let wakeups = &self.inner.wakeups;
         let claiming: Vec<_> = claims.iter().map(|it| wakeups.claiming(&it.kind)).collect();
         let claimed = expect!(self.ask(Request::Claim(claims.to_vec())).await?, Claim);
-        for (claiming, claimed) in claiming.into_iter().zip(&claimed) {
-            match claimed {
-                Some(claimed) => claiming.ended(claimed.next_due),
-                None => claiming.found_paused(),
-            }
+        for ((claim, claiming), claimed) in claims.iter().zip(claiming).zip(&claimed) {
+            let Some(claimed) = claimed else {
+                claiming.found_paused();
+                continue;
+            };
+            claiming.ended(claimed.next_due);
+            let brought = claimed.events.len() + claimed.exhausted.len();
+            throttle.claimed(&claim.kind, begun, brought, claim.limit.get());
         }
         Ok(claimed.into_iter().map(Option::unwrap_or_default).collect())
     }
@@ -340,6 +353,12 @@ impl Scheduler for SqliteStore {
 
     async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
         wakeup::any(kinds.iter().map(|kind| self.inner.wakeups.woken(kind))).await
+    }
+
+    /// While this process accepts events, a worker with more due events than it can take pauses between claims,
+    /// for at most 50 ms.
+    fn pause_before_claim(&self, kind: &Kind) -> Duration {
+        self.inner.throttle.pause(kind, std::time::Instant::now())
     }
 }
 
