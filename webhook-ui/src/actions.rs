@@ -1,0 +1,180 @@
+//! What operators do to events and sources: the API and the dashboard both call these functions, which check the rights
+//! and leave audit records.
+
+use serde_json::json;
+use webhook_core::{EventRecord, EventRef, Kind, MadeDue, Requeued, RunningLeases};
+
+use crate::access::Caller;
+use crate::audit::Action;
+use crate::data;
+use crate::model::{EventState, PausedSource, Scheduled, TestSent};
+use crate::{Problem, Ui};
+
+/// Requeues a FAILED event.
+pub(crate) async fn requeue(
+    ui: &Ui,
+    caller: &Caller,
+    event: &EventRef,
+) -> Result<Scheduled, Problem> {
+    check(caller, &event.kind, Problem::no_such_event)?;
+    let action = Action::begin("requeue", caller, event_target(event));
+    let requeued = ui.admin().requeue(std::slice::from_ref(event)).await;
+    let result = match requeued.as_deref() {
+        Ok([Requeued::Applied]) => Ok(scheduled(event)),
+        Ok([Requeued::NotFailed]) => Err(Problem::conflict(
+            "Only a FAILED event can be processed again",
+        )),
+        Ok(_) => Err(Problem::no_such_event()),
+        Err(_) => Err(requeued
+            .map(drop)
+            .map_or_else(Problem::from, |()| Problem::no_such_event())),
+    };
+    action.end(ui, result).await
+}
+
+/// Makes a waiting event due now. With [`RunningLeases::End`] it also ends its lease.
+pub(crate) async fn make_due(
+    ui: &Ui,
+    caller: &Caller,
+    event: &EventRef,
+    leases: RunningLeases,
+) -> Result<Scheduled, Problem> {
+    check(caller, &event.kind, Problem::no_such_event)?;
+    let action = Action::begin("make_due", caller, event_target(event))
+        .with(json!({ "leased": leases == RunningLeases::End }));
+    let made_due = ui.admin().make_due(std::slice::from_ref(event), leases);
+    let result = match made_due.await {
+        Ok(answers) => match answers[..] {
+            [MadeDue::Applied | MadeDue::AlreadyDue] => Ok(scheduled(event)),
+            [MadeDue::Leased] => Err(Problem::conflict(
+                "A worker holds the event; leased=true ends its lease, and a worker that is alive may then \
+                 process it twice",
+            )),
+            [MadeDue::Settled] => Err(Problem::conflict("Only a PROCESSING event can be made due")),
+            _ => Err(Problem::no_such_event()),
+        },
+        Err(error) => Err(error.into()),
+    };
+    action.end(ui, result).await
+}
+
+/// What a replay sends, and where.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Replay {
+    /// The source whose destination gets the copy; `None` for that of the event.
+    pub(crate) to: Option<Kind>,
+    /// Another body than that of the event.
+    pub(crate) body: Option<bytes::Bytes>,
+}
+
+/// Sends a copy of an event to a destination.
+pub(crate) async fn replay(
+    ui: &Ui,
+    caller: &Caller,
+    event: &EventRef,
+    replay: Replay,
+) -> Result<(), Problem> {
+    check(caller, &event.kind, Problem::no_such_event)?;
+    if let Some(to) = &replay.to {
+        check(caller, to, || {
+            Problem::bad_request("There is no such destination")
+        })?;
+    }
+    let action = Action::begin("replay", caller, event_target(event)).with(json!({
+        "to": replay.to.as_ref().map(Kind::as_str),
+        "edited": replay.body.is_some(),
+    }));
+    let result = send_copy(ui, event, &replay).await;
+    action.end(ui, result).await
+}
+
+async fn send_copy(ui: &Ui, event: &EventRef, replay: &Replay) -> Result<(), Problem> {
+    let mut record: EventRecord = data::record(ui, event).await?;
+    if let Some(body) = &replay.body {
+        let limit = ui.instance().max_body_bytes(&event.kind);
+        if body.len() > limit {
+            return Err(Problem::too_long(limit));
+        }
+        record.envelope.body = body.clone();
+    } else if record.body_deleted {
+        return Err(Problem::conflict("The body of the event was deleted"));
+    }
+    ui.instance().replay(&record, replay.to.as_ref()).await
+}
+
+/// Pauses a source.
+pub(crate) async fn pause(
+    ui: &Ui,
+    caller: &Caller,
+    source: &Kind,
+) -> Result<PausedSource, Problem> {
+    check(caller, source, Problem::no_such_source)?;
+    let action = Action::begin("pause", caller, source.to_string());
+    let result = match ui.admin().pause(source).await {
+        Ok(changed) => Ok(paused(ui, source, true, changed)),
+        Err(error) => Err(error.into()),
+    };
+    action.end(ui, result).await
+}
+
+/// Resumes a source.
+pub(crate) async fn resume(
+    ui: &Ui,
+    caller: &Caller,
+    source: &Kind,
+) -> Result<PausedSource, Problem> {
+    check(caller, source, Problem::no_such_source)?;
+    let action = Action::begin("resume", caller, source.to_string());
+    let result = match ui.admin().resume(source).await {
+        Ok(changed) => Ok(paused(ui, source, false, changed)),
+        Err(error) => Err(error.into()),
+    };
+    action.end(ui, result).await
+}
+
+/// Sends a test event to a source.
+pub(crate) async fn send_test(
+    ui: &Ui,
+    caller: &Caller,
+    source: &Kind,
+) -> Result<TestSent, Problem> {
+    check(caller, source, Problem::no_such_source)?;
+    let action = Action::begin("test_event", caller, source.to_string());
+    let sent = ui.instance().send_test(source).await;
+    let result = sent.unwrap_or_else(|| Err(Problem::no_such_source()));
+    action.end(ui, result).await
+}
+
+/// Rejects callers who may not see the source, or may not act.
+fn check(caller: &Caller, source: &Kind, hidden: fn() -> Problem) -> Result<(), Problem> {
+    if !caller.sees(source) {
+        return Err(hidden());
+    }
+    caller.check_operate()
+}
+
+/// How audit records name an event.
+pub(crate) fn event_target(event: &EventRef) -> String {
+    format!("{}/{}", event.kind, event.key)
+}
+
+fn scheduled(event: &EventRef) -> Scheduled {
+    Scheduled {
+        source: event.kind.to_string(),
+        key: event.key.to_string(),
+        state: EventState::Processing,
+    }
+}
+
+fn paused(ui: &Ui, source: &Kind, paused: bool, changed: bool) -> PausedSource {
+    let destinations = ui.instance().destinations();
+    let destination = destinations
+        .into_iter()
+        .find(|it| it.source == source.as_str());
+    PausedSource {
+        source: source.to_string(),
+        paused,
+        changed,
+        destination: destination.map(|it| it.url),
+    }
+}

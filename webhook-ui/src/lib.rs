@@ -1,0 +1,87 @@
+//! The admin API and the dashboard of a webhook inbox.
+//!
+//! [`Ui`] is one service that any hyper, tower or axum app can mount, below any path. It shows the events of a
+//! [`Store`](webhook_core::Store) and an [`Admin`](webhook_core::Admin), which each backend is, and lets operators act
+//! on them:
+//!
+//! | Path below the mount | What it is |
+//! |---|---|
+//! | `/v1/operator/…` | the admin API, JSON |
+//! | `/openapi.json` | its description, OpenAPI 3.1 |
+//! | `/docs` | the same for people |
+//! | `/dashboard/…` | the dashboard, with the feature `dashboard` (on by default) |
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use http::{Request, StatusCode};
+//! use http_body_util::Full;
+//! use sha2::{Digest, Sha256};
+//! use webhook_memory::MemoryStore;
+//! use webhook_ui::{Caller, Right, Tokens, Ui};
+//!
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! let store = Arc::new(MemoryStore::default());
+//! let digest = Sha256::digest("a long random token").into();
+//! let tokens = Tokens::new().with(Caller::with_token("ana", Right::Operate, digest));
+//! let ui = Ui::builder(store.clone(), store)
+//!     .access(Arc::new(tokens))
+//!     .mounted_at("/inbox")
+//!     .build();
+//!
+//! let request = Request::get("/inbox/v1/operator/events")
+//!     .header("authorization", "Bearer a long random token")
+//!     .body(Full::<bytes::Bytes>::default())
+//!     .unwrap();
+//! assert_eq!(ui.respond(request).await.status(), StatusCode::OK);
+//! # });
+//! ```
+//!
+//! # Who may do what
+//!
+//! By default nobody may make requests: [`UiBuilder::access`] sets who may. [`Tokens`] knows bearer tokens by their
+//! digests. A [`Caller`] with the right [`Read`](Right::Read) sees states, and bodies in which values are masked. One
+//! with [`Operate`](Right::Operate) may act, and sees everything. A caller of one source sees nothing of another: it
+//! gets 404.
+//!
+//! # What the process around it adds
+//!
+//! An app that only has events needs nothing else. An [`Instance`] tells what the process knows beside its store:
+//! sources with the requests that they refused, destinations, and a name.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![expect(
+    dead_code,
+    reason = "pages and routes that use the rest are being added"
+)]
+
+mod access;
+mod actions;
+mod api;
+mod audit;
+mod body;
+#[cfg(feature = "dashboard")]
+mod dashboard;
+mod data;
+mod filter;
+mod instance;
+mod jobs;
+pub mod model;
+mod openapi;
+mod problem;
+mod session;
+mod tokens;
+mod ui;
+
+pub use access::{Access, Caller, ClientAddr, NoAccess, Right};
+pub use body::UiBody;
+pub use filter::{Filter, InvalidFilter, TextMatch, When};
+pub use instance::{Instance, NoInstance};
+pub use problem::Problem;
+pub use tokens::Tokens;
+pub use ui::{Ui, UiBuilder};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

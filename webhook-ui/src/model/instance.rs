@@ -1,0 +1,69 @@
+//! The process around the inbox, its siblings, and the overview of all.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Destination, Sample, Series, SourceInfo, Time};
+
+/// The process around the inbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct InstanceInfo {
+    /// The name of the instance, such as `production`.
+    pub name: Option<String>,
+    /// The colour of the instance in the dashboard: `#` and six hexadecimal digits.
+    pub colour: Option<String>,
+    /// The version of the program.
+    pub version: String,
+    /// The kind of store, such as `PostgreSQL`.
+    pub store: String,
+    /// Whether events are lost when the process ends.
+    pub in_memory: bool,
+    /// What an operator should know about the whole instance, such as that deliveries are not verified.
+    pub warnings: Vec<String>,
+}
+
+/// A process that serves the inbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Node {
+    /// The random id of the process.
+    pub id: String,
+    /// What it does: `all`, `api` or `worker`.
+    pub role: String,
+    /// The version of the program.
+    pub version: String,
+    /// The name of its machine.
+    pub host: String,
+    /// How many events it can process at the same time.
+    pub slots: u32,
+    /// How many it processes now.
+    pub running: u32,
+    /// When it reported for the first time.
+    pub started_at: Time,
+    /// When it reported last.
+    pub last_seen_at: Time,
+}
+
+/// A source on the overview.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct SourceOverview {
+    /// The source; for the events of an app, only its name is known.
+    #[serde(flatten)]
+    pub info: SourceInfo,
+    /// Its latest sample.
+    pub sample: Option<Sample>,
+    /// Its last 60 minutes.
+    pub series: Option<Series>,
+}
+
+/// What an operator sees first. It is read from memory, never from the store.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Overview {
+    /// The process.
+    pub instance: InstanceInfo,
+    /// When the samples were taken.
+    pub sampled_at: Option<Time>,
+    /// All sources.
+    pub sources: Vec<SourceOverview>,
+    /// All destinations.
+    pub destinations: Vec<Destination>,
+}
