@@ -3,6 +3,7 @@
 mod body;
 mod events;
 mod failures;
+mod masked;
 mod sources;
 
 pub(crate) use events::{DEFAULT_LIMIT, MAX_LIMIT, audit, event, events, raw_body, record};

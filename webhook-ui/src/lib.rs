@@ -66,6 +66,7 @@ mod data;
 mod filter;
 mod instance;
 mod jobs;
+mod json_text;
 pub mod model;
 mod openapi;
 mod problem;

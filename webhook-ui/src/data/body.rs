@@ -7,30 +7,28 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::value::{RawValue, to_raw_value};
 
+use super::masked::{holds_secret, masked};
 use crate::model::{Body, BodyEncoding, Header};
-
-/// What a masked value is replaced by.
-pub(crate) const MASK: &str = "•••";
 
 /// A body, or the stored beginning of one of `whole_bytes`. With `mask`, values under names that hold secrets are
 /// masked.
 pub(crate) fn body_of(stored: &[u8], whole_bytes: u64, mask: bool) -> Body {
     let truncated = (stored.len() as u64) < whole_bytes;
-    let (encoding, content, masked) =
-        match (json(stored).filter(|_| !truncated), text(stored, truncated)) {
-            (Some(json), _) => (BodyEncoding::Json, json.to_owned(), false),
-            (None, Some(text)) => (BodyEncoding::Text, string(text), false),
-            (None, None) => (
-                BodyEncoding::Base64,
-                string(&STANDARD.encode(stored)),
-                false,
-            ),
-        };
-    let _ = mask;
+    let text = text(stored, truncated);
+    let hidden = text.filter(|_| mask).and_then(masked);
+    let shown = hidden.as_deref().or(text);
+    let json = shown
+        .filter(|_| !truncated)
+        .and_then(|it| json(it.as_bytes()));
+    let (encoding, content) = match (json, shown) {
+        (Some(json), _) => (BodyEncoding::Json, json.to_owned()),
+        (None, Some(text)) => (BodyEncoding::Text, string(text)),
+        (None, None) => (BodyEncoding::Base64, string(&STANDARD.encode(stored))),
+    };
     Body {
         encoding,
         content,
-        masked,
+        masked: hidden.is_some(),
         bytes: whole_bytes,
         truncated,
     }
@@ -43,16 +41,6 @@ pub(crate) fn masked_header(name: &str, value: &[u8], mask: bool) -> Header {
         name: name.to_owned(),
         value: (!hidden).then(|| String::from_utf8_lossy(value).into_owned()),
     }
-}
-
-/// Whether values of this name are masked: names such as `authorization`, `cookie`, `client_secret`, `apiToken`,
-/// `password` and `card_number`.
-pub(crate) fn holds_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["authorization", "cookie", "secret", "token", "password"]
-        .iter()
-        .any(|part| name.contains(part))
-        || name.starts_with("card")
 }
 
 fn string(text: &str) -> Box<RawValue> {
@@ -88,4 +76,42 @@ pub(super) fn json_object(bytes: &[u8]) -> Option<&RawValue> {
 /// The bytes in Base64.
 pub(super) fn base64(bytes: &[u8]) -> Cow<'static, str> {
     STANDARD.encode(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_shown_as_written_and_masked() {
+        let shown = |stored: &[u8], whole_bytes, mask| {
+            let body = body_of(stored, whole_bytes, mask);
+            let content = body.content.get().to_owned();
+            (body.encoding, content, body.masked, body.truncated)
+        };
+        let json = br#"{"n":1.50,"token":"x"}"#;
+        let masked = r#"{"n":1.50,"token":"•••"}"#.to_owned();
+        let open = String::from_utf8(json.to_vec()).unwrap();
+        assert_eq!(
+            shown(json, 22, true),
+            (BodyEncoding::Json, masked, true, false)
+        );
+        assert_eq!(
+            shown(json, 22, false),
+            (BodyEncoding::Json, open, false, false)
+        );
+        let cut = r#""{\"n\":1.50,\"token\":\"•••\"""#.to_owned();
+        assert_eq!(
+            shown(&json[..19], 22, true),
+            (BodyEncoding::Text, cut, true, true)
+        );
+        let text = shown("caf\u{e9}".as_bytes(), 5, true);
+        let cafe = "\"caf\u{e9}\"".to_owned();
+        assert_eq!(text, (BodyEncoding::Text, cafe, false, false));
+        let bytes = shown(b"\xff\x00", 2, true);
+        assert_eq!(
+            bytes,
+            (BodyEncoding::Base64, "\"/wA=\"".to_owned(), false, false)
+        );
+    }
 }
