@@ -20,6 +20,7 @@ use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use crate::error::{Error, StoreError};
 use crate::event::{Envelope, EventRecord, EventRef, Key};
 use crate::headers::Headers;
+use crate::measures::{InboxMeasures, Received, Timer};
 use crate::payload::{self, IntoEnvelope, Payload};
 use crate::setters::setters;
 use crate::store::{Accepted, NewEvent, OnFailed, Store};
@@ -65,6 +66,8 @@ pub struct InboxOptions {
     pub max_concurrent_flushes: usize,
     /// How long a delivery may take. After that it gets [`Error::TimedOut`]. Default: 3 s.
     pub accept_timeout: Duration,
+    /// The name of the inbox in metrics. Default: `inbox`.
+    pub name: &'static str,
 }
 
 impl InboxOptions {
@@ -77,6 +80,7 @@ impl InboxOptions {
         with_max_queued_bytes max_queued_bytes: usize;
         with_max_concurrent_flushes max_concurrent_flushes: usize;
         with_accept_timeout accept_timeout: Duration;
+        with_name name: &'static str;
     }
 }
 
@@ -91,6 +95,7 @@ impl Default for InboxOptions {
             max_queued_bytes: 64 << 20,
             max_concurrent_flushes: 1,
             accept_timeout: Duration::from_secs(3),
+            name: "inbox",
         }
     }
 }
@@ -139,6 +144,7 @@ struct Shared {
     queued_bytes: Arc<Semaphore>,
     closing: CancellationToken,
     tasks: TaskTracker,
+    measures: Arc<InboxMeasures>,
     /// Set in a pipeline that has handlers.
     unhandled: Option<Unhandled>,
 }
@@ -175,6 +181,9 @@ impl Shared {
         };
         let after = self.options.accept_timeout;
         let deadline = Instant::now() + after;
+        let received = self.measures.of_kind(&first.kind);
+        let bytes = u32::try_from(room.num_permits()).unwrap_or(u32::MAX);
+        let queued = self.measures.queued(bytes);
         let (sender, answered) = oneshot::channel();
         let waiting = Waiting {
             first: new(first),
@@ -183,12 +192,14 @@ impl Shared {
                 deadline,
                 answer: answer(sender),
                 _room: room,
+                _queued: queued,
             },
         };
         let answered = Answered {
             answered,
             deadline,
             after,
+            received,
         };
         (waiting, answered)
     }
@@ -199,11 +210,12 @@ struct Answered<T> {
     answered: oneshot::Receiver<Result<T, Error>>,
     deadline: Instant,
     after: Duration,
+    received: Received,
 }
 
 impl<T> Answered<T> {
     async fn wait(self) -> Result<T, Error> {
-        match timeout_at(self.deadline, self.answered).await {
+        let answer = match timeout_at(self.deadline, self.answered).await {
             Ok(Ok(accepted)) => accepted,
             // A flush gives up at the last deadline of its callers, and the caller with that deadline may learn of it
             // before its own timer has ended.
@@ -211,7 +223,8 @@ impl<T> Answered<T> {
                 Err(StoreError::unavailable(flush::Unanswered).into())
             }
             Ok(Err(_)) | Err(_) => Err(Error::TimedOut { after: self.after }),
-        }
+        };
+        answer.inspect_err(|error| self.received.refused(error))
     }
 }
 
@@ -286,6 +299,7 @@ impl Inbox {
             store,
             runtime: Handle::current(),
             queued_bytes: Arc::new(Semaphore::new(byte_limit)),
+            measures: Arc::new(InboxMeasures::new(&options)),
             options,
             closing: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -296,6 +310,7 @@ impl Inbox {
             Arc::clone(&shared.store),
             shared.options.clone(),
             shared.closing.clone(),
+            Arc::clone(&shared.measures),
         ));
         shared.tasks.close();
         Self { queue, shared }
@@ -431,14 +446,22 @@ impl Inbox {
         let room = Arc::clone(&self.shared.queued_bytes);
         let bytes = self.shared.bytes_of(&first, &rest);
         let Ok(room) = room.try_acquire_many_owned(bytes) else {
+            let received = self.shared.measures.of_kind(&first.kind);
+            received.refused(&Error::Overloaded);
             return Err(Error::Overloaded);
         };
         let (waiting, answered) = self.shared.waiting(first, rest, delay, room, answer);
-        self.queue.try_send(waiting).map_err(|error| match error {
+        let queued = self.queue.try_send(waiting).map_err(|error| match error {
             TrySendError::Full(_) => Error::Overloaded,
             TrySendError::Closed(_) => Error::Closed,
-        })?;
-        answered.wait().await
+        });
+        match queued {
+            Ok(()) => answered.wait().await,
+            Err(error) => {
+                answered.received.refused(&error);
+                Err(error)
+            }
+        }
     }
 
     /// Waits for a place in the queue, without a time limit: for consumers of another queue, which should wait
@@ -491,7 +514,13 @@ impl Inbox {
             key: key.clone(),
         };
         let store = Arc::clone(&self.shared.store);
-        let found = self.bounded(async move { store.find(&[event]).await });
+        let timer = Timer::start();
+        let measures = Arc::clone(&self.shared.measures);
+        let found = self.bounded(async move {
+            let found = store.find(&[event]).await;
+            measures.find.ended(&timer, &found);
+            found
+        });
         Ok(found.await?.into_iter().next().flatten())
     }
 

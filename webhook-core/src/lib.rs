@@ -398,6 +398,7 @@
 //! | Feature | Adds |
 //! |---|---|
 //! | `conformance` | [`conformance!`](crate::conformance!): the tests that every backend must pass |
+//! | `metrics` | `webhook_core::metrics`: counters, gauges and histograms for the recorder of the facade `metrics` |
 //! | `mocks` | [`MockStore`], [`MockScheduler`] and [`MockAdmin`], made by mockall |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -412,6 +413,9 @@ mod event;
 mod handler;
 mod headers;
 mod inbox;
+mod measures;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod observer;
 mod panics;
 pub mod payload;

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use crate::admin::{Admin, DeleteBodies, Prune, TerminalState};
 use crate::error::StoreError;
 use crate::event::Kind;
+use crate::measures::{PruneMeasures, Timer};
 use crate::panics::{caught, logging};
 use crate::setters::setters;
 
@@ -104,6 +105,7 @@ impl Retention {
         mut progress: impl FnMut(&Swept),
     ) -> Result<Swept, StoreError> {
         let mut swept = Swept::default();
+        let measures = PruneMeasures::new(&self.kind);
         for state in [TerminalState::Processed, TerminalState::Failed] {
             let prune = Prune {
                 kind: self.kind.clone(),
@@ -112,7 +114,11 @@ impl Retention {
                 limit: self.batch_size,
             };
             loop {
-                let pruned = admin.prune(&prune).await?;
+                let timer = Timer::start();
+                let pruned = admin.prune(&prune).await;
+                measures.calls.ended(&timer, &pruned);
+                let pruned = pruned?;
+                measures.events(pruned);
                 *match state {
                     TerminalState::Processed => &mut swept.processed,
                     TerminalState::Failed => &mut swept.failed,
@@ -132,7 +138,11 @@ impl Retention {
             limit: self.batch_size,
         };
         loop {
-            let deleted = admin.delete_bodies(&delete).await?;
+            let timer = Timer::start();
+            let deleted = admin.delete_bodies(&delete).await;
+            measures.calls.ended(&timer, &deleted);
+            let deleted = deleted?;
+            measures.bodies(deleted);
             swept.bodies += deleted as u64;
             progress(&swept);
             if self.is_last(deleted).await {

@@ -33,6 +33,7 @@ use crate::event::Kind;
 use crate::handler::Handler;
 use crate::headers::Headers;
 use crate::inbox::Inbox;
+use crate::measures::{WorkerCalls, WorkerMeasures};
 use crate::observer::Observer;
 use crate::panics::logging;
 use crate::payload::{self, Payload};
@@ -157,6 +158,7 @@ struct Context {
     kinds: Vec<Arc<Served>>,
     observers: Vec<Arc<dyn Observer>>,
     leases: Leases,
+    calls: WorkerCalls,
     attempts: TaskTracker,
     /// Stops claiming.
     stop: CancellationToken,
@@ -172,6 +174,7 @@ struct Served {
     options: WorkerOptions,
     slots: Arc<Semaphore>,
     limit: Option<Limit>,
+    measures: Arc<WorkerMeasures>,
     attempts: Arc<dyn StartAttempt>,
     /// Notified when there may be events to claim earlier than was known.
     hint: Notify,
@@ -245,6 +248,7 @@ impl WorkerBuilder {
     ) -> Self {
         let concurrency = options.concurrency.clamp(1, Semaphore::MAX_PERMITS);
         self.kinds.push(Served {
+            measures: Arc::new(WorkerMeasures::new(&kind, concurrency)),
             kind,
             slots: Arc::new(Semaphore::new(concurrency)),
             options: WorkerOptions {
@@ -293,6 +297,7 @@ impl WorkerBuilder {
             kinds: self.kinds.into_iter().map(Arc::new).collect(),
             observers: self.observers,
             leases: Leases::default(),
+            calls: WorkerCalls::new(),
             attempts: TaskTracker::new(),
             stop: CancellationToken::new(),
             abandon: CancellationToken::new(),

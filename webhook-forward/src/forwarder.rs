@@ -18,6 +18,7 @@ use crate::destination::{Destination, InvalidDestination};
 use crate::details;
 use crate::error_class::ErrorClass;
 use crate::limit::{HELD_DELAY, Held, Limit, Running, claimed_ahead};
+use crate::measures::Measures;
 use crate::request::{self, Trigger};
 use crate::status::DestinationStatus;
 use crate::trace::RequestTracer;
@@ -86,6 +87,14 @@ impl Forwarder {
     #[must_use]
     pub fn with_tracer(self, tracer: Arc<dyn RequestTracer>) -> Self {
         let _ = self.0.tracer.set(tracer);
+        self
+    }
+
+    /// Names the destination in metrics, which it has only with the feature `metrics` and with a name. The name is
+    /// that of its events' kind, if they are of one kind.
+    #[must_use]
+    pub fn with_name(self, name: &Kind) -> Self {
+        self.0.limit.measure_with(Measures::new(name));
         self
     }
 
@@ -220,6 +229,9 @@ impl Handler<()> for Forwarder {
 
         let verdict = judge(&exchange.result, &destination.fail_on, SystemTime::now());
         let status = exchange.result.as_ref().ok().map(|answer| answer.status);
+        let took = exchange.timings.total;
+        let limit = &self.0.limit;
+        limit.measure(|measures| measures.ended(status, verdict.class, took));
         if running.end(&verdict, status.map(|status| status.as_u16())) {
             self.pause(event.kind.clone());
         }

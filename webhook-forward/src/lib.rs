@@ -89,6 +89,14 @@
 //! connection goes to a checked address. Cloud metadata, link-local and other special addresses are never
 //! allowed; private ones only with [`Reach::Private`], which is the default of a destination that an
 //! operator configures.
+//!
+//! # Features
+//!
+//! None is on by default.
+//!
+//! | Feature | Adds |
+//! |---|---|
+//! | `metrics` | `webhook_forward::metrics`: metrics of the destinations that have a name, see [`Forwarder::with_name`] |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -101,6 +109,9 @@ mod details;
 mod error_class;
 mod forwarder;
 mod limit;
+mod measures;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod rate;
 mod request;
 mod resolve;

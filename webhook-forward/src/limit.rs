@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
@@ -14,6 +14,7 @@ use webhook_core::{ClaimLimit, Key, async_trait};
 use crate::breaker::{Breaker, BreakerState, Change, Health, Period};
 use crate::destination::Destination;
 use crate::error_class::ErrorClass;
+use crate::measures::Measures;
 use crate::schedule::jittered;
 use crate::slow_start::SlowStart;
 use crate::status::{AnswerRecord, DestinationState, DestinationStatus, LAST_ANSWERS};
@@ -42,6 +43,8 @@ pub(crate) const fn claimed_ahead(concurrency: usize) -> usize {
 pub(crate) struct Limit {
     state: Mutex<State>,
     changed: Notify,
+    /// Set for a destination that has a name.
+    measures: OnceLock<Measures>,
 }
 
 #[derive(Debug)]
@@ -130,6 +133,7 @@ impl Limit {
                 answers: VecDeque::new(),
             }),
             changed: Notify::new(),
+            measures: OnceLock::new(),
         }
     }
 
@@ -162,6 +166,7 @@ impl Limit {
         let mut state = self.state();
         if let Some(held) = state.held(now) {
             state.postponed += 1;
+            self.measure(|measures| measures.held(held));
             return Err(held);
         }
         let is_resumed = state.pause != Pause::No;
@@ -176,6 +181,7 @@ impl Limit {
             began: now,
             is_over: false,
         };
+        self.measure_state(&state, now);
         let url = is_resumed.then(|| state.url.clone());
         drop(state);
         if let Some(url) = url {
@@ -201,20 +207,10 @@ impl Limit {
 
     pub(crate) fn status(&self) -> DestinationStatus {
         let now = Instant::now();
-        let time = SystemTime::now();
-        let at = |at: Instant| time + at.saturating_duration_since(now);
         let state = self.state();
         DestinationStatus {
             url: state.url.clone(),
-            state: match (state.pause, state.throttled_until, state.breaker.state(now)) {
-                (Pause::Held { .. } | Pause::Stored, ..) => DestinationState::Paused,
-                (Pause::No, Some(until), _) if until > now => {
-                    DestinationState::Throttled { until: at(until) }
-                }
-                (.., BreakerState::Open { until }) => DestinationState::Open { until: at(until) },
-                (.., BreakerState::HalfOpen) => DestinationState::HalfOpen,
-                (.., BreakerState::Closed) => DestinationState::Closed,
-            },
+            state: state.of_destination(now),
             in_flight: state.running,
             window: state.window(now),
             concurrency: state.concurrency,
@@ -230,6 +226,21 @@ impl Limit {
         }
     }
 
+    /// Measures the destination from now on.
+    pub(crate) fn measure_with(&self, measures: Measures) {
+        let _ = self.measures.set(measures);
+    }
+
+    pub(crate) fn measure(&self, measure: impl FnOnce(&Measures)) {
+        if let Some(measures) = self.measures.get() {
+            measure(measures);
+        }
+    }
+
+    fn measure_state(&self, state: &State, now: Instant) {
+        self.measure(|measures| measures.is(state.of_destination(now)));
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing panics while it is locked, and counts would be wrong at worst.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -239,7 +250,9 @@ impl Limit {
 #[async_trait]
 impl ClaimLimit for Limit {
     fn allowance(&self, running: usize) -> usize {
-        self.state().allowance(running, Instant::now())
+        let (state, now) = (self.state(), Instant::now());
+        self.measure_state(&state, now);
+        state.allowance(running, now)
     }
 
     fn claimed(&self, events: usize) {
@@ -261,6 +274,20 @@ impl ClaimLimit for Limit {
 }
 
 impl State {
+    /// How the destination does.
+    fn of_destination(&self, now: Instant) -> DestinationState {
+        let at = |at: Instant| SystemTime::now() + at.saturating_duration_since(now);
+        match (self.pause, self.throttled_until, self.breaker.state(now)) {
+            (Pause::Held { .. } | Pause::Stored, ..) => DestinationState::Paused,
+            (Pause::No, Some(until), _) if until > now => {
+                DestinationState::Throttled { until: at(until) }
+            }
+            (.., BreakerState::Open { until }) => DestinationState::Open { until: at(until) },
+            (.., BreakerState::HalfOpen) => DestinationState::HalfOpen,
+            (.., BreakerState::Closed) => DestinationState::Closed,
+        }
+    }
+
     fn allowance(&self, running: usize, now: Instant) -> usize {
         if self.closed_until(now).is_some() {
             return 0;
@@ -401,6 +428,7 @@ impl Running {
             .then(|| state.note(verdict.destination, self.period, now))
             .flatten();
         self.over(&mut state, now, status, verdict.class);
+        limit.measure_state(&state, now);
         let url = event.is_some().then(|| state.url.clone());
         drop(state);
         limit.changed.notify_one();
@@ -441,12 +469,12 @@ impl Drop for Running {
             return;
         }
         let limit = Arc::clone(&self.limit);
-        self.over(
-            &mut limit.state(),
-            Instant::now(),
-            None,
-            Some(ErrorClass::Aborted),
-        );
+        let now = Instant::now();
+        limit.measure(|measures| {
+            let took = now.saturating_duration_since(self.began);
+            measures.ended(None, Some(ErrorClass::Aborted), took);
+        });
+        self.over(&mut limit.state(), now, None, Some(ErrorClass::Aborted));
         limit.changed.notify_one();
     }
 }

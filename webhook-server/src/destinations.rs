@@ -44,6 +44,7 @@ impl Destinations {
                 running.forwarder.clone()
             }),
             None => Forwarder::new(destination()).map(|forwarder| {
+                let forwarder = forwarder.with_name(kind);
                 let forwarder = match &self.admin {
                     Some(admin) => forwarder.with_admin(Arc::clone(admin)),
                     None => forwarder,

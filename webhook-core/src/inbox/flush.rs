@@ -9,6 +9,7 @@ use tracing::{debug, warn};
 
 use super::InboxOptions;
 use crate::error::{Error, StoreError};
+use crate::measures::{InboxMeasures, Queued, Timer};
 use crate::panics::{caught, logging};
 use crate::store::{Accepted, NewEvent, Store};
 
@@ -33,6 +34,8 @@ pub(super) struct Caller {
     pub(super) answer: Answer,
     /// Its share of `max_queued_bytes`.
     pub(super) _room: OwnedSemaphorePermit,
+    /// Counts it in the queue.
+    pub(super) _queued: Queued,
 }
 
 /// Where the answer goes.
@@ -80,6 +83,7 @@ pub(super) async fn dispatch(
     store: Arc<dyn Store>,
     options: InboxOptions,
     closing: CancellationToken,
+    measures: Arc<InboxMeasures>,
 ) {
     let max_concurrent_flushes =
         u32::try_from(options.max_concurrent_flushes.max(1)).unwrap_or(u32::MAX);
@@ -114,9 +118,9 @@ pub(super) async fn dispatch(
                 Err(_) => break,
             }
         }
-        let store = Arc::clone(&store);
+        let (store, measures) = (Arc::clone(&store), Arc::clone(&measures));
         tokio::spawn(async move {
-            batch.flush(&*store).await;
+            batch.flush(&*store, &measures).await;
             drop(flush);
         });
     }
@@ -169,7 +173,7 @@ impl Batch {
         self.callers.push((waiting.caller, events));
     }
 
-    async fn flush(self, store: &dyn Store) {
+    async fn flush(self, store: &dyn Store, measures: &InboxMeasures) {
         let deadlines = self.callers.iter().map(|(caller, _)| caller.deadline);
         let Some(last_deadline) = deadlines.max() else {
             return;
@@ -183,11 +187,13 @@ impl Batch {
         while let Some(part) = parts.pop() {
             let waiting = callers.as_slice()[..part].iter();
             let (stored, later) = events.split_at(waiting.map(|(_, events)| events).sum());
+            let timer = Timer::start();
             let accepted = match timeout_at(last_deadline, caught(store.accept(stored))).await {
                 Ok(accepted) => accepted,
                 // Each caller has got the time-out at its own deadline.
-                Err(_) => return,
+                Err(_) => return measures.accept.timed_out(&timer),
             };
+            measures.accept.ended(&timer, &accepted);
             match accepted {
                 Err(StoreError::Refused { .. } | StoreError::Full { .. }) if part > 1 => {
                     parts.push(part - part / 2);
@@ -196,6 +202,8 @@ impl Batch {
                 }
                 Ok(accepted) => {
                     debug_assert_eq!(accepted.len(), stored.len());
+                    measures.flushed(stored.len(), &timer);
+                    measures.stored(stored, &accepted);
                     let mut accepted = accepted.into_iter();
                     for (caller, events) in callers.by_ref().take(part) {
                         caller.answer.accepted(accepted.by_ref(), events);

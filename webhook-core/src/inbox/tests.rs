@@ -398,10 +398,12 @@ async fn a_flush_that_gives_up_at_the_deadline_of_a_caller_times_out() {
     let after = Duration::from_secs(1);
     let answer = async |passes: Duration| {
         let (sender, answered) = oneshot::channel::<Result<Accepted, Error>>();
+        let measures = InboxMeasures::new(&InboxOptions::default());
         let answered = Answered {
             answered,
             deadline: Instant::now() + after,
             after,
+            received: measures.of_kind(&Kind::from_static("note")),
         };
         tokio::time::sleep(passes).await;
         drop(sender);

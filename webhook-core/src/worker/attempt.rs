@@ -9,10 +9,12 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::limit::Slot;
+use super::settler::Finished;
 use super::{Context, Served, span};
 use crate::event::Key;
 use crate::handler::{Event, Handled, Handler, HandlerError, Next};
 use crate::headers::Headers;
+use crate::measures::Age;
 use crate::observer::{AttemptEnd, Observed};
 use crate::panics::{logging, message};
 use crate::scheduler::{Attempt, ClaimedEvent, Lease, Outcome, Reason, Settlement};
@@ -36,7 +38,7 @@ pub(super) trait StartAttempt: Send + Sync {
         served: &Arc<Served>,
         claimed: ClaimedEvent,
         slot: Slot,
-        finished: mpsc::Sender<Settlement>,
+        finished: mpsc::Sender<Finished>,
     ) -> AbortHandle;
 }
 
@@ -47,12 +49,13 @@ impl<P: Send + 'static, H: Handler<P>> StartAttempt for Handling<P, H> {
         served: &Arc<Served>,
         claimed: ClaimedEvent,
         slot: Slot,
-        finished: mpsc::Sender<Settlement>,
+        finished: mpsc::Sender<Finished>,
     ) -> AbortHandle {
         let unsettled = Unsettled {
             context: Arc::clone(context),
             served: Arc::clone(served),
             lease: claimed.lease,
+            age: Age::at_claim(claimed.age),
             finished,
             ended: false,
         };
@@ -78,7 +81,8 @@ struct Unsettled {
     context: Arc<Context>,
     served: Arc<Served>,
     lease: Lease,
-    finished: mpsc::Sender<Settlement>,
+    age: Age,
+    finished: mpsc::Sender<Finished>,
     ended: bool,
 }
 
@@ -86,7 +90,7 @@ impl Unsettled {
     async fn settle(mut self, outcome: Outcome) {
         let lease = self.lease;
         self.context.leases.ended(lease);
-        let sent = self.finished.send(Settlement { lease, outcome }).await;
+        let sent = self.finished.send(self.finished_with(outcome)).await;
         self.ended = true;
         if sent.is_err() {
             // The settler has given up, so the lease must expire.
@@ -96,7 +100,20 @@ impl Unsettled {
 
     fn settled_by_handler(mut self) {
         self.ended = true;
+        self.served
+            .measured(&Outcome::Processed, self.lease, &self.age);
         self.context.leases.forget([self.lease]);
+    }
+
+    fn finished_with(&self, outcome: Outcome) -> Finished {
+        Finished {
+            settlement: Settlement {
+                lease: self.lease,
+                outcome,
+            },
+            served: Arc::clone(&self.served),
+            age: self.age,
+        }
     }
 
     /// The outcome of an attempt whose task ended early. A panic spends the attempt, so that an event that
@@ -115,17 +132,17 @@ impl Drop for Unsettled {
     /// Logs nothing: a second panic would end the process.
     fn drop(&mut self) {
         // A lost lease is not held any more; the event belongs to another worker.
-        if self.ended || !self.context.leases.holds(self.lease) {
+        if self.ended {
+            return;
+        }
+        if !self.context.leases.holds(self.lease) {
+            self.served.measures.lost();
             return;
         }
         self.context.leases.ended(self.lease);
-        let settlement = Settlement {
-            lease: self.lease,
-            outcome: self.outcome(),
-        };
-        let settlement = match self.finished.try_send(settlement) {
+        let ended = match self.finished.try_send(self.finished_with(self.outcome())) {
             Ok(()) => return,
-            Err(TrySendError::Full(settlement)) => settlement,
+            Err(TrySendError::Full(ended)) => ended,
             Err(TrySendError::Closed(_)) => return self.context.leases.forget([self.lease]),
         };
         match tokio::runtime::Handle::try_current() {
@@ -133,7 +150,7 @@ impl Drop for Unsettled {
                 let finished = self.finished.clone();
                 let sending = async move {
                     // Fails only if the settler has given up, which forgets the lease.
-                    let _ = finished.send(settlement).await;
+                    let _ = finished.send(ended).await;
                 };
                 self.context.attempts.spawn_on(sending, &runtime);
             }
@@ -159,8 +176,10 @@ async fn attempt<P: Send + 'static, H: Handler<P>>(
         lag: claimed.lag,
     };
     let began = Instant::now();
+    served.measures.started(claimed.lag);
     context.observe(|observer| observer.attempt_started(&observed));
     let outcome = outcome(context, served, handling, claimed, &key).await;
+    served.measures.ended(began.elapsed());
     AttemptEnd::with(outcome.as_ref().unwrap_or(&Outcome::Processed), |end| {
         context.observe(|observer| {
             observer.attempt_ended(&observed, end, began.elapsed());
@@ -237,6 +256,13 @@ async fn handle<P: Send + 'static, H: Handler<P>>(
 }
 
 impl Served {
+    /// Counts an attempt whose outcome is stored.
+    pub(super) fn measured(&self, outcome: &Outcome, lease: Lease, age: &Age) {
+        let max_attempts = self.options.max_attempts;
+        self.measures
+            .settled(outcome, lease.attempt, max_attempts, age);
+    }
+
     /// The outcome of an attempt that ended with `error`.
     fn outcome_of(&self, attempt: Attempt, error: HandlerError) -> Outcome {
         let HandlerError { reason, next, .. } = error;

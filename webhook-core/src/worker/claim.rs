@@ -17,8 +17,10 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
 use super::limit::MIN_LOOK_INTERVAL;
+use super::settler::Finished;
 use super::{Context, Served, outage};
 use crate::event::Kind;
+use crate::measures::{Age, Timer};
 use crate::observer::Observed;
 use crate::panics::{caught, logging};
 use crate::scheduler::{Claim, Claimed, FailureReason, Outcome, Settlement};
@@ -61,7 +63,7 @@ struct Next {
 /// The claim loop of a worker.
 pub(super) struct Claiming {
     context: Arc<Context>,
-    finished: mpsc::Sender<Settlement>,
+    finished: mpsc::Sender<Finished>,
     /// One for each kind.
     next: Vec<Next>,
     /// A future for each kind that is waiting. It completes when the kind wants events.
@@ -77,7 +79,7 @@ pub(super) struct Claiming {
 }
 
 impl Claiming {
-    pub(super) fn new(context: Arc<Context>, finished: mpsc::Sender<Settlement>) -> Self {
+    pub(super) fn new(context: Arc<Context>, finished: mpsc::Sender<Finished>) -> Self {
         let now = Instant::now();
         let next = Next {
             at: now,
@@ -221,7 +223,10 @@ impl Claiming {
         let claims = claims(&context, &wanting);
         let asked_at = Instant::now();
         // A stop does not interrupt this: unknown leases would have to expire.
-        match caught(context.scheduler.claim(&claims)).await {
+        let timer = Timer::start();
+        let answer = caught(context.scheduler.claim(&claims)).await;
+        context.calls.claim.ended(&timer, &answer);
+        match answer {
             Ok(claimed) => {
                 debug_assert_eq!(claimed.len(), claims.len());
                 self.failures = 0;
@@ -304,6 +309,7 @@ impl Claiming {
         let context = &self.context;
         let served = &context.kinds[place];
         let kind = &served.kind;
+        served.measures.exhausted(claimed.exhausted.len());
         for key in &claimed.exhausted {
             logging(
                 || warn!(%kind, %key, "event failed: attempts exhausted by crashes or lost leases"),
@@ -327,8 +333,12 @@ impl Claiming {
                 let lease = event.lease;
                 context.leases.ended(lease);
                 let outcome = Outcome::Release;
-                let settlement = Settlement { lease, outcome };
-                if self.finished.send(settlement).await.is_err() {
+                let finished = Finished {
+                    settlement: Settlement { lease, outcome },
+                    served: Arc::clone(served),
+                    age: Age::at_claim(event.age),
+                };
+                if self.finished.send(finished).await.is_err() {
                     // The settler has given up, so the lease must expire.
                     context.leases.forget([lease]);
                 }

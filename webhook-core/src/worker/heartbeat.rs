@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use super::Context;
+use crate::measures::Timer;
 use crate::panics::{caught, logging};
 use crate::scheduler::{Extended, Lease};
 
@@ -54,7 +55,10 @@ async fn renew(context: &Context, beat: Duration) -> bool {
 /// Renews leases of one duration. Returns whether the store answered.
 async fn renew_all(context: &Context, leases: Vec<Lease>, length: Duration) -> bool {
     let asked_at = Instant::now();
-    match caught(context.scheduler.extend(&leases, length)).await {
+    let timer = Timer::start();
+    let answer = caught(context.scheduler.extend(&leases, length)).await;
+    context.calls.extend.ended(&timer, &answer);
+    match answer {
         Ok(answers) => {
             debug_assert_eq!(answers.len(), leases.len());
             for (lease, answer) in leases.into_iter().zip(answers) {

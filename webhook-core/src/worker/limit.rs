@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Served;
 use crate::claim_limit::ClaimLimit;
+use crate::measures::Running;
 use crate::panics::unless_panics;
 
 /// The shortest time between two looks at an allowance of zero: a limit may say without end that it has changed.
@@ -103,6 +104,7 @@ impl Served {
         Slot {
             permit,
             ended: self.limit.as_ref().map(|limit| Arc::clone(&limit.ended)),
+            _running: self.measures.run(),
         }
     }
 
@@ -117,6 +119,8 @@ impl Served {
 pub(super) struct Slot {
     permit: Option<OwnedSemaphorePermit>,
     ended: Option<Arc<Notify>>,
+    /// Counts the attempt.
+    _running: Running,
 }
 
 impl Drop for Slot {
