@@ -160,7 +160,11 @@ mod tests {
             (f64::NAN, Duration::ZERO),
             (f64::INFINITY, 2 * TOOK),
         ] {
-            assert_eq!(pause_with(Throttle::new(ratio), 90, 60), expected, "{ratio}");
+            assert_eq!(
+                pause_with(Throttle::new(ratio), 90, 60),
+                expected,
+                "{ratio}"
+            );
         }
     }
 }

@@ -1,28 +1,96 @@
-//! The dashboard: HTML pages below `/dashboard`.
+//! The dashboard: HTML pages below `/dashboard`. Each page works without scripts.
+
+mod assets;
+mod components;
+mod destinations;
+mod frame;
+mod live;
+mod overview;
+mod settings;
+mod sign_in;
+mod snapshot;
+mod sources;
+mod workers;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
-use http::{Method, Response, StatusCode};
-use maud::{DOCTYPE, Markup, html};
+use http::{Method, Response};
 
-use crate::session::{self, Visitor};
-use crate::{Problem, Ui, UiBody, data};
+use crate::session;
+use crate::{Problem, Ui, UiBody};
+
+use frame::View;
+pub(crate) use snapshot::Dashboard;
 
 /// Answers a request. `path` is what follows `/dashboard`. A write is a form; who it is from is checked here, before any
 /// page sees it.
 pub(crate) async fn respond(ui: &Ui, head: &Parts, path: &str, body: Bytes) -> Response<UiBody> {
+    let path = path.trim_end_matches('/');
+    if let Some(name) = path.strip_prefix("/assets/") {
+        return assets::respond(head, name)
+            .unwrap_or_else(|| frame::problem_page(ui, head, None, &Problem::no_such_path()));
+    }
+    let is_write = match head.method {
+        Method::GET | Method::HEAD => false,
+        Method::POST => true,
+        _ => {
+            let problem = Problem::method_not_allowed("GET, HEAD, POST");
+            return frame::problem_page(ui, head, None, &problem);
+        }
+    };
     let visitor = session::visitor(ui, head);
     let form = Form::parse(&body);
-    if head.method == Method::POST
+    if is_write
         && let Err(problem) =
             session::check_write(visitor.as_ref().ok(), head, form.field("form_token"))
     {
-        return problem_page(&problem);
+        return frame::problem_page(ui, head, visitor.as_ref().ok(), &problem);
     }
-    match visitor {
-        Ok(visitor) => page(ui, &visitor, path),
-        Err(problem) => problem_page(&problem),
+    if path == "/sign-in" {
+        return sign_in::respond(ui, head, visitor.as_ref().ok(), is_write.then_some(&form));
+    }
+    let visitor = match visitor {
+        Ok(visitor) => visitor,
+        Err(problem) => return sign_in::ask(ui, head, &problem),
+    };
+    let view = View::new(ui, &visitor, head, path);
+    let segments: Vec<&str> = path.split('/').skip(1).collect();
+    let answer = match is_write {
+        false => read(&view, &segments).await,
+        true => write(&view, &segments, &form).await,
+    };
+    answer.unwrap_or_else(|problem| frame::problem_page(ui, head, Some(&visitor), &problem))
+}
+
+/// Answers a GET. `segments` are those of the path below the dashboard, still percent-encoded.
+async fn read(view: &View<'_>, segments: &[&str]) -> Result<Response<UiBody>, Problem> {
+    match segments {
+        [] => Ok(overview::show(view).await),
+        ["sources"] => Ok(sources::list(view).await),
+        ["sources", source] => sources::show(view, source).await,
+        ["sources", source, "pause"] => sources::ask_to_pause(view, source).await,
+        ["destinations"] => Ok(destinations::list(view).await),
+        ["destinations", source] => destinations::show(view, source).await,
+        ["workers"] => workers::list(view).await,
+        ["settings"] => Ok(settings::show(view).await),
+        ["live"] => live::stream(view),
+        _ => Err(Problem::no_such_path()),
+    }
+}
+
+/// Answers a POST with a form, which was checked.
+async fn write(
+    view: &View<'_>,
+    segments: &[&str],
+    form: &Form,
+) -> Result<Response<UiBody>, Problem> {
+    match segments {
+        ["sources", source, "pause"] => sources::pause(view, source, form).await,
+        ["sources", source, "resume"] => sources::resume(view, source, form).await,
+        ["sources", source, "test-event"] => sources::send_test(view, source, form).await,
+        ["settings"] => Ok(settings::change(view, form)),
+        ["sign-out"] => Ok(sign_in::sign_out(view)),
+        _ => Err(Problem::no_such_path()),
     }
 }
 
@@ -38,51 +106,12 @@ impl Form {
 
     /// The first field of this name.
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
-        let mut fields = self.0.iter().filter(|(field, _)| field == name);
-        fields.next().map(|(_, value)| value.as_str())
+        self.fields(name).next()
     }
-}
 
-fn page(ui: &Ui, visitor: &Visitor, path: &str) -> Response<UiBody> {
-    if !matches!(path, "" | "/") {
-        return problem_page(&Problem::no_such_path());
+    /// All fields of this name: those of checkboxes.
+    pub(crate) fn fields(&self, name: &str) -> impl Iterator<Item = &str> {
+        let fields = self.0.iter().filter(move |(field, _)| field == name);
+        fields.map(|(_, value)| value.as_str())
     }
-    let overview = data::overview(ui, &visitor.caller);
-    let markup = html! {
-        h1 { "Overview" }
-        p { (overview.sources.len()) " sources, seen by " (visitor.caller) }
-        p { a href={ (ui.mount()) "/openapi.json" } { "API" } }
-    };
-    answer(StatusCode::OK, "Overview", &markup)
-}
-
-fn problem_page(problem: &Problem) -> Response<UiBody> {
-    let markup = html! {
-        h1 { (problem.title()) }
-        p { (problem.detail()) }
-    };
-    let mut response = answer(problem.status(), problem.title(), &markup);
-    problem.add_headers(response.headers_mut());
-    response
-}
-
-fn answer(status: StatusCode, title: &str, markup: &Markup) -> Response<UiBody> {
-    let page = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                title { (title) }
-            }
-            body { (markup) }
-        }
-    };
-    let mut response = Response::new(UiBody::full(page.into_string()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    let html = HeaderValue::from_static("text/html; charset=utf-8");
-    headers.insert(CONTENT_TYPE, html);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
 }

@@ -138,7 +138,9 @@ pub(crate) fn visitor(ui: &Ui, head: &Parts) -> Result<Visitor, Problem> {
         if let Some(session) =
             session.filter(|it| !it.is_over(now) && ui.access().is_current(&it.caller))
         {
-            session.used = now;
+            if !is_in_background(head) {
+                session.used = now;
+            }
             return Ok(Visitor {
                 caller: session.caller.clone().at(client),
                 form_token: ui.form_token(&digest),
@@ -153,6 +155,11 @@ pub(crate) fn visitor(ui: &Ui, head: &Parts) -> Result<Visitor, Problem> {
         caller,
         is_signed_in: false,
     })
+}
+
+/// Whether a page makes the request by itself: a session does not last longer since a window is open.
+fn is_in_background(head: &Parts) -> bool {
+    head.headers.contains_key("dashboard-live") || head.uri.path().ends_with("/dashboard/live")
 }
 
 /// Checks that a page of this dashboard makes the browser send a write: by the headers that browsers add, and by the
@@ -189,10 +196,11 @@ fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
             .or_else(|| origin.strip_prefix(b"https://"));
         authority.is_some_and(|it| host.is_some_and(|host| host.eq_ignore_ascii_case(it)))
     };
-    // Each browser sends at least one of them with a form.
-    if site.is_none() && origin.is_none()
-        || site.is_some_and(|site| site != "same-origin")
-        || origin.is_some_and(|origin| !is_own_origin(origin))
+    // Each browser sends at least one of them with a form. Pages have the policy `no-referrer`, which makes the origin
+    // `null`: it is only taken beside the other header, which other origins cannot have.
+    let is_own_site = site.is_some_and(|site| site == "same-origin");
+    if (site.is_some() || origin.is_none()) && !is_own_site
+        || origin.is_some_and(|it| !(is_own_origin(it) || it == "null" && is_own_site))
     {
         return Err(Problem::forbidden(
             "Only pages of this dashboard may send that",

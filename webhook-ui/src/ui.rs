@@ -42,6 +42,8 @@ struct Inner {
     mount: String,
     sessions: Sessions,
     jobs: Jobs,
+    #[cfg(feature = "dashboard")]
+    dashboard: crate::dashboard::Dashboard,
     /// What the tokens of forms are made of. It changes when the process starts again.
     form_secret: [u8; 32],
 }
@@ -95,6 +97,8 @@ impl UiBuilder {
             mount: self.mount,
             sessions: Sessions::default(),
             jobs: Jobs::default(),
+            #[cfg(feature = "dashboard")]
+            dashboard: crate::dashboard::Dashboard::default(),
             form_secret,
         }))
     }
@@ -205,6 +209,11 @@ impl Ui {
 
     pub(crate) fn jobs(&self) -> &Jobs {
         &self.0.jobs
+    }
+
+    #[cfg(feature = "dashboard")]
+    pub(crate) fn dashboard(&self) -> &crate::dashboard::Dashboard {
+        &self.0.dashboard
     }
 
     /// What the forms of a session must send.

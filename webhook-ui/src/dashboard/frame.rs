@@ -1,0 +1,587 @@
+//! The frame of all pages: navigation, top bar, banners, messages, and the headers of the answers.
+
+use bytes::Bytes;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue,
+    LOCATION, REFERRER_POLICY, SET_COOKIE, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use http::request::Parts;
+use http::{Response, StatusCode};
+use maud::{DOCTYPE, Markup, html};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+
+use super::assets::{HTMX, ICON, SCRIPT, STYLE};
+use super::components::{Shape, form_token, icon};
+use super::settings::Settings;
+use super::snapshot::Snapshot;
+use crate::access::Right;
+use crate::model::{DestinationState, InstanceInfo};
+use crate::session::Visitor;
+use crate::{Problem, Ui, UiBody};
+
+/// What browsers may load and do on a page: only what this service serves. `trusted-types` names the policy of
+/// `dashboard.js`.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
+     img-src 'self' data:; connect-src 'self'; form-action 'self'; base-uri 'none'; \
+     frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types dashboard";
+
+/// The name of the cookie with the message that the next page shows.
+const FLASH_COOKIE: &str = "webhook-flash";
+
+/// The longest message, in characters.
+const MAX_FLASH_CHARS: usize = 500;
+
+/// A sample that is older than this is not that of now.
+const STALE_SECONDS: f64 = 120.0;
+
+/// A screen of the navigation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Screen {
+    Overview,
+    Events,
+    Failed,
+    Refused,
+    Sources,
+    Destinations,
+    Workers,
+    Jobs,
+    Audit,
+    Api,
+}
+
+impl Screen {
+    const ALL: [Self; 10] = [
+        Self::Overview,
+        Self::Events,
+        Self::Failed,
+        Self::Refused,
+        Self::Sources,
+        Self::Destinations,
+        Self::Workers,
+        Self::Jobs,
+        Self::Audit,
+        Self::Api,
+    ];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Events => "Events",
+            Self::Failed => "Failed",
+            Self::Refused => "Refused",
+            Self::Sources => "Sources",
+            Self::Destinations => "Destinations",
+            Self::Workers => "Workers",
+            Self::Jobs => "Jobs",
+            Self::Audit => "Audit",
+            Self::Api => "API",
+        }
+    }
+
+    /// The path below the dashboard.
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Overview => "",
+            Self::Events => "/events",
+            Self::Failed => "/failed",
+            Self::Refused => "/refused",
+            Self::Sources => "/sources",
+            Self::Destinations => "/destinations",
+            Self::Workers => "/workers",
+            Self::Jobs => "/jobs",
+            Self::Audit => "/audit",
+            Self::Api => "/api",
+        }
+    }
+
+    /// The key that opens it after `g`.
+    const fn key(self) -> char {
+        match self {
+            Self::Overview => 'o',
+            Self::Events => 'e',
+            Self::Failed => 'f',
+            Self::Refused => 'r',
+            Self::Sources => 's',
+            Self::Destinations => 'd',
+            Self::Workers => 'w',
+            Self::Jobs => 'j',
+            Self::Audit => 'a',
+            Self::Api => 'i',
+        }
+    }
+}
+
+/// What a page does when something has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Live {
+    /// Nothing: the page shows a moment.
+    Off,
+    /// It loads its content again, at most every two seconds, if the numbers of the overview have changed.
+    Reload,
+    /// It loads its content again about every four seconds, whether they have changed or not.
+    Always,
+    /// The element with the id `new-events` gets the number of new events, and is shown.
+    Count,
+}
+
+impl Live {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Reload => "reload",
+            Self::Always => "always",
+            Self::Count => "count",
+        }
+    }
+}
+
+/// A page.
+pub(crate) struct Page {
+    /// The screen that the navigation marks; `None` for pages beside the screens.
+    pub(crate) screen: Option<Screen>,
+    /// The title of the window. The content has the heading.
+    pub(crate) title: String,
+    pub(crate) live: Live,
+    pub(crate) content: Markup,
+}
+
+/// Who asks for which page.
+pub(crate) struct View<'a> {
+    pub(crate) ui: &'a Ui,
+    pub(crate) visitor: &'a Visitor,
+    head: &'a Parts,
+    /// The path below the dashboard.
+    path: &'a str,
+    pub(crate) settings: Settings,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn new(ui: &'a Ui, visitor: &'a Visitor, head: &'a Parts, path: &'a str) -> Self {
+        Self {
+            ui,
+            visitor,
+            head,
+            path,
+            settings: Settings::of(head),
+        }
+    }
+
+    /// The link to a path below the dashboard, such as `/sources`, with its query.
+    pub(crate) fn link(&self, path: &str) -> String {
+        link(self.ui, path)
+    }
+
+    /// The link to this page, with its query.
+    pub(crate) fn here(&self) -> String {
+        let query = self.query();
+        let mark = if query.is_empty() { "" } else { "?" };
+        self.link(&format!("{}{mark}{query}", self.path))
+    }
+
+    /// The query, without its question mark.
+    pub(crate) fn query(&self) -> &str {
+        self.head.uri.query().unwrap_or_default()
+    }
+
+    /// The first parameter of this name in the query.
+    pub(crate) fn parameter(&self, name: &str) -> Option<String> {
+        let mut parameters = form_urlencoded::parse(self.query().as_bytes());
+        parameters
+            .find(|(found, _)| found == name)
+            .map(|(_, value)| value.into_owned())
+    }
+
+    /// The hidden field that each form needs.
+    pub(crate) fn form_token(&self) -> Markup {
+        form_token(&self.visitor.form_token)
+    }
+
+    pub(super) fn head(&self) -> &'a Parts {
+        self.head
+    }
+
+    /// The answer with a page.
+    pub(crate) async fn page(&self, page: Page) -> Response<UiBody> {
+        let snapshot = self.ui.dashboard().snapshot(self.ui).await;
+        let frame = Frame {
+            ui: self.ui,
+            head: self.head,
+            visitor: Some(self.visitor),
+            here: self.here(),
+            snapshot: Some(&snapshot),
+        };
+        frame.answer(StatusCode::OK, &page)
+    }
+
+    /// Goes on to a path below the dashboard, where the page shows `message`.
+    pub(crate) fn redirect(&self, path: &str, message: &str) -> Response<UiBody> {
+        let mut response = redirect(&self.link(path));
+        let message: String = message.chars().take(MAX_FLASH_CHARS).collect();
+        set_flash(&mut response, &message);
+        response
+    }
+
+    /// Goes on to where a form was sent from, which its field `to` says, or to `path`.
+    pub(crate) fn redirect_back(&self, to: Option<&str>, path: &str) -> Response<UiBody> {
+        match to.filter(|to| is_own(self.ui, to)) {
+            Some(to) => redirect(to),
+            None => redirect(&self.link(path)),
+        }
+    }
+
+    /// As [`redirect_back`](Self::redirect_back); the page shows `message`.
+    pub(crate) fn redirect_back_with(
+        &self,
+        to: Option<&str>,
+        path: &str,
+        message: &str,
+    ) -> Response<UiBody> {
+        let mut response = self.redirect_back(to, path);
+        let message: String = message.chars().take(MAX_FLASH_CHARS).collect();
+        set_flash(&mut response, &message);
+        response
+    }
+}
+
+/// The link to a path below the dashboard.
+pub(super) fn link(ui: &Ui, path: &str) -> String {
+    format!("{}/dashboard{path}", ui.mount())
+}
+
+/// Whether a link leads to a page of this dashboard.
+pub(super) fn is_own(ui: &Ui, to: &str) -> bool {
+    let below = to.strip_prefix(&*link(ui, ""));
+    below.is_some_and(|below| below.is_empty() || below.starts_with(['/', '?']))
+        && to.starts_with('/')
+        && !to.starts_with("//")
+        && to.chars().all(|c| c.is_ascii_graphic() && c != '\\')
+}
+
+/// An answer that leads on with a GET.
+pub(super) fn redirect(to: &str) -> Response<UiBody> {
+    let mut response = Response::new(UiBody::default());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    if let Ok(to) = HeaderValue::try_from(to) {
+        response.headers_mut().insert(LOCATION, to);
+    }
+    add_security(&mut response);
+    response
+}
+
+fn set_flash(response: &mut Response<UiBody>, message: &str) {
+    let value = utf8_percent_encode(message, NON_ALPHANUMERIC);
+    let cookie = format!("{FLASH_COOKIE}={value}; Path=/; Max-Age=30; HttpOnly; SameSite=Strict");
+    if let Ok(cookie) = HeaderValue::try_from(cookie) {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+}
+
+/// The value of a cookie of a request.
+pub(super) fn cookie<'h>(head: &'h Parts, name: &str) -> Option<&'h str> {
+    let lines = head.headers.get_all(COOKIE).iter();
+    let mut cookies = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'));
+    cookies.find_map(|cookie| {
+        let (found, value) = cookie.trim().split_once('=')?;
+        (found == name && !value.is_empty()).then_some(value)
+    })
+}
+
+/// Adds the headers that restrict what browsers do with a page.
+pub(super) fn add_security(response: &mut Response<UiBody>) {
+    let headers = response.headers_mut();
+    let mut set = |name: HeaderName, value| headers.insert(name, HeaderValue::from_static(value));
+    set(CONTENT_SECURITY_POLICY, POLICY);
+    set(REFERRER_POLICY, "no-referrer");
+    set(CACHE_CONTROL, "no-store");
+    set(X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(
+        HeaderName::from_static("cross-origin-opener-policy"),
+        "same-origin",
+    );
+    set(
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    );
+}
+
+/// The page of a problem.
+pub(super) fn problem_page(
+    ui: &Ui,
+    head: &Parts,
+    visitor: Option<&Visitor>,
+    problem: &Problem,
+) -> Response<UiBody> {
+    let page = Page {
+        screen: None,
+        title: problem.title().to_owned(),
+        live: Live::Off,
+        content: html! {
+            h1 { (problem.title()) }
+            p.lead { (problem.detail()) "." }
+            p { a href=(link(ui, "")) { "Go to the overview" } }
+        },
+    };
+    plain_page(ui, head, visitor, problem.status(), &page, Some(problem))
+}
+
+/// A page without banners, which needs nothing but memory.
+pub(super) fn plain_page(
+    ui: &Ui,
+    head: &Parts,
+    visitor: Option<&Visitor>,
+    status: StatusCode,
+    page: &Page,
+    problem: Option<&Problem>,
+) -> Response<UiBody> {
+    let frame = Frame {
+        ui,
+        head,
+        visitor,
+        here: link(ui, ""),
+        snapshot: None,
+    };
+    let mut response = frame.answer(status, page);
+    if let Some(problem) = problem {
+        problem.add_headers(response.headers_mut());
+    }
+    response
+}
+
+/// Whether the script of a page asks for its content only.
+pub(super) fn wants_fragment(head: &Parts) -> bool {
+    head.headers.contains_key("hx-request")
+}
+
+struct Frame<'a> {
+    ui: &'a Ui,
+    head: &'a Parts,
+    visitor: Option<&'a Visitor>,
+    here: String,
+    snapshot: Option<&'a Snapshot>,
+}
+
+impl Frame<'_> {
+    fn answer(&self, status: StatusCode, page: &Page) -> Response<UiBody> {
+        let flash = cookie(self.head, FLASH_COOKIE)
+            .map(|flash| percent_decode_str(flash).decode_utf8_lossy().into_owned());
+        let is_fragment = wants_fragment(self.head);
+        let content = self.content(page, flash.as_deref());
+        let text = if is_fragment {
+            content.into_string()
+        } else {
+            self.document(page, &content).into_string()
+        };
+        let mut response = Response::new(UiBody::full(Bytes::from(text)));
+        *response.status_mut() = status;
+        add_security(&mut response);
+        let headers = response.headers_mut();
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        headers.insert(CONTENT_TYPE, html);
+        headers.insert(VARY, HeaderValue::from_static("hx-request, cookie"));
+        if flash.is_some() {
+            let gone = "webhook-flash=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict";
+            headers.append(SET_COOKIE, HeaderValue::from_static(gone));
+        }
+        response
+    }
+
+    fn document(&self, page: &Page, content: &Markup) -> Markup {
+        let info = self.ui.instance().info();
+        let settings = Settings::of(self.head);
+        let name = info.name.as_deref().unwrap_or("Webhook inbox");
+        let asset = |path: String| link(self.ui, &path);
+        html! {
+            (DOCTYPE)
+            html lang="en" data-theme=(settings.theme.as_str()) data-zone=(settings.zone.as_str())
+                data-keys=(if settings.keys { "on" } else { "off" })
+                data-base=(link(self.ui, ""))
+            {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content=(settings.theme.schemes());
+                    meta name="htmx-config" content=r#"{"includeIndicatorCSS":false,"history":false,"morphIgnore":["data-htmx-powered","open","hidden"]}"#;
+                    title { (page.title) " · " (name) }
+                    link rel="icon" type="image/svg+xml" href=(asset(ICON.path()));
+                    link rel="stylesheet" href=(asset(STYLE.path()));
+                    script defer src=(asset(HTMX.path())) {}
+                    script defer src=(asset(SCRIPT.path())) {}
+                }
+                body {
+                    a.skip href="#main" { "Skip to the content" }
+                    (self.bar(name, &info, settings))
+                    div.columns {
+                        (self.navigation(page.screen))
+                        (content)
+                    }
+                    dialog #dialog aria-labelledby="dialog-title" {}
+                    div #announce .unseen role="status" aria-live="polite" {}
+                }
+            }
+        }
+    }
+
+    fn bar(&self, name: &str, info: &InstanceInfo, settings: Settings) -> Markup {
+        let colour = info.colour.as_deref().filter(|it| is_colour(it));
+        html! {
+            header.bar {
+                a.menu href="#menu" { "Menu" }
+                a.brand href=(link(self.ui, "")) {
+                    // Attributes, since the policy allows no inline style.
+                    svg.instance viewBox="0 0 8 20" width="8" height="20" aria-hidden="true" {
+                        rect width="8" height="20" rx="3" fill=(colour.unwrap_or("#1f5fbf")) {}
+                    }
+                    span #instance { (name) }
+                }
+                @if let Some(visitor) = self.visitor {
+                    form.search role="search" method="get" action=(link(self.ui, "/events")) {
+                        label.unseen for="search" { "Search events" }
+                        input #search name="q" type="search" autocomplete="off" spellcheck="false"
+                            placeholder="Search: a key, or source:… state:failed type:…" ;
+                    }
+                    button #live .plain type="button" data-state="off" hidden aria-live="off" {
+                        span.live-shape aria-hidden="true" {}
+                        span #live-text { "live" }
+                    }
+                    form.toggles method="post" action=(link(self.ui, "/settings")) {
+                        (form_token(&visitor.form_token))
+                        input type="hidden" name="to" value=(self.here);
+                        @let theme = settings.theme.next();
+                        button.plain #theme type="submit" name="theme" value=(theme.as_str())
+                            title={ "Theme: " (settings.theme.word()) ". Change to " (theme.word()) " (t)" }
+                        { (settings.theme.word()) span.unseen { " theme" } }
+                        @let zone = settings.zone.other();
+                        button.plain #zone type="submit" name="zone" value=(zone.as_str())
+                            title={ "Times in " (settings.zone.word()) ". Change to " (zone.word()) }
+                        { (settings.zone.word()) span.unseen { " times" } }
+                    }
+                    (self.who(visitor))
+                }
+            }
+        }
+    }
+
+    fn who(&self, visitor: &Visitor) -> Markup {
+        let caller = &visitor.caller;
+        let right = match caller.right {
+            Right::Read => "may read",
+            Right::Operate => "may operate",
+        };
+        html! {
+            div.who #who {
+                @if caller.is_anonymous {
+                    span { "nobody had to sign in" }
+                } @else {
+                    span { strong { (caller.name) } " " (right)
+                        @if let Some(source) = &caller.source { ", only " (source) }
+                    }
+                }
+                @if visitor.is_signed_in {
+                    form method="post" action=(link(self.ui, "/sign-out")) {
+                        (form_token(&visitor.form_token))
+                        button.plain #sign-out type="submit" { "Sign out" }
+                    }
+                }
+                a #settings href=(link(self.ui, "/settings")) { "Settings" }
+            }
+        }
+    }
+
+    fn navigation(&self, current: Option<Screen>) -> Markup {
+        let Some(visitor) = self.visitor else {
+            return html! {};
+        };
+        let failed = self.snapshot.and_then(|it| it.failed(&visitor.caller));
+        html! {
+            nav #menu aria-label="Screens" {
+                a.close href="#" { "Close the menu" }
+                ul {
+                    @for screen in Screen::ALL {
+                        li {
+                            a href=(link(self.ui, screen.path()))
+                                aria-current=[(Some(screen) == current).then_some("page")]
+                                data-go=(screen.key())
+                            {
+                                (screen.name())
+                                @if screen == Screen::Failed {
+                                    @let none = failed.as_deref().is_none_or(|it| it == "0");
+                                    " " span.count #failed-count hidden[none] {
+                                        (failed.as_deref().unwrap_or_default())
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+                p.version { (self.ui.instance().info().version) }
+            }
+        }
+    }
+
+    /// What the script of the page replaces.
+    fn content(&self, page: &Page, flash: Option<&str>) -> Markup {
+        html! {
+            div #page data-live=(page.live.as_str()) {
+                @if let (Some(snapshot), Some(visitor)) = (self.snapshot, self.visitor) {
+                    @let banners = banners(snapshot, visitor);
+                    @if !banners.is_empty() {
+                        section.banners aria-label="Warnings" {
+                            @for banner in banners {
+                                p.banner { (icon(Shape::Triangle)) " " (banner) }
+                            }
+                        }
+                    }
+                }
+                main #main tabindex="-1" {
+                    @if let Some(flash) = flash {
+                        p.flash #flash role="status" { (flash) }
+                    }
+                    (page.content)
+                }
+            }
+        }
+    }
+}
+
+/// Whether a text is `#` and six hexadecimal digits.
+fn is_colour(text: &str) -> bool {
+    let digits = text.strip_prefix('#');
+    digits.is_some_and(|it| it.len() == 6 && it.bytes().all(|it| it.is_ascii_hexdigit()))
+}
+
+/// What an operator should know on each page.
+fn banners(snapshot: &Snapshot, visitor: &Visitor) -> Vec<String> {
+    let overview = &snapshot.overview;
+    let mut banners = Vec::new();
+    if overview.instance.in_memory {
+        banners.push("Events are in memory only: they are lost when this process ends.".to_owned());
+    }
+    banners.extend(overview.instance.warnings.iter().cloned());
+    let age = overview.sampled_at.map(|at| at.age_seconds());
+    if let Some(age) = age.filter(|age| *age > STALE_SECONDS) {
+        banners.push(format!(
+            "The numbers of events are {} old: the store does not answer when it is asked for them.",
+            super::components::duration(age)
+        ));
+    }
+    for source in snapshot.sources(&visitor.caller) {
+        if let Some(since) = source.info.silent_since {
+            banners.push(format!(
+                "{} has received nothing for {}.",
+                source.info.name,
+                super::components::duration(since.age_seconds())
+            ));
+        }
+    }
+    for destination in snapshot.destinations(&visitor.caller) {
+        if destination.state == DestinationState::Open {
+            banners.push(format!(
+                "The destination of {} fails: its circuit breaker is open, and its events wait.",
+                destination.source
+            ));
+        }
+    }
+    banners
+}

@@ -1,0 +1,350 @@
+//! The first screen: whether the inbox is healthy, and what fails.
+
+use http::Response;
+use maud::{Markup, html};
+
+use super::components::{
+    Column, Row, Tone, ago, badge, capped, code, duration, empty, event_path, number, rate, table,
+    tile,
+};
+use super::destinations;
+use super::frame::{Live, Page, Screen, View};
+use super::snapshot::sum;
+use super::sources::{
+    self, Health, hour, last_minute, pause_or_resume, received_sparkline, test_button,
+};
+use crate::UiBody;
+use crate::model::{
+    Capped, Destination, DestinationState, FailureGroup, Sample, Series, SourceOverview,
+};
+
+/// How many groups of failures are shown.
+const MAX_FAILURES: usize = 5;
+
+/// How many sources without any event are shown with their examples.
+const MAX_EXAMPLES: usize = 10;
+
+/// How many minutes a row of the table behind the sparklines has.
+const TABLE_MINUTES: usize = 5;
+
+pub(super) async fn show(view: &View<'_>) -> Response<UiBody> {
+    let dashboard = view.ui.dashboard();
+    let snapshot = dashboard.snapshot(view.ui).await;
+    let caller = &view.visitor.caller;
+    let destinations: Vec<_> = snapshot.destinations(caller).collect();
+    let sources: Vec<_> = snapshot
+        .sources(caller)
+        .map(|source| {
+            let name = &source.info.name;
+            let destination = destinations.iter().find(|it| it.source == *name);
+            (source, Health::of(source, destination.map(|it| it.state)))
+        })
+        .collect();
+    let nothing_yet = sources.iter().all(|(source, _)| is_untouched(source));
+    let failures = match nothing_yet {
+        true => None,
+        false => dashboard.failures(view.ui, caller).await,
+    };
+    let content = html! {
+        div.title {
+            h1 { "Overview" }
+            (verdict(&sources, &destinations))
+        }
+        @if nothing_yet {
+            (nothing_received(view, &sources))
+        } @else {
+            (tiles(&sources))
+            h2 #sources-heading { "Sources" }
+            (source_table(view, &sources))
+            (minutes(&sources))
+        }
+        @if !destinations.is_empty() {
+            h2 { "Destinations" }
+            (destinations::overview(view, &destinations))
+        }
+        @if let Some(failures) = failures {
+            h2 { "Newest failures" }
+            (failure_table(view, &failures.groups))
+        }
+    };
+    view.page(Page {
+        screen: Some(Screen::Overview),
+        title: "Overview".to_owned(),
+        live: Live::Reload,
+        content,
+    })
+    .await
+}
+
+/// Whether a source has neither received anything nor events from before.
+fn is_untouched(source: &SourceOverview) -> bool {
+    let none = Capped::default();
+    let sample = source.sample.clone().unwrap_or_default();
+    source.info.counts.received == 0
+        && source.info.counts.refused == 0
+        && [sample.waiting, sample.due, sample.leased, sample.failed] == [none; 4]
+}
+
+/// What an operator sees in the first second.
+fn verdict(sources: &[(&SourceOverview, Health)], destinations: &[&Destination]) -> Markup {
+    let with = |health: Health| -> Vec<&str> {
+        let found = sources.iter().filter(|(_, it)| *it == health);
+        found.map(|(source, _)| source.info.name.as_str()).collect()
+    };
+    let (failing, late, silent) = (
+        with(Health::Failing),
+        with(Health::Late),
+        with(Health::Silent),
+    );
+    let paused = with(Health::Paused);
+    let open = destinations
+        .iter()
+        .any(|it| it.state == DestinationState::Open);
+    let (tone, text) = if !failing.is_empty() || open {
+        (Tone::Bad, format!("failing: {}", names(&failing)))
+    } else if !late.is_empty() {
+        (
+            Tone::Warn,
+            format!("events wait too long: {}", names(&late)),
+        )
+    } else if !silent.is_empty() {
+        (Tone::Warn, format!("silent: {}", names(&silent)))
+    } else if !paused.is_empty() {
+        (Tone::Warn, format!("paused: {}", names(&paused)))
+    } else if sources.is_empty() {
+        (Tone::Idle, "no source yet".to_owned())
+    } else {
+        (Tone::Good, "healthy".to_owned())
+    };
+    html! { span #verdict { (badge(tone, &text)) } }
+}
+
+/// The first names, and how many there are beside them.
+fn names(names: &[&str]) -> String {
+    match names {
+        [] => "a destination".to_owned(),
+        [first, second, third, rest @ ..] if !rest.is_empty() => {
+            format!("{first}, {second}, {third} and {} more", rest.len())
+        }
+        _ => names.join(", "),
+    }
+}
+
+fn tiles(sources: &[(&SourceOverview, Health)]) -> Markup {
+    let samples = || {
+        sources
+            .iter()
+            .filter_map(|(source, _)| source.sample.as_ref())
+    };
+    let series = || {
+        sources
+            .iter()
+            .filter_map(|(source, _)| source.series.as_ref())
+    };
+    let total = |of: fn(&Sample) -> Capped| capped(sum(samples().map(of)));
+    let oldest = samples()
+        .filter_map(|it| it.oldest_due_age_seconds)
+        .reduce(f64::max);
+    let minute = |of: fn(&Series) -> &Vec<u64>| series().map(|it| last_minute(of(it))).sum::<u64>();
+    html! {
+        dl.tiles {
+            (tile("total-received", "Received/s", &html! { (rate(per_second(minute(|it| &it.received)))) }))
+            (tile("total-processed", "Processed/min", &html! { (number(minute(|it| &it.processed))) }))
+            (tile("total-due", "Due", &html! { (total(|it| it.due)) }))
+            (tile("total-oldest", "Oldest due", &html! {
+                @match oldest { Some(age) => (duration(age)), None => "–" }
+            }))
+            (tile("total-leased", "In flight", &html! { (total(|it| it.leased)) }))
+            (tile("total-failed", "Failed", &html! { (total(|it| it.failed)) }))
+            (tile("total-refused", "Refused, last hour", &html! {
+                (number(series().map(|it| hour(&it.refused)).sum()))
+            }))
+        }
+    }
+}
+
+/// The rate of a minute.
+#[expect(clippy::cast_precision_loss, reason = "it is shown with two digits")]
+fn per_second(minute: u64) -> f64 {
+    minute as f64 / 60.0
+}
+
+const SOURCE_COLUMNS: [Column; 12] = [
+    Column::heading("Source"),
+    Column::text("State"),
+    Column::number("Received/s"),
+    Column::text("Last 60 min"),
+    Column::number("Dupl./h"),
+    Column::number("Conflicts/h"),
+    Column::number("Refused/h"),
+    Column::number("Due"),
+    Column::number("Oldest"),
+    Column::number("In flight"),
+    Column::number("Done, failed/min"),
+    Column::control("Actions"),
+];
+
+fn source_table(view: &View<'_>, sources: &[(&SourceOverview, Health)]) -> Markup {
+    let rows: Vec<Row> = sources
+        .iter()
+        .map(|(source, health)| source_row(view, source, *health))
+        .collect();
+    table("sources", "Sources", &SOURCE_COLUMNS, &rows)
+}
+
+fn source_row(view: &View<'_>, source: &SourceOverview, health: Health) -> Row {
+    let name = &source.info.name;
+    let sample = source.sample.clone().unwrap_or_default();
+    let none = Series::default();
+    let series = source.series.as_ref().unwrap_or(&none);
+    let link = view.link(&sources::path(name));
+    let of_hour = |minutes: &[u64]| html! { (quiet(hour(minutes))) };
+    let failed = last_minute(&series.failed);
+    Row {
+        id: Some(format!("source-{name}")),
+        href: Some(link.clone()),
+        key: Some(name.clone()),
+        cells: vec![
+            html! { a href=(link) { (name) } },
+            health.badge(source),
+            html! { (rate(per_second(last_minute(&series.received)))) },
+            received_sparkline(source.series.as_ref()),
+            of_hour(&series.duplicates),
+            html! { span.strong[hour(&series.conflicts) > 0] { (of_hour(&series.conflicts)) } },
+            of_hour(&series.refused),
+            html! { (capped(sample.due)) },
+            html! {
+                @match sample.oldest_due_age_seconds { Some(age) => (duration(age)), None => span.faint { "–" } }
+            },
+            html! { (capped(sample.leased)) },
+            html! { (number(last_minute(&series.processed))) ", " span.strong[failed > 0] { (number(failed)) } },
+            pause_or_resume(view, name, sample.paused),
+        ],
+    }
+}
+
+/// A number that is less visible if it is 0.
+fn quiet(count: u64) -> Markup {
+    html! { span.faint[count == 0] { (number(count)) } }
+}
+
+/// The table behind the sparklines.
+fn minutes(sources: &[(&SourceOverview, Health)]) -> Markup {
+    let with_series: Vec<_> = sources
+        .iter()
+        .filter_map(|(source, _)| Some((&source.info.name, source.series.as_ref()?)))
+        .collect();
+    let Some(minutes) = with_series
+        .iter()
+        .map(|(_, series)| series.received.len())
+        .max()
+    else {
+        return html! {};
+    };
+    html! {
+        details #received-table {
+            summary { "Received in the last hour, as a table" }
+            div.wide tabindex="0" role="region" aria-label="Received in the last hour" {
+                table {
+                    caption.unseen { "Events received, by source, in each five minutes" }
+                    thead { tr {
+                        th scope="col" { "Source" }
+                        @for first in (0..minutes).step_by(TABLE_MINUTES) {
+                            th.number scope="col" { "−" (minutes - first) " min" }
+                        }
+                    } }
+                    tbody {
+                        @for (name, series) in with_series {
+                            tr {
+                                th scope="row" { (name) }
+                                @for minutes in series.received.chunks(TABLE_MINUTES) {
+                                    td.number { (number(hour(minutes))) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+const FAILURE_COLUMNS: [Column; 4] = [
+    Column::heading("Reason"),
+    Column::text("Source"),
+    Column::number("Events"),
+    Column::text("Last failed"),
+];
+
+fn failure_table(view: &View<'_>, groups: &[FailureGroup]) -> Markup {
+    let rows: Vec<Row> = groups
+        .iter()
+        .take(MAX_FAILURES)
+        .map(|group| {
+            let sample = &group.sample;
+            let link = view.link(&event_path(&sample.source, &sample.key));
+            let reason = sample.error.as_deref().unwrap_or("no reason");
+            Row {
+                href: Some(link.clone()),
+                cells: vec![
+                    html! { a.reason href=(link) { (reason) } },
+                    html! { a href=(view.link(&sources::path(&group.source))) { (group.source) } },
+                    html! { (number(group.count)) },
+                    html! { @if let Some(at) = group.last_failed_at { (ago(at)) } },
+                ],
+                ..Row::default()
+            }
+        })
+        .collect();
+    html! {
+        @if rows.is_empty() {
+            p.faint { "No event has failed." }
+        } @else {
+            (table("failures", "Newest groups of failures", &FAILURE_COLUMNS, &rows))
+            p { a #all-failures href=(view.link("/failed")) { "All failures" } }
+        }
+    }
+}
+
+/// What to do first.
+fn nothing_received(view: &View<'_>, sources: &[(&SourceOverview, Health)]) -> Markup {
+    let receiving: Vec<_> = sources
+        .iter()
+        .filter(|(source, _)| source.info.path.is_some())
+        .collect();
+    if receiving.is_empty() {
+        return empty(
+            "Nothing received yet",
+            html! {
+                p { "Events are shown here as soon as the app accepts one." }
+            },
+        );
+    }
+    html! {
+        section.empty #nothing-yet {
+            h2 { "Nothing received yet" }
+            p { "Give its URL to a sender, or send a test event: it is signed, verified and stored as a real one." }
+        }
+        @for (source, _) in receiving.iter().take(MAX_EXAMPLES) {
+            @let info = &source.info;
+            section.card id={ "start-" (info.name) } aria-labelledby={ "start-" (info.name) "-name" } {
+                div.title {
+                    h3 id={ "start-" (info.name) "-name" } {
+                        a href=(view.link(&sources::path(&info.name))) { (info.name) }
+                    }
+                    @if let Some(preset) = &info.preset { span.faint { (preset) } }
+                    div.actions { (test_button(view, source)) }
+                }
+                @let url = info.url.as_deref().or(info.path.as_deref()).unwrap_or_default();
+                (code(&format!("url-{}", info.name), "The URL", url))
+                @if let Some(example) = &info.example {
+                    p { "Or from a terminal, with " code { "SECRET" } " set to the secret of the source:" }
+                    (code(&format!("example-{}", info.name), "The command", example))
+                }
+            }
+        }
+        @if receiving.len() > MAX_EXAMPLES {
+            p { a href=(view.link("/sources")) { "All " (receiving.len()) " sources" } }
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! [`Snapshot`]: the numbers that all pages show, read once for all tabs.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hasher};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::{Instant, timeout};
+use webhook_core::Kind;
+
+use super::components;
+use crate::access::Caller;
+use crate::model::{Capped, Destination, Failures, Overview, SourceOverview};
+use crate::{Ui, data};
+
+/// How old the numbers of a page may be. Streams send them every two seconds.
+const MAX_AGE: Duration = Duration::from_millis(1_500);
+
+/// How old groups of failures may be, which the store is asked for.
+const FAILURES_MAX_AGE: Duration = Duration::from_secs(10);
+
+/// How long a page waits for what only the store knows; it is shown without it then.
+const STORE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How many streams there may be at the same time.
+const MAX_STREAMS: usize = 100;
+
+/// How many sources' groups of failures are kept: a caller of one source sees only those of it.
+const MAX_KEPT_FAILURES: usize = 100;
+
+/// When groups of failures were read, by the only source that the caller sees.
+type KeptFailures = HashMap<Option<Kind>, (Instant, Arc<Failures>)>;
+
+/// What all visitors of the dashboard share.
+#[derive(Debug)]
+pub(crate) struct Dashboard {
+    current: Mutex<Option<(Instant, Arc<Snapshot>)>>,
+    failures: Mutex<KeptFailures>,
+    pub(super) streams: Arc<Semaphore>,
+}
+
+impl Default for Dashboard {
+    fn default() -> Self {
+        Self {
+            current: Mutex::default(),
+            failures: Mutex::default(),
+            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
+        }
+    }
+}
+
+impl Dashboard {
+    /// The latest numbers. Whoever asks first reads them for the others.
+    pub(super) async fn snapshot(&self, ui: &Ui) -> Arc<Snapshot> {
+        let mut current = self.current.lock().await;
+        if let Some((at, snapshot)) = &*current
+            && at.elapsed() < MAX_AGE
+        {
+            return snapshot.clone();
+        }
+        let snapshot = Arc::new(Snapshot::read(ui).await);
+        *current = Some((Instant::now(), snapshot.clone()));
+        snapshot
+    }
+
+    /// Lets the next page read the numbers again: an action has changed them.
+    pub(crate) async fn refresh(&self) {
+        *self.current.lock().await = None;
+        self.failures.lock().await.clear();
+    }
+
+    /// The groups of failures that the caller may see; `None` if the store does not tell them in time.
+    pub(super) async fn failures(&self, ui: &Ui, caller: &Caller) -> Option<Arc<Failures>> {
+        let mut kept = self.failures.lock().await;
+        if let Some((at, failures)) = kept.get(&caller.source)
+            && at.elapsed() < FAILURES_MAX_AGE
+        {
+            return Some(failures.clone());
+        }
+        let read = timeout(STORE_TIMEOUT, data::failures(ui, caller, None)).await;
+        let failures = Arc::new(read.ok()?.ok()?);
+        if kept.len() >= MAX_KEPT_FAILURES {
+            kept.clear();
+        }
+        let entry = (Instant::now(), failures.clone());
+        kept.insert(caller.source.clone(), entry);
+        Some(failures)
+    }
+}
+
+/// The numbers that all pages show.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// Of all sources and destinations: what a caller may see of it, the methods return.
+    pub(super) overview: Overview,
+    version: u64,
+}
+
+impl Snapshot {
+    async fn read(ui: &Ui) -> Self {
+        let everybody = Caller::anonymous("the dashboard");
+        let mut overview = data::overview(ui, &everybody);
+        // Samples are taken every few seconds; a pause is seen at once.
+        if let Ok(Ok(paused)) = timeout(STORE_TIMEOUT, ui.admin().paused()).await {
+            let is_paused = |source: &str| paused.iter().any(|it| it.as_str() == source);
+            for source in &mut overview.sources {
+                let name = &source.info.name;
+                let paused = is_paused(name);
+                let sample = source.sample.get_or_insert_with(|| crate::model::Sample {
+                    source: name.clone(),
+                    ..Default::default()
+                });
+                sample.paused = paused;
+            }
+            for destination in &mut overview.destinations {
+                destination.paused = is_paused(&destination.source);
+            }
+        }
+        let version = digest(&overview);
+        Self { overview, version }
+    }
+
+    /// The sources that a caller may see.
+    pub(super) fn sources(&self, caller: &Caller) -> impl Iterator<Item = &SourceOverview> {
+        let sources = self.overview.sources.iter();
+        sources.filter(|it| caller.sees_name(&it.info.name))
+    }
+
+    /// The destinations that a caller may see.
+    pub(super) fn destinations(&self, caller: &Caller) -> impl Iterator<Item = &Destination> {
+        let destinations = self.overview.destinations.iter();
+        destinations.filter(|it| caller.sees_name(&it.source))
+    }
+
+    /// How many events have failed, as text; `None` if that is not known.
+    pub(super) fn failed(&self, caller: &Caller) -> Option<String> {
+        self.overview.sampled_at?;
+        let samples = self.sources(caller).filter_map(|it| it.sample.as_ref());
+        Some(components::capped(sum(samples.map(|it| it.failed))))
+    }
+
+    /// How many events the sources have stored since the process started.
+    pub(super) fn events(&self, caller: &Caller) -> u64 {
+        let counts = self.sources(caller).map(|it| it.info.counts.events);
+        counts.fold(0, u64::saturating_add)
+    }
+
+    /// A number that changes when something changes that the caller may see.
+    pub(super) fn version(&self, caller: &Caller) -> u64 {
+        if caller.source.is_none() {
+            return self.version;
+        }
+        let sources: Vec<_> = self.sources(caller).collect();
+        let destinations: Vec<_> = self.destinations(caller).collect();
+        digest(&(sources, destinations))
+    }
+}
+
+/// The sum of counts that end at limits.
+pub(super) fn sum(counts: impl Iterator<Item = Capped>) -> Capped {
+    counts.fold(Capped::default(), |sum, next| Capped {
+        count: sum.count.saturating_add(next.count),
+        at_least: sum.at_least || next.at_least,
+    })
+}
+
+fn digest(document: &impl Serialize) -> u64 {
+    struct Write(DefaultHasher);
+
+    impl io::Write for Write {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.write(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut write = Write(DefaultHasher::new());
+    // Nothing fails that is written to a hasher.
+    let _ = serde_json::to_writer(&mut write, document);
+    write.0.finish()
+}
