@@ -1,5 +1,8 @@
 //! [`Admin`]: the interface of a backend for operators.
 
+mod sample;
+mod search;
+
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
@@ -10,6 +13,12 @@ use crate::error::StoreError;
 use crate::event::{EventId, EventRef, EventSummary, EventType, Fingerprint, Kind, State};
 use crate::scheduler::{Attempt, FailureReason};
 use crate::setters::setters;
+
+pub use sample::KindSample;
+pub use search::{
+    DEFAULT_MAX_EXAMINED, DEFAULT_MAX_TIME, Pattern, Search, SearchPage, SearchScan, SearchStep,
+    StoppedEarly,
+};
 
 /// Inspects and changes stored events, for operators. Senders and workers do not need it.
 ///
@@ -44,6 +53,30 @@ pub trait Admin: Send + Sync + 'static {
     /// An event that changes its state between two pages may be missing, or listed in its old state. No event
     /// is listed twice.
     async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, StoreError>;
+
+    /// Returns the newest events that match `search`, without bodies, in descending order of their ids.
+    ///
+    /// The call is bounded, however many events there are: it examines at most `search.max_examined` events, in
+    /// small steps and for about `search.max_time`. If that ends it, the page says so, and its
+    /// [`next`](field@SearchPage::next) continues after the last event that was examined. It examines only the
+    /// events with the key or of the type if these are exact, and only those in the state if that is FAILED or
+    /// PROCESSING; otherwise all events with smaller ids than `search.before`.
+    ///
+    /// Between two pages, or two steps, an event may change its state: it may then be missing, or listed in its old
+    /// state. No event is listed twice. The bounds of time are found by the ids, which ascend with time: an event
+    /// may be missing that was accepted while the store's clock was more than a minute wrong.
+    async fn search(&self, search: &Search) -> Result<SearchPage, StoreError>;
+
+    /// Counts the events of `kinds` by state, up to a bound. Answer *i* belongs to kind *i*.
+    ///
+    /// It reads at most `cap` events of each of three sorts: events that have fallen due (leased ones included),
+    /// waiting events, and FAILED events. Processed events are not counted. A kind without events has zeros. A
+    /// backend in a database gives up after a second: use a smaller `cap` for many kinds with many events.
+    async fn sample(
+        &self,
+        kinds: &[Kind],
+        cap: NonZeroUsize,
+    ) -> Result<Vec<KindSample>, StoreError>;
 
     /// Returns the recorded conflicts with `event`, the latest first: at most
     /// [`MAX_CONFLICT_BODIES`](crate::MAX_CONFLICT_BODIES). The answer is empty if there are none, or no such

@@ -4,7 +4,7 @@
 //! case becomes a test with its own name:
 //!
 //! ```
-//! # mod own { use webhook_core::*; use std::time::Duration; pub struct Own;
+//! # mod own { use webhook_core::*; use std::num::NonZeroUsize; use std::time::Duration; pub struct Own;
 //! # impl Own { pub async fn open() -> Self { Self } pub async fn drop_schema(&self) {} }
 //! # #[async_trait] impl Store for Own {
 //! # async fn accept(&self, _: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> { unreachable!() }
@@ -21,6 +21,8 @@
 //! # async fn lag(&self, _: &Kind) -> Result<Option<Duration>, StoreError> { unreachable!() }
 //! # async fn settled(&self, _: &Kind, _: Duration) -> Result<SettledCounts, StoreError> { unreachable!() }
 //! # async fn list(&self, _: &Page) -> Result<Vec<EventSummary>, StoreError> { unreachable!() }
+//! # async fn search(&self, _: &Search) -> Result<SearchPage, StoreError> { unreachable!() }
+//! # async fn sample(&self, _: &[Kind], _: NonZeroUsize) -> Result<Vec<KindSample>, StoreError> { unreachable!() }
 //! # async fn conflicts(&self, _: &EventRef) -> Result<Vec<ConflictRecord>, StoreError> { unreachable!() }
 //! # async fn failed_attempts(&self, _: &EventRef) -> Result<Vec<FailedAttempt>, StoreError> { unreachable!() }
 //! # async fn requeue(&self, _: &[EventRef]) -> Result<Vec<Requeued>, StoreError> { unreachable!() }
@@ -70,6 +72,8 @@ pub mod pipeline;
 pub mod prune;
 pub mod redelivery;
 pub mod requeue;
+pub mod sample;
+pub mod search;
 pub mod settle;
 mod steps;
 pub mod together;
@@ -362,6 +366,21 @@ macro_rules! conformance {
                 pages_list_each_event_once
                 pages_continue_after_any_id
                 recent_settlements_are_counted
+            }
+            search {
+                a_search_lists_the_newest_events_first
+                searches_select_by_kind_and_state
+                searches_select_by_key_and_type
+                searches_select_by_reason_and_header
+                searches_select_by_time_of_acceptance
+                pages_of_a_search_list_each_event_once
+                a_bounded_search_continues_where_it_stopped
+                exact_searches_examine_only_what_matches
+            }
+            sample {
+                samples_count_by_kind_and_state
+                samples_are_bounded
+                samples_have_the_age_of_the_oldest_due_event
             }
             requeue {
                 a_requeued_event_starts_again

@@ -436,8 +436,10 @@ pub mod wakeup;
 mod worker;
 
 pub use admin::{
-    Admin, ConflictRecord, Counts, DeleteBodies, FailedAttempt, MAX_FAILED_ATTEMPTS, MadeDue, Page,
-    Prune, Requeued, RunningLeases, SettledCounts, TerminalState,
+    Admin, ConflictRecord, Counts, DEFAULT_MAX_EXAMINED, DEFAULT_MAX_TIME, DeleteBodies,
+    FailedAttempt, KindSample, MAX_FAILED_ATTEMPTS, MadeDue, Page, Pattern, Prune, Requeued,
+    RunningLeases, Search, SearchPage, SearchScan, SearchStep, SettledCounts, StoppedEarly,
+    TerminalState,
 };
 pub use backoff::Backoff;
 pub use claim_limit::ClaimLimit;

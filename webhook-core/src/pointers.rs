@@ -3,14 +3,15 @@
 //! The methods are written as `async_trait` expands them, and return the future of the backend. An `async fn`
 //! would put the future of each call into a second box.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use crate::admin::{
-    Admin, ConflictRecord, Counts, DeleteBodies, FailedAttempt, MadeDue, Page, Prune, Requeued,
-    RunningLeases, SettledCounts,
+    Admin, ConflictRecord, Counts, DeleteBodies, FailedAttempt, KindSample, MadeDue, Page, Prune,
+    Requeued, RunningLeases, Search, SearchPage, SettledCounts,
 };
 use crate::error::StoreError;
 use crate::event::{EventRecord, EventRef, EventSummary, Kind};
@@ -171,6 +172,31 @@ macro_rules! forward {
                 'life1: 'async_trait,
             {
                 (**self).list(page)
+            }
+
+            fn search<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                search: &'life1 Search,
+            ) -> BoxFuture<'async_trait, Result<SearchPage, StoreError>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).search(search)
+            }
+
+            fn sample<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                kinds: &'life1 [Kind],
+                cap: NonZeroUsize,
+            ) -> BoxFuture<'async_trait, Result<Vec<KindSample>, StoreError>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).sample(kinds, cap)
             }
 
             fn conflicts<'life0, 'life1, 'async_trait>(

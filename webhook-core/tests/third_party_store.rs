@@ -5,6 +5,7 @@
 //! every event for every claim, so it is for reading, not for use.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -15,9 +16,10 @@ use webhook_core::conformance::{Backend, Subject};
 use webhook_core::{
     Accepted, Admin, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts, DeleteBodies,
     Envelope, EventId, EventRecord, EventRef, EventSummary, Extended, FailedAttempt, FailureReason,
-    Fence, Headers, Kind, Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS,
-    MadeDue, NewEvent, OnFailed, Outcome, Page, Prune, Requeued, RunningLeases, Scheduler, Settled,
-    SettledCounts, Settlement, State, Store, StoreError, TerminalState, async_trait,
+    Fence, Headers, Kind, KindSample, Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES,
+    MAX_FAILED_ATTEMPTS, MadeDue, NewEvent, OnFailed, Outcome, Page, Prune, Requeued,
+    RunningLeases, Scheduler, Search, SearchPage, SearchScan, Settled, SettledCounts, Settlement,
+    State, Store, StoreError, TerminalState, async_trait,
 };
 
 /// How many events a [`MapStore`] holds at most, those settled included.
@@ -308,6 +310,51 @@ impl Admin for MapStore {
         let rows = rows.take(page.limit.get());
         let records = rows.map(|(id, row)| self.record(id, row, now));
         Ok(records.map(|record| record.summary()).collect())
+    }
+
+    async fn search(&self, search: &Search) -> Result<SearchPage, StoreError> {
+        let mut scan = SearchScan::new(search);
+        while let Some(step) = scan.next_step() {
+            let (state, now) = self.lock();
+            let rows = state.by_id.iter().rev().map(|(id, row)| (*id, row));
+            let rows = rows.filter(|(id, _)| step.before.is_none_or(|before| *id < before));
+            let rows = rows.take(step.examine.get());
+            let examined: Vec<_> = rows
+                .map(|(id, row)| self.record(id, row, now).summary())
+                .collect();
+            let last = examined.last().map(|it| it.id);
+            let count = examined.len();
+            let matching = examined.into_iter().filter(|it| search.matches(it));
+            scan.add(step, count, last, matching.take(step.limit.get()).collect());
+        }
+        Ok(scan.page())
+    }
+
+    async fn sample(
+        &self,
+        kinds: &[Kind],
+        cap: NonZeroUsize,
+    ) -> Result<Vec<KindSample>, StoreError> {
+        let cap = cap.get() as u64;
+        let mut samples = Vec::new();
+        for kind in kinds {
+            let counts = self.counts(kind).await?;
+            let leased = counts.leased.min(cap);
+            let is_capped = [counts.waiting, counts.due + counts.leased, counts.failed]
+                .iter()
+                .any(|count| *count >= cap);
+            samples.push(
+                KindSample::new(kind.clone())
+                    .with_waiting(counts.waiting.min(cap))
+                    .with_due(counts.due.min(cap - leased))
+                    .with_leased(leased)
+                    .with_failed(counts.failed.min(cap))
+                    .with_is_capped(is_capped)
+                    .with_oldest_due(self.lag(kind).await?)
+                    .with_paused(self.paused().await?.contains(kind)),
+            );
+        }
+        Ok(samples)
     }
 
     async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError> {

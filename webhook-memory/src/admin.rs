@@ -1,13 +1,14 @@
 //! The operations of [`Admin`](webhook_core::Admin).
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
 use webhook_core::{
     ConflictRecord, Counts, DeleteBodies, EventId, EventRef, EventSummary, FailedAttempt, Headers,
-    Kind, MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State, TerminalState,
+    Kind, KindSample, MadeDue, Page, Prune, Requeued, RunningLeases, Search, SearchStep,
+    SettledCounts, State, TerminalState,
 };
 
 use crate::clock::Clock;
@@ -77,6 +78,64 @@ impl state::State {
         listed
             .map(|(id, event)| event.record(*id, &page.kind, clock, now).summary())
             .collect()
+    }
+
+    /// Examines the events of one step of a search. Returns how many they are, the last of them, and those that match.
+    pub(crate) fn search_step(
+        &self,
+        search: &Search,
+        step: &SearchStep,
+        clock: &Clock,
+        now: Duration,
+    ) -> (usize, Option<EventId>, Vec<EventSummary>) {
+        let kinds = search.kinds.as_ref();
+        let kinds: Option<HashMap<usize, &Kind>> = kinds.map(|kinds| {
+            let numbered = kinds.iter().map(|it| Some((self.number(it)?, it)));
+            numbered.flatten().collect()
+        });
+        let until = step.before.map_or(Bound::Unbounded, Bound::Excluded);
+        let below = self.events.range((Bound::Unbounded, until)).rev();
+        let (mut examined, mut last, mut found) = (0, None, Vec::new());
+        for (id, event) in below.take(step.examine.get()) {
+            (examined, last) = (examined + 1, Some(*id));
+            if search.state.is_some_and(|state| state != event.state()) {
+                continue;
+            }
+            let kind = match &kinds {
+                Some(kinds) => kinds.get(&event.queue).copied(),
+                None => self.kind(event.queue),
+            };
+            let Some(kind) = kind else { continue };
+            let summary = event.record(*id, kind, clock, now).summary();
+            if search.matches(&summary) && found.len() < step.limit.get() {
+                found.push(summary);
+            }
+        }
+        (examined, last, found)
+    }
+
+    pub(crate) fn sample(&mut self, kind: &Kind, cap: usize, now: Duration) -> KindSample {
+        let sample = KindSample::new(kind.clone());
+        let Some(number) = self.number(kind) else {
+            return sample;
+        };
+        self.expire(number, now);
+        let queue = &self.queues[number];
+        let latest = (now, EventId::new(i64::MAX));
+        let leased = queue.leased.len().min(cap);
+        let due = queue.pending.range(..=latest).take(cap - leased).count();
+        let later = (Bound::Excluded(latest), Bound::Unbounded);
+        let waiting = queue.pending.range(later).take(cap).count();
+        let failed = queue.failed.len().min(cap);
+        let oldest = queue.pending.first();
+        sample
+            .with_waiting(waiting as u64)
+            .with_due(due as u64)
+            .with_leased(leased as u64)
+            .with_failed(failed as u64)
+            .with_is_capped(waiting == cap || due + leased == cap || failed == cap)
+            .with_oldest_due(oldest.and_then(|(due_at, _)| now.checked_sub(*due_at)))
+            .with_paused(queue.is_paused())
     }
 
     pub(crate) fn conflicts(&self, event: &EventRef, clock: &Clock) -> Vec<ConflictRecord> {

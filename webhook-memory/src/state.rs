@@ -48,6 +48,8 @@ pub(crate) struct State {
     /// One for each kind ever used. There are few kinds: each is a type of the app.
     pub(crate) queues: Vec<Queue>,
     numbers: HashMap<Kind, usize>,
+    /// The kinds by the numbers of their queues.
+    kinds: Vec<Kind>,
 }
 
 impl State {
@@ -59,6 +61,7 @@ impl State {
             events: BTreeMap::new(),
             queues: Vec::new(),
             numbers: HashMap::new(),
+            kinds: Vec::new(),
         }
     }
 
@@ -82,8 +85,14 @@ impl State {
             let number = self.queues.len();
             self.queues.push(Queue::new());
             self.numbers.insert(kind.clone(), number);
+            self.kinds.push(kind.clone());
             number
         })
+    }
+
+    /// The kind of the queue with this number.
+    pub(crate) fn kind(&self, number: usize) -> Option<&Kind> {
+        self.kinds.get(number)
     }
 
     /// The kinds that have events, in ascending order.

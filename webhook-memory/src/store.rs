@@ -1,14 +1,16 @@
 //! [`MemoryStore`]: the backend, and the three traits that it implements.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use webhook_core::{
     Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, DeleteBodies, EventRecord, EventRef,
-    EventSummary, Extended, FailedAttempt, Kind, Lease, MadeDue, NewEvent, Page, Prune, Requeued,
-    RunningLeases, Scheduler, Settled, SettledCounts, Settlement, Store, StoreError, wakeup,
+    EventSummary, Extended, FailedAttempt, Kind, KindSample, Lease, MadeDue, NewEvent, Page, Prune,
+    Requeued, RunningLeases, Scheduler, Search, SearchPage, SearchScan, Settled, SettledCounts,
+    Settlement, Store, StoreError, wakeup,
 };
 
 use crate::clock::Clock;
@@ -145,6 +147,30 @@ impl Admin for MemoryStore {
     async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, StoreError> {
         let (state, now) = self.lock();
         Ok(state.list(page, &self.shared.clock, now))
+    }
+
+    async fn search(&self, search: &Search) -> Result<SearchPage, StoreError> {
+        let mut scan = SearchScan::new(search);
+        while let Some(step) = scan.next_step() {
+            let (examined, last, found) = {
+                let (state, now) = self.lock();
+                state.search_step(search, &step, &self.shared.clock, now)
+            };
+            scan.add(step, examined, last, found);
+            // Others use the lock and the thread between two steps.
+            tokio::task::yield_now().await;
+        }
+        Ok(scan.page())
+    }
+
+    async fn sample(
+        &self,
+        kinds: &[Kind],
+        cap: NonZeroUsize,
+    ) -> Result<Vec<KindSample>, StoreError> {
+        let (mut state, now) = self.lock();
+        let samples = kinds.iter().map(|kind| state.sample(kind, cap.get(), now));
+        Ok(samples.collect())
     }
 
     async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError> {

@@ -246,6 +246,16 @@ impl PgError {
         }
     }
 
+    /// Whether the database ended a statement that ran for longer than `statement_timeout` (57014,
+    /// `query_canceled`).
+    pub(crate) fn is_statement_timeout(&self) -> bool {
+        let Self::Query(error) = self else {
+            return false;
+        };
+        let code = error.as_sqlx().as_database_error().and_then(|it| it.code());
+        code.as_deref() == Some("57014")
+    }
+
     pub(crate) fn remedy(&self) -> Remedy {
         let error = match self {
             // A session may stay read-only for longer than the database: another one may be able to write.

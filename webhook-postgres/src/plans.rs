@@ -3,13 +3,14 @@
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
+use crate::admin::search;
 use crate::options::PgOptions;
 use crate::session::{Database, Session};
 use crate::store::PgStore;
 use crate::testing::TestDatabase;
 
 /// The statements whose plans are kept, with arguments for them.
-const STATEMENTS: [(&str, &str, &str); 28] = [
+const STATEMENTS: [(&str, &str, &str); 35] = [
     (
         "accept",
         include_str!("accept/insert.sql"),
@@ -107,6 +108,41 @@ const STATEMENTS: [(&str, &str, &str); 28] = [
     ),
     ("newest", include_str!("transfer/newest.sql"), ""),
     ("mark", include_str!("transfer/mark.sql"), ""),
+    (
+        "search_all",
+        search::ALL,
+        "1000000, 10, 2000, 51, ARRAY['k'], NULL, NULL, NULL, NULL, NULL, NULL, ARRAY[NULL, NULL]::bigint[]",
+    ),
+    (
+        "search_failed",
+        search::FAILED,
+        "1000000, 10, 2000, 51, ARRAY['k'], NULL, NULL, NULL, NULL, NULL, NULL, ARRAY[NULL, NULL]::bigint[]",
+    ),
+    (
+        "search_processing",
+        search::PROCESSING,
+        "1000000, 10, 2000, 51, NULL, NULL, NULL, NULL, NULL, NULL, NULL, ARRAY[NULL, NULL]::bigint[]",
+    ),
+    (
+        "search_of_key",
+        search::OF_KEY,
+        "1000000, 10, 2000, 51, ARRAY['k'], NULL, '1', NULL, NULL, NULL, NULL, ARRAY[NULL, NULL]::bigint[]",
+    ),
+    (
+        "search_of_type",
+        search::OF_TYPE,
+        "1000000, 10, 2000, 51, ARRAY['j','k'], NULL, NULL, 'frequent', NULL, NULL, NULL, ARRAY[NULL, NULL]::bigint[]",
+    ),
+    (
+        "first_since",
+        include_str!("admin/search/first_since.sql"),
+        "ARRAY[0, 1]::bigint[]",
+    ),
+    (
+        "sample",
+        include_str!("admin/sample.sql"),
+        "ARRAY['j','k'], 100001",
+    ),
     (
         "list_failed",
         include_str!("admin/list_failed.sql"),

@@ -43,6 +43,8 @@ enum Plan {
     Kept,
     /// A plan for these arguments, made each time.
     Anew,
+    /// The same, with a time limit of its own in place of the session's.
+    AnewWithin(Duration),
 }
 
 /// Where statements run.
@@ -74,6 +76,16 @@ impl Session<'_> {
         bind: impl Fn(Query) -> Query + Send,
     ) -> Result<Vec<PgRow>, PgError> {
         self.rows_by(sql, Plan::Anew, bind).await
+    }
+
+    /// Like [`rows_planned_anew`](Self::rows_planned_anew), and gives up after `limit`.
+    pub(crate) async fn rows_within(
+        &mut self,
+        limit: Duration,
+        sql: &'static str,
+        bind: impl Fn(Query) -> Query + Send,
+    ) -> Result<Vec<PgRow>, PgError> {
+        self.rows_by(sql, Plan::AnewWithin(limit), bind).await
     }
 
     /// Like [`rows`](Self::rows), and keeps what the statement did only if `keep` says so about its rows. Returns what
@@ -273,12 +285,23 @@ impl Database {
         suspect: bool,
     ) -> Result<Vec<PgRow>, PgError> {
         let mut checkout = self.acquire(suspect).await?;
+        let answer_timeout = match plan {
+            Plan::AnewWithin(limit) => limit + ANSWER_GRACE,
+            Plan::Kept | Plan::Anew => self.answer_timeout(),
+        };
         let rows = checkout
-            .during(self.answer_timeout(), async |connection| {
+            .during(answer_timeout, async |connection| {
                 let begin = match (self.sessions, plan) {
                     (Sessions::Own, Plan::Kept) => keep.map(|_| self.begin()),
                     (Sessions::Own, Plan::Anew) => Some(settings::begin_and_plan_anew()),
+                    (Sessions::Own, Plan::AnewWithin(limit)) => {
+                        Some(settings::begin_and_plan_anew_within(limit))
+                    }
                     // Without prepared statements, each one is planned when it runs.
+                    (Sessions::Borrowed, Plan::AnewWithin(limit)) => {
+                        let begin = settings::begin_and_set(limit, self.durability);
+                        Some(AssertSqlSafe(begin))
+                    }
                     (Sessions::Borrowed, _) => Some(self.begin()),
                 };
                 match begin {

@@ -1,6 +1,7 @@
 //! [`PgStore`]: the backend, and the three traits that it implements.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +11,8 @@ use webhook_core::throttle::Throttle;
 use webhook_core::{
     Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, DeleteBodies, Error, EventRecord,
     EventRef, EventSummary, Extended, FailedAttempt, Handled, HandlerError, IntoEnvelope, Kind,
-    Lease, MadeDue, NewEvent, Outcome, Page, Payload, Prune, Requeued, RunningLeases, Scheduler,
-    Settled, SettledCounts, Settlement, Store, StoreError, payload,
+    KindSample, Lease, MadeDue, NewEvent, Outcome, Page, Payload, Prune, Requeued, RunningLeases,
+    Scheduler, Search, SearchPage, Settled, SettledCounts, Settlement, Store, StoreError, payload,
 };
 
 use crate::claim_cursor::ClaimCursors;
@@ -360,6 +361,19 @@ impl Admin for PgStore {
 
     async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, StoreError> {
         Ok(admin::list(&mut self.session(), page).await?)
+    }
+
+    /// Each step is a statement of its own, which may run for a second.
+    async fn search(&self, search: &Search) -> Result<SearchPage, StoreError> {
+        Ok(admin::search::search(&mut self.session(), search).await?)
+    }
+
+    async fn sample(
+        &self,
+        kinds: &[Kind],
+        cap: NonZeroUsize,
+    ) -> Result<Vec<KindSample>, StoreError> {
+        Ok(admin::search::sample(&mut self.session(), kinds, cap.get()).await?)
     }
 
     async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError> {

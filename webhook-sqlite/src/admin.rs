@@ -1,5 +1,7 @@
 //! The operations of [`Admin`](webhook_core::Admin).
 
+pub(crate) mod search;
+
 use std::time::Duration;
 
 use bytes::Bytes;

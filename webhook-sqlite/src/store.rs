@@ -16,8 +16,9 @@ use webhook_core::wakeup::{self, Wakeups};
 use webhook_core::{
     Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, DeleteBodies, Error, EventId,
     EventRecord, EventRef, EventSummary, Extended, FailedAttempt, Handled, HandlerError,
-    IntoEnvelope, Kind, Lease, MadeDue, NewEvent, Outcome, Page, Prune, Requeued, RunningLeases,
-    Scheduler, Settled, SettledCounts, Settlement, Store, StoreError,
+    IntoEnvelope, Kind, KindSample, Lease, MadeDue, NewEvent, Outcome, Page, Prune, Requeued,
+    RunningLeases, Scheduler, Search, SearchPage, Settled, SettledCounts, Settlement, Store,
+    StoreError,
 };
 
 use crate::clock::Clock;
@@ -386,6 +387,20 @@ impl Admin for SqliteStore {
     async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, StoreError> {
         let (readers, now_us) = self.reading();
         Ok(admin::list(readers, now_us, page).await?)
+    }
+
+    async fn search(&self, search: &Search) -> Result<SearchPage, StoreError> {
+        let (readers, now_us) = self.reading();
+        Ok(admin::search::search(readers, now_us, search).await?)
+    }
+
+    async fn sample(
+        &self,
+        kinds: &[Kind],
+        cap: NonZeroUsize,
+    ) -> Result<Vec<KindSample>, StoreError> {
+        let (readers, now_us) = self.reading();
+        Ok(admin::search::sample(readers, now_us, kinds, cap.get()).await?)
     }
 
     async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError> {

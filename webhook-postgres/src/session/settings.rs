@@ -103,6 +103,14 @@ pub(super) fn begin_and_plan_anew() -> AssertSqlSafe<String> {
     AssertSqlSafe(format!("{BEGIN} {PLAN_ANEW}"))
 }
 
+/// Returns the statements of [`begin_and_plan_anew`], with another time limit.
+pub(super) fn begin_and_plan_anew_within(statement_timeout: Duration) -> AssertSqlSafe<String> {
+    let timeout_ms = statement_timeout.as_millis();
+    AssertSqlSafe(format!(
+        "{BEGIN} {PLAN_ANEW} SET LOCAL statement_timeout = {timeout_ms};"
+    ))
+}
+
 /// Returns the statements that begin a transaction and set everything.
 pub(super) fn begin_and_set(statement_timeout: Duration, durability: Durability) -> String {
     let mut sql = String::from(BEGIN);
