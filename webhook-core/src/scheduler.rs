@@ -482,7 +482,8 @@ pub enum FailureReason {
     Error(Reason),
     /// The attempt ended without a settlement: its process crashed, or its lease expired.
     Lost,
-    /// All attempts of the event are spent, and the last one ended without a settlement.
+    /// All attempts of the event are spent, and the last one ended without a settlement. If the last one failed, and
+    /// fewer attempts are allowed since, the reason is [`no_attempts_left`](Self::no_attempts_left).
     Exhausted,
 }
 
@@ -490,6 +491,14 @@ impl FailureReason {
     const LOST: &str = "ended without a result (crash or lost lease)";
     const EXHAUSTED: &str =
         "attempts exhausted: the last one ended without a result (crash or lost lease)";
+
+    /// The reason of an event that a claim fails although its last attempt was settled: `made` attempts were made, and
+    /// only `allowed` are allowed, since that number was lowered.
+    pub fn no_attempts_left(made: u32, allowed: NonZeroU32) -> Self {
+        Self::Error(Reason::new(format!(
+            "no attempts left: {made} made, {allowed} allowed"
+        )))
+    }
 
     /// Restores a reason from its stored [text](Self::as_str).
     pub fn from_stored(text: impl AsRef<str>) -> Self {
@@ -597,6 +606,10 @@ mod tests {
         for (reason, text) in [
             (FailureReason::Lost, lost),
             (FailureReason::Exhausted, exhausted),
+            (
+                FailureReason::no_attempts_left(13, NonZeroU32::new(3).unwrap()),
+                "no attempts left: 13 made, 3 allowed",
+            ),
             (FailureReason::Error(Reason::new("no luck")), "no luck"),
             (FailureReason::Error(Reason::new("")), ""),
         ] {

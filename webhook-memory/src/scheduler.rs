@@ -35,14 +35,18 @@ impl State {
                 continue;
             };
             self.held.remove(event);
-            if let Stage::Pending {
-                expired_at: Some(expired_at),
-            } = event.stage
-            {
+            let expired_at = match event.stage {
+                Stage::Pending { expired_at } => expired_at,
+                _ => None,
+            };
+            if let Some(expired_at) = expired_at {
                 event.record_failure(expired_at, FailureReason::Lost);
             }
             if event.attempts >= claim.max_attempts.get() {
-                event.reason = Some(FailureReason::Exhausted);
+                event.reason = Some(match expired_at {
+                    Some(_) => FailureReason::Exhausted,
+                    None => FailureReason::no_attempts_left(event.attempts, claim.max_attempts),
+                });
                 event.stage = Stage::Failed { at: now };
                 claimed.exhausted.push(event.key.clone());
             } else {

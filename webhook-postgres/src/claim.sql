@@ -1,7 +1,7 @@
 -- $1 kinds, in ascending order and without duplicates. For each kind: $2 limit, $3 lease in microseconds,
 -- $4 attempts per event, $5 the due time at which to begin, in microseconds since 1970. For all kinds: $6 the
--- reason of events that have spent their attempts, $7 the reason of attempts whose lease expired, $8 how many
--- failed attempts of an event are kept.
+-- reason of events that have spent their attempts and whose lease expired, $7 the reason of attempts whose lease
+-- expired, $8 how many failed attempts of an event are kept.
 --
 -- Returns for each kind, with its place in $1, one row per event that is leased or failed, in order of due
 -- times, and one row of nulls with `next_due_us`; no row for a paused kind. The rows are produced nearly in
@@ -63,7 +63,11 @@ spent AS (
 ),
 failed AS (
   INSERT INTO webhook.outcomes (id, kind, failed, attempts, fence, settled_at, reason)
-  SELECT id, kind, true, attempts, fence, statement_timestamp(), $6::text
+  SELECT id, kind, true, attempts, fence, statement_timestamp(),
+         -- The first reason is that of FailureReason::no_attempts_left.
+         CASE WHEN leased_until IS NULL
+              THEN concat('no attempts left: ', attempts, ' made, ', max_attempts, ' allowed')
+              ELSE $6::text END
   FROM due WHERE id IN (SELECT id FROM exhausted)
 ),
 -- Records the earlier attempts whose leases expired.

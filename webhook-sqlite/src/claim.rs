@@ -161,7 +161,7 @@ async fn claim_kind(
     let are_more_due = rows.len() > limit;
     drop(rows);
     record_lost(transaction, &lost).await?;
-    end_exhausted(transaction, &exhausted).await?;
+    end_exhausted(transaction, &exhausted, claim.max_attempts).await?;
     lease(transaction, &leased, claim.lease).await?;
     claimed.next_due = if are_more_due {
         Some(Duration::ZERO)
@@ -247,6 +247,7 @@ pub(crate) async fn record_failed_attempt(
 async fn end_exhausted(
     transaction: &mut Transaction<'_>,
     exhausted: &[i64],
+    max_attempts: NonZeroU32,
 ) -> Result<(), SqliteError> {
     if exhausted.is_empty() {
         return Ok(());
@@ -255,6 +256,7 @@ async fn end_exhausted(
         .bind(transaction.now_us)
         .bind(FailureReason::Exhausted.as_str())
         .bind(record::json(exhausted))
+        .bind(max_attempts.get())
         .execute(&mut *transaction.connection)
         .await?;
     delete_from_queue(transaction, exhausted).await

@@ -80,7 +80,8 @@ pub async fn retries_and_crashes_share_the_attempts(backend: Backend) {
     assert_eq!(record.reason, Some(FailureReason::Exhausted));
 }
 
-/// An event without attempts left is not leased when its retry falls due.
+/// An event without attempts left is not leased when its retry falls due, and its reason says how many attempts it
+/// had: nothing crashed.
 pub async fn a_retry_beyond_the_attempts_is_not_leased(backend: Backend) {
     backend.accept_new(&[event("a", "1")]).await;
     let claimed = backend.claim_one(&crashing(1, 2)).await;
@@ -89,7 +90,8 @@ pub async fn a_retry_beyond_the_attempts_is_not_leased(backend: Backend) {
     assert_eq!(exhausted(&backend, &crashing(1, 1), 1).await, [key("a")]);
     let record = backend.record("a").await;
     assert_eq!((record.state, record.attempts), (State::Failed, 1));
-    assert!(record.reason.is_some());
+    let reason = FailureReason::no_attempts_left(1, attempts(1));
+    assert_eq!(record.reason, Some(reason));
 }
 
 /// Events that fail in a claim count towards its limit, and the others are leased.

@@ -312,7 +312,7 @@ impl Claiming {
         served.measures.exhausted(claimed.exhausted.len());
         for key in &claimed.exhausted {
             logging(
-                || warn!(%kind, %key, "event failed: attempts exhausted by crashes or lost leases"),
+                || warn!(%kind, %key, "event failed: no attempts left, by crashes, lost leases or a lower limit"),
             );
             let observed = Observed {
                 kind,
