@@ -1,12 +1,18 @@
 //! The audit log: one line for each action of an operator, by command or over HTTP.
 
-use std::fmt::Debug;
 use std::net::IpAddr;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
-/// The most characters of arguments in a line: a command may name many ids.
+/// The most characters of arguments in a line: a command may name many ids. Longer arguments are shortened.
 const MAX_ARGUMENTS: usize = 2_000;
+
+/// How many values of a list are in a line of shortened arguments.
+const SHORT_LIST: usize = 10;
+
+/// How many characters of a text are in a line of shortened arguments.
+const SHORT_TEXT: usize = 100;
 
 /// A running action. Its line is written when it ends, or when it is dropped.
 pub(crate) struct Audit {
@@ -27,16 +33,25 @@ pub(crate) struct Caller {
 }
 
 impl Audit {
-    /// Begins an action. `arguments` must not contain a secret.
-    pub(crate) fn begin(action: &'static str, arguments: &impl Debug) -> Self {
-        let mut arguments = format!("{arguments:?}");
-        if let Some((end, _)) = arguments.char_indices().nth(MAX_ARGUMENTS) {
-            arguments.truncate(end);
-            arguments.push('…');
+    /// Begins an action. Its `arguments`, which must not contain a secret, are written as a JSON object, without
+    /// those that are null or false.
+    pub(crate) fn begin(
+        action: &'static str,
+        arguments: impl IntoIterator<Item = (&'static str, Value)>,
+    ) -> Self {
+        let given = arguments
+            .into_iter()
+            .filter(|(_, value)| !matches!(value, Value::Null | Value::Bool(false)));
+        let given: Map<_, _> = given
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect();
+        let mut given = Value::from(given);
+        if given.to_string().chars().count() > MAX_ARGUMENTS {
+            shorten(&mut given);
         }
         Self {
             action,
-            arguments,
+            arguments: given.to_string(),
             caller: None,
             is_written: false,
         }
@@ -91,6 +106,28 @@ impl Drop for Audit {
     }
 }
 
+/// Shortens the lists and texts in `value`, so that it stays JSON.
+fn shorten(value: &mut Value) {
+    match value {
+        Value::String(text) => {
+            if let Some((end, _)) = text.char_indices().nth(SHORT_TEXT) {
+                text.truncate(end);
+                text.push('…');
+            }
+        }
+        Value::Array(values) => {
+            let more = values.len().saturating_sub(SHORT_LIST);
+            values.truncate(SHORT_LIST);
+            values.iter_mut().for_each(shorten);
+            if more > 0 {
+                values.push(format!("… and {more} more").into());
+            }
+        }
+        Value::Object(values) => values.values_mut().for_each(shorten),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 /// The user who runs this process.
 struct Who {
     user: Option<String>,
@@ -135,11 +172,14 @@ fn name_of(uid: u32, users: &str) -> Option<String> {
     user.map(str::to_owned)
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
+    #[cfg(unix)]
     fn user_names_are_found_by_number() {
         let users =
             "# comment\n\nroot:x:0:0:root:/root:/bin/sh\nbroken:x\nana:x:1000:1000::/:/bin/sh\n";
@@ -149,8 +189,28 @@ mod tests {
     }
 
     #[test]
-    fn long_arguments_are_cut() {
-        let audit = Audit::begin("requeue", &"x".repeat(10_000));
-        assert_eq!(audit.arguments.chars().count(), MAX_ARGUMENTS + 1);
+    fn arguments_are_json_without_what_is_not_given() {
+        let audit = Audit::begin(
+            "requeue",
+            [
+                ("kind", json!("stripe")),
+                ("ids", json!(["evt_\"1\""])),
+                ("reason", json!(None::<String>)),
+                ("all_failed", json!(false)),
+            ],
+        );
+        assert_eq!(audit.arguments, r#"{"ids":["evt_\"1\""],"kind":"stripe"}"#);
+    }
+
+    #[test]
+    fn long_arguments_are_shortened_and_stay_json() {
+        let ids = vec!["ß".repeat(1_000); 500];
+        let arguments = [("ids", json!(ids)), ("reason", json!("x".repeat(9_000)))];
+        let audit = Audit::begin("requeue", arguments);
+        assert!(audit.arguments.chars().count() <= MAX_ARGUMENTS);
+        let read: Value = serde_json::from_str(&audit.arguments).unwrap();
+        assert_eq!(read["ids"][0], format!("{}…", "ß".repeat(SHORT_TEXT)));
+        assert_eq!(read["ids"][SHORT_LIST], "… and 490 more");
+        assert_eq!(read["reason"], format!("{}…", "x".repeat(SHORT_TEXT)));
     }
 }

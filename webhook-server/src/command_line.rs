@@ -206,16 +206,23 @@ const SHOWN_WITH_COMMANDS: [&str; 6] = [
     "log_level",
 ];
 
+/// The name of the command among `args`, of which the first is the name of the program.
+fn subcommand<'a>(
+    args: impl IntoIterator<Item = &'a OsString>,
+    command: &Command,
+) -> Option<String> {
+    let mut args = args.into_iter().skip(1);
+    args.find_map(|arg| Some(command.find_subcommand(arg)?.get_name().to_owned()))
+}
+
 /// The help text that `args` ask for, with the names of the variables. Returns `otherwise` if there is
 /// none.
 fn help(args: &[OsString], otherwise: clap::Error) -> clap::Error {
     let mut command = CommandLine::command();
-    let mut before_help = args
+    let before_help = args
         .iter()
-        .skip(1)
         .take_while(|arg| !["-h", "--help"].map(OsStr::new).contains(&arg.as_os_str()));
-    let named =
-        before_help.find_map(|arg| Some(command.find_subcommand(arg)?.get_name().to_owned()));
+    let named = subcommand(before_help, &command);
     let needs_options = !matches!(named.as_deref(), Some("token" | "secret"));
     if let Some(name) = named.as_ref().filter(|_| needs_options) {
         command = command.mut_subcommand(name, |command| {

@@ -28,6 +28,7 @@ use webhook_sqlite::SqliteError;
 
 use crate::backend::{CommandBackend, OpenError};
 use crate::config::{Config, SourcesError};
+use crate::known_kinds::UnknownKind;
 use crate::views::{noun, transaction_kind};
 use listen::ListenError;
 use move_events::MoveError;
@@ -52,9 +53,9 @@ pub enum OperatorCommand {
     /// Make waiting events due now, such as those accepted while the clock of the database was ahead
     MakeDue(make_due::MakeDue),
     /// Pause kinds of events: they are still accepted, but neither processed nor forwarded until they are resumed
-    Pause(pause::Kinds),
+    Pause(pause::Pause),
     /// Resume paused kinds of events
-    Resume(pause::Kinds),
+    Resume(pause::Resume),
     /// Send copies of stored events to their destination again, or to another URL; changes nothing in the
     /// database
     Replay(replay::Replay),
@@ -140,8 +141,8 @@ impl OperatorCommand {
             Self::Show(show) => show.run(backend).await,
             Self::Requeue(requeue) => requeue.run(backend).await,
             Self::MakeDue(make_due) => make_due.run(backend).await,
-            Self::Pause(kinds) => kinds.pause(backend, config).await,
-            Self::Resume(kinds) => kinds.resume(backend, config).await,
+            Self::Pause(kinds) => kinds.run(backend, config).await,
+            Self::Resume(kinds) => kinds.run(backend, config).await,
             Self::Replay(replay) => replay.run(backend, config).await,
             Self::Prune(prune) => prune.run(backend).await,
             Self::Backup(_)
@@ -186,6 +187,9 @@ pub enum CommandError {
         /// The key as it was typed.
         id: String,
     },
+    /// No source and no event has the kind.
+    #[error(transparent)]
+    UnknownKind(#[from] UnknownKind),
     /// Some of the named events were not requeued.
     #[error(
         "{refused} of {named} {}s{} were not requeued: unknown, or not FAILED",

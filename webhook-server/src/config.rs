@@ -43,7 +43,9 @@ pub use rates::{ForwardedHeader, Networks, Rates};
 pub(crate) use secret::looks_secret;
 pub use secret::{DatabaseUrl, Secrets};
 pub use senders::SignatureScheme;
-pub(crate) use sources::{PlaceOfSecret, SourceConfig, SourcesFile, destination_of};
+pub(crate) use sources::{
+    PlaceOfSecret, SourceConfig, SourcesFile, destination_of, did_you_mean, source_names,
+};
 pub use sources::{Problem, SourcesError};
 pub use text::TextError;
 pub use tls::{TlsError, TlsFiles};

@@ -35,6 +35,7 @@ mod healthcheck;
 pub mod http;
 mod https_client;
 mod key_fetcher;
+mod known_kinds;
 mod logging;
 mod program;
 mod run;

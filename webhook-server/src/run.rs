@@ -51,7 +51,7 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
 }
 
 async fn migrate(config: &Config) -> Result<(), OpenError> {
-    let audit = Audit::begin("migrate", &format_args!("none"));
+    let audit = Audit::begin("migrate", []);
     Backend::migrate(config).await?;
     audit.end(&"migrated");
     Ok(())

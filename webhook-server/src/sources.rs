@@ -132,6 +132,14 @@ impl Sources {
         all
     }
 
+    /// The names of all sources, including those that are wrong, in their order.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let set = self.current();
+        let mut names: Vec<_> = set.by_name.keys().chain(&set.unusable).collect();
+        names.sort();
+        names.into_iter().map(Kind::to_string).collect()
+    }
+
     /// Refuses whatever is sent to names that no source has.
     pub(crate) fn unknown(&self) -> &Arc<Source> {
         self.unknown.source()

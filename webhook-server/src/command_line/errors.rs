@@ -3,34 +3,61 @@
 
 use std::any::TypeId;
 use std::ffi::OsString;
+use std::num::{IntErrorKind, ParseIntError};
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::{Arg, Command};
 
+use super::subcommand;
 use crate::config::looks_secret;
 
 /// Rewrites `error`, which `command` reports of `args`. If it is about a value, it names the variable
 /// and the flag. It quotes nothing that may be a secret.
 pub(super) fn explain(error: Error, args: &[OsString], command: &mut Command) -> Error {
+    let error = rewrite(error, args, command);
+    match error {
+        Rewritten::Kept(error) => error,
+        Rewritten::New(kind, message) => match subcommand(args, command) {
+            // Its usage fits in a line, and those who run it need not read that of the server.
+            Some(name) => {
+                command.build();
+                let named = command.find_subcommand_mut(&name);
+                match named {
+                    Some(named) => named.error(kind, message),
+                    None => command.error(kind, message),
+                }
+            }
+            None => command.error(kind, message),
+        },
+    }
+}
+
+/// An error, or what is said instead of it.
+enum Rewritten {
+    Kept(Error),
+    New(ErrorKind, String),
+}
+
+fn rewrite(error: Error, args: &[OsString], command: &Command) -> Rewritten {
     match error.kind() {
         ErrorKind::InvalidUtf8 => match not_utf8(args, command) {
             // It may be a secret.
-            Some(name) => command.error(
+            Some(name) => Rewritten::New(
                 ErrorKind::InvalidUtf8,
                 format!("the value of {name} is not UTF-8"),
             ),
-            None => error,
+            None => Rewritten::Kept(error),
         },
-        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => unknown(&error, command),
+        ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => unknown(&error),
         ErrorKind::InvalidValue | ErrorKind::ValueValidation => value(error, command),
-        _ => error,
+        _ => Rewritten::Kept(error),
     }
 }
 
 /// An unknown argument. It is quoted if it is a flag. Anything else may be part of a secret that the
 /// shell has split at a blank, or a database URL without its flag.
-fn unknown(error: &Error, command: &mut Command) -> Error {
+fn unknown(error: &Error) -> Rewritten {
     let context = |kinds: [ContextKind; 2]| kinds.into_iter().find_map(|kind| error.get(kind));
     let given = match context([ContextKind::InvalidArg, ContextKind::InvalidSubcommand]) {
         Some(ContextValue::String(given)) => given.as_str(),
@@ -58,19 +85,23 @@ fn unknown(error: &Error, command: &mut Command) -> Error {
         message.push_str(&similar.join(" or "));
         message.push('?');
     }
-    command.error(error.kind(), message)
+    Rewritten::New(error.kind(), message)
 }
 
 /// A value that does not parse.
-fn value(error: Error, command: &mut Command) -> Error {
+fn value(error: Error, command: &Command) -> Rewritten {
     let (Some(ContextValue::String(arg)), Some(ContextValue::String(value))) = (
         error.get(ContextKind::InvalidArg),
         error.get(ContextKind::InvalidValue),
     ) else {
-        return error;
+        return Rewritten::Kept(error);
     };
-    // As in `--flag <VALUE>` and `--flag[=<VALUE>]`.
-    let flag = arg.split([' ', '[', '=']).next().unwrap_or(arg);
+    // As in `--flag <VALUE>` and `--flag[=<VALUE>]`, or `[VALUE]...` without a flag.
+    let flag = if arg.starts_with('-') {
+        arg.split([' ', '[', '=']).next().unwrap_or(arg)
+    } else {
+        arg.trim_matches(['[', ']', '<', '>', '.'])
+    };
     let is_named = |known: &&Arg| known.get_long() == flag.strip_prefix("--");
     let known = command.get_arguments().find(is_named);
     let is_hidden = command
@@ -84,8 +115,8 @@ fn value(error: Error, command: &mut Command) -> Error {
         (Some(ContextValue::Strings(values)), _) => {
             format!("expected one of {}", values.join(", "))
         }
-        (_, Some(reason)) => reason.to_string(),
-        _ => return error,
+        (_, Some(reason)) => expected(reason),
+        _ => return Rewritten::Kept(error),
     };
     let name = known.map_or_else(|| flag.to_owned(), |_| variable_and_flag(flag));
     let is_secret =
@@ -95,7 +126,17 @@ fn value(error: Error, command: &mut Command) -> Error {
     } else {
         format!("invalid value {value:?} for {name}: {expected}")
     };
-    command.error(ErrorKind::ValueValidation, message)
+    Rewritten::New(ErrorKind::ValueValidation, message)
+}
+
+/// What `reason` says, which does not say what is expected if it is of the standard library.
+fn expected(reason: &(dyn std::error::Error + 'static)) -> String {
+    match reason.downcast_ref().map(ParseIntError::kind) {
+        None => reason.to_string(),
+        Some(IntErrorKind::Zero) => "expected a number of 1 or more".to_owned(),
+        Some(IntErrorKind::PosOverflow) => "expected a smaller number".to_owned(),
+        Some(_) => "expected a whole number".to_owned(),
+    }
 }
 
 /// The variable of the option `flag`, and the flag: `BIND_ADDR (--bind-addr)`.
@@ -139,6 +180,38 @@ mod tests {
         let message = refused(&["--insecure=maybe".into()]);
         assert!(message.contains("INSECURE (--insecure)"), "{message}");
         assert!(message.contains(r#""maybe""#), "{message}");
+    }
+
+    #[test]
+    fn errors_of_a_command_show_its_own_usage() {
+        for (line, wrong, usage) in [
+            (
+                "pause Stripe",
+                "invalid value \"Stripe\" for KIND: expected 1 to 64 ",
+                "webhook-server pause [OPTIONS] [KIND]...",
+            ),
+            (
+                "list --limit x",
+                "invalid value \"x\" for --limit: expected a whole number",
+                "webhook-server list [OPTIONS]",
+            ),
+            (
+                "replay stripe --sinse 1h",
+                "unexpected argument --sinse; did you mean --since?",
+                "webhook-server replay [OPTIONS] --since <TIME> --state <STATE> <SOURCE>",
+            ),
+            (
+                "--drain-seconds x",
+                "DRAIN_SECONDS (--drain-seconds)",
+                "webhook-server [OPTIONS] [COMMAND]",
+            ),
+        ] {
+            let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+            let message = refused(&args);
+            let shown = message.lines().find_map(|it| it.strip_prefix("Usage: "));
+            assert_eq!(shown, Some(usage), "{message}");
+            assert!(message.contains(wrong), "{message}");
+        }
     }
 
     #[test]

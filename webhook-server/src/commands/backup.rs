@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
+use serde_json::json;
 use tokio::time::interval;
 use webhook_sqlite::{ExistingBackup, SqliteStore};
 
@@ -61,7 +62,13 @@ impl Backup {
     }
 
     async fn copy(&self, database: &SqliteStore) -> Result<(), CommandError> {
-        let audit = Audit::begin("backup", self);
+        let audit = Audit::begin(
+            "backup",
+            [
+                ("file", json!(self.file.to_string_lossy())),
+                ("overwrite", json!(self.overwrite)),
+            ],
+        );
         let existing = if self.overwrite {
             ExistingBackup::Replace
         } else {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::future::join_all;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use tokio::time::timeout;
 use webhook_core::with_causes;
 use webhook_forward::{Resolve, SystemResolver, UrlError, check_url};
@@ -99,12 +100,17 @@ impl Checked {
     /// Reads all files. Blocks.
     fn read(config: &Config) -> Self {
         let mut errors = config.errors();
+        let of_file = errors.len();
         let sources = SourcesFile::read(config).unwrap_or_else(|wrong| {
             errors.extend(wrong.lines());
             SourcesFile::default()
         });
         let forwarding = config.forwarding().unwrap_or_else(|wrong| {
-            errors.push(with_causes(&wrong));
+            let wrong = with_causes(&wrong);
+            // A source that needs the same keys has the same error.
+            if !errors[of_file..].iter().any(|line| line.ends_with(&wrong)) {
+                errors.push(wrong);
+            }
             None
         });
         Self {
@@ -332,9 +338,17 @@ fn describe_destination(forwarding: &Forwarding, lines: &mut Lines<'_>) -> io::R
         let passed = destination.pass_headers.iter().map(|it| it.as_str());
         lines.write("passes on", &names(passed.collect()))?;
     }
-    if !destination.headers.is_empty() {
-        let added = destination.headers.iter().map(|(name, _)| name.as_str());
-        lines.write("adds", &names(added.collect()))?;
+    let json = HeaderValue::from_static("application/json");
+    let (types, added): (Vec<_>, Vec<_>) = destination
+        .headers
+        .iter()
+        .partition(|(name, value)| (name, value) == (&CONTENT_TYPE, &json));
+    if !types.is_empty() {
+        lines.write("content type", "application/json")?;
+    }
+    if !added.is_empty() {
+        let added = added.iter().map(|(name, _)| name.as_str());
+        lines.write("adds headers", &names(added.collect()))?;
     }
     Ok(())
 }

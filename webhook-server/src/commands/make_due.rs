@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{ArgGroup, Args};
 use serde::Serialize;
+use serde_json::{Value, json};
 use webhook_core::{
     Admin, Counts, EventRecord, EventRef, EventSummary, Kind, MadeDue, Page, RunningLeases, State,
 };
@@ -13,6 +14,7 @@ use super::list::PAGE;
 use super::reschedule::{self, Mode, Reschedule, Which};
 use crate::backend::CommandBackend;
 use crate::config::age;
+use crate::views::duration;
 
 /// The options of `make-due`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -72,6 +74,16 @@ impl Reschedule for MakeDue {
 
     fn mode(&self) -> &Mode {
         &self.mode
+    }
+
+    fn arguments(&self) -> Vec<(&'static str, Value)> {
+        let due_in_more_than = self.due_in_more_than.map(duration);
+        vec![
+            ("kind", json!(self.mode.kind().as_str())),
+            Which::argument(&self.ids, "all"),
+            ("due_in_more_than", json!(due_in_more_than)),
+            ("leased", json!(self.leased)),
+        ]
     }
 
     async fn apply(

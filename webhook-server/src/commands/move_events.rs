@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use serde::Serialize;
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 use webhook_core::transfer::{Contents, MoveMark, StoredEvent};
 use webhook_core::{EventId, Kind, State, StoreError};
@@ -189,7 +190,7 @@ impl MoveEvents {
             }
         };
         let names = (source.name.clone(), target.name.clone());
-        let audit = Audit::begin("move", &format_args!("from {} to {}", names.0, names.1));
+        let audit = Audit::begin("move", [("from", json!(names.0)), ("to", json!(names.1))]);
         let moved = Move::begin(&source, &target);
         let moved = match moved.await {
             Ok(moving) => moving.run().await,

@@ -1,17 +1,39 @@
 //! `pause` and `resume`: stops and restarts the processing of kinds.
 
 use clap::Args;
+use serde_json::{Value, json};
 use webhook_core::{Admin, Kind};
 
 use super::{CommandError, Output, blocking};
 use crate::audit::Audit;
 use crate::backend::CommandBackend;
-use crate::config::{Config, destination_of};
+use crate::config::{Config, destination_of, source_names};
+use crate::known_kinds::KnownKinds;
 use crate::views::{PausedKind, PausedKinds, parse_kind};
 
-/// The options of `pause` and `resume`.
+/// How to pause a kind that nothing has yet.
+const ADD_NEW: &str = ": to pause it before its first event, add --new";
+
+/// The options of `pause`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
-pub struct Kinds {
+pub struct Pause {
+    #[command(flatten)]
+    kinds: Kinds,
+    /// Pause kinds, too, that are neither sources of CONFIG_FILE nor have any events yet
+    #[arg(long)]
+    new: bool,
+}
+
+/// The options of `resume`.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Resume {
+    #[command(flatten)]
+    kinds: Kinds,
+}
+
+/// The options that both commands have.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+struct Kinds {
     /// Names of sources, or other kinds of events, such as transaction
     #[arg(
         value_name = "KIND",
@@ -27,41 +49,70 @@ pub struct Kinds {
     json: bool,
 }
 
-impl Kinds {
-    pub(super) async fn pause(
+impl Pause {
+    pub(super) async fn run(
         &self,
         backend: &CommandBackend,
         config: &Config,
     ) -> Result<(), CommandError> {
-        let kinds = self.all();
+        let kinds = self.kinds.all();
+        if !self.new {
+            check(&kinds, backend, config, ADD_NEW).await?;
+        }
         let destinations = destinations(&kinds, config).await?;
-        let audit = Audit::begin("pause", &kinds);
+        let audit = Audit::begin("pause", arguments(&kinds));
         let mut paused = PausedKinds::default();
         for (kind, destination) in kinds.iter().zip(destinations) {
             let changed = backend.admin.pause(kind).await?;
             let kind = PausedKind::paused(kind, changed).with_destination(destination);
             paused.kinds.push(kind);
         }
-        self.end(audit, &paused)
+        self.kinds.end(audit, &paused)
     }
+}
 
-    pub(super) async fn resume(
+impl Resume {
+    pub(super) async fn run(
         &self,
         backend: &CommandBackend,
         config: &Config,
     ) -> Result<(), CommandError> {
-        let kinds = self.all();
+        let kinds = self.kinds.all();
+        check(&kinds, backend, config, "").await?;
         let destinations = destinations(&kinds, config).await?;
-        let audit = Audit::begin("resume", &kinds);
+        let audit = Audit::begin("resume", arguments(&kinds));
         let mut resumed = PausedKinds::default();
         for (kind, destination) in kinds.iter().zip(destinations) {
             let changed = backend.admin.resume(kind).await?;
             let kind = PausedKind::resumed(kind, changed).with_destination(destination);
             resumed.kinds.push(kind);
         }
-        self.end(audit, &resumed)
+        self.kinds.end(audit, &resumed)
     }
+}
 
+/// Refuses `kinds` if nothing has one of them. `advice` says what else can be done.
+async fn check(
+    kinds: &[Kind],
+    backend: &CommandBackend,
+    config: &Config,
+    advice: &'static str,
+) -> Result<(), CommandError> {
+    let sources = blocking(config, |config| Ok(source_names(config))).await?;
+    let known = KnownKinds::of(&*backend.admin, sources).await?;
+    for kind in kinds {
+        known.check(kind, advice)?;
+    }
+    Ok(())
+}
+
+/// What is paused or resumed, for the audit log.
+fn arguments(kinds: &[Kind]) -> [(&'static str, Value); 1] {
+    let names: Vec<_> = kinds.iter().map(Kind::as_str).collect();
+    [("kinds", json!(names))]
+}
+
+impl Kinds {
     fn all(&self) -> Vec<Kind> {
         [self.names.as_slice(), &self.kinds].concat()
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
+use serde_json::json;
 use webhook_core::{Retention, Swept};
 
 use super::kind_option::KindOption;
@@ -12,7 +13,7 @@ use super::{CommandError, Output};
 use crate::audit::Audit;
 use crate::backend::CommandBackend;
 use crate::config::age;
-use crate::views::transaction_kind;
+use crate::views::{duration, transaction_kind};
 
 /// The options of `prune`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -62,7 +63,15 @@ impl Prune {
     }
 
     pub(super) async fn run(&self, backend: &CommandBackend) -> Result<(), CommandError> {
-        let audit = Audit::begin("prune", self);
+        let audit = Audit::begin(
+            "prune",
+            [
+                ("kind", json!(self.of.kind.as_str())),
+                ("older_than", json!(duration(self.older_than))),
+                ("keep_keys", json!(self.keep_keys.map(duration))),
+                ("force", json!(self.force)),
+            ],
+        );
         let retention =
             Retention::new(self.of.kind.clone(), self.key_age()).with_keep_bodies(self.older_than);
         let spinner = spinner();

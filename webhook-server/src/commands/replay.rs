@@ -15,6 +15,7 @@ use hyper::Request;
 use hyper::header::HeaderValue;
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use webhook_core::{
     Envelope, EventId, EventRecord, EventRef, EventType, Kind, RawEvent, State, Store, StoreError,
@@ -149,6 +150,24 @@ struct Target {
 }
 
 impl Replay {
+    /// What is replayed, for the audit log.
+    fn arguments(&self) -> [(&'static str, Value); 8] {
+        let state = self.state.to_possible_value();
+        [
+            ("kind", json!(self.source.as_str())),
+            ("since", json!(self.since.to_string())),
+            ("until", json!(self.until.map(|it| it.to_string()))),
+            ("state", json!(state.as_ref().map(|it| it.get_name()))),
+            (
+                "type",
+                json!(self.event_type.as_ref().map(EventType::as_str)),
+            ),
+            ("to", json!(self.to.as_ref().map(ToString::to_string))),
+            ("concurrency", json!(self.concurrency)),
+            ("after", json!(self.after)),
+        ]
+    }
+
     pub(super) async fn run(
         &self,
         backend: &CommandBackend,
@@ -167,7 +186,7 @@ impl Replay {
         if self.dry_run {
             return self.show(backend, &target, &mut found).await;
         }
-        let audit = Audit::begin("replay", self);
+        let audit = Audit::begin("replay", self.arguments());
         let total = selection.total(&*backend.admin).await?;
         let mut tally = Tally::begin(self.after, total);
         self.send_all(backend, &target, &mut found, &mut tally)
@@ -297,7 +316,8 @@ impl Replay {
                         .with_connect_timeout(forwarding.destination.connect_timeout)
                         .with_pass_headers(forwarding.destination.pass_headers),
                     None => {
-                        destination.with_keys(config.default_keys().map_err(ReplayError::Forward)?)
+                        let keys = config.default_keys().map_err(ReplayError::Forward)?.keys;
+                        destination.with_keys(keys)
                     }
                 };
                 if destination.keys.is_empty() && !url.is_loopback() {

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Value, json};
 use webhook_core::{
     Admin, Counts, EventRecord, EventRef, EventSummary, FailureReason, Kind, Page, Requeued, State,
 };
@@ -70,6 +71,27 @@ impl Reschedule for Requeue {
 
     fn mode(&self) -> &Mode {
         &self.mode
+    }
+
+    fn arguments(&self) -> Vec<(&'static str, Value)> {
+        let Self {
+            ids,
+            all_failed: _,
+            reason,
+            failed_after,
+            failed_before,
+            mode,
+        } = self;
+        vec![
+            ("kind", json!(mode.kind().as_str())),
+            Which::argument(ids, "all_failed"),
+            ("reason", json!(reason)),
+            ("failed_after", json!(failed_after.map(|it| it.to_string()))),
+            (
+                "failed_before",
+                json!(failed_before.map(|it| it.to_string())),
+            ),
+        ]
     }
 
     async fn apply(

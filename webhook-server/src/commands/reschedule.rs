@@ -1,10 +1,9 @@
 //! Runs the commands that reschedule events, `requeue` and `make-due`, on named events or on all that
 //! match.
 
-use std::fmt::Debug;
-
 use clap::Args;
 use serde::Serialize;
+use serde_json::Value;
 use webhook_core::{Admin, Counts, EventRecord, EventRef, EventSummary, Kind, Page, Store};
 
 use super::kind_option::KindOption;
@@ -18,7 +17,7 @@ use crate::views::parse_key;
 const NAMED_AT_ONCE: usize = 16;
 
 /// A command that reschedules events.
-pub(super) trait Reschedule: Debug {
+pub(super) trait Reschedule {
     /// The name of the command in the log.
     const ACTION: &'static str;
 
@@ -39,6 +38,9 @@ pub(super) trait Reschedule: Debug {
 
     /// The options that both commands have.
     fn mode(&self) -> &Mode;
+
+    /// What was selected, for the audit log.
+    fn arguments(&self) -> Vec<(&'static str, Value)>;
 
     /// Reschedules `events`.
     async fn apply(
@@ -80,6 +82,17 @@ pub(super) enum Which<'a> {
     All,
 }
 
+impl Which<'_> {
+    /// The ids, for the audit log; if there are none, that the option `all` was given.
+    pub(super) fn argument(ids: &[String], all: &'static str) -> (&'static str, Value) {
+        if ids.is_empty() {
+            (all, Value::Bool(true))
+        } else {
+            ("ids", ids.into())
+        }
+    }
+}
+
 /// The options that both commands have.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub(super) struct Mode {
@@ -118,7 +131,7 @@ pub(super) async fn run<C: Reschedule>(
         json,
         ref of,
     } = command.mode();
-    let audit = (!dry_run).then(|| Audit::begin(C::ACTION, command));
+    let audit = (!dry_run).then(|| Audit::begin(C::ACTION, command.arguments()));
     let mut report = Report {
         dry_run,
         matched: 0,

@@ -25,6 +25,13 @@ pub(crate) struct Forwarding {
     pub(crate) inputs: InputsDigest,
 }
 
+/// The keys for destinations that name none; there may be none.
+#[derive(Clone)]
+pub(crate) struct DefaultKeys {
+    pub(super) secrets: Vec<Zeroizing<String>>,
+    pub(crate) keys: SigningKeys,
+}
+
 /// Where the keys are if a destination names none.
 pub(super) const DEFAULT_KEYS: &str = "FORWARD_SECRETS";
 
@@ -39,8 +46,7 @@ impl Config {
     ///
     /// When the keys cannot be read, or there are none although the destination is not on this machine.
     pub(crate) fn forwarding(&self) -> Result<Option<Forwarding>, ForwardError> {
-        let secrets = self.forward_keys()?;
-        let keys = signing_keys(&secrets)?;
+        let DefaultKeys { secrets, keys } = self.default_keys()?;
         let Some(url) = &self.forward_url else {
             return Ok(None);
         };
@@ -76,9 +82,11 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// When the keys cannot be read.
-    pub(crate) fn default_keys(&self) -> Result<SigningKeys, ForwardError> {
-        Ok(signing_keys(&self.forward_keys()?)?)
+    /// When the keys cannot be read, or are no keys.
+    pub(crate) fn default_keys(&self) -> Result<DefaultKeys, ForwardError> {
+        let secrets = self.forward_keys()?;
+        let keys = signing_keys(&secrets)?;
+        Ok(DefaultKeys { secrets, keys })
     }
 }
 

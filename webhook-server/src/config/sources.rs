@@ -15,7 +15,7 @@ mod source;
 mod tests;
 mod warnings;
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
@@ -26,13 +26,14 @@ use toml::de::{DeTable, DeValue};
 use webhook_core::{Kind, Retention, payload, with_causes};
 use webhook_sources::spec::SourceSpec;
 use webhook_sources::{Keys, Secrets, Source};
-use zeroize::Zeroizing;
 
 use super::files::{self, Guard};
+use super::forward::DefaultKeys;
 use super::{Config, DestinationUrl, Forwarding};
 use crate::transaction::Transaction;
 use checker::Checker;
 use problem::Problems;
+pub(crate) use problem::did_you_mean;
 pub use problem::{Problem, SourcesError};
 pub(crate) use secrets::PlaceOfSecret;
 use secrets::ReadVariable;
@@ -195,16 +196,32 @@ pub(crate) fn destination_of(config: &Config, kind: &str) -> Option<DestinationU
     if kind == payload::kind_of::<Transaction>().as_str() {
         return config.forward_url.clone();
     }
+    in_tables(config, |sources| {
+        let forward = sources.get(kind)?.get_ref().as_table()?.get("forward")?;
+        let url = match forward.get_ref() {
+            DeValue::Table(table) => table.get("url")?.get_ref().as_str(),
+            url => url.as_str(),
+        };
+        DestinationUrl::parse(url?)
+    })
+}
+
+/// The names of the sources of the configuration file, as far as it can be read. Blocks while it reads the file.
+pub(crate) fn source_names(config: &Config) -> Vec<String> {
+    let names = |sources: &DeTable<'_>| {
+        let names = sources.keys().map(|name| name.get_ref().to_string());
+        Some(names.collect())
+    };
+    in_tables(config, names).unwrap_or_default()
+}
+
+/// Looks `up` something in the tables of the sources, by their names, without their secrets. Blocks while it reads the
+/// file.
+fn in_tables<T>(config: &Config, up: impl FnOnce(&DeTable<'_>) -> Option<T>) -> Option<T> {
     let path = config.config_file.as_ref()?;
     let file = files::read_quietly("CONFIG_FILE", path, Guard::Trust).ok()?;
     let (document, _) = DeTable::parse_recoverable(&file.text);
-    let sources = document.get_ref().get("sources")?.get_ref().as_table()?;
-    let forward = sources.get(kind)?.get_ref().as_table()?.get("forward")?;
-    let url = match forward.get_ref() {
-        DeValue::Table(table) => table.get("url")?.get_ref().as_str(),
-        url => url.as_str(),
-    };
-    DestinationUrl::parse(url?)
+    up(document.get_ref().get("sources")?.get_ref().as_table()?)
 }
 
 /// What the paths of deliveries begin with.
@@ -223,6 +240,8 @@ struct Context<'a> {
     variable: ReadVariable<'a>,
     /// The keys that sign what is forwarded, unless a destination has keys of its own; or why there are none.
     forward_keys: ReadKeys<'a>,
+    /// Whether the problems say already that these keys are wrong, so that not each source repeats it.
+    are_keys_wrong: Cell<bool>,
     /// `public_url` of the file.
     public_url: Option<&'a str>,
     /// Whether the parser has found errors, so that anything may be missing.
@@ -230,7 +249,7 @@ struct Context<'a> {
 }
 
 /// Reads keys when the first destination needs them.
-type ReadKeys<'a> = &'a dyn Fn() -> Result<Vec<Zeroizing<String>>, String>;
+type ReadKeys<'a> = &'a dyn Fn() -> Result<DefaultKeys, String>;
 
 /// Reads `text`, the content of the file at `path`.
 #[cfg(test)]
@@ -269,12 +288,13 @@ fn parse_usable(
     };
     checker.top_level(table);
     let known_keys = OnceCell::new();
-    let read_keys = || config.forward_keys().map_err(|error| with_causes(&error));
+    let read_keys = || config.default_keys().map_err(|error| with_causes(&error));
     let forward_keys = || known_keys.get_or_init(read_keys).clone();
     let context = Context {
         config,
         keys,
         forward_keys: &forward_keys,
+        are_keys_wrong: Cell::new(false),
         folder: path.parent().unwrap_or(Path::new("")),
         variable,
         public_url: table

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use hyper::http::request::Parts;
 use serde::Serialize;
+use serde_json::{Value, json};
 use webhook_core::{
     Admin, EventId, EventRef, EventType, Kind, MadeDue, Page, Requeued, RunningLeases, State,
 };
@@ -18,6 +19,8 @@ use super::method::{Allowed, read, write};
 use super::path::key;
 use super::problem::Problem;
 use crate::audit::{Audit, Caller};
+use crate::config::did_you_mean;
+use crate::known_kinds::KnownKinds;
 use crate::sources::{ActiveSource, MAX_COPIES_WAIT, MAX_REFUSED, Named, TakenCopies};
 use crate::views::{
     CopyView, DestinationView, Details, EXPECTED_KIND, EventName, EventSummaryView, PausedKind,
@@ -30,6 +33,9 @@ pub(super) const PREFIX: &str = "/v1/operator/";
 /// The default number of events on a page.
 const PAGE: NonZeroUsize = NonZeroUsize::new(100).expect("a hundred is not zero");
 
+/// How many names of sources an error lists.
+const LISTED_NAMES: usize = 10;
+
 /// The most events on a page.
 const MAX_PAGE: usize = 1000;
 
@@ -41,13 +47,20 @@ pub(super) enum OperatorRequest {
     Show(EventRef),
     Requeue(EventRef),
     MakeDue(EventRef, RunningLeases),
-    Pause(Kind),
+    Pause(Kind, NewKinds),
     Resume(Kind),
     Sources,
     Destinations,
     /// The latest refused requests of a source, at most this many.
     Refused(Kind, usize),
     Copies(AskedCopies),
+}
+
+/// Whether a kind is paused that is no source and has no events yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NewKinds {
+    Refuse,
+    Pause,
 }
 
 /// Which copies of the events of a source are asked for.
@@ -98,8 +111,10 @@ pub(super) fn route(head: &Parts, path: &str) -> Result<Allowed<OperatorRequest>
             }))
         }),
         ["kinds", kind, "pause"] if !kind.is_empty() => write(method, || {
-            no_parameters(query)?;
-            Ok(OperatorRequest::Pause(kind_in_path(kind)?))
+            Ok(OperatorRequest::Pause(
+                kind_in_path(kind)?,
+                new_kinds(query)?,
+            ))
         }),
         ["kinds", kind, "resume"] if !kind.is_empty() => write(method, || {
             no_parameters(query)?;
@@ -158,6 +173,20 @@ fn copies_after(query: &str) -> Result<(Option<u64>, Duration), Problem> {
         }
     }
     Ok((after, wait))
+}
+
+/// Parses whether a new kind is paused: `new=true`.
+fn new_kinds(query: &str) -> Result<NewKinds, Problem> {
+    let mut new = NewKinds::Refuse;
+    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        new = match (&*name, &*value) {
+            ("new", "true") => NewKinds::Pause,
+            ("new", "false") => NewKinds::Refuse,
+            ("new", _) => return Err(Problem::bad_request("Query: new must be true or false")),
+            _ => return Err(Problem::bad_request("Query: only new is known")),
+        };
+    }
+    Ok(new)
 }
 
 fn no_parameters(query: &str) -> Result<(), Problem> {
@@ -273,12 +302,48 @@ impl OperatorRequest {
             Self::Show(_) => "show",
             Self::Requeue(_) => "requeue",
             Self::MakeDue(..) => "make-due",
-            Self::Pause(_) => "pause",
+            Self::Pause(..) => "pause",
             Self::Resume(_) => "resume",
             Self::Sources => "sources",
             Self::Destinations => "destinations",
             Self::Refused(..) => "refused",
             Self::Copies(_) => "copies",
+        }
+    }
+
+    /// What it is about, in the log.
+    fn arguments(&self) -> Vec<(&'static str, Value)> {
+        let kind = |kind: &Kind| ("kind", json!(kind.as_str()));
+        let event = |event: &EventRef| vec![kind(&event.kind), ("id", json!(event.key.as_str()))];
+        match self {
+            Self::Status(of) | Self::Resume(of) => vec![kind(of)],
+            Self::Pause(of, new) => {
+                vec![kind(of), ("new", json!(*new == NewKinds::Pause))]
+            }
+            Self::List(page) => vec![
+                kind(&page.kind),
+                ("state", json!(page.state.as_str())),
+                (
+                    "type",
+                    json!(page.event_type.as_ref().map(EventType::as_str)),
+                ),
+                ("limit", json!(page.limit)),
+                ("after", json!(page.after.map(EventId::get))),
+            ],
+            Self::Show(of) | Self::Requeue(of) => event(of),
+            Self::MakeDue(of, leases) => {
+                let leased = ("leased", json!(*leases == RunningLeases::End));
+                event(of).into_iter().chain([leased]).collect()
+            }
+            Self::Sources | Self::Destinations => Vec::new(),
+            Self::Refused(source, limit) => {
+                vec![("source", json!(source.as_str())), ("limit", json!(limit))]
+            }
+            Self::Copies(asked) => vec![
+                ("source", json!(asked.source.as_str())),
+                ("after", json!(asked.after)),
+                ("wait", json!(asked.wait.as_secs())),
+            ],
         }
     }
 }
@@ -297,7 +362,7 @@ pub(super) async fn answer(
         // The line of the first request is enough for somebody who goes on asking.
         return copies(app, &source, asked).await;
     }
-    let audit = Audit::begin(request.action(), &request).by(caller);
+    let audit = Audit::begin(request.action(), request.arguments()).by(caller);
     let answer = run(app, admin, request).await;
     audit.end(&match &answer {
         Ok(answer) => AuditResult {
@@ -353,12 +418,22 @@ async fn run(app: &App, admin: &dyn Admin, request: OperatorRequest) -> Result<A
         }
         OperatorRequest::Requeue(event) => requeue(admin, &event).await,
         OperatorRequest::MakeDue(event, leases) => make_due(admin, &event, leases).await,
-        OperatorRequest::Pause(kind) => {
+        OperatorRequest::Pause(kind, new) => {
+            if new == NewKinds::Refuse {
+                check_kind(
+                    app,
+                    admin,
+                    &kind,
+                    ": to pause it before its first event, add ?new=true",
+                )
+                .await?;
+            }
             let changed = admin.pause(&kind).await?;
             let paused = PausedKind::paused(&kind, changed);
             document(StatusCode::OK, &paused.with_destination(url(app, &kind)))
         }
         OperatorRequest::Resume(kind) => {
+            check_kind(app, admin, &kind, "").await?;
             let changed = admin.resume(&kind).await?;
             let resumed = PausedKind::resumed(&kind, changed);
             document(StatusCode::OK, &resumed.with_destination(url(app, &kind)))
@@ -378,7 +453,7 @@ async fn run(app: &App, admin: &dyn Admin, request: OperatorRequest) -> Result<A
         OperatorRequest::Refused(name, limit) => refused(app, &name, limit),
         OperatorRequest::Copies(asked) => match source(app, &asked.source) {
             Some(source) => copies(app, &source, &asked).await,
-            None => Err(no_such_source()),
+            None => Err(no_such_source(app, &asked.source)),
         },
     }
 }
@@ -445,12 +520,51 @@ fn source(app: &App, name: &Kind) -> Option<Arc<ActiveSource>> {
     }
 }
 
-fn no_such_source() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "Source not found")
+/// There is no such source. Other kinds of events have neither copies nor refused requests.
+fn no_such_source(app: &App, name: &Kind) -> Problem {
+    let names = source_names(app);
+    let known = || names.iter().map(String::as_str);
+    let detail = format!(
+        "Source not found: the configuration file of this server has no source named {name}, and only its sources \
+         have copies and refused requests{}",
+        match did_you_mean(name.as_str(), known()) {
+            similar if !similar.is_empty() => similar,
+            _ if names.is_empty() => "; it has no sources".to_owned(),
+            _ => {
+                let first: Vec<_> = known().take(LISTED_NAMES).collect();
+                let more = if names.len() > first.len() {
+                    ", …"
+                } else {
+                    ""
+                };
+                format!("; its sources are {}{more}", first.join(", "))
+            }
+        }
+    );
+    Problem::new(StatusCode::NOT_FOUND, detail)
+}
+
+/// The names of the sources of this server, including those that are wrong in the file.
+fn source_names(app: &App) -> Vec<String> {
+    let sources = app.sources.as_ref();
+    sources.map(|it| it.names()).unwrap_or_default()
+}
+
+/// Refuses `kind` if nothing has it. `advice` says what else can be done.
+async fn check_kind(
+    app: &App,
+    admin: &dyn Admin,
+    kind: &Kind,
+    advice: &'static str,
+) -> Result<(), Problem> {
+    let known = KnownKinds::of(admin, source_names(app)).await?;
+    known.check(kind, advice).map_err(|unknown| {
+        Problem::new(StatusCode::NOT_FOUND, format!("Kind not found: {unknown}"))
+    })
 }
 
 fn refused(app: &App, name: &Kind, limit: usize) -> Result<Answer, Problem> {
-    let source = source(app, name).ok_or_else(no_such_source)?;
+    let source = source(app, name).ok_or_else(|| no_such_source(app, name))?;
     let requests = source.activity.refused_requests(limit);
     document(
         StatusCode::OK,

@@ -483,8 +483,8 @@ async fn commands_that_change_events_log_who_ran_them(inbox: Inbox) {
         (&["migrate"][..], "migrated"),
         (&["requeue", "bad", "unknown"], r#""requeued":1"#),
         (&["make-due", "bad"], r#""already_due":1"#),
-        (&["pause", "--kind=stripe"], r#""changed":true"#),
-        (&["resume", "--kind=github"], r#""changed":false"#),
+        (&["pause", "--kind=stripe", "--new"], r#""changed":true"#),
+        (&["resume", "--kind=transaction"], r#""changed":false"#),
         (&["prune", "--older-than=30d"], r#""processed":0"#),
     ] {
         let args = [args, &["--log-format=json"]].concat();
@@ -493,6 +493,8 @@ async fn commands_that_change_events_log_who_ran_them(inbox: Inbox) {
         let line: Value = serde_json::from_str(line.unwrap_or_else(|| panic!("{log}"))).unwrap();
         assert_eq!(line["action"], args[0]);
         assert!(line["uid"].is_u64(), "{line}");
+        let arguments: Value = serde_json::from_str(line["arguments"].as_str().unwrap()).unwrap();
+        assert!(arguments.is_object(), "{line}");
         assert!(line["result"].as_str().unwrap().contains(result), "{line}");
         assert!(!log.contains(&inbox.url), "{log}");
     }

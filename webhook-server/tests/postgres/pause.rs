@@ -14,6 +14,7 @@ use crate::support::transaction;
 on_each_backend! {
     a_server_accepts_a_paused_kind_and_processes_it_after_the_resume,
     several_kinds_are_paused_and_resumed_in_one_call,
+    names_that_nothing_has_are_refused,
     status_shows_paused_kinds_with_and_without_events,
     pause_and_resume_need_a_kind,
 }
@@ -49,7 +50,7 @@ async fn a_server_accepts_a_paused_kind_and_processes_it_after_the_resume(inbox:
 }
 
 async fn several_kinds_are_paused_and_resumed_in_one_call(inbox: Inbox) {
-    let kinds = ["--kind=stripe", "--kind", "github"];
+    let kinds = ["--kind=stripe", "--kind", "github", "--new"];
     let paused = inbox.lines(&[&["pause"], &kinds[..]].concat()).await;
     assert_eq!(paused, ["stripe: paused", "github: paused"]);
     let again = inbox
@@ -62,17 +63,46 @@ async fn several_kinds_are_paused_and_resumed_in_one_call(inbox: Inbox) {
     );
     let again = inbox.lines(&["pause", "--kind=a"]).await;
     assert_eq!(again, ["a: was paused already"]);
-    let resumed = inbox.lines(&["resume", "--kind=a", "--kind=b"]).await;
-    assert_eq!(resumed, ["a: resumed", "b: was not paused"]);
+    let resumed = inbox
+        .lines(&["resume", "--kind=a", "--kind=transaction"])
+        .await;
+    assert_eq!(resumed, ["a: resumed", "transaction: was not paused"]);
     let resumed = inbox.json(&["resume", "--kind=stripe"]).await;
     let expected = json!({"kinds": [{"kind": "stripe", "paused": false, "changed": true}]});
     assert_eq!(resumed, expected);
     inbox.close().await;
 }
 
+async fn names_that_nothing_has_are_refused(inbox: Inbox) {
+    inbox.lines(&["pause", "stripe", "--new"]).await;
+    for (args, part) in [
+        (
+            &["pause", "transaction", "stirpe"][..],
+            "no source is named stirpe, and no event has this kind: to pause it before its first event, add --new; \
+             did you mean stripe?",
+        ),
+        (&["pause", "transactions"], "did you mean transaction?"),
+        (
+            &["resume", "transaction", "github"],
+            "no source is named github",
+        ),
+    ] {
+        let (code, out, log) = inbox.server(args).output().await;
+        assert_eq!((code, out.as_str()), (1, ""), "{log}");
+        assert!(log.contains(part), "{log}");
+    }
+    let status = inbox.json(&["status"]).await;
+    let paused: Vec<_> = status["kinds"].as_array().unwrap().iter().collect();
+    assert!(
+        paused.len() == 1 && paused[0]["kind"] == "stripe",
+        "{status}"
+    );
+    inbox.close().await;
+}
+
 async fn status_shows_paused_kinds_with_and_without_events(inbox: Inbox) {
     inbox.accept(transaction("tx-1"), Duration::ZERO).await;
-    inbox.lines(&["pause", "--kind=github"]).await;
+    inbox.lines(&["pause", "--kind=github", "--new"]).await;
     let status = inbox.json(&["status"]).await;
     let kinds = status["kinds"].as_array().unwrap();
     let shown: Vec<_> = kinds

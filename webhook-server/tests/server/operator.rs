@@ -287,7 +287,10 @@ async fn a_paused_kind_is_accepted_and_processed_after_the_resume() {
         let expected = json!({"kind": "transaction", "paused": true, "changed": changed});
         assert_eq!((paused.status, paused.json()), (200, expected));
     }
-    operator.ask("POST", "kinds/%73tripe/pause").await.json();
+    operator
+        .ask("POST", "kinds/%73tripe/pause?new=true")
+        .await
+        .json();
     operator
         .client
         .post(transaction("tx-1"))
@@ -334,13 +337,19 @@ async fn pause_and_resume_need_post_and_a_kind() {
         }
         let path = format!("kinds/stripe/{action}");
         let reply = operator.ask("POST", &format!("{path}?kind=stripe")).await;
-        assert_eq!(reply.problem(400), "Query: no parameter is known");
+        let known = match action {
+            "pause" => "only new is known",
+            _ => "no parameter is known",
+        };
+        assert_eq!(reply.problem(400), format!("Query: {known}"));
         let reply = operator.ask("GET", &path).await;
         assert_eq!(
             (reply.status, reply.header("allow")),
             (405, Some("OPTIONS, POST"))
         );
     }
+    let reply = operator.ask("POST", "kinds/stripe/pause?new=1").await;
+    assert_eq!(reply.problem(400), "Query: new must be true or false");
     let status = operator.get("status").await;
     assert_eq!(status["paused_kinds"], json!([]));
     server.shutdown(Duration::ZERO).await;

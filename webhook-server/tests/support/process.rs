@@ -23,7 +23,7 @@ pub(crate) const OPERATOR_COMMANDS: [&[&str]; 8] = [
     &["show", "a"],
     &["requeue", "a"],
     &["make-due", "a"],
-    &["pause", "--kind=a"],
+    &["pause", "--kind=a", "--new"],
     &["resume", "--kind=a"],
     &["prune", "--older-than=1d"],
 ];

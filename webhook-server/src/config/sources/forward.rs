@@ -11,12 +11,12 @@ use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use webhook_core::with_causes;
-use webhook_forward::{Destination, Rate, Schedule, StatusSet, Tls};
+use webhook_forward::{Destination, Rate, Schedule, SigningKeys, StatusSet, Tls};
 use zeroize::Zeroizing;
 
 use super::super::files::{self, Guard};
 use super::super::forward::{
-    DEFAULT_KEYS, Forwarding, Inputs, NO_KEY, signing_keys, with_attempts,
+    DEFAULT_KEYS, DefaultKeys, Forwarding, Inputs, NO_KEY, signing_keys, with_attempts,
 };
 use super::super::pem::{self, PemError};
 use super::super::{DestinationUrl, values};
@@ -44,6 +44,9 @@ pub(super) struct OfSource<'a> {
     pub(super) max_attempts: Option<NonZeroU32>,
     pub(super) concurrency: usize,
 }
+
+/// Secrets, the keys that they are, and where they are with their numbers.
+type ReadKeys = (Vec<Zeroizing<String>>, SigningKeys, Vec<(String, usize)>);
 
 impl Context<'_> {
     /// Reads the value of `forward`, and adds what is wrong with it to `problems`. `None` if anything is.
@@ -191,57 +194,61 @@ impl<'r, 'i> Reading<'r, 'i, '_> {
     fn keys(
         &mut self,
         url: Option<&DestinationUrl>,
-    ) -> Option<(webhook_forward::SigningKeys, Vec<(String, usize)>)> {
-        let mut places = Vec::new();
-        let secrets = match self.value("sign_with") {
-            Some(value) => {
-                let mut all = Vec::new();
-                let mut is_read = true;
-                let items: Vec<_> = match value.get_ref() {
-                    DeValue::Array(items) => items.iter().collect(),
-                    _ => vec![value],
-                };
-                for item in items {
-                    match self.secrets("sign_with", item) {
-                        Some((place, secrets)) => {
-                            places.push((place.to_string(), secrets.len()));
-                            all.extend(secrets);
-                        }
-                        None => is_read = false,
-                    }
-                }
-                is_read.then_some(all)?
-            }
-            None => match (self.context.forward_keys)() {
-                Ok(secrets) => {
-                    if !secrets.is_empty() {
-                        places.push((DEFAULT_KEYS.to_owned(), secrets.len()));
-                    }
-                    secrets
-                }
-                Err(wrong) => {
-                    let message = format!("{}: {wrong}", self.path);
-                    self.problems.add(&self.span, message);
-                    return None;
-                }
-            },
+    ) -> Option<(SigningKeys, Vec<(String, usize)>)> {
+        let (secrets, keys, places) = match self.value("sign_with") {
+            Some(value) => self.own_keys(value)?,
+            None => self.default_keys()?,
         };
         for secret in &secrets {
             self.inputs.add(secret.as_bytes());
         }
-        match signing_keys(&secrets) {
-            Ok(keys) if keys.is_empty() && !url?.is_loopback() => {
-                let message = format!("{}: {NO_KEY} FORWARD_SECRETS or sign_with", self.path);
-                self.problems.add(&self.span, message);
+        if keys.is_empty() && !url?.is_loopback() {
+            let message = format!("{}: {NO_KEY} FORWARD_SECRETS or sign_with", self.path);
+            self.problems.add(&self.span, message);
+            return None;
+        }
+        Some((keys, places))
+    }
+
+    /// The keys at the places that `value` names.
+    fn own_keys(&mut self, value: &Spanned<DeValue<'_>>) -> Option<ReadKeys> {
+        let (mut all, mut places) = (Vec::new(), Vec::new());
+        let mut is_read = true;
+        let items: Vec<_> = match value.get_ref() {
+            DeValue::Array(items) => items.iter().collect(),
+            _ => vec![value],
+        };
+        for item in items {
+            match self.secrets("sign_with", item) {
+                Some((place, secrets)) => {
+                    places.push((place.to_string(), secrets.len()));
+                    all.extend(secrets);
+                }
+                None => is_read = false,
+            }
+        }
+        match signing_keys(&is_read.then_some(&all)?[..]) {
+            Ok(keys) => Some((all, keys, places)),
+            Err(invalid) => {
+                self.wrong("sign_with", &with_causes(&invalid));
                 None
             }
-            Ok(keys) => Some((keys, places)),
-            Err(invalid) => {
-                let invalid = with_causes(&invalid);
-                if self.value("sign_with").is_some() {
-                    self.wrong("sign_with", &invalid);
-                } else {
-                    let message = format!("{}: invalid {DEFAULT_KEYS}: {invalid}", self.path);
+        }
+    }
+
+    /// The keys of destinations that name none. What is wrong with them is a problem of the first destination only.
+    fn default_keys(&mut self) -> Option<ReadKeys> {
+        match (self.context.forward_keys)() {
+            Ok(DefaultKeys { secrets, keys }) => {
+                let places = match secrets.len() {
+                    0 => Vec::new(),
+                    count => vec![(DEFAULT_KEYS.to_owned(), count)],
+                };
+                Some((secrets, keys, places))
+            }
+            Err(wrong) => {
+                if !self.context.are_keys_wrong.replace(true) {
+                    let message = format!("{}: {wrong}", self.path);
                     self.problems.add(&self.span, message);
                 }
                 None

@@ -142,7 +142,7 @@ pub(super) fn shown(key: &str) -> Option<&str> {
 }
 
 /// `; did you mean NAME?`, if one of `names` is like `given`.
-pub(super) fn did_you_mean<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn did_you_mean<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> String {
     // Of a text much longer than any name, the distance would only take time.
     const MAX_BYTES: usize = 64;
     if given.len() > MAX_BYTES {

@@ -326,7 +326,8 @@ fn every_preset_is_understood() {
             let config = Config::default();
             let context = Context {
                 keys: None,
-                forward_keys: &|| Ok(Vec::new()),
+                forward_keys: &|| Config::default().default_keys().map_err(|_| String::new()),
+                are_keys_wrong: Cell::new(false),
                 config: &config,
                 folder: Path::new(""),
                 variable: &|_| None,

@@ -34,7 +34,7 @@ async fn check_says_where_events_go_and_how() {
         "requests     32 at the same time, 15s for each, of which 5s to connect, 5/s with a burst of 5\n",
         "fails on     400\n",
         "passes on    x-github-event\n",
-        "adds         x-api-key\n",
+        "adds headers x-api-key\n",
     ] {
         assert!(out.contains(line), "{line} is missing: {out}");
     }

@@ -148,7 +148,15 @@ async fn requests_for_copies_are_checked_and_documented() {
             &["listen", "gitlab", to, &url][..],
             token.as_str(),
             1,
-            "404 Not Found: Source not found",
+            "404 Not Found: Source not found: the configuration file of this server has no source named gitlab, \
+             and only its sources have copies and refused requests; did you mean github?",
+        ),
+        (
+            &["listen", "transactions", to, &url],
+            token.as_str(),
+            1,
+            "has no source named transactions, and only its sources have copies and refused requests; its sources \
+             are github",
         ),
         (
             &["listen", "github", to, &url],

@@ -309,7 +309,10 @@ fn everything_that_is_wrong_is_said_at_once() {
 fn default_keys_that_cannot_be_used_are_an_error_of_whoever_needs_them() {
     for (secrets, part) in [
         ("", "contains no key"),
-        ("not-a-key", "invalid FORWARD_SECRETS: not a signing key"),
+        (
+            "not-a-key",
+            "invalid FORWARD_SECRETS or FORWARD_SECRETS_FILE: not a signing key",
+        ),
     ] {
         let config = Config {
             forward_secrets: Some(Secrets::from(secrets.to_owned())),
@@ -322,6 +325,8 @@ fn default_keys_that_cannot_be_used_are_an_error_of_whoever_needs_them() {
         let errors = read_as(&config, &used).unwrap_err();
         assert!(errors.len() == 1 && errors[0].contains(part), "{errors:?}");
         assert!(!errors[0].contains("not-a-key"), "{errors:?}");
+        let twice = format!("{used}\n{}", used.replace("[sources.a]", "[sources.b]"));
+        assert_eq!(read_as(&config, &twice).unwrap_err(), errors);
     }
 }
 
