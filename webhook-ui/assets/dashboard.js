@@ -280,7 +280,7 @@
 
   // What only scripts can do is hidden without them.
   function dress() {
-    for (const button of all("[data-copy]")) button.hidden = false;
+    for (const control of all("[data-copy], [data-select-all]")) control.hidden = false;
     showTimes();
     showState();
   }

@@ -58,6 +58,22 @@ pub(crate) async fn make_due(
     action.end(ui, result).await
 }
 
+/// Deletes an event with all that is stored about it.
+pub(crate) async fn delete(ui: &Ui, caller: &Caller, event: &EventRef) -> Result<(), Problem> {
+    check(caller, &event.kind, Problem::no_such_event)?;
+    let action = Action::begin("delete", caller, event_target(event));
+    let result = Err(Problem::not_offered("Events cannot be deleted one by one"));
+    action.end(ui, result).await
+}
+
+/// Deletes the headers and the body of a settled event, and those of its conflicts.
+pub(crate) async fn erase(ui: &Ui, caller: &Caller, event: &EventRef) -> Result<(), Problem> {
+    check(caller, &event.kind, Problem::no_such_event)?;
+    let action = Action::begin("erase", caller, event_target(event));
+    let result = Err(Problem::not_offered("Bodies cannot be erased one by one"));
+    action.end(ui, result).await
+}
+
 /// What a replay sends, and where.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Replay {

@@ -15,10 +15,11 @@ use http::request::Parts;
 use http::{Method, Response};
 use webhook_core::Kind;
 
+use crate::access::Caller;
 use crate::{Problem, Ui, UiBody};
 use route::{Access, Found};
 
-pub(crate) use parameters::kind;
+pub(crate) use parameters::{key, kind};
 pub(crate) use route::Request;
 
 /// Answers a request. `path` is below the mount.
@@ -38,6 +39,28 @@ pub(crate) async fn respond(
         Access::Token => Some(ui.access().caller(head, ui.client(head))?),
         Access::Everybody => None,
     };
+    answer(ui, caller, head, found, body).await
+}
+
+/// Answers a request of somebody who has shown who they are.
+#[cfg(feature = "dashboard")]
+pub(crate) async fn respond_to(
+    ui: &Ui,
+    caller: &Caller,
+    head: &Parts,
+    path: &str,
+    body: Bytes,
+) -> Result<Response<UiBody>, Problem> {
+    answer(ui, Some(caller.clone()), head, route::find(path), body).await
+}
+
+async fn answer(
+    ui: &Ui,
+    caller: Option<Caller>,
+    head: &Parts,
+    found: Option<Found<'_>>,
+    body: Bytes,
+) -> Result<Response<UiBody>, Problem> {
     let found = found.ok_or_else(Problem::no_such_path)?;
     let method = match head.method {
         Method::HEAD => &Method::GET,
@@ -58,9 +81,11 @@ pub(crate) async fn respond(
     (route.run)(&request).await
 }
 
-/// The source of the event that a request to `path` replays, whose body may be longer than others.
+/// The source of the event that a request to `path` replays, by the API or by the dashboard. Its body may be longer than
+/// others.
 pub(crate) fn replayed_source(path: &str) -> Option<Kind> {
-    let rest = path.strip_prefix("/v1/operator/events/")?;
+    let mut prefixes = ["/v1/operator/events/", "/dashboard/events/"].into_iter();
+    let rest = prefixes.find_map(|prefix| path.strip_prefix(prefix))?;
     let (source, rest) = rest.split_once('/')?;
     rest.ends_with("/replay").then(|| kind(source)).flatten()
 }

@@ -1,11 +1,23 @@
 //! The dashboard: HTML pages below `/dashboard`. Each page works without scripts.
 
+mod api;
 mod assets;
+mod audit;
 mod components;
+mod csv;
 mod destinations;
+mod diff;
+mod event;
+mod events;
+mod export;
+mod failed;
 mod frame;
+mod hex;
+mod jobs;
+mod json_tree;
 mod live;
 mod overview;
+mod refused;
 mod settings;
 mod sign_in;
 mod snapshot;
@@ -72,6 +84,20 @@ async fn read(view: &View<'_>, segments: &[&str]) -> Result<Response<UiBody>, Pr
         ["destinations"] => Ok(destinations::list(view).await),
         ["destinations", source] => destinations::show(view, source).await,
         ["workers"] => workers::list(view).await,
+        ["events"] => events::list(view).await,
+        ["events", "export"] => export::events(view),
+        ["events", source, key] => event::show(view, source, key).await,
+        ["events", source, key, "body"] => event::download(view, source, key).await,
+        ["events", source, key, "replay"] => event::ask_to_replay(view, source, key).await,
+        ["events", source, key, "erase"] => event::ask_to_erase(view, source, key).await,
+        ["failed"] => failed::list(view).await,
+        ["refused"] => refused::list(view).await,
+        ["jobs"] => Ok(jobs::list(view).await),
+        ["jobs", id] => jobs::show(view, id).await,
+        ["audit"] => audit::list(view).await,
+        ["audit", name] => audit::export(view, name),
+        ["api"] => api::show(view).await,
+        ["api", "try"] => api::try_it(view).await,
         ["settings"] => Ok(settings::show(view).await),
         ["live"] => live::stream(view),
         _ => Err(Problem::no_such_path()),
@@ -88,6 +114,14 @@ async fn write(
         ["sources", source, "pause"] => sources::pause(view, source, form).await,
         ["sources", source, "resume"] => sources::resume(view, source, form).await,
         ["sources", source, "test-event"] => sources::send_test(view, source, form).await,
+        ["events", "selected"] => events::act(view, form).await,
+        ["events", source, key, "requeue"] => event::requeue(view, source, key, form).await,
+        ["events", source, key, "make-due"] => event::make_due(view, source, key, form).await,
+        ["events", source, key, "replay"] => event::send_replay(view, source, key, form).await,
+        ["events", source, key, "erase"] => event::erase(view, source, key, form).await,
+        ["jobs"] => jobs::plan_job(view, form).await,
+        ["jobs", id, "run"] => jobs::run(view, id, form).await,
+        ["jobs", id, "cancel"] => jobs::cancel(view, id).await,
         ["settings"] => Ok(settings::change(view, form)),
         ["sign-out"] => Ok(sign_in::sign_out(view)),
         _ => Err(Problem::no_such_path()),

@@ -6,6 +6,8 @@ mod failures;
 mod masked;
 mod sources;
 
-pub(crate) use events::{DEFAULT_LIMIT, MAX_LIMIT, audit, event, events, raw_body, record};
+pub(crate) use events::{
+    DEFAULT_LIMIT, MAX_LIMIT, audit, event, events, raw_body, record, visible,
+};
 pub(crate) use failures::failures;
 pub(crate) use sources::{copies, destinations, nodes, overview, refused, source, sources};

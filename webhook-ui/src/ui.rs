@@ -177,8 +177,9 @@ impl Ui {
     /// The longest body of a request to `path`, which is below the mount.
     fn max_body_bytes(&self, path: &str) -> usize {
         api::replayed_source(path).map_or(MAX_BODY_BYTES, |source| {
-            // An edited body may be written in Base64.
-            self.instance().max_body_bytes(&source).saturating_mul(2) + MAX_BODY_BYTES
+            // An edited body may be written in Base64, or percent-encoded in a form.
+            let limit = self.instance().max_body_bytes(&source);
+            limit.saturating_mul(3).saturating_add(MAX_BODY_BYTES)
         })
     }
 

@@ -14,6 +14,9 @@ use crate::{Problem, Ui};
 /// How many FAILED events are examined.
 const MAX_EXAMINED: NonZeroUsize = NonZeroUsize::new(10_000).expect("ten thousand is not zero");
 
+/// How many hours the numbers of a group are of.
+const HOURS: usize = 24;
+
 /// Groups the newest FAILED events, of one source or of all, by source and reason.
 pub(crate) async fn failures(
     ui: &Ui,
@@ -36,9 +39,13 @@ pub(crate) async fn failures(
         let index = indexes
             .entry((event.source.clone(), reason.clone()))
             .or_insert(groups.len());
+        let hour = event.settled_at.and_then(|at| hour(at.age_seconds()));
         match groups.get_mut(*index) {
             Some(group) => {
                 group.count += 1;
+                if let Some(hour) = hour {
+                    group.last_24_hours[hour] += 1;
+                }
                 group.first_failed_at = group.first_failed_at.min(event.settled_at);
                 if group.last_failed_at < event.settled_at {
                     group.last_failed_at = event.settled_at;
@@ -47,6 +54,10 @@ pub(crate) async fn failures(
             }
             None => {
                 let destination = destinations.iter().find(|it| it.source == event.source);
+                let mut last_24_hours = vec![0; HOURS];
+                if let Some(hour) = hour {
+                    last_24_hours[hour] = 1;
+                }
                 groups.push(FailureGroup {
                     source: event.source.clone(),
                     destination: destination.map(|it| it.url.clone()),
@@ -54,6 +65,7 @@ pub(crate) async fn failures(
                     count: 1,
                     first_failed_at: event.settled_at,
                     last_failed_at: event.settled_at,
+                    last_24_hours,
                     sample: event,
                 });
             }
@@ -67,6 +79,17 @@ pub(crate) async fn failures(
     })
 }
 
+/// The index of the hour that was `age` seconds ago. The clock of the store may be ahead.
+fn hour(age: f64) -> Option<usize> {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "casts of floats saturate"
+    )]
+    let ago = (age.max(0.0) / 3600.0) as usize;
+    (HOURS - 1).checked_sub(ago)
+}
+
 /// The reason with `#` for each number, so that reasons that differ only in numbers are the same.
 pub(crate) fn without_numbers(reason: &str) -> String {
     let mut text = String::with_capacity(reason.len());
@@ -78,4 +101,37 @@ pub(crate) fn without_numbers(reason: &str) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_that_differ_in_numbers_are_the_same() {
+        for (reason, group) in [
+            ("answered 503 after 12 ms", "answered # after # ms"),
+            ("answered 502 after 1,204 ms", "answered # after #,# ms"),
+            ("no numbers", "no numbers"),
+            ("", ""),
+            ("#1", "#"),
+        ] {
+            assert_eq!(without_numbers(reason), group);
+        }
+    }
+
+    #[test]
+    fn hours_are_those_of_the_last_day() {
+        for (age, index) in [
+            (-5.0, Some(23)),
+            (0.0, Some(23)),
+            (3_599.0, Some(23)),
+            (3_600.0, Some(22)),
+            (86_399.0, Some(0)),
+            (86_400.0, None),
+            (f64::MAX, None),
+        ] {
+            assert_eq!(hour(age), index, "{age}");
+        }
+    }
 }

@@ -194,6 +194,8 @@ pub struct FailureGroup {
     pub first_failed_at: Option<Time>,
     /// When the last of them failed.
     pub last_failed_at: Option<Time>,
+    /// How many of them failed in each of the last 24 hours, the oldest hour first.
+    pub last_24_hours: Vec<u64>,
     /// The event that failed last.
     pub sample: EventSummary,
 }
