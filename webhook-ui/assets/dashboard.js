@@ -55,7 +55,7 @@
   };
 
   // Live updates
-  let source, version, events, timer;
+  let source, events, timer;
   let held = false;
   let state = "off";
   const mode = () => find("#page").dataset.live;
@@ -101,10 +101,7 @@
       fresh.hidden = false;
     }
     if (mode() !== "reload" || isBusy()) return;
-    const isFirst = version === undefined;
-    if (version !== sample.version) await load();
-    version = sample.version;
-    if (isFirst) showTimes();
+    if (find("#page").dataset.version !== sample.version) await load();
   };
   const connect = () => {
     clearTimeout(timer);
@@ -127,7 +124,6 @@
   const disconnect = (next) => {
     source?.close();
     source = undefined;
-    version = undefined;
     state = next;
     showState();
   };

@@ -83,7 +83,7 @@ const COLUMNS: [Column; 8] = [
     Column::number("In flight"),
     Column::number("Delivered"),
     Column::number("Failed"),
-    Column::number("Oldest due"),
+    Column::number("Oldest"),
     Column::control("Actions"),
 ];
 
@@ -111,7 +111,7 @@ pub(super) fn overview(view: &View<'_>, destinations: &[&Destination]) -> Markup
                     html! {
                         @match it.oldest_due_age_seconds { Some(age) => (duration(age)), None => span.faint { "–" } }
                     },
-                    pause_or_resume(view, &it.source, is_paused(it)),
+                    pause_or_resume(view, "destination", &it.source, is_paused(it)),
                 ],
             }
         })
@@ -170,7 +170,7 @@ pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBo
         div.title {
             h1 { "Destination of " (name) }
             (state(destination))
-            div.actions { (pause_or_resume(view, &destination.source, is_paused(destination))) }
+            div.actions { (pause_or_resume(view, "destination", &destination.source, is_paused(destination))) }
         }
         p.lead { (explanation(destination)) }
         dl.facts {

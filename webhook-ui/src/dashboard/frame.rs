@@ -364,15 +364,17 @@ struct Frame<'a> {
 
 impl Frame<'_> {
     fn answer(&self, status: StatusCode, page: &Page) -> Response<UiBody> {
-        let flash = cookie(self.head, FLASH_COOKIE)
-            .map(|flash| percent_decode_str(flash).decode_utf8_lossy().into_owned());
-        let is_fragment = wants_fragment(self.head);
-        let content = self.content(page, flash.as_deref());
-        let text = if is_fragment {
-            content.into_string()
+        let content = self.content(page);
+        let mut has_flash = false;
+        let text = if wants_fragment(self.head) {
+            content
         } else {
-            self.document(page, &content).into_string()
+            let flash = cookie(self.head, FLASH_COOKIE)
+                .map(|it| percent_decode_str(it).decode_utf8_lossy());
+            has_flash = flash.is_some();
+            self.document(page, &content, flash.as_deref())
         };
+        let text = text.into_string();
         let mut response = Response::new(UiBody::full(Bytes::from(text)));
         *response.status_mut() = status;
         add_security(&mut response);
@@ -380,14 +382,14 @@ impl Frame<'_> {
         let html = HeaderValue::from_static("text/html; charset=utf-8");
         headers.insert(CONTENT_TYPE, html);
         headers.insert(VARY, HeaderValue::from_static("hx-request, cookie"));
-        if flash.is_some() {
+        if has_flash {
             let gone = "webhook-flash=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict";
             headers.append(SET_COOKIE, HeaderValue::from_static(gone));
         }
         response
     }
 
-    fn document(&self, page: &Page, content: &Markup) -> Markup {
+    fn document(&self, page: &Page, content: &Markup, flash: Option<&str>) -> Markup {
         let info = self.ui.instance().info();
         let settings = Settings::of(self.head);
         let name = info.name.as_deref().unwrap_or("Webhook inbox");
@@ -414,7 +416,12 @@ impl Frame<'_> {
                     (self.bar(name, &info, settings))
                     div.columns {
                         (self.navigation(page.screen))
-                        (content)
+                        div.content {
+                            @if let Some(flash) = flash {
+                                p.flash #flash role="status" { (flash) }
+                            }
+                            (content)
+                        }
                     }
                     dialog #dialog aria-labelledby="dialog-title" {}
                     div #announce .unseen role="status" aria-live="polite" {}
@@ -451,11 +458,11 @@ impl Frame<'_> {
                         @let theme = settings.theme.next();
                         button.plain #theme type="submit" name="theme" value=(theme.as_str())
                             title={ "Theme: " (settings.theme.word()) ". Change to " (theme.word()) " (t)" }
-                        { (settings.theme.word()) span.unseen { " theme" } }
+                        { span.label { "Theme " } (settings.theme.word()) }
                         @let zone = settings.zone.other();
                         button.plain #zone type="submit" name="zone" value=(zone.as_str())
                             title={ "Times in " (settings.zone.word()) ". Change to " (zone.word()) }
-                        { (settings.zone.word()) span.unseen { " times" } }
+                        { span.label { "Times " } (settings.zone.word()) }
                     }
                     (self.who(visitor))
                 }
@@ -521,9 +528,15 @@ impl Frame<'_> {
     }
 
     /// What the script of the page replaces.
-    fn content(&self, page: &Page, flash: Option<&str>) -> Markup {
+    fn content(&self, page: &Page) -> Markup {
+        let version = match (self.snapshot, self.visitor) {
+            (Some(snapshot), Some(visitor)) => {
+                Some(version_text(snapshot.version(&visitor.caller)))
+            }
+            _ => None,
+        };
         html! {
-            div #page data-live=(page.live.as_str()) {
+            div #page data-live=(page.live.as_str()) data-version=[version] {
                 @if let (Some(snapshot), Some(visitor)) = (self.snapshot, self.visitor) {
                     @let banners = banners(snapshot, visitor);
                     @if !banners.is_empty() {
@@ -535,14 +548,16 @@ impl Frame<'_> {
                     }
                 }
                 main #main tabindex="-1" {
-                    @if let Some(flash) = flash {
-                        p.flash #flash role="status" { (flash) }
-                    }
                     (page.content)
                 }
             }
         }
     }
+}
+
+/// A version of the numbers, as pages and streams have it.
+pub(super) fn version_text(version: u64) -> String {
+    format!("{version:016x}")
 }
 
 /// Whether a text is `#` and six hexadecimal digits.

@@ -8,7 +8,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use serde_json::json;
 use tokio::time::{Instant, interval, timeout};
 
-use super::frame::{View, add_security};
+use super::frame::{View, add_security, version_text};
 use crate::{Problem, Ui, UiBody, session};
 
 /// How often a stream tells that something has changed, at most.
@@ -79,11 +79,12 @@ async fn sample(ui: &Ui, visitor: &session::Visitor) -> (u64, Bytes) {
     let snapshot = ui.dashboard().snapshot(ui).await;
     let caller = &visitor.caller;
     let version = snapshot.version(caller);
+    let text = version_text(version);
     let document = json!({
-        "version": format!("{version:016x}"),
+        "version": text,
         "events": snapshot.events(caller),
         "failed": snapshot.failed(caller),
     });
-    let piece = format!("event: sample\nid: {version:016x}\ndata: {document}\n\n");
+    let piece = format!("event: sample\nid: {text}\ndata: {document}\n\n");
     (version, Bytes::from(piece))
 }

@@ -53,7 +53,7 @@ pub(super) async fn show(view: &View<'_>) -> Response<UiBody> {
         @if nothing_yet {
             (nothing_received(view, &sources))
         } @else {
-            (tiles(&sources))
+            (tiles(view, &sources))
             h2 #sources-heading { "Sources" }
             (source_table(view, &sources))
             (minutes(&sources))
@@ -113,6 +113,8 @@ fn verdict(sources: &[(&SourceOverview, Health)], destinations: &[&Destination])
         (Tone::Warn, format!("paused: {}", names(&paused)))
     } else if sources.is_empty() {
         (Tone::Idle, "no source yet".to_owned())
+    } else if sources.iter().all(|(source, _)| is_untouched(source)) {
+        (Tone::Idle, "nothing received yet".to_owned())
     } else {
         (Tone::Good, "healthy".to_owned())
     };
@@ -130,7 +132,7 @@ fn names(names: &[&str]) -> String {
     }
 }
 
-fn tiles(sources: &[(&SourceOverview, Health)]) -> Markup {
+fn tiles(view: &View<'_>, sources: &[(&SourceOverview, Health)]) -> Markup {
     let samples = || {
         sources
             .iter()
@@ -155,7 +157,7 @@ fn tiles(sources: &[(&SourceOverview, Health)]) -> Markup {
                 @match oldest { Some(age) => (duration(age)), None => "–" }
             }))
             (tile("total-leased", "In flight", &html! { (total(|it| it.leased)) }))
-            (tile("total-failed", "Failed", &html! { (total(|it| it.failed)) }))
+            (tile("total-failed", "Failed", &html! { a href=(view.link("/failed")) { (total(|it| it.failed)) } }))
             (tile("total-refused", "Refused, last hour", &html! {
                 (number(series().map(|it| hour(&it.refused)).sum()))
             }))
@@ -169,18 +171,19 @@ fn per_second(minute: u64) -> f64 {
     minute as f64 / 60.0
 }
 
-const SOURCE_COLUMNS: [Column; 12] = [
+const SOURCE_COLUMNS: [Column; 13] = [
     Column::heading("Source"),
     Column::text("State"),
-    Column::number("Received/s"),
-    Column::text("Last 60 min"),
-    Column::number("Dupl./h"),
-    Column::number("Conflicts/h"),
-    Column::number("Refused/h"),
+    Column::number("Received per s"),
+    Column::text("Last hour"),
+    Column::number("Dupl. per h"),
+    Column::number("Confl. per h"),
+    Column::number("Refused per h"),
     Column::number("Due"),
     Column::number("Oldest"),
     Column::number("In flight"),
-    Column::number("Done, failed/min"),
+    Column::number("Done per min"),
+    Column::number("Failed per min"),
     Column::control("Actions"),
 ];
 
@@ -217,8 +220,9 @@ fn source_row(view: &View<'_>, source: &SourceOverview, health: Health) -> Row {
                 @match sample.oldest_due_age_seconds { Some(age) => (duration(age)), None => span.faint { "–" } }
             },
             html! { (capped(sample.leased)) },
-            html! { (number(last_minute(&series.processed))) ", " span.strong[failed > 0] { (number(failed)) } },
-            pause_or_resume(view, name, sample.paused),
+            html! { (quiet(last_minute(&series.processed))) },
+            html! { span.strong[failed > 0] { (quiet(failed)) } },
+            pause_or_resume(view, "source", name, sample.paused),
         ],
     }
 }

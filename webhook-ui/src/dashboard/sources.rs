@@ -125,8 +125,9 @@ pub(super) fn path(name: &str) -> String {
     format!("/sources/{name}")
 }
 
-/// The buttons of a source: pause or resume, for callers who may act.
-pub(super) fn pause_or_resume(view: &View<'_>, name: &str, is_paused: bool) -> Markup {
+/// The button that pauses or resumes a source, for callers who may act. `place` keeps its id apart from those of other
+/// places of the page.
+pub(super) fn pause_or_resume(view: &View<'_>, place: &str, name: &str, is_paused: bool) -> Markup {
     if !view.visitor.caller.may_operate() {
         return html! {};
     }
@@ -135,14 +136,14 @@ pub(super) fn pause_or_resume(view: &View<'_>, name: &str, is_paused: bool) -> M
         let label = format!("Resume {name}");
         action(
             view,
-            &format!("resume-{name}"),
+            &format!("{place}-resume-{name}"),
             &format!("{path}/resume"),
             "Resume",
             &label,
         )
     } else {
         html! {
-            a.button id={ "pause-" (name) } href=(view.link(&format!("{path}/pause"))) data-dialog
+            a.button id={ (place) "-pause-" (name) } href=(view.link(&format!("{path}/pause"))) data-dialog
                 aria-label={ "Pause " (name) }
             { "Pause" }
         }
@@ -276,7 +277,7 @@ pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBo
             (health.badge(source))
             div.actions {
                 (test_button(view, source))
-                (pause_or_resume(view, &info.name, sample.paused))
+                (pause_or_resume(view, "source", &info.name, sample.paused))
             }
         }
         p.lead { (health.explanation(source)) }
