@@ -8,6 +8,8 @@ mod csv;
 mod destinations;
 mod diff;
 mod event;
+#[cfg(test)]
+mod event_tests;
 mod events;
 mod export;
 mod failed;

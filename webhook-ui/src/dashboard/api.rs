@@ -109,7 +109,7 @@ fn route(view: &View<'_>, method: &str, path: &str, item: &Value, operation: &Va
                 }
             }
             @if let Some(responses) = responses {
-                h3 { "Answers" }
+                h2 { "Answers" }
                 dl.facts {
                     @for (status, response) in responses {
                         div { dt { (status) } dd { (text(response, "description")) } }

@@ -15,7 +15,7 @@ use super::components::{
     Shape, Tone, action, ago, badge, bytes, code, duration, event_state, exact, icon, number,
 };
 use super::diff::difference;
-use super::events::{cut, event_path, marks};
+use super::events::{api_request, cut, event_path, marks, quoted};
 use super::frame::{Live, Page, Screen, View, add_security};
 use super::hex::dump;
 use super::json_tree::json_tree;
@@ -322,7 +322,8 @@ fn state_line(event: &Event) -> Markup {
 fn gap(before: Option<Time>, at: Time) -> Markup {
     html! {
         @if let Some(before) = before {
-            ", " (duration(before.age_seconds() - at.age_seconds())) " later"
+            @let seconds = before.age_seconds() - at.age_seconds();
+            @if seconds >= 0.001 { ", " (duration(seconds)) " later" }
         }
     }
 }
@@ -384,7 +385,7 @@ fn buttons(view: &View<'_>, event: &EventRef, shown: &Event) -> Markup {
                 form.inline method="post" action=(view.link(&format!("{path}/requeue"))) {
                     (view.form_token())
                     input type="hidden" name="to" value=(view.here());
-                    button #requeue type="submit" data-press="r" { "Requeue" }
+                    button.primary #requeue type="submit" data-press="r" { "Requeue" }
                 }
             }
             @if !is_settled {
@@ -591,21 +592,8 @@ async fn copies(view: &View<'_>, event: &EventRef, shown: &Event) -> Result<Mark
                 (code("copy-cli-requeue", "The command that requeues it", &format!("webhook-server requeue --kind {kind} -- {name}")))
             }
         }
-        (code("copy-api", "The request to the API", &api_request(view, event)))
+        (code("copy-api", "The request to the API", &api_request(view, &path_of(event))))
     })
-}
-
-/// A cURL command that reads the event by the admin API.
-fn api_request(view: &View<'_>, event: &EventRef) -> String {
-    let path = path_of(event);
-    let url = quoted(&format!("$URL{}/v1/operator{path}", view.ui.mount()));
-    let url = url.replacen("'$URL", "\"$URL\"'", 1);
-    format!("curl -H \"Authorization: Bearer $TOKEN\" {url}")
-}
-
-/// A text as one word of a POSIX shell.
-pub(super) fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// The body as it was delivered, for callers who may act.
@@ -734,15 +722,4 @@ pub(super) async fn erase(
     }
     let done = actions::erase(view.ui, &view.visitor.caller, &event).await;
     finish(view, form, &event, done.map(|()| "The body is erased.")).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_of_shells_are_quoted() {
-        assert_eq!(quoted("a'b $x"), r"'a'\''b $x'");
-        assert_eq!(quoted("-rf"), "'-rf'");
-    }
 }

@@ -11,7 +11,7 @@ use webhook_core::{EventRef, RunningLeases};
 
 use super::Form;
 use super::components::{
-    Column, Row, Tone, ago, badge, duration, event_state, exact, number, pager, table,
+    Column, Row, Tone, ago, badge, code, duration, event_state, exact, number, pager, table,
 };
 use super::frame::{Live, Page, Screen, View};
 use crate::actions;
@@ -403,6 +403,7 @@ fn selection(view: &View<'_>, filter: &Filter, events: &[EventSummary]) -> Marku
                         }
                         a.button.quiet #export href=(view.link(&export_path(filter))) download="events.ndjson" { "Export as NDJSON" }
                     }
+                    (code("copy-list", "The request to the API", &api_request(view, &filter_path(filter))))
                     @if may_operate {
                         p.note { "The next page shows how many events match and what will happen, before anything does." }
                     }
@@ -411,6 +412,23 @@ fn selection(view: &View<'_>, filter: &Filter, events: &[EventSummary]) -> Marku
             (table("events", "Events, the newest first", columns, &rows))
         }
     }
+}
+
+/// The path of the events that match in the API.
+fn filter_path(filter: &Filter) -> String {
+    format!("/events?{}", filter.to_query())
+}
+
+/// A cURL command that reads a path of the admin API.
+pub(super) fn api_request(view: &View<'_>, path: &str) -> String {
+    // The URL of the server is not known here.
+    let path = quoted(&format!("{}/v1/operator{path}", view.ui.mount()));
+    format!("curl -H \"Authorization: Bearer $TOKEN\" \"$URL\"{path}")
+}
+
+/// A text as one word of a POSIX shell.
+pub(super) fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 /// The path of the export of all events that match.
@@ -449,11 +467,11 @@ fn row(view: &View<'_>, event: &EventSummary, may_operate: bool) -> Row {
         html! { (duration(event.received_at.age_seconds())) },
         html! { a href=(view.link(&format!("/events?source={}", event.source))) { (event.source) } },
         html! { @match &event.event_type { Some(name) => (name), None => span.faint { "–" } } },
-        html! { a.key href=(href) { (event.key) } },
         html! {
-            (event_state(event.state))
+            a.key href=(href) { (event.key) }
             @if let Some(error) = &event.error { div.reason { (cut(error, MAX_ERROR_CHARS)) } }
         },
+        event_state(event.state),
         html! { (event.attempts) },
         next_attempt(event),
         marks(event),
@@ -655,6 +673,12 @@ mod tests {
         assert!(query.error.unwrap().contains("known are"));
         let query = Query::parse("colour=red");
         assert!(query.error.is_some());
+    }
+
+    #[test]
+    fn words_of_shells_are_quoted() {
+        assert_eq!(quoted("a'b $x"), r"'a'\''b $x'");
+        assert_eq!(quoted("-rf"), "'-rf'");
     }
 
     #[test]

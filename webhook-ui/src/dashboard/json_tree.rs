@@ -13,7 +13,7 @@ const MAX_CHARS: usize = 2_000;
 /// Objects and arrays deeper than this are closed at first.
 const OPEN_DEPTH: usize = 4;
 
-/// The tree of a value. Names, numbers and strings are text, as they were written.
+/// The tree of a value. Numbers are as they were written. Nothing in it is markup.
 pub(super) fn json_tree(value: &Value<'_>) -> Markup {
     let mut tree = Tree { left: MAX_VALUES };
     let lines = tree.value(None, value, 0);
@@ -37,7 +37,7 @@ impl Tree {
         self.left = left;
         match value {
             Value::Plain(text) => line(name, "json-plain", text),
-            Value::String(text) => line(name, "json-string", text),
+            Value::String(text) => line(name, "json-string", &legible(text)),
             Value::Array(items) => {
                 let children = items.iter().map(|item| (None, item));
                 self.parent(name, ["[", "]"], items.len(), children, depth)
@@ -85,6 +85,11 @@ impl Tree {
     }
 }
 
+/// A string without the escapes that it does not need.
+fn legible(text: &str) -> String {
+    serde_json::to_string(&content(text)).unwrap_or_else(|_| text.to_owned())
+}
+
 fn label(name: Option<&str>) -> Markup {
     html! {
         @if let Some(name) = name {
@@ -124,6 +129,11 @@ mod tests {
         assert!(tree.contains("&lt;script&gt;") && tree.contains("&lt;b&gt;"));
         assert!(!tree.contains("<script") && !tree.contains("<b>"));
         assert!(tree.contains("{}"));
+        let tree = shown(r#"{"caf\u00e9":"\u00e9\u0000\n"}"#);
+        assert!(
+            tree.contains("café") && tree.contains(r"é\u0000\n"),
+            "{tree}"
+        );
     }
 
     #[test]

@@ -132,7 +132,7 @@ fn card(view: &View<'_>, source: &str, refused: &Refused, index: usize) -> Marku
                 }
                 (headers("Headers, with secrets masked", &refused.headers))
                 @if let Some(body) = &refused.body {
-                    h3 { "The beginning of the body" }
+                    p { strong { "The beginning of the body" } }
                     (body_view(body))
                 }
             }

@@ -68,7 +68,7 @@ fn card(attempt: &Attempt, index: usize) -> Markup {
                 @if let Some(class) = details.as_ref().and_then(|it| it.error_class.as_deref()) {
                     " " (badge(Tone::Bad, class))
                 }
-                " " (exact(attempt.ended_at)) ", " (ago(attempt.ended_at))
+                " " span { (exact(attempt.ended_at)) ", " (ago(attempt.ended_at)) }
             }
             p.refused-reason { (attempt.reason) }
             @match (&details, raw) {

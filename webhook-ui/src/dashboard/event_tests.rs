@@ -1,0 +1,335 @@
+//! Tests of the pages of events, failures, refusals, jobs and audit records, as a browser without scripts has them.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use sha2::{Digest, Sha256};
+use webhook_core::{
+    Accepted, Claim, Envelope, EventType, Fingerprint, Headers, Key, Kind, NewEvent, Outcome,
+    Reason, Scheduler, Settlement, Store,
+};
+use webhook_memory::MemoryStore;
+
+use super::events::event_path;
+use crate::access::{Caller, Right};
+use crate::{Tokens, Ui};
+
+const HOSTILE: &str = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>";
+
+fn kind() -> Kind {
+    Kind::new("shop").unwrap()
+}
+
+fn event(key: &str, body: &str) -> NewEvent {
+    let key = Key::new(key.to_owned()).unwrap();
+    let body = Bytes::from(body.to_owned());
+    let mut envelope = Envelope::new(kind(), key, Fingerprint::of([&body]), body);
+    envelope.event_type = EventType::new(HOSTILE.to_owned()).ok();
+    envelope.headers =
+        Headers::try_from_iter([("x-a", HOSTILE), ("authorization", "hunter2")]).unwrap();
+    NewEvent::new(envelope, Duration::ZERO)
+}
+
+/// A dashboard with one event whose every field is hostile, and which failed.
+async fn hostile() -> Ui {
+    let store = Arc::new(MemoryStore::default());
+    let body = format!(
+        r#"{{"{0}":"{0}","token":"hunter2"}}"#,
+        HOSTILE.replace('"', "\\\"")
+    );
+    let conflict = body
+        .replace("hunter2", "hunter3")
+        .replace("alert(2)", "alert(3)");
+    let accepted = store.accept(&[event(HOSTILE, &body)]).await.unwrap();
+    assert_eq!(accepted, [Accepted::New]);
+    let accepted = store.accept(&[event(HOSTILE, &conflict)]).await.unwrap();
+    assert!(!matches!(
+        accepted[..],
+        [Accepted::New | Accepted::Duplicate]
+    ));
+    let (limit, attempts) = (NonZeroUsize::MIN, NonZeroU32::MIN);
+    let claim = Claim::new(kind(), limit, Duration::from_secs(60), attempts);
+    let claimed = store.claim(&[claim]).await.unwrap();
+    let lease = claimed
+        .into_iter()
+        .flat_map(|it| it.events)
+        .next()
+        .unwrap()
+        .lease;
+    let details = serde_json::json!({
+        "error_class": HOSTILE, "peer": HOSTILE, "timings_ms": {"total": 1.0}, "body": HOSTILE,
+        "headers": [{"name": HOSTILE, "value": HOSTILE}],
+    });
+    let reason = Reason::new(HOSTILE).with_details(details.to_string().into());
+    let outcome = Outcome::Failed { reason };
+    store
+        .settle(&[Settlement::new(lease, outcome)])
+        .await
+        .unwrap();
+    let digest = |token: &str| Sha256::digest(token).into();
+    let tokens = Tokens::new()
+        .with(Caller::with_token("ana", Right::Operate, digest("operate")))
+        .with(Caller::with_token("ben", Right::Read, digest("read")));
+    let other = Caller::with_token("eve", Right::Operate, digest("other"));
+    let tokens = tokens.with(other.of_source(Kind::new("other").unwrap()));
+    Ui::builder(store.clone(), store)
+        .access(Arc::new(tokens))
+        .mounted_at("/inbox")
+        .build()
+}
+
+struct Page {
+    status: StatusCode,
+    location: String,
+    text: String,
+}
+
+async fn send(ui: &Ui, token: &str, path: &str, form: Option<&[(&str, &str)]>) -> Page {
+    let mut request = Request::builder()
+        .uri(format!("/inbox/dashboard{path}"))
+        .header("authorization", format!("Bearer {token}"));
+    let mut body = String::new();
+    if let Some(fields) = form {
+        request = request
+            .method("POST")
+            .header("sec-fetch-site", "same-origin");
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        body = form.extend_pairs(fields).finish();
+    }
+    let request = request.body(Full::<Bytes>::from(body)).unwrap();
+    let response = ui.respond(request).await;
+    let header = |name: &str| {
+        let value = response.headers().get(name);
+        value
+            .map(|it| it.to_str().unwrap().to_owned())
+            .unwrap_or_default()
+    };
+    assert_eq!(header("cache-control"), "no-store", "{path}");
+    let (status, location) = (response.status(), header("location"));
+    let bytes = response.into_body().collect().await.unwrap().to_bytes();
+    Page {
+        status,
+        location,
+        text: String::from_utf8_lossy(&bytes).into_owned(),
+    }
+}
+
+async fn get(ui: &Ui, token: &str, path: &str) -> Page {
+    send(ui, token, path, None).await
+}
+
+/// The token that the forms of a page have.
+fn form_token(page: &Page) -> String {
+    let (_, rest) = page
+        .text
+        .split_once("name=\"form_token\" value=\"")
+        .unwrap();
+    rest.split('"').next().unwrap().to_owned()
+}
+
+fn path() -> String {
+    event_path("shop", HOSTILE)
+}
+
+#[tokio::test]
+async fn nothing_of_a_sender_is_markup() {
+    let ui = hostile().await;
+    let mut paths = vec![
+        "/events".to_owned(),
+        "/events?q=state%3Afailed".to_owned(),
+        "/events?q=%3Cscript%3Ealert(4)%3C%2Fscript%3E".to_owned(),
+        "/events?q=%3Cscript%3E%3Aalert(4)".to_owned(),
+        "/events?before=%3Cscript%3Ealert(4)&trail=1.x".to_owned(),
+        "/failed".to_owned(),
+        "/failed?source=shop".to_owned(),
+        "/refused".to_owned(),
+        "/jobs".to_owned(),
+        "/audit?text=%3Cscript%3Ealert(4)".to_owned(),
+        "/api".to_owned(),
+        "/api/try?path=%2Fv1%2Foperator%2Fevents".to_owned(),
+    ];
+    for tab in ["body", "request", "attempts", "conflicts", "copy", "record"] {
+        for form in ["tree", "raw", "hex"] {
+            paths.push(format!(
+                "{}?tab={tab}&view={form}&from=%22%3E%3Cscript%3Ealert(4)",
+                path()
+            ));
+        }
+    }
+    paths.push(format!("{}?unmask=true", path()));
+    paths.push(format!("{}/replay", path()));
+    paths.push(format!("{}/erase", path()));
+    for path in paths {
+        let page = get(&ui, "operate", &path).await;
+        assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.text);
+        for part in ["<script>alert", "<img", "onerror=alert(1)>\""] {
+            assert!(!page.text.contains(part), "{path} has {part}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn bodies_are_masked_without_the_right() {
+    let ui = hostile().await;
+    for tab in [
+        "body",
+        "body&view=raw",
+        "body&view=hex",
+        "request",
+        "conflicts",
+        "record",
+        "copy",
+    ] {
+        for unmask in ["", "&unmask=true"] {
+            let page = get(&ui, "read", &format!("{}?tab={tab}{unmask}", path())).await;
+            let secrets = ["hunter2", "hunter3"];
+            assert!(
+                !secrets.iter().any(|it| page.text.contains(it)),
+                "{tab}{unmask}"
+            );
+            let expected = if unmask.is_empty() {
+                StatusCode::OK
+            } else {
+                StatusCode::FORBIDDEN
+            };
+            assert_eq!(page.status, expected, "{tab}{unmask}");
+        }
+    }
+    let page = get(&ui, "operate", &format!("{}?unmask=true", path())).await;
+    assert!(page.text.contains("hunter2"));
+    let page = get(&ui, "operate", &format!("{}/body", path())).await;
+    assert!(page.text.contains("hunter2"));
+    let page = get(&ui, "read", &format!("{}/body", path())).await;
+    assert_eq!(page.status, StatusCode::FORBIDDEN);
+    let page = get(&ui, "read", "/events/export?source=shop").await;
+    assert!(page.text.contains("\"masked\":true") && !page.text.contains("hunter2"));
+}
+
+#[tokio::test]
+async fn events_of_other_sources_are_not_there() {
+    let ui = hostile().await;
+    for path in [
+        path(),
+        format!("{}/replay", path()),
+        format!("{}/erase", path()),
+    ] {
+        let page = get(&ui, "other", &path).await;
+        assert_eq!(page.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    for path in ["/events", "/failed", "/events/export", "/refused"] {
+        let page = get(&ui, "other", path).await;
+        assert!(!page.text.contains("onerror"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn readers_see_no_buttons_and_cannot_act() {
+    let ui = hostile().await;
+    let page = get(&ui, "read", "/events").await;
+    assert!(!page.text.contains("data-select") && page.text.contains("id=\"export\""));
+    let page = get(&ui, "read", &path()).await;
+    assert!(!page.text.contains("id=\"requeue\""));
+    let token = form_token(&page);
+    let form = [
+        ("form_token", token.as_str()),
+        ("action", "requeue"),
+        ("event", &path()),
+    ];
+    for path in ["/events/selected", &format!("{}/requeue", path()), "/jobs"] {
+        let page = send(&ui, "read", path, Some(&form)).await;
+        assert_eq!(page.status, StatusCode::FORBIDDEN, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn actions_lead_back_to_where_they_were_chosen() {
+    let ui = hostile().await;
+    let list = "/inbox/dashboard/events?state=failed";
+    let page = get(&ui, "operate", "/events?state=failed").await;
+    assert!(
+        page.text
+            .contains("value=\"/inbox/dashboard/events?state=failed\"")
+    );
+    let (token, event) = (form_token(&page), path());
+    let form = |action| {
+        [
+            ("form_token", token.as_str()),
+            ("to", list),
+            ("action", action),
+            ("event", event.as_str()),
+        ]
+    };
+    // What cannot be undone is asked for first.
+    let asked = send(&ui, "operate", "/events/selected", Some(&form("erase"))).await;
+    assert_eq!(asked.status, StatusCode::OK);
+    assert!(asked.text.contains("id=\"confirmed\""));
+    let done = send(&ui, "operate", "/events/selected", Some(&form("requeue"))).await;
+    assert_eq!(
+        (done.status, &*done.location),
+        (StatusCode::SEE_OTHER, list)
+    );
+    let page = get(&ui, "operate", "/events?state=failed").await;
+    assert!(page.text.contains("id=\"no-events\""));
+    // Somebody else was faster.
+    let again = send(&ui, "operate", &format!("{event}/requeue"), Some(&form(""))).await;
+    assert_eq!(
+        (again.status, &*again.location),
+        (StatusCode::SEE_OTHER, list)
+    );
+    // Nowhere else.
+    let strange = [
+        ("form_token", token.as_str()),
+        ("to", "https://example.org/"),
+    ];
+    let page = send(&ui, "operate", &format!("{event}/make-due"), Some(&strange)).await;
+    assert!(
+        page.location.starts_with("/inbox/dashboard/events/shop/"),
+        "{}",
+        page.location
+    );
+    let page = send(&ui, "operate", &format!("{event}/make-due"), Some(&[])).await;
+    assert_eq!(
+        page.status,
+        StatusCode::FORBIDDEN,
+        "without the token of the form"
+    );
+}
+
+#[tokio::test]
+async fn erasing_asks_for_the_key() {
+    let ui = hostile().await;
+    let erase = format!("{}/erase", path());
+    let page = get(&ui, "operate", &erase).await;
+    assert!(page.text.contains("id=\"typed-key\""));
+    let token = form_token(&page);
+    let form = [("form_token", token.as_str()), ("key", "another")];
+    let page = send(&ui, "operate", &erase, Some(&form)).await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER);
+    assert!(page.location.ends_with("/erase"));
+}
+
+#[tokio::test]
+async fn filters_that_match_nothing_say_what_each_would_match() {
+    let ui = hostile().await;
+    let page = get(
+        &ui,
+        "read",
+        "/events?q=state%3Afailed+source%3Ashop+key%3Anone",
+    )
+    .await;
+    assert!(page.text.contains("id=\"alone\""));
+    assert!(
+        page.text.contains("state:failed</code></a> 1"),
+        "{}",
+        page.text
+    );
+    assert!(page.text.contains("key:none</code></a> 0"));
+    let page = get(&ui, "read", "/events?q=colour%3Ared").await;
+    assert!(
+        page.text.contains("id=\"filter-error\"") && page.text.contains("value=\"colour:red\"")
+    );
+}
