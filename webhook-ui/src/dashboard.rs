@@ -24,6 +24,8 @@ mod settings;
 mod sign_in;
 mod snapshot;
 mod sources;
+#[cfg(test)]
+mod tests;
 mod workers;
 
 use bytes::Bytes;

@@ -147,10 +147,10 @@ pub(super) async fn list(view: &View<'_>) -> Response<UiBody> {
 }
 
 const ANSWER_COLUMNS: [Column; 4] = [
-    Column::heading("Time"),
+    Column::text("Time"),
+    Column::heading("Event"),
     Column::text("Answer"),
     Column::number("Took"),
-    Column::text("Event"),
 ];
 
 /// The page of the destination of a source.
@@ -246,9 +246,9 @@ fn answer_row(view: &View<'_>, destination: &Destination, answer: &Answer) -> Ro
         key: Some(answer.key.clone()),
         cells: vec![
             html! { (exact(answer.at)) " " span.faint { (ago(answer.at)) } },
+            html! { a.key href=(link) { (answer.key) } },
             answer_word(answer),
             html! { @match answer.duration_ms { Some(ms) => (duration(ms / 1e3)), None => "–" } },
-            html! { a.key href=(link) { (answer.key) } },
         ],
         ..Row::default()
     }

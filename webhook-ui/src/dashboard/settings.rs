@@ -146,26 +146,26 @@ impl Settings {
 }
 
 /// The keys and what they do, for the page and for the dialog that `?` opens.
-const KEYS: [(&str, &str); 16] = [
-    ("g o", "Overview"),
-    ("g e", "Events"),
-    ("g f", "Failed"),
-    ("g r", "Refused"),
-    ("g s", "Sources"),
-    ("g d", "Destinations"),
-    ("g w, g j, g a, g i", "Workers, Jobs, Audit, API"),
-    ("/", "Search"),
-    ("j, k", "Next and previous row"),
-    (
-        "x, Shift x, *",
-        "Select a row, a range, all rows of the page",
-    ),
-    ("Enter, Esc", "Open the row, go back"),
-    ("r", "Requeue"),
-    ("y, c", "Copy the key, copy as cURL"),
-    (".", "Pause and resume live updates"),
-    ("t", "Change the theme"),
-    ("?", "Show the keys"),
+const KEYS: [(&[&str], &str); 19] = [
+    (&["g o"], "Overview"),
+    (&["g e"], "Events"),
+    (&["g f"], "Failed"),
+    (&["g r"], "Refused"),
+    (&["g s"], "Sources"),
+    (&["g d"], "Destinations"),
+    (&["g w"], "Workers"),
+    (&["g j"], "Jobs"),
+    (&["g a"], "Audit"),
+    (&["g i"], "API"),
+    (&["/"], "Search"),
+    (&["j", "k"], "Next row, previous row"),
+    (&["x", "Shift x", "*"], "Select a row, a range, all"),
+    (&["Enter", "Esc"], "Open the row, go back"),
+    (&["r"], "Requeue"),
+    (&["y", "c"], "Copy the key, copy as cURL"),
+    (&["."], "Pause or resume live updates"),
+    (&["t"], "Change the theme"),
+    (&["?"], "Show the keys"),
 ];
 
 /// The page with all that can be chosen.
@@ -208,7 +208,7 @@ pub(super) async fn show(view: &View<'_>) -> Response<UiBody> {
         h2 { "Keys" }
         dl.keys {
             @for (keys, meaning) in KEYS {
-                div { dt { kbd { (keys) } } dd { (meaning) } }
+                div { dt { @for key in keys { kbd { (key) } } } dd { (meaning) } }
             }
         }
     };

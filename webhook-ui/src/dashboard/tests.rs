@@ -1,0 +1,480 @@
+//! Requests to the dashboard, over a store in memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{COOKIE, HOST, LOCATION, SET_COOKIE};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use sha2::{Digest, Sha256};
+use webhook_core::{EventRecord, Kind};
+use webhook_memory::MemoryStore;
+
+use crate::model::{
+    Answer, Capped, CopyPage, Destination, DestinationState, InstanceInfo, RefusedPage, Sample,
+    Samples, SecretInfo, Series, SourceCounts, SourceInfo, TestSent, Time,
+};
+use crate::{Caller, Instance, Problem, Right, Tokens, Ui, UiBody};
+
+/// A text that does something wherever it is taken as markup.
+const HOSTILE: &str = r#""'><script>alert(1)</script><img src=x onerror="alert(2)">"#;
+
+const SOURCES: [&str; 2] = ["github", "stripe"];
+
+/// Two sources with destinations, all of whose texts are hostile.
+#[derive(Default)]
+struct Hostile {
+    /// How often the sources were read.
+    read: AtomicUsize,
+    is_stopping: AtomicBool,
+}
+
+#[async_trait]
+impl Instance for Hostile {
+    fn info(&self) -> InstanceInfo {
+        InstanceInfo {
+            name: Some(HOSTILE.to_owned()),
+            colour: Some(HOSTILE.to_owned()),
+            version: HOSTILE.to_owned(),
+            store: HOSTILE.to_owned(),
+            in_memory: true,
+            warnings: vec![HOSTILE.to_owned()],
+        }
+    }
+
+    fn sources(&self) -> Vec<SourceInfo> {
+        self.read.fetch_add(1, Ordering::Relaxed);
+        let source = |name: &str| SourceInfo {
+            name: name.to_owned(),
+            path: Some(HOSTILE.to_owned()),
+            url: Some(format!("https://{name}.test/{HOSTILE}")),
+            preset: Some(HOSTILE.to_owned()),
+            scheme: Some(HOSTILE.to_owned()),
+            state: "enabled".to_owned(),
+            secrets: vec![SecretInfo {
+                fingerprint: HOSTILE.to_owned(),
+                since: Some(Time::now()),
+                verified: 1,
+            }],
+            counts: SourceCounts::default(),
+            last_received_at: Some(Time::now()),
+            silent_since: Some(Time::from(SystemTime::UNIX_EPOCH)),
+            destination: Some(HOSTILE.to_owned()),
+            can_test: true,
+            example: Some(HOSTILE.to_owned()),
+            setup: Some(HOSTILE.to_owned()),
+            ..SourceInfo::default()
+        };
+        SOURCES.into_iter().map(source).collect()
+    }
+
+    fn destinations(&self) -> Vec<Destination> {
+        let destination = |source: &str| Destination {
+            source: source.to_owned(),
+            url: format!("https://{source}.test/{HOSTILE}"),
+            state: DestinationState::Open,
+            until: Some(Time::now()),
+            paused_because: Some(HOSTILE.to_owned()),
+            in_flight: 1,
+            window: 1,
+            concurrency: 1,
+            rate: Some(HOSTILE.to_owned()),
+            delivered: 1,
+            failed: 1,
+            postponed: 1,
+            consecutive_failures: 1,
+            last_answers: vec![Answer {
+                at: Time::now(),
+                key: HOSTILE.to_owned(),
+                status: None,
+                error_class: Some(HOSTILE.to_owned()),
+                duration_ms: Some(1.0),
+            }],
+            paused: false,
+            oldest_due_age_seconds: Some(1.0),
+        };
+        SOURCES.into_iter().map(destination).collect()
+    }
+
+    fn samples(&self) -> Samples {
+        let sample = |source: &str| Sample {
+            source: source.to_owned(),
+            failed: Capped {
+                count: 21,
+                at_least: false,
+            },
+            ..Sample::default()
+        };
+        Samples {
+            at: Some(Time::now()),
+            sources: SOURCES.into_iter().map(sample).collect(),
+        }
+    }
+
+    fn series(&self, _source: &Kind) -> Option<Series> {
+        Some(Series {
+            received: vec![1; 60],
+            ..Series::default()
+        })
+    }
+
+    fn refused(&self, _source: &Kind, _limit: usize) -> Option<RefusedPage> {
+        None
+    }
+
+    async fn copies(
+        &self,
+        _source: &Kind,
+        _asker: &str,
+        _after: Option<u64>,
+        _wait: Duration,
+    ) -> Option<CopyPage> {
+        None
+    }
+
+    async fn send_test(&self, source: &Kind) -> Option<Result<TestSent, Problem>> {
+        Some(Ok(TestSent {
+            source: source.to_string(),
+            key: Some(HOSTILE.to_owned()),
+            status: 202,
+            answer: String::new(),
+        }))
+    }
+
+    async fn replay(&self, _event: &EventRecord, _to: Option<&Kind>) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn signed_curl(&self, _source: &Kind, _body: &Bytes) -> Option<String> {
+        None
+    }
+
+    fn max_body_bytes(&self, _source: &Kind) -> usize {
+        1 << 20
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// A dashboard below `/inbox`, whose tokens are `operator`, and `reader` for the source `stripe` only.
+fn dashboard() -> (Ui, Arc<Hostile>) {
+    let token = |name: &str, right| Caller::with_token(name, right, Sha256::digest(name).into());
+    let tokens = Tokens::new()
+        .with(token("operator", Right::Operate))
+        .with(token("reader", Right::Read).of_source(Kind::new("stripe".to_owned()).ok()));
+    let (store, instance) = (
+        Arc::new(MemoryStore::default()),
+        Arc::new(Hostile::default()),
+    );
+    let ui = Ui::builder(store.clone(), store)
+        .instance(instance.clone())
+        .access(Arc::new(tokens))
+        .mounted_at("/inbox")
+        .build();
+    (ui, instance)
+}
+
+async fn get(ui: &Ui, path: &str, cookie: &str) -> Response<UiBody> {
+    let request = Request::get(format!("/inbox/dashboard{path}"))
+        .header(HOST, "127.0.0.1:8080")
+        .header(COOKIE, cookie);
+    ui.respond(request.body(Full::<Bytes>::default()).unwrap())
+        .await
+}
+
+async fn post(ui: &Ui, path: &str, cookie: &str, fields: &[(&str, &str)]) -> Response<UiBody> {
+    let form = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish();
+    let request = Request::post(format!("/inbox/dashboard{path}"))
+        .header(HOST, "127.0.0.1:8080")
+        .header("sec-fetch-site", "same-origin")
+        .header("origin", "null")
+        .header(COOKIE, cookie);
+    ui.respond(request.body(Full::new(Bytes::from(form))).unwrap())
+        .await
+}
+
+async fn text(response: Response<UiBody>) -> String {
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+/// The cookie of a response, as the next request has it.
+fn cookie(response: &Response<UiBody>, name: &str) -> Option<String> {
+    let cookies = response.headers().get_all(SET_COOKIE).iter();
+    let mut cookies = cookies.map(|it| it.to_str().unwrap());
+    let found = cookies.find(|it| it.starts_with(&format!("{name}=")))?;
+    Some(found.split(';').next().unwrap().to_owned())
+}
+
+fn location(response: &Response<UiBody>) -> &str {
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
+    response.headers()[LOCATION].to_str().unwrap()
+}
+
+async fn sign_in(ui: &Ui, token: &str) -> String {
+    let response = post(ui, "/sign-in", "", &[("token", token)]).await;
+    assert_eq!(location(&response), "/inbox/dashboard");
+    cookie(&response, "webhook-session").unwrap()
+}
+
+/// The token that the forms of a session send.
+async fn form_token(ui: &Ui, session: &str) -> String {
+    let page = text(get(ui, "/settings", session).await).await;
+    let (_, rest) = page.split_once("name=\"form_token\" value=\"").unwrap();
+    rest.split('"').next().unwrap().to_owned()
+}
+
+const PAGES: [&str; 14] = [
+    "",
+    "/sources",
+    "/sources/stripe",
+    "/sources/stripe/pause",
+    "/destinations",
+    "/destinations/stripe",
+    "/workers",
+    "/settings",
+    "/events",
+    "/failed",
+    "/refused",
+    "/jobs",
+    "/audit",
+    "/api",
+];
+
+#[tokio::test]
+async fn pages_are_no_markup_of_others_and_restrict_browsers() {
+    let (ui, _) = dashboard();
+    let session = sign_in(&ui, "operator").await;
+    for path in PAGES {
+        let response = get(&ui, path, &session).await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        check_headers(&response);
+        let page = text(response).await;
+        for part in ["<script>", "<img", "\" onerror", "style=\"", "javascript:"] {
+            assert!(!page.contains(part), "{path}: {part}");
+        }
+        assert_eq!(page.matches("<h1").count(), 1, "{path}");
+        assert_eq!(page.matches("<main").count(), 1, "{path}");
+        let mut ids: Vec<&str> = page.split(" id=\"").skip(1).collect();
+        ids.iter_mut()
+            .for_each(|id| *id = id.split('"').next().unwrap());
+        ids.sort_unstable();
+        for pair in ids.windows(2) {
+            assert_ne!(pair[0], pair[1], "{path}: an id is there twice");
+        }
+    }
+    for (path, session, status) in [
+        ("/none", &*session, StatusCode::NOT_FOUND),
+        ("/sources/none", &session, StatusCode::NOT_FOUND),
+        ("/assets/none.css", "", StatusCode::NOT_FOUND),
+        ("", "", StatusCode::UNAUTHORIZED),
+        ("/sign-in", "", StatusCode::OK),
+    ] {
+        let response = get(&ui, path, session).await;
+        assert_eq!(response.status(), status, "{path}");
+        check_headers(&response);
+    }
+}
+
+fn check_headers(response: &Response<UiBody>) {
+    for (name, value) in [
+        (
+            "content-security-policy",
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+             connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'; \
+             require-trusted-types-for 'script'; trusted-types dashboard",
+        ),
+        ("referrer-policy", "no-referrer"),
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+    ] {
+        assert_eq!(response.headers()[name], value);
+    }
+}
+
+#[tokio::test]
+async fn a_token_of_one_source_shows_nothing_of_another() {
+    let (ui, _) = dashboard();
+    let session = sign_in(&ui, "reader").await;
+    for path in PAGES.into_iter().filter(|it| !it.ends_with("/pause")) {
+        let page = text(get(&ui, path, &session).await).await;
+        assert!(!page.contains("github"), "{path}");
+        // The failed events of one source, not of both.
+        assert!(page.contains("id=\"failed-count\">21<"), "{path}");
+    }
+    for path in [
+        "/sources/github",
+        "/sources/github/pause",
+        "/destinations/github",
+    ] {
+        let status = get(&ui, path, &session).await.status();
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
+    }
+    let token = form_token(&ui, &session).await;
+    for (path, status) in [
+        ("/sources/github/pause", StatusCode::NOT_FOUND),
+        ("/sources/github/test-event", StatusCode::NOT_FOUND),
+        ("/sources/stripe/pause", StatusCode::FORBIDDEN),
+    ] {
+        let response = post(&ui, path, &session, &[("form_token", &token)]).await;
+        assert_eq!(response.status(), status, "{path}");
+    }
+    let page = text(get(&ui, "", &session).await).await;
+    assert!(page.contains("may read") && !page.contains("/pause\""));
+}
+
+#[tokio::test]
+async fn signing_in_leads_back_and_signing_out_ends_it() {
+    let (ui, _) = dashboard();
+    let page = text(get(&ui, "/sources?a=b", "").await).await;
+    assert!(page.contains("name=\"to\" value=\"/inbox/dashboard/sources?a=b\""));
+    let wrong = post(&ui, "/sign-in", "", &[("token", "wrong")]).await;
+    assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED);
+    assert!(cookie(&wrong, "webhook-session").is_none());
+    for (to, expected) in [
+        (
+            "/inbox/dashboard/sources?a=b",
+            "/inbox/dashboard/sources?a=b",
+        ),
+        ("https://evil.test/", "/inbox/dashboard"),
+        ("//evil.test/inbox/dashboard", "/inbox/dashboard"),
+        ("/inbox/dashboardx", "/inbox/dashboard"),
+        ("/inbox/dashboard/\\evil", "/inbox/dashboard"),
+        ("/inbox/dashboard\r\nx: y", "/inbox/dashboard"),
+    ] {
+        let fields = [("token", "operator"), ("to", to)];
+        let response = post(&ui, "/sign-in", "", &fields).await;
+        assert_eq!(location(&response), expected, "{to}");
+    }
+    let session = sign_in(&ui, "operator").await;
+    let token = form_token(&ui, &session).await;
+    let response = post(&ui, "/sign-out", &session, &[("form_token", &token)]).await;
+    assert_eq!(location(&response), "/inbox/dashboard/sign-in");
+    let status = get(&ui, "", &session).await.status();
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn actions_need_the_token_of_the_form_and_tell_the_next_page() {
+    let (ui, _) = dashboard();
+    let session = sign_in(&ui, "operator").await;
+    let status = post(&ui, "/sources/stripe/pause", &session, &[])
+        .await
+        .status();
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let token = form_token(&ui, &session).await;
+    let to = "/inbox/dashboard";
+    let fields = [("form_token", &*token), ("to", to)];
+    let response = post(&ui, "/sources/stripe/test-event", &session, &fields).await;
+    assert_eq!(location(&response), to);
+    let flash = cookie(&response, "webhook-flash").unwrap();
+    let both = format!("{session}; {flash}");
+    let response = get(&ui, "", &both).await;
+    assert_eq!(
+        cookie(&response, "webhook-flash").unwrap(),
+        "webhook-flash="
+    );
+    let page = text(response).await;
+    assert!(page.contains("stripe has stored the test event with the key &quot;"));
+    assert!(!page.contains("<script>"));
+
+    let response = post(&ui, "/sources/stripe/pause", &session, &fields).await;
+    assert_eq!(location(&response), to);
+    // At once, though samples are taken every few seconds.
+    assert!(
+        text(get(&ui, "", &session).await)
+            .await
+            .contains("source-resume-stripe")
+    );
+}
+
+#[tokio::test]
+async fn settings_are_kept_in_a_cookie() {
+    let (ui, _) = dashboard();
+    let session = sign_in(&ui, "operator").await;
+    let token = form_token(&ui, &session).await;
+    let fields = [
+        ("form_token", &*token),
+        ("theme", "dark"),
+        ("keys", "nokeys"),
+        ("zone", HOSTILE),
+    ];
+    let response = post(&ui, "/settings", &session, &fields).await;
+    let settings = cookie(&response, "webhook-view").unwrap();
+    assert_eq!(settings, "webhook-view=dark.utc.nokeys");
+    let page = text(get(&ui, "", &format!("{session}; {settings}")).await).await;
+    assert!(page.contains("data-theme=\"dark\" data-zone=\"utc\" data-keys=\"off\""));
+}
+
+#[tokio::test(start_paused = true)]
+async fn numbers_are_read_once_for_all_tabs() {
+    let (ui, instance) = dashboard();
+    let session = sign_in(&ui, "operator").await;
+    for _ in 0..10 {
+        get(&ui, "", &session).await;
+        get(&ui, "/sources", &session).await;
+    }
+    assert_eq!(instance.read.load(Ordering::Relaxed), 1);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    get(&ui, "", &session).await;
+    assert_eq!(instance.read.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_are_bounded_and_end_with_the_session_and_the_process() {
+    let (ui, instance) = dashboard();
+    let session = sign_in(&ui, "operator").await;
+    let mut streams = Vec::new();
+    for _ in 0..100 {
+        let response = get(&ui, "/live", &session).await;
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        streams.push(response.into_body());
+    }
+    let status = get(&ui, "/live", &session).await.status();
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+
+    let mut body = streams.pop().unwrap();
+    let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
+    let piece = std::str::from_utf8(&piece).unwrap();
+    assert!(
+        piece.starts_with("event: sample\nid: ") && piece.ends_with("\n\n"),
+        "{piece}"
+    );
+    assert!(piece.contains("\"failed\":\"42\""), "{piece}");
+
+    let other = sign_in(&ui, "reader").await;
+    drop(streams);
+    // The tasks of streams that are gone end at their next step.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let response = get(&ui, "/live", &other).await;
+    let mut of_other = response.into_body();
+    let piece = of_other
+        .frame()
+        .await
+        .unwrap()
+        .unwrap()
+        .into_data()
+        .unwrap();
+    assert!(
+        std::str::from_utf8(&piece)
+            .unwrap()
+            .contains("\"failed\":\"21\"")
+    );
+    let token = form_token(&ui, &other).await;
+    post(&ui, "/sign-out", &other, &[("form_token", &token)]).await;
+    while let Some(frame) = of_other.frame().await {
+        frame.unwrap();
+    }
+
+    instance.is_stopping.store(true, Ordering::Relaxed);
+    while let Some(frame) = body.frame().await {
+        frame.unwrap();
+    }
+}
