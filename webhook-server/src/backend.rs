@@ -27,6 +27,22 @@ pub struct Backend {
     opened: Opened,
 }
 
+impl Backend {
+    /// The name of the kind of store.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self.opened {
+            Opened::Nothing => "memory",
+            Opened::Postgres(_) => "PostgreSQL",
+            Opened::Sqlite(..) => "SQLite",
+        }
+    }
+
+    /// Whether events are lost when the process ends.
+    pub(crate) const fn is_in_memory(&self) -> bool {
+        matches!(self.opened, Opened::Nothing)
+    }
+}
+
 /// What to close in the end.
 #[derive(Debug)]
 enum Opened {

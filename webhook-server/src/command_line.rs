@@ -13,8 +13,10 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcomma
 use crate::backend::{NOT_MIGRATED, NOT_SHARED};
 use crate::commands::{OperatorCommand, Prune};
 use crate::config::{BackendUrl, Config, EnvFileError, LogFilter};
-use crate::http::{Scope, TokenName};
+use crate::http::{Expiry, Scope, TokenName};
+use crate::views::parse_kind;
 use environment::{Environment, Needs};
+use webhook_core::Kind;
 
 /// A parsed command line, with the options that environment variables set.
 #[derive(Clone, Debug, Parser)]
@@ -50,11 +52,18 @@ pub enum Task {
     Healthcheck,
     /// Create an API token, and print it with its digest for API_TOKENS
     Token {
-        /// What the token allows: read transactions, or operate, which includes read
+        /// What the token allows: read (states, and bodies with masked values), metrics, or operate, which
+        /// includes both
         scope: Scope,
         /// A name for the log, such as who uses the token
         #[arg(long)]
         name: Option<TokenName>,
+        /// Only for the events of this source
+        #[arg(long, value_name = "NAME", value_parser = parse_kind)]
+        source: Option<Kind>,
+        /// The day from which on the token is not valid, in UTC, such as 2027-01-01
+        #[arg(long, value_name = "DATE")]
+        expires: Option<Expiry>,
     },
     /// Create a key that signs what is forwarded, and print it: for FORWARD_SECRETS, or for sign_with of a
     /// source. The app verifies signatures with the same key

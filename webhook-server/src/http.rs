@@ -3,6 +3,7 @@
 //! Independent of the backend and of how the program is configured. To embed it, serve an [`App`] with an
 //! [`HttpServer`].
 
+mod access;
 mod answer;
 mod app;
 mod auth;
@@ -27,7 +28,6 @@ mod senders;
 mod server;
 mod sources;
 mod tls;
-mod tokens;
 mod transactions;
 mod verify;
 
@@ -41,7 +41,7 @@ pub use senders::{Senders, Verifier};
 pub use server::HttpServer;
 pub(crate) use sources::DECISION_TIME;
 pub use tls::Tls;
-pub use tokens::{Scope, TokenDigest, TokenName};
+pub use webhook_ui::{Expiry, Scope, TokenDigest, TokenName, Tokens};
 
 /// The limits of the HTTP side.
 #[derive(Clone, Debug)]

@@ -38,9 +38,22 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
             migrated = migrate(&line.config) => migrated.map(|()| 0).map_err(RunError::Migrate),
             signal = signals.next_stop() => Ok(signal.exit_code()),
         },
-        Some(Task::Token { scope, name }) => token::make(*scope, name.as_ref())
-            .map(|()| 0)
-            .map_err(RunError::Output),
+        Some(Task::Token {
+            scope,
+            name,
+            source,
+            expires,
+        }) => token::make(
+            |digest| {
+                digest
+                    .named(name.clone())
+                    .of_source(source.clone())
+                    .expiring(*expires)
+            },
+            *scope,
+        )
+        .map(|()| 0)
+        .map_err(RunError::Output),
         Some(Task::Secret) => signing_key::make().map(|()| 0).map_err(RunError::Output),
         Some(Task::Healthcheck) => healthcheck(&line.config)
             .await

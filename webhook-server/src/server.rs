@@ -7,12 +7,14 @@ mod sources;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tracing::{error, field, info, warn};
 use webhook_core::{Drained, Pipeline};
 use webhook_forward::Forwarder;
+use webhook_ui::Instance;
 
 use crate::backend::Backend;
 use crate::config::{Config, Role};
@@ -20,6 +22,7 @@ use crate::destinations::Destinations;
 use crate::file_limit;
 use crate::handler::LogTransaction;
 use crate::http::{App, Auth, HttpServer};
+use crate::instance::ServerInstance;
 use crate::transaction::Transaction;
 use crate::views::transaction_kind;
 use access::{Access, blocking};
@@ -103,30 +106,49 @@ impl Server {
         let mut options = config.http_options();
         options.max_connections = file_limit::raise(options.max_connections);
         options.make_room_for(longest_body.unwrap_or_default());
-        let mut app = match &inbox {
-            Some(inbox) => App::new(inbox.clone(), store, options),
-            None => App::without_inbox(store, options),
+        let public_app = |options| {
+            let app = match &inbox {
+                Some(inbox) => App::new(inbox.clone(), Arc::clone(&store), options),
+                None => App::without_inbox(Arc::clone(&store), options),
+            };
+            match &sources {
+                Some(sources) => sources.serve(app, &backend),
+                None => app,
+            }
         };
-        if let Some(sources) = &sources {
-            app = sources.serve(app, &backend);
-        }
+        let draining = Arc::<AtomicBool>::default();
+        let instance = Arc::new(ServerInstance::new(
+            config,
+            &backend,
+            sockets.base_url(access.has_tls()),
+            sources.as_ref().and_then(RunningSources::shown),
+            Arc::clone(&destinations),
+            inbox.is_some().then(|| {
+                let app = public_app(config.http_options());
+                Arc::new(app.with_auth(Arc::clone(&access.auth)))
+            }),
+            Arc::clone(&draining),
+        ));
+        let operated = |app: App, admin| {
+            let app = app.with_admin(admin);
+            app.with_destinations(Arc::clone(&destinations))
+                .with_instance(
+                    Arc::<ServerInstance>::clone(&instance) as Arc<dyn Instance>,
+                    Arc::clone(&draining),
+                )
+        };
+        let mut app = public_app(options);
         let mut operator_http = None;
         if let Some(admin) = backend.admin.clone() {
             match sockets.operators {
                 Some(socket) => {
                     let mut options = config.http_options();
                     options.max_connections = MAX_OPERATOR_CONNECTIONS;
-                    let mut app = App::without_inbox(Arc::clone(&backend.store), options);
-                    if let Some(sources) = &sources {
-                        app = sources.show(app);
-                    }
-                    let app = app.with_destinations(Arc::clone(&destinations));
-                    operator_http = Some(access.serve(socket, app.with_admin(admin))?);
+                    let app = App::without_inbox(Arc::clone(&backend.store), options);
+                    operator_http = Some(access.serve(socket, operated(app, admin))?);
                 }
                 None if inbox.is_some() => {
-                    app = app
-                        .with_admin(admin)
-                        .with_destinations(Arc::clone(&destinations));
+                    app = operated(app, admin);
                 }
                 None => {}
             }

@@ -25,8 +25,7 @@ use crate::config::SourceConfig;
 use crate::key_fetcher::KeyFetcher;
 
 pub(crate) use active::ActiveSource;
-pub(crate) use activity::Counts;
-pub(crate) use copies::{EventCopy, MAX_COPIES_WAIT, TakenCopies};
+pub(crate) use copies::{MAX_COPIES_WAIT, TakenCopies};
 use diagnosis::Diagnosis;
 pub(crate) use refused::{MAX_REFUSED, RefusedRequest};
 pub(crate) use watch::Watch;

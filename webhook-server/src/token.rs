@@ -2,16 +2,13 @@
 
 use std::io::{self, Write, stdout};
 
-use crate::http::{Scope, TokenDigest, TokenName};
+use crate::http::{Scope, TokenDigest};
 
-/// Creates a token, and prints it with its digest.
-pub(crate) fn make(scope: Scope, name: Option<&TokenName>) -> io::Result<()> {
+/// Creates a token of `scope`, and prints it with its digest, to which `with` adds what else is known of it.
+pub(crate) fn make(with: impl FnOnce(TokenDigest) -> TokenDigest, scope: Scope) -> io::Result<()> {
     let secret: [u8; 32] = rand::random();
     let token = format!("wht_{}", hex::encode(secret));
-    let mut digest = TokenDigest::of(scope, &token);
-    if let Some(name) = name {
-        digest = digest.named(name.clone());
-    }
+    let digest = with(TokenDigest::of(scope, &token));
     let mut out = stdout().lock();
     writeln!(
         out,

@@ -5,15 +5,12 @@
 
 mod attempt;
 mod body;
-mod copy;
-mod destination;
 mod details;
 mod event_name;
 mod keys;
 mod paused_kind;
 mod source;
 mod source_event;
-mod source_status;
 mod status;
 
 use std::borrow::Cow;
@@ -29,15 +26,12 @@ use crate::transaction::{Currency, Transaction};
 
 pub(crate) use attempt::details_line;
 pub(crate) use body::{Body, BodyMembers};
-pub(crate) use copy::CopyView;
-pub(crate) use destination::DestinationView;
 pub(crate) use details::Details;
 pub(crate) use event_name::EventName;
 pub(crate) use keys::{EXPECTED_KIND, escape_key, parse_key, parse_kind};
 pub(crate) use paused_kind::{PausedKind, PausedKinds};
-pub(crate) use source::{duration, handshake_text, id_text, scheme_text};
+pub(crate) use source::{duration, handshake_text, id_text, scheme_name, scheme_text};
 pub(crate) use source_event::SourceEventView;
-pub(crate) use source_status::{RefusedView, SourceStatusView};
 pub(crate) use status::StatusReport;
 
 /// The kind of transactions.

@@ -7,6 +7,7 @@ use http::request::Parts;
 use webhook_core::Kind;
 
 use crate::Problem;
+use crate::tokens::Scope;
 
 /// Decides who makes a request. [`Tokens`](crate::Tokens) is one that knows tokens.
 pub trait Access: Send + Sync + 'static {
@@ -43,15 +44,6 @@ impl Access for NoAccess {
     }
 }
 
-/// What a token allows. Each scope beside `metrics` includes the ones before it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Right {
-    /// See states, and bodies with masked values.
-    Read,
-    /// Act, and see bodies unmasked.
-    Operate,
-}
-
 /// Who makes a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -59,7 +51,7 @@ pub struct Caller {
     /// The name of the token, for the audit records; of somebody without one, why none was needed.
     pub name: String,
     /// What the caller may do.
-    pub right: Right,
+    pub scope: Scope,
     /// The only source that the caller may see; `None` for all of them.
     pub source: Option<Kind>,
     /// Whether nobody had to show a token.
@@ -72,10 +64,10 @@ pub struct Caller {
 
 impl Caller {
     /// Somebody with a token of this name and digest.
-    pub fn with_token(name: impl Into<String>, right: Right, token_digest: [u8; 32]) -> Self {
+    pub fn with_token(name: impl Into<String>, scope: Scope, token_digest: [u8; 32]) -> Self {
         Self {
             name: name.into(),
-            right,
+            scope,
             source: None,
             is_anonymous: false,
             token_digest: Some(token_digest),
@@ -87,7 +79,7 @@ impl Caller {
     pub fn anonymous(reason: impl Into<String>) -> Self {
         Self {
             name: reason.into(),
-            right: Right::Operate,
+            scope: Scope::Operate,
             source: None,
             is_anonymous: true,
             token_digest: None,
@@ -112,7 +104,7 @@ impl Caller {
 
     /// Whether the caller may act, and see bodies unmasked.
     pub fn may_operate(&self) -> bool {
-        self.right >= Right::Operate
+        self.scope.includes(Scope::Operate)
     }
 
     /// Whether the caller may see `source`.

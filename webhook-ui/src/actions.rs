@@ -7,7 +7,7 @@ use webhook_core::{EventRecord, EventRef, Kind, MadeDue, Requeued, RunningLeases
 use crate::access::Caller;
 use crate::audit::Action;
 use crate::data;
-use crate::model::{EventState, PausedSource, Scheduled, TestSent};
+use crate::model::{EventState, PausedSource, Scheduled, TestSent, Time};
 use crate::{Problem, Ui};
 
 /// Requeues a FAILED event.
@@ -156,8 +156,7 @@ pub(crate) async fn send_test(
 ) -> Result<TestSent, Problem> {
     check(caller, source, Problem::no_such_source)?;
     let action = Action::begin("test_event", caller, source.to_string());
-    let sent = ui.instance().send_test(source).await;
-    let result = sent.unwrap_or_else(|| Err(Problem::no_such_source()));
+    let result = ui.instance().send_test(source).await;
     action.end(ui, result).await
 }
 
@@ -183,6 +182,8 @@ fn scheduled(event: &EventRef) -> Scheduled {
 }
 
 fn paused(ui: &Ui, source: &Kind, paused: bool, changed: bool) -> PausedSource {
+    ui.pauses()
+        .insert(source.to_string(), (paused, Time::now()));
     let destinations = ui.instance().destinations();
     let destination = destinations
         .into_iter()

@@ -1,6 +1,6 @@
 //! Audit records: each action of an operator leaves one.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::access::Caller;
 use crate::{Problem, Ui};
@@ -40,21 +40,29 @@ impl Action {
         _ui: &Ui,
         result: Result<T, Problem>,
     ) -> Result<T, Problem> {
-        self.log(match &result {
-            Ok(_) => "done",
-            Err(problem) => problem.detail(),
-        });
+        let line = match &result {
+            Ok(_) => json!({ "status": 200 }),
+            Err(problem) => json!({
+                "status": problem.status().as_u16(),
+                "detail": problem.detail(),
+            }),
+        };
+        self.log(&line.to_string());
         result
     }
 
     fn log(&mut self, result: &str) {
         self.is_written = true;
+        let mut arguments = json!({ "target": self.target });
+        if let (Value::Object(arguments), Value::Object(details)) = (&mut arguments, &self.details)
+        {
+            arguments.extend(details.clone());
+        }
         tracing::info!(
             action = self.name,
             token = self.actor,
             addr = self.client.map(tracing::field::display),
-            target_of_action = self.target,
-            details = %self.details,
+            %arguments,
             result,
             "an operator made a request"
         );

@@ -27,6 +27,11 @@ impl UiBody {
         Self(Inner::Full((!bytes.is_empty()).then_some(bytes)))
     }
 
+    /// Whether it arrives while the answer is sent. Such an answer may take as long as its client reads.
+    pub const fn is_streamed(&self) -> bool {
+        matches!(self.0, Inner::Streamed(_))
+    }
+
     /// A body whose pieces are sent one after the other. It ends when the sender is dropped.
     pub(crate) fn streamed() -> (mpsc::Sender<Bytes>, Self) {
         let (sender, receiver) = mpsc::channel(MAX_WAITING_PIECES);

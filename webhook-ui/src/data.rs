@@ -6,8 +6,11 @@ mod failures;
 mod masked;
 mod sources;
 
+pub(crate) use body::body_of;
 pub(crate) use events::{
     DEFAULT_LIMIT, MAX_LIMIT, audit, event, events, raw_body, record, visible,
 };
 pub(crate) use failures::failures;
-pub(crate) use sources::{copies, destinations, nodes, overview, refused, source, sources};
+pub(crate) use sources::{
+    copies, destinations, destinations_now, nodes, overview, refused, source, sources,
+};

@@ -32,25 +32,33 @@ pub trait Instance: Send + Sync + 'static {
     /// The last 60 minutes of a source; `None` if they are not known.
     fn series(&self, source: &Kind) -> Option<Series>;
 
-    /// The latest refused requests of a source, at most `limit`; `None` if there is no such source.
-    fn refused(&self, source: &Kind, limit: usize) -> Option<RefusedPage>;
+    /// The latest refused requests of a source, at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// 404 if there is no such source.
+    fn refused(&self, source: &Kind, limit: usize) -> Result<RefusedPage, Problem>;
 
     /// Copies of the events that a source accepts, after the one with the number `after`, or from now on. It waits up
-    /// to `wait` for the next one. `asker` is the name of a token. `None` if there is no such source.
+    /// to `wait` for the next one. `asker` is the name of a token.
+    ///
+    /// # Errors
+    ///
+    /// 404 if there is no such source.
     async fn copies(
         &self,
         source: &Kind,
         asker: &str,
         after: Option<u64>,
         wait: Duration,
-    ) -> Option<CopyPage>;
+    ) -> Result<CopyPage, Problem>;
 
-    /// Sends a signed test event to a source, as its sender would. `None` if there is no such source.
+    /// Sends a signed test event to a source, as its sender would.
     ///
     /// # Errors
     ///
-    /// A problem if the source cannot be tested.
-    async fn send_test(&self, source: &Kind) -> Option<Result<TestSent, Problem>>;
+    /// 404 if there is no such source; another problem if it cannot be tested.
+    async fn send_test(&self, source: &Kind) -> Result<TestSent, Problem>;
 
     /// Sends a copy of an event to the destination of its source, or to that of the source `to`.
     ///
@@ -102,8 +110,8 @@ impl Instance for NoInstance {
         None
     }
 
-    fn refused(&self, _source: &Kind, _limit: usize) -> Option<RefusedPage> {
-        None
+    fn refused(&self, _source: &Kind, _limit: usize) -> Result<RefusedPage, Problem> {
+        Err(Problem::no_such_source())
     }
 
     async fn copies(
@@ -112,12 +120,12 @@ impl Instance for NoInstance {
         _asker: &str,
         _after: Option<u64>,
         _wait: Duration,
-    ) -> Option<CopyPage> {
-        None
+    ) -> Result<CopyPage, Problem> {
+        Err(Problem::no_such_source())
     }
 
-    async fn send_test(&self, _source: &Kind) -> Option<Result<TestSent, Problem>> {
-        None
+    async fn send_test(&self, _source: &Kind) -> Result<TestSent, Problem> {
+        Err(Problem::no_such_source())
     }
 
     async fn replay(&self, _event: &EventRecord, _to: Option<&Kind>) -> Result<(), Problem> {

@@ -16,14 +16,12 @@
 //!
 //! use http::{Request, StatusCode};
 //! use http_body_util::Full;
-//! use sha2::{Digest, Sha256};
 //! use webhook_memory::MemoryStore;
-//! use webhook_ui::{Caller, Right, Tokens, Ui};
+//! use webhook_ui::{Scope, TokenDigest, Tokens, Ui};
 //!
 //! # tokio::runtime::Runtime::new().unwrap().block_on(async {
 //! let store = Arc::new(MemoryStore::default());
-//! let digest = Sha256::digest("a long random token").into();
-//! let tokens = Tokens::new().with(Caller::with_token("ana", Right::Operate, digest));
+//! let tokens = Tokens::new([TokenDigest::of(Scope::Operate, "a long random token")]);
 //! let ui = Ui::builder(store.clone(), store)
 //!     .access(Arc::new(tokens))
 //!     .mounted_at("/inbox")
@@ -40,8 +38,8 @@
 //! # Who may do what
 //!
 //! By default nobody may make requests: [`UiBuilder::access`] sets who may. [`Tokens`] knows bearer tokens by their
-//! digests. A [`Caller`] with the right [`Read`](Right::Read) sees states, and bodies in which values are masked. One
-//! with [`Operate`](Right::Operate) may act, and sees everything. A caller of one source sees nothing of another: it
+//! digests. A [`Caller`] of the scope [`Read`](Scope::Read) sees states, and bodies in which values are masked. One
+//! with [`Operate`](Scope::Operate) may act, and sees everything. A caller of one source sees nothing of another: it
 //! gets 404.
 //!
 //! # What the process around it adds
@@ -74,12 +72,12 @@ mod session;
 mod tokens;
 mod ui;
 
-pub use access::{Access, Caller, ClientAddr, NoAccess, Right};
+pub use access::{Access, Caller, ClientAddr, NoAccess};
 pub use body::UiBody;
 pub use filter::{Filter, InvalidFilter, TextMatch, When};
 pub use instance::{Instance, NoInstance};
 pub use problem::Problem;
-pub use tokens::Tokens;
+pub use tokens::{Expiry, Scope, TokenDigest, TokenName, Tokens};
 pub use ui::{Ui, UiBuilder};
 
 /// Compiles the example of the README.

@@ -118,7 +118,10 @@ impl Problem {
     }
 
     /// 429: too many requests of this client.
-    pub fn too_many_requests(detail: &'static str, retry_after_seconds: u16) -> Self {
+    pub fn too_many_requests(
+        detail: impl Into<Cow<'static, str>>,
+        retry_after_seconds: u16,
+    ) -> Self {
         Self {
             retry_after_seconds: Some(retry_after_seconds),
             ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
@@ -134,6 +137,11 @@ impl Problem {
     /// 501: the process around the inbox does not offer that.
     pub fn not_offered(detail: &'static str) -> Self {
         Self::new(StatusCode::NOT_IMPLEMENTED, detail)
+    }
+
+    /// 502: a destination did not take what it was sent.
+    pub fn bad_gateway(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, detail)
     }
 
     /// 503: the store cannot answer now, or a limit is reached.

@@ -1,11 +1,12 @@
 //! [`Ui`]: the service.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use webhook_core::{Admin, Store};
 use crate::access::{Access, ClientAddr, NoAccess};
 use crate::instance::{Instance, NoInstance};
 use crate::jobs::Jobs;
+use crate::model::Time;
 use crate::session::Sessions;
 use crate::{Problem, UiBody, api};
 
@@ -44,6 +46,8 @@ struct Inner {
     jobs: Jobs,
     #[cfg(feature = "dashboard")]
     dashboard: crate::dashboard::Dashboard,
+    /// Which sources were paused or resumed here, and when.
+    pauses: Mutex<HashMap<String, (bool, Time)>>,
     /// What the tokens of forms are made of. It changes when the process starts again.
     form_secret: [u8; 32],
 }
@@ -99,6 +103,7 @@ impl UiBuilder {
             jobs: Jobs::default(),
             #[cfg(feature = "dashboard")]
             dashboard: crate::dashboard::Dashboard::default(),
+            pauses: Mutex::default(),
             form_secret,
         }))
     }
@@ -174,8 +179,8 @@ impl Ui {
         }
     }
 
-    /// The longest body of a request to `path`, which is below the mount.
-    fn max_body_bytes(&self, path: &str) -> usize {
+    /// The longest body that a POST to `path` may have, which is below the mount; longer ones get 413.
+    pub fn max_body_bytes(&self, path: &str) -> usize {
         api::replayed_source(path).map_or(MAX_BODY_BYTES, |source| {
             // An edited body may be written in Base64, or percent-encoded in a form.
             let limit = self.instance().max_body_bytes(&source);
@@ -215,6 +220,11 @@ impl Ui {
     #[cfg(feature = "dashboard")]
     pub(crate) fn dashboard(&self) -> &crate::dashboard::Dashboard {
         &self.0.dashboard
+    }
+
+    /// Which sources were paused (true) or resumed (false) here, and when: samples learn of it later.
+    pub(crate) fn pauses(&self) -> MutexGuard<'_, HashMap<String, (bool, Time)>> {
+        self.0.pauses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the forms of a session must send.

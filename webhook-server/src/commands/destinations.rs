@@ -88,10 +88,10 @@ struct Row {
 impl Row {
     fn of(destination: &Value) -> Self {
         let text = |member: &str| plain(destination[member].as_str().unwrap_or_default(), WIDTH);
-        let lag = destination["lag_seconds"].as_f64();
+        let lag = destination["oldest_due_age_seconds"].as_f64();
         let lag = lag.and_then(|lag| Duration::try_from_secs_f64(lag.round()).ok());
         Self {
-            name: text("name"),
+            name: text("source"),
             state: state(destination),
             oldest: lag.map_or_else(|| "-".to_owned(), duration),
             url: text("url"),

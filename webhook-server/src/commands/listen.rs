@@ -123,9 +123,9 @@ struct Copies {
 #[derive(Deserialize)]
 struct EventCopy {
     source: String,
-    id: String,
+    key: String,
     event_type: Option<String>,
-    accepted_at: String,
+    received_at: String,
     headers: Vec<Header>,
     body_base64: String,
 }
@@ -267,7 +267,7 @@ fn tell_lost(lost: Option<u64>) {
 impl EventCopy {
     /// The event; `None` if the server sent something else.
     fn into_event(self) -> Option<RawEvent> {
-        let accepted_at: Timestamp = self.accepted_at.parse().ok()?;
+        let accepted_at: Timestamp = self.received_at.parse().ok()?;
         let body = STANDARD.decode(self.body_base64).ok()?;
         let mut headers = Headers::new();
         for Header { name, value } in &self.headers {
@@ -275,7 +275,7 @@ impl EventCopy {
         }
         let event_type = self.event_type.map(EventType::new).transpose().ok()?;
         let event = RawEvent::raw(Kind::new(self.source).ok()?, Bytes::from(body))
-            .with_key(Key::new(self.id).ok()?)
+            .with_key(Key::new(self.key).ok()?)
             .with_event_type(event_type)
             .with_headers(headers)
             .with_accepted_at(accepted_at.into())
@@ -382,9 +382,9 @@ mod tests {
     fn copies_are_read_and_others_left_out() {
         let copy = |id: &str, body: &str| EventCopy {
             source: "github".to_owned(),
-            id: id.to_owned(),
+            key: id.to_owned(),
             event_type: Some("push".to_owned()),
-            accepted_at: "2026-01-02T03:04:05Z".to_owned(),
+            received_at: "2026-01-02T03:04:05Z".to_owned(),
             headers: vec![Header {
                 name: "x-github-event".to_owned(),
                 value: "push".to_owned(),

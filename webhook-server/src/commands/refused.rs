@@ -83,7 +83,7 @@ fn write(request: &Value, out: &mut dyn Write) -> io::Result<()> {
         Some(bytes) => writeln!(out, "    body of {bytes} bytes")?,
         None => writeln!(out, "    body not read")?,
     }
-    match &request["body"] {
+    match &request["body"]["content"] {
         Value::Null => Ok(()),
         Value::String(body) => writeln!(out, "    {}", plain(body, WIDTH)),
         body => writeln!(out, "    {}", plain(&body.to_string(), WIDTH)),

@@ -3,21 +3,21 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderName, HeaderValue};
+use hyper::header::{HOST, HeaderName, HeaderValue};
 use hyper::http::uri::InvalidUri;
 use hyper::{Request, StatusCode, Uri};
 use tokio::time::timeout;
-use webhook_sources::spec::{IdRule, Place};
-use webhook_sources::{Outgoing, Unsigned};
+use webhook_sources::Unsigned;
 
 use super::{CommandError, Output, blocking};
 use crate::client::{self, AnyError, Encryption};
 use crate::config::{Config, SourceConfig, SourcesFile};
+use crate::delivery::{Delivery, random_id};
 use crate::logging::escaped;
 
 /// How long the server may take to answer: longer than senders wait.
@@ -119,54 +119,12 @@ impl Send {
         url: &Uri,
         body: Vec<u8>,
     ) -> Result<Request<Full<Bytes>>, CommandError> {
-        let method = source.spec().methods.first().map_or("POST", |it| it);
         let target = url.path_and_query().map_or("/", |it| it.as_str());
         let id = self.id.clone().unwrap_or_else(random_id);
-        let mut headers = self.header.clone();
-        let has = |headers: &[(HeaderName, HeaderValue)], name: &str| {
-            headers.iter().any(|(known, _)| known == name)
-        };
-        if !has(&headers, CONTENT_TYPE.as_str()) {
-            headers.push((CONTENT_TYPE, HeaderValue::from_static(media_type(&body))));
-        }
-        let of_id = id_header(&source.spec().id).filter(|name| !has(&headers, name));
-        if let Some(name) = of_id
-            && let (Ok(name), Ok(value)) = (name.parse(), id.parse())
-        {
-            headers.push((name, value));
-        }
-        let by_name: Vec<(&str, &[u8])> = headers
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_bytes()))
-            .collect();
-        let outgoing = Outgoing {
-            request: webhook_sources::Request {
-                method,
-                target,
-                headers: &by_name,
-                body: &body,
-            },
-            message_id: Some(&id),
-        };
-        let signed = source.source.sign(&outgoing, SystemTime::now());
+        let signed = Delivery::sign(source, target, &id, self.header.clone(), &body);
         let signed = signed.map_err(SendError::Unsigned)?;
         let host = url.authority().map_or("", |it| it.as_str());
-        let mut request = Request::builder()
-            .method(method)
-            .uri(&signed.target)
-            .header(HOST, host);
-        for (name, value) in &headers {
-            if !signed
-                .headers
-                .iter()
-                .any(|(known, _)| known == name.as_str())
-            {
-                request = request.header(name, value);
-            }
-        }
-        for (name, value) in &signed.headers {
-            request = request.header(name, value);
-        }
+        let request = signed.head().header(HOST, host);
         let request = request.body(Full::from(signed.body));
         Ok(request.map_err(|error| SendError::Unreachable {
             server: client::host_and_port(url),
@@ -212,35 +170,6 @@ fn own_url(config: &Config, source: &SourceConfig) -> Result<Uri, SendError> {
             server: addr.to_string(),
             source: error.into(),
         })
-}
-
-/// The first header that an id may be in.
-fn id_header(id: &IdRule) -> Option<&str> {
-    match id {
-        IdRule::At(Place::Header(name)) => Some(name),
-        IdRule::Joined(rules) | IdRule::FirstOf(rules) => rules.iter().find_map(id_header),
-        _ => None,
-    }
-}
-
-fn random_id() -> String {
-    let id: [u8; 12] = rand::random();
-    format!("msg_{}", hex::encode(id))
-}
-
-/// The media type that `body` looks like.
-fn media_type(body: &[u8]) -> &'static str {
-    let is_form = || {
-        let is_plain = |byte: &u8| byte.is_ascii_graphic();
-        body.contains(&b'=') && body.iter().all(is_plain)
-    };
-    if serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok() {
-        "application/json"
-    } else if is_form() {
-        "application/x-www-form-urlencoded"
-    } else {
-        "application/octet-stream"
-    }
 }
 
 /// Why no delivery was sent, or it was not accepted.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use webhook_sources::spec::Tolerance;
 use webhook_sources::{InvalidSource, SecretLength, SecretProblem};
+use webhook_ui::Tokens;
 use zeroize::Zeroizing;
 
 use super::files::{self, FileError, Guard};
@@ -50,7 +51,7 @@ impl Config {
         Ok(Some(text::value(url).to_owned().into()))
     }
 
-    fn tokens(&self) -> Result<Option<Vec<TokenDigest>>, SecretsError> {
+    fn tokens(&self) -> Result<Option<Tokens>, SecretsError> {
         let (variable, file) = (self.api_tokens.as_ref(), self.api_tokens_file.as_deref());
         let names = ["API_TOKENS", "API_TOKENS_FILE"];
         let Some((name, text)) = read(names, variable, file, Guard::Trust)? else {
@@ -76,7 +77,7 @@ impl Config {
         if tokens.is_empty() {
             return Err(SecretsError::NoToken { name });
         }
-        Ok(Some(tokens))
+        Ok(Some(Tokens::new(tokens)))
     }
 
     fn verifier(&self) -> Result<Option<Arc<dyn Verifier>>, SecretsError> {

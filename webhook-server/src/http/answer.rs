@@ -1,12 +1,12 @@
 //! Successful answers.
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Response, StatusCode};
+use webhook_ui::UiBody;
 
-/// An answer whose body is one buffer.
-pub(super) type Answer = Response<Full<Bytes>>;
+/// An answer. Only those of the admin API and the dashboard may have bodies that arrive while they are sent.
+pub(super) type Answer = Response<UiBody>;
 
 /// An answer of `content_type`, which caches must not store, and whose type browsers must not guess.
 pub(super) fn answer(
@@ -14,7 +14,7 @@ pub(super) fn answer(
     content_type: &'static str,
     body: impl Into<Bytes>,
 ) -> Answer {
-    let mut answer = Response::new(Full::new(body.into()));
+    let mut answer = Response::new(UiBody::full(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
@@ -30,7 +30,7 @@ pub(super) fn json(status: StatusCode, body: impl Into<Bytes>) -> Answer {
 
 /// The answer to OPTIONS.
 pub(super) fn options(allow: &'static str) -> Answer {
-    let mut answer = Response::new(Full::default());
+    let mut answer = Response::new(UiBody::default());
     *answer.status_mut() = StatusCode::NO_CONTENT;
     let headers = answer.headers_mut();
     headers.insert(ALLOW, HeaderValue::from_static(allow));

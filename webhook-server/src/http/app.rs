@@ -2,12 +2,16 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Semaphore;
 use webhook_core::{Admin, Inbox, Store};
+use webhook_ui::{Instance, NoInstance, Ui};
 
+#[cfg(doc)]
+use super::AuthConfig;
+use super::access::OperatorAccess;
 use super::body_room::BodyRoom;
 use super::problem::Problem;
 use super::rates::Rates;
@@ -32,14 +36,18 @@ pub struct App {
     /// Where events are forwarded to.
     pub(super) destinations: Option<Arc<Destinations>>,
     pub(super) admin: Option<Arc<dyn Admin>>,
+    /// What the admin API and the dashboard show of this process.
+    instance: Arc<dyn Instance>,
+    /// The admin API and the dashboard, once somebody has asked for them.
+    ui: OnceLock<Ui>,
     pub(super) auth: Arc<Auth>,
-    pub(super) rates: Rates,
+    pub(super) rates: Arc<Rates>,
     pub(super) options: HttpOptions,
     pub(super) body_room: BodyRoom,
     /// Limits how many long bodies are verified at a time.
     pub(super) verifications: Arc<Semaphore>,
     pub(super) ready: ReadyProbe,
-    is_draining: AtomicBool,
+    is_draining: Arc<AtomicBool>,
 }
 
 impl App {
@@ -53,13 +61,39 @@ impl App {
         Self::build(None, store, options)
     }
 
-    /// Also serves `/v1/operator/`, to clients with a token of the scope `operate`.
+    /// Also serves the admin API and the dashboard to [operators](AuthConfig::serves_operators).
     #[must_use]
     pub fn with_admin(self, admin: Arc<dyn Admin>) -> Self {
         Self {
             admin: Some(admin),
             ..self
         }
+    }
+
+    /// Shows `instance` to operators, which learns by `draining` that the server shuts down.
+    #[must_use]
+    pub(crate) fn with_instance(
+        self,
+        instance: Arc<dyn Instance>,
+        draining: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            instance,
+            is_draining: draining,
+            ..self
+        }
+    }
+
+    /// The admin API and the dashboard, if they are served.
+    pub(super) fn ui(&self) -> Option<&Ui> {
+        let admin = self.admin.as_ref()?;
+        Some(self.ui.get_or_init(|| {
+            let access = OperatorAccess::new(&self.auth, &self.rates);
+            Ui::builder(Arc::clone(&self.store), Arc::clone(admin))
+                .instance(Arc::clone(&self.instance))
+                .access(Arc::new(access))
+                .build()
+        }))
     }
 
     /// Shows `destinations` to operators.
@@ -115,12 +149,14 @@ impl App {
             intake: None,
             destinations: None,
             admin: None,
+            instance: Arc::new(NoInstance),
+            ui: OnceLock::new(),
             auth: Arc::default(),
-            rates: Rates::new(options.rates.clone()),
+            rates: Arc::new(Rates::new(options.rates.clone())),
             body_room: BodyRoom::new(options.max_buffered_bytes),
             verifications: Arc::new(Semaphore::new(MAX_VERIFICATIONS)),
             ready: ReadyProbe::default(),
-            is_draining: AtomicBool::new(false),
+            is_draining: Arc::default(),
             options,
         }
     }

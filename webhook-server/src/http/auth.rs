@@ -9,12 +9,12 @@ use std::time::SystemTime;
 use hyper::HeaderMap;
 use hyper::http::request::Parts;
 use webhook_sources::{Request, Unverified};
+use webhook_ui::{Caller, Scope, TokenDigest, Tokens};
 
 use super::local;
 use super::problem::Problem;
 use super::rejections::{RejectionKind, Rejections};
 use super::senders::Verifier;
-use super::tokens::{self, Scope, TokenDigest};
 
 /// What the server authenticates senders and readers by.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,7 @@ pub struct AuthConfig {
     /// Verifies the signatures of deliveries. Without it, `anonymous_access` decides who may deliver.
     pub senders: Option<Arc<dyn Verifier>>,
     /// The tokens of readers and operators. Without them, `anonymous_access` decides who may read.
-    pub tokens: Option<Vec<TokenDigest>>,
+    pub tokens: Option<Tokens>,
     /// Who may make requests that need neither a signature nor a token.
     pub anonymous_access: AnonymousAccess,
 }
@@ -41,10 +41,19 @@ pub enum AnonymousAccess {
 }
 
 impl AuthConfig {
+    /// Whether the admin API and the dashboard are served: to holders of tokens if one of them has the scope `operate`,
+    /// and without tokens to programs and people on this machine, on a server that only they may use.
+    pub fn serves_operators(&self) -> bool {
+        match self.tokens {
+            Some(_) => self.has_operator_token(),
+            None => self.anonymous_access == AnonymousAccess::LocalPrograms,
+        }
+    }
+
     /// Whether one of the tokens has the scope `operate`.
     pub fn has_operator_token(&self) -> bool {
-        let mut tokens = self.tokens.iter().flatten();
-        tokens.any(|token| token.scope() == Scope::Operate)
+        let tokens = self.tokens.as_ref().map_or(&[][..], Tokens::all);
+        tokens.iter().any(|token| token.scope() == Scope::Operate)
     }
 }
 
@@ -175,20 +184,23 @@ impl Auth {
             .log(RejectionKind::Rate, None, client, &"rate limit exceeded");
     }
 
-    /// Rejects a request without a token that allows `scope`. Without tokens, checks the client
-    /// against [`AnonymousAccess`].
-    pub(super) fn check_token(
+    /// Rejects a request without a token that allows to read the events of `source`. Without tokens, checks the
+    /// client against [`AnonymousAccess`]. The answer to the holder of a token of another source is `hidden`.
+    pub(super) fn check_reader(
         &self,
         client: Option<IpAddr>,
         head: &Parts,
-        scope: Scope,
+        source: &str,
+        hidden: fn() -> Problem,
     ) -> Result<(), Problem> {
         let config = &self.current().config;
-        match &config.tokens {
-            Some(known) => self
-                .match_token(known, client, &head.headers, scope)
-                .map(drop),
-            None => self.check_anonymous(config, client, head),
+        let Some(known) = &config.tokens else {
+            return self.check_anonymous(config, client, head);
+        };
+        let token = self.match_token(known, client, &head.headers, Scope::Read)?;
+        match token.source() {
+            Some(own) if own.as_str() != source => Err(hidden()),
+            _ => Ok(()),
         }
     }
 
@@ -209,7 +221,35 @@ impl Auth {
         })
     }
 
-    /// Rejects a request without a token of the scope `operate`; if no such token is configured, every
+    /// Who makes a request to the admin API or the dashboard: the holder of a token, or, on an open server, a program
+    /// or a person on this machine. 404 where [nobody](AuthConfig::serves_operators) may.
+    pub(super) fn operator(&self, client: Option<IpAddr>, head: &Parts) -> Result<Caller, Problem> {
+        let config = &self.current().config;
+        if !config.serves_operators() {
+            return Err(Problem::no_such_path());
+        }
+        match &config.tokens {
+            Some(known) => {
+                let token = self.match_token(known, client, &head.headers, Scope::Read)?;
+                Ok(token.caller().at(client))
+            }
+            None => {
+                self.check_anonymous(config, client, head)?;
+                Ok(Caller::anonymous("a program on this machine").at(client))
+            }
+        }
+    }
+
+    /// The tokens of those who may use the admin API and the dashboard; `None` if no token allows it.
+    pub(super) fn operators(&self) -> Option<Tokens> {
+        let config = &self.current().config;
+        config
+            .tokens
+            .clone()
+            .filter(|_| config.has_operator_token())
+    }
+
+    /// Rejects a request without a token of the scope `operate` for all sources; if no such token is configured, every
     /// request. Returns the name of the token for the log.
     pub(super) fn check_operator(
         &self,
@@ -220,7 +260,10 @@ impl Auth {
         match &config.tokens {
             Some(known) if config.has_operator_token() => {
                 let token = self.match_token(known, client, headers, Scope::Operate)?;
-                Ok(token.label())
+                match token.source() {
+                    Some(_) => Err(Problem::no_such_path()),
+                    None => Ok(token.label()),
+                }
             }
             _ => Err(Problem::no_such_path()),
         }
@@ -228,15 +271,15 @@ impl Auth {
 
     fn match_token<'a>(
         &self,
-        known: &'a [TokenDigest],
+        known: &'a Tokens,
         client: Option<IpAddr>,
         headers: &HeaderMap,
         scope: Scope,
     ) -> Result<&'a TokenDigest, Problem> {
-        tokens::allow(known, scope, headers).ok_or_else(|| {
+        known.allow(scope, headers).ok_or_else(|| {
             let kind = match scope {
                 Scope::Read => RejectionKind::ReadToken,
-                Scope::Operate => RejectionKind::OperateToken,
+                Scope::Operate | Scope::Metrics => RejectionKind::OperateToken,
             };
             self.rejections
                 .log(kind, None, client, &"missing or unknown token");

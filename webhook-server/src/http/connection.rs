@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -15,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
+use webhook_ui::UiBody;
 
 use super::connections::{Admitted, Connections, Order, Peer, Phase};
 use super::route;
@@ -106,8 +109,7 @@ pub(super) async fn serve(
         async move {
             peer.begins(Phase::Busy);
             let answer = route::respond(&app, &peer, request).await;
-            peer.begins(Phase::Idle);
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(answer.map(|body| SentBody::new(body, peer)))
         }
     });
     let io = TokioIo::new(Lingering {
@@ -162,6 +164,65 @@ pub(super) async fn serve(
             error = &error as &dyn std::error::Error,
             "connection failed"
         );
+    }
+}
+
+/// The body of an answer. The connection is idle once it has all of it.
+struct SentBody {
+    body: UiBody,
+    /// `None` once the connection is idle.
+    peer: Option<Arc<Peer>>,
+}
+
+impl SentBody {
+    fn new(body: UiBody, peer: Arc<Peer>) -> Self {
+        let mut sent = Self {
+            body,
+            peer: Some(peer),
+        };
+        if !sent.body.is_streamed() {
+            sent.end();
+        }
+        sent
+    }
+
+    fn end(&mut self) {
+        if let Some(peer) = self.peer.take() {
+            peer.begins(Phase::Idle);
+        }
+    }
+}
+
+impl Body for SentBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        match (&frame, &self.peer) {
+            // The client has read what was sent before, as far as that did not fit into buffers.
+            (Some(_), Some(peer)) => peer.waits_for_client(),
+            (None, Some(_)) => self.end(),
+            (_, None) => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for SentBody {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

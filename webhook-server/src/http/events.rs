@@ -12,7 +12,6 @@ use super::document::document;
 use super::method::{Allowed, read};
 use super::problem::Problem;
 use super::sources::FLAW_HEADER;
-use super::tokens::Scope;
 use super::{App, path};
 use crate::sources::Named;
 use crate::views::SourceEventView;
@@ -38,7 +37,8 @@ pub(super) fn route(
             .as_ref()
             .is_none_or(|source| source.config.reads_need_token)
         {
-            app.auth.check_token(client, head, Scope::Read)?;
+            app.auth
+                .check_reader(client, head, name, Problem::no_such_event)?;
         }
         app.check_global_rate(client)?;
         let source = source.ok_or_else(Problem::no_such_event)?;

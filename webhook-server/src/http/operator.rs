@@ -1,8 +1,6 @@
 //! The routes for operators, `/v1/operator/`.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::http::request::Parts;
@@ -19,12 +17,10 @@ use super::method::{Allowed, read, write};
 use super::path::key;
 use super::problem::Problem;
 use crate::audit::{Audit, Caller};
-use crate::config::did_you_mean;
 use crate::known_kinds::KnownKinds;
-use crate::sources::{ActiveSource, MAX_COPIES_WAIT, MAX_REFUSED, Named, TakenCopies};
 use crate::views::{
-    CopyView, DestinationView, Details, EXPECTED_KIND, EventName, EventSummaryView, PausedKind,
-    RefusedView, SourceStatusView, StatusReport, noun, transaction_kind,
+    Details, EXPECTED_KIND, EventName, EventSummaryView, PausedKind, StatusReport, noun,
+    transaction_kind,
 };
 
 /// The prefix of their paths.
@@ -32,9 +28,6 @@ pub(super) const PREFIX: &str = "/v1/operator/";
 
 /// The default number of events on a page.
 const PAGE: NonZeroUsize = NonZeroUsize::new(100).expect("a hundred is not zero");
-
-/// How many names of sources an error lists.
-const LISTED_NAMES: usize = 10;
 
 /// The most events on a page.
 const MAX_PAGE: usize = 1000;
@@ -49,11 +42,6 @@ pub(super) enum OperatorRequest {
     MakeDue(EventRef, RunningLeases),
     Pause(Kind, NewKinds),
     Resume(Kind),
-    Sources,
-    Destinations,
-    /// The latest refused requests of a source, at most this many.
-    Refused(Kind, usize),
-    Copies(AskedCopies),
 }
 
 /// Whether a kind is paused that is no source and has no events yet.
@@ -63,14 +51,10 @@ pub(super) enum NewKinds {
     Pause,
 }
 
-/// Which copies of the events of a source are asked for.
-#[derive(Debug)]
-pub(super) struct AskedCopies {
-    source: Kind,
-    /// Those after this one; `None` for those that come from now on.
-    after: Option<u64>,
-    /// How long to wait for the next one.
-    wait: Duration,
+/// Whether `path`, which follows [`PREFIX`], is one of these routes.
+pub(super) fn serves(path: &str) -> bool {
+    let first = path.split('/').next();
+    matches!(first, Some("status" | "transactions" | "kinds"))
 }
 
 /// Parses the request. `path` is what follows [`PREFIX`].
@@ -91,25 +75,6 @@ pub(super) fn route(head: &Parts, path: &str) -> Result<Allowed<OperatorRequest>
             let (kind, leases) = leases(query)?;
             Ok(OperatorRequest::MakeDue(event(kind, id)?, leases))
         }),
-        ["sources"] => read(method, || {
-            no_parameters(query)?;
-            Ok(OperatorRequest::Sources)
-        }),
-        ["destinations"] => read(method, || {
-            no_parameters(query)?;
-            Ok(OperatorRequest::Destinations)
-        }),
-        ["sources", name, "refused"] if !name.is_empty() => read(method, || {
-            Ok(OperatorRequest::Refused(kind_in_path(name)?, limit(query)?))
-        }),
-        ["sources", name, "copies"] if !name.is_empty() => read(method, || {
-            let (after, wait) = copies_after(query)?;
-            Ok(OperatorRequest::Copies(AskedCopies {
-                source: kind_in_path(name)?,
-                after,
-                wait,
-            }))
-        }),
         ["kinds", kind, "pause"] if !kind.is_empty() => write(method, || {
             Ok(OperatorRequest::Pause(
                 kind_in_path(kind)?,
@@ -128,51 +93,6 @@ pub(super) fn route(head: &Parts, path: &str) -> Result<Allowed<OperatorRequest>
 fn kind_in_path(segment: &str) -> Result<Kind, Problem> {
     let kind = key(segment).and_then(|key| Kind::new(key.as_str().to_owned()).ok());
     kind.ok_or_else(|| Problem::bad_request(format!("Path: the kind must be {EXPECTED_KIND}")))
-}
-
-/// Parses how many refused requests to show: `limit=100`.
-fn limit(query: &str) -> Result<usize, Problem> {
-    let mut limit = PAGE.get();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        if name != "limit" {
-            return Err(Problem::bad_request("Query: only limit is known"));
-        }
-        let number = value
-            .parse()
-            .ok()
-            .filter(|it| (1..=MAX_REFUSED).contains(it));
-        limit = number.ok_or_else(|| {
-            Problem::bad_request(format!(
-                "Query: limit must be a number from 1 to {MAX_REFUSED}"
-            ))
-        })?;
-    }
-    Ok(limit)
-}
-
-/// Parses which copies are asked for: `after=42&wait=30`.
-fn copies_after(query: &str) -> Result<(Option<u64>, Duration), Problem> {
-    let most = MAX_COPIES_WAIT.as_secs();
-    let (mut after, mut wait) = (None, Duration::ZERO);
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        let number = value.parse::<u64>().ok();
-        match (&*name, number) {
-            ("after", Some(number)) => after = Some(number),
-            ("wait", Some(seconds)) if seconds <= most => wait = Duration::from_secs(seconds),
-            ("after", _) => {
-                return Err(Problem::bad_request(
-                    "Query: after must be the number of a copy",
-                ));
-            }
-            ("wait", _) => {
-                return Err(Problem::bad_request(format!(
-                    "Query: wait must be a number of seconds from 0 to {most}"
-                )));
-            }
-            _ => return Err(Problem::bad_request("Query: only after and wait are known")),
-        }
-    }
-    Ok((after, wait))
 }
 
 /// Parses whether a new kind is paused: `new=true`.
@@ -304,10 +224,6 @@ impl OperatorRequest {
             Self::MakeDue(..) => "make-due",
             Self::Pause(..) => "pause",
             Self::Resume(_) => "resume",
-            Self::Sources => "sources",
-            Self::Destinations => "destinations",
-            Self::Refused(..) => "refused",
-            Self::Copies(_) => "copies",
         }
     }
 
@@ -335,15 +251,6 @@ impl OperatorRequest {
                 let leased = ("leased", json!(*leases == RunningLeases::End));
                 event(of).into_iter().chain([leased]).collect()
             }
-            Self::Sources | Self::Destinations => Vec::new(),
-            Self::Refused(source, limit) => {
-                vec![("source", json!(source.as_str())), ("limit", json!(limit))]
-            }
-            Self::Copies(asked) => vec![
-                ("source", json!(asked.source.as_str())),
-                ("after", json!(asked.after)),
-                ("wait", json!(asked.wait.as_secs())),
-            ],
         }
     }
 }
@@ -355,13 +262,6 @@ pub(super) async fn answer(
     caller: Caller,
     request: OperatorRequest,
 ) -> Result<Answer, Problem> {
-    if let OperatorRequest::Copies(asked) = &request
-        && let Some(source) = source(app, &asked.source)
-        && !source.activity.copies.ask(&caller.token)
-    {
-        // The line of the first request is enough for somebody who goes on asking.
-        return copies(app, &source, asked).await;
-    }
     let audit = Audit::begin(request.action(), request.arguments()).by(caller);
     let answer = run(app, admin, request).await;
     audit.end(&match &answer {
@@ -438,110 +338,13 @@ async fn run(app: &App, admin: &dyn Admin, request: OperatorRequest) -> Result<A
             let resumed = PausedKind::resumed(&kind, changed);
             document(StatusCode::OK, &resumed.with_destination(url(app, &kind)))
         }
-        OperatorRequest::Sources => {
-            let sources = app.sources.as_ref().map(|sources| sources.all());
-            let sources = sources.unwrap_or_default();
-            let sources = sources.iter().map(|it| SourceStatusView::of(it)).collect();
-            document(StatusCode::OK, &ListedSources { sources })
-        }
-        OperatorRequest::Destinations => {
-            let destinations = app.destinations.as_ref().map(|it| it.all());
-            let destinations = destinations.unwrap_or_default();
-            let destinations = DestinationView::of_all(destinations, admin).await?;
-            document(StatusCode::OK, &ListedDestinations { destinations })
-        }
-        OperatorRequest::Refused(name, limit) => refused(app, &name, limit),
-        OperatorRequest::Copies(asked) => match source(app, &asked.source) {
-            Some(source) => copies(app, &source, &asked).await,
-            None => Err(no_such_source(app, &asked.source)),
-        },
     }
-}
-
-/// Copies of the events that a source has accepted.
-#[derive(Serialize)]
-struct ListedCopies<'a> {
-    copies: Vec<CopyView<'a>>,
-    /// The `after` of the next request.
-    next_after: u64,
-    /// How many copies between `after` and `next_after` are gone, null if that is not known.
-    lost: Option<u64>,
-}
-
-async fn copies(app: &App, source: &ActiveSource, asked: &AskedCopies) -> Result<Answer, Problem> {
-    let kept = &source.activity.copies;
-    let taken = kept.take(asked.after, asked.wait, || app.is_draining());
-    let TakenCopies {
-        copies,
-        next_after,
-        lost,
-    } = taken.await;
-    let copies = copies.iter().map(|copy| CopyView::of(copy)).collect();
-    document(
-        StatusCode::OK,
-        &ListedCopies {
-            copies,
-            next_after,
-            lost,
-        },
-    )
-}
-
-/// The sources of this server.
-#[derive(Serialize)]
-struct ListedSources<'a> {
-    sources: Vec<SourceStatusView<'a>>,
-}
-
-/// Where this server forwards events to.
-#[derive(Serialize)]
-struct ListedDestinations {
-    destinations: Vec<DestinationView>,
 }
 
 /// The URL that this server forwards the events of `kind` to, if it does.
 fn url(app: &App, kind: &Kind) -> Option<String> {
     let forwarder = app.destinations.as_ref()?.of(kind)?;
     Some(forwarder.status().url)
-}
-
-/// The latest refused requests of a source, the latest first.
-#[derive(Serialize)]
-struct ListedRefused<'a> {
-    refused: Vec<RefusedView<'a>>,
-    /// How many there were since the server started.
-    total: u64,
-}
-
-fn source(app: &App, name: &Kind) -> Option<Arc<ActiveSource>> {
-    match app.sources.as_ref()?.named(name.as_str()) {
-        Named::Source(source) => Some(source),
-        Named::Unusable | Named::Unknown => None,
-    }
-}
-
-/// There is no such source. Other kinds of events have neither copies nor refused requests.
-fn no_such_source(app: &App, name: &Kind) -> Problem {
-    let names = source_names(app);
-    let known = || names.iter().map(String::as_str);
-    let detail = format!(
-        "Source not found: the configuration file of this server has no source named {name}, and only its sources \
-         have copies and refused requests{}",
-        match did_you_mean(name.as_str(), known()) {
-            similar if !similar.is_empty() => similar,
-            _ if names.is_empty() => "; it has no sources".to_owned(),
-            _ => {
-                let first: Vec<_> = known().take(LISTED_NAMES).collect();
-                let more = if names.len() > first.len() {
-                    ", …"
-                } else {
-                    ""
-                };
-                format!("; its sources are {}{more}", first.join(", "))
-            }
-        }
-    );
-    Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
 /// The names of the sources of this server, including those that are wrong in the file.
@@ -561,18 +364,6 @@ async fn check_kind(
     known.check(kind, advice).map_err(|unknown| {
         Problem::new(StatusCode::NOT_FOUND, format!("Kind not found: {unknown}"))
     })
-}
-
-fn refused(app: &App, name: &Kind, limit: usize) -> Result<Answer, Problem> {
-    let source = source(app, name).ok_or_else(|| no_such_source(app, name))?;
-    let requests = source.activity.refused_requests(limit);
-    document(
-        StatusCode::OK,
-        &ListedRefused {
-            refused: requests.iter().map(|it| RefusedView::of(it)).collect(),
-            total: source.activity.counts().refused,
-        },
-    )
 }
 
 fn names(kinds: &[Kind]) -> Vec<String> {
@@ -664,26 +455,6 @@ async fn make_due(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parameters_of_copies_are_parsed() {
-        let seconds = Duration::from_secs;
-        for (query, expected) in [
-            ("", (None, seconds(0))),
-            ("after=7", (Some(7), seconds(0))),
-            (
-                "after=1796000000000000&wait=30",
-                (Some(1_796_000_000_000_000), seconds(30)),
-            ),
-        ] {
-            assert_eq!(copies_after(query).ok(), Some(expected), "{query}");
-        }
-        for wrong in [
-            "after=", "after=-1", "wait=31", "wait=1.5", "wait=x", "limit=1", "a%00",
-        ] {
-            assert!(copies_after(wrong).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn list_parameters_are_parsed() {

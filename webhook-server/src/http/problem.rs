@@ -168,6 +168,20 @@ impl Problem {
     }
 }
 
+/// The same for the admin API and the dashboard.
+impl From<Problem> for webhook_ui::Problem {
+    fn from(problem: Problem) -> Self {
+        match problem.status {
+            StatusCode::UNAUTHORIZED => Self::without_token(),
+            StatusCode::TOO_MANY_REQUESTS => {
+                let seconds = problem.retry_after_seconds.unwrap_or(1);
+                Self::too_many_requests(problem.detail, seconds)
+            }
+            status => Self::new(status, problem.detail),
+        }
+    }
+}
+
 /// The answer to a sender for an error of the inbox.
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {

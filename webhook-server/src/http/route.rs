@@ -3,12 +3,15 @@
 use std::future::{Future, ready};
 use std::net::IpAddr;
 
+use bytes::Bytes;
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use jiff::Timestamp;
 use webhook_core::{Admin, EventRef, Inbox, Key};
+use webhook_ui::{ClientAddr, Ui};
 
 use super::answer::{self, Answer};
 use super::connections::Peer;
@@ -17,9 +20,9 @@ use super::operator::OperatorRequest;
 use super::problem::Problem;
 use super::ready::Readiness;
 use super::sources::{self, Delivery};
-use super::tokens::Scope;
 use super::{App, body, events, head, operator, path, transactions, verify};
 use crate::audit::Caller;
+use crate::views::transaction_kind;
 
 const WEBHOOK_PATH: &str = "/v1/webhooks/transactions";
 /// What the paths of deliveries to sources begin with.
@@ -42,6 +45,7 @@ pub(super) async fn respond(app: &App, peer: &Peer, request: Request<Incoming>) 
             let received = sources::receive(app, peer, delivery, client, &head, body).await;
             (received, false)
         }
+        Ok(Route::Ui(ui)) => ui_answer(app, peer, ui, client, &head, body).await,
         Ok(Route::Bodyless(request)) => {
             without_body(app, peer, &head, body, run(app, request)).await
         }
@@ -108,12 +112,44 @@ async fn without_body(
     (answer.await, !is_read)
 }
 
+/// Lets the admin API or the dashboard answer. Only a POST has a body. Also returns whether the connection must be
+/// closed.
+async fn ui_answer(
+    app: &App,
+    peer: &Peer,
+    ui: &Ui,
+    client: Option<IpAddr>,
+    head: &Parts,
+    body: Incoming,
+) -> (Result<Answer, Problem>, bool) {
+    let mut head_of_ui = head.clone();
+    if let Some(client) = client {
+        head_of_ui.extensions.insert(ClientAddr(client));
+    }
+    if head.method != Method::POST {
+        let request = Request::from_parts(head_of_ui, Full::<Bytes>::default());
+        let answer = async { Ok(ui.respond(request).await) };
+        return without_body(app, peer, head, body, answer).await;
+    }
+    let limit = ui.max_body_bytes(head.uri.path());
+    match body::receive_up_to(limit, app, peer, client, body).await {
+        Ok(body) => {
+            peer.waits_for_server();
+            let request = Request::from_parts(head_of_ui, Full::new(body.bytes.clone()));
+            (Ok(ui.respond(request).await), false)
+        }
+        Err(problem) => (Err(problem), false),
+    }
+}
+
 /// What a request asks for.
 enum Route<'a> {
     /// A delivery, whose body is read.
     Receive(&'a Inbox),
     /// A request to a source, whose body is read.
     Deliver(Delivery<'a>),
+    /// A request to the admin API or the dashboard.
+    Ui(&'a Ui),
     /// Anything else; its body is discarded.
     Bodyless(BodylessRoute<'a>),
 }
@@ -163,6 +199,14 @@ fn route<'a>(app: &'a App, client: Option<IpAddr>, head: &Parts) -> Result<Route
         let checked = app.rates.check_sender(client);
         checked.inspect_err(|_| app.auth.note_rate_limited(client))?;
     }
+    if let Some(ui) = app.ui()
+        && ui.serves(path)
+        && !path
+            .strip_prefix(operator::PREFIX)
+            .is_some_and(operator::serves)
+    {
+        return Ok(Route::Ui(ui));
+    }
     if let (Some(path), Some(admin)) = (path.strip_prefix(operator::PREFIX), &app.admin) {
         let token = app.auth.check_operator(client, &head.headers)?;
         app.check_global_rate(client)?;
@@ -196,7 +240,10 @@ fn route<'a>(app: &'a App, client: Option<IpAddr>, head: &Parts) -> Result<Route
         }
         (path, Some(inbox)) => match path.strip_prefix(TRANSACTION_PATH) {
             Some(id) if !id.is_empty() && !id.contains('/') => read(&head.method, || {
-                app.auth.check_token(client, head, Scope::Read)?;
+                let source = transaction_kind();
+                let hidden = Problem::no_such_transaction;
+                app.auth
+                    .check_reader(client, head, source.as_str(), hidden)?;
                 app.check_global_rate(client)?;
                 path::key(id)
                     .map(|key| BodylessRoute::Show(inbox, key))

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use hyper::http::request::Parts;
@@ -15,6 +14,7 @@ use tokio::time::timeout;
 use webhook_core::{Accepted, Admin, Envelope, EventType, Fingerprint, Headers, Inbox, Key};
 use webhook_sources::http::RequestParts;
 use webhook_sources::{Flaw, Outcome, Received, Refusal, Source};
+use webhook_ui::UiBody;
 
 use super::answer::Answer;
 use super::connections::Peer;
@@ -354,7 +354,7 @@ fn headers(kept: &[(&str, &[u8])], flaw: Option<Flaw>) -> Headers {
 
 /// The answer as HTTP, which caches must not store, and whose type browsers must not guess.
 fn into_answer(answer: webhook_sources::Answer) -> Result<Answer, Problem> {
-    let mut response = Response::new(Full::new(Bytes::from(answer.body)));
+    let mut response = Response::new(UiBody::full(Bytes::from(answer.body)));
     *response.status_mut() = StatusCode::from_u16(answer.status).map_err(Problem::internal)?;
     let headers = response.headers_mut();
     for (name, value) in answer.headers {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpSocket;
 
 use super::error::StartError;
+use crate::client::reachable;
 use crate::config::Config;
 
 /// The bound sockets.
@@ -32,6 +33,16 @@ impl Sockets {
             public: Bound::bind("BIND_ADDR", config.bind_addr)?,
             operators: operators.transpose()?,
         })
+    }
+}
+
+impl Sockets {
+    /// What URLs of the public address begin with, for clients on this machine.
+    pub(super) fn base_url(&self, has_tls: bool) -> String {
+        let Bound { addr, socket, .. } = &self.public;
+        let addr = reachable(socket.local_addr().unwrap_or(*addr));
+        let scheme = if has_tls { "https" } else { "http" };
+        format!("{scheme}://{addr}")
     }
 }
 

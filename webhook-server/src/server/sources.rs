@@ -87,12 +87,10 @@ impl RunningSources {
         }
     }
 
-    /// Adds the sources to the `app` of operators.
-    pub(super) fn show(&self, app: App) -> App {
-        match &self.inbox {
-            Some(_) => app.with_sources(Arc::clone(&self.sources)),
-            None => app,
-        }
+    /// The sources that operators see: those of a process that receives.
+    pub(super) fn shown(&self) -> Option<Arc<Sources>> {
+        let receives = self.inbox.is_some();
+        receives.then(|| Arc::clone(&self.sources))
     }
 
     /// Reads the file and its secrets again, and uses every source in it that is right. Logs what is wrong; a

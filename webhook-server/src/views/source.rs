@@ -140,6 +140,21 @@ pub(crate) fn duration(duration: Duration) -> String {
     format!("{seconds}s")
 }
 
+/// The key of a scheme in the configuration.
+pub(crate) const fn scheme_name(scheme: &Scheme) -> &'static str {
+    match scheme {
+        Scheme::None => "none",
+        Scheme::Hmac(_) => "hmac",
+        Scheme::Token(_) => "token",
+        Scheme::Basic(_) => "basic",
+        Scheme::PublicKey(_) => "public_key",
+        Scheme::Digest(_) => "digest",
+        Scheme::AnyOf(_) => "any_of",
+        Scheme::AllOf(_) => "all_of",
+        _ => "other",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

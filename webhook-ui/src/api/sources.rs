@@ -106,6 +106,6 @@ pub(super) async fn send_test(request: &Request<'_>) -> Result<Response<UiBody>,
 
 pub(super) async fn destinations(request: &Request<'_>) -> Result<Response<UiBody>, Problem> {
     request.no_query()?;
-    let destinations = data::destinations(request.ui, request.caller()?);
+    let destinations = data::destinations_now(request.ui, request.caller()?).await?;
     json(&Destinations { destinations })
 }

@@ -14,7 +14,6 @@ use super::assets::{HTMX, ICON, SCRIPT, STYLE};
 use super::components::{Shape, form_token, icon};
 use super::settings::Settings;
 use super::snapshot::Snapshot;
-use crate::access::Right;
 use crate::model::{DestinationState, InstanceInfo};
 use crate::session::Visitor;
 use crate::{Problem, Ui, UiBody};
@@ -472,9 +471,10 @@ impl Frame<'_> {
 
     fn who(&self, visitor: &Visitor) -> Markup {
         let caller = &visitor.caller;
-        let right = match caller.right {
-            Right::Read => "may read",
-            Right::Operate => "may operate",
+        let right = if caller.may_operate() {
+            "may operate"
+        } else {
+            "may read"
         };
         html! {
             div.who #who {

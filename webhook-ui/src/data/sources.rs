@@ -3,14 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use webhook_core::Kind;
 
 use crate::access::Caller;
+use crate::audit::Action;
 use crate::model::{
-    CopyPage, Destination, Node, Overview, RefusedPage, Sample, SourceInfo, SourceOverview,
-    SourceStatus,
+    CopyPage, Destination, DestinationState, Node, Overview, RefusedPage, Sample, Samples,
+    SourceInfo, SourceOverview, SourceStatus,
 };
 use crate::{Problem, Ui};
+
+/// The body of the example of a source.
+const TEST_BODY: &str = r#"{"test":true}"#;
 
 /// What an operator sees first: from memory, without a question to the store.
 pub(crate) fn overview(ui: &Ui, caller: &Caller) -> Overview {
@@ -32,7 +37,7 @@ pub(crate) fn overview(ui: &Ui, caller: &Caller) -> Overview {
 
 /// The sources that the caller may see: those of the process, and those that only have events. From memory.
 pub(crate) fn sources(ui: &Ui, caller: &Caller) -> Vec<SourceStatus> {
-    let samples = ui.instance().samples();
+    let samples = samples(ui);
     let mut by_name: BTreeMap<String, (Option<SourceInfo>, Option<Sample>)> = BTreeMap::new();
     for source in ui.instance().sources() {
         let name = source.name.clone();
@@ -65,7 +70,12 @@ pub(crate) fn sources(ui: &Ui, caller: &Caller) -> Vec<SourceStatus> {
 pub(crate) fn source(ui: &Ui, caller: &Caller, name: &Kind) -> Result<SourceStatus, Problem> {
     let sources = sources(ui, caller).into_iter();
     let mut named = sources.filter(|source| source.info.name == name.as_str());
-    named.next().ok_or_else(Problem::no_such_source)
+    let mut source = named.next().ok_or_else(Problem::no_such_source)?;
+    if caller.may_operate() {
+        let body = Bytes::from_static(TEST_BODY.as_bytes());
+        source.info.example = ui.instance().signed_curl(name, &body);
+    }
+    Ok(source)
 }
 
 /// The latest refused requests of a source, at most `limit`, the latest first.
@@ -78,16 +88,75 @@ pub(crate) fn refused(
     if !caller.sees(name) {
         return Err(Problem::no_such_source());
     }
-    let refused = ui.instance().refused(name, limit);
-    refused.ok_or_else(Problem::no_such_source)
+    ui.instance().refused(name, limit)
 }
 
-/// The destinations of the sources that the caller may see.
+/// The destinations of the sources that the caller may see, with what the latest samples say about their events. From
+/// memory.
 pub(crate) fn destinations(ui: &Ui, caller: &Caller) -> Vec<Destination> {
+    let samples = samples(ui);
+    let mut destinations = visible_destinations(ui, caller);
+    for destination in &mut destinations {
+        let mut of_source = samples.sources.iter();
+        if let Some(sample) = of_source.find(|it| it.source == destination.source) {
+            destination.oldest_due_age_seconds = sample.oldest_due_age_seconds;
+            set_paused(destination, sample.paused);
+        }
+    }
+    destinations
+}
+
+/// The same, with what the store says about their events now.
+pub(crate) async fn destinations_now(
+    ui: &Ui,
+    caller: &Caller,
+) -> Result<Vec<Destination>, Problem> {
+    let paused = ui.admin().paused().await?;
+    let mut destinations = visible_destinations(ui, caller);
+    for destination in &mut destinations {
+        let Ok(kind) = Kind::new(destination.source.clone()) else {
+            continue;
+        };
+        let lag = ui.admin().lag(&kind).await?;
+        destination.oldest_due_age_seconds = lag.map(|lag| lag.as_secs_f64());
+        set_paused(destination, paused.contains(&kind));
+    }
+    Ok(destinations)
+}
+
+fn visible_destinations(ui: &Ui, caller: &Caller) -> Vec<Destination> {
     let destinations = ui.instance().destinations().into_iter();
     destinations
         .filter(|it| caller.sees_name(&it.source))
         .collect()
+}
+
+fn set_paused(destination: &mut Destination, paused: bool) {
+    destination.paused = paused;
+    // A forwarder notices that its source was resumed when it gets the next event.
+    if destination.state == DestinationState::Paused && !paused {
+        destination.state = DestinationState::Closed;
+    }
+}
+
+/// The latest samples, with what operators have paused and resumed here since then.
+fn samples(ui: &Ui) -> Samples {
+    let mut samples = ui.instance().samples();
+    for (source, (paused, at)) in ui.pauses().iter() {
+        if samples.at.is_some_and(|sampled| sampled >= *at) {
+            continue;
+        }
+        let mut of_source = samples.sources.iter_mut();
+        match of_source.find(|it| it.source == *source) {
+            Some(sample) => sample.paused = *paused,
+            None => samples.sources.push(Sample {
+                source: source.clone(),
+                paused: *paused,
+                ..Sample::default()
+            }),
+        }
+    }
+    samples
 }
 
 /// The processes that serve the inbox now.
@@ -108,6 +177,13 @@ pub(crate) async fn copies(
     }
     // Copies have whole bodies.
     caller.check_operate()?;
-    let copies = ui.instance().copies(name, &caller.name, after, wait).await;
-    copies.ok_or_else(Problem::no_such_source)
+    let page = ui
+        .instance()
+        .copies(name, &caller.name, after, wait)
+        .await?;
+    if page.is_first {
+        let action = Action::begin("copies", caller, name.to_string());
+        return action.end(ui, Ok(page)).await;
+    }
+    Ok(page)
 }

@@ -45,7 +45,7 @@ pub struct Destination {
     pub url: String,
     /// Whether events are forwarded.
     pub state: DestinationState,
-    /// Until when nothing is forwarded, in the states `open` and `throttled`.
+    /// Until when nothing is forwarded, in the states `open` and `throttled`; null in the others.
     pub until: Option<Time>,
     /// Why it is paused, as far as this process knows.
     pub paused_because: Option<String>,

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use webhook_core::State;
 
 use super::Time;
+use crate::data::body_of;
 
 /// The state of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -120,6 +121,13 @@ pub struct Body {
     pub bytes: u64,
     /// Whether `content` is only the beginning.
     pub truncated: bool,
+}
+
+impl Body {
+    /// The stored beginning of a body of `whole_bytes`, in which values under names that hold secrets are masked.
+    pub fn masked(stored: &[u8], whole_bytes: u64) -> Self {
+        body_of(stored, whole_bytes, true)
+    }
 }
 
 /// A failed attempt.

@@ -107,7 +107,7 @@ pub struct Job {
 pub struct TestSent {
     /// The name of the source.
     pub source: String,
-    /// The key of the event, if it was accepted.
+    /// The key of the event, if it was accepted and the source tells it.
     pub key: Option<String>,
     /// The status that the source answered.
     pub status: u16,

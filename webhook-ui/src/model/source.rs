@@ -1,6 +1,9 @@
 //! Sources: what they have received and refused, and how many of their events wait.
 
-use serde::Serialize;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use super::{Body, Header, Time};
@@ -120,8 +123,8 @@ pub struct SourceInfo {
     pub destination: Option<String>,
     /// Whether a test event can be sent to it.
     pub can_test: bool,
-    /// A command that sends an event to it as its sender would, where that is possible: for `curl`, with `$SECRET`
-    /// for the secret.
+    /// A command that sends an event to it as its sender would, with a fresh signature: for `curl`. Only where one source
+    /// is shown, to those who may operate, and if its scheme signs.
     pub example: Option<String>,
     /// The lines of the configuration that define it, without secrets.
     pub setup: Option<String>,
@@ -175,7 +178,7 @@ pub struct Refused {
     pub headers: Vec<Header>,
     /// The length of the body; null if it was not read.
     pub body_bytes: Option<u64>,
-    /// The beginning of the body, where the source keeps it.
+    /// The beginning of the body, where the source keeps it, as documents show it.
     pub body: Option<Body>,
 }
 
@@ -204,7 +207,9 @@ pub struct Copy {
     /// The headers that are stored with the event.
     pub headers: Vec<Header>,
     /// The body, in Base64.
-    pub body_base64: String,
+    #[serde(rename = "body_base64", serialize_with = "as_base64")]
+    #[schema(value_type = String)]
+    pub body: Bytes,
 }
 
 /// Copies of the events that a source has accepted.
@@ -216,4 +221,11 @@ pub struct CopyPage {
     pub next_after: u64,
     /// How many copies between `after` and `next_after` are gone; null if that is not known.
     pub lost: Option<u64>,
+    /// Whether the asker has not asked for copies for a while: only then is there an audit record.
+    #[serde(skip)]
+    pub is_first: bool,
+}
+
+fn as_base64<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&STANDARD.encode(bytes))
 }

@@ -48,7 +48,7 @@ async fn destination_that_is_gone_gets_nothing_until_it_is_resumed() {
     let listed = operator.get("destinations").await;
     let destination = &listed["destinations"][0];
     assert_eq!(
-        (&destination["name"], &destination["url"]),
+        (&destination["source"], &destination["url"]),
         (&"github".into(), &app.url("/hooks").into())
     );
     assert_eq!(
@@ -82,7 +82,7 @@ async fn destination_that_is_gone_gets_nothing_until_it_is_resumed() {
     let (_, out, _) = run(&["destinations", "--json"]).await;
     let shown: Value = serde_json::from_str(out.trim_end()).unwrap();
     assert_eq!(
-        (&shown["name"], &shown["paused"]),
+        (&shown["source"], &shown["paused"]),
         (&"github".into(), &true.into())
     );
     let (code, _, log) = server(&["destinations", &url]).output().await;
@@ -168,12 +168,7 @@ async fn example_of_the_document_has_the_members_of_the_response() {
     let text = std::fs::read_to_string(path).unwrap();
     let (_, section) = text.split_once("\n### Destinations\n").unwrap();
     let (_, shown) = section.split_once("```json\n").unwrap();
-    let mut shown: Value = serde_json::from_str(shown.lines().next().unwrap()).unwrap();
-    // It is there only while nothing is forwarded.
-    shown["destinations"][0]
-        .as_object_mut()
-        .unwrap()
-        .remove("until");
+    let shown: Value = serde_json::from_str(shown.lines().next().unwrap()).unwrap();
     let members = |document: &Value| {
         let destination = &document["destinations"][0];
         let names = |object: &Value| -> Vec<String> {
