@@ -1,10 +1,11 @@
 //! [`Filter`]: which events are meant.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
-use webhook_core::{EventSummary, Kind, State};
+use webhook_core::{Kind, Pattern, Search, State};
 
 use crate::model::Time;
 
@@ -57,11 +58,10 @@ pub enum TextMatch {
 }
 
 impl TextMatch {
-    /// Whether `text` matches.
-    pub fn matches(&self, text: &str) -> bool {
+    fn pattern(&self) -> Pattern {
         match self {
-            Self::Exact(whole) => text == whole,
-            Self::Prefix(beginning) => text.starts_with(beginning.as_str()),
+            Self::Exact(whole) => Pattern::Exact(whole.clone()),
+            Self::Prefix(beginning) => Pattern::Prefix(beginning.clone()),
         }
     }
 
@@ -309,40 +309,29 @@ impl Filter {
         query.finish()
     }
 
+    /// The search for the newest `limit` events that match, if it is `now`.
+    pub(crate) fn to_search(&self, limit: NonZeroUsize, now: SystemTime) -> Search {
+        let mut search = Search::new(limit)
+            .state(self.state)
+            .event_type(self.event_type.as_ref().map(TextMatch::pattern))
+            .key(self.key.as_ref().map(TextMatch::pattern))
+            .received_since(self.since.map(|it| it.instant(now)))
+            .received_until(self.until.map(|it| it.instant(now)));
+        if let Some(source) = &self.source {
+            search = search.kinds([source.clone()]);
+        }
+        if let Some(error) = &self.error {
+            search = search.reason(error);
+        }
+        if let Some((name, value)) = &self.header {
+            search = search.header(name, value);
+        }
+        search
+    }
+
     /// Whether every event matches.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
-    }
-
-    /// Whether `event` matches, if it is `now`.
-    pub fn matches(&self, event: &EventSummary, now: SystemTime) -> bool {
-        let reason = || event.reason.as_ref().map_or("", |reason| reason.as_str());
-        self.source
-            .as_ref()
-            .is_none_or(|it| *it == event.event.kind)
-            && self.state.is_none_or(|it| it == event.state)
-            && self.event_type.as_ref().is_none_or(|it| {
-                let event_type = event.event_type.as_ref();
-                event_type.is_some_and(|event_type| it.matches(event_type.as_str()))
-            })
-            && self
-                .key
-                .as_ref()
-                .is_none_or(|it| it.matches(event.event.key.as_str()))
-            && self.error.as_ref().is_none_or(|part| {
-                let (reason, part) = (reason().to_ascii_lowercase(), part.to_ascii_lowercase());
-                reason.contains(&part)
-            })
-            && self.header.as_ref().is_none_or(|(name, value)| {
-                let mut values = event.headers.get_all(name);
-                values.any(|it| it == value.as_bytes())
-            })
-            && self
-                .since
-                .is_none_or(|it| event.accepted_at >= it.instant(now))
-            && self
-                .until
-                .is_none_or(|it| event.accepted_at < it.instant(now))
     }
 }
 

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use webhook_core::{EventId, EventRecord, EventRef, FailureReason, Page, State};
+use webhook_core::{EventId, EventRecord, EventRef, FailureReason};
 
 use super::body::{base64, body_of, json_object, masked_header};
 use crate::access::Caller;
@@ -21,9 +21,6 @@ pub(crate) const DEFAULT_LIMIT: NonZeroUsize =
 /// The largest number of events on a page.
 pub(crate) const MAX_LIMIT: usize = 1_000;
 
-/// How many events of each state and source one search reads at most.
-const MAX_EXAMINED: NonZeroUsize = NonZeroUsize::new(2_000).expect("two thousand is not zero");
-
 /// A page of the events that match `filter`, the newest first: those before the event with the id `before`.
 pub(crate) async fn events(
     ui: &Ui,
@@ -32,36 +29,14 @@ pub(crate) async fn events(
     before: Option<i64>,
     limit: NonZeroUsize,
 ) -> Result<EventPage, Problem> {
-    let filter = visible(caller, filter)?;
-    let now = SystemTime::now();
-    let kinds = match &filter.source {
-        Some(kind) => vec![kind.clone()],
-        None => ui.admin().kinds().await?,
-    };
-    let states = filter
-        .state
-        .map_or(State::ALL.to_vec(), |state| vec![state]);
-    let mut found = Vec::new();
-    let mut stopped_early = false;
-    for kind in kinds {
-        for state in &states {
-            let page = Page::new(kind.clone(), *state, MAX_EXAMINED);
-            let listed = ui.admin().list(&page).await?;
-            stopped_early |= listed.len() >= MAX_EXAMINED.get();
-            let is_before = |id: EventId| before.is_none_or(|before| id.get() < before);
-            let matching = listed
-                .into_iter()
-                .filter(|it| is_before(it.id) && filter.matches(it, now));
-            found.extend(matching);
-        }
-    }
-    found.sort_by_key(|it| std::cmp::Reverse(it.id));
-    let more = found.len() > limit.get();
-    found.truncate(limit.get());
+    let search = visible(caller, filter)?
+        .to_search(limit, SystemTime::now())
+        .before(before.map(EventId::new));
+    let page = ui.admin().search(&search).await?;
     Ok(EventPage {
-        next_before: found.last().filter(|_| more).map(|it| it.id.get()),
-        events: found.iter().map(EventSummary::of).collect(),
-        stopped_early,
+        next_before: page.next.map(EventId::get),
+        events: page.events.iter().map(EventSummary::of).collect(),
+        stopped_early: page.stopped_early.is_some(),
     })
 }
 
