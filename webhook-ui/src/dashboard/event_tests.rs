@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
-use sha2::{Digest, Sha256};
 use webhook_core::{
     Accepted, Claim, Envelope, EventType, Fingerprint, Headers, Key, Kind, NewEvent, Outcome,
     Reason, Scheduler, Settlement, Store,
@@ -15,7 +14,7 @@ use webhook_core::{
 use webhook_memory::MemoryStore;
 
 use super::events::event_path;
-use crate::access::{Caller, Right};
+use crate::tokens::{Scope, TokenDigest};
 use crate::{Tokens, Ui};
 
 const HOSTILE: &str = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>";
@@ -70,14 +69,15 @@ async fn hostile() -> Ui {
         .settle(&[Settlement::new(lease, outcome)])
         .await
         .unwrap();
-    let digest = |token: &str| Sha256::digest(token).into();
-    let tokens = Tokens::new()
-        .with(Caller::with_token("ana", Right::Operate, digest("operate")))
-        .with(Caller::with_token("ben", Right::Read, digest("read")));
-    let other = Caller::with_token("eve", Right::Operate, digest("other"));
-    let tokens = tokens.with(other.of_source(Kind::new("other").unwrap()));
+    let token =
+        |name: &str, scope, token: &str| TokenDigest::of(scope, token).named(name.parse().ok());
+    let tokens = [
+        token("ana", Scope::Operate, "operate"),
+        token("ben", Scope::Read, "read"),
+        token("eve", Scope::Operate, "other").of_source(Kind::new("other").unwrap()),
+    ];
     Ui::builder(store.clone(), store)
-        .access(Arc::new(tokens))
+        .access(Arc::new(Tokens::new(tokens)))
         .mounted_at("/inbox")
         .build()
 }

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use http::header::{COOKIE, HOST, LOCATION, SET_COOKIE};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use sha2::{Digest, Sha256};
 use webhook_core::{EventRecord, Kind};
 use webhook_memory::MemoryStore;
 
@@ -17,7 +16,7 @@ use crate::model::{
     Answer, Capped, CopyPage, Destination, DestinationState, InstanceInfo, RefusedPage, Sample,
     Samples, SecretInfo, Series, SourceCounts, SourceInfo, TestSent, Time,
 };
-use crate::{Caller, Instance, Problem, Right, Tokens, Ui, UiBody};
+use crate::{Instance, Problem, Scope, TokenDigest, Tokens, Ui, UiBody};
 
 /// A text that does something wherever it is taken as markup.
 const HOSTILE: &str = r#""'><script>alert(1)</script><img src=x onerror="alert(2)">"#;
@@ -121,8 +120,8 @@ impl Instance for Hostile {
         })
     }
 
-    fn refused(&self, _source: &Kind, _limit: usize) -> Option<RefusedPage> {
-        None
+    fn refused(&self, _source: &Kind, _limit: usize) -> Result<RefusedPage, Problem> {
+        Err(Problem::no_such_source())
     }
 
     async fn copies(
@@ -131,17 +130,17 @@ impl Instance for Hostile {
         _asker: &str,
         _after: Option<u64>,
         _wait: Duration,
-    ) -> Option<CopyPage> {
-        None
+    ) -> Result<CopyPage, Problem> {
+        Err(Problem::no_such_source())
     }
 
-    async fn send_test(&self, source: &Kind) -> Option<Result<TestSent, Problem>> {
-        Some(Ok(TestSent {
+    async fn send_test(&self, source: &Kind) -> Result<TestSent, Problem> {
+        Ok(TestSent {
             source: source.to_string(),
             key: Some(HOSTILE.to_owned()),
             status: 202,
             answer: String::new(),
-        }))
+        })
     }
 
     async fn replay(&self, _event: &EventRecord, _to: Option<&Kind>) -> Result<(), Problem> {
@@ -163,10 +162,11 @@ impl Instance for Hostile {
 
 /// A dashboard below `/inbox`, whose tokens are `operator`, and `reader` for the source `stripe` only.
 fn dashboard() -> (Ui, Arc<Hostile>) {
-    let token = |name: &str, right| Caller::with_token(name, right, Sha256::digest(name).into());
-    let tokens = Tokens::new()
-        .with(token("operator", Right::Operate))
-        .with(token("reader", Right::Read).of_source(Kind::new("stripe".to_owned()).ok()));
+    let token = |name: &str, scope| TokenDigest::of(scope, name).named(name.parse().ok());
+    let tokens = Tokens::new([
+        token("operator", Scope::Operate),
+        token("reader", Scope::Read).of_source(Kind::new("stripe".to_owned()).ok()),
+    ]);
     let (store, instance) = (
         Arc::new(MemoryStore::default()),
         Arc::new(Hostile::default()),
