@@ -1,5 +1,7 @@
 //! [`Admin`]: the interface of a backend for operators.
 
+mod actions;
+mod nodes;
 mod sample;
 mod search;
 
@@ -14,6 +16,14 @@ use crate::event::{EventId, EventRef, EventSummary, EventType, Fingerprint, Kind
 use crate::scheduler::{Attempt, FailureReason};
 use crate::setters::setters;
 
+pub use actions::{
+    ActionId, ActionPage, ActionRecord, MAX_ACTION_DETAILS_BYTES, MAX_ACTION_PAGE, MAX_ACTIONS,
+    MAX_ACTOR_BYTES, MAX_TARGET_BYTES, StoredAction,
+};
+pub use nodes::{
+    MAX_NODE_EXPIRY, MAX_NODE_ID_BYTES, MAX_NODE_TEXT_BYTES, MAX_NODES, NodeId, NodeRecord,
+    NodeReport, NodeTable,
+};
 pub use sample::KindSample;
 pub use search::{
     DEFAULT_MAX_EXAMINED, DEFAULT_MAX_TIME, Pattern, Search, SearchPage, SearchScan, SearchStep,
@@ -145,6 +155,30 @@ pub trait Admin: Send + Sync + 'static {
 
     /// Returns the paused kinds in ascending order, whether or not they have events.
     async fn paused(&self) -> Result<Vec<Kind>, StoreError>;
+
+    /// Keeps what a node says of itself, in place of its report before, and returns the live nodes like
+    /// [`nodes`](Self::nodes). Nodes that have expired are deleted.
+    ///
+    /// Reports are not durable: after a crash of the store, it knows of no node until the nodes report themselves
+    /// again. A backend for one process at a time keeps them in the memory of that process. A move of events to
+    /// another backend does not move them.
+    async fn heartbeat(&self, report: &NodeReport) -> Result<Vec<NodeRecord>, StoreError>;
+
+    /// Returns the nodes that have not expired by the store's clock, in the order in which they started (reported
+    /// themselves first), and by their ids: at most [`MAX_NODES`]. All nodes agree on the first one, which may do
+    /// what one node does for all of them.
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError>;
+
+    /// Removes a node that is about to end, and returns whether it was live.
+    async fn retire(&self, node: &NodeId) -> Result<bool, StoreError>;
+
+    /// Keeps an audit record, as durably as events, and returns its id. If there are more than [`MAX_ACTIONS`], the
+    /// oldest are deleted; a backend in memory may keep fewer. A move of events to another backend does not move
+    /// audit records.
+    async fn record_action(&self, action: &ActionRecord) -> Result<ActionId, StoreError>;
+
+    /// Returns audit records, the latest first. For the next page, set `page.before` to the last id.
+    async fn actions(&self, page: &ActionPage) -> Result<Vec<StoredAction>, StoreError>;
 }
 
 /// How many failed attempts of one event a store keeps: the latest ones.

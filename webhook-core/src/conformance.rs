@@ -31,7 +31,12 @@
 //! # async fn delete_bodies(&self, _: &DeleteBodies) -> Result<usize, StoreError> { unreachable!() }
 //! # async fn pause(&self, _: &Kind) -> Result<bool, StoreError> { unreachable!() }
 //! # async fn resume(&self, _: &Kind) -> Result<bool, StoreError> { unreachable!() }
-//! # async fn paused(&self) -> Result<Vec<Kind>, StoreError> { unreachable!() } } }
+//! # async fn paused(&self) -> Result<Vec<Kind>, StoreError> { unreachable!() }
+//! # async fn heartbeat(&self, _: &NodeReport) -> Result<Vec<NodeRecord>, StoreError> { unreachable!() }
+//! # async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> { unreachable!() }
+//! # async fn retire(&self, _: &NodeId) -> Result<bool, StoreError> { unreachable!() }
+//! # async fn record_action(&self, _: &ActionRecord) -> Result<ActionId, StoreError> { unreachable!() }
+//! # async fn actions(&self, _: &ActionPage) -> Result<Vec<StoredAction>, StoreError> { unreachable!() } } }
 //! # use own::Own;
 //! use std::sync::Arc;
 //! use webhook_core::conformance::{Backend, Subject};
@@ -54,6 +59,7 @@
 //! backend on Tokio's clock can run them in paused time (`start_paused = true`), where they do not wait.
 
 pub mod accept;
+pub mod actions;
 pub mod admin;
 pub mod budget;
 pub mod claim;
@@ -67,6 +73,7 @@ pub mod kinds;
 pub mod lease;
 pub mod make_due;
 pub mod names;
+pub mod nodes;
 pub mod pause;
 pub mod pipeline;
 pub mod prune;
@@ -381,6 +388,17 @@ macro_rules! conformance {
                 samples_count_by_kind_and_state
                 samples_are_bounded
                 samples_have_the_age_of_the_oldest_due_event
+            }
+            nodes {
+                nodes_are_listed_in_the_order_of_their_start
+                the_latest_report_of_a_node_is_kept
+                a_silent_node_expires
+                a_retired_node_is_gone
+                concurrent_reports_agree_on_the_first_node
+            }
+            actions {
+                actions_are_kept_unchanged
+                pages_list_each_action_once
             }
             requeue {
                 a_requeued_event_starts_again

@@ -172,7 +172,7 @@ impl fmt::Debug for EventType {
 }
 
 /// Checks that `text` has 1 to `limit` bytes and no control character.
-fn check_text(text: &str, limit: usize) -> Result<(), InvalidName> {
+pub(crate) fn check_text(text: &str, limit: usize) -> Result<(), InvalidName> {
     let bytes = text.len();
     if bytes == 0 {
         Err(InvalidName::Empty)

@@ -429,6 +429,7 @@ mod store;
 mod test_log;
 #[cfg(test)]
 mod test_payload;
+mod text;
 pub mod throttle;
 mod trace_parent;
 pub mod transfer;
@@ -436,10 +437,12 @@ pub mod wakeup;
 mod worker;
 
 pub use admin::{
-    Admin, ConflictRecord, Counts, DEFAULT_MAX_EXAMINED, DEFAULT_MAX_TIME, DeleteBodies,
-    FailedAttempt, KindSample, MAX_FAILED_ATTEMPTS, MadeDue, Page, Pattern, Prune, Requeued,
-    RunningLeases, Search, SearchPage, SearchScan, SearchStep, SettledCounts, StoppedEarly,
-    TerminalState,
+    ActionId, ActionPage, ActionRecord, Admin, ConflictRecord, Counts, DEFAULT_MAX_EXAMINED,
+    DEFAULT_MAX_TIME, DeleteBodies, FailedAttempt, KindSample, MAX_ACTION_DETAILS_BYTES,
+    MAX_ACTION_PAGE, MAX_ACTIONS, MAX_ACTOR_BYTES, MAX_FAILED_ATTEMPTS, MAX_NODE_EXPIRY,
+    MAX_NODE_ID_BYTES, MAX_NODE_TEXT_BYTES, MAX_NODES, MAX_TARGET_BYTES, MadeDue, NodeId,
+    NodeRecord, NodeReport, NodeTable, Page, Pattern, Prune, Requeued, RunningLeases, Search,
+    SearchPage, SearchScan, SearchStep, SettledCounts, StoppedEarly, StoredAction, TerminalState,
 };
 pub use backoff::Backoff;
 pub use claim_limit::ClaimLimit;
@@ -462,6 +465,7 @@ pub use scheduler::{
 pub use store::{
     Accepted, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, NewEvent, OnFailed, Store,
 };
+pub use text::BoundedText;
 pub use trace_parent::TraceParent;
 pub use worker::{Drained, Worker, WorkerBuilder, WorkerOptions};
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::admin::{
-    Admin, ConflictRecord, Counts, DeleteBodies, FailedAttempt, KindSample, MadeDue, Page, Prune,
-    Requeued, RunningLeases, Search, SearchPage, SettledCounts,
+    ActionId, ActionPage, ActionRecord, Admin, ConflictRecord, Counts, DeleteBodies, FailedAttempt,
+    KindSample, MadeDue, NodeId, NodeRecord, NodeReport, Page, Prune, Requeued, RunningLeases,
+    Search, SearchPage, SettledCounts, StoredAction,
 };
 use crate::error::StoreError;
 use crate::event::{EventRecord, EventRef, EventSummary, Kind};
@@ -304,6 +305,64 @@ macro_rules! forward {
                 'life0: 'async_trait,
             {
                 (**self).paused()
+            }
+
+            fn heartbeat<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                report: &'life1 NodeReport,
+            ) -> BoxFuture<'async_trait, Result<Vec<NodeRecord>, StoreError>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).heartbeat(report)
+            }
+
+            fn nodes<'life0, 'async_trait>(
+                &'life0 self,
+            ) -> BoxFuture<'async_trait, Result<Vec<NodeRecord>, StoreError>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+            {
+                (**self).nodes()
+            }
+
+            fn retire<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                node: &'life1 NodeId,
+            ) -> BoxFuture<'async_trait, Result<bool, StoreError>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).retire(node)
+            }
+
+            fn record_action<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                action: &'life1 ActionRecord,
+            ) -> BoxFuture<'async_trait, Result<ActionId, StoreError>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).record_action(action)
+            }
+
+            fn actions<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                page: &'life1 ActionPage,
+            ) -> BoxFuture<'async_trait, Result<Vec<StoredAction>, StoreError>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).actions(page)
             }
         }
     };

@@ -11,6 +11,7 @@ use crate::error::StoreError;
 use crate::event::{EventId, EventType, Key, Kind};
 use crate::headers::Headers;
 use crate::setters::setters;
+use crate::text::clean;
 
 /// Leases due events to workers, one attempt at a time, and ends the attempts.
 ///
@@ -393,17 +394,8 @@ pub struct Reason {
 impl Reason {
     /// Truncates `reason`, and replaces its control characters.
     pub fn new(reason: impl AsRef<str>) -> Self {
-        let reason = reason.as_ref();
-        // `str::floor_char_boundary` needs Rust 1.91.
-        let mut end = reason.len().min(MAX_REASON_BYTES);
-        while !reason.is_char_boundary(end) {
-            end -= 1;
-        }
         Self {
-            text: reason[..end]
-                .chars()
-                .map(|c| if c.is_control() { ' ' } else { c })
-                .collect(),
+            text: clean(reason.as_ref(), MAX_REASON_BYTES),
             details: None,
         }
     }

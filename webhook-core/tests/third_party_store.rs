@@ -14,12 +14,13 @@ use tokio::time::Instant;
 use webhook_core::bytes::Bytes;
 use webhook_core::conformance::{Backend, Subject};
 use webhook_core::{
-    Accepted, Admin, Attempt, Claim, Claimed, ClaimedEvent, ConflictRecord, Counts, DeleteBodies,
-    Envelope, EventId, EventRecord, EventRef, EventSummary, Extended, FailedAttempt, FailureReason,
-    Fence, Headers, Kind, KindSample, Lease, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES,
-    MAX_FAILED_ATTEMPTS, MadeDue, NewEvent, OnFailed, Outcome, Page, Prune, Requeued,
-    RunningLeases, Scheduler, Search, SearchPage, SearchScan, Settled, SettledCounts, Settlement,
-    State, Store, StoreError, TerminalState, async_trait,
+    Accepted, ActionId, ActionPage, ActionRecord, Admin, Attempt, Claim, Claimed, ClaimedEvent,
+    ConflictRecord, Counts, DeleteBodies, Envelope, EventId, EventRecord, EventRef, EventSummary,
+    Extended, FailedAttempt, FailureReason, Fence, Headers, Kind, KindSample, Lease, MAX_ACTIONS,
+    MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MadeDue, NewEvent, NodeId,
+    NodeRecord, NodeReport, NodeTable, OnFailed, Outcome, Page, Prune, Requeued, RunningLeases,
+    Scheduler, Search, SearchPage, SearchScan, Settled, SettledCounts, Settlement, State, Store,
+    StoreError, StoredAction, TerminalState, async_trait,
 };
 
 /// How many events a [`MapStore`] holds at most, those settled included.
@@ -37,6 +38,7 @@ struct Shared {
     started_at: SystemTime,
     events: Mutex<Events>,
     wake: Notify,
+    nodes: NodeTable,
 }
 
 #[derive(Default)]
@@ -45,6 +47,9 @@ struct Events {
     ids: HashMap<EventRef, EventId>,
     last_id: i64,
     paused: BTreeSet<Kind>,
+    /// The latest first.
+    actions: VecDeque<StoredAction>,
+    last_action: i64,
 }
 
 /// One event. Times are counted from the store's creation: durations never overflow.
@@ -74,6 +79,7 @@ impl MapStore {
             started_at: SystemTime::now(),
             events: Mutex::default(),
             wake: Notify::new(),
+            nodes: NodeTable::default(),
         }))
     }
 
@@ -451,6 +457,44 @@ impl Admin for MapStore {
     async fn paused(&self) -> Result<Vec<Kind>, StoreError> {
         let (state, _) = self.lock();
         Ok(state.paused.iter().cloned().collect())
+    }
+
+    async fn heartbeat(&self, report: &NodeReport) -> Result<Vec<NodeRecord>, StoreError> {
+        Ok(self
+            .0
+            .nodes
+            .heartbeat(report, self.system_time(self.0.started.elapsed())))
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
+        Ok(self
+            .0
+            .nodes
+            .nodes(self.system_time(self.0.started.elapsed())))
+    }
+
+    async fn retire(&self, node: &NodeId) -> Result<bool, StoreError> {
+        Ok(self
+            .0
+            .nodes
+            .retire(node, self.system_time(self.0.started.elapsed())))
+    }
+
+    async fn record_action(&self, action: &ActionRecord) -> Result<ActionId, StoreError> {
+        let (mut state, now) = self.lock();
+        state.last_action += 1;
+        let id = ActionId::new(state.last_action);
+        let stored = StoredAction::new(id, self.system_time(now), action.clone());
+        state.actions.truncate(MAX_ACTIONS - 1);
+        state.actions.push_front(stored);
+        Ok(id)
+    }
+
+    async fn actions(&self, page: &ActionPage) -> Result<Vec<StoredAction>, StoreError> {
+        let (state, _) = self.lock();
+        let listed = state.actions.iter();
+        let listed = listed.filter(|it| page.before.is_none_or(|before| it.id < before));
+        Ok(listed.take(page.records()).cloned().collect())
     }
 }
 

@@ -2,18 +2,21 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Bound;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use webhook_core::{
-    ConflictRecord, Counts, DeleteBodies, EventId, EventRef, EventSummary, FailedAttempt, Headers,
-    Kind, KindSample, MadeDue, Page, Prune, Requeued, RunningLeases, Search, SearchStep,
-    SettledCounts, State, TerminalState,
+    ActionId, ActionPage, ActionRecord, ConflictRecord, Counts, DeleteBodies, EventId, EventRef,
+    EventSummary, FailedAttempt, Headers, Kind, KindSample, MadeDue, Page, Prune, Requeued,
+    RunningLeases, Search, SearchStep, SettledCounts, State, StoredAction, TerminalState,
 };
 
 use crate::clock::Clock;
 use crate::event::Stage;
 use crate::state;
+
+/// How many audit records are kept at most: each has up to 7 KiB, and they are lost with the process anyway.
+pub(crate) const MAX_ACTIONS: usize = 10_000;
 
 impl state::State {
     pub(crate) fn counts(&mut self, kind: &Kind, now: Duration) -> Counts {
@@ -251,6 +254,23 @@ impl state::State {
             deleted += 1;
         }
         deleted
+    }
+
+    pub(crate) fn record_action(&mut self, action: &ActionRecord, at: SystemTime) -> ActionId {
+        let last = self.actions.back().map_or(0, |last| last.id.get());
+        let id = ActionId::new(last + 1);
+        if self.actions.len() == MAX_ACTIONS {
+            self.actions.pop_front();
+        }
+        self.actions
+            .push_back(StoredAction::new(id, at, action.clone()));
+        id
+    }
+
+    pub(crate) fn actions(&self, page: &ActionPage) -> Vec<StoredAction> {
+        let latest = self.actions.iter().rev();
+        let listed = latest.filter(|it| page.before.is_none_or(|before| it.id < before));
+        listed.take(page.records()).cloned().collect()
     }
 
     pub(crate) fn pause(&mut self, kind: &Kind) -> bool {

@@ -1,6 +1,6 @@
 //! The limits of a store.
 
-/// The limits of a [`MemoryStore`](crate::MemoryStore).
+/// The limits of a [`MemoryStore`](crate::MemoryStore). Beside events, it keeps the latest 10,000 audit records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MemoryOptions {

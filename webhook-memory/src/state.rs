@@ -1,9 +1,9 @@
 //! The state of a store.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use webhook_core::{EventId, EventRecord, EventRef, Kind};
+use webhook_core::{EventId, EventRecord, EventRef, Kind, StoredAction};
 
 use crate::clock::Clock;
 use crate::event::{Event, Stage};
@@ -50,6 +50,8 @@ pub(crate) struct State {
     numbers: HashMap<Kind, usize>,
     /// The kinds by the numbers of their queues.
     kinds: Vec<Kind>,
+    /// The latest audit records, in the order of their ids.
+    pub(crate) actions: VecDeque<StoredAction>,
 }
 
 impl State {
@@ -62,6 +64,7 @@ impl State {
             queues: Vec::new(),
             numbers: HashMap::new(),
             kinds: Vec::new(),
+            actions: VecDeque::new(),
         }
     }
 

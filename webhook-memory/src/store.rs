@@ -3,14 +3,15 @@
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use webhook_core::{
-    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, DeleteBodies, EventRecord, EventRef,
-    EventSummary, Extended, FailedAttempt, Kind, KindSample, Lease, MadeDue, NewEvent, Page, Prune,
-    Requeued, RunningLeases, Scheduler, Search, SearchPage, SearchScan, Settled, SettledCounts,
-    Settlement, Store, StoreError, wakeup,
+    Accepted, ActionId, ActionPage, ActionRecord, Admin, Claim, Claimed, ConflictRecord, Counts,
+    DeleteBodies, EventRecord, EventRef, EventSummary, Extended, FailedAttempt, Kind, KindSample,
+    Lease, MadeDue, NewEvent, NodeId, NodeRecord, NodeReport, NodeTable, Page, Prune, Requeued,
+    RunningLeases, Scheduler, Search, SearchPage, SearchScan, Settled, SettledCounts, Settlement,
+    Store, StoreError, StoredAction, wakeup,
 };
 
 use crate::clock::Clock;
@@ -27,6 +28,7 @@ struct Shared {
     clock: Clock,
     // Locked for one batch, never across an await.
     state: Mutex<State>,
+    nodes: NodeTable,
 }
 
 impl MemoryStore {
@@ -36,6 +38,7 @@ impl MemoryStore {
             shared: Arc::new(Shared {
                 clock: Clock::start(),
                 state: Mutex::new(State::new(options)),
+                nodes: NodeTable::default(),
             }),
         }
     }
@@ -50,6 +53,11 @@ impl MemoryStore {
             .expect("nothing panics while it holds the lock");
         let now = self.shared.clock.now();
         (state, now)
+    }
+
+    fn now(&self) -> SystemTime {
+        let clock = &self.shared.clock;
+        clock.system_time(clock.now())
     }
 }
 
@@ -220,5 +228,28 @@ impl Admin for MemoryStore {
     async fn paused(&self) -> Result<Vec<Kind>, StoreError> {
         let (state, _) = self.lock();
         Ok(state.paused())
+    }
+
+    async fn heartbeat(&self, report: &NodeReport) -> Result<Vec<NodeRecord>, StoreError> {
+        Ok(self.shared.nodes.heartbeat(report, self.now()))
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
+        Ok(self.shared.nodes.nodes(self.now()))
+    }
+
+    async fn retire(&self, node: &NodeId) -> Result<bool, StoreError> {
+        Ok(self.shared.nodes.retire(node, self.now()))
+    }
+
+    async fn record_action(&self, action: &ActionRecord) -> Result<ActionId, StoreError> {
+        let (mut state, now) = self.lock();
+        let at = self.shared.clock.system_time(now);
+        Ok(state.record_action(action, at))
+    }
+
+    async fn actions(&self, page: &ActionPage) -> Result<Vec<StoredAction>, StoreError> {
+        let (state, _) = self.lock();
+        Ok(state.actions(page))
     }
 }

@@ -1,5 +1,7 @@
 //! The operations of [`Admin`](webhook_core::Admin), each with its SQL in a file of its name.
 
+pub(crate) mod actions;
+pub(crate) mod nodes;
 pub(crate) mod search;
 
 use std::time::Duration;

@@ -17,7 +17,7 @@ pub use line::MigrationLine;
 
 /// The migrations with their versions, in order. A migration never changes; append another one. Versions 2 and
 /// 5 have become migrations of a [`MigrationLine`] of `webhook-server`.
-const MIGRATIONS: [(i32, &str, &str); 10] = [
+const MIGRATIONS: [(i32, &str, &str); 12] = [
     (
         1,
         "create_inbox",
@@ -59,6 +59,12 @@ const MIGRATIONS: [(i32, &str, &str); 10] = [
         12,
         "keep_details",
         include_str!("migrations/keep_details.sql"),
+    ),
+    (13, "keep_nodes", include_str!("migrations/keep_nodes.sql")),
+    (
+        14,
+        "keep_actions",
+        include_str!("migrations/keep_actions.sql"),
     ),
 ];
 

@@ -9,10 +9,11 @@ use async_trait::async_trait;
 use sqlx::postgres::{PgConnection, PgPool};
 use webhook_core::throttle::Throttle;
 use webhook_core::{
-    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, DeleteBodies, Error, EventRecord,
-    EventRef, EventSummary, Extended, FailedAttempt, Handled, HandlerError, IntoEnvelope, Kind,
-    KindSample, Lease, MadeDue, NewEvent, Outcome, Page, Payload, Prune, Requeued, RunningLeases,
-    Scheduler, Search, SearchPage, Settled, SettledCounts, Settlement, Store, StoreError, payload,
+    Accepted, ActionId, ActionPage, ActionRecord, Admin, Claim, Claimed, ConflictRecord, Counts,
+    DeleteBodies, Error, EventRecord, EventRef, EventSummary, Extended, FailedAttempt, Handled,
+    HandlerError, IntoEnvelope, Kind, KindSample, Lease, MadeDue, NewEvent, NodeId, NodeRecord,
+    NodeReport, Outcome, Page, Payload, Prune, Requeued, RunningLeases, Scheduler, Search,
+    SearchPage, Settled, SettledCounts, Settlement, Store, StoreError, StoredAction, payload,
 };
 
 use crate::claim_cursor::ClaimCursors;
@@ -442,5 +443,27 @@ impl Admin for PgStore {
 
     async fn paused(&self) -> Result<Vec<Kind>, StoreError> {
         Ok(admin::paused(&mut self.session()).await?)
+    }
+
+    async fn heartbeat(&self, report: &NodeReport) -> Result<Vec<NodeRecord>, StoreError> {
+        Ok(admin::nodes::heartbeat(&mut self.session(), report).await?)
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
+        Ok(admin::nodes::nodes(&mut self.session()).await?)
+    }
+
+    async fn retire(&self, node: &NodeId) -> Result<bool, StoreError> {
+        Ok(admin::nodes::retire(&mut self.session(), node).await?)
+    }
+
+    /// If a connection fails after the commit and before the answer, the statement runs again, and the action is
+    /// recorded twice.
+    async fn record_action(&self, action: &ActionRecord) -> Result<ActionId, StoreError> {
+        Ok(admin::actions::record(&mut self.session(), action).await?)
+    }
+
+    async fn actions(&self, page: &ActionPage) -> Result<Vec<StoredAction>, StoreError> {
+        Ok(admin::actions::list(&mut self.session(), page).await?)
     }
 }

@@ -44,7 +44,7 @@ async fn ten_at_once(database: &TestDatabase, url: &str) {
     }
     let mut connection = database.connection().await;
     let recorded = "SELECT count(*) FROM webhook.migrations";
-    assert_eq!(number(&mut connection, recorded).await, 10);
+    assert_eq!(number(&mut connection, recorded).await, 12);
     for store in stores {
         store.ping().await.unwrap();
         store.close().await;
@@ -77,7 +77,7 @@ async fn new_database_has_one_view_and_no_functions() {
         .fetch_one(&mut connection)
         .await
         .unwrap();
-    let expected = "conflict_bodies conflicts events failed_attempts guards inbox migrations move_mark outcomes paused_kinds queue";
+    let expected = "actions conflict_bodies conflicts events failed_attempts guards inbox migrations move_mark nodes outcomes paused_kinds queue";
     assert_eq!(relations, expected);
     let functions = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'webhook'::regnamespace";
     assert_eq!(number(&mut connection, functions).await, 0);

@@ -1,5 +1,6 @@
 //! The operations of [`Admin`](webhook_core::Admin).
 
+pub(crate) mod actions;
 pub(crate) mod search;
 
 use std::time::Duration;

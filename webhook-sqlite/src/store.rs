@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnection, SqlitePoolOptions};
@@ -14,11 +14,11 @@ use webhook_core::throttle::Throttle;
 use webhook_core::transfer::{MoveMark, StoredEvent, Transfer};
 use webhook_core::wakeup::{self, Wakeups};
 use webhook_core::{
-    Accepted, Admin, Claim, Claimed, ConflictRecord, Counts, DeleteBodies, Error, EventId,
-    EventRecord, EventRef, EventSummary, Extended, FailedAttempt, Handled, HandlerError,
-    IntoEnvelope, Kind, KindSample, Lease, MadeDue, NewEvent, Outcome, Page, Prune, Requeued,
-    RunningLeases, Scheduler, Search, SearchPage, Settled, SettledCounts, Settlement, Store,
-    StoreError,
+    Accepted, ActionId, ActionPage, ActionRecord, Admin, Claim, Claimed, ConflictRecord, Counts,
+    DeleteBodies, Error, EventId, EventRecord, EventRef, EventSummary, Extended, FailedAttempt,
+    Handled, HandlerError, IntoEnvelope, Kind, KindSample, Lease, MadeDue, NewEvent, NodeId,
+    NodeRecord, NodeReport, NodeTable, Outcome, Page, Prune, Requeued, RunningLeases, Scheduler,
+    Search, SearchPage, Settled, SettledCounts, Settlement, Store, StoreError, StoredAction,
 };
 
 use crate::clock::Clock;
@@ -26,7 +26,7 @@ use crate::error::SqliteError;
 use crate::options::SqliteOptions;
 use crate::transaction::SqliteTransaction;
 use crate::writer::{Request, Response, Writer};
-use crate::{accept, admin, find, open, settle, transfer};
+use crate::{accept, admin, find, microseconds, open, settle, transfer};
 
 /// How many events are accepted for each claimed event while senders wait for the one writer. A higher ratio than
 /// that of PostgreSQL, where accepts and claims run at the same time.
@@ -44,6 +44,7 @@ struct Inner {
     readers: SqlitePool,
     clock: Clock,
     wakeups: Wakeups,
+    nodes: NodeTable,
     throttle: Throttle,
 }
 
@@ -78,6 +79,7 @@ impl SqliteStore {
                 readers,
                 clock,
                 wakeups: Wakeups::default(),
+                nodes: NodeTable::default(),
                 throttle: Throttle::new(ACCEPTED_PER_CLAIMED),
             }),
         })
@@ -255,6 +257,10 @@ impl SqliteStore {
                 self.inner.wakeups.due(kind, due);
             }
         }
+    }
+
+    fn now(&self) -> SystemTime {
+        microseconds::time(self.inner.clock.now_us())
     }
 
     fn reading(&self) -> (&SqlitePool, i64) {
@@ -463,6 +469,28 @@ impl Admin for SqliteStore {
 
     async fn paused(&self) -> Result<Vec<Kind>, StoreError> {
         Ok(admin::paused(&self.inner.readers).await?)
+    }
+
+    /// Nodes are kept in the memory of this process: one server uses a file.
+    async fn heartbeat(&self, report: &NodeReport) -> Result<Vec<NodeRecord>, StoreError> {
+        Ok(self.inner.nodes.heartbeat(report, self.now()))
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
+        Ok(self.inner.nodes.nodes(self.now()))
+    }
+
+    async fn retire(&self, node: &NodeId) -> Result<bool, StoreError> {
+        Ok(self.inner.nodes.retire(node, self.now()))
+    }
+
+    async fn record_action(&self, action: &ActionRecord) -> Result<ActionId, StoreError> {
+        let request = Request::RecordAction(action.clone());
+        Ok(expect!(self.ask(request).await?, Recorded))
+    }
+
+    async fn actions(&self, page: &ActionPage) -> Result<Vec<StoredAction>, StoreError> {
+        Ok(admin::actions::list(&self.inner.readers, page).await?)
     }
 }
 

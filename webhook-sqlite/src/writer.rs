@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use webhook_core::transfer::{MoveMark, StoredEvent};
 use webhook_core::{
-    Accepted, Backoff, Claim, Claimed, DeleteBodies, EventRef, Extended, Kind, Lease, MadeDue,
-    NewEvent, Prune, Requeued, RunningLeases, Settlement,
+    Accepted, ActionId, ActionRecord, Backoff, Claim, Claimed, DeleteBodies, EventRef, Extended,
+    Kind, Lease, MadeDue, NewEvent, Prune, Requeued, RunningLeases, Settlement,
 };
 
 use crate::checkpoint::{Checkpointer, Doubt};
@@ -55,6 +55,7 @@ pub(crate) enum Request {
     DeleteBodies(DeleteBodies),
     Pause(Kind),
     Resume(Kind),
+    RecordAction(ActionRecord),
     Import(Vec<StoredEvent>),
     SetMark(Option<MoveMark>),
 }
@@ -72,6 +73,7 @@ pub(crate) enum Response {
     Deleted(usize),
     /// Whether anything changed.
     Changed(bool),
+    Recorded(ActionId),
     /// How many events are new.
     Imported(usize),
 }
@@ -666,7 +668,8 @@ impl Response {
             | Self::Extend(_)
             | Self::Settle(_)
             | Self::Requeue(_)
-            | Self::MakeDue(_) => true,
+            | Self::MakeDue(_)
+            | Self::Recorded(_) => true,
         }
     }
 }
@@ -719,6 +722,9 @@ impl Transaction<'_> {
                 }
                 Request::Pause(kind) => Response::Changed(admin::pause(self, kind).await?),
                 Request::Resume(kind) => Response::Changed(admin::resume(self, kind).await?),
+                Request::RecordAction(action) => {
+                    Response::Recorded(admin::actions::record(self, action).await?)
+                }
                 Request::Import(events) => {
                     Response::Imported(transfer::import(self, events).await?)
                 }

@@ -132,6 +132,8 @@ async fn ten_migrations_at_once_all_succeed() {
         "keep_event_types",
         "keep_guards",
         "keep_details",
+        "keep_nodes",
+        "keep_actions",
     ];
     assert_eq!(names, expected);
     let lines: Vec<(String, String)> =
