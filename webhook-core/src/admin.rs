@@ -120,6 +120,21 @@ pub trait Admin: Send + Sync + 'static {
         leases: RunningLeases,
     ) -> Result<Vec<MadeDue>, StoreError>;
 
+    /// Deletes events in any state with all their records. Answer *i* belongs to event *i*. Their keys are free again:
+    /// a redelivery is a new event.
+    ///
+    /// Leased events stay, since a worker has them. An event whose lease has expired is deleted; its earlier holder can
+    /// no longer settle it.
+    async fn delete(&self, events: &[EventRef]) -> Result<Vec<Deleted>, StoreError>;
+
+    /// Deletes the headers and the bodies of settled events, the bodies of their conflicts, and the details of their
+    /// failed attempts, as [`delete_bodies`](Self::delete_bodies) does, but at once and also of FAILED events.
+    /// Answer *i* belongs to event *i*. Keys stay taken and fingerprints are still compared.
+    ///
+    /// A FAILED event without a body cannot be processed again: [`requeue`](Self::requeue) answers
+    /// [`Requeued::Erased`], and a redelivery is a duplicate even if it would requeue the event.
+    async fn erase(&self, events: &[EventRef]) -> Result<Vec<Erased>, StoreError>;
+
     /// Deletes settled events with all their records, and returns how many. Their keys are free again: a
     /// redelivery is a new event.
     ///
@@ -348,6 +363,32 @@ pub enum Requeued {
     Applied,
     /// The event is not FAILED. Nothing changed.
     NotFailed,
+    /// The event is FAILED, and its body is [erased](Admin::erase): there is nothing to process. Nothing changed.
+    Erased,
+    /// There is no such event.
+    NotFound,
+}
+
+/// The result of [`Admin::delete`] for one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// The event is deleted.
+    Applied,
+    /// The event is leased by a worker, or another call is changing it. Nothing changed.
+    Leased,
+    /// There is no such event.
+    NotFound,
+}
+
+/// The result of [`Admin::erase`] for one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Erased {
+    /// The headers and the body of the event are deleted.
+    Applied,
+    /// They were deleted before. Nothing changed.
+    AlreadyErased,
+    /// The event is PROCESSING, and needs its body. Nothing changed.
+    Unsettled,
     /// There is no such event.
     NotFound,
 }

@@ -27,6 +27,8 @@
 //! # async fn failed_attempts(&self, _: &EventRef) -> Result<Vec<FailedAttempt>, StoreError> { unreachable!() }
 //! # async fn requeue(&self, _: &[EventRef]) -> Result<Vec<Requeued>, StoreError> { unreachable!() }
 //! # async fn make_due(&self, _: &[EventRef], _: RunningLeases) -> Result<Vec<MadeDue>, StoreError> { unreachable!() }
+//! # async fn delete(&self, _: &[EventRef]) -> Result<Vec<Deleted>, StoreError> { unreachable!() }
+//! # async fn erase(&self, _: &[EventRef]) -> Result<Vec<Erased>, StoreError> { unreachable!() }
 //! # async fn prune(&self, _: &Prune) -> Result<usize, StoreError> { unreachable!() }
 //! # async fn delete_bodies(&self, _: &DeleteBodies) -> Result<usize, StoreError> { unreachable!() }
 //! # async fn pause(&self, _: &Kind) -> Result<bool, StoreError> { unreachable!() }
@@ -78,6 +80,7 @@ pub mod pause;
 pub mod pipeline;
 pub mod prune;
 pub mod redelivery;
+pub mod remove;
 pub mod requeue;
 pub mod sample;
 pub mod search;
@@ -440,6 +443,17 @@ macro_rules! conformance {
                 bodies_are_deleted_by_age
                 events_without_bodies_are_pruned_first
                 concurrent_calls_share_the_bodies
+            }
+            remove {
+                deleted_events_are_gone
+                leased_events_are_not_deleted
+                leases_of_deleted_events_are_stale
+                events_are_deleted_and_erased_by_kind_and_key
+                concurrent_deletes_and_claims_share_the_events
+                erased_events_keep_their_keys
+                only_settled_events_are_erased
+                erased_events_are_not_requeued
+                retention_goes_on_after_single_removals
             }
             pause {
                 a_paused_kind_accepts_and_is_not_claimed

@@ -10,9 +10,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 
 use crate::admin::{
-    ActionId, ActionPage, ActionRecord, Admin, ConflictRecord, Counts, DeleteBodies, FailedAttempt,
-    KindSample, MadeDue, NodeId, NodeRecord, NodeReport, Page, Prune, Requeued, RunningLeases,
-    Search, SearchPage, SettledCounts, StoredAction,
+    ActionId, ActionPage, ActionRecord, Admin, ConflictRecord, Counts, DeleteBodies, Deleted,
+    Erased, FailedAttempt, KindSample, MadeDue, NodeId, NodeRecord, NodeReport, Page, Prune,
+    Requeued, RunningLeases, Search, SearchPage, SettledCounts, StoredAction,
 };
 use crate::error::StoreError;
 use crate::event::{EventRecord, EventRef, EventSummary, Kind};
@@ -247,6 +247,30 @@ macro_rules! forward {
                 'life1: 'async_trait,
             {
                 (**self).make_due(events, leases)
+            }
+
+            fn delete<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                events: &'life1 [EventRef],
+            ) -> BoxFuture<'async_trait, Result<Vec<Deleted>, StoreError>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).delete(events)
+            }
+
+            fn erase<'life0, 'life1, 'async_trait>(
+                &'life0 self,
+                events: &'life1 [EventRef],
+            ) -> BoxFuture<'async_trait, Result<Vec<Erased>, StoreError>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+            {
+                (**self).erase(events)
             }
 
             fn prune<'life0, 'life1, 'async_trait>(

@@ -25,7 +25,7 @@ pub const MAX_EXPORT_BYTES: usize = 8 << 20;
 /// Reads and writes whole events, with everything that a backend keeps about them.
 ///
 /// Paused kinds are not events: read and write them with [`Admin::paused`](crate::Admin::paused) and
-/// [`Admin::pause`](crate::Admin::pause).
+/// [`Admin::pause`](crate::Admin::pause). Nodes and audit records stay where they are.
 #[async_trait]
 pub trait Transfer: Send + Sync + 'static {
     /// Returns the events with ids greater than `after`, in order of their ids: at most `limit`, and fewer if

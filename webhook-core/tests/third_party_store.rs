@@ -15,12 +15,13 @@ use webhook_core::bytes::Bytes;
 use webhook_core::conformance::{Backend, Subject};
 use webhook_core::{
     Accepted, ActionId, ActionPage, ActionRecord, Admin, Attempt, Claim, Claimed, ClaimedEvent,
-    ConflictRecord, Counts, DeleteBodies, Envelope, EventId, EventRecord, EventRef, EventSummary,
-    Extended, FailedAttempt, FailureReason, Fence, Headers, Kind, KindSample, Lease, MAX_ACTIONS,
-    MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES, MAX_FAILED_ATTEMPTS, MadeDue, NewEvent, NodeId,
-    NodeRecord, NodeReport, NodeTable, OnFailed, Outcome, Page, Prune, Requeued, RunningLeases,
-    Scheduler, Search, SearchPage, SearchScan, Settled, SettledCounts, Settlement, State, Store,
-    StoreError, StoredAction, TerminalState, async_trait,
+    ConflictRecord, Counts, DeleteBodies, Deleted, Envelope, Erased, EventId, EventRecord,
+    EventRef, EventSummary, Extended, FailedAttempt, FailureReason, Fence, Headers, Kind,
+    KindSample, Lease, MAX_ACTIONS, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES,
+    MAX_FAILED_ATTEMPTS, MadeDue, NewEvent, NodeId, NodeRecord, NodeReport, NodeTable, OnFailed,
+    Outcome, Page, Prune, Requeued, RunningLeases, Scheduler, Search, SearchPage, SearchScan,
+    Settled, SettledCounts, Settlement, State, Store, StoreError, StoredAction, TerminalState,
+    async_trait,
 };
 
 /// How many events a [`MapStore`] holds at most, those settled included.
@@ -167,7 +168,10 @@ impl Store for MapStore {
             if row.envelope.fingerprint != event.envelope.fingerprint {
                 row.conflict(&event.envelope, self.system_time(now));
                 Accepted::Conflict
-            } else if row.state() == State::Failed && event.on_failed == OnFailed::Requeue {
+            } else if row.state() == State::Failed
+                && event.on_failed == OnFailed::Requeue
+                && !row.body_deleted
+            {
                 row.requeue(due_at);
                 Accepted::Requeued
             } else {
@@ -382,6 +386,7 @@ impl Admin for MapStore {
         let requeued = events.iter().map(|event| match state.find(event) {
             None => Requeued::NotFound,
             Some(row) if row.state() != State::Failed => Requeued::NotFailed,
+            Some(row) if row.body_deleted => Requeued::Erased,
             Some(row) => {
                 row.requeue(now);
                 Requeued::Applied
@@ -407,6 +412,35 @@ impl Admin for MapStore {
         Ok(answers)
     }
 
+    async fn delete(&self, events: &[EventRef]) -> Result<Vec<Deleted>, StoreError> {
+        let (mut state, now) = self.lock();
+        let answers = events.iter().map(|event| match state.find(event) {
+            None => Deleted::NotFound,
+            Some(row) if row.held_until(now).is_some() => Deleted::Leased,
+            Some(_) => {
+                if let Some(id) = state.ids.remove(event) {
+                    state.by_id.remove(&id);
+                }
+                Deleted::Applied
+            }
+        });
+        Ok(answers.collect())
+    }
+
+    async fn erase(&self, events: &[EventRef]) -> Result<Vec<Erased>, StoreError> {
+        let (mut state, _) = self.lock();
+        let answers = events.iter().map(|event| match state.find(event) {
+            None => Erased::NotFound,
+            Some(row) if row.ended.is_none() => Erased::Unsettled,
+            Some(row) if row.body_deleted => Erased::AlreadyErased,
+            Some(row) => {
+                row.erase();
+                Erased::Applied
+            }
+        });
+        Ok(answers.collect())
+    }
+
     async fn prune(&self, prune: &Prune) -> Result<usize, StoreError> {
         let (mut state, now) = self.lock();
         let terminal = match prune.state {
@@ -430,13 +464,7 @@ impl Admin for MapStore {
         ended.truncate(delete.limit.get());
         for id in &ended {
             if let Some(row) = state.by_id.get_mut(id) {
-                row.body_deleted = true;
-                row.envelope.headers = Headers::new();
-                row.envelope.body = Bytes::new();
-                row.conflicts.clear();
-                for failed in &mut row.failed_attempts {
-                    failed.reason = FailureReason::from_stored(failed.reason.as_str());
-                }
+                row.erase();
             }
         }
         Ok(ended.len())
@@ -643,6 +671,17 @@ impl Row {
             ended_at,
             reason,
         ));
+    }
+
+    /// Deletes its body, and what may quote it.
+    fn erase(&mut self) {
+        self.body_deleted = true;
+        self.envelope.headers = Headers::new();
+        self.envelope.body = Bytes::new();
+        self.conflicts.clear();
+        for failed in &mut self.failed_attempts {
+            failed.reason = FailureReason::from_stored(failed.reason.as_str());
+        }
     }
 
     fn conflict(&mut self, delivery: &Envelope, received_at: SystemTime) {

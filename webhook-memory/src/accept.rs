@@ -73,7 +73,13 @@ impl State {
             return Accepted::Conflict;
         }
         match (event.stage, new.on_failed) {
-            (Stage::Failed { .. }, OnFailed::Requeue) => {
+            (
+                Stage::Failed {
+                    body_deleted: false,
+                    ..
+                },
+                OnFailed::Requeue,
+            ) => {
                 self.requeue_failed(id, now.saturating_add(new.delay));
                 Accepted::Requeued
             }

@@ -4,11 +4,10 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use webhook_core::{
-    ActionId, ActionPage, ActionRecord, ConflictRecord, Counts, DeleteBodies, EventId, EventRef,
-    EventSummary, FailedAttempt, Headers, Kind, KindSample, MadeDue, Page, Prune, Requeued,
-    RunningLeases, Search, SearchStep, SettledCounts, State, StoredAction, TerminalState,
+    ActionId, ActionPage, ActionRecord, ConflictRecord, Counts, DeleteBodies, Deleted, Erased,
+    EventId, EventRef, EventSummary, FailedAttempt, Kind, KindSample, MadeDue, Page, Prune,
+    Requeued, RunningLeases, Search, SearchStep, SettledCounts, State, StoredAction, TerminalState,
 };
 
 use crate::clock::Clock;
@@ -34,7 +33,7 @@ impl state::State {
             .with_due(due as u64)
             .with_leased(queue.leased.len() as u64)
             .with_processed(queue.processed_len() as u64)
-            .with_failed(queue.failed.len() as u64)
+            .with_failed(queue.failed_len() as u64)
     }
 
     pub(crate) fn lag(&mut self, kind: &Kind, now: Duration) -> Option<Duration> {
@@ -54,14 +53,12 @@ impl state::State {
             let before = settled.partition_point(|(at, _)| *at < since);
             (settled.len() - before) as u64
         };
+        let failed = [&queue.failed, &queue.failed_without_bodies];
+        let first = (since, EventId::new(i64::MIN));
+        let failed: usize = failed.iter().map(|it| it.range(first..).count()).sum();
         SettledCounts::default()
             .with_processed(recent(&queue.processed) + recent(&queue.without_bodies))
-            .with_failed(
-                queue
-                    .failed
-                    .range((since, EventId::new(i64::MIN))..)
-                    .count() as u64,
-            )
+            .with_failed(failed as u64)
     }
 
     pub(crate) fn list(&self, page: &Page, clock: &Clock, now: Duration) -> Vec<EventSummary> {
@@ -129,7 +126,7 @@ impl state::State {
         let due = queue.pending.range(..=latest).take(cap - leased).count();
         let later = (Bound::Excluded(latest), Bound::Unbounded);
         let waiting = queue.pending.range(later).take(cap).count();
-        let failed = queue.failed.len().min(cap);
+        let failed = queue.failed_len().min(cap);
         let oldest = queue.pending.first();
         sample
             .with_waiting(waiting as u64)
@@ -160,6 +157,9 @@ impl state::State {
             };
             if self.events.get(&id).map(|event| event.state()) != Some(State::Failed) {
                 return Requeued::NotFailed;
+            }
+            if self.is_without_body(id) {
+                return Requeued::Erased;
             }
             self.requeue_failed(id, now);
             Requeued::Applied
@@ -201,6 +201,58 @@ impl state::State {
         answers.collect()
     }
 
+    fn is_without_body(&self, id: EventId) -> bool {
+        let event = self.events.get(&id);
+        event.is_some_and(|event| event.stage.is_without_body())
+    }
+
+    pub(crate) fn delete(&mut self, events: &[EventRef], now: Duration) -> Vec<Deleted> {
+        let answers = events.iter().map(|event| {
+            let Some(id) = self.id(event) else {
+                return Deleted::NotFound;
+            };
+            let event = self.events.get(&id);
+            if event.is_some_and(|event| event.leased_until(now).is_some()) {
+                return Deleted::Leased;
+            }
+            self.forget(id);
+            Deleted::Applied
+        });
+        answers.collect()
+    }
+
+    pub(crate) fn erase(&mut self, events: &[EventRef]) -> Vec<Erased> {
+        let answers = events.iter().map(|event| {
+            let Some(id) = self.id(event) else {
+                return Erased::NotFound;
+            };
+            match self.events.get(&id).map(|event| event.state()) {
+                None => return Erased::NotFound,
+                Some(State::Processing) => return Erased::Unsettled,
+                Some(State::Processed | State::Failed) => {}
+            }
+            if self.is_without_body(id) {
+                return Erased::AlreadyErased;
+            }
+            self.shift(id, |event| {
+                event.delete_body();
+                match event.stage {
+                    Stage::Processed { at, .. } => Stage::Processed {
+                        at,
+                        body_deleted: true,
+                    },
+                    Stage::Failed { at, .. } => Stage::Failed {
+                        at,
+                        body_deleted: true,
+                    },
+                    stage => stage,
+                }
+            });
+            Erased::Applied
+        });
+        answers.collect()
+    }
+
     pub(crate) fn prune(&mut self, prune: &Prune, now: Duration) -> usize {
         let Some(number) = self.number(&prune.kind) else {
             return 0;
@@ -214,7 +266,7 @@ impl state::State {
             let queue = &self.queues[number];
             let oldest = match prune.state {
                 TerminalState::Processed => queue.oldest_processed(),
-                TerminalState::Failed => queue.failed.first().copied(),
+                TerminalState::Failed => queue.oldest_failed(),
             };
             match oldest {
                 Some((settled_at, id)) if settled_at <= latest => self.forget(id),
@@ -236,14 +288,7 @@ impl state::State {
         while deleted < delete.limit.get() {
             match self.queues[number].processed.front() {
                 Some(&(settled_at, id)) if settled_at <= latest => self.shift(id, |event| {
-                    event.headers = Headers::new();
-                    event.body = Bytes::new();
-                    if let Some(conflicts) = &mut event.conflicts {
-                        conflicts.delete_bodies();
-                    }
-                    if let Some(failures) = &mut event.failures {
-                        failures.delete_details();
-                    }
+                    event.delete_body();
                     Stage::Processed {
                         at: settled_at,
                         body_deleted: true,

@@ -56,7 +56,24 @@ pub(crate) enum Stage {
         body_deleted: bool,
     },
     /// Failed for good.
-    Failed { at: Duration },
+    Failed {
+        /// When it was settled.
+        at: Duration,
+        /// Whether its body is deleted.
+        body_deleted: bool,
+    },
+}
+
+impl Stage {
+    /// Whether the body of the event is deleted.
+    pub(crate) const fn is_without_body(self) -> bool {
+        match self {
+            Self::Pending { .. } | Self::Leased { .. } => false,
+            Self::Processed { body_deleted, .. } | Self::Failed { body_deleted, .. } => {
+                body_deleted
+            }
+        }
+    }
 }
 
 /// The fixed size of an event: its struct and its entries in the indexes.
@@ -121,6 +138,18 @@ impl Event {
             reason: None,
             conflicts: None,
             failures: None,
+        }
+    }
+
+    /// Deletes the headers and the body, and what may quote them.
+    pub(crate) fn delete_body(&mut self) {
+        self.headers = Headers::new();
+        self.body = Bytes::new();
+        if let Some(conflicts) = &mut self.conflicts {
+            conflicts.delete_bodies();
+        }
+        if let Some(failures) = &mut self.failures {
+            failures.delete_details();
         }
     }
 
@@ -197,7 +226,7 @@ impl Event {
     ) -> EventRecord {
         let settled_at = match self.stage {
             Stage::Pending { .. } | Stage::Leased { .. } => None,
-            Stage::Processed { at, .. } | Stage::Failed { at } => Some(clock.system_time(at)),
+            Stage::Processed { at, .. } | Stage::Failed { at, .. } => Some(clock.system_time(at)),
         };
         let conflicts = self.conflicts.as_deref();
         let envelope = Envelope::new(
@@ -214,13 +243,7 @@ impl Event {
             self.state(),
             clock.system_time(self.accepted_at),
         );
-        record.body_deleted = matches!(
-            self.stage,
-            Stage::Processed {
-                body_deleted: true,
-                ..
-            }
-        );
+        record.body_deleted = self.stage.is_without_body();
         record.attempts = self.attempts;
         record.due_at = (self.state() == State::Processing).then(|| clock.system_time(self.due_at));
         record.leased_until = self.leased_until(now).map(|at| clock.system_time(at));
@@ -271,7 +294,7 @@ impl Conflicts {
     }
 
     /// Deletes the bodies; the count stays.
-    pub(crate) fn delete_bodies(&mut self) {
+    fn delete_bodies(&mut self) {
         self.kept.clear();
     }
 
@@ -308,7 +331,7 @@ impl Failures {
     }
 
     /// Deletes the details; the reasons stay.
-    pub(crate) fn delete_details(&mut self) {
+    fn delete_details(&mut self) {
         for failure in &mut self.0 {
             if failure.reason.details().is_some() {
                 failure.reason = Reason::new(failure.reason.as_str()).into();

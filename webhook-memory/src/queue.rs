@@ -21,12 +21,14 @@ pub(crate) struct Queue {
     pub(crate) pending: BTreeSet<(Duration, EventId)>,
     /// By expiry: leased events.
     pub(crate) leased: BTreeSet<(Duration, EventId)>,
-    /// By settlement time. Events leave only at the front, since processed events never change their stage.
+    /// By settlement time. Nearly all events enter at the back and leave at the front.
     pub(crate) processed: VecDeque<(Duration, EventId)>,
-    /// The same for processed events without bodies. The oldest bodies are deleted first.
+    /// The same for processed events without bodies.
     pub(crate) without_bodies: VecDeque<(Duration, EventId)>,
     /// By settlement time.
     pub(crate) failed: BTreeSet<(Duration, EventId)>,
+    /// The same for failed events without bodies.
+    pub(crate) failed_without_bodies: BTreeSet<(Duration, EventId)>,
     wake: Arc<Notify>,
     /// When workers expect the next event to fall due, according to the last claim.
     expected: Duration,
@@ -46,6 +48,7 @@ impl Queue {
             processed: VecDeque::new(),
             without_bodies: VecDeque::new(),
             failed: BTreeSet::new(),
+            failed_without_bodies: BTreeSet::new(),
             wake: Arc::new(Notify::new()),
             expected: NEVER,
             is_earlier: false,
@@ -65,10 +68,10 @@ impl Queue {
                 self.wake_if_earlier(until);
             }
             Stage::Processed { at, body_deleted } => {
-                self.processed_of(body_deleted).push_back((at, id))
+                insert(self.processed_of(body_deleted), (at, id));
             }
-            Stage::Failed { at } => {
-                self.failed.insert((at, id));
+            Stage::Failed { at, body_deleted } => {
+                self.failed_of(body_deleted).insert((at, id));
             }
         }
     }
@@ -78,11 +81,10 @@ impl Queue {
         match stage {
             Stage::Pending { .. } => self.pending.remove(&(due_at, id)),
             Stage::Leased { until } => self.leased.remove(&(until, id)),
-            // Only pruning, eviction and the deletion of bodies remove processed events, from the front.
-            Stage::Processed { body_deleted, .. } => {
-                self.processed_of(body_deleted).pop_front().is_some()
+            Stage::Processed { at, body_deleted } => {
+                remove(self.processed_of(body_deleted), (at, id))
             }
-            Stage::Failed { at } => self.failed.remove(&(at, id)),
+            Stage::Failed { at, body_deleted } => self.failed_of(body_deleted).remove(&(at, id)),
         };
     }
 
@@ -92,6 +94,25 @@ impl Queue {
         } else {
             &mut self.processed
         }
+    }
+
+    fn failed_of(&mut self, body_deleted: bool) -> &mut BTreeSet<(Duration, EventId)> {
+        if body_deleted {
+            &mut self.failed_without_bodies
+        } else {
+            &mut self.failed
+        }
+    }
+
+    /// The failed event that is pruned first.
+    pub(crate) fn oldest_failed(&self) -> Option<(Duration, EventId)> {
+        let oldest = self.failed_without_bodies.first();
+        oldest.or(self.failed.first()).copied()
+    }
+
+    /// The number of failed events.
+    pub(crate) fn failed_len(&self) -> usize {
+        self.failed.len() + self.failed_without_bodies.len()
     }
 
     /// The processed event that is pruned or evicted first.
@@ -156,4 +177,25 @@ impl Queue {
         let claim_now = !self.paused && (self.is_earlier || self.next_at() <= now);
         (!claim_now).then(|| Arc::clone(&self.wake).notified_owned())
     }
+}
+
+/// Inserts an event by its time.
+fn insert(settled: &mut VecDeque<(Duration, EventId)>, event: (Duration, EventId)) {
+    if settled.back().is_none_or(|(last, _)| *last <= event.0) {
+        settled.push_back(event);
+    } else {
+        let place = settled.partition_point(|(at, _)| *at <= event.0);
+        settled.insert(place, event);
+    }
+}
+
+/// Removes an event, and returns whether it was there.
+fn remove(settled: &mut VecDeque<(Duration, EventId)>, event: (Duration, EventId)) -> bool {
+    if settled.front() == Some(&event) {
+        return settled.pop_front().is_some();
+    }
+    let first = settled.partition_point(|(at, _)| *at < event.0);
+    let mut same = settled.range(first..).take_while(|(at, _)| *at == event.0);
+    let place = same.position(|other| *other == event);
+    place.is_some_and(|place| settled.remove(first + place).is_some())
 }

@@ -47,7 +47,10 @@ impl State {
                     Some(_) => FailureReason::Exhausted,
                     None => FailureReason::no_attempts_left(event.attempts, claim.max_attempts),
                 });
-                event.stage = Stage::Failed { at: now };
+                event.stage = Stage::Failed {
+                    at: now,
+                    body_deleted: false,
+                };
                 claimed.exhausted.push(event.key.clone());
             } else {
                 let attempt = Attempt::FIRST.get().saturating_add(event.attempts);
@@ -108,7 +111,10 @@ impl State {
                 }
                 Outcome::Failed { reason } => {
                     event.fail_attempt(reason, now);
-                    Stage::Failed { at: now }
+                    Stage::Failed {
+                        at: now,
+                        body_deleted: false,
+                    }
                 }
                 Outcome::Release => {
                     event.attempts -= 1;

@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use webhook_core::{
     Accepted, ActionId, ActionPage, ActionRecord, Admin, Claim, Claimed, ConflictRecord, Counts,
-    DeleteBodies, EventRecord, EventRef, EventSummary, Extended, FailedAttempt, Kind, KindSample,
-    Lease, MadeDue, NewEvent, NodeId, NodeRecord, NodeReport, NodeTable, Page, Prune, Requeued,
-    RunningLeases, Scheduler, Search, SearchPage, SearchScan, Settled, SettledCounts, Settlement,
-    Store, StoreError, StoredAction, wakeup,
+    DeleteBodies, Deleted, Erased, EventRecord, EventRef, EventSummary, Extended, FailedAttempt,
+    Kind, KindSample, Lease, MadeDue, NewEvent, NodeId, NodeRecord, NodeReport, NodeTable, Page,
+    Prune, Requeued, RunningLeases, Scheduler, Search, SearchPage, SearchScan, Settled,
+    SettledCounts, Settlement, Store, StoreError, StoredAction, wakeup,
 };
 
 use crate::clock::Clock;
@@ -203,6 +203,16 @@ impl Admin for MemoryStore {
     ) -> Result<Vec<MadeDue>, StoreError> {
         let (mut state, now) = self.lock();
         Ok(state.make_due(events, leases, now))
+    }
+
+    async fn delete(&self, events: &[EventRef]) -> Result<Vec<Deleted>, StoreError> {
+        let (mut state, now) = self.lock();
+        Ok(state.delete(events, now))
+    }
+
+    async fn erase(&self, events: &[EventRef]) -> Result<Vec<Erased>, StoreError> {
+        let (mut state, _) = self.lock();
+        Ok(state.erase(events))
     }
 
     async fn prune(&self, prune: &Prune) -> Result<usize, StoreError> {

@@ -10,8 +10,9 @@ use bytes::Bytes;
 use sqlx::Row;
 use sqlx::postgres::PgBindIterExt;
 use webhook_core::{
-    ConflictRecord, Counts, DeleteBodies, EventId, EventRef, EventSummary, FailedAttempt, Kind,
-    MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State, TerminalState,
+    ConflictRecord, Counts, DeleteBodies, Deleted, Erased, EventId, EventRef, EventSummary,
+    FailedAttempt, Kind, MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State,
+    TerminalState,
 };
 
 use crate::accept::{fingerprint, index};
@@ -170,6 +171,8 @@ pub(crate) async fn requeue(
     for row in &rows {
         answers[index(row.try_get("place")?)?] = if row.try_get("applied")? {
             Requeued::Applied
+        } else if row.try_get("erased")? {
+            Requeued::Erased
         } else {
             Requeued::NotFailed
         };
@@ -203,6 +206,59 @@ pub(crate) async fn make_due(
             MadeDue::Leased
         } else {
             MadeDue::AlreadyDue
+        };
+    }
+    Ok(answers)
+}
+
+pub(crate) async fn delete(
+    session: &mut Session<'_>,
+    events: &[EventRef],
+) -> Result<Vec<Deleted>, PgError> {
+    let mut answers = vec![Deleted::NotFound; events.len()];
+    if events.is_empty() {
+        return Ok(answers);
+    }
+    let rows = session
+        .rows(include_str!("admin/delete.sql"), |query| {
+            query
+                .bind(events.iter().map(|event| event.kind.as_str()).bind_iter())
+                .bind(events.iter().map(|event| event.key.as_str()).bind_iter())
+        })
+        .await?;
+    for row in &rows {
+        let (deleted, is_first) = (row.try_get("deleted")?, row.try_get("is_first")?);
+        answers[index(row.try_get("place")?)?] = match (deleted, is_first) {
+            (true, true) => Deleted::Applied,
+            (true, false) => Deleted::NotFound,
+            (false, _) => Deleted::Leased,
+        };
+    }
+    Ok(answers)
+}
+
+pub(crate) async fn erase(
+    session: &mut Session<'_>,
+    events: &[EventRef],
+) -> Result<Vec<Erased>, PgError> {
+    let mut answers = vec![Erased::NotFound; events.len()];
+    if events.is_empty() {
+        return Ok(answers);
+    }
+    let rows = session
+        .rows(include_str!("admin/erase.sql"), |query| {
+            query
+                .bind(events.iter().map(|event| event.kind.as_str()).bind_iter())
+                .bind(events.iter().map(|event| event.key.as_str()).bind_iter())
+        })
+        .await?;
+    for row in &rows {
+        answers[index(row.try_get("place")?)?] = if row.try_get("unsettled")? {
+            Erased::Unsettled
+        } else if row.try_get("applied")? {
+            Erased::Applied
+        } else {
+            Erased::AlreadyErased
         };
     }
     Ok(answers)

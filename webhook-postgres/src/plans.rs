@@ -10,7 +10,7 @@ use crate::store::PgStore;
 use crate::testing::TestDatabase;
 
 /// The statements whose plans are kept, with arguments for them.
-const STATEMENTS: [(&str, &str, &str); 35] = [
+const STATEMENTS: [(&str, &str, &str); 37] = [
     (
         "accept",
         include_str!("accept/insert.sql"),
@@ -68,6 +68,16 @@ const STATEMENTS: [(&str, &str, &str); 35] = [
     (
         "requeue",
         include_str!("admin/requeue.sql"),
+        "ARRAY['k','k'], ARRAY['1','2']",
+    ),
+    (
+        "delete_events",
+        include_str!("admin/delete.sql"),
+        "ARRAY['k','k'], ARRAY['1','2']",
+    ),
+    (
+        "erase",
+        include_str!("admin/erase.sql"),
         "ARRAY['k','k'], ARRAY['1','2']",
     ),
     ("conflicts", include_str!("admin/conflicts.sql"), "'k', '1'"),

@@ -10,10 +10,11 @@ use sqlx::postgres::{PgConnection, PgPool};
 use webhook_core::throttle::Throttle;
 use webhook_core::{
     Accepted, ActionId, ActionPage, ActionRecord, Admin, Claim, Claimed, ConflictRecord, Counts,
-    DeleteBodies, Error, EventRecord, EventRef, EventSummary, Extended, FailedAttempt, Handled,
-    HandlerError, IntoEnvelope, Kind, KindSample, Lease, MadeDue, NewEvent, NodeId, NodeRecord,
-    NodeReport, Outcome, Page, Payload, Prune, Requeued, RunningLeases, Scheduler, Search,
-    SearchPage, Settled, SettledCounts, Settlement, Store, StoreError, StoredAction, payload,
+    DeleteBodies, Deleted, Erased, Error, EventRecord, EventRef, EventSummary, Extended,
+    FailedAttempt, Handled, HandlerError, IntoEnvelope, Kind, KindSample, Lease, MadeDue, NewEvent,
+    NodeId, NodeRecord, NodeReport, Outcome, Page, Payload, Prune, Requeued, RunningLeases,
+    Scheduler, Search, SearchPage, Settled, SettledCounts, Settlement, Store, StoreError,
+    StoredAction, payload,
 };
 
 use crate::claim_cursor::ClaimCursors;
@@ -413,6 +414,18 @@ impl Admin for PgStore {
         }
         self.inner.wakeups.due(made_due());
         Ok(answers)
+    }
+
+    /// If a connection fails after the commit and before the answer, the statement runs again, and answers
+    /// [`Deleted::NotFound`].
+    async fn delete(&self, events: &[EventRef]) -> Result<Vec<Deleted>, StoreError> {
+        Ok(admin::delete(&mut self.session(), events).await?)
+    }
+
+    /// If a connection fails after the commit and before the answer, the statement runs again, and answers
+    /// [`Erased::AlreadyErased`].
+    async fn erase(&self, events: &[EventRef]) -> Result<Vec<Erased>, StoreError> {
+        Ok(admin::erase(&mut self.session(), events).await?)
     }
 
     async fn prune(&self, prune: &Prune) -> Result<usize, StoreError> {

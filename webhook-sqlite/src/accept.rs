@@ -383,7 +383,7 @@ async fn record_conflict(
     Ok(())
 }
 
-/// Schedules a failed event again, with all its attempts. Returns whether it had failed.
+/// Schedules a failed event again, with all its attempts. Returns whether it had failed, and has its body.
 pub(crate) async fn requeue_failed(
     transaction: &mut Transaction<'_>,
     id: i64,

@@ -8,8 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use sqlx::{Row, SqlitePool};
 use webhook_core::{
-    ConflictRecord, Counts, DeleteBodies, EventRef, EventSummary, EventType, FailedAttempt, Kind,
-    MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State, TerminalState,
+    ConflictRecord, Counts, DeleteBodies, Deleted, Erased, EventRef, EventSummary, EventType,
+    FailedAttempt, Kind, MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State,
+    TerminalState,
 };
 
 use crate::accept::requeue_failed;
@@ -259,10 +260,137 @@ pub(crate) async fn requeue(
         answers.push(match id(transaction, event).await? {
             None => Requeued::NotFound,
             Some(id) if requeue_failed(transaction, id, 0).await? => Requeued::Applied,
-            Some(_) => Requeued::NotFailed,
+            Some(id) => match outcome(transaction, id).await? {
+                Some(Outcome { failed: true, .. }) => Requeued::Erased,
+                _ => Requeued::NotFailed,
+            },
         });
     }
     Ok(answers)
+}
+
+/// How an event ended.
+struct Outcome {
+    failed: bool,
+    body_deleted: bool,
+}
+
+async fn outcome(
+    transaction: &mut Transaction<'_>,
+    id: i64,
+) -> Result<Option<Outcome>, SqliteError> {
+    let row = sqlx::query("SELECT failed, body_deleted FROM outcomes WHERE id = ?1")
+        .bind(id)
+        .fetch_optional(&mut *transaction.connection)
+        .await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Outcome {
+        failed: row.try_get(0)?,
+        body_deleted: row.try_get(1)?,
+    }))
+}
+
+pub(crate) async fn delete(
+    transaction: &mut Transaction<'_>,
+    events: &[EventRef],
+) -> Result<Vec<Deleted>, SqliteError> {
+    let mut answers = Vec::with_capacity(events.len());
+    for event in events {
+        let Some(id) = id(transaction, event).await? else {
+            answers.push(Deleted::NotFound);
+            continue;
+        };
+        let leased = sqlx::query("SELECT 1 FROM queue WHERE id = ?1 AND leased_until_us > ?2")
+            .bind(id)
+            .bind(transaction.now_us)
+            .fetch_optional(&mut *transaction.connection)
+            .await?;
+        if leased.is_some() {
+            answers.push(Deleted::Leased);
+            continue;
+        }
+        delete_all(transaction, &[id]).await?;
+        answers.push(Deleted::Applied);
+    }
+    Ok(answers)
+}
+
+pub(crate) async fn erase(
+    transaction: &mut Transaction<'_>,
+    events: &[EventRef],
+) -> Result<Vec<Erased>, SqliteError> {
+    let mut answers = Vec::with_capacity(events.len());
+    for event in events {
+        let Some(id) = id(transaction, event).await? else {
+            answers.push(Erased::NotFound);
+            continue;
+        };
+        answers.push(match outcome(transaction, id).await? {
+            None => Erased::Unsettled,
+            Some(Outcome {
+                body_deleted: true, ..
+            }) => Erased::AlreadyErased,
+            Some(_) => {
+                delete_bodies_of(transaction, &[id]).await?;
+                Erased::Applied
+            }
+        });
+    }
+    Ok(answers)
+}
+
+/// Deletes events with all their records.
+async fn delete_all(transaction: &mut Transaction<'_>, ids: &[i64]) -> Result<(), SqliteError> {
+    run_for(
+        transaction,
+        ids,
+        &[
+            "DELETE FROM failed_attempts WHERE id IN (SELECT value FROM json_each(?1))",
+            "DELETE FROM conflict_bodies WHERE id IN (SELECT value FROM json_each(?1))",
+            "DELETE FROM conflicts WHERE id IN (SELECT value FROM json_each(?1))",
+            "DELETE FROM queue WHERE id IN (SELECT value FROM json_each(?1))",
+            "DELETE FROM outcomes WHERE id IN (SELECT value FROM json_each(?1))",
+            "DELETE FROM guards WHERE id IN (SELECT value FROM json_each(?1))",
+            "DELETE FROM events WHERE id IN (SELECT value FROM json_each(?1))",
+        ],
+    )
+    .await
+}
+
+/// Deletes the headers and bodies of settled events, and what may quote them.
+async fn delete_bodies_of(
+    transaction: &mut Transaction<'_>,
+    ids: &[i64],
+) -> Result<(), SqliteError> {
+    run_for(
+        transaction,
+        ids,
+        &[
+            "DELETE FROM conflict_bodies WHERE id IN (SELECT value FROM json_each(?1))",
+            "UPDATE failed_attempts SET details = NULL \
+             WHERE id IN (SELECT value FROM json_each(?1)) AND details IS NOT NULL",
+            "UPDATE outcomes SET body_deleted = 1 WHERE id IN (SELECT value FROM json_each(?1))",
+            "UPDATE events SET headers = NULL, body = x'' \
+             WHERE id IN (SELECT value FROM json_each(?1))",
+        ],
+    )
+    .await
+}
+
+/// Runs each of the statements for these events.
+async fn run_for(
+    transaction: &mut Transaction<'_>,
+    ids: &[i64],
+    statements: &[&'static str],
+) -> Result<(), SqliteError> {
+    let ids = record::json(ids);
+    for statement in statements {
+        sqlx::query(*statement)
+            .bind(&ids)
+            .execute(&mut *transaction.connection)
+            .await?;
+    }
+    Ok(())
 }
 
 pub(crate) async fn make_due(
@@ -329,22 +457,8 @@ pub(crate) async fn prune(
             ids.extend(oldest(transaction, older, failed, body_deleted, more).await?);
         }
     }
-    let deleted = ids.len();
-    let ids = record::json(&ids);
-    for statement in [
-        "DELETE FROM failed_attempts WHERE id IN (SELECT value FROM json_each(?1))",
-        "DELETE FROM conflict_bodies WHERE id IN (SELECT value FROM json_each(?1))",
-        "DELETE FROM conflicts WHERE id IN (SELECT value FROM json_each(?1))",
-        "DELETE FROM outcomes WHERE id IN (SELECT value FROM json_each(?1))",
-        "DELETE FROM guards WHERE id IN (SELECT value FROM json_each(?1))",
-        "DELETE FROM events WHERE id IN (SELECT value FROM json_each(?1))",
-    ] {
-        sqlx::query(statement)
-            .bind(&ids)
-            .execute(&mut *transaction.connection)
-            .await?;
-    }
-    Ok(deleted)
+    delete_all(transaction, &ids).await?;
+    Ok(ids.len())
 }
 
 pub(crate) async fn delete_bodies(
@@ -353,21 +467,8 @@ pub(crate) async fn delete_bodies(
 ) -> Result<usize, SqliteError> {
     let older = (&delete.kind, delete.older_than);
     let ids = oldest(transaction, older, 0, 0, delete.limit.get()).await?;
-    let deleted = ids.len();
-    let ids = record::json(&ids);
-    for statement in [
-        "DELETE FROM conflict_bodies WHERE id IN (SELECT value FROM json_each(?1))",
-        "UPDATE failed_attempts SET details = NULL \
-         WHERE id IN (SELECT value FROM json_each(?1)) AND details IS NOT NULL",
-        "UPDATE outcomes SET body_deleted = 1 WHERE id IN (SELECT value FROM json_each(?1))",
-        "UPDATE events SET headers = NULL, body = x'' WHERE id IN (SELECT value FROM json_each(?1))",
-    ] {
-        sqlx::query(statement)
-            .bind(&ids)
-            .execute(&mut *transaction.connection)
-            .await?;
-    }
-    Ok(deleted)
+    delete_bodies_of(transaction, &ids).await?;
+    Ok(ids.len())
 }
 
 /// The ids of the events that were settled first.

@@ -15,10 +15,11 @@ use webhook_core::transfer::{MoveMark, StoredEvent, Transfer};
 use webhook_core::wakeup::{self, Wakeups};
 use webhook_core::{
     Accepted, ActionId, ActionPage, ActionRecord, Admin, Claim, Claimed, ConflictRecord, Counts,
-    DeleteBodies, Error, EventId, EventRecord, EventRef, EventSummary, Extended, FailedAttempt,
-    Handled, HandlerError, IntoEnvelope, Kind, KindSample, Lease, MadeDue, NewEvent, NodeId,
-    NodeRecord, NodeReport, NodeTable, Outcome, Page, Prune, Requeued, RunningLeases, Scheduler,
-    Search, SearchPage, Settled, SettledCounts, Settlement, Store, StoreError, StoredAction,
+    DeleteBodies, Deleted, Erased, Error, EventId, EventRecord, EventRef, EventSummary, Extended,
+    FailedAttempt, Handled, HandlerError, IntoEnvelope, Kind, KindSample, Lease, MadeDue, NewEvent,
+    NodeId, NodeRecord, NodeReport, NodeTable, Outcome, Page, Prune, Requeued, RunningLeases,
+    Scheduler, Search, SearchPage, Settled, SettledCounts, Settlement, Store, StoreError,
+    StoredAction,
 };
 
 use crate::clock::Clock;
@@ -436,6 +437,16 @@ impl Admin for SqliteStore {
         let made_due = made_due.filter(|(_, answer)| **answer == MadeDue::Applied);
         self.due(made_due.map(|(event, _)| (&event.kind, Duration::ZERO)));
         Ok(answers)
+    }
+
+    async fn delete(&self, events: &[EventRef]) -> Result<Vec<Deleted>, StoreError> {
+        let request = Request::Delete(events.to_vec());
+        Ok(expect!(self.ask(request).await?, Delete))
+    }
+
+    async fn erase(&self, events: &[EventRef]) -> Result<Vec<Erased>, StoreError> {
+        let request = Request::Erase(events.to_vec());
+        Ok(expect!(self.ask(request).await?, Erase))
     }
 
     async fn prune(&self, prune: &Prune) -> Result<usize, StoreError> {

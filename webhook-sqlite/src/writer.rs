@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use webhook_core::transfer::{MoveMark, StoredEvent};
 use webhook_core::{
-    Accepted, ActionId, ActionRecord, Backoff, Claim, Claimed, DeleteBodies, EventRef, Extended,
-    Kind, Lease, MadeDue, NewEvent, Prune, Requeued, RunningLeases, Settlement,
+    Accepted, ActionId, ActionRecord, Backoff, Claim, Claimed, DeleteBodies, Deleted, Erased,
+    EventRef, Extended, Kind, Lease, MadeDue, NewEvent, Prune, Requeued, RunningLeases, Settlement,
 };
 
 use crate::checkpoint::{Checkpointer, Doubt};
@@ -51,6 +51,8 @@ pub(crate) enum Request {
     Settle(Vec<Settlement>),
     Requeue(Vec<EventRef>),
     MakeDue(Vec<EventRef>, RunningLeases),
+    Delete(Vec<EventRef>),
+    Erase(Vec<EventRef>),
     Prune(Prune),
     DeleteBodies(DeleteBodies),
     Pause(Kind),
@@ -69,6 +71,8 @@ pub(crate) enum Response {
     Settle(settle::Ended),
     Requeue(Vec<Requeued>),
     MakeDue(Vec<MadeDue>),
+    Delete(Vec<Deleted>),
+    Erase(Vec<Erased>),
     /// How many events were deleted, or lost their bodies.
     Deleted(usize),
     /// Whether anything changed.
@@ -504,9 +508,12 @@ impl Session {
         let (requests, replies): (Vec<Request>, Vec<Reply>) = jobs.into_iter().unzip();
         let error = match self.commit(&requests).await {
             Ok(responses) => {
-                let deleted = responses
-                    .iter()
-                    .any(|it| matches!(it, Response::Deleted(1..)));
+                let deleted = responses.iter().any(|it| {
+                    matches!(
+                        it,
+                        Response::Deleted(1..) | Response::Delete(_) | Response::Erase(_)
+                    )
+                });
                 for (reply, response) in replies.into_iter().zip(responses) {
                     let _ = reply.send(Ok(response));
                 }
@@ -669,6 +676,8 @@ impl Response {
             | Self::Settle(_)
             | Self::Requeue(_)
             | Self::MakeDue(_)
+            | Self::Delete(_)
+            | Self::Erase(_)
             | Self::Recorded(_) => true,
         }
     }
@@ -716,6 +725,8 @@ impl Transaction<'_> {
                 Request::MakeDue(events, leases) => {
                     Response::MakeDue(admin::make_due(self, events, *leases).await?)
                 }
+                Request::Delete(events) => Response::Delete(admin::delete(self, events).await?),
+                Request::Erase(events) => Response::Erase(admin::erase(self, events).await?),
                 Request::Prune(prune) => Response::Deleted(admin::prune(self, prune).await?),
                 Request::DeleteBodies(delete) => {
                     Response::Deleted(admin::delete_bodies(self, delete).await?)

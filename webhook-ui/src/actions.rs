@@ -24,6 +24,9 @@ pub(crate) async fn requeue(
         Ok([Requeued::NotFailed]) => Err(Problem::conflict(
             "Only a FAILED event can be processed again",
         )),
+        Ok([Requeued::Erased]) => Err(Problem::conflict(
+            "The body of the event is erased: there is nothing to process again",
+        )),
         Ok(_) => Err(Problem::no_such_event()),
         Err(_) => Err(requeued
             .map(drop)

@@ -1,10 +1,10 @@
--- $1 ids of events in ascending order, $2 delays in microseconds. Requeues the events that had failed, and
--- returns their ids.
+-- $1 ids of events in ascending order, $2 delays in microseconds. Requeues the events that had failed and
+-- have their bodies, and returns their ids.
 WITH failed AS MATERIALIZED (
   SELECT outcome.*, event.delay_us
   FROM unnest($1::bigint[], $2::bigint[]) AS event (id, delay_us)
   CROSS JOIN LATERAL (
-    SELECT id, kind, fence FROM webhook.outcomes WHERE id = event.id AND failed FOR UPDATE
+    SELECT id, kind, fence FROM webhook.outcomes WHERE id = event.id AND failed AND NOT stripped FOR UPDATE
   ) AS outcome
 ),
 revoked AS (

@@ -14,7 +14,7 @@ failed AS MATERIALIZED (
   SELECT outcome.*
   FROM (SELECT DISTINCT id FROM wanted ORDER BY id) AS once
   CROSS JOIN LATERAL (
-    SELECT id, kind, fence FROM webhook.outcomes WHERE id = once.id AND failed FOR UPDATE
+    SELECT id, kind, fence FROM webhook.outcomes WHERE id = once.id AND failed AND NOT stripped FOR UPDATE
   ) AS outcome
 ),
 revoked AS (
@@ -26,5 +26,9 @@ queued AS (
 )
 SELECT wanted.place,
        wanted.id IN (SELECT id FROM failed)
-         AND wanted.place = min(wanted.place) OVER (PARTITION BY wanted.id) AS applied
+         AND wanted.place = min(wanted.place) OVER (PARTITION BY wanted.id) AS applied,
+       coalesce(erased.is_so, false) AS erased
 FROM wanted
+LEFT JOIN LATERAL (
+  SELECT failed AND stripped AS is_so FROM webhook.outcomes WHERE id = wanted.id LIMIT 1
+) AS erased ON true

@@ -43,6 +43,8 @@ pub(super) struct Answers {
     requeued: usize,
     /// In another state, or requeued by somebody else meanwhile.
     not_failed: usize,
+    /// FAILED, but without a body.
+    erased: usize,
     not_found: usize,
 }
 
@@ -103,7 +105,11 @@ impl Reschedule for Requeue {
     }
 
     fn refusal(&self, record: &EventRecord) -> Option<Requeued> {
-        (record.state != State::Failed).then_some(Requeued::NotFailed)
+        match record.state {
+            State::Failed if record.body_deleted => Some(Requeued::Erased),
+            State::Failed => None,
+            State::Processing | State::Processed => Some(Requeued::NotFailed),
+        }
     }
 
     fn page(&self) -> Page {
@@ -133,6 +139,7 @@ impl Reschedule for Requeue {
         *match answer {
             Requeued::Applied => &mut answers.requeued,
             Requeued::NotFailed => &mut answers.not_failed,
+            Requeued::Erased => &mut answers.erased,
             Requeued::NotFound => &mut answers.not_found,
         } += 1;
     }
@@ -142,7 +149,7 @@ impl Reschedule for Requeue {
     }
 
     fn refused(answers: &Answers) -> usize {
-        answers.not_failed + answers.not_found
+        answers.not_failed + answers.erased + answers.not_found
     }
 
     fn error(kind: Kind, refused: usize, named: usize) -> CommandError {

@@ -430,6 +430,13 @@ async fn requeue(admin: &dyn Admin, event: &EventRef) -> Result<Answer, Problem>
             StatusCode::CONFLICT,
             format!("Only a FAILED {} can be processed again", noun(&event.kind)),
         )),
+        [Requeued::Erased] => Err(Problem::new(
+            StatusCode::CONFLICT,
+            format!(
+                "The body of this {} is erased: there is nothing to process again",
+                noun(&event.kind)
+            ),
+        )),
         _ => Err(no_such(&event.kind)),
     }
 }

@@ -19,6 +19,8 @@ pub(crate) enum Operation {
     },
     Settle(Vec<(usize, End)>),
     Requeue(Name),
+    Delete(Name),
+    Erase(Name),
     /// One event, so that nothing falls due at the same instant as anything else.
     MakeDue {
         name: Name,
@@ -96,6 +98,8 @@ fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|(leases, lease)| Operation::Extend { leases, lease }),
         5 => vec((lease, end()), 1..4).prop_map(Operation::Settle),
         1 => name().prop_map(Operation::Requeue),
+        1 => name().prop_map(Operation::Delete),
+        1 => name().prop_map(Operation::Erase),
         2 => (name(), 1..3_usize, any::<bool>())
             .prop_map(|(name, times, ends_leases)| Operation::MakeDue { name, times, ends_leases }),
         1 => (kind(), any::<bool>(), length())

@@ -127,6 +127,16 @@ impl<'a, B: Backend> Pair<'a, B> {
                 let ours = memory.requeue(&events).await;
                 both(ours, other.requeue(&events).await)
             }
+            Operation::Delete(name) => {
+                let events = [self.event_ref(*name)];
+                let ours = memory.delete(&events).await;
+                both(ours, other.delete(&events).await)
+            }
+            Operation::Erase(name) => {
+                let events = [self.event_ref(*name)];
+                let ours = memory.erase(&events).await;
+                both(ours, other.erase(&events).await)
+            }
             Operation::MakeDue {
                 name,
                 times,
