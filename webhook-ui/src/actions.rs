@@ -2,7 +2,9 @@
 //! and leave audit records.
 
 use serde_json::json;
-use webhook_core::{EventRecord, EventRef, Kind, MadeDue, Requeued, RunningLeases};
+use webhook_core::{
+    Deleted, Erased, EventRecord, EventRef, Kind, MadeDue, Requeued, RunningLeases,
+};
 
 use crate::access::Caller;
 use crate::audit::Action;
@@ -65,7 +67,17 @@ pub(crate) async fn make_due(
 pub(crate) async fn delete(ui: &Ui, caller: &Caller, event: &EventRef) -> Result<(), Problem> {
     check(caller, &event.kind, Problem::no_such_event)?;
     let action = Action::begin("delete", caller, event_target(event));
-    let result = Err(Problem::not_offered("Events cannot be deleted one by one"));
+    let deleted = ui.admin().delete(std::slice::from_ref(event)).await;
+    let result = match deleted.as_deref() {
+        Ok([Deleted::Applied]) => Ok(()),
+        Ok([Deleted::Leased]) => Err(Problem::conflict(
+            "A worker holds the event; it can be deleted when its attempt has ended",
+        )),
+        Ok(_) => Err(Problem::no_such_event()),
+        Err(_) => Err(deleted
+            .map(drop)
+            .map_or_else(Problem::from, |()| Problem::no_such_event())),
+    };
     action.end(ui, result).await
 }
 
@@ -73,7 +85,17 @@ pub(crate) async fn delete(ui: &Ui, caller: &Caller, event: &EventRef) -> Result
 pub(crate) async fn erase(ui: &Ui, caller: &Caller, event: &EventRef) -> Result<(), Problem> {
     check(caller, &event.kind, Problem::no_such_event)?;
     let action = Action::begin("erase", caller, event_target(event));
-    let result = Err(Problem::not_offered("Bodies cannot be erased one by one"));
+    let erased = ui.admin().erase(std::slice::from_ref(event)).await;
+    let result = match erased.as_deref() {
+        Ok([Erased::Applied | Erased::AlreadyErased]) => Ok(()),
+        Ok([Erased::Unsettled]) => Err(Problem::conflict(
+            "The event is PROCESSING, and needs its body",
+        )),
+        Ok(_) => Err(Problem::no_such_event()),
+        Err(_) => Err(erased
+            .map(drop)
+            .map_or_else(Problem::from, |()| Problem::no_such_event())),
+    };
     action.end(ui, result).await
 }
 

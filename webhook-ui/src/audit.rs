@@ -2,8 +2,13 @@
 
 use serde_json::{Value, json};
 
+use webhook_core::ActionRecord;
+
 use crate::access::Caller;
 use crate::{Problem, Ui};
+
+/// The result of an action that was done, in audit records.
+const DONE: &str = "done";
 
 /// A running action. It is written when it ends, or when it is dropped.
 pub(crate) struct Action {
@@ -12,6 +17,7 @@ pub(crate) struct Action {
     client: Option<std::net::IpAddr>,
     target: String,
     details: Value,
+    count: Option<u64>,
     is_written: bool,
 }
 
@@ -24,6 +30,7 @@ impl Action {
             client: caller.client,
             target,
             details: Value::Null,
+            count: None,
             is_written: false,
         }
     }
@@ -34,10 +41,16 @@ impl Action {
         self
     }
 
+    /// Says how many events the action has changed.
+    pub(crate) fn count(mut self, count: u64) -> Self {
+        self.count = Some(count);
+        self
+    }
+
     /// Ends the action with this result, and returns the result.
     pub(crate) async fn end<T>(
         mut self,
-        _ui: &Ui,
+        ui: &Ui,
         result: Result<T, Problem>,
     ) -> Result<T, Problem> {
         let line = match &result {
@@ -48,6 +61,18 @@ impl Action {
             }),
         };
         self.log(&line.to_string());
+        let outcome = match &result {
+            Ok(_) => DONE,
+            Err(problem) => problem.detail(),
+        };
+        let record = ActionRecord::new(&*self.actor, self.name, &*self.target)
+            .with_details(self.details.to_string())
+            .with_count(self.count)
+            .with_result(outcome);
+        if let Err(error) = ui.admin().record_action(&record).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, action = self.name, "failed to keep an audit record");
+        }
         result
     }
 

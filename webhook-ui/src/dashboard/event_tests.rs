@@ -148,6 +148,7 @@ async fn nothing_of_a_sender_is_markup() {
         "/failed?source=shop".to_owned(),
         "/refused".to_owned(),
         "/jobs".to_owned(),
+        "/audit".to_owned(),
         "/audit?text=%3Cscript%3Ealert(4)".to_owned(),
         "/api".to_owned(),
         "/api/try?path=%2Fv1%2Foperator%2Fevents".to_owned(),
@@ -310,6 +311,42 @@ async fn erasing_asks_for_the_key() {
     let page = send(&ui, "operate", &erase, Some(&form)).await;
     assert_eq!(page.status, StatusCode::SEE_OTHER);
     assert!(page.location.ends_with("/erase"));
+    let form = [("form_token", token.as_str()), ("key", HOSTILE)];
+    let page = send(&ui, "operate", &erase, Some(&form)).await;
+    assert_eq!(page.status, StatusCode::SEE_OTHER);
+    let page = get(&ui, "operate", &path()).await;
+    assert!(page.text.contains("id=\"body-erased\""), "{}", page.text);
+}
+
+#[tokio::test]
+async fn actions_leave_audit_records() {
+    let ui = hostile().await;
+    let page = get(&ui, "operate", &format!("{}?unmask=true", path())).await;
+    let token = form_token(&page);
+    let form = [("form_token", token.as_str())];
+    for action in ["requeue", "make-due", "requeue"] {
+        send(&ui, "operate", &format!("{}/{action}", path()), Some(&form)).await;
+    }
+    let page = get(&ui, "read", "/audit").await;
+    for part in [
+        "unmask",
+        "requeue",
+        "make_due",
+        "ana",
+        "&lt;img src=x",
+        "id=\"export-csv\"",
+    ] {
+        assert!(page.text.contains(part), "{part}");
+    }
+    let page = get(&ui, "read", "/audit?text=REQUEUE").await;
+    assert_eq!(page.text.matches("<tr role=\"row\" id=\"audit-").count(), 2);
+    let page = get(&ui, "read", "/audit/export.csv?text=requeue").await;
+    assert_eq!(page.text.lines().count(), 3);
+    assert!(page.text.contains("\"not done\"") || page.text.contains("Only a FAILED event"));
+    let page = get(&ui, "read", "/audit/export.ndjson").await;
+    assert_eq!(page.text.lines().count(), 4);
+    let page = get(&ui, "other", "/audit").await;
+    assert!(!page.text.contains("requeue"), "of another source");
 }
 
 #[tokio::test]

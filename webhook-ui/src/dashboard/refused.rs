@@ -116,7 +116,7 @@ fn card(view: &View<'_>, source: &str, refused: &Refused, index: usize) -> Marku
             p.refused-reason { (refused.reason) }
             @match &refused.hint {
                 Some(hint) => p.hint { strong { "What to do: " } (hint) },
-                None => @if let Some(advice) = advice(refused.status) {
+                None => @if let Some(advice) = advice(refused.status, &refused.reason) {
                     p.hint { strong { "What to do: " } (advice) }
                 },
             }
@@ -172,9 +172,13 @@ fn status_words(status: u16) -> &'static str {
     status.and_then(|it| it.canonical_reason()).unwrap_or("")
 }
 
-/// What helps against most refusals with this status, where nothing more is known about the request.
-const fn advice(status: u16) -> Option<&'static str> {
+/// What helps against most refusals with this status and reason, where nothing more is known about the request.
+fn advice(status: u16, reason: &str) -> Option<&'static str> {
     Some(match status {
+        401 | 403 if reason.contains("missing") => {
+            "the request is not signed as this source expects. Either it is not from the sender, or signing is not turned on \
+             there, or a proxy between them removes the header."
+        }
         401 | 403 => {
             "compare the secret of the source with the one that the sender shows. If a proxy is between them, check that it \
              changes neither the body nor the headers."

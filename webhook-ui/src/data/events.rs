@@ -4,14 +4,20 @@ use std::num::NonZeroUsize;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use webhook_core::{EventId, EventRecord, EventRef, FailureReason};
+use serde_json::value::RawValue;
+use webhook_core::{
+    ActionId, ActionPage, ActionRecord, EventId, EventRecord, EventRef, FailureReason, Kind,
+    StoredAction,
+};
 
 use super::body::{base64, body_of, json_object, masked_header};
 use crate::access::Caller;
 use crate::actions::event_target;
 use crate::audit::Action;
 use crate::filter::Filter;
-use crate::model::{Attempt, AuditPage, Conflict, Event, EventPage, EventSummary, Time};
+use crate::model::{
+    Attempt, AuditPage, AuditRecord, Conflict, Event, EventPage, EventSummary, Time,
+};
 use crate::{Problem, Ui};
 
 /// How many events a page has, unless the request says otherwise.
@@ -143,19 +149,91 @@ pub(crate) async fn record(ui: &Ui, event: &EventRef) -> Result<EventRecord, Pro
     found.ok_or_else(Problem::no_such_event)
 }
 
+/// How many audit records are read at a time, where not all of them match.
+const ACTIONS_STEP: NonZeroUsize = NonZeroUsize::new(1_000).expect("a thousand is not zero");
+
+/// How many audit records a page examines at most. One of a caller of one source, or with a text, may then have fewer
+/// records than it could.
+const MAX_ACTIONS_EXAMINED: usize = 5_000;
+
 /// A page of audit records, the newest first. `text` restricts them to those with this text in the actor, action or
-/// target.
+/// target, in letters of either case.
 pub(crate) async fn audit(
-    _ui: &Ui,
-    _caller: &Caller,
-    _text: Option<&str>,
-    _before: Option<i64>,
-    _limit: NonZeroUsize,
+    ui: &Ui,
+    caller: &Caller,
+    text: Option<&str>,
+    before: Option<i64>,
+    limit: NonZeroUsize,
 ) -> Result<AuditPage, Problem> {
-    Ok(AuditPage {
-        records: Vec::new(),
-        next_before: None,
-    })
+    let text = text.unwrap_or_default().to_lowercase();
+    let matches = |record: &ActionRecord| {
+        let texts = [
+            record.actor.as_str(),
+            record.action.as_str(),
+            record.target.as_str(),
+        ];
+        texts.iter().any(|it| it.to_lowercase().contains(&text))
+            && caller
+                .source
+                .as_ref()
+                .is_none_or(|own| is_about(&record.target, own))
+    };
+    let mut before = before.map(ActionId::new);
+    let (mut records, mut examined) = (Vec::new(), 0);
+    loop {
+        // Any record may match, so that a page that is not restricted is read at once.
+        let wanted = match text.is_empty() && caller.source.is_none() {
+            true => limit,
+            false => ACTIONS_STEP,
+        };
+        let page = ui
+            .admin()
+            .actions(&ActionPage::new(wanted).before(before))
+            .await?;
+        let is_last = page.len() < wanted.get();
+        examined += page.len();
+        for action in page {
+            before = Some(action.id);
+            if matches(&action.record) {
+                records.push(AuditRecord::of(&action));
+            }
+            if records.len() == limit.get() {
+                break;
+            }
+        }
+        let is_full = records.len() == limit.get();
+        if is_full || is_last || examined >= MAX_ACTIONS_EXAMINED {
+            return Ok(AuditPage {
+                next_before: before.filter(|_| is_full || !is_last).map(ActionId::get),
+                records,
+            });
+        }
+    }
+}
+
+/// Whether an audit record with this target is about the events of `source`: it is the source, an event of it, or a
+/// filter that has it.
+fn is_about(target: &str, source: &Kind) -> bool {
+    let name = target.split('/').next().unwrap_or_default();
+    name == source.as_str()
+        || Filter::parse(target).is_ok_and(|filter| filter.source.as_ref() == Some(source))
+}
+
+impl AuditRecord {
+    fn of(action: &StoredAction) -> Self {
+        let record = &action.record;
+        let details = RawValue::from_string(record.details.to_string());
+        Self {
+            id: action.id.get(),
+            at: action.at.into(),
+            actor: record.actor.to_string(),
+            action: record.action.to_string(),
+            target: record.target.to_string(),
+            details: details.unwrap_or_else(|_| RawValue::NULL.to_owned()),
+            count: record.count,
+            result: record.result.to_string(),
+        }
+    }
 }
 
 impl EventSummary {
