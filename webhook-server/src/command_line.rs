@@ -12,7 +12,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcomma
 
 use crate::backend::{NOT_MIGRATED, NOT_SHARED};
 use crate::commands::{OperatorCommand, Prune};
-use crate::config::{BackendUrl, Config, EnvFileError, LogFilter};
+use crate::config::{BackendUrl, Config, EnvFileError, LogFilter, Otel};
 use crate::http::{Expiry, Scope, TokenName};
 use crate::views::parse_kind;
 use environment::{Environment, Needs};
@@ -125,6 +125,7 @@ impl CommandLine {
         };
         let environment = environment(needs)
             .map_err(|error| command.error(ErrorKind::Io, webhook_core::with_causes(&error)))?;
+        let others = environment.others();
         // The last of several flags wins, so those of the environment come first.
         let program = args.iter().take(1).cloned();
         let rest = args.iter().skip(1).cloned();
@@ -143,6 +144,11 @@ impl CommandLine {
         }
         line.check(&mut command)?;
         line.warnings = environment.warnings;
+        if line.task.is_none() {
+            let otel = Otel::read(others, &mut line.warnings);
+            line.config.otel =
+                otel.map_err(|wrong| command.error(ErrorKind::ValueValidation, wrong))?;
+        }
         line.warnings.extend(exposed(&by_flags, &line));
         if let Some(prune) = line.unforced_prune() {
             let warning = line

@@ -6,6 +6,7 @@ mod destination_url;
 pub(crate) mod env_file;
 mod files;
 mod forward;
+mod otel;
 mod pem;
 mod rates;
 mod replay;
@@ -38,6 +39,9 @@ pub use env_file::EnvFileError;
 pub use files::FileError;
 pub use forward::ForwardError;
 pub(crate) use forward::{Forwarding, InputsDigest, of_transactions};
+pub use otel::Otel;
+#[cfg(feature = "otel")]
+pub(crate) use otel::Sampling;
 pub use pem::PemError;
 pub use rates::{ForwardedHeader, Networks, Rates};
 pub(crate) use secret::looks_secret;
@@ -155,6 +159,19 @@ pub struct Config {
     /// Format of the log
     #[arg(long, env, value_enum, ignore_case = true, default_value = "human")]
     pub log_format: LogFormat,
+
+    /// How the trace of an attempt refers to that of the acceptance of its event: linked (a trace of its
+    /// own) or child. Where traces go is set by OTEL_EXPORTER_OTLP_ENDPOINT: docs/operating.md
+    #[arg(long, env, value_enum, ignore_case = true, default_value = "linked")]
+    pub trace_process: TraceProcess,
+
+    /// Whether traces have the keys of events
+    #[arg(long, env, value_name = "BOOL", action = ArgAction::Set, default_value = "false", value_parser = values::boolean)]
+    pub trace_keys: bool,
+
+    /// Where traces are exported to, as the variables `OTEL_*` say. They have no flags.
+    #[arg(skip)]
+    pub otel: Option<Otel>,
 
     /// PostgreSQL: whether to bring the database schema up to date at the start. An SQLite file is
     /// updated whenever it is opened
@@ -281,6 +298,15 @@ pub enum LogFormat {
     Human,
     /// One JSON object per line
     Json,
+}
+
+/// How the trace of an attempt refers to the trace of the request that delivered its event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TraceProcess {
+    /// It is a trace of its own, with a link
+    Linked,
+    /// It is the same trace
+    Child,
 }
 
 /// Whether the server migrates the database at the start.

@@ -9,11 +9,13 @@ use webhook_core::{Admin, Kind};
 use webhook_forward::Forwarder;
 
 use crate::config::{Forwarding, InputsDigest};
+use crate::traces::Traces;
 
 /// The forwarders, by the kinds of their events. Each keeps its breaker and its counts when its destination changes.
 pub(crate) struct Destinations {
     /// Pauses a kind for all nodes, where its destination says that it is gone.
     admin: Option<Arc<dyn Admin>>,
+    traces: Option<Arc<Traces>>,
     by_kind: Mutex<BTreeMap<Kind, Running>>,
 }
 
@@ -25,9 +27,10 @@ struct Running {
 
 impl Destinations {
     /// No destinations yet.
-    pub(crate) fn new(admin: Option<Arc<dyn Admin>>) -> Self {
+    pub(crate) fn new(admin: Option<Arc<dyn Admin>>, traces: Option<Arc<Traces>>) -> Self {
         Self {
             admin,
+            traces,
             by_kind: Mutex::default(),
         }
     }
@@ -47,6 +50,10 @@ impl Destinations {
                 let forwarder = forwarder.with_name(kind);
                 let forwarder = match &self.admin {
                     Some(admin) => forwarder.with_admin(Arc::clone(admin)),
+                    None => forwarder,
+                };
+                let forwarder = match &self.traces {
+                    Some(traces) => forwarder.with_tracer(Arc::<Traces>::clone(traces)),
                     None => forwarder,
                 };
                 let running = Running {
@@ -107,7 +114,7 @@ mod tests {
 
     #[tokio::test]
     async fn running_forwarder_takes_the_new_destination() {
-        let destinations = Destinations::new(None);
+        let destinations = Destinations::new(None, None);
         let kind = Kind::from_static("stripe");
         let running = destinations
             .forwarder(&kind, &forwarding("http://localhost:1/a"))

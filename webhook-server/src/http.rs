@@ -33,6 +33,7 @@ mod verify;
 
 use std::time::Duration;
 
+pub(crate) use answer::Answer;
 pub use app::App;
 pub use auth::{AnonymousAccess, Auth, AuthConfig};
 pub use connection::serve_stream;

@@ -17,7 +17,9 @@
 //!
 //! [`main`] is the whole program: it parses a [`CommandLine`] and calls [`run`].
 //!
-//! This crate has no features.
+//! # Features
+//!
+//! - `otel` (on by default): OpenTelemetry traces, where the variables `OTEL_*` ask for them.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -46,6 +48,7 @@ mod signals;
 mod signing_key;
 mod sources;
 mod token;
+mod traces;
 pub mod transaction;
 mod views;
 

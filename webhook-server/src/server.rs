@@ -23,6 +23,7 @@ use crate::file_limit;
 use crate::handler::LogTransaction;
 use crate::http::{App, Auth, HttpServer};
 use crate::instance::ServerInstance;
+use crate::traces::{Traced, Traces};
 use crate::transaction::Transaction;
 use crate::views::transaction_kind;
 use access::{Access, blocking};
@@ -49,6 +50,7 @@ pub struct Server {
     summaries: Summaries,
     access: Access,
     backend: Backend,
+    traces: Option<Arc<Traces>>,
     drain: Duration,
 }
 
@@ -88,11 +90,13 @@ impl Server {
         backend: Backend,
         config: &Config,
     ) -> Result<Self, StartError> {
-        let destinations = Arc::new(Destinations::new(backend.admin.clone()));
+        let traces = Traces::start(config);
+        let destinations = Destinations::new(backend.admin.clone(), traces.clone());
+        let destinations = Arc::new(destinations);
         let forwarding = access.forwarding.take();
         let forwarder = forwarding
             .and_then(|forwarding| destinations.forwarder(&transaction_kind(), &forwarding));
-        let pipeline = pipeline(&backend, config, forwarder);
+        let pipeline = pipeline(&backend, config, forwarder, traces.clone());
         let file = std::mem::take(&mut access.sources);
         let longest_body = file
             .sources
@@ -100,7 +104,8 @@ impl Server {
             .map(|source| source.max_body_bytes)
             .max();
         let keys = Arc::clone(&access.keys);
-        let sources = RunningSources::start(file, keys, &backend, &destinations, config);
+        let sources =
+            RunningSources::start(file, keys, &backend, &destinations, traces.as_ref(), config);
         let inbox = (config.role != Role::Worker).then(|| pipeline.inbox().clone());
         let store = Arc::clone(&backend.store);
         let mut options = config.http_options();
@@ -111,6 +116,7 @@ impl Server {
                 Some(inbox) => App::new(inbox.clone(), Arc::clone(&store), options),
                 None => App::without_inbox(Arc::clone(&store), options),
             };
+            let app = app.with_traces(traces.clone());
             match &sources {
                 Some(sources) => sources.serve(app, &backend),
                 None => app,
@@ -172,6 +178,7 @@ impl Server {
             summaries: Summaries::start(Arc::clone(&access.auth)),
             access,
             backend,
+            traces,
             drain: config.drain_seconds,
         })
     }
@@ -247,7 +254,12 @@ impl Server {
         let unsettled = drained.unsettled + of_sources.unsettled;
         drop(self.summaries);
         self.access.auth.log_rejections();
-        self.backend.close().await;
+        let traces = async {
+            if let Some(traces) = &self.traces {
+                traces.shutdown().await;
+            }
+        };
+        tokio::join!(self.backend.close(), traces);
         if aborted > 0 || released > 0 || unsettled > 0 {
             warn!(
                 connections = aborted,
@@ -258,7 +270,12 @@ impl Server {
 }
 
 /// Starts what the role of this process needs: inbox, worker, retention. `forwarder` forwards transactions.
-fn pipeline(backend: &Backend, config: &Config, forwarder: Option<Forwarder>) -> Pipeline {
+fn pipeline(
+    backend: &Backend,
+    config: &Config,
+    forwarder: Option<Forwarder>,
+    traces: Option<Arc<Traces>>,
+) -> Pipeline {
     let (store, scheduler) = (&backend.store, &backend.scheduler);
     let pipeline = Pipeline::builder_of(Arc::clone(store), Arc::clone(scheduler))
         .inbox(config.inbox_options());
@@ -269,11 +286,11 @@ fn pipeline(backend: &Backend, config: &Config, forwarder: Option<Forwarder>) ->
     let mut pipeline = match forwarder {
         Some(forwarder) => {
             let options = forwarder.worker_options(options);
-            pipeline.handle_raw(transaction_kind(), options, forwarder)
+            pipeline.handle_raw(transaction_kind(), options, Traced::new(forwarder, traces))
         }
         // They wait until the server is started with a destination that can be used.
         None if config.forward_url.is_some() => pipeline,
-        None => pipeline.handle_with::<Transaction>(options, LogTransaction),
+        None => pipeline.handle_with::<Transaction>(options, Traced::new(LogTransaction, traces)),
     };
     if let (Some(retention), Some(admin)) = (config.retention(), &backend.admin) {
         pipeline = pipeline.retain(Arc::clone(admin), retention);

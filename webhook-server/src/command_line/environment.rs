@@ -23,6 +23,8 @@ pub(super) struct Environment {
     pub(super) flags: Vec<OsString>,
     /// Warnings about `.env` for the log.
     pub(super) warnings: Vec<String>,
+    /// Whether variables of the process are read that set no option. Those of `.env` are among them.
+    is_of_process: bool,
 }
 
 /// Which variables are read.
@@ -49,6 +51,7 @@ impl Environment {
         Self {
             flags: flags.collect(),
             warnings: Vec::new(),
+            is_of_process: true,
         }
     }
 
@@ -67,7 +70,17 @@ impl Environment {
         Ok(Self {
             flags: flags.collect(),
             warnings: file.warnings,
+            is_of_process: true,
         })
+    }
+
+    /// Reads variables that set no option.
+    pub(super) fn others(&self) -> impl Fn(&str) -> Option<String> + use<> {
+        let is_of_process = self.is_of_process;
+        move |name| {
+            let value = is_of_process.then(|| std::env::var_os(name))??;
+            Some(value.to_string_lossy().into_owned())
+        }
     }
 }
 

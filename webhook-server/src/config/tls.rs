@@ -50,6 +50,12 @@ impl TlsFiles {
         }
     }
 
+    /// Whether TLS is served.
+    #[cfg(feature = "otel")]
+    pub(crate) const fn is_set(&self) -> bool {
+        self.tls_cert_file.is_some()
+    }
+
     /// Reads the files. `None` without TLS. Blocks while it reads.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use hyper::{Response, StatusCode};
 use webhook_ui::UiBody;
 
 /// An answer. Only those of the admin API and the dashboard may have bodies that arrive while they are sent.
-pub(super) type Answer = Response<UiBody>;
+pub(crate) type Answer = Response<UiBody>;
 
 /// An answer of `content_type`, which caches must not store, and whose type browsers must not guess.
 pub(super) fn answer(

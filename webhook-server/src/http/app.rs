@@ -20,6 +20,7 @@ use super::sources::Intake;
 use super::{Auth, HttpOptions};
 use crate::destinations::Destinations;
 use crate::sources::Sources;
+use crate::traces::Traces;
 
 /// How many long bodies are verified at the same time.
 const MAX_VERIFICATIONS: usize = 2;
@@ -40,6 +41,7 @@ pub struct App {
     instance: Arc<dyn Instance>,
     /// The admin API and the dashboard, once somebody has asked for them.
     ui: OnceLock<Ui>,
+    pub(super) traces: Option<Arc<Traces>>,
     pub(super) auth: Arc<Auth>,
     pub(super) rates: Arc<Rates>,
     pub(super) options: HttpOptions,
@@ -134,6 +136,12 @@ impl App {
         }
     }
 
+    /// Traces requests.
+    #[must_use]
+    pub(crate) fn with_traces(self, traces: Option<Arc<Traces>>) -> Self {
+        Self { traces, ..self }
+    }
+
     /// Authenticates requests with `auth`. By default, only programs on this machine may make
     /// requests, and nobody is an operator.
     #[must_use]
@@ -151,6 +159,7 @@ impl App {
             admin: None,
             instance: Arc::new(NoInstance),
             ui: OnceLock::new(),
+            traces: None,
             auth: Arc::default(),
             rates: Arc::new(Rates::new(options.rates.clone())),
             body_room: BodyRoom::new(options.max_buffered_bytes),

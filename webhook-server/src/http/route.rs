@@ -36,20 +36,34 @@ pub(super) async fn respond(app: &App, peer: &Peer, request: Request<Incoming>) 
     peer.waits_for_client();
     let (head, body) = request.into_parts();
     let client = client(app, peer, &head);
-    let (result, close) = match route(app, client, &head) {
+    let answering = respond_to(app, peer, client, &head, body);
+    match &app.traces {
+        Some(traces) => traces.request(&head, client, answering).await,
+        None => answering.await,
+    }
+}
+
+async fn respond_to(
+    app: &App,
+    peer: &Peer,
+    client: Option<IpAddr>,
+    head: &Parts,
+    body: Incoming,
+) -> Answer {
+    let (result, close) = match route(app, client, head) {
         Ok(Route::Receive(inbox)) => {
-            let received = receive(app, peer, inbox, client, &head, body).await;
+            let received = receive(app, peer, inbox, client, head, body).await;
             (received, false)
         }
         Ok(Route::Deliver(delivery)) => {
-            let received = sources::receive(app, peer, delivery, client, &head, body).await;
+            let received = sources::receive(app, peer, delivery, client, head, body).await;
             (received, false)
         }
-        Ok(Route::Ui(ui)) => ui_answer(app, peer, ui, client, &head, body).await,
+        Ok(Route::Ui(ui)) => ui_answer(app, peer, ui, client, head, body).await,
         Ok(Route::Bodyless(request)) => {
-            without_body(app, peer, &head, body, run(app, request)).await
+            without_body(app, peer, head, body, run(app, request)).await
         }
-        Err(problem) => without_body(app, peer, &head, body, ready(Err(problem))).await,
+        Err(problem) => without_body(app, peer, head, body, ready(Err(problem))).await,
     };
     peer.waits_for_client();
     let (mut answer, close) = match result {
@@ -95,7 +109,7 @@ async fn receive(
     if verified.is_some() {
         peer.note_verified();
     }
-    transactions::receive(inbox, body.bytes).await
+    transactions::receive(app.traces.as_deref(), inbox, body.bytes).await
 }
 
 /// Discards the body, and answers. Also returns whether the connection must be closed, because the

@@ -22,6 +22,7 @@ use super::problem::Problem;
 use super::verify::MAX_INLINE_BYTES;
 use super::{App, body};
 use crate::sources::{ActiveSource, Named, Sources};
+use crate::traces::{STORED_CONTEXT, Sending};
 
 /// How long after the last byte of a body the answer is decided at most. The strictest senders wait three seconds
 /// for the whole request.
@@ -272,12 +273,23 @@ async fn store(
     let _admitted = source
         .admit(body.len())
         .map_err(|over| too_many(over.key()))?;
-    let envelopes = envelopes(source, head, body, &received)?;
+    let traces = app.traces.as_deref();
+    let sending = Sending::begin(traces, &source.config.name, received.events.len());
+    let context = sending.as_ref().and_then(Sending::context);
+    let envelopes = envelopes(source, head, body, &received, context.as_deref())?;
     let copies = &source.activity.copies;
     let copied = copies.are_wanted().then(|| envelopes.clone());
+    let key = match &envelopes[..] {
+        [only] if sending.is_some() => Some(only.key.clone()),
+        _ => None,
+    };
     let accepted = inbox
         .accept_together_after(envelopes, source.config.delay)
-        .await?;
+        .await;
+    if let Some(sending) = sending {
+        sending.end(traces, key.as_ref(), accepted.as_deref());
+    }
+    let accepted = accepted?;
     source.activity.note_received(&accepted);
     if let Some(copied) = copied {
         let events = copied.iter().zip(&accepted);
@@ -312,10 +324,11 @@ fn envelopes(
     head: &Parts,
     body: &Bytes,
     received: &Received,
+    context: Option<&str>,
 ) -> Result<Vec<Envelope>, Problem> {
     let parts = RequestParts::new(head);
     let kept = source.source().kept_headers(&parts.request(body));
-    let headers = headers(&kept, None);
+    let headers = headers(context, &kept, None);
     let envelopes = received.events.iter().map(|event| {
         let key = Key::new(event.id.as_str()).map_err(Problem::internal)?;
         let fingerprint = Fingerprint::from_bytes(event.content);
@@ -328,14 +341,14 @@ fn envelopes(
             .with_guard(event.guard.map(Fingerprint::from_bytes));
         Ok(envelope.with_headers(match event.flaw {
             None => headers.clone(),
-            Some(flaw) => self::headers(&kept, Some(flaw)),
+            Some(flaw) => self::headers(context, &kept, Some(flaw)),
         }))
     });
     envelopes.collect()
 }
 
-/// The headers that are stored with an event. What does not fit is left out.
-fn headers(kept: &[(&str, &[u8])], flaw: Option<Flaw>) -> Headers {
+/// The headers that are stored with an event, with the context of its trace. What does not fit is left out.
+fn headers(context: Option<&str>, kept: &[(&str, &[u8])], flaw: Option<Flaw>) -> Headers {
     let mut headers = Headers::new();
     let flaw = flaw.map(|flaw| flaw.to_string());
     let flaw = flaw.as_ref().map(|flaw| (FLAW_HEADER, flaw.as_bytes()));
@@ -344,7 +357,8 @@ fn headers(kept: &[(&str, &[u8])], flaw: Option<Flaw>) -> Headers {
         .iter()
         .copied()
         .filter(|(name, _)| *name != FLAW_HEADER);
-    for (name, value) in flaw.into_iter().chain(kept) {
+    let context = context.map(|context| (STORED_CONTEXT, context.as_bytes()));
+    for (name, value) in context.into_iter().chain(flaw).chain(kept) {
         if headers.append(name, value).is_err() {
             tracing::debug!(name, "a header does not fit");
         }

@@ -1,19 +1,39 @@
 //! The routes for transactions: receive one, show one.
 
+use std::slice;
+
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde::Serialize;
-use webhook_core::{Accepted, Inbox, Key};
+use webhook_core::{Accepted, Headers, Inbox, Key};
 
 use super::answer::Answer;
 use super::document::document;
 use super::problem::Problem;
+use crate::traces::{STORED_CONTEXT, Sending, Traces};
 use crate::transaction::Transaction;
-use crate::views::{TransactionView, content};
+use crate::views::{TransactionView, content, transaction_kind};
 
 /// Makes a delivery durable, and answers whether it is new.
-pub(super) async fn receive(inbox: &Inbox, body: Bytes) -> Result<Answer, Problem> {
-    let receipt = inbox.receive::<Transaction>(body).await?;
+pub(super) async fn receive(
+    traces: Option<&Traces>,
+    inbox: &Inbox,
+    body: Bytes,
+) -> Result<Answer, Problem> {
+    let receipt = match Sending::begin(traces, &transaction_kind(), 1) {
+        None => inbox.receive::<Transaction>(body).await?,
+        Some(sending) => {
+            let context = sending.context().map(|context| (STORED_CONTEXT, context));
+            let headers = Headers::try_from_iter(context).map_err(Problem::internal)?;
+            let received = inbox.receive_with::<Transaction>(body, headers).await;
+            let key = received.as_ref().ok().map(|receipt| &receipt.key);
+            let accepted = received
+                .as_ref()
+                .map(|receipt| slice::from_ref(&receipt.accepted));
+            sending.end(traces, key, accepted);
+            received?
+        }
+    };
     let (status, message) = match receipt.accepted {
         Accepted::New | Accepted::Requeued => ("ACCEPTED", "Transaction queued for processing"),
         Accepted::Duplicate => ("DUPLICATE", "Transaction already received"),

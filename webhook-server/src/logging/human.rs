@@ -11,8 +11,10 @@ use webhook_core::with_causes;
 
 use super::escape::{escaped, is_plain};
 use super::value::text_of;
+use crate::traces::current;
 
-/// Formats fields. Values that contain blanks, `=` or quotation marks are quoted.
+/// Formats fields. Values that contain blanks, `=` or quotation marks are quoted. A line that is logged within
+/// a trace ends with `trace_id`.
 pub(super) struct Fields;
 
 impl<'writer> FormatFields<'writer> for Fields {
@@ -20,16 +22,26 @@ impl<'writer> FormatFields<'writer> for Fields {
         let mut visitor = Visitor {
             writer,
             separator: "",
+            is_line: false,
             result: Ok(()),
         };
         fields.record(&mut visitor);
-        visitor.result
+        visitor.result?;
+        if visitor.is_line
+            && let Some(context) = current()
+        {
+            let trace_id = hex::encode(context.trace_id());
+            write!(visitor.writer, "{}trace_id={trace_id}", visitor.separator)?;
+        }
+        Ok(())
     }
 }
 
 struct Visitor<'writer> {
     writer: Writer<'writer>,
     separator: &'static str,
+    /// Whether these are the fields of a line, and not of a span: only lines have a message.
+    is_line: bool,
     result: fmt::Result,
 }
 
@@ -43,6 +55,7 @@ impl Visitor<'_> {
         self.writer.write_str(self.separator)?;
         self.separator = " ";
         if name == "message" {
+            self.is_line = true;
             return self.writer.write_str(&escaped(value));
         }
         let name = name.strip_prefix("r#").unwrap_or(name);

@@ -16,10 +16,11 @@ use webhook_core::with_causes;
 
 use super::escape::is_plain;
 use super::value::text_of;
+use crate::traces::current;
 
 /// Formats an event as one object per line: `timestamp`, `level`, `target`, then the fields of the event,
-/// including `message`. In contrast to the format of tracing-subscriber, it has the causes of errors, and
-/// no spans.
+/// including `message`, then `trace_id` and `span_id` within a trace. In contrast to the format of
+/// tracing-subscriber, it has the causes of errors, and no spans.
 pub(super) struct Line;
 
 impl<S, N> FormatEvent<S, N> for Line
@@ -52,6 +53,15 @@ fn json_line(event: &Event<'_>) -> Result<String, serde_json::Error> {
     };
     event.record(&mut fields);
     fields.result?;
+    if let Some(context) = current() {
+        let (trace_id, span_id) = (context.trace_id(), context.span_id());
+        fields
+            .map
+            .serialize_entry("trace_id", &hex::encode(trace_id))?;
+        fields
+            .map
+            .serialize_entry("span_id", &hex::encode(span_id))?;
+    }
     fields.map.end()?;
     String::from_utf8(line).map_err(serde::ser::Error::custom)
 }

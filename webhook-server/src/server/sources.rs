@@ -15,6 +15,7 @@ use crate::destinations::Destinations;
 use crate::http::{App, DECISION_TIME};
 use crate::key_fetcher::KeyFetcher;
 use crate::sources::{SourceWorkers, Sources, Watch};
+use crate::traces::Traces;
 
 /// The sources, with the tasks that they need.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ impl RunningSources {
         keys: Arc<KeyFetcher>,
         backend: &Backend,
         destinations: &Arc<Destinations>,
+        traces: Option<&Arc<Traces>>,
         config: &Config,
     ) -> Option<Self> {
         config.config_file.as_ref()?;
@@ -61,6 +63,7 @@ impl RunningSources {
                 Arc::clone(&backend.scheduler),
                 backend.admin.clone(),
                 Arc::clone(destinations),
+                traces.cloned(),
                 config.worker_options(),
                 config.drain_seconds,
             );

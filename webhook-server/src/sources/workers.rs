@@ -13,6 +13,7 @@ use super::Sources;
 use crate::config::SourceConfig;
 use crate::destinations::Destinations;
 use crate::handler::LogEvent;
+use crate::traces::{Traced, Traces};
 use crate::views::transaction_kind;
 
 /// The worker of all sources, and their retention. A reload replaces both where anything about them changes.
@@ -21,6 +22,7 @@ pub(crate) struct SourceWorkers {
     /// Without it, nothing is deleted.
     admin: Option<Arc<dyn Admin>>,
     destinations: Arc<Destinations>,
+    traces: Option<Arc<Traces>>,
     /// What applies to all sources.
     options: WorkerOptions,
     drain: Duration,
@@ -54,6 +56,7 @@ impl SourceWorkers {
         scheduler: Arc<dyn Scheduler>,
         admin: Option<Arc<dyn Admin>>,
         destinations: Arc<Destinations>,
+        traces: Option<Arc<Traces>>,
         options: WorkerOptions,
         drain: Duration,
     ) -> Self {
@@ -61,6 +64,7 @@ impl SourceWorkers {
             scheduler,
             admin,
             destinations,
+            traces,
             options,
             drain,
             running: Mutex::default(),
@@ -158,9 +162,14 @@ impl SourceWorkers {
                  kind,
                  options,
                  forwarder,
-             }| match forwarder {
-                Some(forwarder) => worker.handle_raw(kind, options, forwarder),
-                None => worker.handle_raw(kind, options, LogEvent),
+             }| {
+                let traces = self.traces.clone();
+                match forwarder {
+                    Some(forwarder) => {
+                        worker.handle_raw(kind, options, Traced::new(forwarder, traces))
+                    }
+                    None => worker.handle_raw(kind, options, Traced::new(LogEvent, traces)),
+                }
             },
         );
         Some(worker.start(Arc::clone(&self.scheduler)))

@@ -4,7 +4,7 @@ mod command;
 mod configuration;
 mod destinations;
 mod listen;
-mod receiver;
+pub(crate) mod receiver;
 mod replay;
 
 use rustix::process::Signal;

@@ -33,4 +33,6 @@ mod sqlite;
 #[path = "../support/mod.rs"]
 mod support;
 mod tls;
+#[cfg(feature = "otel")]
+mod traces;
 mod verification;

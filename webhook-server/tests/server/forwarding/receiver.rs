@@ -20,7 +20,7 @@ use webhook_sources::{Outcome, Secrets, Source, SourceOptions, preset};
 use crate::support::in_time;
 
 /// The app. It answers 200, until it is told something else.
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     addr: SocketAddr,
     status: Arc<AtomicU16>,
     received: UnboundedReceiver<Received>,
@@ -28,14 +28,14 @@ pub(super) struct Receiver {
 }
 
 /// A request.
-pub(super) struct Received {
-    pub(super) target: String,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
+pub(crate) struct Received {
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Receiver {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let status = Arc::new(AtomicU16::new(200));
@@ -75,17 +75,22 @@ impl Receiver {
     }
 
     /// The URL of a path.
-    pub(super) fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.addr)
     }
 
     /// Answers with this status from now on.
-    pub(super) fn answers(&self, status: u16) {
+    pub(crate) fn answers(&self, status: u16) {
         self.status.store(status, Ordering::Relaxed);
     }
 
+    /// Whether no request waits to be looked at.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.received.is_empty()
+    }
+
     /// The next request.
-    pub(super) async fn next(&mut self) -> Received {
+    pub(crate) async fn next(&mut self) -> Received {
         in_time("a request of the forwarder", self.received.recv())
             .await
             .unwrap()
@@ -100,7 +105,7 @@ impl Drop for Receiver {
 
 impl Received {
     #[track_caller]
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name);
         let value = value.unwrap_or_else(|| panic!("{name} is missing: {:?}", self.headers));
         value.to_str().unwrap()
@@ -108,11 +113,11 @@ impl Received {
 
     /// Asserts that it is signed with `key`, as a receiver of Standard Webhooks verifies it.
     #[track_caller]
-    pub(super) fn assert_signed_with(&self, key: &str) {
+    pub(crate) fn assert_signed_with(&self, key: &str) {
         assert!(self.is_signed_with(key), "{:?}", self.headers);
     }
 
-    pub(super) fn is_signed_with(&self, key: &str) -> bool {
+    pub(crate) fn is_signed_with(&self, key: &str) -> bool {
         let spec = preset::get("standard-webhooks").unwrap().spec.clone();
         let source = Source::new(spec, &Secrets::of([key]), SourceOptions::default()).unwrap();
         let headers = self.headers.iter();
