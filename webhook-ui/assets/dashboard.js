@@ -14,6 +14,8 @@
     return text;
   };
   const policy = window.trustedTypes?.createPolicy("dashboard", { createHTML: check }) ?? { createHTML: check };
+  // What somebody has opened stays open when the page loads its content again.
+  htmx.config.morphIgnore.push("open");
   htmx.registerExtension("dashboard", { init: (api) => api.initSecurity(policy) });
 
   const fetchContent = async (url, background) => {

@@ -13,7 +13,7 @@ use super::frame::{Live, Page, Screen, View};
 use crate::filter::Filter;
 use crate::jobs::{self, JobPlan};
 use crate::model::{Job, JobAction, JobState};
-use crate::{Problem, UiBody};
+use crate::{Problem, UiBody, data};
 
 /// How long a plan may be run, in seconds.
 const PLAN_SECONDS: f64 = 60.0;
@@ -208,6 +208,9 @@ fn plan(view: &View<'_>, job: &Job) -> Markup {
             " now match, ≈ " (duration(job.estimated_seconds)) "."
         }
         p { (effect(job.action)) @if is_destructive(job.action) { " " strong { "This cannot be undone." } } }
+        @if job.action == JobAction::Replay && view.visitor.caller.may_operate() {
+            (destination_choice(view, job))
+        }
         @if count == 0 && !job.matching.at_least {
             p #plan-empty { "There is nothing to do." }
         } @else if view.visitor.caller.may_operate() {
@@ -227,6 +230,28 @@ fn plan(view: &View<'_>, job: &Job) -> Markup {
                 }
             }
             p.note { "The plan can be run for another " (duration(seconds_left)) ". After that, the events are counted anew." }
+        }
+    }
+}
+
+/// The form that plans the same copies for another destination.
+fn destination_choice(view: &View<'_>, job: &Job) -> Markup {
+    let destinations = data::destinations(view.ui, &view.visitor.caller);
+    html! {
+        form.inline #destination-form method="post" action=(view.link("/jobs")) {
+            (view.form_token())
+            input type="hidden" name="action" value=(job.action.as_str());
+            input type="hidden" name="filter" value=(job.filter);
+            label for="job-to" { "Send to" }
+            select #job-to name="job_to" {
+                option value="" selected[job.to.is_none()] { "the destination of each event's source" }
+                @for it in &destinations {
+                    option value=(it.source) selected[job.to.as_deref() == Some(it.source.as_str())] {
+                        "that of " (it.source) ": " (it.url)
+                    }
+                }
+            }
+            button.quiet #change-destination type="submit" { "Change" }
         }
     }
 }

@@ -8,7 +8,7 @@ use super::components::{ago, bytes, empty, exact, number};
 use super::event::body_view;
 use super::frame::{Live, Page, Screen, View};
 use crate::api::kind;
-use crate::model::{Header, Refused, SourceStatus};
+use crate::model::{Header, Refused, RefusedPage, SourceStatus};
 use crate::{Problem, UiBody, data};
 
 /// How many requests of one source are shown.
@@ -26,12 +26,12 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
         None => None,
     };
     let sources = data::sources(view.ui, caller);
-    let mut shown: Vec<(String, Refused)> = Vec::new();
+    let mut shown: Vec<(Kind, u64, Refused)> = Vec::new();
     let mut total = 0;
     if let Some(only) = &only {
         let page = data::refused(view.ui, caller, only, MAX_SHOWN)?;
         total = page.total;
-        shown.extend(page.refused.into_iter().map(|it| (only.to_string(), it)));
+        shown.extend(numbered(only, page));
     } else {
         for name in sources
             .iter()
@@ -42,9 +42,9 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
                 continue;
             };
             total += page.total;
-            shown.extend(page.refused.into_iter().map(|it| (name.to_string(), it)));
+            shown.extend(numbered(&name, page));
         }
-        shown.sort_by_key(|(_, refused)| std::cmp::Reverse(refused.at));
+        shown.sort_by_key(|(_, _, refused)| std::cmp::Reverse(refused.at));
         shown.truncate(MAX_SHOWN);
     }
     let content = html! {
@@ -56,8 +56,8 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
         } @else {
             p.faint #refused-count { "The latest " (shown.len()) " of " (number(total)) " since the process started." }
             ol.cards #refused {
-                @for (index, (source, refused)) in shown.iter().enumerate() {
-                    (card(view, source, refused, index))
+                @for (source, number, refused) in &shown {
+                    (card(view, source, *number, refused))
                 }
             }
         }
@@ -69,6 +69,14 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
         content,
     };
     Ok(view.page(page).await)
+}
+
+/// The requests of a source, each with its number, which stays the same when there are more.
+fn numbered(source: &Kind, page: RefusedPage) -> impl Iterator<Item = (Kind, u64, Refused)> {
+    let latest = page.total.max(page.refused.len() as u64);
+    let numbers = (0..=latest).rev();
+    let numbered = numbers.zip(page.refused);
+    numbered.map(|(number, refused)| (source.clone(), number, refused))
 }
 
 /// Links to the requests of each source that has refused some.
@@ -104,9 +112,9 @@ fn nothing(only: Option<&Kind>) -> Markup {
     )
 }
 
-fn card(view: &View<'_>, source: &str, refused: &Refused, index: usize) -> Markup {
+fn card(view: &View<'_>, source: &Kind, number: u64, refused: &Refused) -> Markup {
     html! {
-        li.card data-row data-key=(refused.reason) id={ "refused-" (index) } {
+        li.card data-row data-key=(refused.reason) id={ "refused-" (source) "-" (number) } {
             div.card-head {
                 strong { (refused.status) " " (status_words(refused.status)) }
                 " " a href=(view.link(&format!("/sources/{source}"))) { (source) }

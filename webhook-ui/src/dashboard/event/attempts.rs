@@ -51,18 +51,19 @@ pub(super) fn tab(event: &Event) -> Markup {
         } @else {
             p.faint { "Failed attempts, the latest first. An attempt that succeeds leaves nothing but the state." }
             ol.cards #attempts {
-                @for (index, attempt) in attempts.iter().enumerate() { (card(attempt, index)) }
+                // The number of a card stays the same when there are more.
+                @for (number, attempt) in (0..attempts.len()).rev().zip(attempts) { (card(attempt, number)) }
             }
         }
     }
 }
 
-fn card(attempt: &Attempt, index: usize) -> Markup {
+fn card(attempt: &Attempt, number: usize) -> Markup {
     let raw = attempt.details.as_ref().map(|it| it.get());
     let details = raw.and_then(|it| serde_json::from_str::<Details>(it).ok());
     let details = details.filter(|it| it.error_class.is_some());
     html! {
-        li.card id={ "attempt-" (index) } {
+        li.card id={ "attempt-" (number) } {
             div.card-head {
                 h2 { "Attempt " (attempt.attempt) }
                 @if let Some(class) = details.as_ref().and_then(|it| it.error_class.as_deref()) {
@@ -72,18 +73,18 @@ fn card(attempt: &Attempt, index: usize) -> Markup {
             }
             p.refused-reason { (attempt.reason) }
             @match (&details, raw) {
-                (Some(details), _) => (answer(details, index)),
+                (Some(details), _) => (answer(details, number)),
                 (None, Some(raw)) => @if let Some(value) = Value::parse(raw) { (json_tree(&value)) },
                 (None, None) => {},
             }
             @if let Some(base64) = &attempt.details_base64 {
-                (code(&format!("details-{index}"), "Details in Base64", base64))
+                (code(&format!("details-{number}"), "Details in Base64", base64))
             }
         }
     }
 }
 
-fn answer(details: &Details, index: usize) -> Markup {
+fn answer(details: &Details, number: usize) -> Markup {
     let timings = &details.timings_ms;
     let parts = [
         ("DNS", timings.dns),
@@ -116,10 +117,10 @@ fn answer(details: &Details, index: usize) -> Markup {
             }
         }
         @if let Some(body) = &details.body {
-            (code(&format!("answer-{index}"), "The answer", body))
+            (code(&format!("answer-{number}"), "The answer", body))
         }
         @if let Some(body) = &details.body_base64 {
-            (code(&format!("answer-{index}"), "The answer in Base64", body))
+            (code(&format!("answer-{number}"), "The answer in Base64", body))
         }
         @if details.body_is_whole == Some(false) { p.note { "Only the beginning of the answer is kept." } }
         @if !headers_shown.is_empty() {
