@@ -1,6 +1,7 @@
 //! What operators do to events and sources: the API and the dashboard both call these functions, which check the rights
 //! and leave audit records.
 
+use http::StatusCode;
 use serde_json::json;
 use webhook_core::{
     Deleted, Erased, EventRecord, EventRef, Kind, MadeDue, Requeued, RunningLeases,
@@ -143,7 +144,7 @@ async fn send_copy(ui: &Ui, event: &EventRef, replay: &Replay) -> Result<(), Pro
     ui.instance().replay(&record, replay.to.as_ref()).await
 }
 
-/// Pauses a source.
+/// Pauses a source that is known: that the process has, or that has events.
 pub(crate) async fn pause(
     ui: &Ui,
     caller: &Caller,
@@ -151,11 +152,42 @@ pub(crate) async fn pause(
 ) -> Result<PausedSource, Problem> {
     check(caller, source, Problem::no_such_source)?;
     let action = Action::begin("pause", caller, source.to_string());
-    let result = match ui.admin().pause(source).await {
-        Ok(changed) => Ok(paused(ui, source, true, changed)),
-        Err(error) => Err(error.into()),
+    let result = match is_known(ui, source).await {
+        Ok(true) => pause_now(ui, source).await,
+        Ok(false) => Err(Problem::new(
+            StatusCode::NOT_FOUND,
+            format!(
+                "Source not found: no source is named {source}, and no event is of it: to pause it before its first \
+                 event, add ?new=true"
+            ),
+        )),
+        Err(problem) => Err(problem),
     };
     action.end(ui, result).await
+}
+
+/// Pauses a source that nobody may know yet.
+pub(crate) async fn pause_new(
+    ui: &Ui,
+    caller: &Caller,
+    source: &Kind,
+) -> Result<PausedSource, Problem> {
+    check(caller, source, Problem::no_such_source)?;
+    let action = Action::begin("pause", caller, source.to_string()).with(json!({ "new": true }));
+    let result = pause_now(ui, source).await;
+    action.end(ui, result).await
+}
+
+async fn pause_now(ui: &Ui, source: &Kind) -> Result<PausedSource, Problem> {
+    let changed = ui.admin().pause(source).await?;
+    Ok(paused(ui, source, true, changed))
+}
+
+async fn is_known(ui: &Ui, source: &Kind) -> Result<bool, Problem> {
+    let sources = ui.instance().sources();
+    Ok(sources.iter().any(|it| it.name == source.as_str())
+        || ui.admin().kinds().await?.contains(source)
+        || ui.admin().paused().await?.contains(source))
 }
 
 /// Resumes a source.

@@ -2,7 +2,7 @@
 
 mod answer;
 mod audit;
-mod documents;
+pub(crate) mod documents;
 mod events;
 mod instance;
 mod jobs;
@@ -16,7 +16,7 @@ use http::{Method, Response};
 use webhook_core::Kind;
 
 use crate::access::Caller;
-use crate::{Problem, Ui, UiBody};
+use crate::{Problem, Ui, UiBody, session};
 use route::{Access, Found};
 
 pub(crate) use parameters::{key, kind};
@@ -36,6 +36,8 @@ pub(crate) async fn respond(
     };
     // Before 404 and 405: who has no token does not learn which routes there are.
     let caller = match access {
+        // A page of the dashboard may read with its session. To write it sends forms, which have a token.
+        Access::Token if is_read(&head.method) => Some(session::visitor(ui, head)?.caller),
         Access::Token => Some(ui.access().caller(head, ui.client(head))?),
         Access::Everybody => None,
     };
@@ -81,6 +83,14 @@ async fn answer(
     (route.run)(&request).await
 }
 
+/// The methods and the paths of all routes.
+#[cfg(test)]
+pub(crate) fn routes() -> impl Iterator<Item = (&'static Method, &'static str)> {
+    route::ROUTES
+        .iter()
+        .map(|route| (&route.method, route.path))
+}
+
 /// The source of the event that a request to `path` replays, by the API or by the dashboard. Its body may be longer than
 /// others.
 pub(crate) fn replayed_source(path: &str) -> Option<Kind> {
@@ -89,3 +99,10 @@ pub(crate) fn replayed_source(path: &str) -> Option<Kind> {
     let (source, rest) = rest.split_once('/')?;
     rest.ends_with("/replay").then(|| kind(source)).flatten()
 }
+
+const fn is_read(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+#[cfg(test)]
+mod tests;

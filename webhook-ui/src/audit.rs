@@ -53,13 +53,16 @@ impl Action {
         ui: &Ui,
         result: Result<T, Problem>,
     ) -> Result<T, Problem> {
-        let line = match &result {
+        let mut line = match &result {
             Ok(_) => json!({ "status": 200 }),
             Err(problem) => json!({
                 "status": problem.status().as_u16(),
                 "detail": problem.detail(),
             }),
         };
+        if let (Value::Object(members), Some(count)) = (&mut line, self.count) {
+            members.insert("count".to_owned(), count.into());
+        }
         self.log(&line.to_string());
         let outcome = match &result {
             Ok(_) => DONE,

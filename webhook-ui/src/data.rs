@@ -2,15 +2,19 @@
 
 mod body;
 mod events;
+mod export;
 mod failures;
 mod masked;
 mod sources;
+mod status;
 
 pub(crate) use body::body_of;
 pub(crate) use events::{
-    DEFAULT_LIMIT, MAX_LIMIT, audit, event, events, raw_body, record, visible,
+    DEFAULT_LIMIT, LARGEST_PAGE, MAX_LIMIT, audit, event, events, raw_body, record, scan, visible,
 };
+pub(crate) use export::{Exports, export};
 pub(crate) use failures::failures;
 pub(crate) use sources::{
     copies, destinations, destinations_now, nodes, overview, refused, source, sources,
 };
+pub(crate) use status::status;

@@ -329,6 +329,17 @@ impl Filter {
         search
     }
 
+    /// The filter with instants instead of ages, if it is `now`.
+    #[must_use]
+    pub(crate) fn fixed(self, now: SystemTime) -> Self {
+        let fixed = |when: When| When::At(when.instant(now).into());
+        Self {
+            since: self.since.map(fixed),
+            until: self.until.map(fixed),
+            ..self
+        }
+    }
+
     /// Whether every event matches.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()

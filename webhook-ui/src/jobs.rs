@@ -1,18 +1,136 @@
 //! Jobs: plan → run → progress → cancel, for actions on all events that match a filter.
 
-use webhook_core::Kind;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+use webhook_core::{
+    Deleted, Erased, EventId, EventRef, EventSummary, Kind, MadeDue, Requeued, RunningLeases,
+    State, StoreError,
+};
 
 use crate::access::Caller;
+use crate::audit::Action;
+use crate::data;
 use crate::filter::Filter;
-use crate::model::{Job, JobAction};
+use crate::model::{Capped, Job, JobAction, JobState, Time};
 use crate::{Problem, Ui};
 
 /// With more events than this, a job has to be confirmed by their number.
 pub(crate) const MAX_UNCONFIRMED: u64 = 100;
 
-/// The jobs of a [`Ui`], in memory.
+/// How long a plan may be run.
+const PLAN_VALID: Duration = Duration::from_secs(60);
+
+/// How many events a plan counts; more are "at least" this many.
+const MAX_COUNTED: u64 = 100_000;
+
+/// How long a plan counts.
+const COUNT_TIME: Duration = Duration::from_secs(2);
+
+/// How many jobs are kept. The oldest ones that do not run are forgotten first.
+const MAX_JOBS: usize = 100;
+
+/// How many jobs may run at the same time.
+const MAX_RUNNING: usize = 2;
+
+/// How many events a job changes together.
+const BATCH: usize = 100;
+
+/// How long a job waits between two batches, so that it leaves the store to others.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often in a row the store may fail.
+const MAX_FAILURES: u32 = 5;
+
+/// How long a job waits after the store failed.
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many events a second a job is estimated to change, before it runs.
+const EVENTS_PER_SECOND: u32 = 2_000;
+
+/// The same for copies, each of which waits for an answer.
+const COPIES_PER_SECOND: u32 = 20;
+
+/// The jobs of a [`Ui`], in memory, the latest last.
 #[derive(Debug, Default)]
-pub(crate) struct Jobs(());
+pub(crate) struct Jobs(Mutex<VecDeque<Arc<Mutex<Entry>>>>);
+
+#[derive(Debug)]
+struct Entry {
+    job: Job,
+    filter: Filter,
+    to: Option<Kind>,
+    planned: Instant,
+    began: Option<Instant>,
+    /// The newest event of the plan: later ones are not touched.
+    newest: Option<EventId>,
+    is_cancelled: bool,
+}
+
+impl Entry {
+    /// The job as it is shown now.
+    fn shown(&self) -> Job {
+        let mut job = self.job.clone();
+        if job.state == JobState::Planned && self.planned.elapsed() >= PLAN_VALID {
+            job.state = JobState::Expired;
+        }
+        if let Some(began) = self.began
+            && job.ended_at.is_none()
+        {
+            job.events_per_second = rate(&job, began.elapsed());
+        }
+        job
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "no job changes 2^52 events")]
+fn rate(job: &Job, elapsed: Duration) -> f64 {
+    let tried = job.changed + job.skipped + job.errors;
+    tried as f64 / elapsed.as_secs_f64().max(0.001)
+}
+
+impl Jobs {
+    fn all(&self) -> MutexGuard<'_, VecDeque<Arc<Mutex<Entry>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, entry: Entry) -> Result<(), Problem> {
+        let mut all = self.all();
+        if all.len() >= MAX_JOBS {
+            let idle = all
+                .iter()
+                .position(|it| lock(it).job.state != JobState::Running);
+            let idle = idle.ok_or_else(|| Problem::unavailable("Too many jobs", 10))?;
+            all.remove(idle);
+        }
+        all.push_back(Arc::new(Mutex::new(entry)));
+        Ok(())
+    }
+
+    fn find(&self, caller: &Caller, id: &str) -> Result<Arc<Mutex<Entry>>, Problem> {
+        let all = self.all();
+        let found = all.iter().find(|it| {
+            let entry = lock(it);
+            entry.job.id == id && is_visible(caller, &entry)
+        });
+        found.map(Arc::clone).ok_or_else(Problem::no_such_job)
+    }
+}
+
+fn lock(entry: &Mutex<Entry>) -> MutexGuard<'_, Entry> {
+    entry.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A caller of one source sees only the jobs on its events.
+fn is_visible(caller: &Caller, entry: &Entry) -> bool {
+    match (&caller.source, &entry.filter.source) {
+        (None, _) => true,
+        (Some(own), source) => source.as_ref() == Some(own),
+    }
+}
 
 /// What a job is to do.
 #[derive(Clone, Debug)]
@@ -24,10 +142,89 @@ pub(crate) struct JobPlan {
 }
 
 /// Counts the events that match, and keeps the plan for a minute.
-pub(crate) async fn plan(_ui: &Ui, caller: &Caller, plan: JobPlan) -> Result<Job, Problem> {
+pub(crate) async fn plan(ui: &Ui, caller: &Caller, plan: JobPlan) -> Result<Job, Problem> {
     caller.check_operate()?;
-    let JobPlan { .. } = plan;
-    Err(Problem::not_offered("Jobs are not offered"))
+    let JobPlan { action, filter, to } = plan;
+    let mut filter = data::visible(caller, &filter)?.fixed(SystemTime::now());
+    let only = match action {
+        JobAction::Requeue => Some((State::Failed, "Only FAILED events can be requeued")),
+        JobAction::MakeDue => Some((State::Processing, "Only PROCESSING events can be made due")),
+        JobAction::Replay | JobAction::Delete | JobAction::Erase => None,
+    };
+    if let Some((state, otherwise)) = only
+        && *filter.state.get_or_insert(state) != state
+    {
+        return Err(Problem::bad_request(otherwise));
+    }
+    match &to {
+        Some(_) if action != JobAction::Replay => {
+            return Err(Problem::bad_request("Only copies have a destination"));
+        }
+        Some(to) if !caller.sees(to) => {
+            return Err(Problem::bad_request("There is no such destination"));
+        }
+        _ => {}
+    }
+    let (matching, newest) = count(ui, &filter).await?;
+    let per_second = match action {
+        JobAction::Replay => COPIES_PER_SECOND,
+        _ => EVENTS_PER_SECOND,
+    };
+    #[expect(clippy::cast_precision_loss, reason = "counts are bounded")]
+    let estimated_seconds = matching.count as f64 / f64::from(per_second);
+    let mut id = [0; 8];
+    getrandom::fill(&mut id).map_err(|error| {
+        tracing::error!(%error, "failed to get random bytes");
+        Problem::unavailable("No random bytes; try again", 1)
+    })?;
+    let job = Job {
+        id: hex::encode(id),
+        action,
+        filter: filter.to_string(),
+        to: to.as_ref().map(Kind::to_string),
+        state: JobState::Planned,
+        by: caller.name.clone(),
+        planned_at: Time::now(),
+        matching,
+        estimated_seconds,
+        needs_confirmation: matching.count > MAX_UNCONFIRMED,
+        started_at: None,
+        ended_at: None,
+        changed: 0,
+        skipped: 0,
+        errors: 0,
+        last_error: None,
+        events_per_second: 0.0,
+    };
+    ui.jobs().add(Entry {
+        job: job.clone(),
+        filter,
+        to,
+        planned: Instant::now(),
+        began: None,
+        newest,
+        is_cancelled: false,
+    })?;
+    Ok(job)
+}
+
+/// Counts the events that match, within bounds, and finds the newest one.
+async fn count(ui: &Ui, filter: &Filter) -> Result<(Capped, Option<EventId>), Problem> {
+    let end = Instant::now() + COUNT_TIME;
+    let (mut count, mut newest, mut before) = (0, None, None);
+    loop {
+        let page = data::scan(ui, filter, before, data::LARGEST_PAGE).await?;
+        count += page.events.len() as u64;
+        newest = newest.or_else(|| page.events.first().map(|it| it.id));
+        let at_least = |at_least| Capped { count, at_least };
+        match page.next {
+            None => return Ok((at_least(false), newest)),
+            Some(_) if count >= MAX_COUNTED || Instant::now() >= end => {
+                return Ok((at_least(true), newest));
+            }
+            next => before = next,
+        }
+    }
 }
 
 /// Runs a planned job. `confirmed` is the number of events that the operator typed, which a job over more than
@@ -36,26 +233,238 @@ pub(crate) async fn run(
     ui: &Ui,
     caller: &Caller,
     id: &str,
-    _confirmed: Option<u64>,
+    confirmed: Option<u64>,
 ) -> Result<Job, Problem> {
+    let entry = ui.jobs().find(caller, id)?;
     caller.check_operate()?;
-    find(ui, caller, id)
+    let running = ui.jobs().all();
+    let running = running
+        .iter()
+        .filter(|it| lock(it).job.state == JobState::Running);
+    let has_room = running.count() < MAX_RUNNING;
+    let shown = {
+        let mut planned = lock(&entry);
+        match planned.shown().state {
+            JobState::Planned => {}
+            JobState::Expired => {
+                return Err(Problem::conflict(
+                    "The plan is older than 60 s; plan it anew, since other events may match now",
+                ));
+            }
+            _ => return Err(Problem::conflict("The job has been run already")),
+        }
+        let job = &planned.job;
+        if job.needs_confirmation && confirmed != Some(job.matching.count) {
+            return Err(Problem::conflict(format!(
+                "Confirm the number of events, {}, in `confirmed`",
+                job.matching.count
+            )));
+        }
+        if !has_room {
+            return Err(Problem::unavailable(
+                format!("{MAX_RUNNING} jobs are running; wait until one has ended"),
+                10,
+            ));
+        }
+        planned.job.state = JobState::Running;
+        planned.job.started_at = Some(Time::now());
+        planned.began = Some(Instant::now());
+        planned.shown()
+    };
+    let action = Action::begin("run_job", caller, shown.filter.clone()).with(json!({
+        "job": shown.id,
+        "action": shown.action.as_str(),
+        "to": shown.to,
+    }));
+    let ui = ui.clone();
+    tokio::spawn(async move {
+        let state = work(&ui, &entry).await;
+        let job = {
+            let mut entry = lock(&entry);
+            let elapsed = entry.began.map_or(Duration::ZERO, |it| it.elapsed());
+            entry.job.events_per_second = rate(&entry.job, elapsed);
+            entry.job.state = state;
+            entry.job.ended_at = Some(Time::now());
+            entry.job.clone()
+        };
+        let ended = match state {
+            JobState::Done => Ok(()),
+            JobState::Cancelled => Err(Problem::conflict("Cancelled")),
+            JobState::Stopped => Err(Problem::unavailable("The process stopped", 1)),
+            _ => Err(Problem::unavailable("The store failed too often", 1)),
+        };
+        // The result of the job is in its record.
+        let _ = action.count(job.changed).end(&ui, ended).await;
+    });
+    Ok(shown)
+}
+
+/// Changes all events that match, newest first, and returns how the job ended.
+async fn work(ui: &Ui, entry: &Arc<Mutex<Entry>>) -> JobState {
+    let (action, filter, to, newest) = {
+        let entry = lock(entry);
+        let newest = entry.newest;
+        (
+            entry.job.action,
+            entry.filter.clone(),
+            entry.to.clone(),
+            newest,
+        )
+    };
+    let Some(newest) = newest else {
+        return JobState::Done;
+    };
+    let mut before = Some(EventId::new(newest.get().saturating_add(1)));
+    let mut failures = 0;
+    loop {
+        let page = match data::scan(ui, &filter, before, data::LARGEST_PAGE).await {
+            Ok(page) => page,
+            Err(problem) => {
+                failures += 1;
+                lock(entry).job.last_error = Some(problem.detail().to_owned());
+                if failures >= MAX_FAILURES {
+                    return JobState::Failed;
+                }
+                sleep(FAILURE_PAUSE).await;
+                continue;
+            }
+        };
+        for batch in page.events.chunks(BATCH) {
+            loop {
+                if lock(entry).is_cancelled {
+                    return JobState::Cancelled;
+                }
+                if ui.instance().is_stopping() {
+                    return JobState::Stopped;
+                }
+                match change(ui, action, to.as_ref(), batch, entry).await {
+                    Ok(()) => {
+                        failures = 0;
+                        break;
+                    }
+                    Err(error) => {
+                        failures += 1;
+                        let error = Problem::from(error);
+                        lock(entry).job.last_error = Some(error.detail().to_owned());
+                        if failures >= MAX_FAILURES {
+                            return JobState::Failed;
+                        }
+                        sleep(FAILURE_PAUSE).await;
+                    }
+                }
+            }
+            sleep(PAUSE).await;
+        }
+        match page.next {
+            None => return JobState::Done,
+            next => before = next,
+        }
+    }
+}
+
+/// Changes these events.
+async fn change(
+    ui: &Ui,
+    action: JobAction,
+    to: Option<&Kind>,
+    events: &[EventSummary],
+    entry: &Mutex<Entry>,
+) -> Result<(), StoreError> {
+    let refs: Vec<EventRef> = events.iter().map(|it| it.event.clone()).collect();
+    let count = |changed: usize| {
+        let mut entry = lock(entry);
+        entry.job.changed += changed as u64;
+        entry.job.skipped += (refs.len() - changed) as u64;
+    };
+    match action {
+        JobAction::Requeue => {
+            let answers = ui.admin().requeue(&refs).await?;
+            let changed = answers.iter().filter(|it| **it == Requeued::Applied);
+            count(changed.count());
+        }
+        JobAction::MakeDue => {
+            let answers = ui.admin().make_due(&refs, RunningLeases::Keep).await?;
+            let changed = answers.iter().filter(|it| **it == MadeDue::Applied);
+            count(changed.count());
+        }
+        JobAction::Delete => {
+            let answers = ui.admin().delete(&refs).await?;
+            let changed = answers.iter().filter(|it| **it == Deleted::Applied);
+            count(changed.count());
+        }
+        JobAction::Erase => {
+            let answers = ui.admin().erase(&refs).await?;
+            let changed = answers.iter().filter(|it| **it == Erased::Applied);
+            count(changed.count());
+        }
+        JobAction::Replay => {
+            for event in &refs {
+                if lock(entry).is_cancelled || ui.instance().is_stopping() {
+                    return Ok(());
+                }
+                let sent = copy(ui, event, to).await;
+                let mut entry = lock(entry);
+                match sent {
+                    Ok(true) => entry.job.changed += 1,
+                    Ok(false) => entry.job.skipped += 1,
+                    Err(problem) => {
+                        entry.job.errors += 1;
+                        entry.job.last_error = Some(problem.detail().to_owned());
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Sends a copy of an event. Returns whether there is still a body to send.
+async fn copy(ui: &Ui, event: &EventRef, to: Option<&Kind>) -> Result<bool, Problem> {
+    let record = data::record(ui, event).await?;
+    if record.body_deleted {
+        return Ok(false);
+    }
+    ui.instance().replay(&record, to).await?;
+    Ok(true)
 }
 
 /// Cancels a job that runs, or drops a plan.
 pub(crate) async fn cancel(ui: &Ui, caller: &Caller, id: &str) -> Result<Job, Problem> {
+    let entry = ui.jobs().find(caller, id)?;
     caller.check_operate()?;
-    find(ui, caller, id)
+    let action = Action::begin("cancel_job", caller, lock(&entry).job.filter.clone())
+        .with(json!({ "job": id }));
+    let result = {
+        let mut entry = lock(&entry);
+        match entry.shown().state {
+            JobState::Planned | JobState::Expired => {
+                entry.job.state = JobState::Cancelled;
+                entry.job.ended_at = Some(Time::now());
+                Ok(entry.shown())
+            }
+            JobState::Running => {
+                entry.is_cancelled = true;
+                Ok(entry.shown())
+            }
+            _ => Err(Problem::conflict("The job has ended already")),
+        }
+    };
+    action.end(ui, result).await
 }
 
 /// The jobs that the caller may see, the latest first.
-pub(crate) fn list(_ui: &Ui, _caller: &Caller) -> Vec<Job> {
-    Vec::new()
+pub(crate) fn list(ui: &Ui, caller: &Caller) -> Vec<Job> {
+    let all = ui.jobs().all();
+    let visible = all.iter().rev().filter_map(|it| {
+        let entry = lock(it);
+        is_visible(caller, &entry).then(|| entry.shown())
+    });
+    visible.collect()
 }
 
 /// One job.
 pub(crate) fn find(ui: &Ui, caller: &Caller, id: &str) -> Result<Job, Problem> {
-    let jobs = list(ui, caller).into_iter();
-    let mut jobs = jobs.filter(|job| job.id == id);
-    jobs.next().ok_or_else(Problem::no_such_job)
+    let entry = ui.jobs().find(caller, id)?;
+    let shown = lock(&entry).shown();
+    Ok(shown)
 }

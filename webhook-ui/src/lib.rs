@@ -48,9 +48,13 @@
 //! sources with the requests that they refused, destinations, and a name.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![expect(
-    dead_code,
-    reason = "pages and routes that use the rest are being added"
+#![cfg_attr(
+    not(feature = "dashboard"),
+    expect(
+        dead_code,
+        unused_imports,
+        reason = "the dashboard uses more than the API"
+    )
 )]
 
 mod access;
@@ -61,6 +65,7 @@ mod body;
 #[cfg(feature = "dashboard")]
 mod dashboard;
 mod data;
+mod docs;
 mod filter;
 mod instance;
 mod jobs;
@@ -69,6 +74,7 @@ pub mod model;
 mod openapi;
 mod problem;
 mod session;
+mod stream;
 mod tokens;
 mod ui;
 

@@ -15,7 +15,7 @@ pub use event::{
     Attempt, AuditPage, AuditRecord, Body, BodyEncoding, Conflict, Event, EventPage, EventState,
     EventSummary, FailureGroup, Failures, Header, Scheduled,
 };
-pub use instance::{InstanceInfo, Node, Overview, SourceOverview};
+pub use instance::{InstanceInfo, Node, OldestEvent, Overview, SourceOverview, Status};
 pub use job::{Job, JobAction, JobState, TestSent};
 pub use source::{
     Capped, Copy, CopyPage, PausedSource, Refused, RefusedPage, Sample, Samples, SecretInfo,

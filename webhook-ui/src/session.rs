@@ -162,6 +162,17 @@ fn is_in_background(head: &Parts) -> bool {
     head.headers.contains_key("dashboard-live") || head.uri.path().ends_with("/dashboard/live")
 }
 
+/// Whether the session or the token of a request that was allowed before is still valid.
+pub(crate) fn is_current(ui: &Ui, head: &Parts) -> bool {
+    if let Some(cookie) = cookie(head) {
+        let state = ui.sessions().state();
+        if let Some(session) = state.open.get(&digest(cookie)) {
+            return !session.is_over(Instant::now()) && ui.access().is_current(&session.caller);
+        }
+    }
+    ui.access().caller(head, ui.client(head)).is_ok()
+}
+
 /// Checks that a page of this dashboard makes the browser send a write: by the headers that browsers add, and by the
 /// token that the form has.
 pub(crate) fn check_write(

@@ -17,13 +17,16 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
+use utoipa::openapi::OpenApi;
 use webhook_core::{Admin, Store};
 
 use crate::access::{Access, ClientAddr, NoAccess};
+use crate::data::Exports;
 use crate::instance::{Instance, NoInstance};
 use crate::jobs::Jobs;
 use crate::model::Time;
 use crate::session::Sessions;
+use crate::stream::Streams;
 use crate::{Problem, UiBody, api};
 
 /// The longest body of a request, except that of an edited replay, which may be as long as its source allows.
@@ -46,6 +49,10 @@ struct Inner {
     jobs: Jobs,
     #[cfg(feature = "dashboard")]
     dashboard: crate::dashboard::Dashboard,
+    streams: Streams,
+    exports: Exports,
+    /// What the process around it describes of its own routes.
+    described: Option<OpenApi>,
     /// Which sources were paused or resumed here, and when.
     pauses: Mutex<HashMap<String, (bool, Time)>>,
     /// What the tokens of forms are made of. It changes when the process starts again.
@@ -59,9 +66,19 @@ pub struct UiBuilder {
     instance: Arc<dyn Instance>,
     access: Arc<dyn Access>,
     mount: String,
+    described: Option<OpenApi>,
 }
 
 impl UiBuilder {
+    /// Adds the description of other routes to the OpenAPI document, such as those that senders use.
+    #[must_use]
+    pub fn also_describe(self, described: OpenApi) -> Self {
+        Self {
+            described: Some(described),
+            ..self
+        }
+    }
+
     /// Sets what the process around the inbox knows. Default: [`NoInstance`].
     #[must_use]
     pub fn instance(self, instance: Arc<dyn Instance>) -> Self {
@@ -103,6 +120,9 @@ impl UiBuilder {
             jobs: Jobs::default(),
             #[cfg(feature = "dashboard")]
             dashboard: crate::dashboard::Dashboard::default(),
+            streams: Streams::default(),
+            exports: Exports::default(),
+            described: self.described,
             pauses: Mutex::default(),
             form_secret,
         }))
@@ -118,6 +138,7 @@ impl Ui {
             instance: Arc::new(NoInstance),
             access: Arc::new(NoAccess),
             mount: String::new(),
+            described: None,
         }
     }
 
@@ -220,6 +241,19 @@ impl Ui {
     #[cfg(feature = "dashboard")]
     pub(crate) fn dashboard(&self) -> &crate::dashboard::Dashboard {
         &self.0.dashboard
+    }
+
+    pub(crate) fn streams(&self) -> &Streams {
+        &self.0.streams
+    }
+
+    pub(crate) fn exports(&self) -> &Exports {
+        &self.0.exports
+    }
+
+    /// What the process around it describes of its own routes.
+    pub(crate) fn described(&self) -> Option<&OpenApi> {
+        self.0.described.as_ref()
     }
 
     /// Which sources were paused (true) or resumed (false) here, and when: samples learn of it later.

@@ -10,6 +10,7 @@ use webhook_core::{Kind, RunningLeases};
 
 use super::Request;
 use super::answer::{answer, json};
+use super::documents::Done;
 use super::parameters::{PageQuery, boolean};
 use crate::actions::{self, Replay};
 use crate::data;
@@ -122,4 +123,20 @@ pub(super) async fn failures(request: &Request<'_>) -> Result<Response<UiBody>, 
         (name == "source").then(|| filter.set(name, value).map_err(|error| error.to_string()))
     })?;
     json(&data::failures(request.ui, request.caller()?, filter.source.as_ref()).await?)
+}
+
+pub(super) async fn erase(request: &Request<'_>) -> Result<Response<UiBody>, Problem> {
+    request.no_query()?;
+    actions::erase(request.ui, request.caller()?, &request.event()?).await?;
+    json(&Done { done: true })
+}
+
+pub(super) async fn export(request: &Request<'_>) -> Result<Response<UiBody>, Problem> {
+    let mut filter = Filter::default();
+    let known = "source, state, type, key, error, header.NAME, since and until are";
+    request.read_query(known, |name, value| {
+        Some(filter.set(name, value).map_err(|error| error.to_string()))
+    })?;
+    let body = data::export(request.ui, request.caller()?, &filter)?;
+    Ok(answer("application/x-ndjson", body))
 }

@@ -3,17 +3,26 @@
 use http::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
+use webhook_core::Kind;
 
 use super::Request;
-use super::answer::json;
-use crate::data;
-use crate::model::Node;
-use crate::{Problem, UiBody};
+use super::answer::{answer, json};
+use crate::filter::Filter;
+use crate::model::{Node, Status};
+use crate::session;
+use crate::stream::{self, Topic};
+use crate::{Problem, UiBody, data};
 
 /// The processes that serve the inbox.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Nodes {
     nodes: Vec<Node>,
+}
+
+/// The counts of sources.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Statuses {
+    sources: Vec<Status>,
 }
 
 pub(super) async fn overview(request: &Request<'_>) -> Result<Response<UiBody>, Problem> {
@@ -25,4 +34,31 @@ pub(super) async fn nodes(request: &Request<'_>) -> Result<Response<UiBody>, Pro
     request.no_query()?;
     let nodes = data::nodes(request.ui, request.caller()?).await?;
     json(&Nodes { nodes })
+}
+
+pub(super) async fn status(request: &Request<'_>) -> Result<Response<UiBody>, Problem> {
+    let mut filter = Filter::default();
+    request.read_query("source is", |name, value| {
+        (name == "source").then(|| filter.set(name, value).map_err(|error| error.to_string()))
+    })?;
+    let source: Option<&Kind> = filter.source.as_ref();
+    let sources = data::status(request.ui, request.caller()?, source).await?;
+    json(&Statuses { sources })
+}
+
+pub(super) async fn stream(request: &Request<'_>) -> Result<Response<UiBody>, Problem> {
+    let mut topics = Topic::ALL.to_vec();
+    request.read_query("topics is", |name, value| {
+        (name == "topics").then(|| {
+            topics = Topic::parse_list(value).ok_or_else(|| {
+                "topics must be overview, jobs and events, with commas between them".to_owned()
+            })?;
+            Ok(())
+        })
+    })?;
+    let head = request.head.clone();
+    // Signing out, or removing the token, ends the stream.
+    let is_allowed = move |ui: &crate::Ui| session::is_current(ui, &head);
+    let body = stream::open(request.ui, request.caller()?.clone(), topics, is_allowed)?;
+    Ok(answer("text/event-stream", body))
 }

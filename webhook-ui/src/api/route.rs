@@ -68,12 +68,16 @@ macro_rules! routes {
 pub(super) static ROUTES: &[Route] = routes! {
     GET "/v1/operator/overview" Token instance::overview;
     GET "/v1/operator/nodes" Token instance::nodes;
+    GET "/v1/operator/status" Token instance::status;
+    GET "/v1/operator/stream" Token instance::stream;
     GET "/v1/operator/events" Token events::list;
+    GET "/v1/operator/export" Token events::export;
     GET "/v1/operator/events/{source}/{key}" Token events::show;
     GET "/v1/operator/events/{source}/{key}/body" Token events::body;
     POST "/v1/operator/events/{source}/{key}/requeue" Token events::requeue;
     POST "/v1/operator/events/{source}/{key}/make-due" Token events::make_due;
     POST "/v1/operator/events/{source}/{key}/replay" Token events::replay;
+    POST "/v1/operator/events/{source}/{key}/erase" Token events::erase;
     GET "/v1/operator/failures" Token events::failures;
     GET "/v1/operator/sources" Token sources::list;
     GET "/v1/operator/sources/{source}" Token sources::show;
@@ -89,7 +93,8 @@ pub(super) static ROUTES: &[Route] = routes! {
     POST "/v1/operator/jobs/{id}/run" Token jobs::run;
     POST "/v1/operator/jobs/{id}/cancel" Token jobs::cancel;
     GET "/v1/operator/audit" Token audit::list;
-    GET "/openapi.json" Token documents::openapi;
+    GET "/openapi.json" Everybody documents::openapi;
+    GET "/docs" Everybody documents::docs;
 };
 
 /// The routes of a path.

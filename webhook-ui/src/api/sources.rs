@@ -8,6 +8,7 @@ use utoipa::ToSchema;
 
 use super::Request;
 use super::answer::json;
+use super::parameters::boolean;
 use crate::actions;
 use crate::data::{self, DEFAULT_LIMIT, MAX_LIMIT};
 use crate::model::{Destination, SourceStatus};
@@ -90,8 +91,15 @@ pub(super) async fn copies(request: &Request<'_>) -> Result<Response<UiBody>, Pr
 }
 
 pub(super) async fn pause(request: &Request<'_>) -> Result<Response<UiBody>, Problem> {
-    request.no_query()?;
-    json(&actions::pause(request.ui, request.caller()?, &request.source()?).await?)
+    let mut new = false;
+    request.read_query("new is", |name, value| {
+        (name == "new").then(|| boolean(name, value).map(|it| new = it))
+    })?;
+    let (caller, source) = (request.caller()?, request.source()?);
+    json(&match new {
+        true => actions::pause_new(request.ui, caller, &source).await?,
+        false => actions::pause(request.ui, caller, &source).await?,
+    })
 }
 
 pub(super) async fn resume(request: &Request<'_>) -> Result<Response<UiBody>, Problem> {

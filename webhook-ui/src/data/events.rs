@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use webhook_core::{
     ActionId, ActionPage, ActionRecord, EventId, EventRecord, EventRef, FailureReason, Kind,
-    StoredAction,
+    SearchPage, StoredAction,
 };
 
 use super::body::{base64, body_of, json_object, masked_header};
@@ -27,6 +27,21 @@ pub(crate) const DEFAULT_LIMIT: NonZeroUsize =
 /// The largest number of events on a page.
 pub(crate) const MAX_LIMIT: usize = 1_000;
 
+/// How many events are read together where all that match are read.
+pub(crate) const LARGEST_PAGE: NonZeroUsize =
+    NonZeroUsize::new(500).expect("five hundred is not zero");
+
+/// The next events that match `filter`, for callers who were checked already.
+pub(crate) async fn scan(
+    ui: &Ui,
+    filter: &Filter,
+    before: Option<EventId>,
+    limit: NonZeroUsize,
+) -> Result<SearchPage, Problem> {
+    let search = filter.to_search(limit, SystemTime::now()).before(before);
+    Ok(ui.admin().search(&search).await?)
+}
+
 /// A page of the events that match `filter`, the newest first: those before the event with the id `before`.
 pub(crate) async fn events(
     ui: &Ui,
@@ -35,10 +50,8 @@ pub(crate) async fn events(
     before: Option<i64>,
     limit: NonZeroUsize,
 ) -> Result<EventPage, Problem> {
-    let search = visible(caller, filter)?
-        .to_search(limit, SystemTime::now())
-        .before(before.map(EventId::new));
-    let page = ui.admin().search(&search).await?;
+    let filter = visible(caller, filter)?;
+    let page = scan(ui, &filter, before.map(EventId::new), limit).await?;
     Ok(EventPage {
         next_before: page.next.map(EventId::get),
         events: page.events.iter().map(EventSummary::of).collect(),

@@ -159,9 +159,24 @@ fn samples(ui: &Ui) -> Samples {
     samples
 }
 
-/// The processes that serve the inbox now.
-pub(crate) async fn nodes(_ui: &Ui, _caller: &Caller) -> Result<Vec<Node>, Problem> {
-    Ok(Vec::new())
+/// The processes that serve the inbox now. They work on the events of all sources, so a caller of one source does not
+/// see them.
+pub(crate) async fn nodes(ui: &Ui, caller: &Caller) -> Result<Vec<Node>, Problem> {
+    if caller.source.is_some() {
+        return Err(Problem::no_such_path());
+    }
+    let nodes = ui.admin().nodes().await?.into_iter();
+    let nodes = nodes.map(|node| Node {
+        id: node.id.to_string(),
+        role: node.role.as_str().to_owned(),
+        version: node.version.as_str().to_owned(),
+        host: node.host.as_str().to_owned(),
+        slots: node.slots,
+        running: node.running,
+        started_at: node.started_at.into(),
+        last_seen_at: node.last_seen_at.into(),
+    });
+    Ok(nodes.collect())
 }
 
 /// Copies of the events that a source accepts.

@@ -67,3 +67,41 @@ pub struct Overview {
     /// All destinations.
     pub destinations: Vec<Destination>,
 }
+
+/// How many events of a source are in each state, counted now.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Status {
+    /// The name of the source.
+    pub source: String,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// Events that are not due yet.
+    pub waiting: u64,
+    /// Events that are due, and not leased.
+    pub due: u64,
+    /// Events that workers hold.
+    pub leased: u64,
+    /// Events that were processed.
+    pub processed: u64,
+    /// Events that have failed.
+    pub failed: u64,
+    /// How long the oldest due event has waited.
+    pub oldest_due_age_seconds: Option<f64>,
+    /// The PROCESSING event that was accepted first.
+    pub oldest: Option<OldestEvent>,
+    /// Events that became PROCESSED, each second of the last minute.
+    pub processed_per_second: f64,
+    /// Events that became FAILED, each second of the last minute.
+    pub failed_per_second: f64,
+}
+
+/// An event that waits.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct OldestEvent {
+    /// The idempotency key.
+    pub key: String,
+    /// When it was accepted.
+    pub received_at: Time,
+    /// How many attempts began.
+    pub attempts: u32,
+}

@@ -1,0 +1,216 @@
+//! Streams of server-sent events: what changed, for pages that stay open.
+//!
+//! Each topic is computed at most once in two seconds for all streams with the same rights, however many there are.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+
+use crate::access::Caller;
+use crate::{Problem, Ui, UiBody, data, jobs};
+
+/// How often a topic is looked at.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// After how long without news a comment shows that the stream is alive.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How many streams may be open.
+const MAX_STREAMS: usize = 64;
+
+/// How long a client may take to read what it was sent.
+const READ_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How many samples are kept: one for each topic and source that is streamed.
+const MAX_SAMPLES: usize = 1_000;
+
+/// What a stream is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Topic {
+    /// The document of `GET /v1/operator/overview`.
+    Overview,
+    /// The jobs, as in `GET /v1/operator/jobs`.
+    Jobs,
+    /// How many events the sources have accepted since the process started, to tell that there are new ones.
+    Events,
+}
+
+impl Topic {
+    pub(crate) const ALL: [Self; 3] = [Self::Overview, Self::Jobs, Self::Events];
+
+    /// The name of the topic, and of its events.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Overview => "overview",
+            Self::Jobs => "jobs",
+            Self::Events => "events",
+        }
+    }
+
+    /// Parses names with commas between them.
+    pub(crate) fn parse_list(text: &str) -> Option<Vec<Self>> {
+        let mut topics = Vec::new();
+        for name in text.split(',') {
+            let topic = Self::ALL.into_iter().find(|it| it.as_str() == name)?;
+            if !topics.contains(&topic) {
+                topics.push(topic);
+            }
+        }
+        Some(topics)
+    }
+
+    fn compute(self, ui: &Ui, caller: &Caller) -> String {
+        let document = match self {
+            Self::Overview => serde_json::to_string(&data::overview(ui, caller)),
+            Self::Jobs => serde_json::to_string(&jobs::list(ui, caller)),
+            Self::Events => serde_json::to_string(&Accepted::of(ui, caller)),
+        };
+        document.unwrap_or_else(|_| "null".to_owned())
+    }
+}
+
+/// How many events were accepted since the process started.
+#[derive(Serialize)]
+struct Accepted {
+    accepted: u64,
+    by_source: Vec<(String, u64)>,
+}
+
+impl Accepted {
+    fn of(ui: &Ui, caller: &Caller) -> Self {
+        let sources = ui.instance().sources().into_iter();
+        let visible = sources.filter(|it| caller.sees_name(&it.name));
+        let by_source: Vec<_> = visible.map(|it| (it.name, it.counts.events)).collect();
+        Self {
+            accepted: by_source.iter().map(|(_, events)| events).sum(),
+            by_source,
+        }
+    }
+}
+
+/// The open streams of a [`Ui`], and the latest samples.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    room: Arc<Semaphore>,
+    samples: Mutex<HashMap<(Topic, Option<String>), Sample>>,
+}
+
+#[derive(Clone, Debug)]
+struct Sample {
+    at: Instant,
+    number: u64,
+    text: Arc<str>,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self {
+            room: Arc::new(Semaphore::new(MAX_STREAMS)),
+            samples: Mutex::default(),
+        }
+    }
+}
+
+impl Streams {
+    fn samples(&self) -> MutexGuard<'_, HashMap<(Topic, Option<String>), Sample>> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The latest sample of a topic for callers with these rights, computed anew if it is old.
+fn sample(ui: &Ui, caller: &Caller, topic: Topic) -> Sample {
+    let source = caller.source.as_ref().map(ToString::to_string);
+    let key = (topic, source);
+    let now = Instant::now();
+    // The lock is held meanwhile: others need the same sample. Nothing in it waits.
+    let mut samples = ui.streams().samples();
+    let former = samples.get(&key);
+    if let Some(sample) = former.filter(|it| now.duration_since(it.at) < INTERVAL / 2) {
+        return sample.clone();
+    }
+    let text: Arc<str> = topic.compute(ui, caller).into();
+    let number = match former {
+        Some(sample) if sample.text == text => sample.number,
+        Some(sample) => sample.number + 1,
+        None => 1,
+    };
+    let sample = Sample {
+        at: now,
+        number,
+        text,
+    };
+    if samples.len() >= MAX_SAMPLES {
+        samples.clear();
+    }
+    samples.insert(key, sample.clone());
+    sample
+}
+
+/// Begins a stream. It ends when the process stops, or when `is_allowed` says that its caller lost access.
+pub(crate) fn open(
+    ui: &Ui,
+    caller: Caller,
+    topics: Vec<Topic>,
+    is_allowed: impl Fn(&Ui) -> bool + Send + 'static,
+) -> Result<UiBody, Problem> {
+    let permit = Arc::clone(&ui.streams().room).try_acquire_owned();
+    let permit =
+        permit.map_err(|_| Problem::unavailable("Too many streams; close another tab", 15))?;
+    let (sender, body) = UiBody::streamed();
+    tokio::spawn(run(ui.clone(), caller, topics, is_allowed, sender, permit));
+    Ok(body)
+}
+
+async fn run(
+    ui: Ui,
+    caller: Caller,
+    topics: Vec<Topic>,
+    is_allowed: impl Fn(&Ui) -> bool,
+    sender: mpsc::Sender<Bytes>,
+    _permit: OwnedSemaphorePermit,
+) {
+    let mut ticks = interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut sent: HashMap<Topic, u64> = HashMap::new();
+    let mut last_sent = Instant::now();
+    // How long a browser waits before it connects again.
+    let mut text = String::from("retry: 3000\n\n");
+    loop {
+        tokio::select! {
+            () = sender.closed() => return,
+            _ = ticks.tick() => {}
+        }
+        if ui.instance().is_stopping() || !is_allowed(&ui) {
+            return;
+        }
+        for topic in &topics {
+            let sample = sample(&ui, &caller, *topic);
+            if sent.insert(*topic, sample.number) == Some(sample.number) {
+                continue;
+            }
+            let name = topic.as_str();
+            // JSON has no line breaks.
+            text.push_str(&format!(
+                "event: {name}\nid: {name}-{}\ndata: {}\n\n",
+                sample.number, sample.text
+            ));
+        }
+        if text.is_empty() && last_sent.elapsed() >= HEARTBEAT {
+            text.push_str(": alive\n\n");
+        }
+        if text.is_empty() {
+            continue;
+        }
+        let piece = Bytes::from(std::mem::take(&mut text));
+        match timeout(READ_TIMEOUT, sender.send(piece)).await {
+            Ok(Ok(())) => last_sent = Instant::now(),
+            // The client is gone, or does not read.
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}
