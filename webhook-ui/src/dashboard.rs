@@ -11,7 +11,6 @@ mod event;
 #[cfg(test)]
 mod event_tests;
 mod events;
-mod export;
 mod failed;
 mod frame;
 mod hex;
@@ -89,7 +88,7 @@ async fn read(view: &View<'_>, segments: &[&str]) -> Result<Response<UiBody>, Pr
         ["destinations", source] => destinations::show(view, source).await,
         ["workers"] => workers::list(view).await,
         ["events"] => events::list(view).await,
-        ["events", "export"] => export::events(view),
+        ["events", "export"] => events::export(view),
         ["events", source, key] => event::show(view, source, key).await,
         ["events", source, key, "body"] => event::download(view, source, key).await,
         ["events", source, key, "replay"] => event::ask_to_replay(view, source, key).await,

@@ -33,7 +33,7 @@ pub(super) async fn show(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
             "Everything that this dashboard shows and does is also there for programs, with a token in the header "
             code { "Authorization: Bearer …" } ". "
             a #openapi href={ (view.ui.mount()) "/openapi.json" } { "The OpenAPI document" }
-            " describes it for tools."
+            " describes it for tools, and " a #docs href={ (view.ui.mount()) "/docs" } { "a page" } " with the types of all documents for people."
         }
         @match paths {
             Some(paths) if !paths.is_empty() => {

@@ -207,7 +207,7 @@ async fn bodies_are_masked_without_the_right() {
     let page = get(&ui, "read", &format!("{}/body", path())).await;
     assert_eq!(page.status, StatusCode::FORBIDDEN);
     let page = get(&ui, "read", "/events/export?source=shop").await;
-    assert!(page.text.contains("\"masked\":true") && !page.text.contains("hunter2"));
+    assert!(page.text.contains("\"state\":\"FAILED\"") && !page.text.contains("hunter2"));
 }
 
 #[tokio::test]
@@ -316,6 +316,60 @@ async fn erasing_asks_for_the_key() {
     assert_eq!(page.status, StatusCode::SEE_OTHER);
     let page = get(&ui, "operate", &path()).await;
     assert!(page.text.contains("id=\"body-erased\""), "{}", page.text);
+}
+
+#[tokio::test]
+async fn jobs_are_planned_before_they_run() {
+    let ui = hostile().await;
+    let page = get(&ui, "operate", "/events?state=failed").await;
+    let token = form_token(&page);
+    let plan = [
+        ("form_token", token.as_str()),
+        ("action", "requeue"),
+        ("filter", "source:shop"),
+    ];
+    let planned = send(&ui, "operate", "/jobs", Some(&plan)).await;
+    assert_eq!(planned.status, StatusCode::SEE_OTHER);
+    let path = planned.location.strip_prefix("/inbox/dashboard").unwrap();
+    let page = get(&ui, "operate", path).await;
+    assert!(
+        page.text.contains("1 event</strong> now match"),
+        "{}",
+        page.text
+    );
+    let page = get(&ui, "read", path).await;
+    assert!(!page.text.contains("id=\"run\""));
+    let page = get(&ui, "other", path).await;
+    assert_eq!(page.status, StatusCode::NOT_FOUND);
+    let form = [("form_token", token.as_str())];
+    let run = send(&ui, "operate", &format!("{path}/run"), Some(&form)).await;
+    assert_eq!(run.location, planned.location);
+    let is_done = async {
+        while !get(&ui, "operate", path).await.text.contains("</svg> done") {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), is_done)
+        .await
+        .unwrap();
+    let page = get(&ui, "operate", "/jobs").await;
+    assert!(
+        page.text.contains("source:shop state:failed"),
+        "{}",
+        page.text
+    );
+    // Once only.
+    let again = send(&ui, "operate", &format!("{path}/run"), Some(&form)).await;
+    assert_eq!(again.location, planned.location);
+    // What does not fit the filter is no plan.
+    let plan = [
+        ("form_token", token.as_str()),
+        ("action", "requeue"),
+        ("filter", "state:processed"),
+        ("to", "/inbox/dashboard/events?state=processed"),
+    ];
+    let refused = send(&ui, "operate", "/jobs", Some(&plan)).await;
+    assert_eq!(refused.location, "/inbox/dashboard/events?state=processed");
 }
 
 #[tokio::test]

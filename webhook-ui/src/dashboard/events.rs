@@ -13,6 +13,7 @@ use super::Form;
 use super::components::{
     Column, Row, Tone, ago, badge, code, duration, event_state, exact, number, pager, table,
 };
+use super::event::attachment;
 use super::frame::{Live, Page, Screen, View};
 use crate::actions;
 use crate::api::{key, kind};
@@ -412,6 +413,16 @@ fn selection(view: &View<'_>, filter: &Filter, events: &[EventSummary]) -> Marku
             (table("events", "Events, the newest first", columns, &rows))
         }
     }
+}
+
+/// All events that match, one JSON document a line.
+pub(super) fn export(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
+    let query = Query::parse(view.query());
+    if let Some(error) = query.error {
+        return Err(Problem::bad_request(format!("Filter: {error}")));
+    }
+    let body = data::export(view.ui, &view.visitor.caller, &query.filter)?;
+    Ok(attachment("application/x-ndjson", "events.ndjson", body))
 }
 
 /// The path of the events that match in the API.

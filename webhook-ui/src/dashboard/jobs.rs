@@ -315,8 +315,15 @@ pub(super) async fn plan_job(view: &View<'_>, form: &Form) -> Result<Response<Ui
     let to = to.map(|to| Kind::new(to.to_owned())).transpose();
     let to = to.map_err(|_| Problem::bad_request("There is no such destination"))?;
     let plan = JobPlan { action, filter, to };
-    let job = jobs::plan(view.ui, &view.visitor.caller, plan).await?;
-    Ok(view.redirect_back(None, &path(&job.id)))
+    match jobs::plan(view.ui, &view.visitor.caller, plan).await {
+        Ok(job) => Ok(view.redirect_back(None, &path(&job.id))),
+        // The action does not fit the filter.
+        Err(problem) if problem.status().as_u16() == 400 => {
+            let message = format!("Nothing was planned. {}.", problem.detail());
+            Ok(view.redirect_back_with(form.field("to"), "/events", &message))
+        }
+        Err(problem) => Err(problem),
+    }
 }
 
 /// Runs a plan. One that is too old, or for which another number was typed, is shown again.
