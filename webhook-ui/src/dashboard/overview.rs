@@ -340,10 +340,10 @@ fn nothing_received(view: &View<'_>, sources: &[(&SourceOverview, Health)]) -> M
                     div.actions { (test_button(view, source)) }
                 }
                 @let url = info.url.as_deref().or(info.path.as_deref()).unwrap_or_default();
-                (code(&format!("url-{}", info.name), "The URL", url))
+                (code(&format!("url-{}", info.name), &format!("URL of {}", info.name), url))
                 @if let Some(example) = &info.example {
                     p { "Or from a terminal, with " code { "SECRET" } " set to the secret of the source:" }
-                    (code(&format!("example-{}", info.name), "The command", example))
+                    (code(&format!("example-{}", info.name), &format!("Command for {}", info.name), example))
                 }
             }
         }
