@@ -64,11 +64,12 @@ pub(super) fn check(head: &Parts) -> Result<(), NotLocal> {
     if names_other || !host.is_none_or(is_local) {
         return Err(NotLocal::Host);
     }
-    if !headers
-        .get_all(ORIGIN)
-        .iter()
-        .all(|origin| is_origin_of(origin, host))
-    {
+    let mut sites = headers.get_all(SEC_FETCH_SITE).iter();
+    // The dashboard's pages have the policy `no-referrer`, which makes the origin of their forms `null`. That of other
+    // opaque origins is `null` as well, but to browsers they are another site.
+    let is_own_page = sites.next().is_some_and(|site| site == "same-origin");
+    let mut origins = headers.get_all(ORIGIN).iter();
+    if !origins.all(|origin| is_origin_of(origin, host) || is_own_page && origin == "null") {
         return Err(NotLocal::Origin);
     }
     let mut sites = headers.get_all(SEC_FETCH_SITE).iter();
@@ -196,6 +197,14 @@ mod tests {
         let own = ("origin", "http://localhost:8000");
         let refused = checked(&[host, own, ("origin", "null")]);
         assert_eq!(refused, Err(NotLocal::Origin));
+        for (site, expected) in [
+            ("same-origin", Ok(())),
+            ("none", Err(NotLocal::Origin)),
+            ("cross-site", Err(NotLocal::Origin)),
+        ] {
+            let lines = [host, ("origin", "null"), ("sec-fetch-site", site)];
+            assert_eq!(checked(&lines), expected, "{site}");
+        }
         for (site, expected) in [
             ("none", Ok(())),
             ("same-origin", Ok(())),

@@ -566,6 +566,17 @@ fn is_colour(text: &str) -> bool {
     digits.is_some_and(|it| it.len() == 6 && it.bytes().all(|it| it.is_ascii_hexdigit()))
 }
 
+/// A warning, which the log has as a fragment, as a sentence.
+fn sentence(warning: &str) -> String {
+    let mut chars = warning.chars();
+    let first = chars.next().into_iter().flat_map(char::to_uppercase);
+    let mut sentence: String = first.chain(chars).collect();
+    if !sentence.ends_with(['.', '!', '?']) {
+        sentence.push('.');
+    }
+    sentence
+}
+
 /// What an operator should know on each page.
 fn banners(snapshot: &Snapshot, visitor: &Visitor) -> Vec<String> {
     let overview = &snapshot.overview;
@@ -573,7 +584,7 @@ fn banners(snapshot: &Snapshot, visitor: &Visitor) -> Vec<String> {
     if overview.instance.in_memory {
         banners.push("Events are in memory only: they are lost when this process ends.".to_owned());
     }
-    banners.extend(overview.instance.warnings.iter().cloned());
+    banners.extend(overview.instance.warnings.iter().map(|it| sentence(it)));
     let age = overview.sampled_at.map(|at| at.age_seconds());
     if let Some(age) = age.filter(|age| *age > STALE_SECONDS) {
         banners.push(format!(

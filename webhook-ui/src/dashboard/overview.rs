@@ -341,9 +341,9 @@ fn nothing_received(view: &View<'_>, sources: &[(&SourceOverview, Health)]) -> M
                 }
                 @let url = info.url.as_deref().or(info.path.as_deref()).unwrap_or_default();
                 (code(&format!("url-{}", info.name), &format!("URL of {}", info.name), url))
-                @if let Some(example) = &info.example {
-                    p { "Or from a terminal, with " code { "SECRET" } " set to the secret of the source:" }
-                    (code(&format!("example-{}", info.name), &format!("Command for {}", info.name), example))
+                @if let Some((hint, example)) = sources::example(view, info) {
+                    p { (hint) }
+                    (code(&format!("example-{}", info.name), &format!("Command for {}", info.name), &example))
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! Sources: what they have received, and how they are set up.
 
+use bytes::Bytes;
 use http::Response;
 use maud::{Markup, html};
 use webhook_core::Kind;
@@ -11,7 +12,7 @@ use super::components::{
 };
 use super::frame::{Live, Page, Screen, View};
 use crate::api::kind;
-use crate::model::{Capped, DestinationState, Series, SourceOverview};
+use crate::model::{Capped, DestinationState, Series, SourceInfo, SourceOverview};
 use crate::{Problem, UiBody, actions};
 
 /// Events that wait longer for a worker mean that something fails.
@@ -164,6 +165,30 @@ pub(super) fn test_button(view: &View<'_>, source: &SourceOverview) -> Markup {
         "Send test event",
         &label,
     )
+}
+
+/// The body of the event that an example sends.
+const EXAMPLE_BODY: &[u8] = br#"{"id":"evt_example","type":"example"}"#;
+
+/// A command that sends an event as the sender of a source would, with what there is to know about it. One with a
+/// signature is only for callers who may act.
+pub(super) fn example(view: &View<'_>, source: &SourceInfo) -> Option<(&'static str, String)> {
+    if let Some(example) = &source.example {
+        return Some((
+            "Or from a terminal, with SECRET set to the secret of the source:",
+            example.clone(),
+        ));
+    }
+    if !view.visitor.caller.may_operate() {
+        return None;
+    }
+    let name = Kind::new(source.name.clone()).ok()?;
+    let body = Bytes::from_static(EXAMPLE_BODY);
+    let command = view.ui.instance().signed_curl(&name, &body)?;
+    Some((
+        "Or from a terminal. Load the page again when its signature is too old:",
+        command,
+    ))
 }
 
 /// The page with all sources.
@@ -330,10 +355,10 @@ pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBo
             h2 { "The last 60 minutes" }
             (charts(series))
         }
-        @if let Some(example) = &info.example {
+        @if let Some((hint, example)) = example(view, info) {
             h2 { "Send one yourself" }
-            p { "This command sends an event as its sender would. Set " code { "SECRET" } " to the secret first." }
-            (code("example", "The command", example))
+            p { (hint) }
+            (code("example", "The command", &example))
         }
         @if let Some(setup) = &info.setup {
             h2 { "Configuration" }
@@ -495,6 +520,12 @@ pub(super) async fn send_test(
             "{} has stored the test event with the key {key}.",
             sent.source
         ),
+        None if (200..300).contains(&sent.status) => {
+            format!(
+                "{} has taken the test event: it answered {}.",
+                sent.source, sent.status
+            )
+        }
         None => format!(
             "{} answered {} to the test event: {}",
             sent.source, sent.status, sent.answer
