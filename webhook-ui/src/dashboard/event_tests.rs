@@ -333,7 +333,7 @@ async fn jobs_are_planned_before_they_run() {
     let path = planned.location.strip_prefix("/inbox/dashboard").unwrap();
     let page = get(&ui, "operate", path).await;
     assert!(
-        page.text.contains("1 event</strong> now match"),
+        page.text.contains("1 event</strong> matches now"),
         "{}",
         page.text
     );

@@ -45,7 +45,7 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
             }
         }
         @if failures.groups.is_empty() {
-            (nothing(source.as_ref()))
+            (nothing(view, source.as_ref()))
         } @else {
             (groups(view, &failures))
         }
@@ -59,14 +59,19 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
     Ok(view.page(page).await)
 }
 
-fn nothing(source: Option<&Kind>) -> Markup {
+fn nothing(view: &View<'_>, source: Option<&Kind>) -> Markup {
+    let retried = Filter {
+        source: source.cloned(),
+        state: Some(State::Processing),
+        ..Filter::default()
+    };
     empty(
         "No event is FAILED",
         html! {
             p {
                 @match source { Some(source) => { "No event of " (source) }, None => "No event" }
-                " has failed for good. Attempts that fail are repeated first: "
-                "the events are in " code { "state:processing" } " until their last attempt."
+                " has failed for good. An event whose attempt fails is PROCESSING until its last attempt: see the "
+                a #retried href=(view.link(&events_path(&retried))) { "events that are PROCESSING" } "."
             }
         },
     )

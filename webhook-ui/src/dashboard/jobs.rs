@@ -48,11 +48,12 @@ const fn is_destructive(action: JobAction) -> bool {
     matches!(action, JobAction::Delete | JobAction::Erase)
 }
 
-fn state_badge(state: JobState) -> Markup {
-    match state {
+fn state_badge(job: &Job) -> Markup {
+    match job.state {
         JobState::Planned => badge(Tone::Idle, "planned"),
         JobState::Expired => badge(Tone::Idle, "plan expired"),
         JobState::Running => badge(Tone::Info, "running"),
+        JobState::Done if job.errors > 0 => badge(Tone::Warn, "done with errors"),
         JobState::Done => badge(Tone::Good, "done"),
         JobState::Cancelled => badge(Tone::Warn, "cancelled"),
         JobState::Stopped => badge(Tone::Warn, "stopped"),
@@ -88,7 +89,7 @@ pub(super) async fn list(view: &View<'_>) -> Response<UiBody> {
                 key: Some(job.id.clone()),
                 cells: vec![
                     html! { a href=(href) { (action_word(job.action)) } },
-                    state_badge(job.state),
+                    state_badge(job),
                     html! { code { (filter_text(job)) } },
                     html! { (capped(job.matching)) },
                     html! { (number(job.changed)) },
@@ -142,7 +143,7 @@ pub(super) async fn show(view: &View<'_>, id: &str) -> Result<Response<UiBody>, 
     let content = html! {
         div.title {
             h1 { (action_word(job.action)) }
-            (state_badge(job.state))
+            (state_badge(&job))
             @if job.state == JobState::Running && view.visitor.caller.may_operate() {
                 div.actions {
                     (action(view, "cancel-job", &format!("{}/cancel", path(&job.id)), "Cancel", "Cancel the job"))
@@ -205,7 +206,8 @@ fn plan(view: &View<'_>, job: &Job) -> Markup {
                 @if job.matching.at_least { "At least " }
                 (number(count)) @if count == 1 { " event" } @else { " events" }
             }
-            " now match, ≈ " (duration(job.estimated_seconds)) "."
+            @if count == 1 { " matches" } @else { " match" } " now."
+            @if job.estimated_seconds >= 1.0 { " That takes about " (duration(job.estimated_seconds)) "." }
         }
         p { (effect(job.action)) @if is_destructive(job.action) { " " strong { "This cannot be undone." } } }
         @if job.action == JobAction::Replay && view.visitor.caller.may_operate() {
@@ -287,8 +289,9 @@ fn progress(job: &Job) -> Markup {
             @if job.events_per_second > 0.0 { ", " (rate(job.events_per_second)) " per second" }
             "."
         }
+        @let changed = if job.action == JobAction::Replay { "Delivered" } else { "Changed" };
         dl.tiles {
-            (super::components::tile("changed", "Changed", &html! { (number(job.changed)) }))
+            (super::components::tile("changed", changed, &html! { (number(job.changed)) }))
             (super::components::tile("skipped", "Left as they were", &html! { (number(job.skipped)) }))
             (super::components::tile("errors", "Errors", &html! { (number(job.errors)) }))
         }
