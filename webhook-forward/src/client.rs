@@ -104,6 +104,7 @@ impl fmt::Debug for ClientOptions {
 #[derive(Clone)]
 pub struct Client {
     http: legacy::Client<Connector, Full<Bytes>>,
+    connector: Connector,
     timeout: Duration,
 }
 
@@ -129,11 +130,22 @@ impl Client {
             .http2_max_send_buf_size(H2_SEND_BUFFER_BYTES)
             .http2_keep_alive_interval(H2_PING_INTERVAL)
             .http2_keep_alive_timeout(H2_PING_INTERVAL)
-            .build(connector);
+            .build(connector.clone());
         Self {
             http,
+            connector,
             timeout: options.timeout,
         }
+    }
+
+    /// Connects to the host of `url` as a request would, with TLS if it is `https`, and closes the connection without
+    /// sending a request. Returns the address that was dialed.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] says in one line what is wrong.
+    pub async fn connect(&self, url: &Uri) -> Result<SocketAddr, ConnectError> {
+        self.connector.peer_of(url).await
     }
 
     /// Sends `request`, whose URI is a whole URL, and reads the answer.

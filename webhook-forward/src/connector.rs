@@ -46,7 +46,7 @@ pub(crate) struct Options {
 /// Why there is no connection, and how far it got.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-pub(crate) struct ConnectError {
+pub struct ConnectError {
     pub(crate) class: ErrorClass,
     /// One line for people, with the address.
     pub(crate) message: String,
@@ -100,6 +100,12 @@ impl Connector {
         Self {
             options: Arc::new(options),
         }
+    }
+
+    /// Connects, and returns the address that was dialed.
+    pub(crate) async fn peer_of(&self, url: &Uri) -> Result<SocketAddr, ConnectError> {
+        let stream = self.connect(url).await?;
+        Ok(stream.established.peer())
     }
 
     async fn connect(&self, url: &Uri) -> Result<Stream, ConnectError> {

@@ -5,11 +5,11 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use http::header::{self, HeaderName, HeaderValue};
-use http::uri::Scheme;
 use http::{HeaderMap, Uri};
 
 use crate::address::Reach;
 use crate::rate::Rate;
+use crate::resolve::{Target, UrlError};
 use crate::schedule::Schedule;
 use crate::signing::SigningKeys;
 use crate::statuses::StatusSet;
@@ -174,25 +174,7 @@ impl Destination {
     ///
     /// [`InvalidDestination`] says what is wrong first.
     pub fn check(&self) -> Result<(), InvalidDestination> {
-        match self.url.scheme() {
-            Some(scheme) if *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS => {}
-            _ => return Err(InvalidDestination::Scheme),
-        }
-        let authority = self.url.authority().map_or("", |it| it.as_str());
-        if authority.contains('@') {
-            return Err(InvalidDestination::UserInfo);
-        }
-        if self.url.host().is_none_or(str::is_empty) {
-            return Err(InvalidDestination::Host);
-        }
-        let has_port = self.url.port_u16().is_some_and(|port| port > 0);
-        if authority
-            .rsplit_once(':')
-            .is_some_and(|(_, port)| !port.ends_with(']'))
-            && !has_port
-        {
-            return Err(InvalidDestination::Port);
-        }
+        Target::new(&self.url).map_err(InvalidDestination::of_url)?;
         for timeout in [self.timeout, self.connect_timeout] {
             if timeout.is_zero() || timeout > MAX_TIMEOUT {
                 return Err(InvalidDestination::Timeout { timeout });
@@ -277,6 +259,12 @@ pub enum InvalidDestination {
         "the URL must not contain a user name or a password: give them as the header authorization"
     )]
     UserInfo,
+    /// The host of the URL looks like an IP address, but is not one.
+    #[error("the host {host} is not a valid IP address")]
+    Address {
+        /// The host.
+        host: String,
+    },
     /// A time limit is zero or too long.
     #[error("the time limit {timeout:?} must be longer than zero and at most 300 s")]
     Timeout {
@@ -291,6 +279,19 @@ pub enum InvalidDestination {
         /// The name of the header.
         name: HeaderName,
     },
+}
+
+impl InvalidDestination {
+    /// What is wrong with a URL before anything is looked up.
+    fn of_url(error: UrlError) -> Self {
+        match error {
+            UrlError::NoHost => Self::Host,
+            UrlError::Credentials => Self::UserInfo,
+            UrlError::Port => Self::Port,
+            UrlError::Host { host } => Self::Address { host },
+            _ => Self::Scheme,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -321,6 +322,12 @@ mod tests {
             ("http://host:0/", InvalidDestination::Port),
             ("http://host:/", InvalidDestination::Port),
             ("http://host:65536/", InvalidDestination::Port),
+            (
+                "http://1.2.3.999/",
+                InvalidDestination::Address {
+                    host: "1.2.3.999".to_owned(),
+                },
+            ),
         ] {
             assert_eq!(destination(url).check(), Err(error), "{url}");
         }

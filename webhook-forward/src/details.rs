@@ -170,6 +170,9 @@ fn shown<'a>(name: &HeaderName, value: &'a HeaderValue) -> Cow<'a, str> {
 }
 
 /// Whether a header of this name, in lower case, may have a secret.
+///
+/// These are headers of answers. The server has a list of its own for the requests of senders, which name their secrets
+/// in more ways; this crate depends on `webhook-core` only, which knows no HTTP.
 fn is_secret(name: &str) -> bool {
     const PARTS: [&str; 10] = [
         "auth",

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use http::Request;
 use jiff::SignedDuration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::sleep;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::warn;
 use webhook_core::{
     Admin, Backoff, ClaimLimit, Handled, Handler, HandlerError, Key, Kind, RawEvent, WorkerOptions,
@@ -45,6 +45,8 @@ pub struct Forwarder(Arc<Inner>);
 struct Inner {
     target: RwLock<Arc<Target>>,
     limit: Arc<Limit>,
+    /// Held by the attempt that waits for room, before others do.
+    turn: Mutex<()>,
     admin: OnceLock<Arc<dyn Admin>>,
     tracer: OnceLock<Arc<dyn RequestTracer>>,
 }
@@ -67,6 +69,7 @@ impl Forwarder {
         destination.check()?;
         Ok(Self(Arc::new(Inner {
             limit: Arc::new(Limit::new(&destination)),
+            turn: Mutex::new(()),
             target: RwLock::new(Arc::new(Target::new(destination, None))),
             admin: OnceLock::new(),
             tracer: OnceLock::new(),
@@ -164,19 +167,38 @@ impl Forwarder {
     }
 
     /// Begins an attempt once the destination has a slot. If it is replaced meanwhile, waits for one of the new one.
+    ///
+    /// It waits for room within the window, too, in the order of those that have a slot. After as long as a request may
+    /// take, the event is given back instead, so that it has its time limit for the request.
     async fn begin(&self, key: &Key) -> Result<(Arc<Target>, OwnedSemaphorePermit, Running), Held> {
+        let limit = &self.0.limit;
+        let deadline = Instant::now() + self.target().destination.timeout;
         loop {
             let target = self.target();
             let slot = Arc::clone(&target.slots).acquire_owned().await;
             let slot = slot.expect("the semaphore is never closed");
-            // It is locked, so that no attempt at the former destination counts for the new one.
-            let current = self.0.target.read().unwrap_or_else(PoisonError::into_inner);
-            if Arc::ptr_eq(&target, &current) {
-                let running = self.0.limit.start(key)?;
-                drop(current);
-                return Ok((target, slot, running));
+            let Ok(_turn) = timeout_at(deadline, self.0.turn.lock()).await else {
+                return Err(limit.gave_up_waiting());
+            };
+            loop {
+                match self.start_at(&target, key) {
+                    None => break,
+                    Some(Ok(running)) => return Ok((target, slot, running)),
+                    Some(Err(Held::Full)) => {}
+                    Some(Err(held)) => return Err(held),
+                }
+                if timeout_at(deadline, limit.room()).await.is_err() {
+                    return Err(limit.gave_up_waiting());
+                }
             }
         }
+    }
+
+    /// Begins an attempt at `target`; `None` if it was replaced.
+    fn start_at(&self, target: &Arc<Target>, key: &Key) -> Option<Result<Running, Held>> {
+        // It is locked, so that no attempt at the former destination counts for the new one.
+        let current = self.0.target.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::ptr_eq(target, &current).then(|| self.0.limit.start(key))
     }
 
     /// Stores the pause of `kind`, however long that takes, unless the destination is replaced.

@@ -130,6 +130,7 @@ pub use address::{BlockedAddress, Reach, check_address};
 pub use client::{
     Answer, Client, ClientOptions, Exchange, Failure, MAX_ANSWER_BODY_BYTES, Timings,
 };
+pub use connector::ConnectError;
 pub use destination::{Destination, InvalidDestination, MAX_TIMEOUT};
 pub use error_class::ErrorClass;
 pub use forwarder::Forwarder;
@@ -138,7 +139,7 @@ pub use request::{Trigger, webhook_id};
 pub use resolve::{Resolve, SystemResolver, UrlError, check_url};
 pub use schedule::{InvalidSchedule, MAX_ATTEMPTS, MAX_DELAY, Schedule};
 pub use signing::{InvalidSigningKey, MAX_SIGNING_KEYS, RandomError, SigningKeys};
-pub use status::{AnswerRecord, DestinationState, DestinationStatus};
+pub use status::{AnswerRecord, DestinationState, DestinationStatus, PauseRecord};
 pub use statuses::{InvalidStatus, StatusSet};
 pub use tls::{Tls, TlsError, system_authorities};
 pub use trace::{RequestSpan, RequestTracer};

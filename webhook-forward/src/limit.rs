@@ -17,7 +17,7 @@ use crate::error_class::ErrorClass;
 use crate::measures::Measures;
 use crate::schedule::jittered;
 use crate::slow_start::SlowStart;
-use crate::status::{AnswerRecord, DestinationState, DestinationStatus, LAST_ANSWERS};
+use crate::status::{AnswerRecord, DestinationState, DestinationStatus, LAST_ANSWERS, PauseRecord};
 use crate::token_bucket::TokenBucket;
 use crate::verdict::{Effect, Fate, Verdict};
 
@@ -43,6 +43,8 @@ pub(crate) const fn claimed_ahead(concurrency: usize) -> usize {
 pub(crate) struct Limit {
     state: Mutex<State>,
     changed: Notify,
+    /// An attempt has ended, or the window may have grown: for the attempt that waits for room.
+    room: Notify,
     /// Set for a destination that has a name.
     measures: OnceLock<Measures>,
 }
@@ -57,6 +59,8 @@ struct State {
     slow_start: SlowStart,
     throttled_until: Option<Instant>,
     pause: Pause,
+    /// Why and since when it is paused.
+    paused: Option<PauseRecord>,
     /// How often the destination was replaced by one that is elsewhere.
     moved: u64,
     running: usize,
@@ -89,6 +93,8 @@ pub(crate) enum Held {
     Throttled,
     Open,
     Probed,
+    /// As many attempts are running as may run at the same time now.
+    Full,
 }
 
 impl fmt::Display for Held {
@@ -98,6 +104,7 @@ impl fmt::Display for Held {
             Self::Throttled => "the destination asked for fewer requests",
             Self::Open => "the circuit breaker of the destination is open",
             Self::Probed => "another event probes whether the destination is back",
+            Self::Full => "the destination gets fewer requests at the same time for now",
         })
     }
 }
@@ -123,6 +130,7 @@ impl Limit {
                 slow_start: SlowStart::new(),
                 throttled_until: None,
                 pause: Pause::No,
+                paused: None,
                 moved: 0,
                 running: 0,
                 elsewhere: 0,
@@ -133,6 +141,7 @@ impl Limit {
                 answers: VecDeque::new(),
             }),
             changed: Notify::new(),
+            room: Notify::new(),
             measures: OnceLock::new(),
         }
     }
@@ -152,15 +161,20 @@ impl Limit {
             state.slow_start.restart();
             state.throttled_until = None;
             state.pause = Pause::No;
+            state.paused = None;
             state.moved += 1;
             state.elsewhere = state.running;
             state.consecutive_failures = 0;
         }
         drop(state);
-        self.changed.notify_one();
+        self.has_changed();
     }
 
-    /// Begins an attempt at the event with `key`, unless the destination is held.
+    /// Begins an attempt at the event with `key`, unless the destination is held. If it is [`Held::Full`], the attempt
+    /// can wait for [`room`](Self::room).
+    ///
+    /// Events are claimed ahead while a destination does well. When its window is halved, or when it is replaced by
+    /// one that starts slowly, more of them are claimed than may run.
     pub(crate) fn start(self: &Arc<Self>, key: &Key) -> Result<Running, Held> {
         let now = Instant::now();
         let mut state = self.state();
@@ -169,8 +183,12 @@ impl Limit {
             self.measure(|measures| measures.held(held));
             return Err(held);
         }
+        if state.running.saturating_sub(state.elsewhere) >= state.window(now) {
+            return Err(Held::Full);
+        }
         let is_resumed = state.pause != Pause::No;
         state.pause = Pause::No;
+        state.paused = None;
         state.slow_start.started(now);
         state.running += 1;
         let running = Running {
@@ -188,6 +206,23 @@ impl Limit {
             log(&url, &Event::Resumed, "");
         }
         Ok(running)
+    }
+
+    /// Waits until an attempt may find room. One attempt waits at a time. Cancel safe.
+    pub(crate) async fn room(&self) {
+        self.room.notified().await;
+    }
+
+    /// Notes that an attempt has waited for room in vain.
+    pub(crate) fn gave_up_waiting(&self) -> Held {
+        self.state().postponed += 1;
+        self.measure(|measures| measures.held(Held::Full));
+        Held::Full
+    }
+
+    fn has_changed(&self) {
+        self.changed.notify_one();
+        self.room.notify_one();
     }
 
     /// Notes that the pause is stored: from now on the store holds the events.
@@ -211,6 +246,7 @@ impl Limit {
         DestinationStatus {
             url: state.url.clone(),
             state: state.of_destination(now),
+            pause: state.paused.clone(),
             in_flight: state.running,
             window: state.window(now),
             concurrency: state.concurrency,
@@ -427,11 +463,17 @@ impl Running {
         let event = is_here
             .then(|| state.note(verdict.destination, self.period, now))
             .flatten();
+        if let Some(Event::Paused) = event {
+            state.paused = Some(PauseRecord {
+                since: SystemTime::now(),
+                reason: verdict.reason.clone(),
+            });
+        }
         self.over(&mut state, now, status, verdict.class);
         limit.measure_state(&state, now);
         let url = event.is_some().then(|| state.url.clone());
         drop(state);
-        limit.changed.notify_one();
+        limit.has_changed();
         if let (Some(event), Some(url)) = (&event, url) {
             log(&url, event, &verdict.reason);
         }
@@ -475,7 +517,7 @@ impl Drop for Running {
             measures.ended(None, Some(ErrorClass::Aborted), took);
         });
         self.over(&mut limit.state(), now, None, Some(ErrorClass::Aborted));
-        limit.changed.notify_one();
+        limit.has_changed();
     }
 }
 
@@ -511,315 +553,4 @@ fn log(url: &str, event: &Event, reason: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use tokio::time::{advance, timeout};
-
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn destination() -> Destination {
-        Destination::new("http://app.test/hooks?key=swordfish".parse().unwrap())
-    }
-
-    fn limit(destination: &Destination) -> Arc<Limit> {
-        Arc::new(Limit::new(destination))
-    }
-
-    fn started(limit: &Arc<Limit>) -> Running {
-        limit.start(&Key::new("evt_1").unwrap()).unwrap()
-    }
-
-    fn held(limit: &Arc<Limit>) -> Option<Held> {
-        limit.start(&Key::new("evt_1").unwrap()).err()
-    }
-
-    fn verdict(effect: Effect) -> Verdict {
-        let (event, class) = match effect {
-            Effect::Health(Health::Success) => (Fate::Delivered, None),
-            Effect::Pause => (Fate::Hold, Some(ErrorClass::Gone)),
-            _ => (Fate::Retry(Duration::ZERO), Some(ErrorClass::Status5xx)),
-        };
-        Verdict {
-            event,
-            destination: effect,
-            class,
-            reason: "answered 500 Internal Server Error".to_owned(),
-        }
-    }
-
-    /// Makes an attempt that ends with `effect`.
-    fn attempt(limit: &Arc<Limit>, effect: Effect) {
-        started(limit).end(&verdict(effect), None);
-    }
-
-    const SUCCESS: Effect = Effect::Health(Health::Success);
-    const NO_CONNECTION: Effect = Effect::Overload(Health::ConnectionFailure);
-
-    /// Ends when the limit says that it has changed. The clock is paused, so that this takes no time.
-    async fn changes(limit: &Limit, within: Duration) -> bool {
-        timeout(within, limit.changed()).await.is_ok()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_window_limits_running_attempts() {
-        let limit = limit(&destination().with_concurrency(3.try_into().unwrap()));
-        assert_eq!((limit.allowance(0), limit.allowance(1)), (1, 0));
-        // As many again are claimed ahead once the window is open.
-        for allowance in [2, 6, 6] {
-            attempt(&limit, SUCCESS);
-            assert_eq!(limit.allowance(0), allowance);
-        }
-        assert_eq!(
-            (limit.allowance(5), limit.allowance(6), limit.allowance(9)),
-            (1, 0, 0)
-        );
-        attempt(&limit, Effect::Overload(Health::Failure));
-        assert_eq!(limit.allowance(0), 1);
-        attempt(&limit, SUCCESS);
-        let running = started(&limit);
-        advance(60 * SECOND).await;
-        assert_eq!((limit.status().window, limit.allowance(0)), (2, 1));
-        drop(running);
-        advance(10 * SECOND).await;
-        assert_eq!(limit.allowance(0), 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_end_of_an_attempt_is_a_change() {
-        let limit = limit(&destination());
-        assert!(!changes(&limit, SECOND).await);
-        attempt(&limit, SUCCESS);
-        assert!(changes(&limit, SECOND).await);
-        drop(started(&limit));
-        assert!(changes(&limit, SECOND).await);
-        assert!(!changes(&limit, SECOND).await);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_rate_takes_tokens_from_claims() {
-        let rate: crate::rate::Rate = "2/s".parse().unwrap();
-        let limit = limit(&destination().with_rate(rate));
-        (0..9).for_each(|_| attempt(&limit, SUCCESS));
-        assert_eq!(limit.allowance(0), 2);
-        limit.claimed(2);
-        assert_eq!(limit.allowance(0), 0);
-        // The attempts have left a notification.
-        assert!(changes(&limit, Duration::ZERO).await);
-        assert!(!changes(&limit, SECOND / 2 - Duration::from_millis(2)).await);
-        assert_eq!(limit.allowance(0), 0);
-        assert!(changes(&limit, SECOND).await);
-        assert_eq!(limit.allowance(0), 1);
-        limit.replace(&destination(), false);
-        assert!(limit.allowance(0) > 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_open_breaker_allows_nothing_and_then_one_probe() {
-        let limit = limit(&destination());
-        (0..9).for_each(|_| attempt(&limit, SUCCESS));
-        (0..5).for_each(|_| attempt(&limit, NO_CONNECTION));
-        assert_eq!(limit.allowance(0), 0);
-        assert_eq!(held(&limit), Some(Held::Open));
-        assert!(matches!(
-            limit.status().state,
-            DestinationState::Open { .. }
-        ));
-        assert!(changes(&limit, Duration::ZERO).await);
-        assert!(!changes(&limit, 26 * SECOND).await);
-        assert!(changes(&limit, 8 * SECOND).await);
-        assert_eq!((limit.allowance(0), limit.allowance(1)), (1, 0));
-        let probe = started(&limit);
-        assert_eq!(held(&limit), Some(Held::Probed));
-        // A worker that has just replaced the one that probes has no attempts, and gets none.
-        assert_eq!(limit.allowance(0), 0);
-        assert_eq!(limit.status().state, DestinationState::HalfOpen);
-        probe.end(&verdict(SUCCESS), Some(200));
-        attempt(&limit, SUCCESS);
-        assert_eq!(limit.allowance(0), 1);
-        attempt(&limit, SUCCESS);
-        assert_eq!(limit.status().state, DestinationState::Closed);
-        // Slow start.
-        assert_eq!((limit.allowance(0), limit.allowance(1)), (1, 0));
-        assert_eq!(limit.status().postponed, 2);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_throttled_destination_gets_nothing_until_then() {
-        let limit = limit(&destination());
-        attempt(&limit, Effect::Throttle(100 * SECOND));
-        attempt_is_held(&limit, Held::Throttled);
-        let DestinationState::Throttled { .. } = limit.status().state else {
-            panic!("{:?}", limit.status())
-        };
-        assert!(changes(&limit, Duration::ZERO).await);
-        assert!(!changes(&limit, 99 * SECOND).await);
-        assert!(changes(&limit, 2 * SECOND).await);
-        assert_eq!(limit.allowance(0), 1);
-        // A later answer does not shorten it.
-        let runs = [(); 2].map(|()| started(&limit));
-        for (running, seconds) in runs.into_iter().zip([50, 0]) {
-            running.end(&verdict(Effect::Throttle(seconds * SECOND)), Some(429));
-        }
-        advance(49 * SECOND).await;
-        attempt_is_held(&limit, Held::Throttled);
-        advance(SECOND).await;
-        assert_eq!(limit.allowance(0), 1);
-    }
-
-    fn attempt_is_held(limit: &Arc<Limit>, by: Held) {
-        assert_eq!(limit.allowance(0), 0);
-        assert_eq!(held(limit), Some(by));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_holds_until_it_is_stored() {
-        let limit = limit(&destination());
-        (0..9).for_each(|_| attempt(&limit, SUCCESS));
-        let running = [(); 2].map(|()| started(&limit));
-        // Only the first answer is news.
-        let is_new = running.map(|running| running.end(&verdict(Effect::Pause), Some(410)));
-        assert_eq!(is_new, [true, false]);
-        attempt_is_held(&limit, Held::Paused);
-        assert!(limit.waits_for_pause());
-        limit.pause_is_stored();
-        assert!(!limit.waits_for_pause());
-        assert_eq!(limit.status().state, DestinationState::Paused);
-        // From here on the store decides. It begins slowly.
-        assert_eq!(limit.allowance(0), 1);
-        attempt(&limit, SUCCESS);
-        assert_eq!(limit.status().state, DestinationState::Closed);
-        assert!(started(&limit).end(&verdict(Effect::Pause), Some(410)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_pause_that_is_not_stored_ends() {
-        let limit = limit(&destination());
-        attempt(&limit, Effect::Pause);
-        assert!(changes(&limit, Duration::ZERO).await);
-        assert!(!changes(&limit, GONE - 2 * SECOND).await);
-        assert!(changes(&limit, 3 * SECOND).await);
-        assert_eq!(limit.allowance(0), 1);
-        attempt(&limit, SUCCESS);
-        assert_eq!(limit.status().state, DestinationState::Closed);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn another_url_is_not_held_for_the_answers_of_the_old_one() {
-        let elsewhere = Destination::new("http://other.test/".parse().unwrap());
-        for effect in [Effect::Pause, Effect::Throttle(SECOND), NO_CONNECTION] {
-            let limit = limit(&destination());
-            let old = started(&limit);
-            (0..5).for_each(|_| {
-                if held(&limit).is_none() {
-                    attempt(&limit, effect);
-                }
-            });
-            assert_eq!(limit.allowance(0), 0);
-            limit.replace(&destination(), false);
-            assert_eq!(limit.allowance(0), 0);
-            limit.replace(&elsewhere, true);
-            assert_eq!((limit.allowance(1), limit.allowance(2)), (1, 0));
-            assert!(!old.end(&verdict(effect), None));
-            let status = limit.status();
-            assert_eq!(
-                (status.state, status.in_flight),
-                (DestinationState::Closed, 0)
-            );
-            assert_eq!(status.url, "http://other.test/");
-            assert!(status.failed > 0 || status.postponed > 0);
-            assert_eq!(limit.allowance(0), 1);
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_status_counts_and_lists_the_last_answers() {
-        let limit = limit(&destination());
-        (0..8).for_each(|_| attempt(&limit, SUCCESS));
-        (0..3).for_each(|_| attempt(&limit, Effect::Health(Health::Failure)));
-        drop(started(&limit));
-        let running = started(&limit);
-        let status = limit.status();
-        assert_eq!(status.url, "http://app.test/hooks");
-        assert_eq!(
-            (status.delivered, status.failed, status.postponed),
-            (8, 3, 0)
-        );
-        assert_eq!((status.consecutive_failures, status.in_flight), (3, 1));
-        assert_eq!((status.window, status.concurrency), (9, 32));
-        let classes: Vec<_> = status
-            .last_answers
-            .iter()
-            .map(|it| it.error_class)
-            .collect();
-        assert_eq!(
-            classes[..2],
-            [Some(ErrorClass::Aborted), Some(ErrorClass::Status5xx)]
-        );
-        assert_eq!((classes.len(), classes[9]), (10, None));
-        running.end(&verdict(SUCCESS), Some(204));
-        let status = limit.status();
-        assert_eq!((status.consecutive_failures, status.in_flight), (0, 0));
-        assert_eq!(status.last_answers[0].status, Some(204));
-    }
-
-    fn effects() -> impl Strategy<Value = Effect> {
-        prop::sample::select(vec![
-            SUCCESS,
-            SUCCESS,
-            Effect::Health(Health::Failure),
-            NO_CONNECTION,
-            Effect::Throttle(SECOND),
-            Effect::Throttle(Duration::ZERO),
-            Effect::Pause,
-            Effect::None,
-        ])
-    }
-
-    proptest! {
-        #[test]
-        fn the_allowance_is_never_more_than_free_slots_and_tokens(
-            steps in prop::collection::vec((effects(), 0..120_u64, 0..9_usize, any::<bool>()), 0..100),
-            concurrency in 1..9_usize,
-        ) {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-            runtime.block_on(async {
-                let rate: crate::rate::Rate = "5/s".parse().unwrap();
-                let destination = destination().with_concurrency(concurrency.try_into().unwrap());
-                let limit = limit(&destination.with_rate(rate));
-                let mut running = Vec::new();
-                for (effect, seconds, slots, is_aborted) in steps {
-                    advance(Duration::from_secs(seconds)).await;
-                    let allowance = limit.allowance(slots);
-                    prop_assert!(allowance <= (2 * concurrency).saturating_sub(slots).min(5));
-                    limit.claimed(allowance);
-                    if let Ok(started) = limit.start(&Key::new("evt_1").unwrap()) {
-                        running.push(started);
-                    }
-                    prop_assert_eq!(limit.status().in_flight, running.len());
-                    if running.len() > slots {
-                        let ended = running.swap_remove(slots);
-                        if is_aborted {
-                            drop(ended);
-                        } else {
-                            ended.end(&verdict(effect), None);
-                        }
-                    }
-                    if seconds > 60 {
-                        limit.pause_is_stored();
-                    }
-                }
-                // Whatever happened, it recovers without help.
-                running.clear();
-                for _ in 0..3 {
-                    advance(GONE + 61 * SECOND).await;
-                    prop_assert!(limit.allowance(0) > 0);
-                    attempt(&limit, SUCCESS);
-                }
-                prop_assert_eq!(limit.status().state, DestinationState::Closed);
-                Ok(())
-            })?;
-        }
-    }
-}
+mod tests;

@@ -11,7 +11,7 @@ pub(crate) const RESULTS: [&str; 14] = [
 ];
 
 /// The values of the label `by`.
-pub(crate) const HELD_BY: [&str; 3] = ["breaker", "pause", "retry_after"];
+pub(crate) const HELD_BY: [&str; 4] = ["breaker", "concurrency", "pause", "retry_after"];
 
 /// The values of the label `state`.
 pub(crate) const STATES: [&str; 5] = ["closed", "open", "half_open", "throttled", "paused"];

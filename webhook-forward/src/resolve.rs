@@ -238,7 +238,7 @@ impl Target {
 fn port(authority: &Authority) -> Result<Option<u16>, UrlError> {
     let text = authority.as_str();
     match text.strip_prefix(authority.host()).unwrap_or_default() {
-        "" | ":" => Ok(None),
+        "" => Ok(None),
         _ => match authority.port_u16() {
             None | Some(0) => Err(UrlError::Port),
             port => Ok(port),

@@ -19,6 +19,9 @@ pub struct DestinationStatus {
     /// Whether events are forwarded.
     #[serde(flatten)]
     pub state: DestinationState,
+    /// Why and since when it is paused, if it said itself that it wants no more events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause: Option<PauseRecord>,
     /// The number of requests that are running.
     pub in_flight: usize,
     /// How many requests may run at the same time now.
@@ -62,6 +65,17 @@ pub enum DestinationState {
     },
     /// The destination answered 410: no events are forwarded until its kind is resumed.
     Paused,
+}
+
+/// Why a destination is paused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct PauseRecord {
+    /// Since when.
+    #[serde(serialize_with = "time")]
+    pub since: SystemTime,
+    /// What the destination answered.
+    pub reason: String,
 }
 
 /// One answer of a destination, or why there was none.
@@ -108,6 +122,10 @@ mod tests {
         let status = DestinationStatus {
             url: "http://app.test/hooks".to_owned(),
             state: DestinationState::Open { until: at },
+            pause: Some(PauseRecord {
+                since: at,
+                reason: "answered 410 Gone".to_owned(),
+            }),
             in_flight: 1,
             window: 2,
             concurrency: 32,
@@ -128,6 +146,7 @@ mod tests {
             "url": "http://app.test/hooks",
             "state": "open",
             "until": "2023-11-14T22:13:20.500Z",
+            "pause": { "since": "2023-11-14T22:13:20.500Z", "reason": "answered 410 Gone" },
             "in_flight": 1,
             "window": 2,
             "concurrency": 32,

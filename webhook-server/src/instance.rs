@@ -12,7 +12,7 @@ use hyper::header::HOST;
 use hyper_util::rt::TokioIo;
 use sha2::{Digest, Sha256};
 use webhook_core::{Envelope, EventRecord, EventType, Kind, RawEvent};
-use webhook_forward::{DestinationStatus, Forwarder, Trigger};
+use webhook_forward::{DestinationStatus, Forwarder, PauseRecord, Trigger};
 use webhook_sources::spec::Scheme;
 use webhook_ui::model::{
     Answer, Body, Copy, CopyPage, Destination, DestinationState, Header, InstanceInfo, Refused,
@@ -352,6 +352,14 @@ fn header((name, value): (&str, &[u8])) -> Header {
     }
 }
 
+/// Why and since when a destination is paused that said itself that it wants no more events.
+fn paused_because(pause: &PauseRecord) -> String {
+    let since = jiff::Timestamp::try_from(pause.since)
+        .map(|time| time.strftime("%Y-%m-%d %H:%M:%SZ").to_string());
+    let since = since.unwrap_or_else(|_| "an unknown time".to_owned());
+    format!("it {} at {since}", pause.reason)
+}
+
 fn destination(kind: &Kind, status: DestinationStatus) -> Destination {
     use webhook_forward::DestinationState as Of;
     let (state, until) = match status.state {
@@ -367,7 +375,7 @@ fn destination(kind: &Kind, status: DestinationStatus) -> Destination {
         url: status.url,
         state,
         until: until.map(Into::into),
-        paused_because: None,
+        paused_because: status.pause.map(|it| paused_because(&it)),
         in_flight: status.in_flight as u64,
         window: status.window as u64,
         concurrency: status.concurrency as u64,

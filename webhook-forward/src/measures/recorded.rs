@@ -74,6 +74,7 @@ impl Measures {
             Held::Paused => "pause",
             Held::Throttled => "retry_after",
             Held::Open | Held::Probed => "breaker",
+            Held::Full => "concurrency",
         };
         increment(&self.held, &HELD_BY, by);
     }

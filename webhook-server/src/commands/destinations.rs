@@ -66,6 +66,9 @@ impl Destinations {
                     number("failed"),
                     row.url
                 )?;
+                if destination["paused"] == true {
+                    write_pause(&destination["paused_because"], out)?;
+                }
                 let answers = destination["last_answers"].as_array();
                 for answer in answers.into_iter().flatten().take(ANSWERS) {
                     write_answer(answer, out)?;
@@ -109,6 +112,17 @@ fn state(destination: &Value) -> String {
         "half_open" => "probing".to_owned(),
         "throttled" => format!("throttled, until {until}"),
         other => plain(other, WIDTH),
+    }
+}
+
+/// Why it is paused, as far as the server knows.
+fn write_pause(because: &Value, out: &mut dyn Write) -> io::Result<()> {
+    match because.as_str() {
+        Some(because) => writeln!(out, "    paused because {}", plain(because, WIDTH)),
+        None => writeln!(
+            out,
+            "    paused by an operator, or by the answer 410 to another server"
+        ),
     }
 }
 

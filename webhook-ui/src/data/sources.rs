@@ -136,6 +136,7 @@ fn set_paused(destination: &mut Destination, paused: bool) {
     // A forwarder notices that its source was resumed when it gets the next event.
     if destination.state == DestinationState::Paused && !paused {
         destination.state = DestinationState::Closed;
+        destination.paused_because = None;
     }
 }
 
