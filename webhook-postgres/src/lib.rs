@@ -157,6 +157,7 @@ use webhook_core::{Accepted, Admin, Handled, NewEvent, Scheduler, Settled, Store
 pub use error::{DatabaseError, PgError};
 pub use migrate::MigrationLine;
 pub use options::{Durability, PgOptions, Pooler};
+pub use probe::Facts;
 pub use schema::{InvalidSchema, Schema};
 pub use sqlx;
 pub use store::PgStore;

@@ -1,6 +1,7 @@
 //! Checks the health of the database, on a connection of its own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection, Row};
@@ -8,8 +9,18 @@ use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use crate::error::PgError;
-use crate::migrate;
 use crate::session::Database;
+use crate::{microseconds, migrate};
+
+/// What a database says about itself, for operators.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Facts {
+    /// The time of its clock.
+    pub clock: SystemTime,
+    /// Whether commits survive a crash of its machine: `fsync` and `full_page_writes` are on.
+    pub survives_crashes: bool,
+}
 
 /// Runs one check at a time, so that checks never use more than one connection.
 #[derive(Default)]
@@ -39,6 +50,28 @@ impl Probe {
             self.look(database, &mut connection).await?;
             *kept = Some(connection);
             Ok(())
+        };
+        let limit = database.answer_timeout();
+        timeout(limit, work)
+            .await
+            .unwrap_or(Err(PgError::TimedOut { after: limit }))
+    }
+
+    /// Asks the database for [`Facts`], on a connection of its own.
+    pub(crate) async fn facts(&self, database: &Database) -> Result<Facts, PgError> {
+        let work = async {
+            let mut connection = database.connect_options().connect().await?;
+            let sql = "SELECT (date_part('epoch', clock_timestamp()) * 1000000)::bigint AS now_us, \
+                       current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on' AS safe";
+            let mut transaction = connection.begin_with(database.begin()).await?;
+            let row = sqlx::raw_sql(sql).fetch_one(&mut *transaction).await?;
+            transaction.commit().await?;
+            let facts = Facts {
+                clock: microseconds::time(row.try_get("now_us")?),
+                survives_crashes: row.try_get("safe")?,
+            };
+            let _ = connection.close().await;
+            Ok(facts)
         };
         let limit = database.answer_timeout();
         timeout(limit, work)

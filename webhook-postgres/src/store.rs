@@ -18,8 +18,9 @@ use webhook_core::{
 };
 
 use crate::claim_cursor::ClaimCursors;
+use crate::error::PgError;
 use crate::options::Pooler;
-use crate::probe::Probe;
+use crate::probe::{Facts, Probe};
 use crate::session::{self, Database, Link, Session};
 use crate::wakeup::Wakeups;
 use crate::{accept, admin, claim, extend, find, settle};
@@ -245,6 +246,19 @@ impl PgStore {
     /// as set by an option: [`Pooler::None`] or [`Pooler::Transaction`].
     pub fn pooler(&self) -> Pooler {
         self.inner.wakeups.pooler()
+    }
+
+    /// Asks the database for its clock and for settings that matter to operators.
+    ///
+    /// # Errors
+    ///
+    /// When the database does not answer in time.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn facts(&self) -> Result<Facts, PgError> {
+        self.inner.probe.facts(&self.inner.database).await
     }
 
     pub(crate) fn session(&self) -> Session<'_> {

@@ -185,6 +185,14 @@ impl CommandBackend {
         }
     }
 
+    /// PostgreSQL, if it is that.
+    pub(crate) fn postgres(&self) -> Option<&PgStore> {
+        match &self.opened {
+            Opened::Postgres(database) => Some(database),
+            Opened::Nothing | Opened::Sqlite(..) => None,
+        }
+    }
+
     pub(crate) async fn close(self) {
         self.opened.close().await;
     }

@@ -4,11 +4,12 @@ mod environment;
 mod errors;
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::backend::{NOT_MIGRATED, NOT_SHARED};
 use crate::commands::{OperatorCommand, Prune};
@@ -68,9 +69,30 @@ pub enum Task {
     /// Create a key that signs what is forwarded, and print it: for FORWARD_SECRETS, or for sign_with of a
     /// source. The app verifies signatures with the same key
     Secret,
+    /// Print a script that completes commands and options in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write the pages of all commands into a folder
+    Man {
+        /// The folder, such as /usr/local/share/man/man1
+        #[arg(value_name = "FOLDER")]
+        folder: Option<PathBuf>,
+    },
     /// A command for operators.
     #[command(flatten)]
     Operator(OperatorCommand),
+}
+
+impl Task {
+    /// Whether the task needs neither variables nor the file `.env`.
+    const fn needs_no_options(&self) -> bool {
+        matches!(
+            self,
+            Self::Token { .. } | Self::Secret | Self::Completions { .. } | Self::Man { .. }
+        )
+    }
 }
 
 impl CommandLine {
@@ -93,7 +115,7 @@ impl CommandLine {
     /// # Errors
     ///
     /// As [`read`](Self::read), and when the file cannot be read, or a line that may set an option
-    /// does not parse. `--help`, `--version`, `token` and `secret` do not read the file. `healthcheck`
+    /// does not parse. `--help`, `--version`, `token`, `secret`, `completions` and `man` do not read the file. `healthcheck`
     /// ignores lines that do not parse.
     pub fn read_with_env_file<A: Into<OsString> + Clone>(
         args: impl IntoIterator<Item = A>,
@@ -116,7 +138,7 @@ impl CommandLine {
         };
         let line = Self::from_arg_matches(&by_flags)
             .map_err(|error| errors::explain(error, &args, &mut command))?;
-        if matches!(line.task, Some(Task::Token { .. } | Task::Secret)) {
+        if line.task.as_ref().is_some_and(Task::needs_no_options) {
             return Ok(line);
         }
         let needs = match line.task {
@@ -163,8 +185,10 @@ impl CommandLine {
     fn check(&self, command: &mut Command) -> Result<(), clap::Error> {
         let mut conflict = |wrong: &str| command.error(ErrorKind::ArgumentConflict, wrong);
         let config = &self.config;
-        if let Some(Task::Operator(OperatorCommand::Check(_))) = &self.task {
-            // It says itself what is wrong, all of it.
+        if let Some(Task::Operator(OperatorCommand::Check(_) | OperatorCommand::Doctor(_))) =
+            &self.task
+        {
+            // They say themselves what is wrong, all of it.
             return Ok(());
         }
         config.check().map_err(&mut conflict)?;
@@ -238,7 +262,10 @@ fn help(args: &[OsString], otherwise: clap::Error) -> clap::Error {
         .iter()
         .take_while(|arg| !["-h", "--help"].map(OsStr::new).contains(&arg.as_os_str()));
     let named = subcommand(before_help, &command);
-    let needs_options = !matches!(named.as_deref(), Some("token" | "secret"));
+    let needs_options = !matches!(
+        named.as_deref(),
+        Some("token" | "secret" | "completions" | "man")
+    );
     if let Some(name) = named.as_ref().filter(|_| needs_options) {
         command = command.mut_subcommand(name, |command| {
             let own = command.get_after_help().map(|it| format!("{it}\n\n"));

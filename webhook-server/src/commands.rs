@@ -1,9 +1,10 @@
 //! The commands for operators: status, list, show, requeue, make-due, pause, resume, replay, prune, backup
-//! and move; and check, sources, destinations, refused, listen and send, which need no database.
+//! and move; and check, doctor, sources, destinations, refused, listen and send, which need no database.
 
 mod backup;
 mod check;
 mod destinations;
+mod doctor;
 mod kind_option;
 mod list;
 mod listen;
@@ -68,6 +69,9 @@ pub enum OperatorCommand {
     /// Check the configuration and all files that it names: say everything that is wrong, or what each
     /// source does and where its events go. Needs no database
     Check(check::Check),
+    /// Check the configuration, its secrets, the database, the destinations and this machine, and say what to
+    /// do about what is wrong. Changes nothing
+    Doctor(doctor::Doctor),
     /// List the sources of CONFIG_FILE. Needs no database
     Sources(sources::Sources),
     /// List the destinations that a running server forwards events to, with their states and last answers
@@ -87,6 +91,7 @@ impl OperatorCommand {
             Self::Backup(backup) => backup.run(config).await,
             Self::Move(events) => events.run(config).await,
             Self::Check(_) => check::Check::run(config).await,
+            Self::Doctor(doctor) => doctor.run(config).await,
             Self::Sources(sources) => sources.run(config).await,
             Self::Destinations(destinations) => destinations.run(config).await,
             Self::Refused(refused) => refused.run(config).await,
@@ -108,6 +113,7 @@ impl OperatorCommand {
         match self {
             Self::Move(events) => events.uses_database_url(),
             Self::Check(_)
+            | Self::Doctor(_)
             | Self::Sources(_)
             | Self::Destinations(_)
             | Self::Refused(_)
@@ -148,6 +154,7 @@ impl OperatorCommand {
             Self::Backup(_)
             | Self::Move(_)
             | Self::Check(_)
+            | Self::Doctor(_)
             | Self::Sources(_)
             | Self::Destinations(_)
             | Self::Refused(_)
@@ -235,6 +242,12 @@ pub enum CommandError {
     #[error("the configuration has {errors} {}", if *errors == 1 { "error" } else { "errors" })]
     Invalid {
         /// How much is wrong.
+        errors: usize,
+    },
+    /// The doctor found errors.
+    #[error("found {errors} {}", if *errors == 1 { "error" } else { "errors" })]
+    Unwell {
+        /// How many.
         errors: usize,
     },
     /// `webhook.toml` is wrong.

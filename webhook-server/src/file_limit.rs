@@ -33,6 +33,21 @@ pub(crate) fn raise(connections: usize) -> usize {
     allowed
 }
 
+/// How many of `connections` the limit allows once it is raised.
+#[cfg(unix)]
+pub(crate) fn allowed(connections: usize) -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let files = limit.maximum.unwrap_or(u64::MAX);
+    let allowed = usize::try_from(files.saturating_sub(OTHERS)).unwrap_or(connections);
+    allowed.clamp(1, connections.max(1))
+}
+
+/// Other systems have no such limit.
+#[cfg(not(unix))]
+pub(crate) const fn allowed(connections: usize) -> usize {
+    connections
+}
+
 /// Other systems have no such limit.
 #[cfg(not(unix))]
 pub(crate) fn raise(connections: usize) -> usize {

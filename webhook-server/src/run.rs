@@ -13,7 +13,8 @@ use crate::config::Config;
 use crate::healthcheck::{Unhealthy, healthcheck};
 use crate::server::{Server, StartError};
 use crate::signals::{Signal, Signals, StopSignal};
-use crate::{signing_key, token};
+use crate::systemd::{self, Watchdog};
+use crate::{manual, signing_key, token};
 
 /// Runs the server or the command that `line` asks for, until it ends or a signal stops it. Returns
 /// the exit code.
@@ -55,6 +56,12 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
         .map(|()| 0)
         .map_err(RunError::Output),
         Some(Task::Secret) => signing_key::make().map(|()| 0).map_err(RunError::Output),
+        Some(Task::Completions { shell }) => manual::completions(*shell)
+            .map(|()| 0)
+            .map_err(RunError::Output),
+        Some(Task::Man { folder }) => manual::man(folder.as_deref())
+            .map(|()| 0)
+            .map_err(RunError::Manual),
         Some(Task::Healthcheck) => healthcheck(&line.config)
             .await
             .map(|()| 0)
@@ -89,8 +96,11 @@ async fn serve(line: &CommandLine, signals: &mut Signals) -> Result<i32, RunErro
             }
         }
     };
+    systemd::ready(server.addr()).await;
+    let _watchdog = Watchdog::start();
     let signal = stop_signal(&server, line, signals, is_stale).await;
     info!(%signal, "shutting down; a second signal stops at once");
+    systemd::stopping().await;
     tokio::select! {
         () = server.shutdown() => {
             info!("stopped");
@@ -115,7 +125,11 @@ async fn stop_signal(
     loop {
         if is_stale {
             is_stale = false;
-            let mut reload = pin!(server.reload(&line.config));
+            let mut reload = pin!(async {
+                systemd::reloading().await;
+                server.reload(&line.config).await;
+                systemd::ready(server.addr()).await;
+            });
             loop {
                 tokio::select! {
                     () = &mut reload => break,
@@ -153,6 +167,9 @@ pub enum RunError {
     /// Standard output is closed, or its disk is full.
     #[error("failed to write to standard output")]
     Output(#[source] io::Error),
+    /// The pages of the manual cannot be written.
+    #[error("failed to write the manual")]
+    Manual(#[source] io::Error),
     /// An operator's command failed.
     #[error("failed")]
     Command(#[source] CommandError),

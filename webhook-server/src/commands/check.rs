@@ -25,11 +25,11 @@ const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct Check {}
 
 /// What all files say.
-struct Checked {
-    errors: Vec<String>,
-    sources: SourcesFile,
+pub(super) struct Checked {
+    pub(super) errors: Vec<String>,
+    pub(super) sources: SourcesFile,
     /// Where transactions go.
-    forwarding: Option<Forwarding>,
+    pub(super) forwarding: Option<Forwarding>,
 }
 
 impl Check {
@@ -98,7 +98,7 @@ impl Check {
 
 impl Checked {
     /// Reads all files. Blocks.
-    fn read(config: &Config) -> Self {
+    pub(super) fn read(config: &Config) -> Self {
         let mut errors = config.errors();
         let of_file = errors.len();
         let sources = SourcesFile::read(config).unwrap_or_else(|wrong| {

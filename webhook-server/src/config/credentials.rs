@@ -16,6 +16,9 @@ use crate::http::{AuthConfig, Senders, TokenDigest, Verifier};
 /// The prefixes of secrets of the Standard Webhooks specification.
 const PREFIXES: [&str; 3] = ["whsec_", "whsk_", "whpk_"];
 
+/// Secrets that documents of this project and of Standard Webhooks print.
+const PUBLISHED_SECRETS: [&str; 2] = ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_..."];
+
 impl Config {
     /// The secrets and tokens as they are now, and who may make requests without them. Blocks while it
     /// reads files.
@@ -107,6 +110,49 @@ impl Config {
         );
         let secrets = lines(["WEBHOOK_SECRETS", "WEBHOOK_SECRETS_FILE"], variable, file)?;
         Ok(secrets.unwrap_or_default())
+    }
+
+    /// The variables of secrets that documents print as examples. Blocks while it reads files.
+    pub(crate) fn published_secrets(&self) -> Vec<&'static str> {
+        let of = [
+            ("WEBHOOK_SECRETS", self.secrets()),
+            ("FORWARD_SECRETS", self.forward_keys()),
+        ];
+        let is_published = |secrets: &[Zeroizing<String>]| {
+            let mut secrets = secrets.iter();
+            secrets.any(|secret| PUBLISHED_SECRETS.contains(&secret.trim()))
+        };
+        let of = of.into_iter();
+        of.filter(|(_, secrets)| secrets.as_ref().is_ok_and(|it| is_published(it)))
+            .map(|(variable, _)| variable)
+            .collect()
+    }
+
+    /// What is wrong with the access to the files of secrets. Blocks while it reads them.
+    pub(crate) fn exposed_files(&self) -> Vec<String> {
+        [
+            ("DATABASE_URL_FILE", &self.database_url_file, Guard::Secret),
+            (
+                "WEBHOOK_SECRETS_FILE",
+                &self.webhook_secrets_file,
+                Guard::Secret,
+            ),
+            ("API_TOKENS_FILE", &self.api_tokens_file, Guard::Secret),
+            (
+                "FORWARD_SECRETS_FILE",
+                &self.forward_secrets_file,
+                Guard::Secret,
+            ),
+            ("TLS_KEY_FILE", &self.tls.tls_key_file, Guard::Secret),
+            ("TLS_CERT_FILE", &self.tls.tls_cert_file, Guard::Trust),
+            ("CONFIG_FILE", &self.config_file, Guard::Trust),
+        ]
+        .into_iter()
+        .filter_map(|(name, path, guard)| {
+            let file = files::read_quietly(name, path.as_deref()?, guard).ok()?;
+            file.exposure
+        })
+        .collect()
     }
 
     /// The keys that sign what is forwarded, one per line; none if neither variable is set. Blocks while it reads the

@@ -2,11 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use rustls::crypto::ring;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
 
 use super::files::{self, FileError, Guard};
 use super::pem::{self, PemError};
@@ -84,6 +87,17 @@ impl TlsFiles {
             }
         };
         Ok(Some(builder.with_single_cert(chain, key)?))
+    }
+}
+
+impl TlsFiles {
+    /// Until when the certificate of the server is valid, if its file can be read. Blocks while it reads.
+    pub(crate) fn not_after(&self) -> Option<SystemTime> {
+        let file = self.tls_cert_file.as_ref()?;
+        let chain = read("TLS_CERT_FILE", file, Guard::Trust, pem::certificates).ok()?;
+        let certificate = Certificate::from_der(chain.first()?).ok()?;
+        let not_after = certificate.tbs_certificate().validity().not_after;
+        Some(UNIX_EPOCH + not_after.to_unix_duration())
     }
 }
 

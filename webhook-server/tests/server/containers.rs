@@ -1,9 +1,12 @@
 //! The files for containers, as far as they can be tested without a container engine: the server starts with the
 //! variables that they set, and writes only where they mount a volume.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
+use clap::CommandFactory as _;
 use rustix::process::Signal;
+use webhook_server::CommandLine;
 
 use crate::support::files::Files;
 use crate::support::process::webhook_server;
@@ -62,4 +65,36 @@ async fn containers_keep_events_on_their_volume() {
         let outside = std::fs::read_dir(&root).unwrap().count();
         assert_eq!(outside, 0, "it writes beside its volume");
     }
+}
+
+#[test]
+fn deployed_variables_are_options_of_the_server() {
+    let command = CommandLine::command();
+    let options: BTreeSet<_> = command
+        .get_arguments()
+        .filter_map(|arg| Some(arg.get_env()?.to_string_lossy().into_owned()))
+        .collect();
+    let unit = read("deploy/systemd/webhook-server.service");
+    let mut named: Vec<_> = values(&unit, "#Environment=")
+        .into_iter()
+        .filter_map(|it| it.split('=').next())
+        .collect();
+    assert_eq!(named.len(), 4);
+    let manifests = ["api", "worker", "migrate", "configmap", "secrets.example"]
+        .map(|name| read(&format!("deploy/kubernetes/{name}.yaml")));
+    let is_variable = |name: &&str| {
+        let mut bytes = name.bytes();
+        !name.is_empty() && bytes.all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+    };
+    for manifest in &manifests {
+        named.extend(values(manifest, "- name:").into_iter().filter(is_variable));
+        let data = manifest
+            .lines()
+            .filter_map(|line| line.trim().split(':').next());
+        named.extend(data.filter(is_variable));
+    }
+    for name in &named {
+        assert!(options.contains(*name), "{name}");
+    }
+    assert!(named.len() > 12, "{named:?}");
 }

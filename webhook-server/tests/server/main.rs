@@ -9,6 +9,7 @@ mod bad_input;
 mod connections;
 mod containers;
 mod contract;
+mod doctor;
 mod documents;
 mod drain;
 mod environment;
@@ -18,6 +19,7 @@ mod forwarding;
 mod hardening;
 mod json_corpus;
 mod log_sink;
+mod manual;
 mod move_events;
 mod operator;
 mod process;
@@ -32,6 +34,7 @@ mod sources;
 mod sqlite;
 #[path = "../support/mod.rs"]
 mod support;
+mod systemd;
 mod tls;
 #[cfg(feature = "otel")]
 mod traces;
