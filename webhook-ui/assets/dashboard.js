@@ -110,7 +110,7 @@
     if (source || mode() === "off" || document.hidden || held) return showState();
     source = new EventSource(`${base}/live`);
     source.addEventListener("open", () => { state = "live"; showState(); });
-    source.addEventListener("sample", (event) => {
+    source.addEventListener("page", (event) => {
       sampled(JSON.parse(event.data)).catch(() => { state = "lost"; }).finally(showState);
       if (state !== "live") { state = "live"; showState(); }
     });

@@ -35,6 +35,7 @@ use crate::session;
 use crate::{Problem, Ui, UiBody};
 
 use frame::View;
+pub(crate) use live::document as page_document;
 pub(crate) use snapshot::Dashboard;
 
 /// Answers a request. `path` is what follows `/dashboard`. A write is a form; who it is from is checked here, before any

@@ -38,9 +38,13 @@ pub(crate) enum Topic {
     Jobs,
     /// How many events the sources have accepted since the process started, to tell that there are new ones.
     Events,
+    /// Whether the pages of the dashboard have to be loaded again, and the numbers of their frame.
+    #[cfg(feature = "dashboard")]
+    Page,
 }
 
 impl Topic {
+    /// The topics of `GET /v1/operator/stream`.
     pub(crate) const ALL: [Self; 3] = [Self::Overview, Self::Jobs, Self::Events];
 
     /// The name of the topic, and of its events.
@@ -49,6 +53,8 @@ impl Topic {
             Self::Overview => "overview",
             Self::Jobs => "jobs",
             Self::Events => "events",
+            #[cfg(feature = "dashboard")]
+            Self::Page => "page",
         }
     }
 
@@ -69,6 +75,8 @@ impl Topic {
             Self::Overview => serde_json::to_string(&data::overview(ui, caller)),
             Self::Jobs => serde_json::to_string(&jobs::list(ui, caller)),
             Self::Events => serde_json::to_string(&Accepted::of(ui, caller)),
+            #[cfg(feature = "dashboard")]
+            Self::Page => serde_json::to_string(&crate::dashboard::page_document(ui, caller)),
         };
         document.unwrap_or_else(|_| "null".to_owned())
     }

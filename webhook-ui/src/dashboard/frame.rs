@@ -201,7 +201,7 @@ impl<'a> View<'a> {
 
     /// The answer with a page.
     pub(crate) async fn page(&self, page: Page) -> Response<UiBody> {
-        let snapshot = self.ui.dashboard().snapshot(self.ui).await;
+        let snapshot = self.ui.dashboard().snapshot(self.ui);
         let frame = Frame {
             ui: self.ui,
             head: self.head,

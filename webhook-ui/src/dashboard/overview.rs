@@ -29,7 +29,7 @@ const TABLE_MINUTES: usize = 5;
 
 pub(super) async fn show(view: &View<'_>) -> Response<UiBody> {
     let dashboard = view.ui.dashboard();
-    let snapshot = dashboard.snapshot(view.ui).await;
+    let snapshot = dashboard.snapshot(view.ui);
     let caller = &view.visitor.caller;
     let destinations: Vec<_> = snapshot.destinations(caller).collect();
     let sources: Vec<_> = snapshot
@@ -40,6 +40,7 @@ pub(super) async fn show(view: &View<'_>) -> Response<UiBody> {
             (source, Health::of(source, destination.map(|it| it.state)))
         })
         .collect();
+    let is_sampled = snapshot.overview.sampled_at.is_some();
     let nothing_yet = sources.iter().all(|(source, _)| is_untouched(source));
     let failures = match nothing_yet {
         true => None,
@@ -53,9 +54,9 @@ pub(super) async fn show(view: &View<'_>) -> Response<UiBody> {
         @if nothing_yet {
             (nothing_received(view, &sources))
         } @else {
-            (tiles(view, &sources))
+            (tiles(view, &sources, is_sampled))
             h2 #sources-heading { "Sources" }
-            (source_table(view, &sources))
+            (source_table(view, &sources, is_sampled))
             (minutes(&sources))
         }
         @if !destinations.is_empty() {
@@ -132,35 +133,42 @@ fn names(names: &[&str]) -> String {
     }
 }
 
-fn tiles(view: &View<'_>, sources: &[(&SourceOverview, Health)]) -> Markup {
+/// What is not known is not 0.
+fn known(value: Option<Markup>) -> Markup {
+    value.unwrap_or_else(|| html! { span.faint { "–" } })
+}
+
+/// `is_sampled` tells whether the store was asked for its numbers yet.
+fn tiles(view: &View<'_>, sources: &[(&SourceOverview, Health)], is_sampled: bool) -> Markup {
     let samples = || {
-        sources
-            .iter()
-            .filter_map(|(source, _)| source.sample.as_ref())
+        let all = sources.iter();
+        all.filter_map(|(source, _)| source.sample.as_ref())
     };
     let series = || {
-        sources
-            .iter()
-            .filter_map(|(source, _)| source.series.as_ref())
+        let all = sources.iter();
+        all.filter_map(|(source, _)| source.series.as_ref())
     };
     let total = |of: fn(&Sample) -> Capped| capped(sum(samples().map(of)));
+    let sampled = |of: fn(&Sample) -> Capped| known(is_sampled.then(|| html! { (total(of)) }));
     let oldest = samples()
         .filter_map(|it| it.oldest_due_age_seconds)
         .reduce(f64::max);
+    let has_series = series().next().is_some();
     let minute = |of: fn(&Series) -> &Vec<u64>| series().map(|it| last_minute(of(it))).sum::<u64>();
+    let counted = |text: String| known(has_series.then(|| html! { (text) }));
     html! {
         dl.tiles {
-            (tile("total-received", "Received/s", &html! { (rate(per_second(minute(|it| &it.received)))) }))
-            (tile("total-processed", "Processed/min", &html! { (number(minute(|it| &it.processed))) }))
-            (tile("total-due", "Due", &html! { (total(|it| it.due)) }))
-            (tile("total-oldest", "Oldest due", &html! {
-                @match oldest { Some(age) => (duration(age)), None => "–" }
-            }))
-            (tile("total-leased", "In flight", &html! { (total(|it| it.leased)) }))
-            (tile("total-failed", "Failed", &html! { a href=(view.link("/failed")) { (total(|it| it.failed)) } }))
-            (tile("total-refused", "Refused, last hour", &html! {
-                (number(series().map(|it| hour(&it.refused)).sum()))
-            }))
+            (tile("total-received", "Received/s", &counted(rate(per_second(minute(|it| &it.received))))))
+            (tile("total-processed", "Processed/min", &counted(number(minute(|it| &it.processed)))))
+            (tile("total-due", "Due", &sampled(|it| it.due)))
+            (tile("total-oldest", "Oldest due", &known(oldest.map(|age| html! { (duration(age)) }))))
+            (tile("total-leased", "In flight", &sampled(|it| it.leased)))
+            (tile("total-failed", "Failed", &known(is_sampled.then(|| html! {
+                a href=(view.link("/failed")) { (total(|it| it.failed)) }
+            }))))
+            (tile("total-refused", "Refused, last hour", &counted(
+                number(series().map(|it| hour(&it.refused)).sum())
+            )))
         }
     }
 }
@@ -187,22 +195,28 @@ const SOURCE_COLUMNS: [Column; 13] = [
     Column::control("Actions"),
 ];
 
-fn source_table(view: &View<'_>, sources: &[(&SourceOverview, Health)]) -> Markup {
+fn source_table(
+    view: &View<'_>,
+    sources: &[(&SourceOverview, Health)],
+    is_sampled: bool,
+) -> Markup {
     let rows: Vec<Row> = sources
         .iter()
-        .map(|(source, health)| source_row(view, source, *health))
+        .map(|(source, health)| source_row(view, source, *health, is_sampled))
         .collect();
     table("sources", "Sources", &SOURCE_COLUMNS, &rows)
 }
 
-fn source_row(view: &View<'_>, source: &SourceOverview, health: Health) -> Row {
+fn source_row(view: &View<'_>, source: &SourceOverview, health: Health, is_sampled: bool) -> Row {
     let name = &source.info.name;
     let sample = source.sample.clone().unwrap_or_default();
-    let none = Series::default();
-    let series = source.series.as_ref().unwrap_or(&none);
+    let series = source.series.as_ref();
     let link = view.link(&sources::path(name));
-    let of_hour = |minutes: &[u64]| html! { (quiet(hour(minutes))) };
-    let failed = last_minute(&series.failed);
+    let of_hour = |of: fn(&Series) -> &Vec<u64>| known(series.map(|it| quiet(hour(of(it)))));
+    let of_minute =
+        |of: fn(&Series) -> &Vec<u64>| known(series.map(|it| quiet(last_minute(of(it)))));
+    let has = |of: fn(&Series) -> &Vec<u64>| series.is_some_and(|it| hour(of(it)) > 0);
+    let count = |count: Capped| known(is_sampled.then(|| html! { (capped(count)) }));
     Row {
         id: Some(format!("source-{name}")),
         href: Some(link.clone()),
@@ -210,18 +224,20 @@ fn source_row(view: &View<'_>, source: &SourceOverview, health: Health) -> Row {
         cells: vec![
             html! { a href=(link) { (name) } },
             health.badge(source),
-            html! { (rate(per_second(last_minute(&series.received)))) },
-            received_sparkline(source.series.as_ref()),
-            of_hour(&series.duplicates),
-            html! { span.strong[hour(&series.conflicts) > 0] { (of_hour(&series.conflicts)) } },
-            of_hour(&series.refused),
-            html! { (capped(sample.due)) },
-            html! {
-                @match sample.oldest_due_age_seconds { Some(age) => (duration(age)), None => span.faint { "–" } }
-            },
-            html! { (capped(sample.leased)) },
-            html! { (quiet(last_minute(&series.processed))) },
-            html! { span.strong[failed > 0] { (quiet(failed)) } },
+            known(series.map(|it| html! { (rate(per_second(last_minute(&it.received)))) })),
+            known(series.map(received_sparkline)),
+            of_hour(|it| &it.duplicates),
+            html! { span.strong[has(|it| &it.conflicts)] { (of_hour(|it| &it.conflicts)) } },
+            of_hour(|it| &it.refused),
+            count(sample.due),
+            known(
+                sample
+                    .oldest_due_age_seconds
+                    .map(|age| html! { (duration(age)) }),
+            ),
+            count(sample.leased),
+            of_minute(|it| &it.processed),
+            html! { span.strong[has(|it| &it.failed)] { (of_minute(|it| &it.failed)) } },
             pause_or_resume(view, "source", name, sample.paused),
         ],
     }

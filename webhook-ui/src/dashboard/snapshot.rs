@@ -3,11 +3,10 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, timeout};
 use webhook_core::Kind;
 
@@ -22,11 +21,8 @@ const MAX_AGE: Duration = Duration::from_millis(1_500);
 /// How old groups of failures may be, which the store is asked for.
 const FAILURES_MAX_AGE: Duration = Duration::from_secs(10);
 
-/// How long a page waits for what only the store knows; it is shown without it then.
+/// How long a page waits for them; it is shown without them then.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// How many streams there may be at the same time.
-const MAX_STREAMS: usize = 100;
 
 /// How many sources' groups of failures are kept: a caller of one source sees only those of it.
 const MAX_KEPT_FAILURES: usize = 100;
@@ -35,40 +31,33 @@ const MAX_KEPT_FAILURES: usize = 100;
 type KeptFailures = HashMap<Option<Kind>, (Instant, Arc<Failures>)>;
 
 /// What all visitors of the dashboard share.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Dashboard {
     current: Mutex<Option<(Instant, Arc<Snapshot>)>>,
-    failures: Mutex<KeptFailures>,
-    pub(super) streams: Arc<Semaphore>,
-}
-
-impl Default for Dashboard {
-    fn default() -> Self {
-        Self {
-            current: Mutex::default(),
-            failures: Mutex::default(),
-            streams: Arc::new(Semaphore::new(MAX_STREAMS)),
-        }
-    }
+    failures: tokio::sync::Mutex<KeptFailures>,
 }
 
 impl Dashboard {
-    /// The latest numbers. Whoever asks first reads them for the others.
-    pub(super) async fn snapshot(&self, ui: &Ui) -> Arc<Snapshot> {
-        let mut current = self.current.lock().await;
+    /// The latest numbers. Whoever asks first reads them for the others, from memory.
+    pub(crate) fn snapshot(&self, ui: &Ui) -> Arc<Snapshot> {
+        let mut current = self.current();
         if let Some((at, snapshot)) = &*current
             && at.elapsed() < MAX_AGE
         {
             return snapshot.clone();
         }
-        let snapshot = Arc::new(Snapshot::read(ui).await);
+        let snapshot = Arc::new(Snapshot::read(ui));
         *current = Some((Instant::now(), snapshot.clone()));
         snapshot
     }
 
+    fn current(&self) -> MutexGuard<'_, Option<(Instant, Arc<Snapshot>)>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lets the next page read the numbers again: an action has changed them.
     pub(crate) async fn refresh(&self) {
-        *self.current.lock().await = None;
+        *self.current() = None;
         self.failures.lock().await.clear();
     }
 
@@ -100,25 +89,8 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
-    async fn read(ui: &Ui) -> Self {
-        let everybody = Caller::anonymous("the dashboard");
-        let mut overview = data::overview(ui, &everybody);
-        // Samples are taken every few seconds; a pause is seen at once.
-        if let Ok(Ok(paused)) = timeout(STORE_TIMEOUT, ui.admin().paused()).await {
-            let is_paused = |source: &str| paused.iter().any(|it| it.as_str() == source);
-            for source in &mut overview.sources {
-                let name = &source.info.name;
-                let paused = is_paused(name);
-                let sample = source.sample.get_or_insert_with(|| crate::model::Sample {
-                    source: name.clone(),
-                    ..Default::default()
-                });
-                sample.paused = paused;
-            }
-            for destination in &mut overview.destinations {
-                destination.paused = is_paused(&destination.source);
-            }
-        }
+    fn read(ui: &Ui) -> Self {
+        let overview = data::overview(ui, &Caller::anonymous("the dashboard"));
         let version = digest(&overview);
         Self { overview, version }
     }

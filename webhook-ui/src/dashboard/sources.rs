@@ -110,8 +110,8 @@ pub(super) fn last_minute(minutes: &[u64]) -> u64 {
 }
 
 /// The bars of what a source has received, with words for who does not see them.
-pub(super) fn received_sparkline(series: Option<&Series>) -> Markup {
-    let received = series.map_or(&[][..], |it| &it.received);
+pub(super) fn received_sparkline(series: &Series) -> Markup {
+    let received = &series.received;
     let most = received.iter().copied().max().unwrap_or(0);
     let label = format!(
         "{} received in the last hour, at most {} in a minute",
@@ -193,7 +193,7 @@ pub(super) fn example(view: &View<'_>, source: &SourceInfo) -> Option<(&'static 
 
 /// The page with all sources.
 pub(super) async fn list(view: &View<'_>) -> Response<UiBody> {
-    let snapshot = view.ui.dashboard().snapshot(view.ui).await;
+    let snapshot = view.ui.dashboard().snapshot(view.ui);
     let caller = &view.visitor.caller;
     let sources: Vec<_> = snapshot.sources(caller).collect();
     let states: Vec<_> = snapshot
@@ -284,7 +284,7 @@ fn secrets_word(source: &SourceOverview) -> Markup {
 pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBody>, Problem> {
     let name = kind(segment).ok_or_else(Problem::no_such_source)?;
     let caller = &view.visitor.caller;
-    let snapshot = view.ui.dashboard().snapshot(view.ui).await;
+    let snapshot = view.ui.dashboard().snapshot(view.ui);
     let source = snapshot
         .sources(caller)
         .find(|it| it.info.name == name.as_str());
@@ -331,7 +331,8 @@ pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBo
         }
         h2 { "Events now" }
         dl.tiles {
-            @let count = |count: Capped| capped(count);
+            @let is_sampled = source.sample.is_some() && snapshot.overview.sampled_at.is_some();
+            @let count = |count: Capped| if is_sampled { capped(count) } else { "–".to_owned() };
             (tile("waiting", "Not due yet", &html! { (count(sample.waiting)) }))
             (tile("due", "Due", &html! { (count(sample.due)) }))
             (tile("oldest", "Oldest due", &html! {
@@ -437,7 +438,7 @@ pub(super) async fn ask_to_pause(
 ) -> Result<Response<UiBody>, Problem> {
     let name = kind(segment).ok_or_else(Problem::no_such_source)?;
     let caller = &view.visitor.caller;
-    let snapshot = view.ui.dashboard().snapshot(view.ui).await;
+    let snapshot = view.ui.dashboard().snapshot(view.ui);
     let mut sources = snapshot.sources(caller);
     sources
         .find(|it| it.info.name == name.as_str())
