@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! scripts/with-postgres cargo bench -p benches               # all of them: four minutes
-//! cargo bench -p benches --bench inbox -- 'payload|signature|memory|sqlite'   # those that need no server
+//! cargo bench -p benches --bench inbox -- 'payload|signature|metrics|memory|sqlite'   # those that need no server
 //! ```
 //!
 //! Names are operation/backend/…; figures are times per batch or round, and elements (events) per
@@ -14,6 +14,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
 
 mod delivery;
+mod metrics;
 mod payload;
 mod pipeline;
 mod signature;
@@ -42,6 +43,7 @@ criterion_group!(
         payload::decode_and_seal,
         signature::verify,
         signature::receive,
+        metrics::record_and_scrape,
         store::accept,
         store::claim,
         store::settle,

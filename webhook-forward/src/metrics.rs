@@ -33,7 +33,7 @@ pub const METRICS: &[Metric] = &[
     Metric::counter(
         "webhook_forward_held_total",
         &["destination", "by"],
-        "Events that were claimed and given back without a request, by what held them: breaker, pause or \
+        "Events that were claimed and postponed without a request, by what held them: breaker, pause or \
          retry_after. Events that are not claimed are not counted.",
     ),
     Metric::gauge(

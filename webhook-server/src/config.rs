@@ -52,6 +52,7 @@ pub(crate) use sources::{
 };
 pub use sources::{Problem, SourcesError};
 pub use text::TextError;
+pub(crate) use tls::ReadTls;
 pub use tls::{TlsError, TlsFiles};
 pub use values::LogFilter;
 pub(crate) use values::age;
@@ -121,6 +122,11 @@ pub struct Config {
     /// the scope operate
     #[arg(long, env, value_name = "IP:PORT", value_parser = values::address)]
     pub operator_addr: Option<SocketAddr>,
+
+    /// Address for `/metrics` alone, instead of OPERATOR_ADDR or BIND_ADDR. An address that other machines can reach
+    /// needs a token of the scope metrics
+    #[arg(long, env, value_name = "IP:PORT", value_parser = values::address)]
+    pub metrics_addr: Option<SocketAddr>,
 
     /// TLS.
     #[command(flatten)]
@@ -375,6 +381,7 @@ impl Config {
     /// The options of the inbox.
     pub fn inbox_options(&self) -> InboxOptions {
         InboxOptions::default()
+            .with_name("transactions")
             .with_delay(self.processing_delay_seconds)
             .with_on_failed(if self.requeue_failed_on_redelivery {
                 OnFailed::Requeue

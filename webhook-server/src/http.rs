@@ -16,6 +16,7 @@ mod events;
 mod head;
 mod local;
 mod method;
+mod metrics;
 mod operator;
 mod path;
 mod problem;

@@ -11,12 +11,12 @@ use hyper::StatusCode;
 use hyper::header::HOST;
 use hyper_util::rt::TokioIo;
 use sha2::{Digest, Sha256};
-use webhook_core::{Envelope, EventRecord, EventType, Kind, RawEvent};
+use webhook_core::{Envelope, EventRecord, EventType, Kind, KindSample, RawEvent};
 use webhook_forward::{DestinationStatus, Forwarder, PauseRecord, Trigger};
 use webhook_sources::spec::Scheme;
 use webhook_ui::model::{
-    Answer, Body, Copy, CopyPage, Destination, DestinationState, Header, InstanceInfo, Refused,
-    RefusedPage, Samples, SecretInfo, Series, SourceCounts, SourceInfo, TestSent,
+    Answer, Body, Capped, Copy, CopyPage, Destination, DestinationState, Header, InstanceInfo,
+    Refused, RefusedPage, Sample, Samples, SecretInfo, Series, SourceCounts, SourceInfo, TestSent,
 };
 use webhook_ui::{Instance, Problem};
 
@@ -25,6 +25,7 @@ use crate::config::{Config, Role, SourceConfig, did_you_mean};
 use crate::delivery::{Delivery, random_id};
 use crate::destinations::Destinations;
 use crate::http::{App, serve_stream};
+use crate::metrics::MinuteSeries;
 use crate::sources::{ActiveSource, Named, RefusedRequest, Sources, TakenCopies};
 use crate::views::{scheme_name, transaction_kind};
 
@@ -53,6 +54,7 @@ pub(crate) struct ServerInstance {
     max_body_bytes: usize,
     /// Whether this process takes transactions.
     takes_transactions: bool,
+    samples: Option<Arc<crate::metrics::Samples>>,
     is_stopping: Arc<AtomicBool>,
 }
 
@@ -67,6 +69,7 @@ impl ServerInstance {
         is_stopping: Arc<AtomicBool>,
     ) -> Self {
         Self {
+            samples: None,
             info: info(config, backend),
             sources,
             destinations,
@@ -76,6 +79,11 @@ impl ServerInstance {
             takes_transactions: config.role != Role::Worker,
             is_stopping,
         }
+    }
+
+    /// Shows what `samples` hold.
+    pub(crate) fn with_samples(self, samples: Option<Arc<crate::metrics::Samples>>) -> Self {
+        Self { samples, ..self }
     }
 
     fn source(&self, name: &Kind) -> Option<Arc<ActiveSource>> {
@@ -230,11 +238,27 @@ impl Instance for ServerInstance {
     }
 
     fn samples(&self) -> Samples {
-        Samples::default()
+        let latest = self.samples.as_ref().map(|samples| samples.latest());
+        let Some((at, kinds)) = latest.and_then(|latest| latest.kinds) else {
+            return Samples::default();
+        };
+        Samples {
+            at: Some(at.into()),
+            sources: kinds.iter().map(sample).collect(),
+        }
     }
 
-    fn series(&self, _source: &Kind) -> Option<Series> {
-        None
+    fn series(&self, source: &Kind) -> Option<Series> {
+        let series = self.samples.as_ref()?.series(source)?;
+        let counts = |series: MinuteSeries| series.counts().to_vec();
+        Some(Series {
+            received: counts(series.received),
+            refused: counts(series.refused),
+            duplicates: counts(series.duplicates),
+            conflicts: counts(series.conflicts),
+            processed: counts(series.processed),
+            failed: counts(series.failed),
+        })
     }
 
     fn refused(&self, source: &Kind, limit: usize) -> Result<RefusedPage, Problem> {
@@ -458,5 +482,22 @@ async fn test(receiver: &Arc<App>, source: &ActiveSource) -> Result<TestSent, Pr
         }),
         Ok(Err(error)) => Err(cannot(&error)),
         Err(_) => Err(Problem::unavailable("The source did not answer in time", 1)),
+    }
+}
+
+/// A sample as operators see it.
+fn sample(sample: &KindSample) -> Sample {
+    let capped = |count| Capped {
+        count,
+        at_least: sample.is_capped,
+    };
+    Sample {
+        source: sample.kind.as_str().to_owned(),
+        waiting: capped(sample.waiting),
+        due: capped(sample.due),
+        leased: capped(sample.leased),
+        failed: capped(sample.failed),
+        oldest_due_age_seconds: sample.oldest_due.map(|age| age.as_secs_f64()),
+        paused: sample.paused,
     }
 }

@@ -42,6 +42,7 @@ mod key_fetcher;
 mod known_kinds;
 mod logging;
 mod manual;
+pub mod metrics;
 mod program;
 mod run;
 mod server;

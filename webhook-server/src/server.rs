@@ -23,6 +23,7 @@ use crate::file_limit;
 use crate::handler::LogTransaction;
 use crate::http::{App, Auth, HttpServer};
 use crate::instance::ServerInstance;
+use crate::metrics::{BUILD_INFO, CONFIG_RELOADS, Exporter, Sampled, Sampler};
 use crate::traces::{Traced, Traces};
 use crate::transaction::Transaction;
 use crate::views::transaction_kind;
@@ -44,10 +45,12 @@ const SUMMARY_INTERVAL: Duration = Duration::from_secs(60);
 pub struct Server {
     http: HttpServer,
     operator_http: Option<HttpServer>,
+    metrics_http: Option<HttpServer>,
     pipeline: Pipeline,
     sources: Option<RunningSources>,
     destinations: Arc<Destinations>,
     summaries: Summaries,
+    sampler: Option<Sampler>,
     access: Access,
     backend: Backend,
     traces: Option<Arc<Traces>>,
@@ -65,6 +68,7 @@ impl Server {
         // Bind first: an address in use is an error at once, while the database is waited for. The
         // sockets do not listen yet, so no client waits in a backlog meanwhile.
         let sockets = Sockets::bind(config)?;
+        Exporter::of_process();
         let access = blocking(config, Access::read).await?;
         let backend = Backend::open(config).await.map_err(StartError::Backend)?;
         Self::start_with(sockets, access, backend, config)
@@ -76,6 +80,7 @@ impl Server {
     ///
     /// When an address is in use, or secrets, tokens or certificates cannot be used.
     pub fn start_on(backend: Backend, config: &Config) -> Result<Self, StartError> {
+        Exporter::of_process();
         Self::start_with(
             Sockets::bind(config)?,
             Access::read(config)?,
@@ -90,6 +95,16 @@ impl Server {
         backend: Backend,
         config: &Config,
     ) -> Result<Self, StartError> {
+        // Everything registers its metrics when it is made, so the exporter was installed first.
+        let exporter = Exporter::of_process();
+        for result in ["ok", "failed"] {
+            let _ = metrics::counter!(CONFIG_RELOADS, "result" => result);
+        }
+        metrics::gauge!(
+            BUILD_INFO,
+            "version" => env!("CARGO_PKG_VERSION"), "store" => backend.name()
+        )
+        .set(1.0);
         let traces = Traces::start(config);
         let destinations = Destinations::new(backend.admin.clone(), traces.clone());
         let destinations = Arc::new(destinations);
@@ -122,8 +137,21 @@ impl Server {
                 None => app,
             }
         };
+        let sampler = backend.admin.clone().map(|admin| {
+            let sources = sources.as_ref().map(RunningSources::sources);
+            let sampled = Sampled {
+                admin,
+                role: config.role.to_string(),
+                kinds: Box::new(move || {
+                    let sources = sources.iter().flat_map(|it| it.all());
+                    let kinds = sources.map(|source| source.config.name.clone());
+                    std::iter::once(transaction_kind()).chain(kinds).collect()
+                }),
+            };
+            Sampler::start(sampled, exporter)
+        });
         let draining = Arc::<AtomicBool>::default();
-        let instance = Arc::new(ServerInstance::new(
+        let instance = ServerInstance::new(
             config,
             &backend,
             sockets.base_url(access.has_tls()),
@@ -134,7 +162,9 @@ impl Server {
                 Arc::new(app.with_auth(Arc::clone(&access.auth)))
             }),
             Arc::clone(&draining),
-        ));
+        );
+        let samples = sampler.as_ref().map(|it| Arc::clone(it.samples()));
+        let instance = Arc::new(instance.with_samples(samples));
         let operated = |app: App, admin| {
             let app = app.with_admin(admin);
             app.with_destinations(Arc::clone(&destinations))
@@ -142,6 +172,23 @@ impl Server {
                     Arc::<ServerInstance>::clone(&instance) as Arc<dyn Instance>,
                     Arc::clone(&draining),
                 )
+        };
+        let metrics_elsewhere = sockets.metrics.is_some();
+        let metrics_http = match sockets.metrics {
+            Some(socket) => {
+                let mut options = config.http_options();
+                options.max_connections = MAX_OPERATOR_CONNECTIONS;
+                let app = App::without_inbox(Arc::clone(&backend.store), options);
+                Some(access.serve(socket, app.with_metrics(exporter))?)
+            }
+            None => None,
+        };
+        let with_metrics = |app: App| {
+            if metrics_elsewhere {
+                app
+            } else {
+                app.with_metrics(exporter)
+            }
         };
         let mut app = public_app(options);
         let mut operator_http = None;
@@ -151,10 +198,10 @@ impl Server {
                     let mut options = config.http_options();
                     options.max_connections = MAX_OPERATOR_CONNECTIONS;
                     let app = App::without_inbox(Arc::clone(&backend.store), options);
-                    operator_http = Some(access.serve(socket, operated(app, admin))?);
+                    operator_http = Some(access.serve(socket, with_metrics(operated(app, admin)))?);
                 }
                 None if inbox.is_some() => {
-                    app = operated(app, admin);
+                    app = with_metrics(operated(app, admin));
                 }
                 None => {}
             }
@@ -163,6 +210,7 @@ impl Server {
         info!(
             addr = %http.addr(),
             operator_addr = operator_http.as_ref().map(|it| field::display(it.addr())),
+            metrics_addr = metrics_http.as_ref().map(|it| field::display(it.addr())),
             tls = access.has_tls(),
             role = %config.role,
             processing_delay_seconds = config.processing_delay_seconds.as_secs_f64(),
@@ -172,10 +220,12 @@ impl Server {
         Ok(Self {
             http,
             operator_http,
+            metrics_http,
             pipeline,
             sources,
             destinations,
             summaries: Summaries::start(Arc::clone(&access.auth)),
+            sampler,
             access,
             backend,
             traces,
@@ -196,9 +246,11 @@ impl Server {
     ///
     /// Dropped before it is ready, it may have replaced the former and not the latter.
     pub async fn reload(&self, config: &Config) {
+        let mut is_complete = true;
         match self.access.reload(config).await {
             Ok(()) => info!("secrets, tokens and certificates reloaded"),
             Err(error) => {
+                is_complete = false;
                 let error = &error as &dyn std::error::Error;
                 error!(
                     error,
@@ -214,6 +266,7 @@ impl Server {
             }
             Ok(None) => {}
             Err(error) => {
+                is_complete = false;
                 let error = &error as &dyn std::error::Error;
                 error!(
                     error,
@@ -222,8 +275,10 @@ impl Server {
             }
         }
         if let Some(sources) = &self.sources {
-            sources.reload(config).await;
+            is_complete &= sources.reload(config).await;
         }
+        let result = if is_complete { "ok" } else { "failed" };
+        metrics::counter!(CONFIG_RELOADS, "result" => result).increment(1);
     }
 
     /// Drains the server: accepts no more connections and claims no more events, lets requests and
@@ -237,23 +292,32 @@ impl Server {
                 None => 0,
             }
         };
-        let http = async { tokio::join!(self.http.shutdown(drain), operator_http) };
+        let metrics_http = async {
+            match self.metrics_http {
+                Some(http) => http.shutdown(drain).await,
+                None => 0,
+            }
+        };
+        let http = async { tokio::join!(self.http.shutdown(drain), operator_http, metrics_http) };
         let sources = async {
             match &self.sources {
                 Some(sources) => sources.stop_workers().await,
                 None => Drained::default(),
             }
         };
-        let ((drained, (aborted, operators_aborted)), of_sources) =
+        let ((drained, (aborted, operators_aborted, readers_aborted)), of_sources) =
             tokio::join!(self.pipeline.shutdown_with(drain, http), sources);
         if let Some(sources) = &self.sources {
             sources.close().await;
         }
-        let aborted = aborted + operators_aborted;
+        let aborted = aborted + operators_aborted + readers_aborted;
         let released = drained.released + of_sources.released;
         let unsettled = drained.unsettled + of_sources.unsettled;
         drop(self.summaries);
         self.access.auth.log_rejections();
+        if let Some(sampler) = self.sampler {
+            sampler.stop().await;
+        }
         let traces = async {
             if let Some(traces) = &self.traces {
                 traces.shutdown().await;

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use rustls::crypto::ring;
+use rustls::pki_types::CertificateDer;
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use x509_cert::Certificate;
@@ -66,6 +67,10 @@ impl TlsFiles {
     /// When a file cannot be read, contains no key or certificate, or the key is not that of the
     /// certificate. No error quotes a file.
     pub fn read(&self) -> Result<Option<ServerConfig>, TlsError> {
+        Ok(self.read_all()?.map(|read| read.config))
+    }
+
+    pub(crate) fn read_all(&self) -> Result<Option<ReadTls>, TlsError> {
         let (Some(cert_file), Some(key_file)) = (&self.tls_cert_file, &self.tls_key_file) else {
             return Ok(None);
         };
@@ -86,7 +91,11 @@ impl TlsFiles {
                 builder.with_client_cert_verifier(verifier.build()?)
             }
         };
-        Ok(Some(builder.with_single_cert(chain, key)?))
+        let expires = expiry(&chain);
+        Ok(Some(ReadTls {
+            config: builder.with_single_cert(chain, key)?,
+            expires,
+        }))
     }
 }
 
@@ -94,11 +103,23 @@ impl TlsFiles {
     /// Until when the certificate of the server is valid, if its file can be read. Blocks while it reads.
     pub(crate) fn not_after(&self) -> Option<SystemTime> {
         let file = self.tls_cert_file.as_ref()?;
-        let chain = read("TLS_CERT_FILE", file, Guard::Trust, pem::certificates).ok()?;
-        let certificate = Certificate::from_der(chain.first()?).ok()?;
-        let not_after = certificate.tbs_certificate().validity().not_after;
-        Some(UNIX_EPOCH + not_after.to_unix_duration())
+        expiry(&read("TLS_CERT_FILE", file, Guard::Trust, pem::certificates).ok()?)
     }
+}
+
+/// What the files hold.
+pub(crate) struct ReadTls {
+    pub(crate) config: ServerConfig,
+    /// When the certificate expires.
+    pub(crate) expires: Option<SystemTime>,
+}
+
+/// When the certificate expires that a server shows, the first of its `chain`; `None` if it cannot be parsed, as
+/// rustls finds as well.
+fn expiry(chain: &[CertificateDer<'_>]) -> Option<SystemTime> {
+    let certificate = Certificate::from_der(chain.first()?).ok()?;
+    let validity = certificate.tbs_certificate().validity();
+    UNIX_EPOCH.checked_add(validity.not_after.to_unix_duration())
 }
 
 /// Reads and parses the file at `path`.

@@ -74,6 +74,11 @@ impl Config {
                  text; {advice}"
             ));
         }
+        if let Some(addr) = self.metrics_addr.filter(|addr| is_public(*addr)) {
+            warnings.push(format!(
+                "METRICS_ADDR {addr} is reached without TLS: the token is sent in plain text; {advice}"
+            ));
+        }
         if self.role != Role::Worker && self.has_tokens() && is_public(self.bind_addr) {
             warnings.push(format!(
                 "BIND_ADDR {} is reached without TLS: readers send their tokens in plain text; \

@@ -19,8 +19,10 @@ use super::ready::ReadyProbe;
 use super::sources::Intake;
 use super::{Auth, HttpOptions};
 use crate::destinations::Destinations;
+use crate::metrics::{Exporter, Requests};
 use crate::sources::Sources;
 use crate::traces::Traces;
+use crate::views::transaction_kind;
 
 /// How many long bodies are verified at the same time.
 const MAX_VERIFICATIONS: usize = 2;
@@ -42,6 +44,10 @@ pub struct App {
     /// The admin API and the dashboard, once somebody has asked for them.
     ui: OnceLock<Ui>,
     pub(super) traces: Option<Arc<Traces>>,
+    /// Serves `/metrics`.
+    pub(super) exporter: Option<&'static Exporter>,
+    /// The requests with transactions.
+    pub(super) transactions: Requests,
     pub(super) auth: Arc<Auth>,
     pub(super) rates: Arc<Rates>,
     pub(super) options: HttpOptions,
@@ -82,6 +88,16 @@ impl App {
         Self {
             instance,
             is_draining: draining,
+            ..self
+        }
+    }
+
+    /// Also serves `/metrics`, to clients with a token of the scope `metrics` or `operate`. Without tokens, programs on
+    /// this machine may read them where nobody else can.
+    #[must_use]
+    pub(crate) fn with_metrics(self, exporter: &'static Exporter) -> Self {
+        Self {
+            exporter: Some(exporter),
             ..self
         }
     }
@@ -160,6 +176,8 @@ impl App {
             instance: Arc::new(NoInstance),
             ui: OnceLock::new(),
             traces: None,
+            exporter: None,
+            transactions: Requests::new(&transaction_kind()),
             auth: Arc::default(),
             rates: Arc::new(Rates::new(options.rates.clone())),
             body_room: BodyRoom::new(options.max_buffered_bytes),

@@ -15,6 +15,7 @@ use super::local;
 use super::problem::Problem;
 use super::rejections::{RejectionKind, Rejections};
 use super::senders::Verifier;
+use crate::metrics::Refused;
 
 /// What the server authenticates senders and readers by.
 #[derive(Clone, Debug, Default)]
@@ -45,15 +46,15 @@ impl AuthConfig {
     /// and without tokens to programs and people on this machine, on a server that only they may use.
     pub fn serves_operators(&self) -> bool {
         match self.tokens {
-            Some(_) => self.has_operator_token(),
+            Some(_) => self.has_token_for(Scope::Operate),
             None => self.anonymous_access == AnonymousAccess::LocalPrograms,
         }
     }
 
-    /// Whether one of the tokens has the scope `operate`.
-    pub fn has_operator_token(&self) -> bool {
+    /// Whether one of the tokens allows what `scope` does.
+    pub fn has_token_for(&self, scope: Scope) -> bool {
         let tokens = self.tokens.as_ref().map_or(&[][..], Tokens::all);
-        tokens.iter().any(|token| token.scope() == Scope::Operate)
+        tokens.iter().any(|token| token.scope().includes(scope))
     }
 }
 
@@ -158,7 +159,7 @@ impl Auth {
 
     fn reject_sender(&self, client: Option<IpAddr>, reason: &Unverified) -> Problem {
         self.note_refused(None, client, reason);
-        Problem::unsigned()
+        Problem::unsigned().counted(Refused::unverified(reason))
     }
 
     /// Counts a request that `source` refuses, or one to no source.
@@ -246,7 +247,7 @@ impl Auth {
         config
             .tokens
             .clone()
-            .filter(|_| config.has_operator_token())
+            .filter(|_| config.has_token_for(Scope::Operate))
     }
 
     /// Rejects a request without a token of the scope `operate` for all sources; if no such token is configured, every
@@ -258,12 +259,36 @@ impl Auth {
     ) -> Result<String, Problem> {
         let config = &self.current().config;
         match &config.tokens {
-            Some(known) if config.has_operator_token() => {
+            Some(known) if config.has_token_for(Scope::Operate) => {
                 let token = self.match_token(known, client, headers, Scope::Operate)?;
                 match token.source() {
                     Some(_) => Err(Problem::no_such_path()),
                     None => Ok(token.label()),
                 }
+            }
+            _ => Err(Problem::no_such_path()),
+        }
+    }
+
+    /// Rejects a request without a token that allows to read metrics. Without tokens, only programs on this machine
+    /// may read them, and only where nobody else can make requests; if tokens are configured and none of them allows
+    /// it, nobody may.
+    pub(super) fn check_metrics(
+        &self,
+        client: Option<IpAddr>,
+        head: &Parts,
+    ) -> Result<(), Problem> {
+        let config = &self.current().config;
+        match &config.tokens {
+            Some(known) if config.has_token_for(Scope::Metrics) => {
+                let token = self.match_token(known, client, &head.headers, Scope::Metrics)?;
+                match token.source() {
+                    Some(_) => Err(Problem::no_such_path()),
+                    None => Ok(()),
+                }
+            }
+            None if config.anonymous_access == AnonymousAccess::LocalPrograms => {
+                self.check_anonymous(config, client, head)
             }
             _ => Err(Problem::no_such_path()),
         }
@@ -279,7 +304,8 @@ impl Auth {
         known.allow(scope, headers).ok_or_else(|| {
             let kind = match scope {
                 Scope::Read => RejectionKind::ReadToken,
-                Scope::Operate | Scope::Metrics => RejectionKind::OperateToken,
+                Scope::Operate => RejectionKind::OperateToken,
+                Scope::Metrics => RejectionKind::MetricsToken,
             };
             self.rejections
                 .log(kind, None, client, &"missing or unknown token");

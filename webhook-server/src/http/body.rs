@@ -15,6 +15,7 @@ use super::App;
 use super::body_room::{FREE_BYTES, Share};
 use super::connections::Peer;
 use super::problem::Problem;
+use crate::metrics::Refused;
 
 /// A body that no route needs is read to its end, so that the connection stays open, if it has at
 /// most this many bytes.
@@ -161,7 +162,8 @@ pub(super) async fn discard(app: &App, head: &Parts, mut body: Incoming) -> bool
 }
 
 fn no_room() -> Problem {
-    Problem::unavailable("Too many bodies under way", 1).closing()
+    let problem = Problem::unavailable("Too many bodies under way", 1).closing();
+    problem.counted(Refused::Overloaded)
 }
 
 fn too_slow(detail: String) -> Problem {

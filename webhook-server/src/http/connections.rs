@@ -9,10 +9,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use metrics::{Gauge, gauge};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::rates::{Forwarding, network_bits};
+use crate::metrics::{HTTP_CONNECTIONS, HTTP_CONNECTIONS_LIMIT, as_f64};
 use peer::millis;
 pub(super) use peer::{Order, Peer, Phase};
 
@@ -41,6 +43,13 @@ pub(super) struct Connections {
     forwarding: Forwarding,
     started: Instant,
     emptied: Notify,
+    measured: Measured,
+}
+
+/// The connections of all listeners of the process, in its metrics.
+struct Measured {
+    open: Gauge,
+    limit: Gauge,
 }
 
 #[derive(Debug, Default)]
@@ -72,6 +81,7 @@ impl Connections {
             forwarding,
             started: Instant::now(),
             emptied: Notify::new(),
+            measured: Measured::new(limit),
         }
     }
 
@@ -99,6 +109,7 @@ impl Connections {
             return None;
         }
         *table.held.entry(client).or_default() += 1;
+        self.measured.open.increment(1.0);
         let id = table.next_id;
         table.next_id += 1;
         let peer = Arc::new(Peer::new(addr, client, self.started));
@@ -290,9 +301,33 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         let mut table = self.connections.lock();
         table.remove(self.id);
+        self.connections.measured.open.decrement(1.0);
         if table.peers.is_empty() {
             self.connections.emptied.notify_waiters();
         }
+    }
+}
+
+impl Measured {
+    fn new(limit: usize) -> Self {
+        let measured = Self {
+            open: gauge!(HTTP_CONNECTIONS),
+            limit: gauge!(HTTP_CONNECTIONS_LIMIT),
+        };
+        measured.limit.increment(as_f64(limit));
+        measured
+    }
+}
+
+impl Drop for Connections {
+    fn drop(&mut self) {
+        self.measured.limit.decrement(as_f64(self.limit));
+    }
+}
+
+impl std::fmt::Debug for Measured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Measured").finish_non_exhaustive()
     }
 }
 

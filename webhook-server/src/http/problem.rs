@@ -9,6 +9,7 @@ use webhook_core::{Error, FieldError, InvalidPayload, StoreError};
 
 use super::answer::{Answer, answer};
 use super::local::NotLocal;
+use crate::metrics::Refused;
 
 /// What went wrong with a request.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Problem {
     /// The challenge that a 401 must have (RFC 9110, section 15.5.2).
     challenge: Option<Cow<'static, str>>,
     close: bool,
+    /// How it is counted if it is the answer of a source.
+    refused: Refused,
 }
 
 impl Problem {
@@ -33,6 +36,7 @@ impl Problem {
             retry_after_seconds: None,
             challenge: None,
             close: false,
+            refused: Refused::ByStatus,
         }
     }
 
@@ -70,7 +74,7 @@ impl Problem {
 
     /// The answer of a source to a request that it refuses: as [`unsigned`](Self::unsigned), with the status of
     /// the source, and the challenge among `headers` if there is one.
-    pub(super) fn refused(status: u16, headers: &[(&'static str, String)]) -> Self {
+    pub(super) fn refused_by_source(status: u16, headers: &[(&'static str, String)]) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::UNAUTHORIZED);
         let Self { challenge, .. } = Self::unsigned();
         let mut challenges = headers
@@ -138,6 +142,15 @@ impl Problem {
         }
     }
 
+    /// Is counted as `refused` if it is the answer of a source.
+    pub(super) fn counted(self, refused: Refused) -> Self {
+        Self { refused, ..self }
+    }
+
+    pub(super) const fn refused(&self) -> Refused {
+        self.refused
+    }
+
     pub(super) fn closes(&self) -> bool {
         self.close
     }
@@ -185,14 +198,15 @@ impl From<Problem> for webhook_ui::Problem {
 /// The answer to a sender for an error of the inbox.
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
-        match error {
-            Error::Invalid(invalid) => invalid.into(),
+        let problem = match error {
+            Error::Invalid(invalid) => return invalid.into(),
             Error::Store(error) => error.into(),
             Error::TimedOut { .. } => Self::unavailable("Store too slow", 1),
             Error::Overloaded => Self::unavailable("Too many deliveries under way", 1),
             Error::Closed => Self::unavailable("Shutting down", 1),
             error => Self::internal(error),
-        }
+        };
+        problem.counted(Refused::Counted)
     }
 }
 

@@ -27,16 +27,18 @@ pub(super) enum RejectionKind {
     Signature,
     ReadToken,
     OperateToken,
+    MetricsToken,
     Rate,
     NotLocal,
     SourceLimit,
 }
 
 impl RejectionKind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Signature,
         Self::ReadToken,
         Self::OperateToken,
+        Self::MetricsToken,
         Self::Rate,
         Self::NotLocal,
         Self::SourceLimit,
@@ -47,6 +49,7 @@ impl RejectionKind {
             Self::Signature => "signature",
             Self::ReadToken => "read token",
             Self::OperateToken => "operate token",
+            Self::MetricsToken => "metrics token",
             Self::Rate => "rate limit",
             Self::NotLocal => "not from this machine",
             Self::SourceLimit => "limit of a source",

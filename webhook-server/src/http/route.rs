@@ -2,6 +2,8 @@
 
 use std::future::{Future, ready};
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -20,8 +22,10 @@ use super::operator::OperatorRequest;
 use super::problem::Problem;
 use super::ready::Readiness;
 use super::sources::{self, Delivery};
-use super::{App, body, events, head, operator, path, transactions, verify};
+use super::{App, body, events, head, metrics, operator, path, transactions, verify};
 use crate::audit::Caller;
+use crate::metrics::{Exporter, Format, Requests};
+use crate::sources::{ActiveSource, Named};
 use crate::views::transaction_kind;
 
 const WEBHOOK_PATH: &str = "/v1/webhooks/transactions";
@@ -50,6 +54,8 @@ async fn respond_to(
     head: &Parts,
     body: Incoming,
 ) -> Answer {
+    let began = Instant::now();
+    let recipient = Recipient::of(app, head.uri.path());
     let (result, close) = match route(app, client, head) {
         Ok(Route::Receive(inbox)) => {
             let received = receive(app, peer, inbox, client, head, body).await;
@@ -66,6 +72,12 @@ async fn respond_to(
         Err(problem) => without_body(app, peer, head, body, ready(Err(problem))).await,
     };
     peer.waits_for_client();
+    if let Some(requests) = recipient.as_ref().map(Recipient::requests) {
+        if let Err(problem) = &result {
+            requests.refused(problem.refused(), problem.status());
+        }
+        requests.answered(began.elapsed());
+    }
     let (mut answer, close) = match result {
         Ok(answer) => (answer, close),
         Err(problem) => {
@@ -104,6 +116,7 @@ async fn receive(
     body: Incoming,
 ) -> Result<Answer, Problem> {
     let body = body::receive(app, peer, client, body).await?;
+    app.transactions.read(body.bytes.len());
     peer.waits_for_server();
     let verified = verify::check_sender(app, client, &head.headers, &body.bytes).await?;
     if verified.is_some() {
@@ -175,6 +188,7 @@ enum BodylessRoute<'a> {
     Show(&'a Inbox, Key),
     ShowEvent(EventRef),
     Operator(&'a dyn Admin, Caller, OperatorRequest),
+    Metrics(&'static Exporter, Format),
     Options(&'static str),
 }
 
@@ -233,6 +247,14 @@ fn route<'a>(app: &'a App, client: Option<IpAddr>, head: &Parts) -> Result<Route
             .map(|request| BodylessRoute::Operator(&**admin, caller, request))
             .into());
     }
+    if let (metrics::PATH, Some(exporter)) = (path, app.exporter) {
+        app.auth.check_metrics(client, head)?;
+        app.check_global_rate(client)?;
+        let format = metrics::route(head)?;
+        return Ok(format
+            .map(|format| BodylessRoute::Metrics(exporter, format))
+            .into());
+    }
     match (path, &app.inbox) {
         ("/", _) => read(&head.method, || Ok(BodylessRoute::Health)).map(Into::into),
         ("/readyz", _) => read(&head.method, || Ok(BodylessRoute::Ready)).map(Into::into),
@@ -270,6 +292,34 @@ fn route<'a>(app: &'a App, client: Option<IpAddr>, head: &Parts) -> Result<Route
     }
 }
 
+/// Whose requests one is counted among. Nobody can make a request that has a name of its own there.
+enum Recipient<'a> {
+    Transactions(&'a Requests),
+    Source(Arc<ActiveSource>),
+}
+
+impl<'a> Recipient<'a> {
+    fn of(app: &'a App, path: &str) -> Option<Self> {
+        if path == WEBHOOK_PATH {
+            return app
+                .inbox
+                .is_some()
+                .then_some(Self::Transactions(&app.transactions));
+        }
+        match app.intake.as_ref()?.sources.named(source_name(path)?) {
+            Named::Source(source) => Some(Self::Source(source)),
+            _ => None,
+        }
+    }
+
+    fn requests(&self) -> &Requests {
+        match self {
+            Self::Transactions(requests) => requests,
+            Self::Source(source) => &source.requests,
+        }
+    }
+}
+
 /// The name in the path of a delivery to a source.
 fn source_name(path: &str) -> Option<&str> {
     let name = path
@@ -293,6 +343,7 @@ async fn run(app: &App, route: BodylessRoute<'_>) -> Result<Answer, Problem> {
         BodylessRoute::Operator(admin, caller, request) => {
             operator::answer(app, admin, caller, request).await
         }
+        BodylessRoute::Metrics(exporter, format) => metrics::show(exporter, format),
         BodylessRoute::Options(allow) => Ok(answer::options(allow)),
     }
 }

@@ -21,6 +21,7 @@ use super::connections::Peer;
 use super::problem::Problem;
 use super::verify::MAX_INLINE_BYTES;
 use super::{App, body};
+use crate::metrics::Refused;
 use crate::sources::{ActiveSource, Named, Sources};
 use crate::traces::{STORED_CONTEXT, Sending};
 
@@ -90,7 +91,8 @@ impl Recipient {
             Ok(()) if is_unverifiable => {
                 Problem::unavailable("Not verifiable at the moment", UNVERIFIABLE_RETRY_SECONDS)
             }
-            Ok(()) => Problem::refused(refusal.answer.status, &refusal.answer.headers),
+            Ok(()) => Problem::refused_by_source(refusal.answer.status, &refusal.answer.headers)
+                .counted(Refused::of(&refusal.reason)),
         };
         let source = match self {
             Self::Unknown => {
@@ -127,7 +129,8 @@ pub(super) fn route<'a>(
             return Err(Problem::unavailable(
                 "Not receiving at the moment",
                 DISABLED_RETRY_SECONDS,
-            ));
+            )
+            .counted(Refused::Because("disabled")));
         }
         Named::Unknown => Recipient::Unknown,
     };
@@ -157,6 +160,9 @@ pub(super) async fn receive(
     };
     let body = body::receive_up_to(limit, app, peer, client, body).await?;
     peer.waits_for_server();
+    if let Recipient::Source(source) = &recipient {
+        source.requests.read(body.bytes.len());
+    }
     let decision = async {
         let outcome = outcome_with_keys(&recipient, &intake.sources, head, &body.bytes).await?;
         match (outcome, &recipient) {
@@ -266,6 +272,7 @@ async fn store(
     let too_many = |limit: &str| {
         app.auth.note_limited(source.name(), client, &limit);
         Problem::unavailable("Too many deliveries", LIMITED_RETRY_SECONDS)
+            .counted(Refused::Throttled)
     };
     if app.rates.check_all().is_err() {
         return Err(too_many("RATE_LIMIT"));

@@ -1,18 +1,19 @@
 //! Authentication and TLS, as the configuration and its files are now.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use rustls::ServerConfig;
 use tokio::time::timeout;
 use tracing::warn;
 use webhook_sources::Keys;
+use webhook_ui::Scope;
 
 use super::error::StartError;
 use super::sockets::Bound;
-use crate::config::{Config, Forwarding, Role, SourcesFile};
+use crate::config::{Config, Forwarding, ReadTls, Role, SourcesFile};
 use crate::http::{App, Auth, AuthConfig, HttpServer, Tls};
 use crate::key_fetcher::KeyFetcher;
+use crate::metrics::CERTIFICATE_EXPIRY;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: u32 = 1024;
@@ -44,14 +45,19 @@ impl Access {
         for warning in config.warnings().iter().chain(&sources.warnings) {
             warn!("{warning}");
         }
-        if let (Some(addr), false) = (config.operator_addr, auth.has_operator_token()) {
+        if let (Some(addr), false) = (config.operator_addr, auth.has_token_for(Scope::Operate)) {
             return Err(StartError::NoOperator { addr });
         }
-        let tls = config.tls.read().map_err(StartError::Tls)?;
+        let metrics_addr = config.metrics_addr.filter(|addr| !addr.ip().is_loopback());
+        if let (Some(addr), false) = (metrics_addr, auth.has_token_for(Scope::Metrics)) {
+            return Err(StartError::NoMetricsToken { addr });
+        }
+        let tls = config.tls.read_all().map_err(StartError::Tls)?;
+        measure_expiry(tls.as_ref());
         Ok(Self {
             forwarding: forwarding(config)?,
             auth: Arc::new(Auth::new(auth)),
-            tls: tls.map(|tls| Arc::new(Tls::new(tls))),
+            tls: tls.map(|tls| Arc::new(Tls::new(tls.config))),
             sources,
             keys,
         })
@@ -66,12 +72,13 @@ impl Access {
     pub(super) async fn reload(&self, config: &Config) -> Result<(), StartError> {
         let read = blocking(config, |config| {
             let auth = config.auth_config().map_err(StartError::Secrets)?;
-            Ok((auth, config.tls.read().map_err(StartError::Tls)?))
+            Ok((auth, config.tls.read_all().map_err(StartError::Tls)?))
         });
-        let (auth, tls): (AuthConfig, Option<ServerConfig>) = read.await?;
+        let (auth, tls): (AuthConfig, Option<ReadTls>) = read.await?;
         self.auth.replace(auth);
         if let (Some(current), Some(new)) = (&self.tls, tls) {
-            current.replace(new);
+            measure_expiry(Some(&new));
+            current.replace(new.config);
         }
         Ok(())
     }
@@ -92,6 +99,14 @@ impl Access {
             }
         };
         serve().map_err(|source| StartError::Bind { name, addr, source })
+    }
+}
+
+/// Tells in the metrics when the certificate expires.
+fn measure_expiry(tls: Option<&ReadTls>) {
+    let expires = tls.and_then(|tls| tls.expires?.duration_since(UNIX_EPOCH).ok());
+    if let Some(expires) = expires {
+        metrics::gauge!(CERTIFICATE_EXPIRY).set(expires.as_secs_f64());
     }
 }
 

@@ -42,6 +42,16 @@ pub enum StartError {
         /// The address.
         addr: SocketAddr,
     },
+    /// The metrics have an address that others can reach, but no token allows anybody to read them.
+    #[error(
+        "METRICS_ADDR {addr} can be reached from other machines and needs a token of the scope metrics \
+         in API_TOKENS or API_TOKENS_FILE: create one with `webhook-server token metrics`, or use an \
+         address of this machine, such as 127.0.0.1:9464"
+    )]
+    NoMetricsToken {
+        /// The address.
+        addr: SocketAddr,
+    },
     /// The certificates or the private key cannot be used.
     #[error("invalid TLS configuration")]
     Tls(#[source] TlsError),

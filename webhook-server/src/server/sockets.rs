@@ -14,6 +14,7 @@ pub(super) struct Sockets {
     pub(super) public: Bound,
     /// `OPERATOR_ADDR`.
     pub(super) operators: Option<Bound>,
+    pub(super) metrics: Option<Bound>,
 }
 
 /// A socket that is bound and does not listen yet.
@@ -29,7 +30,11 @@ impl Sockets {
         let operators = config
             .operator_addr
             .map(|addr| Bound::bind("OPERATOR_ADDR", addr));
+        let metrics = config
+            .metrics_addr
+            .map(|addr| Bound::bind("METRICS_ADDR", addr));
         Ok(Self {
+            metrics: metrics.transpose()?,
             public: Bound::bind("BIND_ADDR", config.bind_addr)?,
             operators: operators.transpose()?,
         })

@@ -56,6 +56,7 @@ impl RunningSources {
             sources.fetch_keys();
         }
         let options = config.inbox_options().with_delay(Duration::ZERO);
+        let options = options.with_name("sources");
         let options = options.with_accept_timeout(config.accept_timeout_seconds.min(DECISION_TIME));
         let inbox = || Inbox::new(Arc::clone(&backend.store), options);
         let workers = (config.role != Role::Api).then(|| {
@@ -96,13 +97,19 @@ impl RunningSources {
         receives.then(|| Arc::clone(&self.sources))
     }
 
+    /// The sources.
+    pub(super) fn sources(&self) -> Arc<Sources> {
+        Arc::clone(&self.sources)
+    }
+
     /// Reads the file and its secrets again, and uses every source in it that is right. Logs what is wrong; a
-    /// source that is wrong stays as it is, and so do all of them if the file cannot be parsed.
+    /// source that is wrong stays as it is, and so do all of them if the file cannot be parsed. Returns whether
+    /// all were right.
     ///
     /// # Cancel safety
     ///
     /// Dropped before it is ready, it changes nothing.
-    pub(super) async fn reload(&self, config: &Config) {
+    pub(super) async fn reload(&self, config: &Config) -> bool {
         let keys = Arc::<KeyFetcher>::clone(self.sources.keys());
         let read = blocking(config, move |config| {
             SourcesFile::read_usable(config, Some(keys)).map_err(StartError::Sources)
@@ -140,6 +147,7 @@ impl RunningSources {
                 } else {
                     info!(sources = read, "sources reloaded");
                 }
+                invalid == 0
             }
             Err(StartError::Sources(wrong)) => {
                 for line in wrong.lines() {
@@ -150,6 +158,7 @@ impl RunningSources {
                     path = path.map(tracing::field::display),
                     "failed to reload the sources; the current ones stay in use"
                 );
+                false
             }
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
@@ -157,6 +166,7 @@ impl RunningSources {
                     error,
                     "failed to reload the sources; the current ones stay in use"
                 );
+                false
             }
         }
     }

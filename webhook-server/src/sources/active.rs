@@ -10,6 +10,7 @@ use super::activity::Activity;
 use super::limits::{Admitted, Limits, OverLimit};
 use super::masked::Masking;
 use crate::config::SourceConfig;
+use crate::metrics::Requests;
 
 /// A source that receives.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ pub(crate) struct ActiveSource {
     pub(super) former: Option<Arc<Source>>,
     pub(crate) limits: Limits,
     pub(crate) activity: Arc<Activity>,
+    pub(crate) requests: Arc<Requests>,
     pub(super) masking: Masking,
     /// How many deliveries each secret has verified.
     verified: Arc<[AtomicU64]>,
@@ -30,6 +32,10 @@ impl ActiveSource {
     pub(super) fn new(config: SourceConfig, former: Option<&Arc<Self>>, sources: usize) -> Self {
         let activity = former.map_or_else(Arc::default, |former| Arc::clone(&former.activity));
         activity.resize(sources);
+        let requests = former.map_or_else(
+            || Arc::new(Requests::new(&config.name)),
+            |former| Arc::clone(&former.requests),
+        );
         let unchanged = former.filter(|former| is_same_sender(&former.config, &config));
         let secrets = config.source.verification().secret_count();
         Self {
@@ -44,6 +50,7 @@ impl ActiveSource {
             limits: Limits::new(&config),
             masking: Masking::of(config.source.spec()),
             activity,
+            requests,
             config,
         }
     }

@@ -20,6 +20,7 @@ mod hardening;
 mod json_corpus;
 mod log_sink;
 mod manual;
+mod metrics;
 mod move_events;
 mod operator;
 mod process;

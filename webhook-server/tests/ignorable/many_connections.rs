@@ -1,23 +1,16 @@
 //! Ten thousand connections of one client that say nothing.
 //!
-//! They need more open files than some systems allow a process. There the tests are ignored, with
-//! the reason.
-
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
-
-#[expect(dead_code, reason = "the other tests need more of it")]
-mod support;
+//! They need more open files than some systems allow a process.
 
 use std::net::SocketAddr;
-use std::process::ExitCode;
 
-use libtest_mimic::{Arguments, Completion, Trial};
+use libtest_mimic::{Completion, Trial};
 use rustix::process::{Resource, Signal, getrlimit, setrlimit};
 use tokio::runtime::Runtime;
 
-use support::client::{Client, Reply, post};
-use support::process::{Process, webhook_server};
-use support::{transaction, until};
+use crate::support::client::{Client, Reply, post};
+use crate::support::process::{Process, webhook_server};
+use crate::support::{transaction, until};
 
 /// As many connections as a single attacker may well hold.
 const CONNECTIONS: usize = 10_000;
@@ -25,19 +18,15 @@ const CONNECTIONS: usize = 10_000;
 /// Open files of this process and of the server's beside these connections.
 const OTHER_FILES: usize = 200;
 
-fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    // One after the other: each opens all the files that it may.
-    arguments.test_threads = Some(1);
-    let trials = vec![
+pub(super) fn trials() -> Vec<Trial> {
+    vec![
         trial("idle_connections_take_nothing_from_others", || {
             block_on(idle_connections_take_nothing_from_others());
         }),
         trial("idle_connections_over_the_limit_are_evicted", || {
             block_on(idle_connections_over_the_limit_are_evicted());
         }),
-    ];
-    libtest_mimic::run(&arguments, trials).exit_code()
+    ]
 }
 
 /// A test that is ignored where the limit on open files is too low.

@@ -1,0 +1,22 @@
+//! Tests that need something which not every system has. There they are ignored, with the reason.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod many_connections;
+mod prometheus;
+#[expect(dead_code, reason = "the other tests need more of it")]
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // One after the other: some of them open all the files that they may.
+    arguments.test_threads = Some(1);
+    let mut trials = many_connections::trials();
+    trials.extend(prometheus::trials());
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
