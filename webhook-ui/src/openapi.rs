@@ -28,11 +28,22 @@ use crate::problem::ProblemDocument;
 const TOKEN: &str = "token";
 
 /// The document of all routes: those of this crate, and those that the process around it describes.
-pub(crate) fn of_all(ui: &Ui) -> Document {
-    match ui.described() {
-        Some(described) => document().merge_from(described.clone()),
-        None => document(),
+pub(crate) fn of_all(ui: &Ui) -> Value {
+    // The document has only texts as keys.
+    let mut document = serde_json::to_value(document()).unwrap_or_default();
+    if let Some(described) = ui.described() {
+        for part in ["/paths", "/components/schemas"] {
+            let parts = (document.pointer_mut(part), described.pointer(part));
+            if let (Some(Value::Object(all)), Some(Value::Object(more))) = parts {
+                all.extend(more.clone());
+            }
+        }
+        if let (Value::Array(all), Value::Array(more)) = (&mut document["tags"], &described["tags"])
+        {
+            all.splice(0..0, more.iter().cloned());
+        }
     }
+    document
 }
 
 /// The document of the routes of this crate.
@@ -58,7 +69,7 @@ fn describe(api: &mut Described) {
     .answers::<of::Nodes>("The processes")
     .problem(404, "The token is for one source only");
     api.get(
-        "/v1/operator/status",
+        "/v1/operator/counts",
         "Instance",
         "Counts the events of a source, which takes as long as it has events",
     )

@@ -15,9 +15,9 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::time::timeout;
-use utoipa::openapi::OpenApi;
 use webhook_core::{Admin, Store};
 
 use crate::access::{Access, ClientAddr, NoAccess};
@@ -52,7 +52,7 @@ struct Inner {
     streams: Streams,
     exports: Exports,
     /// What the process around it describes of its own routes.
-    described: Option<OpenApi>,
+    described: Option<Value>,
     /// Which sources were paused or resumed here, and when.
     pauses: Mutex<HashMap<String, (bool, Time)>>,
     /// What the tokens of forms are made of. It changes when the process starts again.
@@ -66,13 +66,14 @@ pub struct UiBuilder {
     instance: Arc<dyn Instance>,
     access: Arc<dyn Access>,
     mount: String,
-    described: Option<OpenApi>,
+    described: Option<Value>,
 }
 
 impl UiBuilder {
-    /// Adds the description of other routes to the OpenAPI document, such as those that senders use.
+    /// Adds the description of other routes to the OpenAPI document, such as those that senders use: an object with
+    /// `paths`, `components.schemas` and `tags` of OpenAPI 3.1.
     #[must_use]
-    pub fn also_describe(self, described: OpenApi) -> Self {
+    pub fn also_describe(self, described: Value) -> Self {
         Self {
             described: Some(described),
             ..self
@@ -179,6 +180,11 @@ impl Ui {
         api::respond(self, head, path, body).await
     }
 
+    /// The OpenAPI document, which `GET /openapi.json` returns as well.
+    pub fn openapi(&self) -> Value {
+        crate::openapi::of_all(self)
+    }
+
     /// Whether `path` is one of this service: for an app that routes by hand.
     pub fn serves(&self, path: &str) -> bool {
         let path = path.strip_prefix(&*self.0.mount).unwrap_or(path);
@@ -252,7 +258,7 @@ impl Ui {
     }
 
     /// What the process around it describes of its own routes.
-    pub(crate) fn described(&self) -> Option<&OpenApi> {
+    pub(crate) fn described(&self) -> Option<&Value> {
         self.0.described.as_ref()
     }
 

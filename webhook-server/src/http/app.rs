@@ -110,6 +110,7 @@ impl App {
             Ui::builder(Arc::clone(&self.store), Arc::clone(admin))
                 .instance(Arc::clone(&self.instance))
                 .access(Arc::new(access))
+                .also_describe(described())
                 .build()
         }))
     }
@@ -205,11 +206,50 @@ impl App {
     }
 }
 
+/// The description of the routes that senders and readers use.
+fn described() -> serde_json::Value {
+    // A test parses it.
+    serde_json::from_str(include_str!("openapi.json")).unwrap_or_default()
+}
+
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("App")
             .field("options", &self.options)
             .field("auth", &self.auth)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use webhook_core::{Admin, Store};
+    use webhook_memory::MemoryStore;
+
+    use super::*;
+
+    /// `BLESS=1` writes the document.
+    #[test]
+    fn committed_openapi_document_is_that_of_the_server() {
+        let store = Arc::new(MemoryStore::default());
+        let app = App::without_inbox(
+            Arc::<MemoryStore>::clone(&store) as Arc<dyn Store>,
+            HttpOptions::default(),
+        );
+        let app = app.with_admin(store as Arc<dyn Admin>);
+        let document = app.ui().unwrap().openapi();
+        assert!(document["paths"]["/v1/webhooks/{source}"].is_object());
+        let text = format!("{}\n", serde_json::to_string_pretty(&document).unwrap());
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/openapi.json");
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(path, &text).unwrap();
+        }
+        let committed = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            committed == text,
+            "docs/openapi.json is not the document of the server: run this test with BLESS=1"
+        );
     }
 }

@@ -28,7 +28,7 @@ pub(super) async fn openapi(request: &Request<'_>) -> Result<Response<UiBody>, P
 
 pub(super) async fn docs(request: &Request<'_>) -> Result<Response<UiBody>, Problem> {
     request.no_query()?;
-    let document = serde_json::to_value(openapi::of_all(request.ui)).map_err(Problem::internal)?;
+    let document = openapi::of_all(request.ui);
     let page = docs::page(&document);
     let mut response = answer("text/html; charset=utf-8", UiBody::full(page));
     let nothing = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'");

@@ -129,7 +129,7 @@ async fn tokens_of_another_source_get_404_on_every_route() {
         "/docs",
         // They take a source in the query or the body, or show only what the caller may see.
         "/v1/operator/overview",
-        "/v1/operator/status",
+        "/v1/operator/counts",
         "/v1/operator/stream",
         "/v1/operator/events",
         "/v1/operator/export",
@@ -157,7 +157,7 @@ async fn tokens_of_another_source_get_404_on_every_route() {
         "events?source=stripe",
         "export?source=stripe",
         "failures?source=stripe",
-        "status?source=stripe",
+        "counts?source=stripe",
     ] {
         let path = format!("/v1/operator/{path}");
         let (status, _) = send(&ui, "shop", "GET", &path, "").await;
@@ -173,7 +173,7 @@ async fn tokens_of_another_source_get_404_on_every_route() {
         "jobs",
         "destinations",
         "audit",
-        "status",
+        "counts",
     ] {
         let text = get(&ui, "shop", path).await.to_string();
         assert!(
@@ -305,7 +305,7 @@ async fn jobs_are_planned_confirmed_run_and_end() {
     );
     let (status, _) = post(&ui, "ana", &run, &json!({"confirmed": 150})).await;
     assert_eq!(status, StatusCode::CONFLICT);
-    let left = get(&ui, "ben", "status?source=github").await;
+    let left = get(&ui, "ben", "counts?source=github").await;
     assert_eq!(left["sources"][0]["due"], 150, "{left}");
 
     let (_, planned) = post(&ui, "ana", "jobs", &plan).await;

@@ -25,7 +25,7 @@ const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 /// The page with all routes.
 pub(super) async fn show(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
-    let document = serde_json::to_value(openapi::of_all(view.ui)).map_err(Problem::internal)?;
+    let document = openapi::of_all(view.ui);
     let paths = document.get("paths").and_then(Value::as_object);
     let content = html! {
         h1 { "API" }
