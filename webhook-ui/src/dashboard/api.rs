@@ -143,7 +143,7 @@ pub(super) async fn try_it(view: &View<'_>) -> Result<Response<UiBody>, Problem>
         }
         p { code #tried { (target) } }
         @match json_text::Value::parse(&body).filter(|_| is_whole) {
-            Some(value) => (json_tree(&value)),
+            Some(value) => (json_tree("answer", &value)),
             None => (code("answer", "The answer", &body)),
         }
         @if !is_whole { p.note { "Only the beginning is shown." } }

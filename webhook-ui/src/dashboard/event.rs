@@ -434,18 +434,18 @@ fn body_tab(view: &View<'_>, event: &EventRef, shown: &Event, query: &Query) -> 
                             title="Leaves an audit record" { "Download" }
                     }
                 }
-                (body_in(body, query.form))
+                (body_in("body", body, query.form))
             }
         }
     }
 }
 
-/// A body in the form that suits it best.
-pub(super) fn body_view(body: &Body) -> Markup {
-    body_in(body, BodyForm::Tree)
+/// A body in the form that suits it best, as an element with this id.
+pub(super) fn body_view(id: &str, body: &Body) -> Markup {
+    body_in(id, body, BodyForm::Tree)
 }
 
-fn body_in(body: &Body, form: BodyForm) -> Markup {
+fn body_in(id: &str, body: &Body, form: BodyForm) -> Markup {
     let content = body.content.get();
     let tree = match (form, body.encoding) {
         (BodyForm::Tree, BodyEncoding::Json) => Value::parse(content),
@@ -453,14 +453,14 @@ fn body_in(body: &Body, form: BodyForm) -> Markup {
     };
     html! {
         @if let Some(value) = tree {
-            (json_tree(&value))
+            (json_tree(id, &value))
         } @else {
             @match (form, body.encoding) {
                 (BodyForm::Hex, _) | (_, BodyEncoding::Base64) => {
                     @let stored = stored(body);
                     @let shown = &stored[..stored.len().min(MAX_HEX_BYTES)];
                     @if stored.is_empty() { p.faint { "The body is empty." } }
-                    @else { (code("body-hex", "The body as hexadecimal digits", &dump(shown))) }
+                    @else { (code(id, "The body as hexadecimal digits", &dump(shown))) }
                     @if shown.len() < stored.len() {
                         p.note { "Only the first " (bytes(MAX_HEX_BYTES as u64)) " are shown. The download has all of it." }
                     }
@@ -468,7 +468,7 @@ fn body_in(body: &Body, form: BodyForm) -> Markup {
                 _ => {
                     @let text = text(body);
                     @if text.is_empty() { p.faint { "The body is empty." } }
-                    @else { (code("body-raw", "The body", &cut(&text, MAX_RAW_CHARS))) }
+                    @else { (code(id, "The body", &cut(&text, MAX_RAW_CHARS))) }
                 },
             }
         }
@@ -534,7 +534,7 @@ fn conflicts_tab(shown: &Event) -> Markup {
                             p.note { "Only the beginning of this delivery is stored." }
                         }
                     }
-                    details { summary { "The whole delivery (" (bytes(conflict.body.bytes)) ")" } (body_view(&conflict.body)) }
+                    details { summary { "The whole delivery (" (bytes(conflict.body.bytes)) ")" } (body_view(&format!("conflict-{index}-body"), &conflict.body)) }
                 }
             }
         }
@@ -547,7 +547,7 @@ fn record_tab(shown: &Event) -> Markup {
     html! {
         p.note { "The event as the API has it." }
         @match Value::parse(&json) {
-            Some(value) => (json_tree(&value)),
+            Some(value) => (json_tree("record", &value)),
             None => (code("record", "The record", &cut(&json, MAX_RAW_CHARS))),
         }
     }

@@ -13,12 +13,12 @@ const MAX_CHARS: usize = 2_000;
 /// Objects and arrays deeper than this are closed at first.
 const OPEN_DEPTH: usize = 4;
 
-/// The tree of a value. Numbers are as they were written. Nothing in it is markup.
-pub(super) fn json_tree(value: &Value<'_>) -> Markup {
+/// The tree of a value, as an element with this id. Numbers are as they were written. Nothing in it is markup.
+pub(super) fn json_tree(id: &str, value: &Value<'_>) -> Markup {
     let mut tree = Tree { left: MAX_VALUES };
     let lines = tree.value(None, value, 0);
     html! {
-        div.json #json-tree { (lines) }
+        div.json id=(id) { (lines) }
         @if tree.left == 0 {
             p.note { "Only the first " (MAX_VALUES) " values are shown here. The raw body has all of them." }
         }
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> String {
-        json_tree(&Value::parse(text).unwrap()).into_string()
+        json_tree("tree", &Value::parse(text).unwrap()).into_string()
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn card(view: &View<'_>, source: &Kind, number: u64, refused: &Refused) -> Marku
                 (headers("Headers, with secrets masked", &refused.headers))
                 @if let Some(body) = &refused.body {
                     p { strong { "The beginning of the body" } }
-                    (body_view(body))
+                    (body_view(&format!("refused-{source}-{number}-body"), body))
                 }
             }
         }

@@ -74,7 +74,7 @@ fn card(attempt: &Attempt, number: usize) -> Markup {
             p.refused-reason { (attempt.reason) }
             @match (&details, raw) {
                 (Some(details), _) => (answer(details, number)),
-                (None, Some(raw)) => @if let Some(value) = Value::parse(raw) { (json_tree(&value)) },
+                (None, Some(raw)) => @if let Some(value) = Value::parse(raw) { (json_tree(&format!("details-{number}"), &value)) },
                 (None, None) => {},
             }
             @if let Some(base64) = &attempt.details_base64 {
