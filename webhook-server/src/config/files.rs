@@ -67,7 +67,7 @@ pub(super) fn read_quietly(name: &str, path: &Path, guard: Guard) -> Result<Text
         return Err(wrong(FileProblem::Directory));
     }
     let is_regular = metadata.is_file();
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_FILE_BYTES + 1));
+    let mut bytes = Zeroizing::new(Vec::new());
     read_bounded(&mut file, is_pipe(&metadata), &mut bytes).map_err(wrong)?;
     Ok(TextFile {
         text: text::decode(&bytes).map_err(|error| wrong(FileProblem::Text(error)))?,
@@ -103,14 +103,18 @@ fn is_pipe(_: &std::fs::Metadata) -> bool {
 }
 
 /// Reads to the end. A pipe without a writer looks as if it were at its end, and is read again.
-fn read_bounded(file: &mut File, is_pipe: bool, bytes: &mut Vec<u8>) -> Result<(), FileProblem> {
+fn read_bounded(
+    file: &mut File,
+    is_pipe: bool,
+    bytes: &mut Zeroizing<Vec<u8>>,
+) -> Result<(), FileProblem> {
     let deadline = Instant::now() + READ_TIMEOUT;
     let mut buffer = Zeroizing::new([0; 8192]);
     loop {
         match file.read(&mut *buffer) {
             Ok(0) if !is_pipe || !bytes.is_empty() => return Ok(()),
             Ok(length) if length > 0 => {
-                bytes.extend_from_slice(&buffer[..length]);
+                append(bytes, &buffer[..length]);
                 if bytes.len() > MAX_FILE_BYTES {
                     return Err(FileProblem::TooLong);
                 }
@@ -126,6 +130,19 @@ fn read_bounded(file: &mut File, is_pipe: bool, bytes: &mut Vec<u8>) -> Result<(
         }
         sleep(PIPE_PAUSE);
     }
+}
+
+/// Appends `chunk`. A `Vec` that grows by itself leaves a copy of the secret in the memory that it
+/// frees. One that is large enough for every file takes a debug build tens of milliseconds to
+/// overwrite in the end.
+fn append(bytes: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
+    let length = bytes.len() + chunk.len();
+    if length > bytes.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(2 * length));
+        larger.extend_from_slice(bytes);
+        *bytes = larger;
+    }
+    bytes.extend_from_slice(chunk);
 }
 
 #[cfg(unix)]
@@ -214,4 +231,21 @@ fn looks_secret_path(text: &str) -> bool {
             .replace("secret", "")
             .replace("password", ""),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn appended_chunks_are_kept_in_order() {
+        let mut bytes = Zeroizing::new(Vec::new());
+        let mut expected = Vec::new();
+        for (number, length) in (0..).zip([1, 0, 8192, 3, 8192, 8192]) {
+            let chunk = vec![number; length];
+            append(&mut bytes, &chunk);
+            expected.extend(chunk);
+        }
+        assert_eq!(*bytes, expected);
+    }
 }
