@@ -175,7 +175,7 @@ const EXAMPLE_BODY: &[u8] = br#"{"id":"evt_example","type":"example"}"#;
 pub(super) fn example(view: &View<'_>, source: &SourceInfo) -> Option<(&'static str, String)> {
     if let Some(example) = &source.example {
         return Some((
-            "Or from a terminal, with SECRET set to the secret of the source:",
+            "From a terminal, with SECRET set to the secret of the source:",
             example.clone(),
         ));
     }
@@ -186,7 +186,7 @@ pub(super) fn example(view: &View<'_>, source: &SourceInfo) -> Option<(&'static 
     let body = Bytes::from_static(EXAMPLE_BODY);
     let command = view.ui.instance().signed_curl(&name, &body)?;
     Some((
-        "Or from a terminal. Load the page again when its signature is too old:",
+        "From a terminal. Load the page again when the signature is too old:",
         command,
     ))
 }
