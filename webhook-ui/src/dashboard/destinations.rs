@@ -180,7 +180,7 @@ pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBo
                 @match &destination.rate { Some(rate) => { "at most " (rate) }, None => "no limit" }
             } }
             div { dt { "Concurrency" } dd {
-                (number(destination.window)) " requests at the same time now, "
+                (number(destination.window)) " at the same time now, "
                 (number(destination.concurrency)) " at most"
             } }
         }

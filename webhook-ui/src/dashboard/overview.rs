@@ -15,7 +15,7 @@ use super::sources::{
 };
 use crate::UiBody;
 use crate::model::{
-    Capped, Destination, DestinationState, FailureGroup, Sample, Series, SourceOverview,
+    Capped, Destination, DestinationState, Failures, Sample, Series, SourceOverview,
 };
 
 /// How many groups of failures are shown.
@@ -65,7 +65,7 @@ pub(super) async fn show(view: &View<'_>) -> Response<UiBody> {
         }
         @if let Some(failures) = failures {
             h2 { "Newest failures" }
-            (failure_table(view, &failures.groups))
+            (failure_table(view, &failures))
         }
     };
     view.page(Page {
@@ -296,8 +296,9 @@ const FAILURE_COLUMNS: [Column; 4] = [
     Column::text("Last failed"),
 ];
 
-fn failure_table(view: &View<'_>, groups: &[FailureGroup]) -> Markup {
-    let rows: Vec<Row> = groups
+fn failure_table(view: &View<'_>, failures: &Failures) -> Markup {
+    let rows: Vec<Row> = failures
+        .groups
         .iter()
         .take(MAX_FAILURES)
         .map(|group| {
@@ -321,7 +322,10 @@ fn failure_table(view: &View<'_>, groups: &[FailureGroup]) -> Markup {
             p.faint { "No event has failed." }
         } @else {
             (table("failures", "Newest groups of failures", &FAILURE_COLUMNS, &rows))
-            p { a #all-failures href=(view.link("/failed")) { "All failures" } }
+            p {
+                @if failures.more { "Of the newest " (number(failures.examined)) " FAILED events. " }
+                a #all-failures href=(view.link("/failed")) { "All failures" }
+            }
         }
     }
 }

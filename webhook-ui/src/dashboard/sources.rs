@@ -157,7 +157,7 @@ pub(super) fn test_button(view: &View<'_>, source: &SourceOverview) -> Markup {
     if !source.info.can_test || !view.visitor.caller.may_operate() {
         return html! {};
     }
-    let label = format!("Send a test event to {name}");
+    let label = format!("Send test event to {name}");
     action(
         view,
         &format!("test-{name}"),

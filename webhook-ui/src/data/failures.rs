@@ -90,16 +90,27 @@ fn hour(age: f64) -> Option<usize> {
     (HOURS - 1).checked_sub(ago)
 }
 
-/// The reason with `#` for each number, so that reasons that differ only in numbers are the same.
+/// What stands before the status of an answer in a reason.
+const BEFORE_STATUS: &str = "answered ";
+
+/// The reason with `#` for each number, so that reasons that differ only in numbers are the same. The status of an
+/// answer stays: 404 and 503 have different causes.
 pub(crate) fn without_numbers(reason: &str) -> String {
     let mut text = String::with_capacity(reason.len());
-    for c in reason.chars() {
-        if !c.is_ascii_digit() {
-            text.push(c);
+    let mut rest = reason;
+    while let Some(at) = rest.find(|c: char| c.is_ascii_digit()) {
+        let (before, from) = rest.split_at(at);
+        let end = from.find(|c: char| !c.is_ascii_digit());
+        let (number, after) = from.split_at(end.unwrap_or(from.len()));
+        text.push_str(before);
+        if number.len() == 3 && before.ends_with(BEFORE_STATUS) {
+            text.push_str(number);
         } else if !text.ends_with('#') {
             text.push('#');
         }
+        rest = after;
     }
+    text.push_str(rest);
     text
 }
 
@@ -110,8 +121,14 @@ mod tests {
     #[test]
     fn reasons_that_differ_in_numbers_are_the_same() {
         for (reason, group) in [
-            ("answered 503 after 12 ms", "answered # after # ms"),
-            ("answered 502 after 1,204 ms", "answered # after #,# ms"),
+            ("answered 503 after 12 ms", "answered 503 after # ms"),
+            ("answered 404 after 1,204 ms", "answered 404 after #,# ms"),
+            ("answered 5031", "answered #"),
+            (
+                "answered 429, to be tried again in 90s",
+                "answered 429, to be tried again in #s",
+            ),
+            ("timed out after 15s", "timed out after #s"),
             ("no numbers", "no numbers"),
             ("", ""),
             ("#1", "#"),
