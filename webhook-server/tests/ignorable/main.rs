@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod dashboard;
 mod many_connections;
 mod prometheus;
 #[expect(dead_code, reason = "the other tests need more of it")]
@@ -18,5 +19,6 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let mut trials = many_connections::trials();
     trials.extend(prometheus::trials());
+    trials.extend(dashboard::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -1,0 +1,123 @@
+// Chromium, with checks that hold on every page: no violation of its policy, no error of a script, no request
+// to anything but the server.
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+
+import { PATIENCE } from "./server.mjs";
+
+// The packages are in the folder that cargo builds into, not beside this file.
+const require = createRequire(join(process.env.NODE_PACKAGES, "package.json"));
+const { chromium } = require("playwright-core");
+const { source: axe } = require("axe-core");
+
+const SCREENSHOTS = process.env.SCREENSHOTS;
+const SIZE = { width: 1280, height: 800 };
+/** The width of a page at 400 % on a screen of 1280 pixels: WCAG 2.2, 1.4.10. */
+const NARROW = { width: 320, height: 640 };
+
+/** What a user of an old browser, or of one with scripts turned off, gets. */
+export const WITHOUT_SCRIPTS = { javaScriptEnabled: false };
+
+export class Browser {
+  static async start(url) {
+    const browser = new Browser();
+    browser.url = url;
+    browser.faults = [];
+    browser.chromium = await chromium.launch({
+      executablePath: process.env.CHROMIUM,
+      timeout: PATIENCE,
+      args: [
+        "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+      ],
+    });
+    mkdirSync(SCREENSHOTS, { recursive: true });
+    return browser;
+  }
+
+  /** Opens a page with cookies and settings of its own. */
+  async page(options = {}) {
+    const context = await this.chromium.newContext({
+      viewport: SIZE, reducedMotion: "reduce", colorScheme: "light", baseURL: this.url, locale: "en-GB",
+      timezoneId: "Europe/Berlin", ...options,
+    });
+    context.setDefaultTimeout(PATIENCE);
+    const page = await context.newPage();
+    const fault = (text) => this.faults.push(`${page.url()}: ${text}`);
+    page.on("request", (request) => {
+      const isOwn = request.url().startsWith(`${this.url}/`) || /^(data|blob):/.test(request.url());
+      if (!isOwn) fault(`requests ${request.url()}`);
+    });
+    page.on("pageerror", (error) => fault(`a script failed: ${error}`));
+    page.on("dialog", (dialog) => { fault(`a dialog: ${dialog.message()}`); dialog.dismiss(); });
+    page.on("console", (message) => {
+      if (message.type() === "error" && !this.expected?.test(message.text())) fault(message.text());
+    });
+    if (options.javaScriptEnabled !== false) {
+      await page.addInitScript(() => {
+        document.addEventListener("securitypolicyviolation", (event) => {
+          console.error(`violates ${event.violatedDirective}: ${event.blockedURI} ${event.sample}`);
+        });
+      });
+    }
+    return page;
+  }
+
+  /** Fails if anything was wrong on any page. */
+  check() {
+    assert.deepEqual(this.faults, []);
+  }
+
+  async end() {
+    await this.chromium.close();
+  }
+}
+
+/** Opens a path of the dashboard. */
+export async function open(page, path) {
+  const answer = await page.goto(`/dashboard${path}`, { waitUntil: "load" });
+  assert.equal(answer.status(), 200, path);
+}
+
+/** Checks a page by the rules of WCAG 2.2 AA, and by the best practices of axe. */
+export async function checkAccessibility(page, name) {
+  await page.evaluate(`${axe}; undefined`);
+  const violations = await page.evaluate(async () => {
+    const results = await axe.run(document, { resultTypes: ["violations"] });
+    return results.violations.flatMap(({ id, help, nodes }) =>
+      nodes.map((node) => `${id}: ${help}: ${node.target} ${node.html.slice(0, 200)} ${node.any[0]?.message ?? ""}`));
+  });
+  assert.deepEqual(violations, [], name);
+}
+
+/** Checks a page in light, dark and narrow, and takes a screenshot of each. */
+export async function look(page, name) {
+  await screenshot(page, `${name}-light`);
+  await checkAccessibility(page, `${name}, light`);
+  await page.emulateMedia({ colorScheme: "dark" });
+  await screenshot(page, `${name}-dark`);
+  await checkAccessibility(page, `${name}, dark`);
+  await page.emulateMedia({ colorScheme: "light" });
+  await checkWidth(page, name);
+  await page.setViewportSize(NARROW);
+  try {
+    await screenshot(page, `${name}-narrow`);
+    await checkWidth(page, name);
+  } finally {
+    await page.setViewportSize(SIZE);
+  }
+}
+
+/** Fails if the page has to be scrolled in both directions. */
+async function checkWidth(page, name) {
+  const { width } = page.viewportSize();
+  const needed = await page.evaluate(() => document.scrollingElement.scrollWidth);
+  assert.ok(needed <= width, `${name} is ${needed} pixels wide in a window of ${width}`);
+}
+
+export async function screenshot(page, name) {
+  const image = await page.screenshot({ fullPage: true, animations: "disabled" });
+  writeFileSync(join(SCREENSHOTS, `${name}.png`), image);
+}
