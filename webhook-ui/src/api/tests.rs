@@ -247,7 +247,7 @@ async fn events_are_found_and_failures_grouped() {
     assert_eq!(found, 151);
     let failures = get(&ui, "ben", "failures?source=github").await;
     assert_eq!(failures["groups"][0]["count"], 150, "{failures}");
-    assert_eq!(failures["groups"][0]["reason"], "answered # after # ms");
+    assert_eq!(failures["groups"][0]["reason"], "answered 503 after # ms");
     let (_, lines) = send(&ui, "ben", "GET", "/v1/operator/export?state=failed", "").await;
     assert_eq!(lines.lines().count(), 151);
     for line in lines.lines() {
