@@ -65,8 +65,8 @@ struct Entry {
     to: Option<Kind>,
     planned: Instant,
     began: Option<Instant>,
-    /// The newest event of the plan: later ones are not touched.
-    newest: Option<EventId>,
+    /// The events of the plan are before this one: later ones are not touched. `None` if no event matched.
+    before: Option<EventId>,
     is_cancelled: bool,
 }
 
@@ -165,7 +165,7 @@ pub(crate) async fn plan(ui: &Ui, caller: &Caller, plan: JobPlan) -> Result<Job,
         }
         _ => {}
     }
-    let (matching, newest) = count(ui, &filter).await?;
+    let (matching, before) = count(ui, &filter).await?;
     let per_second = match action {
         JobAction::Replay => COPIES_PER_SECOND,
         _ => EVENTS_PER_SECOND,
@@ -187,7 +187,7 @@ pub(crate) async fn plan(ui: &Ui, caller: &Caller, plan: JobPlan) -> Result<Job,
         planned_at: Time::now(),
         matching,
         estimated_seconds,
-        needs_confirmation: matching.count > MAX_UNCONFIRMED,
+        needs_confirmation: needs_confirmation(matching),
         started_at: None,
         ended_at: None,
         changed: 0,
@@ -202,25 +202,34 @@ pub(crate) async fn plan(ui: &Ui, caller: &Caller, plan: JobPlan) -> Result<Job,
         to,
         planned: Instant::now(),
         began: None,
-        newest,
+        before,
         is_cancelled: false,
     })?;
     Ok(job)
 }
 
-/// Counts the events that match, within bounds, and finds the newest one.
+/// Whether somebody must type the number of events. If the count ended early, there may be any number more.
+const fn needs_confirmation(matching: Capped) -> bool {
+    matching.at_least || matching.count > MAX_UNCONFIRMED
+}
+
+/// Counts the events that match, within bounds, and finds the end of the newest one: `None` if no event matches.
 async fn count(ui: &Ui, filter: &Filter) -> Result<(Capped, Option<EventId>), Problem> {
     let end = Instant::now() + COUNT_TIME;
-    let (mut count, mut newest, mut before) = (0, None, None);
+    let (mut count, mut first, mut before) = (0, None, None);
     loop {
         let page = data::scan(ui, filter, before, data::LARGEST_PAGE).await?;
         count += page.events.len() as u64;
-        newest = newest.or_else(|| page.events.first().map(|it| it.id));
+        first = first.or_else(|| {
+            let newest = page.events.first();
+            newest.map(|it| EventId::new(it.id.get().saturating_add(1)))
+        });
         let at_least = |at_least| Capped { count, at_least };
         match page.next {
-            None => return Ok((at_least(false), newest)),
-            Some(_) if count >= MAX_COUNTED || Instant::now() >= end => {
-                return Ok((at_least(true), newest));
+            None => return Ok((at_least(false), first)),
+            Some(next) if count >= MAX_COUNTED || Instant::now() >= end => {
+                // If none was found so far, all that match are older than those that were examined.
+                return Ok((at_least(true), first.or(Some(next))));
             }
             next => before = next,
         }
@@ -301,22 +310,24 @@ pub(crate) async fn run(
 
 /// Changes all events that match, newest first, and returns how the job ended.
 async fn work(ui: &Ui, entry: &Arc<Mutex<Entry>>) -> JobState {
-    let (action, filter, to, newest) = {
+    let (action, filter, to, mut before) = {
         let entry = lock(entry);
-        let newest = entry.newest;
         (
             entry.job.action,
             entry.filter.clone(),
             entry.to.clone(),
-            newest,
+            entry.before,
         )
     };
-    let Some(newest) = newest else {
+    if before.is_none() {
         return JobState::Done;
-    };
-    let mut before = Some(EventId::new(newest.get().saturating_add(1)));
+    }
     let mut failures = 0;
     loop {
+        // A page may have no event that matches, and there may be many such pages.
+        if let Some(ended) = ended_early(ui, entry) {
+            return ended;
+        }
         let page = match data::scan(ui, &filter, before, data::LARGEST_PAGE).await {
             Ok(page) => page,
             Err(problem) => {
@@ -331,11 +342,8 @@ async fn work(ui: &Ui, entry: &Arc<Mutex<Entry>>) -> JobState {
         };
         for batch in page.events.chunks(BATCH) {
             loop {
-                if lock(entry).is_cancelled {
-                    return JobState::Cancelled;
-                }
-                if ui.instance().is_stopping() {
-                    return JobState::Stopped;
+                if let Some(ended) = ended_early(ui, entry) {
+                    return ended;
                 }
                 match change(ui, action, to.as_ref(), batch, entry).await {
                     Ok(()) => {
@@ -356,9 +364,22 @@ async fn work(ui: &Ui, entry: &Arc<Mutex<Entry>>) -> JobState {
             sleep(PAUSE).await;
         }
         match page.next {
-            None => return JobState::Done,
+            // Copies end within a batch.
+            None => return ended_early(ui, entry).unwrap_or(JobState::Done),
             next => before = next,
         }
+        if page.events.is_empty() {
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// How a job ends whose work is not done: it is cancelled, or the process stops.
+fn ended_early(ui: &Ui, entry: &Mutex<Entry>) -> Option<JobState> {
+    if lock(entry).is_cancelled {
+        Some(JobState::Cancelled)
+    } else {
+        ui.instance().is_stopping().then_some(JobState::Stopped)
     }
 }
 
@@ -399,7 +420,7 @@ async fn change(
         }
         JobAction::Replay => {
             for event in &refs {
-                if lock(entry).is_cancelled || ui.instance().is_stopping() {
+                if ended_early(ui, entry).is_some() {
                     return Ok(());
                 }
                 let sent = copy(ui, event, to).await;
@@ -467,4 +488,23 @@ pub(crate) fn find(ui: &Ui, caller: &Caller, id: &str) -> Result<Job, Problem> {
     let entry = ui.jobs().find(caller, id)?;
     let shown = lock(&entry).shown();
     Ok(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_that_ended_early_are_confirmed() {
+        for (count, at_least, confirmed) in [
+            (0, false, false),
+            (MAX_UNCONFIRMED, false, false),
+            (MAX_UNCONFIRMED + 1, false, true),
+            (0, true, true),
+            (1, true, true),
+        ] {
+            let matching = Capped { count, at_least };
+            assert_eq!(needs_confirmation(matching), confirmed, "{matching:?}");
+        }
+    }
 }

@@ -8,7 +8,8 @@ use http::StatusCode;
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use webhook_core::{
-    Claim, Envelope, Fingerprint, Headers, Key, Outcome, Reason, Scheduler, Settlement, Store,
+    Claim, Envelope, EventRef, Fingerprint, Headers, Key, Outcome, Reason, Scheduler, Settlement,
+    Store,
 };
 use webhook_core::{EventType, NewEvent};
 use webhook_memory::MemoryStore;
@@ -334,6 +335,32 @@ async fn jobs_are_planned_confirmed_run_and_end() {
             "{problem}"
         );
     }
+}
+
+#[tokio::test]
+async fn jobs_that_find_nothing_are_cancelled_as_well() {
+    let ui = ui().await;
+    let plan = json!({"action": "delete", "filter": "key:evt_1"});
+    let (_, job) = post(&ui, "ana", "jobs", &plan).await;
+    assert_eq!(job["matching"]["count"], 1, "{job}");
+    let event = EventRef {
+        kind: webhook_core::Kind::new("stripe").unwrap(),
+        key: Key::new("evt_1").unwrap(),
+    };
+    ui.admin().delete(&[event]).await.unwrap();
+    let path = format!("jobs/{}", job["id"].as_str().unwrap());
+    // This runtime has one thread: the job begins when the test waits.
+    post(&ui, "ana", &format!("{path}/run"), &json!({})).await;
+    post(&ui, "ana", &format!("{path}/cancel"), &json!({})).await;
+    let mut job = get(&ui, "ana", &path).await;
+    for _ in 0..500 {
+        if job["state"] != "running" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        job = get(&ui, "ana", &path).await;
+    }
+    assert_eq!(job["state"], "cancelled", "{job}");
 }
 
 #[tokio::test(start_paused = true)]
