@@ -313,12 +313,11 @@ async fn of_postgres(database: &PgStore) -> Vec<Finding> {
 
 /// Whether the addresses are free, or this server answers there.
 async fn addresses(config: &Config) -> Vec<Finding> {
+    let public = ("BIND_ADDR", config.bind_addr);
     let operators = config.operator_addr.map(|addr| ("OPERATOR_ADDR", addr));
+    let metrics = config.metrics_addr.map(|addr| ("METRICS_ADDR", addr));
     let mut found = Vec::new();
-    for (name, addr) in [("BIND_ADDR", config.bind_addr)]
-        .into_iter()
-        .chain(operators)
-    {
+    for (name, addr) in [public].into_iter().chain(operators).chain(metrics) {
         found.push(address(name, addr, config).await);
     }
     found

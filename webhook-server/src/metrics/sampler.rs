@@ -279,6 +279,7 @@ impl Task {
             }
             sample
         } else {
+            self.is_failing = false;
             self.forget();
             None
         };

@@ -70,7 +70,8 @@ async fn doctor_says_everything_that_is_wrong() {
         webhook_server(&["doctor", "--json", &bind, "--log-level=off"])
             .env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none")
             .env("FORWARD_URL", &format!("http://{free}/hooks?key=hidden"))
-            .env("FORWARD_SECRETS_FILE", &secrets),
+            .env("FORWARD_SECRETS_FILE", &secrets)
+            .env("METRICS_ADDR", &free.to_string()),
     )
     .await;
     assert_eq!(code, 1, "{found:#?}");
@@ -82,6 +83,7 @@ async fn doctor_says_everything_that_is_wrong() {
         ("secrets", "FORWARD_SECRETS holds a secret", "error"),
         ("secrets", "FORWARD_SECRETS_FILE", "warning"),
         ("address", "is in use", "error"),
+        ("address", "METRICS_ADDR", "ok"),
     ] {
         assert_eq!(levels(&found, check, part), [level], "{check}: {found:#?}");
     }
