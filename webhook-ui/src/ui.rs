@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use webhook_core::{Admin, Store};
 
 use crate::access::{Access, ClientAddr, NoAccess};
+use crate::api::documents::Documents;
 use crate::data::Exports;
 use crate::instance::{Instance, NoInstance};
 use crate::jobs::Jobs;
@@ -51,6 +52,7 @@ struct Inner {
     dashboard: crate::dashboard::Dashboard,
     streams: Streams,
     exports: Exports,
+    documents: Documents,
     /// What the process around it describes of its own routes.
     described: Option<Value>,
     /// Which sources were paused or resumed here, and when.
@@ -123,6 +125,7 @@ impl UiBuilder {
             dashboard: crate::dashboard::Dashboard::default(),
             streams: Streams::default(),
             exports: Exports::default(),
+            documents: Documents::default(),
             described: self.described,
             pauses: Mutex::default(),
             form_secret,
@@ -255,6 +258,10 @@ impl Ui {
 
     pub(crate) fn exports(&self) -> &Exports {
         &self.0.exports
+    }
+
+    pub(crate) fn documents(&self) -> &Documents {
+        &self.0.documents
     }
 
     /// What the process around it describes of its own routes.
