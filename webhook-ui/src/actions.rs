@@ -20,7 +20,7 @@ pub(crate) async fn requeue(
     event: &EventRef,
 ) -> Result<Scheduled, Problem> {
     check(caller, &event.kind, Problem::no_such_event)?;
-    let action = Action::begin("requeue", caller, event_target(event));
+    let action = Action::begin(ui, "requeue", caller, event_target(event));
     let requeued = ui.admin().requeue(std::slice::from_ref(event)).await;
     let result = match requeued.as_deref() {
         Ok([Requeued::Applied]) => Ok(scheduled(event)),
@@ -35,7 +35,7 @@ pub(crate) async fn requeue(
             .map(drop)
             .map_or_else(Problem::from, |()| Problem::no_such_event())),
     };
-    action.end(ui, result).await
+    action.end(result).await
 }
 
 /// Makes a waiting event due now. With [`RunningLeases::End`] it also ends its lease.
@@ -46,7 +46,7 @@ pub(crate) async fn make_due(
     leases: RunningLeases,
 ) -> Result<Scheduled, Problem> {
     check(caller, &event.kind, Problem::no_such_event)?;
-    let action = Action::begin("make_due", caller, event_target(event))
+    let action = Action::begin(ui, "make_due", caller, event_target(event))
         .with(json!({ "leased": leases == RunningLeases::End }));
     let made_due = ui.admin().make_due(std::slice::from_ref(event), leases);
     let result = match made_due.await {
@@ -61,13 +61,13 @@ pub(crate) async fn make_due(
         },
         Err(error) => Err(error.into()),
     };
-    action.end(ui, result).await
+    action.end(result).await
 }
 
 /// Deletes an event with all that is stored about it.
 pub(crate) async fn delete(ui: &Ui, caller: &Caller, event: &EventRef) -> Result<(), Problem> {
     check(caller, &event.kind, Problem::no_such_event)?;
-    let action = Action::begin("delete", caller, event_target(event));
+    let action = Action::begin(ui, "delete", caller, event_target(event));
     let deleted = ui.admin().delete(std::slice::from_ref(event)).await;
     let result = match deleted.as_deref() {
         Ok([Deleted::Applied]) => Ok(()),
@@ -79,13 +79,13 @@ pub(crate) async fn delete(ui: &Ui, caller: &Caller, event: &EventRef) -> Result
             .map(drop)
             .map_or_else(Problem::from, |()| Problem::no_such_event())),
     };
-    action.end(ui, result).await
+    action.end(result).await
 }
 
 /// Deletes the headers and the body of a settled event, and those of its conflicts.
 pub(crate) async fn erase(ui: &Ui, caller: &Caller, event: &EventRef) -> Result<(), Problem> {
     check(caller, &event.kind, Problem::no_such_event)?;
-    let action = Action::begin("erase", caller, event_target(event));
+    let action = Action::begin(ui, "erase", caller, event_target(event));
     let erased = ui.admin().erase(std::slice::from_ref(event)).await;
     let result = match erased.as_deref() {
         Ok([Erased::Applied | Erased::AlreadyErased]) => Ok(()),
@@ -97,7 +97,7 @@ pub(crate) async fn erase(ui: &Ui, caller: &Caller, event: &EventRef) -> Result<
             .map(drop)
             .map_or_else(Problem::from, |()| Problem::no_such_event())),
     };
-    action.end(ui, result).await
+    action.end(result).await
 }
 
 /// What a replay sends, and where.
@@ -122,12 +122,12 @@ pub(crate) async fn replay(
             Problem::bad_request("There is no such destination")
         })?;
     }
-    let action = Action::begin("replay", caller, event_target(event)).with(json!({
+    let action = Action::begin(ui, "replay", caller, event_target(event)).with(json!({
         "to": replay.to.as_ref().map(Kind::as_str),
         "edited": replay.body.is_some(),
     }));
     let result = send_copy(ui, event, &replay).await;
-    action.end(ui, result).await
+    action.end(result).await
 }
 
 async fn send_copy(ui: &Ui, event: &EventRef, replay: &Replay) -> Result<(), Problem> {
@@ -151,7 +151,7 @@ pub(crate) async fn pause(
     source: &Kind,
 ) -> Result<PausedSource, Problem> {
     check(caller, source, Problem::no_such_source)?;
-    let action = Action::begin("pause", caller, source.to_string());
+    let action = Action::begin(ui, "pause", caller, source.to_string());
     let result = match is_known(ui, source).await {
         Ok(true) => pause_now(ui, source).await,
         Ok(false) => Err(Problem::new(
@@ -163,7 +163,7 @@ pub(crate) async fn pause(
         )),
         Err(problem) => Err(problem),
     };
-    action.end(ui, result).await
+    action.end(result).await
 }
 
 /// Pauses a source that nobody may know yet.
@@ -173,9 +173,10 @@ pub(crate) async fn pause_new(
     source: &Kind,
 ) -> Result<PausedSource, Problem> {
     check(caller, source, Problem::no_such_source)?;
-    let action = Action::begin("pause", caller, source.to_string()).with(json!({ "new": true }));
+    let action =
+        Action::begin(ui, "pause", caller, source.to_string()).with(json!({ "new": true }));
     let result = pause_now(ui, source).await;
-    action.end(ui, result).await
+    action.end(result).await
 }
 
 async fn pause_now(ui: &Ui, source: &Kind) -> Result<PausedSource, Problem> {
@@ -197,12 +198,12 @@ pub(crate) async fn resume(
     source: &Kind,
 ) -> Result<PausedSource, Problem> {
     check(caller, source, Problem::no_such_source)?;
-    let action = Action::begin("resume", caller, source.to_string());
+    let action = Action::begin(ui, "resume", caller, source.to_string());
     let result = match ui.admin().resume(source).await {
         Ok(changed) => Ok(paused(ui, source, false, changed)),
         Err(error) => Err(error.into()),
     };
-    action.end(ui, result).await
+    action.end(result).await
 }
 
 /// Sends a test event to a source.
@@ -212,9 +213,10 @@ pub(crate) async fn send_test(
     source: &Kind,
 ) -> Result<TestSent, Problem> {
     check(caller, source, Problem::no_such_source)?;
-    let action = Action::begin("test_event", caller, source.to_string());
+    let action = Action::begin(ui, "test_event", caller, source.to_string());
     let result = ui.instance().send_test(source).await;
-    action.end(ui, result).await
+    let result = result.map_err(|problem| data::without_names(caller, problem));
+    action.end(result).await
 }
 
 /// Rejects callers who may not see the source, or may not act.

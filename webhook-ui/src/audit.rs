@@ -1,7 +1,9 @@
 //! Audit records: each action of an operator leaves one.
 
-use serde_json::{Value, json};
+use std::future::Future;
 
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use webhook_core::ActionRecord;
 
 use crate::access::Caller;
@@ -10,8 +12,12 @@ use crate::{Problem, Ui};
 /// The result of an action that was done, in audit records.
 const DONE: &str = "done";
 
+/// The result of an action whose client went away.
+const INTERRUPTED: &str = "failed or interrupted; may be partly done";
+
 /// A running action. It is written when it ends, or when it is dropped.
 pub(crate) struct Action {
+    ui: Ui,
     name: &'static str,
     actor: String,
     client: Option<std::net::IpAddr>,
@@ -23,8 +29,9 @@ pub(crate) struct Action {
 
 impl Action {
     /// Begins an action of `caller` on `target`: a source, an event or a filter.
-    pub(crate) fn begin(name: &'static str, caller: &Caller, target: String) -> Self {
+    pub(crate) fn begin(ui: &Ui, name: &'static str, caller: &Caller, target: String) -> Self {
         Self {
+            ui: ui.clone(),
             name,
             actor: caller.name.clone(),
             client: caller.client,
@@ -48,11 +55,7 @@ impl Action {
     }
 
     /// Ends the action with this result, and returns the result.
-    pub(crate) async fn end<T>(
-        mut self,
-        ui: &Ui,
-        result: Result<T, Problem>,
-    ) -> Result<T, Problem> {
+    pub(crate) async fn end<T>(mut self, result: Result<T, Problem>) -> Result<T, Problem> {
         let mut line = match &result {
             Ok(_) => json!({ "status": 200 }),
             Err(problem) => json!({
@@ -68,15 +71,27 @@ impl Action {
             Ok(_) => DONE,
             Err(problem) => problem.detail(),
         };
-        let record = ActionRecord::new(&*self.actor, self.name, &*self.target)
-            .with_details(self.details.to_string())
-            .with_count(self.count)
-            .with_result(outcome);
-        if let Err(error) = ui.admin().record_action(&record).await {
+        // In a task of its own: the client may go away meanwhile.
+        if let Err(error) = tokio::spawn(self.keep(outcome)).await {
             let error: &dyn std::error::Error = &error;
             tracing::error!(error, action = self.name, "failed to keep an audit record");
         }
         result
+    }
+
+    /// Keeps the record in the store.
+    fn keep(&self, outcome: &str) -> impl Future<Output = ()> + Send + use<> {
+        let record = ActionRecord::new(&*self.actor, self.name, &*self.target)
+            .with_details(self.details.to_string())
+            .with_count(self.count)
+            .with_result(outcome);
+        let (ui, action) = (self.ui.clone(), self.name);
+        async move {
+            if let Err(error) = ui.admin().record_action(&record).await {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, action, "failed to keep an audit record");
+            }
+        }
     }
 
     fn log(&mut self, result: &str) {
@@ -100,7 +115,10 @@ impl Action {
 impl Drop for Action {
     fn drop(&mut self) {
         if !self.is_written {
-            self.log("failed or interrupted; may be partly done");
+            self.log(INTERRUPTED);
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn(self.keep(INTERRUPTED));
+            }
         }
     }
 }

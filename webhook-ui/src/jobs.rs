@@ -280,7 +280,7 @@ pub(crate) async fn run(
         planned.began = Some(Instant::now());
         planned.shown()
     };
-    let action = Action::begin("run_job", caller, shown.filter.clone()).with(json!({
+    let action = Action::begin(ui, "run_job", caller, shown.filter.clone()).with(json!({
         "job": shown.id,
         "action": shown.action.as_str(),
         "to": shown.to,
@@ -303,7 +303,7 @@ pub(crate) async fn run(
             _ => Err(Problem::unavailable("The store failed too often", 1)),
         };
         // The result of the job is in its record.
-        let _ = action.count(job.changed).end(&ui, ended).await;
+        let _ = action.count(job.changed).end(ended).await;
     });
     Ok(shown)
 }
@@ -453,7 +453,7 @@ async fn copy(ui: &Ui, event: &EventRef, to: Option<&Kind>) -> Result<bool, Prob
 pub(crate) async fn cancel(ui: &Ui, caller: &Caller, id: &str) -> Result<Job, Problem> {
     let entry = ui.jobs().find(caller, id)?;
     caller.check_operate()?;
-    let action = Action::begin("cancel_job", caller, lock(&entry).job.filter.clone())
+    let action = Action::begin(ui, "cancel_job", caller, lock(&entry).job.filter.clone())
         .with(json!({ "job": id }));
     let result = {
         let mut entry = lock(&entry);
@@ -470,7 +470,7 @@ pub(crate) async fn cancel(ui: &Ui, caller: &Caller, id: &str) -> Result<Job, Pr
             _ => Err(Problem::conflict("The job has ended already")),
         }
     };
-    action.end(ui, result).await
+    action.end(result).await
 }
 
 /// The jobs that the caller may see, the latest first.

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::HeaderMap;
 use http::header::{COOKIE, HOST, HeaderValue};
 use http::request::Parts;
 use sha2::{Digest, Sha256};
@@ -162,15 +161,26 @@ fn is_in_background(head: &Parts) -> bool {
     head.headers.contains_key("dashboard-live") || head.uri.path().ends_with("/dashboard/live")
 }
 
-/// Whether the session or the token of a request that was allowed before is still valid.
-pub(crate) fn is_current(ui: &Ui, head: &Parts) -> bool {
-    if let Some(cookie) = cookie(head) {
-        let state = ui.sessions().state();
-        if let Some(session) = state.open.get(&digest(cookie)) {
-            return !session.is_over(Instant::now()) && ui.access().is_current(&session.caller);
+/// Tells later whether the session or the token of a request of `caller`, which is allowed now, is still valid.
+pub(crate) fn watch(
+    ui: &Ui,
+    head: &Parts,
+    caller: &Caller,
+) -> impl Fn(&Ui) -> bool + Send + Sync + use<> {
+    let session = cookie(head).map(digest);
+    let session = session.filter(|it| ui.sessions().state().open.contains_key(it));
+    let (head, caller) = (head.clone(), caller.clone());
+    move |ui| match &session {
+        Some(session) => {
+            let state = ui.sessions().state();
+            let session = state.open.get(session);
+            session
+                .is_some_and(|it| !it.is_over(Instant::now()) && ui.access().is_current(&it.caller))
         }
+        // Not by the head: that would count as another request, towards limits that senders need.
+        None if caller.token_digest.is_some() => ui.access().is_current(&caller),
+        None => ui.access().caller(&head, ui.client(&head)).is_ok(),
     }
-    ui.access().caller(head, ui.client(head)).is_ok()
 }
 
 /// Checks that a page of this dashboard makes the browser send a write: by the headers that browsers add, and by the
@@ -180,7 +190,7 @@ pub(crate) fn check_write(
     head: &Parts,
     form_token: Option<&str>,
 ) -> Result<(), Problem> {
-    check_origin(&head.headers)?;
+    check_origin(head)?;
     let Some(visitor) = visitor else {
         // Signing in, which needs a token.
         return Ok(());
@@ -196,10 +206,10 @@ pub(crate) fn check_write(
 }
 
 /// Rejects a request that a page of another origin makes a browser send.
-fn check_origin(headers: &HeaderMap) -> Result<(), Problem> {
-    let site = headers.get("sec-fetch-site");
-    let origin = headers.get("origin");
-    let host = headers.get(HOST).map(HeaderValue::as_bytes);
+fn check_origin(head: &Parts) -> Result<(), Problem> {
+    let site = head.headers.get("sec-fetch-site");
+    let origin = head.headers.get("origin");
+    let host = host(head).map(str::as_bytes);
     let is_own_origin = |origin: &HeaderValue| {
         let origin = origin.as_bytes();
         let authority = origin
@@ -245,10 +255,17 @@ fn digest(cookie: &str) -> [u8; 32] {
     Sha256::digest(cookie).into()
 }
 
+/// The host that the request names. HTTP/2 has it in the URI instead of a header.
+fn host(head: &Parts) -> Option<&str> {
+    match head.headers.get(HOST) {
+        Some(host) => host.to_str().ok(),
+        None => head.uri.authority().map(|it| it.as_str()),
+    }
+}
+
 /// Whether the request names this machine by a loopback address, so that browsers keep cookies without TLS apart.
 fn is_local(head: &Parts) -> bool {
-    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
-    let authority = host.and_then(|host| host.parse::<http::uri::Authority>().ok());
+    let authority = host(head).and_then(|host| host.parse::<http::uri::Authority>().ok());
     authority.is_some_and(|authority| {
         let name = authority.host();
         let address = name.trim_start_matches('[').trim_end_matches(']');

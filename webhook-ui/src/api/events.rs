@@ -15,7 +15,7 @@ use super::parameters::{PageQuery, boolean};
 use crate::actions::{self, Replay};
 use crate::data;
 use crate::filter::Filter;
-use crate::{Problem, UiBody};
+use crate::{Problem, UiBody, session};
 
 pub(super) async fn list(request: &Request<'_>) -> Result<Response<UiBody>, Problem> {
     let (mut filter, mut page) = (Filter::default(), PageQuery::default());
@@ -137,6 +137,8 @@ pub(super) async fn export(request: &Request<'_>) -> Result<Response<UiBody>, Pr
     request.read_query(known, |name, value| {
         Some(filter.set(name, value).map_err(|error| error.to_string()))
     })?;
-    let body = data::export(request.ui, request.caller()?, &filter)?;
+    let (ui, caller) = (request.ui, request.caller()?);
+    let is_allowed = session::watch(ui, request.head, caller);
+    let body = data::export(ui, caller, &filter, is_allowed)?;
     Ok(answer("application/x-ndjson", body))
 }

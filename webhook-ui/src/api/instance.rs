@@ -56,9 +56,9 @@ pub(super) async fn stream(request: &Request<'_>) -> Result<Response<UiBody>, Pr
             Ok(())
         })
     })?;
-    let head = request.head.clone();
+    let caller = request.caller()?;
     // Signing out, or removing the token, ends the stream.
-    let is_allowed = move |ui: &crate::Ui| session::is_current(ui, &head);
-    let body = stream::open(request.ui, request.caller()?.clone(), topics, is_allowed)?;
+    let is_allowed = session::watch(request.ui, request.head, caller);
+    let body = stream::open(request.ui, caller.clone(), topics, is_allowed)?;
     Ok(answer("text/event-stream", body))
 }

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::num::NonZeroUsize;
 
-use bytes::Bytes;
 use http::Response;
 use maud::{Markup, html};
 
@@ -13,7 +12,7 @@ use super::event::attachment;
 use super::events::cut;
 use super::frame::{Live, Page, Screen, View};
 use crate::model::AuditRecord;
-use crate::{Problem, UiBody, data};
+use crate::{Problem, UiBody, data, session};
 
 /// How many records a page has.
 const PAGE: NonZeroUsize = NonZeroUsize::new(100).expect("a hundred is not zero");
@@ -146,9 +145,12 @@ pub(super) fn export(view: &View<'_>, name: &str) -> Result<Response<UiBody>, Pr
         _ => return Err(Problem::no_such_path()),
     };
     let text = view.parameter("text").filter(|it| !it.is_empty());
+    let permit = view.ui.exports().begin()?;
     let (ui, caller) = (view.ui.clone(), view.visitor.caller.clone());
+    let is_allowed = session::watch(&ui, view.head(), &caller);
     let (sender, body) = UiBody::streamed();
     tokio::spawn(async move {
+        let _permit = permit;
         let mut piece = String::new();
         if format == Format::Csv {
             csv::write_line(
@@ -181,11 +183,8 @@ pub(super) fn export(view: &View<'_>, name: &str) -> Result<Response<UiBody>, Pr
                     None
                 }
             };
-            let is_gone = sender
-                .send(Bytes::from(std::mem::take(&mut piece)))
-                .await
-                .is_err();
-            if is_gone || next.is_none() || ui.instance().is_stopping() {
+            let is_read = data::send_piece(&sender, std::mem::take(&mut piece).into()).await;
+            if !is_read || next.is_none() || ui.instance().is_stopping() || !is_allowed(&ui) {
                 return;
             }
             before = next;

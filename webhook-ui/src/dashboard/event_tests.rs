@@ -60,7 +60,8 @@ async fn hostile() -> Ui {
         .unwrap()
         .lease;
     let details = serde_json::json!({
-        "error_class": HOSTILE, "peer": HOSTILE, "timings_ms": {"total": 1.0}, "body": HOSTILE,
+        "error_class": HOSTILE, "peer": HOSTILE, "timings_ms": {"total": 1.0},
+        "body": format!(r#"{{"access_token":"hunter4","text":{}}}"#, serde_json::json!(HOSTILE)),
         "headers": [{"name": HOSTILE, "value": HOSTILE}],
     });
     let reason = Reason::new(HOSTILE).with_details(details.to_string().into());
@@ -187,7 +188,7 @@ async fn bodies_are_masked_without_the_right() {
     ] {
         for unmask in ["", "&unmask=true"] {
             let page = get(&ui, "read", &format!("{}?tab={tab}{unmask}", path())).await;
-            let secrets = ["hunter2", "hunter3"];
+            let secrets = ["hunter2", "hunter3", "hunter4"];
             assert!(
                 !secrets.iter().any(|it| page.text.contains(it)),
                 "{tab}{unmask}"

@@ -19,7 +19,7 @@ use crate::actions;
 use crate::api::{key, kind};
 use crate::filter::Filter;
 use crate::model::{EventState, EventSummary, JobAction};
-use crate::{Problem, UiBody, data};
+use crate::{Problem, UiBody, data, session};
 
 /// How many events a page has.
 const PAGE: NonZeroUsize = NonZeroUsize::new(50).expect("fifty is not zero");
@@ -421,7 +421,9 @@ pub(super) fn export(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
     if let Some(error) = query.error {
         return Err(Problem::bad_request(format!("Filter: {error}")));
     }
-    let body = data::export(view.ui, &view.visitor.caller, &query.filter)?;
+    let (ui, caller) = (view.ui, &view.visitor.caller);
+    let is_allowed = session::watch(ui, view.head(), caller);
+    let body = data::export(ui, caller, &query.filter, is_allowed)?;
     Ok(attachment("application/x-ndjson", "events.ndjson", body))
 }
 

@@ -1,7 +1,5 @@
 //! Failures, grouped by source, destination and reason.
 
-use std::sync::Arc;
-
 use http::Response;
 use maud::{Markup, html};
 use webhook_core::{Kind, State};
@@ -12,7 +10,7 @@ use super::frame::{Live, Page, Screen, View};
 use crate::api::kind;
 use crate::filter::Filter;
 use crate::model::{FailureGroup, Failures, JobAction};
-use crate::{Problem, UiBody, data};
+use crate::{Problem, UiBody};
 
 const COLUMNS: [Column; 7] = [
     Column::heading("Reason"),
@@ -35,15 +33,8 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
         Some(name) => Some(kind(name).ok_or_else(Problem::no_such_source)?),
         None => None,
     };
-    let failures = match &source {
-        // Those of all sources are read once for all tabs.
-        None => view.ui.dashboard().failures(view.ui, caller).await,
-        Some(_) => Some(Arc::new(
-            data::failures(view.ui, caller, source.as_ref()).await?,
-        )),
-    };
-    let failures = failures
-        .ok_or_else(|| Problem::unavailable("The store does not answer in time; try again", 2))?;
+    let dashboard = view.ui.dashboard();
+    let failures = dashboard.failures(view.ui, caller, source.as_ref()).await?;
     let content = html! {
         h1 { "Failed" }
         @if let Some(source) = &source {

@@ -584,7 +584,9 @@ fn banners(snapshot: &Snapshot, visitor: &Visitor) -> Vec<String> {
     if overview.instance.in_memory {
         banners.push("Events are in memory only: they are lost when this process ends.".to_owned());
     }
-    banners.extend(overview.instance.warnings.iter().map(|it| sentence(it)));
+    if visitor.caller.source.is_none() {
+        banners.extend(overview.instance.warnings.iter().map(|it| sentence(it)));
+    }
     let age = overview.sampled_at.map(|at| at.age_seconds());
     if let Some(age) = age.filter(|age| *age > STALE_SECONDS) {
         banners.push(format!(

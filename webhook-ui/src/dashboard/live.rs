@@ -11,9 +11,8 @@ use crate::{Problem, Ui, UiBody, session};
 
 /// Begins a stream, which ends with the session.
 pub(super) fn stream(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
-    let head = view.head().clone();
-    let is_allowed = move |ui: &Ui| session::is_current(ui, &head);
     let caller = view.visitor.caller.clone();
+    let is_allowed = session::watch(view.ui, view.head(), &caller);
     let body = stream::open(view.ui, caller, vec![Topic::Page], is_allowed)?;
     let mut response = Response::new(body);
     add_security(&mut response);

@@ -44,7 +44,7 @@ pub(super) async fn show(view: &View<'_>) -> Response<UiBody> {
     let nothing_yet = sources.iter().all(|(source, _)| is_untouched(source));
     let failures = match nothing_yet {
         true => None,
-        false => dashboard.failures(view.ui, caller).await,
+        false => dashboard.failures(view.ui, caller, None).await.ok(),
     };
     let content = html! {
         div.title {

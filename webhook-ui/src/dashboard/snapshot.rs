@@ -13,7 +13,7 @@ use webhook_core::Kind;
 use super::components;
 use crate::access::Caller;
 use crate::model::{Capped, Destination, Failures, Overview, SourceOverview};
-use crate::{Ui, data};
+use crate::{Problem, Ui, data};
 
 /// How old the numbers of a page may be. Streams send them every two seconds.
 const MAX_AGE: Duration = Duration::from_millis(1_500);
@@ -21,13 +21,13 @@ const MAX_AGE: Duration = Duration::from_millis(1_500);
 /// How old groups of failures may be, which the store is asked for.
 const FAILURES_MAX_AGE: Duration = Duration::from_secs(10);
 
-/// How long a page waits for them; it is shown without them then.
+/// How long a page waits for them, and for others that wait for them; it is shown without them then.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How many sources' groups of failures are kept: a caller of one source sees only those of it.
 const MAX_KEPT_FAILURES: usize = 100;
 
-/// When groups of failures were read, by the only source that the caller sees.
+/// When groups of failures were read, by the only source that they are of.
 type KeptFailures = HashMap<Option<Kind>, (Instant, Arc<Failures>)>;
 
 /// What all visitors of the dashboard share.
@@ -61,22 +61,38 @@ impl Dashboard {
         self.failures.lock().await.clear();
     }
 
-    /// The groups of failures that the caller may see; `None` if the store does not tell them in time.
-    pub(super) async fn failures(&self, ui: &Ui, caller: &Caller) -> Option<Arc<Failures>> {
-        let mut kept = self.failures.lock().await;
-        if let Some((at, failures)) = kept.get(&caller.source)
-            && at.elapsed() < FAILURES_MAX_AGE
-        {
-            return Some(failures.clone());
-        }
-        let read = timeout(STORE_TIMEOUT, data::failures(ui, caller, None)).await;
-        let failures = Arc::new(read.ok()?.ok()?);
-        if kept.len() >= MAX_KEPT_FAILURES {
-            kept.clear();
-        }
-        let entry = (Instant::now(), failures.clone());
-        kept.insert(caller.source.clone(), entry);
-        Some(failures)
+    /// The groups of failures of `source`, or of all sources that the caller may see, read once for all tabs.
+    pub(super) async fn failures(
+        &self,
+        ui: &Ui,
+        caller: &Caller,
+        source: Option<&Kind>,
+    ) -> Result<Arc<Failures>, Problem> {
+        let of = match source {
+            Some(source) if !caller.sees(source) => return Err(Problem::no_such_source()),
+            Some(source) => Some(source),
+            None => caller.source.as_ref(),
+        };
+        let reading = async {
+            let mut kept = self.failures.lock().await;
+            if let Some((at, failures)) = kept.get(&of.cloned())
+                && at.elapsed() < FAILURES_MAX_AGE
+            {
+                return Ok(failures.clone());
+            }
+            let failures = Arc::new(data::failures(ui, caller, of).await?);
+            if kept.len() >= MAX_KEPT_FAILURES {
+                kept.clear();
+            }
+            kept.insert(of.cloned(), (Instant::now(), failures.clone()));
+            Ok(failures)
+        };
+        timeout(STORE_TIMEOUT, reading).await.unwrap_or_else(|_| {
+            Err(Problem::unavailable(
+                "The store does not answer in time; try again",
+                2,
+            ))
+        })
     }
 }
 

@@ -40,7 +40,7 @@ impl Instance for Hostile {
             version: HOSTILE.to_owned(),
             store: HOSTILE.to_owned(),
             in_memory: true,
-            warnings: vec![HOSTILE.to_owned()],
+            warnings: vec![HOSTILE.to_owned(), "github is open".to_owned()],
         }
     }
 
@@ -122,7 +122,8 @@ impl Instance for Hostile {
     }
 
     fn refused(&self, _source: &Kind, _limit: usize) -> Result<RefusedPage, Problem> {
-        Err(Problem::no_such_source())
+        let detail = format!("Its sources are {}", SOURCES.join(", "));
+        Err(Problem::new(StatusCode::NOT_FOUND, detail))
     }
 
     async fn copies(
@@ -136,6 +137,9 @@ impl Instance for Hostile {
     }
 
     async fn send_test(&self, source: &Kind) -> Result<TestSent, Problem> {
+        if source.as_str() == "github" {
+            return std::future::pending().await;
+        }
         Ok(TestSent {
             source: source.to_string(),
             key: Some(HOSTILE.to_owned()),
@@ -311,6 +315,13 @@ async fn a_token_of_one_source_shows_nothing_of_another() {
         // The failed events of one source, not of both.
         assert!(page.contains("id=\"failed-count\">21<"), "{path}");
     }
+    for path in ["overview", "sources/stripe/refused", "destinations", "jobs"] {
+        let request = Request::get(format!("/inbox/v1/operator/{path}"))
+            .header("authorization", "Bearer reader")
+            .body(Full::<Bytes>::default());
+        let answer = text(ui.respond(request.unwrap()).await).await;
+        assert!(!answer.contains("github"), "{path}: {answer}");
+    }
     for path in [
         "/workers",
         "/sources/github",
@@ -396,6 +407,38 @@ async fn actions_need_the_token_of_the_form_and_tell_the_next_page() {
             .await
             .contains("source-resume-stripe")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn actions_whose_clients_go_away_are_in_the_audit_trail() {
+    let (ui, _) = dashboard();
+    let session = sign_in(&ui, "operator").await;
+    let token = form_token(&ui, &session).await;
+    let fields = [("form_token", &*token)];
+    let sending = post(&ui, "/sources/github/test-event", &session, &fields);
+    let left = tokio::time::timeout(Duration::from_secs(1), sending).await;
+    assert!(left.is_err());
+    tokio::task::yield_now().await;
+    let page = text(get(&ui, "/audit", &session).await).await;
+    assert!(page.contains("test_event") && page.contains("interrupted"));
+}
+
+/// HTTP/2 names the host in the URI.
+#[tokio::test]
+async fn forms_are_taken_by_the_host_of_the_uri() {
+    let (ui, _) = dashboard();
+    for (origin, status) in [
+        ("http://127.0.0.1:8080", StatusCode::SEE_OTHER),
+        ("http://127.0.0.1:8081", StatusCode::FORBIDDEN),
+    ] {
+        let request = Request::post("http://127.0.0.1:8080/inbox/dashboard/sign-in")
+            .header("origin", origin)
+            .body(Full::new(Bytes::from_static(b"token=operator")));
+        let response = ui.respond(request.unwrap()).await;
+        assert_eq!(response.status(), status, "{origin}");
+        let cookie = cookie(&response, "webhook-session");
+        assert_eq!(cookie.is_some(), status == StatusCode::SEE_OTHER);
+    }
 }
 
 #[tokio::test]

@@ -34,6 +34,13 @@ pub(crate) fn body_of(stored: &[u8], whole_bytes: u64, mask: bool) -> Body {
     }
 }
 
+/// The bytes, in which values under names that hold secrets are masked with `mask`.
+pub(super) fn masked_bytes(bytes: &[u8], mask: bool) -> Cow<'_, [u8]> {
+    let text = std::str::from_utf8(bytes).ok().filter(|_| mask);
+    let hidden = text.and_then(masked);
+    hidden.map_or(bytes.into(), |it| it.into_bytes().into())
+}
+
 /// A header, whose value is masked with `mask` if its name says that it is a secret.
 pub(crate) fn masked_header(name: &str, value: &[u8], mask: bool) -> Header {
     let hidden = mask && holds_secret(name);

@@ -10,7 +10,7 @@ use webhook_core::{
     SearchPage, StoredAction,
 };
 
-use super::body::{base64, body_of, json_object, masked_header};
+use super::body::{base64, body_of, json_object, masked_bytes, masked_header};
 use crate::access::Caller;
 use crate::actions::event_target;
 use crate::audit::Action;
@@ -104,8 +104,10 @@ pub(crate) async fn event(
                 .iter()
                 .map(|attempt| {
                     let details = attempt.reason.details();
-                    let object = details.and_then(|it| json_object(it));
-                    let other = details.filter(|_| object.is_none());
+                    // Destinations answer with secrets, too.
+                    let details = details.map(|it| masked_bytes(it, !unmask));
+                    let object = details.as_deref().and_then(json_object);
+                    let other = details.as_deref().filter(|_| object.is_none());
                     Attempt {
                         attempt: attempt.attempt.number(),
                         ended_at: attempt.ended_at.into(),
@@ -128,9 +130,9 @@ pub(crate) async fn event(
     if !unmask {
         return shown.await;
     }
-    let action = Action::begin("unmask", caller, event_target(event));
+    let action = Action::begin(ui, "unmask", caller, event_target(event));
     let result = shown.await;
-    action.end(ui, result).await
+    action.end(result).await
 }
 
 /// The body of an event as it was delivered, with the value of its header `content-type`. It leaves an audit record.
@@ -143,7 +145,7 @@ pub(crate) async fn raw_body(
         return Err(Problem::no_such_event());
     }
     caller.check_operate()?;
-    let action = Action::begin("read_body", caller, event_target(event));
+    let action = Action::begin(ui, "read_body", caller, event_target(event));
     let result = record(ui, event).await.and_then(|record| {
         if record.body_deleted {
             return Err(Problem::conflict("The body of the event was deleted"));
@@ -152,7 +154,7 @@ pub(crate) async fn raw_body(
         let content_type = content_type.map(str::to_owned);
         Ok((record.envelope.body, content_type))
     });
-    action.end(ui, result).await
+    action.end(result).await
 }
 
 /// The record of an event, for callers who were checked already.

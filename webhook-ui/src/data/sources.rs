@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::StatusCode;
 use webhook_core::Kind;
 
 use crate::access::Caller;
@@ -21,8 +22,13 @@ const TEST_BODY: &str = r#"{"test":true}"#;
 pub(crate) fn overview(ui: &Ui, caller: &Caller) -> Overview {
     let sampled_at = ui.instance().samples().at;
     let sources = sources(ui, caller).into_iter();
+    let mut instance = ui.instance().info();
+    if caller.source.is_some() {
+        // They are about everything that is configured.
+        instance.warnings.clear();
+    }
     Overview {
-        instance: ui.instance().info(),
+        instance,
         sampled_at,
         sources: sources
             .map(|source| SourceOverview {
@@ -88,7 +94,16 @@ pub(crate) fn refused(
     if !caller.sees(name) {
         return Err(Problem::no_such_source());
     }
-    ui.instance().refused(name, limit)
+    let refused = ui.instance().refused(name, limit);
+    refused.map_err(|problem| without_names(caller, problem))
+}
+
+/// The problem without the names of other sources, where the caller sees only one: a process may list those that it has.
+pub(crate) fn without_names(caller: &Caller, problem: Problem) -> Problem {
+    match caller.source {
+        Some(_) if problem.status() == StatusCode::NOT_FOUND => Problem::no_such_source(),
+        _ => problem,
+    }
 }
 
 /// The destinations of the sources that the caller may see, with what the latest samples say about their events. From
@@ -196,10 +211,11 @@ pub(crate) async fn copies(
     let page = ui
         .instance()
         .copies(name, &caller.name, after, wait)
-        .await?;
+        .await
+        .map_err(|problem| without_names(caller, problem))?;
     if page.is_first {
-        let action = Action::begin("copies", caller, name.to_string());
-        return action.end(ui, Ok(page)).await;
+        let action = Action::begin(ui, "copies", caller, name.to_string());
+        return action.end(Ok(page)).await;
     }
     Ok(page)
 }
