@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 
 use crate::access::Caller;
+use crate::tokens::bearer;
 use crate::{Problem, Ui};
 
 /// How long a session lasts without requests.
@@ -113,6 +114,10 @@ pub(crate) fn sign_in(ui: &Ui, token: &str, head: &Parts) -> Result<HeaderValue,
         used: now,
     };
     state.open.insert(digest(&cookie), session);
+    // The browser forgets the cookie of the session before this one.
+    if let Some(former) = self::cookie(head) {
+        state.open.remove(&digest(former));
+    }
     drop(state);
     Ok(set_cookie(head, &cookie, ABSOLUTE))
 }
@@ -159,6 +164,20 @@ pub(crate) fn visitor(ui: &Ui, head: &Parts) -> Result<Visitor, Problem> {
 /// Whether a page makes the request by itself: a session does not last longer since a window is open.
 fn is_in_background(head: &Parts) -> bool {
     head.headers.contains_key("dashboard-live") || head.uri.path().ends_with("/dashboard/live")
+}
+
+/// Whether the request has an open session or a token, or needs none.
+pub(crate) fn is_admitted(ui: &Ui, head: &Parts) -> bool {
+    let has_session = cookie(head).is_some_and(|cookie| {
+        let state = ui.sessions().state();
+        let session = state.open.get(&digest(cookie));
+        session.is_some_and(|it| !it.is_over(Instant::now()) && ui.access().is_current(&it.caller))
+    });
+    let token = bearer(&head.headers).and_then(|it| std::str::from_utf8(it).ok());
+    // The last one may count as a request, towards limits that senders need.
+    has_session
+        || token.is_some_and(|it| ui.access().of_token(it).is_some())
+        || ui.access().caller(head, ui.client(head)).is_ok()
 }
 
 /// Tells later whether the session or the token of a request of `caller`, which is allowed now, is still valid.
@@ -284,6 +303,11 @@ fn cookie(head: &Parts) -> Option<&str> {
     } else {
         SECURE_COOKIE
     };
+    named_cookie(head, name)
+}
+
+/// The value of a cookie of a request.
+pub(crate) fn named_cookie<'h>(head: &'h Parts, name: &str) -> Option<&'h str> {
     let lines = head.headers.get_all(COOKIE).iter();
     let mut cookies = lines
         .filter_map(|line| line.to_str().ok())

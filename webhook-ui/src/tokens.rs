@@ -359,7 +359,7 @@ impl Access for Tokens {
 }
 
 /// The token of a request, which must have exactly one.
-fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next()?.as_bytes();
     if values.next().is_some() {

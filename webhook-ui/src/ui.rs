@@ -26,12 +26,18 @@ use crate::data::Exports;
 use crate::instance::{Instance, NoInstance};
 use crate::jobs::Jobs;
 use crate::model::Time;
-use crate::session::Sessions;
+use crate::session::{self, Sessions};
 use crate::stream::Streams;
 use crate::{Problem, UiBody, api};
 
 /// The longest body of a request, except that of an edited replay, which may be as long as its source allows.
 const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Where strangers may send a body.
+const SIGN_IN_PATH: &str = "/dashboard/sign-in";
+
+/// The longest body there: a token, a path and the token of a form.
+const MAX_SIGN_IN_BYTES: usize = 8 * 1024;
 
 /// How long a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -158,7 +164,10 @@ impl Ui {
         let (head, body) = request.into_parts();
         let path = self.path(&head).to_owned();
         let body = match head.method {
-            Method::POST => read(body, self.max_body_bytes(&path)).await,
+            // Who may not write gets the same answer to any body, so none is read.
+            Method::POST if !body.is_end_stream() && self.reads_body(&head) => {
+                read(body, self.max_body_bytes(&path)).await
+            }
             _ => Ok(Bytes::new()),
         };
         let answer = match body {
@@ -209,8 +218,16 @@ impl Ui {
         }
     }
 
+    /// Whether the body of a POST with this head is read: strangers can send one only to sign in.
+    pub fn reads_body(&self, head: &Parts) -> bool {
+        self.path(head).trim_end_matches('/') == SIGN_IN_PATH || session::is_admitted(self, head)
+    }
+
     /// The longest body that a POST to `path` may have, which is below the mount; longer ones get 413.
     pub fn max_body_bytes(&self, path: &str) -> usize {
+        if path.trim_end_matches('/') == SIGN_IN_PATH {
+            return MAX_SIGN_IN_BYTES;
+        }
         api::replayed_source(path).map_or(MAX_BODY_BYTES, |source| {
             // An edited body may be written in Base64, or percent-encoded in a form.
             let limit = self.instance().max_body_bytes(&source);

@@ -139,7 +139,7 @@ async fn without_body(
     (answer.await, !is_read)
 }
 
-/// Lets the admin API or the dashboard answer. Only a POST has a body. Also returns whether the connection must be
+/// Lets the admin API or the dashboard answer. Only a POST has a body, and it is read only of those who may write. Also returns whether the connection must be
 /// closed.
 async fn ui_answer(
     app: &App,
@@ -153,7 +153,8 @@ async fn ui_answer(
     if let Some(client) = client {
         head_of_ui.extensions.insert(ClientAddr(client));
     }
-    if head.method != Method::POST {
+    // The room for bodies is that of deliveries.
+    if head.method != Method::POST || !ui.reads_body(&head_of_ui) {
         let request = Request::from_parts(head_of_ui, Full::<Bytes>::default());
         let answer = async { Ok(ui.respond(request).await) };
         return without_body(app, peer, head, body, answer).await;

@@ -306,6 +306,13 @@ async fn jobs_are_planned_confirmed_run_and_end() {
     );
     let (status, _) = post(&ui, "ana", &run, &json!({"confirmed": 150})).await;
     assert_eq!(status, StatusCode::CONFLICT);
+    let trail = get(&ui, "ben", "audit?text=_job").await;
+    let records = trail["records"].as_array().unwrap();
+    let records: Vec<_> = records
+        .iter()
+        .map(|it| (it["action"].as_str().unwrap(), it["count"].as_u64()))
+        .collect();
+    assert!(records.contains(&("start_job", None)), "{records:?}");
     let left = get(&ui, "ben", "counts?source=github").await;
     assert_eq!(left["sources"][0]["due"], 150, "{left}");
 
@@ -406,6 +413,45 @@ async fn streams_send_what_changed_and_heartbeats_and_are_bounded() {
     }
     assert!(others.iter().all(|it| it.status() == StatusCode::OK));
     assert_eq!(open().await.status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// A body that must not be read.
+struct Unread;
+
+impl http_body::Body for Unread {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        self: std::pin::Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+        panic!("the body is read");
+    }
+}
+
+#[tokio::test]
+async fn bodies_of_strangers_are_not_read() {
+    let ui = ui().await;
+    for path in [
+        "/inbox/v1/operator/jobs",
+        "/v1/operator/events/stripe/evt_1/replay",
+        "/v1/operator/none",
+        "/dashboard/events/stripe/evt_1/replay",
+        "/inbox/dashboard/jobs",
+    ] {
+        for token in ["nobody", "prometheus"] {
+            let request = http::Request::post(path)
+                .header("authorization", format!("Bearer {token}"))
+                .header("sec-fetch-site", "same-origin")
+                .body(Unread);
+            let status = ui.respond(request.unwrap()).await.status();
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
+        }
+    }
+    let long = "token=".to_owned() + &"x".repeat(9_000);
+    let (status, _) = send(&ui, "nobody", "POST", "/inbox/dashboard/sign-in", &long).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 #[tokio::test]

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue,
-    LOCATION, REFERRER_POLICY, SET_COOKIE, VARY, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
+    REFERRER_POLICY, SET_COOKIE, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{Response, StatusCode};
@@ -15,7 +15,7 @@ use super::components::{Shape, form_token, icon};
 use super::settings::Settings;
 use super::snapshot::Snapshot;
 use crate::model::{DestinationState, InstanceInfo};
-use crate::session::Visitor;
+use crate::session::{Visitor, named_cookie};
 use crate::{Problem, Ui, UiBody};
 
 /// What browsers may load and do on a page: only what this service serves. `trusted-types` names the policy of
@@ -275,18 +275,6 @@ fn set_flash(response: &mut Response<UiBody>, message: &str) {
     }
 }
 
-/// The value of a cookie of a request.
-pub(super) fn cookie<'h>(head: &'h Parts, name: &str) -> Option<&'h str> {
-    let lines = head.headers.get_all(COOKIE).iter();
-    let mut cookies = lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';'));
-    cookies.find_map(|cookie| {
-        let (found, value) = cookie.trim().split_once('=')?;
-        (found == name && !value.is_empty()).then_some(value)
-    })
-}
-
 /// Adds the headers that restrict what browsers do with a page.
 pub(super) fn add_security(response: &mut Response<UiBody>) {
     let headers = response.headers_mut();
@@ -368,7 +356,7 @@ impl Frame<'_> {
         let text = if wants_fragment(self.head) {
             content
         } else {
-            let flash = cookie(self.head, FLASH_COOKIE)
+            let flash = named_cookie(self.head, FLASH_COOKIE)
                 .map(|it| percent_decode_str(it).decode_utf8_lossy());
             has_flash = flash.is_some();
             self.document(page, &content, flash.as_deref())

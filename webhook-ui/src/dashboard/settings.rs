@@ -6,8 +6,9 @@ use http::request::Parts;
 use maud::html;
 
 use super::Form;
-use super::frame::{Live, Page, View, cookie};
+use super::frame::{Live, Page, View};
 use crate::UiBody;
+use crate::session::named_cookie;
 
 /// The name of the cookie. It has no secret, and scripts need not read it.
 const COOKIE: &str = "webhook-view";
@@ -119,7 +120,7 @@ impl Settings {
     /// Those of a request. What cannot be understood counts as not chosen.
     pub(super) fn of(head: &Parts) -> Self {
         let mut settings = Self::default();
-        for word in cookie(head, COOKIE).unwrap_or_default().split('.') {
+        for word in named_cookie(head, COOKIE).unwrap_or_default().split('.') {
             settings.set(word);
         }
         settings

@@ -376,6 +376,19 @@ async fn signing_in_leads_back_and_signing_out_ends_it() {
 }
 
 #[tokio::test]
+async fn signing_in_again_ends_the_former_session() {
+    let (ui, _) = dashboard();
+    let former = sign_in(&ui, "operator").await;
+    let form_token = form_token(&ui, &former).await;
+    let fields = [("token", "reader"), ("form_token", &*form_token)];
+    let response = post(&ui, "/sign-in", &former, &fields).await;
+    let session = cookie(&response, "webhook-session").unwrap();
+    assert_eq!(get(&ui, "", &session).await.status(), StatusCode::OK);
+    let status = get(&ui, "", &former).await.status();
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn actions_need_the_token_of_the_form_and_tell_the_next_page() {
     let (ui, _) = dashboard();
     let session = sign_in(&ui, "operator").await;
