@@ -280,14 +280,24 @@ pub(crate) async fn run(
         planned.began = Some(Instant::now());
         planned.shown()
     };
-    let action = Action::begin(ui, "run_job", caller, shown.filter.clone()).with(json!({
-        "job": shown.id,
-        "action": shown.action.as_str(),
-        "to": shown.to,
-    }));
+    let action = |name| {
+        Action::begin(ui, name, caller, shown.filter.clone()).with(json!({
+            "job": shown.id,
+            "action": shown.action.as_str(),
+            "to": shown.to,
+        }))
+    };
+    let (begun, action) = (action("start_job"), action("run_job"));
     let ui = ui.clone();
     tokio::spawn(async move {
-        let state = work(&ui, &entry).await;
+        // The process may be killed before the end of the job.
+        let _ = begun.end(Ok(())).await;
+        let working = {
+            let entry = Arc::clone(&entry);
+            tokio::spawn(async move { work(&ui, &entry).await })
+        };
+        // A job whose backend panics leaves its room to others.
+        let state = working.await.unwrap_or(JobState::Failed);
         let job = {
             let mut entry = lock(&entry);
             let elapsed = entry.began.map_or(Duration::ZERO, |it| it.elapsed());
