@@ -163,6 +163,9 @@ pub(crate) enum Scenario {
     /// Events forwarded over 64 connections to a receiver that takes 1 ms, beside a bare client, in
     /// turns; ingest meanwhile; and 100,000 events behind an open circuit breaker
     Forward,
+    /// The dashboard open in ten tabs beside ingest and drain, in turns, and the time of its pages, with
+    /// ten million events waiting
+    Dashboard,
     /// 1, 2 and 4 API and worker processes, and what an event costs in processor time, WAL and disk
     Scale,
     /// The whole pipeline in this process, on the backend in memory

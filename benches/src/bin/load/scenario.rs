@@ -3,6 +3,7 @@
 mod backends;
 mod backlog;
 mod contention;
+mod dashboard;
 mod drain;
 mod duplicates;
 mod forward;
@@ -57,6 +58,7 @@ pub(crate) async fn run_all(bench: &mut Bench) {
         Scenario::Drain,
         Scenario::Contention,
         Scenario::Forward,
+        Scenario::Dashboard,
         Scenario::Sustained,
         Scenario::Backlog,
         Scenario::Lateness,
@@ -118,6 +120,7 @@ fn left_out(scenario: Scenario, backend: Backend) -> Option<&'static str> {
             Scenario::Drain
             | Scenario::Contention
             | Scenario::Forward
+            | Scenario::Dashboard
             | Scenario::Sustained
             | Scenario::Backlog
             | Scenario::Lateness
@@ -137,6 +140,7 @@ async fn run(scenario: Scenario, bench: &mut Bench, section: &mut Section) -> an
         Scenario::Drain => drain::run(bench, section).await,
         Scenario::Contention => contention::run(bench, section).await,
         Scenario::Forward => forward::run(bench, section).await,
+        Scenario::Dashboard => dashboard::run(bench, section).await,
         Scenario::Sustained => sustained::run(bench, section).await,
         Scenario::Backlog => backlog::run(bench, section).await,
         Scenario::Lateness => lateness::run(bench, section).await,
@@ -186,6 +190,10 @@ fn title(scenario: Scenario) -> Section {
         Scenario::Forward => (
             "forward",
             "events forwarded to a receiver, beside a bare client",
+        ),
+        Scenario::Dashboard => (
+            "dashboard",
+            "the dashboard open in ten tabs, beside ingest and drain, in turns",
         ),
         Scenario::Sustained => (
             "sustained",

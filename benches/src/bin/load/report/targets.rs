@@ -71,11 +71,13 @@ pub(super) fn judge(report: &Report) -> Vec<Verdict> {
                 Backend::Postgres => [
                     judge_postgres(report),
                     judge_forwarding(report, backend, ""),
+                    judge_dashboard(report, backend, ""),
                 ]
                 .concat(),
                 Backend::Sqlite => [
                     judge_sqlite(report),
                     judge_forwarding(report, backend, "SQLite: "),
+                    judge_dashboard(report, backend, "SQLite: "),
                 ]
                 .concat(),
                 Backend::Memory => Vec::new(),
@@ -398,6 +400,34 @@ fn judge_forwarding(report: &Report, backend: Backend, start: &str) -> Vec<Verdi
             1.0,
             "%",
             value("behind an open breaker: processor"),
+        ),
+    ]
+}
+
+/// The targets of the scenario `dashboard`, each with `start` before it.
+fn judge_dashboard(report: &Report, backend: Backend, start: &str) -> Vec<Verdict> {
+    let beside = |what: &str| {
+        let rate = |side: &str| Some(report.run(backend, &format!("{what}, {side}"))?.per_second);
+        Some(rate("ten tabs open")? / rate("without the dashboard")?)
+    };
+    vec![
+        at_least(
+            &format!("{start}ingest with ten tabs of the dashboard, over ingest without"),
+            0.98,
+            "x",
+            beside("ingest"),
+        ),
+        at_least(
+            &format!("{start}drain with ten tabs of the dashboard, over drain without"),
+            0.98,
+            "x",
+            beside("drain"),
+        ),
+        at_most(
+            &format!("{start}slowest page of the dashboard"),
+            200.0,
+            "ms",
+            report.value(backend, "slowest page"),
         ),
     ]
 }
