@@ -44,6 +44,37 @@ fn main() -> ExitCode {
             kubernetes(&String::from_utf8_lossy(&rendered.stdout));
             Ok(Completion::Completed)
         }),
+        trial(
+            "kubernetes_component_of_metrics_renders",
+            "kubectl",
+            |program| {
+                let overlay = folder().join("with-metrics");
+                for part in ["", "metrics"] {
+                    let copy = overlay.join("base").join(part);
+                    std::fs::create_dir_all(&copy)?;
+                    for file in std::fs::read_dir(deploy("kubernetes").join(part))? {
+                        let file = file?;
+                        if file.file_type()?.is_file() {
+                            std::fs::copy(file.path(), copy.join(file.file_name()))?;
+                        }
+                    }
+                }
+                let kustomization = "resources: [base]\ncomponents: [base/metrics]\n";
+                std::fs::write(overlay.join("kustomization.yaml"), kustomization)?;
+                let rendered = run(program, &["kustomize", &overlay.to_string_lossy()])?;
+                let rendered = String::from_utf8_lossy(&rendered.stdout);
+                for (part, times) in [
+                    ("- name: METRICS_ADDR\n          value: 0.0.0.0:9464\n", 2),
+                    ("- containerPort: 9464\n          name: metrics\n", 2),
+                    ("\nkind: ServiceMonitor\n", 1),
+                    ("\nkind: PrometheusRule\n", 1),
+                    ("alert: StoreDown\n", 1),
+                ] {
+                    assert_eq!(rendered.matches(part).count(), times, "{part}: {rendered}");
+                }
+                Ok(Completion::Completed)
+            },
+        ),
         trial("bash_reads_its_completions", "bash", |program| {
             let script = folder().join("completions.bash");
             let completions = run(

@@ -117,6 +117,31 @@ fn alerts_name_metrics_that_exist_and_have_paragraphs_in_the_runbook() {
 }
 
 #[test]
+fn alerts_for_kubernetes_are_those_of_prometheus() {
+    const MANIFEST: &str = "deploy/kubernetes/metrics/rules.yaml";
+    let rules = read("deploy/prometheus/rules.yaml");
+    let (_, groups) = rules.split_once("\ngroups:\n").unwrap();
+    let groups: String = groups
+        .split_inclusive('\n')
+        .map(|line| match line.trim() {
+            "" => line.to_owned(),
+            _ => format!("  {line}"),
+        })
+        .collect();
+    let manifest = read(MANIFEST);
+    let (head, found) = manifest.split_once("\nspec:\n").unwrap();
+    let expected = format!("  groups:\n{groups}");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(root().join(MANIFEST), format!("{head}\nspec:\n{expected}")).unwrap();
+        return;
+    }
+    assert_eq!(
+        found, expected,
+        "{MANIFEST} is out of date; see its comment"
+    );
+}
+
+#[test]
 fn dashboard_names_metrics_that_exist() {
     let dashboard: serde_json::Value =
         serde_json::from_str(&read("deploy/grafana/dashboard.json")).unwrap();
