@@ -218,11 +218,15 @@ impl Instance for ServerInstance {
         if self.takes_transactions {
             let kind = transaction_kind();
             let path = "/v1/webhooks/transactions".to_owned();
+            let samples = self.samples.as_ref();
+            let last_received = samples.and_then(|it| it.last_received(&kind));
             sources.push(SourceInfo {
                 name: kind.to_string(),
                 url: Some(format!("{}{path}", self.base_url)),
                 path: Some(path),
                 state: "enabled".to_owned(),
+                counts: samples.map(|it| it.received(&kind)).unwrap_or_default(),
+                last_received_at: last_received.map(Into::into),
                 destination: self.destinations.of(&kind).map(|it| it.status().url),
                 ..SourceInfo::default()
             });

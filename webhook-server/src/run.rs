@@ -44,7 +44,7 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
             name,
             source,
             expires,
-        }) => token::make(
+        }) => printed(token::make(
             |digest| {
                 digest
                     .named(name.clone())
@@ -52,21 +52,29 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
                     .expiring(*expires)
             },
             *scope,
-        )
-        .map(|()| 0)
+        ))
         .map_err(RunError::Output),
-        Some(Task::Secret) => signing_key::make().map(|()| 0).map_err(RunError::Output),
-        Some(Task::Completions { shell }) => manual::completions(*shell)
-            .map(|()| 0)
-            .map_err(RunError::Output),
-        Some(Task::Man { folder }) => manual::man(folder.as_deref())
-            .map(|()| 0)
-            .map_err(RunError::Manual),
+        Some(Task::Secret) => printed(signing_key::make()).map_err(RunError::Output),
+        Some(Task::Completions { shell }) => {
+            printed(manual::completions(*shell)).map_err(RunError::Output)
+        }
+        Some(Task::Man { folder }) => {
+            printed(manual::man(folder.as_deref())).map_err(RunError::Manual)
+        }
         Some(Task::Healthcheck) => healthcheck(&line.config)
             .await
             .map(|()| 0)
             .map_err(RunError::Healthcheck),
         None => serve(line, &mut signals).await,
+    }
+}
+
+/// The exit code of a command that only prints. A reader may close the pipe when it has read enough, as in
+/// `completions bash | head`.
+fn printed(done: io::Result<()>) -> io::Result<i32> {
+    match done {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(0),
     }
 }
 

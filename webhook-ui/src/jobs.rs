@@ -103,7 +103,9 @@ impl Jobs {
             let idle = all
                 .iter()
                 .position(|it| lock(it).job.state != JobState::Running);
-            let idle = idle.ok_or_else(|| Problem::unavailable("Too many jobs", 10))?;
+            let idle = idle.ok_or_else(|| {
+                Problem::unavailable("Too many jobs are running; wait until one has ended", 10)
+            })?;
             all.remove(idle);
         }
         all.push_back(Arc::new(Mutex::new(entry)));
@@ -175,7 +177,7 @@ pub(crate) async fn plan(ui: &Ui, caller: &Caller, plan: JobPlan) -> Result<Job,
     let mut id = [0; 8];
     getrandom::fill(&mut id).map_err(|error| {
         tracing::error!(%error, "failed to get random bytes");
-        Problem::unavailable("No random bytes; try again", 1)
+        Problem::unavailable("Failed to get random bytes; try again", 1)
     })?;
     let job = Job {
         id: hex::encode(id),

@@ -97,7 +97,7 @@ pub(crate) fn sign_in(ui: &Ui, token: &str, head: &Parts) -> Result<HeaderValue,
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(|error| {
         tracing::error!(%error, "failed to get random bytes");
-        Problem::unavailable("No random bytes; try again", 1)
+        Problem::unavailable("Failed to get random bytes; try again", 1)
     })?;
     let cookie = hex::encode(secret);
     let mut state = ui.sessions().state();

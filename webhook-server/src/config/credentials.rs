@@ -338,8 +338,8 @@ pub enum SecretsError {
     },
     /// The variable or file is set, and contains no token.
     #[error(
-        "{name} contains no token, so nobody could read: add what `webhook-server token read` \
-         prints, or unset {name}"
+        "{name} contains no token, so nobody could read: add the digest that \
+         `webhook-server token read` prints, or unset {name}"
     )]
     NoToken {
         /// The variable.

@@ -121,7 +121,9 @@ impl Config {
             missing.push("deliver (set WEBHOOK_SIGNATURE_SCHEME and WEBHOOK_SECRETS)");
         }
         if self.api_tokens.is_none() && self.api_tokens_file.is_none() {
-            missing.push("read (set API_TOKENS to what `webhook-server token read` writes)");
+            missing.push(
+                "read (set API_TOKENS to the digest that `webhook-server token read` prints)",
+            );
         }
         if missing.is_empty() {
             return Ok(());

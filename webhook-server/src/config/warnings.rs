@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{Config, Role, SignatureScheme, forward, text};
+use crate::http::AnonymousAccess;
 
 /// A longer tolerance for timestamps leaves captured deliveries valid for long.
 const LONG_TOLERANCE: Duration = Duration::from_secs(600);
@@ -51,18 +52,24 @@ impl Config {
         } else {
             "every program on this machine"
         };
-        if self.webhook_signature_scheme == SignatureScheme::None {
-            warnings.push(format!(
-                "{clients} may deliver to {addr}: set WEBHOOK_SIGNATURE_SCHEME and WEBHOOK_SECRETS \
-                 to accept signed deliveries only"
-            ));
-        }
-        if !self.has_tokens() {
-            warnings.push(format!(
-                "{clients} may read transactions on {addr}: set API_TOKENS to what \
-                 `webhook-server token read` writes"
-            ));
-        }
+        let changes = match self.anonymous_access() {
+            AnonymousAccess::LocalPrograms => "read and change all events",
+            AnonymousAccess::Everyone => "read events",
+        };
+        let sign = "set WEBHOOK_SIGNATURE_SCHEME and WEBHOOK_SECRETS";
+        let token = "set API_TOKENS to the digest that `webhook-server token operate` prints";
+        let anyone_delivers = self.webhook_signature_scheme == SignatureScheme::None;
+        warnings.extend(match (anyone_delivers, self.has_tokens()) {
+            (true, false) => Some(format!(
+                "{clients} may deliver transactions to {addr}, and {changes}: to accept signed \
+                 transactions only, {sign}; to require tokens, {token}"
+            )),
+            (true, true) => Some(format!(
+                "{clients} may deliver transactions to {addr}: to accept signed ones only, {sign}"
+            )),
+            (false, false) => Some(format!("{clients} may {changes} on {addr}: {token}")),
+            (false, true) => None,
+        });
     }
 
     fn warn_of_plain_text(&self, warnings: &mut Vec<String>) {

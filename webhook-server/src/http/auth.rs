@@ -236,7 +236,7 @@ impl Auth {
             }
             None => {
                 self.check_anonymous(config, client, head)?;
-                Ok(Caller::anonymous("a program on this machine").at(client))
+                Ok(Caller::anonymous("somebody on this machine").at(client))
             }
         }
     }

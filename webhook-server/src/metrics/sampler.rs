@@ -12,6 +12,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 use webhook_core::metrics::{Metric, label};
 use webhook_core::{Admin, Kind, KindSample, NodeId, NodeReport, StoreError};
+use webhook_ui::model::SourceCounts;
 
 use super::minutes::{SourceSeries, minute_of};
 use super::{Exporter, as_f64};
@@ -20,6 +21,8 @@ const STORE_UP: &str = "webhook_store_up";
 const EVENTS: &str = "webhook_events";
 const OLDEST_DUE_AGE: &str = "webhook_oldest_due_age_seconds";
 const SAMPLE_TIMESTAMP: &str = "webhook_sample_timestamp_seconds";
+/// The metric of the inboxes.
+const LAST_RECEIVED: &str = "webhook_last_received_timestamp_seconds";
 const SAMPLE_ERRORS: &str = "webhook_sample_errors_total";
 
 /// The metrics of the sampler.
@@ -192,6 +195,49 @@ impl Samples {
         let counted = all.get_mut(kind)?;
         counted.update(self.exporter, kind);
         Some(counted.series)
+    }
+
+    /// What the source with events of `kind` has received since the process started, where each delivery is one event.
+    pub(crate) fn received(&self, kind: &Kind) -> SourceCounts {
+        let source = label(kind);
+        let [
+            events,
+            duplicates,
+            conflicts,
+            requeued,
+            refused,
+            unavailable,
+            overloaded,
+        ] = [
+            "accepted",
+            "duplicate",
+            "conflict",
+            "requeued",
+            "rejected",
+            "unavailable",
+            "overloaded",
+        ]
+        .map(|outcome| {
+            let labels = [("source", &*source), ("outcome", outcome)];
+            self.exporter.counter("webhook_received_total", &labels)
+        });
+        SourceCounts {
+            received: events + duplicates + conflicts + requeued,
+            events,
+            duplicates,
+            conflicts,
+            refused,
+            unavailable: unavailable + overloaded,
+        }
+    }
+
+    /// When the source with events of `kind` received its latest one; `None` if the process has stored none.
+    pub(crate) fn last_received(&self, kind: &Kind) -> Option<SystemTime> {
+        let source = label(kind);
+        let labels = [("source", &*source)];
+        let at = self.exporter.gauge(LAST_RECEIVED, &labels);
+        let since = Duration::try_from_secs_f64(at).ok()?;
+        (!since.is_zero()).then(|| UNIX_EPOCH + since)
     }
 
     /// Counts what has happened since the last call, for these sources only.

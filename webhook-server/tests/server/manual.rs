@@ -1,4 +1,6 @@
-//! `completions` and `man`.
+//! `completions` and `man`, and what else only prints.
+
+use std::process::Stdio;
 
 use crate::support::files::Files;
 use crate::support::process::webhook_server;
@@ -40,4 +42,24 @@ async fn manual_pages_are_written_for_every_command_without_values() {
     assert!(help.contains("DATABASE_URL"), "{help}");
     let pause = std::fs::read_to_string(format!("{folder}/webhook-server-pause.1")).unwrap();
     assert!(!pause.contains("DRAIN_SECONDS"), "{pause}");
+}
+
+#[tokio::test]
+async fn a_closed_pipe_ends_commands_without_an_error() {
+    for args in [
+        &["completions", "bash"][..],
+        &["man"],
+        &["secret"],
+        &["token", "read"],
+    ] {
+        let mut command = webhook_server(args).into_command();
+        command.stdout(Stdio::from(std::io::pipe().unwrap().1));
+        let output = command.stderr(Stdio::piped()).output().await.unwrap();
+        let log = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(
+            (output.status.code(), log.as_str()),
+            (Some(0), ""),
+            "{args:?}"
+        );
+    }
 }

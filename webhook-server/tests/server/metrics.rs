@@ -107,6 +107,15 @@ async fn what_happened_is_counted_and_every_listed_metric_is_exported() {
     client.get("/v1/webhooks/stranger").await;
     process.signal(Signal::HUP);
     process.logs("sources reloaded").await;
+    let sources = client.get("/v1/operator/sources").await.json();
+    let mut sources = sources["sources"].as_array().unwrap().iter();
+    let transactions = sources.find(|it| it["name"] == "transaction").unwrap();
+    let counts = ["received", "events", "duplicates", "refused"].map(|it| &transactions[it]);
+    assert_eq!(counts, [2, 1, 1, 2]);
+    assert!(
+        transactions["last_received_at"].is_string(),
+        "{transactions}"
+    );
 
     for (name, expected) in [
         (

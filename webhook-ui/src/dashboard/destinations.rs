@@ -13,7 +13,7 @@ use crate::api::kind;
 use crate::model::{Answer, Destination, DestinationState};
 use crate::{Problem, UiBody};
 
-fn path(source: &str) -> String {
+pub(super) fn path(source: &str) -> String {
     format!("/destinations/{source}")
 }
 
@@ -42,7 +42,9 @@ fn explanation(destination: &Destination) -> Markup {
                 @if let Some(because) = &destination.paused_because { " Paused because: " (because) "." }
             }
             DestinationState::Closed if destination.consecutive_failures > 0 => {
-                "Events are forwarded. The last " (number(destination.consecutive_failures)) " attempts failed."
+                "Events are forwarded. The last "
+                @match destination.consecutive_failures { 1 => "attempt", failures => { (number(failures)) " attempts" } }
+                " failed."
             }
             DestinationState::Closed => "Events are forwarded.",
             DestinationState::Open => {

@@ -11,9 +11,10 @@ use maud::{DOCTYPE, Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::assets::{HTMX, ICON, SCRIPT, STYLE};
-use super::components::{Shape, form_token, icon};
+use super::components::{Shape, duration, form_token, icon};
 use super::settings::Settings;
 use super::snapshot::Snapshot;
+use super::{destinations, sources};
 use crate::model::{DestinationState, InstanceInfo};
 use crate::session::{Visitor, named_cookie};
 use crate::{Problem, Ui, UiBody};
@@ -526,7 +527,7 @@ impl Frame<'_> {
         html! {
             div #page data-live=(page.live.as_str()) data-version=[version] {
                 @if let (Some(snapshot), Some(visitor)) = (self.snapshot, self.visitor) {
-                    @let banners = banners(snapshot, visitor);
+                    @let banners = banners(self.ui, snapshot, visitor);
                     @if !banners.is_empty() {
                         section.banners aria-label="Warnings" {
                             @for banner in banners {
@@ -566,37 +567,41 @@ fn sentence(warning: &str) -> String {
 }
 
 /// What an operator should know on each page.
-fn banners(snapshot: &Snapshot, visitor: &Visitor) -> Vec<String> {
+fn banners(ui: &Ui, snapshot: &Snapshot, visitor: &Visitor) -> Vec<Markup> {
     let overview = &snapshot.overview;
     let mut banners = Vec::new();
     if overview.instance.in_memory {
-        banners.push("Events are in memory only: they are lost when this process ends.".to_owned());
+        banners.push(html! {
+            "Events are in memory only: they are lost when this process ends."
+        });
     }
     if visitor.caller.source.is_none() {
-        banners.extend(overview.instance.warnings.iter().map(|it| sentence(it)));
+        let warnings = overview.instance.warnings.iter();
+        banners.extend(warnings.map(|it| html! { (sentence(it)) }));
     }
     let age = overview.sampled_at.map(|at| at.age_seconds());
     if let Some(age) = age.filter(|age| *age > STALE_SECONDS) {
-        banners.push(format!(
-            "The numbers of events are {} old: the store does not answer when it is asked for them.",
-            super::components::duration(age)
-        ));
+        banners.push(html! {
+            "The numbers of events are " (duration(age)) " old: the store did not answer the latest requests for \
+             them."
+        });
     }
     for source in snapshot.sources(&visitor.caller) {
+        let name = &source.info.name;
         if let Some(since) = source.info.silent_since {
-            banners.push(format!(
-                "{} has received nothing for {}.",
-                source.info.name,
-                super::components::duration(since.age_seconds())
-            ));
+            banners.push(html! {
+                a href=(link(ui, &sources::path(name))) { (name) }
+                " has received nothing for " (duration(since.age_seconds())) "."
+            });
         }
     }
     for destination in snapshot.destinations(&visitor.caller) {
         if destination.state == DestinationState::Open {
-            banners.push(format!(
-                "The destination of {} fails: its circuit breaker is open, and its events wait.",
-                destination.source
-            ));
+            let source = &destination.source;
+            banners.push(html! {
+                a href=(link(ui, &destinations::path(source))) { "The destination of " (source) }
+                " fails: its circuit breaker is open, and its events wait."
+            });
         }
     }
     banners

@@ -49,10 +49,10 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
     }
     let content = html! {
         h1 { "Refused" }
-        p.lead { "Requests that a source turned away, and why. They are kept in the memory of this process, without secrets." }
+        p.lead { "Requests that a source refused, and why. They are kept in the memory of this process, without secrets." }
         (choice(view, &sources, only.as_ref()))
         @if shown.is_empty() {
-            (nothing(only.as_ref()))
+            (nothing(&sources, only.as_ref()))
         } @else {
             p.faint #refused-count { "The latest " (shown.len()) " of " (number(total)) " since the process started." }
             ol.cards #refused {
@@ -88,7 +88,7 @@ fn choice(view: &View<'_>, sources: &[SourceStatus], only: Option<&Kind>) -> Mar
                 @for source in sources {
                     @let name = &source.info.name;
                     @let is_this = only.is_some_and(|it| it.as_str() == name);
-                    @if is_this || source.info.counts.refused > 0 {
+                    @if is_this || source.info.scheme.is_some() && source.info.counts.refused > 0 {
                         li { a href=(view.link(&format!("/refused?source={name}"))) aria-current=[is_this.then_some("page")] {
                             (name) " " span.count { (number(source.info.counts.refused)) }
                         } }
@@ -99,7 +99,26 @@ fn choice(view: &View<'_>, sources: &[SourceStatus], only: Option<&Kind>) -> Mar
     }
 }
 
-fn nothing(only: Option<&Kind>) -> Markup {
+/// Requests of sources without a scheme of their own, such as that of transactions, are counted and not kept.
+fn nothing(sources: &[SourceStatus], only: Option<&Kind>) -> Markup {
+    let counted = sources
+        .iter()
+        .filter(|source| only.is_none_or(|it| it.as_str() == source.info.name))
+        .filter(|source| source.info.counts.refused > 0);
+    let counted: Vec<_> = counted.collect();
+    if !counted.is_empty() {
+        return empty(
+            "No refused request is kept",
+            html! {
+                @for source in counted {
+                    p {
+                        (source.info.name) " has refused " (number(source.info.counts.refused))
+                        " since this process started. Requests of this source are counted, and not kept."
+                    }
+                }
+            },
+        );
+    }
     empty(
         "Nothing was refused",
         html! {

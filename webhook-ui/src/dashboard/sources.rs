@@ -348,7 +348,12 @@ pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBo
             (tile("duplicates", "Duplicates", &html! { (number(info.counts.duplicates)) }))
             (tile("conflicts", "Conflicts", &html! { (number(info.counts.conflicts)) }))
             (tile("refused", "Refused", &html! {
-                a href=(view.link(&format!("/refused?source={name}"))) { (number(info.counts.refused)) }
+                // The requests are kept of sources that verify by a scheme of their own.
+                @if info.scheme.is_some() {
+                    a href=(view.link(&format!("/refused?source={name}"))) { (number(info.counts.refused)) }
+                } @else {
+                    (number(info.counts.refused))
+                }
             }))
             (tile("unavailable", "Answered 503", &html! { (number(info.counts.unavailable)) }))
         }

@@ -305,6 +305,19 @@ fn check_headers(response: &Response<UiBody>) {
 }
 
 #[tokio::test]
+async fn warnings_lead_to_the_destinations_that_fail() {
+    let (ui, _) = dashboard();
+    let session = sign_in(&ui, "operator").await;
+    let page = text(get(&ui, "/events", &session).await).await;
+    for source in SOURCES {
+        let warning = format!(
+            "<a href=\"/inbox/dashboard/destinations/{source}\">The destination of {source}</a> fails"
+        );
+        assert!(page.contains(&warning), "{page}");
+    }
+}
+
+#[tokio::test]
 async fn a_token_of_one_source_shows_nothing_of_another() {
     let (ui, _) = dashboard();
     let session = sign_in(&ui, "reader").await;

@@ -136,7 +136,7 @@ fn explanation(class: &str) -> Option<&'static str> {
             "The name of the destination does not resolve. Check its URL, and the DNS of this machine."
         }
         "connect" | "timeout_connect" => {
-            "Nothing takes connections there. Check that the app runs, and that no firewall is between."
+            "Nothing accepts connections at this address. Check that the app runs, and that no firewall blocks them."
         }
         "tls_verify" => {
             "The certificate of the destination is not accepted: it has expired, is of another name, or its authority is not \
