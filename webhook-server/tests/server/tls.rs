@@ -199,7 +199,9 @@ async fn client_certificates_authenticate_senders() {
     process.listens().await;
     let log = process.logged.join("\n");
     assert!(
-        log.contains("every client with a certificate may deliver transactions to 0.0.0.0:0, and read events"),
+        log.contains(
+            "every client with a certificate may deliver transactions to 0.0.0.0:0, and read events"
+        ),
         "{log}"
     );
     let (code, _, log) = server(&files, &identity)
