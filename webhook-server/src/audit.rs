@@ -1,6 +1,4 @@
-//! The audit log: one line for each action of an operator, by command or over HTTP.
-
-use std::net::IpAddr;
+//! The audit log of commands: one line for each action of an operator.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -18,18 +16,7 @@ const SHORT_TEXT: usize = 100;
 pub(crate) struct Audit {
     action: &'static str,
     arguments: String,
-    /// Who made the request over HTTP; `None` for a command.
-    caller: Option<Caller>,
     is_written: bool,
-}
-
-/// An operator who makes a request over HTTP.
-#[derive(Debug)]
-pub(crate) struct Caller {
-    /// The name of the token, or the first digits of its digest.
-    pub(crate) token: String,
-    /// The address of the client; `None` if it is not connected by a network.
-    pub(crate) addr: Option<IpAddr>,
 }
 
 impl Audit {
@@ -52,15 +39,8 @@ impl Audit {
         Self {
             action,
             arguments: given.to_string(),
-            caller: None,
             is_written: false,
         }
-    }
-
-    /// Notes that `caller` requested the action over HTTP.
-    pub(crate) fn by(mut self, caller: Caller) -> Self {
-        self.caller = Some(caller);
-        self
     }
 
     /// Ends the action, and writes its line.
@@ -70,17 +50,6 @@ impl Audit {
 
     fn write(&mut self, result: &str) {
         self.is_written = true;
-        if let Some(Caller { token, addr }) = &self.caller {
-            tracing::info!(
-                action = self.action,
-                token,
-                addr = addr.map(tracing::field::display),
-                arguments = self.arguments,
-                result,
-                "an operator made a request"
-            );
-            return;
-        }
         let Who {
             user,
             uid,

@@ -26,10 +26,10 @@ mod status;
 use clap::Subcommand;
 use webhook_core::{Kind, StoreError};
 use webhook_sqlite::SqliteError;
+use webhook_ui::UnknownKind;
 
 use crate::backend::{CommandBackend, OpenError};
 use crate::config::{Config, SourcesError};
-use crate::known_kinds::UnknownKind;
 use crate::views::{noun, transaction_kind};
 use listen::ListenError;
 use move_events::MoveError;

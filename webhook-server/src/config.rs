@@ -47,9 +47,7 @@ pub use rates::{ForwardedHeader, Networks, Rates};
 pub(crate) use secret::looks_secret;
 pub use secret::{DatabaseUrl, Secrets};
 pub use senders::SignatureScheme;
-pub(crate) use sources::{
-    PlaceOfSecret, SourceConfig, SourcesFile, destination_of, did_you_mean, source_names,
-};
+pub(crate) use sources::{PlaceOfSecret, SourceConfig, SourcesFile, destination_of, source_names};
 pub use sources::{Problem, SourcesError};
 pub use text::TextError;
 pub(crate) use tls::ReadTls;

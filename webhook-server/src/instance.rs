@@ -18,10 +18,10 @@ use webhook_ui::model::{
     Answer, Body, Capped, Copy, CopyPage, Destination, DestinationState, Header, InstanceInfo,
     Refused, RefusedPage, Sample, Samples, SecretInfo, Series, SourceCounts, SourceInfo, TestSent,
 };
-use webhook_ui::{Instance, Problem};
+use webhook_ui::{Instance, Problem, did_you_mean};
 
 use crate::backend::Backend;
-use crate::config::{Config, Role, SourceConfig, did_you_mean};
+use crate::config::{Config, Role, SourceConfig};
 use crate::delivery::{Delivery, random_id};
 use crate::destinations::Destinations;
 use crate::http::{App, serve_stream};
@@ -128,6 +128,22 @@ impl ServerInstance {
         public_url.unwrap_or_else(|| format!("{}{path}", self.base_url))
     }
 
+    /// The secrets of transactions, by their positions.
+    fn secrets_of_transactions(&self) -> Vec<SecretInfo> {
+        let receiver = self.receiver.as_ref();
+        let verified = receiver
+            .map(|it| it.verified_by_secret())
+            .unwrap_or_default();
+        let verified = verified.into_iter().enumerate();
+        verified
+            .map(|(index, verified)| SecretInfo {
+                fingerprint: format!("#{}", index + 1),
+                since: None,
+                verified,
+            })
+            .collect()
+    }
+
     fn source_info(&self, source: &ActiveSource) -> SourceInfo {
         let config = &source.config;
         let activity = &source.activity;
@@ -225,6 +241,7 @@ impl Instance for ServerInstance {
                 url: Some(format!("{}{path}", self.base_url)),
                 path: Some(path),
                 state: "enabled".to_owned(),
+                secrets: self.secrets_of_transactions(),
                 counts: samples.map(|it| it.received(&kind)).unwrap_or_default(),
                 last_received_at: last_received.map(Into::into),
                 destination: self.destinations.of(&kind).map(|it| it.status().url),
@@ -233,6 +250,13 @@ impl Instance for ServerInstance {
             sources.sort_by(|a, b| a.name.cmp(&b.name));
         }
         sources
+    }
+
+    fn source_names(&self) -> Vec<String> {
+        let sources = self.sources.as_ref().map(|sources| sources.names());
+        let mut names = sources.unwrap_or_default();
+        names.push(transaction_kind().to_string());
+        names
     }
 
     fn destinations(&self) -> Vec<Destination> {

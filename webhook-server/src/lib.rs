@@ -39,7 +39,6 @@ pub mod http;
 mod https_client;
 mod instance;
 mod key_fetcher;
-mod known_kinds;
 mod logging;
 mod manual;
 pub mod metrics;

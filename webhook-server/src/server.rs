@@ -166,12 +166,10 @@ impl Server {
         let samples = sampler.as_ref().map(|it| Arc::clone(it.samples()));
         let instance = Arc::new(instance.with_samples(samples));
         let operated = |app: App, admin| {
-            let app = app.with_admin(admin);
-            app.with_destinations(Arc::clone(&destinations))
-                .with_instance(
-                    Arc::<ServerInstance>::clone(&instance) as Arc<dyn Instance>,
-                    Arc::clone(&draining),
-                )
+            app.with_admin(admin).with_instance(
+                Arc::<ServerInstance>::clone(&instance) as Arc<dyn Instance>,
+                Arc::clone(&draining),
+            )
         };
         let metrics_elsewhere = sockets.metrics.is_some();
         let metrics_http = match sockets.metrics {

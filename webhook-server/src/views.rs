@@ -28,7 +28,7 @@ pub(crate) use attempt::details_line;
 pub(crate) use body::{Body, BodyMembers};
 pub(crate) use details::Details;
 pub(crate) use event_name::EventName;
-pub(crate) use keys::{EXPECTED_KIND, escape_key, parse_key, parse_kind};
+pub(crate) use keys::{escape_key, parse_key, parse_kind};
 pub(crate) use paused_kind::{PausedKind, PausedKinds};
 pub(crate) use source::{duration, handshake_text, id_text, scheme_name, scheme_text};
 pub(crate) use source_event::SourceEventView;

@@ -11,7 +11,10 @@ use crate::access::Caller;
 use crate::audit::Action;
 use crate::data;
 use crate::model::{EventState, PausedSource, Scheduled, TestSent, Time};
-use crate::{Problem, Ui};
+use crate::{KnownKinds, Problem, Ui};
+
+/// How to pause a source that nothing has yet.
+const ADD_NEW: &str = ": to pause it before its first event, add ?new=true";
 
 /// Requeues a FAILED event.
 pub(crate) async fn requeue(
@@ -152,15 +155,8 @@ pub(crate) async fn pause(
 ) -> Result<PausedSource, Problem> {
     check(caller, source, Problem::no_such_source)?;
     let action = Action::begin(ui, "pause", caller, source.to_string());
-    let result = match is_known(ui, source).await {
-        Ok(true) => pause_now(ui, source).await,
-        Ok(false) => Err(Problem::new(
-            StatusCode::NOT_FOUND,
-            format!(
-                "Source not found: no source is named {source}, and no event is of it: to pause it before its first \
-                 event, add ?new=true"
-            ),
-        )),
+    let result = match check_known(ui, caller, source, ADD_NEW).await {
+        Ok(()) => pause_now(ui, source).await,
         Err(problem) => Err(problem),
     };
     action.end(result).await
@@ -184,14 +180,25 @@ async fn pause_now(ui: &Ui, source: &Kind) -> Result<PausedSource, Problem> {
     Ok(paused(ui, source, true, changed))
 }
 
-async fn is_known(ui: &Ui, source: &Kind) -> Result<bool, Problem> {
-    let sources = ui.instance().sources();
-    Ok(sources.iter().any(|it| it.name == source.as_str())
-        || ui.admin().kinds().await?.contains(source)
-        || ui.admin().paused().await?.contains(source))
+/// Rejects a source that nothing has. The answer suggests only names that the caller may see, and says in `advice` what
+/// else can be done.
+async fn check_known(
+    ui: &Ui,
+    caller: &Caller,
+    source: &Kind,
+    advice: &'static str,
+) -> Result<(), Problem> {
+    let known = KnownKinds::of(ui.admin(), ui.instance().source_names()).await?;
+    let checked = known.visible_to(caller).check(source, advice);
+    checked.map_err(|unknown| {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            format!("Source not found: {unknown}"),
+        )
+    })
 }
 
-/// Resumes a source.
+/// Resumes a source that is known.
 pub(crate) async fn resume(
     ui: &Ui,
     caller: &Caller,
@@ -199,11 +206,16 @@ pub(crate) async fn resume(
 ) -> Result<PausedSource, Problem> {
     check(caller, source, Problem::no_such_source)?;
     let action = Action::begin(ui, "resume", caller, source.to_string());
-    let result = match ui.admin().resume(source).await {
-        Ok(changed) => Ok(paused(ui, source, false, changed)),
-        Err(error) => Err(error.into()),
+    let result = match check_known(ui, caller, source, "").await {
+        Ok(()) => resume_now(ui, source).await,
+        Err(problem) => Err(problem),
     };
     action.end(result).await
+}
+
+async fn resume_now(ui: &Ui, source: &Kind) -> Result<PausedSource, Problem> {
+    let changed = ui.admin().resume(source).await?;
+    Ok(paused(ui, source, false, changed))
 }
 
 /// Sends a test event to a source.

@@ -23,6 +23,9 @@ pub trait Instance: Send + Sync + 'static {
     /// The sources of the process, in ascending order of their names.
     fn sources(&self) -> Vec<SourceInfo>;
 
+    /// The names of all sources of the process, also of those whose configuration is wrong.
+    fn source_names(&self) -> Vec<String>;
+
     /// The destinations of the process, in ascending order of their sources.
     fn destinations(&self) -> Vec<Destination>;
 
@@ -95,6 +98,10 @@ impl Instance for NoInstance {
     }
 
     fn sources(&self) -> Vec<SourceInfo> {
+        Vec::new()
+    }
+
+    fn source_names(&self) -> Vec<String> {
         Vec::new()
     }
 

@@ -69,9 +69,9 @@ fn describe(api: &mut Described) {
     .answers::<of::Nodes>("The processes")
     .problem(404, "The token is for one source only");
     api.get(
-        "/v1/operator/counts",
+        "/v1/operator/status",
         "Instance",
-        "Counts the events of a source, which takes as long as it has events",
+        "Counts the events of a source exactly, which takes as long as it has events, and lists what is paused",
     )
     .query(
         "source",

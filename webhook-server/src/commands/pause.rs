@@ -3,13 +3,13 @@
 use clap::Args;
 use serde_json::{Value, json};
 use webhook_core::{Admin, Kind};
+use webhook_ui::KnownKinds;
 
 use super::{CommandError, Output, blocking};
 use crate::audit::Audit;
 use crate::backend::CommandBackend;
 use crate::config::{Config, destination_of, source_names};
-use crate::known_kinds::KnownKinds;
-use crate::views::{PausedKind, PausedKinds, parse_kind};
+use crate::views::{PausedKind, PausedKinds, parse_kind, transaction_kind};
 
 /// How to pause a kind that nothing has yet.
 const ADD_NEW: &str = ": to pause it before its first event, add --new";
@@ -98,7 +98,8 @@ async fn check(
     config: &Config,
     advice: &'static str,
 ) -> Result<(), CommandError> {
-    let sources = blocking(config, |config| Ok(source_names(config))).await?;
+    let mut sources = blocking(config, |config| Ok(source_names(config))).await?;
+    sources.push(transaction_kind().to_string());
     let known = KnownKinds::of(&*backend.admin, sources).await?;
     for kind in kinds {
         known.check(kind, advice)?;

@@ -33,7 +33,6 @@ use super::{Config, DestinationUrl, Forwarding};
 use crate::transaction::Transaction;
 use checker::Checker;
 use problem::Problems;
-pub(crate) use problem::did_you_mean;
 pub use problem::{Problem, SourcesError};
 pub(crate) use secrets::PlaceOfSecret;
 use secrets::ReadVariable;

@@ -18,7 +18,6 @@ use super::rates::Rates;
 use super::ready::ReadyProbe;
 use super::sources::Intake;
 use super::{Auth, HttpOptions};
-use crate::destinations::Destinations;
 use crate::metrics::{Exporter, Requests};
 use crate::sources::Sources;
 use crate::traces::Traces;
@@ -36,9 +35,7 @@ pub struct App {
     pub(super) sources: Option<Arc<Sources>>,
     /// Takes their deliveries. Without it, only operators see the sources.
     pub(super) intake: Option<Intake>,
-    /// Where events are forwarded to.
-    pub(super) destinations: Option<Arc<Destinations>>,
-    pub(super) admin: Option<Arc<dyn Admin>>,
+    admin: Option<Arc<dyn Admin>>,
     /// What the admin API and the dashboard show of this process.
     instance: Arc<dyn Instance>,
     /// The admin API and the dashboard, once somebody has asked for them.
@@ -115,13 +112,9 @@ impl App {
         }))
     }
 
-    /// Shows `destinations` to operators.
-    #[must_use]
-    pub(crate) fn with_destinations(self, destinations: Arc<Destinations>) -> Self {
-        Self {
-            destinations: Some(destinations),
-            ..self
-        }
+    /// How many transactions each secret has verified since the secrets were read, in their order.
+    pub(crate) fn verified_by_secret(&self) -> Vec<u64> {
+        self.auth.verified_by_secret()
     }
 
     /// Shows `sources` to operators.
@@ -172,7 +165,6 @@ impl App {
             store,
             sources: None,
             intake: None,
-            destinations: None,
             admin: None,
             instance: Arc::new(NoInstance),
             ui: OnceLock::new(),

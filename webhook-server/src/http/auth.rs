@@ -250,26 +250,6 @@ impl Auth {
             .filter(|_| config.has_token_for(Scope::Operate))
     }
 
-    /// Rejects a request without a token of the scope `operate` for all sources; if no such token is configured, every
-    /// request. Returns the name of the token for the log.
-    pub(super) fn check_operator(
-        &self,
-        client: Option<IpAddr>,
-        headers: &HeaderMap,
-    ) -> Result<String, Problem> {
-        let config = &self.current().config;
-        match &config.tokens {
-            Some(known) if config.has_token_for(Scope::Operate) => {
-                let token = self.match_token(known, client, headers, Scope::Operate)?;
-                match token.source() {
-                    Some(_) => Err(Problem::no_such_path()),
-                    None => Ok(token.label()),
-                }
-            }
-            _ => Err(Problem::no_such_path()),
-        }
-    }
-
     /// Rejects a request without a token that allows to read metrics. Without tokens, only programs on this machine
     /// may read them, and only where nobody else can make requests; if tokens are configured and none of them allows
     /// it, nobody may.

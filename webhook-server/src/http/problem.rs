@@ -44,10 +44,6 @@ impl Problem {
         self.status
     }
 
-    pub(super) fn detail(&self) -> &str {
-        &self.detail
-    }
-
     pub(super) fn bad_request(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }

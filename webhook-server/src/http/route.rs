@@ -12,18 +12,16 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use jiff::Timestamp;
-use webhook_core::{Admin, EventRef, Inbox, Key};
+use webhook_core::{EventRef, Inbox, Key};
 use webhook_ui::{ClientAddr, Ui};
 
 use super::answer::{self, Answer};
 use super::connections::Peer;
 use super::method::{self, Allowed, read, write};
-use super::operator::OperatorRequest;
 use super::problem::Problem;
 use super::ready::Readiness;
 use super::sources::{self, Delivery};
-use super::{App, body, events, head, metrics, operator, path, transactions, verify};
-use crate::audit::Caller;
+use super::{App, body, events, head, metrics, path, transactions, verify};
 use crate::metrics::{Exporter, Format, Requests};
 use crate::sources::{ActiveSource, Named};
 use crate::views::transaction_kind;
@@ -188,7 +186,6 @@ enum BodylessRoute<'a> {
     Ready,
     Show(&'a Inbox, Key),
     ShowEvent(EventRef),
-    Operator(&'a dyn Admin, Caller, OperatorRequest),
     Metrics(&'static Exporter, Format),
     Options(&'static str),
 }
@@ -211,8 +208,8 @@ impl<'a> From<Allowed<&'a Inbox>> for Route<'a> {
     }
 }
 
-/// Finds the route by the path, then by the method. The query is ignored, except by operators'
-/// routes. A trailing slash makes another path.
+/// Finds the route by the path, then by the method. The query is ignored, except by the admin API and
+/// the dashboard. A trailing slash makes another path.
 fn route<'a>(app: &'a App, client: Option<IpAddr>, head: &Parts) -> Result<Route<'a>, Problem> {
     head::check(head)?;
     if head.method == Method::CONNECT {
@@ -230,23 +227,8 @@ fn route<'a>(app: &'a App, client: Option<IpAddr>, head: &Parts) -> Result<Route
     }
     if let Some(ui) = app.ui()
         && ui.serves(path)
-        && !path
-            .strip_prefix(operator::PREFIX)
-            .is_some_and(operator::serves)
     {
         return Ok(Route::Ui(ui));
-    }
-    if let (Some(path), Some(admin)) = (path.strip_prefix(operator::PREFIX), &app.admin) {
-        let token = app.auth.check_operator(client, &head.headers)?;
-        app.check_global_rate(client)?;
-        let caller = Caller {
-            token,
-            addr: client,
-        };
-        let request = operator::route(head, path)?;
-        return Ok(request
-            .map(|request| BodylessRoute::Operator(&**admin, caller, request))
-            .into());
     }
     if let (metrics::PATH, Some(exporter)) = (path, app.exporter) {
         app.auth.check_metrics(client, head)?;
@@ -341,9 +323,6 @@ async fn run(app: &App, route: BodylessRoute<'_>) -> Result<Answer, Problem> {
         BodylessRoute::Ready => readiness(app).await,
         BodylessRoute::Show(inbox, key) => transactions::show(inbox, &key).await,
         BodylessRoute::ShowEvent(event) => events::show(app, &event).await,
-        BodylessRoute::Operator(admin, caller, request) => {
-            operator::answer(app, admin, caller, request).await
-        }
         BodylessRoute::Metrics(exporter, format) => metrics::show(exporter, format),
         BodylessRoute::Options(allow) => Ok(answer::options(allow)),
     }

@@ -1,7 +1,7 @@
 //! The log lines of operators' requests and of rejected requests.
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::support::client::{Client, post_as};
 use crate::support::process::webhook_server;
@@ -13,7 +13,7 @@ fn with_token(method: &str, path: &str, token: &str) -> String {
 }
 
 #[tokio::test]
-async fn each_request_of_an_operator_is_logged_with_token_address_and_result() {
+async fn each_action_of_an_operator_is_logged_with_token_address_and_result() {
     let (named, named_digest) = token_with(&["operate", "--name", "ana"], "ana:operate:").await;
     let (unnamed, unnamed_digest) = token_with(&["operate"], "operate:").await;
     let mut process = webhook_server(&[])
@@ -24,25 +24,21 @@ async fn each_request_of_an_operator_is_logged_with_token_address_and_result() {
         .post(transaction("tx-1"))
         .await
         .acknowledged("ACCEPTED");
-    for (token, method, path, status, action) in [
-        (&named, "GET", "status", 200, "status"),
-        (&named, "GET", "transactions", 200, "list"),
-        (&named, "GET", "transactions/tx-1", 200, "show"),
-        (&named, "POST", "transactions/tx-2/requeue", 404, "requeue"),
-        (&named, "POST", "transactions/tx-1/requeue", 409, "requeue"),
+    for (token, path, status, action) in [
+        (&named, "events/transaction/tx-2/requeue", 404, "requeue"),
+        (&named, "events/transaction/tx-1/requeue", 409, "requeue"),
         (
             &unnamed,
-            "POST",
-            "transactions/tx-2/make-due",
+            "events/transaction/tx-2/make-due",
             404,
-            "make-due",
+            "make_due",
         ),
-        (&named, "POST", "kinds/stripe/pause", 404, "pause"),
-        (&named, "POST", "kinds/stripe/pause?new=true", 200, "pause"),
-        (&named, "POST", "kinds/stripe/resume", 200, "resume"),
+        (&named, "sources/stripe/pause", 404, "pause"),
+        (&named, "sources/stripe/pause?new=true", 200, "pause"),
+        (&named, "sources/stripe/resume", 200, "resume"),
     ] {
         let path = format!("/v1/operator/{path}");
-        let reply = client.ask(with_token(method, &path, token)).await;
+        let reply = client.ask(with_token("POST", &path, token)).await;
         assert_eq!(reply.status, status, "{path}");
         let line = process.logs("an operator made a request").await;
         assert_eq!(line["action"], action);
@@ -57,13 +53,12 @@ async fn each_request_of_an_operator_is_logged_with_token_address_and_result() {
             assert_eq!(label, format!("unnamed, digest {digits}…"));
         }
         let arguments: Value = serde_json::from_str(line["arguments"].as_str().unwrap()).unwrap();
-        if path.contains("tx-") {
-            let event = json!({ "kind": "transaction", "id": &path[26..30] });
-            assert_eq!(arguments, event);
-        }
-        if path.contains("stripe") {
-            assert_eq!(arguments["kind"], "stripe");
-        }
+        let target = match path.split('/').collect::<Vec<_>>()[4..] {
+            [source, key, _] => format!("{source}/{key}"),
+            [source, ..] => source.to_owned(),
+            [] => String::new(),
+        };
+        assert_eq!(arguments["target"], target);
     }
 }
 
@@ -107,7 +102,7 @@ async fn rejections_are_logged_with_addresses_and_summed_up() {
 }
 
 #[tokio::test]
-async fn status_counts_deliveries_verified_by_each_secret() {
+async fn deliveries_verified_by_each_secret_are_counted() {
     let (token, digest) = token_with(&["operate"], "operate:").await;
     let secrets = ["the-new-secret", "the-old-secret", "an-unused-secret"];
     let mut process = webhook_server(&["--webhook-signature-scheme=github"])
@@ -120,10 +115,11 @@ async fn status_counts_deliveries_verified_by_each_secret() {
         let delivery = signed(&signer, &transaction(&format!("tx-{index}")));
         client.ask(delivery).await.acknowledged("ACCEPTED");
     }
-    let ask = with_token("GET", "/v1/operator/status", &token);
-    let status = client.ask(ask).await.json();
-    assert_eq!(status["verified_by_secret"], json!([2, 1, 0]));
-    assert_eq!(status["kind"], "transaction");
+    let ask = with_token("GET", "/v1/operator/sources/transaction", &token);
+    let source = client.ask(ask).await.json();
+    let verified = source["secrets"].as_array().unwrap().iter();
+    let verified: Vec<_> = verified.map(|secret| &secret["verified"]).collect();
+    assert_eq!(verified, [2, 1, 0], "{source}");
 }
 
 #[tokio::test]

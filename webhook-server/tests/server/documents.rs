@@ -6,6 +6,7 @@ mod forwarding;
 mod glossary;
 mod metrics;
 mod operating;
+mod routes;
 
 use std::path::{Path, PathBuf};
 

@@ -14,9 +14,7 @@ use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rustix::process::Signal;
-use serde::Deserialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -481,32 +479,31 @@ struct Stored {
     conflicts: usize,
 }
 
-/// The members of an event that are looked at.
-#[derive(Deserialize)]
-struct Shown {
-    body: Box<RawValue>,
-    body_encoding: String,
-}
-
 /// The events of a source, once all are processed.
 async fn stored(operator: &mut Operator, source: &str, restart: Restart) -> Vec<Stored> {
-    let status = format!("status?kind={source}");
+    let status = format!("status?source={source}");
     until("all is processed", async || {
         let counts = operator.get(&status).await;
         ["waiting", "due", "leased"]
             .iter()
-            .all(|state| counts[*state] == 0)
+            .all(|state| counts["sources"][0][*state] == 0)
     })
     .await;
-    assert_eq!(operator.get(&status).await["failed"], 0, "{source}");
-    let list = format!("transactions?kind={source}&state=processed&limit=1000");
-    let list = operator.get(&list).await;
+    let counts = operator.get(&status).await;
+    assert_eq!(counts["sources"][0]["failed"], 0, "{source}");
+    let list = format!("events?source={source}&state=processed&limit=1000");
+    let mut page = operator.get(&list).await;
+    let mut listed = page["events"].as_array().unwrap().clone();
+    while let Some(before) = page["next_before"].as_i64() {
+        page = operator.get(&format!("{list}&before={before}")).await;
+        listed.extend_from_slice(page["events"].as_array().unwrap());
+    }
     let mut stored = Vec::new();
-    for listed in list["events"].as_array().unwrap() {
+    for listed in &listed {
         let key = listed["key"].as_str().unwrap();
         let id = utf8_percent_encode(key, NON_ALPHANUMERIC);
-        let shown = format!("/v1/operator/transactions/{id}?kind={source}");
-        let shown: Shown = serde_json::from_slice(&operator.ask("GET", &shown).await.body).unwrap();
+        let path = format!("/v1/operator/events/{source}/{id}/body");
+        let body = operator.ask("GET", &path).await.body.clone();
         let event = operator
             .ask("GET", &format!("/v1/events/{source}/{id}"))
             .await;
@@ -519,15 +516,11 @@ async fn stored(operator: &mut Operator, source: &str, restart: Restart) -> Vec<
             attempts == 1 || restart == Restart::Kill && attempts > 1,
             "{event}"
         );
-        let body: String = match shown.body_encoding.as_str() {
-            "json" => shown.body.get().to_owned(),
-            _ => serde_json::from_str(shown.body.get()).unwrap(),
-        };
         let bytes = usize::try_from(event["body_bytes"].as_u64().unwrap()).unwrap();
         assert_eq!(bytes, body.len(), "{event}");
         stored.push(Stored {
             key: key.to_owned(),
-            body: body.into_bytes(),
+            body,
             conflicts: usize::try_from(event["duplicate_conflict_count"].as_u64().unwrap())
                 .unwrap(),
         });

@@ -95,17 +95,24 @@ pub(crate) async fn run(starter: Starter, scheme: &str, secret: &str) {
     let operating = format!("Authorization: Bearer {operator}\r\n");
     for (what, status) in [
         ("status", 200),
-        ("transactions?state=processed", 200),
-        ("transactions?state=DE89370400440532013000", 400),
-        ("transactions/tx-1", 200),
-        ("transactions/none", 404),
-        ("transactions/tx-1/requeue", 405),
-        ("kinds/transaction/pause", 405),
+        ("events?state=processed", 200),
+        ("events?state=DE89370400440532013000", 400),
+        ("events/transaction/tx-1", 200),
+        ("events/transaction/none", 404),
+        ("events/transaction/tx-1/requeue", 405),
+        ("sources/transaction/pause", 405),
     ] {
         let path = format!("/v1/operator/{what}");
         let reply = client.ask(get(&path, &operating)).await;
         assert_eq!(reply.status, status, "{path}");
-        client.ask(get(&path, &bearer)).await.problem(401);
+        let read = client.ask(get(&path, &bearer)).await;
+        assert_eq!(read.status, status, "{path}");
+        client.ask(get(&path, "")).await.problem(401);
+    }
+    for (what, status) in [("?unmask=true", 403), ("/body", 403)] {
+        let path = format!("/v1/operator/events/transaction/tx-1{what}");
+        client.ask(get(&path, &bearer)).await.problem(status);
+        assert_eq!(client.ask(get(&path, &operating)).await.status, 200);
     }
     // Where secrets should not be, and are.
     let query = format!("{path}?access_token={reader}&password={password}");

@@ -19,10 +19,12 @@ pub(crate) struct Nodes {
     nodes: Vec<Node>,
 }
 
-/// The counts of sources.
+/// The counts of sources, and which sources are paused.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Statuses {
     sources: Vec<Status>,
+    /// The names of all sources that are paused, also of those that have no events.
+    paused_sources: Vec<String>,
 }
 
 pub(super) async fn overview(request: &Request<'_>) -> Result<Response<UiBody>, Problem> {
@@ -42,8 +44,11 @@ pub(super) async fn status(request: &Request<'_>) -> Result<Response<UiBody>, Pr
         (name == "source").then(|| filter.set(name, value).map_err(|error| error.to_string()))
     })?;
     let source: Option<&Kind> = filter.source.as_ref();
-    let sources = data::status(request.ui, request.caller()?, source).await?;
-    json(&Statuses { sources })
+    let (sources, paused_sources) = data::status(request.ui, request.caller()?, source).await?;
+    json(&Statuses {
+        sources,
+        paused_sources,
+    })
 }
 
 pub(super) async fn stream(request: &Request<'_>) -> Result<Response<UiBody>, Problem> {

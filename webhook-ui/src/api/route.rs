@@ -68,7 +68,7 @@ macro_rules! routes {
 pub(super) static ROUTES: &[Route] = routes! {
     GET "/v1/operator/overview" Token instance::overview;
     GET "/v1/operator/nodes" Token instance::nodes;
-    GET "/v1/operator/counts" Token instance::status;
+    GET "/v1/operator/status" Token instance::status;
     GET "/v1/operator/stream" Token instance::stream;
     GET "/v1/operator/events" Token events::list;
     GET "/v1/operator/export" Token events::export;

@@ -130,7 +130,7 @@ async fn tokens_of_another_source_get_404_on_every_route() {
         "/docs",
         // They take a source in the query or the body, or show only what the caller may see.
         "/v1/operator/overview",
-        "/v1/operator/counts",
+        "/v1/operator/status",
         "/v1/operator/stream",
         "/v1/operator/events",
         "/v1/operator/export",
@@ -158,7 +158,7 @@ async fn tokens_of_another_source_get_404_on_every_route() {
         "events?source=stripe",
         "export?source=stripe",
         "failures?source=stripe",
-        "counts?source=stripe",
+        "status?source=stripe",
     ] {
         let path = format!("/v1/operator/{path}");
         let (status, _) = send(&ui, "shop", "GET", &path, "").await;
@@ -174,7 +174,7 @@ async fn tokens_of_another_source_get_404_on_every_route() {
         "jobs",
         "destinations",
         "audit",
-        "counts",
+        "status",
     ] {
         let text = get(&ui, "shop", path).await.to_string();
         assert!(
@@ -313,7 +313,7 @@ async fn jobs_are_planned_confirmed_run_and_end() {
         .map(|it| (it["action"].as_str().unwrap(), it["count"].as_u64()))
         .collect();
     assert!(records.contains(&("start_job", None)), "{records:?}");
-    let left = get(&ui, "ben", "counts?source=github").await;
+    let left = get(&ui, "ben", "status?source=github").await;
     assert_eq!(left["sources"][0]["due"], 150, "{left}");
 
     let (_, planned) = post(&ui, "ana", "jobs", &plan).await;
@@ -462,4 +462,32 @@ async fn documents_are_for_everybody() {
         assert_eq!(status, StatusCode::OK, "{path}");
         assert!(body.contains(part), "{path}");
     }
+}
+
+#[tokio::test]
+async fn mistyped_sources_are_refused_with_names_that_the_caller_may_see() {
+    let ui = ui().await;
+    let stirpe = webhook_core::Kind::from_static("stirpe");
+    let all = Caller::with_token("all", Scope::Operate, [0; 32]);
+    let own = all.clone().of_source(stirpe.clone());
+    for (caller, suggestion) in [(all, "; did you mean stripe?"), (own, "")] {
+        let paused = crate::actions::pause(&ui, &caller, &stirpe).await;
+        let expected = format!(
+            "Source not found: no source is named stirpe, and no event has this kind: to pause it before its first \
+             event, add ?new=true{suggestion}"
+        );
+        assert_eq!(paused.unwrap_err().detail(), expected);
+        let resumed = crate::actions::resume(&ui, &caller, &stirpe).await;
+        let expected = format!(
+            "Source not found: no source is named stirpe, and no event has this kind{suggestion}"
+        );
+        assert_eq!(resumed.unwrap_err().detail(), expected);
+    }
+    let path = "/v1/operator/sources/stirpe/pause?new=true";
+    let (status, _) = send(&ui, "ana", "POST", path, "").await;
+    assert_eq!(status, StatusCode::OK);
+    let status = get(&ui, "ana", "status?source=github").await;
+    assert_eq!(status["paused_sources"], json!(["stirpe"]));
+    let status = get(&ui, "stripe", "status").await;
+    assert_eq!(status["paused_sources"], json!([]));
 }

@@ -70,6 +70,10 @@ impl Instance for Hostile {
         SOURCES.into_iter().map(source).collect()
     }
 
+    fn source_names(&self) -> Vec<String> {
+        self.sources().into_iter().map(|it| it.name).collect()
+    }
+
     fn destinations(&self) -> Vec<Destination> {
         let destination = |source: &str| Destination {
             source: source.to_owned(),

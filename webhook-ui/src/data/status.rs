@@ -12,13 +12,14 @@ use crate::{Problem, Ui};
 /// The time over which rates are measured.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Counts the events of `source`, or those of each source that has events. It takes as long as they are many: the
+/// Counts the events of `source`, or those of each source that has events. The names are those of all sources that are
+/// paused. It takes as long as they are many: the
 /// [overview](super::overview) does not.
 pub(crate) async fn status(
     ui: &Ui,
     caller: &Caller,
     source: Option<&Kind>,
-) -> Result<Vec<Status>, Problem> {
+) -> Result<(Vec<Status>, Vec<String>), Problem> {
     let sources = match (source, &caller.source) {
         (Some(source), _) if !caller.sees(source) => return Err(Problem::no_such_source()),
         (Some(source), _) | (None, Some(source)) => vec![source.clone()],
@@ -30,7 +31,13 @@ pub(crate) async fn status(
         let is_paused = paused.contains(&source);
         statuses.push(of_source(ui, source, is_paused).await?);
     }
-    Ok(statuses)
+    let mut paused: Vec<_> = paused
+        .iter()
+        .filter(|it| caller.sees(it))
+        .map(Kind::to_string)
+        .collect();
+    paused.sort_unstable();
+    Ok((statuses, paused))
 }
 
 async fn of_source(ui: &Ui, source: Kind, paused: bool) -> Result<Status, Problem> {

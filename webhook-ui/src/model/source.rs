@@ -83,7 +83,7 @@ pub struct SourceCounts {
 /// A secret of a source. It is never shown itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SecretInfo {
-    /// The first digits of its SHA-256 digest.
+    /// The first digits of its SHA-256 digest; `#` and its position, from 1, where that is not known.
     pub fingerprint: String,
     /// When it was read.
     pub since: Option<Time>,

@@ -3,7 +3,9 @@
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::problem::{Problems, did_you_mean, shown};
+use webhook_ui::did_you_mean;
+
+use super::problem::{Problems, shown};
 use super::shape::{Field, Shape, Type};
 
 /// The deepest nesting of tables and lists that is looked at; the parser allows 80.

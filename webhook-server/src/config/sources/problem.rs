@@ -141,23 +141,6 @@ pub(super) fn shown(key: &str) -> Option<&str> {
     (!key.is_empty() && key.len() <= MAX_CHARS && key.bytes().all(is_like_name)).then_some(key)
 }
 
-/// `; did you mean NAME?`, if one of `names` is like `given`.
-pub(crate) fn did_you_mean<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> String {
-    // Of a text much longer than any name, the distance would only take time.
-    const MAX_BYTES: usize = 64;
-    if given.len() > MAX_BYTES {
-        return String::new();
-    }
-    let given = given.to_lowercase().replace('-', "_");
-    let distance = |name: &str| strsim::osa_distance(&given, &name.replace('-', "_"));
-    let nearest = names
-        .into_iter()
-        .map(|name| (distance(name), name))
-        .min()
-        .filter(|(distance, name)| *distance <= (name.len() / 3).max(1));
-    nearest.map_or_else(String::new, |(_, name)| format!("; did you mean {name}?"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,18 +151,6 @@ mod tests {
         for (at, expected) in [(0, (1, 1)), (2, (2, 1)), (6, (2, 3)), (99, (3, 1))] {
             assert_eq!(position(text, at), expected, "{at}");
         }
-    }
-
-    #[test]
-    fn similar_names_are_suggested() {
-        let names = ["tolerance", "timeout", "keep"];
-        assert_eq!(
-            did_you_mean("tolerence", names),
-            "; did you mean tolerance?"
-        );
-        assert_eq!(did_you_mean("Time-Out", names), "; did you mean timeout?");
-        assert_eq!(did_you_mean("whsec_abc", names), "");
-        assert_eq!(did_you_mean(&"x".repeat(1_000_000), names), "");
     }
 
     #[test]

@@ -13,13 +13,15 @@ use webhook_core::Kind;
 use webhook_sources::spec::{Scheme, SourceSpec, Tolerance};
 use webhook_sources::{InvalidSource, SecretLength, Secrets, Source, SourceOptions};
 
+use webhook_ui::did_you_mean;
+
 use super::super::Forwarding;
 use super::super::secret::looks_secret;
 use super::super::values;
 use super::checker::{Checker, bytes_of, number_of};
 use super::fields::{self, SOURCE, describes_sender};
 use super::forward::OfSource;
-use super::problem::{Problems, did_you_mean};
+use super::problem::Problems;
 use super::secrets::PlaceOfSecret;
 use super::{Context, SecretPlace, SourceConfig, WEBHOOKS_PATH, merge, preset, wrong_name};
 

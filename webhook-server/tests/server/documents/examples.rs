@@ -11,7 +11,7 @@ use crate::support::client::{Client, Reply};
 use crate::support::files::Files;
 use crate::support::process::{Process, webhook_server};
 use crate::support::signed::token;
-use crate::support::{until, with_amount};
+use crate::support::until;
 
 /// A call of curl in a document.
 struct Example<'a> {
@@ -142,38 +142,6 @@ async fn first_delivery_of_the_readme_survives_its_kill() {
         client.get(delivered.path).await.json()["status"] == "PROCESSED"
     })
     .await;
-}
-
-#[tokio::test]
-async fn operator_examples_have_the_members_of_the_responses() {
-    let (_process, mut client, token) = server().await;
-    client
-        .post(with_amount("tx", "1"))
-        .await
-        .acknowledged("ACCEPTED");
-    client
-        .post(with_amount("tx", "2"))
-        .await
-        .acknowledged("CONFLICT");
-    let text = read("docs/http-api.md");
-    for (title, path) in [
-        ("Status", "status"),
-        ("Lists", "transactions?state=processing"),
-        ("One event", "transactions/tx"),
-    ] {
-        let (_, section) = text.split_once(&format!("\n### {title}\n")).unwrap();
-        let (_, shown) = section.split_once("```json\n").unwrap();
-        let shown: Value = serde_json::from_str(shown.lines().next().unwrap()).unwrap();
-        let path = format!("/v1/operator/{path}");
-        let mut expected = get(&mut client, &token, &path).await.json();
-        if title == "One event" {
-            // The server's own handler fails no transaction.
-            expected["failed_attempts"] = serde_json::json!([{
-                "attempt": 1, "ended_at": "2026-01-02T03:04:05.678Z", "reason": ""
-            }]);
-        }
-        assert_eq!(members(&shown), members(&expected), "{title}");
-    }
 }
 
 #[tokio::test]

@@ -158,14 +158,13 @@ async fn bad_event_of_a_batch_is_kept_and_says_what_is_wrong() {
     let request = request_of("POST", "/v1/webhooks/batches", &[("x-token", SECRET)], body);
     assert_stored(&operator.client.ask(request).await);
     crate::support::until("all are processed", async || {
-        operator.get("status?kind=batches").await["processed"] == 3
+        operator.get("status?source=batches").await["sources"][0]["processed"] == 3
     })
     .await;
-    let listed = operator
-        .get("transactions?kind=batches&state=processed")
-        .await;
+    let listed = operator.get("events?source=batches&state=processed").await;
     let mut flaws = Vec::new();
-    for event in listed["events"].as_array().unwrap() {
+    // The newest is the first.
+    for event in listed["events"].as_array().unwrap().iter().rev() {
         let path = format!("/v1/events/batches/{}", event["key"].as_str().unwrap());
         let reply = operator.ask("GET", &path).await;
         flaws.push(reply.json()["flaw"].as_str().map(str::to_owned));

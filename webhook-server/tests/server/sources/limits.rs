@@ -102,7 +102,7 @@ async fn source_with_too_many_unsettled_events_waits_until_some_are_settled() {
         (&line["kind"], &line["source"]),
         (&"limit of a source".into(), &"flooded".into())
     );
-    operator.post("transactions/a/make-due?kind=flooded").await;
+    operator.post("events/flooded/a/make-due").await;
     until("there is room again", async || {
         operator
             .client

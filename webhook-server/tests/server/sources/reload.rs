@@ -74,7 +74,7 @@ async fn reload_under_load_drops_no_request() {
         (&sent.into(), &sent.into())
     );
     until("all are processed", async || {
-        operator.get("status?kind=kept").await["processed"] == sent
+        operator.get("status?source=kept").await["sources"][0]["processed"] == sent
     })
     .await;
 }
@@ -156,14 +156,14 @@ async fn removed_source_keeps_its_events_until_it_is_back() {
     assert_eq!(removed["source"], "a");
     process.logs("sources reloaded").await;
     assert_refused(&operator.client.ask(sender.github("y", "{}")).await);
-    let status = operator.get("status?kind=a").await;
+    let status = operator.get("status?source=a").await["sources"][0].take();
     let unsettled = ["waiting", "due", "leased"].map(|it| status[it].as_u64().unwrap());
     let processed = status["processed"].as_u64().unwrap();
     assert_eq!(unsettled.iter().sum::<u64>() + processed, 1, "{status}");
     setup.rewrite(&[source("a", ""), source("b", "")].concat());
     process.signal(Signal::HUP);
     until("the event is processed", async || {
-        operator.get("status?kind=a").await["processed"] == 1
+        operator.get("status?source=a").await["sources"][0]["processed"] == 1
     })
     .await;
 }

@@ -1,32 +1,48 @@
-//! [`KnownKinds`]: tells a kind from a name that was mistyped.
+//! Names that were mistyped: [`did_you_mean`], and [`KnownKinds`], which tells a kind from such a name.
 
 use std::collections::BTreeSet;
 
 use webhook_core::{Admin, Kind, StoreError};
 
-use crate::config::did_you_mean;
-use crate::views::transaction_kind;
+use crate::Caller;
 
 /// The kinds that have events, are paused, or are sources.
 #[derive(Debug)]
-pub(crate) struct KnownKinds(BTreeSet<String>);
+pub struct KnownKinds(BTreeSet<String>);
 
 impl KnownKinds {
     /// The kinds of the store of `admin`, and the names of `sources`.
-    pub(crate) async fn of(
+    ///
+    /// # Errors
+    ///
+    /// The store's.
+    ///
+    /// # Cancel safety
+    ///
+    /// It only reads.
+    pub async fn of(
         admin: &dyn Admin,
         sources: impl IntoIterator<Item = String>,
     ) -> Result<Self, StoreError> {
         let mut known: BTreeSet<_> = sources.into_iter().collect();
-        known.insert(transaction_kind().to_string());
         for kinds in [admin.kinds().await?, admin.paused().await?] {
             known.extend(kinds.iter().map(Kind::to_string));
         }
         Ok(Self(known))
     }
 
-    /// An error if nothing has this kind. It says in `advice` what else can be done.
-    pub(crate) fn check(&self, kind: &Kind, advice: &'static str) -> Result<(), UnknownKind> {
+    /// Only those that `caller` may see.
+    pub(crate) fn visible_to(mut self, caller: &Caller) -> Self {
+        self.0.retain(|name| caller.sees_name(name));
+        self
+    }
+
+    /// Checks that something has this kind.
+    ///
+    /// # Errors
+    ///
+    /// Nothing has it. The error names the most similar kind, and says in `advice` what else can be done.
+    pub fn check(&self, kind: &Kind, advice: &'static str) -> Result<(), UnknownKind> {
         if self.0.contains(kind.as_str()) {
             return Ok(());
         }
@@ -48,9 +64,38 @@ pub struct UnknownKind {
     similar: String,
 }
 
+/// `; did you mean NAME?`, if one of `names` is like `given`.
+pub fn did_you_mean<'a>(given: &str, names: impl IntoIterator<Item = &'a str>) -> String {
+    // Of a text much longer than any name, the distance would only take time.
+    const MAX_BYTES: usize = 64;
+    if given.len() > MAX_BYTES {
+        return String::new();
+    }
+    let given = given.to_lowercase().replace('-', "_");
+    let distance = |name: &str| strsim::osa_distance(&given, &name.replace('-', "_"));
+    let nearest = names
+        .into_iter()
+        .map(|name| (distance(name), name))
+        .min()
+        .filter(|(distance, name)| *distance <= (name.len() / 3).max(1));
+    nearest.map_or_else(String::new, |(_, name)| format!("; did you mean {name}?"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn similar_names_are_suggested() {
+        let names = ["tolerance", "timeout", "keep"];
+        assert_eq!(
+            did_you_mean("tolerence", names),
+            "; did you mean tolerance?"
+        );
+        assert_eq!(did_you_mean("Time-Out", names), "; did you mean timeout?");
+        assert_eq!(did_you_mean("whsec_abc", names), "");
+        assert_eq!(did_you_mean(&"x".repeat(1_000_000), names), "");
+    }
 
     #[test]
     fn mistyped_kinds_are_refused_with_the_nearest_name() {
