@@ -1,7 +1,10 @@
-//! The audit log of commands: one line for each action of an operator.
+//! What operators do by commands: one line in the log for each action, and a record in the store that it changes.
+
+use std::fmt;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use webhook_core::{ActionRecord, Admin};
 
 /// The most characters of arguments in a line: a command may name many ids. Longer arguments are shortened.
 const MAX_ARGUMENTS: usize = 2_000;
@@ -12,10 +15,13 @@ const SHORT_LIST: usize = 10;
 /// How many characters of a text are in a line of shortened arguments.
 const SHORT_TEXT: usize = 100;
 
+/// The result of an action in its audit record, as the admin API has it.
+const DONE: &str = "done";
+
 /// A running action. Its line is written when it ends, or when it is dropped.
 pub(crate) struct Audit {
     action: &'static str,
-    arguments: String,
+    arguments: Value,
     is_written: bool,
 }
 
@@ -38,7 +44,7 @@ impl Audit {
         }
         Self {
             action,
-            arguments: given.to_string(),
+            arguments: given,
             is_written: false,
         }
     }
@@ -46,6 +52,34 @@ impl Audit {
     /// Ends the action, and writes its line.
     pub(crate) fn end(mut self, result: &impl Serialize) {
         self.write(&serde_json::to_string(result).unwrap_or_else(|_| "unknown".to_owned()));
+    }
+
+    /// Ends the action, writes its line, and keeps an audit record of what it did to `target` in its store, with the
+    /// number of events that it changed. A store that fails does not fail the action.
+    pub(crate) async fn end_in(
+        self,
+        admin: &dyn Admin,
+        target: &str,
+        count: Option<u64>,
+        result: &impl Serialize,
+    ) {
+        let shown = serde_json::to_value(result).unwrap_or_default();
+        let details = json!({ "arguments": self.arguments, "result": shown });
+        let actor = format!("command ({})", Who::current());
+        let record = ActionRecord::new(&*actor, &*self.action.replace('-', "_"), target)
+            .with_details(details.to_string())
+            .with_count(count)
+            .with_result(DONE);
+        let action = self.action;
+        self.end(result);
+        if let Err(error) = admin.record_action(&record).await {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(
+                error,
+                action,
+                "failed to keep an audit record; the action is done"
+            );
+        }
     }
 
     fn write(&mut self, result: &str) {
@@ -60,7 +94,7 @@ impl Audit {
             user,
             uid,
             sudo_user,
-            arguments = self.arguments,
+            arguments = %self.arguments,
             result,
             "an operator ran a command"
         );
@@ -94,6 +128,20 @@ fn shorten(value: &mut Value) {
         }
         Value::Object(values) => values.values_mut().for_each(shorten),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.user, self.uid) {
+            (Some(user), _) => write!(f, "user {user}")?,
+            (None, Some(uid)) => write!(f, "uid {uid}")?,
+            (None, None) => f.write_str("unknown user")?,
+        }
+        match &self.sudo_user {
+            Some(sudo_user) => write!(f, ", by sudo of {sudo_user}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -168,7 +216,8 @@ mod tests {
                 ("all_failed", json!(false)),
             ],
         );
-        assert_eq!(audit.arguments, r#"{"ids":["evt_\"1\""],"kind":"stripe"}"#);
+        let arguments = audit.arguments.to_string();
+        assert_eq!(arguments, r#"{"ids":["evt_\"1\""],"kind":"stripe"}"#);
     }
 
     #[test]
@@ -176,8 +225,9 @@ mod tests {
         let ids = vec!["ß".repeat(1_000); 500];
         let arguments = [("ids", json!(ids)), ("reason", json!("x".repeat(9_000)))];
         let audit = Audit::begin("requeue", arguments);
-        assert!(audit.arguments.chars().count() <= MAX_ARGUMENTS);
-        let read: Value = serde_json::from_str(&audit.arguments).unwrap();
+        let arguments = audit.arguments.to_string();
+        assert!(arguments.chars().count() <= MAX_ARGUMENTS);
+        let read: Value = serde_json::from_str(&arguments).unwrap();
         assert_eq!(read["ids"][0], format!("{}…", "ß".repeat(SHORT_TEXT)));
         assert_eq!(read["ids"][SHORT_LIST], "… and 490 more");
         assert_eq!(read["reason"], format!("{}…", "x".repeat(SHORT_TEXT)));

@@ -197,9 +197,13 @@ impl MoveEvents {
             Err(error) => Err(error),
         };
         source.close().await;
+        if let Ok(report) = &moved {
+            let from_to = format!("{} to {}", names.0, names.1);
+            let events = Some(report.events);
+            audit.end_in(&*target.admin, &from_to, events, report).await;
+        }
         target.close().await;
         let report = moved?;
-        audit.end(&report);
         Output::new(self.json).write(&report, |out| text(&report, out))?;
         Ok(())
     }

@@ -67,7 +67,7 @@ impl Pause {
             let kind = PausedKind::paused(kind, changed).with_destination(destination);
             paused.kinds.push(kind);
         }
-        self.kinds.end(audit, &paused)
+        self.kinds.end(audit, backend, &paused).await
     }
 }
 
@@ -87,7 +87,7 @@ impl Resume {
             let kind = PausedKind::resumed(kind, changed).with_destination(destination);
             resumed.kinds.push(kind);
         }
-        self.kinds.end(audit, &resumed)
+        self.kinds.end(audit, backend, &resumed).await
     }
 }
 
@@ -118,8 +118,15 @@ impl Kinds {
         [self.names.as_slice(), &self.kinds].concat()
     }
 
-    fn end(&self, audit: Audit, done: &PausedKinds<'_>) -> Result<(), CommandError> {
-        audit.end(done);
+    async fn end(
+        &self,
+        audit: Audit,
+        backend: &CommandBackend,
+        done: &PausedKinds<'_>,
+    ) -> Result<(), CommandError> {
+        let names: Vec<_> = done.kinds.iter().map(|it| it.kind).collect();
+        let target = names.join(", ");
+        audit.end_in(&*backend.admin, &target, None, done).await;
         Output::new(self.json).write(done, |out| {
             for kind in &done.kinds {
                 let result = match (kind.paused, kind.changed) {

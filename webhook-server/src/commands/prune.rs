@@ -90,7 +90,11 @@ impl Prune {
             failed,
             bodies,
         };
-        audit.end(&report);
+        let target = self.of.kind.as_str();
+        let deleted = processed + failed;
+        audit
+            .end_in(&*backend.admin, target, Some(deleted), &report)
+            .await;
         Output::new(self.json).write(&report, |out| writeln!(out, "{}", text(&swept)))?;
         Ok(())
     }

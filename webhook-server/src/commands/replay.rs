@@ -192,7 +192,9 @@ impl Replay {
         self.send_all(backend, &target, &mut found, &mut tally)
             .await?;
         let report = tally.end(self.source_name(), &target.url);
-        audit.end(&report);
+        let target = self.source.as_str();
+        let sent = Some(report.sent);
+        audit.end_in(&*backend.admin, target, sent, &report).await;
         Output::new(self.json).write(&report, |out| report.write(&self.what(), out))?;
         match report.failed {
             0 => Ok(()),

@@ -142,7 +142,11 @@ pub(super) async fn run<C: Reschedule>(
         Which::All => all(command, backend, &mut report).await?,
     }
     if let Some(audit) = audit {
-        audit.end(&report);
+        let done = C::done(&report.answers) as u64;
+        let target = of.kind.as_str();
+        audit
+            .end_in(&*backend.admin, target, Some(done), &report)
+            .await;
     }
     Output::new(json).write(&report, |out| {
         let matched = report.matched;

@@ -284,6 +284,24 @@ async fn running_server_acts_on_what_commands_change() {
     let deleted = json(&["prune", "--older-than=0s"]).await;
     assert_eq!(deleted["processed"], 3);
     client.get("/v1/transactions/bad").await.problem(404);
+
+    let audit = client.get("/v1/operator/audit").await.json();
+    let records = audit["records"].as_array().unwrap();
+    let actions: Vec<_> = records.iter().map(|it| &it["action"]).collect();
+    assert_eq!(
+        actions,
+        [
+            "prune", "resume", "make_due", "pause", "make_due", "requeue"
+        ]
+    );
+    let actor = records[0]["actor"].as_str().unwrap();
+    assert!(actor.starts_with("command ("), "{actor}");
+    assert_eq!(
+        (&records[0]["target"], &records[0]["count"]),
+        (&json!("transaction"), &json!(3))
+    );
+    let arguments = &records[0]["details"]["arguments"];
+    assert_eq!(arguments["older_than"], "0s", "{arguments}");
     stop(process).await;
 }
 
