@@ -126,6 +126,15 @@ pub struct Config {
     #[arg(long, env, value_name = "IP:PORT", value_parser = values::address)]
     pub metrics_addr: Option<SocketAddr>,
 
+    /// Name of this instance in the dashboard, such as production. Default: the name of the machine
+    #[arg(long, env, value_name = "NAME", value_parser = values::instance_name)]
+    pub instance_name: Option<String>,
+
+    /// Colour of this instance in the dashboard: #rrggbb, or red, orange, yellow, green, teal, blue, purple, pink
+    /// or gray
+    #[arg(long, env, value_name = "COLOR", value_parser = values::color)]
+    pub instance_color: Option<String>,
+
     /// TLS.
     #[command(flatten)]
     pub tls: TlsFiles,

@@ -10,7 +10,6 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::StatusCode;
 use hyper::header::HOST;
 use hyper_util::rt::TokioIo;
-use sha2::{Digest, Sha256};
 use webhook_core::{Envelope, EventRecord, EventType, Kind, KindSample, RawEvent};
 use webhook_forward::{DestinationStatus, Forwarder, PauseRecord, Trigger};
 use webhook_sources::spec::Scheme;
@@ -25,7 +24,7 @@ use crate::config::{Config, Role, SourceConfig};
 use crate::delivery::{Delivery, random_id};
 use crate::destinations::Destinations;
 use crate::http::{App, serve_stream};
-use crate::metrics::MinuteSeries;
+use crate::metrics::{MinuteSeries, host_name};
 use crate::sources::{ActiveSource, Named, RefusedRequest, Sources, TakenCopies};
 use crate::views::{scheme_name, transaction_kind};
 
@@ -130,18 +129,10 @@ impl ServerInstance {
 
     /// The secrets of transactions, by their positions.
     fn secrets_of_transactions(&self) -> Vec<SecretInfo> {
-        let receiver = self.receiver.as_ref();
-        let verified = receiver
-            .map(|it| it.verified_by_secret())
-            .unwrap_or_default();
-        let verified = verified.into_iter().enumerate();
-        verified
-            .map(|(index, verified)| SecretInfo {
-                fingerprint: format!("#{}", index + 1),
-                since: None,
-                verified,
-            })
-            .collect()
+        let secrets = |receiver: &Arc<App>| {
+            numbered(receiver.verified_by_secret(), receiver.secrets_since())
+        };
+        self.receiver.as_ref().map(secrets).unwrap_or_default()
     }
 
     fn source_info(&self, source: &ActiveSource) -> SourceInfo {
@@ -156,7 +147,7 @@ impl ServerInstance {
             preset: config.preset.clone(),
             scheme: Some(scheme_name(&source.source().spec().scheme).to_owned()),
             state: config.state().to_owned(),
-            secrets: secrets(source),
+            secrets: numbered(source.verified_by_secret(), source.secrets_since),
             counts: SourceCounts {
                 received: counts.received,
                 events: counts.events,
@@ -189,8 +180,11 @@ fn can_sign(scheme: &Scheme) -> bool {
 
 fn info(config: &Config, backend: &Backend) -> InstanceInfo {
     InstanceInfo {
-        name: None,
-        colour: None,
+        name: config
+            .instance_name
+            .clone()
+            .or_else(|| Some(host_name()).filter(|it| !it.is_empty())),
+        color: config.instance_color.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         store: backend.name().to_owned(),
         in_memory: backend.is_in_memory(),
@@ -198,27 +192,14 @@ fn info(config: &Config, backend: &Backend) -> InstanceInfo {
     }
 }
 
-/// The secrets of a source, by the beginnings of their digests.
-fn secrets(source: &ActiveSource) -> Vec<SecretInfo> {
-    let verified = source.verified_by_secret();
-    let secrets = &source.config.secrets;
-    let all = secrets.names().flat_map(|name| secrets.named(name));
-    let digests: Vec<_> = all
-        .map(|secret| hex::encode(&Sha256::digest(secret)[..4]))
-        .collect();
-    let fingerprint = |index: usize| match digests.get(index) {
-        Some(digest) if digests.len() == verified.len() => digest.clone(),
-        _ => format!("#{}", index + 1),
-    };
-    verified
-        .iter()
-        .enumerate()
-        .map(|(index, verified)| SecretInfo {
-            fingerprint: fingerprint(index),
-            since: None,
-            verified: *verified,
-        })
-        .collect()
+/// Secrets, of which nothing is shown: with a digest, a weak secret could be guessed.
+fn numbered(verified: Vec<u64>, since: SystemTime) -> Vec<SecretInfo> {
+    let secrets = (1..).zip(verified).map(|(number, verified)| SecretInfo {
+        number,
+        since: since.into(),
+        verified,
+    });
+    secrets.collect()
 }
 
 #[async_trait]

@@ -14,7 +14,7 @@ pub(crate) use names::{
     BUILD_INFO, CERTIFICATE_EXPIRY, CONFIG_RELOADS, HTTP_CONNECTIONS, HTTP_CONNECTIONS_LIMIT,
 };
 pub(crate) use requests::{Refused, Requests};
-pub(crate) use sampler::{Sampled, Sampler, Samples};
+pub(crate) use sampler::{Sampled, Sampler, Samples, host_name};
 
 /// Returns the metrics of the process as `GET /metrics` has them, in the format of Prometheus. The first call, or the
 /// start of a [`Server`](crate::Server), installs the recorder of the facade `metrics` that keeps them.

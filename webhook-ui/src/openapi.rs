@@ -1,5 +1,7 @@
 //! The OpenAPI document of the API.
 
+mod examples;
+
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -9,7 +11,9 @@ use utoipa::openapi::path::{
 };
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::response::ResponseBuilder;
-use utoipa::openapi::schema::{ComponentsBuilder, ObjectBuilder, Schema, Type};
+use utoipa::openapi::schema::{
+    AnyOfBuilder, ComponentsBuilder, KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type,
+};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{
@@ -43,6 +47,7 @@ pub(crate) fn of_all(ui: &Ui) -> Value {
             all.splice(0..0, more.iter().cloned());
         }
     }
+    examples::add(&mut document);
     document
 }
 
@@ -301,6 +306,22 @@ fn describe(api: &mut Described) {
 fn text(example: &str) -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::String)
+        .examples([json!(example)])
+        .into()
+}
+
+/// An instant, or how long ago it was.
+fn instant(example: &str) -> Schema {
+    let date_time = SchemaFormat::KnownFormat(KnownFormat::DateTime);
+    let at = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .format(Some(date_time));
+    let ago = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^([0-9]{1,9}[smhd])?$"));
+    AnyOfBuilder::new()
+        .item(ago)
+        .item(at)
         .examples([json!(example)])
         .into()
 }
@@ -566,8 +587,8 @@ impl Describing<'_> {
             .query("type", "Only events of this type, or of types that begin with the text before a `*`", text("invoice.*"))
             .query("key", "Only the event with this key, or events whose keys begin with the text before a `*`", text("evt_*"))
             .query("error", "Only events with this text in the reason of their failure", text("timed out"))
-            .query("since", "Only events received since then: an instant, or how long ago with s, m, h or d", text("2h"))
-            .query("until", "Only events received before then", text("10m"))
+            .query("since", "Only events received since then: an instant, or how long ago with s, m, h or d", instant("2h"))
+            .query("until", "Only events received before then", instant("10m"))
     }
 
     /// The parameters of a page.

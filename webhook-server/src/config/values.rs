@@ -117,6 +117,53 @@ pub(super) fn count_u32(text: &str) -> Result<NonZeroU32, String> {
         .map_err(|_| format!("expected a whole number from 1 to {}", u32::MAX))
 }
 
+/// The longest name of an instance, in characters.
+const MAX_INSTANCE_NAME: usize = 64;
+
+/// The name of an instance, which pages show in their title.
+pub(super) fn instance_name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    let length = name.chars().count();
+    if (1..=MAX_INSTANCE_NAME).contains(&length) && !name.contains(char::is_control) {
+        Ok(name.to_owned())
+    } else {
+        Err(format!(
+            "expected a name of 1 to {MAX_INSTANCE_NAME} characters in one line, such as production"
+        ))
+    }
+}
+
+/// The colours that have names: dark enough for white shapes on them.
+const COLORS: [(&str, &str); 9] = [
+    ("red", "#b3261e"),
+    ("orange", "#b45309"),
+    ("yellow", "#8a6d00"),
+    ("green", "#1e7d34"),
+    ("teal", "#0f766e"),
+    ("blue", "#1f5fbf"),
+    ("purple", "#7a3fb5"),
+    ("pink", "#b0306a"),
+    ("gray", "#5f6773"),
+];
+
+/// A colour, as `#` and six hexadecimal digits.
+pub(super) fn color(text: &str) -> Result<String, String> {
+    let color = text.trim().to_ascii_lowercase();
+    if let Some((_, color)) = COLORS.iter().find(|(name, _)| *name == color) {
+        return Ok((*color).to_owned());
+    }
+    let digits = color.strip_prefix('#');
+    let is_right =
+        |digits: &str| digits.len() == 6 && digits.bytes().all(|it| it.is_ascii_hexdigit());
+    if digits.is_some_and(is_right) {
+        return Ok(color);
+    }
+    let names = COLORS.map(|(name, _)| name).join(", ");
+    Err(format!(
+        "expected #rrggbb in hexadecimal digits, or one of {names}"
+    ))
+}
+
 /// A filter of log lines that parses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogFilter(String);
@@ -174,6 +221,23 @@ mod tests {
         }
         assert!(timeout_seconds("0").is_err());
         assert!(lease_seconds("0.5").is_err());
+    }
+
+    #[test]
+    fn instances_have_short_names_and_colors() {
+        assert_eq!(
+            instance_name(" eu production "),
+            Ok("eu production".to_owned())
+        );
+        assert!(instance_name(&"é".repeat(64)).is_ok());
+        for wrong in ["", "  ", "a\nb", "a\u{7}", &"x".repeat(65)] {
+            assert!(instance_name(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(color(" #B00020 "), Ok("#b00020".to_owned()));
+        assert_eq!(color("Red"), color("#b3261e"));
+        for wrong in ["", "#b0002", "b00020", "#b0002g", "#b00020ff", "infrared"] {
+            assert!(color(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -112,6 +112,11 @@ impl App {
         }))
     }
 
+    /// Since when the secrets of transactions are used.
+    pub(crate) fn secrets_since(&self) -> std::time::SystemTime {
+        self.auth.since()
+    }
+
     /// How many transactions each secret has verified since the secrets were read, in their order.
     pub(crate) fn verified_by_secret(&self) -> Vec<u64> {
         self.auth.verified_by_secret()

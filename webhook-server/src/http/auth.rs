@@ -59,10 +59,17 @@ impl AuthConfig {
 }
 
 /// A configuration, and how many deliveries each of its secrets has verified.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Current {
     config: AuthConfig,
+    since: SystemTime,
     verified: Vec<AtomicU64>,
+}
+
+impl Default for Current {
+    fn default() -> Self {
+        Self::new(AuthConfig::default())
+    }
 }
 
 impl Current {
@@ -70,6 +77,7 @@ impl Current {
         let secrets = config.senders.as_ref().map_or(0, |it| it.secret_count());
         Self {
             config,
+            since: SystemTime::now(),
             verified: (0..secrets).map(|_| AtomicU64::new(0)).collect(),
         }
     }
@@ -111,6 +119,11 @@ impl Auth {
         let current = self.current();
         let counts = current.verified.iter();
         counts.map(|count| count.load(Ordering::Relaxed)).collect()
+    }
+
+    /// When the configuration was set.
+    pub(super) fn since(&self) -> SystemTime {
+        self.current().since
     }
 
     /// Logs how many requests were rejected since the last call, with the reasons, the addresses of

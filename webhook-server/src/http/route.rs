@@ -26,6 +26,8 @@ use crate::metrics::{Exporter, Format, Requests};
 use crate::sources::{ActiveSource, Named};
 use crate::views::transaction_kind;
 
+const HEALTH_PATH: &str = "/";
+const READY_PATH: &str = "/readyz";
 const WEBHOOK_PATH: &str = "/v1/webhooks/transactions";
 /// What the paths of deliveries to sources begin with.
 const SOURCE_PATH: &str = "/v1/webhooks/";
@@ -221,7 +223,7 @@ fn route<'a>(app: &'a App, client: Option<IpAddr>, head: &Parts) -> Result<Route
         return sources::route(app, intake, client, head, name).map(Route::Deliver);
     }
     // Health checks must get through, however many other requests there are.
-    if !matches!(path, "/" | "/readyz") {
+    if !matches!(path, HEALTH_PATH | READY_PATH) {
         let checked = app.rates.check_sender(client);
         checked.inspect_err(|_| app.auth.note_rate_limited(client))?;
     }
@@ -239,8 +241,8 @@ fn route<'a>(app: &'a App, client: Option<IpAddr>, head: &Parts) -> Result<Route
             .into());
     }
     match (path, &app.inbox) {
-        ("/", _) => read(&head.method, || Ok(BodylessRoute::Health)).map(Into::into),
-        ("/readyz", _) => read(&head.method, || Ok(BodylessRoute::Ready)).map(Into::into),
+        (HEALTH_PATH, _) => read(&head.method, || Ok(BodylessRoute::Health)).map(Into::into),
+        (READY_PATH, _) => read(&head.method, || Ok(BodylessRoute::Ready)).map(Into::into),
         (WEBHOOK_PATH, Some(inbox)) => write(&head.method, || {
             head::check_media_type(&head.headers)?;
             app.auth.check_signature_headers(client, head)?;
@@ -337,5 +339,65 @@ async fn readiness(app: &App) -> Result<Answer, Problem> {
         Readiness::Ready => Ok(answer::json(StatusCode::OK, r#"{"status":"READY"}"#)),
         Readiness::Unavailable => Err(Problem::unavailable("Store unavailable", 1)),
         Readiness::TooSlow => Err(Problem::unavailable("Store too slow", 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+    use webhook_core::{InboxOptions, Store};
+    use webhook_memory::MemoryStore;
+
+    use super::*;
+    use crate::http::HttpOptions;
+
+    /// The paths that the server itself serves. What comes after the mount of the admin API is that of its table.
+    fn paths() -> BTreeSet<String> {
+        [
+            HEALTH_PATH.to_owned(),
+            READY_PATH.to_owned(),
+            metrics::PATH.to_owned(),
+            WEBHOOK_PATH.to_owned(),
+            format!("{SOURCE_PATH}{{source}}"),
+            format!("{TRANSACTION_PATH}{{id}}"),
+            format!("{EVENT_PATH}{{source}}/{{id}}"),
+        ]
+        .into()
+    }
+
+    #[tokio::test]
+    async fn document_describes_exactly_the_routes() {
+        let document: Value = serde_json::from_str(include_str!("openapi.json")).unwrap();
+        let described = document["paths"].as_object().unwrap();
+        assert_eq!(described.keys().cloned().collect::<BTreeSet<_>>(), paths());
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let app = App::new(
+            Inbox::new(Arc::clone(&store), InboxOptions::default()),
+            store,
+            HttpOptions::default(),
+        );
+        for (path, item) in described {
+            let path = path.replace('{', "").replace('}', "");
+            // Only the configuration file says which methods a source has; metrics need the exporter of the process.
+            if path.starts_with(SOURCE_PATH) && path != WEBHOOK_PATH || path == metrics::PATH {
+                continue;
+            }
+            for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE] {
+                let request = Request::builder()
+                    .method(&method)
+                    .uri(&path)
+                    .header("host", "localhost")
+                    .header("content-type", "application/json");
+                let (head, ()) = request.body(()).unwrap().into_parts();
+                let is_served = match route(&app, None, &head) {
+                    Ok(_) => true,
+                    Err(problem) => problem.status() != StatusCode::METHOD_NOT_ALLOWED,
+                };
+                let is_described = !item[method.as_str().to_ascii_lowercase()].is_null();
+                assert_eq!(is_served, is_described, "{method} {path}");
+            }
+        }
     }
 }

@@ -354,7 +354,7 @@ impl Task {
         };
         NodeReport::new(self.node.clone(), self.sampled.role.as_str())
             .with_version(env!("CARGO_PKG_VERSION"))
-            .with_host(host())
+            .with_host(host_name())
             .with_slots(sum("webhook_concurrency_limit"))
             .with_running(sum("webhook_in_flight"))
             .with_expires_after(EXPIRES_AFTER)
@@ -443,7 +443,7 @@ const fn as_count(value: f64) -> u32 {
 }
 
 /// The name of this machine; empty where it is not known.
-fn host() -> String {
+pub(crate) fn host_name() -> String {
     #[cfg(unix)]
     return rustix::system::uname()
         .nodename()

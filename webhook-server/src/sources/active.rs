@@ -25,6 +25,8 @@ pub(crate) struct ActiveSource {
     pub(super) masking: Masking,
     /// How many deliveries each secret has verified.
     verified: Arc<[AtomicU64]>,
+    /// Since when it verifies with these secrets.
+    pub(crate) secrets_since: SystemTime,
 }
 
 impl ActiveSource {
@@ -47,6 +49,7 @@ impl ActiveSource {
                 Some(former) => Arc::clone(&former.verified),
                 None => (0..secrets).map(|_| AtomicU64::default()).collect(),
             },
+            secrets_since: unchanged.map_or_else(SystemTime::now, |former| former.secrets_since),
             limits: Limits::new(&config),
             masking: Masking::of(config.source.spec()),
             activity,

@@ -74,10 +74,15 @@ pub(super) async fn make_due(request: &Request<'_>) -> Result<Response<UiBody>, 
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ReplayRequest {
     /// The source whose destination gets the copy; by default, that of the event.
+    #[schema(pattern = "^[a-z0-9][a-z0-9._-]{0,63}$")]
     to: Option<String>,
     /// Another body than that of the event, as text.
     body: Option<String>,
-    /// Another body than that of the event, in Base64.
+    /// Another body than that of the event, in Base64 with its padding.
+    #[schema(
+        content_encoding = "base64",
+        pattern = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$"
+    )]
     body_base64: Option<String>,
 }
 

@@ -28,6 +28,7 @@ pub(crate) struct PlanRequest {
     filter: String,
     /// For copies: the source whose destination gets them; by default, that of each event.
     #[serde(default)]
+    #[schema(pattern = "^[a-z0-9][a-z0-9._-]{0,63}$")]
     to: Option<String>,
 }
 
@@ -36,7 +37,9 @@ pub(crate) struct PlanRequest {
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RunRequest {
     /// The number in the plan. Needed for more than 100 events.
-    confirmed: Option<u64>,
+    // Signed, since the document's 64-bit integers are.
+    #[schema(minimum = 0)]
+    confirmed: Option<i64>,
 }
 
 pub(super) async fn list(request: &Request<'_>) -> Result<Response<UiBody>, Problem> {
@@ -71,7 +74,10 @@ pub(super) async fn run(request: &Request<'_>) -> Result<Response<UiBody>, Probl
         true => RunRequest::default(),
         false => request.document()?,
     };
-    json(&jobs::run(request.ui, request.caller()?, id(request), asked.confirmed).await?)
+    let confirmed = asked.confirmed.map(u64::try_from).transpose();
+    let confirmed =
+        confirmed.map_err(|_| Problem::bad_request("`confirmed` must not be negative"))?;
+    json(&jobs::run(request.ui, request.caller()?, id(request), confirmed).await?)
 }
 
 pub(super) async fn cancel(request: &Request<'_>) -> Result<Response<UiBody>, Problem> {

@@ -288,6 +288,10 @@ async fn jobs_are_planned_confirmed_run_and_end() {
         let (status, problem) = post(&ui, "ana", &run, &wrong).await;
         assert_eq!(status, StatusCode::CONFLICT, "{problem}");
     }
+    for wrong in [json!({"confirmed": -1}), json!({"confirmed": 1_u64 << 63})] {
+        let (status, problem) = post(&ui, "ana", &run, &wrong).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
+    }
     let (status, job) = post(&ui, "ana", &run, &json!({"confirmed": 150})).await;
     assert_eq!((status, &job["state"]), (StatusCode::OK, &json!("running")));
     let path = format!("jobs/{}", job["id"].as_str().unwrap());

@@ -40,7 +40,35 @@ pub(super) static STYLE: LazyLock<Asset> = asset!("dashboard", "css", "text/css;
 pub(super) static SCRIPT: LazyLock<Asset> =
     asset!("dashboard", "js", "text/javascript; charset=utf-8");
 pub(super) static HTMX: LazyLock<Asset> = asset!("htmx", "js", "text/javascript; charset=utf-8");
-pub(super) static ICON: LazyLock<Asset> = asset!("icon", "svg", "image/svg+xml");
+static ICON: LazyLock<Asset> = asset!("icon", "svg", "image/svg+xml");
+
+/// The colour of an instance that has none: that of the icon's file.
+pub(super) const DEFAULT_COLOR: &str = "#1f5fbf";
+
+/// Whether a text is `#` and six hexadecimal digits.
+pub(super) fn is_color(text: &str) -> bool {
+    let digits = text.strip_prefix('#');
+    digits.is_some_and(|it| it.len() == 6 && it.bytes().all(|it| it.is_ascii_hexdigit()))
+}
+
+/// The path of the icon, in the colour of the instance if it has one: `/assets/icon-DIGEST.svg`, or
+/// `/assets/icon-DIGEST-RRGGBB.svg`.
+pub(super) fn icon_path(color: Option<&str>) -> String {
+    let path = ICON.path();
+    match (color, path.strip_suffix(".svg")) {
+        (Some(color), Some(stem)) => format!("{stem}-{}.svg", color.trim_start_matches('#')),
+        _ => path,
+    }
+}
+
+/// The icon in a colour, by its name.
+fn colored_icon(name: &str) -> Option<Vec<u8>> {
+    let plain = ICON.name.strip_suffix(".svg")?;
+    let color = name.strip_prefix(plain)?.strip_suffix(".svg")?;
+    let color = format!("#{}", color.strip_prefix('-')?);
+    let icon = std::str::from_utf8(ICON.plain).ok()?;
+    is_color(&color).then(|| icon.replace(DEFAULT_COLOR, &color).into_bytes())
+}
 
 impl Asset {
     fn all() -> [&'static Self; 4] {
@@ -55,12 +83,16 @@ impl Asset {
 
 /// Answers a request for the asset with this name. `None` if there is none: also if it is one of another version.
 pub(super) fn respond(head: &Parts, name: &str) -> Option<Response<UiBody>> {
-    let asset = Asset::all().into_iter().find(|asset| asset.name == name)?;
-    let takes_gzip = takes_gzip(&head.headers);
-    let body = if takes_gzip { asset.gzip } else { asset.plain };
-    let mut response = Response::new(UiBody::full(body));
+    let asset = Asset::all().into_iter().find(|asset| asset.name == name);
+    let takes_gzip = asset.is_some() && takes_gzip(&head.headers);
+    let (content_type, body) = match asset {
+        Some(asset) if takes_gzip => (asset.content_type, UiBody::full(asset.gzip)),
+        Some(asset) => (asset.content_type, UiBody::full(asset.plain)),
+        None => (ICON.content_type, UiBody::full(colored_icon(name)?)),
+    };
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(asset.content_type));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     let forever = HeaderValue::from_static("public, max-age=31536000, immutable");
     headers.insert(CACHE_CONTROL, forever);
     headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
@@ -132,6 +164,28 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(value));
             assert_eq!(takes_gzip(&headers), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn icon_has_the_color_of_the_instance() {
+        let (head, ()) = http::Request::new(()).into_parts();
+        assert!(
+            std::str::from_utf8(ICON.plain)
+                .unwrap()
+                .contains(DEFAULT_COLOR)
+        );
+        let path = icon_path(Some("#B00020"));
+        let name = path.strip_prefix("/assets/").unwrap();
+        let icon = String::from_utf8(colored_icon(name).unwrap()).unwrap();
+        assert!(icon.contains("fill=\"#B00020\"") && !icon.contains(DEFAULT_COLOR));
+        assert_eq!(
+            respond(&head, name).unwrap().headers()[CONTENT_TYPE],
+            "image/svg+xml"
+        );
+        for wrong in ["B0002", "B000200", "B0002g", "\"/><g>"] {
+            let name = name.replace("B00020", wrong);
+            assert!(respond(&head, &name).is_none(), "{name}");
         }
     }
 

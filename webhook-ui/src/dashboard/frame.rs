@@ -10,12 +10,12 @@ use http::{Response, StatusCode};
 use maud::{DOCTYPE, Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::assets::{HTMX, ICON, SCRIPT, STYLE};
+use super::assets::{DEFAULT_COLOR, HTMX, SCRIPT, STYLE, icon_path, is_color};
 use super::components::{Shape, duration, form_token, icon};
 use super::settings::Settings;
 use super::snapshot::Snapshot;
 use super::{destinations, sources};
-use crate::model::{DestinationState, InstanceInfo};
+use crate::model::DestinationState;
 use crate::session::{Visitor, named_cookie};
 use crate::{Problem, Ui, UiBody};
 
@@ -380,7 +380,10 @@ impl Frame<'_> {
     fn document(&self, page: &Page, content: &Markup, flash: Option<&str>) -> Markup {
         let info = self.ui.instance().info();
         let settings = Settings::of(self.head);
-        let name = info.name.as_deref().unwrap_or("Webhook inbox");
+        // The name may be that of the machine, which is not for everybody.
+        let name = info.name.as_deref().filter(|_| self.visitor.is_some());
+        let name = name.unwrap_or("Webhook inbox");
+        let color = info.color.as_deref().filter(|it| is_color(it));
         let asset = |path: String| link(self.ui, &path);
         html! {
             (DOCTYPE)
@@ -394,14 +397,14 @@ impl Frame<'_> {
                     meta name="color-scheme" content=(settings.theme.schemes());
                     meta name="htmx-config" content=r#"{"includeIndicatorCSS":false,"history":false,"morphIgnore":["data-htmx-powered","open","hidden"]}"#;
                     title { (page.title) " · " (name) }
-                    link rel="icon" type="image/svg+xml" href=(asset(ICON.path()));
+                    link rel="icon" type="image/svg+xml" href=(asset(icon_path(color)));
                     link rel="stylesheet" href=(asset(STYLE.path()));
                     script defer src=(asset(HTMX.path())) {}
                     script defer src=(asset(SCRIPT.path())) {}
                 }
                 body {
                     a.skip href="#main" { "Skip to the content" }
-                    (self.bar(name, &info, settings))
+                    (self.bar(name, color, settings))
                     div.columns {
                         (self.navigation(page.screen))
                         div.content {
@@ -418,15 +421,14 @@ impl Frame<'_> {
         }
     }
 
-    fn bar(&self, name: &str, info: &InstanceInfo, settings: Settings) -> Markup {
-        let colour = info.colour.as_deref().filter(|it| is_colour(it));
+    fn bar(&self, name: &str, color: Option<&str>, settings: Settings) -> Markup {
         html! {
             header.bar {
                 a.menu href="#menu" { "Menu" }
                 a.brand href=(link(self.ui, "")) {
                     // Attributes, since the policy allows no inline style.
                     svg.instance viewBox="0 0 8 20" width="8" height="20" aria-hidden="true" {
-                        rect width="8" height="20" rx="3" fill=(colour.unwrap_or("#1f5fbf")) {}
+                        rect width="8" height="20" rx="3" fill=(color.unwrap_or(DEFAULT_COLOR)) {}
                     }
                     span #instance { (name) }
                 }
@@ -547,12 +549,6 @@ impl Frame<'_> {
 /// A version of the numbers, as pages and streams have it.
 pub(super) fn version_text(version: u64) -> String {
     format!("{version:016x}")
-}
-
-/// Whether a text is `#` and six hexadecimal digits.
-fn is_colour(text: &str) -> bool {
-    let digits = text.strip_prefix('#');
-    digits.is_some_and(|it| it.len() == 6 && it.bytes().all(|it| it.is_ascii_hexdigit()))
 }
 
 /// A warning, which the log has as a fragment, as a sentence.

@@ -272,10 +272,7 @@ fn secrets_word(source: &SourceOverview) -> Markup {
         } @else if info.secrets.is_empty() {
             (badge(Tone::Warn, "none"))
         } @else {
-            @for (index, secret) in info.secrets.iter().enumerate() {
-                @if index > 0 { ", " }
-                code { (secret.fingerprint) }
-            }
+            (number(info.secrets.len() as u64))
         }
     }
 }
@@ -390,8 +387,7 @@ fn secrets(source: &SourceOverview) -> Markup {
             ul.plain {
                 @for secret in secrets {
                     li {
-                        code { (secret.fingerprint) }
-                        @if let Some(since) = secret.since { ", read " (ago(since)) }
+                        "Secret " (number(secret.number)) ", in use since " (ago(secret.since))
                         ", has verified " (number(secret.verified))
                     }
                 }

@@ -36,7 +36,7 @@ impl Instance for Hostile {
     fn info(&self) -> InstanceInfo {
         InstanceInfo {
             name: Some(HOSTILE.to_owned()),
-            colour: Some(HOSTILE.to_owned()),
+            color: Some(HOSTILE.to_owned()),
             version: HOSTILE.to_owned(),
             store: HOSTILE.to_owned(),
             in_memory: true,
@@ -54,8 +54,8 @@ impl Instance for Hostile {
             scheme: Some(HOSTILE.to_owned()),
             state: "enabled".to_owned(),
             secrets: vec![SecretInfo {
-                fingerprint: HOSTILE.to_owned(),
-                since: Some(Time::now()),
+                number: 1,
+                since: Time::now(),
                 verified: 1,
             }],
             counts: SourceCounts::default(),

@@ -113,7 +113,7 @@ pub struct Body {
     /// How `content` is written.
     pub encoding: BodyEncoding,
     /// The content: any JSON value with the encoding `json`, otherwise a string.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     pub content: Box<RawValue>,
     /// Whether values are masked in it.
     pub masked: bool,
@@ -232,8 +232,8 @@ pub struct AuditRecord {
     pub action: String,
     /// What it was done to: a source, an event (`SOURCE/KEY`) or a filter.
     pub target: String,
-    /// More about it, as a JSON object.
-    #[schema(value_type = Object)]
+    /// More about it, as a JSON object; null if there is no more.
+    #[schema(value_type = Option<Object>)]
     pub details: Box<RawValue>,
     /// How many events it changed, if that is known.
     pub count: Option<u64>,

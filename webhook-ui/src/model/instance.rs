@@ -8,10 +8,11 @@ use super::{Destination, Sample, Series, SourceInfo, Time};
 /// The process around the inbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct InstanceInfo {
-    /// The name of the instance, such as `production`.
+    /// The name of the instance, such as `production`. Visitors who have not signed in do not see it.
+    #[schema(example = "production")]
     pub name: Option<String>,
     /// The colour of the instance in the dashboard: `#` and six hexadecimal digits.
-    pub colour: Option<String>,
+    pub color: Option<String>,
     /// The version of the program.
     pub version: String,
     /// The kind of store, such as `PostgreSQL`.

@@ -83,10 +83,11 @@ pub struct SourceCounts {
 /// A secret of a source. It is never shown itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SecretInfo {
-    /// The first digits of its SHA-256 digest; `#` and its position, from 1, where that is not known.
-    pub fingerprint: String,
-    /// When it was read.
-    pub since: Option<Time>,
+    /// Its place among the secrets of the source, from 1.
+    #[schema(minimum = 1)]
+    pub number: u64,
+    /// Since when this process uses it.
+    pub since: Time,
     /// How many deliveries it has verified since then.
     pub verified: u64,
 }
@@ -105,6 +106,7 @@ pub struct SourceInfo {
     /// How deliveries are verified, such as `hmac`.
     pub scheme: Option<String>,
     /// Whether it receives: `enabled`, `disabled` or `retired`.
+    #[schema(example = "enabled")]
     pub state: String,
     /// The secrets that are set.
     pub secrets: Vec<SecretInfo>,
