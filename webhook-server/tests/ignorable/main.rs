@@ -5,6 +5,7 @@
 mod dashboard;
 mod many_connections;
 mod prometheus;
+mod schemathesis;
 #[expect(dead_code, reason = "the other tests need more of it")]
 #[path = "../support/mod.rs"]
 mod support;
@@ -20,5 +21,6 @@ fn main() -> ExitCode {
     let mut trials = many_connections::trials();
     trials.extend(prometheus::trials());
     trials.extend(dashboard::trials());
+    trials.extend(schemathesis::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
