@@ -81,7 +81,7 @@ fn describe(api: &mut Described) {
     .query(
         "source",
         "The name of the source. Default: all sources",
-        text("stripe"),
+        source_name(),
     )
     .answers::<of::Statuses>("The counts")
     .problem(404, "There is no such source");
@@ -174,7 +174,7 @@ fn describe(api: &mut Described) {
         "Events",
         "Why the newest FAILED events failed: grouped by source and reason",
     )
-    .query("source", "Only failures of this source", text("stripe"))
+    .query("source", "Only failures of this source", source_name())
     .answers::<Failures>("The groups");
 
     api.get(
@@ -307,6 +307,15 @@ fn text(example: &str) -> Schema {
     ObjectBuilder::new()
         .schema_type(Type::String)
         .examples([json!(example)])
+        .into()
+}
+
+/// The name of a source in a query, where an empty value is none.
+fn source_name() -> Schema {
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^[a-z0-9._-]{0,64}$"))
+        .examples([json!("stripe")])
         .into()
 }
 
@@ -582,7 +591,7 @@ impl Describing<'_> {
         let states = ObjectBuilder::new()
             .schema_type(Type::String)
             .enum_values(Some(["processing", "processed", "failed"]));
-        self.query("source", "Only events of this source", text("stripe"))
+        self.query("source", "Only events of this source", source_name())
             .query("state", "Only events in this state", Schema::from(states))
             .query("type", "Only events of this type, or of types that begin with the text before a `*`", text("invoice.*"))
             .query("key", "Only the event with this key, or events whose keys begin with the text before a `*`", text("evt_*"))

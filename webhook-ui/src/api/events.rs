@@ -74,7 +74,7 @@ pub(super) async fn make_due(request: &Request<'_>) -> Result<Response<UiBody>, 
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ReplayRequest {
     /// The source whose destination gets the copy; by default, that of the event.
-    #[schema(pattern = "^[a-z0-9][a-z0-9._-]{0,63}$")]
+    #[schema(pattern = "^[a-z0-9._-]{1,64}$")]
     to: Option<String>,
     /// Another body than that of the event, as text.
     body: Option<String>,

@@ -28,7 +28,7 @@ pub(crate) struct PlanRequest {
     filter: String,
     /// For copies: the source whose destination gets them; by default, that of each event.
     #[serde(default)]
-    #[schema(pattern = "^[a-z0-9][a-z0-9._-]{0,63}$")]
+    #[schema(pattern = "^[a-z0-9._-]{1,64}$")]
     to: Option<String>,
 }
 

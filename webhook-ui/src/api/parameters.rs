@@ -75,6 +75,12 @@ impl Request<'_> {
 
     /// Reads the body, which must be a JSON object.
     pub(super) fn document<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        // Otherwise serde would read an array as the members in their order.
+        if self.body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Problem::bad_request(
+                "Malformed body: it must be a JSON object",
+            ));
+        }
         serde_json::from_slice(&self.body)
             .map_err(|error| Problem::bad_request(format!("Malformed body: {error}")))
     }

@@ -288,7 +288,11 @@ async fn jobs_are_planned_confirmed_run_and_end() {
         let (status, problem) = post(&ui, "ana", &run, &wrong).await;
         assert_eq!(status, StatusCode::CONFLICT, "{problem}");
     }
-    for wrong in [json!({"confirmed": -1}), json!({"confirmed": 1_u64 << 63})] {
+    for wrong in [
+        json!({"confirmed": -1}),
+        json!({"confirmed": 1_u64 << 63}),
+        json!([150]),
+    ] {
         let (status, problem) = post(&ui, "ana", &run, &wrong).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
     }
