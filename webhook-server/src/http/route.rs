@@ -379,7 +379,7 @@ mod tests {
             HttpOptions::default(),
         );
         for (path, item) in described {
-            let path = path.replace('{', "").replace('}', "");
+            let path = path.replace(['{', '}'], "");
             // Only the configuration file says which sources there are; metrics need the exporter of the process.
             let is_of_source = path.starts_with(SOURCE_PATH) && path != WEBHOOK_PATH
                 || path.starts_with(EVENT_PATH);
