@@ -129,9 +129,8 @@ impl ServerInstance {
 
     /// The secrets of transactions, by their positions.
     fn secrets_of_transactions(&self) -> Vec<SecretInfo> {
-        let secrets = |receiver: &Arc<App>| {
-            numbered(receiver.verified_by_secret(), receiver.secrets_since())
-        };
+        let secrets =
+            |receiver: &Arc<App>| numbered(receiver.verified_by_secret(), receiver.secrets_since());
         self.receiver.as_ref().map(secrets).unwrap_or_default()
     }
 

@@ -44,7 +44,7 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
             name,
             source,
             expires,
-        }) => printed(token::make(
+        }) => token::make(
             |digest| {
                 digest
                     .named(name.clone())
@@ -52,9 +52,10 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
                     .expiring(*expires)
             },
             *scope,
-        ))
+        )
+        .map(|()| 0)
         .map_err(RunError::Output),
-        Some(Task::Secret) => printed(signing_key::make()).map_err(RunError::Output),
+        Some(Task::Secret) => signing_key::make().map(|()| 0).map_err(RunError::Output),
         Some(Task::Completions { shell }) => {
             printed(manual::completions(*shell)).map_err(RunError::Output)
         }
@@ -69,7 +70,7 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
     }
 }
 
-/// The exit code of a command that only prints. A reader may close the pipe when it has read enough, as in
+/// The exit code of a command that prints what it can print again. A reader may close the pipe when it has read enough, as in
 /// `completions bash | head`.
 fn printed(done: io::Result<()>) -> io::Result<i32> {
     match done {

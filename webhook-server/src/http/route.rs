@@ -40,10 +40,12 @@ pub(super) async fn respond(app: &App, peer: &Peer, request: Request<Incoming>) 
     peer.waits_for_client();
     let (head, body) = request.into_parts();
     let client = client(app, peer, &head);
-    let answering = respond_to(app, peer, client, &head, body);
     match &app.traces {
-        Some(traces) => traces.request(&head, client, answering).await,
-        None => answering.await,
+        Some(traces) => {
+            let answering = respond_to(app, peer, client, &head, body);
+            Box::pin(traces.request(&head, client, answering)).await
+        }
+        None => respond_to(app, peer, client, &head, body).await,
     }
 }
 
@@ -56,18 +58,20 @@ async fn respond_to(
 ) -> Answer {
     let began = Instant::now();
     let recipient = Recipient::of(app, head.uri.path());
+    // What only some requests need is in boxes: each connection has room for the rest.
     let (result, close) = match route(app, client, head) {
         Ok(Route::Receive(inbox)) => {
             let received = receive(app, peer, inbox, client, head, body).await;
             (received, false)
         }
         Ok(Route::Deliver(delivery)) => {
-            let received = sources::receive(app, peer, delivery, client, head, body).await;
-            (received, false)
+            let receiving = sources::receive(app, peer, delivery, client, head, body);
+            (Box::pin(receiving).await, false)
         }
-        Ok(Route::Ui(ui)) => ui_answer(app, peer, ui, client, head, body).await,
+        Ok(Route::Ui(ui)) => Box::pin(ui_answer(app, peer, ui, client, head, body)).await,
         Ok(Route::Bodyless(request)) => {
-            without_body(app, peer, head, body, run(app, request)).await
+            let running = Box::pin(run(app, request));
+            without_body(app, peer, head, body, running).await
         }
         Err(problem) => without_body(app, peer, head, body, ready(Err(problem))).await,
     };

@@ -46,12 +46,7 @@ async fn manual_pages_are_written_for_every_command_without_values() {
 
 #[tokio::test]
 async fn a_closed_pipe_ends_commands_without_an_error() {
-    for args in [
-        &["completions", "bash"][..],
-        &["man"],
-        &["secret"],
-        &["token", "read"],
-    ] {
+    for args in [&["completions", "bash"][..], &["man"]] {
         let mut command = webhook_server(args).into_command();
         command.stdout(Stdio::from(std::io::pipe().unwrap().1));
         let output = command.stderr(Stdio::piped()).output().await.unwrap();
