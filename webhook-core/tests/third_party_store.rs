@@ -120,11 +120,16 @@ impl MapStore {
             let Some(row) = state.by_id.get_mut(&id) else {
                 continue;
             };
-            if let Some(ran_out) = row.leased_until {
+            let ran_out = row.leased_until;
+            if let Some(ran_out) = ran_out {
                 row.fail(self.system_time(ran_out), FailureReason::Lost);
             }
             if row.attempts >= claim.max_attempts.get() {
-                row.end(State::Failed, now, Some(FailureReason::Exhausted));
+                let reason = match ran_out {
+                    Some(_) => FailureReason::Exhausted,
+                    None => FailureReason::no_attempts_left(row.attempts, claim.max_attempts),
+                };
+                row.end(State::Failed, now, Some(reason));
                 claimed.exhausted.push(row.envelope.key.clone());
             } else {
                 claimed.events.push(row.lease(

@@ -48,7 +48,7 @@ impl MinuteSeries {
         let mut series = *self;
         series.advance(minute);
         let mut counts = series.counts;
-        counts.rotate_left(place(series.latest + 1));
+        counts.rotate_left(place(series.latest) + 1);
         counts
     }
 }
