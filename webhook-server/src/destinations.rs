@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::error;
-use webhook_core::{Admin, Kind};
+use webhook_core::{Admin, Envelope, EventRecord, Kind, RawEvent};
 use webhook_forward::Forwarder;
 
 use crate::config::{Forwarding, InputsDigest};
@@ -97,6 +97,24 @@ impl fmt::Debug for Destinations {
         let by_kind = self.by_kind.lock().unwrap_or_else(PoisonError::into_inner);
         f.debug_set().entries(by_kind.keys()).finish()
     }
+}
+
+/// The event of a record, as its handler would get it if it had one attempt.
+pub(crate) fn raw_event(record: EventRecord) -> RawEvent {
+    let Envelope {
+        kind,
+        key,
+        event_type,
+        headers,
+        body,
+        ..
+    } = record.envelope;
+    RawEvent::raw(kind, body)
+        .with_key(key)
+        .with_event_type(event_type)
+        .with_headers(headers)
+        .with_accepted_at(record.accepted_at)
+        .of_attempts(1)
 }
 
 #[cfg(test)]

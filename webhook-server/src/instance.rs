@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::StatusCode;
 use hyper::header::HOST;
 use hyper_util::rt::TokioIo;
-use webhook_core::{Envelope, EventRecord, EventType, Kind, KindSample, RawEvent};
+use webhook_core::{EventRecord, EventType, Kind, KindSample};
 use webhook_forward::{DestinationStatus, Forwarder, PauseRecord, Trigger};
 use webhook_sources::spec::Scheme;
 use webhook_ui::model::{
@@ -22,7 +22,7 @@ use webhook_ui::{Instance, Problem, did_you_mean};
 use crate::backend::Backend;
 use crate::config::{Config, Role, SourceConfig};
 use crate::delivery::{Delivery, random_id};
-use crate::destinations::Destinations;
+use crate::destinations::{Destinations, raw_event};
 use crate::http::{App, serve_stream};
 use crate::metrics::{MinuteSeries, host_name};
 use crate::sources::{ActiveSource, Named, RefusedRequest, Sources, TakenCopies};
@@ -325,20 +325,7 @@ impl Instance for ServerInstance {
         let forwarder: Forwarder = self.destinations.of(kind).ok_or_else(|| {
             Problem::conflict(format!("This process forwards no events of {kind}"))
         })?;
-        let Envelope {
-            kind,
-            key,
-            event_type,
-            headers,
-            body,
-            ..
-        } = event.envelope.clone();
-        let raw = RawEvent::raw(kind, body)
-            .with_key(key)
-            .with_event_type(event_type)
-            .with_headers(headers)
-            .with_accepted_at(event.accepted_at)
-            .of_attempts(1);
+        let raw = raw_event(event.clone());
         let exchange = forwarder.send_once(&raw, Trigger::Replay).await;
         match (exchange.failure(), &exchange.result) {
             (None, _) => Ok(()),

@@ -17,9 +17,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use webhook_core::{
-    Envelope, EventId, EventRecord, EventRef, EventType, Kind, RawEvent, State, Store, StoreError,
-};
+use webhook_core::{EventId, EventRef, EventType, Kind, State, Store, StoreError};
 use webhook_forward::{Destination, Forwarder, InvalidDestination, Trigger};
 
 use super::list::parse_event_type;
@@ -29,6 +27,7 @@ use super::{CommandError, Output, blocking};
 use crate::audit::Audit;
 use crate::backend::CommandBackend;
 use crate::config::{Config, DestinationUrl, ForwardError, SourcesFile, age, of_transactions};
+use crate::destinations::raw_event;
 use crate::views::{parse_kind, transaction_kind};
 use pace::Pace;
 use selection::{Found, Selection};
@@ -268,7 +267,9 @@ impl Replay {
                 let records = backend.store.find(&[summary.event]).await?;
                 let record = records.into_iter().flatten().next();
                 plan.first_request = record.filter(|it| !it.body_deleted).map(|record| {
-                    let request = target.forwarder.request(&event(record), Trigger::Replay);
+                    let request = target
+                        .forwarder
+                        .request(&raw_event(record), Trigger::Replay);
                     ShownRequest::of(&request, &target.url)
                 });
             }
@@ -347,24 +348,6 @@ impl Replay {
     }
 }
 
-/// The event of a record, as its handler would get it if it had one attempt.
-fn event(record: EventRecord) -> RawEvent {
-    let Envelope {
-        kind,
-        key,
-        event_type,
-        headers,
-        body,
-        ..
-    } = record.envelope;
-    RawEvent::raw(kind, body)
-        .with_key(key)
-        .with_event_type(event_type)
-        .with_headers(headers)
-        .with_accepted_at(record.accepted_at)
-        .of_attempts(1)
-}
-
 /// A copy that is to be sent. Its body is read just before, so that few bodies are in memory.
 struct Copying {
     event: EventRef,
@@ -389,7 +372,7 @@ impl Copying {
         let Some(record) = record.filter(|record| !record.body_deleted) else {
             return Ok(Outcome::Skipped);
         };
-        let event = event(record);
+        let event = raw_event(record);
         let mut throttled = 0;
         loop {
             self.pace.turn().await;
@@ -569,6 +552,8 @@ pub enum ReplayError {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use webhook_core::RawEvent;
 
     use super::*;
 
