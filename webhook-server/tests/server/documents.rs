@@ -21,6 +21,20 @@ fn read(document: &str) -> String {
     std::fs::read_to_string(root().join(document)).unwrap()
 }
 
+/// Checks that `document` ends with `generated`, from `begin` on, or writes that with `BLESS=1`.
+fn check_generated(document: &str, begin: &str, generated: &str) {
+    let text = read(document);
+    let (before, found) = text.split_at(text.find(begin).unwrap_or(text.len()));
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(root().join(document), format!("{before}{generated}")).unwrap();
+        return;
+    }
+    assert_eq!(
+        found, generated,
+        "{document} is out of date; see its comment"
+    );
+}
+
 /// The cells of each row of the tables in `text`.
 fn rows(text: &str) -> impl Iterator<Item = Vec<&str>> {
     let lines = text.lines().filter(|line| line.starts_with("| "));

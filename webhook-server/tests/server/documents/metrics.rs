@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use webhook_core::metrics::{Metric, MetricType};
 use webhook_server::metrics::all_metrics;
 
-use super::{anchors, read, root};
+use super::{anchors, check_generated, read};
 
 const DOCUMENT: &str = "docs/metrics.md";
 
@@ -46,14 +46,7 @@ fn table() -> String {
 
 #[test]
 fn document_lists_every_metric() {
-    let text = read(DOCUMENT);
-    let (before, listed) = text.split_at(text.find(BEGIN).unwrap_or(text.len()));
-    let table = table();
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(root().join(DOCUMENT), format!("{before}{table}")).unwrap();
-        return;
-    }
-    assert_eq!(listed, table, "{DOCUMENT} is out of date; see its comment");
+    check_generated(DOCUMENT, BEGIN, &table());
 }
 
 /// The names of metrics in an expression.
@@ -129,15 +122,11 @@ fn alerts_for_kubernetes_are_those_of_prometheus() {
         })
         .collect();
     let manifest = read(MANIFEST);
-    let (head, found) = manifest.split_once("\nspec:\n").unwrap();
-    let expected = format!("  groups:\n{groups}");
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(root().join(MANIFEST), format!("{head}\nspec:\n{expected}")).unwrap();
-        return;
-    }
-    assert_eq!(
-        found, expected,
-        "{MANIFEST} is out of date; see its comment"
+    assert!(manifest.contains("\nspec:\n"));
+    check_generated(
+        MANIFEST,
+        "\nspec:\n",
+        &format!("\nspec:\n  groups:\n{groups}"),
     );
 }
 

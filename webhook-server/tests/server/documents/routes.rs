@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{read, root};
+use super::{check_generated, read};
 
 const DOCUMENT: &str = "docs/http-api.md";
 
@@ -28,12 +28,5 @@ fn table() -> String {
 
 #[test]
 fn document_lists_every_route_of_operators() {
-    let text = read(DOCUMENT);
-    let (before, listed) = text.split_at(text.find(BEGIN).unwrap_or(text.len()));
-    let table = table();
-    if std::env::var_os("BLESS").is_some() {
-        std::fs::write(root().join(DOCUMENT), format!("{before}{table}")).unwrap();
-        return;
-    }
-    assert_eq!(listed, table, "{DOCUMENT} is out of date; see its comment");
+    check_generated(DOCUMENT, BEGIN, &table());
 }
