@@ -17,7 +17,6 @@ mod head;
 mod local;
 mod method;
 mod metrics;
-mod path;
 mod problem;
 mod quoted;
 mod rates;

@@ -19,7 +19,8 @@ use crate::access::Caller;
 use crate::{Problem, Ui, UiBody, session};
 use route::{Access, Found};
 
-pub(crate) use parameters::{key, kind};
+pub use parameters::key_in_path;
+pub(crate) use parameters::kind;
 pub(crate) use route::Request;
 
 /// Answers a request. `path` is below the mount.

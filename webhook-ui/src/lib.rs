@@ -80,6 +80,7 @@ mod tokens;
 mod ui;
 
 pub use access::{Access, Caller, ClientAddr, NoAccess};
+pub use api::key_in_path;
 pub use body::UiBody;
 pub use filter::{Filter, InvalidFilter, TextMatch, When};
 pub use instance::{Instance, NoInstance};

@@ -6,13 +6,14 @@ use hyper::StatusCode;
 use hyper::http::request::Parts;
 use tokio::time::timeout;
 use webhook_core::{EventRef, StoreError};
+use webhook_ui::key_in_path;
 
+use super::App;
 use super::answer::Answer;
 use super::document::document;
 use super::method::{Allowed, read};
 use super::problem::Problem;
 use super::sources::FLAW_HEADER;
-use super::{App, path};
 use crate::sources::Named;
 use crate::views::SourceEventView;
 
@@ -42,7 +43,7 @@ pub(super) fn route(
         }
         app.check_global_rate(client)?;
         let source = source.ok_or_else(Problem::no_such_event)?;
-        let key = path::key(id).ok_or_else(Problem::no_such_event)?;
+        let key = key_in_path(id).ok_or_else(Problem::no_such_event)?;
         Ok(EventRef {
             kind: source.config.name.clone(),
             key,

@@ -13,7 +13,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use jiff::Timestamp;
 use webhook_core::{EventRef, Inbox, Key};
-use webhook_ui::{ClientAddr, Ui};
+use webhook_ui::{ClientAddr, Ui, key_in_path};
 
 use super::answer::{self, Answer};
 use super::connections::Peer;
@@ -21,7 +21,7 @@ use super::method::{self, Allowed, read, write};
 use super::problem::Problem;
 use super::ready::Readiness;
 use super::sources::{self, Delivery};
-use super::{App, body, events, head, metrics, path, transactions, verify};
+use super::{App, body, events, head, metrics, transactions, verify};
 use crate::metrics::{Exporter, Format, Requests};
 use crate::sources::{ActiveSource, Named};
 use crate::views::transaction_kind;
@@ -270,7 +270,7 @@ fn route<'a>(app: &'a App, client: Option<IpAddr>, head: &Parts) -> Result<Route
                 app.auth
                     .check_reader(client, head, source.as_str(), hidden)?;
                 app.check_global_rate(client)?;
-                path::key(id)
+                key_in_path(id)
                     .map(|key| BodylessRoute::Show(inbox, key))
                     .ok_or_else(Problem::no_such_transaction)
             })

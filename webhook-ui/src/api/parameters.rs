@@ -12,7 +12,7 @@ use crate::data::{DEFAULT_LIMIT, MAX_LIMIT};
 
 /// Decodes the key in a segment of a path. `None` if it is the key of no event: its percent-encoding is broken, or it is
 /// not UTF-8, contains control characters, or is too long.
-pub(crate) fn key(segment: &str) -> Option<Key> {
+pub fn key_in_path(segment: &str) -> Option<Key> {
     let mut bytes = segment.bytes();
     while let Some(byte) = bytes.next() {
         let broken = |digit: Option<u8>| !digit.is_some_and(|digit| digit.is_ascii_hexdigit());
@@ -26,7 +26,7 @@ pub(crate) fn key(segment: &str) -> Option<Key> {
 
 /// Decodes the name of a source in a segment of a path. `None` if it is the name of no source.
 pub(crate) fn kind(segment: &str) -> Option<Kind> {
-    Kind::new(key(segment)?.as_str().to_owned()).ok()
+    Kind::new(key_in_path(segment)?.as_str().to_owned()).ok()
 }
 
 impl Request<'_> {
@@ -40,7 +40,7 @@ impl Request<'_> {
     /// The event in the path.
     pub(super) fn event(&self) -> Result<EventRef, Problem> {
         match self.parameters[..] {
-            [source, id] => match (kind(source), key(id)) {
+            [source, id] => match (kind(source), key_in_path(id)) {
                 (Some(kind), Some(key)) => Ok(EventRef { kind, key }),
                 _ => Err(Problem::no_such_event()),
             },
@@ -161,10 +161,10 @@ mod tests {
             ("a%0A", None),
             ("%C2%85", None),
         ] {
-            let key = key(segment);
+            let key = key_in_path(segment);
             assert_eq!(key.as_ref().map(Key::as_str), id, "{segment}");
         }
-        assert!(key(&"x".repeat(512)).is_some());
-        assert!(key(&"x".repeat(513)).is_none());
+        assert!(key_in_path(&"x".repeat(512)).is_some());
+        assert!(key_in_path(&"x".repeat(513)).is_none());
     }
 }

@@ -20,7 +20,7 @@ use super::frame::{Live, Page, Screen, View, add_security};
 use super::hex::dump;
 use super::json_tree::json_tree;
 use super::refused::headers;
-use crate::api::{key, kind};
+use crate::api::{key_in_path, kind};
 use crate::json_text::Value;
 use crate::model::{Body, BodyEncoding, Event, EventState, Time};
 use crate::{Problem, UiBody, actions, data};
@@ -156,7 +156,7 @@ impl Query {
 
 /// The event in the path of a page.
 fn named(source: &str, id: &str) -> Result<EventRef, Problem> {
-    match (kind(source), key(id)) {
+    match (kind(source), key_in_path(id)) {
         (Some(kind), Some(key)) => Ok(EventRef { kind, key }),
         _ => Err(Problem::no_such_event()),
     }

@@ -16,7 +16,7 @@ use super::components::{
 use super::event::attachment;
 use super::frame::{Live, Page, Screen, View};
 use crate::actions;
-use crate::api::{key, kind};
+use crate::api::{key_in_path, kind};
 use crate::filter::Filter;
 use crate::model::{EventState, EventSummary, JobAction};
 use crate::{Problem, UiBody, data, session};
@@ -536,7 +536,7 @@ fn event_of_path(path: &str) -> Option<EventRef> {
     let (source, id) = path.strip_prefix("/events/")?.split_once('/')?;
     Some(EventRef {
         kind: kind(source)?,
-        key: key(id)?,
+        key: key_in_path(id)?,
     })
 }
 
