@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use webhook_core::{
     Accepted, Envelope, EventRecord, EventRef, Fingerprint, Inbox, InboxOptions, Key, Kind,
-    NewEvent, Store, StoreError, async_trait,
+    NewEvent, Placement, Store, StoreError, async_trait,
 };
 use webhook_memory::MemoryStore;
 
@@ -40,6 +40,10 @@ impl<S: Store> Store for Printing<S> {
 
     async fn ping(&self) -> Result<(), StoreError> {
         self.0.ping().await
+    }
+
+    fn placement(&self) -> Option<Arc<Placement>> {
+        self.0.placement()
     }
 }
 

@@ -6,6 +6,7 @@ mod sample;
 mod search;
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -34,7 +35,6 @@ pub use search::{
 ///
 /// The only error of each method is [`StoreError::Unavailable`]. Each future may be dropped at any time; a
 /// change is then made completely or not at all.
-#[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
 #[async_trait]
 pub trait Admin: Send + Sync + 'static {
     /// Returns the kinds of all events in the store, in ascending order and without duplicates, from one
@@ -194,6 +194,57 @@ pub trait Admin: Send + Sync + 'static {
 
     /// Returns audit records, the latest first. For the next page, set `page.before` to the last id.
     async fn actions(&self, page: &ActionPage) -> Result<Vec<StoredAction>, StoreError>;
+
+    /// The partitions of a partitioned store in their order, each by itself and with the same
+    /// event ids; empty if the store is not partitioned, which is the default.
+    ///
+    /// [`Retention`](crate::Retention) sweeps each partition by itself. A decorator returns its decorated
+    /// partitions, or none.
+    fn partitions(&self) -> Vec<Arc<dyn Admin>> {
+        Vec::new()
+    }
+}
+
+// Without the provided method: a mock has its default, and needs no expectation for it.
+#[cfg(any(test, feature = "mocks"))]
+mockall::mock! {
+    /// A mock of [`Admin`].
+    pub Admin {}
+
+    #[async_trait]
+    impl Admin for Admin {
+        async fn kinds(&self) -> Result<Vec<Kind>, StoreError>;
+        async fn counts(&self, kind: &Kind) -> Result<Counts, StoreError>;
+        async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, StoreError>;
+        async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, StoreError>;
+        async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, StoreError>;
+        async fn search(&self, search: &Search) -> Result<SearchPage, StoreError>;
+        async fn sample(
+            &self,
+            kinds: &[Kind],
+            cap: NonZeroUsize,
+        ) -> Result<Vec<KindSample>, StoreError>;
+        async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError>;
+        async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, StoreError>;
+        async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, StoreError>;
+        async fn make_due(
+            &self,
+            events: &[EventRef],
+            leases: RunningLeases,
+        ) -> Result<Vec<MadeDue>, StoreError>;
+        async fn delete(&self, events: &[EventRef]) -> Result<Vec<Deleted>, StoreError>;
+        async fn erase(&self, events: &[EventRef]) -> Result<Vec<Erased>, StoreError>;
+        async fn prune(&self, prune: &Prune) -> Result<usize, StoreError>;
+        async fn delete_bodies(&self, delete: &DeleteBodies) -> Result<usize, StoreError>;
+        async fn pause(&self, kind: &Kind) -> Result<bool, StoreError>;
+        async fn resume(&self, kind: &Kind) -> Result<bool, StoreError>;
+        async fn paused(&self) -> Result<Vec<Kind>, StoreError>;
+        async fn heartbeat(&self, report: &NodeReport) -> Result<Vec<NodeRecord>, StoreError>;
+        async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError>;
+        async fn retire(&self, node: &NodeId) -> Result<bool, StoreError>;
+        async fn record_action(&self, action: &ActionRecord) -> Result<ActionId, StoreError>;
+        async fn actions(&self, page: &ActionPage) -> Result<Vec<StoredAction>, StoreError>;
+    }
 }
 
 /// How many failed attempts of one event a store keeps: the latest ones.

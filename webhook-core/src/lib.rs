@@ -418,8 +418,10 @@ mod measures;
 pub mod metrics;
 mod observer;
 mod panics;
+mod partitioned;
 pub mod payload;
 mod pipeline;
+mod placement;
 mod pointers;
 mod retention;
 mod scheduler;
@@ -456,8 +458,10 @@ pub use handler::{Event, Handled, Handler, HandlerError, RawEvent, sharing};
 pub use headers::{Headers, InvalidHeader, MAX_HEADERS, MAX_HEADERS_BYTES};
 pub use inbox::{Inbox, InboxOptions, MAX_TOGETHER, Receipt, Reserved};
 pub use observer::{AttemptEnd, Observed, Observer};
+pub use partitioned::Partition;
 pub use payload::{FieldError, Identity, IntoEnvelope, InvalidPayload, Payload};
 pub use pipeline::{Pipeline, PipelineBuilder};
+pub use placement::{MAX_PARTITIONS, Placement};
 pub use retention::{Retention, Swept};
 pub use scheduler::{
     Attempt, Claim, Claimed, ClaimedEvent, Extended, FailureReason, Fence, Lease,

@@ -16,6 +16,7 @@ use crate::admin::{
 };
 use crate::error::StoreError;
 use crate::event::{EventRecord, EventRef, EventSummary, Kind};
+use crate::placement::Placement;
 use crate::scheduler::{Claim, Claimed, Extended, Lease, Scheduler, Settled, Settlement};
 use crate::store::{Accepted, NewEvent, Store};
 
@@ -55,6 +56,10 @@ macro_rules! forward {
                 'life0: 'async_trait,
             {
                 (**self).ping()
+            }
+
+            fn placement(&self) -> Option<Arc<Placement>> {
+                (**self).placement()
             }
         }
 
@@ -111,6 +116,10 @@ macro_rules! forward {
 
             fn pause_before_claim(&self, kind: &Kind) -> Duration {
                 (**self).pause_before_claim(kind)
+            }
+
+            fn partitions(&self) -> Vec<Arc<dyn Scheduler>> {
+                (**self).partitions()
             }
         }
 
@@ -387,6 +396,10 @@ macro_rules! forward {
                 'life1: 'async_trait,
             {
                 (**self).actions(page)
+            }
+
+            fn partitions(&self) -> Vec<Arc<dyn Admin>> {
+                (**self).partitions()
             }
         }
     };

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -16,7 +17,6 @@ use crate::text::clean;
 /// Leases due events to workers, one attempt at a time, and ends the attempts.
 ///
 /// Every lease has a [`Fence`], a fencing token: calls with a stale lease change nothing.
-#[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
 #[async_trait]
 pub trait Scheduler: Send + Sync + 'static {
     /// Leases events that are due, the longest due first, up to the `limit` of each claim. Answer *i* belongs
@@ -40,6 +40,9 @@ pub trait Scheduler: Send + Sync + 'static {
     /// - If a kind was [paused](crate::Admin::pause) before the call began, none of its events is leased or
     ///   failed, and the answer is [`Claimed::default`], without a next due time.
     /// - The call does not wait for events to fall due.
+    /// - In a [partitioned](Self::partitions) store, the longest due events of each partition are leased. Those of
+    ///   another partition that fell due earlier may be left for the next call, but no partition is left out of
+    ///   every call. The events of an answer are in the order of their due times.
     ///
     /// # Errors
     ///
@@ -113,6 +116,35 @@ pub trait Scheduler: Send + Sync + 'static {
     fn pause_before_claim(&self, kind: &Kind) -> Duration {
         let _ = kind;
         Duration::ZERO
+    }
+
+    /// The partitions of a partitioned store in their order, each as a scheduler of its own;
+    /// empty if the store is not partitioned, which is the default.
+    ///
+    /// Their leases have the same event ids as those of this scheduler. A worker claims, extends and settles the
+    /// events of each partition by themselves, so that one that is slow or down does not delay the others. A
+    /// decorator returns its decorated partitions; or none, and the worker then calls its other methods only.
+    fn partitions(&self) -> Vec<Arc<dyn Scheduler>> {
+        Vec::new()
+    }
+}
+
+// Without the provided methods: a mock has their defaults, and needs no expectations for them.
+#[cfg(any(test, feature = "mocks"))]
+mockall::mock! {
+    /// A mock of [`Scheduler`].
+    pub Scheduler {}
+
+    #[async_trait]
+    impl Scheduler for Scheduler {
+        async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError>;
+        async fn extend(
+            &self,
+            leases: &[Lease],
+            lease: Duration,
+        ) -> Result<Vec<Extended>, StoreError>;
+        async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError>;
+        async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize>;
     }
 }
 

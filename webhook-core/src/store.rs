@@ -1,18 +1,19 @@
 //! [`Store`]: the interface of a backend for senders and readers.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::error::StoreError;
 use crate::event::{Envelope, EventRecord, EventRef};
+use crate::placement::Placement;
 use crate::setters::setters;
 
 /// Makes events durable, once per (kind, key), and finds them again.
 ///
 /// Accepting an event also schedules it: once its delay has passed, a new event can be claimed through the
 /// backend's [`Scheduler`](crate::Scheduler). There is no second step that could be lost.
-#[cfg_attr(any(test, feature = "mocks"), mockall::automock)]
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Makes `events` durable, each once per (kind, key). Answer *i* belongs to event *i*.
@@ -21,7 +22,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// - When the call returns `Ok`, every event with the answer [`Accepted::New`] is committed as durably as
     ///   the backend promises. It is due `delay` from now by the store's clock, and has no attempts yet.
-    /// - The new events are committed together: all of them or none, also if the call fails or is dropped.
+    /// - The new events are committed together: all of them or none, also if the call fails or is dropped. If the
+    ///   store is [partitioned](Self::placement), this applies to the events of each partition by themselves.
     /// - The call that stores an event decides that it is new, also among concurrent calls, whatever the order of
     ///   their keys: by a unique constraint, for example. Concurrent calls do not deadlock.
     /// - Whenever a key is taken, the fingerprint is compared with the stored one. If they are equal, the
@@ -46,24 +48,29 @@ pub trait Store: Send + Sync + 'static {
     ///   committed after the others of its call.
     /// - The ids of new events need not be in the order of `events`, and events that are due at the same
     ///   instant may be claimed in any order.
+    /// - In a partitioned store, events of different partitions are committed at different times, and the order of
+    ///   their ids says nothing about the order in which they were accepted.
     ///
     /// # Errors
     ///
     /// An error applies to the whole call: no caller may be told that its event is durable. The call may be
     /// repeated, since keys make it idempotent. After [`StoreError::Refused`] and [`StoreError::Full`], nothing
-    /// was stored, so that the caller can find the event that causes the error by accepting each event alone.
+    /// was stored, so that the caller can find the event that causes the error by accepting each event alone. In a
+    /// partitioned store, nothing was stored in the partition with the error; events of the other partitions may
+    /// be, and are duplicates when the call is repeated.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped, either all events are accepted or none; which is unknown. No lock or connection
-    /// remains in use.
+    /// If the future is dropped, either all events are accepted or none, in a partitioned store all or none of each
+    /// partition; which is unknown. No lock or connection remains in use.
     async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError>;
 
     /// Returns the records of `events`. Answer *i* is `None` if there is no event *i*.
     ///
     /// # Guarantees
     ///
-    /// The call reads one snapshot, which has every event whose `accept` returned before the call began.
+    /// The call reads one snapshot, which has every event whose `accept` returned before the call began. A
+    /// partitioned store reads one snapshot of each partition.
     ///
     /// # Errors
     ///
@@ -84,6 +91,28 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// The call only reads, and may be dropped at any time.
     async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Which partition each event is in, if the store is partitioned. Default: `None`.
+    ///
+    /// An [`Inbox`](crate::Inbox) has a queue for each partition, so that one that is slow or down does not delay
+    /// the deliveries of the others.
+    fn placement(&self) -> Option<Arc<Placement>> {
+        None
+    }
+}
+
+// Without the provided methods: a mock has their defaults, and needs no expectations for them.
+#[cfg(any(test, feature = "mocks"))]
+mockall::mock! {
+    /// A mock of [`Store`].
+    pub Store {}
+
+    #[async_trait]
+    impl Store for Store {
+        async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError>;
+        async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError>;
+        async fn ping(&self) -> Result<(), StoreError>;
+    }
 }
 
 /// How many conflicting bodies of one event a store keeps: the latest ones.

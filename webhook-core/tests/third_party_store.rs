@@ -19,9 +19,9 @@ use webhook_core::{
     EventRef, EventSummary, Extended, FailedAttempt, FailureReason, Fence, Headers, Kind,
     KindSample, Lease, MAX_ACTIONS, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES,
     MAX_FAILED_ATTEMPTS, MadeDue, NewEvent, NodeId, NodeRecord, NodeReport, NodeTable, OnFailed,
-    Outcome, Page, Prune, Requeued, RunningLeases, Scheduler, Search, SearchPage, SearchScan,
-    Settled, SettledCounts, Settlement, State, Store, StoreError, StoredAction, TerminalState,
-    async_trait,
+    Outcome, Page, Placement, Prune, Requeued, RunningLeases, Scheduler, Search, SearchPage,
+    SearchScan, Settled, SettledCounts, Settlement, State, Store, StoreError, StoredAction,
+    TerminalState, async_trait,
 };
 
 /// How many events a [`MapStore`] holds at most, those settled included.
@@ -200,6 +200,10 @@ impl Store for MapStore {
     async fn ping(&self) -> Result<(), StoreError> {
         Ok(())
     }
+
+    fn placement(&self) -> Option<Arc<Placement>> {
+        None
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -265,6 +269,10 @@ impl Scheduler for MapStore {
 
     fn pause_before_claim(&self, _kind: &Kind) -> Duration {
         Duration::ZERO
+    }
+
+    fn partitions(&self) -> Vec<Arc<dyn Scheduler>> {
+        Vec::new()
     }
 }
 
@@ -528,6 +536,10 @@ impl Admin for MapStore {
         let listed = state.actions.iter();
         let listed = listed.filter(|it| page.before.is_none_or(|before| it.id < before));
         Ok(listed.take(page.records()).cloned().collect())
+    }
+
+    fn partitions(&self) -> Vec<Arc<dyn Admin>> {
+        Vec::new()
     }
 }
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
 use webhook_core::{
-    Accepted, Claim, Claimed, EventRecord, EventRef, Extended, Kind, Lease, NewEvent, Scheduler,
-    Settled, Settlement, Store, StoreError,
+    Accepted, Claim, Claimed, EventRecord, EventRef, Extended, Kind, Lease, NewEvent, Placement,
+    Scheduler, Settled, Settlement, Store, StoreError,
 };
 use webhook_memory::MemoryStore;
 
@@ -186,6 +186,10 @@ impl Store for Faulty {
             other => mismatch(&other),
         }
     }
+
+    fn placement(&self) -> Option<Arc<Placement>> {
+        None
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -238,6 +242,10 @@ impl Scheduler for Faulty {
 
     fn pause_before_claim(&self, kind: &Kind) -> Duration {
         self.wire.store.pause_before_claim(kind)
+    }
+
+    fn partitions(&self) -> Vec<Arc<dyn Scheduler>> {
+        Vec::new()
     }
 }
 

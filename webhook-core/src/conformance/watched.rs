@@ -80,4 +80,19 @@ impl Scheduler for Watched {
     fn pause_before_claim(&self, kind: &Kind) -> Duration {
         self.scheduler.pause_before_claim(kind)
     }
+
+    fn partitions(&self) -> Vec<Arc<dyn Scheduler>> {
+        let watched = |scheduler| -> Arc<dyn Scheduler> {
+            Arc::new(Self {
+                scheduler,
+                failures: AtomicU32::new(0),
+                told: self.told.clone(),
+            })
+        };
+        self.scheduler
+            .partitions()
+            .into_iter()
+            .map(watched)
+            .collect()
+    }
 }

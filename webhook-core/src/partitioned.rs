@@ -1,0 +1,5 @@
+//! Partitions: one inbox over several backends.
+
+mod partition;
+
+pub use partition::Partition;
