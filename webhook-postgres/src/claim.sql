@@ -43,16 +43,20 @@ exhausted AS MATERIALIZED (
 ),
 -- When a process crashes, all its leases expire together, and another process claims all its events
 -- together. An event that kills its process would do this to the same other events each time, until all of
--- them have spent their attempts. So a lease that follows an expired one lasts for up to twice as long, at
--- random: after the next crash, the events are due again at different times.
+-- them have spent their attempts. So a lease that follows an expired one lasts for up to twice as long, by a
+-- hash of the event and its fencing token: after the next crash, the events are due again at different times,
+-- and the differences are others each time. Citus refuses random() in an UPDATE.
 --
 -- The kinds are sorted, so the lease of an event's kind is found without a join, whose plan might be a
--- scan.
+-- scan. It is found within the CASE, since Citus refuses to add an interval to a time if the interval depends on
+-- a column that it can see.
 leased AS (
   UPDATE webhook.queue
-  SET leased_until = statement_timestamp()
-        + ($3::bigint[])[width_bucket(kind, $1::text[] COLLATE "C")] * interval '1 microsecond'
-        * CASE WHEN leased_until IS NULL THEN 1 ELSE 1 + random() END,
+  SET leased_until = statement_timestamp() + interval '1 microsecond' * CASE
+        WHEN leased_until IS NULL THEN ($3::bigint[])[width_bucket(kind, $1::text[] COLLATE "C")]
+        ELSE ($3::bigint[])[width_bucket(kind, $1::text[] COLLATE "C")]
+               * (1 + (hashint8extended(id, fence) & 65535) / float8 '65536')
+      END,
       attempts = attempts + 1,
       fence = fence + 1
   WHERE id = ANY (ARRAY(SELECT id FROM due WHERE attempts < max_attempts))

@@ -138,6 +138,8 @@ mod migrate;
 mod options;
 #[cfg(test)]
 mod plans;
+#[cfg(test)]
+mod portable;
 mod probe;
 mod record;
 mod schema;

@@ -2,6 +2,7 @@
 
 mod line;
 mod sequence;
+mod statements;
 
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::error::PgError;
 use crate::schema::Schema;
 use crate::session::Database;
 use crate::store::PgStore;
+use statements::statements;
 
 pub use line::MigrationLine;
 
@@ -381,15 +383,65 @@ async fn check_encoding(transaction: &mut PgConnection) -> Result<(), PgError> {
     }
 }
 
+/// Runs a migration, one statement at a time.
 async fn apply(
     schema: &Schema,
     transaction: &mut PgConnection,
     name: &'static str,
     sql: &'static str,
 ) -> Result<(), PgError> {
-    let applied = sqlx::raw_sql(schema.sql(sql)).execute(transaction).await;
-    applied.map(|_| ()).map_err(|source| PgError::Migration {
-        name,
-        source: source.into(),
-    })
+    for statement in statements(sql) {
+        let applied = if is_storage_option(name, statement) {
+            set_storage_option(schema, transaction, statement).await
+        } else {
+            let applied = sqlx::raw_sql(schema.sql(statement)).execute(&mut *transaction);
+            applied.await.map(|_| ())
+        };
+        applied.map_err(|source| PgError::Migration {
+            name,
+            source: source.into(),
+        })?;
+    }
+    Ok(())
+}
+
+/// Whether a statement of a migration does nothing but choose how bodies are compressed.
+fn is_storage_option(migration: &str, statement: &str) -> bool {
+    migration == "create_inbox" && statement.contains("SET STORAGE EXTERNAL")
+}
+
+/// Runs a statement that the inbox works without. Citus and YugabyteDB refuse it.
+async fn set_storage_option(
+    schema: &Schema,
+    transaction: &mut PgConnection,
+    statement: &'static str,
+) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql("SAVEPOINT webhook_storage")
+        .execute(&mut *transaction)
+        .await?;
+    let set = sqlx::raw_sql(schema.sql(statement));
+    match set.execute(&mut *transaction).await {
+        Ok(_) => {}
+        Err(error) if is_refused_feature(&error) => {
+            sqlx::raw_sql("ROLLBACK TO SAVEPOINT webhook_storage")
+                .execute(&mut *transaction)
+                .await?;
+            tracing::info!(
+                %schema,
+                %error,
+                "this database does not let a table choose how bodies are compressed, so its own default applies"
+            );
+        }
+        Err(error) => return Err(error),
+    }
+    sqlx::raw_sql("RELEASE SAVEPOINT webhook_storage")
+        .execute(transaction)
+        .await?;
+    Ok(())
+}
+
+/// SQLSTATE 0A000, `feature_not_supported`, or 42601, `syntax_error`, for SQL that PostgreSQL takes.
+fn is_refused_feature(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some("0A000" | "42601"))
 }

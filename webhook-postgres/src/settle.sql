@@ -6,7 +6,9 @@
 -- that are due again.
 WITH held AS MATERIALIZED (
   SELECT settlement.place, settlement.ending, settlement.delay_us, settlement.reason,
-         settlement.details, item.*
+         settlement.details, item.*,
+         -- Here, since Citus refuses it in the UPDATE.
+         statement_timestamp() + settlement.delay_us * interval '1 microsecond' AS again_at
   -- A shorter array is filled up with nulls.
   FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::text[], $7::bytea[])
     WITH ORDINALITY AS settlement (id, fence, ending, delay_us, reason, details, place)
@@ -40,7 +42,7 @@ returned AS (
   SET leased_until = NULL,
       due_at = CASE held.ending
         WHEN 3 THEN held.due_at
-        ELSE statement_timestamp() + held.delay_us * interval '1 microsecond'
+        ELSE held.again_at
       END,
       attempts = held.attempts - CASE held.ending WHEN 2 THEN 0 ELSE 1 END,
       reason = CASE held.ending WHEN 2 THEN held.reason ELSE queue.reason END

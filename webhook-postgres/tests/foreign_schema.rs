@@ -302,6 +302,28 @@ async fn sequence_that_is_behind_is_unavailable_until_migrate_repairs_it() {
     inbox.close().await;
 }
 
+/// In Citus, the highest 16 bits of an id are the number of the node that gave it.
+#[tokio::test]
+async fn sequence_is_not_moved_past_the_ids_of_another_node() {
+    let inbox = Inbox::direct().await;
+    inbox.accept("a").await;
+    let mut connection = inbox.database.connection().await;
+    let insert =
+        "INSERT INTO webhook.events (id, kind, key, fingerprint, body, accepted_at, due_at)
+                  OVERRIDING SYSTEM VALUE
+                  SELECT (3::bigint << 48) + 1, kind, 'b', fingerprint, body, accepted_at, due_at
+                  FROM webhook.events";
+    run(&mut connection, insert).await;
+    inbox.store.migrate().await.unwrap();
+    inbox.accept("c").await;
+    let row = sqlx::raw_sql("SELECT id FROM webhook.events WHERE key = 'c'")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(row.get::<i64, _>(0), 2);
+    inbox.close().await;
+}
+
 /// All connections of the pool are in use, and that of the probe has died once.
 #[tokio::test]
 async fn ping_uses_a_connection_of_its_own_and_replaces_a_dead_one() {

@@ -153,6 +153,39 @@ async fn an_older_program_does_not_touch_a_newer_schema() {
     database.drop_database().await;
 }
 
+/// Citus refuses definitions that come with other statements in one message, and refuses to set how a column is stored.
+#[tokio::test]
+async fn migrations_run_one_statement_at_a_time_and_without_refused_storage_options() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.connection().await;
+    run(
+        &mut connection,
+        r"CREATE FUNCTION public.refuse() RETURNS event_trigger LANGUAGE plpgsql AS $$
+          BEGIN
+            IF current_query() LIKE '%SET STORAGE%'
+               OR (current_query() NOT LIKE 'DO %'
+                   AND current_query() ~ ';\s*(CREATE|ALTER|DROP|COMMENT|--)') THEN
+              RAISE EXCEPTION 'refused' USING ERRCODE = 'feature_not_supported';
+            END IF;
+          END $$;
+          CREATE EVENT TRIGGER refuse ON ddl_command_start EXECUTE FUNCTION public.refuse()",
+    )
+    .await;
+    let store = PgStore::connect(database.url()).await.unwrap();
+    store.migrate().await.unwrap();
+    store.ping().await.unwrap();
+    let storage = "SELECT attstorage = 'x' AND attcompression = '' FROM pg_attribute
+                   WHERE attrelid = 'webhook.events'::regclass AND attname = 'body'";
+    let is_default: bool = sqlx::query_scalar(storage)
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert!(is_default);
+    store.close().await;
+    drop(connection);
+    database.drop_database().await;
+}
+
 /// When no migration is pending, a role only needs the rights to use the tables.
 #[tokio::test]
 async fn a_migrated_schema_needs_no_rights_to_change_it() {

@@ -5,6 +5,9 @@
 -- Returns no rows if every event is new. Otherwise: a row with place 0, the kinds and keys of the new events,
 -- and the place, id and fingerprint of each event whose key was taken. A key that another transaction took
 -- while this statement ran is in neither list, since the snapshot of the statement does not include it.
+--
+-- In PostgreSQL, the look-up does not see what this statement inserts. In Citus it does, since each part of a statement has
+-- a snapshot of its own there, so new events are left out by their ids.
 WITH new AS (
   INSERT INTO webhook.events (kind, key, fingerprint, event_type, headers, body, accepted_at, due_at)
   SELECT kind, key, fingerprint, event_type, headers, body, statement_timestamp(),
@@ -33,3 +36,4 @@ CROSS JOIN LATERAL (
   LIMIT 1
 ) AS taken
 WHERE (SELECT count(*) FROM new) < cardinality($2)
+  AND taken.id NOT IN (SELECT id FROM new)

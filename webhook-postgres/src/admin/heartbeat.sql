@@ -19,7 +19,7 @@ reported AS (
       host = excluded.host,
       slots = excluded.slots,
       running = excluded.running,
-      started_at = CASE WHEN known.expires_at <= statement_timestamp() THEN excluded.started_at
+      started_at = CASE WHEN known.expires_at <= excluded.last_seen_at THEN excluded.started_at
                         ELSE known.started_at END,
       last_seen_at = excluded.last_seen_at,
       expires_at = excluded.expires_at

@@ -17,21 +17,24 @@ queued AS MATERIALIZED (
   CROSS JOIN LATERAL (
     SELECT id,
            due_at > clock_timestamp() AS waits,
-           coalesce(leased_until > clock_timestamp(), false) AS leased
+           coalesce(leased_until > clock_timestamp(), false) AS leased,
+           -- A lease that ends here is like an expired one: it is not null, so that the next claim
+           -- records the attempt as lost. Computed here, since Citus refuses it in the UPDATE.
+           CASE WHEN leased_until > statement_timestamp() THEN statement_timestamp()
+                ELSE leased_until END AS leased_until
     FROM webhook.queue WHERE id = once.id FOR NO KEY UPDATE
   ) AS item
 ),
 moved AS MATERIALIZED (
-  SELECT id FROM queued WHERE CASE WHEN leased THEN $3::boolean ELSE waits END
+  SELECT id, leased_until FROM queued WHERE CASE WHEN leased THEN $3::boolean ELSE waits END
 ),
--- A lease that ends here is like an expired one: it is not null, so that the next claim records the
--- attempt as lost.
 changed AS (
   UPDATE webhook.queue
-  SET due_at = least(due_at, statement_timestamp()),
-      leased_until = CASE WHEN leased_until > statement_timestamp() THEN statement_timestamp()
-                          ELSE leased_until END
-  WHERE id = ANY (ARRAY(SELECT id FROM moved))
+  SET due_at = least(queue.due_at, statement_timestamp()),
+      leased_until = moved.leased_until
+  FROM moved
+  WHERE queue.id = moved.id
+    AND queue.id = ANY (ARRAY(SELECT id FROM moved))
 )
 SELECT wanted.place,
        wanted.id IN (SELECT id FROM moved)
