@@ -55,7 +55,8 @@
 //! ```
 //!
 //! A backend that implements [`Transfer`] has more cases in
-//! [`conformance_transfer!`](crate::conformance_transfer!).
+//! [`conformance_transfer!`](crate::conformance_transfer!). A program without a test harness runs the same cases
+//! by [`cases`] and [`transfer_cases`].
 //!
 //! The cases pass on slow machines as well. On a real clock, some of them wait a few hundred milliseconds. A
 //! backend on Tokio's clock can run them in paused time (`start_paused = true`), where they do not wait.
@@ -98,7 +99,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, LocalBoxFuture};
 
 use crate::setters::setters;
 use crate::transfer::Transfer;
@@ -167,6 +168,96 @@ impl fmt::Debug for Backend {
     }
 }
 
+/// A case, for programs that run the suite without a test harness.
+#[derive(Clone, Copy)]
+pub struct Case {
+    theme: &'static str,
+    promise: &'static str,
+    name: &'static str,
+    run: fn(Backend) -> LocalBoxFuture<'static, ()>,
+}
+
+impl Case {
+    /// A case of a theme and its promise.
+    const fn new(
+        (theme, promise): (&'static str, &'static str),
+        name: &'static str,
+        run: fn(Backend) -> LocalBoxFuture<'static, ()>,
+    ) -> Self {
+        Self {
+            theme,
+            promise,
+            name,
+            run,
+        }
+    }
+
+    /// The module of the case, such as `claim`.
+    pub const fn theme(&self) -> &'static str {
+        self.theme
+    }
+
+    /// What all cases of the theme show together, as a sentence without a full stop.
+    pub const fn promise(&self) -> &'static str {
+        self.promise
+    }
+
+    /// The name of the case, such as `events_are_never_early`.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Runs the case on `backend`, which must have no events, and which no other case may use.
+    ///
+    /// The case may leave tasks behind that use the backend: run it in a runtime of its own, which is dropped
+    /// afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`CaseFailure`] if the backend does not do what the case expects, if the case takes longer than
+    /// [`CASE_DEADLINE`], or if the backend's scheduler returns errors from several calls in a row.
+    pub async fn run(&self, backend: Backend) -> Result<(), CaseFailure> {
+        let ended = attempt(backend, self.run).await;
+        ended.map_err(|panic| CaseFailure {
+            message: match panic.downcast::<String>() {
+                Ok(message) => *message,
+                Err(panic) => match panic.downcast::<&'static str>() {
+                    Ok(message) => (*message).to_owned(),
+                    Err(_) => "the case panicked without a message".to_owned(),
+                },
+            },
+        })
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}::{}", self.theme, self.name)
+    }
+}
+
+/// Why a case failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+#[non_exhaustive]
+pub struct CaseFailure {
+    /// The message of the assertion that does not hold.
+    pub message: String,
+}
+
+/// Returns the cases of [`conformance!`](crate::conformance!), which every backend must pass.
+pub const fn cases() -> &'static [Case] {
+    const CASES: &[Case] = crate::__conformance_cases! { slice };
+    CASES
+}
+
+/// Returns the cases of [`conformance_transfer!`](crate::conformance_transfer!), for backends that implement
+/// [`Transfer`].
+pub const fn transfer_cases() -> &'static [Case] {
+    const CASES: &[Case] = crate::__conformance_transfer_cases! { slice };
+    CASES
+}
+
 /// Runs one case with a new `S`, and cleans up even if the case fails.
 ///
 /// # Panics
@@ -179,26 +270,34 @@ where
     F: Future<Output = ()>,
 {
     let subject = S::set_up().await;
-    let mut backend = subject.backend();
+    let ended = attempt(subject.backend(), case).await;
+    subject.clean_up().await;
+    if let Err(failure) = ended {
+        resume_unwind(failure);
+    }
+}
+
+/// Runs a case, and returns its panic if it fails.
+async fn attempt<F: Future<Output = ()>>(
+    mut backend: Backend,
+    case: impl FnOnce(Backend) -> F,
+) -> std::thread::Result<()> {
     let (scheduler, mut failures) = Watched::new(backend.scheduler);
     backend.scheduler = scheduler;
-    let case = tokio::time::timeout(CASE_DEADLINE, case(backend));
     let case = async {
+        let case = tokio::time::timeout(CASE_DEADLINE, case(backend));
         tokio::select! {
             biased;
-            ended = case => ended,
+            ended = case => assert!(
+                ended.is_ok(),
+                "the case hangs: it did not end within {CASE_DEADLINE:?}"
+            ),
             Some(Failure { method, error }) = failures.recv() => {
                 panic!("`Scheduler::{method}` keeps failing: {error:?}")
             }
         }
     };
-    let ended = AssertUnwindSafe(case).catch_unwind().await;
-    subject.clean_up().await;
-    match ended {
-        Ok(Ok(())) => {}
-        Ok(Err(_)) => panic!("the case hangs: it did not end within {CASE_DEADLINE:?}"),
-        Err(failure) => resume_unwind(failure),
-    }
+    AssertUnwindSafe(case).catch_unwind().await
 }
 
 /// Defines a `#[tokio::test]` for every case, with a [`Subject`](crate::conformance::Subject), in the current
@@ -206,12 +305,32 @@ where
 ///
 /// Arguments after the subject are passed to `#[tokio::test]`: `flavor = "multi_thread"`, or
 /// `start_paused = true` for a backend on Tokio's clock. The crate needs `tokio` with the features `macros` and
-/// `rt` as a (dev-)dependency.
+/// `rt` as a (dev-)dependency, and `test-util` for `start_paused`.
 #[macro_export]
 macro_rules! conformance {
     ($subject:ty $(, $($option:tt)*)?) => {
-        $crate::__conformance_tests! { $subject, ($($($option)*)?),
-            accept {
+        $crate::__conformance_cases! { tests $subject, ($($($option)*)?) }
+    };
+}
+
+/// Defines tests like [`conformance!`](crate::conformance!), for a backend that implements
+/// [`Transfer`](crate::transfer::Transfer) as well: its subject gives the backend a
+/// [`transfer`](crate::conformance::Backend::transfer).
+#[macro_export]
+macro_rules! conformance_transfer {
+    ($subject:ty $(, $($option:tt)*)?) => {
+        $crate::__conformance_transfer_cases! { tests $subject, ($($($option)*)?) }
+    };
+}
+
+/// The cases of [`conformance!`](crate::conformance!), by their themes: the only list of them. `$use` says
+/// what is made of it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_cases {
+    ($($use:tt)*) => {
+        $crate::__conformance_expand! { $($use)*;
+            accept "each key is stored once, and its content is compared" {
                 an_empty_batch_has_no_outcomes
                 a_free_key_is_new
                 the_same_content_is_a_duplicate
@@ -234,13 +353,13 @@ macro_rules! conformance {
                 concurrent_batches_with_partial_overlap
                 a_backend_at_work_answers_a_ping
             }
-            together {
+            together "events that are accepted in one call are stored together" {
                 events_stored_together_are_answered_in_order
                 five_thousand_events_are_stored_together
                 a_dropped_call_stores_all_its_events_or_none
                 calls_that_overlap_store_each_event_once
             }
-            event_types {
+            event_types "event types are kept unchanged and can be listed" {
                 event_types_are_kept_unchanged
                 event_types_are_not_compared
                 event_types_outlive_bodies
@@ -248,7 +367,7 @@ macro_rules! conformance {
                 lists_select_events_of_a_type
                 pages_of_a_type_list_each_event_once
             }
-            guard {
+            guard "a guard is unique among the events of its kind" {
                 a_known_guard_is_a_duplicate_and_stores_nothing
                 a_known_key_is_judged_by_its_content
                 only_stored_events_have_guards
@@ -260,13 +379,13 @@ macro_rules! conformance {
                 concurrent_batches_with_guards_do_not_deadlock
                 a_guard_lives_as_long_as_its_key
             }
-            headers {
+            headers "headers are kept unchanged" {
                 headers_are_kept_unchanged
                 headers_are_not_compared
                 later_attempts_have_the_same_headers
                 headers_are_deleted_with_bodies
             }
-            conflict {
+            conflict "conflicting deliveries are kept within limits" {
                 conflicts_are_listed_latest_first
                 the_latest_conflict_bodies_are_kept
                 many_conflicts_within_a_batch_are_bounded
@@ -274,7 +393,7 @@ macro_rules! conformance {
                 events_without_conflicts_list_none
                 conflicts_belong_to_one_event
             }
-            redelivery {
+            redelivery "a redelivery requeues a FAILED event where that is asked for" {
                 redelivery_requeues_a_failed_event
                 a_redelivered_event_is_processed
                 redelivery_of_other_content_is_a_conflict
@@ -283,7 +402,7 @@ macro_rules! conformance {
                 redeliveries_within_a_batch_requeue_once
                 a_redelivered_event_waits_for_its_delay
             }
-            claim {
+            claim "each due event is leased to one worker, in due order, and never early" {
                 claiming_nothing_is_not_an_error
                 a_claim_returns_the_delivered_event
                 a_claim_counts_the_attempt
@@ -305,7 +424,7 @@ macro_rules! conformance {
                 next_due_ignores_settled_events
                 after_next_due_the_event_is_due
             }
-            kinds {
+            kinds "one claim serves many kinds, and none starves another" {
                 an_empty_claim_has_no_answers
                 claims_are_answered_in_their_order
                 no_kind_starves_another
@@ -314,7 +433,7 @@ macro_rules! conformance {
                 two_hundred_kinds_are_claimed_in_one_call
                 a_wait_for_many_kinds_returns_some_of_them
             }
-            lease {
+            lease "a stale lease changes nothing" {
                 an_expired_lease_is_taken_over
                 a_running_lease_is_not_taken_over
                 an_expired_lease_keeps_its_place
@@ -330,7 +449,7 @@ macro_rules! conformance {
                 concurrent_takeovers_share_the_events
                 either_the_holder_or_the_next_claimer_wins
             }
-            budget {
+            budget "crashes and failures spend attempts, and an event has no more than its attempts" {
                 crashes_spend_the_attempts
                 one_attempt_allows_one_crash
                 the_last_attempt_may_settle_late
@@ -341,7 +460,7 @@ macro_rules! conformance {
                 raising_max_attempts_gives_more_attempts
                 attempts_are_counted_per_event
             }
-            settle {
+            settle "a settled event stays settled" {
                 a_processed_event_is_processed
                 a_failed_event_keeps_its_reason
                 reasons_of_any_length_are_kept
@@ -363,7 +482,7 @@ macro_rules! conformance {
                 processed_is_terminal
                 failed_stays_failed
             }
-            admin {
+            admin "kinds, counts, lags and lists are those of the stored events" {
                 kinds_are_sorted_without_duplicates
                 kinds_include_those_of_settled_events
                 pruned_kinds_are_not_listed
@@ -377,7 +496,7 @@ macro_rules! conformance {
                 pages_continue_after_any_id
                 recent_settlements_are_counted
             }
-            search {
+            search "searches find each event that matches once" {
                 a_search_lists_the_newest_events_first
                 searches_select_by_kind_and_state
                 searches_select_by_key_and_type
@@ -387,23 +506,23 @@ macro_rules! conformance {
                 a_bounded_search_continues_where_it_stopped
                 exact_searches_examine_only_what_matches
             }
-            sample {
+            sample "samples count within limits" {
                 samples_count_by_kind_and_state
                 samples_are_bounded
                 samples_have_the_age_of_the_oldest_due_event
             }
-            nodes {
+            nodes "the processes of an inbox see each other" {
                 nodes_are_listed_in_the_order_of_their_start
                 the_latest_report_of_a_node_is_kept
                 a_silent_node_expires
                 a_retired_node_is_gone
                 concurrent_reports_agree_on_the_first_node
             }
-            actions {
+            actions "the actions of operators are recorded" {
                 actions_are_kept_unchanged
                 pages_list_each_action_once
             }
-            requeue {
+            requeue "only FAILED events are requeued, and they start again" {
                 a_requeued_event_starts_again
                 a_requeued_event_takes_a_new_place
                 a_requeued_event_has_all_its_attempts
@@ -412,7 +531,7 @@ macro_rules! conformance {
                 requeue_is_by_kind_and_key
                 concurrent_requeues_apply_once
             }
-            make_due {
+            make_due "waiting events are made due on demand" {
                 a_waiting_event_becomes_due_now
                 made_due_events_keep_attempts_reason_and_fence
                 events_that_do_not_wait_are_not_made_due
@@ -425,7 +544,7 @@ macro_rules! conformance {
                 lists_show_when_events_are_due
                 lists_select_events_that_are_held_for_long
             }
-            prune {
+            prune "old settled events are deleted, the oldest first" {
                 a_pruned_key_is_free_again
                 pruning_is_by_state
                 pruning_is_by_age_of_the_settlement
@@ -435,7 +554,7 @@ macro_rules! conformance {
                 leases_of_pruned_events_are_stale
                 concurrent_prunes_share_the_events
             }
-            delete_bodies {
+            delete_bodies "old bodies are deleted, and their keys are kept" {
                 a_deleted_body_is_gone
                 an_event_whose_body_is_deleted_keeps_its_key
                 details_are_deleted_with_bodies
@@ -444,7 +563,7 @@ macro_rules! conformance {
                 events_without_bodies_are_pruned_first
                 concurrent_calls_share_the_bodies
             }
-            remove {
+            remove "single events are deleted or erased on demand" {
                 deleted_events_are_gone
                 leased_events_are_not_deleted
                 leases_of_deleted_events_are_stale
@@ -455,7 +574,7 @@ macro_rules! conformance {
                 erased_events_are_not_requeued
                 retention_goes_on_after_single_removals
             }
-            pause {
+            pause "a paused kind is accepted and not claimed" {
                 a_paused_kind_accepts_and_is_not_claimed
                 resumed_events_are_claimed_in_due_order
                 running_attempts_end_as_usual_while_paused
@@ -469,7 +588,7 @@ macro_rules! conformance {
                 claims_after_a_pause_return_no_events
                 concurrent_pauses_apply_once
             }
-            failed_attempts {
+            failed_attempts "failed attempts are kept with their reasons, within limits" {
                 events_without_failures_have_no_failed_attempts
                 failed_attempts_are_listed_latest_first
                 a_processed_event_keeps_its_failed_attempts
@@ -482,7 +601,7 @@ macro_rules! conformance {
                 details_are_kept_with_their_attempt
                 details_of_the_latest_attempts_are_kept
             }
-            names {
+            names "keys, kinds and bodies are kept byte for byte" {
                 similar_keys_are_different
                 keys_are_never_interpreted
                 keys_of_every_unicode_plane_are_kept
@@ -494,7 +613,7 @@ macro_rules! conformance {
                 bodies_of_every_unicode_plane_are_kept
                 bodies_are_never_interpreted
             }
-            wakeup {
+            wakeup "waiting workers find work, also when a wake-up is lost" {
                 a_waiting_worker_gets_new_events
                 a_waiting_worker_gets_earlier_events
                 a_waiting_worker_gets_events_that_come_back
@@ -507,7 +626,7 @@ macro_rules! conformance {
                 a_wait_may_be_dropped_and_repeated
                 workers_of_other_kinds_do_not_interfere
             }
-            pipeline {
+            pipeline "inbox and workers process each event once, whatever crashes" {
                 a_delivery_is_processed_once_and_never_early
                 concurrent_redeliveries_are_processed_once
                 a_conflicting_delivery_changes_nothing
@@ -529,14 +648,13 @@ macro_rules! conformance {
     };
 }
 
-/// Defines tests like [`conformance!`](crate::conformance!), for a backend that implements
-/// [`Transfer`](crate::transfer::Transfer) as well: its subject gives the backend a
-/// [`transfer`](crate::conformance::Backend::transfer).
+/// The cases of [`conformance_transfer!`](crate::conformance_transfer!).
+#[doc(hidden)]
 #[macro_export]
-macro_rules! conformance_transfer {
-    ($subject:ty $(, $($option:tt)*)?) => {
-        $crate::__conformance_tests! { $subject, ($($($option)*)?),
-            transfer {
+macro_rules! __conformance_transfer_cases {
+    ($($use:tt)*) => {
+        $crate::__conformance_expand! { $($use)*;
+            transfer "events can be exported and imported unchanged" {
                 an_empty_backend_exports_nothing
                 exported_events_are_what_is_found
                 imported_events_are_unchanged
@@ -556,11 +674,19 @@ macro_rules! conformance_transfer {
     };
 }
 
+/// Makes tests of a list of cases, or a slice of [`Case`](crate::conformance::Case).
 #[doc(hidden)]
 #[macro_export]
-macro_rules! __conformance_tests {
-    ($subject:ty, $options:tt, $($theme:ident { $($case:ident)+ })+) => {
+macro_rules! __conformance_expand {
+    (tests $subject:ty, $options:tt; $($theme:ident $promise:literal { $($case:ident)+ })+) => {
         $($($crate::__conformance_test!($subject, $options, $theme, $case);)+)+
+    };
+    (slice; $($theme:ident $promise:literal { $($case:ident)+ })+) => {
+        &[$($($crate::conformance::Case::new(
+            (stringify!($theme), $promise),
+            stringify!($case),
+            |backend| Box::pin($crate::conformance::$theme::$case(backend)),
+        ),)+)+]
     };
 }
 
@@ -580,26 +706,28 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
+    use super::{cases, transfer_cases};
+
     /// A case that is not in the list would never run.
     #[test]
-    fn every_case_is_a_test() {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
-        let list = read(&source.join("conformance.rs"));
-        let list = list.split("macro_rules! conformance {").nth(1).unwrap();
-        let list = list.split("macro_rules! __").next().unwrap();
-        let listed: Vec<_> = list.split_whitespace().collect();
-        let mut cases = BTreeSet::new();
-        for theme in std::fs::read_dir(source.join("conformance")).unwrap() {
+    fn every_case_is_listed_once() {
+        let themes = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/conformance");
+        let mut written = BTreeSet::new();
+        for theme in std::fs::read_dir(themes).unwrap() {
             let path = theme.unwrap().path();
-            for line in read(&path).lines() {
+            let theme = path.file_stem().unwrap().to_str().unwrap();
+            for line in std::fs::read_to_string(&path).unwrap().lines() {
                 if let Some(case) = line.strip_prefix("pub async fn ") {
                     let (case, _) = case.split_once('(').unwrap();
-                    assert!(listed.contains(&case), "{case} of {path:?} is not listed");
-                    assert!(cases.insert(case.to_owned()), "{case} is there twice");
+                    written.insert(format!("{theme}::{case}"));
                 }
             }
         }
-        assert!(cases.len() > 100);
+        let all = || cases().iter().chain(transfer_cases());
+        let listed: BTreeSet<_> = all().map(|case| format!("{case:?}")).collect();
+        assert_eq!(listed, written);
+        let names: BTreeSet<_> = all().map(|case| case.name()).collect();
+        assert_eq!(names.len(), all().count(), "a name is there twice");
+        assert!(names.len() > 100);
     }
 }

@@ -184,10 +184,15 @@ async fn probe(
     timeout(limit, link)
         .await
         .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-        .map_err(|source| PgError::Connect {
-            server: server(connection),
-            source: without_password(source).into(),
-        })
+        .map_err(|error| cannot_connect(connection, error))
+}
+
+/// The error for a connection that cannot be made.
+pub(crate) fn cannot_connect(connection: &PgConnectOptions, error: sqlx::Error) -> PgError {
+    PgError::Connect {
+        server: server(connection),
+        source: without_password(error).into(),
+    }
 }
 
 /// Connects with a setting in the start-up packet. If the server accepts connections only without it, it is a

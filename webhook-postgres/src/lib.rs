@@ -150,6 +150,7 @@ mod store;
 pub mod testing;
 mod tls_files;
 mod transfer;
+mod trial;
 mod url;
 mod wakeup;
 
@@ -164,6 +165,7 @@ pub use schema::{InvalidSchema, Schema};
 pub use sqlx;
 pub use store::PgStore;
 pub use transfer::{WaitingSession, WriteLock};
+pub use trial::{Engine, TrialSchemas};
 pub use wakeup::{POLL_INTERVAL, POOLED_POLL_INTERVAL};
 
 /// Compiles and runs the example of the README.

@@ -16,6 +16,7 @@ use webhook_postgres::{PgError, PgStore};
 use webhook_sqlite::{ServerLock, SqliteError, SqliteStore};
 
 use crate::config::{BackendUrl, Config, InvalidDatabaseUrl, SecretsError};
+pub(crate) use sqlite::from_root;
 pub(crate) use transfer::{NOT_MOVED, TransferBackend};
 
 /// An open backend, by the traits that the inbox, workers and operators use.

@@ -158,8 +158,14 @@ impl CommandLine {
         let mut line = Self::from_arg_matches(&matches)
             .map_err(|error| errors::explain(error, &args, &mut command))?;
         let is_default = matches.value_source("log_level") == Some(ValueSource::DefaultValue);
-        if is_default && matches!(line.task, Some(Task::Operator(_))) {
-            line.config.log_level = LogFilter::for_commands();
+        match line.task {
+            Some(Task::Operator(OperatorCommand::Conformance(_))) if is_default => {
+                line.config.log_level = LogFilter::for_conformance();
+            }
+            Some(Task::Operator(_)) if is_default => {
+                line.config.log_level = LogFilter::for_commands();
+            }
+            _ => {}
         }
         if matches!(line.task, Some(Task::Healthcheck)) {
             return Ok(line);

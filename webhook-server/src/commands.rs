@@ -1,8 +1,10 @@
 //! The commands for operators: status, list, show, requeue, make-due, pause, resume, replay, prune, backup
-//! and move; and check, doctor, sources, destinations, refused, listen and send, which need no database.
+//! and move; conformance, which tries a database; and check, doctor, sources, destinations, refused, listen
+//! and send, which need no database.
 
 mod backup;
 mod check;
+mod conformance;
 mod destinations;
 mod doctor;
 mod kind_option;
@@ -30,7 +32,9 @@ use webhook_ui::UnknownKind;
 
 use crate::backend::{CommandBackend, OpenError};
 use crate::config::{Config, SourcesError};
+use crate::signals::Signals;
 use crate::views::{noun, transaction_kind};
+use conformance::TrialError;
 use listen::ListenError;
 use move_events::MoveError;
 use output::Output;
@@ -82,12 +86,37 @@ pub enum OperatorCommand {
     Listen(listen::Listen),
     /// Sign a delivery as the sender of a source does, and send it to the server
     Send(send::Send),
+    /// Run the cases that show whether the database of DATABASE_URL keeps the promises, in schemas or files of
+    /// their own, and say what holds
+    Conformance(conformance::Conformance),
 }
 
 impl OperatorCommand {
-    /// Runs the command, and writes its result to standard output.
-    pub(crate) async fn run(&self, config: &Config) -> Result<(), CommandError> {
+    /// Runs the command, and writes its result to standard output. A signal ends it. Returns the exit code.
+    pub(crate) async fn run(
+        &self,
+        config: &Config,
+        signals: &mut Signals,
+    ) -> Result<i32, CommandError> {
         let done = match self {
+            // It has something to remove first.
+            Self::Conformance(suite) => suite.run(config, signals).await,
+            _ => tokio::select! {
+                done = self.run_to_end(config) => done.map(|()| 0),
+                signal = signals.next_stop() => Ok(signal.exit_code()),
+            },
+        };
+        match done {
+            // The reader has closed the pipe, as in `list | head`.
+            Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+                Ok(0)
+            }
+            done => done,
+        }
+    }
+
+    async fn run_to_end(&self, config: &Config) -> Result<(), CommandError> {
+        match self {
             Self::Backup(backup) => backup.run(config).await,
             Self::Move(events) => events.run(config).await,
             Self::Check(_) => check::Check::run(config).await,
@@ -98,17 +127,10 @@ impl OperatorCommand {
             Self::Listen(listen) => listen.run(config).await,
             Self::Send(delivery) => delivery.run(config).await,
             _ => self.run_beside_servers(config).await,
-        };
-        match done {
-            // The reader has closed the pipe, as in `list | head`.
-            Err(CommandError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-                Ok(())
-            }
-            done => done,
         }
     }
 
-    /// Whether the command needs the database of `DATABASE_URL`.
+    /// Whether the command needs the events of the database of `DATABASE_URL`.
     pub(crate) fn uses_database_url(&self) -> bool {
         match self {
             Self::Move(events) => events.uses_database_url(),
@@ -118,7 +140,8 @@ impl OperatorCommand {
             | Self::Destinations(_)
             | Self::Refused(_)
             | Self::Listen(_)
-            | Self::Send(_) => false,
+            | Self::Send(_)
+            | Self::Conformance(_) => false,
             _ => true,
         }
     }
@@ -159,7 +182,8 @@ impl OperatorCommand {
             | Self::Destinations(_)
             | Self::Refused(_)
             | Self::Listen(_)
-            | Self::Send(_) => {
+            | Self::Send(_)
+            | Self::Conformance(_) => {
                 unreachable!("they open their databases themselves, or need none")
             }
         }
@@ -259,6 +283,22 @@ pub enum CommandError {
     /// A running server does not tell what it knows.
     #[error(transparent)]
     ServerApi(#[from] ServerApiError),
+    /// The name of no case contains the text of a filter.
+    #[error("no case has such a name: `webhook-server conformance --list` lists all of them")]
+    NoCase,
+    /// No case can run on the database.
+    #[error(transparent)]
+    Trial(#[from] TrialError),
+    /// Cases failed.
+    #[error(
+        "{failed} of {cases} cases failed: this database, or the connection to it, does not keep every promise"
+    )]
+    NotConforming {
+        /// How many failed.
+        failed: usize,
+        /// How many ran.
+        cases: usize,
+    },
     /// Standard output is closed, or its disk is full.
     #[error("failed to write to standard output")]
     Output(#[from] std::io::Error),

@@ -20,7 +20,7 @@ use crate::{manual, signing_key, token};
 /// the exit code.
 ///
 /// The first SIGINT or SIGTERM drains the server, and a second one stops it at once. Commands stop at
-/// once.
+/// once, except for `conformance`, which first removes what it made.
 ///
 /// # Errors
 ///
@@ -31,10 +31,10 @@ pub async fn run(line: &CommandLine) -> Result<i32, RunError> {
         warn!("{warning}");
     }
     match &line.task {
-        Some(Task::Operator(command)) => tokio::select! {
-            done = command.run(&line.config) => done.map(|()| 0).map_err(RunError::Command),
-            signal = signals.next_stop() => Ok(signal.exit_code()),
-        },
+        Some(Task::Operator(command)) => {
+            let ended = command.run(&line.config, &mut signals).await;
+            ended.map_err(RunError::Command)
+        }
         Some(Task::Migrate) => tokio::select! {
             migrated = migrate(&line.config) => migrated.map(|()| 0).map_err(RunError::Migrate),
             signal = signals.next_stop() => Ok(signal.exit_code()),

@@ -70,6 +70,6 @@ pub(super) async fn open_alone(path: &Path) -> Result<(SqliteStore, ServerLock),
 }
 
 /// The path from the root: the log and errors name files by it.
-pub(super) fn from_root(path: &Path) -> PathBuf {
+pub(crate) fn from_root(path: &Path) -> PathBuf {
     absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -73,7 +73,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(5);
 /// The progress of work that takes minutes, on standard error: a bar on a terminal, and otherwise a line every
 /// few seconds.
 pub(super) struct LongWork {
-    what: &'static str,
+    what: String,
     of: &'static str,
     done: u64,
     total: u64,
@@ -85,13 +85,19 @@ impl LongWork {
     /// Begins `what`, of about `total` things, which are called `of`.
     pub(super) fn begin(what: &'static str, of: &'static str, total: u64) -> Self {
         Self {
-            what,
+            what: what.to_owned(),
             of,
             done: 0,
             total,
             bar: progress(total).with_message(what),
             next_line: Instant::now() + LINE_INTERVAL,
         }
+    }
+
+    /// Says what is done from now on.
+    pub(super) fn doing(&mut self, what: String) {
+        self.bar.set_message(what.clone());
+        self.what = what;
     }
 
     pub(super) fn add(&mut self, more: u64) {

@@ -6,6 +6,7 @@ mod access;
 mod attacks;
 mod audit;
 mod bad_input;
+mod conformance;
 mod connections;
 mod containers;
 mod contract;

@@ -1,0 +1,152 @@
+//! Opens the partitions of an inbox.
+
+mod health;
+mod late;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use tracing::warn;
+use webhook_core::{Kind, Partition, PartitionOptions, Partitioned};
+use webhook_postgres::PgOptions;
+
+use super::{OpenError, Opened, postgres, sqlite};
+use crate::config::{BackendUrl, Config};
+pub(crate) use health::{Health, Partitions};
+pub(super) use late::LatePartition;
+
+/// The partitions of an inbox, opened as one.
+pub(super) struct OpenedInbox {
+    pub(super) inbox: Partitioned,
+    pub(super) partitions: Partitions,
+    pub(super) opened: Opened,
+}
+
+/// Who opens the partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opener {
+    Server,
+    /// A command, beside servers that may run.
+    Command,
+}
+
+/// Opens the partitions for a server. Waits for databases up to `database_wait_seconds`. A database that stays away
+/// does not keep the server from starting if another one answers.
+pub(super) async fn serving(
+    urls: Vec<BackendUrl>,
+    whole_kinds: BTreeSet<Kind>,
+    config: &Config,
+) -> Result<OpenedInbox, OpenError> {
+    open(urls, whole_kinds, Opener::Server, config).await
+}
+
+/// Opens the partitions beside servers that may run. They must exist.
+pub(super) async fn existing(
+    urls: Vec<BackendUrl>,
+    config: &Config,
+) -> Result<OpenedInbox, OpenError> {
+    open(urls, BTreeSet::new(), Opener::Command, config).await
+}
+
+/// Brings the tables of all partitions up to date.
+pub(super) async fn migrate(urls: Vec<BackendUrl>, config: &Config) -> Result<(), OpenError> {
+    let count = urls.len();
+    for (index, url) in urls.into_iter().enumerate() {
+        let migrated = match url {
+            BackendUrl::Postgres(url) => match postgres::options(&url, Some(index), config) {
+                Ok(options) => postgres::connect_and_migrate(options, config).await,
+                Err(error) => Err(error),
+            },
+            BackendUrl::Sqlite(path) => sqlite::migrate(&path).await,
+            BackendUrl::Memory | BackendUrl::Partitions(_) => Ok(()),
+        };
+        migrated.map_err(|error| error.of_partition(index, count))?;
+    }
+    Ok(())
+}
+
+async fn open(
+    urls: Vec<BackendUrl>,
+    whole_kinds: BTreeSet<Kind>,
+    opener: Opener,
+    config: &Config,
+) -> Result<OpenedInbox, OpenError> {
+    let count = urls.len();
+    let reaching = urls.into_iter().enumerate().map(async |(index, url)| {
+        let reached = reach(url, index, opener, config).await;
+        reached.map_err(|error| error.of_partition(index, count))
+    });
+    let mut reached = try_join_all(reaching).await?;
+    if reached.iter().all(|it| matches!(it, Reached::NotYet(..)))
+        && let Reached::NotYet(_, error) = reached.swap_remove(0)
+    {
+        return Err(error.of_partition(0, count));
+    }
+    let opened = reached.into_iter().enumerate().map(|(index, it)| match it {
+        Reached::Now(partition, opened) => (partition, opened),
+        Reached::NotYet(options, error) => {
+            warn!(
+                partition = index,
+                error = &error as &dyn std::error::Error,
+                "a partition cannot be reached; starting without it"
+            );
+            let late = Arc::new(LatePartition::start(options, index, opener, config));
+            (Arc::clone(&late) as Arc<dyn Partition>, Opened::Late(late))
+        }
+    });
+    let (partitions, opened): (Vec<_>, Vec<_>) = opened.unzip();
+    let options = PartitionOptions::default().with_whole_kinds(whole_kinds);
+    let inbox = Partitioned::open(partitions.clone(), options).await;
+    Ok(OpenedInbox {
+        inbox: inbox.map_err(OpenError::Partitions)?,
+        partitions: Partitions::new(partitions),
+        opened: Opened::Partitions(opened),
+    })
+}
+
+/// What became of a partition when it was opened.
+enum Reached {
+    /// It is open.
+    Now(Arc<dyn Partition>, Opened),
+    /// Its database did not answer in time.
+    NotYet(PgOptions, OpenError),
+}
+
+async fn reach(
+    url: BackendUrl,
+    index: usize,
+    opener: Opener,
+    config: &Config,
+) -> Result<Reached, OpenError> {
+    match (url, opener) {
+        (BackendUrl::Postgres(url), _) => {
+            let options = postgres::options(&url, Some(index), config)?;
+            let database = match postgres::connect(options.clone(), config).await {
+                Err(error @ OpenError::Unreachable { .. }) => {
+                    return Ok(Reached::NotYet(options, error));
+                }
+                database => database?,
+            };
+            let database = match opener {
+                Opener::Server => postgres::prepare(database, config).await?,
+                Opener::Command => postgres::check(database).await?,
+            };
+            let opened = Opened::Postgres(database.clone());
+            Ok(Reached::Now(Arc::new(database), opened))
+        }
+        (BackendUrl::Sqlite(path), Opener::Server) => {
+            let (file, lock) = sqlite::serving(&path, config).await?;
+            let opened = Opened::Sqlite(file.clone(), Some(lock));
+            Ok(Reached::Now(Arc::new(file), opened))
+        }
+        (BackendUrl::Sqlite(path), Opener::Command) => {
+            let file = sqlite::existing(&path).await?;
+            let opened = Opened::Sqlite(file.clone(), None);
+            Ok(Reached::Now(Arc::new(file), opened))
+        }
+        (BackendUrl::Memory | BackendUrl::Partitions(_), _) => {
+            unreachable!("`Config::backend` makes partitions of databases and files only")
+        }
+    }
+}
