@@ -1,5 +1,6 @@
 //! One attempt at one event: runs the handler, and handles its failures.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -59,11 +60,12 @@ impl<P: Send + 'static, H: Handler<P>> StartAttempt for Handling<P, H> {
             finished,
             ended: false,
         };
+        let mut claimed = Some(claimed);
         let attempt = context.attempts.spawn(async move {
             let Unsettled {
                 context, served, ..
             } = &unsettled;
-            match attempt(context, served, &*self, claimed).await {
+            match attempt(context, served, &*self, &mut claimed).await {
                 Some(outcome) => unsettled.settle(outcome).await,
                 None => unsettled.settled_by_handler(),
             }
@@ -159,26 +161,31 @@ impl Drop for Unsettled {
     }
 }
 
-/// Runs the handler on `claimed` and returns the outcome to settle; `None` if the handler has settled it.
+/// Runs the handler on the event that it takes out of `claimed`, and returns the outcome to settle; `None` if the
+/// handler has settled it.
+///
+/// A future keeps what it takes by value beside what it hands on. The event is passed by reference, since the
+/// futures of attempts, one for each event, are copied when they are spawned.
 async fn attempt<P: Send + 'static, H: Handler<P>>(
     context: &Context,
     served: &Served,
     handling: &Handling<P, H>,
-    claimed: ClaimedEvent,
+    claimed: &mut Option<ClaimedEvent>,
 ) -> Option<Outcome> {
-    let kind = &served.kind;
-    let attempt = claimed.lease.attempt;
-    let key = claimed.key.clone();
+    let ClaimedEvent {
+        lease, key, lag, ..
+    } = claimed.as_ref()?;
+    let (lease, key, lag) = (*lease, key.clone(), *lag);
     let observed = Observed {
-        kind,
+        kind: &served.kind,
         key: &key,
-        attempt: Some((claimed.lease.event, attempt)),
-        lag: claimed.lag,
+        attempt: Some((lease.event, lease.attempt)),
+        lag,
     };
     let began = Instant::now();
-    served.measures.started(claimed.lag);
+    served.measures.started(lag);
     context.observe(|observer| observer.attempt_started(&observed));
-    let outcome = outcome(context, served, handling, claimed, &key).await;
+    let outcome = outcome(context, served, handling, claimed, (lease.attempt, &key)).await;
     served.measures.ended(began.elapsed());
     AttemptEnd::with(outcome.as_ref().unwrap_or(&Outcome::Processed), |end| {
         context.observe(|observer| {
@@ -195,17 +202,12 @@ async fn outcome<P: Send + 'static, H: Handler<P>>(
     context: &Context,
     served: &Served,
     handling: &Handling<P, H>,
-    claimed: ClaimedEvent,
-    key: &Key,
+    claimed: &mut Option<ClaimedEvent>,
+    (attempt, key): (Attempt, &Key),
 ) -> Option<Outcome> {
     let kind = &served.kind;
-    let attempt = claimed.lease.attempt;
-    let handling = span::within(
-        kind,
-        key,
-        attempt,
-        handle(context, served, handling, claimed),
-    );
+    let handling = pin!(handle(context, served, handling, claimed));
+    let handling = span::within(kind, key, attempt, handling);
     let limit = served.options.handler_timeout;
     let error = tokio::select! {
         biased;
@@ -234,8 +236,9 @@ async fn handle<P: Send + 'static, H: Handler<P>>(
     context: &Context,
     served: &Served,
     handling: &Handling<P, H>,
-    claimed: ClaimedEvent,
+    claimed: &mut Option<ClaimedEvent>,
 ) -> Result<Handled, HandlerError> {
+    let claimed = claimed.take().expect("an attempt is handled once");
     let payload = (handling.decode)(&claimed.body, &claimed.headers)
         .map_err(|error| error.prefixed("stored payload is unreadable"))?;
     let event = Event {

@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::Poll;
 
 use tracing::{Span, info_span};
@@ -18,11 +18,10 @@ pub(super) async fn within<F: Future>(
     kind: &Kind,
     key: &Key,
     attempt: Attempt,
-    handling: F,
+    mut handling: Pin<&mut F>,
 ) -> Result<F::Output, Box<dyn Any + Send>> {
     let mut span = Span::none();
     logging(|| span = info_span!("attempt", %kind, %key, %attempt));
-    let mut handling = pin!(handling);
     let ended = poll_fn(|context| {
         let mut entered = None;
         logging(|| entered = Some(span.enter()));

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "otel")]
+use futures_util::FutureExt as _;
 use webhook_core::{ClaimLimit, Event, Handled, Handler, HandlerError};
 
 use super::Traces;
@@ -22,16 +24,26 @@ impl<H> Traced<H> {
 
 impl<P: Send + 'static, H: Handler<P>> Handler<P> for Traced<H> {
     #[cfg(not(feature = "otel"))]
-    async fn handle(&self, event: Event<P>) -> Result<Handled, HandlerError> {
-        self.handler.handle(event).await
+    fn handle(
+        &self,
+        event: Event<P>,
+    ) -> impl Future<Output = Result<Handled, HandlerError>> + Send {
+        self.handler.handle(event)
     }
 
+    // The future has no room for a trace, which few attempts have: the futures of attempts are copied when they are
+    // spawned.
     #[cfg(feature = "otel")]
-    async fn handle(&self, event: Event<P>) -> Result<Handled, HandlerError> {
+    fn handle(
+        &self,
+        event: Event<P>,
+    ) -> impl Future<Output = Result<Handled, HandlerError>> + Send {
         let span = self.traces.as_ref().and_then(|it| it.attempt(&event));
         match span {
-            Some(span) => super::attempt::within(span, event, &self.handler).await,
-            None => self.handler.handle(event).await,
+            Some(span) => {
+                Box::pin(super::attempt::within(span, event, &self.handler)).right_future()
+            }
+            None => self.handler.handle(event).left_future(),
         }
     }
 
