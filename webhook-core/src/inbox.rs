@@ -1,6 +1,8 @@
 //! [`Inbox`]: accepts deliveries, and stores concurrent ones in batches.
 
 mod flush;
+mod parts;
+mod queue;
 mod unhandled;
 
 use std::fmt;
@@ -10,11 +12,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::OwnedPermit;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::mpsc::{OwnedPermit, Permit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::error::{Error, StoreError};
@@ -22,9 +24,11 @@ use crate::event::{Envelope, EventRecord, EventRef, Key};
 use crate::headers::Headers;
 use crate::measures::{InboxMeasures, Received, Timer};
 use crate::payload::{self, IntoEnvelope, Payload};
+use crate::placement::Placement;
 use crate::setters::setters;
 use crate::store::{Accepted, NewEvent, OnFailed, Store};
 use flush::{Answer, Caller, Waiting};
+use queue::Queue;
 pub(crate) use unhandled::Unhandled;
 
 /// The largest number of events that [`Inbox::accept_together`] takes.
@@ -35,6 +39,10 @@ pub const MAX_TOGETHER: usize = 5_000;
 const TOGETHER_EVENT_BYTES: usize = 256;
 
 /// The options and limits of an [`Inbox`].
+///
+/// If the store is [partitioned](Store::placement), the deliveries for each partition have a queue and batches of
+/// their own, so that a partition that is slow or down neither delays nor refuses those for another. `max_batch`,
+/// `max_batch_bytes`, `max_queued` and `max_concurrent_flushes` then apply to each partition by itself.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -60,7 +68,8 @@ pub struct InboxOptions {
     pub max_queued: usize,
     /// The largest total size, in bytes, of the bodies and headers that are not stored yet. One delivery of any
     /// size is always accepted. Each event of [`Inbox::accept_together`] after the first counts 256 bytes more.
-    /// Default: 64 MiB.
+    /// The partitions of a partitioned store have an equal part each: however many of them are down, what waits
+    /// for them takes no room of the others. Default: 64 MiB.
     pub max_queued_bytes: usize,
     /// The largest number of batches that are stored at the same time. More of them are smaller. Default: 1.
     pub max_concurrent_flushes: usize,
@@ -106,6 +115,9 @@ impl Default for InboxOptions {
 /// are being stored, further calls gather in the next batch. Each call returns after its own batch is
 /// committed. An inbox is cheap to clone; all clones share one queue.
 ///
+/// If the store is [partitioned](Store::placement), there is a queue for each partition. While a partition is down,
+/// the deliveries for it fail, and all others are stored as usual.
+///
 /// An inbox may be called from any runtime. It calls the store on the runtime on which it was created, which
 /// must outlive it.
 ///
@@ -131,7 +143,6 @@ impl Default for InboxOptions {
 /// ```
 #[derive(Clone)]
 pub struct Inbox {
-    queue: mpsc::Sender<Waiting>,
     shared: Arc<Shared>,
 }
 
@@ -140,24 +151,74 @@ struct Shared {
     /// The runtime on which the store is called.
     runtime: Handle,
     options: InboxOptions,
-    /// The free part of `max_queued_bytes`.
-    queued_bytes: Arc<Semaphore>,
+    /// One, or one for each partition of the store.
+    queues: Box<[Queue]>,
+    /// Set if the store has several partitions.
+    partitions: Option<Partitions>,
     closing: CancellationToken,
+    /// The [`Reserved`] that have no place in a queue yet. The queues stay open for them.
+    reserved: TaskTracker,
     tasks: TaskTracker,
     measures: Arc<InboxMeasures>,
     /// Set in a pipeline that has handlers.
     unhandled: Option<Unhandled>,
 }
 
+struct Partitions {
+    placement: Arc<Placement>,
+    /// The free places of [`Inbox::reserve`], which does not know the partition: as many as all queues have.
+    places: Arc<Semaphore>,
+}
+
 impl Shared {
-    /// The share of a delivery in `max_queued_bytes`: at least one byte, at most all of them.
-    fn bytes_of(&self, first: &Envelope, rest: &[Envelope]) -> u32 {
-        let limit = self.options.max_queued_bytes.max(1);
-        let rest = rest
-            .iter()
-            .map(|it| it.content_len() + TOGETHER_EVENT_BYTES);
-        let bytes = first.content_len() + rest.sum::<usize>();
-        u32::try_from(bytes.clamp(1, limit)).unwrap_or(u32::MAX)
+    /// The queue of an event. Hashes only if there are several.
+    fn queue_of(&self, event: &Envelope) -> &Queue {
+        match &self.partitions {
+            None => &self.queues[0],
+            Some(Partitions { placement, .. }) => {
+                &self.queues[placement.partition_of(&event.kind, &event.key)]
+            }
+        }
+    }
+
+    /// Returns [`Error::Closed`] for new deliveries while the queues of a closed inbox are open for reserved places.
+    fn check_open(&self) -> Result<(), Error> {
+        match self.partitions.is_some() && self.closing.is_cancelled() {
+            true => Err(Error::Closed),
+            false => Ok(()),
+        }
+    }
+
+    /// Takes a place in a queue and room for the content of a delivery, if there are any.
+    fn place<'q>(
+        &self,
+        queue: &'q Queue,
+        first: &Envelope,
+        rest: &[Envelope],
+    ) -> Result<(Permit<'q, Waiting>, OwnedSemaphorePermit), Error> {
+        self.check_open()?;
+        let room = queue.try_room(bytes_of(first, rest))?;
+        Ok((queue.try_place()?, room))
+    }
+
+    /// Accepts an event that has a place in the queue. Waits until there is room for its content.
+    async fn accept_at(
+        &self,
+        queue: &Queue,
+        place: OwnedPermit<Waiting>,
+        event: Envelope,
+    ) -> Result<Accepted, Error> {
+        let room = queue.room(bytes_of(&event, &[])).await;
+        let delay = self.options.delay;
+        let (waiting, answered) = self.waiting(event, Vec::new(), delay, room, Answer::One);
+        place.send(waiting);
+        answered.wait().await
+    }
+
+    /// Counts a delivery that is refused before it is queued.
+    fn refuse(&self, event: &Envelope, error: Error) -> Error {
+        self.measures.of_kind(&event.kind).refused(&error);
+        error
     }
 
     /// `answer` makes the variant of [`Answer`] that suits the number of events.
@@ -205,6 +266,14 @@ impl Shared {
     }
 }
 
+/// How many bytes a delivery counts towards `max_queued_bytes`.
+fn bytes_of(first: &Envelope, rest: &[Envelope]) -> usize {
+    let rest = rest
+        .iter()
+        .map(|it| it.content_len() + TOGETHER_EVENT_BYTES);
+    first.content_len() + rest.sum::<usize>()
+}
+
 /// The pending answer to a queued delivery.
 struct Answered<T> {
     answered: oneshot::Receiver<Result<T, Error>>,
@@ -214,8 +283,14 @@ struct Answered<T> {
 }
 
 impl<T> Answered<T> {
-    async fn wait(self) -> Result<T, Error> {
-        let answer = match timeout_at(self.deadline, self.answered).await {
+    async fn wait(mut self) -> Result<T, Error> {
+        let answer = self.uncounted().await;
+        answer.inspect_err(|error| self.received.refused(error))
+    }
+
+    /// Waits for the answer, and does not count an error.
+    async fn uncounted(&mut self) -> Result<T, Error> {
+        match timeout_at(self.deadline, &mut self.answered).await {
             Ok(Ok(accepted)) => accepted,
             // A flush gives up at the last deadline of its callers, and the caller with that deadline may learn of it
             // before its own timer has ended.
@@ -223,8 +298,7 @@ impl<T> Answered<T> {
                 Err(StoreError::unavailable(flush::Unanswered).into())
             }
             Ok(Err(_)) | Err(_) => Err(Error::TimedOut { after: self.after }),
-        };
-        answer.inspect_err(|error| self.received.refused(error))
+        }
     }
 }
 
@@ -232,14 +306,25 @@ impl<T> Answered<T> {
 ///
 /// [`Inbox::close`] waits until it is used or dropped.
 pub struct Reserved {
-    slot: OwnedPermit<Waiting>,
+    place: Place,
     shared: Arc<Shared>,
+}
+
+enum Place {
+    /// In the only queue.
+    Queue(OwnedPermit<Waiting>),
+    /// In the queue of the event's partition, when there is room.
+    Any {
+        _place: OwnedSemaphorePermit,
+        _open: TaskTrackerToken,
+    },
 }
 
 impl Reserved {
     /// Accepts an event, which is due after [`InboxOptions::delay`].
     ///
-    /// Waits until there is room for the body. [`InboxOptions::accept_timeout`] begins after that.
+    /// Waits until there is room for the body, and in a partitioned inbox also until there is a place in the queue of
+    /// the event's partition. [`InboxOptions::accept_timeout`] begins after that.
     ///
     /// # Errors
     ///
@@ -250,15 +335,16 @@ impl Reserved {
     /// The same as for [`Inbox::accept`].
     pub async fn accept(self, event: impl IntoEnvelope) -> Result<Accepted, Error> {
         let envelope = event.into_envelope()?;
-        let room = Arc::clone(&self.shared.queued_bytes);
-        let room = room.acquire_many_owned(self.shared.bytes_of(&envelope, &[]));
-        let room = room.await.expect("the semaphore is never closed");
-        let delay = self.shared.options.delay;
-        let (waiting, answered) =
-            self.shared
-                .waiting(envelope, Vec::new(), delay, room, Answer::One);
-        self.slot.send(waiting);
-        answered.wait().await
+        let queue = self.shared.queue_of(&envelope);
+        let place = match self.place {
+            Place::Queue(place) => place,
+            any @ Place::Any { .. } => {
+                let place = queue.owned_place().await?;
+                drop(any);
+                place
+            }
+        };
+        self.shared.accept_at(queue, place, envelope).await
     }
 }
 
@@ -293,27 +379,42 @@ impl Inbox {
         options: InboxOptions,
         unhandled: Option<Unhandled>,
     ) -> Self {
-        let (queue, waiting) = mpsc::channel(options.max_queued.clamp(1, Semaphore::MAX_PERMITS));
-        let byte_limit = options.max_queued_bytes.clamp(1, Semaphore::MAX_PERMITS);
+        let placement = store.placement().filter(|placement| placement.count() > 1);
+        let count = placement.as_ref().map_or(1, |placement| placement.count());
+        let (queues, waiting): (Vec<_>, Vec<_>) =
+            (0..count).map(|_| Queue::new(&options, count)).unzip();
+        let partitions = placement.map(|placement| Partitions {
+            placement,
+            places: Arc::new(Semaphore::new(queue::all_places(&options, count))),
+        });
         let shared = Arc::new(Shared {
             store,
             runtime: Handle::current(),
-            queued_bytes: Arc::new(Semaphore::new(byte_limit)),
-            measures: Arc::new(InboxMeasures::new(&options)),
+            queues: queues.into(),
+            partitions,
+            measures: Arc::new(InboxMeasures::new(&options, count)),
             options,
             closing: CancellationToken::new(),
+            reserved: TaskTracker::new(),
             tasks: TaskTracker::new(),
             unhandled,
         });
-        shared.tasks.spawn(flush::dispatch(
-            waiting,
-            Arc::clone(&shared.store),
-            shared.options.clone(),
-            shared.closing.clone(),
-            Arc::clone(&shared.measures),
-        ));
+        for waiting in waiting {
+            let (closing, reserved) = (shared.closing.clone(), shared.reserved.clone());
+            let closed = async move {
+                closing.cancelled().await;
+                reserved.wait().await;
+            };
+            shared.tasks.spawn(flush::dispatch(
+                waiting,
+                Arc::clone(&shared.store),
+                shared.options.clone(),
+                closed,
+                Arc::clone(&shared.measures),
+            ));
+        }
         shared.tasks.close();
-        Self { queue, shared }
+        Self { shared }
     }
 
     /// Accepts a delivery: identifies its body as a `P`, and makes the event durable.
@@ -391,6 +492,11 @@ impl Inbox {
     /// Makes all events of one delivery durable in one transaction, or none of them. Answer *i* belongs to event
     /// *i*. They are due after [`InboxOptions::delay`].
     ///
+    /// If the store is [partitioned](Store::placement), this applies to the events of each partition by themselves:
+    /// they are stored all or none, and beside those of the other partitions. The call returns when all partitions
+    /// have answered, with an error if one of them failed; the events of the others may be stored then. It is safe
+    /// to repeat the call, since they are duplicates the next time.
+    ///
     /// Other deliveries may share the transaction. If the store refuses one event, all events of this call are
     /// refused, and no other delivery is. A key may occur several times: its first event may be new, and each
     /// later one is a duplicate of it or a conflict with it.
@@ -428,6 +534,11 @@ impl Inbox {
                 limit: MAX_TOGETHER,
             });
         }
+        if let Some(partitions) = &self.shared.partitions {
+            return self
+                .accept_parts(&partitions.placement, events, delay)
+                .await;
+        }
         let mut events = events.into_iter();
         let Some(first) = events.next() else {
             return Ok(Vec::new());
@@ -436,6 +547,7 @@ impl Inbox {
             .await
     }
 
+    /// Queues a delivery whose events are all in one partition, and waits for the answer.
     async fn enqueue<T>(
         &self,
         first: Envelope,
@@ -443,29 +555,21 @@ impl Inbox {
         delay: Duration,
         answer: fn(oneshot::Sender<Result<T, Error>>) -> Answer,
     ) -> Result<T, Error> {
-        let room = Arc::clone(&self.shared.queued_bytes);
-        let bytes = self.shared.bytes_of(&first, &rest);
-        let Ok(room) = room.try_acquire_many_owned(bytes) else {
-            let received = self.shared.measures.of_kind(&first.kind);
-            received.refused(&Error::Overloaded);
-            return Err(Error::Overloaded);
-        };
-        let (waiting, answered) = self.shared.waiting(first, rest, delay, room, answer);
-        let queued = self.queue.try_send(waiting).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Overloaded,
-            TrySendError::Closed(_) => Error::Closed,
-        });
-        match queued {
-            Ok(()) => answered.wait().await,
-            Err(error) => {
-                answered.received.refused(&error);
-                Err(error)
-            }
-        }
+        let shared = &*self.shared;
+        let (place, room) = shared
+            .place(shared.queue_of(&first), &first, &rest)
+            .map_err(|error| shared.refuse(&first, error))?;
+        let (waiting, answered) = shared.waiting(first, rest, delay, room, answer);
+        place.send(waiting);
+        answered.wait().await
     }
 
     /// Waits for a place in the queue, without a time limit: for consumers of another queue, which should wait
     /// instead of getting [`Error::Overloaded`].
+    ///
+    /// If the store is [partitioned](Store::placement), the queue depends on the event, which is not known yet. This
+    /// then waits only while as many places are reserved as all queues have, and [`Reserved::accept`] waits for the
+    /// place in the queue.
     ///
     /// # Errors
     ///
@@ -475,11 +579,20 @@ impl Inbox {
     ///
     /// May be dropped at any time, and then loses its turn among the waiting callers.
     pub async fn reserve(&self) -> Result<Reserved, Error> {
-        let slot = self.queue.clone().reserve_owned();
-        Ok(Reserved {
-            slot: slot.await.map_err(|_| Error::Closed)?,
-            shared: Arc::clone(&self.shared),
-        })
+        let place = match &self.shared.partitions {
+            None => Place::Queue(self.shared.queues[0].owned_place().await?),
+            Some(Partitions { places, .. }) => {
+                // Keeps the queues open from before the place is taken.
+                let open = self.shared.reserved.token();
+                let place = Arc::clone(places).acquire_owned().await;
+                Place::Any {
+                    _place: place.map_err(|_| Error::Closed)?,
+                    _open: open,
+                }
+            }
+        };
+        let shared = Arc::clone(&self.shared);
+        Ok(Reserved { place, shared })
     }
 
     /// Makes many events durable, in as few batches as possible. Answer *i* belongs to event *i*. Waits for
@@ -497,9 +610,17 @@ impl Inbox {
         &self,
         events: impl IntoIterator<Item = impl IntoEnvelope>,
     ) -> Vec<Result<Accepted, Error>> {
-        let accepts = events
-            .into_iter()
-            .map(async |event| self.reserve().await?.accept(event).await);
+        let accepts = events.into_iter().map(async |event| {
+            if self.shared.partitions.is_none() {
+                return self.reserve().await?.accept(event).await;
+            }
+            // Events for a partition that is down must not have the places of others.
+            self.shared.check_open()?;
+            let envelope = event.into_envelope()?;
+            let queue = self.shared.queue_of(&envelope);
+            let place = queue.owned_place().await?;
+            self.shared.accept_at(queue, place, envelope).await
+        });
         join_all(accepts).await
     }
 
@@ -537,6 +658,10 @@ impl Inbox {
     /// Closes the inbox: refuses new deliveries, stores the queued ones, and returns when all are answered. May
     /// be called several times, and from any clone.
     pub async fn close(&self) {
+        if let Some(Partitions { places, .. }) = &self.shared.partitions {
+            places.close();
+        }
+        self.shared.reserved.close();
         self.shared.closing.cancel();
         self.shared.tasks.wait().await;
     }

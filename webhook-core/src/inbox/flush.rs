@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use tokio::pin;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::InboxOptions;
@@ -77,14 +77,15 @@ impl Answer {
 #[error("batch ended without an answer")]
 pub(super) struct Unanswered;
 
-/// Takes deliveries from `waiting` in batches and flushes them, until it is closed and empty.
+/// Takes deliveries from `waiting` in batches and flushes them, until it is empty and `closed` has completed.
 pub(super) async fn dispatch(
     mut waiting: mpsc::Receiver<Waiting>,
     store: Arc<dyn Store>,
     options: InboxOptions,
-    closing: CancellationToken,
+    closed: impl Future<Output = ()>,
     measures: Arc<InboxMeasures>,
 ) {
+    pin!(closed);
     let max_concurrent_flushes =
         u32::try_from(options.max_concurrent_flushes.max(1)).unwrap_or(u32::MAX);
     let flushes = Arc::new(Semaphore::new(max_concurrent_flushes as usize));
@@ -93,7 +94,7 @@ pub(super) async fn dispatch(
     loop {
         let first = tokio::select! {
             biased;
-            () = closing.cancelled(), if !waiting.is_closed() => {
+            () = &mut closed, if !waiting.is_closed() => {
                 waiting.close();
                 continue;
             }

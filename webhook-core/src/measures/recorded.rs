@@ -74,7 +74,7 @@ pub(crate) struct InboxMeasures {
     kinds: RwLock<HashMap<Kind, Received>>,
 }
 
-/// The queue of an inbox. The limits are the same until the inbox is dropped, and then zero.
+/// The queues of an inbox, together. The limits are the same until the inbox is dropped, and then zero.
 struct Queue {
     deliveries: Gauge,
     bytes: Gauge,
@@ -83,7 +83,8 @@ struct Queue {
 }
 
 impl InboxMeasures {
-    pub(crate) fn new(options: &InboxOptions) -> Self {
+    /// Measures an inbox with this many queues.
+    pub(crate) fn new(options: &InboxOptions, queues: usize) -> Self {
         let gauge = |name: &'static str| gauge!(name, "inbox" => options.name);
         let queue = Queue {
             deliveries: gauge("webhook_flush_queue_events"),
@@ -91,7 +92,8 @@ impl InboxMeasures {
             deliveries_limit: gauge("webhook_flush_queue_events_limit"),
             bytes_limit: gauge("webhook_flush_queue_bytes_limit"),
         };
-        queue.deliveries_limit.set(as_f64(options.max_queued));
+        let deliveries_limit = options.max_queued.saturating_mul(queues);
+        queue.deliveries_limit.set(as_f64(deliveries_limit));
         queue.bytes_limit.set(as_f64(options.max_queued_bytes));
         Self {
             accept: StoreCalls::of("accept"),

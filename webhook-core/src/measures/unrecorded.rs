@@ -31,7 +31,7 @@ pub(crate) struct InboxMeasures {
 }
 
 impl InboxMeasures {
-    pub(crate) const fn new(_: &InboxOptions) -> Self {
+    pub(crate) const fn new(_: &InboxOptions, _: usize) -> Self {
         Self {
             accept: StoreCalls,
             find: StoreCalls,
