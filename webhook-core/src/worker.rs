@@ -4,28 +4,32 @@
 //! claim loop ──▶ one task per attempt ──▶ settler
 //!      ╰──────▶ leases held ◀── heartbeat ──╯
 //! ```
+//!
+//! Each partition of a partitioned backend has these tasks for itself: an [`Engine`].
 
 mod attempt;
 mod claim;
+mod engine;
 mod heartbeat;
 mod leases;
 mod limit;
 mod outage;
 mod settler;
+mod slots;
 mod span;
 
 use std::collections::HashSet;
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use futures_util::future::join_all;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{info, warn};
 
 use crate::backoff::Backoff;
 use crate::claim_limit::ClaimLimit;
@@ -40,9 +44,10 @@ use crate::payload::{self, Payload};
 use crate::scheduler::{Claim, Scheduler};
 use crate::setters::setters;
 use attempt::{Handling, StartAttempt};
-use claim::Claiming;
+use engine::Engine;
 use leases::Leases;
 use limit::Limit;
+use slots::Used;
 
 /// The options and limits of a [`Worker`], for one kind of events.
 ///
@@ -56,7 +61,8 @@ use limit::Limit;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct WorkerOptions {
-    /// The largest number of handlers that run at the same time, and so of leased events. Default: 256.
+    /// The largest number of handlers that run at the same time, and so of leased events. All partitions of a
+    /// partitioned backend share it. Default: 256.
     pub concurrency: usize,
     /// The largest number of events in one claim or one settle. Default: 512.
     pub max_batch: usize,
@@ -72,7 +78,8 @@ pub struct WorkerOptions {
     /// How long a handler may take. After that it is dropped at its next await point, and its attempt has
     /// failed. Default: 10 min.
     pub handler_timeout: Duration,
-    /// The longest time between two claims, even if no event is known to fall due. Default: 5 s.
+    /// The longest time between two claims, even if no event is known to fall due. Each partition of a partitioned
+    /// backend is claimed that often. Default: 5 s.
     pub poll_interval: Duration,
 }
 
@@ -105,6 +112,8 @@ impl Default for WorkerOptions {
     }
 }
 
+const NEVER_CLOSED: &str = "the semaphore is never closed";
+
 /// How often [`Worker::idle`] checks a worker that has running attempts.
 const IDLE_POLL: Duration = Duration::from_millis(10);
 
@@ -112,13 +121,16 @@ const IDLE_POLL: Duration = Duration::from_millis(10);
 /// ones.
 const IDLE_POLL_MAX: Duration = Duration::from_secs(1);
 
-/// How long a shutdown waits, after its drain time, until the last settlements are stored.
-const SETTLE_GRACE: Duration = Duration::from_secs(5);
-
 /// A running worker for the events of one or more kinds.
 ///
 /// It claims the events of all its kinds together, so that a process with many kinds claims no more often than
 /// a process with one kind. Each kind has its own options, and no kind delays another.
+///
+/// If the backend is [partitioned](Scheduler::partitions), the worker claims, settles and renews the leases of each
+/// partition by themselves. All partitions share the handlers, the slots and the limits of a kind. They get slots in
+/// turn, so that one with a backlog does not starve the others, and one that is down or does not answer has no slots
+/// meanwhile. A claim that is answered late may therefore lease events before there are slots for them; they wait for
+/// slots, and their leases are renewed. *n* partitions without events cost *n* times as many polls as one.
 ///
 /// If a worker is dropped without a [`shutdown`](Self::shutdown), it stops in the background, with a drain time
 /// of zero.
@@ -144,21 +156,25 @@ const SETTLE_GRACE: Duration = Duration::from_secs(5);
 /// # }
 /// ```
 pub struct Worker {
-    context: Arc<Context>,
-    claiming: JoinHandle<()>,
-    settling: JoinHandle<()>,
-    beating: JoinHandle<()>,
+    kinds: Vec<Arc<Served>>,
+    /// One for each partition, or one for a backend without partitions.
+    engines: Vec<Engine>,
 }
 
-/// The state that the tasks of one worker share.
+/// The state that the tasks of one [`Engine`] share.
 struct Context {
     scheduler: Arc<dyn Scheduler>,
     /// The inbox that handlers find in their events.
     inbox: Option<Inbox>,
+    /// All engines of a worker have the same.
     kinds: Vec<Arc<Served>>,
+    /// One for each kind.
+    looks: Vec<Look>,
+    /// Whether other engines use slots of the same kinds.
+    shares_slots: bool,
     observers: Vec<Arc<dyn Observer>>,
     leases: Leases,
-    calls: WorkerCalls,
+    calls: Arc<WorkerCalls>,
     attempts: TaskTracker,
     /// Stops claiming.
     stop: CancellationToken,
@@ -173,12 +189,20 @@ struct Served {
     kind: Kind,
     options: WorkerOptions,
     slots: Arc<Semaphore>,
+    /// The number of engines that had more due events than slots at their last claim.
+    behind: AtomicUsize,
     limit: Option<Limit>,
     measures: Arc<WorkerMeasures>,
     attempts: Arc<dyn StartAttempt>,
+}
+
+/// What an engine knows of the events of a kind.
+struct Look {
     /// Notified when there may be events to claim earlier than was known.
     hint: Notify,
     claims: watch::Sender<Claims>,
+    /// The slots that its attempts have, if other engines use slots of the kind.
+    used: Option<Arc<Used>>,
 }
 
 /// The results of the claims of a kind.
@@ -186,6 +210,8 @@ struct Served {
 struct Claims {
     /// The number of successful claims.
     answered: u64,
+    /// The number of events that they leased.
+    leased: u64,
     /// Whether the last claim found no event, neither due nor waiting.
     is_empty: bool,
     /// How long until the next event falls due, according to the last claim.
@@ -251,6 +277,7 @@ impl WorkerBuilder {
             measures: Arc::new(WorkerMeasures::new(&kind, concurrency)),
             kind,
             slots: Arc::new(Semaphore::new(concurrency)),
+            behind: AtomicUsize::new(0),
             options: WorkerOptions {
                 concurrency,
                 max_batch: options.max_batch.max(1),
@@ -258,8 +285,6 @@ impl WorkerBuilder {
             },
             limit: limit.map(Limit::new),
             attempts: Arc::new(attempts),
-            hint: Notify::new(),
-            claims: watch::Sender::new(Claims::default()),
         });
         self
     }
@@ -289,26 +314,34 @@ impl WorkerBuilder {
 
     pub(crate) fn start_with(self, scheduler: Arc<dyn Scheduler>, inbox: Option<Inbox>) -> Worker {
         self.assert_distinct();
-        let slots: usize = self.kinds.iter().map(|it| it.options.concurrency).sum();
-        let (finished, to_settle) = mpsc::channel(slots.clamp(1, Semaphore::MAX_PERMITS));
-        let context = Arc::new(Context {
-            scheduler,
-            inbox,
-            kinds: self.kinds.into_iter().map(Arc::new).collect(),
-            observers: self.observers,
-            leases: Leases::default(),
-            calls: WorkerCalls::new(),
-            attempts: TaskTracker::new(),
-            stop: CancellationToken::new(),
-            abandon: CancellationToken::new(),
-            settled: CancellationToken::new(),
-        });
-        let claiming = Claiming::new(Arc::clone(&context), finished);
+        let partitions = scheduler.partitions();
+        let schedulers = if partitions.is_empty() {
+            vec![scheduler]
+        } else {
+            partitions
+        };
+        let kinds: Vec<_> = self.kinds.into_iter().map(Arc::new).collect();
+        let calls = Arc::new(WorkerCalls::new());
+        let shares_slots = schedulers.len() > 1;
+        let engine = |scheduler| {
+            Engine::start(Context {
+                scheduler,
+                inbox: inbox.clone(),
+                kinds: kinds.clone(),
+                looks: kinds.iter().map(|_| Look::new(shares_slots)).collect(),
+                shares_slots,
+                observers: self.observers.clone(),
+                leases: Leases::default(),
+                calls: Arc::clone(&calls),
+                attempts: TaskTracker::new(),
+                stop: CancellationToken::new(),
+                abandon: CancellationToken::new(),
+                settled: CancellationToken::new(),
+            })
+        };
         Worker {
-            claiming: tokio::spawn(claiming.run()),
-            settling: tokio::spawn(settler::run(Arc::clone(&context), to_settle)),
-            beating: tokio::spawn(heartbeat::run(Arc::clone(&context))),
-            context,
+            engines: schedulers.into_iter().map(engine).collect(),
+            kinds,
         }
     }
 }
@@ -350,99 +383,79 @@ impl Worker {
     ///
     /// This includes events that are accepted meanwhile, and retries, however late they are due. While a
     /// [`ClaimLimit`] allows no events of a kind, the worker does not ask the store for them, so this waits until
-    /// the limit allows some.
+    /// the limit allows some. It also waits for a partition that is down.
     ///
     /// # Cancel safety
     ///
     /// May be dropped at any time.
     pub async fn idle(&self) {
-        let mut claims: Vec<_> = self
-            .context
-            .kinds
-            .iter()
-            .map(|it| it.claims.subscribe())
+        let looks = self.engines.iter().flat_map(|it| &it.context.looks);
+        let mut looks: Vec<_> = looks
+            .map(|look| (&look.hint, look.claims.subscribe()))
             .collect();
         loop {
-            let mut is_idle = true;
+            let began = (self.held(), self.leased());
+            let mut is_empty = true;
             let mut pause = IDLE_POLL_MAX;
-            for (served, claims) in self.context.kinds.iter().zip(&mut claims) {
+            for (hint, claims) in &mut looks {
                 // The first of two claims may have begun earlier.
                 for _ in 0..2 {
                     let answered = claims.borrow_and_update().answered;
-                    served.hint.notify_one();
+                    hint.notify_one();
                     let next = claims.wait_for(|claims| claims.answered > answered);
                     next.await.expect("the worker holds the sender");
                 }
-                let Claims {
-                    is_empty, next_due, ..
-                } = *claims.borrow();
-                is_idle &= is_empty;
-                pause = pause.min(next_due.unwrap_or(pause));
+                let claims = claims.borrow();
+                is_empty &= claims.is_empty;
+                pause = pause.min(claims.next_due.unwrap_or(pause));
             }
-            if self.context.leases.held() > 0 {
-                pause = IDLE_POLL;
-            } else if is_idle {
+            // A handler that ran meanwhile may have made an event of a kind, or in a partition, that was looked at
+            // before.
+            let none_ran = began == (0, self.leased()) && self.held() == 0;
+            if is_empty && none_ran {
                 return;
+            }
+            if !none_ran {
+                pause = IDLE_POLL;
             }
             sleep(pause.max(IDLE_POLL)).await;
         }
+    }
+
+    /// The number of leases that are held.
+    fn held(&self) -> usize {
+        let held = self.engines.iter().map(|it| it.context.leases.held());
+        held.sum()
+    }
+
+    /// The number of events that were leased.
+    fn leased(&self) -> u64 {
+        let looks = self.engines.iter().flat_map(|it| &it.context.looks);
+        looks.map(|look| look.claims.borrow().leased).sum()
     }
 
     /// Shuts down: stops claiming, lets handlers finish for up to `drain`, stores their results, and releases
     /// the events of the other handlers without spending their attempts.
     ///
     /// Returns after `drain` and a few more seconds at the latest, even if the store does not answer.
-    pub async fn shutdown(mut self, drain: Duration) -> Drained {
-        let context = Arc::clone(&self.context);
+    pub async fn shutdown(self, drain: Duration) -> Drained {
         let deadline = Instant::now() + drain;
-        context.stop.cancel();
-        let finish = async {
-            // The claim under way may lease events, which must be released.
-            let _ = (&mut self.claiming).await;
-            context.attempts.close();
-            context.attempts.wait().await;
-        };
-        let mut drained = Drained::default();
-        if timeout_at(deadline, finish).await.is_err() {
-            drained.released = context.leases.running();
-            logging(|| {
-                info!(
-                    released = drained.released,
-                    "drain time is over, releasing the events of running handlers"
-                )
-            });
-            context.abandon.cancel();
+        for engine in &self.engines {
+            engine.stop();
         }
-        // The settler ends when the claim loop and every attempt have dropped their sender.
-        if timeout(SETTLE_GRACE, &mut self.settling).await.is_err() {
-            drained.unsettled = context.leases.held();
-            logging(|| {
-                warn!(
-                    unsettled = drained.unsettled,
-                    "failed to store the results of the last attempts in time; their events are due again when the leases expire"
-                )
-            });
-            self.settling.abort();
+        let engines = self.engines.into_iter();
+        let drained = join_all(engines.map(|engine| engine.shutdown(deadline))).await;
+        Drained {
+            released: drained.iter().map(|it| it.released).sum(),
+            unsettled: drained.iter().map(|it| it.unsettled).sum(),
         }
-        self.claiming.abort();
-        // The settler does this itself, unless it was aborted.
-        context.settled.cancel();
-        let _ = (&mut self.beating).await;
-        drained
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.context.stop.cancel();
-        self.context.abandon.cancel();
     }
 }
 
 impl fmt::Debug for Worker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Worker")
-            .field("kinds", &self.context.kinds)
+            .field("kinds", &self.kinds)
             .finish_non_exhaustive()
     }
 }
@@ -453,6 +466,16 @@ impl fmt::Debug for Served {
             .field("kind", &self.kind)
             .field("options", &self.options)
             .finish_non_exhaustive()
+    }
+}
+
+impl Look {
+    fn new(shares_slots: bool) -> Self {
+        Self {
+            hint: Notify::new(),
+            claims: watch::Sender::default(),
+            used: shares_slots.then(Arc::default),
+        }
     }
 }
 

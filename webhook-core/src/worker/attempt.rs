@@ -9,8 +9,8 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
-use super::limit::Slot;
 use super::settler::Finished;
+use super::slots::Slot;
 use super::{Context, Served, span};
 use crate::event::Key;
 use crate::handler::{Event, Handled, Handler, HandlerError, Next};
@@ -32,13 +32,13 @@ pub(super) struct Handling<P, H> {
 /// Starts attempts at the events of one kind. Hides the type of the payload.
 pub(super) trait StartAttempt: Send + Sync {
     /// Starts an attempt at `claimed`. It occupies `slot` until it ends, and sends its settlement to
-    /// `finished`.
+    /// `finished`. Without a slot, it waits for one first.
     fn start(
         self: Arc<Self>,
         context: &Arc<Context>,
         served: &Arc<Served>,
         claimed: ClaimedEvent,
-        slot: Slot,
+        slot: Option<Slot>,
         finished: mpsc::Sender<Finished>,
     ) -> AbortHandle;
 }
@@ -49,7 +49,7 @@ impl<P: Send + 'static, H: Handler<P>> StartAttempt for Handling<P, H> {
         context: &Arc<Context>,
         served: &Arc<Served>,
         claimed: ClaimedEvent,
-        slot: Slot,
+        slot: Option<Slot>,
         finished: mpsc::Sender<Finished>,
     ) -> AbortHandle {
         let unsettled = Unsettled {
@@ -65,6 +65,14 @@ impl<P: Send + 'static, H: Handler<P>> StartAttempt for Handling<P, H> {
             let Unsettled {
                 context, served, ..
             } = &unsettled;
+            let slot = match slot {
+                Some(slot) => slot,
+                None => tokio::select! {
+                    biased;
+                    () = context.stop.cancelled() => return unsettled.settle(Outcome::Release).await,
+                    permit = served.free_slot() => served.slot(permit, None),
+                },
+            };
             match attempt(context, served, &*self, &mut claimed).await {
                 Some(outcome) => unsettled.settle(outcome).await,
                 None => unsettled.settled_by_handler(),

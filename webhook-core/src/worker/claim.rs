@@ -6,19 +6,21 @@ use std::future::{pending, ready};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::pin;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::warn;
 
-use super::limit::MIN_LOOK_INTERVAL;
+use super::limit::{MIN_LOOK_INTERVAL, Turn};
 use super::settler::Finished;
-use super::{Context, Served, outage};
+use super::{Context, Look, NEVER_CLOSED, Served, outage};
 use crate::event::Kind;
 use crate::measures::{Age, Timer};
 use crate::observer::Observed;
@@ -41,11 +43,17 @@ const GATHER_TIMEOUT: Duration = Duration::from_millis(10);
 /// of each of many kinds would cost twice as much.
 const MIN_SHARE: usize = 32;
 
+/// How long a claim may take before it gives its slots back, if the claim loops of other partitions can use them: the
+/// partition may be down, and its store gives up only after some seconds.
+const LENDING_DELAY: Duration = Duration::from_millis(100);
+
 /// A kind that wants events, and its free slots.
 struct Wanting {
     /// Its index among the kinds.
     place: usize,
     slots: OwnedSemaphorePermit,
+    /// Dropped after the slots.
+    turn: Turn,
 }
 
 /// When to claim a kind again.
@@ -60,7 +68,7 @@ struct Next {
     poll: bool,
 }
 
-/// The claim loop of a worker.
+/// The claim loop of an engine.
 pub(super) struct Claiming {
     context: Arc<Context>,
     finished: mpsc::Sender<Finished>,
@@ -166,22 +174,22 @@ impl Claiming {
     fn within_limits(&mut self, wanting: Vec<Wanting>) -> Vec<Wanting> {
         let mut within = Vec::with_capacity(wanting.len());
         for mut it in wanting {
-            let held = it.slots.num_permits();
-            let allowance = self.context.kinds[it.place].allowance(held);
+            let (place, held) = (it.place, it.slots.num_permits());
+            let allowance = self.context.kinds[place].allowance(held);
             if allowance > 0 {
                 drop(it.slots.split(held.saturating_sub(allowance)));
                 within.push(it);
                 continue;
             }
-            drop(it.slots);
+            drop(it);
             let now = Instant::now();
             // The pause is for a limit that allows events only until the worker has slots for them.
-            self.next[it.place] = Next {
+            self.next[place] = Next {
                 at: now + MIN_LOOK_INTERVAL,
                 asked_at: now,
-                ..self.next[it.place]
+                ..self.next[place]
             };
-            self.wait(it.place);
+            self.wait(place);
         }
         within
     }
@@ -214,31 +222,54 @@ impl Claiming {
         }
         for place in woken {
             self.idle[place] = false;
-            self.context.kinds[place].hint.notify_one();
+            self.context.looks[place].hint.notify_one();
         }
     }
 
-    async fn claim(&mut self, wanting: Vec<Wanting>) {
+    async fn claim(&mut self, mut wanting: Vec<Wanting>) {
         let context = Arc::clone(&self.context);
+        if context.shares_slots && self.failures > 0 {
+            // To find out whether the partition is back takes one slot of the others.
+            for it in &mut wanting {
+                drop(it.slots.split(it.slots.num_permits().saturating_sub(1)));
+            }
+        }
         let claims = claims(&context, &wanting);
         let asked_at = Instant::now();
         // A stop does not interrupt this: unknown leases would have to expire.
         let timer = Timer::start();
-        let answer = caught(context.scheduler.claim(&claims)).await;
+        let call = caught(context.scheduler.claim(&claims));
+        pin!(call);
+        let mut let_go = Vec::new();
+        let answer = if context.shares_slots {
+            match timeout(LENDING_DELAY, &mut call).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    let_go = self.let_go(&mut wanting);
+                    call.await
+                }
+            }
+        } else {
+            call.await
+        };
         context.calls.claim.ended(&timer, &answer);
         match answer {
             Ok(claimed) => {
                 debug_assert_eq!(claimed.len(), claims.len());
                 self.failures = 0;
                 for ((wanting, claim), claimed) in wanting.into_iter().zip(&claims).zip(claimed) {
-                    let Wanting { place, slots } = wanting;
-                    self.next[place] = self.next(place, claim, &claimed, asked_at);
+                    let Wanting { place, slots, turn } = wanting;
+                    let next = self.next(place, claim, &claimed, asked_at);
+                    self.set_behind(place, next.behind);
+                    self.next[place] = next;
                     let is_empty = claimed == Claimed::default();
-                    let next_due = claimed.next_due;
+                    let (leased, next_due) = (claimed.events.len() as u64, claimed.next_due);
                     self.start(place, claimed, asked_at, slots).await;
+                    drop(turn);
                     self.wait(place);
-                    context.kinds[place].claims.send_modify(|claims| {
+                    context.looks[place].claims.send_modify(|claims| {
                         claims.answered += 1;
+                        claims.leased += leased;
                         claims.is_empty = is_empty;
                         claims.next_due = next_due;
                     });
@@ -255,16 +286,53 @@ impl Claiming {
                         "failed to claim"
                     )
                 });
-                for Wanting { place, slots } in wanting {
-                    drop(slots);
-                    self.wait(place);
+                if context.shares_slots && let_go.is_empty() {
+                    let_go = self.let_go(&mut wanting);
                 }
+                let places: Vec<_> = wanting.into_iter().map(|it| it.place).collect();
                 tokio::select! {
                     () = context.stop.cancelled() => {}
                     () = sleep(pause) => {}
                 }
+                places.into_iter().for_each(|place| self.wait(place));
             }
         }
+        for place in let_go {
+            // Its hint may be lost.
+            self.next[place].at = Instant::now();
+            self.wait(place);
+        }
+    }
+
+    /// Gives up the slots and the turns that this loop has or waits for, since it will not use them soon. Returns the
+    /// kinds that are not `claimed` now, which must wait again.
+    fn let_go(&mut self, claimed: &mut [Wanting]) -> Vec<usize> {
+        for it in claimed.iter_mut() {
+            drop(it.slots.split(it.slots.num_permits()));
+            it.turn = None;
+        }
+        let kinds = 0..self.context.kinds.len();
+        // The other partitions need not leave it a share.
+        for place in kinds.clone() {
+            self.set_behind(place, false);
+        }
+        // Also where a semaphore has given slots to a future that is not polled meanwhile.
+        self.waiting.clear();
+        self.queue.clear();
+        kinds
+            .filter(|place| claimed.iter().all(|it| it.place != *place))
+            .collect()
+    }
+
+    /// Notes whether more events of a kind are due than it has slots.
+    fn set_behind(&mut self, place: usize, behind: bool) {
+        let was = mem::replace(&mut self.next[place].behind, behind);
+        let engines = &self.context.kinds[place].behind;
+        match (was, behind) {
+            (false, true) => engines.fetch_add(1, Ordering::Relaxed),
+            (true, false) => engines.fetch_sub(1, Ordering::Relaxed),
+            _ => return,
+        };
     }
 
     /// When to claim a kind again after a claim with this result.
@@ -307,7 +375,7 @@ impl Claiming {
         mut slots: OwnedSemaphorePermit,
     ) {
         let context = &self.context;
-        let served = &context.kinds[place];
+        let (served, look) = (&context.kinds[place], &context.looks[place]);
         let kind = &served.kind;
         served.measures.exhausted(claimed.exhausted.len());
         for key in &claimed.exhausted {
@@ -350,7 +418,11 @@ impl Claiming {
             .into_iter()
             .map(|event| {
                 let lease = event.lease;
-                let (slot, finished) = (served.slot(slots.split(1)), self.finished.clone());
+                // Without a slot if the claim took so long that it gave them back.
+                let slot = slots
+                    .split(1)
+                    .map(|permit| served.slot(permit, look.used.clone()));
+                let finished = self.finished.clone();
                 let attempts = Arc::clone(&served.attempts);
                 let attempt = attempts.start(context, served, event, slot, finished);
                 (lease, attempt)
@@ -361,31 +433,35 @@ impl Claiming {
 
     /// Waits until a kind wants events.
     fn wait(&mut self, place: usize) {
-        let served = Arc::clone(&self.context.kinds[place]);
-        let scheduler = Arc::clone(&self.context.scheduler);
+        let context = Arc::clone(&self.context);
         let next = self.next[place];
         let is_idle = next.at > Instant::now();
         self.idle[place] = is_idle;
         // Drops a hint from before the last claim.
-        let _ = served.hint.notified().now_or_never();
+        let _ = context.looks[place].hint.notified().now_or_never();
         self.waiting.push(Box::pin(async move {
+            let (served, look) = (&context.kinds[place], &context.looks[place]);
             if is_idle {
                 tokio::select! {
                     biased;
                     () = sleep_until(next.at) => {}
-                    () = served.hint.notified() => sleep_until(next.asked_at + MIN_HINT_INTERVAL).await,
+                    () = look.hint.notified() => sleep_until(next.asked_at + MIN_HINT_INTERVAL).await,
                 }
             }
-            let slots = free_slots(&served, next.behind).await;
+            let (mut slots, mut turn) = free_slots(served, look, next.behind).await;
             if next.behind {
                 // No pause if the backend panics.
-                let pause = AssertUnwindSafe(|| scheduler.pause_before_claim(&served.kind));
+                let pause = AssertUnwindSafe(|| context.scheduler.pause_before_claim(&served.kind));
                 let pause = catch_unwind(pause).unwrap_or_default();
-                if !pause.is_zero() {
+                if !pause.is_zero() && context.shares_slots {
+                    drop((slots, turn));
+                    sleep(pause).await;
+                    (slots, turn) = free_slots(served, look, next.behind).await;
+                } else if !pause.is_zero() {
                     sleep(pause).await;
                 }
             }
-            Wanting { place, slots }
+            Wanting { place, slots, turn }
         }));
     }
 }
@@ -444,17 +520,15 @@ fn never() -> BoxFuture<'static, Vec<usize>> {
     Box::pin(pending())
 }
 
-/// Waits until the kind's limit allows events and a slot is free, and takes all free slots, up to the allowance
-/// and the limit of one claim.
-async fn free_slots(served: &Served, behind: bool) -> OwnedSemaphorePermit {
-    const NEVER_CLOSED: &str = "the semaphore is never closed";
+/// Waits until the kind's limit allows events and a slot is free, and takes all free slots, up to the allowance,
+/// the limit of one claim, and the share of the engine.
+async fn free_slots(served: &Served, look: &Look, behind: bool) -> (OwnedSemaphorePermit, Turn) {
+    let share = served.share(look, behind).await;
+    let turn = served.turn().await;
     let allowance = served.allowed().await;
-    let mut slots = Arc::clone(&served.slots)
-        .acquire_owned()
-        .await
-        .expect(NEVER_CLOSED);
+    let mut slots = served.free_slot().await;
     let options = &served.options;
-    let limit = options.concurrency.min(options.max_batch);
+    let limit = options.concurrency.min(options.max_batch).min(share);
     if behind {
         // A quarter of what the limit allows at the same time, not of what it allows beside the running attempts: that
         // is one event whenever one attempt has ended.
@@ -476,7 +550,7 @@ async fn free_slots(served: &Served, behind: bool) -> OwnedSemaphorePermit {
     if let Ok(more) = Arc::clone(&served.slots).try_acquire_many_owned(more) {
         slots.merge(more);
     }
-    slots
+    (slots, turn)
 }
 
 fn permits(count: usize) -> u32 {

@@ -7,28 +7,41 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::pin;
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Served;
+use super::{NEVER_CLOSED, Served};
 use crate::claim_limit::ClaimLimit;
-use crate::measures::Running;
 use crate::panics::unless_panics;
 
 /// The shortest time between two looks at an allowance of zero: a limit may say without end that it has changed.
 pub(super) const MIN_LOOK_INTERVAL: Duration = Duration::from_millis(1);
 
+/// The turn to claim a kind that has a limit; `None` if it has none.
+pub(super) type Turn = Option<OwnedSemaphorePermit>;
+
 /// A limit of claims.
 pub(super) struct Limit {
     limit: Arc<dyn ClaimLimit>,
+    /// The claim loops of several partitions look at the allowance, claim, and take from it in turn. At the same time
+    /// they could take it twice, and one of them could take a small allowance always.
+    turn: Arc<Semaphore>,
     /// Notified when an attempt has given its slot back.
     ended: Arc<Notify>,
 }
 
 impl Limit {
     pub(super) fn new(limit: Arc<dyn ClaimLimit>) -> Self {
-        let ended = Arc::default();
-        Self { limit, ended }
+        Self {
+            limit,
+            turn: Arc::new(Semaphore::new(1)),
+            ended: Arc::default(),
+        }
+    }
+
+    /// What the slots of attempts notify when they are free again.
+    pub(super) fn ended(&self) -> Arc<Notify> {
+        Arc::clone(&self.ended)
     }
 
     /// Returns the allowance; `None` if the limit panics.
@@ -59,6 +72,13 @@ impl Limit {
 }
 
 impl Served {
+    /// Waits for the turn to claim.
+    pub(super) async fn turn(&self) -> Turn {
+        let limit = self.limit.as_ref()?;
+        let turn = Arc::clone(&limit.turn).acquire_owned().await;
+        Some(turn.expect(NEVER_CLOSED))
+    }
+
     /// Waits until the limit allows events, and returns how many. Holds no slots meanwhile.
     pub(super) async fn allowed(&self) -> usize {
         let Some(limit) = &self.limit else {
@@ -96,39 +116,6 @@ impl Served {
     pub(super) fn claimed(&self, events: usize) {
         if let Some(limit) = &self.limit {
             unless_panics(|| limit.limit.claimed(events));
-        }
-    }
-
-    /// Returns the slot of an attempt.
-    pub(super) fn slot(&self, permit: Option<OwnedSemaphorePermit>) -> Slot {
-        Slot {
-            permit,
-            ended: self.limit.as_ref().map(|limit| Arc::clone(&limit.ended)),
-            _running: self.measures.run(),
-        }
-    }
-
-    /// The number of slots that attempts have, while the claim loop holds `held` slots.
-    pub(super) fn running(&self, held: usize) -> usize {
-        let free = self.slots.available_permits();
-        self.options.concurrency.saturating_sub(free + held)
-    }
-}
-
-/// The slot of an attempt, which is free again when it is dropped.
-pub(super) struct Slot {
-    permit: Option<OwnedSemaphorePermit>,
-    ended: Option<Arc<Notify>>,
-    /// Counts the attempt.
-    _running: Running,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        // The limit is asked after this, and must not count the slot any more.
-        drop(self.permit.take());
-        if let Some(ended) = &self.ended {
-            ended.notify_one();
         }
     }
 }

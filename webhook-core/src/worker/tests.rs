@@ -4,4 +4,5 @@ mod leases;
 mod limits;
 mod observers;
 mod panics;
+mod partitions;
 mod scripted;

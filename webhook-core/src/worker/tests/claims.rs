@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use tokio::time::sleep;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
 
 use super::super::*;
 use super::scripted::{SECOND, Scripted, brings, due_in, event, start, start_with, until};
@@ -153,6 +154,8 @@ async fn claims_of_a_failing_store_back_off() {
 
 /// A scheduler with a stock of events of each kind, which records the claims and their times.
 pub(super) struct Stock {
+    /// No event has a smaller id.
+    first_id: i64,
     left: Mutex<HashMap<Kind, i64>>,
     asked: Mutex<Vec<(Instant, Vec<Claim>)>>,
     hint: Notify,
@@ -162,10 +165,15 @@ pub(super) struct Stock {
 
 impl Stock {
     pub(super) fn of(left: impl IntoIterator<Item = (Kind, i64)>) -> Arc<Self> {
+        Self::from(0, left)
+    }
+
+    pub(super) fn from(first_id: i64, left: impl IntoIterator<Item = (Kind, i64)>) -> Arc<Self> {
         let mut mock = MockScheduler::new();
         mock.expect_settle()
             .returning(|all| Ok(vec![Settled::Applied; all.len()]));
         Arc::new(Self {
+            first_id,
             left: Mutex::new(left.into_iter().collect()),
             asked: Mutex::default(),
             hint: Notify::new(),
@@ -176,6 +184,12 @@ impl Stock {
 
     pub(super) fn asked(&self) -> Vec<(Instant, Vec<Claim>)> {
         self.asked.lock().unwrap().clone()
+    }
+
+    /// Adds events of a kind, and gives a hint.
+    pub(super) fn add(&self, kind: &Kind, events: i64) {
+        *self.left.lock().unwrap().entry(kind.clone()).or_default() += events;
+        self.hint.notify_one();
     }
 
     /// How many events of a kind have not been claimed.
@@ -196,6 +210,7 @@ impl Scheduler for Stock {
             let count = limit.min(*left);
             *left -= count;
             let id = i64::try_from(asked.len() * 100_000 + place * 1_000).unwrap();
+            let id = self.first_id + id;
             Claimed {
                 events: (0..count).map(|number| event(id + number, 1)).collect(),
                 ..Claimed::default()

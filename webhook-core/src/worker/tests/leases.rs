@@ -75,7 +75,7 @@ async fn a_settlement_is_repeated_while_its_lease_lasts() {
         sleep(299 * SECOND).await;
         Ok(())
     });
-    until(|| worker.context.leases.held() > 0).await;
+    until(|| worker.engines[0].context.leases.held() > 0).await;
     sleep(310 * SECOND).await;
     assert_eq!(scheduler.settled(0).await, [(1, Outcome::Processed)]);
     worker.shutdown(SECOND).await;
@@ -121,7 +121,7 @@ async fn claiming_an_event_again_stops_its_earlier_handler() {
     assert_eq!(scheduler.settled(1).await, [(1, Outcome::Processed)]);
     sleep(30 * SECOND).await;
     assert_eq!(scheduler.settled(1).await, [(1, Outcome::Processed)]);
-    assert_eq!(worker.context.leases.held(), 0);
+    assert_eq!(worker.engines[0].context.leases.held(), 0);
     worker.shutdown(SECOND).await;
 }
 
@@ -160,9 +160,9 @@ async fn settlements_are_dropped_when_their_leases_expire() {
         .returning(|_, _| Err(StoreError::unavailable(std::io::Error::other("down"))));
     let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
     let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
-    until(|| worker.context.leases.held() > 0).await;
+    until(|| worker.engines[0].context.leases.held() > 0).await;
     sleep(130 * SECOND).await;
-    assert_eq!(worker.context.leases.held(), 0);
+    assert_eq!(worker.engines[0].context.leases.held(), 0);
     // Every 5 s at the longest; 600 times if the pauses did not grow.
     let tries = tries.load(Ordering::SeqCst);
     assert!((24..500).contains(&tries), "{tries} tries");
@@ -221,7 +221,7 @@ async fn a_drain_ends_even_if_the_store_does_not_answer() {
         .returning(|_| Err(StoreError::unavailable(std::io::Error::other("down"))));
     let scheduler = Scripted::with(mock, [brings([event(1, 1)])]);
     let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
-    until(|| worker.context.leases.held() > 0).await;
+    until(|| worker.engines[0].context.leases.held() > 0).await;
     let drained = worker.shutdown(SECOND).await;
     assert_eq!(
         drained,

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::super::*;
 use super::claims::{Stock, kind_number};
@@ -112,7 +112,7 @@ fn limits(scheduler: &Scripted) -> Vec<usize> {
 }
 
 fn free_slots(worker: &Worker) -> usize {
-    worker.context.kinds[0].slots.available_permits()
+    worker.engines[0].context.kinds[0].slots.available_permits()
 }
 
 #[tokio::test(start_paused = true)]
@@ -124,7 +124,7 @@ async fn a_kind_without_an_allowance_is_not_claimed() {
         sleep(SECOND).await;
         assert_eq!(
             free_slots(&worker),
-            worker.context.kinds[0].options.concurrency
+            worker.engines[0].context.kinds[0].options.concurrency
         );
     }
     assert!(limits(&scheduler).is_empty());

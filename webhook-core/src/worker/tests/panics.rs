@@ -47,7 +47,7 @@ async fn a_panic_outside_the_handler_spends_the_attempt_at_once() {
         (2, Outcome::Failed { reason }) => assert_eq!(reason.as_str(), expected),
         other => panic!("{other:?}"),
     }
-    assert_eq!(worker.context.leases.held(), 0);
+    assert_eq!(worker.engines[0].context.leases.held(), 0);
     assert_eq!(worker.shutdown(SECOND).await, Drained::default());
 }
 

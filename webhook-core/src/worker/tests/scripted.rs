@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::super::*;
 use crate::error::StoreError;

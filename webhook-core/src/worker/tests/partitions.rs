@@ -1,0 +1,501 @@
+//! A worker over several partitions.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use super::super::*;
+use super::claims::{Stock, kind_number};
+use super::scripted::{SECOND, until};
+use crate::claim_limit::ClaimLimit;
+use crate::error::StoreError;
+use crate::handler::{Handled, HandlerError, RawEvent};
+use crate::scheduler::{Claim, Claimed, Extended, Lease, Settled, Settlement};
+
+/// A scheduler with partitions. A worker calls only them.
+struct Parts(Vec<Arc<dyn Scheduler>>);
+
+#[async_trait]
+impl Scheduler for Parts {
+    async fn claim(&self, _: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
+        unreachable!("a worker claims from each partition")
+    }
+
+    async fn extend(&self, _: &[Lease], _: Duration) -> Result<Vec<Extended>, StoreError> {
+        unreachable!("a worker renews the leases of each partition")
+    }
+
+    async fn settle(&self, _: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
+        unreachable!("a worker settles the events of each partition")
+    }
+
+    async fn wait_for_work(&self, _: &[Kind]) -> Vec<usize> {
+        unreachable!("a worker waits for the hints of each partition")
+    }
+
+    fn partitions(&self) -> Vec<Arc<dyn Scheduler>> {
+        self.0.clone()
+    }
+}
+
+/// A partition each of whose claims takes a permit, and waits for it or fails without it.
+struct Gated {
+    stock: Arc<Stock>,
+    gate: Semaphore,
+    fails: bool,
+    asked: AtomicUsize,
+}
+
+impl Gated {
+    fn new(stock: Arc<Stock>, fails: bool) -> Self {
+        Self {
+            stock,
+            gate: Semaphore::new(0),
+            fails,
+            asked: AtomicUsize::new(0),
+        }
+    }
+
+    fn hanging(stock: Arc<Stock>) -> Arc<Self> {
+        Arc::new(Self::new(stock, false))
+    }
+}
+
+#[async_trait]
+impl Scheduler for Gated {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        if self.fails && self.gate.available_permits() == 0 {
+            return Err(StoreError::unavailable(std::io::Error::other("down")));
+        }
+        self.gate.acquire().await.unwrap().forget();
+        self.stock.claim(claims).await
+    }
+
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
+        self.stock.extend(leases, lease).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
+        self.stock.settle(settlements).await
+    }
+
+    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
+        self.stock.wait_for_work(kinds).await
+    }
+}
+
+/// The ids of partition *i* begin at this, *i* times.
+const PARTITION: i64 = 1 << 40;
+
+/// Partitions with so many events of the first kind.
+fn stocks<const N: usize>(events: [i64; N]) -> [Arc<Stock>; N] {
+    let mut first_id = -PARTITION;
+    events.map(|events| {
+        first_id += PARTITION;
+        Stock::from(first_id, [(kind_number(0), events)])
+    })
+}
+
+fn partitions(partitions: impl IntoIterator<Item = Arc<Stock>>) -> Arc<dyn Scheduler> {
+    let partitions = partitions.into_iter().map(|it| it as Arc<dyn Scheduler>);
+    Arc::new(Parts(partitions.collect()))
+}
+
+/// Counts the handlers that run, and the events of each partition that ended.
+#[derive(Default)]
+struct Counts {
+    running: AtomicUsize,
+    most: AtomicUsize,
+    ended: Mutex<BTreeMap<i64, usize>>,
+}
+
+impl Counts {
+    /// How many events of each partition ended.
+    fn ended<const N: usize>(&self) -> [usize; N] {
+        let ended = self.ended.lock().unwrap();
+        let mut partition = -1;
+        [(); N].map(|()| {
+            partition += 1;
+            ended.get(&partition).copied().unwrap_or_default()
+        })
+    }
+
+    fn most(&self) -> usize {
+        self.most.load(Ordering::SeqCst)
+    }
+}
+
+/// Takes some time for each event.
+struct Counting {
+    counts: Arc<Counts>,
+    takes: Duration,
+    limit: Option<Arc<dyn ClaimLimit>>,
+}
+
+impl Counting {
+    fn new(counts: &Arc<Counts>, takes: Duration) -> Self {
+        Self {
+            counts: Arc::clone(counts),
+            takes,
+            limit: None,
+        }
+    }
+}
+
+impl Handler<()> for Counting {
+    async fn handle(&self, event: RawEvent) -> Result<Handled, HandlerError> {
+        let running = self.counts.running.fetch_add(1, Ordering::SeqCst) + 1;
+        self.counts.most.fetch_max(running, Ordering::SeqCst);
+        sleep(self.takes).await;
+        self.counts.running.fetch_sub(1, Ordering::SeqCst);
+        let partition = event.id().get() / PARTITION;
+        let mut ended = self.counts.ended.lock().unwrap();
+        *ended.entry(partition).or_default() += 1;
+        Ok(Handled::Done)
+    }
+
+    fn claim_limit(&self) -> Option<Arc<dyn ClaimLimit>> {
+        self.limit.clone()
+    }
+}
+
+fn slots(concurrency: usize) -> WorkerOptions {
+    WorkerOptions::default().with_concurrency(concurrency)
+}
+
+const MILLI: Duration = Duration::from_millis(1);
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_with_a_backlog_does_not_starve_another() {
+    for concurrency in [1, 2, 16] {
+        let [busy, quiet] = stocks([1_000_000, 0]);
+        let counts = Arc::<Counts>::default();
+        let worker = Worker::builder()
+            .handle_raw(
+                kind_number(0),
+                slots(concurrency),
+                Counting::new(&counts, 10 * MILLI),
+            )
+            .start(partitions([busy, Arc::clone(&quiet)]));
+        for round in 1..=3 {
+            sleep(SECOND / 2).await;
+            quiet.add(&kind_number(0), 10);
+            // At worst, the two take turns with single events.
+            sleep(250 * MILLI).await;
+            let [_, ended] = counts.ended();
+            assert_eq!(ended, 10 * round, "{concurrency} slots");
+        }
+        assert_eq!(counts.most(), concurrency);
+        worker.shutdown(SECOND).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_with_backlogs_share_the_slots() {
+    for concurrency in [1, 3, 32] {
+        let stocks = stocks([1_000_000; 4]);
+        let counts = Arc::<Counts>::default();
+        let handler = Counting::new(&counts, 10 * MILLI);
+        let worker = Worker::builder()
+            .handle_raw(kind_number(0), slots(concurrency), handler)
+            .start(partitions(stocks));
+        sleep(5 * SECOND).await;
+        let ended = counts.ended::<4>();
+        let (fewest, most) = (*ended.iter().min().unwrap(), *ended.iter().max().unwrap());
+        assert!(most < 3 * fewest, "{concurrency} slots: {ended:?}");
+        // No slot is idle for long.
+        let possible = concurrency * 5 * 100;
+        assert!(ended.iter().sum::<usize>() > possible / 2, "{ended:?}");
+        assert_eq!(counts.most(), concurrency);
+        worker.shutdown(SECOND).await;
+    }
+}
+
+/// Starts a worker on a partition that hangs or is down, and on one with a backlog of both kinds: its slots are all
+/// wanted by both.
+fn start_beside(
+    broken: &Arc<Gated>,
+    works: &Arc<Stock>,
+    counts: &Arc<Counts>,
+    limit: Option<Arc<dyn ClaimLimit>>,
+) -> Worker {
+    let kinds = [kind_number(0), kind_number(1)];
+    let builder = kinds.into_iter().fold(Worker::builder(), |builder, kind| {
+        let handler = Counting {
+            limit: limit.clone(),
+            ..Counting::new(counts, SECOND / 2)
+        };
+        builder.handle_raw(kind, slots(1), handler)
+    });
+    let [broken, works]: [Arc<dyn Scheduler>; 2] = [broken.clone(), works.clone()];
+    builder.start(Arc::new(Parts(vec![broken, works])))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_hangs_or_is_down_keeps_no_slots() {
+    for limit in [None, Some(Arc::new(Most(1)) as Arc<dyn ClaimLimit>)] {
+        for fails in [false, true] {
+            let broken = Arc::new(Gated::new(Stock::of([]), fails));
+            let all = [0, 1].map(|number| (kind_number(number), 1_000_000));
+            let works = Stock::from(PARTITION, all);
+            let counts = Arc::default();
+            let worker = start_beside(&broken, &works, &counts, limit.clone());
+            sleep(60 * SECOND).await;
+            let [_, ended] = counts.ended();
+            assert!((200..=240).contains(&ended), "{ended} of 240");
+            assert!(broken.asked.load(Ordering::SeqCst) >= 1);
+            worker.shutdown(Duration::ZERO).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_hangs_or_fails_later_leaves_its_share_to_the_others() {
+    for fails in [false, true] {
+        let kind = kind_number(0);
+        let broken = Arc::new(Gated {
+            // They take it longer than a second.
+            gate: Semaphore::new(100),
+            ..Gated::new(Stock::of([(kind.clone(), 1_000_000)]), fails)
+        });
+        let works = Stock::from(PARTITION, [(kind.clone(), 1_000_000)]);
+        let counts = Arc::<Counts>::default();
+        let schedulers: Vec<Arc<dyn Scheduler>> = vec![broken.clone(), works];
+        let worker = Worker::builder()
+            .handle_raw(kind, slots(8), Counting::new(&counts, 100 * MILLI))
+            .start(Arc::new(Parts(schedulers)));
+        until_claimed(&broken).await;
+        let [first, second] = counts.ended();
+        assert!(first.abs_diff(second) < 50, "{first} and {second}");
+        sleep(SECOND).await;
+        let before = counts.ended::<2>()[1];
+        sleep(20 * SECOND).await;
+        let ended = counts.ended::<2>()[1] - before;
+        assert!((1_400..=1_600).contains(&ended), "{ended} of 1600");
+        worker.shutdown(Duration::ZERO).await;
+    }
+}
+
+/// Waits until the partition has no permits for claims.
+async fn until_claimed(gated: &Gated) {
+    while gated.gate.available_permits() > 0 {
+        sleep(10 * MILLI).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_a_late_claim_wait_for_slots() {
+    let kind = kind_number(0);
+    let late = Gated::hanging(Stock::of([(kind.clone(), 3)]));
+    let works = Stock::from(PARTITION, [(kind.clone(), 1_000_000)]);
+    let counts = Arc::<Counts>::default();
+    let schedulers: Vec<Arc<dyn Scheduler>> = vec![late.clone(), works];
+    let worker = Worker::builder()
+        .handle_raw(kind.clone(), slots(3), Counting::new(&counts, SECOND))
+        .start(Arc::new(Parts(schedulers)));
+    sleep(10 * SECOND).await;
+    assert_eq!((counts.most(), late.stock.left(&kind)), (3, 3));
+    late.gate.add_permits(1);
+    sleep(10 * SECOND).await;
+    assert_eq!((counts.most(), late.stock.left(&kind)), (3, 0));
+    assert_eq!(counts.ended::<2>()[0], 3);
+    worker.shutdown(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_of_a_late_claim_are_released_if_the_worker_stops_first() {
+    let kind = kind_number(0);
+    let late = Gated::hanging(Stock::of([(kind.clone(), 2)]));
+    let works = Stock::from(PARTITION, [(kind.clone(), 9)]);
+    let counts = Arc::<Counts>::default();
+    let schedulers: Vec<Arc<dyn Scheduler>> = vec![late.clone(), works];
+    let worker = Worker::builder()
+        .handle_raw(kind, slots(2), Counting::new(&counts, 100 * SECOND))
+        .start(Arc::new(Parts(schedulers)));
+    until(|| late.asked.load(Ordering::SeqCst) == 1).await;
+    sleep(SECOND).await;
+    late.gate.add_permits(1);
+    sleep(SECOND).await;
+    assert_eq!(worker.held(), 4);
+    let stopped_at = Instant::now();
+    let drained = worker.shutdown(200 * SECOND).await;
+    assert_eq!(drained, Drained::default());
+    assert!(stopped_at.elapsed() < 100 * SECOND);
+    assert_eq!(counts.ended(), [0, 2]);
+}
+
+/// Allows this number of attempts at the same time.
+struct Most(usize);
+
+#[async_trait]
+impl ClaimLimit for Most {
+    fn allowance(&self, running: usize) -> usize {
+        self.0.saturating_sub(running)
+    }
+
+    fn claimed(&self, _: usize) {}
+
+    async fn changed(&self) {
+        std::future::pending().await
+    }
+}
+
+/// Allows one event every hundredth of a second.
+struct Rate(Mutex<Instant>);
+
+const EACH: Duration = Duration::from_millis(10);
+
+impl Rate {
+    fn left(&self) -> u128 {
+        self.0.lock().unwrap().elapsed().as_millis() / EACH.as_millis()
+    }
+}
+
+#[async_trait]
+impl ClaimLimit for Rate {
+    fn allowance(&self, _: usize) -> usize {
+        usize::try_from(self.left()).unwrap().min(5)
+    }
+
+    fn claimed(&self, events: usize) {
+        assert!(self.left() >= events as u128, "more than is allowed");
+        *self.0.lock().unwrap() += EACH * u32::try_from(events).unwrap();
+    }
+
+    async fn changed(&self) {
+        sleep(EACH).await;
+    }
+}
+
+/// A partition whose claims take some time.
+struct Slow(Arc<Stock>, Duration);
+
+#[async_trait]
+impl Scheduler for Slow {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
+        sleep(self.1).await;
+        self.0.claim(claims).await
+    }
+
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
+        self.0.extend(leases, lease).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
+        self.0.settle(settlements).await
+    }
+
+    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
+        self.0.wait_for_work(kinds).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_is_for_all_partitions_together() {
+    let limits: [(fn() -> Arc<dyn ClaimLimit>, usize); 2] = [
+        (|| Arc::new(Most(3)), 3),
+        (|| Arc::new(Rate(Mutex::new(Instant::now()))), usize::MAX),
+    ];
+    for (limit, most) in limits {
+        let counts = Arc::<Counts>::default();
+        let handler = Counting {
+            limit: Some(limit()),
+            ..Counting::new(&counts, 20 * MILLI)
+        };
+        let slow = stocks([1_000_000; 3])
+            .map(|stock| Arc::new(Slow(stock, 5 * MILLI)) as Arc<dyn Scheduler>);
+        let worker = Worker::builder()
+            .handle_raw(kind_number(0), slots(100), handler)
+            .start(Arc::new(Parts(slow.into())));
+        sleep(10 * SECOND).await;
+        assert!(counts.most() <= most, "{}", counts.most());
+        let ended = counts.ended::<3>();
+        let (fewest, all) = (*ended.iter().min().unwrap(), ended.iter().sum::<usize>());
+        assert!(fewest * 4 > all, "{ended:?}");
+        assert!((750..=1_500).contains(&all), "{all}");
+        worker.shutdown(SECOND).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_partition_is_polled_as_often_as_one_and_woken_by_itself() {
+    let stocks = stocks([0; 4]);
+    let counts = Arc::<Counts>::default();
+    let worker = Worker::builder()
+        .handle_raw(kind_number(0), slots(9), Counting::new(&counts, MILLI))
+        .start(partitions(stocks.clone()));
+    sleep(601 * SECOND).await;
+    let asked = || stocks.each_ref().map(|stock| stock.asked().len());
+    let polls = asked();
+    assert!(polls.iter().all(|polls| *polls <= 121), "{polls:?}");
+    stocks[2].add(&kind_number(0), 1);
+    sleep(10 * MILLI).await;
+    let woken = asked();
+    assert_eq!(counts.ended(), [0, 0, 1, 0]);
+    assert!(woken[2] > polls[2]);
+    for other in [0, 1, 3] {
+        assert_eq!(woken[other], polls[other]);
+    }
+    worker.shutdown(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_waits_for_all_partitions() {
+    let stocks = stocks([0, 0, 1]);
+    let (tell, mut told) = mpsc::unbounded_channel();
+    // Each event is followed by one in the partition before, which was looked at already.
+    let follow = {
+        let stocks = stocks.clone();
+        move |event: RawEvent| {
+            let partition = usize::try_from(event.id().get() / PARTITION).unwrap();
+            if let Some(before) = partition.checked_sub(1) {
+                stocks[before].add(&kind_number(0), 1);
+            }
+            let tell = tell.clone();
+            async move { Ok::<_, HandlerError>(tell.send(partition)?) }
+        }
+    };
+    let worker = Worker::builder()
+        .handle_raw(kind_number(0), slots(9), follow)
+        .start(partitions(stocks));
+    let idle = timeout(60 * SECOND, worker.idle()).await;
+    assert!(idle.is_ok());
+    let ended: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
+    assert_eq!(ended, [2, 1, 0]);
+    worker.shutdown(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_adds_up_what_all_partitions_release() {
+    let counts = Arc::<Counts>::default();
+    let never = Counting::new(&counts, 1_000 * SECOND);
+    let worker = Worker::builder()
+        .handle_raw(kind_number(0), slots(9), never)
+        .start(partitions(stocks([2, 0, 1])));
+    until(|| counts.running.load(Ordering::SeqCst) == 3).await;
+    let drained = worker.shutdown(SECOND).await;
+    let expected = Drained {
+        released: 3,
+        unsettled: 0,
+    };
+    assert_eq!(drained, expected);
+
+    // One of them does not answer.
+    let hangs = Gated::hanging(Stock::of([]));
+    let [works] = stocks([1]);
+    let schedulers: Vec<Arc<dyn Scheduler>> = vec![hangs, works];
+    let counts = Arc::<Counts>::default();
+    let worker = Worker::builder()
+        .handle_raw(kind_number(0), slots(9), Counting::new(&counts, SECOND))
+        .start(Arc::new(Parts(schedulers)));
+    sleep(SECOND / 2).await;
+    let stopped_at = Instant::now();
+    let drained = worker.shutdown(10 * SECOND).await;
+    assert_eq!((drained, counts.ended()), (Drained::default(), [1]));
+    assert!(stopped_at.elapsed() <= 16 * SECOND);
+}
