@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -90,6 +91,8 @@ impl Retention {
 
     /// Deletes everything that is old enough now. Calls `progress` after each batch.
     ///
+    /// In a partitioned backend it deletes from all partitions, which must all be up: see [`run`](Self::run).
+    ///
     /// Several sweeps may run at the same time, and under load: each skips events that another one deletes.
     ///
     /// # Errors
@@ -153,7 +156,24 @@ impl Retention {
 
     /// Sweeps at every [`interval`](field@Self::interval), until the future is dropped. An error is logged and
     /// ends only its sweep.
+    ///
+    /// Each partition of a [partitioned](Admin::partitions) backend is swept by itself, so that one that is slow or
+    /// down does not delay the others.
     pub async fn run(&self, admin: Arc<dyn Admin>) {
+        let partitions = admin.partitions();
+        if partitions.is_empty() {
+            self.sweep_each([admin]).await;
+        } else {
+            self.sweep_each(partitions).await;
+        }
+    }
+
+    async fn sweep_each(&self, partitions: impl IntoIterator<Item = Arc<dyn Admin>>) {
+        let sweeps = partitions.into_iter().map(|it| self.sweep_one(it));
+        join_all(sweeps).await;
+    }
+
+    async fn sweep_one(&self, admin: Arc<dyn Admin>) {
         let kind = &self.kind;
         loop {
             match caught(self.sweep(&*admin, |_| {})).await {
@@ -187,6 +207,7 @@ impl Retention {
 mod tests {
     use std::collections::VecDeque;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use tokio::time::timeout;
     use tracing::Level;
@@ -242,6 +263,30 @@ mod tests {
         let whole = Retention::new(Kind::new("note").unwrap(), DAY);
         let swept = whole.sweep(&admin, |_| {}).await.unwrap();
         assert_eq!(swept, Swept::default());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_partition_that_is_down_does_not_stop_the_sweeps_of_the_others() {
+        let mut down = MockAdmin::new();
+        down.expect_prune()
+            .returning(|_| Err(StoreError::unavailable(std::io::Error::other("gone"))));
+        let mut works = MockAdmin::new();
+        let swept = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&swept);
+        works.expect_prune().returning(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok(1)
+        });
+        let whole = Retention {
+            interval: DAY,
+            ..Retention::new(Kind::new("note").unwrap(), DAY)
+        };
+        let partitions: [Arc<dyn Admin>; 2] = [Arc::new(down), Arc::new(works)];
+        let sweeps = whole.sweep_each(partitions);
+        let four_days = 4 * DAY - Duration::from_secs(1);
+        assert!(timeout(four_days, sweeps).await.is_err());
+        // Both states, on each of four days.
+        assert_eq!(swept.load(Ordering::Relaxed), 8);
     }
 
     #[tokio::test(start_paused = true)]
