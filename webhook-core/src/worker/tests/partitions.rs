@@ -397,7 +397,8 @@ impl Scheduler for Slow {
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_is_for_all_partitions_together() {
-    let limits: [(fn() -> Arc<dyn ClaimLimit>, usize); 2] = [
+    type New = fn() -> Arc<dyn ClaimLimit>;
+    let limits: [(New, usize); 2] = [
         (|| Arc::new(Most(3)), 3),
         (|| Arc::new(Rate(Mutex::new(Instant::now()))), usize::MAX),
     ];
