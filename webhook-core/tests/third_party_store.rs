@@ -358,21 +358,18 @@ impl Admin for MapStore {
         kinds: &[Kind],
         cap: NonZeroUsize,
     ) -> Result<Vec<KindSample>, StoreError> {
-        let cap = cap.get() as u64;
+        let most = cap.get() as u64;
         let mut samples = Vec::new();
         for kind in kinds {
             let counts = self.counts(kind).await?;
-            let leased = counts.leased.min(cap);
-            let is_capped = [counts.waiting, counts.due + counts.leased, counts.failed]
-                .iter()
-                .any(|count| *count >= cap);
+            let leased = counts.leased.min(most);
             samples.push(
                 KindSample::new(kind.clone())
-                    .with_waiting(counts.waiting.min(cap))
-                    .with_due(counts.due.min(cap - leased))
+                    .with_waiting(counts.waiting.min(most))
+                    .with_due(counts.due.min(most - leased))
                     .with_leased(leased)
-                    .with_failed(counts.failed.min(cap))
-                    .with_is_capped(is_capped)
+                    .with_failed(counts.failed.min(most))
+                    .capped_at(cap)
                     .with_oldest_due(self.lag(kind).await?)
                     .with_paused(self.paused().await?.contains(kind)),
             );

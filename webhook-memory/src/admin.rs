@@ -1,6 +1,7 @@
 //! The operations of [`Admin`](webhook_core::Admin).
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroUsize;
 use std::ops::Bound;
 use std::time::{Duration, SystemTime};
 
@@ -114,7 +115,7 @@ impl state::State {
         (examined, last, found)
     }
 
-    pub(crate) fn sample(&mut self, kind: &Kind, cap: usize, now: Duration) -> KindSample {
+    pub(crate) fn sample(&mut self, kind: &Kind, cap: NonZeroUsize, now: Duration) -> KindSample {
         let sample = KindSample::new(kind.clone());
         let Some(number) = self.number(kind) else {
             return sample;
@@ -122,18 +123,19 @@ impl state::State {
         self.expire(number, now);
         let queue = &self.queues[number];
         let latest = (now, EventId::new(i64::MAX));
-        let leased = queue.leased.len().min(cap);
-        let due = queue.pending.range(..=latest).take(cap - leased).count();
+        let most = cap.get();
+        let leased = queue.leased.len().min(most);
+        let due = queue.pending.range(..=latest).take(most - leased).count();
         let later = (Bound::Excluded(latest), Bound::Unbounded);
-        let waiting = queue.pending.range(later).take(cap).count();
-        let failed = queue.failed_len().min(cap);
+        let waiting = queue.pending.range(later).take(most).count();
+        let failed = queue.failed_len().min(most);
         let oldest = queue.pending.first();
         sample
             .with_waiting(waiting as u64)
             .with_due(due as u64)
             .with_leased(leased as u64)
             .with_failed(failed as u64)
-            .with_is_capped(waiting == cap || due + leased == cap || failed == cap)
+            .capped_at(cap)
             .with_oldest_due(oldest.and_then(|(due_at, _)| now.checked_sub(*due_at)))
             .with_paused(queue.is_paused())
     }

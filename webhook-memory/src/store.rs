@@ -177,7 +177,7 @@ impl Admin for MemoryStore {
         cap: NonZeroUsize,
     ) -> Result<Vec<KindSample>, StoreError> {
         let (mut state, now) = self.lock();
-        let samples = kinds.iter().map(|kind| state.sample(kind, cap.get(), now));
+        let samples = kinds.iter().map(|kind| state.sample(kind, cap, now));
         Ok(samples.collect())
     }
 

@@ -407,7 +407,7 @@ impl Admin for SqliteStore {
         cap: NonZeroUsize,
     ) -> Result<Vec<KindSample>, StoreError> {
         let (readers, now_us) = self.reading();
-        Ok(admin::search::sample(readers, now_us, kinds, cap.get()).await?)
+        Ok(admin::search::sample(readers, now_us, kinds, cap).await?)
     }
 
     async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError> {

@@ -1,5 +1,6 @@
 //! [`KindSample`]: bounded counts of one kind.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use crate::event::Kind;
@@ -41,6 +42,15 @@ impl KindSample {
             oldest_due: None,
             paused: false,
         }
+    }
+
+    /// Sets [`is_capped`](field@Self::is_capped) by the counts: they were counted up to `cap`, where due and leased events
+    /// were counted together.
+    #[must_use]
+    pub fn capped_at(self, cap: NonZeroUsize) -> Self {
+        let counts = [self.waiting, self.due + self.leased, self.failed];
+        let is_capped = counts.iter().any(|count| *count >= cap.get() as u64);
+        Self { is_capped, ..self }
     }
 
     setters! {

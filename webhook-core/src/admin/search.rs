@@ -14,6 +14,9 @@ pub const DEFAULT_MAX_EXAMINED: NonZeroUsize = NonZeroUsize::new(20_000).expect(
 /// How long [`Admin::search`](crate::Admin::search) takes by default, apart from its last step.
 pub const DEFAULT_MAX_TIME: Duration = Duration::from_millis(100);
 
+/// How far the order of ids and that of acceptance differ at most.
+const ID_SLACK: Duration = Duration::from_secs(60);
+
 /// Parameters of [`Admin::search`](crate::Admin::search). An event matches if it matches all of them.
 ///
 /// ```
@@ -169,6 +172,19 @@ impl Search {
     #[must_use]
     pub fn max_time(self, max_time: Duration) -> Self {
         Self { max_time, ..self }
+    }
+
+    /// The bounds of the time of acceptance within which a backend whose ids ascend with that time looks for events.
+    ///
+    /// They are a minute wider than [`received_since`](field@Self::received_since) and
+    /// [`received_until`](field@Self::received_until), since the order of ids may differ by that much: an event gets its
+    /// id within the statement whose time is that of its acceptance, while other statements run.
+    pub fn widened_bounds(&self) -> (Option<SystemTime>, Option<SystemTime>) {
+        let earlier = |time: SystemTime| time.checked_sub(ID_SLACK);
+        let since = self.received_since;
+        let since = since.map(|it| earlier(it).unwrap_or(SystemTime::UNIX_EPOCH));
+        let until = self.received_until;
+        (since, until.and_then(|it| it.checked_add(ID_SLACK)))
     }
 
     /// Whether an event with this summary matches, whatever its id.

@@ -22,10 +22,6 @@ use crate::session::Session;
 /// slow.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How far the order of ids and that of acceptance differ at most: an id is given to an event within the statement whose
-/// time is that of its acceptance.
-const SLACK: Duration = Duration::from_secs(60);
-
 /// The last time that bounds are compared with: the end of the year 9999.
 const LAST_US: i64 = 253_402_300_799_000_000;
 
@@ -164,10 +160,7 @@ fn summary(row: &PgRow) -> Result<Option<EventSummary>, PgError> {
 
 /// The least id that is looked at, and the one before which that ends, by the bounds of the time of acceptance.
 async fn find_window(session: &mut Session<'_>, search: &Search) -> Result<(i64, i64), PgError> {
-    let since = search.received_since;
-    let since = since.map(|it| it.checked_sub(SLACK).unwrap_or(SystemTime::UNIX_EPOCH));
-    let until = search.received_until;
-    let until = until.and_then(|it| it.checked_add(SLACK));
+    let (since, until) = search.widened_bounds();
     let times: Vec<i64> = [since, until]
         .iter()
         .flatten()
@@ -207,7 +200,7 @@ fn as_i64(number: usize) -> i64 {
 pub(crate) async fn sample(
     session: &mut Session<'_>,
     kinds: &[Kind],
-    cap: usize,
+    cap: NonZeroUsize,
 ) -> Result<Vec<KindSample>, PgError> {
     let samples = kinds.iter().cloned().map(KindSample::new);
     let mut samples: Vec<_> = samples.collect();
@@ -218,23 +211,20 @@ pub(crate) async fn sample(
         .rows_within(STATEMENT_TIMEOUT, include_str!("sample.sql"), |query| {
             query
                 .bind(kinds.iter().map(Kind::as_str).bind_iter())
-                .bind(as_i64(cap))
+                .bind(as_i64(cap.get()))
         })
         .await?;
-    let cap = cap as u64;
     for row in &rows {
-        let sample = &mut samples[index(row.try_get("place")?)?];
-        sample.waiting = count(row.try_get("waiting")?);
-        sample.due = count(row.try_get("due")?);
-        sample.failed = count(row.try_get("failed")?);
-        sample.leased = count(row.try_get("leased")?);
-        let fallen_due = sample.due + sample.leased;
-        sample.is_capped = [sample.waiting, fallen_due, sample.failed]
-            .iter()
-            .any(|count| *count >= cap);
+        let place = index(row.try_get("place")?)?;
         let oldest: Option<i64> = row.try_get("oldest_due_us")?;
-        sample.oldest_due = oldest.map(microseconds::duration);
-        sample.paused = row.try_get("paused")?;
+        samples[place] = KindSample::new(kinds[place].clone())
+            .with_waiting(count(row.try_get("waiting")?))
+            .with_due(count(row.try_get("due")?))
+            .with_leased(count(row.try_get("leased")?))
+            .with_failed(count(row.try_get("failed")?))
+            .capped_at(cap)
+            .with_oldest_due(oldest.map(microseconds::duration))
+            .with_paused(row.try_get("paused")?);
     }
     Ok(samples)
 }

@@ -1,6 +1,7 @@
 //! Searches and samples: reads that are bounded, however many events there are.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
 use sqlx::sqlite::SqliteRow;
@@ -12,9 +13,6 @@ use webhook_core::{
 
 use crate::error::SqliteError;
 use crate::{microseconds, record};
-
-/// How far the order of ids and that of acceptance differ at most.
-const SLACK: Duration = Duration::from_secs(60);
 
 /// Parameters: the id before which events are looked at, the least id, how many are looked at, and those of
 /// `matching.sql`.
@@ -248,10 +246,7 @@ async fn ids_of_type(
 
 /// The least id that is looked at, and the one before which that ends, by the bounds of the time of acceptance.
 async fn find_bounds(readers: &SqlitePool, search: &Search) -> Result<(i64, i64), SqliteError> {
-    let since = search.received_since;
-    let since = since.map(|it| it.checked_sub(SLACK).unwrap_or(SystemTime::UNIX_EPOCH));
-    let until = search.received_until;
-    let until = until.and_then(|it| it.checked_add(SLACK));
+    let (since, until) = search.widened_bounds();
     let least = match since {
         Some(since) => first_since(readers, ceiling_us(since)).await?,
         None => 0,
@@ -307,20 +302,19 @@ pub(crate) async fn sample(
     readers: &SqlitePool,
     now_us: i64,
     kinds: &[Kind],
-    cap: usize,
+    cap: NonZeroUsize,
 ) -> Result<Vec<KindSample>, SqliteError> {
     let mut samples = Vec::with_capacity(kinds.len());
     for kind in kinds {
         let row = sqlx::query(include_str!("sample.sql"))
             .bind(kind.as_str())
             .bind(now_us)
-            .bind(as_i64(cap))
+            .bind(as_i64(cap.get()))
             .fetch_one(readers)
             .await?;
         let count = |column: &str| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
         let (due, leased) = (count("due")?, count("leased")?);
         let (waiting, failed) = (count("waiting")?, count("failed")?);
-        let cap = cap as u64;
         let oldest: Option<i64> = row.try_get("oldest_due_us")?;
         samples.push(
             KindSample::new(kind.clone())
@@ -328,7 +322,7 @@ pub(crate) async fn sample(
                 .with_due(due)
                 .with_leased(leased)
                 .with_failed(failed)
-                .with_is_capped(waiting >= cap || due + leased >= cap || failed >= cap)
+                .capped_at(cap)
                 .with_oldest_due(oldest.map(|due_us| microseconds::duration(now_us - due_us)))
                 .with_paused(row.try_get("paused")?),
         );
