@@ -23,7 +23,7 @@ use tower_service::Service;
 use crate::address::Reach;
 use crate::client::deadline;
 use crate::error_class::ErrorClass;
-use crate::resolve::{Host, Resolve, Target, UrlError};
+use crate::resolve::{Host, InvalidUrl, Resolve, Target, UrlError};
 use crate::tls::{self, Tls};
 
 /// How many addresses of a host name are dialed at most. A share of the connect timeout would be too short for more.
@@ -163,7 +163,7 @@ impl<'a> Attempt<'a> {
     }
 
     async fn connect(&mut self, url: &Uri) -> Result<Stream, Failure> {
-        let target = Target::new(url).map_err(from_url)?;
+        let target = Target::new(url).map_err(|error| from_url(error.into()))?;
         let addresses = self.resolve(&target).await?;
         let (tcp, peer) = self.dial(&addresses).await?;
         let (socket, is_h2) = match target.is_tls {
@@ -282,12 +282,10 @@ impl<'a> Attempt<'a> {
 
 fn from_url(error: UrlError) -> Failure {
     let class = match error {
-        UrlError::Scheme | UrlError::NoHost | UrlError::Credentials | UrlError::Port => {
-            ErrorClass::Protocol
-        }
-        UrlError::Host { .. } | UrlError::Resolve { .. } | UrlError::NoAddresses { .. } => {
-            ErrorClass::Dns
-        }
+        UrlError::Invalid(InvalidUrl::Host { .. })
+        | UrlError::Resolve { .. }
+        | UrlError::NoAddresses { .. } => ErrorClass::Dns,
+        UrlError::Invalid(_) => ErrorClass::Protocol,
         UrlError::Blocked(_) | UrlError::OnlyBlocked { .. } => ErrorClass::BlockedAddress,
     };
     let message = match &error {

@@ -9,7 +9,7 @@ use http::{HeaderMap, Uri};
 
 use crate::address::Reach;
 use crate::rate::Rate;
-use crate::resolve::{Target, UrlError};
+use crate::resolve::{InvalidUrl, Target};
 use crate::schedule::Schedule;
 use crate::signing::SigningKeys;
 use crate::statuses::StatusSet;
@@ -174,7 +174,7 @@ impl Destination {
     ///
     /// [`InvalidDestination`] says what is wrong first.
     pub fn check(&self) -> Result<(), InvalidDestination> {
-        Target::new(&self.url).map_err(InvalidDestination::of_url)?;
+        Target::new(&self.url)?;
         for timeout in [self.timeout, self.connect_timeout] {
             if timeout.is_zero() || timeout > MAX_TIMEOUT {
                 return Err(InvalidDestination::Timeout { timeout });
@@ -245,26 +245,9 @@ fn is_own(name: &HeaderName) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InvalidDestination {
-    /// The URL is not absolute, or has another scheme.
-    #[error("the URL must begin with http:// or https://")]
-    Scheme,
-    /// The URL has no host.
-    #[error("the URL has no host")]
-    Host,
-    /// The URL has a port that is no number from 1 to 65535.
-    #[error("the port of the URL must be a number from 1 to 65535")]
-    Port,
-    /// The URL has a user name or a password.
-    #[error(
-        "the URL must not contain a user name or a password: give them as the header authorization"
-    )]
-    UserInfo,
-    /// The host of the URL looks like an IP address, but is not one.
-    #[error("the host {host} is not a valid IP address")]
-    Address {
-        /// The host.
-        host: String,
-    },
+    /// No destination can have the URL.
+    #[error(transparent)]
+    Url(#[from] InvalidUrl),
     /// A time limit is zero or too long.
     #[error("the time limit {timeout:?} must be longer than zero and at most 300 s")]
     Timeout {
@@ -279,19 +262,6 @@ pub enum InvalidDestination {
         /// The name of the header.
         name: HeaderName,
     },
-}
-
-impl InvalidDestination {
-    /// What is wrong with a URL before anything is looked up.
-    fn of_url(error: UrlError) -> Self {
-        match error {
-            UrlError::NoHost => Self::Host,
-            UrlError::Credentials => Self::UserInfo,
-            UrlError::Port => Self::Port,
-            UrlError::Host { host } => Self::Address { host },
-            _ => Self::Scheme,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -314,22 +284,22 @@ mod tests {
             assert_eq!(destination(url).check(), Ok(()), "{url}");
         }
         for (url, error) in [
-            ("/hooks", InvalidDestination::Scheme),
-            ("app.example.com", InvalidDestination::Scheme),
-            ("ftp://app.example.com/", InvalidDestination::Scheme),
-            ("http://user:secret@host/", InvalidDestination::UserInfo),
-            ("http://user@host/", InvalidDestination::UserInfo),
-            ("http://host:0/", InvalidDestination::Port),
-            ("http://host:/", InvalidDestination::Port),
-            ("http://host:65536/", InvalidDestination::Port),
+            ("/hooks", InvalidUrl::Scheme),
+            ("app.example.com", InvalidUrl::Scheme),
+            ("ftp://app.example.com/", InvalidUrl::Scheme),
+            ("http://user:secret@host/", InvalidUrl::Credentials),
+            ("http://user@host/", InvalidUrl::Credentials),
+            ("http://host:0/", InvalidUrl::Port),
+            ("http://host:/", InvalidUrl::Port),
+            ("http://host:65536/", InvalidUrl::Port),
             (
                 "http://1.2.3.999/",
-                InvalidDestination::Address {
+                InvalidUrl::Host {
                     host: "1.2.3.999".to_owned(),
                 },
             ),
         ] {
-            assert_eq!(destination(url).check(), Err(error), "{url}");
+            assert_eq!(destination(url).check(), Err(error.into()), "{url}");
         }
     }
 

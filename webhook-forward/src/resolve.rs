@@ -103,10 +103,10 @@ pub async fn check_url(
     Target::new(url)?.addresses(reach, resolver).await
 }
 
-/// Why events cannot be forwarded to a URL. No message quotes more of the URL than its host.
-#[derive(Debug, thiserror::Error)]
+/// Why no destination can have a URL, whatever its host resolves to. No message quotes more of the URL than its host.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum UrlError {
+pub enum InvalidUrl {
     /// The URL does not begin with `http://` or `https://`.
     #[error("the URL must begin with http:// or https://")]
     Scheme,
@@ -127,6 +127,15 @@ pub enum UrlError {
     /// The port is not a number from 1 to 65535.
     #[error("the port of the URL is not a number from 1 to 65535")]
     Port,
+}
+
+/// Why events cannot be forwarded to a URL. No message quotes more of the URL than its host.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UrlError {
+    /// No destination can have the URL.
+    #[error(transparent)]
+    Invalid(#[from] InvalidUrl),
     /// The host name does not resolve.
     #[error("the host name {host} does not resolve")]
     Resolve {
@@ -179,15 +188,15 @@ impl fmt::Display for Host {
 }
 
 impl Target {
-    pub(crate) fn new(url: &Uri) -> Result<Self, UrlError> {
+    pub(crate) fn new(url: &Uri) -> Result<Self, InvalidUrl> {
         let (is_tls, default_port) = match url.scheme_str() {
             Some("http") => (false, 80),
             Some("https") => (true, 443),
-            _ => return Err(UrlError::Scheme),
+            _ => return Err(InvalidUrl::Scheme),
         };
-        let authority = url.authority().ok_or(UrlError::NoHost)?;
+        let authority = url.authority().ok_or(InvalidUrl::NoHost)?;
         if authority.as_str().contains('@') {
-            return Err(UrlError::Credentials);
+            return Err(InvalidUrl::Credentials);
         }
         Ok(Self {
             host: host(authority.host())?,
@@ -235,12 +244,12 @@ impl Target {
 }
 
 /// The port of a URL, if it has one. The crate http takes any digits, and drops a number that is too large.
-fn port(authority: &Authority) -> Result<Option<u16>, UrlError> {
+fn port(authority: &Authority) -> Result<Option<u16>, InvalidUrl> {
     let text = authority.as_str();
     match text.strip_prefix(authority.host()).unwrap_or_default() {
         "" => Ok(None),
         _ => match authority.port_u16() {
-            None | Some(0) => Err(UrlError::Port),
+            None | Some(0) => Err(InvalidUrl::Port),
             port => Ok(port),
         },
     }
@@ -248,11 +257,11 @@ fn port(authority: &Authority) -> Result<Option<u16>, UrlError> {
 
 /// The host of a URL. What ends in a number is an IPv4 address or an error, as the URL standard has it, so that no
 /// resolver sees it.
-fn host(text: &str) -> Result<Host, UrlError> {
+fn host(text: &str) -> Result<Host, InvalidUrl> {
     if text.is_empty() {
-        return Err(UrlError::NoHost);
+        return Err(InvalidUrl::NoHost);
     }
-    let invalid = || UrlError::Host {
+    let invalid = || InvalidUrl::Host {
         host: text.to_owned(),
     };
     if let Some(inner) = text.strip_prefix('[') {

@@ -101,7 +101,7 @@ fn port_is_that_of_the_url_or_of_its_scheme() {
         "http://127.0.0.1:99999999",
     ] {
         let url = url.parse().unwrap();
-        assert!(matches!(Target::new(&url), Err(UrlError::Port)), "{url}");
+        assert!(matches!(Target::new(&url), Err(InvalidUrl::Port)), "{url}");
     }
 }
 
