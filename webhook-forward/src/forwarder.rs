@@ -17,7 +17,7 @@ use crate::client::{Client, ClientOptions, Exchange};
 use crate::destination::{Destination, InvalidDestination};
 use crate::details;
 use crate::error_class::ErrorClass;
-use crate::limit::{HELD_DELAY, Held, Limit, Running, claimed_ahead};
+use crate::limit::{HELD_DELAY, Held, Limit, NotNow, Running, claimed_ahead};
 use crate::measures::Measures;
 use crate::request::{self, Trigger};
 use crate::status::DestinationStatus;
@@ -161,6 +161,54 @@ impl Forwarder {
         self.target().client.send(request).await
     }
 
+    /// Sends an event once, if the destination takes one now: its rate, its circuit breaker, `Retry-After`, a pause and
+    /// the slow start allow it. The request counts as one of an attempt does, and what the destination answers holds it
+    /// or opens its breaker as the answer to an attempt does; after 410, `kind` is paused, which is that of the
+    /// destination's own events. The event stays as it is.
+    ///
+    /// It may wait for running requests, as an attempt does.
+    ///
+    /// # Errors
+    ///
+    /// [`NotNow`] if nothing was sent.
+    ///
+    /// # Cancel safety
+    ///
+    /// As of an attempt.
+    pub async fn send_if_allowed(
+        &self,
+        event: &RawEvent,
+        trigger: Trigger,
+        kind: &Kind,
+    ) -> Result<Exchange, NotNow> {
+        self.0.limit.admit()?;
+        let (target, _slot, running) = self.begin(&event.key).await.map_err(NotNow::of)?;
+        let destination = &target.destination;
+        let request = request::build(destination, event, trigger, SystemTime::now());
+        let exchange = target.client.send(request).await;
+        self.end(running, destination, &exchange, kind);
+        Ok(exchange)
+    }
+
+    /// Ends the attempt of an exchange. The destination may pause `kind`.
+    fn end(
+        &self,
+        running: Running,
+        destination: &Destination,
+        exchange: &Exchange,
+        kind: &Kind,
+    ) -> Verdict {
+        let verdict = judge(&exchange.result, &destination.fail_on, SystemTime::now());
+        let status = exchange.result.as_ref().ok().map(|answer| answer.status);
+        let took = exchange.timings.total;
+        let limit = &self.0.limit;
+        limit.measure(|measures| measures.ended(status, verdict.class, took));
+        if running.end(&verdict, status.map(|status| status.as_u16())) {
+            self.pause(kind.clone());
+        }
+        verdict
+    }
+
     fn target(&self) -> Arc<Target> {
         let target = self.0.target.read().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(&target)
@@ -249,14 +297,7 @@ impl Handler<()> for Forwarder {
             span.end(&exchange);
         }
 
-        let verdict = judge(&exchange.result, &destination.fail_on, SystemTime::now());
-        let status = exchange.result.as_ref().ok().map(|answer| answer.status);
-        let took = exchange.timings.total;
-        let limit = &self.0.limit;
-        limit.measure(|measures| measures.ended(status, verdict.class, took));
-        if running.end(&verdict, status.map(|status| status.as_u16())) {
-            self.pause(event.kind.clone());
-        }
+        let verdict = self.end(running, destination, &exchange, &event.kind);
         outcome(destination, &event, &verdict, &exchange)
     }
 

@@ -97,15 +97,46 @@ pub(crate) enum Held {
     Full,
 }
 
-impl fmt::Display for Held {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Held {
+    const fn as_str(self) -> &'static str {
+        match self {
             Self::Paused => "the destination is paused since it answered 410 Gone",
             Self::Throttled => "the destination asked for fewer requests",
             Self::Open => "the circuit breaker of the destination is open",
             Self::Probed => "another event probes whether the destination is back",
             Self::Full => "the destination gets fewer requests at the same time for now",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How soon to ask again where it is not known when a destination takes events.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Why a destination takes no event now: the error of
+/// [`Forwarder::send_if_allowed`](crate::Forwarder::send_if_allowed).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+#[non_exhaustive]
+pub struct NotNow {
+    /// Why, for people.
+    pub reason: &'static str,
+    /// After which time to ask again at the earliest.
+    pub retry_in: Duration,
+}
+
+impl NotNow {
+    /// An attempt was held that had begun.
+    pub(crate) const fn of(held: Held) -> Self {
+        Self {
+            reason: held.as_str(),
+            retry_in: ASK_AGAIN,
+        }
     }
 }
 
@@ -206,6 +237,30 @@ impl Limit {
             log(&url, &Event::Resumed, "");
         }
         Ok(running)
+    }
+
+    /// Takes an event from the rate for a copy, which no worker claims, unless the destination is held.
+    pub(crate) fn admit(&self) -> Result<(), NotNow> {
+        let now = Instant::now();
+        let mut state = self.state();
+        if let Some(held) = state.held(now) {
+            let until = state.closed_until(now);
+            let wait = until.map(|until| until.saturating_duration_since(now));
+            return Err(NotNow {
+                retry_in: wait.unwrap_or(ASK_AGAIN).max(ASK_AGAIN),
+                ..NotNow::of(held)
+            });
+        }
+        if let Some(tokens) = &mut state.tokens {
+            if tokens.available(now) == 0 {
+                return Err(NotNow {
+                    reason: "the rate of the destination is used up for now",
+                    retry_in: tokens.ready_at(now).saturating_duration_since(now),
+                });
+            }
+            tokens.take(1, now);
+        }
+        Ok(())
     }
 
     /// Waits until an attempt may find room. One attempt waits at a time. Cancel safe.

@@ -371,3 +371,26 @@ proptest! {
         })?;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn copies_share_the_rate_and_are_held_as_events_are() {
+    let limit = limit(&destination().with_rate(Some("2/s".parse().unwrap())));
+    assert_eq!(limit.admit(), Ok(()));
+    assert_eq!(limit.admit(), Ok(()));
+    assert_eq!(limit.allowance(0), 0, "the worker shares it");
+    let NotNow { retry_in, .. } = limit.admit().unwrap_err();
+    assert_eq!(retry_in, SECOND / 2);
+    advance(retry_in).await;
+    assert_eq!(limit.admit(), Ok(()));
+
+    advance(10 * SECOND).await;
+    attempt(&limit, Effect::Throttle(30 * SECOND));
+    let not_now = limit.admit().unwrap_err();
+    assert_eq!(
+        (not_now.reason, not_now.retry_in),
+        (Held::Throttled.as_str(), 30 * SECOND)
+    );
+    // It has taken no token.
+    advance(30 * SECOND).await;
+    assert_eq!((limit.admit(), limit.admit()), (Ok(()), Ok(())));
+}
