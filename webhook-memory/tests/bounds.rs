@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use webhook_core::{
-    Accepted, Admin, Claim, Envelope, EventRef, Fingerprint, Key, Kind, NewEvent, Outcome, Prune,
-    Reason, Scheduler, Settlement, State, Store, StoreError, TerminalState,
+    Accepted, ActionId, ActionPage, ActionRecord, Admin, Claim, Envelope, EventRef, Fingerprint,
+    Key, Kind, NewEvent, Outcome, Prune, Reason, Scheduler, Settlement, State, Store, StoreError,
+    TerminalState,
 };
 use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
 
@@ -440,4 +441,19 @@ async fn held<'a>(store: &MemoryStore, keys: &[&'a str]) -> Vec<&'a str> {
     let found = store.find(&names).await.unwrap();
     let held = keys.iter().zip(found).filter(|(_, found)| found.is_some());
     held.map(|(key, _)| *key).collect()
+}
+
+#[tokio::test]
+async fn the_oldest_audit_records_make_room_for_new_ones() {
+    const KEPT: i64 = 10_000;
+    let store = MemoryStore::default();
+    for _ in 0..=KEPT {
+        let action = ActionRecord::new("ana", "pause", "order");
+        store.record_action(&action).await.unwrap();
+    }
+    let oldest = |before| ActionPage::new(NonZeroUsize::MAX).before(ActionId::new(before));
+    assert_eq!(store.actions(&oldest(2)).await.unwrap(), []);
+    assert_eq!(store.actions(&oldest(3)).await.unwrap().len(), 1);
+    let newest = store.actions(&oldest(i64::MAX)).await.unwrap();
+    assert_eq!(newest[0].id.get(), KEPT + 1);
 }

@@ -3,6 +3,7 @@
 pub(crate) mod actions;
 pub(crate) mod nodes;
 pub(crate) mod search;
+mod table_sizes;
 
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use crate::error::PgError;
 use crate::microseconds;
 use crate::record;
 use crate::session::Session;
+
+pub use table_sizes::TableSize;
+pub(crate) use table_sizes::table_sizes;
 
 /// How many events one statement of [`prune`] or [`delete_bodies`] changes at most: each statement is
 /// short, and others can run in between.

@@ -157,11 +157,13 @@ mod wakeup;
 #[cfg(doc)]
 use webhook_core::{Accepted, Admin, Handled, NewEvent, Scheduler, Settled, Store, StoreError};
 
+pub use admin::TableSize;
 pub use error::{DatabaseError, PgError};
 pub use migrate::MigrationLine;
 pub use options::{Durability, PgOptions, Pooler};
 pub use probe::Facts;
 pub use schema::{InvalidSchema, Schema};
+pub use session::Connections;
 pub use sqlx;
 pub use store::PgStore;
 pub use transfer::{WaitingSession, WriteLock};

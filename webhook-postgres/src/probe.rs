@@ -1,7 +1,7 @@
 //! Checks the health of the database, on a connection of its own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection, Row};
@@ -20,6 +20,8 @@ pub struct Facts {
     pub clock: SystemTime,
     /// Whether commits survive a crash of its machine: `fsync` and `full_page_writes` are on.
     pub survives_crashes: bool,
+    /// After which time it ends a statement of a session of the store; `None` if it does not.
+    pub statement_timeout: Option<Duration>,
 }
 
 /// Runs one check at a time, so that checks never use more than one connection.
@@ -62,13 +64,18 @@ impl Probe {
         let work = async {
             let mut connection = database.connect_options().connect().await?;
             let sql = "SELECT (date_part('epoch', clock_timestamp()) * 1000000)::bigint AS now_us, \
-                       current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on' AS safe";
+                       current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on' AS safe, \
+                       (SELECT setting::bigint FROM pg_settings WHERE name = 'statement_timeout') AS limit_ms";
             let mut transaction = connection.begin_with(database.begin()).await?;
             let row = sqlx::raw_sql(sql).fetch_one(&mut *transaction).await?;
             transaction.commit().await?;
             let facts = Facts {
                 clock: microseconds::time(row.try_get("now_us")?),
                 survives_crashes: row.try_get("safe")?,
+                statement_timeout: u64::try_from(row.try_get::<i64, _>("limit_ms")?)
+                    .ok()
+                    .filter(|limit_ms| *limit_ms > 0)
+                    .map(Duration::from_millis),
             };
             let _ = connection.close().await;
             Ok(facts)

@@ -166,6 +166,18 @@ pub(crate) enum Sessions {
     Borrowed,
 }
 
+/// The connections of the pool of a [`PgStore`](crate::PgStore).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Connections {
+    /// Connections that run a statement, or are being opened or returned.
+    pub in_use: u32,
+    /// Open connections that do nothing.
+    pub idle: u32,
+    /// How many connections the pool may have.
+    pub limit: u32,
+}
+
 /// A pool, and how to run statements on it.
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
@@ -226,6 +238,20 @@ impl Database {
     /// The options with which the pool connects.
     pub(crate) fn connect_options(&self) -> Arc<PgConnectOptions> {
         self.pool.connect_options()
+    }
+
+    /// The connections of the pool, from memory.
+    pub(crate) fn connections(&self) -> Connections {
+        let kept = self.idle.as_ref().map_or(0, |idle| idle.len());
+        let open = self.pool.size();
+        let idle = u32::try_from(self.pool.num_idle() + kept).unwrap_or(u32::MAX);
+        // The two numbers are not read at the same time.
+        let idle = idle.min(open);
+        Connections {
+            in_use: open - idle,
+            idle,
+            limit: self.pool.options().get_max_connections(),
+        }
     }
 
     pub(crate) fn is_closed(&self) -> bool {

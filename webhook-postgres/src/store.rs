@@ -17,11 +17,12 @@ use webhook_core::{
     StoredAction, payload,
 };
 
+use crate::admin::TableSize;
 use crate::claim_cursor::ClaimCursors;
 use crate::error::PgError;
 use crate::options::Pooler;
 use crate::probe::{Facts, Probe};
-use crate::session::{self, Database, Link, Session};
+use crate::session::{self, Connections, Database, Link, Session};
 use crate::wakeup::Wakeups;
 use crate::{accept, admin, claim, extend, find, settle};
 
@@ -261,6 +262,28 @@ impl PgStore {
         self.inner.probe.facts(&self.inner.database).await
     }
 
+    /// Returns the connections of the pool, from memory. The store has up to two more: one for [`Store::ping`], and one
+    /// that listens for notifications.
+    pub fn connections(&self) -> Connections {
+        self.inner.database.connections()
+    }
+
+    /// Asks the database how much room the tables of the schema take, the largest first: those of the inbox, and those
+    /// that the app has there.
+    ///
+    /// The call is bounded: it lists at most 64 tables, and gives up after a second.
+    ///
+    /// # Errors
+    ///
+    /// When the database does not answer in time.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn table_sizes(&self) -> Result<Vec<TableSize>, PgError> {
+        admin::table_sizes(&mut self.session()).await
+    }
+
     pub(crate) fn session(&self) -> Session<'_> {
         Session::Pool(&self.inner.database)
     }
@@ -389,7 +412,7 @@ impl Admin for PgStore {
         kinds: &[Kind],
         cap: NonZeroUsize,
     ) -> Result<Vec<KindSample>, StoreError> {
-        Ok(admin::search::sample(&mut self.session(), kinds, cap.get()).await?)
+        Ok(admin::search::sample(&mut self.session(), kinds, cap).await?)
     }
 
     async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError> {

@@ -4,11 +4,14 @@
 
 mod inbox;
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use sqlx::{Connection, Row};
 use tokio::time::timeout;
-use webhook_core::{Accepted, Admin, Outcome, Scheduler, Settlement, Store};
+use webhook_core::{
+    Accepted, ActionPage, ActionRecord, Admin, MAX_ACTIONS, Outcome, Scheduler, Settlement, Store,
+};
 use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{MigrationLine, PgOptions, PgStore, Pooler, Schema, sqlx};
 
@@ -79,6 +82,64 @@ async fn inboxes_in_one_database_know_nothing_of_each_other() {
     for store in stores {
         store.close().await;
     }
+    drop(connection);
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn sizes_are_those_of_the_tables_of_the_schema_and_connections_are_counted() {
+    let database = TestDatabase::create().await;
+    let (store, other) = (
+        store_in(&database, "orders").await,
+        store_in(&database, "webhook").await,
+    );
+    let mut connection = database.connection().await;
+    sqlx::raw_sql("CREATE TABLE orders.of_the_app (id bigint PRIMARY KEY)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let tables = store.table_sizes().await.unwrap();
+    let sizes: Vec<u64> = tables.iter().map(|it| it.bytes).collect();
+    assert!(sizes.is_sorted_by(|one, next| one >= next), "{tables:?}");
+    for name in ["events", "queue", "outcomes", "of_the_app"] {
+        let found: Vec<_> = tables.iter().filter(|it| it.name == name).collect();
+        assert!(found.len() == 1 && found[0].bytes > 0, "{tables:?}");
+    }
+    let connections = store.connections();
+    assert_eq!(connections.limit, 8);
+    assert!(
+        (1..=8).contains(&(connections.in_use + connections.idle)),
+        "{connections:?}"
+    );
+    for store in [store, other] {
+        store.close().await;
+    }
+    drop(connection);
+    database.drop_database().await;
+}
+
+#[tokio::test]
+async fn the_oldest_audit_records_make_room_for_new_ones() {
+    let database = TestDatabase::create().await;
+    let store = store_in(&database, "orders").await;
+    let action = ActionRecord::new("ana", "pause", "order");
+    let first = store.record_action(&action).await.unwrap();
+    // As if as many had been recorded as are kept.
+    let latest = i64::try_from(MAX_ACTIONS).unwrap();
+    let mut connection = database.connection().await;
+    let sql = format!(
+        "INSERT INTO orders.actions OVERRIDING SYSTEM VALUE
+         SELECT {latest}, at, actor, action, target, details, count, result FROM orders.actions;
+         SELECT setval(pg_get_serial_sequence('orders.actions', 'id'), {latest})"
+    );
+    let copied = sqlx::raw_sql(sqlx::AssertSqlSafe(sql));
+    copied.execute(&mut connection).await.unwrap();
+    let newest = store.record_action(&action).await.unwrap();
+    assert_eq!((first.get(), newest.get()), (1, latest + 1));
+    let kept = store.actions(&ActionPage::new(NonZeroUsize::MAX)).await;
+    let kept: Vec<_> = kept.unwrap().iter().map(|it| it.id.get()).collect();
+    assert_eq!(kept, [latest + 1, latest]);
+    store.close().await;
     drop(connection);
     database.drop_database().await;
 }

@@ -16,6 +16,7 @@ use webhook_postgres::{PgError, PgStore};
 use webhook_sqlite::{ServerLock, SqliteError, SqliteStore};
 
 use crate::config::{BackendUrl, Config, InvalidDatabaseUrl, SecretsError};
+use crate::metrics::MeasuredStore;
 pub(crate) use sqlite::from_root;
 pub(crate) use transfer::{NOT_MOVED, TransferBackend};
 
@@ -130,6 +131,15 @@ impl Backend {
                 database.close().await;
                 migrated
             }
+        }
+    }
+
+    /// The databases whose connections and sizes are among the metrics.
+    pub(crate) fn measured(&self) -> Vec<MeasuredStore> {
+        match &self.opened {
+            Opened::Nothing => Vec::new(),
+            Opened::Postgres(database) => vec![MeasuredStore::Postgres(database.clone())],
+            Opened::Sqlite(file, _) => vec![MeasuredStore::Sqlite(file.clone())],
         }
     }
 

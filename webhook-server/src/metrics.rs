@@ -1,11 +1,14 @@
 //! The metrics of the server: their names, and the exporter.
 
+mod accepts;
 mod exporter;
+mod histogram;
 mod minutes;
 mod names;
 mod process;
 mod requests;
 mod sampler;
+mod store;
 
 pub(crate) use exporter::{Exporter, Format};
 pub(crate) use minutes::MinuteSeries;
@@ -15,6 +18,7 @@ pub(crate) use names::{
 };
 pub(crate) use requests::{Refused, Requests};
 pub(crate) use sampler::{Sampled, Sampler, Samples, host_name};
+pub(crate) use store::MeasuredStore;
 
 /// Returns the metrics of the process as `GET /metrics` has them, in the format of Prometheus. The first call, or the
 /// start of a [`Server`](crate::Server), installs the recorder of the facade `metrics` that keeps them.
@@ -28,6 +32,6 @@ pub fn scrape() -> Result<String, std::fmt::Error> {
 
 /// The number as a gauge holds it.
 #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-pub(crate) const fn as_f64(count: usize) -> f64 {
+pub(crate) const fn as_f64(count: u64) -> f64 {
     count as f64
 }

@@ -141,6 +141,7 @@ impl Server {
             let sources = sources.as_ref().map(RunningSources::sources);
             let sampled = Sampled {
                 admin,
+                stores: backend.measured(),
                 role: config.role.to_string(),
                 kinds: Box::new(move || {
                     let sources = sources.iter().flat_map(|it| it.all());

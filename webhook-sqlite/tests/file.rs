@@ -11,9 +11,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions, Connection, Executor, Row};
 use tempfile::TempDir;
 use webhook_core::{
-    Accepted, Admin, Claim, Claimed, Envelope, EventRef, EventType, Fingerprint, Handled,
-    HandlerError, Key, Kind, NewEvent, Outcome, Page, Prune, Scheduler, Settled, Settlement, State,
-    Store, TerminalState,
+    Accepted, ActionPage, ActionRecord, Admin, Claim, Claimed, Envelope, EventRef, EventType,
+    Fingerprint, Handled, HandlerError, Key, Kind, MAX_ACTIONS, NewEvent, Outcome, Page, Prune,
+    Scheduler, Settled, Settlement, State, Store, TerminalState,
 };
 use webhook_sqlite::{
     ExistingBackup, MigrationLine, ServerLock, SqliteError, SqliteOptions, SqliteStore, sqlx,
@@ -737,5 +737,28 @@ async fn backup_keeps_what_must_not_be_overwritten() {
             .is_some_and(|it| it == "partial")
     });
     assert_eq!(partial.count(), 0);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn the_oldest_audit_records_make_room_for_new_ones() {
+    let (_folder, file) = folder();
+    let store = SqliteStore::open(&file).await.unwrap();
+    let action = ActionRecord::new("ana", "pause", "order");
+    let first = store.record_action(&action).await.unwrap();
+    // As if as many had been recorded as are kept.
+    let latest = i64::try_from(MAX_ACTIONS).unwrap();
+    let options = SqliteConnectOptions::new().filename(&file);
+    let mut connection = options.connect().await.unwrap();
+    let copy = sqlx::query(
+        "INSERT INTO actions SELECT ?1, at_us, actor, action, target, details, count, result FROM actions",
+    );
+    copy.bind(latest).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let newest = store.record_action(&action).await.unwrap();
+    assert_eq!((first.get(), newest.get()), (1, latest + 1));
+    let kept = store.actions(&ActionPage::new(NonZeroUsize::MAX)).await;
+    let kept: Vec<_> = kept.unwrap().iter().map(|it| it.id.get()).collect();
+    assert_eq!(kept, [latest + 1, latest]);
     store.close().await;
 }

@@ -66,6 +66,11 @@ impl IdleConnections {
         drop(surplus);
     }
 
+    /// How many connections are kept.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().idle.len()
+    }
+
     /// Gives all connections back to the pool.
     pub(crate) fn give_back(&self) {
         let idle = std::mem::take(&mut self.lock().idle);

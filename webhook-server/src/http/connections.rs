@@ -314,14 +314,14 @@ impl Measured {
             open: gauge!(HTTP_CONNECTIONS),
             limit: gauge!(HTTP_CONNECTIONS_LIMIT),
         };
-        measured.limit.increment(as_f64(limit));
+        measured.limit.increment(as_f64(limit as u64));
         measured
     }
 }
 
 impl Drop for Connections {
     fn drop(&mut self) {
-        self.measured.limit.decrement(as_f64(self.limit));
+        self.measured.limit.decrement(as_f64(self.limit as u64));
     }
 }
 

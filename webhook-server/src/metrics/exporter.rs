@@ -2,19 +2,19 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use metrics::{
-    Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder,
-    SharedString, Unit,
+    Counter, CounterFn, Gauge, GaugeFn, Key, KeyName, Metadata, Recorder, SharedString, Unit,
 };
 use prometheus_client::encoding::{prometheus_text, text};
-use prometheus_client::metrics::family::{Family, MetricConstructor};
-use prometheus_client::metrics::{counter, gauge, histogram};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::{counter, gauge};
 use prometheus_client::registry::Registry;
 use tracing::warn;
 use webhook_core::metrics::MetricType;
 
+use super::histogram::{self, Bounds, Histogram};
 use super::names;
 use super::process::Process;
 
@@ -23,7 +23,10 @@ type Labels = Vec<(&'static str, String)>;
 
 type Counters = Family<Labels, counter::Counter>;
 type Gauges = Family<Labels, gauge::Gauge<f64, std::sync::atomic::AtomicU64>>;
-type Histograms = Family<Labels, histogram::Histogram, Buckets>;
+type Histograms = Family<Labels, Histogram, Bounds>;
+
+/// Sets gauges right before they are written. It reads memory only.
+pub(super) type Measure = dyn Fn(&Exporter) + Send + Sync;
 
 /// A format of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +51,8 @@ pub(crate) struct Exporter {
     registry: Registry,
     families: HashMap<&'static str, Listed>,
     process: Process,
+    /// Those of the servers that run.
+    measures: Mutex<Vec<Weak<Measure>>>,
 }
 
 /// A family, and the labels of its metric.
@@ -90,7 +95,7 @@ impl Exporter {
                     Values::Counters(counters)
                 }
                 MetricType::Histogram { buckets } => {
-                    let histograms = Histograms::new_with_constructor(Buckets(buckets));
+                    let histograms = Histograms::new_with_constructor(Bounds(buckets));
                     registry.register(name, help, histograms.clone());
                     Values::Histograms(histograms)
                 }
@@ -107,12 +112,25 @@ impl Exporter {
             process: Process::new(&mut registry),
             registry,
             families,
+            measures: Mutex::default(),
         }
+    }
+
+    /// Calls `measure` before each text, until it is dropped.
+    pub(super) fn measure_by(&self, measure: &Arc<Measure>) {
+        let mut measures = self.measures.lock().unwrap_or_else(PoisonError::into_inner);
+        measures.retain(|it| it.strong_count() > 0);
+        measures.push(Arc::downgrade(measure));
     }
 
     /// All metrics as text. Reads memory only, and the files of the kernel about this process.
     pub(crate) fn text(&self, format: Format) -> Result<String, fmt::Error> {
         self.process.measure();
+        let measures = self.measures.lock().unwrap_or_else(PoisonError::into_inner);
+        let measures: Vec<_> = measures.iter().filter_map(Weak::upgrade).collect();
+        for measure in measures {
+            measure(self);
+        }
         let mut text = String::new();
         match format {
             Format::Prometheus => prometheus_text::encode(&mut text, &self.registry)?,
@@ -128,6 +146,18 @@ impl Exporter {
                 family.get(&owned(labels)).map_or(0, |value| value.get())
             }
             _ => 0,
+        }
+    }
+
+    /// The counts of a histogram; `None` if there is none.
+    pub(super) fn histogram(
+        &self,
+        name: &str,
+        labels: &[(&'static str, &str)],
+    ) -> Option<histogram::Counts> {
+        match &self.families.get(name)?.family {
+            Values::Histograms(family) => Some(family.get(&owned(labels))?.counts()),
+            _ => None,
         }
     }
 
@@ -204,12 +234,12 @@ impl Recorder for Exporter {
         }
     }
 
-    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+    fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> metrics::Histogram {
         match self.find(key) {
             Some((Values::Histograms(family), labels)) => {
-                Histogram::from_arc(Arc::new(Handle(family.get_or_create_owned(&labels))))
+                metrics::Histogram::from_arc(Arc::new(family.get_or_create_owned(&labels)))
             }
-            _ => Histogram::noop(),
+            _ => metrics::Histogram::noop(),
         }
     }
 }
@@ -247,21 +277,5 @@ impl GaugeFn for Handle<gauge::Gauge<f64, std::sync::atomic::AtomicU64>> {
 
     fn set(&self, value: f64) {
         self.0.set(value);
-    }
-}
-
-impl HistogramFn for Handle<histogram::Histogram> {
-    fn record(&self, value: f64) {
-        self.0.observe(value);
-    }
-}
-
-/// Makes histograms with these buckets.
-#[derive(Clone)]
-struct Buckets(&'static [f64]);
-
-impl MetricConstructor<histogram::Histogram> for Buckets {
-    fn new_metric(&self) -> histogram::Histogram {
-        histogram::Histogram::new(self.0.iter().copied())
     }
 }

@@ -63,6 +63,7 @@ pub fn all() -> impl Iterator<Item = Metric> {
         webhook_forward::metrics::METRICS,
         OWN,
         super::sampler::METRICS,
+        super::store::METRICS,
         super::process::METRICS,
     ];
     crates.into_iter().flatten().copied()

@@ -94,6 +94,8 @@ mod linux {
     use rustix::param::{clock_ticks_per_second, page_size};
     use rustix::process::{Resource, getrlimit};
 
+    use crate::metrics::as_f64;
+
     pub(super) struct Read {
         pub(super) cpu_seconds: f64,
         pub(super) gauges: [(&'static str, f64); 6],
@@ -133,10 +135,5 @@ mod linux {
         let stat = fs::read_to_string("/proc/stat").ok()?;
         let line = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
         line.trim().parse().ok()
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "exact up to 2^53")]
-    const fn as_f64(number: u64) -> f64 {
-        number as f64
     }
 }

@@ -11,10 +11,13 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, warn};
 use webhook_core::metrics::{Metric, label};
-use webhook_core::{Admin, Kind, KindSample, NodeId, NodeReport, StoreError};
+use webhook_core::{Admin, Kind, KindSample, NodeId, NodeReport};
 use webhook_ui::model::SourceCounts;
 
+use super::accepts::Accepts;
+use super::exporter::Measure;
 use super::minutes::{SourceSeries, minute_of};
+use super::store::{self, MeasuredStore, SampleError, ShownSizes};
 use super::{Exporter, as_f64};
 
 const STORE_UP: &str = "webhook_store_up";
@@ -74,6 +77,8 @@ const RETIRE_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a sampler needs to know of its process.
 pub(crate) struct Sampled {
     pub(crate) admin: Arc<dyn Admin>,
+    /// The databases of the inbox, as far as they can be measured.
+    pub(crate) stores: Vec<MeasuredStore>,
     /// What the process does: all, api or worker.
     pub(crate) role: String,
     /// Which kinds are configured. It is asked each time, since a reload may change them.
@@ -85,6 +90,8 @@ pub(crate) struct Sampler {
     samples: Arc<Samples>,
     admin: Arc<dyn Admin>,
     node: NodeId,
+    /// Shows the connections before each text of the metrics.
+    _connections: Arc<Measure>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -101,6 +108,10 @@ impl Sampler {
             latest: Mutex::default(),
             series: Mutex::default(),
         });
+        let stores = sampled.stores.clone();
+        let connections: Arc<Measure> =
+            Arc::new(move |exporter| store::show_connections(&stores, exporter));
+        exporter.measure_by(&connections);
         let task = Task {
             sampled,
             node: node.clone(),
@@ -110,12 +121,14 @@ impl Sampler {
             sampled_at: None,
             errors: counter!(SAMPLE_ERRORS),
             shown: Vec::new(),
+            sizes: ShownSizes::default(),
             is_failing: false,
         };
         Self {
             samples,
             admin,
             node,
+            _connections: connections,
             _task: AbortOnDropHandle::new(tokio::spawn(task.run())),
         }
     }
@@ -163,11 +176,12 @@ pub(crate) struct Latest {
     pub(crate) kinds: Option<(SystemTime, Vec<KindSample>)>,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Counted {
     /// The counters as they were last, in the order of [`COUNTED`].
     counters: Option<[u64; COUNTED.len()]>,
     series: SourceSeries,
+    accepts: Accepts,
 }
 
 /// The counters of a source that are kept by the minute.
@@ -195,6 +209,15 @@ impl Samples {
         let counted = all.get_mut(kind)?;
         counted.update(self.exporter, kind);
         Some(counted.series)
+    }
+
+    /// How long 99 of 100 requests to the source with events of `kind` took at most in the last minutes, in seconds;
+    /// `None` if there were none.
+    pub(crate) fn accept_p99(&self, kind: &Kind) -> Option<f64> {
+        let mut all = self.all_series();
+        let counted = all.get_mut(kind)?;
+        counted.update(self.exporter, kind);
+        counted.accepts.p99(self.exporter, &label(kind))
     }
 
     /// What the source with events of `kind` has received since the process started, where each delivery is one event.
@@ -263,6 +286,7 @@ impl Counted {
         });
         let before = self.counters.replace(now).unwrap_or(now);
         let minute = minute_of(SystemTime::now());
+        self.accepts.update(minute, exporter, &source);
         for (index, (_, _, what)) in COUNTED.into_iter().enumerate() {
             let more = now[index].saturating_sub(before[index]);
             let series = &mut self.series;
@@ -292,6 +316,7 @@ struct Task {
     errors: Counter,
     /// The sources whose sampled gauges exist.
     shown: Vec<String>,
+    sizes: ShownSizes,
     is_failing: bool,
 }
 
@@ -320,8 +345,14 @@ impl Task {
         let is_first = nodes.first().is_none_or(|first| first.id == self.node);
         let sample = if is_first {
             let sample = answered(admin.sample(kinds, CAP)).await;
-            if sample.is_none() {
+            let sizes = self.sizes().await;
+            if sample.is_none() || sizes.is_none() {
                 self.failed();
+            } else {
+                self.is_failing = false;
+            }
+            if let Some(sizes) = sizes {
+                self.sizes.show(sizes, self.exporter);
             }
             sample
         } else {
@@ -332,7 +363,6 @@ impl Task {
         let mut latest = self.samples.latest();
         match sample {
             Some(sample) => {
-                self.is_failing = false;
                 self.show(&sample);
                 latest.kinds = Some((SystemTime::now(), sample));
             }
@@ -342,6 +372,16 @@ impl Task {
         }
         let samples = self.samples.latest.lock();
         *samples.unwrap_or_else(PoisonError::into_inner) = latest;
+    }
+
+    /// How much room the events take, by table; `None` if a database does not say it in time.
+    async fn sizes(&self) -> Option<BTreeMap<String, u64>> {
+        let mut total = BTreeMap::new();
+        for measured in &self.sampled.stores {
+            let sizes = answered(measured.sizes()).await;
+            store::add(&mut total, sizes?);
+        }
+        Some(total)
     }
 
     fn node_report(&self, kinds: &[Kind]) -> NodeReport {
@@ -365,7 +405,7 @@ impl Task {
         self.errors.increment(1);
         if !std::mem::replace(&mut self.is_failing, true) {
             warn!(
-                "failed to ask the store for the numbers of events; metrics show the former ones"
+                "failed to ask the store for numbers of events and sizes of tables; metrics show the former ones"
             );
         }
     }
@@ -383,9 +423,8 @@ impl Task {
                 ("leased", sample.leased),
                 ("failed", sample.failed),
             ] {
-                let count = as_f64(usize::try_from(count).unwrap_or(usize::MAX));
                 let labels = [("source", &**source), ("state", state)];
-                self.exporter.set(EVENTS, &labels, count);
+                self.exporter.set(EVENTS, &labels, as_f64(count));
             }
             let oldest = sample.oldest_due.unwrap_or_default().as_secs_f64();
             self.exporter
@@ -403,6 +442,7 @@ impl Task {
         for source in std::mem::take(&mut self.shown) {
             self.forget_source(&source);
         }
+        self.sizes.show(BTreeMap::new(), self.exporter);
         if self.sampled_at.take().is_some() {
             self.exporter.remove(SAMPLE_TIMESTAMP, &[]);
         }
@@ -418,11 +458,15 @@ impl Task {
 }
 
 /// The answer of the store, if there is one in time.
-async fn answered<T>(answer: impl Future<Output = Result<T, StoreError>>) -> Option<T> {
+async fn answered<T, E: Into<SampleError>>(
+    answer: impl Future<Output = Result<T, E>>,
+) -> Option<T> {
     match timeout(STORE_TIMEOUT, answer).await {
         Ok(Ok(answer)) => Some(answer),
         Ok(Err(error)) => {
-            debug!(error = &error as &dyn std::error::Error, "failed to sample");
+            let error = error.into();
+            let error = &*error as &(dyn std::error::Error + 'static);
+            debug!(error, "failed to sample");
             None
         }
         Err(_) => {

@@ -90,6 +90,10 @@ impl Inbox {
         }
     }
 
+    pub(crate) const fn is_postgres(&self) -> bool {
+        matches!(self.database, Database::Postgres(..))
+    }
+
     /// A server, or a command, on this database.
     pub(crate) fn server(&self, args: &[&str]) -> Starter {
         server_on(&self.url, args)

@@ -13,6 +13,7 @@ mod kill;
 mod kinds;
 mod least_rights;
 mod logs;
+mod metrics;
 mod move_events;
 mod node;
 mod outage;

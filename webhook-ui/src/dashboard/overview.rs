@@ -179,11 +179,12 @@ fn per_second(minute: u64) -> f64 {
     minute as f64 / 60.0
 }
 
-const SOURCE_COLUMNS: [Column; 13] = [
+const SOURCE_COLUMNS: [Column; 14] = [
     Column::heading("Source"),
     Column::text("State"),
     Column::number("Received per s"),
     Column::text("Last hour"),
+    Column::number("Accept p99"),
     Column::number("Dupl. per h"),
     Column::number("Confl. per h"),
     Column::number("Refused per h"),
@@ -226,6 +227,7 @@ fn source_row(view: &View<'_>, source: &SourceOverview, health: Health, is_sampl
             health.badge(source),
             known(series.map(|it| html! { (rate(per_second(last_minute(&it.received)))) })),
             known(series.map(received_sparkline)),
+            known(source.info.accept_p99_seconds.map(latency)),
             of_hour(|it| &it.duplicates),
             html! { span.strong[has(|it| &it.conflicts)] { (of_hour(|it| &it.conflicts)) } },
             of_hour(|it| &it.refused),
@@ -241,6 +243,11 @@ fn source_row(view: &View<'_>, source: &SourceOverview, health: Health, is_sampl
             pause_or_resume(view, "source", name, sample.paused),
         ],
     }
+}
+
+/// A time that is estimated from a histogram, whose first bucket ends at a millisecond.
+fn latency(seconds: f64) -> Markup {
+    html! { @if seconds < 0.001 { "< 1 ms" } @else { (duration(seconds)) } }
 }
 
 /// A number that is less visible if it is 0.

@@ -16,7 +16,7 @@ use crate::model::{
     Answer, Capped, CopyPage, Destination, DestinationState, InstanceInfo, RefusedPage, Sample,
     Samples, SecretInfo, Series, SourceCounts, SourceInfo, TestSent, Time,
 };
-use crate::{Instance, Problem, Scope, TokenDigest, Tokens, Ui, UiBody};
+use crate::{Instance, OverHttps, Problem, Replayed, Scope, TokenDigest, Tokens, Ui, UiBody};
 
 /// A text that does something wherever it is taken as markup.
 const HOSTILE: &str = r#""'><script>alert(1)</script><img src=x onerror="alert(2)">"#;
@@ -37,6 +37,7 @@ impl Instance for Hostile {
         InstanceInfo {
             name: Some(HOSTILE.to_owned()),
             color: Some(HOSTILE.to_owned()),
+            trace_url: Some(HOSTILE.to_owned()),
             version: HOSTILE.to_owned(),
             store: HOSTILE.to_owned(),
             in_memory: true,
@@ -152,6 +153,14 @@ impl Instance for Hostile {
         })
     }
 
+    async fn replay_if_allowed(
+        &self,
+        _event: &EventRecord,
+        _to: Option<&Kind>,
+    ) -> Result<Replayed, Problem> {
+        Ok(Replayed::Delivered)
+    }
+
     async fn replay(&self, _event: &EventRecord, _to: Option<&Kind>) -> Result<(), Problem> {
         Ok(())
     }
@@ -238,6 +247,37 @@ async fn form_token(ui: &Ui, session: &str) -> String {
     let page = text(get(ui, "/settings", session).await).await;
     let (_, rest) = page.split_once("name=\"form_token\" value=\"").unwrap();
     rest.split('"').next().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn cookies_are_secure_where_a_proxy_got_the_request_by_https() {
+    let (ui, _) = dashboard();
+    for (is_https, name, is_secure) in [
+        (false, "webhook-session", false),
+        (true, "__Host-webhook-session", true),
+    ] {
+        let mut request = Request::post("/inbox/dashboard/sign-in")
+            .header(HOST, "127.0.0.1:8080")
+            .header("sec-fetch-site", "same-origin")
+            .body(Full::new(Bytes::from("token=operator")))
+            .unwrap();
+        if is_https {
+            request.extensions_mut().insert(OverHttps);
+        }
+        let response = ui.respond(request).await;
+        let session = cookie(&response, name).unwrap();
+        let line = response.headers()[SET_COOKIE].to_str().unwrap();
+        assert_eq!(line.contains("; Secure"), is_secure, "{line}");
+        let mut request = Request::get("/inbox/dashboard")
+            .header(HOST, "127.0.0.1:8080")
+            .header(COOKIE, session)
+            .body(Full::<Bytes>::default())
+            .unwrap();
+        if is_https {
+            request.extensions_mut().insert(OverHttps);
+        }
+        assert_eq!(ui.respond(request).await.status(), StatusCode::OK);
+    }
 }
 
 const PAGES: [&str; 14] = [
@@ -508,7 +548,7 @@ async fn streams_are_bounded_and_end_with_the_session_and_the_process() {
     let (ui, instance) = dashboard();
     let session = sign_in(&ui, "operator").await;
     let mut streams = Vec::new();
-    for _ in 0..64 {
+    for _ in 0..32 {
         let response = get(&ui, "/live", &session).await;
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         streams.push(response.into_body());
@@ -526,9 +566,12 @@ async fn streams_are_bounded_and_end_with_the_session_and_the_process() {
     assert!(piece.contains("\"failed\":\"42\""), "{piece}");
 
     let other = sign_in(&ui, "reader").await;
+    let status = get(&ui, "/live", &other).await.status();
+    assert_eq!(status, StatusCode::OK, "another session has its own");
     drop(streams);
     // The tasks of streams that are gone end at their next step.
     tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(get(&ui, "/live", &session).await.status(), StatusCode::OK);
     let response = get(&ui, "/live", &other).await;
     let mut of_other = response.into_body();
     let piece = of_other

@@ -117,6 +117,9 @@ pub struct SourceInfo {
     pub last_received_at: Option<Time>,
     /// When the last request was refused.
     pub last_refused_at: Option<Time>,
+    /// How long 99 of 100 requests took at most until they were answered, of those of about the last five minutes, in
+    /// seconds; null if there were none.
+    pub accept_p99_seconds: Option<f64>,
     /// How often the operator expects a delivery.
     pub expect_every_seconds: Option<f64>,
     /// Since when it has received nothing, if that is longer than expected.
