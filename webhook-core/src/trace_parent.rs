@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::headers::Headers;
+
 /// The longest value that is read. Versions after `00` may add parts.
 const MAX_BYTES: usize = 256;
 
@@ -25,6 +27,21 @@ pub struct TraceParent {
 }
 
 impl TraceParent {
+    /// The name of the header under which a program stores with an event the trace of its acceptance, whose attempts
+    /// continue it.
+    ///
+    /// Programs that keep headers of senders keep their names in lower case, so that no `traceparent` of a stranger is
+    /// taken for this one. Everything else that looks for `traceparent` ignores the case.
+    pub const STORED_HEADER: &'static str = "Traceparent";
+
+    /// Reads what is stored as [`STORED_HEADER`](Self::STORED_HEADER) among the headers of an event.
+    pub fn stored_in(headers: &Headers) -> Option<Self> {
+        let (_, value) = headers
+            .iter()
+            .find(|(name, _)| *name == Self::STORED_HEADER)?;
+        Self::parse(std::str::from_utf8(value).ok()?)
+    }
+
     /// Creates a value of version `00`. `None` if an id is all zeros.
     pub fn new(trace_id: [u8; 16], span_id: [u8; 8], is_sampled: bool) -> Option<Self> {
         let is_valid = trace_id != [0; 16] && span_id != [0; 8];
@@ -122,6 +139,15 @@ mod tests {
             assert_eq!(written[..53], VALID[..53]);
             assert_eq!(written.ends_with("-01"), is_sampled);
         }
+    }
+
+    #[test]
+    fn stored_contexts_are_those_of_the_program_itself() {
+        let headers = |name: &str, value: &str| Headers::try_from_iter([(name, value)]).unwrap();
+        let stored = |name, value| TraceParent::stored_in(&headers(name, value));
+        assert_eq!(stored("Traceparent", VALID), TraceParent::parse(VALID));
+        assert_eq!(stored("traceparent", VALID), None, "that of a sender");
+        assert_eq!(stored("Traceparent", "x"), None);
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub use backend_url::InvalidDatabaseUrl;
 pub use credentials::{LineProblem, SecretsError};
 pub use destination_url::DestinationUrl;
 pub use env_file::EnvFileError;
+pub(crate) use env_file::exposure as env_file_exposure;
 pub use files::FileError;
 pub use forward::ForwardError;
 pub(crate) use forward::{Forwarding, InputsDigest, of_transactions};
@@ -134,6 +135,11 @@ pub struct Config {
     /// or gray
     #[arg(long, env, value_name = "COLOR", value_parser = values::color)]
     pub instance_color: Option<String>,
+
+    /// Page of a trace, for links in the dashboard: a URL with {trace_id}, such as
+    /// https://jaeger.example.com/trace/{trace_id}
+    #[arg(long, env, value_name = "URL", value_parser = values::trace_url)]
+    pub trace_url: Option<String>,
 
     /// TLS.
     #[command(flatten)]

@@ -26,9 +26,3 @@ pub(crate) use disabled::{Sending, Traces, current};
 pub(crate) use process::Traced;
 #[cfg(feature = "otel")]
 pub(crate) use {open::current, send::Sending, tracers::Traces};
-
-/// The header of an event with the context of its acceptance, whose attempts continue that trace.
-///
-/// Names of headers that are kept for a sender are in lower case, so that no `traceparent` of a stranger is
-/// taken for this one. Everything else that looks for `traceparent` ignores the case.
-pub(crate) const STORED_CONTEXT: &str = "Traceparent";

@@ -13,9 +13,9 @@ pub(crate) use events::{
     DEFAULT_LIMIT, LARGEST_PAGE, MAX_LIMIT, audit, event, events, raw_body, record, scan, visible,
 };
 pub(crate) use export::{Exports, export, send_piece};
-pub(crate) use failures::failures;
+pub(crate) use failures::{failures, without_numbers};
 pub(crate) use sources::{
     copies, destinations, destinations_now, nodes, overview, refused, source, sources,
     without_names,
 };
-pub(crate) use status::status;
+pub(crate) use status::{LatestCounts, status};

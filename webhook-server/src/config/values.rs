@@ -5,8 +5,10 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use super::Networks;
+use hyper::Uri;
 use jiff::{Span, SpanRelativeTo};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use webhook_ui::model::TRACE_ID;
 
 /// The longest time of an option, in seconds: ten years.
 const MAX_SECONDS: f64 = 315_360_000.0;
@@ -129,6 +131,23 @@ pub(super) fn instance_name(text: &str) -> Result<String, String> {
     } else {
         Err(format!(
             "expected a name of 1 to {MAX_INSTANCE_NAME} characters in one line, such as production"
+        ))
+    }
+}
+
+/// The page of a trace, which the dashboard links to.
+pub(super) fn trace_url(text: &str) -> Result<String, String> {
+    let template = text.trim();
+    // The braces are not allowed in a URL.
+    let url = template.replace(TRACE_ID, "0").parse::<Uri>();
+    let is_url = url.is_ok_and(|url| {
+        matches!(url.scheme_str(), Some("http" | "https")) && url.authority().is_some()
+    });
+    if is_url && template.contains(TRACE_ID) {
+        Ok(template.to_owned())
+    } else {
+        Err(format!(
+            "expected a URL with {TRACE_ID}, such as https://jaeger.example.com/trace/{TRACE_ID}"
         ))
     }
 }
@@ -298,6 +317,25 @@ mod tests {
         assert_eq!(connections(" 8 ").map(NonZeroU32::get), Ok(8));
         for wrong in ["0", "262144", "4294967295", "x"] {
             assert!(connections(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn pages_of_traces_have_a_place_for_the_id() {
+        for good in [
+            "https://jaeger.example.com/trace/{trace_id}",
+            " http://127.0.0.1:3000/explore?id={trace_id}&a=b ",
+        ] {
+            assert_eq!(trace_url(good).as_deref(), Ok(good.trim()));
+        }
+        for wrong in [
+            "",
+            "https://jaeger.example.com/trace/",
+            "/trace/{trace_id}",
+            "javascript:alert({trace_id})",
+            "https://a b/{trace_id}",
+        ] {
+            assert!(trace_url(wrong).is_err(), "{wrong}");
         }
     }
 

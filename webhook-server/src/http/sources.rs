@@ -11,7 +11,9 @@ use hyper::http::request::Parts;
 use hyper::{Response, StatusCode};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use webhook_core::{Accepted, Admin, Envelope, EventType, Fingerprint, Headers, Inbox, Key};
+use webhook_core::{
+    Accepted, Admin, Envelope, EventType, Fingerprint, Headers, Inbox, Key, TraceParent,
+};
 use webhook_sources::http::RequestParts;
 use webhook_sources::{Flaw, Outcome, Received, Refusal, Source};
 use webhook_ui::UiBody;
@@ -23,7 +25,7 @@ use super::verify::MAX_INLINE_BYTES;
 use super::{App, body};
 use crate::metrics::Refused;
 use crate::sources::{ActiveSource, Named, Sources};
-use crate::traces::{STORED_CONTEXT, Sending};
+use crate::traces::Sending;
 
 /// How long after the last byte of a body the answer is decided at most. The strictest senders wait three seconds
 /// for the whole request.
@@ -364,7 +366,7 @@ fn headers(context: Option<&str>, kept: &[(&str, &[u8])], flaw: Option<Flaw>) ->
         .iter()
         .copied()
         .filter(|(name, _)| *name != FLAW_HEADER);
-    let context = context.map(|context| (STORED_CONTEXT, context.as_bytes()));
+    let context = context.map(|context| (TraceParent::STORED_HEADER, context.as_bytes()));
     for (name, value) in context.into_iter().chain(flaw).chain(kept) {
         if headers.append(name, value).is_err() {
             tracing::debug!(name, "a header does not fit");

@@ -5,12 +5,12 @@ use std::slice;
 use bytes::Bytes;
 use hyper::StatusCode;
 use serde::Serialize;
-use webhook_core::{Accepted, Headers, Inbox, Key};
+use webhook_core::{Accepted, Headers, Inbox, Key, TraceParent};
 
 use super::answer::Answer;
 use super::document::document;
 use super::problem::Problem;
-use crate::traces::{STORED_CONTEXT, Sending, Traces};
+use crate::traces::{Sending, Traces};
 use crate::transaction::Transaction;
 use crate::views::{TransactionView, content, transaction_kind};
 
@@ -23,7 +23,9 @@ pub(super) async fn receive(
     let receipt = match Sending::begin(traces, &transaction_kind(), 1) {
         None => inbox.receive::<Transaction>(body).await?,
         Some(sending) => {
-            let context = sending.context().map(|context| (STORED_CONTEXT, context));
+            let context = sending
+                .context()
+                .map(|context| (TraceParent::STORED_HEADER, context));
             let headers = Headers::try_from_iter(context).map_err(Problem::internal)?;
             let received = inbox.receive_with::<Transaction>(body, headers).await;
             let key = received.as_ref().ok().map(|receipt| &receipt.key);

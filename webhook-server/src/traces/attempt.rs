@@ -2,17 +2,18 @@
 
 use opentelemetry::trace::{FutureExt as _, Link, SpanKind, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
-use webhook_core::{Event, Handled, Handler, HandlerError, Headers, Kind, TraceParent};
+use webhook_core::{Event, Handled, Handler, HandlerError, Kind, TraceParent};
 
+use super::Traces;
 use super::open::Open;
 use super::tracers::remote;
-use super::{STORED_CONTEXT, Traces};
 use crate::config::TraceProcess;
 
 impl Traces {
     /// The span of an attempt at `event`. `None` if its acceptance was not recorded.
     pub(super) fn attempt<P>(&self, event: &Event<P>) -> Option<Open> {
-        let accepted = remote(&stored(&event.headers)?);
+        let accepted = TraceParent::stored_in(&event.headers).filter(TraceParent::is_sampled)?;
+        let accepted = remote(&accepted);
         let kind = &event.kind;
         let mut attributes = messaging(kind, "process", "process");
         let number = i64::from(event.attempt().number());
@@ -63,13 +64,6 @@ pub(super) async fn within<P, H: Handler<P>>(
     }
     span.end();
     handled
-}
-
-/// The context of the acceptance, if it was recorded.
-fn stored(headers: &Headers) -> Option<TraceParent> {
-    let (_, value) = headers.iter().find(|(name, _)| *name == STORED_CONTEXT)?;
-    let stored = TraceParent::parse(std::str::from_utf8(value).ok()?)?;
-    stored.is_sampled().then_some(stored)
 }
 
 /// The attributes that all operations with events have.

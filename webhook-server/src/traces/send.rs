@@ -33,7 +33,8 @@ impl Sending {
         Open::new(traces.followers.build_with_context(builder, &request)).map(Self)
     }
 
-    /// What is stored with the events, under the name [`STORED_CONTEXT`](super::STORED_CONTEXT).
+    /// What is stored with the events, as
+    /// [`TraceParent::STORED_HEADER`](webhook_core::TraceParent::STORED_HEADER).
     pub(crate) fn context(&self) -> Option<String> {
         self.0.traceparent().map(|context| context.to_string())
     }

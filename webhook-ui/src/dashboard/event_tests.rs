@@ -9,7 +9,7 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use webhook_core::{
     Accepted, Claim, Envelope, EventType, Fingerprint, Headers, Key, Kind, NewEvent, Outcome,
-    Reason, Scheduler, Settlement, Store,
+    Reason, Scheduler, Settlement, Store, TraceParent,
 };
 use webhook_memory::MemoryStore;
 
@@ -18,6 +18,8 @@ use crate::tokens::{Scope, TokenDigest};
 use crate::{Tokens, Ui};
 
 const HOSTILE: &str = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>";
+
+const TRACE_PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 fn kind() -> Kind {
     Kind::new("shop").unwrap()
@@ -28,8 +30,12 @@ fn event(key: &str, body: &str) -> NewEvent {
     let body = Bytes::from(body.to_owned());
     let mut envelope = Envelope::new(kind(), key, Fingerprint::of([&body]), body);
     envelope.event_type = EventType::new(HOSTILE.to_owned()).ok();
-    envelope.headers =
-        Headers::try_from_iter([("x-a", HOSTILE), ("authorization", "hunter2")]).unwrap();
+    let headers = [
+        ("x-a", HOSTILE),
+        ("authorization", "hunter2"),
+        (TraceParent::STORED_HEADER, TRACE_PARENT),
+    ];
+    envelope.headers = Headers::try_from_iter(headers).unwrap();
     NewEvent::new(envelope, Duration::ZERO)
 }
 
@@ -209,6 +215,35 @@ async fn bodies_are_masked_without_the_right() {
     assert_eq!(page.status, StatusCode::FORBIDDEN);
     let page = get(&ui, "read", "/events/export?source=shop").await;
     assert!(page.text.contains("\"state\":\"FAILED\"") && !page.text.contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_failed_event_shows_its_trace_and_leads_to_those_that_failed_like_it() {
+    let ui = hostile().await;
+    let page = get(&ui, "read", &format!("{}?tab=request", path())).await;
+    for part in [
+        "<code>4bf92f3577b34da6a3ce929d0e0e4736</code>",
+        "<code>00f067aa0ba902b7</code>",
+    ] {
+        assert!(page.text.contains(part), "{part}: {}", page.text);
+    }
+    let link = page
+        .text
+        .split("id=\"failed-alike\" href=\"")
+        .nth(1)
+        .unwrap();
+    let link = link.split('"').next().unwrap().replace("&amp;", "&");
+    let list = link.strip_prefix("/inbox/dashboard").unwrap();
+    let alike = get(&ui, "read", list).await;
+    assert_eq!(alike.status, StatusCode::OK, "{link}");
+    let event = format!("/inbox/dashboard{}", path());
+    assert!(alike.text.contains(&event), "{link}: {}", alike.text);
+    // Once it is requeued, it is no longer among them.
+    let form = form_token(&get(&ui, "operate", &path()).await);
+    let requeue = format!("{}/requeue", path());
+    send(&ui, "operate", &requeue, Some(&[("form_token", &form)])).await;
+    let page = get(&ui, "read", &path()).await;
+    assert!(!page.text.contains("failed-alike"));
 }
 
 #[tokio::test]

@@ -9,8 +9,8 @@ use super::events::{cut, event_path, events_path, plan_button};
 use super::frame::{Live, Page, Screen, View};
 use crate::api::kind;
 use crate::filter::Filter;
-use crate::model::{FailureGroup, Failures, JobAction};
-use crate::{Problem, UiBody};
+use crate::model::{EventState, EventSummary, FailureGroup, Failures, JobAction};
+use crate::{Problem, UiBody, data};
 
 const COLUMNS: [Column; 7] = [
     Column::heading("Reason"),
@@ -102,7 +102,7 @@ fn groups(view: &View<'_>, failures: &Failures) -> Markup {
 }
 
 fn row(view: &View<'_>, failures: &Failures, group: &FailureGroup, index: usize) -> Row {
-    let filter = filter_of(group);
+    let filter = filter_of(&group.source, &group.reason);
     let events = view.link(&events_path(&filter));
     let sample = view.link(&event_path(&group.sample.source, &group.sample.key));
     let reason = if group.reason.is_empty() {
@@ -137,15 +137,22 @@ fn row(view: &View<'_>, failures: &Failures, group: &FailureGroup, index: usize)
     }
 }
 
-/// The filter of the events of a group. It has the longest part of the reason between numbers, which other reasons may
-/// have as well: the plan of a job says how many events match.
-fn filter_of(group: &FailureGroup) -> Filter {
-    let parts = group.reason.split('#').map(str::trim);
+/// The filter of the FAILED events of a source with the same reason, but for numbers. It has the longest part of the
+/// reason between numbers, which other reasons may have as well: the plan of a job says how many events match.
+fn filter_of(source: &str, reason: &str) -> Filter {
+    let parts = reason.split('#').map(str::trim);
     let longest = parts.max_by_key(|part| part.len()).unwrap_or_default();
     Filter {
-        source: Kind::new(group.source.clone()).ok(),
+        source: Kind::new(source.to_owned()).ok(),
         state: Some(State::Failed),
         error: (!longest.is_empty()).then(|| longest.to_owned()),
         ..Filter::default()
     }
+}
+
+/// The filter of the events that failed like this one; `None` if it is not FAILED, or has no reason.
+pub(super) fn alike(event: &EventSummary) -> Option<Filter> {
+    let reason = event.error.as_deref()?;
+    let is_failed = event.state == EventState::Failed;
+    is_failed.then(|| filter_of(&event.source, &data::without_numbers(reason)))
 }

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use webhook_core::{
-    ActionId, ActionPage, ActionRecord, EventId, EventRecord, EventRef, FailureReason, Kind,
-    SearchPage, StoredAction,
+    ActionId, ActionPage, ActionRecord, EventId, EventRecord, EventRef, FailureReason, Headers,
+    Kind, SearchPage, StoredAction, TraceParent,
 };
 
 use super::body::{base64, body_of, json_object, masked_bytes, masked_header};
@@ -16,7 +16,8 @@ use crate::actions::event_target;
 use crate::audit::Action;
 use crate::filter::Filter;
 use crate::model::{
-    Attempt, AuditPage, AuditRecord, Conflict, Event, EventPage, EventSummary, Time,
+    Attempt, AuditPage, AuditRecord, Conflict, Event, EventPage, EventSummary, TRACE_ID, Time,
+    Trace,
 };
 use crate::{Problem, Ui};
 
@@ -99,6 +100,7 @@ pub(crate) async fn event(
             headers: headers
                 .map(|(name, value)| masked_header(name, value, !unmask))
                 .collect(),
+            trace: trace(ui, &envelope.headers),
             body: (!record.body_deleted).then(|| body_of(body, body.len() as u64, !unmask)),
             failed_attempts: attempts
                 .iter()
@@ -133,6 +135,18 @@ pub(crate) async fn event(
     let action = Action::begin(ui, "unmask", caller, event_target(event));
     let result = shown.await;
     action.end(result).await
+}
+
+/// The context that the process stored when it accepted the event.
+fn trace(ui: &Ui, headers: &Headers) -> Option<Trace> {
+    let context = TraceParent::stored_in(headers)?;
+    let trace_id = hex::encode(context.trace_id());
+    let template = ui.instance().info().trace_url;
+    Some(Trace {
+        url: template.map(|url| url.replace(TRACE_ID, &trace_id)),
+        trace_id,
+        span_id: hex::encode(context.span_id()),
+    })
 }
 
 /// The body of an event as it was delivered, with the value of its header `content-type`. It leaves an audit record.

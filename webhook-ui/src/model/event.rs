@@ -95,6 +95,17 @@ pub struct Header {
     pub value: Option<String>,
 }
 
+/// Where the acceptance of an event is in a distributed trace.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Trace {
+    /// The id of the trace, in hexadecimal digits.
+    pub trace_id: String,
+    /// The id of the span in which the event became durable, in hexadecimal digits.
+    pub span_id: String,
+    /// The page that shows the trace, where it is configured.
+    pub url: Option<String>,
+}
+
 /// How a body is written in a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -168,6 +179,8 @@ pub struct Event {
     pub fingerprint: String,
     /// The headers that are stored with it.
     pub headers: Vec<Header>,
+    /// The trace of the request that delivered it; null if no trace was stored.
+    pub trace: Option<Trace>,
     /// The body; null if it was deleted.
     pub body: Option<Body>,
     /// The failed attempts, the latest first: at most 16.

@@ -5,6 +5,9 @@ use utoipa::ToSchema;
 
 use super::{Destination, Sample, Series, SourceInfo, Time};
 
+/// What stands for the id of a trace in [`InstanceInfo::trace_url`].
+pub const TRACE_ID: &str = "{trace_id}";
+
 /// The process around the inbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct InstanceInfo {
@@ -13,6 +16,8 @@ pub struct InstanceInfo {
     pub name: Option<String>,
     /// The colour of the instance in the dashboard: `#` and six hexadecimal digits.
     pub color: Option<String>,
+    /// The page of a trace: a URL in which `{trace_id}` stands for its id.
+    pub trace_url: Option<String>,
     /// The version of the program.
     pub version: String,
     /// The kind of store, such as `PostgreSQL`.
@@ -69,13 +74,15 @@ pub struct Overview {
     pub destinations: Vec<Destination>,
 }
 
-/// How many events of a source are in each state, counted now.
+/// How many events of a source are in each state, counted a short time ago.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Status {
     /// The name of the source.
     pub source: String,
     /// Whether it is paused.
     pub paused: bool,
+    /// When the events were counted: at most twenty times as long ago as it took, and at most a minute.
+    pub counted_at: Time,
     /// Events that are not due yet.
     pub waiting: u64,
     /// Events that are due, and not leased.
