@@ -47,7 +47,7 @@ async fn main() -> anyhow::Result<()> {
         .access(Arc::new(Tokens::new([token])))
         .mounted_at("/inbox")
         .build();
-    let app = Router::new().nest_service("/inbox", ui);
+    let app = Router::new().nest_service("/inbox", ui.clone());
 
     let addr = std::env::var("BIND_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(addr).await?;
@@ -59,6 +59,8 @@ async fn main() -> anyhow::Result<()> {
     axum::serve(listener, app)
         .with_graceful_shutdown(interrupted)
         .await?;
+    // Jobs that run end with an audit record.
+    ui.shutdown().await;
     worker.shutdown(Duration::from_secs(5)).await;
     Ok(())
 }

@@ -11,13 +11,13 @@ use hyper::StatusCode;
 use hyper::header::HOST;
 use hyper_util::rt::TokioIo;
 use webhook_core::{EventRecord, EventType, Kind, KindSample};
-use webhook_forward::{DestinationStatus, Forwarder, PauseRecord, Trigger};
+use webhook_forward::{DestinationStatus, Exchange, Forwarder, NotNow, PauseRecord, Trigger};
 use webhook_sources::spec::Scheme;
 use webhook_ui::model::{
     Answer, Body, Capped, Copy, CopyPage, Destination, DestinationState, Header, InstanceInfo,
     Refused, RefusedPage, Sample, Samples, SecretInfo, Series, SourceCounts, SourceInfo, TestSent,
 };
-use webhook_ui::{Instance, Problem, did_you_mean};
+use webhook_ui::{Instance, Problem, Replayed, did_you_mean};
 
 use crate::backend::Backend;
 use crate::config::{Config, Role, SourceConfig};
@@ -134,6 +134,18 @@ impl ServerInstance {
         self.receiver.as_ref().map(secrets).unwrap_or_default()
     }
 
+    /// The forwarder of the events of `kind`.
+    fn forwarder(&self, kind: &Kind) -> Result<Forwarder, Problem> {
+        self.destinations
+            .of(kind)
+            .ok_or_else(|| Problem::conflict(format!("This process forwards no events of {kind}")))
+    }
+
+    /// How long 99 of 100 requests to a source took at most.
+    fn accept_p99(&self, kind: &Kind) -> Option<f64> {
+        self.samples.as_ref()?.accept_p99(kind)
+    }
+
     fn source_info(&self, source: &ActiveSource) -> SourceInfo {
         let config = &source.config;
         let activity = &source.activity;
@@ -157,6 +169,7 @@ impl ServerInstance {
             },
             last_received_at: activity.last_received().map(Into::into),
             last_refused_at: activity.last_refused().map(Into::into),
+            accept_p99_seconds: self.accept_p99(&config.name),
             expect_every_seconds: config.expect_every.map(|it| it.as_secs_f64()),
             silent_since: source.silent_since().map(Into::into),
             destination: config.forward.as_ref().map(|it| it.url.to_string()),
@@ -184,6 +197,7 @@ fn info(config: &Config, backend: &Backend) -> InstanceInfo {
             .clone()
             .or_else(|| Some(host_name()).filter(|it| !it.is_empty())),
         color: config.instance_color.clone(),
+        trace_url: config.trace_url.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         store: backend.name().to_owned(),
         in_memory: backend.is_in_memory(),
@@ -224,6 +238,7 @@ impl Instance for ServerInstance {
                 secrets: self.secrets_of_transactions(),
                 counts: samples.map(|it| it.received(&kind)).unwrap_or_default(),
                 last_received_at: last_received.map(Into::into),
+                accept_p99_seconds: self.accept_p99(&kind),
                 destination: self.destinations.of(&kind).map(|it| it.status().url),
                 ..SourceInfo::default()
             });
@@ -322,20 +337,34 @@ impl Instance for ServerInstance {
 
     async fn replay(&self, event: &EventRecord, to: Option<&Kind>) -> Result<(), Problem> {
         let kind = to.unwrap_or(&event.envelope.kind);
-        let forwarder: Forwarder = self.destinations.of(kind).ok_or_else(|| {
-            Problem::conflict(format!("This process forwards no events of {kind}"))
-        })?;
+        let forwarder = self.forwarder(kind)?;
         let raw = raw_event(event.clone());
-        let exchange = forwarder.send_once(&raw, Trigger::Replay).await;
-        match (exchange.failure(), &exchange.result) {
-            (None, _) => Ok(()),
-            (Some(_), Ok(answer)) => Err(Problem::bad_gateway(format!(
-                "The destination answered {}",
-                answer.status
-            ))),
-            (Some(failure), Err(_)) => Err(Problem::bad_gateway(format!(
-                "The copy was not delivered: {failure}"
-            ))),
+        delivered(&forwarder.send_once(&raw, Trigger::Replay).await)
+    }
+
+    async fn replay_if_allowed(
+        &self,
+        event: &EventRecord,
+        to: Option<&Kind>,
+    ) -> Result<Replayed, Problem> {
+        let kind = to.unwrap_or(&event.envelope.kind);
+        let forwarder = self.forwarder(kind)?;
+        let raw = raw_event(event.clone());
+        let sending = forwarder.send_if_allowed(&raw, Trigger::Replay, kind);
+        let exchange = match sending.await {
+            Ok(exchange) => exchange,
+            Err(NotNow {
+                reason, retry_in, ..
+            }) => {
+                return Ok(Replayed::NotNow {
+                    reason: reason.to_owned(),
+                    retry_in,
+                });
+            }
+        };
+        match (exchange.failure(), exchange.retry_after()) {
+            (Some(reason), Some(retry_in)) => Ok(Replayed::NotNow { reason, retry_in }),
+            _ => delivered(&exchange).map(|()| Replayed::Delivered),
         }
     }
 
@@ -361,6 +390,20 @@ impl Instance for ServerInstance {
 
     fn is_stopping(&self) -> bool {
         self.is_stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether a copy was delivered.
+fn delivered(exchange: &Exchange) -> Result<(), Problem> {
+    match (exchange.failure(), &exchange.result) {
+        (None, _) => Ok(()),
+        (Some(_), Ok(answer)) => Err(Problem::bad_gateway(format!(
+            "The destination answered {}",
+            answer.status
+        ))),
+        (Some(failure), Err(_)) => Err(Problem::bad_gateway(format!(
+            "The copy was not delivered: {failure}"
+        ))),
     }
 }
 

@@ -143,3 +143,9 @@ impl fmt::Display for Caller {
 /// of the connection, or the one that a trusted proxy forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClientAddr(pub IpAddr);
+
+/// Says that a browser reached a proxy by HTTPS, which whoever serves a [`Ui`](crate::Ui) may put into the extensions of a
+/// request if a trusted proxy says so. The cookie of a session is then `Secure`, even if the proxy replaces the host by a
+/// loopback address, for which it need not be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OverHttps;

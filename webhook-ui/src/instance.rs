@@ -70,6 +70,18 @@ pub trait Instance: Send + Sync + 'static {
     /// A problem if there is no such destination, or if the copy was not delivered.
     async fn replay(&self, event: &EventRecord, to: Option<&Kind>) -> Result<(), Problem>;
 
+    /// Sends a copy like [`replay`](Self::replay), but only if the destination takes one now: copies of a job do not get
+    /// in the way of events.
+    ///
+    /// # Errors
+    ///
+    /// As of [`replay`](Self::replay).
+    async fn replay_if_allowed(
+        &self,
+        event: &EventRecord,
+        to: Option<&Kind>,
+    ) -> Result<Replayed, Problem>;
+
     /// A `curl` command that sends `body` to a source with a fresh signature; `None` if there is no such source, or if
     /// its scheme cannot sign.
     fn signed_curl(&self, source: &Kind, body: &Bytes) -> Option<String>;
@@ -79,6 +91,20 @@ pub trait Instance: Send + Sync + 'static {
 
     /// Whether the process stops: streams and jobs end then.
     fn is_stopping(&self) -> bool;
+}
+
+/// What came of a copy that was sent only if its destination takes one now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Replayed {
+    /// It was delivered.
+    Delivered,
+    /// It was not sent, or the destination asked to send it later.
+    NotNow {
+        /// Why, for people.
+        reason: String,
+        /// After which time to try again at the earliest.
+        retry_in: Duration,
+    },
 }
 
 /// No sources, no destinations and no name: for an app that has only events.
@@ -137,6 +163,14 @@ impl Instance for NoInstance {
 
     async fn replay(&self, _event: &EventRecord, _to: Option<&Kind>) -> Result<(), Problem> {
         Err(Problem::not_offered("This app has no destinations"))
+    }
+
+    async fn replay_if_allowed(
+        &self,
+        event: &EventRecord,
+        to: Option<&Kind>,
+    ) -> Result<Replayed, Problem> {
+        self.replay(event, to).await.map(|()| Replayed::Delivered)
     }
 
     fn signed_curl(&self, _source: &Kind, _body: &Bytes) -> Option<String> {

@@ -1,10 +1,12 @@
 //! Jobs: plan → run → progress → cancel, for actions on all events that match a filter.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde_json::json;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 use webhook_core::{
     Deleted, Erased, EventId, EventRef, EventSummary, Kind, MadeDue, Requeued, RunningLeases,
@@ -15,6 +17,7 @@ use crate::access::Caller;
 use crate::audit::Action;
 use crate::data;
 use crate::filter::Filter;
+use crate::instance::Replayed;
 use crate::model::{Capped, Job, JobAction, JobState, Time};
 use crate::{Problem, Ui};
 
@@ -34,7 +37,7 @@ const COUNT_TIME: Duration = Duration::from_secs(2);
 const MAX_JOBS: usize = 100;
 
 /// How many jobs may run at the same time.
-const MAX_RUNNING: usize = 2;
+const MAX_RUNNING: u32 = 2;
 
 /// How many events a job changes together.
 const BATCH: usize = 100;
@@ -54,9 +57,31 @@ const EVENTS_PER_SECOND: u32 = 2_000;
 /// The same for copies, each of which waits for an answer.
 const COPIES_PER_SECOND: u32 = 20;
 
-/// The jobs of a [`Ui`], in memory, the latest last.
-#[derive(Debug, Default)]
-pub(crate) struct Jobs(Mutex<VecDeque<Arc<Mutex<Entry>>>>);
+/// How long a job waits at least before it asks again whether a destination takes a copy.
+const SHORTEST_WAIT: Duration = Duration::from_millis(50);
+
+/// The same, at most: then it sees that it was cancelled.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// The jobs of a [`Ui`].
+#[derive(Debug)]
+pub(crate) struct Jobs {
+    /// In memory, the latest last.
+    all: Mutex<VecDeque<Arc<Mutex<Entry>>>>,
+    /// A running job has a permit, until its audit record is written.
+    room: Arc<Semaphore>,
+    is_stopping: AtomicBool,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self {
+            all: Mutex::default(),
+            room: Arc::new(Semaphore::new(MAX_RUNNING as usize)),
+            is_stopping: AtomicBool::new(false),
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -94,7 +119,14 @@ fn rate(job: &Job, elapsed: Duration) -> f64 {
 
 impl Jobs {
     fn all(&self) -> MutexGuard<'_, VecDeque<Arc<Mutex<Entry>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins no further job, and waits until those that run have ended, with their audit records.
+    pub(crate) async fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        // Nobody closes it, so this is no error.
+        let _ = self.room.acquire_many(MAX_RUNNING).await;
     }
 
     fn add(&self, entry: Entry) -> Result<(), Problem> {
@@ -195,6 +227,7 @@ pub(crate) async fn plan(ui: &Ui, caller: &Caller, plan: JobPlan) -> Result<Job,
         changed: 0,
         skipped: 0,
         errors: 0,
+        waits_because: None,
         last_error: None,
         events_per_second: 0.0,
     };
@@ -248,12 +281,12 @@ pub(crate) async fn run(
 ) -> Result<Job, Problem> {
     let entry = ui.jobs().find(caller, id)?;
     caller.check_operate()?;
-    let running = ui.jobs().all();
-    let running = running
-        .iter()
-        .filter(|it| lock(it).job.state == JobState::Running);
-    let has_room = running.count() < MAX_RUNNING;
-    let shown = {
+    let permit = Arc::clone(&ui.jobs().room).try_acquire_owned();
+    // After the permit, for which a process that stops waits.
+    if ui.jobs().is_stopping.load(Ordering::Relaxed) {
+        return Err(Problem::unavailable("The process is stopping", 10));
+    }
+    let (shown, permit) = {
         let mut planned = lock(&entry);
         match planned.shown().state {
             JobState::Planned => {}
@@ -271,16 +304,16 @@ pub(crate) async fn run(
                 job.matching.count
             )));
         }
-        if !has_room {
-            return Err(Problem::unavailable(
+        let permit = permit.map_err(|_| {
+            Problem::unavailable(
                 format!("{MAX_RUNNING} jobs are running; wait until one has ended"),
                 10,
-            ));
-        }
+            )
+        })?;
         planned.job.state = JobState::Running;
         planned.job.started_at = Some(Time::now());
         planned.began = Some(Instant::now());
-        planned.shown()
+        (planned.shown(), permit)
     };
     let action = |name| {
         Action::begin(ui, name, caller, shown.filter.clone()).with(json!({
@@ -305,6 +338,7 @@ pub(crate) async fn run(
             let elapsed = entry.began.map_or(Duration::ZERO, |it| it.elapsed());
             entry.job.events_per_second = rate(&entry.job, elapsed);
             entry.job.state = state;
+            entry.job.waits_because = None;
             entry.job.ended_at = Some(Time::now());
             entry.job.clone()
         };
@@ -316,6 +350,7 @@ pub(crate) async fn run(
         };
         // The result of the job is in its record.
         let _ = action.count(job.changed).end(ended).await;
+        drop(permit);
     });
     Ok(shown)
 }
@@ -391,7 +426,8 @@ fn ended_early(ui: &Ui, entry: &Mutex<Entry>) -> Option<JobState> {
     if lock(entry).is_cancelled {
         Some(JobState::Cancelled)
     } else {
-        ui.instance().is_stopping().then_some(JobState::Stopped)
+        let is_stopping = ui.jobs().is_stopping.load(Ordering::Relaxed);
+        (is_stopping || ui.instance().is_stopping()).then_some(JobState::Stopped)
     }
 }
 
@@ -432,14 +468,12 @@ async fn change(
         }
         JobAction::Replay => {
             for event in &refs {
-                if ended_early(ui, entry).is_some() {
-                    return Ok(());
-                }
-                let sent = copy(ui, event, to).await;
+                let sent = copy(ui, event, to, entry).await;
                 let mut entry = lock(entry);
                 match sent {
-                    Ok(true) => entry.job.changed += 1,
-                    Ok(false) => entry.job.skipped += 1,
+                    Ok(Copied::Sent) => entry.job.changed += 1,
+                    Ok(Copied::Gone) => entry.job.skipped += 1,
+                    Ok(Copied::EndedEarly) => return Ok(()),
                     Err(problem) => {
                         entry.job.errors += 1;
                         entry.job.last_error = Some(problem.detail().to_owned());
@@ -451,14 +485,47 @@ async fn change(
     Ok(())
 }
 
-/// Sends a copy of an event. Returns whether there is still a body to send.
-async fn copy(ui: &Ui, event: &EventRef, to: Option<&Kind>) -> Result<bool, Problem> {
-    let record = data::record(ui, event).await?;
-    if record.body_deleted {
-        return Ok(false);
+/// What came of a copy.
+enum Copied {
+    Sent,
+    /// There is no body to send any more.
+    Gone,
+    /// The job has to end before the destination takes the copy.
+    EndedEarly,
+}
+
+/// Sends a copy of an event as soon as its destination takes one.
+async fn copy(
+    ui: &Ui,
+    event: &EventRef,
+    to: Option<&Kind>,
+    entry: &Mutex<Entry>,
+) -> Result<Copied, Problem> {
+    loop {
+        if ended_early(ui, entry).is_some() {
+            return Ok(Copied::EndedEarly);
+        }
+        let record = data::record(ui, event).await?;
+        if record.body_deleted {
+            return Ok(Copied::Gone);
+        }
+        let destination = to.unwrap_or(&event.kind);
+        // A pause is in the store, where workers see it. A forwarder would not.
+        let is_paused = ui.admin().paused().await?.contains(destination);
+        let replayed = match is_paused {
+            true => Replayed::NotNow {
+                reason: format!("the source {destination} is paused"),
+                retry_in: LONGEST_WAIT,
+            },
+            false => ui.instance().replay_if_allowed(&record, to).await?,
+        };
+        let Replayed::NotNow { reason, retry_in } = replayed else {
+            lock(entry).job.waits_because = None;
+            return Ok(Copied::Sent);
+        };
+        lock(entry).job.waits_because = Some(reason);
+        sleep(retry_in.clamp(SHORTEST_WAIT, LONGEST_WAIT)).await;
     }
-    ui.instance().replay(&record, to).await?;
-    Ok(true)
 }
 
 /// Cancels a job that runs, or drops a plan.
@@ -504,7 +571,57 @@ pub(crate) fn find(ui: &Ui, caller: &Caller, id: &str) -> Result<Job, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
+    use webhook_core::{ActionPage, Admin, Envelope, Fingerprint, Key, NewEvent, Store};
+    use webhook_memory::MemoryStore;
+
     use super::*;
+
+    /// A service with one PROCESSED event of the source `shop`, which is paused.
+    async fn paused() -> Ui {
+        let store = Arc::new(MemoryStore::default());
+        let kind = Kind::from_static("shop");
+        let key = Key::new("order-1").unwrap();
+        let envelope = Envelope::new(kind.clone(), key, Fingerprint::of(["1"]), "1".into());
+        let event = NewEvent::new(envelope, Duration::ZERO);
+        store.accept(&[event]).await.unwrap();
+        store.pause(&kind).await.unwrap();
+        Ui::builder(store.clone(), store).build()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn copies_wait_for_a_paused_source_and_a_shutdown_ends_their_job_with_a_record() {
+        let ui = paused().await;
+        let caller = Caller::anonymous("test");
+        let copies = JobPlan {
+            action: JobAction::Replay,
+            filter: Filter::default(),
+            to: None,
+        };
+        let planned = plan(&ui, &caller, copies.clone()).await.unwrap();
+        run(&ui, &caller, &planned.id, None).await.unwrap();
+        sleep(10 * LONGEST_WAIT).await;
+        let job = find(&ui, &caller, &planned.id).unwrap();
+        assert_eq!((job.state, job.errors), (JobState::Running, 0));
+        let why = job.waits_because.unwrap();
+        assert_eq!(why, "the source shop is paused");
+        let later = plan(&ui, &caller, copies).await.unwrap();
+
+        ui.shutdown().await;
+        let job = find(&ui, &caller, &planned.id).unwrap();
+        assert_eq!((job.state, job.waits_because), (JobState::Stopped, None));
+        let actions = ui
+            .admin()
+            .actions(&ActionPage::new(NonZeroUsize::MIN))
+            .await;
+        let actions = actions.unwrap();
+        assert_eq!(actions[0].record.action.as_str(), "run_job");
+        assert_eq!(actions[0].record.result.as_str(), "The process stopped");
+        let refused = run(&ui, &caller, &later.id, None).await.unwrap_err();
+        assert_eq!(refused.detail(), "The process is stopping");
+        ui.shutdown().await;
+    }
 
     #[test]
     fn counts_that_ended_early_are_confirmed() {

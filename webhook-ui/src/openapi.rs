@@ -76,7 +76,7 @@ fn describe(api: &mut Described) {
     api.get(
         "/v1/operator/status",
         "Instance",
-        "Counts the events of a source exactly, which takes as long as it has events, and lists what is paused",
+        "Counts the events of a source exactly, at most every few seconds if it has many, and lists what is paused",
     )
     .query(
         "source",

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 
-use crate::access::Caller;
+use crate::access::{Caller, OverHttps};
 use crate::tokens::bearer;
 use crate::{Problem, Ui};
 
@@ -282,8 +282,12 @@ fn host(head: &Parts) -> Option<&str> {
     }
 }
 
-/// Whether the request names this machine by a loopback address, so that browsers keep cookies without TLS apart.
+/// Whether the request names this machine by a loopback address, so that browsers keep cookies without TLS apart. A proxy
+/// may replace the host by one, and say that it got the request by HTTPS.
 fn is_local(head: &Parts) -> bool {
+    if head.extensions.get::<OverHttps>().is_some() {
+        return false;
+    }
     let authority = host(head).and_then(|host| host.parse::<http::uri::Authority>().ok());
     authority.is_some_and(|authority| {
         let name = authority.host();

@@ -23,6 +23,9 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// How many streams may be open.
 const MAX_STREAMS: usize = 64;
 
+/// How many of them one token and its sessions may have, so that others can open some.
+const MAX_STREAMS_OF_TOKEN: usize = 32;
+
 /// How long a client may take to read what it was sent.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -105,6 +108,8 @@ impl Accepted {
 #[derive(Debug)]
 pub(crate) struct Streams {
     room: Arc<Semaphore>,
+    /// How many streams each token has, by its digest; `None` for callers without one.
+    by_token: Arc<Mutex<HashMap<Option<[u8; 32]>, usize>>>,
     samples: Mutex<HashMap<(Topic, Option<String>), Sample>>,
 }
 
@@ -119,14 +124,57 @@ impl Default for Streams {
     fn default() -> Self {
         Self {
             room: Arc::new(Semaphore::new(MAX_STREAMS)),
+            by_token: Arc::default(),
             samples: Mutex::default(),
         }
     }
 }
 
 impl Streams {
+    /// Takes the place of a stream of `caller`.
+    fn enter(&self, caller: &Caller) -> Result<Place, Problem> {
+        let permit = Arc::clone(&self.room).try_acquire_owned();
+        let permit =
+            permit.map_err(|_| Problem::unavailable("Too many streams; close another tab", 15))?;
+        let token = caller.token_digest;
+        let mut by_token = self.by_token.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = by_token.entry(token).or_default();
+        if *open >= MAX_STREAMS_OF_TOKEN {
+            return Err(Problem::unavailable(
+                "Too many streams of this token; close another tab",
+                15,
+            ));
+        }
+        *open += 1;
+        Ok(Place {
+            token,
+            by_token: Arc::clone(&self.by_token),
+            _permit: permit,
+        })
+    }
+
     fn samples(&self) -> MutexGuard<'_, HashMap<(Topic, Option<String>), Sample>> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of an open stream.
+#[derive(Debug)]
+struct Place {
+    token: Option<[u8; 32]>,
+    by_token: Arc<Mutex<HashMap<Option<[u8; 32]>, usize>>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut by_token = self.by_token.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = by_token.get_mut(&self.token) {
+            *open -= 1;
+            if *open == 0 {
+                by_token.remove(&self.token);
+            }
+        }
     }
 }
 
@@ -166,11 +214,9 @@ pub(crate) fn open(
     topics: Vec<Topic>,
     is_allowed: impl Fn(&Ui) -> bool + Send + 'static,
 ) -> Result<UiBody, Problem> {
-    let permit = Arc::clone(&ui.streams().room).try_acquire_owned();
-    let permit =
-        permit.map_err(|_| Problem::unavailable("Too many streams; close another tab", 15))?;
+    let place = ui.streams().enter(&caller)?;
     let (sender, body) = UiBody::streamed();
-    tokio::spawn(run(ui.clone(), caller, topics, is_allowed, sender, permit));
+    tokio::spawn(run(ui.clone(), caller, topics, is_allowed, sender, place));
     Ok(body)
 }
 
@@ -180,7 +226,7 @@ async fn run(
     topics: Vec<Topic>,
     is_allowed: impl Fn(&Ui) -> bool,
     sender: mpsc::Sender<Bytes>,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 ) {
     let mut ticks = interval(INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -220,5 +266,29 @@ async fn run(
             // The client is gone, or does not read.
             Ok(Err(_)) | Err(_) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tokens::Scope;
+
+    #[test]
+    fn one_token_cannot_take_the_streams_of_others() {
+        let streams = Streams::default();
+        let caller = |digest| Caller::with_token("ana", Scope::Read, [digest; 32]);
+        let enter = |digest| streams.enter(&caller(digest));
+        let open: Vec<_> = (0..MAX_STREAMS_OF_TOKEN)
+            .map(|_| enter(1).unwrap())
+            .collect();
+        assert_eq!(enter(1).unwrap_err().status().as_u16(), 503);
+        let others: Vec<_> = (0..MAX_STREAMS_OF_TOKEN)
+            .map(|_| enter(2).unwrap())
+            .collect();
+        assert_eq!(enter(3).unwrap_err().status().as_u16(), 503, "in all");
+        drop((open, others));
+        assert!(enter(1).is_ok() && enter(3).is_ok());
+        assert!(streams.by_token.lock().unwrap().is_empty());
     }
 }

@@ -22,7 +22,7 @@ use webhook_core::{Admin, Store};
 
 use crate::access::{Access, ClientAddr, NoAccess};
 use crate::api::documents::Documents;
-use crate::data::Exports;
+use crate::data::{Exports, LatestCounts};
 use crate::instance::{Instance, NoInstance};
 use crate::jobs::Jobs;
 use crate::model::Time;
@@ -58,6 +58,7 @@ struct Inner {
     dashboard: crate::dashboard::Dashboard,
     streams: Streams,
     exports: Exports,
+    latest_counts: LatestCounts,
     documents: Documents,
     /// What the process around it describes of its own routes.
     described: Option<Value>,
@@ -131,6 +132,7 @@ impl UiBuilder {
             dashboard: crate::dashboard::Dashboard::default(),
             streams: Streams::default(),
             exports: Exports::default(),
+            latest_counts: LatestCounts::default(),
             documents: Documents::default(),
             described: self.described,
             pauses: Mutex::default(),
@@ -190,6 +192,16 @@ impl Ui {
             return Ok(crate::dashboard::respond(self, head, path, body).await);
         }
         api::respond(self, head, path, body).await
+    }
+
+    /// Ends the jobs that run: each one stops after the events that it is at, and leaves its audit record. Further jobs
+    /// are refused. An app calls it before it closes its store.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time; jobs end all the same.
+    pub async fn shutdown(&self) {
+        self.0.jobs.stop().await;
     }
 
     /// The OpenAPI document, which `GET /openapi.json` returns as well.
@@ -275,6 +287,10 @@ impl Ui {
 
     pub(crate) fn exports(&self) -> &Exports {
         &self.0.exports
+    }
+
+    pub(crate) fn latest_counts(&self) -> &LatestCounts {
+        &self.0.latest_counts
     }
 
     pub(crate) fn documents(&self) -> &Documents {

@@ -112,6 +112,13 @@ impl App {
         }))
     }
 
+    /// Ends the jobs of operators, with their audit records.
+    pub(super) async fn end_jobs(&self) {
+        if let Some(ui) = self.ui.get() {
+            ui.shutdown().await;
+        }
+    }
+
     /// Since when the secrets of transactions are used.
     pub(crate) fn secrets_since(&self) -> std::time::SystemTime {
         self.auth.since()

@@ -94,6 +94,11 @@ impl Rates {
         self.forwarding.client(peer, headers)
     }
 
+    /// Whether `peer` is a trusted proxy that got the request by HTTPS.
+    pub(super) fn is_https(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        self.forwarding.is_https(peer, headers)
+    }
+
     fn reject(&self, until: &NotUntil<<RateClock as Clock>::Instant>) -> Problem {
         let wait = until.wait_time_from(self.clock.now());
         let seconds = u16::try_from(wait.as_secs().saturating_add(1)).unwrap_or(u16::MAX);

@@ -13,7 +13,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Request, StatusCode};
 use jiff::Timestamp;
 use webhook_core::{EventRef, Inbox, Key};
-use webhook_ui::{ClientAddr, Ui, key_in_path};
+use webhook_ui::{ClientAddr, OverHttps, Ui, key_in_path};
 
 use super::answer::{self, Answer};
 use super::connections::Peer;
@@ -156,6 +156,10 @@ async fn ui_answer(
     let mut head_of_ui = head.clone();
     if let Some(client) = client {
         head_of_ui.extensions.insert(ClientAddr(client));
+    }
+    let is_https = |addr| app.rates.is_https(addr, &head.headers);
+    if peer.addr().is_some_and(is_https) {
+        head_of_ui.extensions.insert(OverHttps);
     }
     // The room for bodies is that of deliveries.
     if head.method != Method::POST || !ui.reads_body(&head_of_ui) {

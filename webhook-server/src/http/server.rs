@@ -100,7 +100,7 @@ impl HttpServer {
         self.addr
     }
 
-    /// Accepts no more connections, lets the requests being served finish for up to `drain`, and then
+    /// Accepts no more connections, lets the requests being served and the jobs of operators end for up to `drain`, and then
     /// aborts the connections that are left. Returns how many were aborted.
     pub async fn shutdown(self, drain: Duration) -> usize {
         self.app.start_draining();
@@ -108,7 +108,9 @@ impl HttpServer {
         // The listener is closed once this task has ended. It never panics.
         let _ = self.accepting.await;
         self.connections.finish();
-        if timeout(drain, self.connections.closed()).await.is_ok() {
+        let jobs = timeout(drain, self.app.end_jobs());
+        let closed = timeout(drain, self.connections.closed());
+        if let (_, Ok(())) = tokio::join!(jobs, closed) {
             return 0;
         }
         let aborted = self.connections.abort();

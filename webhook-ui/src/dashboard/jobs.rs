@@ -301,6 +301,9 @@ fn progress(job: &Job) -> Markup {
             JobState::Failed => p { "The store failed too often. What it did until then stays done." },
             _ => {}
         }
+        @if let Some(why) = &job.waits_because {
+            p #waits-because { "It waits: " (why) "." }
+        }
         @if let Some(error) = &job.last_error {
             p #last-error { "The last error: " code { (cut(error, 500)) } }
         }

@@ -1,6 +1,7 @@
 //! Sources, destinations, nodes, and the overview of all.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -126,15 +127,20 @@ pub(crate) async fn destinations_now(
     ui: &Ui,
     caller: &Caller,
 ) -> Result<Vec<Destination>, Problem> {
-    let paused = ui.admin().paused().await?;
     let mut destinations = visible_destinations(ui, caller);
+    let kinds = destinations.iter();
+    let kinds: Vec<_> = kinds
+        .filter_map(|it| Kind::new(it.source.clone()).ok())
+        .collect();
+    // The oldest event and the pause are exact, however few events are counted.
+    let samples = ui.admin().sample(&kinds, NonZeroUsize::MIN).await?;
     for destination in &mut destinations {
-        let Ok(kind) = Kind::new(destination.source.clone()) else {
-            continue;
-        };
-        let lag = ui.admin().lag(&kind).await?;
-        destination.oldest_due_age_seconds = lag.map(|lag| lag.as_secs_f64());
-        set_paused(destination, paused.contains(&kind));
+        let mut of_source = samples.iter();
+        if let Some(sample) = of_source.find(|it| it.kind.as_str() == destination.source) {
+            let oldest = sample.oldest_due;
+            destination.oldest_due_age_seconds = oldest.map(|age| age.as_secs_f64());
+            set_paused(destination, sample.paused);
+        }
     }
     Ok(destinations)
 }

@@ -96,6 +96,8 @@ pub struct Job {
     pub skipped: u64,
     /// How many events it could not change.
     pub errors: u64,
+    /// Why a job that runs sends no copies for now: its destination is held, or paused. Null if it goes on.
+    pub waits_because: Option<String>,
     /// The last error.
     pub last_error: Option<String>,
     /// How many events it has tried each second.

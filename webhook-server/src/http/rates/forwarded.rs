@@ -3,6 +3,7 @@
 //! Written here, because it must walk the chain of one header from the last proxy on: crates that take
 //! the first address, or read both headers, let clients choose their own.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
@@ -14,6 +15,7 @@ use ipnet::IpNet;
 use crate::http::quoted::{split, unquoted};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
 /// Which proxies are trusted to forward the address of a client, and in which header.
 ///
@@ -83,6 +85,30 @@ impl Forwarding {
         client
     }
 
+    /// Whether `peer` is a trusted proxy that says that it got the request by HTTPS.
+    pub(super) fn is_https(&self, peer: IpAddr, headers: &HeaderMap) -> bool {
+        if !self.trusts(peer.to_canonical()) {
+            return false;
+        }
+        let name = if self.standard {
+            FORWARDED
+        } else {
+            X_FORWARDED_PROTO
+        };
+        // What the peer itself says comes last.
+        let last = headers.get_all(name).iter().next_back();
+        let last = last.and_then(|line| line.to_str().ok());
+        let Some(last) = last.and_then(|line| split(line, ',').pop()) else {
+            return false;
+        };
+        let scheme = if self.standard {
+            parameter(last, "proto")
+        } else {
+            Some(last.trim().into())
+        };
+        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"))
+    }
+
     pub(in crate::http) fn trusts(&self, client: IpAddr) -> bool {
         self.proxies
             .iter()
@@ -92,11 +118,16 @@ impl Forwarding {
 
 /// The address in an element of `Forwarded`: `for="[2001:db8::1]:4711";proto=https`.
 fn node(element: &str) -> Option<IpAddr> {
+    address(&parameter(element, "for")?)
+}
+
+/// The value of a parameter in an element of `Forwarded`.
+fn parameter<'e>(element: &'e str, name: &str) -> Option<Cow<'e, str>> {
     let mut pairs = split(element, ';')
         .into_iter()
         .filter_map(|pair| pair.split_once('='));
-    let (_, node) = pairs.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
-    address(&unquoted(node.trim())?)
+    let (_, value) = pairs.find(|(found, _)| found.trim().eq_ignore_ascii_case(name))?;
+    unquoted(value.trim())
 }
 
 /// An address, with or without a port, an IPv6 one with or without brackets.
@@ -179,6 +210,56 @@ mod tests {
             (&[""], "10.0.0.1"),
         ] {
             assert_eq!(client(lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn only_trusted_proxies_say_that_a_request_came_by_https() {
+        for (standard, name, peer, lines, expected) in [
+            (false, "x-forwarded-proto", "10.0.0.1", &["https"][..], true),
+            (false, "x-forwarded-proto", "10.0.0.1", &["HTTPS "], true),
+            (false, "x-forwarded-proto", "10.0.0.1", &["http"], false),
+            (false, "x-forwarded-proto", "192.0.2.1", &["https"], false),
+            (
+                false,
+                "x-forwarded-proto",
+                "10.0.0.1",
+                &["https, http"],
+                false,
+            ),
+            (
+                false,
+                "x-forwarded-proto",
+                "10.0.0.1",
+                &["http", "https"],
+                true,
+            ),
+            (false, "x-forwarded-proto", "10.0.0.1", &[], false),
+            (false, "forwarded", "10.0.0.1", &["proto=https"], false),
+            (
+                true,
+                "forwarded",
+                "10.0.0.1",
+                &["for=192.0.2.60;proto=https"],
+                true,
+            ),
+            (true, "forwarded", "10.0.0.1", &["Proto=\"https\""], true),
+            (
+                true,
+                "forwarded",
+                "10.0.0.1",
+                &["proto=https, for=192.0.2.60"],
+                false,
+            ),
+            (true, "x-forwarded-proto", "10.0.0.1", &["https"], false),
+        ] {
+            let forwarding = trusting(&["10.0.0.0/8"], standard);
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(name, line.parse().unwrap());
+            }
+            let is_https = forwarding.is_https(peer.parse().unwrap(), &headers);
+            assert_eq!(is_https, expected, "{name} {peer} {lines:?}");
         }
     }
 
