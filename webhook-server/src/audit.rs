@@ -77,7 +77,8 @@ impl Audit {
             tracing::warn!(
                 error,
                 action,
-                "failed to keep an audit record; the action is done"
+                "the action is done, but only this log knows of it: failed to keep its audit record; see that the database \
+                 role may insert into the table actions"
             );
         }
     }

@@ -17,3 +17,19 @@ pub(crate) fn forbid_core_dumps() {
 /// Other systems have no such limit.
 #[cfg(not(unix))]
 pub(crate) const fn forbid_core_dumps() {}
+
+/// Whether a crash of this process would write its memory to disk.
+#[cfg(unix)]
+pub(crate) fn would_dump_core() -> bool {
+    use rustix::process::{Resource, getrlimit};
+
+    getrlimit(Resource::Core)
+        .current
+        .is_none_or(|most| most > 1)
+}
+
+/// It is not known.
+#[cfg(not(unix))]
+pub(crate) const fn would_dump_core() -> bool {
+    false
+}

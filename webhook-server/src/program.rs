@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::exit;
 
 use crate::command_line::CommandLine;
+use crate::config::env_file;
 use crate::core_dumps::forbid_core_dumps;
 use crate::logging::{flush_log, print_to_stderr, printable, start as start_logging};
 use crate::run::{RunError, run};
@@ -16,7 +17,7 @@ const FAILURE: i32 = 1;
 /// Runs the program by the command line of this process, and exits.
 pub fn main() -> ! {
     forbid_core_dumps();
-    let line = CommandLine::read_with_env_file(std::env::args_os(), Path::new(".env"))
+    let line = CommandLine::read_with_env_file(std::env::args_os(), Path::new(env_file::NAME))
         .unwrap_or_else(|error| end(explain(&error)));
     if let Err(error) = start_logging(&line.config.log_level, line.config.log_format) {
         print_to_stderr(&format!(

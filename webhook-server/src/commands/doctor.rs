@@ -119,14 +119,15 @@ impl Check {
 
 impl Doctor {
     pub(super) async fn run(&self, config: &Config) -> Result<(), CommandError> {
-        let (configuration, secrets, database, addresses, machine) = tokio::join!(
+        let (configuration, secrets, database, addresses, machine, traces) = tokio::join!(
             configuration_and_destinations(config),
             Check("secrets").blocking(config, machine::secrets),
             Check("database").within(database(config)),
             Check("address").within(addresses(config)),
             Check("machine").blocking(config, machine::limits),
+            Check("traces").within(collector(config)),
         );
-        let found = [configuration, secrets, database, addresses, machine].concat();
+        let found = [configuration, secrets, database, addresses, machine, traces].concat();
         let mut output = Output::new(self.json);
         for finding in &found {
             output.write(finding, |out| write(finding, out))?;
@@ -220,6 +221,24 @@ async fn destination(name: &str, forwarding: &Forwarding) -> Finding {
     }
 }
 
+/// Connects to the collector of traces, if there is one, and sends nothing.
+async fn collector(config: &Config) -> Vec<Finding> {
+    const CHECK: Check = Check("traces");
+    let Some(otel) = &config.otel else {
+        return Vec::new();
+    };
+    let mut options = ClientOptions::default();
+    options.connect_timeout = options.connect_timeout.min(otel.timeout).min(TIME_LIMIT);
+    let url = &otel.endpoint;
+    vec![match Client::new(options).connect(url.uri()).await {
+        Ok(peer) => CHECK.ok(format!("the collector {url} takes connections, on {peer}")),
+        Err(error) => CHECK.warning(
+            format!("the collector {url}: {}", with_causes(&error)),
+            "spans are lost until it answers: start it, or correct OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
+    }]
+}
+
 /// The database that `DATABASE_URL` names.
 async fn database(config: &Config) -> Vec<Finding> {
     const CHECK: Check = Check("database");
@@ -301,6 +320,16 @@ async fn of_postgres(database: &PgStore) -> Vec<Finding> {
             "its clock and that of this machine differ by {} ms",
             difference.as_millis()
         ))
+    });
+    found.push(match facts.statement_timeout {
+        Some(limit) => CHECK.ok(format!(
+            "it ends statements of this server after {} s (statement_timeout)",
+            limit.as_secs_f64()
+        )),
+        None => CHECK.warning(
+            "it does not end statements that run for too long: statement_timeout is 0 in the sessions of this server",
+            "let a pooler between them pass on the start-up parameter `options`, or what sets it to 0 not do so",
+        ),
     });
     if !facts.survives_crashes {
         found.push(CHECK.error(

@@ -43,7 +43,7 @@ pub(super) struct ServerApi {
     /// this machine
     #[arg(long, value_name = "URL", value_parser = url)]
     url: Option<Uri>,
-    /// Token of the scope operate. Set the variable rather than the flag: every user of the machine can see
+    /// Token of the scope read; listen needs one of the scope operate. Set the variable rather than the flag: every user of the machine can see
     /// flags
     #[arg(
         long,
@@ -156,8 +156,8 @@ fn own_url(config: &Config) -> Result<Uri, ServerApiError> {
 pub enum ServerApiError {
     /// No token is set.
     #[error(
-        "the server answers operators only: set WEBHOOK_SERVER_TOKEN to a token of the scope operate, which \
-         `webhook-server token operate` makes"
+        "the server answers operators only: set WEBHOOK_SERVER_TOKEN to a token, which `webhook-server token read` \
+         makes; listen needs one of the scope operate"
     )]
     NoToken,
     /// No server answers.

@@ -8,6 +8,9 @@ use zeroize::Zeroizing;
 use super::files::{self, FileError, Guard};
 use super::{DatabaseUrl, text};
 
+/// The name of the file.
+pub(crate) const NAME: &str = ".env";
+
 /// The most lines of a value in quotation marks.
 const MAX_VALUE_LINES: usize = 200;
 
@@ -16,6 +19,9 @@ const MAX_WARNINGS: usize = 10;
 
 /// Variables whose values may be secrets. A line below one may be a part of the secret.
 const SECRET: [&str; 3] = ["DATABASE_URL", "WEBHOOK_SECRETS", "API_TOKENS"];
+
+/// Variables whose values are secrets in any case.
+const HELD: [&str; 2] = ["WEBHOOK_SECRETS", "FORWARD_SECRETS"];
 
 /// What happens to a line that does not parse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,18 +55,26 @@ pub(crate) fn read(
         Err(error) => return Err(EnvFileError::Unreadable(error)),
     };
     let mut read = parse(&file.text, known, strictness)?;
-    let holds_secret = read.values.contains_key("WEBHOOK_SECRETS")
-        || read
-            .values
-            .get("DATABASE_URL")
-            .is_some_and(|url| DatabaseUrl::from(url.to_string()).holds_password());
-    if holds_secret {
+    if read.holds_secret() {
         read.warnings.extend(file.exposure);
     }
     Ok(read)
 }
 
+/// What is wrong with the access to the file in the working directory, if it holds a secret.
+pub(crate) fn exposure() -> Option<String> {
+    let file = files::read_quietly(NAME, Path::new(NAME), Guard::Secret).ok()?;
+    let read = parse(&file.text, &[], Strictness::Lenient).ok()?;
+    file.exposure.filter(|_| read.holds_secret())
+}
+
 impl EnvFile {
+    fn holds_secret(&self) -> bool {
+        let url = self.values.get("DATABASE_URL");
+        HELD.iter().any(|name| self.values.contains_key(*name))
+            || url.is_some_and(|url| DatabaseUrl::from(url.to_string()).holds_password())
+    }
+
     /// Puts the variables that are no options, such as `PGSSLROOTCERT`, into the environment, unless
     /// they are set there. `known` are the variables of options.
     pub(crate) fn export(&self, known: &[&str]) {

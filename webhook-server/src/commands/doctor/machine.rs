@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::{Check, Finding};
-use crate::config::{BackendUrl, Config};
+use crate::config::{BackendUrl, Config, env_file_exposure};
+use crate::core_dumps::would_dump_core;
 use crate::file_limit;
 
 /// How long a certificate must be valid to be no matter of concern.
@@ -23,7 +24,8 @@ pub(super) fn secrets(config: &Config) -> Vec<Finding> {
             "make another one: everybody can sign with this one",
         ));
     }
-    for exposure in config.exposed_files() {
+    let exposed = config.exposed_files().into_iter();
+    for exposure in exposed.chain(env_file_exposure()) {
         found.push(CHECK.warning(exposure, "chmod 600, and chown to the user of the server"));
     }
     if found.is_empty() {
@@ -53,7 +55,7 @@ fn certificate(config: &Config) -> Option<Finding> {
 
 /// The limits of this process, and the room for its events.
 pub(super) fn limits(config: &Config) -> Vec<Finding> {
-    let mut found = vec![open_files(config)];
+    let mut found = vec![open_files(config), core_dumps()];
     let url = config.read_database_url().ok();
     let backend = match url {
         Some(Some(url)) => url.backend().ok(),
@@ -64,6 +66,19 @@ pub(super) fn limits(config: &Config) -> Vec<Finding> {
         found.extend(sqlite_file(&path));
     }
     found
+}
+
+/// This process has set its limit as the server does.
+fn core_dumps() -> Finding {
+    const CHECK: Check = Check("core dumps");
+    if would_dump_core() {
+        CHECK.warning(
+            "a crash of the server writes its memory, with secrets and bodies, to disk",
+            "set the limit to 0: `ulimit -c 0`, or LimitCORE=0 of the systemd unit",
+        )
+    } else {
+        CHECK.ok("a crash of the server writes no memory to disk")
+    }
 }
 
 fn open_files(config: &Config) -> Finding {
