@@ -3,6 +3,7 @@
 mod command;
 mod configuration;
 mod destinations;
+mod jobs;
 mod listen;
 pub(crate) mod receiver;
 mod replay;
