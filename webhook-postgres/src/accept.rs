@@ -10,7 +10,7 @@ use webhook_core::{Accepted, EventType, Fingerprint, NewEvent};
 
 use crate::error::PgError;
 use crate::microseconds;
-use crate::session::Session;
+use crate::session::{Engine, Query, Session, Then};
 
 /// How many times a key is tried that another transaction had inserted, and deleted again before this one could
 /// read it.
@@ -94,13 +94,17 @@ async fn take(
             0 => error,
             _ => error.after_a_commit(),
         })?;
-        if rows.is_empty() {
+        let (returns_stored, all_are_new) = match session.engine() {
+            Engine::Postgres => (true, rows.is_empty()),
+            Engine::Citus => (false, rows.len() == open.len()),
+        };
+        if all_are_new {
             open.iter()
                 .for_each(|&key| holders[key] = Some(Holder::New));
             break;
         }
         for row in &rows {
-            if let Some((place, stored)) = stored(row)? {
+            if returns_stored && let Some((place, stored)) = stored(row)? {
                 holders[open[place]] = Some(stored);
             } else if let Some(kind) = row.try_get::<Option<&str>, _>("kind")? {
                 let new = (kind, row.try_get("key")?);
@@ -130,6 +134,7 @@ async fn take(
         .ok_or(PgError::Contended)
 }
 
+/// Returns the rows of `accept/insert.sql`, or of `citus/insert_events.sql`: the new events alone.
 async fn insert(session: &mut Session<'_>, events: &[&NewEvent]) -> Result<Vec<PgRow>, PgError> {
     let envelopes = || events.iter().map(|event| &event.envelope);
     let headers = || envelopes().map(|e| e.headers.as_encoded().as_ref());
@@ -144,27 +149,41 @@ async fn insert(session: &mut Session<'_>, events: &[&NewEvent]) -> Result<Vec<P
     } else {
         types().collect()
     };
-    session
-        .rows(include_str!("accept/insert.sql"), |query| {
-            query
-                .bind(envelopes().map(|e| e.kind.as_str()).bind_iter())
-                .bind(envelopes().map(|e| e.key.as_str()).bind_iter())
-                .bind(
-                    envelopes()
-                        .map(|e| e.fingerprint.as_bytes().as_slice())
-                        .bind_iter(),
-                )
-                .bind(envelopes().map(|e| &*e.body).bind_iter())
-                .bind(
-                    events
-                        .iter()
-                        .map(|event| microseconds::of(event.delay))
-                        .bind_iter(),
-                )
-                .bind(headers.iter().copied().bind_iter())
-                .bind(types.iter().copied().bind_iter())
-        })
-        .await
+    let bind = |query: Query| {
+        query
+            .bind(envelopes().map(|e| e.kind.as_str()).bind_iter())
+            .bind(envelopes().map(|e| e.key.as_str()).bind_iter())
+            .bind(
+                envelopes()
+                    .map(|e| e.fingerprint.as_bytes().as_slice())
+                    .bind_iter(),
+            )
+            .bind(envelopes().map(|e| &*e.body).bind_iter())
+            .bind(
+                events
+                    .iter()
+                    .map(|event| microseconds::of(event.delay))
+                    .bind_iter(),
+            )
+            .bind(headers.iter().copied().bind_iter())
+            .bind(types.iter().copied().bind_iter())
+    };
+    match session.engine() {
+        Engine::Postgres => session.rows(include_str!("accept/insert.sql"), bind).await,
+        Engine::Citus => {
+            let queue = Then {
+                sql: include_str!("citus/insert_queue.sql"),
+                bind: &|query, new| {
+                    let ids = new.iter().map(|row| row.try_get("id"));
+                    let ids: Vec<i64> = ids.collect::<Result<_, _>>()?;
+                    Ok((!ids.is_empty()).then(|| query.bind(ids)))
+                },
+            };
+            session
+                .rows_and_then(include_str!("citus/insert_events.sql"), bind, queue)
+                .await
+        }
+    }
 }
 
 /// Reads the places, ids and fingerprints of the `events` whose keys are taken.

@@ -4,10 +4,11 @@
 -- expired, $8 how many failed attempts of an event are kept.
 --
 -- Returns for each kind, with its place in $1, one row per event that is leased or failed, in order of due
--- times, and one row of nulls with `next_due_us`; no row for a paused kind. The rows are produced nearly in
--- order, so that there is little to sort. `date_part` returns a double, which can represent microseconds for
--- another 200 years; `extract` returns a numeric, which takes longer. No join is between kinds and events: the
--- planner expects one row of each, and would compare each row with each.
+-- times, and one row of nulls with `next_due_us`; no row for a paused kind. No event is `left_out`, as it may be
+-- by citus/claim.sql. The rows are produced nearly in order, so that there is little to sort. `date_part` returns a
+-- double, which can represent microseconds for another 200 years; `extract` returns a numeric, which takes
+-- longer. No join is between kinds and events: the planner expects one row of each, and would compare each row
+-- with each.
 WITH request AS MATERIALIZED (
   SELECT place, kind COLLATE "C" AS kind, max_events, max_attempts,
          lease_us * interval '1 microsecond' AS lease,
@@ -125,6 +126,7 @@ next AS MATERIALIZED (
 SELECT
   due.place,
   NULL::bigint AS next_due_us,
+  NULL::bigint AS left_out,
   due.id,
   due.attempts + 1 AS attempt,
   due.fence + 1 AS fence,
@@ -148,6 +150,7 @@ UNION ALL
 SELECT
   place,
   (date_part('epoch', due_at - statement_timestamp()) * 1000000)::bigint AS next_due_us,
+  0::bigint AS left_out,
   NULL::bigint AS id,
   NULL::integer AS attempt,
   NULL::bigint AS fence,

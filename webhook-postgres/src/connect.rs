@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use crate::error::PgError;
 use crate::options::{Durability, PgOptions, Pooler, server};
 use crate::schema::Schema;
-use crate::session::{Database, Link, Sessions};
+use crate::session::{Database, Engine, Link, Sessions};
 use crate::store::PgStore;
 use crate::tls_files::TlsFile;
 
@@ -49,7 +49,8 @@ impl PgStore {
         let connection = options.connection.clone().extra_float_digits(None);
         check_tls_files(&options).await?;
         warn_of_plain_text(&connection);
-        let link = probe(&connection, options.pooler, options.acquire_timeout).await?;
+        let found = probe(&connection, options.pooler, options.acquire_timeout).await?;
+        let Found { link, engine } = found;
         tracing::info!(
             server = server(&connection),
             mode = match link {
@@ -61,6 +62,7 @@ impl PgStore {
             } else {
                 "by option"
             },
+            ?engine,
             "connected to PostgreSQL"
         );
         let limits = PgPoolOptions::new()
@@ -82,7 +84,11 @@ impl PgStore {
                     .after_connect(move |connection, _| {
                         Box::pin(Database::set_up_durability(connection, durability))
                     })
-                    .connect_lazy_with(Database::set_up(connection, options.statement_timeout)),
+                    .connect_lazy_with(Database::set_up(
+                        connection,
+                        options.statement_timeout,
+                        engine,
+                    )),
                 Sessions::Own,
             ),
             Link::Pooled => (
@@ -97,6 +103,7 @@ impl PgStore {
             options.statement_timeout,
             durability,
             options.schema,
+            engine,
         );
         Ok(Self::over(database, link))
     }
@@ -126,9 +133,9 @@ impl PgStore {
     ) -> Result<Self, PgError> {
         let connection = pool.connect_options();
         let acquire_timeout = pool.options().get_acquire_timeout();
-        let link = probe(&connection, pooler, acquire_timeout).await?;
+        let Found { link, engine } = probe(&connection, pooler, acquire_timeout).await?;
         let statement_timeout = PgOptions::new((*connection).clone()).statement_timeout;
-        let database = Database::shared(pool, acquire_timeout, statement_timeout, schema);
+        let database = Database::shared(pool, acquire_timeout, statement_timeout, schema, engine);
         Ok(Self::over(database, link))
     }
 
@@ -166,13 +173,19 @@ async fn check_tls_files(options: &PgOptions) -> Result<(), PgError> {
     }
 }
 
-/// Connects once, to check that the database can be reached, and whether there is a pooler.
+/// What the first connection has found.
+struct Found {
+    link: Link,
+    engine: Engine,
+}
+
+/// Connects once, to check that the database can be reached, whether there is a pooler, and which program answers.
 async fn probe(
     connection: &PgConnectOptions,
     pooler: Pooler,
     limit: Duration,
-) -> Result<Link, PgError> {
-    let link = async {
+) -> Result<Found, PgError> {
+    let found = async {
         match pooler {
             Pooler::None => once(connection, Link::Direct).await,
             Pooler::Transaction => once(connection, Link::Pooled).await,
@@ -181,7 +194,7 @@ async fn probe(
             Pooler::Detect => ask(connection).await,
         }
     };
-    timeout(limit, link)
+    timeout(limit, found)
         .await
         .unwrap_or(Err(sqlx::Error::PoolTimedOut))
         .map_err(|error| cannot_connect(connection, error))
@@ -197,37 +210,52 @@ pub(crate) fn cannot_connect(connection: &PgConnectOptions, error: sqlx::Error) 
 
 /// Connects with a setting in the start-up packet. If the server accepts connections only without it, it is a
 /// pooler, whatever its error says. Tries twice, since a broken connection looks the same.
-async fn ask(connection: &PgConnectOptions) -> Result<Link, sqlx::Error> {
+async fn ask(connection: &PgConnectOptions) -> Result<Found, sqlx::Error> {
     let asking = connection.clone().options([("webhook.probe", "1")]);
-    match asking.connect().await {
+    let pooled = match asking.connect().await {
         Ok(session) => return detect(session).await,
         Err(error) if may_refuse_options(&error) => once(connection, Link::Pooled).await?,
         Err(error) => return Err(error),
     };
     match asking.connect().await {
         Ok(session) => detect(session).await,
-        Err(_) => Ok(Link::Pooled),
+        Err(_) => Ok(pooled),
     }
 }
 
-async fn once(connection: &PgConnectOptions, link: Link) -> Result<Link, sqlx::Error> {
-    connection.connect().await?.close().await?;
-    Ok(link)
+async fn once(connection: &PgConnectOptions, link: Link) -> Result<Found, sqlx::Error> {
+    let mut session = connection.connect().await?;
+    let engine = engine(&mut session).await?;
+    session.close().await?;
+    Ok(Found { link, engine })
 }
 
-async fn detect(mut session: PgConnection) -> Result<Link, sqlx::Error> {
+/// Finds out which program answers. Names the operator, since the search path of the database may have others.
+async fn engine(session: &mut PgConnection) -> Result<Engine, sqlx::Error> {
+    let citus =
+        "SELECT 1 FROM pg_catalog.pg_extension WHERE extname OPERATOR(pg_catalog.=) 'citus'";
+    let row = sqlx::raw_sql(citus).fetch_optional(session).await?;
+    Ok(match row {
+        Some(_) => Engine::Citus,
+        None => Engine::Postgres,
+    })
+}
+
+async fn detect(mut session: PgConnection) -> Result<Found, sqlx::Error> {
     // The simple protocol, since nothing may be prepared through a pooler.
     let row = sqlx::raw_sql("SELECT pg_catalog.current_setting('webhook.probe', true)")
         .fetch_one(&mut session)
         .await?;
+    let engine = engine(&mut session).await?;
     session.close().await?;
     // Compared here, since an operator in SQL would be resolved by the search path of the database.
     let probe: Option<String> = row.try_get(0)?;
-    Ok(if probe.as_deref() == Some("1") {
+    let link = if probe.as_deref() == Some("1") {
         Link::Direct
     } else {
         Link::Pooled
-    })
+    };
+    Ok(Found { link, engine })
 }
 
 /// Whether an error may mean that the server refuses the settings in the start-up packet: every error that has

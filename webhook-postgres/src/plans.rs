@@ -5,12 +5,12 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Row};
 
 use crate::admin::search;
 use crate::options::PgOptions;
-use crate::session::{Database, Session};
+use crate::session::{Database, Engine, Session};
 use crate::store::PgStore;
 use crate::testing::TestDatabase;
 
 /// The statements whose plans are kept, with arguments for them.
-const STATEMENTS: [(&str, &str, &str); 37] = [
+const STATEMENTS: [(&str, &str, &str); 40] = [
     (
         "accept",
         include_str!("accept/insert.sql"),
@@ -48,6 +48,22 @@ const STATEMENTS: [(&str, &str, &str); 37] = [
         include_str!("settle.sql"),
         "ARRAY[1,2,3]::bigint[], ARRAY[1,1,1]::bigint[], ARRAY[0,1,2]::smallint[], \
          ARRAY[0,0,0]::bigint[], ARRAY[NULL,'','']::text[], 16, '{}'::bytea[]",
+    ),
+    (
+        "citus_claim",
+        include_str!("citus/claim.sql"),
+        "ARRAY['j','k'], ARRAY[1,256]::bigint[], ARRAY[60000000,60000000]::bigint[], \
+         ARRAY[10,10]::integer[], ARRAY[0,0]::bigint[]",
+    ),
+    (
+        "citus_settle",
+        include_str!("citus/settle.sql"),
+        "ARRAY[1,2]::bigint[], ARRAY[1,1]::bigint[], ARRAY[0,3]::smallint[], ARRAY[0,0]::bigint[]",
+    ),
+    (
+        "citus_insert_queue",
+        include_str!("citus/insert_queue.sql"),
+        "ARRAY[1,2]::bigint[]",
     ),
     (
         "make_due",
@@ -179,7 +195,7 @@ async fn migrated(database: &TestDatabase) -> PgConnection {
     store.close().await;
     let options: PgOptions = database.url().parse().unwrap();
     let connection: PgConnectOptions = options.connection;
-    Database::set_up(connection, options.statement_timeout)
+    Database::set_up(connection, options.statement_timeout, Engine::Postgres)
         .connect()
         .await
         .unwrap()

@@ -36,6 +36,34 @@ const ANSWER_GRACE: Duration = Duration::from_secs(3);
 /// Says, by the rows of a statement, whether to commit it.
 type Keep<'k> = &'k (dyn Fn(&[PgRow]) -> Result<bool, PgError> + Send + Sync);
 
+/// Adds the arguments of a second statement, by the rows of the first one. `None` if the second one is not needed.
+type BindThen<'b> = &'b (dyn Fn(Query, &[PgRow]) -> Result<Option<Query>, PgError> + Send + Sync);
+
+/// A statement that runs after another one, in the same transaction.
+pub(crate) struct Then<'t> {
+    pub(crate) sql: &'static str,
+    pub(crate) bind: BindThen<'t>,
+}
+
+/// What follows a statement.
+#[derive(Clone, Copy)]
+enum After<'a> {
+    Nothing,
+    /// It is committed or rolled back.
+    CommitIf(Keep<'a>),
+    /// Another statement in the same transaction.
+    Run(&'a Then<'a>),
+}
+
+/// Which program answers. It decides how an operation is divided into statements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Postgres,
+    /// PostgreSQL with the extension Citus. Each part of a statement is a round trip to the node with the tables,
+    /// with a clock and a snapshot of its own, unless the statement has no INSERT besides others.
+    Citus,
+}
+
 /// Which query plan a statement uses.
 #[derive(Clone, Copy)]
 enum Plan {
@@ -88,6 +116,40 @@ impl Session<'_> {
         self.rows_by(sql, Plan::AnewWithin(limit), bind).await
     }
 
+    /// Like [`rows`](Self::rows), and runs another statement in the same transaction. Returns the rows of the first one.
+    pub(crate) async fn rows_and_then(
+        &mut self,
+        sql: &'static str,
+        bind: impl Fn(Query) -> Query + Send,
+        then: Then<'_>,
+    ) -> Result<Vec<PgRow>, PgError> {
+        match self {
+            Self::Pool(database) => {
+                database
+                    .rows(sql, Plan::Kept, After::Run(&then), bind)
+                    .await
+            }
+            Self::App(connection, schema) => {
+                let first = bind(sqlx::query(schema.sql(sql))).persistent(false);
+                let rows = first.fetch_all(&mut **connection).await?;
+                if let Some(second) = (then.bind)(sqlx::query(schema.sql(then.sql)), &rows)? {
+                    let second = second.persistent(false);
+                    second.execute(&mut **connection).await?;
+                }
+                Ok(rows)
+            }
+        }
+    }
+
+    /// Which program answers. In a transaction of the app, which may be on any connection, it counts as PostgreSQL,
+    /// whose statements Citus takes as well.
+    pub(crate) fn engine(&self) -> Engine {
+        match self {
+            Self::Pool(database) => database.engine,
+            Self::App(..) => Engine::Postgres,
+        }
+    }
+
     /// Like [`rows`](Self::rows), and keeps what the statement did only if `keep` says so about its rows. Returns what
     /// `keep` says.
     pub(crate) async fn commit_if(
@@ -98,7 +160,9 @@ impl Session<'_> {
     ) -> Result<bool, PgError> {
         match self {
             Self::Pool(database) => {
-                let rows = database.rows(sql, Plan::Kept, Some(&keep), bind).await?;
+                let rows = database
+                    .rows(sql, Plan::Kept, After::CommitIf(&keep), bind)
+                    .await?;
                 keep(&rows)
             }
             Self::App(connection, schema) => {
@@ -129,7 +193,7 @@ impl Session<'_> {
         bind: impl Fn(Query) -> Query + Send,
     ) -> Result<Vec<PgRow>, PgError> {
         match self {
-            Self::Pool(database) => database.rows(sql, plan, None, bind).await,
+            Self::Pool(database) => database.rows(sql, plan, After::Nothing, bind).await,
             // The app's connection may go through a pooler: nothing may stay prepared on it.
             Self::App(connection, schema) => bind(sqlx::query(schema.sql(sql)))
                 .persistent(false)
@@ -187,6 +251,7 @@ pub(crate) struct Database {
     statement_timeout: Duration,
     durability: Durability,
     schema: Schema,
+    engine: Engine,
     /// Only for a pool that the app does not share.
     idle: Option<Arc<IdleConnections>>,
 }
@@ -200,6 +265,7 @@ impl Database {
         statement_timeout: Duration,
         durability: Durability,
         schema: Schema,
+        engine: Engine,
     ) -> Self {
         Self {
             pool,
@@ -208,6 +274,7 @@ impl Database {
             statement_timeout,
             durability,
             schema,
+            engine,
             idle: Some(Arc::default()),
         }
     }
@@ -218,10 +285,12 @@ impl Database {
         acquire_timeout: Duration,
         statement_timeout: Duration,
         schema: Schema,
+        engine: Engine,
     ) -> Self {
         Self {
             pool,
             schema,
+            engine,
             sessions: Sessions::Borrowed,
             acquire_timeout,
             statement_timeout,
@@ -271,14 +340,19 @@ impl Database {
         &self,
         sql: &'static str,
         plan: Plan,
-        keep: Option<Keep<'_>>,
+        after: After<'_>,
         bind: impl Fn(Query) -> Query + Send,
     ) -> Result<Vec<PgRow>, PgError> {
         let mut suspect = false;
         let mut runs = 1;
         loop {
             let error = match self
-                .run(bind(sqlx::query(self.schema.sql(sql))), plan, keep, suspect)
+                .run(
+                    bind(sqlx::query(self.schema.sql(sql))),
+                    plan,
+                    after,
+                    suspect,
+                )
                 .await
             {
                 Ok(rows) => return Ok(rows),
@@ -302,12 +376,12 @@ impl Database {
         }
     }
 
-    /// Runs a statement in a transaction of its own. With `keep`, it is rolled back if `keep` says so.
+    /// Runs a statement, and what follows it, in a transaction of its own.
     async fn run(
         &self,
         query: Query,
         plan: Plan,
-        keep: Option<Keep<'_>>,
+        after: After<'_>,
         suspect: bool,
     ) -> Result<Vec<PgRow>, PgError> {
         let mut checkout = self.acquire(suspect).await?;
@@ -318,7 +392,10 @@ impl Database {
         let rows = checkout
             .during(answer_timeout, async |connection| {
                 let begin = match (self.sessions, plan) {
-                    (Sessions::Own, Plan::Kept) => keep.map(|_| self.begin()),
+                    (Sessions::Own, Plan::Kept) => match after {
+                        After::Nothing => None,
+                        After::CommitIf(_) | After::Run(_) => Some(self.begin()),
+                    },
                     (Sessions::Own, Plan::Anew) => Some(settings::begin_and_plan_anew()),
                     (Sessions::Own, Plan::AnewWithin(limit)) => {
                         Some(settings::begin_and_plan_anew_within(limit))
@@ -336,7 +413,19 @@ impl Database {
                         let mut transaction = connection.begin_with(begin).await?;
                         let stays = matches!((self.sessions, plan), (Sessions::Own, Plan::Kept));
                         let rows = query.persistent(stays).fetch_all(&mut *transaction).await?;
-                        if keep.is_none_or(|keep| keep(&rows).unwrap_or(false)) {
+                        let is_kept = match after {
+                            After::Nothing => true,
+                            After::CommitIf(keep) => keep(&rows).unwrap_or(false),
+                            After::Run(then) => {
+                                let second = sqlx::query(self.schema.sql(then.sql));
+                                if let Some(second) = (then.bind)(second, &rows)? {
+                                    let second = second.persistent(stays);
+                                    second.execute(&mut *transaction).await?;
+                                }
+                                true
+                            }
+                        };
+                        if is_kept {
                             transaction.commit().await?;
                         } else {
                             transaction.rollback().await?;
@@ -408,8 +497,9 @@ impl Database {
     pub(crate) fn set_up(
         options: PgConnectOptions,
         statement_timeout: Duration,
+        engine: Engine,
     ) -> PgConnectOptions {
-        options.options(settings::of_own_session(statement_timeout))
+        options.options(settings::of_own_session(statement_timeout, engine))
     }
 
     /// Sets the durability of a new connection of [`Sessions::Own`].

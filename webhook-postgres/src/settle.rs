@@ -1,16 +1,17 @@
 //! Settles attempts.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use sqlx::Row;
-use sqlx::postgres::PgBindIterExt;
+use sqlx::postgres::{PgBindIterExt, PgRow};
 use webhook_core::{Kind, Outcome, Reason, Settled, Settlement};
 
 use crate::accept::index;
 use crate::error::PgError;
 use crate::microseconds;
 use crate::record;
-use crate::session::Session;
+use crate::session::{Engine, Session, Then};
 
 pub(crate) struct Answers {
     /// Answer *i* belongs to settlement *i*.
@@ -41,6 +42,21 @@ pub(crate) async fn settle(
     order.dedup_by_key(|place| lease(*place));
 
     let sorted = || order.iter().map(|&place| &settlements[place]);
+    if session.engine() == Engine::Citus && sorted().all(|it| reason(it).is_none()) {
+        let settlements: Vec<&Settlement> = sorted().collect();
+        let mut soonest: HashMap<Kind, Duration> = HashMap::new();
+        for row in &settle_in_two(session, &settlements).await? {
+            answers[order[index(row.try_get("place")?)?]] = Settled::Applied;
+            if row.try_get::<i16, _>("ending")? != PROCESSED {
+                let delay = microseconds::duration(row.try_get("delay_us")?);
+                let kind = record::kind(row.try_get("kind")?)?;
+                let known = soonest.entry(kind).or_insert(delay);
+                *known = delay.min(*known);
+            }
+        }
+        let due_again = soonest.into_iter().collect();
+        return Ok(Answers { answers, due_again });
+    }
     let has_details = sorted().any(|it| details(it).is_some());
     let rows = session
         .rows(include_str!("settle.sql"), |query| {
@@ -70,10 +86,60 @@ pub(crate) async fn settle(
     Ok(Answers { answers, due_again })
 }
 
+/// Settles attempts none of which failed: one statement ends their leases, and another one records which events are
+/// processed. Returns the rows of `citus/settle.sql`.
+async fn settle_in_two(
+    session: &mut Session<'_>,
+    sorted: &[&Settlement],
+) -> Result<Vec<PgRow>, PgError> {
+    let record = Then {
+        sql: include_str!("citus/insert_outcomes.sql"),
+        bind: &|query, rows| {
+            let mut processed = Vec::new();
+            for row in rows {
+                if row.try_get::<i16, _>("ending")? == PROCESSED {
+                    processed.push(row);
+                }
+            }
+            if processed.is_empty() {
+                return Ok(None);
+            }
+            let ids = processed.iter().map(|row| row.try_get("id"));
+            let ids: Vec<i64> = ids.collect::<Result<_, _>>()?;
+            let kinds = processed.iter().map(|row| row.try_get("kind"));
+            let kinds: Vec<String> = kinds.collect::<Result<_, _>>()?;
+            let attempts = processed.iter().map(|row| row.try_get("attempts"));
+            let attempts: Vec<i32> = attempts.collect::<Result<_, _>>()?;
+            let fences = processed.iter().map(|row| row.try_get("fence"));
+            let fences: Vec<i64> = fences.collect::<Result<_, _>>()?;
+            Ok(Some(
+                query.bind(ids).bind(kinds).bind(attempts).bind(fences),
+            ))
+        },
+    };
+    session
+        .rows_and_then(
+            include_str!("citus/settle.sql"),
+            |query| {
+                let sorted = || sorted.iter().copied();
+                query
+                    .bind(sorted().map(|it| it.lease.event.get()).bind_iter())
+                    .bind(sorted().map(|it| it.lease.fence.get()).bind_iter())
+                    .bind(sorted().map(|it| ending(&it.outcome)).bind_iter())
+                    .bind(sorted().map(|it| delay_us(&it.outcome)).bind_iter())
+            },
+            record,
+        )
+        .await
+}
+
+/// The number of [`Outcome::Processed`] in the statements.
+const PROCESSED: i16 = 0;
+
 /// The number of an outcome in `settle.sql`.
 fn ending(outcome: &Outcome) -> i16 {
     match outcome {
-        Outcome::Processed => 0,
+        Outcome::Processed => PROCESSED,
         Outcome::Failed { .. } => 1,
         Outcome::Retry { .. } => 2,
         Outcome::Release => 3,

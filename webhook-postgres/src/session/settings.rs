@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sqlx::AssertSqlSafe;
 
-use super::ANSWER_GRACE;
+use super::{ANSWER_GRACE, Engine};
 use crate::options::Durability;
 
 /// The settings that the statements need. No value needs quotation marks in SQL.
@@ -36,6 +36,8 @@ pub(super) const STATEMENTS: [(&str, &str); 11] = [
 /// Prepared statements keep their first, generic plan. By default, the planner makes plans for the actual
 /// arguments five times, and continues to do so while they look cheaper. A plan for a batch of one event always
 /// looks cheaper, and planning takes longer than running it.
+///
+/// Not in Citus: it cannot make a generic plan of a statement with several parts, and keeps those of others by itself.
 const KEEP_PLANS: (&str, &str) = ("plan_cache_mode", "force_generic_plan");
 
 /// Statements that do not stay prepared are planned each time anyway, so they are planned for the actual
@@ -90,9 +92,14 @@ pub(super) fn once_per_transaction(durability: Durability) -> &'static str {
 }
 
 /// Returns the settings for the start-up packet of a session.
-pub(super) fn of_own_session(statement_timeout: Duration) -> Vec<(&'static str, String)> {
+pub(super) fn of_own_session(
+    statement_timeout: Duration,
+    engine: Engine,
+) -> Vec<(&'static str, String)> {
     let mut settings = of_sessions(statement_timeout);
-    settings.push((KEEP_PLANS.0, KEEP_PLANS.1.to_owned()));
+    if engine == Engine::Postgres {
+        settings.push((KEEP_PLANS.0, KEEP_PLANS.1.to_owned()));
+    }
     settings.push(("default_transaction_isolation", "read committed".to_owned()));
     settings
 }
@@ -138,4 +145,19 @@ fn of_sessions(statement_timeout: Duration) -> Vec<(&'static str, String)> {
         ),
     ]);
     settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generic_plans_are_forced_in_postgresql_only() {
+        let has_plans = |engine| {
+            let settings = of_own_session(Duration::from_secs(1), engine);
+            settings.iter().any(|(name, _)| *name == KEEP_PLANS.0)
+        };
+        assert!(has_plans(Engine::Postgres));
+        assert!(!has_plans(Engine::Citus));
+    }
 }
