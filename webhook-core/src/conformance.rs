@@ -55,8 +55,9 @@
 //! ```
 //!
 //! A backend that implements [`Transfer`] has more cases in
-//! [`conformance_transfer!`](crate::conformance_transfer!). A program without a test harness runs the same cases
-//! by [`cases`] and [`transfer_cases`].
+//! [`conformance_transfer!`](crate::conformance_transfer!), and one that implements [`Partition`] in
+//! [`conformance_partition!`](crate::conformance_partition!). A program without a test harness runs the same cases
+//! by [`cases`], [`transfer_cases`] and [`partition_cases`].
 //!
 //! The cases pass on slow machines as well. On a real clock, some of them wait a few hundred milliseconds. A
 //! backend on Tokio's clock can run them in paused time (`start_paused = true`), where they do not wait.
@@ -77,6 +78,7 @@ pub mod lease;
 pub mod make_due;
 pub mod names;
 pub mod nodes;
+pub mod partition;
 pub mod pause;
 pub mod pipeline;
 pub mod prune;
@@ -103,7 +105,7 @@ use futures_util::future::{BoxFuture, LocalBoxFuture};
 
 use crate::setters::setters;
 use crate::transfer::Transfer;
-use crate::{Admin, Scheduler, Store};
+use crate::{Admin, Partition, Scheduler, Store};
 use watched::{Failure, Watched};
 
 /// How long a case may take before it counts as hanging: far longer than any case takes on a slow machine.
@@ -133,6 +135,8 @@ pub struct Backend {
     pub admin: Arc<dyn Admin>,
     /// For moves; only [`conformance_transfer!`](crate::conformance_transfer!) needs it.
     pub transfer: Option<Arc<dyn Transfer>>,
+    /// For marks; only [`conformance_partition!`](crate::conformance_partition!) needs it.
+    pub partition: Option<Arc<dyn Partition>>,
     /// Waits until time has passed by the backend's clock.
     pub clock: Clock,
 }
@@ -149,6 +153,7 @@ impl Backend {
             scheduler: backend.clone(),
             admin: backend,
             transfer: None,
+            partition: None,
             clock: Arc::new(|duration| tokio::time::sleep(duration).boxed()),
         }
     }
@@ -158,6 +163,7 @@ impl Backend {
         with_scheduler scheduler: Arc<dyn Scheduler>;
         with_admin admin: Arc<dyn Admin>;
         with_transfer transfer: Option<Arc<dyn Transfer>>;
+        with_partition partition: Option<Arc<dyn Partition>>;
         with_clock clock: Clock;
     }
 }
@@ -258,6 +264,13 @@ pub const fn transfer_cases() -> &'static [Case] {
     CASES
 }
 
+/// Returns the cases of [`conformance_partition!`](crate::conformance_partition!), for backends that implement
+/// [`Partition`].
+pub const fn partition_cases() -> &'static [Case] {
+    const CASES: &[Case] = crate::__conformance_partition_cases! { slice };
+    CASES
+}
+
 /// Runs one case with a new `S`, and cleans up even if the case fails.
 ///
 /// # Panics
@@ -320,6 +333,16 @@ macro_rules! conformance {
 macro_rules! conformance_transfer {
     ($subject:ty $(, $($option:tt)*)?) => {
         $crate::__conformance_transfer_cases! { tests $subject, ($($($option)*)?) }
+    };
+}
+
+/// Defines tests like [`conformance!`](crate::conformance!), for a backend that implements
+/// [`Partition`](crate::Partition) as well: its subject gives the backend a
+/// [`partition`](crate::conformance::Backend::partition).
+#[macro_export]
+macro_rules! conformance_partition {
+    ($subject:ty $(, $($option:tt)*)?) => {
+        $crate::__conformance_partition_cases! { tests $subject, ($($($option)*)?) }
     };
 }
 
@@ -674,6 +697,22 @@ macro_rules! __conformance_transfer_cases {
     };
 }
 
+/// The cases of [`conformance_partition!`](crate::conformance_partition!).
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __conformance_partition_cases {
+    ($($use:tt)*) => {
+        $crate::__conformance_expand! { $($use)*;
+            partition "the mark of a partition is replaced only by those who know it" {
+                a_new_backend_has_no_mark
+                a_partition_mark_is_kept
+                another_partition_mark_is_not_replaced
+                concurrent_calls_replace_a_partition_mark_once
+            }
+        }
+    };
+}
+
 /// Makes tests of a list of cases, or a slice of [`Case`](crate::conformance::Case).
 #[doc(hidden)]
 #[macro_export]
@@ -706,7 +745,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::path::Path;
 
-    use super::{cases, transfer_cases};
+    use super::{cases, partition_cases, transfer_cases};
 
     /// A case that is not in the list would never run.
     #[test]
@@ -723,7 +762,8 @@ mod tests {
                 }
             }
         }
-        let all = || cases().iter().chain(transfer_cases());
+        let more = || transfer_cases().iter().chain(partition_cases());
+        let all = || cases().iter().chain(more());
         let listed: BTreeSet<_> = all().map(|case| format!("{case:?}")).collect();
         assert_eq!(listed, written);
         let names: BTreeSet<_> = all().map(|case| case.name()).collect();

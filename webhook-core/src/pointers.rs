@@ -16,6 +16,7 @@ use crate::admin::{
 };
 use crate::error::StoreError;
 use crate::event::{EventRecord, EventRef, EventSummary, Kind};
+use crate::partitioned::Partition;
 use crate::placement::Placement;
 use crate::scheduler::{Claim, Claimed, Extended, Lease, Scheduler, Settled, Settlement};
 use crate::store::{Accepted, NewEvent, Store};
@@ -400,6 +401,33 @@ macro_rules! forward {
 
             fn partitions(&self) -> Vec<Arc<dyn Admin>> {
                 (**self).partitions()
+            }
+        }
+
+        #[deny(clippy::missing_trait_methods)]
+        impl<T: Partition + ?Sized> Partition for $pointer<T> {
+            fn partition_mark<'life0, 'async_trait>(
+                &'life0 self,
+            ) -> BoxFuture<'async_trait, Result<Option<String>, StoreError>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+            {
+                (**self).partition_mark()
+            }
+
+            fn replace_partition_mark<'life0, 'life1, 'life2, 'async_trait>(
+                &'life0 self,
+                expected: Option<&'life1 str>,
+                mark: &'life2 str,
+            ) -> BoxFuture<'async_trait, Result<bool, StoreError>>
+            where
+                Self: 'async_trait,
+                'life0: 'async_trait,
+                'life1: 'async_trait,
+                'life2: 'async_trait,
+            {
+                (**self).replace_partition_mark(expected, mark)
             }
         }
     };

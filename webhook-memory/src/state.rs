@@ -52,6 +52,7 @@ pub(crate) struct State {
     kinds: Vec<Kind>,
     /// The latest audit records, in the order of their ids.
     pub(crate) actions: VecDeque<StoredAction>,
+    pub(crate) partition_mark: Option<String>,
 }
 
 impl State {
@@ -65,6 +66,7 @@ impl State {
             numbers: HashMap::new(),
             kinds: Vec::new(),
             actions: VecDeque::new(),
+            partition_mark: None,
         }
     }
 

@@ -10,7 +10,7 @@ use webhook_core::{
     Accepted, ActionId, ActionPage, ActionRecord, Admin, Claim, Claimed, ConflictRecord, Counts,
     DeleteBodies, Deleted, Erased, EventRecord, EventRef, EventSummary, Extended, FailedAttempt,
     Kind, KindSample, Lease, MadeDue, NewEvent, NodeId, NodeRecord, NodeReport, NodeTable, Page,
-    Prune, Requeued, RunningLeases, Scheduler, Search, SearchPage, SearchScan, Settled,
+    Partition, Prune, Requeued, RunningLeases, Scheduler, Search, SearchPage, SearchScan, Settled,
     SettledCounts, Settlement, Store, StoreError, StoredAction, wakeup,
 };
 
@@ -261,5 +261,26 @@ impl Admin for MemoryStore {
     async fn actions(&self, page: &ActionPage) -> Result<Vec<StoredAction>, StoreError> {
         let (state, _) = self.lock();
         Ok(state.actions(page))
+    }
+}
+
+#[async_trait]
+impl Partition for MemoryStore {
+    async fn partition_mark(&self) -> Result<Option<String>, StoreError> {
+        let (state, _) = self.lock();
+        Ok(state.partition_mark.clone())
+    }
+
+    async fn replace_partition_mark(
+        &self,
+        expected: Option<&str>,
+        mark: &str,
+    ) -> Result<bool, StoreError> {
+        let (mut state, _) = self.lock();
+        let is_expected = state.partition_mark.as_deref() == expected;
+        if is_expected {
+            state.partition_mark = Some(mark.to_owned());
+        }
+        Ok(is_expected)
     }
 }

@@ -14,7 +14,7 @@ impl Subject for Memory {
     }
 
     fn backend(&self) -> Backend {
-        Backend::new(self.0.clone())
+        Backend::new(self.0.clone()).with_partition(Some(self.0.clone()))
     }
 
     async fn clean_up(self) {}
@@ -29,7 +29,8 @@ impl Subject for BehindPointers {
     }
 
     fn backend(&self) -> Backend {
-        Backend::new(Arc::new(Box::new(self.0.clone())))
+        let pointer = Arc::new(Box::new(self.0.clone()));
+        Backend::new(pointer.clone()).with_partition(Some(pointer))
     }
 
     async fn clean_up(self) {}
@@ -37,6 +38,7 @@ impl Subject for BehindPointers {
 
 mod behind_pointers {
     webhook_core::conformance!(super::BehindPointers, start_paused = true);
+    webhook_core::conformance_partition!(super::BehindPointers, start_paused = true);
 }
 
 mod paused_time {
@@ -45,4 +47,9 @@ mod paused_time {
 
 mod real_time {
     webhook_core::conformance!(super::Memory, flavor = "multi_thread", worker_threads = 4);
+    webhook_core::conformance_partition!(
+        super::Memory,
+        flavor = "multi_thread",
+        worker_threads = 4
+    );
 }

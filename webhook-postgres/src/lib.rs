@@ -136,6 +136,7 @@ mod find;
 mod microseconds;
 mod migrate;
 mod options;
+mod partition;
 #[cfg(test)]
 mod plans;
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub use line::MigrationLine;
 
 /// The migrations with their versions, in order. A migration never changes; append another one. Versions 2 and
 /// 5 have become migrations of a [`MigrationLine`] of `webhook-server`.
-const MIGRATIONS: [(i32, &str, &str); 12] = [
+const MIGRATIONS: [(i32, &str, &str); 13] = [
     (
         1,
         "create_inbox",
@@ -67,6 +67,11 @@ const MIGRATIONS: [(i32, &str, &str); 12] = [
         14,
         "keep_actions",
         include_str!("migrations/keep_actions.sql"),
+    ),
+    (
+        15,
+        "mark_partitions",
+        include_str!("migrations/mark_partitions.sql"),
     ),
 ];
 

@@ -24,7 +24,9 @@ impl Own {
 
     fn backend(&self) -> Backend {
         let store = Arc::new(self.store.clone());
-        Backend::new(store.clone()).with_transfer(Some(store))
+        Backend::new(store.clone())
+            .with_transfer(Some(store.clone()))
+            .with_partition(Some(store))
     }
 
     async fn clean_up(self) {
@@ -56,6 +58,7 @@ mod direct {
 
     webhook_core::conformance!(Direct, flavor = "multi_thread", worker_threads = 2);
     webhook_core::conformance_transfer!(Direct, flavor = "multi_thread", worker_threads = 2);
+    webhook_core::conformance_partition!(Direct, flavor = "multi_thread", worker_threads = 2);
 }
 
 mod pooled {
@@ -84,4 +87,5 @@ mod pooled {
 
     webhook_core::conformance!(Pooled, flavor = "multi_thread", worker_threads = 2);
     webhook_core::conformance_transfer!(Pooled, flavor = "multi_thread", worker_threads = 2);
+    webhook_core::conformance_partition!(Pooled, flavor = "multi_thread", worker_threads = 2);
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use inbox::{event, reference};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
-use webhook_core::{Admin, DeleteBodies, EventRef, Key, Kind, State, Store, StoreError};
+use webhook_core::{Admin, DeleteBodies, EventRef, Key, Kind, Partition, State, Store, StoreError};
 use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{PgError, PgStore, sqlx};
 
@@ -44,7 +44,7 @@ async fn ten_at_once(database: &TestDatabase, url: &str) {
     }
     let mut connection = database.connection().await;
     let recorded = "SELECT count(*) FROM webhook.migrations";
-    assert_eq!(number(&mut connection, recorded).await, 12);
+    assert_eq!(number(&mut connection, recorded).await, 13);
     for store in stores {
         store.ping().await.unwrap();
         store.close().await;
@@ -77,7 +77,7 @@ async fn new_database_has_one_view_and_no_functions() {
         .fetch_one(&mut connection)
         .await
         .unwrap();
-    let expected = "actions conflict_bodies conflicts events failed_attempts guards inbox migrations move_mark nodes outcomes paused_kinds queue";
+    let expected = "actions conflict_bodies conflicts events failed_attempts guards inbox migrations move_mark nodes outcomes partition_mark paused_kinds queue";
     assert_eq!(relations, expected);
     let functions = "SELECT count(*) FROM pg_proc WHERE pronamespace = 'webhook'::regnamespace";
     assert_eq!(number(&mut connection, functions).await, 0);
@@ -262,6 +262,8 @@ async fn events_of_an_older_version_are_kept() {
     assert!(store.ping().await.is_err(), "it is older");
     store.migrate().await.unwrap();
     store.ping().await.unwrap();
+    assert_eq!(store.partition_mark().await.unwrap(), None);
+    assert!(store.replace_partition_mark(None, "mark").await.unwrap());
     let kind = Kind::new("note").unwrap();
     let named = |key: &'static str| EventRef {
         kind: kind.clone(),

@@ -98,6 +98,7 @@ mod microseconds;
 mod migration_line;
 mod open;
 mod options;
+mod partition;
 mod record;
 mod repair;
 mod rows;

@@ -17,9 +17,9 @@ use webhook_core::{
     Accepted, ActionId, ActionPage, ActionRecord, Admin, Claim, Claimed, ConflictRecord, Counts,
     DeleteBodies, Deleted, Erased, Error, EventId, EventRecord, EventRef, EventSummary, Extended,
     FailedAttempt, Handled, HandlerError, IntoEnvelope, Kind, KindSample, Lease, MadeDue, NewEvent,
-    NodeId, NodeRecord, NodeReport, NodeTable, Outcome, Page, Prune, Requeued, RunningLeases,
-    Scheduler, Search, SearchPage, Settled, SettledCounts, Settlement, Store, StoreError,
-    StoredAction,
+    NodeId, NodeRecord, NodeReport, NodeTable, Outcome, Page, Partition, Prune, Requeued,
+    RunningLeases, Scheduler, Search, SearchPage, Settled, SettledCounts, Settlement, Store,
+    StoreError, StoredAction,
 };
 
 use crate::clock::Clock;
@@ -27,7 +27,7 @@ use crate::error::SqliteError;
 use crate::options::SqliteOptions;
 use crate::transaction::SqliteTransaction;
 use crate::writer::{Request, Response, Writer};
-use crate::{accept, admin, find, microseconds, open, settle, transfer};
+use crate::{accept, admin, find, microseconds, open, partition, settle, transfer};
 
 /// How many events are accepted for each claimed event while senders wait for the one writer. A higher ratio than
 /// that of PostgreSQL, where accepts and claims run at the same time.
@@ -531,5 +531,24 @@ impl Transfer for SqliteStore {
     async fn set_mark(&self, mark: Option<&MoveMark>) -> Result<(), StoreError> {
         self.ask(Request::SetMark(mark.cloned())).await?;
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Partition for SqliteStore {
+    async fn partition_mark(&self) -> Result<Option<String>, StoreError> {
+        Ok(partition::mark(&self.inner.readers).await?)
+    }
+
+    async fn replace_partition_mark(
+        &self,
+        expected: Option<&str>,
+        mark: &str,
+    ) -> Result<bool, StoreError> {
+        let request = Request::ReplacePartitionMark {
+            expected: expected.map(str::to_owned),
+            mark: mark.to_owned(),
+        };
+        Ok(expect!(self.ask(request).await?, Changed))
     }
 }

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::error::SqliteError;
 use crate::kinds::Kinds;
 use crate::options::SqliteOptions;
-use crate::{accept, admin, checkpoint, claim, open, repair, settle, transfer};
+use crate::{accept, admin, checkpoint, claim, open, partition, repair, settle, transfer};
 
 /// The most requests that wait. Callers beyond wait for a place.
 const MAX_WAITING: usize = 1_024;
@@ -60,6 +60,10 @@ pub(crate) enum Request {
     RecordAction(ActionRecord),
     Import(Vec<StoredEvent>),
     SetMark(Option<MoveMark>),
+    ReplacePartitionMark {
+        expected: Option<String>,
+        mark: String,
+    },
 }
 
 /// The answer to the [`Request`] of the same name.
@@ -742,6 +746,9 @@ impl Transaction<'_> {
                 Request::SetMark(mark) => {
                     Response::Changed(transfer::set_mark(self, mark.as_ref()).await?)
                 }
+                Request::ReplacePartitionMark { expected, mark } => Response::Changed(
+                    partition::replace_mark(self, expected.as_deref(), mark).await?,
+                ),
             });
         }
         Ok(responses)

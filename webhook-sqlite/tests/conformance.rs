@@ -22,7 +22,9 @@ impl Subject for File {
     }
 
     fn backend(&self) -> Backend {
-        Backend::new(self.store.clone()).with_transfer(Some(self.store.clone()))
+        Backend::new(self.store.clone())
+            .with_transfer(Some(self.store.clone()))
+            .with_partition(Some(self.store.clone()))
     }
 
     async fn clean_up(self) {}
@@ -30,3 +32,4 @@ impl Subject for File {
 
 webhook_core::conformance!(File, flavor = "multi_thread", worker_threads = 2);
 webhook_core::conformance_transfer!(File, flavor = "multi_thread", worker_threads = 2);
+webhook_core::conformance_partition!(File, flavor = "multi_thread", worker_threads = 2);

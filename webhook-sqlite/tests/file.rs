@@ -12,8 +12,8 @@ use sqlx::{ConnectOptions, Connection, Executor, Row};
 use tempfile::TempDir;
 use webhook_core::{
     Accepted, ActionPage, ActionRecord, Admin, Claim, Claimed, Envelope, EventRef, EventType,
-    Fingerprint, Handled, HandlerError, Key, Kind, MAX_ACTIONS, NewEvent, Outcome, Page, Prune,
-    Scheduler, Settled, Settlement, State, Store, TerminalState,
+    Fingerprint, Handled, HandlerError, Key, Kind, MAX_ACTIONS, NewEvent, Outcome, Page, Partition,
+    Prune, Scheduler, Settled, Settlement, State, Store, TerminalState,
 };
 use webhook_sqlite::{
     ExistingBackup, MigrationLine, ServerLock, SqliteError, SqliteOptions, SqliteStore, sqlx,
@@ -171,6 +171,8 @@ async fn file_of_the_first_version_is_updated() {
     assert_eq!(failed.len(), 1);
     assert_eq!(failed[0].event_type, None);
     assert_eq!(claim(&store, 9).await.events.len(), 1);
+    assert_eq!(store.partition_mark().await.unwrap(), None);
+    assert!(store.replace_partition_mark(None, "mark").await.unwrap());
     let event_type = EventType::new("order.paid").unwrap();
     let mut paid = event("c");
     paid.envelope.event_type = Some(event_type.clone());

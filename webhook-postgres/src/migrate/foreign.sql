@@ -29,7 +29,7 @@ migrated (is_so) AS (
 ours (name) AS (
   VALUES ('migrations'), ('events'), ('queue'), ('outcomes'), ('conflicts'), ('conflict_bodies'),
          ('failed_attempts'), ('inbox'), ('line_migrations'), ('paused_kinds'), ('move_mark'),
-         ('guards'), ('nodes'), ('actions')
+         ('guards'), ('nodes'), ('actions'), ('partition_mark')
 )
 SELECT 'it belongs to the role ' || pg_catalog.pg_get_userbyid(nspowner)
        || ', which this role is no member of; to trust it, give it to the role that migrates: '

@@ -134,6 +134,7 @@ async fn ten_migrations_at_once_all_succeed() {
         "keep_details",
         "keep_nodes",
         "keep_actions",
+        "mark_partitions",
     ];
     assert_eq!(names, expected);
     let lines: Vec<(String, String)> =

@@ -1,0 +1,34 @@
+//! Keeps the mark that says which partition of which inbox this file is.
+
+use sqlx::{Row, SqlitePool};
+
+use crate::error::SqliteError;
+use crate::writer::Transaction;
+
+pub(crate) async fn mark(readers: &SqlitePool) -> Result<Option<String>, SqliteError> {
+    let row = sqlx::query("SELECT mark FROM partition_mark")
+        .fetch_optional(readers)
+        .await?;
+    Ok(row.map(|row| row.try_get("mark")).transpose()?)
+}
+
+/// Returns whether the mark was `expected`, and is replaced.
+pub(crate) async fn replace_mark(
+    transaction: &mut Transaction<'_>,
+    expected: Option<&str>,
+    mark: &str,
+) -> Result<bool, SqliteError> {
+    let query = match expected {
+        None => sqlx::query(
+            "INSERT INTO partition_mark (only, mark) VALUES (1, ?1) ON CONFLICT DO NOTHING",
+        ),
+        Some(expected) => {
+            sqlx::query("UPDATE partition_mark SET mark = ?2 WHERE mark = ?1").bind(expected)
+        }
+    };
+    let done = query
+        .bind(mark)
+        .execute(&mut *transaction.connection)
+        .await?;
+    Ok(done.rows_affected() > 0)
+}
