@@ -35,6 +35,13 @@ pub use search::{
 ///
 /// The only error of each method is [`StoreError::Unavailable`]. Each future may be dropped at any time; a
 /// change is then made completely or not at all.
+///
+/// # Partitioned stores
+///
+/// A [partitioned](Admin::partitions) store reads and changes each partition by itself. There is no snapshot of all
+/// partitions, and a call that fails or is dropped may have changed some of them. Pages are in the order of the ids,
+/// which is the order of acceptance only for the events of one partition. [`prune`](Admin::prune) and
+/// [`delete_bodies`](Admin::delete_bodies) take the oldest events of one partition after another.
 #[async_trait]
 pub trait Admin: Send + Sync + 'static {
     /// Returns the kinds of all events in the store, in ascending order and without duplicates, from one
@@ -195,7 +202,7 @@ pub trait Admin: Send + Sync + 'static {
     /// Returns audit records, the latest first. For the next page, set `page.before` to the last id.
     async fn actions(&self, page: &ActionPage) -> Result<Vec<StoredAction>, StoreError>;
 
-    /// The partitions of a partitioned store in their order, each by itself and with the same
+    /// The partitions of a [partitioned](crate::Partitioned) store in their order, each by itself and with the same
     /// event ids; empty if the store is not partitioned, which is the default.
     ///
     /// [`Retention`](crate::Retention) sweeps each partition by itself. A decorator returns its decorated

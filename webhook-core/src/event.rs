@@ -320,7 +320,8 @@ pub struct EventRef {
 }
 
 /// The number that a backend assigns to an event. It is never reused. Events that are accepted later have
-/// greater ids, except that ids of concurrent batches may be interleaved.
+/// greater ids, except that ids of concurrent batches may be interleaved, and that ids of different partitions of a
+/// [partitioned](crate::Partitioned) store are in no order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(i64);
 

@@ -20,6 +20,7 @@ use crate::partitioned::Partition;
 use crate::placement::Placement;
 use crate::scheduler::{Claim, Claimed, Extended, Lease, Scheduler, Settled, Settlement};
 use crate::store::{Accepted, NewEvent, Store};
+use crate::transfer::Transfer;
 
 macro_rules! forward {
     ($pointer:ident) => {
@@ -428,6 +429,10 @@ macro_rules! forward {
                 'life2: 'async_trait,
             {
                 (**self).replace_partition_mark(expected, mark)
+            }
+
+            fn transfer(&self) -> Option<&dyn Transfer> {
+                (**self).transfer()
             }
         }
     };

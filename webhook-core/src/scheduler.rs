@@ -118,7 +118,7 @@ pub trait Scheduler: Send + Sync + 'static {
         Duration::ZERO
     }
 
-    /// The partitions of a partitioned store in their order, each as a scheduler of its own;
+    /// The partitions of a [partitioned](crate::Partitioned) store in their order, each as a scheduler of its own;
     /// empty if the store is not partitioned, which is the default.
     ///
     /// Their leases have the same event ids as those of this scheduler. A worker claims, extends and settles the

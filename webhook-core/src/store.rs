@@ -92,7 +92,7 @@ pub trait Store: Send + Sync + 'static {
     /// The call only reads, and may be dropped at any time.
     async fn ping(&self) -> Result<(), StoreError>;
 
-    /// Which partition each event is in, if the store is partitioned. Default: `None`.
+    /// Which partition each event is in, if the store is [partitioned](crate::Partitioned). Default: `None`.
     ///
     /// An [`Inbox`](crate::Inbox) has a queue for each partition, so that one that is slow or down does not delay
     /// the deliveries of the others.

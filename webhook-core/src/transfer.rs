@@ -24,6 +24,9 @@ pub const MAX_EXPORT_BYTES: usize = 8 << 20;
 
 /// Reads and writes whole events, with everything that a backend keeps about them.
 ///
+/// In a [partitioned](crate::Partitioned) backend, the events of each partition are committed together and keep their
+/// order. Those of different partitions are committed by themselves, and their ids are in no order.
+///
 /// Paused kinds are not events: read and write them with [`Admin::paused`](crate::Admin::paused) and
 /// [`Admin::pause`](crate::Admin::pause). Nodes and audit records stay where they are.
 #[async_trait]
@@ -69,7 +72,8 @@ pub trait Transfer: Send + Sync + 'static {
     async fn import(&self, events: &[StoredEvent]) -> Result<usize, StoreError>;
 
     /// Returns the event with the greatest id; `None` if there are no events. A move that was interrupted
-    /// continues after it.
+    /// continues after it. A partitioned backend returns an event so that all events that were imported before it
+    /// are stored, or `None` if it knows of none.
     ///
     /// # Errors
     ///

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use sqlx::Row;
+use webhook_core::transfer::Transfer;
 use webhook_core::{Partition, StoreError};
 
 use crate::error::PgError;
@@ -40,5 +41,9 @@ impl Partition for PgStore {
             }
         };
         Ok(!rows.is_empty())
+    }
+
+    fn transfer(&self) -> Option<&dyn Transfer> {
+        Some(self)
     }
 }

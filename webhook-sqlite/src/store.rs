@@ -551,4 +551,8 @@ impl Partition for SqliteStore {
         };
         Ok(expect!(self.ask(request).await?, Changed))
     }
+
+    fn transfer(&self) -> Option<&dyn Transfer> {
+        Some(self)
+    }
 }

@@ -6,6 +6,7 @@ use crate::admin::Admin;
 use crate::error::StoreError;
 use crate::scheduler::Scheduler;
 use crate::store::Store;
+use crate::transfer::Transfer;
 
 /// A backend that can be a partition of an inbox: it keeps a mark that says which partition of which inbox it is.
 ///
@@ -44,4 +45,9 @@ pub trait Partition: Store + Scheduler + Admin {
         expected: Option<&str>,
         mark: &str,
     ) -> Result<bool, StoreError>;
+
+    /// The backend as one that exports and imports events, if it does. Default: `None`.
+    fn transfer(&self) -> Option<&dyn Transfer> {
+        None
+    }
 }

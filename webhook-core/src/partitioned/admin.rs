@@ -1,0 +1,331 @@
+//! [`Admin`] over partitions.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures_util::future::{BoxFuture, join_all, try_join_all};
+
+use crate::admin::{
+    ActionId, ActionPage, ActionRecord, Admin, ConflictRecord, Counts, DeleteBodies, Deleted,
+    Erased, FailedAttempt, KindSample, MAX_NODES, MadeDue, NodeId, NodeRecord, NodeReport, Page,
+    Prune, Requeued, RunningLeases, Search, SearchPage, SettledCounts, StoredAction,
+};
+use crate::error::StoreError;
+use crate::event::{EventRef, EventSummary, Kind};
+use crate::partitioned::Partitioned;
+use crate::partitioned::member::Member;
+use crate::partitioned::split::worse;
+
+/// Calls a method of each partition at the same time. If one fails, the call fails.
+macro_rules! all {
+    ($partitioned:ident.$method:ident($($argument:expr),*)) => {
+        try_join_all($partitioned.members().iter().map(|member| member.$method($($argument),*))).await?
+    };
+}
+
+impl Partitioned {
+    /// Calls the partitions that have `events`.
+    pub(super) async fn split_refs<A: Clone>(
+        &self,
+        events: &[EventRef],
+        call: impl for<'c> Fn(&'c Member, &'c [EventRef]) -> BoxFuture<'c, Result<Vec<A>, StoreError>>,
+    ) -> Result<Vec<A>, StoreError> {
+        let index_of = |event: &EventRef| {
+            let placement = &self.inner.placement;
+            Some(placement.partition_of(&event.kind, &event.key))
+        };
+        self.split(events, index_of, None, call).await
+    }
+
+    /// The partition that has `event`.
+    fn member_of(&self, event: &EventRef) -> &Member {
+        let index = self.inner.placement.partition_of(&event.kind, &event.key);
+        &self.members()[index]
+    }
+
+    /// Changes the first partition, whose answer is that of the call, and then the others.
+    async fn change_all<'c>(
+        &'c self,
+        call: impl Fn(&'c Member) -> BoxFuture<'c, Result<bool, StoreError>>,
+    ) -> Result<bool, StoreError> {
+        let [first, others @ ..] = self.members() else {
+            return Ok(false);
+        };
+        let has_changed = call(first).await?;
+        // All of them, also if one fails.
+        for answer in join_all(others.iter().map(|member| call(member))).await {
+            answer?;
+        }
+        Ok(has_changed)
+    }
+}
+
+/// The answers of those that could be asked; an error if none could.
+fn answered<A>(answers: Vec<Result<A, StoreError>>) -> Result<Vec<A>, StoreError> {
+    let mut answered = Vec::with_capacity(answers.len());
+    let mut failed = None;
+    for answer in answers {
+        match answer {
+            Ok(answer) => answered.push(answer),
+            Err(error) => failed = Some(worse(failed, error)),
+        }
+    }
+    match failed {
+        Some(error) if answered.is_empty() => Err(error),
+        _ => Ok(answered),
+    }
+}
+
+/// The live nodes of several partitions, each once: since its first report anywhere, with its latest one.
+fn merged_nodes(lists: Vec<Vec<NodeRecord>>) -> Vec<NodeRecord> {
+    let mut nodes: BTreeMap<NodeId, NodeRecord> = BTreeMap::new();
+    for node in lists.into_iter().flatten() {
+        let Some(known) = nodes.get_mut(&node.id) else {
+            nodes.insert(node.id.clone(), node);
+            continue;
+        };
+        let started_at = known.started_at.min(node.started_at);
+        if node.last_seen_at > known.last_seen_at {
+            *known = node;
+        }
+        known.started_at = started_at;
+    }
+    let mut nodes: Vec<_> = nodes.into_values().collect();
+    nodes.sort_by_key(|node| node.started_at);
+    nodes.truncate(MAX_NODES);
+    nodes
+}
+
+/// Joins the pages of the partitions. Below the cursor of a page, its partition may have further events.
+fn merged_page(pages: Vec<SearchPage>, limit: NonZeroUsize) -> SearchPage {
+    let behind = pages
+        .iter()
+        .filter_map(|page| Some((page.next?, page.stopped_early)));
+    let behind = behind.max_by_key(|(next, _)| *next);
+    let mut events: Vec<EventSummary> = pages.into_iter().flat_map(|page| page.events).collect();
+    events.sort_by_key(|event| Reverse(event.id));
+    if let Some((next, _)) = behind {
+        events.retain(|event| event.id >= next);
+    }
+    let is_cut = events.len() > limit.get();
+    events.truncate(limit.get());
+    let is_full = events.len() == limit.get();
+    SearchPage {
+        next: match events.last() {
+            Some(last) if is_cut => Some(last.id),
+            _ => behind.map(|(next, _)| next),
+        },
+        stopped_early: behind.and_then(|(_, stopped)| stopped).filter(|_| !is_full),
+        events,
+    }
+}
+
+/// Adds the counts of the partitions, which are for the same kinds.
+fn merged_samples(
+    samples: Vec<Vec<KindSample>>,
+    kinds: &[Kind],
+    cap: NonZeroUsize,
+) -> Vec<KindSample> {
+    let mut merged: Vec<_> = kinds.iter().cloned().map(KindSample::new).collect();
+    for samples in samples {
+        for (sum, sample) in merged.iter_mut().zip(samples) {
+            sum.waiting += sample.waiting;
+            sum.due += sample.due;
+            sum.leased += sample.leased;
+            sum.failed += sample.failed;
+            sum.is_capped |= sample.is_capped;
+            sum.oldest_due = sum.oldest_due.max(sample.oldest_due);
+            sum.paused |= sample.paused;
+        }
+    }
+    let cap = u64::try_from(cap.get()).unwrap_or(u64::MAX);
+    for sum in &mut merged {
+        sum.is_capped |= sum.waiting >= cap || sum.due + sum.leased >= cap || sum.failed >= cap;
+        sum.waiting = sum.waiting.min(cap);
+        sum.due = sum.due.min(cap);
+        sum.leased = sum.leased.min(cap - sum.due);
+        sum.failed = sum.failed.min(cap);
+    }
+    merged
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Admin for Partitioned {
+    async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
+        let kinds: BTreeSet<Kind> = all!(self.kinds()).into_iter().flatten().collect();
+        Ok(kinds.into_iter().collect())
+    }
+
+    async fn counts(&self, kind: &Kind) -> Result<Counts, StoreError> {
+        let mut sum = Counts::default();
+        for counts in all!(self.counts(kind)) {
+            sum.waiting += counts.waiting;
+            sum.due += counts.due;
+            sum.leased += counts.leased;
+            sum.processed += counts.processed;
+            sum.failed += counts.failed;
+        }
+        Ok(sum)
+    }
+
+    async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, StoreError> {
+        Ok(all!(self.lag(kind)).into_iter().flatten().max())
+    }
+
+    async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, StoreError> {
+        let mut sum = SettledCounts::default();
+        for settled in all!(self.settled(kind, within)) {
+            sum.processed += settled.processed;
+            sum.failed += settled.failed;
+        }
+        Ok(sum)
+    }
+
+    async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, StoreError> {
+        let mut listed: Vec<EventSummary> = all!(self.list(page)).into_iter().flatten().collect();
+        listed.sort_by_key(|event| event.id);
+        listed.truncate(page.limit.get());
+        Ok(listed)
+    }
+
+    async fn search(&self, search: &Search) -> Result<SearchPage, StoreError> {
+        let share = search.max_examined.get() / self.members().len();
+        let part = Search {
+            max_examined: NonZeroUsize::new(share).unwrap_or(NonZeroUsize::MIN),
+            ..search.clone()
+        };
+        Ok(merged_page(all!(self.search(&part)), search.limit))
+    }
+
+    async fn sample(
+        &self,
+        kinds: &[Kind],
+        cap: NonZeroUsize,
+    ) -> Result<Vec<KindSample>, StoreError> {
+        Ok(merged_samples(all!(self.sample(kinds, cap)), kinds, cap))
+    }
+
+    async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError> {
+        self.member_of(event).conflicts(event).await
+    }
+
+    async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, StoreError> {
+        self.member_of(event).failed_attempts(event).await
+    }
+
+    async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, StoreError> {
+        self.split_refs(events, |member, events| member.requeue(events))
+            .await
+    }
+
+    async fn make_due(
+        &self,
+        events: &[EventRef],
+        leases: RunningLeases,
+    ) -> Result<Vec<MadeDue>, StoreError> {
+        self.split_refs(events, |member, events| member.make_due(events, leases))
+            .await
+    }
+
+    async fn delete(&self, events: &[EventRef]) -> Result<Vec<Deleted>, StoreError> {
+        self.split_refs(events, |member, events| member.delete(events))
+            .await
+    }
+
+    async fn erase(&self, events: &[EventRef]) -> Result<Vec<Erased>, StoreError> {
+        self.split_refs(events, |member, events| member.erase(events))
+            .await
+    }
+
+    async fn prune(&self, prune: &Prune) -> Result<usize, StoreError> {
+        let mut pruned = 0;
+        for member in self.in_turn() {
+            let Some(limit) = NonZeroUsize::new(prune.limit.get().saturating_sub(pruned)) else {
+                break;
+            };
+            let prune = Prune {
+                limit,
+                ..prune.clone()
+            };
+            pruned += member.prune(&prune).await?;
+        }
+        Ok(pruned)
+    }
+
+    async fn delete_bodies(&self, delete: &DeleteBodies) -> Result<usize, StoreError> {
+        let mut deleted = 0;
+        for member in self.in_turn() {
+            let Some(limit) = NonZeroUsize::new(delete.limit.get().saturating_sub(deleted)) else {
+                break;
+            };
+            let delete = DeleteBodies {
+                limit,
+                ..delete.clone()
+            };
+            deleted += member.delete_bodies(&delete).await?;
+        }
+        Ok(deleted)
+    }
+
+    async fn pause(&self, kind: &Kind) -> Result<bool, StoreError> {
+        self.change_all(|member| member.pause(kind)).await
+    }
+
+    async fn resume(&self, kind: &Kind) -> Result<bool, StoreError> {
+        self.change_all(|member| member.resume(kind)).await
+    }
+
+    async fn paused(&self) -> Result<Vec<Kind>, StoreError> {
+        let kinds: BTreeSet<Kind> = all!(self.paused()).into_iter().flatten().collect();
+        Ok(kinds.into_iter().collect())
+    }
+
+    /// Reports the node to all partitions that can be reached.
+    async fn heartbeat(&self, report: &NodeReport) -> Result<Vec<NodeRecord>, StoreError> {
+        let reports = self.members().iter().map(|member| member.heartbeat(report));
+        Ok(merged_nodes(answered(join_all(reports).await)?))
+    }
+
+    /// A node is live if any partition that can be reached says so.
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
+        let nodes = self.members().iter().map(|member| member.nodes());
+        Ok(merged_nodes(answered(join_all(nodes).await)?))
+    }
+
+    async fn retire(&self, node: &NodeId) -> Result<bool, StoreError> {
+        let retired = self.members().iter().map(|member| member.retire(node));
+        Ok(answered(join_all(retired).await)?.contains(&true))
+    }
+
+    /// Keeps the record in the first partition that can be reached.
+    async fn record_action(&self, action: &ActionRecord) -> Result<ActionId, StoreError> {
+        let mut failed = None;
+        for member in self.members() {
+            match member.record_action(action).await {
+                Ok(id) => return Ok(id),
+                Err(error) => failed = Some(worse(failed, error)),
+            }
+        }
+        Err(failed.expect("there is at least one partition"))
+    }
+
+    /// Lists the records of all partitions that can be reached.
+    async fn actions(&self, page: &ActionPage) -> Result<Vec<StoredAction>, StoreError> {
+        let actions = self.members().iter().map(|member| member.actions(page));
+        let actions = answered(join_all(actions).await)?.into_iter();
+        let mut actions: Vec<StoredAction> = actions.flatten().collect();
+        actions.sort_by_key(|action| Reverse(action.id));
+        actions.truncate(page.records());
+        Ok(actions)
+    }
+
+    fn partitions(&self) -> Vec<Arc<dyn Admin>> {
+        let members = self.members().iter().cloned();
+        members.map(|member| member as Arc<dyn Admin>).collect()
+    }
+}

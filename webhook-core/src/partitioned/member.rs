@@ -1,0 +1,310 @@
+//! [`Member`]: one partition, with the ids of the whole inbox.
+
+use std::future::pending;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::OnceCell;
+
+use crate::admin::{
+    ActionId, ActionPage, ActionRecord, Admin, ConflictRecord, Counts, DeleteBodies, Deleted,
+    Erased, FailedAttempt, KindSample, MadeDue, NodeId, NodeRecord, NodeReport, Page, Prune,
+    Requeued, RunningLeases, Search, SearchPage, SettledCounts, StoredAction,
+};
+use crate::error::StoreError;
+use crate::event::{EventId, EventRecord, EventRef, EventSummary, Kind};
+use crate::partitioned::error::NoTransfer;
+use crate::partitioned::mark::Mark;
+use crate::partitioned::open::check_late;
+use crate::partitioned::partition::Partition;
+use crate::partitioned::place::Place;
+use crate::scheduler::{Claim, Claimed, Extended, Lease, Scheduler, Settled, Settlement};
+use crate::store::{Accepted, NewEvent, Store};
+use crate::transfer::{MoveMark, StoredEvent, Transfer};
+
+/// One partition. It has the ids of the whole inbox, and its errors say which partition has them.
+pub(super) struct Member {
+    place: Place,
+    backend: Arc<dyn Partition>,
+    mark: Mark,
+    limit: Duration,
+    /// Empty until the partition is known to have its mark.
+    marked: OnceCell<()>,
+}
+
+impl Member {
+    /// The backend that must have this mark, and is known to have it if `is_marked`.
+    pub(super) fn new(
+        backend: Arc<dyn Partition>,
+        mark: Mark,
+        is_marked: bool,
+        limit: Duration,
+    ) -> Self {
+        Self {
+            place: mark.place,
+            backend,
+            mark,
+            limit,
+            marked: OnceCell::new_with(is_marked.then_some(())),
+        }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The backend, once it is known to have its mark.
+    async fn backend(&self) -> Result<&dyn Partition, StoreError> {
+        let check = || check_late(&*self.backend, &self.mark, self.limit);
+        let marked = self.marked.get_or_try_init(check).await;
+        marked.map_err(StoreError::unavailable)?;
+        Ok(&*self.backend)
+    }
+
+    fn named<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        answer.map_err(|error| self.place.error(error))
+    }
+
+    async fn transfer(&self) -> Result<&dyn Transfer, StoreError> {
+        let transfer = self.backend().await?.transfer();
+        self.named(transfer.ok_or_else(|| StoreError::refused(NoTransfer)))
+    }
+}
+
+/// Calls the same method of the backend.
+macro_rules! ask {
+    ($member:ident.$method:ident($($argument:expr),*)) => {
+        $member.named($member.backend().await?.$method($($argument),*).await)
+    };
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Store for Member {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
+        ask!(self.accept(events))
+    }
+
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
+        let found = ask!(self.find(events))?.into_iter();
+        let found = found.map(|record| record.map(|it| self.place.global_record(it)).transpose());
+        self.named(found.collect())
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        ask!(self.ping())
+    }
+
+    fn placement(&self) -> Option<Arc<crate::Placement>> {
+        None
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Scheduler for Member {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
+        let mut claimed = ask!(self.claim(claims))?;
+        for claimed in &mut claimed {
+            let events = std::mem::take(&mut claimed.events).into_iter();
+            let events = events.map(|event| self.place.global_claimed(event));
+            claimed.events = self.named(events.collect())?;
+        }
+        Ok(claimed)
+    }
+
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
+        let leases = leases.iter().map(|it| self.place.local_lease(*it));
+        let leases: Vec<_> = leases.collect();
+        ask!(self.extend(&leases, lease))
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
+        let settlements = settlements.iter().map(|settlement| Settlement {
+            lease: self.place.local_lease(settlement.lease),
+            outcome: settlement.outcome.clone(),
+        });
+        let settlements: Vec<_> = settlements.collect();
+        ask!(self.settle(&settlements))
+    }
+
+    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
+        // A claim checks the partition.
+        if !self.marked.initialized() {
+            return pending().await;
+        }
+        self.backend.wait_for_work(kinds).await
+    }
+
+    fn pause_before_claim(&self, kind: &Kind) -> Duration {
+        self.backend.pause_before_claim(kind)
+    }
+
+    fn partitions(&self) -> Vec<Arc<dyn Scheduler>> {
+        Vec::new()
+    }
+}
+
+#[async_trait]
+#[deny(clippy::missing_trait_methods)]
+impl Admin for Member {
+    async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
+        ask!(self.kinds())
+    }
+
+    async fn counts(&self, kind: &Kind) -> Result<Counts, StoreError> {
+        ask!(self.counts(kind))
+    }
+
+    async fn lag(&self, kind: &Kind) -> Result<Option<Duration>, StoreError> {
+        ask!(self.lag(kind))
+    }
+
+    async fn settled(&self, kind: &Kind, within: Duration) -> Result<SettledCounts, StoreError> {
+        ask!(self.settled(kind, within))
+    }
+
+    async fn list(&self, page: &Page) -> Result<Vec<EventSummary>, StoreError> {
+        let page = Page {
+            after: page.after.map(|after| self.place.local_after(after)),
+            ..page.clone()
+        };
+        let listed = ask!(self.list(&page))?.into_iter();
+        self.named(listed.map(|it| self.place.global_summary(it)).collect())
+    }
+
+    async fn search(&self, search: &Search) -> Result<SearchPage, StoreError> {
+        let search = Search {
+            before: search.before.map(|it| self.place.local_before_event(it)),
+            ..search.clone()
+        };
+        let page = ask!(self.search(&search))?;
+        let events = page.events.into_iter();
+        let events = events.map(|it| self.place.global_summary(it)).collect();
+        let next = page.next.map(|next| self.place.global_id(next)).transpose();
+        Ok(SearchPage {
+            events: self.named(events)?,
+            next: self.named(next)?,
+            stopped_early: page.stopped_early,
+        })
+    }
+
+    async fn sample(
+        &self,
+        kinds: &[Kind],
+        cap: NonZeroUsize,
+    ) -> Result<Vec<KindSample>, StoreError> {
+        ask!(self.sample(kinds, cap))
+    }
+
+    async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError> {
+        ask!(self.conflicts(event))
+    }
+
+    async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, StoreError> {
+        ask!(self.failed_attempts(event))
+    }
+
+    async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, StoreError> {
+        ask!(self.requeue(events))
+    }
+
+    async fn make_due(
+        &self,
+        events: &[EventRef],
+        leases: RunningLeases,
+    ) -> Result<Vec<MadeDue>, StoreError> {
+        ask!(self.make_due(events, leases))
+    }
+
+    async fn delete(&self, events: &[EventRef]) -> Result<Vec<Deleted>, StoreError> {
+        ask!(self.delete(events))
+    }
+
+    async fn erase(&self, events: &[EventRef]) -> Result<Vec<Erased>, StoreError> {
+        ask!(self.erase(events))
+    }
+
+    async fn prune(&self, prune: &Prune) -> Result<usize, StoreError> {
+        ask!(self.prune(prune))
+    }
+
+    async fn delete_bodies(&self, delete: &DeleteBodies) -> Result<usize, StoreError> {
+        ask!(self.delete_bodies(delete))
+    }
+
+    async fn pause(&self, kind: &Kind) -> Result<bool, StoreError> {
+        ask!(self.pause(kind))
+    }
+
+    async fn resume(&self, kind: &Kind) -> Result<bool, StoreError> {
+        ask!(self.resume(kind))
+    }
+
+    async fn paused(&self) -> Result<Vec<Kind>, StoreError> {
+        ask!(self.paused())
+    }
+
+    async fn heartbeat(&self, report: &NodeReport) -> Result<Vec<NodeRecord>, StoreError> {
+        ask!(self.heartbeat(report))
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
+        ask!(self.nodes())
+    }
+
+    async fn retire(&self, node: &NodeId) -> Result<bool, StoreError> {
+        ask!(self.retire(node))
+    }
+
+    async fn record_action(&self, action: &ActionRecord) -> Result<ActionId, StoreError> {
+        let id = ask!(self.record_action(action))?;
+        self.named(self.place.global_action(id))
+    }
+
+    async fn actions(&self, page: &ActionPage) -> Result<Vec<StoredAction>, StoreError> {
+        let before = page.before.map(|it| self.place.local_before_action(it));
+        let page = ActionPage { before, ..*page };
+        let actions = ask!(self.actions(&page))?.into_iter();
+        self.named(actions.map(|it| self.place.global_stored(it)).collect())
+    }
+
+    fn partitions(&self) -> Vec<Arc<dyn Admin>> {
+        Vec::new()
+    }
+}
+
+#[async_trait]
+impl Transfer for Member {
+    async fn export(
+        &self,
+        after: Option<EventId>,
+        limit: NonZeroUsize,
+    ) -> Result<Vec<StoredEvent>, StoreError> {
+        let after = after.map(|after| self.place.local_after(after));
+        let exported = self.transfer().await?.export(after, limit).await;
+        let exported = self.named(exported)?.into_iter().map(|event| {
+            let record = self.place.global_record(event.record)?;
+            Ok(StoredEvent { record, ..event })
+        });
+        self.named(exported.collect())
+    }
+
+    async fn import(&self, events: &[StoredEvent]) -> Result<usize, StoreError> {
+        self.named(self.transfer().await?.import(events).await)
+    }
+
+    async fn newest(&self) -> Result<Option<EventRef>, StoreError> {
+        self.named(self.transfer().await?.newest().await)
+    }
+
+    async fn mark(&self) -> Result<Option<MoveMark>, StoreError> {
+        self.named(self.transfer().await?.mark().await)
+    }
+
+    async fn set_mark(&self, mark: Option<&MoveMark>) -> Result<(), StoreError> {
+        self.named(self.transfer().await?.set_mark(mark).await)
+    }
+}
