@@ -59,6 +59,9 @@
 //! [`conformance_partition!`](crate::conformance_partition!). A program without a test harness runs the same cases
 //! by [`cases`], [`transfer_cases`] and [`partition_cases`].
 //!
+//! A backend whose [`placement`](Store::placement) says that it is partitioned is judged by what partitions promise:
+//! the order of events within each partition, for example.
+//!
 //! The cases pass on slow machines as well. On a real clock, some of them wait a few hundred milliseconds. A
 //! backend on Tokio's clock can run them in paused time (`start_paused = true`), where they do not wait.
 
@@ -105,7 +108,7 @@ use futures_util::future::{BoxFuture, LocalBoxFuture};
 
 use crate::setters::setters;
 use crate::transfer::Transfer;
-use crate::{Admin, Partition, Scheduler, Store};
+use crate::{Admin, Kind, Partition, Scheduler, Store};
 use watched::{Failure, Watched};
 
 /// How long a case may take before it counts as hanging: far longer than any case takes on a slow machine.
@@ -121,6 +124,12 @@ pub trait Subject: Sized {
 
     /// Removes everything that [`set_up`](Subject::set_up) created. Called after failed cases as well.
     fn clean_up(self) -> impl Future<Output = ()>;
+}
+
+/// The kinds whose events have guards in the cases: a [`Partitioned`](crate::Partitioned) backend is opened with them
+/// as whole kinds.
+pub fn whole_kinds() -> [Kind; 2] {
+    [steps::guarded_kind(), steps::other_guarded_kind()]
 }
 
 /// A backend under test: its implementations of the three traits, and its clock.

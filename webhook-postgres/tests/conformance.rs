@@ -1,13 +1,14 @@
-//! Runs the conformance suite directly on the server, and through a transaction-mode pooler in a
-//! schema with another name.
+//! Runs the conformance suite directly on the server, through a transaction-mode pooler in a schema with
+//! another name, and over three schemas that are one inbox.
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
 use std::sync::Arc;
 
-use webhook_core::conformance::{Backend, Subject};
-use webhook_postgres::PgStore;
+use webhook_core::conformance::{self, Backend, Subject};
+use webhook_core::{Partition, PartitionOptions, Partitioned};
 use webhook_postgres::testing::TestDatabase;
+use webhook_postgres::{PgOptions, PgStore, Schema};
 
 /// A store on a database of its own.
 struct Own {
@@ -88,4 +89,53 @@ mod pooled {
     webhook_core::conformance!(Pooled, flavor = "multi_thread", worker_threads = 2);
     webhook_core::conformance_transfer!(Pooled, flavor = "multi_thread", worker_threads = 2);
     webhook_core::conformance_partition!(Pooled, flavor = "multi_thread", worker_threads = 2);
+}
+
+mod partitions {
+    use super::*;
+
+    /// One inbox over three schemas.
+    struct Schemas {
+        database: TestDatabase,
+        schemas: Vec<PgStore>,
+        store: Arc<Partitioned>,
+    }
+
+    impl Subject for Schemas {
+        async fn set_up() -> Self {
+            let database = TestDatabase::create().await;
+            let mut schemas = Vec::new();
+            for name in ["webhook_0", "webhook_1", "webhook_2"] {
+                let mut options: PgOptions = database.url().parse().unwrap();
+                options.schema = Schema::new(name).unwrap();
+                let store = PgStore::connect_with(options).await.unwrap();
+                store.migrate().await.unwrap();
+                schemas.push(store);
+            }
+            let partitions = schemas
+                .iter()
+                .map(|store| -> Arc<dyn Partition> { Arc::new(store.clone()) });
+            let options = PartitionOptions::default().with_whole_kinds(conformance::whole_kinds());
+            let store = Partitioned::open(partitions.collect(), options).await;
+            Self {
+                database,
+                schemas,
+                store: Arc::new(store.unwrap()),
+            }
+        }
+
+        fn backend(&self) -> Backend {
+            Backend::new(self.store.clone()).with_transfer(Some(self.store.clone()))
+        }
+
+        async fn clean_up(self) {
+            for store in self.schemas {
+                store.close().await;
+            }
+            self.database.drop_database().await;
+        }
+    }
+
+    webhook_core::conformance!(Schemas, flavor = "multi_thread", worker_threads = 2);
+    webhook_core::conformance_transfer!(Schemas, flavor = "multi_thread", worker_threads = 2);
 }

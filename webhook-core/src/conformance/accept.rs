@@ -1,5 +1,6 @@
 //! Accepting: each key once, with an answer for keys that are taken.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::slice;
 
 use tokio::task::JoinSet;
@@ -260,14 +261,16 @@ pub async fn an_unknown_event_is_not_found(backend: Backend) {
     assert_eq!(found, [None, None]);
 }
 
-/// Ids are unique, and greater for events that are accepted later.
+/// Ids are unique, and greater for events that are accepted later, in the same partition if there are any.
 pub async fn ids_grow(backend: Backend) {
-    let mut last = None;
-    for name in ["c", "a", "b"] {
+    let mut last = BTreeMap::new();
+    let mut ids = BTreeSet::new();
+    for name in ["c", "a", "b", "e", "d"] {
         backend.accept_new(&[event(name, "1")]).await;
         let id = backend.record(name).await.id;
-        assert!(last < Some(id), "{last:?} comes before {id:?}");
-        last = Some(id);
+        assert!(ids.insert(id), "{id:?} is not unique");
+        let before = last.insert(backend.partition_of(name), id);
+        assert!(before < Some(id), "{before:?} comes before {id:?}");
     }
 }
 

@@ -50,7 +50,7 @@ pub async fn events_are_claimed_in_due_order(backend: Backend) {
     backend.pass(ms(250)).await;
     let claimed = backend.claim_within(&up_to(4), 4).await;
     let expected = ["first", "second", "third", "fourth"];
-    assert_eq!(keys(&claimed), expected);
+    backend.assert_order(&keys(&claimed), &expected);
 }
 
 /// The same, with claims of one event.
@@ -69,7 +69,8 @@ pub async fn single_claims_are_in_due_order(backend: Backend) {
         "due-after-20ms",
         "due-after-60ms",
     ];
-    assert_eq!(keys(&claimed), expected, "each was due before the next");
+    // Each was due before the next.
+    backend.assert_order(&keys(&claimed), &expected);
 }
 
 /// An event that is due in an hour is not claimed now, and the claim returns when it is due.
@@ -173,9 +174,11 @@ pub async fn a_claim_keeps_to_its_limit(backend: Backend) {
     backend.accept_new(&events(5)).await;
     let mut seen = HashSet::new();
     for (limit, more) in [(2, true), (2, true), (1, false)] {
-        let claimed = backend.claim(&up_to(limit)).await;
+        let claim = up_to(limit);
+        let claimed = backend.claim(&claim).await;
         assert_eq!(claimed.events.len(), limit);
-        assert_eq!(claimed.next_due == Some(Duration::ZERO), more);
+        let says_more = claimed.next_due == Some(Duration::ZERO);
+        assert!(says_more == more || (!more && backend.may_not_know(&claim, &claimed)));
         seen.extend(claimed.events.into_iter().map(|event| event.key));
     }
     assert_eq!(seen.len(), 5);
@@ -289,6 +292,9 @@ pub async fn next_due_counts_leases(backend: Backend) {
     let claimed = backend.claim(&up_to(1)).await;
     assert_eq!(claimed.events.len(), 1);
     for claimed in [claimed, backend.claim(&up_to(1)).await] {
+        if backend.may_not_know(&up_to(1), &claimed) {
+            continue;
+        }
         let next_due = claimed.next_due.expect("the lease may run out");
         assert!(next_due <= LONG + TOLERANCE, "{next_due:?}");
         assert!(next_due + before.elapsed() + TOLERANCE >= LONG);

@@ -5,11 +5,31 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::Backend;
-use super::steps::*;
+use super::steps::{event_of, guarded_kind as kind, key, other_guarded_kind};
 use crate::{
-    Accepted, DeleteBodies, EventRef, Fingerprint, NewEvent, Outcome, Page, Prune, State,
-    TerminalState,
+    Accepted, Claim, DeleteBodies, EventRecord, EventRef, Fingerprint, NewEvent, Outcome, Page,
+    Prune, State, TerminalState,
 };
+
+fn event(name: &str, content: &str) -> NewEvent {
+    event_of(&kind(), name, content)
+}
+
+fn event_ref(name: &str) -> EventRef {
+    EventRef {
+        kind: kind(),
+        key: key(name),
+    }
+}
+
+fn up_to(limit: usize) -> Claim {
+    super::steps::up_to(limit).with_kind(kind())
+}
+
+async fn record(backend: &Backend, name: &str) -> EventRecord {
+    let found = backend.find(&[event_ref(name)]).await.remove(0);
+    found.expect("the event is stored")
+}
 
 fn guarded(name: &str, content: &str, guard: &str) -> NewEvent {
     let mut event = event(name, content);
@@ -48,7 +68,7 @@ pub async fn a_known_guard_is_a_duplicate_and_stores_nothing(backend: Backend) {
     ];
     assert_eq!(backend.accept(&again).await, expected);
     assert_eq!(stored(&backend).await, ["a", "b", "c", "d", "g"]);
-    let record = backend.record("a").await;
+    let record = record(&backend, "a").await;
     assert_eq!(record.conflict_count, 0);
     assert_eq!(record.envelope, batch[0].envelope.clone().with_guard(None));
     assert_eq!(backend.accept(&again[1..]).await, [Accepted::Duplicate; 3]);
@@ -83,9 +103,9 @@ pub async fn a_known_key_is_judged_by_its_content(backend: Backend) {
         Accepted::Conflict,
     ];
     assert_eq!(backend.accept(&again).await, expected);
-    assert_eq!(backend.record("a").await.conflict_count, 2);
-    assert_eq!(backend.record("b").await.conflict_count, 1);
-    assert_eq!(backend.record("c").await.conflict_count, 1);
+    assert_eq!(record(&backend, "a").await.conflict_count, 2);
+    assert_eq!(record(&backend, "b").await.conflict_count, 1);
+    assert_eq!(record(&backend, "c").await.conflict_count, 1);
 }
 
 /// The guard of a duplicate or a conflict is not stored: its content may come under another key.
@@ -115,7 +135,7 @@ pub async fn only_stored_events_have_guards(backend: Backend) {
 /// Two kinds may have the same guard.
 pub async fn guards_are_of_one_kind(backend: Backend) {
     let mut other = guarded("b", "1", "g");
-    other.envelope.kind = kind_named("another-kind");
+    other.envelope.kind = other_guarded_kind();
     let batch = [guarded("a", "1", "g"), other];
     backend.accept_new(&batch).await;
     let mut again = batch;
@@ -174,9 +194,9 @@ pub async fn a_key_whose_delivery_was_a_duplicate_is_free(backend: Backend) {
         Accepted::Duplicate,
     ];
     assert_eq!(backend.accept(&batch).await, expected);
-    assert_eq!(backend.record("b").await.envelope.body, "2");
-    assert_eq!(backend.record("c").await.envelope.body, "3");
-    assert_eq!(backend.record("b").await.conflict_count, 1);
+    assert_eq!(record(&backend, "b").await.envelope.body, "2");
+    assert_eq!(record(&backend, "c").await.envelope.body, "3");
+    assert_eq!(record(&backend, "b").await.conflict_count, 1);
 }
 
 /// Two thousand events, of which half have a guard that is known or repeated.
@@ -260,14 +280,6 @@ pub async fn a_guard_lives_as_long_as_its_key(backend: Backend) {
     );
     assert_eq!(backend.admin.prune(&prune).await.expect("prune"), 1);
     backend.accept_new(&again).await;
-    let found = backend
-        .find(&[
-            event_ref("a"),
-            EventRef {
-                kind: kind(),
-                key: key("b"),
-            },
-        ])
-        .await;
+    let found = backend.find(&[event_ref("a"), event_ref("b")]).await;
     assert!(found[0].is_none() && found[1].is_some());
 }

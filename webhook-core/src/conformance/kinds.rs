@@ -109,7 +109,10 @@ pub async fn each_kind_has_its_own_next_due(backend: Backend) {
         assert!(near(next[0], LONG), "{next:?}");
         assert!(near(next[1], 3 * LONG), "{next:?}");
         assert_eq!(next[2], None);
-        assert!(near(next[3], LONG), "its lease may run out: {next:?}");
+        assert!(
+            near(next[3], LONG) || backend.may_not_know(&claims[3], &claimed[3]),
+            "its lease may run out: {next:?}"
+        );
     }
 }
 

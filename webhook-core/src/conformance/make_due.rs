@@ -20,8 +20,9 @@ pub async fn a_waiting_event_becomes_due_now(backend: Backend) {
     assert!(after.due_at < before.due_at, "{after:?}");
     assert!(after.due_at >= Some(after.accepted_at), "{after:?}");
     let claimed = backend.claim_within(&up_to(1), 2).await;
-    assert_eq!(keys(&claimed), ["near", "far"]);
-    assert!(claimed[1].lag < LONG / 2, "it counts from the call");
+    backend.assert_order(&keys(&claimed), &["near", "far"]);
+    let mut lags = claimed.iter().map(|claimed| claimed.lag);
+    assert!(lags.all(|lag| lag < LONG / 2), "it counts from the call");
 }
 
 /// Attempts, reason and fence do not change.
@@ -200,10 +201,11 @@ pub async fn lists_show_when_events_are_due(backend: Backend) {
     far(leased.leased_until.expect("it is held"), &leased);
     let since = leased.due_at.expect("it fell due");
     assert!(Some(since) < leased.leased_until);
-    assert_eq!(
-        list(&backend, None).await,
-        [leased.summary(), waiting.summary()]
-    );
+    let mut expected = [leased.summary(), waiting.summary()];
+    if !backend.orders_all() {
+        expected.sort_by_key(|event| event.id);
+    }
+    assert_eq!(list(&backend, None).await, expected);
 }
 
 /// A page may select the events that cannot be claimed for a long time.

@@ -48,10 +48,12 @@ pub async fn nodes_are_listed_in_the_order_of_their_start(backend: Backend) {
 pub async fn the_latest_report_of_a_node_is_kept(backend: Backend) {
     let first = report("a").with_version("1.0").with_host("host-1");
     let before = heartbeat(&backend, &first).await.remove(0);
-    assert_eq!(before.started_at, before.last_seen_at);
+    // In several partitions, it is seen at several times.
+    assert!(before.started_at <= before.last_seen_at);
+    assert!(!backend.orders_all() || before.started_at == before.last_seen_at);
     assert_eq!(
         before,
-        NodeRecord::new(&first, before.started_at, before.started_at)
+        NodeRecord::new(&first, before.started_at, before.last_seen_at)
     );
     backend.pass(PAST_SHORT).await;
     let long = "\u{e9}".repeat(MAX_NODE_TEXT_BYTES);

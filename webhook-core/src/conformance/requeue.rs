@@ -34,7 +34,7 @@ pub async fn a_requeued_event_takes_a_new_place(backend: Backend) {
     backend.pass(TOLERANCE).await;
     assert_eq!(requeue(&backend, &["requeued"]).await, [Requeued::Applied]);
     let claimed = backend.claim_within(&up_to(1), 2).await;
-    assert_eq!(keys(&claimed), ["waiting", "requeued"]);
+    backend.assert_order(&keys(&claimed), &["waiting", "requeued"]);
 }
 
 /// A requeued event has its full number of attempts again.

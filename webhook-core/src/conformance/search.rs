@@ -90,6 +90,18 @@ async fn found(backend: &Backend, search: &Search) -> Vec<String> {
     events.iter().map(|it| it.event.key.to_string()).collect()
 }
 
+/// Asserts that these are the keys of all events that match, the newest first. A partitioned backend lists events of
+/// different partitions in any order.
+async fn assert_found(backend: &Backend, search: &Search, expected: &[impl AsRef<str>]) {
+    let mut found = found(backend, search).await;
+    let mut expected: Vec<_> = expected.iter().map(AsRef::as_ref).collect();
+    if !backend.orders_all() {
+        found.sort_unstable();
+        expected.sort_unstable();
+    }
+    assert_eq!(found, expected, "{search:?}");
+}
+
 /// A search without parameters lists all events, as records have them, the newest first.
 pub async fn a_search_lists_the_newest_events_first(backend: Backend) {
     assert_eq!(page(&backend, &search(5)).await, SearchPage::default());
@@ -104,7 +116,6 @@ pub async fn a_search_lists_the_newest_events_first(backend: Backend) {
         .map(|record| record.summary())
         .collect();
     assert_eq!(events, summaries);
-    let keys: Vec<_> = refs.iter().map(|it| it.key.as_str()).collect();
     let expected = [
         "due",
         "waiting",
@@ -114,7 +125,9 @@ pub async fn a_search_lists_the_newest_events_first(backend: Backend) {
         "failed",
         "processed",
     ];
-    assert_eq!(keys, expected);
+    let mut expected = expected.map(event_ref);
+    expected[0].kind = other_kind();
+    backend.assert_order_of(&refs, &expected);
 }
 
 /// By kind and by state, and by both.
@@ -155,7 +168,7 @@ pub async fn searches_select_by_kind_and_state(backend: Backend) {
         (of(base.clone(), &[none]), &[]),
         (of(base.clone(), &[]), &[]),
     ] {
-        assert_eq!(found(&backend, &search).await, expected, "{search:?}");
+        assert_found(&backend, &search, expected).await;
     }
 }
 
@@ -212,7 +225,7 @@ pub async fn searches_select_by_key_and_type(backend: Backend) {
             &["Failed-2"],
         ),
     ] {
-        assert_eq!(found(&backend, &search).await, expected, "{search:?}");
+        assert_found(&backend, &search, expected).await;
     }
 }
 
@@ -243,13 +256,13 @@ pub async fn searches_select_by_reason_and_header(backend: Backend) {
         (header("x-name", "failed").reason("after"), &["failed"]),
         (header("x-name", "failed").reason("refused"), &[]),
     ] {
-        assert_eq!(found(&backend, &search).await, expected, "{search:?}");
+        assert_found(&backend, &search, expected).await;
     }
     let delete = DeleteBodies::new(kind(), Duration::ZERO, up_to(9).limit);
     let deleted = backend.admin.delete_bodies(&delete).await;
     assert_eq!(deleted.expect("delete bodies"), 1);
     let search = header("x-type", "invoice.paid");
-    assert_eq!(found(&backend, &search).await, ["waiting"]);
+    assert_found(&backend, &search, &["waiting"]).await;
 }
 
 /// By the time of acceptance, which is the store's: the first bound is included, the second is not.
@@ -261,7 +274,10 @@ pub async fn searches_select_by_time_of_acceptance(backend: Backend) {
         backend.pass(Duration::from_millis(5)).await;
     }
     let (events, _) = all_pages(&backend, &search(9)).await;
-    let times: Vec<_> = events.iter().rev().map(|it| it.accepted_at).collect();
+    let mut times: Vec<_> = events.iter().rev().map(|it| it.accepted_at).collect();
+    if !backend.orders_all() {
+        times.sort();
+    }
     let named = |numbers: std::ops::Range<usize>| {
         let names = numbers.rev().map(|number| format!("event-{number}"));
         names.collect::<Vec<_>>()
@@ -301,7 +317,7 @@ pub async fn searches_select_by_time_of_acceptance(backend: Backend) {
             named(2..5),
         ),
     ] {
-        assert_eq!(found(&backend, &search).await, expected, "{search:?}");
+        assert_found(&backend, &search, &expected).await;
     }
 }
 
@@ -355,12 +371,11 @@ pub async fn a_bounded_search_continues_where_it_stopped(backend: Backend) {
     assert!(first.next.is_some());
     let hurried = rare().max_time(Duration::ZERO);
     for search in [bounded, hurried] {
-        let keys = found(&backend, &search).await;
         let expected: Vec<_> = (0..10)
             .rev()
             .map(|number| format!("event-{number:05}"))
             .collect();
-        assert_eq!(keys, expected, "{search:?}");
+        assert_found(&backend, &search, &expected).await;
     }
 }
 
@@ -387,7 +402,7 @@ pub async fn exact_searches_examine_only_what_matches(backend: Backend) {
             .kinds([other_kind(), kind()]),
     ] {
         let search = search.max_examined(NonZeroUsize::new(100).expect("not zero"));
-        assert_eq!(found(&backend, &search).await, ["first"], "{search:?}");
+        assert_found(&backend, &search, &["first"]).await;
     }
     for state in [State::Failed, State::Processing] {
         let found = found(&backend, &search(3).state(state)).await;

@@ -236,7 +236,7 @@ pub async fn a_retry_takes_a_new_place(backend: Backend) {
         .await;
     backend.pass(PAST_SHORT).await;
     let claimed = backend.claim_within(&up_to(1), 2).await;
-    assert_eq!(keys(&claimed), ["waiting", "retried"]);
+    backend.assert_order(&keys(&claimed), &["waiting", "retried"]);
 }
 
 /// A retry without a delay is due at once.
@@ -330,7 +330,7 @@ pub async fn a_release_keeps_its_place(backend: Backend) {
     backend.pass(TOLERANCE).await;
     backend.settle_one(claimed.lease, Outcome::Release).await;
     let claimed = backend.claim_within(&up_to(1), 2).await;
-    assert_eq!(keys(&claimed), ["first", "second"]);
+    backend.assert_order(&keys(&claimed), &["first", "second"]);
 }
 
 /// A postponed event has its attempt back, and is not due before its delay is over.

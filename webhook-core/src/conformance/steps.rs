@@ -29,6 +29,16 @@ pub(super) fn kind() -> Kind {
     kind_named("conformance")
 }
 
+/// The kind of events with guards, which is whole in a partitioned backend.
+pub(super) fn guarded_kind() -> Kind {
+    kind_named("guarded")
+}
+
+/// Another kind of events with guards.
+pub(super) fn other_guarded_kind() -> Kind {
+    kind_named("also-guarded")
+}
+
 pub(super) fn kind_named(kind: &'static str) -> Kind {
     Kind::new(kind).expect("cases name valid kinds")
 }
@@ -139,6 +149,71 @@ pub(super) fn keys(events: &[ClaimedEvent]) -> Vec<&str> {
 }
 
 impl Backend {
+    /// The number of the partition that has an event of the usual kind; 0 if the backend has no partitions.
+    pub(super) fn partition_of(&self, name: &str) -> usize {
+        self.partition_of_event(&event_ref(name))
+    }
+
+    fn partition_of_event(&self, event: &EventRef) -> usize {
+        let placement = self.store.placement();
+        placement.map_or(0, |it| it.partition_of(&event.kind, &event.key))
+    }
+
+    /// Whether all events are in one partition, so that the backend orders all of them.
+    pub(super) fn orders_all(&self) -> bool {
+        self.store.placement().is_none_or(|it| it.count() == 1)
+    }
+
+    /// Asserts that these events of the usual kind are in the expected order. A partitioned backend keeps the order
+    /// of the events of each partition.
+    pub(super) fn assert_order<N: AsRef<str>>(&self, found: &[N], expected: &[impl AsRef<str>]) {
+        let found: Vec<_> = found.iter().map(|name| event_ref(name.as_ref())).collect();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|name| event_ref(name.as_ref()))
+            .collect();
+        self.assert_order_of(&found, &expected);
+    }
+
+    /// The same for events of any kinds.
+    pub(super) fn assert_order_of(&self, found: &[EventRef], expected: &[EventRef]) {
+        let of = |events: &[EventRef], partition| -> Vec<EventRef> {
+            let events = events.iter();
+            let events = events.filter(|event| self.partition_of_event(event) == partition);
+            events.cloned().collect()
+        };
+        for event in found.iter().chain(expected) {
+            let partition = self.partition_of_event(event);
+            assert_eq!(of(found, partition), of(expected, partition));
+        }
+    }
+
+    /// Asserts that of these events, which are named in the order in which a call takes them, as many were taken as
+    /// expected, and none before one that comes earlier. A partitioned backend keeps the order of each partition.
+    pub(super) fn assert_taken(&self, names: &[&str], taken: &[bool], expected: usize) {
+        let all = taken.iter().filter(|taken| **taken).count();
+        assert_eq!(all, expected, "{names:?} {taken:?}");
+        let of = |partition| {
+            let events = names.iter().zip(taken);
+            let events = events.filter(move |(name, _)| self.partition_of(name) == partition);
+            events.map(|(_, taken)| *taken)
+        };
+        for name in names {
+            let partition = self.partition_of(name);
+            let is_in_order = of(partition).is_sorted_by(|one, next| one >= next);
+            assert!(is_in_order, "{names:?} {taken:?}");
+        }
+    }
+
+    /// Whether the claim may say that more is due only because it has not asked every partition: its limit is smaller
+    /// than their number, and reached.
+    pub(super) fn may_not_know(&self, claim: &Claim, claimed: &Claimed) -> bool {
+        let partitions = self.store.placement().map_or(1, |it| it.count());
+        partitions > claim.limit.get()
+            && claimed.events.len() == claim.limit.get()
+            && claimed.next_due == Some(Duration::ZERO)
+    }
+
     pub(super) async fn pass(&self, duration: Duration) {
         (self.clock)(duration).await;
     }

@@ -1,0 +1,703 @@
+//! One inbox over several stores in memory: which partition has what, marks, and partitions that cannot be reached.
+
+#![expect(clippy::unwrap_used, reason = "a test may unwrap")]
+
+use std::collections::{BTreeSet, HashSet};
+use std::io;
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use webhook_core::conformance::{self, Backend, Subject};
+use webhook_core::{
+    Accepted, ActionId, ActionPage, ActionRecord, Admin, Claim, Claimed, ConflictRecord, Counts,
+    DeleteBodies, Deleted, Envelope, Erased, EventId, EventRecord, EventRef, EventSummary,
+    Extended, FailedAttempt, Fence, Fingerprint, Key, Kind, KindSample, Lease, MadeDue, NewEvent,
+    NodeId, NodeRecord, NodeReport, Outcome, Page, Partition, PartitionError, PartitionOptions,
+    Partitioned, Prune, Requeued, RunningLeases, Scheduler, Search, SearchPage, Settled,
+    SettledCounts, Settlement, State, Store, StoreError, StoredAction, TerminalState, async_trait,
+    refuse_partition, with_causes,
+};
+use webhook_memory::MemoryStore;
+
+const KIND: Kind = Kind::from_static("order");
+const MINUTE: Duration = Duration::from_secs(60);
+
+mod of_one {
+    webhook_core::conformance!(super::Memory<1>, start_paused = true);
+}
+
+mod of_three {
+    webhook_core::conformance!(super::Memory<3>, start_paused = true);
+}
+
+struct Memory<const PARTITIONS: usize>(Arc<Partitioned>);
+
+impl<const PARTITIONS: usize> Subject for Memory<PARTITIONS> {
+    async fn set_up() -> Self {
+        let partitions =
+            (0..PARTITIONS).map(|_| -> Arc<dyn Partition> { Arc::new(MemoryStore::default()) });
+        let options = PartitionOptions::default().with_whole_kinds(conformance::whole_kinds());
+        let opened = Partitioned::open(partitions.collect(), options).await;
+        Self(Arc::new(opened.unwrap()))
+    }
+
+    fn backend(&self) -> Backend {
+        Backend::new(self.0.clone())
+    }
+
+    async fn clean_up(self) {}
+}
+
+/// A store that can be cut off.
+#[derive(Clone, Default)]
+struct Cut {
+    store: MemoryStore,
+    is_cut: Arc<AtomicBool>,
+}
+
+impl Cut {
+    fn cut(&self, is_cut: bool) {
+        self.is_cut.store(is_cut, Ordering::SeqCst);
+    }
+
+    fn reached(&self) -> Result<&MemoryStore, StoreError> {
+        match self.is_cut.load(Ordering::SeqCst) {
+            true => Err(StoreError::unavailable(io::Error::other(
+                "connection refused",
+            ))),
+            false => Ok(&self.store),
+        }
+    }
+}
+
+/// Implements a trait by the same methods of the store, unless it is cut off.
+macro_rules! reach {
+    ($trait:ident { $($method:ident($($argument:ident: $type:ty),*) -> $answer:ty;)* } $($rest:item)*) => {
+        #[async_trait]
+        impl $trait for Cut {
+            $(async fn $method(&self, $($argument: $type),*) -> Result<$answer, StoreError> {
+                self.reached()?.$method($($argument),*).await
+            })*
+            $($rest)*
+        }
+    };
+}
+
+reach! { Store {
+    accept(events: &[NewEvent]) -> Vec<Accepted>;
+    find(events: &[EventRef]) -> Vec<Option<EventRecord>>;
+    ping() -> ();
+} }
+
+#[async_trait]
+impl Scheduler for Cut {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
+        self.reached()?.claim(claims).await
+    }
+
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
+        self.reached()?.extend(leases, lease).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
+        self.reached()?.settle(settlements).await
+    }
+
+    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
+        self.store.wait_for_work(kinds).await
+    }
+}
+
+reach! { Admin {
+    kinds() -> Vec<Kind>;
+    counts(kind: &Kind) -> Counts;
+    lag(kind: &Kind) -> Option<Duration>;
+    settled(kind: &Kind, within: Duration) -> SettledCounts;
+    list(page: &Page) -> Vec<EventSummary>;
+    search(search: &Search) -> SearchPage;
+    sample(kinds: &[Kind], cap: NonZeroUsize) -> Vec<KindSample>;
+    conflicts(event: &EventRef) -> Vec<ConflictRecord>;
+    failed_attempts(event: &EventRef) -> Vec<FailedAttempt>;
+    requeue(events: &[EventRef]) -> Vec<Requeued>;
+    make_due(events: &[EventRef], leases: RunningLeases) -> Vec<MadeDue>;
+    delete(events: &[EventRef]) -> Vec<Deleted>;
+    erase(events: &[EventRef]) -> Vec<Erased>;
+    prune(prune: &Prune) -> usize;
+    delete_bodies(delete: &DeleteBodies) -> usize;
+    pause(kind: &Kind) -> bool;
+    resume(kind: &Kind) -> bool;
+    paused() -> Vec<Kind>;
+    heartbeat(report: &NodeReport) -> Vec<NodeRecord>;
+    nodes() -> Vec<NodeRecord>;
+    retire(node: &NodeId) -> bool;
+    record_action(action: &ActionRecord) -> ActionId;
+    actions(page: &ActionPage) -> Vec<StoredAction>;
+} }
+
+reach! { Partition {
+    partition_mark() -> Option<String>;
+    replace_partition_mark(expected: Option<&str>, mark: &str) -> bool;
+} }
+
+fn stores(count: usize) -> Vec<Cut> {
+    (0..count).map(|_| Cut::default()).collect()
+}
+
+async fn try_open(
+    stores: &[Cut],
+    options: PartitionOptions,
+) -> Result<Partitioned, PartitionError> {
+    let partitions = stores
+        .iter()
+        .map(|store| -> Arc<dyn Partition> { Arc::new(store.clone()) });
+    Partitioned::open(partitions.collect(), options).await
+}
+
+async fn open(stores: &[Cut]) -> Partitioned {
+    try_open(stores, PartitionOptions::default()).await.unwrap()
+}
+
+async fn refused(stores: &[Cut]) -> String {
+    let error = try_open(stores, PartitionOptions::default()).await;
+    with_causes(&error.unwrap_err())
+}
+
+fn whole(kinds: &[&'static str]) -> PartitionOptions {
+    let kinds = kinds.iter().map(|kind| Kind::from_static(kind));
+    PartitionOptions::default().with_whole_kinds(kinds)
+}
+
+fn event(number: usize) -> NewEvent {
+    event_of(&KIND, number)
+}
+
+fn event_of(kind: &Kind, number: usize) -> NewEvent {
+    let (kind, key) = (kind.clone(), Key::new(format!("o-{number}")).unwrap());
+    let envelope = Envelope::new(kind, key, Fingerprint::of(["1"]), "1".into());
+    NewEvent::new(envelope, Duration::ZERO)
+}
+
+fn reference(event: &NewEvent) -> EventRef {
+    EventRef {
+        kind: event.envelope.kind.clone(),
+        key: event.envelope.key.clone(),
+    }
+}
+
+/// The first `count` events that are in this partition.
+fn events_in(store: &Partitioned, index: usize, count: usize) -> Vec<NewEvent> {
+    let placement = store.placement().unwrap();
+    let events = (0..).map(event);
+    let events = events.filter(|NewEvent { envelope, .. }| {
+        placement.partition_of(&envelope.kind, &envelope.key) == index
+    });
+    events.take(count).collect()
+}
+
+fn up_to(limit: usize) -> Claim {
+    let (limit, attempts) = (
+        NonZeroUsize::new(limit).unwrap(),
+        NonZeroU32::new(3).unwrap(),
+    );
+    Claim::new(KIND, limit, MINUTE, attempts)
+}
+
+async fn claim(store: &dyn Scheduler, limit: usize) -> Claimed {
+    store.claim(&[up_to(limit)]).await.unwrap().remove(0)
+}
+
+async fn processing(store: &dyn Admin) -> Vec<EventSummary> {
+    let page = Page::new(KIND, State::Processing, NonZeroUsize::MAX);
+    store.list(&page).await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_event_is_in_the_partition_that_the_placement_says() {
+    let stores = stores(4);
+    let store = open(&stores).await;
+    let placement = store.placement().unwrap();
+    assert_eq!(placement.count(), 4);
+    let events: Vec<_> = (0..200).map(event).collect();
+    let accepted = store.accept(&events).await.unwrap();
+    assert!(accepted.iter().all(|it| *it == Accepted::New));
+    let listed = processing(&store).await;
+    assert_eq!(listed.len(), 200);
+    assert!(listed.is_sorted_by_key(|it| it.id));
+    for event in &listed {
+        let index = placement.partition_of(&event.event.kind, &event.event.key);
+        let local = stores[index].find(std::slice::from_ref(&event.event)).await;
+        let local = local.unwrap().remove(0).unwrap();
+        let index = i64::try_from(index).unwrap();
+        assert_eq!(event.id.get(), local.id.get() * 4 + index);
+        let found = store
+            .find(std::slice::from_ref(&event.event))
+            .await
+            .unwrap();
+        assert_eq!(found[0].as_ref().unwrap().id, event.id);
+    }
+    let again = store.accept(&events).await.unwrap();
+    assert!(again.iter().all(|it| *it == Accepted::Duplicate));
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_are_located_in_their_partitions() {
+    let stores = stores(3);
+    let store = open(&stores).await;
+    store
+        .accept(&(0..9).map(event).collect::<Vec<_>>())
+        .await
+        .unwrap();
+    for claimed in claim(&store, 9).await.events {
+        let (index, lease) = store.locate(claimed.lease).unwrap();
+        let settlement = Settlement::new(lease, Outcome::Processed);
+        let settled = stores[index].settle(&[settlement]).await.unwrap();
+        assert_eq!(settled, [Settled::Applied]);
+    }
+    assert_eq!(store.counts(&KIND).await.unwrap().processed, 9);
+    let invented = |event| {
+        Lease::new(
+            EventId::new(event),
+            webhook_core::Attempt::FIRST,
+            Fence::new(1),
+        )
+    };
+    assert_eq!(store.locate(invented(-1)), None);
+    let answers = store
+        .extend(&[invented(-1), invented(i64::MAX)], MINUTE)
+        .await;
+    assert_eq!(answers.unwrap(), [Extended::LeaseLost; 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_partitions_of_a_store_have_its_ids() {
+    let store = open(&stores(3)).await;
+    store
+        .accept(&(0..30).map(event).collect::<Vec<_>>())
+        .await
+        .unwrap();
+    let mut ids = BTreeSet::new();
+    for admin in Admin::partitions(&store) {
+        ids.extend(processing(&*admin).await.into_iter().map(|it| it.id));
+        assert!(admin.partitions().is_empty());
+    }
+    let all: BTreeSet<_> = processing(&store)
+        .await
+        .into_iter()
+        .map(|it| it.id)
+        .collect();
+    assert_eq!(ids, all);
+    let mut claimed = Vec::new();
+    for scheduler in Scheduler::partitions(&store) {
+        claimed.extend(claim(&*scheduler, 100).await.events);
+    }
+    let ids: BTreeSet<_> = claimed.iter().map(|it| it.lease.event).collect();
+    assert_eq!(ids, all);
+    let leases: Vec<_> = claimed.iter().map(|it| it.lease).collect();
+    let extended = store.extend(&leases, MINUTE).await.unwrap();
+    assert!(extended.iter().all(|it| *it == Extended::Renewed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_partition_starves_another() {
+    let store = open(&stores(4)).await;
+    let many = events_in(&store, 2, 1_000);
+    store.accept(&many).await.unwrap();
+    tokio::time::sleep(MINUTE).await;
+    let few: Vec<_> = [0, 1, 3]
+        .iter()
+        .flat_map(|it| events_in(&store, *it, 2))
+        .collect();
+    store.accept(&few).await.unwrap();
+    let few: HashSet<_> = few.iter().map(|it| it.envelope.key.clone()).collect();
+    // Fewer than partitions, then more.
+    for (limit, calls) in [(1, 8), (3, 2), (8, 1)] {
+        let store = open(&stores(4)).await;
+        store.accept(&many).await.unwrap();
+        let new: Vec<_> = [0, 1, 3]
+            .iter()
+            .flat_map(|it| events_in(&store, *it, 2))
+            .collect();
+        store.accept(&new).await.unwrap();
+        let mut taken = Vec::new();
+        for _ in 0..calls {
+            let claimed = claim(&store, limit).await;
+            assert_eq!(claimed.events.len(), limit);
+            assert_eq!(claimed.next_due, Some(Duration::ZERO));
+            taken.extend(claimed.events.into_iter().map(|it| it.key));
+        }
+        let others = taken.iter().filter(|it| few.contains(*it)).count();
+        assert!(others >= 3, "limit {limit}: {others} of {taken:?}");
+    }
+    // What the others leave goes to the one that has more.
+    let claimed = claim(&store, 100).await;
+    assert_eq!(claimed.events.len(), 100);
+    let lags: Vec<_> = claimed.events.iter().map(|it| it.lag).collect();
+    assert!(lags.is_sorted_by(|one, next| one >= next), "{lags:?}");
+    assert_eq!(lags.iter().filter(|lag| lag.is_zero()).count(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_is_cut_off_leaves_the_others_working() {
+    let stores = stores(3);
+    let store = open(&stores).await;
+    let events: Vec<_> = (0..3).flat_map(|it| events_in(&store, it, 2)).collect();
+    store.accept(&events[..]).await.unwrap();
+    stores[1].cut(true);
+    store.ping().await.unwrap();
+    let error = "store unavailable: partition 1 of 3: connection refused";
+    let text = |error: StoreError| with_causes(&error);
+    let refs: Vec<_> = events.iter().map(reference).collect();
+    assert_eq!(text(store.accept(&events).await.unwrap_err()), error);
+    assert_eq!(text(store.find(&refs).await.unwrap_err()), error);
+    assert_eq!(text(store.counts(&KIND).await.unwrap_err()), error);
+    assert_eq!(text(store.pause(&KIND).await.unwrap_err()), error);
+    assert_eq!(text(store.requeue(&refs[2..3]).await.unwrap_err()), error);
+    assert!(store.resume(&KIND).await.is_err());
+    let others = [&events[..2], &events[4..]].concat();
+    let again = store.accept(&others).await.unwrap();
+    assert_eq!(again, [Accepted::Duplicate; 4]);
+    let claimed = claim(&store, 10).await;
+    assert_eq!(claimed.events.len(), 4);
+    let leases: Vec<_> = claimed.events.iter().map(|it| it.lease).collect();
+    assert_eq!(store.extend(&leases, MINUTE).await.unwrap().len(), 4);
+    let report = NodeReport::new(NodeId::new("node").unwrap(), "all");
+    assert_eq!(store.heartbeat(&report).await.unwrap().len(), 1);
+    stores[0].cut(true);
+    let action = ActionRecord::new("operator", "requeue", "order");
+    let id = store.record_action(&action).await.unwrap();
+    let actions = store
+        .actions(&ActionPage::new(NonZeroUsize::MIN))
+        .await
+        .unwrap();
+    assert_eq!(actions[0].id, id);
+    assert_eq!(store.nodes().await.unwrap().len(), 1);
+    stores[2].cut(true);
+    let scheduler: &dyn Scheduler = &store;
+    assert!(scheduler.claim(&[up_to(1)]).await.is_err());
+    assert!(store.ping().await.is_err() && store.nodes().await.is_err());
+    assert!(store.record_action(&action).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn retention_reaches_every_partition() {
+    let store = open(&stores(3)).await;
+    store
+        .accept(&(0..60).map(event).collect::<Vec<_>>())
+        .await
+        .unwrap();
+    let settlements: Vec<_> = claim(&store, 100)
+        .await
+        .events
+        .iter()
+        .map(|it| Settlement::new(it.lease, Outcome::Processed))
+        .collect();
+    assert_eq!(settlements.len(), 60);
+    store.settle(&settlements).await.unwrap();
+    let limit = NonZeroUsize::new(25).unwrap();
+    let delete = DeleteBodies::new(KIND, Duration::ZERO, limit);
+    let prune = Prune::new(KIND, TerminalState::Processed, Duration::ZERO, limit);
+    for expected in [25, 25, 10, 0] {
+        assert_eq!(store.delete_bodies(&delete).await.unwrap(), expected);
+    }
+    for expected in [25, 25, 10, 0] {
+        assert_eq!(store.prune(&prune).await.unwrap(), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn guards_need_whole_kinds() {
+    let stores = stores(3);
+    let store = open(&stores).await;
+    let guarded = |number| {
+        let mut event = event(number);
+        event.envelope.guard = Some(Fingerprint::of(["guard"]));
+        event
+    };
+    let error = store.accept(&[event(1), guarded(2)]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused { .. }), "{error:?}");
+    assert!(with_causes(&error).contains("`order`"), "{error:?}");
+    assert_eq!(processing(&store).await, [], "nothing is stored");
+
+    let store = try_open(&stores, whole(&["order"])).await.unwrap();
+    let events = [guarded(2), guarded(3), event(4), event(5), event(6)];
+    let accepted = store.accept(&events).await.unwrap();
+    assert_eq!(accepted[..2], [Accepted::New, Accepted::Duplicate]);
+    let home = store.placement().unwrap().home_of(&KIND);
+    assert_eq!(processing(&stores[home]).await.len(), 4);
+    // A kind that is whole stays whole, also for those that do not say so.
+    let store = open(&stores).await;
+    assert_eq!(
+        store.accept(&events).await.unwrap(),
+        [Accepted::Duplicate; 5]
+    );
+    assert!(store.placement().unwrap().is_whole(&KIND));
+    // One partition has all guards.
+    let alone = open(&self::stores(1)).await;
+    assert_eq!(alone.accept(&[guarded(1)]).await.unwrap(), [Accepted::New]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kind_becomes_whole_only_while_its_events_are_at_home() {
+    let stores = stores(3);
+    let store = open(&stores).await;
+    let home = store.placement().unwrap().home_of(&KIND);
+    let at_home = events_in(&store, home, 1);
+    store.accept(&at_home).await.unwrap();
+    let away = (home + 1) % 3;
+    stores[away].cut(true);
+    let error = try_open(&stores, whole(&["order"])).await.unwrap_err();
+    assert!(
+        matches!(error, PartitionError::AllNeeded { index, .. } if index == away),
+        "{error}"
+    );
+    stores[away].cut(false);
+    let elsewhere = events_in(&store, away, 1);
+    store.accept(&elsewhere).await.unwrap();
+    let error = try_open(&stores, whole(&["order"])).await.unwrap_err();
+    let expected = format!(
+        "the kind `order` cannot become whole: partition {away} of 3 has events of it, and only partition {home} \
+         may have any"
+    );
+    assert_eq!(error.to_string(), expected);
+    store.delete(&[reference(&elsewhere[0])]).await.unwrap();
+    let now_whole = try_open(&stores, whole(&["order", "other"])).await.unwrap();
+    assert_eq!(
+        now_whole.accept(&at_home).await.unwrap(),
+        [Accepted::Duplicate]
+    );
+    // A process that cannot reach a partition learns of the whole kinds from the others.
+    stores[home].cut(true);
+    assert!(open(&stores).await.placement().unwrap().is_whole(&KIND));
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_are_opened_again_in_the_same_order_only() {
+    let stores = stores(3);
+    open(&stores).await;
+    open(&stores).await;
+    let mut swapped = stores.clone();
+    swapped.swap(0, 2);
+    let error = refused(&swapped).await;
+    assert!(
+        error.starts_with("partition 0 of 3: found partition 2 of 3 of the inbox"),
+        "{error}"
+    );
+    let fewer = refused(&stores[..2]).await;
+    assert!(
+        fewer.starts_with("partition 0 of 2: found partition 0 of 3"),
+        "{fewer}"
+    );
+    let more = [&stores[..], &self::stores(1)].concat();
+    let error = refused(&more).await;
+    assert!(
+        error.starts_with("partition 0 of 4: found partition 0 of 3"),
+        "{error}"
+    );
+    // A partition of another inbox, and one twice.
+    let other = self::stores(3);
+    open(&other).await;
+    let mixed = [stores[0].clone(), other[1].clone(), stores[2].clone()];
+    let error = refused(&mixed).await;
+    assert!(
+        error.starts_with("partition 1 of 3: found partition 1 of 3 of the inbox"),
+        "{error}"
+    );
+    let twice = [stores[0].clone(), stores[0].clone(), stores[2].clone()];
+    let error = refused(&twice).await;
+    assert!(
+        error.starts_with("partition 1 of 3: found partition 0 of 3"),
+        "{error}"
+    );
+    // One that replaces a partition, and is empty, belongs to the inbox from now on.
+    let replaced = [stores[0].clone(), Cut::default(), stores[2].clone()];
+    open(&replaced).await;
+    open(&replaced).await;
+    refuse_partition(&replaced[1]).await.unwrap_err();
+}
+
+#[tokio::test(start_paused = true)]
+async fn stores_with_events_of_their_own_are_refused() {
+    let stores = stores(2);
+    stores[1].accept(&[event(1)]).await.unwrap();
+    let error = refused(&stores).await;
+    assert!(
+        error.starts_with("partition 1 of 2: it has events (of the kind `order`)"),
+        "{error}"
+    );
+    assert_eq!(
+        stores[0].partition_mark().await.unwrap(),
+        None,
+        "nothing is marked"
+    );
+    // One alone may become a partition.
+    let alone = open(&stores[1..]).await;
+    assert_eq!(
+        alone.accept(&[event(1)]).await.unwrap(),
+        [Accepted::Duplicate]
+    );
+    refuse_partition(&stores[1]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn marks_of_another_form_are_refused() {
+    let stores = stores(2);
+    stores[0]
+        .replace_partition_mark(None, "{\"version\":2}")
+        .await
+        .unwrap();
+    let error = refused(&stores).await;
+    assert!(
+        error.starts_with("partition 0 of 2: its mark is not one"),
+        "{error}"
+    );
+    assert!(refuse_partition(&stores[0]).await.is_err());
+    for count in [0, 1025] {
+        let error = refused(&self::stores(count)).await;
+        assert_eq!(
+            error,
+            format!("an inbox has 1 to 1024 partitions, not {count}")
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_is_no_inbox_of_its_own() {
+    let stores = stores(2);
+    refuse_partition(&stores[1]).await.unwrap();
+    open(&stores).await;
+    let error = refuse_partition(&stores[1]).await.unwrap_err();
+    assert!(matches!(
+        error,
+        PartitionError::IsPartition {
+            index: 1,
+            count: 2,
+            ..
+        }
+    ));
+    assert!(
+        error
+            .to_string()
+            .starts_with("this is partition 1 of 2 of the inbox"),
+        "{error}"
+    );
+    stores[1].cut(true);
+    let error = refuse_partition(&stores[1]).await.unwrap_err();
+    assert_eq!(with_causes(&error), "store unavailable: connection refused");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn processes_that_create_an_inbox_at_once_agree() {
+    for _ in 0..20 {
+        let stores = stores(3);
+        let opening = (0..4).map(|_| {
+            let stores = stores.clone();
+            tokio::spawn(async move { open(&stores).await })
+        });
+        for opened in opening.collect::<Vec<_>>() {
+            opened.await.unwrap();
+        }
+        open(&stores).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn marking_that_was_interrupted_is_continued() {
+    let stores = stores(3);
+    open(&stores[..]).await;
+    let mark = stores[0].partition_mark().await.unwrap().unwrap();
+    let interrupted = self::stores(3);
+    interrupted[0]
+        .replace_partition_mark(None, &mark)
+        .await
+        .unwrap();
+    open(&interrupted).await;
+    let last = stores[2].partition_mark().await.unwrap();
+    assert_eq!(interrupted[2].partition_mark().await.unwrap(), last);
+    // A kind that was becoming whole.
+    let becomes = mark.replace("[]", "[\"order\"]");
+    interrupted[0]
+        .replace_partition_mark(Some(&mark), &becomes)
+        .await
+        .unwrap();
+    interrupted[2].cut(true);
+    let error = refused(&interrupted).await;
+    assert!(
+        error.starts_with("partition 2 of 3: failed to reach it"),
+        "{error}"
+    );
+    interrupted[2].cut(false);
+    assert!(
+        open(&interrupted)
+            .await
+            .placement()
+            .unwrap()
+            .is_whole(&KIND)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_was_cut_off_is_checked_before_its_first_use() {
+    let stores = stores(3);
+    stores[0].cut(true);
+    let error = refused(&stores).await;
+    let expected = "partition 0 of 3: failed to reach it, and all partitions are needed to create the inbox: store \
+                    unavailable: connection refused";
+    assert_eq!(error, expected);
+    stores.iter().for_each(|store| store.cut(true));
+    let error = refused(&stores).await;
+    assert!(
+        error.starts_with("failed to reach any of the 3 partitions: "),
+        "{error}"
+    );
+    stores.iter().for_each(|store| store.cut(false));
+    open(&stores).await;
+
+    // The right one, later.
+    stores[1].cut(true);
+    let store = open(&stores).await;
+    let events = events_in(&store, 1, 1);
+    let error = store.accept(&events).await.unwrap_err();
+    assert!(
+        with_causes(&error).contains("partition 1 of 3: "),
+        "{error:?}"
+    );
+    assert!(
+        with_causes(&error).ends_with("connection refused"),
+        "{error:?}"
+    );
+    stores[1].cut(false);
+    assert_eq!(store.accept(&events).await.unwrap(), [Accepted::New]);
+
+    // An empty one in its place, and one of another inbox.
+    for (place, is_refused) in [(Cut::default(), false), (self::stores(1).remove(0), true)] {
+        if is_refused {
+            open(&[place.clone(), Cut::default()]).await;
+        }
+        place.cut(true);
+        let stores = [stores[0].clone(), place.clone(), stores[2].clone()];
+        let store = open(&stores).await;
+        place.cut(false);
+        let accepted = store.accept(&events).await;
+        assert_eq!(accepted.is_err(), is_refused);
+        if let Err(error) = accepted {
+            let error = with_causes(&error);
+            assert!(
+                error.contains("found partition 0 of 2 of the inbox"),
+                "{error}"
+            );
+        }
+    }
+
+    // Kinds that became whole meanwhile.
+    stores[1].cut(true);
+    let store = open(&stores).await;
+    stores[1].cut(false);
+    try_open(&stores, whole(&["other"])).await.unwrap();
+    let error = store.accept(&events).await.unwrap_err();
+    assert!(
+        with_causes(&error).contains("must be started again"),
+        "{error:?}"
+    );
+}
