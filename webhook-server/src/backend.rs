@@ -1,5 +1,6 @@
 //! The backend that the configuration names: an SQLite file, PostgreSQL, or memory.
 
+mod partition;
 mod postgres;
 mod sqlite;
 mod transfer;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::warn;
-use webhook_core::{Admin, Scheduler, Store};
+use webhook_core::{Admin, PartitionError, Scheduler, Store};
 use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
 use webhook_postgres::{PgError, PgStore};
 use webhook_sqlite::{ServerLock, SqliteError, SqliteStore};
@@ -85,11 +86,13 @@ impl Backend {
             BackendUrl::Sqlite(path) => {
                 let (file, lock) = sqlite::serving(&path, config).await?;
                 transfer::check_mark(&file).await?;
+                partition::check_alone(&file).await?;
                 Ok(Self::of(file.clone(), Opened::Sqlite(file, Some(lock))))
             }
             BackendUrl::Postgres(url) => {
                 let database = postgres::serving(&url, config).await?;
                 transfer::check_mark(&database).await?;
+                partition::check_alone(&database).await?;
                 Ok(Self::of(database.clone(), Opened::Postgres(database)))
             }
         }
@@ -170,10 +173,12 @@ impl CommandBackend {
             BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_SHARED)),
             BackendUrl::Sqlite(path) => {
                 let file = sqlite::existing(&path).await?;
+                partition::check_alone(&file).await?;
                 Ok(Self::of(file.clone(), Opened::Sqlite(file, None)))
             }
             BackendUrl::Postgres(url) => {
                 let database = postgres::migrated(&url, config).await?;
+                partition::check_alone(&database).await?;
                 Ok(Self::of(database.clone(), Opened::Postgres(database)))
             }
         }
@@ -305,6 +310,20 @@ pub enum OpenError {
         /// The other database, without user and password.
         from: String,
     },
+    /// The database has only a part of the events.
+    #[error(
+        "this database is partition {index} of {count} of an inbox: set PARTITIONS={count}, and DATABASE_URL as for \
+         the servers of the inbox"
+    )]
+    IsPartition {
+        /// The number of the partition, from 0.
+        index: usize,
+        /// The number of partitions.
+        count: usize,
+    },
+    /// Whether the database is a partition cannot be told.
+    #[error("failed to find out whether this database is a partition of an inbox")]
+    Partition(#[source] PartitionError),
     /// The migration failed.
     #[error("failed to bring the database schema up to date")]
     Migrate(#[source] PgError),

@@ -9,7 +9,7 @@ use webhook_core::{Admin, Store};
 use webhook_postgres::{PgOptions, PgStore, Schema};
 use webhook_sqlite::SqliteStore;
 
-use super::{OpenError, Opened, postgres, sqlite};
+use super::{OpenError, Opened, partition, postgres, sqlite};
 use crate::config::{BackendUrl, Config, DatabaseUrl};
 
 /// The inbox that a move reads, or the one that it writes. No server uses it, as far as can be told when it is
@@ -28,10 +28,12 @@ impl TransferBackend {
     pub(crate) async fn source(url: BackendUrl, config: &Config) -> Result<Self, OpenError> {
         match url {
             BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_MOVED)),
-            BackendUrl::Sqlite(path) => Self::file(sqlite::existing_alone(&path).await?, &path),
+            BackendUrl::Sqlite(path) => {
+                Self::file(sqlite::existing_alone(&path).await?, &path).await
+            }
             BackendUrl::Postgres(url) => {
                 let database = postgres::migrated(&url, config).await?;
-                Self::database(database, &url)
+                Self::database(database, &url).await
             }
         }
     }
@@ -40,26 +42,28 @@ impl TransferBackend {
     pub(crate) async fn target(url: BackendUrl, config: &Config) -> Result<Self, OpenError> {
         match url {
             BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_MOVED)),
-            BackendUrl::Sqlite(path) => Self::file(sqlite::open_alone(&path).await?, &path),
+            BackendUrl::Sqlite(path) => Self::file(sqlite::open_alone(&path).await?, &path).await,
             BackendUrl::Postgres(url) => {
                 let database = postgres::connect(&url, config).await?;
                 postgres::migrate(&database).await?;
-                Self::database(database, &url)
+                Self::database(database, &url).await
             }
         }
     }
 
-    fn file(
+    async fn file(
         (file, lock): (SqliteStore, webhook_sqlite::ServerLock),
         path: &Path,
     ) -> Result<Self, OpenError> {
         let name = format!("sqlite:{}", sqlite::from_root(path).display());
+        partition::check_alone(&file).await?;
         let opened = Opened::Sqlite(file.clone(), Some(lock));
         Ok(Self::of(name, file, opened))
     }
 
-    fn database(database: PgStore, url: &DatabaseUrl) -> Result<Self, OpenError> {
+    async fn database(database: PgStore, url: &DatabaseUrl) -> Result<Self, OpenError> {
         let name = name(url)?;
+        partition::check_alone(&database).await?;
         let opened = Opened::Postgres(database.clone());
         Ok(Self::of(name, database, opened))
     }

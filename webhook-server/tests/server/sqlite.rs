@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,8 +11,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use testkit::port::Port;
 use webhook_core::{
-    Admin, Claim, Envelope, EventRef, Headers, Key, NewEvent, Outcome, Reason, Scheduler,
-    Settlement, State, Store, payload,
+    Admin, Claim, Envelope, EventRef, Headers, Key, NewEvent, Outcome, Partition, PartitionOptions,
+    Partitioned, Reason, Scheduler, Settlement, State, Store, payload,
 };
 use webhook_server::transaction::Transaction;
 use webhook_sqlite::SqliteStore;
@@ -62,6 +63,34 @@ async fn events_outlive_a_killed_server_in_the_default_file() {
     let mut names: Vec<_> = names.map(|it| it.unwrap().file_name()).collect();
     names.sort();
     assert_eq!(names, ["webhook.db", "webhook.db-lock"]);
+}
+
+/// A partition has a part of the events, and would accept events that belong to others.
+#[tokio::test]
+async fn file_that_is_a_partition_is_not_used_alone() {
+    let files = Files::new();
+    let file = files.path("webhook.db");
+    let store = Arc::new(SqliteStore::open(&file).await.unwrap());
+    let other = SqliteStore::open(files.path("other.db")).await.unwrap();
+    let partitions: Vec<Arc<dyn Partition>> = vec![Arc::new(other), store.clone()];
+    let options = PartitionOptions::default();
+    Partitioned::open(partitions, options).await.unwrap();
+    store.close().await;
+    let (from, to) = (
+        format!("--from=sqlite:{file}"),
+        format!("--to=sqlite:{}", files.path("to.db")),
+    );
+    for command in [
+        &["--bind-addr=127.0.0.1:0"][..],
+        &["status"],
+        &["pause", "stripe", "--new"],
+        &["move", &from, &to],
+    ] {
+        let (code, _, log) = webhook_server(command).on_file(&file).output().await;
+        assert_eq!(code, 1, "{command:?}: {log}");
+        let expected = "this database is partition 1 of 2 of an inbox: set PARTITIONS=2";
+        assert!(log.contains(expected), "{command:?}: {log}");
+    }
 }
 
 #[tokio::test]
