@@ -365,6 +365,28 @@ impl Bench {
             .await
     }
 
+    /// Checks that every answer was 202 and that every event accepted is among the `stored` ones, and removes the
+    /// database. No server may be running.
+    pub(crate) async fn remove(
+        &self,
+        bed: Bed,
+        name: &str,
+        stored: u64,
+        section: &mut Section,
+    ) -> anyhow::Result<()> {
+        let answers = bed.answers.take();
+        let complaints = answers.iter().filter_map(Answers::complaint);
+        section.failures.extend(complaints);
+        let accepted: u64 = answers.iter().map(|answers| answers.accepted).sum();
+        let issued = bed.keys.issued();
+        section.check(accepted == issued && stored == issued, || {
+            format!(
+                "{name}: {issued} keys were sent, {accepted} answers said ACCEPTED, and {stored} events are stored"
+            )
+        });
+        bed.database.tables()?.remove().await
+    }
+
     /// Checks that every answer was 202 and that every event accepted is in the database, has all
     /// of them processed, checks that too, and removes the database. No server may be running.
     pub(crate) async fn close(&mut self, bed: Bed, section: &mut Section) -> anyhow::Result<()> {

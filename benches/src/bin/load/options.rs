@@ -168,6 +168,8 @@ pub(crate) enum Scenario {
     Dashboard,
     /// 1, 2 and 4 API and worker processes, and what an event costs in processor time, WAL and disk
     Scale,
+    /// Ingest and drain without partitions, with one and with eight, in turns
+    Partitions,
     /// The whole pipeline in this process, on the backend in memory
     Memory,
     /// Accept with 1, 64 and 256 callers, and drain, without HTTP, on each backend in turns

@@ -14,6 +14,7 @@ mod kinds;
 mod lateness;
 mod memory;
 mod mixed;
+mod partitions;
 mod peers;
 mod scale;
 mod signed;
@@ -67,6 +68,7 @@ pub(crate) async fn run_all(bench: &mut Bench) {
         Scenario::Mixed,
         Scenario::Signed,
         Scenario::Scale,
+        Scenario::Partitions,
         Scenario::Memory,
         Scenario::InProcess,
         Scenario::Backends,
@@ -124,7 +126,8 @@ fn left_out(scenario: Scenario, backend: Backend) -> Option<&'static str> {
             | Scenario::Sustained
             | Scenario::Backlog
             | Scenario::Lateness
-            | Scenario::Kinds,
+            | Scenario::Kinds
+            | Scenario::Partitions,
         ) => Some("the memory of a server cannot be filled beforehand or looked into"),
         (Backend::Memory, Scenario::Mixed) => {
             Some("bodies of 64 KiB would fill the machine's memory")
@@ -149,6 +152,7 @@ async fn run(scenario: Scenario, bench: &mut Bench, section: &mut Section) -> an
         Scenario::Mixed => mixed::run(bench, section).await,
         Scenario::Signed => signed::run(bench, section).await,
         Scenario::Scale => scale::run(bench, section).await,
+        Scenario::Partitions => partitions::run(bench, section).await,
         Scenario::Memory => memory::run(bench, section).await,
         Scenario::InProcess => in_process::run(bench, section).await,
         Scenario::Backends => backends::run(bench, section).await,
@@ -215,6 +219,10 @@ fn title(scenario: Scenario) -> Section {
             "signed deliveries to 20 sources, beside transactions, in turns",
         ),
         Scenario::Scale => ("scale", "several processes, and what an event costs"),
+        Scenario::Partitions => (
+            "partitions",
+            "an inbox without partitions, with one and with eight, in turns",
+        ),
         Scenario::Memory => ("memory", "the backend in memory, in this process"),
         Scenario::InProcess => (
             "in-process",

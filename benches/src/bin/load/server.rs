@@ -157,6 +157,7 @@ impl Programs {
         let output = tokio::process::Command::new(self.server_of(variant)?)
             .arg("migrate")
             .env("DATABASE_URL", database_url)
+            .envs(variant.env.iter().map(|(name, value)| (name, value)))
             .current_dir(&self.logs)
             .output()
             .await?;

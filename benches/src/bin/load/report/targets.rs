@@ -70,12 +70,14 @@ pub(super) fn judge(report: &Report) -> Vec<Verdict> {
             .flat_map(|&backend| match backend {
                 Backend::Postgres => [
                     judge_postgres(report),
+                    judge_partitions(report, backend, ""),
                     judge_forwarding(report, backend, ""),
                     judge_dashboard(report, backend, ""),
                 ]
                 .concat(),
                 Backend::Sqlite => [
                     judge_sqlite(report),
+                    judge_partitions(report, backend, "SQLite: "),
                     judge_forwarding(report, backend, "SQLite: "),
                     judge_dashboard(report, backend, "SQLite: "),
                 ]
@@ -402,6 +404,26 @@ fn judge_forwarding(report: &Report, backend: Backend, start: &str) -> Vec<Verdi
             value("behind an open breaker: processor"),
         ),
     ]
+}
+
+/// The targets of the scenario `partitions`, each with `start` before it.
+fn judge_partitions(report: &Report, backend: Backend, start: &str) -> Vec<Verdict> {
+    [
+        ("in process, 256 callers: 1 partition over none", 0.97),
+        ("in process, drain: 1 partition over none", 0.97),
+        ("256 connections: 8 partitions over none", 0.70),
+        ("in process, drain: 8 partitions over none", 0.80),
+    ]
+    .into_iter()
+    .map(|(figure, target)| {
+        at_least(
+            &format!("{start}{figure}"),
+            target,
+            "x",
+            report.value(backend, figure),
+        )
+    })
+    .collect()
 }
 
 /// The targets of the scenario `dashboard`, each with `start` before it.

@@ -29,7 +29,7 @@ const CALLERS: [u64; 3] = [1, 64, 256];
 const CONCURRENCY: [usize; 2] = [256, 2_048];
 
 /// Into how many parts the events of a drain are divided: there are ten drains of each backend.
-const DRAINS: u64 = 10;
+pub(super) const DRAINS: u64 = 10;
 
 /// How many events are accepted in one call before a drain.
 const BATCH: u64 = 512;
@@ -186,7 +186,7 @@ pub(super) async fn measure(
 }
 
 /// Accepts events one per call, each caller one after the other.
-async fn accept(
+pub(super) async fn accept(
     opened: Opened,
     numbers: Arc<AtomicU64>,
     callers: u64,
@@ -225,7 +225,7 @@ async fn accept(
 }
 
 /// Accepts `count` events that are due.
-async fn fill(
+pub(super) async fn fill(
     opened: Opened,
     numbers: Arc<AtomicU64>,
     kind: Kind,
@@ -246,7 +246,7 @@ async fn fill(
 }
 
 /// Processes the `count` events of this kind.
-async fn drain(
+pub(super) async fn drain(
     opened: Opened,
     kind: Kind,
     concurrency: usize,
@@ -297,7 +297,7 @@ impl Threads {
         Ok(Self(Some(runtime)))
     }
 
-    async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         work: impl Future<Output = anyhow::Result<T>> + Send + 'static,
     ) -> anyhow::Result<T> {

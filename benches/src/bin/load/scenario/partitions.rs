@@ -45,7 +45,13 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     let drained = (bench.scale.drain_events / DRAINS).max(1);
     for turn in 0..bench.scale.turns {
         for (name, bed, _) in &servers {
-            ingest(bench, section, format!("{CONNECTIONS} connections, {name}"), bed).await?;
+            ingest(
+                bench,
+                section,
+                format!("{CONNECTIONS} connections, {name}"),
+                bed,
+            )
+            .await?;
         }
         for side in &sides {
             let name = format!("in process, {CONNECTIONS} callers, {}", side.name);
@@ -108,7 +114,9 @@ impl Side {
             opened,
             numbers,
         } = self;
-        let stored = threads.run(async move { count_all(opened, None).await }).await?;
+        let stored = threads
+            .run(async move { count_all(opened, None).await })
+            .await?;
         let accepted = numbers.load(Ordering::Relaxed);
         section.check(stored == accepted, || {
             format!("{accepted} events were accepted with {name}, and {stored} are stored")
@@ -160,7 +168,9 @@ async fn stored(
 ) -> anyhow::Result<u64> {
     let opened = open(threads, database, partitions).await?;
     let kind = payload::kind_of::<Transaction>();
-    threads.run(async move { count_all(opened, Some(kind)).await }).await
+    threads
+        .run(async move { count_all(opened, Some(kind)).await })
+        .await
 }
 
 /// Counts the events of a kind, or of all kinds, and closes the inbox.
