@@ -44,8 +44,17 @@ impl Programs {
     ///
     /// When it cannot be had.
     pub async fn find() -> anyhow::Result<Self> {
+        Self::in_folder(find_or_install("postgres").await?)
+    }
+
+    /// Those in a folder, which may be of another version.
+    ///
+    /// # Errors
+    ///
+    /// When there is no user to run them as.
+    pub fn in_folder(folder: PathBuf) -> anyhow::Result<Self> {
         Ok(Self {
-            folder: find_or_install("postgres").await?,
+            folder,
             owner: Owner::needed()?,
         })
     }
@@ -327,7 +336,7 @@ async fn connect(options: &PgConnectOptions) -> anyhow::Result<PgConnection> {
 pub struct OwnServer {
     url: String,
     // Before the folder: what is dropped first still uses the other.
-    _server: Postgres,
+    server: Postgres,
     _folder: Folder,
 }
 
@@ -339,13 +348,18 @@ impl OwnServer {
     ///
     /// When it does not come up.
     pub async fn start(settings: &[&str]) -> Self {
-        Self::try_start(settings)
+        let started = async { Self::start_by(&Programs::find().await?, settings).await };
+        started
             .await
             .unwrap_or_else(|error| panic!("no PostgreSQL server: {error:#}"))
     }
 
-    async fn try_start(settings: &[&str]) -> anyhow::Result<Self> {
-        let programs = Programs::find().await?;
+    /// Starts one by these programs, with these settings (`name=value`).
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up.
+    pub async fn start_by(programs: &Programs, settings: &[&str]) -> anyhow::Result<Self> {
         let folder = Folder::create(&parent_in_memory(), "own-server", programs.owner())?;
         let password = format!("{:032x}", rand::random::<u128>());
         let password_file = folder.path().join("password");
@@ -367,11 +381,11 @@ impl OwnServer {
             .make_cluster(&data, &["--auth=password", &pwfile], &conf)
             .await?;
         let server =
-            Postgres::start_with(&programs, &data, "postgres", Some(&password), settings).await?;
+            Postgres::start_with(programs, &data, "postgres", Some(&password), settings).await?;
         let port = server.port();
         Ok(Self {
             url: format!("postgres://{ADMIN}:{password}@127.0.0.1:{port}/postgres"),
-            _server: server,
+            server,
             _folder: folder,
         })
     }
@@ -379,5 +393,25 @@ impl OwnServer {
     /// The URL of its database `postgres`: a superuser with a password.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Kills it, as the loss of its process does.
+    ///
+    /// # Panics
+    ///
+    /// When it does not run.
+    pub async fn kill(&mut self) {
+        let ended = self.server.end(Signal::KILL).await;
+        ended.unwrap_or_else(|error| panic!("PostgreSQL does not end: {error:#}"));
+    }
+
+    /// Starts it again, on the same port, and waits until it has recovered.
+    ///
+    /// # Panics
+    ///
+    /// When it does not come up.
+    pub async fn restart(&mut self) {
+        let resumed = self.server.resume().await;
+        resumed.unwrap_or_else(|error| panic!("PostgreSQL does not come back: {error:#}"));
     }
 }

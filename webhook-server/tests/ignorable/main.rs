@@ -4,6 +4,7 @@
 
 mod dashboard;
 mod many_connections;
+mod postgres_18;
 mod prometheus;
 mod schemathesis;
 #[expect(dead_code, reason = "the other tests need more of it")]
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let mut trials = many_connections::trials();
     trials.extend(prometheus::trials());
     trials.extend(dashboard::trials());
+    trials.extend(postgres_18::trials());
     trials.extend(schemathesis::trials());
     libtest_mimic::run(&arguments, trials).exit_code()
 }
