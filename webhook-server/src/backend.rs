@@ -1,23 +1,28 @@
 //! The backend that the configuration names: an SQLite file, PostgreSQL, or memory.
 
 mod partition;
+mod partitions;
 mod postgres;
 mod sqlite;
 mod transfer;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tracing::warn;
-use webhook_core::{Admin, PartitionError, Scheduler, Store};
+use webhook_core::{Admin, Kind, PartitionError, Scheduler, Store};
 use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
-use webhook_postgres::{PgError, PgStore};
+use webhook_postgres::{InvalidSchema, PgError, PgStore};
 use webhook_sqlite::{ServerLock, SqliteError, SqliteStore};
 
 use crate::config::{BackendUrl, Config, InvalidDatabaseUrl, SecretsError};
 use crate::metrics::MeasuredStore;
+pub(crate) use partitions::{Health, Partitions};
+use partitions::{LatePartition, OpenedInbox};
 pub(crate) use sqlite::from_root;
 pub(crate) use transfer::{NOT_MOVED, TransferBackend};
 
@@ -27,17 +32,15 @@ pub struct Backend {
     pub(crate) scheduler: Arc<dyn Scheduler>,
     /// Without it there are no operator routes, and nothing is deleted.
     pub(crate) admin: Option<Arc<dyn Admin>>,
+    /// The partitions, if the inbox is divided among several.
+    pub(crate) partitions: Option<Partitions>,
     opened: Opened,
 }
 
 impl Backend {
     /// The name of the kind of store.
-    pub(crate) const fn name(&self) -> &'static str {
-        match self.opened {
-            Opened::Nothing => "memory",
-            Opened::Postgres(_) => "PostgreSQL",
-            Opened::Sqlite(..) => "SQLite",
-        }
+    pub(crate) fn name(&self) -> &'static str {
+        self.opened.name()
     }
 
     /// Whether events are lost when the process ends.
@@ -54,14 +57,48 @@ enum Opened {
     Postgres(PgStore),
     /// With the lock of a server, if it is one.
     Sqlite(SqliteStore, Option<ServerLock>),
+    /// A database that could not be reached at the start.
+    Late(Arc<LatePartition>),
+    /// All partitions of the inbox.
+    Partitions(Vec<Self>),
 }
 
 impl Opened {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Nothing => "memory",
+            Self::Postgres(_) | Self::Late(_) => "PostgreSQL",
+            Self::Sqlite(..) => "SQLite",
+            Self::Partitions(partitions) => partitions.first().map_or("memory", Self::name),
+        }
+    }
+
+    /// All partitions, or the only backend.
+    fn each(&self) -> impl Iterator<Item = &Self> {
+        match self {
+            Self::Partitions(partitions) => partitions.iter(),
+            opened => std::slice::from_ref(opened).iter(),
+        }
+    }
+
+    fn postgres(&self) -> Vec<&PgStore> {
+        let databases = self.each().filter_map(|opened| match opened {
+            Self::Postgres(database) => Some(database),
+            _ => None,
+        });
+        databases.collect()
+    }
+
     async fn close(self) {
         match self {
             Self::Nothing => {}
             Self::Postgres(database) => database.close().await,
             Self::Sqlite(file, _lock) => file.close().await,
+            Self::Late(partition) => partition.close().await,
+            Self::Partitions(partitions) => {
+                let closing = partitions.into_iter().map(|it| Box::pin(it.close()));
+                join_all(closing).await;
+            }
         }
     }
 }
@@ -73,12 +110,17 @@ impl Backend {
             store,
             scheduler,
             admin: None,
+            partitions: None,
             opened: Opened::Nothing,
         }
     }
 
-    /// Opens the backend of `config`. Waits for PostgreSQL up to `database_wait_seconds`.
-    pub(crate) async fn open(config: &Config) -> Result<Self, OpenError> {
+    /// Opens the backend of `config`. Waits for PostgreSQL up to `database_wait_seconds`. If the inbox has
+    /// partitions, all events of each of the `whole_kinds` are in one of them.
+    pub(crate) async fn open(
+        config: &Config,
+        whole_kinds: BTreeSet<Kind>,
+    ) -> Result<Self, OpenError> {
         let url = backend_url(config).await?;
         config.check_role(&url).map_err(OpenError::Unsuitable)?;
         match url {
@@ -94,6 +136,18 @@ impl Backend {
                 transfer::check_mark(&database).await?;
                 partition::check_alone(&database).await?;
                 Ok(Self::of(database.clone(), Opened::Postgres(database)))
+            }
+            BackendUrl::Partitions(urls) => {
+                let OpenedInbox {
+                    inbox,
+                    partitions,
+                    opened,
+                } = partitions::serving(urls, whole_kinds, config).await?;
+                transfer::check_mark(&inbox).await?;
+                Ok(Self {
+                    partitions: Some(partitions),
+                    ..Self::of(inbox, opened)
+                })
             }
         }
     }
@@ -119,6 +173,7 @@ impl Backend {
             store: Arc::clone(&store) as Arc<dyn Store>,
             scheduler: Arc::clone(&store) as Arc<dyn Scheduler>,
             admin: Some(store),
+            partitions: None,
             opened,
         }
     }
@@ -129,21 +184,21 @@ impl Backend {
             BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_MIGRATED)),
             BackendUrl::Sqlite(path) => sqlite::migrate(&path).await,
             BackendUrl::Postgres(url) => {
-                let database = postgres::connect(&url, config).await?;
-                let migrated = postgres::migrate(&database).await;
-                database.close().await;
-                migrated
+                let options = postgres::options(&url, None, config)?;
+                postgres::connect_and_migrate(options, config).await
             }
+            BackendUrl::Partitions(urls) => partitions::migrate(urls, config).await,
         }
     }
 
     /// The databases whose connections and sizes are among the metrics.
     pub(crate) fn measured(&self) -> Vec<MeasuredStore> {
-        match &self.opened {
-            Opened::Nothing => Vec::new(),
-            Opened::Postgres(database) => vec![MeasuredStore::Postgres(database.clone())],
-            Opened::Sqlite(file, _) => vec![MeasuredStore::Sqlite(file.clone())],
-        }
+        let measured = self.opened.each().filter_map(|opened| match opened {
+            Opened::Postgres(database) => Some(MeasuredStore::Postgres(database.clone())),
+            Opened::Sqlite(file, _) => Some(MeasuredStore::Sqlite(file.clone())),
+            Opened::Nothing | Opened::Late(_) | Opened::Partitions(_) => None,
+        });
+        measured.collect()
     }
 
     pub(crate) async fn close(self) {
@@ -163,6 +218,8 @@ pub(crate) const NOT_SHARED: &str = "this command needs a database, and DATABASE
 pub(crate) struct CommandBackend {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) admin: Arc<dyn Admin>,
+    /// The partitions, if the inbox is divided among several.
+    pub(crate) partitions: Option<Partitions>,
     opened: Opened,
 }
 
@@ -181,6 +238,17 @@ impl CommandBackend {
                 partition::check_alone(&database).await?;
                 Ok(Self::of(database.clone(), Opened::Postgres(database)))
             }
+            BackendUrl::Partitions(urls) => {
+                let OpenedInbox {
+                    inbox,
+                    partitions,
+                    opened,
+                } = partitions::existing(urls, config).await?;
+                Ok(Self {
+                    partitions: Some(partitions),
+                    ..Self::of(inbox, opened)
+                })
+            }
         }
     }
 
@@ -189,24 +257,23 @@ impl CommandBackend {
         Self {
             store: Arc::clone(&store) as Arc<dyn Store>,
             admin: store,
+            partitions: None,
             opened,
         }
     }
 
-    /// The SQLite file, if it is one.
-    pub(crate) fn sqlite(&self) -> Option<&SqliteStore> {
-        match &self.opened {
+    /// The SQLite file, if it is one, or those of the partitions.
+    pub(crate) fn sqlite(&self) -> Vec<&SqliteStore> {
+        let files = self.opened.each().filter_map(|opened| match opened {
             Opened::Sqlite(file, _) => Some(file),
-            Opened::Nothing | Opened::Postgres(_) => None,
-        }
+            _ => None,
+        });
+        files.collect()
     }
 
-    /// PostgreSQL, if it is that.
-    pub(crate) fn postgres(&self) -> Option<&PgStore> {
-        match &self.opened {
-            Opened::Postgres(database) => Some(database),
-            Opened::Nothing | Opened::Sqlite(..) => None,
-        }
+    /// The database, if it is PostgreSQL, or those of the partitions that were reached.
+    pub(crate) fn postgres(&self) -> Vec<&PgStore> {
+        self.opened.postgres()
     }
 
     pub(crate) async fn close(self) {
@@ -216,13 +283,11 @@ impl CommandBackend {
 
 /// Reads the database URL on a blocking thread: it may be in a file.
 pub(crate) async fn backend_url(config: &Config) -> Result<BackendUrl, OpenError> {
-    let config = config.clone();
-    let reading = tokio::task::spawn_blocking(move || config.read_database_url());
+    let reading = config.clone();
+    let reading = tokio::task::spawn_blocking(move || reading.read_database_url());
     let read = reading.await.map_err(OpenError::UrlTask)?;
-    match read.map_err(OpenError::UrlFile)? {
-        Some(url) => url.backend().map_err(OpenError::UrlForm),
-        None => Ok(BackendUrl::default_file()),
-    }
+    let url = read.map_err(OpenError::UrlFile)?;
+    config.backend(url.as_ref()).map_err(OpenError::UrlForm)
 }
 
 impl fmt::Debug for Backend {
@@ -327,4 +392,39 @@ pub enum OpenError {
     /// The migration failed.
     #[error("failed to bring the database schema up to date")]
     Migrate(#[source] PgError),
+    /// The schema of a partition would have an invalid name.
+    #[error("invalid schema of a partition: the number of the partition is appended to its name")]
+    Schema(#[source] InvalidSchema),
+    /// The backends are not the partitions of one inbox.
+    #[error("the databases or files are not the partitions of one inbox")]
+    Partitions(#[source] PartitionError),
+    /// A partition cannot be opened.
+    #[error("partition {index} of {count}")]
+    OfPartition {
+        /// The partition, from 0.
+        index: usize,
+        /// How many there are.
+        count: usize,
+        /// Why not.
+        #[source]
+        source: Box<Self>,
+    },
+}
+
+impl OpenError {
+    fn of_partition(self, index: usize, count: usize) -> Self {
+        Self::OfPartition {
+            index,
+            count,
+            source: Box::new(self),
+        }
+    }
+
+    /// The error itself, of whichever partition it is.
+    pub(crate) fn of_backend(&self) -> &Self {
+        match self {
+            Self::OfPartition { source, .. } => source.of_backend(),
+            error => error,
+        }
+    }
 }

@@ -22,7 +22,7 @@ mod warnings;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -31,8 +31,8 @@ use webhook_core::{InboxOptions, OnFailed, Retention, WorkerOptions, payload};
 
 use crate::http::HttpOptions;
 use crate::transaction::Transaction;
-pub(crate) use backend_url::BackendUrl;
 pub use backend_url::InvalidDatabaseUrl;
+pub(crate) use backend_url::{BackendUrl, partition_file};
 pub use credentials::{LineProblem, SecretsError};
 pub use destination_url::DestinationUrl;
 pub use env_file::EnvFileError;
@@ -69,6 +69,13 @@ pub struct Config {
     /// File that holds the URL, instead of DATABASE_URL
     #[arg(long, env, value_name = "FILE")]
     pub database_url_file: Option<PathBuf>,
+
+    /// How many partitions the inbox has: databases or files that are one inbox together. PostgreSQL: the schemas
+    /// webhook_0, webhook_1 and so on, spread over the databases of DATABASE_URL, which may hold several URLs with
+    /// spaces between them. SQLite: the files NAME-0.db, NAME-1.db and so on for sqlite:NAME.db. The number cannot
+    /// be changed later: docs/scaling.md
+    #[arg(long, env, value_name = "COUNT", default_value = "1", value_parser = values::partitions)]
+    pub partitions: NonZeroUsize,
 
     /// Address and port to listen on
     #[arg(long, env, value_name = "IP:PORT", default_value = "127.0.0.1:8000", value_parser = values::address)]
@@ -201,7 +208,7 @@ pub struct Config {
     #[arg(long, env, value_name = "SECONDS", default_value = "30", value_parser = values::seconds)]
     pub database_wait_seconds: Duration,
 
-    /// PostgreSQL: most connections to the database
+    /// PostgreSQL: most connections to the database, for each partition
     #[arg(long, env, value_name = "COUNT", default_value = "8", value_parser = values::connections)]
     pub database_pool_size: NonZeroU32,
 
@@ -385,10 +392,7 @@ impl Config {
         if self.database_url_file.is_some() {
             return None;
         }
-        match &self.database_url {
-            Some(url) => url.backend().ok(),
-            None => Some(BackendUrl::default_file()),
-        }
+        self.backend(self.database_url.as_ref()).ok()
     }
 
     /// The options of the inbox.

@@ -19,7 +19,7 @@ use webhook_ui::model::{
 };
 use webhook_ui::{Instance, Problem, Replayed, did_you_mean};
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Health};
 use crate::config::{Config, Role, SourceConfig};
 use crate::delivery::{Delivery, random_id};
 use crate::destinations::{Destinations, raw_event};
@@ -54,6 +54,8 @@ pub(crate) struct ServerInstance {
     /// Whether this process takes transactions.
     takes_transactions: bool,
     samples: Option<Arc<crate::metrics::Samples>>,
+    /// Which partitions answer.
+    health: Option<Arc<Health>>,
     is_stopping: Arc<AtomicBool>,
 }
 
@@ -69,6 +71,7 @@ impl ServerInstance {
     ) -> Self {
         Self {
             samples: None,
+            health: None,
             info: info(config, backend),
             sources,
             destinations,
@@ -83,6 +86,11 @@ impl ServerInstance {
     /// Shows what `samples` hold.
     pub(crate) fn with_samples(self, samples: Option<Arc<crate::metrics::Samples>>) -> Self {
         Self { samples, ..self }
+    }
+
+    /// Warns of partitions that do not answer.
+    pub(crate) fn with_health(self, health: Option<Arc<Health>>) -> Self {
+        Self { health, ..self }
     }
 
     fn source(&self, name: &Kind) -> Option<Arc<ActiveSource>> {
@@ -218,7 +226,10 @@ fn numbered(verified: Vec<u64>, since: SystemTime) -> Vec<SecretInfo> {
 #[async_trait]
 impl Instance for ServerInstance {
     fn info(&self) -> InstanceInfo {
-        self.info.clone()
+        let mut info = self.info.clone();
+        let health = self.health.iter();
+        info.warnings.extend(health.flat_map(|it| it.warnings()));
+        info
     }
 
     fn sources(&self) -> Vec<SourceInfo> {

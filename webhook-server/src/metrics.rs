@@ -15,6 +15,7 @@ pub(crate) use minutes::MinuteSeries;
 pub use names::all as all_metrics;
 pub(crate) use names::{
     BUILD_INFO, CERTIFICATE_EXPIRY, CONFIG_RELOADS, HTTP_CONNECTIONS, HTTP_CONNECTIONS_LIMIT,
+    PARTITION_UP,
 };
 pub(crate) use requests::{Refused, Requests};
 pub(crate) use sampler::{Sampled, Sampler, Samples, host_name};

@@ -16,7 +16,7 @@ use webhook_core::{Drained, Pipeline};
 use webhook_forward::Forwarder;
 use webhook_ui::Instance;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Health};
 use crate::config::{Config, Role};
 use crate::destinations::Destinations;
 use crate::file_limit;
@@ -53,6 +53,7 @@ pub struct Server {
     sampler: Option<Sampler>,
     access: Access,
     backend: Backend,
+    _health: Option<Arc<Health>>,
     traces: Option<Arc<Traces>>,
     drain: Duration,
 }
@@ -70,7 +71,9 @@ impl Server {
         let sockets = Sockets::bind(config)?;
         Exporter::of_process();
         let access = blocking(config, Access::read).await?;
-        let backend = Backend::open(config).await.map_err(StartError::Backend)?;
+        let backend = Backend::open(config, access.sources.guarded_kinds())
+            .await
+            .map_err(StartError::Backend)?;
         Self::start_with(sockets, access, backend, config)
     }
 
@@ -105,6 +108,7 @@ impl Server {
             "version" => env!("CARGO_PKG_VERSION"), "store" => backend.name()
         )
         .set(1.0);
+        let health = backend.partitions.clone().map(Health::watch).map(Arc::new);
         let traces = Traces::start(config);
         let destinations = Destinations::new(backend.admin.clone(), traces.clone());
         let destinations = Arc::new(destinations);
@@ -165,7 +169,8 @@ impl Server {
             Arc::clone(&draining),
         );
         let samples = sampler.as_ref().map(|it| Arc::clone(it.samples()));
-        let instance = Arc::new(instance.with_samples(samples));
+        let instance = instance.with_samples(samples).with_health(health.clone());
+        let instance = Arc::new(instance);
         let operated = |app: App, admin| {
             app.with_admin(admin).with_instance(
                 Arc::<ServerInstance>::clone(&instance) as Arc<dyn Instance>,
@@ -227,6 +232,7 @@ impl Server {
             sampler,
             access,
             backend,
+            _health: health,
             traces,
             drain: config.drain_seconds,
         })

@@ -29,6 +29,10 @@ enum Opener {
     Server,
     /// A command, beside servers that may run.
     Command,
+    /// A move, which reads all of them while no server runs.
+    Source,
+    /// A move, which fills them while no server runs.
+    Target,
 }
 
 /// Opens the partitions for a server. Waits for databases up to `database_wait_seconds`. A database that stays away
@@ -47,6 +51,23 @@ pub(super) async fn existing(
     config: &Config,
 ) -> Result<OpenedInbox, OpenError> {
     open(urls, BTreeSet::new(), Opener::Command, config).await
+}
+
+/// Opens the partitions that a move reads. They must exist.
+pub(super) async fn source(
+    urls: Vec<BackendUrl>,
+    config: &Config,
+) -> Result<OpenedInbox, OpenError> {
+    open(urls, BTreeSet::new(), Opener::Source, config).await
+}
+
+/// Opens the partitions that a move fills, and creates those that do not exist.
+pub(super) async fn target(
+    urls: Vec<BackendUrl>,
+    whole_kinds: BTreeSet<Kind>,
+    config: &Config,
+) -> Result<OpenedInbox, OpenError> {
+    open(urls, whole_kinds, Opener::Target, config).await
 }
 
 /// Brings the tables of all partitions up to date.
@@ -91,7 +112,7 @@ async fn open(
                 error = &error as &dyn std::error::Error,
                 "a partition cannot be reached; starting without it"
             );
-            let late = Arc::new(LatePartition::start(options, index, opener, config));
+            let late = Arc::new(LatePartition::start(*options, index, opener, config));
             (Arc::clone(&late) as Arc<dyn Partition>, Opened::Late(late))
         }
     });
@@ -110,7 +131,7 @@ enum Reached {
     /// It is open.
     Now(Arc<dyn Partition>, Opened),
     /// Its database did not answer in time.
-    NotYet(PgOptions, OpenError),
+    NotYet(Box<PgOptions>, OpenError),
 }
 
 async fn reach(
@@ -123,20 +144,30 @@ async fn reach(
         (BackendUrl::Postgres(url), _) => {
             let options = postgres::options(&url, Some(index), config)?;
             let database = match postgres::connect(options.clone(), config).await {
-                Err(error @ OpenError::Unreachable { .. }) => {
-                    return Ok(Reached::NotYet(options, error));
+                Err(error @ OpenError::Unreachable { .. })
+                    if matches!(opener, Opener::Server | Opener::Command) =>
+                {
+                    return Ok(Reached::NotYet(Box::new(options), error));
                 }
                 database => database?,
             };
             let database = match opener {
                 Opener::Server => postgres::prepare(database, config).await?,
-                Opener::Command => postgres::check(database).await?,
+                Opener::Command | Opener::Source => postgres::check(database).await?,
+                Opener::Target => {
+                    postgres::migrate(&database).await?;
+                    database
+                }
             };
             let opened = Opened::Postgres(database.clone());
             Ok(Reached::Now(Arc::new(database), opened))
         }
-        (BackendUrl::Sqlite(path), Opener::Server) => {
-            let (file, lock) = sqlite::serving(&path, config).await?;
+        (BackendUrl::Sqlite(path), Opener::Server | Opener::Source | Opener::Target) => {
+            let (file, lock) = match opener {
+                Opener::Source => sqlite::existing_alone(&path).await?,
+                Opener::Target => sqlite::open_alone(&path).await?,
+                _ => sqlite::serving(&path, config).await?,
+            };
             let opened = Opened::Sqlite(file.clone(), Some(lock));
             Ok(Reached::Now(Arc::new(file), opened))
         }

@@ -5,18 +5,39 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use tracing::{info, warn};
 use webhook_core::{Backoff, Store};
-use webhook_postgres::{PgError, PgOptions, PgStore};
+use webhook_postgres::{PgError, PgOptions, PgStore, Schema};
 
 use super::OpenError;
 use crate::config::{Config, DatabaseUrl, Migrate};
 use crate::transaction;
 
 /// How long to wait between two attempts to connect to the database at the start.
-const CONNECT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+pub(super) const CONNECT_BACKOFF: Backoff =
+    Backoff::new(Duration::from_millis(250), Duration::from_secs(5));
+
+/// How to connect to the database of `url`, where a partition has a schema of its own.
+pub(super) fn options(
+    url: &DatabaseUrl,
+    partition: Option<usize>,
+    config: &Config,
+) -> Result<PgOptions, OpenError> {
+    let mut options: PgOptions = url.expose().parse().map_err(OpenError::Url)?;
+    options.max_connections = config.database_pool_size.get();
+    if let Some(index) = partition {
+        let name = format!("{}_{index}", options.schema);
+        options.schema = Schema::new(&name).map_err(OpenError::Schema)?;
+    }
+    Ok(options)
+}
 
 /// Opens the database for a server. Waits for it up to `database_wait_seconds`.
 pub(super) async fn serving(url: &DatabaseUrl, config: &Config) -> Result<PgStore, OpenError> {
-    let database = connect(url, config).await?;
+    let database = connect(options(url, None, config)?, config).await?;
+    prepare(database, config).await
+}
+
+/// Prepares an open database for a server.
+pub(super) async fn prepare(database: PgStore, config: &Config) -> Result<PgStore, OpenError> {
     if config.migrate == Migrate::Auto {
         migrate(&database).await?;
     }
@@ -32,7 +53,11 @@ pub(super) async fn serving(url: &DatabaseUrl, config: &Config) -> Result<PgStor
 
 /// Opens the database, which must have been migrated.
 pub(super) async fn migrated(url: &DatabaseUrl, config: &Config) -> Result<PgStore, OpenError> {
-    let database = connect(url, config).await?;
+    check(connect(options(url, None, config)?, config).await?).await
+}
+
+/// Refuses an open database that has not been migrated.
+pub(super) async fn check(database: PgStore) -> Result<PgStore, OpenError> {
     match database.ping().await {
         Ok(()) => Ok(database),
         Err(error) => {
@@ -40,6 +65,17 @@ pub(super) async fn migrated(url: &DatabaseUrl, config: &Config) -> Result<PgSto
             Err(OpenError::NotReady(error))
         }
     }
+}
+
+/// Brings the schema of a database up to date that is not open.
+pub(super) async fn connect_and_migrate(
+    options: PgOptions,
+    config: &Config,
+) -> Result<(), OpenError> {
+    let database = connect(options, config).await?;
+    let migrated = migrate(&database).await;
+    database.close().await;
+    migrated
 }
 
 /// Brings the schema up to date.
@@ -51,9 +87,7 @@ pub(super) async fn migrate(database: &PgStore) -> Result<(), OpenError> {
 }
 
 /// Tries to connect to the database until `database_wait_seconds` are over.
-pub(super) async fn connect(url: &DatabaseUrl, config: &Config) -> Result<PgStore, OpenError> {
-    let mut options: PgOptions = url.expose().parse().map_err(OpenError::Url)?;
-    options.max_connections = config.database_pool_size.get();
+pub(super) async fn connect(options: PgOptions, config: &Config) -> Result<PgStore, OpenError> {
     let wait = config.database_wait_seconds;
     let started = Instant::now();
     let deadline = started + wait;

@@ -1,14 +1,16 @@
 //! Opens the two backends of a move.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use tracing::warn;
 use webhook_core::transfer::{MoveMark, Transfer};
-use webhook_core::{Admin, Store};
+use webhook_core::{Admin, Kind, Store};
 use webhook_postgres::{PgOptions, PgStore, Schema};
 use webhook_sqlite::SqliteStore;
 
+use super::partitions::{self, OpenedInbox};
 use super::{OpenError, Opened, partition, postgres, sqlite};
 use crate::config::{BackendUrl, Config, DatabaseUrl};
 
@@ -28,6 +30,13 @@ impl TransferBackend {
     pub(crate) async fn source(url: BackendUrl, config: &Config) -> Result<Self, OpenError> {
         match url {
             BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_MOVED)),
+            BackendUrl::Partitions(urls) => {
+                let name = name_of_partitions(&urls)?;
+                Ok(Self::partitions(
+                    name,
+                    partitions::source(urls, config).await?,
+                ))
+            }
             BackendUrl::Sqlite(path) => {
                 Self::file(sqlite::existing_alone(&path).await?, &path).await
             }
@@ -38,13 +47,24 @@ impl TransferBackend {
         }
     }
 
-    /// Opens the inbox that is written. It is created if it does not exist.
-    pub(crate) async fn target(url: BackendUrl, config: &Config) -> Result<Self, OpenError> {
+    /// Opens the inbox that is written. It is created if it does not exist. If it has partitions, all events of each of the
+    /// `whole_kinds` are in one of them.
+    pub(crate) async fn target(
+        url: BackendUrl,
+        whole_kinds: BTreeSet<Kind>,
+        config: &Config,
+    ) -> Result<Self, OpenError> {
         match url {
             BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_MOVED)),
+            BackendUrl::Partitions(urls) => {
+                let name = name_of_partitions(&urls)?;
+                let opened = partitions::target(urls, whole_kinds, config).await?;
+                Ok(Self::partitions(name, opened))
+            }
             BackendUrl::Sqlite(path) => Self::file(sqlite::open_alone(&path).await?, &path).await,
             BackendUrl::Postgres(url) => {
-                let database = postgres::connect(&url, config).await?;
+                let options = postgres::options(&url, None, config)?;
+                let database = postgres::connect(options, config).await?;
                 postgres::migrate(&database).await?;
                 Self::database(database, &url).await
             }
@@ -68,6 +88,10 @@ impl TransferBackend {
         Ok(Self::of(name, database, opened))
     }
 
+    fn partitions(name: String, partitions: OpenedInbox) -> Self {
+        Self::of(name, partitions.inbox, partitions.opened)
+    }
+
     fn of(name: String, store: impl Store + Admin + Transfer, opened: Opened) -> Self {
         let store = Arc::new(store);
         Self {
@@ -79,12 +103,9 @@ impl TransferBackend {
         }
     }
 
-    /// The database, if it is PostgreSQL. An SQLite file is locked already.
-    pub(crate) fn postgres(&self) -> Option<&PgStore> {
-        match &self.opened {
-            Opened::Postgres(database) => Some(database),
-            Opened::Nothing | Opened::Sqlite(..) => None,
-        }
+    /// The databases of PostgreSQL. An SQLite file is locked already.
+    pub(crate) fn postgres(&self) -> Vec<&PgStore> {
+        self.opened.postgres()
     }
 
     pub(crate) async fn close(self) {
@@ -95,6 +116,24 @@ impl TransferBackend {
 /// Why `move` refuses `memory:`.
 pub(crate) const NOT_MOVED: &str = "move copies events between SQLite and PostgreSQL; events in the \
     memory of a server (memory:) cannot be moved";
+
+/// The name of an inbox with partitions: each database once, or the first file.
+fn name_of_partitions(urls: &[BackendUrl]) -> Result<String, OpenError> {
+    let mut names = Vec::new();
+    for url in urls {
+        let name = match url {
+            BackendUrl::Postgres(url) => name(url)?,
+            BackendUrl::Sqlite(path) if names.is_empty() => {
+                format!("sqlite:{}", sqlite::from_root(path).display())
+            }
+            _ => continue,
+        };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(format!("{}, {} partitions", names.join(" "), urls.len()))
+}
 
 /// Host, port, database and schema, without user and password.
 fn name(url: &DatabaseUrl) -> Result<String, OpenError> {

@@ -15,7 +15,7 @@ use super::output::LongWork;
 use super::{CommandError, Output};
 use crate::audit::Audit;
 use crate::backend::{CommandBackend, OpenError, backend_url};
-use crate::config::{BackendUrl, Config};
+use crate::config::{BackendUrl, Config, partition_file};
 
 /// How often the size of the copy is shown.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -27,7 +27,8 @@ const INTERVAL: Duration = Duration::from_millis(250);
         /backups/webhook.db --overwrite"
 )]
 pub struct Backup {
-    /// File to write; it is complete as soon as it has this name
+    /// File to write; it is complete as soon as it has this name. With PARTITIONS, one file for each partition is
+    /// written: NAME-0.db, NAME-1.db and so on for NAME.db
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Replace the file if it exists
@@ -47,25 +48,40 @@ struct Report {
 impl Backup {
     pub(super) async fn run(&self, config: &Config) -> Result<(), CommandError> {
         // Not opened: PostgreSQL need not be reachable to be told so.
-        if let BackendUrl::Postgres(_) = backend_url(config).await.map_err(CommandError::Open)? {
+        let url = backend_url(config).await.map_err(CommandError::Open)?;
+        let first = match &url {
+            BackendUrl::Partitions(partitions) => partitions.first(),
+            url => Some(url),
+        };
+        if let Some(BackendUrl::Postgres(_)) = first {
             return Err(CommandError::Open(OpenError::Unsuitable(NOT_COPIED)));
         }
         let backend = CommandBackend::open(config)
             .await
             .map_err(CommandError::Open)?;
-        let copied = match backend.sqlite() {
-            None => Err(CommandError::Open(OpenError::Unsuitable(NOT_COPIED))),
-            Some(database) => self.copy(database).await,
-        };
+        let copied = self.copy_all(&backend).await;
         backend.close().await;
         copied
     }
 
-    async fn copy(&self, database: &SqliteStore) -> Result<(), CommandError> {
+    async fn copy_all(&self, backend: &CommandBackend) -> Result<(), CommandError> {
+        for (index, database) in backend.sqlite().into_iter().enumerate() {
+            match backend.partitions {
+                None => self.copy(database, &self.file).await?,
+                Some(_) => {
+                    self.copy(database, &partition_file(&self.file, index))
+                        .await?
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn copy(&self, database: &SqliteStore, file: &Path) -> Result<(), CommandError> {
         let audit = Audit::begin(
             "backup",
             [
-                ("file", json!(self.file.to_string_lossy())),
+                ("file", json!(file.to_string_lossy())),
                 ("overwrite", json!(self.overwrite)),
             ],
         );
@@ -74,12 +90,12 @@ impl Backup {
         } else {
             ExistingBackup::Keep
         };
-        let mut partial = OsString::from(&self.file);
+        let mut partial = OsString::from(file);
         partial.push(".partial");
         // Free pages are not copied, and the latest commits are in another file: the copy may be a bit smaller
         // or larger.
         let mut progress = LongWork::begin("copying", "bytes", bytes(database.path()));
-        let mut copying = pin!(database.back_up(&self.file, existing));
+        let mut copying = pin!(database.back_up(file, existing));
         let mut ticks = interval(INTERVAL);
         loop {
             tokio::select! {
@@ -89,8 +105,8 @@ impl Backup {
         }
         progress.end();
         let report = Report {
-            file: self.file.display().to_string(),
-            bytes: bytes(&self.file),
+            file: file.display().to_string(),
+            bytes: bytes(file),
         };
         audit.end(&report);
         Output::new(self.json).write(&report, |out| {

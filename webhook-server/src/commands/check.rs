@@ -13,7 +13,7 @@ use webhook_sources::spec::{Compare, Guard};
 use webhook_sources::{MAX_KEPT_HEADERS, preset};
 
 use super::{CommandError, Output, blocking};
-use crate::config::{BackendUrl, Config, Forwarding, SourceConfig, SourcesFile};
+use crate::config::{Config, Forwarding, SourceConfig, SourcesFile};
 use crate::logging::{escaped, print_to_stderr};
 use crate::views::{duration, handshake_text, id_text, scheme_text};
 
@@ -164,15 +164,10 @@ impl Config {
         errors.extend(self.check_anonymous_access().err());
         match self.read_database_url() {
             Err(error) => errors.push(with_causes(&error)),
-            Ok(url) => {
-                let backend = url.map_or_else(|| Ok(BackendUrl::default_file()), |it| it.backend());
-                match backend {
-                    Err(error) => errors.push(with_causes(&error)),
-                    Ok(backend) => {
-                        errors.extend(self.check_role(&backend).err().map(str::to_owned))
-                    }
-                }
-            }
+            Ok(url) => match self.backend(url.as_ref()) {
+                Err(error) => errors.push(with_causes(&error)),
+                Ok(backend) => errors.extend(self.check_role(&backend).err().map(str::to_owned)),
+            },
         }
         errors.extend(self.auth_config().err().map(|error| with_causes(&error)));
         errors.extend(self.tls.read().err().map(|error| with_causes(&error)));

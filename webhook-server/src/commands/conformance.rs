@@ -13,7 +13,7 @@ use clap::{Args, value_parser};
 use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
-use webhook_core::conformance::{Case, cases, transfer_cases};
+use webhook_core::conformance::{Case, cases, partition_cases, transfer_cases};
 
 use super::output::LongWork;
 use super::{CommandError, Output};
@@ -92,7 +92,8 @@ impl Conformance {
             let name = format!("{}::{}", case.theme(), case.name());
             self.filter.is_empty() || self.filter.iter().any(|part| name.contains(part))
         };
-        let all = cases().iter().chain(transfer_cases()).copied();
+        let all = cases().iter().chain(transfer_cases());
+        let all = all.chain(partition_cases()).copied();
         all.filter(is_wanted).collect()
     }
 
@@ -218,7 +219,8 @@ mod tests {
     #[test]
     fn filters_select_cases_by_parts_of_their_names() {
         let all = names(&[]).len();
-        assert_eq!(all, cases().len() + transfer_cases().len());
+        let lists = [cases(), transfer_cases(), partition_cases()];
+        assert_eq!(all, lists.concat().len());
         assert_eq!(
             names(&["--filter", "claim::events_are_never_early"]),
             ["events_are_never_early"]

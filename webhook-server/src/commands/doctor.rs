@@ -259,32 +259,55 @@ async fn database(config: &Config) -> Vec<Finding> {
     }
     let backend = match CommandBackend::open(&config).await {
         Ok(backend) => backend,
-        Err(OpenError::NoSqliteFile { path }) => {
-            let path = path.display();
-            return vec![CHECK.warning(
-                format!("there is no SQLite file {path} yet"),
-                "the server creates it; if there should be one, correct DATABASE_URL, or the working directory",
-            )];
-        }
         Err(error) => {
-            let advice = match &error {
+            if let OpenError::NoSqliteFile { path } = error.of_backend() {
+                let path = path.display();
+                return vec![CHECK.warning(
+                    format!("there is no SQLite file {path} yet"),
+                    "the server creates it; if there should be one, correct DATABASE_URL, or the working directory",
+                )];
+            }
+            let advice = match error.of_backend() {
                 OpenError::NotReady(_) => {
                     "run `webhook-server migrate` as the role that owns the schema, or give the role its rights"
                 }
                 OpenError::Unreachable { .. } => {
                     "start the database, or correct host and port in DATABASE_URL, or the firewall"
                 }
+                OpenError::Partitions(_) => {
+                    "correct the order of the URLs in DATABASE_URL, or PARTITIONS: both stay as they were when the inbox \
+                     was made"
+                }
                 _ => "correct DATABASE_URL, the role, or the file",
             };
             return vec![CHECK.error(with_causes(&error), advice)];
         }
     };
-    let mut found = vec![CHECK.ok("it answers, and has the schema of this version")];
-    if let Some(postgres) = backend.postgres() {
+    let mut found = match &backend.partitions {
+        None => vec![CHECK.ok("it answers, and has the schema of this version")],
+        Some(partitions) => of_partitions(partitions.ping().await),
+    };
+    for postgres in backend.postgres() {
         found.extend(of_postgres(postgres).await);
     }
     backend.close().await;
     found
+}
+
+/// What is wrong with each partition.
+fn of_partitions(problems: Vec<Option<String>>) -> Vec<Finding> {
+    const CHECK: Check = Check("partition");
+    let count = problems.len();
+    let found = problems.into_iter().enumerate();
+    found
+        .map(|(index, problem)| match problem {
+            None => CHECK.ok(format!("partition {index} of {count} answers")),
+            Some(problem) => CHECK.error(
+                format!("partition {index} of {count}: {problem}"),
+                "start its database: until then, its events wait, and deliveries of its keys get 503",
+            ),
+        })
+        .collect()
 }
 
 async fn of_postgres(database: &PgStore) -> Vec<Finding> {

@@ -1,6 +1,6 @@
 //! `move`: copies all events to another database, which is used from then on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
@@ -11,14 +11,14 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 use webhook_core::transfer::{Contents, MoveMark, StoredEvent};
 use webhook_core::{EventId, Kind, State, StoreError};
-use webhook_postgres::{POLL_INTERVAL, PgError, PgStore, WriteLock};
+use webhook_postgres::{POLL_INTERVAL, PgError, WriteLock};
 
 use super::list::PAGE;
 use super::output::LongWork;
-use super::{CommandError, Output};
+use super::{CommandError, Output, blocking};
 use crate::audit::Audit;
 use crate::backend::{NOT_MOVED, OpenError, TransferBackend, backend_url};
-use crate::config::{BackendUrl, Config, DatabaseUrl};
+use crate::config::{BackendUrl, Config, DatabaseUrl, SourcesFile};
 
 /// How long somebody is looked for who uses PostgreSQL. Workers look for work within [`POLL_INTERVAL`].
 const WATCH: Duration = POLL_INTERVAL.saturating_add(Duration::from_secs(1));
@@ -37,10 +37,10 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(250);
         Exit codes: 0 moved, 1 failure, 2 usage error"
 )]
 pub struct MoveEvents {
-    /// URL of the database to read (sqlite:PATH or postgres://…); DATABASE_URL if it is left out
+    /// URL of the database to read (sqlite:PATH or postgres://…); DATABASE_URL, with its PARTITIONS, if it is left out
     #[arg(long, value_name = "URL")]
     from: Option<DatabaseUrl>,
-    /// URL of the database to write, which must be empty; DATABASE_URL if it is left out
+    /// URL of the database to write, which must be empty; DATABASE_URL, with its PARTITIONS, if it is left out
     #[arg(long, value_name = "URL")]
     to: Option<DatabaseUrl>,
     /// Print one JSON object instead of text
@@ -133,6 +133,9 @@ pub enum MoveError {
 
 /// The schema in the name of a PostgreSQL database.
 fn schema_of(name: &str) -> &str {
+    if name.ends_with(" partitions") {
+        return "of each partition";
+    }
     name.split_once("?schema=")
         .map_or("webhook", |(_, schema)| schema)
 }
@@ -176,13 +179,18 @@ impl MoveEvents {
                 BackendUrl::Sqlite(path) => format!("sqlite:{}", path.display()),
                 BackendUrl::Postgres(_) => "of PostgreSQL".to_owned(),
                 BackendUrl::Memory => return Err(open_error(OpenError::Unsuitable(NOT_MOVED))),
+                BackendUrl::Partitions(_) => "of PARTITIONS".to_owned(),
             };
             return Err(MoveError::Same { name }.into());
         }
+        let whole_kinds = match &to {
+            BackendUrl::Partitions(_) => blocking(config, guarded_kinds).await?,
+            _ => BTreeSet::new(),
+        };
         let source = TransferBackend::source(from, config)
             .await
             .map_err(open_error)?;
-        let target = match TransferBackend::target(to, config).await {
+        let target = match TransferBackend::target(to, whole_kinds, config).await {
             Ok(target) => target,
             Err(error) => {
                 source.close().await;
@@ -207,6 +215,12 @@ impl MoveEvents {
         Output::new(self.json).write(&report, |out| text(&report, out))?;
         Ok(())
     }
+}
+
+/// The kinds whose events must be in one partition each.
+fn guarded_kinds(config: &Config) -> Result<BTreeSet<Kind>, CommandError> {
+    let sources = SourcesFile::read(config).map_err(CommandError::Sources)?;
+    Ok(sources.guarded_kinds())
 }
 
 fn are_same(one: &BackendUrl, other: &BackendUrl) -> bool {
@@ -443,7 +457,8 @@ impl<'b> Reading<'b> {
 /// change it.
 struct Watch {
     name: String,
-    lock: Option<WriteLock>,
+    /// One for each database of PostgreSQL.
+    locks: Vec<WriteLock>,
     began: Instant,
     checked: Instant,
 }
@@ -451,21 +466,18 @@ struct Watch {
 impl Watch {
     async fn begin(backend: &TransferBackend) -> Result<Self, MoveError> {
         let name = backend.name.clone();
-        let lock = match backend.postgres().map(PgStore::lock_writes) {
-            None => None,
-            Some(locking) => {
-                let locked = locking.await;
-                let failed = |source| MoveError::Lock {
-                    name: name.clone(),
-                    source,
-                };
-                Some(locked.map_err(failed)?)
-            }
-        };
+        let mut locks = Vec::new();
+        for database in backend.postgres() {
+            let locked = database.lock_writes().await;
+            locks.push(locked.map_err(|source| MoveError::Lock {
+                name: name.clone(),
+                source,
+            })?);
+        }
         let now = Instant::now();
         Ok(Self {
             name,
-            lock,
+            locks,
             began: now,
             checked: now,
         })
@@ -480,13 +492,14 @@ impl Watch {
     }
 
     async fn look(&mut self) -> Result<(), MoveError> {
-        let Some(lock) = &mut self.lock else {
-            return Ok(());
-        };
-        let waiting = lock.waiting().await.map_err(|source| MoveError::Lock {
-            name: self.name.clone(),
-            source,
-        })?;
+        let mut waiting = Vec::new();
+        for lock in &mut self.locks {
+            let found = lock.waiting().await.map_err(|source| MoveError::Lock {
+                name: self.name.clone(),
+                source,
+            })?;
+            waiting.extend(found);
+        }
         self.checked = Instant::now();
         if waiting.is_empty() {
             return Ok(());
@@ -506,7 +519,7 @@ impl Watch {
 
     /// Waits until everybody who uses the database would have been seen.
     async fn end(&mut self) -> Result<(), MoveError> {
-        if self.lock.is_none() {
+        if self.locks.is_empty() {
             return Ok(());
         }
         loop {

@@ -1,7 +1,7 @@
 //! What `DATABASE_URL` names: an SQLite file, PostgreSQL, or memory.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
 
@@ -22,6 +22,8 @@ pub(crate) enum BackendUrl {
     Postgres(DatabaseUrl),
     /// `memory:`
     Memory,
+    /// The partitions of one inbox, in their order: files, or databases in which each partition has a schema.
+    Partitions(Vec<Self>),
 }
 
 impl BackendUrl {
@@ -40,7 +42,68 @@ fn default_file(state_directory: Option<&OsStr>) -> PathBuf {
     first.unwrap_or_default().join(DEFAULT_FILE)
 }
 
+impl Config {
+    /// What `url` names, or what is used without one.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is in none of the forms, or does not suit `PARTITIONS`. No error quotes it.
+    pub(crate) fn backend(
+        &self,
+        url: Option<&DatabaseUrl>,
+    ) -> Result<BackendUrl, InvalidDatabaseUrl> {
+        let mut urls = match url {
+            Some(url) => url.backends()?,
+            None => vec![BackendUrl::default_file()],
+        };
+        let count = self.partitions.get();
+        match urls.len() {
+            1 if count == 1 => return Ok(urls.remove(0)),
+            _ if count == 1 => return Err(InvalidDatabaseUrl::SeveralUrls),
+            urls if urls > count => {
+                return Err(InvalidDatabaseUrl::FewPartitions {
+                    urls,
+                    partitions: count,
+                });
+            }
+            _ => {}
+        }
+        let partitions = urls.iter().cycle().take(count).enumerate();
+        let partitions = partitions.map(|(index, url)| match url {
+            BackendUrl::Sqlite(path) => Ok(BackendUrl::Sqlite(partition_file(path, index))),
+            BackendUrl::Postgres(url) => Ok(BackendUrl::Postgres(url.clone())),
+            BackendUrl::Memory | BackendUrl::Partitions(_) => {
+                Err(InvalidDatabaseUrl::MemoryPartitions)
+            }
+        });
+        Ok(BackendUrl::Partitions(
+            partitions.collect::<Result<_, _>>()?,
+        ))
+    }
+}
+
+/// The file of a partition: `webhook-3.db` for `webhook.db`.
+pub(crate) fn partition_file(path: &Path, index: usize) -> PathBuf {
+    let mut name = path.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("-{index}"));
+    if let Some(extension) = path.extension() {
+        name.push(".");
+        name.push(extension);
+    }
+    path.with_file_name(name)
+}
+
 impl DatabaseUrl {
+    /// The backends that the URL names: several only where it is the URLs of several databases of PostgreSQL.
+    fn backends(&self) -> Result<Vec<BackendUrl>, InvalidDatabaseUrl> {
+        match self.of_several() {
+            Some(urls) => Ok(urls
+                .map(|url| BackendUrl::Postgres(url.to_owned().into()))
+                .collect()),
+            None => Ok(vec![self.backend()?]),
+        }
+    }
+
     /// The backend that the URL names.
     ///
     /// # Errors
@@ -101,6 +164,28 @@ pub enum InvalidDatabaseUrl {
     /// SQLite's own name for a database in memory.
     #[error("sqlite::memory: is not supported; write memory: to keep events in memory")]
     SqliteInMemory,
+    /// Several URLs, and no partitions.
+    #[error(
+        "there are several URLs, which is for an inbox that is divided into partitions: set PARTITIONS to their \
+         number, at least, or remove all URLs but one"
+    )]
+    SeveralUrls,
+    /// More URLs than partitions.
+    #[error(
+        "there are {urls} URLs for {partitions} partitions (PARTITIONS), so not every database would have one"
+    )]
+    FewPartitions {
+        /// How many URLs there are.
+        urls: usize,
+        /// How many partitions there are.
+        partitions: usize,
+    },
+    /// Partitions in memory.
+    #[error(
+        "memory: cannot be divided into partitions: unset PARTITIONS, or set DATABASE_URL to sqlite:PATH or \
+         postgres://…"
+    )]
+    MemoryPartitions,
 }
 
 impl Config {
@@ -108,6 +193,9 @@ impl Config {
     pub(crate) fn check_role(&self, backend: &BackendUrl) -> Result<(), &'static str> {
         match (self.role, backend) {
             (Role::All, _) | (_, BackendUrl::Postgres(_)) => Ok(()),
+            (_, BackendUrl::Partitions(partitions)) => {
+                partitions.iter().try_for_each(|it| self.check_role(it))
+            }
             (_, BackendUrl::Sqlite(_)) => Err(
                 "ROLE (--role) api and worker need PostgreSQL in DATABASE_URL (--database-url): an \
                  SQLite file is used by one server, which receives and processes",
@@ -122,6 +210,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroUsize;
+
     use super::*;
 
     fn backend(url: &str) -> Result<BackendUrl, InvalidDatabaseUrl> {
@@ -183,6 +273,58 @@ mod tests {
         let forms = InvalidDatabaseUrl::UnknownForm.to_string();
         for form in ["sqlite:PATH", "postgres://", "memory:"] {
             assert!(forms.contains(form), "{forms}");
+        }
+    }
+
+    #[test]
+    fn partitions_are_files_or_schemas_in_turn() {
+        let config = |partitions| Config {
+            partitions: NonZeroUsize::new(partitions).unwrap(),
+            ..Config::default()
+        };
+        let named = |partitions, url: &str| {
+            config(partitions).backend(Some(&DatabaseUrl::from(url.to_owned())))
+        };
+        let files = |paths: &[&str]| {
+            let files = paths.iter().map(|path| BackendUrl::Sqlite(path.into()));
+            Ok(BackendUrl::Partitions(files.collect()))
+        };
+        assert_eq!(
+            named(2, "sqlite:/srv/a.b/hooks.db"),
+            files(&["/srv/a.b/hooks-0.db", "/srv/a.b/hooks-1.db"])
+        );
+        assert_eq!(named(2, "sqlite:hooks"), files(&["hooks-0", "hooks-1"]));
+        let postgres = |url: &str| BackendUrl::Postgres(DatabaseUrl::from(url.to_owned()));
+        let (a, b) = ("postgres://a/x", "postgresql://b:5432/x");
+        assert_eq!(
+            named(3, &format!(" {a}  {b}\n")),
+            Ok(BackendUrl::Partitions(vec![
+                postgres(a),
+                postgres(b),
+                postgres(a)
+            ]))
+        );
+        assert_eq!(named(1, a), Ok(postgres(a)));
+        // A space in a password has never been a separator.
+        let spaced = "postgres://app:hunter 2@a/x";
+        assert_eq!(named(1, spaced), Ok(postgres(spaced)));
+        for (partitions, url, error) in [
+            (2, "memory:", InvalidDatabaseUrl::MemoryPartitions),
+            (
+                1,
+                "postgres://a postgres://b",
+                InvalidDatabaseUrl::SeveralUrls,
+            ),
+            (
+                2,
+                "postgres://a postgres://b postgres://c",
+                InvalidDatabaseUrl::FewPartitions {
+                    urls: 3,
+                    partitions: 2,
+                },
+            ),
+        ] {
+            assert_eq!(named(partitions, url), Err(error), "{url}");
         }
     }
 

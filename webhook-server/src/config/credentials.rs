@@ -39,19 +39,22 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, or does not contain exactly one line.
+    /// When the file cannot be read, or does not contain exactly one line. The URLs of partitions may have a line
+    /// each.
     pub fn read_database_url(&self) -> Result<Option<DatabaseUrl>, SecretsError> {
         let Some(path) = &self.database_url_file else {
             return Ok(self.database_url.clone());
         };
         let name = "DATABASE_URL_FILE";
         let text = files::read(name, path, Guard::Secret)?;
-        let mut lines = text::lines(&text);
-        let (Some((_, line)), None) = (lines.next(), lines.next()) else {
-            return Err(SecretsError::NotOneLine { name });
-        };
-        let url = text::assigned("DATABASE_URL", line).unwrap_or(line);
-        Ok(Some(text::value(url).to_owned().into()))
+        let urls = text::lines(&text)
+            .map(|(_, line)| text::value(text::assigned("DATABASE_URL", line).unwrap_or(line)));
+        let urls: Vec<_> = urls.collect();
+        match urls[..] {
+            [] => Err(SecretsError::NotOneLine { name }),
+            [_, _, ..] if self.partitions.get() == 1 => Err(SecretsError::NotOneLine { name }),
+            _ => Ok(Some(urls.join(" ").into())),
+        }
     }
 
     fn tokens(&self) -> Result<Option<Tokens>, SecretsError> {

@@ -41,12 +41,27 @@ impl DatabaseUrl {
         if self.0.starts_with("sqlite:") {
             return false;
         }
-        let after_scheme = self.0.split_once("://").map_or(&**self.0, |(_, rest)| rest);
-        let has_user_info = after_scheme
-            .rsplit_once('@')
-            .is_some_and(|(user_info, _)| user_info.contains(':'));
-        has_user_info || after_scheme.to_ascii_lowercase().contains("password=")
+        match self.of_several() {
+            Some(mut urls) => urls.any(holds_password),
+            None => holds_password(&self.0),
+        }
     }
+
+    /// The URLs of several databases of PostgreSQL, with white space between them. `None` if it is one URL.
+    pub(super) fn of_several(&self) -> Option<impl Iterator<Item = &str>> {
+        let urls = || super::text::value(&self.0).split_whitespace();
+        let are_urls = urls().nth(1).is_some() && urls().all(|url| url.starts_with("postgres"));
+        are_urls.then(urls)
+    }
+}
+
+/// Whether one URL seems to contain a password.
+fn holds_password(url: &str) -> bool {
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let has_user_info = after_scheme
+        .rsplit_once('@')
+        .is_some_and(|(user_info, _)| user_info.contains(':'));
+    has_user_info || after_scheme.to_ascii_lowercase().contains("password=")
 }
 
 impl From<String> for DatabaseUrl {
@@ -93,6 +108,9 @@ mod tests {
             ("host=db password=hunter2", true),
             ("postgres://app@db:5432/app", false),
             ("postgres://db:5432/app", false),
+            ("postgres://app@a:5432/app postgres://app@b:5432/app", false),
+            ("postgres://app@a/app postgres://app:hunter2@b/app", true),
+            ("postgres://app:hunter 2@db/app", true),
             ("sqlite:/srv/a:b@c.db", false),
         ] {
             let url = DatabaseUrl::from(url.to_owned());

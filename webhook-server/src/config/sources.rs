@@ -16,6 +16,7 @@ mod tests;
 mod warnings;
 
 use std::cell::{Cell, OnceCell};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::Path;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
 use webhook_core::{Kind, Retention, payload, with_causes};
-use webhook_sources::spec::SourceSpec;
+use webhook_sources::spec::{self, SourceSpec};
 use webhook_sources::{Keys, Secrets, Source};
 
 use super::files::{self, Guard};
@@ -112,6 +113,12 @@ pub(crate) struct SecretPlace {
 }
 
 impl SourcesFile {
+    /// The kinds whose events must be together in one partition: an event is compared with all others of its kind.
+    pub(crate) fn guarded_kinds(&self) -> BTreeSet<Kind> {
+        let guarded = self.sources.iter().filter(|source| source.has_guard());
+        guarded.map(|source| source.name.clone()).collect()
+    }
+
     /// Reads the file that `config` names, and the secrets that it names. Without such a file, there are no
     /// sources. Sources whose senders have keys at a URL have none of them. Blocks while it reads files.
     ///
@@ -160,6 +167,11 @@ impl SourcesFile {
 }
 
 impl SourceConfig {
+    /// Whether an event may be a duplicate of one with another id.
+    pub(crate) fn has_guard(&self) -> bool {
+        self.spec().guard != spec::Guard::None
+    }
+
     /// What describes its sender.
     pub(crate) fn spec(&self) -> &SourceSpec {
         self.source.spec()

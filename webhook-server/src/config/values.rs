@@ -1,13 +1,14 @@
 //! Parsers of the values of options. Every error says what is expected.
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use super::Networks;
 use hyper::Uri;
 use jiff::{Span, SpanRelativeTo};
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+use webhook_core::MAX_PARTITIONS;
 use webhook_ui::model::TRACE_ID;
 
 /// The longest time of an option, in seconds: ten years.
@@ -111,6 +112,14 @@ pub(super) fn connections(text: &str) -> Result<NonZeroU32, String> {
         .ok()
         .filter(|count| count.get() <= MOST)
         .ok_or_else(|| format!("expected a whole number from 1 to {MOST}"))
+}
+
+pub(super) fn partitions(text: &str) -> Result<NonZeroUsize, String> {
+    text.trim()
+        .parse()
+        .ok()
+        .filter(|count: &NonZeroUsize| count.get() <= MAX_PARTITIONS)
+        .ok_or_else(|| format!("expected a whole number from 1 to {MAX_PARTITIONS}"))
 }
 
 pub(super) fn count_u32(text: &str) -> Result<NonZeroU32, String> {
@@ -314,6 +323,10 @@ mod tests {
             assert!(count_u32(wrong).is_err(), "{wrong}");
         }
         assert!(count_u32("4294967296").is_err());
+        assert_eq!(partitions(" 8 ").map(NonZeroUsize::get), Ok(8));
+        for wrong in ["", "0", "-1", "1025", "x"] {
+            assert!(partitions(wrong).is_err(), "{wrong}");
+        }
         assert_eq!(connections(" 8 ").map(NonZeroU32::get), Ok(8));
         for wrong in ["0", "262144", "4294967295", "x"] {
             assert!(connections(wrong).is_err(), "{wrong}");

@@ -7,6 +7,7 @@ pub(crate) const HTTP_CONNECTIONS_LIMIT: &str = "webhook_http_connections_limit"
 pub(crate) const CERTIFICATE_EXPIRY: &str = "webhook_certificate_expiry_timestamp_seconds";
 pub(crate) const CONFIG_RELOADS: &str = "webhook_config_reloads_total";
 pub(crate) const BUILD_INFO: &str = "webhook_build_info";
+pub(crate) const PARTITION_UP: &str = "webhook_partition_up";
 
 /// The metrics of the server itself.
 const OWN: &[Metric] = &[
@@ -48,6 +49,12 @@ const OWN: &[Metric] = &[
         BUILD_INFO,
         &["version", "store"],
         "1, with the version of the server and its backend: memory, PostgreSQL or SQLite.",
+    ),
+    Metric::gauge(
+        PARTITION_UP,
+        &["partition"],
+        "1 if the partition answered the latest ping of this process, which is made every 5 s; otherwise 0. Only \
+         with PARTITIONS.",
     ),
 ];
 

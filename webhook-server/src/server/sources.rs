@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{error, info, warn};
-use webhook_core::{Drained, Inbox};
+use webhook_core::{Drained, Inbox, Placement};
 
 use super::access::blocking;
 use super::error::StartError;
 use crate::backend::Backend;
-use crate::config::{Config, Role, SourcesFile};
+use crate::config::{Config, Role, SourceConfig, SourcesFile};
 use crate::destinations::Destinations;
 use crate::http::{App, DECISION_TIME};
 use crate::key_fetcher::KeyFetcher;
@@ -28,6 +28,8 @@ pub(super) struct RunningSources {
     workers: Option<SourceWorkers>,
     /// The longest body that there is room for.
     longest_body: usize,
+    /// How events are divided among partitions, if they are.
+    placement: Option<Arc<Placement>>,
     _watch: Option<Watch>,
 }
 
@@ -75,6 +77,7 @@ impl RunningSources {
             inbox: receives.then(inbox),
             workers,
             longest_body,
+            placement: backend.store.placement(),
             _watch: receives.then(|| Watch::start(&sources, backend.admin.clone())),
             sources,
         })
@@ -115,13 +118,14 @@ impl RunningSources {
             SourcesFile::read_usable(config, Some(keys)).map_err(StartError::Sources)
         });
         match read.await {
-            Ok((file, wrong)) => {
+            Ok((mut file, wrong)) => {
                 for warning in &file.warnings {
                     warn!("{warning}");
                 }
                 for line in wrong.iter().flat_map(|wrong| wrong.lines()) {
                     error!("{line}");
                 }
+                self.leave_out_new_guards(&mut file);
                 let too_long = file.sources.iter();
                 for source in too_long.filter(|it| it.max_body_bytes > self.longest_body) {
                     warn!(
@@ -168,6 +172,23 @@ impl RunningSources {
                 );
                 false
             }
+        }
+    }
+
+    /// Which kinds are in one partition each is decided when the partitions are opened.
+    fn leave_out_new_guards(&self, file: &mut SourcesFile) {
+        let Some(placement) = &self.placement else {
+            return;
+        };
+        let is_spread =
+            |source: &mut SourceConfig| source.has_guard() && !placement.is_whole(&source.name);
+        for source in file.sources.extract_if(.., is_spread) {
+            error!(
+                source = %source.name,
+                "a source cannot get a guard while the server runs, since all of its events must then be in one \
+                 partition: restart the server"
+            );
+            file.invalid.push(source.name);
         }
     }
 

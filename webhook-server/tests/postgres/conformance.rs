@@ -115,12 +115,12 @@ async fn conformance_needs_the_right_to_create_schemas() {
     let database = TestDatabase::create().await;
     let mut connection = database.connection().await;
     let role = format!("nobody_{}", std::process::id());
-    let sql = format!("CREATE ROLE {role} LOGIN PASSWORD 'nobody'");
+    let sql = format!("CREATE ROLE {role} LOGIN PASSWORD 'x7Qw-of-no-one'");
     sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
         .execute(&mut connection)
         .await
         .unwrap();
-    let url = with_parameters(database.url(), &format!("user={role}&password=nobody"));
+    let url = with_parameters(database.url(), &format!("user={role}&password=x7Qw-of-no-one"));
     let (code, _, log) = server_on(&url, &["conformance", "--filter=kinds::"])
         .output()
         .await;

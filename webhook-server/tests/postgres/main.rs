@@ -17,6 +17,7 @@ mod metrics;
 mod move_events;
 mod node;
 mod outage;
+mod partitions;
 mod pause;
 mod pooler;
 mod proxy;

@@ -24,6 +24,7 @@ mod manual;
 mod metrics;
 mod move_events;
 mod operator;
+mod partitions;
 mod process;
 mod rates;
 mod roles;

@@ -27,7 +27,7 @@ pub(crate) fn keep(secret: &str) {
 pub(crate) fn keep_setting(variable: &str, value: &str) {
     match variable {
         "DATABASE_URL" => {
-            for part in value.split(['?', '&']) {
+            for part in value.split(['?', '&', ' ']) {
                 let userinfo = part.rsplit_once('@').map_or("", |(userinfo, _)| userinfo);
                 let (_, userinfo) = userinfo.split_once("://").unwrap_or_default();
                 if let Some((_, password)) = userinfo.split_once(':') {

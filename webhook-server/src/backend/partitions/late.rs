@@ -84,7 +84,7 @@ async fn connect(
     let database = PgStore::connect_with(options.clone()).await?;
     Ok(match opener {
         Opener::Server => postgres::prepare(database, config).await?,
-        Opener::Command => postgres::check(database).await?,
+        _ => postgres::check(database).await?,
     })
 }
 

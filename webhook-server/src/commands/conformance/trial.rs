@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use tokio_util::sync::CancellationToken;
 use webhook_core::conformance::{Backend, Case};
-use webhook_core::with_causes;
+use webhook_core::transfer::Transfer;
+use webhook_core::{Partition, with_causes};
 use webhook_memory::MemoryStore;
 use webhook_postgres::{Engine, InvalidSchema, PgError, PgOptions, PgStore, TrialSchemas};
 use webhook_sqlite::{SqliteError, SqliteStore};
@@ -53,6 +54,12 @@ pub enum TrialError {
     /// The database cannot be opened.
     #[error("failed to open the database")]
     Open(#[source] OpenError),
+    /// Several databases are configured.
+    #[error(
+        "conformance tries one database, and PARTITIONS divides the inbox: name one with --database-url URL \
+         --partitions 1"
+    )]
+    Partitions,
     /// The URL of PostgreSQL is invalid, or the database does not answer.
     #[error("failed to ask PostgreSQL for its version")]
     Engine(#[source] PgError),
@@ -90,6 +97,7 @@ impl Trial {
         let run: u32 = rand::random();
         let place = match backend_url(config).await.map_err(TrialError::Open)? {
             BackendUrl::Memory => Place::Memory,
+            BackendUrl::Partitions(_) => return Err(TrialError::Partitions),
             BackendUrl::Sqlite(path) => {
                 let mut folder = from_root(&path).into_os_string();
                 folder.push(format!(".conformance-{run:08x}"));
@@ -207,7 +215,11 @@ impl Trial {
     async fn make(&self) -> Result<(Inbox, Backend), TrialError> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         match &self.place {
-            Place::Memory => Ok((Inbox::Memory, Backend::new(Arc::<MemoryStore>::default()))),
+            Place::Memory => {
+                let store = Arc::<MemoryStore>::default();
+                let backend = Backend::new(Arc::clone(&store)).with_partition(Some(store));
+                Ok((Inbox::Memory, backend))
+            }
             Place::Sqlite(folder) => {
                 let opened = SqliteStore::open(folder.join(format!("{number}.db"))).await;
                 let store = opened.map_err(|source| TrialError::File {
@@ -215,14 +227,12 @@ impl Trial {
                     source,
                 })?;
                 let shared = Arc::new(store.clone());
-                let backend = Backend::new(Arc::clone(&shared)).with_transfer(Some(shared));
-                Ok((Inbox::Sqlite(store), backend))
+                Ok((Inbox::Sqlite(store), backend(shared)))
             }
             Place::Postgres { schemas, .. } => match schemas.create(number).await {
                 Ok(store) => {
                     let shared = Arc::new(store.clone());
-                    let backend = Backend::new(Arc::clone(&shared)).with_transfer(Some(shared));
-                    Ok((Inbox::Postgres(store, number), backend))
+                    Ok((Inbox::Postgres(store, number), backend(shared)))
                 }
                 Err(error) => {
                     // The first error says more.
@@ -281,6 +291,13 @@ impl Drop for Trial {
             let _ = std::fs::remove_dir_all(folder);
         }
     }
+}
+
+/// A backend for all cases.
+fn backend<B: Partition + Transfer>(store: Arc<B>) -> Backend {
+    Backend::new(Arc::clone(&store))
+        .with_partition(Some(Arc::<B>::clone(&store)))
+        .with_transfer(Some(store))
 }
 
 fn failure(error: &TrialError) -> Failure {

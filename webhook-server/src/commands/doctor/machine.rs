@@ -57,13 +57,15 @@ fn certificate(config: &Config) -> Option<Finding> {
 pub(super) fn limits(config: &Config) -> Vec<Finding> {
     let mut found = vec![open_files(config), core_dumps()];
     let url = config.read_database_url().ok();
-    let backend = match url {
-        Some(Some(url)) => url.backend().ok(),
-        Some(None) => Some(BackendUrl::default_file()),
-        None => None,
-    };
-    if let Some(BackendUrl::Sqlite(path)) = backend {
-        found.extend(sqlite_file(&path));
+    match url.and_then(|url| config.backend(url.as_ref()).ok()) {
+        Some(BackendUrl::Sqlite(path)) => found.extend(sqlite_file(&path)),
+        // The files are in one folder.
+        Some(BackendUrl::Partitions(partitions)) => {
+            if let Some(BackendUrl::Sqlite(path)) = partitions.first() {
+                found.extend(sqlite_file(path));
+            }
+        }
+        _ => {}
     }
     found
 }
