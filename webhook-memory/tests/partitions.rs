@@ -668,6 +668,9 @@ async fn a_partition_that_was_cut_off_is_checked_before_its_first_use() {
         "{error:?}"
     );
     stores[1].cut(false);
+    store.accept(&events).await.unwrap_err();
+    // Failures are remembered for a second.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(store.accept(&events).await.unwrap(), [Accepted::New]);
 
     // An empty one in its place, and one of another inbox.

@@ -329,3 +329,110 @@ impl Admin for Partitioned {
         members.map(|member| member as Arc<dyn Admin>).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::admin::StoppedEarly;
+    use crate::event::{EventId, Fingerprint, Key, State};
+
+    fn event(id: i64) -> EventSummary {
+        let event = EventRef {
+            kind: Kind::from_static("order"),
+            key: Key::new(id.to_string()).unwrap(),
+        };
+        let fingerprint = Fingerprint::of([""]);
+        let accepted_at = SystemTime::UNIX_EPOCH;
+        EventSummary::new(
+            EventId::new(id),
+            event,
+            fingerprint,
+            State::Processing,
+            accepted_at,
+        )
+    }
+
+    fn page(ids: &[i64], next: Option<i64>, stopped_early: Option<StoppedEarly>) -> SearchPage {
+        SearchPage {
+            events: ids.iter().copied().map(event).collect(),
+            next: next.map(EventId::new),
+            stopped_early,
+        }
+    }
+
+    #[test]
+    fn pages_of_a_search_end_where_one_of_the_partitions_ended() {
+        let stopped = Some(StoppedEarly::Time);
+        for (pages, limit, expected) in [
+            // All of all, and more than fits.
+            (
+                [page(&[9, 5], None, None), page(&[8, 2], None, None)],
+                9,
+                page(&[9, 8, 5, 2], None, None),
+            ),
+            (
+                [page(&[9, 5], None, None), page(&[8, 2], None, None)],
+                4,
+                page(&[9, 8, 5, 2], None, None),
+            ),
+            (
+                [page(&[9, 5], None, None), page(&[8, 2], None, None)],
+                3,
+                page(&[9, 8, 5], Some(5), None),
+            ),
+            // Below its cursor, a partition may have further events.
+            (
+                [page(&[9, 7], Some(7), None), page(&[6, 4], Some(4), None)],
+                2,
+                page(&[9, 7], Some(7), None),
+            ),
+            (
+                [page(&[9, 3], Some(3), None), page(&[8, 2], Some(2), None)],
+                2,
+                page(&[9, 8], Some(8), None),
+            ),
+            (
+                [page(&[9], Some(6), stopped), page(&[8, 5, 2], None, None)],
+                5,
+                page(&[9, 8], Some(6), stopped),
+            ),
+            (
+                [page(&[], Some(6), stopped), page(&[8, 7, 2], None, None)],
+                2,
+                page(&[8, 7], Some(6), None),
+            ),
+            (
+                [page(&[], Some(6), stopped), page(&[], Some(4), stopped)],
+                2,
+                page(&[], Some(6), stopped),
+            ),
+            (
+                [page(&[], None, None), page(&[], None, None)],
+                2,
+                page(&[], None, None),
+            ),
+        ] {
+            let limit = NonZeroUsize::new(limit).unwrap();
+            assert_eq!(merged_page(pages.to_vec(), limit), expected);
+        }
+    }
+
+    #[test]
+    fn nodes_of_several_partitions_are_listed_once() {
+        let node = |id: &'static str, started, seen| {
+            let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            let report = NodeReport::new(NodeId::new(id).unwrap(), format!("seen at {seen}"));
+            NodeRecord::new(&report, at(started), at(seen))
+        };
+        let lists = vec![
+            vec![node("a", 5, 20), node("b", 6, 30)],
+            vec![],
+            vec![node("b", 4, 10), node("c", 7, 10)],
+        ];
+        let mut b = node("b", 6, 30);
+        b.started_at = node("b", 4, 10).started_at;
+        assert_eq!(merged_nodes(lists), [b, node("a", 5, 20), node("c", 7, 10)]);
+    }
+}

@@ -2,11 +2,12 @@
 
 use std::future::pending;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use crate::admin::{
     ActionId, ActionPage, ActionRecord, Admin, ConflictRecord, Counts, DeleteBodies, Deleted,
@@ -32,7 +33,13 @@ pub(super) struct Member {
     limit: Duration,
     /// Empty until the partition is known to have its mark.
     marked: OnceCell<()>,
+    /// When the last check of the mark failed, and why.
+    failed: Mutex<Option<(Instant, StoreError)>>,
 }
+
+/// After a check of the mark has failed, calls fail for this long without another one: each check may take as long as
+/// the partition is waited for, and calls wait for the one before.
+const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
 impl Member {
     /// The backend that must have this mark, and is known to have it if `is_marked`.
@@ -48,6 +55,7 @@ impl Member {
             mark,
             limit,
             marked: OnceCell::new_with(is_marked.then_some(())),
+            failed: Mutex::new(None),
         }
     }
 
@@ -57,10 +65,27 @@ impl Member {
 
     /// The backend, once it is known to have its mark.
     async fn backend(&self) -> Result<&dyn Partition, StoreError> {
-        let check = || check_late(&*self.backend, &self.mark, self.limit);
-        let marked = self.marked.get_or_try_init(check).await;
-        marked.map_err(StoreError::unavailable)?;
+        self.marked.get_or_try_init(|| self.check()).await?;
         Ok(&*self.backend)
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        let failed = self.failed().clone();
+        if let Some((at, error)) = failed
+            && at.elapsed() < RECHECK_AFTER
+        {
+            return Err(error);
+        }
+        let checked = check_late(&*self.backend, &self.mark, self.limit).await;
+        checked.map_err(|error| {
+            let error = StoreError::unavailable(error);
+            *self.failed() = Some((Instant::now(), error.clone()));
+            error
+        })
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Option<(Instant, StoreError)>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn named<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -107,10 +132,8 @@ impl Store for Member {
 impl Scheduler for Member {
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         let mut claimed = ask!(self.claim(claims))?;
-        for claimed in &mut claimed {
-            let events = std::mem::take(&mut claimed.events).into_iter();
-            let events = events.map(|event| self.place.global_claimed(event));
-            claimed.events = self.named(events.collect())?;
+        for event in claimed.iter_mut().flat_map(|claimed| &mut claimed.events) {
+            event.lease.event = self.named(self.place.global_id(event.lease.event))?;
         }
         Ok(claimed)
     }

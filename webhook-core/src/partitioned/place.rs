@@ -5,7 +5,7 @@ use std::fmt;
 use crate::admin::{ActionId, StoredAction};
 use crate::error::StoreError;
 use crate::event::{EventId, EventRecord, EventSummary};
-use crate::scheduler::{ClaimedEvent, Lease};
+use crate::scheduler::Lease;
 
 /// Which partition of how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,14 +120,6 @@ impl Place {
             id: self.global_id(event.id)?,
             ..event
         })
-    }
-
-    pub(super) fn global_claimed(self, event: ClaimedEvent) -> Result<ClaimedEvent, StoreError> {
-        let lease = Lease {
-            event: self.global_id(event.lease.event)?,
-            ..event.lease
-        };
-        Ok(ClaimedEvent { lease, ..event })
     }
 
     pub(super) fn global_stored(self, action: StoredAction) -> Result<StoredAction, StoreError> {

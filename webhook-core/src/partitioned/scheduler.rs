@@ -233,3 +233,125 @@ fn due_at(event: &ClaimedEvent) -> SystemTime {
     let due_at = claimed_at.and_then(|it| it.checked_sub(event.lag));
     due_at.unwrap_or(event.accepted_at)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::event::{EventId, Key};
+    use crate::scheduler::{Attempt, Fence};
+
+    const KIND: Kind = Kind::from_static("order");
+
+    fn claims(limits: &[usize]) -> Vec<Claim> {
+        let claim = |limit: &usize| {
+            let limit = NonZeroUsize::new(*limit).unwrap();
+            Claim::new(KIND, limit, Duration::from_secs(60), NonZeroU32::MIN)
+        };
+        limits.iter().map(claim).collect()
+    }
+
+    /// An answer with events that fell due this many seconds after 1970.
+    fn due(seconds: &[u64], next_due: Option<Duration>) -> Claimed {
+        let events = seconds.iter().map(|seconds| {
+            let lease = Lease::new(EventId::new(1), Attempt::FIRST, Fence::new(1));
+            let key = Key::new(seconds.to_string()).unwrap();
+            let accepted_at = SystemTime::UNIX_EPOCH + Duration::from_secs(*seconds);
+            ClaimedEvent::new(lease, key, "".into(), accepted_at)
+                .with_age(Duration::from_secs(9))
+                .with_lag(Duration::from_secs(9))
+        });
+        Claimed::default()
+            .with_events(events.collect())
+            .with_next_due(next_due)
+    }
+
+    fn limits(shares: &[Share]) -> Vec<(usize, Vec<usize>)> {
+        let limits = |share: &Share| share.claims.iter().map(|(_, it)| it.limit.get()).collect();
+        shares.iter().map(|it| (it.member, limits(it))).collect()
+    }
+
+    fn keys(claimed: &Claimed) -> Vec<&str> {
+        claimed.events.iter().map(|it| it.key.as_str()).collect()
+    }
+
+    #[test]
+    fn what_one_partition_leaves_goes_to_those_that_have_more() {
+        let claims = claims(&[10]);
+        let mut round = Round::new(&claims, 3);
+        let shares = round.shares().unwrap();
+        assert_eq!(limits(&shares), [(0, vec![4]), (1, vec![3]), (2, vec![3])]);
+        let later = Some(Duration::from_secs(7));
+        round.add(&shares[0], Ok(vec![due(&[5], later)]));
+        round.add(&shares[1], Ok(vec![due(&[1, 2, 9], Some(Duration::ZERO))]));
+        round.add(&shares[2], Ok(vec![due(&[3, 4, 8], None)]));
+        let shares = round.shares().unwrap();
+        assert_eq!(limits(&shares), [(1, vec![3])]);
+        round.add(&shares[0], Ok(vec![due(&[10, 11], None)]));
+        assert!(round.shares().is_none());
+        let claimed = round.claimed().unwrap().remove(0);
+        assert_eq!(
+            keys(&claimed),
+            ["1", "2", "3", "4", "5", "8", "9", "10", "11"]
+        );
+        assert_eq!(claimed.next_due, later);
+    }
+
+    #[test]
+    fn a_small_limit_asks_one_partition_after_another() {
+        let claims = claims(&[1, 2]);
+        let mut round = Round::new(&claims, 3);
+        let shares = round.shares().unwrap();
+        assert_eq!(limits(&shares), [(0, vec![1, 1]), (1, vec![1])]);
+        round.add(
+            &shares[0],
+            Ok(vec![due(&[], None), due(&[1], Some(Duration::ZERO))]),
+        );
+        round.add(&shares[1], Ok(vec![due(&[2], None)]));
+        let shares = round.shares().unwrap();
+        assert_eq!(limits(&shares), [(1, vec![1])]);
+        round.add(&shares[0], Ok(vec![due(&[3], None)]));
+        assert!(round.shares().is_none());
+        // The third partition was not asked.
+        let claimed = round.claimed().unwrap();
+        assert_eq!(claimed[0].next_due, Some(Duration::ZERO));
+        assert_eq!(
+            (keys(&claimed[0]), keys(&claimed[1])),
+            (vec!["3"], vec!["1", "2"])
+        );
+    }
+
+    /// Others may have locked what is due.
+    #[test]
+    fn a_partition_that_gives_nothing_is_not_asked_again() {
+        let claims = claims(&[4]);
+        let mut round = Round::new(&claims, 2);
+        let shares = round.shares().unwrap();
+        for share in &shares {
+            round.add(share, Ok(vec![due(&[], Some(Duration::ZERO))]));
+        }
+        assert!(round.shares().is_none());
+        let claimed = round.claimed().unwrap().remove(0);
+        assert_eq!(claimed.next_due, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn only_a_call_that_no_partition_answers_fails() {
+        let claims = claims(&[4]);
+        let gone = || Err(StoreError::unavailable(io::Error::other("gone")));
+        let mut round = Round::new(&claims, 2);
+        let shares = round.shares().unwrap();
+        round.add(&shares[0], gone());
+        round.add(&shares[1], Ok(vec![due(&[1], None)]));
+        assert!(round.shares().is_none());
+        assert_eq!(keys(&round.claimed().unwrap()[0]), ["1"]);
+        let mut round = Round::new(&claims, 2);
+        for share in &round.shares().unwrap() {
+            round.add(share, gone());
+        }
+        assert!(round.shares().is_none());
+        round.claimed().unwrap_err();
+    }
+}
