@@ -40,6 +40,19 @@ impl TestDatabase {
     /// Panics if `TEST_DATABASE_URL` is not set or its server cannot be reached: a test without a database
     /// fails.
     pub async fn create() -> Self {
+        Self::create_of("template0 ENCODING 'UTF8' LOCALE 'C'").await
+    }
+
+    /// Creates a database with a unique name and the contents of this one, to which no connection may be open.
+    ///
+    /// # Panics
+    ///
+    /// Panics as [`create`](Self::create) does, and if there are connections to this database.
+    pub async fn copy(&self) -> Self {
+        Self::create_of(&self.name).await
+    }
+
+    async fn create_of(template: &str) -> Self {
         let base = variable("TEST_DATABASE_URL").expect(
             "TEST_DATABASE_URL is not set: run the tests with scripts/test or scripts/with-postgres",
         );
@@ -51,7 +64,7 @@ impl TestDatabase {
         let mut connection = connect(&server).await;
         run(
             &mut connection,
-            format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C'"),
+            format!("CREATE DATABASE {name} TEMPLATE {template}"),
         )
         .await;
         close(connection).await;
