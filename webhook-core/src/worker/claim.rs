@@ -45,7 +45,7 @@ const MIN_SHARE: usize = 32;
 
 /// How long a claim may take before it gives its slots back, if the claim loops of other partitions can use them: the
 /// partition may be down, and its store gives up only after some seconds.
-const LENDING_DELAY: Duration = Duration::from_millis(100);
+const LENDING_DELAY: Duration = Duration::from_millis(75);
 
 /// A kind that wants events, and its free slots.
 struct Wanting {

@@ -11,7 +11,7 @@ use super::{Look, NEVER_CLOSED, Served};
 use crate::measures::Running;
 
 /// How often an engine that uses its share looks whether the share has grown.
-const SHARE_POLL: Duration = Duration::from_millis(10);
+const SHARE_POLL: Duration = Duration::from_millis(5);
 
 /// The slot of an attempt, which is free again when it is dropped.
 pub(super) struct Slot {

@@ -188,8 +188,13 @@ impl Stock {
 
     /// Adds events of a kind, and gives a hint.
     pub(super) fn add(&self, kind: &Kind, events: i64) {
-        *self.left.lock().unwrap().entry(kind.clone()).or_default() += events;
+        self.add_quietly(kind, events);
         self.hint.notify_one();
+    }
+
+    /// Adds events of a kind. The hint is lost.
+    pub(super) fn add_quietly(&self, kind: &Kind, events: i64) {
+        *self.left.lock().unwrap().entry(kind.clone()).or_default() += events;
     }
 
     /// How many events of a kind have not been claimed.

@@ -47,7 +47,8 @@ struct Gated {
     stock: Arc<Stock>,
     gate: Semaphore,
     fails: bool,
-    asked: AtomicUsize,
+    /// The first limit of each claim.
+    asked: Mutex<Vec<usize>>,
 }
 
 impl Gated {
@@ -56,19 +57,23 @@ impl Gated {
             stock,
             gate: Semaphore::new(0),
             fails,
-            asked: AtomicUsize::new(0),
+            asked: Mutex::default(),
         }
     }
 
     fn hanging(stock: Arc<Stock>) -> Arc<Self> {
         Arc::new(Self::new(stock, false))
     }
+
+    fn asked(&self) -> Vec<usize> {
+        self.asked.lock().unwrap().clone()
+    }
 }
 
 #[async_trait]
 impl Scheduler for Gated {
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.asked.lock().unwrap().push(claims[0].limit.get());
         if self.fails && self.gate.available_permits() == 0 {
             return Err(StoreError::unavailable(std::io::Error::other("down")));
         }
@@ -248,9 +253,35 @@ async fn a_partition_that_hangs_or_is_down_keeps_no_slots() {
             sleep(60 * SECOND).await;
             let [_, ended] = counts.ended();
             assert!((200..=240).contains(&ended), "{ended} of 240");
-            assert!(broken.asked.load(Ordering::SeqCst) >= 1);
+            assert!(!broken.asked().is_empty());
             worker.shutdown(Duration::ZERO).await;
         }
+    }
+}
+
+/// A claim loop does not look at other kinds while its claim hangs, or while it pauses after an error.
+#[tokio::test(start_paused = true)]
+async fn a_loop_that_waits_keeps_no_place_in_the_line_for_slots() {
+    let [other, contended] = [kind_number(0), kind_number(1)];
+    for fails in [false, true] {
+        let works = Stock::from(PARTITION, [(contended.clone(), 1_000_000)]);
+        let broken = Arc::new(Gated::new(Stock::of([]), fails));
+        let counts = Arc::<Counts>::default();
+        // The one that works is first, and takes the only slot of its kind. The other one gets in line.
+        let schedulers: Vec<Arc<dyn Scheduler>> = vec![works, broken.clone()];
+        let handler = || Counting::new(&counts, SECOND / 2);
+        let worker = Worker::builder()
+            .handle_raw(other.clone(), slots(8), handler())
+            .handle_raw(contended.clone(), slots(1), handler())
+            .start(Arc::new(Parts(schedulers)));
+        sleep(60 * SECOND).await;
+        let asked = broken.asked();
+        assert_eq!((asked[0], asked.len() > 1), (8, fails));
+        // To find out whether it is back takes one slot.
+        assert!(asked[1..].iter().all(|limit| *limit == 1), "{asked:?}");
+        let [_, ended] = counts.ended();
+        assert!((100..=120).contains(&ended), "{ended} of 120");
+        worker.shutdown(Duration::ZERO).await;
     }
 }
 
@@ -317,7 +348,7 @@ async fn events_of_a_late_claim_are_released_if_the_worker_stops_first() {
     let worker = Worker::builder()
         .handle_raw(kind, slots(2), Counting::new(&counts, 100 * SECOND))
         .start(Arc::new(Parts(schedulers)));
-    until(|| late.asked.load(Ordering::SeqCst) == 1).await;
+    until(|| late.asked().len() == 1).await;
     sleep(SECOND).await;
     late.gate.add_permits(1);
     sleep(SECOND).await;
@@ -454,16 +485,24 @@ async fn idle_waits_for_all_partitions() {
         let stocks = stocks.clone();
         move |event: RawEvent| {
             let partition = usize::try_from(event.id().get() / PARTITION).unwrap();
-            if let Some(before) = partition.checked_sub(1) {
-                stocks[before].add(&kind_number(0), 1);
-            }
+            let before = partition.checked_sub(1).map(|it| Arc::clone(&stocks[it]));
             let tell = tell.clone();
-            async move { Ok::<_, HandlerError>(tell.send(partition)?) }
+            async move {
+                sleep(5 * MILLI).await;
+                if let Some(before) = before {
+                    before.add_quietly(&kind_number(0), 1);
+                }
+                Ok::<_, HandlerError>(tell.send(partition)?)
+            }
         }
     };
+    // The last one is looked at while its handler runs.
+    let [first, second, third] = stocks;
+    let slow = Arc::new(Slow(third, 20 * MILLI));
+    let schedulers: Vec<Arc<dyn Scheduler>> = vec![first, second, slow];
     let worker = Worker::builder()
         .handle_raw(kind_number(0), slots(9), follow)
-        .start(partitions(stocks));
+        .start(Arc::new(Parts(schedulers)));
     let idle = timeout(60 * SECOND, worker.idle()).await;
     assert!(idle.is_ok());
     let ended: Vec<_> = std::iter::from_fn(|| told.try_recv().ok()).collect();
