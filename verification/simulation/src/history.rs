@@ -33,9 +33,11 @@ pub struct CallId {
     pub life: Life,
     /// The part of the node that called.
     pub part: Part,
+    /// The partition that it called; `None` if there are none, or if the call is for several.
+    pub partition: Option<usize>,
     /// The method that was called.
     pub verb: Verb,
-    /// The number of the call among those of the same life, part and method, from 1.
+    /// The number of the call among those of the same life, part, partition and method, from 1.
     pub number: u64,
 }
 
@@ -124,6 +126,12 @@ pub enum Fact {
     Stalled { life: Life, ticks: u64 },
     /// The clock jumped.
     Jumped { ticks: u64 },
+    /// A partition is down, or does not answer, for some ticks.
+    Outage {
+        partition: usize,
+        hangs: bool,
+        ticks: u64,
+    },
     /// All waiting workers were woken without a reason.
     Nudged,
     /// Faults end here.

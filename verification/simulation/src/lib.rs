@@ -1,7 +1,7 @@
 //! Tests the whole inbox in simulated time, with faults that a seed decides.
 //!
 //! One seed is one run: several nodes, each with an inbox and workers for two kinds, share one
-//! store in memory, under Tokio's paused clock. A decorator between the nodes and the store delays
+//! store in memory, of one to four partitions, under Tokio's paused clock. A decorator between the nodes and the store delays
 //! calls, makes them fail and loses their answers, as networks, databases and crashes do. When the
 //! faults end, every event must end without help. The run is recorded, and an oracle checks each
 //! promise as a property of that history: one file for each in `properties`.
@@ -67,7 +67,7 @@ impl Run {
             .event_interval(u32::MAX)
             .build()
             .expect("a runtime without I/O needs nothing of the system");
-        runtime.block_on(async { world::World::new(seed).run().await })
+        runtime.block_on(async { world::World::new(seed).await.run().await })
     }
 
     /// Returns every property that does not hold.

@@ -1,9 +1,9 @@
 //! What a seed decides for the whole run: the nodes, their limits, and the probabilities of faults.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use webhook_core::{Backoff, InboxOptions, OnFailed, WorkerOptions};
+use webhook_core::{Backoff, InboxOptions, OnFailed, Placement, WorkerOptions};
 
 use crate::dice::Dice;
 use crate::time::ticks;
@@ -16,6 +16,10 @@ pub struct Plan {
     pub nodes: usize,
     /// One worker processes both kinds, instead of one worker each.
     pub shared_worker: bool,
+    /// How many partitions the store has. One is a store without partitions.
+    pub partitions: usize,
+    /// Workers take all partitions for one scheduler, instead of working on each by itself.
+    pub merged: bool,
     /// How many ticks faults last.
     pub faulty_ticks: u64,
     /// How many deliveries senders make, without redeliveries.
@@ -65,14 +69,26 @@ pub struct Faults {
     pub pause: f64,
     /// A handler misbehaves in some way.
     pub handlers: f64,
+    /// A partition is down, or does not answer, for a while.
+    pub outage: f64,
 }
 
 impl Plan {
+    /// Returns which partition each event must be in; `None` without partitions.
+    pub(crate) fn placement(&self) -> Option<Placement> {
+        let count = NonZeroUsize::new(self.partitions)?;
+        (self.partitions > 1).then(|| Placement::new(count))
+    }
+
     /// Decides the settings of a seed.
     pub(crate) fn of(seed: u64) -> Self {
         let mut dice = Dice::new(seed, "plan");
         let dice = &mut dice;
+        // Dice of their own, so that the seeds from before there were partitions mean what they meant.
+        let mut split = Dice::new(seed, "partitions");
         Self {
+            partitions: split.pick(&[1, 1, 1, 2, 3, 4]),
+            merged: split.chance(0.2),
             nodes: dice.pick(&[1, 2, 2, 3, 3]),
             faulty_ticks: dice.within(20..=200),
             deliveries: dice.within(1..=80),
@@ -105,6 +121,7 @@ impl Plan {
                 requeue: dice.pick(&[0.0, 0.1]),
                 handlers: dice.pick(&[0.0, 0.2, 0.5, 0.9]),
                 pause: dice.pick(&[0.0, 0.0, 0.02, 0.1]),
+                outage: split.pick(&[0.0, 0.02, 0.05, 0.2]),
             },
         }
     }

@@ -14,7 +14,8 @@ use std::time::Duration;
 pub(crate) const TICK: Duration = Duration::from_secs(10);
 
 /// The time after the beginning of a tick when the core's pauses after hints and contention are
-/// over, and its shortest pause after an error is not.
+/// over, and its shortest pause after an error is not. That pause is also longer than claims of one
+/// of several partitions keep their slots, so that it has no effect on who gets them.
 pub(crate) const HINTS: Duration = Duration::from_millis(12);
 
 /// The time after the beginning of a tick when every pause after an error is over.

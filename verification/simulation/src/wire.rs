@@ -12,13 +12,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{Notify, oneshot};
 use webhook_core::{
-    Accepted, Claim, Claimed, EventRecord, EventRef, Extended, Kind, Lease, NewEvent, Placement,
-    Scheduler, Settled, Settlement, Store, StoreError,
+    Accepted, Admin, Claim, Claimed, EventRecord, EventRef, Extended, Key, Kind, Lease, NewEvent,
+    Placement, Scheduler, Settled, Settlement, Store, StoreError,
 };
-use webhook_memory::MemoryStore;
 
 use crate::dice::{digest, hash};
 use crate::history::{Answer, Call, CallId, Life, Part, Verb};
+use crate::plan::Plan;
 
 /// A call that waits to proceed.
 pub(crate) struct Parked {
@@ -27,9 +27,20 @@ pub(crate) struct Parked {
     pub(crate) reply: oneshot::Sender<Result<Answer, StoreError>>,
 }
 
+/// The store behind the connections.
+pub(crate) trait Backend: Store + Scheduler + Admin {}
+
+impl<B: Store + Scheduler + Admin> Backend for B {}
+
 /// The state that all connections share.
 pub(crate) struct Wire {
-    store: MemoryStore,
+    store: Arc<dyn Backend>,
+    /// The parts of the store, if it has several.
+    partitions: Vec<Arc<dyn Scheduler>>,
+    /// Which partition each event must be in.
+    placement: Option<Placement>,
+    /// Whether workers see one scheduler instead of the partitions.
+    merged: bool,
     nudge: Notify,
     seed: u64,
     /// The probability that a wake-up is lost.
@@ -40,22 +51,58 @@ pub(crate) struct Wire {
 #[derive(Default)]
 struct State {
     arrived: Vec<Parked>,
-    numbers: BTreeMap<(Life, Part, Verb), u64>,
-    waits: BTreeMap<(Life, Part), u64>,
+    numbers: BTreeMap<(Life, Part, Option<usize>, Verb), u64>,
+    waits: BTreeMap<(Life, Part, Option<usize>), u64>,
     dead: BTreeSet<Life>,
     doomed: Vec<Life>,
     calm: bool,
 }
 
 impl Wire {
-    pub(crate) fn new(store: MemoryStore, seed: u64, deaf: f64) -> Self {
+    pub(crate) fn new(store: Arc<dyn Backend>, seed: u64, plan: &Plan) -> Self {
         Self {
+            partitions: Scheduler::partitions(&*store),
+            placement: plan.placement(),
+            merged: plan.merged,
             store,
             nudge: Notify::new(),
             seed,
-            deaf,
+            deaf: plan.faults.deaf,
             state: Mutex::default(),
         }
+    }
+
+    /// Returns the scheduler of a partition, or that of the store.
+    pub(crate) fn scheduler(&self, partition: Option<usize>) -> &dyn Scheduler {
+        match partition {
+            Some(partition) => &*self.partitions[partition],
+            None => &*self.store,
+        }
+    }
+
+    /// Returns the partition that a call of a whole store is for.
+    fn partition_called(&self, call: &Call) -> Option<usize> {
+        match call {
+            Call::Accept(events) => {
+                let envelopes = events.iter().map(|it| &it.envelope);
+                self.partition_of(envelopes.map(|it| (&it.kind, &it.key)))
+            }
+            Call::Find(events) => self.partition_of(events.iter().map(|it| (&it.kind, &it.key))),
+            Call::Ping | Call::Claim(_) | Call::Extend(..) | Call::Settle(_) => None,
+        }
+    }
+
+    /// Returns the partition of these events; `None` if there are no partitions, or if they are in several.
+    fn partition_of<'e>(
+        &self,
+        mut events: impl Iterator<Item = (&'e Kind, &'e Key)>,
+    ) -> Option<usize> {
+        let placement = self.placement.as_ref()?;
+        let (kind, key) = events.next()?;
+        let first = placement.partition_of(kind, key);
+        events
+            .all(|(kind, key)| placement.partition_of(kind, key) == first)
+            .then_some(first)
     }
 
     /// Returns the calls that arrived since the last call of this, sorted, so that the order of
@@ -107,15 +154,22 @@ pub(crate) struct Faulty {
     wire: Arc<Wire>,
     life: Life,
     part: Part,
+    /// The partition, if it is one of several.
+    partition: Option<usize>,
 }
 
 impl Faulty {
     pub(crate) fn new(wire: Arc<Wire>, life: Life, part: Part) -> Self {
-        Self { wire, life, part }
+        Self {
+            wire,
+            life,
+            part,
+            partition: None,
+        }
     }
 
     async fn ask(&self, call: Call) -> Result<Answer, StoreError> {
-        let answer = self.park(call);
+        let answer = self.park(call, self.partition);
         match answer {
             // The world answers every call whose caller waits, unless its node is dead.
             Some(answer) => match answer.await {
@@ -126,17 +180,27 @@ impl Faulty {
         }
     }
 
-    fn park(&self, call: Call) -> Option<oneshot::Receiver<Result<Answer, StoreError>>> {
+    /// Parks a call to a partition.
+    fn park(
+        &self,
+        call: Call,
+        partition: Option<usize>,
+    ) -> Option<oneshot::Receiver<Result<Answer, StoreError>>> {
         let mut state = self.wire.lock();
         if state.dead.contains(&self.life) {
             return None;
         }
         let (life, part, verb) = (self.life, self.part.clone(), call.verb());
-        let number = state.numbers.entry((life, part.clone(), verb)).or_default();
+        let partition = partition.or_else(|| self.wire.partition_called(&call));
+        let number = state
+            .numbers
+            .entry((life, part.clone(), partition, verb))
+            .or_default();
         *number += 1;
         let id = CallId {
             life,
             part,
+            partition,
             verb,
             number: *number,
         };
@@ -145,15 +209,21 @@ impl Faulty {
         Some(answer)
     }
 
+    fn scheduler(&self) -> &dyn Scheduler {
+        self.wire.scheduler(self.partition)
+    }
+
     /// Decides whether the next wake-up is lost.
     fn is_deaf(&self) -> bool {
         let mut state = self.wire.lock();
         let number = state
             .waits
-            .entry((self.life, self.part.clone()))
+            .entry((self.life, self.part.clone(), self.partition))
             .or_default();
         *number += 1;
         let parts = [self.life.0, hash(&format!("{:?}", self.part)), *number];
+        let partition = self.partition.map(|it| it as u64);
+        let parts: Vec<u64> = parts.into_iter().chain(partition).collect();
         let share = (digest(self.wire.seed, &parts) % 1000) as f64 / 1000.0;
         !state.calm && share < self.wire.deaf
     }
@@ -188,7 +258,7 @@ impl Store for Faulty {
     }
 
     fn placement(&self) -> Option<Arc<Placement>> {
-        None
+        self.wire.store.placement()
     }
 }
 
@@ -233,7 +303,7 @@ impl Scheduler for Faulty {
         } else {
             tokio::select! {
                 biased;
-                places = self.wire.store.wait_for_work(kinds) => return places,
+                places = self.scheduler().wait_for_work(kinds) => return places,
                 () = nudged => {}
             }
         }
@@ -241,11 +311,20 @@ impl Scheduler for Faulty {
     }
 
     fn pause_before_claim(&self, kind: &Kind) -> Duration {
-        self.wire.store.pause_before_claim(kind)
+        self.scheduler().pause_before_claim(kind)
     }
 
     fn partitions(&self) -> Vec<Arc<dyn Scheduler>> {
-        Vec::new()
+        if self.wire.merged {
+            return Vec::new();
+        }
+        let partition = |number| -> Arc<dyn Scheduler> {
+            Arc::new(Self {
+                partition: Some(number),
+                ..self.clone()
+            })
+        };
+        (0..self.wire.partitions.len()).map(partition).collect()
     }
 }
 

@@ -11,7 +11,8 @@ use std::time::Duration;
 use tokio::task::yield_now;
 use tokio::time::advance;
 use webhook_core::{
-    Admin, EventRecord, EventRef, EventSummary, FailedAttempt, Kind, Page, State, Store,
+    EventRecord, EventRef, EventSummary, FailedAttempt, Kind, Page, Partition, PartitionOptions,
+    Partitioned, State,
 };
 use webhook_memory::MemoryStore;
 
@@ -21,7 +22,7 @@ use crate::history::{Fact, History, Life};
 use crate::payload::kinds;
 use crate::plan::Plan;
 use crate::time::{HINTS, MIDDLE, PAUSES, TICK, ticks};
-use crate::wire::Wire;
+use crate::wire::{Backend, Wire};
 use calls::Calls;
 use nodes::Node;
 use senders::Senders;
@@ -40,16 +41,25 @@ pub(crate) struct World {
     tick: u64,
     /// Whether faults have ended.
     calm: bool,
-    store: MemoryStore,
+    store: Arc<dyn Backend>,
     wire: Arc<Wire>,
     history: History,
     calls: Calls,
     nodes: Vec<Node>,
     lives: u64,
     stalled: BTreeMap<Life, u64>,
+    outages: BTreeMap<usize, Outage>,
     senders: Senders,
     /// Whether one moment had too many steps.
     livelock: bool,
+}
+
+/// A partition that is down or does not answer.
+#[derive(Clone, Copy)]
+struct Outage {
+    /// The tick in which it ends.
+    until: u64,
+    hangs: bool,
 }
 
 /// The moments of a tick.
@@ -69,6 +79,7 @@ enum Deed {
     Crash,
     Stop,
     Stall,
+    Outage,
     Nudge,
     Requeue,
     PauseOrResume,
@@ -76,20 +87,21 @@ enum Deed {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub(crate) async fn new(seed: u64) -> Self {
         let plan = Plan::of(seed);
-        let store = MemoryStore::default();
+        let store = store(plan.partitions).await;
         let history = History::begin();
         Self {
             seed,
             dice: Dice::new(seed, "world"),
             tick: 0,
             calm: false,
-            wire: Arc::new(Wire::new(store.clone(), seed, plan.faults.deaf)),
+            wire: Arc::new(Wire::new(Arc::clone(&store), seed, &plan)),
             calls: Calls::default(),
             nodes: (0..plan.nodes).map(|_| Node::Down { until: 0 }).collect(),
             lives: 0,
             stalled: BTreeMap::new(),
+            outages: BTreeMap::new(),
             senders: Senders::new(plan.deliveries),
             livelock: false,
             store,
@@ -215,6 +227,9 @@ impl World {
                 deeds.push(deed);
             }
         }
+        if self.plan.partitions > 1 && self.dice.chance(faults.outage) {
+            deeds.push(Deed::Outage);
+        }
         deeds
     }
 
@@ -227,6 +242,7 @@ impl World {
             Deed::Crash => self.crash_any().await,
             Deed::Stop => self.stop_any(),
             Deed::Stall => self.stall_any(),
+            Deed::Outage => self.break_any_partition(),
             Deed::Nudge => {
                 self.history.write(Fact::Nudged);
                 self.wire.nudge();
@@ -235,6 +251,20 @@ impl World {
             Deed::PauseOrResume => self.pause_or_resume_any().await,
             Deed::Start(node) => self.start(node),
         }
+    }
+
+    /// One of the partitions is down or does not answer for a while.
+    fn break_any_partition(&mut self) {
+        let partition = self.dice.index(self.plan.partitions);
+        let hangs = self.dice.chance(0.5);
+        let ticks = self.dice.within(1..=60);
+        self.history.write(Fact::Outage {
+            partition,
+            hangs,
+            ticks,
+        });
+        let until = self.tick + ticks;
+        self.outages.insert(partition, Outage { until, hangs });
     }
 
     /// Requeues one of the failed events, as an operator does.
@@ -275,6 +305,7 @@ impl World {
         self.calm = true;
         self.wire.calm();
         self.stalled.clear();
+        self.outages.clear();
         self.calls.release();
         for kind in kinds() {
             self.resume(kind).await;
@@ -337,4 +368,15 @@ impl World {
             yield_now().await;
         }
     }
+}
+
+/// Makes a store in memory with so many partitions.
+async fn store(partitions: usize) -> Arc<dyn Backend> {
+    if partitions == 1 {
+        return Arc::new(MemoryStore::default());
+    }
+    let memory = |_| Arc::new(MemoryStore::default()) as Arc<dyn Partition>;
+    let partitions = (0..partitions).map(memory).collect();
+    let store = Partitioned::open(partitions, PartitionOptions::default()).await;
+    Arc::new(store.expect("new stores in memory become partitions"))
 }

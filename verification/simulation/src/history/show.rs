@@ -23,18 +23,23 @@ impl fmt::Display for CallId {
         let Self {
             life,
             part,
+            partition,
             verb,
             number,
         } = self;
         match part {
-            Part::Inbox => write!(f, "{life} inbox {verb:?} {number}"),
+            Part::Inbox => write!(f, "{life} inbox {verb:?} {number}")?,
             Part::Worker(kinds) => {
                 let kinds: Vec<&str> = kinds.iter().map(Kind::as_str).collect();
-                write!(f, "{life} worker {} {verb:?} {number}", kinds.join("+"))
+                write!(f, "{life} worker {} {verb:?} {number}", kinds.join("+"))?;
             }
             Part::Handler(kind, event) => {
-                write!(f, "{life} handler {kind} #{event} {verb:?} {number}")
+                write!(f, "{life} handler {kind} #{event} {verb:?} {number}")?;
             }
+        }
+        match partition {
+            Some(partition) => write!(f, " in partition {partition}"),
+            None => Ok(()),
         }
     }
 }
@@ -48,6 +53,14 @@ impl fmt::Display for Fact {
             Self::Stopped { life } => write!(f, "{life} has stopped"),
             Self::Stalled { life, ticks } => write!(f, "{life} stalls for {ticks} ticks"),
             Self::Jumped { ticks } => write!(f, "the clock jumps by {ticks} ticks"),
+            Self::Outage {
+                partition,
+                hangs,
+                ticks,
+            } => {
+                let what = if *hangs { "does not answer" } else { "is down" };
+                write!(f, "partition {partition} {what} for {ticks} ticks")
+            }
             Self::Nudged => write!(f, "spurious wake-ups"),
             Self::Calm => write!(f, "FAULTS END"),
             Self::Sent {

@@ -2,26 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use webhook_core::{InboxOptions, Kind, NewEvent, WorkerOptions};
+use webhook_core::{Envelope, InboxOptions, Kind, NewEvent, WorkerOptions};
 
 use super::{Wrong, wrong};
 use crate::Run;
-use crate::history::{Answer, Call, CallId, Fact, Life, Part};
+use crate::history::{Answer, Call, CallId, Fact, Life, Part, Verb};
 use crate::ledger::Ledger;
 use crate::payload::kinds;
+
+/// A queue of an inbox: its node, and its partition if there are several.
+type Queue = (Life, Option<usize>);
 
 /// What is running or waiting.
 #[derive(Default)]
 struct Load {
     handlers: BTreeMap<(Life, Kind), usize>,
-    flushes: BTreeMap<Life, usize>,
-    deliveries: BTreeMap<Life, usize>,
-    /// The deliveries that wait, and the life that each waits for.
-    open: BTreeMap<u64, Life>,
+    flushes: BTreeMap<Queue, usize>,
+    deliveries: BTreeMap<Queue, usize>,
+    /// The deliveries that wait, and the queue that each waits in.
+    open: BTreeMap<u64, Queue>,
 }
 
 pub(super) fn check(run: &Run, _: &Ledger) -> Result<(), Wrong> {
     let mut load = Load::default();
+    let placement = run.plan.placement();
+    let queue_of = |life: Life, envelope: &Envelope| -> Queue {
+        let placement = placement.as_ref();
+        let partition = placement.map(|it| it.partition_of(&envelope.kind, &envelope.key));
+        (life, partition)
+    };
     for (number, record) in run.history.iter().enumerate() {
         let over = match &record.fact {
             Fact::Begun { life, event, .. } => {
@@ -40,9 +49,8 @@ pub(super) fn check(run: &Run, _: &Ledger) -> Result<(), Wrong> {
             }
             Fact::Called { call, what } => called(run, &mut load, call, what),
             Fact::Replied { call, .. } | Fact::Dropped { call } if call.part == Part::Inbox => {
-                if let (Some(flushes), crate::history::Verb::Accept) =
-                    (load.flushes.get_mut(&call.life), call.verb)
-                {
+                let flushes = load.flushes.get_mut(&(call.life, call.partition));
+                if let (Some(flushes), Verb::Accept) = (flushes, call.verb) {
                     *flushes -= 1;
                 }
                 None
@@ -57,16 +65,22 @@ pub(super) fn check(run: &Run, _: &Ledger) -> Result<(), Wrong> {
                 });
                 over.then_some("events in a claim's answer")
             }
-            Fact::Sent { delivery, life, .. } => {
-                let waiting = load.deliveries.entry(*life).or_default();
-                let over = *waiting > queue_length(&run.plan.inbox);
+            Fact::Sent {
+                delivery,
+                life,
+                envelope,
+                ..
+            } => {
+                let queue = queue_of(*life, envelope);
+                let waiting = load.deliveries.entry(queue).or_default();
+                let over = *waiting > queue_length(&run.plan.inbox, run.plan.partitions);
                 *waiting += 1;
-                load.open.insert(*delivery, *life);
+                load.open.insert(*delivery, queue);
                 over.then_some("deliveries waiting")
             }
             Fact::Told { delivery, .. } | Fact::Gone { delivery } => {
-                let life = load.open.remove(delivery);
-                if let Some(waiting) = life.and_then(|life| load.deliveries.get_mut(&life)) {
+                let queue = load.open.remove(delivery);
+                if let Some(waiting) = queue.and_then(|it| load.deliveries.get_mut(&it)) {
                     *waiting -= 1;
                 }
                 None
@@ -84,7 +98,10 @@ fn called(run: &Run, load: &mut Load, call: &CallId, what: &Call) -> Option<&'st
     match what {
         Call::Accept(events) => {
             let inbox = &run.plan.inbox;
-            let flushes = load.flushes.entry(call.life).or_default();
+            if call.partition.is_none() && run.plan.partitions > 1 {
+                return Some("partitions in a batch");
+            }
+            let flushes = load.flushes.entry((call.life, call.partition)).or_default();
             *flushes += 1;
             let over = *flushes > inbox.max_concurrent_flushes;
             let large = events.len() > inbox.max_batch
@@ -119,11 +136,11 @@ fn bytes_before_last(events: &[NewEvent]) -> usize {
     before.iter().map(|event| event.envelope.body.len()).sum()
 }
 
-/// The most deliveries that may wait: in the queue, one taken from it, and those in flushes.
-fn queue_length(inbox: &InboxOptions) -> usize {
+/// The most deliveries that may wait: in one of the queues, one taken from it, and those in flushes.
+fn queue_length(inbox: &InboxOptions, queues: usize) -> usize {
     let queue = inbox.max_queued + 1 + inbox.max_concurrent_flushes * inbox.max_batch;
     // No body is empty.
-    queue.min(inbox.max_queued_bytes)
+    queue.min((inbox.max_queued_bytes / queues).max(1))
 }
 
 fn worker<'a>(run: &'a Run, kind: &Kind) -> &'a WorkerOptions {

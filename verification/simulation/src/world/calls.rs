@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use tokio::sync::oneshot;
-use webhook_core::{Scheduler, Store, StoreError, with_causes};
+use webhook_core::{StoreError, with_causes};
 
 use super::{Moment, World};
 use crate::history::{Answer, Call, CallId, Fact, Life, Part, Verb};
@@ -33,8 +33,8 @@ struct Waiting {
 /// The failures of one worker's calls, after which it pauses for a random time.
 #[derive(Default)]
 struct Failures {
-    in_a_row: BTreeMap<Verb, u32>,
-    last: Option<(u64, Verb)>,
+    in_a_row: BTreeMap<(Verb, Option<usize>), u32>,
+    last: Option<(u64, Verb, Option<usize>)>,
 }
 
 /// After more failures in a row, the core's pause might be exactly five seconds.
@@ -80,19 +80,23 @@ impl Calls {
             return true;
         }
         let failures = self.failures.entry((id.life, id.part.clone())).or_default();
-        let elsewhere = failures
-            .last
-            .is_some_and(|(at, verb)| at == tick && verb != id.verb);
-        let in_a_row = failures.in_a_row.get(&id.verb).copied().unwrap_or_default();
+        let elsewhere = failures.last.is_some_and(|(at, verb, partition)| {
+            at == tick && (verb, partition) != (id.verb, id.partition)
+        });
+        let in_a_row = failures.in_a_row.get(&(id.verb, id.partition));
+        let in_a_row = in_a_row.copied().unwrap_or_default();
         moment == Moment::Begin && !elsewhere && in_a_row < MAX_FAILURES
     }
 
     fn count(&mut self, id: &CallId, tick: u64, failed: bool) {
         let failures = self.failures.entry((id.life, id.part.clone())).or_default();
-        let in_a_row = failures.in_a_row.entry(id.verb).or_default();
+        let in_a_row = failures
+            .in_a_row
+            .entry((id.verb, id.partition))
+            .or_default();
         if failed {
             *in_a_row += 1;
-            failures.last = Some((tick, id.verb));
+            failures.last = Some((tick, id.verb, id.partition));
         } else {
             *in_a_row = 0;
         }
@@ -110,14 +114,21 @@ impl World {
         let World {
             calls,
             stalled,
+            outages,
             tick,
             ..
         } = self;
         stalled.retain(|_, until| *until > *tick);
+        outages.retain(|_, outage| outage.until > *tick);
+        let hangs = |id: &CallId| {
+            let outage = id.partition.and_then(|it| outages.get(&it));
+            outage.is_some_and(|it| it.hangs)
+        };
         let ready = calls.waiting.iter().filter(|(id, it)| {
             let failing = matches!(it.told, Some(Err(_))) && pauses(id);
             it.until <= *tick
                 && !stalled.contains_key(&id.life)
+                && !hangs(id)
                 // Heartbeats and their pauses stay whole ticks apart.
                 && (moment == Moment::Begin || !(failing || id.verb == Verb::Extend))
         });
@@ -140,6 +151,18 @@ impl World {
         }
         if waiting.reply.is_closed() {
             self.abandoned(id, &waiting.call).await;
+            return;
+        }
+        let down = id
+            .partition
+            .is_some_and(|it| self.outages.contains_key(&it));
+        if down {
+            if self.calls.may_fail(id, self.tick, moment) {
+                let error = broken("simulated: the partition is down");
+                self.reply(id, waiting.reply, Err(error));
+            } else {
+                self.hold(id, waiting, 1);
+            }
             return;
         }
         let faults = self.plan.faults.clone();
@@ -237,6 +260,7 @@ impl World {
     /// Performs the call on the store.
     async fn effect(&mut self, id: &CallId, call: &Call) -> Result<Answer, StoreError> {
         let store = &self.store;
+        let scheduler = || self.wire.scheduler(id.partition);
         let answer = match call {
             Call::Accept(events) => Answer::Accept(store.accept(events).await?),
             Call::Find(events) => Answer::Find(store.find(events).await?),
@@ -244,9 +268,11 @@ impl World {
                 store.ping().await?;
                 Answer::Ping
             }
-            Call::Claim(claims) => Answer::Claim(store.claim(claims).await?),
-            Call::Extend(leases, lease) => Answer::Extend(store.extend(leases, *lease).await?),
-            Call::Settle(settlements) => Answer::Settle(store.settle(settlements).await?),
+            Call::Claim(claims) => Answer::Claim(scheduler().claim(claims).await?),
+            Call::Extend(leases, lease) => {
+                Answer::Extend(scheduler().extend(leases, *lease).await?)
+            }
+            Call::Settle(settlements) => Answer::Settle(scheduler().settle(settlements).await?),
         };
         self.history.write(Fact::Effect {
             call: id.clone(),
