@@ -2,14 +2,15 @@
 
 use std::fmt::Debug;
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use webhook_core::{
     Admin, Claim, Claimed, ClaimedEvent, DeleteBodies, Envelope, EventRef, EventType, Fingerprint,
-    Key, Kind, Lease, NewEvent, OnFailed, Outcome, Page, Prune, Reason, RunningLeases, Scheduler,
-    Settlement, State, Store, TerminalState,
+    Key, Kind, Lease, NewEvent, OnFailed, Outcome, Page, Placement, Prune, Reason, RunningLeases,
+    Scheduler, Settlement, State, Store, TerminalState,
 };
 use webhook_memory::MemoryStore;
 
@@ -19,6 +20,8 @@ use crate::operation::{Delivery, End, KEYS, KINDS, Length, Name, Operation, TYPE
 pub(crate) struct Pair<'a, B> {
     memory: MemoryStore,
     other: &'a B,
+    /// Which partition of the other one each event is in, if it has partitions.
+    placement: Option<Arc<Placement>>,
     kinds: [Kind; KINDS],
     /// Those that were given out, in their order.
     leases: Vec<Leases>,
@@ -43,14 +46,12 @@ impl<B: Store + Scheduler + Admin> Backend for B {}
 
 impl<'a, B: Backend> Pair<'a, B> {
     /// Both are empty: the other one holds no event of these kinds.
-    pub(crate) fn new(other: &'a B) -> Self {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let kind = |i: usize| Kind::new(format!("kind{i}-{number}")).unwrap();
+    pub(crate) fn new(other: &'a B, kinds: [Kind; KINDS]) -> Self {
         Self {
             memory: MemoryStore::default(),
+            placement: other.placement(),
             other,
-            kinds: [kind(0), kind(1)],
+            kinds,
             leases: Vec::new(),
         }
     }
@@ -78,22 +79,25 @@ impl<'a, B: Backend> Pair<'a, B> {
                 lease,
                 max_attempts,
             } => {
+                let kind = &self.kinds[*kind];
                 let claim = Claim::new(
-                    self.kinds[*kind].clone(),
-                    NonZeroUsize::new(*limit).unwrap(),
+                    kind.clone(),
+                    self.limit(kind, *limit, *lease),
                     length(*lease, 1000),
                     NonZeroU32::new(*max_attempts).unwrap(),
                 );
-                let memory = memory
+                let mut memory = memory
                     .claim(std::slice::from_ref(&claim))
                     .await
                     .unwrap()
                     .remove(0);
-                let other = other
+                let mut other = other
                     .claim(std::slice::from_ref(&claim))
                     .await
                     .unwrap()
                     .remove(0);
+                self.sort(kind, &mut memory);
+                self.sort(kind, &mut other);
                 let said = (claimed(&memory), claimed(&other));
                 let leases = memory.events.iter().zip(&other.events);
                 self.leases.extend(leases.map(|(memory, other)| Leases {
@@ -185,6 +189,26 @@ impl<'a, B: Backend> Pair<'a, B> {
         }
     }
 
+    /// Partitions share a limit in their own way. Without enough for each, they do not know whether more is due. One that
+    /// is asked again for what others leave may find that leases which it has just given are over.
+    fn limit(&self, kind: &Kind, limit: usize, lease: Length) -> NonZeroUsize {
+        match &self.placement {
+            Some(placement) if placement.is_whole(kind) && lease == Length::Hour => {
+                NonZeroUsize::new(limit.max(placement.count())).unwrap()
+            }
+            Some(_) => ALL,
+            None => NonZeroUsize::new(limit).unwrap(),
+        }
+    }
+
+    /// The events of each partition are in the order of their due times, and those of different partitions in any.
+    fn sort(&self, kind: &Kind, claimed: &mut Claimed) {
+        if let Some(placement) = &self.placement {
+            let partition = |it: &ClaimedEvent| placement.partition_of(kind, &it.key);
+            claimed.events.sort_by_key(partition);
+        }
+    }
+
     /// What both find.
     pub(crate) async fn glance(&self) -> Both {
         (self.found(&self.memory).await, self.found(self.other).await)
@@ -264,6 +288,10 @@ impl<'a, B: Backend> Pair<'a, B> {
     fn event(&self, place: usize, delivery: &Delivery) -> NewEvent {
         let EventRef { kind, key } = self.event_ref(delivery.name);
         let content = delivery.content;
+        // Guards need a whole kind.
+        let placement = self.placement.as_ref();
+        let is_guarded = placement.is_none_or(|it| it.is_whole(&kind));
+        let guard = delivery.guard.filter(|_| is_guarded);
         NewEvent::new(
             Envelope::new(
                 kind,
@@ -271,7 +299,7 @@ impl<'a, B: Backend> Pair<'a, B> {
                 Fingerprint::of([[content]]),
                 Bytes::from(format!("content {content}")),
             )
-            .with_guard(delivery.guard.map(|guard| Fingerprint::of([[guard]])))
+            .with_guard(guard.map(|guard| Fingerprint::of([[guard]])))
             .with_event_type(delivery.event_type.map(event_type)),
             length(delivery.delay, place),
         )
@@ -298,6 +326,13 @@ impl<'a, B: Backend> Pair<'a, B> {
         let place = self.leases.len().checked_sub(back + 1)?;
         Some(self.leases[place])
     }
+}
+
+/// Returns kinds that no case has had.
+pub(crate) fn new_kinds() -> [Kind; KINDS] {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    [0, 1].map(|i| Kind::new(format!("kind{i}-{number}")).unwrap())
 }
 
 fn event_type(number: u8) -> EventType {
