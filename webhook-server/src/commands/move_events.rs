@@ -282,7 +282,7 @@ impl<'b> Move<'b> {
             Some(MoveMark::Filling { from: other }) if other == *from => {}
             // All was copied and compared, and only this command had not ended.
             None if is_complete => {}
-            None if target.transfer.newest().await?.is_none() => {
+            None if target.admin.kinds().await?.is_empty() => {
                 let mut watch = Watch::begin(target).await?;
                 watch.end().await?;
                 let mark = MoveMark::Filling { from: from.clone() };

@@ -1,7 +1,11 @@
 //! An inbox whose partitions are SQLite files.
 
+use std::num::NonZeroUsize;
+
 use rustix::process::Signal;
 use serde_json::Value;
+use webhook_core::{Key, Placement, payload};
+use webhook_server::transaction::Transaction;
 
 use crate::support::client::Client;
 use crate::support::files::Files;
@@ -116,6 +120,29 @@ async fn events_are_moved_into_partitions_and_back() {
     let shown = webhook_server(&["show", "tx-7", "--json"]).on_file(&back);
     let (code, _, log) = shown.output().await;
     assert_eq!(code, 0, "{log}");
+}
+
+/// Its event is in the first partition, and the last one has none.
+#[tokio::test]
+async fn events_are_not_moved_into_partitions_that_have_others() {
+    let files = Files::new();
+    let (one, many) = (files.path("one.db"), files.path("many.db"));
+    let placement = Placement::new(NonZeroUsize::new(3).unwrap());
+    let id = "tx-2";
+    let (kind, key) = (payload::kind_of::<Transaction>(), Key::new(id).unwrap());
+    assert_eq!(placement.partition_of(&kind, &key), 0);
+    for (starter, id) in [
+        (webhook_server(&[]).on_file(&one), "tx-1"),
+        (server(&many, &[]), id),
+    ] {
+        let mut process = starter.start();
+        let mut client = Client::connect(process.listens().await).await;
+        client.post(transaction(id)).await.acknowledged("ACCEPTED");
+        process.signal(Signal::TERM);
+        process.ends().await;
+    }
+    let from = format!("--from=sqlite:{one}");
+    fails(server(&many, &["move", &from]), "has events already").await;
 }
 
 #[tokio::test]
