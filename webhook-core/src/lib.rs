@@ -318,6 +318,11 @@
 //! # }
 //! ```
 //!
+//! # Several databases
+//!
+//! [`Partitioned`] is one inbox over several backends, such as schemas of several PostgreSQL servers: each event is in
+//! the one that a hash of its kind and its key chooses. It is a backend itself.
+//!
 //! # Testing
 //!
 //! A handler is a function: call it with [`Event::new`] and compare its [`HandlerError`], as in [the example
