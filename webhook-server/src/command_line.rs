@@ -172,10 +172,14 @@ impl CommandLine {
         }
         line.check(&mut command)?;
         line.warnings = environment.warnings;
-        if line.task.is_none() {
-            let otel = Otel::read(others, &mut line.warnings);
-            line.config.otel =
-                otel.map_err(|wrong| command.error(ErrorKind::ValueValidation, wrong))?;
+        let is_doctor = matches!(line.task, Some(Task::Operator(OperatorCommand::Doctor(_))));
+        if line.task.is_none() || is_doctor {
+            match Otel::read(others, &mut line.warnings) {
+                Ok(otel) => line.config.otel = otel,
+                // It finds what else is wrong as well.
+                Err(wrong) if is_doctor => line.warnings.push(wrong),
+                Err(wrong) => return Err(command.error(ErrorKind::ValueValidation, wrong)),
+            }
         }
         line.warnings.extend(exposed(&by_flags, &line));
         if let Some(prune) = line.unforced_prune() {

@@ -20,8 +20,8 @@ const MAX_WARNINGS: usize = 10;
 /// Variables whose values may be secrets. A line below one may be a part of the secret.
 const SECRET: [&str; 3] = ["DATABASE_URL", "WEBHOOK_SECRETS", "API_TOKENS"];
 
-/// Variables whose values are secrets in any case.
-const HELD: [&str; 2] = ["WEBHOOK_SECRETS", "FORWARD_SECRETS"];
+/// Variables whose values are secrets, or have a password.
+const HELD: [&str; 3] = ["DATABASE_URL", "WEBHOOK_SECRETS", "FORWARD_SECRETS"];
 
 /// What happens to a line that does not parse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,15 +64,20 @@ pub(crate) fn read(
 /// What is wrong with the access to the file in the working directory, if it holds a secret.
 pub(crate) fn exposure() -> Option<String> {
     let file = files::read_quietly(NAME, Path::new(NAME), Guard::Secret).ok()?;
-    let read = parse(&file.text, &[], Strictness::Lenient).ok()?;
+    let read = parse(&file.text, &HELD, Strictness::Lenient).ok()?;
     file.exposure.filter(|_| read.holds_secret())
 }
 
 impl EnvFile {
+    /// Whether a variable has a value that is secret in any case: the digests of tokens are not.
     fn holds_secret(&self) -> bool {
-        let url = self.values.get("DATABASE_URL");
-        HELD.iter().any(|name| self.values.contains_key(*name))
-            || url.is_some_and(|url| DatabaseUrl::from(url.to_string()).holds_password())
+        let mut values = HELD
+            .iter()
+            .filter_map(|name| Some((name, self.values.get(*name)?)));
+        values.any(|(name, value)| match *name {
+            "DATABASE_URL" => DatabaseUrl::from(value.to_string()).holds_password(),
+            _ => !value.is_empty(),
+        })
     }
 
     /// Puts the variables that are no options, such as `PGSSLROOTCERT`, into the environment, unless
@@ -256,10 +261,33 @@ fn loses_variable(entry: &str, before: &str) -> bool {
 mod tests {
     use super::*;
 
-    const KNOWN: [&str; 4] = ["DATABASE_URL", "LOG_LEVEL", "WEBHOOK_SECRETS", "API_TOKENS"];
+    const KNOWN: [&str; 5] = [
+        "DATABASE_URL",
+        "LOG_LEVEL",
+        "WEBHOOK_SECRETS",
+        "FORWARD_SECRETS",
+        "API_TOKENS",
+    ];
 
     fn read(text: &str) -> Result<EnvFile, EnvFileError> {
         parse(text, &KNOWN, Strictness::Strict)
+    }
+
+    #[test]
+    fn files_with_keys_or_passwords_hold_a_secret() {
+        for (text, holds_secret) in [
+            ("", false),
+            ("LOG_LEVEL=info\nAPI_TOKENS=ci:read:3ee4", false),
+            (
+                "DATABASE_URL=postgres://app@db/app\nFORWARD_SECRETS=",
+                false,
+            ),
+            ("DATABASE_URL=postgres://app:hunter2@db/app", true),
+            ("WEBHOOK_SECRETS='a\nb'", true),
+            ("FORWARD_SECRETS=whsec_a", true),
+        ] {
+            assert_eq!(read(text).unwrap().holds_secret(), holds_secret, "{text}");
+        }
     }
 
     #[test]

@@ -20,7 +20,9 @@ impl Accepts {
     pub(super) fn update(&mut self, minute: u64, exporter: &Exporter, source: &str) {
         let is_new = self.0.back().is_none_or(|(latest, _)| *latest < minute);
         if is_new && let Some(counts) = counts(exporter, source) {
-            self.add(minute, counts);
+            // A source is looked at soon after it has its metrics, which begin at zero.
+            let is_first = self.0.is_empty();
+            self.add(minute, if is_first { counts.zeros() } else { counts });
         }
     }
 

@@ -95,6 +95,14 @@ pub(super) struct Counts {
 }
 
 impl Counts {
+    /// The counts of the same histogram before any value.
+    pub(super) fn zeros(&self) -> Self {
+        Self {
+            bounds: self.bounds,
+            counts: self.counts.iter().map(|_| 0).collect(),
+        }
+    }
+
     /// What was counted since `earlier`, which are counts of the same histogram.
     pub(super) fn since(&self, earlier: &Self) -> Self {
         let counts = self.counts.iter().zip(&earlier.counts);
@@ -161,6 +169,7 @@ mod tests {
         let histogram = recorded(&[5.0; 10]);
         let earlier = histogram.counts();
         assert_eq!(histogram.counts().since(&earlier).quantile(0.99), None);
+        assert_eq!(histogram.counts().since(&earlier.zeros()), earlier);
         histogram.record(0.005);
         let since = histogram.counts().since(&earlier);
         assert_eq!(*since.counts, [1, 0, 0, 0]);

@@ -151,6 +151,23 @@ async fn a_role_that_may_only_read_and_write_rows_is_enough() {
     }
     client.get("/v1/transactions/tx-1").await.problem(404);
 
+    // What was done stays done, and the log says what is missing.
+    let sql = format!("REVOKE INSERT ON webhook.actions FROM {role}");
+    sqlx::raw_sql(AssertSqlSafe(sql))
+        .execute(&mut owner)
+        .await
+        .unwrap();
+    let (code, out, log) = server_on(&url, &["pause", "transaction"]).output().await;
+    assert_eq!((code, &*out), (0, "transaction: paused\n"), "{log}");
+    let part = "only this log knows of it: failed to keep its audit record";
+    assert!(log.contains(part), "{log}");
+    // Its sessions have the time limit of the server.
+    let (_, out, log) = server_on(&url, &["doctor"]).output().await;
+    assert!(
+        out.contains("it ends statements of this server after 10 s"),
+        "{out}{log}"
+    );
+
     for view in ["transactions", "inbox"] {
         let sql = format!("SET ROLE {role}; SELECT * FROM webhook.{view}; RESET ROLE");
         sqlx::raw_sql(AssertSqlSafe(sql))

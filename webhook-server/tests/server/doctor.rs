@@ -39,6 +39,7 @@ async fn doctor_finds_nothing_wrong_beside_a_running_server() {
     for (check, part) in [
         ("configuration", "valid, with 0 sources"),
         ("secrets", "none is published"),
+        ("core dumps", "writes no memory"),
         ("database", "has the schema of this version"),
         ("address", "a server answers on BIND_ADDR"),
     ] {
@@ -71,7 +72,8 @@ async fn doctor_says_everything_that_is_wrong() {
             .env("DATABASE_URL", "postgres://nobody@127.0.0.1:1/none")
             .env("FORWARD_URL", &format!("http://{free}/hooks?key=hidden"))
             .env("FORWARD_SECRETS_FILE", &secrets)
-            .env("METRICS_ADDR", &free.to_string()),
+            .env("METRICS_ADDR", &free.to_string())
+            .env("OTEL_EXPORTER_OTLP_ENDPOINT", &format!("http://{free}")),
     )
     .await;
     assert_eq!(code, 1, "{found:#?}");
@@ -84,6 +86,7 @@ async fn doctor_says_everything_that_is_wrong() {
         ("secrets", "FORWARD_SECRETS_FILE", "warning"),
         ("address", "is in use", "error"),
         ("address", "METRICS_ADDR", "ok"),
+        ("traces", "the collector http://", "warning"),
     ] {
         assert_eq!(levels(&found, check, part), [level], "{check}: {found:#?}");
     }

@@ -117,6 +117,9 @@ async fn what_happened_is_counted_and_every_listed_metric_is_exported() {
         "{transactions}"
     );
 
+    let p99 = transactions["accept_p99_seconds"].as_f64();
+    assert!(p99 > Some(0.0), "{transactions}");
+
     for (name, expected) in [
         (
             "webhook_received_total{source=\"github\",outcome=\"accepted\"}",
