@@ -47,20 +47,23 @@ async fn main() -> anyhow::Result<()> {
         .access(Arc::new(Tokens::new([token])))
         .mounted_at("/inbox")
         .build();
-    let app = Router::new().nest_service("/inbox", ui.clone());
 
     let addr = std::env::var("BIND_ADDR").unwrap_or_else(|_| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(addr).await?;
     println!("http://{}/inbox/dashboard", listener.local_addr()?);
-    let interrupted = async {
-        // Without a handler for Ctrl-C, the process ends at once.
-        let _ = tokio::signal::ctrl_c().await;
+    let interrupted = {
+        let ui = ui.clone();
+        async move {
+            // Without a handler for Ctrl-C, the process ends at once.
+            let _ = tokio::signal::ctrl_c().await;
+            // Pages that are open have streams, for which the server would wait.
+            ui.shutdown().await;
+        }
     };
+    let app = Router::new().nest_service("/inbox", ui);
     axum::serve(listener, app)
         .with_graceful_shutdown(interrupted)
         .await?;
-    // Jobs that run end with an audit record.
-    ui.shutdown().await;
     worker.shutdown(Duration::from_secs(5)).await;
     Ok(())
 }

@@ -6,6 +6,8 @@ use std::time::SystemTime;
 
 use process::Process;
 use testkit::wait::{in_time, until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use webhook_core::{Admin, Kind};
 use webhook_postgres::PgStore;
 use webhook_postgres::sqlx::{self, PgPool};
@@ -38,6 +40,26 @@ async fn axum_orders() {
 
     let rest = app.interrupt().await;
     assert_eq!(rest, Vec::<String>::new(), "nothing is shipped twice");
+}
+
+#[tokio::test]
+async fn axum_ui_ends_beside_an_open_page() {
+    let mut app = Process::start("axum_ui", &[], &[("BIND_ADDR", "127.0.0.1:0")]);
+    let url = app.line_after("http://").await;
+    let address = url.strip_suffix("/inbox/dashboard").unwrap();
+    let token = [("authorization", "Bearer example-token")];
+    let (status, events) = request(address, "GET", "/inbox/v1/operator/events", &token, "").await;
+    assert_eq!(status, 200);
+    assert!(events.contains("\"key\":\"o-3\""), "{events}");
+    assert_eq!(get(address, "/inbox/dashboard").await.0, 401);
+    // What a page that is open has.
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let open = "GET /inbox/v1/operator/stream HTTP/1.1\r\nhost: localhost\r\n\
+                authorization: Bearer example-token\r\n\r\n";
+    stream.write_all(open.as_bytes()).await.unwrap();
+    let mut begun = [0; 1];
+    stream.read_exact(&mut begun).await.unwrap();
+    assert_eq!(app.interrupt().await, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -122,6 +122,11 @@ impl Jobs {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether no further job begins.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Relaxed)
+    }
+
     /// Begins no further job, and waits until those that run have ended, with their audit records.
     pub(crate) async fn stop(&self) {
         self.is_stopping.store(true, Ordering::Relaxed);
@@ -283,7 +288,7 @@ pub(crate) async fn run(
     caller.check_operate()?;
     let permit = Arc::clone(&ui.jobs().room).try_acquire_owned();
     // After the permit, for which a process that stops waits.
-    if ui.jobs().is_stopping.load(Ordering::Relaxed) {
+    if ui.jobs().is_stopping() {
         return Err(Problem::unavailable("The process is stopping", 10));
     }
     let (shown, permit) = {
@@ -426,8 +431,7 @@ fn ended_early(ui: &Ui, entry: &Mutex<Entry>) -> Option<JobState> {
     if lock(entry).is_cancelled {
         Some(JobState::Cancelled)
     } else {
-        let is_stopping = ui.jobs().is_stopping.load(Ordering::Relaxed);
-        (is_stopping || ui.instance().is_stopping()).then_some(JobState::Stopped)
+        ui.is_stopping().then_some(JobState::Stopped)
     }
 }
 

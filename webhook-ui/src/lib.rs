@@ -46,6 +46,11 @@
 //!
 //! An app that only has events needs nothing else. An [`Instance`] tells what the process knows beside its store:
 //! sources with the requests that they refused, destinations, and a name.
+//!
+//! # When the app stops
+//!
+//! Pages that are open have streams that do not end by themselves. [`Ui::shutdown`] ends them, and the jobs that run:
+//! call it when the app begins to stop, before it waits for its connections.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(

@@ -239,7 +239,7 @@ async fn run(
             () = sender.closed() => return,
             _ = ticks.tick() => {}
         }
-        if ui.instance().is_stopping() || !is_allowed(&ui) {
+        if ui.is_stopping() || !is_allowed(&ui) {
             return;
         }
         for topic in &topics {

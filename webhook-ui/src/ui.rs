@@ -194,14 +194,20 @@ impl Ui {
         api::respond(self, head, path, body).await
     }
 
-    /// Ends the jobs that run: each one stops after the events that it is at, and leaves its audit record. Further jobs
-    /// are refused. An app calls it before it closes its store.
+    /// Ends the streams and the exports, which would otherwise keep a server from stopping, and the jobs that run: each one
+    /// stops after the events that it is at, and leaves its audit record. Further jobs are refused. An app calls it when
+    /// it begins to stop, and closes its store afterwards.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time; jobs end all the same.
+    /// May be dropped at any time; what runs ends all the same.
     pub async fn shutdown(&self) {
         self.0.jobs.stop().await;
+    }
+
+    /// Whether streams, exports and jobs have to end.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.0.jobs.is_stopping() || self.0.instance.is_stopping()
     }
 
     /// The OpenAPI document, which `GET /openapi.json` returns as well.

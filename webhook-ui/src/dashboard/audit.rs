@@ -184,7 +184,7 @@ pub(super) fn export(view: &View<'_>, name: &str) -> Result<Response<UiBody>, Pr
                 }
             };
             let is_read = data::send_piece(&sender, std::mem::take(&mut piece).into()).await;
-            if !is_read || next.is_none() || ui.instance().is_stopping() || !is_allowed(&ui) {
+            if !is_read || next.is_none() || ui.is_stopping() || !is_allowed(&ui) {
                 return;
             }
             before = next;

@@ -78,7 +78,7 @@ async fn write(
 ) -> Result<(), String> {
     let (mut before, mut exported) = (None, 0);
     loop {
-        if ui.instance().is_stopping() {
+        if ui.is_stopping() {
             return Err("The process stops".to_owned());
         }
         if !is_allowed(ui) {
