@@ -5,19 +5,19 @@
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use webhook_core::conformance::{self, Backend, Subject};
 use webhook_core::{
     Accepted, ActionId, ActionPage, ActionRecord, Admin, Claim, Claimed, ConflictRecord, Counts,
     DeleteBodies, Deleted, Envelope, Erased, EventId, EventRecord, EventRef, EventSummary,
-    Extended, FailedAttempt, Fence, Fingerprint, Key, Kind, KindSample, Lease, MadeDue, NewEvent,
-    NodeId, NodeRecord, NodeReport, Outcome, Page, Partition, PartitionError, PartitionOptions,
-    Partitioned, Prune, Requeued, RunningLeases, Scheduler, Search, SearchPage, Settled,
-    SettledCounts, Settlement, State, Store, StoreError, StoredAction, TerminalState, async_trait,
-    refuse_partition, with_causes,
+    Extended, FailedAttempt, Fence, Fingerprint, HandlerError, Key, Kind, KindSample, Lease,
+    MadeDue, NewEvent, NodeId, NodeRecord, NodeReport, Outcome, Page, Partition, PartitionError,
+    PartitionOptions, Partitioned, Pipeline, Prune, RawEvent, Requeued, Retention, RunningLeases,
+    Scheduler, Search, SearchPage, Settled, SettledCounts, Settlement, State, Store, StoreError,
+    StoredAction, TerminalState, WorkerOptions, async_trait, refuse_partition, with_causes,
 };
 use webhook_memory::MemoryStore;
 
@@ -378,6 +378,67 @@ async fn a_partition_that_is_cut_off_leaves_the_others_working() {
     assert!(scheduler.claim(&[up_to(1)]).await.is_err());
     assert!(store.ping().await.is_err() && store.nodes().await.is_err());
     assert!(store.record_action(&action).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pipeline_goes_on_without_a_partition_that_is_cut_off() {
+    let stores = stores(3);
+    let store = Arc::new(open(&stores).await);
+    let ids = Arc::new(Mutex::new(Vec::new()));
+    let handler = {
+        let ids = Arc::clone(&ids);
+        move |event: RawEvent| {
+            ids.lock().unwrap().push(event.id());
+            async { Ok::<_, HandlerError>(()) }
+        }
+    };
+    let pipeline = Pipeline::builder(Arc::clone(&store))
+        .handle_raw(KIND, WorkerOptions::default().with_concurrency(1), handler)
+        .retain(store.clone(), Retention::new(KIND, MINUTE))
+        .start();
+    let inbox = pipeline.inbox();
+    let [first, cut, third] = [0, 1, 2].map(|index| {
+        let events = events_in(&store, index, 5).into_iter();
+        events.map(|it| it.envelope).collect::<Vec<_>>()
+    });
+    stores[1].cut(true);
+    let others = [&first[..], &third].concat();
+    let answers = inbox.accept_all(others.clone()).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    for failed in [
+        inbox
+            .accept(cut[0].clone())
+            .await
+            .map(|accepted| vec![accepted]),
+        // The part of the other partition is stored.
+        inbox
+            .accept_together(vec![first[0].clone(), cut[1].clone()])
+            .await,
+    ] {
+        let error = with_causes(&failed.unwrap_err());
+        assert_eq!(
+            error,
+            "store unavailable: partition 1 of 3: connection refused"
+        );
+    }
+    // The others are processed, and deleted a minute later.
+    tokio::time::sleep(MINUTE / 2).await;
+    let mut handled = ids.lock().unwrap().clone();
+    handled.sort();
+    handled.dedup();
+    assert_eq!(handled.len(), others.len(), "ids of the whole inbox differ");
+    for settled in [others.len(), 0] {
+        let first = stores[0].store.counts(&KIND).await.unwrap();
+        let third = stores[2].store.counts(&KIND).await.unwrap();
+        assert_eq!(first.processed + third.processed, settled as u64);
+        tokio::time::sleep(3 * MINUTE).await;
+    }
+    stores[1].cut(false);
+    let answers = inbox.accept_all(cut.clone()).await;
+    assert!(answers.iter().all(Result::is_ok), "{answers:?}");
+    pipeline.idle().await;
+    assert_eq!(ids.lock().unwrap().len(), others.len() + cut.len());
+    pipeline.shutdown(MINUTE).await;
 }
 
 #[tokio::test(start_paused = true)]

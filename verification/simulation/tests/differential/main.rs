@@ -36,7 +36,7 @@ use pair::{Backend, Pair, new_kinds};
 const CASES: u32 = 200;
 
 /// The same for several partitions, whose operations are tested alone already.
-const PARTITIONED_CASES: u32 = 40;
+const PARTITIONED_CASES: u32 = 30;
 
 /// Longer than what is over at once.
 const MOMENT: Duration = Duration::from_millis(3);
