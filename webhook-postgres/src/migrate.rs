@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::error::PgError;
 use crate::schema::Schema;
-use crate::session::Database;
+use crate::session::{Database, Engine};
 use crate::store::PgStore;
 use statements::statements;
 
@@ -224,7 +224,7 @@ async fn migrate(
     loop {
         let mut transaction = connection.begin_with(AssertSqlSafe(begin.clone())).await?;
         lock(&mut transaction).await?;
-        let (name, source) = match apply_all(schema, &mut transaction, lines).await {
+        let (name, source) = match apply_all(database, &mut transaction, lines).await {
             Ok(applied) => {
                 transaction.commit().await?;
                 for Applied {
@@ -271,10 +271,11 @@ struct Applied {
 
 /// Runs all migrations that the database does not have yet, in the transaction that holds the lock.
 async fn apply_all(
-    schema: &Schema,
+    database: &Database,
     transaction: &mut PgConnection,
     lines: &[MigrationLine],
 ) -> Result<Vec<Applied>, PgError> {
+    let schema = database.schema();
     let limit = format!(
         "SET LOCAL lock_timeout = {}",
         TABLE_LOCK_TIMEOUT.as_millis()
@@ -302,6 +303,9 @@ async fn apply_all(
             version,
             name,
         });
+    }
+    if database.engine() == Engine::Citus {
+        apply(schema, transaction, "log_nodes", LOG_NODES).await?;
     }
     applied.extend(line::migrate(schema, transaction, lines).await?);
     sequence::repair(schema, transaction).await?;
@@ -354,6 +358,9 @@ const CREATE_SCHEMA: &str = "
       name       text NOT NULL,
       applied_at timestamptz NOT NULL DEFAULT clock_timestamp()
     )";
+
+/// Citus moves a schema to another node by logical replication, which an unlogged table does not take part in.
+const LOG_NODES: &str = "ALTER TABLE webhook.nodes SET LOGGED";
 
 /// Takes the lock for the transaction, not for the session, since a pooler has no sessions.
 async fn lock(transaction: &mut PgConnection) -> Result<(), PgError> {

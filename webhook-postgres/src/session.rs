@@ -304,6 +304,11 @@ impl Database {
         &self.schema
     }
 
+    /// Which program answers.
+    pub(crate) const fn engine(&self) -> Engine {
+        self.engine
+    }
+
     /// The options with which the pool connects.
     pub(crate) fn connect_options(&self) -> Arc<PgConnectOptions> {
         self.pool.connect_options()

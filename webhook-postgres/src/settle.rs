@@ -43,9 +43,9 @@ pub(crate) async fn settle(
 
     let sorted = || order.iter().map(|&place| &settlements[place]);
     if session.engine() == Engine::Citus && sorted().all(|it| reason(it).is_none()) {
-        let settlements: Vec<&Settlement> = sorted().collect();
+        let sorted: Vec<&Settlement> = sorted().collect();
         let mut soonest: HashMap<Kind, Duration> = HashMap::new();
-        for row in &settle_in_two(session, &settlements).await? {
+        for row in &settle_in_two(session, &sorted).await? {
             answers[order[index(row.try_get("place")?)?]] = Settled::Applied;
             if row.try_get::<i16, _>("ending")? != PROCESSED {
                 let delay = microseconds::duration(row.try_get("delay_us")?);

@@ -6,6 +6,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
+use sqlx::Row;
 use webhook_core::conformance::{self, Backend, Case};
 use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{PgStore, sqlx};
@@ -70,4 +71,21 @@ fn statements_for_citus_pass_the_conformance_suite_on_postgresql() {
     });
     let failed = failed.into_inner().unwrap();
     assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+/// Citus cannot move a schema with an unlogged table while it is used.
+#[tokio::test]
+async fn all_tables_are_logged() {
+    let database = database().await;
+    let store = PgStore::connect(database.url()).await.unwrap();
+    store.migrate().await.unwrap();
+    let unlogged = "SELECT count(*) FROM pg_class
+                    WHERE relnamespace = 'webhook'::regnamespace AND relpersistence <> 'p'";
+    let row = sqlx::raw_sql(unlogged)
+        .fetch_one(&mut database.connection().await)
+        .await
+        .unwrap();
+    assert_eq!(row.get::<i64, _>(0), 0);
+    store.close().await;
+    database.drop_database().await;
 }
