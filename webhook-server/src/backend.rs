@@ -396,7 +396,7 @@ pub enum OpenError {
     #[error("invalid schema of a partition: the number of the partition is appended to its name")]
     Schema(#[source] InvalidSchema),
     /// The backends are not the partitions of one inbox.
-    #[error("the databases or files are not the partitions of one inbox")]
+    #[error("failed to open the partitions as one inbox")]
     Partitions(#[source] PartitionError),
     /// A partition cannot be opened.
     #[error("partition {index} of {count}")]

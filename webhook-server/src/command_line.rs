@@ -246,9 +246,10 @@ impl CommandLine {
 
 /// The options of the server that the help of a command shows. Commands take the others, too, but few need
 /// them, and fifty options would hide those of the command.
-const SHOWN_WITH_COMMANDS: [&str; 6] = [
+const SHOWN_WITH_COMMANDS: [&str; 7] = [
     "database_url",
     "database_url_file",
+    "partitions",
     "bind_addr",
     "operator_addr",
     "config_file",

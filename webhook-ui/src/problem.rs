@@ -204,7 +204,13 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable { .. } => Self::unavailable("Store unavailable", 1),
+            StoreError::Unavailable { .. } => match error.partition() {
+                Some((index, count)) => Self::unavailable(
+                    format!("Store unavailable: partition {index} of {count}"),
+                    1,
+                ),
+                None => Self::unavailable("Store unavailable", 1),
+            },
             StoreError::Full { .. } => Self::unavailable("Store full", 10),
             error => Self::internal(error),
         }

@@ -145,6 +145,18 @@ struct InPartition {
     source: Source,
 }
 
+impl StoreError {
+    /// The partition whose error it is, counted from 0, and the number of partitions. `None` for an error of a store
+    /// without [partitions](crate::Partitioned).
+    pub fn partition(&self) -> Option<(usize, usize)> {
+        let (Self::Unavailable { source } | Self::Refused { source }) = self else {
+            return None;
+        };
+        let InPartition { place, .. } = source.downcast_ref()?;
+        Some((place.index, place.count))
+    }
+}
+
 impl Place {
     /// Says which partition has an error.
     pub(super) fn error(self, error: StoreError) -> StoreError {
@@ -182,3 +194,21 @@ pub(super) struct WrongAnswers {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the backend does not export and import events")]
 pub(super) struct NoTransfer;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_their_partition() {
+        let no_answer = || std::io::Error::other("no answer");
+        let place = Place { index: 3, count: 8 };
+        let error = place.error(StoreError::unavailable(no_answer()));
+        assert_eq!(error.partition(), Some((3, 8)));
+        assert_eq!(
+            crate::with_causes(&error),
+            "store unavailable: partition 3 of 8: no answer"
+        );
+        assert_eq!(StoreError::unavailable(no_answer()).partition(), None);
+    }
+}

@@ -11,7 +11,7 @@ use clap::Args;
 use futures_util::stream::StreamExt as _;
 use serde::Serialize;
 use tokio::time::timeout;
-use webhook_core::with_causes;
+use webhook_core::{PartitionError, with_causes};
 use webhook_forward::{Client, ClientOptions};
 use webhook_postgres::{PgStore, Pooler};
 
@@ -273,6 +273,9 @@ async fn database(config: &Config) -> Vec<Finding> {
                 }
                 OpenError::Unreachable { .. } => {
                     "start the database, or correct host and port in DATABASE_URL, or the firewall"
+                }
+                OpenError::Partitions(PartitionError::AllNeeded { .. }) => {
+                    "start the database of the partition, or correct its host and port in DATABASE_URL"
                 }
                 OpenError::Partitions(_) => {
                     "correct the order of the URLs in DATABASE_URL, or PARTITIONS: both stay as they were when the inbox \

@@ -120,7 +120,10 @@ async fn conformance_needs_the_right_to_create_schemas() {
         .execute(&mut connection)
         .await
         .unwrap();
-    let url = with_parameters(database.url(), &format!("user={role}&password=x7Qw-of-no-one"));
+    let url = with_parameters(
+        database.url(),
+        &format!("user={role}&password=x7Qw-of-no-one"),
+    );
     let (code, _, log) = server_on(&url, &["conformance", "--filter=kinds::"])
         .output()
         .await;

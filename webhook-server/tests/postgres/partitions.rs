@@ -140,6 +140,11 @@ async fn a_killed_server_takes_only_its_own_partitions_along() {
         read.unavailable();
     }
     assert_eq!(client.get("/readyz").await.status, 200);
+    let status = client.get("/v1/operator/status").await.unavailable();
+    assert!(
+        status.contains("partition ") && status.contains(" of 4"),
+        "{status}"
+    );
     until("operators see which partitions are away", async || {
         let metrics = Client::connect(addr).await.get("/metrics").await;
         let metrics = metrics.text().to_owned();
