@@ -523,19 +523,22 @@ fn never() -> BoxFuture<'static, Vec<usize>> {
 /// Waits until the kind's limit allows events and a slot is free, and takes all free slots, up to the allowance,
 /// the limit of one claim, and the share of the engine.
 async fn free_slots(served: &Served, look: &Look, behind: bool) -> (OwnedSemaphorePermit, Turn) {
-    let share = served.share(look, behind).await;
+    served.has_share_left(look, behind, 1).await;
     let turn = served.turn().await;
     let allowance = served.allowed().await;
     let mut slots = served.free_slot().await;
     let options = &served.options;
-    let limit = options.concurrency.min(options.max_batch).min(share);
+    let limit = options.concurrency.min(options.max_batch);
     if behind {
         // A quarter of what the limit allows at the same time, not of what it allows beside the running attempts: that
         // is one event whenever one attempt has ended.
         let running = served.running(slots.num_permits());
         let wanted = limit.min(allowance.saturating_add(running)) / 4;
+        // Half of a share that is small: claims of few events would cost more than slots that wait.
+        let wanted = wanted.min(served.share(look, behind) / 2);
         let more = async {
             served.allows(wanted, slots.num_permits()).await;
+            served.has_share_left(look, behind, wanted + 1).await;
             Arc::clone(&served.slots)
                 .acquire_many_owned(permits(wanted))
                 .await
@@ -545,6 +548,7 @@ async fn free_slots(served: &Served, look: &Look, behind: bool) -> (OwnedSemapho
         }
     }
     let free = served.slots.available_permits();
+    let limit = limit.min(served.share_left(look, behind));
     let limit = limit.min(served.allowance(slots.num_permits()));
     let more = permits(free.min(limit.saturating_sub(slots.num_permits())));
     if let Ok(more) = Arc::clone(&served.slots).try_acquire_many_owned(more) {

@@ -28,8 +28,7 @@ impl Drop for Slot {
         // The limit is asked after this, and must not count the slot any more.
         drop(self.permit.take());
         if let Some(used) = &self.used {
-            used.count.fetch_sub(1, Ordering::Relaxed);
-            used.ended.notify_one();
+            used.free();
         }
         if let Some(ended) = &self.ended {
             ended.notify_one();
@@ -41,19 +40,30 @@ impl Drop for Slot {
 #[derive(Default)]
 pub(super) struct Used {
     count: AtomicUsize,
-    /// Notified when one of them is free again.
-    ended: Notify,
+    /// The number of them at which the claim loop is notified: not at each that is free again.
+    awaited: AtomicUsize,
+    reached: Notify,
 }
 
 impl Used {
-    /// Waits until there are fewer than `share`, which may change, and returns how many more there may be.
-    async fn fewer_than(&self, share: impl Fn() -> usize) -> usize {
-        loop {
-            match share().saturating_sub(self.count.load(Ordering::Relaxed)) {
-                0 => drop(timeout(SHARE_POLL, self.ended.notified()).await),
-                left => return left,
-            }
+    fn free(&self) {
+        let before = self.count.fetch_sub(1, Ordering::SeqCst);
+        if before <= self.awaited.load(Ordering::SeqCst) + 1 {
+            self.reached.notify_one();
         }
+    }
+
+    /// Waits until there are at most as many as `most` says, which may change.
+    async fn at_most(&self, most: impl Fn() -> usize) {
+        loop {
+            let awaited = most();
+            self.awaited.store(awaited, Ordering::SeqCst);
+            if self.count.load(Ordering::SeqCst) <= awaited {
+                break;
+            }
+            let _ = timeout(SHARE_POLL, self.reached.notified()).await;
+        }
+        self.awaited.store(0, Ordering::SeqCst);
     }
 }
 
@@ -61,7 +71,7 @@ impl Served {
     /// Returns the slot of an attempt of the engine that has `used` slots.
     pub(super) fn slot(&self, permit: OwnedSemaphorePermit, used: Option<Arc<Used>>) -> Slot {
         if let Some(used) = &used {
-            used.count.fetch_add(1, Ordering::Relaxed);
+            used.count.fetch_add(1, Ordering::SeqCst);
         }
         Slot {
             permit: Some(permit),
@@ -77,19 +87,31 @@ impl Served {
         slot.expect(NEVER_CLOSED)
     }
 
-    /// Waits until the engine with this `look` has fewer slots than its share, and returns how many more it may have.
+    /// The share of an engine in the slots; all of them if it has no `look.used`.
     ///
     /// The engines that are behind have equal shares, and one that is not behind has the same. Otherwise, of many slots
     /// that become free together, the first engine to ask would take all, again and again.
-    pub(super) async fn share(&self, look: &Look, behind: bool) -> usize {
-        let Some(used) = &look.used else {
-            return usize::MAX;
-        };
-        let share = || {
-            let engines = self.behind.load(Ordering::Relaxed) + usize::from(!behind);
-            self.options.concurrency.div_ceil(engines.max(1))
-        };
-        used.fewer_than(share).await
+    pub(super) fn share(&self, look: &Look, behind: bool) -> usize {
+        if look.used.is_none() {
+            return self.options.concurrency;
+        }
+        let engines = self.behind.load(Ordering::Relaxed) + usize::from(!behind);
+        self.options.concurrency.div_ceil(engines.max(1))
+    }
+
+    /// How many more slots an engine may have.
+    pub(super) fn share_left(&self, look: &Look, behind: bool) -> usize {
+        let used = look.used.as_ref();
+        let used = used.map_or(0, |used| used.count.load(Ordering::SeqCst));
+        self.share(look, behind).saturating_sub(used)
+    }
+
+    /// Waits until an engine may have so many more slots, or as many as its share is.
+    pub(super) async fn has_share_left(&self, look: &Look, behind: bool, slots: usize) {
+        if let Some(used) = &look.used {
+            let most = || self.share(look, behind).saturating_sub(slots);
+            used.at_most(most).await;
+        }
     }
 
     /// The number of slots that attempts have, while the claim loop holds `held` slots.

@@ -221,6 +221,37 @@ async fn partitions_with_backlogs_share_the_slots() {
     }
 }
 
+/// A claim for each attempt that ends would cost a store as much as several events.
+#[tokio::test(start_paused = true)]
+async fn partitions_with_backlogs_are_claimed_in_batches() {
+    for (concurrency, least) in [(16, 1), (64, 3), (256, 12)] {
+        let stocks = stocks([1_000_000; 8]);
+        let ended = Arc::new(AtomicUsize::new(0));
+        let handler = {
+            let ended = Arc::clone(&ended);
+            // Attempts end one after another.
+            move |event: RawEvent| {
+                let ended = Arc::clone(&ended);
+                let millis = u64::try_from(event.id().get() % 31).unwrap_or_default();
+                async move {
+                    sleep(Duration::from_millis(millis)).await;
+                    ended.fetch_add(1, Ordering::SeqCst);
+                    Ok::<_, HandlerError>(())
+                }
+            }
+        };
+        let worker = Worker::builder()
+            .handle_raw(kind_number(0), slots(concurrency), handler)
+            .start(partitions(stocks.clone()));
+        sleep(2 * SECOND).await;
+        let claims: usize = stocks.iter().map(|stock| stock.asked().len()).sum();
+        let ended = ended.load(Ordering::SeqCst);
+        assert!(ended > concurrency * 50, "{ended}");
+        assert!(ended / claims >= least, "{ended} events in {claims} claims");
+        worker.shutdown(SECOND).await;
+    }
+}
+
 /// Starts a worker on a partition that hangs or is down, and on one with a backlog of both kinds: its slots are all
 /// wanted by both.
 fn start_beside(
