@@ -131,7 +131,8 @@ impl Partitioned {
     /// Opens an inbox over `partitions`, and creates it if they are new.
     ///
     /// Partitions without a mark are marked if they have no events. Several processes may do so at the same time. If
-    /// one ends meanwhile, the next call continues.
+    /// one ends meanwhile, the next call continues. Once all have their marks, an empty backend in the place of one is
+    /// refused.
     ///
     /// A partition that cannot be reached does not fail the call, if another one can. It is checked before it is used
     /// first; until then its calls fail. All partitions are needed to create the inbox, and to make a kind whole.

@@ -571,9 +571,27 @@ async fn partitions_are_opened_again_in_the_same_order_only() {
         error.starts_with("partition 1 of 3: found partition 0 of 3"),
         "{error}"
     );
-    // One that replaces a partition, and is empty, belongs to the inbox from now on.
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_store_in_the_place_of_a_partition_is_refused() {
+    let stores = stores(3);
+    open(&stores).await;
     let replaced = [stores[0].clone(), Cut::default(), stores[2].clone()];
-    open(&replaced).await;
+    let error = refused(&replaced).await;
+    assert!(
+        error.starts_with(
+            "partition 1 of 3: it is empty, and is not the one that the inbox had there"
+        ),
+        "{error}"
+    );
+    assert_eq!(replaced[1].partition_mark().await.unwrap(), None);
+    // With the mark in the message, it is accepted.
+    let (_, mark) = error.split_once("store this mark in it: ").unwrap();
+    replaced[1]
+        .replace_partition_mark(None, mark)
+        .await
+        .unwrap();
     open(&replaced).await;
     refuse_partition(&replaced[1]).await.unwrap_err();
 }
@@ -668,12 +686,21 @@ async fn marking_that_was_interrupted_is_continued() {
     let stores = stores(3);
     open(&stores[..]).await;
     let mark = stores[0].partition_mark().await.unwrap().unwrap();
+    let incomplete = mark.replace("true", "false");
     let interrupted = self::stores(3);
     interrupted[0]
-        .replace_partition_mark(None, &mark)
+        .replace_partition_mark(None, &incomplete)
         .await
         .unwrap();
+    // It is continued without a partition that is away, and then with it.
+    interrupted[2].cut(true);
     open(&interrupted).await;
+    let first = interrupted[0].partition_mark().await.unwrap();
+    assert_eq!(first, Some(incomplete));
+    interrupted[2].cut(false);
+    open(&interrupted).await;
+    let first = interrupted[0].partition_mark().await.unwrap();
+    assert_eq!(first.as_ref(), Some(&mark));
     let last = stores[2].partition_mark().await.unwrap();
     assert_eq!(interrupted[2].partition_mark().await.unwrap(), last);
     // A kind that was becoming whole.
@@ -735,23 +762,18 @@ async fn a_partition_that_was_cut_off_is_checked_before_its_first_use() {
     assert_eq!(store.accept(&events).await.unwrap(), [Accepted::New]);
 
     // An empty one in its place, and one of another inbox.
-    for (place, is_refused) in [(Cut::default(), false), (self::stores(1).remove(0), true)] {
-        if is_refused {
-            open(&[place.clone(), Cut::default()]).await;
-        }
+    let other = self::stores(1).remove(0);
+    open(&[other.clone(), Cut::default()]).await;
+    for (place, reason) in [
+        (Cut::default(), "it is empty, and is not the one"),
+        (other, "found partition 0 of 2 of the inbox"),
+    ] {
         place.cut(true);
         let stores = [stores[0].clone(), place.clone(), stores[2].clone()];
         let store = open(&stores).await;
         place.cut(false);
-        let accepted = store.accept(&events).await;
-        assert_eq!(accepted.is_err(), is_refused);
-        if let Err(error) = accepted {
-            let error = with_causes(&error);
-            assert!(
-                error.contains("found partition 0 of 2 of the inbox"),
-                "{error}"
-            );
-        }
+        let error = with_causes(&store.accept(&events).await.unwrap_err());
+        assert!(error.contains(reason), "{error}");
     }
 
     // Kinds that became whole meanwhile.

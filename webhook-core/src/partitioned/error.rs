@@ -88,6 +88,19 @@ pub enum PartitionError {
         /// A kind that it has events of.
         kind: Kind,
     },
+    /// A partition has neither a mark nor events, although all partitions have had their marks.
+    #[error(
+        "partition {index} of {count}: it is empty, and is not the one that the inbox had there: use that one, or \
+         restore it; if its events are lost, store this mark in it: {mark}"
+    )]
+    Empty {
+        /// The partition.
+        index: usize,
+        /// The number of partitions.
+        count: usize,
+        /// The mark with which it takes the place of the lost one.
+        mark: String,
+    },
     /// A kind cannot become whole, since several partitions may have events of it.
     #[error(
         "the kind `{kind}` cannot become whole: partition {index} of {count} has events of it, and only partition \

@@ -24,6 +24,8 @@ pub(super) struct Mark {
     pub(super) inbox: String,
     pub(super) place: Place,
     pub(super) whole_kinds: BTreeSet<Kind>,
+    /// Whether all partitions have had their marks: one without a mark is another backend since then.
+    pub(super) is_complete: bool,
 }
 
 /// A mark as JSON.
@@ -35,6 +37,7 @@ struct Stored {
     index: usize,
     count: usize,
     whole_kinds: Vec<String>,
+    complete: bool,
 }
 
 impl Mark {
@@ -46,6 +49,7 @@ impl Mark {
             index: self.place.index,
             count: self.place.count,
             whole_kinds: self.whole_kinds.iter().map(Kind::to_string).collect(),
+            complete: self.is_complete,
         };
         serde_json::to_string(&stored).expect("numbers and texts are valid JSON")
     }
@@ -73,6 +77,7 @@ impl Mark {
                 count: stored.count,
             },
             whole_kinds,
+            is_complete: stored.complete,
         })
     }
 
@@ -113,14 +118,14 @@ mod tests {
             inbox: "4f1c".to_owned(),
             place: Place { index: 2, count: 8 },
             whole_kinds: ["github", "a"].map(Kind::from_static).into(),
+            is_complete: true,
         }
     }
 
     /// Stored marks must be read by all later versions.
     #[test]
     fn marks_survive_a_round_trip_through_text() {
-        let text =
-            r#"{"version":1,"inbox":"4f1c","index":2,"count":8,"whole_kinds":["a","github"]}"#;
+        let text = r#"{"version":1,"inbox":"4f1c","index":2,"count":8,"whole_kinds":["a","github"],"complete":true}"#;
         assert_eq!(mark().to_text(), text);
         assert_eq!(Mark::of_text(text, mark().place).unwrap(), mark());
         assert_eq!(mark().to_string(), "partition 2 of 8 of the inbox 4f1c");
@@ -132,14 +137,15 @@ mod tests {
         for text in [
             "",
             "{}",
+            r#"{"version":1,"inbox":"4f1c","index":2,"count":8,"whole_kinds":[]}"#,
             "\"mark\"\0",
-            r#"{"version":2,"inbox":"4f1c","index":2,"count":8,"whole_kinds":[]}"#,
-            r#"{"version":1,"inbox":"4f1c","index":8,"count":8,"whole_kinds":[]}"#,
-            r#"{"version":1,"inbox":"4f1c","index":0,"count":0,"whole_kinds":[]}"#,
-            r#"{"version":1,"inbox":"4f1c","index":0,"count":1025,"whole_kinds":[]}"#,
-            r#"{"version":1,"inbox":"4f1c","index":2,"count":8,"whole_kinds":["A"]}"#,
-            r#"{"version":1,"inbox":"4f1c","index":2,"count":8,"whole_kinds":[],"more":1}"#,
-            r#"{"version":1,"inbox":"4f1c","index":-1,"count":8,"whole_kinds":[]}"#,
+            r#"{"version":2,"inbox":"4f1c","index":2,"count":8,"whole_kinds":[],"complete":true}"#,
+            r#"{"version":1,"inbox":"4f1c","index":8,"count":8,"whole_kinds":[],"complete":true}"#,
+            r#"{"version":1,"inbox":"4f1c","index":0,"count":0,"whole_kinds":[],"complete":true}"#,
+            r#"{"version":1,"inbox":"4f1c","index":0,"count":1025,"whole_kinds":[],"complete":true}"#,
+            r#"{"version":1,"inbox":"4f1c","index":2,"count":8,"whole_kinds":["A"],"complete":true}"#,
+            r#"{"version":1,"inbox":"4f1c","index":2,"count":8,"whole_kinds":[],"complete":true,"more":1}"#,
+            r#"{"version":1,"inbox":"4f1c","index":-1,"count":8,"whole_kinds":[],"complete":true}"#,
             &"x".repeat(100_000),
         ] {
             let error = Mark::of_text(text, place).unwrap_err().to_string();

@@ -73,20 +73,22 @@ async fn try_open(
             first.whole_kinds.extend(mark.whole_kinds.iter().cloned());
         }
     }
-    let lacks = |mark: &Mark| mark.whole_kinds != first.whole_kinds;
+    let is_marked = |it: &Found| matches!(it.mark, Ok(Some(_)));
     let marked = || {
         found
             .iter()
             .filter_map(|it| it.mark.as_ref().ok()?.as_ref())
     };
-    if marked().any(|(_, mark)| lacks(mark)) {
+    let was_complete = marked().any(|(_, mark)| mark.is_complete);
+    first.is_complete = was_complete || found.iter().all(is_marked);
+    if marked().any(|(_, mark)| mark.whole_kinds != first.whole_kinds) {
         all_needed(&found, "make a kind whole")?;
         check_spread(partitions, &found, &first, limit).await?;
     }
     for Found { place, mark } in &found {
         let before = match mark {
             Err(_) => continue,
-            Ok(Some((_, mark))) if !lacks(mark) => continue,
+            Ok(Some((_, mark))) if *mark == first.at(*place) => continue,
             Ok(Some((text, _))) => Some(text.as_str()),
             Ok(None) => None,
         };
@@ -94,6 +96,10 @@ async fn try_open(
         if !mark_as(partition, before, &first.at(*place), limit).await? {
             return Ok(None);
         }
+    }
+    if !first.is_complete && found.iter().all(|it| it.mark.is_ok()) {
+        // All have their marks now. They are read anew, and say so then.
+        return Ok(None);
     }
     Ok(Some(Opened {
         placement: Placement::new(NonZeroUsize::new(count).unwrap_or(NonZeroUsize::MIN))
@@ -152,6 +158,7 @@ async fn create(
         inbox: format!("{:032x}", rand::random::<u128>()),
         place: found[0].place,
         whole_kinds: whole_kinds.clone(),
+        is_complete: false,
     };
     // A mark beside it that cannot be set would leave an inbox that cannot be opened.
     for (partition, Found { place, .. }) in partitions.iter().zip(found) {
@@ -161,7 +168,8 @@ async fn create(
     Ok(None)
 }
 
-/// Sets the mark of a partition, and returns whether it was `before`.
+/// Sets the mark of a partition, and returns whether it was `before`. Refuses one without a mark if all partitions
+/// have had theirs.
 async fn mark_as(
     partition: &dyn Partition,
     before: Option<&str>,
@@ -170,11 +178,24 @@ async fn mark_as(
 ) -> Result<bool, PartitionError> {
     let place = mark.place;
     if before.is_none() {
+        check_new(mark)?;
         check_empty(partition, place, limit).await?;
     }
     let text = mark.to_text();
     let replaced = within(limit, partition.replace_partition_mark(before, &text)).await;
     replaced.map_err(|source| of_mark(place, source))
+}
+
+/// Refuses a partition without a mark if all have had theirs: the keys that are stored elsewhere would be new there.
+fn check_new(mark: &Mark) -> Result<(), PartitionError> {
+    if !mark.is_complete {
+        return Ok(());
+    }
+    Err(PartitionError::Empty {
+        index: mark.place.index,
+        count: mark.place.count,
+        mark: mark.to_text(),
+    })
 }
 
 /// Refuses a partition that has events. The events of the only partition are those of the inbox.
