@@ -144,7 +144,7 @@ pub struct Config {
     pub instance_color: Option<String>,
 
     /// Page of a trace, for links in the dashboard: a URL with {trace_id}, such as
-    /// https://jaeger.example.com/trace/{trace_id}
+    /// `https://jaeger.example.com/trace/{trace_id}`
     #[arg(long, env, value_name = "URL", value_parser = values::trace_url)]
     pub trace_url: Option<String>,
 
