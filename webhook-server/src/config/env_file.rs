@@ -5,7 +5,7 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use super::files::{self, FileError, Guard};
+use super::files::{self, FileError, Guard, THE_FILE};
 use super::{DatabaseUrl, text};
 
 /// The name of the file.
@@ -47,7 +47,7 @@ pub(crate) fn read(
     known: &[&str],
     strictness: Strictness,
 ) -> Result<EnvFile, EnvFileError> {
-    let file = match files::read_quietly("the file", path, Guard::Secret) {
+    let file = match files::read_quietly(THE_FILE, path, Guard::Secret) {
         Ok(file) => file,
         Err(error) if error.is_not_found() || strictness == Strictness::Lenient => {
             return Ok(EnvFile::default());
@@ -63,7 +63,7 @@ pub(crate) fn read(
 
 /// What is wrong with the access to the file in the working directory, if it holds a secret.
 pub(crate) fn exposure() -> Option<String> {
-    let file = files::read_quietly(NAME, Path::new(NAME), Guard::Secret).ok()?;
+    let file = files::read_quietly(THE_FILE, Path::new(NAME), Guard::Secret).ok()?;
     let read = parse(&file.text, &HELD, Strictness::Lenient).ok()?;
     file.exposure.filter(|_| read.holds_secret())
 }

@@ -15,6 +15,9 @@ use super::text::{self, TextError};
 /// The largest file that is read, in bytes. A bundle of all public authorities has a fifth of that.
 const MAX_FILE_BYTES: usize = 1 << 20;
 
+/// The name of a file that no variable and no key sets.
+pub(super) const THE_FILE: &str = "the file";
+
 /// How long a pipe may take to deliver its content.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -158,9 +161,12 @@ fn exposure(name: &str, path: &Path, metadata: &std::fs::Metadata, guard: Guard)
         Guard::Trust => ("change", "go-w"),
     };
     let path = path.display();
+    let file = match name {
+        THE_FILE => format!("the file {path}"),
+        _ => format!("the file of {name}, {path}"),
+    };
     Some(format!(
-        "other users of this machine may {verb} the file of {name}, {path} (mode {mode:04o}): run \
-         chmod {advice} on it"
+        "other users of this machine may {verb} {file} (mode {mode:04o}): run chmod {advice} on it"
     ))
 }
 
