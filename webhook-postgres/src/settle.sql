@@ -8,7 +8,8 @@ WITH held AS MATERIALIZED (
   SELECT settlement.place, settlement.ending, settlement.delay_us, settlement.reason,
          settlement.details, item.*,
          -- Here, since Citus refuses it in the UPDATE.
-         statement_timestamp() + settlement.delay_us * interval '1 microsecond' AS again_at
+         CASE WHEN settlement.ending >= 2
+              THEN statement_timestamp() + settlement.delay_us * interval '1 microsecond' END AS again_at
   -- A shorter array is filled up with nulls.
   FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::text[], $7::bytea[])
     WITH ORDINALITY AS settlement (id, fence, ending, delay_us, reason, details, place)
