@@ -8,11 +8,10 @@ use tokio::time::{sleep, timeout};
 
 use super::super::*;
 use super::claims::{Stock, kind_number};
-use super::scripted::{SECOND, Scripted, brings, event, start, start_with};
+use super::scripted::{SECOND, Scripted, Slow, brings, event, start, start_with};
 use crate::claim_limit::ClaimLimit;
-use crate::error::StoreError;
 use crate::handler::{Event, Handled, HandlerError, RawEvent};
-use crate::scheduler::{Claimed, Extended, Lease, Outcome, Settled, Settlement};
+use crate::scheduler::{Claimed, Outcome};
 use crate::test_payload::Word;
 
 /// Allows a number of attempts at the same time.
@@ -322,29 +321,6 @@ async fn idle_waits_until_a_limit_allows_a_look_at_the_store() {
     worker.shutdown(SECOND).await;
 }
 
-/// A scheduler whose claims take a second.
-struct Slow(Arc<Scripted>);
-
-#[async_trait]
-impl Scheduler for Slow {
-    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
-        sleep(SECOND).await;
-        self.0.claim(claims).await
-    }
-
-    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
-        self.0.extend(leases, lease).await
-    }
-
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
-        self.0.settle(settlements).await
-    }
-
-    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
-        self.0.wait_for_work(kinds).await
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn limits_are_told_of_events_that_are_claimed_and_then_released() {
     let scheduler = Scripted::new([brings([event(1, 1), event(2, 1)])]);
@@ -357,7 +333,7 @@ async fn limits_are_told_of_events_that_are_claimed_and_then_released() {
             async { Ok::<_, HandlerError>(()) }
         }
     };
-    let slow: Arc<dyn Scheduler> = Arc::new(Slow(Arc::clone(&scheduler)));
+    let slow: Arc<dyn Scheduler> = Arc::new(Slow(Arc::clone(&scheduler), SECOND));
     let options = WorkerOptions::default();
     let worker = Worker::start(slow, options, Limited(Arc::clone(&limit), handler));
     sleep(SECOND / 2).await;

@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::super::*;
 use super::claims::{Stock, kind_number};
-use super::scripted::{SECOND, until};
+use super::scripted::{SECOND, Slow, until};
 use crate::claim_limit::ClaimLimit;
 use crate::error::StoreError;
 use crate::handler::{Handled, HandlerError, RawEvent};
@@ -431,29 +431,6 @@ impl ClaimLimit for Rate {
 
     async fn changed(&self) {
         sleep(EACH).await;
-    }
-}
-
-/// A partition whose claims take some time.
-struct Slow(Arc<Stock>, Duration);
-
-#[async_trait]
-impl Scheduler for Slow {
-    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
-        sleep(self.1).await;
-        self.0.claim(claims).await
-    }
-
-    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
-        self.0.extend(leases, lease).await
-    }
-
-    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
-        self.0.settle(settlements).await
-    }
-
-    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
-        self.0.wait_for_work(kinds).await
     }
 }
 

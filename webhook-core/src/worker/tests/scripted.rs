@@ -124,6 +124,29 @@ impl Scheduler for Scripted {
     }
 }
 
+/// A scheduler whose claims take this long.
+pub(super) struct Slow<S>(pub(super) Arc<S>, pub(super) Duration);
+
+#[async_trait]
+impl<S: Scheduler> Scheduler for Slow<S> {
+    async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
+        sleep(self.1).await;
+        self.0.claim(claims).await
+    }
+
+    async fn extend(&self, leases: &[Lease], lease: Duration) -> Result<Vec<Extended>, StoreError> {
+        self.0.extend(leases, lease).await
+    }
+
+    async fn settle(&self, settlements: &[Settlement]) -> Result<Vec<Settled>, StoreError> {
+        self.0.settle(settlements).await
+    }
+
+    async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
+        self.0.wait_for_work(kinds).await
+    }
+}
+
 /// Lets other tasks run until `condition` holds.
 pub(super) async fn until(condition: impl Fn() -> bool) {
     const MAX_TURNS: usize = 10_000;
