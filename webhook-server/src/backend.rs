@@ -271,9 +271,14 @@ impl CommandBackend {
         files.collect()
     }
 
-    /// The database, if it is PostgreSQL, or those of the partitions that were reached.
-    pub(crate) fn postgres(&self) -> Vec<&PgStore> {
-        self.opened.postgres()
+    /// The database, if it is PostgreSQL, or those of the partitions that were reached, with their numbers.
+    pub(crate) fn postgres(&self) -> Vec<(usize, &PgStore)> {
+        let databases = self.opened.each().enumerate();
+        let databases = databases.filter_map(|(index, opened)| match opened {
+            Opened::Postgres(database) => Some((index, database)),
+            _ => None,
+        });
+        databases.collect()
     }
 
     pub(crate) async fn close(self) {
@@ -359,8 +364,8 @@ pub enum OpenError {
     NotReady(#[source] webhook_core::StoreError),
     /// The events are in another database.
     #[error(
-        "the events in this database were moved to {to}: set DATABASE_URL to that database (docs/operating.md says \
-         how to go back to this one)"
+        "the events in this database were moved to {to}: set DATABASE_URL to that database, and PARTITIONS to the number \
+         of its partitions, if it has any (docs/backup.md says how to go back to this one)"
     )]
     Moved {
         /// The other database, without user and password.

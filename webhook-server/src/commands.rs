@@ -25,6 +25,8 @@ mod show;
 mod sources;
 mod status;
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use webhook_core::{Kind, StoreError};
 use webhook_sqlite::SqliteError;
@@ -253,6 +255,15 @@ pub enum CommandError {
     /// The SQLite file was not copied.
     #[error("failed to back up the database")]
     Backup(#[source] SqliteError),
+    /// The file of the copy exists.
+    #[error(
+        "there is a file {} already: choose another name, or replace it with --overwrite",
+        path.display()
+    )]
+    BackupExists {
+        /// The file.
+        path: PathBuf,
+    },
     /// The events were not moved.
     #[error(transparent)]
     Move(#[from] MoveError),

@@ -32,7 +32,7 @@ use webhook_core::{InboxOptions, OnFailed, Retention, WorkerOptions, payload};
 use crate::http::HttpOptions;
 use crate::transaction::Transaction;
 pub use backend_url::InvalidDatabaseUrl;
-pub(crate) use backend_url::{BackendUrl, partition_file};
+pub(crate) use backend_url::{BackendUrl, file_of_partitions, partition_file};
 pub use credentials::{LineProblem, SecretsError};
 pub use destination_url::DestinationUrl;
 pub use env_file::EnvFileError;

@@ -12,7 +12,7 @@ use webhook_sqlite::SqliteStore;
 
 use super::partitions::{self, OpenedInbox};
 use super::{OpenError, Opened, partition, postgres, sqlite};
-use crate::config::{BackendUrl, Config, DatabaseUrl};
+use crate::config::{BackendUrl, Config, DatabaseUrl, file_of_partitions};
 
 /// The inbox that a move reads, or the one that it writes. No server uses it, as far as can be told when it is
 /// opened.
@@ -117,14 +117,15 @@ impl TransferBackend {
 pub(crate) const NOT_MOVED: &str = "move copies events between SQLite and PostgreSQL; events in the \
     memory of a server (memory:) cannot be moved";
 
-/// The name of an inbox with partitions: each database once, or the first file.
+/// The name of an inbox with partitions: each database once, or the file of the URL, and how many partitions there are.
 fn name_of_partitions(urls: &[BackendUrl]) -> Result<String, OpenError> {
     let mut names = Vec::new();
     for url in urls {
         let name = match url {
             BackendUrl::Postgres(url) => name(url)?,
             BackendUrl::Sqlite(path) if names.is_empty() => {
-                format!("sqlite:{}", sqlite::from_root(path).display())
+                let path = file_of_partitions(&sqlite::from_root(path));
+                format!("sqlite:{}", path.display())
             }
             _ => continue,
         };

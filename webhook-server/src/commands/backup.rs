@@ -1,6 +1,7 @@
 //! `backup`: copies the SQLite file of a running server.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::interval;
-use webhook_sqlite::{ExistingBackup, SqliteStore};
+use webhook_sqlite::{ExistingBackup, SqliteError, SqliteStore};
 
 use super::output::LongWork;
 use super::{CommandError, Output};
@@ -43,6 +44,15 @@ pub struct Backup {
 struct Report {
     file: String,
     bytes: u64,
+}
+
+fn copy_error(error: SqliteError) -> CommandError {
+    match error {
+        SqliteError::Backup { path, source } if source.kind() == io::ErrorKind::AlreadyExists => {
+            CommandError::BackupExists { path }
+        }
+        error => CommandError::Backup(error),
+    }
 }
 
 impl Backup {
@@ -99,7 +109,7 @@ impl Backup {
         let mut ticks = interval(INTERVAL);
         loop {
             tokio::select! {
-                copied = &mut copying => break copied.map_err(CommandError::Backup)?,
+                copied = &mut copying => break copied.map_err(copy_error)?,
                 _ = ticks.tick() => progress.set(bytes(partial.as_ref())),
             }
         }

@@ -290,8 +290,23 @@ async fn database(config: &Config) -> Vec<Finding> {
         None => vec![CHECK.ok("it answers, and has the schema of this version")],
         Some(partitions) => of_partitions(partitions.ping().await),
     };
-    for postgres in backend.postgres() {
-        found.extend(of_postgres(postgres).await);
+    let count = found.len();
+    for (index, postgres) in backend.postgres() {
+        let of_database = of_postgres(postgres).await;
+        match &backend.partitions {
+            None => found.extend(of_database),
+            // Several partitions are on each server: what is right would be said for each of them.
+            Some(_) => found.extend(
+                of_database
+                    .into_iter()
+                    .filter(|it| it.level != Level::Ok)
+                    .map(|mut finding| {
+                        finding.message =
+                            format!("partition {index} of {count}: {}", finding.message);
+                        finding
+                    }),
+            ),
+        }
     }
     backend.close().await;
     found

@@ -93,9 +93,24 @@ pub(crate) fn partition_file(path: &Path, index: usize) -> PathBuf {
     path.with_file_name(name)
 }
 
+/// The file that `PARTITIONS` divides, by that of its first partition.
+pub(crate) fn file_of_partitions(first: &Path) -> PathBuf {
+    let stem = first.file_stem().unwrap_or_default().as_encoded_bytes();
+    let name = first.file_name().unwrap_or_default();
+    let (Some(name), Ok(stem)) = (name.to_str(), std::str::from_utf8(stem)) else {
+        return first.to_owned();
+    };
+    let base = stem.strip_suffix("-0").unwrap_or(stem);
+    first.with_file_name(format!("{base}{}", &name[stem.len()..]))
+}
+
 impl DatabaseUrl {
     /// The backends that the URL names: several only where it is the URLs of several databases of PostgreSQL.
     fn backends(&self) -> Result<Vec<BackendUrl>, InvalidDatabaseUrl> {
+        // Otherwise the password of one URL may end up in the name of a file or a database, which errors show.
+        if self.is_mixed() {
+            return Err(InvalidDatabaseUrl::MixedUrls);
+        }
         match self.of_several() {
             Some(urls) => Ok(urls
                 .map(|url| BackendUrl::Postgres(url.to_owned().into()))
@@ -170,6 +185,12 @@ pub enum InvalidDatabaseUrl {
          number, at least, or remove all URLs but one"
     )]
     SeveralUrls,
+    /// Several URLs of different backends, or several SQLite files.
+    #[error(
+        "several URLs must all be of PostgreSQL, with spaces between them; SQLite has one URL, and the files of the \
+         partitions are beside the one that it names"
+    )]
+    MixedUrls,
     /// More URLs than partitions.
     #[error(
         "there are {urls} URLs for {partitions} partitions (PARTITIONS), so not every database would have one"
@@ -294,6 +315,10 @@ mod tests {
             files(&["/srv/a.b/hooks-0.db", "/srv/a.b/hooks-1.db"])
         );
         assert_eq!(named(2, "sqlite:hooks"), files(&["hooks-0", "hooks-1"]));
+        for path in ["/srv/a.b/hooks.db", "hooks", "a-0.db", "ö.db"] {
+            let first = partition_file(Path::new(path), 0);
+            assert_eq!(file_of_partitions(&first), Path::new(path));
+        }
         let postgres = |url: &str| BackendUrl::Postgres(DatabaseUrl::from(url.to_owned()));
         let (a, b) = ("postgres://a/x", "postgresql://b:5432/x");
         assert_eq!(
@@ -322,6 +347,22 @@ mod tests {
                     urls: 3,
                     partitions: 2,
                 },
+            ),
+            (
+                2,
+                "sqlite:a.db postgres://app:hunter2@b/x",
+                InvalidDatabaseUrl::MixedUrls,
+            ),
+            (2, "sqlite:a.db sqlite:b.db", InvalidDatabaseUrl::MixedUrls),
+            (
+                2,
+                "postgres://a/x mysql://app:hunter2@b/x",
+                InvalidDatabaseUrl::MixedUrls,
+            ),
+            (
+                1,
+                "postgres://a/x,postgres://b/x",
+                InvalidDatabaseUrl::MixedUrls,
             ),
         ] {
             assert_eq!(named(partitions, url), Err(error), "{url}");

@@ -53,6 +53,16 @@ impl DatabaseUrl {
         let are_urls = urls().nth(1).is_some() && urls().all(|url| url.starts_with("postgres"));
         are_urls.then(urls)
     }
+
+    /// Whether it is several URLs, of which not all are of PostgreSQL, or with commas between them.
+    pub(super) fn is_mixed(&self) -> bool {
+        let parts =
+            super::text::value(&self.0).split(|char: char| char.is_whitespace() || char == ',');
+        let is_url = |part: &str| {
+            part.contains("://") || part.starts_with("sqlite:") || part.starts_with("memory:")
+        };
+        self.of_several().is_none() && parts.skip(1).any(is_url)
+    }
 }
 
 /// Whether one URL seems to contain a password.

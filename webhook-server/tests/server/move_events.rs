@@ -220,7 +220,7 @@ async fn backup_of_a_running_server_can_be_served() {
     let (code, _, log) = back_up(&[]).await;
     assert_eq!(code, 1, "{log}");
     assert!(
-        log.contains("failed to back up the database") && log.contains("exists"),
+        log.contains("there is a file ") && log.contains("--overwrite"),
         "{log}"
     );
 
