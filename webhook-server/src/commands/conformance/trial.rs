@@ -61,13 +61,15 @@ pub enum TrialError {
     )]
     Partitions,
     /// The URL of PostgreSQL is invalid, or the database does not answer.
-    #[error("failed to ask PostgreSQL for its version")]
+    #[error("failed to ask the database for its version; DATABASE_URL (--database-url) names it")]
     Engine(#[source] PgError),
     /// The names of the schemas are invalid.
     #[error("failed to name the schemas")]
     Names(#[source] InvalidSchema),
     /// A schema with an inbox in it cannot be made or dropped.
-    #[error("failed to make and drop an inbox in a schema of its own")]
+    #[error(
+        "failed to make and drop an inbox in a schema of its own, for which the role needs CREATE on the database"
+    )]
     Schema(#[source] PgError),
     /// A file with an inbox in it cannot be made.
     #[error("failed to make an inbox in the folder {}", folder.display())]
