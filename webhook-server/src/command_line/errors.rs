@@ -112,7 +112,7 @@ fn value(error: Error, command: &Command) -> Rewritten {
         error.get(ContextKind::ValidValue),
         std::error::Error::source(&error),
     ) {
-        (Some(ContextValue::Strings(values)), _) => {
+        (Some(ContextValue::Strings(values)), _) if !values.is_empty() => {
             format!("expected one of {}", values.join(", "))
         }
         (_, Some(reason)) => expected(reason),

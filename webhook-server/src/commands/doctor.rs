@@ -186,7 +186,11 @@ async fn configuration_and_destinations(config: &Config) -> Vec<Finding> {
     found.extend(warnings.map(|it| CHECK.finding(Level::Warning, it.clone(), None)));
     if checked.errors.is_empty() {
         let sources = checked.sources.sources.len();
-        found.push(CHECK.ok(format!("valid, with {sources} sources beside transactions")));
+        let sources = match sources {
+            1 => "1 source".to_owned(),
+            more => format!("{more} sources"),
+        };
+        found.push(CHECK.ok(format!("valid, with {sources} beside transactions")));
     }
     found.extend(destinations(&checked).await);
     found

@@ -83,6 +83,15 @@ async fn wrong_values_are_reported_with_what_is_expected() {
 }
 
 #[tokio::test]
+async fn options_without_their_values_are_reported() {
+    for args in [&["conformance", "--filter"][..], &["--bind-addr"]] {
+        let (code, _, error) = webhook_server(args).output().await;
+        assert_eq!(code, 2, "{error}");
+        assert!(error.contains("a value is required"), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn contradicting_options_are_rejected() {
     for args in [&["--role=api"][..], &["--role=worker"], &["migrate"]] {
         let (code, _, error) = webhook_server(args).output().await;
@@ -96,6 +105,7 @@ async fn wrong_database_url_is_an_error_without_the_password() {
     for url in [
         "mysql://app:hunter2@127.0.0.1/app",
         "postgresql://app:hunter2@127.0.0.1/app?sslmode=maybe",
+        "sqlite:webhook.db postgres://app:hunter2@127.0.0.1/app",
         "hunter2",
     ] {
         for args in [&[][..], &["migrate"]] {
