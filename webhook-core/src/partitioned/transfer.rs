@@ -8,6 +8,7 @@ use futures_util::future::{join_all, try_join_all};
 use crate::error::StoreError;
 use crate::event::{EventId, EventRef};
 use crate::partitioned::Partitioned;
+use crate::partitioned::split::worse;
 use crate::transfer::{MAX_EXPORT_BYTES, MoveMark, StoredEvent, Transfer};
 
 /// The partitions must implement [`Transfer`]: see [`Partition::transfer`](crate::Partition::transfer).
@@ -71,11 +72,21 @@ impl Transfer for Partitioned {
         }
     }
 
-    /// Returns the mark of the first partition that has one.
+    /// Returns the mark of the first partition that has one, also if others cannot be reached: an inbox that was moved
+    /// away must not be used because a partition of it is down.
     async fn mark(&self) -> Result<Option<MoveMark>, StoreError> {
         let marks = self.members().iter().map(|member| member.mark());
-        let marks = try_join_all(marks).await?;
-        Ok(marks.into_iter().flatten().next())
+        let (mut mark, mut failed) = (None, None);
+        for answer in join_all(marks).await {
+            match answer {
+                Ok(found) => mark = mark.or(found),
+                Err(error) => failed = Some(worse(failed, error)),
+            }
+        }
+        match failed {
+            Some(error) if mark.is_none() => Err(error),
+            _ => Ok(mark),
+        }
     }
 
     /// Sets the marks of all partitions.
