@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, join_all, try_join_all};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::admin::{
     ActionId, ActionPage, ActionRecord, Admin, ConflictRecord, Counts, DeleteBodies, Deleted,
@@ -64,19 +66,39 @@ impl Partitioned {
     }
 }
 
-/// The answers of those that could be asked; an error if none could.
-fn answered<A>(answers: Vec<Result<A, StoreError>>) -> Result<Vec<A>, StoreError> {
-    let mut answered = Vec::with_capacity(answers.len());
+/// How long the other partitions may take once one has answered, where the answers of some are enough: callers of
+/// [`Admin::retire`] wait for a second.
+const LATER_ANSWERS: Duration = Duration::from_millis(500);
+
+/// How long a partition may take to keep an audit record before the next one is asked.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The answers of the partitions that can be reached; an error if none can. One that does not answer soon after another
+/// one counts as one that cannot, so that a partition that hangs does not keep the answers of the others from callers.
+async fn answers<A>(
+    calls: impl Iterator<Item = impl Future<Output = Result<A, StoreError>>>,
+) -> Result<Vec<A>, StoreError> {
+    let mut calls: FuturesUnordered<_> = calls.collect();
+    let mut answers = Vec::with_capacity(calls.len());
     let mut failed = None;
-    for answer in answers {
-        match answer {
-            Ok(answer) => answered.push(answer),
-            Err(error) => failed = Some(worse(failed, error)),
+    let mut deadline = None;
+    loop {
+        let next = match deadline {
+            None => calls.next().await,
+            Some(deadline) => timeout_at(deadline, calls.next()).await.unwrap_or(None),
+        };
+        match next {
+            Some(Ok(answer)) => {
+                answers.push(answer);
+                deadline.get_or_insert_with(|| Instant::now() + LATER_ANSWERS);
+            }
+            Some(Err(error)) => failed = Some(worse(failed, error)),
+            None => break,
         }
     }
     match failed {
-        Some(error) if answered.is_empty() => Err(error),
-        _ => Ok(answered),
+        Some(error) if answers.is_empty() => Err(error),
+        _ => Ok(answers),
     }
 }
 
@@ -288,36 +310,38 @@ impl Admin for Partitioned {
     /// Reports the node to all partitions that can be reached.
     async fn heartbeat(&self, report: &NodeReport) -> Result<Vec<NodeRecord>, StoreError> {
         let reports = self.members().iter().map(|member| member.heartbeat(report));
-        Ok(merged_nodes(answered(join_all(reports).await)?))
+        Ok(merged_nodes(answers(reports).await?))
     }
 
     /// A node is live if any partition that can be reached says so.
     async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError> {
         let nodes = self.members().iter().map(|member| member.nodes());
-        Ok(merged_nodes(answered(join_all(nodes).await)?))
+        Ok(merged_nodes(answers(nodes).await?))
     }
 
     async fn retire(&self, node: &NodeId) -> Result<bool, StoreError> {
         let retired = self.members().iter().map(|member| member.retire(node));
-        Ok(answered(join_all(retired).await)?.contains(&true))
+        Ok(answers(retired).await?.contains(&true))
     }
 
-    /// Keeps the record in the first partition that can be reached.
+    /// Keeps the record in the first partition that can be reached. One that does not answer in time counts as one that
+    /// cannot, and may have it as well.
     async fn record_action(&self, action: &ActionRecord) -> Result<ActionId, StoreError> {
-        let mut failed = None;
-        for member in self.members() {
-            match member.record_action(action).await {
-                Ok(id) => return Ok(id),
-                Err(error) => failed = Some(worse(failed, error)),
+        let [others @ .., last] = self.members() else {
+            unreachable!("there is at least one partition");
+        };
+        for member in others {
+            if let Ok(Ok(id)) = timeout(RECORD_TIMEOUT, member.record_action(action)).await {
+                return Ok(id);
             }
         }
-        Err(failed.expect("there is at least one partition"))
+        last.record_action(action).await
     }
 
     /// Lists the records of all partitions that can be reached.
     async fn actions(&self, page: &ActionPage) -> Result<Vec<StoredAction>, StoreError> {
         let actions = self.members().iter().map(|member| member.actions(page));
-        let actions = answered(join_all(actions).await)?.into_iter();
+        let actions = answers(actions).await?.into_iter();
         let mut actions: Vec<StoredAction> = actions.flatten().collect();
         actions.sort_by_key(|action| Reverse(action.id));
         actions.truncate(page.records());
@@ -417,6 +441,34 @@ mod tests {
             let limit = NonZeroUsize::new(limit).unwrap();
             assert_eq!(merged_page(pages.to_vec(), limit), expected);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_partition_that_hangs_does_not_keep_the_answers_of_others() {
+        let gone = || StoreError::unavailable(std::io::Error::other("gone"));
+        let call = |seconds: f64, answer: Option<u32>| async move {
+            tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+            answer.ok_or_else(gone)
+        };
+        let began = Instant::now();
+        // The first answer may take long; the others have some time after it.
+        let calls = [
+            (0.1, None),
+            (7.0, Some(1)),
+            (7.4, Some(2)),
+            (9.0, Some(3)),
+            (900.0, None),
+        ];
+        let answered = answers(calls.into_iter().map(|(after, it)| call(after, it))).await;
+        assert_eq!(answered.unwrap(), [1, 2]);
+        assert_eq!(began.elapsed(), Duration::from_millis(7_500));
+        let failed = answers(
+            [(0.1, None), (4.0, None)]
+                .into_iter()
+                .map(|(after, it)| call(after, it)),
+        );
+        assert!(failed.await.is_err());
+        assert_eq!(began.elapsed(), Duration::from_millis(11_500));
     }
 
     #[test]
