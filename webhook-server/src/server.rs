@@ -53,7 +53,7 @@ pub struct Server {
     sampler: Option<Sampler>,
     access: Access,
     backend: Backend,
-    _health: Option<Arc<Health>>,
+    health: Option<Arc<Health>>,
     traces: Option<Arc<Traces>>,
     drain: Duration,
 }
@@ -232,7 +232,7 @@ impl Server {
             sampler,
             access,
             backend,
-            _health: health,
+            health,
             traces,
             drain: config.drain_seconds,
         })
@@ -320,6 +320,9 @@ impl Server {
         let unsettled = drained.unsettled + of_sources.unsettled;
         drop(self.summaries);
         self.access.auth.log_rejections();
+        if let Some(health) = &self.health {
+            health.stop();
+        }
         if let Some(sampler) = self.sampler {
             sampler.stop().await;
         }

@@ -54,7 +54,7 @@ impl fmt::Debug for Partitions {
 #[derive(Debug)]
 pub(crate) struct Health {
     answers: Arc<[AtomicBool]>,
-    _watching: AbortOnDropHandle<()>,
+    watching: AbortOnDropHandle<()>,
 }
 
 impl Health {
@@ -69,8 +69,13 @@ impl Health {
         let watching = watch(partitions, Arc::clone(&answers), gauges);
         Self {
             answers,
-            _watching: AbortOnDropHandle::new(tokio::spawn(watching)),
+            watching: AbortOnDropHandle::new(tokio::spawn(watching)),
         }
+    }
+
+    /// Ends the pings, before the partitions are closed.
+    pub(crate) fn stop(&self) {
+        self.watching.abort();
     }
 
     /// What operators should know: a warning for each partition that does not answer.
