@@ -1,13 +1,15 @@
 //! [`Watch`]: notices sources that are silent, counts the events that are not settled, and forgets copies that nobody
 //! asks for any more.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
-use webhook_core::Admin;
+use webhook_core::{Admin, Kind};
 
 use super::{ActiveSource, Sources};
 
@@ -19,6 +21,9 @@ const COUNT_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How long a count may take.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long it may take where there are other partitions, which wait for it.
+const PARTITION_COUNT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Counting takes at most one part in this many of the time.
 const COUNT_FRACTION: u32 = 20;
@@ -77,6 +82,13 @@ impl ActiveSource {
 /// Counts the unsettled events of each source with a limit on them: again and again, one source after another,
 /// and more often while a source is at its limit.
 async fn count(sources: Arc<Sources>, admin: Arc<dyn Admin>) {
+    let partitions = match admin.partitions() {
+        none if none.is_empty() => vec![admin],
+        partitions => partitions,
+    };
+    // By source, the latest count of each partition, which stands for one that does not answer: otherwise the source
+    // would soon seem to be full, for all partitions.
+    let mut latest: BTreeMap<Kind, Vec<u64>> = BTreeMap::new();
     let mut begins = Instant::now();
     loop {
         let all = sources.all();
@@ -86,9 +98,9 @@ async fn count(sources: Arc<Sources>, admin: Arc<dyn Admin>) {
         let mut is_full = false;
         let mut took = Duration::ZERO;
         for source in limited {
-            let started = Instant::now();
-            source.count(&*admin).await;
-            took += started.elapsed();
+            let latest = latest.entry(source.config.name.clone());
+            let latest = latest.or_insert_with(|| vec![0; partitions.len()]);
+            took += source.count(&partitions, latest).await;
             is_full |= !source.has_room();
         }
         let pause = if is_full { INTERVAL } else { COUNT_INTERVAL };
@@ -101,20 +113,38 @@ async fn count(sources: Arc<Sources>, admin: Arc<dyn Admin>) {
 }
 
 impl ActiveSource {
-    async fn count(&self, admin: &dyn Admin) {
+    /// Returns how long the partitions took that answered.
+    async fn count(&self, partitions: &[Arc<dyn Admin>], latest: &mut [u64]) -> Duration {
         let before = self.activity.unsettled();
-        match timeout(COUNT_TIMEOUT, admin.counts(&self.config.name)).await {
-            Ok(Ok(counts)) => {
-                let unsettled = counts.waiting + counts.due + counts.leased;
-                self.activity.set_unsettled(before, unsettled);
-            }
-            // The store is down or slow; deliveries notice that themselves.
-            Ok(Err(_)) | Err(_) => {
-                tracing::debug!(
-                    source = self.name(),
-                    "failed to count the events of a source"
-                );
+        let started = Instant::now();
+        let limit = match partitions.len() {
+            1 => COUNT_TIMEOUT,
+            _ => PARTITION_COUNT_TIMEOUT,
+        };
+        let counts = partitions.iter().map(async |partition| {
+            let counts = timeout(limit, partition.counts(&self.config.name)).await;
+            (counts, started.elapsed())
+        });
+        let mut took = None;
+        for (latest, (counts, after)) in latest.iter_mut().zip(join_all(counts).await) {
+            match counts {
+                Ok(Ok(counts)) => {
+                    *latest = counts.waiting + counts.due + counts.leased;
+                    took = took.max(Some(after));
+                }
+                // The store is down or slow; deliveries notice that themselves.
+                Ok(Err(_)) | Err(_) => {
+                    tracing::debug!(
+                        source = self.name(),
+                        "failed to count the events of a source"
+                    );
+                }
             }
         }
+        let Some(took) = took else {
+            return started.elapsed();
+        };
+        self.activity.set_unsettled(before, latest.iter().sum());
+        took
     }
 }
