@@ -135,6 +135,7 @@ mod extend;
 mod find;
 mod microseconds;
 mod migrate;
+mod numbered;
 mod options;
 mod partition;
 #[cfg(test)]

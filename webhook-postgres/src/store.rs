@@ -20,8 +20,10 @@ use webhook_core::{
 use crate::admin::TableSize;
 use crate::claim_cursor::ClaimCursors;
 use crate::error::PgError;
+use crate::numbered::numbered;
 use crate::options::Pooler;
 use crate::probe::{Facts, Probe};
+use crate::schema::Schema;
 use crate::session::{self, Connections, Database, Link, Session};
 use crate::wakeup::Wakeups;
 use crate::{accept, admin, claim, extend, find, settle};
@@ -266,6 +268,21 @@ impl PgStore {
     /// that listens for notifications.
     pub fn connections(&self) -> Connections {
         self.inner.database.connections()
+    }
+
+    /// Lists the schemas of this database that have the tables of an inbox and are named like `schema`: it itself, and
+    /// those with `_` and a number behind the name, as in `webhook_0`. An app that divides its inbox among numbered
+    /// schemas finds by it whether another inbox is there already.
+    ///
+    /// # Errors
+    ///
+    /// When the database does not answer.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn numbered_schemas(&self, schema: &Schema) -> Result<Vec<Schema>, PgError> {
+        numbered(&mut self.session(), schema).await
     }
 
     /// Asks the database how much room the tables of the schema take, the largest first: those of the inbox, and those

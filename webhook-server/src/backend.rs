@@ -1,5 +1,6 @@
 //! The backend that the configuration names: an SQLite file, PostgreSQL, or memory.
 
+mod beside;
 mod partition;
 mod partitions;
 mod postgres;
@@ -129,12 +130,14 @@ impl Backend {
                 let (file, lock) = sqlite::serving(&path, config).await?;
                 transfer::check_mark(&file).await?;
                 partition::check_alone(&file).await?;
+                beside::check_file_alone(&file, &path).await?;
                 Ok(Self::of(file.clone(), Opened::Sqlite(file, Some(lock))))
             }
             BackendUrl::Postgres(url) => {
                 let database = postgres::serving(&url, config).await?;
                 transfer::check_mark(&database).await?;
                 partition::check_alone(&database).await?;
+                beside::check_database_alone(&database, &url, config).await?;
                 Ok(Self::of(database.clone(), Opened::Postgres(database)))
             }
             BackendUrl::Partitions(urls) => {
@@ -231,11 +234,13 @@ impl CommandBackend {
             BackendUrl::Sqlite(path) => {
                 let file = sqlite::existing(&path).await?;
                 partition::check_alone(&file).await?;
+                beside::check_file_alone(&file, &path).await?;
                 Ok(Self::of(file.clone(), Opened::Sqlite(file, None)))
             }
             BackendUrl::Postgres(url) => {
                 let database = postgres::migrated(&url, config).await?;
                 partition::check_alone(&database).await?;
+                beside::check_database_alone(&database, &url, config).await?;
                 Ok(Self::of(database.clone(), Opened::Postgres(database)))
             }
             BackendUrl::Partitions(urls) => {
@@ -391,6 +396,33 @@ pub enum OpenError {
         /// The number of partitions.
         count: usize,
     },
+    /// The configuration would begin an inbox beside the one of a partition.
+    #[error(
+        "this would begin another inbox: {place} is partition {index} of {count} of an inbox that PARTITIONS and \
+         DATABASE_URL do not lead to. Set them as for the servers of that inbox: the number, and the URLs in the same \
+         order. For another inbox, name other schemas (`?schema=NAME`) or another file"
+    )]
+    PartitionBeside {
+        /// The schema or file.
+        place: String,
+        /// The number of the partition, from 0.
+        index: usize,
+        /// The number of partitions.
+        count: usize,
+    },
+    /// The configuration would begin an inbox with partitions beside one without.
+    #[error(
+        "this would begin another inbox: {place} is an inbox with events. Move them into the partitions first \
+         (`webhook-server move`, docs/scaling.md), or unset PARTITIONS. For another inbox, name other schemas \
+         (`?schema=NAME`) or another file"
+    )]
+    InboxBeside {
+        /// The schema or file.
+        place: String,
+    },
+    /// Which inboxes are in a database cannot be told.
+    #[error("failed to look for other inboxes in the database")]
+    Beside(#[source] PgError),
     /// Whether the database is a partition cannot be told.
     #[error("failed to find out whether this database is a partition of an inbox")]
     Partition(#[source] PartitionError),

@@ -6,12 +6,12 @@ mod late;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use tracing::warn;
 use webhook_core::{Kind, Partition, PartitionOptions, Partitioned};
 use webhook_postgres::PgOptions;
 
-use super::{OpenError, Opened, postgres, sqlite};
+use super::{OpenError, Opened, beside, postgres, sqlite};
 use crate::config::{BackendUrl, Config};
 pub(crate) use health::{Health, Partitions};
 pub(super) use late::LatePartition;
@@ -94,6 +94,7 @@ async fn open(
     config: &Config,
 ) -> Result<OpenedInbox, OpenError> {
     let count = urls.len();
+    let named = urls.clone();
     let reaching = urls.into_iter().enumerate().map(async |(index, url)| {
         let reached = reach(url, index, opener, config).await;
         reached.map_err(|error| error.of_partition(index, count))
@@ -117,6 +118,15 @@ async fn open(
         }
     });
     let (partitions, opened): (Vec<_>, Vec<_>) = opened.unzip();
+    // A move makes partitions beside the inbox that it reads.
+    if matches!(opener, Opener::Server | Opener::Command)
+        && are_new(&partitions).await
+        && let Err(error) = beside::check_partitions(&named, config).await
+        // Otherwise another process has just made this inbox, and that is what was found.
+        && are_new(&partitions).await
+    {
+        return Err(error);
+    }
     let options = PartitionOptions::default().with_whole_kinds(whole_kinds);
     let inbox = Partitioned::open(partitions.clone(), options).await;
     Ok(OpenedInbox {
@@ -124,6 +134,13 @@ async fn open(
         partitions: Partitions::new(partitions),
         opened: Opened::Partitions(opened),
     })
+}
+
+/// Whether no partition has a mark: the inbox is yet to be made. False if it cannot be told, since an inbox is only made
+/// if all answer.
+async fn are_new(partitions: &[Arc<dyn Partition>]) -> bool {
+    let marks = join_all(partitions.iter().map(|it| it.partition_mark())).await;
+    marks.into_iter().all(|mark| matches!(mark, Ok(None)))
 }
 
 /// What became of a partition when it was opened.

@@ -137,7 +137,7 @@ fn name_of_partitions(urls: &[BackendUrl]) -> Result<String, OpenError> {
 }
 
 /// Host, port, database and schema, without user and password.
-fn name(url: &DatabaseUrl) -> Result<String, OpenError> {
+pub(super) fn name(url: &DatabaseUrl) -> Result<String, OpenError> {
     let options: PgOptions = url.expose().parse().map_err(OpenError::Url)?;
     let connection = &options.connection;
     let database = connection.get_database();

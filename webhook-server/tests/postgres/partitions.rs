@@ -214,6 +214,18 @@ async fn an_inbox_starts_without_a_partition_that_stays_away() {
     let mut process = server(&urls, &[]).start();
     process.listens().await;
     drop(process);
+    // With other URLs, all schemas have other names, and would be made anew.
+    let swapped = format!("{} {}", dying.url(), living.url());
+    for starter in [
+        server(&swapped, &[]),
+        server_on(living.url(), &[]),
+        server_on(living.url(), &["status"]),
+    ] {
+        let (code, _, log) = starter.output().await;
+        assert_eq!(code, 1, "{log}");
+        assert!(log.contains("this would begin another inbox"), "{log}");
+        assert!(log.contains(" is partition "), "{log}");
+    }
     dying.kill().await;
 
     let mut process = server(&urls, &[]).start();

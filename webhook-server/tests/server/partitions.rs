@@ -178,6 +178,41 @@ async fn partitions_that_do_not_fit_are_refused() {
     assert_eq!(code, 1, "{log}");
 }
 
+/// With another `PARTITIONS`, the files have other names, and would all be new.
+#[tokio::test]
+async fn no_inbox_begins_beside_another_one() {
+    let files = Files::new();
+    let (many, one) = (files.path("many.db"), files.path("one.db"));
+    let mut process = server(&many, &[]).start();
+    process.listens().await;
+    process.signal(Signal::TERM);
+    process.ends().await;
+    let beside =
+        "many-0.db is partition 0 of 3 of an inbox that PARTITIONS and DATABASE_URL do not lead to";
+    fails(webhook_server(&[]).on_file(&many), beside).await;
+    fails(webhook_server(&["status"]).on_file(&many), beside).await;
+
+    let mut process = webhook_server(&[]).on_file(&one).start();
+    let mut client = Client::connect(process.listens().await).await;
+    client
+        .post(transaction("tx-1"))
+        .await
+        .acknowledged("ACCEPTED");
+    process.signal(Signal::TERM);
+    process.ends().await;
+    fails(server(&one, &[]), "one.db is an inbox with events").await;
+
+    // Once it has been moved, it is of no interest, and neither are the partitions.
+    let (from, to) = (format!("--from=sqlite:{one}"), files.path("many.db"));
+    json(&many, &["move", &from, "--json"]).await;
+    let mut process = server(&one, &[]).start();
+    process.listens().await;
+    drop(process);
+    let to = format!("--to=sqlite:{to}");
+    json(&many, &["move", &to, "--json"]).await;
+    webhook_server(&[]).on_file(&many).start().listens().await;
+}
+
 /// A source with a guard, which compares each event with all others.
 const GUARDED: &str =
     "[sources.guarded]\nscheme = \"none\"\nid = \"header:X-Id\"\nguard = \"body\"\n";
