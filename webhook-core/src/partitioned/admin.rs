@@ -64,6 +64,28 @@ impl Partitioned {
         }
         Ok(has_changed)
     }
+
+    /// Calls one partition after another with what the others have left of `limit`, and returns the sum of the answers.
+    async fn sweep<'c>(
+        &'c self,
+        limit: NonZeroUsize,
+        call: impl Fn(&'c Member, NonZeroUsize) -> BoxFuture<'c, Result<usize, StoreError>>,
+    ) -> Result<usize, StoreError> {
+        let mut swept = 0;
+        for member in self.in_turn() {
+            let Some(left) = NonZeroUsize::new(limit.get().saturating_sub(swept)) else {
+                break;
+            };
+            swept += call(member, left).await?;
+        }
+        Ok(swept)
+    }
+}
+
+/// The kinds that any partition has, in ascending order.
+fn union(lists: Vec<Vec<Kind>>) -> Vec<Kind> {
+    let kinds: BTreeSet<Kind> = lists.into_iter().flatten().collect();
+    kinds.into_iter().collect()
 }
 
 /// How long the other partitions may take once one has answered, where the answers of some are enough: callers of
@@ -164,23 +186,25 @@ fn merged_samples(
             sum.paused |= sample.paused;
         }
     }
-    let cap = u64::try_from(cap.get()).unwrap_or(u64::MAX);
-    for sum in &mut merged {
-        sum.is_capped |= sum.waiting >= cap || sum.due + sum.leased >= cap || sum.failed >= cap;
-        sum.waiting = sum.waiting.min(cap);
-        sum.due = sum.due.min(cap);
-        sum.leased = sum.leased.min(cap - sum.due);
-        sum.failed = sum.failed.min(cap);
-    }
-    merged
+    let most = u64::try_from(cap.get()).unwrap_or(u64::MAX);
+    let merged = merged.into_iter().map(|sum| {
+        let was_capped = sum.is_capped;
+        let mut sum = sum.capped_at(cap);
+        sum.is_capped |= was_capped;
+        sum.waiting = sum.waiting.min(most);
+        sum.due = sum.due.min(most);
+        sum.leased = sum.leased.min(most - sum.due);
+        sum.failed = sum.failed.min(most);
+        sum
+    });
+    merged.collect()
 }
 
 #[async_trait]
 #[deny(clippy::missing_trait_methods)]
 impl Admin for Partitioned {
     async fn kinds(&self) -> Result<Vec<Kind>, StoreError> {
-        let kinds: BTreeSet<Kind> = all!(self.kinds()).into_iter().flatten().collect();
-        Ok(kinds.into_iter().collect())
+        Ok(union(all!(self.kinds())))
     }
 
     async fn counts(&self, kind: &Kind) -> Result<Counts, StoreError> {
@@ -265,33 +289,25 @@ impl Admin for Partitioned {
     }
 
     async fn prune(&self, prune: &Prune) -> Result<usize, StoreError> {
-        let mut pruned = 0;
-        for member in self.in_turn() {
-            let Some(limit) = NonZeroUsize::new(prune.limit.get().saturating_sub(pruned)) else {
-                break;
-            };
+        self.sweep(prune.limit, |member, limit| {
             let prune = Prune {
                 limit,
                 ..prune.clone()
             };
-            pruned += member.prune(&prune).await?;
-        }
-        Ok(pruned)
+            Box::pin(async move { member.prune(&prune).await })
+        })
+        .await
     }
 
     async fn delete_bodies(&self, delete: &DeleteBodies) -> Result<usize, StoreError> {
-        let mut deleted = 0;
-        for member in self.in_turn() {
-            let Some(limit) = NonZeroUsize::new(delete.limit.get().saturating_sub(deleted)) else {
-                break;
-            };
+        self.sweep(delete.limit, |member, limit| {
             let delete = DeleteBodies {
                 limit,
                 ..delete.clone()
             };
-            deleted += member.delete_bodies(&delete).await?;
-        }
-        Ok(deleted)
+            Box::pin(async move { member.delete_bodies(&delete).await })
+        })
+        .await
     }
 
     async fn pause(&self, kind: &Kind) -> Result<bool, StoreError> {
@@ -303,8 +319,7 @@ impl Admin for Partitioned {
     }
 
     async fn paused(&self) -> Result<Vec<Kind>, StoreError> {
-        let kinds: BTreeSet<Kind> = all!(self.paused()).into_iter().flatten().collect();
-        Ok(kinds.into_iter().collect())
+        Ok(union(all!(self.paused())))
     }
 
     /// Reports the node to all partitions that can be reached.

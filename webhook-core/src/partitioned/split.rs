@@ -30,19 +30,21 @@ impl Partitioned {
         T: Clone,
         A: Clone,
     {
-        let Some(first) = items.first() else {
+        // Each item is hashed once.
+        let indexes: Vec<_> = items.iter().map(index_of).collect();
+        let Some(first) = indexes.first() else {
             return Ok(Vec::new());
         };
-        if let Some(index) = index_of(first)
-            && items.iter().all(|it| index_of(it) == Some(index))
+        if let Some(index) = first
+            && indexes.iter().all(|it| it == first)
         {
-            let answers = call(&self.members()[index], items).await?;
+            let answers = call(&self.members()[*index], items).await?;
             return check(answers, items.len());
         }
         let mut parts: Vec<Part<T>> = Vec::new();
         let mut part_of = vec![None; self.members().len()];
-        for (place, item) in items.iter().enumerate() {
-            let Some(index) = index_of(item) else {
+        for (place, (item, index)) in items.iter().zip(indexes).enumerate() {
+            let Some(index) = index else {
                 continue;
             };
             let part = *part_of[index].get_or_insert_with(|| {
