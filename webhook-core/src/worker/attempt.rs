@@ -23,6 +23,8 @@ use crate::scheduler::{Attempt, ClaimedEvent, Lease, Outcome, Reason, Settlement
 /// Decodes the payload of an event from its body and headers.
 type Decode<P> = fn(&[u8], &Headers) -> Result<P, HandlerError>;
 
+const HANDLED_ONCE: &str = "an attempt is handled once";
+
 /// How the events of one kind are processed.
 pub(super) struct Handling<P, H> {
     pub(super) decode: Decode<P>,
@@ -182,7 +184,7 @@ async fn attempt<P: Send + 'static, H: Handler<P>>(
 ) -> Option<Outcome> {
     let ClaimedEvent {
         lease, key, lag, ..
-    } = claimed.as_ref()?;
+    } = claimed.as_ref().expect(HANDLED_ONCE);
     let (lease, key, lag) = (*lease, key.clone(), *lag);
     let observed = Observed {
         kind: &served.kind,
@@ -246,7 +248,7 @@ async fn handle<P: Send + 'static, H: Handler<P>>(
     handling: &Handling<P, H>,
     claimed: &mut Option<ClaimedEvent>,
 ) -> Result<Handled, HandlerError> {
-    let claimed = claimed.take().expect("an attempt is handled once");
+    let claimed = claimed.take().expect(HANDLED_ONCE);
     let payload = (handling.decode)(&claimed.body, &claimed.headers)
         .map_err(|error| error.prefixed("stored payload is unreadable"))?;
     let event = Event {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::future::{pending, ready};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,7 +13,6 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::pin;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -238,8 +238,7 @@ impl Claiming {
         let asked_at = Instant::now();
         // A stop does not interrupt this: unknown leases would have to expire.
         let timer = Timer::start();
-        let call = caught(context.scheduler.claim(&claims));
-        pin!(call);
+        let mut call = pin!(caught(context.scheduler.claim(&claims)));
         let mut let_go = Vec::new();
         let answer = if context.shares_slots {
             match timeout(LENDING_DELAY, &mut call).await {
