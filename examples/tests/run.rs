@@ -52,7 +52,7 @@ async fn axum_ui_ends_beside_an_open_page() {
     assert_eq!(status, 200);
     assert!(events.contains("\"key\":\"o-3\""), "{events}");
     assert_eq!(get(address, "/inbox/dashboard").await.0, 401);
-    // What a page that is open has.
+    // An open page has such a stream.
     let mut stream = TcpStream::connect(address).await.unwrap();
     let open = "GET /inbox/v1/operator/stream HTTP/1.1\r\nhost: localhost\r\n\
                 authorization: Bearer example-token\r\n\r\n";

@@ -1,4 +1,4 @@
-//! What partitions cost: the same inbox without partitions, with one and with eight, in turns.
+//! The cost of partitions: the same inbox without partitions, with one and with eight, in turns.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
