@@ -47,7 +47,7 @@ use attempt::{Handling, StartAttempt};
 use engine::Engine;
 use leases::Leases;
 use limit::Limit;
-use slots::Used;
+use slots::{Parts, Used};
 
 /// The options and limits of a [`Worker`], for one kind of events.
 ///
@@ -191,6 +191,7 @@ struct Served {
     slots: Arc<Semaphore>,
     /// The number of engines that had more due events than slots at their last claim.
     behind: AtomicUsize,
+    parts: Parts,
     limit: Option<Limit>,
     measures: Arc<WorkerMeasures>,
     attempts: Arc<dyn StartAttempt>,
@@ -278,6 +279,7 @@ impl WorkerBuilder {
             kind,
             slots: Arc::new(Semaphore::new(concurrency)),
             behind: AtomicUsize::new(0),
+            parts: Parts::new(),
             options: WorkerOptions {
                 concurrency,
                 max_batch: options.max_batch.max(1),
@@ -474,7 +476,7 @@ impl Look {
         Self {
             hint: Notify::new(),
             claims: watch::Sender::default(),
-            used: shares_slots.then(Arc::default),
+            used: shares_slots.then(|| Arc::new(Used::new())),
         }
     }
 }

@@ -20,6 +20,7 @@ use tracing::warn;
 
 use super::limit::{MIN_LOOK_INTERVAL, Turn};
 use super::settler::Finished;
+use super::slots::Part;
 use super::{Context, Look, NEVER_CLOSED, Served, outage};
 use crate::event::Kind;
 use crate::measures::{Age, Timer};
@@ -36,7 +37,7 @@ const MIN_HINT_INTERVAL: Duration = Duration::from_millis(1);
 
 /// How long to wait for a quarter of the slots to become free, if more events are due than there are slots: so
 /// that slow handlers do not cause claims of single events.
-const GATHER_TIMEOUT: Duration = Duration::from_millis(10);
+pub(super) const GATHER_TIMEOUT: Duration = Duration::from_millis(10);
 
 /// The smallest share of a kind in a claim, if more events are due than it has slots. It limits the number of
 /// such kinds in one claim. Looking at a kind costs a store about as much as leasing an event, so a few events
@@ -54,6 +55,7 @@ struct Wanting {
     slots: OwnedSemaphorePermit,
     /// Dropped after the slots.
     turn: Turn,
+    part: Part,
 }
 
 /// When to claim a kind again.
@@ -257,13 +259,18 @@ impl Claiming {
                 debug_assert_eq!(claimed.len(), claims.len());
                 self.failures = 0;
                 for ((wanting, claim), claimed) in wanting.into_iter().zip(&claims).zip(claimed) {
-                    let Wanting { place, slots, turn } = wanting;
+                    let Wanting {
+                        place,
+                        slots,
+                        turn,
+                        part,
+                    } = wanting;
                     let next = self.next(place, claim, &claimed, asked_at);
                     self.set_behind(place, next.behind);
                     self.next[place] = next;
                     let is_empty = claimed == Claimed::default();
                     let (leased, next_due) = (claimed.events.len() as u64, claimed.next_due);
-                    self.start(place, claimed, asked_at, slots).await;
+                    self.start(place, claimed, asked_at, slots, part).await;
                     drop(turn);
                     self.wait(place);
                     context.looks[place].claims.send_modify(|claims| {
@@ -309,6 +316,7 @@ impl Claiming {
         for it in claimed.iter_mut() {
             drop(it.slots.split(it.slots.num_permits()));
             it.turn = None;
+            it.part = None;
         }
         let kinds = 0..self.context.kinds.len();
         // The other partitions need not leave it a share.
@@ -372,6 +380,7 @@ impl Claiming {
         claimed: Claimed,
         asked_at: Instant,
         mut slots: OwnedSemaphorePermit,
+        part: Part,
     ) {
         let context = &self.context;
         let (served, look) = (&context.kinds[place], &context.looks[place]);
@@ -420,7 +429,7 @@ impl Claiming {
                 // Without a slot if the claim took so long that it gave them back.
                 let slot = slots
                     .split(1)
-                    .map(|permit| served.slot(permit, look.used.clone()));
+                    .map(|permit| served.slot(permit, look.used.clone(), part.clone()));
                 let finished = self.finished.clone();
                 let attempts = Arc::clone(&served.attempts);
                 let attempt = attempts.start(context, served, event, slot, finished);
@@ -447,20 +456,25 @@ impl Claiming {
                     () = look.hint.notified() => sleep_until(next.asked_at + MIN_HINT_INTERVAL).await,
                 }
             }
-            let (mut slots, mut turn) = free_slots(served, look, next.behind).await;
+            let (mut slots, mut turn, mut part) = free_slots(served, look, next.behind).await;
             if next.behind {
                 // No pause if the backend panics.
                 let pause = AssertUnwindSafe(|| context.scheduler.pause_before_claim(&served.kind));
                 let pause = catch_unwind(pause).unwrap_or_default();
                 if !pause.is_zero() && context.shares_slots {
-                    drop((slots, turn));
+                    drop((slots, turn, part));
                     sleep(pause).await;
-                    (slots, turn) = free_slots(served, look, next.behind).await;
+                    (slots, turn, part) = free_slots(served, look, next.behind).await;
                 } else if !pause.is_zero() {
                     sleep(pause).await;
                 }
             }
-            Wanting { place, slots, turn }
+            Wanting {
+                place,
+                slots,
+                turn,
+                part,
+            }
         }));
     }
 }
@@ -520,8 +534,15 @@ fn never() -> BoxFuture<'static, Vec<usize>> {
 }
 
 /// Waits until the kind's limit allows events and a slot is free, and takes all free slots, up to the allowance,
-/// the limit of one claim, and the share of the engine.
-async fn free_slots(served: &Served, look: &Look, behind: bool) -> (OwnedSemaphorePermit, Turn) {
+/// the limit of one claim, and the share of the engine; or a part of the slots.
+async fn free_slots(
+    served: &Served,
+    look: &Look,
+    behind: bool,
+) -> (OwnedSemaphorePermit, Turn, Part) {
+    if behind && let Some((slots, part)) = served.part(look).await {
+        return (slots, None, part);
+    }
     served.has_share_left(look, behind, 1).await;
     let turn = served.turn().await;
     let allowance = served.allowed().await;
@@ -553,9 +574,9 @@ async fn free_slots(served: &Served, look: &Look, behind: bool) -> (OwnedSemapho
     if let Ok(more) = Arc::clone(&served.slots).try_acquire_many_owned(more) {
         slots.merge(more);
     }
-    (slots, turn)
+    (slots, turn, None)
 }
 
-fn permits(count: usize) -> u32 {
+pub(super) fn permits(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }

@@ -252,6 +252,70 @@ async fn partitions_with_backlogs_are_claimed_in_batches() {
     }
 }
 
+/// Slots that are free again at once are taken in turn, so that claims are large.
+#[tokio::test(start_paused = true)]
+async fn partitions_whose_attempts_are_quick_are_claimed_in_large_batches_in_turn() {
+    let stocks = stocks([20_000; 8]);
+    let counts = Arc::<Counts>::default();
+    let slow = stocks
+        .clone()
+        .map(|stock| Arc::new(Slow(stock, 3 * MILLI)) as Arc<dyn Scheduler>);
+    let worker = Worker::builder()
+        .handle_raw(kind_number(0), slots(256), Counting::new(&counts, MILLI))
+        .start(Arc::new(Parts(slow.into())));
+    let all = |ended: &[usize; 8]| ended.iter().sum::<usize>();
+    while all(&counts.ended()) < 100_000 {
+        sleep(MILLI).await;
+    }
+    let ended = counts.ended::<8>();
+    let (fewest, most) = (*ended.iter().min().unwrap(), *ended.iter().max().unwrap());
+    assert!(most < 2 * fewest, "{ended:?}");
+    let claims: usize = stocks.iter().map(|stock| stock.asked().len()).sum();
+    let each = all(&ended) / claims;
+    assert!(each >= 100, "{each} events in a claim");
+    assert!(counts.most() <= 256);
+    worker.shutdown(SECOND).await;
+}
+
+/// Attempts that were quick become slow in some partitions, which keep the slots that they have.
+#[tokio::test(start_paused = true)]
+async fn partitions_whose_attempts_become_slow_leave_slots_to_the_others() {
+    for slow in [1, 2] {
+        let stocks = stocks([1_000_000; 3]);
+        let counts = Arc::<Counts>::default();
+        let began = Instant::now();
+        let handler = {
+            let counts = Arc::clone(&counts);
+            move |event: RawEvent| {
+                let counts = Arc::clone(&counts);
+                async move {
+                    let partition = event.id().get() / PARTITION;
+                    let is_slow = partition < slow && began.elapsed() > SECOND;
+                    sleep(if is_slow { 1_000 * SECOND } else { MILLI }).await;
+                    *counts.ended.lock().unwrap().entry(partition).or_default() += 1;
+                    Ok::<_, HandlerError>(())
+                }
+            }
+        };
+        let claimed_slowly =
+            stocks.map(|stock| Arc::new(Slow(stock, 3 * MILLI)) as Arc<dyn Scheduler>);
+        let worker = Worker::builder()
+            .handle_raw(kind_number(0), slots(32), handler)
+            .start(Arc::new(Parts(claimed_slowly.into())));
+        sleep(3 * SECOND).await;
+        let before = counts.ended::<3>();
+        sleep(5 * SECOND).await;
+        let after = counts.ended::<3>();
+        assert_eq!(after[0], before[0]);
+        for quick in usize::try_from(slow).unwrap()..3 {
+            // Four slots are left. They wait up to 10 ms for more, and are free again after 4 ms.
+            let ended = after[quick] - before[quick];
+            assert!(ended > 4 * 5_000 / 14 / 2, "{ended} with {slow} slow");
+        }
+        worker.shutdown(Duration::ZERO).await;
+    }
+}
+
 /// Starts a worker on a partition that hangs or is down, and on one with a backlog of both kinds: its slots are all
 /// wanted by both.
 fn start_beside(
