@@ -103,7 +103,8 @@
       fresh.hidden = false;
     }
     if (mode() !== "reload" || isBusy()) return;
-    if (find("#page").dataset.version !== sample.version) await load();
+    const { numbers, version } = find("#page").dataset;
+    if (sample.versions[numbers] !== version) await load();
   };
   const connect = () => {
     clearTimeout(timer);

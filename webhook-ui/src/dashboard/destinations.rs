@@ -8,6 +8,7 @@ use super::components::{
     paused_badge, table, tile,
 };
 use super::frame::{Live, Page, Screen, View};
+use super::snapshot::Numbers;
 use super::sources::{self, pause_or_resume};
 use crate::api::kind;
 use crate::model::{Answer, Destination, DestinationState};
@@ -142,7 +143,7 @@ pub(super) async fn list(view: &View<'_>) -> Response<UiBody> {
     view.page(Page {
         screen: Some(Screen::Destinations),
         title: "Destinations".to_owned(),
-        live: Live::Reload,
+        live: Live::Reload(Numbers::Destinations),
         content,
     })
     .await
@@ -211,7 +212,7 @@ pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBo
         .page(Page {
             screen: Some(Screen::Destinations),
             title: format!("Destination of {name}"),
-            live: Live::Reload,
+            live: Live::Reload(Numbers::Destinations),
             content,
         })
         .await)

@@ -18,6 +18,7 @@ use super::events::{cut, event_path, events_path, marks};
 use super::failed;
 use super::frame::{Live, Page, Screen, View};
 use super::json_tree::json_tree;
+use super::snapshot::Numbers;
 use crate::api::{key_in_path, kind};
 use crate::json_text::Value;
 use crate::model::{Event, EventState};
@@ -201,7 +202,7 @@ pub(super) async fn show(
         live: if is_settled || query.unmask || query.tab == Tab::Copy {
             Live::Off
         } else {
-            Live::Reload
+            Live::Reload(Numbers::All)
         },
         content,
     };

@@ -7,6 +7,7 @@ use webhook_core::{Kind, State};
 use super::components::{Column, Row, ago, empty, number, sparkline, table};
 use super::events::{cut, event_path, events_path, plan_button};
 use super::frame::{Live, Page, Screen, View};
+use super::snapshot::Numbers;
 use crate::api::kind;
 use crate::filter::Filter;
 use crate::model::{EventState, EventSummary, FailureGroup, Failures, JobAction};
@@ -54,7 +55,7 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
     let page = Page {
         screen: Some(Screen::Failed),
         title: "Failed".to_owned(),
-        live: Live::Reload,
+        live: Live::Reload(Numbers::Failed),
         content,
     };
     Ok(view.page(page).await)

@@ -13,7 +13,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use super::assets::{DEFAULT_COLOR, HTMX, SCRIPT, STYLE, icon_path, is_color};
 use super::components::{Shape, duration, form_token, icon};
 use super::settings::Settings;
-use super::snapshot::Snapshot;
+use super::snapshot::{Numbers, Snapshot};
 use super::{destinations, sources};
 use crate::model::DestinationState;
 use crate::session::{Visitor, named_cookie};
@@ -116,8 +116,8 @@ impl Screen {
 pub(crate) enum Live {
     /// Nothing: the page shows a moment.
     Off,
-    /// It loads its content again, at most every two seconds, if the numbers of the overview have changed.
-    Reload,
+    /// It loads its content again, at most every two seconds, if these numbers have changed.
+    Reload(Numbers),
     /// It loads its content again about every four seconds, whether they have changed or not.
     Always,
     /// The element with the id `new-events` gets the number of new events, and is shown.
@@ -128,9 +128,16 @@ impl Live {
     const fn as_str(self) -> &'static str {
         match self {
             Self::Off => "off",
-            Self::Reload => "reload",
+            Self::Reload(_) => "reload",
             Self::Always => "always",
             Self::Count => "count",
+        }
+    }
+
+    const fn numbers(self) -> Option<Numbers> {
+        match self {
+            Self::Reload(numbers) => Some(numbers),
+            Self::Off | Self::Always | Self::Count => None,
         }
     }
 }
@@ -520,14 +527,15 @@ impl Frame<'_> {
 
     /// What the script of the page replaces.
     fn content(&self, page: &Page) -> Markup {
-        let version = match (self.snapshot, self.visitor) {
-            (Some(snapshot), Some(visitor)) => {
-                Some(version_text(snapshot.version(&visitor.caller)))
+        let numbers = page.live.numbers();
+        let version = match (numbers, self.snapshot, self.visitor) {
+            (Some(numbers), Some(snapshot), Some(visitor)) => {
+                Some(snapshot.version(self.ui, &visitor.caller, numbers))
             }
             _ => None,
         };
         html! {
-            div #page data-live=(page.live.as_str()) data-version=[version] {
+            div #page data-live=(page.live.as_str()) data-numbers=[numbers.map(Numbers::as_str)] data-version=[version] {
                 @if let (Some(snapshot), Some(visitor)) = (self.snapshot, self.visitor) {
                     @let banners = banners(self.ui, snapshot, visitor);
                     @if !banners.is_empty() {
@@ -544,11 +552,6 @@ impl Frame<'_> {
             }
         }
     }
-}
-
-/// A version of the numbers, as pages and streams have it.
-pub(super) fn version_text(version: u64) -> String {
-    format!("{version:016x}")
 }
 
 /// A warning, which the log has as a fragment, as a sentence.

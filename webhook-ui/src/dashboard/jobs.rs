@@ -10,6 +10,7 @@ use super::components::{
 };
 use super::events::{action_word, cut, events_path};
 use super::frame::{Live, Page, Screen, View};
+use super::snapshot::Numbers;
 use crate::filter::Filter;
 use crate::jobs::{self, JobPlan};
 use crate::model::{Job, JobAction, JobState};
@@ -122,7 +123,7 @@ pub(super) async fn list(view: &View<'_>) -> Response<UiBody> {
         live: if is_running {
             Live::Always
         } else {
-            Live::Reload
+            Live::Reload(Numbers::Jobs)
         },
         content,
     })

@@ -2,9 +2,10 @@
 
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use serde_json::json;
+use serde_json::{Map, json};
 
-use super::frame::{View, add_security, version_text};
+use super::frame::{View, add_security};
+use super::snapshot::Numbers;
 use crate::access::Caller;
 use crate::stream::{self, Topic};
 use crate::{Problem, Ui, UiBody, session};
@@ -24,11 +25,16 @@ pub(super) fn stream(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
     Ok(response)
 }
 
-/// The version of the numbers, and those that the frame shows.
+/// The versions of the numbers of pages, and the numbers that the frame shows.
 pub(crate) fn document(ui: &Ui, caller: &Caller) -> serde_json::Value {
     let snapshot = ui.dashboard().snapshot(ui);
+    let version = |numbers: Numbers| {
+        let version = snapshot.version(ui, caller, numbers);
+        (numbers.as_str().to_owned(), version.into())
+    };
+    let versions: Map<_, _> = Numbers::ALL.into_iter().map(version).collect();
     json!({
-        "version": version_text(snapshot.version(caller)),
+        "versions": versions,
         "events": snapshot.events(caller),
         "failed": snapshot.failed(caller),
     })

@@ -9,7 +9,7 @@ use super::components::{
 };
 use super::destinations;
 use super::frame::{Live, Page, Screen, View};
-use super::snapshot::sum;
+use super::snapshot::{Numbers, sum};
 use super::sources::{
     self, Health, hour, last_minute, pause_or_resume, received_sparkline, test_button,
 };
@@ -71,7 +71,7 @@ pub(super) async fn show(view: &View<'_>) -> Response<UiBody> {
     view.page(Page {
         screen: Some(Screen::Overview),
         title: "Overview".to_owned(),
-        live: Live::Reload,
+        live: Live::Reload(Numbers::All),
         content,
     })
     .await

@@ -7,6 +7,7 @@ use webhook_core::Kind;
 use super::components::{ago, bytes, empty, exact, number};
 use super::event::body_view;
 use super::frame::{Live, Page, Screen, View};
+use super::snapshot::Numbers;
 use crate::api::kind;
 use crate::model::{Header, Refused, RefusedPage, SourceStatus};
 use crate::{Problem, UiBody, data};
@@ -65,7 +66,7 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
     let page = Page {
         screen: Some(Screen::Refused),
         title: "Refused".to_owned(),
-        live: Live::Reload,
+        live: Live::Reload(Numbers::Refused),
         content,
     };
     Ok(view.page(page).await)

@@ -12,8 +12,10 @@ use webhook_core::Kind;
 
 use super::components;
 use crate::access::Caller;
-use crate::model::{Capped, Destination, Failures, Overview, SourceOverview};
-use crate::{Problem, Ui, data};
+use crate::model::{
+    Capped, Destination, DestinationState, Failures, Job, Overview, SourceOverview, Time,
+};
+use crate::{Problem, Ui, data, jobs};
 
 /// How old the numbers of a page may be. Streams send them every two seconds.
 const MAX_AGE: Duration = Duration::from_millis(1_500);
@@ -96,19 +98,62 @@ impl Dashboard {
     }
 }
 
+/// Which numbers a page shows, besides those of the frame. It is loaded again only if these have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    /// Those of all sources and destinations.
+    All,
+    /// How many events have failed.
+    Failed,
+    /// How many requests were refused.
+    Refused,
+    /// Those of destinations.
+    Destinations,
+    /// Those of jobs.
+    Jobs,
+}
+
+impl Numbers {
+    pub(super) const ALL: [Self; 5] = [
+        Self::All,
+        Self::Failed,
+        Self::Refused,
+        Self::Destinations,
+        Self::Jobs,
+    ];
+
+    /// The name in the pages and in their stream.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Failed => "failed",
+            Self::Refused => "refused",
+            Self::Destinations => "destinations",
+            Self::Jobs => "jobs",
+        }
+    }
+}
+
+/// What the frame of each page shows, besides numbers that its stream replaces.
+#[derive(Serialize)]
+struct Banners<'a> {
+    warnings: &'a [String],
+    silent: Vec<(&'a str, Time)>,
+    open: Vec<&'a str>,
+}
+
 /// The numbers that all pages show.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     /// Of all sources and destinations: what a caller may see of it, the methods return.
     pub(super) overview: Overview,
-    version: u64,
 }
 
 impl Snapshot {
-    fn read(ui: &Ui) -> Self {
-        let overview = data::overview(ui, &Caller::anonymous("the dashboard"));
-        let version = digest(&overview);
-        Self { overview, version }
+    pub(super) fn read(ui: &Ui) -> Self {
+        Self {
+            overview: data::overview(ui, &Caller::anonymous("the dashboard")),
+        }
     }
 
     /// The sources that a caller may see.
@@ -136,14 +181,54 @@ impl Snapshot {
         counts.fold(0, u64::saturating_add)
     }
 
-    /// A number that changes when something changes that the caller may see.
-    pub(super) fn version(&self, caller: &Caller) -> u64 {
-        if caller.source.is_none() {
-            return self.version;
+    /// A text that changes when one of these numbers changes, of those that the caller may see.
+    pub(super) fn version(&self, ui: &Ui, caller: &Caller, numbers: Numbers) -> String {
+        let banners = self.banners(caller);
+        let sources = self.sources(caller);
+        let digest = match numbers {
+            Numbers::All => {
+                let sources: Vec<_> = sources.collect();
+                let destinations: Vec<_> = self.destinations(caller).collect();
+                digest(&(banners, sources, destinations))
+            }
+            Numbers::Failed => {
+                let failed = |it: &SourceOverview| it.sample.as_ref().map(|it| it.failed);
+                let failed: Vec<_> = sources.map(failed).collect();
+                // Counts end at limits, so they may stay as they are while more events fail.
+                digest(&(banners, self.overview.sampled_at, failed))
+            }
+            Numbers::Refused => {
+                let refused: Vec<_> = sources.map(|it| it.info.counts.refused).collect();
+                digest(&(banners, refused))
+            }
+            Numbers::Destinations => {
+                let destinations: Vec<_> = self.destinations(caller).collect();
+                digest(&(banners, destinations))
+            }
+            Numbers::Jobs => {
+                let jobs: Vec<Job> = jobs::list(ui, caller);
+                digest(&(banners, jobs))
+            }
+        };
+        format!("{digest:016x}")
+    }
+
+    fn banners(&self, caller: &Caller) -> Banners<'_> {
+        let warnings: &[String] = match caller.source {
+            None => &self.overview.instance.warnings,
+            Some(_) => &[],
+        };
+        let silent = self.sources(caller).filter_map(|it| {
+            let since = it.info.silent_since?;
+            Some((&*it.info.name, since))
+        });
+        let open = self.destinations(caller);
+        let open = open.filter(|it| it.state == DestinationState::Open);
+        Banners {
+            warnings,
+            silent: silent.collect(),
+            open: open.map(|it| &*it.source).collect(),
         }
-        let sources: Vec<_> = self.sources(caller).collect();
-        let destinations: Vec<_> = self.destinations(caller).collect();
-        digest(&(sources, destinations))
     }
 }
 

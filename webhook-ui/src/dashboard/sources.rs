@@ -11,6 +11,7 @@ use super::components::{
     number, paused_badge, sparkline, table, tile,
 };
 use super::frame::{Live, Page, Screen, View};
+use super::snapshot::Numbers;
 use crate::api::kind;
 use crate::model::{Capped, DestinationState, Series, SourceInfo, SourceOverview};
 use crate::{Problem, UiBody, actions};
@@ -246,7 +247,7 @@ pub(super) async fn list(view: &View<'_>) -> Response<UiBody> {
     view.page(Page {
         screen: Some(Screen::Sources),
         title: "Sources".to_owned(),
-        live: Live::Reload,
+        live: Live::Reload(Numbers::All),
         content,
     })
     .await
@@ -372,7 +373,7 @@ pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBo
         .page(Page {
             screen: Some(Screen::Sources),
             title: info.name.clone(),
-            live: Live::Reload,
+            live: Live::Reload(Numbers::All),
             content,
         })
         .await)

@@ -12,9 +12,13 @@ use http_body_util::{BodyExt, Full};
 use webhook_core::{EventRecord, Kind};
 use webhook_memory::MemoryStore;
 
+use super::snapshot::{Numbers, Snapshot};
+use crate::access::Caller;
+use crate::filter::Filter;
+use crate::jobs::{self, JobPlan};
 use crate::model::{
-    Answer, Capped, CopyPage, Destination, DestinationState, InstanceInfo, RefusedPage, Sample,
-    Samples, SecretInfo, Series, SourceCounts, SourceInfo, TestSent, Time,
+    Answer, Capped, CopyPage, Destination, DestinationState, InstanceInfo, JobAction, Overview,
+    RefusedPage, Sample, Samples, SecretInfo, Series, SourceCounts, SourceInfo, TestSent, Time,
 };
 use crate::{Instance, OverHttps, Problem, Replayed, Scope, TokenDigest, Tokens, Ui, UiBody};
 
@@ -541,6 +545,89 @@ async fn numbers_are_read_once_for_all_tabs() {
     tokio::time::advance(Duration::from_secs(2)).await;
     get(&ui, "", &session).await;
     assert_eq!(instance.read.load(Ordering::Relaxed), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_pages_that_show_a_number_are_loaded_again_if_it_changes() {
+    let (ui, _) = dashboard();
+    let operator = Caller::with_token("operator", Scope::Operate, [0; 32]);
+    let mut snapshot = Snapshot::read(&ui);
+    let versions = |snapshot: &Snapshot| {
+        Numbers::ALL.map(|numbers| (numbers, snapshot.version(&ui, &operator, numbers)))
+    };
+    let mut before = versions(&snapshot);
+    let mut changed = |snapshot: &Snapshot| -> Vec<Numbers> {
+        let now = versions(snapshot);
+        let pairs = std::mem::replace(&mut before, now.clone());
+        let pairs = pairs.into_iter().zip(now);
+        let differ = pairs.filter(|(before, now)| before.1 != now.1);
+        differ.map(|(_, (numbers, _))| numbers).collect()
+    };
+    assert_eq!(changed(&snapshot), []);
+    let overview = |snapshot: &mut Snapshot, change: fn(&mut Overview)| {
+        change(&mut snapshot.overview);
+    };
+    overview(&mut snapshot, |it| it.sources[0].info.counts.events += 1);
+    assert_eq!(changed(&snapshot), [Numbers::All]);
+    overview(&mut snapshot, |it| it.sources[1].info.counts.refused += 1);
+    assert_eq!(changed(&snapshot), [Numbers::All, Numbers::Refused]);
+    overview(&mut snapshot, |it| {
+        it.sources[0].sample.as_mut().unwrap().failed.count += 1;
+    });
+    assert_eq!(changed(&snapshot), [Numbers::All, Numbers::Failed]);
+    overview(&mut snapshot, |it| it.destinations[0].delivered += 1);
+    assert_eq!(changed(&snapshot), [Numbers::All, Numbers::Destinations]);
+    // Pages have these in their warnings.
+    overview(&mut snapshot, |it| {
+        it.destinations[0].state = DestinationState::Paused
+    });
+    assert_eq!(changed(&snapshot), Numbers::ALL);
+    overview(&mut snapshot, |it| it.sources[0].info.silent_since = None);
+    assert_eq!(changed(&snapshot), Numbers::ALL);
+    overview(&mut snapshot, |it| it.instance.warnings.clear());
+    assert_eq!(changed(&snapshot), Numbers::ALL);
+    let plan = JobPlan {
+        action: JobAction::Requeue,
+        filter: Filter::default(),
+        to: None,
+    };
+    jobs::plan(&ui, &operator, plan).await.unwrap();
+    assert_eq!(changed(&snapshot), [Numbers::Jobs]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn pages_name_their_numbers_as_the_stream_does() {
+    let (ui, _) = dashboard();
+    let session = sign_in(&ui, "operator").await;
+    let mut stream = get(&ui, "/live", &session).await.into_body();
+    let piece = stream.frame().await.unwrap().unwrap();
+    let piece = piece.into_data().unwrap();
+    let piece = std::str::from_utf8(&piece).unwrap();
+    let (_, document) = piece.split_once("data: ").unwrap();
+    let document: serde_json::Value = serde_json::from_str(document.trim_end()).unwrap();
+    let pages = [
+        ("", "all"),
+        ("/sources", "all"),
+        ("/failed", "failed"),
+        ("/refused", "refused"),
+        ("/destinations", "destinations"),
+        ("/jobs", "jobs"),
+    ];
+    for (path, numbers) in pages {
+        let page = text(get(&ui, path, &session).await).await;
+        let version = document["versions"][numbers].as_str().unwrap();
+        let expected =
+            format!("data-live=\"reload\" data-numbers=\"{numbers}\" data-version=\"{version}\"");
+        assert!(page.contains(&expected), "{path} is not of {expected}");
+    }
+    for (path, live) in [
+        ("/events", "count"),
+        ("/workers", "always"),
+        ("/audit", "off"),
+    ] {
+        let page = text(get(&ui, path, &session).await).await;
+        assert!(page.contains(&format!("data-live=\"{live}\">")), "{path}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
