@@ -3,7 +3,7 @@
 mod backends;
 mod backlog;
 mod contention;
-mod dashboard;
+pub(crate) mod dashboard;
 mod drain;
 mod duplicates;
 mod forward;

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::{Peer, Report};
 use crate::backend::Backend;
 use crate::recording::Latency;
+use crate::scenario::dashboard;
 
 /// A target, and the figure measured for it.
 #[derive(Clone, Debug, Serialize)]
@@ -428,22 +429,18 @@ fn judge_partitions(report: &Report, backend: Backend, start: &str) -> Vec<Verdi
 
 /// The targets of the scenario `dashboard`, each with `start` before it.
 fn judge_dashboard(report: &Report, backend: Backend, start: &str) -> Vec<Verdict> {
-    let beside = |what: &str| {
-        let rate = |side: &str| Some(report.run(backend, &format!("{what}, {side}"))?.per_second);
-        Some(rate("ten tabs open")? / rate("without the dashboard")?)
-    };
     vec![
         at_least(
             &format!("{start}ingest with ten tabs of the dashboard, over ingest without"),
             0.98,
             "x",
-            beside("ingest"),
+            report.value(backend, dashboard::INGEST),
         ),
         at_least(
             &format!("{start}drain with ten tabs of the dashboard, over drain without"),
             0.98,
             "x",
-            beside("drain"),
+            report.value(backend, dashboard::DRAIN),
         ),
         at_most(
             &format!("{start}slowest page of the dashboard"),
