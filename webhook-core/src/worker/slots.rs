@@ -192,15 +192,18 @@ impl Served {
         self.options.concurrency.div_ceil(engines.max(1))
     }
 
-    /// Waits for a part of the slots, if the attempts of the engine are quick. `None` if they are not, or if slow
-    /// attempts have the slots.
+    /// Waits for a part of the slots, if the attempts of the engine are quick and the part is larger than its share.
+    /// `None` also if slow attempts have the slots.
     pub(super) async fn part(&self, look: &Look) -> Option<(OwnedSemaphorePermit, Part)> {
         let used = look.used.as_ref().filter(|used| used.is_quick())?;
         if self.limit.is_some() || *self.parts.crowded_until() > Some(Instant::now()) {
             return None;
         }
         let slots = self.options.concurrency.saturating_mul(IN_PARTS) / (8 * PARTS);
-        let slots = permits(slots.clamp(1, self.options.max_batch));
+        let slots = slots.clamp(1, self.options.max_batch);
+        if slots <= self.share(look, true) {
+            return None;
+        }
         let turn = async {
             used.at_most(|| 0).await;
             Arc::clone(&self.parts.turns).acquire_owned().await
@@ -208,7 +211,7 @@ impl Served {
         let part = async {
             let turn = timeout(PART_TIMEOUT, turn).await.ok()?;
             // Engines that need fewer slots wait behind this.
-            let slots = Arc::clone(&self.slots).acquire_many_owned(slots);
+            let slots = Arc::clone(&self.slots).acquire_many_owned(permits(slots));
             let slots = timeout(GATHER_TIMEOUT, slots).await.ok()?;
             let part = Arc::new(turn.expect(NEVER_CLOSED));
             Some((slots.expect(NEVER_CLOSED), Some(part)))
