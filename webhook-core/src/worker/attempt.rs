@@ -72,7 +72,7 @@ impl<P: Send + 'static, H: Handler<P>> StartAttempt for Handling<P, H> {
                 None => tokio::select! {
                     biased;
                     () = context.stop.cancelled() => return unsettled.settle(Outcome::Release).await,
-                    permit = served.free_slot() => served.slot(permit, None),
+                    permit = served.free_slot() => served.slot(permit, None, None),
                 },
             };
             match attempt(context, served, &*self, &mut claimed).await {
