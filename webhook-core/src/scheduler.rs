@@ -205,6 +205,12 @@ impl Claimed {
         with_exhausted exhausted: Vec<Key>;
         with_next_due next_due: Option<Duration>;
     }
+
+    /// The keys of all events that were leased or failed.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &Key> {
+        let events = self.events.iter().map(|event| &event.key);
+        events.chain(&self.exhausted)
+    }
 }
 
 /// A leased event.

@@ -55,6 +55,8 @@ impl<const PARTITIONS: usize> Subject for Memory<PARTITIONS> {
 struct Cut {
     store: MemoryStore,
     is_cut: Arc<AtomicBool>,
+    /// How long each claim takes.
+    claim_time: Arc<Mutex<Duration>>,
 }
 
 impl Cut {
@@ -94,6 +96,8 @@ reach! { Store {
 #[async_trait]
 impl Scheduler for Cut {
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
+        let claim_time = *self.claim_time.lock().unwrap();
+        tokio::time::sleep(claim_time).await;
         self.reached()?.claim(claims).await
     }
 
@@ -336,6 +340,37 @@ async fn no_partition_starves_another() {
     let lags: Vec<_> = claimed.events.iter().map(|it| it.lag).collect();
     assert!(lags.is_sorted_by(|one, next| one >= next), "{lags:?}");
     assert_eq!(lags.iter().filter(|lag| lag.is_zero()).count(), 6);
+}
+
+/// A claim of several partitions waits for the slowest of them. Meanwhile, the leases that the others gave may run out.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_outlives_its_leases_returns_each_event_once() {
+    for max_attempts in [1, 3] {
+        let stores = stores(3);
+        let store = open(&stores).await;
+        for index in [0, 1] {
+            let events = events_in(&store, index, 8);
+            store.accept(&events).await.unwrap();
+        }
+        *stores[2].claim_time.lock().unwrap() = MINUTE * 5;
+        let claim = up_to(9).with_max_attempts(NonZeroU32::new(max_attempts).unwrap());
+        let claimed = store.claim(&[claim]).await.unwrap().remove(0);
+        let events = claimed.events.iter().map(|it| &it.key);
+        let keys: Vec<_> = events.chain(&claimed.exhausted).collect();
+        let distinct: HashSet<_> = keys.iter().collect();
+        assert_eq!(distinct.len(), keys.len(), "{keys:?}");
+        assert!(keys.len() >= 6, "{keys:?}");
+        // The leases of the second answers still run, and are those that were returned.
+        let settlements = claimed
+            .events
+            .iter()
+            .filter(|it| it.lease.attempt.number() == 2);
+        let settlements = settlements.map(|it| Settlement::new(it.lease, Outcome::Processed));
+        let settlements: Vec<_> = settlements.collect();
+        let settled = store.settle(&settlements).await.unwrap();
+        assert!(settled.iter().all(|it| *it == Settled::Applied));
+        assert_eq!(settled.is_empty(), max_attempts == 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,6 @@
 //! [`Scheduler`] over partitions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::future::poll_fn;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use tracing::warn;
 
 use crate::error::StoreError;
-use crate::event::Kind;
+use crate::event::{Key, Kind};
 use crate::panics::logging;
 use crate::partitioned::Partitioned;
 use crate::partitioned::member::Member;
@@ -26,6 +26,10 @@ use crate::scheduler::{
 impl Scheduler for Partitioned {
     /// Each partition gets a share of each limit, and those with more due events what others leave. If the limits are
     /// smaller than the number of partitions, the next due time may be zero although no more events are due.
+    ///
+    /// The call returns when all partitions have answered. If one of them takes longer than the lease, events of others
+    /// may be claimed again meanwhile, also by this call, which then returns their latest leases only. A worker claims
+    /// from each [partition](Self::partitions) by itself, and so does not wait for the others.
     async fn claim(&self, claims: &[Claim]) -> Result<Vec<Claimed>, StoreError> {
         if let [only] = self.members() {
             return only.claim(claims).await;
@@ -202,6 +206,9 @@ impl<'c> Round<'c> {
                 next_due => Known::Later(next_due),
             };
             let claimed = &mut self.claimed[*number];
+            // While another partition was waited for, leases of an earlier answer may have run out.
+            let again: HashSet<&Key> = answer.keys().collect();
+            claimed.events.retain(|event| !again.contains(&event.key));
             claimed.events.extend(answer.events);
             claimed.exhausted.extend(answer.exhausted);
         }
@@ -240,7 +247,7 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::event::{EventId, Key};
+    use crate::event::EventId;
     use crate::scheduler::{Attempt, Fence};
 
     const KIND: Kind = Kind::from_static("order");
@@ -335,6 +342,28 @@ mod tests {
         assert!(round.shares().is_none());
         let claimed = round.claimed().unwrap().remove(0);
         assert_eq!(claimed.next_due, Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn an_event_that_is_claimed_again_has_only_its_latest_lease() {
+        let claims = claims(&[6]);
+        let mut round = Round::new(&claims, 2);
+        let shares = round.shares().unwrap();
+        assert_eq!(limits(&shares), [(0, vec![3]), (1, vec![3])]);
+        round.add(&shares[0], Ok(vec![due(&[1, 2, 3], Some(Duration::ZERO))]));
+        // The leases of the first answer run out while this one is waited for.
+        round.add(&shares[1], Ok(vec![due(&[4], None)]));
+        let shares = round.shares().unwrap();
+        assert_eq!(limits(&shares), [(0, vec![2])]);
+        let mut again = due(&[1], None);
+        again.events[0].lease.attempt = Attempt::new(NonZeroU32::new(2).unwrap());
+        again.exhausted.push(Key::new("2").unwrap());
+        round.add(&shares[0], Ok(vec![again]));
+        assert!(round.shares().is_none());
+        let claimed = round.claimed().unwrap().remove(0);
+        assert_eq!(keys(&claimed), ["1", "3", "4"]);
+        assert_eq!(claimed.events[0].lease.attempt.number(), 2);
+        assert_eq!(claimed.exhausted, [Key::new("2").unwrap()]);
     }
 
     #[test]
