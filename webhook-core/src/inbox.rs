@@ -210,7 +210,7 @@ impl Shared {
     ) -> Result<Accepted, Error> {
         let room = queue.room(bytes_of(&event, &[])).await;
         let delay = self.options.delay;
-        let (waiting, answered) = self.waiting(event, Vec::new(), delay, room, Answer::One);
+        let (waiting, answered) = self.waiting(queue, event, Vec::new(), delay, room, Answer::One);
         place.send(waiting);
         answered.wait().await
     }
@@ -224,6 +224,7 @@ impl Shared {
     /// `answer` makes the variant of [`Answer`] that suits the number of events.
     fn waiting<T>(
         &self,
+        queue: &Queue,
         first: Envelope,
         rest: Vec<Envelope>,
         delay: Duration,
@@ -243,8 +244,7 @@ impl Shared {
         let after = self.options.accept_timeout;
         let deadline = Instant::now() + after;
         let received = self.measures.of_kind(&first.kind);
-        let bytes = u32::try_from(room.num_permits()).unwrap_or(u32::MAX);
-        let queued = self.measures.queued(bytes);
+        let queued = queue.count(&room);
         let (sender, answered) = oneshot::channel();
         let waiting = Waiting {
             first: new(first),
@@ -381,8 +381,9 @@ impl Inbox {
     ) -> Self {
         let placement = store.placement().filter(|placement| placement.count() > 1);
         let count = placement.as_ref().map_or(1, |placement| placement.count());
-        let (queues, waiting): (Vec<_>, Vec<_>) =
-            (0..count).map(|_| Queue::new(&options, count)).unzip();
+        let (queues, waiting): (Vec<_>, Vec<_>) = (0..count)
+            .map(|index| Queue::new(&options, index, count))
+            .unzip();
         let partitions = placement.map(|placement| Partitions {
             placement,
             places: Arc::new(Semaphore::new(queue::all_places(&options, count))),
@@ -392,7 +393,7 @@ impl Inbox {
             runtime: Handle::current(),
             queues: queues.into(),
             partitions,
-            measures: Arc::new(InboxMeasures::new(&options, count)),
+            measures: Arc::new(InboxMeasures::new()),
             options,
             closing: CancellationToken::new(),
             reserved: TaskTracker::new(),
@@ -556,10 +557,11 @@ impl Inbox {
         answer: fn(oneshot::Sender<Result<T, Error>>) -> Answer,
     ) -> Result<T, Error> {
         let shared = &*self.shared;
+        let queue = shared.queue_of(&first);
         let (place, room) = shared
-            .place(shared.queue_of(&first), &first, &rest)
+            .place(queue, &first, &rest)
             .map_err(|error| shared.refuse(&first, error))?;
-        let (waiting, answered) = shared.waiting(first, rest, delay, room, answer);
+        let (waiting, answered) = shared.waiting(queue, first, rest, delay, room, answer);
         place.send(waiting);
         answered.wait().await
     }

@@ -145,22 +145,22 @@ pub const METRICS: &[Metric] = &[
     ),
     Metric::gauge(
         "webhook_flush_queue_events",
-        &["inbox"],
-        "Deliveries that are not durable yet.",
+        &["inbox", "partition"],
+        "Deliveries that are not durable yet. The label partition is empty, unless the store is partitioned.",
     ),
     Metric::gauge(
         "webhook_flush_queue_events_limit",
-        &["inbox"],
+        &["inbox", "partition"],
         "How many deliveries may wait for a batch.",
     ),
     Metric::gauge(
         "webhook_flush_queue_bytes",
-        &["inbox"],
+        &["inbox", "partition"],
         "Bytes of the deliveries that are not durable yet.",
     ),
     Metric::gauge(
         "webhook_flush_queue_bytes_limit",
-        &["inbox"],
+        &["inbox", "partition"],
         "How many bytes of deliveries may wait.",
     ),
     Metric::counter(

@@ -13,8 +13,8 @@ use metrics::{
 };
 use webhook_core::metrics::METRICS;
 use webhook_core::{
-    Envelope, Fingerprint, HandlerError, InboxOptions, Key, Kind, Pipeline, RawEvent, Retention,
-    WorkerOptions,
+    Envelope, Fingerprint, HandlerError, Inbox, InboxOptions, Key, Kind, Partition,
+    PartitionOptions, Partitioned, Pipeline, RawEvent, Retention, WorkerOptions,
 };
 use webhook_memory::MemoryStore;
 
@@ -193,4 +193,71 @@ fn events_are_counted_from_their_acceptance_to_their_end() {
     ];
     assert_eq!(kept.listed(&gauges), [""; 0]);
     assert_eq!(kept.listed(&["webhook_last_received"]).len(), 1);
+}
+
+/// One full queue among empty ones can be seen.
+#[test]
+fn the_queue_of_each_partition_has_gauges_of_its_own() {
+    let kept = Kept::default();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    let queues = ["webhook_flush_queue_events", "webhook_flush_queue_bytes"];
+    let of_partitions = async |count: usize| {
+        let partitions =
+            (0..count).map(|_| -> Arc<dyn Partition> { Arc::new(MemoryStore::default()) });
+        let opened = Partitioned::open(partitions.collect(), PartitionOptions::default()).await;
+        let options = InboxOptions::default()
+            .with_max_queued(9)
+            .with_max_queued_bytes(600);
+        let inbox = Inbox::new(Arc::new(opened.unwrap()), options);
+        let limits = kept.listed(&queues);
+        // No flush has begun when the call has been polled once.
+        let mut accept = Box::pin(inbox.accept(note("n-1", "is right")));
+        assert!(futures_util::poll!(&mut accept).is_pending());
+        let mut waiting = kept.listed(&queues);
+        waiting.retain(|it| !limits.contains(it));
+        accept.await.unwrap();
+        inbox.close().await;
+        drop(inbox);
+        (limits, waiting)
+    };
+    let (of_one, of_two) = with_local_recorder(&kept, || {
+        runtime.block_on(async { (of_partitions(1).await, of_partitions(2).await) })
+    });
+    assert_eq!(kept.listed(&queues), [""; 0]);
+    let (limits, waiting) = of_one;
+    assert_eq!(
+        limits,
+        [
+            "webhook_flush_queue_bytes_limit(inbox,) 600",
+            "webhook_flush_queue_events_limit(inbox,) 9"
+        ]
+    );
+    assert_eq!(
+        waiting,
+        [
+            "webhook_flush_queue_bytes(inbox,) 8",
+            "webhook_flush_queue_events(inbox,) 1"
+        ]
+    );
+    let (limits, waiting) = of_two;
+    assert_eq!(
+        limits,
+        [
+            "webhook_flush_queue_bytes_limit(inbox,0) 300",
+            "webhook_flush_queue_bytes_limit(inbox,1) 300",
+            "webhook_flush_queue_events_limit(inbox,0) 9",
+            "webhook_flush_queue_events_limit(inbox,1) 9"
+        ]
+    );
+    assert_eq!(
+        waiting,
+        [
+            "webhook_flush_queue_bytes(inbox,0) 8",
+            "webhook_flush_queue_events(inbox,0) 1"
+        ]
+    );
 }

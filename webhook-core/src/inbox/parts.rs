@@ -38,24 +38,19 @@ impl Inbox {
         }
         let mut placed = Vec::with_capacity(parts.len());
         for (partition, part) in parts {
-            match shared.place(&shared.queues[partition], &part.first, &part.rest) {
-                Ok(place) => placed.push((place, part)),
+            let queue = &shared.queues[partition];
+            match shared.place(queue, &part.first, &part.rest) {
+                Ok((place, room)) => placed.push((queue, place, room, part)),
                 Err(error) => return Err(shared.refuse(&part.first, error)),
             }
         }
         let mut waiting = Vec::with_capacity(placed.len());
-        for (
-            (place, room),
-            Part {
-                first,
-                rest,
-                places,
-            },
-        ) in placed
-        {
-            let (delivery, answered) = shared.waiting(first, rest, delay, room, Answer::Together);
+        for (queue, place, room, part) in placed {
+            let (first, rest) = (part.first, part.rest);
+            let (delivery, answered) =
+                shared.waiting(queue, first, rest, delay, room, Answer::Together);
             place.send(delivery);
-            waiting.push((places, answered));
+            waiting.push((part.places, answered));
         }
         let answers = waiting.iter_mut().map(|(_, answered)| answered.uncounted());
         let answers = join_all(answers).await;

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::InboxOptions;
 use super::flush::Waiting;
 use crate::error::Error;
+use crate::measures::{QueueMeasures, Queued};
 
 /// A queue: the only one of an inbox, or that of one partition.
 pub(super) struct Queue {
@@ -16,17 +17,25 @@ pub(super) struct Queue {
     /// The free part of `byte_limit`.
     bytes: Arc<Semaphore>,
     byte_limit: usize,
+    measures: QueueMeasures,
 }
 
 impl Queue {
-    /// Makes one of `count` queues, each with an equal part of `max_queued_bytes`.
-    pub(super) fn new(options: &InboxOptions, count: usize) -> (Self, mpsc::Receiver<Waiting>) {
-        let (places, waiting) = mpsc::channel(places(options));
+    /// Makes the queue number `index` of `count`, each with an equal part of `max_queued_bytes`.
+    pub(super) fn new(
+        options: &InboxOptions,
+        index: usize,
+        count: usize,
+    ) -> (Self, mpsc::Receiver<Waiting>) {
+        let place_limit = places(options);
+        let (places, waiting) = mpsc::channel(place_limit);
         let byte_limit = (options.max_queued_bytes / count).clamp(1, Semaphore::MAX_PERMITS);
+        let partition = (count > 1).then_some(index);
         let queue = Self {
             places,
             bytes: Arc::new(Semaphore::new(byte_limit)),
             byte_limit,
+            measures: QueueMeasures::new(options.name, partition, place_limit, byte_limit),
         };
         (queue, waiting)
     }
@@ -55,6 +64,12 @@ impl Queue {
     pub(super) async fn room(&self, bytes: usize) -> OwnedSemaphorePermit {
         let room = Arc::clone(&self.bytes).acquire_many_owned(self.share(bytes));
         room.await.expect("the semaphore is never closed")
+    }
+
+    /// Counts a delivery with this room in the queue until the result is dropped.
+    pub(super) fn count(&self, room: &OwnedSemaphorePermit) -> Queued {
+        let bytes = u32::try_from(room.num_permits()).unwrap_or(u32::MAX);
+        self.measures.queued(bytes)
     }
 
     /// What a delivery takes of the limit: at least one byte, at most all of them.

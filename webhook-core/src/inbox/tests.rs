@@ -400,7 +400,7 @@ async fn a_flush_that_gives_up_at_the_deadline_of_a_caller_times_out() {
     let after = Duration::from_secs(1);
     let answer = async |passes: Duration| {
         let (sender, answered) = oneshot::channel::<Result<Accepted, Error>>();
-        let measures = InboxMeasures::new(&InboxOptions::default(), 1);
+        let measures = InboxMeasures::new();
         let answered = Answered {
             answered,
             deadline: Instant::now() + after,

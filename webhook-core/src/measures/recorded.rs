@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use crate::error::{Error, StoreError};
 use crate::event::Kind;
-use crate::inbox::InboxOptions;
 use crate::metrics::label;
 use crate::scheduler::{Attempt, Outcome};
 use crate::store::{Accepted, NewEvent};
@@ -70,37 +69,16 @@ pub(crate) struct InboxMeasures {
     pub(crate) find: StoreCalls,
     batch_events: Histogram,
     batch_duration: Histogram,
-    queue: Arc<Queue>,
     kinds: RwLock<HashMap<Kind, Received>>,
 }
 
-/// The queues of an inbox, together. The limits are the same until the inbox is dropped, and then zero.
-struct Queue {
-    deliveries: Gauge,
-    bytes: Gauge,
-    deliveries_limit: Gauge,
-    bytes_limit: Gauge,
-}
-
 impl InboxMeasures {
-    /// Measures an inbox with this many queues.
-    pub(crate) fn new(options: &InboxOptions, queues: usize) -> Self {
-        let gauge = |name: &'static str| gauge!(name, "inbox" => options.name);
-        let queue = Queue {
-            deliveries: gauge("webhook_flush_queue_events"),
-            bytes: gauge("webhook_flush_queue_bytes"),
-            deliveries_limit: gauge("webhook_flush_queue_events_limit"),
-            bytes_limit: gauge("webhook_flush_queue_bytes_limit"),
-        };
-        let deliveries_limit = options.max_queued.saturating_mul(queues);
-        queue.deliveries_limit.set(as_f64(deliveries_limit));
-        queue.bytes_limit.set(as_f64(options.max_queued_bytes));
+    pub(crate) fn new() -> Self {
         Self {
             accept: StoreCalls::of("accept"),
             find: StoreCalls::of("find"),
             batch_events: histogram!("webhook_flush_events"),
             batch_duration: histogram!("webhook_flush_duration_seconds"),
-            queue: Arc::new(queue),
             kinds: RwLock::default(),
         }
     }
@@ -120,16 +98,6 @@ impl InboxMeasures {
             kinds.insert(kind.clone(), received.clone());
         }
         received
-    }
-
-    /// Counts a delivery in the queue until the result is dropped.
-    pub(crate) fn queued(&self, bytes: u32) -> Queued {
-        self.queue.deliveries.increment(1.0);
-        self.queue.bytes.increment(f64::from(bytes));
-        Queued {
-            queue: Arc::clone(&self.queue),
-            bytes: f64::from(bytes),
-        }
     }
 
     /// Records a batch whose flush began at `timer`.
@@ -155,10 +123,57 @@ impl InboxMeasures {
     }
 }
 
-impl Drop for InboxMeasures {
+/// What a queue of an inbox measures. The limits are the same until it is dropped, and then zero.
+pub(crate) struct QueueMeasures {
+    waiting: Arc<QueueGauges>,
+    deliveries_limit: Gauge,
+    bytes_limit: Gauge,
+}
+
+struct QueueGauges {
+    deliveries: Gauge,
+    bytes: Gauge,
+}
+
+impl QueueMeasures {
+    /// Measures the queue of a partition of the inbox with this name, or its only queue.
+    pub(crate) fn new(
+        inbox: &'static str,
+        partition: Option<usize>,
+        max_deliveries: usize,
+        max_bytes: usize,
+    ) -> Self {
+        let partition = partition.map_or_else(String::new, |index| index.to_string());
+        let gauge =
+            |name: &'static str| gauge!(name, "inbox" => inbox, "partition" => partition.clone());
+        let measures = Self {
+            waiting: Arc::new(QueueGauges {
+                deliveries: gauge("webhook_flush_queue_events"),
+                bytes: gauge("webhook_flush_queue_bytes"),
+            }),
+            deliveries_limit: gauge("webhook_flush_queue_events_limit"),
+            bytes_limit: gauge("webhook_flush_queue_bytes_limit"),
+        };
+        measures.deliveries_limit.set(as_f64(max_deliveries));
+        measures.bytes_limit.set(as_f64(max_bytes));
+        measures
+    }
+
+    /// Counts a delivery in the queue until the result is dropped.
+    pub(crate) fn queued(&self, bytes: u32) -> Queued {
+        self.waiting.deliveries.increment(1.0);
+        self.waiting.bytes.increment(f64::from(bytes));
+        Queued {
+            queue: Arc::clone(&self.waiting),
+            bytes: f64::from(bytes),
+        }
+    }
+}
+
+impl Drop for QueueMeasures {
     fn drop(&mut self) {
-        self.queue.deliveries_limit.set(0.0);
-        self.queue.bytes_limit.set(0.0);
+        self.deliveries_limit.set(0.0);
+        self.bytes_limit.set(0.0);
     }
 }
 
@@ -214,7 +229,7 @@ impl Received {
 
 /// A delivery in the queue.
 pub(crate) struct Queued {
-    queue: Arc<Queue>,
+    queue: Arc<QueueGauges>,
     bytes: f64,
 }
 

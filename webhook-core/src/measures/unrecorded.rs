@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use crate::error::{Error, StoreError};
 use crate::event::Kind;
-use crate::inbox::InboxOptions;
 use crate::scheduler::{Attempt, Outcome};
 use crate::store::{Accepted, NewEvent};
 
@@ -31,7 +30,7 @@ pub(crate) struct InboxMeasures {
 }
 
 impl InboxMeasures {
-    pub(crate) const fn new(_: &InboxOptions, _: usize) -> Self {
+    pub(crate) const fn new() -> Self {
         Self {
             accept: StoreCalls,
             find: StoreCalls,
@@ -40,10 +39,6 @@ impl InboxMeasures {
 
     pub(crate) const fn of_kind(&self, _: &Kind) -> Received {
         Received
-    }
-
-    pub(crate) const fn queued(&self, _: u32) -> Queued {
-        Queued
     }
 
     pub(crate) const fn flushed(&self, _: usize, _: &Timer) {}
@@ -56,6 +51,18 @@ pub(crate) struct Received;
 
 impl Received {
     pub(crate) const fn refused(&self, _: &Error) {}
+}
+
+pub(crate) struct QueueMeasures;
+
+impl QueueMeasures {
+    pub(crate) const fn new(_: &'static str, _: Option<usize>, _: usize, _: usize) -> Self {
+        Self
+    }
+
+    pub(crate) const fn queued(&self, _: u32) -> Queued {
+        Queued
+    }
 }
 
 pub(crate) struct Queued;

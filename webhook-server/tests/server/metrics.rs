@@ -184,9 +184,12 @@ async fn what_happened_is_counted_and_every_listed_metric_is_exported() {
         ),
         ("webhook_in_flight{source=\"github\"}", 0.0),
         ("webhook_concurrency_limit{source=\"transaction\"}", 256.0),
-        ("webhook_flush_queue_events{inbox=\"sources\"}", 0.0),
         (
-            "webhook_flush_queue_events_limit{inbox=\"sources\"}",
+            "webhook_flush_queue_events{inbox=\"sources\",partition=\"\"}",
+            0.0,
+        ),
+        (
+            "webhook_flush_queue_events_limit{inbox=\"sources\",partition=\"\"}",
             8192.0,
         ),
         ("webhook_http_connections", 1.0),
