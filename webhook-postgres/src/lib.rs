@@ -169,7 +169,7 @@ pub use session::Connections;
 pub use sqlx;
 pub use store::PgStore;
 pub use transfer::{WaitingSession, WriteLock};
-pub use trial::{Engine, TrialSchemas};
+pub use trial::{DatabaseVersion, TrialSchemas};
 pub use wakeup::{POLL_INTERVAL, POOLED_POLL_INTERVAL};
 
 /// Compiles and runs the example of the README.

@@ -35,10 +35,10 @@ pub struct TrialSchemas {
     prefix: String,
 }
 
-/// Which database it is.
+/// The version and the extensions of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Engine {
+pub struct DatabaseVersion {
     /// What `version()` returns.
     pub version: String,
     /// The names and versions of the extensions in the database.
@@ -60,12 +60,12 @@ impl TrialSchemas {
         })
     }
 
-    /// Returns which database it is.
+    /// Returns the version and the extensions of the database.
     ///
     /// # Errors
     ///
     /// [`PgError::Connect`], [`PgError::TimedOut`], or an error of the database.
-    pub async fn engine(&self) -> Result<Engine, PgError> {
+    pub async fn database_version(&self) -> Result<DatabaseVersion, PgError> {
         self.within(async |connection| {
             let version = sqlx::raw_sql("SELECT version()")
                 .fetch_one(&mut *connection)
@@ -80,7 +80,7 @@ impl TrialSchemas {
                 .iter()
                 .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
                 .collect::<Result<_, sqlx::Error>>()?;
-            Ok(Engine {
+            Ok(DatabaseVersion {
                 version,
                 extensions,
             })
@@ -93,7 +93,7 @@ impl TrialSchemas {
     ///
     /// # Errors
     ///
-    /// The same as for [`engine`](Self::engine).
+    /// The same as for [`database_version`](Self::database_version).
     pub async fn existing(&self, prefix: &str) -> Result<Vec<String>, PgError> {
         let rows = self
             .within(async |connection| {
@@ -129,7 +129,7 @@ impl TrialSchemas {
     ///
     /// # Errors
     ///
-    /// The same as for [`engine`](Self::engine).
+    /// The same as for [`database_version`](Self::database_version).
     pub async fn drop_schema(&self, number: u32) -> Result<(), PgError> {
         let schema = self.schema(number);
         self.within(async |connection| {

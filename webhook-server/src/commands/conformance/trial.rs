@@ -10,7 +10,7 @@ use webhook_core::conformance::{Backend, Case};
 use webhook_core::transfer::Transfer;
 use webhook_core::{Partition, with_causes};
 use webhook_memory::MemoryStore;
-use webhook_postgres::{Engine, InvalidSchema, PgError, PgOptions, PgStore, TrialSchemas};
+use webhook_postgres::{DatabaseVersion, InvalidSchema, PgError, PgOptions, PgStore, TrialSchemas};
 use webhook_sqlite::{SqliteError, SqliteStore};
 
 use super::panics;
@@ -34,7 +34,7 @@ enum Place {
     Sqlite(PathBuf),
     Postgres {
         schemas: Box<TrialSchemas>,
-        engine: Engine,
+        database: DatabaseVersion,
         /// What the names of the schemas of this run begin with.
         prefix: String,
     },
@@ -62,7 +62,7 @@ pub enum TrialError {
     Partitions,
     /// The URL of PostgreSQL is invalid, or the database does not answer.
     #[error("failed to ask the database for its version; DATABASE_URL (--database-url) names it")]
-    Engine(#[source] PgError),
+    Version(#[source] PgError),
     /// The names of the schemas are invalid.
     #[error("failed to name the schemas")]
     Names(#[source] InvalidSchema),
@@ -110,12 +110,15 @@ impl Trial {
                 }
             }
             BackendUrl::Postgres(url) => {
-                let mut options: PgOptions = url.expose().parse().map_err(TrialError::Engine)?;
+                let mut options: PgOptions = url.expose().parse().map_err(TrialError::Version)?;
                 options.max_connections = config.database_pool_size.get();
                 let prefix = format!("{PREFIX}{run:08x}_");
                 let schemas = TrialSchemas::new(options, &prefix).map_err(TrialError::Names)?;
                 Place::Postgres {
-                    engine: schemas.engine().await.map_err(TrialError::Engine)?,
+                    database: schemas
+                        .database_version()
+                        .await
+                        .map_err(TrialError::Version)?,
                     schemas: Box::new(schemas),
                     prefix,
                 }
@@ -132,14 +135,14 @@ impl Trial {
         match &self.place {
             Place::Memory => "memory",
             Place::Sqlite(_) => "SQLite",
-            Place::Postgres { engine, .. } => &engine.version,
+            Place::Postgres { database, .. } => &database.version,
         }
     }
 
     pub(super) fn extensions(&self) -> &[(String, String)] {
         match &self.place {
             Place::Memory | Place::Sqlite(_) => &[],
-            Place::Postgres { engine, .. } => &engine.extensions,
+            Place::Postgres { database, .. } => &database.extensions,
         }
     }
 
