@@ -1,13 +1,16 @@
 //! [`Transfer`]: copies whole events between backends, with their states and attempts.
 //!
 //! An inbox is moved in batches: [`Transfer::export`] of the one backend, [`Transfer::import`] of the other one,
-//! until an export returns nothing. `webhook-server move` does this, and compares the [`Contents`] of both
-//! afterwards.
+//! until an export returns nothing. [`Export`] reads the batches, also those of an inbox with partitions.
+//! `webhook-server move` does this, and compares the [`Contents`] of both afterwards.
+
+mod export;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -18,6 +21,8 @@ use crate::event::{EventId, EventRecord, EventRef, Fingerprint, Kind, State};
 use crate::scheduler::Fence;
 use crate::setters::setters;
 
+pub use export::Export;
+
 /// The size of the bodies and of the details of failed attempts after which an export ends before its limit, in
 /// bytes. It returns one event at least, however large that is.
 pub const MAX_EXPORT_BYTES: usize = 8 << 20;
@@ -25,7 +30,8 @@ pub const MAX_EXPORT_BYTES: usize = 8 << 20;
 /// Reads and writes whole events, with everything that a backend keeps about them.
 ///
 /// In a [partitioned](crate::Partitioned) backend, the events of each partition are committed together and keep their
-/// order. Those of different partitions are committed by themselves, and their ids are in no order.
+/// order. Those of different partitions are committed by themselves, and their ids are in no order: read them with
+/// [`Export`], and not with [`export`](Self::export).
 ///
 /// Paused kinds are not events: read and write them with [`Admin::paused`](crate::Admin::paused) and
 /// [`Admin::pause`](crate::Admin::pause). Nodes and audit records stay where they are.
@@ -106,6 +112,12 @@ pub trait Transfer: Send + Sync + 'static {
     ///
     /// If the future is dropped, it is unknown whether the mark was set.
     async fn set_mark(&self, mark: Option<&MoveMark>) -> Result<(), StoreError>;
+
+    /// The partitions of a [partitioned](crate::Partitioned) backend in their order, each as a backend of its own;
+    /// empty if the backend is not partitioned, which is the default.
+    fn partitions(&self) -> Vec<Arc<dyn Transfer>> {
+        Vec::new()
+    }
 }
 
 /// The part that an inbox has in a move from one backend to another one.
@@ -186,6 +198,14 @@ impl StoredEvent {
             kind: self.record.envelope.kind.clone(),
             key: self.record.envelope.key.clone(),
         }
+    }
+
+    /// The bytes that an export counts: the body, and the details of failed attempts.
+    pub(crate) fn content_bytes(&self) -> usize {
+        let details = self.failed_attempts.iter();
+        let details = details.filter_map(|(_, failed)| failed.reason.details());
+        let details: usize = details.map(|details| details.len()).sum();
+        self.record.envelope.body.len() + details
     }
 
     /// The SHA-256 digest of everything except the id.

@@ -1,6 +1,7 @@
 //! [`Transfer`] over partitions.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::future::{join_all, try_join_all};
@@ -33,7 +34,7 @@ impl Transfer for Partitioned {
         let mut bytes = 0;
         let within = events.iter().take_while(|event| {
             let is_within = bytes <= MAX_EXPORT_BYTES;
-            bytes += content_bytes(event);
+            bytes += event.content_bytes();
             is_within
         });
         let within = within.count();
@@ -95,12 +96,9 @@ impl Transfer for Partitioned {
         // All of them, also if one fails.
         join_all(marks).await.into_iter().collect()
     }
-}
 
-/// The bytes that an export counts: the body, and the details of failed attempts.
-fn content_bytes(event: &StoredEvent) -> usize {
-    let details = event.failed_attempts.iter();
-    let details = details.filter_map(|(_, failed)| failed.reason.details());
-    let details: usize = details.map(|details| details.len()).sum();
-    event.record.envelope.body.len() + details
+    fn partitions(&self) -> Vec<Arc<dyn Transfer>> {
+        let members = self.members().iter().cloned();
+        members.map(|member| member as Arc<dyn Transfer>).collect()
+    }
 }

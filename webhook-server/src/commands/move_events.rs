@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use serde::Serialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
-use webhook_core::transfer::{Contents, MoveMark, StoredEvent};
+use webhook_core::transfer::{Contents, Export, MoveMark};
 use webhook_core::{EventId, Kind, State, StoreError};
 use webhook_postgres::{POLL_INTERVAL, PgError, WriteLock};
 
@@ -349,14 +350,16 @@ impl<'b> Move<'b> {
     }
 
     async fn copy(&mut self, total: u64) -> Result<(), CommandError> {
-        let (source, target) = (&self.source.transfer, &self.target.transfer);
-        let mut after = self.copied().await?;
+        let target = &self.target.transfer;
+        let mut source = Export::new(Arc::clone(&self.source.transfer));
+        if let Some(copied) = self.copied().await? {
+            source = source.after(copied);
+        }
         let mut progress = LongWork::begin("copying", "events", total);
-        let mut batch = source.export(after, PAGE).await?;
-        while let Some(last) = batch.last() {
-            after = Some(last.record.id);
+        let mut batch = source.next_batch(PAGE).await?;
+        while !batch.is_empty() {
             // The next batch is read while this one is written.
-            let (imported, next) = tokio::join!(target.import(&batch), source.export(after, PAGE));
+            let (imported, next) = tokio::join!(target.import(&batch), source.next_batch(PAGE));
             imported?;
             progress.add(batch.len() as u64);
             batch = next?;
@@ -423,18 +426,16 @@ impl<'b> Move<'b> {
 }
 
 /// Reads all events of one database, batch by batch.
-struct Reading<'b> {
-    backend: &'b TransferBackend,
-    after: Option<EventId>,
+struct Reading {
+    events: Export,
     contents: Contents,
     is_done: bool,
 }
 
-impl<'b> Reading<'b> {
-    fn of(backend: &'b TransferBackend) -> Self {
+impl Reading {
+    fn of(backend: &TransferBackend) -> Self {
         Self {
-            backend,
-            after: None,
+            events: Export::new(Arc::clone(&backend.transfer)),
             contents: Contents::default(),
             is_done: false,
         }
@@ -445,9 +446,8 @@ impl<'b> Reading<'b> {
         if self.is_done {
             return Ok(0);
         }
-        let batch = self.backend.transfer.export(self.after, PAGE).await?;
+        let batch = self.events.next_batch(PAGE).await?;
         self.is_done = batch.is_empty();
-        self.after = batch.last().map(|last: &StoredEvent| last.record.id);
         batch.iter().for_each(|event| self.contents.add(event));
         Ok(batch.len() as u64)
     }

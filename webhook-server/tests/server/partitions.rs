@@ -117,6 +117,16 @@ async fn events_are_moved_into_partitions_and_back() {
     let moved = json(&many, &["move", &to, "--json"]).await;
     assert_eq!(moved["events"], 20, "{moved}");
     fails(server(&many, &[]), "were moved to").await;
+    // In the order of their acceptance, which searches by time need, and not in that of the ids of three partitions.
+    let listed = webhook_server(&["list", "--state=processing", "--json"]).on_file(&back);
+    let (code, out, log) = listed.output().await;
+    assert_eq!(code, 0, "{log}");
+    let listed = out
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let listed: Vec<_> = listed.map(|it| it["transaction_id"].clone()).collect();
+    let accepted: Vec<_> = (0..20).map(|number| format!("tx-{number}")).collect();
+    assert_eq!(listed, accepted);
     let shown = webhook_server(&["show", "tx-7", "--json"]).on_file(&back);
     let (code, _, log) = shown.output().await;
     assert_eq!(code, 0, "{log}");
