@@ -68,7 +68,9 @@ pub use partition::Partition;
 /// - Each partition has its clock. [`Counts`](crate::Counts) and lists are not one snapshot of all partitions.
 ///
 /// The id of an event is the id that its partition gave it, times the number of partitions, plus the number of the
-/// partition. So ids of different partitions are not in the order of acceptance.
+/// partition. So ids of different partitions are not in the order of acceptance, and neither are
+/// [lists](crate::Admin::list) and [searches](crate::Admin::search): they are in the order of ids, and have each event
+/// once. [`Export`](crate::transfer::Export) reads all events in the order of acceptance.
 ///
 /// # Partitions that cannot be reached
 ///
