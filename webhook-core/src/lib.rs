@@ -463,7 +463,10 @@ pub use handler::{Event, Handled, Handler, HandlerError, RawEvent, sharing};
 pub use headers::{Headers, InvalidHeader, MAX_HEADERS, MAX_HEADERS_BYTES};
 pub use inbox::{Inbox, InboxOptions, MAX_TOGETHER, Receipt, Reserved};
 pub use observer::{AttemptEnd, Observed, Observer};
-pub use partitioned::{Partition, PartitionError, PartitionOptions, Partitioned, refuse_partition};
+pub use partitioned::{
+    FoundInbox, OpenMode, Partition, PartitionError, PartitionOptions, PartitionPlan, Partitioned,
+    refuse_partition,
+};
 pub use payload::{FieldError, Identity, IntoEnvelope, InvalidPayload, Payload};
 pub use pipeline::{Pipeline, PipelineBuilder};
 pub use placement::{MAX_PARTITIONS, Placement};

@@ -2,11 +2,13 @@
 
 mod admin;
 mod error;
+mod found;
 mod mark;
 mod member;
 mod open;
 mod partition;
 mod place;
+mod plan;
 mod scheduler;
 mod split;
 mod store;
@@ -23,11 +25,14 @@ use crate::placement::{MAX_PARTITIONS, Placement};
 use crate::scheduler::Lease;
 use crate::setters::setters;
 use member::Member;
+use open::Opened;
 use place::Place;
 
 pub use error::PartitionError;
+pub use found::FoundInbox;
 pub use open::refuse_partition;
 pub use partition::Partition;
+pub use plan::PartitionPlan;
 
 /// One inbox over several backends, its partitions. Clones share them.
 ///
@@ -103,6 +108,21 @@ pub struct PartitionOptions {
     /// How long to wait for each partition when it is opened, before it counts as one that cannot be reached.
     /// Default: 10 s.
     pub open_timeout: Duration,
+    /// What is done where a mark is missing. Default: [`OpenMode::Create`].
+    pub mode: OpenMode,
+}
+
+/// What is done where the inbox does not exist, or is not complete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OpenMode {
+    /// The inbox is created, missing marks are set, and kinds are made whole.
+    #[default]
+    Create,
+    /// No mark is set or changed, for programs that look at the inbox of a server. Partitions that cannot be told to be
+    /// the inbox are refused: [`PartitionError::NoInbox`], [`PartitionError::Unmarked`]. The
+    /// [`whole_kinds`](field@PartitionOptions::whole_kinds) must be whole already: [`PartitionError::NotWhole`].
+    Existing,
 }
 
 impl PartitionOptions {
@@ -117,6 +137,7 @@ impl PartitionOptions {
 
     setters! {
         with_open_timeout open_timeout: Duration;
+        with_mode mode: OpenMode;
     }
 }
 
@@ -125,12 +146,16 @@ impl Default for PartitionOptions {
         Self {
             whole_kinds: BTreeSet::new(),
             open_timeout: Duration::from_secs(10),
+            mode: OpenMode::Create,
         }
     }
 }
 
 impl Partitioned {
-    /// Opens an inbox over `partitions`, and creates it if they are new.
+    /// Opens an inbox over `partitions`, and creates it if they are new, unless its [mode](OpenMode) says otherwise.
+    ///
+    /// What is refused is refused before any mark is set. [`PartitionPlan`] is for programs that also create no schema
+    /// or file then.
     ///
     /// Partitions without a mark are marked if they have no events. Several processes may do so at the same time. If
     /// one ends meanwhile, the next call continues. Once all have their marks, an empty backend in the place of one is
@@ -150,27 +175,25 @@ impl Partitioned {
         partitions: Vec<Arc<dyn Partition>>,
         options: PartitionOptions,
     ) -> Result<Self, PartitionError> {
+        check_count(partitions.len())?;
+        let found = open::look(&partitions, options.open_timeout).await;
+        PartitionPlan::new(found, options)?.open(partitions).await
+    }
+
+    fn of(partitions: Vec<Arc<dyn Partition>>, opened: Opened, options: &PartitionOptions) -> Self {
         let count = partitions.len();
-        if !(1..=MAX_PARTITIONS).contains(&count) {
-            return Err(PartitionError::Count {
-                count,
-                limit: MAX_PARTITIONS,
-            });
-        }
-        let limit = options.open_timeout;
-        let opened = open::open(&partitions, &options.whole_kinds, limit).await?;
         let members = partitions.into_iter().zip(opened.is_marked).enumerate();
         let members = members.map(|(index, (backend, is_marked))| {
             let mark = opened.first.at(Place { index, count });
-            Arc::new(Member::new(backend, mark, is_marked, limit))
+            Arc::new(Member::new(backend, mark, is_marked, options))
         });
-        Ok(Self {
+        Self {
             inner: Arc::new(Inner {
                 placement: Arc::new(opened.placement),
                 members: members.collect(),
                 turn: AtomicUsize::new(0),
             }),
-        })
+        }
     }
 
     /// Returns the partition that has the event of `lease`, and the lease as that partition knows it: for apps that
@@ -194,6 +217,16 @@ impl Partitioned {
         let first = self.inner.turn.fetch_add(1, Ordering::Relaxed) % members.len();
         members[first..].iter().chain(&members[..first])
     }
+}
+
+fn check_count(count: usize) -> Result<(), PartitionError> {
+    if (1..=MAX_PARTITIONS).contains(&count) {
+        return Ok(());
+    }
+    Err(PartitionError::Count {
+        count,
+        limit: MAX_PARTITIONS,
+    })
 }
 
 impl fmt::Debug for Partitioned {

@@ -13,11 +13,12 @@ use webhook_core::conformance::{self, Backend, Subject};
 use webhook_core::{
     Accepted, ActionId, ActionPage, ActionRecord, Admin, Claim, Claimed, ConflictRecord, Counts,
     DeleteBodies, Deleted, Envelope, Erased, EventId, EventRecord, EventRef, EventSummary,
-    Extended, FailedAttempt, Fence, Fingerprint, HandlerError, Key, Kind, KindSample, Lease,
-    MadeDue, NewEvent, NodeId, NodeRecord, NodeReport, Outcome, Page, Partition, PartitionError,
-    PartitionOptions, Partitioned, Pipeline, Prune, RawEvent, Requeued, Retention, RunningLeases,
-    Scheduler, Search, SearchPage, Settled, SettledCounts, Settlement, State, Store, StoreError,
-    StoredAction, TerminalState, WorkerOptions, async_trait, refuse_partition, with_causes,
+    Extended, FailedAttempt, Fence, Fingerprint, FoundInbox, HandlerError, Key, Kind, KindSample,
+    Lease, MadeDue, NewEvent, NodeId, NodeRecord, NodeReport, OpenMode, Outcome, Page, Partition,
+    PartitionError, PartitionOptions, PartitionPlan, Partitioned, Pipeline, Prune, RawEvent,
+    Requeued, Retention, RunningLeases, Scheduler, Search, SearchPage, Settled, SettledCounts,
+    Settlement, State, Store, StoreError, StoredAction, TerminalState, WorkerOptions, async_trait,
+    refuse_partition, with_causes,
 };
 use webhook_memory::MemoryStore;
 
@@ -821,4 +822,222 @@ async fn a_partition_that_was_cut_off_is_checked_before_its_first_use() {
         with_causes(&error).contains("must be started again"),
         "{error:?}"
     );
+}
+
+async fn marks(stores: &[Cut]) -> Vec<Option<String>> {
+    let mut marks = Vec::new();
+    for store in stores {
+        marks.push(store.store.partition_mark().await.unwrap());
+    }
+    marks
+}
+
+/// Stores whose inbox was made, of which some are left as they were before.
+async fn made(count: usize, unmarked: &[usize]) -> Vec<Cut> {
+    let whole_stores = stores(count);
+    open(&whole_stores).await;
+    let stores = stores(count);
+    for (index, mark) in marks(&whole_stores).await.into_iter().enumerate() {
+        let mark = mark.unwrap();
+        let mark = match unmarked {
+            [] => mark,
+            _ => mark.replace("true", "false"),
+        };
+        if !unmarked.contains(&index) {
+            let marking = stores[index].replace_partition_mark(None, &mark);
+            marking.await.unwrap();
+        }
+    }
+    stores
+}
+
+/// What is refused, by either mode, has marked nothing.
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_leaves_the_marks_as_they_were() {
+    let mut cases: Vec<(Vec<Cut>, PartitionOptions, &str)> = Vec::new();
+    let create = PartitionOptions::default;
+    let existing = || create().with_mode(OpenMode::Existing);
+    // New partitions: one has events, one cannot be reached.
+    let with_events = stores(3);
+    with_events[2].accept(&[event(1)]).await.unwrap();
+    let with_one_away = stores(3);
+    with_one_away[2].cut(true);
+    cases.push((with_events.clone(), create(), "it has events"));
+    cases.push((with_one_away.clone(), create(), "to create the inbox"));
+    for stores in [stores(3), with_events, with_one_away] {
+        cases.push((stores, existing(), "no server has opened this inbox yet"));
+    }
+    // An inbox that was not made to the end.
+    cases.push((
+        made(3, &[0, 2]).await,
+        existing(),
+        "partition 0 of 3: it has no mark, although",
+    ));
+    let with_events = made(3, &[1, 2]).await;
+    with_events[1].accept(&[event(1)]).await.unwrap();
+    cases.push((with_events, create(), "partition 1 of 3: it has events"));
+    // An inbox of which something else is there.
+    for options in [create(), existing()] {
+        let swapped: Vec<_> = made(3, &[]).await.into_iter().rev().collect();
+        cases.push((swapped, options.clone(), "found partition 2 of 3"));
+        cases.push((
+            made(4, &[]).await[..3].to_vec(),
+            options.clone(),
+            "found partition 0 of 4",
+        ));
+        let mut replaced = made(3, &[]).await;
+        replaced[1] = Cut::default();
+        cases.push((replaced, options.clone(), "it is empty, and is not the one"));
+        let one_of_another = [
+            made(3, &[]).await[..2].to_vec(),
+            made(3, &[]).await[2..].to_vec(),
+        ];
+        cases.push((one_of_another.concat(), options, "found partition 2 of 3"));
+    }
+    // Kinds that are to become whole.
+    let elsewhere = made(3, &[]).await;
+    for store in &elsewhere {
+        store.accept(&[event(1)]).await.unwrap();
+    }
+    cases.push((elsewhere, whole(&["order"]), "cannot become whole"));
+    let one_away = made(3, &[]).await;
+    one_away[1].cut(true);
+    cases.push((one_away, whole(&["order"]), "to make a kind whole"));
+    let not_whole = whole(&["order"]).with_mode(OpenMode::Existing);
+    cases.push((
+        made(3, &[]).await,
+        not_whole,
+        "the kind `order` is not whole yet",
+    ));
+
+    for (stores, options, expected) in cases {
+        let before = marks(&stores).await;
+        let error = try_open(&stores, options).await.unwrap_err();
+        let error = with_causes(&error);
+        assert!(error.contains(expected), "{expected}: {error}");
+        assert_eq!(marks(&stores).await, before, "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_existing_inbox_is_opened_without_a_change_of_its_marks() {
+    let existing = || PartitionOptions::default().with_mode(OpenMode::Existing);
+    // Complete; all marked, though no mark says so yet; and with a kind that is becoming whole.
+    let complete = made(3, &[]).await;
+    let uncertain = made(3, &[]).await;
+    let becoming = made(3, &[]).await;
+    for store in &uncertain {
+        let mark = store.partition_mark().await.unwrap().unwrap();
+        let incomplete = mark.replace("true", "false");
+        let replacing = store.replace_partition_mark(Some(&mark), &incomplete);
+        replacing.await.unwrap();
+    }
+    let mark = becoming[0].partition_mark().await.unwrap().unwrap();
+    let becomes = mark.replace("[]", "[\"order\"]");
+    let replacing = becoming[0].replace_partition_mark(Some(&mark), &becomes);
+    replacing.await.unwrap();
+    for stores in [complete, uncertain, becoming.clone()] {
+        let before = marks(&stores).await;
+        let store = try_open(&stores, existing()).await.unwrap();
+        store.accept(&[event(1)]).await.unwrap();
+        assert_eq!(marks(&stores).await, before);
+    }
+    let store = try_open(&becoming, existing()).await.unwrap();
+    assert!(store.placement().unwrap().is_whole(&KIND));
+
+    // A partition that is reached later, and has no mark, is not marked then.
+    for (stores, reason) in [
+        (
+            made(3, &[1]).await,
+            "it has no mark, although others have theirs",
+        ),
+        (
+            {
+                let mut stores = made(3, &[]).await;
+                stores[1] = Cut::default();
+                stores
+            },
+            "it is empty, and is not the one",
+        ),
+    ] {
+        stores[1].cut(true);
+        let store = try_open(&stores, existing()).await.unwrap();
+        stores[1].cut(false);
+        let error = store.accept(&events_in(&store, 1, 1)).await.unwrap_err();
+        assert!(with_causes(&error).contains(reason), "{error:?}");
+        assert_eq!(marks(&stores).await[1], None);
+    }
+}
+
+/// What was found at the place of each, before it is opened.
+async fn found(stores: &[Cut]) -> Vec<Result<FoundInbox, StoreError>> {
+    let mut found = Vec::new();
+    for mark in marks(stores).await {
+        let mut inbox = FoundInbox::default();
+        inbox.partition_mark = mark;
+        found.push(Ok(inbox));
+    }
+    found
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_plans_for_another_inbox_one_begins() {
+    let stores = stores(3);
+    let plan = async |count: usize| {
+        PartitionPlan::new(found(&stores[..count]).await, PartitionOptions::default())
+    };
+    let (three, two) = (plan(3).await.unwrap(), plan(2).await.unwrap());
+    assert!(three.is_new() && two.is_new());
+    assert_eq!(marks(&stores).await, [None, None, None]);
+    let three = three.begin(&stores[0]).await.unwrap().unwrap();
+    let before = marks(&stores).await;
+    assert!(before[0].is_some() && before[1].is_none() && before[2].is_none());
+    assert!(two.begin(&stores[0]).await.unwrap().is_none());
+    let error = plan(2).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("partition 0 of 2: found partition 0 of 3"),
+        "{error}"
+    );
+    assert_eq!(marks(&stores).await, before);
+
+    // One for the same inbox goes on, at the same time as the other.
+    let late = plan(3).await.unwrap();
+    assert!(!late.is_new());
+    let late = late.begin(&stores[0]).await.unwrap().unwrap();
+    let partitions = || -> Vec<Arc<dyn Partition>> {
+        stores.iter().map(|it| Arc::new(it.clone()) as _).collect()
+    };
+    let (one, other) = tokio::join!(three.open(partitions()), late.open(partitions()));
+    one.unwrap();
+    other.unwrap();
+    let complete = marks(&stores).await;
+    assert!(
+        complete
+            .iter()
+            .flatten()
+            .all(|mark| mark.contains("\"complete\":true"))
+    );
+    assert_eq!(complete.iter().flatten().count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outdated_plan_is_made_anew() {
+    let stores = stores(3);
+    let plan = PartitionPlan::new(found(&stores).await, PartitionOptions::default()).unwrap();
+    open(&stores).await;
+    let partitions = stores.iter().map(|it| Arc::new(it.clone()) as _).collect();
+    let before = marks(&stores).await;
+    plan.open(partitions).await.unwrap();
+    assert_eq!(marks(&stores).await, before);
+    // Events that arrived since, without a mark.
+    let stores = self::stores(2);
+    let plan = PartitionPlan::new(found(&stores).await, PartitionOptions::default()).unwrap();
+    stores[1].accept(&[event(1)]).await.unwrap();
+    let partitions = stores.iter().map(|it| Arc::new(it.clone()) as _).collect();
+    let error = plan.open(partitions).await.unwrap_err().to_string();
+    assert!(
+        error.starts_with("partition 1 of 2: it has events"),
+        "{error}"
+    );
+    assert_eq!(marks(&stores).await, [None, None]);
 }

@@ -101,6 +101,32 @@ pub enum PartitionError {
         /// The mark with which it takes the place of the lost one.
         mark: String,
     },
+    /// No partition has a mark, and the inbox must exist.
+    #[error(
+        "none of the {count} partitions has a mark, as far as they can be reached: no server has opened this inbox yet. \
+         Start a server first, or check which partitions are named"
+    )]
+    NoInbox {
+        /// The number of partitions.
+        count: usize,
+    },
+    /// A partition has no mark, and marks must not be set: the inbox was not made to the end.
+    #[error(
+        "partition {index} of {count}: it has no mark, although others have theirs: start a server, which completes the \
+         inbox"
+    )]
+    Unmarked {
+        /// The partition.
+        index: usize,
+        /// The number of partitions.
+        count: usize,
+    },
+    /// A kind is not whole, and marks must not be changed.
+    #[error("the kind `{kind}` is not whole yet: start a server, which makes it whole")]
+    NotWhole {
+        /// The kind.
+        kind: Kind,
+    },
     /// A kind cannot become whole, since several partitions may have events of it.
     #[error(
         "the kind `{kind}` cannot become whole: partition {index} of {count} has events of it, and only partition \

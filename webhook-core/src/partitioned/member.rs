@@ -21,6 +21,7 @@ use crate::partitioned::mark::Mark;
 use crate::partitioned::open::check_late;
 use crate::partitioned::partition::Partition;
 use crate::partitioned::place::Place;
+use crate::partitioned::{OpenMode, PartitionOptions};
 use crate::scheduler::{Claim, Claimed, Extended, Lease, Scheduler, Settled, Settlement};
 use crate::store::{Accepted, NewEvent, Store};
 use crate::transfer::{MoveMark, StoredEvent, Transfer};
@@ -30,6 +31,7 @@ pub(super) struct Member {
     place: Place,
     backend: Arc<dyn Partition>,
     mark: Mark,
+    mode: OpenMode,
     limit: Duration,
     /// Empty until the partition is known to have its mark.
     marked: OnceCell<()>,
@@ -47,13 +49,14 @@ impl Member {
         backend: Arc<dyn Partition>,
         mark: Mark,
         is_marked: bool,
-        limit: Duration,
+        options: &PartitionOptions,
     ) -> Self {
         Self {
             place: mark.place,
             backend,
             mark,
-            limit,
+            mode: options.mode,
+            limit: options.open_timeout,
             marked: OnceCell::new_with(is_marked.then_some(())),
             failed: Mutex::new(None),
         }
@@ -76,7 +79,7 @@ impl Member {
         {
             return Err(error);
         }
-        let checked = check_late(&*self.backend, &self.mark, self.limit).await;
+        let checked = check_late(&*self.backend, &self.mark, self.mode, self.limit).await;
         checked.map_err(|error| {
             let error = StoreError::unavailable(error);
             *self.failed() = Some((Instant::now(), error.clone()));
