@@ -6,7 +6,7 @@ pub(crate) mod search;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sqlx::{Row, SqlitePool};
+use sqlx::{Row, SqliteExecutor, SqlitePool};
 use webhook_core::{
     ConflictRecord, Counts, DeleteBodies, Deleted, Erased, EventRef, EventSummary, EventType,
     FailedAttempt, Kind, MadeDue, Page, Prune, Requeued, RunningLeases, SettledCounts, State,
@@ -18,7 +18,7 @@ use crate::error::SqliteError;
 use crate::writer::Transaction;
 use crate::{microseconds, record};
 
-pub(crate) async fn kinds(readers: &SqlitePool) -> Result<Vec<Kind>, SqliteError> {
+pub(crate) async fn kinds(readers: impl SqliteExecutor<'_>) -> Result<Vec<Kind>, SqliteError> {
     let rows = sqlx::query(include_str!("admin/kinds.sql"))
         .fetch_all(readers)
         .await?;

@@ -88,6 +88,12 @@ pub enum SqliteError {
         #[source]
         source: sqlx::Error,
     },
+    /// Other processes kept opening and closing the file while it was read.
+    #[error("cannot read {}, since other processes keep opening and closing it", path.display())]
+    Changing {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file was migrated by a newer version of this program.
     #[error(
         "{} has version {found}, and this program knows versions up to {known}: install a newer version of the \

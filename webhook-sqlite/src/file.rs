@@ -9,11 +9,20 @@ use crate::error::SqliteError;
 /// Creates the file if it does not exist, and checks that it can be written. SQLite says only that it cannot open
 /// a file, and not why.
 pub(crate) fn prepare(path: &Path) -> Result<(), SqliteError> {
-    let prepared = create(path).and_then(|()| check_access(path));
-    prepared.map_err(|source| SqliteError::File {
+    create(path).map_err(|source| failed(path, source))?;
+    check(path)
+}
+
+/// Checks that a file can be read and written, if it exists.
+pub(crate) fn check(path: &Path) -> Result<(), SqliteError> {
+    check_access(path).map_err(|source| failed(path, source))
+}
+
+fn failed(path: &Path, source: io::Error) -> SqliteError {
+    SqliteError::File {
         path: path.to_owned(),
         source,
-    })
+    }
 }
 
 /// Creates the file for its owner only. SQLite would let every user read it, and takes the permissions of the files

@@ -180,17 +180,9 @@ async fn check_origin(options: &SqliteOptions) -> Result<Option<SqliteConnection
         .connect()
         .await
         .map_err(opening)?;
-    let application_id = pragma(&mut connection, "application_id")
-        .await
-        .map_err(opening)?;
-    let tables: i64 = sqlx::query("SELECT count(*) FROM sqlite_schema")
-        .fetch_one(&mut connection)
-        .await
-        .and_then(|row| row.try_get(0))
-        .map_err(opening)?;
-    if application_id != APPLICATION_ID && (application_id != 0 || tables > 0) {
+    if let Err(error) = check_application(&mut connection, path).await {
         connection.close().await.map_err(opening)?;
-        return Err(SqliteError::Foreign { path: path.clone() });
+        return Err(error);
     }
     let mode: String = sqlx::query("PRAGMA journal_mode")
         .fetch_one(&mut connection)
@@ -202,6 +194,42 @@ async fn check_origin(options: &SqliteOptions) -> Result<Option<SqliteConnection
         repair::rewrite_after_crash(&mut connection).await?;
     }
     Ok(Some(connection))
+}
+
+/// Refuses a file of another program.
+pub(crate) async fn check_application(
+    connection: &mut SqliteConnection,
+    path: &Path,
+) -> Result<(), SqliteError> {
+    let opening = |error| SqliteError::opening(path, error);
+    let application_id = pragma(connection, "application_id")
+        .await
+        .map_err(opening)?;
+    let tables: i64 = sqlx::query("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(&mut *connection)
+        .await
+        .and_then(|row| row.try_get(0))
+        .map_err(opening)?;
+    if application_id != APPLICATION_ID && (application_id != 0 || tables > 0) {
+        let path = path.to_owned();
+        return Err(SqliteError::Foreign { path });
+    }
+    Ok(())
+}
+
+/// The version of the tables of this program.
+fn known_version() -> i64 {
+    i64::try_from(MIGRATIONS.len()).expect("there are few migrations")
+}
+
+/// Refuses tables of a newer version.
+pub(crate) fn check_version(found: i64, path: &Path) -> Result<(), SqliteError> {
+    let known = known_version();
+    if found > known {
+        let path = path.to_owned();
+        return Err(SqliteError::Newer { path, found, known });
+    }
+    Ok(())
 }
 
 async fn check_settings(connection: &mut SqliteConnection, path: &Path) -> Result<(), SqliteError> {
@@ -232,13 +260,10 @@ async fn check_settings(connection: &mut SqliteConnection, path: &Path) -> Resul
 
 /// Applies the migrations that the file does not have, under the lock of a write transaction.
 async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), SqliteError> {
-    let known = i64::try_from(MIGRATIONS.len()).expect("there are few migrations");
+    let known = known_version();
     let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
     let found = pragma(&mut transaction, "user_version").await?;
-    if found > known {
-        let path = path.to_owned();
-        return Err(SqliteError::Newer { path, found, known });
-    }
+    check_version(found, path)?;
     if found < known {
         let applied = usize::try_from(found).unwrap_or(0);
         for migration in MIGRATIONS.into_iter().skip(applied) {
@@ -253,7 +278,10 @@ async fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<(), S
     Ok(transaction.commit().await?)
 }
 
-async fn pragma(connection: &mut SqliteConnection, name: &str) -> Result<i64, sqlx::Error> {
+pub(crate) async fn pragma(
+    connection: &mut SqliteConnection,
+    name: &str,
+) -> Result<i64, sqlx::Error> {
     let row = connection
         .fetch_one(sqlx::raw_sql(AssertSqlSafe(format!("PRAGMA {name}"))))
         .await?;

@@ -1,11 +1,11 @@
 //! Keeps the mark that says which partition of which inbox this file is.
 
-use sqlx::{Row, SqlitePool};
+use sqlx::{Row, SqliteExecutor};
 
 use crate::error::SqliteError;
 use crate::writer::Transaction;
 
-pub(crate) async fn mark(readers: &SqlitePool) -> Result<Option<String>, SqliteError> {
+pub(crate) async fn mark(readers: impl SqliteExecutor<'_>) -> Result<Option<String>, SqliteError> {
     let row = sqlx::query("SELECT mark FROM partition_mark")
         .fetch_optional(readers)
         .await?;

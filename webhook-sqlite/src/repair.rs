@@ -166,7 +166,7 @@ impl IndexHeader {
     }
 }
 
-fn beside(database: &Path, suffix: &str) -> OsString {
+pub(crate) fn beside(database: &Path, suffix: &str) -> OsString {
     let mut path = OsString::from(database);
     path.push(suffix);
     path

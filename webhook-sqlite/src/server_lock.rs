@@ -45,14 +45,32 @@ impl ServerLock {
     /// created or locked, as in a folder that is missing or cannot be written.
     pub fn acquire(path: impl AsRef<Path>) -> Result<Self, SqliteError> {
         let path = path.as_ref();
-        let lock_path = lock_path(path);
-        let failed = |source| SqliteError::Lock {
-            path: lock_path.clone(),
-            source,
-        };
-        let mut file = private(OpenOptions::new().read(true).write(true).create(true))
-            .open(&lock_path)
-            .map_err(failed)?;
+        let opened =
+            private(OpenOptions::new().read(true).write(true).create(true)).open(lock_path(path));
+        Self::lock(path, opened.map_err(|source| Self::failed(path, source))?)
+    }
+
+    /// Like [`acquire`](Self::acquire), and creates no file: returns `None` if there is none to lock, since nobody has
+    /// acquired the lock so far.
+    ///
+    /// # Errors
+    ///
+    /// As of [`acquire`](Self::acquire).
+    pub fn acquire_existing(path: impl AsRef<Path>) -> Result<Option<Self>, SqliteError> {
+        let path = path.as_ref();
+        match OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(lock_path(path))
+        {
+            Ok(file) => Self::lock(path, file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(Self::failed(path, error)),
+        }
+    }
+
+    fn lock(path: &Path, mut file: File) -> Result<Self, SqliteError> {
+        let failed = |source| Self::failed(path, source);
         match file.try_lock() {
             Ok(()) => {
                 note_process(&mut file).map_err(failed)?;
@@ -63,6 +81,13 @@ impl ServerLock {
                 pid: noted_process(&mut file),
             }),
             Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+
+    fn failed(path: &Path, source: io::Error) -> SqliteError {
+        SqliteError::Lock {
+            path: lock_path(path),
+            source,
         }
     }
 }

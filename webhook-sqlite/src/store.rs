@@ -16,10 +16,10 @@ use webhook_core::wakeup::{self, Wakeups};
 use webhook_core::{
     Accepted, ActionId, ActionPage, ActionRecord, Admin, Claim, Claimed, ConflictRecord, Counts,
     DeleteBodies, Deleted, Erased, Error, EventId, EventRecord, EventRef, EventSummary, Extended,
-    FailedAttempt, Handled, HandlerError, IntoEnvelope, Kind, KindSample, Lease, MadeDue, NewEvent,
-    NodeId, NodeRecord, NodeReport, NodeTable, Outcome, Page, Partition, Prune, Requeued,
-    RunningLeases, Scheduler, Search, SearchPage, Settled, SettledCounts, Settlement, Store,
-    StoreError, StoredAction,
+    FailedAttempt, FoundInbox, Handled, HandlerError, IntoEnvelope, Kind, KindSample, Lease,
+    MadeDue, NewEvent, NodeId, NodeRecord, NodeReport, NodeTable, Outcome, Page, Partition, Prune,
+    Requeued, RunningLeases, Scheduler, Search, SearchPage, Settled, SettledCounts, Settlement,
+    Store, StoreError, StoredAction,
 };
 
 use crate::clock::Clock;
@@ -27,7 +27,7 @@ use crate::error::SqliteError;
 use crate::options::SqliteOptions;
 use crate::transaction::SqliteTransaction;
 use crate::writer::{Request, Response, Writer};
-use crate::{accept, admin, find, microseconds, open, partition, settle, transfer};
+use crate::{accept, admin, find, look, microseconds, open, partition, settle, transfer};
 
 /// How many events are accepted for each claimed event while senders wait for the one writer. A higher ratio than
 /// that of PostgreSQL, where accepts and claims run at the same time.
@@ -84,6 +84,24 @@ impl SqliteStore {
                 throttle: Throttle::new(ACCEPTED_PER_CLAIMED),
             }),
         })
+    }
+
+    /// Tells what is in the file with this path, before it is opened. Nothing is created, repaired or updated, and no
+    /// lock is held. Where there is no file, the answer is the default.
+    ///
+    /// If a crash has left a write-ahead log without its shared memory, that file is made again beside it.
+    ///
+    /// # Errors
+    ///
+    /// [`SqliteError::Foreign`] if the file belongs to another program, [`SqliteError::Newer`] if a newer version of
+    /// this one updated it, [`SqliteError::Corrupt`] if it is damaged, [`SqliteError::Changing`] if other processes
+    /// keep opening and closing it.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn look(path: impl AsRef<Path>) -> Result<FoundInbox, SqliteError> {
+        look::look(path.as_ref()).await
     }
 
     /// Begins a transaction on the connection that writes, for changes of the app's own tables in the same

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqlitePool};
+use sqlx::{Row, SqliteExecutor, SqlitePool};
 use webhook_core::transfer::{MAX_EXPORT_BYTES, MoveMark, StoredEvent};
 use webhook_core::{
     ConflictRecord, Envelope, EventId, EventRef, FailureReason, Fence, Key, MAX_CONFLICT_BODIES,
@@ -311,7 +311,9 @@ pub(crate) async fn newest(readers: &SqlitePool) -> Result<Option<EventRef>, Sql
     row.as_ref().map(event_ref).transpose()
 }
 
-pub(crate) async fn mark(readers: &SqlitePool) -> Result<Option<MoveMark>, SqliteError> {
+pub(crate) async fn mark(
+    readers: impl SqliteExecutor<'_>,
+) -> Result<Option<MoveMark>, SqliteError> {
     let row = sqlx::query("SELECT part, other FROM move_mark")
         .fetch_optional(readers)
         .await?;

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -10,10 +12,11 @@ use bytes::Bytes;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode};
 use sqlx::{ConnectOptions, Connection, Executor, Row};
 use tempfile::TempDir;
+use webhook_core::transfer::{MoveMark, Transfer};
 use webhook_core::{
     Accepted, ActionPage, ActionRecord, Admin, Claim, Claimed, Envelope, EventRef, EventType,
-    Fingerprint, Handled, HandlerError, Key, Kind, MAX_ACTIONS, NewEvent, Outcome, Page, Partition,
-    Prune, Scheduler, Settled, Settlement, State, Store, TerminalState,
+    Fingerprint, FoundInbox, Handled, HandlerError, Key, Kind, MAX_ACTIONS, NewEvent, Outcome,
+    Page, Partition, Prune, Scheduler, Settled, Settlement, State, Store, TerminalState,
 };
 use webhook_sqlite::{
     ExistingBackup, MigrationLine, ServerLock, SqliteError, SqliteOptions, SqliteStore, sqlx,
@@ -186,6 +189,126 @@ async fn file_of_the_first_version_is_updated() {
     assert_eq!(types, [None, None, Some("order.paid")]);
     let of_the_app = sqlx::query("SELECT key FROM failed").fetch_all(&mut reader);
     assert_eq!(of_the_app.await.unwrap().len(), 1);
+}
+
+/// The names and the contents of all files in a folder, and the shared memory by its name only.
+fn contents(folder: &TempDir) -> BTreeMap<OsString, Vec<u8>> {
+    let files = std::fs::read_dir(folder.path()).unwrap();
+    let files = files.map(|file| {
+        let file = file.unwrap();
+        let name = file.file_name();
+        let content = match name.to_str().unwrap().ends_with("-shm") {
+            true => Vec::new(),
+            false => std::fs::read(file.path()).unwrap(),
+        };
+        (name, content)
+    });
+    files.collect()
+}
+
+/// Looks at a file, and checks that nothing has changed in its folder.
+async fn look(folder: &TempDir, file: &Path) -> Result<FoundInbox, SqliteError> {
+    let before = contents(folder);
+    let found = SqliteStore::look(file).await;
+    assert!(contents(folder) == before, "a look has changed something");
+    found
+}
+
+#[tokio::test]
+async fn a_look_changes_nothing() {
+    let (folder, file) = folder();
+    let nothing = FoundInbox::default();
+    assert_eq!(look(&folder, &file).await.unwrap(), nothing);
+    let missing = folder.path().join("missing").join("webhook.db");
+    assert_eq!(look(&folder, &missing).await.unwrap(), nothing);
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(look(&folder, &file).await.unwrap(), nothing);
+    // A file that is not updated.
+    std::fs::remove_file(&file).unwrap();
+    first_version(&file).await;
+    let mut first = nothing.clone();
+    first.kinds = vec![KIND];
+    assert_eq!(look(&folder, &file).await.unwrap(), first);
+
+    // One that is in use, one that a crash has left, with and without its shared memory, and one that was closed.
+    let store = SqliteStore::open(&file).await.unwrap();
+    store.replace_partition_mark(None, "mark").await.unwrap();
+    let moved = MoveMark::Moved { to: "other".into() };
+    store.set_mark(Some(&moved)).await.unwrap();
+    let mut all = first.clone();
+    all.partition_mark = Some("mark".into());
+    all.move_mark = Some(moved);
+    assert_eq!(look(&folder, &file).await.unwrap(), all);
+    let (crashed, copy) = self::folder();
+    let beside = |file: &Path, suffix: &str| {
+        let mut name = file.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    };
+    for suffix in ["", "-wal", "-shm"] {
+        std::fs::copy(beside(&file, suffix), beside(&copy, suffix)).unwrap();
+    }
+    assert_eq!(look(&crashed, &copy).await.unwrap(), all);
+    std::fs::remove_file(beside(&copy, "-shm")).unwrap();
+    assert_eq!(SqliteStore::look(&copy).await.unwrap(), all);
+    store.close().await;
+    assert_eq!(look(&folder, &file).await.unwrap(), all);
+    // It opens as if nobody had looked.
+    let store = SqliteStore::open(&copy).await.unwrap();
+    assert_eq!(store.partition_mark().await.unwrap(), Some("mark".into()));
+    store.close().await;
+
+    let odd = folder.path().join("100% odd?name=#1 é.db");
+    std::fs::copy(&file, &odd).unwrap();
+    assert_eq!(look(&folder, &odd).await.unwrap(), all);
+}
+
+#[tokio::test]
+async fn a_look_refuses_what_cannot_be_opened() {
+    let (folder, file) = folder();
+    assert!(matches!(
+        look(&folder, folder.path()).await,
+        Err(SqliteError::File { .. })
+    ));
+    std::fs::write(&file, "this is no database".repeat(100)).unwrap();
+    assert!(matches!(
+        look(&folder, &file).await,
+        Err(SqliteError::Corrupt { .. })
+    ));
+    std::fs::remove_file(&file).unwrap();
+    drop(SqliteStore::open(&file).await.unwrap());
+    let mut newer = plain(&file).await;
+    newer.execute("PRAGMA user_version = 99").await.unwrap();
+    newer.close().await.unwrap();
+    assert!(matches!(
+        look(&folder, &file).await,
+        Err(SqliteError::Newer { found: 99, .. })
+    ));
+    std::fs::remove_file(&file).unwrap();
+    let mut other = plain(&file).await;
+    other.execute("CREATE TABLE notes (text)").await.unwrap();
+    other.close().await.unwrap();
+    assert!(matches!(
+        look(&folder, &file).await,
+        Err(SqliteError::Foreign { .. })
+    ));
+}
+
+#[tokio::test]
+async fn an_existing_lock_is_acquired_and_none_is_created() {
+    let (folder, file) = folder();
+    assert!(ServerLock::acquire_existing(&file).unwrap().is_none());
+    assert!(contents(&folder).is_empty());
+    let missing = folder.path().join("missing").join("webhook.db");
+    assert!(ServerLock::acquire_existing(&missing).unwrap().is_none());
+    let lock = ServerLock::acquire(&file).unwrap();
+    let error = ServerLock::acquire_existing(&file).unwrap_err();
+    assert!(matches!(error, SqliteError::InUse { .. }), "{error:?}");
+    drop(lock);
+    let lock = ServerLock::acquire_existing(&file).unwrap().unwrap();
+    let error = ServerLock::acquire(&file).unwrap_err();
+    assert!(matches!(error, SqliteError::InUse { .. }), "{error:?}");
+    drop(lock);
 }
 
 #[tokio::test]
