@@ -133,6 +133,7 @@ mod connect;
 mod error;
 mod extend;
 mod find;
+mod look;
 mod microseconds;
 mod migrate;
 mod numbered;

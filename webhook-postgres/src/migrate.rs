@@ -154,6 +154,32 @@ impl PgStore {
             })
             .await
     }
+
+    /// Refuses what [`migrate_with`](Self::migrate_with) would refuse before it changes anything, and changes nothing
+    /// itself: for programs that migrate several schemas, or none of them.
+    ///
+    /// Where the schema is missing, it is created on trial and rolled back, unless another process is migrating.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`migrate_with`](Self::migrate_with). A migration may still fail after the check.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn check_migration(&self, lines: &[MigrationLine]) -> Result<(), PgError> {
+        let database = &self.inner.database;
+        let mut checkout = database.acquire(true).await?;
+        checkout
+            .during(database.answer_timeout(), async |connection| {
+                let mut transaction = connection
+                    .begin_with(database.begin_on_any_session())
+                    .await?;
+                check(database.schema(), &mut transaction, lines).await?;
+                Ok(transaction.rollback().await?)
+            })
+            .await
+    }
 }
 
 /// An SQL expression for the version of the schema.
@@ -190,6 +216,30 @@ async fn up_to_date(
         return Ok(false);
     }
     Ok(!sequence::is_behind(schema, connection).await?)
+}
+
+/// Checks, in a transaction that is rolled back, whether the migrations can begin.
+async fn check(
+    schema: &Schema,
+    transaction: &mut PgConnection,
+    lines: &[MigrationLine],
+) -> Result<(), PgError> {
+    if up_to_date(schema, transaction, lines).await? {
+        return Ok(());
+    }
+    refuse_foreign(schema, transaction, Owners::Trusted).await?;
+    check_encoding(transaction).await?;
+    let alone = format!("SELECT pg_try_advisory_xact_lock({LOCK})");
+    let alone = sqlx::raw_sql(AssertSqlSafe(alone))
+        .fetch_one(&mut *transaction)
+        .await?;
+    let there = sqlx::raw_sql(schema.sql("SELECT to_regnamespace('webhook') IS NOT NULL"))
+        .fetch_one(&mut *transaction)
+        .await?;
+    if alone.try_get(0)? && !there.try_get(0)? {
+        apply(schema, transaction, "create_schema", CREATE_SCHEMA).await?;
+    }
+    Ok(())
 }
 
 async fn version(schema: &Schema, connection: &mut PgConnection) -> Result<i32, PgError> {
@@ -310,6 +360,20 @@ async fn apply_all(
     applied.extend(line::migrate(schema, transaction, lines).await?);
     sequence::repair(schema, transaction).await?;
     Ok(applied)
+}
+
+/// Refuses a schema whose tables may be another program's, before they are read.
+pub(crate) async fn refuse_foreign_objects(database: &Database) -> Result<(), PgError> {
+    let mut checkout = database.acquire(true).await?;
+    checkout
+        .during(database.answer_timeout(), async |connection| {
+            let mut transaction = connection
+                .begin_with(database.begin_on_any_session())
+                .await?;
+            refuse_foreign(database.schema(), &mut transaction, Owners::Any).await?;
+            Ok(transaction.rollback().await?)
+        })
+        .await
 }
 
 /// Which owners of the schema and its objects are accepted.

@@ -6,16 +6,13 @@ use webhook_core::transfer::Transfer;
 use webhook_core::{Partition, StoreError};
 
 use crate::error::PgError;
+use crate::session::Session;
 use crate::store::PgStore;
 
 #[async_trait]
 impl Partition for PgStore {
     async fn partition_mark(&self) -> Result<Option<String>, StoreError> {
-        let mut session = self.session();
-        let rows = session.rows(include_str!("partition/mark.sql"), |query| query);
-        let rows = rows.await?;
-        let mark = rows.first().map(|row| row.try_get("mark")).transpose();
-        Ok(mark.map_err(PgError::from)?)
+        Ok(mark(&mut self.session()).await?)
     }
 
     async fn replace_partition_mark(
@@ -46,4 +43,10 @@ impl Partition for PgStore {
     fn transfer(&self) -> Option<&dyn Transfer> {
         Some(self)
     }
+}
+
+pub(crate) async fn mark(session: &mut Session<'_>) -> Result<Option<String>, PgError> {
+    let rows = session.rows(include_str!("partition/mark.sql"), |query| query);
+    let rows = rows.await?;
+    Ok(rows.first().map(|row| row.try_get("mark")).transpose()?)
 }

@@ -46,10 +46,7 @@ impl Transfer for PgStore {
     }
 
     async fn mark(&self) -> Result<Option<MoveMark>, StoreError> {
-        let mut session = self.session();
-        let rows = session.rows(include_str!("transfer/mark.sql"), |query| query);
-        let rows = rows.await?;
-        Ok(rows.first().map(mark).transpose()?)
+        Ok(move_mark(&mut self.session()).await?)
     }
 
     async fn set_mark(&self, mark: Option<&MoveMark>) -> Result<(), StoreError> {
@@ -70,6 +67,11 @@ impl Transfer for PgStore {
         };
         Ok(())
     }
+}
+
+pub(crate) async fn move_mark(session: &mut Session<'_>) -> Result<Option<MoveMark>, PgError> {
+    let rows = session.rows(include_str!("transfer/mark.sql"), |query| query);
+    rows.await?.first().map(mark).transpose()
 }
 
 fn mark(row: &PgRow) -> Result<MoveMark, PgError> {

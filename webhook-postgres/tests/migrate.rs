@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use inbox::{event, reference};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
-use webhook_core::{Admin, DeleteBodies, EventRef, Key, Kind, Partition, State, Store, StoreError};
+use webhook_core::transfer::{MoveMark, Transfer};
+use webhook_core::{
+    Admin, DeleteBodies, EventRef, FoundInbox, Key, Kind, Partition, State, Store, StoreError,
+};
 use webhook_postgres::testing::TestDatabase;
-use webhook_postgres::{PgError, PgStore, sqlx};
+use webhook_postgres::{PgError, PgOptions, PgStore, sqlx};
 
 async fn run(connection: &mut PgConnection, sql: &str) {
     let sql = AssertSqlSafe(sql.to_owned());
@@ -129,6 +132,99 @@ async fn connecting_alone_changes_nothing() {
         assert!(error.source().is_some());
     }
     store.close().await;
+    database.drop_database().await;
+}
+
+/// All schemas, and the objects in them that are not PostgreSQL's own.
+async fn objects(connection: &mut PgConnection) -> Vec<String> {
+    let sql = "SELECT schema_name::text FROM information_schema.schemata
+               UNION ALL
+               SELECT nspname || '.' || relname FROM pg_class JOIN pg_namespace ON relnamespace = pg_namespace.oid
+               WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema'
+               ORDER BY 1";
+    let rows = sqlx::raw_sql(sql).fetch_all(connection).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test]
+async fn a_look_and_a_check_of_the_migration_change_nothing() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.connection().await;
+    let store = PgStore::connect(database.url()).await.unwrap();
+    let before = objects(&mut connection).await;
+    assert_eq!(store.look().await.unwrap(), FoundInbox::default());
+    store.check_migration(&[]).await.unwrap();
+    assert_eq!(objects(&mut connection).await, before);
+
+    // A schema that is there, and has nothing in it.
+    run(&mut connection, "CREATE SCHEMA webhook").await;
+    let before = objects(&mut connection).await;
+    assert_eq!(store.look().await.unwrap(), FoundInbox::default());
+    store.check_migration(&[]).await.unwrap();
+    assert_eq!(objects(&mut connection).await, before);
+
+    store.migrate().await.unwrap();
+    store.accept(&[event("a")]).await.unwrap();
+    store.replace_partition_mark(None, "mark").await.unwrap();
+    let moved = MoveMark::Moved { to: "other".into() };
+    store.set_mark(Some(&moved)).await.unwrap();
+    let found = store.look().await.unwrap();
+    assert_eq!(found.partition_mark.as_deref(), Some("mark"));
+    assert_eq!(found.move_mark, Some(moved));
+    assert_eq!(found.kinds, [event("a").envelope.kind]);
+
+    // An older version without marks of partitions.
+    let older =
+        "DROP TABLE webhook.partition_mark; DELETE FROM webhook.migrations WHERE version = 15";
+    run(&mut connection, older).await;
+    let before = objects(&mut connection).await;
+    let found = store.look().await.unwrap();
+    assert_eq!((found.partition_mark, found.kinds.len()), (None, 1));
+    store.check_migration(&[]).await.unwrap();
+    assert_eq!(objects(&mut connection).await, before);
+
+    let newer = "INSERT INTO webhook.migrations (version, name) VALUES (1000, 'newer')";
+    run(&mut connection, newer).await;
+    let error = store.check_migration(&[]).await.unwrap_err();
+    assert!(matches!(error, PgError::NewerSchema { .. }), "{error:?}");
+    store.close().await;
+    database.drop_database().await;
+}
+
+/// The check refuses what the migration would refuse.
+#[tokio::test]
+async fn a_migration_that_cannot_begin_is_found_before_it() {
+    let database = TestDatabase::create().await;
+    let mut connection = database.connection().await;
+    run(
+        &mut connection,
+        "CREATE SCHEMA webhook; CREATE VIEW webhook.move_mark AS SELECT 1 AS part",
+    )
+    .await;
+    let store = PgStore::connect(database.url()).await.unwrap();
+    let error = store.check_migration(&[]).await.unwrap_err();
+    assert!(matches!(error, PgError::ForeignSchema { .. }), "{error:?}");
+    let error = store.look().await.unwrap_err();
+    assert!(matches!(error, PgError::ForeignSchema { .. }), "{error:?}");
+    run(&mut connection, "DROP SCHEMA webhook CASCADE").await;
+    store.close().await;
+
+    // A role that may not create the schema.
+    let role = format!("webhook_test_reader_{}", std::process::id());
+    let create = format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'");
+    run(&mut connection, &create).await;
+    let mut options: PgOptions = database.url().parse().unwrap();
+    options.connection = options.connection.username(&role).password("secret");
+    let store = PgStore::connect_with(options).await.unwrap();
+    assert_eq!(store.look().await.unwrap(), FoundInbox::default());
+    let error = store.check_migration(&[]).await.unwrap_err();
+    let expected = "create_schema";
+    assert!(
+        matches!(error, PgError::Migration { name, .. } if name == expected),
+        "{error:?}"
+    );
+    store.close().await;
+    run(&mut connection, &format!("DROP ROLE {role}")).await;
     database.drop_database().await;
 }
 
