@@ -117,7 +117,8 @@ impl Backend {
     }
 
     /// Opens the backend of `config`. Waits for PostgreSQL up to `database_wait_seconds`. If the inbox has
-    /// partitions, all events of each of the `whole_kinds` are in one of them.
+    /// partitions, all events of each of the `whole_kinds` are in one of them. What is refused has changed nothing: each
+    /// backend is looked at before it is created or migrated.
     pub(crate) async fn open(
         config: &Config,
         whole_kinds: BTreeSet<Kind>,
@@ -127,17 +128,26 @@ impl Backend {
         match url {
             BackendUrl::Memory => Ok(Self::in_memory(config)),
             BackendUrl::Sqlite(path) => {
-                let (file, lock) = sqlite::serving(&path, config).await?;
+                let held = sqlite::existing_lock(&sqlite::from_root(&path))?;
+                let found = sqlite::look(&path).await?;
+                transfer::check_found(&found)?;
+                partition::check_found(&found)?;
+                beside::check_file_alone(&found, &path).await?;
+                let (file, lock) = sqlite::serving(&path, held, config).await?;
                 transfer::check_mark(&file).await?;
                 partition::check_alone(&file).await?;
-                beside::check_file_alone(&file, &path).await?;
                 Ok(Self::of(file.clone(), Opened::Sqlite(file, Some(lock))))
             }
             BackendUrl::Postgres(url) => {
-                let database = postgres::serving(&url, config).await?;
+                let options = postgres::options(&url, None, config)?;
+                let database = postgres::connect(options, config).await?;
+                let found = postgres::look(&database).await?;
+                transfer::check_found(&found)?;
+                partition::check_found(&found)?;
+                beside::check_database_alone(&found, &database, &url, config).await?;
+                let database = postgres::prepare(database, config).await?;
                 transfer::check_mark(&database).await?;
                 partition::check_alone(&database).await?;
-                beside::check_database_alone(&database, &url, config).await?;
                 Ok(Self::of(database.clone(), Opened::Postgres(database)))
             }
             BackendUrl::Partitions(urls) => {
@@ -185,7 +195,7 @@ impl Backend {
     pub(crate) async fn migrate(config: &Config) -> Result<(), OpenError> {
         match backend_url(config).await? {
             BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_MIGRATED)),
-            BackendUrl::Sqlite(path) => sqlite::migrate(&path).await,
+            BackendUrl::Sqlite(path) => sqlite::migrate(&path, None).await,
             BackendUrl::Postgres(url) => {
                 let options = postgres::options(&url, None, config)?;
                 postgres::connect_and_migrate(options, config).await
@@ -227,20 +237,25 @@ pub(crate) struct CommandBackend {
 }
 
 impl CommandBackend {
-    /// Opens the backend of `config`, which must exist.
+    /// Opens the backend of `config`, which must exist. Nothing is changed but the tables of an SQLite file of an older
+    /// version, which are updated.
     pub(crate) async fn open(config: &Config) -> Result<Self, OpenError> {
         match backend_url(config).await? {
             BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_SHARED)),
             BackendUrl::Sqlite(path) => {
+                let found = sqlite::look(&path).await?;
+                partition::check_found(&found)?;
+                beside::check_file_alone(&found, &path).await?;
                 let file = sqlite::existing(&path).await?;
-                partition::check_alone(&file).await?;
-                beside::check_file_alone(&file, &path).await?;
                 Ok(Self::of(file.clone(), Opened::Sqlite(file, None)))
             }
             BackendUrl::Postgres(url) => {
-                let database = postgres::migrated(&url, config).await?;
-                partition::check_alone(&database).await?;
-                beside::check_database_alone(&database, &url, config).await?;
+                let options = postgres::options(&url, None, config)?;
+                let database = postgres::connect(options, config).await?;
+                let found = postgres::look(&database).await?;
+                partition::check_found(&found)?;
+                beside::check_database_alone(&found, &database, &url, config).await?;
+                let database = postgres::check(database).await?;
                 Ok(Self::of(database.clone(), Opened::Postgres(database)))
             }
             BackendUrl::Partitions(urls) => {
@@ -420,6 +435,9 @@ pub enum OpenError {
         /// The schema or file.
         place: String,
     },
+    /// What is in the database cannot be told.
+    #[error("failed to find out what is in the database")]
+    Look(#[source] PgError),
     /// Which inboxes are in a database cannot be told.
     #[error("failed to look for other inboxes in the database")]
     Beside(#[source] PgError),

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use webhook_core::transfer::MoveMark;
-use webhook_core::{Admin, Partition, PartitionError, refuse_partition};
+use webhook_core::{FoundInbox, PartitionError};
 use webhook_postgres::PgStore;
 
 use super::{OpenError, postgres, sqlite};
@@ -33,8 +33,8 @@ pub(super) async fn check_partitions(
 }
 
 /// Checks what is beside an SQLite file that is an inbox of its own, if it has no events.
-pub(super) async fn check_file_alone(file: &impl Admin, path: &Path) -> Result<(), OpenError> {
-    if has_events(file).await {
+pub(super) async fn check_file_alone(found: &FoundInbox, path: &Path) -> Result<(), OpenError> {
+    if !found.kinds.is_empty() {
         return Ok(());
     }
     check_file(&partition_file(path, 0)).await
@@ -42,11 +42,12 @@ pub(super) async fn check_file_alone(file: &impl Admin, path: &Path) -> Result<(
 
 /// Checks what is beside a schema that is an inbox of its own, if it has no events.
 pub(super) async fn check_database_alone(
+    found: &FoundInbox,
     database: &PgStore,
     url: &DatabaseUrl,
     config: &Config,
 ) -> Result<(), OpenError> {
-    if has_events(database).await {
+    if !found.kinds.is_empty() {
         return Ok(());
     }
     check_schemas(database, url, config).await
@@ -54,16 +55,11 @@ pub(super) async fn check_database_alone(
 
 async fn check_file(path: &Path) -> Result<(), OpenError> {
     let path = sqlite::from_root(path);
-    if !path.exists() {
-        return Ok(());
+    match sqlite::look(&path).await {
+        Ok(found) => check(&found, || format!("the file {}", path.display())),
+        // It is no inbox.
+        Err(_) => Ok(()),
     }
-    let Ok(file) = sqlite::existing(&path).await else {
-        // No inbox.
-        return Ok(());
-    };
-    let checked = check(&file, || format!("the file {}", path.display())).await;
-    file.close().await;
-    checked
 }
 
 async fn check_database(url: &DatabaseUrl, config: &Config) -> Result<(), OpenError> {
@@ -87,39 +83,33 @@ async fn check_schemas(
         options.schema = schema.clone();
         let database = PgStore::connect_with(options).await;
         let database = database.map_err(OpenError::Beside)?;
-        let checked = check(&database, || {
+        let found = database.look().await;
+        database.close().await;
+        let Ok(found) = found else { continue };
+        check(&found, || {
             let server = format!("the schema {} of", schema.name());
             match super::transfer::name(url) {
                 Ok(name) => format!("{server} {name}"),
                 Err(_) => format!("{server} the database"),
             }
-        });
-        let checked = checked.await;
-        database.close().await;
-        checked?;
+        })?;
     }
     Ok(())
 }
 
 /// Refuses a partition, and an inbox with events, unless its events were moved away. What cannot be read is neither: it
-/// is older than partitions, or belongs to others.
-async fn check(beside: &dyn Partition, place: impl Fn() -> String) -> Result<(), OpenError> {
-    if let Some(transfer) = beside.transfer()
-        && let Ok(Some(MoveMark::Moved { .. })) = transfer.mark().await
-    {
+/// belongs to others.
+fn check(beside: &FoundInbox, place: impl Fn() -> String) -> Result<(), OpenError> {
+    if let Some(MoveMark::Moved { .. }) = beside.move_mark {
         return Ok(());
     }
-    match refuse_partition(beside).await {
+    match beside.refuse_partition() {
         Err(PartitionError::IsPartition { index, count, .. }) => Err(OpenError::PartitionBeside {
             place: place(),
             index,
             count,
         }),
-        _ if has_events(beside).await => Err(OpenError::InboxBeside { place: place() }),
+        _ if !beside.kinds.is_empty() => Err(OpenError::InboxBeside { place: place() }),
         _ => Ok(()),
     }
-}
-
-async fn has_events(inbox: &(impl Admin + ?Sized)) -> bool {
-    inbox.kinds().await.is_ok_and(|kinds| !kinds.is_empty())
 }

@@ -1,18 +1,26 @@
 //! Opens the partitions of an inbox.
+//!
+//! Nothing is created, migrated, locked by a new file or marked before it is known that the inbox can be opened: a start
+//! that is refused leaves everything as it was.
 
 mod health;
 mod late;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::try_join_all;
 use tracing::warn;
-use webhook_core::{Kind, Partition, PartitionOptions, Partitioned};
-use webhook_postgres::PgOptions;
+use webhook_core::{
+    FoundInbox, Kind, OpenMode, Partition, PartitionError, PartitionOptions, PartitionPlan,
+    Partitioned, StoreError,
+};
+use webhook_postgres::{PgError, PgOptions, PgStore};
+use webhook_sqlite::ServerLock;
 
-use super::{OpenError, Opened, beside, postgres, sqlite};
-use crate::config::{BackendUrl, Config};
+use super::{OpenError, Opened, beside, postgres, sqlite, transfer};
+use crate::config::{BackendUrl, Config, Migrate};
 pub(crate) use health::{Health, Partitions};
 pub(super) use late::LatePartition;
 
@@ -33,6 +41,32 @@ enum Opener {
     Source,
     /// A move, which fills them while no server runs.
     Target,
+    /// A migration, which does not use them.
+    Migration,
+}
+
+impl Opener {
+    /// Whether it makes an inbox that does not exist, or only reads the marks of one.
+    const fn mode(self) -> OpenMode {
+        match self {
+            Self::Server | Self::Target | Self::Migration => OpenMode::Create,
+            Self::Command | Self::Source => OpenMode::Existing,
+        }
+    }
+
+    /// Whether it migrates PostgreSQL.
+    fn migrates(self, config: &Config) -> bool {
+        match self {
+            Self::Server => config.migrate == Migrate::Auto,
+            Self::Target | Self::Migration => true,
+            Self::Command | Self::Source => false,
+        }
+    }
+
+    /// Whether it goes on without a database that stays away.
+    const fn does_without(self) -> bool {
+        matches!(self, Self::Server | Self::Command)
+    }
 }
 
 /// Opens the partitions for a server. Waits for databases up to `database_wait_seconds`. A database that stays away
@@ -45,7 +79,7 @@ pub(super) async fn serving(
     open(urls, whole_kinds, Opener::Server, config).await
 }
 
-/// Opens the partitions beside servers that may run. They must exist.
+/// Opens the partitions beside servers that may run. A server must have made the inbox.
 pub(super) async fn existing(
     urls: Vec<BackendUrl>,
     config: &Config,
@@ -53,7 +87,7 @@ pub(super) async fn existing(
     open(urls, BTreeSet::new(), Opener::Command, config).await
 }
 
-/// Opens the partitions that a move reads. They must exist.
+/// Opens the partitions that a move reads. A server must have made the inbox.
 pub(super) async fn source(
     urls: Vec<BackendUrl>,
     config: &Config,
@@ -70,19 +104,34 @@ pub(super) async fn target(
     open(urls, whole_kinds, Opener::Target, config).await
 }
 
-/// Brings the tables of all partitions up to date.
+/// Brings the tables of all partitions up to date, if they are those of one inbox. Creates those that do not exist, and
+/// sets no marks.
 pub(super) async fn migrate(urls: Vec<BackendUrl>, config: &Config) -> Result<(), OpenError> {
     let count = urls.len();
-    for (index, url) in urls.into_iter().enumerate() {
-        let migrated = match url {
-            BackendUrl::Postgres(url) => match postgres::options(&url, Some(index), config) {
-                Ok(options) => postgres::connect_and_migrate(options, config).await,
-                Err(error) => Err(error),
-            },
-            BackendUrl::Sqlite(path) => sqlite::migrate(&path).await,
-            BackendUrl::Memory | BackendUrl::Partitions(_) => Ok(()),
+    let mut places = Places::reach(urls, Opener::Migration, config).await?;
+    match places.plan(PartitionOptions::default()).await {
+        Ok(_) => {}
+        // The tables of one whose events are lost are made anew. Its mark, which the error tells, is the operator's to set.
+        Err(OpenError::Partitions(lost @ PartitionError::Empty { .. })) => {
+            warn!(
+                error = &lost as &dyn std::error::Error,
+                "the tables of a lost partition are made; no server uses it without its mark"
+            );
+        }
+        Err(error) => return Err(error),
+    }
+    for (index, place) in places.each.iter_mut().enumerate() {
+        let migrated = match place {
+            Place::Postgres(database) => postgres::migrate(database).await,
+            Place::File { path, lock } => sqlite::migrate(path, lock.take()).await,
+            Place::Away { .. } => unreachable!("a migration does not go on without a partition"),
         };
         migrated.map_err(|error| error.of_partition(index, count))?;
+    }
+    for place in places.each {
+        if let Place::Postgres(database) = place {
+            database.close().await;
+        }
     }
     Ok(())
 }
@@ -93,42 +142,26 @@ async fn open(
     opener: Opener,
     config: &Config,
 ) -> Result<OpenedInbox, OpenError> {
-    let count = urls.len();
-    let named = urls.clone();
-    let reaching = urls.into_iter().enumerate().map(async |(index, url)| {
-        let reached = reach(url, index, opener, config).await;
-        reached.map_err(|error| error.of_partition(index, count))
-    });
-    let mut reached = try_join_all(reaching).await?;
-    if reached.iter().all(|it| matches!(it, Reached::NotYet(..)))
-        && let Reached::NotYet(_, error) = reached.swap_remove(0)
-    {
-        return Err(error.of_partition(0, count));
+    let mut places = Places::reach(urls, opener, config).await?;
+    let options = PartitionOptions::default()
+        .with_whole_kinds(whole_kinds)
+        .with_mode(opener.mode());
+    let mut plan = places.plan(options.clone()).await?;
+    let mut opened = Vec::with_capacity(places.each.len());
+    if plan.is_new() {
+        // Whoever sets the first mark makes the inbox. Others may want another one, and have created nothing beside it.
+        let first = places.open_each(0..1).await?.remove(0);
+        let begun = plan.begin(&*first.0).await;
+        plan = match begun.map_err(OpenError::Partitions)? {
+            Some(plan) => plan,
+            None => places.plan(options).await?,
+        };
+        opened.push(first);
     }
-    let opened = reached.into_iter().enumerate().map(|(index, it)| match it {
-        Reached::Now(partition, opened) => (partition, opened),
-        Reached::NotYet(options, error) => {
-            warn!(
-                partition = index,
-                error = &error as &dyn std::error::Error,
-                "a partition cannot be reached; starting without it"
-            );
-            let late = Arc::new(LatePartition::start(*options, index, opener, config));
-            (Arc::clone(&late) as Arc<dyn Partition>, Opened::Late(late))
-        }
-    });
-    let (partitions, opened): (Vec<_>, Vec<_>) = opened.unzip();
-    // A move makes partitions beside the inbox that it reads.
-    if matches!(opener, Opener::Server | Opener::Command)
-        && are_new(&partitions).await
-        && let Err(error) = beside::check_partitions(&named, config).await
-        // Otherwise another process has just made this inbox, and that is what was found.
-        && are_new(&partitions).await
-    {
-        return Err(error);
-    }
-    let options = PartitionOptions::default().with_whole_kinds(whole_kinds);
-    let inbox = Partitioned::open(partitions.clone(), options).await;
+    let others = opened.len()..places.each.len();
+    opened.extend(places.open_each(others).await?);
+    let (partitions, opened): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
+    let inbox = plan.open(partitions.clone()).await;
     Ok(OpenedInbox {
         inbox: inbox.map_err(OpenError::Partitions)?,
         partitions: Partitions::new(partitions),
@@ -136,65 +169,235 @@ async fn open(
     })
 }
 
-/// Whether no partition has a mark: the inbox is yet to be made. False if it cannot be told, since an inbox is only made
-/// if all answer.
-async fn are_new(partitions: &[Arc<dyn Partition>]) -> bool {
-    let marks = join_all(partitions.iter().map(|it| it.partition_mark())).await;
-    marks.into_iter().all(|mark| matches!(mark, Ok(None)))
+/// The places of all partitions.
+struct Places<'c> {
+    urls: Vec<BackendUrl>,
+    each: Vec<Place>,
+    opener: Opener,
+    config: &'c Config,
 }
 
-/// What became of a partition when it was opened.
+/// Where a partition is, or will be.
+enum Place {
+    /// A connection to the database, which may not have the schema yet.
+    Postgres(PgStore),
+    /// A file that may not exist yet, with its lock if that is held already.
+    File {
+        path: PathBuf,
+        lock: Option<ServerLock>,
+    },
+    /// A database that did not answer in time.
+    Away {
+        options: Box<PgOptions>,
+        error: StoreError,
+    },
+}
+
+impl<'c> Places<'c> {
+    /// Connects to all databases, and holds the locks of the files that have been used before.
+    async fn reach(
+        urls: Vec<BackendUrl>,
+        opener: Opener,
+        config: &'c Config,
+    ) -> Result<Self, OpenError> {
+        let count = urls.len();
+        let reaching = urls.iter().enumerate().map(async |(index, url)| {
+            let reached = reach(url, index, opener, config).await;
+            reached.map_err(|error| error.of_partition(index, count))
+        });
+        let mut reached = try_join_all(reaching).await?;
+        if reached.iter().all(|it| matches!(it, Reached::NotYet(..)))
+            && let Reached::NotYet(_, error) = reached.swap_remove(0)
+        {
+            return Err(error.of_partition(0, count));
+        }
+        let each = reached.into_iter().map(|it| match it {
+            Reached::Now(place) => place,
+            Reached::NotYet(options, error) => Place::Away {
+                options,
+                error: StoreError::unavailable(error),
+            },
+        });
+        Ok(Self {
+            each: each.collect(),
+            urls,
+            opener,
+            config,
+        })
+    }
+
+    /// Decides whether the inbox can be opened, and changes nothing.
+    async fn plan(&self, options: PartitionOptions) -> Result<PartitionPlan, OpenError> {
+        let plan = match self.compare(options.clone()).await? {
+            Ok(plan) if plan.is_new() => Ok(plan),
+            Err(error @ PartitionError::NoInbox { .. }) => Err(error),
+            decided => return self.checked(decided).await,
+        };
+        // A move makes partitions beside the inbox that it reads.
+        if !matches!(self.opener, Opener::Source | Opener::Target)
+            && let Err(error) = beside::check_partitions(&self.urls, self.config).await
+        {
+            // Another process may have just made this inbox, and that is what was found.
+            return match self.compare(options).await? {
+                Ok(plan) if !plan.is_new() => self.checked(Ok(plan)).await,
+                _ => Err(error),
+            };
+        }
+        if plan.is_err() {
+            for (index, place) in self.each.iter().enumerate() {
+                if let Place::File { path, .. } = place {
+                    let there = sqlite::there(path);
+                    there.map_err(|error| error.of_partition(index, self.each.len()))?;
+                }
+            }
+        }
+        self.checked(plan).await
+    }
+
+    async fn compare(
+        &self,
+        options: PartitionOptions,
+    ) -> Result<Result<PartitionPlan, PartitionError>, OpenError> {
+        let count = self.each.len();
+        let looking = self.each.iter().enumerate().map(async |(index, place)| {
+            let found = place.look().await;
+            found.map_err(|error| error.of_partition(index, count))
+        });
+        let found = try_join_all(looking).await?;
+        if self.opener == Opener::Server {
+            for found in found.iter().flatten() {
+                transfer::check_found(found)?;
+            }
+        }
+        Ok(PartitionPlan::new(found, options))
+    }
+
+    /// Checks that all can be migrated, before the first one is.
+    async fn checked(
+        &self,
+        plan: Result<PartitionPlan, PartitionError>,
+    ) -> Result<PartitionPlan, OpenError> {
+        let plan = plan.map_err(OpenError::Partitions)?;
+        if self.opener.migrates(self.config) {
+            let count = self.each.len();
+            let checking = self.each.iter().enumerate().map(async |(index, place)| {
+                let Place::Postgres(database) = place else {
+                    return Ok(());
+                };
+                let checked = postgres::check_migration(database).await;
+                checked.map_err(|error| error.of_partition(index, count))
+            });
+            try_join_all(checking).await?;
+        }
+        Ok(plan)
+    }
+
+    async fn open_each(
+        &mut self,
+        indexes: std::ops::Range<usize>,
+    ) -> Result<Vec<(Arc<dyn Partition>, Opened)>, OpenError> {
+        let (count, first) = (self.each.len(), indexes.start);
+        let (opener, config) = (self.opener, self.config);
+        let opening = self.each[indexes].iter_mut().enumerate();
+        let opening = opening.map(async |(index, place)| {
+            let index = first + index;
+            let opened = place.open(index, opener, config).await;
+            opened.map_err(|error| error.of_partition(index, count))
+        });
+        try_join_all(opening).await
+    }
+}
+
+/// What became of a partition when it was reached for.
 enum Reached {
-    /// It is open.
-    Now(Arc<dyn Partition>, Opened),
+    Now(Place),
     /// Its database did not answer in time.
     NotYet(Box<PgOptions>, OpenError),
 }
 
 async fn reach(
-    url: BackendUrl,
+    url: &BackendUrl,
     index: usize,
     opener: Opener,
     config: &Config,
 ) -> Result<Reached, OpenError> {
-    match (url, opener) {
-        (BackendUrl::Postgres(url), _) => {
-            let options = postgres::options(&url, Some(index), config)?;
-            let database = match postgres::connect(options.clone(), config).await {
-                Err(error @ OpenError::Unreachable { .. })
-                    if matches!(opener, Opener::Server | Opener::Command) =>
-                {
-                    return Ok(Reached::NotYet(Box::new(options), error));
+    match url {
+        BackendUrl::Postgres(url) => {
+            let options = postgres::options(url, Some(index), config)?;
+            match postgres::connect(options.clone(), config).await {
+                Err(error @ OpenError::Unreachable { .. }) if opener.does_without() => {
+                    Ok(Reached::NotYet(Box::new(options), error))
                 }
-                database => database?,
-            };
-            let database = match opener {
-                Opener::Server => postgres::prepare(database, config).await?,
-                Opener::Command | Opener::Source => postgres::check(database).await?,
-                Opener::Target => {
-                    postgres::migrate(&database).await?;
-                    database
-                }
-            };
-            let opened = Opened::Postgres(database.clone());
-            Ok(Reached::Now(Arc::new(database), opened))
+                database => Ok(Reached::Now(Place::Postgres(database?))),
+            }
         }
-        (BackendUrl::Sqlite(path), Opener::Server | Opener::Source | Opener::Target) => {
-            let (file, lock) = match opener {
-                Opener::Source => sqlite::existing_alone(&path).await?,
-                Opener::Target => sqlite::open_alone(&path).await?,
-                _ => sqlite::serving(&path, config).await?,
+        BackendUrl::Sqlite(path) => {
+            let path = sqlite::from_root(path);
+            let lock = match opener {
+                Opener::Command => None,
+                _ => sqlite::existing_lock(&path)?,
             };
-            let opened = Opened::Sqlite(file.clone(), Some(lock));
-            Ok(Reached::Now(Arc::new(file), opened))
+            Ok(Reached::Now(Place::File { path, lock }))
         }
-        (BackendUrl::Sqlite(path), Opener::Command) => {
-            let file = sqlite::existing(&path).await?;
-            let opened = Opened::Sqlite(file.clone(), None);
-            Ok(Reached::Now(Arc::new(file), opened))
-        }
-        (BackendUrl::Memory | BackendUrl::Partitions(_), _) => {
+        BackendUrl::Memory | BackendUrl::Partitions(_) => {
             unreachable!("`Config::backend` makes partitions of databases and files only")
+        }
+    }
+}
+
+impl Place {
+    /// What is there. A database that fails counts as one that cannot be reached.
+    async fn look(&self) -> Result<Result<FoundInbox, StoreError>, OpenError> {
+        match self {
+            Self::Postgres(database) => match database.look().await {
+                Err(error @ PgError::ForeignSchema { .. }) => Err(OpenError::Look(error)),
+                found => Ok(found.map_err(StoreError::from)),
+            },
+            Self::File { path, .. } => sqlite::look(path).await.map(Ok),
+            Self::Away { error, .. } => Ok(Err(error.clone())),
+        }
+    }
+
+    async fn open(
+        &mut self,
+        index: usize,
+        opener: Opener,
+        config: &Config,
+    ) -> Result<(Arc<dyn Partition>, Opened), OpenError> {
+        match self {
+            Self::Postgres(database) => {
+                let database = database.clone();
+                let database = match opener {
+                    Opener::Server => postgres::prepare(database, config).await?,
+                    Opener::Command | Opener::Source => postgres::check(database).await?,
+                    Opener::Target | Opener::Migration => {
+                        postgres::migrate(&database).await?;
+                        database
+                    }
+                };
+                Ok((Arc::new(database.clone()), Opened::Postgres(database)))
+            }
+            Self::File { path, .. } if opener == Opener::Command => {
+                let file = sqlite::existing(path).await?;
+                Ok((Arc::new(file.clone()), Opened::Sqlite(file, None)))
+            }
+            Self::File { path, lock } => {
+                let (file, lock) = match opener {
+                    Opener::Server => sqlite::serving(path, lock.take(), config).await?,
+                    _ => sqlite::open_alone(path, lock.take()).await?,
+                };
+                Ok((Arc::new(file.clone()), Opened::Sqlite(file, Some(lock))))
+            }
+            Self::Away { options, error } => {
+                warn!(
+                    partition = index,
+                    error = error as &dyn std::error::Error,
+                    "a partition cannot be reached; starting without it"
+                );
+                let late = LatePartition::start((**options).clone(), index, opener, config);
+                let late = Arc::new(late);
+                Ok((Arc::clone(&late) as Arc<dyn Partition>, Opened::Late(late)))
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use tracing::{info, warn};
-use webhook_core::{Backoff, Store};
+use webhook_core::{Backoff, FoundInbox, Store};
 use webhook_postgres::{PgError, PgOptions, PgStore, Schema};
 
 use super::OpenError;
@@ -30,10 +30,9 @@ pub(super) fn options(
     Ok(options)
 }
 
-/// Opens the database for a server. Waits for it up to `database_wait_seconds`.
-pub(super) async fn serving(url: &DatabaseUrl, config: &Config) -> Result<PgStore, OpenError> {
-    let database = connect(options(url, None, config)?, config).await?;
-    prepare(database, config).await
+/// Looks at a schema before it is prepared, and changes nothing.
+pub(super) async fn look(database: &PgStore) -> Result<FoundInbox, OpenError> {
+    database.look().await.map_err(OpenError::Look)
 }
 
 /// Prepares an open database for a server.
@@ -49,11 +48,6 @@ pub(super) async fn prepare(database: PgStore, config: &Config) -> Result<PgStor
         );
     }
     Ok(database)
-}
-
-/// Opens the database, which must have been migrated.
-pub(super) async fn migrated(url: &DatabaseUrl, config: &Config) -> Result<PgStore, OpenError> {
-    check(connect(options(url, None, config)?, config).await?).await
 }
 
 /// Refuses an open database that has not been migrated.
@@ -76,6 +70,12 @@ pub(super) async fn connect_and_migrate(
     let migrated = migrate(&database).await;
     database.close().await;
     migrated
+}
+
+/// Checks that the schema can be brought up to date, and changes nothing.
+pub(super) async fn check_migration(database: &PgStore) -> Result<(), OpenError> {
+    let checked = database.check_migration(&[transaction::VIEW]).await;
+    checked.map_err(OpenError::Migrate)
 }
 
 /// Brings the schema up to date.

@@ -3,16 +3,34 @@
 use std::path::{Path, PathBuf, absolute};
 
 use tracing::{info, warn};
+use webhook_core::FoundInbox;
 use webhook_sqlite::{ServerLock, SqliteStore};
 
 use super::OpenError;
 use crate::config::{Config, Migrate};
 use crate::transaction;
 
+/// Looks at the file before it is opened, and changes nothing.
+pub(super) async fn look(path: &Path) -> Result<FoundInbox, OpenError> {
+    let path = from_root(path);
+    let found = SqliteStore::look(&path).await;
+    found.map_err(|source| OpenError::Sqlite { path, source })
+}
+
+/// Acquires the lock of a file that has been used before. Creates nothing.
+pub(super) fn existing_lock(path: &Path) -> Result<Option<ServerLock>, OpenError> {
+    let lock = ServerLock::acquire_existing(path);
+    lock.map_err(|source| OpenError::Sqlite {
+        path: path.to_owned(),
+        source,
+    })
+}
+
 /// Opens the file for a server, which is then the only one that uses it. Creates it if it does not exist, and
-/// updates its tables.
+/// updates its tables. The lock may be held already.
 pub(super) async fn serving(
     path: &Path,
+    lock: Option<ServerLock>,
     config: &Config,
 ) -> Result<(SqliteStore, ServerLock), OpenError> {
     if config.migrate == Migrate::Off {
@@ -21,15 +39,15 @@ pub(super) async fn serving(
         );
     }
     let path = from_root(path);
-    let opened = open_alone(&path).await?;
+    let opened = open_alone(&path, lock).await?;
     info!(file = %path.display(), "events are kept in an SQLite file");
     Ok(opened)
 }
 
-/// Creates the file, or updates its tables. No server may use it.
-pub(super) async fn migrate(path: &Path) -> Result<(), OpenError> {
+/// Creates the file, or updates its tables. No server may use it. The lock may be held already.
+pub(super) async fn migrate(path: &Path, lock: Option<ServerLock>) -> Result<(), OpenError> {
     let path = from_root(path);
-    let (store, _lock) = open_alone(&path).await?;
+    let (store, _lock) = open_alone(&path, lock).await?;
     store.close().await;
     info!(file = %path.display(), "the tables of the SQLite file are up to date");
     Ok(())
@@ -42,13 +60,8 @@ pub(super) async fn existing(path: &Path) -> Result<SqliteStore, OpenError> {
     opened.map_err(|source| OpenError::Sqlite { path, source })
 }
 
-/// Opens the file, which must exist. No server may use it.
-pub(super) async fn existing_alone(path: &Path) -> Result<(SqliteStore, ServerLock), OpenError> {
-    open_alone(&there(path)?).await
-}
-
 /// The path from the root of a file that exists.
-fn there(path: &Path) -> Result<PathBuf, OpenError> {
+pub(super) fn there(path: &Path) -> Result<PathBuf, OpenError> {
     let path = from_root(path);
     if path.exists() {
         Ok(path)
@@ -57,12 +70,19 @@ fn there(path: &Path) -> Result<PathBuf, OpenError> {
     }
 }
 
-pub(super) async fn open_alone(path: &Path) -> Result<(SqliteStore, ServerLock), OpenError> {
+/// Opens the file, or creates it, and updates its tables. No server may use it. The lock may be held already.
+pub(super) async fn open_alone(
+    path: &Path,
+    lock: Option<ServerLock>,
+) -> Result<(SqliteStore, ServerLock), OpenError> {
     let failed = |source| OpenError::Sqlite {
         path: path.to_owned(),
         source,
     };
-    let lock = ServerLock::acquire(path).map_err(failed)?;
+    let lock = match lock {
+        Some(lock) => lock,
+        None => ServerLock::acquire(path).map_err(failed)?,
+    };
     let store = SqliteStore::open(path).await.map_err(failed)?;
     let migrated = store.migrate_with(&[transaction::SQLITE_VIEW]).await;
     migrated.map_err(failed)?;

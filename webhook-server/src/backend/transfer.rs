@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use tracing::warn;
 use webhook_core::transfer::{MoveMark, Transfer};
-use webhook_core::{Admin, Kind, Store};
+use webhook_core::{Admin, FoundInbox, Kind, Store};
 use webhook_postgres::{PgOptions, PgStore, Schema};
-use webhook_sqlite::SqliteStore;
 
 use super::partitions::{self, OpenedInbox};
 use super::{OpenError, Opened, partition, postgres, sqlite};
@@ -37,11 +36,11 @@ impl TransferBackend {
                     partitions::source(urls, config).await?,
                 ))
             }
-            BackendUrl::Sqlite(path) => {
-                Self::file(sqlite::existing_alone(&path).await?, &path).await
-            }
+            BackendUrl::Sqlite(path) => Self::file(&sqlite::there(&path)?).await,
             BackendUrl::Postgres(url) => {
-                let database = postgres::migrated(&url, config).await?;
+                let options = postgres::options(&url, None, config)?;
+                let database = postgres::connect(options, config).await?;
+                let database = postgres::check(database).await?;
                 Self::database(database, &url).await
             }
         }
@@ -61,22 +60,23 @@ impl TransferBackend {
                 let opened = partitions::target(urls, whole_kinds, config).await?;
                 Ok(Self::partitions(name, opened))
             }
-            BackendUrl::Sqlite(path) => Self::file(sqlite::open_alone(&path).await?, &path).await,
+            BackendUrl::Sqlite(path) => Self::file(&sqlite::from_root(&path)).await,
             BackendUrl::Postgres(url) => {
                 let options = postgres::options(&url, None, config)?;
                 let database = postgres::connect(options, config).await?;
+                partition::check_found(&postgres::look(&database).await?)?;
                 postgres::migrate(&database).await?;
                 Self::database(database, &url).await
             }
         }
     }
 
-    async fn file(
-        (file, lock): (SqliteStore, webhook_sqlite::ServerLock),
-        path: &Path,
-    ) -> Result<Self, OpenError> {
-        let name = format!("sqlite:{}", sqlite::from_root(path).display());
-        partition::check_alone(&file).await?;
+    /// Opens a file, or creates it.
+    async fn file(path: &Path) -> Result<Self, OpenError> {
+        let name = format!("sqlite:{}", path.display());
+        let lock = sqlite::existing_lock(path)?;
+        partition::check_found(&sqlite::look(path).await?)?;
+        let (file, lock) = sqlite::open_alone(path, lock).await?;
         let opened = Opened::Sqlite(file.clone(), Some(lock));
         Ok(Self::of(name, file, opened))
     }
@@ -156,11 +156,22 @@ pub(super) fn name(url: &DatabaseUrl) -> Result<String, OpenError> {
 }
 
 /// Refuses to serve an inbox that was moved away, or that a move has not filled yet.
+pub(super) fn check_found(found: &FoundInbox) -> Result<(), OpenError> {
+    refused(found.move_mark.clone())
+}
+
+fn refused(mark: Option<MoveMark>) -> Result<(), OpenError> {
+    match mark {
+        None => Ok(()),
+        Some(MoveMark::Moved { to }) => Err(OpenError::Moved { to }),
+        Some(MoveMark::Filling { from }) => Err(OpenError::Filling { from }),
+    }
+}
+
+/// The same once the store is open, since a move may have ended meanwhile.
 pub(super) async fn check_mark(store: &impl Transfer) -> Result<(), OpenError> {
     match store.mark().await {
-        Ok(None) => Ok(()),
-        Ok(Some(MoveMark::Moved { to })) => Err(OpenError::Moved { to }),
-        Ok(Some(MoveMark::Filling { from })) => Err(OpenError::Filling { from }),
+        Ok(mark) => refused(mark),
         Err(error) => {
             warn!(
                 error = &error as &dyn std::error::Error,

@@ -281,6 +281,9 @@ async fn database(config: &Config) -> Vec<Finding> {
                 OpenError::Partitions(PartitionError::AllNeeded { .. }) => {
                     "start the database of the partition, or correct its host and port in DATABASE_URL"
                 }
+                OpenError::Partitions(
+                    PartitionError::NoInbox { .. } | PartitionError::Unmarked { .. },
+                ) => "start a server, or correct PARTITIONS or DATABASE_URL",
                 OpenError::Partitions(_) => {
                     "correct the order of the URLs in DATABASE_URL, or PARTITIONS: both stay as they were when the inbox \
                      was made"

@@ -6,13 +6,16 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::process::Signal;
 use serde_json::Value;
 use testkit::postgres::OwnServer;
 use tokio::task::JoinSet;
 use webhook_core::{Key, Placement, payload};
+use webhook_postgres::sqlx::{self, AssertSqlSafe};
+use webhook_postgres::testing::TestDatabase;
 use webhook_server::transaction::Transaction;
 
-use crate::node::server_on;
+use crate::node::{server_on, with_parameters};
 use crate::support::client::Client;
 use crate::support::node::{Handled, Node, shown, until_processed};
 use crate::support::process::Starter;
@@ -90,8 +93,13 @@ async fn deliver(addr: SocketAddr, id: &str) {
 }
 
 fn server(urls: &str, args: &[&str]) -> Starter {
+    server_of(4, urls, args)
+}
+
+fn server_of(count: usize, urls: &str, args: &[&str]) -> Starter {
+    let count = format!("--partitions={count}");
     let own = [
-        "--partitions=4",
+        &*count,
         "--processing-delay-seconds=0",
         "--processing-stale-timeout-seconds=2",
         "--accept-timeout-seconds=1",
@@ -263,4 +271,241 @@ async fn an_inbox_starts_without_a_partition_that_stays_away() {
     deliver(addr, &on_dying).await;
     until_processed(addr, &on_dying).await;
     assert_eq!(shown(addr, &on_dying).await["attempts"], 1);
+}
+
+/// All schemas of some databases, and what is in those of inboxes: tables, migrations, marks.
+async fn contents(databases: &[&TestDatabase]) -> BTreeSet<String> {
+    let mut contents = BTreeSet::new();
+    for (number, database) in (0..).zip(databases) {
+        let mut connection = database.connection().await;
+        let schemas: Vec<String> =
+            sqlx::query_scalar("SELECT schema_name::text FROM information_schema.schemata")
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
+        for schema in schemas {
+            let tables =
+                "SELECT table_name::text FROM information_schema.tables WHERE table_schema = $1";
+            let tables: Vec<String> = sqlx::query_scalar(tables)
+                .bind(&schema)
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
+            if !schema.starts_with("webhook") {
+                contents.insert(format!("{number} {schema}"));
+                continue;
+            }
+            for table in ["migrations", "partition_mark"] {
+                if !tables.iter().any(|it| it == table) {
+                    continue;
+                }
+                let rows =
+                    format!("SELECT to_jsonb(of_table)::text FROM {schema}.{table} AS of_table");
+                let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(rows))
+                    .fetch_all(&mut connection)
+                    .await
+                    .unwrap();
+                contents.extend(
+                    rows.iter()
+                        .map(|row| format!("{number} {schema}.{table} {row}")),
+                );
+            }
+            contents.insert(format!("{number} {schema} {tables:?}"));
+        }
+    }
+    contents
+}
+
+async fn execute(database: &TestDatabase, sql: &str) {
+    let mut connection = database.connection().await;
+    let sql = AssertSqlSafe(sql.to_owned());
+    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
+}
+
+/// Runs what is refused, which must change nothing.
+async fn refused(databases: &[&TestDatabase], starter: Starter, expected: &str) {
+    let before = contents(databases).await;
+    let (code, _, log) = starter.output().await;
+    assert_ne!(code, 0, "{log}");
+    assert!(log.contains(expected), "{expected:?} is missing: {log}");
+    let after = contents(databases).await;
+    let changes: Vec<_> = after.symmetric_difference(&before).collect();
+    assert!(changes.is_empty(), "{expected}: {changes:?}");
+}
+
+async fn starts(starter: Starter) {
+    let mut process = starter.start();
+    process.listens().await;
+    process.signal(Signal::TERM);
+    process.ends().await;
+}
+
+/// A port that nobody listens at.
+const AWAY: &str = "postgres://app@127.0.0.1:1/away";
+
+/// No schema is created, migrated or marked by a server, a migration or a command that is refused.
+#[tokio::test]
+async fn what_is_refused_changes_no_schema() {
+    let (one, two) = tokio::join!(TestDatabase::create(), TestDatabase::create());
+    let databases = [&one, &two];
+    let urls = format!("{} {}", one.url(), two.url());
+    let swapped = format!("{} {}", two.url(), one.url());
+    let move_to = "--to=sqlite:/none/to.db";
+
+    // New partitions: one database is away, has something else in the place of a partition, or no rights.
+    let with_one_away = format!("{} {AWAY}", one.url());
+    let expected = "all partitions are needed to create the inbox";
+    refused(&databases, server(&with_one_away, &[]), expected).await;
+    refused(
+        &databases,
+        server(&with_one_away, &["migrate"]),
+        "partition 1 of 4",
+    )
+    .await;
+    for command in [
+        &["status"][..],
+        &["pause", "transaction"],
+        &["move", move_to],
+    ] {
+        refused(
+            &databases,
+            server(&urls, command),
+            "no server has opened this inbox yet",
+        )
+        .await;
+    }
+    // Tables that nobody has made.
+    let unmigrated = server(&urls, &["--migrate=off"]);
+    refused(&databases, unmigrated, "failed to read or set its mark").await;
+    execute(
+        &two,
+        "CREATE SCHEMA webhook_3; CREATE TABLE webhook_3.notes (text text)",
+    )
+    .await;
+    for args in [&[][..], &["migrate"]] {
+        refused(
+            &databases,
+            server(&urls, args),
+            ".notes is another program's",
+        )
+        .await;
+    }
+    execute(&two, "DROP SCHEMA webhook_3 CASCADE").await;
+    let alone = with_parameters(two.url(), "schema=webhook_1");
+    let mut process = server_on(&alone, &[]).start();
+    accept(process.listens().await, "tx-1").await;
+    process.signal(Signal::TERM);
+    process.ends().await;
+    for args in [&[][..], &["migrate"]] {
+        refused(
+            &databases,
+            server(&urls, args),
+            "partition 1 of 4: it has events",
+        )
+        .await;
+    }
+    refused(
+        &databases,
+        server(&urls, &["status"]),
+        "webhook_1 of postgres",
+    )
+    .await;
+    execute(&two, "DROP SCHEMA webhook_1 CASCADE").await;
+
+    // Migrated schemas are no inbox yet.
+    let (code, _, log) = server(&urls, &["migrate"]).output().await;
+    assert_eq!(code, 0, "{log}");
+    refused(
+        &databases,
+        server(&urls, &["status"]),
+        "no server has opened this inbox yet",
+    )
+    .await;
+
+    // An inbox: another number, another order, a partition alone, one that is missing, a newer version.
+    starts(server(&urls, &["--migrate=off"])).await;
+    for args in [&[][..], &["migrate"], &["status"], &["move", move_to]] {
+        for count in [3, 5] {
+            let starter = server_of(count, &urls, args);
+            refused(
+                &databases,
+                starter,
+                &format!("partition 0 of {count}: found"),
+            )
+            .await;
+        }
+    }
+    for args in [&[][..], &["migrate"], &["status"]] {
+        refused(
+            &databases,
+            server(&swapped, args),
+            "would begin another inbox",
+        )
+        .await;
+    }
+    for args in [&[][..], &["status"]] {
+        let starter = server_of(4, one.url(), args);
+        refused(&databases, starter, "partition 1 of 4: it is empty").await;
+        refused(
+            &databases,
+            server_on(one.url(), args),
+            "would begin another inbox",
+        )
+        .await;
+        let alone = server_on(&alone, args);
+        refused(&databases, alone, "partition 1 of 4 of an inbox").await;
+    }
+    execute(&two, "ALTER SCHEMA webhook_3 RENAME TO elsewhere").await;
+    for args in [&[][..], &["status"]] {
+        refused(
+            &databases,
+            server(&urls, args),
+            "partition 3 of 4: it is empty",
+        )
+        .await;
+    }
+    execute(&two, "ALTER SCHEMA elsewhere RENAME TO webhook_3").await;
+    execute(&one, "DELETE FROM webhook_0.migrations WHERE version = 15").await;
+    execute(
+        &two,
+        "INSERT INTO webhook_3.migrations VALUES (99, 'newer')",
+    )
+    .await;
+    for args in [&[][..], &["migrate"]] {
+        refused(&databases, server(&urls, args), "has version 99").await;
+    }
+    one.drop_database().await;
+    two.drop_database().await;
+}
+
+/// Of servers that want different inboxes in new schemas, one begins, and the others leave no schema.
+#[tokio::test]
+async fn of_servers_that_start_at_once_one_makes_the_inbox() {
+    let database = TestDatabase::create().await;
+    for round in 0..3 {
+        let url = with_parameters(database.url(), &format!("schema=round{round}"));
+        let mut processes = [2, 3].map(|count| server_of(count, &url, &[]).start());
+        let [two, three] = &mut processes;
+        let listening = tokio::join!(two.listens_or_ends(), three.listens_or_ends());
+        let (refused, other) = match listening {
+            (true, false) => (three, two),
+            (false, true) => (two, three),
+            both_or_none => panic!("one must listen: {both_or_none:?}"),
+        };
+        assert_eq!(refused.ends().await.code(), Some(1));
+        other.signal(Signal::TERM);
+        other.ends().await;
+        let mut connection = database.connection().await;
+        let schemas = "SELECT schema_name::text FROM information_schema.schemata
+                       WHERE schema_name LIKE $1 ORDER BY 1";
+        let schemas: Vec<String> = sqlx::query_scalar(schemas)
+            .bind(format!("round{round}%"))
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+        let numbers = (0..schemas.len()).map(|index| format!("round{round}_{index}"));
+        assert_eq!(schemas, numbers.collect::<Vec<_>>());
+        starts(server_of(schemas.len(), &url, &[])).await;
+    }
+    database.drop_database().await;
 }

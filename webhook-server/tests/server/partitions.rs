@@ -1,16 +1,20 @@
 //! An inbox whose partitions are SQLite files.
 
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use webhook_core::{Key, Placement, payload};
+use webhook_core::{Key, Partition, PartitionOptions, Partitioned, Placement, payload};
 use webhook_server::transaction::Transaction;
+use webhook_sqlite::sqlx::sqlite::SqliteConnectOptions;
+use webhook_sqlite::sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use webhook_sqlite::{ServerLock, SqliteStore};
 
 use crate::support::client::Client;
 use crate::support::files::Files;
 use crate::support::node::until_processed;
-use crate::support::process::{Starter, webhook_server};
+use crate::support::process::{OPERATOR_COMMANDS, Starter, webhook_server};
 use crate::support::{transaction, with_amount};
 
 const ON: &str = "--partitions=3";
@@ -221,6 +225,254 @@ async fn no_inbox_begins_beside_another_one() {
     let to = format!("--to=sqlite:{to}");
     json(&many, &["move", &to, "--json"]).await;
     webhook_server(&[]).on_file(&many).start().listens().await;
+}
+
+/// Makes files that are the partitions of an inbox, and closes them.
+async fn make(files: &[String]) {
+    let mut partitions: Vec<Arc<dyn Partition>> = Vec::new();
+    let mut stores = Vec::new();
+    for file in files {
+        let store = SqliteStore::open(file).await.unwrap();
+        partitions.push(Arc::new(store.clone()));
+        stores.push(store);
+    }
+    let opening = Partitioned::open(partitions, PartitionOptions::default());
+    opening.await.unwrap();
+    for store in stores {
+        store.close().await;
+    }
+}
+
+/// The files `NAME-0.db`, `NAME-1.db` and so on.
+fn numbered(files: &Files, name: &str, count: usize) -> Vec<String> {
+    let names = (0..count).map(|index| files.path(&format!("{name}-{index}.db")));
+    names.collect()
+}
+
+async fn execute(file: &str, sql: &'static str) {
+    let options = SqliteConnectOptions::new().filename(file);
+    let mut connection = options.create_if_missing(true).connect().await.unwrap();
+    connection.execute(sql).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+/// A file without events and marks, as it was before there were marks.
+async fn older_file(file: &str) {
+    SqliteStore::open(file).await.unwrap().close().await;
+    execute(file, "DROP TABLE partition_mark; PRAGMA user_version = 5").await;
+}
+
+/// A file of an inbox with an event and without a mark.
+async fn inbox_with_events(file: &str) {
+    let mut process = webhook_server(&[]).on_file(file).start();
+    let mut client = Client::connect(process.listens().await).await;
+    let reply = client.post(transaction("tx-1")).await;
+    reply.acknowledged("ACCEPTED");
+    process.signal(Signal::TERM);
+    process.ends().await;
+}
+
+/// Runs what is refused, which must change nothing.
+async fn refused(files: &Files, starter: Starter, expected: &str) {
+    let before = files.contents();
+    fails(starter, expected).await;
+    let after = files.contents();
+    let names = |files: &std::collections::BTreeMap<String, Vec<u8>>| -> Vec<String> {
+        files.keys().cloned().collect()
+    };
+    assert_eq!(names(&after), names(&before), "{expected}");
+    let changed = before
+        .iter()
+        .filter(|(name, content)| after[*name] != **content);
+    let changed: Vec<_> = changed.map(|(name, _)| name).collect();
+    assert!(changed.is_empty(), "{expected}: {changed:?} have changed");
+}
+
+/// No file is created, updated or marked by a server, or a migration, that is refused.
+#[tokio::test]
+async fn a_start_that_is_refused_changes_no_file() {
+    let files = Files::new();
+    let migrate = |database: &str| server(database, &["migrate"]);
+    let alone = |database: &str| webhook_server(&[]).on_file(database);
+
+    // Partitions of an inbox: another number, another order, another inbox, one that is missing.
+    let hooks = files.path("hooks.db");
+    make(&numbered(&files, "hooks", 3)).await;
+    for count in [2, 4, 9] {
+        let count = format!("--partitions={count}");
+        let starter = webhook_server(&[&count]).on_file(&hooks);
+        refused(&files, starter, "partition 0 of ").await;
+        let starter = webhook_server(&["migrate", &count]).on_file(&hooks);
+        refused(&files, starter, "partition 0 of ").await;
+    }
+    refused(&files, alone(&hooks), "would begin another inbox").await;
+    let one_of_them = files.path("hooks-1.db");
+    refused(&files, alone(&one_of_them), "set PARTITIONS=3").await;
+    make(&numbered(&files, "swapped", 3)).await;
+    let swap = |one: &str, other: &str| {
+        std::fs::rename(files.path(one), files.path("between.db")).unwrap();
+        std::fs::rename(files.path(other), files.path(one)).unwrap();
+        std::fs::rename(files.path("between.db"), files.path(other)).unwrap();
+    };
+    swap("swapped-1.db", "swapped-2.db");
+    let swapped = files.path("swapped.db");
+    for starter in [server(&swapped, &[]), migrate(&swapped)] {
+        refused(&files, starter, "partition 1 of 3: found partition 2 of 3").await;
+    }
+    swap("swapped-1.db", "swapped-2.db");
+    swap("swapped-1.db", "hooks-1.db");
+    for starter in [server(&swapped, &[]), migrate(&swapped)] {
+        refused(&files, starter, "partition 1 of 3: found partition 1 of 3").await;
+    }
+    let missing = files.path("missing.db");
+    make(&numbered(&files, "missing", 3)).await;
+    std::fs::remove_file(files.path("missing-1.db")).unwrap();
+    let empty = "partition 1 of 3: it is empty";
+    refused(&files, server(&missing, &[]), empty).await;
+    // A migration makes its tables, so that the operator can set its mark.
+    let (code, _, log) = migrate(&missing).output().await;
+    assert_eq!(code, 0, "{log}");
+    assert!(log.contains(empty), "{log}");
+    refused(&files, server(&missing, &[]), empty).await;
+
+    // New partitions: beside an inbox, or with something else in the place of one.
+    let beside = files.path("beside.db");
+    inbox_with_events(&beside).await;
+    for starter in [server(&beside, &[]), migrate(&beside)] {
+        refused(&files, starter, "beside.db is an inbox with events").await;
+    }
+    let (events, foreign, newer, used) = (
+        files.path("events.db"),
+        files.path("foreign.db"),
+        files.path("newer.db"),
+        files.path("used.db"),
+    );
+    inbox_with_events(&files.path("events-1.db")).await;
+    execute(&files.path("foreign-1.db"), "CREATE TABLE notes (text)").await;
+    older_file(&files.path("newer-0.db")).await;
+    SqliteStore::open(files.path("newer-1.db"))
+        .await
+        .unwrap()
+        .close()
+        .await;
+    execute(&files.path("newer-1.db"), "PRAGMA user_version = 99").await;
+    let user = ServerLock::acquire(files.path("used-1.db")).unwrap();
+    for (database, reason) in [
+        (&events, "partition 1 of 3: it has events"),
+        (&foreign, "is a database of another program"),
+        (&newer, "has version 99"),
+        (&used, "another server (process"),
+    ] {
+        for starter in [server(database, &[]), migrate(database)] {
+            refused(&files, starter, reason).await;
+        }
+    }
+    drop(user);
+    let no_folder = files.path("no-folder/hooks.db");
+    let starter = server(&no_folder, &[]);
+    refused(&files, starter, "partition 0 of 3").await;
+
+    // An inbox whose events were moved away.
+    let (from, to) = (format!("--from=sqlite:{beside}"), files.path("target.db"));
+    json(&to, &["move", &from, "--json"]).await;
+    refused(&files, alone(&beside), "were moved to").await;
+    let back = format!("--to=sqlite:{}", files.path("back.db"));
+    json(&to, &["move", &back, "--json"]).await;
+    refused(&files, server(&to, &[]), "were moved to").await;
+}
+
+/// Neither do commands, and the source of a move: they also make no inbox, and complete none.
+#[tokio::test]
+async fn a_command_that_is_refused_changes_no_file() {
+    let files = Files::new();
+    let new = files.path("new.db");
+    let (empty, older, begun, changed) = (
+        files.path("empty.db"),
+        files.path("older.db"),
+        files.path("begun.db"),
+        files.path("changed.db"),
+    );
+    for (empty, older) in numbered(&files, "empty", 3)
+        .iter()
+        .zip(numbered(&files, "older", 3))
+    {
+        SqliteStore::open(empty).await.unwrap().close().await;
+        older_file(&older).await;
+    }
+    // Its other partitions have no marks.
+    make(&numbered(&files, "begun", 3)).await;
+    execute(
+        &files.path("begun-0.db"),
+        "UPDATE partition_mark SET mark = replace(mark, 'true', 'false')",
+    )
+    .await;
+    for file in ["begun-1.db", "begun-2.db"] {
+        execute(&files.path(file), "DELETE FROM partition_mark").await;
+    }
+    make(&numbered(&files, "changed", 4)).await;
+    let to = format!("--to=sqlite:{}", files.path("to.db"));
+    let commands = OPERATOR_COMMANDS.iter().copied();
+    let mut commands: Vec<Vec<&str>> = commands.map(<[&str]>::to_vec).collect();
+    commands.push(vec!["move", &to]);
+    for command in &commands {
+        for (database, expected) in [
+            (&new, "there is no SQLite file"),
+            (&empty, "no server has opened this inbox yet"),
+            (&older, "no server has opened this inbox yet"),
+            (
+                &begun,
+                "partition 1 of 3: it has no mark, although others have theirs",
+            ),
+            (&changed, "partition 0 of 3: found partition 0 of 4"),
+        ] {
+            refused(&files, server(database, command), expected).await;
+        }
+    }
+    // A server completes it.
+    let mut process = server(&begun, &[]).start();
+    process.listens().await;
+    drop(process);
+    json(&begun, &["status", "--kind=transaction", "--json"]).await;
+}
+
+/// Of servers that want different inboxes in new files, one begins, and the others leave no file.
+#[tokio::test]
+async fn of_servers_that_start_at_once_one_makes_the_inbox() {
+    for _ in 0..3 {
+        let files = Files::new();
+        let database = files.path("hooks.db");
+        let mut processes = [2, 3].map(|count| {
+            let count = format!("--partitions={count}");
+            webhook_server(&[&count]).on_file(&database).start()
+        });
+        let [two, three] = &mut processes;
+        let listening = tokio::join!(two.listens_or_ends(), three.listens_or_ends());
+        let (refused, other) = match listening {
+            (true, false) => (three, two),
+            (false, true) => (two, three),
+            both_or_none => panic!("one must listen: {both_or_none:?}"),
+        };
+        assert_eq!(refused.ends().await.code(), Some(1));
+        other.signal(Signal::TERM);
+        other.ends().await;
+        let count = match std::fs::exists(files.path("hooks-2.db")).unwrap() {
+            true => 3,
+            false => 2,
+        };
+        let mut expected: Vec<_> = (0..count)
+            .flat_map(|index| {
+                [
+                    format!("hooks-{index}.db"),
+                    format!("hooks-{index}.db-lock"),
+                ]
+            })
+            .collect();
+        expected.sort();
+        assert_eq!(files.contents().into_keys().collect::<Vec<_>>(), expected);
+        let count = format!("--partitions={count}");
+        let mut process = webhook_server(&[&count]).on_file(&database).start();
+        process.listens().await;
+    }
 }
 
 /// A source with a guard, which compares each event with all others.

@@ -1,5 +1,6 @@
 //! Files of one test, gone with it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -29,6 +30,22 @@ impl Files {
     pub(crate) fn path(&self, name: &str) -> String {
         let file = self.folder.join(name);
         file.into_os_string().into_string().unwrap()
+    }
+
+    /// The names of all files, with their contents. Of those that processes share, and of locks, which have the id of a
+    /// process, only the names.
+    pub(crate) fn contents(&self) -> BTreeMap<String, Vec<u8>> {
+        let files = std::fs::read_dir(&self.folder).unwrap();
+        let files = files.map(|file| {
+            let file = file.unwrap();
+            let name = file.file_name().into_string().unwrap();
+            let content = match name.ends_with("-shm") || name.ends_with("-lock") {
+                true => Vec::new(),
+                false => std::fs::read(file.path()).unwrap(),
+            };
+            (name, content)
+        });
+        files.collect()
     }
 
     /// Makes a named pipe, and says where it is.

@@ -242,6 +242,16 @@ impl Process {
             .unwrap()
     }
 
+    /// Waits until it listens or has ended, and says whether it listens.
+    pub(crate) async fn listens_or_ends(&mut self) -> bool {
+        while let Some(event) = in_time("listening, or the end", self.next_event()).await {
+            if event["message"] == "listening" {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Waits until a signal no longer ends it by itself.
     pub(crate) async fn signals_are_caught(&self) {
         let path = format!("/proc/{}/status", self.pid());
