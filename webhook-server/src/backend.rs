@@ -1,6 +1,7 @@
 //! The backend that the configuration names: an SQLite file, PostgreSQL, or memory.
 
 mod beside;
+mod health;
 mod partition;
 mod partitions;
 mod postgres;
@@ -22,7 +23,7 @@ use webhook_sqlite::{ServerLock, SqliteError, SqliteStore};
 
 use crate::config::{BackendUrl, Config, InvalidDatabaseUrl, SecretsError};
 use crate::metrics::MeasuredStore;
-pub(crate) use partitions::{Health, Partitions};
+pub(crate) use health::{Health, Partitions};
 use partitions::{LatePartition, OpenedInbox};
 pub(crate) use sqlite::from_root;
 pub(crate) use transfer::{NOT_MOVED, TransferBackend};

@@ -54,7 +54,7 @@ pub(crate) struct ServerInstance {
     /// Whether this process takes transactions.
     takes_transactions: bool,
     samples: Option<Arc<crate::metrics::Samples>>,
-    /// Which partitions answer.
+    /// Whether the store answers.
     health: Option<Arc<Health>>,
     is_stopping: Arc<AtomicBool>,
 }
@@ -88,7 +88,7 @@ impl ServerInstance {
         Self { samples, ..self }
     }
 
-    /// Warns of partitions that do not answer.
+    /// Shows which outages `health` knows of.
     pub(crate) fn with_health(self, health: Option<Arc<Health>>) -> Self {
         Self { health, ..self }
     }
@@ -210,6 +210,7 @@ fn info(config: &Config, backend: &Backend) -> InstanceInfo {
         store: backend.name().to_owned(),
         in_memory: backend.is_in_memory(),
         warnings: config.warnings(),
+        outages: Vec::new(),
     }
 }
 
@@ -226,10 +227,11 @@ fn numbered(verified: Vec<u64>, since: SystemTime) -> Vec<SecretInfo> {
 #[async_trait]
 impl Instance for ServerInstance {
     fn info(&self) -> InstanceInfo {
-        let mut info = self.info.clone();
-        let health = self.health.iter();
-        info.warnings.extend(health.flat_map(|it| it.warnings()));
-        info
+        let health = self.health.as_ref();
+        InstanceInfo {
+            outages: health.map(|it| it.outages()).unwrap_or_default(),
+            ..self.info.clone()
+        }
     }
 
     fn sources(&self) -> Vec<SourceInfo> {

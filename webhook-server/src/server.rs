@@ -108,7 +108,8 @@ impl Server {
             "version" => env!("CARGO_PKG_VERSION"), "store" => backend.name()
         )
         .set(1.0);
-        let health = backend.partitions.clone().map(Health::watch).map(Arc::new);
+        // Without routes for operators, nobody would see it.
+        let health = (backend.admin.is_some()).then(|| Arc::new(Health::watch(&backend)));
         let traces = Traces::start(config);
         let destinations = Destinations::new(backend.admin.clone(), traces.clone());
         let destinations = Arc::new(destinations);

@@ -15,7 +15,9 @@ pub use event::{
     Attempt, AuditPage, AuditRecord, Body, BodyEncoding, Conflict, Event, EventPage, EventState,
     EventSummary, FailureGroup, Failures, Header, Scheduled, Trace,
 };
-pub use instance::{InstanceInfo, Node, OldestEvent, Overview, SourceOverview, Status, TRACE_ID};
+pub use instance::{
+    InstanceInfo, Node, OldestEvent, Outage, Overview, SourceOverview, Status, TRACE_ID,
+};
 pub use job::{Job, JobAction, JobState, TestSent};
 pub use source::{
     Capped, Copy, CopyPage, PausedSource, Refused, RefusedPage, Sample, Samples, SecretInfo,

@@ -3,7 +3,6 @@
 //! Nothing is created, migrated, locked by a new file or marked before it is known that the inbox can be opened: a start
 //! that is refused leaves everything as it was.
 
-mod health;
 mod late;
 
 use std::collections::BTreeSet;
@@ -19,9 +18,8 @@ use webhook_core::{
 use webhook_postgres::{PgError, PgOptions, PgStore};
 use webhook_sqlite::ServerLock;
 
-use super::{OpenError, Opened, beside, postgres, sqlite, transfer};
+use super::{OpenError, Opened, Partitions, beside, postgres, sqlite, transfer};
 use crate::config::{BackendUrl, Config, Migrate};
-pub(crate) use health::{Health, Partitions};
 pub(super) use late::LatePartition;
 
 /// The partitions of an inbox, opened as one.

@@ -11,7 +11,7 @@ use maud::{DOCTYPE, Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::assets::{DEFAULT_COLOR, HTMX, SCRIPT, STYLE, icon_path, is_color};
-use super::components::{Shape, duration, form_token, icon};
+use super::components::{Shape, ago, duration, form_token, icon};
 use super::settings::Settings;
 use super::snapshot::{Numbers, Snapshot};
 use super::{destinations, sources};
@@ -31,8 +31,8 @@ const FLASH_COOKIE: &str = "webhook-flash";
 /// The longest message, in characters.
 const MAX_FLASH_CHARS: usize = 500;
 
-/// A sample that is older than this is not that of now.
-const STALE_SECONDS: f64 = 120.0;
+/// How many outages have banners of their own.
+const MAX_OUTAGES: usize = 4;
 
 /// A screen of the navigation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -537,6 +537,23 @@ impl Frame<'_> {
         html! {
             div #page data-live=(page.live.as_str()) data-numbers=[numbers.map(Numbers::as_str)] data-version=[version] {
                 @if let (Some(snapshot), Some(visitor)) = (self.snapshot, self.visitor) {
+                    @let outages = snapshot.outages();
+                    @if !outages.is_empty() {
+                        section.banners.bad #outages aria-label="Outages" {
+                            @for outage in outages.iter().take(MAX_OUTAGES) {
+                                p.banner {
+                                    (icon(Shape::Cross)) " "
+                                    (sentence(&format!("{}: {}", outage.problem, outage.effect)))
+                                    " Noticed " (ago(outage.since)) "."
+                                }
+                            }
+                            @if outages.len() > MAX_OUTAGES {
+                                p.banner {
+                                    (icon(Shape::Cross)) " And " (outages.len() - MAX_OUTAGES) " more of this kind."
+                                }
+                            }
+                        }
+                    }
                     @let banners = banners(self.ui, snapshot, visitor);
                     @if !banners.is_empty() {
                         section.banners aria-label="Warnings" {
@@ -578,8 +595,7 @@ fn banners(ui: &Ui, snapshot: &Snapshot, visitor: &Visitor) -> Vec<Markup> {
         let warnings = overview.instance.warnings.iter();
         banners.extend(warnings.map(|it| html! { (sentence(it)) }));
     }
-    let age = overview.sampled_at.map(|at| at.age_seconds());
-    if let Some(age) = age.filter(|age| *age > STALE_SECONDS) {
+    if let Some(age) = snapshot.stale_seconds() {
         banners.push(html! {
             "The numbers of events are " (duration(age)) " old: the store did not answer the latest requests for \
              them."

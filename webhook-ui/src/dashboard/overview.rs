@@ -9,7 +9,7 @@ use super::components::{
 };
 use super::destinations;
 use super::frame::{Live, Page, Screen, View};
-use super::snapshot::{Numbers, sum};
+use super::snapshot::{Numbers, Snapshot, sum};
 use super::sources::{
     self, Health, hour, last_minute, pause_or_resume, received_sparkline, test_button,
 };
@@ -37,7 +37,8 @@ pub(super) async fn show(view: &View<'_>) -> Response<UiBody> {
         .map(|source| {
             let name = &source.info.name;
             let destination = destinations.iter().find(|it| it.source == *name);
-            (source, Health::of(source, destination.map(|it| it.state)))
+            let health = Health::of(source, destination.map(|it| it.state), snapshot.outages());
+            (source, health)
         })
         .collect();
     let is_sampled = snapshot.overview.sampled_at.is_some();
@@ -49,7 +50,7 @@ pub(super) async fn show(view: &View<'_>) -> Response<UiBody> {
     let content = html! {
         div.title {
             h1 { "Overview" }
-            (verdict(&sources, &destinations))
+            (verdict(&snapshot, &sources, &destinations))
         }
         @if nothing_yet {
             (nothing_received(view, &sources))
@@ -87,7 +88,11 @@ fn is_untouched(source: &SourceOverview) -> bool {
 }
 
 /// What an operator sees in the first second.
-fn verdict(sources: &[(&SourceOverview, Health)], destinations: &[&Destination]) -> Markup {
+fn verdict(
+    snapshot: &Snapshot,
+    sources: &[(&SourceOverview, Health)],
+    destinations: &[&Destination],
+) -> Markup {
     let with = |health: Health| -> Vec<&str> {
         let found = sources.iter().filter(|(_, it)| *it == health);
         found.map(|(source, _)| source.info.name.as_str()).collect()
@@ -101,8 +106,18 @@ fn verdict(sources: &[(&SourceOverview, Health)], destinations: &[&Destination])
     let open = destinations
         .iter()
         .any(|it| it.state == DestinationState::Open);
-    let (tone, text) = if !failing.is_empty() || open {
+    let (tone, text) = if let [outage, others @ ..] = snapshot.outages() {
+        let problem = &outage.problem;
+        let text = match others.len() {
+            0 => problem.clone(),
+            others => format!("{problem}, and {others} more"),
+        };
+        (Tone::Bad, text)
+    } else if !failing.is_empty() || open {
         (Tone::Bad, format!("failing: {}", names(&failing)))
+    } else if let Some(age) = snapshot.stale_seconds() {
+        let age = duration(age);
+        (Tone::Warn, format!("the numbers of events are {age} old"))
     } else if !late.is_empty() {
         (
             Tone::Warn,
@@ -377,5 +392,102 @@ fn nothing_received(view: &View<'_>, sources: &[(&SourceOverview, Health)]) -> M
         @if receiving.len() > MAX_EXAMPLES {
             p { a href=(view.link("/sources")) { "All " (receiving.len()) " sources" } }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::model::{InstanceInfo, Outage, Overview, SourceInfo, Time};
+
+    /// A source that has received something, and of which nothing has failed.
+    fn healthy() -> Snapshot {
+        let mut info = SourceInfo {
+            name: "shop".to_owned(),
+            state: "enabled".to_owned(),
+            path: Some("/v1/webhooks/shop".to_owned()),
+            last_received_at: Some(Time::now()),
+            ..SourceInfo::default()
+        };
+        info.counts.received = 1;
+        Snapshot {
+            overview: Overview {
+                instance: InstanceInfo::default(),
+                sampled_at: Some(Time::now()),
+                sources: vec![SourceOverview {
+                    info,
+                    sample: Some(Sample::default()),
+                    series: None,
+                }],
+                destinations: Vec::new(),
+            },
+        }
+    }
+
+    fn verdict_of(change: impl FnOnce(&mut Overview)) -> String {
+        let mut snapshot = healthy();
+        change(&mut snapshot.overview);
+        let sources = snapshot.overview.sources.iter();
+        let sources: Vec<_> = sources
+            .map(|it| (it, Health::of(it, None, snapshot.outages())))
+            .collect();
+        verdict(&snapshot, &sources, &[]).into_string()
+    }
+
+    fn away(count: usize) -> impl Fn(&mut Overview) {
+        let outage = |number| Outage {
+            problem: format!("partition {number} of 9 does not answer"),
+            effect: "its events wait".to_owned(),
+            since: Time::now(),
+        };
+        move |it| it.instance.outages = (0..count).map(outage).collect()
+    }
+
+    #[test]
+    fn what_does_not_work_is_worse_than_anything_else() {
+        let verdict = verdict_of(|_| {});
+        assert!(verdict.contains("badge good") && verdict.contains("healthy"));
+        for (count, expected) in [
+            (1, "partition 0 of 9 does not answer<"),
+            (3, "partition 0 of 9 does not answer, and 2 more<"),
+        ] {
+            for paused in [false, true] {
+                let verdict = verdict_of(|it| {
+                    away(count)(it);
+                    it.sources[0].sample = Some(Sample {
+                        paused,
+                        ..Sample::default()
+                    });
+                });
+                assert!(verdict.contains("badge bad"), "{verdict}");
+                assert!(verdict.contains(expected), "{verdict}");
+            }
+        }
+        // Before anything was received, too.
+        let verdict = verdict_of(|it| {
+            away(1)(it);
+            it.sources.clear();
+        });
+        assert!(verdict.contains("badge bad"), "{verdict}");
+    }
+
+    #[test]
+    fn nothing_is_healthy_by_old_numbers() {
+        let verdict = verdict_of(|it| it.sampled_at = Some(SystemTime::UNIX_EPOCH.into()));
+        assert!(verdict.contains("badge warn"), "{verdict}");
+        assert!(verdict.contains("the numbers of events are "), "{verdict}");
+    }
+
+    #[test]
+    fn no_source_is_healthy_while_the_store_is_away() {
+        let mut snapshot = healthy();
+        let health = |snapshot: &Snapshot| {
+            Health::of(&snapshot.overview.sources[0], None, snapshot.outages())
+        };
+        assert_eq!(health(&snapshot), Health::Healthy);
+        away(1)(&mut snapshot.overview);
+        assert_eq!(health(&snapshot), Health::Away);
     }
 }

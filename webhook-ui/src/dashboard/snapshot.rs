@@ -13,7 +13,7 @@ use webhook_core::Kind;
 use super::components;
 use crate::access::Caller;
 use crate::model::{
-    Capped, Destination, DestinationState, Failures, Job, Overview, SourceOverview, Time,
+    Capped, Destination, DestinationState, Failures, Job, Outage, Overview, SourceOverview, Time,
 };
 use crate::{Problem, Ui, data, jobs};
 
@@ -25,6 +25,9 @@ const FAILURES_MAX_AGE: Duration = Duration::from_secs(10);
 
 /// How long a page waits for them, and for others that wait for them; it is shown without them then.
 const STORE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A sample that is older than this is not that of now.
+const STALE_SECONDS: f64 = 120.0;
 
 /// How many sources' groups of failures are kept: a caller of one source sees only those of it.
 const MAX_KEPT_FAILURES: usize = 100;
@@ -137,6 +140,8 @@ impl Numbers {
 /// What the frame of each page shows, besides numbers that its stream replaces.
 #[derive(Serialize)]
 struct Banners<'a> {
+    outages: &'a [Outage],
+    is_stale: bool,
     warnings: &'a [String],
     silent: Vec<(&'a str, Time)>,
     open: Vec<&'a str>,
@@ -166,6 +171,17 @@ impl Snapshot {
     pub(super) fn destinations(&self, caller: &Caller) -> impl Iterator<Item = &Destination> {
         let destinations = self.overview.destinations.iter();
         destinations.filter(|it| caller.sees_name(&it.source))
+    }
+
+    /// What does not work now, which all callers may see.
+    pub(super) fn outages(&self) -> &[Outage] {
+        &self.overview.instance.outages
+    }
+
+    /// How old the numbers of events are, in seconds, if they are not those of now.
+    pub(super) fn stale_seconds(&self) -> Option<f64> {
+        let age = self.overview.sampled_at?.age_seconds();
+        (age > STALE_SECONDS).then_some(age)
     }
 
     /// How many events have failed, as text; `None` if that is not known.
@@ -225,6 +241,8 @@ impl Snapshot {
         let open = self.destinations(caller);
         let open = open.filter(|it| it.state == DestinationState::Open);
         Banners {
+            outages: self.outages(),
+            is_stale: self.stale_seconds().is_some(),
             warnings,
             silent: silent.collect(),
             open: open.map(|it| &*it.source).collect(),

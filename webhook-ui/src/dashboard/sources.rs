@@ -13,7 +13,7 @@ use super::components::{
 use super::frame::{Live, Page, Screen, View};
 use super::snapshot::Numbers;
 use crate::api::kind;
-use crate::model::{Capped, DestinationState, Series, SourceInfo, SourceOverview};
+use crate::model::{Capped, DestinationState, Outage, Series, SourceInfo, SourceOverview};
 use crate::{Problem, UiBody, actions};
 
 /// Events that wait longer for a worker mean that something fails.
@@ -26,6 +26,7 @@ const RECENT_MINUTES: usize = 5;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Health {
     Failing,
+    Away,
     Silent,
     Late,
     Paused,
@@ -36,7 +37,11 @@ pub(super) enum Health {
 
 impl Health {
     /// The worst that is true of the source.
-    pub(super) fn of(source: &SourceOverview, destination: Option<DestinationState>) -> Self {
+    pub(super) fn of(
+        source: &SourceOverview,
+        destination: Option<DestinationState>,
+        outages: &[Outage],
+    ) -> Self {
         let sample = source.sample.as_ref();
         let failed = source.series.as_ref().map_or(0, |it| recent(&it.failed));
         let oldest = sample.and_then(|it| it.oldest_due_age_seconds);
@@ -46,6 +51,8 @@ impl Health {
             Self::Paused
         } else if failed > 0 || destination == Some(DestinationState::Open) {
             Self::Failing
+        } else if !outages.is_empty() {
+            Self::Away
         } else if oldest.is_some_and(|it| it > OLD_SECONDS) {
             Self::Late
         } else if source.info.silent_since.is_some() {
@@ -60,6 +67,7 @@ impl Health {
     pub(super) fn badge(self, source: &SourceOverview) -> Markup {
         match self {
             Self::Failing => badge(Tone::Bad, "failing"),
+            Self::Away => badge(Tone::Warn, "store away"),
             Self::Silent => badge(Tone::Warn, "silent"),
             Self::Late => badge(Tone::Warn, "late"),
             Self::Paused => paused_badge(),
@@ -74,6 +82,10 @@ impl Health {
         match self {
             Self::Failing => {
                 "Events have failed in the last five minutes, or the destination does not answer."
+                    .to_owned()
+            }
+            Self::Away => {
+                "The store, or a part of it, does not answer: deliveries that need it get 503."
                     .to_owned()
             }
             Self::Silent => "It has received nothing for longer than expected.".to_owned(),
@@ -213,7 +225,7 @@ pub(super) async fn list(view: &View<'_>) -> Response<UiBody> {
                 key: Some(info.name.clone()),
                 cells: vec![
                     html! { a href=(link) { (info.name) } },
-                    Health::of(source, destination.map(|(_, state)| *state)).badge(source),
+                    Health::of(source, destination.map(|(_, state)| *state), snapshot.outages()).badge(source),
                     html! {
                         @if let Some(preset) = &info.preset { (preset) }
                         @else if let Some(scheme) = &info.scheme { (scheme) }
@@ -290,7 +302,7 @@ pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBo
     let destination = snapshot
         .destinations(caller)
         .find(|it| it.source == name.as_str());
-    let health = Health::of(source, destination.map(|it| it.state));
+    let health = Health::of(source, destination.map(|it| it.state), snapshot.outages());
     let info = &source.info;
     let sample = source.sample.clone().unwrap_or_default();
     let events = |state: &str| view.link(&events_path(&format!("source:{name} state:{state}")));

@@ -1,7 +1,7 @@
 //! Requests to the dashboard, over a store in memory.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -17,8 +17,9 @@ use crate::access::Caller;
 use crate::filter::Filter;
 use crate::jobs::{self, JobPlan};
 use crate::model::{
-    Answer, Capped, CopyPage, Destination, DestinationState, InstanceInfo, JobAction, Overview,
-    RefusedPage, Sample, Samples, SecretInfo, Series, SourceCounts, SourceInfo, TestSent, Time,
+    Answer, Capped, CopyPage, Destination, DestinationState, InstanceInfo, JobAction, Outage,
+    Overview, RefusedPage, Sample, Samples, SecretInfo, Series, SourceCounts, SourceInfo, TestSent,
+    Time,
 };
 use crate::{Instance, OverHttps, Problem, Replayed, Scope, TokenDigest, Tokens, Ui, UiBody};
 
@@ -33,6 +34,7 @@ struct Hostile {
     /// How often the sources were read.
     read: AtomicUsize,
     is_stopping: AtomicBool,
+    outages: Mutex<Vec<Outage>>,
 }
 
 #[async_trait]
@@ -46,6 +48,7 @@ impl Instance for Hostile {
             store: HOSTILE.to_owned(),
             in_memory: true,
             warnings: vec![HOSTILE.to_owned(), "github is open".to_owned()],
+            outages: self.outages.lock().unwrap().clone(),
         }
     }
 
@@ -201,6 +204,14 @@ fn dashboard() -> (Ui, Arc<Hostile>) {
     (ui, instance)
 }
 
+fn outage(problem: &str) -> Outage {
+    Outage {
+        problem: problem.to_owned(),
+        effect: HOSTILE.to_owned(),
+        since: Time::now(),
+    }
+}
+
 async fn get(ui: &Ui, path: &str, cookie: &str) -> Response<UiBody> {
     let request = Request::get(format!("/inbox/dashboard{path}"))
         .header(HOST, "127.0.0.1:8080")
@@ -303,7 +314,8 @@ const PAGES: [&str; 14] = [
 
 #[tokio::test]
 async fn pages_are_no_markup_of_others_and_restrict_browsers() {
-    let (ui, _) = dashboard();
+    let (ui, instance) = dashboard();
+    *instance.outages.lock().unwrap() = vec![outage(HOSTILE)];
     let session = sign_in(&ui, "operator").await;
     for path in PAGES {
         let response = get(&ui, path, &session).await;
@@ -362,6 +374,47 @@ async fn warnings_lead_to_the_destinations_that_fail() {
             "<a href=\"/inbox/dashboard/destinations/{source}\">The destination of {source}</a> fails"
         );
         assert!(page.contains(&warning), "{page}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn outages_are_on_each_page_and_in_the_api_until_they_are_over() {
+    let (ui, instance) = dashboard();
+    let session = sign_in(&ui, "reader").await;
+    let overview = async || {
+        let request = Request::get("/inbox/v1/operator/overview")
+            .header("authorization", "Bearer reader")
+            .body(Full::<Bytes>::default());
+        let answer = text(ui.respond(request.unwrap()).await).await;
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        answer["instance"]["outages"].clone()
+    };
+    let pages = PAGES.into_iter().filter(|it| !it.ends_with("/pause"));
+    let pages: Vec<_> = pages.filter(|it| *it != "/workers").collect();
+    let away: Vec<String> = (0..6)
+        .map(|number| format!("partition {number} of 8 does not answer"))
+        .collect();
+    for away in [&away[..0], &away[..1], &away[..], &away[..0]] {
+        *instance.outages.lock().unwrap() = away.iter().map(|it| outage(it)).collect();
+        // The next page reads the numbers again.
+        tokio::time::advance(Duration::from_secs(2)).await;
+        for path in &pages {
+            let page = text(get(&ui, path, &session).await).await;
+            let banners = page.matches("does not answer: ").count();
+            assert_eq!(banners, away.len().min(4), "{path}");
+            let has_more = page.contains("And 2 more of this kind.");
+            assert_eq!(has_more, away.len() == 6, "{path}");
+            assert_eq!(page.contains("id=\"outages\""), !away.is_empty(), "{path}");
+            assert_eq!(
+                page.contains("Partition 0 of 8"),
+                !away.is_empty(),
+                "{path}"
+            );
+        }
+        let outages = overview().await;
+        let outages = outages.as_array().unwrap().iter();
+        let problems: Vec<_> = outages.map(|it| it["problem"].as_str().unwrap()).collect();
+        assert_eq!(problems, away);
     }
 }
 
@@ -585,6 +638,14 @@ async fn only_the_pages_that_show_a_number_are_loaded_again_if_it_changes() {
     overview(&mut snapshot, |it| it.sources[0].info.silent_since = None);
     assert_eq!(changed(&snapshot), Numbers::ALL);
     overview(&mut snapshot, |it| it.instance.warnings.clear());
+    assert_eq!(changed(&snapshot), Numbers::ALL);
+    overview(&mut snapshot, |it| it.instance.outages.push(outage("gone")));
+    assert_eq!(changed(&snapshot), Numbers::ALL);
+    overview(&mut snapshot, |it| it.instance.outages.clear());
+    assert_eq!(changed(&snapshot), Numbers::ALL);
+    overview(&mut snapshot, |it| {
+        it.sampled_at = Some(Time::from(SystemTime::UNIX_EPOCH));
+    });
     assert_eq!(changed(&snapshot), Numbers::ALL);
     let plan = JobPlan {
         action: JobAction::Requeue,

@@ -26,6 +26,22 @@ pub struct InstanceInfo {
     pub in_memory: bool,
     /// What an operator should know about the whole instance, such as that deliveries are not verified.
     pub warnings: Vec<String>,
+    /// What does not work now, such as a store that does not answer. It is empty if everything works.
+    pub outages: Vec<Outage>,
+}
+
+/// Something that the whole inbox needs, and that does not work now. It is about the events of all sources, and callers
+/// of one source see it too: it names neither sources nor machines.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Outage {
+    /// What does not work, as a clause.
+    #[schema(example = "the store does not answer")]
+    pub problem: String,
+    /// What follows from it, as a clause.
+    #[schema(example = "events wait, and deliveries get 503 until it does")]
+    pub effect: String,
+    /// When this process noticed it.
+    pub since: Time,
 }
 
 /// A process that serves the inbox.
