@@ -94,7 +94,7 @@ async fn take(
             0 => error,
             _ => error.after_a_commit(),
         })?;
-        let (returns_stored, all_are_new) = match session.engine() {
+        let (returns_stored, all_are_new) = match session.engine().await? {
             Engine::Postgres => (true, rows.is_empty()),
             Engine::Citus => (false, rows.len() == open.len()),
         };
@@ -168,7 +168,7 @@ async fn insert(session: &mut Session<'_>, events: &[&NewEvent]) -> Result<Vec<P
             .bind(headers.iter().copied().bind_iter())
             .bind(types.iter().copied().bind_iter())
     };
-    match session.engine() {
+    match session.engine().await? {
         Engine::Postgres => session.rows(include_str!("accept/insert.sql"), bind).await,
         Engine::Citus => {
             let queue = Then {

@@ -111,7 +111,7 @@ async fn claim_from(
 ) -> Result<(), PgError> {
     let started = Instant::now();
     let mut firsts_us = vec![None; requests.len()];
-    match session.engine() {
+    match session.engine().await? {
         Engine::Postgres => {
             let rows = run(session, requests).await?;
             read(&rows, requests, answers, &mut firsts_us)?;

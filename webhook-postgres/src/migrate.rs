@@ -354,7 +354,7 @@ async fn apply_all(
             name,
         });
     }
-    if database.engine() == Engine::Citus {
+    if database.reach().await?.engine == Engine::Citus {
         apply(schema, transaction, "log_nodes", LOG_NODES).await?;
     }
     applied.extend(line::migrate(schema, transaction, lines).await?);

@@ -82,6 +82,12 @@ impl PgOptions {
             tls_files: Vec::new(),
         }
     }
+
+    /// Host, database, user and TLS, before it is known whether there is a pooler.
+    pub(crate) fn first_connection(&self) -> PgConnectOptions {
+        // PgBouncer refuses this start parameter, and the statements here return no floats.
+        self.connection.clone().extra_float_digits(None)
+    }
 }
 
 /// Does not show the password.

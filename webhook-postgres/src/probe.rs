@@ -36,6 +36,7 @@ impl Probe {
     /// Checks that the database answers, accepts writes and has the schema.
     pub(crate) async fn ping(&self, database: &Database) -> Result<(), PgError> {
         let work = async {
+            database.reach().await?;
             let mut kept = self.connection.lock().await;
             if database.is_closed() {
                 return Err(sqlx::Error::PoolClosed.into());
@@ -62,6 +63,7 @@ impl Probe {
     /// Asks the database for [`Facts`], on a connection of its own.
     pub(crate) async fn facts(&self, database: &Database) -> Result<Facts, PgError> {
         let work = async {
+            database.reach().await?;
             let mut connection = database.connect_options().connect().await?;
             let sql = "SELECT (date_part('epoch', clock_timestamp()) * 1000000)::bigint AS now_us, \
                        current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on' AS safe, \

@@ -1,6 +1,7 @@
 //! Runs statements on a connection of the pool, or inside a transaction of the app.
 
 pub(crate) mod app;
+mod first;
 mod idle_connections;
 mod settings;
 
@@ -8,15 +9,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgRow};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Postgres};
+use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 use webhook_core::Backoff;
 
 use crate::error::{PgError, Remedy};
-use crate::options::Durability;
+use crate::options::{Durability, PgOptions};
 use crate::schema::Schema;
 use idle_connections::IdleConnections;
+
+pub(crate) use first::{Found, cannot_connect, probe};
 
 /// A statement with its arguments.
 pub(crate) type Query = sqlx::query::Query<'static, Postgres, PgArguments>;
@@ -26,6 +30,12 @@ const MAX_RUNS: u32 = 5;
 
 /// How long to wait before such a statement runs again.
 const REPEAT_BACKOFF: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_millis(40));
+
+/// How long a connection may be unused before it is closed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// How long a connection lives, so that the load is distributed again after a failover.
+const MAX_LIFETIME: Duration = Duration::from_secs(1800);
 
 /// How long a connection may take to answer a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
@@ -143,10 +153,10 @@ impl Session<'_> {
 
     /// Which program answers. In a transaction of the app, which may be on any connection, it counts as PostgreSQL,
     /// whose statements Citus takes as well.
-    pub(crate) fn engine(&self) -> Engine {
+    pub(crate) async fn engine(&self) -> Result<Engine, PgError> {
         match self {
-            Self::Pool(database) => database.engine,
-            Self::App(..) => Engine::Postgres,
+            Self::Pool(database) => Ok(database.reach().await?.engine),
+            Self::App(..) => Ok(Engine::Postgres),
         }
     }
 
@@ -246,35 +256,48 @@ pub struct Connections {
 #[derive(Clone, Debug)]
 pub(crate) struct Database {
     pool: PgPool,
-    sessions: Sessions,
+    /// What answers, once the database was reached.
+    found: Arc<OnceCell<Found>>,
+    /// How to reach it; `None` for a pool of the app.
+    options: Option<Arc<PgOptions>>,
     acquire_timeout: Duration,
     statement_timeout: Duration,
     durability: Durability,
     schema: Schema,
-    engine: Engine,
     /// Only for a pool that the app does not share.
     idle: Option<Arc<IdleConnections>>,
 }
 
 impl Database {
-    /// Uses a pool that belongs to this store alone.
-    pub(crate) fn own(
-        pool: PgPool,
-        sessions: Sessions,
-        acquire_timeout: Duration,
-        statement_timeout: Duration,
-        durability: Durability,
-        schema: Schema,
-        engine: Engine,
-    ) -> Self {
+    /// Uses a pool that belongs to this store alone, and whose first connection is made when it is needed.
+    pub(crate) fn own(options: PgOptions) -> Self {
+        let found = Arc::<OnceCell<Found>>::default();
+        let (durability, known) = (options.durability, Arc::clone(&found));
+        let pool = PgPoolOptions::new()
+            .max_connections(options.max_connections)
+            .acquire_timeout(options.acquire_timeout)
+            .idle_timeout(IDLE_TIMEOUT)
+            .max_lifetime(MAX_LIFETIME)
+            // A dead connection is noticed when it is used, which saves a round trip for all others.
+            .test_before_acquire(false)
+            .after_connect(move |connection, _| {
+                let link = known.get().map(|it| it.link);
+                Box::pin(async move {
+                    match link {
+                        Some(Link::Direct) => Self::set_up_durability(connection, durability).await,
+                        Some(Link::Pooled) | None => Ok(()),
+                    }
+                })
+            })
+            .connect_lazy_with(options.first_connection());
         Self {
             pool,
-            sessions,
-            acquire_timeout,
-            statement_timeout,
+            found,
+            acquire_timeout: options.acquire_timeout,
+            statement_timeout: options.statement_timeout,
             durability,
-            schema,
-            engine,
+            schema: options.schema.clone(),
+            options: Some(Arc::new(options)),
             idle: Some(Arc::default()),
         }
     }
@@ -285,13 +308,13 @@ impl Database {
         acquire_timeout: Duration,
         statement_timeout: Duration,
         schema: Schema,
-        engine: Engine,
+        found: Found,
     ) -> Self {
         Self {
             pool,
             schema,
-            engine,
-            sessions: Sessions::Borrowed,
+            found: Arc::new(OnceCell::new_with(Some(found))),
+            options: None,
             acquire_timeout,
             statement_timeout,
             durability: Durability::default(),
@@ -304,9 +327,45 @@ impl Database {
         &self.schema
     }
 
-    /// Which program answers.
-    pub(crate) const fn engine(&self) -> Engine {
-        self.engine
+    /// Makes the first connection, unless that was done. Callers that come meanwhile wait for it.
+    pub(crate) async fn reach(&self) -> Result<Found, PgError> {
+        if let Some(found) = self.found.get() {
+            return Ok(*found);
+        }
+        let reaching = self.found.get_or_try_init(|| self.connect_first());
+        match timeout(self.acquire_timeout, reaching).await {
+            Ok(reached) => reached.copied(),
+            Err(_) => {
+                let connection = self.connect_options();
+                Err(cannot_connect(&connection, sqlx::Error::PoolTimedOut))
+            }
+        }
+    }
+
+    async fn connect_first(&self) -> Result<Found, PgError> {
+        let Some(options) = self.options.as_deref().filter(|_| !self.is_closed()) else {
+            return Err(sqlx::Error::PoolClosed.into());
+        };
+        let found = first::connect(options).await?;
+        let connection = options.first_connection();
+        self.pool.set_connect_options(match found.link {
+            Link::Direct => Self::set_up(connection, options.statement_timeout, found.engine),
+            Link::Pooled => connection.statement_cache_capacity(0),
+        });
+        Ok(found)
+    }
+
+    /// Whether a pooler is between this process and the database; `None` until the database is reached.
+    pub(crate) fn link(&self) -> Option<Link> {
+        self.found.get().map(|it| it.link)
+    }
+
+    /// How statements run. Before the database is reached, none does.
+    fn sessions(&self) -> Sessions {
+        match (self.link(), &self.options) {
+            (Some(Link::Direct), Some(_)) => Sessions::Own,
+            _ => Sessions::Borrowed,
+        }
     }
 
     /// The options with which the pool connects.
@@ -396,7 +455,7 @@ impl Database {
         };
         let rows = checkout
             .during(answer_timeout, async |connection| {
-                let begin = match (self.sessions, plan) {
+                let begin = match (self.sessions(), plan) {
                     (Sessions::Own, Plan::Kept) => match after {
                         After::Nothing => None,
                         After::CommitIf(_) | After::Run(_) => Some(self.begin()),
@@ -416,7 +475,7 @@ impl Database {
                     None => Ok(query.fetch_all(connection).await?),
                     Some(begin) => {
                         let mut transaction = connection.begin_with(begin).await?;
-                        let stays = matches!((self.sessions, plan), (Sessions::Own, Plan::Kept));
+                        let stays = matches!((self.sessions(), plan), (Sessions::Own, Plan::Kept));
                         let rows = query.persistent(stays).fetch_all(&mut *transaction).await?;
                         let is_kept = match after {
                             After::Nothing => true,
@@ -448,6 +507,7 @@ impl Database {
 
     /// Takes a connection. With `suspect`, it is pinged first.
     pub(crate) async fn acquire(&self, suspect: bool) -> Result<Checkout, PgError> {
+        self.reach().await?;
         let _waiting = match &self.idle {
             Some(idle) if !suspect => match idle.take() {
                 Ok(checkout) => return Ok(checkout),
@@ -484,7 +544,7 @@ impl Database {
 
     /// Returns the statement that begins a transaction with all settings, in one round trip.
     pub(crate) fn begin(&self) -> AssertSqlSafe<String> {
-        match self.sessions {
+        match self.sessions() {
             Sessions::Own => AssertSqlSafe(settings::BEGIN.to_owned()),
             Sessions::Borrowed => self.begin_on_any_session(),
         }
@@ -508,7 +568,7 @@ impl Database {
     }
 
     /// Sets the durability of a new connection of [`Sessions::Own`].
-    pub(crate) async fn set_up_durability(
+    async fn set_up_durability(
         connection: &mut PgConnection,
         durability: Durability,
     ) -> Result<(), sqlx::Error> {

@@ -42,7 +42,7 @@ pub(crate) async fn settle(
     order.dedup_by_key(|place| lease(*place));
 
     let sorted = || order.iter().map(|&place| &settlements[place]);
-    if session.engine() == Engine::Citus && sorted().all(|it| reason(it).is_none()) {
+    if session.engine().await? == Engine::Citus && sorted().all(|it| reason(it).is_none()) {
         let sorted: Vec<&Settlement> = sorted().collect();
         let mut soonest: HashMap<Kind, Duration> = HashMap::new();
         for row in &settle_in_two(session, &sorted).await? {

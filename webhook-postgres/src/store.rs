@@ -24,7 +24,7 @@ use crate::numbered::numbered;
 use crate::options::Pooler;
 use crate::probe::{Facts, Probe};
 use crate::schema::Schema;
-use crate::session::{self, Connections, Database, Link, Session};
+use crate::session::{self, Connections, Database, Session};
 use crate::wakeup::Wakeups;
 use crate::{accept, admin, claim, extend, find, settle};
 
@@ -43,8 +43,8 @@ pub(crate) struct Inner {
 }
 
 impl PgStore {
-    pub(crate) fn over(database: Database, link: Link) -> Self {
-        let wakeups = Wakeups::new(database.clone(), link);
+    pub(crate) fn over(database: Database) -> Self {
+        let wakeups = Wakeups::new(database.clone());
         Self {
             inner: Arc::new(Inner {
                 database,
@@ -246,7 +246,8 @@ impl PgStore {
     }
 
     /// Returns whether there is a transaction-mode pooler between this process and the database, as detected or
-    /// as set by an option: [`Pooler::None`] or [`Pooler::Transaction`].
+    /// as set by an option: [`Pooler::None`] or [`Pooler::Transaction`]. [`Pooler::Detect`] if the database has not been
+    /// reached yet.
     pub fn pooler(&self) -> Pooler {
         self.inner.wakeups.pooler()
     }

@@ -6,10 +6,10 @@ use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 use tokio::time::timeout;
 
-use crate::connect::cannot_connect;
 use crate::error::PgError;
 use crate::options::PgOptions;
 use crate::schema::{InvalidSchema, Schema};
+use crate::session::cannot_connect;
 use crate::store::PgStore;
 
 /// How long a statement may take: to drop a schema may wait for statements that others still run in it.
@@ -152,7 +152,7 @@ impl TrialSchemas {
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, PgError>,
     ) -> Result<T, PgError> {
-        let options = self.options.connection.clone().extra_float_digits(None);
+        let options = self.options.first_connection();
         let connecting = timeout(self.options.acquire_timeout, options.connect());
         let connected = connecting.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         let mut connection = connected.map_err(|error| cannot_connect(&options, error))?;

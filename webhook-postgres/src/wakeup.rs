@@ -34,7 +34,6 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) struct Wakeups {
     local: Arc<wakeup::Wakeups>,
-    link: Link,
     database: Database,
     outbox: Arc<Outbox>,
     tasks: Mutex<Tasks>,
@@ -49,10 +48,9 @@ struct Tasks {
 }
 
 impl Wakeups {
-    pub(crate) fn new(database: Database, link: Link) -> Self {
+    pub(crate) fn new(database: Database) -> Self {
         Self {
             local: Arc::default(),
-            link,
             database,
             outbox: Arc::new(Outbox::new()),
             tasks: Mutex::default(),
@@ -60,9 +58,10 @@ impl Wakeups {
     }
 
     pub(crate) fn pooler(&self) -> Pooler {
-        match self.link {
-            Link::Direct => Pooler::None,
-            Link::Pooled => Pooler::Transaction,
+        match self.database.link() {
+            Some(Link::Direct) => Pooler::None,
+            Some(Link::Pooled) => Pooler::Transaction,
+            None => Pooler::Detect,
         }
     }
 
@@ -81,7 +80,7 @@ impl Wakeups {
                 continue;
             };
             self.local.due(kind, due);
-            if self.link == Link::Direct && due_in < POLL_INTERVAL {
+            if self.database.link() == Some(Link::Direct) && due_in < POLL_INTERVAL {
                 self.outbox.put(kind, due);
                 sent = true;
             }
@@ -94,7 +93,7 @@ impl Wakeups {
     /// Wakes workers for `kind`, which was resumed.
     pub(crate) fn resumed(&self, kind: &Kind) {
         self.local.resumed(kind);
-        if self.link == Link::Direct {
+        if self.database.link() == Some(Link::Direct) {
             self.outbox.put_resumed(kind);
             self.start_sending();
         }
@@ -108,13 +107,13 @@ impl Wakeups {
     /// Completes when a worker should claim some of `kinds` earlier than it expects, and returns their places.
     pub(crate) async fn wait(&self, kinds: &[Kind]) -> Vec<usize> {
         let woken = wakeup::any(kinds.iter().map(|kind| self.local.woken(kind)));
-        match self.link {
-            Link::Direct => {
+        match self.database.link() {
+            Some(Link::Direct) => {
                 self.start_listening();
                 woken.await
             }
             // After the interval, the worker claims all kinds.
-            Link::Pooled => {
+            Some(Link::Pooled) | None => {
                 let woken = timeout(POOLED_POLL_INTERVAL, woken).await;
                 woken.unwrap_or_else(|_| (0..kinds.len()).collect())
             }

@@ -5,6 +5,8 @@
 mod inbox;
 
 use std::error::Error as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use inbox::{DEADLINE, Inbox, event, reference};
@@ -149,6 +151,84 @@ async fn pooler_that_refuses_options_is_detected_by_behaviour() {
         pooler.abort();
     }
     database.drop_database().await;
+}
+
+/// A store that begins before its database does is like any other once the database is there.
+#[tokio::test]
+async fn a_lazy_store_connects_when_the_database_is_there() {
+    let inbox = Inbox::direct().await;
+    for (url, pooler) in [
+        (inbox.database.url(), Pooler::None),
+        (inbox.database.pooler_url(), Pooler::Transaction),
+    ] {
+        let mut options: PgOptions = url.parse().unwrap();
+        let server = (
+            options.connection.get_host().to_owned(),
+            options.connection.get_port(),
+        );
+        let is_there = Arc::<AtomicBool>::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let open = Arc::clone(&is_there);
+        let proxy = tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                if !open.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let server = server.clone();
+                tokio::spawn(async move {
+                    let mut server = tokio::net::TcpStream::connect(server).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+        options.connection = options
+            .connection
+            .host("127.0.0.1")
+            .port(port)
+            .ssl_mode(sqlx::postgres::PgSslMode::Disable);
+        options.max_connections = 3;
+        let store = PgStore::connect_lazy(options);
+        let key = format!("{pooler:?}");
+        for _ in 0..2 {
+            store.ping().await.unwrap_err();
+            let error = store.accept(&[event(&key)]).await.unwrap_err();
+            assert!(error.to_string().contains("unavailable"), "{error}");
+            store.migrate().await.unwrap_err();
+        }
+        assert_eq!(store.pooler(), Pooler::Detect);
+        assert_eq!(store.connections().limit, 3);
+        assert_eq!(store.connections().in_use, 0);
+
+        is_there.store(true, Ordering::SeqCst);
+        // All at once, so that they share the first connection.
+        let accepting: Vec<_> = (0..6)
+            .map(|number| {
+                let (store, event) = (store.clone(), event(&format!("{key}-{number}")));
+                tokio::spawn(async move { store.accept(&[event]).await })
+            })
+            .collect();
+        for accepted in accepting {
+            assert_eq!(accepted.await.unwrap().unwrap(), [Accepted::New]);
+        }
+        assert_eq!(store.pooler(), pooler);
+        store.ping().await.unwrap();
+        store.close().await;
+        store.ping().await.unwrap_err();
+        proxy.abort();
+    }
+    inbox.close().await;
+}
+
+/// A store that is closed before it was used opens no connection any more.
+#[tokio::test]
+async fn a_lazy_store_that_is_closed_does_not_connect() {
+    let inbox = Inbox::direct().await;
+    let store = PgStore::connect_lazy(inbox.database.url().parse().unwrap());
+    store.close().await;
+    store.find(&[reference("any")]).await.unwrap_err();
+    assert_eq!(store.pooler(), Pooler::Detect);
+    inbox.close().await;
 }
 
 #[tokio::test]

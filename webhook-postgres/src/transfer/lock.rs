@@ -53,6 +53,7 @@ impl PgStore {
 
 impl WriteLock {
     async fn take(database: &Database) -> Result<Self, PgError> {
+        database.reach().await?;
         let connect = async { Ok(database.connect_options().connect().await?) };
         let mut connection = within(LOCK_TIMEOUT, connect).await?;
         let schema = database.schema().clone();
