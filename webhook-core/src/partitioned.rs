@@ -24,6 +24,7 @@ use crate::event::Kind;
 use crate::placement::{MAX_PARTITIONS, Placement};
 use crate::scheduler::Lease;
 use crate::setters::setters;
+use crate::store::Store;
 use member::Member;
 use open::Opened;
 use place::Place;
@@ -201,6 +202,13 @@ impl Partitioned {
     pub fn locate(&self, lease: Lease) -> Option<(usize, Lease)> {
         let index = self.index_of(lease)?;
         Some((index, self.inner.members[index].place().local_lease(lease)))
+    }
+
+    /// Returns the partitions in their order, for programs that ping each of them. A partition that could not be reached
+    /// when the inbox was opened does not answer before it was checked.
+    pub fn stores(&self) -> Vec<Arc<dyn Store>> {
+        let members = self.members().iter().cloned();
+        members.map(|member| member as Arc<dyn Store>).collect()
     }
 
     fn index_of(&self, lease: Lease) -> Option<usize> {

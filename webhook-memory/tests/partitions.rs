@@ -810,6 +810,13 @@ async fn a_partition_that_was_cut_off_is_checked_before_its_first_use() {
         place.cut(false);
         let error = with_causes(&store.accept(&events).await.unwrap_err());
         assert!(error.contains(reason), "{error}");
+        let [first, second, third] = &store.stores()[..] else {
+            panic!("there are three partitions");
+        };
+        first.ping().await.unwrap();
+        third.ping().await.unwrap();
+        let error = with_causes(&second.ping().await.unwrap_err());
+        assert!(error.contains(reason), "{error}");
     }
 
     // Kinds that became whole meanwhile.

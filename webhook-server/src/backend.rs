@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 use webhook_core::{Admin, Kind, PartitionError, Scheduler, Store};
 use webhook_memory::{MemoryOptions, MemoryStore, WhenFull};
@@ -24,7 +25,7 @@ use webhook_sqlite::{ServerLock, SqliteError, SqliteStore};
 use crate::config::{BackendUrl, Config, InvalidDatabaseUrl, SecretsError};
 use crate::metrics::MeasuredStore;
 pub(crate) use health::{Health, Partitions};
-use partitions::{LatePartition, OpenedInbox};
+use partitions::OpenedInbox;
 pub(crate) use sqlite::from_root;
 pub(crate) use transfer::{NOT_MOVED, TransferBackend};
 
@@ -56,11 +57,10 @@ impl Backend {
 enum Opened {
     /// A backend of the caller, or in memory.
     Nothing,
-    Postgres(PgStore),
+    /// With the task that prepares it, if it could not be reached at the start.
+    Postgres(PgStore, Option<AbortOnDropHandle<()>>),
     /// With the lock of a server, if it is one.
     Sqlite(SqliteStore, Option<ServerLock>),
-    /// A database that could not be reached at the start.
-    Late(Arc<LatePartition>),
     /// All partitions of the inbox.
     Partitions(Vec<Self>),
 }
@@ -69,7 +69,7 @@ impl Opened {
     fn name(&self) -> &'static str {
         match self {
             Self::Nothing => "memory",
-            Self::Postgres(_) | Self::Late(_) => "PostgreSQL",
+            Self::Postgres(..) => "PostgreSQL",
             Self::Sqlite(..) => "SQLite",
             Self::Partitions(partitions) => partitions.first().map_or("memory", Self::name),
         }
@@ -85,7 +85,7 @@ impl Opened {
 
     fn postgres(&self) -> Vec<&PgStore> {
         let databases = self.each().filter_map(|opened| match opened {
-            Self::Postgres(database) => Some(database),
+            Self::Postgres(database, _) => Some(database),
             _ => None,
         });
         databases.collect()
@@ -94,9 +94,11 @@ impl Opened {
     async fn close(self) {
         match self {
             Self::Nothing => {}
-            Self::Postgres(database) => database.close().await,
+            Self::Postgres(database, preparing) => {
+                drop(preparing);
+                database.close().await;
+            }
             Self::Sqlite(file, _lock) => file.close().await,
-            Self::Late(partition) => partition.close().await,
             Self::Partitions(partitions) => {
                 let closing = partitions.into_iter().map(|it| Box::pin(it.close()));
                 join_all(closing).await;
@@ -149,7 +151,7 @@ impl Backend {
                 let database = postgres::prepare(database, config).await?;
                 transfer::check_mark(&database).await?;
                 partition::check_alone(&database).await?;
-                Ok(Self::of(database.clone(), Opened::Postgres(database)))
+                Ok(Self::of(database.clone(), Opened::Postgres(database, None)))
             }
             BackendUrl::Partitions(urls) => {
                 let OpenedInbox {
@@ -208,9 +210,9 @@ impl Backend {
     /// The databases whose connections and sizes are among the metrics.
     pub(crate) fn measured(&self) -> Vec<MeasuredStore> {
         let measured = self.opened.each().filter_map(|opened| match opened {
-            Opened::Postgres(database) => Some(MeasuredStore::Postgres(database.clone())),
+            Opened::Postgres(database, _) => Some(MeasuredStore::Postgres(database.clone())),
             Opened::Sqlite(file, _) => Some(MeasuredStore::Sqlite(file.clone())),
-            Opened::Nothing | Opened::Late(_) | Opened::Partitions(_) => None,
+            Opened::Nothing | Opened::Partitions(_) => None,
         });
         measured.collect()
     }
@@ -257,7 +259,7 @@ impl CommandBackend {
                 partition::check_found(&found)?;
                 beside::check_database_alone(&found, &database, &url, config).await?;
                 let database = postgres::check(database).await?;
-                Ok(Self::of(database.clone(), Opened::Postgres(database)))
+                Ok(Self::of(database.clone(), Opened::Postgres(database, None)))
             }
             BackendUrl::Partitions(urls) => {
                 let OpenedInbox {
@@ -292,11 +294,11 @@ impl CommandBackend {
         files.collect()
     }
 
-    /// The database, if it is PostgreSQL, or those of the partitions that were reached, with their numbers.
+    /// The database, if it is PostgreSQL, or those of the partitions, with their numbers.
     pub(crate) fn postgres(&self) -> Vec<(usize, &PgStore)> {
         let databases = self.opened.each().enumerate();
         let databases = databases.filter_map(|(index, opened)| match opened {
-            Opened::Postgres(database) => Some((index, database)),
+            Opened::Postgres(database, _) => Some((index, database)),
             _ => None,
         });
         databases.collect()

@@ -9,7 +9,7 @@ use metrics::{Gauge, gauge};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
-use webhook_core::{Partition, Store, with_causes};
+use webhook_core::{Partitioned, Store, with_causes};
 use webhook_ui::model::Outage;
 
 use super::Backend;
@@ -23,11 +23,11 @@ const PING_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The partitions of an inbox.
 #[derive(Clone)]
-pub(crate) struct Partitions(Vec<Arc<dyn Partition>>);
+pub(crate) struct Partitions(Vec<Arc<dyn Store>>);
 
 impl Partitions {
-    pub(super) const fn new(partitions: Vec<Arc<dyn Partition>>) -> Self {
-        Self(partitions)
+    pub(super) fn of(inbox: &Partitioned) -> Self {
+        Self(inbox.stores())
     }
 
     /// Pings each partition now. Answer *i* is why partition *i* does not answer.
@@ -42,7 +42,7 @@ impl fmt::Debug for Partitions {
     }
 }
 
-async fn ping(store: &(impl Store + ?Sized)) -> Option<String> {
+async fn ping(store: &dyn Store) -> Option<String> {
     match timeout(PING_TIMEOUT, store.ping()).await {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(with_causes(&error)),
@@ -127,7 +127,7 @@ impl Watched {
         }
     }
 
-    fn partition(partition: Arc<dyn Partition>, index: usize, count: usize) -> Self {
+    fn partition(partition: Arc<dyn Store>, index: usize, count: usize) -> Self {
         Self {
             place: Some(Place {
                 index,
@@ -209,7 +209,9 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use async_trait::async_trait;
-    use webhook_core::{Accepted, EventRecord, EventRef, NewEvent, StoreError};
+    use webhook_core::{
+        Accepted, EventRecord, EventRef, NewEvent, Partition, PartitionOptions, StoreError,
+    };
     use webhook_memory::MemoryStore;
 
     use super::*;
@@ -270,8 +272,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn outages_name_the_partitions() {
         let partition = |_| Arc::new(MemoryStore::default()) as Arc<dyn Partition>;
+        let partitions = (0..3).map(partition).collect();
+        let inbox = Partitioned::open(partitions, PartitionOptions::default()).await;
         let backend = Backend {
-            partitions: Some(Partitions::new((0..3).map(partition).collect())),
+            partitions: Some(Partitions::of(&inbox.unwrap())),
             ..Backend::new(Arc::new(Cut::default()), Arc::new(MemoryStore::default()))
         };
         let health = Health::watch(&backend);

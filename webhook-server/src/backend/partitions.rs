@@ -20,7 +20,6 @@ use webhook_sqlite::ServerLock;
 
 use super::{OpenError, Opened, Partitions, beside, postgres, sqlite, transfer};
 use crate::config::{BackendUrl, Config, Migrate};
-pub(super) use late::LatePartition;
 
 /// The partitions of an inbox, opened as one.
 pub(super) struct OpenedInbox {
@@ -159,10 +158,10 @@ async fn open(
     let others = opened.len()..places.each.len();
     opened.extend(places.open_each(others).await?);
     let (partitions, opened): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
-    let inbox = plan.open(partitions.clone()).await;
+    let inbox = plan.open(partitions).await.map_err(OpenError::Partitions)?;
     Ok(OpenedInbox {
-        inbox: inbox.map_err(OpenError::Partitions)?,
-        partitions: Partitions::new(partitions),
+        partitions: Partitions::of(&inbox),
+        inbox,
         opened: Opened::Partitions(opened),
     })
 }
@@ -373,7 +372,7 @@ impl Place {
                         database
                     }
                 };
-                Ok((Arc::new(database.clone()), Opened::Postgres(database)))
+                Ok((Arc::new(database.clone()), Opened::Postgres(database, None)))
             }
             Self::File { path, .. } if opener == Opener::Command => {
                 let file = sqlite::existing(path).await?;
@@ -392,9 +391,12 @@ impl Place {
                     error = error as &dyn std::error::Error,
                     "a partition cannot be reached; starting without it"
                 );
-                let late = LatePartition::start((**options).clone(), index, opener, config);
-                let late = Arc::new(late);
-                Ok((Arc::clone(&late) as Arc<dyn Partition>, Opened::Late(late)))
+                let database = PgStore::connect_lazy((**options).clone());
+                // A command does not wait for it.
+                let preparing = (opener == Opener::Server)
+                    .then(|| late::prepare_later(database.clone(), index, config));
+                let opened = Opened::Postgres(database.clone(), preparing);
+                Ok((Arc::new(database), opened))
             }
         }
     }

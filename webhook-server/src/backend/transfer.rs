@@ -84,7 +84,7 @@ impl TransferBackend {
     async fn database(database: PgStore, url: &DatabaseUrl) -> Result<Self, OpenError> {
         let name = name(url)?;
         partition::check_alone(&database).await?;
-        let opened = Opened::Postgres(database.clone());
+        let opened = Opened::Postgres(database.clone(), None);
         Ok(Self::of(name, database, opened))
     }
 

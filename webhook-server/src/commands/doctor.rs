@@ -298,7 +298,11 @@ async fn database(config: &Config) -> Vec<Finding> {
         Some(partitions) => of_partitions(partitions.ping().await),
     };
     let count = found.len();
+    let answers: Vec<bool> = found.iter().map(|it| it.level == Level::Ok).collect();
     for (index, postgres) in backend.postgres() {
+        if !answers[index] {
+            continue;
+        }
         let of_database = of_postgres(postgres).await;
         match &backend.partitions {
             None => found.extend(of_database),
@@ -328,7 +332,7 @@ fn of_partitions(problems: Vec<Option<String>>) -> Vec<Finding> {
         .map(|(index, problem)| match problem {
             None => CHECK.ok(format!("partition {index} of {count} answers")),
             Some(problem) => CHECK.error(
-                format!("partition {index} of {count}: {problem}"),
+                format!("partition {index} of {count} does not answer: {problem}"),
                 "start its database: until then, its events wait, and deliveries of its keys get 503",
             ),
         })

@@ -114,7 +114,28 @@ pub(super) fn add(total: &mut BTreeMap<String, u64>, sizes: BTreeMap<String, u64
 
 #[cfg(test)]
 mod tests {
+    use webhook_postgres::PgOptions;
+
     use super::*;
+    use crate::metrics::Format;
+
+    #[tokio::test]
+    async fn a_database_that_was_not_reached_yet_has_the_metrics_of_others() {
+        let mut options: PgOptions = "postgres://app@127.0.0.1:1/inbox".parse().unwrap();
+        options.max_connections = 3;
+        let store = || MeasuredStore::Postgres(PgStore::connect_lazy(options.clone()));
+        let exporter = Exporter::of_process();
+        show_connections(&[store(), store()], exporter);
+        let metrics = exporter.text(Format::Prometheus).unwrap();
+        for line in [
+            "webhook_store_connections_limit 6.0",
+            "webhook_store_connections{state=\"in_use\"} 0.0",
+            "webhook_store_connections{state=\"idle\"} 0.0",
+        ] {
+            assert!(metrics.lines().any(|it| it == line), "{metrics}");
+        }
+        assert!(store().sizes().await.is_err());
+    }
 
     #[test]
     fn sizes_are_those_of_the_file_and_of_its_log() {

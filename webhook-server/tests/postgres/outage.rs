@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use webhook_postgres::testing::TestDatabase;
 
-use crate::node::server_on;
+use crate::node::{outages, server_on};
 use crate::proxy::{Network, Proxy};
 use crate::support::client::{Client, post};
 use crate::support::node::{shown, until_processed};
@@ -80,11 +80,24 @@ async fn an_outage_is_answered_503_and_over_by_itself() {
     client.get("/readyz").await.unavailable();
     assert_eq!(client.get("/").await.status, 200);
     setting.server.logs("failed to claim").await;
+    until("operators see the outage", async || {
+        outages(setting.addr).await == ["the store does not answer"]
+    })
+    .await;
+    let page = client.get("/dashboard").await;
+    assert_eq!(page.status, 200);
+    let page = page.text();
+    assert!(page.contains("The store does not answer: "), "{page}");
+    assert!(!page.contains("healthy"), "{page}");
 
     setting.proxy.set(Network::Up);
     setting.redeliver("during").await;
     until("it is ready again", async || {
         setting.client().await.get("/readyz").await.status == 200
+    })
+    .await;
+    until("operators see that it is over", async || {
+        outages(setting.addr).await.is_empty()
     })
     .await;
     for id in ids.iter().map(String::as_str).chain(["during"]) {

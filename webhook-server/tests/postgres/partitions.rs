@@ -15,7 +15,7 @@ use webhook_postgres::sqlx::{self, AssertSqlSafe};
 use webhook_postgres::testing::TestDatabase;
 use webhook_server::transaction::Transaction;
 
-use crate::node::{server_on, with_parameters};
+use crate::node::{outages, server_on, with_parameters};
 use crate::support::client::Client;
 use crate::support::node::{Handled, Node, shown, until_processed};
 use crate::support::process::Starter;
@@ -81,6 +81,24 @@ async fn load(addr: SocketAddr, ids: Ids, stop: Arc<AtomicBool>) -> Vec<String> 
 async fn accept(addr: SocketAddr, id: &str) {
     let reply = Client::connect(addr).await.post(transaction(id)).await;
     reply.acknowledged("ACCEPTED");
+}
+
+async fn page(addr: SocketAddr) -> String {
+    let page = Client::connect(addr).await.get("/dashboard").await;
+    assert_eq!(page.status, 200);
+    page.text().to_owned()
+}
+
+async fn metrics(addr: SocketAddr) -> String {
+    let metrics = Client::connect(addr).await.get("/metrics").await;
+    metrics.text().to_owned()
+}
+
+/// The value of a metric without labels; `None` if it is missing.
+fn value(metrics: &str, name: &str) -> Option<f64> {
+    let mut lines = metrics.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    value.parse().ok()
 }
 
 /// Delivers until it is acknowledged.
@@ -154,8 +172,7 @@ async fn a_killed_server_takes_only_its_own_partitions_along() {
         "{status}"
     );
     until("operators see which partitions are away", async || {
-        let metrics = Client::connect(addr).await.get("/metrics").await;
-        let metrics = metrics.text().to_owned();
+        let metrics = metrics(addr).await;
         [(0, 1), (1, 0), (2, 1), (3, 0)]
             .iter()
             .all(|(partition, up)| {
@@ -248,6 +265,27 @@ async fn an_inbox_starts_without_a_partition_that_stays_away() {
     until_processed(addr, &on_living).await;
     let mut client = Client::connect(addr).await;
     client.post(transaction(&on_dying)).await.unavailable();
+    let away = [1, 3].map(|it| format!("partition {it} of 4 does not answer"));
+    until("operators see which partitions are away", async || {
+        outages(addr).await == away
+    })
+    .await;
+    let overview = page(addr).await;
+    assert!(
+        overview.contains("Partition 1 of 4 does not answer: "),
+        "{overview}"
+    );
+    assert!(!overview.contains("healthy"), "{overview}");
+    // The pools of all partitions, also of those that nobody has reached.
+    let metrics_now = metrics(addr).await;
+    assert_eq!(
+        value(&metrics_now, "webhook_store_connections_limit"),
+        Some(12.0)
+    );
+    assert!(
+        !metrics_now.contains("webhook_store_size_bytes{"),
+        "{metrics_now}"
+    );
 
     // Commands work on the partitions that answer.
     let (code, _, log) = server(&urls, &["show", &on_living]).output().await;
@@ -271,6 +309,16 @@ async fn an_inbox_starts_without_a_partition_that_stays_away() {
     deliver(addr, &on_dying).await;
     until_processed(addr, &on_dying).await;
     assert_eq!(shown(addr, &on_dying).await["attempts"], 1);
+    until("no partition is away", async || {
+        outages(addr).await.is_empty()
+    })
+    .await;
+    let overview = page(addr).await;
+    assert!(!overview.contains("does not answer"), "{overview}");
+    until("the sizes of all partitions are measured", async || {
+        metrics(addr).await.contains("webhook_store_size_bytes{")
+    })
+    .await;
 }
 
 /// All schemas of some databases, and what is in those of inboxes: tables, migrations, marks.
