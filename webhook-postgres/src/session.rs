@@ -590,6 +590,8 @@ pub(crate) struct Checkout {
     lent: Instant,
     /// How long it may take to be ready again.
     settles_in: Duration,
+    /// Whether a statement runs on it.
+    is_busy: bool,
 }
 
 impl Checkout {
@@ -598,6 +600,7 @@ impl Checkout {
             connection: Some(connection),
             lent: Instant::now(),
             settles_in: PING_TIMEOUT,
+            is_busy: false,
         }
     }
 
@@ -609,6 +612,7 @@ impl Checkout {
     ) -> Result<T, PgError> {
         // Applies while `work` is running: if it is dropped then, the server is still busy with it.
         self.settles_in = limit + PING_TIMEOUT;
+        self.is_busy = true;
         let Some(connection) = self.connection.as_mut() else {
             return Err(PgError::from(sqlx::Error::PoolClosed));
         };
@@ -620,6 +624,7 @@ impl Checkout {
             }
         };
         self.settles_in = PING_TIMEOUT;
+        self.is_busy = false;
         if let Err(error) = &result
             && error.remedy() == Remedy::Reconnect
         {
@@ -647,9 +652,15 @@ impl Drop for Checkout {
             return;
         };
         // When the time is over, this is dropped, which closes the connection and frees its place.
-        let settled = timeout(self.settles_in, connection.return_to_pool());
-        runtime.spawn(async move {
-            let _ = settled.await;
-        });
+        let (settles_in, was_busy) = (self.settles_in, self.is_busy);
+        runtime.spawn(timeout(settles_in, async move {
+            // sqlx does not roll back a transaction whose BEGIN was sent and not answered. The next statement on the
+            // connection would be part of it, and would never be committed.
+            if was_busy && connection.ping().await.is_ok() {
+                let _ = connection.close().await;
+            } else {
+                connection.return_to_pool().await;
+            }
+        }));
     }
 }

@@ -4,12 +4,13 @@
 
 mod inbox;
 
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use inbox::{DEADLINE, Inbox, claim, delivery, event, reference, until};
 use sqlx::{Connection, PgConnection, Row};
 use testkit::proxy::{Network, Proxy};
-use webhook_core::{Accepted, Outcome, Scheduler, Settled, Settlement, Store, StoreError};
+use webhook_core::{Accepted, Admin, Outcome, Scheduler, Settled, Settlement, Store, StoreError};
 use webhook_postgres::{PgOptions, PgStore, sqlx};
 
 /// Ends all other sessions of the database, as a restart of the server does.
@@ -29,6 +30,39 @@ async fn sessions(connection: &mut PgConnection, condition: &str) -> i64 {
         .await
         .unwrap();
     row.get(0)
+}
+
+/// A call that is dropped at any point leaves no transaction open, of which the next statement would be a part.
+#[tokio::test]
+async fn calls_that_are_dropped_leave_no_transaction_open() {
+    let inbox = Inbox::direct().await;
+    let mut onlooker = inbox.database.connection().await;
+    let kinds = [event("any").envelope.kind];
+    for polls in 1..40 {
+        let mut sampling = std::pin::pin!(inbox.store.sample(&kinds, NonZeroUsize::MIN));
+        for _ in 0..polls {
+            let is_over = std::future::poll_fn(|context| {
+                std::task::Poll::Ready(sampling.as_mut().poll(context).is_ready())
+            });
+            if is_over.await {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    let accepted = inbox.store.accept(&[event("after")]).await.unwrap();
+    assert_eq!(accepted, [Accepted::New]);
+    let open = "state LIKE 'idle in transaction%'";
+    let settled = async {
+        while sessions(&mut onlooker, open).await > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    // Sessions that are idle in a transaction are ended after 20 s.
+    tokio::time::timeout(Duration::from_secs(10), settled)
+        .await
+        .expect("a transaction is open");
+    inbox.close().await;
 }
 
 /// All connections of the pool die at once. No caller gets an error.
