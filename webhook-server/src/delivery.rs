@@ -81,7 +81,7 @@ impl Delivery {
         })
     }
 
-    /// The `curl` command that sends it to `base_url`, for a POSIX shell. `None` if it is not text.
+    /// The command that sends it to `base_url` with `curl`, for a POSIX shell. `None` if a header is not text.
     pub(crate) fn curl(&self, base_url: &str) -> Option<String> {
         let mut command = format!(
             "curl --request {} {}",
@@ -93,15 +93,38 @@ impl Delivery {
             command.push_str(" \\\n  --header ");
             command.push_str(&quoted(&format!("{name}: {value}")));
         }
-        let body = std::str::from_utf8(&self.body).ok()?;
-        // A NUL cannot be an argument.
-        if body.contains('\0') {
-            return None;
+        let plain = std::str::from_utf8(&self.body).ok();
+        let plain = plain.filter(|body| !body.contains(|c: char| c.is_control() && c != '\n'));
+        match plain {
+            Some(body) => {
+                command.push_str(" \\\n  --data-raw ");
+                command.push_str(&quoted(body));
+                Some(command)
+            }
+            // A NUL cannot be an argument, and a terminal changes control characters that are pasted into it.
+            None => Some(format!(
+                "{} |\n{command} \\\n  --data-binary @-",
+                printed(&self.body)
+            )),
         }
-        command.push_str(" \\\n  --data-raw ");
-        command.push_str(&quoted(body));
-        Some(command)
     }
+}
+
+/// The command of a POSIX shell that prints these bytes, in ASCII without control characters.
+fn printed(bytes: &[u8]) -> String {
+    let mut command = "printf '".to_owned();
+    for (index, byte) in bytes.iter().enumerate() {
+        match byte {
+            b'%' => command.push_str("%%"),
+            b'\\' => command.push_str(r"\\"),
+            // The first one would begin an option.
+            b'-' if index == 0 => command.push_str(r"\055"),
+            b'\'' | ..0x20 | 0x7f.. => command.push_str(&format!(r"\{byte:03o}")),
+            plain => command.push(char::from(*plain)),
+        }
+    }
+    command.push('\'');
+    command
 }
 
 /// A text in single quotation marks, which a shell takes as it is.
@@ -156,5 +179,32 @@ mod tests {
             "curl --request POST 'http://localhost:1/v1/webhooks/a?b='\\''' \\\n  \
              --header 'x-a: $HOME' \\\n  --data-raw 'it'\\''s `id`'"
         );
+    }
+
+    #[test]
+    fn bodies_that_cannot_be_arguments_are_printed() {
+        let delivery = Delivery {
+            method: "POST".to_owned(),
+            target: "/a".to_owned(),
+            headers: Vec::new(),
+            body: b"-a\r\n\x00100%\\\xff'".to_vec(),
+        };
+        assert_eq!(
+            delivery.curl("http://localhost:1").unwrap(),
+            "printf '\\055a\\015\\012\\000100%%\\\\\\377\\047' |\ncurl --request POST 'http://localhost:1/a' \
+             \\\n  --data-binary @-"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_shell_prints_the_same_bytes() {
+        let mut body: Vec<u8> = (0..=255).rev().collect();
+        body.extend(0..=255_u8);
+        for body in [&body[..], b"-n", b"--", b"%s", b"\\0101", b""] {
+            let mut shell = std::process::Command::new("sh");
+            let output = shell.arg("-c").arg(printed(body)).output().unwrap();
+            assert_eq!(output.stdout, body);
+        }
     }
 }
