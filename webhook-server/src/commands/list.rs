@@ -8,7 +8,7 @@ use webhook_core::{
 };
 
 use super::kind_option::KindOption;
-use super::output::{instant, plain};
+use super::output::{instant, plain, say_nothing_matches};
 use super::{CommandError, Output};
 use crate::backend::CommandBackend;
 use crate::views::{EventSummaryView, escape_key, noun, transaction_kind};
@@ -124,6 +124,9 @@ impl List {
             if records.len() < limit.get() {
                 break;
             }
+        }
+        if is_first && !self.json {
+            say_nothing_matches(&self.of.kind);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
+use webhook_core::Kind;
 
 use crate::logging::{Escaping, escaped, print_to_stderr};
 
@@ -59,6 +60,13 @@ pub(super) fn plain(text: &str, width: usize) -> String {
             format!("{}…", escaped(&text[..end]))
         }
     }
+}
+
+/// Says on standard error that no event matches. A kind that was forgotten or mistyped has none.
+pub(super) fn say_nothing_matches(kind: &Kind) {
+    print_to_stderr(&format!(
+        "no event of kind {kind} matches; --kind selects another kind, such as the name of a source"
+    ));
 }
 
 /// A progress bar on standard error, which is hidden if that is no terminal.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use webhook_core::{Admin, Counts, EventRecord, EventRef, EventSummary, Kind, Page, Store};
 
 use super::kind_option::KindOption;
-use super::output::progress;
+use super::output::{progress, say_nothing_matches};
 use super::{CommandError, Output};
 use crate::audit::Audit;
 use crate::backend::CommandBackend;
@@ -157,6 +157,9 @@ pub(super) async fn run<C: Reschedule>(
             writeln!(out, "{done} of {matched} {}", C::DONE)
         }
     })?;
+    if report.matched == 0 && matches!(command.which(), Which::All) && !json {
+        say_nothing_matches(&of.kind);
+    }
     match (command.which(), C::refused(&report.answers)) {
         (Which::Named(ids), refused) if refused > 0 => {
             Err(C::error(of.kind.clone(), refused, ids.len()))

@@ -348,6 +348,15 @@ async fn requeue_touches_only_its_kind(inbox: Inbox) {
         inbox.lines(&["requeue", "--all-failed"]).await,
         ["0 of 0 requeued"]
     );
+    // Somebody who forgets the kind learns which one was meant.
+    for args in [&["list"][..], &["requeue", "--all-failed"]] {
+        let (code, _, log) = inbox.server(args).output().await;
+        assert_eq!(code, 0, "{log}");
+        assert!(
+            log.contains("no event of kind transaction matches; --kind selects another kind"),
+            "{log}"
+        );
+    }
     let args = ["requeue", "1", "3", "--kind=a-b"];
     let (code, out, log) = inbox.server(&args).output().await;
     assert_eq!((code, out.as_str()), (1, "0 of 2 requeued\n"));
