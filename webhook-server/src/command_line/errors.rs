@@ -70,6 +70,10 @@ fn unknown(error: &Error) -> Rewritten {
     });
     let mut message = if is_flag {
         format!("unexpected argument {flag}")
+    } else if error.kind() == ErrorKind::InvalidSubcommand {
+        "there is no such command; its name is not shown because it may be a part of a secret: put values \
+         with blanks into quotation marks"
+            .to_owned()
     } else {
         "unexpected argument, which is not shown because it may be a secret: put values with blanks \
          into quotation marks"
@@ -199,6 +203,16 @@ mod tests {
                 "replay stripe --sinse 1h",
                 "unexpected argument --sinse; did you mean --since?",
                 "webhook-server replay [OPTIONS] --since <TIME> --state <STATE> <SOURCE>",
+            ),
+            (
+                "events",
+                "there is no such command",
+                "webhook-server [OPTIONS] [COMMAND]",
+            ),
+            (
+                "requeue --all-failed --failed-after yesterday",
+                "--failed-after: expected a time such as 2026-01-02T03:04:05Z",
+                "webhook-server requeue [OPTIONS] <ID|--all-failed>",
             ),
             (
                 "--drain-seconds x",

@@ -29,13 +29,18 @@ pub struct Requeue {
     #[arg(long, value_name = "TEXT", conflicts_with = "ids")]
     reason: Option<String>,
     /// Only events that failed at this time or later, such as 2026-01-02T03:04:05Z
-    #[arg(long, value_name = "TIME", conflicts_with = "ids")]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "ids")]
     failed_after: Option<Timestamp>,
     /// Only events that failed before this time
-    #[arg(long, value_name = "TIME", conflicts_with = "ids")]
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "ids")]
     failed_before: Option<Timestamp>,
     #[command(flatten)]
     mode: Mode,
+}
+
+fn parse_time(text: &str) -> Result<Timestamp, &'static str> {
+    let time = text.parse();
+    time.map_err(|_| "expected a time such as 2026-01-02T03:04:05Z")
 }
 
 #[derive(Default, Serialize)]
