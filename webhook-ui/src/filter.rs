@@ -142,14 +142,15 @@ impl fmt::Display for When {
 pub enum InvalidFilter {
     /// A name is not known.
     #[error(
-        "`{name}` is not known; known are source, state, type, key, error, since, until and header.NAME"
+        "`{name}` is not known; known are source, state, type, key, error, since, until and header.NAME, and a key with \
+         a colon needs quotation marks"
     )]
     Name {
         /// The name.
         name: String,
     },
     /// A name is there twice.
-    #[error("`{name}` is there twice")]
+    #[error("`{name}` is there twice; a value with spaces needs quotation marks")]
     Twice {
         /// The name.
         name: String,
@@ -446,6 +447,8 @@ mod tests {
             ("header.:x", "header.NAME"),
             ("state:failed state:failed", "twice"),
             ("a b", "twice"),
+            ("timed out", "a value with spaces needs quotation marks"),
+            ("https://a/1", "a key with a colon needs quotation marks"),
             (r#"error:"x"#, "not closed"),
         ] {
             let error = Filter::parse(text).unwrap_err().to_string();
