@@ -207,6 +207,10 @@ fn advice(status: u16, reason: &str) -> Option<&'static str> {
             "the request is not signed as this source expects. Either it is not from the sender, or signing is not turned on \
              there, or a proxy between them removes the header."
         }
+        401 | 403 if reason.contains("malformed") => {
+            "what should sign the request is there, but not in the form that this source expects. Either it is not from the \
+             sender, or the source is configured for another scheme."
+        }
         401 | 403 => {
             "compare the secret of the source with the one that the sender shows. If a proxy is between them, check that it \
              changes neither the body nor the headers."
