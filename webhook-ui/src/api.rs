@@ -19,6 +19,8 @@ use crate::access::Caller;
 use crate::{Problem, Ui, UiBody, session};
 use route::{Access, Found};
 
+#[cfg(feature = "dashboard")]
+pub(crate) use parameters::DOTS_MARK;
 pub use parameters::key_in_path;
 pub(crate) use parameters::kind;
 pub(crate) use route::Request;

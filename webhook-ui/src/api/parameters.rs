@@ -10,9 +10,17 @@ use super::Request;
 use crate::Problem;
 use crate::data::{DEFAULT_LIMIT, MAX_LIMIT};
 
+/// What stands before the keys `.` and `..` in a path. Without it, browsers and other clients take them for folders.
+pub(crate) const DOTS_MARK: &str = ";";
+
 /// Decodes the key in a segment of a path. `None` if it is the key of no event: its percent-encoding is broken, or it is
-/// not UTF-8, contains control characters, or is too long.
+/// not UTF-8, contains control characters, or is too long. The segments `;.` and `;..` stand for the keys `.` and `..`.
 pub fn key_in_path(segment: &str) -> Option<Key> {
+    let dots = segment.strip_prefix(DOTS_MARK);
+    let segment = match dots {
+        Some(dots @ ("." | "..")) => dots,
+        _ => segment,
+    };
     let mut bytes = segment.bytes();
     while let Some(byte) = bytes.next() {
         let broken = |digit: Option<u8>| !digit.is_some_and(|digit| digit.is_ascii_hexdigit());
@@ -151,6 +159,10 @@ mod tests {
             ("a+b", Some("a+b")),
             ("caf%C3%A9", Some("café")),
             ("%25zz", Some("%zz")),
+            (";.", Some(".")),
+            (";..", Some("..")),
+            ("%3B..", Some(";..")),
+            (";...", Some(";...")),
             ("%", None),
             ("a%4", None),
             ("a%zz", None),

@@ -2,10 +2,11 @@
 
 use std::fmt::Write as _;
 
-use maud::{Markup, html};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use maud::{Markup, PreEscaped, html};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::frame::View;
+use crate::api::DOTS_MARK;
 use crate::model::{Capped, Time};
 
 /// What a state means for an operator.
@@ -350,19 +351,34 @@ pub(crate) fn action(view: &View<'_>, id: &str, path: &str, word: &str, label: &
 
 /// A text in a box, with a button that copies it where there are scripts.
 pub(crate) fn code(id: &str, label: &str, text: &str) -> Markup {
+    // Browsers read a carriage return as a line feed, unless it is escaped.
+    let text = html! { (text) }.into_string().replace('\r', "&#13;");
     html! {
         div.code {
-            pre id=(id) tabindex="0" role="region" aria-label=(label) { code { (text) } }
+            pre id=(id) tabindex="0" role="region" aria-label=(label) { code { (PreEscaped(text)) } }
             button.plain.copy type="button" data-copy=(id) hidden { "Copy" span.unseen { " " (label) } }
         }
     }
 }
 
-/// The path of the page of an event, below the dashboard.
+/// What a segment of a path may have as it is.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
+
+/// The path of the page of an event, below the dashboard. Names of sources need no escapes.
 pub(crate) fn event_path(source: &str, key: &str) -> String {
+    // Browsers take a segment of dots for a folder, also if the dots are escaped.
+    let mark = if matches!(key, "." | "..") {
+        DOTS_MARK
+    } else {
+        ""
+    };
     format!(
-        "/events/{source}/{}",
-        utf8_percent_encode(key, NON_ALPHANUMERIC)
+        "/events/{source}/{mark}{}",
+        utf8_percent_encode(key, SEGMENT)
     )
 }
 
@@ -439,6 +455,12 @@ mod tests {
         assert!(path(&[0, 1, 4]).contains("M1 20v-5h.8v5zM2 20v-20h.8v20z"));
         assert!(path(&[]).contains("viewBox=\"0 0 1 20\""));
         assert!(path(&[1, u64::MAX]).contains("M0 20v-1h"));
+    }
+
+    #[test]
+    fn copied_texts_keep_carriage_returns() {
+        let html = code("a", "b", "1\r\n2<\r").into_string();
+        assert!(html.contains("<code>1&#13;\n2&lt;&#13;</code>"), "{html}");
     }
 
     #[test]

@@ -10,18 +10,20 @@ mod steps;
 
 use http::Response;
 use maud::{Markup, html};
-use webhook_core::EventRef;
+use webhook_core::{EventRef, Kind};
 
-use super::components::{Shape, action, ago, bytes, code, event_state, exact, icon, number};
+use super::components::{
+    Shape, action, ago, bytes, code, event_path, event_state, exact, icon, number,
+};
 use super::diff::difference;
-use super::events::{cut, event_path, events_path, marks};
+use super::events::{cut, events_path, marks};
 use super::failed;
 use super::frame::{Live, Page, Screen, View};
 use super::json_tree::json_tree;
 use super::snapshot::Numbers;
 use crate::api::{key_in_path, kind};
 use crate::json_text::Value;
-use crate::model::{Event, EventState};
+use crate::model::{DestinationState, Event, EventState};
 use crate::{Problem, UiBody, data};
 
 pub(super) use actions::{ask_to_erase, erase, make_due, requeue};
@@ -146,6 +148,7 @@ pub(super) async fn show(
     let query = Query::of(view);
     let shown = data::event(view.ui, &view.visitor.caller, &event, query.unmask).await?;
     let path = path_of(&event);
+    let held_by = HeldBy::of(view, &event.kind);
     let copies = match query.tab {
         Tab::Copy => Some(copies::tab(view, &event, &shown).await?),
         _ => None,
@@ -172,8 +175,8 @@ pub(super) async fn show(
                 }
             }
         }
-        (steps::state_line(&shown))
-        (buttons(view, &event, &shown))
+        (steps::state_line(&shown, held_by))
+        (buttons(view, &event, &shown, held_by == Some(HeldBy::Pause)))
         nav aria-label="Parts of the event" {
             ul.tabs #tabs {
                 @for tab in Tab::ALL {
@@ -209,17 +212,39 @@ pub(super) async fn show(
     Ok(view.page(page).await)
 }
 
+/// Why the due events of a source wait, other than for a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HeldBy {
+    Pause,
+    Breaker,
+    Throttle,
+}
+
+impl HeldBy {
+    fn of(view: &View<'_>, source: &Kind) -> Option<Self> {
+        let (snapshot, caller) = (view.ui.dashboard().snapshot(view.ui), &view.visitor.caller);
+        let name = source.as_str();
+        let mut sources = snapshot.sources(caller);
+        let status = sources.find(|it| it.info.name == name);
+        if status.is_some_and(|it| it.sample.as_ref().is_some_and(|it| it.paused)) {
+            return Some(Self::Pause);
+        }
+        let mut destinations = snapshot.destinations(caller);
+        match destinations.find(|it| it.source == name)?.state {
+            DestinationState::Paused => Some(Self::Pause),
+            DestinationState::Open => Some(Self::Breaker),
+            DestinationState::Throttled => Some(Self::Throttle),
+            DestinationState::Closed | DestinationState::HalfOpen => None,
+        }
+    }
+}
+
 /// What can be done with the event, for callers who may act.
-fn buttons(view: &View<'_>, event: &EventRef, shown: &Event) -> Markup {
+fn buttons(view: &View<'_>, event: &EventRef, shown: &Event, is_paused: bool) -> Markup {
     if !view.visitor.caller.may_operate() {
         return html! {};
     }
     let path = path_of(event);
-    let samples = view.ui.instance().samples();
-    let is_paused = samples
-        .sources
-        .iter()
-        .any(|it| it.source == event.kind.as_str() && it.paused);
     let is_settled = shown.summary.state != EventState::Processing;
     html! {
         div.actions #event-actions role="group" aria-label="Actions" {

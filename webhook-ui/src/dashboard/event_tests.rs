@@ -8,12 +8,12 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use webhook_core::{
-    Accepted, Claim, Envelope, EventType, Fingerprint, Headers, Key, Kind, NewEvent, Outcome,
-    Reason, Scheduler, Settlement, Store, TraceParent,
+    Accepted, Claim, Envelope, EventType, Fingerprint, Headers, Key, Kind, MAX_FAILED_ATTEMPTS,
+    NewEvent, Outcome, Reason, Scheduler, Settlement, Store, TraceParent,
 };
 use webhook_memory::MemoryStore;
 
-use super::events::event_path;
+use super::components::event_path;
 use crate::tokens::{Scope, TokenDigest};
 use crate::{Tokens, Ui};
 
@@ -41,7 +41,10 @@ fn event(key: &str, body: &str) -> NewEvent {
 
 /// A dashboard with one event whose every field is hostile, and which failed.
 async fn hostile() -> Ui {
-    let store = Arc::new(MemoryStore::default());
+    hostile_in(Arc::new(MemoryStore::default())).await
+}
+
+async fn hostile_in(store: Arc<MemoryStore>) -> Ui {
     let body = format!(
         r#"{{"{0}":"{0}","token":"hunter2"}}"#,
         HOSTILE.replace('"', "\\\"")
@@ -56,26 +59,27 @@ async fn hostile() -> Ui {
         accepted[..],
         [Accepted::New | Accepted::Duplicate]
     ));
-    let (limit, attempts) = (NonZeroUsize::MIN, NonZeroU32::MIN);
-    let claim = Claim::new(kind(), limit, Duration::from_secs(60), attempts);
-    let claimed = store.claim(&[claim]).await.unwrap();
-    let lease = claimed
-        .into_iter()
-        .flat_map(|it| it.events)
-        .next()
-        .unwrap()
-        .lease;
     let details = serde_json::json!({
         "error_class": HOSTILE, "peer": HOSTILE, "timings_ms": {"total": 1.0},
         "body": format!(r#"{{"access_token":"hunter4","text":{}}}"#, serde_json::json!(HOSTILE)),
         "headers": [{"name": HOSTILE, "value": HOSTILE}],
     });
     let reason = Reason::new(HOSTILE).with_details(details.to_string().into());
-    let outcome = Outcome::Failed { reason };
-    store
-        .settle(&[Settlement::new(lease, outcome)])
-        .await
-        .unwrap();
+    attempt(&store, Outcome::Failed { reason }).await;
+    ui(store)
+}
+
+/// One attempt at the event that is due.
+async fn attempt(store: &MemoryStore, outcome: Outcome) {
+    let (limit, attempts) = (NonZeroUsize::MIN, NonZeroU32::MAX);
+    let claim = Claim::new(kind(), limit, Duration::from_secs(60), attempts);
+    let claimed = store.claim(&[claim]).await.unwrap();
+    let mut events = claimed.into_iter().flat_map(|it| it.events);
+    let settlement = Settlement::new(events.next().unwrap().lease, outcome);
+    store.settle(&[settlement]).await.unwrap();
+}
+
+fn ui(store: Arc<MemoryStore>) -> Ui {
     let token =
         |name: &str, scope, token: &str| TokenDigest::of(scope, token).named(name.parse().ok());
     let tokens = [
@@ -92,6 +96,8 @@ async fn hostile() -> Ui {
 struct Page {
     status: StatusCode,
     location: String,
+    /// The message that the next page shows.
+    flash: String,
     text: String,
 }
 
@@ -117,10 +123,16 @@ async fn send(ui: &Ui, token: &str, path: &str, form: Option<&[(&str, &str)]>) -
     };
     assert_eq!(header("cache-control"), "no-store", "{path}");
     let (status, location) = (response.status(), header("location"));
+    let flash = header("set-cookie");
+    let flash = flash.strip_prefix("webhook-flash=").unwrap_or_default();
+    let flash = flash.split(';').next().unwrap_or_default();
+    let flash = percent_encoding::percent_decode_str(flash);
+    let flash = flash.decode_utf8_lossy().into_owned();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
     Page {
         status,
         location,
+        flash,
         text: String::from_utf8_lossy(&bytes).into_owned(),
     }
 }
@@ -303,7 +315,30 @@ async fn actions_lead_back_to_where_they_were_chosen() {
     // What cannot be undone is asked for first.
     let asked = send(&ui, "operate", "/events/selected", Some(&form("erase"))).await;
     assert_eq!(asked.status, StatusCode::OK);
-    assert!(asked.text.contains("id=\"confirmed\""));
+    assert!(asked.text.contains("id=\"confirmed\"") && !asked.text.contains("typed number"));
+    let cancel = format!("data-close href=\"{list}\"");
+    assert!(asked.text.contains(&cancel), "{}", asked.text);
+    let mut wrong = form("erase").to_vec();
+    wrong.push(("confirmed", "7"));
+    let asked = send(&ui, "operate", "/events/selected", Some(&wrong)).await;
+    assert!(
+        asked
+            .text
+            .contains("The typed number is not 1. Nothing was changed."),
+        "{}",
+        asked.text
+    );
+    // Without a script, the buttons are there before anything is selected.
+    let none = &form("requeue")[..3];
+    let none = send(&ui, "operate", "/events/selected", Some(none)).await;
+    assert_eq!(
+        (none.status, &*none.location, &*none.flash),
+        (
+            StatusCode::SEE_OTHER,
+            list,
+            "No event is selected. Select rows first."
+        )
+    );
     let done = send(&ui, "operate", "/events/selected", Some(&form("requeue"))).await;
     assert_eq!(
         (done.status, &*done.location),
@@ -352,6 +387,80 @@ async fn erasing_asks_for_the_key() {
     assert_eq!(page.status, StatusCode::SEE_OTHER);
     let page = get(&ui, "operate", &path()).await;
     assert!(page.text.contains("id=\"body-erased\""), "{}", page.text);
+    let page = get(&ui, "operate", &format!("{}?tab=copy", path())).await;
+    assert!(page.text.contains("The body was deleted"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn steps_tell_attempts_after_a_requeue_from_those_before() {
+    let store = Arc::new(MemoryStore::default());
+    let ui = hostile_in(Arc::clone(&store)).await;
+    let form = form_token(&get(&ui, "operate", &path()).await);
+    let requeue = format!("{}/requeue", path());
+    for (outcome, note) in [
+        (
+            Outcome::Failed {
+                reason: Reason::new("again"),
+            },
+            "after a requeue: again",
+        ),
+        (Outcome::Processed, "at the first attempt after a requeue"),
+    ] {
+        let page = get(&ui, "operate", &path()).await;
+        assert!(!page.text.contains(note), "{}", page.text);
+        send(&ui, "operate", &requeue, Some(&[("form_token", &form)])).await;
+        attempt(&store, outcome).await;
+        let page = get(&ui, "operate", &path()).await;
+        assert!(page.text.contains(note), "{}", page.text);
+    }
+}
+
+#[tokio::test]
+async fn attempts_that_are_not_kept_are_mentioned() {
+    let store = Arc::new(MemoryStore::default());
+    let events = [event(HOSTILE, "{}")];
+    store.accept(&events).await.unwrap();
+    for _ in 0..MAX_FAILED_ATTEMPTS + 3 {
+        let retry = Outcome::Retry {
+            after: Duration::ZERO,
+            reason: Reason::new("busy"),
+        };
+        attempt(&store, retry).await;
+    }
+    let ui = ui(store);
+    let page = get(&ui, "read", &format!("{}?tab=attempts", path())).await;
+    for part in ["Attempts 1 to 3", "Only the latest 16 are kept."] {
+        assert!(page.text.contains(part), "{part}: {}", page.text);
+    }
+}
+
+#[tokio::test]
+async fn jobs_over_many_events_are_not_run_with_another_number() {
+    let store = Arc::new(MemoryStore::default());
+    let events: Vec<_> = (0..101).map(|it| event(&it.to_string(), "{}")).collect();
+    store.accept(&events).await.unwrap();
+    let ui = ui(store);
+    let token = form_token(&get(&ui, "operate", "/events").await);
+    let plan = [
+        ("form_token", token.as_str()),
+        ("action", "delete"),
+        ("filter", "source:shop"),
+    ];
+    let planned = send(&ui, "operate", "/jobs", Some(&plan)).await;
+    let path = planned.location.strip_prefix("/inbox/dashboard").unwrap();
+    for (typed, message) in [
+        ("", "The typed number is not 101. Nothing was changed."),
+        ("100", "The typed number is not 101. Nothing was changed."),
+        ("101", ""),
+    ] {
+        let form = [("form_token", token.as_str()), ("confirmed", typed)];
+        let run = send(&ui, "operate", &format!("{path}/run"), Some(&form)).await;
+        assert_eq!(
+            (&run.location, &*run.flash),
+            (&planned.location, message),
+            "{typed}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use http::Response;
 use maud::{Markup, html};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::{Instant, timeout_at};
 use webhook_core::{EventRef, RunningLeases};
 
 use super::Form;
 use super::components::{
-    Column, Row, Tone, ago, badge, code, duration, event_state, exact, number, pager, table,
+    Column, Row, Tone, ago, badge, code, duration, event_path, event_state, exact, number, pager,
+    table,
 };
 use super::event::attachment;
-use super::frame::{Live, Page, Screen, View};
+use super::frame::{Live, Page, Screen, View, is_own};
 use crate::actions;
 use crate::api::{key_in_path, kind};
 use crate::filter::Filter;
@@ -38,19 +38,6 @@ const MAX_SELECTED: usize = 200;
 
 /// How many characters of an error are shown in a row.
 const MAX_ERROR_CHARS: usize = 120;
-
-/// What a segment of a path may have as it is.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'_')
-    .remove(b'.')
-    .remove(b'~');
-
-/// The path of an event below the dashboard.
-pub(super) fn event_path(source: &str, key: &str) -> String {
-    let key = utf8_percent_encode(key, SEGMENT);
-    format!("/events/{}/{key}", utf8_percent_encode(source, SEGMENT))
-}
 
 /// The path of the list of events that match.
 pub(super) fn events_path(filter: &Filter) -> String {
@@ -384,7 +371,7 @@ fn selection(view: &View<'_>, filter: &Filter, events: &[EventSummary]) -> Marku
                 @if may_operate {
                     label.choice { input #select-all type="checkbox" data-select-all hidden; span.unseen { "Select all events on this page" } }
                     div.bulk-selected role="group" aria-label="Actions on the selected events" data-selected {
-                        span { "Selected " strong #selected-count data-selected-count {} ":" }
+                        span { "Selected" strong #selected-count data-selected-count {} ":" }
                         @for action in JobAction::ALL {
                             button.quiet id={ "selected-" (action.as_str()) } type="submit" name="action" value=(action.as_str())
                                 data-press=[(action == JobAction::Requeue).then_some("r")]
@@ -477,7 +464,7 @@ fn row(view: &View<'_>, event: &EventSummary, may_operate: bool) -> Row {
     };
     let mut cells = vec![
         exact(event.received_at),
-        html! { (duration(event.received_at.age_seconds())) },
+        ago(event.received_at),
         html! { a href=(view.link(&format!("/events?source={}", event.source))) { (event.source) } },
         html! { @match &event.event_type { Some(name) => (name), None => span.faint { "–" } } },
         html! {
@@ -545,10 +532,7 @@ fn selected(form: &Form) -> Result<Vec<EventRef>, Problem> {
     let events: Option<Vec<EventRef>> = form.fields("event").map(event_of_path).collect();
     let events = events.ok_or_else(Problem::no_such_event)?;
     match events.len() {
-        0 => Err(Problem::bad_request(
-            "No event is selected; select rows first",
-        )),
-        1..=MAX_SELECTED => Ok(events),
+        0..=MAX_SELECTED => Ok(events),
         _ => Err(Problem::bad_request(format!(
             "At most {MAX_SELECTED} events can be selected; use a filter and all that match for more"
         ))),
@@ -561,12 +545,15 @@ pub(super) async fn act(view: &View<'_>, form: &Form) -> Result<Response<UiBody>
     let action = JobAction::ALL.into_iter().find(|it| it.as_str() == action);
     let action = action.ok_or_else(|| Problem::bad_request("No such action"))?;
     let events = selected(form)?;
+    if events.is_empty() {
+        let message = "No event is selected. Select rows first.";
+        return Ok(view.redirect_back_with(form.field("to"), "/events", message));
+    }
     let (ui, caller) = (view.ui, &view.visitor.caller);
     caller.check_operate()?;
     let is_destructive = matches!(action, JobAction::Delete | JobAction::Erase);
-    let typed = form
-        .field("confirmed")
-        .and_then(|it| it.trim().parse().ok());
+    let typed = form.field("confirmed");
+    let typed = typed.and_then(|it| it.trim().parse().ok());
     if is_destructive && typed != Some(events.len()) {
         return Ok(ask(view, form, action, &events).await);
     }
@@ -611,10 +598,14 @@ async fn ask(
     events: &[EventRef],
 ) -> Response<UiBody> {
     let word = action_word(action);
-    let to = form.field("to").unwrap_or_default();
+    let to = form.field("to").filter(|to| is_own(view.ui, to));
+    let to = to.map_or_else(|| view.link("/events"), str::to_owned);
     let content = html! {
         h1 #dialog-title { (word) " of " (events.len()) " selected events?" }
         p { (super::jobs::effect(action)) " This cannot be undone." }
+        @if form.field("confirmed").is_some() {
+            p.error role="alert" { "The typed number is not " (events.len()) ". Nothing was changed." }
+        }
         ul #selected-events {
             @for event in events { li { code { (event.kind) "/" (event.key) } } }
         }
@@ -630,7 +621,7 @@ async fn ask(
             p {
                 button.danger #confirm type="submit" { (word) }
                 " "
-                a.button.quiet data-close href=(view.link("/events")) { "Cancel" }
+                a.button.quiet data-close href=(to) { "Cancel" }
             }
         }
     };
@@ -649,9 +640,20 @@ mod tests {
 
     #[test]
     fn paths_of_events_are_read_back() {
-        for (source, id) in [("a", "b"), ("a.b-c_d", "x/y?z#%25 é\"<>&+"), ("a", "%2F")] {
+        for (source, id) in [
+            ("a", "b"),
+            ("a.b-c_d", "x/y?z#%25 é\"<>&+"),
+            ("a", "%2F"),
+            ("a", "."),
+            ("a", ".."),
+            ("a", ";.."),
+            ("a", "..."),
+        ] {
             let event = event_of_path(&event_path(source, id)).unwrap();
             assert_eq!((event.kind.as_str(), event.key.as_str()), (source, id));
+            let path = event_path(source, id);
+            let is_folder = |segment: &str| matches!(segment, "." | "..");
+            assert!(!path.split('/').any(is_folder), "{path}");
         }
         for path in [
             "",

@@ -4,8 +4,8 @@ use http::Response;
 use maud::{Markup, html};
 use webhook_core::{Kind, State};
 
-use super::components::{Column, Row, ago, empty, number, sparkline, table};
-use super::events::{cut, event_path, events_path, plan_button};
+use super::components::{Column, Row, ago, empty, event_path, number, sparkline, table};
+use super::events::{cut, events_path, plan_button};
 use super::frame::{Live, Page, Screen, View};
 use super::snapshot::Numbers;
 use crate::api::kind;
@@ -111,7 +111,10 @@ fn row(view: &View<'_>, failures: &Failures, group: &FailureGroup, index: usize)
     } else {
         &group.reason
     };
-    let share = group.count.saturating_mul(100) / failures.examined.max(1);
+    let share = match group.count.saturating_mul(100) / failures.examined.max(1) {
+        0 => "< 1".to_owned(),
+        share => share.to_string(),
+    };
     let recent: u64 = group.last_24_hours.iter().sum();
     let label = format!("{} failed in the last 24 hours", number(recent));
     Row {

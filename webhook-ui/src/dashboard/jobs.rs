@@ -11,6 +11,7 @@ use super::components::{
 use super::events::{action_word, cut, events_path};
 use super::frame::{Live, Page, Screen, View};
 use super::snapshot::Numbers;
+use super::sources;
 use crate::filter::Filter;
 use crate::jobs::{self, JobPlan};
 use crate::model::{Job, JobAction, JobState};
@@ -106,8 +107,8 @@ pub(super) async fn list(view: &View<'_>) -> Response<UiBody> {
         h1 { "Jobs" }
         @if jobs.is_empty() {
             (empty("No job has been planned", html! {
-                p { "A job acts on all events that match a filter: it requeues, replays, deletes or erases them. Search for "
-                    a href=(view.link("/events")) { "events" } ", choose an action, and then “All that match”."
+                p { "A job acts on all events that match a filter: it requeues or replays them, makes them due, deletes or erases them. Search for "
+                    a href=(view.link("/events")) { "events" } ", open “With all that match…”, and choose an action."
                 }
             }))
         } @else {
@@ -154,7 +155,7 @@ pub(super) async fn show(view: &View<'_>, id: &str) -> Result<Response<UiBody>, 
         @match job.state {
             JobState::Planned => (plan(view, &job)),
             JobState::Expired => (expired(view, &job)),
-            _ => (progress(&job)),
+            _ => (progress(view, &job)),
         }
         (facts(view, &job))
     };
@@ -274,7 +275,7 @@ fn expired(view: &View<'_>, job: &Job) -> Markup {
     }
 }
 
-fn progress(job: &Job) -> Markup {
+fn progress(view: &View<'_>, job: &Job) -> Markup {
     let tried = job
         .changed
         .saturating_add(job.skipped)
@@ -301,6 +302,16 @@ fn progress(job: &Job) -> Markup {
             JobState::Stopped => p { "The process stopped. What it did until then stays done." },
             JobState::Failed => p { "The store failed too often. What it did until then stays done." },
             _ => {}
+        }
+        // The filter of the job does not match them any more.
+        @if job.action == JobAction::Requeue && job.changed > 0 {
+            p { "The changed events are due. See "
+                @match Filter::parse(&job.filter).ok().and_then(|it| it.source) {
+                    Some(source) => { a #what-now href=(view.link(&sources::path(source.as_str()))) { "the source " (source) } },
+                    None => a #what-now href=(view.link("")) { "the overview" },
+                }
+                " for how many are processed or fail again."
+            }
         }
         @if let Some(why) = &job.waits_because {
             p #waits-because { "It waits: " (why) "." }
@@ -339,8 +350,15 @@ pub(super) async fn run(
     id: &str,
     form: &Form,
 ) -> Result<Response<UiBody>, Problem> {
+    view.visitor.caller.check_operate()?;
+    let job = jobs::find(view.ui, &view.visitor.caller, id)?;
     let typed = form.field("confirmed").map(|it| it.replace([',', ' '], ""));
     let confirmed = typed.as_deref().and_then(|it| it.parse().ok());
+    let count = job.matching.count;
+    if job.state == JobState::Planned && job.needs_confirmation && confirmed != Some(count) {
+        let message = format!("The typed number is not {count}. Nothing was changed.");
+        return Ok(view.redirect(&path(id), &message));
+    }
     match jobs::run(view.ui, &view.visitor.caller, id, confirmed).await {
         Ok(job) => Ok(view.redirect_back(None, &path(&job.id))),
         Err(problem) if matches!(problem.status().as_u16(), 400 | 409 | 422) => {

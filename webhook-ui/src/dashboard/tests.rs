@@ -1,5 +1,6 @@
 //! Requests to the dashboard, over a store in memory.
 
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
@@ -9,7 +10,10 @@ use bytes::Bytes;
 use http::header::{COOKIE, HOST, LOCATION, SET_COOKIE};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
-use webhook_core::{EventRecord, Kind};
+use webhook_core::{
+    Claim, Envelope, EventRecord, Fingerprint, Key, Kind, NewEvent, Outcome, Scheduler, Settlement,
+    Store,
+};
 use webhook_memory::MemoryStore;
 
 use super::snapshot::{Numbers, Snapshot};
@@ -187,15 +191,16 @@ impl Instance for Hostile {
 
 /// A dashboard below `/inbox`, whose tokens are `operator`, and `reader` for the source `stripe` only.
 fn dashboard() -> (Ui, Arc<Hostile>) {
+    dashboard_of(Arc::default())
+}
+
+fn dashboard_of(store: Arc<MemoryStore>) -> (Ui, Arc<Hostile>) {
     let token = |name: &str, scope| TokenDigest::of(scope, name).named(name.parse().ok());
     let tokens = Tokens::new([
         token("operator", Scope::Operate),
         token("reader", Scope::Read).of_source(Kind::new("stripe".to_owned()).ok()),
     ]);
-    let (store, instance) = (
-        Arc::new(MemoryStore::default()),
-        Arc::new(Hostile::default()),
-    );
+    let instance = Arc::new(Hostile::default());
     let ui = Ui::builder(store.clone(), store)
         .instance(instance.clone())
         .access(Arc::new(tokens))
@@ -456,6 +461,89 @@ async fn a_token_of_one_source_shows_nothing_of_another() {
     }
     let page = text(get(&ui, "", &session).await).await;
     assert!(page.contains("may read") && !page.contains("/pause\""));
+}
+
+/// A dashboard with an event of each source, with this body, and the session of an operator.
+async fn with_events(store: Arc<MemoryStore>, body: &'static [u8]) -> (Ui, String) {
+    for source in SOURCES {
+        let kind = Kind::new(source.to_owned()).unwrap();
+        let key = Key::new("1".to_owned()).unwrap();
+        let body = Bytes::from_static(body);
+        let envelope = Envelope::new(kind, key, Fingerprint::of([&body]), body);
+        let event = NewEvent::new(envelope, Duration::ZERO);
+        store.accept(&[event]).await.unwrap();
+    }
+    let (ui, _) = dashboard_of(store);
+    let session = sign_in(&ui, "operator").await;
+    (ui, session)
+}
+
+#[tokio::test]
+async fn events_say_what_holds_them() {
+    let (ui, session) = with_events(Arc::default(), b"{}").await;
+    let token = form_token(&ui, &session).await;
+    let page = text(get(&ui, "/events/stripe/1", &session).await).await;
+    assert!(
+        page.contains("waits: the circuit breaker of its destination is open"),
+        "{page}"
+    );
+    // At once, and not with the next sample.
+    let fields = [("form_token", token.as_str())];
+    post(&ui, "/sources/stripe/pause", &session, &fields).await;
+    for (source, is_paused) in [("stripe", true), ("github", false)] {
+        let page = text(get(&ui, &format!("/events/{source}/1"), &session).await).await;
+        for part in ["waits: the source is paused", "id=\"resume-source\""] {
+            assert_eq!(page.contains(part), is_paused, "{source}: {part}: {page}");
+        }
+        let has_pause = page.contains("id=\"pause-source\"");
+        assert_ne!(has_pause, is_paused, "{source}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn copies_are_called_edited_only_if_they_can_be() {
+    for (body, is_editable) in [
+        (&b"{}"[..], true),
+        (b"", true),
+        (b"a\r\nb\r\n", true),
+        (b"\xff\xfe", false),
+        (b"a\0", false),
+        (b"a\r\nb\n", false),
+    ] {
+        let (ui, session) = with_events(Arc::default(), body).await;
+        let page = text(get(&ui, "/events/stripe/1/replay?edit=true", &session).await).await;
+        for part in ["<textarea", "Send the edited copy"] {
+            assert_eq!(page.contains(part), is_editable, "{part}: {page}");
+        }
+        assert_eq!(page.contains("id=\"send-unedited\""), !is_editable);
+    }
+}
+
+#[tokio::test]
+async fn another_body_can_be_sent_once_the_body_is_erased() {
+    let store = Arc::new(MemoryStore::default());
+    let (ui, session) = with_events(Arc::clone(&store), b"{}").await;
+    let kind = Kind::new("stripe".to_owned()).unwrap();
+    let claim = Claim::new(
+        kind,
+        NonZeroUsize::MIN,
+        Duration::from_secs(60),
+        NonZeroU32::MIN,
+    );
+    let claimed = store.claim(&[claim]).await.unwrap();
+    let mut events = claimed.into_iter().flat_map(|it| it.events);
+    let settlement = Settlement::new(events.next().unwrap().lease, Outcome::Processed);
+    store.settle(&[settlement]).await.unwrap();
+    let token = form_token(&ui, &session).await;
+    let fields = [("form_token", token.as_str()), ("key", "1")];
+    post(&ui, "/events/stripe/1/erase", &session, &fields).await;
+    let page = text(get(&ui, "/events/stripe/1/replay", &session).await).await;
+    assert!(
+        page.contains("Send another body") && !page.contains("<textarea"),
+        "{page}"
+    );
+    let page = text(get(&ui, "/events/stripe/1/replay?edit=true", &session).await).await;
+    assert!(page.contains("<textarea"), "{page}");
 }
 
 #[tokio::test]

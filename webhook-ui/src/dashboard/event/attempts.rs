@@ -2,6 +2,7 @@
 
 use maud::{Markup, html};
 use serde::Deserialize;
+use webhook_core::MAX_FAILED_ATTEMPTS;
 
 use crate::dashboard::components::{Tone, ago, badge, code, exact};
 use crate::dashboard::json_tree::json_tree;
@@ -49,7 +50,10 @@ pub(super) fn tab(event: &Event) -> Markup {
                 @if event.summary.state == EventState::Processed { " An attempt that succeeds leaves nothing but the state." }
             }
         } @else {
-            p.faint { "Failed attempts, the latest first. An attempt that succeeds leaves nothing but the state." }
+            p.faint {
+                "Failed attempts, the latest first. An attempt that succeeds leaves nothing but the state."
+                @if attempts.len() >= MAX_FAILED_ATTEMPTS { " Only the latest " (MAX_FAILED_ATTEMPTS) " are kept." }
+            }
             ol.cards #attempts {
                 // The number of a card stays the same when there are more.
                 @for (number, attempt) in (0..attempts.len()).rev().zip(attempts) { (card(attempt, number)) }

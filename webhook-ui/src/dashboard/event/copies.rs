@@ -45,8 +45,9 @@ pub(super) async fn tab(
             },
             None => p.faint #no-curl {
                 @if !caller.may_operate() { "The command has the whole body: it needs a token of the scope operate." }
+                @else if shown.body.is_none() { "The body was deleted: there is nothing to sign." }
                 @else if !is_short { "The body is too long for a command. Download it instead." }
-                @else { "The deliveries of this source cannot be signed here." }
+                @else { "No command can sign a delivery of this source: it would show the secret itself, or only the sender can sign." }
             },
         }
         h2 { "Command line" }

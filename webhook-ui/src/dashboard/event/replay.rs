@@ -27,12 +27,14 @@ pub(in crate::dashboard) async fn ask(
     caller.check_operate()?;
     let shown = data::event(ui, caller, &event, false).await?;
     let is_editing = view.parameter("edit").as_deref() == Some("true");
-    let body = match is_editing {
+    let is_erased = shown.summary.body_deleted;
+    let editor = match is_editing {
+        true if is_erased => Some(editor(&Bytes::new())),
         // It leaves an audit record.
-        true => Some(data::raw_body(ui, caller, &event).await?.0),
+        true => Some(editor(&data::raw_body(ui, caller, &event).await?.0)),
         false => None,
     };
-    let path = path_of(&event);
+    let path = view.link(&format!("{}/replay", path_of(&event)));
     let destinations = data::destinations(ui, caller);
     let own = destinations
         .iter()
@@ -45,16 +47,19 @@ pub(in crate::dashboard) async fn ask(
         }
         @if destinations.is_empty() {
             p #no-destination { "Nothing is forwarded here, so there is no destination. A FAILED event can be requeued instead." }
-        } @else if shown.summary.body_deleted && !is_editing {
-            p #body-erased { "The body was deleted. Only an edited copy, with another body, could be sent." }
+        } @else if is_erased && !is_editing {
+            p #body-erased { "The body was deleted. " a #edit-body href={ (path) "?edit=true" } { "Send another body" } }
+        } @else if let Some(Err(why)) = &editor {
+            p.error role="alert" { (why) }
+            p { a #send-unedited href=(path) { "Send a copy as it is" } }
         } @else {
-            form.stack #replay-form method="post" action=(view.link(&format!("{path}/replay"))) {
+            form.stack #replay-form method="post" action=(path) {
                 (view.form_token())
                 (choice(&destinations, event.kind.as_str(), own))
-                @match &body {
-                    Some(body) => (editor(body)),
-                    None => p {
-                        a #edit-body href={ (view.link(&format!("{path}/replay"))) "?edit=true" } { "Edit the body first" }
+                @match &editor {
+                    Some(Ok(editor)) => (editor),
+                    _ => p {
+                        a #edit-body href={ (path) "?edit=true" } { "Edit the body first" }
                         span.faint { " (shows it unmasked, and leaves an audit record)" }
                     },
                 }
@@ -63,7 +68,7 @@ pub(in crate::dashboard) async fn ask(
                         @if is_editing { "Send the edited copy" } @else { "Send a copy as it is" }
                     }
                     " "
-                    a.button.quiet href=(view.link(&path)) { "Cancel" }
+                    a.button.quiet href=(view.link(&path_of(&event))) { "Cancel" }
                 }
             }
         }
@@ -91,20 +96,40 @@ fn choice(destinations: &[Destination], source: &str, own: bool) -> Markup {
     }
 }
 
-fn editor(body: &Bytes) -> Markup {
-    html! {
-        @match std::str::from_utf8(body) {
-            _ if body.len() > MAX_EDITED_BYTES => p.error role="alert" {
-                "The body has " (bytes(body.len() as u64)) ", too much to edit here. Send an edited copy with the API."
-            },
-            Err(_) => p.error role="alert" { "The body is no text, and cannot be edited here." },
-            Ok(text) => {
-                label for="body" { "Body" }
-                // Browsers ignore the first line feed in a text area, and send each one as CR LF.
-                textarea #body name="body" rows="20" spellcheck="false" autocomplete="off" { "\n" (text) }
-                input type="hidden" name="line_ends" value=(if text.contains('\r') { "crlf" } else { "lf" });
-            },
-        }
+/// The field with the body, or why it cannot be edited.
+fn editor(body: &Bytes) -> Result<Markup, String> {
+    if body.len() > MAX_EDITED_BYTES {
+        let length = bytes(body.len() as u64);
+        return Err(format!(
+            "The body has {length}, too much to edit here. Send an edited copy with the API."
+        ));
+    }
+    let text = std::str::from_utf8(body).ok();
+    let Some((text, line_ends)) = text.and_then(|text| Some((text, line_ends(text)?))) else {
+        return Err(
+            "The body cannot be edited here: it is no text, or a browser would change its line ends. Send an edited \
+             copy with the API."
+                .to_owned(),
+        );
+    };
+    Ok(html! {
+        label for="body" { "Body" }
+        // Browsers ignore the first line feed in a text area, and send each one as CR LF.
+        textarea #body name="body" rows="20" spellcheck="false" autocomplete="off" { "\n" (text) }
+        input type="hidden" name="line_ends" value=(line_ends);
+    })
+}
+
+/// How the lines of a text end: `lf` or `crlf`. `None` for a text that a browser does not send back as it is: one with a
+/// NUL, or whose lines end in different ways.
+fn line_ends(text: &str) -> Option<&'static str> {
+    let rest = text.replace("\r\n", "");
+    let has_pairs = rest.len() < text.len();
+    let is_mixed = rest.contains('\r') || (has_pairs && rest.contains('\n'));
+    match has_pairs {
+        _ if is_mixed || text.contains('\0') => None,
+        true => Some("crlf"),
+        false => Some("lf"),
     }
 }
 
@@ -146,4 +171,27 @@ pub(in crate::dashboard) async fn send(
         Err(problem) => return Err(problem),
     };
     Ok(view.redirect(&path_of(&event), &message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_bodies_that_browsers_send_back_are_edited() {
+        for (body, ends) in [
+            ("", Some("lf")),
+            ("a\nb\n", Some("lf")),
+            ("a\r\nb\r\n", Some("crlf")),
+            ("a\r\nb\n", None),
+            ("a\rb", None),
+            ("a\0b", None),
+        ] {
+            assert_eq!(line_ends(body), ends, "{body:?}");
+            let is_editable = editor(&Bytes::from_static(body.as_bytes())).is_ok();
+            assert_eq!(is_editable, ends.is_some(), "{body:?}");
+        }
+        assert!(editor(&Bytes::from_static(b"\xff")).is_err());
+        assert!(editor(&vec![b'a'; MAX_EDITED_BYTES + 1].into()).is_err());
+    }
 }

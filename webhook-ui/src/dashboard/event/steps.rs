@@ -2,23 +2,50 @@
 
 use maud::{Markup, html};
 
+use super::HeldBy;
 use crate::dashboard::components::{Shape, Tone, ago, duration, exact, icon};
 use crate::dashboard::events::cut;
 use crate::model::{Event, EventState, Time};
 
 /// What has happened, and what will: each step with its time, and the time since the step before.
-pub(super) fn state_line(event: &Event) -> Markup {
+pub(super) fn state_line(event: &Event, held_by: Option<HeldBy>) -> Markup {
     let summary = &event.summary;
     let mut steps: Vec<Step> = vec![Step::done("Received and durable", summary.received_at)];
+    // The store keeps the latest ones only.
+    let earlier = event.failed_attempts.last();
+    let earlier = earlier.map_or(0, |it| it.attempt.saturating_sub(1));
+    if earlier > 0 {
+        steps.push(Step {
+            name: match earlier {
+                1 => "Attempt 1".to_owned(),
+                _ => format!("Attempts 1 to {earlier}"),
+            },
+            tone: Tone::Idle,
+            at: None,
+            note: Some("failed; no longer kept".to_owned()),
+        });
+    }
     let attempts = event.failed_attempts.iter().rev();
+    let mut latest = 0;
     for attempt in attempts {
+        let reason = cut(&attempt.reason, 100);
+        // A requeue counts the attempts anew.
+        let note = match attempt.attempt <= latest {
+            true => format!("after a requeue: {reason}"),
+            false => reason,
+        };
         steps.push(Step {
             name: format!("Attempt {} failed", attempt.attempt),
             tone: Tone::Bad,
             at: Some(attempt.ended_at),
-            note: Some(cut(&attempt.reason, 100)),
+            note: Some(note),
         });
+        latest = attempt.attempt;
     }
+    let after_requeue = match latest > 0 && summary.attempts <= latest {
+        true => " after a requeue",
+        false => "",
+    };
     match summary.state {
         EventState::Processing => {
             let next = summary.attempts.saturating_add(1);
@@ -42,7 +69,7 @@ pub(super) fn state_line(event: &Event) -> Markup {
                     },
                     tone: Tone::Idle,
                     at: Some(due),
-                    note: is_due.then(|| "waits for a worker".to_owned()),
+                    note: is_due.then(|| waits(held_by).to_owned()),
                 });
             }
             steps.push(Step {
@@ -54,8 +81,8 @@ pub(super) fn state_line(event: &Event) -> Markup {
         }
         EventState::Processed => {
             let note = match summary.attempts {
-                0 | 1 => "at the first attempt".to_owned(),
-                attempts => format!("at attempt {attempts}"),
+                0 | 1 => format!("at the first attempt{after_requeue}"),
+                attempts => format!("at attempt {attempts}{after_requeue}"),
             };
             steps.push(Step {
                 name: "Processed".to_owned(),
@@ -86,6 +113,16 @@ pub(super) fn state_line(event: &Event) -> Markup {
                 @let () = before = step.at.or(before);
             }
         }
+    }
+}
+
+/// Why a due event has not been claimed.
+const fn waits(held_by: Option<HeldBy>) -> &'static str {
+    match held_by {
+        Some(HeldBy::Pause) => "waits: the source is paused",
+        Some(HeldBy::Breaker) => "waits: the circuit breaker of its destination is open",
+        Some(HeldBy::Throttle) => "waits: its destination asked for fewer requests",
+        None => "waits for a worker",
     }
 }
 
