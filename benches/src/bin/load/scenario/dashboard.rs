@@ -77,9 +77,10 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
         }
         ingest.push(rates[1] / rates[0]);
         for (side, tabs) in sides {
-            let since = drain_bed.database.tables()?.now_micros().await?;
             let server = bench.serve(&drain_bed, "all", Duration::ZERO).await?;
             let open = open_tabs(server.address, tabs).await?;
+            tokio::time::sleep(bench.scale.warm_up).await;
+            let since = drain_bed.database.tables()?.now_micros().await?;
             let length = bench.scale.idle / 10;
             bench.progress.begin(&format!("drain, {side}"), 1);
             tokio::time::sleep(length).await;
