@@ -142,8 +142,7 @@ impl Backend {
                 Ok(Self::of(file.clone(), Opened::Sqlite(file, Some(lock))))
             }
             BackendUrl::Postgres(url) => {
-                let options = postgres::options(&url, None, config)?;
-                let database = postgres::connect(options, config).await?;
+                let database = postgres::reach(&url, config).await?;
                 let found = postgres::look(&database).await?;
                 transfer::check_found(&found)?;
                 partition::check_found(&found)?;
@@ -199,10 +198,7 @@ impl Backend {
         match backend_url(config).await? {
             BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_MIGRATED)),
             BackendUrl::Sqlite(path) => sqlite::migrate(&path, None).await,
-            BackendUrl::Postgres(url) => {
-                let options = postgres::options(&url, None, config)?;
-                postgres::connect_and_migrate(options, config).await
-            }
+            BackendUrl::Postgres(url) => postgres::reach_and_migrate(&url, config).await,
             BackendUrl::Partitions(urls) => partitions::migrate(urls, config).await,
         }
     }
@@ -253,8 +249,7 @@ impl CommandBackend {
                 Ok(Self::of(file.clone(), Opened::Sqlite(file, None)))
             }
             BackendUrl::Postgres(url) => {
-                let options = postgres::options(&url, None, config)?;
-                let database = postgres::connect(options, config).await?;
+                let database = postgres::reach(&url, config).await?;
                 let found = postgres::look(&database).await?;
                 partition::check_found(&found)?;
                 beside::check_database_alone(&found, &database, &url, config).await?;

@@ -30,6 +30,11 @@ pub(super) fn options(
     Ok(options)
 }
 
+/// Connects to the database of an inbox without partitions. Waits for it up to `database_wait_seconds`.
+pub(super) async fn reach(url: &DatabaseUrl, config: &Config) -> Result<PgStore, OpenError> {
+    connect(options(url, None, config)?, config).await
+}
+
 /// Looks at a schema before it is prepared, and changes nothing.
 pub(super) async fn look(database: &PgStore) -> Result<FoundInbox, OpenError> {
     database.look().await.map_err(OpenError::Look)
@@ -62,11 +67,8 @@ pub(super) async fn check(database: PgStore) -> Result<PgStore, OpenError> {
 }
 
 /// Brings the schema of a database up to date that is not open.
-pub(super) async fn connect_and_migrate(
-    options: PgOptions,
-    config: &Config,
-) -> Result<(), OpenError> {
-    let database = connect(options, config).await?;
+pub(super) async fn reach_and_migrate(url: &DatabaseUrl, config: &Config) -> Result<(), OpenError> {
+    let database = reach(url, config).await?;
     let migrated = migrate(&database).await;
     database.close().await;
     migrated

@@ -38,8 +38,7 @@ impl TransferBackend {
             }
             BackendUrl::Sqlite(path) => Self::file(&sqlite::there(&path)?).await,
             BackendUrl::Postgres(url) => {
-                let options = postgres::options(&url, None, config)?;
-                let database = postgres::connect(options, config).await?;
+                let database = postgres::reach(&url, config).await?;
                 let database = postgres::check(database).await?;
                 Self::database(database, &url).await
             }
@@ -62,8 +61,7 @@ impl TransferBackend {
             }
             BackendUrl::Sqlite(path) => Self::file(&sqlite::from_root(&path)).await,
             BackendUrl::Postgres(url) => {
-                let options = postgres::options(&url, None, config)?;
-                let database = postgres::connect(options, config).await?;
+                let database = postgres::reach(&url, config).await?;
                 partition::check_found(&postgres::look(&database).await?)?;
                 postgres::migrate(&database).await?;
                 Self::database(database, &url).await
