@@ -169,17 +169,28 @@ impl PgStore {
     /// The future may be dropped at any time.
     pub async fn check_migration(&self, lines: &[MigrationLine]) -> Result<(), PgError> {
         let database = &self.inner.database;
-        let mut checkout = database.acquire(true).await?;
-        checkout
-            .during(database.answer_timeout(), async |connection| {
-                let mut transaction = connection
-                    .begin_with(database.begin_on_any_session())
-                    .await?;
-                check(database.schema(), &mut transaction, lines).await?;
-                Ok(transaction.rollback().await?)
-            })
-            .await
+        rolled_back(database, async |transaction| {
+            check(database.schema(), transaction, lines).await
+        })
+        .await
     }
+}
+
+/// Does `work` in a transaction that is rolled back.
+async fn rolled_back(
+    database: &Database,
+    work: impl AsyncFnOnce(&mut PgConnection) -> Result<(), PgError>,
+) -> Result<(), PgError> {
+    let mut checkout = database.acquire(true).await?;
+    checkout
+        .during(database.answer_timeout(), async |connection| {
+            let mut transaction = connection
+                .begin_with(database.begin_on_any_session())
+                .await?;
+            work(&mut transaction).await?;
+            Ok(transaction.rollback().await?)
+        })
+        .await
 }
 
 /// An SQL expression for the version of the schema.
@@ -364,16 +375,10 @@ async fn apply_all(
 
 /// Refuses a schema whose tables may be another program's, before they are read.
 pub(crate) async fn refuse_foreign_objects(database: &Database) -> Result<(), PgError> {
-    let mut checkout = database.acquire(true).await?;
-    checkout
-        .during(database.answer_timeout(), async |connection| {
-            let mut transaction = connection
-                .begin_with(database.begin_on_any_session())
-                .await?;
-            refuse_foreign(database.schema(), &mut transaction, Owners::Any).await?;
-            Ok(transaction.rollback().await?)
-        })
-        .await
+    rolled_back(database, async |transaction| {
+        refuse_foreign(database.schema(), transaction, Owners::Any).await
+    })
+    .await
 }
 
 /// Which owners of the schema and its objects are accepted.
