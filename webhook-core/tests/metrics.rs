@@ -143,15 +143,20 @@ async fn process_some_events() {
     pipeline.shutdown(Duration::from_secs(1)).await;
 }
 
-#[test]
-fn events_are_counted_from_their_acceptance_to_their_end() {
-    let kept = Kept::default();
+/// Runs `work` in paused time, and keeps what it measures.
+fn recorded<T>(kept: &Kept, work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
-    with_local_recorder(&kept, || runtime.block_on(process_some_events()));
+    with_local_recorder(kept, || runtime.block_on(work))
+}
+
+#[test]
+fn events_are_counted_from_their_acceptance_to_their_end() {
+    let kept = Kept::default();
+    recorded(&kept, process_some_events());
     let counts = kept.listed(&[
         "webhook_received",
         "webhook_attempt",
@@ -199,11 +204,6 @@ fn events_are_counted_from_their_acceptance_to_their_end() {
 #[test]
 fn the_queue_of_each_partition_has_gauges_of_its_own() {
     let kept = Kept::default();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
     let queues = ["webhook_flush_queue_events", "webhook_flush_queue_bytes"];
     let of_partitions = async |count: usize| {
         let partitions =
@@ -224,8 +224,8 @@ fn the_queue_of_each_partition_has_gauges_of_its_own() {
         drop(inbox);
         (limits, waiting)
     };
-    let (of_one, of_two) = with_local_recorder(&kept, || {
-        runtime.block_on(async { (of_partitions(1).await, of_partitions(2).await) })
+    let (of_one, of_two) = recorded(&kept, async {
+        (of_partitions(1).await, of_partitions(2).await)
     });
     assert_eq!(kept.listed(&queues), [""; 0]);
     let (limits, waiting) = of_one;

@@ -18,7 +18,7 @@ use webhook_server::transaction::Transaction;
 use crate::node::{outages, server_on, with_parameters};
 use crate::support::client::Client;
 use crate::support::node::{Handled, Node, shown, until_processed};
-use crate::support::process::Starter;
+use crate::support::process::{Starter, one_starts};
 use crate::support::{transaction, until};
 
 /// Two on each server.
@@ -533,16 +533,7 @@ async fn of_servers_that_start_at_once_one_makes_the_inbox() {
     for round in 0..3 {
         let url = with_parameters(database.url(), &format!("schema=round{round}"));
         let mut processes = [2, 3].map(|count| server_of(count, &url, &[]).start());
-        let [two, three] = &mut processes;
-        let listening = tokio::join!(two.listens_or_ends(), three.listens_or_ends());
-        let (refused, other) = match listening {
-            (true, false) => (three, two),
-            (false, true) => (two, three),
-            both_or_none => panic!("one must listen: {both_or_none:?}"),
-        };
-        assert_eq!(refused.ends().await.code(), Some(1));
-        other.signal(Signal::TERM);
-        other.ends().await;
+        one_starts(&mut processes).await;
         let mut connection = database.connection().await;
         let schemas = "SELECT schema_name::text FROM information_schema.schemata
                        WHERE schema_name LIKE $1 ORDER BY 1";

@@ -14,7 +14,7 @@ use webhook_sqlite::{ServerLock, SqliteStore};
 use crate::support::client::Client;
 use crate::support::files::Files;
 use crate::support::node::until_processed;
-use crate::support::process::{OPERATOR_COMMANDS, Starter, webhook_server};
+use crate::support::process::{OPERATOR_COMMANDS, Starter, one_starts, webhook_server};
 use crate::support::{transaction, with_amount};
 
 const ON: &str = "--partitions=3";
@@ -445,16 +445,7 @@ async fn of_servers_that_start_at_once_one_makes_the_inbox() {
             let count = format!("--partitions={count}");
             webhook_server(&[&count]).on_file(&database).start()
         });
-        let [two, three] = &mut processes;
-        let listening = tokio::join!(two.listens_or_ends(), three.listens_or_ends());
-        let (refused, other) = match listening {
-            (true, false) => (three, two),
-            (false, true) => (two, three),
-            both_or_none => panic!("one must listen: {both_or_none:?}"),
-        };
-        assert_eq!(refused.ends().await.code(), Some(1));
-        other.signal(Signal::TERM);
-        other.ends().await;
+        one_starts(&mut processes).await;
         let count = match std::fs::exists(files.path("hooks-2.db")).unwrap() {
             true => 3,
             false => 2,

@@ -28,6 +28,19 @@ pub(crate) const OPERATOR_COMMANDS: [&[&str]; 8] = [
     &["prune", "--older-than=1d"],
 ];
 
+/// Waits until one of two servers listens and the other one is refused, and stops the first.
+pub(crate) async fn one_starts([first, second]: &mut [Process; 2]) {
+    let listening = tokio::join!(first.listens_or_ends(), second.listens_or_ends());
+    let (refused, other) = match listening {
+        (true, false) => (second, first),
+        (false, true) => (first, second),
+        both_or_none => panic!("one must listen: {both_or_none:?}"),
+    };
+    assert_eq!(refused.ends().await.code(), Some(1));
+    other.signal(Signal::TERM);
+    other.ends().await;
+}
+
 /// A running `webhook-server`, killed on drop.
 pub(crate) struct Process {
     process: testkit::process::Process,
