@@ -412,18 +412,16 @@ mod tests {
             ..SourceInfo::default()
         };
         info.counts.received = 1;
-        Snapshot {
-            overview: Overview {
-                instance: InstanceInfo::default(),
-                sampled_at: Some(Time::now()),
-                sources: vec![SourceOverview {
-                    info,
-                    sample: Some(Sample::default()),
-                    series: None,
-                }],
-                destinations: Vec::new(),
-            },
-        }
+        Snapshot::of(Overview {
+            instance: InstanceInfo::default(),
+            sampled_at: Some(Time::now()),
+            sources: vec![SourceOverview {
+                info,
+                sample: Some(Sample::default()),
+                series: None,
+            }],
+            destinations: Vec::new(),
+        })
     }
 
     fn verdict_of(change: impl FnOnce(&mut Overview)) -> String {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -152,12 +152,19 @@ struct Banners<'a> {
 pub(crate) struct Snapshot {
     /// Of all sources and destinations: what a caller may see of it, the methods return.
     pub(super) overview: Overview,
+    /// The version of [`Numbers::All`] for callers who may see all sources: many pages need it.
+    whole_version: OnceLock<u64>,
 }
 
 impl Snapshot {
     pub(super) fn read(ui: &Ui) -> Self {
+        Self::of(data::overview(ui, &Caller::anonymous("the dashboard")))
+    }
+
+    pub(super) const fn of(overview: Overview) -> Self {
         Self {
-            overview: data::overview(ui, &Caller::anonymous("the dashboard")),
+            overview,
+            whole_version: OnceLock::new(),
         }
     }
 
@@ -199,9 +206,19 @@ impl Snapshot {
 
     /// A text that changes when one of these numbers changes, of those that the caller may see.
     pub(super) fn version(&self, ui: &Ui, caller: &Caller, numbers: Numbers) -> String {
+        let digest = match (numbers, &caller.source) {
+            (Numbers::All, None) => *self
+                .whole_version
+                .get_or_init(|| self.digest(ui, caller, numbers)),
+            _ => self.digest(ui, caller, numbers),
+        };
+        format!("{digest:016x}")
+    }
+
+    fn digest(&self, ui: &Ui, caller: &Caller, numbers: Numbers) -> u64 {
         let banners = self.banners(caller);
         let sources = self.sources(caller);
-        let digest = match numbers {
+        match numbers {
             Numbers::All => {
                 let sources: Vec<_> = sources.collect();
                 let destinations: Vec<_> = self.destinations(caller).collect();
@@ -225,8 +242,7 @@ impl Snapshot {
                 let jobs: Vec<Job> = jobs::list(ui, caller);
                 digest(&(banners, jobs))
             }
-        };
-        format!("{digest:016x}")
+        }
     }
 
     fn banners(&self, caller: &Caller) -> Banners<'_> {
