@@ -109,11 +109,11 @@ pub struct PartitionOptions {
     /// How long to wait for each partition when it is opened, before it counts as one that cannot be reached.
     /// Default: 10 s.
     pub open_timeout: Duration,
-    /// What is done where a mark is missing. Default: [`OpenMode::Create`].
+    /// How partitions without a mark are treated. Default: [`OpenMode::Create`].
     pub mode: OpenMode,
 }
 
-/// What is done where the inbox does not exist, or is not complete.
+/// How an inbox is treated that does not exist, or is not complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenMode {
@@ -155,7 +155,7 @@ impl Default for PartitionOptions {
 impl Partitioned {
     /// Opens an inbox over `partitions`, and creates it if they are new, unless its [mode](OpenMode) says otherwise.
     ///
-    /// What is refused is refused before any mark is set. [`PartitionPlan`] is for programs that also create no schema
+    /// It refuses partitions before it sets any mark. [`PartitionPlan`] is for programs that also create no schema
     /// or file then.
     ///
     /// Partitions without a mark are marked if they have no events. Several processes may do so at the same time. If

@@ -123,7 +123,7 @@ impl InboxMeasures {
     }
 }
 
-/// What a queue of an inbox measures. The limits are the same until it is dropped, and then zero.
+/// The gauges of a queue of an inbox. Its limits are the same until it is dropped, and then zero.
 pub(crate) struct QueueMeasures {
     waiting: Arc<QueueGauges>,
     deliveries_limit: Gauge,

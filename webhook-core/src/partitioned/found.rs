@@ -5,7 +5,8 @@ use crate::partitioned::error::PartitionError;
 use crate::partitioned::open::check_alone;
 use crate::transfer::MoveMark;
 
-/// What a backend finds in a schema or a file before it opens it: it creates, migrates and changes nothing.
+/// The contents of a schema or a file, as a backend finds them before it opens it. It creates, migrates and changes
+/// nothing.
 ///
 /// The default is what is found where there is nothing yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use crate::partitioned::place::Place;
 use crate::partitioned::{OpenMode, PartitionOptions, Partitioned, check_count};
 use crate::placement::Placement;
 
-/// What it takes to open an inbox over partitions of which some may not exist yet.
+/// The way to open an inbox over partitions of which some may not exist yet.
 ///
 /// [`Partitioned::open`] takes backends that are open, so that their schemas or files exist. A program that must leave
 /// nothing behind when it is refused looks first, and creates them then:
