@@ -81,6 +81,12 @@ export async function open(page, path) {
   assert.equal(answer.status(), 200, path);
 }
 
+/** Does what loads another page, and waits for that page. */
+export async function follow(page, action) {
+  // The page may have loaded before the action returns.
+  await Promise.all([page.waitForEvent("load"), action()]);
+}
+
 /** Checks a page by these rules of axe; without them, by all: those of WCAG 2.2 AA, and best practices. */
 export async function checkAccessibility(page, name, rules) {
   await page.evaluate(`window.axe || (() => { ${axe} })(); undefined`);

@@ -1,14 +1,14 @@
 // Each action, from the button to what it does.
 import assert from "node:assert/strict";
 
-import { open, screenshot } from "../browser.mjs";
+import { follow, open, screenshot } from "../browser.mjs";
 import { everything, order } from "../events.mjs";
 import { until } from "../server.mjs";
 
 export async function run({ browser, server, receiver }) {
   await everything(server, receiver);
   const page = await browser.page({ acceptDownloads: true });
-  const flash = async (expected) => assert.match(await page.textContent("#flash"), expected);
+  const flash = (expected) => page.locator("#flash").filter({ hasText: expected }).waitFor();
   const state = async (source, key) => {
     const { events } = await server.get(`events?source=${source}&key=${key}`);
     return events[0]?.state.toLowerCase();
@@ -114,11 +114,9 @@ export async function run({ browser, server, receiver }) {
   await page.fill("#confirmed", (await page.textContent("#run-form strong")).trim());
   await page.click("#run");
   await page.waitForSelector("#progress-text");
-  const cancel = page.locator("#cancel-job");
-  if (await cancel.count()) {
-    await cancel.click().catch(() => {});
-    await page.waitForSelector(".badge:has-text('cancelled'), .badge:has-text('done')");
-  }
+  // The job may end first.
+  await page.evaluate(() => document.querySelector("#cancel-job")?.click());
+  await page.waitForSelector(".badge:has-text('cancelled'), .badge:has-text('done')");
 
   // Exports.
   await open(page, "/events?q=source:github");
@@ -133,9 +131,9 @@ export async function run({ browser, server, receiver }) {
   assert.ok((await page.locator("main tbody tr").count()) >= 4);
 
   // The theme, the time zone, and live updates.
-  await page.click("#theme");
+  await follow(page, () => page.click("#theme"));
   assert.equal(await page.getAttribute("html", "data-theme"), "light");
-  await page.click("#theme");
+  await follow(page, () => page.click("#theme"));
   assert.equal(await page.getAttribute("html", "data-theme"), "dark");
   await page.click("#zone");
   await page.waitForFunction(() => /UTC\+1/.test(document.querySelector("main time[data-time=exact]")?.textContent ?? "UTC+1"));

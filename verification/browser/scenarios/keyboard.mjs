@@ -1,7 +1,7 @@
 // The keyboard alone: each key, the order of the focus, and the focus after dialogs.
 import assert from "node:assert/strict";
 
-import { open } from "../browser.mjs";
+import { follow, open } from "../browser.mjs";
 import { everything } from "../events.mjs";
 
 export async function run({ browser, server, receiver }) {
@@ -14,9 +14,8 @@ export async function run({ browser, server, receiver }) {
   });
   const heading = () => page.textContent("main h1");
   const goes = async (keys, expected) => {
-    const [first, ...rest] = keys;
-    await page.keyboard.press(first);
-    await Promise.all([page.waitForEvent("load"), ...rest.map((key) => page.keyboard.press(key))]);
+    for (const key of keys.slice(0, -1)) await page.keyboard.press(key);
+    await follow(page, () => page.keyboard.press(keys.at(-1)));
     assert.equal(await heading(), expected, keys.join(" "));
   };
 
@@ -63,7 +62,7 @@ export async function run({ browser, server, receiver }) {
   await open(page, "/events/orders/order-13");
   await goes(["c"], "order-13");
   assert.match(await page.textContent("#tab"), /curl/);
-  await Promise.all([page.waitForEvent("load"), page.keyboard.press("r")]);
+  await follow(page, () => page.keyboard.press("r"));
   await page.waitForSelector("#flash");
 
   // Search: keys are letters there.
@@ -93,7 +92,7 @@ export async function run({ browser, server, receiver }) {
   await page.waitForSelector("#live[aria-pressed=true]");
   await page.keyboard.press(".");
   await page.waitForSelector("#live[aria-pressed=false]");
-  await Promise.all([page.waitForEvent("load"), page.keyboard.press("t")]);
+  await follow(page, () => page.keyboard.press("t"));
   assert.equal(await page.getAttribute("html", "data-theme"), "light");
 
   // Every control is reached by Tab, in the order of the page, and shows that it has the focus.

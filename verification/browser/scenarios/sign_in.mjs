@@ -1,7 +1,7 @@
 // Tokens: signing in and out, what a reader sees, and that nothing is shown without.
 import assert from "node:assert/strict";
 
-import { look, open } from "../browser.mjs";
+import { follow, look, open } from "../browser.mjs";
 import { order } from "../events.mjs";
 
 export async function run({ browser, server, receiver }) {
@@ -12,7 +12,7 @@ export async function run({ browser, server, receiver }) {
   browser.expected = /401 \(Unauthorized\)/;
   const signIn = async (token) => {
     await page.fill("#token", token);
-    await page.click("#sign-in");
+    await follow(page, () => page.click("#sign-in"));
   };
 
   // A page asks for the token, and is shown then.
@@ -27,7 +27,7 @@ export async function run({ browser, server, receiver }) {
   assert.match(await page.textContent("#who"), /may operate/);
   const [cookie] = (await page.context().cookies()).filter((it) => it.name.includes("session"));
   assert.deepEqual([cookie.httpOnly, cookie.sameSite, cookie.path], [true, "Strict", "/"]);
-  await page.click("#sign-out");
+  await follow(page, () => page.click("#sign-out"));
   assert.equal(await page.textContent("main h1"), "Sign in");
   await page.goto("/dashboard");
   assert.equal(await page.textContent("main h1"), "Sign in");

@@ -5,7 +5,7 @@
 // they take a minute to fail on a busy machine; PATIENCE_MS must be more than that.
 import assert from "node:assert/strict";
 
-import { open, screenshot } from "../browser.mjs";
+import { follow, open, screenshot } from "../browser.mjs";
 import { order } from "../events.mjs";
 import { until } from "../server.mjs";
 
@@ -34,8 +34,7 @@ export async function run({ browser, server, receiver }) {
   let clicks = 0;
   const click = async (selector) => {
     clicks += 1;
-    await page.click(selector);
-    await page.waitForLoadState("load");
+    await follow(page, () => page.click(selector));
   };
 
   // The Overview says what fails.

@@ -1,29 +1,29 @@
 // Every screen and action by links and forms, in a browser without scripts.
 import assert from "node:assert/strict";
 
-import { WITHOUT_SCRIPTS, open, screenshot } from "../browser.mjs";
+import { WITHOUT_SCRIPTS, follow, open, screenshot } from "../browser.mjs";
 import { everything } from "../events.mjs";
 import { until } from "../server.mjs";
 
 export async function run({ browser, server, receiver }) {
   await everything(server, receiver);
   const page = await browser.page(WITHOUT_SCRIPTS);
-  const flash = async (expected) => assert.match(await page.textContent("#flash"), expected);
+  const flash = (expected) => page.locator("#flash").filter({ hasText: expected }).waitFor();
 
   // Each screen by the links of the navigation.
   await open(page, "");
   for (const name of ["Events", "Failed", "Refused", "Sources", "Destinations", "Workers", "Jobs", "Audit", "API", "Overview"]) {
-    await page.click(`nav#menu a:has-text("${name}")`);
+    await follow(page, () => page.click(`nav#menu a:has-text("${name}")`));
     assert.equal(await page.textContent("main h1"), name);
   }
   await page.fill("#search", "source:orders state:failed");
-  await page.press("#search", "Enter");
+  await follow(page, () => page.press("#search", "Enter"));
   assert.equal(await page.locator("#events tbody tr").count(), 14);
   await screenshot(page, "without-scripts-events");
 
   // Actions on one event.
   await page.click("a.key:has-text('order-14')");
-  for (const tab of ["request", "attempts", "conflicts", "copy", "record", "body"]) await page.click(`#tab-${tab}`);
+  for (const tab of ["request", "attempts", "conflicts", "copy", "record", "body"]) await follow(page, () => page.click(`#tab-${tab}`));
   await page.click("#requeue");
   await flash(/requeued/);
   await page.click("#replay");
@@ -64,11 +64,11 @@ export async function run({ browser, server, receiver }) {
   await flash(/github has (stored|taken) the test event/);
 
   // Settings.
-  await page.click("#theme");
+  await follow(page, () => page.click("#theme"));
   assert.equal(await page.getAttribute("html", "data-theme"), "light");
   await page.click("#settings");
   await page.check("input[name=theme][value=dark]");
-  await page.click("#save");
+  await follow(page, () => page.click("#save"));
   assert.equal(await page.getAttribute("html", "data-theme"), "dark");
   browser.check();
 }
