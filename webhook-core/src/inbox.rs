@@ -3,6 +3,7 @@
 mod flush;
 mod parts;
 mod queue;
+mod turns;
 mod unhandled;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use crate::setters::setters;
 use crate::store::{Accepted, NewEvent, OnFailed, Store};
 use flush::{Answer, Caller, Waiting};
 use queue::Queue;
+use turns::Turns;
 pub(crate) use unhandled::Unhandled;
 
 /// The largest number of events that [`Inbox::accept_together`] takes.
@@ -42,7 +44,9 @@ const TOGETHER_EVENT_BYTES: usize = 256;
 ///
 /// If the store is [partitioned](Store::placement), the deliveries for each partition have a queue and batches of
 /// their own, so that a partition that is slow or down neither delays nor refuses those for another. `max_batch`,
-/// `max_batch_bytes`, `max_queued` and `max_concurrent_flushes` then apply to each partition by itself.
+/// `max_batch_bytes`, `max_queued` and `max_concurrent_flushes` then apply to each partition by itself. If there are
+/// more partitions than two for each processor, and more than four, they flush in turn, so that their batches are
+/// larger. A turn ends with the flush, or after 10 ms.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -400,6 +404,7 @@ impl Inbox {
             tasks: TaskTracker::new(),
             unhandled,
         });
+        let turns = Arc::new(Turns::new(count));
         for waiting in waiting {
             let (closing, reserved) = (shared.closing.clone(), shared.reserved.clone());
             let closed = async move {
@@ -412,6 +417,7 @@ impl Inbox {
                 shared.options.clone(),
                 closed,
                 Arc::clone(&shared.measures),
+                Arc::clone(&turns),
             ));
         }
         shared.tasks.close();

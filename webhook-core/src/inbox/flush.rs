@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use super::InboxOptions;
+use super::turns::Turns;
 use crate::error::{Error, StoreError};
 use crate::measures::{InboxMeasures, Queued, Timer};
 use crate::panics::{caught, logging};
@@ -84,6 +85,7 @@ pub(super) async fn dispatch(
     options: InboxOptions,
     closed: impl Future<Output = ()>,
     measures: Arc<InboxMeasures>,
+    turns: Arc<Turns>,
 ) {
     pin!(closed);
     let max_concurrent_flushes =
@@ -106,6 +108,7 @@ pub(super) async fn dispatch(
             .acquire_owned()
             .await
             .expect("the semaphore is never closed");
+        let turn = turns.next().await;
         let mut batch = Batch::new(first);
         while batch.events.len() < options.max_batch && batch.bytes < options.max_batch_bytes {
             match waiting.try_recv() {
@@ -121,7 +124,7 @@ pub(super) async fn dispatch(
         }
         let (store, measures) = (Arc::clone(&store), Arc::clone(&measures));
         tokio::spawn(async move {
-            batch.flush(&*store, &measures).await;
+            turn.complete(batch.flush(&*store, &measures)).await;
             drop(flush);
         });
     }
