@@ -427,6 +427,16 @@ impl Bench {
     }
 }
 
+/// Returns the sides of a comparison in the order of a turn: every other turn, the last one goes first. A side that always
+/// goes first meets the machine in another state, and a smaller table.
+pub(crate) fn in_order_of<T>(turn: u32, sides: &[T]) -> Vec<&T> {
+    let mut sides: Vec<&T> = sides.iter().collect();
+    if turn % 2 == 1 {
+        sides.reverse();
+    }
+    sides
+}
+
 /// `1 connection`, `2 connections`, `2 processes`
 pub(crate) fn plural(count: usize, what: &str) -> String {
     let ending = match count {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::bench::Bench;
+use crate::bench::{Bench, in_order_of};
 use crate::database::{Preload, float};
 use crate::report::{Run, Section};
 
@@ -40,6 +40,12 @@ const SIDES: [(&str, usize); 2] = [("without the dashboard", 0), ("ten tabs open
 pub(crate) const INGEST: &str = "ingest with ten tabs open, over ingest without: median of turns";
 pub(crate) const DRAIN: &str = "drain with ten tabs open, over drain without: median of turns";
 
+/// What an event costs the server and its database. A machine that is shared with others changes it less than the rates.
+const INGEST_COST: &str =
+    "ingest: processor time of an event with ten tabs open, over that without: median of turns";
+const DRAIN_COST: &str =
+    "drain: processor time of an event with ten tabs open, over that without: median of turns";
+
 pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Result<()> {
     // New events fall due after all turns.
     let parked = bench.scale.parked * 8;
@@ -53,16 +59,12 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     let due = bench.scale.drain_events * 5;
     bench.preload(&mut drain_bed, Preload::Due, due).await?;
     bench.checkpoint().await?;
-    // An even number, so that each side goes first as often as the other: the table grows.
+    // An even number, so that each side goes first as often as the other.
     let turns = bench.scale.turns.next_multiple_of(2);
-    let (mut ingest, mut drain) = (Vec::new(), Vec::new());
+    let mut ratios = [const { Vec::new() }; 4];
     for turn in 0..turns {
-        let mut rates = [0.0; 2];
-        let mut sides = SIDES;
-        if turn % 2 == 1 {
-            sides.reverse();
-        }
-        for (side, tabs) in sides {
+        let (mut ingest, mut drain) = ([[0.0; 2]; 2], [[0.0; 2]; 2]);
+        for &(side, tabs) in in_order_of(turn, &SIDES) {
             let server = bench.serve(&ingest_bed, "all", parked).await?;
             let open = open_tabs(server.address, tabs).await?;
             let servers = [&server];
@@ -70,41 +72,53 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
             let load = bench.closed(&servers, 64);
             let name = format!("ingest, {side}");
             let run = bench.stretch(&ingest_bed, name, &load).await?;
-            rates[usize::from(tabs > 0)] = run.per_second;
+            ingest[usize::from(tabs > 0)] = [run.per_second, processor_time(&run)];
             section.add(run);
             close_tabs(open).await?;
             server.stop().await?;
         }
-        ingest.push(rates[1] / rates[0]);
-        for (side, tabs) in sides {
+        for &(side, tabs) in in_order_of(turn, &SIDES) {
             let server = bench.serve(&drain_bed, "all", Duration::ZERO).await?;
             let open = open_tabs(server.address, tabs).await?;
             tokio::time::sleep(bench.scale.warm_up).await;
             let since = drain_bed.database.tables()?.now_micros().await?;
             let length = bench.scale.idle / 10;
             bench.progress.begin(&format!("drain, {side}"), 1);
+            let watched = bench.watched(&[&server]);
+            let before = watched.usage();
             tokio::time::sleep(length).await;
+            let shares = watched.usage().since(&before);
             let tables = drain_bed.database.tables()?;
             let settled = tables.settled(since, length / 10).await?;
-            rates[usize::from(tabs > 0)] = settled.per_second;
-            section.add(Run {
+            let run = Run {
                 points: settled.points,
+                shares,
                 ..Run::counted(
                     format!("drain, {side}"),
                     settled.per_second,
                     settled.seconds,
                 )
-            });
+            };
+            drain[usize::from(tabs > 0)] = [run.per_second, processor_time(&run)];
+            section.add(run);
             close_tabs(open).await?;
             server.stop().await?;
         }
-        drain.push(rates[1] / rates[0]);
+        for (part, [without, with]) in [ingest, drain].into_iter().enumerate() {
+            for (measure, (without, with)) in without.into_iter().zip(with).enumerate() {
+                // A short run may take less processor time than the system counts.
+                ratios[2 * part + measure].extend(Some(with / without).filter(|it| it.is_finite()));
+            }
+        }
     }
     bench.say_runs(section, 4);
-    for (name, ratios) in [(INGEST, ingest), (DRAIN, drain)] {
+    let names = [INGEST, INGEST_COST, DRAIN, DRAIN_COST];
+    for (name, ratios) in names.into_iter().zip(ratios) {
         let all: Vec<_> = ratios.iter().map(|it| format!("{it:.3}")).collect();
         bench.progress.say(&format!("  {name}: {}", all.join(" ")));
-        section.figure(name, median(ratios), "x");
+        if let Some(median) = median(ratios) {
+            section.figure(name, median, "x");
+        }
     }
     // With nothing left, the figures of the drain say little.
     let left = drain_bed.database.tables()?.due().await?;
@@ -132,13 +146,10 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
 }
 
 /// The median: one turn beside a checkpoint does not decide.
-fn median(mut values: Vec<f64>) -> f64 {
+fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() % 2 {
-        0 => f64::midpoint(values[middle - 1], values[middle]),
-        _ => values[middle],
-    }
+    let (low, high) = (values.len().checked_sub(1)? / 2, values.len() / 2);
+    Some(f64::midpoint(values[low], values[high]))
 }
 
 /// Opens tabs, each with a page of its own. Nobody looks away from any of them, so none pauses.
@@ -224,4 +235,11 @@ impl Page {
         let (_, value) = attributes.split_once(&format!(" data-{name}=\""))?;
         value.split('"').next()
     }
+}
+
+/// The processor time that an event took, in seconds.
+fn processor_time(run: &Run) -> f64 {
+    let shares = run.shares.iter();
+    let shares = shares.filter(|share| ["server", "postgres"].contains(&share.who));
+    shares.map(|share| share.cores).sum::<f64>() / run.per_second
 }

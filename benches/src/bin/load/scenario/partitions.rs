@@ -8,7 +8,7 @@ use std::time::Duration;
 use webhook_core::{Kind, payload};
 use webhook_server::transaction::Transaction;
 
-use crate::bench::{Bed, Bench};
+use crate::bench::{Bed, Bench, in_order_of};
 use crate::database::Database;
 use crate::opened::Opened;
 use crate::report::Section;
@@ -43,8 +43,9 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     bench.checkpoint().await?;
     let seconds = bench.scale.measure / bench.scale.turns;
     let drained = (bench.scale.drain_events / DRAINS).max(1);
-    for turn in 0..bench.scale.turns {
-        for (name, bed, _) in &servers {
+    // An even number, so that each side goes first as often as the others.
+    for turn in 0..bench.scale.turns.next_multiple_of(2) {
+        for (name, bed, _) in in_order_of(turn, &servers) {
             ingest(
                 bench,
                 section,
@@ -53,14 +54,14 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
             )
             .await?;
         }
-        for side in &sides {
+        for side in in_order_of(turn, &sides) {
             let name = format!("in process, {CONNECTIONS} callers, {}", side.name);
             let numbers = Arc::clone(&side.numbers);
             let work =
                 in_process::accept(side.opened.clone(), numbers, CONNECTIONS as u64, seconds);
             section.add(in_process::measure(bench, &threads, name, work).await?);
         }
-        for side in &sides {
+        for side in in_order_of(turn, &sides) {
             let name = format!("in process, drain, {}", side.name);
             let kind = Kind::new(format!("drain-{turn}"))?;
             let numbers = Arc::clone(&side.numbers);
