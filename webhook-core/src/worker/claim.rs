@@ -241,12 +241,13 @@ impl Claiming {
         // A stop does not interrupt this: unknown leases would have to expire.
         let timer = Timer::start();
         let mut call = pin!(caught(context.scheduler.claim(&claims)));
-        let mut let_go = Vec::new();
+        // The kinds that must wait for events anew.
+        let mut again = Vec::new();
         let answer = if context.shares_slots {
             match timeout(LENDING_DELAY, &mut call).await {
                 Ok(answer) => answer,
                 Err(_) => {
-                    let_go = self.let_go(&mut wanting);
+                    again = self.let_go(&mut wanting);
                     call.await
                 }
             }
@@ -292,19 +293,18 @@ impl Claiming {
                         "failed to claim"
                     )
                 });
-                if context.shares_slots && let_go.is_empty() {
-                    let_go = self.let_go(&mut wanting);
+                if context.shares_slots && again.is_empty() {
+                    again = self.let_go(&mut wanting);
                 }
-                let places: Vec<_> = wanting.into_iter().map(|it| it.place).collect();
+                again.extend(wanting.into_iter().map(|it| it.place));
                 tokio::select! {
                     () = context.stop.cancelled() => {}
                     () = sleep(pause) => {}
                 }
-                places.into_iter().for_each(|place| self.wait(place));
             }
         }
-        for place in let_go {
-            // Its hint may be lost.
+        for place in again {
+            // Its hint may be lost, also the one that led to a claim that failed.
             self.next[place].at = Instant::now();
             self.wait(place);
         }

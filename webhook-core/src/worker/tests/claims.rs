@@ -122,6 +122,22 @@ async fn a_wake_up_ends_the_sleep() {
     worker.shutdown(SECOND).await;
 }
 
+/// The hint does not come again.
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_follows_a_wake_up_and_fails_is_repeated_soon() {
+    let start_time = Instant::now();
+    let gone = || Err(StoreError::unavailable(std::io::Error::other("gone")));
+    let script = [due_in(300 * SECOND), gone(), gone(), brings([event(1, 1)])];
+    let scheduler = Scripted::new(script);
+    let options = WorkerOptions::default().with_poll_interval(600 * SECOND);
+    let worker = start_with(&scheduler, async |_: Event<Word>| Ok(()), options);
+    scheduler.claimed(1, start_time).await;
+    scheduler.wake.notify_one();
+    scheduler.settled(1).await;
+    assert!(start_time.elapsed() < 2 * SECOND);
+    worker.shutdown(SECOND).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn endless_hints_do_not_cause_endless_claims() {
     let start_time = Instant::now();
