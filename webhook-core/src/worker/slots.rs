@@ -1,5 +1,6 @@
 //! The slots of a kind, and how the engines of several partitions share them.
 
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,8 +25,12 @@ const PARTS: usize = 2;
 /// The slots of all parts, of each eight slots. If the attempts become slow, the rest is left to other engines.
 const IN_PARTS: usize = 7;
 
-/// How long an engine whose attempts are quick waits for its turn.
+/// How long an engine whose attempts are quick waits for its turn, unless enough others have theirs meanwhile.
 const PART_TIMEOUT: Duration = Duration::from_millis(250);
+
+/// How many engines must have had their turns in that time, so that others go on waiting for theirs: of many engines,
+/// each waits for long although all attempts are quick.
+const LEAST_TURNS: u64 = 25;
 
 /// How long no engine waits for a part after one has waited in vain: slow attempts of others have the slots.
 const CROWDED: Duration = Duration::from_secs(5);
@@ -37,6 +42,8 @@ pub(super) type Part = Option<Arc<OwnedSemaphorePermit>>;
 /// The parts of the slots.
 pub(super) struct Parts {
     turns: Arc<Semaphore>,
+    /// How many engines have had a turn.
+    taken: AtomicU64,
     /// Until when no engine waits for one.
     crowded_until: Mutex<Option<Instant>>,
 }
@@ -45,7 +52,23 @@ impl Parts {
     pub(super) fn new() -> Self {
         Self {
             turns: Arc::new(Semaphore::new(PARTS)),
+            taken: AtomicU64::new(0),
             crowded_until: Mutex::default(),
+        }
+    }
+
+    /// Waits for a turn; `None` if that takes too long.
+    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        let mut turn = pin!(Arc::clone(&self.turns).acquire_owned());
+        loop {
+            let taken = self.taken.load(Ordering::Relaxed);
+            if let Ok(turn) = timeout(PART_TIMEOUT, &mut turn).await {
+                self.taken.fetch_add(1, Ordering::Relaxed);
+                return Some(turn.expect(NEVER_CLOSED));
+            }
+            if self.taken.load(Ordering::Relaxed) - taken < LEAST_TURNS {
+                return None;
+            }
         }
     }
 
@@ -204,17 +227,13 @@ impl Served {
         if slots <= self.share(look, true) {
             return None;
         }
-        let turn = async {
-            used.at_most(|| 0).await;
-            Arc::clone(&self.parts.turns).acquire_owned().await
-        };
         let part = async {
-            let turn = timeout(PART_TIMEOUT, turn).await.ok()?;
+            timeout(PART_TIMEOUT, used.at_most(|| 0)).await.ok()?;
+            let turn = self.parts.turn().await?;
             // Engines that need fewer slots wait behind this.
             let slots = Arc::clone(&self.slots).acquire_many_owned(permits(slots));
             let slots = timeout(GATHER_TIMEOUT, slots).await.ok()?;
-            let part = Arc::new(turn.expect(NEVER_CLOSED));
-            Some((slots.expect(NEVER_CLOSED), Some(part)))
+            Some((slots.expect(NEVER_CLOSED), Some(Arc::new(turn))))
         };
         let part = part.await;
         if part.is_none() {

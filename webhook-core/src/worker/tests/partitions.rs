@@ -277,6 +277,26 @@ async fn partitions_whose_attempts_are_quick_are_claimed_in_large_batches_in_tur
     worker.shutdown(SECOND).await;
 }
 
+/// With so many, each waits for its turn for longer than the attempts of one take.
+#[tokio::test(start_paused = true)]
+async fn many_partitions_whose_attempts_are_quick_are_claimed_in_large_batches_too() {
+    let stocks: [Arc<Stock>; 200] = stocks([1_000_000; 200]);
+    let counts = Arc::<Counts>::default();
+    let slow = stocks
+        .each_ref()
+        .map(|stock| Arc::new(Slow(Arc::clone(stock), 3 * MILLI)) as Arc<dyn Scheduler>);
+    let worker = Worker::builder()
+        .handle_raw(kind_number(0), slots(256), Counting::new(&counts, MILLI))
+        .start(Arc::new(Parts(slow.into())));
+    sleep(3 * SECOND).await;
+    let ended = counts.ended::<200>();
+    let (fewest, all) = (*ended.iter().min().unwrap(), ended.iter().sum::<usize>());
+    assert!(fewest > 100, "{ended:?}");
+    let claims: usize = stocks.iter().map(|stock| stock.asked().len()).sum();
+    assert!(all / claims >= 50, "{all} events in {claims} claims");
+    worker.shutdown(SECOND).await;
+}
+
 /// Attempts that were quick become slow in some partitions, which keep the slots that they have.
 #[tokio::test(start_paused = true)]
 async fn partitions_whose_attempts_become_slow_leave_slots_to_the_others() {
