@@ -58,11 +58,18 @@ struct Cut {
     is_cut: Arc<AtomicBool>,
     /// How long each claim takes.
     claim_time: Arc<Mutex<Duration>>,
+    /// How long it takes to read or replace the mark.
+    mark_time: Arc<Mutex<Duration>>,
 }
 
 impl Cut {
     fn cut(&self, is_cut: bool) {
         self.is_cut.store(is_cut, Ordering::SeqCst);
+    }
+
+    async fn take_mark_time(&self) {
+        let mark_time = *self.mark_time.lock().unwrap();
+        tokio::time::sleep(mark_time).await;
     }
 
     fn reached(&self) -> Result<&MemoryStore, StoreError> {
@@ -141,10 +148,22 @@ reach! { Admin {
     actions(page: &ActionPage) -> Vec<StoredAction>;
 } }
 
-reach! { Partition {
-    partition_mark() -> Option<String>;
-    replace_partition_mark(expected: Option<&str>, mark: &str) -> bool;
-} }
+#[async_trait]
+impl Partition for Cut {
+    async fn partition_mark(&self) -> Result<Option<String>, StoreError> {
+        self.take_mark_time().await;
+        self.reached()?.partition_mark().await
+    }
+
+    async fn replace_partition_mark(
+        &self,
+        expected: Option<&str>,
+        mark: &str,
+    ) -> Result<bool, StoreError> {
+        self.take_mark_time().await;
+        self.reached()?.replace_partition_mark(expected, mark).await
+    }
+}
 
 fn stores(count: usize) -> Vec<Cut> {
     (0..count).map(|_| Cut::default()).collect()
@@ -477,6 +496,48 @@ async fn a_pipeline_goes_on_without_a_partition_that_is_cut_off() {
     pipeline.shutdown(MINUTE).await;
 }
 
+/// Callers give up earlier than a partition answers that was away.
+#[tokio::test(start_paused = true)]
+async fn a_partition_is_checked_although_each_caller_gives_up() {
+    let stores = stores(2);
+    open(&stores).await;
+    stores[1].cut(true);
+    let store = open(&stores).await;
+    stores[1].cut(false);
+    *stores[1].mark_time.lock().unwrap() = Duration::from_secs(5);
+    let second = &store.stores()[1];
+    for _ in 0..5 {
+        let ping = tokio::time::timeout(Duration::from_secs(1), second.ping());
+        ping.await.unwrap_err();
+    }
+    let ping = tokio::time::timeout(Duration::from_secs(1), second.ping());
+    ping.await.unwrap().unwrap();
+}
+
+/// A wait that began before a partition could be reached hears of its events once it can.
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_work_includes_partitions_that_are_reached_later() {
+    let stores = stores(2);
+    open(&stores).await;
+    stores[1].cut(true);
+    let store = open(&stores).await;
+    let kinds = [KIND];
+    let mut waiting = store.wait_for_work(&kinds);
+    let second = Duration::from_secs(1);
+    tokio::time::timeout(second, &mut waiting)
+        .await
+        .unwrap_err();
+    stores[1].cut(false);
+    tokio::time::sleep(MINUTE).await;
+    assert!(claim(&store, 1).await.events.is_empty());
+    tokio::time::timeout(second, &mut waiting)
+        .await
+        .unwrap_err();
+    store.accept(&events_in(&store, 1, 1)).await.unwrap();
+    let woken = tokio::time::timeout(second, waiting).await;
+    assert_eq!(woken.unwrap(), [0]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn retention_reaches_every_partition() {
     let store = open(&stores(3)).await;
@@ -715,6 +776,23 @@ async fn processes_that_create_an_inbox_at_once_agree() {
         }
         open(&stores).await;
     }
+}
+
+/// Each of them finds again and again that another one was faster.
+#[tokio::test(start_paused = true)]
+async fn processes_that_create_an_inbox_of_many_partitions_at_once_agree() {
+    let stores = stores(200);
+    for store in &stores {
+        *store.mark_time.lock().unwrap() = Duration::from_millis(1);
+    }
+    let each = || open(&stores);
+    tokio::join!(each(), each(), each(), each());
+    let marks = marks(&stores).await;
+    assert!(
+        marks
+            .iter()
+            .all(|mark| mark.as_ref().unwrap().contains("true"))
+    );
 }
 
 #[tokio::test(start_paused = true)]

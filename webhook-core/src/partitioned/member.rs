@@ -1,12 +1,12 @@
 //! [`Member`]: one partition, with the ids of the whole inbox.
 
-use std::future::pending;
 use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::OnceCell;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::admin::{
@@ -30,18 +30,62 @@ use crate::transfer::{MoveMark, StoredEvent, Transfer};
 pub(super) struct Member {
     place: Place,
     backend: Arc<dyn Partition>,
+    check: Arc<Check>,
+    /// Locked while it is checked.
+    checking: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// The check that a partition has its mark.
+struct Check {
     mark: Mark,
     mode: OpenMode,
     limit: Duration,
-    /// Empty until the partition is known to have its mark.
-    marked: OnceCell<()>,
-    /// When the last check of the mark failed, and why.
+    /// Whether the partition is known to have its mark.
+    is_marked: AtomicBool,
+    /// Notified when it is known.
+    known: Notify,
+    /// When the last check failed, and why.
     failed: Mutex<Option<(Instant, StoreError)>>,
 }
 
 /// After a check of the mark has failed, calls fail for this long without another one: each check may take as long as
 /// the partition is waited for, and calls wait for the one before.
 const RECHECK_AFTER: Duration = Duration::from_secs(1);
+
+impl Check {
+    fn is_known(&self) -> bool {
+        self.is_marked.load(Ordering::Acquire)
+    }
+
+    /// Looks at the mark, unless another call has just done that.
+    async fn run(&self, backend: &dyn Partition) -> Result<(), StoreError> {
+        if self.is_known() {
+            return Ok(());
+        }
+        let failed = self.failed().clone();
+        if let Some((at, error)) = failed
+            && at.elapsed() < RECHECK_AFTER
+        {
+            return Err(error);
+        }
+        match check_late(backend, &self.mark, self.mode, self.limit).await {
+            Ok(()) => {
+                self.is_marked.store(true, Ordering::Release);
+                self.known.notify_waiters();
+                Ok(())
+            }
+            Err(error) => {
+                let error = StoreError::unavailable(error);
+                *self.failed() = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Option<(Instant, StoreError)>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Member {
     /// The backend that must have this mark, and is known to have it if `is_marked`.
@@ -54,11 +98,15 @@ impl Member {
         Self {
             place: mark.place,
             backend,
-            mark,
-            mode: options.mode,
-            limit: options.open_timeout,
-            marked: OnceCell::new_with(is_marked.then_some(())),
-            failed: Mutex::new(None),
+            check: Arc::new(Check {
+                mark,
+                mode: options.mode,
+                limit: options.open_timeout,
+                is_marked: AtomicBool::new(is_marked),
+                known: Notify::new(),
+                failed: Mutex::new(None),
+            }),
+            checking: Arc::default(),
         }
     }
 
@@ -67,28 +115,20 @@ impl Member {
     }
 
     /// The backend, once it is known to have its mark.
+    ///
+    /// A check goes on after its caller has given up. Otherwise those that have waited would have little time left for
+    /// theirs, one after another, and none would succeed while calls keep coming.
     async fn backend(&self) -> Result<&dyn Partition, StoreError> {
-        self.marked.get_or_try_init(|| self.check()).await?;
-        Ok(&*self.backend)
-    }
-
-    async fn check(&self) -> Result<(), StoreError> {
-        let failed = self.failed().clone();
-        if let Some((at, error)) = failed
-            && at.elapsed() < RECHECK_AFTER
-        {
-            return Err(error);
+        if !self.check.is_known() {
+            let turn = Arc::clone(&self.checking).lock_owned().await;
+            let (check, backend) = (Arc::clone(&self.check), Arc::clone(&self.backend));
+            let checking = tokio::spawn(async move {
+                let _turn = turn;
+                check.run(&*backend).await
+            });
+            checking.await.map_err(StoreError::unavailable)??;
         }
-        let checked = check_late(&*self.backend, &self.mark, self.mode, self.limit).await;
-        checked.map_err(|error| {
-            let error = StoreError::unavailable(error);
-            *self.failed() = Some((Instant::now(), error.clone()));
-            error
-        })
-    }
-
-    fn failed(&self) -> MutexGuard<'_, Option<(Instant, StoreError)>> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(&*self.backend)
     }
 
     fn named<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -157,9 +197,10 @@ impl Scheduler for Member {
     }
 
     async fn wait_for_work(&self, kinds: &[Kind]) -> Vec<usize> {
+        let known = self.check.known.notified();
         // A claim checks the partition.
-        if !self.marked.initialized() {
-            return pending().await;
+        if !self.check.is_known() {
+            known.await;
         }
         self.backend.wait_for_work(kinds).await
     }

@@ -17,7 +17,8 @@ use crate::partitioned::place::Place;
 use crate::partitioned::plan::PartitionPlan;
 use crate::placement::Placement;
 
-/// How often marks are read anew because another process has changed them meanwhile.
+/// How often marks are read anew because another process has changed them meanwhile, beside once for each mark that it
+/// sets and completes.
 const MAX_TRIES: u32 = 16;
 
 /// What is known about the partitions once they are open.
@@ -41,7 +42,9 @@ pub(super) async fn open(
     partitions: &[Arc<dyn Partition>],
 ) -> Result<Opened, PartitionError> {
     let options = plan.options().clone();
-    for _ in 0..MAX_TRIES {
+    let marks = u32::try_from(partitions.len()).unwrap_or(u32::MAX);
+    let tries = MAX_TRIES.saturating_add(marks.saturating_mul(2));
+    for _ in 0..tries {
         if plan.count() == partitions.len()
             && let Some(opened) = plan.carry_out(partitions).await?
         {
@@ -50,7 +53,7 @@ pub(super) async fn open(
         let found = look(partitions, options.open_timeout).await;
         plan = PartitionPlan::new(found, options.clone())?;
     }
-    Err(PartitionError::Contended { tries: MAX_TRIES })
+    Err(PartitionError::Contended { tries })
 }
 
 /// Looks at the partitions, and changes nothing. Their kinds are read where they decide whether a mark can be set.
