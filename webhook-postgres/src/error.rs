@@ -315,6 +315,8 @@ fn of_sqlstate(code: &str) -> Remedy {
     match code {
         // The server is shutting down or starting.
         "57P01" | "57P02" | "57P03" | "57P05" => Remedy::Reconnect,
+        // The connection is in a transaction that has failed. sqlx does not roll back one that fails while it begins.
+        "25P02" => Remedy::Reconnect,
         "40001" | "40P01" => Remedy::Repeat,
         _ => match &code[..code.len().min(2)] {
             "08" => Remedy::Reconnect,
@@ -334,6 +336,7 @@ mod tests {
         for (code, remedy) in [
             ("57P01", Remedy::Reconnect),
             ("08006", Remedy::Reconnect),
+            ("25P02", Remedy::Reconnect),
             ("40P01", Remedy::Repeat),
             ("40001", Remedy::Repeat),
             ("22021", Remedy::Refuse),

@@ -5,13 +5,14 @@ mod first;
 mod idle_connections;
 mod settings;
 
-use std::sync::Arc;
+use std::panic::resume_unwind;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgRow};
 use sqlx::{AssertSqlSafe, Connection, Postgres};
-use tokio::sync::OnceCell;
+use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 use webhook_core::Backoff;
 
@@ -257,7 +258,9 @@ pub struct Connections {
 pub(crate) struct Database {
     pool: PgPool,
     /// What answers, once the database was reached.
-    found: Arc<OnceCell<Found>>,
+    found: Arc<OnceLock<Found>>,
+    /// Locked by the attempt to reach it that is under way.
+    reaching: Arc<Mutex<()>>,
     /// How to reach it; `None` for a pool of the app.
     options: Option<Arc<PgOptions>>,
     acquire_timeout: Duration,
@@ -271,7 +274,7 @@ pub(crate) struct Database {
 impl Database {
     /// Uses a pool that belongs to this store alone, and whose first connection is made when it is needed.
     pub(crate) fn own(options: PgOptions) -> Self {
-        let found = Arc::<OnceCell<Found>>::default();
+        let found = Arc::<OnceLock<Found>>::default();
         let (durability, known) = (options.durability, Arc::clone(&found));
         let pool = PgPoolOptions::new()
             .max_connections(options.max_connections)
@@ -293,6 +296,7 @@ impl Database {
         Self {
             pool,
             found,
+            reaching: Arc::default(),
             acquire_timeout: options.acquire_timeout,
             statement_timeout: options.statement_timeout,
             durability,
@@ -313,7 +317,8 @@ impl Database {
         Self {
             pool,
             schema,
-            found: Arc::new(OnceCell::new_with(Some(found))),
+            found: Arc::new(OnceLock::from(found)),
+            reaching: Arc::default(),
             options: None,
             acquire_timeout,
             statement_timeout,
@@ -328,18 +333,36 @@ impl Database {
     }
 
     /// Makes the first connection, unless that was done. Callers that come meanwhile wait for it.
+    ///
+    /// An attempt goes on after its caller has given up. Otherwise those that have waited would have little time left
+    /// for theirs, one after another, and none would succeed while calls keep coming.
     pub(crate) async fn reach(&self) -> Result<Found, PgError> {
         if let Some(found) = self.found.get() {
             return Ok(*found);
         }
-        let reaching = self.found.get_or_try_init(|| self.connect_first());
-        match timeout(self.acquire_timeout, reaching).await {
-            Ok(reached) => reached.copied(),
-            Err(_) => {
+        let reaching = async {
+            let turn = Arc::clone(&self.reaching).lock_owned().await;
+            if let Some(found) = self.found.get() {
+                return Ok(*found);
+            }
+            let database = self.clone();
+            let attempt = tokio::spawn(async move {
+                let _turn = turn;
+                database.connect_first().await
+            });
+            match attempt.await {
+                Ok(reached) => reached,
+                Err(ended) if ended.is_panic() => resume_unwind(ended.into_panic()),
+                // The runtime is shutting down.
+                Err(_) => Err(sqlx::Error::PoolClosed.into()),
+            }
+        };
+        timeout(self.acquire_timeout, reaching)
+            .await
+            .unwrap_or_else(|_| {
                 let connection = self.connect_options();
                 Err(cannot_connect(&connection, sqlx::Error::PoolTimedOut))
-            }
-        }
+            })
     }
 
     async fn connect_first(&self) -> Result<Found, PgError> {
@@ -352,7 +375,7 @@ impl Database {
             Link::Direct => Self::set_up(connection, options.statement_timeout, found.engine),
             Link::Pooled => connection.statement_cache_capacity(0),
         });
-        Ok(found)
+        Ok(*self.found.get_or_init(|| found))
     }
 
     /// Whether a pooler is between this process and the database; `None` until the database is reached.
@@ -453,27 +476,33 @@ impl Database {
             Plan::AnewWithin(limit) => limit + ANSWER_GRACE,
             Plan::Kept | Plan::Anew => self.answer_timeout(),
         };
-        let rows = checkout
-            .during(answer_timeout, async |connection| {
-                let begin = match (self.sessions(), plan) {
-                    (Sessions::Own, Plan::Kept) => match after {
-                        After::Nothing => None,
-                        After::CommitIf(_) | After::Run(_) => Some(self.begin()),
-                    },
-                    (Sessions::Own, Plan::Anew) => Some(settings::begin_and_plan_anew()),
-                    (Sessions::Own, Plan::AnewWithin(limit)) => {
-                        Some(settings::begin_and_plan_anew_within(limit))
-                    }
-                    // Without prepared statements, each one is planned when it runs.
-                    (Sessions::Borrowed, Plan::AnewWithin(limit)) => {
-                        let begin = settings::begin_and_set(limit, self.durability);
-                        Some(AssertSqlSafe(begin))
-                    }
-                    (Sessions::Borrowed, _) => Some(self.begin()),
-                };
-                match begin {
-                    None => Ok(query.fetch_all(connection).await?),
-                    Some(begin) => {
+        let begin = match (self.sessions(), plan) {
+            (Sessions::Own, Plan::Kept) => match after {
+                After::Nothing => None,
+                After::CommitIf(_) | After::Run(_) => Some(self.begin()),
+            },
+            (Sessions::Own, Plan::Anew) => Some(settings::begin_and_plan_anew()),
+            (Sessions::Own, Plan::AnewWithin(limit)) => {
+                Some(settings::begin_and_plan_anew_within(limit))
+            }
+            // Without prepared statements, each one is planned when it runs.
+            (Sessions::Borrowed, Plan::AnewWithin(limit)) => {
+                let begin = settings::begin_and_set(limit, self.durability);
+                Some(AssertSqlSafe(begin))
+            }
+            (Sessions::Borrowed, _) => Some(self.begin()),
+        };
+        let rows = match begin {
+            None => {
+                checkout
+                    .during_statement(answer_timeout, async |connection| {
+                        Ok(query.fetch_all(connection).await?)
+                    })
+                    .await?
+            }
+            Some(begin) => {
+                checkout
+                    .during(answer_timeout, async |connection| {
                         let mut transaction = connection.begin_with(begin).await?;
                         let stays = matches!((self.sessions(), plan), (Sessions::Own, Plan::Kept));
                         let rows = query.persistent(stays).fetch_all(&mut *transaction).await?;
@@ -495,10 +524,10 @@ impl Database {
                             transaction.rollback().await?;
                         }
                         Ok(rows)
-                    }
-                }
-            })
-            .await?;
+                    })
+                    .await?
+            }
+        };
         if let Some(idle) = &self.idle {
             idle.keep(checkout, || self.pool.is_closed());
         }
@@ -522,7 +551,7 @@ impl Database {
                     return Ok(checkout);
                 }
                 if checkout
-                    .during(PING_TIMEOUT, async |connection| {
+                    .during_statement(PING_TIMEOUT, async |connection| {
                         Ok(connection.ping().await?)
                     })
                     .await
@@ -590,8 +619,8 @@ pub(crate) struct Checkout {
     lent: Instant,
     /// How long it may take to be ready again.
     settles_in: Duration,
-    /// Whether a statement runs on it.
-    is_busy: bool,
+    /// Whether a transaction may be open on it.
+    may_be_within: bool,
 }
 
 impl Checkout {
@@ -600,7 +629,7 @@ impl Checkout {
             connection: Some(connection),
             lent: Instant::now(),
             settles_in: PING_TIMEOUT,
-            is_busy: false,
+            may_be_within: false,
         }
     }
 
@@ -610,9 +639,18 @@ impl Checkout {
         limit: Duration,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, PgError>,
     ) -> Result<T, PgError> {
+        self.may_be_within = true;
+        self.during_statement(limit, work).await
+    }
+
+    /// The same for one statement, which begins no transaction: the connection is used again also if this is dropped.
+    async fn during_statement<T>(
+        &mut self,
+        limit: Duration,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, PgError>,
+    ) -> Result<T, PgError> {
         // Applies while `work` is running: if it is dropped then, the server is still busy with it.
         self.settles_in = limit + PING_TIMEOUT;
-        self.is_busy = true;
         let Some(connection) = self.connection.as_mut() else {
             return Err(PgError::from(sqlx::Error::PoolClosed));
         };
@@ -624,7 +662,7 @@ impl Checkout {
             }
         };
         self.settles_in = PING_TIMEOUT;
-        self.is_busy = false;
+        self.may_be_within = false;
         if let Err(error) = &result
             && error.remedy() == Remedy::Reconnect
         {
@@ -652,15 +690,75 @@ impl Drop for Checkout {
             return;
         };
         // When the time is over, this is dropped, which closes the connection and frees its place.
-        let (settles_in, was_busy) = (self.settles_in, self.is_busy);
+        let (settles_in, may_be_within) = (self.settles_in, self.may_be_within);
         runtime.spawn(timeout(settles_in, async move {
             // sqlx does not roll back a transaction whose BEGIN was sent and not answered. The next statement on the
             // connection would be part of it, and would never be committed.
-            if was_busy && connection.ping().await.is_ok() {
+            if may_be_within && connection.ping().await.is_ok() {
                 let _ = connection.close().await;
             } else {
                 connection.return_to_pool().await;
             }
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::Row;
+    use webhook_core::Admin;
+
+    use super::*;
+    use crate::PgStore;
+    use crate::testing::TestDatabase;
+
+    /// A store with one connection.
+    async fn store() -> (TestDatabase, PgStore) {
+        let database = TestDatabase::create().await;
+        let mut options: PgOptions = database.url().parse().unwrap();
+        options.max_connections = 1;
+        let store = PgStore::connect_with(options).await.unwrap();
+        store.migrate().await.unwrap();
+        (database, store)
+    }
+
+    /// sqlx does not roll back a transaction if a setting fails that is sent together with BEGIN.
+    #[tokio::test]
+    async fn a_connection_whose_transaction_failed_while_it_began_is_not_used_again() {
+        let (database, store) = store().await;
+        let mut checkout = store.inner.database.acquire(false).await.unwrap();
+        let failing = checkout.during(PING_TIMEOUT, async |connection| {
+            let begin = AssertSqlSafe("BEGIN; SELECT 1 / 0".to_owned());
+            connection.begin_with(begin).await?.commit().await?;
+            Ok(())
+        });
+        failing.await.unwrap_err();
+        drop(checkout);
+        let kinds = store.kinds().await;
+        assert_eq!(kinds.unwrap(), []);
+        store.close().await;
+        database.drop_database().await;
+    }
+
+    /// Each client that goes away would cost a connection.
+    #[tokio::test]
+    async fn a_connection_is_used_again_after_a_statement_that_was_dropped() {
+        let (database, store) = store().await;
+        let pid = async || {
+            let mut session = store.session();
+            let rows = session.rows("SELECT pg_backend_pid() AS pid", |query| query);
+            rows.await.unwrap()[0].get::<i32, _>("pid")
+        };
+        let before = pid().await;
+        let statement = async {
+            let mut session = store.session();
+            session.rows("SELECT pg_sleep(0.2)", |query| query).await
+        };
+        timeout(Duration::from_millis(20), statement)
+            .await
+            .unwrap_err();
+        assert_eq!(pid().await, before);
+        store.close().await;
+        database.drop_database().await;
     }
 }

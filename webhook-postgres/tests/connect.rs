@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use inbox::{DEADLINE, Inbox, event, reference};
+use inbox::{DEADLINE, Inbox, event, reference, until};
 use sqlx::Row;
 use sqlx::postgres::PgPoolOptions;
+use testkit::proxy::{Network, Proxy};
 use webhook_core::{Accepted, Store};
 use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{PgError, PgOptions, PgStore, Pooler, sqlx};
@@ -217,6 +218,48 @@ async fn a_lazy_store_connects_when_the_database_is_there() {
         store.ping().await.unwrap_err();
         proxy.abort();
     }
+    inbox.close().await;
+}
+
+/// Each call has little time left once those before it have given up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lazy_store_connects_while_calls_keep_coming() {
+    let inbox = Inbox::direct().await;
+    let mut options: PgOptions = inbox.database.url().parse().unwrap();
+    let (host, port) = (
+        options.connection.get_host().to_owned(),
+        options.connection.get_port(),
+    );
+    let proxy = Proxy::start(&host, port, Network::Stalled);
+    options.connection = options
+        .connection
+        .host("127.0.0.1")
+        .port(proxy.addr().port())
+        .ssl_mode(sqlx::postgres::PgSslMode::Disable);
+    options.acquire_timeout = Duration::from_secs(2);
+    let store = PgStore::connect_lazy(options);
+    let calls = tokio::spawn({
+        let store = store.clone();
+        async move {
+            let mut calls = tokio::task::JoinSet::new();
+            loop {
+                let store = store.clone();
+                calls.spawn(async move { store.find(&[reference("any")]).await.is_ok() });
+                while calls.try_join_next().is_some() {}
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    });
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(store.pooler(), Pooler::Detect);
+    // To connect takes longer than the time between two calls.
+    proxy.set(Network::Slow(Duration::from_millis(50)));
+    until("the database is reached", async || {
+        store.pooler() == Pooler::None
+    })
+    .await;
+    calls.abort();
+    store.close().await;
     inbox.close().await;
 }
 
