@@ -383,6 +383,8 @@ async fn serve(
                 }
                 Job::Close(reply) => {
                     closed = Some(reply);
+                    // Before the jobs behind it are dropped, whose callers look whether it is closed.
+                    waiting.close();
                     break;
                 }
                 #[cfg(test)]
@@ -775,5 +777,24 @@ mod tests {
         writer.close().await;
         let closed = writer.ask(Request::Accept(Vec::new())).await;
         assert!(matches!(closed, Err(SqliteError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn what_is_asked_for_behind_the_end_is_answered_that_the_store_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions::new(folder.path().join("webhook.db"));
+        let prepared = open::prepare(&options).await.unwrap();
+        let (writer, _) = Writer::start(options).await.unwrap();
+        prepared.close().await.unwrap();
+        // It takes all that has waited meanwhile at once.
+        let lent = writer.lend().await.unwrap();
+        let (reply, _closed) = oneshot::channel();
+        assert!(writer.jobs.send(Job::Close(reply)).await.is_ok());
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Accept(Vec::new());
+        assert!(writer.jobs.send(Job::Do(request, reply)).await.is_ok());
+        drop(lent);
+        assert!(answer.await.is_err());
+        assert!(matches!(writer.unanswered(), SqliteError::Closed));
     }
 }
