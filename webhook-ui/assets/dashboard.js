@@ -76,20 +76,35 @@
     find("#live-text").textContent = words[shown];
   };
   let isLoading = false;
+  // Whether the content was loaded.
   const load = async () => {
-    if (isLoading) return;
+    if (isLoading) return false;
     isLoading = true;
     try {
       const text = await fetchContent(location.href, true);
-      if (!isBusy()) {
-        await htmx.swap({ text, target: "#page", swap: "outerMorph", sourceElement: document.body });
-        dress();
-      }
+      if (isBusy()) return false;
+      await htmx.swap({ text, target: "#page", swap: "outerMorph", sourceElement: document.body });
+      dress();
+      return true;
     } finally {
       isLoading = false;
     }
   };
-  const sampled = async (sample) => {
+  // The versions that the stream has sent last, and those for which the content was loaded.
+  let versions, shown;
+  const catchUp = async () => {
+    const wanted = versions;
+    if (!wanted || wanted === shown || mode() !== "reload" || isBusy()) return;
+    const { numbers, version } = find("#page").dataset;
+    try {
+      if (wanted[numbers] === version || await load()) shown = wanted;
+      if (source?.readyState === EventSource.OPEN) state = "live";
+    } catch {
+      state = "lost";
+    }
+    showState();
+  };
+  const sampled = (sample) => {
     const count = find("#failed-count");
     if (count && sample.failed !== null) {
       count.textContent = sample.failed;
@@ -102,9 +117,9 @@
       fresh.textContent = `${number.toLocaleString("en")} new, show`;
       fresh.hidden = false;
     }
-    if (mode() !== "reload" || isBusy()) return;
-    const { numbers, version } = find("#page").dataset;
-    if (sample.versions[numbers] !== version) await load();
+    versions = sample.versions;
+    catchUp();
+    showState();
   };
   const connect = () => {
     clearTimeout(timer);
@@ -112,8 +127,8 @@
     source = new EventSource(`${base}/live`);
     source.addEventListener("open", () => { state = "live"; showState(); });
     source.addEventListener("page", (event) => {
-      sampled(JSON.parse(event.data)).catch(() => { state = "lost"; }).finally(showState);
-      if (state !== "live") { state = "live"; showState(); }
+      state = "live";
+      sampled(JSON.parse(event.data));
     });
     source.addEventListener("error", () => {
       state = "lost";
@@ -142,6 +157,8 @@
   }, 1000);
   setInterval(() => {
     if (mode() === "always" && state === "live" && !isBusy()) load().catch(() => {});
+    // What changed while the page was busy, or could not be loaded.
+    catchUp();
   }, 4000);
   document.addEventListener("visibilitychange", () => { if (document.hidden) disconnect("paused"); else connect(); });
   window.addEventListener("pagehide", () => disconnect("off"));

@@ -110,7 +110,15 @@ pub(crate) struct Streams {
     room: Arc<Semaphore>,
     /// How many streams each token has, by its digest; `None` for callers without one.
     by_token: Arc<Mutex<HashMap<Option<[u8; 32]>, usize>>>,
-    samples: Mutex<HashMap<(Topic, Option<String>), Sample>>,
+    samples: Mutex<Samples>,
+}
+
+/// The latest samples, by their topics and the only sources that they are of.
+#[derive(Debug, Default)]
+struct Samples {
+    latest: HashMap<(Topic, Option<String>), Sample>,
+    /// The number of the last text that differed from the one before. None is used again, also if samples are forgotten.
+    number: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -153,7 +161,7 @@ impl Streams {
         })
     }
 
-    fn samples(&self) -> MutexGuard<'_, HashMap<(Topic, Option<String>), Sample>> {
+    fn samples(&self) -> MutexGuard<'_, Samples> {
         self.samples.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -185,25 +193,27 @@ fn sample(ui: &Ui, caller: &Caller, topic: Topic) -> Sample {
     let now = Instant::now();
     // The lock is held meanwhile: others need the same sample. Nothing in it waits.
     let mut samples = ui.streams().samples();
-    let former = samples.get(&key);
+    let former = samples.latest.get(&key);
     if let Some(sample) = former.filter(|it| now.duration_since(it.at) < INTERVAL / 2) {
         return sample.clone();
     }
     let text: Arc<str> = topic.compute(ui, caller).into();
     let number = match former {
         Some(sample) if sample.text == text => sample.number,
-        Some(sample) => sample.number + 1,
-        None => 1,
+        _ => {
+            samples.number += 1;
+            samples.number
+        }
     };
     let sample = Sample {
         at: now,
         number,
         text,
     };
-    if samples.len() >= MAX_SAMPLES {
-        samples.clear();
+    if samples.latest.len() >= MAX_SAMPLES {
+        samples.latest.clear();
     }
-    samples.insert(key, sample.clone());
+    samples.latest.insert(key, sample.clone());
     sample
 }
 
@@ -271,8 +281,39 @@ async fn run(
 
 #[cfg(test)]
 mod tests {
+    use webhook_memory::MemoryStore;
+
     use super::*;
+    use crate::filter::Filter;
+    use crate::jobs::JobPlan;
+    use crate::model::JobAction;
     use crate::tokens::Scope;
+
+    /// A stream sends what has another number than what it has sent.
+    #[tokio::test(start_paused = true)]
+    async fn a_change_has_another_number_although_samples_are_forgotten() {
+        let store = Arc::new(MemoryStore::default());
+        let ui = Ui::builder(store.clone(), store).build();
+        let ana = Caller::with_token("ana", Scope::Operate, [1; 32]);
+        let before = sample(&ui, &ana, Topic::Jobs);
+        {
+            let latest = &mut ui.streams().samples().latest;
+            for number in 0..MAX_SAMPLES {
+                latest.insert((Topic::Jobs, Some(number.to_string())), before.clone());
+            }
+        }
+        sample(&ui, &ana, Topic::Events);
+        let plan = JobPlan {
+            action: JobAction::Requeue,
+            filter: Filter::default(),
+            to: None,
+        };
+        jobs::plan(&ui, &ana, plan).await.unwrap();
+        tokio::time::advance(INTERVAL).await;
+        let after = sample(&ui, &ana, Topic::Jobs);
+        assert_ne!(after.text, before.text);
+        assert_ne!(after.number, before.number);
+    }
 
     #[test]
     fn one_token_cannot_take_the_streams_of_others() {

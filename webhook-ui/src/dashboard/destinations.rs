@@ -124,7 +124,7 @@ pub(super) fn overview(view: &View<'_>, destinations: &[&Destination]) -> Markup
 
 /// The page with all destinations.
 pub(super) async fn list(view: &View<'_>) -> Response<UiBody> {
-    let snapshot = view.ui.dashboard().snapshot(view.ui);
+    let snapshot = view.snapshot();
     let destinations: Vec<_> = snapshot.destinations(&view.visitor.caller).collect();
     let content = html! {
         h1 { "Destinations" }
@@ -160,7 +160,7 @@ const ANSWER_COLUMNS: [Column; 4] = [
 pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBody>, Problem> {
     let not_found = || Problem::new(http::StatusCode::NOT_FOUND, "Destination not found");
     let name = kind(segment).ok_or_else(not_found)?;
-    let snapshot = view.ui.dashboard().snapshot(view.ui);
+    let snapshot = view.snapshot();
     let mut destinations = snapshot.destinations(&view.visitor.caller);
     let found = destinations.find(|it| it.source == name.as_str());
     let destination = found.ok_or_else(not_found)?;

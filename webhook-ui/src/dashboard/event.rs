@@ -222,7 +222,7 @@ enum HeldBy {
 
 impl HeldBy {
     fn of(view: &View<'_>, source: &Kind) -> Option<Self> {
-        let (snapshot, caller) = (view.ui.dashboard().snapshot(view.ui), &view.visitor.caller);
+        let (snapshot, caller) = (view.snapshot(), &view.visitor.caller);
         let name = source.as_str();
         let mut sources = snapshot.sources(caller);
         let status = sources.find(|it| it.info.name == name);

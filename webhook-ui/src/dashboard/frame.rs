@@ -1,5 +1,7 @@
 //! The frame of all pages: navigation, top bar, banners, messages, and the headers of the answers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
@@ -160,6 +162,8 @@ pub(crate) struct View<'a> {
     /// The path below the dashboard.
     path: &'a str,
     pub(crate) settings: Settings,
+    /// Read before everything else that the page shows: a page that is older than its version would miss a change.
+    snapshot: Arc<Snapshot>,
 }
 
 impl<'a> View<'a> {
@@ -170,7 +174,13 @@ impl<'a> View<'a> {
             head,
             path,
             settings: Settings::of(head),
+            snapshot: ui.dashboard().snapshot(ui),
         }
+    }
+
+    /// The numbers of the page.
+    pub(crate) fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
     }
 
     /// The link to a path below the dashboard, such as `/sources`, with its query.
@@ -209,13 +219,12 @@ impl<'a> View<'a> {
 
     /// The answer with a page.
     pub(crate) async fn page(&self, page: Page) -> Response<UiBody> {
-        let snapshot = self.ui.dashboard().snapshot(self.ui);
         let frame = Frame {
             ui: self.ui,
             head: self.head,
             visitor: Some(self.visitor),
             here: self.here(),
-            snapshot: Some(&snapshot),
+            snapshot: Some(&self.snapshot),
         };
         frame.answer(StatusCode::OK, &page)
     }

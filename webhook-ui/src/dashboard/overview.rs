@@ -28,8 +28,7 @@ const MAX_EXAMPLES: usize = 10;
 const TABLE_MINUTES: usize = 5;
 
 pub(super) async fn show(view: &View<'_>) -> Response<UiBody> {
-    let dashboard = view.ui.dashboard();
-    let snapshot = dashboard.snapshot(view.ui);
+    let snapshot = view.snapshot();
     let caller = &view.visitor.caller;
     let destinations: Vec<_> = snapshot.destinations(caller).collect();
     let sources: Vec<_> = snapshot
@@ -45,12 +44,17 @@ pub(super) async fn show(view: &View<'_>) -> Response<UiBody> {
     let nothing_yet = sources.iter().all(|(source, _)| is_untouched(source));
     let failures = match nothing_yet {
         true => None,
-        false => dashboard.failures(view.ui, caller, None).await.ok(),
+        false => view
+            .ui
+            .dashboard()
+            .failures(view.ui, caller, None)
+            .await
+            .ok(),
     };
     let content = html! {
         div.title {
             h1 { "Overview" }
-            (verdict(&snapshot, &sources, &destinations))
+            (verdict(snapshot, &sources, &destinations))
         }
         @if nothing_yet {
             (nothing_received(view, &sources))

@@ -104,9 +104,9 @@ impl Dashboard {
 /// Which numbers a page shows, besides those of the frame. It is loaded again only if these have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Numbers {
-    /// Those of all sources and destinations.
+    /// Those of all sources and destinations, and each sample of the store.
     All,
-    /// How many events have failed.
+    /// How many events have failed, and each sample of the store.
     Failed,
     /// How many requests were refused.
     Refused,
@@ -217,18 +217,19 @@ impl Snapshot {
 
     fn digest(&self, ui: &Ui, caller: &Caller, numbers: Numbers) -> u64 {
         let banners = self.banners(caller);
+        // With each sample, pages show the store anew: counts end at limits, and may stay as they are while events change.
+        let sampled_at = self.overview.sampled_at;
         let sources = self.sources(caller);
         match numbers {
             Numbers::All => {
                 let sources: Vec<_> = sources.collect();
                 let destinations: Vec<_> = self.destinations(caller).collect();
-                digest(&(banners, sources, destinations))
+                digest(&(banners, sampled_at, sources, destinations))
             }
             Numbers::Failed => {
                 let failed = |it: &SourceOverview| it.sample.as_ref().map(|it| it.failed);
                 let failed: Vec<_> = sources.map(failed).collect();
-                // Counts end at limits, so they may stay as they are while more events fail.
-                digest(&(banners, self.overview.sampled_at, failed))
+                digest(&(banners, sampled_at, failed))
             }
             Numbers::Refused => {
                 let refused: Vec<_> = sources.map(|it| it.info.counts.refused).collect();

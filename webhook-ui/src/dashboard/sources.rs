@@ -206,7 +206,7 @@ pub(super) fn example(view: &View<'_>, source: &SourceInfo) -> Option<(&'static 
 
 /// The page with all sources.
 pub(super) async fn list(view: &View<'_>) -> Response<UiBody> {
-    let snapshot = view.ui.dashboard().snapshot(view.ui);
+    let snapshot = view.snapshot();
     let caller = &view.visitor.caller;
     let sources: Vec<_> = snapshot.sources(caller).collect();
     let states: Vec<_> = snapshot
@@ -294,7 +294,7 @@ fn secrets_word(source: &SourceOverview) -> Markup {
 pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBody>, Problem> {
     let name = kind(segment).ok_or_else(Problem::no_such_source)?;
     let caller = &view.visitor.caller;
-    let snapshot = view.ui.dashboard().snapshot(view.ui);
+    let snapshot = view.snapshot();
     let source = snapshot
         .sources(caller)
         .find(|it| it.info.name == name.as_str());
@@ -452,7 +452,7 @@ pub(super) async fn ask_to_pause(
 ) -> Result<Response<UiBody>, Problem> {
     let name = kind(segment).ok_or_else(Problem::no_such_source)?;
     let caller = &view.visitor.caller;
-    let snapshot = view.ui.dashboard().snapshot(view.ui);
+    let snapshot = view.snapshot();
     let mut sources = snapshot.sources(caller);
     sources
         .find(|it| it.info.name == name.as_str())

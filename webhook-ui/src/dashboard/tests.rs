@@ -11,8 +11,8 @@ use http::header::{COOKIE, HOST, LOCATION, SET_COOKIE};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use webhook_core::{
-    Claim, Envelope, EventRecord, Fingerprint, Key, Kind, NewEvent, Outcome, Scheduler, Settlement,
-    Store,
+    Accepted, Admin, Claim, Envelope, EventRecord, EventRef, Fingerprint, Key, Kind, NewEvent,
+    Outcome, Scheduler, Settlement, Store, StoreError,
 };
 use webhook_memory::MemoryStore;
 
@@ -195,18 +195,21 @@ fn dashboard() -> (Ui, Arc<Hostile>) {
 }
 
 fn dashboard_of(store: Arc<MemoryStore>) -> (Ui, Arc<Hostile>) {
+    let instance = Arc::new(Hostile::default());
+    (dashboard_over(store.clone(), store, &instance), instance)
+}
+
+fn dashboard_over(store: Arc<dyn Store>, admin: Arc<dyn Admin>, instance: &Arc<Hostile>) -> Ui {
     let token = |name: &str, scope| TokenDigest::of(scope, name).named(name.parse().ok());
     let tokens = Tokens::new([
         token("operator", Scope::Operate),
         token("reader", Scope::Read).of_source(Kind::new("stripe".to_owned()).ok()),
     ]);
-    let instance = Arc::new(Hostile::default());
-    let ui = Ui::builder(store.clone(), store)
+    Ui::builder(store, admin)
         .instance(instance.clone())
         .access(Arc::new(tokens))
         .mounted_at("/inbox")
-        .build();
-    (ui, instance)
+        .build()
 }
 
 fn outage(problem: &str) -> Outage {
@@ -688,6 +691,54 @@ async fn numbers_are_read_once_for_all_tabs() {
     assert_eq!(instance.read.load(Ordering::Relaxed), 2);
 }
 
+/// A store that notes how often the numbers had been read when it was asked for an event.
+struct Asked {
+    store: Arc<MemoryStore>,
+    instance: Arc<Hostile>,
+    read_before: AtomicUsize,
+}
+
+#[async_trait]
+impl Store for Asked {
+    async fn accept(&self, events: &[NewEvent]) -> Result<Vec<Accepted>, StoreError> {
+        self.store.accept(events).await
+    }
+
+    async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
+        let read = self.instance.read.load(Ordering::Relaxed);
+        self.read_before.store(read, Ordering::Relaxed);
+        self.store.find(events).await
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        self.store.ping().await
+    }
+}
+
+/// If an event were read before the numbers, the version of its page might be later than the event, and the page would
+/// not be loaded again.
+#[tokio::test(start_paused = true)]
+async fn the_version_of_a_page_is_not_later_than_its_content() {
+    let (store, instance) = (Arc::<MemoryStore>::default(), Arc::<Hostile>::default());
+    let asked = Arc::new(Asked {
+        store: Arc::clone(&store),
+        instance: Arc::clone(&instance),
+        read_before: AtomicUsize::new(0),
+    });
+    let ui = dashboard_over(asked.clone(), store.clone(), &instance);
+    let (kind, key) = (Kind::from_static("stripe"), Key::new("evt_1").unwrap());
+    let envelope = Envelope::new(kind, key, Fingerprint::of(["1"]), "1".into());
+    let event = NewEvent::new(envelope, Duration::from_secs(60));
+    store.accept(&[event]).await.unwrap();
+    let session = sign_in(&ui, "operator").await;
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let page = text(get(&ui, "/events/stripe/evt_1", &session).await).await;
+    assert!(page.contains("data-live=\"reload\""));
+    let read = instance.read.load(Ordering::Relaxed);
+    assert!(read > 0);
+    assert_eq!(asked.read_before.load(Ordering::Relaxed), read);
+}
+
 #[tokio::test(start_paused = true)]
 async fn only_the_pages_that_show_a_number_are_loaded_again_if_it_changes() {
     let (ui, _) = dashboard();
@@ -720,6 +771,9 @@ async fn only_the_pages_that_show_a_number_are_loaded_again_if_it_changes() {
     assert_eq!(changed(&snapshot), [Numbers::All, Numbers::Failed]);
     overview(&mut snapshot, |it| it.destinations[0].delivered += 1);
     assert_eq!(changed(&snapshot), [Numbers::All, Numbers::Destinations]);
+    // What a page shows of the store may have changed, whatever the counts are.
+    overview(&mut snapshot, |it| it.sampled_at = Some(Time::now()));
+    assert_eq!(changed(&snapshot), [Numbers::All, Numbers::Failed]);
     // Pages have these in their warnings.
     overview(&mut snapshot, |it| {
         it.destinations[0].state = DestinationState::Paused
