@@ -211,6 +211,21 @@ impl Partitioned {
         members.map(|member| member as Arc<dyn Store>).collect()
     }
 
+    /// Decides whether a backend with the contents `found` is partition `index`, and changes nothing: for programs that
+    /// migrate a partition which could not be reached when the inbox was opened. They look at it first, as they do for a
+    /// [`PartitionPlan`].
+    ///
+    /// # Errors
+    ///
+    /// See [`PartitionError`]: that with which the calls that need the partition would fail.
+    ///
+    /// # Panics
+    ///
+    /// Panics if there is no such partition.
+    pub fn check_found(&self, index: usize, found: &FoundInbox) -> Result<(), PartitionError> {
+        self.members()[index].check_found(found)
+    }
+
     fn index_of(&self, lease: Lease) -> Option<usize> {
         Place::index_of(self.members().len(), lease.event.get())
     }

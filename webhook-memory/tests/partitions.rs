@@ -902,10 +902,70 @@ async fn a_partition_that_was_cut_off_is_checked_before_its_first_use() {
     let store = open(&stores).await;
     stores[1].cut(false);
     try_open(&stores, whole(&["other"])).await.unwrap();
+    let found = self::found(&stores).await.remove(1).unwrap();
+    let error = store.check_found(1, &found).unwrap_err();
+    assert!(
+        error.to_string().contains("must be started again"),
+        "{error}"
+    );
     let error = store.accept(&events).await.unwrap_err();
     assert!(
         with_causes(&error).contains("must be started again"),
         "{error:?}"
+    );
+}
+
+/// As it would be refused when it is used first.
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_was_cut_off_can_be_checked_before_it_is_changed() {
+    let stores = stores(3);
+    open(&stores).await;
+    stores[1].cut(true);
+    let store = open(&stores).await;
+    let existing = PartitionOptions::default().with_mode(OpenMode::Existing);
+    let existing = try_open(&stores, existing).await.unwrap();
+    stores[1].cut(false);
+    let all = found(&stores).await.into_iter().map(Result::unwrap);
+    let all: Vec<_> = all.collect();
+    for inbox in [&store, &existing] {
+        inbox.check_found(1, &all[1]).unwrap();
+        let error = inbox.check_found(1, &all[2]).unwrap_err();
+        assert!(
+            matches!(error, PartitionError::WrongMark { index: 1, .. }),
+            "{error}"
+        );
+        let error = inbox.check_found(1, &FoundInbox::default()).unwrap_err();
+        assert!(
+            matches!(error, PartitionError::Empty { index: 1, .. }),
+            "{error}"
+        );
+        let mut strange = FoundInbox::default();
+        strange.partition_mark = Some("strange".to_owned());
+        let error = inbox.check_found(1, &strange).unwrap_err();
+        assert!(
+            matches!(error, PartitionError::UnknownMark { index: 1, .. }),
+            "{error}"
+        );
+    }
+
+    // An inbox that was not made to the end: one without events is marked, and only by those that may.
+    let stores = made(3, &[1]).await;
+    stores[1].cut(true);
+    let store = open(&stores).await;
+    store.check_found(1, &FoundInbox::default()).unwrap();
+    let mut with_events = FoundInbox::default();
+    with_events.kinds = vec![KIND];
+    let error = store.check_found(1, &with_events).unwrap_err();
+    assert!(
+        matches!(error, PartitionError::HasEvents { index: 1, .. }),
+        "{error}"
+    );
+    let existing = PartitionOptions::default().with_mode(OpenMode::Existing);
+    let store = try_open(&stores, existing).await.unwrap();
+    let error = store.check_found(1, &FoundInbox::default()).unwrap_err();
+    assert!(
+        matches!(error, PartitionError::Unmarked { index: 1, .. }),
+        "{error}"
     );
 }
 

@@ -16,9 +16,10 @@ use crate::admin::{
 };
 use crate::error::StoreError;
 use crate::event::{EventId, EventRecord, EventRef, EventSummary, Kind};
-use crate::partitioned::error::NoTransfer;
+use crate::partitioned::error::{NoTransfer, PartitionError};
+use crate::partitioned::found::FoundInbox;
 use crate::partitioned::mark::Mark;
-use crate::partitioned::open::check_late;
+use crate::partitioned::open::{check_found, check_late};
 use crate::partitioned::partition::Partition;
 use crate::partitioned::place::Place;
 use crate::partitioned::{OpenMode, PartitionOptions};
@@ -129,6 +130,11 @@ impl Member {
             checking.await.map_err(StoreError::unavailable)??;
         }
         Ok(&*self.backend)
+    }
+
+    /// Refuses a backend with these contents in the place of this partition.
+    pub(super) fn check_found(&self, found: &FoundInbox) -> Result<(), PartitionError> {
+        check_found(found, &self.check.mark, self.check.mode)
     }
 
     fn named<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {

@@ -140,23 +140,39 @@ pub(super) async fn check_late(
     for _ in 0..MAX_TRIES {
         let text = within(limit, partition.partition_mark()).await;
         match text.map_err(|source| of_mark(place, source))? {
-            Some(text) => {
-                let mark = Mark::of_text(&text, place)?;
-                mark.check(expected)?;
-                if mark.whole_kinds != expected.whole_kinds {
-                    return Err(PartitionError::OtherWholeKinds {
-                        index: place.index,
-                        count: place.count,
-                    });
-                }
-                return Ok(());
-            }
+            Some(text) => return check_mark(&text, expected),
             None if mode == OpenMode::Existing => return Err(unmarked(expected)),
             None if mark_as(partition, None, expected, limit).await? => return Ok(()),
             None => {}
         }
     }
     Err(PartitionError::Contended { tries: MAX_TRIES })
+}
+
+/// Decides whether [`check_late`] would refuse a backend with these contents, and changes nothing.
+pub(super) fn check_found(
+    found: &FoundInbox,
+    expected: &Mark,
+    mode: OpenMode,
+) -> Result<(), PartitionError> {
+    match &found.partition_mark {
+        Some(text) => check_mark(text, expected),
+        None if mode == OpenMode::Existing => Err(unmarked(expected)),
+        None => {
+            check_new(expected)?;
+            check_empty(expected.place, &found.kinds)
+        }
+    }
+}
+
+fn check_mark(text: &str, expected: &Mark) -> Result<(), PartitionError> {
+    let Place { index, count } = expected.place;
+    let mark = Mark::of_text(text, expected.place)?;
+    mark.check(expected)?;
+    if mark.whole_kinds != expected.whole_kinds {
+        return Err(PartitionError::OtherWholeKinds { index, count });
+    }
+    Ok(())
 }
 
 /// Why a partition without a mark is refused by those who change nothing.
