@@ -25,6 +25,9 @@ use crate::session::Session;
 pub use table_sizes::TableSize;
 pub(crate) use table_sizes::table_sizes;
 
+/// How long the guards may take to be read: all of them are.
+const GUARDS_TIMEOUT: Duration = Duration::from_secs(600);
+
 /// How many events one statement of [`prune`] or [`delete_bodies`] changes at most: each statement is
 /// short, and others can run in between.
 const STATEMENT_LIMIT: usize = 1_000;
@@ -32,6 +35,16 @@ const STATEMENT_LIMIT: usize = 1_000;
 pub(crate) async fn kinds(session: &mut Session<'_>) -> Result<Vec<Kind>, PgError> {
     let rows = session
         .rows(include_str!("admin/kinds.sql"), |query| query)
+        .await?;
+    let kinds = rows.iter().map(|row| record::kind(row.try_get("kind")?));
+    kinds.collect()
+}
+
+/// Reads all guards.
+pub(crate) async fn guarded_kinds(session: &mut Session<'_>) -> Result<Vec<Kind>, PgError> {
+    let sql = include_str!("admin/guarded_kinds.sql");
+    let rows = session
+        .rows_within(GUARDS_TIMEOUT, sql, |query| query)
         .await?;
     let kinds = rows.iter().map(|row| record::kind(row.try_get("kind")?));
     kinds.collect()

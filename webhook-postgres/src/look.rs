@@ -1,6 +1,6 @@
 //! Looks at a schema before it is migrated, and changes nothing.
 
-use webhook_core::FoundInbox;
+use webhook_core::{FoundInbox, Kind};
 
 use crate::error::PgError;
 use crate::store::PgStore;
@@ -26,6 +26,21 @@ impl PgStore {
         found.move_mark = if_there(transfer::move_mark(&mut session).await)?;
         found.partition_mark = if_there(partition::mark(&mut session).await)?;
         Ok(found)
+    }
+
+    /// Tells which kinds have events with [guards](field@webhook_core::Envelope::guard), otherwise like
+    /// [`look`](Self::look). Reads all guards.
+    ///
+    /// # Errors
+    ///
+    /// As of [`look`](Self::look).
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn guarded_kinds(&self) -> Result<Vec<Kind>, PgError> {
+        migrate::refuse_foreign_objects(&self.inner.database).await?;
+        if_there(admin::guarded_kinds(&mut self.session()).await)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Keeps the mark that says which partition of which inbox this schema is.
 
+mod lock;
+
 use async_trait::async_trait;
 use sqlx::Row;
 use webhook_core::transfer::Transfer;
@@ -8,6 +10,8 @@ use webhook_core::{Partition, StoreError};
 use crate::error::PgError;
 use crate::session::Session;
 use crate::store::PgStore;
+
+pub use lock::CreationLock;
 
 #[async_trait]
 impl Partition for PgStore {

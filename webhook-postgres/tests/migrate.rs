@@ -12,7 +12,8 @@ use inbox::{event, reference};
 use sqlx::{AssertSqlSafe, PgConnection, Row};
 use webhook_core::transfer::{MoveMark, Transfer};
 use webhook_core::{
-    Admin, DeleteBodies, EventRef, FoundInbox, Key, Kind, Partition, State, Store, StoreError,
+    Admin, DeleteBodies, EventRef, Fingerprint, FoundInbox, Key, Kind, Partition, State, Store,
+    StoreError,
 };
 use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{PgError, PgOptions, PgStore, sqlx};
@@ -153,6 +154,7 @@ async fn a_look_and_a_check_of_the_migration_change_nothing() {
     let store = PgStore::connect(database.url()).await.unwrap();
     let before = objects(&mut connection).await;
     assert_eq!(store.look().await.unwrap(), FoundInbox::default());
+    assert_eq!(store.guarded_kinds().await.unwrap(), []);
     store.check_migration(&[]).await.unwrap();
     assert_eq!(objects(&mut connection).await, before);
 
@@ -172,6 +174,12 @@ async fn a_look_and_a_check_of_the_migration_change_nothing() {
     assert_eq!(found.partition_mark.as_deref(), Some("mark"));
     assert_eq!(found.move_mark, Some(moved));
     assert_eq!(found.kinds, [event("a").envelope.kind]);
+    assert_eq!(store.guarded_kinds().await.unwrap(), []);
+    let mut guarded = event("guarded");
+    guarded.envelope.guard = Some(Fingerprint::of(["guard"]));
+    store.accept(&[guarded]).await.unwrap();
+    let kinds = store.guarded_kinds().await.unwrap();
+    assert_eq!(kinds, [event("a").envelope.kind]);
 
     // An older version without marks of partitions.
     let older =

@@ -27,6 +27,18 @@ pub(crate) async fn kinds(readers: impl SqliteExecutor<'_>) -> Result<Vec<Kind>,
         .collect()
 }
 
+/// Reads all guards.
+pub(crate) async fn guarded_kinds(
+    readers: impl SqliteExecutor<'_>,
+) -> Result<Vec<Kind>, SqliteError> {
+    let rows = sqlx::query(include_str!("admin/guarded_kinds.sql"))
+        .fetch_all(readers)
+        .await?;
+    rows.iter()
+        .map(|row| record::kind(row.try_get(0)?))
+        .collect()
+}
+
 pub(crate) async fn counts(
     readers: &SqlitePool,
     now_us: i64,

@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions, Connection};
 use crate::error::SqliteError;
 #[cfg(unix)]
 use crate::file::folder_of;
-use crate::file::private;
+use crate::file::{check_folder, private, real_path};
 use crate::open;
 use crate::store::SqliteStore;
 
@@ -24,6 +24,28 @@ pub enum ExistingBackup {
 }
 
 impl SqliteStore {
+    /// Refuses what [`back_up`](Self::back_up) would refuse before it writes anything, and writes nothing itself: for
+    /// programs that copy several files, or none of them.
+    ///
+    /// # Errors
+    ///
+    /// [`SqliteError::Backup`] as of [`back_up`](Self::back_up). A backup may still fail after the check.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub async fn check_back_up(
+        &self,
+        to: impl AsRef<Path>,
+        existing: ExistingBackup,
+    ) -> Result<(), SqliteError> {
+        let path = to.as_ref().to_owned();
+        let (database, target) = (self.options().path.clone(), path.clone());
+        let checking = move || check(&database, &target, existing);
+        let checked = blocking(checking).await;
+        checked.map_err(|source| SqliteError::Backup { path, source })
+    }
+
     /// Writes a copy of the database into the file `to`, as it is at one moment: it contains every event that was
     /// accepted before the call. The store, and other processes, may use the database meanwhile and do not wait.
     /// The write-ahead log is not shortened until the copy is complete.
@@ -85,21 +107,10 @@ struct Partial {
 
 impl Partial {
     fn begin(database: &Path, target: PathBuf, existing: ExistingBackup) -> io::Result<Self> {
-        refuse(database, &target, existing)?;
-        let mut path = OsString::from(&target);
-        path.push(".partial");
-        let path = PathBuf::from(path);
-        if path.to_str().is_none() {
-            return Err(io::Error::other("its name is not UTF-8"));
-        }
+        check(database, &target, existing)?;
+        let path = partial_path(&target);
         let file = private(OpenOptions::new().write(true).create(true)).open(&path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::other("another backup is writing to it"));
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
+        lock(&file)?;
         // What an interrupted backup has left. SQLite copies only into an empty file.
         file.set_len(0)?;
         #[cfg(unix)]
@@ -122,27 +133,53 @@ impl Partial {
     }
 }
 
-fn refuse(database: &Path, target: &Path, existing: ExistingBackup) -> io::Result<()> {
-    if target.symlink_metadata().is_err() {
-        return Ok(());
+fn partial_path(target: &Path) -> PathBuf {
+    let mut path = OsString::from(target);
+    path.push(".partial");
+    path.into()
+}
+
+fn lock(partial: &File) -> io::Result<()> {
+    match partial.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(io::Error::other("another backup is writing to it")),
+        Err(TryLockError::Error(error)) => Err(error),
     }
-    if existing == ExistingBackup::Keep {
-        return Err(io::ErrorKind::AlreadyExists.into());
+}
+
+/// Checks that a backup can begin, and changes nothing.
+fn check(database: &Path, target: &Path, existing: ExistingBackup) -> io::Result<()> {
+    let partial = partial_path(target);
+    if partial.to_str().is_none() {
+        return Err(io::Error::other("its name is not UTF-8"));
     }
-    let real = target.canonicalize()?;
+    if target.symlink_metadata().is_ok() {
+        if existing == ExistingBackup::Keep {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if !target.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a file"));
+        }
+    }
     let database = database.canonicalize()?;
-    let is_used = ["", "-wal", "-shm", "-lock"].iter().any(|suffix| {
-        let mut used = OsString::from(&database);
-        used.push(suffix);
-        real == used
-    });
-    if is_used {
+    if [target, &partial].iter().any(|it| is_used(&database, it)) {
         return Err(io::Error::other("it is the database, or belongs to it"));
     }
-    if !real.is_file() {
-        return Err(io::Error::other("it is not a file"));
+    match OpenOptions::new().write(true).open(&partial) {
+        Ok(partial) => lock(&partial),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => check_folder(&partial),
+        Err(error) => Err(error),
     }
-    Ok(())
+}
+
+/// Whether a file is the database, or has a name that SQLite or the server gives to a file beside it.
+fn is_used(database: &Path, file: &Path) -> bool {
+    let real = real_path(file);
+    ["", "-wal", "-shm", "-lock"].iter().any(|suffix| {
+        let mut used = OsString::from(database);
+        used.push(suffix);
+        real == used
+    })
 }
 
 /// Makes the renaming of a file durable.

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::SqliteError;
 
@@ -51,6 +51,30 @@ fn check_access(path: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Checks that files can be created in the folder of a file. Creates none.
+pub(crate) fn check_folder(file: &Path) -> io::Result<()> {
+    let folder = folder_of(file);
+    if !folder.metadata()?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    #[cfg(unix)]
+    rustix::fs::access(
+        folder,
+        rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
+    )?;
+    Ok(())
+}
+
+/// The path without links, also of a file that does not exist yet.
+pub(crate) fn real_path(file: &Path) -> PathBuf {
+    let real = file.canonicalize().or_else(|_| {
+        let name = file.file_name().unwrap_or_default();
+        let folder = folder_of(file).canonicalize();
+        folder.map(|folder| folder.join(name))
+    });
+    real.unwrap_or_else(|_| file.to_owned())
 }
 
 /// The folder that a file is in.

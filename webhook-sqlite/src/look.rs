@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
-use webhook_core::FoundInbox;
+use webhook_core::{FoundInbox, Kind};
 
 use crate::error::SqliteError;
 use crate::open::{check_application, check_version, pragma};
@@ -15,8 +15,9 @@ use crate::{admin, file, file_system, partition, repair, transfer};
 /// How often a file is read anew because another process has written to it meanwhile.
 const MAX_TRIES: u32 = 16;
 
-/// The versions of the tables since which there are events and marks of moves, and marks of partitions.
+/// The versions of the tables since which there are events and marks of moves, guards, and marks of partitions.
 const HAS_EVENTS: i64 = 1;
+const HAS_GUARDS: i64 = 3;
 const HAS_PARTITION_MARK: i64 = 6;
 
 /// What changes when a process uses the file.
@@ -29,10 +30,28 @@ struct State {
 
 /// Reads what the file at `path` says of the inbox in it. It is neither created, nor repaired, nor updated.
 pub(crate) async fn look(path: &Path) -> Result<FoundInbox, SqliteError> {
+    looking(path, found).await
+}
+
+/// Reads which kinds have events with guards, in the same way.
+pub(crate) async fn guarded_kinds(path: &Path) -> Result<Vec<Kind>, SqliteError> {
+    looking(path, async |connection, version| match version {
+        HAS_GUARDS.. => admin::guarded_kinds(connection).await,
+        _ => Ok(Vec::new()),
+    })
+    .await
+}
+
+/// Does `read` with a connection to the file and the version of its tables. Where there is no file, the answer is the
+/// default.
+async fn looking<T: Default>(
+    path: &Path,
+    read: impl AsyncFn(&mut SqliteConnection, i64) -> Result<T, SqliteError>,
+) -> Result<T, SqliteError> {
     let opening = |error| SqliteError::opening(path, error);
     for _ in 0..MAX_TRIES {
         let Some(before) = state(path) else {
-            return Ok(FoundInbox::default());
+            return Ok(T::default());
         };
         file_system::check(path)?;
         file::check(path)?;
@@ -47,7 +66,10 @@ pub(crate) async fn look(path: &Path) -> Result<FoundInbox, SqliteError> {
             .connect()
             .await
             .map_err(opening)?;
-        let found = read(&mut connection, path).await;
+        let found = match version(&mut connection, path).await {
+            Ok(version) => read(&mut connection, version).await,
+            Err(error) => Err(error),
+        };
         // It may lack the locks to copy the log, which is no failure.
         let _ = connection.close().await;
         if before.has_log || state(path) == Some(before) {
@@ -69,10 +91,15 @@ fn state(path: &Path) -> Option<State> {
     })
 }
 
-async fn read(connection: &mut SqliteConnection, path: &Path) -> Result<FoundInbox, SqliteError> {
+/// Refuses a file that is not ours, or newer.
+async fn version(connection: &mut SqliteConnection, path: &Path) -> Result<i64, SqliteError> {
     check_application(connection, path).await?;
     let version = pragma(connection, "user_version").await?;
     check_version(version, path)?;
+    Ok(version)
+}
+
+async fn found(connection: &mut SqliteConnection, version: i64) -> Result<FoundInbox, SqliteError> {
     let mut found = FoundInbox::default();
     if version >= HAS_EVENTS {
         found.kinds = admin::kinds(&mut *connection).await?;

@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::SqliteError;
-use crate::file::{folder_of, private};
+use crate::file::{check_folder, private, real_path};
 
 /// Marks a file as used by one server. Another process that tries to acquire it gets
 /// [`SqliteError::InUse`].
@@ -51,7 +51,7 @@ impl ServerLock {
     }
 
     /// Like [`acquire`](Self::acquire), and creates no file: returns `None` if there is none to lock, since nobody has
-    /// acquired the lock so far.
+    /// acquired the lock so far. `acquire` can create it then.
     ///
     /// # Errors
     ///
@@ -64,7 +64,11 @@ impl ServerLock {
             .open(lock_path(path))
         {
             Ok(file) => Self::lock(path, file).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let checked = check_folder(&lock_path(path));
+                checked.map_err(|source| Self::failed(path, source))?;
+                Ok(None)
+            }
             Err(error) => Err(Self::failed(path, error)),
         }
     }
@@ -94,13 +98,7 @@ impl ServerLock {
 
 /// The file beside the database file, whatever links lead to that.
 fn lock_path(path: &Path) -> PathBuf {
-    let real = path.canonicalize().or_else(|_| {
-        // It does not exist yet.
-        let name = path.file_name().unwrap_or_default();
-        let folder = folder_of(path).canonicalize();
-        folder.map(|folder| folder.join(name))
-    });
-    let mut name = OsString::from(real.unwrap_or_else(|_| path.to_owned()));
+    let mut name = OsString::from(real_path(path));
     name.push("-lock");
     name.into()
 }

@@ -104,6 +104,20 @@ impl SqliteStore {
         look::look(path.as_ref()).await
     }
 
+    /// Tells which kinds have events with [guards](field@webhook_core::Envelope::guard) in the file with this path, before
+    /// it is opened, otherwise like [`look`](Self::look). Reads all guards.
+    ///
+    /// # Errors
+    ///
+    /// As of [`look`](Self::look).
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn guarded_kinds(path: impl AsRef<Path>) -> Result<Vec<Kind>, SqliteError> {
+        look::guarded_kinds(path.as_ref()).await
+    }
+
     /// Begins a transaction on the connection that writes, for changes of the app's own tables in the same
     /// file together with [`accept_in`](Self::accept_in) or [`settle_in`](Self::settle_in). Nothing else is
     /// written until it is committed or dropped: keep it short.

@@ -295,12 +295,37 @@ async fn a_look_refuses_what_cannot_be_opened() {
 }
 
 #[tokio::test]
+async fn kinds_with_guards_are_found_before_the_file_is_opened() {
+    let (folder, file) = folder();
+    assert_eq!(SqliteStore::guarded_kinds(&file).await.unwrap(), []);
+    first_version(&file).await;
+    let before = contents(&folder);
+    assert_eq!(SqliteStore::guarded_kinds(&file).await.unwrap(), []);
+    assert!(contents(&folder) == before, "a look has changed something");
+    let store = SqliteStore::open(&file).await.unwrap();
+    let mut guarded = event("guarded");
+    guarded.envelope.kind = Kind::from_static("guarded");
+    guarded.envelope.guard = Some(Fingerprint::of(["guard"]));
+    store.accept(&[event("a"), guarded]).await.unwrap();
+    let kinds = SqliteStore::guarded_kinds(&file).await.unwrap();
+    assert_eq!(kinds, [Kind::from_static("guarded")]);
+    store.close().await;
+    let kinds = SqliteStore::guarded_kinds(&file).await.unwrap();
+    assert_eq!(kinds, [Kind::from_static("guarded")]);
+}
+
+#[tokio::test]
 async fn an_existing_lock_is_acquired_and_none_is_created() {
     let (folder, file) = folder();
     assert!(ServerLock::acquire_existing(&file).unwrap().is_none());
     assert!(contents(&folder).is_empty());
-    let missing = folder.path().join("missing").join("webhook.db");
-    assert!(ServerLock::acquire_existing(&missing).unwrap().is_none());
+    // Where it cannot be created later.
+    std::fs::write(folder.path().join("text"), "").unwrap();
+    for no_folder in ["missing", "text"] {
+        let file = folder.path().join(no_folder).join("webhook.db");
+        let error = ServerLock::acquire_existing(&file).unwrap_err();
+        assert!(matches!(error, SqliteError::Lock { .. }), "{error:?}");
+    }
     let lock = ServerLock::acquire(&file).unwrap();
     let error = ServerLock::acquire_existing(&file).unwrap_err();
     assert!(matches!(error, SqliteError::InUse { .. }), "{error:?}");
@@ -843,12 +868,34 @@ async fn backup_keeps_what_must_not_be_overwritten() {
         ("other", ExistingBackup::Keep),
         ("webhook.db", ExistingBackup::Replace),
         ("webhook.db-wal", ExistingBackup::Replace),
+        // There is none, and a server would make one.
+        ("webhook.db-lock", ExistingBackup::Keep),
         ("missing/backup.db", ExistingBackup::Keep),
         (".", ExistingBackup::Replace),
     ] {
+        let before = contents(&folder);
+        let error = store.check_back_up(path(to), existing).await.unwrap_err();
+        assert!(matches!(error, SqliteError::Backup { .. }), "{to}: {error}");
         let error = store.back_up(path(to), existing).await.unwrap_err();
         assert!(matches!(error, SqliteError::Backup { .. }), "{to}: {error}");
+        assert!(contents(&folder) == before, "{to}: something has changed");
     }
+    let before = contents(&folder);
+    for (to, existing) in [
+        ("backup.db", ExistingBackup::Keep),
+        ("other", ExistingBackup::Replace),
+    ] {
+        store.check_back_up(path(to), existing).await.unwrap();
+    }
+    assert!(contents(&folder) == before);
+    // The partial file of a backup would be the database.
+    let named = SqliteStore::open(path("named.partial")).await.unwrap();
+    let error = named.back_up(path("named"), ExistingBackup::Keep).await;
+    assert!(
+        matches!(error, Err(SqliteError::Backup { .. })),
+        "{error:?}"
+    );
+    named.close().await;
     assert_eq!(std::fs::read(path("other")).unwrap(), b"text");
     store.accept(&[event("a")]).await.unwrap();
     let to = path("backup.db");

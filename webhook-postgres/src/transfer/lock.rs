@@ -3,11 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, ConnectOptions, Row};
-use tokio::time::timeout;
+use sqlx::Row;
 
 use crate::error::PgError;
+use crate::held::Held;
 use crate::schema::Schema;
 use crate::session::Database;
 use crate::store::PgStore;
@@ -23,7 +22,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
 ///
 /// Dropping it releases it.
 pub struct WriteLock {
-    connection: PgConnection,
+    transaction: Held,
     schema: Schema,
 }
 
@@ -53,29 +52,14 @@ impl PgStore {
 
 impl WriteLock {
     async fn take(database: &Database) -> Result<Self, PgError> {
-        database.reach().await?;
-        let connect = async { Ok(database.connect_options().connect().await?) };
-        let mut connection = within(LOCK_TIMEOUT, connect).await?;
+        let mut transaction = Held::begin(database, LOCK_TIMEOUT).await?;
         let schema = database.schema().clone();
-        // A session of a pooler may have any settings. The transaction stays open for as long as the move
-        // takes.
-        let begin = format!(
-            "{}; SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = 0; \
-             SET LOCAL idle_in_transaction_session_timeout = 0",
-            database.begin_on_any_session().0,
-            LOCK_TIMEOUT.as_millis(),
-        );
-        let lock = async {
-            sqlx::raw_sql(AssertSqlSafe(begin))
-                .execute(&mut connection)
-                .await?;
-            sqlx::raw_sql(schema.sql(include_str!("lock_writes.sql")))
-                .execute(&mut connection)
-                .await?;
-            Ok(())
-        };
-        within(2 * LOCK_TIMEOUT, lock).await?;
-        Ok(Self { connection, schema })
+        let lock = schema.sql(include_str!("lock_writes.sql"));
+        transaction.rows(lock).await?;
+        Ok(Self {
+            transaction,
+            schema,
+        })
     }
 
     /// Returns the sessions that wait for this lock, and makes sure that it is still held.
@@ -84,15 +68,11 @@ impl WriteLock {
     ///
     /// An error of the database, also if its server has ended the session: the lock is lost then.
     pub async fn waiting(&mut self) -> Result<Vec<WaitingSession>, PgError> {
-        let rows = async {
-            // Within a transaction, the list of sessions stays as it was when it was read first.
-            sqlx::raw_sql("SELECT pg_catalog.pg_stat_clear_snapshot()")
-                .execute(&mut self.connection)
-                .await?;
-            let query = sqlx::raw_sql(self.schema.sql(include_str!("waiting.sql")));
-            Ok(query.fetch_all(&mut self.connection).await?)
-        };
-        let rows = within(LOCK_TIMEOUT, rows).await?;
+        // Within a transaction, the list of sessions stays as it was when it was read first.
+        let clear = "SELECT pg_catalog.pg_stat_clear_snapshot()";
+        self.transaction.rows(clear).await?;
+        let waiting = self.schema.sql(include_str!("waiting.sql"));
+        let rows = self.transaction.rows(waiting).await?;
         let sessions = rows.iter().map(|row| {
             Ok(WaitingSession {
                 pid: row.try_get("pid")?,
@@ -102,14 +82,6 @@ impl WriteLock {
         });
         sessions.collect()
     }
-}
-
-async fn within<T>(
-    limit: Duration,
-    work: impl Future<Output = Result<T, PgError>>,
-) -> Result<T, PgError> {
-    let done = timeout(limit, work).await;
-    done.unwrap_or(Err(PgError::TimedOut { after: limit }))
 }
 
 impl fmt::Debug for WriteLock {
