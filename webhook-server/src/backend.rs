@@ -2,6 +2,7 @@
 
 mod beside;
 mod health;
+mod migration;
 mod partition;
 mod partitions;
 mod postgres;
@@ -25,9 +26,10 @@ use webhook_sqlite::{ServerLock, SqliteError, SqliteStore};
 use crate::config::{BackendUrl, Config, InvalidDatabaseUrl, SecretsError};
 use crate::metrics::MeasuredStore;
 pub(crate) use health::{Health, Partitions};
+pub(crate) use migration::{Migration, NOT_MIGRATED};
 use partitions::OpenedInbox;
 pub(crate) use sqlite::from_root;
-pub(crate) use transfer::{NOT_MOVED, TransferBackend};
+pub(crate) use transfer::{NOT_MOVED, TransferBackend, TransferPlan};
 
 /// An open backend, by the traits that the inbox, workers and operators use.
 pub struct Backend {
@@ -193,16 +195,6 @@ impl Backend {
         }
     }
 
-    /// Brings the schema of the database of `config` up to date.
-    pub(crate) async fn migrate(config: &Config) -> Result<(), OpenError> {
-        match backend_url(config).await? {
-            BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_MIGRATED)),
-            BackendUrl::Sqlite(path) => sqlite::migrate(&path, None).await,
-            BackendUrl::Postgres(url) => postgres::reach_and_migrate(&url, config).await,
-            BackendUrl::Partitions(urls) => partitions::migrate(urls, config).await,
-        }
-    }
-
     /// The databases whose connections and sizes are among the metrics.
     pub(crate) fn measured(&self) -> Vec<MeasuredStore> {
         let measured = self.opened.each().filter_map(|opened| match opened {
@@ -217,10 +209,6 @@ impl Backend {
         self.opened.close().await;
     }
 }
-
-/// Why `migrate` refuses `memory:`.
-pub(crate) const NOT_MIGRATED: &str =
-    "migrate needs a database, and DATABASE_URL (--database-url) is `memory:`";
 
 /// Why commands refuse `memory:`.
 pub(crate) const NOT_SHARED: &str = "this command needs a database, and DATABASE_URL (--database-url) is \
@@ -439,6 +427,11 @@ pub enum OpenError {
     /// Which inboxes are in a database cannot be told.
     #[error("failed to look for other inboxes in the database")]
     Beside(#[source] PgError),
+    /// The databases of a new inbox cannot be locked.
+    #[error(
+        "failed to lock the databases, in which one process at a time makes an inbox: start again when the others are ready"
+    )]
+    CreationLock(#[source] PgError),
     /// Whether the database is a partition cannot be told.
     #[error("failed to find out whether this database is a partition of an inbox")]
     Partition(#[source] PartitionError),

@@ -6,7 +6,7 @@ use std::pin::pin;
 use tracing::{info, warn};
 
 use crate::audit::Audit;
-use crate::backend::{Backend, OpenError};
+use crate::backend::{Migration, OpenError};
 use crate::command_line::{CommandLine, Task};
 use crate::commands::CommandError;
 use crate::config::Config;
@@ -80,8 +80,9 @@ fn printed(done: io::Result<()>) -> io::Result<i32> {
 }
 
 async fn migrate(config: &Config) -> Result<(), OpenError> {
+    let migration = Migration::plan(config).await?;
     let audit = Audit::begin("migrate", []);
-    Backend::migrate(config).await?;
+    migration.run().await?;
     audit.end(&"migrated");
     Ok(())
 }

@@ -5,7 +5,7 @@
 
 mod late;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,11 +15,12 @@ use webhook_core::{
     FoundInbox, Kind, OpenMode, Partition, PartitionError, PartitionOptions, PartitionPlan,
     Partitioned, StoreError,
 };
-use webhook_postgres::{PgError, PgOptions, PgStore};
+use webhook_postgres::{CreationLock, PgError, PgOptions, PgStore};
 use webhook_sqlite::ServerLock;
 
 use super::{OpenError, Opened, Partitions, beside, postgres, sqlite, transfer};
 use crate::config::{BackendUrl, Config, Migrate};
+use late::Late;
 
 /// The partitions of an inbox, opened as one.
 pub(super) struct OpenedInbox {
@@ -73,7 +74,8 @@ pub(super) async fn serving(
     whole_kinds: BTreeSet<Kind>,
     config: &Config,
 ) -> Result<OpenedInbox, OpenError> {
-    open(urls, whole_kinds, Opener::Server, config).await
+    let planned = Planned::of(urls, whole_kinds, Opener::Server, config).await?;
+    planned.open().await
 }
 
 /// Opens the partitions beside servers that may run. A server must have made the inbox.
@@ -81,95 +83,135 @@ pub(super) async fn existing(
     urls: Vec<BackendUrl>,
     config: &Config,
 ) -> Result<OpenedInbox, OpenError> {
-    open(urls, BTreeSet::new(), Opener::Command, config).await
+    let planned = Planned::of(urls, BTreeSet::new(), Opener::Command, config).await?;
+    planned.open().await
 }
 
-/// Opens the partitions that a move reads. A server must have made the inbox.
+/// Looks at the partitions that a move reads. A server must have made the inbox.
 pub(super) async fn source(
     urls: Vec<BackendUrl>,
     config: &Config,
-) -> Result<OpenedInbox, OpenError> {
-    open(urls, BTreeSet::new(), Opener::Source, config).await
+) -> Result<Planned<'_>, OpenError> {
+    Planned::of(urls, BTreeSet::new(), Opener::Source, config).await
 }
 
-/// Opens the partitions that a move fills, and creates those that do not exist.
+/// Looks at the partitions that a move fills. Those that do not exist are created when they are opened.
 pub(super) async fn target(
     urls: Vec<BackendUrl>,
     whole_kinds: BTreeSet<Kind>,
     config: &Config,
-) -> Result<OpenedInbox, OpenError> {
-    open(urls, whole_kinds, Opener::Target, config).await
+) -> Result<Planned<'_>, OpenError> {
+    Planned::of(urls, whole_kinds, Opener::Target, config).await
 }
 
-/// Brings the tables of all partitions up to date, if they are those of one inbox. Creates those that do not exist, and
-/// sets no marks.
-pub(super) async fn migrate(urls: Vec<BackendUrl>, config: &Config) -> Result<(), OpenError> {
-    let count = urls.len();
+/// Looks at partitions whose tables are to be brought up to date. They must be those of one inbox.
+pub(super) async fn migration(
+    urls: Vec<BackendUrl>,
+    config: &Config,
+) -> Result<Places<'_>, OpenError> {
     let mut places = Places::reach(urls, Opener::Migration, config).await?;
     match places.plan(PartitionOptions::default()).await {
-        Ok(_) => {}
+        Ok(_) => Ok(places),
         // The tables of one whose events are lost are made anew. Its mark, which the error tells, is the operator's to set.
         Err(OpenError::Partitions(lost @ PartitionError::Empty { .. })) => {
             warn!(
                 error = &lost as &dyn std::error::Error,
                 "the tables of a lost partition are made; no server uses it without its mark"
             );
+            Ok(places)
         }
-        Err(error) => return Err(error),
+        Err(error) => Err(error),
     }
-    for (index, place) in places.each.iter_mut().enumerate() {
-        let migrated = match place {
-            Place::Postgres(database) => postgres::migrate(database).await,
-            Place::File { path, lock } => sqlite::migrate(path, lock.take()).await,
-            Place::Away { .. } => unreachable!("a migration does not go on without a partition"),
-        };
-        migrated.map_err(|error| error.of_partition(index, count))?;
-    }
-    for place in places.each {
-        if let Place::Postgres(database) = place {
-            database.close().await;
-        }
-    }
-    Ok(())
 }
 
-async fn open(
-    urls: Vec<BackendUrl>,
-    whole_kinds: BTreeSet<Kind>,
-    opener: Opener,
-    config: &Config,
-) -> Result<OpenedInbox, OpenError> {
-    let mut places = Places::reach(urls, opener, config).await?;
-    let options = PartitionOptions::default()
-        .with_whole_kinds(whole_kinds)
-        .with_mode(opener.mode());
-    let mut plan = places.plan(options.clone()).await?;
-    let mut opened = Vec::with_capacity(places.each.len());
-    if plan.is_new() {
-        // Whoever sets the first mark makes the inbox. Others may want another one, and have created nothing beside it.
-        let first = places.open_each(0..1).await?.remove(0);
-        let begun = plan.begin(&*first.0).await;
-        plan = match begun.map_err(OpenError::Partitions)? {
-            Some(plan) => plan,
-            None => places.plan(options).await?,
-        };
-        opened.push(first);
+/// Partitions that can be opened as one inbox, as far as can be told. Nothing has been created or changed yet.
+pub(super) struct Planned<'c> {
+    places: Places<'c>,
+    options: PartitionOptions,
+    plan: PartitionPlan,
+}
+
+impl<'c> Planned<'c> {
+    async fn of(
+        urls: Vec<BackendUrl>,
+        whole_kinds: BTreeSet<Kind>,
+        opener: Opener,
+        config: &'c Config,
+    ) -> Result<Self, OpenError> {
+        let mut places = Places::reach(urls, opener, config).await?;
+        let options = PartitionOptions::default()
+            .with_whole_kinds(whole_kinds)
+            .with_mode(opener.mode());
+        let plan = places.plan(options.clone()).await?;
+        Ok(Self {
+            places,
+            options,
+            plan,
+        })
     }
-    let others = opened.len()..places.each.len();
-    opened.extend(places.open_each(others).await?);
-    let (partitions, opened): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
-    let inbox = plan.open(partitions).await.map_err(OpenError::Partitions)?;
-    Ok(OpenedInbox {
-        partitions: Partitions::of(&inbox),
-        inbox,
-        opened: Opened::Partitions(opened),
-    })
+
+    /// What was found in the partitions that can be reached.
+    pub(super) fn found(&self) -> &[FoundInbox] {
+        &self.places.found
+    }
+
+    /// The databases of PostgreSQL.
+    pub(super) fn postgres(&self) -> Vec<&PgStore> {
+        let places = self.places.each.iter();
+        let databases = places.filter_map(|place| match place {
+            Place::Postgres(database) => Some(database),
+            _ => None,
+        });
+        databases.collect()
+    }
+
+    pub(super) async fn open(self) -> Result<OpenedInbox, OpenError> {
+        let Self {
+            mut places,
+            options,
+            mut plan,
+        } = self;
+        let mut opened = Vec::with_capacity(places.each.len());
+        let lock = match plan.is_new() {
+            true => Some(places.lock().await?),
+            false => None,
+        };
+        if lock.is_some() {
+            plan = places.plan(options.clone()).await?;
+        }
+        if plan.is_new() {
+            // Whoever sets the first mark makes the inbox. Others may want another one, and have created nothing beside it.
+            let first = places.open_each(0..1).await?.remove(0);
+            let begun = plan.begin(&*first.0).await;
+            plan = match begun.map_err(OpenError::Partitions)? {
+                Some(plan) => plan,
+                None => places.plan(options).await?,
+            };
+            opened.push(first);
+        }
+        let others = opened.len()..places.each.len();
+        opened.extend(places.open_each(others).await?);
+        let (partitions, mut opened): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
+        let inbox = plan.open(partitions).await.map_err(OpenError::Partitions)?;
+        // The inbox is made.
+        drop(lock);
+        if places.opener == Opener::Server {
+            places.prepare_later(&mut opened, &inbox);
+        }
+        Ok(OpenedInbox {
+            partitions: Partitions::of(&inbox),
+            inbox,
+            opened: Opened::Partitions(opened),
+        })
+    }
 }
 
 /// The places of all partitions.
-struct Places<'c> {
+pub(crate) struct Places<'c> {
     urls: Vec<BackendUrl>,
     each: Vec<Place>,
+    /// What was found in those that can be reached.
+    found: Vec<FoundInbox>,
     opener: Opener,
     config: &'c Config,
 }
@@ -183,9 +225,9 @@ enum Place {
         path: PathBuf,
         lock: Option<ServerLock>,
     },
-    /// A database that did not answer in time.
+    /// A database that did not answer in time, or failed, and that others can do without.
     Away {
-        options: Box<PgOptions>,
+        database: PgStore,
         error: StoreError,
     },
 }
@@ -211,20 +253,35 @@ impl<'c> Places<'c> {
         let each = reached.into_iter().map(|it| match it {
             Reached::Now(place) => place,
             Reached::NotYet(options, error) => Place::Away {
-                options,
+                database: PgStore::connect_lazy(*options),
                 error: StoreError::unavailable(error),
             },
         });
         Ok(Self {
             each: each.collect(),
+            found: Vec::new(),
             urls,
             opener,
             config,
         })
     }
 
+    /// Keeps out other processes that would make an inbox in the same databases, from their URLs in any order. Files have
+    /// one URL, so that their first mark decides.
+    async fn lock(&self) -> Result<CreationLock, OpenError> {
+        let mut databases = BTreeMap::new();
+        for (url, place) in self.urls.iter().zip(&self.each) {
+            if let (BackendUrl::Postgres(url), Place::Postgres(database)) = (url, place) {
+                databases.entry(transfer::name(url)?).or_insert(database);
+            }
+        }
+        // In the order of their names, which is the same in all processes.
+        let lock = CreationLock::acquire(databases.into_values()).await;
+        lock.map_err(OpenError::CreationLock)
+    }
+
     /// Decides whether the inbox can be opened, and changes nothing.
-    async fn plan(&self, options: PartitionOptions) -> Result<PartitionPlan, OpenError> {
+    async fn plan(&mut self, options: PartitionOptions) -> Result<PartitionPlan, OpenError> {
         let plan = match self.compare(options.clone()).await? {
             Ok(plan) if plan.is_new() => Ok(plan),
             Err(error @ PartitionError::NoInbox { .. }) => Err(error),
@@ -252,19 +309,19 @@ impl<'c> Places<'c> {
     }
 
     async fn compare(
-        &self,
+        &mut self,
         options: PartitionOptions,
     ) -> Result<Result<PartitionPlan, PartitionError>, OpenError> {
-        let count = self.each.len();
-        let looking = self.each.iter().enumerate().map(async |(index, place)| {
-            let found = place.look().await;
+        let (count, opener) = (self.each.len(), self.opener);
+        let looking = self.each.iter_mut().enumerate();
+        let looking = looking.map(async |(index, place)| {
+            let found = place.look(opener).await;
             found.map_err(|error| error.of_partition(index, count))
         });
         let found = try_join_all(looking).await?;
-        if self.opener == Opener::Server {
-            for found in found.iter().flatten() {
-                transfer::check_found(found)?;
-            }
+        self.found = found.iter().flatten().cloned().collect();
+        if opener == Opener::Server {
+            self.found.iter().try_for_each(transfer::check_found)?;
         }
         Ok(PartitionPlan::new(found, options))
     }
@@ -287,6 +344,37 @@ impl<'c> Places<'c> {
             try_join_all(checking).await?;
         }
         Ok(plan)
+    }
+
+    /// Brings the tables of all partitions up to date. Creates those that do not exist, and sets no marks.
+    pub(super) async fn migrate(mut self) -> Result<(), OpenError> {
+        let count = self.each.len();
+        for (index, place) in self.each.iter_mut().enumerate() {
+            let migrated = match place {
+                Place::Postgres(database) => postgres::migrate(database).await,
+                Place::File { path, lock } => sqlite::migrate(path, lock.take()).await,
+                Place::Away { .. } => {
+                    unreachable!("a migration does not go on without a partition")
+                }
+            };
+            migrated.map_err(|error| error.of_partition(index, count))?;
+        }
+        for place in self.each {
+            if let Place::Postgres(database) = place {
+                database.close().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Prepares the databases that are away as soon as they can be reached.
+    fn prepare_later(&self, opened: &mut [Opened], inbox: &Partitioned) {
+        for (index, (place, opened)) in self.each.iter().zip(opened).enumerate() {
+            if let (Place::Away { .. }, Opened::Postgres(database, preparing)) = (place, opened) {
+                let late = Late::new(database.clone(), index, inbox.clone(), self.config);
+                *preparing = Some(late.prepare());
+            }
+        }
     }
 
     async fn open_each(
@@ -343,12 +431,19 @@ async fn reach(
 }
 
 impl Place {
-    /// What is there. A database that fails counts as one that cannot be reached.
-    async fn look(&self) -> Result<Result<FoundInbox, StoreError>, OpenError> {
+    /// What is there. A database that fails counts as one that cannot be reached: what was not compared is not changed.
+    async fn look(&mut self, opener: Opener) -> Result<Result<FoundInbox, StoreError>, OpenError> {
         match self {
             Self::Postgres(database) => match database.look().await {
+                Ok(found) => Ok(Ok(found)),
                 Err(error @ PgError::ForeignSchema { .. }) => Err(OpenError::Look(error)),
-                found => Ok(found.map_err(StoreError::from)),
+                Err(error) if opener.does_without() => {
+                    let (database, error) = (database.clone(), StoreError::from(error));
+                    let away = error.clone();
+                    *self = Self::Away { database, error };
+                    Ok(Err(away))
+                }
+                Err(error) => Err(OpenError::Look(error)),
             },
             Self::File { path, .. } => sqlite::look(path).await.map(Ok),
             Self::Away { error, .. } => Ok(Err(error.clone())),
@@ -385,18 +480,14 @@ impl Place {
                 };
                 Ok((Arc::new(file.clone()), Opened::Sqlite(file, Some(lock))))
             }
-            Self::Away { options, error } => {
+            Self::Away { database, error } => {
                 warn!(
                     partition = index,
                     error = error as &dyn std::error::Error,
                     "a partition cannot be reached; starting without it"
                 );
-                let database = PgStore::connect_lazy((**options).clone());
-                // A command does not wait for it.
-                let preparing = (opener == Opener::Server)
-                    .then(|| late::prepare_later(database.clone(), index, config));
-                let opened = Opened::Postgres(database.clone(), preparing);
-                Ok((Arc::new(database), opened))
+                let opened = Opened::Postgres(database.clone(), None);
+                Ok((Arc::new(database.clone()), opened))
             }
         }
     }

@@ -66,14 +66,6 @@ pub(super) async fn check(database: PgStore) -> Result<PgStore, OpenError> {
     }
 }
 
-/// Brings the schema of a database up to date that is not open.
-pub(super) async fn reach_and_migrate(url: &DatabaseUrl, config: &Config) -> Result<(), OpenError> {
-    let database = reach(url, config).await?;
-    let migrated = migrate(&database).await;
-    database.close().await;
-    migrated
-}
-
 /// Checks that the schema can be brought up to date, and changes nothing.
 pub(super) async fn check_migration(database: &PgStore) -> Result<(), OpenError> {
     let checked = database.check_migration(&[transaction::VIEW]).await;

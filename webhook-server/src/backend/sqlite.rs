@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf, absolute};
 
 use tracing::{info, warn};
-use webhook_core::FoundInbox;
+use webhook_core::{FoundInbox, Kind};
 use webhook_sqlite::{ServerLock, SqliteStore};
 
 use super::OpenError;
@@ -15,6 +15,15 @@ pub(super) async fn look(path: &Path) -> Result<FoundInbox, OpenError> {
     let path = from_root(path);
     let found = SqliteStore::look(&path).await;
     found.map_err(|source| OpenError::Sqlite { path, source })
+}
+
+/// The kinds whose events have guards, by a look at the file before it is opened.
+pub(super) async fn guarded_kinds(path: &Path) -> Result<Vec<Kind>, OpenError> {
+    let kinds = SqliteStore::guarded_kinds(path).await;
+    kinds.map_err(|source| OpenError::Sqlite {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Acquires the lock of a file that has been used before. Creates nothing.

@@ -1,17 +1,186 @@
 //! Opens the two backends of a move.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tracing::warn;
 use webhook_core::transfer::{MoveMark, Transfer};
 use webhook_core::{Admin, FoundInbox, Kind, Store};
 use webhook_postgres::{PgOptions, PgStore, Schema};
+use webhook_sqlite::ServerLock;
 
-use super::partitions::{self, OpenedInbox};
+use super::partitions::{self, OpenedInbox, Planned};
 use super::{OpenError, Opened, partition, postgres, sqlite};
 use crate::config::{BackendUrl, Config, DatabaseUrl, file_of_partitions};
+
+/// The inbox that a move reads, or the one that it writes, before it is opened. Nothing has been created, changed or
+/// locked by a new file yet.
+pub(crate) struct TransferPlan<'c> {
+    /// Its URL without user and password.
+    pub(crate) name: String,
+    place: Place<'c>,
+}
+
+enum Place<'c> {
+    /// A file that may not exist yet, with its lock if there was one.
+    File {
+        path: PathBuf,
+        lock: Option<ServerLock>,
+        found: FoundInbox,
+    },
+    Database {
+        database: PgStore,
+        found: FoundInbox,
+        is_target: bool,
+    },
+    Partitions(Planned<'c>),
+}
+
+impl<'c> TransferPlan<'c> {
+    /// Looks at the inbox that is read. It must exist.
+    pub(crate) async fn source(url: BackendUrl, config: &'c Config) -> Result<Self, OpenError> {
+        match url {
+            BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_MOVED)),
+            BackendUrl::Partitions(urls) => {
+                let name = name_of_partitions(&urls)?;
+                let planned = partitions::source(urls, config).await?;
+                Ok(Self::partitions(name, planned))
+            }
+            BackendUrl::Sqlite(path) => Self::file(sqlite::there(&path)?).await,
+            BackendUrl::Postgres(url) => {
+                let database = postgres::reach(&url, config).await?;
+                let database = postgres::check(database).await?;
+                Self::database(database, &url, false).await
+            }
+        }
+    }
+
+    /// Looks at the inbox that is written, which may not exist yet. If it has partitions, all events of each of the
+    /// `whole_kinds` are in one of them.
+    pub(crate) async fn target(
+        url: BackendUrl,
+        whole_kinds: BTreeSet<Kind>,
+        config: &'c Config,
+    ) -> Result<Self, OpenError> {
+        match url {
+            BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_MOVED)),
+            BackendUrl::Partitions(urls) => {
+                let name = name_of_partitions(&urls)?;
+                let planned = partitions::target(urls, whole_kinds, config).await?;
+                Ok(Self::partitions(name, planned))
+            }
+            BackendUrl::Sqlite(path) => Self::file(sqlite::from_root(&path)).await,
+            BackendUrl::Postgres(url) => {
+                let database = postgres::reach(&url, config).await?;
+                let plan = Self::database(database.clone(), &url, true).await?;
+                postgres::check_migration(&database).await?;
+                Ok(plan)
+            }
+        }
+    }
+
+    async fn file(path: PathBuf) -> Result<Self, OpenError> {
+        let lock = sqlite::existing_lock(&path)?;
+        let found = sqlite::look(&path).await?;
+        partition::check_found(&found)?;
+        Ok(Self {
+            name: format!("sqlite:{}", path.display()),
+            place: Place::File { path, lock, found },
+        })
+    }
+
+    async fn database(
+        database: PgStore,
+        url: &DatabaseUrl,
+        is_target: bool,
+    ) -> Result<Self, OpenError> {
+        let name = name(url)?;
+        let found = postgres::look(&database).await?;
+        partition::check_found(&found)?;
+        let place = Place::Database {
+            database,
+            found,
+            is_target,
+        };
+        Ok(Self { name, place })
+    }
+
+    const fn partitions(name: String, planned: Planned<'c>) -> Self {
+        Self {
+            name,
+            place: Place::Partitions(planned),
+        }
+    }
+
+    fn found(&self) -> &[FoundInbox] {
+        match &self.place {
+            Place::File { found, .. } | Place::Database { found, .. } => {
+                std::slice::from_ref(found)
+            }
+            Place::Partitions(planned) => planned.found(),
+        }
+    }
+
+    /// The part that it has in a move.
+    pub(crate) fn mark(&self) -> Option<MoveMark> {
+        let mut found = self.found().iter();
+        found.find_map(|found| found.move_mark.clone())
+    }
+
+    /// Whether it has no events.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found().iter().all(|found| found.kinds.is_empty())
+    }
+
+    /// The kinds whose events have guards, unless it has partitions, which know them.
+    pub(crate) async fn guarded_kinds(&self) -> Result<Vec<Kind>, OpenError> {
+        match &self.place {
+            Place::File { path, .. } => sqlite::guarded_kinds(path).await,
+            Place::Database { database, .. } => {
+                database.guarded_kinds().await.map_err(OpenError::Look)
+            }
+            Place::Partitions(_) => Ok(Vec::new()),
+        }
+    }
+
+    /// The databases of PostgreSQL.
+    pub(crate) fn postgres(&self) -> Vec<&PgStore> {
+        match &self.place {
+            Place::File { .. } => Vec::new(),
+            Place::Database { database, .. } => vec![database],
+            Place::Partitions(planned) => planned.postgres(),
+        }
+    }
+
+    /// Opens it. The inbox that is written is created or migrated. The one that is read is not, unless it is an SQLite
+    /// file.
+    pub(crate) async fn open(self) -> Result<TransferBackend, OpenError> {
+        let Self { name, place } = self;
+        match place {
+            Place::File { path, lock, .. } => {
+                let (file, lock) = sqlite::open_alone(&path, lock).await?;
+                let opened = Opened::Sqlite(file.clone(), Some(lock));
+                Ok(TransferBackend::of(name, file, opened))
+            }
+            Place::Database {
+                database,
+                is_target,
+                ..
+            } => {
+                if is_target {
+                    postgres::migrate(&database).await?;
+                }
+                let opened = Opened::Postgres(database.clone(), None);
+                Ok(TransferBackend::of(name, database, opened))
+            }
+            Place::Partitions(planned) => {
+                let OpenedInbox { inbox, opened, .. } = planned.open().await?;
+                Ok(TransferBackend::of(name, inbox, opened))
+            }
+        }
+    }
+}
 
 /// The inbox that a move reads, or the one that it writes. No server uses it, as far as can be told when it is
 /// opened.
@@ -25,71 +194,6 @@ pub(crate) struct TransferBackend {
 }
 
 impl TransferBackend {
-    /// Opens the inbox that is read. It must exist, and is not migrated, unless it is an SQLite file.
-    pub(crate) async fn source(url: BackendUrl, config: &Config) -> Result<Self, OpenError> {
-        match url {
-            BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_MOVED)),
-            BackendUrl::Partitions(urls) => {
-                let name = name_of_partitions(&urls)?;
-                Ok(Self::partitions(
-                    name,
-                    partitions::source(urls, config).await?,
-                ))
-            }
-            BackendUrl::Sqlite(path) => Self::file(&sqlite::there(&path)?).await,
-            BackendUrl::Postgres(url) => {
-                let database = postgres::reach(&url, config).await?;
-                let database = postgres::check(database).await?;
-                Self::database(database, &url).await
-            }
-        }
-    }
-
-    /// Opens the inbox that is written. It is created if it does not exist. If it has partitions, all events of each of the
-    /// `whole_kinds` are in one of them.
-    pub(crate) async fn target(
-        url: BackendUrl,
-        whole_kinds: BTreeSet<Kind>,
-        config: &Config,
-    ) -> Result<Self, OpenError> {
-        match url {
-            BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_MOVED)),
-            BackendUrl::Partitions(urls) => {
-                let name = name_of_partitions(&urls)?;
-                let opened = partitions::target(urls, whole_kinds, config).await?;
-                Ok(Self::partitions(name, opened))
-            }
-            BackendUrl::Sqlite(path) => Self::file(&sqlite::from_root(&path)).await,
-            BackendUrl::Postgres(url) => {
-                let database = postgres::reach(&url, config).await?;
-                partition::check_found(&postgres::look(&database).await?)?;
-                postgres::migrate(&database).await?;
-                Self::database(database, &url).await
-            }
-        }
-    }
-
-    /// Opens a file, or creates it.
-    async fn file(path: &Path) -> Result<Self, OpenError> {
-        let name = format!("sqlite:{}", path.display());
-        let lock = sqlite::existing_lock(path)?;
-        partition::check_found(&sqlite::look(path).await?)?;
-        let (file, lock) = sqlite::open_alone(path, lock).await?;
-        let opened = Opened::Sqlite(file.clone(), Some(lock));
-        Ok(Self::of(name, file, opened))
-    }
-
-    async fn database(database: PgStore, url: &DatabaseUrl) -> Result<Self, OpenError> {
-        let name = name(url)?;
-        partition::check_alone(&database).await?;
-        let opened = Opened::Postgres(database.clone(), None);
-        Ok(Self::of(name, database, opened))
-    }
-
-    fn partitions(name: String, partitions: OpenedInbox) -> Self {
-        Self::of(name, partitions.inbox, partitions.opened)
-    }
-
     fn of(name: String, store: impl Store + Admin + Transfer, opened: Opened) -> Self {
         let store = Arc::new(store);
         Self {

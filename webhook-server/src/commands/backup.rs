@@ -75,16 +75,28 @@ impl Backup {
     }
 
     async fn copy_all(&self, backend: &CommandBackend) -> Result<(), CommandError> {
-        for (index, database) in backend.sqlite().into_iter().enumerate() {
-            match backend.partitions {
-                None => self.copy(database, &self.file).await?,
-                Some(_) => {
-                    self.copy(database, &partition_file(&self.file, index))
-                        .await?
-                }
-            }
+        let files = backend.sqlite().into_iter().enumerate();
+        let files = files.map(|(index, database)| match backend.partitions {
+            None => (database, self.file.clone()),
+            Some(_) => (database, partition_file(&self.file, index)),
+        });
+        let files: Vec<_> = files.collect();
+        // All of them, before the first one is written.
+        for (database, file) in &files {
+            let checked = database.check_back_up(file, self.existing()).await;
+            checked.map_err(copy_error)?;
+        }
+        for (database, file) in &files {
+            self.copy(database, file).await?;
         }
         Ok(())
+    }
+
+    const fn existing(&self) -> ExistingBackup {
+        match self.overwrite {
+            true => ExistingBackup::Replace,
+            false => ExistingBackup::Keep,
+        }
     }
 
     async fn copy(&self, database: &SqliteStore, file: &Path) -> Result<(), CommandError> {
@@ -95,17 +107,12 @@ impl Backup {
                 ("overwrite", json!(self.overwrite)),
             ],
         );
-        let existing = if self.overwrite {
-            ExistingBackup::Replace
-        } else {
-            ExistingBackup::Keep
-        };
         let mut partial = OsString::from(file);
         partial.push(".partial");
         // Free pages are not copied, and the latest commits are in another file: the copy may be a bit smaller
         // or larger.
         let mut progress = LongWork::begin("copying", "bytes", bytes(database.path()));
-        let mut copying = pin!(database.back_up(file, existing));
+        let mut copying = pin!(database.back_up(file, self.existing()));
         let mut ticks = interval(INTERVAL);
         loop {
             tokio::select! {

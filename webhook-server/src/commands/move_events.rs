@@ -12,13 +12,13 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 use webhook_core::transfer::{Contents, Export, MoveMark};
 use webhook_core::{EventId, Kind, State, StoreError};
-use webhook_postgres::{POLL_INTERVAL, PgError, WriteLock};
+use webhook_postgres::{POLL_INTERVAL, PgError, PgStore, WriteLock};
 
 use super::list::PAGE;
 use super::output::LongWork;
 use super::{CommandError, Output, blocking};
 use crate::audit::Audit;
-use crate::backend::{NOT_MOVED, OpenError, TransferBackend, backend_url};
+use crate::backend::{NOT_MOVED, OpenError, TransferBackend, TransferPlan, backend_url};
 use crate::config::{BackendUrl, Config, DatabaseUrl, SourcesFile};
 
 /// How long somebody is looked for who uses PostgreSQL. Workers look for work within [`POLL_INTERVAL`].
@@ -184,23 +184,32 @@ impl MoveEvents {
             };
             return Err(MoveError::Same { name }.into());
         }
-        let whole_kinds = match &to {
-            BackendUrl::Partitions(_) => blocking(config, guarded_kinds).await?,
-            _ => BTreeSet::new(),
+        let is_divided = matches!(to, BackendUrl::Partitions(_));
+        let source = TransferPlan::source(from, config);
+        let source = source.await.map_err(open_error)?;
+        let whole_kinds = match is_divided {
+            true => whole_kinds(&source, config).await?,
+            false => BTreeSet::new(),
         };
-        let source = TransferBackend::source(from, config)
-            .await
-            .map_err(open_error)?;
-        let target = match TransferBackend::target(to, whole_kinds, config).await {
+        let target = TransferPlan::target(to, whole_kinds, config);
+        let target = target.await.map_err(open_error)?;
+        let begins = begins(&Found::planned(&source), &Found::planned(&target))?;
+        let mut watch = Watch::begin(&source.name, source.postgres()).await?;
+        let target_is_watched = match begins {
+            true => watch_both(&mut watch, &target).await?,
+            false => false,
+        };
+        let names = (source.name.clone(), target.name.clone());
+        let audit = Audit::begin("move", [("from", json!(names.0)), ("to", json!(names.1))]);
+        let source = source.open().await.map_err(open_error)?;
+        let target = match target.open().await {
             Ok(target) => target,
             Err(error) => {
                 source.close().await;
                 return Err(open_error(error));
             }
         };
-        let names = (source.name.clone(), target.name.clone());
-        let audit = Audit::begin("move", [("from", json!(names.0)), ("to", json!(names.1))]);
-        let moved = Move::begin(&source, &target);
+        let moved = Move::begin(&source, &target, watch, target_is_watched);
         let moved = match moved.await {
             Ok(moving) => moving.run().await,
             Err(error) => Err(error),
@@ -218,10 +227,18 @@ impl MoveEvents {
     }
 }
 
-/// The kinds whose events must be in one partition each.
-fn guarded_kinds(config: &Config) -> Result<BTreeSet<Kind>, CommandError> {
-    let sources = SourcesFile::read(config).map_err(CommandError::Sources)?;
-    Ok(sources.guarded_kinds())
+/// The kinds whose events must be in one partition each: those that have guards, and those that get them.
+async fn whole_kinds(
+    source: &TransferPlan<'_>,
+    config: &Config,
+) -> Result<BTreeSet<Kind>, CommandError> {
+    let mut kinds = blocking(config, |config| {
+        let sources = SourcesFile::read(config).map_err(CommandError::Sources)?;
+        Ok(sources.guarded_kinds())
+    })
+    .await?;
+    kinds.extend(source.guarded_kinds().await.map_err(open_error)?);
+    Ok(kinds)
 }
 
 fn are_same(one: &BackendUrl, other: &BackendUrl) -> bool {
@@ -248,6 +265,74 @@ async fn url(option: Option<&DatabaseUrl>, config: &Config) -> Result<BackendUrl
     }
 }
 
+/// What a move finds in a database.
+struct Found {
+    name: String,
+    mark: Option<MoveMark>,
+    is_empty: bool,
+}
+
+impl Found {
+    fn planned(plan: &TransferPlan<'_>) -> Self {
+        Self {
+            name: plan.name.clone(),
+            mark: plan.mark(),
+            is_empty: plan.is_empty(),
+        }
+    }
+
+    async fn opened(backend: &TransferBackend) -> Result<Self, StoreError> {
+        Ok(Self {
+            name: backend.name.clone(),
+            mark: backend.transfer.mark().await?,
+            is_empty: backend.admin.kinds().await?.is_empty(),
+        })
+    }
+}
+
+/// Whether the move begins now, or goes on. Refuses databases between which events cannot be moved.
+fn begins(source: &Found, target: &Found) -> Result<bool, MoveError> {
+    let (from, to) = (source.name.clone(), target.name.clone());
+    if from == to {
+        return Err(MoveError::Same { name: to });
+    }
+    let is_complete = match source.mark.clone() {
+        None => false,
+        Some(MoveMark::Moved { to: other }) if other == to => true,
+        Some(MoveMark::Moved { to }) => return Err(MoveError::MovedBefore { name: from, to }),
+        Some(MoveMark::Filling { from: other }) => {
+            return Err(MoveError::OtherSource { name: from, other });
+        }
+    };
+    match target.mark.clone() {
+        Some(MoveMark::Filling { from: other }) if other == from => Ok(false),
+        // All was copied and compared, and only this command had not ended.
+        None if is_complete => Ok(false),
+        None if target.is_empty => Ok(true),
+        Some(MoveMark::Filling { from: other }) => Err(MoveError::OtherSource { name: to, other }),
+        None | Some(MoveMark::Moved { .. }) => Err(MoveError::NotEmpty { name: to }),
+    }
+}
+
+/// Waits until everybody who uses one of the databases would have been seen, and returns whether that goes for the target:
+/// nobody can be seen there as long as its tables are missing, or those of an older version.
+async fn watch_both(source: &mut Watch, target: &TransferPlan<'_>) -> Result<bool, MoveError> {
+    match Watch::begin(&target.name, target.postgres()).await {
+        Ok(mut target) => {
+            tokio::try_join!(source.end(), target.end())?;
+            Ok(true)
+        }
+        Err(MoveError::Lock {
+            source: PgError::NotMigrated { .. },
+            ..
+        }) => {
+            source.end().await?;
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// A move that is allowed.
 struct Move<'b> {
     source: &'b TransferBackend,
@@ -257,46 +342,21 @@ struct Move<'b> {
 }
 
 impl<'b> Move<'b> {
-    /// Checks what is in both, and that nobody uses them. Marks the target as incomplete.
+    /// Checks again what is in both, now that they are open. Marks the target as incomplete.
     async fn begin(
         source: &'b TransferBackend,
         target: &'b TransferBackend,
+        watch: Watch,
+        target_is_watched: bool,
     ) -> Result<Self, CommandError> {
-        let (from, to) = (&source.name, &target.name);
-        if from == to {
-            return Err(MoveError::Same { name: to.clone() }.into());
-        }
-        let is_complete = match source.transfer.mark().await? {
-            None => false,
-            Some(MoveMark::Moved { to: other }) if other == *to => true,
-            Some(MoveMark::Moved { to }) => {
-                let name = from.clone();
-                return Err(MoveError::MovedBefore { name, to }.into());
-            }
-            Some(MoveMark::Filling { from: other }) => {
-                let name = from.clone();
-                return Err(MoveError::OtherSource { name, other }.into());
-            }
-        };
-        let watch = Watch::begin(source).await?;
-        match target.transfer.mark().await? {
-            Some(MoveMark::Filling { from: other }) if other == *from => {}
-            // All was copied and compared, and only this command had not ended.
-            None if is_complete => {}
-            None if target.admin.kinds().await?.is_empty() => {
-                let mut watch = Watch::begin(target).await?;
+        let (from, to) = (Found::opened(source).await?, Found::opened(target).await?);
+        if begins(&from, &to)? {
+            if !target_is_watched {
+                let mut watch = Watch::begin(&to.name, target.postgres()).await?;
                 watch.end().await?;
-                let mark = MoveMark::Filling { from: from.clone() };
-                target.transfer.set_mark(Some(&mark)).await?;
             }
-            None => return Err(MoveError::NotEmpty { name: to.clone() }.into()),
-            Some(MoveMark::Filling { from: other }) => {
-                let name = to.clone();
-                return Err(MoveError::OtherSource { name, other }.into());
-            }
-            Some(MoveMark::Moved { .. }) => {
-                return Err(MoveError::NotEmpty { name: to.clone() }.into());
-            }
+            let mark = MoveMark::Filling { from: from.name };
+            target.transfer.set_mark(Some(&mark)).await?;
         }
         Ok(Self {
             source,
@@ -464,10 +524,10 @@ struct Watch {
 }
 
 impl Watch {
-    async fn begin(backend: &TransferBackend) -> Result<Self, MoveError> {
-        let name = backend.name.clone();
+    async fn begin(name: &str, databases: Vec<&PgStore>) -> Result<Self, MoveError> {
+        let name = name.to_owned();
         let mut locks = Vec::new();
-        for database in backend.postgres() {
+        for database in databases {
             let locked = database.lock_writes().await;
             locks.push(locked.map_err(|source| MoveError::Lock {
                 name: name.clone(),

@@ -185,8 +185,8 @@ impl Replay {
         if self.dry_run {
             return self.show(backend, &target, &mut found).await;
         }
-        let audit = Audit::begin("replay", self.arguments());
         let total = selection.total(&*backend.admin).await?;
+        let audit = Audit::begin("replay", self.arguments());
         let mut tally = Tally::begin(self.after, total);
         self.send_all(backend, &target, &mut found, &mut tally)
             .await?;

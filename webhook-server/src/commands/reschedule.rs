@@ -121,6 +121,18 @@ struct Report<A> {
     answers: A,
 }
 
+/// A command that runs.
+struct Work<'c, C: Reschedule> {
+    command: &'c C,
+    report: Report<C::Answers>,
+    /// Begun with the first change: a command that fails before has done nothing.
+    audit: Option<Audit>,
+}
+
+fn begin<C: Reschedule>(command: &C) -> Audit {
+    Audit::begin(C::ACTION, command.arguments())
+}
+
 /// Runs `command`, and prints its result.
 pub(super) async fn run<C: Reschedule>(
     command: &C,
@@ -131,17 +143,22 @@ pub(super) async fn run<C: Reschedule>(
         json,
         ref of,
     } = command.mode();
-    let audit = (!dry_run).then(|| Audit::begin(C::ACTION, command.arguments()));
-    let mut report = Report {
-        dry_run,
-        matched: 0,
-        answers: C::Answers::default(),
+    let mut work = Work {
+        command,
+        report: Report {
+            dry_run,
+            matched: 0,
+            answers: C::Answers::default(),
+        },
+        audit: None,
     };
     match command.which() {
-        Which::Named(ids) => named(command, ids, backend, &mut report).await?,
-        Which::All => all(command, backend, &mut report).await?,
+        Which::Named(ids) => named(ids, backend, &mut work).await?,
+        Which::All => all(backend, &mut work).await?,
     }
-    if let Some(audit) = audit {
+    let Work { report, audit, .. } = work;
+    if !dry_run {
+        let audit = audit.unwrap_or_else(|| begin(command));
         let done = C::done(&report.answers) as u64;
         let target = of.kind.as_str();
         audit
@@ -169,13 +186,13 @@ pub(super) async fn run<C: Reschedule>(
 }
 
 async fn named<C: Reschedule>(
-    command: &C,
     ids: &[String],
     backend: &CommandBackend,
-    report: &mut Report<C::Answers>,
+    work: &mut Work<'_, C>,
 ) -> Result<(), CommandError> {
     let mut events = Vec::with_capacity(ids.len());
     let mut refusals = Vec::new();
+    let command = work.command;
     let kind = command.mode().kind();
     for id in ids {
         // Text that cannot be a key is the key of no event.
@@ -188,16 +205,17 @@ async fn named<C: Reschedule>(
         }
     }
     for events in events.chunks(NAMED_AT_ONCE) {
-        if report.dry_run {
+        if work.report.dry_run {
             let records = backend.store.find(events).await?;
             refusals.extend(records.into_iter().filter_map(|record| match record {
                 Some(record) => command.refusal(&record),
                 None => Some(C::NOT_FOUND),
             }));
         } else {
-            apply(command, backend, events, report).await?;
+            apply(backend, events, work).await?;
         }
     }
+    let report = &mut work.report;
     report.matched = ids.len();
     if report.dry_run {
         report.matched -= refusals.len();
@@ -210,10 +228,10 @@ async fn named<C: Reschedule>(
 
 /// Goes through all pages, and shows the progress. An event that moves to another state is not met twice.
 async fn all<C: Reschedule>(
-    command: &C,
     backend: &CommandBackend,
-    report: &mut Report<C::Answers>,
+    work: &mut Work<'_, C>,
 ) -> Result<(), CommandError> {
+    let command = work.command;
     let mut page = command.page();
     let counts = backend.admin.counts(&page.kind).await?;
     let bar = progress(command.total(&counts));
@@ -221,9 +239,9 @@ async fn all<C: Reschedule>(
         let summaries = backend.admin.list(&page).await?;
         let matching = summaries.iter().filter(|summary| command.matches(summary));
         let events: Vec<_> = matching.map(|summary| summary.event.clone()).collect();
-        report.matched += events.len();
-        if !report.dry_run {
-            apply(command, backend, &events, report).await?;
+        work.report.matched += events.len();
+        if !work.report.dry_run && !events.is_empty() {
+            apply(backend, &events, work).await?;
         }
         bar.inc(summaries.len() as u64);
         if summaries.len() < page.limit.get() {
@@ -236,13 +254,14 @@ async fn all<C: Reschedule>(
 }
 
 async fn apply<C: Reschedule>(
-    command: &C,
     backend: &CommandBackend,
     events: &[EventRef],
-    report: &mut Report<C::Answers>,
+    work: &mut Work<'_, C>,
 ) -> Result<(), CommandError> {
+    let command = work.command;
+    work.audit.get_or_insert_with(|| begin(command));
     for answer in command.apply(backend, events).await? {
-        C::count(&mut report.answers, answer);
+        C::count(&mut work.report.answers, answer);
     }
     Ok(())
 }

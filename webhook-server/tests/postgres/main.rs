@@ -23,6 +23,7 @@ mod pooler;
 mod proxy;
 mod psql;
 mod roles;
+mod schemas;
 mod sources;
 mod startup;
 #[path = "../support/mod.rs"]

@@ -5,13 +5,14 @@ use std::time::Duration;
 use rustix::process::Signal;
 use webhook_core::transfer::Transfer;
 use webhook_postgres::PgStore;
-use webhook_postgres::sqlx;
 use webhook_postgres::testing::TestDatabase;
 use webhook_sqlite::SqliteStore;
 
-use crate::node::server_on;
+use crate::node::{server_on, with_parameters};
+use crate::schemas::{contents as contents_of, execute, refused};
 use crate::support::files::Files;
 use crate::support::inboxes::{contents, fill};
+use crate::support::process::Starter;
 
 async fn move_events(from: &str, to: &str) -> (i32, String, String) {
     // The URL that is left out is that of the variable.
@@ -51,7 +52,8 @@ async fn events_go_to_postgres_and_back_unchanged_whenever_moves_are_killed() {
     let store = PgStore::connect(url).await.unwrap();
     assert_eq!(contents(&store).await, expected);
 
-    move_and_kill(url, &back_url, &[50, 150, 300]).await;
+    // The first run watches the source for six seconds before it creates the target.
+    move_and_kill(url, &back_url, &[50, 6_300, 50, 150, 300]).await;
     let (code, _, log) = move_events(url, &back_url).await;
     assert_eq!(code, 0, "{log}");
     let file = SqliteStore::open(&back).await.unwrap();
@@ -84,19 +86,26 @@ async fn running_servers_on_either_database_are_found() {
     let file = format!("sqlite:{file}");
     let mut server = server_on(database.url(), &[]).start();
     server.listens().await;
+    let (new_file, new_schema) = (
+        format!("sqlite:{}", files.path("other.db")),
+        with_parameters(database.url(), "schema=other"),
+    );
     for (from, to) in [
-        (
-            database.url(),
-            &*format!("sqlite:{}", files.path("other.db")),
-        ),
+        (database.url(), &*new_file),
+        (database.url(), &new_schema),
         (&file, database.url()),
         (&file, database.pooler_url()),
     ] {
+        let before = (files.contents(), contents_of(&[&database]).await);
         let (code, out, log) = move_events(from, to).await;
         assert_eq!((code, &*out), (1, ""), "{log}");
         for part in ["is in use: stop every server", "It was used by role "] {
             assert!(log.contains(part), "{part}: {log}");
         }
+        assert!(!log.contains("an operator ran a command"), "{log}");
+        // Neither the file that is read nor the database that is written has changed, or been made.
+        let after = (files.contents(), contents_of(&[&database]).await);
+        assert!(after == before, "{from} to {to}");
     }
     server.signal(Signal::TERM);
     server.ends().await;
@@ -105,31 +114,75 @@ async fn running_servers_on_either_database_are_found() {
     database.drop_database().await;
 }
 
+/// What is refused has neither created nor changed anything.
 #[tokio::test]
 async fn databases_with_events_or_of_other_versions_are_refused() {
     let files = Files::new();
     let database = TestDatabase::create().await;
     let store = PgStore::connect(database.url()).await.unwrap();
-    let file = format!("sqlite:{}", files.path("other.db"));
-    let refused = async |from: &str, to: &str, reason: &str| {
-        let (code, out, log) = move_events(from, to).await;
-        assert_eq!((code, &*out), (1, ""), "{log}");
-        assert!(log.contains(reason), "{reason}: {log}");
-    };
-    refused(database.url(), &file, "webhook-server migrate").await;
-    store.migrate().await.unwrap();
-    fill(&store, 10).await;
     let source = SqliteStore::open(files.path("webhook.db")).await.unwrap();
     fill(&source, 10).await;
     source.close().await;
-    let source = format!("sqlite:{}", files.path("webhook.db"));
-    refused(&source, database.url(), "has events already").await;
-    let mut connection = database.connection().await;
-    sqlx::raw_sql("DELETE FROM webhook.migrations WHERE version = (SELECT max(version) FROM webhook.migrations)")
-        .execute(&mut connection)
-        .await
-        .unwrap();
-    refused(database.url(), &file, "missing or outdated").await;
+    let (source, new) = (
+        format!("sqlite:{}", files.path("webhook.db")),
+        format!("sqlite:{}", files.path("new.db")),
+    );
+    let into = |to: &str| {
+        let from = format!("--from={source}");
+        server_on(to, &["move", &from])
+    };
+    let from = |from: &str| {
+        let from = format!("--from={from}");
+        server_on(&new, &["move", &from])
+    };
+    let schema = |name: &str| with_parameters(database.url(), &format!("schema={name}"));
+    let refused = async |starter: Starter, reason: &str| {
+        let before = files.contents();
+        refused(&[&database], starter, reason).await;
+        assert!(files.contents() == before, "{reason}");
+    };
+    refused(from(database.url()), "webhook-server migrate").await;
+    store.migrate().await.unwrap();
+    fill(&store, 10).await;
+    refused(into(database.url()), "has events already").await;
+    let sql = async |sql: &str| execute(&database, sql).await;
+    sql("CREATE SCHEMA foreign_one; CREATE TABLE foreign_one.notes (text text)").await;
+    refused(into(&schema("foreign_one")), ".notes is another program's").await;
+    // A role that may not make the schema.
+    let role = format!("webhook_test_mover_{}", std::process::id());
+    sql(&format!("CREATE ROLE {role} LOGIN PASSWORD 'of-the-mover'")).await;
+    let as_role = format!("user={role}&password=of-the-mover&schema=of_role");
+    let as_role = with_parameters(database.url(), &as_role);
+    refused(
+        into(&as_role),
+        "failed to bring the database schema up to date",
+    )
+    .await;
+    sql(&format!("DROP ROLE {role}")).await;
+    // Partitions: one of them alone, all of them in another order, or with events.
+    let url = schema("parts");
+    let mut process = server_on(&url, &["--partitions=2"]).start();
+    process.listens().await;
+    process.signal(Signal::TERM);
+    process.ends().await;
+    refused(into(&schema("parts_1")), "partition 1 of 2 of an inbox").await;
+    refused(from(&schema("parts_1")), "partition 1 of 2 of an inbox").await;
+    let from_file = format!("--from={source}");
+    let three = server_on(&url, &["move", "--partitions=3", &from_file]);
+    refused(three, "partition 0 of 3: found partition 0 of 2").await;
+    sql("INSERT INTO webhook.move_mark VALUES (1, 'MOVED', 'sqlite:/other.db', now())").await;
+    refused(
+        from(database.url()),
+        "were moved to sqlite:/other.db before",
+    )
+    .await;
+    sql("UPDATE webhook.move_mark SET part = 'FILLING'").await;
+    refused(from(database.url()), "has a part of the events of").await;
+    refused(into(database.url()), "has a part of the events of").await;
+    sql("DELETE FROM webhook.move_mark; INSERT INTO webhook.migrations VALUES (99, 'newer')").await;
+    refused(into(database.url()), "has version 99").await;
+    sql("DELETE FROM webhook.migrations WHERE version IN (15, 99)").await;
+    refused(from(database.url()), "missing or outdated").await;
     store.close().await;
     database.drop_database().await;
 }

@@ -11,15 +11,16 @@ use serde_json::Value;
 use testkit::postgres::OwnServer;
 use tokio::task::JoinSet;
 use webhook_core::{Key, Placement, payload};
-use webhook_postgres::sqlx::{self, AssertSqlSafe};
+use webhook_postgres::sqlx;
 use webhook_postgres::testing::TestDatabase;
 use webhook_server::transaction::Transaction;
 
 use crate::node::{outages, server_on, with_parameters};
+use crate::schemas::{contents, execute, refused};
 use crate::support::client::Client;
 use crate::support::node::{Handled, Node, shown, until_processed};
-use crate::support::process::{Starter, one_starts};
-use crate::support::{transaction, until};
+use crate::support::process::{Process, Starter, one_starts};
+use crate::support::{in_time, transaction, until};
 
 /// Two on each server.
 const PARTITIONS: usize = 4;
@@ -293,6 +294,15 @@ async fn an_inbox_starts_without_a_partition_that_stays_away() {
     let (code, _, log) = server(&urls, &["show", &on_dying]).output().await;
     assert_eq!(code, 1);
     assert!(log.contains("of 4: "), "{log}");
+    // One that needs all of them has done nothing, and is no action in the log.
+    for args in [["requeue", "--all-failed"], ["make-due", "--all"]] {
+        let (code, _, log) = server(&urls, &args).output().await;
+        assert_eq!(code, 1, "{log}");
+        assert!(
+            log.contains("of 4: ") && !log.contains("an operator ran"),
+            "{log}"
+        );
+    }
     let (code, out, _) = server(&urls, &["doctor", "--json"]).output().await;
     assert_eq!(code, 1, "{out}");
     for (partition, level) in [(0, "ok"), (1, "error"), (2, "ok"), (3, "error")] {
@@ -319,66 +329,6 @@ async fn an_inbox_starts_without_a_partition_that_stays_away() {
         metrics(addr).await.contains("webhook_store_size_bytes{")
     })
     .await;
-}
-
-/// All schemas of some databases, and what is in those of inboxes: tables, migrations, marks.
-async fn contents(databases: &[&TestDatabase]) -> BTreeSet<String> {
-    let mut contents = BTreeSet::new();
-    for (number, database) in (0..).zip(databases) {
-        let mut connection = database.connection().await;
-        let schemas: Vec<String> =
-            sqlx::query_scalar("SELECT schema_name::text FROM information_schema.schemata")
-                .fetch_all(&mut connection)
-                .await
-                .unwrap();
-        for schema in schemas {
-            let tables =
-                "SELECT table_name::text FROM information_schema.tables WHERE table_schema = $1";
-            let tables: Vec<String> = sqlx::query_scalar(tables)
-                .bind(&schema)
-                .fetch_all(&mut connection)
-                .await
-                .unwrap();
-            if !schema.starts_with("webhook") {
-                contents.insert(format!("{number} {schema}"));
-                continue;
-            }
-            for table in ["migrations", "partition_mark"] {
-                if !tables.iter().any(|it| it == table) {
-                    continue;
-                }
-                let rows =
-                    format!("SELECT to_jsonb(of_table)::text FROM {schema}.{table} AS of_table");
-                let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(rows))
-                    .fetch_all(&mut connection)
-                    .await
-                    .unwrap();
-                contents.extend(
-                    rows.iter()
-                        .map(|row| format!("{number} {schema}.{table} {row}")),
-                );
-            }
-            contents.insert(format!("{number} {schema} {tables:?}"));
-        }
-    }
-    contents
-}
-
-async fn execute(database: &TestDatabase, sql: &str) {
-    let mut connection = database.connection().await;
-    let sql = AssertSqlSafe(sql.to_owned());
-    sqlx::raw_sql(sql).execute(&mut connection).await.unwrap();
-}
-
-/// Runs what is refused, which must change nothing.
-async fn refused(databases: &[&TestDatabase], starter: Starter, expected: &str) {
-    let before = contents(databases).await;
-    let (code, _, log) = starter.output().await;
-    assert_ne!(code, 0, "{log}");
-    assert!(log.contains(expected), "{expected:?} is missing: {log}");
-    let after = contents(databases).await;
-    let changes: Vec<_> = after.symmetric_difference(&before).collect();
-    assert!(changes.is_empty(), "{expected}: {changes:?}");
 }
 
 async fn starts(starter: Starter) {
@@ -494,6 +444,8 @@ async fn what_is_refused_changes_no_schema() {
     for args in [&[][..], &["status"]] {
         let starter = server_of(4, one.url(), args);
         refused(&databases, starter, "partition 1 of 4: it is empty").await;
+    }
+    for args in [&[][..], &["migrate"], &["status"]] {
         refused(
             &databases,
             server_on(one.url(), args),
@@ -521,6 +473,110 @@ async fn what_is_refused_changes_no_schema() {
     .await;
     for args in [&[][..], &["migrate"]] {
         refused(&databases, server(&urls, args), "has version 99").await;
+    }
+    one.drop_database().await;
+    two.drop_database().await;
+}
+
+/// Waits until a partition cannot be used for this reason.
+async fn unusable(process: &mut Process, reason: &str) {
+    in_time(reason, async {
+        loop {
+            let line = process.logs("a partition cannot be used yet").await;
+            assert_eq!(line["partition"], 1, "{line}");
+            if line["error"].as_str().unwrap().contains(reason) {
+                return;
+            }
+        }
+    })
+    .await;
+}
+
+/// A partition that comes after the start is looked at before it is migrated, and also one that fails at the start.
+#[tokio::test]
+async fn a_partition_that_comes_late_is_compared_before_it_is_migrated() {
+    const OUTDATED: &str = "DROP VIEW webhook_1.transactions;
+        DROP FUNCTION webhook_1.transaction_fields, webhook_1.without_bad_escapes, webhook_1.trimmed;
+        DELETE FROM webhook_1.line_migrations WHERE line = 'transactions'";
+    let database = TestDatabase::create().await;
+    starts(server_of(2, database.url(), &[])).await;
+    // A mark that no version knows.
+    let damaged = "INSERT INTO webhook_1.move_mark VALUES (1, 'STRANGE', 'other', now())";
+    execute(&database, &format!("{OUTDATED}; {damaged}")).await;
+    let before = contents(&[&database]).await;
+    let mut process = server_of(2, database.url(), &[]).start();
+    process
+        .logs("a partition cannot be reached; starting without it")
+        .await;
+    process.listens().await;
+    unusable(&mut process, "its part in a move is STRANGE").await;
+    assert_eq!(contents(&[&database]).await, before);
+
+    for (change, reason) in [
+        (
+            "UPDATE webhook_1.move_mark SET part = 'MOVED', other = 'sqlite:other.db'",
+            "were moved to sqlite:other.db",
+        ),
+        (
+            "DELETE FROM webhook_1.move_mark;
+             UPDATE webhook_1.partition_mark SET mark = replace(mark, '\"index\":1', '\"index\":0')",
+            "partition 1 of 2: found partition 0 of 2",
+        ),
+        ("ALTER SCHEMA webhook_1 RENAME TO elsewhere", "partition 1 of 2: it is empty"),
+        (
+            "CREATE SCHEMA webhook_1; CREATE TABLE webhook_1.notes (text text)",
+            ".notes is another program's",
+        ),
+    ] {
+        execute(&database, change).await;
+        let before = contents(&[&database]).await;
+        unusable(&mut process, reason).await;
+        assert_eq!(contents(&[&database]).await, before, "{reason}");
+    }
+    let mend = "DROP SCHEMA webhook_1 CASCADE; ALTER SCHEMA elsewhere RENAME TO webhook_1;
+        UPDATE webhook_1.partition_mark SET mark = replace(mark, '\"index\":0', '\"index\":1')";
+    execute(&database, mend).await;
+    process.logs("a partition is reached").await;
+    let contents = contents(&[&database]).await;
+    let mut tables = contents.iter();
+    assert!(tables.any(|it| it.starts_with("0 webhook_1 ") && it.contains("\"transactions\"")));
+    drop(process);
+    database.drop_database().await;
+}
+
+/// Of servers that name the same databases in another order, too.
+#[tokio::test]
+async fn of_servers_with_another_order_of_databases_one_makes_the_inbox() {
+    let (one, two) = tokio::join!(TestDatabase::create(), TestDatabase::create());
+    for round in 0..4 {
+        let schema = format!("schema=round{round}");
+        let urls = [&one, &two].map(|it| with_parameters(it.url(), &schema));
+        let orders = [[0, 1], [1, 0]].map(|order| order.map(|it| urls[it].as_str()).join(" "));
+        let mut processes = orders
+            .each_ref()
+            .map(|urls| server_of(2, urls, &[]).start());
+        one_starts(&mut processes).await;
+        let mut schemas = Vec::new();
+        for database in [&one, &two] {
+            let mut connection = database.connection().await;
+            let found = "SELECT schema_name::text FROM information_schema.schemata
+                         WHERE schema_name LIKE $1";
+            let found: Vec<String> = sqlx::query_scalar(found)
+                .bind(format!("round{round}%"))
+                .fetch_all(&mut connection)
+                .await
+                .unwrap();
+            schemas.extend(found);
+        }
+        let first = [format!("round{round}_0"), format!("round{round}_1")];
+        let index = usize::from(schemas != first);
+        if index == 1 {
+            schemas.reverse();
+        }
+        assert_eq!(schemas, first);
+        starts(server_of(2, &orders[index], &[])).await;
+        let other = server_of(2, &orders[1 - index], &[]);
+        refused(&[&one, &two], other, "this would begin another inbox").await;
     }
     one.drop_database().await;
     two.drop_database().await;

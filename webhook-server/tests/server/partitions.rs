@@ -8,11 +8,12 @@ use serde_json::Value;
 use webhook_core::{Key, Partition, PartitionOptions, Partitioned, Placement, payload};
 use webhook_server::transaction::Transaction;
 use webhook_sqlite::sqlx::sqlite::SqliteConnectOptions;
-use webhook_sqlite::sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use webhook_sqlite::sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 use webhook_sqlite::{ServerLock, SqliteStore};
 
 use crate::support::client::Client;
 use crate::support::files::Files;
+use crate::support::inboxes::fill;
 use crate::support::node::until_processed;
 use crate::support::process::{OPERATOR_COMMANDS, Starter, one_starts, webhook_server};
 use crate::support::{transaction, with_amount};
@@ -256,10 +257,13 @@ async fn execute(file: &str, sql: &'static str) {
     connection.close().await.unwrap();
 }
 
+/// Makes the tables those of a version before there were marks.
+const OLDER: &str = "DROP TABLE partition_mark; PRAGMA user_version = 5";
+
 /// A file without events and marks, as it was before there were marks.
 async fn older_file(file: &str) {
     SqliteStore::open(file).await.unwrap().close().await;
-    execute(file, "DROP TABLE partition_mark; PRAGMA user_version = 5").await;
+    execute(file, OLDER).await;
 }
 
 /// A file of an inbox with an event and without a mark.
@@ -305,9 +309,14 @@ async fn a_start_that_is_refused_changes_no_file() {
         let starter = webhook_server(&["migrate", &count]).on_file(&hooks);
         refused(&files, starter, "partition 0 of ").await;
     }
-    refused(&files, alone(&hooks), "would begin another inbox").await;
     let one_of_them = files.path("hooks-1.db");
-    refused(&files, alone(&one_of_them), "set PARTITIONS=3").await;
+    let migrate_alone = |database: &str| webhook_server(&["migrate"]).on_file(database);
+    for starter in [alone(&hooks), migrate_alone(&hooks)] {
+        refused(&files, starter, "would begin another inbox").await;
+    }
+    for starter in [alone(&one_of_them), migrate_alone(&one_of_them)] {
+        refused(&files, starter, "set PARTITIONS=3").await;
+    }
     make(&numbered(&files, "swapped", 3)).await;
     let swap = |one: &str, other: &str| {
         std::fs::rename(files.path(one), files.path("between.db")).unwrap();
@@ -435,6 +444,125 @@ async fn a_command_that_is_refused_changes_no_file() {
     json(&begun, &["status", "--kind=transaction", "--json"]).await;
 }
 
+/// Neither does a move: it creates and updates neither of the databases, and leaves no lock.
+#[tokio::test]
+async fn a_move_that_is_refused_changes_no_file() {
+    let files = Files::new();
+    let path = |name: &str| files.path(name);
+    let with_events = async |name: &str| {
+        let store = SqliteStore::open(path(name)).await.unwrap();
+        fill(&store, 10).await;
+        store.close().await;
+    };
+    // The file that is read would be updated, and has no lock.
+    with_events("from.db").await;
+    execute(&path("from.db"), OLDER).await;
+    for name in [
+        "events.db",
+        "filling.db",
+        "moved.db",
+        "newer.db",
+        "many-0.db",
+        "used.db",
+    ] {
+        with_events(name).await;
+    }
+    execute(
+        &path("filling.db"),
+        "INSERT INTO move_mark VALUES (1, 'FILLING', 'sqlite:/other.db', 0)",
+    )
+    .await;
+    execute(
+        &path("moved.db"),
+        "INSERT INTO move_mark VALUES (1, 'MOVED', 'sqlite:/other.db', 0)",
+    )
+    .await;
+    execute(&path("newer.db"), "PRAGMA user_version = 99").await;
+    execute(&path("foreign.db"), "CREATE TABLE notes (text)").await;
+    make(&numbered(&files, "hooks", 3)).await;
+    make(&numbered(&files, "full", 3)).await;
+    let mut process = server(&path("full.db"), &[]).start();
+    let mut client = Client::connect(process.listens().await).await;
+    let reply = client.post(transaction("tx-1")).await;
+    reply.acknowledged("ACCEPTED");
+    process.signal(Signal::TERM);
+    process.ends().await;
+    let user = ServerLock::acquire(path("used.db")).unwrap();
+
+    let from_to = |from: &str, to: &str| {
+        let urls = [("from", from), ("to", to)];
+        let [from, to] = urls.map(|(option, name)| format!("--{option}=sqlite:{}", path(name)));
+        webhook_server(&["move", &from, &to])
+    };
+    let into = |count: usize, to: &str| {
+        let (count, from) = (
+            format!("--partitions={count}"),
+            format!("--from=sqlite:{}", path("from.db")),
+        );
+        webhook_server(&["move", &count, &from]).on_file(&path(to))
+    };
+    for (starter, reason) in [
+        (from_to("from.db", "from.db"), "are the same database"),
+        (from_to("from.db", "events.db"), "has events already"),
+        (from_to("from.db", "moved.db"), "has events already"),
+        (
+            from_to("from.db", "filling.db"),
+            "has a part of the events of sqlite:/other.db",
+        ),
+        (from_to("from.db", "newer.db"), "has version 99"),
+        (
+            from_to("from.db", "foreign.db"),
+            "is a database of another program",
+        ),
+        (
+            from_to("from.db", "hooks-1.db"),
+            "partition 1 of 3 of an inbox",
+        ),
+        (from_to("from.db", "used.db"), "another server (process"),
+        (
+            from_to("from.db", "no-folder/to.db"),
+            "cannot create or lock",
+        ),
+        (from_to("missing.db", "new.db"), "there is no SQLite file"),
+        (
+            from_to("filling.db", "new.db"),
+            "has a part of the events of sqlite:/other.db",
+        ),
+        (
+            from_to("moved.db", "new.db"),
+            "were moved to sqlite:/other.db before",
+        ),
+        (from_to("newer.db", "new.db"), "has version 99"),
+        (
+            from_to("foreign.db", "new.db"),
+            "is a database of another program",
+        ),
+        (
+            from_to("hooks-1.db", "new.db"),
+            "partition 1 of 3 of an inbox",
+        ),
+        (from_to("used.db", "new.db"), "another server (process"),
+        (
+            into(2, "hooks.db"),
+            "partition 0 of 2: found partition 0 of 3",
+        ),
+        (
+            into(4, "hooks.db"),
+            "partition 0 of 4: found partition 0 of 3",
+        ),
+        (into(3, "full.db"), "has events already"),
+        (into(3, "many.db"), "partition 0 of 3: it has events"),
+        (into(3, "no-folder/new.db"), "cannot create or lock"),
+    ] {
+        refused(&files, starter, reason).await;
+    }
+    drop(user);
+    // What was refused all along can be moved.
+    let from = format!("--from=sqlite:{}", path("from.db"));
+    let moved = json(&path("new.db"), &["move", &from, "--json"]).await;
+    assert_eq!(moved["events"], 10);
+}
+
 /// Of servers that want different inboxes in new files, one begins, and the others leave no file.
 #[tokio::test]
 async fn of_servers_that_start_at_once_one_makes_the_inbox() {
@@ -470,6 +598,15 @@ async fn of_servers_that_start_at_once_one_makes_the_inbox() {
 const GUARDED: &str =
     "[sources.guarded]\nscheme = \"none\"\nid = \"header:X-Id\"\nguard = \"body\"\n";
 
+/// A delivery to it.
+fn guarded(id: usize, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "POST /v1/webhooks/guarded HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         X-Id: {id}\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+}
+
 #[tokio::test]
 async fn sources_with_guards_are_in_one_partition() {
     let files = Files::new();
@@ -493,12 +630,7 @@ async fn sources_with_guards_are_in_one_partition() {
     let addr = process.listens().await;
     let mut client = Client::connect(addr).await;
     for number in 0..8 {
-        let reply = client
-            .ask(format!(
-                "POST /v1/webhooks/guarded HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-                 X-Id: {number}\r\nContent-Length: 2\r\n\r\n{{}}"
-            ))
-            .await;
+        let reply = client.ask(guarded(number, "{}")).await;
         assert!((200..300).contains(&reply.status), "{}", reply.text());
     }
     let (code, out, log) = server(&database, &["status", "--kind=guarded", "--json"])
@@ -509,4 +641,90 @@ async fn sources_with_guards_are_in_one_partition() {
     let states = ["waiting", "due", "leased", "processed", "failed"];
     let stored: u64 = states.iter().map(|it| status[it].as_u64().unwrap()).sum();
     assert_eq!(stored, 1, "{status}");
+}
+
+/// The guards of the events tell which sources must be in one partition each: no setting needs to.
+#[tokio::test]
+async fn events_with_guards_are_moved_into_one_partition() {
+    let files = Files::new();
+    let (one, many) = (files.path("one.db"), files.path("many.db"));
+    let config = files.write("webhook.toml", GUARDED);
+    let config_file = format!("--config-file={config}");
+    let mut process = webhook_server(&[&config_file]).on_file(&one).start();
+    let mut client = Client::connect(process.listens().await).await;
+    for number in 0..8 {
+        let body = format!("{{\"number\": {number}}}");
+        let reply = client.ask(guarded(number, &body)).await;
+        assert!((200..300).contains(&reply.status), "{}", reply.text());
+    }
+    process.signal(Signal::TERM);
+    process.ends().await;
+
+    let from = format!("--from=sqlite:{one}");
+    let moved = json(&many, &["move", &from, "--json"]).await;
+    assert_eq!(moved["events"], 8, "{moved}");
+    let mut guards = Vec::new();
+    for file in numbered(&files, "many", 3) {
+        let options = SqliteConnectOptions::new().filename(file);
+        let mut connection = options.connect().await.unwrap();
+        let row = connection.fetch_one("SELECT count(*) FROM guards").await;
+        guards.push(row.unwrap().get::<i64, _>(0));
+        connection.close().await.unwrap();
+    }
+    guards.sort_unstable();
+    assert_eq!(guards, [0, 0, 8]);
+    let mut process = server(&many, &[&config_file]).start();
+    let mut client = Client::connect(process.listens().await).await;
+    let again = client.ask(guarded(99, "{\"number\": 7}")).await;
+    assert!((200..300).contains(&again.status), "{}", again.text());
+    let status = json(&many, &["status", "--kind=guarded", "--json"]).await;
+    let states = ["waiting", "due", "leased", "processed", "failed"];
+    let stored: u64 = states.iter().map(|it| status[it].as_u64().unwrap()).sum();
+    assert_eq!(stored, 8, "{status}");
+}
+
+/// A command that has done nothing leaves no line of an action that may be partly done.
+#[tokio::test]
+async fn refused_commands_are_no_actions_in_the_log() {
+    const ACTION: &str = "an operator ran a command";
+    let files = Files::new();
+    let (one, many) = (files.path("one.db"), files.path("many.db"));
+    SqliteStore::open(&one).await.unwrap().close().await;
+    make(&numbered(&files, "many", 3)).await;
+    let (copy, new) = (files.write("copy.db", "mine"), files.path("new.db"));
+    files.write("copy-1.db", "mine");
+    let names = || files.contents().into_keys().collect::<Vec<_>>();
+    let no_folder = files.path("no-folder/copy.db");
+    let (from, to) = (format!("--from=sqlite:{one}"), format!("--to=sqlite:{one}"));
+    let (beside, part) = (files.path("many.db"), files.path("many-1.db"));
+    for (database, args) in [
+        (&one, &["backup", &copy][..]),
+        (&one, &["backup", &one, "--overwrite"]),
+        (&one, &["backup", &no_folder]),
+        (&new, &["backup", &copy]),
+        (&beside, &["migrate"]),
+        (&part, &["migrate"]),
+        (&one, &["pause", "unknown"]),
+        (&one, &["resume", "unknown"]),
+        (&one, &["move", &from]),
+        (&no_folder, &["move", &from]),
+        (&part, &["move", &to]),
+    ] {
+        let before = names();
+        let (code, out, log) = webhook_server(args).on_file(database).output().await;
+        assert_eq!((code, &*out), (1, ""), "{args:?}: {log}");
+        assert!(!log.contains(ACTION), "{args:?}: {log}");
+        assert_eq!(names(), before, "{args:?}");
+    }
+    // The copy of the first partition is not written either.
+    let before = names();
+    let (code, out, log) = server(&many, &["backup", &copy]).output().await;
+    assert_eq!((code, &*out), (1, ""), "{log}");
+    assert!(!log.contains(ACTION), "{log}");
+    assert_eq!(names(), before);
+    for args in [&["backup", &new][..], &["migrate"]] {
+        let (code, _, log) = webhook_server(args).on_file(&one).output().await;
+        assert_eq!(code, 0, "{log}");
+        assert!(log.contains(ACTION), "{args:?}: {log}");
+    }
 }
