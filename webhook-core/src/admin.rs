@@ -27,8 +27,8 @@ pub use nodes::{
 };
 pub use sample::KindSample;
 pub use search::{
-    DEFAULT_MAX_EXAMINED, DEFAULT_MAX_TIME, Pattern, Search, SearchPage, SearchScan, SearchStep,
-    StoppedEarly,
+    DEFAULT_MAX_EXAMINED, DEFAULT_MAX_TIME, InvalidPattern, Pattern, Search, SearchPage,
+    SearchScan, SearchStep, StoppedEarly,
 };
 
 /// Inspects and changes stored events, for operators. Senders and workers do not need it.

@@ -445,7 +445,7 @@ mod worker;
 
 pub use admin::{
     ActionId, ActionPage, ActionRecord, Admin, ConflictRecord, Counts, DEFAULT_MAX_EXAMINED,
-    DEFAULT_MAX_TIME, DeleteBodies, Deleted, Erased, FailedAttempt, KindSample,
+    DEFAULT_MAX_TIME, DeleteBodies, Deleted, Erased, FailedAttempt, InvalidPattern, KindSample,
     MAX_ACTION_DETAILS_BYTES, MAX_ACTION_PAGE, MAX_ACTIONS, MAX_ACTOR_BYTES, MAX_FAILED_ATTEMPTS,
     MAX_NODE_EXPIRY, MAX_NODE_ID_BYTES, MAX_NODE_TEXT_BYTES, MAX_NODES, MAX_TARGET_BYTES, MadeDue,
     NodeId, NodeRecord, NodeReport, NodeTable, Page, Pattern, Prune, Requeued, RunningLeases,

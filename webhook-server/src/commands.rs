@@ -7,6 +7,7 @@ mod check;
 mod conformance;
 mod destinations;
 mod doctor;
+mod event_types;
 mod kind_option;
 mod list;
 mod listen;

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime};
 
 use thiserror::Error;
-use webhook_core::{Kind, Pattern, Search, State};
+use webhook_core::{InvalidPattern, Kind, Pattern, Search, State};
 
 use crate::model::Time;
 
@@ -18,15 +18,18 @@ const MAX_FILTER_BYTES: usize = 4 * 1024;
 /// |---|---|---|
 /// | `source:stripe` | `source` | events of this source |
 /// | `state:failed` | `state` | `processing`, `processed` or `failed` |
-/// | `type:invoice.paid`, `type:invoice.*` | `type` | the event type, or the beginning of it |
-/// | `key:evt_1`, `key:evt_*` | `key` | the key, or the beginning of it |
+/// | `type:invoice.paid`, `type:invoice.*` | `type` | the event type, or the beginning of it: a [`Pattern`] |
+/// | `key:evt_1`, `key:evt_*`, `key:"a*"` | `key` | the key, or the beginning of it: a [`Pattern`] |
 /// | `error:"timed out"` | `error` | a part of the reason, in letters of either case |
 /// | `header.x-id:abc` | `header.x-id` | a stored header has this value |
 /// | `since:2h`, `since:2026-01-02T03:04:05Z` | `since` | received in that time, or since then |
 /// | `until:10m`, `until:2026-01-02T03:04:05Z` | `until` | received before that time, or before then |
 ///
-/// A value with a space, a quotation mark or a backslash is quoted: `error:"say \"no\""`. A word without a colon is a
-/// key. Each name may be there once.
+/// A value with a space, a quotation mark or a backslash is quoted: `error:"say \"no\""`. A `*` in quotation marks is a
+/// part of the value; behind them it means the beginning, as in `key:"a b"*`. A word without a colon is a key. Each name
+/// may be there once.
+///
+/// The parameters `type` and `key` are quoted like the terms: `?key="a*"`. The others are never quoted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Filter {
@@ -35,9 +38,9 @@ pub struct Filter {
     /// The state.
     pub state: Option<State>,
     /// The event type.
-    pub event_type: Option<TextMatch>,
+    pub event_type: Option<Pattern>,
     /// The key.
-    pub key: Option<TextMatch>,
+    pub key: Option<Pattern>,
     /// A part of the reason.
     pub error: Option<String>,
     /// A stored header, with its value.
@@ -46,41 +49,6 @@ pub struct Filter {
     pub since: Option<When>,
     /// Received until then.
     pub until: Option<When>,
-}
-
-/// A text that is matched: exactly, or by its beginning.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TextMatch {
-    /// The whole text.
-    Exact(String),
-    /// The beginning of the text.
-    Prefix(String),
-}
-
-impl TextMatch {
-    fn pattern(&self) -> Pattern {
-        match self {
-            Self::Exact(whole) => Pattern::Exact(whole.clone()),
-            Self::Prefix(beginning) => Pattern::Prefix(beginning.clone()),
-        }
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        match text.strip_suffix('*') {
-            _ if text.is_empty() => None,
-            Some(beginning) => Some(Self::Prefix(beginning.to_owned())),
-            None => Some(Self::Exact(text.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for TextMatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(text) => f.write_str(text),
-            Self::Prefix(text) => write!(f, "{text}*"),
-        }
-    }
 }
 
 /// An instant, or how long ago it was.
@@ -163,9 +131,14 @@ pub enum InvalidFilter {
         /// What it must be.
         expected: &'static str,
     },
-    /// A quotation mark is not closed.
-    #[error("a quotation mark is not closed")]
-    Quote,
+    /// A value is not quoted as it should be.
+    #[error(transparent)]
+    Quoting(InvalidPattern),
+    /// Something follows a quoted value that is no pattern.
+    #[error(
+        "nothing may follow the quotation mark that closes a value, except `*` in `type` and `key`"
+    )]
+    AfterQuote,
     /// The text is too long.
     #[error("a filter has at most {MAX_FILTER_BYTES} bytes")]
     TooLong,
@@ -183,12 +156,16 @@ impl Filter {
         }
         let mut filter = Self::default();
         for (name, value) in terms(text)? {
-            filter.set(name.as_deref().unwrap_or("key"), &value)?;
+            match name.as_deref().unwrap_or("key") {
+                name if is_pattern(name) => filter.set(name, &value)?,
+                name => filter.set(name, &unquoted(value)?)?,
+            }
         }
         Ok(filter)
     }
 
-    /// Sets one term. An empty value counts as none, as an empty field of a form does.
+    /// Sets one term, whose value is that of a query parameter. An empty value counts as none, as an empty field of a
+    /// form does.
     ///
     /// # Errors
     ///
@@ -232,16 +209,12 @@ impl Filter {
                 self.state.replace(state).is_some()
             }
             "type" => {
-                let matched = TextMatch::parse(value);
-                let matched =
-                    matched.ok_or_else(|| wrong("an event type, or the beginning of one and *"))?;
-                self.event_type.replace(matched).is_some()
+                let pattern = value.parse().map_err(InvalidFilter::Quoting)?;
+                self.event_type.replace(pattern).is_some()
             }
             "key" => {
-                let matched = TextMatch::parse(value);
-                let matched =
-                    matched.ok_or_else(|| wrong("a key, or the beginning of one and *"))?;
-                self.key.replace(matched).is_some()
+                let pattern = value.parse().map_err(InvalidFilter::Quoting)?;
+                self.key.replace(pattern).is_some()
             }
             "error" => self.error.replace(value.to_owned()).is_some(),
             "since" => self.since.replace(instant()?).is_some(),
@@ -277,8 +250,8 @@ impl Filter {
         add("source", self.source.as_ref().map(Kind::to_string));
         let state = self.state.map(|state| state.as_str().to_ascii_lowercase());
         add("state", state);
-        add("type", self.event_type.as_ref().map(TextMatch::to_string));
-        add("key", self.key.as_ref().map(TextMatch::to_string));
+        add("type", self.event_type.as_ref().map(Pattern::to_string));
+        add("key", self.key.as_ref().map(Pattern::to_string));
         add("error", self.error.clone());
         if let Some((header, value)) = &self.header {
             add(&format!("header.{header}"), Some(value.clone()));
@@ -314,8 +287,8 @@ impl Filter {
     pub(crate) fn to_search(&self, limit: NonZeroUsize, now: SystemTime) -> Search {
         let mut search = Search::new(limit)
             .state(self.state)
-            .event_type(self.event_type.as_ref().map(TextMatch::pattern))
-            .key(self.key.as_ref().map(TextMatch::pattern))
+            .event_type(self.event_type.clone())
+            .key(self.key.clone())
             .received_since(self.since.map(|it| it.instant(now)))
             .received_until(self.until.map(|it| it.instant(now)));
         if let Some(source) = &self.source {
@@ -354,27 +327,37 @@ impl fmt::Display for Filter {
             if index > 0 {
                 f.write_str(" ")?;
             }
-            write!(f, "{name}:")?;
-            let is_plain = !value.is_empty()
-                && !value.contains(|c: char| c.is_whitespace() || c == '"' || c == '\\');
-            if is_plain {
-                f.write_str(&value)?;
-                continue;
+            match &*name {
+                name if is_pattern(name) => write!(f, "{name}:{value}")?,
+                name => write!(f, "{name}:{}", Pattern::Exact(value))?,
             }
-            f.write_str("\"")?;
-            for c in value.chars() {
-                if matches!(c, '"' | '\\') {
-                    f.write_str("\\")?;
-                }
-                write!(f, "{c}")?;
-            }
-            f.write_str("\"")?;
         }
         Ok(())
     }
 }
 
-/// The names and values in `text`. A word without a colon has no name.
+/// Whether the values of this name are patterns, which are quoted in query parameters as well.
+fn is_pattern(name: &str) -> bool {
+    matches!(name, "type" | "key")
+}
+
+/// The value of a term that is no pattern, without its quotation marks.
+fn unquoted(value: String) -> Result<String, InvalidFilter> {
+    if !value.starts_with('"') {
+        return Ok(value);
+    }
+    match value.parse() {
+        Ok(Pattern::Exact(value)) => Ok(value),
+        Err(InvalidPattern::Empty) => Ok(String::new()),
+        Ok(Pattern::Prefix(_)) | Err(InvalidPattern::AfterQuote) => Err(InvalidFilter::AfterQuote),
+        Err(error) => Err(InvalidFilter::Quoting(error)),
+    }
+}
+
+/// A text ends within quotation marks.
+const UNCLOSED: InvalidFilter = InvalidFilter::Quoting(InvalidPattern::Unclosed);
+
+/// The names and values in `text`. A word without a colon has no name. Values that are quoted keep their quotation marks.
 fn terms(text: &str) -> Result<Vec<(Option<String>, String)>, InvalidFilter> {
     let mut terms = Vec::new();
     let mut chars = text.chars().peekable();
@@ -386,15 +369,21 @@ fn terms(text: &str) -> Result<Vec<(Option<String>, String)>, InvalidFilter> {
         let (mut name, mut value) = (None, String::new());
         while let Some(c) = chars.next_if(|c| !c.is_whitespace()) {
             match c {
-                ':' if name.is_none() => name = Some(std::mem::take(&mut value)),
-                '"' if value.is_empty() => loop {
-                    match chars.next() {
-                        None => return Err(InvalidFilter::Quote),
-                        Some('"') => break,
-                        Some('\\') => value.extend(chars.next()),
-                        Some(c) => value.push(c),
+                ':' if name.is_none() && !value.starts_with('"') => {
+                    name = Some(std::mem::take(&mut value));
+                }
+                '"' if value.is_empty() => {
+                    value.push('"');
+                    loop {
+                        let c = chars.next().ok_or(UNCLOSED)?;
+                        value.push(c);
+                        match c {
+                            '"' => break,
+                            '\\' => value.push(chars.next().ok_or(UNCLOSED)?),
+                            _ => {}
+                        }
                     }
-                },
+                }
                 c => value.push(c),
             }
         }
@@ -418,6 +407,10 @@ mod tests {
             "key:a:b",
             "since:2026-01-02T03:04:05.678Z",
             r#"header.x-empty:"""#,
+            r#"key:"a*""#,
+            r#"type:"order paid"* key:"a\""*"#,
+            "type:* key:a**",
+            r#"error:"50 *""#,
         ] {
             let filter = Filter::parse(text).unwrap();
             assert_eq!(filter.to_string(), text);
@@ -432,6 +425,52 @@ mod tests {
         let filter = Filter::parse(" evt_1 state:FAILED since:120m ").unwrap();
         assert_eq!(filter.to_string(), "state:failed key:evt_1 since:2h");
         assert_eq!(filter.without("state").to_string(), "key:evt_1 since:2h");
+        // Only patterns have a `*`, and quotation marks in query parameters.
+        let mut filter = Filter::parse("error:50* header.etag:\"\\\"1\\\"\"").unwrap();
+        assert_eq!(filter.error.as_deref(), Some("50*"));
+        assert_eq!(filter.header.as_ref().unwrap().1, "\"1\"");
+        filter.set("key", "\"a*\"").unwrap();
+        assert_eq!(filter.key, Some(Pattern::Exact("a*".to_owned())));
+        let mut filter = Filter::default();
+        filter.set("error", "\"50\"*").unwrap();
+        assert_eq!(filter.error.as_deref(), Some("\"50\"*"));
+        assert_eq!(Filter::parse(&filter.to_string()), Ok(filter));
+    }
+
+    #[test]
+    fn a_key_can_be_meant_whatever_it_is() {
+        for key in [
+            "a*",
+            "*",
+            "\"",
+            "\"a\"",
+            "a b",
+            "a:b",
+            "a\\",
+            "\\*",
+            "a\"*",
+            "state:failed",
+        ] {
+            for pattern in [
+                Pattern::Exact(key.to_owned()),
+                Pattern::Prefix(key.to_owned()),
+            ] {
+                let filter = Filter {
+                    key: Some(pattern),
+                    ..Filter::default()
+                };
+                assert_eq!(
+                    Filter::parse(&filter.to_string()),
+                    Ok(filter.clone()),
+                    "{key}"
+                );
+                let quoted = filter.to_string();
+                let quoted = quoted.strip_prefix("key:").unwrap();
+                let mut set = Filter::default();
+                set.set("key", quoted).unwrap();
+                assert_eq!(set, filter, "{key}");
+            }
+        }
     }
 
     #[test]
@@ -450,6 +489,14 @@ mod tests {
             ("timed out", "a value with spaces needs quotation marks"),
             ("https://a/1", "a key with a colon needs quotation marks"),
             (r#"error:"x"#, "not closed"),
+            (r#"key:"x"#, "not closed"),
+            (r#"key:"x\"#, "not closed"),
+            (r#"key:"x"y"#, "only `*` may follow"),
+            (r#"key:"C:\temp""#, "a backslash may stand only"),
+            (r#"key:"""#, "the text is empty"),
+            (r#"error:"x"y"#, "nothing may follow"),
+            (r#"error:"x"*"#, "nothing may follow"),
+            (r#""a":b"#, "only `*` may follow"),
         ] {
             let error = Filter::parse(text).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");

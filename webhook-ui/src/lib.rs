@@ -87,7 +87,7 @@ mod ui;
 pub use access::{Access, Caller, ClientAddr, NoAccess, OverHttps};
 pub use api::key_in_path;
 pub use body::UiBody;
-pub use filter::{Filter, InvalidFilter, TextMatch, When};
+pub use filter::{Filter, InvalidFilter, When};
 pub use instance::{Instance, NoInstance, Replayed};
 pub use names::{KnownKinds, UnknownKind, did_you_mean};
 pub use problem::Problem;

@@ -593,8 +593,8 @@ impl Describing<'_> {
             .enum_values(Some(["processing", "processed", "failed"]));
         self.query("source", "Only events of this source", source_name())
             .query("state", "Only events in this state", Schema::from(states))
-            .query("type", "Only events of this type, or of types that begin with the text before a `*`", text("invoice.*"))
-            .query("key", "Only the event with this key, or events whose keys begin with the text before a `*`", text("evt_*"))
+            .query("type", "Only events of this type, or of types that begin with the text before a `*`. In quotation marks, the `*` is a part of the type: `\"a*\"`; a backslash stands before each quotation mark and each backslash in them", text("invoice.*"))
+            .query("key", "Only the event with this key, or events whose keys begin with the text before a `*`; quotation marks as in `type`", text("evt_*"))
             .query("error", "Only events with this text in the reason of their failure", text("timed out"))
             .query("since", "Only events received since then: an instant, or how long ago with s, m, h or d", instant("2h"))
             .query("until", "Only events received before then", instant("10m"))

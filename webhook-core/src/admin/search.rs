@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
+use thiserror::Error;
 use tokio::time::Instant;
 
 use crate::event::{EventId, EventSummary, Kind, State};
@@ -26,7 +28,7 @@ const ID_SLACK: Duration = Duration::from_secs(60);
 /// let failed_invoices = Search::new(NonZeroUsize::new(50).unwrap())
 ///     .kinds([Kind::from_static("stripe")])
 ///     .state(State::Failed)
-///     .event_type(Pattern::parse("invoice.*"));
+///     .event_type(Pattern::Prefix("invoice.".to_owned()));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -223,7 +225,27 @@ fn contains(text: &str, part: &str) -> bool {
             .any(|it| it.eq_ignore_ascii_case(part))
 }
 
-/// A text that keys and event types are compared with, byte for byte.
+/// A text that keys and event types are compared with, byte for byte. As text, it is written so:
+///
+/// | Text | Matches |
+/// |---|---|
+/// | `invoice.paid` | `invoice.paid` |
+/// | `invoice.*` | what begins with `invoice.` |
+/// | `"a*"` | `a*`, and nothing else |
+/// | `"a*"*` | what begins with `a*` |
+///
+/// A text that begins with a quotation mark is quoted: there, a backslash stands before each quotation mark and each
+/// backslash. Elsewhere, only a `*` at the end has a meaning.
+///
+/// ```
+/// use webhook_core::Pattern;
+///
+/// let pattern: Pattern = "invoice.*".parse()?;
+/// assert_eq!(pattern, Pattern::Prefix("invoice.".to_owned()));
+/// let pattern: Pattern = r#""invoice.*""#.parse()?;
+/// assert_eq!(pattern, Pattern::Exact("invoice.*".to_owned()));
+/// # Ok::<(), webhook_core::InvalidPattern>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pattern {
     /// The whole text is equal.
@@ -233,15 +255,6 @@ pub enum Pattern {
 }
 
 impl Pattern {
-    /// A text that ends with `*` is a prefix, without the `*`; any other text is exact. An exact text that ends
-    /// with `*` is a [`Pattern::Exact`].
-    pub fn parse(text: &str) -> Self {
-        match text.strip_suffix('*') {
-            Some(prefix) => Self::Prefix(prefix.to_owned()),
-            None => Self::Exact(text.to_owned()),
-        }
-    }
-
     /// Whether `text` matches.
     pub fn matches(&self, text: &str) -> bool {
         match self {
@@ -266,12 +279,80 @@ impl Pattern {
     }
 }
 
+/// Why a text is no [`Pattern`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InvalidPattern {
+    /// There is no text.
+    #[error("the text is empty; `*` matches every text")]
+    Empty,
+    /// A quotation mark is not closed.
+    #[error("a quotation mark is not closed")]
+    Unclosed,
+    /// Something other than `*` follows a quoted text.
+    #[error("only `*` may follow a quotation mark that closes a text")]
+    AfterQuote,
+    /// A backslash stands before something else.
+    #[error(
+        "in quotation marks, a backslash may stand only before a quotation mark or a backslash"
+    )]
+    Backslash,
+}
+
+impl FromStr for Pattern {
+    type Err = InvalidPattern;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPattern> {
+        let Some(quoted) = text.strip_prefix('"') else {
+            return match text.strip_suffix('*') {
+                _ if text.is_empty() => Err(InvalidPattern::Empty),
+                Some(prefix) => Ok(Self::Prefix(prefix.to_owned())),
+                None => Ok(Self::Exact(text.to_owned())),
+            };
+        };
+        let mut chars = quoted.chars();
+        let mut value = String::new();
+        loop {
+            match chars.next().ok_or(InvalidPattern::Unclosed)? {
+                '"' => break,
+                '\\' => match chars.next().ok_or(InvalidPattern::Unclosed)? {
+                    c @ ('"' | '\\') => value.push(c),
+                    _ => return Err(InvalidPattern::Backslash),
+                },
+                c => value.push(c),
+            }
+        }
+        match chars.as_str() {
+            "" if value.is_empty() => Err(InvalidPattern::Empty),
+            "" => Ok(Self::Exact(value)),
+            "*" => Ok(Self::Prefix(value)),
+            _ => Err(InvalidPattern::AfterQuote),
+        }
+    }
+}
+
+/// Writes the text that [`FromStr`] reads, with quotation marks where they are needed, and around each text with a
+/// space, a quotation mark or a backslash.
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact(whole) => f.write_str(whole),
-            Self::Prefix(prefix) => write!(f, "{prefix}*"),
+        let (text, star) = match self {
+            Self::Exact(text) => (text, ""),
+            Self::Prefix(text) => (text, "*"),
+        };
+        let is_special = |c: char| c.is_whitespace() || matches!(c, '"' | '\\');
+        let is_quoted = text.contains(is_special)
+            || star.is_empty() && (text.is_empty() || text.ends_with('*'));
+        if !is_quoted {
+            return write!(f, "{text}{star}");
         }
+        f.write_str("\"")?;
+        for c in text.chars() {
+            if matches!(c, '"' | '\\') {
+                f.write_str("\\")?;
+            }
+            write!(f, "{c}")?;
+        }
+        write!(f, "\"{star}")
     }
 }
 
@@ -474,12 +555,12 @@ mod tests {
         let base = search(1);
         let with = |set: &dyn Fn(Search) -> Search| set(base.clone()).matches(&event);
         let second = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        let (exact, prefix) = (Pattern::Exact("o-1".into()), Pattern::parse("o-*"));
+        let pattern = |text: &str| -> Pattern { text.parse().unwrap() };
         assert!(base.matches(&event));
-        assert!(with(&|it| it.key(exact.clone())) && with(&|it| it.key(prefix.clone())));
-        assert!(!with(&|it| it.key(Pattern::parse("o-"))));
-        assert!(with(&|it| it.event_type(Pattern::parse("invoice.*"))));
-        assert!(!with(&|it| it.event_type(Pattern::parse("Invoice.*"))));
+        assert!(with(&|it| it.key(pattern("o-1"))) && with(&|it| it.key(pattern("o-*"))));
+        assert!(!with(&|it| it.key(pattern("o-"))) && !with(&|it| it.key(pattern("\"o-*\""))));
+        assert!(with(&|it| it.event_type(pattern("invoice.*"))));
+        assert!(!with(&|it| it.event_type(pattern("Invoice.*"))));
         assert!(with(&|it| it.reason("TIME-OUT")) && !with(&|it| it.reason("timeout")));
         assert!(with(&|it| it.header("x-id", "2")) && !with(&|it| it.header("x-id", "3")));
         assert!(with(&|it| it.state(State::Failed)) && !with(&|it| it.state(State::Processed)));
@@ -488,20 +569,53 @@ mod tests {
         assert!(!with(&|it| it.received_until(second(1_000))));
         assert!(with(&|it| it.received_until(second(1_001))));
         assert!(with(&|it| it.kinds([Kind::from_static("order")])) && !with(&|it| it.kinds([])));
-        assert!(!with(&|it| it.reason("time-out").key(Pattern::parse("p*"))));
+        assert!(!with(&|it| it.reason("time-out").key(pattern("p*"))));
     }
 
     #[test]
-    fn patterns_end_with_a_star_if_they_are_prefixes() {
+    fn every_text_can_be_a_pattern_whole_and_as_a_prefix() {
+        let (exact, prefix): (fn(&str) -> _, fn(&str) -> _) = (
+            |text| Pattern::Exact(text.to_owned()),
+            |text| Pattern::Prefix(text.to_owned()),
+        );
         for (text, expected) in [
-            ("invoice.*", Pattern::Prefix("invoice.".into())),
-            ("invoice", Pattern::Exact("invoice".into())),
-            ("*", Pattern::Prefix(String::new())),
-            ("a*b", Pattern::Exact("a*b".into())),
+            ("invoice", exact("invoice")),
+            ("invoice.*", prefix("invoice.")),
+            ("*", prefix("")),
+            ("a*b", exact("a*b")),
+            (r#""a*""#, exact("a*")),
+            ("a**", prefix("a*")),
+            (r#""*""#, exact("*")),
+            (r#""a b""#, exact("a b")),
+            (r#""a b"*"#, prefix("a b")),
+            (r#""a\"b""#, exact("a\"b")),
+            (r#""a\\"*"#, prefix("a\\")),
         ] {
-            let pattern = Pattern::parse(text);
-            assert_eq!(pattern, expected);
-            assert_eq!(pattern.to_string(), text);
+            assert_eq!(text.parse(), Ok(expected.clone()), "{text}");
+            assert_eq!(expected.to_string(), text);
+        }
+        for (text, expected) in [
+            ("a b", exact("a b")),
+            ("a\"b", exact("a\"b")),
+            (r"a\*", prefix("a\\")),
+            (r#""a""#, exact("a")),
+            (r#"""*"#, prefix("")),
+        ] {
+            assert_eq!(text.parse(), Ok(expected.clone()), "{text}");
+            assert_eq!(expected.to_string().parse(), Ok(expected), "{text}");
+        }
+        for (text, expected) in [
+            ("", InvalidPattern::Empty),
+            (r#""""#, InvalidPattern::Empty),
+            (r#"""#, InvalidPattern::Unclosed),
+            (r#""a"#, InvalidPattern::Unclosed),
+            (r#""a\"#, InvalidPattern::Unclosed),
+            (r#""a\""#, InvalidPattern::Unclosed),
+            (r#""a"b"#, InvalidPattern::AfterQuote),
+            (r#""a"**"#, InvalidPattern::AfterQuote),
+            (r#""a\*""#, InvalidPattern::Backslash),
+        ] {
+            assert_eq!(text.parse::<Pattern>(), Err(expected), "{text}");
         }
     }
 

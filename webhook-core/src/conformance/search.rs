@@ -55,6 +55,10 @@ fn typed(name: &str, event_type: &str) -> NewEvent {
     }
 }
 
+fn pattern(text: &str) -> Pattern {
+    text.parse().expect("the text is a pattern")
+}
+
 fn search(limit: usize) -> Search {
     Search::new(up_to(limit).limit).max_time(LONG)
 }
@@ -184,8 +188,8 @@ pub async fn searches_select_by_key_and_type(backend: Backend) {
         ])
         .await;
     let base = search(3);
-    let key = |text: &str| base.clone().key(Pattern::parse(text));
-    let event_type = |text: &str| base.clone().event_type(Pattern::parse(text));
+    let key = |text: &str| base.clone().key(pattern(text));
+    let event_type = |text: &str| base.clone().event_type(pattern(text));
     for (search, expected) in [
         (key("due"), &["due", "due"][..]),
         (key("due").kinds([other_kind()]), &["due"]),
@@ -217,13 +221,10 @@ pub async fn searches_select_by_key_and_type(backend: Backend) {
             &["it's", "waiting", "Failed-2", "failed", "processed"],
         ),
         (
-            event_type("invoice.paid").key(Pattern::parse("wait*")),
+            event_type("invoice.paid").key(pattern("wait*")),
             &["waiting"],
         ),
-        (
-            event_type("refund").key(Pattern::parse("Failed-2")),
-            &["Failed-2"],
-        ),
+        (event_type("refund").key(pattern("Failed-2")), &["Failed-2"]),
     ] {
         assert_found(&backend, &search, expected).await;
     }
@@ -303,13 +304,13 @@ pub async fn searches_select_by_time_of_acceptance(backend: Backend) {
         (
             base.clone()
                 .received_until(times[4])
-                .key(Pattern::parse("event-3")),
+                .key(pattern("event-3")),
             named(3..4),
         ),
         (
             base.clone()
                 .received_since(times[4])
-                .key(Pattern::parse("event-3")),
+                .key(pattern("event-3")),
             Vec::new(),
         ),
         (
@@ -336,14 +337,14 @@ pub async fn pages_of_a_search_list_each_event_once(backend: Backend) {
         backend.settle_one(claimed.lease, failed("no")).await;
     }
     let base = search(7);
-    let one = Pattern::parse("one");
+    let one = pattern("one");
     for (search, expected) in [
         (base.clone(), 90),
         (base.clone().state(State::Failed), 30),
         (base.clone().state(State::Processing), 60),
         (base.clone().event_type(one.clone()), 30),
         (base.clone().header("x-type", "one"), 30),
-        (base.clone().key(Pattern::parse("event-8*")), 10),
+        (base.clone().key(pattern("event-8*")), 10),
     ] {
         for limit in [1, 7, 30, 100] {
             let search = Search {
@@ -363,7 +364,7 @@ pub async fn a_bounded_search_continues_where_it_stopped(backend: Backend) {
     for part in events(50).chunks(10) {
         backend.accept_new(part).await;
     }
-    let rare = || search(5).key(Pattern::parse("event-0000*"));
+    let rare = || search(5).key(pattern("event-0000*"));
     let bounded = rare().max_examined(NonZeroUsize::new(6).expect("not zero"));
     let first = page(&backend, &bounded).await;
     assert_eq!(first.events, []);
@@ -395,10 +396,10 @@ pub async fn exact_searches_examine_only_what_matches(backend: Backend) {
     }
     // A backend in memory may examine all events, and continues where it stopped.
     for search in [
-        search(3).key(Pattern::parse("first")),
-        search(3).event_type(Pattern::parse("rare")),
+        search(3).key(pattern("first")),
+        search(3).event_type(pattern("rare")),
         search(3)
-            .event_type(Pattern::parse("rare"))
+            .event_type(pattern("rare"))
             .kinds([other_kind(), kind()]),
     ] {
         let search = search.max_examined(NonZeroUsize::new(100).expect("not zero"));

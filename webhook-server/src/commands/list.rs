@@ -3,10 +3,9 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args, ValueEnum};
-use webhook_core::{
-    Admin, EventId, EventSummary, EventType, FailureReason, InvalidName, Page, State,
-};
+use webhook_core::{Admin, EventId, EventSummary, EventType, FailureReason, Page, State};
 
+use super::event_types::{self, EventTypes};
 use super::kind_option::KindOption;
 use super::output::{instant, plain, say_nothing_matches};
 use super::{CommandError, Output};
@@ -24,9 +23,8 @@ pub struct List {
     /// State of the events
     #[arg(long, value_enum, ignore_case = true, default_value = "failed")]
     state: ListedState,
-    /// Only events of this type, such as payment.captured
-    #[arg(long = "type", value_name = "TYPE", value_parser = parse_event_type)]
-    event_type: Option<EventType>,
+    #[arg(long = "type", value_name = "TYPE", help = event_types::HELP)]
+    event_types: Option<EventTypes>,
     /// Most events to list
     #[arg(long, value_name = "COUNT", default_value = "100")]
     limit: NonZeroUsize,
@@ -36,10 +34,6 @@ pub struct List {
     /// Print one JSON object per line instead of a table
     #[arg(long)]
     json: bool,
-}
-
-pub(super) fn parse_event_type(text: &str) -> Result<EventType, InvalidName> {
-    EventType::new(text)
 }
 
 /// A state, as the command line names it.
@@ -79,13 +73,24 @@ impl List {
         let mut output = Output::new(self.json);
         let mut page = Page::new(self.of.kind.clone(), self.state.into(), PAGE);
         page.after = self.after.map(EventId::new);
-        page.event_type.clone_from(&self.event_type);
+        page.event_type = self
+            .event_types
+            .as_ref()
+            .and_then(EventTypes::only)
+            .cloned();
+        // A store is asked for one event type, or for all.
+        let is_filtered = self.event_types.is_some() && page.event_type.is_none();
         let mut left = self.limit.get();
         let mut is_first = true;
         while let Some(limit) = NonZeroUsize::new(left.min(PAGE.get())) {
-            page.limit = limit;
+            page.limit = if is_filtered { PAGE } else { limit };
             let records = backend.admin.list(&page).await?;
-            for record in &records {
+            let listed = records.iter().filter(|it| {
+                let types = self.event_types.as_ref();
+                types.is_none_or(|types| types.has(it))
+            });
+            for record in listed.take(left) {
+                left -= 1;
                 output.write(&EventSummaryView::of(record), |out| {
                     if is_first {
                         writeln!(
@@ -119,9 +124,8 @@ impl List {
                 })?;
                 is_first = false;
             }
-            left -= records.len();
             page.after = records.last().map(|record| record.id).or(page.after);
-            if records.len() < limit.get() {
+            if records.len() < page.limit.get() {
                 break;
             }
         }

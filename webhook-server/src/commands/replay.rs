@@ -17,10 +17,10 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use webhook_core::{EventId, EventRef, EventType, Kind, State, Store, StoreError};
+use webhook_core::{EventId, EventRef, Kind, State, Store, StoreError};
 use webhook_forward::{Destination, Forwarder, InvalidDestination, Trigger};
 
-use super::list::parse_event_type;
+use super::event_types::{self, EventTypes};
 use super::output::{instant, plain};
 use super::send::find;
 use super::{CommandError, Output, blocking};
@@ -69,9 +69,8 @@ pub struct Replay {
     /// State of the events
     #[arg(long, value_enum, ignore_case = true)]
     state: ReplayedState,
-    /// Only events of this type, such as payment.captured
-    #[arg(long = "type", value_name = "TYPE", value_parser = parse_event_type)]
-    event_type: Option<EventType>,
+    #[arg(long = "type", value_name = "TYPE", help = event_types::HELP)]
+    event_types: Option<EventTypes>,
     /// Send the copies to this URL instead of the destination
     #[arg(long, value_name = "URL", hide_env_values = true)]
     to: Option<DestinationUrl>,
@@ -159,7 +158,7 @@ impl Replay {
             ("state", json!(state.as_ref().map(|it| it.get_name()))),
             (
                 "type",
-                json!(self.event_type.as_ref().map(EventType::as_str)),
+                json!(self.event_types.as_ref().map(EventTypes::text)),
             ),
             ("to", json!(self.to.as_ref().map(ToString::to_string))),
             ("concurrency", json!(self.concurrency)),
@@ -177,7 +176,7 @@ impl Replay {
         let selection = Selection {
             kind: self.source.clone(),
             states: self.state.states(),
-            event_type: self.event_type.clone(),
+            event_types: self.event_types.clone(),
             since: self.since.into(),
             until: self.until.map(SystemTime::from),
         };

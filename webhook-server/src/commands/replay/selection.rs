@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::num::NonZeroUsize;
 use std::time::SystemTime;
 
-use webhook_core::{Admin, EventId, EventSummary, EventType, Kind, Page, State, StoreError};
+use webhook_core::{Admin, EventId, EventSummary, Kind, Page, State, StoreError};
+
+use crate::commands::event_types::EventTypes;
 
 /// How many events of a state are read at a time; each has three kilobytes at most.
 const PAGE: NonZeroUsize = NonZeroUsize::new(500).expect("five hundred is not zero");
@@ -14,7 +16,7 @@ const PAGE: NonZeroUsize = NonZeroUsize::new(500).expect("five hundred is not ze
 pub(super) struct Selection {
     pub(super) kind: Kind,
     pub(super) states: &'static [State],
-    pub(super) event_type: Option<EventType>,
+    pub(super) event_types: Option<EventTypes>,
     pub(super) since: SystemTime,
     pub(super) until: Option<SystemTime>,
 }
@@ -32,7 +34,12 @@ impl Selection {
     }
 
     fn has(&self, event: &EventSummary) -> bool {
-        event.accepted_at >= self.since && self.until.is_none_or(|until| event.accepted_at < until)
+        event.accepted_at >= self.since
+            && self.until.is_none_or(|until| event.accepted_at < until)
+            && self
+                .event_types
+                .as_ref()
+                .is_none_or(|types| types.has(event))
     }
 }
 
@@ -60,7 +67,8 @@ impl<'b> Found<'b> {
     ) -> Self {
         let pages = |state: &State| {
             let mut next = Page::new(selection.kind.clone(), *state, PAGE);
-            next.event_type.clone_from(&selection.event_type);
+            let types = selection.event_types.as_ref();
+            next.event_type = types.and_then(EventTypes::only).cloned();
             Pages {
                 next,
                 events: VecDeque::new(),
@@ -126,7 +134,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
-    use webhook_core::{EventRef, Fingerprint, Key, MockAdmin};
+    use webhook_core::{EventRef, EventType, Fingerprint, Key, MockAdmin};
 
     use super::*;
 
@@ -184,7 +192,7 @@ mod tests {
         let mut selection = Selection {
             kind: KIND,
             states: &[Processing, Processed, Failed],
-            event_type: None,
+            event_types: None,
             since: at(0),
             until: None,
         };
@@ -203,6 +211,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn types_are_selected_by_their_beginnings() {
+        let of_type = |number, event_type| {
+            let mut event = event(number, State::Failed, 1);
+            event.event_type = Some(EventType::new(event_type).unwrap());
+            event
+        };
+        let types = ["push", "push.tag", "pull", "push.*"];
+        let events = (1..).zip(types).map(|(number, it)| of_type(number, it));
+        let admin = store(events.chain([event(5, State::Failed, 1)]).collect());
+        for (text, expected) in [
+            ("push.*", &[2, 4][..]),
+            ("p*", &[1, 2, 3, 4]),
+            ("\"push.*\"", &[4]),
+            ("x*", &[]),
+        ] {
+            let selection = Selection {
+                kind: KIND,
+                states: &[State::Failed],
+                event_types: Some(text.parse().unwrap()),
+                since: SystemTime::UNIX_EPOCH,
+                until: None,
+            };
+            let found = found(&admin, &selection, None).await;
+            let numbers: Vec<_> = found.into_iter().map(|(number, _)| number).collect();
+            assert_eq!(numbers, expected, "{text}");
+        }
+    }
+
+    #[tokio::test]
     async fn pages_follow_each_other() {
         let many = i64::try_from(PAGE.get()).unwrap() * 2;
         let events = (1..=many).map(|number| event(number, State::Failed, 1));
@@ -210,7 +247,7 @@ mod tests {
         let selection = Selection {
             kind: KIND,
             states: &[State::Failed],
-            event_type: None,
+            event_types: None,
             since: SystemTime::UNIX_EPOCH,
             until: None,
         };
@@ -241,7 +278,7 @@ mod tests {
         let selection = Selection {
             kind: KIND,
             states: &[State::Processing, State::Processed],
-            event_type: None,
+            event_types: None,
             since: SystemTime::UNIX_EPOCH,
             until: None,
         };
