@@ -287,9 +287,12 @@ impl Instance for ServerInstance {
     fn series(&self, source: &Kind) -> Option<Series> {
         let series = self.samples.as_ref()?.series(source)?;
         let counts = |series: MinuteSeries| series.counts().to_vec();
+        let listed = self
+            .source(source)
+            .map(|it| it.activity.refused_by_minute());
         Some(Series {
             received: counts(series.received),
-            refused: counts(series.refused),
+            refused: counts(listed.unwrap_or(series.refused)),
             duplicates: counts(series.duplicates),
             conflicts: counts(series.conflicts),
             processed: counts(series.processed),
@@ -450,6 +453,7 @@ fn destination(kind: &Kind, status: DestinationStatus) -> Destination {
         url: status.url,
         state,
         until: until.map(Into::into),
+        paused_since: status.pause.as_ref().map(|it| it.since.into()),
         paused_because: status.pause.map(|it| paused_because(&it)),
         in_flight: status.in_flight as u64,
         window: status.window as u64,

@@ -17,7 +17,7 @@ pub(crate) use names::{
     BUILD_INFO, CERTIFICATE_EXPIRY, CONFIG_RELOADS, HTTP_CONNECTIONS, HTTP_CONNECTIONS_LIMIT,
     PARTITION_UP,
 };
-pub(crate) use requests::{Refused, Requests};
+pub(crate) use requests::{Refusal, Refused, Requests};
 pub(crate) use sampler::{Sampled, Sampler, Samples, host_name};
 pub(crate) use store::MeasuredStore;
 

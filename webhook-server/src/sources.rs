@@ -27,7 +27,7 @@ use crate::key_fetcher::KeyFetcher;
 pub(crate) use active::ActiveSource;
 pub(crate) use copies::{MAX_COPIES_WAIT, TakenCopies};
 use diagnosis::Diagnosis;
-pub(crate) use refused::{MAX_REFUSED, RefusedRequest};
+pub(crate) use refused::RefusedRequest;
 pub(crate) use watch::Watch;
 pub(crate) use workers::SourceWorkers;
 
@@ -208,5 +208,5 @@ fn unknown() -> ActiveSource {
         expect_every: None,
         keep_refused_bodies: false,
     };
-    ActiveSource::new(config, None, MAX_REFUSED)
+    ActiveSource::unseen(config)
 }

@@ -24,6 +24,8 @@ pub(super) struct Problem {
     close: bool,
     /// How it is counted if it is the answer of a source.
     refused: Refused,
+    /// Whether the source has listed the request among those that it refused.
+    is_listed: bool,
 }
 
 impl Problem {
@@ -37,6 +39,7 @@ impl Problem {
             challenge: None,
             close: false,
             refused: Refused::ByStatus,
+            is_listed: false,
         }
     }
 
@@ -145,6 +148,22 @@ impl Problem {
 
     pub(super) const fn refused(&self) -> Refused {
         self.refused
+    }
+
+    /// The source has listed the request.
+    pub(super) fn listed(self) -> Self {
+        Self {
+            is_listed: true,
+            ..self
+        }
+    }
+
+    pub(super) const fn is_listed(&self) -> bool {
+        self.is_listed
+    }
+
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
     }
 
     pub(super) fn closes(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::future::{Future, ready};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -22,7 +22,7 @@ use super::problem::Problem;
 use super::ready::Readiness;
 use super::sources::{self, Delivery};
 use super::{App, body, events, head, metrics, transactions, verify};
-use crate::metrics::{Exporter, Format, Requests};
+use crate::metrics::{Exporter, Format, Refusal, Requests};
 use crate::sources::{ActiveSource, Named};
 use crate::views::transaction_kind;
 
@@ -76,11 +76,11 @@ async fn respond_to(
         Err(problem) => without_body(app, peer, head, body, ready(Err(problem))).await,
     };
     peer.waits_for_client();
-    if let Some(requests) = recipient.as_ref().map(Recipient::requests) {
+    if let Some(recipient) = &recipient {
         if let Err(problem) = &result {
-            requests.refused(problem.refused(), problem.status());
+            recipient.note_problem(client, head, problem);
         }
-        requests.answered(began.elapsed());
+        recipient.note_answered(began.elapsed());
     }
     let (mut answer, close) = match result {
         Ok(answer) => (answer, close),
@@ -289,6 +289,8 @@ fn route<'a>(app: &'a App, client: Option<IpAddr>, head: &Parts) -> Result<Route
 enum Recipient<'a> {
     Transactions(&'a Requests),
     Source(Arc<ActiveSource>),
+    /// Nobody's: it is recorded where nobody is shown it, so that refusing it takes as long as elsewhere.
+    Unknown(&'a ActiveSource),
 }
 
 impl<'a> Recipient<'a> {
@@ -299,16 +301,48 @@ impl<'a> Recipient<'a> {
                 .is_some()
                 .then_some(Self::Transactions(&app.transactions));
         }
-        match app.intake.as_ref()?.sources.named(source_name(path)?) {
+        let sources = &app.intake.as_ref()?.sources;
+        match sources.named(source_name(path)?) {
             Named::Source(source) => Some(Self::Source(source)),
-            _ => None,
+            Named::Unknown => Some(Self::Unknown(sources.unknown_record())),
+            Named::Unusable => None,
         }
     }
 
-    fn requests(&self) -> &Requests {
+    /// Counts a request that gets a problem as its answer: among those that its source refused, which the source lists,
+    /// or among those that it could not take.
+    fn note_problem(&self, client: Option<IpAddr>, head: &Parts, problem: &Problem) {
+        let status = problem.status();
+        let refusal = problem.refused().refusal(status);
+        let source = match self {
+            Self::Transactions(requests) => return requests.refused(refusal),
+            Self::Source(source) => {
+                source.requests.refused(refusal);
+                &**source
+            }
+            Self::Unknown(source) => source,
+        };
+        let is_refused = match refusal {
+            Refusal::Rejected(_) => true,
+            // Verified deliveries over a limit get 503.
+            Refusal::Throttled => status == StatusCode::TOO_MANY_REQUESTS,
+            Refusal::Overloaded | Refusal::Unavailable | Refusal::Counted => false,
+        };
+        if problem.is_listed() {
+            return;
+        }
+        if is_refused {
+            source.note_refused(client, head, status.as_u16(), problem.detail().to_owned());
+        } else {
+            source.activity.note_unavailable();
+        }
+    }
+
+    fn note_answered(&self, took: Duration) {
         match self {
-            Self::Transactions(requests) => requests,
-            Self::Source(source) => &source.requests,
+            Self::Transactions(requests) => requests.answered(took),
+            Self::Source(source) => source.requests.answered(took),
+            Self::Unknown(_) => {}
         }
     }
 }

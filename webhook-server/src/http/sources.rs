@@ -110,7 +110,7 @@ impl Recipient {
         let (status, reason) = (problem.status().as_u16(), refusal.reason.to_string());
         let diagnosis = sources.diagnosis();
         diagnosis.record(source, client, head, body, status, reason);
-        problem
+        problem.listed()
     }
 }
 
@@ -171,7 +171,7 @@ pub(super) async fn receive(
             (Outcome::Received(received), Recipient::Source(source)) => {
                 peer.note_verified();
                 source.note_verified(received.verified.secret_index);
-                let stored = store(
+                store(
                     app,
                     source,
                     &intake.inbox,
@@ -179,10 +179,8 @@ pub(super) async fn receive(
                     head,
                     &body.bytes,
                     received,
-                );
-                stored
-                    .await
-                    .inspect_err(|_| source.activity.note_unavailable())
+                )
+                .await
             }
             (Outcome::Handshake(answer), Recipient::Source(source)) => {
                 // Anybody may make most of these requests.

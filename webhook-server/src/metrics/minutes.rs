@@ -30,6 +30,11 @@ impl MinuteSeries {
         self.counts[place(self.latest)] += more;
     }
 
+    /// Counts what happens now.
+    pub(crate) fn add_now(&mut self) {
+        self.add(minute_of(SystemTime::now()), 1);
+    }
+
     /// Forgets the minutes that are too long ago at `minute`.
     fn advance(&mut self, minute: u64) {
         let passed = minute.saturating_sub(self.latest).min(MINUTES as u64);

@@ -51,7 +51,43 @@ pub(crate) enum Refused {
     Counted,
 }
 
+/// What a refused request is counted as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The sender has to change something: this, which is one of [`REASONS`].
+    Rejected(&'static str),
+    Throttled,
+    Overloaded,
+    Unavailable,
+    /// The inbox has counted it.
+    Counted,
+}
+
 impl Refused {
+    /// What a request is counted as that is refused with `status`.
+    pub(crate) fn refusal(self, status: StatusCode) -> Refusal {
+        Refusal::Rejected(match self {
+            Self::Counted => return Refusal::Counted,
+            Self::Throttled => return Refusal::Throttled,
+            Self::Overloaded => return Refusal::Overloaded,
+            Self::Because(reason) => reason,
+            Self::ByStatus => match status.as_u16() {
+                401 | 403 => "unauthorized",
+                405 => "method",
+                408 => "too_slow",
+                410 => "disabled",
+                413 => "too_large",
+                415 => "media_type",
+                422 => "invalid",
+                429 => return Refusal::Throttled,
+                // A coding of the body that no sender may use here.
+                501 => "malformed",
+                500.. => return Refusal::Unavailable,
+                _ => "malformed",
+            },
+        })
+    }
+
     /// Why a source refuses a request.
     pub(crate) const fn of(reason: &RefusalReason) -> Self {
         Self::Because(match reason {
@@ -74,6 +110,19 @@ impl Refused {
 }
 
 impl Requests {
+    /// Counters that nobody is shown.
+    pub(crate) fn unseen() -> Self {
+        Self {
+            rejected: Counter::noop(),
+            throttled: Counter::noop(),
+            overloaded: Counter::noop(),
+            unavailable: Counter::noop(),
+            reasons: REASONS.map(|_| Counter::noop()),
+            duration: Histogram::noop(),
+            bytes: Counter::noop(),
+        }
+    }
+
     pub(crate) fn new(kind: &Kind) -> Self {
         let source = label(kind);
         let outcome = |outcome: &'static str| counter!("webhook_received_total", "source" => source.clone(), "outcome" => outcome);
@@ -100,25 +149,14 @@ impl Requests {
         self.duration.record(took);
     }
 
-    /// Counts a request that is refused with `status`.
-    pub(crate) fn refused(&self, refused: Refused, status: StatusCode) {
-        let reason = match refused {
-            Refused::Counted => return,
-            Refused::Throttled => return self.throttled.increment(1),
-            Refused::Overloaded => return self.overloaded.increment(1),
-            Refused::Because(reason) => reason,
-            Refused::ByStatus => match status.as_u16() {
-                401 | 403 => "unauthorized",
-                405 => "method",
-                408 => "too_slow",
-                410 => "disabled",
-                413 => "too_large",
-                415 => "media_type",
-                422 => "invalid",
-                429 => return self.throttled.increment(1),
-                500.. => return self.unavailable.increment(1),
-                _ => "malformed",
-            },
+    /// Counts a request that is refused.
+    pub(crate) fn refused(&self, refusal: Refusal) {
+        let reason = match refusal {
+            Refusal::Counted => return,
+            Refusal::Throttled => return self.throttled.increment(1),
+            Refusal::Overloaded => return self.overloaded.increment(1),
+            Refusal::Unavailable => return self.unavailable.increment(1),
+            Refusal::Rejected(reason) => reason,
         };
         self.rejected.increment(1);
         let of_reason = REASONS.iter().zip(&self.reasons);

@@ -185,12 +185,13 @@ struct Counted {
 }
 
 /// The counters of a source that are kept by the minute.
-const COUNTED: [(&str, &str, &str); 7] = [
+const COUNTED: [(&str, &str, &str); 8] = [
     ("webhook_received_total", "outcome", "accepted"),
     ("webhook_received_total", "outcome", "duplicate"),
     ("webhook_received_total", "outcome", "conflict"),
     ("webhook_received_total", "outcome", "requeued"),
     ("webhook_received_total", "outcome", "rejected"),
+    ("webhook_received_total", "outcome", "throttled"),
     ("webhook_settled_total", "state", "processed"),
     ("webhook_settled_total", "state", "failed"),
 ];
@@ -203,7 +204,8 @@ impl Samples {
             .clone()
     }
 
-    /// The last hour of the source with events of `kind`, up to now; `None` if there is no such source.
+    /// The last hour of the source with events of `kind`, up to now; `None` if there is no such source. Refused requests
+    /// are those of transactions: other sources count them with their list.
     pub(crate) fn series(&self, kind: &Kind) -> Option<SourceSeries> {
         let mut all = self.all_series();
         let counted = all.get_mut(kind)?;
@@ -220,7 +222,7 @@ impl Samples {
         counted.accepts.p99(self.exporter, &label(kind))
     }
 
-    /// What the source with events of `kind` has received since the process started, where each delivery is one event.
+    /// What transactions, the events of `kind`, have received since the process started: each delivery is one event.
     pub(crate) fn received(&self, kind: &Kind) -> SourceCounts {
         let source = label(kind);
         let [
@@ -228,7 +230,8 @@ impl Samples {
             duplicates,
             conflicts,
             requeued,
-            refused,
+            rejected,
+            throttled,
             unavailable,
             overloaded,
         ] = [
@@ -237,6 +240,7 @@ impl Samples {
             "conflict",
             "requeued",
             "rejected",
+            "throttled",
             "unavailable",
             "overloaded",
         ]
@@ -249,7 +253,7 @@ impl Samples {
             events,
             duplicates,
             conflicts,
-            refused,
+            refused: rejected + throttled,
             unavailable: unavailable + overloaded,
         }
     }
@@ -291,7 +295,7 @@ impl Counted {
             let more = now[index].saturating_sub(before[index]);
             let series = &mut self.series;
             match what {
-                "rejected" => series.refused.add(minute, more),
+                "rejected" | "throttled" => series.refused.add(minute, more),
                 "processed" => series.processed.add(minute, more),
                 "failed" => series.failed.add(minute, more),
                 _ => series.received.add(minute, more),

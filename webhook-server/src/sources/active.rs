@@ -1,14 +1,17 @@
 //! [`ActiveSource`]: one source, ready to receive.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
+use hyper::http::request::Parts;
 use webhook_sources::Source;
 
 use super::activity::Activity;
 use super::limits::{Admitted, Limits, OverLimit};
 use super::masked::Masking;
+use super::refused::{MAX_REFUSED, RefusedRequest};
 use crate::config::SourceConfig;
 use crate::metrics::Requests;
 
@@ -32,12 +35,26 @@ pub(crate) struct ActiveSource {
 impl ActiveSource {
     /// Makes a source, which follows `former`. `sources` is how many share the room for refused requests.
     pub(super) fn new(config: SourceConfig, former: Option<&Arc<Self>>, sources: usize) -> Self {
-        let activity = former.map_or_else(Arc::default, |former| Arc::clone(&former.activity));
-        activity.resize(sources);
         let requests = former.map_or_else(
             || Arc::new(Requests::new(&config.name)),
             |former| Arc::clone(&former.requests),
         );
+        Self::with_requests(config, former, sources, requests)
+    }
+
+    /// Makes a source without metrics, which has the smallest share of the room for refused requests.
+    pub(super) fn unseen(config: SourceConfig) -> Self {
+        Self::with_requests(config, None, MAX_REFUSED, Arc::new(Requests::unseen()))
+    }
+
+    fn with_requests(
+        config: SourceConfig,
+        former: Option<&Arc<Self>>,
+        sources: usize,
+        requests: Arc<Requests>,
+    ) -> Self {
+        let activity = former.map_or_else(Arc::default, |former| Arc::clone(&former.activity));
+        activity.resize(sources);
         let unchanged = former.filter(|former| is_same_sender(&former.config, &config));
         let secrets = config.source.verification().secret_count();
         Self {
@@ -66,6 +83,19 @@ impl ActiveSource {
     /// The source itself.
     pub(crate) const fn source(&self) -> &Arc<Source> {
         &self.config.source
+    }
+
+    /// Lists a request that is refused whatever its signature is, such as one whose body is too long. Its body was not
+    /// read.
+    pub(crate) fn note_refused(
+        &self,
+        client: Option<IpAddr>,
+        head: &Parts,
+        status: u16,
+        reason: String,
+    ) {
+        let request = RefusedRequest::of(self, client, head, None, status, reason);
+        self.activity.note_refused(Arc::new(request));
     }
 
     /// Notes that the secret with this index has verified a delivery.

@@ -8,6 +8,7 @@ use webhook_core::Accepted;
 
 use super::copies::Copies;
 use super::refused::{RefusedRequest, RefusedRequests};
+use crate::metrics::MinuteSeries;
 
 /// What a source has received since the server started. Reloads keep it.
 #[derive(Debug)]
@@ -42,9 +43,9 @@ pub(crate) struct Counts {
     pub(crate) duplicates: u64,
     /// Events in them that were stored before, with other content.
     pub(crate) conflicts: u64,
-    /// Requests that did not show that the sender made them.
+    /// Requests that were refused. The latest of them are listed.
     pub(crate) refused: u64,
-    /// Verified deliveries that got 503.
+    /// Requests that the server could not take, which their sender has to repeat.
     pub(crate) unavailable: u64,
 }
 
@@ -90,7 +91,7 @@ impl Activity {
         note_now(&self.last_received);
     }
 
-    /// Notes a verified delivery that gets 503.
+    /// Notes a request that the server cannot take.
     pub(crate) fn note_unavailable(&self) {
         add(&self.unavailable, 1);
     }
@@ -105,6 +106,11 @@ impl Activity {
     /// The latest refused requests, the latest first.
     pub(crate) fn refused_requests(&self, limit: usize) -> Vec<Arc<RefusedRequest>> {
         self.requests().latest(limit)
+    }
+
+    /// How many requests were refused in each minute of the last hour.
+    pub(crate) fn refused_by_minute(&self) -> MinuteSeries {
+        self.requests().by_minute()
     }
 
     /// Divides the room for refused requests among `sources`.

@@ -9,9 +9,10 @@ use bytes::Bytes;
 use hyper::http::request::Parts;
 
 use super::ActiveSource;
+use crate::metrics::MinuteSeries;
 
 /// How many requests of a source are kept.
-pub(crate) const MAX_REFUSED: usize = 1_000;
+pub(super) const MAX_REFUSED: usize = 1_000;
 
 /// How many bytes of a body are kept, where bodies are.
 pub(crate) const MAX_REFUSED_BODY_BYTES: usize = 2 * 1024;
@@ -86,6 +87,8 @@ impl RefusedRequest {
 /// The latest refused requests of a source.
 #[derive(Debug)]
 pub(super) struct RefusedRequests {
+    /// How many there were in each minute of the last hour.
+    by_minute: MinuteSeries,
     kept: VecDeque<Arc<RefusedRequest>>,
     bytes: usize,
     max_bytes: usize,
@@ -94,6 +97,7 @@ pub(super) struct RefusedRequests {
 impl Default for RefusedRequests {
     fn default() -> Self {
         Self {
+            by_minute: MinuteSeries::default(),
             kept: VecDeque::new(),
             bytes: 0,
             max_bytes: MAX_SOURCE_BYTES,
@@ -103,6 +107,7 @@ impl Default for RefusedRequests {
 
 impl RefusedRequests {
     pub(super) fn push(&mut self, request: Arc<RefusedRequest>) {
+        self.by_minute.add_now();
         self.bytes += request.bytes();
         self.kept.push_back(request);
         self.evict();
@@ -111,6 +116,10 @@ impl RefusedRequests {
     /// The latest ones, the latest first.
     pub(super) fn latest(&self, limit: usize) -> Vec<Arc<RefusedRequest>> {
         self.kept.iter().rev().take(limit).cloned().collect()
+    }
+
+    pub(super) const fn by_minute(&self) -> MinuteSeries {
+        self.by_minute
     }
 
     /// Divides the room among `sources`.

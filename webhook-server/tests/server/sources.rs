@@ -3,6 +3,7 @@
 mod answers;
 mod bad_input;
 mod commands;
+mod counts;
 mod faults;
 mod fetched_keys;
 mod handshakes;

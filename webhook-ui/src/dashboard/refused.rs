@@ -203,6 +203,10 @@ fn status_words(status: u16) -> &'static str {
 /// What helps against most refusals with this status and reason, where nothing more is known about the request.
 fn advice(status: u16, reason: &str) -> Option<&'static str> {
     Some(match status {
+        400 | 414 | 501 => {
+            "the request breaks a rule of HTTP, or its body ended early; look at the sender, and at the proxies between it \
+             and this server."
+        }
         401 | 403 if reason.contains("missing") => {
             "the request is not signed as this source expects. Either it is not from the sender, or signing is not turned on \
              there, or a proxy between them removes the header."
@@ -219,11 +223,16 @@ fn advice(status: u16, reason: &str) -> Option<&'static str> {
         408 => {
             "the sender was too slow; if that happens often, look at the network between it and this server."
         }
+        410 => "the source is retired: turn the webhook off at its sender.",
         413 => {
             "the body is longer than the source accepts; raise its limit if the sender is right."
         }
         415 => "the sender must send the media type that the source expects, usually JSON.",
         429 => "the sender was faster than its limit; it sends the event again later.",
+        503 => {
+            "the sender sends the event again later. It is taken once the source is turned on, or once the key of the sender \
+             is known."
+        }
         _ => return None,
     })
 }

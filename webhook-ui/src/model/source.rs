@@ -74,9 +74,9 @@ pub struct SourceCounts {
     pub duplicates: u64,
     /// Events in them that were stored before, with other content.
     pub conflicts: u64,
-    /// Requests that did not show that the sender made them.
+    /// Requests that were refused: the sender has to change something, or made too many that were not verified.
     pub refused: u64,
-    /// Verified deliveries that got 503.
+    /// Requests that the server could not take, which the sender has to repeat: most of them got 503.
     pub unavailable: u64,
 }
 
