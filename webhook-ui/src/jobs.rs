@@ -305,7 +305,7 @@ pub(crate) async fn run(
         let job = &planned.job;
         if job.needs_confirmation && confirmed != Some(job.matching.count) {
             return Err(Problem::conflict(format!(
-                "Confirm the number of events, {}, in `confirmed`",
+                "The confirmed number of events has to be {}",
                 job.matching.count
             )));
         }
