@@ -197,12 +197,14 @@ pub const METRICS: &[Metric] = &[
     Metric::gauge(
         "webhook_in_flight",
         &["source"],
-        "Attempts that are running.",
+        "Events that workers hold: attempts that are running, and for forwarded sources also events that are claimed \
+         ahead and wait until a request may begin.",
     ),
     Metric::gauge(
         "webhook_concurrency_limit",
         &["source"],
-        "How many attempts may run at the same time; zero in a process that does not process the source.",
+        "How many events workers may hold at the same time; zero in a process that does not process the source. For \
+         a forwarded source that is twice its concurrency: as many are claimed ahead as requests may run.",
     ),
     Metric::histogram(
         "webhook_store_duration_seconds",

@@ -17,12 +17,16 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
         screen: Some(Screen::Workers),
         title: "Workers".to_owned(),
         live: Live::Always,
-        content: content(&nodes),
+        content: content(
+            &nodes,
+            !data::destinations(view.ui, &view.visitor.caller).is_empty(),
+        ),
     };
     Ok(view.page(page).await)
 }
 
-fn content(nodes: &[Node]) -> Markup {
+/// `is_forwarding` tells whether there is a destination.
+fn content(nodes: &[Node], is_forwarding: bool) -> Markup {
     let slots: u64 = nodes.iter().map(|node| u64::from(node.slots)).sum();
     let running: u64 = nodes.iter().map(|node| u64::from(node.running)).sum();
     html! {
@@ -37,8 +41,15 @@ fn content(nodes: &[Node]) -> Markup {
                     (badge(Tone::Warn, "No worker"))
                     " Events wait until a process with the role worker or all runs. Nothing is lost."
                 } @else {
-                    (number(running)) " of " (number(slots)) " slots are busy, in " (number(nodes.len() as u64))
+                    (number(running)) " of " (number(slots)) " slots have an event, in " (number(nodes.len() as u64))
                     @if nodes.len() == 1 { " process." } @else { " processes." }
+                }
+            }
+            @if slots > 0 && is_forwarding {
+                p.note #claimed-ahead {
+                    "A source that is forwarded has two slots for each request that may run (its concurrency): one is for the \
+                     event of the request, and one for an event that is claimed ahead and follows it at once. Destinations \
+                     show how many requests are running."
                 }
             }
             (table("nodes", "Processes", &COLUMNS, &nodes.iter().map(row).collect::<Vec<_>>()))
@@ -50,7 +61,7 @@ const COLUMNS: [Column; 7] = [
     Column::heading("Host"),
     Column::text("Role"),
     Column::text("State"),
-    Column::number("Busy"),
+    Column::number("Slots with an event"),
     Column::text("Version"),
     Column::text("Since"),
     Column::text("Last report"),
@@ -63,7 +74,7 @@ fn row(node: &Node) -> Row {
     } else if node.slots == 0 {
         badge(Tone::Good, "receives")
     } else if node.running >= node.slots {
-        badge(Tone::Info, "busy")
+        badge(Tone::Info, "full")
     } else {
         badge(Tone::Good, "ready")
     };

@@ -55,9 +55,10 @@ pub struct Node {
     pub version: String,
     /// The name of its machine.
     pub host: String,
-    /// How many events it can process at the same time.
+    /// How many events it can hold at the same time. For sources that are forwarded, these are twice as many as requests
+    /// may run: as many events are claimed ahead.
     pub slots: u32,
-    /// How many it processes now.
+    /// How many it holds now: those that it processes, and those that are claimed ahead.
     pub running: u32,
     /// When it reported for the first time.
     pub started_at: Time,
