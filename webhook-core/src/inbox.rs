@@ -404,7 +404,7 @@ impl Inbox {
             tasks: TaskTracker::new(),
             unhandled,
         });
-        let turns = Arc::new(Turns::new(count));
+        let turns = Turns::new(count);
         for waiting in waiting {
             let (closing, reserved) = (shared.closing.clone(), shared.reserved.clone());
             let closed = async move {
@@ -417,7 +417,7 @@ impl Inbox {
                 shared.options.clone(),
                 closed,
                 Arc::clone(&shared.measures),
-                Arc::clone(&turns),
+                turns.of_queue(),
             ));
         }
         shared.tasks.close();

@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use super::InboxOptions;
-use super::turns::Turns;
+use super::turns::QueueTurns;
 use crate::error::{Error, StoreError};
 use crate::measures::{InboxMeasures, Queued, Timer};
 use crate::panics::{caught, logging};
@@ -85,7 +85,7 @@ pub(super) async fn dispatch(
     options: InboxOptions,
     closed: impl Future<Output = ()>,
     measures: Arc<InboxMeasures>,
-    turns: Arc<Turns>,
+    turns: QueueTurns,
 ) {
     pin!(closed);
     let max_concurrent_flushes =
