@@ -22,8 +22,8 @@
     const headers = { "hx-request": "true" };
     if (background) headers["dashboard-live"] = "true";
     const response = await fetch(url, { headers, credentials: "same-origin", signal: AbortSignal.timeout(10_000) });
-    // The session has ended: the page asks to sign in.
-    if (response.status === 401) location.reload();
+    // The session has ended: the page asks to sign in, unless somebody is typing or has selected something.
+    if (response.status === 401 && !isBusy()) location.reload();
     if (!response.ok) throw new Error(`the server answered ${response.status}`);
     return response.text();
   };
@@ -64,12 +64,14 @@
   const hasFocusInField = () => document.activeElement?.matches("#page input, #page textarea, #page select");
   const isBusy = () => document.hidden || held || find("#dialog").open || hasFocusInField()
     || find("[data-select]:checked") || !window.getSelection().isCollapsed;
+  const followsContent = () => ["reload", "always"].includes(mode());
   const words = { live: "live", paused: "paused", lost: "lost, trying again", off: "live" };
   const showState = () => {
     const button = find("#live");
     if (!button) return;
     const shown = state === "live" && isBusy() ? "paused" : state;
-    button.hidden = mode() === "off";
+    // The stream of a page that shows a moment is for its banners only.
+    button.hidden = mode() === "off" && shown !== "lost";
     button.dataset.state = shown;
     button.setAttribute("aria-pressed", String(held));
     button.title = held ? "Live updates are paused. Resume (.)" : "Pause live updates (.)";
@@ -90,9 +92,28 @@
       isLoading = false;
     }
   };
-  // The versions that the stream has sent last, and those for which the content was loaded.
-  let versions, shown;
+  // Banners hold nothing that is typed or selected, so they are replaced also while the rest of the page is not.
+  const loadBanners = async () => {
+    const text = await fetchContent(`${base}/banners`, true);
+    const before = find("#banners").dataset.version;
+    await htmx.swap({ text, target: "#banners", swap: "outerMorph", sourceElement: document.body });
+    if (find("#banners").dataset.version !== before) announce("The outages and warnings on this page have changed");
+    showTimes();
+  };
+  // The versions that the stream has sent last, and those for which the content and the banners were loaded.
+  let versions, shown, banners, shownBanners;
+  const catchUpBanners = async () => {
+    const wanted = banners;
+    if (!wanted || wanted === shownBanners || document.hidden || held) return;
+    if (find("#banners").dataset.version !== wanted) await loadBanners();
+    shownBanners = wanted;
+  };
   const catchUp = async () => {
+    await catchUpContent();
+    // A page that needs the store cannot be loaded while the store is away, and gets its banners nevertheless.
+    await catchUpBanners().catch(() => {});
+  };
+  const catchUpContent = async () => {
     const wanted = versions;
     if (!wanted || wanted === shown || mode() !== "reload" || isBusy()) return;
     const { numbers, version } = find("#page").dataset;
@@ -118,12 +139,13 @@
       fresh.hidden = false;
     }
     versions = sample.versions;
+    banners = sample.banners;
     catchUp();
     showState();
   };
   const connect = () => {
     clearTimeout(timer);
-    if (source || mode() === "off" || document.hidden || held) return showState();
+    if (source || !find("#banners") || document.hidden || held) return showState();
     source = new EventSource(`${base}/live`);
     source.addEventListener("open", () => { state = "live"; showState(); });
     source.addEventListener("page", (event) => {
@@ -136,7 +158,7 @@
       // The browser tries again by itself, except after an answer that is no stream.
       if (source?.readyState !== EventSource.CLOSED) return;
       disconnect("lost");
-      timer = setTimeout(() => { load().catch(() => {}); connect(); }, 5000);
+      timer = setTimeout(() => { (followsContent() ? load() : loadBanners()).catch(() => {}); connect(); }, 5000);
     });
   };
   const disconnect = (next) => {

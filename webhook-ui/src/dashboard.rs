@@ -25,6 +25,7 @@ mod snapshot;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod troubles;
 mod workers;
 
 use bytes::Bytes;
@@ -104,6 +105,7 @@ async fn read(view: &View<'_>, segments: &[&str]) -> Result<Response<UiBody>, Pr
         ["api", "try"] => api::try_it(view).await,
         ["settings"] => Ok(settings::show(view).await),
         ["live"] => live::stream(view),
+        ["banners"] => Ok(view.banners()),
         _ => Err(Problem::no_such_path()),
     }
 }

@@ -41,7 +41,7 @@ pub(crate) enum Topic {
     Jobs,
     /// How many events the sources have accepted since the process started, to tell that there are new ones.
     Events,
-    /// Whether the pages of the dashboard have to be loaded again, and the numbers of their frame.
+    /// Whether the pages of the dashboard or their banners have to be loaded again, and the numbers of their frame.
     #[cfg(feature = "dashboard")]
     Page,
 }

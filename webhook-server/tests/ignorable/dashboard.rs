@@ -29,7 +29,7 @@ const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const SCENARIO_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A scenario, and whether its users have to sign in.
-const SCENARIOS: [(&str, Access); 9] = [
+const SCENARIOS: [(&str, Access); 10] = [
     ("screens", Access::Open),
     ("empty", Access::Open),
     ("actions", Access::Open),
@@ -38,6 +38,7 @@ const SCENARIOS: [(&str, Access); 9] = [
     ("without_scripts", Access::Open),
     ("sign_in", Access::Tokens),
     ("live", Access::Open),
+    ("banners", Access::Open),
     ("story", Access::Open),
 ];
 

@@ -6,7 +6,9 @@ use std::num::NonZeroUsize;
 use http::Response;
 use maud::{Markup, html};
 
-use super::components::{Column, Row, Tone, ago, badge, empty, exact, number, pager, table};
+use super::components::{
+    Column, Row, Tone, ago, badge, empty, exact, number, pager, stopped_early, table,
+};
 use super::csv;
 use super::event::attachment;
 use super::events::cut;
@@ -43,6 +45,8 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
         .next_before
         .map(|before| view.link(&path(text.as_deref(), Some(before))));
     let newest = before.map(|_: i64| view.link(&path(text.as_deref(), None)));
+    // There are more records, and none of them was found yet.
+    let is_short = page.next_before.is_some() && page.records.len() < PAGE.get();
     let rows: Vec<Row> = page.records.iter().map(row).collect();
     let content = html! {
         h1 { "Audit" }
@@ -58,8 +62,13 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
                 a href=(view.link("/audit")) aria-label="Remove the filter" { span aria-hidden="true" { "✕" } }
             } }
         }
+        @if let Some(older) = older.as_ref().filter(|_| is_short) {
+            (stopped_early("a limited number of records", &html! {
+                a href=(older) { "Search on in older records" } "."
+            }))
+        }
         @if page.records.is_empty() {
-            (nothing(text.as_deref()))
+            (nothing(text.as_deref(), is_short))
         } @else {
             p.exports #audit-export { "Export all that match: "
                 a #export-csv href=(view.link(&export_path("csv", text.as_deref()))) download="audit.csv" { "CSV" } ", "
@@ -97,7 +106,10 @@ fn export_path(format: &str, text: Option<&str>) -> String {
     format!("/audit/export.{format}?{}", query.finish())
 }
 
-fn nothing(text: Option<&str>) -> Markup {
+fn nothing(text: Option<&str>, stopped_early: bool) -> Markup {
+    if stopped_early {
+        return empty("No record was found so far", html! {});
+    }
     empty(
         "No records",
         html! {

@@ -212,6 +212,18 @@ pub(crate) fn sparkline(values: &[u64], label: &str) -> Markup {
     }
 }
 
+/// That a search ended before it had looked at everything, and what to do then. `bounds` is what was limited.
+pub(crate) fn stopped_early(bounds: &str, advice: &Markup) -> Markup {
+    html! {
+        p.note #stopped-early role="status" {
+            "The search stopped early: one search looks at " (bounds) ". " (advice)
+        }
+    }
+}
+
+/// The bounds of a search for events.
+pub(crate) const SEARCH_BOUNDS: &str = "a limited number of events, for a limited time";
+
 /// A column of a table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Column {

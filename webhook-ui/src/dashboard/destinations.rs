@@ -18,53 +18,74 @@ pub(super) fn path(source: &str) -> String {
     format!("/destinations/{source}")
 }
 
-/// The state of the circuit breaker, or that nothing is forwarded since somebody wants it so.
-fn state(destination: &Destination) -> Markup {
-    match destination.state {
-        _ if destination.paused => paused_badge(),
-        DestinationState::Closed if destination.consecutive_failures > 0 => {
-            badge(Tone::Warn, "some fail")
-        }
-        DestinationState::Closed => badge(Tone::Good, "healthy"),
-        DestinationState::Open => badge(Tone::Bad, "open"),
-        DestinationState::HalfOpen => badge(Tone::Warn, "half open"),
-        DestinationState::Throttled => badge(Tone::Warn, "throttled"),
-        DestinationState::Paused => paused_badge(),
-    }
+/// How a destination is: the first of these that is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// It answered that it wants no more events.
+    Gone,
+    /// Somebody paused its source.
+    Paused,
+    Open,
+    HalfOpen,
+    Throttled,
+    /// The latest attempts failed.
+    SomeFail,
+    Healthy,
 }
 
-/// What the state means, and what happens next.
-fn explanation(destination: &Destination) -> Markup {
-    let until = html! { @if let Some(until) = destination.until { " until " (exact(until)) ", " (ago(until)) } };
-    html! {
-        @match destination.state {
-            _ if destination.paused => {
-                "Nothing is forwarded until somebody resumes it. Events are accepted, and wait."
-                @if let Some(because) = &destination.paused_because { " Paused because: " (because) "." }
-            }
-            DestinationState::Closed if destination.consecutive_failures > 0 => {
-                "Events are forwarded. The last "
-                @match destination.consecutive_failures { 1 => "attempt", failures => { (number(failures)) " attempts" } }
-                " failed."
-            }
-            DestinationState::Closed => "Events are forwarded.",
-            DestinationState::Open => {
-                "The circuit breaker is open, since the destination failed too often: nothing is forwarded" (until) "."
-            }
-            DestinationState::HalfOpen => "Single events are forwarded, to find out whether the destination is back.",
-            DestinationState::Throttled => {
-                "The destination asked for fewer requests: nothing is forwarded" (until) "."
-            }
-            DestinationState::Paused => {
-                "Nothing is forwarded until somebody resumes it."
-                @if let Some(because) = &destination.paused_because { " Paused because: " (because) "." }
-            }
+impl Condition {
+    pub(super) fn of(destination: &Destination) -> Self {
+        match destination.state {
+            _ if is_paused(destination) && destination.paused_because.is_some() => Self::Gone,
+            _ if is_paused(destination) => Self::Paused,
+            DestinationState::Open => Self::Open,
+            DestinationState::HalfOpen => Self::HalfOpen,
+            DestinationState::Throttled => Self::Throttled,
+            DestinationState::Closed if destination.consecutive_failures > 0 => Self::SomeFail,
+            DestinationState::Closed | DestinationState::Paused => Self::Healthy,
+        }
+    }
+
+    fn badge(self) -> Markup {
+        match self {
+            Self::Gone | Self::Paused => paused_badge(),
+            Self::Open => badge(Tone::Bad, "open"),
+            Self::HalfOpen => badge(Tone::Warn, "half open"),
+            Self::Throttled => badge(Tone::Warn, "throttled"),
+            Self::SomeFail => badge(Tone::Warn, "some fail"),
+            Self::Healthy => badge(Tone::Good, "healthy"),
         }
     }
 }
 
 fn is_paused(destination: &Destination) -> bool {
     destination.paused || destination.state == DestinationState::Paused
+}
+
+/// What the condition means, and what happens next.
+fn explanation(destination: &Destination) -> Markup {
+    let until = html! { @if let Some(until) = destination.until { " until " (exact(until)) ", " (ago(until)) } };
+    html! {
+        @match Condition::of(destination) {
+            Condition::Gone | Condition::Paused => {
+                "Nothing is forwarded until somebody resumes it. Events are accepted, and wait."
+                @if let Some(because) = &destination.paused_because { " Paused because: " (because) "." }
+            }
+            Condition::Open => {
+                "The circuit breaker is open, since the destination failed too often: nothing is forwarded" (until) "."
+            }
+            Condition::HalfOpen => "Single events are forwarded, to find out whether the destination is back.",
+            Condition::Throttled => {
+                "The destination asked for fewer requests: nothing is forwarded" (until) "."
+            }
+            Condition::SomeFail => {
+                "Events are forwarded. The last "
+                @match destination.consecutive_failures { 1 => "attempt", failures => { (number(failures)) " attempts" } }
+                " failed."
+            }
+            Condition::Healthy => "Events are forwarded.",
+        }
+    }
 }
 
 /// The status of an answer, or why there was none.
@@ -83,7 +104,7 @@ const COLUMNS: [Column; 8] = [
     Column::heading("Destination"),
     Column::text("State"),
     Column::text("Last answer"),
-    Column::number("In flight"),
+    Column::number("Requests running"),
     Column::number("Delivered"),
     Column::number("Failed"),
     Column::number("Oldest"),
@@ -102,7 +123,7 @@ pub(super) fn overview(view: &View<'_>, destinations: &[&Destination]) -> Markup
                 key: Some(it.source.clone()),
                 cells: vec![
                     html! { a href=(link) { (it.source) } " " span.url { (it.url) } },
-                    state(it),
+                    Condition::of(it).badge(),
                     html! {
                         @if let Some(answer) = it.last_answers.first() {
                             (answer_word(answer)) " " (ago(answer.at))
@@ -172,7 +193,7 @@ pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBo
     let content = html! {
         div.title {
             h1 { "Destination of " (name) }
-            (state(destination))
+            (Condition::of(destination).badge())
             div.actions { (pause_or_resume(view, "destination", &destination.source, is_paused(destination))) }
         }
         p.lead { (explanation(destination)) }
@@ -188,7 +209,7 @@ pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBo
             } }
         }
         dl.tiles {
-            (tile("in-flight", "In flight", &html! { (number(destination.in_flight)) " of " (number(destination.window)) }))
+            (tile("in-flight", "Requests running", &html! { (number(destination.in_flight)) " of " (number(destination.window)) }))
             (tile("delivered", "Delivered", &html! { (number(destination.delivered)) }))
             (tile("attempts-failed", "Failed attempts", &html! { (number(destination.failed)) }))
             (tile("postponed", "Postponed", &html! { (number(destination.postponed)) }))

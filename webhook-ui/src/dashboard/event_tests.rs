@@ -2,14 +2,16 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use webhook_core::{
-    Accepted, Claim, Envelope, EventType, Fingerprint, Headers, Key, Kind, MAX_FAILED_ATTEMPTS,
-    NewEvent, Outcome, Reason, Scheduler, Settlement, Store, TraceParent,
+    Accepted, ActionId, ActionRecord, Admin, Claim, Envelope, EventId, EventRef, EventSummary,
+    EventType, Fingerprint, Headers, Key, Kind, MAX_FAILED_ATTEMPTS, MockAdmin, NewEvent, Outcome,
+    Reason, Scheduler, SearchPage, Settlement, State, StoppedEarly, Store, StoredAction,
+    TraceParent,
 };
 use webhook_memory::MemoryStore;
 
@@ -80,6 +82,10 @@ async fn attempt(store: &MemoryStore, outcome: Outcome) {
 }
 
 fn ui(store: Arc<MemoryStore>) -> Ui {
+    ui_of(store.clone(), store)
+}
+
+fn ui_of(store: Arc<MemoryStore>, admin: Arc<dyn Admin>) -> Ui {
     let token =
         |name: &str, scope, token: &str| TokenDigest::of(scope, token).named(name.parse().ok());
     let tokens = [
@@ -87,7 +93,7 @@ fn ui(store: Arc<MemoryStore>) -> Ui {
         token("ben", Scope::Read, "read"),
         token("eve", Scope::Operate, "other").of_source(Kind::new("other").unwrap()),
     ];
-    Ui::builder(store.clone(), store)
+    Ui::builder(store, admin)
         .access(Arc::new(Tokens::new(tokens)))
         .mounted_at("/inbox")
         .build()
@@ -139,6 +145,73 @@ async fn send(ui: &Ui, token: &str, path: &str, form: Option<&[(&str, &str)]>) -
 
 async fn get(ui: &Ui, token: &str, path: &str) -> Page {
     send(ui, token, path, None).await
+}
+
+/// A store whose searches stop early, after they have found `found` FAILED events.
+fn impatient(found: u32) -> MockAdmin {
+    let mut admin = MockAdmin::new();
+    admin.expect_search().returning(move |_| {
+        let failed = |number: u32| {
+            let key = Key::new(number.to_string()).unwrap();
+            let event = EventRef { kind: kind(), key };
+            let (id, now) = (EventId::new(number.into()), SystemTime::now());
+            EventSummary::new(id, event, Fingerprint::of(["a"]), State::Failed, now)
+        };
+        let mut page = SearchPage::default();
+        page.events = (0..found).map(failed).collect();
+        page.next = Some(EventId::new(1));
+        page.stopped_early = Some(StoppedEarly::Examined);
+        Ok(page)
+    });
+    admin.expect_actions().returning(|page| {
+        let record = ActionRecord::new("ana", "requeue", "shop");
+        let action = StoredAction::new(ActionId::new(1), SystemTime::now(), record);
+        Ok(vec![action; page.limit.get()])
+    });
+    admin
+}
+
+#[tokio::test]
+async fn a_search_that_stopped_early_says_so_and_claims_nothing_about_the_rest() {
+    for found in [0, 3] {
+        let ui = ui_of(Arc::default(), Arc::new(impatient(found)));
+        for path in [
+            "/failed",
+            "/failed?source=shop",
+            "/events?state=failed",
+            "/events?state=failed&key=a",
+            "/audit?text=nothing",
+        ] {
+            let page = get(&ui, "read", path).await.text;
+            assert!(page.contains("id=\"stopped-early\""), "{path}: {page}");
+            for claim in [
+                "There are more",
+                "No event is FAILED",
+                "No event matches",
+                "no older events",
+                "has failed for good",
+                "Nothing received",
+                "No record has",
+            ] {
+                assert!(!page.contains(claim), "{path}: {claim}: {page}");
+            }
+        }
+        let page = get(&ui, "read", "/failed").await.text;
+        assert_eq!(
+            page.contains("At least 3 FAILED events"),
+            found == 3,
+            "{page}"
+        );
+        let request = Request::get("/inbox/v1/operator/failures")
+            .header("authorization", "Bearer read")
+            .body(Full::<Bytes>::default());
+        let response = ui.respond(request.unwrap()).await;
+        let answer = response.into_body().collect().await.unwrap().to_bytes();
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!(answer["examined"], found);
+        assert_eq!(answer["more"], false);
+        assert_eq!(answer["stopped_early"], true);
+    }
 }
 
 /// The token that the forms of a page have.
@@ -449,9 +522,19 @@ async fn jobs_over_many_events_are_not_run_with_another_number() {
     let planned = send(&ui, "operate", "/jobs", Some(&plan)).await;
     let path = planned.location.strip_prefix("/inbox/dashboard").unwrap();
     for (typed, message) in [
-        ("", "The typed number is not 101. Nothing was changed."),
-        ("100", "The typed number is not 101. Nothing was changed."),
-        ("101", ""),
+        (
+            "",
+            "It was not run. The confirmed number of events has to be 101.",
+        ),
+        (
+            "a hundred",
+            "It was not run. The confirmed number of events has to be 101.",
+        ),
+        (
+            "100",
+            "It was not run. The confirmed number of events has to be 101.",
+        ),
+        ("1, 01", ""),
     ] {
         let form = [("form_token", token.as_str()), ("confirmed", typed)];
         let run = send(&ui, "operate", &format!("{path}/run"), Some(&form)).await;

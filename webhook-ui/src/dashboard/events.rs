@@ -10,8 +10,8 @@ use webhook_core::{EventRef, RunningLeases};
 
 use super::Form;
 use super::components::{
-    Column, Row, Tone, ago, badge, code, duration, event_path, event_state, exact, number, pager,
-    table,
+    Column, Row, SEARCH_BOUNDS, Tone, ago, badge, code, duration, event_path, event_state, exact,
+    number, pager, stopped_early, table,
 };
 use super::event::attachment;
 use super::frame::{Live, Page, Screen, View, is_own};
@@ -173,14 +173,13 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
             @let older = page.next_before.map(|before| view.link(&query.older(before)));
             @let newer = query.newer().map(|path| view.link(&path));
             @if page.stopped_early {
-                p.note #stopped-early role="status" {
-                    "The search stopped early: it had looked at as many events as one search may. Narrow it with a source, a \
-                     state, a type or a key"
+                (stopped_early(SEARCH_BOUNDS, &html! {
+                    "Narrow it with a source, a state, a type or a key"
                     @if let Some(older) = &older { ", or " a href=(older) { "search on in older events" } } "."
-                }
+                }))
             }
             @if page.events.is_empty() {
-                (nothing(view, &query, &alone))
+                (nothing(view, &query, page.stopped_early, &alone))
             } @else {
                 (selection(view, &query.filter, &page.events))
             }
@@ -235,12 +234,15 @@ fn search(view: &View<'_>, query: &Query) -> Markup {
                     div { dt { code { (term) } } dd { (meaning) } }
                 }
             }
-            p { "A word without a colon is a key. A value with spaces needs quotation marks. Each name may be there once." }
+            p { "A word without a colon is a key. A value with spaces needs quotation marks; a backslash stands before each "
+                "quotation mark and each backslash in them. A " code { "*" } " in quotation marks is a part of the value. "
+                "Each name may be there once."
+            }
         }
     }
 }
 
-const TERMS: [(&str, &str); 8] = [
+const TERMS: [(&str, &str); 9] = [
     ("source:stripe", "events of this source"),
     ("state:failed", "processing, processed or failed"),
     (
@@ -248,6 +250,7 @@ const TERMS: [(&str, &str); 8] = [
         "the event type, or the beginning of it and *",
     ),
     ("key:evt_1", "the key, or the beginning of it and *"),
+    ("key:\"a*\"", "the key a*, and no other that begins with a"),
     ("error:\"timed out\"", "a part of the reason of a failure"),
     ("header.x-id:abc", "a stored header has this value"),
     (
@@ -276,9 +279,16 @@ fn chips(view: &View<'_>, filter: &Filter) -> Markup {
     }
 }
 
-/// How many events each filter alone would match, where there is more than one: at most [`MAX_ALONE`], and `None` if that
-/// takes too long.
-async fn alone(view: &View<'_>, filter: &Filter) -> Vec<(String, Filter, Option<usize>)> {
+/// What one filter of several would match alone.
+struct Alone {
+    text: String,
+    filter: Filter,
+    /// How many events, and whether there may be more; `None` if counting takes too long.
+    count: Option<(usize, bool)>,
+}
+
+/// What each filter alone would match, where there is more than one: at most [`MAX_ALONE`].
+async fn alone(view: &View<'_>, filter: &Filter) -> Vec<Alone> {
     let terms = filter.terms();
     if terms.len() < 2 {
         return Vec::new();
@@ -294,19 +304,25 @@ async fn alone(view: &View<'_>, filter: &Filter) -> Vec<(String, Filter, Option<
         let found = timeout_at(deadline, search).await;
         let count = match found {
             Ok(Ok(page)) if !page.stopped_early || !page.events.is_empty() => {
-                Some(page.events.len())
+                Some((page.events.len(), page.next_before.is_some()))
             }
             _ => None,
         };
-        counts.push((format!("{name}:{value}"), single, count));
+        counts.push(Alone {
+            text: single.to_string(),
+            filter: single,
+            count,
+        });
     }
     counts
 }
 
-fn nothing(view: &View<'_>, query: &Query, alone: &[(String, Filter, Option<usize>)]) -> Markup {
+fn nothing(view: &View<'_>, query: &Query, stopped_early: bool, alone: &[Alone]) -> Markup {
     html! {
         div.empty #no-events {
-            @if query.filter.is_empty() && query.before.is_none() {
+            @if stopped_early {
+                h2 { "No event was found so far" }
+            } @else if query.filter.is_empty() && query.before.is_none() {
                 h2 { "Nothing received yet" }
                 p { "The events of all sources appear here. "
                     a href=(view.link("/sources")) { "The sources" } " have their URLs, and buttons that send a test event."
@@ -314,24 +330,24 @@ fn nothing(view: &View<'_>, query: &Query, alone: &[(String, Filter, Option<usiz
             } @else {
                 h2 { "No event matches" }
                 @if query.before.is_some() { p { "There are no older events that match." } }
-                @if !alone.is_empty() {
-                    p { "Each filter alone would match:" }
-                    ul #alone {
-                        @for (text, single, count) in alone {
-                            li {
-                                a href=(view.link(&events_path(single))) { code { (text) } }
-                                " "
-                                @match count {
-                                    Some(count) if *count >= MAX_ALONE.get() => { (count) " or more" },
-                                    Some(count) => (count),
-                                    None => "not counted: it takes too long",
-                                }
+            }
+            @if !alone.is_empty() {
+                p { "Each filter alone would match:" }
+                ul #alone {
+                    @for alone in alone {
+                        li {
+                            a href=(view.link(&events_path(&alone.filter))) { code { (alone.text) } }
+                            " "
+                            @match alone.count {
+                                Some((count, true)) => { (count) " or more" },
+                                Some((count, false)) => (count),
+                                None => "not counted: it takes too long",
                             }
                         }
                     }
-                } @else if let [(name, _)] = &query.filter.terms()[..] {
-                    p { a href=(view.link("/events")) { "Remove the filter " (name) } " to see all events." }
                 }
+            } @else if let [(name, _)] = &query.filter.terms()[..] {
+                p { a href=(view.link("/events")) { "Remove the filter " (name) } " to see all events." }
             }
         }
     }

@@ -4,7 +4,9 @@ use http::Response;
 use maud::{Markup, html};
 use webhook_core::{Kind, State};
 
-use super::components::{Column, Row, ago, empty, event_path, number, sparkline, table};
+use super::components::{
+    Column, Row, SEARCH_BOUNDS, ago, empty, event_path, number, sparkline, stopped_early, table,
+};
 use super::events::{cut, events_path, plan_button};
 use super::frame::{Live, Page, Screen, View};
 use super::snapshot::Numbers;
@@ -46,8 +48,15 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
                 }
             }
         }
+        @if failures.stopped_early {
+            @let failed = Filter { source: source.clone(), state: Some(State::Failed), ..Filter::default() };
+            (stopped_early(SEARCH_BOUNDS, &html! {
+                @if source.is_none() { "Narrow it to one source, or look " } @else { "Look " }
+                "for more in the " a href=(view.link(&events_path(&failed))) { "list of FAILED events" } "."
+            }))
+        }
         @if failures.groups.is_empty() {
-            (nothing(view, source.as_ref()))
+            (nothing(view, source.as_ref(), failures.stopped_early))
         } @else {
             (groups(view, &failures))
         }
@@ -61,7 +70,10 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
     Ok(view.page(page).await)
 }
 
-fn nothing(view: &View<'_>, source: Option<&Kind>) -> Markup {
+fn nothing(view: &View<'_>, source: Option<&Kind>, stopped_early: bool) -> Markup {
+    if stopped_early {
+        return empty("No FAILED event was found so far", html! {});
+    }
     let retried = Filter {
         source: source.cloned(),
         state: Some(State::Processing),
@@ -89,7 +101,7 @@ fn groups(view: &View<'_>, failures: &Failures) -> Markup {
         .collect();
     html! {
         p.lead #failed-summary {
-            @if failures.more { "The newest " }
+            @if failures.more { "The newest " } @else if failures.stopped_early { "At least " }
             (number(failures.examined)) " FAILED "
             @if failures.examined == 1 { "event" } @else { "events" }
             ", in groups with the same reason: " code { "#" } " stands for numbers."

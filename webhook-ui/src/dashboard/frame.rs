@@ -13,11 +13,11 @@ use maud::{DOCTYPE, Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::assets::{DEFAULT_COLOR, HTMX, SCRIPT, STYLE, icon_path, is_color};
-use super::components::{Shape, ago, duration, form_token, icon};
+use super::components::{Shape, ago, form_token, icon};
+use super::destinations::Condition;
 use super::settings::Settings;
 use super::snapshot::{Numbers, Snapshot};
 use super::{destinations, sources};
-use crate::model::DestinationState;
 use crate::session::{Visitor, named_cookie};
 use crate::{Problem, Ui, UiBody};
 
@@ -113,7 +113,7 @@ impl Screen {
     }
 }
 
-/// What a page does when something has happened.
+/// What the content of a page does when something has happened. Its outages and warnings are always those of now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Live {
     /// Nothing: the page shows a moment.
@@ -219,14 +219,22 @@ impl<'a> View<'a> {
 
     /// The answer with a page.
     pub(crate) async fn page(&self, page: Page) -> Response<UiBody> {
-        let frame = Frame {
+        self.frame().answer(StatusCode::OK, &page)
+    }
+
+    /// The answer with the outages and warnings of all pages, which their script asks for. It needs nothing but memory.
+    pub(super) fn banners(&self) -> Response<UiBody> {
+        html_answer(StatusCode::OK, self.frame().banners())
+    }
+
+    fn frame(&self) -> Frame<'_> {
+        Frame {
             ui: self.ui,
             head: self.head,
             visitor: Some(self.visitor),
             here: self.here(),
             snapshot: Some(&self.snapshot),
-        };
-        frame.answer(StatusCode::OK, &page)
+        }
     }
 
     /// Goes on to a path below the dashboard, where the page shows `message`.
@@ -310,7 +318,7 @@ pub(super) fn add_security(response: &mut Response<UiBody>) {
     );
 }
 
-/// The page of a problem.
+/// The page of a problem. Somebody who is signed in sees the outages and warnings on it, since they may be its cause.
 pub(super) fn problem_page(
     ui: &Ui,
     head: &Parts,
@@ -330,7 +338,7 @@ pub(super) fn problem_page(
     plain_page(ui, head, visitor, problem.status(), &page, Some(problem))
 }
 
-/// A page without banners, which needs nothing but memory.
+/// A page that needs nothing but memory.
 pub(super) fn plain_page(
     ui: &Ui,
     head: &Parts,
@@ -339,12 +347,13 @@ pub(super) fn plain_page(
     page: &Page,
     problem: Option<&Problem>,
 ) -> Response<UiBody> {
+    let snapshot = visitor.map(|_| ui.dashboard().snapshot(ui));
     let frame = Frame {
         ui,
         head,
         visitor,
         here: link(ui, ""),
-        snapshot: None,
+        snapshot: snapshot.as_deref(),
     };
     let mut response = frame.answer(status, page);
     if let Some(problem) = problem {
@@ -356,6 +365,18 @@ pub(super) fn plain_page(
 /// Whether the script of a page asks for its content only.
 pub(super) fn wants_fragment(head: &Parts) -> bool {
     head.headers.contains_key("hx-request")
+}
+
+/// An answer with a page, or with a part of one.
+fn html_answer(status: StatusCode, text: Markup) -> Response<UiBody> {
+    let mut response = Response::new(UiBody::full(Bytes::from(text.into_string())));
+    *response.status_mut() = status;
+    add_security(&mut response);
+    let headers = response.headers_mut();
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    headers.insert(CONTENT_TYPE, html);
+    headers.insert(VARY, HeaderValue::from_static("hx-request, cookie"));
+    response
 }
 
 struct Frame<'a> {
@@ -378,16 +399,10 @@ impl Frame<'_> {
             has_flash = flash.is_some();
             self.document(page, &content, flash.as_deref())
         };
-        let text = text.into_string();
-        let mut response = Response::new(UiBody::full(Bytes::from(text)));
-        *response.status_mut() = status;
-        add_security(&mut response);
-        let headers = response.headers_mut();
-        let html = HeaderValue::from_static("text/html; charset=utf-8");
-        headers.insert(CONTENT_TYPE, html);
-        headers.insert(VARY, HeaderValue::from_static("hx-request, cookie"));
+        let mut response = html_answer(status, text);
         if has_flash {
             let gone = "webhook-flash=; Path=/; Max-Age=0; HttpOnly; SameSite=Strict";
+            let headers = response.headers_mut();
             headers.append(SET_COOKIE, HeaderValue::from_static(gone));
         }
         response
@@ -545,35 +560,46 @@ impl Frame<'_> {
         };
         html! {
             div #page data-live=(page.live.as_str()) data-numbers=[numbers.map(Numbers::as_str)] data-version=[version] {
-                @if let (Some(snapshot), Some(visitor)) = (self.snapshot, self.visitor) {
-                    @let outages = snapshot.outages();
-                    @if !outages.is_empty() {
-                        section.banners.bad #outages aria-label="Outages" {
-                            @for outage in outages.iter().take(MAX_OUTAGES) {
-                                p.banner {
-                                    (icon(Shape::Cross)) " "
-                                    (sentence(&format!("{}: {}", outage.problem, outage.effect)))
-                                    " Noticed " (ago(outage.since)) "."
-                                }
-                            }
-                            @if outages.len() > MAX_OUTAGES {
-                                p.banner {
-                                    (icon(Shape::Cross)) " And " (outages.len() - MAX_OUTAGES) " more of this kind."
-                                }
+                (self.banners())
+                main #main tabindex="-1" {
+                    (page.content)
+                }
+            }
+        }
+    }
+
+    /// What does not work and what an operator should know, on each page. The script replaces it when that changes,
+    /// whatever the content of the page does.
+    fn banners(&self) -> Markup {
+        let (Some(snapshot), Some(visitor)) = (self.snapshot, self.visitor) else {
+            return html! {};
+        };
+        let outages = snapshot.outages();
+        let warnings = warnings(self.ui, snapshot, visitor);
+        html! {
+            div #banners data-version=(snapshot.banners_version(&visitor.caller)) {
+                @if !outages.is_empty() {
+                    section.banners.bad #outages aria-label="Outages" {
+                        @for outage in outages.iter().take(MAX_OUTAGES) {
+                            p.banner {
+                                (icon(Shape::Cross)) " "
+                                (sentence(&format!("{}: {}", outage.problem, outage.effect)))
+                                " Noticed " (ago(outage.since)) "."
                             }
                         }
-                    }
-                    @let banners = banners(self.ui, snapshot, visitor);
-                    @if !banners.is_empty() {
-                        section.banners aria-label="Warnings" {
-                            @for banner in banners {
-                                p.banner { (icon(Shape::Triangle)) " " (banner) }
+                        @if outages.len() > MAX_OUTAGES {
+                            p.banner {
+                                (icon(Shape::Cross)) " And " (outages.len() - MAX_OUTAGES) " more of this kind."
                             }
                         }
                     }
                 }
-                main #main tabindex="-1" {
-                    (page.content)
+                @if !warnings.is_empty() {
+                    section.banners aria-label="Warnings" {
+                        @for warning in warnings {
+                            p.banner { (icon(Shape::Triangle)) " " (warning) }
+                        }
+                    }
                 }
             }
         }
@@ -591,42 +617,49 @@ fn sentence(warning: &str) -> String {
     sentence
 }
 
-/// What an operator should know on each page.
-fn banners(ui: &Ui, snapshot: &Snapshot, visitor: &Visitor) -> Vec<Markup> {
+/// What an operator should know on each page. Ages are those of instants, which the script of the page keeps true.
+fn warnings(ui: &Ui, snapshot: &Snapshot, visitor: &Visitor) -> Vec<Markup> {
     let overview = &snapshot.overview;
-    let mut banners = Vec::new();
+    let mut warnings = Vec::new();
     if overview.instance.in_memory {
-        banners.push(html! {
+        warnings.push(html! {
             "Events are in memory only: they are lost when this process ends."
         });
     }
     if visitor.caller.source.is_none() {
-        let warnings = overview.instance.warnings.iter();
-        banners.extend(warnings.map(|it| html! { (sentence(it)) }));
+        let configured = overview.instance.warnings.iter();
+        warnings.extend(configured.map(|it| html! { (sentence(it)) }));
     }
-    if let Some(age) = snapshot.stale_seconds() {
-        banners.push(html! {
-            "The numbers of events are " (duration(age)) " old: the store did not answer the latest requests for \
-             them."
+    if let Some(sampled_at) = overview.sampled_at
+        && snapshot.stale_seconds().is_some()
+    {
+        warnings.push(html! {
+            "The numbers of events were counted " (ago(sampled_at)) ": the store did not answer the latest requests \
+             for them."
         });
     }
     for source in snapshot.sources(&visitor.caller) {
         let name = &source.info.name;
         if let Some(since) = source.info.silent_since {
-            banners.push(html! {
+            warnings.push(html! {
                 a href=(link(ui, &sources::path(name))) { (name) }
-                " has received nothing for " (duration(since.age_seconds())) "."
+                " has received nothing for longer than expected: the silence began " (ago(since)) "."
             });
         }
     }
     for destination in snapshot.destinations(&visitor.caller) {
-        if destination.state == DestinationState::Open {
-            let source = &destination.source;
-            banners.push(html! {
-                a href=(link(ui, &destinations::path(source))) { "The destination of " (source) }
-                " fails: its circuit breaker is open, and its events wait."
-            });
-        }
+        let source = &destination.source;
+        let what = match Condition::of(destination) {
+            Condition::Open => html! { "fails: its circuit breaker is open, and its events wait." },
+            Condition::Gone => html! {
+                "answered 410" @if let Some(since) = destination.paused_since { " " (ago(since)) }
+                ": it is paused, and its events wait until somebody resumes it."
+            },
+            _ => continue,
+        };
+        warnings.push(html! {
+            a href=(link(ui, &destinations::path(source))) { "The destination of " (source) } " " (what)
+        });
     }
-    banners
+    warnings
 }

@@ -1,4 +1,4 @@
-//! The stream that tells pages when to load their content again.
+//! The stream that tells pages when to load their content or their banners again.
 
 use http::Response;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -25,7 +25,7 @@ pub(super) fn stream(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
     Ok(response)
 }
 
-/// The versions of the numbers of pages, and the numbers that the frame shows.
+/// The versions of the numbers and the banners of pages, and the numbers that the frame shows.
 pub(crate) fn document(ui: &Ui, caller: &Caller) -> serde_json::Value {
     let snapshot = ui.dashboard().snapshot(ui);
     let version = |numbers: Numbers| {
@@ -35,6 +35,7 @@ pub(crate) fn document(ui: &Ui, caller: &Caller) -> serde_json::Value {
     let versions: Map<_, _> = Numbers::ALL.into_iter().map(version).collect();
     json!({
         "versions": versions,
+        "banners": snapshot.banners_version(caller),
         "events": snapshot.events(caller),
         "failed": snapshot.failed(caller),
     })

@@ -9,14 +9,13 @@ use super::components::{
 };
 use super::destinations;
 use super::frame::{Live, Page, Screen, View};
-use super::snapshot::{Numbers, Snapshot, sum};
+use super::snapshot::{Numbers, sum};
 use super::sources::{
     self, Health, hour, last_minute, pause_or_resume, received_sparkline, test_button,
 };
+use super::troubles::{Trouble, troubles};
 use crate::UiBody;
-use crate::model::{
-    Capped, Destination, DestinationState, Failures, Sample, Series, SourceOverview,
-};
+use crate::model::{Capped, Failures, Sample, Series, SourceOverview};
 
 /// How many groups of failures are shown.
 const MAX_FAILURES: usize = 5;
@@ -51,10 +50,11 @@ pub(super) async fn show(view: &View<'_>) -> Response<UiBody> {
             .await
             .ok(),
     };
+    let troubles = troubles(snapshot, &sources, &destinations);
     let content = html! {
         div.title {
             h1 { "Overview" }
-            (verdict(snapshot, &sources, &destinations))
+            (verdict(&troubles, &sources))
         }
         @if nothing_yet {
             (nothing_received(view, &sources))
@@ -70,7 +70,7 @@ pub(super) async fn show(view: &View<'_>) -> Response<UiBody> {
         }
         @if let Some(failures) = failures {
             h2 { "Newest failures" }
-            (failure_table(view, &failures))
+            (failure_table(view, &failures, &troubles))
         }
     };
     view.page(Page {
@@ -92,63 +92,20 @@ fn is_untouched(source: &SourceOverview) -> bool {
 }
 
 /// What an operator sees in the first second.
-fn verdict(
-    snapshot: &Snapshot,
-    sources: &[(&SourceOverview, Health)],
-    destinations: &[&Destination],
-) -> Markup {
-    let with = |health: Health| -> Vec<&str> {
-        let found = sources.iter().filter(|(_, it)| *it == health);
-        found.map(|(source, _)| source.info.name.as_str()).collect()
-    };
-    let (failing, late, silent) = (
-        with(Health::Failing),
-        with(Health::Late),
-        with(Health::Silent),
-    );
-    let paused = with(Health::Paused);
-    let open = destinations
-        .iter()
-        .any(|it| it.state == DestinationState::Open);
-    let (tone, text) = if let [outage, others @ ..] = snapshot.outages() {
-        let problem = &outage.problem;
-        let text = match others.len() {
-            0 => problem.clone(),
-            others => format!("{problem}, and {others} more"),
-        };
-        (Tone::Bad, text)
-    } else if !failing.is_empty() || open {
-        (Tone::Bad, format!("failing: {}", names(&failing)))
-    } else if let Some(age) = snapshot.stale_seconds() {
-        let age = duration(age);
-        (Tone::Warn, format!("the numbers of events are {age} old"))
-    } else if !late.is_empty() {
-        (
-            Tone::Warn,
-            format!("events wait too long: {}", names(&late)),
-        )
-    } else if !silent.is_empty() {
-        (Tone::Warn, format!("silent: {}", names(&silent)))
-    } else if !paused.is_empty() {
-        (Tone::Warn, format!("paused: {}", names(&paused)))
-    } else if sources.is_empty() {
-        (Tone::Idle, "no source yet".to_owned())
-    } else if sources.iter().all(|(source, _)| is_untouched(source)) {
-        (Tone::Idle, "nothing received yet".to_owned())
-    } else {
-        (Tone::Good, "healthy".to_owned())
-    };
-    html! { span #verdict { (badge(tone, &text)) } }
-}
-
-/// The first names, and how many there are beside them.
-fn names(names: &[&str]) -> String {
-    match names {
-        [] => "a destination".to_owned(),
-        [first, second, third, rest @ ..] if !rest.is_empty() => {
-            format!("{first}, {second}, {third} and {} more", rest.len())
+fn verdict(troubles: &[Trouble], sources: &[(&SourceOverview, Health)]) -> Markup {
+    html! {
+        span #verdict {
+            @if troubles.is_empty() {
+                @if sources.is_empty() {
+                    (badge(Tone::Idle, "no source yet"))
+                } @else if sources.iter().all(|(source, _)| is_untouched(source)) {
+                    (badge(Tone::Idle, "nothing received yet"))
+                } @else {
+                    (badge(Tone::Good, "healthy"))
+                }
+            }
+            @for trouble in troubles { (badge(trouble.tone, &trouble.text)) " " }
         }
-        _ => names.join(", "),
     }
 }
 
@@ -322,7 +279,7 @@ const FAILURE_COLUMNS: [Column; 4] = [
     Column::text("Last failed"),
 ];
 
-fn failure_table(view: &View<'_>, failures: &Failures) -> Markup {
+fn failure_table(view: &View<'_>, failures: &Failures, troubles: &[Trouble]) -> Markup {
     let rows: Vec<Row> = failures
         .groups
         .iter()
@@ -345,11 +302,25 @@ fn failure_table(view: &View<'_>, failures: &Failures) -> Markup {
         .collect();
     html! {
         @if rows.is_empty() {
-            p.faint { "No event has failed." }
+            p.faint #no-failures {
+                @if failures.stopped_early {
+                    "No FAILED event was found before the search stopped early."
+                } @else {
+                    "No event is FAILED."
+                }
+                @if let Some(trouble) = troubles.first() {
+                    " An event is FAILED only after its last attempt. Not everything is well: "
+                    (trouble.text) "."
+                }
+            }
         } @else {
             (table("failures", "Newest groups of failures", &FAILURE_COLUMNS, &rows))
             p {
-                @if failures.more { "Of the newest " (number(failures.examined)) " FAILED events. " }
+                @if failures.more {
+                    "Of the newest " (number(failures.examined)) " FAILED events. "
+                } @else if failures.stopped_early {
+                    "Of the FAILED events that were found before the search stopped early. "
+                }
                 a #all-failures href=(view.link("/failed")) { "All failures" }
             }
         }
@@ -396,100 +367,5 @@ fn nothing_received(view: &View<'_>, sources: &[(&SourceOverview, Health)]) -> M
         @if receiving.len() > MAX_EXAMPLES {
             p { a href=(view.link("/sources")) { "All " (receiving.len()) " sources" } }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::SystemTime;
-
-    use super::*;
-    use crate::model::{InstanceInfo, Outage, Overview, SourceInfo, Time};
-
-    /// A source that has received something, and of which nothing has failed.
-    fn healthy() -> Snapshot {
-        let mut info = SourceInfo {
-            name: "shop".to_owned(),
-            state: "enabled".to_owned(),
-            path: Some("/v1/webhooks/shop".to_owned()),
-            last_received_at: Some(Time::now()),
-            ..SourceInfo::default()
-        };
-        info.counts.received = 1;
-        Snapshot::of(Overview {
-            instance: InstanceInfo::default(),
-            sampled_at: Some(Time::now()),
-            sources: vec![SourceOverview {
-                info,
-                sample: Some(Sample::default()),
-                series: None,
-            }],
-            destinations: Vec::new(),
-        })
-    }
-
-    fn verdict_of(change: impl FnOnce(&mut Overview)) -> String {
-        let mut snapshot = healthy();
-        change(&mut snapshot.overview);
-        let sources = snapshot.overview.sources.iter();
-        let sources: Vec<_> = sources
-            .map(|it| (it, Health::of(it, None, snapshot.outages())))
-            .collect();
-        verdict(&snapshot, &sources, &[]).into_string()
-    }
-
-    fn away(count: usize) -> impl Fn(&mut Overview) {
-        let outage = |number| Outage {
-            problem: format!("partition {number} of 9 does not answer"),
-            effect: "its events wait".to_owned(),
-            since: Time::now(),
-        };
-        move |it| it.instance.outages = (0..count).map(outage).collect()
-    }
-
-    #[test]
-    fn what_does_not_work_is_worse_than_anything_else() {
-        let verdict = verdict_of(|_| {});
-        assert!(verdict.contains("badge good") && verdict.contains("healthy"));
-        for (count, expected) in [
-            (1, "partition 0 of 9 does not answer<"),
-            (3, "partition 0 of 9 does not answer, and 2 more<"),
-        ] {
-            for paused in [false, true] {
-                let verdict = verdict_of(|it| {
-                    away(count)(it);
-                    it.sources[0].sample = Some(Sample {
-                        paused,
-                        ..Sample::default()
-                    });
-                });
-                assert!(verdict.contains("badge bad"), "{verdict}");
-                assert!(verdict.contains(expected), "{verdict}");
-            }
-        }
-        // Before anything was received, too.
-        let verdict = verdict_of(|it| {
-            away(1)(it);
-            it.sources.clear();
-        });
-        assert!(verdict.contains("badge bad"), "{verdict}");
-    }
-
-    #[test]
-    fn nothing_is_healthy_by_old_numbers() {
-        let verdict = verdict_of(|it| it.sampled_at = Some(SystemTime::UNIX_EPOCH.into()));
-        assert!(verdict.contains("badge warn"), "{verdict}");
-        assert!(verdict.contains("the numbers of events are "), "{verdict}");
-    }
-
-    #[test]
-    fn no_source_is_healthy_while_the_store_is_away() {
-        let mut snapshot = healthy();
-        let health = |snapshot: &Snapshot| {
-            Health::of(&snapshot.overview.sources[0], None, snapshot.outages())
-        };
-        assert_eq!(health(&snapshot), Health::Healthy);
-        away(1)(&mut snapshot.overview);
-        assert_eq!(health(&snapshot), Health::Away);
     }
 }

@@ -11,10 +11,9 @@ use tokio::time::{Instant, timeout};
 use webhook_core::Kind;
 
 use super::components;
+use super::destinations::Condition;
 use crate::access::Caller;
-use crate::model::{
-    Capped, Destination, DestinationState, Failures, Job, Outage, Overview, SourceOverview, Time,
-};
+use crate::model::{Capped, Destination, Failures, Job, Outage, Overview, SourceOverview, Time};
 use crate::{Problem, Ui, data, jobs};
 
 /// How old the numbers of a page may be. Streams send them every two seconds.
@@ -137,14 +136,17 @@ impl Numbers {
     }
 }
 
-/// What the frame of each page shows, besides numbers that its stream replaces.
+/// What the banners of each page show.
 #[derive(Serialize)]
 struct Banners<'a> {
+    in_memory: bool,
     outages: &'a [Outage],
-    is_stale: bool,
+    /// When the numbers were read, if that is too long ago.
+    stale_since: Option<Time>,
     warnings: &'a [String],
     silent: Vec<(&'a str, Time)>,
     open: Vec<&'a str>,
+    gone: Vec<(&'a str, Option<Time>)>,
 }
 
 /// The numbers that all pages show.
@@ -204,7 +206,12 @@ impl Snapshot {
         counts.fold(0, u64::saturating_add)
     }
 
-    /// A text that changes when one of these numbers changes, of those that the caller may see.
+    /// A text that changes when the banners change that the caller may see.
+    pub(super) fn banners_version(&self, caller: &Caller) -> String {
+        format!("{:016x}", digest(&self.banners(caller)))
+    }
+
+    /// A text that changes when one of these numbers or a banner changes, of those that the caller may see.
     pub(super) fn version(&self, ui: &Ui, caller: &Caller, numbers: Numbers) -> String {
         let digest = match (numbers, &caller.source) {
             (Numbers::All, None) => *self
@@ -255,14 +262,21 @@ impl Snapshot {
             let since = it.info.silent_since?;
             Some((&*it.info.name, since))
         });
-        let open = self.destinations(caller);
-        let open = open.filter(|it| it.state == DestinationState::Open);
+        let to = |condition: Condition| {
+            let destinations = self.destinations(caller);
+            destinations.filter(move |it| Condition::of(it) == condition)
+        };
+        let sampled_at = self.overview.sampled_at;
         Banners {
+            in_memory: self.overview.instance.in_memory,
             outages: self.outages(),
-            is_stale: self.stale_seconds().is_some(),
+            stale_since: sampled_at.filter(|_| self.stale_seconds().is_some()),
             warnings,
             silent: silent.collect(),
-            open: open.map(|it| &*it.source).collect(),
+            open: to(Condition::Open).map(|it| &*it.source).collect(),
+            gone: to(Condition::Gone)
+                .map(|it| (&*it.source, it.paused_since))
+                .collect(),
         }
     }
 }

@@ -43,13 +43,14 @@ impl Health {
         outages: &[Outage],
     ) -> Self {
         let sample = source.sample.as_ref();
-        let failed = source.series.as_ref().map_or(0, |it| recent(&it.failed));
         let oldest = sample.and_then(|it| it.oldest_due_age_seconds);
         if source.info.state != "enabled" {
             Self::Off
-        } else if sample.is_some_and(|it| it.paused) {
+        } else if sample.is_some_and(|it| it.paused)
+            || destination == Some(DestinationState::Paused)
+        {
             Self::Paused
-        } else if failed > 0 || destination == Some(DestinationState::Open) {
+        } else if has_failed_lately(source) || destination == Some(DestinationState::Open) {
             Self::Failing
         } else if !outages.is_empty() {
             Self::Away
@@ -101,6 +102,12 @@ impl Health {
             }
         }
     }
+}
+
+/// Whether an event has failed for good in the last [`RECENT_MINUTES`].
+pub(super) fn has_failed_lately(source: &SourceOverview) -> bool {
+    let series = source.series.as_ref();
+    series.is_some_and(|it| recent(&it.failed) > 0)
 }
 
 /// The sum of the latest minutes.

@@ -93,6 +93,7 @@ impl Instance for Hostile {
             state: DestinationState::Open,
             until: Some(Time::now()),
             paused_because: Some(HOSTILE.to_owned()),
+            paused_since: None,
             in_flight: 1,
             window: 1,
             concurrency: 1,
@@ -426,10 +427,77 @@ async fn outages_are_on_each_page_and_in_the_api_until_they_are_over() {
     }
 }
 
+/// What stands between two texts.
+fn between<'t>(text: &'t str, before: &str, after: &str) -> &'t str {
+    let (_, rest) = text.split_once(before).unwrap();
+    rest.split_once(after).unwrap().0
+}
+
+#[tokio::test(start_paused = true)]
+async fn banners_are_told_apart_from_the_content_of_the_pages() {
+    let (ui, instance) = dashboard();
+    let session = sign_in(&ui, "operator").await;
+    let mut stream = get(&ui, "/live", &session).await.into_body();
+    let mut told = async || loop {
+        let piece = stream.frame().await.unwrap().unwrap();
+        let piece = piece.into_data().unwrap();
+        let piece = std::str::from_utf8(&piece).unwrap();
+        if let Some((_, document)) = piece.split_once("data: ") {
+            let document: serde_json::Value = serde_json::from_str(document.trim_end()).unwrap();
+            return document["banners"].as_str().unwrap().to_owned();
+        }
+    };
+    let mut versions = vec![told().await];
+    for (outages, shown) in [(vec![outage("store away")], true), (Vec::new(), false)] {
+        *instance.outages.lock().unwrap() = outages;
+        let version = told().await;
+        assert_ne!(Some(&version), versions.last());
+        let response = get(&ui, "/banners", &session).await;
+        check_headers(&response);
+        let part = text(response).await;
+        assert!(!part.contains("<main") && !part.contains("<html"), "{part}");
+        assert_eq!(part.contains("Store away: "), shown, "{part}");
+        assert_eq!(between(&part, "data-version=\"", "\""), version);
+        for path in ["/events?key=a", "/audit", "/settings", "/sources/none"] {
+            let page = text(get(&ui, path, &session).await).await;
+            let of_page = between(&page, "data-version=\"", "\"");
+            assert_eq!(of_page, version, "{path}");
+            assert_eq!(page.contains("Store away: "), shown, "{path}");
+        }
+        versions.push(version);
+    }
+    assert_eq!(versions[0], versions[2], "nothing else has changed");
+    let status = get(&ui, "/banners", "").await.status();
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn the_overview_does_not_say_that_all_is_well_while_a_destination_fails() {
+    let (ui, _) = dashboard();
+    let session = sign_in(&ui, "operator").await;
+    let page = text(get(&ui, "", &session).await).await;
+    let verdict = between(&page, "id=\"verdict\">", "</span> </span>");
+    assert!(verdict.contains("badge bad"), "{verdict}");
+    assert!(
+        verdict.contains("circuit breaker open: github, stripe"),
+        "{verdict}"
+    );
+    let failures = between(&page, "id=\"no-failures\">", "</p>");
+    assert!(
+        failures.starts_with("No event is FAILED.") && failures.contains("circuit breaker open"),
+        "{failures}"
+    );
+}
+
 #[tokio::test]
 async fn a_token_of_one_source_shows_nothing_of_another() {
     let (ui, _) = dashboard();
     let session = sign_in(&ui, "reader").await;
+    let part = text(get(&ui, "/banners", &session).await).await;
+    assert!(
+        part.contains("stripe") && !part.contains("github"),
+        "{part}"
+    );
     let pages = PAGES.into_iter().filter(|it| !it.ends_with("/pause"));
     for path in pages.filter(|it| *it != "/workers") {
         let page = text(get(&ui, path, &session).await).await;
@@ -824,6 +892,13 @@ async fn pages_name_their_numbers_as_the_stream_does() {
         let expected =
             format!("data-live=\"reload\" data-numbers=\"{numbers}\" data-version=\"{version}\"");
         assert!(page.contains(&expected), "{path} is not of {expected}");
+    }
+    // The banners of all pages are those of now, whatever their content does, also on the page of a problem.
+    let banners = document["banners"].as_str().unwrap();
+    let version = format!("<div id=\"banners\" data-version=\"{banners}\">");
+    for path in PAGES.into_iter().chain(["/banners", "/sources/none"]) {
+        let page = text(get(&ui, path, &session).await).await;
+        assert!(page.contains(&version), "{path}");
     }
     for (path, live) in [
         ("/events", "count"),

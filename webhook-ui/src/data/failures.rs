@@ -75,7 +75,8 @@ pub(crate) async fn failures(
     Ok(Failures {
         groups,
         examined,
-        more: page.next_before.is_some() || page.stopped_early,
+        more: page.next_before.is_some() && !page.stopped_early,
+        stopped_early: page.stopped_early,
     })
 }
 

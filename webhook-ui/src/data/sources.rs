@@ -12,7 +12,7 @@ use crate::access::Caller;
 use crate::audit::Action;
 use crate::model::{
     CopyPage, Destination, DestinationState, Node, Overview, RefusedPage, Sample, Samples,
-    SourceInfo, SourceOverview, SourceStatus,
+    SourceInfo, SourceOverview, SourceStatus, Time,
 };
 use crate::{Problem, Ui};
 
@@ -116,7 +116,12 @@ pub(crate) fn destinations(ui: &Ui, caller: &Caller) -> Vec<Destination> {
         let mut of_source = samples.sources.iter();
         if let Some(sample) = of_source.find(|it| it.source == destination.source) {
             destination.oldest_due_age_seconds = sample.oldest_due_age_seconds;
-            set_paused(destination, sample.paused);
+            let resumed_or_paused = ui.pauses().get(&destination.source).map(|(_, at)| *at);
+            set_paused(
+                destination,
+                sample.paused,
+                samples.at.max(resumed_or_paused),
+            );
         }
     }
     destinations
@@ -139,7 +144,7 @@ pub(crate) async fn destinations_now(
         if let Some(sample) = of_source.find(|it| it.kind.as_str() == destination.source) {
             let oldest = sample.oldest_due;
             destination.oldest_due_age_seconds = oldest.map(|age| age.as_secs_f64());
-            set_paused(destination, sample.paused);
+            set_paused(destination, sample.paused, Some(Time::now()));
         }
     }
     Ok(destinations)
@@ -152,12 +157,18 @@ fn visible_destinations(ui: &Ui, caller: &Caller) -> Vec<Destination> {
         .collect()
 }
 
-fn set_paused(destination: &mut Destination, paused: bool) {
+/// Sets whether the source of a destination is paused, as the store said it at `known_at`.
+fn set_paused(destination: &mut Destination, paused: bool, known_at: Option<Time>) {
     destination.paused = paused;
-    // A forwarder notices that its source was resumed when it gets the next event.
-    if destination.state == DestinationState::Paused && !paused {
+    // A forwarder notices that its source was resumed when it gets the next event. What the store said before the pause
+    // tells nothing about it.
+    if destination.state == DestinationState::Paused
+        && !paused
+        && known_at >= destination.paused_since
+    {
         destination.state = DestinationState::Closed;
         destination.paused_because = None;
+        destination.paused_since = None;
     }
 }
 
@@ -224,4 +235,48 @@ pub(crate) async fn copies(
         return action.end(Ok(page)).await;
     }
     Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn a_destination_that_answered_410_is_paused_until_the_store_says_that_it_is_not() {
+        let time = |second| Time::from(SystemTime::UNIX_EPOCH + Duration::from_secs(second));
+        for (paused, known_at, expected) in [
+            (false, None, DestinationState::Paused),
+            (false, Some(time(9)), DestinationState::Paused),
+            (true, Some(time(9)), DestinationState::Paused),
+            (true, Some(time(11)), DestinationState::Paused),
+            (false, Some(time(11)), DestinationState::Closed),
+        ] {
+            let mut destination = Destination {
+                source: "shop".to_owned(),
+                url: "https://shop.example.com/".to_owned(),
+                state: DestinationState::Paused,
+                until: None,
+                paused_because: Some("it answered 410 Gone".to_owned()),
+                paused_since: Some(time(10)),
+                in_flight: 0,
+                window: 1,
+                concurrency: 1,
+                rate: None,
+                delivered: 0,
+                failed: 0,
+                postponed: 0,
+                consecutive_failures: 0,
+                last_answers: Vec::new(),
+                paused: false,
+                oldest_due_age_seconds: None,
+            };
+            set_paused(&mut destination, paused, known_at);
+            assert_eq!(destination.state, expected, "{paused} {known_at:?}");
+            assert_eq!(destination.paused, paused);
+            let is_paused = expected == DestinationState::Paused;
+            assert_eq!(destination.paused_because.is_some(), is_paused);
+        }
+    }
 }

@@ -49,6 +49,8 @@ pub struct Destination {
     pub until: Option<Time>,
     /// Why it is paused, as far as this process knows.
     pub paused_because: Option<String>,
+    /// When this process noticed that the destination wants no more events: since then it is in the state `paused`.
+    pub paused_since: Option<Time>,
     /// How many requests are running.
     pub in_flight: u64,
     /// How many may run at the same time now.

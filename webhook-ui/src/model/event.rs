@@ -230,6 +230,9 @@ pub struct Failures {
     pub examined: u64,
     /// Whether there are more FAILED events than were examined.
     pub more: bool,
+    /// Whether the search ended early, since it had looked at as many events as one search may, or for as long: there
+    /// may be FAILED events that it did not find.
+    pub stopped_early: bool,
 }
 
 /// What an operator did.

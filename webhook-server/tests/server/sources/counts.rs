@@ -75,7 +75,7 @@ impl Running {
     async fn start() -> Self {
         let setup = Setup::new(SOURCES);
         let (token, digest) = token("operate").await;
-        let args = ["--body-timeout-seconds=1", "--max-body-bytes=2KiB"];
+        let args = ["--body-timeout-seconds=1", "--max-body-bytes=2048"];
         let mut process = setup.server(&args).env("API_TOKENS", &digest).start();
         let addr = process.listens().await;
         let client = Client::connect(addr).await;
