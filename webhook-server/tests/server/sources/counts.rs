@@ -189,7 +189,8 @@ async fn every_request_that_is_counted_as_refused_is_listed() {
 
 #[tokio::test]
 async fn verified_deliveries_over_a_limit_are_counted_and_not_listed() {
-    let Running { mut operator, .. } = Running::start().await;
+    let mut server = Running::start().await;
+    let operator = &mut server.operator;
     let sender = Sender::preset("limited", "github", SECRET);
     let mut unavailable = 0;
     for round in 0..20 {
@@ -202,7 +203,7 @@ async fn verified_deliveries_over_a_limit_are_counted_and_not_listed() {
             unavailable += 1;
         }
     }
-    let counts = Counts::of(&mut operator, "limited").await;
+    let counts = Counts::of(operator, "limited").await;
     let expected = Counts {
         unavailable,
         ..Counts::refused(0)
