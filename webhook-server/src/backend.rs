@@ -214,6 +214,10 @@ impl Backend {
 pub(crate) const NOT_SHARED: &str = "this command needs a database, and DATABASE_URL (--database-url) is \
     `memory:`; events in the memory of a server are visible to that server only";
 
+/// How long a command waits for PostgreSQL at most. A server waits for `DATABASE_WAIT_SECONDS` because it may start before its
+/// database; whoever runs a command sits before it.
+const COMMAND_WAIT: Duration = Duration::from_secs(5);
+
 /// The backend that a command uses, beside servers that may run.
 pub(crate) struct CommandBackend {
     pub(crate) store: Arc<dyn Store>,
@@ -225,12 +229,17 @@ pub(crate) struct CommandBackend {
 
 impl CommandBackend {
     /// Opens the backend of `config`, which must exist. Nothing is changed but the tables of an SQLite file of an older
-    /// version, which are updated.
+    /// version, which are updated. Waits for PostgreSQL up to [`COMMAND_WAIT`].
     pub(crate) async fn open(config: &Config) -> Result<Self, OpenError> {
+        let config = &Config {
+            database_wait_seconds: config.database_wait_seconds.min(COMMAND_WAIT),
+            ..config.clone()
+        };
         match backend_url(config).await? {
             BackendUrl::Memory => Err(OpenError::Unsuitable(NOT_SHARED)),
             BackendUrl::Sqlite(path) => {
                 let found = sqlite::look(&path).await?;
+                transfer::warn_of(&found);
                 partition::check_found(&found)?;
                 beside::check_file_alone(&found, &path).await?;
                 let file = sqlite::existing(&path).await?;
@@ -239,6 +248,7 @@ impl CommandBackend {
             BackendUrl::Postgres(url) => {
                 let database = postgres::reach(&url, config).await?;
                 let found = postgres::look(&database).await?;
+                transfer::warn_of(&found);
                 partition::check_found(&found)?;
                 beside::check_database_alone(&found, &database, &url, config).await?;
                 let database = postgres::check(database).await?;
@@ -301,6 +311,15 @@ pub(crate) async fn backend_url(config: &Config) -> Result<BackendUrl, OpenError
     config.backend(url.as_ref()).map_err(OpenError::UrlForm)
 }
 
+/// Checks the URLs of PostgreSQL with their parameters, and the names of the schemas of partitions. Connects to nothing.
+pub(crate) fn check_parameters(url: &BackendUrl, config: &Config) -> Result<(), OpenError> {
+    match url {
+        BackendUrl::Memory | BackendUrl::Sqlite(_) => Ok(()),
+        BackendUrl::Postgres(url) => postgres::options(url, None, config).map(drop),
+        BackendUrl::Partitions(urls) => partitions::check_parameters(urls, config),
+    }
+}
+
 impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Backend")
@@ -357,7 +376,9 @@ pub enum OpenError {
     )]
     Refused(#[source] PgError),
     /// The database did not answer in time.
-    #[error("database not reachable within {waited:?} (DATABASE_WAIT_SECONDS)")]
+    #[error(
+        "database not reachable within {waited:?} (DATABASE_WAIT_SECONDS; most commands wait for {COMMAND_WAIT:?} at most)"
+    )]
     Unreachable {
         /// How long the server waited.
         waited: Duration,
@@ -442,7 +463,7 @@ pub enum OpenError {
     #[error("invalid schema of a partition: the number of the partition is appended to its name")]
     Schema(#[source] InvalidSchema),
     /// The backends are not the partitions of one inbox.
-    #[error("failed to open the partitions as one inbox")]
+    #[error("failed to open the partitions as one inbox (PARTITIONS, DATABASE_URL)")]
     Partitions(#[source] PartitionError),
     /// A partition cannot be opened.
     #[error("partition {index} of {count}")]

@@ -124,6 +124,17 @@ pub(super) async fn migration(
     }
 }
 
+/// Checks the URLs of the partitions, and the names of their schemas.
+pub(super) fn check_parameters(urls: &[BackendUrl], config: &Config) -> Result<(), OpenError> {
+    for (index, url) in urls.iter().enumerate() {
+        if let BackendUrl::Postgres(url) = url {
+            let options = postgres::options(url, Some(index), config);
+            options.map_err(|error| error.of_partition(index, urls.len()))?;
+        }
+    }
+    Ok(())
+}
+
 /// Partitions that can be opened as one inbox, as far as can be told. Nothing has been created or changed yet.
 pub(super) struct Planned<'c> {
     places: Places<'c>,
@@ -320,8 +331,13 @@ impl<'c> Places<'c> {
         });
         let found = try_join_all(looking).await?;
         self.found = found.iter().flatten().cloned().collect();
-        if opener == Opener::Server {
-            self.found.iter().try_for_each(transfer::check_found)?;
+        match opener {
+            Opener::Server => self.found.iter().try_for_each(transfer::check_found)?,
+            Opener::Command => {
+                let moved = self.found.iter().find(|found| found.move_mark.is_some());
+                moved.into_iter().for_each(transfer::warn_of);
+            }
+            Opener::Source | Opener::Target | Opener::Migration => {}
         }
         Ok(PartitionPlan::new(found, options))
     }
@@ -481,11 +497,18 @@ impl Place {
                 Ok((Arc::new(file.clone()), Opened::Sqlite(file, Some(lock))))
             }
             Self::Away { database, error } => {
-                warn!(
-                    partition = index,
-                    error = error as &dyn std::error::Error,
-                    "a partition cannot be reached; starting without it"
-                );
+                let error = error as &dyn std::error::Error;
+                if opener == Opener::Server {
+                    warn!(
+                        partition = index,
+                        error, "a partition cannot be reached; starting without it"
+                    );
+                } else {
+                    warn!(
+                        partition = index,
+                        error, "a partition cannot be reached; going on without it"
+                    );
+                }
                 let opened = Opened::Postgres(database.clone(), None);
                 Ok((Arc::new(database.clone()), opened))
             }

@@ -262,6 +262,16 @@ pub(super) fn check_found(found: &FoundInbox) -> Result<(), OpenError> {
     refused(found.move_mark.clone())
 }
 
+/// Warns whoever runs a command on such an inbox. They may look at it, and even change it, but no server uses it.
+pub(super) fn warn_of(found: &FoundInbox) {
+    if let Err(reason) = check_found(found) {
+        warn!(
+            reason = &reason as &dyn std::error::Error,
+            "no server uses this inbox, and this command changes nothing elsewhere"
+        );
+    }
+}
+
 fn refused(mark: Option<MoveMark>) -> Result<(), OpenError> {
     match mark {
         None => Ok(()),

@@ -88,6 +88,14 @@ async fn killed_move_continues_and_the_old_file_is_not_served() {
     assert!(log.contains("were moved to sqlite:/"), "{log}");
     let mut server = webhook_server(&[]).on_file(&to).start();
     server.listens().await;
+
+    // Commands may look at the old file, and say that no server uses it.
+    for (file, is_moved) in [(&from, true), (&to, false)] {
+        let (code, out, log) = webhook_server(&["status"]).on_file(file).output().await;
+        assert!(code == 0 && out.contains("order"), "{out}{log}");
+        let warned = log.contains("no server uses this inbox") && log.contains("were moved to");
+        assert_eq!(warned, is_moved, "{log}");
+    }
 }
 
 #[tokio::test]

@@ -122,6 +122,9 @@ async fn events_are_moved_into_partitions_and_back() {
     let moved = json(&many, &["move", &to, "--json"]).await;
     assert_eq!(moved["events"], 20, "{moved}");
     fails(server(&many, &[]), "were moved to").await;
+    let (code, _, log) = server(&many, &["status"]).output().await;
+    let warnings = log.matches("no server uses this inbox").count();
+    assert_eq!((code, warnings), (0, 1), "{log}");
     // In the order of their acceptance, which searches by time need, and not in that of the ids of three partitions.
     let listed = webhook_server(&["list", "--state=processing", "--json"]).on_file(&back);
     let (code, out, log) = listed.output().await;

@@ -1,10 +1,11 @@
 //! The server as a process: its command line, environment, log and exit.
 
+use futures_util::future::join_all;
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::support::client::{Client, post};
-use crate::support::process::webhook_server;
+use crate::support::process::{OPERATOR_COMMANDS, webhook_server};
 use crate::support::{transaction, until};
 
 #[tokio::test]
@@ -132,6 +133,22 @@ async fn unreachable_database_is_an_error_after_a_bounded_wait() {
     let log = process.logged.join("\n");
     assert!(log.contains("database not reachable within 1s"), "{log}");
     assert!(!log.contains("hunter2"), "{log}");
+}
+
+/// Whoever runs a command waits for its answer. With the wait of a server, this test would not end.
+#[tokio::test]
+async fn commands_do_not_wait_for_a_database_as_a_server_does() {
+    let commands = OPERATOR_COMMANDS.iter().map(async |args| {
+        let (code, _, error) = webhook_server(args)
+            .env("DATABASE_URL", "postgresql://127.0.0.1:1/none")
+            .env("DATABASE_WAIT_SECONDS", "3600")
+            .output()
+            .await;
+        assert_eq!(code, 1, "{args:?}: {error}");
+        let expected = "database not reachable within 5s";
+        assert!(error.contains(expected), "{args:?}: {error}");
+    });
+    join_all(commands).await;
 }
 
 #[tokio::test]
