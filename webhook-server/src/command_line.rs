@@ -5,6 +5,7 @@ mod errors;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
@@ -63,7 +64,7 @@ pub enum Task {
         #[arg(long, value_name = "NAME", value_parser = parse_kind)]
         source: Option<Kind>,
         /// The day from which on the token is not valid, in UTC, such as 2027-01-01
-        #[arg(long, value_name = "DATE")]
+        #[arg(long, value_name = "DATE", value_parser = parse_expiry)]
         expires: Option<Expiry>,
     },
     /// Create a key that signs what is forwarded, and print it: for FORWARD_SECRETS, or for sign_with of a
@@ -83,6 +84,15 @@ pub enum Task {
     /// A command for operators.
     #[command(flatten)]
     Operator(OperatorCommand),
+}
+
+/// Refuses a token that would never be valid.
+fn parse_expiry(text: &str) -> Result<Expiry, String> {
+    let expiry: Expiry = text.parse()?;
+    if expiry.is_over(SystemTime::now()) {
+        return Err("expected a day after today, in UTC".to_owned());
+    }
+    Ok(expiry)
 }
 
 impl Task {
@@ -173,7 +183,8 @@ impl CommandLine {
         line.check(&mut command)?;
         line.warnings = environment.warnings;
         let is_doctor = matches!(line.task, Some(Task::Operator(OperatorCommand::Doctor(_))));
-        if line.task.is_none() || is_doctor {
+        let is_check = matches!(line.task, Some(Task::Operator(OperatorCommand::Check(_))));
+        if line.task.is_none() || is_doctor || is_check {
             match Otel::read(others, &mut line.warnings) {
                 Ok(otel) => line.config.otel = otel,
                 // It finds what else is wrong as well.
@@ -351,6 +362,23 @@ mod tests {
         let line = CommandLine::read_in(["webhook-server"], |_| Ok(Environment::default()));
         let read = line.unwrap().config;
         assert_eq!(format!("{read:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn tokens_that_would_never_be_valid_are_refused() {
+        let read = |expires: &str| {
+            let args = ["webhook-server", "token", "read", "--expires", expires];
+            CommandLine::read_in(args, |_| Ok(Environment::default()))
+        };
+        let today = jiff::Zoned::now().with_time_zone(jiff::tz::TimeZone::UTC);
+        for day in ["1970-01-01".to_owned(), today.date().to_string()] {
+            let error = read(&day).unwrap_err().to_string();
+            assert!(
+                error.contains(&day) && error.contains("a day after today"),
+                "{error}"
+            );
+        }
+        assert!(read("9999-12-31").is_ok());
     }
 
     #[test]

@@ -383,7 +383,29 @@ impl Config {
         if self.forward_secrets.is_some() && self.forward_secrets_file.is_some() {
             return Err("FORWARD_SECRETS and FORWARD_SECRETS_FILE are both set: unset one of them");
         }
-        Ok(())
+        self.check_addresses()
+    }
+
+    /// Refuses one address for two purposes. Port 0 is another port each time.
+    fn check_addresses(&self) -> Result<(), &'static str> {
+        let are_same =
+            |one: Option<SocketAddr>, other| one == other && one.is_some_and(|it| it.port() != 0);
+        let public = Some(self.bind_addr);
+        if are_same(self.operator_addr, public) {
+            Err(
+                "OPERATOR_ADDR and BIND_ADDR are the same address: without OPERATOR_ADDR, operators are served on BIND_ADDR",
+            )
+        } else if are_same(self.metrics_addr, public) {
+            Err(
+                "METRICS_ADDR and BIND_ADDR are the same address: without METRICS_ADDR, metrics are served on BIND_ADDR",
+            )
+        } else if are_same(self.metrics_addr, self.operator_addr) {
+            Err(
+                "METRICS_ADDR and OPERATOR_ADDR are the same address: without METRICS_ADDR, metrics are served on OPERATOR_ADDR",
+            )
+        } else {
+            Ok(())
+        }
     }
 
     /// The backend that `DATABASE_URL` names; `None` if the URL is in a file or invalid, which shows when

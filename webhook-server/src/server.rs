@@ -27,6 +27,7 @@ use crate::metrics::{BUILD_INFO, CONFIG_RELOADS, Exporter, Sampled, Sampler};
 use crate::traces::{Traced, Traces};
 use crate::transaction::Transaction;
 use crate::views::transaction_kind;
+pub(crate) use access::check_tokens;
 use access::{Access, blocking};
 pub use error::StartError;
 use sockets::Sockets;

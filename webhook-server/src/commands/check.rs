@@ -13,8 +13,10 @@ use webhook_sources::spec::{Compare, Guard};
 use webhook_sources::{MAX_KEPT_HEADERS, preset};
 
 use super::{CommandError, Output, blocking};
+use crate::backend::check_parameters;
 use crate::config::{Config, Forwarding, SourceConfig, SourcesFile};
 use crate::logging::{escaped, print_to_stderr};
+use crate::server::check_tokens;
 use crate::views::{duration, handshake_text, id_text, scheme_text};
 
 /// How long looking up a host may take.
@@ -166,10 +168,20 @@ impl Config {
             Err(error) => errors.push(with_causes(&error)),
             Ok(url) => match self.backend(url.as_ref()) {
                 Err(error) => errors.push(with_causes(&error)),
-                Ok(backend) => errors.extend(self.check_role(&backend).err().map(str::to_owned)),
+                Ok(backend) => {
+                    errors.extend(self.check_role(&backend).err().map(str::to_owned));
+                    let checked = check_parameters(&backend, self);
+                    errors.extend(checked.err().map(|error| with_causes(&error)));
+                }
             },
         }
-        errors.extend(self.auth_config().err().map(|error| with_causes(&error)));
+        match self.auth_config() {
+            Err(error) => errors.push(with_causes(&error)),
+            Ok(auth) => {
+                let checked = check_tokens(self, &auth);
+                errors.extend(checked.err().map(|error| with_causes(&error)));
+            }
+        }
         errors.extend(self.tls.read().err().map(|error| with_causes(&error)));
         errors
     }

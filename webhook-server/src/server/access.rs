@@ -45,13 +45,7 @@ impl Access {
         for warning in config.warnings().iter().chain(&sources.warnings) {
             warn!("{warning}");
         }
-        if let (Some(addr), false) = (config.operator_addr, auth.has_token_for(Scope::Operate)) {
-            return Err(StartError::NoOperator { addr });
-        }
-        let metrics_addr = config.metrics_addr.filter(|addr| !addr.ip().is_loopback());
-        if let (Some(addr), false) = (metrics_addr, auth.has_token_for(Scope::Metrics)) {
-            return Err(StartError::NoMetricsToken { addr });
-        }
+        check_tokens(config, &auth)?;
         let tls = config.tls.read_all().map_err(StartError::Tls)?;
         measure_expiry(tls.as_ref());
         Ok(Self {
@@ -100,6 +94,18 @@ impl Access {
         };
         serve().map_err(|source| StartError::Bind { name, addr, source })
     }
+}
+
+/// Refuses addresses that nobody could use, for want of a token.
+pub(crate) fn check_tokens(config: &Config, auth: &AuthConfig) -> Result<(), StartError> {
+    if let (Some(addr), false) = (config.operator_addr, auth.has_token_for(Scope::Operate)) {
+        return Err(StartError::NoOperator { addr });
+    }
+    let metrics_addr = config.metrics_addr.filter(|addr| !addr.ip().is_loopback());
+    if let (Some(addr), false) = (metrics_addr, auth.has_token_for(Scope::Metrics)) {
+        return Err(StartError::NoMetricsToken { addr });
+    }
+    Ok(())
 }
 
 /// Tells in the metrics when the certificate expires.

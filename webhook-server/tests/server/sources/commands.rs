@@ -42,6 +42,103 @@ async fn check_says_everything_that_is_wrong_at_once() {
     }
 }
 
+/// `check` connects to no database, and a server with such a URL would not start.
+#[tokio::test]
+async fn check_refuses_database_urls_that_the_server_refuses() {
+    let long = format!("postgres://app:hunter2@db/inbox?schema={}", "a".repeat(47));
+    let unknown = "postgres://app:hunter2@db/inbox?colour=red";
+    let two = format!("postgres://app:hunter2@db/inbox {unknown}");
+    for (url, partitions, part) in [
+        ("mysql://app:hunter2@db/inbox", "1", "is none of them"),
+        (
+            "postgres://app:hunter2@db:99999/inbox",
+            "1",
+            "its port must be",
+        ),
+        (unknown, "1", "colour"),
+        (
+            "postgres://app:hunter2@db/inbox?schema=Inbox",
+            "1",
+            "`schema` must have",
+        ),
+        ("postgres://app:hunter2@a,b/inbox", "1", "several hosts"),
+        (unknown, "2", "partition 0 of 2"),
+        (&two, "4", "partition 1 of 4"),
+        // The schema of a partition has a longer name.
+        (&long, "1", ""),
+        (
+            &long,
+            "3",
+            "partition 0 of 3: invalid schema of a partition",
+        ),
+    ] {
+        let starter = webhook_server(&["check"])
+            .env("PARTITIONS", partitions)
+            .env("DATABASE_URL", url);
+        let (code, _, error) = starter.output().await;
+        let is_refused = !part.is_empty();
+        assert_eq!(code, i32::from(is_refused), "{url}: {error}");
+        assert!(error.contains(part), "{part} is missing: {error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+}
+
+/// Whatever keeps the server from starting, except addresses in use and the database itself.
+#[tokio::test]
+async fn check_refuses_what_the_server_refuses() {
+    let same = [
+        ("BIND_ADDR", "127.0.0.1:1"),
+        ("OPERATOR_ADDR", "127.0.0.1:1"),
+    ];
+    let same_of_metrics = [
+        ("BIND_ADDR", "127.0.0.1:1"),
+        ("METRICS_ADDR", "127.0.0.1:1"),
+    ];
+    let same_of_two = [
+        ("OPERATOR_ADDR", "127.0.0.1:1"),
+        ("METRICS_ADDR", "127.0.0.1:1"),
+    ];
+    for (variables, part) in [
+        (
+            &[("OPERATOR_ADDR", "127.0.0.1:0")][..],
+            "needs a token of the scope operate",
+        ),
+        (
+            &[("METRICS_ADDR", "0.0.0.0:0")],
+            "needs a token of the scope metrics",
+        ),
+        (&same, "OPERATOR_ADDR and BIND_ADDR are the same address"),
+        (
+            &same_of_metrics,
+            "METRICS_ADDR and BIND_ADDR are the same address",
+        ),
+        (
+            &same_of_two,
+            "METRICS_ADDR and OPERATOR_ADDR are the same address",
+        ),
+        (
+            &[("OTEL_EXPORTER_OTLP_ENDPOINT", "collector")],
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+        ),
+        (
+            &[("WEBHOOK_SIGNATURE_SCHEME", "github")],
+            "needs WEBHOOK_SECRETS",
+        ),
+        (&[("API_TOKENS", "abc")], "line 1 of API_TOKENS"),
+        (&[("FORWARD_URL", "http://192.0.2.1/")], "FORWARD_URL"),
+        (&[("ROLE", "worker")], "need PostgreSQL"),
+    ] {
+        for args in [&["check"][..], &[]] {
+            let starter = webhook_server(args).env("BIND_ADDR", "127.0.0.1:0");
+            let starter =
+                (variables.iter()).fold(starter, |starter, (name, value)| starter.env(name, value));
+            let (code, _, error) = starter.output().await;
+            assert!(code == 1 || code == 2, "{args:?}, {variables:?}: {error}");
+            assert!(error.contains(part), "{args:?}: {part} is missing: {error}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn check_describes_what_each_source_does() {
     let files = Files::new();
@@ -126,6 +223,23 @@ async fn sources_lists_path_scheme_and_secrets() {
     let (_, out, _) = list(&["sources", "--json"]).await;
     let first: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
     assert_eq!(first["name"], "open");
+}
+
+#[tokio::test]
+async fn sources_says_that_there_are_none_and_why() {
+    let files = Files::new();
+    let empty = files.write("webhook.toml", "");
+    for (file, why) in [
+        ("", "CONFIG_FILE is not set"),
+        (empty.as_str(), "CONFIG_FILE has none"),
+    ] {
+        let list = |args: &[&str]| webhook_server(args).env("CONFIG_FILE", file).output();
+        let (code, out, error) = list(&["sources"]).await;
+        assert_eq!(code, 0, "{error}");
+        assert_eq!(out, format!("no sources beside transactions: {why}\n"));
+        let (_, out, _) = list(&["sources", "--json"]).await;
+        assert_eq!(out, "");
+    }
 }
 
 #[tokio::test]
