@@ -134,10 +134,9 @@ fn write_answer(answer: &Value, out: &mut dyn Write) -> io::Result<()> {
         (Some(status), None) => write!(out, "{status}")?,
         (None, class) => write!(out, "{}", class.unwrap_or_default())?,
     }
-    writeln!(
-        out,
-        "  in {} ms  {}",
-        answer["duration_ms"],
-        text("key").unwrap_or_default()
-    )
+    // The API has whole milliseconds, as a number with a fraction.
+    if let Some(duration) = answer["duration_ms"].as_f64() {
+        write!(out, "  in {duration:.0} ms")?;
+    }
+    writeln!(out, "  {}", text("key").unwrap_or_default())
 }

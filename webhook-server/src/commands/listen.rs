@@ -244,7 +244,7 @@ impl Listen {
 /// Whether the same request may be answered later: the server is away, or overloaded.
 fn is_temporary(error: &ServerApiError) -> bool {
     match error {
-        ServerApiError::NoToken => false,
+        ServerApiError::NoToken | ServerApiError::NotServed { .. } => false,
         ServerApiError::Unreachable { .. } | ServerApiError::Silent { .. } => true,
         ServerApiError::Refused { status, .. } => {
             status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS

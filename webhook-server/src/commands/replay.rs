@@ -171,6 +171,9 @@ impl Replay {
         backend: &CommandBackend,
         config: &Config,
     ) -> Result<(), CommandError> {
+        if self.until.is_some_and(|until| until <= self.since) {
+            return Err(ReplayError::NoTimeBetween.into());
+        }
         let command = self.clone();
         let target = blocking(config, move |config| command.target(config)).await?;
         let selection = Selection {
@@ -538,6 +541,11 @@ pub enum ReplayError {
     /// The destination is wrong.
     #[error("the destination cannot be used")]
     Destination(#[source] InvalidDestination),
+    /// No event can be in the range of times.
+    #[error(
+        "--until is not later than --since, so no event is between them (of two ages, --since is the longer one)"
+    )]
+    NoTimeBetween,
     /// Some copies were not delivered.
     #[error("{failed} of {sent} copies were not delivered")]
     NotDelivered {

@@ -194,7 +194,9 @@ pub enum SendError {
     #[error("failed to sign the delivery")]
     Unsigned(#[source] Unsigned),
     /// No server answers.
-    #[error("failed to send the delivery to {server}")]
+    #[error(
+        "failed to send the delivery to {server} (start the server, or name another URL with --url)"
+    )]
     Unreachable {
         /// Its host and its port.
         server: String,

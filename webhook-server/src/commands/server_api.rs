@@ -18,6 +18,9 @@ use zeroize::Zeroizing;
 use crate::client::{self, AnyError, Encryption};
 use crate::config::Config;
 
+/// What a server says of a path that it does not serve. What it says of unknown sources is longer.
+const NO_ROUTE: &str = "Not found";
+
 /// What of an answer is waited for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
@@ -128,12 +131,15 @@ impl ServerApi {
                 serde_json::from_slice(body).map_err(|error| unreachable(error.into()))
             }
             StatusCode::UNAUTHORIZED if self.token().is_none() => Err(ServerApiError::NoToken),
-            status => Err(ServerApiError::Refused {
-                status,
-                detail: serde_json::from_slice(body)
-                    .ok()
-                    .and_then(|it: Value| Some(it["detail"].as_str()?.to_owned())),
-            }),
+            status => {
+                let problem = serde_json::from_slice(body).ok();
+                let detail = problem.and_then(|it: Value| Some(it["detail"].as_str()?.to_owned()));
+                if status == StatusCode::NOT_FOUND && detail.as_deref() == Some(NO_ROUTE) {
+                    let server = client::host_and_port(&server);
+                    return Err(ServerApiError::NotServed { server });
+                }
+                Err(ServerApiError::Refused { status, detail })
+            }
         }
     }
 
@@ -164,7 +170,7 @@ pub enum ServerApiError {
     )]
     NoToken,
     /// No server answers.
-    #[error("failed to ask the server at {server}")]
+    #[error("failed to ask the server at {server} (start it, or name another one with --url)")]
     Unreachable {
         /// Its host and its port.
         server: String,
@@ -176,6 +182,15 @@ pub enum ServerApiError {
     Silent {
         /// How long it had.
         time: Duration,
+    },
+    /// The server does not serve operators at this address.
+    #[error(
+        "the server at {server} does not serve operators there: name its OPERATOR_ADDR with --url, or give it a token of \
+         the scope operate in API_TOKENS, without which it serves no operators"
+    )]
+    NotServed {
+        /// Its host and its port.
+        server: String,
     },
     /// The server does not answer the question.
     #[error("the server answered {status}{}", detail.as_ref().map_or_else(String::new, |it| format!(": {it}")))]

@@ -103,6 +103,15 @@ impl Sources {
         let path = width("PATH", |view| &view.path);
         let destination = width("DESTINATION", |view| view.destination());
         let mut output = Output::new(self.json);
+        if views.is_empty() && !self.json {
+            output.write(&(), |out| {
+                let why = match &config.config_file {
+                    None => "CONFIG_FILE is not set",
+                    Some(_) => "CONFIG_FILE has none",
+                };
+                writeln!(out, "no sources beside transactions: {why}")
+            })?;
+        }
         for (index, view) in views.iter().enumerate() {
             output.write(view, |out| {
                 if index == 0 {

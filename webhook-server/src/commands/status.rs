@@ -6,7 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use webhook_core::{Admin, Kind};
 
-use super::output::instant;
+use super::output::{instant, say_nothing_matches};
 use super::{CommandError, Output};
 use crate::backend::CommandBackend;
 use crate::views::{StatusReport, escape_key, parse_kind};
@@ -29,6 +29,9 @@ impl Status {
         if let Some(kind) = &self.kind {
             let report = StatusReport::of(&*backend.admin, kind.clone()).await?;
             output.write(&report, |out| write(&report, out))?;
+            if report.is_empty() && !report.paused && !self.json {
+                say_nothing_matches(kind);
+            }
             return Ok(());
         }
         let mut all = StatusOfAll { kinds: Vec::new() };

@@ -41,6 +41,11 @@ pub(crate) struct Oldest {
 }
 
 impl StatusReport {
+    /// Whether there are no events of the kind.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.waiting + self.due + self.leased + self.processed + self.failed == 0
+    }
+
     /// Reads the status of `kind`.
     pub(crate) async fn of(operator: &dyn Admin, kind: Kind) -> Result<Self, StoreError> {
         let Counts {

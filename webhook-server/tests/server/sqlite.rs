@@ -284,6 +284,12 @@ async fn running_server_acts_on_what_commands_change() {
         (&counts["waiting"], &counts["failed"]),
         (&json!(2), &json!(1))
     );
+    for (kind, has_events) in [("transaction", true), ("transactoin", false)] {
+        let args = ["status", "--kind", kind];
+        let (code, _, log) = webhook_server(&args).on_file(&file).output().await;
+        let hint = format!("no event of kind {kind} matches");
+        assert_eq!((code, log.contains(&hint)), (0, !has_events), "{log}");
+    }
     let listed = json(&["list", "--state=failed"]).await;
     assert_eq!(listed["transaction_id"], "bad");
     let bad = json(&["show", "bad"]).await;

@@ -79,6 +79,13 @@ async fn destination_that_is_gone_gets_nothing_until_it_is_resumed() {
         "{out}"
     );
     assert!(out.contains("410 (gone)") && out.contains("id-1"), "{out}");
+    // As the document shows it.
+    let took = out.split_once("  in ").map(|(_, rest)| rest);
+    let took = took.and_then(|rest| rest.split_once(" ms  "));
+    assert!(
+        took.is_some_and(|(ms, _)| ms.parse::<u64>().is_ok()),
+        "{out}"
+    );
     let (_, out, _) = run(&["destinations", "--json"]).await;
     let shown: Value = serde_json::from_str(out.trim_end()).unwrap();
     assert_eq!(
@@ -130,6 +137,21 @@ async fn destination_that_is_gone_gets_nothing_until_it_is_resumed() {
     for (path, status) in [("destinations?limit=1", 400), ("destinations/github", 404)] {
         let reply = operator.ask("GET", &format!("/v1/operator/{path}")).await;
         reply.problem(status);
+    }
+}
+
+/// Without a token of the scope operate, nothing is served to operators, not even to readers.
+#[tokio::test]
+async fn server_that_serves_no_operators_is_explained() {
+    let (token, digest) = token("read").await;
+    let mut process = webhook_server(&[]).env("API_TOKENS", &digest).start();
+    let url = format!("--url=http://{}", process.listens().await);
+    for command in [&["destinations"][..], &["sources"], &["refused", "github"]] {
+        let command = webhook_server(&[command, &[url.as_str()]].concat());
+        let (code, _, log) = command.env("WEBHOOK_SERVER_TOKEN", &token).output().await;
+        let explained =
+            log.contains("does not serve operators there") && log.contains("API_TOKENS");
+        assert!(code == 1 && explained, "{log}");
     }
 }
 

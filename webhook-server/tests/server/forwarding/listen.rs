@@ -162,7 +162,7 @@ async fn requests_for_copies_are_checked() {
             &["listen", "github", to, "--url=http://127.0.0.1:1"],
             &token,
             1,
-            "failed to ask the server at 127.0.0.1:1: ",
+            "failed to ask the server at 127.0.0.1:1 (start it, or name another one with --url): ",
         ),
         (
             &["listen", "github", "--to=http://[fd00:ec2::254]/", &url],

@@ -92,6 +92,14 @@ async fn copies_are_signed_and_change_nothing() {
         assert!(out.contains(line), "{line:?} is missing: {out}");
     }
     assert!(!log.contains("an operator ran a command"), "{log}");
+    // The ages are in the wrong order: `command` has --since=1h.
+    let args = ["--state=all", "--until=2h"];
+    let (code, _, log) = stored.replay(&args).await;
+    let refused = code == 1 && log.contains("--until is not later than --since");
+    assert!(
+        refused && !log.contains("an operator ran a command"),
+        "{log}"
+    );
 
     let (code, out, log) = stored
         .replay(&["--state=processed", "--concurrency=1"])
