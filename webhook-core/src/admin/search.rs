@@ -574,10 +574,8 @@ mod tests {
 
     #[test]
     fn every_text_can_be_a_pattern_whole_and_as_a_prefix() {
-        let (exact, prefix): (fn(&str) -> _, fn(&str) -> _) = (
-            |text| Pattern::Exact(text.to_owned()),
-            |text| Pattern::Prefix(text.to_owned()),
-        );
+        let exact = |text: &str| Pattern::Exact(text.to_owned());
+        let prefix = |text: &str| Pattern::Prefix(text.to_owned());
         for (text, expected) in [
             ("invoice", exact("invoice")),
             ("invoice.*", prefix("invoice.")),
