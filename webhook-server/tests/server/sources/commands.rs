@@ -327,7 +327,7 @@ async fn send_explains_what_it_cannot_do() {
                 "--url",
                 "http://127.0.0.1:1/",
             ],
-            "failed to send the delivery to 127.0.0.1:1: ",
+            "failed to send the delivery to 127.0.0.1:1 (start the server, or name another URL with --url): ",
         ),
     ] {
         let (code, _, error) = webhook_server(args)
