@@ -125,30 +125,11 @@ mod tests {
             sample: Some(Sample::default()),
             series: Some(Series::default()),
         };
-        let destination = |name: &&str| Destination {
-            source: (*name).to_owned(),
-            url: format!("https://{name}.example.com/"),
-            state: DestinationState::Closed,
-            until: None,
-            paused_because: None,
-            paused_since: None,
-            in_flight: 0,
-            window: 1,
-            concurrency: 1,
-            rate: None,
-            delivered: 1,
-            failed: 0,
-            postponed: 0,
-            consecutive_failures: 0,
-            last_answers: Vec::new(),
-            paused: false,
-            oldest_due_age_seconds: None,
-        };
         Overview {
             instance: InstanceInfo::default(),
             sampled_at: Some(Time::now()),
             sources: names.iter().map(source).collect(),
-            destinations: names.iter().map(destination).collect(),
+            destinations: names.iter().map(|it| Destination::healthy(it)).collect(),
         }
     }
 

@@ -254,23 +254,10 @@ mod tests {
             (false, Some(time(11)), DestinationState::Closed),
         ] {
             let mut destination = Destination {
-                source: "shop".to_owned(),
-                url: "https://shop.example.com/".to_owned(),
                 state: DestinationState::Paused,
-                until: None,
                 paused_because: Some("it answered 410 Gone".to_owned()),
                 paused_since: Some(time(10)),
-                in_flight: 0,
-                window: 1,
-                concurrency: 1,
-                rate: None,
-                delivered: 0,
-                failed: 0,
-                postponed: 0,
-                consecutive_failures: 0,
-                last_answers: Vec::new(),
-                paused: false,
-                oldest_due_age_seconds: None,
+                ..Destination::healthy("shop")
             };
             set_paused(&mut destination, paused, known_at);
             assert_eq!(destination.state, expected, "{paused} {known_at:?}");

@@ -74,3 +74,29 @@ pub struct Destination {
     /// How long the oldest due event has waited, by the latest sample.
     pub oldest_due_age_seconds: Option<f64>,
 }
+
+#[cfg(test)]
+impl Destination {
+    /// One that has taken an event, and does well.
+    pub(crate) fn healthy(source: &str) -> Self {
+        Self {
+            source: source.to_owned(),
+            url: format!("https://{source}.example.com/"),
+            state: DestinationState::Closed,
+            until: None,
+            paused_because: None,
+            paused_since: None,
+            in_flight: 0,
+            window: 1,
+            concurrency: 1,
+            rate: None,
+            delivered: 1,
+            failed: 0,
+            postponed: 0,
+            consecutive_failures: 0,
+            last_answers: Vec::new(),
+            paused: false,
+            oldest_due_age_seconds: None,
+        }
+    }
+}
