@@ -161,7 +161,7 @@ impl<'c> Planned<'c> {
         })
     }
 
-    /// What was found in the partitions that can be reached.
+    /// The contents of the partitions that can be reached.
     pub(super) fn found(&self) -> &[FoundInbox] {
         &self.places.found
     }
@@ -183,15 +183,14 @@ impl<'c> Planned<'c> {
             mut plan,
         } = self;
         let mut opened = Vec::with_capacity(places.each.len());
-        let lock = match plan.is_new() {
-            true => Some(places.lock().await?),
-            false => None,
-        };
-        if lock.is_some() {
+        let mut lock = None;
+        if plan.is_new() {
+            lock = Some(places.lock().await?);
             plan = places.plan(options.clone()).await?;
         }
         if plan.is_new() {
-            // Whoever sets the first mark makes the inbox. Others may want another one, and have created nothing beside it.
+            // The process that sets the first mark makes the inbox. Others may want another one, and have created nothing
+            // beside it.
             let first = places.open_each(0..1).await?.remove(0);
             let begun = plan.begin(&*first.0).await;
             plan = match begun.map_err(OpenError::Partitions)? {
@@ -221,7 +220,7 @@ impl<'c> Planned<'c> {
 pub(crate) struct Places<'c> {
     urls: Vec<BackendUrl>,
     each: Vec<Place>,
-    /// What was found in those that can be reached.
+    /// The contents of those that can be reached.
     found: Vec<FoundInbox>,
     opener: Opener,
     config: &'c Config,
@@ -447,7 +446,8 @@ async fn reach(
 }
 
 impl Place {
-    /// What is there. A database that fails counts as one that cannot be reached: what was not compared is not changed.
+    /// Looks at what is there. A database that fails counts as one that cannot be reached, since nothing is changed before
+    /// it was compared.
     async fn look(&mut self, opener: Opener) -> Result<Result<FoundInbox, StoreError>, OpenError> {
         match self {
             Self::Postgres(database) => match database.look().await {

@@ -265,7 +265,7 @@ async fn url(option: Option<&DatabaseUrl>, config: &Config) -> Result<BackendUrl
     }
 }
 
-/// What a move finds in a database.
+/// The state of a database before a move.
 struct Found {
     name: String,
     mark: Option<MoveMark>,
