@@ -40,7 +40,8 @@ const SIDES: [(&str, usize); 2] = [("without the dashboard", 0), ("ten tabs open
 pub(crate) const INGEST: &str = "ingest with ten tabs open, over ingest without: median of turns";
 pub(crate) const DRAIN: &str = "drain with ten tabs open, over drain without: median of turns";
 
-/// What an event costs the server and its database. A machine that is shared with others changes it less than the rates.
+/// The processor time that the server and its database take for an event. Other users of a shared machine change it less
+/// than the rates.
 const INGEST_COST: &str =
     "ingest: processor time of an event with ten tabs open, over that without: median of turns";
 const DRAIN_COST: &str =
@@ -63,7 +64,8 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
     let turns = bench.scale.turns.next_multiple_of(2);
     let mut ratios = [const { Vec::new() }; 4];
     for turn in 0..turns {
-        let (mut ingest, mut drain) = ([[0.0; 2]; 2], [[0.0; 2]; 2]);
+        // Without the tabs, and with them.
+        let [mut ingest, mut ingest_cost, mut drain, mut drain_cost] = [[0.0; 2]; 4];
         for &(side, tabs) in in_order_of(turn, &SIDES) {
             let server = bench.serve(&ingest_bed, "all", parked).await?;
             let open = open_tabs(server.address, tabs).await?;
@@ -72,7 +74,8 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
             let load = bench.closed(&servers, 64);
             let name = format!("ingest, {side}");
             let run = bench.stretch(&ingest_bed, name, &load).await?;
-            ingest[usize::from(tabs > 0)] = [run.per_second, processor_time(&run)];
+            ingest[usize::from(tabs > 0)] = run.per_second;
+            ingest_cost[usize::from(tabs > 0)] = processor_time(&run);
             section.add(run);
             close_tabs(open).await?;
             server.stop().await?;
@@ -99,16 +102,16 @@ pub(super) async fn run(bench: &mut Bench, section: &mut Section) -> anyhow::Res
                     settled.seconds,
                 )
             };
-            drain[usize::from(tabs > 0)] = [run.per_second, processor_time(&run)];
+            drain[usize::from(tabs > 0)] = run.per_second;
+            drain_cost[usize::from(tabs > 0)] = processor_time(&run);
             section.add(run);
             close_tabs(open).await?;
             server.stop().await?;
         }
-        for (part, [without, with]) in [ingest, drain].into_iter().enumerate() {
-            for (measure, (without, with)) in without.into_iter().zip(with).enumerate() {
-                // A short run may take less processor time than the system counts.
-                ratios[2 * part + measure].extend(Some(with / without).filter(|it| it.is_finite()));
-            }
+        let pairs = [ingest, ingest_cost, drain, drain_cost];
+        for (ratios, [without, with]) in ratios.iter_mut().zip(pairs) {
+            // A short run may take less processor time than the system counts.
+            ratios.extend(Some(with / without).filter(|it| it.is_finite()));
         }
     }
     bench.say_runs(section, 4);
