@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use sqlx::postgres::PgConnection;
-use sqlx::{ConnectOptions as _, Connection as _, query};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Transaction, query};
 use tokio::time::{Instant, sleep};
 
 use testkit::postgres::Postgres;
@@ -64,10 +64,7 @@ pub(super) async fn pool(run: Run) -> anyhow::Result<Tally> {
     let load = rig.load();
     rig.about_during(0.3).await;
     let mut connection = rig.database.connect().await?;
-    let mut lock = connection.begin().await?;
-    query("LOCK TABLE webhook.events, webhook.queue IN ACCESS EXCLUSIVE MODE")
-        .execute(&mut *lock)
-        .await?;
+    let lock = lock(&mut connection, "ACCESS EXCLUSIVE").await?;
     // This is longer than a lease.
     sleep(rig.lease + Duration::from_secs(1)).await;
     rig.refuses().await?;
@@ -75,6 +72,22 @@ pub(super) async fn pool(run: Run) -> anyhow::Result<Tally> {
     rig.healed().await?;
     rig.during(0.2).await;
     rig.finish(load).await
+}
+
+/// Locks the tables that the nodes' statements use. Statements that lock them in another order may
+/// meet this one in a deadlock. The nodes' statements then end, because this connection does not
+/// look for deadlocks.
+async fn lock<'c>(
+    connection: &'c mut PgConnection,
+    mode: &str,
+) -> anyhow::Result<Transaction<'c, sqlx::Postgres>> {
+    let mut lock = connection.begin().await?;
+    query("SET LOCAL deadlock_timeout = '1h'")
+        .execute(&mut *lock)
+        .await?;
+    let tables = format!("LOCK TABLE webhook.events, webhook.queue IN {mode} MODE");
+    query(AssertSqlSafe(tables)).execute(&mut *lock).await?;
+    Ok(lock)
 }
 
 /// The role may not run a statement, wait for a lock or be idle in a transaction for longer than a
@@ -98,10 +111,7 @@ pub(super) async fn time(run: Run) -> anyhow::Result<Tally> {
     let end = Instant::now() + Duration::from_secs_f64(run.seconds * 0.5);
     while rig.goes_on(end)? {
         // Statements have to wait for a lock, so that there is something to cancel.
-        let mut lock = connection.begin().await?;
-        query("LOCK TABLE webhook.events, webhook.queue IN EXCLUSIVE MODE")
-            .execute(&mut *lock)
-            .await?;
+        let lock = lock(&mut connection, "EXCLUSIVE").await?;
         sleep(Duration::from_millis(20)).await;
         rig.database
             .execute(
