@@ -54,12 +54,13 @@ pub(crate) struct Process {
 }
 
 /// A way to start one: with no environment and in an empty directory, but for what is added. Events are
-/// kept in memory, unless the test says where.
+/// kept in memory, and a server listens on a port of its own, unless the test says where.
 pub(crate) struct Starter {
     command: Command,
     directory: PathBuf,
     sets_level: bool,
     sets_database: bool,
+    sets_address: bool,
 }
 
 /// `webhook-server` with these arguments.
@@ -89,6 +90,10 @@ pub(crate) fn webhook_server(args: &[&str]) -> Starter {
         directory,
         sets_level: args.iter().any(|arg| arg.starts_with("--log-level")),
         sets_database: args.iter().any(|arg| arg.starts_with("--database-url")),
+        // Commands do not listen.
+        sets_address: args
+            .iter()
+            .any(|arg| arg.starts_with("--bind-addr") || !arg.starts_with("--")),
     }
 }
 
@@ -97,13 +102,16 @@ impl Starter {
         secrets::keep_setting(name, value);
         self.sets_level |= name == "LOG_LEVEL";
         self.sets_database |= ["DATABASE_URL", "DATABASE_URL_FILE"].contains(&name);
+        self.sets_address |= name == "BIND_ADDR";
         self.command.env(name, value);
         self
     }
 
     /// Writes the file `.env`.
     pub(crate) fn env_file(mut self, content: impl AsRef<[u8]>) -> Self {
-        self.sets_database |= String::from_utf8_lossy(content.as_ref()).contains("DATABASE_URL");
+        let text = String::from_utf8_lossy(content.as_ref());
+        self.sets_database |= text.contains("DATABASE_URL");
+        self.sets_address |= text.contains("BIND_ADDR");
         std::fs::write(self.directory.join(".env"), content).unwrap();
         self
     }
@@ -128,7 +136,7 @@ impl Starter {
 
     /// Runs it to its end: its exit code, standard output and standard error.
     pub(crate) async fn output(mut self) -> (i32, String, String) {
-        self.use_memory_by_default();
+        self.set_defaults();
         let output = in_time("the process's end", self.command.output())
             .await
             .unwrap();
@@ -145,13 +153,16 @@ impl Starter {
 
     /// The command, for a test that reads its output in another way.
     pub(crate) fn into_command(mut self) -> Command {
-        self.use_memory_by_default();
+        self.set_defaults();
         self.command
     }
 
-    fn use_memory_by_default(&mut self) {
+    fn set_defaults(&mut self) {
         if !self.sets_database {
             self.command.env("DATABASE_URL", "memory:");
+        }
+        if !self.sets_address {
+            self.command.env("BIND_ADDR", "127.0.0.1:0");
         }
     }
 
@@ -179,7 +190,7 @@ impl Starter {
             }
         })
         .unwrap();
-        self.use_memory_by_default();
+        self.set_defaults();
         if !self.sets_level {
             self.command.env("LOG_LEVEL", "trace");
         }
