@@ -439,17 +439,20 @@ impl Worker {
     /// Shuts down: stops claiming, lets handlers finish for up to `drain`, stores their results, and releases
     /// the events of the other handlers without spending their attempts.
     ///
-    /// Returns after `drain` and a few more seconds at the latest, even if the store does not answer.
-    pub async fn shutdown(self, drain: Duration) -> Drained {
+    /// The worker stops claiming when this is called, and the rest happens while the future is polled. It is ready
+    /// after `drain` and a few more seconds at the latest, even if the store does not answer.
+    pub fn shutdown(self, drain: Duration) -> impl Future<Output = Drained> + Send + use<> {
         let deadline = Instant::now() + drain;
         for engine in &self.engines {
             engine.stop();
         }
-        let engines = self.engines.into_iter();
-        let drained = join_all(engines.map(|engine| engine.shutdown(deadline))).await;
-        Drained {
-            released: drained.iter().map(|it| it.released).sum(),
-            unsettled: drained.iter().map(|it| it.unsettled).sum(),
+        async move {
+            let engines = self.engines.into_iter();
+            let drained = join_all(engines.map(|engine| engine.shutdown(deadline))).await;
+            Drained {
+                released: drained.iter().map(|it| it.released).sum(),
+                unsettled: drained.iter().map(|it| it.unsettled).sum(),
+            }
         }
     }
 }

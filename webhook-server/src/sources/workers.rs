@@ -89,15 +89,16 @@ impl SourceWorkers {
         };
         self.destinations.retain(is_forwarded);
         if plan != running.plan {
-            let worker = self.start(&plan);
-            if let Some(former) = std::mem::replace(&mut running.worker, worker) {
-                let drain = self.drain;
+            // Before the new one starts, so that what is accepted from now on is not processed as before.
+            let former = running.worker.take().map(|it| it.shutdown(self.drain));
+            running.worker = self.start(&plan);
+            if let Some(former) = former {
                 self.draining.spawn(async move {
                     let Drained {
                         released,
                         unsettled,
                         ..
-                    } = former.shutdown(drain).await;
+                    } = former.await;
                     info!(
                         released,
                         unsettled, "the former worker of the sources has ended"

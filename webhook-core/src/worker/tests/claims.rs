@@ -55,6 +55,18 @@ async fn claims_ask_for_no_more_than_the_free_slots() {
     worker.shutdown(SECOND).await;
 }
 
+/// Whoever replaces a worker may drain the former one later.
+#[tokio::test(start_paused = true)]
+async fn a_worker_stops_claiming_when_shutdown_is_called() {
+    let scheduler = Scripted::new([]);
+    let worker = start(&scheduler, async |_: Event<Word>| Ok(()));
+    scheduler.claimed(1, Instant::now()).await;
+    let shutdown = worker.shutdown(SECOND);
+    sleep(60 * SECOND).await;
+    assert_eq!(scheduler.claims.lock().unwrap().len(), 1);
+    shutdown.await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_worker_sleeps_exactly_until_the_next_event_is_due() {
     let start_time = Instant::now();
