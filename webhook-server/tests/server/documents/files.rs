@@ -50,6 +50,21 @@ fn translated_app_is_the_example() {
 }
 
 #[test]
+fn embedders_are_told_the_settings_that_sqlite_is_compiled_with() {
+    let config = read(".cargo/config.toml");
+    let setting = config
+        .lines()
+        .find(|line| line.starts_with("LIBSQLITE3_FLAGS"))
+        .unwrap();
+    assert!(read("docs/embedding.md").contains(&format!("[env]\n{setting}\n")));
+    let decision = read("docs/decisions/sqlite.md");
+    let (_, flags) = setting.split_once('"').unwrap();
+    for flag in flags.trim_end_matches('"').split(' ') {
+        assert!(decision.contains(&format!("- `{flag}`: ")), "{flag}");
+    }
+}
+
+#[test]
 fn code_map_names_modules_that_exist() {
     let text = read("ARCHITECTURE.md");
     let (_, map) = text.split_once("\n## Code map\n").unwrap();
