@@ -427,14 +427,17 @@ impl Bench {
     }
 }
 
-/// Returns the sides of a comparison in the order of a turn: every other turn, the last one goes first. A side that always
-/// goes first meets the machine in another state, and a smaller table.
+/// Returns the sides of a comparison in the order of a turn. What comes first meets the machine in another state than
+/// what comes last, so each side has each place once in as many turns as there are sides, and the next turns go through
+/// the same orders backwards.
 pub(crate) fn in_order_of<T>(turn: u32, sides: &[T]) -> Vec<&T> {
-    let mut sides: Vec<&T> = sides.iter().collect();
-    if turn % 2 == 1 {
-        sides.reverse();
+    let turn = usize::try_from(turn).unwrap_or_default();
+    let mut order: Vec<&T> = sides.iter().collect();
+    order.rotate_left(turn % sides.len());
+    if turn / sides.len() % 2 == 1 {
+        order.reverse();
     }
-    sides
+    order
 }
 
 /// `1 connection`, `2 connections`, `2 processes`
