@@ -53,7 +53,7 @@ export async function run({ browser, server, receiver }) {
     return (await page.locator(".badge:has-text('done')").count()) > 0;
   });
 
-  // On a source.
+  // On a source, and back to the page that had the link.
   await open(page, "/sources/github");
   await page.click("#source-pause-github");
   await page.click("#confirm-pause");
@@ -62,6 +62,13 @@ export async function run({ browser, server, receiver }) {
   await flash(/github is resumed/);
   await page.click("#test-github");
   await flash(/github has (stored|taken) the test event/);
+  await open(page, "");
+  await page.click("[id$=pause-github]");
+  await page.click("#confirm-pause");
+  await flash(/github is paused/);
+  assert.equal(await page.textContent("main h1"), "Overview");
+  await page.click("[id$=resume-github]");
+  await flash(/github is resumed/);
 
   // Settings.
   await follow(page, () => page.click("#theme"));

@@ -260,12 +260,12 @@ fn buttons(view: &View<'_>, event: &EventRef, shown: &Event, is_paused: bool) ->
             }
             a.button #replay href=(view.link(&format!("{path}/replay"))) { "Replay…" }
             @if is_settled && !shown.summary.body_deleted {
-                a.button #erase href=(view.link(&format!("{path}/erase"))) data-dialog { "Erase the body…" }
+                a.button #erase href=(view.link_and_back(&format!("{path}/erase"))) data-dialog { "Erase the body…" }
             }
             @if is_paused {
                 (action(view, "resume-source", &format!("/sources/{}/resume", event.kind), "Resume the source", "Resume the source"))
             } @else {
-                a.button #pause-source href=(view.link(&format!("/sources/{}/pause", event.kind))) data-dialog { "Pause the source…" }
+                a.button #pause-source href=(view.link_and_back(&format!("/sources/{}/pause", event.kind))) data-dialog { "Pause the source…" }
             }
         }
     }

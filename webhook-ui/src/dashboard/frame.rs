@@ -188,6 +188,18 @@ impl<'a> View<'a> {
         link(self.ui, path)
     }
 
+    /// The link to a page that asks for something, and leads back here then.
+    pub(crate) fn link_and_back(&self, path: &str) -> String {
+        let to: String = form_urlencoded::byte_serialize(self.here().as_bytes()).collect();
+        format!("{}?to={to}", self.link(path))
+    }
+
+    /// Where a page that asks for something leads back to: what [`link_and_back`](Self::link_and_back) has named, or `path`.
+    pub(crate) fn back(&self, path: &str) -> String {
+        let to = self.parameter("to").filter(|to| is_own(self.ui, to));
+        to.unwrap_or_else(|| self.link(path))
+    }
+
     /// The link to this page, with its query.
     pub(crate) fn here(&self) -> String {
         let query = self.query();

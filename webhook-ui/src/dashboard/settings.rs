@@ -176,6 +176,7 @@ pub(super) async fn show(view: &View<'_>) -> Response<UiBody> {
         h1 #dialog-title { "Settings" }
         form.stack method="post" action=(view.link("/settings")) {
             (view.form_token())
+            input type="hidden" name="to" value=(view.back("/settings"));
             fieldset {
                 legend { "Theme" }
                 @for theme in Theme::ALL {

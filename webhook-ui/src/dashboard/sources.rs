@@ -164,7 +164,7 @@ pub(super) fn pause_or_resume(view: &View<'_>, place: &str, name: &str, is_pause
         )
     } else {
         html! {
-            a.button id={ (place) "-pause-" (name) } href=(view.link(&format!("{path}/pause"))) data-dialog
+            a.button id={ (place) "-pause-" (name) } href=(view.link_and_back(&format!("{path}/pause"))) data-dialog
                 aria-label={ "Pause " (name) }
             { "Pause" }
         }
@@ -466,6 +466,7 @@ pub(super) async fn ask_to_pause(
         .ok_or_else(Problem::no_such_source)?;
     caller.check_operate()?;
     let path = path(name.as_str());
+    let to = view.back(&path);
     let content = html! {
         h1 #dialog-title { "Pause " (name) "?" }
         p {
@@ -474,9 +475,10 @@ pub(super) async fn ask_to_pause(
         }
         form.inline method="post" action=(view.link(&format!("{path}/pause"))) {
             (view.form_token())
+            input type="hidden" name="to" value=(to);
             button #confirm-pause type="submit" { "Pause " (name) }
             " "
-            a.button.quiet data-close href=(view.link(&path)) { "Do not pause" }
+            a.button.quiet data-close href=(to) { "Do not pause" }
         }
     };
     Ok(view

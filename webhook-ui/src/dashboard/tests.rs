@@ -531,7 +531,7 @@ async fn a_token_of_one_source_shows_nothing_of_another() {
         assert_eq!(response.status(), status, "{path}");
     }
     let page = text(get(&ui, "", &session).await).await;
-    assert!(page.contains("may read") && !page.contains("/pause\""));
+    assert!(page.contains("may read") && !page.contains("/pause"));
 }
 
 /// A dashboard with an event of each source, with this body, and the session of an operator.
@@ -547,6 +547,43 @@ async fn with_events(store: Arc<MemoryStore>, body: &'static [u8]) -> (Ui, Strin
     let (ui, _) = dashboard_of(store);
     let session = sign_in(&ui, "operator").await;
     (ui, session)
+}
+
+#[tokio::test]
+async fn pages_that_ask_lead_back_to_the_page_that_has_their_link() {
+    let (ui, session) = with_events(Arc::default(), b"{}").await;
+    let base = "/inbox/dashboard";
+    for from in ["", "/destinations?a=b&c", "/events/stripe/1?tab=request"] {
+        let page = text(get(&ui, from, &session).await).await;
+        let to: String =
+            form_urlencoded::byte_serialize(format!("{base}{from}").as_bytes()).collect();
+        let link = format!("href=\"{base}/sources/stripe/pause?to={to}\" data-dialog");
+        assert!(page.contains(&link), "{from}: {link}");
+        let page = text(get(&ui, &format!("/sources/stripe/pause?to={to}"), &session).await).await;
+        let here = format!("{base}{from}").replace('&', "&amp;");
+        for part in [
+            format!("name=\"to\" value=\"{here}\""),
+            format!("data-close href=\"{here}\""),
+        ] {
+            assert!(page.contains(&part), "{from}: {part}");
+        }
+    }
+    // Links that nobody here has made lead nowhere else.
+    for (path, own) in [
+        ("/sources/stripe/pause", "/sources/stripe"),
+        ("/events/stripe/1/erase", "/events/stripe/1"),
+        ("/settings", "/settings"),
+    ] {
+        for query in ["", "?to=https://a.test/", "?to=//a.test/", "?to=/inbox"] {
+            let page = text(get(&ui, &format!("{path}{query}"), &session).await).await;
+            let main = between(&page, "<main", "</main>");
+            assert!(
+                main.contains(&format!("name=\"to\" value=\"{base}{own}\"")),
+                "{main}"
+            );
+            assert!(!main.contains("a.test"), "{main}");
+        }
+    }
 }
 
 #[tokio::test]

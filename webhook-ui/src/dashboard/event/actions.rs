@@ -67,18 +67,20 @@ pub(in crate::dashboard) async fn ask_to_erase(
     caller.check_operate()?;
     data::event(view.ui, caller, &event, false).await?;
     let path = path_of(&event);
+    let to = view.back(&path);
     let content = html! {
         h1 #dialog-title { "Erase the body of " (event.key) "?" }
         p { "The headers and the body are deleted, and those of its conflicts and attempts. The key stays, so that redeliveries "
             "are still known. " strong { "This cannot be undone." } }
         form.stack #erase-form method="post" action=(view.link(&format!("{path}/erase"))) {
             (view.form_token())
+            input type="hidden" name="to" value=(to);
             label for="typed-key" { "Type the key, " strong { code { (event.key) } } ", to confirm" }
             input #typed-key name="key" autocomplete="off" autocapitalize="off" spellcheck="false" required;
             p {
                 button.danger #confirm-erase type="submit" { "Erase the body" }
                 " "
-                a.button.quiet data-close href=(view.link(&path)) { "Cancel" }
+                a.button.quiet data-close href=(to) { "Cancel" }
             }
         }
     };
