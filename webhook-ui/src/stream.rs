@@ -104,6 +104,12 @@ impl Accepted {
     }
 }
 
+/// How many events the sources have accepted that the caller may see, since the process started.
+#[cfg(feature = "dashboard")]
+pub(crate) fn accepted(ui: &Ui, caller: &Caller) -> u64 {
+    Accepted::of(ui, caller).accepted
+}
+
 /// The open streams of a [`Ui`], and the latest samples.
 #[derive(Debug)]
 pub(crate) struct Streams {

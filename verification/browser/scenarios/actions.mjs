@@ -135,8 +135,17 @@ export async function run({ browser, server, receiver }) {
   assert.equal(await page.getAttribute("html", "data-theme"), "light");
   await follow(page, () => page.click("#theme"));
   assert.equal(await page.getAttribute("html", "data-theme"), "dark");
-  await page.click("#zone");
+  await follow(page, () => page.click("#zone"));
   await page.waitForFunction(() => /UTC\+1/.test(document.querySelector("main time[data-time=exact]")?.textContent ?? "UTC+1"));
+  // A selected time stays selected when the page writes its times again.
+  await page.evaluate(() => {
+    window.getSelection().selectAllChildren(document.querySelector("main time[data-time=exact]"));
+    const time = Object.assign(document.createElement("time"), { dateTime: new Date().toISOString(), id: "written" });
+    time.dataset.time = "ago";
+    document.body.append(time);
+  });
+  await page.waitForFunction(() => document.querySelector("#written").textContent);
+  assert.match(await page.evaluate(() => String(window.getSelection())), /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\+[12]$/);
   await open(page, "");
   await page.waitForSelector("#live[data-state=live]");
   await page.click("#live");

@@ -22,7 +22,11 @@ export async function run({ browser, server, receiver }) {
   const settings = await opened("/settings");
   await settings.check("main input[name=theme][value=dark]");
   const overview = await opened("");
-  const pages = [filter, selection, audit, settings, overview];
+  // Its content needs a store that does not answer.
+  const failing = await opened("/failed");
+  browser.expected = /503 \(Service Unavailable\)/;
+  await failing.route("**/dashboard/failed", (route) => route.fulfill({ status: 503 }));
+  const pages = [filter, selection, audit, settings, overview, failing];
   const check = async () => {
     assert.equal(await filter.inputValue("#filter"), "state:fai");
     assert.equal(await filter.evaluate(() => document.activeElement.id), "filter");
@@ -37,6 +41,9 @@ export async function run({ browser, server, receiver }) {
   for (const page of pages) await page.waitForSelector("#banners :text('answered 410')");
   await overview.waitForSelector("#verdict .bad:has-text('paused since the destination answered 410: orders')");
   await check();
+  await failing.waitForSelector("#live[data-state=lost]");
+  await failing.unroute("**/dashboard/failed");
+  await failing.waitForSelector("#live[data-state=live]");
   await screenshot(overview, "banners-overview");
   await screenshot(selection, "banners-events");
 

@@ -52,16 +52,43 @@ export async function run({ browser, server, receiver }) {
   assert.equal(await page.textContent("#selected-count"), "3");
   await page.keyboard.press("*");
   assert.equal(await page.textContent("#selected-count"), "16");
+  assert.ok(await page.isChecked("#select-all"));
   await page.keyboard.press("x");
   assert.equal(await page.textContent("#selected-count"), "15");
+  assert.ok(!(await page.isChecked("#select-all")), "one is not selected");
   await goes(["Enter"], "order-13");
   await goes(["Escape"], "Events");
   assert.equal(new URL(page.url()).searchParams.get("q"), "source:orders");
+
+  // A key does nothing where its button is hidden, or where there is nothing to copy.
+  await open(page, "/events?q=source:orders");
+  await page.evaluate(() => document.addEventListener("submit", (event) => {
+    event.preventDefault();
+    document.querySelector("#announce").textContent = "submitted";
+  }));
+  await page.keyboard.press("r");
+  assert.equal(await page.textContent("#announce"), "");
+  await open(page, "");
+  await page.focus("#failures [data-href]");
+  await page.keyboard.press("y");
+  await page.keyboard.press("k");
+  assert.equal(await page.textContent("#announce"), "");
+  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), "order-15");
+
+  // The menu is not seen in a narrow window; its keys work.
+  await page.setViewportSize({ width: 640, height: 640 });
+  await goes(["g", "f"], "Failed");
+  await page.setViewportSize({ width: 1280, height: 800 });
 
   // Requeue, and the command for a terminal.
   await open(page, "/events/orders/order-13");
   await goes(["c"], "order-13");
   assert.match(await page.textContent("#tab"), /curl/);
+  await page.locator("[data-copy]").first().focus();
+  await page.keyboard.press("Enter");
+  await page.locator("[data-copy]:has-text('Copied')").waitFor();
+  assert.match(await page.evaluate(() => navigator.clipboard.readText()), /curl/);
+  await page.locator("[data-copy]:has-text('Copied')").waitFor({ state: "detached" });
   await follow(page, () => page.keyboard.press("r"));
   await page.waitForSelector("#flash");
 
@@ -85,6 +112,18 @@ export async function run({ browser, server, receiver }) {
   await page.waitForSelector("#dialog[open] #confirm-pause");
   await page.keyboard.press("Escape");
   await page.waitForFunction(() => document.activeElement.id === "source-pause-github");
+  await page.keyboard.press("Enter");
+  await page.focus("#dialog[open] [data-close]");
+  await page.keyboard.press("Enter");
+  await page.waitForFunction(() => document.activeElement.id === "source-pause-github");
+
+  // What is chosen in a dialog leads back to the page below it.
+  await page.keyboard.press("?");
+  await page.check("#dialog[open] input[name=theme][value=dark]");
+  await follow(page, () => page.click("#dialog #save"));
+  assert.equal(await heading(), "github");
+  assert.equal(await page.getAttribute("html", "data-theme"), "dark");
+  await follow(page, () => page.click("#theme"));
 
   // Live updates and the theme.
   await page.waitForSelector("#live[data-state=live]");

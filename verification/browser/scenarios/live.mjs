@@ -17,6 +17,31 @@ export async function run({ browser, server }) {
   await open(page, "/events");
   await page.waitForSelector("#live[data-state=live]");
 
+  // Events that arrive before the stream begins are new, too.
+  const early = await browser.page();
+  let begin;
+  const begun = new Promise((resolve) => { begin = resolve; });
+  await early.route("**/dashboard/live", async (route) => {
+    await begun;
+    await route.continue();
+  });
+  await open(early, "/events");
+  await server.deliver("later", [order(1_000_000)]);
+  begin();
+  await early.waitForFunction(() => document.querySelector("#new-events").textContent === "1 new, show");
+  await early.close();
+
+  // A page whose stream is lost begins another one.
+  const lost = await browser.page();
+  browser.expected = /Failed to load resource: net::ERR_FAILED/;
+  await lost.route("**/dashboard/live", (route) => route.abort());
+  await open(lost, "/sources");
+  await lost.waitForSelector("#live[data-state=lost]:has-text('lost, trying again')");
+  await lost.unroute("**/dashboard/live");
+  await lost.waitForSelector("#live[data-state=live]");
+  await lost.close();
+  browser.expected = undefined;
+
   // What the page hears.
   const overview = await browser.page();
   await overview.addInitScript(() => {

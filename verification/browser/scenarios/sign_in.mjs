@@ -27,7 +27,13 @@ export async function run({ browser, server, receiver }) {
   assert.match(await page.textContent("#who"), /may operate/);
   const [cookie] = (await page.context().cookies()).filter((it) => it.name.includes("session"));
   assert.deepEqual([cookie.httpOnly, cookie.sameSite, cookie.path], [true, "Strict", "/"]);
+  // Another window of the session asks for the token as soon as it has ended.
+  const other = await page.context().newPage();
+  await open(other, "/failed");
+  await other.waitForSelector("#live[data-state=live]");
   await follow(page, () => page.click("#sign-out"));
+  await other.waitForSelector("#sign-in");
+  await other.close();
   assert.equal(await page.textContent("main h1"), "Sign in");
   await page.goto("/dashboard");
   assert.equal(await page.textContent("main h1"), "Sign in");

@@ -56,7 +56,7 @@ export async function run({ browser, server, receiver }) {
   receiver.answers.delete("/orders");
 
   // All of the group.
-  await click("nav#menu a[data-go=f]");
+  await click("nav#menu a[data-press='g f']");
   await screenshot(page, "story-4");
   await click("#failures tbody button");
   await screenshot(page, "story-5");

@@ -38,8 +38,10 @@ export async function run({ browser, server, receiver }) {
   await page.click("main button[type=submit]");
   await page.waitForSelector("#body-erased");
 
-  // On selected events, and on all that match.
+  // On selected events, and on all that match. What only scripts can do is not there.
   await open(page, "/events?q=source:orders+state:failed");
+  assert.equal(await page.locator(".scripted").count(), 2);
+  assert.equal(await page.locator(".scripted:visible").count(), 0);
   await page.check("#events tbody tr:nth-child(1) input");
   await page.check("#events tbody tr:nth-child(2) input");
   await page.click("#selected-requeue");

@@ -147,7 +147,7 @@ pub(super) async fn try_it(view: &View<'_>) -> Result<Response<UiBody>, Problem>
             None => (code("answer", "The answer", &body)),
         }
         @if !is_whole { p.note { "Only the beginning is shown." } }
-        p { a data-back href=(view.link("/api")) { "Back to the API" } }
+        p { a data-press="Escape" href=(view.link("/api")) { "Back to the API" } }
     };
     let page = Page {
         screen: Some(Screen::Api),

@@ -132,6 +132,17 @@ mod tests {
     }
 
     #[test]
+    fn script_is_short() {
+        let script = std::str::from_utf8(SCRIPT.plain).unwrap();
+        let code = script.lines().map(str::trim);
+        let code = code.filter(|line| !line.is_empty() && !line.starts_with("//"));
+        let lines = code.count();
+        assert!(lines <= 220, "{lines} lines of code");
+        let longest = script.lines().map(str::len).max();
+        assert!(longest <= Some(120), "a line has {longest:?} bytes");
+    }
+
+    #[test]
     fn assets_have_nothing_of_other_hosts() {
         for asset in Asset::all() {
             let text = std::str::from_utf8(asset.plain).unwrap();

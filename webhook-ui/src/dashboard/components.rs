@@ -311,7 +311,7 @@ pub(crate) fn table(id: &str, caption: &str, columns: &[Column], rows: &[Row]) -
             }
             tbody role="rowgroup" {
                 @for row in rows {
-                    tr role="row" id=[row.id.as_deref()] data-row tabindex=[row.href.as_ref().map(|_| "-1")]
+                    tr role="row" id=[row.id.as_deref()] tabindex=[row.href.as_ref().map(|_| "-1")]
                         data-href=[row.href.as_deref()] data-key=[row.key.as_deref()]
                     {
                         @for (column, cell) in columns.iter().zip(&row.cells) {
@@ -368,7 +368,7 @@ pub(crate) fn code(id: &str, label: &str, text: &str) -> Markup {
     html! {
         div.code {
             pre id=(id) tabindex="0" role="region" aria-label=(label) { code { (PreEscaped(text)) } }
-            button.plain.copy type="button" data-copy=(id) hidden { "Copy" span.unseen { " " (label) } }
+            button.plain.copy.scripted type="button" data-copy=(id) { "Copy" span.unseen { " " (label) } }
         }
     }
 }

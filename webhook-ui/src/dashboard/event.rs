@@ -154,7 +154,7 @@ pub(super) async fn show(
         _ => None,
     };
     let content = html! {
-        p.back { a #back data-back href=(view.link(&query.list())) { "← Events" } }
+        p.back { a #back data-press="Escape" href=(view.link(&query.list())) { "← Events" } }
         div.title {
             h1 #event-key { (event.key) }
             (event_state(shown.summary.state))

@@ -19,7 +19,7 @@ use crate::actions;
 use crate::api::{key_in_path, kind};
 use crate::filter::Filter;
 use crate::model::{EventState, EventSummary, JobAction};
-use crate::{Problem, UiBody, data, session};
+use crate::{Problem, UiBody, data, session, stream};
 
 /// How many events a page has.
 const PAGE: NonZeroUsize = NonZeroUsize::new(50).expect("fifty is not zero");
@@ -153,6 +153,12 @@ impl Query {
 pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
     let query = Query::parse(view.query());
     let caller = &view.visitor.caller;
+    let live = match query.before {
+        None => Live::Count,
+        Some(_) => Live::Off,
+    };
+    // Read before the list: an event that arrives in between is shown and counted, and none is missed.
+    let accepted = stream::accepted(view.ui, caller);
     let found = match &query.error {
         Some(_) => None,
         None => Some(data::events(view.ui, caller, &query.filter, query.before, PAGE).await?),
@@ -169,7 +175,9 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
         (search(view, &query))
         (chips(view, &query.filter))
         @if let Some(page) = &found {
-            a.new-events #new-events hidden href=(view.link(&events_path(&query.filter))) {}
+            @if live == Live::Count {
+                a.new-events #new-events data-events=(accepted) href=(view.link(&events_path(&query.filter))) {}
+            }
             @let older = page.next_before.map(|before| view.link(&query.older(before)));
             @let newer = query.newer().map(|path| view.link(&path));
             @if page.stopped_early {
@@ -189,11 +197,7 @@ pub(super) async fn list(view: &View<'_>) -> Result<Response<UiBody>, Problem> {
     let page = Page {
         screen: Some(Screen::Events),
         title: "Events".to_owned(),
-        live: if query.before.is_none() {
-            Live::Count
-        } else {
-            Live::Off
-        },
+        live,
         content,
     };
     Ok(view.page(page).await)
@@ -385,9 +389,9 @@ fn selection(view: &View<'_>, filter: &Filter, events: &[EventSummary]) -> Marku
             input type="hidden" name="filter" value=(filter);
             div.bulk #bulk {
                 @if may_operate {
-                    label.choice { input #select-all type="checkbox" data-select-all hidden; span.unseen { "Select all events on this page" } }
-                    div.bulk-selected role="group" aria-label="Actions on the selected events" data-selected {
-                        span { "Selected" strong #selected-count data-selected-count {} ":" }
+                    label.choice.scripted { input #select-all type="checkbox"; span.unseen { "Select all events on this page" } }
+                    div.bulk-selected #selected role="group" aria-label="Actions on the selected events" {
+                        span { "Selected" strong #selected-count {} ":" }
                         @for action in JobAction::ALL {
                             button.quiet id={ "selected-" (action.as_str()) } type="submit" name="action" value=(action.as_str())
                                 data-press=[(action == JobAction::Requeue).then_some("r")]

@@ -122,7 +122,7 @@ pub(crate) enum Live {
     Reload(Numbers),
     /// It loads its content again about every four seconds, whether they have changed or not.
     Always,
-    /// The element with the id `new-events` gets the number of new events, and is shown.
+    /// The element with the id `new-events` shows how many events are new since its `data-events`.
     Count,
 }
 
@@ -438,7 +438,7 @@ impl Frame<'_> {
                     meta charset="utf-8";
                     meta name="viewport" content="width=device-width, initial-scale=1";
                     meta name="color-scheme" content=(settings.theme.schemes());
-                    meta name="htmx-config" content=r#"{"includeIndicatorCSS":false,"history":false,"morphIgnore":["data-htmx-powered","open","hidden"]}"#;
+                    meta name="htmx-config" content=r#"{"includeIndicatorCSS":false,"history":false,"morphIgnore":["data-htmx-powered","open"]}"#;
                     title { (page.title) " · " (name) }
                     link rel="icon" type="image/svg+xml" href=(asset(icon_path(color)));
                     link rel="stylesheet" href=(asset(STYLE.path()));
@@ -481,7 +481,9 @@ impl Frame<'_> {
                         input #search name="q" type="search" autocomplete="off" spellcheck="false"
                             placeholder="Search: a key, or source:… state:failed type:…" ;
                     }
-                    button #live .plain type="button" data-state="off" hidden aria-live="off" {
+                    button #live .plain type="button" data-state="off" data-press="." hidden aria-live="off"
+                        title="Pause or resume live updates (.)"
+                    {
                         span.live-shape aria-hidden="true" {}
                         span #live-text { "live" }
                     }
@@ -489,7 +491,7 @@ impl Frame<'_> {
                         (form_token(&visitor.form_token))
                         input type="hidden" name="to" value=(self.here);
                         @let theme = settings.theme.next();
-                        button.plain #theme type="submit" name="theme" value=(theme.as_str())
+                        button.plain #theme type="submit" name="theme" value=(theme.as_str()) data-press="t"
                             title={ "Theme: " (settings.theme.word()) ". Change to " (theme.word()) " (t)" }
                         { span.label { "Theme " } (settings.theme.word()) }
                         @let zone = settings.zone.other();
@@ -543,14 +545,11 @@ impl Frame<'_> {
                         li {
                             a href=(link(self.ui, screen.path()))
                                 aria-current=[(Some(screen) == current).then_some("page")]
-                                data-go=(screen.key())
+                                data-press={ "g " (screen.key()) }
                             {
                                 (screen.name())
                                 @if screen == Screen::Failed {
-                                    @let none = failed.as_deref().is_none_or(|it| it == "0");
-                                    " " span.count #failed-count hidden[none] {
-                                        (failed.as_deref().unwrap_or_default())
-                                    }
+                                    " " span.count #failed-count { (failed.as_deref().unwrap_or_default()) }
                                 }
                             }
                         }

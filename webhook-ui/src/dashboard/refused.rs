@@ -134,7 +134,7 @@ fn nothing(sources: &[SourceStatus], only: Option<&Kind>) -> Markup {
 
 fn card(view: &View<'_>, source: &Kind, number: u64, refused: &Refused) -> Markup {
     html! {
-        li.card data-row data-key=(refused.reason) id={ "refused-" (source) "-" (number) } {
+        li.card id={ "refused-" (source) "-" (number) } {
             div.card-head {
                 strong { (refused.status) " " (status_words(refused.status)) }
                 " " a href=(view.link(&format!("/sources/{source}"))) { (source) }

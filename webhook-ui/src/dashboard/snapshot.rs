@@ -193,11 +193,17 @@ impl Snapshot {
         (age > STALE_SECONDS).then_some(age)
     }
 
-    /// How many events have failed, as text; `None` if that is not known.
+    /// How many events have failed, as text, which is empty if none has; `None` if that is not known.
     pub(super) fn failed(&self, caller: &Caller) -> Option<String> {
         self.overview.sampled_at?;
         let samples = self.sources(caller).filter_map(|it| it.sample.as_ref());
-        Some(components::capped(sum(samples.map(|it| it.failed))))
+        let failed = sum(samples.map(|it| it.failed));
+        let is_none = failed.count == 0;
+        Some(if is_none {
+            String::new()
+        } else {
+            components::capped(failed)
+        })
     }
 
     /// How many events the sources have stored since the process started.

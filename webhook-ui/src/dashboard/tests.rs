@@ -905,6 +905,21 @@ async fn only_the_pages_that_show_a_number_are_loaded_again_if_it_changes() {
     assert_eq!(changed(&snapshot), [Numbers::Jobs]);
 }
 
+#[tokio::test]
+async fn number_of_failed_events_is_empty_without_any_and_none_if_unknown() {
+    let (ui, _) = dashboard();
+    let operator = Caller::with_token("operator", Scope::Operate, [0; 32]);
+    let mut overview = Snapshot::read(&ui).overview;
+    let failed = |overview: &Overview| Snapshot::of(overview.clone()).failed(&operator);
+    assert_eq!(failed(&overview).as_deref(), Some("42"));
+    for source in &mut overview.sources {
+        source.sample.as_mut().unwrap().failed.count = 0;
+    }
+    assert_eq!(failed(&overview).as_deref(), Some(""));
+    overview.sampled_at = None;
+    assert_eq!(failed(&overview), None);
+}
+
 #[tokio::test(start_paused = true)]
 async fn pages_name_their_numbers_as_the_stream_does() {
     let (ui, _) = dashboard();
@@ -937,6 +952,9 @@ async fn pages_name_their_numbers_as_the_stream_does() {
         let page = text(get(&ui, path, &session).await).await;
         assert!(page.contains(&version), "{path}");
     }
+    let page = text(get(&ui, "/events", &session).await).await;
+    let accepted = format!("id=\"new-events\" data-events=\"{}\"", document["events"]);
+    assert!(page.contains(&accepted), "{accepted}");
     for (path, live) in [
         ("/events", "count"),
         ("/workers", "always"),
