@@ -76,7 +76,14 @@ impl Check {
                 Ok(())
             }
             Err(error) => {
-                let error = StoreError::unavailable(error);
+                let error = match error {
+                    // It would not answer other calls either.
+                    PartitionError::Mark {
+                        source: source @ StoreError::Unavailable { .. },
+                        ..
+                    } => self.mark.place.error(source),
+                    error => StoreError::unavailable(error),
+                };
                 *self.failed() = Some((Instant::now(), error.clone()));
                 Err(error)
             }

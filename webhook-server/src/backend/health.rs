@@ -1,5 +1,6 @@
 //! [`Health`]: whether the store answers, or each of its partitions.
 
+use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -9,7 +10,7 @@ use metrics::{Gauge, gauge};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
-use webhook_core::{Partitioned, Store, with_causes};
+use webhook_core::{Partitioned, Store, StoreError, with_causes};
 use webhook_ui::model::Outage;
 
 use super::Backend;
@@ -45,9 +46,16 @@ impl fmt::Debug for Partitions {
 async fn ping(store: &dyn Store) -> Option<String> {
     match timeout(PING_TIMEOUT, store.ping()).await {
         Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(with_causes(&error)),
+        Ok(Err(error)) => Some(reason(&error)),
         Err(_) => Some(format!("no answer within {PING_TIMEOUT:?}")),
     }
+}
+
+/// Why the store does not answer, without the number of the partition: that is said beside it.
+fn reason(error: &StoreError) -> String {
+    let in_partition = error.partition().and_then(|_| error.source());
+    let own = in_partition.and_then(|it| it.source());
+    with_causes(own.unwrap_or(error))
 }
 
 /// Pings the store, or each of its partitions, again and again, until it is dropped. The log tells when one stops to
@@ -209,9 +217,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use async_trait::async_trait;
-    use webhook_core::{
-        Accepted, EventRecord, EventRef, NewEvent, Partition, PartitionOptions, StoreError,
-    };
+    use webhook_core::{Accepted, EventRecord, EventRef, NewEvent, Partition, PartitionOptions};
     use webhook_memory::MemoryStore;
 
     use super::*;

@@ -163,7 +163,10 @@ async fn a_killed_server_takes_only_its_own_partitions_along() {
     // Those of the dead one: neither, and nobody is told otherwise.
     let mut client = Client::connect(addr).await;
     for id in Ids::on(1, "dead").take(4) {
-        client.post(transaction(&id)).await.unavailable();
+        until("it is known that the partition is away", async || {
+            client.post(transaction(&id)).await.unavailable() == "Store unavailable"
+        })
+        .await;
         let read = client.get(&format!("/v1/transactions/{id}")).await;
         read.unavailable();
     }
@@ -295,7 +298,10 @@ async fn an_inbox_starts_without_a_partition_that_stays_away() {
     assert_eq!(code, 0, "{log}");
     let (code, _, log) = server(&urls, &["show", &on_dying]).output().await;
     assert_eq!(code, 1);
-    assert!(log.contains("of 4: "), "{log}");
+    let place = dying.url().split_once('@').unwrap().1;
+    let cannot_connect = format!("cannot connect to PostgreSQL at {place}: ");
+    assert!(log.contains(&format!(" of 4: {cannot_connect}")), "{log}");
+    assert!(!log.contains("its mark"), "{log}");
     // One that needs all of them has done nothing, and is no action in the log.
     for args in [["requeue", "--all-failed"], ["make-due", "--all"]] {
         let (code, _, log) = server(&urls, &args).output().await;
@@ -308,7 +314,10 @@ async fn an_inbox_starts_without_a_partition_that_stays_away() {
     let (code, out, _) = server(&urls, &["doctor", "--json"]).output().await;
     assert_eq!(code, 1, "{out}");
     for (partition, level) in [(0, "ok"), (1, "error"), (2, "ok"), (3, "error")] {
-        let name = format!("partition {partition} of 4");
+        let name = match level {
+            "ok" => format!("partition {partition} of 4 answers"),
+            _ => format!("partition {partition} of 4 does not answer: {cannot_connect}"),
+        };
         let found = out
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap());
