@@ -67,8 +67,8 @@ pub use plan::PartitionPlan;
 /// - Keys are unique in the whole inbox. Guards need [whole kinds](PartitionOptions::with_whole_kinds).
 /// - Events of one call of [`accept`](crate::Store::accept) are committed all or none *in each partition*.
 /// - Events are claimed in the order of their due times in each partition. No partition starves another one.
-/// - A kind is paused and resumed in all partitions. If one of them cannot be reached, the call fails, and may have
-///   changed others: repeat it.
+/// - A kind is paused and resumed in all partitions. If some of them cannot be reached, the others are changed, and the
+///   call fails: repeat it until it succeeds.
 /// - Nodes report themselves to all partitions that can be reached. Audit records are in the first partition that can
 ///   be reached.
 /// - Each partition has its clock. [`Counts`](crate::Counts) and lists are not one snapshot of all partitions.

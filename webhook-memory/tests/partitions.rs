@@ -407,9 +407,34 @@ async fn a_partition_that_is_cut_off_leaves_the_others_working() {
     assert_eq!(text(store.accept(&events).await.unwrap_err()), error);
     assert_eq!(text(store.find(&refs).await.unwrap_err()), error);
     assert_eq!(text(store.counts(&KIND).await.unwrap_err()), error);
-    assert_eq!(text(store.pause(&KIND).await.unwrap_err()), error);
+    // The first partition that is away must not keep the others from being changed.
+    for away in [1, 0] {
+        stores.iter().for_each(|it| it.cut(false));
+        stores[away].cut(true);
+        let paused = async || {
+            let mut paused = Vec::new();
+            for Cut { store, .. } in &stores {
+                paused.extend(store.paused().await.unwrap());
+            }
+            paused
+        };
+        let failed = store.pause(&KIND).await.unwrap_err();
+        assert_eq!(failed.partition(), Some((away, 3)));
+        assert_eq!(paused().await, [KIND; 2]);
+        stores[away].cut(false);
+        store.pause(&KIND).await.unwrap();
+        assert_eq!(store.paused().await.unwrap(), [KIND]);
+        assert_eq!(paused().await, [KIND; 3]);
+        stores[away].cut(true);
+        let failed = store.resume(&KIND).await.unwrap_err();
+        assert_eq!(failed.partition(), Some((away, 3)));
+        assert_eq!(paused().await, [KIND]);
+        stores[away].cut(false);
+        store.resume(&KIND).await.unwrap();
+        assert_eq!(paused().await, []);
+    }
+    stores[1].cut(true);
     assert_eq!(text(store.requeue(&refs[2..3]).await.unwrap_err()), error);
-    assert!(store.resume(&KIND).await.is_err());
     let others = [&events[..2], &events[4..]].concat();
     let again = store.accept(&others).await.unwrap();
     assert_eq!(again, [Accepted::Duplicate; 4]);

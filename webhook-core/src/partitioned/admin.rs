@@ -49,20 +49,16 @@ impl Partitioned {
         &self.members()[index]
     }
 
-    /// Changes the first partition, whose answer is that of the call, and then the others.
+    /// Changes all partitions at the same time, also if one fails: an error means that the others are changed. The answer
+    /// is that of the first partition, so that one of several callers learns that the change is new.
     async fn change_all<'c>(
         &'c self,
         call: impl Fn(&'c Member) -> BoxFuture<'c, Result<bool, StoreError>>,
     ) -> Result<bool, StoreError> {
-        let [first, others @ ..] = self.members() else {
-            return Ok(false);
-        };
-        let has_changed = call(first).await?;
-        // All of them, also if one fails.
-        for answer in join_all(others.iter().map(|member| call(member))).await {
-            answer?;
-        }
-        Ok(has_changed)
+        let calls = self.members().iter().map(|member| call(member));
+        let answers = join_all(calls).await.into_iter();
+        let answers = answers.collect::<Result<Vec<_>, _>>()?;
+        Ok(answers.first().copied().unwrap_or(false))
     }
 
     /// Calls one partition after another with what the others have left of `limit`, and returns the sum of the answers.
