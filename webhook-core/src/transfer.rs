@@ -23,8 +23,8 @@ use crate::setters::setters;
 
 pub use export::Export;
 
-/// The size of the bodies and of the details of failed attempts after which an export ends before its limit, in
-/// bytes. It returns one event at least, however large that is.
+/// The size of the bodies and of the details of failed attempts, in bytes, that an [`Export`] reads ahead and returns at a
+/// time. All partitions of an inbox share it, and one event of each may exceed it.
 pub const MAX_EXPORT_BYTES: usize = 8 << 20;
 
 /// Reads and writes whole events, with everything that a backend keeps about them.
@@ -37,8 +37,9 @@ pub const MAX_EXPORT_BYTES: usize = 8 << 20;
 /// [`Admin::pause`](crate::Admin::pause). Nodes and audit records stay where they are.
 #[async_trait]
 pub trait Transfer: Send + Sync + 'static {
-    /// Returns the events with ids greater than `after`, in order of their ids: at most `limit`, and fewer if
-    /// their bodies and details exceed [`MAX_EXPORT_BYTES`]. Nothing is returned only if there are no more events.
+    /// Returns the events with ids greater than `after`, in order of their ids: at most `limit`, and none behind the one
+    /// with which their bodies and the details of their failed attempts exceed `max_bytes`. So it returns one event at
+    /// least, however large that is. Nothing is returned only if there are no more events.
     ///
     /// The events of one call need not be from one snapshot: nothing else may change the events meanwhile.
     ///
@@ -53,6 +54,7 @@ pub trait Transfer: Send + Sync + 'static {
         &self,
         after: Option<EventId>,
         limit: NonZeroUsize,
+        max_bytes: usize,
     ) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// Stores `events` as they are, and returns how many of them are new.

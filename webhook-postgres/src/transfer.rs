@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use sqlx::postgres::{PgBindIterExt, PgRow};
 use sqlx::{Connection, Row};
-use webhook_core::transfer::{MAX_EXPORT_BYTES, MoveMark, StoredEvent, Transfer};
+use webhook_core::transfer::{MoveMark, StoredEvent, Transfer};
 use webhook_core::{
     ConflictRecord, EventId, EventRef, EventType, FailedAttempt, FailureReason, Fence,
     MAX_CONFLICT_BODIES, State, StoreError,
@@ -30,8 +30,9 @@ impl Transfer for PgStore {
         &self,
         after: Option<EventId>,
         limit: NonZeroUsize,
+        max_bytes: usize,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        Ok(export(&mut self.session(), after, limit).await?)
+        Ok(export(&mut self.session(), after, limit, max_bytes).await?)
     }
 
     async fn import(&self, events: &[StoredEvent]) -> Result<usize, StoreError> {
@@ -92,10 +93,11 @@ async fn export(
     session: &mut Session<'_>,
     after: Option<EventId>,
     limit: NonZeroUsize,
+    max_bytes: usize,
 ) -> Result<Vec<StoredEvent>, PgError> {
     let after = after.map_or(0, EventId::get);
     let limit = i64::try_from(limit.get()).unwrap_or(i64::MAX);
-    let max_bytes = i64::try_from(MAX_EXPORT_BYTES).expect("some megabytes");
+    let max_bytes = i64::try_from(max_bytes).unwrap_or(i64::MAX);
     let rows = session
         .rows(include_str!("transfer/export.sql"), |query| {
             query.bind(after).bind(limit).bind(max_bytes)

@@ -543,8 +543,9 @@ impl Transfer for SqliteStore {
         &self,
         after: Option<EventId>,
         limit: NonZeroUsize,
+        max_bytes: usize,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        Ok(transfer::export(&self.inner.readers, after, limit).await?)
+        Ok(transfer::export(&self.inner.readers, after, limit, max_bytes).await?)
     }
 
     async fn import(&self, events: &[StoredEvent]) -> Result<usize, StoreError> {

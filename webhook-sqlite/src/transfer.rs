@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteExecutor, SqlitePool};
-use webhook_core::transfer::{MAX_EXPORT_BYTES, MoveMark, StoredEvent};
+use webhook_core::transfer::{MoveMark, StoredEvent};
 use webhook_core::{
     ConflictRecord, Envelope, EventId, EventRef, FailureReason, Fence, Key, MAX_CONFLICT_BODIES,
     State,
@@ -27,11 +27,12 @@ pub(crate) async fn export(
     readers: &SqlitePool,
     after: Option<EventId>,
     limit: NonZeroUsize,
+    max_bytes: usize,
 ) -> Result<Vec<StoredEvent>, SqliteError> {
     let rows = sqlx::query(include_str!("transfer/export.sql"))
         .bind(after.map_or(0, EventId::get))
         .bind(i64::try_from(limit.get()).unwrap_or(i64::MAX))
-        .bind(i64::try_from(MAX_EXPORT_BYTES).expect("some megabytes"))
+        .bind(i64::try_from(max_bytes).unwrap_or(i64::MAX))
         .fetch_all(readers)
         .await?;
     let mut events = Vec::with_capacity(rows.len());

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Backend;
 use super::steps::*;
-use crate::transfer::{MAX_EXPORT_BYTES, MoveMark, StoredEvent, Transfer};
+use crate::transfer::{MoveMark, StoredEvent, Transfer};
 use crate::{
     Accepted, Attempt, ConflictRecord, DeleteBodies, Envelope, EventId, EventRecord, EventType,
     FailedAttempt, FailureReason, Fence, Fingerprint, Headers, MAX_CONFLICT_BODIES,
@@ -127,9 +127,10 @@ pub async fn a_repeated_import_changes_nothing(backend: Backend) {
 
 /// An export ends before its limit if the bodies are large, and returns one event at least.
 pub async fn exports_are_bounded_in_bytes(backend: Backend) {
+    const MAX_BYTES: usize = 100_000;
     let large = |name: &str| {
         let mut event = processing(name);
-        event.record.envelope.body = vec![b'x'; MAX_EXPORT_BYTES / 2 + 1].into();
+        event.record.envelope.body = vec![b'x'; MAX_BYTES / 2 + 1].into();
         event
     };
     for name in ["a", "b", "c"] {
@@ -144,9 +145,11 @@ pub async fn exports_are_bounded_in_bytes(backend: Backend) {
     backend.assert_order(&whole, &["a", "b", "c"]);
     let mut after = None;
     for name in whole {
-        let page = export(&backend, after, 100).await;
-        let bytes: usize = page.iter().map(|it| it.record.envelope.body.len()).sum();
-        assert!(page.len() == 1 || bytes <= 2 * MAX_EXPORT_BYTES);
+        let page = export_within(&backend, after, 100, MAX_BYTES).await;
+        assert!(page.len() <= 2, "{}", page.len());
+        assert_eq!(key_of(&page[0]), name);
+        let page = export_within(&backend, after, 100, 0).await;
+        assert_eq!(page.len(), 1);
         assert_eq!(key_of(&page[0]), name);
         after = Some(page[0].record.id);
     }
@@ -156,7 +159,8 @@ pub async fn exports_are_bounded_in_bytes(backend: Backend) {
 /// The details of failed attempts count, too.
 pub async fn exports_are_bounded_in_bytes_of_details(backend: Backend) {
     const BYTES: usize = MAX_FAILED_ATTEMPTS * MAX_DETAILS_BYTES;
-    const EVENTS: usize = MAX_EXPORT_BYTES / BYTES + 4;
+    const EVENTS: usize = 6;
+    const MAX_BYTES: usize = 2 * BYTES;
     let events: Vec<StoredEvent> = (0..EVENTS)
         .map(|number| {
             let attempts = (1..=MAX_FAILED_ATTEMPTS).map(|fence| {
@@ -168,12 +172,12 @@ pub async fn exports_are_bounded_in_bytes_of_details(backend: Backend) {
         })
         .collect();
     import(&backend, &events).await;
-    let page = export(&backend, None, EVENTS).await;
-    assert!(page.len() < EVENTS, "{}", page.len());
+    let page = export_within(&backend, None, EVENTS, MAX_BYTES).await;
+    assert!(page.len() <= 3, "{}", page.len());
     let after = page.last().map(|it| it.record.id);
     let rest = export(&backend, after, EVENTS).await;
     if backend.orders_all() {
-        assert_eq!(page.len() + rest.len(), EVENTS);
+        assert_eq!((page.len(), rest.len()), (3, EVENTS - 3));
     }
     assert_eq!(export_all(&backend, EVENTS).await.len(), EVENTS);
 }
@@ -441,8 +445,17 @@ async fn import(backend: &Backend, events: &[StoredEvent]) -> usize {
 }
 
 async fn export(backend: &Backend, after: Option<EventId>, limit: usize) -> Vec<StoredEvent> {
+    export_within(backend, after, limit, usize::MAX).await
+}
+
+async fn export_within(
+    backend: &Backend,
+    after: Option<EventId>,
+    limit: usize,
+    max_bytes: usize,
+) -> Vec<StoredEvent> {
     let limit = NonZeroUsize::new(limit).expect("cases export something");
-    let page = transfer(backend).export(after, limit).await;
+    let page = transfer(backend).export(after, limit, max_bytes).await;
     let page = page.expect("export");
     assert!(page.len() <= limit.get());
     page

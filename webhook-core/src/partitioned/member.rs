@@ -362,9 +362,11 @@ impl Transfer for Member {
         &self,
         after: Option<EventId>,
         limit: NonZeroUsize,
+        max_bytes: usize,
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let after = after.map(|after| self.place.local_after(after));
-        let exported = self.transfer().await?.export(after, limit).await;
+        let transfer = self.transfer().await?;
+        let exported = transfer.export(after, limit, max_bytes).await;
         let exported = self.named(exported)?.into_iter().map(|event| {
             let record = self.place.global_record(event.record)?;
             Ok(StoredEvent { record, ..event })

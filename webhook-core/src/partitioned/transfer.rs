@@ -10,7 +10,7 @@ use crate::error::StoreError;
 use crate::event::{EventId, EventRef};
 use crate::partitioned::Partitioned;
 use crate::partitioned::split::worse;
-use crate::transfer::{MAX_EXPORT_BYTES, MoveMark, StoredEvent, Transfer};
+use crate::transfer::{MoveMark, StoredEvent, Transfer};
 
 /// The partitions must implement [`Transfer`]: see [`Partition::transfer`](crate::Partition::transfer).
 #[async_trait]
@@ -19,8 +19,11 @@ impl Transfer for Partitioned {
         &self,
         after: Option<EventId>,
         limit: NonZeroUsize,
+        max_bytes: usize,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let exports = self.members().iter().map(|it| it.export(after, limit));
+        let share = max_bytes / self.members().len();
+        let exports = self.members().iter();
+        let exports = exports.map(|member| member.export(after, limit, share));
         let pages = try_join_all(exports).await?;
         // Behind the last event of a page, its partition may have further events.
         let lasts = pages.iter().filter_map(|page| Some(page.last()?.record.id));
@@ -33,7 +36,7 @@ impl Transfer for Partitioned {
         events.truncate(limit.get());
         let mut bytes = 0;
         let within = events.iter().take_while(|event| {
-            let is_within = bytes <= MAX_EXPORT_BYTES;
+            let is_within = bytes <= max_bytes;
             bytes += event.content_bytes();
             is_within
         });

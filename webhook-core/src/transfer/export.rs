@@ -70,6 +70,8 @@ impl Export {
     /// a partition has to be read before it is known which event is next. Nothing is returned only if there are no more
     /// events.
     ///
+    /// What is read ahead of the partitions is bounded by [`MAX_EXPORT_BYTES`], too, beside the last event of each.
+    ///
     /// # Errors
     ///
     /// [`StoreError::Unavailable`]. The call may be repeated.
@@ -81,11 +83,12 @@ impl Export {
         &mut self,
         limit: NonZeroUsize,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let reading = self.readers.iter().filter(|it| !it.is_done).count();
-        let share = limit.get() / reading.max(1);
+        let reading = self.readers.iter().filter(|it| !it.is_done).count().max(1);
+        let max_bytes = MAX_EXPORT_BYTES / reading;
+        let share = limit.get() / reading;
         let share = NonZeroUsize::new(share.max(LEAST_READ)).unwrap_or(limit);
         let share = share.min(limit);
-        try_join_all(self.readers.iter_mut().map(|it| it.read(share))).await?;
+        try_join_all(self.readers.iter_mut().map(|it| it.read(share, max_bytes))).await?;
         let mut batch = Vec::new();
         let mut bytes = 0;
         while batch.len() < limit.get() && bytes <= MAX_EXPORT_BYTES {
@@ -123,11 +126,11 @@ fn accepted(event: &StoredEvent) -> (SystemTime, EventId) {
 
 impl Reader {
     /// Reads on if nothing is left of what was read.
-    async fn read(&mut self, limit: NonZeroUsize) -> Result<(), StoreError> {
+    async fn read(&mut self, limit: NonZeroUsize, max_bytes: usize) -> Result<(), StoreError> {
         if self.is_done || !self.ahead.is_empty() {
             return Ok(());
         }
-        let events = self.backend.export(self.after, limit).await?;
+        let events = self.backend.export(self.after, limit, max_bytes).await?;
         match events.last() {
             Some(last) => self.after = Some(last.record.id),
             None => self.is_done = true,
@@ -148,6 +151,7 @@ mod tests {
     use std::time::Duration;
 
     use async_trait::async_trait;
+    use bytes::Bytes;
 
     use super::*;
     use crate::event::{Envelope, EventRecord, EventRef, Fingerprint, Key, Kind, State};
@@ -165,6 +169,7 @@ mod tests {
             &self,
             after: Option<EventId>,
             limit: NonZeroUsize,
+            max_bytes: usize,
         ) -> Result<Vec<StoredEvent>, StoreError> {
             let Self::Alone(events) = self else {
                 unreachable!("each partition is read by itself")
@@ -172,7 +177,13 @@ mod tests {
             let later = events
                 .iter()
                 .filter(|it| after.is_none_or(|after| it.record.id > after));
-            Ok(later.take(limit.get()).cloned().collect())
+            let mut bytes = 0;
+            let within = later.take(limit.get()).take_while(|event| {
+                let is_within = bytes <= max_bytes;
+                bytes += event.content_bytes();
+                is_within
+            });
+            Ok(within.cloned().collect())
         }
 
         async fn import(&self, _: &[StoredEvent]) -> Result<usize, StoreError> {
@@ -201,18 +212,50 @@ mod tests {
 
     /// Events with ascending ids, accepted at these seconds. Each key is the second.
     fn alone(seconds: impl IntoIterator<Item = u64>) -> Arc<dyn Transfer> {
+        with_body(seconds, &Bytes::new())
+    }
+
+    fn with_body(seconds: impl IntoIterator<Item = u64>, body: &Bytes) -> Arc<dyn Transfer> {
         let events = (1..).zip(seconds).map(|(id, second)| {
             let (kind, key) = (
                 Kind::from_static("order"),
                 Key::new(second.to_string()).unwrap(),
             );
-            let envelope = Envelope::new(kind, key, Fingerprint::of([""]), "".into());
+            let envelope = Envelope::new(kind, key, Fingerprint::of([""]), body.clone());
             let accepted_at = SystemTime::UNIX_EPOCH + Duration::from_secs(second);
             let record =
                 EventRecord::new(EventId::new(id), envelope, State::Processing, accepted_at);
             StoredEvent::new(record)
         });
         Arc::new(Fake::Alone(events.collect()))
+    }
+
+    /// However many partitions there are, they share the room for what is read ahead.
+    #[tokio::test]
+    async fn what_is_read_ahead_is_bounded_over_all_partitions() {
+        const BODY_BYTES: usize = MAX_EXPORT_BYTES / 64;
+        let body = Bytes::from(vec![b'x'; BODY_BYTES]);
+        for count in [1, 2, 16] {
+            let partitions = (0..count).map(|_| with_body(0..200, &body));
+            let inbox = Arc::new(Fake::Partitions(partitions.collect()));
+            let mut export = Export::new(inbox);
+            let limit = NonZeroUsize::new(1_000).unwrap();
+            let mut events = 0;
+            loop {
+                let batch = export.next_batch(limit).await.unwrap();
+                let ahead = export.readers.iter().flat_map(|it| &it.ahead);
+                let bytes: usize = ahead.chain(&batch).map(StoredEvent::content_bytes).sum();
+                assert!(
+                    bytes <= MAX_EXPORT_BYTES + count * BODY_BYTES,
+                    "{bytes} bytes of {count} partitions"
+                );
+                if batch.is_empty() {
+                    break;
+                }
+                events += batch.len();
+            }
+            assert_eq!(events, count * 200);
+        }
     }
 
     async fn seconds(mut export: Export, limit: usize) -> Vec<u64> {

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use webhook_core::transfer::{Contents, StoredEvent, Transfer};
+use webhook_core::transfer::{Contents, MAX_EXPORT_BYTES, StoredEvent, Transfer};
 use webhook_core::{
     Admin, Attempt, ConflictRecord, Envelope, EventId, EventRecord, FailedAttempt, FailureReason,
     Fence, Fingerprint, Headers, Key, Kind, Reason, State,
@@ -90,7 +90,7 @@ pub(crate) async fn contents(store: &(impl Transfer + Admin)) -> (Contents, Vec<
     let mut contents = Contents::default();
     let mut after = None;
     loop {
-        let batch = store.export(after, BATCH).await.unwrap();
+        let batch = store.export(after, BATCH, MAX_EXPORT_BYTES).await.unwrap();
         let Some(last) = batch.last() else {
             return (contents, store.paused().await.unwrap());
         };
