@@ -664,7 +664,7 @@ async fn partitions_are_opened_again_in_the_same_order_only() {
     swapped.swap(0, 2);
     let error = refused(&swapped).await;
     assert!(
-        error.starts_with("partition 0 of 3: found partition 2 of 3 of the inbox"),
+        error.starts_with("partition 0 of 3: found partition 2 of 3: check the order"),
         "{error}"
     );
     let fewer = refused(&stores[..2]).await;

@@ -52,10 +52,7 @@ pub enum PartitionError {
         source: StoreError,
     },
     /// A partition has the mark of another one.
-    #[error(
-        "partition {index} of {count}: found {found} where {expected} was expected: check the order and the number \
-         of the partitions"
-    )]
+    #[error("partition {index} of {count}: found {found}: {problem}")]
     WrongMark {
         /// The partition.
         index: usize,
@@ -63,8 +60,8 @@ pub enum PartitionError {
         count: usize,
         /// What its mark says.
         found: String,
-        /// What its mark should say.
-        expected: String,
+        /// What is wrong with that, and what to check.
+        problem: String,
     },
     /// A partition has a mark that this version cannot read.
     #[error("partition {index} of {count}: its mark is not one that this version knows: {mark}")]

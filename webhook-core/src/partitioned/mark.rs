@@ -17,6 +17,9 @@ const VERSION: u32 = 1;
 /// How many bytes of a mark that is not known an error shows.
 const MAX_SHOWN_BYTES: usize = 200;
 
+/// How many bytes of the name of an inbox an error shows.
+const MAX_INBOX_BYTES: usize = 40;
+
 /// Which partition of which inbox a backend is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
@@ -91,21 +94,42 @@ impl Mark {
 
     /// Checks that this mark, which was found at the place of `expected`, is of the same partition of the same inbox.
     pub(super) fn check(&self, expected: &Self) -> Result<(), PartitionError> {
-        if self.place == expected.place && self.inbox == expected.inbox {
+        let Place { index, count } = expected.place;
+        let found = self.place.to_string();
+        let (found, problem) = if self.inbox != expected.inbox {
+            let inbox = clean(&expected.inbox, MAX_INBOX_BYTES);
+            let problem = format!(
+                "this inbox is {inbox}: check which databases are named, and in which order"
+            );
+            (self.to_string(), problem)
+        } else if self.place.count != count {
+            let problem = format!(
+                "the number of partitions of this inbox is {}, and not {count}",
+                self.place.count
+            );
+            (found, problem)
+        } else if self.place.index != index {
+            (found, "check the order of the partitions".to_owned())
+        } else {
             return Ok(());
-        }
+        };
         Err(PartitionError::WrongMark {
-            index: expected.place.index,
-            count: expected.place.count,
-            found: self.to_string(),
-            expected: expected.to_string(),
+            index,
+            count,
+            found,
+            problem,
         })
     }
 }
 
 impl fmt::Display for Mark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of the inbox {}", self.place, clean(&self.inbox, 40))
+        write!(
+            f,
+            "{} of the inbox {}",
+            self.place,
+            clean(&self.inbox, MAX_INBOX_BYTES)
+        )
     }
 }
 
@@ -169,25 +193,22 @@ mod tests {
             change(&mut other);
             other.check(&expected).unwrap_err().to_string()
         };
-        for (error, found) in [
+        for (error, expected) in [
             (
                 other(|it| it.place.index = 1),
-                "partition 1 of 8 of the inbox 4f1c",
+                "found partition 1 of 8: check the order of the partitions",
             ),
             (
                 other(|it| it.place.count = 9),
-                "partition 2 of 9 of the inbox 4f1c",
+                "found partition 2 of 9: the number of partitions of this inbox is 9, and not 8",
             ),
             (
                 other(|it| it.inbox = "5".into()),
-                "partition 2 of 8 of the inbox 5",
+                "found partition 2 of 8 of the inbox 5: this inbox is 4f1c: check which databases are named, and in \
+                 which order",
             ),
         ] {
-            let expected = format!(
-                "partition 2 of 8: found {found} where partition 2 of 8 of the inbox 4f1c was expected: check the \
-                 order and the number of the partitions"
-            );
-            assert_eq!(error, expected);
+            assert_eq!(error, format!("partition 2 of 8: {expected}"));
         }
     }
 }
