@@ -36,7 +36,7 @@ use webhook_ui::UnknownKind;
 use crate::backend::{CommandBackend, OpenError};
 use crate::config::{Config, SourcesError};
 use crate::signals::Signals;
-use crate::views::{noun, transaction_kind};
+use crate::views::{counted, counted_of, noun, plural, transaction_kind};
 use conformance::TrialError;
 use listen::ListenError;
 use move_events::MoveError;
@@ -226,9 +226,10 @@ pub enum CommandError {
     UnknownKind(#[from] UnknownKind),
     /// Some of the named events were not requeued.
     #[error(
-        "{refused} of {named} {}s{} were not requeued: unknown, or not FAILED",
-        noun(kind),
-        of_kind(kind)
+        "{refused} of {}{} {} not requeued",
+        counted_of(kind, *named),
+        of_kind(kind),
+        plural(refused, "was", "were")
     )]
     NotRequeued {
         /// The kind of the events.
@@ -240,10 +241,10 @@ pub enum CommandError {
     },
     /// Some of the named events were not made due.
     #[error(
-        "{refused} of {named} {}s{} were not made due: unknown, settled, or held by a worker \
-         (--leased ends leases)",
-        noun(kind),
-        of_kind(kind)
+        "{refused} of {}{} {} not made due",
+        counted_of(kind, *named),
+        of_kind(kind),
+        plural(refused, "was", "were")
     )]
     NotMadeDue {
         /// The kind of the events.
@@ -275,13 +276,13 @@ pub enum CommandError {
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The configuration is wrong.
-    #[error("the configuration has {errors} {}", if *errors == 1 { "error" } else { "errors" })]
+    #[error("the configuration has {}", counted(*errors, "error", "errors"))]
     Invalid {
         /// How much is wrong.
         errors: usize,
     },
     /// The doctor found errors.
-    #[error("found {errors} {}", if *errors == 1 { "error" } else { "errors" })]
+    #[error("found {}", counted(*errors, "error", "errors"))]
     Unwell {
         /// How many.
         errors: usize,
@@ -303,7 +304,8 @@ pub enum CommandError {
     Trial(#[from] TrialError),
     /// Cases failed.
     #[error(
-        "{failed} of {cases} cases failed: this database, or the connection to it, does not keep every promise"
+        "{failed} of {} failed: this database, or the connection to it, does not keep every promise",
+        counted(*cases, "case", "cases")
     )]
     NotConforming {
         /// How many failed.

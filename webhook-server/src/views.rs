@@ -5,6 +5,7 @@
 
 mod attempt;
 mod body;
+mod counted;
 mod details;
 mod event_name;
 mod keys;
@@ -26,6 +27,7 @@ use crate::transaction::{Currency, Transaction};
 
 pub(crate) use attempt::details_line;
 pub(crate) use body::{Body, BodyMembers};
+pub(crate) use counted::{Count, counted, plural};
 pub(crate) use details::Details;
 pub(crate) use event_name::EventName;
 pub(crate) use keys::{escape_key, parse_key, parse_kind};
@@ -46,6 +48,12 @@ pub(crate) fn noun(kind: &Kind) -> &'static str {
     } else {
         "event"
     }
+}
+
+/// "1 transaction", or "2 events" of any other kind.
+pub(crate) fn counted_of(kind: &Kind, count: impl Count) -> String {
+    let noun = noun(kind);
+    counted(count, noun, &format!("{noun}s"))
 }
 
 /// The transaction in a stored body. `None` if the body is deleted, cannot be read, or is not that of a

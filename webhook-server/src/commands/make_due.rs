@@ -124,6 +124,20 @@ impl Reschedule for MakeDue {
         self.leased || summary.leased_until.is_none()
     }
 
+    fn reason(answer: MadeDue, record: Option<&EventRecord>) -> Option<&'static str> {
+        match (answer, record.map(|it| it.state)) {
+            (MadeDue::Applied, _) => None,
+            (MadeDue::AlreadyDue, _) => Some("already due"),
+            (MadeDue::Leased, _) => Some("held by a worker (--leased ends its lease)"),
+            (MadeDue::Settled, Some(State::Processed)) => Some("already PROCESSED"),
+            (MadeDue::Settled, Some(State::Failed)) => {
+                Some("already FAILED (`requeue` processes it again)")
+            }
+            (MadeDue::Settled, _) => Some("already PROCESSED or FAILED"),
+            (MadeDue::NotFound, _) => Some("unknown"),
+        }
+    }
+
     fn count(answers: &mut Answers, answer: MadeDue) {
         *match answer {
             MadeDue::Applied => &mut answers.made_due,

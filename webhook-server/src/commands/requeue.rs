@@ -140,6 +140,17 @@ impl Reschedule for Requeue {
                 .is_none_or(|before| failed_at < time(before))
     }
 
+    fn reason(answer: Requeued, record: Option<&EventRecord>) -> Option<&'static str> {
+        match (answer, record.map(|it| it.state)) {
+            (Requeued::Applied, _) => None,
+            (Requeued::NotFailed, Some(State::Processing)) => Some("still PROCESSING"),
+            (Requeued::NotFailed, Some(State::Processed)) => Some("already PROCESSED"),
+            (Requeued::NotFailed, _) => Some("not FAILED"),
+            (Requeued::Erased, _) => Some("FAILED, and its body is deleted"),
+            (Requeued::NotFound, _) => Some("unknown"),
+        }
+    }
+
     fn count(answers: &mut Answers, answer: Requeued) {
         *match answer {
             Requeued::Applied => &mut answers.requeued,

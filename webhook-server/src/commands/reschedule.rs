@@ -4,14 +4,16 @@
 use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
-use webhook_core::{Admin, Counts, EventRecord, EventRef, EventSummary, Kind, Page, Store};
+use webhook_core::{
+    Admin, Counts, EventRecord, EventRef, EventSummary, Kind, MAX_KEY_BYTES, Page, Store,
+};
 
 use super::kind_option::KindOption;
-use super::output::{progress, say_nothing_matches};
+use super::output::{plain, progress, say_nothing_matches};
 use super::{CommandError, Output};
 use crate::audit::Audit;
 use crate::backend::CommandBackend;
-use crate::views::parse_key;
+use crate::views::{parse_key, plural};
 
 /// How many named events are looked up at a time. Few, because their bodies are read, too.
 const NAMED_AT_ONCE: usize = 16;
@@ -25,7 +27,7 @@ pub(super) trait Reschedule {
     const DONE: &'static str;
 
     /// The answer of the database for one event.
-    type Answer;
+    type Answer: Copy;
 
     /// The number of times each answer was given.
     type Answers: Default + Serialize;
@@ -60,6 +62,9 @@ pub(super) trait Reschedule {
 
     /// Whether an event of a page is selected.
     fn matches(&self, summary: &EventSummary) -> bool;
+
+    /// Why an event was not rescheduled; `None` if it was. There is no record of an event that does not exist.
+    fn reason(answer: Self::Answer, record: Option<&EventRecord>) -> Option<&'static str>;
 
     /// Counts an answer.
     fn count(answers: &mut Self::Answers, answer: Self::Answer);
@@ -121,6 +126,21 @@ struct Report<A> {
     answers: A,
 }
 
+/// A named event that was not rescheduled, or in a dry run, that would not be.
+#[derive(Serialize)]
+struct Unchanged<'i> {
+    id: &'i str,
+    reason: &'static str,
+}
+
+#[derive(Serialize)]
+struct Printed<'r, A> {
+    #[serde(flatten)]
+    report: &'r Report<A>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    unchanged: &'r [Unchanged<'r>],
+}
+
 /// A command that runs.
 struct Work<'c, C: Reschedule> {
     command: &'c C,
@@ -152,10 +172,13 @@ pub(super) async fn run<C: Reschedule>(
         },
         audit: None,
     };
-    match command.which() {
+    let unchanged = match command.which() {
         Which::Named(ids) => named(ids, backend, &mut work).await?,
-        Which::All => all(backend, &mut work).await?,
-    }
+        Which::All => {
+            all(backend, &mut work).await?;
+            Vec::new()
+        }
+    };
     let Work { report, audit, .. } = work;
     if !dry_run {
         let audit = audit.unwrap_or_else(|| begin(command));
@@ -165,14 +188,23 @@ pub(super) async fn run<C: Reschedule>(
             .end_in(&*backend.admin, target, Some(done), &report)
             .await;
     }
-    Output::new(json).write(&report, |out| {
+    let printed = Printed {
+        report: &report,
+        unchanged: &unchanged,
+    };
+    Output::new(json).write(&printed, |out| {
         let matched = report.matched;
         if report.dry_run {
-            writeln!(out, "{matched} match; none was {} (dry run)", C::DONE)
+            let verb = plural(&matched, "matches", "match");
+            writeln!(out, "{matched} {verb}; none was {} (dry run)", C::DONE)?;
         } else {
             let done = C::done(&report.answers);
-            writeln!(out, "{done} of {matched} {}", C::DONE)
+            writeln!(out, "{done} of {matched} {}", C::DONE)?;
         }
+        for Unchanged { id, reason } in &unchanged {
+            writeln!(out, "{}: {reason}", plain(id, MAX_KEY_BYTES))?;
+        }
+        Ok(())
     })?;
     if report.matched == 0 && matches!(command.which(), Which::All) && !json {
         say_nothing_matches(&of.kind);
@@ -185,45 +217,73 @@ pub(super) async fn run<C: Reschedule>(
     }
 }
 
-async fn named<C: Reschedule>(
-    ids: &[String],
+/// Returns those that were not rescheduled.
+async fn named<'i, C: Reschedule>(
+    ids: &'i [String],
     backend: &CommandBackend,
     work: &mut Work<'_, C>,
-) -> Result<(), CommandError> {
+) -> Result<Vec<Unchanged<'i>>, CommandError> {
     let mut events = Vec::with_capacity(ids.len());
-    let mut refusals = Vec::new();
+    let mut unchanged = Vec::new();
     let command = work.command;
     let kind = command.mode().kind();
     for id in ids {
         // Text that cannot be a key is the key of no event.
         match parse_key(kind, id) {
-            Ok(key) => events.push(EventRef {
-                kind: kind.clone(),
-                key,
-            }),
-            Err(_) => refusals.push(C::NOT_FOUND),
+            Ok(key) => {
+                let kind = kind.clone();
+                events.push((id, EventRef { kind, key }));
+            }
+            Err(_) => note(id, C::NOT_FOUND, None, work, &mut unchanged),
         }
     }
-    for events in events.chunks(NAMED_AT_ONCE) {
+    for named in events.chunks(NAMED_AT_ONCE) {
+        let events: Vec<_> = named.iter().map(|(_, event)| event.clone()).collect();
         if work.report.dry_run {
-            let records = backend.store.find(events).await?;
-            refusals.extend(records.into_iter().filter_map(|record| match record {
-                Some(record) => command.refusal(&record),
-                None => Some(C::NOT_FOUND),
-            }));
-        } else {
-            apply(backend, events, work).await?;
+            let records = backend.store.find(&events).await?;
+            for (&(id, _), record) in named.iter().zip(records) {
+                let refusal = match &record {
+                    Some(record) => command.refusal(record),
+                    None => Some(C::NOT_FOUND),
+                };
+                if let Some(refusal) = refusal {
+                    note(id, refusal, record.as_ref(), work, &mut unchanged);
+                }
+            }
+            continue;
+        }
+        let answers = apply(backend, &events, work).await?;
+        let mut records = vec![None; events.len()];
+        if answers.iter().any(|it| C::reason(*it, None).is_some())
+            && let Ok(found) = backend.store.find(&events).await
+        {
+            // Without them, the reasons say less.
+            records = found;
+        }
+        for ((&(id, _), answer), record) in named.iter().zip(answers).zip(records) {
+            note(id, answer, record.as_ref(), work, &mut unchanged);
         }
     }
     let report = &mut work.report;
     report.matched = ids.len();
     if report.dry_run {
-        report.matched -= refusals.len();
+        report.matched -= unchanged.len();
     }
-    refusals
-        .into_iter()
-        .for_each(|refusal| C::count(&mut report.answers, refusal));
-    Ok(())
+    Ok(unchanged)
+}
+
+/// Counts the answer for a named event, and notes why the event was not rescheduled, if it was not.
+fn note<'i, C: Reschedule>(
+    id: &'i str,
+    answer: C::Answer,
+    record: Option<&EventRecord>,
+    work: &mut Work<'_, C>,
+    unchanged: &mut Vec<Unchanged<'i>>,
+) {
+    C::count(&mut work.report.answers, answer);
+    if let Some(reason) = C::reason(answer, record) {
+        unchanged.push(Unchanged { id, reason });
+    }
 }
 
 /// Goes through all pages, and shows the progress. An event that moves to another state is not met twice.
@@ -241,7 +301,9 @@ async fn all<C: Reschedule>(
         let events: Vec<_> = matching.map(|summary| summary.event.clone()).collect();
         work.report.matched += events.len();
         if !work.report.dry_run && !events.is_empty() {
-            apply(backend, &events, work).await?;
+            for answer in apply(backend, &events, work).await? {
+                C::count(&mut work.report.answers, answer);
+            }
         }
         bar.inc(summaries.len() as u64);
         if summaries.len() < page.limit.get() {
@@ -257,11 +319,8 @@ async fn apply<C: Reschedule>(
     backend: &CommandBackend,
     events: &[EventRef],
     work: &mut Work<'_, C>,
-) -> Result<(), CommandError> {
+) -> Result<Vec<C::Answer>, CommandError> {
     let command = work.command;
     work.audit.get_or_insert_with(|| begin(command));
-    for answer in command.apply(backend, events).await? {
-        C::count(&mut work.report.answers, answer);
-    }
-    Ok(())
+    command.apply(backend, events).await
 }

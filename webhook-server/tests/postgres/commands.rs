@@ -206,6 +206,7 @@ on_each_backend! {
     show_has_every_failed_attempt_and_conflict,
     failed_transactions_are_requeued_by_id_or_by_match,
     waiting_transactions_are_made_due_by_id_or_by_match,
+    requeue_and_make_due_say_why_an_event_is_unchanged,
     running_server_processes_transactions_that_a_command_made_due,
     hidden_characters_of_ids_are_escaped_and_parsed_back,
     commands_that_change_events_log_who_ran_them,
@@ -402,7 +403,8 @@ async fn waiting_transactions_are_made_due_by_id_or_by_match(inbox: Inbox) {
         .server(&["make-due", "held", "near", "no"])
         .output()
         .await;
-    assert_eq!((code, out.as_str()), (1, "1 of 3 made due\n"), "{log}");
+    let unchanged = "held: held by a worker (--leased ends its lease)\nno: unknown\n";
+    assert_eq!((code, out), (1, format!("1 of 3 made due\n{unchanged}")));
     assert!(
         log.contains("2 of 3 transactions were not made due"),
         "{log}"
@@ -423,6 +425,59 @@ async fn waiting_transactions_are_made_due_by_id_or_by_match(inbox: Inbox) {
         let (code, ..) = inbox.server(wrong).output().await;
         assert_eq!(code, 2, "{wrong:?}");
     }
+    inbox.close().await;
+}
+
+async fn requeue_and_make_due_say_why_an_event_is_unchanged(inbox: Inbox) {
+    inbox.settled("good", [Outcome::Processed]).await;
+    inbox.settled("bad", [failed("broken")]).await;
+    inbox.accept(transaction("due"), Duration::ZERO).await;
+    let failed = "already FAILED (`requeue` processes it again)";
+    for (command, done, unchanged) in [
+        (
+            "make-due",
+            "made due",
+            [
+                ("good", "already PROCESSED"),
+                ("bad", failed),
+                ("due", "already due"),
+                ("no", "unknown"),
+            ],
+        ),
+        (
+            "requeue",
+            "requeued",
+            [
+                ("good", "already PROCESSED"),
+                ("due", "still PROCESSING"),
+                ("no", "unknown"),
+                ("neither", "unknown"),
+            ],
+        ),
+    ] {
+        let args = [&[command][..], &unchanged.map(|(id, _)| id)].concat();
+        let lines = unchanged.map(|(id, reason)| format!("{id}: {reason}\n"));
+        for (mode, first) in [
+            (
+                &["--dry-run"][..],
+                format!("0 match; none was {done} (dry run)\n"),
+            ),
+            (&[], format!("0 of 4 {done}\n")),
+        ] {
+            let args = [&args[..], mode].concat();
+            let (code, out, log) = inbox.server(&args).output().await;
+            assert_eq!((code, out), (1, first + &lines.concat()), "{log}");
+            let (_, out, _) = inbox
+                .server(&[&args[..], &["--json"]].concat())
+                .output()
+                .await;
+            let report: Value = serde_json::from_str(&out).unwrap();
+            let expected = unchanged.map(|(id, reason)| json!({"id": id, "reason": reason}));
+            assert_eq!(report["unchanged"], json!(expected), "{out}");
+        }
+    }
+    let named = inbox.lines(&["make-due", "due"]).await;
+    assert_eq!(named, ["0 of 1 made due", "due: already due"]);
     inbox.close().await;
 }
 

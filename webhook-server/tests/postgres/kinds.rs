@@ -359,7 +359,10 @@ async fn requeue_touches_only_its_kind(inbox: Inbox) {
     }
     let args = ["requeue", "1", "3", "--kind=a-b"];
     let (code, out, log) = inbox.server(&args).output().await;
-    assert_eq!((code, out.as_str()), (1, "0 of 2 requeued\n"));
+    assert_eq!(
+        (code, out.as_str()),
+        (1, "0 of 2 requeued\n1: still PROCESSING\n3: unknown\n")
+    );
     assert!(
         log.contains("2 of 2 events of kind a-b were not requeued"),
         "{log}"
@@ -389,7 +392,7 @@ async fn make_due_touches_only_its_kind(inbox: Inbox) {
     let (code, _, log) = inbox.server(&args).output().await;
     assert_eq!(code, 1);
     assert!(
-        log.contains("1 of 1 events of kind stripe were not made due"),
+        log.contains("1 of 1 event of kind stripe was not made due"),
         "{log}"
     );
     inbox.close().await;
