@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Config, Role, SignatureScheme};
+use crate::views::duration;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -26,8 +27,9 @@ impl Config {
         match (self.least_key_retention(), keys) {
             (Some(least), Some(keys)) if keys < least => Err(format!(
                 "RETENTION_DAYS or KEY_RETENTION_DAYS is too short: {}. Set KEY_RETENTION_DAYS \
-                 (--key-retention-days) to that or more",
-                too_early(least)
+                 (--key-retention-days) to {} or more",
+                too_early(least),
+                in_days(least)
             )),
             _ => Ok(()),
         }
@@ -70,22 +72,55 @@ impl Config {
 fn too_early(least: Duration) -> String {
     format!(
         "signatures of WEBHOOK_SIGNATURE_SCHEME protect from replays for as long as keys are kept, \
-         which must be at least {:.4} days",
-        in_days(least)
+         which must be at least {}",
+        duration(least)
     )
 }
 
 fn early_deletion_warning(keys: Duration) -> Option<String> {
     (keys < LEAST_WITHOUT_TIMESTAMP).then(|| {
         format!(
-            "keys are deleted after {:.4} days: a captured delivery whose signature has no timestamp \
+            "keys are deleted after {}: a captured delivery whose signature has no timestamp \
              is then accepted as new. Keep keys for at least 30 days, unless the scheme signs a \
              timestamp (standard-webhooks, stripe, cashfree)",
-            in_days(keys)
+            duration(keys)
         )
     })
 }
 
+/// A number of days that is not less than `time`, with four decimals at most.
 fn in_days(time: Duration) -> f64 {
-    time.as_secs_f64() / DAY.as_secs_f64()
+    (time.as_secs_f64() / DAY.as_secs_f64() * 10_000.0).ceil() / 10_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_not_less_than_the_time() {
+        for (seconds, days) in [
+            (30 * 86_400, "30"),
+            (86_400, "1"),
+            (43_200, "0.5"),
+            (600, "0.007"),
+            (2, "0.0001"),
+        ] {
+            assert_eq!(in_days(Duration::from_secs(seconds)).to_string(), days);
+        }
+    }
+
+    #[test]
+    fn warnings_name_ages_as_options_do() {
+        for (keys, age) in [
+            (Duration::from_secs(1), "1s"),
+            (Duration::from_secs(43_200), "12h"),
+            (Duration::from_secs(86_400), "1d"),
+        ] {
+            let warning = early_deletion_warning(keys).unwrap();
+            let expected = format!("keys are deleted after {age}: a captured delivery");
+            assert!(warning.starts_with(&expected), "{warning}");
+        }
+        assert_eq!(early_deletion_warning(LEAST_WITHOUT_TIMESTAMP), None);
+    }
 }
