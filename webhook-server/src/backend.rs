@@ -11,7 +11,7 @@ mod transfer;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -308,7 +308,7 @@ pub(crate) async fn backend_url(config: &Config) -> Result<BackendUrl, OpenError
     let reading = tokio::task::spawn_blocking(move || reading.read_database_url());
     let read = reading.await.map_err(OpenError::UrlTask)?;
     let url = read.map_err(OpenError::UrlFile)?;
-    config.backend(url.as_ref()).map_err(OpenError::UrlForm)
+    config.backend(url.as_ref()).map_err(OpenError::url_form)
 }
 
 /// Checks the URLs of PostgreSQL with their parameters, and the names of the schemas of partitions. Connects to nothing.
@@ -342,14 +342,22 @@ pub enum OpenError {
     #[error("failed to read the database URL")]
     UrlTask(#[source] tokio::task::JoinError),
     /// The URL names no backend.
-    #[error("invalid DATABASE_URL")]
-    UrlForm(#[source] InvalidDatabaseUrl),
+    #[error("invalid {setting}")]
+    UrlForm {
+        /// The setting that holds the URL.
+        setting: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: InvalidDatabaseUrl,
+    },
     /// The SQLite file cannot be used.
     #[error(
-        "cannot use the SQLite file {} (set DATABASE_URL=sqlite:PATH to use another one)",
+        "cannot use the SQLite file {} (set {setting}=sqlite:PATH to use another one)",
         path.display()
     )]
     Sqlite {
+        /// The setting that names the file.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -358,23 +366,37 @@ pub enum OpenError {
     },
     /// A command must not create the file.
     #[error(
-        "there is no SQLite file {}: set DATABASE_URL as for the server, or run the command where the \
+        "there is no SQLite file {}: set {setting} as for the server, or run the command where the \
          server runs",
         path.display()
     )]
     NoSqliteFile {
+        /// The setting that names the file.
+        setting: &'static str,
         /// The file.
         path: PathBuf,
     },
     /// The URL of PostgreSQL is invalid, or names files that cannot be used.
-    #[error("invalid DATABASE_URL")]
-    Url(#[source] PgError),
+    #[error("invalid {setting}")]
+    Url {
+        /// The setting that holds the URL.
+        setting: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: PgError,
+    },
     /// The database refused the connection, and will refuse it again: wrong password, unknown
     /// database, untrusted certificate.
     #[error(
-        "the database refuses the connection; retrying does not help: correct DATABASE_URL, the role or the server"
+        "the database refuses the connection; retrying does not help: correct {setting}, the role or the server"
     )]
-    Refused(#[source] PgError),
+    Refused {
+        /// The setting that names the database.
+        setting: &'static str,
+        /// The error of the database.
+        #[source]
+        source: PgError,
+    },
     /// The database did not answer in time.
     #[error(
         "database not reachable within {waited:?} (DATABASE_WAIT_SECONDS; most commands wait for {COMMAND_WAIT:?} at most)"
@@ -478,7 +500,52 @@ pub enum OpenError {
     },
 }
 
+/// The setting that names the database of a server, and of most commands.
+const DATABASE_URL: &str = "DATABASE_URL";
+
 impl OpenError {
+    pub(crate) fn url_form(source: InvalidDatabaseUrl) -> Self {
+        Self::UrlForm {
+            setting: DATABASE_URL,
+            source,
+        }
+    }
+
+    fn url(source: PgError) -> Self {
+        Self::Url {
+            setting: DATABASE_URL,
+            source,
+        }
+    }
+
+    fn refused(source: PgError) -> Self {
+        Self::Refused {
+            setting: DATABASE_URL,
+            source,
+        }
+    }
+
+    fn sqlite(path: &Path, source: SqliteError) -> Self {
+        Self::Sqlite {
+            setting: DATABASE_URL,
+            path: path.to_owned(),
+            source,
+        }
+    }
+
+    /// The same error of a database that another setting than `DATABASE_URL` names.
+    pub(crate) fn of_setting(mut self, named_by: &'static str) -> Self {
+        match &mut self {
+            Self::UrlForm { setting, .. }
+            | Self::Sqlite { setting, .. }
+            | Self::NoSqliteFile { setting, .. }
+            | Self::Url { setting, .. }
+            | Self::Refused { setting, .. } => *setting = named_by,
+            _ => {}
+        }
+        self
+    }
+
     fn of_partition(self, index: usize, count: usize) -> Self {
         Self::OfPartition {
             index,

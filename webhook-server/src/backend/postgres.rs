@@ -21,7 +21,7 @@ pub(super) fn options(
     partition: Option<usize>,
     config: &Config,
 ) -> Result<PgOptions, OpenError> {
-    let mut options: PgOptions = url.expose().parse().map_err(OpenError::Url)?;
+    let mut options: PgOptions = url.expose().parse().map_err(OpenError::url)?;
     options.max_connections = config.database_pool_size.get();
     if let Some(index) = partition {
         let name = format!("{}_{index}", options.schema);
@@ -95,8 +95,8 @@ pub(super) async fn connect(options: PgOptions, config: &Config) -> Result<PgSto
         let connecting = PgStore::connect_with(options.clone());
         match timeout_at(attempt_deadline, connecting).await {
             Ok(Ok(database)) => return Ok(database),
-            Ok(Err(error @ PgError::TlsFile { .. })) => return Err(OpenError::Url(error)),
-            Ok(Err(error)) if error.is_permanent() => return Err(OpenError::Refused(error)),
+            Ok(Err(error @ PgError::TlsFile { .. })) => return Err(OpenError::url(error)),
+            Ok(Err(error)) if error.is_permanent() => return Err(OpenError::refused(error)),
             Ok(Err(error)) => reason = error,
             // Cut off by the end of the wait: the error of the attempt before says more.
             Err(_) => {}

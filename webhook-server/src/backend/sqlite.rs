@@ -6,7 +6,7 @@ use tracing::{info, warn};
 use webhook_core::{FoundInbox, Kind};
 use webhook_sqlite::{ServerLock, SqliteStore};
 
-use super::OpenError;
+use super::{DATABASE_URL, OpenError};
 use crate::config::{Config, Migrate};
 use crate::transaction;
 
@@ -14,25 +14,19 @@ use crate::transaction;
 pub(super) async fn look(path: &Path) -> Result<FoundInbox, OpenError> {
     let path = from_root(path);
     let found = SqliteStore::look(&path).await;
-    found.map_err(|source| OpenError::Sqlite { path, source })
+    found.map_err(|source| OpenError::sqlite(&path, source))
 }
 
 /// The kinds whose events have guards, by a look at the file before it is opened.
 pub(super) async fn guarded_kinds(path: &Path) -> Result<Vec<Kind>, OpenError> {
     let kinds = SqliteStore::guarded_kinds(path).await;
-    kinds.map_err(|source| OpenError::Sqlite {
-        path: path.to_owned(),
-        source,
-    })
+    kinds.map_err(|source| OpenError::sqlite(path, source))
 }
 
 /// Acquires the lock of a file that has been used before. Creates nothing.
 pub(super) fn existing_lock(path: &Path) -> Result<Option<ServerLock>, OpenError> {
     let lock = ServerLock::acquire_existing(path);
-    lock.map_err(|source| OpenError::Sqlite {
-        path: path.to_owned(),
-        source,
-    })
+    lock.map_err(|source| OpenError::sqlite(path, source))
 }
 
 /// Opens the file for a server, which is then the only one that uses it. Creates it if it does not exist, and
@@ -66,7 +60,7 @@ pub(super) async fn migrate(path: &Path, lock: Option<ServerLock>) -> Result<(),
 pub(super) async fn existing(path: &Path) -> Result<SqliteStore, OpenError> {
     let path = there(path)?;
     let opened = SqliteStore::open(&path).await;
-    opened.map_err(|source| OpenError::Sqlite { path, source })
+    opened.map_err(|source| OpenError::sqlite(&path, source))
 }
 
 /// The path from the root of a file that exists.
@@ -75,7 +69,10 @@ pub(super) fn there(path: &Path) -> Result<PathBuf, OpenError> {
     if path.exists() {
         Ok(path)
     } else {
-        Err(OpenError::NoSqliteFile { path })
+        Err(OpenError::NoSqliteFile {
+            setting: DATABASE_URL,
+            path,
+        })
     }
 }
 
@@ -84,10 +81,7 @@ pub(super) async fn open_alone(
     path: &Path,
     lock: Option<ServerLock>,
 ) -> Result<(SqliteStore, ServerLock), OpenError> {
-    let failed = |source| OpenError::Sqlite {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| OpenError::sqlite(path, source);
     let lock = match lock {
         Some(lock) => lock,
         None => ServerLock::acquire(path).map_err(failed)?,

@@ -240,7 +240,7 @@ fn name_of_partitions(urls: &[BackendUrl]) -> Result<String, OpenError> {
 
 /// Host, port, database and schema, without user and password.
 pub(super) fn name(url: &DatabaseUrl) -> Result<String, OpenError> {
-    let options: PgOptions = url.expose().parse().map_err(OpenError::Url)?;
+    let options: PgOptions = url.expose().parse().map_err(OpenError::url)?;
     let connection = &options.connection;
     let database = connection.get_database();
     let database = database.unwrap_or_else(|| connection.get_username());

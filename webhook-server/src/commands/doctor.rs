@@ -21,6 +21,7 @@ use crate::backend::{CommandBackend, OpenError, backend_url};
 use crate::config::{BackendUrl, Config, Forwarding};
 use crate::healthcheck::healthcheck;
 use crate::logging::escaped;
+use crate::views::counted;
 
 /// How long a check may take.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
@@ -185,11 +186,7 @@ async fn configuration_and_destinations(config: &Config) -> Vec<Finding> {
     // They say themselves what to do.
     found.extend(warnings.map(|it| CHECK.finding(Level::Warning, it.clone(), None)));
     if checked.errors.is_empty() {
-        let sources = checked.sources.sources.len();
-        let sources = match sources {
-            1 => "1 source".to_owned(),
-            more => format!("{more} sources"),
-        };
+        let sources = counted(checked.sources.sources.len(), "source", "sources");
         found.push(CHECK.ok(format!("valid, with {sources} beside transactions")));
     }
     found.extend(destinations(&checked).await);
@@ -264,7 +261,7 @@ async fn database(config: &Config) -> Vec<Finding> {
     let backend = match CommandBackend::open(&config).await {
         Ok(backend) => backend,
         Err(error) => {
-            if let OpenError::NoSqliteFile { path } = error.of_backend() {
+            if let OpenError::NoSqliteFile { path, .. } = error.of_backend() {
                 let path = path.display();
                 return vec![CHECK.warning(
                     format!("there is no SQLite file {path} yet"),

@@ -20,6 +20,7 @@ use super::{CommandError, Output, blocking};
 use crate::audit::Audit;
 use crate::backend::{NOT_MOVED, OpenError, TransferBackend, TransferPlan, backend_url};
 use crate::config::{BackendUrl, Config, DatabaseUrl, SourcesFile};
+use crate::views::counted;
 
 /// How long somebody is looked for who uses PostgreSQL. Workers look for work within [`POLL_INTERVAL`].
 const WATCH: Duration = POLL_INTERVAL.saturating_add(Duration::from_secs(1));
@@ -172,27 +173,30 @@ impl MoveEvents {
     }
 
     pub(super) async fn run(&self, config: &Config) -> Result<(), CommandError> {
-        let from = url(self.from.as_ref(), config).await?;
-        let to = url(self.to.as_ref(), config).await?;
+        let of_source = |error| open_error(error, self.from.as_ref().map(|_| "--from"));
+        let of_target = |error| open_error(error, self.to.as_ref().map(|_| "--to"));
+        let from = url(self.from.as_ref(), config).await.map_err(of_source)?;
+        let to = url(self.to.as_ref(), config).await.map_err(of_target)?;
         // Before the source is opened: it may be the same file, which can be locked only once.
         if are_same(&from, &to) {
             let name = match &from {
                 BackendUrl::Sqlite(path) => format!("sqlite:{}", path.display()),
                 BackendUrl::Postgres(_) => "of PostgreSQL".to_owned(),
-                BackendUrl::Memory => return Err(open_error(OpenError::Unsuitable(NOT_MOVED))),
+                BackendUrl::Memory => return Err(of_source(OpenError::Unsuitable(NOT_MOVED))),
                 BackendUrl::Partitions(_) => "of PARTITIONS".to_owned(),
             };
             return Err(MoveError::Same { name }.into());
         }
         let is_divided = matches!(to, BackendUrl::Partitions(_));
         let source = TransferPlan::source(from, config);
-        let source = source.await.map_err(open_error)?;
-        let whole_kinds = match is_divided {
-            true => whole_kinds(&source, config).await?,
-            false => BTreeSet::new(),
-        };
+        let source = source.await.map_err(of_source)?;
+        let mut whole_kinds = BTreeSet::new();
+        if is_divided {
+            whole_kinds = guarded_kinds(config).await?;
+            whole_kinds.extend(source.guarded_kinds().await.map_err(of_source)?);
+        }
         let target = TransferPlan::target(to, whole_kinds, config);
-        let target = target.await.map_err(open_error)?;
+        let target = target.await.map_err(of_target)?;
         let begins = begins(&Found::planned(&source), &Found::planned(&target))?;
         let mut watch = Watch::begin(&source.name, source.postgres()).await?;
         let target_is_watched = match begins {
@@ -201,12 +205,12 @@ impl MoveEvents {
         };
         let names = (source.name.clone(), target.name.clone());
         let audit = Audit::begin("move", [("from", json!(names.0)), ("to", json!(names.1))]);
-        let source = source.open().await.map_err(open_error)?;
+        let source = source.open().await.map_err(of_source)?;
         let target = match target.open().await {
             Ok(target) => target,
             Err(error) => {
                 source.close().await;
-                return Err(open_error(error));
+                return Err(of_target(error));
             }
         };
         let moved = Move::begin(&source, &target, watch, target_is_watched);
@@ -227,18 +231,13 @@ impl MoveEvents {
     }
 }
 
-/// The kinds whose events must be in one partition each: those that have guards, and those that get them.
-async fn whole_kinds(
-    source: &TransferPlan<'_>,
-    config: &Config,
-) -> Result<BTreeSet<Kind>, CommandError> {
-    let mut kinds = blocking(config, |config| {
+/// The kinds whose new events get guards.
+async fn guarded_kinds(config: &Config) -> Result<BTreeSet<Kind>, CommandError> {
+    blocking(config, |config| {
         let sources = SourcesFile::read(config).map_err(CommandError::Sources)?;
         Ok(sources.guarded_kinds())
     })
-    .await?;
-    kinds.extend(source.guarded_kinds().await.map_err(open_error)?);
-    Ok(kinds)
+    .await
 }
 
 fn are_same(one: &BackendUrl, other: &BackendUrl) -> bool {
@@ -251,17 +250,19 @@ fn are_same(one: &BackendUrl, other: &BackendUrl) -> bool {
     }
 }
 
-fn open_error(error: OpenError) -> CommandError {
-    CommandError::Open(error)
+/// The error of a database that an option names, or else the configuration.
+fn open_error(error: OpenError, option: Option<&'static str>) -> CommandError {
+    CommandError::Open(match option {
+        Some(option) => error.of_setting(option),
+        None => error,
+    })
 }
 
 /// The database of an option, or that of the configuration.
-async fn url(option: Option<&DatabaseUrl>, config: &Config) -> Result<BackendUrl, CommandError> {
+async fn url(option: Option<&DatabaseUrl>, config: &Config) -> Result<BackendUrl, OpenError> {
     match option {
-        None => backend_url(config).await.map_err(open_error),
-        Some(url) => url
-            .backend()
-            .map_err(|error| open_error(OpenError::UrlForm(error))),
+        None => backend_url(config).await,
+        Some(url) => url.backend().map_err(OpenError::url_form),
     }
 }
 
@@ -594,7 +595,8 @@ impl Watch {
 
 fn text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let Report { from, to, .. } = report;
-    writeln!(out, "moved {} events from {from} to {to}", report.events)?;
+    let events = counted(report.events, "event", "events");
+    writeln!(out, "moved {events} from {from} to {to}")?;
     let width = report
         .kinds
         .keys()

@@ -187,6 +187,49 @@ async fn move_refuses_files_in_use_or_with_events_or_of_other_versions() {
     connection.close().await.unwrap();
     refused(&newer, &to, "has version 99").await;
 
+    // Errors name the setting that named the database.
+    let missing = format!("sqlite:{}", files.path("missing.db"));
+    let folder = format!("sqlite:{}", files.path("."));
+    let existing = format!("sqlite:{from}");
+    for (from, to, expected) in [
+        (
+            &*missing,
+            &*existing,
+            "missing.db: set --from as for the server",
+        ),
+        (
+            &folder,
+            &existing,
+            "(set --from=sqlite:PATH to use another one)",
+        ),
+        (
+            &existing,
+            &folder,
+            "(set --to=sqlite:PATH to use another one)",
+        ),
+        ("hunter2", &existing, "invalid --from: "),
+        (&existing, "hunter2", "invalid --to: "),
+        ("postgres://host/?port=x", &existing, "invalid --from: "),
+        (&existing, "postgres://host/?port=x", "invalid --to: "),
+    ] {
+        let (code, out, log) = webhook_server(&["move", "--from", from, "--to", to])
+            .output()
+            .await;
+        assert!(code == 1 && out.is_empty(), "{log}");
+        assert!(log.contains(expected), "{expected}: {log}");
+        assert!(
+            !log.contains("DATABASE_URL") && !log.contains("hunter2"),
+            "{log}"
+        );
+    }
+    let to = format!("--to={existing}");
+    let (code, _, log) = webhook_server(&["move", &to])
+        .on_file(&files.path("missing.db"))
+        .output()
+        .await;
+    assert_eq!(code, 1, "{log}");
+    assert!(log.contains("set DATABASE_URL as for the server"), "{log}");
+
     for args in [
         &["move"][..],
         &["move", "--from=sqlite:a.db"],
