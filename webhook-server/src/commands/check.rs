@@ -17,7 +17,7 @@ use crate::backend::check_parameters;
 use crate::config::{Config, Forwarding, SourceConfig, SourcesFile};
 use crate::logging::{escaped, print_to_stderr};
 use crate::server::check_tokens;
-use crate::views::{duration, handshake_text, id_text, scheme_text};
+use crate::views::{counted, duration, handshake_text, id_text, plural, scheme_text};
 
 /// How long looking up a host may take.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(3);
@@ -252,7 +252,7 @@ fn describe(source: &SourceConfig, out: &mut dyn Write) -> io::Result<()> {
     let body = if spec.answer.body.is_empty() {
         "an empty body".to_owned()
     } else {
-        format!("{} bytes", spec.answer.body.len())
+        counted(spec.answer.body.len(), "byte", "bytes")
     };
     line(
         "answer",
@@ -264,10 +264,10 @@ fn describe(source: &SourceConfig, out: &mut dyn Write) -> io::Result<()> {
     line(
         "processing",
         &format!(
-            "after {}, up to {} attempts, {} events at the same time",
+            "after {}, up to {}, {} at the same time",
             duration(source.delay),
-            source.max_attempts,
-            source.concurrency
+            counted(source.max_attempts.get(), "attempt", "attempts"),
+            counted(source.concurrency, "event", "events")
         ),
     )?;
     if let Some(forward) = &source.forward {
@@ -314,10 +314,9 @@ impl Lines<'_> {
 fn describe_destination(forwarding: &Forwarding, lines: &mut Lines<'_>) -> io::Result<()> {
     let destination = &forwarding.destination;
     lines.write("forwarded to", &forwarding.url.to_string())?;
-    let keys = forwarding.keys.iter().map(|(place, count)| match count {
-        1 => format!("1 key from {place}"),
-        count => format!("{count} keys from {place}"),
-    });
+    let keys = forwarding.keys.iter();
+    let keys =
+        keys.map(|(place, count)| format!("{} from {place}", counted(*count, "key", "keys")));
     let keys: Vec<_> = keys.collect();
     if keys.is_empty() {
         lines.write("signed with", "nothing: there is no key")?;
@@ -391,10 +390,14 @@ fn time_span(span: Duration) -> String {
 
 fn limits(source: &SourceConfig) -> String {
     let mut limits = vec![
-        format!("bodies of {} bytes", source.max_body_bytes),
         format!(
-            "{} deliveries and {} bytes waiting",
-            source.max_queued, source.max_queued_bytes
+            "bodies of {}",
+            counted(source.max_body_bytes, "byte", "bytes")
+        ),
+        format!(
+            "{} and {} waiting",
+            counted(source.max_queued, "delivery", "deliveries"),
+            counted(source.max_queued_bytes, "byte", "bytes")
         ),
         format!("{MAX_KEPT_HEADERS} kept headers"),
     ];
@@ -402,7 +405,11 @@ fn limits(source: &SourceConfig) -> String {
         limits.push(format!("{rate} requests a second"));
     }
     if let Some(stored) = source.max_stored {
-        limits.push(format!("{stored} events that are not settled"));
+        limits.push(format!(
+            "{} that {} not settled",
+            counted(stored.get(), "event", "events"),
+            plural(&stored.get(), "is", "are")
+        ));
     }
     limits.join(", ")
 }

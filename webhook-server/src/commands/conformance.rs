@@ -20,6 +20,7 @@ use super::{CommandError, Output};
 use crate::config::Config;
 use crate::logging::{escaped, print_to_stderr};
 use crate::signals::Signals;
+use crate::views::counted;
 use report::{Failure, Report};
 use trial::Trial;
 pub(super) use trial::TrialError;
@@ -124,7 +125,8 @@ impl Conformance {
         }
         let count = cases.len();
         print_to_stderr(&format!(
-            "{count} cases on {}, {} at a time; {}",
+            "{} on {}, {} at a time; {}",
+            counted(count, "case", "cases"),
             escaped(trial.name()),
             self.jobs,
             trial.what_is_made()

@@ -30,7 +30,7 @@ use super::{CommandError, Output, blocking};
 use crate::config::{Config, DestinationUrl, PlaceOfSecret};
 use crate::logging::print_to_stderr;
 use crate::sources::MAX_COPIES_WAIT;
-use crate::views::{escape_key, parse_kind};
+use crate::views::{counted, escape_key, parse_kind, plural};
 
 /// How many copies are sent at the same time.
 const CONCURRENCY: usize = 4;
@@ -256,7 +256,9 @@ fn tell_lost(lost: Option<u64>) {
     match lost {
         Some(0) => {}
         Some(lost) => print_to_stderr(&format!(
-            "{lost} events were not copied: the server keeps the latest 1000, and 16 MiB"
+            "{} {} not copied: the server keeps the latest 1000, and 16 MiB",
+            counted(lost, "event", "events"),
+            plural(&lost, "was", "were")
         )),
         None => print_to_stderr(
             "some events may not have been copied: the server was restarted, or was not asked for more than a minute",

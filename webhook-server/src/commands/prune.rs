@@ -13,7 +13,7 @@ use super::{CommandError, Output};
 use crate::audit::Audit;
 use crate::backend::CommandBackend;
 use crate::config::age;
-use crate::views::{duration, transaction_kind};
+use crate::views::{duration, plural, transaction_kind};
 
 /// The options of `prune`.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
@@ -107,7 +107,8 @@ fn text(swept: &Swept) -> String {
         failed,
         ..
     } = swept;
+    let events = plural(&(processed + failed), "event", "events");
     format!(
-        "deleted {processed} PROCESSED and {failed} FAILED events, and the bodies of {bodies} more"
+        "deleted {processed} PROCESSED and {failed} FAILED {events}, and the bodies of {bodies} more"
     )
 }

@@ -11,7 +11,7 @@ use super::output::plain;
 use super::server_api::ServerApi;
 use super::{CommandError, Output};
 use crate::config::Config;
-use crate::views::parse_kind;
+use crate::views::{counted, parse_kind, plural};
 
 /// The most characters of a text in a list.
 const WIDTH: usize = 400;
@@ -49,8 +49,10 @@ impl Refused {
             output.write(&(), |out| {
                 writeln!(
                     out,
-                    "{} of {total} requests that were refused since the server started",
-                    refused.len()
+                    "{} of {} that {} refused since the server started",
+                    refused.len(),
+                    counted(total, "request", "requests"),
+                    plural(&total, "was", "were")
                 )
             })?;
         }

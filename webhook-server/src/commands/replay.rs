@@ -28,7 +28,7 @@ use crate::audit::Audit;
 use crate::backend::CommandBackend;
 use crate::config::{Config, DestinationUrl, ForwardError, SourcesFile, age, of_transactions};
 use crate::destinations::raw_event;
-use crate::views::{parse_kind, transaction_kind};
+use crate::views::{counted, counted_of, parse_kind, plural, transaction_kind};
 use pace::Pace;
 use selection::{Found, Selection};
 use tally::{Tally, write_skipped};
@@ -196,7 +196,7 @@ impl Replay {
         let target = self.source.as_str();
         let sent = Some(report.sent);
         audit.end_in(&*backend.admin, target, sent, &report).await;
-        Output::new(self.json).write(&report, |out| report.write(&self.what(), out))?;
+        Output::new(self.json).write(&report, |out| report.write(&self.what(report.sent), out))?;
         match report.failed {
             0 => Ok(()),
             failed => Err(ReplayError::NotDelivered {
@@ -276,16 +276,17 @@ impl Replay {
                 });
             }
         }
-        Output::new(self.json).write(&plan, |out| plan.write(&self.what(), out))?;
+        Output::new(self.json).write(&plan, |out| plan.write(&self.what(plan.events()), out))?;
         Ok(())
     }
 
-    /// The events in words.
-    fn what(&self) -> String {
+    /// So many events in words.
+    fn what(&self, events: u64) -> String {
+        let what = counted_of(&self.source, events);
         if self.source == transaction_kind() {
-            TRANSACTIONS.to_owned()
+            what
         } else {
-            format!("events of {}", self.source)
+            format!("{what} of {}", self.source)
         }
     }
 
@@ -451,12 +452,15 @@ impl Plan {
         }
     }
 
+    fn events(&self) -> u64 {
+        self.states.iter().map(|state| state.events).sum()
+    }
+
     fn write(&self, what: &str, out: &mut dyn Write) -> io::Result<()> {
-        let events: u64 = self.states.iter().map(|state| state.events).sum();
-        let to = &self.to;
         writeln!(
             out,
-            "copies of {events} {what} would be sent to {to} (dry run)"
+            "copies of {what} would be sent to {} (dry run)",
+            self.to
         )?;
         for state in &self.states {
             writeln!(
@@ -501,11 +505,8 @@ impl ShownRequest {
     }
 
     fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "the first request, with a body of {} bytes:\n",
-            self.body_bytes
-        )?;
+        let bytes = counted(self.body_bytes, "byte", "bytes");
+        writeln!(out, "the first request, with a body of {bytes}:\n")?;
         writeln!(out, "{} {}", self.method, self.path)?;
         for (name, value) in &self.headers {
             writeln!(out, "{name}: {value}")?;
@@ -547,7 +548,11 @@ pub enum ReplayError {
     )]
     NoTimeBetween,
     /// Some copies were not delivered.
-    #[error("{failed} of {sent} copies were not delivered")]
+    #[error(
+        "{failed} of {} {} not delivered",
+        counted(*sent, "copy", "copies"),
+        plural(failed, "was", "were")
+    )]
     NotDelivered {
         /// How many were not.
         failed: u64,

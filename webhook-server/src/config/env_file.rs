@@ -178,9 +178,10 @@ pub(crate) fn parse(
         at += length;
     }
     if let Some(more) = ignored.checked_sub(MAX_WARNINGS).filter(|more| *more > 0) {
-        file.warnings.push(format!(
-            "{more} more lines of .env are ignored because they do not parse"
-        ));
+        file.warnings.push(match more {
+            1 => "1 more line of .env is ignored because it does not parse".to_owned(),
+            _ => format!("{more} more lines of .env are ignored because they do not parse"),
+        });
     }
     for (name, value) in dotenvy::from_read_iter(good.as_bytes()).flatten() {
         file.values.insert(name, Zeroizing::new(value));

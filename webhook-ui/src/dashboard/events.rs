@@ -603,7 +603,10 @@ pub(super) async fn act(view: &View<'_>, form: &Form) -> Result<Response<UiBody>
         JobAction::Delete => "deleted",
         JobAction::Erase => "erased",
     };
-    let mut message = format!("{changed} of {} selected events were {done}.", events.len());
+    let mut message = match events.len() {
+        1 => format!("{changed} of 1 selected event was {done}."),
+        selected => format!("{changed} of {selected} selected events were {done}."),
+    };
     if let Some(first) = problems.first() {
         message.push_str(&format!(" {} were not; {first}.", problems.len()));
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use webhook_core::conformance::Case;
 
 use crate::logging::escaped;
+use crate::views::{counted, plural};
 
 /// The most lines of a failure that are shown.
 const MAX_LINES: usize = 12;
@@ -106,11 +107,12 @@ impl Report {
         for theme in &self.themes {
             theme.write(out)?;
         }
+        let held = self.cases - self.failed;
         writeln!(
             out,
-            "\n{} of {} cases hold, {} failed, in {:.1} s",
-            self.cases - self.failed,
-            self.cases,
+            "\n{held} of {} {}, {} failed, in {:.1} s",
+            counted(self.cases, "case", "cases"),
+            plural(&held, "holds", "hold"),
             self.failed,
             self.seconds
         )

@@ -153,14 +153,13 @@ impl Report {
     pub(super) fn write(&self, what: &str, out: &mut dyn Write) -> io::Result<()> {
         let Self {
             to,
-            sent,
             delivered,
             failed,
             ..
         } = self;
         writeln!(
             out,
-            "sent copies of {sent} {what} to {to}: {delivered} delivered, {failed} failed"
+            "sent copies of {what} to {to}: {delivered} delivered, {failed} failed"
         )?;
         for Failures { reason, copies } in &self.failures {
             writeln!(out, "{copies:>10}  {}", plain(reason, REASON_CHARS))?;

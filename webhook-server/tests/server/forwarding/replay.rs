@@ -206,7 +206,7 @@ async fn transactions_are_replayed_as_json() {
         let args = [&replay[..], more].concat();
         let command = setup.server(&args).on_file(&file).env(variable, value);
         let (code, out, log) = command.output().await;
-        let summary = format!("sent copies of 1 transactions to {url}: 1 deliv");
+        let summary = format!("sent copies of 1 transaction to {url}: 1 deliv");
         assert!(code == 0 && out.starts_with(&summary), "{out}{log}");
         let received = app.next().await;
         assert_eq!(received.body, body.as_bytes());

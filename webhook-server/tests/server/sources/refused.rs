@@ -29,7 +29,7 @@ async fn commands_show_what_the_running_server_has_received_and_refused() {
         "    x-hub-signature-256: sha256=",
         "(71 bytes)",
         "    body of 2 bytes",
-        "1 of 1 requests that were refused since the server started",
+        "1 of 1 request that was refused since the server started",
     ] {
         assert!(out.contains(part), "{part}: {out}");
     }
