@@ -107,10 +107,15 @@ export async function look(page, name) {
   // Nothing but the colours differs.
   await checkAccessibility(page, `${name}, dark`, ["color-contrast"]);
   await page.emulateMedia({ colorScheme: "light" });
+  await checkWidths(page, name, () => screenshot(page, `${name}-narrow`));
+}
+
+/** Checks the width of a page in both sizes; `atNarrow` runs while it is narrow. */
+export async function checkWidths(page, name, atNarrow = async () => {}) {
   await checkWidth(page, name);
   await page.setViewportSize(NARROW);
   try {
-    await screenshot(page, `${name}-narrow`);
+    await atNarrow();
     await checkWidth(page, name);
   } finally {
     await page.setViewportSize(SIZE);

@@ -1,7 +1,8 @@
-// An event whose every field is markup: no script runs, nothing is requested, no element is added.
+// An event whose every field is markup: no script runs, nothing is requested, no element is added. And one whose every
+// field is a long word: no page is wider than its window.
 import assert from "node:assert/strict";
 
-import { open } from "../browser.mjs";
+import { checkWidths, open } from "../browser.mjs";
 
 const MARKUP = `"'><img src=http://127.0.0.1:1/pwned onerror=alert(1)><script>window.pwned=1</script><a id=pwned href=javascript:alert(2)>x</a>`;
 
@@ -43,5 +44,24 @@ export async function run({ browser, server, receiver }) {
   await page.click("#erase");
   await page.waitForSelector("#dialog[open] form");
   assert.equal(await page.evaluate(() => document.querySelectorAll("#pwned, img").length), 0);
+  await checkLongWords(page, server);
   browser.check();
+}
+
+async function checkLongWords(page, server) {
+  const word = "x".repeat(200);
+  await server.deliver("orders", [{ id: word, type: word, [word]: word, list: [word, { [word]: word }] }]);
+  await server.untilEvents(1, `source=orders&key=${word}`);
+  // It has no destination of its own, so the form offers all others with their URLs.
+  await server.deliverAsGithub("github", "delivery-1", "{}");
+  const path = `/events/orders/${word}`;
+  const paths = [
+    "", "/events", "/failed", "/refused", "/destinations/orders", "/audit", "/sources/orders", path, `${path}?view=raw`,
+    `${path}?view=hex`, `${path}?tab=request`, `${path}?tab=attempts`, `${path}?tab=copy`, `${path}?tab=record`,
+    `${path}/replay`, `${path}/erase`, "/events/github/delivery-1/replay", `/events?q=${word}`, `/audit?text=${word}`,
+  ];
+  for (const each of paths) {
+    await open(page, each);
+    await checkWidths(page, each);
+  }
 }

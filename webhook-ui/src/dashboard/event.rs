@@ -162,7 +162,7 @@ pub(super) async fn show(
         }
         p.lead {
             a href=(view.link(&format!("/sources/{}", event.kind))) { (event.kind) }
-            @if let Some(name) = &shown.summary.event_type { " · " (name) }
+            @if let Some(name) = &shown.summary.event_type { " · " span.type { (name) } }
             " · received " (ago(shown.summary.received_at))
         }
         @if shown.summary.state != EventState::Processed && let Some(error) = &shown.summary.error {

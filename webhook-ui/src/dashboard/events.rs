@@ -486,7 +486,7 @@ fn row(view: &View<'_>, event: &EventSummary, may_operate: bool) -> Row {
         exact(event.received_at),
         ago(event.received_at),
         html! { a href=(view.link(&format!("/events?source={}", event.source))) { (event.source) } },
-        html! { @match &event.event_type { Some(name) => (name), None => span.faint { "–" } } },
+        html! { @match &event.event_type { Some(name) => span.type { (name) }, None => span.faint { "–" } } },
         html! {
             a.key href=(href) { (event.key) }
             @if let Some(error) = &event.error { div.reason { (cut(error, MAX_ERROR_CHARS)) } }
