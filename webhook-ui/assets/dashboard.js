@@ -42,12 +42,16 @@
   const showTimes = () => {
     for (const time of all("time[data-time]")) {
       const date = new Date(time.dateTime);
-      const age = (Date.now() - date) / 1000;
-      const isAgo = time.dataset.time === "ago";
-      if (isAgo) write(time, age < -0.5 ? `in ${lengthOf(-age)}` : `${lengthOf(Math.max(age, 0))} ago`);
+      const isExact = time.dataset.time === "exact";
+      if (!isExact) {
+        const age = (Date.now() - date) / 1000;
+        const past = lengthOf(Math.max(age, 0));
+        const since = time.dataset.time === "due" ? `due for ${past}` : `${past} ago`;
+        write(time, age < -0.5 ? `in ${lengthOf(-age)}` : since);
+      }
       if (zone !== "local") continue;
-      if (isAgo) time.title = local(date);
-      else write(time, local(date));
+      if (isExact) write(time, local(date));
+      else time.title = local(date);
     }
   };
 

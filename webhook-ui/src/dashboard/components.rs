@@ -98,6 +98,16 @@ pub(crate) fn ago(time: Time) -> Markup {
     }
 }
 
+/// When something is due: `in 3 min`, `due for 12 s`. The script of the page keeps it true.
+pub(crate) fn due_time(time: Time) -> Markup {
+    let age = time.age_seconds();
+    html! {
+        time datetime=(time) title=(exact_text(time)) data-time="due" {
+            @if age < -0.5 { "in " (duration(-age)) } @else { "due for " (duration(age)) }
+        }
+    }
+}
+
 /// An instant as date and time, which the script of the page writes in the time zone of the visitor.
 pub(crate) fn exact(time: Time) -> Markup {
     html! { time datetime=(time) data-time="exact" { (exact_text(time)) } }
@@ -459,6 +469,9 @@ mod tests {
         );
         let soon = Time::from(SystemTime::now() + Duration::from_secs(40));
         assert!(ago(soon).into_string().contains(">in 40 s<"));
+        assert!(due_time(soon).into_string().contains(">in 40 s<"));
+        let past = Time::from(SystemTime::now() - Duration::from_secs(40));
+        assert!(due_time(past).into_string().contains(">due for 40 s<"));
     }
 
     #[test]

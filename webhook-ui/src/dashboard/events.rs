@@ -10,7 +10,7 @@ use webhook_core::{EventRef, RunningLeases};
 
 use super::Form;
 use super::components::{
-    Column, Row, SEARCH_BOUNDS, Tone, ago, badge, code, duration, event_path, event_state, exact,
+    Column, Row, SEARCH_BOUNDS, Tone, ago, badge, code, due_time, event_path, event_state, exact,
     number, pager, stopped_early, table,
 };
 use super::event::attachment;
@@ -515,7 +515,7 @@ pub(super) fn next_attempt(event: &EventSummary) -> Markup {
         } @else if let Some(until) = event.leased_until {
             @if until.age_seconds() < 0.0 { "running now" } @else { "lease has ended" }
         } @else if let Some(due) = event.due_at {
-            @if due.age_seconds() < 0.0 { (ago(due)) } @else { "due for " (duration(due.age_seconds())) }
+            (due_time(due))
         }
     }
 }
