@@ -621,10 +621,18 @@ async fn ask(
     events: &[EventRef],
 ) -> Response<UiBody> {
     let word = action_word(action);
+    let selected = match events.len() {
+        1 => "1 selected event".to_owned(),
+        more => format!("{more} selected events"),
+    };
+    let question = match action {
+        JobAction::Erase => format!("{word} of {selected}?"),
+        _ => format!("{word} {selected}?"),
+    };
     let to = form.field("to").filter(|to| is_own(view.ui, to));
     let to = to.map_or_else(|| view.link("/events"), str::to_owned);
     let content = html! {
-        h1 #dialog-title { (word) " of " (events.len()) " selected events?" }
+        h1 #dialog-title { (question) }
         p { (super::jobs::effect(action)) " This cannot be undone." }
         @if form.field("confirmed").is_some() {
             p.error role="alert" { "The typed number is not " (events.len()) ". Nothing was changed." }
