@@ -49,8 +49,8 @@ impl Condition {
     fn badge(self) -> Markup {
         match self {
             Self::Gone | Self::Paused => paused_badge(),
-            Self::Open => badge(Tone::Bad, "open"),
-            Self::HalfOpen => badge(Tone::Warn, "half open"),
+            Self::Open => badge(Tone::Bad, "breaker open"),
+            Self::HalfOpen => badge(Tone::Warn, "breaker half open"),
             Self::Throttled => badge(Tone::Warn, "throttled"),
             Self::SomeFail => badge(Tone::Warn, "some fail"),
             Self::Healthy => badge(Tone::Good, "healthy"),
