@@ -19,7 +19,7 @@ use super::settings::Settings;
 use super::snapshot::{Numbers, Snapshot};
 use super::{destinations, sources};
 use crate::session::{Visitor, named_cookie};
-use crate::{Problem, Ui, UiBody};
+use crate::{Caller, Problem, Ui, UiBody};
 
 /// What browsers may load and do on a page: only what this service serves. `trusted-types` names the policy of
 /// `dashboard.js`.
@@ -78,6 +78,11 @@ impl Screen {
             Self::Audit => "Audit",
             Self::Api => "API",
         }
+    }
+
+    /// Whether a caller may see it. Workers are those of all sources.
+    const fn is_for(self, caller: &Caller) -> bool {
+        !matches!(self, Self::Workers) || caller.source.is_none()
     }
 
     /// The path below the dashboard.
@@ -541,7 +546,7 @@ impl Frame<'_> {
             nav #menu aria-label="Screens" {
                 a.close href="#" { "Close the menu" }
                 ul {
-                    @for screen in Screen::ALL {
+                    @for screen in Screen::ALL.into_iter().filter(|it| it.is_for(&visitor.caller)) {
                         li {
                             a href=(link(self.ui, screen.path()))
                                 aria-current=[(Some(screen) == current).then_some("page")]

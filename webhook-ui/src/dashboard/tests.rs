@@ -532,6 +532,15 @@ async fn a_token_of_one_source_shows_nothing_of_another() {
     }
     let page = text(get(&ui, "", &session).await).await;
     assert!(page.contains("may read") && !page.contains("/pause"));
+    // The menu leads to no page that the token may not see.
+    let menu = between(&page, "<nav id=\"menu\"", "</nav>");
+    let links = menu.split("href=\"/inbox/dashboard").skip(1);
+    let links: Vec<_> = links.filter_map(|it| it.split('"').next()).collect();
+    assert_eq!(links.len(), 9, "{menu}");
+    for path in links {
+        let status = get(&ui, path, &session).await.status();
+        assert_eq!(status, StatusCode::OK, "{path}");
+    }
 }
 
 /// A dashboard with an event of each source, with this body, and the session of an operator.
