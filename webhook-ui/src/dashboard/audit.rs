@@ -216,6 +216,10 @@ fn write(piece: &mut String, format: Format, record: &AuditRecord) {
         Format::Csv => {
             let (id, at) = (record.id.to_string(), record.at.to_string());
             let count = record.count.map(|it| it.to_string()).unwrap_or_default();
+            let details = match record.details.get() {
+                "null" => "",
+                details => details,
+            };
             let fields = [
                 id.as_str(),
                 &at,
@@ -224,7 +228,7 @@ fn write(piece: &mut String, format: Format, record: &AuditRecord) {
                 &record.target,
                 &count,
                 &record.result,
-                record.details.get(),
+                details,
             ];
             csv::write_line(piece, fields);
         }

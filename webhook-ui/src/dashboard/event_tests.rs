@@ -625,6 +625,7 @@ async fn actions_leave_audit_records() {
     let page = get(&ui, "read", "/audit/export.csv?text=requeue").await;
     assert_eq!(page.text.lines().count(), 3);
     assert!(page.text.contains("\"not done\"") || page.text.contains("Only a FAILED event"));
+    assert!(!page.text.contains("null"), "{}", page.text);
     let page = get(&ui, "read", "/audit/export.ndjson").await;
     assert_eq!(page.text.lines().count(), 4);
     let page = get(&ui, "other", "/audit").await;
