@@ -279,7 +279,7 @@ const LIST_COLUMNS: [Column; 8] = [
     Column::text("Secret"),
     Column::text("Last received"),
     Column::text("Expected"),
-    Column::number("Received"),
+    Column::number("Deliveries"),
     Column::number("Refused"),
 ];
 
@@ -360,7 +360,7 @@ pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBo
         }
         h2 { "Since this process started" }
         dl.tiles {
-            (tile("received", "Received", &html! { (number(info.counts.received)) }))
+            (tile("received", "Deliveries", &html! { (number(info.counts.received)) }))
             (tile("events", "New events", &html! { (number(info.counts.events)) }))
             (tile("duplicates", "Duplicates", &html! { (number(info.counts.duplicates)) }))
             (tile("conflicts", "Conflicts", &html! { (number(info.counts.conflicts)) }))
