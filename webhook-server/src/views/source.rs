@@ -149,6 +149,8 @@ pub(crate) const fn scheme_name(scheme: &Scheme) -> &'static str {
         Scheme::Basic(_) => "basic",
         Scheme::PublicKey(_) => "public_key",
         Scheme::Digest(_) => "digest",
+        Scheme::Jwt(_) => "jwt",
+        Scheme::FetchedCertificate(_) => "fetched_certificate",
         Scheme::AnyOf(_) => "any_of",
         Scheme::AllOf(_) => "all_of",
         _ => "other",
@@ -170,6 +172,14 @@ mod tests {
             (2_592_000_000, "30d"),
         ] {
             assert_eq!(duration(Duration::from_millis(milliseconds)), text);
+        }
+    }
+
+    #[test]
+    fn schemes_of_presets_have_names() {
+        for preset in webhook_sources::preset::all() {
+            let scheme = &preset.spec.scheme;
+            assert_ne!(scheme_name(scheme), "other", "{scheme:?}");
         }
     }
 

@@ -289,13 +289,23 @@ fn secrets_word(source: &SourceOverview) -> Markup {
     html! {
         @if info.scheme.is_none() {
             span.faint { "–" }
-        } @else if info.secrets.is_empty() {
+        } @else if !info.secrets.is_empty() {
+            (number(info.secrets.len() as u64))
+        } @else if is_unverified(source) {
             (badge(Tone::Warn, "none"))
         } @else {
-            (number(info.secrets.len() as u64))
+            "none"
         }
     }
 }
+
+/// Whether everybody may deliver. A source may also be verified without a secret: by keys of its sender.
+fn is_unverified(source: &SourceOverview) -> bool {
+    source.info.scheme.as_deref() == Some(UNVERIFIED)
+}
+
+/// The scheme of sources that verify nothing.
+const UNVERIFIED: &str = "none";
 
 /// The page of one source.
 pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBody>, Problem> {
@@ -401,8 +411,10 @@ pub(super) async fn show(view: &View<'_>, segment: &str) -> Result<Response<UiBo
 fn secrets(source: &SourceOverview) -> Markup {
     let secrets = &source.info.secrets;
     html! {
-        @if secrets.is_empty() {
-            (badge(Tone::Warn, "none: deliveries are not verified, or all of them are refused"))
+        @if secrets.is_empty() && is_unverified(source) {
+            (badge(Tone::Warn, "none: deliveries are not verified"))
+        } @else if secrets.is_empty() {
+            "none: this scheme needs no secret"
         } @else {
             ul.plain {
                 @for secret in secrets {
@@ -556,4 +568,40 @@ pub(super) async fn send_test(
         ),
     };
     Ok(view.redirect_back_with(form.field("to"), &path(&sent.source), &message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{SecretInfo, Time};
+
+    #[test]
+    fn only_sources_that_verify_nothing_warn_of_missing_secrets() {
+        let secret = SecretInfo {
+            number: 1,
+            since: Time::now(),
+            verified: 0,
+        };
+        for (scheme, secrets, is_warned) in [
+            ("none", vec![], true),
+            ("jwt", vec![], false),
+            ("fetched_certificate", vec![], false),
+            ("hmac", vec![secret], false),
+        ] {
+            let source = SourceOverview {
+                info: SourceInfo {
+                    scheme: Some(scheme.to_owned()),
+                    secrets,
+                    ..Default::default()
+                },
+                sample: None,
+                series: None,
+            };
+            let warning = badge(Tone::Warn, "none").into_string();
+            let word = secrets_word(&source).into_string();
+            assert_eq!(word == warning, is_warned, "{scheme}: {word}");
+            let text = super::secrets(&source).into_string();
+            assert_eq!(text.contains("not verified"), is_warned, "{scheme}: {text}");
+        }
+    }
 }

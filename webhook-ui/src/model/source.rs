@@ -103,7 +103,7 @@ pub struct SourceInfo {
     pub url: Option<String>,
     /// The preset of its sender, if it has one.
     pub preset: Option<String>,
-    /// How deliveries are verified, such as `hmac`.
+    /// How deliveries are verified, such as `hmac`; `none`: they are not.
     pub scheme: Option<String>,
     /// Whether it receives: `enabled`, `disabled` or `retired`.
     #[schema(example = "enabled")]
