@@ -204,6 +204,9 @@ pub(crate) async fn plan(ui: &Ui, caller: &Caller, plan: JobPlan) -> Result<Job,
         }
         _ => {}
     }
+    if action == JobAction::Replay {
+        check_destination(ui, to.as_ref().or(filter.source.as_ref()))?;
+    }
     let (matching, before) = count(ui, &filter).await?;
     let per_second = match action {
         JobAction::Replay => COPIES_PER_SECOND,
@@ -246,6 +249,21 @@ pub(crate) async fn plan(ui: &Ui, caller: &Caller, plan: JobPlan) -> Result<Job,
         is_cancelled: false,
     })?;
     Ok(job)
+}
+
+/// Rejects copies that this process cannot send. Without a source, each event has its own destination.
+fn check_destination(ui: &Ui, source: Option<&Kind>) -> Result<(), Problem> {
+    match source {
+        Some(source) if !forwards(ui, source) => Err(Problem::conflict(format!(
+            "This process forwards no events of {source}"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn forwards(ui: &Ui, source: &Kind) -> bool {
+    let destinations = ui.instance().destinations();
+    destinations.iter().any(|it| it.source == source.as_str())
 }
 
 /// Whether somebody must type the number of events. If the count ended early, there may be any number more.
@@ -625,6 +643,33 @@ mod tests {
         let refused = run(&ui, &caller, &later.id, None).await.unwrap_err();
         assert_eq!(refused.detail(), "The process is stopping");
         ui.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn copies_to_a_destination_that_this_process_does_not_have_are_not_planned() {
+        let ui = paused().await;
+        let caller = Caller::anonymous("test");
+        let shop = Some(Kind::from_static("shop"));
+        let of_shop = Filter {
+            source: shop.clone(),
+            ..Filter::default()
+        };
+        for (filter, to) in [(of_shop.clone(), None), (Filter::default(), shop.clone())] {
+            let copies = JobPlan {
+                action: JobAction::Replay,
+                filter,
+                to,
+            };
+            let refused = plan(&ui, &caller, copies).await.unwrap_err();
+            assert_eq!(refused.status(), http::StatusCode::CONFLICT);
+            assert_eq!(refused.detail(), "This process forwards no events of shop");
+        }
+        let erased = JobPlan {
+            action: JobAction::Erase,
+            filter: of_shop,
+            to: None,
+        };
+        assert!(plan(&ui, &caller, erased).await.is_ok());
     }
 
     #[test]

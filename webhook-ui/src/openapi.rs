@@ -265,7 +265,8 @@ fn describe(api: &mut Described) {
     )
     .answers::<Job>("The plan")
     .problem(403, "The token may only read")
-    .problem(404, "The token is for another source");
+    .problem(404, "The token is for another source")
+    .problem(409, "This process has no destination for the copies");
     api.get(
         "/v1/operator/jobs/{id}",
         "Jobs",
