@@ -148,6 +148,18 @@ impl CommandLine {
         };
         let line = Self::from_arg_matches(&by_flags)
             .map_err(|error| errors::explain(error, &args, &mut command))?;
+        if let Some(Task::Token {
+            scope: Scope::Metrics,
+            source: Some(_),
+            ..
+        }) = &line.task
+        {
+            return Err(command.error(
+                ErrorKind::ArgumentConflict,
+                "metrics are those of all sources, so a token for them cannot be for one source: leave out \
+                 --source, or make one of the scope read",
+            ));
+        }
         if line.task.as_ref().is_some_and(Task::needs_no_options) {
             return Ok(line);
         }
@@ -379,6 +391,18 @@ mod tests {
             );
         }
         assert!(read("9999-12-31").is_ok());
+    }
+
+    #[test]
+    fn tokens_for_the_metrics_of_one_source_are_refused() {
+        for (scope, is_right) in [("read", true), ("operate", true), ("metrics", false)] {
+            let args = ["webhook-server", "token", scope, "--source", "shop"];
+            let read = CommandLine::read_in(args, |_| Ok(Environment::default()));
+            assert_eq!(read.is_ok(), is_right, "{scope}");
+            if let Err(error) = read {
+                assert!(error.to_string().contains("leave out --source"), "{error}");
+            }
+        }
     }
 
     #[test]
