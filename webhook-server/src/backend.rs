@@ -302,6 +302,23 @@ impl CommandBackend {
     }
 }
 
+/// The SQLite files of `url` whose tables [`CommandBackend::open`] would update.
+pub(crate) async fn outdated_files(url: &BackendUrl) -> Result<Vec<PathBuf>, OpenError> {
+    let urls = match url {
+        BackendUrl::Partitions(urls) => urls.as_slice(),
+        url => std::slice::from_ref(url),
+    };
+    let mut outdated = Vec::new();
+    for url in urls {
+        if let BackendUrl::Sqlite(path) = url
+            && sqlite::is_outdated(path).await?
+        {
+            outdated.push(path.clone());
+        }
+    }
+    Ok(outdated)
+}
+
 /// Reads the database URL on a blocking thread: it may be in a file.
 pub(crate) async fn backend_url(config: &Config) -> Result<BackendUrl, OpenError> {
     let reading = config.clone();

@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions, Connection};
 use webhook_core::{FoundInbox, Kind};
 
 use crate::error::SqliteError;
-use crate::open::{check_application, check_version, pragma};
+use crate::open::{check_application, check_version, known_version, pragma};
 use crate::options::SqliteOptions;
 use crate::{admin, file, file_system, partition, repair, transfer};
 
@@ -40,6 +40,11 @@ pub(crate) async fn guarded_kinds(path: &Path) -> Result<Vec<Kind>, SqliteError>
         _ => Ok(Vec::new()),
     })
     .await
+}
+
+/// Whether the tables are those of an older version, in the same way.
+pub(crate) async fn is_outdated(path: &Path) -> Result<bool, SqliteError> {
+    looking(path, async |_, version| Ok(version < known_version())).await
 }
 
 /// Does `read` with a connection to the file and the version of its tables. Where there is no file, the answer is the

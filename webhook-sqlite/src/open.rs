@@ -218,7 +218,7 @@ pub(crate) async fn check_application(
 }
 
 /// The version of the tables of this program.
-fn known_version() -> i64 {
+pub(crate) fn known_version() -> i64 {
     i64::try_from(MIGRATIONS.len()).expect("there are few migrations")
 }
 

@@ -118,6 +118,20 @@ impl SqliteStore {
         look::guarded_kinds(path.as_ref()).await
     }
 
+    /// Tells whether the tables in the file with this path are those of an older version, which to
+    /// [`open`](Self::open) it would update, otherwise like [`look`](Self::look).
+    ///
+    /// # Errors
+    ///
+    /// As of [`look`](Self::look).
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub async fn is_outdated(path: impl AsRef<Path>) -> Result<bool, SqliteError> {
+        look::is_outdated(path.as_ref()).await
+    }
+
     /// Begins a transaction on the connection that writes, for changes of the app's own tables in the same
     /// file together with [`accept_in`](Self::accept_in) or [`settle_in`](Self::settle_in). Nothing else is
     /// written until it is committed or dropped: keep it short.

@@ -164,11 +164,16 @@ async fn first_version(file: &Path) {
 #[tokio::test]
 async fn file_of_the_first_version_is_updated() {
     let (_folder, file) = folder();
+    assert!(!SqliteStore::is_outdated(&file).await.unwrap());
     first_version(&file).await;
+    let before = std::fs::read(&file).unwrap();
+    assert!(SqliteStore::is_outdated(&file).await.unwrap());
+    assert_eq!(std::fs::read(&file).unwrap(), before);
     // Both update it, or see that the other one has.
     let (one, two) = tokio::join!(SqliteStore::open(&file), SqliteStore::open(&file));
     let store = one.unwrap();
     two.unwrap().close().await;
+    assert!(!SqliteStore::is_outdated(&file).await.unwrap());
     let page = Page::new(KIND, State::Failed, NonZeroUsize::MAX);
     let failed = store.list(&page).await.unwrap();
     assert_eq!(failed.len(), 1);

@@ -23,6 +23,13 @@ pub(super) async fn guarded_kinds(path: &Path) -> Result<Vec<Kind>, OpenError> {
     kinds.map_err(|source| OpenError::sqlite(path, source))
 }
 
+/// Whether the tables in the file are those of an older version, by a look at the file.
+pub(super) async fn is_outdated(path: &Path) -> Result<bool, OpenError> {
+    let path = from_root(path);
+    let outdated = SqliteStore::is_outdated(&path).await;
+    outdated.map_err(|source| OpenError::sqlite(&path, source))
+}
+
 /// Acquires the lock of a file that has been used before. Creates nothing.
 pub(super) fn existing_lock(path: &Path) -> Result<Option<ServerLock>, OpenError> {
     let lock = ServerLock::acquire_existing(path);

@@ -17,7 +17,7 @@ use webhook_postgres::{PgStore, Pooler};
 
 use super::check::Checked;
 use super::{CommandError, Output, blocking};
-use crate::backend::{CommandBackend, OpenError, backend_url};
+use crate::backend::{CommandBackend, OpenError, backend_url, outdated_files};
 use crate::config::{BackendUrl, Config, Forwarding};
 use crate::healthcheck::healthcheck;
 use crate::logging::escaped;
@@ -257,6 +257,18 @@ async fn database(config: &Config) -> Vec<Finding> {
             "events are kept in memory, and are lost with the process",
             "set DATABASE_URL to sqlite:PATH or postgres://…",
         )];
+    }
+    // What is wrong with a file, the opening says better.
+    let outdated = outdated_files(&url).await.unwrap_or_default();
+    if !outdated.is_empty() {
+        let outdated = outdated.iter().map(|path| {
+            CHECK.warning(
+                format!("the tables in {} are those of an older version", path.display()),
+                "the next start updates them, and servers of the older version cannot use the file then: make a \
+                 backup first, if you may have to go back",
+            )
+        });
+        return outdated.collect();
     }
     let backend = match CommandBackend::open(&config).await {
         Ok(backend) => backend,

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::partitions::older_file;
 use crate::support::files::Files;
 use crate::support::process::{Starter, webhook_server};
 
@@ -94,4 +95,21 @@ async fn doctor_says_everything_that_is_wrong() {
         let needs_advice = finding["level"] == "error";
         assert!(!needs_advice || finding["advice"].is_string(), "{finding}");
     }
+}
+
+#[tokio::test]
+async fn doctor_updates_no_file_of_an_older_version() {
+    let files = Files::new();
+    let database = files.path("webhook.db");
+    older_file(&database).await;
+    let before = files.contents();
+    let (code, found) = examine(webhook_server(&["doctor", "--json"]).on_file(&database)).await;
+    assert_eq!(
+        levels(&found, "database", "an older version"),
+        ["warning"],
+        "{found:#?}"
+    );
+    assert_eq!(levels(&found, "database", "").len(), 1, "{found:#?}");
+    assert_eq!(code, 0, "{found:#?}");
+    assert!(files.contents() == before, "the files have changed");
 }

@@ -264,7 +264,7 @@ async fn execute(file: &str, sql: &'static str) {
 const OLDER: &str = "DROP TABLE partition_mark; PRAGMA user_version = 5";
 
 /// A file without events and marks, as it was before there were marks.
-async fn older_file(file: &str) {
+pub(crate) async fn older_file(file: &str) {
     SqliteStore::open(file).await.unwrap().close().await;
     execute(file, OLDER).await;
 }
