@@ -39,7 +39,7 @@ async fn doctor_finds_nothing_wrong_beside_a_running_server() {
     assert_eq!(code, 0, "{found:#?}");
     for (check, part) in [
         ("configuration", "valid, with 0 sources"),
-        ("secrets", "none is published"),
+        ("secrets", "none of the options is published"),
         ("core dumps", "writes no memory"),
         ("database", "has the schema of this version"),
         ("address", "a server answers on BIND_ADDR"),

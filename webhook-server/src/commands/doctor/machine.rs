@@ -29,7 +29,9 @@ pub(super) fn secrets(config: &Config) -> Vec<Finding> {
         found.push(CHECK.warning(exposure, "chmod 600, and chown to the user of the server"));
     }
     if found.is_empty() {
-        found.push(CHECK.ok("none is published, and only the owner reads their files"));
+        found.push(CHECK.ok(
+            "none of the options is published, and only the owner reads the files that options name",
+        ));
     }
     found.extend(certificate(config));
     found
@@ -100,13 +102,21 @@ fn open_files(config: &Config) -> Finding {
     ))
 }
 
-/// Who may read the file, and how much room its folder has.
+/// Who may read the file, whether this process may write it, and how much room its folder has.
 #[cfg(unix)]
 fn sqlite_file(path: &Path) -> Vec<Finding> {
     use std::os::unix::fs::PermissionsExt as _;
 
     const CHECK: Check = Check("disk");
     let mut found = Vec::new();
+    if let Err(error) = writable(path)
+        && error != rustix::io::Errno::NOENT
+    {
+        found.push(CHECK.error(
+            format!("this user may not write to {}: {error}", path.display()),
+            "run it as the user of the server, or chown the file to that user",
+        ));
+    }
     if let Ok(metadata) = std::fs::metadata(path)
         && metadata.permissions().mode() & 0o077 != 0
     {
@@ -130,6 +140,12 @@ fn sqlite_file(path: &Path) -> Vec<Finding> {
             return found;
         }
     };
+    if let Err(error) = writable(folder) {
+        found.push(CHECK.error(
+            format!("this user may not create files in the folder {shown}: {error}"),
+            "run it as the user of the server, or chown the folder to that user: SQLite keeps files beside its own",
+        ));
+    }
     let free = system.f_bavail.saturating_mul(system.f_frsize);
     let message = format!("{} MiB are free in the folder {shown}", free >> 20);
     found.push(if free >= LITTLE_ROOM_BYTES {
@@ -142,6 +158,19 @@ fn sqlite_file(path: &Path) -> Vec<Finding> {
         }
     });
     found
+}
+
+/// Whether this process may write a file, or create files in a folder. Unlike the mode, this knows of read-only
+/// file systems.
+#[cfg(unix)]
+fn writable(path: &Path) -> rustix::io::Result<()> {
+    use rustix::fs::{Access, AtFlags, CWD, accessat};
+
+    let access = match path.is_dir() {
+        true => Access::WRITE_OK | Access::EXEC_OK,
+        false => Access::WRITE_OK,
+    };
+    accessat(CWD, path, access, AtFlags::EACCESS)
 }
 
 #[cfg(not(unix))]
@@ -161,5 +190,37 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].level, Level::Error, "{found:?}");
         assert!(!sqlite_file(Path::new("webhook.db")).is_empty());
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn files_and_folders_that_cannot_be_written_are_errors() {
+        use std::os::unix::fs::PermissionsExt;
+        use testkit::folder::{Folder, default_parent};
+
+        let folder = Folder::create(&default_parent(), "doctor", None).unwrap();
+        let file = folder.path().join("webhook.db");
+        std::fs::write(&file, "").unwrap();
+        let errors = |found: Vec<Finding>| {
+            let errors = found.into_iter().filter(|it| it.level == Level::Error);
+            errors.map(|it| it.message).collect::<Vec<_>>()
+        };
+        let set_mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        };
+        assert_eq!(errors(sqlite_file(&file)), [""; 0]);
+        set_mode(&file, 0o400);
+        set_mode(folder.path(), 0o500);
+        let errors = errors(sqlite_file(&file));
+        set_mode(folder.path(), 0o700);
+        // Root may write everywhere, whatever the mode is.
+        let expected = match rustix::process::geteuid().is_root() {
+            true => &[][..],
+            false => &["may not write to", "may not create files in the folder"],
+        };
+        assert_eq!(errors.len(), expected.len(), "{errors:?}");
+        for part in expected {
+            assert!(errors.iter().any(|it| it.contains(part)), "{errors:?}");
+        }
     }
 }
