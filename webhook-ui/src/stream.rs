@@ -17,14 +17,16 @@ use crate::{Problem, Ui, UiBody, data, jobs};
 /// How often a topic is looked at.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// After how long without news a comment shows that the stream is alive.
-const HEARTBEAT: Duration = Duration::from_secs(15);
+/// After how long without news a comment shows that the stream is alive. A client that is gone is noticed when it is
+/// sent something, so this is also how long it keeps its place.
+const HEARTBEAT: Duration = Duration::from_secs(4);
 
 /// How many streams may be open.
-const MAX_STREAMS: usize = 64;
+const MAX_STREAMS: usize = 256;
 
-/// How many of them one token and its sessions may have, so that others can open some.
-const MAX_STREAMS_OF_TOKEN: usize = 32;
+/// How many of them one token and its sessions may have, so that others can open some. Whoever goes from page to page
+/// leaves a stream behind on each.
+pub(crate) const MAX_STREAMS_OF_TOKEN: usize = 128;
 
 /// How long a client may take to read what it was sent.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);

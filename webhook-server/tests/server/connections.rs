@@ -2,6 +2,7 @@
 
 use crate::serve::{config, serve};
 use crate::support::client::{Client, post, post_as};
+use crate::support::process::webhook_server;
 use crate::support::{transaction, until};
 
 #[tokio::test]
@@ -212,4 +213,31 @@ async fn idle_connections_are_evicted_for_new_ones() {
     .await;
     // No more are closed than must be: the one that has waited longest comes first.
     idle.remove(0).closed().await;
+}
+
+/// Whoever goes from page to page of the dashboard leaves a stream behind on each.
+#[tokio::test]
+async fn streams_of_clients_that_are_gone_make_room_for_others() {
+    let mut process = webhook_server(&[]).start();
+    let addr = process.listens().await;
+    let open = async || {
+        let mut client = Client::connect(addr).await;
+        client
+            .send("GET /dashboard/live HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await;
+        let status = client.reply_head().await.status;
+        (client, status)
+    };
+    let mut clients = Vec::new();
+    loop {
+        let (client, status) = open().await;
+        clients.push(client);
+        if status == 503 {
+            break;
+        }
+        assert_eq!(status, 200);
+        assert!(clients.len() < 1_000, "streams are not bounded");
+    }
+    drop(clients);
+    until("a place is free", async || open().await.1 == 200).await;
 }

@@ -15,6 +15,7 @@ use webhook_core::{EventType, NewEvent};
 use webhook_memory::MemoryStore;
 
 use super::*;
+use crate::stream::MAX_STREAMS_OF_TOKEN;
 use crate::{Scope, TokenDigest, Tokens};
 
 /// A `Ui` over the FAILED event `stripe/evt_1`, the FAILED events `github/0` to `github/149`, and the waiting event
@@ -417,7 +418,7 @@ async fn streams_send_what_changed_and_heartbeats_and_are_bounded() {
     assert!(second.contains("id: jobs-2\ndata: [{"), "{second}");
     let mut others = Vec::new();
     // Half of all streams are for one token.
-    for _ in 0..31 {
+    for _ in 1..MAX_STREAMS_OF_TOKEN {
         others.push(open().await);
     }
     assert!(others.iter().all(|it| it.status() == StatusCode::OK));

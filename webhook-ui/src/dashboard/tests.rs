@@ -25,6 +25,7 @@ use crate::model::{
     Overview, RefusedPage, Sample, Samples, SecretInfo, Series, SourceCounts, SourceInfo, TestSent,
     Time,
 };
+use crate::stream::MAX_STREAMS_OF_TOKEN;
 use crate::{Instance, OverHttps, Problem, Replayed, Scope, TokenDigest, Tokens, Ui, UiBody};
 
 /// A text that does something wherever it is taken as markup.
@@ -979,7 +980,7 @@ async fn streams_are_bounded_and_end_with_the_session_and_the_process() {
     let (ui, instance) = dashboard();
     let session = sign_in(&ui, "operator").await;
     let mut streams = Vec::new();
-    for _ in 0..32 {
+    for _ in 0..MAX_STREAMS_OF_TOKEN {
         let response = get(&ui, "/live", &session).await;
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         streams.push(response.into_body());
