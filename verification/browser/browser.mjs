@@ -125,8 +125,13 @@ export async function checkWidths(page, name, atNarrow = async () => {}) {
 /** Fails if the page has to be scrolled in both directions. */
 async function checkWidth(page, name) {
   const { width } = page.viewportSize();
-  const needed = await page.evaluate(() => document.scrollingElement.scrollWidth);
-  assert.ok(needed <= width, `${name} is ${needed} pixels wide in a window of ${width}`);
+  const [needed, wide] = await page.evaluate((width) => [
+    document.scrollingElement.scrollWidth,
+    [...document.querySelectorAll("body *")]
+      .filter((element) => element.getBoundingClientRect().left + element.scrollWidth > width)
+      .map((element) => element.cloneNode(false).outerHTML.slice(0, 120)),
+  ], width);
+  assert.ok(needed <= width, `${name} is ${needed} pixels wide in a window of ${width}:\n${wide.join("\n")}`);
 }
 
 export async function screenshot(page, name) {
