@@ -210,6 +210,17 @@ impl StoredEvent {
         self.record.envelope.body.len() + details
     }
 
+    /// How many of `events` an export returns: those up to the one with which their contents exceed `max_bytes`.
+    pub(crate) fn count_within(events: &[Self], max_bytes: usize) -> usize {
+        let mut bytes = 0;
+        let within = events.iter().take_while(|event| {
+            let is_within = bytes <= max_bytes;
+            bytes += event.content_bytes();
+            is_within
+        });
+        within.count()
+    }
+
     /// The SHA-256 digest of everything except the id.
     pub fn digest(&self) -> Fingerprint {
         let EventRecord { envelope, .. } = &self.record;

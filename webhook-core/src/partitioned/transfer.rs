@@ -34,14 +34,7 @@ impl Transfer for Partitioned {
         events.retain(|event| event.record.id <= end);
         events.sort_by_key(|event| event.record.id);
         events.truncate(limit.get());
-        let mut bytes = 0;
-        let within = events.iter().take_while(|event| {
-            let is_within = bytes <= max_bytes;
-            bytes += event.content_bytes();
-            is_within
-        });
-        let within = within.count();
-        events.truncate(within);
+        events.truncate(StoredEvent::count_within(&events, max_bytes));
         Ok(events)
     }
 

@@ -70,7 +70,7 @@ impl Export {
     /// a partition has to be read before it is known which event is next. Nothing is returned only if there are no more
     /// events.
     ///
-    /// What is read ahead of the partitions is bounded by [`MAX_EXPORT_BYTES`], too, beside the last event of each.
+    /// The events that are read ahead from all partitions have [`MAX_EXPORT_BYTES`] together, beside the last event of each.
     ///
     /// # Errors
     ///
@@ -177,13 +177,9 @@ mod tests {
             let later = events
                 .iter()
                 .filter(|it| after.is_none_or(|after| it.record.id > after));
-            let mut bytes = 0;
-            let within = later.take(limit.get()).take_while(|event| {
-                let is_within = bytes <= max_bytes;
-                bytes += event.content_bytes();
-                is_within
-            });
-            Ok(within.cloned().collect())
+            let mut page: Vec<_> = later.take(limit.get()).cloned().collect();
+            page.truncate(StoredEvent::count_within(&page, max_bytes));
+            Ok(page)
         }
 
         async fn import(&self, _: &[StoredEvent]) -> Result<usize, StoreError> {
@@ -230,9 +226,9 @@ mod tests {
         Arc::new(Fake::Alone(events.collect()))
     }
 
-    /// However many partitions there are, they share the room for what is read ahead.
+    /// However many partitions there are, they share the room for events that are read ahead.
     #[tokio::test]
-    async fn what_is_read_ahead_is_bounded_over_all_partitions() {
+    async fn events_read_ahead_are_bounded_over_all_partitions() {
         const BODY_BYTES: usize = MAX_EXPORT_BYTES / 64;
         let body = Bytes::from(vec![b'x'; BODY_BYTES]);
         for count in [1, 2, 16] {
