@@ -603,14 +603,20 @@ pub(super) async fn act(view: &View<'_>, form: &Form) -> Result<Response<UiBody>
         JobAction::Delete => "deleted",
         JobAction::Erase => "erased",
     };
-    let mut message = match events.len() {
-        1 => format!("{changed} of 1 selected event was {done}."),
-        selected => format!("{changed} of {selected} selected events were {done}."),
-    };
+    let verb = if events.len() == 1 { "was" } else { "were" };
+    let mut message = format!("{changed} of {} {verb} {done}.", in_words(&events));
     if let Some(first) = problems.first() {
         message.push_str(&format!(" {} were not; {first}.", problems.len()));
     }
     Ok(view.redirect_back_with(form.field("to"), "/events", &message))
+}
+
+/// The number of the selected events, with its noun.
+fn in_words(events: &[EventRef]) -> String {
+    match events.len() {
+        1 => "1 selected event".to_owned(),
+        more => format!("{more} selected events"),
+    }
 }
 
 /// Asks whether to delete or erase the selected events.
@@ -621,10 +627,7 @@ async fn ask(
     events: &[EventRef],
 ) -> Response<UiBody> {
     let word = action_word(action);
-    let selected = match events.len() {
-        1 => "1 selected event".to_owned(),
-        more => format!("{more} selected events"),
-    };
+    let selected = in_words(events);
     let question = match action {
         JobAction::Erase => format!("{word} of {selected}?"),
         _ => format!("{word} {selected}?"),

@@ -198,11 +198,9 @@ impl Snapshot {
         self.overview.sampled_at?;
         let samples = self.sources(caller).filter_map(|it| it.sample.as_ref());
         let failed = sum(samples.map(|it| it.failed));
-        let is_none = failed.count == 0;
-        Some(if is_none {
-            String::new()
-        } else {
-            components::capped(failed)
+        Some(match failed.count {
+            0 => String::new(),
+            _ => components::capped(failed),
         })
     }
 
