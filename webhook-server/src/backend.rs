@@ -363,7 +363,7 @@ pub enum OpenError {
     UrlForm {
         /// The setting that holds the URL.
         setting: &'static str,
-        /// What is wrong with it.
+        /// The fault in it.
         #[source]
         source: InvalidDatabaseUrl,
     },
@@ -398,7 +398,7 @@ pub enum OpenError {
     Url {
         /// The setting that holds the URL.
         setting: &'static str,
-        /// What is wrong with it.
+        /// The fault in it.
         #[source]
         source: PgError,
     },

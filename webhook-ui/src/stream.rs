@@ -24,8 +24,8 @@ const HEARTBEAT: Duration = Duration::from_secs(4);
 /// How many streams may be open.
 const MAX_STREAMS: usize = 256;
 
-/// How many of them one token and its sessions may have, so that others can open some. Whoever goes from page to page
-/// leaves a stream behind on each.
+/// How many of them one token and its sessions may have, so that others can open some. A browser that goes from
+/// page to page leaves a stream behind on each.
 pub(crate) const MAX_STREAMS_OF_TOKEN: usize = 128;
 
 /// How long a client may take to read what it was sent.

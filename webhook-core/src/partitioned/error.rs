@@ -60,7 +60,7 @@ pub enum PartitionError {
         count: usize,
         /// What its mark says.
         found: String,
-        /// What is wrong with that, and what to check.
+        /// The difference, and the setting to check.
         problem: String,
     },
     /// A partition has a mark that this version cannot read.

@@ -258,7 +258,7 @@ async fn database(config: &Config) -> Vec<Finding> {
             "set DATABASE_URL to sqlite:PATH or postgres://…",
         )];
     }
-    // What is wrong with a file, the opening says better.
+    // Opening a bad file gives the better error.
     let outdated = outdated_files(&url).await.unwrap_or_default();
     if !outdated.is_empty() {
         let outdated = outdated.iter().map(|path| {

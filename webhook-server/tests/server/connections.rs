@@ -215,7 +215,7 @@ async fn idle_connections_are_evicted_for_new_ones() {
     idle.remove(0).closed().await;
 }
 
-/// Whoever goes from page to page of the dashboard leaves a stream behind on each.
+/// A browser that goes from page to page of the dashboard leaves a stream behind on each.
 #[tokio::test]
 async fn streams_of_clients_that_are_gone_make_room_for_others() {
     let mut process = webhook_server(&[]).start();

@@ -427,9 +427,9 @@ impl Bench {
     }
 }
 
-/// Returns the sides of a comparison in the order of a turn. What comes first meets the machine in another state than
-/// what comes last, so each side has each place once in as many turns as there are sides, and the next turns go through
-/// the same orders backwards.
+/// Returns the sides of a comparison in the order of a turn. The first side meets the machine in another state than the
+/// last one, so each side has each place once in as many turns as there are sides. The next turns go through the same
+/// orders backwards.
 pub(crate) fn in_order_of<T>(turn: u32, sides: &[T]) -> Vec<&T> {
     let turn = usize::try_from(turn).unwrap_or_default();
     let mut order: Vec<&T> = sides.iter().collect();

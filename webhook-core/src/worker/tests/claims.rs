@@ -55,7 +55,7 @@ async fn claims_ask_for_no_more_than_the_free_slots() {
     worker.shutdown(SECOND).await;
 }
 
-/// Whoever replaces a worker may drain the former one later.
+/// A worker that is replaced may be drained after the new one has started.
 #[tokio::test(start_paused = true)]
 async fn a_worker_stops_claiming_when_shutdown_is_called() {
     let scheduler = Scripted::new([]);
