@@ -116,8 +116,12 @@ macro_rules! forward {
                 (**self).wait_for_work(kinds)
             }
 
-            fn pause_before_claim(&self, kind: &Kind) -> Duration {
-                (**self).pause_before_claim(kind)
+            fn pause_before_claim(
+                &self,
+                kind: &Kind,
+                accepted_per_claimed: Option<f64>,
+            ) -> Duration {
+                (**self).pause_before_claim(kind, accepted_per_claimed)
             }
 
             fn partitions(&self) -> Vec<Arc<dyn Scheduler>> {

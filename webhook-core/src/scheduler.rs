@@ -112,9 +112,10 @@ pub trait Scheduler: Send + Sync + 'static {
     /// How long a worker should wait before it claims events of `kind` again, if more events were due than its
     /// last claim could take. Default: zero.
     ///
-    /// For a store in which claims slow down accepts: see [`throttle`](crate::throttle).
-    fn pause_before_claim(&self, kind: &Kind) -> Duration {
-        let _ = kind;
+    /// For a store in which claims slow down accepts: see [`throttle`](crate::throttle). `accepted_per_claimed` is
+    /// [that of the worker](crate::WorkerOptions::accepted_per_claimed).
+    fn pause_before_claim(&self, kind: &Kind, accepted_per_claimed: Option<f64>) -> Duration {
+        let _ = (kind, accepted_per_claimed);
         Duration::ZERO
     }
 

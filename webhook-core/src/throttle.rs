@@ -4,7 +4,8 @@
 //! for accepts, but nobody waits for the backlog. So if a process accepts events while its claims are full,
 //! each claim is followed by a pause: until enough events are accepted for each that was claimed (by default two
 //! for three), or for twice as long as the last claim and its handlers took. Workers therefore always keep at
-//! least a third of their full speed.
+//! least a third of their full speed. A worker whose handlers need much processor time asks for more accepted
+//! events: [`WorkerOptions::accepted_per_claimed`](crate::WorkerOptions::accepted_per_claimed).
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,12 +53,12 @@ impl Default for Throttle {
 }
 
 impl Throttle {
-    /// Pauses until `accepted_per_claimed` events are accepted for each that was claimed. With 1 or more, a
-    /// backlog does not shrink while senders use all of the store; 0 and less never pause.
+    /// Pauses until `accepted_per_claimed` events are accepted for each that was claimed, unless the worker has a
+    /// number of its own. With 1 or more, a backlog does not shrink while senders use all of the store; 0 and less
+    /// never pause.
     pub fn new(accepted_per_claimed: f64) -> Self {
         Self {
-            // Also turns NaN into 0.
-            accepted_per_claimed: accepted_per_claimed.max(0.0),
+            accepted_per_claimed,
             accepted: AtomicU64::default(),
             last_claims: Mutex::default(),
         }
@@ -68,8 +69,9 @@ impl Throttle {
         self.accepted.fetch_add(events as u64, Ordering::Relaxed);
     }
 
-    /// Returns how long to wait before the next claim of `kind`: at most 50 ms.
-    pub fn pause(&self, kind: &Kind, now: Instant) -> Duration {
+    /// Returns how long to wait before the next claim of `kind`: at most 50 ms. `accepted_per_claimed` is that of the
+    /// worker, if it has one.
+    pub fn pause(&self, kind: &Kind, now: Instant, accepted_per_claimed: Option<f64>) -> Duration {
         let Some(last) = self.lock().get(kind).copied() else {
             return Duration::ZERO;
         };
@@ -77,7 +79,9 @@ impl Throttle {
         let accepted = f64::from(u32::try_from(accepted).unwrap_or(u32::MAX));
         match last.brought {
             Some(brought) if accepted > 0.0 => {
-                let wanted = f64::from(brought) * self.accepted_per_claimed;
+                let ratio = accepted_per_claimed.unwrap_or(self.accepted_per_claimed);
+                // Also turns NaN into 0.
+                let wanted = f64::from(brought) * ratio.max(0.0);
                 let share = (wanted / accepted - 1.0).clamp(0.0, MAX_SHARE);
                 let took = now.saturating_duration_since(last.begun.at).min(MAX_PAUSE);
                 took.mul_f64(share).min(MAX_PAUSE)
@@ -123,17 +127,22 @@ mod tests {
     const TOOK: Duration = Duration::from_millis(6);
 
     fn pause(brought: usize, accepted: usize) -> Duration {
-        pause_with(Throttle::default(), brought, accepted)
+        pause_with(Throttle::default(), None, brought, accepted)
     }
 
-    fn pause_with(throttle: Throttle, brought: usize, accepted: usize) -> Duration {
+    fn pause_with(
+        throttle: Throttle,
+        of_worker: Option<f64>,
+        brought: usize,
+        accepted: usize,
+    ) -> Duration {
         let kind = Kind::new("test").unwrap();
         let start = Instant::now();
-        assert_eq!(throttle.pause(&kind, start), Duration::ZERO);
+        assert_eq!(throttle.pause(&kind, start, of_worker), Duration::ZERO);
         let begun = throttle.begin(start);
         throttle.accepted(accepted);
         throttle.claimed(&kind, begun, brought, 90);
-        throttle.pause(&kind, start + TOOK)
+        throttle.pause(&kind, start + TOOK, of_worker)
     }
 
     #[test]
@@ -161,9 +170,14 @@ mod tests {
             (f64::INFINITY, 2 * TOOK),
         ] {
             assert_eq!(
-                pause_with(Throttle::new(ratio), 90, 60),
+                pause_with(Throttle::new(ratio), None, 90, 60),
                 expected,
-                "{ratio}"
+                "{ratio} of the store"
+            );
+            assert_eq!(
+                pause_with(Throttle::default(), Some(ratio), 90, 60),
+                expected,
+                "{ratio} of the worker"
             );
         }
     }

@@ -81,6 +81,11 @@ pub struct WorkerOptions {
     /// The longest time between two claims, even if no event is known to fall due. Each partition of a partitioned
     /// backend is claimed that often. Default: 5 s.
     pub poll_interval: Duration,
+    /// How many events should be accepted for each that is claimed, while senders wait and more events are due than a
+    /// claim can take: [claims pause](crate::throttle) until then, or for twice as long as the last claim and its
+    /// handlers took. A handler that needs more processor time than an accept leaves senders less of it, and so needs a
+    /// higher number. Default: `None`, which is the number of the backend.
+    pub accepted_per_claimed: Option<f64>,
 }
 
 impl WorkerOptions {
@@ -92,6 +97,7 @@ impl WorkerOptions {
         with_backoff backoff: Backoff;
         with_handler_timeout handler_timeout: Duration;
         with_poll_interval poll_interval: Duration;
+        with_accepted_per_claimed accepted_per_claimed: Option<f64>;
     }
 }
 
@@ -108,6 +114,7 @@ impl Default for WorkerOptions {
             },
             handler_timeout: Duration::from_secs(600),
             poll_interval: Duration::from_secs(5),
+            accepted_per_claimed: None,
         }
     }
 }

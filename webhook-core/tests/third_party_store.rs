@@ -267,7 +267,7 @@ impl Scheduler for MapStore {
         (0..kinds.len()).collect()
     }
 
-    fn pause_before_claim(&self, _kind: &Kind) -> Duration {
+    fn pause_before_claim(&self, _kind: &Kind, _accepted_per_claimed: Option<f64>) -> Duration {
         Duration::ZERO
     }
 

@@ -33,8 +33,8 @@ impl Scheduler for Unclaimable {
         self.0.wait_for_work(kinds).await
     }
 
-    fn pause_before_claim(&self, kind: &Kind) -> Duration {
-        self.0.pause_before_claim(kind)
+    fn pause_before_claim(&self, kind: &Kind, accepted_per_claimed: Option<f64>) -> Duration {
+        self.0.pause_before_claim(kind, accepted_per_claimed)
     }
 }
 

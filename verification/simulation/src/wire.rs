@@ -310,8 +310,9 @@ impl Scheduler for Faulty {
         (0..kinds.len()).collect()
     }
 
-    fn pause_before_claim(&self, kind: &Kind) -> Duration {
-        self.scheduler().pause_before_claim(kind)
+    fn pause_before_claim(&self, kind: &Kind, accepted_per_claimed: Option<f64>) -> Duration {
+        self.scheduler()
+            .pause_before_claim(kind, accepted_per_claimed)
     }
 
     fn partitions(&self) -> Vec<Arc<dyn Scheduler>> {

@@ -218,8 +218,8 @@ impl Scheduler for Member {
         self.backend.wait_for_work(kinds).await
     }
 
-    fn pause_before_claim(&self, kind: &Kind) -> Duration {
-        self.backend.pause_before_claim(kind)
+    fn pause_before_claim(&self, kind: &Kind, accepted_per_claimed: Option<f64>) -> Duration {
+        self.backend.pause_before_claim(kind, accepted_per_claimed)
     }
 
     fn partitions(&self) -> Vec<Arc<dyn Scheduler>> {

@@ -100,8 +100,11 @@ impl Scheduler for Partitioned {
         .await
     }
 
-    fn pause_before_claim(&self, kind: &Kind) -> Duration {
-        let pauses = self.members().iter().map(|it| it.pause_before_claim(kind));
+    fn pause_before_claim(&self, kind: &Kind, accepted_per_claimed: Option<f64>) -> Duration {
+        let pauses = self
+            .members()
+            .iter()
+            .map(|it| it.pause_before_claim(kind, accepted_per_claimed));
         pauses.max().unwrap_or(Duration::ZERO)
     }
 

@@ -459,7 +459,9 @@ impl Claiming {
             let (mut slots, mut turn, mut part) = free_slots(served, look, next.behind).await;
             if next.behind {
                 // No pause if the backend panics.
-                let pause = AssertUnwindSafe(|| context.scheduler.pause_before_claim(&served.kind));
+                let ratio = served.options.accepted_per_claimed;
+                let scheduler = &context.scheduler;
+                let pause = AssertUnwindSafe(|| scheduler.pause_before_claim(&served.kind, ratio));
                 let pause = catch_unwind(pause).unwrap_or_default();
                 if !pause.is_zero() && context.shares_slots {
                     drop((slots, turn, part));

@@ -108,7 +108,7 @@ impl Scheduler for FaultyStore {
         self.inner.wait_for_work(kinds).await
     }
 
-    fn pause_before_claim(&self, kind: &Kind) -> Duration {
-        self.inner.pause_before_claim(kind)
+    fn pause_before_claim(&self, kind: &Kind, accepted_per_claimed: Option<f64>) -> Duration {
+        self.inner.pause_before_claim(kind, accepted_per_claimed)
     }
 }

@@ -264,6 +264,11 @@ impl Scheduler for Stock {
         self.hint.notified().await;
         self.hinted.lock().unwrap().clone()
     }
+
+    /// A second for a ratio of 1.
+    fn pause_before_claim(&self, _: &Kind, accepted_per_claimed: Option<f64>) -> Duration {
+        accepted_per_claimed.map_or(Duration::ZERO, |ratio| SECOND.mul_f64(ratio))
+    }
 }
 
 pub(super) fn kind_number(number: usize) -> Kind {
@@ -303,6 +308,19 @@ async fn many_idle_kinds_are_polled_as_often_as_one() {
     }
     assert_eq!(calls[0], 120, "one each five seconds");
     assert!(calls[1] <= calls[0] * 11 / 10, "{calls:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_of_a_backlog_pause_by_the_ratio_of_the_worker() {
+    let stock = Stock::of([(kind_number(0), 1_000_000)]);
+    let options = WorkerOptions::default().with_accepted_per_claimed(Some(1.5));
+    let worker = worker_of(1, &options, &stock);
+    sleep(20 * SECOND).await;
+    worker.shutdown(SECOND).await;
+    let asked = stock.asked();
+    assert!(asked.len() > 10, "{}", asked.len());
+    let pauses = asked.windows(2).map(|pair| pair[1].0 - pair[0].0);
+    assert_eq!(pauses.min(), Some(SECOND.mul_f64(1.5)));
 }
 
 #[tokio::test(start_paused = true)]

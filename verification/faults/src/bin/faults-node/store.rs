@@ -199,7 +199,9 @@ impl Scheduler for Watched {
         self.database.store.wait_for_work(kinds).await
     }
 
-    fn pause_before_claim(&self, kind: &Kind) -> Duration {
-        self.database.store.pause_before_claim(kind)
+    fn pause_before_claim(&self, kind: &Kind, accepted_per_claimed: Option<f64>) -> Duration {
+        self.database
+            .store
+            .pause_before_claim(kind, accepted_per_claimed)
     }
 }
