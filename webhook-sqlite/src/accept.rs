@@ -3,11 +3,7 @@
 pub(crate) mod guards;
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
-use sqlx::query::Query;
-use sqlx::sqlite::SqliteArguments;
-use sqlx::{Row, Sqlite};
 use webhook_core::{
     Accepted, Envelope, EventType, Fingerprint, Key, MAX_CONFLICT_BODIES, MAX_CONFLICT_BODY_BYTES,
     NewEvent, OnFailed,
@@ -15,69 +11,16 @@ use webhook_core::{
 
 use crate::error::SqliteError;
 use crate::microseconds;
+use crate::query::{Parameter, execute_each, query};
 use crate::record;
-use crate::rows::{self, ForRows, bind_nulls, repeat};
-use crate::writer::{Bounds, Transaction};
+use crate::writer::Transaction;
 
-/// Stores new events: the parameters of all rows of `events` come first, then those of `queue`. Both statements go
-/// to the connection's thread in one message.
-static INSERT: LazyLock<ForRows> =
-    LazyLock::new(|| ForRows::new(|rows| insert_statements(rows, Columns::Untyped)));
+/// The parameters of [`INSERT_EVENT`] are those of [`EventRow::parameters`].
+pub(crate) const INSERT_EVENT: &str = "INSERT INTO events \
+     (id, kind, key, key_hash, fingerprint, headers, body, accepted_us, event_type) \
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 
-/// The same for events with types.
-static INSERT_TYPED: LazyLock<ForRows> =
-    LazyLock::new(|| ForRows::new(|rows| insert_statements(rows, Columns::All)));
-
-/// [`INSERT`], and the commit of the transaction.
-static INSERT_AND_COMMIT: LazyLock<ForRows> =
-    LazyLock::new(|| ForRows::new(|rows| insert_statements(rows, Columns::Untyped) + "; COMMIT"));
-
-/// [`INSERT_TYPED`], and the commit of the transaction.
-static INSERT_TYPED_AND_COMMIT: LazyLock<ForRows> =
-    LazyLock::new(|| ForRows::new(|rows| insert_statements(rows, Columns::All) + "; COMMIT"));
-
-fn insert_statements(rows: usize, columns: Columns) -> String {
-    let events = EventRow::insert(rows, columns);
-    let queue = repeat("(?, ?, ?)", rows);
-    format!(
-        "{events}; \
-         INSERT INTO queue (id, kind, due_us) \
-         SELECT * FROM (VALUES {queue}) WHERE column1 IS NOT NULL"
-    )
-}
-
-/// The statement that looks keys up.
-const LOOK_UP: &str = include_str!("accept/look_up.sql");
-
-/// [`LOOK_UP`] at the beginning of a transaction.
-const BEGIN_AND_LOOK_UP: &str = concat!("BEGIN IMMEDIATE; ", include_str!("accept/look_up.sql"));
-
-/// Which columns of `events` are inserted. A ninth parameter makes inserts of many rows a tenth slower, and most
-/// batches do not need it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Columns {
-    /// All except the event type.
-    Untyped,
-    All,
-}
-
-impl Columns {
-    /// Those that `envelopes` need.
-    fn of<'e>(mut envelopes: impl Iterator<Item = &'e Envelope>) -> Self {
-        match envelopes.any(|it| it.event_type.is_some()) {
-            true => Self::All,
-            false => Self::Untyped,
-        }
-    }
-
-    /// The number of parameters of a row.
-    pub(crate) const fn parameters(self) -> usize {
-        match self {
-            Self::Untyped => 8,
-            Self::All => 9,
-        }
-    }
-}
+const INSERT_ITEM: &str = "INSERT INTO queue (id, kind, due_us) VALUES (?1, ?2, ?3)";
 
 /// A new row of `events`.
 pub(crate) struct EventRow<'e> {
@@ -88,26 +31,8 @@ pub(crate) struct EventRow<'e> {
     pub(crate) accepted_us: i64,
 }
 
-impl EventRow<'_> {
-    /// The statement that inserts this many rows. It skips rows of nulls.
-    pub(crate) fn insert(rows: usize, columns: Columns) -> String {
-        let (more, row) = match columns {
-            Columns::Untyped => ("", "(?, ?, ?, ?, ?, ?, ?, ?)"),
-            Columns::All => (", event_type", "(?, ?, ?, ?, ?, ?, ?, ?, ?)"),
-        };
-        let events = repeat(row, rows);
-        format!(
-            "INSERT INTO events \
-               (id, kind, key, key_hash, fingerprint, headers, body, accepted_us{more}) \
-             SELECT * FROM (VALUES {events}) WHERE column1 IS NOT NULL"
-        )
-    }
-
-    pub(crate) fn bind<'q>(
-        &self,
-        query: Query<'q, Sqlite, SqliteArguments>,
-        columns: Columns,
-    ) -> Query<'q, Sqlite, SqliteArguments> {
+impl<'e> EventRow<'e> {
+    pub(crate) fn parameters(&self) -> [Parameter<'e>; 9] {
         let Envelope {
             key,
             fingerprint,
@@ -116,19 +41,19 @@ impl EventRow<'_> {
             body,
             ..
         } = self.envelope;
-        let query = query
-            .bind(self.id)
-            .bind(self.kind)
-            .bind(key.as_str())
-            .bind(self.key_hash)
-            .bind(&fingerprint.as_bytes()[..])
-            .bind((!headers.is_empty()).then(|| &headers.as_encoded()[..]))
-            .bind(&body[..])
-            .bind(self.accepted_us);
-        match columns {
-            Columns::Untyped => query,
-            Columns::All => query.bind(event_type.as_ref().map(EventType::as_str)),
-        }
+        [
+            self.id.into(),
+            self.kind.into(),
+            key.as_str().into(),
+            self.key_hash.into(),
+            (&fingerprint.as_bytes()[..]).into(),
+            (!headers.is_empty())
+                .then(|| &headers.as_encoded()[..])
+                .into(),
+            (&body[..]).into(),
+            self.accepted_us.into(),
+            event_type.as_ref().map(EventType::as_str).into(),
+        ]
     }
 }
 
@@ -166,7 +91,7 @@ pub(crate) async fn accept(
         let key_hash = record::key_hash(kind, key);
         let kind = transaction
             .kinds
-            .number_or_new(transaction.connection, kind)
+            .number_or_new(&mut transaction.connection, kind)
             .await?;
         places.push(*names.entry((kind, key)).or_insert_with(|| {
             firsts.push(First {
@@ -181,7 +106,7 @@ pub(crate) async fn accept(
     }
     let last_id = look_up(transaction, &names, &mut firsts).await?;
     let duplicates = guards::judge(transaction, events, &places, &mut firsts).await?;
-    insert(transaction, &mut firsts, last_id, events.len()).await?;
+    insert(transaction, &mut firsts, last_id).await?;
     judge(transaction, events, &places, &mut firsts, &duplicates).await
 }
 
@@ -225,22 +150,14 @@ pub(crate) async fn taken(
     transaction: &mut Transaction<'_>,
     hashes: &[i64],
 ) -> Result<(i64, Vec<Taken>), SqliteError> {
-    let statement = match transaction.bounds {
-        Bounds::OfAccept(_) => BEGIN_AND_LOOK_UP,
-        Bounds::Own | Bounds::Committed => LOOK_UP,
-    };
-    let rows = sqlx::query(statement)
+    let rows = query(include_str!("accept/look_up.sql"))
         .bind(record::json(hashes))
-        .fetch_all(&mut *transaction.connection)
+        .fetch_all(&mut transaction.connection)
         .await?;
-    if let Bounds::OfAccept(clock) = transaction.bounds {
-        // It may have waited for another process until now.
-        transaction.now_us = clock.now_us();
-    }
     let (mut last_id, mut taken) = (0, Vec::new());
     for row in &rows {
         match row.try_get(1)? {
-            None => last_id = row.try_get::<Option<i64>, _>(0)?.unwrap_or(0),
+            None => last_id = row.try_get::<Option<i64>>(0)?.unwrap_or(0),
             Some(kind) => taken.push(Taken {
                 id: row.try_get(0)?,
                 kind,
@@ -252,12 +169,11 @@ pub(crate) async fn taken(
     Ok((last_id, taken))
 }
 
-/// Inserts the events whose keys are free. If these are all that are accepted, this may commit the transaction.
+/// Inserts the events whose keys are free.
 async fn insert(
     transaction: &mut Transaction<'_>,
     firsts: &mut [First<'_>],
     last_id: i64,
-    accepted: usize,
 ) -> Result<(), SqliteError> {
     let free = firsts
         .iter_mut()
@@ -284,44 +200,24 @@ async fn insert(
         })
     });
     let guards: Vec<guards::Guard<'_>> = guards.collect();
-    let commits = matches!(
-        transaction.bounds,
-        Bounds::OfAccept(clock) if !clock.is_floor_due(transaction.now_us)
-    ) && guards.is_empty()
-        && new.len() == accepted
-        && new.len() <= rows::MAX_SIZE;
-    let columns = Columns::of(new.iter().map(|(_, first)| &first.event.envelope));
-    let statements = match (columns, commits) {
-        (Columns::Untyped, false) => &INSERT,
-        (Columns::Untyped, true) => &INSERT_AND_COMMIT,
-        (Columns::All, false) => &INSERT_TYPED,
-        (Columns::All, true) => &INSERT_TYPED_AND_COMMIT,
-    };
-    for part in statements.split(&new) {
-        let mut insert = sqlx::query(part.statement);
-        for (id, first) in part.rows {
-            let row = EventRow {
-                id: *id,
-                kind: first.kind,
-                key_hash: first.key_hash,
-                envelope: &first.event.envelope,
-                accepted_us: transaction.now_us,
-            };
-            insert = row.bind(insert, columns);
-        }
-        insert = bind_nulls(insert, part.spare * columns.parameters());
-        for (id, first) in part.rows {
-            let due_us = transaction.now_us + microseconds::of(first.event.delay);
-            insert = insert.bind(id).bind(first.kind).bind(due_us);
-        }
-        insert = bind_nulls(insert, part.spare * 3);
-        insert.execute(&mut *transaction.connection).await?;
-    }
-    guards::insert(transaction, &guards).await?;
-    if commits {
-        transaction.bounds = Bounds::Committed;
-    }
-    Ok(())
+    let now_us = transaction.now_us;
+    let events = new.iter().map(|(id, first)| {
+        let row = EventRow {
+            id: *id,
+            kind: first.kind,
+            key_hash: first.key_hash,
+            envelope: &first.event.envelope,
+            accepted_us: now_us,
+        };
+        row.parameters()
+    });
+    execute_each(&mut transaction.connection, INSERT_EVENT, events).await?;
+    let items = new.iter().map(|(id, first)| {
+        let due_us = now_us + microseconds::of(first.event.delay);
+        [(*id).into(), first.kind.into(), due_us.into()]
+    });
+    execute_each(&mut transaction.connection, INSERT_ITEM, items).await?;
+    guards::insert(transaction, &guards).await
 }
 
 /// Answers the events in their order, and records conflicts and requeues. `duplicates` says which events are
@@ -363,14 +259,14 @@ async fn record_conflict(
     id: i64,
     delivery: &Envelope,
 ) -> Result<(), SqliteError> {
-    let row = sqlx::query(include_str!("accept/count_conflict.sql"))
+    let row = query(include_str!("accept/count_conflict.sql"))
         .bind(id)
         .bind(transaction.now_us)
-        .fetch_one(&mut *transaction.connection)
+        .fetch_one(&mut transaction.connection)
         .await?;
     let number: i64 = row.try_get(0)?;
     let body = &delivery.body;
-    sqlx::query(include_str!("accept/keep_conflict.sql"))
+    query(include_str!("accept/keep_conflict.sql"))
         .bind(id)
         .bind(number)
         .bind(i64::try_from(MAX_CONFLICT_BODIES).expect("a handful"))
@@ -378,7 +274,7 @@ async fn record_conflict(
         .bind(&delivery.fingerprint.as_bytes()[..])
         .bind(&body[..body.len().min(MAX_CONFLICT_BODY_BYTES)])
         .bind(i64::try_from(body.len()).unwrap_or(i64::MAX))
-        .execute(&mut *transaction.connection)
+        .execute(&mut transaction.connection)
         .await?;
     Ok(())
 }
@@ -389,17 +285,17 @@ pub(crate) async fn requeue_failed(
     id: i64,
     delay_us: i64,
 ) -> Result<bool, SqliteError> {
-    let queued = sqlx::query(include_str!("accept/requeue_failed.sql"))
+    let queued = query(include_str!("accept/requeue_failed.sql"))
         .bind(id)
         .bind(transaction.now_us + delay_us)
-        .execute(&mut *transaction.connection)
+        .execute(&mut transaction.connection)
         .await?;
-    if queued.rows_affected() == 0 {
+    if queued.rows == 0 {
         return Ok(false);
     }
-    sqlx::query("DELETE FROM outcomes WHERE id = ?1")
+    query("DELETE FROM outcomes WHERE id = ?1")
         .bind(id)
-        .execute(&mut *transaction.connection)
+        .execute(&mut transaction.connection)
         .await?;
     Ok(true)
 }

@@ -15,6 +15,7 @@ use webhook_core::{
 
 use crate::accept::requeue_failed;
 use crate::error::SqliteError;
+use crate::query::query;
 use crate::writer::Transaction;
 use crate::{microseconds, record};
 
@@ -249,18 +250,18 @@ async fn id(
 ) -> Result<Option<i64>, SqliteError> {
     let kind = transaction
         .kinds
-        .number(transaction.connection, &event.kind);
+        .number(&mut transaction.connection, &event.kind);
     let Some(kind) = kind.await? else {
         return Ok(None);
     };
     let find = "SELECT id FROM events WHERE key_hash = ?1 AND key = ?2 AND kind = ?3";
-    let row = sqlx::query(find)
+    let row = query(find)
         .bind(record::key_hash(&event.kind, &event.key))
         .bind(event.key.as_str())
         .bind(kind)
-        .fetch_optional(&mut *transaction.connection)
+        .fetch_optional(&mut transaction.connection)
         .await?;
-    Ok(row.map(|row| row.try_get(0)).transpose()?)
+    row.map(|row| row.try_get(0)).transpose()
 }
 
 pub(crate) async fn requeue(
@@ -291,9 +292,9 @@ async fn outcome(
     transaction: &mut Transaction<'_>,
     id: i64,
 ) -> Result<Option<Outcome>, SqliteError> {
-    let row = sqlx::query("SELECT failed, body_deleted FROM outcomes WHERE id = ?1")
+    let row = query("SELECT failed, body_deleted FROM outcomes WHERE id = ?1")
         .bind(id)
-        .fetch_optional(&mut *transaction.connection)
+        .fetch_optional(&mut transaction.connection)
         .await?;
     let Some(row) = row else { return Ok(None) };
     Ok(Some(Outcome {
@@ -312,10 +313,10 @@ pub(crate) async fn delete(
             answers.push(Deleted::NotFound);
             continue;
         };
-        let leased = sqlx::query("SELECT 1 FROM queue WHERE id = ?1 AND leased_until_us > ?2")
+        let leased = query("SELECT 1 FROM queue WHERE id = ?1 AND leased_until_us > ?2")
             .bind(id)
             .bind(transaction.now_us)
-            .fetch_optional(&mut *transaction.connection)
+            .fetch_optional(&mut transaction.connection)
             .await?;
         if leased.is_some() {
             answers.push(Deleted::Leased);
@@ -397,9 +398,9 @@ async fn run_for(
 ) -> Result<(), SqliteError> {
     let ids = record::json(ids);
     for statement in statements {
-        sqlx::query(*statement)
-            .bind(&ids)
-            .execute(&mut *transaction.connection)
+        query(statement)
+            .bind(ids.as_str())
+            .execute(&mut transaction.connection)
             .await?;
     }
     Ok(())
@@ -426,16 +427,16 @@ async fn make_one_due(
     leases: RunningLeases,
 ) -> Result<MadeDue, SqliteError> {
     let now_us = transaction.now_us;
-    let row = sqlx::query("SELECT due_us, leased_until_us FROM queue WHERE id = ?1")
+    let row = query("SELECT due_us, leased_until_us FROM queue WHERE id = ?1")
         .bind(id)
-        .fetch_optional(&mut *transaction.connection)
+        .fetch_optional(&mut transaction.connection)
         .await?;
     let Some(row) = row else {
         return Ok(MadeDue::Settled);
     };
     let due_us: i64 = row.try_get(0)?;
     let is_leased = row
-        .try_get::<Option<i64>, _>(1)?
+        .try_get::<Option<i64>>(1)?
         .is_some_and(|until| until > now_us);
     if is_leased && leases == RunningLeases::Keep {
         return Ok(MadeDue::Leased);
@@ -443,10 +444,10 @@ async fn make_one_due(
     if !is_leased && due_us <= now_us {
         return Ok(MadeDue::AlreadyDue);
     }
-    sqlx::query(include_str!("admin/make_due.sql"))
+    query(include_str!("admin/make_due.sql"))
         .bind(id)
         .bind(now_us)
-        .execute(&mut *transaction.connection)
+        .execute(&mut transaction.connection)
         .await?;
     Ok(MadeDue::Applied)
 }
@@ -491,11 +492,11 @@ async fn oldest(
     body_deleted: i64,
     limit: usize,
 ) -> Result<Vec<i64>, SqliteError> {
-    let kind = transaction.kinds.number(transaction.connection, kind);
+    let kind = transaction.kinds.number(&mut transaction.connection, kind);
     let Some(kind) = kind.await? else {
         return Ok(Vec::new());
     };
-    let rows = sqlx::query(include_str!("admin/oldest.sql"))
+    let rows = query(include_str!("admin/oldest.sql"))
         .bind(kind)
         .bind(failed)
         .bind(body_deleted)
@@ -505,12 +506,9 @@ async fn oldest(
                 .saturating_sub(microseconds::of(older_than)),
         )
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(&mut *transaction.connection)
+        .fetch_all(&mut transaction.connection)
         .await?;
-    Ok(rows
-        .iter()
-        .map(|row| row.try_get(0))
-        .collect::<Result<_, _>>()?)
+    rows.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// Returns whether the kind was not paused before.
@@ -518,14 +516,13 @@ pub(crate) async fn pause(
     transaction: &mut Transaction<'_>,
     kind: &Kind,
 ) -> Result<bool, SqliteError> {
-    let inserted = sqlx::query(
-        "INSERT INTO paused_kinds (name, paused_us) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
-    )
-    .bind(kind.as_str())
-    .bind(transaction.now_us)
-    .execute(&mut *transaction.connection)
-    .await?;
-    Ok(inserted.rows_affected() > 0)
+    let inserted =
+        query("INSERT INTO paused_kinds (name, paused_us) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
+            .bind(kind.as_str())
+            .bind(transaction.now_us)
+            .execute(&mut transaction.connection)
+            .await?;
+    Ok(inserted.rows > 0)
 }
 
 /// Returns whether the kind was paused before.
@@ -533,11 +530,11 @@ pub(crate) async fn resume(
     transaction: &mut Transaction<'_>,
     kind: &Kind,
 ) -> Result<bool, SqliteError> {
-    let deleted = sqlx::query("DELETE FROM paused_kinds WHERE name = ?1")
+    let deleted = query("DELETE FROM paused_kinds WHERE name = ?1")
         .bind(kind.as_str())
-        .execute(&mut *transaction.connection)
+        .execute(&mut transaction.connection)
         .await?;
-    Ok(deleted.rows_affected() > 0)
+    Ok(deleted.rows > 0)
 }
 
 pub(crate) async fn paused(readers: &SqlitePool) -> Result<Vec<Kind>, SqliteError> {

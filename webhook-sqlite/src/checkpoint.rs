@@ -191,7 +191,7 @@ async fn copy_if_due(
 ) -> Result<(), SqliteError> {
     let connection = match connection {
         Some(connection) => connection,
-        None => connection.insert(open::checkpointer(options).await?),
+        None => connection.insert(open::beside_writer(options).await?),
     };
     let due = due(options);
     let mut log = look(connection).await?;

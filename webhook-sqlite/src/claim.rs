@@ -4,14 +4,13 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sqlx::Row;
-use sqlx::sqlite::SqliteConnection;
 use webhook_core::{
     Attempt, Claim, Claimed, ClaimedEvent, EventId, FailureReason, Fence, Lease,
     MAX_FAILED_ATTEMPTS,
 };
 
 use crate::error::SqliteError;
+use crate::query::{Connection, query};
 use crate::settle::delete_from_queue;
 use crate::writer::Transaction;
 use crate::{microseconds, record};
@@ -27,7 +26,7 @@ pub(crate) async fn claim(
     {
         return Ok(vec![Some(claimed)]);
     }
-    let states = kind_states(transaction.connection, transaction.now_us, claims).await?;
+    let states = kind_states(&mut transaction.connection, transaction.now_us, claims).await?;
     let mut answers = Vec::with_capacity(claims.len());
     for (claim, state) in claims.iter().zip(states) {
         answers.push(match state.unless_due() {
@@ -40,7 +39,7 @@ pub(crate) async fn claim(
 
 /// The answers to `claims`, if they are all without events. Needs no transaction.
 pub(crate) async fn without_events(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     now_us: i64,
     claims: &[Claim],
 ) -> Result<Option<Vec<Option<Claimed>>>, SqliteError> {
@@ -73,12 +72,12 @@ impl KindState {
 
 /// The states of the kinds of `claims`.
 async fn kind_states(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection<'_>,
     now_us: i64,
     claims: &[Claim],
 ) -> Result<Vec<KindState>, SqliteError> {
     let names: Vec<&str> = claims.iter().map(|claim| claim.kind.as_str()).collect();
-    let rows = sqlx::query(include_str!("claim/kind_states.sql"))
+    let rows = query(include_str!("claim/kind_states.sql"))
         .bind(record::json(&names))
         .bind(now_us)
         .fetch_all(connection)
@@ -112,11 +111,11 @@ async fn claim_kind(
     let now_us = transaction.now_us;
     let limit = claim.limit.get();
     // One more than the limit, which tells whether more are due.
-    let rows = sqlx::query(include_str!("claim/due.sql"))
+    let rows = query(include_str!("claim/due.sql"))
         .bind(claim.kind.as_str())
         .bind(now_us)
         .bind(i64::try_from(limit).map_or(i64::MAX, |limit| limit.saturating_add(1)))
-        .fetch_all(&mut *transaction.connection)
+        .fetch_all(&mut transaction.connection)
         .await?;
     if rows.is_empty() {
         return Ok(None);
@@ -142,10 +141,10 @@ async fn claim_kind(
                 Attempt::new(attempt),
                 Fence::new(due.fence + 1),
             );
-            let body = Bytes::copy_from_slice(row.try_get(8)?);
+            let body = row.try_get::<&Bytes>(8)?.clone();
             let accepted_us = row.try_get(9)?;
             let accepted_at = microseconds::time(accepted_us);
-            let lag = microseconds::duration(now_us - row.try_get::<i64, _>(1)?);
+            let lag = microseconds::duration(now_us - row.try_get::<i64>(1)?);
             claimed.events.push(
                 ClaimedEvent::new(lease, key, body, accepted_at)
                     .with_event_type(record::event_type(row.try_get(6)?)?)
@@ -167,7 +166,7 @@ async fn claim_kind(
         Some(Duration::ZERO)
     } else {
         let claims = std::slice::from_ref(claim);
-        match kind_states(transaction.connection, now_us, claims).await?[..] {
+        match kind_states(&mut transaction.connection, now_us, claims).await?[..] {
             [KindState::NotDue(next_due)] => next_due,
             // The kind is not paused, and its due events are leased, unless one is not among the events.
             _ => {
@@ -188,11 +187,11 @@ async fn lease(
     if ids.is_empty() {
         return Ok(());
     }
-    sqlx::query(include_str!("claim/lease.sql"))
+    query(include_str!("claim/lease.sql"))
         .bind(transaction.now_us)
         .bind(microseconds::of(lease).max(1))
         .bind(record::json(ids))
-        .execute(&mut *transaction.connection)
+        .execute(&mut transaction.connection)
         .await?;
     Ok(())
 }
@@ -230,7 +229,7 @@ pub(crate) async fn record_failed_attempt(
     transaction: &mut Transaction<'_>,
     failed: &FailedAttempt<'_>,
 ) -> Result<(), SqliteError> {
-    sqlx::query(include_str!("claim/failed_attempt.sql"))
+    query(include_str!("claim/failed_attempt.sql"))
         .bind(failed.id)
         .bind(failed.fence)
         .bind(i64::try_from(MAX_FAILED_ATTEMPTS).expect("a handful"))
@@ -238,7 +237,7 @@ pub(crate) async fn record_failed_attempt(
         .bind(failed.ended_us)
         .bind(failed.reason)
         .bind(failed.details)
-        .execute(&mut *transaction.connection)
+        .execute(&mut transaction.connection)
         .await?;
     Ok(())
 }
@@ -252,12 +251,12 @@ async fn end_exhausted(
     if exhausted.is_empty() {
         return Ok(());
     }
-    sqlx::query(include_str!("claim/exhausted.sql"))
+    query(include_str!("claim/exhausted.sql"))
         .bind(transaction.now_us)
         .bind(FailureReason::Exhausted.as_str())
         .bind(record::json(exhausted))
         .bind(max_attempts.get())
-        .execute(&mut *transaction.connection)
+        .execute(&mut transaction.connection)
         .await?;
     delete_from_queue(transaction, exhausted).await
 }

@@ -12,6 +12,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::error::SqliteError;
 use crate::microseconds;
+use crate::query::{Connection, query};
 
 /// How far the stored floor may be behind the clock. Each write of it changes a page of the file.
 const FLOOR_INTERVAL_US: i64 = 1_000_000;
@@ -63,21 +64,16 @@ impl Clock {
         self.offset_us + since_boot_us()
     }
 
-    /// Whether [`keep_floor`](Self::keep_floor) writes.
-    pub(crate) fn is_floor_due(&self, now_us: i64) -> bool {
-        now_us - self.floor_us.load(Ordering::Relaxed) >= FLOOR_INTERVAL_US
-    }
-
     /// Writes the time into the file, if it has not been written for a while. Runs in a write transaction.
     pub(crate) async fn keep_floor(
         &self,
-        connection: &mut SqliteConnection,
+        connection: &mut Connection<'_>,
         now_us: i64,
     ) -> Result<(), SqliteError> {
-        if !self.is_floor_due(now_us) {
+        if now_us - self.floor_us.load(Ordering::Relaxed) < FLOOR_INTERVAL_US {
             return Ok(());
         }
-        sqlx::query("UPDATE clock SET floor_us = max(floor_us, ?1)")
+        query("UPDATE clock SET floor_us = max(floor_us, ?1)")
             .bind(now_us)
             .execute(connection)
             .await?;

@@ -1,8 +1,11 @@
 //! What can go wrong with the file.
 
+use std::borrow::Cow;
+use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sqlx::error::{DatabaseError, ErrorKind};
 use webhook_core::StoreError;
 
 /// Why the file did not do what was asked. This is the source of every [`StoreError`] of this backend.
@@ -209,6 +212,61 @@ impl From<sqlx::Error> for SqliteError {
             Some(code::CORRUPT | code::NOTADB) => Self::Malformed(error.into()),
             _ => Self::Database(error),
         }
+    }
+}
+
+impl From<rusqlite::Error> for SqliteError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::from(as_sqlx(error))
+    }
+}
+
+/// An error of the thread that writes, which uses rusqlite, as one of sqlx: callers know one sort of error only.
+pub(crate) fn as_sqlx(error: rusqlite::Error) -> sqlx::Error {
+    match error {
+        rusqlite::Error::SqliteFailure(failure, message) => {
+            let message = message.unwrap_or_else(|| failure.to_string());
+            sqlx::Error::Database(Box::new(Failure {
+                code: failure.extended_code,
+                message,
+            }))
+        }
+        error => sqlx::Error::Protocol(error.to_string()),
+    }
+}
+
+/// What SQLite said.
+#[derive(Debug, thiserror::Error)]
+#[error("(code: {code}) {message}")]
+struct Failure {
+    /// The extended result code.
+    code: i32,
+    message: String,
+}
+
+impl DatabaseError for Failure {
+    fn message(&self) -> &str {
+        &self.message
+    }
+
+    fn code(&self) -> Option<Cow<'_, str>> {
+        Some(self.code.to_string().into())
+    }
+
+    fn as_error(&self) -> &(dyn Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn Error + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn Error + Send + Sync + 'static> {
+        self
+    }
+
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Other
     }
 }
 

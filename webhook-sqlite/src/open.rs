@@ -3,12 +3,13 @@
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::OpenFlags;
 use sqlx::sqlite::{
     SqliteAutoVacuum, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, Row};
 
-use crate::error::SqliteError;
+use crate::error::{SqliteError, as_sqlx};
 use crate::file;
 use crate::file_system;
 use crate::options::SqliteOptions;
@@ -37,7 +38,7 @@ const STATEMENTS: usize = 256;
 /// How much of the write-ahead log stays on the disk after a checkpoint.
 const JOURNAL_BYTES: u64 = 64 << 20;
 
-/// The page cache of the connection that writes, while the file is small.
+/// The page cache of the connection that writes, while the file is small, and of those beside it.
 const SMALL_CACHE_BYTES: u64 = 4 << 20;
 
 /// The page of 4 KiB at 1 GiB.
@@ -57,7 +58,7 @@ fn connect_options(path: &Path, busy_timeout: Duration, cache_bytes: u64) -> Sql
         .busy_timeout(busy_timeout)
         .statement_cache_capacity(STATEMENTS)
         .row_buffer_size(BUFFERED_ROWS)
-        .pragma("cache_size", cache_size(cache_bytes))
+        .pragma("cache_size", cache_size(cache_bytes).to_string())
         .pragma("temp_store", "MEMORY")
         // A commit must not copy the log: it would not report that this failed.
         .pragma("wal_autocheckpoint", "0")
@@ -70,14 +71,29 @@ pub(crate) fn reader(options: &SqliteOptions) -> SqliteConnectOptions {
 }
 
 /// Opens the connection that writes. The file must be [prepared](prepare).
-pub(crate) async fn writer(options: &SqliteOptions) -> Result<SqliteConnection, SqliteError> {
-    let mut connection = checkpointer(options).await?;
-    set_cache(&mut connection, options).await?;
-    Ok(connection)
+pub(crate) fn writer(options: &SqliteOptions) -> Result<rusqlite::Connection, SqliteError> {
+    let SqliteOptions {
+        path, busy_timeout, ..
+    } = options;
+    let connect = || {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = rusqlite::Connection::open_with_flags(path, flags)?;
+        connection.busy_timeout(*busy_timeout)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        connection.execute_batch(&format!(
+            "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; \
+             PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = {JOURNAL_BYTES};"
+        ))?;
+        set_cache(&connection, options)?;
+        Ok(connection)
+    };
+    connect().map_err(|error| SqliteError::opening(path, as_sqlx(error)))
 }
 
-/// Opens the connection that copies the write-ahead log. It commits nothing.
-pub(crate) async fn checkpointer(options: &SqliteOptions) -> Result<SqliteConnection, SqliteError> {
+/// Opens a connection beside [that which writes](writer): one that copies the write-ahead log, or that is lent to apps.
+pub(crate) async fn beside_writer(
+    options: &SqliteOptions,
+) -> Result<SqliteConnection, SqliteError> {
     connect_options(&options.path, options.busy_timeout, SMALL_CACHE_BYTES)
         .pragma("journal_size_limit", JOURNAL_BYTES.to_string())
         .connect()
@@ -85,21 +101,21 @@ pub(crate) async fn checkpointer(options: &SqliteOptions) -> Result<SqliteConnec
         .map_err(|error| SqliteError::opening(&options.path, error))
 }
 
-/// Closes the connection that writes, and leaves the write-ahead log as it is. The last connection to close copies it
+/// Closes the last connection that can write, and leaves the write-ahead log as it is. The last one to close copies it
 /// into the file, which needs a lock that one that can only read cannot get: so that one is closed last.
 pub(crate) async fn close_without_copy(
-    writer: SqliteConnection,
+    last_but_one: SqliteConnection,
     options: &SqliteOptions,
 ) -> Result<(), SqliteError> {
     let last = match reading(options).await {
         Ok(last) => last,
         Err(error) => {
             // It stays open until the process ends, which copies nothing.
-            std::mem::forget(writer);
+            std::mem::forget(last_but_one);
             return Err(error);
         }
     };
-    writer.close().await?;
+    last_but_one.close().await?;
     // The lock that it cannot get is no failure.
     let _ = last.close().await;
     Ok(())
@@ -117,28 +133,22 @@ async fn reading(options: &SqliteOptions) -> Result<SqliteConnection, SqliteErro
 /// When a page of an index is split, SQLite numbers a page for a moment as the one at the first byte that it locks
 /// (`PENDING_BYTE`, 1 GiB). While the file is smaller, each such commit then looks through the whole cache for
 /// pages behind the end of the file: 0.5 ms for one of 64 MiB.
-pub(crate) async fn set_cache(
-    connection: &mut SqliteConnection,
+pub(crate) fn set_cache(
+    connection: &rusqlite::Connection,
     options: &SqliteOptions,
-) -> Result<(), SqliteError> {
-    let pages = pragma(connection, "page_count").await?;
+) -> rusqlite::Result<()> {
+    let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
     let bytes = if pages > PENDING_BYTE_PAGE {
         options.cache_bytes
     } else {
         options.cache_bytes.min(SMALL_CACHE_BYTES)
     };
-    connection
-        .execute(sqlx::raw_sql(AssertSqlSafe(format!(
-            "PRAGMA cache_size = {}",
-            cache_size(bytes)
-        ))))
-        .await?;
-    Ok(())
+    connection.pragma_update(None, "cache_size", cache_size(bytes))
 }
 
 /// The value of the pragma `cache_size`: a negative number is a size in KiB.
-fn cache_size(bytes: u64) -> String {
-    format!("-{}", bytes.div_ceil(1024))
+fn cache_size(bytes: u64) -> i64 {
+    i64::try_from(bytes.div_ceil(1024)).map_or(i64::MIN, |kib| -kib)
 }
 
 /// Creates the file, or updates its tables, and checks all that durability depends on. Returns a connection that must

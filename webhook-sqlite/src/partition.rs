@@ -3,6 +3,7 @@
 use sqlx::{Row, SqliteExecutor};
 
 use crate::error::SqliteError;
+use crate::query::query;
 use crate::writer::Transaction;
 
 pub(crate) async fn mark(readers: impl SqliteExecutor<'_>) -> Result<Option<String>, SqliteError> {
@@ -18,17 +19,17 @@ pub(crate) async fn replace_mark(
     expected: Option<&str>,
     mark: &str,
 ) -> Result<bool, SqliteError> {
-    let query = match expected {
-        None => sqlx::query(
-            "INSERT INTO partition_mark (only, mark) VALUES (1, ?1) ON CONFLICT DO NOTHING",
-        ),
+    let replace = match expected {
+        None => {
+            query("INSERT INTO partition_mark (only, mark) VALUES (1, ?1) ON CONFLICT DO NOTHING")
+        }
         Some(expected) => {
-            sqlx::query("UPDATE partition_mark SET mark = ?2 WHERE mark = ?1").bind(expected)
+            query("UPDATE partition_mark SET mark = ?2 WHERE mark = ?1").bind(expected)
         }
     };
-    let done = query
+    let done = replace
         .bind(mark)
-        .execute(&mut *transaction.connection)
+        .execute(&mut transaction.connection)
         .await?;
-    Ok(done.rows_affected() > 0)
+    Ok(done.rows > 0)
 }

@@ -270,7 +270,7 @@ mod tests {
         assert_eq!(count(&mut old).await, 50);
         store.accept(&events(50)).await.unwrap();
 
-        let mut connection = open::writer(&options).await.unwrap();
+        let mut connection = open::beside_writer(&options).await.unwrap();
         copy(&mut connection, &Doubt::default()).await.unwrap();
         let before = look(&mut connection).await.unwrap();
         assert!(
@@ -302,7 +302,7 @@ mod tests {
         store.accept(&events(0)).await.unwrap();
         let log = std::fs::read(log_of(&options)).unwrap();
         std::fs::write(log_of(&options), [&log[..], &[7; 9_000]].concat()).unwrap();
-        let mut connection = open::writer(&options).await.unwrap();
+        let mut connection = open::beside_writer(&options).await.unwrap();
         copy_again(&mut connection).await.unwrap();
         assert_eq!(std::fs::read(log_of(&options)).unwrap(), log);
         store.accept(&events(50)).await.unwrap();
@@ -334,7 +334,7 @@ mod tests {
         std::fs::write(log_of(&after), [&log[..], &[7; 9_000]].concat()).unwrap();
         let other = SqliteStore::open_with(after.clone()).await.unwrap();
         assert!(std::fs::read(log_of(&after)).unwrap().ends_with(&[7; 900]));
-        let mut connection = open::writer(&after).await.unwrap();
+        let mut connection = open::beside_writer(&after).await.unwrap();
         assert_eq!(count(&mut connection).await, 100);
         assert_whole(&mut connection).await;
         other.close().await;
@@ -346,7 +346,7 @@ mod tests {
         let (_folder, options) = folder();
         let store = SqliteStore::open_with(options.clone()).await.unwrap();
         store.accept(&events(0)).await.unwrap();
-        let connection = open::writer(&options).await.unwrap();
+        let connection = open::beside_writer(&options).await.unwrap();
         store.close().await;
         let log = std::fs::read(log_of(&options)).unwrap();
         let database = std::fs::read(&options.path).unwrap();
@@ -356,7 +356,7 @@ mod tests {
         assert!(!log.is_empty());
         assert_eq!(std::fs::read(log_of(&options)).unwrap(), log);
         assert_eq!(std::fs::read(&options.path).unwrap(), database);
-        let mut connection = open::writer(&options).await.unwrap();
+        let mut connection = open::beside_writer(&options).await.unwrap();
         assert_eq!(look(&mut connection).await.unwrap().copied, 0);
         assert_eq!(count(&mut connection).await, 50);
     }

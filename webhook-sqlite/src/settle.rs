@@ -1,15 +1,13 @@
 //! Extends leases, and ends attempts.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::LazyLock;
 use std::time::Duration;
 
-use sqlx::Row;
 use webhook_core::{Extended, Kind, Lease, Outcome, Reason, Settled, Settlement};
 
 use crate::claim::{FailedAttempt, record_failed_attempt};
 use crate::error::SqliteError;
-use crate::rows::{ForRows, bind_nulls, repeat};
+use crate::query::{execute_each, query};
 use crate::writer::Transaction;
 use crate::{microseconds, record};
 
@@ -29,9 +27,9 @@ async fn held(
     let leases: Vec<(i64, i64)> = leases
         .map(|lease| (lease.event.get(), lease.fence.get()))
         .collect();
-    let rows = sqlx::query(include_str!("settle/held.sql"))
+    let rows = query(include_str!("settle/held.sql"))
         .bind(record::json(&leases))
-        .fetch_all(&mut *transaction.connection)
+        .fetch_all(&mut transaction.connection)
         .await?;
     let held = rows.iter().map(|row| {
         let place: i64 = row.try_get(0)?;
@@ -65,10 +63,10 @@ pub(crate) async fn extend(
 ) -> Result<Vec<Extended>, SqliteError> {
     let held = held(transaction, leases.iter().copied()).await?;
     let ids: Vec<i64> = held.iter().map(|held| held.id).collect();
-    sqlx::query(include_str!("settle/extend.sql"))
+    query(include_str!("settle/extend.sql"))
         .bind(transaction.now_us + microseconds::of(lease))
         .bind(record::json(&ids))
-        .execute(&mut *transaction.connection)
+        .execute(&mut transaction.connection)
         .await?;
     let mut answers = vec![Extended::LeaseLost; leases.len()];
     for held in held {
@@ -77,24 +75,8 @@ pub(crate) async fn extend(
     Ok(answers)
 }
 
-/// Moves processed events from the queue to the outcomes, if their leases are valid. Returns those. The last parameter
-/// is a JSON list of all ids; none of them had an outcome before.
-static PROCESSED: LazyLock<ForRows> = LazyLock::new(|| {
-    ForRows::new(|rows| {
-        let leases = repeat("(?, ?)", rows);
-        format!(
-            "INSERT INTO outcomes (id, kind, failed, attempts, fence, settled_us, reason) \
-             SELECT item.id, item.kind, 0, item.attempts, item.fence, ?, NULL \
-             FROM (VALUES {leases}) AS lease \
-             CROSS JOIN queue AS item \
-               ON item.id = lease.column1 AND item.fence = lease.column2 \
-             WHERE item.leased_until_us IS NOT NULL \
-             RETURNING id, fence; \
-             DELETE FROM queue WHERE id IN (SELECT ended.id FROM json_each(?) AS lease \
-                                            CROSS JOIN outcomes AS ended ON ended.id = lease.value)"
-        )
-    })
-});
+/// Changes a row if the lease is valid: that of an event that had no outcome before. It is deleted from the queue next.
+const PROCESSED: &str = include_str!("settle/processed.sql");
 
 pub(crate) async fn settle(
     transaction: &mut Transaction<'_>,
@@ -125,25 +107,20 @@ async fn settle_processed(
     processed: &[(usize, Lease)],
     answers: &mut [Settled],
 ) -> Result<(), SqliteError> {
-    let mut applied = HashSet::with_capacity(processed.len());
-    for part in PROCESSED.split(processed) {
-        let mut settle = sqlx::query(part.statement).bind(transaction.now_us);
-        for (_, lease) in part.rows {
-            settle = settle.bind(lease.event.get()).bind(lease.fence.get());
-        }
-        settle = bind_nulls(settle, part.spare * 2);
-        let ids = part.rows.iter().map(|(_, lease)| lease.event.get());
-        settle = settle.bind(record::json(&ids.collect::<Vec<_>>()));
-        for row in settle.fetch_all(&mut *transaction.connection).await? {
-            applied.insert((row.try_get::<i64, _>(0)?, row.try_get::<i64, _>(1)?));
-        }
-    }
-    for (place, lease) in processed {
-        if applied.contains(&(lease.event.get(), lease.fence.get())) {
+    let now_us = transaction.now_us;
+    let leases = processed.iter().map(|(_, lease)| {
+        let (event, fence) = (lease.event.get(), lease.fence.get());
+        [event.into(), fence.into(), now_us.into()]
+    });
+    let changed = execute_each(&mut transaction.connection, PROCESSED, leases).await?;
+    let mut ids = Vec::with_capacity(processed.len());
+    for ((place, lease), changed) in processed.iter().zip(changed) {
+        if changed > 0 {
             answers[*place] = Settled::Applied;
+            ids.push(lease.event.get());
         }
     }
-    Ok(())
+    delete_from_queue(transaction, &ids).await
 }
 
 /// Returns which events are due again.
@@ -190,7 +167,10 @@ async fn settle_others(
     }
     let mut kinds = Vec::with_capacity(due_again.len());
     for (kind, after_us) in due_again {
-        let name = transaction.kinds.name(transaction.connection, kind).await?;
+        let name = transaction
+            .kinds
+            .name(&mut transaction.connection, kind)
+            .await?;
         kinds.push((name, microseconds::duration(after_us)));
     }
     Ok(kinds)
@@ -225,12 +205,12 @@ async fn put_back(
     attempts: u32,
     reason: Option<&str>,
 ) -> Result<(), SqliteError> {
-    sqlx::query(include_str!("settle/put_back.sql"))
+    query(include_str!("settle/put_back.sql"))
         .bind(held.id)
         .bind(due_us)
         .bind(attempts)
         .bind(reason)
-        .execute(&mut *transaction.connection)
+        .execute(&mut transaction.connection)
         .await?;
     Ok(())
 }
@@ -240,10 +220,10 @@ async fn fail(
     transaction: &mut Transaction<'_>,
     failed: &[(i64, &str)],
 ) -> Result<(), SqliteError> {
-    sqlx::query(include_str!("settle/fail.sql"))
+    query(include_str!("settle/fail.sql"))
         .bind(transaction.now_us)
         .bind(record::json(failed))
-        .execute(&mut *transaction.connection)
+        .execute(&mut transaction.connection)
         .await?;
     let ids: Vec<i64> = failed.iter().map(|(id, _)| *id).collect();
     delete_from_queue(transaction, &ids).await
@@ -253,9 +233,12 @@ pub(crate) async fn delete_from_queue(
     transaction: &mut Transaction<'_>,
     ids: &[i64],
 ) -> Result<(), SqliteError> {
-    sqlx::query("DELETE FROM queue WHERE id IN (SELECT value FROM json_each(?1))")
+    if ids.is_empty() {
+        return Ok(());
+    }
+    query("DELETE FROM queue WHERE id IN (SELECT value FROM json_each(?1))")
         .bind(record::json(ids))
-        .execute(&mut *transaction.connection)
+        .execute(&mut transaction.connection)
         .await?;
     Ok(())
 }

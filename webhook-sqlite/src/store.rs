@@ -411,8 +411,9 @@ impl Scheduler for SqliteStore {
 
     /// While this process accepts events, a worker with more due events than it can take pauses between claims,
     /// for at most 50 ms.
-    fn pause_before_claim(&self, kind: &Kind) -> Duration {
-        self.inner.throttle.pause(kind, std::time::Instant::now())
+    fn pause_before_claim(&self, kind: &Kind, accepted_per_claimed: Option<f64>) -> Duration {
+        let now = std::time::Instant::now();
+        self.inner.throttle.pause(kind, now, accepted_per_claimed)
     }
 }
 

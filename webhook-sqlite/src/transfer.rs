@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::sync::LazyLock;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -15,12 +14,12 @@ use webhook_core::{
 };
 
 use crate::accept::guards::{self, Guard};
-use crate::accept::{Columns, EventRow, taken};
+use crate::accept::{EventRow, INSERT_EVENT, taken};
 use crate::claim::{self, record_failed_attempt};
 use crate::error::SqliteError;
 use crate::microseconds;
+use crate::query::{execute_each, query};
 use crate::record;
-use crate::rows::{ForRows, bind_nulls};
 use crate::writer::Transaction;
 
 pub(crate) async fn export(
@@ -93,10 +92,6 @@ fn conflict(row: &SqliteRow) -> Result<(u64, ConflictRecord), SqliteError> {
     Ok((row.try_get::<i64, _>("number")?.unsigned_abs(), conflict))
 }
 
-/// Stores new events.
-static INSERT: LazyLock<ForRows> =
-    LazyLock::new(|| ForRows::new(|rows| EventRow::insert(rows, Columns::All)));
-
 /// An event whose key is free.
 struct New<'e> {
     id: i64,
@@ -111,21 +106,17 @@ pub(crate) async fn import(
     events: &[StoredEvent],
 ) -> Result<usize, SqliteError> {
     let new = free(transaction, events).await?;
-    for part in INSERT.split(&new) {
-        let mut insert = sqlx::query(part.statement);
-        for new in part.rows {
-            let row = EventRow {
-                id: new.id,
-                kind: new.kind,
-                key_hash: new.key_hash,
-                envelope: &new.event.record.envelope,
-                accepted_us: microseconds::of_time(new.event.record.accepted_at),
-            };
-            insert = row.bind(insert, Columns::All);
-        }
-        insert = bind_nulls(insert, part.spare * Columns::All.parameters());
-        insert.execute(&mut *transaction.connection).await?;
-    }
+    let rows = new.iter().map(|new| {
+        let row = EventRow {
+            id: new.id,
+            kind: new.kind,
+            key_hash: new.key_hash,
+            envelope: &new.event.record.envelope,
+            accepted_us: microseconds::of_time(new.event.record.accepted_at),
+        };
+        row.parameters()
+    });
+    execute_each(&mut transaction.connection, INSERT_EVENT, rows).await?;
     let guards = new.iter().filter_map(|new| {
         let guard = new.event.guard.as_ref()?;
         Some(Guard {
@@ -158,7 +149,7 @@ async fn free<'e>(
         let key_hash = record::key_hash(kind, key);
         let kind = transaction
             .kinds
-            .number_or_new(transaction.connection, kind)
+            .number_or_new(&mut transaction.connection, kind)
             .await?;
         new.push(New {
             id: 0,
@@ -182,7 +173,7 @@ async fn import_conflict_bodies(
     new: &New<'_>,
 ) -> Result<(), SqliteError> {
     for (number, conflict) in &new.event.conflicts {
-        sqlx::query(include_str!("accept/keep_conflict.sql"))
+        query(include_str!("accept/keep_conflict.sql"))
             .bind(new.id)
             .bind(integer(*number))
             .bind(i64::try_from(MAX_CONFLICT_BODIES).expect("a handful"))
@@ -190,7 +181,7 @@ async fn import_conflict_bodies(
             .bind(&conflict.fingerprint.as_bytes()[..])
             .bind(&conflict.body[..])
             .bind(integer(conflict.body_bytes))
-            .execute(&mut *transaction.connection)
+            .execute(&mut transaction.connection)
             .await?;
     }
     Ok(())
@@ -272,7 +263,7 @@ impl<'e> Batch<'e> {
     }
 
     async fn write(&self, transaction: &mut Transaction<'_>) -> Result<(), SqliteError> {
-        let connection = &mut *transaction.connection;
+        let connection = &mut transaction.connection;
         for (sql, rows) in [
             (include_str!("transfer/import_queue.sql"), rows(&self.queue)),
             (
@@ -285,10 +276,7 @@ impl<'e> Batch<'e> {
             ),
         ] {
             if let Some(rows) = rows {
-                sqlx::query(sql)
-                    .bind(rows)
-                    .execute(&mut *connection)
-                    .await?;
+                query(sql).bind(rows).execute(connection).await?;
             }
         }
         Ok(())
@@ -332,13 +320,13 @@ pub(crate) async fn set_mark(
     transaction: &mut Transaction<'_>,
     mark: Option<&MoveMark>,
 ) -> Result<bool, SqliteError> {
-    let query = match mark.map(MoveMark::as_stored) {
-        None => sqlx::query("DELETE FROM move_mark"),
-        Some((part, other)) => sqlx::query(include_str!("transfer/set_mark.sql"))
+    let set = match mark.map(MoveMark::as_stored) {
+        None => query("DELETE FROM move_mark"),
+        Some((part, other)) => query(include_str!("transfer/set_mark.sql"))
             .bind(part)
             .bind(other)
             .bind(transaction.now_us),
     };
-    let done = query.execute(&mut *transaction.connection).await?;
-    Ok(done.rows_affected() > 0)
+    let done = set.execute(&mut transaction.connection).await?;
+    Ok(done.rows > 0)
 }

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection, Executor};
+use sqlx::{Connection as _, Executor};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 use webhook_core::transfer::{MoveMark, StoredEvent};
@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::error::SqliteError;
 use crate::kinds::Kinds;
 use crate::options::SqliteOptions;
+use crate::query::{Connection, query};
 use crate::{accept, admin, checkpoint, claim, open, partition, repair, settle, transfer};
 
 /// The most requests that wait. Callers beyond wait for a place.
@@ -30,14 +31,16 @@ const MAX_WAITING: usize = 1_024;
 /// The most requests in one transaction.
 const MAX_BATCH: usize = 64;
 
-/// After so long without a change, a claim looks for events before it begins a transaction. That is one message to the
-/// connection's thread instead of four, if no event is due.
+/// After so long without a change, a claim looks for events before it begins a transaction, which is one statement
+/// instead of four if no event is due.
 const QUIET_US: i64 = 500_000;
 
 /// After so many batches, the writer looks at the length of the write-ahead log. The thread that copies it may fail.
 const LOOK_EVERY: u32 = 16;
 
-/// How long to wait before the connection is opened again after an error of the disk.
+const GIVEN_BACK_LATER: &str = "it is given back only when this is dropped";
+
+/// How long to wait before the connections are opened again after an error of the disk.
 const REOPEN: Backoff = Backoff::new(
     std::time::Duration::from_millis(50),
     std::time::Duration::from_secs(2),
@@ -111,43 +114,42 @@ impl Job {
     }
 }
 
-/// The writer's session within a write transaction, lent to an app. Nothing else is written meanwhile. The writer
-/// gets it back when this is dropped, and rolls back what is not committed.
+/// What the writer lends to apps.
+struct Lendable {
+    connection: SqliteConnection,
+    kinds: Kinds,
+}
+
+/// A write transaction, lent to an app. Nothing else is written meanwhile. The writer gets the connection back when this is
+/// dropped, and rolls back what is not committed.
 pub(crate) struct Lent {
-    session: Option<Session>,
+    lendable: Option<Lendable>,
     pub(crate) now_us: i64,
-    back: Option<oneshot::Sender<Session>>,
+    back: Option<oneshot::Sender<Lendable>>,
 }
 
 impl Lent {
-    fn session(&mut self) -> &mut Session {
-        self.session
-            .as_mut()
-            .expect("it is given back only when this is dropped")
+    fn lendable(&mut self) -> &mut Lendable {
+        self.lendable.as_mut().expect(GIVEN_BACK_LATER)
     }
 
     pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.session().connection
+        &mut self.lendable().connection
     }
 
     pub(crate) fn connection_ref(&self) -> &SqliteConnection {
-        let session = self.session.as_ref();
-        &session
-            .expect("it is given back only when this is dropped")
-            .connection
+        let lendable = self.lendable.as_ref().expect(GIVEN_BACK_LATER);
+        &lendable.connection
     }
 
     /// The transaction, for operations of this crate.
     pub(crate) fn transaction(&mut self) -> Transaction<'_> {
         let now_us = self.now_us;
-        let Session {
-            connection, kinds, ..
-        } = self.session();
+        let Lendable { connection, kinds } = self.lendable();
         Transaction {
-            connection,
+            connection: Connection::Lent(connection),
             kinds,
             now_us,
-            bounds: Bounds::Own,
         }
     }
 
@@ -159,9 +161,9 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if let (Some(session), Some(back)) = (self.session.take(), self.back.take()) {
+        if let (Some(lendable), Some(back)) = (self.lendable.take(), self.back.take()) {
             // The writer ends while it is lent only if its thread was killed by a panic.
-            let _ = back.send(session);
+            let _ = back.send(lendable);
         }
     }
 }
@@ -191,27 +193,14 @@ impl WeakWriter {
 
 /// A write transaction.
 pub(crate) struct Transaction<'c> {
-    pub(crate) connection: &'c mut SqliteConnection,
+    pub(crate) connection: Connection<'c>,
     pub(crate) kinds: &'c mut Kinds,
     /// The time of everything in this transaction, in microseconds since 1970.
     pub(crate) now_us: i64,
-    pub(crate) bounds: Bounds<'c>,
-}
-
-/// Which messages to the thread of the connection begin and commit a transaction.
-#[derive(Clone, Copy)]
-pub(crate) enum Bounds<'c> {
-    /// Messages of their own. It has begun.
-    Own,
-    /// Those of an accept, which is all that the transaction does: it begins with the statement that looks keys up.
-    /// If nothing else changes, the one that inserts the events commits it.
-    OfAccept(&'c Clock),
-    /// It is committed.
-    Committed,
 }
 
 impl Writer {
-    /// Opens the connection that writes, on a thread of its own.
+    /// Opens the connections that write, on a thread of their own.
     pub(crate) async fn start(options: SqliteOptions) -> Result<(Self, Clock), SqliteError> {
         let (jobs, waiting) = mpsc::channel(MAX_WAITING);
         let (started, start) = oneshot::channel();
@@ -249,7 +238,7 @@ impl Writer {
         answer.await.map_err(|_| self.unanswered())?
     }
 
-    /// Closes the connection, after what was asked for before.
+    /// Closes the connections, after what was asked for before.
     pub(crate) async fn close(&self) {
         let (reply, closed) = oneshot::channel();
         // Fails if it is closed already.
@@ -354,7 +343,7 @@ async fn serve(
     let mut closed = None;
     while closed.is_none() && session.receive(waiting, &mut batch).await {
         let mut spoiled = false;
-        if let Err(error) = repair_log(&mut session.connection, &session.doubt).await {
+        if let Err(error) = repair_log(&mut session.lendable.connection, &session.doubt).await {
             closed = refuse(&mut batch, &error);
             if failures == 0 {
                 let error: &dyn std::error::Error = &error;
@@ -402,8 +391,8 @@ async fn serve(
         }
         failures += 1;
         tokio::time::sleep(REOPEN.delay(failures)).await;
-        match open::writer(options).await {
-            Ok(connection) => session.connection = connection,
+        match session.open_again(options).await {
+            Ok(()) => {}
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
                 tracing::error!(error, "cannot open the database file again");
@@ -421,8 +410,10 @@ async fn serve(
 }
 
 struct Session {
-    connection: SqliteConnection,
-    kinds: Kinds,
+    /// Writes what is asked for. It is used on this thread only, without messages to another one.
+    connection: rusqlite::Connection,
+    /// Also looks after the write-ahead log.
+    lendable: Lendable,
     clock: Clock,
     checkpointer: Checkpointer,
     /// Shared with the checkpointer.
@@ -439,19 +430,30 @@ impl Session {
         writer: &WeakWriter,
         doubt: &Doubt,
     ) -> Result<Self, SqliteError> {
-        let mut connection = open::writer(options).await?;
-        let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+        let connection = open::writer(options)?;
+        let mut lendable = Lendable {
+            connection: open::beside_writer(options).await?,
+            kinds: Kinds::default(),
+        };
+        let mut transaction = lendable.connection.begin_with("BEGIN IMMEDIATE").await?;
         let clock = Clock::open(&mut transaction).await?;
         transaction.commit().await?;
         Ok(Self {
             connection,
-            kinds: Kinds::default(),
+            lendable,
             changed_us: clock.now_us(),
             clock,
             checkpointer: Checkpointer::start(options.clone(), writer.clone(), doubt.clone())?,
             doubt: doubt.clone(),
             unseen: 0,
         })
+    }
+
+    /// Opens the connections again after an error of the disk.
+    async fn open_again(&mut self, options: &SqliteOptions) -> Result<(), SqliteError> {
+        self.connection = open::writer(options)?;
+        self.lendable.connection = open::beside_writer(options).await?;
+        Ok(())
     }
 
     /// Waits for jobs. Returns whether any can still come. If the log must be repaired, it does not wait for long.
@@ -464,13 +466,15 @@ impl Session {
         received.map_or(true, |count| count > 0)
     }
 
-    async fn close(mut self, options: &SqliteOptions) {
+    async fn close(self, options: &SqliteOptions) {
         self.checkpointer.end().await;
-        let closed = if repair_log(&mut self.connection, &self.doubt).await.is_err() {
-            open::close_without_copy(self.connection, options).await
+        drop(self.connection);
+        let mut lendable = self.lendable.connection;
+        let closed = if repair_log(&mut lendable, &self.doubt).await.is_err() {
+            open::close_without_copy(lendable, options).await
         } else {
             // The last connection to close copies the write-ahead log into the file.
-            self.connection.close().await.map_err(SqliteError::from)
+            lendable.close().await.map_err(SqliteError::from)
         };
         if let Err(error) = closed {
             let error: &dyn std::error::Error = &error;
@@ -484,8 +488,8 @@ impl Session {
         if self.doubt.is_raised() {
             return false;
         }
-        let done = match checkpoint::copy(&mut self.connection, &self.doubt).await {
-            Ok(()) => open::set_cache(&mut self.connection, options).await,
+        let done = match checkpoint::copy(&mut self.lendable.connection, &self.doubt).await {
+            Ok(()) => open::set_cache(&self.connection, options).map_err(SqliteError::from),
             Err(error) => Err(error),
         };
         done.is_err_and(|error| error.spoils_connection())
@@ -498,7 +502,7 @@ impl Session {
             return false;
         }
         self.unseen = 0;
-        match checkpoint::look(&mut self.connection).await {
+        match checkpoint::look(&mut self.lendable.connection).await {
             Ok(log) if log.is_too_long(options) => self.checkpoint(options).await,
             Ok(_) => false,
             Err(error) => error.spoils_connection(),
@@ -554,107 +558,85 @@ impl Session {
     /// Returns free pages to the file system, after events or bodies were deleted. Returns whether the connection must be
     /// opened again.
     async fn give_back_space(&mut self) -> bool {
-        let vacuum = self.connection.execute("PRAGMA incremental_vacuum(4096)");
+        // It returns a row for each page.
+        let mut connection = Connection::Own(&mut self.connection);
+        let vacuum = query("PRAGMA incremental_vacuum(4096)").fetch_all(&mut connection);
         let Err(error) = vacuum.await else {
             return false;
         };
-        let error = SqliteError::from(error);
         let spoiled = error.spoils_connection();
         let error: &dyn std::error::Error = &error;
         tracing::debug!(error, "free pages are kept in the database file");
         spoiled
     }
 
-    /// Lends the session within a transaction, and returns it once it is back; `None` if it never comes back.
+    /// Lends the second connection within a transaction, and returns once it is back; `None` if it never comes back.
     async fn lend(mut self, reply: oneshot::Sender<Result<Lent, SqliteError>>) -> Option<Self> {
         if reply.is_closed() {
             return Some(self);
         }
-        if let Err(error) = self.connection.execute("BEGIN IMMEDIATE").await {
+        if let Err(error) = self.lendable.connection.execute("BEGIN IMMEDIATE").await {
             let _ = reply.send(Err(error.into()));
             return Some(self);
         }
         let now_us = self.clock.now_us();
         let (back, returned) = oneshot::channel();
-        // If the caller is gone, the session comes back from the answer that is dropped.
+        // If the caller is gone, it comes back from the answer that is dropped.
         let _ = reply.send(Ok(Lent {
-            session: Some(self),
+            lendable: Some(self.lendable),
             now_us,
             back: Some(back),
         }));
-        let mut session = returned.await.ok()?;
-        session.checkpointer.committed();
-        if session.connection.execute("ROLLBACK").await.is_ok() {
+        self.lendable = returned.await.ok()?;
+        self.checkpointer.committed();
+        let lent = &mut self.lendable;
+        if lent.connection.execute("ROLLBACK").await.is_ok() {
             // It was not committed: kinds that it created are gone.
-            session.kinds = Kinds::default();
+            lent.kinds = Kinds::default();
         }
-        Some(session)
+        Some(self)
     }
 
     async fn commit(&mut self, requests: &[Request]) -> Result<Vec<Response>, SqliteError> {
         let done = self.within(requests).await;
         if done.is_err() {
             // What was looked up or created in the transaction is undone with it.
-            self.kinds = Kinds::default();
+            self.lendable.kinds = Kinds::default();
             // Some errors end the transaction by themselves.
-            let _ = self.connection.execute("ROLLBACK").await;
+            let _ = self.connection.execute_batch("ROLLBACK");
         }
         done
     }
 
     async fn within(&mut self, requests: &[Request]) -> Result<Vec<Response>, SqliteError> {
+        let mut connection = Connection::Own(&mut self.connection);
         let now_us = self.clock.now_us();
         if let [Request::Claim(claims)] = requests
             && now_us - self.changed_us >= QUIET_US
-            && let Some(answers) =
-                claim::without_events(&mut self.connection, now_us, claims).await?
+            && let Some(answers) = claim::without_events(&mut connection, now_us, claims).await?
         {
             return Ok(vec![Response::Claim(answers)]);
         }
-        let bounds = if self.only_accepts(requests) {
-            Bounds::OfAccept(&self.clock)
-        } else {
-            self.connection.execute("BEGIN IMMEDIATE").await?;
-            Bounds::Own
-        };
+        query("BEGIN IMMEDIATE").execute(&mut connection).await?;
+        // It may have waited for another process until now.
+        let now_us = self.clock.now_us();
         let mut transaction = Transaction {
-            connection: &mut self.connection,
-            kinds: &mut self.kinds,
-            now_us: self.clock.now_us(),
-            bounds,
+            connection,
+            kinds: &mut self.lendable.kinds,
+            now_us,
         };
         let responses = transaction.perform(requests).await?;
-        let Transaction {
-            connection,
-            now_us,
-            bounds,
-            ..
-        } = transaction;
+        let connection = &mut transaction.connection;
         let is_change = responses.iter().any(Response::is_change);
-        if !matches!(bounds, Bounds::Committed) {
-            if is_change {
-                self.clock.keep_floor(connection, now_us).await?;
-            }
-            connection.execute("COMMIT").await?;
+        if is_change {
+            self.clock.keep_floor(connection, now_us).await?;
         }
+        query("COMMIT").execute(connection).await?;
         if is_change {
             self.changed_us = now_us;
             self.checkpointer.committed();
         }
         Ok(responses)
-    }
-
-    /// Whether all that is asked for is to accept events of kinds whose numbers are known.
-    fn only_accepts(&self, requests: &[Request]) -> bool {
-        let mut are_any = false;
-        let only = requests.iter().all(|request| match request {
-            Request::Accept(events) => events.iter().all(|event| {
-                are_any = true;
-                self.kinds.knows(&event.envelope.kind)
-            }),
-            _ => false,
-        });
-        only && are_any
     }
 }
 

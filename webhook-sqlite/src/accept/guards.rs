@@ -1,27 +1,16 @@
 //! Guards: at most one stored event of a kind has each.
 
 use std::collections::HashSet;
-use std::sync::LazyLock;
 
-use sqlx::Row;
 use webhook_core::{Fingerprint, NewEvent};
 
 use super::First;
 use crate::error::SqliteError;
+use crate::query::{execute_each, query};
 use crate::record;
-use crate::rows::{ForRows, bind_nulls, repeat};
 use crate::writer::Transaction;
 
-/// Stores the guards of new events.
-static INSERT: LazyLock<ForRows> = LazyLock::new(|| {
-    ForRows::new(|rows| {
-        let guards = repeat("(?, ?, ?, ?)", rows);
-        format!(
-            "INSERT INTO guards (id, kind, guard, guard_hash) \
-             SELECT * FROM (VALUES {guards}) WHERE column1 IS NOT NULL"
-        )
-    })
-});
+const INSERT: &str = "INSERT INTO guards (id, kind, guard, guard_hash) VALUES (?1, ?2, ?3, ?4)";
 
 /// The guard of an event that is stored with this id.
 pub(crate) struct Guard<'e> {
@@ -52,9 +41,9 @@ pub(super) async fn judge<'e>(
     if hashes.is_empty() {
         return Ok(Vec::new());
     }
-    let rows = sqlx::query(include_str!("look_up_guards.sql"))
+    let rows = query(include_str!("look_up_guards.sql"))
         .bind(record::json(&hashes))
-        .fetch_all(&mut *transaction.connection)
+        .fetch_all(&mut transaction.connection)
         .await?;
     let mut known: HashSet<(i64, Fingerprint)> = HashSet::with_capacity(rows.len());
     for row in &rows {
@@ -87,17 +76,15 @@ pub(crate) async fn insert(
     transaction: &mut Transaction<'_>,
     guards: &[Guard<'_>],
 ) -> Result<(), SqliteError> {
-    for part in INSERT.split(guards) {
-        let mut insert = sqlx::query(part.statement);
-        for row in part.rows {
-            insert = insert
-                .bind(row.id)
-                .bind(row.kind)
-                .bind(&row.guard.as_bytes()[..])
-                .bind(row.hash);
-        }
-        insert = bind_nulls(insert, part.spare * 4);
-        insert.execute(&mut *transaction.connection).await?;
-    }
+    let rows = guards.iter().map(|row| {
+        let guard = &row.guard.as_bytes()[..];
+        [
+            row.id.into(),
+            row.kind.into(),
+            guard.into(),
+            row.hash.into(),
+        ]
+    });
+    execute_each(&mut transaction.connection, INSERT, rows).await?;
     Ok(())
 }

@@ -6,6 +6,7 @@ use webhook_core::{ActionId, ActionPage, ActionRecord, MAX_ACTIONS, StoredAction
 
 use crate::error::SqliteError;
 use crate::microseconds;
+use crate::query::query;
 use crate::writer::Transaction;
 
 /// Keeps a record, and deletes those that are too many.
@@ -13,7 +14,7 @@ pub(crate) async fn record(
     transaction: &mut Transaction<'_>,
     action: &ActionRecord,
 ) -> Result<ActionId, SqliteError> {
-    let inserted = sqlx::query(
+    let inserted = query(
         "INSERT INTO actions (at_us, actor, action, target, details, count, result)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )
@@ -28,13 +29,13 @@ pub(crate) async fn record(
             .map(|count| i64::try_from(count).unwrap_or(i64::MAX)),
     )
     .bind(action.result.as_str())
-    .execute(&mut *transaction.connection)
+    .execute(&mut transaction.connection)
     .await?;
-    let id = inserted.last_insert_rowid();
+    let id = inserted.last_id;
     let kept = i64::try_from(MAX_ACTIONS).expect("a bounded number");
-    sqlx::query("DELETE FROM actions WHERE id <= ?1")
+    query("DELETE FROM actions WHERE id <= ?1")
         .bind(id - kept)
-        .execute(&mut *transaction.connection)
+        .execute(&mut transaction.connection)
         .await?;
     Ok(ActionId::new(id))
 }
