@@ -94,6 +94,7 @@ mod file;
 mod file_system;
 mod find;
 mod kinds;
+mod log_space;
 mod look;
 mod microseconds;
 mod migration_line;

@@ -245,6 +245,17 @@ mod tests {
         beside(&options.path, "-wal").into()
     }
 
+    /// The log without the zeros behind its end.
+    async fn committed(options: &SqliteOptions) -> Vec<u8> {
+        let mut connection = open::beside_writer(options).await.unwrap();
+        let frames = u64::from(look(&mut connection).await.unwrap().pages);
+        let mut log = std::fs::read(log_of(options)).unwrap();
+        let end = usize::try_from(LOG_HEADER + frames * (FRAME_HEADER + 4096)).unwrap();
+        assert!(0 < frames && end < log.len());
+        log.truncate(end);
+        log
+    }
+
     async fn count(connection: &mut SqliteConnection) -> i64 {
         let row = sqlx::query("SELECT count(*) FROM events")
             .fetch_one(connection)
@@ -300,7 +311,7 @@ mod tests {
         let (_folder, options) = folder();
         let store = SqliteStore::open_with(options.clone()).await.unwrap();
         store.accept(&events(0)).await.unwrap();
-        let log = std::fs::read(log_of(&options)).unwrap();
+        let log = committed(&options).await;
         std::fs::write(log_of(&options), [&log[..], &[7; 9_000]].concat()).unwrap();
         let mut connection = open::beside_writer(&options).await.unwrap();
         copy_again(&mut connection).await.unwrap();
@@ -320,9 +331,9 @@ mod tests {
         for suffix in ["", "-wal"] {
             std::fs::copy(beside(&options.path, suffix), beside(&after.path, suffix)).unwrap();
         }
+        let log = committed(&options).await;
         store.close().await;
         drop(crashed);
-        let log = std::fs::read(log_of(&after)).unwrap();
         std::fs::write(log_of(&after), [&log[..], &[7; 9_000]].concat()).unwrap();
 
         let store = SqliteStore::open_with(after.clone()).await.unwrap();

@@ -21,6 +21,7 @@ use crate::checkpoint::{Checkpointer, Doubt};
 use crate::clock::Clock;
 use crate::error::SqliteError;
 use crate::kinds::Kinds;
+use crate::log_space::LogSpace;
 use crate::options::SqliteOptions;
 use crate::query::{Connection, query};
 use crate::{accept, admin, checkpoint, claim, open, partition, repair, settle, transfer};
@@ -412,6 +413,7 @@ async fn serve(
 struct Session {
     /// Writes what is asked for. It is used on this thread only, without messages to another one.
     connection: rusqlite::Connection,
+    log_space: LogSpace,
     /// Also looks after the write-ahead log.
     lendable: Lendable,
     clock: Clock,
@@ -439,6 +441,7 @@ impl Session {
         let clock = Clock::open(&mut transaction).await?;
         transaction.commit().await?;
         Ok(Self {
+            log_space: LogSpace::of(&connection),
             connection,
             lendable,
             changed_us: clock.now_us(),
@@ -452,6 +455,7 @@ impl Session {
     /// Opens the connections again after an error of the disk.
     async fn open_again(&mut self, options: &SqliteOptions) -> Result<(), SqliteError> {
         self.connection = open::writer(options)?;
+        self.log_space = LogSpace::of(&self.connection);
         self.lendable.connection = open::beside_writer(options).await?;
         Ok(())
     }
@@ -618,6 +622,7 @@ impl Session {
             return Ok(vec![Response::Claim(answers)]);
         }
         query("BEGIN IMMEDIATE").execute(&mut connection).await?;
+        self.log_space.grow();
         // It may have waited for another process until now.
         let now_us = self.clock.now_us();
         let mut transaction = Transaction {
