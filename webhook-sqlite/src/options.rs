@@ -20,7 +20,7 @@ pub struct SqliteOptions {
     /// if millions of events are kept. While the file is smaller than 1 GiB, 4 MiB are used: more would be slower.
     pub cache_bytes: u64,
     /// How many pages of 4 KiB the write-ahead log has before they are copied into the file, by a thread of their
-    /// own. Default: 8,192 (32 MiB). The log becomes somewhat longer before it starts again, and much longer while
+    /// own. Default: 4,096 (16 MiB). The log becomes somewhat longer before it starts again, and much longer while
     /// somebody reads an old state of the database.
     pub checkpoint_pages: u32,
     /// How long a write waits for another process that writes. Default: 10 s.
@@ -35,7 +35,7 @@ impl SqliteOptions {
         Self {
             path: path.as_ref().to_owned(),
             cache_bytes: 64 << 20,
-            checkpoint_pages: 8_192,
+            checkpoint_pages: 4_096,
             busy_timeout: Duration::from_secs(10),
             readers: 4,
         }
