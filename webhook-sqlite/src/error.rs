@@ -215,12 +215,6 @@ impl From<sqlx::Error> for SqliteError {
     }
 }
 
-impl From<rusqlite::Error> for SqliteError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::from(as_sqlx(error))
-    }
-}
-
 /// An error of the thread that writes, which uses rusqlite, as one of sqlx: callers know one sort of error only.
 pub(crate) fn as_sqlx(error: rusqlite::Error) -> sqlx::Error {
     match error {
@@ -277,6 +271,11 @@ impl From<SqliteError> for StoreError {
 }
 
 impl SqliteError {
+    /// An error of the thread that writes. No `From`, so that rusqlite is no part of what this crate promises.
+    pub(crate) fn of_rusqlite(error: rusqlite::Error) -> Self {
+        Self::from(as_sqlx(error))
+    }
+
     /// The error of opening `path`.
     pub(crate) fn opening(path: &std::path::Path, source: sqlx::Error) -> Self {
         let path = path.to_owned();

@@ -45,7 +45,7 @@
 //!
 //! An app may keep its own tables in the same file. [`SqliteStore::accept_in`] accepts an event in a transaction
 //! that changes them, and [`SqliteStore::settle_with`] does the work of an event and settles it in one
-//! transaction. There is one connection that writes, so nothing else is written meanwhile.
+//! transaction. Nothing else is written meanwhile.
 //! [`SqliteStore::migrate_with`] creates the tables.
 //!
 //! # How it works

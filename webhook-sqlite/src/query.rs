@@ -114,9 +114,8 @@ impl<'q> Query<'q> {
     ) -> Result<Done, SqliteError> {
         match connection {
             Connection::Own(connection) => {
-                let mut statement = connection.prepare_cached(self.sql)?;
-                let rows = execute(&mut statement, &self.parameters)?;
-                drop(statement);
+                let rows = execute_once(connection, self.sql, &self.parameters)
+                    .map_err(SqliteError::of_rusqlite)?;
                 let last_id = connection.last_insert_rowid();
                 Ok(Done { rows, last_id })
             }
@@ -136,15 +135,7 @@ impl<'q> Query<'q> {
     ) -> Result<Vec<Row>, SqliteError> {
         match connection {
             Connection::Own(connection) => {
-                let mut statement = connection.prepare_cached(self.sql)?;
-                let columns = statement.column_count();
-                bind(&mut statement, &self.parameters)?;
-                let mut found = Vec::new();
-                let mut rows = statement.raw_query();
-                while let Some(row) = rows.next()? {
-                    found.push(Row::read(row, columns)?);
-                }
-                Ok(found)
+                fetch(connection, self.sql, &self.parameters).map_err(SqliteError::of_rusqlite)
             }
             Connection::Lent(connection) => {
                 let query = with(sqlx::query(self.sql), self.parameters);
@@ -183,9 +174,12 @@ pub(crate) async fn execute_each<const N: usize>(
     }
     match connection {
         Connection::Own(connection) => {
-            let mut statement = connection.prepare_cached(sql)?;
+            let mut statement = connection
+                .prepare_cached(sql)
+                .map_err(SqliteError::of_rusqlite)?;
             for parameters in all {
-                changed.push(execute(&mut statement, &parameters)?);
+                let rows = execute(&mut statement, &parameters);
+                changed.push(rows.map_err(SqliteError::of_rusqlite)?);
             }
         }
         Connection::Lent(connection) => {
@@ -198,19 +192,36 @@ pub(crate) async fn execute_each<const N: usize>(
     Ok(changed)
 }
 
+fn execute_once(
+    connection: &rusqlite::Connection,
+    sql: &str,
+    parameters: &[Parameter<'_>],
+) -> rusqlite::Result<u64> {
+    execute(&mut connection.prepare_cached(sql)?, parameters)
+}
+
+fn fetch(
+    connection: &rusqlite::Connection,
+    sql: &str,
+    parameters: &[Parameter<'_>],
+) -> rusqlite::Result<Vec<Row>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let columns = statement.column_count();
+    bind(&mut statement, parameters)?;
+    let rows = statement.raw_query();
+    rows.mapped(|row| Row::read(row, columns)).collect()
+}
+
 fn execute(
     statement: &mut CachedStatement<'_>,
     parameters: &[Parameter<'_>],
-) -> Result<u64, SqliteError> {
+) -> rusqlite::Result<u64> {
     bind(statement, parameters)?;
     let rows = statement.raw_execute()?;
     Ok(u64::try_from(rows).unwrap_or(u64::MAX))
 }
 
-fn bind(
-    statement: &mut CachedStatement<'_>,
-    parameters: &[Parameter<'_>],
-) -> Result<(), SqliteError> {
+fn bind(statement: &mut CachedStatement<'_>, parameters: &[Parameter<'_>]) -> rusqlite::Result<()> {
     for (number, parameter) in (1_usize..).zip(parameters) {
         statement.raw_bind_parameter(number, parameter)?;
     }
@@ -256,17 +267,17 @@ pub(crate) enum Value {
 }
 
 impl Row {
-    fn read(row: &rusqlite::Row<'_>, columns: usize) -> Result<Self, SqliteError> {
+    fn read(row: &rusqlite::Row<'_>, columns: usize) -> rusqlite::Result<Self> {
         let values = (0..columns).map(|column| {
             Ok(match row.get_ref(column)? {
                 ValueRef::Null => Value::Null,
                 ValueRef::Integer(value) => Value::Integer(value),
                 ValueRef::Real(_) => Value::Real,
-                ValueRef::Text(value) => Value::Text(text(value)?),
+                ValueRef::Text(_) => Value::Text(row.get(column)?),
                 ValueRef::Blob(value) => Value::Blob(Bytes::copy_from_slice(value)),
             })
         });
-        values.collect::<Result<_, SqliteError>>().map(Self)
+        values.collect::<rusqlite::Result<_>>().map(Self)
     }
 
     fn of(row: &SqliteRow) -> Result<Self, SqliteError> {
@@ -298,13 +309,6 @@ impl Row {
                 detail: format!("column {column} of an answer holds another type: {value:?}"),
             })
     }
-}
-
-fn text(value: &[u8]) -> Result<String, SqliteError> {
-    let value = str::from_utf8(value).map_err(|_| SqliteError::Damaged {
-        detail: "its text is not UTF-8".to_owned(),
-    })?;
-    Ok(value.to_owned())
 }
 
 /// What a column can be read as.

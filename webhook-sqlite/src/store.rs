@@ -132,7 +132,7 @@ impl SqliteStore {
         look::is_outdated(path.as_ref()).await
     }
 
-    /// Begins a transaction on the connection that writes, for changes of the app's own tables in the same
+    /// Begins a transaction that may write, for changes of the app's own tables in the same
     /// file together with [`accept_in`](Self::accept_in) or [`settle_in`](Self::settle_in). Nothing else is
     /// written until it is committed or dropped: keep it short.
     ///

@@ -11,7 +11,7 @@ use crate::error::SqliteError;
 use crate::store::SqliteStore;
 use crate::writer::Lent;
 
-/// A transaction on the connection that writes: see [`SqliteStore::begin`]. It derefs to the connection.
+/// A transaction that may write: see [`SqliteStore::begin`]. It derefs to the connection.
 /// Dropping it rolls it back.
 #[must_use = "a transaction that is not committed is rolled back"]
 pub struct SqliteTransaction {

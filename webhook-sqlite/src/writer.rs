@@ -493,7 +493,7 @@ impl Session {
             return false;
         }
         let done = match checkpoint::copy(&mut self.lendable.connection, &self.doubt).await {
-            Ok(()) => open::set_cache(&self.connection, options).map_err(SqliteError::from),
+            Ok(()) => open::set_cache(&self.connection, options).map_err(SqliteError::of_rusqlite),
             Err(error) => Err(error),
         };
         done.is_err_and(|error| error.spoils_connection())
