@@ -5,7 +5,8 @@
 //! each claim is followed by a pause: until enough events are accepted for each that was claimed (by default two
 //! for three), or for twice as long as the last claim and its handlers took. Workers therefore always keep at
 //! least a third of their full speed. A worker whose handlers need much processor time asks for more accepted
-//! events: [`WorkerOptions::accepted_per_claimed`](crate::WorkerOptions::accepted_per_claimed).
+//! events, by [`WorkerOptions::accepted_per_claimed`](crate::WorkerOptions::accepted_per_claimed). With three, it may
+//! pause for three times as long, and keeps at least a quarter of its speed; with four or more, at least a fifth.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,8 +18,11 @@ use crate::event::Kind;
 /// How many events should be accepted for each claimed event, by default.
 const ACCEPTED_PER_CLAIMED: f64 = 2.0 / 3.0;
 
-/// The longest pause: relative to the time of the last claim and its handlers, and absolute.
-const MAX_SHARE: f64 = 2.0;
+/// The limits of the longest pause, relative to the time of the last claim and its handlers: within them, it is as many
+/// times as long as events should be accepted for each that was claimed.
+const MAX_SHARES: (f64, f64) = (2.0, 4.0);
+
+/// The longest pause.
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 /// Relates the accepts and claims of one process, for
@@ -81,8 +85,10 @@ impl Throttle {
             Some(brought) if accepted > 0.0 => {
                 let ratio = accepted_per_claimed.unwrap_or(self.accepted_per_claimed);
                 // Also turns NaN into 0.
-                let wanted = f64::from(brought) * ratio.max(0.0);
-                let share = (wanted / accepted - 1.0).clamp(0.0, MAX_SHARE);
+                let ratio = ratio.max(0.0);
+                let wanted = f64::from(brought) * ratio;
+                let max_share = ratio.clamp(MAX_SHARES.0, MAX_SHARES.1);
+                let share = (wanted / accepted - 1.0).clamp(0.0, max_share);
                 let took = now.saturating_duration_since(last.begun.at).min(MAX_PAUSE);
                 took.mul_f64(share).min(MAX_PAUSE)
             }
@@ -167,7 +173,9 @@ mod tests {
             (0.0, Duration::ZERO),
             (-1.0, Duration::ZERO),
             (f64::NAN, Duration::ZERO),
-            (f64::INFINITY, 2 * TOOK),
+            (2.5, TOOK.mul_f64(2.5)),
+            (3.0, 3 * TOOK),
+            (f64::INFINITY, 4 * TOOK),
         ] {
             assert_eq!(
                 pause_with(Throttle::new(ratio), None, 90, 60),

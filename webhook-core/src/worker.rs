@@ -82,8 +82,8 @@ pub struct WorkerOptions {
     /// backend is claimed that often. Default: 5 s.
     pub poll_interval: Duration,
     /// How many events should be accepted for each that is claimed, while senders wait and more events are due than a
-    /// claim can take: [claims pause](crate::throttle) until then, or for twice as long as the last claim and its
-    /// handlers took. A handler that needs more processor time than an accept leaves senders less of it, and so needs a
+    /// claim can take: [claims pause](crate::throttle) until then, or for two to four times as long as the last claim and
+    /// its handlers took. A handler that needs more processor time than an accept leaves senders less of it, and so needs a
     /// higher number. Default: `None`, which is the number of the backend.
     pub accepted_per_claimed: Option<f64>,
 }

@@ -29,9 +29,9 @@ use crate::verdict::{Fate, Verdict, judge};
 const HANDLER_MARGIN: Duration = Duration::from_secs(10);
 
 /// How many events should be accepted for each that is forwarded, while a backlog is forwarded and senders wait. A request
-/// takes much more processor time than an accept, and claims of a backlog are slower while senders wait, so senders keep
-/// half of their rate only with a number that is mostly not reached: forwarding then has a third of its speed.
-const ACCEPTED_PER_CLAIMED: f64 = 4.0;
+/// takes much more processor time than an accept. With three, forwarding keeps a quarter of its speed, and senders keep
+/// half of theirs.
+const ACCEPTED_PER_CLAIMED: f64 = 3.0;
 
 /// The delays between attempts to store a pause.
 const PAUSE_BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
@@ -131,7 +131,7 @@ impl Forwarder {
 
     /// Returns `options` with the concurrency, the number of attempts and the time limit that the destination
     /// needs. If they do not say [how many events should be accepted](WorkerOptions::accepted_per_claimed) for each that
-    /// is claimed, it becomes four, so that senders keep half of their rate beside a backlog that is forwarded.
+    /// is claimed, it becomes three, so that senders keep half of their rate beside a backlog that is forwarded.
     ///
     /// The concurrency is twice that of the destination: while it does well, events are claimed ahead, so that a
     /// request begins as soon as another one has ended. No more requests run at the same time for that.
