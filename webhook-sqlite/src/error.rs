@@ -229,7 +229,7 @@ pub(crate) fn as_sqlx(error: rusqlite::Error) -> sqlx::Error {
     }
 }
 
-/// What SQLite said.
+/// An error that SQLite reports.
 #[derive(Debug, thiserror::Error)]
 #[error("(code: {code}) {message}")]
 struct Failure {

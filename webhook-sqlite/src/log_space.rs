@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::repair::beside;
 
-/// What is added to a log that has grown. More at once would take the commit that follows longer.
+/// The zeros that a log gets when it has grown. The commit that follows writes them to the disk, so there are not many.
 static ZEROS: [u8; 512 << 10] = [0; 512 << 10];
 
 /// The file of the write-ahead log.
@@ -38,7 +38,7 @@ impl LogSpace {
 
     /// Adds zeros if the log has grown. Only the connection with the write lock may call this, before it writes.
     ///
-    /// If that fails, the log only grows more slowly: what is wrong with the disk, the commit will tell.
+    /// If that fails, the log only grows more slowly. The commit reports an error of the disk.
     pub(crate) fn grow(&mut self) {
         if let Err(error) = self.try_grow() {
             let error: &dyn std::error::Error = &error;

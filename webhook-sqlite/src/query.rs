@@ -84,7 +84,7 @@ pub(crate) struct Query<'q> {
     parameters: Vec<Parameter<'q>>,
 }
 
-/// What a statement did.
+/// The effect of a statement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Done {
     /// How many rows it inserted, changed or deleted.
@@ -311,7 +311,7 @@ impl Row {
     }
 }
 
-/// What a column can be read as.
+/// A type that a column can be read as.
 pub(crate) trait FromValue<'r>: Sized {
     /// `None` if the value has another type.
     fn from_value(value: &'r Value) -> Option<Self>;

@@ -115,7 +115,7 @@ impl Job {
     }
 }
 
-/// What the writer lends to apps.
+/// The part of the writer that it lends to apps.
 struct Lendable {
     connection: SqliteConnection,
     kinds: Kinds,
@@ -392,12 +392,9 @@ async fn serve(
         }
         failures += 1;
         tokio::time::sleep(REOPEN.delay(failures)).await;
-        match session.open_again(options).await {
-            Ok(()) => {}
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, "cannot open the database file again");
-            }
+        if let Err(error) = session.open_again(options).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, "cannot open the database file again");
         }
     }
     // The checkpointer may be waiting for one of the jobs that are left.
