@@ -10,17 +10,31 @@ use webhook_core::{
 };
 
 use crate::error::SqliteError;
+use crate::lent::Transaction;
 use crate::microseconds;
 use crate::query::{Parameter, execute_each, query};
 use crate::record;
-use crate::writer::Transaction;
 
 /// The parameters of [`INSERT_EVENT`] are those of [`EventRow::parameters`].
-pub(crate) const INSERT_EVENT: &str = "INSERT INTO events \
+const INSERT_EVENT: &str = "INSERT INTO events \
      (id, kind, key, key_hash, fingerprint, headers, body, accepted_us, event_type) \
      VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 
 const INSERT_ITEM: &str = "INSERT INTO queue (id, kind, due_us) VALUES (?1, ?2, ?3)";
+
+/// Inserts events, and has their keys found.
+pub(crate) async fn insert_events<'e>(
+    transaction: &mut Transaction<'_>,
+    rows: impl ExactSizeIterator<Item = EventRow<'e>>,
+) -> Result<(), SqliteError> {
+    let keys = &mut *transaction.keys;
+    let rows = rows.map(|row| {
+        keys.add(row.key_hash, row.id);
+        row.parameters()
+    });
+    execute_each(&mut transaction.connection, INSERT_EVENT, rows).await?;
+    Ok(())
+}
 
 /// A new row of `events`.
 pub(crate) struct EventRow<'e> {
@@ -32,7 +46,7 @@ pub(crate) struct EventRow<'e> {
 }
 
 impl<'e> EventRow<'e> {
-    pub(crate) fn parameters(&self) -> [Parameter<'e>; 9] {
+    fn parameters(&self) -> [Parameter<'e>; 9] {
         let Envelope {
             key,
             fingerprint,
@@ -150,23 +164,22 @@ pub(crate) async fn taken(
     transaction: &mut Transaction<'_>,
     hashes: &[i64],
 ) -> Result<(i64, Vec<Taken>), SqliteError> {
+    let connection = &mut transaction.connection;
+    let (last_id, recent) = transaction.keys.not_indexed(connection, hashes).await?;
     let rows = query(include_str!("accept/look_up.sql"))
         .bind(record::json(hashes))
-        .fetch_all(&mut transaction.connection)
+        .bind(record::json(&recent))
+        .fetch_all(connection)
         .await?;
-    let (mut last_id, mut taken) = (0, Vec::new());
-    for row in &rows {
-        match row.try_get(1)? {
-            None => last_id = row.try_get::<Option<i64>>(0)?.unwrap_or(0),
-            Some(kind) => taken.push(Taken {
-                id: row.try_get(0)?,
-                kind,
-                key: record::key(row.try_get(2)?)?,
-                fingerprint: record::fingerprint(row.try_get(3)?)?,
-            }),
-        }
-    }
-    Ok((last_id, taken))
+    let taken = rows.iter().map(|row| {
+        Ok(Taken {
+            id: row.try_get(0)?,
+            kind: row.try_get(1)?,
+            key: record::key(row.try_get(2)?)?,
+            fingerprint: record::fingerprint(row.try_get(3)?)?,
+        })
+    });
+    Ok((last_id, taken.collect::<Result<_, SqliteError>>()?))
 }
 
 /// Inserts the events whose keys are free.
@@ -201,17 +214,14 @@ async fn insert(
     });
     let guards: Vec<guards::Guard<'_>> = guards.collect();
     let now_us = transaction.now_us;
-    let events = new.iter().map(|(id, first)| {
-        let row = EventRow {
-            id: *id,
-            kind: first.kind,
-            key_hash: first.key_hash,
-            envelope: &first.event.envelope,
-            accepted_us: now_us,
-        };
-        row.parameters()
+    let events = new.iter().map(|(id, first)| EventRow {
+        id: *id,
+        kind: first.kind,
+        key_hash: first.key_hash,
+        envelope: &first.event.envelope,
+        accepted_us: now_us,
     });
-    execute_each(&mut transaction.connection, INSERT_EVENT, events).await?;
+    insert_events(transaction, events).await?;
     let items = new.iter().map(|(id, first)| {
         let due_us = now_us + microseconds::of(first.event.delay);
         [(*id).into(), first.kind.into(), due_us.into()]

@@ -3,6 +3,7 @@
 pub(crate) mod actions;
 pub(crate) mod search;
 
+use std::slice;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,8 +16,9 @@ use webhook_core::{
 
 use crate::accept::requeue_failed;
 use crate::error::SqliteError;
+use crate::key_index::RecentKeys;
+use crate::lent::Transaction;
 use crate::query::query;
-use crate::writer::Transaction;
 use crate::{microseconds, record};
 
 pub(crate) async fn kinds(readers: impl SqliteExecutor<'_>) -> Result<Vec<Kind>, SqliteError> {
@@ -212,12 +214,14 @@ pub(crate) async fn list(
 
 pub(crate) async fn conflicts(
     readers: &SqlitePool,
+    keys: &RecentKeys,
     event: &EventRef,
 ) -> Result<Vec<ConflictRecord>, SqliteError> {
+    let candidates = keys.candidates(readers, slice::from_ref(event)).await?;
     let rows = sqlx::query(include_str!("admin/conflicts.sql"))
         .bind(event.kind.as_str())
         .bind(event.key.as_str())
-        .bind(record::key_hash(&event.kind, &event.key))
+        .bind(record::json(&candidates.concat()))
         .fetch_all(readers)
         .await?;
     let records = rows.iter().map(|row| {
@@ -233,12 +237,14 @@ pub(crate) async fn conflicts(
 
 pub(crate) async fn failed_attempts(
     readers: &SqlitePool,
+    keys: &RecentKeys,
     event: &EventRef,
 ) -> Result<Vec<FailedAttempt>, SqliteError> {
+    let candidates = keys.candidates(readers, slice::from_ref(event)).await?;
     let rows = sqlx::query(include_str!("admin/failed_attempts.sql"))
         .bind(event.kind.as_str())
         .bind(event.key.as_str())
-        .bind(record::key_hash(&event.kind, &event.key))
+        .bind(record::json(&candidates.concat()))
         .fetch_all(readers)
         .await?;
     rows.iter().map(record::failed_attempt).collect()
@@ -254,12 +260,15 @@ async fn id(
     let Some(kind) = kind.await? else {
         return Ok(None);
     };
-    let find = "SELECT id FROM events WHERE key_hash = ?1 AND key = ?2 AND kind = ?3";
-    let row = query(find)
-        .bind(record::key_hash(&event.kind, &event.key))
+    let hash = record::key_hash(&event.kind, &event.key);
+    let connection = &mut transaction.connection;
+    let (_, recent) = transaction.keys.not_indexed(connection, &[hash]).await?;
+    let row = query(include_str!("admin/id.sql"))
+        .bind(hash)
+        .bind(record::json(&recent))
         .bind(event.key.as_str())
         .bind(kind)
-        .fetch_optional(&mut transaction.connection)
+        .fetch_optional(connection)
         .await?;
     row.map(|row| row.try_get(0)).transpose()
 }
@@ -364,6 +373,8 @@ async fn delete_all(transaction: &mut Transaction<'_>, ids: &[i64]) -> Result<()
             "DELETE FROM queue WHERE id IN (SELECT value FROM json_each(?1))",
             "DELETE FROM outcomes WHERE id IN (SELECT value FROM json_each(?1))",
             "DELETE FROM guards WHERE id IN (SELECT value FROM json_each(?1))",
+            "DELETE FROM key_index WHERE (hash, id) IN ( \
+               SELECT key_hash, id FROM events WHERE id IN (SELECT value FROM json_each(?1)))",
             "DELETE FROM events WHERE id IN (SELECT value FROM json_each(?1))",
         ],
     )

@@ -10,9 +10,9 @@ use webhook_core::{
 };
 
 use crate::error::SqliteError;
+use crate::lent::Transaction;
 use crate::query::{Connection, query};
 use crate::settle::delete_from_queue;
-use crate::writer::Transaction;
 use crate::{microseconds, record};
 
 /// Answers each of `claims`; `None` for a kind that is paused.

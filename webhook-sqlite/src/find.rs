@@ -4,20 +4,25 @@ use sqlx::{Row, SqlitePool};
 use webhook_core::{EventRecord, EventRef};
 
 use crate::error::SqliteError;
+use crate::key_index::RecentKeys;
 use crate::record;
 
-/// The records of `events`, from one snapshot.
+/// The records of `events`, from one snapshot. An event that is deleted and accepted again meanwhile may be missing.
 pub(crate) async fn find(
     readers: &SqlitePool,
+    keys: &RecentKeys,
     now_us: i64,
     events: &[EventRef],
 ) -> Result<Vec<Option<EventRecord>>, SqliteError> {
-    let names: Vec<(&str, &str, i64)> = events
-        .iter()
-        .map(|EventRef { kind, key }| (kind.as_str(), key.as_str(), record::key_hash(kind, key)))
-        .collect();
+    let candidates = keys.candidates(readers, events).await?;
+    let wanted = events.iter().zip(candidates).enumerate();
+    let wanted = wanted.flat_map(|(place, (EventRef { kind, key }, ids))| {
+        let ids = ids.into_iter();
+        ids.map(move |id| (place, kind.as_str(), key.as_str(), id))
+    });
+    let wanted: Vec<(usize, &str, &str, i64)> = wanted.collect();
     let rows = sqlx::query(include_str!("find.sql"))
-        .bind(record::json(&names))
+        .bind(record::json(&wanted))
         .bind(now_us)
         .fetch_all(readers)
         .await?;

@@ -20,13 +20,14 @@ const APPLICATION_ID: i64 = 0x5748_696e;
 
 /// The migrations in their order. The number of those that a file has is its `PRAGMA user_version`. A released
 /// migration never changes.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     include_str!("migrations/create_inbox.sql"),
     include_str!("migrations/keep_event_types.sql"),
     include_str!("migrations/keep_guards.sql"),
     include_str!("migrations/keep_details.sql"),
     include_str!("migrations/keep_actions.sql"),
     include_str!("migrations/mark_partitions.sql"),
+    include_str!("migrations/index_keys_later.sql"),
 ];
 
 /// The first version of SQLite without the WAL-reset bug (<https://sqlite.org/wal.html#walresetbug>).

@@ -23,6 +23,10 @@ pub struct SqliteOptions {
     /// own. Default: 4,096 (16 MiB). The log becomes somewhat longer before it starts again, and much longer while
     /// somebody reads an old state of the database.
     pub checkpoint_pages: u32,
+    /// How many keys of new events are in memory, at least, before they are written to the index of keys together.
+    /// Default: 8,192. In a file with many events it is a sixteenth of them, but at most 524,288 (20 MB with those that
+    /// are being written). Their events are read again after a restart.
+    pub recent_keys: usize,
     /// How long a write waits for another process that writes. Default: 10 s.
     pub busy_timeout: Duration,
     /// How many connections read at the same time. Default: 4.
@@ -36,6 +40,7 @@ impl SqliteOptions {
             path: path.as_ref().to_owned(),
             cache_bytes: 64 << 20,
             checkpoint_pages: 4_096,
+            recent_keys: 8_192,
             busy_timeout: Duration::from_secs(10),
             readers: 4,
         }
@@ -55,6 +60,15 @@ impl SqliteOptions {
     pub fn with_checkpoint_pages(self, checkpoint_pages: u32) -> Self {
         Self {
             checkpoint_pages,
+            ..self
+        }
+    }
+
+    /// The same with at least this many keys in memory before they are written to the index together.
+    #[must_use]
+    pub fn with_recent_keys(self, recent_keys: usize) -> Self {
+        Self {
+            recent_keys,
             ..self
         }
     }

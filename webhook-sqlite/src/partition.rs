@@ -3,8 +3,8 @@
 use sqlx::{Row, SqliteExecutor};
 
 use crate::error::SqliteError;
+use crate::lent::Transaction;
 use crate::query::query;
-use crate::writer::Transaction;
 
 pub(crate) async fn mark(readers: impl SqliteExecutor<'_>) -> Result<Option<String>, SqliteError> {
     let row = sqlx::query("SELECT mark FROM partition_mark")

@@ -7,8 +7,8 @@ use webhook_core::{Extended, Kind, Lease, Outcome, Reason, Settled, Settlement};
 
 use crate::claim::{FailedAttempt, record_failed_attempt};
 use crate::error::SqliteError;
+use crate::lent::Transaction;
 use crate::query::{execute_each, query};
-use crate::writer::Transaction;
 use crate::{microseconds, record};
 
 /// The answers to settlements, and which events are due again.

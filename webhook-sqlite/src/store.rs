@@ -24,6 +24,7 @@ use webhook_core::{
 
 use crate::clock::Clock;
 use crate::error::SqliteError;
+use crate::key_index::RecentKeys;
 use crate::options::SqliteOptions;
 use crate::transaction::SqliteTransaction;
 use crate::writer::{Request, Response, Writer};
@@ -43,6 +44,7 @@ struct Inner {
     options: SqliteOptions,
     writer: Writer,
     readers: SqlitePool,
+    keys: RecentKeys,
     clock: Clock,
     wakeups: Wakeups,
     nodes: NodeTable,
@@ -68,7 +70,7 @@ impl SqliteStore {
     /// without shared memory. Nothing in the file has changed then.
     pub async fn open_with(options: SqliteOptions) -> Result<Self, SqliteError> {
         let prepared = open::prepare(&options).await?;
-        let (writer, clock) = Writer::start(options.clone()).await?;
+        let (writer, keys, clock) = Writer::start(options.clone()).await?;
         prepared.close().await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(options.readers.max(1))
@@ -78,6 +80,7 @@ impl SqliteStore {
                 options,
                 writer,
                 readers,
+                keys,
                 clock,
                 wakeups: Wakeups::default(),
                 nodes: NodeTable::default(),
@@ -354,7 +357,7 @@ impl Store for SqliteStore {
 
     async fn find(&self, events: &[EventRef]) -> Result<Vec<Option<EventRecord>>, StoreError> {
         let (readers, now_us) = self.reading();
-        Ok(find::find(readers, now_us, events).await?)
+        Ok(find::find(readers, &self.inner.keys, now_us, events).await?)
     }
 
     async fn ping(&self) -> Result<(), StoreError> {
@@ -445,7 +448,7 @@ impl Admin for SqliteStore {
 
     async fn search(&self, search: &Search) -> Result<SearchPage, StoreError> {
         let (readers, now_us) = self.reading();
-        Ok(admin::search::search(readers, now_us, search).await?)
+        Ok(admin::search::search(readers, &self.inner.keys, now_us, search).await?)
     }
 
     async fn sample(
@@ -458,11 +461,11 @@ impl Admin for SqliteStore {
     }
 
     async fn conflicts(&self, event: &EventRef) -> Result<Vec<ConflictRecord>, StoreError> {
-        Ok(admin::conflicts(&self.inner.readers, event).await?)
+        Ok(admin::conflicts(&self.inner.readers, &self.inner.keys, event).await?)
     }
 
     async fn failed_attempts(&self, event: &EventRef) -> Result<Vec<FailedAttempt>, StoreError> {
-        Ok(admin::failed_attempts(&self.inner.readers, event).await?)
+        Ok(admin::failed_attempts(&self.inner.readers, &self.inner.keys, event).await?)
     }
 
     async fn requeue(&self, events: &[EventRef]) -> Result<Vec<Requeued>, StoreError> {

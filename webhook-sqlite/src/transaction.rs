@@ -8,8 +8,8 @@ use sqlx::sqlite::SqliteConnection;
 use webhook_core::Kind;
 
 use crate::error::SqliteError;
+use crate::lent::Lent;
 use crate::store::SqliteStore;
-use crate::writer::Lent;
 
 /// A transaction that may write: see [`SqliteStore::begin`]. It derefs to the connection.
 /// Dropping it rolls it back.

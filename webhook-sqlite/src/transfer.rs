@@ -14,13 +14,13 @@ use webhook_core::{
 };
 
 use crate::accept::guards::{self, Guard};
-use crate::accept::{EventRow, INSERT_EVENT, taken};
+use crate::accept::{EventRow, insert_events, taken};
 use crate::claim::{self, record_failed_attempt};
 use crate::error::SqliteError;
+use crate::lent::Transaction;
 use crate::microseconds;
-use crate::query::{execute_each, query};
+use crate::query::query;
 use crate::record;
-use crate::writer::Transaction;
 
 pub(crate) async fn export(
     readers: &SqlitePool,
@@ -106,17 +106,14 @@ pub(crate) async fn import(
     events: &[StoredEvent],
 ) -> Result<usize, SqliteError> {
     let new = free(transaction, events).await?;
-    let rows = new.iter().map(|new| {
-        let row = EventRow {
-            id: new.id,
-            kind: new.kind,
-            key_hash: new.key_hash,
-            envelope: &new.event.record.envelope,
-            accepted_us: microseconds::of_time(new.event.record.accepted_at),
-        };
-        row.parameters()
+    let rows = new.iter().map(|new| EventRow {
+        id: new.id,
+        kind: new.kind,
+        key_hash: new.key_hash,
+        envelope: &new.event.record.envelope,
+        accepted_us: microseconds::of_time(new.event.record.accepted_at),
     });
-    execute_each(&mut transaction.connection, INSERT_EVENT, rows).await?;
+    insert_events(transaction, rows).await?;
     let guards = new.iter().filter_map(|new| {
         let guard = new.event.guard.as_ref()?;
         Some(Guard {

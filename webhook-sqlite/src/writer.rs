@@ -20,7 +20,9 @@ use webhook_core::{
 use crate::checkpoint::{Checkpointer, Doubt};
 use crate::clock::Clock;
 use crate::error::SqliteError;
+use crate::key_index::{KeyIndex, RecentKeys};
 use crate::kinds::Kinds;
+use crate::lent::{Lendable, Lent, Transaction};
 use crate::log_space::LogSpace;
 use crate::options::SqliteOptions;
 use crate::query::{Connection, query};
@@ -38,8 +40,6 @@ const QUIET_US: i64 = 500_000;
 
 /// After so many batches, the writer looks at the length of the write-ahead log. The thread that copies it may fail.
 const LOOK_EVERY: u32 = 16;
-
-const GIVEN_BACK_LATER: &str = "it is given back only when this is dropped";
 
 /// How long to wait before the connections are opened again after an error of the disk.
 const REOPEN: Backoff = Backoff::new(
@@ -115,60 +115,6 @@ impl Job {
     }
 }
 
-/// The part of the writer that it lends to apps.
-struct Lendable {
-    connection: SqliteConnection,
-    kinds: Kinds,
-}
-
-/// A write transaction, lent to an app. Nothing else is written meanwhile. The writer gets the connection back when this is
-/// dropped, and rolls back what is not committed.
-pub(crate) struct Lent {
-    lendable: Option<Lendable>,
-    pub(crate) now_us: i64,
-    back: Option<oneshot::Sender<Lendable>>,
-}
-
-impl Lent {
-    fn lendable(&mut self) -> &mut Lendable {
-        self.lendable.as_mut().expect(GIVEN_BACK_LATER)
-    }
-
-    pub(crate) fn connection(&mut self) -> &mut SqliteConnection {
-        &mut self.lendable().connection
-    }
-
-    pub(crate) fn connection_ref(&self) -> &SqliteConnection {
-        let lendable = self.lendable.as_ref().expect(GIVEN_BACK_LATER);
-        &lendable.connection
-    }
-
-    /// The transaction, for operations of this crate.
-    pub(crate) fn transaction(&mut self) -> Transaction<'_> {
-        let now_us = self.now_us;
-        let Lendable { connection, kinds } = self.lendable();
-        Transaction {
-            connection: Connection::Lent(connection),
-            kinds,
-            now_us,
-        }
-    }
-
-    pub(crate) async fn commit(mut self) -> Result<(), SqliteError> {
-        self.connection().execute("COMMIT").await?;
-        Ok(())
-    }
-}
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        if let (Some(lendable), Some(back)) = (self.lendable.take(), self.back.take()) {
-            // The writer ends while it is lent only if its thread was killed by a panic.
-            let _ = back.send(lendable);
-        }
-    }
-}
-
 /// The sending side of the writer. The thread ends when the last clone is dropped.
 #[derive(Clone, Debug)]
 pub(crate) struct Writer {
@@ -192,26 +138,22 @@ impl WeakWriter {
     }
 }
 
-/// A write transaction.
-pub(crate) struct Transaction<'c> {
-    pub(crate) connection: Connection<'c>,
-    pub(crate) kinds: &'c mut Kinds,
-    /// The time of everything in this transaction, in microseconds since 1970.
-    pub(crate) now_us: i64,
-}
-
 impl Writer {
     /// Opens the connections that write, on a thread of their own.
-    pub(crate) async fn start(options: SqliteOptions) -> Result<(Self, Clock), SqliteError> {
+    pub(crate) async fn start(
+        options: SqliteOptions,
+    ) -> Result<(Self, RecentKeys, Clock), SqliteError> {
         let (jobs, waiting) = mpsc::channel(MAX_WAITING);
         let (started, start) = oneshot::channel();
         let weak = WeakWriter(jobs.downgrade());
+        let keys = RecentKeys::default();
+        let recent = keys.clone();
         thread::Builder::new()
             .name("webhook-sqlite".to_owned())
-            .spawn(move || run(options, waiting, weak, started))
+            .spawn(move || run(&options, waiting, &weak, &recent, started))
             .map_err(|error| SqliteError::Database(sqlx::Error::Io(error)))?;
         let clock = start.await.map_err(|_| SqliteError::Closed)??;
-        Ok((Self { jobs }, clock))
+        Ok((Self { jobs }, keys, clock))
     }
 
     /// Has `request` done. It is done even if this future is dropped.
@@ -256,9 +198,10 @@ type Started = oneshot::Sender<Result<Clock, SqliteError>>;
 /// The thread. It has a runtime of its own, so that it outlives the one that the store was opened on. After a panic it
 /// opens the file again.
 fn run(
-    options: SqliteOptions,
+    options: &SqliteOptions,
     mut waiting: mpsc::Receiver<Job>,
-    writer: WeakWriter,
+    writer: &WeakWriter,
+    recent: &RecentKeys,
     started: Started,
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -275,7 +218,13 @@ fn run(
     let doubt = Doubt::default();
     let mut panics = 0;
     loop {
-        let serve = serve(&options, &mut waiting, &writer, &doubt, &mut started);
+        let opening = Opening {
+            options,
+            writer,
+            recent,
+            doubt: &doubt,
+        };
+        let serve = serve(&opening, &mut waiting, &mut started);
         // After a panic, all that it used is opened anew.
         match catch_unwind(AssertUnwindSafe(|| runtime.block_on(serve))) {
             Ok(()) => return,
@@ -310,15 +259,14 @@ fn refuse(jobs: &mut Vec<Job>, error: &SqliteError) -> Option<oneshot::Sender<()
 /// Opens the file, and does what is asked for until the store is closed. If the file cannot be opened, `started` gets the
 /// error; if that was used before a panic, the jobs get it.
 async fn serve(
-    options: &SqliteOptions,
+    opening: &Opening<'_>,
     waiting: &mut mpsc::Receiver<Job>,
-    writer: &WeakWriter,
-    doubt: &Doubt,
     started: &mut Option<Started>,
 ) {
+    let options = opening.options;
     let mut failures = 0;
     let mut session = loop {
-        let error = match (Session::open(options, writer, doubt).await, started.take()) {
+        let error = match (Session::open(opening).await, started.take()) {
             (Ok(session), started) => {
                 let _ = started.map(|started| started.send(Ok(session.clock.clone())));
                 break session;
@@ -407,6 +355,14 @@ async fn serve(
     }
 }
 
+/// What a [`Session`] is opened with.
+struct Opening<'o> {
+    options: &'o SqliteOptions,
+    writer: &'o WeakWriter,
+    recent: &'o RecentKeys,
+    doubt: &'o Doubt,
+}
+
 struct Session {
     /// Writes what is asked for. It is used on this thread only, without messages to another one.
     connection: rusqlite::Connection,
@@ -424,15 +380,19 @@ struct Session {
 }
 
 impl Session {
-    async fn open(
-        options: &SqliteOptions,
-        writer: &WeakWriter,
-        doubt: &Doubt,
-    ) -> Result<Self, SqliteError> {
-        let connection = open::writer(options)?;
+    async fn open(opening: &Opening<'_>) -> Result<Self, SqliteError> {
+        let Opening {
+            options,
+            writer,
+            recent,
+            doubt,
+        } = *opening;
+        let mut connection = open::writer(options)?;
+        let keys = KeyIndex::open(recent, &mut Connection::Own(&mut connection), options).await?;
         let mut lendable = Lendable {
             connection: open::beside_writer(options).await?,
             kinds: Kinds::default(),
+            keys,
         };
         let mut transaction = lendable.connection.begin_with("BEGIN IMMEDIATE").await?;
         let clock = Clock::open(&mut transaction).await?;
@@ -583,17 +543,22 @@ impl Session {
         let now_us = self.clock.now_us();
         let (back, returned) = oneshot::channel();
         // If the caller is gone, it comes back from the answer that is dropped.
-        let _ = reply.send(Ok(Lent {
-            lendable: Some(self.lendable),
-            now_us,
-            back: Some(back),
-        }));
+        let _ = reply.send(Ok(Lent::new(self.lendable, now_us, back)));
         self.lendable = returned.await.ok()?;
         self.checkpointer.committed();
         let lent = &mut self.lendable;
         if lent.connection.execute("ROLLBACK").await.is_ok() {
             // It was not committed: kinds that it created are gone.
-            lent.kinds = Kinds::default();
+            lent.rolled_back();
+        } else {
+            // If its caller did not wait for the end of the commit, its keys are not in memory, but read from the file.
+            lent.keys.rolled_back();
+        }
+        if lent.keys.is_overdue()
+            && let Err(error) = self.commit(&[]).await
+        {
+            let error: &dyn std::error::Error = &error;
+            tracing::debug!(error, "keys are not written to the index yet");
         }
         Some(self)
     }
@@ -602,7 +567,7 @@ impl Session {
         let done = self.within(requests).await;
         if done.is_err() {
             // What was looked up or created in the transaction is undone with it.
-            self.lendable.kinds = Kinds::default();
+            self.lendable.rolled_back();
             // Some errors end the transaction by themselves.
             let _ = self.connection.execute_batch("ROLLBACK");
         }
@@ -625,6 +590,7 @@ impl Session {
         let mut transaction = Transaction {
             connection,
             kinds: &mut self.lendable.kinds,
+            keys: &mut self.lendable.keys,
             now_us,
         };
         let responses = transaction.perform(requests).await?;
@@ -633,7 +599,9 @@ impl Session {
         if is_change {
             self.clock.keep_floor(connection, now_us).await?;
         }
+        transaction.keys.write_some(connection).await?;
         query("COMMIT").execute(connection).await?;
+        self.lendable.keys.committed();
         if is_change {
             self.changed_us = now_us;
             self.checkpointer.committed();
@@ -750,7 +718,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options = SqliteOptions::new(folder.path().join("webhook.db"));
         let prepared = open::prepare(&options).await.unwrap();
-        let (writer, _) = Writer::start(options).await.unwrap();
+        let (writer, ..) = Writer::start(options).await.unwrap();
         prepared.close().await.unwrap();
         assert!(writer.jobs.send(Job::Panic).await.is_ok());
         let unanswered = writer.ask(Request::Accept(Vec::new())).await;
@@ -768,7 +736,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let options = SqliteOptions::new(folder.path().join("webhook.db"));
         let prepared = open::prepare(&options).await.unwrap();
-        let (writer, _) = Writer::start(options).await.unwrap();
+        let (writer, ..) = Writer::start(options).await.unwrap();
         prepared.close().await.unwrap();
         // It takes all that has waited meanwhile at once.
         let lent = writer.lend().await.unwrap();

@@ -5,7 +5,13 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use webhook_core::conformance::{self, Backend, Subject};
 use webhook_core::{Partition, PartitionOptions, Partitioned};
-use webhook_sqlite::SqliteStore;
+use webhook_sqlite::{SqliteError, SqliteOptions, SqliteStore};
+
+/// Opens a file that writes keys to its index early, so that few events are enough.
+async fn open(folder: &TempDir, name: &str) -> Result<SqliteStore, SqliteError> {
+    let options = SqliteOptions::new(folder.path().join(name)).with_recent_keys(2);
+    SqliteStore::open_with(options).await
+}
 
 struct File {
     store: Arc<SqliteStore>,
@@ -15,7 +21,7 @@ struct File {
 impl Subject for File {
     async fn set_up() -> Self {
         let folder = TempDir::new().expect("a temporary folder can be created");
-        let store = SqliteStore::open(folder.path().join("webhook.db"));
+        let store = open(&folder, "webhook.db");
         Self {
             store: Arc::new(store.await.expect("the file can be created")),
             _folder: folder,
@@ -46,7 +52,7 @@ impl Subject for Files {
         let folder = TempDir::new().expect("a temporary folder can be created");
         let mut files: Vec<Arc<dyn Partition>> = Vec::new();
         for name in ["0.db", "1.db"] {
-            let store = SqliteStore::open(folder.path().join(name)).await;
+            let store = open(&folder, name).await;
             files.push(Arc::new(store.expect("the file can be created")));
         }
         let options = PartitionOptions::default().with_whole_kinds(conformance::whole_kinds());

@@ -6,9 +6,9 @@ use webhook_core::{Fingerprint, NewEvent};
 
 use super::First;
 use crate::error::SqliteError;
+use crate::lent::Transaction;
 use crate::query::{execute_each, query};
 use crate::record;
-use crate::writer::Transaction;
 
 const INSERT: &str = "INSERT INTO guards (id, kind, guard, guard_hash) VALUES (?1, ?2, ?3, ?4)";
 

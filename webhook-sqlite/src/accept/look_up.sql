@@ -1,7 +1,10 @@
--- ?1 JSON list of hashes of keys. The first row holds the last id that was given out, or null. The others are
--- the events whose keys have one of these hashes: id, kind, key, fingerprint.
-SELECT (SELECT seq FROM sqlite_sequence WHERE name = 'events'), NULL, NULL, NULL
-UNION ALL
+-- ?1 JSON list of hashes of keys, ?2 JSON list of ids of events that the index may not have. Returns the events whose keys
+-- have one of these hashes: id, kind, key, fingerprint. Some may be returned twice.
 SELECT event.id, event.kind, event.key, event.fingerprint
 FROM json_each(?1) AS wanted
-CROSS JOIN events AS event INDEXED BY events_key ON event.key_hash = wanted.value
+CROSS JOIN key_index AS indexed ON indexed.hash = wanted.value
+CROSS JOIN events AS event ON event.id = indexed.id
+UNION ALL
+SELECT event.id, event.kind, event.key, event.fingerprint
+FROM json_each(?2) AS recent
+CROSS JOIN events AS event ON event.id = recent.value

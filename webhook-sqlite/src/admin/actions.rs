@@ -5,9 +5,9 @@ use sqlx::{Row, SqlitePool};
 use webhook_core::{ActionId, ActionPage, ActionRecord, MAX_ACTIONS, StoredAction};
 
 use crate::error::SqliteError;
+use crate::lent::Transaction;
 use crate::microseconds;
 use crate::query::query;
-use crate::writer::Transaction;
 
 /// Keeps a record, and deletes those that are too many.
 pub(crate) async fn record(

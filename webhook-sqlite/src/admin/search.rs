@@ -12,6 +12,7 @@ use webhook_core::{
 };
 
 use crate::error::SqliteError;
+use crate::key_index::RecentKeys;
 use crate::{microseconds, record};
 
 /// Parameters: the id before which events are looked at, the least id, how many are looked at, and those of
@@ -70,6 +71,7 @@ impl<'s> Among<'s> {
 /// Each step is a read transaction of its own.
 pub(crate) async fn search(
     readers: &SqlitePool,
+    keys: &RecentKeys,
     now_us: i64,
     search: &Search,
 ) -> Result<SearchPage, SqliteError> {
@@ -89,7 +91,7 @@ pub(crate) async fn search(
         let kinds = kinds.as_ref().into_iter().flatten();
         let ids = match among {
             Among::Statement(_) => None,
-            Among::Key(key) => Some(ids_of_key(readers, kinds, key, &step).await?),
+            Among::Key(key) => Some(ids_of_key(readers, keys, kinds, key, &step).await?),
             Among::EventType(event_type) => {
                 let range = (before, least);
                 Some(ids_of_type(readers, kinds, event_type, range, &step).await?)
@@ -190,6 +192,7 @@ async fn kinds_of(readers: &SqlitePool, search: &Search) -> Result<BTreeSet<Kind
 /// The events with this key, in descending order: at most one of each kind. There are few kinds.
 async fn ids_of_key(
     readers: &SqlitePool,
+    keys: &RecentKeys,
     kinds: impl Iterator<Item = &Kind>,
     key: &str,
     step: &SearchStep,
@@ -198,12 +201,19 @@ async fn ids_of_key(
     let Ok(key) = Key::new(key) else {
         return Ok(Vec::new());
     };
+    let events: Vec<EventRef> = kinds
+        .map(|kind| EventRef {
+            kind: kind.clone(),
+            key: key.clone(),
+        })
+        .collect();
     let mut ids = Vec::new();
-    for kind in kinds {
+    let candidates = keys.candidates(readers, &events).await?;
+    for (event, candidates) in events.iter().zip(candidates) {
         let row = sqlx::query(include_str!("search/of_key.sql"))
-            .bind(kind.as_str())
-            .bind(key.as_str())
-            .bind(record::key_hash(kind, &key))
+            .bind(event.kind.as_str())
+            .bind(event.key.as_str())
+            .bind(record::json(&candidates))
             .fetch_optional(readers)
             .await?;
         if let Some(row) = row {

@@ -147,8 +147,23 @@ impl Backend for SqliteFile {
         let checked: Vec<String> = query_scalar("PRAGMA integrity_check")
             .fetch_all(connection)
             .await?;
-        let damage = checked.into_iter().filter(|line| line != "ok");
-        Ok(damage.map(|line| format!("DAMAGED: {line}")).collect())
+        let mut damage: Vec<String> = checked.into_iter().filter(|line| line != "ok").collect();
+        let (missing, left): (i64, i64) = query_as(
+            "SELECT
+               (SELECT count(*) FROM events
+                WHERE id <= (SELECT through_id FROM key_index_state)
+                  AND (key_hash, id) NOT IN (SELECT hash, id FROM key_index)),
+               (SELECT count(*) FROM key_index
+                WHERE (hash, id) NOT IN (SELECT key_hash, id FROM events))",
+        )
+        .fetch_one(connection)
+        .await?;
+        if missing > 0 || left > 0 {
+            damage.push(format!(
+                "the index of keys lacks {missing} events, and has {left} that are gone"
+            ));
+        }
+        Ok(damage.iter().map(|it| format!("DAMAGED: {it}")).collect())
     }
 
     fn last_words(&self) -> String {

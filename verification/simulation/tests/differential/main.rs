@@ -17,6 +17,7 @@
 mod operation;
 mod pair;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use webhook_core::{Partition, PartitionOptions, Partitioned};
 use webhook_memory::MemoryStore;
 use webhook_postgres::testing::TestDatabase;
 use webhook_postgres::{PgOptions, PgStore, Schema};
-use webhook_sqlite::SqliteStore;
+use webhook_sqlite::{SqliteOptions, SqliteStore};
 
 use operation::Operation;
 use pair::{Backend, Pair, new_kinds};
@@ -60,13 +61,17 @@ fn postgres_answers_as_memory_does() {
     }
 }
 
+/// A file that writes keys to its index early, so that few events are enough.
+fn open(runtime: &Runtime, file: &Path) -> SqliteStore {
+    let options = SqliteOptions::new(file).with_recent_keys(3);
+    runtime.block_on(SqliteStore::open_with(options)).unwrap()
+}
+
 #[test]
 fn sqlite_answers_as_memory_does() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime();
-    let store = runtime
-        .block_on(SqliteStore::open(folder.path().join("webhook.db")))
-        .unwrap();
+    let store = open(&runtime, &folder.path().join("webhook.db"));
     if let Err(error) = run(&runtime, &store) {
         panic!("{error}");
     }
@@ -85,10 +90,8 @@ fn partitions_in_memory_answer_as_one_does() {
 fn partitions_in_sqlite_answer_as_memory_does() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = runtime();
-    let open = |file: &str| -> Arc<dyn Partition> {
-        let store = runtime.block_on(SqliteStore::open(folder.path().join(file)));
-        Arc::new(store.unwrap())
-    };
+    let open =
+        |file: &str| -> Arc<dyn Partition> { Arc::new(open(&runtime, &folder.path().join(file))) };
     let ran = run_partitioned(&runtime, &[open("a.db"), open("b.db")]);
     if let Err(error) = ran {
         panic!("{error}");

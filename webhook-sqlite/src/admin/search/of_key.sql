@@ -1,3 +1,4 @@
--- ?1 kind, ?2 key, ?3 hash of both. Returns the event.
+-- ?1 kind, ?2 key, ?3 JSON list of ids, one of which is the event's. Returns the event.
 SELECT id FROM events
-WHERE key_hash = ?3 AND key = ?2 AND kind = (SELECT kind FROM kinds WHERE name = ?1)
+WHERE id IN (SELECT value FROM json_each(?3))
+  AND key = ?2 AND kind = (SELECT kind FROM kinds WHERE name = ?1)

@@ -58,6 +58,10 @@ struct Line {
     #[arg(long, env = "FAULTS_CHECKPOINT_PAGES", default_value_t = 64)]
     checkpoint_pages: u32,
 
+    /// How many keys SQLite's file has in memory before they are written to its index
+    #[arg(long, env = "FAULTS_RECENT_KEYS", default_value_t = 64)]
+    recent_keys: usize,
+
     /// How long a write to SQLite's file waits for other processes
     #[arg(long, env = "FAULTS_BUSY_TIMEOUT_MS", default_value_t = 10_000)]
     busy_timeout_ms: u64,
@@ -151,6 +155,7 @@ async fn open(line: &Line) -> anyhow::Result<Database> {
             Some(path) => {
                 let options = SqliteOptions::new(path)
                     .with_checkpoint_pages(line.checkpoint_pages)
+                    .with_recent_keys(line.recent_keys)
                     .with_busy_timeout(Duration::from_millis(line.busy_timeout_ms));
                 sqlite::open(options).await
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sqlx::sqlite::{Sqlite, SqliteConnection};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, QueryBuilder, query, query_scalar};
+use sqlx::{Connection as _, Executor as _, QueryBuilder, query, query_scalar};
 use webhook_core::{Envelope, Fingerprint, Headers};
 use webhook_server::transaction::Transaction;
 
@@ -31,13 +31,6 @@ pub(super) async fn write(
         .bind(envelope(0)?.kind.as_str())
         .fetch_one(&mut *connection)
         .await?;
-    // Inserting random keys into a large index would take most of the time: build it afterwards.
-    let index: String = query_scalar("SELECT sql FROM sqlite_schema WHERE name = 'events_key'")
-        .fetch_one(&mut *connection)
-        .await?;
-    query("DROP INDEX events_key")
-        .execute(&mut *connection)
-        .await?;
     for from in (0..count).step_by(usize::try_from(CHUNK)?) {
         let to = count.min(from + CHUNK);
         let mut transaction = connection.begin().await?;
@@ -50,9 +43,13 @@ pub(super) async fn write(
     }
     // From here on writes are synchronous: nothing is left for the system to write during the run.
     connection.execute("PRAGMA synchronous = FULL").await?;
-    query(AssertSqlSafe(index))
-        .execute(&mut *connection)
-        .await?;
+    // The keys of all events at once, in their order: to insert random keys would take most of the time.
+    for statement in [
+        "INSERT INTO key_index (hash, id) SELECT key_hash, id FROM events ORDER BY key_hash, id",
+        "UPDATE key_index_state SET through_id = coalesce((SELECT max(id) FROM events), 0)",
+    ] {
+        query(statement).execute(&mut *connection).await?;
+    }
     connection
         .execute("PRAGMA wal_checkpoint(TRUNCATE)")
         .await?;

@@ -1,0 +1,270 @@
+//! How events are found by their keys, before and after these are written to the index.
+
+#![expect(clippy::unwrap_used, reason = "a test may unwrap")]
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, query_as, query_scalar};
+use tempfile::TempDir;
+use webhook_core::{
+    Accepted, Admin, Claim, Deleted, Envelope, EventRef, Fingerprint, Key, Kind, NewEvent, Outcome,
+    Prune, Scheduler, Settlement, Store, TerminalState,
+};
+use webhook_sqlite::{SqliteOptions, SqliteStore, sqlx};
+
+const KIND: Kind = Kind::from_static("order");
+
+fn folder() -> (TempDir, PathBuf) {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("webhook.db");
+    (folder, file)
+}
+
+/// Opens a file that writes its keys to the index when it has so many.
+async fn open(file: &Path, recent_keys: usize) -> SqliteStore {
+    let options = SqliteOptions::new(file).with_recent_keys(recent_keys);
+    SqliteStore::open_with(options).await.unwrap()
+}
+
+fn key(number: usize) -> Key {
+    Key::new(format!("key-{number}")).unwrap()
+}
+
+fn event(number: usize) -> NewEvent {
+    let content = Fingerprint::of(["content"]);
+    let envelope = Envelope::new(KIND, key(number), content, Bytes::from_static(b"body"));
+    NewEvent::new(envelope, Duration::ZERO)
+}
+
+fn name(number: usize) -> EventRef {
+    EventRef {
+        kind: KIND,
+        key: key(number),
+    }
+}
+
+/// Accepts events with these numbers in calls of a few, and returns how many are new.
+async fn accept(store: &SqliteStore, numbers: impl IntoIterator<Item = usize>) -> usize {
+    let events: Vec<NewEvent> = numbers.into_iter().map(event).collect();
+    let mut new = 0;
+    for events in events.chunks(7) {
+        let answers = store.accept(events).await.unwrap();
+        new += answers.iter().filter(|it| **it == Accepted::New).count();
+    }
+    new
+}
+
+/// How many of the events with these numbers exist.
+async fn found(store: &SqliteStore, numbers: impl IntoIterator<Item = usize>) -> usize {
+    let names: Vec<EventRef> = numbers.into_iter().map(name).collect();
+    let found = store.find(&names).await.unwrap();
+    found.iter().flatten().count()
+}
+
+async fn plain(file: &Path) -> SqliteConnection {
+    let options = SqliteConnectOptions::new().filename(file);
+    options.connect().await.unwrap()
+}
+
+/// Checks the index against the events, and returns how many keys it has.
+async fn indexed(file: &Path) -> i64 {
+    let mut reader = plain(file).await;
+    let (missing, left): (i64, i64) = query_as(
+        "SELECT
+           (SELECT count(*) FROM events
+            WHERE id <= (SELECT through_id FROM key_index_state)
+              AND (key_hash, id) NOT IN (SELECT hash, id FROM key_index)),
+           (SELECT count(*) FROM key_index
+            WHERE (hash, id) NOT IN (SELECT key_hash, id FROM events))",
+    )
+    .fetch_one(&mut reader)
+    .await
+    .unwrap();
+    assert_eq!((missing, left), (0, 0), "missing and left over");
+    let count = query_scalar("SELECT count(*) FROM key_index");
+    count.fetch_one(&mut reader).await.unwrap()
+}
+
+#[tokio::test]
+async fn keys_are_found_in_memory_and_in_the_index() {
+    let (_folder, file) = folder();
+    for recent_keys in [0, 1, 5, 50, 8_192] {
+        let store = open(&file, recent_keys).await;
+        let first = recent_keys * 1_000;
+        assert_eq!(accept(&store, first..first + 300).await, 300);
+        assert_eq!(accept(&store, first..first + 310).await, 10);
+        assert_eq!(found(&store, first..first + 320).await, 310);
+        let before = indexed(&file).await;
+        store.close().await;
+        // What was in memory is read again.
+        let store = open(&file, recent_keys).await;
+        assert_eq!(found(&store, first..first + 320).await, 310);
+        assert_eq!(accept(&store, first..first + 320).await, 10);
+        assert_eq!(found(&store, [first, first + 319, first + 320]).await, 2);
+        store.close().await;
+        assert!(indexed(&file).await >= before);
+    }
+    assert!(indexed(&file).await > 1_000);
+}
+
+#[tokio::test]
+async fn keys_of_one_call_are_written_in_parts() {
+    let (_folder, file) = folder();
+    let store = open(&file, 10).await;
+    let events: Vec<NewEvent> = (0..5_000).map(event).collect();
+    store.accept(&events).await.unwrap();
+    assert_eq!(indexed(&file).await, 0);
+    // For each event that is accepted, two keys of earlier ones are written.
+    accept(&store, 5_000..5_100).await;
+    let part = indexed(&file).await;
+    assert!((100..=200).contains(&part), "{part}");
+    let events: Vec<NewEvent> = (5_100..7_600).map(event).collect();
+    store.accept(&events).await.unwrap();
+    let part = indexed(&file).await;
+    assert!((200..2_000).contains(&part), "{part}");
+    accept(&store, 7_600..9_600).await;
+    assert!(indexed(&file).await >= 5_000);
+    assert_eq!(accept(&store, 0..9_600).await, 0);
+    assert_eq!(found(&store, 0..9_601).await, 9_600);
+}
+
+#[tokio::test]
+async fn deleted_events_are_not_in_the_index() {
+    let (_folder, file) = folder();
+    let store = open(&file, 10).await;
+    let other = open(&file, 10).await;
+    for round in 0..40 {
+        let first = round * 20;
+        assert_eq!(accept(&store, first..first + 20).await, 20);
+        // Of events that are in memory, being written, or written; by the process that accepted them and by another one.
+        for (store, number) in [
+            (&store, first + 3),
+            (&other, first + 4),
+            (&other, first / 2),
+        ] {
+            let deleted = store.delete(&[name(number)]).await.unwrap();
+            assert!(matches!(
+                deleted[..],
+                [Deleted::Applied | Deleted::NotFound]
+            ));
+            assert_eq!(found(store, [number]).await, 0);
+        }
+        assert_eq!(accept(&store, [first + 3]).await, 1);
+        assert_eq!(accept(&other, [first + 3]).await, 0);
+        indexed(&file).await;
+    }
+    let claim = Claim::new(
+        KIND,
+        NonZeroUsize::new(300).unwrap(),
+        Duration::from_secs(60),
+        NonZeroU32::MIN,
+    );
+    let claimed = store.claim(&[claim]).await.unwrap().remove(0);
+    let settlements = claimed.events.iter();
+    let settlements: Vec<Settlement> = settlements
+        .map(|event| Settlement::new(event.lease, Outcome::Processed))
+        .collect();
+    store.settle(&settlements).await.unwrap();
+    let limit = NonZeroUsize::new(200).unwrap();
+    let prune = Prune::new(KIND, TerminalState::Processed, Duration::ZERO, limit);
+    assert_eq!(store.prune(&prune).await.unwrap(), 200);
+    assert!(indexed(&file).await > 0);
+}
+
+#[tokio::test]
+async fn keys_that_another_process_accepts_are_found() {
+    let (_folder, file) = folder();
+    let one = open(&file, 6).await;
+    let other = open(&file, 9).await;
+    for round in 0..60 {
+        let first = round * 10;
+        assert_eq!(accept(&one, first..first + 10).await, 10);
+        assert_eq!(found(&other, first..first + 20).await, 10);
+        assert_eq!(accept(&other, first..first + 15).await, 5);
+        assert_eq!(found(&one, first..first + 20).await, 15);
+        assert_eq!(accept(&one, first + 10..first + 15).await, 0);
+        let id = one.find(&[name(first)]).await.unwrap();
+        assert_eq!(other.find(&[name(first)]).await.unwrap(), id);
+        // The next round begins with keys that are free.
+        one.delete(&(first + 10..first + 15).map(name).collect::<Vec<_>>())
+            .await
+            .unwrap();
+    }
+    assert!(indexed(&file).await > 300);
+}
+
+#[tokio::test]
+async fn a_process_that_only_reads_finds_the_keys_of_another_one() {
+    let (_folder, file) = folder();
+    let writer = open(&file, 1_000).await;
+    let reader = open(&file, 1_000).await;
+    for round in 0..6 {
+        let first = round * 6_000;
+        let events: Vec<NewEvent> = (first..first + 6_000).map(event).collect();
+        writer.accept(&events).await.unwrap();
+        let some = [0, first, first + 5_999, first + 6_000];
+        // It looks for them in the file first, and then has their keys in memory.
+        for _ in 0..2 {
+            assert_eq!(found(&reader, some).await, 3);
+        }
+    }
+    assert!(indexed(&file).await > 1_000);
+}
+
+#[tokio::test]
+async fn keys_of_transactions_of_an_app_are_found_if_they_are_committed() {
+    let (_folder, file) = folder();
+    let store = open(&file, 10).await;
+    let events: Vec<NewEvent> = (0..1_000).map(event).collect();
+
+    let mut dropped = store.begin().await.unwrap();
+    store.accept_all_in(&mut dropped, &events).await.unwrap();
+    // Those of the transaction itself are duplicates.
+    let again = store.accept_all_in(&mut dropped, &events[..3]).await;
+    assert_eq!(again.unwrap(), [Accepted::Duplicate; 3]);
+    drop(dropped);
+    assert_eq!(found(&store, 0..1_000).await, 0);
+
+    for events in events.chunks(100) {
+        let mut transaction = store.begin().await.unwrap();
+        let answers = store.accept_all_in(&mut transaction, events).await;
+        assert!(answers.unwrap().iter().all(|it| *it == Accepted::New));
+        transaction.commit().await.unwrap();
+    }
+    assert_eq!(found(&store, 0..1_000).await, 1_000);
+    assert_eq!(accept(&store, 0..1_000).await, 0);
+    // They are written to the index although nothing but transactions of the app accepts events.
+    assert!(indexed(&file).await > 0);
+}
+
+#[tokio::test]
+async fn keys_are_not_remembered_if_their_transaction_fails() {
+    let (_folder, file) = folder();
+    let store = open(&file, 2).await;
+    assert_eq!(accept(&store, 0..10).await, 10);
+    let mut plain = plain(&file).await;
+    sqlx::raw_sql(
+        "CREATE TRIGGER refuse BEFORE INSERT ON queue WHEN new.id > 15
+         BEGIN SELECT raise(ABORT, 'refused'); END",
+    )
+    .execute(&mut plain)
+    .await
+    .unwrap();
+    let events: Vec<NewEvent> = (10..20).map(event).collect();
+    store.accept(&events).await.unwrap_err();
+    assert_eq!(found(&store, 10..20).await, 0);
+    sqlx::raw_sql("DROP TRIGGER refuse")
+        .execute(&mut plain)
+        .await
+        .unwrap();
+    plain.close().await.unwrap();
+    // The ids of the others are given to these.
+    assert_eq!(accept(&store, 20..30).await, 10);
+    assert_eq!(accept(&store, 10..30).await, 10);
+    assert_eq!(found(&store, 0..40).await, 30);
+    indexed(&file).await;
+}
