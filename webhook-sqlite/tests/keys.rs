@@ -73,17 +73,8 @@ async fn plain(file: &Path) -> SqliteConnection {
 /// Checks the index against the events, and returns how many keys it has.
 async fn indexed(file: &Path) -> i64 {
     let mut reader = plain(file).await;
-    let (missing, left): (i64, i64) = query_as(
-        "SELECT
-           (SELECT count(*) FROM events
-            WHERE id <= (SELECT through_id FROM key_index_state)
-              AND (key_hash, id) NOT IN (SELECT hash, id FROM key_index)),
-           (SELECT count(*) FROM key_index
-            WHERE (hash, id) NOT IN (SELECT key_hash, id FROM events))",
-    )
-    .fetch_one(&mut reader)
-    .await
-    .unwrap();
+    let checked = query_as(include_str!("check_key_index.sql"));
+    let (missing, left): (i64, i64) = checked.fetch_one(&mut reader).await.unwrap();
     assert_eq!((missing, left), (0, 0), "missing and left over");
     let count = query_scalar("SELECT count(*) FROM key_index");
     count.fetch_one(&mut reader).await.unwrap()

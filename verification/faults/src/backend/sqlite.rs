@@ -145,17 +145,12 @@ impl Backend for SqliteFile {
 
     async fn damage(connection: &mut SqliteConnection) -> anyhow::Result<Vec<String>> {
         let checked: Vec<String> = query_scalar("PRAGMA integrity_check")
-            .fetch_all(connection)
+            .fetch_all(&mut *connection)
             .await?;
         let mut damage: Vec<String> = checked.into_iter().filter(|line| line != "ok").collect();
-        let (missing, left): (i64, i64) = query_as(
-            "SELECT
-               (SELECT count(*) FROM events
-                WHERE id <= (SELECT through_id FROM key_index_state)
-                  AND (key_hash, id) NOT IN (SELECT hash, id FROM key_index)),
-               (SELECT count(*) FROM key_index
-                WHERE (hash, id) NOT IN (SELECT key_hash, id FROM events))",
-        )
+        let (missing, left): (i64, i64) = query_as(include_str!(
+            "../../../../webhook-sqlite/tests/check_key_index.sql"
+        ))
         .fetch_one(connection)
         .await?;
         if missing > 0 || left > 0 {
