@@ -374,3 +374,61 @@ async fn enough(connection: &mut Connection<'_>, fewest: usize) -> Result<usize,
     let part = usize::try_from(events / PART).unwrap_or(0);
     Ok(part.min(MOST_RECENT).max(fewest.max(1)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use webhook_core::{Envelope, Fingerprint, Key, Kind, NewEvent, Store};
+
+    use super::*;
+    use crate::open;
+    use crate::store::SqliteStore;
+
+    const KIND: Kind = Kind::from_static("order");
+
+    fn event(number: i64) -> NewEvent {
+        let key = Key::new(format!("key-{number}")).unwrap();
+        let content = Fingerprint::of(["content"]);
+        NewEvent::new(
+            Envelope::new(KIND, key, content, Bytes::new()),
+            Duration::ZERO,
+        )
+    }
+
+    #[tokio::test]
+    async fn a_reader_has_the_keys_of_another_process_in_memory_until_they_are_in_the_index() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions::new(folder.path().join("webhook.db")).with_recent_keys(1_000);
+        let store = SqliteStore::open_with(options.clone()).await.unwrap();
+        let readers = SqlitePool::connect_lazy_with(open::reader(&options));
+        let keys = RecentKeys::default();
+        let Envelope { kind, key, .. } = event(1).envelope;
+        let look_for = EventRef { kind, key };
+        let mut last = 0;
+        for _ in 0..3 {
+            let first = last + 1;
+            last += FEW_UNKNOWN + 1;
+            let events: Vec<NewEvent> = (first..=last).map(event).collect();
+            store.accept(&events).await.unwrap();
+            let candidates = keys.candidates(&readers, std::slice::from_ref(&look_for));
+            assert_eq!(candidates.await.unwrap(), [[1]]);
+            let recent = keys.read();
+            assert_eq!(recent.known, last);
+            let in_memory = i64::try_from(recent.newest.len()).unwrap();
+            assert_eq!(recent.indexed + in_memory, last);
+        }
+        // The first keys have been written while the others were accepted.
+        for number in 0..10 {
+            let first = last + number * 1_000;
+            let events: Vec<NewEvent> = (first + 1..=first + 1_000).map(event).collect();
+            store.accept(&events).await.unwrap();
+        }
+        keys.candidates(&readers, &[look_for]).await.unwrap();
+        let recent = keys.read();
+        assert!(recent.indexed > 0);
+        let in_memory = i64::try_from(recent.newest.len()).unwrap();
+        assert_eq!(recent.indexed + in_memory, recent.known);
+    }
+}

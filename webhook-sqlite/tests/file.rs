@@ -174,6 +174,11 @@ async fn file_of_the_first_version_is_updated() {
     let store = one.unwrap();
     two.unwrap().close().await;
     assert!(!SqliteStore::is_outdated(&file).await.unwrap());
+    let mut reader = plain(&file).await;
+    let indexed = sqlx::query("SELECT hash, id FROM key_index").fetch_all(&mut reader);
+    let indexed = indexed.await.unwrap();
+    let indexed: Vec<(i64, i64)> = indexed.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(indexed, [(1, 1), (2, 2)]);
     let page = Page::new(KIND, State::Failed, NonZeroUsize::MAX);
     let failed = store.list(&page).await.unwrap();
     assert_eq!(failed.len(), 1);
@@ -187,7 +192,6 @@ async fn file_of_the_first_version_is_updated() {
     assert_eq!(store.accept(&[paid]).await.unwrap(), [Accepted::New]);
     let page = Page::new(KIND, State::Processing, NonZeroUsize::MAX).event_type(event_type);
     assert_eq!(store.list(&page).await.unwrap().len(), 1);
-    let mut reader = plain(&file).await;
     let rows = "SELECT key, event_type FROM inbox ORDER BY id";
     let rows = sqlx::query(rows).fetch_all(&mut reader).await.unwrap();
     let types: Vec<Option<&str>> = rows.iter().map(|row| row.get("event_type")).collect();
