@@ -24,9 +24,11 @@ const MOST_RECENT: usize = 512 << 10;
 /// index, which has about 180.
 const PART: i64 = 16;
 
-/// For each event that is accepted, so many keys of earlier ones are written: the next ones are complete only when these
-/// are done.
-const WRITTEN_PER_ACCEPTED: usize = 2;
+/// How many keys of earlier events may be written to the index when so many events are accepted: all are written before
+/// as many events are accepted again, and not much earlier, so that the disk has the same to do all the time.
+const fn written_for(accepted: usize) -> usize {
+    accepted + accepted.div_ceil(4)
+}
 
 /// The fewest keys that a transaction writes to the index, so that they share pages; fewer if that is enough to begin.
 const FEWEST: usize = 64;
@@ -35,7 +37,7 @@ const FEWEST: usize = 64;
 const MOST: usize = 1_024;
 
 /// How many events are read at once to learn their keys.
-const READ: usize = 8_192;
+const READ: u16 = 8_192;
 
 /// A reader that finds more events than this that are not in memory reads their keys into it.
 const FEW_UNKNOWN: i64 = 4_096;
@@ -53,6 +55,8 @@ struct Recent {
     indexed: i64,
     /// All events up to this id are in the index or in memory.
     known: i64,
+    /// Whether the keys of the events that were in the file when it was opened have been read.
+    is_read: bool,
     newest: BTreeSet<Entry>,
     /// Those that are being written to the index.
     writing: Option<Writing>,
@@ -135,6 +139,9 @@ impl RecentKeys {
             .iter()
             .map(|EventRef { kind, key }| record::key_hash(kind, key))
             .collect();
+        if !self.read().is_read {
+            self.learn(readers).await?;
+        }
         // In this order: what memory forgets is in the index before.
         let (mut found, known) = {
             let recent = self.read();
@@ -166,7 +173,7 @@ impl RecentKeys {
         Ok(candidates.collect())
     }
 
-    /// Reads the keys of events that are in memory of another process only.
+    /// Reads the keys of events that were in the file when it was opened, and of those that other processes accepted.
     async fn learn(&self, readers: &SqlitePool) -> Result<(), SqliteError> {
         let indexed = sqlx::query("SELECT through_id FROM key_index_state")
             .fetch_one(readers)
@@ -174,26 +181,30 @@ impl RecentKeys {
         self.write().forget(indexed.try_get(0)?);
         loop {
             let known = self.read().known;
-            let rows = sqlx::query(NEXT_KEYS)
+            let row = sqlx::query(include_str!("key_index/next.sql"))
                 .bind(known)
-                .bind(i64::try_from(READ).unwrap_or(i64::MAX))
-                .fetch_all(readers)
+                .bind(u32::from(READ))
+                .fetch_one(readers)
                 .await?;
-            let mut entries = Vec::with_capacity(rows.len());
-            for row in &rows {
-                entries.push((row.try_get(0)?, row.try_get(1)?));
-            }
+            let entries = entries(row.try_get(0)?)?;
             let last = entries.last().map_or(known, |(_, id)| *id);
-            self.write().add(entries, last);
-            if rows.len() < READ {
+            let are_all = entries.len() < READ.into();
+            let mut recent = self.write();
+            recent.add(entries, last);
+            recent.is_read |= are_all;
+            if are_all {
                 return Ok(());
             }
         }
     }
 }
 
-/// The keys of the events behind an id, in the order of their ids.
-const NEXT_KEYS: &str = "SELECT key_hash, id FROM events WHERE id > ?1 ORDER BY id LIMIT ?2";
+/// What `next.sql` returns.
+fn entries(json: &str) -> Result<Vec<Entry>, SqliteError> {
+    serde_json::from_str(json).map_err(|error| SqliteError::Damaged {
+        detail: format!("the keys of its events cannot be read: {error}"),
+    })
+}
 
 /// Keys for the thread that writes, and for transactions of apps: with those that the transaction adds.
 #[derive(Debug)]
@@ -268,19 +279,15 @@ impl KeyIndex {
         };
         let mut known = self.added.known.max(self.recent.read().known);
         while known < last_id {
-            let rows = query(NEXT_KEYS)
+            let row = query(include_str!("key_index/next.sql"))
                 .bind(known)
-                .bind(i64::try_from(READ).unwrap_or(i64::MAX))
-                .fetch_all(connection)
+                .bind(u32::from(READ))
+                .fetch_one(connection)
                 .await?;
-            for row in &rows {
-                let id = row.try_get(1)?;
-                self.added.entries.insert((row.try_get(0)?, id));
-                known = id;
-            }
-            if rows.len() < READ {
-                known = last_id;
-            }
+            let entries = entries(row.try_get(0)?)?;
+            // Behind the last one, all are deleted.
+            known = entries.last().map_or(last_id, |(_, id)| *id);
+            self.added.entries.extend(entries);
             self.added.known = known;
         }
         Ok(last_id)
@@ -305,7 +312,7 @@ impl KeyIndex {
     ) -> Result<(), SqliteError> {
         let (entries, are_last, through) = {
             let recent = self.recent.read();
-            let owed = recent.owed + self.added.entries.len() * WRITTEN_PER_ACCEPTED;
+            let owed = recent.owed + written_for(self.added.entries.len());
             match &recent.writing {
                 Some(writing) if owed >= FEWEST.min(self.fewest_recent) => {
                     let (entries, are_last) = writing.next(owed.min(MOST));
@@ -335,10 +342,10 @@ impl KeyIndex {
             return;
         }
         let mut recent = self.recent.write();
-        recent.owed += added.entries.len() * WRITTEN_PER_ACCEPTED;
+        recent.owed += written_for(added.entries.len());
         recent.owed -= added.count.min(recent.owed);
-        let known = added.known.max(recent.known);
-        recent.add(added.entries, known);
+        recent.add(added.entries, added.known);
+        recent.is_read = true;
         if let (Some(writing), Some(_)) = (&mut recent.writing, added.written) {
             writing.written = added.written;
         }

@@ -54,6 +54,9 @@
 //! the next transaction: one commit and one fsync for all of them. If it fails, each request gets a
 //! transaction of its own. Reads use connections of their own and do not wait for the writer.
 //!
+//! The keys of new events are found in memory, until they are many, and are then written to an index in the file
+//! ([`SqliteOptions::recent_keys`]). After a restart they are read from the events again.
+//!
 //! # The file
 //!
 //! - It belongs to this crate. The database of another program is refused and left as it is; tables of the

@@ -20,11 +20,11 @@ pub struct SqliteOptions {
     /// if millions of events are kept. While the file is smaller than 1 GiB, 4 MiB are used: more would be slower.
     pub cache_bytes: u64,
     /// How many pages of 4 KiB the write-ahead log has before they are copied into the file, by a thread of their
-    /// own. Default: 4,096 (16 MiB). The log becomes somewhat longer before it starts again, and much longer while
+    /// own. Default: 12,288 (48 MiB). The log becomes somewhat longer before it starts again, and much longer while
     /// somebody reads an old state of the database.
     pub checkpoint_pages: u32,
     /// How many keys of new events are in memory, at least, before they are written to the index of keys together.
-    /// Default: 8,192. In a file with many events it is a sixteenth of them, but at most 524,288 (20 MB with those that
+    /// Default: 8,192. In a file with many events it is a sixteenth of them, but at most 524,288 (25 MB with those that
     /// are being written). Their events are read again after a restart.
     pub recent_keys: usize,
     /// How long a write waits for another process that writes. Default: 10 s.
@@ -39,7 +39,7 @@ impl SqliteOptions {
         Self {
             path: path.as_ref().to_owned(),
             cache_bytes: 64 << 20,
-            checkpoint_pages: 4_096,
+            checkpoint_pages: 12_288,
             recent_keys: 8_192,
             busy_timeout: Duration::from_secs(10),
             readers: 4,
