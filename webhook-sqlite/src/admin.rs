@@ -375,6 +375,8 @@ async fn delete_all(transaction: &mut Transaction<'_>, ids: &[i64]) -> Result<()
             "DELETE FROM guards WHERE id IN (SELECT value FROM json_each(?1))",
             "DELETE FROM key_index WHERE (hash, id) IN ( \
                SELECT key_hash, id FROM events WHERE id IN (SELECT value FROM json_each(?1)))",
+            "UPDATE key_index_state SET deleted_id = (SELECT max(value) FROM json_each(?1)) \
+             WHERE deleted_id < (SELECT max(value) FROM json_each(?1))",
             "DELETE FROM events WHERE id IN (SELECT value FROM json_each(?1))",
         ],
     )

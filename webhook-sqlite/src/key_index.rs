@@ -72,6 +72,8 @@ struct Writing {
     entries: BTreeSet<Entry>,
     /// The last one that is written.
     written: Option<Entry>,
+    /// All events up to this id are in the index already.
+    after: i64,
     /// When all are written, all events up to this id are in the index.
     through: i64,
 }
@@ -88,8 +90,9 @@ impl Writing {
 
 /// The ids of `entries` that have this hash.
 fn ids_of(entries: &BTreeSet<Entry>, hash: i64) -> impl Iterator<Item = i64> {
-    let entries = entries.range((hash, i64::MIN)..=(hash, i64::MAX));
-    entries.map(|(_, id)| *id)
+    let entries = entries.range((hash, i64::MIN)..);
+    let same = entries.take_while(move |(other, _)| *other == hash);
+    same.map(|(_, id)| *id)
 }
 
 impl Recent {
@@ -310,21 +313,35 @@ impl KeyIndex {
         &mut self,
         connection: &mut Connection<'_>,
     ) -> Result<(), SqliteError> {
-        let (entries, are_last, through) = {
+        let (mut entries, are_last, after, through) = {
             let recent = self.recent.read();
             let owed = recent.owed + written_for(self.added.entries.len());
             match &recent.writing {
                 Some(writing) if owed >= FEWEST.min(self.fewest_recent) => {
                     let (entries, are_last) = writing.next(owed.min(MOST));
-                    (entries, are_last, writing.through)
+                    (entries, are_last, writing.after, writing.through)
                 }
                 _ => return Ok(()),
             }
         };
-        let ids = entries.iter().map(|(_, id)| [(*id).into()]);
-        execute_each(connection, include_str!("key_index/write.sql"), ids).await?;
         self.added.written = entries.last().copied();
         self.added.count = entries.len();
+        // A reader may have added some that were in the index by then.
+        entries.retain(|(_, id)| *id > after);
+        let row = query("SELECT deleted_id FROM key_index_state")
+            .fetch_one(connection)
+            .await?;
+        let deleted: i64 = row.try_get(0)?;
+        if deleted <= after {
+            let entries = entries
+                .iter()
+                .map(|(hash, id)| [(*hash).into(), (*id).into()]);
+            execute_each(connection, include_str!("key_index/write.sql"), entries).await?;
+        } else {
+            let ids = entries.iter().map(|(_, id)| [(*id).into()]);
+            let write = include_str!("key_index/write_existing.sql");
+            execute_each(connection, write, ids).await?;
+        }
         if are_last {
             query("UPDATE key_index_state SET through_id = max(through_id, ?1)")
                 .bind(through)
@@ -360,6 +377,7 @@ impl KeyIndex {
             recent.writing = Some(Writing {
                 entries: std::mem::take(&mut recent.newest),
                 written: None,
+                after: recent.indexed,
                 through: recent.known,
             });
         }

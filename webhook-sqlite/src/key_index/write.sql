@@ -1,2 +1,2 @@
--- ?1 event. Writes its key to the index, if it still exists and is not in it.
-INSERT OR IGNORE INTO key_index (hash, id) SELECT key_hash, id FROM events WHERE id = ?1
+-- ?1 hash of a key, ?2 the event that has it. Writes it to the index, if it is not in it.
+INSERT OR IGNORE INTO key_index (hash, id) VALUES (?1, ?2)

@@ -12,7 +12,10 @@ CREATE TABLE key_index (
 -- One row.
 CREATE TABLE key_index_state (
   only       INTEGER PRIMARY KEY CHECK (only = 1),
-  through_id INTEGER NOT NULL
+  through_id INTEGER NOT NULL,
+  -- The greatest id of all events that were deleted since this table exists, or 0. If none of those whose keys are
+  -- written was deleted, they need not be looked up for that.
+  deleted_id INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 INSERT INTO key_index_state (only, through_id)
