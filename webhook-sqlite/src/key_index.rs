@@ -33,8 +33,11 @@ const fn written_for(accepted: usize) -> usize {
 /// The fewest keys that a transaction writes to the index, so that they share pages; fewer if that is enough to begin.
 const FEWEST: usize = 64;
 
+/// The most keys that a transaction writes to the index if it accepts few events.
+const MOST: usize = 512;
+
 /// The most keys that a transaction writes to the index.
-const MOST: usize = 1_024;
+const MOST_AT_ONCE: usize = 8 * MOST;
 
 /// How many events are read at once to learn their keys.
 const READ: u16 = 8_192;
@@ -64,6 +67,9 @@ struct Recent {
     enough: usize,
     /// How many keys may be written to the index now.
     owed: usize,
+    /// Whether some were read from the file: a process before this one did not write them to the index in time, and
+    /// this one may not live longer.
+    are_late: bool,
 }
 
 /// Keys that are being written to the index in the order of their hashes, a part in each transaction.
@@ -108,8 +114,9 @@ impl Recent {
     }
 
     /// Adds the keys of all events from the one behind `known` to this id.
-    fn add(&mut self, entries: impl IntoIterator<Item = Entry>, known: i64) {
+    fn add(&mut self, entries: impl IntoIterator<Item = Entry>, known: i64, are_late: bool) {
         self.newest.extend(entries);
+        self.are_late |= are_late;
         self.known = known.max(self.known);
     }
 
@@ -193,7 +200,7 @@ impl RecentKeys {
             let last = entries.last().map_or(known, |(_, id)| *id);
             let are_all = entries.len() < READ.into();
             let mut recent = self.write();
-            recent.add(entries, last);
+            recent.add(entries, last, last > known);
             recent.is_read |= are_all;
             if are_all {
                 return Ok(());
@@ -224,6 +231,8 @@ struct Added {
     entries: BTreeSet<Entry>,
     /// All events up to this id are in `entries`, in memory or in the index; 0 if nothing was added.
     known: i64,
+    /// Whether some of them were read from the file.
+    are_late: bool,
     /// The last key that is written to the index now, if any is.
     written: Option<Entry>,
     /// How many are.
@@ -292,6 +301,7 @@ impl KeyIndex {
             known = entries.last().map_or(last_id, |(_, id)| *id);
             self.added.entries.extend(entries);
             self.added.known = known;
+            self.added.are_late = true;
         }
         Ok(last_id)
     }
@@ -308,17 +318,34 @@ impl KeyIndex {
         recent.writing.is_some() && recent.owed >= MOST
     }
 
-    /// Writes some keys to the index, in proportion to the events that are new. Events that were deleted are left out.
+    /// Has the next transactions write all keys that have begun to be written to the index. Returns whether there are
+    /// any.
+    pub(crate) fn hurry(&mut self) -> bool {
+        let mut recent = self.recent.write();
+        let rest = recent.writing.as_ref().map(|it| it.entries.len());
+        recent.owed = rest.unwrap_or(0).max(recent.owed);
+        rest.is_some()
+    }
+
+    /// Writes some keys to the index, in proportion to the events that are new, and more if the transaction `is_for_this`
+    /// only. Events that were deleted are left out.
     pub(crate) async fn write_some(
         &mut self,
         connection: &mut Connection<'_>,
+        is_for_this: bool,
     ) -> Result<(), SqliteError> {
         let (mut entries, are_last, after, through) = {
             let recent = self.recent.read();
-            let owed = recent.owed + written_for(self.added.entries.len());
+            let for_these = written_for(self.added.entries.len());
+            let owed = recent.owed + for_these;
+            let most = if is_for_this {
+                MOST_AT_ONCE
+            } else {
+                for_these.clamp(MOST, MOST_AT_ONCE)
+            };
             match &recent.writing {
                 Some(writing) if owed >= FEWEST.min(self.fewest_recent) => {
-                    let (entries, are_last) = writing.next(owed.min(MOST));
+                    let (entries, are_last) = writing.next(owed.min(most));
                     (entries, are_last, writing.after, writing.through)
                 }
                 _ => return Ok(()),
@@ -361,7 +388,7 @@ impl KeyIndex {
         let mut recent = self.recent.write();
         recent.owed += written_for(added.entries.len());
         recent.owed -= added.count.min(recent.owed);
-        recent.add(added.entries, added.known);
+        recent.add(added.entries, added.known, added.are_late);
         recent.is_read = true;
         if let (Some(writing), Some(_)) = (&mut recent.writing, added.written) {
             writing.written = added.written;
@@ -373,9 +400,11 @@ impl KeyIndex {
             }
         }
         if recent.writing.is_none() && recent.newest.len() >= recent.enough {
-            recent.owed = 0;
+            let entries = std::mem::take(&mut recent.newest);
+            let are_late = std::mem::take(&mut recent.are_late);
+            recent.owed = if are_late { entries.len() } else { 0 };
             recent.writing = Some(Writing {
-                entries: std::mem::take(&mut recent.newest),
+                entries,
                 written: None,
                 after: recent.indexed,
                 through: recent.known,

@@ -427,7 +427,8 @@ impl Session {
         received.map_or(true, |count| count > 0)
     }
 
-    async fn close(self, options: &SqliteOptions) {
+    async fn close(mut self, options: &SqliteOptions) {
+        self.write_keys().await;
         self.checkpointer.end().await;
         drop(self.connection);
         let mut lendable = self.lendable.connection;
@@ -441,6 +442,22 @@ impl Session {
             let error: &dyn std::error::Error = &error;
             tracing::debug!(error, "closing the database file failed");
         }
+    }
+
+    /// Writes the keys that have begun to be written to their index. If every process leaves that to the next one, those
+    /// that live for a few transactions only would have more and more to read.
+    async fn write_keys(&mut self) {
+        while self.lendable.keys.hurry() && self.write_some_keys().await {}
+    }
+
+    /// Writes some keys to their index. Returns whether it did.
+    async fn write_some_keys(&mut self) -> bool {
+        let written = self.commit(&[]).await;
+        if let Err(error) = &written {
+            let error: &dyn std::error::Error = error;
+            tracing::debug!(error, "keys are not written to the index yet");
+        }
+        written.is_ok()
     }
 
     /// Copies the rest of the write-ahead log, so that the next commit writes to its beginning. Returns whether the
@@ -554,11 +571,8 @@ impl Session {
             // If its caller did not wait for the end of the commit, its keys are not in memory, but read from the file.
             lent.keys.rolled_back();
         }
-        if lent.keys.is_overdue()
-            && let Err(error) = self.commit(&[]).await
-        {
-            let error: &dyn std::error::Error = &error;
-            tracing::debug!(error, "keys are not written to the index yet");
+        if lent.keys.is_overdue() {
+            self.write_some_keys().await;
         }
         Some(self)
     }
@@ -599,7 +613,8 @@ impl Session {
         if is_change {
             self.clock.keep_floor(connection, now_us).await?;
         }
-        transaction.keys.write_some(connection).await?;
+        let keys = &mut transaction.keys;
+        keys.write_some(connection, requests.is_empty()).await?;
         query("COMMIT").execute(connection).await?;
         self.lendable.keys.committed();
         if is_change {
