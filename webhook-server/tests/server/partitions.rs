@@ -261,7 +261,8 @@ async fn execute(file: &str, sql: &'static str) {
 }
 
 /// Makes the tables those of a version before there were marks.
-const OLDER: &str = "DROP TABLE partition_mark; PRAGMA user_version = 5";
+const OLDER: &str = "DROP TABLE key_index; DROP TABLE key_index_state;
+    CREATE INDEX events_key ON events (key_hash); DROP TABLE partition_mark; PRAGMA user_version = 5";
 
 /// A file without events and marks, as it was before there were marks.
 pub(crate) async fn older_file(file: &str) {
