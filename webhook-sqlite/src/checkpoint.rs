@@ -54,7 +54,7 @@ impl Doubt {
 
     /// Reports that a copy failed, and raises the doubt if the disk failed. If it is full, nothing is lost: SQLite has
     /// not counted the pages of this copy, and the kernel still has those of earlier ones.
-    fn look_at(&self, copied: &Result<Log, SqliteError>) {
+    pub(crate) fn look_at(&self, copied: &Result<Log, SqliteError>) {
         let Err(error) = copied else {
             self.0.is_failing.store(false, Ordering::Relaxed);
             return;

@@ -152,7 +152,7 @@ impl RecentKeys {
         if !self.read().is_read {
             self.learn(readers).await?;
         }
-        // In this order: what memory forgets is in the index before.
+        // In this order: keys are in the index before memory forgets them.
         let (mut found, known) = {
             let recent = self.read();
             (recent.of(&hashes), recent.known)
@@ -209,7 +209,7 @@ impl RecentKeys {
     }
 }
 
-/// What `next.sql` returns.
+/// Reads the answer of `next.sql`.
 fn entries(json: &str) -> Result<Vec<Entry>, SqliteError> {
     serde_json::from_str(json).map_err(|error| SqliteError::Damaged {
         detail: format!("the keys of its events cannot be read: {error}"),
@@ -220,12 +220,12 @@ fn entries(json: &str) -> Result<Vec<Entry>, SqliteError> {
 #[derive(Debug)]
 pub(crate) struct KeyIndex {
     recent: RecentKeys,
-    /// The option of this name.
+    /// The option `recent_keys`, at least 1.
     fewest_recent: usize,
     added: Added,
 }
 
-/// What the transaction that runs adds to memory, and to the index.
+/// The additions of the transaction that runs, to memory and to the index.
 #[derive(Debug, Default)]
 struct Added {
     entries: BTreeSet<Entry>,
@@ -252,15 +252,16 @@ impl KeyIndex {
             .fetch_one(connection)
             .await?;
         let indexed = row.try_get(0)?;
+        let fewest_recent = options.recent_keys.max(1);
         *recent.write() = Recent {
             indexed,
             known: indexed,
-            enough: enough(connection, options.recent_keys).await?,
+            enough: enough(connection, fewest_recent).await?,
             ..Recent::default()
         };
         Ok(Self {
             recent: recent.clone(),
-            fewest_recent: options.recent_keys,
+            fewest_recent,
             added: Added::default(),
         })
     }
@@ -320,7 +321,7 @@ impl KeyIndex {
 
     /// Has the next transactions write all keys that have begun to be written to the index. Returns whether there are
     /// any.
-    pub(crate) fn hurry(&mut self) -> bool {
+    pub(crate) fn hurry(&self) -> bool {
         let mut recent = self.recent.write();
         let rest = recent.writing.as_ref().map(|it| it.entries.len());
         recent.owed = rest.unwrap_or(0).max(recent.owed);
@@ -426,7 +427,7 @@ async fn enough(connection: &mut Connection<'_>, fewest: usize) -> Result<usize,
             .await?;
     let events: i64 = row.try_get(0)?;
     let part = usize::try_from(events / PART).unwrap_or(0);
-    Ok(part.min(MOST_RECENT).max(fewest.max(1)))
+    Ok(part.min(MOST_RECENT).max(fewest))
 }
 
 #[cfg(test)]

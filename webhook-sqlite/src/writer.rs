@@ -355,7 +355,7 @@ async fn serve(
     }
 }
 
-/// What a [`Session`] is opened with.
+/// The parts of a [`Session`] that outlive it.
 struct Opening<'o> {
     options: &'o SqliteOptions,
     writer: &'o WeakWriter,
@@ -450,8 +450,11 @@ impl Session {
         while self.lendable.keys.hurry() && self.write_some_keys().await {}
     }
 
-    /// Writes some keys to their index. Returns whether it did.
+    /// Writes some keys to their index. Returns whether it did. Nothing may be committed before the log is repaired.
     async fn write_some_keys(&mut self) -> bool {
+        if self.doubt.is_raised() {
+            return false;
+        }
         let written = self.commit(&[]).await;
         if let Err(error) = &written {
             let error: &dyn std::error::Error = error;
@@ -726,6 +729,9 @@ impl Transaction<'_> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use webhook_core::{Envelope, Fingerprint, Key};
+
     use super::*;
 
     #[tokio::test]
@@ -744,6 +750,39 @@ mod tests {
         writer.close().await;
         let closed = writer.ask(Request::Accept(Vec::new())).await;
         assert!(matches!(closed, Err(SqliteError::Closed)));
+    }
+
+    #[tokio::test]
+    async fn no_keys_are_committed_before_the_log_is_repaired() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("webhook.db");
+        let options = SqliteOptions::new(path).with_recent_keys(1);
+        let prepared = open::prepare(&options).await.unwrap();
+        let (jobs, _waiting) = mpsc::channel(1);
+        let doubt = Doubt::default();
+        let opening = Opening {
+            options: &options,
+            writer: &WeakWriter(jobs.downgrade()),
+            recent: &RecentKeys::default(),
+            doubt: &doubt,
+        };
+        let mut session = Session::open(&opening).await.unwrap();
+        prepared.close().await.unwrap();
+        let key = Key::new("a").unwrap();
+        let content = Fingerprint::of(["content"]);
+        let envelope = Envelope::new(Kind::from_static("order"), key, content, Bytes::new());
+        let event = NewEvent::new(envelope, std::time::Duration::ZERO);
+        let accept = Request::Accept(vec![event]);
+        session.commit(&[accept]).await.unwrap();
+        assert!(session.lendable.keys.hurry());
+        let failed = SqliteError::Disk(sqlx::Error::WorkerCrashed.into());
+        doubt.look_at(&Err(failed));
+        session.write_keys().await;
+        assert!(session.lendable.keys.hurry());
+        doubt.lower();
+        session.write_keys().await;
+        assert!(!session.lendable.keys.hurry());
+        session.close(&options).await;
     }
 
     #[tokio::test]

@@ -91,7 +91,7 @@ async fn keys_are_found_in_memory_and_in_the_index() {
         assert_eq!(found(&store, first..first + 320).await, 310);
         let before = indexed(&file).await;
         store.close().await;
-        // What was in memory is read again.
+        // Keys that were in memory are read again.
         let store = open(&file, recent_keys).await;
         assert_eq!(found(&store, first..first + 320).await, 310);
         assert_eq!(accept(&store, first..first + 320).await, 10);
