@@ -2,9 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
+mod inbox;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -14,58 +16,22 @@ use sqlx::{ConnectOptions, Connection, Executor, Row};
 use tempfile::TempDir;
 use webhook_core::transfer::{MoveMark, Transfer};
 use webhook_core::{
-    Accepted, ActionPage, ActionRecord, Admin, Claim, Claimed, Envelope, EventRef, EventType,
-    Fingerprint, FoundInbox, Handled, HandlerError, Key, Kind, MAX_ACTIONS, NewEvent, Outcome,
-    Page, Partition, Prune, Scheduler, Settled, Settlement, State, Store, TerminalState,
+    Accepted, ActionPage, ActionRecord, Admin, EventType, Fingerprint, FoundInbox, Handled,
+    HandlerError, Kind, MAX_ACTIONS, Outcome, Page, Partition, Prune, Scheduler, Settled,
+    Settlement, State, Store, TerminalState,
 };
 use webhook_sqlite::{
     ExistingBackup, MigrationLine, ServerLock, SqliteError, SqliteOptions, SqliteStore, sqlx,
 };
 
-const KIND: Kind = Kind::from_static("order");
+use inbox::{KIND, claim, event, folder, name, plain};
+
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn folder() -> (TempDir, PathBuf) {
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("webhook.db");
-    (folder, file)
-}
-
-fn event(key: &str) -> NewEvent {
-    let key = Key::new(key).unwrap();
-    let envelope = Envelope::new(
-        KIND,
-        key,
-        Fingerprint::of(["content"]),
-        Bytes::from_static(b"body"),
-    );
-    NewEvent::new(envelope, Duration::ZERO)
-}
-
-fn name(key: &str) -> EventRef {
-    EventRef {
-        kind: KIND,
-        key: Key::new(key).unwrap(),
-    }
-}
 
 async fn state(store: &SqliteStore, key: &str) -> Option<State> {
     let found = store.find(&[name(key)]).await.unwrap();
     found[0].as_ref().map(|record| record.state)
-}
-
-async fn claim(store: &SqliteStore, limit: usize) -> Claimed {
-    let limit = NonZeroUsize::new(limit).unwrap();
-    let claim = Claim::new(KIND, limit, MINUTE, NonZeroU32::new(3).unwrap());
-    store.claim(&[claim]).await.unwrap().remove(0)
-}
-
-async fn plain(file: &Path) -> SqliteConnection {
-    let options = SqliteConnectOptions::new()
-        .filename(file)
-        .create_if_missing(true);
-    options.connect().await.unwrap()
 }
 
 #[tokio::test]

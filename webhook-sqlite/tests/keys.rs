@@ -2,27 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may unwrap")]
 
-use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::{Path, PathBuf};
+mod inbox;
+
+use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Duration;
 
-use bytes::Bytes;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
-use sqlx::{ConnectOptions, Connection, query_as, query_scalar};
-use tempfile::TempDir;
+use sqlx::{Connection, query_as, query_scalar};
 use webhook_core::{
-    Accepted, Admin, Claim, Deleted, Envelope, EventRef, Fingerprint, Key, Kind, NewEvent, Outcome,
-    Prune, Scheduler, Settlement, Store, TerminalState,
+    Accepted, Admin, Deleted, EventRef, NewEvent, Outcome, Prune, Scheduler, Settlement, Store,
+    TerminalState,
 };
 use webhook_sqlite::{SqliteOptions, SqliteStore, sqlx};
 
-const KIND: Kind = Kind::from_static("order");
-
-fn folder() -> (TempDir, PathBuf) {
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("webhook.db");
-    (folder, file)
-}
+use inbox::{KIND, claim, folder, plain};
 
 /// Opens a file that writes its keys to the index when it has so many.
 async fn open(file: &Path, recent_keys: usize) -> SqliteStore {
@@ -30,21 +23,12 @@ async fn open(file: &Path, recent_keys: usize) -> SqliteStore {
     SqliteStore::open_with(options).await.unwrap()
 }
 
-fn key(number: usize) -> Key {
-    Key::new(format!("key-{number}")).unwrap()
-}
-
 fn event(number: usize) -> NewEvent {
-    let content = Fingerprint::of(["content"]);
-    let envelope = Envelope::new(KIND, key(number), content, Bytes::from_static(b"body"));
-    NewEvent::new(envelope, Duration::ZERO)
+    inbox::event(&format!("key-{number}"))
 }
 
 fn name(number: usize) -> EventRef {
-    EventRef {
-        kind: KIND,
-        key: key(number),
-    }
+    inbox::name(&format!("key-{number}"))
 }
 
 /// Accepts events with these numbers in calls of a few, and returns how many are new.
@@ -63,11 +47,6 @@ async fn found(store: &SqliteStore, numbers: impl IntoIterator<Item = usize>) ->
     let names: Vec<EventRef> = numbers.into_iter().map(name).collect();
     let found = store.find(&names).await.unwrap();
     found.iter().flatten().count()
-}
-
-async fn plain(file: &Path) -> SqliteConnection {
-    let options = SqliteConnectOptions::new().filename(file);
-    options.connect().await.unwrap()
 }
 
 /// Checks the index against the events, and returns how many keys it has.
@@ -148,13 +127,7 @@ async fn deleted_events_are_not_in_the_index() {
         assert_eq!(accept(&other, [first + 3]).await, 0);
         indexed(&file).await;
     }
-    let claim = Claim::new(
-        KIND,
-        NonZeroUsize::new(300).unwrap(),
-        Duration::from_secs(60),
-        NonZeroU32::MIN,
-    );
-    let claimed = store.claim(&[claim]).await.unwrap().remove(0);
+    let claimed = claim(&store, 300).await;
     let settlements = claimed.events.iter();
     let settlements: Vec<Settlement> = settlements
         .map(|event| Settlement::new(event.lease, Outcome::Processed))
